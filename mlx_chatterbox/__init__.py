@@ -1,0 +1,42 @@
+"""Chatterbox in MLX: text and a short reference recording in, speech in that voice out.
+
+The public names are loaded when they are first used, so that `--help`, reading a configuration or
+a saved voice do not wait for the networks. On Linux a fast BLAS is looked up here, because that
+must come before `mlx.core` is imported.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from . import _blas
+from ._version import __version__
+
+_blas.preload()
+
+
+_PUBLIC = {
+    "ChatterboxTTS": ".tts",
+    "Voice": ".voice",
+    "ChatterboxError": ".errors",
+}
+
+__all__ = ["ChatterboxError", "ChatterboxTTS", "Voice", "__version__"]
+
+if TYPE_CHECKING:
+    from .errors import ChatterboxError
+    from .tts import ChatterboxTTS
+    from .voice import Voice
+
+
+def __getattr__(name: str):
+    if name in _PUBLIC:
+        value = getattr(import_module(_PUBLIC[name], __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

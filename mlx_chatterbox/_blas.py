@@ -1,0 +1,96 @@
+"""Give MLX a fast BLAS on Linux CPUs.
+
+The `mlx[cpu]` wheel links the reference BLAS, about thirty times slower than OpenBLAS for matrix
+products. A BLAS that is in the process's global symbol scope before `mlx.core` is loaded serves
+instead; afterwards nothing can be changed. macOS has Accelerate, CUDA does not ask a BLAS.
+
+`MLX_CHATTERBOX_BLAS` names another library to load, or `none` for no lookup at all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import warnings
+from pathlib import Path
+
+ADVICE = "install OpenBLAS (Debian and Ubuntu: apt install libopenblas0-pthread)"
+_FAST_NAMES = ("openblas", "mkl_rt", "libblis")
+
+_said = False
+
+
+def _candidates() -> list[str]:
+    """Shared libraries that export the CBLAS names, best first."""
+    names = ["libopenblas.so.0", "libopenblasp.so.0", "libopenblas.so"]
+    in_prefix = Path(sys.prefix) / "lib"
+    names += [str(path) for path in sorted(in_prefix.glob("libmkl_rt.so.*"), reverse=True)]
+    return names
+
+
+def _loaded() -> bool:
+    """Whether a fast BLAS is mapped into this process under names that MLX can see.
+
+    NumPy and SciPy carry an OpenBLAS of their own, with prefixed names that serve nobody else.
+    """
+    try:
+        maps = Path("/proc/self/maps").read_text()
+    except OSError:
+        return False
+    for line in maps.splitlines():
+        path = Path(line.split(maxsplit=5)[-1])
+        bundled = path.parent.name in ("numpy.libs", "scipy.libs", "scipy_openblas32")
+        if any(name in path.name for name in _FAST_NAMES) and not bundled:
+            return True
+    return False
+
+
+def preload() -> None:
+    """Load a fast BLAS into the global scope, if this is Linux and MLX is not loaded yet."""
+    choice = os.environ.get("MLX_CHATTERBOX_BLAS", "")
+    if not sys.platform.startswith("linux") or choice.lower() == "none":
+        return
+    if "mlx.core" in sys.modules or (not choice and _loaded()):
+        return
+    for name in [choice] if choice else _candidates():
+        try:
+            ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+            return
+        except OSError:
+            continue
+    if choice:
+        warnings.warn(f"MLX_CHATTERBOX_BLAS={choice} cannot be loaded.", stacklevel=3)
+
+
+MLX_CAME_FIRST = "mlx.core" in sys.modules
+
+
+def warn_if_slow(device_is_cpu: bool) -> None:
+    """Say once, before work on a Linux CPU begins, that matrix products will be slow, and why."""
+    global _said
+    if _said or not device_is_cpu or not sys.platform.startswith("linux"):
+        return
+    _said = True
+    fast = _loaded()
+    if fast and not MLX_CAME_FIRST:
+        return
+    # Mapped, but perhaps too late: only a library given with LD_PRELOAD was there before MLX.
+    preloaded = os.environ.get("LD_PRELOAD", "")
+    if fast and any(name in preloaded for name in _FAST_NAMES):
+        return
+    if MLX_CAME_FIRST:
+        reason = "mlx was imported before mlx_chatterbox: import mlx_chatterbox first"
+        if not fast and not any(_loadable(name) for name in _candidates()):
+            reason += f", and {ADVICE}"
+    else:
+        reason = f"no fast BLAS was found: {ADVICE}"
+    warnings.warn(f"matrix products will be slow on this CPU; {reason}.", stacklevel=3)
+
+
+def _loadable(name: str) -> bool:
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,118 @@
+"""Reading and writing recordings: mono float32 waveforms and sound files.
+
+Raises AudioError, with one line that says what is wrong, for everything a user can get wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import AudioError
+from .resample import resample_soxr
+
+# Endings that libsndfile knows under another name: format, and subtype where not the default.
+_ALIASES = {"OPUS": ("OGG", "OPUS"), "OGA": ("OGG", None), "AIF": ("AIFF", None)}
+_USUAL = ".wav, .flac, .ogg, .opus or .mp3"
+# libsndfile's Vorbis encoder overflows its stack on very long single writes.
+_WRITE_SAMPLES = 1 << 16
+
+
+def _require_finite(waveform: np.ndarray, what: str) -> None:
+    if not np.isfinite(waveform).all():
+        raise AudioError(f"{what} contains NaN or infinite samples: give clean audio.")
+
+
+def load_audio(path: str | os.PathLike, sample_rate: int) -> np.ndarray:
+    """Read a recording as mono at the given rate, as `librosa.load(path, sr=sample_rate)` does.
+
+    Every format of libsndfile is read (WAV, FLAC, Ogg, Opus, MP3 ...); channels are averaged, then
+    resampled by soxr HQ. Returns (n,) float32, nominally in [-1, 1].
+    Raises AudioError if the file is missing, unreadable, empty, or holds NaN or infinite samples.
+    """
+    import soundfile
+
+    path = Path(path)
+    if path.is_dir():
+        raise AudioError(f"{path} is a folder, not a recording.")
+    if not path.exists():
+        raise AudioError(f"There is no file {path}: check the path of the recording.")
+    try:
+        samples, native_rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        raise AudioError(
+            f"{path} cannot be read as audio ({_reason(error)}); convert it to WAV or FLAC."
+        ) from error
+    if len(samples) == 0:
+        raise AudioError(f"{path} is empty: it has no samples.")
+    _require_finite(samples, str(path))
+    return resample_soxr(samples.mean(axis=1), native_rate, sample_rate)
+
+
+def _reason(error: Exception) -> str:
+    """The library's own words, without the path that our message names already."""
+    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split()).rstrip(".")
+
+
+def _format_of(path: Path) -> tuple[str, str]:
+    """libsndfile's format and subtype for the ending of a path."""
+    import soundfile
+
+    ending = path.suffix[1:].upper()
+    container, subtype = _ALIASES.get(ending, (ending, None))
+    # Headerless samples cannot be read back.
+    if container not in soundfile.available_formats() or container == "RAW":
+        what = f"ending {path.suffix!r}" if ending else "missing ending"
+        raise AudioError(f"{path}: the {what} names no known audio format; use {_USUAL}.")
+    return container, subtype or soundfile.default_subtype(container)
+
+
+def check_output(path: str | os.PathLike) -> tuple[str, str]:
+    """libsndfile's format and subtype for a file to write, before the work that fills it.
+
+    Raises AudioError if the ending is unknown, the folder is not there, or the path is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise AudioError(f"{path} is a folder: name a file to write to.")
+    formats = _format_of(path)
+    if not path.parent.is_dir():
+        raise AudioError(f"There is no folder {path.parent}: create it, or write elsewhere.")
+    return formats
+
+
+def save_audio(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -> None:
+    """Write a waveform to a sound file, in the format of the path's ending (WAV: 16-bit PCM).
+
+    waveform: (n,) float32; clipped to [-1, 1] unless the format stores floating-point samples.
+    The file appears whole or not at all: it is written beside its place, then renamed.
+    Raises AudioError if the ending is unknown, the folder is not there, the samples are not a
+    finite one-dimensional array, or writing fails.
+    """
+    import soundfile
+
+    path = Path(path)
+    container, subtype = check_output(path)
+    waveform = np.asarray(waveform, dtype=np.float32)
+    if waveform.ndim != 1 or len(waveform) == 0:
+        raise AudioError(f"Cannot write audio of shape {waveform.shape}: it must be (samples,).")
+    _require_finite(waveform, "The audio to write")
+    if subtype not in ("FLOAT", "DOUBLE"):
+        waveform = np.clip(waveform, -1.0, 1.0)
+
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with soundfile.SoundFile(
+            str(temporary), "w", sample_rate, channels=1, format=container, subtype=subtype
+        ) as file:
+            for start in range(0, len(waveform), _WRITE_SAMPLES):
+                file.write(waveform[start : start + _WRITE_SAMPLES])
+        os.replace(temporary, path)
+    except (soundfile.SoundFileError, OSError, ValueError, RuntimeError) as error:
+        raise AudioError(f"{path} cannot be written ({_reason(error)}).") from error
+    finally:
+        temporary.unlink(missing_ok=True)

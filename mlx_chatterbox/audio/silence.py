@@ -1,0 +1,35 @@
+"""Trimming leading and trailing silence, as `librosa.effects.trim` does."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_FRAME = 2048
+_HOP = 512
+# librosa takes no level under this power (amplitude 1e-5) for quieter than it.
+_LEAST_POWER = 1e-10
+
+
+def trim_silence(waveform: np.ndarray, top_db: float = 20.0) -> np.ndarray:
+    """Cut away what lies before the first and after the last frame that is loud enough.
+
+    waveform: (n,) at any rate. A frame counts as loud if its RMS is above the loudest frame's
+    minus `top_db` decibels; frames are 2048 samples, centred every 512 on the signal extended by
+    zeros. Returns a slice of `waveform`; uniform silence has no quieter part and stays whole.
+    """
+    waveform = np.asarray(waveform)
+    n = len(waveform)
+    if n == 0:
+        return waveform
+    frames = 1 + n // _HOP
+    per_frame = _FRAME // _HOP
+    padded = np.zeros((frames + per_frame - 1) * _HOP)
+    inside = waveform[: len(padded) - _FRAME // 2]
+    padded[_FRAME // 2 :][: len(inside)] = inside
+    blocks = np.square(padded).reshape(-1, _HOP).sum(axis=1)
+    power = np.convolve(blocks, np.ones(per_frame), mode="valid") / _FRAME
+    decibel = 10 * np.log10(np.maximum(power, _LEAST_POWER))
+    loud = np.flatnonzero(decibel - decibel.max() > -top_db)
+    if len(loud) == 0:
+        return waveform[:0]
+    return waveform[loud[0] * _HOP : min(n, (loud[-1] + 1) * _HOP)]

@@ -1,0 +1,177 @@
+"""From a name, folder or repository to loaded networks, strictly.
+
+Upstream's own files are converted on first use and kept in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
+
+from . import _blas
+from .config import DTYPES, ModelConfig
+from .errors import CheckpointError
+from .hub import WEIGHTS_NAME, cache_folder, is_converted, resolve
+from .models.s3gen.s3gen import S3Gen
+from .models.s3tokenizer.s3tokenizer import S3TokenizerV2
+from .models.t3.t3 import T3
+from .models.voice_encoder.voice_encoder import VoiceEncoder
+from .nn.device import on_cpu
+from .text.tokenizer import EnglishTokenizer
+from .voice import Voice
+
+VOICE_NAME = "conds.safetensors"
+TOKENIZER_NAME = "tokenizer.json"
+
+
+class Chatterbox(nn.Module):
+    """All networks of a model; attribute paths are the keys of `model.safetensors`."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.ve = VoiceEncoder(config.voice_encoder)
+        self.t3 = T3(config.t3)
+        self.s3gen = S3Gen(config.s3gen)
+        self.s3_tokenizer = S3TokenizerV2(config.s3_tokenizer)
+
+
+@dataclass
+class Checkpoint:
+    """A model ready to use. `voice` is the built-in one, where the checkpoint has one."""
+
+    folder: Path
+    config: ModelConfig
+    networks: Chatterbox
+    tokenizer: EnglishTokenizer
+    voice: Voice | None
+
+
+def build(config: ModelConfig) -> Chatterbox:
+    """Networks with random weights, in evaluation mode.
+
+    MLX computes nothing before it is asked to, so at full size this costs no memory until the
+    weights are used or replaced.
+    """
+    networks = Chatterbox(config)
+    networks.eval()
+    return networks
+
+
+def load_weights_strictly(networks: nn.Module, weights: Mapping[str, mx.array], name) -> None:
+    """Replace every parameter.
+
+    Raises:
+        CheckpointError: a tensor is missing, left over, or of another shape; each kind is counted
+            and the first few are named.
+    """
+    expected = dict(tree_flatten(networks.parameters()))
+    wrong_shape = [
+        f"{key} {tuple(weights[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in sorted(expected.keys() & weights.keys())
+        if weights[key].shape != expected[key].shape
+    ]
+    problems = {
+        "missing": sorted(expected.keys() - weights.keys()),
+        "unknown": sorted(weights.keys() - expected.keys()),
+        "wrongly shaped": wrong_shape,
+    }
+    found = [
+        f"{len(keys)} {kind} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+        for kind, keys in problems.items()
+        if keys
+    ]
+    if found:
+        raise CheckpointError(f"{name} does not fit the networks; tensors: {'; '.join(found)}.")
+    networks.update(tree_unflatten(list(weights.items())))
+
+
+def read_weights(path: Path) -> dict[str, mx.array]:
+    """Tensors of a safetensors file, read when they are used.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing.")
+    try:
+        return mx.load(str(path), format="safetensors")
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or cut short: {error}") from None
+
+
+def load(
+    name: str | Path,
+    dtype: str | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Checkpoint:
+    """Load a model.
+
+    Args:
+        name: a converted folder, a folder with upstream's files, a known name, or OWNER/NAME.
+        dtype: "float32", "float16" or "bfloat16"; None keeps the checkpoint's own, float32 for
+            upstream's files.
+        progress: told ("converting", bytes done, bytes in all) while upstream's files are
+            converted on first use.
+
+    Raises:
+        CheckpointError, HubError: see there.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise CheckpointError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
+    folder = resolve(name)
+    if not is_converted(folder):
+        folder = _converted_copy(folder, dtype or "float32", progress)
+    return load_converted(folder, dtype)
+
+
+def load_converted(folder: Path, dtype: str | None = None) -> Checkpoint:
+    """Load a checkpoint folder of ours; see `load`."""
+    config = ModelConfig.load(folder)
+    networks = build(config)
+    load_weights_strictly(networks, read_weights(folder / WEIGHTS_NAME), folder / WEIGHTS_NAME)
+    if dtype is not None and dtype != config.dtype:
+        networks.set_dtype(getattr(mx, dtype))
+        config.dtype = dtype
+    _blas.warn_if_slow(on_cpu())
+    voice_path = folder / VOICE_NAME
+    return Checkpoint(
+        folder=folder,
+        config=config,
+        networks=networks,
+        tokenizer=EnglishTokenizer(folder / TOKENIZER_NAME),
+        voice=Voice.load(voice_path) if voice_path.is_file() else None,
+    )
+
+
+def verify_folder(folder: Path) -> None:
+    """Raise CheckpointError unless a converted folder's tensors fit its configuration."""
+    networks = build(ModelConfig.load(folder))
+    load_weights_strictly(networks, read_weights(folder / WEIGHTS_NAME), folder / WEIGHTS_NAME)
+
+
+def _converted_copy(folder: Path, dtype: str, progress) -> Path:
+    """Convert upstream's files into the cache, unless these very files are there already."""
+    from convert.core import convert_folder
+
+    stamp = hashlib.sha256(dtype.encode())
+    for file in sorted(folder.iterdir()):
+        if file.is_file():
+            status = file.stat()
+            stamp.update(f"{file.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
+    output = cache_folder() / "converted" / f"{folder.name}-{stamp.hexdigest()[:16]}"
+    if is_converted(output):
+        return output
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.exists():
+        warnings.warn(f"{output} is incomplete and is made again.", stacklevel=3)
+    report = None if progress is None else lambda done, total: progress("converting", done, total)
+    return convert_folder(
+        folder, output, dtype=dtype, force=True, verify=verify_folder, progress=report
+    )

@@ -1,0 +1,1 @@
+"""The networks, one folder each; configurations inside them import no MLX."""

@@ -1,0 +1,108 @@
+"""Hyperparameters of S3Gen: token encoder, flow matching, speaker encoder and HiFT vocoder.
+
+Field names and defaults of the two main classes follow the Hugging Face configuration of the same
+networks (`S3GenConfig`, `HiFTNetConfig`); what that one hard-codes is added behind them.
+Sources: upstream `models/s3gen/s3gen.py`, `configs.py`, `hifigan.py`, `xvector.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...config_base import Config
+
+
+@dataclass
+class HiFTNetConfig(Config):
+    """HiFT: neural source filter and inverse STFT (https://arxiv.org/abs/2309.09493)."""
+
+    in_channels: int = 80
+    base_channels: int = 512
+    nb_harmonics: int = 8
+    sampling_rate: int = 22050
+    nsf_alpha: float = 0.1
+    nsf_sigma: float = 0.003
+    nsf_voiced_threshold: float = 10.0
+    upsample_rates: list[int] = field(default_factory=lambda: [8, 8])
+    upsample_kernel_sizes: list[int] = field(default_factory=lambda: [16, 16])
+    istft_n_fft: int = 16
+    istft_hop_len: int = 4
+    resblock_kernel_sizes: list[int] = field(default_factory=lambda: [3, 7, 11])
+    resblock_dilation_sizes: list[list[int]] = field(
+        default_factory=lambda: [[1, 3, 5], [1, 3, 5], [1, 3, 5]]
+    )
+    source_resblock_kernel_sizes: list[int] = field(default_factory=lambda: [7, 11])
+    source_resblock_dilation_sizes: list[list[int]] = field(
+        default_factory=lambda: [[1, 3, 5], [1, 3, 5]]
+    )
+    lrelu_slope: float = 0.1
+    audio_limit: float = 0.99
+    f0_predictor_in_channels: int = 80
+    f0_predictor_cond_channels: int = 512
+
+
+def chatterbox_hift() -> HiFTNetConfig:
+    """The vocoder inside S3Gen: 24 kHz, 480 samples a mel frame."""
+    return HiFTNetConfig(
+        sampling_rate=24000,
+        upsample_rates=[8, 5, 3],
+        upsample_kernel_sizes=[16, 11, 7],
+        source_resblock_kernel_sizes=[7, 7, 11],
+        source_resblock_dilation_sizes=[[1, 3, 5], [1, 3, 5], [1, 3, 5]],
+    )
+
+
+@dataclass
+class CAMPPlusConfig(Config):
+    """CAM++ speaker encoder (https://arxiv.org/abs/2303.00332)."""
+
+    feat_dim: int = 80
+    embedding_size: int = 192
+    head_channels: int = 32
+    growth_rate: int = 32
+    bn_size: int = 4
+    init_channels: int = 128
+    block_layers: list[int] = field(default_factory=lambda: [12, 24, 16])
+    block_dilations: list[int] = field(default_factory=lambda: [1, 2, 2])
+    segment_length: int = 100
+
+
+@dataclass
+class S3GenConfig(Config):
+    """S3Gen at full size; `meanflow` adds the second time input of the distilled models."""
+
+    vocab_size: int = 6561
+    token_embed_dim: int = 512
+    speaker_feat_dim: int = 80
+    speaker_embed_dim: int = 192
+    encoder_output_size: int = 512
+    encoder_attention_heads: int = 8
+    encoder_linear_units: int = 2048
+    encoder_num_blocks: int = 6
+    encoder_num_up_blocks: int = 4
+    encoder_dropout_rate: float = 0.1
+    decoder_in_channels: int = 320
+    decoder_out_channels: int = 80
+    decoder_channels: list[int] = field(default_factory=lambda: [256])
+    decoder_n_blocks: int = 4
+    decoder_num_mid_blocks: int = 12
+    decoder_num_heads: int = 8
+    decoder_attention_head_dim: int = 64
+    decoder_act_fn: str = "gelu"
+    cfm_sigma_min: float = 1e-6
+    cfm_solver: str = "euler"
+    cfm_t_scheduler: str = "cosine"
+    cfm_inference_cfg_rate: float = 0.7
+    sampling_rate: int = 24000
+    mel_bins: int = 80
+    n_fft: int = 1920
+    hop_length: int = 480
+    win_size: int = 1920
+    fmin: int = 0
+    fmax: int = 8000
+    input_frame_rate: int = 25
+    token_mel_ratio: int = 2
+    pre_lookahead_len: int = 3
+    meanflow: bool = False
+    hift: HiFTNetConfig = field(default_factory=chatterbox_hift)
+    speaker_encoder: CAMPPlusConfig = field(default_factory=CAMPPlusConfig)

@@ -1,0 +1,147 @@
+"""Flow matching: speech tokens and a reference to a mel spectrogram.
+
+Sources: upstream `models/s3gen/flow.py`, `flow_matching.py`, `configs.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ...errors import SettingError
+from .config import S3GenConfig
+from .encoder import UpsampleConformerEncoder
+from .estimator import ConditionalDecoder
+
+
+def cosine_times(n_timesteps: int) -> mx.array:
+    """Flow times 0 to 1, dense at the start: 1 - cos(pi i / 2 n), (n + 1,)."""
+    steps = mx.linspace(0.0, 1.0, n_timesteps + 1)
+    return 1.0 - mx.cos(steps * (0.5 * math.pi))
+
+
+class ConditionalFlowMatching(nn.Module):
+    """Euler integration of the estimator's velocity, with classifier-free guidance."""
+
+    def __init__(self, config: S3GenConfig):
+        super().__init__()
+        self._cfg_rate = config.cfm_inference_cfg_rate
+        self._meanflow = config.meanflow
+        self.estimator = ConditionalDecoder(config)
+
+    def __call__(
+        self,
+        noise: mx.array,
+        mu: mx.array,
+        spks: mx.array,
+        cond: mx.array,
+        n_timesteps: int,
+        mask: mx.array | None = None,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> mx.array:
+        """Integrate from noise (B, T, 80) to mel (B, T, 80).
+
+        Guidance doubles the batch: the second half sees neither tokens, speaker nor prompt. Mean
+        flow models were distilled with guidance and take none.
+
+        Args:
+            on_step: told (steps done, steps in all) after each step.
+        """
+        times = mx.linspace(0.0, 1.0, n_timesteps + 1)
+        if not self._meanflow:
+            times = cosine_times(n_timesteps)
+            mu, spks, cond = (mx.concatenate([a, mx.zeros_like(a)]) for a in (mu, spks, cond))
+            mask = None if mask is None else mx.concatenate([mask, mask])
+        embedded = self.estimator.embed_time(times[:-1], times[1:] if self._meanflow else None)
+        x = noise
+        for step in range(n_timesteps):
+            time = embedded[step : step + 1]
+            if self._meanflow:
+                velocity = self.estimator.velocity(x, mu, time, spks, cond, mask)
+            else:
+                both = self.estimator.velocity(mx.concatenate([x, x]), mu, time, spks, cond, mask)
+                guided, free = mx.split(both, 2)
+                velocity = (1.0 + self._cfg_rate) * guided - self._cfg_rate * free
+            x = x + (times[step + 1] - times[step]).astype(x.dtype) * velocity
+            if on_step is not None:
+                mx.eval(x)
+                on_step(step + 1, n_timesteps)
+        return x
+
+
+class CausalMaskedDiffWithXvec(nn.Module):
+    """Token embedding, encoder, speaker projection and the flow."""
+
+    def __init__(self, config: S3GenConfig):
+        super().__init__()
+        self._ratio = config.token_mel_ratio
+        self.input_embedding = nn.Embedding(config.vocab_size, config.token_embed_dim)
+        self.spk_embed_affine_layer = nn.Linear(
+            config.speaker_embed_dim, config.decoder_out_channels
+        )
+        self.encoder = UpsampleConformerEncoder(config)
+        self.encoder_proj = nn.Linear(config.encoder_output_size, config.decoder_out_channels)
+        self.decoder = ConditionalFlowMatching(config)
+
+    @property
+    def dtype(self) -> mx.Dtype:
+        """In which mels are computed."""
+        return self.decoder.estimator.final_proj.weight.dtype
+
+    def encode(self, tokens: mx.array, mask: mx.array | None = None) -> mx.array:
+        """Tokens (B, n) to the mel that the flow starts from, "mu", (B, 2 n, 80)."""
+        embedded = self.input_embedding(tokens)
+        if mask is not None:
+            embedded = embedded * mask[..., None]
+        return self.encoder_proj(self.encoder(embedded, mask))
+
+    def project_speaker(self, embedding: mx.array) -> mx.array:
+        """Speaker embedding (B, 192), brought to unit length, to (B, 80)."""
+        length = mx.linalg.norm(embedding.astype(mx.float32), axis=-1, keepdims=True)
+        unit = embedding / mx.maximum(length, 1e-12)
+        return self.spk_embed_affine_layer(unit.astype(self.dtype))
+
+    def inference(
+        self,
+        tokens: mx.array,
+        prompt_token: mx.array,
+        prompt_feat: mx.array,
+        embedding: mx.array,
+        noise: mx.array,
+        n_timesteps: int = 10,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> mx.array:
+        """Mel of new tokens in the voice of a reference.
+
+        Args:
+            tokens: (B, m).
+            prompt_token: (B, n) or (1, n) tokens of the reference.
+            prompt_feat: (B, P, 80) or (1, P, 80) its log-mel at 50 frames/s, P = 2 n or 2 n + 1.
+            embedding: (B, 192) or (1, 192) its speaker embedding.
+            noise: (B, 2 n + 2 m, 80) the flow's start.
+            n_timesteps: Euler steps.
+
+        Returns:
+            (B, 2 n + 2 m - P, 80) log-mel at 50 frames/s, normally 2 m frames.
+
+        Raises:
+            SettingError: fewer than one step.
+        """
+        if n_timesteps < 1:
+            raise SettingError(f"n_cfm_timesteps must be 1 or more; got {n_timesteps}.")
+        batch = tokens.shape[0]
+        prompt_token, prompt_feat, embedding = (
+            mx.broadcast_to(a, (batch, *a.shape[1:]))
+            for a in (prompt_token, prompt_feat, embedding)
+        )
+        mu = self.encode(mx.concatenate([prompt_token, tokens], axis=1))
+        prompt_frames = prompt_feat.shape[1]
+        rest = mu.shape[1] - prompt_frames
+        cond = mx.pad(prompt_feat.astype(self.dtype), [(0, 0), (0, rest), (0, 0)])
+        speakers = self.project_speaker(embedding)
+        noise = noise.astype(self.dtype)
+        mel = self.decoder(noise, mu, speakers, cond, n_timesteps, on_step=on_step)
+        return mel[:, prompt_frames:]

@@ -1,0 +1,153 @@
+"""HiFT vocoder: mel to waveform through a neural source filter and a small inverse STFT.
+
+Source: upstream `models/s3gen/hifigan.py`; https://arxiv.org/abs/2309.09493.
+"""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ...audio.stft import hann_window, istft, reflect_pad, stft
+from ...nn.activations import snake
+from ...nn.conv import Conv1d, ConvTranspose1d
+from .config import HiFTNetConfig
+from .f0_predictor import ConvRNNF0Predictor
+from .source import SourceModuleHnNSF
+
+MAX_MAGNITUDE = 1e2
+# Upstream calls leaky_relu without a slope before the last convolution, so PyTorch's default
+# holds there and not the configured one.
+LAST_LRELU_SLOPE = 0.01
+
+
+class Snake(nn.Module):
+    """Periodic activation with a learned frequency for each channel."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.alpha = mx.ones((channels,))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return snake(x, self.alpha)
+
+
+class ResBlock(nn.Module):
+    """Residual pairs of a dilated and a plain convolution, Snake in front of each."""
+
+    def __init__(self, channels: int, kernel_size: int, dilations: list[int]):
+        super().__init__()
+        around = (kernel_size - 1) // 2
+        self.convs1 = [
+            Conv1d(channels, channels, kernel_size, padding=around * d, dilation=d)
+            for d in dilations
+        ]
+        self.convs2 = [Conv1d(channels, channels, kernel_size, padding=around) for _ in dilations]
+        self.activations1 = [Snake(channels) for _ in dilations]
+        self.activations2 = [Snake(channels) for _ in dilations]
+
+    def __call__(self, x: mx.array) -> mx.array:
+        layers = zip(self.activations1, self.convs1, self.activations2, self.convs2, strict=True)
+        for activation1, conv1, activation2, conv2 in layers:
+            x = x + conv2(activation2(conv1(activation1(x))))
+        return x
+
+
+def _source_down(n_bins: int, channels: int, rate: int) -> Conv1d:
+    """Brings the source's spectrum to the frame rate of an upsampling stage."""
+    if rate == 1:
+        return Conv1d(n_bins, channels, 1)
+    return Conv1d(n_bins, channels, 2 * rate, stride=rate, padding=rate // 2)
+
+
+class HiFTGenerator(nn.Module):
+    """The vocoder."""
+
+    def __init__(self, config: HiFTNetConfig):
+        super().__init__()
+        self.config = config
+        rates, base, n_bins = config.upsample_rates, config.base_channels, config.istft_n_fft + 2
+        widths = [base // 2 ** (stage + 1) for stage in range(len(rates))]
+        self.m_source = SourceModuleHnNSF(config)
+        self.conv_pre = Conv1d(config.in_channels, base, 7, padding=3)
+        self.ups = [
+            ConvTranspose1d(base // 2**stage, widths[stage], kernel, rate, (kernel - rate) // 2)
+            for stage, (rate, kernel) in enumerate(
+                zip(rates, config.upsample_kernel_sizes, strict=True)
+            )
+        ]
+        self.source_downs, self.source_resblocks, self.resblocks = [], [], []
+        for stage, width in enumerate(widths):
+            later = math.prod(rates[stage + 1 :])
+            self.source_downs.append(_source_down(n_bins, width, later))
+            self.source_resblocks.append(
+                ResBlock(
+                    width,
+                    config.source_resblock_kernel_sizes[stage],
+                    config.source_resblock_dilation_sizes[stage],
+                )
+            )
+            self.resblocks += [
+                ResBlock(width, kernel, dilations)
+                for kernel, dilations in zip(
+                    config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True
+                )
+            ]
+        self.conv_post = Conv1d(widths[-1], n_bins, 7, padding=3)
+        self.f0_predictor = ConvRNNF0Predictor(config)
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Waveform samples of one mel frame."""
+        return math.prod(self.config.upsample_rates) * self.config.istft_hop_len
+
+    def __call__(
+        self, mel: mx.array, source: mx.array | None = None, key: mx.array | None = None
+    ) -> tuple[mx.array, mx.array]:
+        """Vocode.
+
+        Args:
+            mel: (B, T, 80) log-mel at 50 frames/s.
+            source: (B, 480 T) the excitation; None makes it from the predicted F0.
+            key: source of the excitation's random phases and noise.
+
+        Returns:
+            waveform (B, 480 T) within +-0.99, and the source that made it.
+        """
+        if source is None:
+            key = mx.random.key(0) if key is None else key
+            source = self.m_source(self.f0_predictor(mel), self.samples_per_frame, key)
+        return self.decode(mel, source), source
+
+    def decode(self, mel: mx.array, source: mx.array) -> mx.array:
+        """mel (B, T, 80) and source (B, 480 T) to waveform (B, 480 T)."""
+        config = self.config
+        window = hann_window(config.istft_n_fft)
+        spectrum = stft(source.astype(mx.float32), config.istft_n_fft, config.istft_hop_len, window)
+        source_bins = mx.concatenate(spectrum, axis=-1).astype(mel.dtype)
+
+        kernels = len(config.resblock_kernel_sizes)
+        x = self.conv_pre(mel)
+        for stage, up in enumerate(self.ups):
+            x = up(nn.leaky_relu(x, config.lrelu_slope))
+            if stage == len(self.ups) - 1:
+                # One frame more, as the centred STFT of the source has.
+                x = reflect_pad(x, 1, 0, axis=1)
+            x = x + self.source_resblocks[stage](self.source_downs[stage](source_bins))
+            blocks = self.resblocks[stage * kernels : (stage + 1) * kernels]
+            x = sum(block(x) for block in blocks) / kernels
+        x = self.conv_post(nn.leaky_relu(x, LAST_LRELU_SLOPE)).astype(mx.float32)
+
+        bins = config.istft_n_fft // 2 + 1
+        magnitude = mx.minimum(mx.exp(x[..., :bins]), MAX_MAGNITUDE)
+        phase = mx.sin(x[..., bins:])
+        waveform = istft(
+            magnitude * mx.cos(phase),
+            magnitude * mx.sin(phase),
+            config.istft_n_fft,
+            config.istft_hop_len,
+            window,
+        )
+        return mx.clip(waveform, -config.audio_limit, config.audio_limit)

@@ -1,0 +1,150 @@
+"""One-dimensional convolutions over (B, T, C).
+
+On the CPU, MLX runs a dilated, grouped or transposed `conv1d` in a plain loop, a hundred times
+slower than the matrix product that it amounts to; so here every convolution is one, by a strided
+view of its windows. On the GPU MLX's own kernels serve. A transposed convolution is a product and
+a few shifted additions on every device: unfolding over the inserted zeros, as MLX does, costs
+`stride` times the work.
+"""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from .device import on_cpu
+
+
+def conv1d(
+    x: mx.array,
+    weight: mx.array,
+    stride: int = 1,
+    padding: tuple[int, int] = (0, 0),
+    dilation: int = 1,
+    groups: int = 1,
+) -> mx.array:
+    """Cross-correlate.
+
+    Args:
+        x: (B, T, C_in).
+        weight: (C_out, K, C_in / groups); `groups` is 1 or, depthwise, C_in = C_out.
+        padding: zeros before and after.
+
+    Returns:
+        (B, (T + padding - dilation (K - 1) - 1) // stride + 1, C_out)
+    """
+    if any(padding):
+        x = mx.pad(x, [(0, 0), padding, (0, 0)])
+    if not on_cpu():
+        return mx.conv1d(x, weight, stride=stride, dilation=dilation, groups=groups)
+    if groups == 1:
+        return _as_product(x, weight, stride, dilation)
+    return _depthwise(x, weight, stride, dilation)
+
+
+def _as_product(x: mx.array, weight: mx.array, stride: int, dilation: int) -> mx.array:
+    batch, length, channels = x.shape
+    out_channels, kernel, _ = weight.shape
+    frames = (length - dilation * (kernel - 1) - 1) // stride + 1
+    if kernel == 1:
+        return x[:, ::stride] @ weight[:, 0].T
+    windows = mx.as_strided(
+        x,
+        (batch, frames, kernel, channels),
+        (length * channels, stride * channels, dilation * channels, 1),
+    )
+    rows = windows.reshape(batch, frames, kernel * channels)
+    return rows @ weight.reshape(out_channels, kernel * channels).T
+
+
+def _depthwise(x: mx.array, weight: mx.array, stride: int, dilation: int) -> mx.array:
+    kernel = weight.shape[1]
+    frames = (x.shape[1] - dilation * (kernel - 1) - 1) // stride + 1
+    last = stride * (frames - 1) + 1
+    taps = weight[..., 0].T
+    out = x[:, 0:last:stride] * taps[0]
+    for tap in range(1, kernel):
+        start = tap * dilation
+        out = out + x[:, start : start + last : stride] * taps[tap]
+    return out
+
+
+def conv_transpose1d(x: mx.array, weight: mx.array, stride: int, padding: int = 0) -> mx.array:
+    """Transposed convolution.
+
+    Args:
+        x: (B, T, C_in).
+        weight: (C_out, K, C_in).
+
+    Returns:
+        (B, (T - 1) * stride - 2 * padding + K, C_out)
+    """
+    batch, length, channels = x.shape
+    out_channels, kernel, _ = weight.shape
+    phases = math.ceil(kernel / stride)
+    if phases * stride != kernel:
+        weight = mx.pad(weight, [(0, 0), (0, phases * stride - kernel), (0, 0)])
+    flat = weight.transpose(1, 0, 2).reshape(phases * stride * out_channels, channels)
+    blocks = (x @ flat.T).reshape(batch, length, phases, stride * out_channels)
+    # Input frame m adds its block j to output block m + j.
+    out = mx.pad(blocks[:, :, 0], [(0, 0), (0, phases - 1), (0, 0)])
+    for j in range(1, phases):
+        out = out + mx.pad(blocks[:, :, j], [(0, 0), (j, phases - 1 - j), (0, 0)])
+    out = out.reshape(batch, (length + phases - 1) * stride, out_channels)
+    return out[:, padding : (length - 1) * stride + kernel - padding]
+
+
+class Conv1d(nn.Module):
+    """Convolution with zeros around its input; `padding` is an int or (before, after)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int | tuple[int, int] = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        super().__init__()
+        scale = math.sqrt(1 / (in_channels // groups * kernel_size))
+        shape = (out_channels, kernel_size, in_channels // groups)
+        self.weight = mx.random.uniform(-scale, scale, shape)
+        if bias:
+            self.bias = mx.zeros((out_channels,))
+        self._stride = stride
+        self._padding = (padding, padding) if isinstance(padding, int) else padding
+        self._dilation = dilation
+        self._groups = groups
+
+    def __call__(self, x: mx.array) -> mx.array:
+        out = conv1d(x, self.weight, self._stride, self._padding, self._dilation, self._groups)
+        return out + self.bias if "bias" in self else out
+
+
+class CausalConv1d(Conv1d):
+    """Convolution that sees the past alone: K - 1 zeros before, none after."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
+        super().__init__(in_channels, out_channels, kernel_size, padding=(kernel_size - 1, 0))
+
+
+class ConvTranspose1d(nn.Module):
+    """Transposed convolution; weight (C_out, K, C_in)."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: int = 0
+    ):
+        super().__init__()
+        scale = math.sqrt(1 / (in_channels * kernel_size))
+        self.weight = mx.random.uniform(-scale, scale, (out_channels, kernel_size, in_channels))
+        self.bias = mx.zeros((out_channels,))
+        self._stride = stride
+        self._padding = padding
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return conv_transpose1d(x, self.weight, self._stride, self._padding) + self.bias

@@ -1,0 +1,51 @@
+"""The English tokenizer. Source: upstream `models/tokenizers/tokenizer.py` (`EnTokenizer`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import CheckpointError
+
+START = "[START]"
+STOP = "[STOP]"
+UNKNOWN = "[UNK]"
+SPACE = "[SPACE]"
+
+
+class EnglishTokenizer:
+    """Byte-pair tokens of a checkpoint's `tokenizer.json`; a space is a token of its own."""
+
+    def __init__(self, path: str | Path):
+        """Read the vocabulary.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or lacks the start or stop token.
+        """
+        from tokenizers import Tokenizer
+
+        if not Path(path).is_file():
+            raise CheckpointError(f"{path} is missing: the checkpoint has no tokenizer.")
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises the bare class
+            raise CheckpointError(f"{path} is no tokenizer: {error}.") from None
+        for token in (START, STOP):
+            if self._tokenizer.token_to_id(token) is None:
+                raise CheckpointError(f"{path} has no {token} token: another model's tokenizer?")
+        self._unknown = self._tokenizer.token_to_id(UNKNOWN)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids, without start and stop."""
+        return self._tokenizer.encode(text.replace(" ", SPACE)).ids
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of token ids; start and unknown markers as upstream leaves them."""
+        text = self._tokenizer.decode(ids, skip_special_tokens=False)
+        for old, new in ((" ", ""), (SPACE, " "), (STOP, ""), (UNKNOWN, "")):
+            text = text.replace(old, new)
+        return text
+
+    def knows_any(self, text: str) -> bool:
+        """Whether a letter or digit of the text is in the vocabulary."""
+        spoken = "".join(character for character in text if character.isalnum())
+        return any(token != self._unknown for token in self.encode(spoken))

@@ -1,0 +1,204 @@
+"""A voice: what a reference recording becomes, so that it need not be computed again.
+
+It holds the conditionals of both networks: for T3 a speaker embedding, the tokens of the first
+6 s and an emotion; for S3Gen the tokens, mel and speaker embedding of the first 10 s.
+Source: upstream `tts.py` (`Conditionals`, `prepare_conditionals`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from .audio.files import load_audio
+from .audio.kaldi import fbank
+from .audio.mel import s3gen_mel
+from .audio.resample import resample_sinc, resample_soxr
+from .errors import AudioError, CheckpointError, SettingError
+from .models.s3gen.s3gen import Reference
+
+ENCODER_RATE = 16000
+DECODER_RATE = 24000
+T3_PROMPT_SECONDS = 6
+S3GEN_PROMPT_SECONDS = 10
+SAMPLES_PER_TOKEN = DECODER_RATE // 25
+MIN_SECONDS = 0.5
+# A recording whose loudest sample is under -60 dB of full scale holds no voice.
+MIN_PEAK = 1e-3
+
+_KEYS = {
+    "speaker_embedding": "t3.speaker_emb",
+    "cond_prompt_tokens": "t3.cond_prompt_speech_tokens",
+    "emotion": "t3.emotion_adv",
+    "prompt_token": "gen.prompt_token",
+    "prompt_feat": "gen.prompt_feat",
+    "embedding": "gen.embedding",
+}
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Conditionals of a speaker.
+
+    Attributes:
+        speaker_embedding: (1, 256) from the voice encoder.
+        cond_prompt_tokens: (1, n) int32, T3's prompt, at most 150.
+        emotion: 0 to 1 and beyond, upstream's "exaggeration".
+        prompt_token, prompt_feat, embedding: as in `Reference`.
+    """
+
+    speaker_embedding: mx.array
+    cond_prompt_tokens: mx.array
+    emotion: float
+    prompt_token: mx.array
+    prompt_feat: mx.array
+    embedding: mx.array
+
+    @property
+    def reference(self) -> Reference:
+        """S3Gen's part."""
+        return Reference(self.prompt_token, self.prompt_feat, self.embedding)
+
+    def with_emotion(self, emotion: float) -> Voice:
+        """The same voice at another emotion."""
+        check_emotion(emotion)
+        return dataclasses.replace(self, emotion=float(emotion))
+
+    def save(self, path: str | Path) -> Path:
+        """Write as safetensors, whole or not at all.
+
+        Raises:
+            AudioError: the folder is not there.
+        """
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise AudioError(f"the folder {path.parent} does not exist: the voice is not saved.")
+        tensors = {key: getattr(self, name) for name, key in _KEYS.items() if name != "emotion"}
+        tensors["t3.emotion_adv"] = mx.array(self.emotion, dtype=mx.float32).reshape(1, 1, 1)
+        tensors["gen.prompt_token_len"] = mx.array([self.prompt_token.shape[1]], dtype=mx.int32)
+        temporary = path.with_name(f".{path.name}.tmp.safetensors")
+        try:
+            mx.save_safetensors(str(temporary), tensors, {"format": "mlx-chatterbox voice"})
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Voice:
+        """Read a saved voice.
+
+        Raises:
+            CheckpointError: missing, damaged, or no voice.
+        """
+        if not Path(path).is_file():
+            raise CheckpointError(f"the voice {path} does not exist.")
+        try:
+            tensors = mx.load(str(path), format="safetensors")
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(f"{path} is no saved voice: {error}.") from None
+        missing = [key for key in _KEYS.values() if key not in tensors]
+        if missing:
+            raise CheckpointError(f"{path} is no saved voice: it lacks {', '.join(missing)}.")
+        values = {name: tensors[key] for name, key in _KEYS.items()}
+        values["emotion"] = float(values["emotion"].reshape(-1)[0])
+        length = int(tensors.get("gen.prompt_token_len", mx.array([0])).reshape(-1)[0])
+        if length:
+            values["prompt_token"] = values["prompt_token"][:, :length]
+        return cls(**values)
+
+
+def check_emotion(emotion: float) -> None:
+    """Raise SettingError unless the emotion is a number upstream's interface would offer."""
+    if not 0.0 <= emotion <= 2.0:
+        raise SettingError(f"exaggeration must be from 0 to 2; got {emotion}.")
+
+
+def is_saved_voice(path: str | Path) -> bool:
+    """Whether the path is named like a saved voice rather than a recording."""
+    return Path(path).suffix == ".safetensors"
+
+
+def check_reference(waveform: np.ndarray, sample_rate: int, name: str | Path = "it") -> None:
+    """Raise AudioError unless the recording can serve as a reference."""
+    seconds = len(waveform) / sample_rate
+    if seconds < MIN_SECONDS:
+        raise AudioError(
+            f"the reference {name} lasts {seconds:.2f} s; at least {MIN_SECONDS} s are needed, "
+            f"and {S3GEN_PROMPT_SECONDS} s give the best likeness."
+        )
+    if float(np.abs(waveform).max()) < MIN_PEAK:
+        raise AudioError(f"the reference {name} is silent.")
+
+
+def embed_reference(networks, waveform: np.ndarray) -> Reference:
+    """S3Gen's conditionals of a recording.
+
+    Args:
+        networks: has `s3gen` and `s3_tokenizer`.
+        waveform: (n,) at 24 kHz, at most 10 s.
+
+    Source: upstream `S3Token2Mel.embed_ref`, whose 16 kHz version comes from torchaudio's
+    resampler, and which shortens the tokens where mel and tokens disagree.
+    """
+    at_24k = mx.array(waveform)
+    at_16k = resample_sinc(at_24k, DECODER_RATE, ENCODER_RATE)
+    mel = s3gen_mel(at_24k)[None]
+    features = fbank(at_16k)
+    features = features - features.mean(axis=0, keepdims=True)
+    tokens = networks.s3_tokenizer(at_16k)[: mel.shape[1] // 2]
+    return Reference(tokens[None], mel, networks.s3gen.speaker_encoder(features[None]))
+
+
+def whole_tokens(waveform: np.ndarray) -> np.ndarray:
+    """Cut a 24 kHz reference so that its mel has an even number of frames.
+
+    A mel frame lasts 20 ms and a token 40. With an odd number upstream gives the last one to the
+    prompt and speaks 20 ms less; without it every new token has its 40 ms.
+    """
+    frames = len(waveform) // (SAMPLES_PER_TOKEN // 2)
+    if frames % 2 == 0:
+        return waveform
+    return waveform[: len(waveform) // SAMPLES_PER_TOKEN * SAMPLES_PER_TOKEN]
+
+
+def embed_voice(networks, recording: str | Path | np.ndarray, emotion: float = 0.5) -> Voice:
+    """The voice of a recording.
+
+    Args:
+        networks: has `ve`, `s3gen`, `s3_tokenizer` and `t3`.
+        recording: a file, or (n,) samples at 24 kHz.
+        emotion: upstream's "exaggeration".
+
+    Raises:
+        AudioError: the recording cannot be read, is silent, or too short.
+    """
+    check_emotion(emotion)
+    if isinstance(recording, np.ndarray):
+        name, waveform = "it", np.ascontiguousarray(recording, dtype=np.float32)
+    else:
+        name, waveform = recording, load_audio(recording, DECODER_RATE)
+    check_reference(waveform, DECODER_RATE, name)
+    at_16k = resample_soxr(waveform, DECODER_RATE, ENCODER_RATE)
+    reference = embed_reference(
+        networks, whole_tokens(waveform[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
+    )
+    prompt = networks.s3_tokenizer(
+        at_16k[: T3_PROMPT_SECONDS * ENCODER_RATE], networks.t3.config.speech_cond_prompt_len
+    )
+    voice = Voice(
+        speaker_embedding=networks.ve.embed(at_16k),
+        cond_prompt_tokens=prompt[None],
+        emotion=float(emotion),
+        prompt_token=reference.prompt_token,
+        prompt_feat=reference.prompt_feat,
+        embedding=reference.embedding,
+    )
+    mx.eval(voice.speaker_embedding, voice.cond_prompt_tokens, voice.prompt_token)
+    mx.eval(voice.prompt_feat, voice.embedding)
+    return voice

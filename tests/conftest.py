@@ -1,0 +1,54 @@
+"""Small seeded models and recordings, made on the spot and shared by the tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import mlx_chatterbox  # noqa: F401  (before any test imports mlx.core)
+
+
+@pytest.fixture(scope="session")
+def small_config():
+    from tests.small import small_config
+
+    return small_config()
+
+
+@pytest.fixture(scope="session")
+def small_upstream(tmp_path_factory, small_config):
+    """A folder with upstream's files of a small model."""
+    from parity.fabricate import fabricate
+
+    return fabricate(tmp_path_factory.mktemp("upstream"), config=small_config)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory, small_upstream, small_config):
+    """The same model as a converted folder."""
+    from convert.core import convert_folder
+
+    output = tmp_path_factory.mktemp("converted") / "small"
+    return convert_folder(small_upstream, output, config=small_config)
+
+
+@pytest.fixture(scope="session")
+def recording():
+    """3 s of a voiced sound between silences, (72000,) at 24 kHz."""
+    from parity.synthetic_voice import synthetic_voice
+
+    return synthetic_voice(3.0, seed=3)
+
+
+@pytest.fixture(scope="session")
+def recording_file(tmp_path_factory, recording):
+    from mlx_chatterbox.audio.files import save_audio
+
+    path = tmp_path_factory.mktemp("recordings") / "voice.wav"
+    save_audio(path, recording, 24000)
+    return path
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

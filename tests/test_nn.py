@@ -1,0 +1,117 @@
+"""Convolutions, activations and attention against plain NumPy."""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from scipy.special import erf
+
+from mlx_chatterbox.nn import activations, attention, conv
+from mlx_chatterbox.nn.device import can_compile_on_cpu
+
+
+def naive_conv1d(x, weight, stride, padding, dilation, groups):
+    x = np.pad(x, [(0, 0), padding, (0, 0)])
+    out_channels, kernel, per_group = weight.shape
+    frames = (x.shape[1] - dilation * (kernel - 1) - 1) // stride + 1
+    out = np.zeros((x.shape[0], frames, out_channels))
+    for frame in range(frames):
+        for channel in range(out_channels):
+            first = channel // (out_channels // groups) * per_group
+            for tap in range(kernel):
+                at = frame * stride + tap * dilation
+                inputs = x[:, at, first : first + per_group]
+                out[:, frame, channel] += inputs @ weight[channel, tap]
+    return out
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation"),
+    [(1, 1, (0, 0), 1), (3, 1, (2, 0), 1), (3, 2, (1, 1), 1), (7, 1, (9, 9), 3), (6, 3, (1, 1), 1)],
+)
+def test_conv1d_equals_its_definition(rng, kernel, stride, padding, dilation):
+    x, weight = rng.standard_normal((2, 20, 4)), rng.standard_normal((6, kernel, 4))
+    expected = naive_conv1d(x, weight, stride, padding, dilation, 1)
+    got = conv.conv1d(mx.array(x), mx.array(weight), stride, padding, dilation)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_depthwise_conv1d_equals_its_definition(rng):
+    x, weight = rng.standard_normal((2, 20, 5)), rng.standard_normal((5, 7, 1))
+    expected = naive_conv1d(x, weight, 1, (3, 3), 1, 5)
+    got = conv.conv1d(mx.array(x), mx.array(weight), 1, (3, 3), groups=5)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(16, 8), (11, 5), (7, 3), (3, 4)])
+def test_transposed_conv1d_equals_its_definition(rng, kernel, stride):
+    padding = max((kernel - stride) // 2, 0)
+    x, weight = rng.standard_normal((2, 9, 4)), rng.standard_normal((3, kernel, 4))
+    full = np.zeros((2, 8 * stride + kernel, 3))
+    for frame in range(9):
+        for tap in range(kernel):
+            full[:, frame * stride + tap] += x[:, frame] @ weight[:, tap].T
+    expected = full[:, padding : full.shape[1] - padding]
+    got = conv.conv_transpose1d(mx.array(x), mx.array(weight), stride, padding)
+    assert got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+GRID = np.concatenate([np.linspace(-12, 12, 4001), [-200.0, -90.0, 90.0, 200.0]])
+REFERENCES = {
+    "gelu": lambda x: x * 0.5 * (1 + erf(x / math.sqrt(2))),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize("fused", [True, False])
+def test_activations(name, fused, monkeypatch):
+    """To 2e-6: the exponential's absolute error, about 1e-7, times arguments of up to 12."""
+    monkeypatch.setattr(activations, "can_compile_on_cpu", lambda: fused)
+    got = np.array(getattr(activations, name)(mx.array(GRID.astype(np.float32))))
+    expected = REFERENCES[name](GRID.astype(np.float32).astype(np.float64))
+    np.testing.assert_allclose(got, expected, atol=2e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_snake(fused, monkeypatch):
+    monkeypatch.setattr(activations, "can_compile_on_cpu", lambda: fused)
+    x = np.stack([GRID, GRID]).astype(np.float32)[..., None].repeat(3, axis=-1)
+    alpha = np.array([0.5, 1.0, 2.5], dtype=np.float32)
+    got = np.array(activations.snake(mx.array(x), mx.array(alpha)))
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(got, wide + np.sin(wide * alpha) ** 2 / alpha, atol=2e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_attention_with_and_without_bias(rng, scale):
+    q, k, v = (rng.standard_normal((2, 3, 11, 8)).astype(np.float32) * scale for _ in range(3))
+    bias = np.zeros((2, 1, 1, 11), dtype=np.float32)
+    bias[1, ..., 7:] = -1e9
+    for given in (None, bias):
+        scores = q.astype(np.float64) @ k.swapaxes(-1, -2) * 0.3
+        scores = scores if given is None else scores + given
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        expected = weights / weights.sum(axis=-1, keepdims=True) @ v
+        arrays = [mx.array(a) for a in (q, k, v)]
+        got = attention.attend(*arrays, 0.3, None if given is None else mx.array(given))
+        np.testing.assert_allclose(got, expected, atol=3e-5 * scale)
+
+
+def test_half_precision_takes_no_polynomial(monkeypatch):
+    """In float16 the polynomials' squarings would lose the low digits."""
+    monkeypatch.setattr(activations, "_gelu_polynomial", None)
+    x = mx.array(GRID[:50].astype(np.float16))
+    assert activations.gelu(x).dtype == mx.float16
+
+
+def test_a_compiler_is_found_where_there_is_one():
+    import shutil
+
+    assert can_compile_on_cpu() == any(map(shutil.which, ("g++", "clang++")))
