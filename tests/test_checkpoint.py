@@ -79,7 +79,7 @@ def test_an_unknown_key_of_the_configuration(folder):
     values = json.loads(path.read_text())
     values["t3"]["num_hiden_layers"] = 2
     path.write_text(json.dumps(values))
-    with pytest.raises(CheckpointError, match="unknown key.*num_hiden_layers"):
+    with pytest.raises(CheckpointError, match=r"unknown key.*num_hiden_layers"):
         load(folder)
 
 

@@ -36,7 +36,7 @@ class SourceModuleHnNSF(nn.Module):
         Returns:
             (B, T * samples_per_frame)
         """
-        batch, frames = f0.shape
+        batch = f0.shape[0]
         phase_key, noise_key = mx.random.split(key)
         f0 = f0.astype(mx.float32)
         cycles = self._cycles(f0, samples_per_frame)

@@ -1,0 +1,162 @@
+"""`python -m convert`: upstream's weights to a checkpoint of this library."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .core import Conversion, Progress
+
+DESCRIPTION = """\
+Converts Chatterbox as Resemble AI publishes it into a folder that this library loads.
+
+SOURCE is a folder with ve.safetensors, t3_cfg.safetensors, s3gen.safetensors and tokenizer.json
+(and conds.pt, the built-in voice, where there is one), or a hub repository OWNER/NAME.
+OUTPUT is the folder to make; it appears only when everything in it is complete and loads."""
+
+EXAMPLES = """\
+examples:
+  python -m convert ResembleAI/chatterbox chatterbox
+  python -m convert ~/Downloads/chatterbox chatterbox-fp16 --dtype float16
+  python -m mlx_chatterbox.generate --model chatterbox-fp16 --text "Hello." --output hello.wav"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; importing nothing heavy, so that --help answers at once."""
+    result = argparse.ArgumentParser(
+        prog="python -m convert",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument(
+        "source", metavar="SOURCE", help="folder with upstream's files, or OWNER/NAME"
+    )
+    result.add_argument("output", metavar="OUTPUT", help="folder to make")
+    result.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "bfloat16"),
+        default="float32",
+        help="type of the weights (default: %(default)s, exact; the others halve the size)",
+    )
+    result.add_argument(
+        "--force", action="store_true", help="replace OUTPUT if it is a checkpoint already"
+    )
+    result.add_argument(
+        "--verbose", action="store_true", help="name every dropped key; show tracebacks"
+    )
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns 0 when done, 1 on an error. Wrong use exits with 2."""
+    arguments = parser().parse_args(argv)
+    from mlx_chatterbox.errors import ChatterboxError
+
+    try:
+        _run(arguments)
+    except KeyboardInterrupt:
+        if arguments.verbose:
+            raise
+        print("interrupted; nothing was written.", file=sys.stderr)
+        return 1
+    except (ChatterboxError, OSError) as error:
+        if arguments.verbose:
+            import traceback
+
+            traceback.print_exc()
+        else:
+            print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from mlx_chatterbox.hub import resolve
+
+    from .core import convert
+
+    source, repo = arguments.source, None
+    if _looks_like_repository(source):
+        source, repo = resolve(arguments.source), arguments.source
+    with _progress_bar() as progress:
+        result = convert(
+            source,
+            arguments.output,
+            dtype=arguments.dtype,
+            force=arguments.force,
+            verify=_verify,
+            progress=progress,
+            repo=repo,
+        )
+    print(summary(result, arguments.verbose))
+
+
+def _verify(folder: Path) -> None:
+    """Load what was written, strictly, before it takes its name."""
+    from mlx_chatterbox.checkpoint import TOKENIZER_NAME, VOICE_NAME, verify_folder
+    from mlx_chatterbox.text.tokenizer import EnglishTokenizer
+    from mlx_chatterbox.voice import Voice
+
+    verify_folder(folder)
+    EnglishTokenizer(folder / TOKENIZER_NAME)
+    if (folder / VOICE_NAME).is_file():
+        Voice.load(folder / VOICE_NAME)
+
+
+def _looks_like_repository(source: str) -> bool:
+    named = re.fullmatch(r"[A-Za-z0-9_][\w.-]*/[\w.-]+", source)
+    return named is not None and not Path(source).exists()
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress]:
+    """Shows bytes on a terminal and nothing in a pipe."""
+    from tqdm import tqdm
+
+    with tqdm(unit="B", unit_scale=True, unit_divisor=1024, disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
+
+
+def summary(result: Conversion, verbose: bool = False) -> str:
+    """What was written and what was left behind, for people."""
+    voice = "with the built-in voice" if result.voice else "without a built-in voice"
+    lines = [
+        f"{result.folder}: {result.variant}, {result.tensors} tensors in {result.dtype}, "
+        f"{result.size / 1e6:.1f} MB, {voice}"
+    ]
+    groups = Counter((item.file, _pattern(item.key), item.reason) for item in result.dropped)
+    for (file, pattern, reason), count in groups.items():
+        times = f" ({count} keys)" if count > 1 else ""
+        lines.append(f"dropped {file}: {pattern}{times}: {reason}")
+        if verbose and count > 1:
+            lines += [
+                f"    {item.key}"
+                for item in result.dropped
+                if (item.file, _pattern(item.key)) == (file, pattern)
+            ]
+    return "\n".join(lines)
+
+
+def _pattern(key: str) -> str:
+    """Keys that there are many of, by what they have in common."""
+    for ending in (".num_batches_tracked", ".inv_freq"):
+        if key.endswith(ending):
+            return f"*{ending}"
+    return key
+
+
+if __name__ == "__main__":
+    sys.exit(main())

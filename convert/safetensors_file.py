@@ -1,0 +1,180 @@
+"""Safetensors files one tensor at a time: reading checked, writing streamed.
+
+The header of a file says where each tensor lies, so a model of gigabytes can be read, changed and
+written while only the tensor at hand is in memory.
+Format: https://huggingface.co/docs/safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_chatterbox.errors import CheckpointError
+
+MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+
+# Name in the file: MLX type, and the NumPy type with the same bytes.
+DTYPES: dict[str, tuple[mx.Dtype, type]] = {
+    "F32": (mx.float32, np.float32),
+    "F16": (mx.float16, np.float16),
+    "BF16": (mx.bfloat16, np.uint16),
+    "I64": (mx.int64, np.int64),
+    "I32": (mx.int32, np.int32),
+    "I16": (mx.int16, np.int16),
+    "I8": (mx.int8, np.int8),
+    "U64": (mx.uint64, np.uint64),
+    "U32": (mx.uint32, np.uint32),
+    "U16": (mx.uint16, np.uint16),
+    "U8": (mx.uint8, np.uint8),
+    "BOOL": (mx.bool_, np.bool_),
+    "F64": (mx.float32, np.float64),  # read as float32, as MLX has no float64 on a GPU
+}
+NAMES = {dtype: name for name, (dtype, _) in DTYPES.items() if name != "F64"}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies: `start` and `stop` in bytes from the beginning of the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+class SafetensorsReader:
+    """A safetensors file whose header has been checked against its length.
+
+    `tensors` lists what is in it, in the order of the bytes.
+
+    Raises:
+        CheckpointError: not a safetensors file, truncated, or of a type that cannot be read.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        try:
+            with self.path.open("rb") as file:
+                self.tensors = self._read_header(file, os.fstat(file.fileno()).st_size)
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise CheckpointError(f"{path} is not a valid safetensors file.") from None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Keys and shapes."""
+        return {key: info.shape for key, info in self.tensors.items()}
+
+    def read(self, key: str) -> mx.array:
+        """One tensor, read now."""
+        info = self.tensors[key]
+        dtype, stored = DTYPES[info.dtype]
+        values = np.empty(prod(info.shape), dtype=stored)
+        try:
+            with self.path.open("rb") as file:
+                file.seek(info.start)
+                count = file.readinto(memoryview(values).cast("B")) if values.size else 0
+        except OSError as error:
+            raise CheckpointError(f"{self.path} cannot be read: {error.strerror}.") from None
+        if count != values.nbytes:
+            raise CheckpointError(f"{self.path} changed while it was read: {key} is cut short.")
+        if info.dtype == "F64":
+            values = values.astype(np.float32)
+        array = mx.array(values.reshape(info.shape))
+        return array.view(dtype) if info.dtype == "BF16" else array
+
+    def _read_header(self, file, size: int) -> dict[str, TensorInfo]:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > MAX_HEADER_BYTES:
+            raise CheckpointError(f"{self.path} is not a safetensors file.")
+        if 8 + length > size:
+            raise self._truncated(size, f"its header alone takes {8 + length}")
+        header = json.loads(file.read(length).decode("utf-8"))
+        header.pop("__metadata__", None)
+        infos = {key: self._info(key, value, 8 + length) for key, value in header.items()}
+        ordered = dict(sorted(infos.items(), key=lambda item: (item[1].start, item[1].stop)))
+        end = 8 + length
+        for key, info in ordered.items():
+            if info.start != end:
+                raise CheckpointError(f"{self.path}: {key} does not begin where it should.")
+            end = info.stop
+        if end > size:
+            raise self._truncated(size, f"it should have {end}")
+        if end < size:
+            raise CheckpointError(f"{self.path} has {size - end} bytes more than its header says.")
+        return ordered
+
+    def _truncated(self, size: int, expected: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self.path} is truncated: it has {size} bytes, {expected}. Fetch it again."
+        )
+
+    def _info(self, key: str, value: dict, offset: int) -> TensorInfo:
+        dtype, shape, (start, stop) = value["dtype"], value["shape"], value["data_offsets"]
+        if dtype not in DTYPES:
+            raise CheckpointError(f"{self.path}: {key} is of type {dtype}, which cannot be read.")
+        if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
+            raise ValueError(key)
+        if stop - start != prod(shape) * np.dtype(DTYPES[dtype][1]).itemsize:
+            raise CheckpointError(f"{self.path}: {key} has not as many bytes as its shape needs.")
+        return TensorInfo(dtype, tuple(shape), offset + start, offset + stop)
+
+
+class SafetensorsWriter:
+    """Writes a safetensors file of known shapes, tensor after tensor, in the order given.
+
+    Args:
+        path: written in place; whoever needs it whole or not at all writes elsewhere and renames.
+        layout: for each key its shape and MLX type.
+        metadata: strings for the header.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        layout: Mapping[str, tuple[tuple[int, ...], mx.Dtype]],
+        metadata: Mapping[str, str] | None = None,
+    ):
+        header: dict = {"__metadata__": dict(metadata)} if metadata else {}
+        end = 0
+        for key, (shape, dtype) in layout.items():
+            start, end = end, end + prod(shape) * dtype.size
+            header[key] = {
+                "dtype": NAMES[dtype],
+                "shape": list(shape),
+                "data_offsets": [start, end],
+            }
+        text = json.dumps(header, separators=(",", ":")).encode("utf-8")
+        text += b" " * (-len(text) % 8)  # so that the tensors begin on a multiple of 8
+        self._layout = dict(layout)
+        self._pending = list(reversed(layout))
+        self._file = Path(path).open("wb")  # noqa: SIM115  (closed by __exit__)
+        self._file.write(len(text).to_bytes(8, "little") + text)
+
+    def write(self, key: str, tensor: mx.array) -> int:
+        """Append `tensor` and return its bytes. The keys come in the order of the layout."""
+        expected = self._pending.pop() if self._pending else None
+        if key != expected or (tuple(tensor.shape), tensor.dtype) != self._layout[key]:
+            raise ValueError(f"{key} does not come next with this shape and type.")
+        if tensor.dtype == mx.bfloat16:
+            tensor = tensor.view(mx.uint16)  # NumPy has no bfloat16
+        values = np.ascontiguousarray(np.asarray(tensor))
+        self._file.write(values.reshape(-1).view(np.uint8))
+        return values.nbytes
+
+    def __enter__(self) -> SafetensorsWriter:
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        self._file.close()
+        if kind is None and self._pending:
+            raise ValueError(f"{self._pending[-1]} was never written.")

@@ -1,0 +1,94 @@
+"""The built-in voice: upstream's `conds.pt` to `conds.safetensors`, as `Voice` stores it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_chatterbox.errors import CheckpointError
+
+from .rules import Dropped
+from .safetensors_file import SafetensorsWriter
+from .unpickle import load_torch
+
+VOICE_NAME = "conds.safetensors"
+
+# Key: its shape (None: any length) and whether it holds tokens (int32) or numbers (float32).
+VOICE_TENSORS: dict[str, tuple[tuple[int | None, ...], mx.Dtype]] = {
+    "t3.speaker_emb": ((1, None), mx.float32),
+    "t3.cond_prompt_speech_tokens": ((1, None), mx.int32),
+    "t3.emotion_adv": ((1, 1, 1), mx.float32),
+    "gen.prompt_token": ((1, None), mx.int32),
+    "gen.prompt_token_len": ((1,), mx.int32),
+    "gen.prompt_feat": ((1, None, None), mx.float32),
+    "gen.embedding": ((1, None), mx.float32),
+}
+# Upstream stores these too, but always empty or following from the others.
+UNUSED = {
+    "t3.clap_emb": "no published T3 is conditioned on it",
+    "t3.cond_prompt_speech_emb": "computed from the prompt's tokens",
+    "gen.prompt_feat_len": "follows from the prompt's mel",
+}
+
+
+def voice_tensors(conds: Any, name: str = "conds.pt") -> tuple[dict[str, mx.array], list[Dropped]]:
+    """The tensors of `Voice`, from what upstream saved (`{"t3": {...}, "gen": {...}}`).
+
+    Always float32 and int32, whatever the model's type: a voice is small, and shared.
+
+    Raises:
+        CheckpointError: something missing, unknown, or of another shape.
+    """
+    if not isinstance(conds, Mapping) or not all(
+        isinstance(conds.get(part), Mapping) for part in ("t3", "gen")
+    ):
+        raise CheckpointError(f"{name} does not hold a voice: it has no parts `t3` and `gen`.")
+    given = {
+        f"{part}.{key}": value
+        for part in ("t3", "gen")
+        for key, value in conds[part].items()
+        if value is not None
+    }
+    dropped = [Dropped(name, key, UNUSED[key]) for key in given if key in UNUSED]
+    unknown = [key for key in given if key not in VOICE_TENSORS and key not in UNUSED]
+    if unknown:
+        raise CheckpointError(f"{name} holds what no voice has: {', '.join(unknown)}.")
+    missing = [key for key in VOICE_TENSORS if key not in given]
+    if missing:
+        raise CheckpointError(f"{name} lacks {', '.join(missing)}.")
+    tensors = {}
+    for key, (shape, dtype) in VOICE_TENSORS.items():
+        tensors[key] = _tensor(given[key], shape, dtype, f"{name}: {key}")
+    return tensors, dropped
+
+
+def convert_voice(source: Path, folder: Path) -> list[Dropped]:
+    """Write `source` (conds.pt) into `folder` as `conds.safetensors`; return what was dropped."""
+    tensors, dropped = voice_tensors(load_torch(source), source.name)
+    layout = {key: (tuple(tensor.shape), tensor.dtype) for key, tensor in tensors.items()}
+    with SafetensorsWriter(folder / VOICE_NAME, layout, {"format": "mlx"}) as writer:
+        for key, tensor in tensors.items():
+            writer.write(key, tensor)
+    return dropped
+
+
+def _tensor(value: Any, shape: tuple[int | None, ...], dtype: mx.Dtype, label: str) -> mx.array:
+    try:
+        values = np.asarray(value, dtype=np.int64 if dtype == mx.int32 else np.float32)
+    except (TypeError, ValueError):
+        raise CheckpointError(f"{label} is no tensor.") from None
+    if values.size == 1 and None not in shape:
+        values = values.reshape(shape)  # upstream also saved plain numbers here
+    fits = len(shape) == values.ndim and all(
+        expected in (None, n) for n, expected in zip(values.shape, shape, strict=True)
+    )
+    if not fits or values.size == 0:
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise CheckpointError(f"{label} has shape {values.shape}, not ({wanted}).")
+    if not np.isfinite(values).all():
+        raise CheckpointError(f"{label} holds values that are not finite.")
+    return mx.array(values).astype(dtype)
