@@ -10,10 +10,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import _blas
+from . import _linux_cpu
 from ._version import __version__
 
-_blas.preload()
+_linux_cpu.prepare()
 
 
 _PUBLIC = {

@@ -15,7 +15,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from . import _blas
+from . import _linux_cpu
 from .config import DTYPES, ModelConfig
 from .errors import CheckpointError
 from .hub import WEIGHTS_NAME, cache_folder, is_converted, resolve
@@ -139,7 +139,7 @@ def load_converted(folder: Path, dtype: str | None = None) -> Checkpoint:
     if dtype is not None and dtype != config.dtype:
         networks.set_dtype(getattr(mx, dtype))
         config.dtype = dtype
-    _blas.warn_if_slow(on_cpu())
+    _linux_cpu.warn_if_slow(on_cpu())
     voice_path = folder / VOICE_NAME
     return Checkpoint(
         folder=folder,

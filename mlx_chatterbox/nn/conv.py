@@ -16,6 +16,10 @@ import mlx.nn as nn
 
 from .device import on_cpu
 
+# Windows are unfolded 4 MB at a time: that stays in the cache, while the tens of megabytes of a
+# whole recording would be fetched from the system page by page on every call.
+_UNFOLDED_ENTRIES = 1 << 20
+
 
 def conv1d(
     x: mx.array,
@@ -50,13 +54,19 @@ def _as_product(x: mx.array, weight: mx.array, stride: int, dilation: int) -> mx
     frames = (length - dilation * (kernel - 1) - 1) // stride + 1
     if kernel == 1:
         return x[:, ::stride] @ weight[:, 0].T
-    windows = mx.as_strided(
-        x,
-        (batch, frames, kernel, channels),
-        (length * channels, stride * channels, dilation * channels, 1),
-    )
-    rows = windows.reshape(batch, frames, kernel * channels)
-    return rows @ weight.reshape(out_channels, kernel * channels).T
+    matrix = weight.reshape(out_channels, kernel * channels).T
+    at_once = max(_UNFOLDED_ENTRIES // (kernel * channels), 1)
+    pieces = []
+    for first in range(0, frames, at_once):
+        count = min(at_once, frames - first)
+        windows = mx.as_strided(
+            x,
+            (batch, count, kernel, channels),
+            (length * channels, stride * channels, dilation * channels, 1),
+            first * stride * channels,
+        )
+        pieces.append(windows.reshape(batch, count, kernel * channels) @ matrix)
+    return pieces[0] if len(pieces) == 1 else mx.concatenate(pieces, axis=1)
 
 
 def _depthwise(x: mx.array, weight: mx.array, stride: int, dilation: int) -> mx.array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import ctypes.util
 import os
 import subprocess
@@ -20,11 +21,11 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     {first}
     import mlx_chatterbox
-    from mlx_chatterbox import _blas
+    from mlx_chatterbox import _linux_cpu
     import mlx.core as mx
     for _ in range(2):
-        _blas.warn_if_slow(True)
-    print(_blas._loaded(), [str(w.message) for w in caught])
+        _linux_cpu.warn_if_slow(True)
+    print(_linux_cpu._loaded(), [str(w.message) for w in caught])
 """
 
 
@@ -67,10 +68,36 @@ def test_a_library_that_cannot_be_loaded_is_named():
 
 
 def test_never_in_the_way_elsewhere(monkeypatch):
-    from mlx_chatterbox import _blas
+    from mlx_chatterbox import _linux_cpu
 
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(_blas, "_said", False)
-    monkeypatch.setattr(_blas.ctypes, "CDLL", None)
-    _blas.preload()
-    _blas.warn_if_slow(True)
+    monkeypatch.setattr(_linux_cpu, "_said", False)
+    monkeypatch.setattr(_linux_cpu.ctypes, "CDLL", None)
+    _linux_cpu.prepare()
+    _linux_cpu.warn_if_slow(True)
+
+
+FAULTS = """
+import resource
+import mlx_chatterbox
+import mlx.core as mx
+x = mx.zeros((2**22,)); mx.eval(x)
+def work():
+    for _ in range(20):
+        y = x + 1.0; mx.eval(y)
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@linux
+def test_freed_memory_is_not_fetched_again_page_by_page():
+    """16 MB results, 4,096 pages each; twenty of them in turn need the pages of one or two."""
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("this C library has no mallopt")
+    result = subprocess.run(
+        [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True
+    )
+    assert int(result.stdout) < 5 * 4096
