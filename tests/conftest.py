@@ -52,3 +52,11 @@ def recording_file(tmp_path_factory, recording):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--full-size",
+        metavar="FOLDER",
+        help="upstream's files at full size for the slow tests; without it they are fabricated",
+    )

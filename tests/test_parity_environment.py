@@ -95,6 +95,14 @@ def test_a_missing_weights_folder_is_one_clear_line(tmp_path, capsys, monkeypatc
     assert "no such folder" in capsys.readouterr().err
 
 
+def test_a_missing_recording_is_said_before_anything_is_made(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("parity.run.find_interpreter", lambda given: sys.executable)
+    work = tmp_path / "work"
+    assert main(["run", "--audio", str(tmp_path / "absent.wav"), "--work", str(work)]) == 1
+    assert "absent.wav" in capsys.readouterr().err
+    assert not work.exists()
+
+
 def test_a_converted_checkpoint_without_its_source_is_no_torch_checkpoint(tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"source": {"folder": "/gone/for/good"}}')
     dump = write_dump(tmp_path / "in.safetensors", {"audio/ref_24k": np.ones(9, np.float32)})

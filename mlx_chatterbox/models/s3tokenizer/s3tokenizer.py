@@ -57,13 +57,13 @@ class FSMNAttention(nn.Module):
 
 
 class ResidualAttentionBlock(nn.Module):
-    """Attention and a GELU MLP, each behind a layer norm (their epsilons differ upstream)."""
+    """Attention and a GELU MLP, each behind a layer norm."""
 
     def __init__(self, config: S3TokenizerConfig):
         super().__init__()
         width = config.n_audio_state
         self.attn = FSMNAttention(config)
-        self.attn_ln = nn.LayerNorm(width, eps=1e-6)
+        self.attn_ln = nn.LayerNorm(width, eps=config.attention_norm_eps)
         self.mlp = [nn.Linear(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width)]
         self.mlp_ln = nn.LayerNorm(width, eps=1e-5)
 

@@ -69,7 +69,9 @@ def keep_top_p(logits: mx.array, top_p: float) -> mx.array:
         return logits
     order = mx.argsort(logits, axis=-1)
     ascending = mx.take_along_axis(logits, order, axis=-1)
-    cumulative = mx.cumsum(mx.softmax(ascending, axis=-1), axis=-1)
+    cumulative = mx.cumsum(mx.exp(ascending - ascending[..., -1:]), axis=-1)
+    # Divided by what the sum really came to, so that rounding cannot move the threshold.
+    cumulative = cumulative / cumulative[..., -1:]
     last = mx.arange(logits.shape[-1]) == logits.shape[-1] - 1
     kept = mx.where((cumulative > 1.0 - top_p) | last, ascending, -mx.inf)
     return mx.put_along_axis(logits, order, kept, axis=-1)

@@ -1,0 +1,34 @@
+"""What every engine is timed on: one set of seeded arrays, at the sizes of real use."""
+
+from __future__ import annotations
+
+import numpy as np
+
+REFERENCE_SECONDS = 10
+NEW_TOKENS = 100
+TEXT_TOKENS = 60
+DECODED_TOKENS = 16
+
+
+def make_inputs(seed: int = 0) -> dict[str, np.ndarray]:
+    """A 10 s reference, a text of 60 tokens and 100 speech tokens (4 s of speech)."""
+    from parity.synthetic_voice import synthetic_voice
+
+    rng = np.random.default_rng(seed)
+    prompt_tokens = 25 * REFERENCE_SECONDS
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    text = rng.integers(3, 255, TEXT_TOKENS)
+    return {
+        "audio": synthetic_voice(float(REFERENCE_SECONDS), seed),
+        "text_tokens": np.array([255, *text, 0], dtype=np.int32),
+        "speaker": normal(1, 256) / 16,
+        "t3_prompt": rng.integers(0, 6561, (1, 150)).astype(np.int32),
+        "speech_tokens": rng.integers(0, 6561, (1, NEW_TOKENS)).astype(np.int32),
+        "prompt_token": rng.integers(0, 6561, (1, prompt_tokens)).astype(np.int32),
+        "prompt_feat": normal(1, 2 * prompt_tokens, 80),
+        "embedding": normal(1, 192),
+        "mel": normal(1, 2 * NEW_TOKENS, 80) - 3.0,
+    }

@@ -1,0 +1,126 @@
+"""Two dumps side by side: for every output of the table, whether the second is the first.
+
+What the reference holds must be there, of the same shape and dtype, finite, and within its bound.
+Inputs, stages the reference does not have, and extra tensors are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import ParityError
+from .stages import EQUAL, MAX_ABS, STAGES, Output
+
+
+@dataclass(frozen=True)
+class Row:
+    """The verdict on one output. `error` is None where the two could not be subtracted."""
+
+    stage: str
+    output: str
+    measure: str
+    error: float | None
+    bound: float
+    holds: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rows of one dump held against one reference; the names are for the table."""
+
+    checked: str
+    reference: str
+    rows: tuple[Row, ...]
+
+    @property
+    def holds(self) -> bool:
+        return all(row.holds for row in self.rows)
+
+
+def compare(
+    reference: Mapping[str, np.ndarray],
+    checked: Mapping[str, np.ndarray],
+    *,
+    names: tuple[str, str] = ("out", "reference"),
+) -> Comparison:
+    """Hold `checked` against `reference`.
+
+    Args:
+        reference: tensors by name; only the table's outputs count.
+        checked: the same, of the program in question.
+        names: how to call the two, `checked` first.
+
+    Raises:
+        ParityError: the reference has no output of the table, so that nothing could be compared.
+    """
+    rows = tuple(
+        _row(stage.name, output, reference[output.name], checked.get(output.name))
+        for stage in STAGES
+        for output in stage.outputs
+        if output.name in reference
+    )
+    if not rows:
+        raise ParityError(
+            "the reference holds no output of any parity stage: nothing to compare. Is it a dump "
+            "of inputs, or of another program?"
+        )
+    return Comparison(names[0], names[1], rows)
+
+
+def all_hold(comparisons: Iterable[Comparison]) -> bool:
+    """Whether there is anything at all, and every row of it holds."""
+    comparisons = tuple(comparisons)
+    return bool(comparisons) and all(comparison.holds for comparison in comparisons)
+
+
+def relative_rms(reference: np.ndarray, checked: np.ndarray) -> float:
+    """Root mean square of the difference over that of the reference, in float64.
+
+    A reference of zeros allows no difference: the error is then 0 or infinite.
+    """
+    reference = reference.astype(np.float64)
+    difference = _rms(checked.astype(np.float64) - reference)
+    scale = _rms(reference)
+    if scale == 0.0:
+        return 0.0 if difference == 0.0 else float("inf")
+    return difference / scale
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
+
+
+def _row(stage: str, output: Output, reference: np.ndarray, checked: np.ndarray | None) -> Row:
+    error, problem = None, _problem(reference, checked)
+    if not problem:
+        error = _error(output.measure, reference, checked)
+        if not error <= output.bound:
+            problem = f"{error:.3g} is over the bound of {output.bound:.3g}"
+    return Row(stage, output.name, output.measure, error, output.bound, not problem, problem)
+
+
+def _problem(reference: np.ndarray, checked: np.ndarray | None) -> str:
+    """What forbids a subtraction; empty if nothing does."""
+    if checked is None:
+        return "missing"
+    if checked.shape != reference.shape:
+        return f"shape {checked.shape} instead of {reference.shape}"
+    if checked.dtype != reference.dtype:
+        return f"dtype {checked.dtype} instead of {reference.dtype}"
+    for name, values in (("the reference", reference), ("the result", checked)):
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            return f"NaN or infinity in {name}"
+    return ""
+
+
+def _error(measure: str, reference: np.ndarray, checked: np.ndarray) -> float:
+    if measure == EQUAL or reference.dtype.kind != "f":
+        return float(np.count_nonzero(reference != checked))
+    if measure == MAX_ABS:
+        difference = checked.astype(np.float64) - reference.astype(np.float64)
+        return float(np.abs(difference).max(initial=0.0))
+    return relative_rms(reference, checked)

@@ -1,0 +1,60 @@
+"""Reading and writing dumps: one safetensors file of NumPy arrays, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from .errors import DumpError
+
+
+def read_dump(path: str | Path) -> dict[str, np.ndarray]:
+    """Every tensor of a dump by name.
+
+    Raises:
+        DumpError: no such file, or no safetensors file.
+    """
+    return read_dump_with_metadata(path)[0]
+
+
+def read_dump_with_metadata(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Every tensor of a dump, and what its backend wrote about itself (versions, say)."""
+    if not Path(path).is_file():
+        raise DumpError(f"{path}: no such file.")
+    try:
+        with safe_open(str(path), framework="np") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, dict(file.metadata() or {})
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise DumpError(f"{path} is no readable safetensors file: {error}.") from error
+
+
+def write_dump(
+    path: str | Path,
+    tensors: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
+    """Write `tensors` to `path` through a temporary name in the same folder.
+
+    Raises:
+        DumpError: the folder does not exist or cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(
+            {name: np.ascontiguousarray(value) for name, value in tensors.items()},
+            str(temporary),
+            metadata=dict(metadata or {}),
+        )
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise DumpError(f"{path} cannot be written: {error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

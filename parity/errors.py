@@ -1,0 +1,19 @@
+"""The errors a user of the harness can meet, importable where neither MLX nor PyTorch is."""
+
+from __future__ import annotations
+
+
+class ParityError(Exception):
+    """Base of the harness's own errors: one line that says what is wrong and what to do."""
+
+
+class DumpError(ParityError):
+    """A dump that cannot be read or written, or lacks what was asked of it."""
+
+
+class ReferenceMissing(ParityError):
+    """Upstream's package, or something it needs, is not installed."""
+
+
+class WeightMismatch(ParityError):
+    """A file's tensors are not exactly the ones upstream's module has."""

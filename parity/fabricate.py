@@ -1,0 +1,182 @@
+"""A checkpoint in upstream's format, at any size, filled from a seed instead of trained.
+
+Published weights are gigabytes that not every machine can fetch. Parity does not need them: two
+programs that compute the same function agree on any weights, and random ones use every tensor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from .fabricated_tokenizer import tokenizer_json
+from .fabricated_values import tensor
+
+Layout = Mapping[str, Mapping[str, tuple[int, ...]]]
+Progress = Callable[[int, int], None]
+
+STAMP = "fabricated.json"
+TOKENIZER_FILE = "tokenizer.json"
+_FILTER_KEYS = {"tokenizer._mel_filters", "tokenizer.window"}
+
+
+def upstream_shapes(config, weight_norm: str = "parametrizations", filter_buffers: bool = False):
+    """Names and shapes of upstream's files for a model of this configuration.
+
+    Returns:
+        file name -> tensor name -> shape.
+    """
+    from mlx.utils import tree_flatten
+
+    from convert.upstream import upstream_layout
+    from mlx_chatterbox.checkpoint import build
+
+    shapes = {key: tuple(value.shape) for key, value in tree_flatten(build(config).parameters())}
+    return upstream_layout(shapes, weight_norm=weight_norm, filter_buffers=filter_buffers)
+
+
+def fabricate(
+    folder: str | Path,
+    variant: str = "english",
+    config=None,
+    seed: int = 0,
+    weight_norm: str = "parametrizations",
+    filter_buffers: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Write an upstream-format folder: three weight files and the text tokenizer.
+
+    Args:
+        folder: where to; made if it is not there.
+        variant: which member of the family.
+        config: `ModelConfig` of another size than the variant's own.
+        seed: the same seed gives the same bytes.
+        weight_norm: spelling, `"parametrizations"` or `"g_v"`.
+        filter_buffers: write the tokenizer's mel filters and window too. Left out by default, so
+            that the reference computes its own instead of reading them from our file.
+        progress: called with bytes written and bytes in all.
+
+    Returns:
+        The folder.
+    """
+    from mlx_chatterbox.variants import variant_named
+
+    config = config or variant_named(variant).default_config()
+    layout = upstream_shapes(config, weight_norm, filter_buffers)
+    return fabricate_layout(folder, layout, variant=variant, seed=seed, progress=progress)
+
+
+def fabricate_layout(
+    folder: str | Path,
+    layout: Layout,
+    variant: str = "english",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Path:
+    """Like `fabricate`, from names and shapes alone."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / STAMP).unlink(missing_ok=True)
+    total = sum(4 * _count(shape) for tensors in layout.values() for shape in tensors.values())
+    done = 0
+    for file, tensors in layout.items():
+        done = _write_weights(folder / file, tensors, seed, done, total, progress)
+    _write_text(folder / TOKENIZER_FILE, tokenizer_json())
+    stamp = {"variant": variant, "seed": seed, "layout": layout_hash(layout)}
+    _write_text(folder / STAMP, json.dumps(stamp) + "\n")
+    return folder
+
+
+def is_fabricated(folder: str | Path, layout: Layout, variant: str, seed: int) -> bool:
+    """Whether `folder` already holds exactly what `fabricate_layout` would write, whole."""
+    try:
+        stamp = json.loads((Path(folder) / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    wanted = {"variant": variant, "seed": seed, "layout": layout_hash(layout)}
+    return stamp == wanted and all((Path(folder) / file).is_file() for file in layout)
+
+
+def layout_hash(layout: Layout) -> str:
+    """Names, shapes and the code that fills them, in 16 hexadecimal digits."""
+    shapes = {
+        file: {key: list(shape) for key, shape in sorted(tensors.items())}
+        for file, tensors in sorted(layout.items())
+    }
+    digest = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode())
+    for module in ("fabricated_values.py", "fabricated_tokenizer.py"):
+        digest.update(Path(__file__).with_name(module).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def _write_weights(
+    path: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    seed: int,
+    done: int,
+    total: int,
+    progress: Progress | None,
+) -> int:
+    """Stream one safetensors file tensor by tensor: a 2 GB file needs no 2 GB of memory."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(_header(shapes))
+            for key, shape in shapes.items():
+                file.write(_value(key, tuple(shape), shapes, seed).tobytes())
+                done += 4 * _count(shape)
+                if progress is not None:
+                    progress(done, total)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return done
+
+
+def _header(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+    """The safetensors header: a length, then JSON padded by blanks to a multiple of eight."""
+    entries, offset = {}, 0
+    for key, shape in shapes.items():
+        dtype, width = ("I64", 8) if key.endswith("num_batches_tracked") else ("F32", 4)
+        end = offset + width * _count(shape)
+        entries[key] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _value(key: str, shape: tuple[int, ...], shapes: Mapping, seed: int) -> np.ndarray:
+    if key in _FILTER_KEYS:
+        return _filter_buffer(key, shape)
+    for magnitude, direction in (("original0", "original1"), ("weight_g", "weight_v")):
+        if key.endswith(magnitude):
+            other = key[: -len(magnitude)] + direction
+            return tensor(key, shape, seed, direction_shape=tuple(shapes[other]))
+    return tensor(key, shape, seed)
+
+
+def _filter_buffer(key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The tokenizer's two buffers hold constants, not weights: upstream would use them as read."""
+    if key == "tokenizer.window":
+        phase = 2 * np.pi * np.arange(shape[0]) / shape[0]
+        return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+    from .numpy_reference import slaney_mel_filters
+
+    n_mels, n_fft = shape[0], 2 * (shape[1] - 1)
+    return slaney_mel_filters(16000, n_fft, n_mels, 0.0, 8000.0).astype(np.float32)
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,231 @@
+"""Our networks, stage by stage, from a converted checkpoint: what is held against a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is found)
+from mlx_chatterbox.audio.kaldi import fbank
+from mlx_chatterbox.audio.mel import s3_tokenizer_log_mel, s3gen_mel, voice_encoder_mel
+from mlx_chatterbox.audio.resample import resample_sinc, resample_soxr
+from mlx_chatterbox.audio.silence import trim_silence
+from mlx_chatterbox.models.t3.decoding import decode
+from mlx_chatterbox.models.t3.sampling import SamplingSettings, process_logits
+
+# isort: split
+import mlx.core as mx
+
+from . import stages
+
+Arrays = Mapping[str, np.ndarray]
+Outputs = dict[str, "mx.array | np.ndarray"]
+
+
+def compute(folder: str | Path, inputs: Arrays) -> dict[str, np.ndarray]:
+    """The outputs of every stage whose inputs are present.
+
+    Args:
+        folder: a converted checkpoint.
+        inputs: a dump's tensors under the names of `parity.stages`.
+
+    Raises:
+        CheckpointError: the folder does not load.
+    """
+    from mlx_chatterbox.checkpoint import load
+
+    return compute_with(load(folder).networks, inputs)
+
+
+def compute_with(networks, inputs: Arrays) -> dict[str, np.ndarray]:
+    """Like `compute`, with networks already loaded (`checkpoint.build` or `load`)."""
+    outputs = stages.compute_each(_STAGES, networks, inputs)
+    return {name: _array(value) for name, value in outputs.items()}
+
+
+def _array(value) -> np.ndarray:
+    if isinstance(value, mx.array):
+        # NumPy has no bfloat16, and a dump no use for unsigned tokens.
+        if value.dtype == mx.bfloat16:
+            value = value.astype(mx.float32)
+        value = np.array(value)
+    return value.astype(np.int32) if value.dtype.kind in "iu" else np.ascontiguousarray(value)
+
+
+def _floats(inputs: Arrays, name: str) -> mx.array:
+    return mx.array(np.asarray(inputs[name], dtype=np.float32))
+
+
+def _ints(inputs: Arrays, name: str) -> mx.array:
+    return mx.array(np.asarray(inputs[name], dtype=np.int32))
+
+
+def _number(inputs: Arrays, name: str) -> int:
+    return int(np.ravel(inputs[name])[0])
+
+
+def _voice_encoder(networks, inputs: Arrays) -> Outputs:
+    trimmed = trim_silence(np.asarray(inputs["audio/ref_16k"], dtype=np.float32))
+    mel = voice_encoder_mel(mx.array(trimmed))
+    return {
+        "voice_encoder/trimmed": trimmed,
+        "voice_encoder/mel": mel,
+        "voice_encoder/embedding": networks.ve.embed_mel(mel),
+    }
+
+
+def _s3_tokenizer(networks, inputs: Arrays) -> Outputs:
+    log_mel = s3_tokenizer_log_mel(_floats(inputs, "audio/ref_16k"))
+    return {
+        "s3_tokenizer/log_mel": log_mel,
+        "s3_tokenizer/tokens": networks.s3_tokenizer.encode_mel(log_mel),
+    }
+
+
+def _s3_encoder(networks, inputs: Arrays) -> Outputs:
+    tokenizer = networks.s3_tokenizer
+    hidden = tokenizer.encoder(_floats(inputs, "s3_encoder/log_mel").T[None])
+    return {"s3_encoder/codes": tokenizer.quantizer.codebook.project_down(hidden)[0]}
+
+
+def _speaker_encoder(networks, inputs: Arrays) -> Outputs:
+    features = fbank(_floats(inputs, "audio/ref_16k"))
+    features = features - features.mean(axis=0, keepdims=True)
+    return {
+        "speaker_encoder/fbank": features,
+        "speaker_encoder/embedding": networks.s3gen.speaker_encoder(features[None]),
+    }
+
+
+def _ref_mel(networks, inputs: Arrays) -> Outputs:
+    return {"s3gen/ref_mel": s3gen_mel(_floats(inputs, "audio/ref_24k"))}
+
+
+def _resample(networks, inputs: Arrays) -> Outputs:
+    waveform = np.asarray(inputs["audio/ref_24k"], dtype=np.float32)
+    return {"resample/ref_16k": resample_soxr(waveform, 24000, 16000)}
+
+
+def _sinc_resample(networks, inputs: Arrays) -> Outputs:
+    return {"resample/sinc_16k": resample_sinc(_floats(inputs, "audio/ref_24k"), 24000, 16000)}
+
+
+def _conditioning(networks, inputs: Arrays) -> mx.array:
+    return networks.t3.embed_conditioning(
+        _floats(inputs, "voice_encoder/embedding"),
+        _ints(inputs, "t3/cond_prompt_tokens")[None],
+        _floats(inputs, "t3/emotion"),
+    )
+
+
+def _t3(networks, inputs: Arrays) -> Outputs:
+    cond_emb = _conditioning(networks, inputs)
+    logits = networks.t3.teacher_forced_logits(
+        cond_emb, _ints(inputs, "t3/text_tokens"), _ints(inputs, "t3/speech_tokens")
+    )
+    return {"t3/cond_emb": cond_emb[0], "t3/logits": logits}
+
+
+def _t3_greedy(networks, inputs: Arrays) -> Outputs:
+    settings = SamplingSettings(
+        temperature=0.0,
+        repetition_penalty=stages.GREEDY_REPETITION_PENALTY,
+        min_p=0.0,
+        top_p=1.0,
+    )
+    tokens = decode(
+        networks.t3,
+        _conditioning(networks, inputs),
+        _ints(inputs, "t3/text_tokens"),
+        settings,
+        cfg_weight=stages.GREEDY_CFG_WEIGHT,
+        max_new_tokens=_number(inputs, "t3/greedy_steps"),
+    )
+    return {"t3/greedy_tokens": np.array(list(tokens), dtype=np.int32)}
+
+
+def _sampler(networks, inputs: Arrays) -> Outputs:
+    """One case after the other: the settings are numbers of a whole call, not of a row.
+
+    The distribution drawn from is the softmax of the processed logits; it is written out in
+    float64, because `mx.softmax` over 8,000 entries loses more on the CPU than the bound allows.
+    """
+    logits = np.asarray(inputs["sampler/logits"], dtype=np.float32)
+    rows = []
+    for row, history, values in zip(
+        logits, inputs["sampler/history"], inputs["sampler/settings"], strict=True
+    ):
+        seen = np.zeros((1, logits.shape[1]), dtype=bool)
+        seen[0, history] = True
+        penalty, temperature, min_p, top_p = np.asarray(values, dtype=np.float32).tolist()
+        settings = SamplingSettings(
+            temperature=temperature, repetition_penalty=penalty, min_p=min_p, top_p=top_p
+        )
+        processed = np.array(process_logits(mx.array(row)[None], mx.array(seen), settings)[0])
+        weights = np.exp(processed.astype(np.float64) - processed.max())
+        rows.append((weights / weights.sum()).astype(np.float32))
+    return {"sampler/probs": np.stack(rows)}
+
+
+def _flow(networks, inputs: Arrays) -> Outputs:
+    flow = networks.s3gen.flow
+    prompt = _ints(inputs, "flow/prompt_token")[None]
+    tokens = _ints(inputs, "flow/speech_tokens")[None]
+    embedding = _floats(inputs, "speaker_encoder/embedding")
+    mel = flow.inference(
+        tokens,
+        prompt,
+        _floats(inputs, "flow/prompt_feat")[None],
+        embedding,
+        _floats(inputs, "flow/noise").T[None],
+        n_timesteps=_number(inputs, "flow/n_timesteps"),
+    )
+    return {
+        "flow/mu": flow.encode(mx.concatenate([prompt, tokens], axis=1))[0],
+        "flow/speaker": flow.project_speaker(embedding),
+        "flow/mel": mel[0],
+    }
+
+
+def _estimator(networks, inputs: Arrays) -> Outputs:
+    x, mu, cond = (
+        _floats(inputs, f"estimator/{name}").transpose(0, 2, 1) for name in ("x", "mu", "cond")
+    )
+    out = networks.s3gen.flow.decoder.estimator(
+        x,
+        mu,
+        _floats(inputs, "estimator/t"),
+        _floats(inputs, "estimator/spks"),
+        cond,
+        r=_floats(inputs, "estimator/r") if "estimator/r" in inputs else None,
+    )
+    return {"estimator/out": out.transpose(0, 2, 1)}
+
+
+def _vocoder(networks, inputs: Arrays) -> Outputs:
+    vocoder = networks.s3gen.mel2wav
+    mel = _floats(inputs, "vocoder/mel")[None]
+    source = _floats(inputs, "vocoder/source")[None]
+    return {
+        "vocoder/f0": vocoder.f0_predictor(mel)[0],
+        "vocoder/waveform": vocoder.decode(mel, source)[0],
+    }
+
+
+_STAGES: dict[str, Callable[..., Outputs]] = {
+    "voice_encoder": _voice_encoder,
+    "s3_tokenizer": _s3_tokenizer,
+    "s3_encoder": _s3_encoder,
+    "speaker_encoder": _speaker_encoder,
+    "ref_mel": _ref_mel,
+    "resample": _resample,
+    "sinc_resample": _sinc_resample,
+    "t3": _t3,
+    "t3_greedy": _t3_greedy,
+    "sampler": _sampler,
+    "flow": _flow,
+    "estimator": _estimator,
+    "vocoder": _vocoder,
+}

@@ -1,0 +1,139 @@
+"""Where the PyTorch reference runs: a process of its own, in an interpreter that has it.
+
+That may be this very interpreter or another environment; either way the two programs share no
+state, and the reference's gigabytes are given back when it ends.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .errors import ParityError, ReferenceMissing
+
+# Puts this `parity` package, and nothing else that may lie beside it, into the other interpreter.
+_BOOTSTRAP = """\
+import importlib.util, runpy, sys
+folder, module = sys.argv[1], sys.argv[2]
+sys.argv = sys.argv[2:]
+spec = importlib.util.spec_from_file_location(
+    "parity", folder + "/__init__.py", submodule_search_locations=[folder])
+package = importlib.util.module_from_spec(spec)
+sys.modules["parity"] = package
+spec.loader.exec_module(package)
+runpy.run_module(module, run_name="__main__", alter_sys=False)
+"""
+
+
+def default_venv() -> Path:
+    """Where `python -m parity setup` puts the reference's environment."""
+    if sys.platform == "darwin":
+        cache = Path.home() / "Library" / "Caches"
+    else:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "mlx-chatterbox" / "reference"
+
+
+def interpreter_of(venv: Path) -> Path:
+    """The Python of a virtual environment."""
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def find_interpreter(explicit: str | Path | None = None) -> str:
+    """The Python to run the reference with: the one given, this one, or that of `parity setup`.
+
+    Raises:
+        ReferenceMissing: there is none; the message says how to get one.
+    """
+    if explicit is not None:
+        if not Path(explicit).is_file():
+            raise ReferenceMissing(f"--reference-python {explicit}: no such file.")
+        return str(explicit)
+    if all(importlib.util.find_spec(name) is not None for name in ("torch", "chatterbox")):
+        return sys.executable
+    installed = interpreter_of(default_venv())
+    if installed.is_file():
+        return str(installed)
+    raise ReferenceMissing(
+        "upstream's PyTorch package is not installed here. Run `python -m parity setup` once (1 to "
+        "6 GB, by the build of PyTorch), or name an interpreter that has it by --reference-python."
+    )
+
+
+def upstream_folder(folder: str | Path) -> Path:
+    """The folder itself if it has upstream's files, or the one it was converted from.
+
+    Raises:
+        ParityError: a converted checkpoint whose source was a repository, or is gone.
+    """
+    folder = Path(folder)
+    config = folder / "config.json"
+    if not config.is_file():
+        return folder
+    try:
+        source = json.loads(config.read_text(encoding="utf-8")).get("source", {}).get("folder")
+    except (OSError, ValueError, AttributeError):
+        source = None
+    if source is None or not Path(source).is_dir():
+        raise ParityError(
+            f"{folder} is a converted checkpoint and its original files are not here; the torch "
+            "backend needs a folder in upstream's format."
+        )
+    return Path(source)
+
+
+def torch_dump(
+    python: str,
+    folder: str | Path,
+    inputs: str | Path,
+    output: str | Path,
+    t3_layers: int | None = None,
+) -> None:
+    """Write the reference's dump of the dump `inputs` on the upstream-format folder `folder`.
+
+    Raises:
+        ParityError: the reference failed; the message is its own.
+    """
+    arguments = ["--checkpoint", str(folder), "--inputs", str(inputs), "--output", str(output)]
+    if t3_layers is not None:
+        arguments += ["--t3-layers", str(t3_layers)]
+    run_module(python, "parity.torch_reference", arguments)
+
+
+def torch_texts(python: str, folder: str | Path, texts: Sequence[str]) -> Mapping[str, list]:
+    """Upstream's normalised texts and token ids; see `parity.torch_text.text_reference`."""
+    with tempfile.TemporaryDirectory() as temporary:
+        source, output = Path(temporary, "texts.json"), Path(temporary, "result.json")
+        source.write_text(json.dumps(list(texts)), encoding="utf-8")
+        arguments = ["--checkpoint", str(folder), "--texts", str(source), "--output", str(output)]
+        run_module(python, "parity.torch_reference", arguments)
+        return json.loads(output.read_text(encoding="utf-8"))
+
+
+def run_module(python: str, module: str, arguments: Sequence[str]) -> None:
+    """Run one of this package's modules in another interpreter, quietly unless it fails."""
+    environment = os.environ | {
+        "TQDM_DISABLE": "1",
+        "PYTHONWARNINGS": "ignore",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "PYTHONIOENCODING": "utf-8",
+    }
+    folder = str(Path(__file__).resolve().parent)
+    command = [python, "-c", _BOOTSTRAP, folder, module, *arguments]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, encoding="utf-8"
+        )
+    except OSError as error:
+        raise ReferenceMissing(f"{python} cannot be run: {error}.") from error
+    if done.returncode:
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        message = next((line for line in lines if line.startswith("error: ")), None)
+        reason = message.removeprefix("error: ") if message else "\n".join(lines[-15:])
+        raise ParityError(f"the PyTorch reference failed ({python}): {reason}")

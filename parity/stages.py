@@ -1,0 +1,192 @@
+"""The table of parity stages: what each reads from a dump, what it writes, how close is equal.
+
+A stage reads its inputs from the dump and never from another stage's result, so that errors do
+not add up. No array library is imported here: every backend and the comparison share this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from .errors import ParityError
+
+RELATIVE_RMS = "relative rms"
+MAX_ABS = "max abs"
+EQUAL = "unequal entries"
+
+FLOAT32_BOUND = 1e-4
+PROBABILITY_BOUND = 1e-6
+
+
+@dataclass(frozen=True)
+class Output:
+    """One tensor of a stage. `measure` says which error is held against `bound`."""
+
+    name: str
+    shape: str
+    dtype: str = "float32"
+    measure: str = RELATIVE_RMS
+    bound: float = FLOAT32_BOUND
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step that can be computed on its own. It runs when all of `inputs` are in the dump."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[Output, ...]
+    optional_inputs: tuple[str, ...] = ()
+
+
+def _tokens(name: str, shape: str) -> Output:
+    return Output(name, shape, dtype="int32", measure=EQUAL, bound=0.0)
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        "voice_encoder",
+        inputs=("audio/ref_16k",),
+        outputs=(
+            Output("voice_encoder/trimmed", "(n,)"),
+            Output("voice_encoder/mel", "(T, 40)"),
+            Output("voice_encoder/embedding", "(1, 256)"),
+        ),
+    ),
+    Stage(
+        "s3_tokenizer",
+        inputs=("audio/ref_16k",),
+        outputs=(
+            Output("s3_tokenizer/log_mel", "(128, T)"),
+            _tokens("s3_tokenizer/tokens", "(n,)"),
+        ),
+    ),
+    # Rounding hides most of what goes wrong before it: the numbers that become digits, too.
+    Stage(
+        "s3_encoder",
+        inputs=("s3_encoder/log_mel",),
+        outputs=(Output("s3_encoder/codes", "(T/4, 8)"),),
+    ),
+    Stage(
+        "speaker_encoder",
+        inputs=("audio/ref_16k",),
+        outputs=(
+            Output("speaker_encoder/fbank", "(T, 80)"),
+            Output("speaker_encoder/embedding", "(1, 192)"),
+        ),
+    ),
+    Stage(
+        "ref_mel",
+        inputs=("audio/ref_24k",),
+        outputs=(Output("s3gen/ref_mel", "(T, 80)"),),
+    ),
+    Stage(
+        "resample",
+        inputs=("audio/ref_24k",),
+        outputs=(Output("resample/ref_16k", "(n,)"),),
+    ),
+    Stage(
+        "sinc_resample",
+        inputs=("audio/ref_24k",),
+        outputs=(Output("resample/sinc_16k", "(n,)"),),
+    ),
+    Stage(
+        "t3",
+        inputs=(
+            "voice_encoder/embedding",
+            "t3/cond_prompt_tokens",
+            "t3/emotion",
+            "t3/text_tokens",
+            "t3/speech_tokens",
+        ),
+        outputs=(
+            Output("t3/cond_emb", "(C, dim)"),
+            Output("t3/logits", "(2, S+1, V)"),
+        ),
+    ),
+    Stage(
+        "t3_greedy",
+        inputs=(
+            "voice_encoder/embedding",
+            "t3/cond_prompt_tokens",
+            "t3/emotion",
+            "t3/text_tokens",
+            "t3/greedy_steps",
+        ),
+        outputs=(_tokens("t3/greedy_tokens", "(k,)"),),
+    ),
+    Stage(
+        "sampler",
+        inputs=("sampler/logits", "sampler/history", "sampler/settings"),
+        outputs=(Output("sampler/probs", "(N, V)", measure=MAX_ABS, bound=PROBABILITY_BOUND),),
+    ),
+    Stage(
+        "flow",
+        inputs=(
+            "flow/prompt_token",
+            "flow/prompt_feat",
+            "speaker_encoder/embedding",
+            "flow/speech_tokens",
+            "flow/noise",
+            "flow/n_timesteps",
+        ),
+        outputs=(
+            Output("flow/mu", "(2n+2m, 80)"),
+            Output("flow/speaker", "(1, 80)"),
+            Output("flow/mel", "(2m, 80)"),
+        ),
+    ),
+    Stage(
+        "estimator",
+        inputs=(
+            "estimator/x",
+            "estimator/mu",
+            "estimator/cond",
+            "estimator/spks",
+            "estimator/t",
+        ),
+        outputs=(Output("estimator/out", "(B, 80, T)"),),
+        optional_inputs=("estimator/r",),
+    ),
+    Stage(
+        "vocoder",
+        inputs=("vocoder/mel", "vocoder/source"),
+        outputs=(
+            Output("vocoder/f0", "(T,)"),
+            Output("vocoder/waveform", "(480*T,)"),
+        ),
+    ),
+)
+
+STAGE_NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
+
+GREEDY_CFG_WEIGHT = 0.5
+GREEDY_REPETITION_PENALTY = 1.2
+
+
+def computable(names: Iterable[str]) -> tuple[Stage, ...]:
+    """The stages whose inputs are all among `names`, in the order of the table."""
+    present = set(names)
+    return tuple(stage for stage in STAGES if present.issuperset(stage.inputs))
+
+
+def input_names() -> tuple[str, ...]:
+    """Every input name of the table, once, in order."""
+    names = [name for stage in STAGES for name in (*stage.inputs, *stage.optional_inputs)]
+    return tuple(dict.fromkeys(names))
+
+
+def compute_each(functions: Mapping[str, Callable], networks, inputs: Mapping) -> dict:
+    """Call every computable stage's function with (networks, inputs) and gather the outputs.
+
+    Raises:
+        ParityError: inputs do not fit together or the model; names the stage.
+    """
+    outputs: dict = {}
+    for stage in computable(inputs):
+        try:
+            outputs.update(functions[stage.name](networks, inputs))
+        except (ValueError, IndexError, TypeError) as error:
+            raise ParityError(f"stage {stage.name}: {error}") from error
+    return outputs
