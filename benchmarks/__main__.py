@@ -111,30 +111,10 @@ def summary(seconds: dict, all_peers: tuple[str, ...] = ("torch",)) -> dict:
     """The last line's object: medians in seconds, null where an engine did not run."""
     stages = {}
     for stage, by_engine in seconds.items():
-        row = {name: None for name in ("ours", *all_peers)}
+        row = dict.fromkeys(("ours", *all_peers))
         row |= {NAMES[name]: median(values) for name, values in by_engine.items()}
         stages[stage] = row
     return {"stages": stages}
-
-
-def weights(work: Path, folder: Path | None) -> tuple[Path, Path]:
-    """Upstream's folder, fabricated unless given, and its conversion."""
-    from convert.core import convert_folder
-    from parity.fabricate import fabricate, is_fabricated, upstream_shapes
-    from mlx_chatterbox.hub import is_converted
-    from mlx_chatterbox.variants import variant_named
-
-    upstream = folder or work / "upstream"
-    if folder is None:
-        layout = upstream_shapes(variant_named("english").default_config())
-        if not is_fabricated(upstream, layout, "english", 0):
-            print("fabricating weights", file=sys.stderr)
-            fabricate(upstream)
-    converted = work / "converted"
-    if not is_converted(converted):
-        print("converting", file=sys.stderr)
-        convert_folder(upstream, converted)
-    return upstream, converted
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -144,14 +124,18 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--peers", default="", help="torch, or nothing")
-    parser.add_argument("--stages", default=",".join(STAGES), help=f"of {', '.join(STAGES)}")
-    parser.add_argument("--runs", type=int, default=3, help="counted runs (default: 3)")
-    parser.add_argument("--steps", type=int, default=10, help="steps of the flow (default: 10)")
-    parser.add_argument("--weights", type=Path, help="upstream's folder instead of a fabricated one")
-    parser.add_argument("--work", type=Path, help="keep weights here (default: a temporary folder)")
-    parser.add_argument("--reference-python", help="interpreter that has PyTorch and chatterbox-tts")
-    parser.add_argument("--json", type=Path, help="write every run's seconds here")
+    arguments = {
+        "--peers": {"default": "", "help": "torch, or nothing"},
+        "--stages": {"default": ",".join(STAGES), "help": f"of {', '.join(STAGES)}"},
+        "--runs": {"type": int, "default": 3, "help": "counted runs (default: 3)"},
+        "--steps": {"type": int, "default": 10, "help": "steps of the flow (default: 10)"},
+        "--weights": {"type": Path, "help": "upstream's folder instead of a fabricated one"},
+        "--work": {"type": Path, "help": "keep weights here (default: a temporary folder)"},
+        "--reference-python": {"help": "interpreter that has PyTorch and chatterbox-tts"},
+        "--json": {"type": Path, "help": "write every run's seconds here"},
+    }
+    for flag, settings in arguments.items():
+        parser.add_argument(flag, **settings)
     return parser
 
 
@@ -167,13 +151,16 @@ def main(argv: list[str] | None = None) -> int:
 
     from parity.dumps import write_dump
     from parity.reference import find_interpreter
+    from parity.run import Settings, converted_weights, upstream_weights
 
     with ExitStack() as stack:
         work = arguments.work
         if work is None:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         work.mkdir(parents=True, exist_ok=True)
-        upstream, converted = weights(work, arguments.weights)
+        settings = Settings(weights=arguments.weights, work=work)
+        upstream = upstream_weights(work, settings)
+        converted = converted_weights(work, upstream, settings)
         inputs = write_dump(work / "benchmark-inputs.safetensors", make_inputs())
         engines = {}
         for name in ("mlx", *peers):

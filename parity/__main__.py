@@ -166,8 +166,13 @@ def _audio(command: argparse.ArgumentParser) -> None:
 
 
 def _reports(command: argparse.ArgumentParser) -> None:
-    for name in ("json", "markdown", "html"):
-        command.add_argument(f"--{name}", type=Path, metavar="F", help=f"write {name} too")
+    for name, what in (
+        ("json", "for programs"),
+        ("markdown", "a table for a summary"),
+        ("html", "a page to look at"),
+        ("svg", "errors and bounds as a picture"),
+    ):
+        command.add_argument(f"--{name}", type=Path, metavar="F", help=f"write {name} too: {what}")
 
 
 def _known_variant(text: str) -> str:
@@ -209,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments) -> int:
     from .run import Settings, run
 
-    _check_folders(arguments.json, arguments.markdown, arguments.html)
+    _check_folders(arguments.json, arguments.markdown, arguments.html, arguments.svg)
     names = ("variant", "weights", "work", "seed", "audio", "reference_python")
     result = run(Settings(**{name: getattr(arguments, name) for name in names}))
     return _report(result.comparisons, arguments, result.about)
@@ -235,7 +240,7 @@ def _check_folders(*paths: Path | None) -> None:
 
 
 def _report(comparisons, arguments, about) -> int:
-    from . import tables
+    from . import chart, tables
     from .compare import all_hold
 
     print(tables.as_text(comparisons))
@@ -243,6 +248,7 @@ def _report(comparisons, arguments, about) -> int:
         (arguments.json, lambda: tables.as_json(comparisons, about)),
         (arguments.markdown, lambda: tables.as_markdown(comparisons)),
         (arguments.html, lambda: tables.as_html(comparisons)),
+        (arguments.svg, lambda: chart.as_svg(comparisons)),
     ):
         if path is not None:
             tables.write_file(path, text())

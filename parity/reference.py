@@ -17,16 +17,17 @@ from pathlib import Path
 
 from .errors import ParityError, ReferenceMissing
 
-# Puts this `parity` package, and nothing else that may lie beside it, into the other interpreter.
+# Puts the packages named, and nothing else that may lie beside them, into the other interpreter.
 _BOOTSTRAP = """\
 import importlib.util, runpy, sys
-folder, module = sys.argv[1], sys.argv[2]
+folders, module = sys.argv[1].split(";"), sys.argv[2]
 sys.argv = sys.argv[2:]
-spec = importlib.util.spec_from_file_location(
-    "parity", folder + "/__init__.py", submodule_search_locations=[folder])
-package = importlib.util.module_from_spec(spec)
-sys.modules["parity"] = package
-spec.loader.exec_module(package)
+for folder in folders:
+    name = folder.replace("\\\\", "/").rsplit("/", 1)[-1]
+    spec = importlib.util.spec_from_file_location(
+        name, folder + "/__init__.py", submodule_search_locations=[folder])
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
 runpy.run_module(module, run_name="__main__", alter_sys=False)
 """
 
@@ -116,6 +117,15 @@ def torch_texts(python: str, folder: str | Path, texts: Sequence[str]) -> Mappin
         return json.loads(output.read_text(encoding="utf-8"))
 
 
+def module_command(
+    python: str, module: str, arguments: Sequence[str], packages: Sequence[str] = ("parity",)
+) -> list[str]:
+    """The command that runs a module of these packages of ours in another interpreter."""
+    beside = Path(__file__).resolve().parent.parent
+    folders = ";".join(str(beside / package) for package in packages)
+    return [python, "-c", _BOOTSTRAP, folders, module, *arguments]
+
+
 def run_module(python: str, module: str, arguments: Sequence[str]) -> None:
     """Run one of this package's modules in another interpreter, quietly unless it fails."""
     environment = os.environ | {
@@ -124,8 +134,7 @@ def run_module(python: str, module: str, arguments: Sequence[str]) -> None:
         "TRANSFORMERS_VERBOSITY": "error",
         "PYTHONIOENCODING": "utf-8",
     }
-    folder = str(Path(__file__).resolve().parent)
-    command = [python, "-c", _BOOTSTRAP, folder, module, *arguments]
+    command = module_command(python, module, arguments)
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, encoding="utf-8"

@@ -64,8 +64,8 @@ def run(settings: Settings) -> Result:
 
 
 def _run_in(work: Path, settings: Settings, python: str) -> Result:
-    upstream = _upstream_folder(work, settings)
-    converted = _converted_folder(work, upstream, settings)
+    upstream = upstream_weights(work, settings)
+    converted = converted_weights(work, upstream, settings)
     inputs_path, torch_path = work / "inputs.safetensors", work / "torch.safetensors"
     with phase("inputs"):
         inputs = _inputs(converted, settings)
@@ -115,7 +115,7 @@ def _about(settings: Settings, torch_metadata: dict[str, str]) -> dict:
     }
 
 
-def _upstream_folder(work: Path, settings: Settings) -> Path:
+def upstream_weights(work: Path, settings: Settings) -> Path:
     """The weights in upstream's format: the given folder, or a fabricated one, kept in `work`."""
     from mlx_chatterbox.variants import variant_named
 
@@ -136,7 +136,7 @@ def _upstream_folder(work: Path, settings: Settings) -> Path:
     return folder
 
 
-def _converted_folder(work: Path, upstream: Path, settings: Settings) -> Path:
+def converted_weights(work: Path, upstream: Path, settings: Settings) -> Path:
     """A float32 conversion of `upstream`, reused if neither the files nor the converter changed."""
     from convert.core import convert_folder
 

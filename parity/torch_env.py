@@ -20,8 +20,8 @@ from .errors import ReferenceMissing
 
 CHATTERBOX_VERSION = "0.1.7"
 
-# Module to look for, and what to install for it. s3tokenizer is pinned because its layer norms'
-# epsilon is another in its repository than in its releases, which are what upstream runs on.
+# Module to look for, and what to install for it. s3tokenizer is pinned, though upstream leaves it
+# open, because the epsilon of its attention's layer norm was 1e-6 up to 0.2.0 and is 1e-5 now.
 REQUIREMENTS: dict[str, str] = {
     "torch": "torch",
     "chatterbox": f"chatterbox-tts=={CHATTERBOX_VERSION}",

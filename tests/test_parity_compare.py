@@ -186,3 +186,19 @@ def test_wrong_use_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
+
+
+def test_the_chart_shows_every_error_and_its_bound():
+    from xml.etree import ElementTree
+
+    from parity.chart import as_svg
+
+    rng = np.random.default_rng(0)
+    reference = {"flow/mu": rng.standard_normal((4, 80)).astype(np.float32)}
+    for factor, kind in ((1 + 1e-6, "holds"), (1.1, "fails")):
+        checked = {"flow/mu": reference["flow/mu"] * np.float32(factor)}
+        drawing = ElementTree.fromstring(as_svg([compare(reference, checked)]))
+        tags = [element.attrib.get("class") for element in drawing]
+        assert tags.count(kind) == 1
+        assert tags.count("bound") == 1
+        assert "flow/mu" in "".join(drawing.itertext())

@@ -19,7 +19,7 @@ class S3TokenizerConfig(Config):
     n_audio_head: int = 20
     n_audio_layer: int = 6
     fsmn_kernel_size: int = 31
-    # The released package, which upstream runs on, has 1e-5; its repository has since said 1e-6.
+    # As s3tokenizer 0.3.0, which an installation of upstream brings today; up to 0.2.0 it was 1e-6.
     attention_norm_eps: float = 1e-5
     quantizer_dims: int = 8
     quantizer_levels: int = 3
