@@ -77,9 +77,9 @@ def check_output(path: str | os.PathLike) -> tuple[str, str]:
     Raises AudioError if the ending is unknown, the folder is not there, or the path is a folder.
     """
     path = Path(path)
+    formats = _format_of(path)
     if path.is_dir():
         raise AudioError(f"{path} is a folder: name a file to write to.")
-    formats = _format_of(path)
     if not path.parent.is_dir():
         raise AudioError(f"There is no folder {path.parent}: create it, or write elsewhere.")
     return formats
