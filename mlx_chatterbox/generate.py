@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from ._version import __version__
-from .errors import AudioError, ChatterboxError, CheckpointError, TextError
+from .cli import Bars, add_common, choose_model, play, run_command
+from .errors import AudioError, TextError
 
 EXAMPLES = """\
 examples:
@@ -56,10 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="its ending says the format: wav, flac, mp3, ogg, ... (default: out.wav)",
     )
-    parser.add_argument("--play", action="store_true", help="play it too (extra: play)")
     _add_settings(parser.add_argument_group("how it is said"))
-    parser.add_argument("--verbose", action="store_true", help="show tracebacks of errors")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    add_common(parser)
     return parser
 
 
@@ -99,68 +97,6 @@ def read_text(text: str | None, file: Path | None) -> str:
         except OSError as error:
             raise TextError(f"{file} cannot be read: {error.strerror}.") from None
     return sys.stdin.read() if text == "-" else text
-
-
-def choose_model(name: str) -> str | Path:
-    """What `auto` stands for: a model that is already on this machine; no download unasked.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if name != "auto":
-        return name
-    from .hub import on_this_machine
-
-    folder = on_this_machine("chatterbox")
-    if folder is None:
-        raise CheckpointError(
-            "no model is on this machine: --model chatterbox downloads it (3 GB), "
-            "--model FOLDER takes one from a folder."
-        )
-    print(f"model: chatterbox, from {folder}", file=sys.stderr)
-    return folder
-
-
-class Bars:
-    """Progress bars on a terminal, nothing in a pipe."""
-
-    def __init__(self):
-        self._bar = None
-        self._what = None
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        from tqdm import tqdm
-
-        if what != self._what:
-            self.close()
-            self._what = what
-            self._bar = tqdm(total=total, desc=what, disable=None, leave=False)
-        self._bar.update(done - self._bar.n)
-        if done >= total:
-            self.close()
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        self._bar = self._what = None
-
-
-def play(waveform, sample_rate: int) -> None:
-    """Play through the default device.
-
-    Raises:
-        AudioError: no sounddevice, or no device.
-    """
-    try:
-        import sounddevice
-    except (ImportError, OSError) as error:
-        raise AudioError(
-            f"--play needs sounddevice and PortAudio (pip install 'mlx-chatterbox[play]'): {error}"
-        ) from None
-    try:
-        sounddevice.play(waveform, sample_rate, blocking=True)
-    except sounddevice.PortAudioError as error:
-        raise AudioError(f"the audio cannot be played: {error}") from None
 
 
 def check_before_loading(arguments: argparse.Namespace) -> str:
@@ -231,22 +167,8 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code: 0 done, 1 failed (2, wrong use, is argparse's)."""
-    arguments = build_parser().parse_args(argv)
-    progress = Bars()
-    try:
-        run(arguments, progress)
-    except ChatterboxError as error:
-        if arguments.verbose:
-            raise
-        print(f"mlx-chatterbox: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("mlx-chatterbox: interrupted; nothing was written", file=sys.stderr)
-        return 1
-    finally:
-        progress.close()
-    return 0
+    """Command line; returns the exit code."""
+    return run_command(build_parser(), argv, run)
 
 
 if __name__ == "__main__":

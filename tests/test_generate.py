@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mlx_chatterbox import generate
+from mlx_chatterbox import cli
 from mlx_chatterbox.generate import main
 
 
@@ -162,12 +162,12 @@ def test_auto_never_downloads(monkeypatch, capsys, tmp_path):
 
 def test_auto_takes_what_is_here(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("mlx_chatterbox.hub.on_this_machine", lambda name: tmp_path)
-    assert generate.choose_model("auto") == tmp_path
+    assert cli.choose_model("auto") == tmp_path
     assert str(tmp_path) in capsys.readouterr().err
 
 
 def test_bars_close_when_done(monkeypatch):
-    bars = generate.Bars()
+    bars = cli.Bars()
     bars("tokens", 1, 2)
     bars("flow", 1, 2)
     bars("flow", 2, 2)
@@ -179,4 +179,4 @@ def test_playing_without_sounddevice_says_how_to_get_it(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(AudioError, match=r"mlx-chatterbox\[play\]"):
-        generate.play(np.zeros(10, np.float32), 24000)
+        cli.play(np.zeros(10, np.float32), 24000)
