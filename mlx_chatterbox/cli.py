@@ -1,0 +1,108 @@
+"""What the command lines share: finding the model, progress bars, playing, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import AudioError, ChatterboxError, CheckpointError
+
+
+def choose_model(name: str) -> str | Path:
+    """What `auto` stands for: a model that is already on this machine; no download unasked.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if name != "auto":
+        return name
+    from .hub import on_this_machine
+
+    folder = on_this_machine("chatterbox")
+    if folder is None:
+        raise CheckpointError(
+            "no model is on this machine: --model chatterbox downloads it (3 GB), "
+            "--model FOLDER takes one from a folder."
+        )
+    print(f"model: chatterbox, from {folder}", file=sys.stderr)
+    return folder
+
+
+class Bars:
+    """Progress bars on a terminal, nothing in a pipe."""
+
+    def __init__(self):
+        self._bar = None
+        self._what = None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if what != self._what:
+            self.close()
+            self._what = what
+            self._bar = tqdm(total=total, desc=what, disable=None, leave=False)
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self.close()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = self._what = None
+
+
+def play(waveform, sample_rate: int) -> None:
+    """Play through the default device.
+
+    Raises:
+        AudioError: no sounddevice, or no device.
+    """
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:
+        raise AudioError(
+            f"--play needs sounddevice and PortAudio (pip install 'mlx-chatterbox[play]'): {error}"
+        ) from None
+    try:
+        sounddevice.play(waveform, sample_rate, blocking=True)
+    except sounddevice.PortAudioError as error:
+        raise AudioError(f"the audio cannot be played: {error}") from None
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """`--play`, `--verbose` and `--version`, the same everywhere."""
+    from ._version import __version__
+
+    parser.add_argument("--play", action="store_true", help="play it too (extra: play)")
+    parser.add_argument("--verbose", action="store_true", help="show tracebacks of errors")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+
+
+def run_command(
+    parser: argparse.ArgumentParser,
+    argv: list[str] | None,
+    work: Callable[[argparse.Namespace, Bars], None],
+) -> int:
+    """Parse, do the work with progress bars at hand, and turn errors into one line.
+
+    Returns:
+        The exit code: 0 done, 1 failed. Wrong use exits with 2, by argparse.
+    """
+    arguments = parser.parse_args(argv)
+    progress = Bars()
+    try:
+        work(arguments, progress)
+    except ChatterboxError as error:
+        if arguments.verbose:
+            raise
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted; nothing was written", file=sys.stderr)
+        return 1
+    finally:
+        progress.close()
+    return 0
