@@ -20,7 +20,9 @@ from statistics import median
 
 from .inputs import DECODED_TOKENS, make_inputs
 
-STAGES = ("conditioning", "t3_prefill", "t3_token", "flow", "vocoder", "s3gen")
+STAGES = ("conditioning", "t3_prefill", "t3_token", "flow", "vocoder", "s3gen", "nano_utterance")
+# The model that a stage is timed on, English if not named here.
+VARIANTS = {"nano_utterance": "nano"}
 NAMES = {"mlx": "ours", "torch": "torch"}
 # What a stage is measured by: T3's time per token is the difference of two runs.
 TIMED = {"t3_prefill": ("t3_first",), "t3_token": ("t3_first", "t3_many")}
@@ -54,11 +56,13 @@ class Engine:
 
 
 @contextmanager
-def engine(name: str, python: str, folder: Path, inputs: Path, steps: int) -> Iterator[Engine]:
+def engine(
+    name: str, python: str, folder: Path, inputs: Path, steps: int, variant: str
+) -> Iterator[Engine]:
     """Start a worker and end it."""
     from parity.reference import module_command
 
-    worker = ["mlx" if name == "mlx" else "torch", str(folder), str(inputs), "--steps", str(steps)]
+    worker = [name, str(folder), str(inputs), "--steps", str(steps), "--variant", variant]
     command = module_command(python, "benchmarks.worker", worker, packages=("parity", "benchmarks"))
     environment = os.environ | {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore"}
     process = subprocess.Popen(
@@ -153,25 +157,30 @@ def main(argv: list[str] | None = None) -> int:
     from parity.reference import find_interpreter
     from parity.run import Settings, converted_weights, upstream_weights
 
+    seconds = {}
     with ExitStack() as stack:
         work = arguments.work
         if work is None:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        work.mkdir(parents=True, exist_ok=True)
-        settings = Settings(weights=arguments.weights, work=work)
-        upstream = upstream_weights(work, settings)
-        converted = converted_weights(work, upstream, settings)
-        inputs = write_dump(work / "benchmark-inputs.safetensors", make_inputs())
-        engines = {}
-        for name in ("mlx", *peers):
-            folder = converted if name == "mlx" else upstream
-            python = sys.executable
-            if name == "torch":
-                python = find_interpreter(arguments.reference_python)
-            engines[name] = stack.enter_context(
-                engine(name, python, folder, inputs, arguments.steps)
-            )
-        seconds = measure(engines, stages, arguments.runs)
+        python = find_interpreter(arguments.reference_python) if "torch" in peers else ""
+        for variant in ("english", "nano"):
+            wanted = [stage for stage in stages if VARIANTS.get(stage, "english") == variant]
+            if not wanted:
+                continue
+            place = work if variant == "english" else work / variant
+            place.mkdir(parents=True, exist_ok=True)
+            settings = Settings(variant=variant, weights=arguments.weights, work=place)
+            upstream = upstream_weights(place, settings)
+            folders = {"mlx": converted_weights(place, upstream, settings), "torch": upstream}
+            inputs = write_dump(place / "benchmark-inputs.safetensors", make_inputs())
+            with ExitStack() as running:
+                engines = {}
+                for name in ("mlx", *peers):
+                    interpreter = sys.executable if name == "mlx" else python
+                    engines[name] = running.enter_context(
+                        engine(name, interpreter, folders[name], inputs, arguments.steps, variant)
+                    )
+                seconds |= measure(engines, wanted, arguments.runs)
     print(table(seconds))
     if arguments.json:
         arguments.json.write_text(json.dumps(seconds, indent=2) + "\n", encoding="utf-8")

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .inputs import DECODED_TOKENS
+from .inputs import DECODED_TOKENS, UTTERANCE_TOKENS
 
 SAMPLE_RATE = 24000
 
 
-def stages(folder: Path, inputs: Mapping[str, np.ndarray], steps: int) -> dict[str, Callable]:
+def stages(
+    folder: Path, inputs: Mapping[str, np.ndarray], steps: int, variant: str
+) -> dict[str, Callable]:
     """Stage name to a function of no arguments; networks are loaded when first needed."""
     from parity.torch_env import prepare
 
@@ -21,7 +23,7 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], steps: int) -> dict[s
 
     from parity.torch_networks import Networks
 
-    networks = Networks(folder)
+    networks = Networks(folder, variant=variant)
     arrays = {name: torch.from_numpy(value) for name, value in inputs.items() if name != "audio"}
     arrays = {k: v.long() if v.dtype == torch.int32 else v for k, v in arrays.items()}
     reference = {
@@ -33,30 +35,39 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], steps: int) -> dict[s
     }
 
     def decoded(count: int) -> None:
-        from chatterbox.models.t3.modules.cond_enc import T3Cond
-
-        cond = T3Cond(
-            speaker_emb=arrays["speaker"],
-            cond_prompt_speech_tokens=arrays["t3_prompt"],
-            emotion_adv=0.5 * torch.ones(1, 1, 1),
-        )
+        cond = _condition(arrays["speaker"], arrays["t3_prompt"])
         torch.manual_seed(0)
         text = arrays["text_tokens"][None].repeat(2, 1)
         written = networks.t3.inference(t3_cond=cond, text_tokens=text, max_new_tokens=count)
         if written.shape[1] != count:
             raise RuntimeError(f"T3 stopped after {written.shape[1]} of {count} tokens")
 
-    def flow() -> None:
-        networks.s3gen.flow.inference(
-            token=arrays["speech_tokens"],
-            token_len=torch.tensor([arrays["speech_tokens"].shape[1]]),
+    def flow(tokens=arrays["speech_tokens"], n_timesteps=steps, **meanflow):
+        return networks.s3gen.flow.inference(
+            token=tokens,
+            token_len=torch.tensor([tokens.shape[1]]),
             finalize=True,
-            n_timesteps=steps,
+            n_timesteps=n_timesteps,
+            **meanflow,
             **reference,
-        )
+        )[0]
 
-    def vocoder() -> None:
-        networks.s3gen.mel2wav.inference(arrays["mel"].transpose(1, 2), torch.zeros(1, 1, 0))
+    mel = arrays["mel"].transpose(1, 2)
+
+    def vocoder(mel=mel) -> None:
+        networks.s3gen.mel2wav.inference(mel, torch.zeros(1, 1, 0))
+
+    def utterance() -> None:
+        torch.manual_seed(0)
+        written = networks.t3.inference_turbo(
+            t3_cond=_condition(arrays["speaker"], arrays["nano_prompt"]),
+            text_tokens=arrays["text_tokens"][None],
+            top_k=0,
+            max_gen_len=UTTERANCE_TOKENS - 1,
+        )
+        if written.shape[1] != UTTERANCE_TOKENS:
+            raise RuntimeError(f"T3 stopped after {written.shape[1]} tokens")
+        vocoder(flow(arrays["utterance_tokens"], 2, meanflow=True))
 
     stages = {
         "conditioning": lambda: _conditioning(networks, inputs["audio"]),
@@ -65,8 +76,20 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], steps: int) -> dict[s
         "flow": flow,
         "vocoder": vocoder,
         "s3gen": lambda: (flow(), vocoder()),
+        "nano_utterance": utterance,
     }
     return {name: torch.inference_mode()(work) for name, work in stages.items()}
+
+
+def _condition(speaker, prompt):
+    import torch
+    from chatterbox.models.t3.modules.cond_enc import T3Cond
+
+    return T3Cond(
+        speaker_emb=speaker,
+        cond_prompt_speech_tokens=prompt,
+        emotion_adv=0.5 * torch.ones(1, 1, 1),
+    )
 
 
 def _conditioning(networks, audio: np.ndarray) -> None:

@@ -8,6 +8,8 @@ REFERENCE_SECONDS = 10
 NEW_TOKENS = 100
 TEXT_TOKENS = 60
 DECODED_TOKENS = 16
+# Nano's whole utterance: 6 s of speech from a prompt of 15 s.
+UTTERANCE_TOKENS = 150
 
 
 def make_inputs(seed: int = 0) -> dict[str, np.ndarray]:
@@ -26,6 +28,8 @@ def make_inputs(seed: int = 0) -> dict[str, np.ndarray]:
         "text_tokens": np.array([255, *text, 0], dtype=np.int32),
         "speaker": normal(1, 256) / 16,
         "t3_prompt": rng.integers(0, 6561, (1, 150)).astype(np.int32),
+        "nano_prompt": rng.integers(0, 6561, (1, 375)).astype(np.int32),
+        "utterance_tokens": rng.integers(0, 6561, (1, UTTERANCE_TOKENS)).astype(np.int32),
         "speech_tokens": rng.integers(0, 6561, (1, NEW_TOKENS)).astype(np.int32),
         "prompt_token": rng.integers(0, 6561, (1, prompt_tokens)).astype(np.int32),
         "prompt_feat": normal(1, 2 * prompt_tokens, 80),

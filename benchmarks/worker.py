@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("inputs", type=Path)
     parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--variant", default="english")
     arguments = parser.parse_args()
 
     # Libraries print what they like; the answers keep the real standard output for themselves.
@@ -32,7 +32,7 @@ def main() -> None:
 
     inputs = read_dump(arguments.inputs)
     engine = import_module(f".engine_{arguments.engine}", __package__)
-    stages = engine.stages(arguments.folder, inputs, arguments.steps)
+    stages = engine.stages(arguments.folder, inputs, arguments.steps, arguments.variant)
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         work = stages[json.loads(line)["stage"]]

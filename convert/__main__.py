@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Converts Chatterbox as Resemble AI publishes it into a folder that this library loads.
 
-SOURCE is a folder with ve.safetensors, t3_cfg.safetensors, s3gen.safetensors and tokenizer.json
-(and conds.pt, the built-in voice, where there is one), or a hub repository OWNER/NAME.
+SOURCE is a folder with upstream's files (the voice encoder's, T3's and S3Gen's weights, the
+tokenizer's files, and conds.pt, the built-in voice, where there is one), a hub repository
+OWNER/NAME, or a model's name (chatterbox, multilingual, multilingual-v2, turbo, nano). Where
+SOURCE holds several models, English is taken unless --variant says otherwise.
 OUTPUT is the folder to make; it appears only when everything in it is complete and loads."""
 
 EXAMPLES = """\
 examples:
   python -m convert ResembleAI/chatterbox chatterbox
   python -m convert ~/Downloads/chatterbox chatterbox-fp16 --dtype float16
+  python -m convert ~/Downloads/chatterbox multilingual --variant multilingual
+  python -m convert ~/Downloads/hindi-pack hindi --t3 t3_hindi.safetensors
   python -m mlx_chatterbox.generate --model chatterbox-fp16 --text "Hello." --output hello.wav"""
 
 
@@ -45,6 +49,15 @@ def parser() -> argparse.ArgumentParser:
         choices=("float32", "float16", "bfloat16"),
         default="float32",
         help="type of the weights (default: %(default)s, exact; the others halve the size)",
+    )
+    result.add_argument(
+        "--variant",
+        metavar="NAME",
+        help="english, multilingual (v3), multilingual-v2, turbo or nano (default: the first "
+        "whose files are there)",
+    )
+    result.add_argument(
+        "--t3", metavar="FILE", help="T3's .safetensors file in SOURCE, if it has a name of its own"
     )
     result.add_argument(
         "--force", action="store_true", help="replace OUTPUT if it is a checkpoint already"
@@ -79,41 +92,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from mlx_chatterbox.hub import resolve
+    from mlx_chatterbox.checkpoint import verify_folder
+    from mlx_chatterbox.hub import resolve, variant_called
 
     from .core import convert
 
-    source, repo = arguments.source, None
-    if _looks_like_repository(source):
-        source, repo = resolve(arguments.source), arguments.source
+    source, variant, repo = arguments.source, arguments.variant, None
+    named = None if Path(source).exists() else variant_called(source)
+    if named is not None:
+        repo, variant = named.repo, variant or named.name
+    elif _looks_like_repository(source):
+        repo = source
+    if repo is not None:
+        source = resolve(variant if _publishes(repo, variant) else source, arguments.t3)
     with _progress_bar() as progress:
         result = convert(
             source,
             arguments.output,
             dtype=arguments.dtype,
+            variant=variant,
+            t3_file=arguments.t3,
             force=arguments.force,
-            verify=_verify,
+            verify=verify_folder,
             progress=progress,
             repo=repo,
         )
     print(summary(result, arguments.verbose))
 
 
-def _verify(folder: Path) -> None:
-    """Load what was written, strictly, before it takes its name."""
-    from mlx_chatterbox.checkpoint import TOKENIZER_NAME, VOICE_NAME, verify_folder
-    from mlx_chatterbox.text.tokenizer import EnglishTokenizer
-    from mlx_chatterbox.voice import Voice
-
-    verify_folder(folder)
-    EnglishTokenizer(folder / TOKENIZER_NAME)
-    if (folder / VOICE_NAME).is_file():
-        Voice.load(folder / VOICE_NAME)
-
-
 def _looks_like_repository(source: str) -> bool:
     named = re.fullmatch(r"[A-Za-z0-9_][\w.-]*/[\w.-]+", source)
     return named is not None and not Path(source).exists()
+
+
+def _publishes(repo: str, variant: str | None) -> bool:
+    """Whether the variant's own files are this repository's, so that only they are fetched."""
+    from mlx_chatterbox.variants import VARIANTS
+
+    return variant in VARIANTS and VARIANTS[variant].repo == repo
 
 
 @contextmanager

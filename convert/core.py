@@ -6,11 +6,12 @@ read, changed and written one after another; memory holds a few of them at a tim
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +20,18 @@ import mlx.core as mx
 
 from mlx_chatterbox.config import CONFIG_NAME, DTYPES, ModelConfig
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.variants import VARIANTS, Variant, variant_named
 
-from .rules import Dropped, Plan
+from .rules import Dropped, Entry, Plan
 from .safetensors_file import DTYPES as STORED_DTYPES
-from .safetensors_file import SafetensorsReader, SafetensorsWriter
+from .safetensors_file import SafetensorsWriter
+from .shared import prune, share
+from .sources import PARTS_PATTERN, WEIGHTS_NAME, Reader, find_source, open_weights, weight_files
 from .tensors import apply
 from .upstream import plan
 from .voice import convert_voice
 
-WEIGHTS_NAME = "model.safetensors"
+__all__ = ["Conversion", "convert", "convert_folder", "weight_files"]
+
 CHUNK_BYTES = 4 * 2**20
 
 Progress = Callable[[int, int], None]
@@ -36,7 +39,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written: `size` in bytes of the weights, `voice` whether there is a built-in one."""
+    """What was written: `size` in bytes of the weights, `voice` whether there is a built-in one.
+
+    shared: bytes of it that were in the shared folder already.
+    """
 
     folder: Path
     variant: str
@@ -45,6 +51,7 @@ class Conversion:
     size: int
     voice: bool
     dropped: tuple[Dropped, ...]
+    shared: int = 0
 
 
 def convert_folder(source: str | Path, output: str | Path, **settings) -> Path:
@@ -58,23 +65,28 @@ def convert(
     *,
     dtype: str = "float32",
     variant: str | None = None,
+    t3_file: str | None = None,
     config: ModelConfig | None = None,
     force: bool = False,
     verify: Callable[[Path], object] | None = None,
     progress: Progress | None = None,
     repo: str | None = None,
+    shared: str | Path | None = None,
 ) -> Conversion:
     """Convert upstream's files in the folder `source` to a checkpoint in the folder `output`.
 
     Args:
         dtype: of the floating-point weights: float32, float16 or bfloat16.
-        variant: name in `VARIANTS`; by default recognised by the files that are there.
+        variant: name in `VARIANTS`; by default the first whose files are there.
+        t3_file: name of T3's file in `source`, where it is not the variant's own.
         config: hyperparameters, where they are not the variant's own.
         force: replace `output` if it is a checkpoint already.
         verify: called with the finished folder before it takes its name; what it raises stops
             the conversion.
         progress: called with (bytes done, bytes in all); hashing and writing both count.
         repo: hub repository that `source` came from, noted in the configuration.
+        shared: folder for weights that several checkpoints have in common; with it the weights
+            are in a file for each network, hard-linked where another checkpoint has the same.
 
     Raises:
         CheckpointError: files missing or damaged, keys left over, a wrong `dtype`, or an `output`
@@ -83,57 +95,38 @@ def convert(
     source, output = _folder(source), Path(output).expanduser().resolve()
     if dtype not in DTYPES:
         raise CheckpointError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
-    row = variant_named(variant) if variant else detect_variant(source)
-    missing = [name for name in row.required_files if not (source / name).is_file()]
-    if missing:
-        raise _unrecognised(source, [row])
+    row = find_source(source, variant, t3_file)
     _check_output(source, output, force)
-    readers = {name: SafetensorsReader(source / name) for name in _weight_files(row)}
-    todo = plan({name: reader.shapes for name, reader in readers.items()}, row)
-    sizes = {key: (shape, kind) for key, shape, kind in _layout(todo, readers, dtype)}
-    files = [*row.required_files]
-    if (source / row.voice_file).is_file():
-        files.append(row.voice_file)
-    written = sum(_count(shape) * kind.size for shape, kind in sizes.values())
-    hashed = sum((source / name).stat().st_size for name in files)
-    report = _Meter(progress, hashed + written)
+    with contextlib.ExitStack() as stack:
+        readers = {
+            name: stack.enter_context(contextlib.closing(open_weights(source / name)))
+            for name in row.weight_files
+        }
+        todo = plan({name: reader.shapes for name, reader in readers.items()}, row)
+        job = _Job(todo, readers, dtype)
+        files = [*row.required_files, *_present(source, (*row.optional_files, row.voice_file))]
+        report = _Meter(progress, sum((source / name).stat().st_size for name in files) + job.size)
+        if shared is not None:
+            stack.callback(prune, Path(shared))
 
-    with _new_folder(output, force) as folder:
+        folder = stack.enter_context(_new_folder(output, force))
         hashes = {name: _sha256(source / name, report) for name in files}
-        _write_weights(folder / WEIGHTS_NAME, todo, readers, sizes, report)
-        for name in row.tokenizer_files:
+        linked = job.write(folder, report, None if shared is None else Path(shared))
+        for name in _present(source, (*row.tokenizer_files, *row.optional_files)):
             shutil.copyfile(source / name, folder / name)
-        dropped = list(todo.dropped)
-        if row.voice_file in files:
-            dropped += convert_voice(source / row.voice_file, folder)
+        dropped, voice = todo.dropped, row.voice_file in files
+        if voice:
+            dropped += tuple(convert_voice(source / row.voice_file, folder))
         origin = {"repository": repo} if repo else {"folder": str(source)}
-        dataclasses.replace(
-            config or row.default_config(),
-            variant=row.name,
-            dtype=dtype,
-            source={**origin, "files": hashes},
-        ).save(folder)
+        settings = {"variant": row.name, "dtype": dtype, "source": {**origin, "files": hashes}}
+        dataclasses.replace(config or row.default_config(), **settings).save(folder)
         if verify is not None:
             verify(folder)
-    return Conversion(
-        output, row.name, dtype, len(sizes), written, row.voice_file in files, tuple(dropped)
-    )
+    return Conversion(output, row.name, dtype, len(todo.entries), job.size, voice, dropped, linked)
 
 
-def detect_variant(source: Path) -> Variant:
-    """The variant whose files are all in `source`.
-
-    Raises:
-        CheckpointError: there is none; names what was looked for and what is there.
-    """
-    for row in VARIANTS.values():
-        if all((source / name).is_file() for name in row.required_files):
-            return row
-    if (source / CONFIG_NAME).is_file() and (source / WEIGHTS_NAME).is_file():
-        raise CheckpointError(
-            f"{source} holds {CONFIG_NAME} and {WEIGHTS_NAME}: it looks converted already."
-        )
-    raise _unrecognised(source, list(VARIANTS.values()))
+def _present(folder: Path, names: Sequence[str]) -> list[str]:
+    return [name for name in names if (folder / name).is_file()]
 
 
 def _folder(source: str | Path) -> Path:
@@ -144,25 +137,51 @@ def _folder(source: str | Path) -> Path:
     return folder.resolve()
 
 
-def _unrecognised(source: Path, rows: list[Variant]) -> CheckpointError:
-    there = {path.name for path in source.iterdir()}
-    looked_for = "; ".join(
-        f"{row.name}: {', '.join(row.required_files)} "
-        f"(missing {', '.join(name for name in row.required_files if name not in there)})"
-        for row in rows
-    )
-    found = ", ".join(sorted(there)[:20]) or "nothing"
-    return CheckpointError(
-        f"{source} is not a checkpoint that can be converted. Looked for {looked_for}. "
-        f"Found: {found}{', ...' if len(there) > 20 else ''}."
-    )
-
-
-def _weight_files(row: Variant) -> tuple[str, ...]:
-    return tuple(name for name in row.required_files if name not in row.tokenizer_files)
-
-
 # --- Weights -----------------------------------------------------------------------------------
+
+
+class _Job:
+    """The tensors to write; `size` is theirs in bytes."""
+
+    def __init__(self, todo: Plan, readers: dict[str, Reader], dtype: str):
+        self._readers, self._dtype = readers, getattr(mx, dtype)
+        # In an order of their own, so that equal weights make equal files.
+        self._entries = sorted(todo.entries, key=lambda entry: entry.target)
+        self.size = sum(_count(entry.shape) * self._kind(entry).size for entry in self._entries)
+
+    def write(self, folder: Path, report: _Meter, shared: Path | None) -> int:
+        """Write into `folder`: one file, or with `shared` one for each network.
+
+        Returns:
+            Bytes that `shared` had already.
+        """
+        if shared is None:
+            self._write_file(folder / WEIGHTS_NAME, self._entries, report)
+            return 0
+        parts: dict[str, list[Entry]] = {}
+        for entry in self._entries:
+            parts.setdefault(entry.target.partition(".")[0], []).append(entry)
+        linked = 0
+        for name, entries in parts.items():
+            path = folder / PARTS_PATTERN.replace("*", name)
+            digest = hashlib.sha256()
+            self._write_file(path, entries, report, digest)
+            if share(path, digest.hexdigest(), shared):
+                linked += path.stat().st_size
+        return linked
+
+    def _write_file(self, path: Path, entries: list[Entry], report: _Meter, digest=None) -> None:
+        layout = {entry.target: (entry.shape, self._kind(entry)) for entry in entries}
+        with SafetensorsWriter(path, layout, {"format": "mlx"}, digest) as writer:
+            for entry in entries:
+                sources = [self._readers[entry.file].read(key) for key in entry.sources]
+                tensor = apply(entry, sources, layout[entry.target][1])
+                report.add(writer.write(entry.target, tensor))
+
+    def _kind(self, entry: Entry) -> mx.Dtype:
+        """Floating-point tensors change to the type asked for, others keep theirs."""
+        stored = STORED_DTYPES[self._readers[entry.file].dtypes[entry.sources[-1]]][0]
+        return self._dtype if mx.issubdtype(stored, mx.floating) else stored
 
 
 def _count(shape: tuple[int, ...]) -> int:
@@ -170,31 +189,6 @@ def _count(shape: tuple[int, ...]) -> int:
     for n in shape:
         count *= n
     return count
-
-
-def _layout(
-    todo: Plan, readers: dict[str, SafetensorsReader], dtype: str
-) -> Iterator[tuple[str, tuple[int, ...], mx.Dtype]]:
-    """Key, shape and type of every tensor to be written."""
-    for entry in todo.entries:
-        stored = readers[entry.file].tensors[entry.sources[-1]].dtype
-        kind = STORED_DTYPES[stored][0]
-        floating = mx.issubdtype(kind, mx.floating)
-        yield entry.target, entry.shape, getattr(mx, dtype) if floating else kind
-
-
-def _write_weights(
-    path: Path,
-    todo: Plan,
-    readers: dict[str, SafetensorsReader],
-    sizes: dict[str, tuple[tuple[int, ...], mx.Dtype]],
-    report: _Meter,
-) -> None:
-    with SafetensorsWriter(path, sizes, {"format": "mlx"}) as writer:
-        for entry in todo.entries:
-            sources = [readers[entry.file].read(key) for key in entry.sources]
-            tensor = apply(entry, sources, sizes[entry.target][1])
-            report.add(writer.write(entry.target, tensor))
 
 
 def _sha256(path: Path, report: _Meter) -> str:
@@ -230,9 +224,9 @@ def _check_output(source: Path, output: Path, force: bool) -> None:
         return
     if not force:
         raise CheckpointError(f"{output} exists already; --force replaces it.")
-    ours = {CONFIG_NAME, WEIGHTS_NAME}
     there = {path.name for path in output.iterdir()} if output.is_dir() else {"a file"}
-    if there and not there & ours:  # --force must never delete somebody's documents
+    ours = there & {CONFIG_NAME, WEIGHTS_NAME} or any(output.glob(PARTS_PATTERN))
+    if there and not ours:  # --force must never delete somebody's documents
         raise CheckpointError(f"{output} is not a converted checkpoint; it is not replaced.")
 
 

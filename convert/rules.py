@@ -2,7 +2,8 @@
 
 Weight norm stands in upstream's files as magnitude and direction, in either of PyTorch's two
 spellings, and becomes one weight. Convolutions change from PyTorch's layout to MLX's, channels
-last. What no network of ours has is dropped by name; a key that no rule knows is an error.
+last; GPT-2's linear layers, which Hugging Face stores as (in, out), become (out, in). What no
+network of ours has is dropped by name; a key that no rule knows is an error.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ Shapes = Mapping[str, Shape]
 # What is done to a tensor, as a permutation of its axes from PyTorch's layout to MLX's.
 OPERATIONS: dict[str, Shape | None] = {
     "copy": None,
+    "transpose": (1, 0),  # (in, out) -> (out, in)
     "conv1d": (0, 2, 1),  # (O, I, K) -> (O, K, I)
     "conv2d": (0, 2, 3, 1),  # (O, I, H, W) -> (O, H, W, I)
     "conv_transpose1d": (1, 2, 0),  # (I, O, K) -> (O, K, I)
@@ -38,7 +40,6 @@ WEIGHT_NORMED = re.compile(
     r"mel2wav\.(conv_pre|conv_post|ups\.\d+|f0_predictor\.condnet\.\d+"
     r"|(source_)?resblocks\.\d+\.convs[12]\.\d+)\.weight"
 )
-TRANSPOSED = re.compile(r"mel2wav\.ups\.\d+\.weight")
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,13 @@ class Drop:
 class FileRules:
     """One file of upstream's: `prefixes` as pairs (upstream's, ours), and what is dropped.
 
-    convolutions: whether weights of three and four dimensions are convolutions.
+    operations: a pattern for the whole key, a number of dimensions, and the operation for both;
+        the first that fits counts, and where none does the tensor is copied.
     """
 
     prefixes: tuple[tuple[str, str], ...]
     drops: tuple[Drop, ...]
-    convolutions: bool = False
+    operations: tuple[tuple[str, int, str], ...] = ()
 
 
 T3_PARTS = (
@@ -79,8 +81,12 @@ RULES: dict[str, FileRules] = {
             *((f"{part}.", f"t3.{part}.") for part in T3_PARTS),
         ),
         drops=(
-            Drop(r"tfmr\.embed_tokens\.weight", "never used: T3 embeds its tokens by itself"),
+            Drop(r"tfmr\.(embed_tokens|wte)\.weight", "never used: T3 embeds its tokens by itself"),
             Drop(r".*\.rotary_emb\.inv_freq", "computed from the configuration"),
+            Drop(r"tfmr\.h\.\d+\.attn\.(bias|masked_bias)", "the causal mask, computed"),
+        ),
+        operations=(
+            (r"tfmr\.h\.\d+\.(attn\.c_attn|(attn|mlp)\.c_proj|mlp\.c_fc)\.weight", 2, "transpose"),
         ),
     ),
     "s3gen_file": FileRules(
@@ -96,7 +102,11 @@ RULES: dict[str, FileRules] = {
             Drop(r"tokenizer\.(_mel_filters|window)", "computed, not stored"),
             Drop(r".*\.num_batches_tracked", "counts training steps only"),
         ),
-        convolutions=True,
+        operations=(
+            (r"mel2wav\.ups\.\d+\.weight", 3, "conv_transpose1d"),
+            (r".*\.weight", 3, "conv1d"),
+            (r".*\.weight", 4, "conv2d"),
+        ),
     ),
 }
 
@@ -143,11 +153,10 @@ def file_rules(variant: Variant | str) -> dict[str, FileRules]:
 
 def operation_on(key: str, rank: int, rules: FileRules) -> str:
     """The operation for upstream's `key` (weight norm folded) with `rank` dimensions."""
-    if not rules.convolutions or not key.endswith(".weight") or rank < 3:
-        return "copy"
-    if TRANSPOSED.fullmatch(key):
-        return "conv_transpose1d"
-    return {3: "conv1d", 4: "conv2d"}.get(rank, "copy")
+    for pattern, dimensions, operation in rules.operations:
+        if rank == dimensions and re.fullmatch(pattern, key):
+            return operation
+    return "copy"
 
 
 def permuted(shape: Shape, operation: str, inverse: bool = False) -> Shape:

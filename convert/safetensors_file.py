@@ -53,7 +53,7 @@ class TensorInfo:
 class SafetensorsReader:
     """A safetensors file whose header has been checked against its length.
 
-    `tensors` lists what is in it, in the order of the bytes.
+    `tensors` lists what is in it, in the order of the bytes; `shapes` and `dtypes` are theirs.
 
     Raises:
         CheckpointError: not a safetensors file, truncated, or of a type that cannot be read.
@@ -68,11 +68,11 @@ class SafetensorsReader:
             raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise CheckpointError(f"{path} is not a valid safetensors file.") from None
+        self.shapes = {key: info.shape for key, info in self.tensors.items()}
+        self.dtypes = {key: info.dtype for key, info in self.tensors.items()}
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Keys and shapes."""
-        return {key: info.shape for key, info in self.tensors.items()}
+    def close(self) -> None:
+        """Nothing: the file is open only while something is read."""
 
     def read(self, key: str) -> mx.array:
         """One tensor, read now."""
@@ -136,6 +136,7 @@ class SafetensorsWriter:
         path: written in place; whoever needs it whole or not at all writes elsewhere and renames.
         layout: for each key its shape and MLX type.
         metadata: strings for the header.
+        digest: a `hashlib` object that is given every byte written.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class SafetensorsWriter:
         path: str | Path,
         layout: Mapping[str, tuple[tuple[int, ...], mx.Dtype]],
         metadata: Mapping[str, str] | None = None,
+        digest=None,
     ):
         header: dict = {"__metadata__": dict(metadata)} if metadata else {}
         end = 0
@@ -157,8 +159,9 @@ class SafetensorsWriter:
         text += b" " * (-len(text) % 8)  # so that the tensors begin on a multiple of 8
         self._layout = dict(layout)
         self._pending = list(reversed(layout))
+        self._digest = digest
         self._file = Path(path).open("wb")  # noqa: SIM115  (closed by __exit__)
-        self._file.write(len(text).to_bytes(8, "little") + text)
+        self._put(len(text).to_bytes(8, "little") + text)
 
     def write(self, key: str, tensor: mx.array) -> int:
         """Append `tensor` and return its bytes. The keys come in the order of the layout."""
@@ -168,8 +171,13 @@ class SafetensorsWriter:
         if tensor.dtype == mx.bfloat16:
             tensor = tensor.view(mx.uint16)  # NumPy has no bfloat16
         values = np.ascontiguousarray(np.asarray(tensor))
-        self._file.write(values.reshape(-1).view(np.uint8))
+        self._put(values.reshape(-1).view(np.uint8))
         return values.nbytes
+
+    def _put(self, data) -> None:
+        self._file.write(data)
+        if self._digest is not None:
+            self._digest.update(data)
 
     def __enter__(self) -> SafetensorsWriter:
         return self

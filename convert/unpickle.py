@@ -2,7 +2,8 @@
 
 A pickle is a program that may call any function it can name. Here it can name the handful that
 rebuild tensors, each a stand-in of our own, and `OrderedDict`; any other name is refused before
-anything is called. Sizes, strides and offsets are checked against the storages.
+anything is called. Sizes, strides and offsets are checked against the storages. The storages lie
+uncompressed in a zip file, so that weights of gigabytes can be read one tensor at a time.
 """
 
 from __future__ import annotations
@@ -10,28 +11,32 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlx_chatterbox.errors import CheckpointError
 
-# PyTorch's typed storages: the NumPy type of the same bytes. bfloat16 becomes float32.
-STORAGE_TYPES: dict[str, str] = {
-    "FloatStorage": "<f4",
-    "DoubleStorage": "<f8",
-    "HalfStorage": "<f2",
-    "BFloat16Storage": "<u2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+# PyTorch's typed storages: the NumPy type of the same bytes, and its name in safetensors files.
+STORAGE_TYPES: dict[str, tuple[str, str]] = {
+    "FloatStorage": ("<f4", "F32"),
+    "DoubleStorage": ("<f8", "F64"),
+    "HalfStorage": ("<f2", "F16"),
+    "BFloat16Storage": ("<u2", "BF16"),
+    "LongStorage": ("<i8", "I64"),
+    "IntStorage": ("<i4", "I32"),
+    "ShortStorage": ("<i2", "I16"),
+    "CharStorage": ("i1", "I8"),
+    "ByteStorage": ("u1", "U8"),
+    "BoolStorage": ("?", "BOOL"),
 }
 MAX_PICKLE_BYTES = 64 * 2**20
 MAX_EXPANDED = 2**24  # elements of a tensor that is larger than its storage (stride 0)
@@ -41,12 +46,97 @@ class _Refused(Exception):
     """Something in the file that is not accepted; the text says what."""
 
 
-@dataclass(frozen=True)
-class _Storage:
-    """Elements that tensors view."""
+class _Archive:
+    """The zip file, whose last record read is kept: tensors often share one."""
 
-    values: np.ndarray
-    is_bfloat16: bool
+    def __init__(self, path: Path):
+        self._file = zipfile.ZipFile(path)
+        names = [name for name in self._file.namelist() if name.endswith("/data.pkl")]
+        if len(names) != 1 or names[0].count("/") != 1:
+            raise _Refused("it is a zip file, but not one written by torch.save")
+        self._prefix = names[0].removesuffix("data.pkl")
+        self._last: tuple[str, bytes] = ("", b"")
+        order = self._prefix + "byteorder"
+        if order in self._file.namelist() and self.open("byteorder", 16).read() != b"little":
+            raise _Refused("its numbers are stored big-endian")
+
+    def size(self, name: str) -> int:
+        """Bytes of a record; torch.save never compresses, so a compressed one is none."""
+        info = self._file.getinfo(self._prefix + name)
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise _Refused(f"{name} inside it is compressed")
+        return info.file_size
+
+    def open(self, name: str, limit: int):
+        """A record as a file to read from, of at most `limit` bytes."""
+        if self.size(name) > limit:
+            raise _Refused(f"{name} inside it is too large")
+        return self._file.open(self._prefix + name)
+
+    def read(self, name: str) -> bytes:
+        """A whole record, its checksum compared."""
+        if self._last[0] != name:
+            self._last = ("", b"")  # given back before the next one is read
+            self._last = (name, self._file.read(self._prefix + name))
+        return self._last[1]
+
+    def close(self) -> None:
+        self._last = ("", b"")
+        self._file.close()
+
+
+class _Fixed:
+    """What a pickle may hold but not change: BUILD, which sets attributes, is refused."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        raise _Refused("its pickle changes a tensor after it was made")
+
+
+class _Storage(_Fixed):
+    """Elements that tensors view, still in the file."""
+
+    __slots__ = ("archive", "dtype", "kind", "name", "size")
+
+    def __init__(self, archive: _Archive, name: str, kind: str):
+        stored, self.kind = STORAGE_TYPES[kind]
+        self.archive, self.name, self.dtype = archive, name, np.dtype(stored)
+        self.size = archive.size(name) // self.dtype.itemsize
+
+    def values(self) -> np.ndarray:
+        values = np.frombuffer(self.archive.read(self.name), dtype=self.dtype)
+        if values.size != self.size:
+            raise _Refused(f"{self.name} is cut short")
+        return values
+
+
+class StoredTensor(_Fixed):
+    """A tensor in the file: `shape`, `dtype` by its name in safetensors files, and `read()`."""
+
+    __slots__ = ("_offset", "_storage", "_stride", "shape")
+
+    def __init__(self, storage: _Storage, offset: int, shape: tuple, stride: tuple):
+        self._storage, self._offset = storage, offset
+        self.shape, self._stride = shape, stride
+
+    @property
+    def dtype(self) -> str:
+        return self._storage.kind
+
+    def read(self) -> np.ndarray:
+        """Its values, a copy; bfloat16 as float32."""
+        bfloat16 = self.dtype == "BF16"
+        if prod(self.shape) == 0:
+            return np.zeros(self.shape, np.float32 if bfloat16 else self._storage.dtype)
+        values = self._storage.values()
+        steps = tuple(step * values.itemsize for step in self._stride)
+        view = np.lib.stride_tricks.as_strided(
+            values[self._offset :], shape=self.shape, strides=steps
+        )
+        if bfloat16:
+            return (view.astype(np.uint32) << 16).view(np.float32)
+        return view.copy(order="C")
 
 
 class _StandIn:
@@ -81,12 +171,73 @@ def load_torch(path: str | Path) -> Any:
         CheckpointError: missing, damaged, of the older format, or a pickle that names anything but
             tensors and plain containers. Nothing in such a file is run.
     """
+    with _opened(path) as archive:
+        return _Unpickler(archive, StoredTensor.read).load()
+
+
+class TorchReader:
+    """The tensors of a state dict that `torch.save` wrote, read one at a time.
+
+    Attributes:
+        dtypes, shapes: of every tensor by its key, dtypes by their names in safetensors files.
+
+    Raises:
+        CheckpointError: as `load_torch`, or something other than tensors by name.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        with _opened(path, keep=True) as archive:
+            content = _Unpickler(archive, lambda tensor: tensor).load()
+            self._archive = archive
+        if not isinstance(content, dict) or not all(
+            isinstance(key, str) and isinstance(value, StoredTensor)
+            for key, value in content.items()
+        ):
+            self.close()
+            raise CheckpointError(f"{path} does not hold weights: tensors by name, nothing else.")
+        self._tensors: dict[str, StoredTensor] = dict(content)
+        self.shapes = {key: tensor.shape for key, tensor in self._tensors.items()}
+        self.dtypes = {key: tensor.dtype for key, tensor in self._tensors.items()}
+
+    def read(self, key: str) -> mx.array:
+        """One tensor, read now; float64 as float32."""
+        import mlx.core as mx
+
+        with _errors(self.path):
+            values = self._tensors[key].read()
+        if self.dtypes[key] == "F64":
+            values = values.astype(np.float32)
+        array = mx.array(values)
+        return array.astype(mx.bfloat16) if self.dtypes[key] == "BF16" else array
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._archive.close()
+
+
+@contextmanager
+def _opened(path: str | Path, keep: bool = False) -> Iterator[_Archive]:
+    """The archive at `path`, closed at the end, unless it is to be kept and all went well."""
     path = Path(path)
-    try:
+    with _errors(path):
         if not zipfile.is_zipfile(path):
             raise _Refused(_why_no_zip(path))
-        with zipfile.ZipFile(path) as archive:
-            return _Unpickler.load_archive(archive)
+        archive = _Archive(path)
+        try:
+            yield archive
+        except BaseException:
+            archive.close()
+            raise
+        if not keep:
+            archive.close()
+
+
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    """Whatever goes wrong with a file, in one line."""
+    try:
+        yield
     except _Refused as refusal:
         raise CheckpointError(f"{path} is not read: {refusal}.") from None
     except FileNotFoundError:
@@ -106,32 +257,26 @@ def _why_no_zip(path: Path) -> str:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds tensors and plain containers, and nothing else."""
+    """Builds tensors and plain containers, and nothing else; `finish` has every tensor."""
 
-    def __init__(self, archive: zipfile.ZipFile, prefix: str, file):
-        super().__init__(file, encoding="utf-8")
+    def __init__(self, archive: _Archive, finish: Callable[[StoredTensor], Any]):
+        super().__init__(archive.open("data.pkl", MAX_PICKLE_BYTES), encoding="utf-8")
         self._archive = archive
-        self._prefix = prefix
         self._storages: dict[str, _Storage] = {}
-
-    @classmethod
-    def load_archive(cls, archive: zipfile.ZipFile) -> Any:
-        names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        if len(names) != 1 or names[0].count("/") != 1:
-            raise _Refused("it is a zip file, but not one written by torch.save")
-        prefix = names[0].removesuffix("data.pkl")
-        order = prefix + "byteorder"
-        if order in archive.namelist() and _record(archive, order, 16).read() != b"little":
-            raise _Refused("its numbers are stored big-endian")
-        return cls(archive, prefix, _record(archive, names[0], MAX_PICKLE_BYTES)).load()
+        self._stand_ins = {
+            ("torch._utils", "_rebuild_tensor_v2"): _StandIn(
+                lambda *args: finish(_rebuild_tensor(*args))
+            ),
+            **_STAND_INS,
+        }
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in STORAGE_TYPES:
             return _StorageType(name)
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
-        if (module, name) in _STAND_INS:
-            return _STAND_INS[module, name]
+        if (module, name) in self._stand_ins:
+            return self._stand_ins[module, name]
         raise _Refused(
             f"its pickle asks for {module}.{name}, which is no part of a tensor; "
             "nothing of it was run"
@@ -144,22 +289,11 @@ class _Unpickler(pickle.Unpickler):
         if not (isinstance(kind, _StorageType) and isinstance(key, str) and _is_size(count)):
             raise _Refused("its pickle describes a storage that cannot be understood")
         if key not in self._storages:
-            dtype = np.dtype(STORAGE_TYPES[kind.name])
-            with _record(self._archive, f"{self._prefix}data/{key}") as record:
-                values = np.frombuffer(record.read(), dtype=dtype)
-            self._storages[key] = _Storage(values, kind.name == "BFloat16Storage")
+            self._storages[key] = _Storage(self._archive, f"data/{key}", kind.name)
         storage = self._storages[key]
-        if storage.values.size < count:
-            raise _Refused(f"storage {key} has {storage.values.size} elements, not {count}")
+        if storage.size < count:
+            raise _Refused(f"storage {key} has {storage.size} elements, not {count}")
         return storage
-
-
-def _record(archive: zipfile.ZipFile, name: str, limit: int | None = None):
-    """A file of the archive, opened; torch.save never compresses, so a compressed one is none."""
-    info = archive.getinfo(name)
-    if info.compress_type != zipfile.ZIP_STORED or (limit and info.file_size > limit):
-        raise _Refused(f"{name} inside it is compressed or too large")
-    return archive.open(info)
 
 
 def _is_size(value: Any) -> bool:
@@ -174,31 +308,25 @@ def _rebuild_tensor(
     requires_grad=False,
     hooks=None,
     metadata=None,
-) -> np.ndarray:
-    """`size` elements of `storage` from `offset` on, `stride` elements apart; a copy."""
+) -> StoredTensor:
+    """`size` elements of `storage` from `offset` on, `stride` elements apart."""
     if not isinstance(storage, _Storage) or not _is_size(offset):
         raise _Refused("its pickle describes a tensor without a storage")
     if not (isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride)):
         raise _Refused("a tensor's size and stride do not fit together")
     if not all(_is_size(number) for number in size + stride) or len(size) > 32:
         raise _Refused("a tensor's size or stride is not a whole number")
-    values, count = storage.values, prod(size)
-    if count == 0:
-        return np.zeros(size, dtype=np.float32 if storage.is_bfloat16 else values.dtype)
+    count = prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if last >= values.size or count > max(values.size, MAX_EXPANDED):
+    if count and (last >= storage.size or count > max(storage.size, MAX_EXPANDED)):
         raise _Refused(
-            f"a tensor of size {size} reaches past its storage of {values.size} elements"
+            f"a tensor of size {size} reaches past its storage of {storage.size} elements"
         )
-    steps = tuple(step * values.itemsize for step in stride)
-    view = np.lib.stride_tricks.as_strided(values[offset:], shape=size, strides=steps)
-    if storage.is_bfloat16:
-        return (view.astype(np.uint32) << 16).view(np.float32)
-    return view.copy(order="C")
+    return StoredTensor(storage, offset, size, stride)
 
 
-def _rebuild_parameter(data: Any, requires_grad=False, hooks=None) -> np.ndarray:
-    if not isinstance(data, np.ndarray):
+def _rebuild_parameter(data: Any, requires_grad=False, hooks=None) -> Any:
+    if not isinstance(data, (np.ndarray, StoredTensor)):
         raise _Refused("its pickle describes a parameter without a tensor")
     return data
 
@@ -208,7 +336,6 @@ def _device(*args) -> str:
 
 
 _STAND_INS: dict[tuple[str, str], _StandIn] = {
-    ("torch._utils", "_rebuild_tensor_v2"): _StandIn(_rebuild_tensor),
     ("torch._utils", "_rebuild_parameter"): _StandIn(_rebuild_parameter),
     ("torch", "Size"): _StandIn(tuple),
     ("torch", "device"): _StandIn(_device),

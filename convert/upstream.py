@@ -185,8 +185,9 @@ def upstream_layout(
 ) -> dict[str, dict[str, Shape]]:
     """Upstream's files with their keys and shapes, for our keys and shapes.
 
-    What conversion drops is restored: the voice encoder's similarity scale, T3's unused embedding,
-    the batch norms' counters and, if `filter_buffers`, the tokenizer's mel filters and window.
+    What conversion drops is restored: the voice encoder's similarity scale, the unused embedding of
+    T3's backbone, the batch norms' counters and, if `filter_buffers`, the tokenizer's mel filters
+    and window.
     """
     layout: dict[str, dict[str, Shape]] = {}
     for entry in upstream_plan(shapes, weight_norm, variant):
@@ -212,6 +213,8 @@ def _restored(
     if "t3.tfmr.model.norm.weight" in shapes:
         width = shapes["t3.tfmr.model.norm.weight"][0]
         yield variant.t3_file, "tfmr.embed_tokens.weight", (UNUSED_EMBEDDING_ROWS, width)
+    if "t3.tfmr.model.ln_f.weight" in shapes:  # GPT-2's is as large as T3's own
+        yield variant.t3_file, "tfmr.wte.weight", shapes["t3.text_emb.weight"]
     for key in shapes:
         if key.startswith("s3gen.") and key.endswith(".running_mean"):
             counter = key.removeprefix("s3gen.").replace(".running_mean", ".num_batches_tracked")

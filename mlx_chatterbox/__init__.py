@@ -17,16 +17,31 @@ _linux_cpu.prepare()
 
 
 _PUBLIC = {
+    "ChatterboxMultilingualTTS": ".tts",
     "ChatterboxTTS": ".tts",
+    "ChatterboxTurboTTS": ".tts",
+    "ChatterboxVC": ".vc",
+    "SUPPORTED_LANGUAGES": ".text.multilingual",
     "Voice": ".voice",
     "ChatterboxError": ".errors",
 }
 
-__all__ = ["ChatterboxError", "ChatterboxTTS", "Voice", "__version__"]
+__all__ = [
+    "SUPPORTED_LANGUAGES",
+    "ChatterboxError",
+    "ChatterboxMultilingualTTS",
+    "ChatterboxTTS",
+    "ChatterboxTurboTTS",
+    "ChatterboxVC",
+    "Voice",
+    "__version__",
+]
 
 if TYPE_CHECKING:
     from .errors import ChatterboxError
-    from .tts import ChatterboxTTS
+    from .text.multilingual import SUPPORTED_LANGUAGES
+    from .tts import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS
+    from .vc import ChatterboxVC
     from .voice import Voice
 
 

@@ -18,17 +18,16 @@ from mlx.utils import tree_flatten, tree_unflatten
 from . import _linux_cpu
 from .config import DTYPES, ModelConfig
 from .errors import CheckpointError
-from .hub import WEIGHTS_NAME, cache_folder, is_converted, resolve
+from .hub import cache_folder, is_converted, resolve, variant_called, weight_files
 from .models.s3gen.s3gen import S3Gen
 from .models.s3tokenizer.s3tokenizer import S3TokenizerV2
 from .models.t3.t3 import T3
 from .models.voice_encoder.voice_encoder import VoiceEncoder
 from .nn.device import on_cpu
-from .text.tokenizer import EnglishTokenizer
+from .text.load import load_tokenizer
 from .voice import Voice
 
 VOICE_NAME = "conds.safetensors"
-TOKENIZER_NAME = "tokenizer.json"
 
 
 class Chatterbox(nn.Module):
@@ -44,12 +43,17 @@ class Chatterbox(nn.Module):
 
 @dataclass
 class Checkpoint:
-    """A model ready to use. `voice` is the built-in one, where the checkpoint has one."""
+    """A model ready to use.
+
+    Attributes:
+        tokenizer: one of `text`'s, as the configuration says.
+        voice: the built-in one, where the checkpoint has one.
+    """
 
     folder: Path
     config: ModelConfig
     networks: Chatterbox
-    tokenizer: EnglishTokenizer
+    tokenizer: object
     voice: Voice | None
 
 
@@ -92,24 +96,27 @@ def load_weights_strictly(networks: nn.Module, weights: Mapping[str, mx.array], 
     networks.update(tree_unflatten(list(weights.items())))
 
 
-def read_weights(path: Path) -> dict[str, mx.array]:
-    """Tensors of a safetensors file, read when they are used.
+def read_weights(folder: Path) -> dict[str, mx.array]:
+    """Tensors of a converted folder, read when they are used.
 
     Raises:
         CheckpointError: missing or damaged.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing.")
-    try:
-        return mx.load(str(path), format="safetensors")
-    except (RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or cut short: {error}") from None
+    weights: dict[str, mx.array] = {}
+    for path in weight_files(folder):
+        try:
+            weights |= mx.load(str(path), format="safetensors")
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(f"{path} is damaged or cut short: {error}") from None
+    return weights
 
 
 def load(
     name: str | Path,
     dtype: str | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    variant: str | None = None,
+    t3_file: str | None = None,
 ) -> Checkpoint:
     """Load a model.
 
@@ -119,15 +126,19 @@ def load(
             upstream's files.
         progress: told ("converting", bytes done, bytes in all) while upstream's files are
             converted on first use.
+        variant: which of several models in a folder of upstream's files.
+        t3_file: another T3 checkpoint of such a folder than the variant's own.
 
     Raises:
         CheckpointError, HubError: see there.
     """
     if dtype is not None and dtype not in DTYPES:
         raise CheckpointError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
-    folder = resolve(name)
+    named = variant_called(name)
+    folder = resolve(name, t3_file)
     if not is_converted(folder):
-        folder = _converted_copy(folder, dtype or "float32", progress)
+        chosen = named.name if named is not None else variant
+        folder = _converted_copy(folder, dtype or "float32", chosen, t3_file, progress)
     return load_converted(folder, dtype)
 
 
@@ -135,7 +146,7 @@ def load_converted(folder: Path, dtype: str | None = None) -> Checkpoint:
     """Load a checkpoint folder of ours; see `load`."""
     config = ModelConfig.load(folder)
     networks = build(config)
-    load_weights_strictly(networks, read_weights(folder / WEIGHTS_NAME), folder / WEIGHTS_NAME)
+    load_weights_strictly(networks, read_weights(folder), folder)
     if dtype is not None and dtype != config.dtype:
         networks.set_dtype(getattr(mx, dtype))
         config.dtype = dtype
@@ -145,33 +156,49 @@ def load_converted(folder: Path, dtype: str | None = None) -> Checkpoint:
         folder=folder,
         config=config,
         networks=networks,
-        tokenizer=EnglishTokenizer(folder / TOKENIZER_NAME),
+        tokenizer=load_tokenizer(folder, config.text),
         voice=Voice.load(voice_path) if voice_path.is_file() else None,
     )
 
 
 def verify_folder(folder: Path) -> None:
-    """Raise CheckpointError unless a converted folder's tensors fit its configuration."""
-    networks = build(ModelConfig.load(folder))
-    load_weights_strictly(networks, read_weights(folder / WEIGHTS_NAME), folder / WEIGHTS_NAME)
+    """Raise CheckpointError unless a converted folder can be loaded."""
+    config = ModelConfig.load(folder)
+    load_weights_strictly(build(config), read_weights(folder), folder)
+    load_tokenizer(folder, config.text)
+    if (folder / VOICE_NAME).is_file():
+        Voice.load(folder / VOICE_NAME)
 
 
-def _converted_copy(folder: Path, dtype: str, progress) -> Path:
-    """Convert upstream's files into the cache, unless these very files are there already."""
+def _converted_copy(
+    folder: Path, dtype: str, variant: str | None, t3_file: str | None, progress
+) -> Path:
+    """Convert upstream's files into the cache, unless these very files are there already.
+
+    Weights that several models share, S3Gen above all, are kept once.
+    """
     from convert.core import convert_folder
 
-    stamp = hashlib.sha256(dtype.encode())
+    stamp = hashlib.sha256(f"{dtype} {variant} {t3_file}".encode())
     for file in sorted(folder.iterdir()):
         if file.is_file():
             status = file.stat()
             stamp.update(f"{file.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
-    output = cache_folder() / "converted" / f"{folder.name}-{stamp.hexdigest()[:16]}"
+    converted = cache_folder() / "converted"
+    output = converted / f"{folder.name}-{stamp.hexdigest()[:16]}"
     if is_converted(output):
         return output
-    output.parent.mkdir(parents=True, exist_ok=True)
+    converted.mkdir(parents=True, exist_ok=True)
     if output.exists():
         warnings.warn(f"{output} is incomplete and is made again.", stacklevel=3)
-    report = None if progress is None else lambda done, total: progress("converting", done, total)
     return convert_folder(
-        folder, output, dtype=dtype, force=True, verify=verify_folder, progress=report
+        folder,
+        output,
+        dtype=dtype,
+        variant=variant,
+        t3_file=t3_file,
+        force=True,
+        verify=verify_folder,
+        shared=converted / "shared",
+        progress=None if progress is None else lambda i, n: progress("converting", i, n),
     )

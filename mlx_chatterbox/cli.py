@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from .errors import AudioError, ChatterboxError, CheckpointError
 
+# What `auto` looks for, best for a sentence of English first.
+AUTO = ("chatterbox", "turbo", "multilingual", "multilingual-v2", "nano")
 
-def choose_model(name: str) -> str | Path:
+
+def choose_model(name: str) -> str:
     """What `auto` stands for: a model that is already on this machine; no download unasked.
 
     Raises:
@@ -20,14 +22,15 @@ def choose_model(name: str) -> str | Path:
         return name
     from .hub import on_this_machine
 
-    folder = on_this_machine("chatterbox")
-    if folder is None:
-        raise CheckpointError(
-            "no model is on this machine: --model chatterbox downloads it (3 GB), "
-            "--model FOLDER takes one from a folder."
-        )
-    print(f"model: chatterbox, from {folder}", file=sys.stderr)
-    return folder
+    for candidate in AUTO:
+        folder = on_this_machine(candidate)
+        if folder is not None:
+            print(f"model: {candidate}, from {folder}", file=sys.stderr)
+            return candidate
+    raise CheckpointError(
+        "no model is on this machine: --model chatterbox downloads it (3 GB), "
+        "--model FOLDER takes one from a folder."
+    )
 
 
 class Bars:

@@ -21,6 +21,52 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 
 @dataclass
+class TextConfig(Config):
+    """How text becomes tokens.
+
+    Attributes:
+        tokenizer: "english", "multilingual" or "gpt2".
+        punctuation: style of `punc_norm`: "english", "multilingual" or "turbo".
+        preprocessing: of the multilingual tokenizer; upstream's is "lower,nfkd".
+    """
+
+    tokenizer: str = "english"
+    punctuation: str = "english"
+    preprocessing: str = "lower,nfkd"
+
+
+@dataclass
+class GenerationConfig(Config):
+    """Settings that a model is at its best with; upstream's defaults.
+
+    Attributes:
+        sampler_order: "penalty_first" (repetition penalty, temperature, min-p, top-p) or
+            "penalty_last" (temperature, top-k, top-p, repetition penalty).
+        drop_last_token: the last token's 40 ms are noise and cut off.
+        silence_tokens: how many tokens of silence follow.
+        loudness_lufs: references are brought to this loudness; None leaves them.
+        min_reference_seconds: references must be longer.
+        t3_prompt_seconds: how much of the reference T3 hears.
+    """
+
+    temperature: float = 0.8
+    repetition_penalty: float = 1.2
+    min_p: float = 0.05
+    top_p: float = 1.0
+    top_k: int = 0
+    cfg_weight: float = 0.5
+    exaggeration: float = 0.5
+    max_new_tokens: int = 1000
+    cfm_steps: int = 10
+    sampler_order: str = "penalty_first"
+    drop_last_token: bool = False
+    silence_tokens: int = 0
+    loudness_lufs: float | None = None
+    min_reference_seconds: float = 0.5
+    t3_prompt_seconds: int = 6
+
+
+@dataclass
 class ModelConfig(Config):
     """A whole model. `source` says where the weights came from (folder or repository, hashes)."""
 
@@ -30,6 +76,8 @@ class ModelConfig(Config):
     s3gen: S3GenConfig = field(default_factory=S3GenConfig)
     s3_tokenizer: S3TokenizerConfig = field(default_factory=S3TokenizerConfig)
     voice_encoder: VoiceEncoderConfig = field(default_factory=VoiceEncoderConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
     source: dict = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

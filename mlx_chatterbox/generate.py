@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 import time
 from pathlib import Path
 
 from .cli import Bars, add_common, choose_model, play, run_command
-from .errors import AudioError, TextError
+from .errors import AudioError, SettingError, TextError
 
 EXAMPLES = """\
 examples:
@@ -18,6 +19,8 @@ examples:
       the same seed gives the same file
   mlx-chatterbox --text "Hello." --voice me.wav --save-voice me.safetensors
       keep the voice; later: --voice me.safetensors
+  mlx-chatterbox --text "Bonjour." --model multilingual --language fr --voice me.wav
+  mlx-chatterbox --text "Oh [laugh], no." --model turbo --voice me.wav
   echo "Hello." | mlx-chatterbox --text - --model path/to/checkpoint
 
 Clone a voice only with its owner's consent.
@@ -38,8 +41,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--model",
         default="auto",
         metavar="NAME",
-        help="auto (a model that is already here; the default), chatterbox (downloads 3 GB the "
-        "first time), a folder, or OWNER/REPOSITORY on the hub",
+        help="auto (a model that is already here; the default), chatterbox, multilingual, "
+        "multilingual-v2, turbo, nano (2 to 3 GB to download the first time), a folder, or "
+        "OWNER/REPOSITORY on the hub",
+    )
+    parser.add_argument(
+        "--language", metavar="CODE", help="of the text, for multilingual models: en, fr, zh, ..."
     )
     parser.add_argument(
         "--voice",
@@ -63,24 +70,60 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_settings(group) -> None:
     settings = {
-        "--seed": (int, None, "same seed, same audio; without it every run differs"),
-        "--temperature": (float, 0.8, "randomness; 0 always takes the likeliest token"),
-        "--cfg-weight": (float, 0.5, "how strongly the text guides; 0 is faster"),
-        "--exaggeration": (float, 0.5, "emotion, 0 to 2; 0.5 is neutral"),
-        "--repetition-penalty": (float, 1.2, "above 1 discourages repeated tokens"),
-        "--min-p": (float, 0.05, "drop tokens less likely than this share of the likeliest"),
-        "--top-p": (float, 1.0, "keep the likeliest tokens up to this probability"),
-        "--max-new-tokens": (int, 1000, "at most this many tokens of 40 ms"),
-        "--cfm-steps": (int, 10, "steps of the flow; fewer are faster and rougher"),
+        "--seed": (int, "same seed, same audio; without it every run differs"),
+        "--temperature": (float, "randomness; 0 always takes the likeliest token (0.8)"),
+        "--cfg-weight": (float, "how strongly the text guides; 0 is faster (0.5)"),
+        "--exaggeration": (float, "emotion, 0 to 2; 0.5 is neutral (0.5)"),
+        "--repetition-penalty": (float, "above 1 discourages repeated tokens (1.2)"),
+        "--min-p": (float, "drop tokens less likely than this share of the likeliest (0.05)"),
+        "--top-p": (float, "keep the likeliest tokens up to this probability (1; turbo 0.95)"),
+        "--top-k": (int, "keep this many of the likeliest tokens; turbo and nano (1000)"),
+        "--max-new-tokens": (int, "at most this many tokens of 40 ms (1000)"),
+        "--cfm-steps": (int, "steps of the flow; fewer are faster and rougher (10; turbo 2)"),
     }
-    for flag, (kind, default, text) in settings.items():
-        shown = "" if default is None else f" (default: {default})"
-        group.add_argument(flag, type=kind, default=default, metavar="N", help=text + shown)
+    for flag, (kind, text) in settings.items():
+        group.add_argument(flag, type=kind, metavar="N", help=text)
     group.add_argument(
         "--dtype",
         choices=["float32", "float16", "bfloat16"],
         help="precision of the weights (default: the checkpoint's own)",
     )
+
+
+def settings_for(tts, arguments: argparse.Namespace) -> dict:
+    """Keyword arguments of `generate`: what was given, and what the model's class knows.
+
+    Raises:
+        SettingError: an option that this model does not have, or a language that is missing.
+    """
+    given = {
+        "repetition_penalty": arguments.repetition_penalty,
+        "min_p": arguments.min_p,
+        "top_p": arguments.top_p,
+        "top_k": arguments.top_k,
+        "exaggeration": arguments.exaggeration,
+        "cfg_weight": arguments.cfg_weight,
+        "temperature": arguments.temperature,
+        "seed": arguments.seed,
+        "max_new_tokens": arguments.max_new_tokens,
+        "n_cfm_timesteps": arguments.cfm_steps,
+        "language_id": arguments.language,
+    }
+    known = inspect.signature(tts.generate).parameters
+    variant = tts.checkpoint.config.variant
+    if "language_id" in known and arguments.language is None:
+        from .text.multilingual import SUPPORTED_LANGUAGES
+
+        codes = ", ".join(SUPPORTED_LANGUAGES)
+        raise SettingError(f"--language is needed: the text's, one of {codes}.")
+    settings = {name: value for name, value in given.items() if value is not None}
+    foreign = sorted(set(settings) - set(known))
+    if foreign == ["language_id"] and arguments.language.lower() == "en":
+        foreign = []
+        del settings["language_id"]
+    if foreign:
+        raise SettingError(f"{variant} has no {', '.join(foreign)}: leave it out.")
+    return settings
 
 
 def read_text(text: str | None, file: Path | None) -> str:
@@ -127,26 +170,15 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
     model = choose_model(arguments.model)
 
     from .audio.files import save_audio
-    from .tts import ChatterboxTTS
+    from .tts import open_model
 
     started = time.perf_counter()
-    tts = ChatterboxTTS.from_pretrained(model, dtype=arguments.dtype, progress=progress)
+    tts = open_model(model, dtype=arguments.dtype, progress=progress)
     loaded = time.perf_counter()
+    settings = settings_for(tts, arguments)
     if arguments.voice is not None:
-        tts.conds = tts.voice_of(arguments.voice, arguments.exaggeration)
-    waveform = tts.generate(
-        text,
-        repetition_penalty=arguments.repetition_penalty,
-        min_p=arguments.min_p,
-        top_p=arguments.top_p,
-        exaggeration=arguments.exaggeration,
-        cfg_weight=arguments.cfg_weight,
-        temperature=arguments.temperature,
-        seed=arguments.seed,
-        max_new_tokens=arguments.max_new_tokens,
-        n_cfm_timesteps=arguments.cfm_steps,
-        progress=progress,
-    )
+        tts.conds = tts.voice_of(arguments.voice)
+    waveform = tts.generate(text, progress=progress, **settings)
     progress.close()
     if arguments.save_voice is not None:
         tts.conds.save(arguments.save_voice)
@@ -158,8 +190,8 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
     )
     if not tts.stopped:
         print(
-            f"the text was not finished within {arguments.max_new_tokens} tokens: the audio may "
-            "be cut off (--max-new-tokens)",
+            f"the text was not finished within {tts.limit} tokens: the audio may be cut off "
+            "(--max-new-tokens)",
             file=sys.stderr,
         )
     if arguments.play:

@@ -8,10 +8,15 @@ from pathlib import Path
 
 from .config import CONFIG_NAME
 from .errors import CheckpointError, HubError
-from .variants import VARIANTS
+from .variants import VARIANTS, Variant
 
 WEIGHTS_NAME = "model.safetensors"
-ALIASES = {"chatterbox": "english"}
+ALIASES = {"chatterbox": "english", "multilingual-v3": "multilingual"}
+# Single-language packs: multilingual models whose T3 was trained further for one language.
+LANGUAGE_PACKS = tuple(
+    f"ResembleAI/Chatterbox-Multilingual-{language}"
+    for language in ("zh-cmn", "es-mx-latam", "pt-br", "es-es", "pt-pt", "hi")
+)
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -21,21 +26,35 @@ def cache_folder() -> Path:
     return Path(base) / "mlx-chatterbox"
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """Where a converted folder's tensors are: one file, or in the cache several parts."""
+    whole = folder / WEIGHTS_NAME
+    return [whole] if whole.is_file() else sorted(folder.glob("model-*.safetensors"))
+
+
 def is_converted(folder: Path) -> bool:
     """Whether the folder is a checkpoint of ours."""
-    return (folder / CONFIG_NAME).is_file() and (folder / WEIGHTS_NAME).is_file()
+    return (folder / CONFIG_NAME).is_file() and bool(weight_files(folder))
+
+
+def variant_called(name: str | Path) -> Variant | None:
+    """The variant that a user's name means, or None for folders and repositories."""
+    return VARIANTS.get(ALIASES.get(str(name), str(name)))
 
 
 def repository_of(name: str) -> str | None:
     """The hub repository that a name means, or None if it means none."""
-    variant = VARIANTS.get(ALIASES.get(name, name))
+    variant = variant_called(name)
     if variant is not None:
         return variant.repo
     return name if _REPOSITORY.fullmatch(name) else None
 
 
-def resolve(name: str | Path) -> Path:
+def resolve(name: str | Path, t3_file: str | None = None) -> Path:
     """The folder of a model, downloaded first if it is a repository that is not here yet.
+
+    Args:
+        t3_file: another T3 checkpoint of the repository than the variant's own.
 
     Raises:
         CheckpointError: neither a folder, nor a name, nor the form of a repository.
@@ -50,14 +69,18 @@ def resolve(name: str | Path) -> Path:
         raise CheckpointError(
             f"{name} is no folder, no known model ({known}) and no repository (OWNER/NAME)."
         )
-    return download(repository)
+    return download(repository, _wanted_files(str(name), repository, t3_file))
 
 
-def _wanted_files(repository: str) -> list[str]:
-    for variant in VARIANTS.values():
-        if variant.repo == repository:
-            return [*variant.required_files, variant.voice_file]
-    return ["*.json", "*.safetensors", "*.pt", "*.txt"]
+def _wanted_files(name: str, repository: str, t3_file: str | None = None) -> list[str]:
+    """What to download: a variant's files, or of an unknown repository all that could be used."""
+    variant = variant_called(name)
+    if variant is None:
+        variant = next((row for row in VARIANTS.values() if row.repo == repository), None)
+    if variant is None:
+        return ["*.json", "*.safetensors", "*.pt", "*.txt"]
+    required = [file for file in variant.required_files if file != variant.t3_file]
+    return [*required, t3_file or variant.t3_file, *variant.optional_files, variant.voice_file]
 
 
 def on_this_machine(name: str) -> Path | None:
@@ -65,20 +88,18 @@ def on_this_machine(name: str) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    repository = repository_of(name)
-    if repository is None:
+    variant = variant_called(name)
+    if variant is None:
         return None
     try:
-        folder = Path(snapshot_download(repository, local_files_only=True))
+        folder = Path(snapshot_download(variant.repo, local_files_only=True))
     except (LocalEntryNotFoundError, OSError):
         return None
-    wanted = [file for file in _wanted_files(repository) if "*" not in file]
-    required = [file for file in wanted if file != "conds.pt"]
-    return folder if all((folder / file).is_file() for file in required) else None
+    return folder if all((folder / file).is_file() for file in variant.required_files) else None
 
 
-def download(repository: str) -> Path:
-    """Download what a model needs, or go on with what is here if the hub cannot be reached.
+def download(repository: str, files: list[str]) -> Path:
+    """Download files, or go on with what is here if the hub cannot be reached.
 
     Raises:
         HubError: see `resolve`.
@@ -87,7 +108,7 @@ def download(repository: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=_wanted_files(repository)))
+        return Path(snapshot_download(repository, allow_patterns=files))
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else None
         if status in (401, 403, 404):

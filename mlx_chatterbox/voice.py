@@ -1,7 +1,8 @@
 """A voice: what a reference recording becomes, so that it need not be computed again.
 
 It holds the conditionals of both networks: for T3 a speaker embedding, the tokens of the first
-6 s and an emotion; for S3Gen the tokens, mel and speaker embedding of the first 10 s.
+seconds (6, Turbo and Nano 15) and an emotion; for S3Gen the tokens, mel and speaker embedding of
+the first 10 s.
 Source: upstream `tts.py` (`Conditionals`, `prepare_conditionals`).
 """
 
@@ -17,17 +18,17 @@ import numpy as np
 
 from .audio.files import load_audio
 from .audio.kaldi import fbank
+from .audio.loudness import normalise_loudness
 from .audio.mel import s3gen_mel
 from .audio.resample import resample_sinc, resample_soxr
+from .config import GenerationConfig
 from .errors import AudioError, CheckpointError, SettingError
 from .models.s3gen.s3gen import Reference
 
 ENCODER_RATE = 16000
 DECODER_RATE = 24000
-T3_PROMPT_SECONDS = 6
 S3GEN_PROMPT_SECONDS = 10
 SAMPLES_PER_TOKEN = DECODER_RATE // 25
-MIN_SECONDS = 0.5
 # A recording whose loudest sample is under -60 dB of full scale holds no voice.
 MIN_PEAK = 1e-3
 
@@ -47,7 +48,7 @@ class Voice:
 
     Attributes:
         speaker_embedding: (1, 256) from the voice encoder.
-        cond_prompt_tokens: (1, n) int32, T3's prompt, at most 150.
+        cond_prompt_tokens: (1, n) int32, T3's prompt, at most 150 (Turbo and Nano 375).
         emotion: 0 to 1 and beyond, upstream's "exaggeration".
         prompt_token, prompt_feat, embedding: as in `Reference`.
     """
@@ -124,16 +125,32 @@ def is_saved_voice(path: str | Path) -> bool:
     return Path(path).suffix == ".safetensors"
 
 
-def check_reference(waveform: np.ndarray, sample_rate: int, name: str | Path = "it") -> None:
+def check_reference(
+    waveform: np.ndarray, sample_rate: int, min_seconds: float, name: str | Path = "it"
+) -> None:
     """Raise AudioError unless the recording can serve as a reference."""
     seconds = len(waveform) / sample_rate
-    if seconds < MIN_SECONDS:
+    if seconds <= min_seconds:
         raise AudioError(
-            f"the reference {name} lasts {seconds:.2f} s; at least {MIN_SECONDS} s are needed, "
-            f"and {S3GEN_PROMPT_SECONDS} s give the best likeness."
+            f"the reference {name} lasts {seconds:.2f} s; this model needs more than "
+            f"{min_seconds} s, and {S3GEN_PROMPT_SECONDS} s give the best likeness."
         )
     if float(np.abs(waveform).max()) < MIN_PEAK:
         raise AudioError(f"the reference {name} is silent.")
+
+
+def read_reference(recording: str | Path | np.ndarray, min_seconds: float) -> np.ndarray:
+    """A recording at 24 kHz, (n,) float32: a file, or samples that are so already.
+
+    Raises:
+        AudioError: it cannot be read, is silent, or too short.
+    """
+    if isinstance(recording, np.ndarray):
+        name, waveform = "it", np.ascontiguousarray(recording, dtype=np.float32)
+    else:
+        name, waveform = recording, load_audio(recording, DECODER_RATE)
+    check_reference(waveform, DECODER_RATE, min_seconds, name)
+    return waveform
 
 
 def embed_reference(networks, waveform: np.ndarray) -> Reference:
@@ -167,29 +184,37 @@ def whole_tokens(waveform: np.ndarray) -> np.ndarray:
     return waveform[: len(waveform) // SAMPLES_PER_TOKEN * SAMPLES_PER_TOKEN]
 
 
-def embed_voice(networks, recording: str | Path | np.ndarray, emotion: float = 0.5) -> Voice:
+def embed_voice(
+    networks,
+    recording: str | Path | np.ndarray,
+    generation: GenerationConfig,
+    emotion: float | None = None,
+    loudness: bool = True,
+) -> Voice:
     """The voice of a recording.
 
     Args:
         networks: has `ve`, `s3gen`, `s3_tokenizer` and `t3`.
         recording: a file, or (n,) samples at 24 kHz.
-        emotion: upstream's "exaggeration".
+        generation: what the model wants of its references, and its emotion.
+        emotion: upstream's "exaggeration", instead of the model's own.
+        loudness: whether to bring the reference to the model's loudness, if it has one.
 
     Raises:
         AudioError: the recording cannot be read, is silent, or too short.
     """
+    emotion = generation.exaggeration if emotion is None else emotion
     check_emotion(emotion)
-    if isinstance(recording, np.ndarray):
-        name, waveform = "it", np.ascontiguousarray(recording, dtype=np.float32)
-    else:
-        name, waveform = recording, load_audio(recording, DECODER_RATE)
-    check_reference(waveform, DECODER_RATE, name)
+    waveform = read_reference(recording, generation.min_reference_seconds)
+    if loudness and generation.loudness_lufs is not None:
+        waveform = normalise_loudness(waveform, DECODER_RATE, generation.loudness_lufs)
     at_16k = resample_soxr(waveform, DECODER_RATE, ENCODER_RATE)
     reference = embed_reference(
         networks, whole_tokens(waveform[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
     )
     prompt = networks.s3_tokenizer(
-        at_16k[: T3_PROMPT_SECONDS * ENCODER_RATE], networks.t3.config.speech_cond_prompt_len
+        at_16k[: generation.t3_prompt_seconds * ENCODER_RATE],
+        networks.t3.config.speech_cond_prompt_len,
     )
     voice = Voice(
         speaker_embedding=networks.ve.embed(at_16k),

@@ -53,6 +53,7 @@ def _add_run(commands) -> None:
         description="Compares all stages at full size. About three minutes on two cores.",
     )
     _variant(run)
+    _t3_file(run)
     run.add_argument(
         "--weights", type=Path, metavar="FOLDER", help="upstream's files; fabricated without it"
     )
@@ -60,7 +61,8 @@ def _add_run(commands) -> None:
         "--work",
         type=Path,
         metavar="DIR",
-        help="keep weights (6.4 GB) and dumps here, and reuse them; a temporary folder without it",
+        help="keep weights (4 to 7 GB a variant) and dumps here, in a folder for each variant, and "
+        "reuse them; a temporary folder without it",
     )
     _seed(run)
     _audio(run)
@@ -101,6 +103,10 @@ def _add_dump(commands) -> None:
         help="converted checkpoint; for --backend torch upstream's files, or a checkpoint "
         "converted from a folder that is still there; not needed for numpy",
     )
+    dump.add_argument(
+        "--variant", type=_known_variant, help="which model in a folder of upstream's files"
+    )
+    _t3_file(dump)
     dump.add_argument("--inputs", type=Path, required=True, metavar="IN")
     dump.add_argument("--output", type=Path, required=True, metavar="OUT")
     dump.add_argument("--backend", choices=("mlx", "torch", "numpy"), default="mlx")
@@ -152,6 +158,12 @@ def _add_makers(commands) -> None:
 def _variant(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--variant", type=_known_variant, default="english", help="default: %(default)s"
+    )
+
+
+def _t3_file(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--t3", dest="t3_file", metavar="FILE", help="T3's file, if it has a name of its own"
     )
 
 
@@ -215,7 +227,7 @@ def _run(arguments) -> int:
     from .run import Settings, run
 
     _check_folders(arguments.json, arguments.markdown, arguments.html, arguments.svg)
-    names = ("variant", "weights", "work", "seed", "audio", "reference_python")
+    names = ("variant", "t3_file", "weights", "work", "seed", "audio", "reference_python")
     result = run(Settings(**{name: getattr(arguments, name) for name in names}))
     return _report(result.comparisons, arguments, result.about)
 
@@ -264,11 +276,12 @@ def _dump(arguments) -> int:
     _check_folders(arguments.output)
     inputs = read_dump(arguments.inputs)
     if arguments.backend == "torch":
-        from .reference import find_interpreter, torch_dump, upstream_folder
+        from .reference import find_interpreter, torch_dump, upstream_of
 
         python = find_interpreter(arguments.reference_python)
-        folder = upstream_folder(arguments.checkpoint)
-        torch_dump(python, folder, arguments.inputs, arguments.output)
+        found = upstream_of(arguments.checkpoint, arguments.variant, arguments.t3_file)
+        files = (arguments.inputs, arguments.output)
+        torch_dump(python, found.folder, *files, found.variant, found.t3_file)
         return 0
     if arguments.backend == "numpy":
         from .numpy_reference import compute
@@ -277,7 +290,8 @@ def _dump(arguments) -> int:
     else:
         from .mlx_backend import compute
 
-        outputs = compute(arguments.checkpoint, inputs)
+        model = {"variant": arguments.variant, "t3_file": arguments.t3_file}
+        outputs = compute(arguments.checkpoint, inputs, **model)
     if not outputs:
         raise ParityError(f"{arguments.inputs} has the inputs of no stage; nothing was written.")
     write_dump(arguments.output, outputs, {"backend": arguments.backend})

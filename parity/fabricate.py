@@ -9,24 +9,34 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from .fabricated_tokenizer import tokenizer_json
+from .fabricated_tokenizer import tokenizer_files
 from .fabricated_values import tensor
+from .torch_zip import write_state_dict
 
 Layout = Mapping[str, Mapping[str, tuple[int, ...]]]
 Progress = Callable[[int, int], None]
 
 STAMP = "fabricated.json"
-TOKENIZER_FILE = "tokenizer.json"
 _FILTER_KEYS = {"tokenizer._mel_filters", "tokenizer.window"}
 
 
-def upstream_shapes(config, weight_norm: str = "parametrizations", filter_buffers: bool = False):
+def upstream_shapes(
+    config,
+    weight_norm: str = "parametrizations",
+    filter_buffers: bool = False,
+    variant: str = "english",
+) -> dict[str, dict[str, tuple[int, ...]]]:
     """Names and shapes of upstream's files for a model of this configuration.
+
+    Args:
+        config: `ModelConfig`.
+        weight_norm, filter_buffers: as in `fabricate`.
+        variant: says which files there are.
 
     Returns:
         file name -> tensor name -> shape.
@@ -37,7 +47,7 @@ def upstream_shapes(config, weight_norm: str = "parametrizations", filter_buffer
     from mlx_chatterbox.checkpoint import build
 
     shapes = {key: tuple(value.shape) for key, value in tree_flatten(build(config).parameters())}
-    return upstream_layout(shapes, weight_norm=weight_norm, filter_buffers=filter_buffers)
+    return upstream_layout(shapes, weight_norm, filter_buffers, variant)
 
 
 def fabricate(
@@ -49,7 +59,7 @@ def fabricate(
     filter_buffers: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Write an upstream-format folder: three weight files and the text tokenizer.
+    """Write an upstream-format folder: three weight files and the text tokenizer's files.
 
     Args:
         folder: where to; made if it is not there.
@@ -67,7 +77,7 @@ def fabricate(
     from mlx_chatterbox.variants import variant_named
 
     config = config or variant_named(variant).default_config()
-    layout = upstream_shapes(config, weight_norm, filter_buffers)
+    layout = upstream_shapes(config, weight_norm, filter_buffers, variant)
     return fabricate_layout(folder, layout, variant=variant, seed=seed, progress=progress)
 
 
@@ -79,6 +89,8 @@ def fabricate_layout(
     progress: Progress | None = None,
 ) -> Path:
     """Like `fabricate`, from names and shapes alone."""
+    from mlx_chatterbox.variants import variant_named
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STAMP).unlink(missing_ok=True)
@@ -86,7 +98,10 @@ def fabricate_layout(
     done = 0
     for file, tensors in layout.items():
         done = _write_weights(folder / file, tensors, seed, done, total, progress)
-    _write_text(folder / TOKENIZER_FILE, tokenizer_json())
+    for file, text in tokenizer_files(
+        variant_named(variant).default_config().text.tokenizer
+    ).items():
+        _write_text(folder / file, text)
     stamp = {"variant": variant, "seed": seed, "layout": layout_hash(layout)}
     _write_text(folder / STAMP, json.dumps(stamp) + "\n")
     return folder
@@ -109,8 +124,8 @@ def layout_hash(layout: Layout) -> str:
         for file, tensors in sorted(layout.items())
     }
     digest = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode())
-    for module in ("fabricated_values.py", "fabricated_tokenizer.py"):
-        digest.update(Path(__file__).with_name(module).read_bytes())
+    for module in sorted(Path(__file__).parent.glob("fabricated_*.py")):
+        digest.update(module.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -126,27 +141,42 @@ def _write_weights(
     total: int,
     progress: Progress | None,
 ) -> int:
-    """Stream one safetensors file tensor by tensor: a 2 GB file needs no 2 GB of memory."""
+    """Stream one file tensor by tensor: a 2 GB file needs no 2 GB of memory."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    values = (_value(key, tuple(shape), shapes, seed) for key, shape in shapes.items())
+    write = _write_torch if path.suffix == ".pt" else _write_safetensors
     try:
-        with temporary.open("wb") as file:
-            file.write(_header(shapes))
-            for key, shape in shapes.items():
-                file.write(_value(key, tuple(shape), shapes, seed).tobytes())
-                done += 4 * _count(shape)
-                if progress is not None:
-                    progress(done, total)
+        for _, shape in zip(write(temporary, shapes, values), shapes.values(), strict=True):
+            done += 4 * _count(shape)
+            if progress is not None:
+                progress(done, total)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return done
 
 
+def _write_safetensors(path: Path, shapes: Mapping, values: Iterator) -> Iterator[None]:
+    with path.open("wb") as file:
+        file.write(_header(shapes))
+        for value in values:
+            yield file.write(value.tobytes())
+
+
+def _write_torch(path: Path, shapes: Mapping, values: Iterator) -> Iterator[int]:
+    layout = {key: (tuple(shape), _dtype(key)) for key, shape in shapes.items()}
+    return write_state_dict(path, layout, values)
+
+
+def _dtype(key: str) -> str:
+    return "int64" if key.endswith("num_batches_tracked") else "float32"
+
+
 def _header(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
     """The safetensors header: a length, then JSON padded by blanks to a multiple of eight."""
     entries, offset = {}, 0
     for key, shape in shapes.items():
-        dtype, width = ("I64", 8) if key.endswith("num_batches_tracked") else ("F32", 4)
+        dtype, width = ("I64", 8) if _dtype(key) == "int64" else ("F32", 4)
         end = offset + width * _count(shape)
         entries[key] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
         offset = end

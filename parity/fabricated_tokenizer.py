@@ -1,4 +1,4 @@
-"""A text tokenizer in the format of upstream's English `tokenizer.json`, composed in code.
+"""Text tokenizers in upstream's formats, composed in code; here the English `tokenizer.json`.
 
 704 entries: the special tokens upstream's code relies on, at upstream's ids; punctuation, digits
 and letters; and pairs and triples of letters that are common in English, made up by rule.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Iterable, Iterator, Sequence
 
 SIZE = 704
 STOP, UNK, SPACE, START = "[STOP]", "[UNK]", "[SPACE]", "[START]"
@@ -29,8 +30,33 @@ def tokenizer_json() -> str:
     ordinary = [*_characters(), *("".join(merge) for merge in merges)]
     before = START_ID - len(_FIRST)
     order = [*_FIRST, *ordinary[:before], START, *ordinary[before:], *_OTHERS]
+    return tokenizer_file(order, merges, (*_FIRST, START, *_OTHERS))
+
+
+def tokenizer_files(kind: str) -> dict[str, str]:
+    """File name and text of everything that a checkpoint's tokenizer is read from.
+
+    Args:
+        kind: "english", "multilingual" or "gpt2", as in `TextConfig.tokenizer`.
+    """
+    if kind == "english":
+        return {"tokenizer.json": tokenizer_json()}
+    if kind == "multilingual":
+        from . import fabricated_multilingual
+
+        return fabricated_multilingual.files()
+    if kind == "gpt2":
+        from . import fabricated_gpt2
+
+        return fabricated_gpt2.files()
+    raise ValueError(f"unknown tokenizer {kind!r}")
+
+
+def tokenizer_file(
+    order: Sequence[str], merges: Sequence[tuple[str, str]], special: Iterable[str]
+) -> str:
+    """The `tokenizers` library's JSON: byte pairs over `order`, whose places are the ids."""
     vocab = {token: index for index, token in enumerate(order)}
-    special = (*_FIRST, START, *_OTHERS)
     model = {
         "type": "BPE",
         "dropout": None,
@@ -73,19 +99,28 @@ def _characters() -> list[str]:
 
 
 def _merges(count: int) -> list[tuple[str, str]]:
-    """`count` merges, each of two pieces that are there before it and make a new one."""
-    pieces = set(_characters())
+    return choose_merges(_characters(), english_candidates(), count)
+
+
+def choose_merges(
+    characters: Iterable[str], candidates: Iterable[tuple[str, str]], count: int
+) -> list[tuple[str, str]]:
+    """The first `count` candidates of two pieces that are there before them and make a new one."""
+    pieces = set(characters)
     merges: list[tuple[str, str]] = []
-    for left, right in _candidates():
+    for left, right in candidates:
         if len(merges) == count:
             return merges
         if left in pieces and right in pieces and left + right not in pieces:
             merges.append((left, right))
             pieces.add(left + right)
-    raise AssertionError("too few candidates for the vocabulary")
+    if len(merges) < count:
+        raise AssertionError("too few candidates for the vocabulary")
+    return merges
 
 
-def _candidates():
+def english_candidates() -> Iterator[tuple[str, str]]:
+    """Pairs of pieces that are common in English, the commonest first."""
     pairs = _COMMON_PAIRS.split()
     yield from ((pair[0], pair[1]) for pair in pairs)
     yield from ((triple[:2], triple[2]) for triple in _COMMON_TRIPLES.split())

@@ -23,7 +23,7 @@ GAINS: tuple[tuple[str, float], ...] = (
     (r"^lstm\.weight_ih_l0$", 6.0),
     (r"^lstm\.weight_ih_", 3.0),
     # T3
-    (r"^tfmr\..*\.(o_proj|down_proj)\.weight", 0.5),
+    (r"^tfmr\..*\.(o_proj|down_proj|c_proj)\.weight", 0.5),
     (r"^speech_head\.", 2.0),
     # S3 tokenizer
     (r"^tokenizer\.encoder\..*\.(attn\.out|mlp\.2)\.weight", 0.5),
@@ -50,9 +50,11 @@ GAINS: tuple[tuple[str, float], ...] = (
 F0_CENTRE_HZ = 180.0
 
 _FIXED = {"similarity_weight": 10.0, "similarity_bias": -5.0}
-_EMBEDDINGS = re.compile(r"(^|\.)(text_emb|speech_emb|input_embedding|embed_tokens)\.weight$")
-_POSITIONS = re.compile(r"_pos_emb\.emb\.weight$")
+_EMBEDDINGS = re.compile(r"(^|\.)(text_emb|speech_emb|input_embedding|embed_tokens|wte)\.weight$")
+_POSITIONS = re.compile(r"(_pos_emb\.emb|^tfmr\.wpe)\.weight$")
 _TRANSPOSED = re.compile(r"^mel2wav\.ups\.\d+\.weight$")
+# Hugging Face's GPT-2 stores its linear layers as (in, out).
+_INPUTS_FIRST = re.compile(r"^tfmr\.h\.\d+\.(attn|mlp)\.c_[a-z]+\.weight$")
 _MAGNITUDE = re.compile(r"\.(parametrizations\.weight\.original0|weight_g)$")
 _DIRECTION = re.compile(r"\.(parametrizations\.weight\.original1|weight_v)$")
 
@@ -113,6 +115,8 @@ def _fan_in(key: str, shape: tuple[int, ...]) -> int:
     if _TRANSPOSED.match(key):
         # (I, O, K) with a stride of about half the kernel: two taps reach every output.
         return 2 * shape[0]
+    if _INPUTS_FIRST.match(key):
+        return shape[0]
     return math.prod(shape[1:])
 
 

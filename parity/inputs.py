@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .sampler_cases import sampler_cases
+from .sampler_cases import sampler_cases, turbo_sampler_cases
 from .synthetic_voice import SAMPLE_RATE, synthetic_voice
 
 SAMPLE_RATE_16K = 16000
@@ -31,7 +31,7 @@ class Sizes:
     greedy_steps: int = 32
     flow_prompt_tokens: int = 49
     flow_speech_tokens: int = 25
-    flow_steps: int = 10
+    flow_steps: int | None = None  # as many as the model takes
     estimator_frames: int = 61
     vocoder_frames: int = 41
     sampler_cases: int = 200
@@ -61,7 +61,7 @@ def make_inputs(
         **_s3_encoder(config, seed, sizes),
         **_conditioning(config, rng),
         **_t3(config, rng, sizes),
-        **sampler_cases(sizes.sampler_cases, config.t3.speech_tokens_dict_size, seed),
+        **_sampler(config, seed, sizes),
         **_flow(config, rng, sizes),
         **_estimator(config, rng, sizes),
         **_vocoder(config, rng, sizes),
@@ -99,9 +99,12 @@ def _conditioning(config, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 def _t3(config, rng: np.random.Generator, sizes: Sizes) -> dict[str, np.ndarray]:
     t3 = config.t3
-    special = (t3.start_text_token, t3.stop_text_token)
-    ordinary = np.setdiff1d(np.arange(t3.text_tokens_dict_size), special)
-    text = [special[0], *rng.choice(ordinary, sizes.text_tokens - 2), special[1]]
+    start, stop = t3.start_text_token, t3.stop_text_token
+    ordinary = np.setdiff1d(np.arange(t3.text_tokens_dict_size), (start, stop))
+    if t3.is_gpt2:  # its text has neither
+        text = rng.choice(ordinary, sizes.text_tokens)
+    else:
+        text = [start, *rng.choice(ordinary, sizes.text_tokens - 2), stop]
     codes = config.s3gen.vocab_size
     return {
         "t3/cond_prompt_tokens": _tokens(rng, codes, sizes.t3_prompt_tokens),
@@ -112,15 +115,23 @@ def _t3(config, rng: np.random.Generator, sizes: Sizes) -> dict[str, np.ndarray]
     }
 
 
+def _sampler(config, seed: int, sizes: Sizes) -> dict[str, np.ndarray]:
+    """For the order of this model's sampler."""
+    last = config.generation.sampler_order == "penalty_last"
+    cases = turbo_sampler_cases if last else sampler_cases
+    return cases(sizes.sampler_cases, config.t3.speech_tokens_dict_size, seed)
+
+
 def _flow(config, rng: np.random.Generator, sizes: Sizes) -> dict[str, np.ndarray]:
     prompt, new = sizes.flow_prompt_tokens, sizes.flow_speech_tokens
     codes, bins = config.s3gen.vocab_size, config.s3gen.mel_bins
+    steps = sizes.flow_steps or config.generation.cfm_steps
     return {
         "flow/prompt_token": _tokens(rng, codes, prompt),
         "flow/prompt_feat": _mel(rng, 2 * prompt, bins),
         "flow/speech_tokens": _tokens(rng, codes, new),
         "flow/noise": _normal(rng, bins, 2 * (prompt + new)),
-        "flow/n_timesteps": np.array([sizes.flow_steps], dtype=np.int32),
+        "flow/n_timesteps": np.array([steps], dtype=np.int32),
     }
 
 
@@ -133,6 +144,7 @@ def _estimator(config, rng: np.random.Generator, sizes: Sizes) -> dict[str, np.n
         "estimator/cond": _float32(np.stack(mels)),
         "estimator/spks": _normal(rng, *shape[:2]),
         "estimator/t": _float32([0.0123, 0.71]),
+        **({"estimator/r": _float32([0.5, 1.0])} if config.s3gen.meanflow else {}),
     }
 
 

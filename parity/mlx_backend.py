@@ -24,19 +24,20 @@ Arrays = Mapping[str, np.ndarray]
 Outputs = dict[str, "mx.array | np.ndarray"]
 
 
-def compute(folder: str | Path, inputs: Arrays) -> dict[str, np.ndarray]:
+def compute(folder: str | Path, inputs: Arrays, **model) -> dict[str, np.ndarray]:
     """The outputs of every stage whose inputs are present.
 
     Args:
         folder: a converted checkpoint.
         inputs: a dump's tensors under the names of `parity.stages`.
+        model: further arguments of `checkpoint.load`.
 
     Raises:
         CheckpointError: the folder does not load.
     """
     from mlx_chatterbox.checkpoint import load
 
-    return compute_with(load(folder).networks, inputs)
+    return compute_with(load(folder, **model).networks, inputs)
 
 
 def compute_with(networks, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -125,7 +126,8 @@ def _t3(networks, inputs: Arrays) -> Outputs:
     logits = networks.t3.teacher_forced_logits(
         cond_emb, _ints(inputs, "t3/text_tokens"), _ints(inputs, "t3/speech_tokens")
     )
-    return {"t3/cond_emb": cond_emb[0], "t3/logits": logits}
+    gpt2 = networks.t3.config.is_gpt2
+    return {"t3/cond_emb": cond_emb[0], "t3/logits": logits[0] if gpt2 else logits}
 
 
 def _t3_greedy(networks, inputs: Arrays) -> Outputs:
@@ -134,6 +136,7 @@ def _t3_greedy(networks, inputs: Arrays) -> Outputs:
         repetition_penalty=stages.GREEDY_REPETITION_PENALTY,
         min_p=0.0,
         top_p=1.0,
+        order="penalty_last" if networks.t3.config.is_gpt2 else "penalty_first",
     )
     tokens = decode(
         networks.t3,
@@ -147,26 +150,37 @@ def _t3_greedy(networks, inputs: Arrays) -> Outputs:
 
 
 def _sampler(networks, inputs: Arrays) -> Outputs:
+    def settings(penalty: float, temperature: float, min_p: float, top_p: float):
+        return SamplingSettings(temperature, penalty, min_p, top_p)
+
+    return {"sampler/probs": _distributions(inputs, "sampler", settings)}
+
+
+def _sampler_turbo(networks, inputs: Arrays) -> Outputs:
+    def settings(penalty: float, temperature: float, top_k: float, top_p: float):
+        return SamplingSettings(temperature, penalty, 0.0, top_p, int(top_k), "penalty_last")
+
+    return {"sampler_turbo/probs": _distributions(inputs, "sampler_turbo", settings)}
+
+
+def _distributions(inputs: Arrays, stage: str, as_settings: Callable) -> np.ndarray:
     """One case after the other: the settings are numbers of a whole call, not of a row.
 
     The distribution drawn from is the softmax of the processed logits; it is written out in
     float64, because `mx.softmax` over 8,000 entries loses more on the CPU than the bound allows.
     """
-    logits = np.asarray(inputs["sampler/logits"], dtype=np.float32)
+    logits = np.asarray(inputs[f"{stage}/logits"], dtype=np.float32)
     rows = []
     for row, history, values in zip(
-        logits, inputs["sampler/history"], inputs["sampler/settings"], strict=True
+        logits, inputs[f"{stage}/history"], inputs[f"{stage}/settings"], strict=True
     ):
         seen = np.zeros((1, logits.shape[1]), dtype=bool)
         seen[0, history] = True
-        penalty, temperature, min_p, top_p = np.asarray(values, dtype=np.float32).tolist()
-        settings = SamplingSettings(
-            temperature=temperature, repetition_penalty=penalty, min_p=min_p, top_p=top_p
-        )
+        settings = as_settings(*np.asarray(values, dtype=np.float32).tolist())
         processed = np.array(process_logits(mx.array(row)[None], mx.array(seen), settings)[0])
         weights = np.exp(processed.astype(np.float64) - processed.max())
         rows.append((weights / weights.sum()).astype(np.float32))
-    return {"sampler/probs": np.stack(rows)}
+    return np.stack(rows)
 
 
 def _flow(networks, inputs: Arrays) -> Outputs:
@@ -225,6 +239,7 @@ _STAGES: dict[str, Callable[..., Outputs]] = {
     "t3": _t3,
     "t3_greedy": _t3_greedy,
     "sampler": _sampler,
+    "sampler_turbo": _sampler_turbo,
     "flow": _flow,
     "estimator": _estimator,
     "vocoder": _vocoder,

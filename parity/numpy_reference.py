@@ -131,30 +131,58 @@ def sampler_probs(
     """
     if temperature <= 0:
         raise ValueError(f"a temperature of {temperature} is greedy decoding: no distribution")
-    scores = logits.astype(np.float64)
-    for token in {int(token) for token in history if token >= 0}:
-        penalised = scores[token] * repetition_penalty
-        scores[token] = penalised if scores[token] < 0 else scores[token] / repetition_penalty
-    scores = scores / temperature
+    scores = _penalised(logits.astype(np.float64), history, repetition_penalty) / temperature
 
     probabilities = _softmax(scores)
     too_rare = probabilities < min_p * probabilities.max()
     too_rare[np.argmax(probabilities)] = False
     scores[too_rare] = -np.inf
+    return _softmax(_nucleus(scores, top_p))
 
+
+def turbo_sampler_probs(
+    logits: np.ndarray,
+    history: np.ndarray,
+    repetition_penalty: float,
+    temperature: float,
+    top_k: float,
+    top_p: float,
+) -> np.ndarray:
+    """The same in the order of upstream's `inference_turbo`: the penalty after all removals."""
+    if temperature <= 0:
+        raise ValueError(f"a temperature of {temperature} is greedy decoding: no distribution")
+    scores = logits.astype(np.float64) / temperature
+    if 0 < top_k < len(scores):
+        scores[scores < np.sort(scores)[-int(top_k)]] = -np.inf
+    return _softmax(_penalised(_nucleus(scores, top_p), history, repetition_penalty))
+
+
+def _penalised(scores: np.ndarray, history: np.ndarray, penalty: float) -> np.ndarray:
+    for token in {int(token) for token in history if token >= 0}:
+        scores[token] = scores[token] * penalty if scores[token] < 0 else scores[token] / penalty
+    return scores
+
+
+def _nucleus(scores: np.ndarray, top_p: float) -> np.ndarray:
+    """The least likely tokens removed that hold 1 - top_p between them, but never the likeliest."""
     ascending = np.argsort(scores, kind="stable")
     tail = np.cumsum(_softmax(scores)[ascending]) <= 1 - top_p
     tail[-1] = False
     scores[ascending[tail]] = -np.inf
-    return _softmax(scores)
+    return scores
 
 
-def _sampler_stage(logits: np.ndarray, history: np.ndarray, settings: np.ndarray) -> np.ndarray:
-    rows = []
-    for row, past, setting in zip(logits, history, settings, strict=True):
-        # The dump has them in float32; the shortest decimal (0.95) is the number that was meant.
-        rows.append(sampler_probs(row, past, *(float(str(np.float32(x))) for x in setting)))
-    return np.stack(rows)
+def _each_row(probs: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """A sampler stage: (N, V), (N, H), (N, 4) -> (N, V)."""
+
+    def stage(logits: np.ndarray, history: np.ndarray, settings: np.ndarray) -> np.ndarray:
+        rows = []
+        for row, past, setting in zip(logits, history, settings, strict=True):
+            # The dump has them in float32; the shortest decimal (0.95) is the number meant.
+            rows.append(probs(row, past, *(float(str(np.float32(x))) for x in setting)))
+        return np.stack(rows)
+
+    return stage
 
 
 def _normalised_fbank(x: np.ndarray) -> np.ndarray:
@@ -170,7 +198,14 @@ STAGES: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
     "speaker_encoder/fbank": (("audio/ref_16k",), _normalised_fbank),
     "s3gen/ref_mel": (("audio/ref_24k",), s3gen_mel),
     "resample/ref_16k": (("audio/ref_24k",), resample_to_16k),
-    "sampler/probs": (("sampler/logits", "sampler/history", "sampler/settings"), _sampler_stage),
+    "sampler/probs": (
+        ("sampler/logits", "sampler/history", "sampler/settings"),
+        _each_row(sampler_probs),
+    ),
+    "sampler_turbo/probs": (
+        ("sampler_turbo/logits", "sampler_turbo/history", "sampler_turbo/settings"),
+        _each_row(turbo_sampler_probs),
+    ),
 }
 
 
@@ -179,7 +214,7 @@ def compute(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     inputs: tensor name -> array, as in a parity dump (see STAGES for the names). Waveforms are
     (n,), `sampler/logits` (N, V), `sampler/history` (N, H) int32, `sampler/settings` (N, 4) =
-    repetition penalty, temperature, min_p, top_p.
+    repetition penalty, temperature, min_p, top_p; `sampler_turbo/settings` has top_k for min_p.
     """
     return {
         output: function(*(np.asarray(inputs[name]) for name in names)).astype(np.float32)

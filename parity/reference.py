@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ParityError, ReferenceMissing
@@ -67,26 +68,51 @@ def find_interpreter(explicit: str | Path | None = None) -> str:
     )
 
 
-def upstream_folder(folder: str | Path) -> Path:
+@dataclass(frozen=True)
+class Upstream:
+    """A folder of upstream's files, and which model of those in it is meant."""
+
+    folder: Path
+    variant: str
+    t3_file: str
+
+
+def upstream_of(
+    folder: str | Path, variant: str | None = None, t3_file: str | None = None
+) -> Upstream:
     """The folder itself if it has upstream's files, or the one it was converted from.
+
+    Args:
+        variant, t3_file: which model in a folder of upstream's, as in `convert`.
 
     Raises:
         ParityError: a converted checkpoint whose source was a repository, or is gone.
+        CheckpointError: upstream's files are not there.
     """
+    from convert.sources import find_source
+    from mlx_chatterbox.config import CONFIG_NAME, ModelConfig
+    from mlx_chatterbox.hub import is_converted
+
     folder = Path(folder)
-    config = folder / "config.json"
-    if not config.is_file():
-        return folder
-    try:
-        source = json.loads(config.read_text(encoding="utf-8")).get("source", {}).get("folder")
-    except (OSError, ValueError, AttributeError):
-        source = None
+    if not is_converted(folder):
+        row = find_source(folder, variant, t3_file)
+        return Upstream(folder, row.name, row.t3_file)
+    config = ModelConfig.load(folder)
+    source = config.source.get("folder")
     if source is None or not Path(source).is_dir():
         raise ParityError(
-            f"{folder} is a converted checkpoint and its original files are not here; the torch "
-            "backend needs a folder in upstream's format."
+            f"{folder} is a converted checkpoint ({CONFIG_NAME}) and its original files are not "
+            "here; the torch backend needs a folder in upstream's format."
         )
-    return Path(source)
+    row = find_source(Path(source), config.variant, _converted_t3(config.source.get("files", {})))
+    return Upstream(Path(source), row.name, row.t3_file)
+
+
+def _converted_t3(files: Mapping[str, str]) -> str | None:
+    """T3's file among those that a checkpoint was converted from."""
+    others = ("s3gen", "ve.")
+    names = [n for n in files if n.endswith(".safetensors") and not n.startswith(others)]
+    return names[0] if len(names) == 1 else None
 
 
 def torch_dump(
@@ -94,14 +120,24 @@ def torch_dump(
     folder: str | Path,
     inputs: str | Path,
     output: str | Path,
+    variant: str = "english",
+    t3_file: str | None = None,
     t3_layers: int | None = None,
 ) -> None:
     """Write the reference's dump of the dump `inputs` on the upstream-format folder `folder`.
+
+    Args:
+        variant: which of the models in `folder`.
+        t3_file: T3's file where it is not the variant's own.
+        t3_layers: depth of T3 where it is not the variant's own (tests).
 
     Raises:
         ParityError: the reference failed; the message is its own.
     """
     arguments = ["--checkpoint", str(folder), "--inputs", str(inputs), "--output", str(output)]
+    arguments += ["--variant", variant]
+    if t3_file is not None:
+        arguments += ["--t3-file", t3_file]
     if t3_layers is not None:
         arguments += ["--t3-layers", str(t3_layers)]
     run_module(python, "parity.torch_reference", arguments)

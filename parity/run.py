@@ -20,7 +20,7 @@ from pathlib import Path
 from .compare import Comparison, compare
 from .dumps import read_dump, read_dump_with_metadata, write_dump
 from .errors import ParityError
-from .reference import find_interpreter, torch_dump
+from .reference import find_interpreter, torch_dump, upstream_of
 from .synthetic_voice import SAMPLE_RATE
 
 CONVERTED_STAMP = "parity-run.json"
@@ -31,6 +31,7 @@ class Settings:
     """What `run` is asked to do; the command line's options, under their names."""
 
     variant: str = "english"
+    t3_file: str | None = None
     weights: Path | None = None
     work: Path | None = None
     seed: int = 0
@@ -60,7 +61,9 @@ def run(settings: Settings) -> Result:
 
         load_audio(settings.audio, SAMPLE_RATE)
     with _work_folder(settings.work) as work:
-        return _run_in(work, settings, python)
+        folder = work / settings.variant
+        folder.mkdir(exist_ok=True)
+        return _run_in(folder, settings, python)
 
 
 def _run_in(work: Path, settings: Settings, python: str) -> Result:
@@ -72,7 +75,8 @@ def _run_in(work: Path, settings: Settings, python: str) -> Result:
         write_dump(inputs_path, inputs)
     with phase("torch reference"):
         torch_path.unlink(missing_ok=True)
-        torch_dump(python, upstream, inputs_path, torch_path)
+        found = upstream_of(upstream, settings.variant, settings.t3_file)
+        torch_dump(python, upstream, inputs_path, torch_path, found.variant, found.t3_file)
     with phase("numpy reference"):
         from .numpy_reference import compute as compute_numpy
 
@@ -127,7 +131,7 @@ def upstream_weights(work: Path, settings: Settings) -> Path:
     from .fabricate import fabricate_layout, is_fabricated, upstream_shapes
 
     folder = work / "upstream"
-    layout = upstream_shapes(variant.default_config())
+    layout = upstream_shapes(variant.default_config(), variant=variant.name)
     if is_fabricated(folder, layout, variant.name, settings.seed):
         _say(f"fabricated weights: kept from before, in {folder}")
         return folder
@@ -141,7 +145,8 @@ def converted_weights(work: Path, upstream: Path, settings: Settings) -> Path:
     from convert.core import convert_folder
 
     folder, stamp_file = work / "converted", work / CONVERTED_STAMP
-    stamp = {"variant": settings.variant, "files": _fingerprint(upstream), "code": _code_hash()}
+    model = {"variant": settings.variant, "t3_file": settings.t3_file}
+    stamp = {**model, "files": _fingerprint(upstream), "code": _code_hash()}
     if _reads_as(stamp_file, stamp) and folder.is_dir():
         _say(f"converted checkpoint: kept from before, in {folder}")
         return folder
@@ -149,7 +154,8 @@ def converted_weights(work: Path, upstream: Path, settings: Settings) -> Path:
     if folder.exists():
         shutil.rmtree(folder)
     with phase("convert") as progress:
-        convert_folder(upstream, folder, variant=settings.variant, progress=progress)
+        shared = None if settings.work is None else settings.work / "shared"
+        convert_folder(upstream, folder, **model, progress=progress, shared=shared)
     stamp_file.write_text(json.dumps(stamp) + "\n", encoding="utf-8")
     return folder
 

@@ -102,7 +102,7 @@ STAGES: tuple[Stage, ...] = (
         ),
         outputs=(
             Output("t3/cond_emb", "(C, dim)"),
-            Output("t3/logits", "(2, S+1, V)"),
+            Output("t3/logits", "(2, S+1, V), GPT-2 (S+1, V)"),
         ),
     ),
     Stage(
@@ -120,6 +120,14 @@ STAGES: tuple[Stage, ...] = (
         "sampler",
         inputs=("sampler/logits", "sampler/history", "sampler/settings"),
         outputs=(Output("sampler/probs", "(N, V)", measure=MAX_ABS, bound=PROBABILITY_BOUND),),
+    ),
+    # Turbo's and Nano's order: temperature, top-k, top-p, and the repetition penalty last.
+    Stage(
+        "sampler_turbo",
+        inputs=("sampler_turbo/logits", "sampler_turbo/history", "sampler_turbo/settings"),
+        outputs=(
+            Output("sampler_turbo/probs", "(N, V)", measure=MAX_ABS, bound=PROBABILITY_BOUND),
+        ),
     ),
     Stage(
         "flow",

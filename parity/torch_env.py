@@ -23,7 +23,7 @@ CHATTERBOX_VERSION = "0.1.7"
 # Module to look for, and what to install for it. s3tokenizer is pinned, though upstream leaves it
 # open, because the epsilon of its attention's layer norm was 1e-6 up to 0.2.0 and is 1e-5 now.
 REQUIREMENTS: dict[str, str] = {
-    "torch": "torch",
+    "torch": "torch==2.13.0",
     "chatterbox": f"chatterbox-tts=={CHATTERBOX_VERSION}",
     "torchaudio": "torchaudio",
     "s3tokenizer": "s3tokenizer==0.3.0",
@@ -37,6 +37,8 @@ REQUIREMENTS: dict[str, str] = {
     "onnx": "onnx",
     "PIL": "pillow",
     "safetensors": "safetensors",
+    "pykakasi": "pykakasi==2.3.0",
+    "spacy_pkuseg": "spacy-pkuseg==1.0.2",
 }
 
 # Installed without what they declare: their pins exclude each other or pull in what is not used.

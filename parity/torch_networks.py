@@ -3,35 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import DumpError, WeightMismatch
 
-T3_FILE = "t3_cfg.safetensors"
-S3GEN_FILE = "s3gen.safetensors"
-VOICE_ENCODER_FILE = "ve.safetensors"
+VOICE_ENCODER_FILE = "ve"
 S3GEN_MAY_LACK = frozenset({"tokenizer._mel_filters", "tokenizer.window"})
+
+# Nano's row of upstream's table at 5de7a54, which the package is too old to have; what is not
+# named is as in the row of Turbo.
+GPT2_SMALL = {"n_embd": 768, "hidden_size": 768, "n_head": 12, "n_layer": 12}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What upstream's `from_local` builds and reads; S3Gen's file without its ending."""
+
+    t3_file: str
+    backbone: str = "Llama_520M"
+    text_vocabulary: int = 704
+    s3gen_file: str = "s3gen"
+
+    @property
+    def is_turbo(self) -> bool:
+        """Turbo or Nano: GPT-2, and an S3Gen of two steps."""
+        return self.backbone.startswith("GPT2")
+
+
+def _multilingual(version: str) -> Variant:
+    return Variant(f"t3_mtl23ls_{version}.safetensors", text_vocabulary=2454)
+
+
+def _turbo(name: str, backbone: str) -> Variant:
+    return Variant(f"t3_{name}_v1.safetensors", backbone, 50276, "s3gen_meanflow")
+
+
+VARIANTS: dict[str, Variant] = {
+    "english": Variant("t3_cfg.safetensors"),
+    "multilingual": _multilingual("v3"),
+    "multilingual-v2": _multilingual("v2"),
+    "turbo": _turbo("turbo", "GPT2_medium"),
+    "nano": _turbo("nano", "GPT2_small"),
+}
 
 
 class Networks:
     """Upstream's three modules, each loaded from `folder` when a stage first needs it.
 
-    `t3_layers` shortens T3's backbone for tests; everything else has upstream's own sizes, many of
-    which its constructors fix.
+    Args:
+        folder: upstream's files; None when no weights are needed.
+        variant: which member of the family.
+        t3_file: T3's file where it is not the variant's own.
+        t3_layers: depth of T3's backbone in tests; everything else has upstream's own sizes, many
+            of which its constructors fix.
     """
 
-    def __init__(self, folder: str | Path | None, t3_layers: int | None = None):
+    def __init__(
+        self,
+        folder: str | Path | None,
+        variant: str = "english",
+        t3_file: str | None = None,
+        t3_layers: int | None = None,
+    ):
         self.folder = None if folder is None else Path(folder)
+        self.variant = VARIANTS[variant]
         self.t3_layers = t3_layers
+        self._t3_file = t3_file or self.variant.t3_file
         self._loaded: dict[str, object] = {}
 
     @property
     def t3(self):
-        return self._once("t3", self._build_t3, T3_FILE)
+        return self._once("t3", self._build_t3, self._t3_file)
 
     @property
     def s3gen(self):
-        return self._once("s3gen", self._build_s3gen, S3GEN_FILE, may_lack=S3GEN_MAY_LACK)
+        return self._once(
+            "s3gen", self._build_s3gen, self.variant.s3gen_file, may_lack=S3GEN_MAY_LACK
+        )
 
     @property
     def voice_encoder(self):
@@ -42,7 +91,7 @@ class Networks:
             if self.folder is None:
                 raise DumpError(f"{file} is needed for these inputs: give a checkpoint folder.")
             module = build()
-            _load_strictly(module, self.folder / file, may_lack)
+            _load_strictly(module, _weights_path(self.folder, file), may_lack)
             self._loaded[name] = module.eval()
         return self._loaded[name]
 
@@ -50,21 +99,38 @@ class Networks:
         from chatterbox.models.t3 import T3
         from chatterbox.models.t3.llama_configs import LLAMA_CONFIGS
 
-        if self.t3_layers is None:
-            return T3()
-        table = LLAMA_CONFIGS["Llama_520M"]
-        full = table["num_hidden_layers"]
-        table["num_hidden_layers"] = self.t3_layers
+        LLAMA_CONFIGS.setdefault("GPT2_small", {**LLAMA_CONFIGS["GPT2_medium"], **GPT2_SMALL})
+        table = LLAMA_CONFIGS[self.variant.backbone]
+        depth = "n_layer" if self.variant.is_turbo else "num_hidden_layers"
+        full = table[depth]
+        table[depth] = self.t3_layers or full
         try:
-            return T3()
+            return T3(self._t3_settings())
         finally:
-            table["num_hidden_layers"] = full
+            table[depth] = full
 
-    @staticmethod
-    def _build_s3gen():
+    def _t3_settings(self):
+        from chatterbox.models.t3.modules.t3_config import T3Config
+
+        class Settings(T3Config):
+            """Without the alignment analyser, which the repository has given up since."""
+
+            is_multilingual = False
+
+        settings = Settings(text_tokens_dict_size=self.variant.text_vocabulary)
+        if self.variant.is_turbo:
+            settings.llama_config_name = self.variant.backbone
+            settings.speech_tokens_dict_size = 6563
+            settings.input_pos_emb = None
+            settings.speech_cond_prompt_len = 375
+            settings.use_perceiver_resampler = False
+            settings.emotion_adv = False
+        return settings
+
+    def _build_s3gen(self):
         from chatterbox.models.s3gen import S3Gen
 
-        return S3Gen()
+        return S3Gen(meanflow=self.variant.is_turbo)
 
     @staticmethod
     def _build_voice_encoder():
@@ -73,18 +139,41 @@ class Networks:
         return VoiceEncoder()
 
 
+def _weights_path(folder: Path, file: str) -> Path:
+    """The file; where it has no ending, whichever format there is.
+
+    Raises:
+        WeightMismatch: it is not there.
+    """
+    names = [file] if Path(file).suffix else [f"{file}.safetensors", f"{file}.pt"]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise WeightMismatch(
+        f"{folder} has no {' or '.join(names)}: the folder is not in upstream's format."
+    )
+
+
+def _read(path: Path) -> dict:
+    """The tensors of a file, read as upstream reads them."""
+    if path.suffix == ".pt":
+        import torch
+
+        return torch.load(path, map_location="cpu", weights_only=True)
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
 def _load_strictly(module, path: Path, may_lack: frozenset[str]) -> None:
     """Load `path` into `module`, in float32, every tensor accounted for.
 
     Raises:
-        WeightMismatch: the file is missing, or lacks tensors, or has more than the module.
+        WeightMismatch: the file lacks tensors, or has more than the module.
     """
     import torch
-    from safetensors.torch import load_file
 
-    if not path.is_file():
-        raise WeightMismatch(f"{path} is missing: the folder is not in upstream's format.")
-    missing, unexpected = module.load_state_dict(load_file(path), strict=False)
+    missing, unexpected = module.load_state_dict(_read(path), strict=False)
     missing = sorted(set(missing) - may_lack)
     if missing or unexpected:
         raise WeightMismatch(

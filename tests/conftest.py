@@ -33,6 +33,28 @@ def small_checkpoint(tmp_path_factory, small_upstream, small_config):
 
 
 @pytest.fixture(scope="session")
+def small_models(tmp_path_factory, small_checkpoint):
+    """Converted folders of small models, by variant, made when first asked for."""
+    from convert.core import convert_folder
+    from parity.fabricate import fabricate
+    from tests.small import small_config
+
+    made = {"english": small_checkpoint}
+
+    def model(variant: str):
+        if variant not in made:
+            config = small_config(variant)
+            folder = tmp_path_factory.mktemp(variant)
+            upstream = fabricate(folder / "upstream", variant=variant, config=config)
+            made[variant] = convert_folder(
+                upstream, folder / "converted", variant=variant, config=config
+            )
+        return made[variant]
+
+    return model
+
+
+@pytest.fixture(scope="session")
 def recording():
     """3 s of a voiced sound between silences, (72000,) at 24 kHz."""
     from parity.synthetic_voice import synthetic_voice

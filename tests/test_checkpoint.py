@@ -120,7 +120,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(HubError, match="cannot be reached"):
-        hub.download("somebody/something")
+        hub.download("somebody/something", ["*.json"])
 
 
 def test_configuration_round_trip(tmp_path, small_config):

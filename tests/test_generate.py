@@ -122,7 +122,7 @@ def test_an_interruption_leaves_nothing(speak, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mlx_chatterbox.tts.decode", interrupted)
+    monkeypatch.setattr("mlx_chatterbox.pipeline.decode", interrupted)
     code, _, err = speak("--text", "Hello.")
     assert code == 1
     assert "interrupted" in err
@@ -130,9 +130,9 @@ def test_an_interruption_leaves_nothing(speak, monkeypatch):
 
 
 def test_unfinished_text_is_said(speak, monkeypatch):
-    monkeypatch.setattr("mlx_chatterbox.tts.decode", lambda *a, **k: iter(range(8)))
+    monkeypatch.setattr("mlx_chatterbox.pipeline.decode", lambda *a, **k: iter(range(8)))
     assert "not finished within 8 tokens" in speak("--text", "Hello.")[2]
-    monkeypatch.setattr("mlx_chatterbox.tts.decode", lambda *a, **k: iter(range(5)))
+    monkeypatch.setattr("mlx_chatterbox.pipeline.decode", lambda *a, **k: iter(range(5)))
     assert "not finished" not in speak("--text", "Hello.")[2]
 
 
@@ -161,8 +161,9 @@ def test_auto_never_downloads(monkeypatch, capsys, tmp_path):
 
 
 def test_auto_takes_what_is_here(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("mlx_chatterbox.hub.on_this_machine", lambda name: tmp_path)
-    assert cli.choose_model("auto") == tmp_path
+    here = {"turbo": tmp_path}
+    monkeypatch.setattr("mlx_chatterbox.hub.on_this_machine", here.get)
+    assert cli.choose_model("auto") == "turbo"
     assert str(tmp_path) in capsys.readouterr().err
 
 

@@ -54,19 +54,32 @@ def mel_filters(
     return filters
 
 
-def s3_tokenizer_log_mel(waveform: mx.array) -> mx.array:
-    """Log-mel input of the S3 speech tokenizer, 100 frames/s.
+def s3_tokenizer_log_power(waveform: mx.array) -> mx.array:
+    """log10 of the S3 speech tokenizer's mel power, 100 frames/s, the last frame dropped.
 
-    waveform: (n,) at 16 kHz. Returns (128, n // 160): log10 power, clipped 8 decades below the
-    loudest value of the whole recording and scaled by (x + 4) / 4; the last frame is dropped.
+    waveform: (n,) at 16 kHz. Returns (n // 160, 128).
     """
     real, imag = stft(mx.array(waveform), 400, 160, hann_window(400))
     power = (real * real + imag * imag)[:-1]
     mel = power @ mx.array(mel_filters(16_000, 400, 128)).T
-    log_mel = mx.log10(mx.maximum(mel, 1e-10))
-    if log_mel.size:
-        log_mel = mx.maximum(log_mel, log_mel.max() - 8.0)
-    return ((log_mel + 4.0) / 4.0).T
+    return mx.log10(mx.maximum(mel, 1e-10))
+
+
+def clip_log_power(log_power: mx.array, loudest: mx.array) -> mx.array:
+    """Clip 8 decades below the loudest value of the whole recording and scale by (x + 4) / 4.
+
+    log_power: (T, 128). Returns (128, T).
+    """
+    return ((mx.maximum(log_power, loudest - 8.0) + 4.0) / 4.0).T
+
+
+def s3_tokenizer_log_mel(waveform: mx.array) -> mx.array:
+    """Log-mel input of the S3 speech tokenizer, 100 frames/s.
+
+    waveform: (n,) at 16 kHz. Returns (128, n // 160): see `clip_log_power`.
+    """
+    log_power = s3_tokenizer_log_power(waveform)
+    return clip_log_power(log_power, log_power.max() if log_power.size else mx.array(0.0))
 
 
 def s3gen_mel(waveform: mx.array) -> mx.array:

@@ -1,4 +1,5 @@
-"""Punctuation as T3 saw it in training. Source: upstream `punc_norm` in `tts.py`."""
+"""Punctuation as T3 saw it in training. Source: upstream `punc_norm` in `tts.py`, `mtl_tts.py` and
+`tts_turbo.py`, three functions that differ by what stands in the tables here."""
 
 from __future__ import annotations
 
@@ -17,21 +18,45 @@ _REPLACEMENTS = (
     ("\u2018", "'"),
     ("\u2019", "'"),
 )
+_KEPT_BY_TURBO = ("...", " - ", ";")
 SENTENCE_ENDERS = (".", "!", "?", "-", ",")
+CJK_SENTENCE_ENDERS = ("、", "，", "。", "？", "！")
 NO_TEXT = "You need to add some text for me to talk."
 
+# Style: what is replaced, and what a sentence may end in.
+_STYLES = {
+    "english": (_REPLACEMENTS, SENTENCE_ENDERS),
+    "multilingual": (_REPLACEMENTS, SENTENCE_ENDERS + CJK_SENTENCE_ENDERS),
+    "turbo": (
+        tuple(pair for pair in _REPLACEMENTS if pair[0] not in _KEPT_BY_TURBO),
+        SENTENCE_ENDERS,
+    ),
+}
 
-def punc_norm(text: str) -> str:
+
+def punc_norm(text: str, style: str = "english", *, capitalize: bool = True) -> str:
     """Capitalise, squeeze white space, replace rare punctuation, and end with a full stop.
 
     Equal to upstream on every string, the sentence it gives for no text included.
+
+    Args:
+        style: "english", "multilingual" (a Chinese or Japanese sentence end is one too) or "turbo"
+            (keeps "...", " - " and ";").
+        capitalize: False leaves the first letter as it is; upstream has no such choice. For
+            checkpoints whose preprocessing keeps the case ("nfkd,fullcase").
+
+    Raises:
+        ValueError: there is no such style.
     """
+    if style not in _STYLES:
+        raise ValueError(f"unknown style {style!r}; known are {', '.join(_STYLES)}.")
+    replacements, enders = _STYLES[style]
     if not text:
         return NO_TEXT
-    if text[0].islower():
+    if capitalize and text[0].islower():
         text = text[0].upper() + text[1:]
     text = " ".join(text.split())
-    for rare, usual in _REPLACEMENTS:
+    for rare, usual in replacements:
         text = text.replace(rare, usual)
     text = text.rstrip(" ")
-    return text if text.endswith(SENTENCE_ENDERS) else text + "."
+    return text if text.endswith(enders) else text + "."

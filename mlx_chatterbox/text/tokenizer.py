@@ -1,4 +1,7 @@
-"""The English tokenizer. Source: upstream `models/tokenizers/tokenizer.py` (`EnTokenizer`)."""
+"""The English tokenizer, and what it shares with the multilingual one.
+
+Source: upstream `models/tokenizers/tokenizer.py` (`EnTokenizer`).
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ UNKNOWN = "[UNK]"
 SPACE = "[SPACE]"
 
 
-class EnglishTokenizer:
-    """Byte-pair tokens of a checkpoint's `tokenizer.json`; a space is a token of its own."""
+class SpacedTokenizer:
+    """A vocabulary file of the `tokenizers` library in which a space is a token of its own."""
 
     def __init__(self, path: str | Path):
         """Read the vocabulary.
@@ -33,10 +36,13 @@ class EnglishTokenizer:
             if self._tokenizer.token_to_id(token) is None:
                 raise CheckpointError(f"{path} has no {token} token: another model's tokenizer?")
         self._unknown = self._tokenizer.token_to_id(UNKNOWN)
+        self._space = self._tokenizer.token_to_id(SPACE)
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids, without start and stop."""
+    def _ids(self, text: str) -> list[int]:
         return self._tokenizer.encode(text.replace(" ", SPACE)).ids
+
+    def _has_known(self, text: str) -> bool:
+        return any(token not in (self._unknown, self._space) for token in self._ids(text))
 
     def decode(self, ids: list[int]) -> str:
         """The text of token ids; start and unknown markers as upstream leaves them."""
@@ -45,7 +51,19 @@ class EnglishTokenizer:
             text = text.replace(old, new)
         return text
 
+
+class EnglishTokenizer(SpacedTokenizer):
+    """Byte-pair tokens of a checkpoint's `tokenizer.json`."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids, without start and stop."""
+        return self._ids(text)
+
     def knows_any(self, text: str) -> bool:
         """Whether a letter or digit of the text is in the vocabulary."""
-        spoken = "".join(character for character in text if character.isalnum())
-        return any(token != self._unknown for token in self.encode(spoken))
+        return self._has_known(letters_and_digits(text))
+
+
+def letters_and_digits(text: str) -> str:
+    """What of a text is spoken, roughly: for telling a text from mere punctuation."""
+    return "".join(character for character in text if character.isalnum())

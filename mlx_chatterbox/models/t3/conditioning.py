@@ -56,13 +56,17 @@ class Perceiver(nn.Module):
 
 
 class T3CondEnc(nn.Module):
-    """Conditioning embeddings in the order T3 was trained on: speaker, prompt, emotion."""
+    """Conditioning embeddings in the order T3 was trained on: speaker, prompt, emotion.
+
+    GPT-2 takes the prompt as it is and no emotion.
+    """
 
     def __init__(self, config: T3Config):
         super().__init__()
         self.spkr_enc = nn.Linear(config.speaker_embed_size, config.hidden_size)
-        self.emotion_adv_fc = nn.Linear(1, config.hidden_size, bias=False)
-        self.perceiver = Perceiver(config)
+        if not config.is_gpt2:
+            self.emotion_adv_fc = nn.Linear(1, config.hidden_size, bias=False)
+            self.perceiver = Perceiver(config)
 
     def __call__(self, speaker: mx.array, prompt: mx.array | None, emotion: mx.array) -> mx.array:
         """Embed.
@@ -73,10 +77,11 @@ class T3CondEnc(nn.Module):
             emotion: (B, 1, 1), 0 to 1, upstream's "exaggeration".
 
         Returns:
-            (B, 1 + 32 + 1, C); without a prompt (B, 2, C).
+            (B, 1 + 32 + 1, C), without a prompt (B, 2, C); GPT-2 (B, 1 + n, C).
         """
         parts = [self.spkr_enc(speaker)[:, None]]
         if prompt is not None:
-            parts.append(self.perceiver(prompt))
-        parts.append(self.emotion_adv_fc(emotion))
+            parts.append(self.perceiver(prompt) if "perceiver" in self else prompt)
+        if "emotion_adv_fc" in self:
+            parts.append(self.emotion_adv_fc(emotion))
         return mx.concatenate(parts, axis=1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...config_base import Config
+from ...errors import CheckpointError
 
 
 def llama3_rope_scaling() -> dict[str, Any]:
@@ -22,10 +23,19 @@ def llama3_rope_scaling() -> dict[str, Any]:
     }
 
 
+BACKBONES = ("llama", "gpt2")
+
+
 @dataclass
 class T3Config(Config):
-    """T3 at full size, English. Names are upstream's where upstream has one."""
+    """T3 at full size, English. Names are upstream's where upstream has one.
 
+    The Llama models embed positions of text and speech, resample their prompt by a perceiver, hear
+    an emotion, and are guided; the GPT-2 ones (Turbo, Nano) do none of it, and their backbone has
+    positions of its own.
+    """
+
+    backbone: str = "llama"
     text_tokens_dict_size: int = 704
     start_text_token: int = 255
     stop_text_token: int = 0
@@ -50,3 +60,28 @@ class T3Config(Config):
     max_position_embeddings: int = 131072
     rope_theta: float = 500000.0
     rope_scaling: dict = field(default_factory=llama3_rope_scaling)
+
+    def __post_init__(self):
+        if self.backbone not in BACKBONES:
+            raise CheckpointError(f"T3 backbone {self.backbone!r} is none of {BACKBONES}.")
+
+    @property
+    def is_gpt2(self) -> bool:
+        """Whether this is a Turbo or Nano T3."""
+        return self.backbone == "gpt2"
+
+
+def gpt2_config(hidden_size: int, num_hidden_layers: int, num_attention_heads: int) -> T3Config:
+    """T3 of Turbo (1024, 24, 16) and Nano (768, 12, 12)."""
+    return T3Config(
+        backbone="gpt2",
+        text_tokens_dict_size=50276,
+        speech_tokens_dict_size=6563,
+        speech_cond_prompt_len=375,
+        hidden_size=hidden_size,
+        intermediate_size=4 * hidden_size,
+        num_hidden_layers=num_hidden_layers,
+        num_attention_heads=num_attention_heads,
+        head_dim=hidden_size // num_attention_heads,
+        max_position_embeddings=8196,
+    )

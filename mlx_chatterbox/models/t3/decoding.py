@@ -35,15 +35,16 @@ def decode(
     max_new_tokens: int = 1000,
     key: mx.array | None = None,
 ) -> Iterator[int]:
-    """Write speech tokens until the stop token.
+    """Write speech tokens until the stop token, as upstream's `inference` or `inference_turbo`.
 
     The work of step n + 1 is queued before token n is read, so that the device is never idle while
     Python looks at a token.
 
     Args:
         cond_emb: (1, L, C) from `T3.embed_conditioning`.
-        text_tokens: (n,) with start and stop.
-        cfg_weight: 0 turns guidance, and its second row, off (upstream crashes there).
+        text_tokens: (n,), for the Llama with start and stop.
+        cfg_weight: 0 turns guidance, and its second row, off (upstream crashes there). GPT-2 has
+            none in any case.
         key: source of the draws; the same key gives the same tokens.
 
     Yields:
@@ -55,10 +56,7 @@ def decode(
     """
     config = t3.config
     _check_lengths(t3, text_tokens, cfg_weight, max_new_tokens)
-    # Imported here because mlx_lm brings in transformers, which takes seconds.
-    from mlx_lm.models.cache import make_prompt_cache
-
-    cache = make_prompt_cache(t3.tfmr)
+    cache = t3.tfmr.make_cache()
     key = mx.random.key(0) if key is None else key
     keys = mx.random.split(key, max_new_tokens)
     vocabulary = mx.arange(config.speech_tokens_dict_size)[None]
@@ -67,9 +65,11 @@ def decode(
         hidden = t3.hidden_states(embeddings, cache)[:, -1]
         logits = guide(t3.speech_head(hidden).astype(mx.float32), cfg_weight)
         token = draw(process_logits(logits, seen, settings), settings, keys[index])
-        return token, seen | (vocabulary == token[:, None])
+        drawn = vocabulary == token[:, None]
+        # Upstream's GPT-2 loop penalises the start token at the first step and never again.
+        return token, drawn if config.is_gpt2 and index == 0 else seen | drawn
 
-    guided = cfg_weight > 0
+    guided = cfg_weight > 0 and not config.is_gpt2
     rows = 2 if guided else 1
     seen = vocabulary == config.start_speech_token
     token, seen = step(t3.prompt_embeddings(cond_emb, text_tokens, guided), seen, 0)
@@ -81,7 +81,8 @@ def decode(
             following = step(embedded, seen, index + 1)
             mx.async_eval(*following)
         value = token.item()
-        if value == config.stop_speech_token:
+        # Upstream's GPT-2 loop does not look at the first token; it has no sound in any case.
+        if value == config.stop_speech_token and not (config.is_gpt2 and index == 0):
             return
         yield value
         if following is not None:
@@ -95,10 +96,13 @@ def _check_lengths(t3: T3, text_tokens: mx.array, cfg_weight: float, max_new_tok
     if not 0 <= cfg_weight < float("inf"):
         raise SettingError(f"cfg_weight must be 0 or more; got {cfg_weight}.")
     room = t3.config.max_text_tokens + 2
+    if t3.config.is_gpt2:
+        prompt = t3.config.speech_cond_prompt_len + 2
+        room = t3.config.max_position_embeddings - prompt - max_new_tokens
     if text_tokens.shape[0] > room:
         raise TextError(
-            f"the text has {text_tokens.shape[0] - 2} tokens, more than the {room - 2} that the "
-            "model can read at once; split it."
+            f"the text has {text_tokens.shape[0]} tokens, more than the {room} that the model can "
+            "read at once; split it."
         )
     largest = int(text_tokens.max())
     if largest >= t3.config.text_tokens_dict_size or int(text_tokens.min()) < 0:

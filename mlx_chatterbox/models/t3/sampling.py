@@ -1,8 +1,9 @@
 """How the next speech token is drawn from the logits.
 
-Order as upstream's English path: repetition penalty, temperature, min-p, top-p, draw. The order
-matters: min-p and top-p look at the distribution that temperature has already reshaped. Sources:
-upstream `models/t3/t3.py` (`inference`) and the processors of Hugging Face transformers.
+Order as upstream's: for the Llama models repetition penalty, temperature, min-p, top-p; for Turbo
+and Nano temperature, top-k, top-p, and the repetition penalty last. The order matters: min-p and
+top-p look at the distribution that temperature has already reshaped. Sources: upstream
+`models/t3/t3.py` (`inference`, `inference_turbo`), the processors of Hugging Face transformers.
 """
 
 from __future__ import annotations
@@ -14,10 +15,17 @@ import mlx.core as mx
 
 from ...errors import SettingError
 
+ORDERS = ("penalty_first", "penalty_last")
+
 
 @dataclass(frozen=True)
 class SamplingSettings:
     """Upstream's defaults for English.
+
+    Attributes:
+        temperature: 0 takes the likeliest token always.
+        top_k: 0 keeps all tokens.
+        order: "penalty_first" or "penalty_last"; the latter knows no min-p.
 
     Raises:
         SettingError: a value outside its range.
@@ -27,6 +35,8 @@ class SamplingSettings:
     repetition_penalty: float = 1.2
     min_p: float = 0.05
     top_p: float = 1.0
+    top_k: int = 0
+    order: str = "penalty_first"
 
     def __post_init__(self):
         _check("temperature", self.temperature, self.temperature >= 0, "0 (greedy) or more")
@@ -35,6 +45,9 @@ class SamplingSettings:
         )
         _check("min_p", self.min_p, 0 <= self.min_p <= 1, "from 0 to 1")
         _check("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1")
+        _check("top_k", self.top_k, self.top_k >= 0, "0 (all) or more")
+        if self.order not in ORDERS:
+            raise SettingError(f"the sampler's order must be one of {ORDERS}; got {self.order!r}.")
 
 
 def _check(name: str, value: float, holds: bool, allowed: str) -> None:
@@ -63,6 +76,14 @@ def keep_min_p(logits: mx.array, min_p: float) -> mx.array:
     return mx.where(logits < lowest, -mx.inf, logits)
 
 
+def keep_top_k(logits: mx.array, top_k: int) -> mx.array:
+    """Keep the `top_k` likeliest tokens, and whatever is as likely as the last of them."""
+    if top_k == 0 or top_k >= logits.shape[-1]:
+        return logits
+    lowest = mx.min(mx.topk(logits, top_k, axis=-1), axis=-1, keepdims=True)
+    return mx.where(logits < lowest, -mx.inf, logits)
+
+
 def keep_top_p(logits: mx.array, top_p: float) -> mx.array:
     """Keep the smallest set of likeliest tokens that holds `top_p` of the probability."""
     if top_p == 1.0:
@@ -87,11 +108,19 @@ def process_logits(logits: mx.array, seen: mx.array, settings: SamplingSettings)
     Returns:
         (B, V) float32, -inf where a token is removed.
     """
-    logits = penalise_repetition(logits.astype(mx.float32), seen, settings.repetition_penalty)
+    logits = logits.astype(mx.float32)
+    penalty_first = settings.order == "penalty_first"
+    if penalty_first:
+        logits = penalise_repetition(logits, seen, settings.repetition_penalty)
     if settings.temperature not in (0.0, 1.0):
         logits = logits / settings.temperature
-    logits = keep_min_p(logits, settings.min_p)
-    return keep_top_p(logits, settings.top_p)
+    if penalty_first:
+        logits = keep_min_p(logits, settings.min_p)
+    logits = keep_top_k(logits, settings.top_k)
+    logits = keep_top_p(logits, settings.top_p)
+    if not penalty_first:
+        logits = penalise_repetition(logits, seen, settings.repetition_penalty)
+    return logits
 
 
 def draw(logits: mx.array, settings: SamplingSettings, key: mx.array) -> mx.array:

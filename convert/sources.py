@@ -1,0 +1,177 @@
+"""Which model a folder of upstream's files holds, and in which files.
+
+A folder may hold several models (ResembleAI/chatterbox has English and both multilinguals), a
+weight file may come as .safetensors or as .pt, and T3 may have a name of its own, as in the
+single-language packs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from mlx_chatterbox.config import CONFIG_NAME
+from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.variants import VARIANTS, Variant, variant_named
+
+from .rules import Shapes
+from .safetensors_file import SafetensorsReader
+from .unpickle import TorchReader
+
+WEIGHTS_NAME = "model.safetensors"
+PARTS_PATTERN = "model-*.safetensors"
+T3_KEYS = frozenset({"text_emb.weight", "speech_emb.weight", "speech_head.weight"})
+
+Reader = SafetensorsReader | TorchReader
+
+
+def open_weights(path: Path) -> Reader:
+    """A reader of the tensors in a .safetensors or .pt file.
+
+    Raises:
+        CheckpointError: missing, damaged, or something else.
+    """
+    return TorchReader(path) if path.suffix == ".pt" else SafetensorsReader(path)
+
+
+def weight_files(folder: str | Path) -> list[Path]:
+    """The files with the tensors of a converted folder: one for all, or one for each part.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folder = Path(folder)
+    whole = folder / WEIGHTS_NAME
+    files = [whole] if whole.is_file() else sorted(folder.glob(PARTS_PATTERN))
+    if not files:
+        raise CheckpointError(f"{whole} is missing.")
+    return files
+
+
+def find_source(folder: Path, variant: str | None = None, t3_file: str | None = None) -> Variant:
+    """The variant to convert, its file names those that are really there.
+
+    Args:
+        folder: with upstream's files.
+        variant: name in `VARIANTS`; by default the first whose files are all there.
+        t3_file: name of T3's file in `folder`, where it is not the variant's own.
+
+    Raises:
+        CheckpointError: there is none; names what was looked for and what is there.
+    """
+    rows = [variant_named(variant)] if variant else list(VARIANTS.values())
+    if t3_file is not None:
+        rows = _rows_for(folder, t3_file, rows)
+    for row in rows:
+        located = _located(folder, row, t3_file or row.t3_file)
+        if not _missing(folder, located):
+            return located
+    if t3_file is None:
+        for row in rows:
+            if name := _renamed_t3(folder, row):
+                return _located(folder, row, name)
+    if (folder / CONFIG_NAME).is_file() and (folder / WEIGHTS_NAME).is_file():
+        raise CheckpointError(
+            f"{folder} holds {CONFIG_NAME} and {WEIGHTS_NAME}: it looks converted already."
+        )
+    raise _unrecognised(folder, [_located(folder, row, t3_file or row.t3_file) for row in rows])
+
+
+def _located(folder: Path, row: Variant, t3_file: str) -> Variant:
+    """The row with T3's name, and the others' in whichever of the two formats they are there."""
+    return dataclasses.replace(
+        row,
+        t3_file=t3_file,
+        s3gen_file=_either_format(folder, row.s3gen_file),
+        voice_encoder_file=_either_format(folder, row.voice_encoder_file),
+    )
+
+
+def _either_format(folder: Path, name: str) -> str:
+    other = Path(name).with_suffix(".safetensors" if name.endswith(".pt") else ".pt").name
+    return other if (folder / other).is_file() and not (folder / name).is_file() else name
+
+
+def _missing(folder: Path, row: Variant) -> list[str]:
+    return [name for name in row.required_files if not (folder / name).is_file()]
+
+
+# --- T3 under another name -----------------------------------------------------------------------
+
+
+def _rows_for(folder: Path, t3_file: str, rows: list[Variant]) -> list[Variant]:
+    """Those of `rows` that the T3 in `t3_file` can belong to, the likeliest first."""
+    path = folder / t3_file
+    if path.name != t3_file or path.suffix != ".safetensors" or not path.is_file():
+        found = ", ".join(_t3_files(folder)) or "none"
+        raise CheckpointError(
+            f"{t3_file} is no .safetensors file in {folder}; those with a T3 there: {found}."
+        )
+    if named := [row for row in rows if row.t3_file == t3_file]:
+        return named
+    shapes = SafetensorsReader(path).shapes
+    fitting = [row for row in rows if _fits(row, shapes)]
+    if not fitting:
+        rows_read = ", ".join(f"{row.name} (text vocabulary {_vocabulary(row)})" for row in rows)
+        what = "holds no T3"
+        if shapes.keys() >= T3_KEYS:
+            what = f"has a T3 with a text vocabulary of {shapes['text_emb.weight'][0]}"
+        raise CheckpointError(f"{path} {what}, which does not fit {rows_read}.")
+    width = shapes["text_emb.weight"][1]  # tells Turbo from Nano
+    return sorted(fitting, key=lambda row: row.default_config().t3.hidden_size != width)
+
+
+def _renamed_t3(folder: Path, row: Variant) -> str | None:
+    """T3's file, where all else of the variant is there and just one other file can be it."""
+    if set(_missing(folder, _located(folder, row, row.t3_file))) != {row.t3_file}:
+        return None
+    known = {name for other in VARIANTS.values() for name in other.weight_files}
+    names = [
+        name
+        for name, shapes in _t3_files(folder).items()
+        if name not in known and _fits(row, shapes)
+    ]
+    if len(names) > 1:
+        raise CheckpointError(
+            f"{folder} holds several T3 models: {', '.join(names)}. Choose one by --t3 NAME."
+        )
+    return names[0] if names else None
+
+
+def _t3_files(folder: Path) -> dict[str, Shapes]:
+    """Every .safetensors file with T3's keys, and its shapes; unreadable ones are left out."""
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            shapes = SafetensorsReader(path).shapes
+        except CheckpointError:
+            continue
+        if shapes.keys() >= T3_KEYS:
+            found[path.name] = shapes
+    return found
+
+
+def _fits(row: Variant, shapes: Shapes) -> bool:
+    """Whether a T3 of these shapes has the variant's backbone and text vocabulary."""
+    if not shapes.keys() >= T3_KEYS:
+        return False
+    is_gpt2 = any(key.startswith("tfmr.h.") for key in shapes)
+    same_backbone = is_gpt2 == row.default_config().t3.is_gpt2
+    return same_backbone and shapes["text_emb.weight"][0] == _vocabulary(row)
+
+
+def _vocabulary(row: Variant) -> int:
+    return row.default_config().t3.text_tokens_dict_size
+
+
+def _unrecognised(folder: Path, rows: list[Variant]) -> CheckpointError:
+    there = sorted(path.name for path in folder.iterdir())
+    looked_for = "; ".join(
+        f"{row.name}: {', '.join(row.required_files)} (missing {', '.join(_missing(folder, row))})"
+        for row in rows
+    )
+    found = ", ".join(there[:20]) or "nothing"
+    return CheckpointError(
+        f"{folder} is not a checkpoint that can be converted. Looked for {looked_for}. "
+        f"Found: {found}{', ...' if len(there) > 20 else ''}."
+    )

@@ -1,0 +1,277 @@
+"""From text and a voice to a waveform, the same way for every variant.
+
+What differs between variants is data: the checkpoint's configuration says how text is prepared, in
+which order tokens are filtered, what follows the last one. The public classes in `tts.py` add
+upstream's signatures and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import mlx.core as mx
+import numpy as np
+
+from .checkpoint import Checkpoint, load
+from .errors import CheckpointError, SettingError, TextError
+from .models.t3.decoding import decode
+from .models.t3.sampling import SamplingSettings
+from .text.gpt2 import drop_unknown_tags
+from .text.normalize import punc_norm
+from .voice import Voice, embed_voice, is_saved_voice
+
+DEVICES = ("cpu", "gpu", "cuda", "mps")
+# Upstream's token of silence (`models/s3gen/const.py`).
+SILENCE_TOKEN = 4299
+Progress = Callable[[str, int, int], None]
+
+
+class Default(float):
+    """A setting that the caller left out: upstream's number, and the checkpoint's may differ."""
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What every `generate` takes beyond upstream's arguments, by keyword."""
+
+    voice: Voice | None = None
+    seed: int | None = None
+    max_new_tokens: int | None = None
+    n_cfm_timesteps: int | None = None
+    noise: mx.array | None = None
+    source: mx.array | None = None
+    progress: Progress | None = None
+
+
+def is_device(name) -> bool:
+    """Whether a first argument is one of upstream's device names rather than a model."""
+    return isinstance(name, str) and name.split(":")[0] in DEVICES
+
+
+def audible_tokens(tokens: list[int], start: int, n_codes: int) -> list[int]:
+    """Tokens that have a sound: those behind a predicted start token, under `n_codes`.
+
+    Source: upstream `drop_invalid_tokens` and the filter behind it; where upstream fails on a
+    second start token, that one is dropped like any other token without sound.
+    """
+    if start in tokens:
+        tokens = tokens[tokens.index(start) + 1 :]
+    return [token for token in tokens if token < n_codes]
+
+
+class Pipeline:
+    """A loaded model with a voice.
+
+    Attributes:
+        sr: sample rate of what `generate` returns, 24000.
+        conds: the voice in use, or None.
+        last_tokens: speech tokens of the last call that have a sound.
+        limit, stopped: how many tokens the last call could write, and whether it ended before.
+    """
+
+    #: Kind of tokenizer (`TextConfig.tokenizer`) of the checkpoints that the class can use.
+    tokenizer_kind: ClassVar[str]
+    #: What `from_pretrained` loads without a name.
+    default_model: ClassVar[str]
+
+    def __init__(self, checkpoint: Checkpoint, device: str | None = None):
+        kind = checkpoint.config.text.tokenizer
+        if kind != self.tokenizer_kind:
+            raise CheckpointError(
+                f"{checkpoint.folder} is a {checkpoint.config.variant} model, which "
+                f"{type(self).__name__} does not speak; see the README for its class."
+            )
+        self.checkpoint = checkpoint
+        self.networks = checkpoint.networks
+        self.tokenizer = checkpoint.tokenizer
+        self.defaults = checkpoint.config.generation
+        self.device = device
+        self.sr = checkpoint.config.s3gen.sampling_rate
+        self.conds: Voice | None = checkpoint.voice
+        self.last_tokens: list[int] = []
+        self.limit = self.defaults.max_new_tokens
+        self.stopped = True
+
+    @classmethod
+    def _load(cls, model: str | Path | None, device: str | None, **settings):
+        with on_device(device):
+            return cls(load(model or cls.default_model, **settings), device)
+
+    def prepare_conditionals(
+        self,
+        wav_fpath: str | Path | np.ndarray,
+        exaggeration: float = Default(0.5),
+        norm_loudness: bool = True,
+    ) -> None:
+        """Take the voice of a recording for what `generate` says from now on.
+
+        Args:
+            wav_fpath: a file of any format and rate that soundfile reads, or (n,) samples at
+                24 kHz; 10 s are used.
+            exaggeration: emotion; Turbo and Nano have none.
+            norm_loudness: bring the recording to the loudness that Turbo and Nano want.
+
+        Raises:
+            AudioError: it cannot be read, is silent, or too short.
+        """
+        self.conds = self.voice_of(wav_fpath, exaggeration, norm_loudness)
+
+    def voice_of(
+        self,
+        recording: str | Path | np.ndarray,
+        exaggeration: float = Default(0.5),
+        norm_loudness: bool = True,
+    ) -> Voice:
+        """The voice of a recording, or a saved voice, without taking it into use."""
+        if isinstance(recording, (str, Path)) and is_saved_voice(recording):
+            return Voice.load(recording)
+        with on_device(self.device):
+            emotion = self._or_default("exaggeration", exaggeration)
+            return embed_voice(self.networks, recording, self.defaults, emotion, norm_loudness)
+
+    def _or_default(self, name: str, value: float) -> float:
+        return getattr(self.defaults, name) if isinstance(value, Default) else value
+
+    def _settings(
+        self, temperature, repetition_penalty, min_p, top_p, top_k: float = Default(0)
+    ) -> SamplingSettings:
+        """Sampling settings, the checkpoint's own where they were left out."""
+        given = {
+            "temperature": temperature,
+            "repetition_penalty": repetition_penalty,
+            "min_p": min_p,
+            "top_p": top_p,
+            "top_k": top_k,
+        }
+        values = {name: self._or_default(name, value) for name, value in given.items()}
+        return SamplingSettings(**values, order=self.defaults.sampler_order)
+
+    def _speak(
+        self,
+        text: str,
+        settings: SamplingSettings,
+        cfg_weight: float,
+        exaggeration: float,
+        audio_prompt_path: str | Path | np.ndarray | None,
+        extras: Extras,
+        language_id: str | None = None,
+        norm_loudness: bool = True,
+    ) -> np.ndarray:
+        """Text to waveform, (samples,) float32."""
+        text_tokens = self._text_tokens(text, language_id)
+        progress = extras.progress
+        steps = extras.n_cfm_timesteps
+        with on_device(self.device):
+            voice = self._voice_for(extras.voice, audio_prompt_path, exaggeration, norm_loudness)
+            token_key, audio_key = mx.random.split(random_key(extras.seed))
+            tokens = self._speech_tokens(
+                voice, text_tokens, settings, cfg_weight, token_key, extras
+            )
+            waveform = self.networks.s3gen(
+                mx.array(tokens + [SILENCE_TOKEN] * self.defaults.silence_tokens, dtype=mx.int32),
+                voice.reference,
+                key=audio_key,
+                noise=extras.noise,
+                source=extras.source,
+                n_timesteps=self.defaults.cfm_steps if steps is None else steps,
+                on_step=None if progress is None else lambda i, n: progress("flow", i, n),
+            )
+            waveform = np.array(waveform)
+        if self.defaults.drop_last_token:
+            # Upstream: written just before the stop token, it decodes to 40 ms of noise.
+            waveform = waveform[: max(1, len(tokens) - 1) * (self.sr // 25)]
+        return waveform
+
+    def _text_tokens(self, text: str, language_id: str | None) -> mx.array:
+        """Token ids, (n,), for the Llama with start and stop; checks come before any work."""
+        shown = repr(text.strip()[:40])
+        if not text.strip():
+            raise TextError("there is no text to speak.")
+        if not any(character.isalnum() for character in text):
+            raise TextError(f"there is nothing to speak in {shown}: no letter.")
+        config = self.checkpoint.config
+        style = config.text.punctuation
+        if config.text.tokenizer == "gpt2":
+            text, unknown = drop_unknown_tags(text, self.tokenizer)
+            if unknown:
+                known = ", ".join(sorted(self.tokenizer.tags))
+                warnings.warn(
+                    f"unknown tag(s) left out: {', '.join(unknown)}; known are {known}.",
+                    stacklevel=4,
+                )
+            if not any(character.isalnum() for character in text):
+                raise TextError(f"there is nothing to speak in {shown} but unknown tags.")
+            return mx.array(self.tokenizer.encode(punc_norm(text, style)), dtype=mx.int32)
+        language = (language_id,) if config.text.tokenizer == "multilingual" else ()
+        if not self.tokenizer.knows_any(text, *language):
+            raise TextError(f"the model knows none of the letters in {shown}.")
+        keeps_case = getattr(self.tokenizer, "keeps_case", False)
+        ids = self.tokenizer.encode(punc_norm(text, style, capitalize=not keeps_case), *language)
+        return mx.array(
+            [config.t3.start_text_token, *ids, config.t3.stop_text_token], dtype=mx.int32
+        )
+
+    def _voice_for(self, voice, recording, exaggeration: float, norm_loudness: bool) -> Voice:
+        if voice is not None:
+            return voice.with_emotion(exaggeration)
+        if recording is not None:
+            self.prepare_conditionals(recording, exaggeration, norm_loudness)
+        if self.conds is None:
+            raise SettingError(
+                "no voice: this checkpoint has none built in, so give a reference recording "
+                "(audio_prompt_path=, or --voice on the command line)."
+            )
+        self.conds = self.conds.with_emotion(exaggeration)
+        return self.conds
+
+    def _speech_tokens(
+        self, voice, text_tokens, settings, cfg_weight, key, extras: Extras
+    ) -> list[int]:
+        t3 = self.networks.t3
+        limit = extras.max_new_tokens
+        self.limit = limit = self.defaults.max_new_tokens if limit is None else limit
+        cond_emb = t3.embed_conditioning(
+            voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
+        )
+        tokens = []
+        for token in decode(t3, cond_emb, text_tokens, settings, cfg_weight, limit, key):
+            tokens.append(token)
+            if extras.progress is not None:
+                extras.progress("tokens", len(tokens), limit)
+        # The last token may still have been followed by the stop token, which is then not drawn.
+        self.stopped = len(tokens) < limit
+        self.last_tokens = audible_tokens(
+            tokens, t3.config.start_speech_token, self.checkpoint.config.s3gen.vocab_size
+        )
+        if not self.last_tokens:
+            raise TextError(
+                f"the model wrote {len(tokens)} speech tokens and none that has a sound; "
+                "try another seed or more max_new_tokens."
+            )
+        return self.last_tokens
+
+
+def random_key(seed: int | None) -> mx.array:
+    """A random key; the global generator is neither read nor moved.
+
+    Raises:
+        SettingError: a seed outside 0 to 2^64 - 1.
+    """
+    if seed is None:
+        seed = secrets.randbits(63)
+    if not 0 <= seed < 2**64:
+        raise SettingError(f"seed must be from 0 to 2^64 - 1; got {seed}.")
+    return mx.random.key(seed)
+
+
+def on_device(device: str | None):
+    """Compute on the CPU where that was asked for, else on MLX's default device."""
+    if device is not None and device.split(":")[0] == "cpu":
+        return mx.stream(mx.cpu)
+    return contextlib.nullcontext()

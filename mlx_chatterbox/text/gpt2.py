@@ -1,0 +1,156 @@
+"""The tokenizer of Turbo and Nano: GPT-2's byte pairs and tags such as `[laugh]`.
+
+Source: upstream `tts_turbo.py`, which reads the folder by transformers' `AutoTokenizer`; here the
+same files are read by the `tokenizers` library beneath it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from pathlib import Path
+
+from ..errors import CheckpointError
+
+VOCABULARY, MERGES, WHOLE = "vocab.json", "merges.txt", "tokenizer.json"
+SETTINGS, ADDED = "tokenizer_config.json", "added_tokens.json"
+END_OF_TEXT = "<|endoftext|>"
+# A tag or what was meant as one: up to four words in square brackets.
+_BRACKETED = re.compile(r"\[\s*[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*\]")
+
+
+class GPT2Tokenizer:
+    """Byte-level tokens of a folder's own files; `tags` are the added tokens in brackets.
+
+    Any text has tokens: what is not a word of the vocabulary is spelt byte by byte.
+    """
+
+    def __init__(self, folder: str | Path):
+        """Read `tokenizer.json` if there is one, else `vocab.json` and `merges.txt`; then the added
+        tokens that `tokenizer_config.json` describes, or else `added_tokens.json`.
+
+        Raises:
+            CheckpointError: a file is missing or damaged, or ids do not fit together.
+        """
+        folder = Path(folder)
+        settings = _read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+        self._tokenizer = _base_tokenizer(folder, bool(settings.get("add_prefix_space")))
+        for index, token in _added_tokens(folder, settings):
+            add = (
+                self._tokenizer.add_special_tokens if token.special else self._tokenizer.add_tokens
+            )
+            add([token])
+            if self._tokenizer.token_to_id(token.content) != index:
+                raise CheckpointError(f"{folder}: the token {token.content} should be {index}.")
+        if self._tokenizer.token_to_id(END_OF_TEXT) is not None:
+            self._tokenizer.add_special_tokens([END_OF_TEXT])
+        self.tags = frozenset(
+            token.content
+            for token in self._tokenizer.get_added_tokens_decoder().values()
+            if token.content.startswith("[") and token.content.endswith("]")
+        )
+        self.max_length: int | None = settings.get("model_max_length")
+
+    def __len__(self) -> int:
+        return self._tokenizer.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids. A text over the files' `model_max_length` is cut there, as upstream's is, with
+        a warning."""
+        ids = self._tokenizer.encode(text).ids
+        if self.max_length is not None and len(ids) > self.max_length:
+            warnings.warn(
+                f"the text has {len(ids)} tokens; only the first {self.max_length} are spoken.",
+                stacklevel=2,
+            )
+            ids = ids[: self.max_length]
+        return ids
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of token ids."""
+        return self._tokenizer.decode(ids, skip_special_tokens=False)
+
+    def knows_any(self, text: str) -> bool:
+        """Whether there is a letter, a digit or a tag to speak."""
+        return any(map(str.isalnum, text))
+
+    def unknown_tags(self, text: str) -> list[str]:
+        """What looks like a tag and is none, each once, in order. Capitals count."""
+        found = dict.fromkeys(_BRACKETED.findall(text))
+        return [tag for tag in found if tag not in self.tags]
+
+
+def drop_unknown_tags(text: str, tokenizer: GPT2Tokenizer) -> tuple[str, list[str]]:
+    """The text without its unknown tags and the space around them, and these tags.
+
+    Call it before `punc_norm`, so that the sentence that remains is made whole.
+    """
+    unknown = tokenizer.unknown_tags(text)
+    if not unknown:
+        return text, []
+    one = "|".join(map(re.escape, unknown))
+    return re.sub(rf"[ \t]*(?:{one})(?:[ \t]*(?:{one}))*[ \t]*", _gap, text), unknown
+
+
+def _gap(match: re.Match) -> str:
+    """What stays where tags were: a space between words, nothing at an end or before a stop."""
+    before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
+    if not before or not after or after in ".,!?;:\u2026)]}\n":
+        return ""
+    spaced = match.group()[0] in " \t" or match.group()[-1] in " \t"
+    return " " if spaced or (before.isalnum() and after.isalnum()) else ""
+
+
+def _base_tokenizer(folder: Path, add_prefix_space: bool):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    if (folder / WHOLE).is_file():
+        names, build = (WHOLE,), lambda: Tokenizer.from_file(str(folder / WHOLE))
+    else:
+        names = (VOCABULARY, MERGES)
+        build = lambda: Tokenizer(  # noqa: E731
+            models.BPE.from_file(str(folder / VOCABULARY), str(folder / MERGES))
+        )
+    for name in names:
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder / name} is missing: the checkpoint has no tokenizer.")
+    try:
+        tokenizer = build()
+    except Exception as error:  # the library raises the bare class
+        raise CheckpointError(f"{folder / names[0]} is no tokenizer: {error}.") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _added_tokens(folder: Path, settings: dict) -> list[tuple[int, object]]:
+    """(id, token) in the order of ids, described as transformers describes them."""
+    from tokenizers import AddedToken
+
+    described = settings.get("added_tokens_decoder")
+    try:
+        if described is not None:
+            tokens = {int(index): AddedToken(**token) for index, token in described.items()}
+        elif (folder / ADDED).is_file():
+            names = _read_json(folder / ADDED)
+            tokens = {
+                int(index): AddedToken(name, normalized=True) for name, index in names.items()
+            }
+        else:
+            tokens = {}
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{folder}: the added tokens cannot be read: {error}.") from None
+    return sorted(tokens.items())
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}.") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is no JSON object.")
+    return content

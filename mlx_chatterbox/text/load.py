@@ -1,0 +1,41 @@
+"""The tokenizer that a checkpoint's configuration asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import CheckpointError
+from .gpt2 import GPT2Tokenizer
+from .multilingual import MultilingualTokenizer
+from .tokenizer import EnglishTokenizer
+
+if TYPE_CHECKING:
+    from ..config import TextConfig
+
+ENGLISH_FILE = "tokenizer.json"
+MULTILINGUAL_FILE = "grapheme_mtl_merged_expanded_v1.json"
+
+Tokenizer = EnglishTokenizer | MultilingualTokenizer | GPT2Tokenizer
+
+
+def load_tokenizer(folder: str | Path, config: TextConfig) -> Tokenizer:
+    """Read it from upstream's own file names.
+
+    Args:
+        config: its `tokenizer` is "english", "multilingual" or "gpt2"; its `preprocessing` is the
+            multilingual tokenizer's.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the configuration names no tokenizer.
+    """
+    folder = Path(folder)
+    if config.tokenizer == "english":
+        return EnglishTokenizer(folder / ENGLISH_FILE)
+    if config.tokenizer == "multilingual":
+        return MultilingualTokenizer(folder / MULTILINGUAL_FILE, preprocessing=config.preprocessing)
+    if config.tokenizer == "gpt2":
+        return GPT2Tokenizer(folder)
+    raise CheckpointError(
+        f"unknown tokenizer {config.tokenizer!r}; known are english, multilingual and gpt2."
+    )

@@ -1,0 +1,370 @@
+"""ChatterboxVC: a recording, spoken by another voice.
+
+Words, melody and timing stay; the voice changes. The class has upstream's methods and arguments
+(`vc.py` at revision 5de7a54); what is added is keyword-only. A recording may be of any length, and
+memory beyond the audio itself does not grow with it. `python -m mlx_chatterbox.vc` does the same
+from the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from .audio.files import check_output, load_audio, save_audio
+from .audio.resample import resample_soxr
+from .checkpoint import Checkpoint, load
+from .cli import Bars, add_common, choose_model, play, run_command
+from .errors import AudioError, SettingError
+from .models.s3gen.long import speak_in_pieces, waveform_length
+from .models.s3gen.s3gen import Reference
+from .models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
+from .pipeline import Progress, is_device, on_device, random_key
+from .voice import (
+    DECODER_RATE,
+    MIN_PEAK,
+    S3GEN_PROMPT_SECONDS,
+    Voice,
+    embed_reference,
+    is_saved_voice,
+    read_reference,
+    whole_tokens,
+)
+
+Recording = str | Path | np.ndarray
+# Of these, the first 40 ms are faded in.
+MIN_SECONDS = 0.1
+MIN_REFERENCE_SECONDS = 0.5
+
+
+class ChatterboxVC:
+    """Voice conversion. Of a checkpoint it uses S3Gen and the S3 tokenizer, whichever the variant.
+
+    Attributes:
+        sr: sample rate of what `generate` returns, 24000.
+        reference: the voice in use, the checkpoint's built-in one at first, or None.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str | None = None):
+        self.checkpoint = checkpoint
+        # The other networks' weights are never asked for, so that they stay on the disk.
+        self.networks = checkpoint.networks
+        self.device = device
+        self.sr = checkpoint.config.s3gen.sampling_rate
+        voice = checkpoint.voice
+        self.reference: Reference | None = None if voice is None else voice.reference
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path | None = None,
+        device: str | None = None,
+        *,
+        dtype: str | None = None,
+        progress: Progress | None = None,
+    ) -> ChatterboxVC:
+        """Load a model by name, hub repository or folder.
+
+        Args:
+            model: without it upstream's own repository. Upstream's device names are understood
+                here too: `from_pretrained("mps")`.
+            device: "cpu" runs on the CPU, anything else on MLX's default device.
+            dtype: "float32", "float16" or "bfloat16" instead of the checkpoint's own.
+            progress: told (what, done, in all) while upstream's files are converted.
+
+        Raises:
+            CheckpointError, HubError: see `checkpoint.load`.
+        """
+        if is_device(model):
+            model, device = None, model
+        with on_device(device):
+            return cls(load(model or "chatterbox", dtype=dtype, progress=progress), device)
+
+    @classmethod
+    def from_local(
+        cls, ckpt_dir: str | Path, device: str | None = None, *, dtype: str | None = None
+    ) -> ChatterboxVC:
+        """Load from a folder, converted or with upstream's own files; see `from_pretrained`."""
+        return cls.from_pretrained(Path(ckpt_dir), device, dtype=dtype)
+
+    def set_target_voice(self, wav_fpath: Recording) -> None:
+        """Take the voice of a recording for what `generate` converts from now on.
+
+        Args:
+            wav_fpath: a file of any format and rate that soundfile reads, (n,) samples at 24 kHz,
+                or a saved voice (.safetensors); 10 s are used.
+
+        Raises:
+            AudioError: it cannot be read, is silent, or too short. CheckpointError: no saved voice.
+        """
+        self.reference = self.reference_of(wav_fpath)
+
+    def reference_of(self, recording: Recording) -> Reference:
+        """The voice of a recording, or a saved voice, without taking it into use."""
+        if isinstance(recording, np.ndarray):
+            recording = _checked(recording, "the reference")
+        elif is_saved_voice(recording):
+            return Voice.load(recording).reference
+        waveform = read_reference(recording, MIN_REFERENCE_SECONDS)
+        with on_device(self.device):
+            reference = embed_reference(
+                self.networks, whole_tokens(waveform[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
+            )
+            mx.eval(reference.prompt_token, reference.prompt_feat, reference.embedding)
+        return reference
+
+    def generate(
+        self,
+        audio: Recording,
+        target_voice_path: Recording | None = None,
+        *,
+        voice: Voice | None = None,
+        seed: int | None = None,
+        n_cfm_timesteps: int | None = None,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """Convert.
+
+        Args:
+            audio: what is said: a file of any format and rate, or (n,) samples at 24 kHz.
+            target_voice_path: a recording of the voice, kept for later calls as upstream does.
+            voice: a `Voice` for this call alone; the model's own stays.
+            seed: the same seed gives the same audio; None draws another each time.
+            n_cfm_timesteps: steps of the flow; None takes the checkpoint's.
+            progress: told ("windows" of 30 s, done, in all), then ("seconds", done, in all).
+
+        Returns:
+            (samples,) float32 at `sr`: 960 for each begun 40 ms of the recording.
+
+        Raises:
+            AudioError: a recording that cannot be read, is silent, or too short.
+            SettingError: a setting outside its range, or no voice.
+        """
+        work = self._prepare(audio, target_voice_path, voice, seed, n_cfm_timesteps, progress)
+        length = waveform_length(self.networks.s3gen, work.tokens.shape[0], work.reference)
+        waveform = np.empty(length, dtype=np.float32)
+        done = 0
+        for piece in self._speak(work):
+            waveform[done : done + len(piece)] = piece
+            done += len(piece)
+        return waveform
+
+    def stream(
+        self,
+        audio: Recording,
+        target_voice_path: Recording | None = None,
+        *,
+        voice: Voice | None = None,
+        seed: int | None = None,
+        n_cfm_timesteps: int | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[np.ndarray]:
+        """As `generate`, but yields the waveform in pieces of up to half a minute, as they come."""
+        return self._speak(
+            self._prepare(audio, target_voice_path, voice, seed, n_cfm_timesteps, progress)
+        )
+
+    def _prepare(
+        self, audio, target_voice_path, voice, seed, n_cfm_timesteps, progress
+    ) -> _Conversion:
+        """Everything that can be wrong, then the tokens of the recording."""
+        key = random_key(seed)
+        steps = n_cfm_timesteps
+        steps = self.checkpoint.config.generation.cfm_steps if steps is None else steps
+        if steps < 1:
+            raise SettingError(f"n_cfm_timesteps must be 1 or more; got {steps}.")
+        waveform = read_speech(audio)
+        if voice is not None:
+            reference = voice.reference
+        else:
+            if target_voice_path is not None:
+                self.set_target_voice(target_voice_path)
+            reference = self.reference
+        if reference is None:
+            raise SettingError(
+                "no voice: this checkpoint has none built in, so give a recording of the voice "
+                "(set_target_voice, target_voice_path=, or --voice on the command line)."
+            )
+        told = None if progress is None else lambda i, n: progress("windows", i, n)
+        with on_device(self.device):
+            tokens = self.networks.s3_tokenizer(waveform, on_window=told)
+            mx.eval(tokens)
+        return _Conversion(tokens, reference, key, steps, progress)
+
+    def _speak(self, work: _Conversion) -> Iterator[np.ndarray]:
+        rate = self.checkpoint.config.s3gen.input_frame_rate
+        seconds = -(-work.tokens.shape[0] // rate)
+
+        def on_step(done: int, steps: int) -> None:
+            if work.progress is not None:
+                work.progress("seconds", seconds * done // steps, seconds)
+
+        pieces = speak_in_pieces(
+            self.networks.s3gen, work.tokens, work.reference, work.key, work.steps, on_step
+        )
+        while True:
+            # The device is chosen anew for each piece: whoever takes them must not be affected.
+            with on_device(self.device):
+                piece = next(pieces, None)
+                if piece is None:
+                    return
+                piece = np.array(piece)
+            yield piece
+
+
+@dataclass
+class _Conversion:
+    """What is decided before the first sample is computed."""
+
+    tokens: mx.array
+    reference: Reference
+    key: mx.array
+    steps: int
+    progress: Progress | None
+
+
+def read_speech(audio: Recording) -> np.ndarray:
+    """A recording to convert, (n,) float32 at 16 kHz.
+
+    Args:
+        audio: a file, or (n,) samples at 24 kHz.
+
+    Raises:
+        AudioError: it cannot be read, is silent, or too short.
+    """
+    if isinstance(audio, np.ndarray):
+        name = "the recording"
+        waveform = resample_soxr(_checked(audio, name), DECODER_RATE, TOKENIZER_RATE)
+    else:
+        name, waveform = str(audio), load_audio(audio, TOKENIZER_RATE)
+    seconds = len(waveform) / TOKENIZER_RATE
+    if seconds < MIN_SECONDS:
+        raise AudioError(f"{name} lasts {seconds:.2f} s; at least {MIN_SECONDS} s are needed.")
+    if max(waveform.max(), -waveform.min()) < MIN_PEAK:
+        raise AudioError(f"{name} is silent: there is nothing to convert.")
+    return waveform
+
+
+def _checked(samples: np.ndarray, name: str) -> np.ndarray:
+    """Samples given as an array, as float32.
+
+    Raises:
+        AudioError: they are not one-dimensional, none, or not finite.
+    """
+    samples = np.ascontiguousarray(samples, dtype=np.float32)
+    if samples.ndim != 1 or len(samples) == 0:
+        raise AudioError(f"{name} has shape {samples.shape}; it must be (n,) samples at 24 kHz.")
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{name} contains NaN or infinite samples: give clean audio.")
+    return samples
+
+
+EXAMPLES = """\
+examples:
+  python -m mlx_chatterbox.vc --input talk.wav --voice target.wav --output out.wav
+      talk.wav in the voice of target.wav (10 s of clear speech serve best)
+  python -m mlx_chatterbox.vc --input talk.mp3 --voice me.safetensors --seed 1
+      a saved voice; the same seed gives the same file
+  python -m mlx_chatterbox.vc --input talk.wav --model path/to/checkpoint
+      the checkpoint's built-in voice
+
+Clone a voice only with its owner's consent.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mlx_chatterbox.vc",
+        description="Let another voice say what is said in a recording of any length.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--input",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the recording to convert (wav, flac, mp3, ogg, ...)",
+    )
+    parser.add_argument(
+        "--voice",
+        type=Path,
+        metavar="FILE",
+        help="a recording of the voice to speak in, or a saved voice (.safetensors); "
+        "without it the checkpoint's built-in voice",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("out.wav"),
+        metavar="FILE",
+        help="its ending says the format: wav, flac, mp3, ogg, ... (default: out.wav)",
+    )
+    parser.add_argument(
+        "--model",
+        default="auto",
+        metavar="NAME",
+        help="auto (a model that is already here; the default), chatterbox (3 GB to download the "
+        "first time), a folder, or OWNER/REPOSITORY on the hub",
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="same seed, same audio; without it every run differs"
+    )
+    parser.add_argument(
+        "--cfm-steps",
+        type=int,
+        metavar="N",
+        help="steps of the flow; fewer are faster and rougher (default: the checkpoint's, 10)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "float16", "bfloat16"],
+        help="precision of the weights (default: the checkpoint's own)",
+    )
+    add_common(parser)
+    return parser
+
+
+def run(arguments: argparse.Namespace, progress: Bars) -> None:
+    """Do what the command line says."""
+    # What can be wrong without the model is found first, so that nobody waits for it.
+    check_output(arguments.output)
+    for what, path in (("recording", arguments.input), ("voice", arguments.voice)):
+        if path is not None and not path.is_file():
+            raise AudioError(f"the {what} {path} does not exist.")
+    model = choose_model(arguments.model)
+
+    started = time.perf_counter()
+    vc = ChatterboxVC.from_pretrained(model, dtype=arguments.dtype, progress=progress)
+    loaded = time.perf_counter()
+    waveform = vc.generate(
+        arguments.input,
+        arguments.voice,
+        seed=arguments.seed,
+        n_cfm_timesteps=arguments.cfm_steps,
+        progress=progress,
+    )
+    progress.close()
+    save_audio(arguments.output, waveform, vc.sr)
+    print(
+        f"{arguments.output}: {len(waveform) / vc.sr:.2f} s of speech; loaded in "
+        f"{loaded - started:.1f} s, converted in {time.perf_counter() - loaded:.1f} s"
+    )
+    if arguments.play:
+        play(waveform, vc.sr)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    return run_command(build_parser(), argv, run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Writes what `torch.save` writes of a state dict, without PyTorch and tensor after tensor.
+
+The file is an uncompressed zip: a pickle that names the tensors, then the bytes of each.
+Format: https://pytorch.org/docs/stable/notes/serialization.html
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+_STORAGES = {"float32": "FloatStorage", "int64": "LongStorage"}
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same weights are the same bytes
+_FIRST_64_BIT = 2**31
+
+
+def write_state_dict(
+    path: str | Path,
+    layout: Mapping[str, tuple[tuple[int, ...], str]],
+    values: Iterable[np.ndarray],
+) -> Iterator[int]:
+    """Write a state dict; yields the bytes of each tensor after it is written.
+
+    Args:
+        path: written in place.
+        layout: for each key its shape and type, "float32" or "int64".
+        values: the tensors, in the order of the layout.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_entry("data.pkl"), _pickled(layout))
+        archive.writestr(_entry("byteorder"), b"little")
+        for index, value in enumerate(values):
+            with archive.open(_entry(f"data/{index}"), "w") as record:
+                record.write(value.tobytes())
+            yield value.nbytes
+        archive.writestr(_entry("version"), b"3\n")
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(f"archive/{name}", date_time=_EPOCH)
+
+
+def _pickled(layout: Mapping[str, tuple[tuple[int, ...], str]]) -> bytes:
+    """OrderedDict of `_rebuild_tensor_v2(storage, offset, size, stride, False, OrderedDict())`."""
+    out = [pickle.PROTO, b"\x02", _ORDERED_DICT, pickle.MARK]
+    for index, (key, (shape, dtype)) in enumerate(layout.items()):
+        stride = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+        storage = [
+            *(pickle.MARK, _text("storage"), _global("torch", _STORAGES[dtype])),
+            *(_text(str(index)), _text("cpu"), _number(prod(shape)), pickle.TUPLE),
+            pickle.BINPERSID,
+        ]
+        out += [
+            *(_text(key), _global("torch._utils", "_rebuild_tensor_v2"), pickle.MARK),
+            *(*storage, _number(0), _numbers(shape), _numbers(stride)),
+            *(pickle.NEWFALSE, _ORDERED_DICT, pickle.TUPLE, pickle.REDUCE),
+        ]
+    return b"".join([*out, pickle.SETITEMS, pickle.STOP])
+
+
+def _global(module: str, name: str) -> bytes:
+    return pickle.GLOBAL + f"{module}\n{name}\n".encode()
+
+
+_ORDERED_DICT = _global("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE
+
+
+def _text(value: str) -> bytes:
+    encoded = value.encode()
+    return pickle.BINUNICODE + len(encoded).to_bytes(4, "little") + encoded
+
+
+def _number(value: int) -> bytes:
+    if value >= _FIRST_64_BIT:
+        return pickle.LONG1 + b"\x08" + value.to_bytes(8, "little")
+    return pickle.BININT + value.to_bytes(4, "little")
+
+
+def _numbers(values: Iterable[int]) -> bytes:
+    return pickle.MARK + b"".join(_number(value) for value in values) + pickle.TUPLE

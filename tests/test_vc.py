@@ -1,0 +1,415 @@
+"""Voice conversion on a small model: any length, no seams, bounded memory, the command line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import soundfile
+
+from mlx_chatterbox import ChatterboxVC, Voice
+from mlx_chatterbox.audio.files import save_audio
+from mlx_chatterbox.errors import AudioError, CheckpointError, SettingError
+from mlx_chatterbox.models.s3gen.hift_stream import HiFTStream, context_frames
+from mlx_chatterbox.models.s3gen.long import (
+    CROSS_FADE_FRAMES,
+    OVERLAP_TOKENS,
+    PIECE_TOKENS,
+    mel_pieces,
+    plan_pieces,
+    speak_in_pieces,
+)
+from mlx_chatterbox.models.s3gen.noise import FrameNoise
+from mlx_chatterbox.models.s3gen.s3gen import Reference
+from mlx_chatterbox.vc import main
+from mlx_chatterbox.voice import embed_voice
+from parity.synthetic_voice import synthetic_voice
+
+FAST = {"n_cfm_timesteps": 2}
+
+
+@pytest.fixture(scope="module")
+def vc(small_checkpoint, recording):
+    vc = ChatterboxVC.from_local(small_checkpoint)
+    vc.set_target_voice(recording)
+    return vc
+
+
+@pytest.fixture(scope="module")
+def talk():
+    """100 s of another speaker at 24 kHz."""
+    return synthetic_voice(100.0, seed=8)
+
+
+@pytest.fixture(scope="module")
+def converted(vc, talk):
+    """Waveforms of the first so many seconds, computed once."""
+    known = {}
+
+    def convert(seconds: int) -> np.ndarray:
+        if seconds not in known:
+            known[seconds] = vc.generate(talk[: seconds * 24000], seed=1, **FAST)
+        return known[seconds]
+
+    return convert
+
+
+@pytest.mark.parametrize("seconds", [1, 30, 35, 53, 95])
+def test_as_long_as_the_recording(converted, seconds):
+    waveform = converted(seconds)
+    assert waveform.dtype == np.float32
+    assert abs(len(waveform) - 24000 * seconds) <= 480
+    assert np.isfinite(waveform).all()
+    assert np.abs(waveform[:480]).max() == 0.0  # faded in, once
+    assert np.abs(waveform[960:]).max() > 0.0
+
+
+def seams(n_tokens: int) -> list[int]:
+    """Samples in the middle of the cross-fades."""
+    pieces = plan_pieces(n_tokens)
+    pairs = itertools.pairwise(pieces)
+    return [(end + start) * 480 for (_, end), (start, _) in pairs]
+
+
+@pytest.mark.parametrize("seconds", [35, 53, 95])
+def test_no_jump_at_a_seam(converted, seconds):
+    waveform = converted(seconds)
+    steps = np.abs(np.diff(waveform))
+    at_seams = np.zeros(len(steps), bool)
+    for seam in seams(seconds * 25):
+        at_seams[seam - 12000 : seam + 12000] = True
+    assert at_seams.any()
+    assert steps[at_seams].max() <= steps[~at_seams].max()
+
+
+@pytest.mark.parametrize("seconds", [35, 95])
+def test_a_seam_is_as_smooth_as_the_mel_elsewhere(vc, seconds):
+    """From frame to frame the mel moves no further in a cross-fade than outside of one."""
+    s3gen = vc.networks.s3gen
+    tokens = mx.array(np.random.default_rng(3).integers(0, 6561, seconds * 25))
+    mels = [mel for mel, _ in mel_pieces(s3gen, tokens, vc.reference, mx.random.key(0), 2)]
+    mel = np.array(mx.concatenate(mels, axis=1))[0]
+    assert mel.shape == (seconds * 50, 80)
+    moves = np.abs(np.diff(mel, axis=0)).max(axis=1)
+    fading = np.zeros(len(moves), bool)
+    for seam in seams(seconds * 25):
+        middle = seam // 480
+        fading[middle - CROSS_FADE_FRAMES : middle + CROSS_FADE_FRAMES] = True
+    assert moves[fading].max() <= moves[~fading].max()
+
+
+@pytest.mark.parametrize("n_tokens", [1, 750, 751, 850, 1400, 1401, 2050, 90000])
+def test_pieces_overlap_and_cover(n_tokens):
+    pieces = plan_pieces(n_tokens)
+    assert pieces[0][0] == 0
+    assert pieces[-1][1] == n_tokens
+    if len(pieces) > 1:
+        assert {end - start for start, end in pieces} == {PIECE_TOKENS}
+        pairs = list(itertools.pairwise(pieces))
+        assert all(end - start >= OVERLAP_TOKENS for (_, end), (start, _) in pairs)
+        assert all(after > before for (before, _), (after, _) in pairs)
+
+
+def test_one_piece_is_s3gen_itself(vc):
+    tokens = mx.array(np.random.default_rng(1).integers(0, 6561, PIECE_TOKENS))
+    key = mx.random.key(5)
+    whole = vc.networks.s3gen(tokens, vc.reference, key=key, n_timesteps=2)
+    (piece,) = speak_in_pieces(vc.networks.s3gen, tokens, vc.reference, key, 2)
+    np.testing.assert_array_equal(piece, whole)
+
+
+def test_a_reference_with_an_odd_frame_is_spoken_from_as_upstream(vc):
+    """Upstream's own voices can have 2 n + 1 mel frames: the first new one is then left out."""
+    reference = vc.reference
+    feat = mx.concatenate([reference.prompt_feat, reference.prompt_feat[:, :1]], axis=1)
+    odd = Reference(reference.prompt_token, feat, reference.embedding)
+    for n_tokens in (100, 900):
+        pieces = speak_in_pieces(
+            vc.networks.s3gen, mx.arange(n_tokens), odd, mx.random.key(1), n_timesteps=1
+        )
+        assert sum(piece.shape[0] for piece in pieces) == 960 * n_tokens - 480
+
+
+@pytest.mark.parametrize("cuts", [[1, 2, 40, 41, 300], [700], [3, 10, 11]])
+def test_vocoder_in_pieces_equals_the_vocoder(vc, rng, cuts):
+    """However the mel is cut, and with the source carried across."""
+    vocoder = vc.networks.s3gen.mel2wav
+    frames = 1200
+    mel = mx.array(rng.standard_normal((1, frames, 80)).astype(np.float32) - 3.0)
+    key = mx.random.key(2)
+    stream, pieces = HiFTStream(vocoder, key), []
+    for start, end in zip([0, *cuts], [*cuts, frames], strict=True):
+        pieces.append(stream.push(mel[:, start:end], last=end == frames))
+    waveform = mx.concatenate(pieces)
+
+    phase_key, noise_key = mx.random.split(key)
+    noise = FrameNoise(noise_key, 480 * 9).between(0, frames).reshape(1, frames * 480, 9)
+    phases = vocoder.m_source.draw_phases(1, phase_key)
+    source, _ = vocoder.m_source.excite(vocoder.f0_predictor(mel), 480, phases, noise)
+    whole = vocoder.decode(mel, source)[0]
+    assert waveform.shape == whole.shape
+    assert float(mx.abs(whole).max()) > 1e-2
+    np.testing.assert_allclose(waveform, whole, atol=1e-4)
+
+
+def test_context_is_what_the_vocoder_sees(vc, rng):
+    """Beyond it nothing has an effect, within it something has."""
+    vocoder = vc.networks.s3gen.mel2wav
+    context = context_frames(vocoder.config)
+    assert context < 20
+    mel = rng.standard_normal((1, 101, 80)).astype(np.float32)
+    source = rng.standard_normal((1, 101 * 480)).astype(np.float32) * 0.1
+    other_mel, other_source = mel.copy(), source.copy()
+    other_mel[:, 50] += 3.0
+    other_source[:, 50 * 480 : 51 * 480] += 1.0
+    one, two = (
+        np.array(vocoder.decode(mx.array(m), mx.array(s)))[0]
+        for m, s in ((mel, source), (other_mel, other_source))
+    )
+    changed = np.flatnonzero(np.abs(one - two).reshape(101, 480).max(axis=1) > 1e-5)
+    assert 50 - context <= changed.min() <= 50 <= changed.max() <= 50 + context
+    assert changed.max() - changed.min() > context
+
+
+def test_the_phase_is_carried(vc):
+    """A constant pitch over two pieces is where it would be in one."""
+    source = vc.networks.s3gen.mel2wav.m_source
+    f0 = mx.full((1, 1000), 123.4)
+    phases, noise = mx.zeros((1, 1, 9)), mx.zeros((1, 1000 * 480, 9))
+    whole, end = source.excite(f0, 480, phases, noise)
+    cut = 417 * 480
+    first, phase = source.excite(f0[:, :417], 480, phases, noise[:, :cut])
+    second, last = source.excite(f0[:, 417:], 480, phases, noise[:, cut:], phase)
+    np.testing.assert_array_equal(mx.concatenate([first, second], axis=1), whole)
+    assert end.item() == last.item()
+
+
+def test_noise_is_the_same_wherever_it_is_cut():
+    noise = FrameNoise(mx.random.key(3), 5)
+    whole = np.array(noise.between(0, 500))
+    np.testing.assert_array_equal(noise.between(63, 257), whole[:, 63:257])
+    assert abs(whole.mean()) < 0.1
+    assert abs(whole.std() - 1.0) < 0.1
+    assert len(np.unique(whole)) > 2400
+
+
+@pytest.mark.parametrize("seconds", [2, 40])
+def test_a_seed_repeats_and_another_differs(vc, talk, seconds):
+    part = talk[: seconds * 24000]
+    first, again, other = (vc.generate(part, seed=seed, n_cfm_timesteps=1) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_stream_is_the_whole_in_pieces(vc, talk, converted):
+    device = mx.default_device()
+    pieces = []
+    for piece in vc.stream(talk[: 53 * 24000], seed=1, **FAST):
+        assert mx.default_device() == device
+        pieces.append(piece)
+    assert len(pieces) == 2
+    np.testing.assert_array_equal(np.concatenate(pieces), converted(53))
+
+
+def test_a_file_at_another_rate_and_a_voice_as_upstream(vc, talk, recording_file, tmp_path):
+    """upstream: generate(audio, target_voice_path), the voice kept."""
+    save_audio(tmp_path / "talk.wav", talk[:48000], 24000)
+    before = vc.reference
+    waveform = vc.generate(tmp_path / "talk.wav", recording_file, seed=1, n_cfm_timesteps=1)
+    assert waveform.shape == (48000,)
+    assert vc.reference is not before
+
+
+def test_voice_argument_leaves_the_models_voice_alone(vc, talk, recording, tmp_path):
+    before = vc.reference
+    generation = vc.checkpoint.config.generation
+    voice = embed_voice(vc.networks, recording[::-1].copy(), generation)
+    settings = {"seed": 1, "n_cfm_timesteps": 1}
+    one = vc.generate(talk[:48000], voice=voice, **settings)
+    assert vc.reference is before
+    path = voice.save(tmp_path / "other.safetensors")
+    vc.set_target_voice(path)
+    np.testing.assert_array_equal(one, vc.generate(talk[:48000], **settings))
+    vc.reference = before
+    assert not np.array_equal(one, vc.generate(talk[:48000], **settings))
+
+
+def test_the_built_in_voice_and_the_device(small_checkpoint, recording, tmp_path):
+    vc = ChatterboxVC.from_local(small_checkpoint, "cpu")
+    assert vc.device == "cpu"
+    with pytest.raises(SettingError, match="no voice"):
+        vc.generate(recording)
+    voice = embed_voice(vc.networks, recording, vc.checkpoint.config.generation)
+    vc.checkpoint.voice = voice
+    assert isinstance(voice, Voice)
+    assert ChatterboxVC(vc.checkpoint).reference is not None
+
+
+def test_progress_is_told(vc, talk):
+    calls = []
+    vc.generate(talk[: 53 * 24000], seed=1, progress=lambda *call: calls.append(call), **FAST)
+    assert calls[:2] == [("windows", 1, 2), ("windows", 2, 2)]
+    assert calls[2:] == [("seconds", 53 * i // 4, 53) for i in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros(0, np.float32), "shape"),
+        (np.zeros((2, 4800), np.float32), "shape"),
+        (np.zeros(48000, np.float32), "silent"),
+        (np.full(1200, 0.5, np.float32), "lasts 0.05 s"),
+        (np.full(48000, np.nan, np.float32), "NaN"),
+    ],
+)
+def test_recordings_that_cannot_be_converted(vc, samples, message):
+    with pytest.raises(AudioError, match=message):
+        vc.generate(samples, **FAST)
+
+
+def test_voices_that_cannot_serve(vc, recording, tmp_path):
+    with pytest.raises(AudioError, match="lasts"):
+        vc.set_target_voice(recording[12000:18000])
+    with pytest.raises(AudioError, match="silent"):
+        vc.set_target_voice(np.zeros(48000, np.float32))
+    with pytest.raises(AudioError, match="NaN"):
+        vc.set_target_voice(np.full(48000, np.nan))
+    with pytest.raises(AudioError, match="no file"):
+        vc.generate(recording, tmp_path / "none.wav")
+    with pytest.raises(CheckpointError, match="does not exist"):
+        vc.set_target_voice(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("setting", [{"n_cfm_timesteps": 0}, {"seed": -1}], ids=str)
+def test_settings_out_of_range(vc, recording, setting):
+    with pytest.raises(SettingError, match=r"must be .*got"):
+        vc.generate(recording, **setting)
+
+
+MEASURE = """
+import json, resource, sys
+import numpy as np
+import mlx_chatterbox, mlx.core as mx
+from mlx_chatterbox import ChatterboxVC
+folder, seconds = sys.argv[1], int(sys.argv[2])
+rng = np.random.default_rng(0)
+talk = np.repeat(rng.standard_normal(seconds * 2400).astype(np.float32) * 0.1, 10)
+vc = ChatterboxVC.from_local(folder)
+vc.set_target_voice(talk[:72000])
+mx.reset_peak_memory()
+waveform = vc.generate(talk, seed=1, n_cfm_timesteps=1)
+rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(json.dumps({"mlx": mx.get_peak_memory(), "rss": rss, "audio": talk.nbytes + waveform.nbytes}))
+"""
+
+
+def test_memory_does_not_grow_with_the_length(small_checkpoint):
+    """From 95 s to 380 s by less than a tenth beyond the audio itself."""
+    figures = []
+    for seconds in ("95", "380"):
+        run = subprocess.run(
+            [sys.executable, "-c", MEASURE, small_checkpoint, seconds],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        figures.append(json.loads(run.stdout))
+    short, long = figures
+    print(figures)
+    assert long["mlx"] < 1.1 * short["mlx"]
+    assert long["rss"] - long["audio"] < 1.1 * (short["rss"] - short["audio"])
+
+
+@pytest.fixture
+def convert(small_checkpoint, recording_file, tmp_path, capsys):
+    """Runs the command in a folder of its own; gives exit code, standard output and error."""
+
+    def run(*arguments, voice=True, output="out.wav"):
+        words = ["--model", small_checkpoint, "--cfm-steps", 1, "--output", tmp_path / output]
+        words += ["--voice", recording_file] if voice else []
+        code = main([str(word) for word in [*words, *arguments]])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    run.folder = tmp_path
+    return run
+
+
+def test_converts(convert, recording_file):
+    for name, seed in (("a.wav", 1), ("b.wav", 1), ("c.wav", 2)):
+        code, out, err = convert("--input", recording_file, "--seed", seed, output=name)
+        assert code == 0
+        assert "3.00 s of speech" in out
+        assert "%|" not in err  # no progress bar in a pipe
+    waveform, rate = soundfile.read(convert.folder / "a.wav")
+    assert rate == 24000
+    assert len(waveform) == 72000
+    a, b, c = ((convert.folder / name).read_bytes() for name in ("a.wav", "b.wav", "c.wav"))
+    assert a == b
+    assert a != c
+
+
+def test_a_saved_voice_on_the_command_line(convert, vc, recording, recording_file):
+    voice = embed_voice(vc.networks, recording, vc.checkpoint.config.generation)
+    saved = voice.save(convert.folder / "me.safetensors")
+    code, _, _ = convert("--input", recording_file, "--voice", saved, output="out.flac")
+    assert code == 0
+    assert soundfile.info(convert.folder / "out.flac").frames == 72000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--input", "no-such.wav"], "the recording no-such.wav does not exist"),
+        (["--input", "{here}", "--voice", "no-such.wav"], "the voice no-such.wav does not exist"),
+        (["--input", "{here}", "--model", "nobody"], "no known model"),
+        (["--input", "{here}", "--output", "no-such-folder/out.wav"], "no folder"),
+        (["--input", "{here}", "--output", "out.xyz"], "no known audio format"),
+        (["--input", "{here}", "--cfm-steps", "0"], "must be 1 or more"),
+        (["--input", "{text}"], "cannot be read as audio"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(convert, recording_file, arguments, message):
+    words = [word.format(here=recording_file, text=__file__) for word in arguments]
+    code, out, err = convert(*words)
+    assert code == 1
+    assert message in err
+    assert err.count("\n") == 1
+    assert out == ""
+    assert list(convert.folder.iterdir()) == []
+
+
+def test_no_voice(convert, recording_file):
+    code, _, err = convert("--input", recording_file, voice=False)
+    assert code == 1
+    assert "--voice" in err
+
+
+def test_an_interruption_leaves_nothing(convert, recording_file, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mlx_chatterbox.vc.speak_in_pieces", interrupted)
+    code, _, err = convert("--input", recording_file)
+    assert code == 1
+    assert "interrupted" in err
+    assert list(convert.folder.iterdir()) == []
+
+
+def test_verbose_shows_the_traceback(convert):
+    with pytest.raises(AudioError):
+        convert("--input", "no-such.wav", "--verbose")
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--help"])
+    assert exit_.value.code == 0
+    shown = capsys.readouterr().out
+    assert "examples:" in shown
+    assert "consent" in shown
