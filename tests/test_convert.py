@@ -7,6 +7,8 @@ import hashlib
 import json
 import subprocess
 import sys
+import zlib
+from collections import OrderedDict
 from functools import cache
 
 import mlx.core as mx
@@ -20,20 +22,25 @@ from convert.upstream import to_upstream
 from mlx_chatterbox.checkpoint import build, verify_folder
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError
+from parity.fabricated_tokenizer import tokenizer_files
 from tests.small import small_config
+from tests.test_unpickle import FakeTensor, torch_save
 
 FILES = ("ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors", "tokenizer.json")
 WIDTH = (small_config().voice_encoder.speaker_embed_size,)
 
 
 @cache
-def small_weights() -> dict[str, mx.array]:
+def small_weights(variant: str = "english") -> dict[str, mx.array]:
     """Tensors of ours for the small configuration, none of them trivial."""
-    shapes = {key: value.shape for key, value in tree_flatten(build(small_config()).parameters())}
-    rng = np.random.default_rng(0)
-    return {
-        key: mx.array((0.1 + rng.random(shape)).astype(np.float32)) for key, shape in shapes.items()
-    }
+    networks = build(small_config(variant))
+    shapes = {key: value.shape for key, value in tree_flatten(networks.parameters())}
+
+    def values(key: str, shape) -> mx.array:  # by the key, so that S3Gen is every variant's
+        rng = np.random.default_rng(zlib.crc32(key.encode()))
+        return mx.array(0.1 + rng.random(shape, dtype=np.float32))
+
+    return {key: values(key, shape) for key, shape in shapes.items()}
 
 
 @pytest.fixture
@@ -41,12 +48,17 @@ def weights() -> dict[str, mx.array]:
     return small_weights()
 
 
-def save(folder, files: dict[str, dict[str, mx.array]]):
+def save(folder, files: dict[str, dict[str, mx.array]], tokenizer: str = "english"):
     """Write upstream's files into `folder`."""
     folder.mkdir(exist_ok=True)
     for name, tensors in files.items():
-        mx.save_safetensors(str(folder / name), tensors)
-    (folder / "tokenizer.json").write_text('{"version": "1.0"}')
+        if name.endswith(".pt"):
+            values = {key: FakeTensor(np.array(value)) for key, value in tensors.items()}
+            torch_save(folder / name, OrderedDict(values))
+        else:
+            mx.save_safetensors(str(folder / name), tensors)
+    for name, text in tokenizer_files(tokenizer).items():
+        (folder / name).write_text(text, encoding="utf-8")
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import subprocess
 import sys
@@ -57,12 +58,16 @@ def source(tmp_path):
     return save(tmp_path / "upstream", to_upstream(small_weights()))
 
 
+def make_small(monkeypatch, variant: str) -> None:
+    """The command line converts the small configuration as if it were the published one."""
+    config = small_config(variant)
+    row = dataclasses.replace(VARIANTS[variant], default_config=lambda: copy.deepcopy(config))
+    monkeypatch.setitem(VARIANTS, variant, row)
+
+
 @pytest.fixture
 def small_variant(monkeypatch):
-    """The command line converts the small configuration as if it were the published one."""
-    row = dataclasses.replace(VARIANTS["english"], default_config=small_config)
-    monkeypatch.setitem(VARIANTS, "english", row)
-    monkeypatch.setattr("mlx_chatterbox.text.tokenizer.EnglishTokenizer.__init__", lambda *_: None)
+    make_small(monkeypatch, "english")
 
 
 @pytest.fixture
@@ -182,10 +187,58 @@ def test_wrong_use_exits_with_2(arguments, capsys):
 
 
 def test_a_repository_is_resolved_by_the_hub(run, source, tmp_path, small_variant, monkeypatch):
-    monkeypatch.setattr("mlx_chatterbox.hub.resolve", {"owner/name": source}.__getitem__)
+    monkeypatch.setattr("mlx_chatterbox.hub.resolve", lambda name, t3: {"owner/name": source}[name])
     code, _, err = run("owner/name", tmp_path / "ours")
     assert (code, err) == (0, "")
     assert ModelConfig.load(tmp_path / "ours").source["repository"] == "owner/name"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (["multilingual"], ("multilingual", None, "multilingual")),
+        (["chatterbox"], ("english", None, "english")),
+        (["ResembleAI/chatterbox"], ("ResembleAI/chatterbox", None, None)),
+        (
+            ["ResembleAI/chatterbox", "--variant", "multilingual"],
+            ("multilingual", None, "multilingual"),
+        ),
+        (["owner/pack", "--t3", "a.safetensors"], ("owner/pack", "a.safetensors", None)),
+        (
+            ["owner/pack", "--variant", "multilingual", "--t3", "a.safetensors"],
+            ("owner/pack", "a.safetensors", "multilingual"),
+        ),
+    ],
+)
+def test_only_the_files_of_the_model_asked_for_are_fetched(
+    run, tmp_path, monkeypatch, arguments, asked
+):
+    calls = []
+    monkeypatch.setattr("mlx_chatterbox.hub.resolve", lambda *call: calls.append(call) or tmp_path)
+
+    def convert(source, output, variant, t3_file, **_):
+        calls.append((variant, t3_file))
+        raise CheckpointError("enough")
+
+    monkeypatch.setattr("convert.core.convert", convert)
+    assert run(arguments[0], "out", *arguments[1:])[0] == 1
+    assert calls == [asked[:2], (asked[2], asked[1])]
+
+
+def test_a_variant_and_a_t3_are_chosen(run, tmp_path, monkeypatch):
+    make_small(monkeypatch, "multilingual")
+    files = to_upstream(small_weights("multilingual"), variant="multilingual")
+    files["mine.safetensors"] = files["t3_mtl23ls_v3.safetensors"]
+    folder = save(tmp_path / "family", files, "multilingual")
+    code, out, err = run(folder, tmp_path / "a", "--variant", "multilingual")
+    assert (code, err) == (0, "")
+    assert ": multilingual, " in out
+    code, _, err = run(folder, tmp_path / "b", "--t3", "mine.safetensors")
+    assert (code, err) == (0, "")
+    assert "mine.safetensors" in ModelConfig.load(tmp_path / "b").source["files"]
+    code, _, err = run(folder, tmp_path / "c", "--t3", "yours.safetensors")
+    assert code == 1
+    assert "mine.safetensors, t3_mtl23ls_v3.safetensors" in err
 
 
 def test_help_teaches_and_comes_at_once():

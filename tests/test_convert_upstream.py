@@ -7,14 +7,19 @@ from mlx.utils import tree_flatten
 
 from convert.upstream import plan, upstream_layout
 from mlx_chatterbox.checkpoint import build
-from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.variants import VARIANTS
+
+
+def shapes_of(variant: str) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of the published model; no weight is ever computed."""
+    networks = build(VARIANTS[variant].default_config())
+    return {key: value.shape for key, value in tree_flatten(networks.parameters())}
 
 
 @pytest.fixture(scope="module")
 def full_size() -> dict[str, tuple[int, ...]]:
-    """Keys and shapes of the published model; no weight is ever computed."""
-    return {key: value.shape for key, value in tree_flatten(build(ModelConfig()).parameters())}
+    return shapes_of("english")
 
 
 @pytest.mark.parametrize("weight_norm", ["parametrizations", "g_v"])
@@ -23,6 +28,29 @@ def test_backwards_and_forwards_again_is_the_identity(full_size, weight_norm, fi
     result = plan(upstream_layout(full_size, weight_norm, filter_buffers), "english")
     assert {entry.target: entry.shape for entry in result.entries} == full_size
     assert len(result.dropped) == 125 + 2 * filter_buffers
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_has_its_files_and_comes_back(variant):
+    shapes, row = shapes_of(variant), VARIANTS[variant]
+    layout = upstream_layout(shapes, variant=variant)
+    assert set(layout) == set(row.weight_files)
+    result = plan(layout, variant)
+    assert {entry.target: entry.shape for entry in result.entries} == shapes
+    assert len(result.dropped) == 127
+
+
+def test_gpt2_is_laid_out_as_hugging_face_has_it():
+    layout = upstream_layout(shapes_of("nano"), variant="nano")
+    t3 = layout["t3_nano_v1.safetensors"]
+    assert t3["tfmr.wte.weight"] == (50276, 768)
+    assert t3["tfmr.wpe.weight"] == (8196, 768)
+    assert t3["tfmr.h.11.attn.c_attn.weight"] == (768, 3 * 768)
+    assert t3["tfmr.h.0.mlp.c_fc.weight"] == (768, 4 * 768)
+    assert t3["tfmr.h.0.mlp.c_proj.weight"] == (4 * 768, 768)
+    assert t3["speech_head.bias"] == (6563,)
+    assert "text_pos_emb.emb.weight" not in t3
+    assert "flow.decoder.estimator.time_embed_mixer.weight" in layout["s3gen_meanflow.safetensors"]
 
 
 def test_counts_are_the_published_ones(full_size):
@@ -101,6 +129,14 @@ def test_buffers_of_older_versions_are_dropped():
     assert [item.key for item in result.dropped] == [key]
 
 
+@pytest.mark.parametrize("key", ["attn.bias", "attn.masked_bias"])
+def test_gpt2s_causal_masks_are_dropped(key):
+    given = {f"tfmr.h.3.{key}": (1, 1, 8, 8), "tfmr.h.3.attn.c_attn.bias": (24,)}
+    result = plan({"t3_turbo_v1.safetensors": given}, "turbo")
+    assert [item.key for item in result.dropped] == [f"tfmr.h.3.{key}"]
+    assert [entry.target for entry in result.entries] == ["t3.tfmr.model.h.3.attn.c_attn.bias"]
+
+
 def test_all_keys_left_over_are_named_at_once():
     given = {"ve.safetensors": {"one": (1,), "two": (1,)}, "s3gen.safetensors": {"three": (1,)}}
     with pytest.raises(CheckpointError, match=r"3 key.*one.*two.*three"):
@@ -129,24 +165,24 @@ def test_keys_that_are_not_ours_have_no_place_upstream():
 
 
 @pytest.mark.reference
-def test_full_size_is_upstreams_own_state(full_size):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_full_size_is_upstreams_own_state(variant):
     """Every key and every shape, against upstream's modules as PyTorch lists them."""
     from parity.torch_env import prepare
+    from parity.torch_networks import Networks
 
     prepare()
     import torch
-    from chatterbox.models.s3gen import S3Gen
-    from chatterbox.models.t3 import T3
-    from chatterbox.models.voice_encoder import VoiceEncoder
 
-    networks = {
-        "ve.safetensors": VoiceEncoder,
-        "t3_cfg.safetensors": T3,
-        "s3gen.safetensors": S3Gen,
+    networks, row = Networks(None, variant), VARIANTS[variant]
+    build_of = {
+        row.voice_encoder_file: networks._build_voice_encoder,
+        row.t3_file: networks._build_t3,
+        row.s3gen_file: networks._build_s3gen,
     }
-    layout = upstream_layout(full_size)
-    for file, network in networks.items():
+    layout = upstream_layout(shapes_of(variant), variant=variant)
+    for file, build_network in build_of.items():
         # S3Gen computes with its buffers while it is made, so it cannot be made without memory.
-        with torch.device("cpu" if network is S3Gen else "meta"):
-            state = network().state_dict()
+        with torch.device("cpu" if file == row.s3gen_file else "meta"):
+            state = build_network().state_dict()
         assert layout[file] == {key: tuple(value.shape) for key, value in state.items()}

@@ -2,17 +2,22 @@
 
 import subprocess
 import sys
+from shutil import copyfile, copytree
 
 import numpy as np
 import pytest
 
+from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.variants import VARIANTS
 from parity import numpy_reference, stages
 from parity.__main__ import main
 from parity.compare import compare
 from parity.dumps import read_dump, read_dump_with_metadata, write_dump
+from parity.errors import ParityError
 from parity.inputs import Sizes, make_inputs
 from parity.mlx_backend import compute
-from parity.reference import upstream_folder
+from parity.reference import upstream_of
+from tests.small import small_config as small_variant
 
 SMALL = Sizes(
     audio_seconds=2.6,
@@ -45,9 +50,36 @@ def dump(small_checkpoint, inputs):
     return compute(small_checkpoint, inputs)
 
 
-def test_the_inputs_are_those_of_the_table(inputs):
-    assert set(inputs) == set(stages.input_names()) - {"estimator/r"}
-    assert len(stages.computable(inputs)) == len(stages.STAGES)
+def inputs_of(variant: str) -> dict[str, np.ndarray]:
+    return make_inputs(small_variant(variant), seed=1, sizes=SMALL)
+
+
+@pytest.mark.parametrize(
+    ("variant", "without"),
+    [
+        ("english", ("estimator/r", "sampler_turbo/")),
+        ("multilingual", ("estimator/r", "sampler_turbo/")),
+        ("turbo", ("sampler/",)),
+        ("nano", ("sampler/",)),
+    ],
+)
+def test_the_inputs_are_those_of_the_table(variant, without):
+    given = inputs_of(variant)
+    assert set(given) == {name for name in stages.input_names() if not name.startswith(without)}
+    assert len(stages.computable(given)) == len(stages.STAGES) - 1
+
+
+def test_inputs_are_the_variants_own():
+    """Vocabularies, start and stop tokens, steps of the flow."""
+    english, multilingual, turbo = map(inputs_of, ("english", "multilingual", "turbo"))
+    assert english["t3/text_tokens"][[0, -1]].tolist() == [255, 0]
+    assert multilingual["t3/text_tokens"][[0, -1]].tolist() == [255, 0]
+    assert 704 <= multilingual["t3/text_tokens"].max() < 2454
+    assert 2454 <= turbo["t3/text_tokens"].max() < 50276
+    assert not {0, 255} & set(turbo["t3/text_tokens"].tolist())
+    assert (turbo["estimator/r"] > turbo["estimator/t"]).all()
+    full = {name: make_inputs(small_variant(name)) for name in ("english", "turbo")}
+    assert [full[name]["flow/n_timesteps"].item() for name in full] == [10, 2]
 
 
 def test_inputs_repeat_with_their_seed(inputs, small_config):
@@ -81,12 +113,34 @@ def test_sampler_cases_vary_every_setting(inputs):
     assert any(len(set(row)) < len(row) for row in inputs["sampler/history"].tolist())
 
 
-def test_a_dump_has_every_output_of_the_table_with_its_dtype(dump):
-    outputs = [output for stage in stages.STAGES for output in stage.outputs]
+def test_turbo_sampler_cases_vary_every_setting():
+    penalty, temperature, top_k, top_p = inputs_of("turbo")["sampler_turbo/settings"].T
+    assert (penalty == 1).any()
+    assert (penalty > 1.5).any()
+    assert (temperature < 0.5).any()
+    assert (temperature > 1.2).any()
+    assert (top_k == 0).any()
+    assert ((top_k > 0) & (top_k < 20)).any()
+    assert (top_k > 6563).any()
+    assert (top_p == 1).any()
+    assert (top_p < 0.6).any()
+
+
+@pytest.mark.parametrize("variant", ["english", "multilingual", "turbo", "nano"])
+def test_a_dump_has_every_output_of_the_table_with_its_dtype(small_models, variant):
+    given = inputs_of(variant)
+    dump = compute(small_models(variant), given)
+    outputs = [output for stage in stages.computable(given) for output in stage.outputs]
     assert set(dump) == {output.name for output in outputs}
     for output in outputs:
         assert dump[output.name].dtype == output.dtype, output.name
         assert np.isfinite(dump[output.name]).all(), output.name
+    steps = SMALL.t3_speech_tokens + 1
+    turbo = variant in ("turbo", "nano")
+    assert dump["t3/logits"].shape == ((steps, 6563) if turbo else (2, steps, 8194))
+    assert [
+        row for row in compare(numpy_reference.compute(given), dump).rows if not row.holds
+    ] == []
 
 
 def test_a_second_dump_is_equal(dump, small_checkpoint, inputs):
@@ -165,11 +219,36 @@ def test_an_output_folder_that_is_not_there_is_said_before_the_work(inputs_file,
     assert "does not exist" in capsys.readouterr().err
 
 
-def test_the_torch_backend_finds_what_a_checkpoint_was_converted_from(
-    small_checkpoint, small_upstream
-):
-    assert upstream_folder(small_checkpoint) == small_upstream.resolve()
-    assert upstream_folder(small_upstream) == small_upstream
+@pytest.mark.parametrize("variant", ["english", "multilingual", "turbo"])
+def test_the_torch_backend_finds_what_a_checkpoint_was_converted_from(small_models, variant):
+    found = upstream_of(small_models(variant))
+    assert found.variant == variant
+    assert found.t3_file == VARIANTS[variant].t3_file
+    assert upstream_of(found.folder) == found
+    assert (found.folder / "fabricated.json").is_file()
+
+
+def test_the_torch_backend_finds_a_language_packs_t3(small_models, tmp_path):
+    from convert.core import convert_folder
+
+    folder = copytree(upstream_of(small_models("multilingual")).folder, tmp_path / "pack")
+    own = folder / "own.safetensors"
+    (folder / VARIANTS["multilingual"].t3_file).rename(own)
+    assert upstream_of(folder).t3_file == own.name
+    copyfile(own, folder / "other.safetensors")
+    out = convert_folder(
+        folder, tmp_path / "out", config=small_variant("multilingual"), t3_file=own.name
+    )
+    assert upstream_of(out) == upstream_of(folder, "multilingual", own.name)
+
+
+def test_a_checkpoint_whose_source_is_gone_is_no_reference(small_models, tmp_path):
+    folder = copytree(small_models("english"), tmp_path / "moved")
+    config = ModelConfig.load(folder)
+    config.source["folder"] = str(tmp_path / "gone")
+    config.save(folder)
+    with pytest.raises(ParityError, match="original files are not here"):
+        upstream_of(folder)
 
 
 def test_help_is_instant_and_loads_nothing_heavy():

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from convert.unpickle import TorchReader
+from mlx_chatterbox.variants import VARIANTS
 from parity.__main__ import main
 from parity.fabricate import fabricate, fabricate_layout, is_fabricated, upstream_shapes
 from parity.fabricated_tokenizer import tokenizer_json
 from parity.fabricated_values import tensor
+from tests.small import small_config as small_variant
 
 FILES = {"ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors"}
 
@@ -31,6 +34,59 @@ def test_the_files_are_upstreams_and_the_layout_is_kept(small_upstream, small_co
     for file, shapes in layout.items():
         found = {key: value.shape for key, value in load_file(small_upstream / file).items()}
         assert found == {key: tuple(shape) for key, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_has_upstreams_files(tmp_path, variant):
+    row, config = VARIANTS[variant], small_variant(variant)
+    folder = fabricate(tmp_path / "made", variant=variant, config=config)
+    assert {path.name for path in folder.iterdir()} >= set(row.required_files)
+    layout = upstream_shapes(config, variant=variant)
+    assert is_fabricated(folder, layout, variant, 0)
+    assert not is_fabricated(folder, layout, "another", 0)
+    for file, shapes in layout.items():
+        read = _read_torch if file.endswith(".pt") else load_file
+        found = read(folder / file)
+        assert {key: value.shape for key, value in found.items()} == shapes
+        for key, value in found.items():
+            if value.size > 1 and not key.endswith(("classifier.bias", "num_batches_tracked")):
+                assert value.std() > 1e-3, key
+
+
+def _read_torch(path: Path) -> dict[str, np.ndarray]:
+    reader = TorchReader(path)
+    return {key: np.array(reader.read(key)) for key in reader.shapes}
+
+
+def test_english_and_multilingual_have_the_same_s3gen(small_upstream, tmp_path):
+    folder = fabricate(tmp_path, variant="multilingual", config=small_variant("multilingual"))
+    english = load_file(small_upstream / "s3gen.safetensors")
+    multilingual = _read_torch(folder / "s3gen.pt")
+    assert english.keys() == multilingual.keys()
+    assert all(np.array_equal(multilingual[key], value) for key, value in english.items())
+
+
+def test_gpt2s_linear_layers_keep_activations_of_order_one():
+    for key, shape in {"attn.c_attn": (512, 1536), "mlp.c_fc": (512, 2048)}.items():
+        weight = tensor(f"tfmr.h.0.{key}.weight", shape, 0)
+        assert (np.ones(512) @ weight).std() == pytest.approx(1.0, rel=0.1)
+    assert (np.ones(2048) @ tensor("tfmr.h.0.mlp.c_proj.weight", (2048, 512), 0)).std() < 0.6
+
+
+@pytest.mark.reference
+def test_torch_reads_the_pt_files(tmp_path):
+    """As upstream reads them, weights only; values and types as in the other format."""
+    import torch
+
+    layout = {"proj.weight": (4, 3), "bn.num_batches_tracked": (), "empty.bias": (0,)}
+    files = {"a.pt": layout, "a.safetensors": layout}
+    folder = fabricate_layout(tmp_path / "made", files)
+    loaded = torch.load(folder / "a.pt", weights_only=True)
+    expected = load_file(folder / "a.safetensors")
+    assert list(loaded) == list(layout)
+    for key, value in expected.items():
+        assert loaded[key].numpy().dtype == value.dtype
+        assert np.array_equal(loaded[key].numpy(), value)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(

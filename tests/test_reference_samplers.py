@@ -8,16 +8,24 @@ from parity.compare import compare
 from parity.dumps import read_dump, write_dump
 from parity.mlx_backend import compute_with
 from parity.reference import find_interpreter, torch_dump
-from parity.sampler_cases import sampler_cases
+from parity.sampler_cases import sampler_cases, turbo_sampler_cases
 
 pytestmark = pytest.mark.reference
 
-CASES, VOCABULARY = 200, 8194
+CASES = 200
+VOCABULARY = {"sampler": 8194, "sampler_turbo": 6563}
 
 
-@pytest.fixture(scope="module", params=[0, 1])
-def cases(request):
-    return sampler_cases(CASES, VOCABULARY, seed=request.param)
+@pytest.fixture(scope="module", params=VOCABULARY)
+def stage(request):
+    """Penalty first, as the Llama models; or penalty last, as Turbo and Nano."""
+    return request.param
+
+
+@pytest.fixture(scope="module", params=[0, 1, 2])
+def cases(request, stage):
+    make = sampler_cases if stage == "sampler" else turbo_sampler_cases
+    return make(CASES, VOCABULARY[stage], seed=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +37,10 @@ def upstream(cases, tmp_path_factory):
     return read_dump(output)
 
 
-def test_200_distributions_are_upstreams_within_a_millionth(cases, upstream):
-    ours = compute_with(None, cases)
-    assert ours["sampler/probs"].shape == (CASES, VOCABULARY)
-    assert np.abs(ours["sampler/probs"] - upstream["sampler/probs"]).max() <= 1e-6
+def test_200_distributions_are_upstreams_within_a_millionth(stage, cases, upstream):
+    ours, name = compute_with(None, cases), f"{stage}/probs"
+    assert ours[name].shape == (CASES, VOCABULARY[stage])
+    assert np.abs(ours[name] - upstream[name]).max() <= 1e-6
     assert compare(upstream, ours).holds
 
 
@@ -40,11 +48,11 @@ def test_the_numpy_reference_is_upstreams_too(cases, upstream):
     assert compare(upstream, numpy_reference.compute(cases)).holds
 
 
-def test_the_same_tokens_are_removed(cases, upstream):
-    ours = compute_with(None, cases)["sampler/probs"]
-    settings = cases["sampler/settings"]
-    removing = (settings[:, 2] > 0) | (settings[:, 3] < 1)
-    kept = upstream["sampler/probs"][removing] > 0
+def test_the_same_tokens_are_removed(stage, cases, upstream):
+    ours = compute_with(None, cases)[f"{stage}/probs"]
+    third, top_p = cases[f"{stage}/settings"][:, 2:].T  # min-p or top-k
+    removing = ((third > 0) & (third < VOCABULARY[stage])) | (top_p < 1)
+    kept = upstream[f"{stage}/probs"][removing] > 0
     assert np.array_equal(ours[removing] > 0, kept)
     assert kept.sum(axis=1).min() >= 1
-    assert (kept.sum(axis=1) < VOCABULARY).all()
+    assert (kept.sum(axis=1) < VOCABULARY[stage]).all()
