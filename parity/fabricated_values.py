@@ -24,7 +24,9 @@ GAINS: tuple[tuple[str, float], ...] = (
     (r"^lstm\.weight_ih_", 3.0),
     # T3
     (r"^tfmr\..*\.(o_proj|down_proj|c_proj)\.weight", 0.5),
-    (r"^speech_head\.", 2.0),
+    # Far enough from zero that GPT-2's two approximations of GELU differ
+    (r"^tfmr\..*\.c_fc\.weight", 2.0),
+    (r"^speech_head\.weight", 2.0),
     # S3 tokenizer
     (r"^tokenizer\.encoder\..*\.(attn\.out|mlp\.2)\.weight", 0.5),
     (r"^tokenizer\.encoder\..*\.fsmn_block\.weight", 0.5),

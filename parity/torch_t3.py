@@ -185,7 +185,10 @@ def sampler_turbo(networks: Networks, inputs: Arrays) -> dict:
 
 
 def _distributions(inputs: Arrays, stage: str, processors: Callable[..., Sequence[Callable]]):
-    """The softmax after all processors, one case at a time."""
+    """The softmax after all processors, one case at a time.
+
+    In float64: PyTorch's float32 sum over thousands of entries alone can err by a millionth.
+    """
     import torch
 
     rows = []
@@ -198,5 +201,5 @@ def _distributions(inputs: Arrays, stage: str, processors: Callable[..., Sequenc
         scores = scores[None]
         for process in processors(*settings):
             scores = process(history[None], scores)
-        rows.append(torch.softmax(scores, dim=-1)[0])
-    return torch.stack(rows)
+        rows.append(torch.softmax(scores.double(), dim=-1)[0])
+    return torch.stack(rows).float()

@@ -6,6 +6,7 @@ are held against upstream itself in `test_reference_faults.py`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -15,7 +16,6 @@ import pytest
 
 from mlx_chatterbox.audio.stft import raised_cosine
 from mlx_chatterbox.models.s3gen.estimator import ConditionalDecoder
-from mlx_chatterbox.models.s3gen.flow import cosine_times
 from mlx_chatterbox.models.t3 import sampling
 from mlx_chatterbox.models.t3.t3 import T3
 from parity import numpy_reference
@@ -99,10 +99,10 @@ def conditioned_on_one_time(monkeypatch) -> None:
 
 def guided_mean_flow(monkeypatch) -> None:
     """Mean flow's steps spaced as those of the guided flow."""
-    spaced = mx.linspace
+    even = mx.linspace
 
     def cosine(start, stop, num):
-        return cosine_times(num - 1) if num < 5 else spaced(start, stop, num)
+        return 1.0 - mx.cos(even(start, stop, num) * (0.5 * math.pi))
 
     monkeypatch.setattr("mlx_chatterbox.models.s3gen.flow.mx.linspace", cosine)
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from convert.unpickle import load_torch
+from convert.unpickle import TorchReader, load_torch
 from mlx_chatterbox.errors import CheckpointError
 
 STORAGES = {
@@ -215,6 +215,19 @@ def test_stand_ins_cannot_be_changed(tmp_path, state):
         load_torch(path)
     storage = FakeTensor(np.arange(3, dtype=np.int64))
     np.testing.assert_array_equal(load_torch(torch_save(tmp_path / "b.pt", storage)), [0, 1, 2])
+
+
+@pytest.mark.parametrize("read", [load_torch, TorchReader])
+@pytest.mark.parametrize("state", [b"}U\x05shapeK\x01K\x09\x86s", b"N}U\x05shapeK\x09\x85s\x86"])
+def test_tensors_cannot_be_changed_after_their_check(tmp_path, read, state):
+    """A larger size, set by BUILD once the right one has been checked."""
+    pickler = TorchPickler(file := io.BytesIO())
+    pickler.dump(FakeTensor(np.arange(3, dtype=np.int64)))
+    code = file.getvalue().removesuffix(b".") + state + b"b."
+    records = {"data.pkl": code, "data/0": pickler.storages[0].tobytes()}
+    path = torch_save(tmp_path / "a.pt", None, records=records)
+    with pytest.raises(CheckpointError, match=r"changes a tensor|damaged"):
+        read(path)
 
 
 def test_persistent_ids_that_are_no_storage_are_refused(tmp_path):

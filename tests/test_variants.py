@@ -240,9 +240,8 @@ def test_upstreams_device_arguments(monkeypatch):
     ):
         with pytest.raises(KeyboardInterrupt):
             load()
-    assert [name for name, _ in calls] == ["multilingual-v2", "nano", "nano", "chatterbox"] + [
-        "multilingual-v2"
-    ]
+    names = ["multilingual-v2", "nano", "nano", "chatterbox", "multilingual-v2"]
+    assert [name for name, _ in calls] == names
     assert calls[0][1]["t3_file"] == "t3_mtl23ls_v3.safetensors"
 
 
