@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable
 
 from .errors import AudioError, ChatterboxError, CheckpointError
@@ -89,15 +90,22 @@ def run_command(
     argv: list[str] | None,
     work: Callable[[argparse.Namespace, Bars], None],
 ) -> int:
-    """Parse, do the work with progress bars at hand, and turn errors into one line.
+    """Parse, do the work with progress bars at hand, and turn errors and warnings into one line.
 
     Returns:
         The exit code: 0 done, 1 failed. Wrong use exits with 2, by argparse.
     """
     arguments = parser.parse_args(argv)
     progress = Bars()
+
+    def note(message, *_) -> None:
+        print(f"{parser.prog}: note: {message}", file=sys.stderr)
+
     try:
-        work(arguments, progress)
+        with warnings.catch_warnings():
+            if not arguments.verbose:
+                warnings.showwarning = note
+            work(arguments, progress)
     except ChatterboxError as error:
         if arguments.verbose:
             raise

@@ -261,6 +261,19 @@ def test_command_line_asks_for_the_language(small_models, capsys, tmp_path):
     assert "english has no language_id" in capsys.readouterr().err
 
 
+def test_command_line_says_warnings_in_one_line(small_models, capsys, tmp_path, long_recording):
+    from mlx_chatterbox.audio.files import save_audio
+    from mlx_chatterbox.generate import main
+
+    save_audio(tmp_path / "me.wav", long_recording, 24000)
+    words = ["--text", "Hi [yodel].", "--model", small_models("turbo"), "--max-new-tokens", 8]
+    words += ["--voice", tmp_path / "me.wav", "--output", tmp_path / "a.wav", "--seed", 1]
+    assert main([str(word) for word in words]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "yodel" in line]
+    assert len(notes) == 1
+    assert notes[0].startswith("mlx-chatterbox: note: unknown tag")
+
+
 @pytest.mark.parametrize("setting", [{"top_k": -1}, {"top_p": 2.0}, {"temperature": -1.0}])
 def test_turbo_settings_out_of_range(turbo, setting):
     with pytest.raises(SettingError, match="must be"):
