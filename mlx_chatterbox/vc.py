@@ -32,6 +32,7 @@ from .voice import (
     MIN_PEAK,
     S3GEN_PROMPT_SECONDS,
     Voice,
+    checked_samples,
     embed_reference,
     is_saved_voice,
     read_reference,
@@ -108,9 +109,7 @@ class ChatterboxVC:
 
     def reference_of(self, recording: Recording) -> Reference:
         """The voice of a recording, or a saved voice, without taking it into use."""
-        if isinstance(recording, np.ndarray):
-            recording = _checked(recording, "the reference")
-        elif is_saved_voice(recording):
+        if not isinstance(recording, np.ndarray) and is_saved_voice(recording):
             return Voice.load(recording).reference
         waveform = read_reference(recording, MIN_REFERENCE_SECONDS)
         with on_device(self.device):
@@ -241,7 +240,7 @@ def read_speech(audio: Recording) -> np.ndarray:
     """
     if isinstance(audio, np.ndarray):
         name = "the recording"
-        waveform = resample_soxr(_checked(audio, name), DECODER_RATE, TOKENIZER_RATE)
+        waveform = resample_soxr(checked_samples(audio, name), DECODER_RATE, TOKENIZER_RATE)
     else:
         name, waveform = str(audio), load_audio(audio, TOKENIZER_RATE)
     seconds = len(waveform) / TOKENIZER_RATE
@@ -250,20 +249,6 @@ def read_speech(audio: Recording) -> np.ndarray:
     if max(waveform.max(), -waveform.min()) < MIN_PEAK:
         raise AudioError(f"{name} is silent: there is nothing to convert.")
     return waveform
-
-
-def _checked(samples: np.ndarray, name: str) -> np.ndarray:
-    """Samples given as an array, as float32.
-
-    Raises:
-        AudioError: they are not one-dimensional, none, or not finite.
-    """
-    samples = np.ascontiguousarray(samples, dtype=np.float32)
-    if samples.ndim != 1 or len(samples) == 0:
-        raise AudioError(f"{name} has shape {samples.shape}; it must be (n,) samples at 24 kHz.")
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{name} contains NaN or infinite samples: give clean audio.")
-    return samples
 
 
 EXAMPLES = """\

@@ -126,17 +126,31 @@ def is_saved_voice(path: str | Path) -> bool:
 
 
 def check_reference(
-    waveform: np.ndarray, sample_rate: int, min_seconds: float, name: str | Path = "it"
+    waveform: np.ndarray, sample_rate: int, min_seconds: float, name: str | Path
 ) -> None:
     """Raise AudioError unless the recording can serve as a reference."""
     seconds = len(waveform) / sample_rate
     if seconds <= min_seconds:
         raise AudioError(
-            f"the reference {name} lasts {seconds:.2f} s; this model needs more than "
+            f"{name} lasts {seconds:.2f} s; this model needs more than "
             f"{min_seconds} s, and {S3GEN_PROMPT_SECONDS} s give the best likeness."
         )
     if float(np.abs(waveform).max()) < MIN_PEAK:
-        raise AudioError(f"the reference {name} is silent.")
+        raise AudioError(f"{name} is silent.")
+
+
+def checked_samples(samples: np.ndarray, name: str) -> np.ndarray:
+    """A recording given as an array, as float32.
+
+    Raises:
+        AudioError: it is not one-dimensional, empty, or not finite.
+    """
+    samples = np.ascontiguousarray(samples, dtype=np.float32)
+    if samples.ndim != 1 or len(samples) == 0:
+        raise AudioError(f"{name} has shape {samples.shape}; it must be (n,) samples at 24 kHz.")
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{name} contains NaN or infinite samples: give clean audio.")
+    return samples
 
 
 def read_reference(recording: str | Path | np.ndarray, min_seconds: float) -> np.ndarray:
@@ -146,9 +160,11 @@ def read_reference(recording: str | Path | np.ndarray, min_seconds: float) -> np
         AudioError: it cannot be read, is silent, or too short.
     """
     if isinstance(recording, np.ndarray):
-        name, waveform = "it", np.ascontiguousarray(recording, dtype=np.float32)
+        name = "the reference"
+        waveform = checked_samples(recording, name)
     else:
-        name, waveform = recording, load_audio(recording, DECODER_RATE)
+        name = f"the reference {recording}"
+        waveform = load_audio(recording, DECODER_RATE)
     check_reference(waveform, DECODER_RATE, min_seconds, name)
     return waveform
 

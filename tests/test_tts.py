@@ -231,3 +231,21 @@ def test_upstreams_files_load_as_they_are(small_upstream, small_config, tmp_path
     stamps = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
     second = load(small_upstream)
     assert {path: path.stat().st_mtime_ns for path in second.folder.iterdir()} == stamps
+
+
+def test_a_tokenizer_of_another_checkpoint(tts, monkeypatch):
+    monkeypatch.setattr(tts.tokenizer, "encode", lambda text: [5, 70000])
+    with pytest.raises(TextError, match="70000 is outside the model's vocabulary of 704"):
+        tts.generate("Hello.", **SHORT)
+
+
+def test_a_recording_with_nans(tts, tmp_path):
+    import soundfile
+
+    samples = np.full(48000, 0.1, np.float32)
+    samples[100] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, 24000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="NaN"):
+        tts.prepare_conditionals(tmp_path / "nan.wav")
+    with pytest.raises(AudioError, match="NaN"):
+        tts.prepare_conditionals(samples)
