@@ -12,11 +12,6 @@ from .variants import VARIANTS, Variant
 
 WEIGHTS_NAME = "model.safetensors"
 ALIASES = {"chatterbox": "english", "multilingual-v3": "multilingual"}
-# Single-language packs: multilingual models whose T3 was trained further for one language.
-LANGUAGE_PACKS = tuple(
-    f"ResembleAI/Chatterbox-Multilingual-{language}"
-    for language in ("zh-cmn", "es-mx-latam", "pt-br", "es-es", "pt-pt", "hi")
-)
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 

@@ -156,8 +156,3 @@ def variant_named(name: str) -> Variant:
     if name not in VARIANTS:
         raise CheckpointError(f"unknown variant {name!r}; known are {', '.join(VARIANTS)}.")
     return VARIANTS[name]
-
-
-def with_t3_file(variant: Variant, t3_file: str, repo: str | None = None) -> Variant:
-    """The multilingual variant with another T3 checkpoint, such as a language pack's."""
-    return _multilingual(variant.name, t3_file, repo or variant.repo)

@@ -167,8 +167,6 @@ STAGES: tuple[Stage, ...] = (
     ),
 )
 
-STAGE_NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
-
 GREEDY_CFG_WEIGHT = 0.5
 GREEDY_REPETITION_PENALTY = 1.2
 

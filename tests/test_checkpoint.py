@@ -126,3 +126,12 @@ def test_a_hub_that_cannot_be_reached(monkeypatch, tmp_path):
 def test_configuration_round_trip(tmp_path, small_config):
     small_config.save(tmp_path)
     assert ModelConfig.load(tmp_path) == small_config
+
+
+def test_a_hyperparameter_that_the_code_does_not_know_is_refused_not_ignored(folder):
+    path = folder / "config.json"
+    values = json.loads(path.read_text())
+    values["s3gen"]["cfm_t_scheduler"] = "linear"
+    path.write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=r"cannot be built with .*linear"):
+        load(folder)

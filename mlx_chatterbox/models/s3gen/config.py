@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...config_base import Config
+from ...errors import CheckpointError
 
 
 @dataclass
@@ -67,6 +68,23 @@ class CAMPPlusConfig(Config):
     segment_length: int = 100
 
 
+# Fields of the Hugging Face configuration that every published model has the same, and for which
+# the code knows one value: another one is refused rather than ignored.
+_FIXED = {
+    "cfm_solver": "euler",
+    "cfm_t_scheduler": "cosine",
+    "decoder_act_fn": "gelu",
+    "n_fft": 1920,
+    "hop_length": 480,
+    "win_size": 1920,
+    "fmin": 0,
+    "fmax": 8000,
+    "mel_bins": 80,
+    "sampling_rate": 24000,
+    "input_frame_rate": 25,
+}
+
+
 @dataclass
 class S3GenConfig(Config):
     """S3Gen at full size; `meanflow` adds the second time input of the distilled models."""
@@ -106,3 +124,9 @@ class S3GenConfig(Config):
     meanflow: bool = False
     hift: HiFTNetConfig = field(default_factory=chatterbox_hift)
     speaker_encoder: CAMPPlusConfig = field(default_factory=CAMPPlusConfig)
+
+    def __post_init__(self):
+        values = {name: getattr(self, name) for name in _FIXED}
+        other = {name: value for name, value in values.items() if value != _FIXED[name]}
+        if other:
+            raise CheckpointError(f"S3Gen cannot be built with {other}; it has {_FIXED}.")

@@ -27,7 +27,6 @@ from .windows import (
 )
 
 SAMPLE_RATE = 16000
-TOKENS_PER_SECOND = 25
 
 
 class FSMNAttention(nn.Module):

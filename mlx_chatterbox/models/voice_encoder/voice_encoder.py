@@ -14,7 +14,6 @@ from ...audio.silence import trim_silence
 from .config import VoiceEncoderConfig
 
 SAMPLE_RATE = 16000
-HOP = 160
 PARTIALS_PER_SECOND = 1.3
 MIN_COVERAGE = 0.8
 TRIM_DB = 20.0
