@@ -18,6 +18,7 @@ from typing import ClassVar
 import mlx.core as mx
 import numpy as np
 
+from . import watermark
 from .checkpoint import Checkpoint, load
 from .errors import CheckpointError, SettingError, TextError
 from .models.t3.decoding import decode
@@ -25,6 +26,7 @@ from .models.t3.sampling import SamplingSettings
 from .text.gpt2 import drop_unknown_tags
 from .text.normalize import punc_norm
 from .voice import Voice, embed_voice, is_saved_voice
+from .watermark.weights import is_wanted
 
 DEVICES = ("cpu", "gpu", "cuda", "mps")
 # Upstream's token of silence (`models/s3gen/const.py`).
@@ -47,6 +49,7 @@ class Extras:
     noise: mx.array | None = None
     source: mx.array | None = None
     progress: Progress | None = None
+    watermark: bool | None = None
 
 
 def is_device(name) -> bool:
@@ -167,6 +170,7 @@ class Pipeline:
         text_tokens = self._text_tokens(text, language_id)
         progress = extras.progress
         steps = extras.n_cfm_timesteps
+        marks = is_wanted(extras.watermark, self.defaults.watermark)
         with on_device(self.device):
             voice = self._voice_for(extras.voice, audio_prompt_path, exaggeration, norm_loudness)
             token_key, audio_key = mx.random.split(random_key(extras.seed))
@@ -183,10 +187,10 @@ class Pipeline:
                 on_step=None if progress is None else lambda i, n: progress("flow", i, n),
             )
             waveform = np.array(waveform)
-        if self.defaults.drop_last_token:
-            # Upstream: written just before the stop token, it decodes to 40 ms of noise.
-            waveform = waveform[: max(1, len(tokens) - 1) * (self.sr // 25)]
-        return waveform
+            if self.defaults.drop_last_token:
+                # Upstream: written just before the stop token, it decodes to 40 ms of noise.
+                waveform = waveform[: max(1, len(tokens) - 1) * (self.sr // 25)]
+            return watermark.apply(waveform, self.sr) if marks else waveform
 
     def _text_tokens(self, text: str, language_id: str | None) -> mx.array:
         """Token ids, (n,), for the Llama with start and stop; checks come before any work."""

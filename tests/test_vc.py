@@ -30,7 +30,7 @@ from mlx_chatterbox.vc import main
 from mlx_chatterbox.voice import embed_voice
 from parity.synthetic_voice import synthetic_voice
 
-FAST = {"n_cfm_timesteps": 2}
+FAST = {"n_cfm_timesteps": 2, "watermark": False}
 
 
 @pytest.fixture(scope="module")
