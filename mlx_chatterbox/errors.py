@@ -25,3 +25,11 @@ class SettingError(ChatterboxError):
 
 class HubError(ChatterboxError):
     """The model hub could not be reached, or does not have what was asked for."""
+
+
+class ConfigError(ChatterboxError):
+    """A training configuration that cannot be used; the message begins with file and line."""
+
+
+class DataError(ChatterboxError):
+    """A data set that cannot be read, or that holds nothing to train on."""

@@ -45,11 +45,14 @@ def repository_of(name: str) -> str | None:
     return name if _REPOSITORY.fullmatch(name) else None
 
 
-def resolve(name: str | Path, t3_file: str | None = None) -> Path:
+def resolve(
+    name: str | Path, t3_file: str | None = None, cache_dir: str | Path | None = None
+) -> Path:
     """The folder of a model, downloaded first if it is a repository that is not here yet.
 
     Args:
         t3_file: another T3 checkpoint of the repository than the variant's own.
+        cache_dir: where downloads are kept; None: the hub's own cache.
 
     Raises:
         CheckpointError: neither a folder, nor a name, nor the form of a repository.
@@ -64,7 +67,7 @@ def resolve(name: str | Path, t3_file: str | None = None) -> Path:
         raise CheckpointError(
             f"{name} is no folder, no known model ({known}) and no repository (OWNER/NAME)."
         )
-    return download(repository, _wanted_files(str(name), repository, t3_file))
+    return download(repository, _wanted_files(str(name), repository, t3_file), cache_dir)
 
 
 def _wanted_files(name: str, repository: str, t3_file: str | None = None) -> list[str]:
@@ -78,7 +81,7 @@ def _wanted_files(name: str, repository: str, t3_file: str | None = None) -> lis
     return [*required, t3_file or variant.t3_file, *variant.optional_files, variant.voice_file]
 
 
-def on_this_machine(name: str) -> Path | None:
+def on_this_machine(name: str, cache_dir: str | Path | None = None) -> Path | None:
     """The model's folder if it has been downloaded before, without asking the hub."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -87,13 +90,13 @@ def on_this_machine(name: str) -> Path | None:
     if variant is None:
         return None
     try:
-        folder = Path(snapshot_download(variant.repo, local_files_only=True))
+        folder = Path(snapshot_download(variant.repo, cache_dir=cache_dir, local_files_only=True))
     except (LocalEntryNotFoundError, OSError):
         return None
     return folder if all((folder / file).is_file() for file in variant.required_files) else None
 
 
-def download(repository: str, files: list[str]) -> Path:
+def download(repository: str, files: list[str], cache_dir: str | Path | None = None) -> Path:
     """Download files, or go on with what is here if the hub cannot be reached.
 
     Raises:
@@ -103,7 +106,7 @@ def download(repository: str, files: list[str]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=files))
+        return Path(snapshot_download(repository, cache_dir=cache_dir, allow_patterns=files))
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else None
         if status in (401, 403, 404):

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from convert.torch_zip import write_state_dict
+
 from .fabricated_tokenizer import tokenizer_files
 from .fabricated_values import tensor
-from .torch_zip import write_state_dict
 
 Layout = Mapping[str, Mapping[str, tuple[int, ...]]]
 Progress = Callable[[int, int], None]

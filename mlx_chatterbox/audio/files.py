@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -36,28 +37,33 @@ def load_audio(path: str | os.PathLike, sample_rate: int) -> np.ndarray:
     return resample_soxr(samples.mean(axis=1), native_rate, sample_rate)
 
 
-def read_channels(path: str | os.PathLike) -> tuple[np.ndarray, int]:
+def read_channels(
+    source: str | os.PathLike | BinaryIO, name: str | None = None
+) -> tuple[np.ndarray, int]:
     """Read a recording as it is: (n, channels) float32, and its sample rate.
 
-    Every format of libsndfile is read (WAV, FLAC, Ogg, Opus, MP3 ...).
+    Every format of libsndfile is read (WAV, FLAC, Ogg, Opus, MP3 ...), from a path or an open
+    binary file, which is called `name` in messages.
     Raises AudioError if the file is missing, unreadable, empty, or holds NaN or infinite samples.
     """
     import soundfile
 
-    path = Path(path)
-    if path.is_dir():
-        raise AudioError(f"{path} is a folder, not a recording.")
-    if not path.exists():
-        raise AudioError(f"There is no file {path}: check the path of the recording.")
+    if isinstance(source, (str, os.PathLike)):
+        name = path = Path(source)
+        if path.is_dir():
+            raise AudioError(f"{path} is a folder, not a recording.")
+        if not path.exists():
+            raise AudioError(f"There is no file {path}: check the path of the recording.")
+        source = str(path)
     try:
-        samples, native_rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+        samples, native_rate = soundfile.read(source, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
         raise AudioError(
-            f"{path} cannot be read as audio ({_reason(error)}); convert it to WAV or FLAC."
+            f"{name} cannot be read as audio ({_reason(error)}); convert it to WAV or FLAC."
         ) from error
     if len(samples) == 0:
-        raise AudioError(f"{path} is empty: it has no samples.")
-    _require_finite(samples, str(path))
+        raise AudioError(f"{name} is empty: it has no samples.")
+    _require_finite(samples, str(name))
     return samples, native_rate
 
 

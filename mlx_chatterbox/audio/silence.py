@@ -13,14 +13,23 @@ _LEAST_POWER = 1e-10
 def trim_silence(waveform: np.ndarray, top_db: float = 20.0) -> np.ndarray:
     """Cut away what lies before the first and after the last frame that is loud enough.
 
-    waveform: (n,) at any rate. A frame counts as loud if its RMS is above the loudest frame's
-    minus `top_db` decibels; frames are 2048 samples, centred every 512 on the signal extended by
-    zeros. Returns a slice of `waveform`; uniform silence has no quieter part and stays whole.
+    waveform: (n,) at any rate. Returns a slice of it; see `loud_part`.
     """
     waveform = np.asarray(waveform)
+    start, end = loud_part(waveform, top_db)
+    return waveform[start:end]
+
+
+def loud_part(waveform: np.ndarray, top_db: float = 20.0) -> tuple[int, int]:
+    """Where `trim_silence` cuts: the first sample that stays, and the first behind it.
+
+    A frame counts as loud if its RMS is above the loudest frame's minus `top_db` decibels; frames
+    are 2048 samples, centred every 512 on the signal extended by zeros. Uniform silence has no
+    quieter part and stays whole.
+    """
     n = len(waveform)
     if n == 0:
-        return waveform
+        return 0, 0
     frames = 1 + n // _HOP
     per_frame = _FRAME // _HOP
     padded = np.zeros((frames + per_frame - 1) * _HOP)
@@ -31,5 +40,5 @@ def trim_silence(waveform: np.ndarray, top_db: float = 20.0) -> np.ndarray:
     decibel = 10 * np.log10(np.maximum(power, _LEAST_POWER))
     loud = np.flatnonzero(decibel - decibel.max() > -top_db)
     if len(loud) == 0:
-        return waveform[:0]
-    return waveform[loud[0] * _HOP : min(n, (loud[-1] + 1) * _HOP)]
+        return 0, 0
+    return int(loud[0]) * _HOP, min(n, (int(loud[-1]) + 1) * _HOP)

@@ -4,6 +4,8 @@ MLX computes `exp`, `erf`, `tanh` and `sin` on the CPU one element at a time, at
 in the networks here that would cost more than the matrix products. The same functions written in
 multiplications and additions are fused by `mx.compile` and run on vector units, several times
 faster, to about 1e-7 of a unit. Without a C++ compiler nothing can be fused, and MLX's own serve.
+Their gradients are right everywhere: at 0, where MLX gives `maximum(x, 0)` none, x - min(x, 0) and
+(x + |x|) / 2 are the same number with the gradient that is wanted.
 """
 
 from __future__ import annotations
@@ -73,13 +75,14 @@ def _gelu_polynomial(x: mx.array) -> mx.array:
     for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
         series = series * t + coefficient
     erfc = series * t * _exp_of_negative(-a * a)
-    return mx.maximum(x, 0.0) - mx.abs(x) * (0.5 * erfc)
+    return 0.5 * (x + mx.abs(x)) - mx.abs(x) * (0.5 * erfc)
 
 
 @_fuse
 def _silu_polynomial(x: mx.array) -> mx.array:
-    u = _exp_of_negative(-mx.abs(x))
-    return (mx.maximum(x, 0.0) + mx.minimum(x, 0.0) * u) / (1.0 + u)
+    size = mx.abs(x)
+    u = _exp_of_negative(-size)
+    return 0.5 * ((x + size) + (x - size) * u) / (1.0 + u)
 
 
 @_fuse
@@ -89,12 +92,14 @@ def _mish_polynomial(x: mx.array) -> mx.array:
     square = u * u
     above = (1.0 + 2.0 * u) / (1.0 + 2.0 * u + 2.0 * square)
     below = (square + 2.0 * u) / (square + 2.0 * u + 2.0)
-    return mx.maximum(x, 0.0) * above + mx.minimum(x, 0.0) * below
+    negative = mx.minimum(x, 0.0)
+    return (x - negative) * above + negative * below
 
 
 @_fuse
 def _elu_polynomial(x: mx.array) -> mx.array:
-    return mx.maximum(x, 0.0) + _expm1_of_negative(mx.minimum(x, 0.0))
+    below = mx.minimum(x, 0.0)
+    return x - below + _expm1_of_negative(below)
 
 
 @_fuse

@@ -194,7 +194,8 @@ class XVector(nn.Module):
                 x = layer(x)
             x = self[f"transit{block}"](x)
         x = self.out_nonlinear(x)
-        deviation = mx.sqrt(mx.var(x, axis=1, ddof=1))
+        # The root has no gradient at 0, where a channel is silent all along.
+        deviation = mx.sqrt(mx.maximum(mx.var(x, axis=1, ddof=1), 1e-20))
         return self.dense(mx.concatenate([x.mean(axis=1), deviation], axis=-1))
 
 

@@ -18,6 +18,8 @@ from .f0_predictor import ConvRNNF0Predictor
 from .source import SourceModuleHnNSF
 
 MAX_MAGNITUDE = 1e2
+# Far above its logarithm, and where exp is still finite: past that its gradient would be no number.
+_MAX_EXPONENT = 80.0
 # Upstream calls leaky_relu without a slope before the last convolution, so PyTorch's default
 # holds there and not the configured one.
 LAST_LRELU_SLOPE = 0.01
@@ -141,7 +143,7 @@ class HiFTGenerator(nn.Module):
         x = self.conv_post(nn.leaky_relu(x, LAST_LRELU_SLOPE)).astype(mx.float32)
 
         bins = config.istft_n_fft // 2 + 1
-        magnitude = mx.minimum(mx.exp(x[..., :bins]), MAX_MAGNITUDE)
+        magnitude = mx.minimum(mx.exp(mx.minimum(x[..., :bins], _MAX_EXPONENT)), MAX_MAGNITUDE)
         phase = mx.sin(x[..., bins:])
         waveform = istft(
             magnitude * mx.cos(phase),

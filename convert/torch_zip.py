@@ -45,22 +45,51 @@ def _entry(name: str) -> zipfile.ZipInfo:
     return zipfile.ZipInfo(f"archive/{name}", date_time=_EPOCH)
 
 
+def write_sections(
+    path: str | Path, sections: Mapping[str, Mapping[str, np.ndarray | None]]
+) -> None:
+    """Write a dict of dicts of tensors, or None, as upstream's `conds.pt` is."""
+    tensors = [v for section in sections.values() for v in section.values() if v is not None]
+    out, index = [pickle.PROTO, b"\x02", pickle.EMPTY_DICT, pickle.MARK], 0
+    for name, section in sections.items():
+        out += [_text(name), pickle.EMPTY_DICT, pickle.MARK]
+        for key, value in section.items():
+            out.append(_text(key))
+            if value is None:
+                out.append(pickle.NONE)
+            else:
+                out += _tensor(index, value.shape, str(value.dtype))
+                index += 1
+        out.append(pickle.SETITEMS)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_entry("data.pkl"), b"".join([*out, pickle.SETITEMS, pickle.STOP]))
+        archive.writestr(_entry("byteorder"), b"little")
+        for number, value in enumerate(tensors):
+            archive.writestr(_entry(f"data/{number}"), np.ascontiguousarray(value).tobytes())
+        archive.writestr(_entry("version"), b"3\n")
+
+
 def _pickled(layout: Mapping[str, tuple[tuple[int, ...], str]]) -> bytes:
-    """OrderedDict of `_rebuild_tensor_v2(storage, offset, size, stride, False, OrderedDict())`."""
+    """An OrderedDict of tensors."""
     out = [pickle.PROTO, b"\x02", _ORDERED_DICT, pickle.MARK]
     for index, (key, (shape, dtype)) in enumerate(layout.items()):
-        stride = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
-        storage = [
-            *(pickle.MARK, _text("storage"), _global("torch", _STORAGES[dtype])),
-            *(_text(str(index)), _text("cpu"), _number(prod(shape)), pickle.TUPLE),
-            pickle.BINPERSID,
-        ]
-        out += [
-            *(_text(key), _global("torch._utils", "_rebuild_tensor_v2"), pickle.MARK),
-            *(*storage, _number(0), _numbers(shape), _numbers(stride)),
-            *(pickle.NEWFALSE, _ORDERED_DICT, pickle.TUPLE, pickle.REDUCE),
-        ]
+        out += [_text(key), *_tensor(index, shape, dtype)]
     return b"".join([*out, pickle.SETITEMS, pickle.STOP])
+
+
+def _tensor(index: int, shape: tuple[int, ...], dtype: str) -> list[bytes]:
+    """`_rebuild_tensor_v2(storage, offset, size, stride, False, OrderedDict())`."""
+    stride = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    storage = [
+        *(pickle.MARK, _text("storage"), _global("torch", _STORAGES[dtype])),
+        *(_text(str(index)), _text("cpu"), _number(prod(shape)), pickle.TUPLE),
+        pickle.BINPERSID,
+    ]
+    return [
+        *(_global("torch._utils", "_rebuild_tensor_v2"), pickle.MARK),
+        *(*storage, _number(0), _numbers(shape), _numbers(stride)),
+        *(pickle.NEWFALSE, _ORDERED_DICT, pickle.TUPLE, pickle.REDUCE),
+    ]
 
 
 def _global(module: str, name: str) -> bytes:

@@ -1,0 +1,179 @@
+"""`python -m mlx_chatterbox.train`: fine-tune Chatterbox, as a YAML file says."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..cli import Bars, add_version, run_command
+from .init import STRATEGIES
+
+PROGRAM = "python -m mlx_chatterbox.train"
+
+DESCRIPTION = """\
+Fine-tunes Chatterbox on recordings with their texts, as a YAML file says. What can stand in it, and
+how to go from a folder of recordings to a voice: docs/training.md."""
+
+EXAMPLES = """\
+examples, from recordings to a voice:
+  python -m mlx_chatterbox.train init voice.yaml
+      write a configuration whose comments teach; edit it
+  python -m mlx_chatterbox.train validate --config voice.yaml
+      check settings, model and every recording; trains nothing
+  python -m mlx_chatterbox.train --config voice.yaml
+      train; checkpoints, metrics and samples go to training.output_dir
+  python -m mlx_chatterbox.train resume voice-training
+      go on after an interruption, exactly as if there had been none
+  python -m mlx_chatterbox.generate --model voice-training/final_model --voice me.wav --text "Hi."
+
+more:
+  python -m mlx_chatterbox.train --config voice.yaml --set training.learning_rate=5e-5
+  python -m mlx_chatterbox.train export voice-training/checkpoint-500 my-voice
+  python -m mlx_chatterbox.train export voice-training my-voice --upstream
+      in the file names and keys that the original package loads
+  mlx.launch -n 2 -- python -m mlx_chatterbox.train --config voice.yaml
+      on several machines or processes; the result is that of one with the same global batch
+
+Train on a voice only with its owner's consent.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    # Suppressed, so that `train --verbose resume` and `train resume --verbose` are the same.
+    common.add_argument(
+        "--verbose", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
+    )
+    settings = argparse.ArgumentParser(add_help=False)
+    settings.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="the YAML file (`init` writes a first one)",
+    )
+    settings.add_argument(
+        "--set",
+        action="append",
+        metavar="KEY=VALUE",
+        default=argparse.SUPPRESS,
+        help="override a setting: training.learning_rate=5e-5 (again for more)",
+    )
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[settings, common],
+    )
+    parser.set_defaults(verbose=False)
+    add_version(parser)
+    _add_commands(parser, settings, common)
+    return parser
+
+
+def _add_commands(parser, settings, common) -> None:
+    commands = parser.add_subparsers(
+        dest="command", metavar="init | validate | resume | export", title="instead of training"
+    )
+    init = commands.add_parser(
+        "init",
+        parents=[common],
+        help="write a first configuration",
+        description="Write a configuration whose comments teach. Overwrites nothing.",
+    )
+    init.add_argument(
+        "file", type=Path, nargs="?", default=Path("voice.yaml"), help="default: voice.yaml"
+    )
+    init.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        default="t3",
+        help="what is trained: t3 (how one talks; the default), s3gen (how it sounds), both, or "
+        "lora (t3, with little memory)",
+    )
+    init.add_argument(
+        "--data",
+        default="./voice_data",
+        metavar="FOLDER",
+        help="with the recordings, relative to FILE (default: ./voice_data)",
+    )
+    commands.add_parser(
+        "validate",
+        parents=[settings, common],
+        help="check settings, model and data; train nothing",
+        description="Check the settings, the model and every recording, and say how many steps "
+        "there would be. Exit code 1 if training would fail.",
+    )
+    resume = commands.add_parser(
+        "resume",
+        parents=[common],
+        help="go on after an interruption",
+        description="Go on with a run from its newest checkpoint, or from a given one.",
+    )
+    resume.add_argument("folder", type=Path, help="a run's output_dir, or one of its checkpoints")
+    _add_export(commands, common)
+
+
+def _add_export(commands, common) -> None:
+    export = commands.add_parser(
+        "export",
+        parents=[common],
+        help="make a model of a checkpoint",
+        description="Make a model that `generate` loads of a training checkpoint: adapters are "
+        "fused, everything else is the base model's.",
+    )
+    export.add_argument(
+        "checkpoint", type=Path, help="a checkpoint of a run, or its output_dir: the best or newest"
+    )
+    export.add_argument("output", type=Path, help="the folder to make")
+    export.add_argument(
+        "--upstream",
+        action="store_true",
+        help="in upstream's file names and keys, for its from_local",
+    )
+
+
+def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
+    """Do what the command line says; the exit code."""
+    if arguments.command == "init":
+        return _init(arguments)
+    if arguments.command == "resume":
+        from .session import resume
+
+        return resume(arguments.folder, progress)
+    if arguments.command == "export":
+        from .session import export
+
+        return export(arguments.checkpoint, arguments.output, arguments.upstream)
+    from .config import load_config
+
+    if not hasattr(arguments, "config"):
+        build_parser().error(f"--config FILE is needed; `{PROGRAM} init` writes a first one.")
+    config = load_config(arguments.config, getattr(arguments, "set", ()))
+    for note in config.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if arguments.command == "validate":
+        from .session import validate
+
+        return validate(config, progress)
+    from .session import train
+
+    return train(config, progress)
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    from .init import write_template
+
+    write_template(arguments.file, arguments.strategy, arguments.data)
+    print(f"{arguments.file}: written. Edit it, then: {PROGRAM} validate --config {arguments.file}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    return run_command(build_parser(), argv, run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

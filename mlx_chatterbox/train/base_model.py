@@ -1,0 +1,161 @@
+"""The model that training begins with: pretrained weights, or random ones of other sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import ModelConfig
+from ..errors import CheckpointError
+from ..hub import on_this_machine, resolve, variant_called
+from ..variants import VARIANTS, Variant
+from .config import ModelSection, TrainConfig
+from .tasks.base import PLACES
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
+    from ..cli import Bars
+
+
+def published(model: ModelSection) -> Variant | None:
+    """The published variant that a configuration means, or None for anything else."""
+    if Path(model.source).is_dir():
+        return None
+    named = variant_called(model.source)
+    repo = named.repo if named is not None else model.source
+    if model.variant is not None:
+        chosen = VARIANTS[model.variant]
+        return chosen if chosen.repo == repo else None
+    return named or next((row for row in VARIANTS.values() if row.repo == repo), None)
+
+
+def find(config: TrainConfig) -> Path | None:
+    """The model's folder, if it is on this machine; nothing is downloaded.
+
+    Raises:
+        CheckpointError: it is neither a folder, nor a name, nor the form of a repository.
+    """
+    model = config.model
+    if model.local_model_dir is not None and not Path(model.local_model_dir).is_dir():
+        raise config.fail(
+            "model.local_model_dir", f"{model.local_model_dir} is no folder (local_model_dir)."
+        )
+    if Path(model.source).is_dir():
+        return Path(model.source)
+    variant = published(model)
+    if variant is not None:
+        return on_this_machine(variant.name, model.cache_dir)
+    from ..hub import repository_of
+
+    if repository_of(model.source) is None:
+        raise config.fail(
+            "model.base_model",
+            f"{model.source} is no folder, no known model and no repository (OWNER/NAME).",
+        )
+    return None
+
+
+def open_base(config: TrainConfig, progress: Bars | None = None) -> Checkpoint:
+    """Load the model in float32, downloading and converting it first if need be.
+
+    Raises:
+        CheckpointError, HubError, ConfigError: see `checkpoint.load`.
+    """
+    from ..checkpoint import load
+
+    model = config.model
+    folder, variant = find(config), published(model)
+    if folder is None:
+        name = variant.name if variant is not None else model.source
+        folder = resolve(name, cache_dir=model.cache_dir)
+    chosen = variant.name if variant is not None else model.variant
+    if model.init == "scratch":
+        return _from_scratch(folder, config)
+    return load(folder, dtype="float32", progress=progress, variant=chosen)
+
+
+def sizes(base: ModelConfig, config: TrainConfig) -> ModelConfig:
+    """The base's configuration with the `model.config` of the training configuration over it.
+
+    Raises:
+        ConfigError: a value that the networks cannot have.
+    """
+    try:
+        return ModelConfig.from_dict(_merged(_plain(base), config.model.config))
+    except (CheckpointError, TypeError) as error:
+        raise config.fail("model.config", str(error)) from None
+
+
+def _plain(config: ModelConfig) -> dict:
+    values = config.to_dict()
+    del values["model_type"]
+    return values
+
+
+def _merged(values: dict, over: dict) -> dict:
+    result = dict(values)
+    for key, value in over.items():
+        inner = isinstance(value, dict) and isinstance(result.get(key), dict)
+        # `rope_scaling` and `source` are values, not sections; replaced whole they would lose keys.
+        result[key] = _merged(result[key], value) if inner else value
+    return result
+
+
+def _from_scratch(folder: Path, config: TrainConfig) -> Checkpoint:
+    """Random weights in the trained components, the base's in all others.
+
+    The folder gives text and tokenizer; weights only where a component is not trained, and so it
+    may hold none at all if all are.
+    """
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+
+    from ..checkpoint import VOICE_NAME, Checkpoint, build, load_weights_strictly, read_weights
+    from ..text.load import load_tokenizer
+    from ..voice import Voice
+
+    base = ModelConfig.load(folder)
+    wanted = sizes(base, config)
+    wanted.dtype = "float32"
+    random = tuple(f"{PLACES[name]}." for name in config.model.trained)
+    # Networks draw from MLX's global generator, which has no other use here but dropout's.
+    mx.random.seed(config.seed)
+    networks = build(wanted)
+    weights = dict(tree_flatten(networks.parameters()))
+    mx.eval([value for key, value in weights.items() if key.startswith(random)])
+    kept = {key for key in weights if not key.startswith(random)}
+    if kept:
+        stored = {k: v.astype(mx.float32) if v.dtype != mx.uint32 else v
+                  for k, v in read_weights(folder).items() if not k.startswith(random)}  # fmt: skip
+        _check_kept(weights, stored, kept, config)
+        load_weights_strictly(
+            networks, {**{k: v for k, v in weights.items() if k not in kept}, **stored}, folder
+        )
+    voice = folder / VOICE_NAME
+    return Checkpoint(
+        folder=folder,
+        config=wanted,
+        networks=networks,
+        tokenizer=load_tokenizer(folder, wanted.text),
+        voice=Voice.load(voice) if voice.is_file() else None,
+    )
+
+
+def _check_kept(weights, stored, kept, config: TrainConfig) -> None:
+    """Other sizes than the base's are for trained components alone."""
+    changed = sorted(
+        k for k in kept if k not in stored or stored[k].shape != weights[k].shape
+    ) + sorted(k for k in stored if k not in weights)
+    if changed:
+        owners = sorted(
+            {
+                name
+                for name, place in PLACES.items()
+                if any(k.startswith(f"{place}.") for k in changed)
+            }
+        )
+        raise config.fail(
+            "model.config",
+            f"{', '.join(owners) or changed[0]} would have other sizes than the base model's, but "
+            "keeps its weights: name it in train_components, or leave its sizes alone.",
+        )

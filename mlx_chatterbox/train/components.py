@@ -1,0 +1,71 @@
+"""The tasks that a configuration asks for, each with the settings that are its own."""
+
+from __future__ import annotations
+
+from ..config import ModelConfig
+from .config import TrainConfig
+from .options import nearest
+from .tasks.base import Task
+
+_TOKENS_PER_SECOND, _FRAMES_PER_SECOND = 25, 50
+
+
+def make_tasks(config: TrainConfig, model: ModelConfig) -> list[Task]:
+    """A task for each trained component, in the order of `COMPONENTS`.
+
+    Raises:
+        ConfigError: a weight for a part of the loss that no trained component has.
+        SettingError: a component that cannot be trained in this model.
+    """
+    for name in config.model.trained:
+        if name not in _MAKERS:
+            raise config.fail("model.train_components", f"{name} has no training of its own.")
+    tasks = [_MAKERS[name](config, model) for name in config.model.trained]
+    parts = {part for task in tasks for part in task.parts}
+    for name in config.training.loss_weights:
+        if name not in parts:
+            raise config.fail(
+                "training.loss_weights", f"loss_weights: no part {name}; {nearest(name, parts)}"
+            )
+    return tasks
+
+
+def _t3(config: TrainConfig, model: ModelConfig) -> Task:
+    from .tasks.t3 import T3Task
+
+    training = config.training
+    lengths = training.custom_params
+    return T3Task(
+        model.t3,
+        text_dropout=training.text_dropout,
+        prompt_tokens=round(lengths.audio_prompt_duration_s * _TOKENS_PER_SECOND),
+        max_text_len=lengths.max_text_len,
+        max_speech_len=lengths.max_speech_len,
+        weights=_weights(config, T3Task),
+    )
+
+
+def _flow(config: TrainConfig, model: ModelConfig) -> Task:
+    from .tasks.flow import FlowTask
+
+    training = config.training
+    lengths = training.custom_params
+    return FlowTask(
+        model.s3gen,
+        condition_dropout=training.condition_dropout,
+        max_tokens=min(
+            lengths.max_speech_token_len, lengths.max_mel_len // model.s3gen.token_mel_ratio
+        ),
+        max_prompt_frames=round(lengths.prompt_audio_duration_s * _FRAMES_PER_SECOND),
+        noise_scale=training.noise_scale,
+        weights=_weights(config, FlowTask),
+    )
+
+
+def _weights(config: TrainConfig, task: type[Task]) -> dict[str, float]:
+    return {
+        part: weight for part, weight in config.training.loss_weights.items() if part in task.parts
+    }
+
+
+_MAKERS = {"t3": _t3, "flow": _flow}

@@ -1,0 +1,6 @@
+"""From a folder of recordings to samples.
+
+sources, tables, hub: where clips are listed, as `item`s. listen, check, report: which of them can
+be trained on, and what is wrong with the others. text, pitch, features, cache: what the networks
+want to know of a clip, computed once. batches: split, plan of an epoch, samples.
+"""

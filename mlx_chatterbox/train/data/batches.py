@@ -1,0 +1,191 @@
+"""Which clips are evaluated on, which come together in a step, and what a sample consists of.
+
+Everything here is a function of the seed and of what the clips are, never of the machine, of
+threads or of the order in which things are read: a run that is resumed, or divided among several
+machines, sees what the undivided one saw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .check import Clip
+from .features import cut, tokens_in
+
+# Batches that are filled from one run of clips sorted by length: the more, the less padding; the
+# fewer, the more random who is beside whom.
+_BATCHES_SORTED_TOGETHER = 32
+_TOKENS_PER_SECOND = 25
+# Below this a piece of the same clip is no prompt: 0.2 s.
+_LEAST_PROMPT = 5
+
+
+def split(
+    clips: Sequence[Clip], eval_split_size: float, seed: int
+) -> tuple[list[Clip], list[Clip]]:
+    """Clips to train on and clips to evaluate on, each in the order given.
+
+    A clip's place depends on the seed and its own text (a hash), so that clips added later do not
+    move the others; hence the share is met on average only. The same words, however they are
+    capitalised and punctuated, and the same recording are never on both sides. Where the data set
+    says itself what is for evaluation, that is followed, and what it has in both stays out of
+    training.
+
+    Args:
+        eval_split_size: share of the clips, 0 to 1. If it is not 0, at least one clip is
+            evaluated on, and at least one trained on, unless all are the same.
+    """
+    groups = _groups(clips)
+    if any(clip.part is not None for clip in clips):
+        eval_groups = {g for clip, g in zip(clips, groups, strict=True) if clip.part == "eval"}
+        train = [
+            clip for clip, g in zip(clips, groups, strict=True)
+            if clip.part != "eval" and g not in eval_groups
+        ]  # fmt: skip
+        return train, [clip for clip in clips if clip.part == "eval"]
+    if eval_split_size <= 0:
+        return list(clips), []
+    ranks = {group: _unit(f"{seed} {group}") for group in groups}
+    ordered = sorted(ranks, key=ranks.__getitem__)
+    chosen = {group for group in ordered if ranks[group] < eval_split_size}
+    if not chosen and len(ordered) > 1:
+        chosen = {ordered[0]}
+    if len(chosen) == len(ordered):
+        chosen.discard(ordered[-1])
+    sides: tuple[list[Clip], list[Clip]] = ([], [])
+    for clip, group in zip(clips, groups, strict=True):
+        sides[group in chosen].append(clip)
+    return sides
+
+
+def _groups(clips: Sequence[Clip]) -> list[str]:
+    """A name for each clip, the same for clips that must stay together."""
+    parent: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        parent.setdefault(name, name)
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    texts = ["text " + "".join(filter(str.isalnum, clip.text.casefold())) for clip in clips]
+    for clip, text in zip(clips, texts, strict=True):
+        # The first in the alphabet names a group, whatever order the clips come in: a text, as "~"
+        # comes last.
+        low, high = sorted((find(text), find("~recording " + clip.content)))
+        parent[high] = low
+    return [find(text) for text in texts]
+
+
+def _unit(text: str) -> float:
+    """A number from 0 to 1 that is a hash of a text."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
+
+
+class Batches:
+    """The plan of every epoch: which clips make up each optimizer step.
+
+    Clips of similar length come together, so that little is padding; who they are, and the order
+    of the batches, is drawn from (seed, epoch). Every clip comes once an epoch; the last of the
+    batches may be smaller.
+    """
+
+    def __init__(self, lengths: Sequence[float], global_batch_size: int, seed: int):
+        """Plan.
+
+        Args:
+            lengths: of the clips, in whatever unit; a clip is known by its place here.
+            global_batch_size: clips in an optimizer step, over all machines.
+        """
+        if global_batch_size < 1:
+            raise ValueError(f"a batch has at least one clip; got {global_batch_size}.")
+        self._lengths = np.asarray(lengths, dtype=np.float64)
+        self._size = global_batch_size
+        self._seed = seed
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self._lengths) // self._size)
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """The batches of an epoch (from 0), each the longest clip first."""
+        rng = np.random.default_rng([self._seed, epoch])
+        order = rng.permutation(len(self._lengths))
+        together = self._size * _BATCHES_SORTED_TOGETHER
+        batches = []
+        for start in range(0, len(order), together):
+            some = order[start : start + together]
+            some = some[np.argsort(-self._lengths[some], kind="stable")]
+            # What does not fill a batch is left to the shortest clips.
+            batches += [some[i : i + self._size].tolist() for i in range(0, len(some), self._size)]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def group_by_speaker(clips: Sequence[Clip]) -> dict[str, list[int]]:
+    """Places of each speaker's clips."""
+    groups: dict[str, list[int]] = {}
+    for index, clip in enumerate(clips):
+        groups.setdefault(clip.speaker, []).append(index)
+    return groups
+
+
+def make_sample(
+    store: Mapping[str, dict[str, np.ndarray]],
+    clips: Sequence[Clip],
+    index: int,
+    key: np.ndarray,
+    prompt_seconds: float = 3.0,
+    by_speaker: Mapping[str, Sequence[int]] | None = None,
+) -> dict[str, Any]:
+    """One sample: the features of a clip, a prompt in the same voice, and a key.
+
+    The prompt is a piece of another clip of the speaker, from anywhere in it. A speaker's only clip
+    gives its own beginning or end, at most half of it: `prompt_span` says which tokens these are,
+    so that a task that would just have to copy them leaves them out of its loss.
+
+    Args:
+        store: a `FeatureStore`, or anything else with features by clip id.
+        clips: those that may serve as prompts, `clips[index]` among them.
+        key: (2,) uint32, the sample's own; all that is random in it comes from there.
+        prompt_seconds: length of the prompt, or less if its clip is shorter.
+        by_speaker: `group_by_speaker(clips)`, made once instead of for every sample.
+
+    Returns:
+        The features; "id", "speaker": as in the clip; "key": (2,) uint32; "prompt": features of the
+        prompt (all but text_tokens, fbank and ve_mel), its tokens, mel and waveforms cut to the
+        piece, its embeddings those of its whole clip; "prompt_span": (2,) int32, first token and
+        the one behind the last if the prompt is of this clip itself, else (0, 0).
+    """
+    clip = clips[index]
+    # A stream of its own, so that a task that uses the key itself draws something else.
+    rng = np.random.default_rng([*np.asarray(key, dtype=np.uint32).tolist(), 1])
+    groups = group_by_speaker(clips) if by_speaker is None else by_speaker
+    others = [other for other in groups[clip.speaker] if other != index]
+    features = store[clip.id]
+    wanted = round(prompt_seconds * _TOKENS_PER_SECOND)
+    span = np.zeros(2, dtype=np.int32)
+    if others:
+        source = store[clips[others[rng.integers(len(others))]].id]
+        length = tokens_in(source)
+        start = int(rng.integers(max(length - wanted, 0) + 1))
+        end = min(start + wanted, length)
+    else:
+        source, length = features, tokens_in(features)
+        taken = min(wanted, length // 2)
+        taken = taken if taken >= _LEAST_PROMPT else 0
+        start = int(rng.integers(2)) * (length - taken)
+        end = start + taken
+        span[:] = (start, end) if taken else (0, 0)
+    return {
+        **features,
+        "id": clip.id,
+        "speaker": clip.speaker,
+        "key": np.asarray(key, dtype=np.uint32),
+        "prompt": cut(source, start, end),
+        "prompt_span": span,
+    }

@@ -1,0 +1,86 @@
+"""Arrays on disk, one small file for each clip and feature, written whole or not at all.
+
+    FOLDER/speech_tokens-3f9a.../c4/c41b....safetensors
+
+The first folder names the feature and what computes it, the file the recording. So nothing is ever
+changed in place: other weights, other settings or another recording have files of their own,
+several runs may share a folder, and a process may be killed at any point. A file that is cut short
+or damaged counts as missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from pathlib import Path
+
+import numpy as np
+
+_CHECKSUM = "checksum"
+
+
+def short_hash(*parts: str | bytes) -> str:
+    """32 hexadecimal digits for some texts in their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        content = part.encode() if isinstance(part, str) else part
+        digest.update(str(len(content)).encode() + b":" + content)
+    return digest.hexdigest()
+
+
+class ArrayCache:
+    """Arrays under a kind ("mel-3f9a...") and a key of hexadecimal digits."""
+
+    def __init__(self, folder: str | os.PathLike):
+        self._folder = Path(folder)
+
+    def path(self, kind: str, key: str) -> Path:
+        return self._folder / kind / key[:2] / f"{key}.safetensors"
+
+    def has(self, kind: str, key: str) -> bool:
+        """Whether the file is there and as long as it says; its content is checked by `read`."""
+        path = self.path(kind, key)
+        try:
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                size = os.fstat(file.fileno()).st_size
+                if not 2 <= length <= size - 8:
+                    return False
+                header = json.loads(file.read(length))
+            end = max(t["data_offsets"][1] for name, t in header.items() if name != "__metadata__")
+            return 8 + length + end == size
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return False
+
+    def read(self, kind: str, key: str) -> np.ndarray | None:
+        """The array; None if it is missing or damaged."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(self.path(kind, key)), framework="numpy") as file:
+                array = file.get_tensor("array")
+                checksum = (file.metadata() or {}).get(_CHECKSUM)
+        except (OSError, SafetensorError):
+            return None
+        return array if checksum == _checksum(array) else None
+
+    def write(self, kind: str, key: str, array: np.ndarray) -> None:
+        from safetensors.numpy import save
+
+        array = np.ascontiguousarray(array)
+        path = self.path(kind, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The ending is not that of a finished file, so that nothing takes it for one.
+        temporary = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.tmp")
+        try:
+            temporary.write_bytes(save({"array": array}, {_CHECKSUM: _checksum(array)}))
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _checksum(array: np.ndarray) -> str:
+    content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return hashlib.blake2b(content.data, digest_size=8).hexdigest()

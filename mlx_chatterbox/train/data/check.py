@@ -1,0 +1,235 @@
+"""Which clips can be trained on, and a report of all others, with the reason of each.
+
+Nothing here stops at a bad clip: it is left out, and the rest is trained on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import AudioError, DataError, TextError
+from ...voice import MIN_PEAK
+from .item import Item, Recording
+from .listen import Facts, Listener, ahead, reader_threads
+from .report import Remark, Report
+from .sources import items_of
+from .text import TextEncoder
+
+Progress = Callable[[str, int, int], None]
+
+# Reasons for which a clip is left out.
+BAD_LINE = "unreadable line"
+NO_TEXT = "no text"
+EMPTY_TEXT = "empty text"
+BAD_ENCODING = "text is not UTF-8"
+UNSPEAKABLE = "text cannot be spoken"
+TEXT_SHORT, TEXT_LONG = "text too short", "text too long"
+NO_AUDIO = "no audio file"
+BAD_AUDIO = "unusable audio"
+SILENT = "silent"
+SHORT, LONG = "audio too short", "audio too long"
+DUPLICATE = "duplicate audio"
+# Warnings: the clip is kept.
+CLIPPED = "clipped"
+NARROW = "sample rate under 16 kHz"
+UNKNOWN_LETTERS = "letters unknown to the model"
+
+# Shorter ones are under the windows of the networks, whatever the configuration allows.
+LEAST_SECONDS = 0.2
+_CLIPPED_SHARE = 1e-3
+_TOKENS_PER_SECOND = 25
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording with its text, checked.
+
+    Attributes:
+        audio: a file, or a recording that is fetched.
+        content: hash of all its samples and their rate.
+        start, end: what is used of it, in samples at its own rate.
+        seconds: how long that is.
+        part: "train" or "eval" where the data set says so itself.
+    """
+
+    id: str
+    audio: Path | Recording
+    text: str
+    speaker: str
+    language: str | None
+    content: str
+    start: int
+    end: int
+    seconds: float
+    part: str | None = None
+
+
+class _Rejected(Exception):
+    """Carries a reason and a detail out of the checks."""
+
+
+def read_clips(
+    dataset,
+    text_encoder: TextEncoder | None = None,
+    *,
+    max_text_tokens: int | None = None,
+    max_speech_tokens: int | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    progress: Progress | None = None,
+) -> tuple[list[Clip], Report]:
+    """The clips of a data set that can be trained on, and a report of all.
+
+    Args:
+        dataset: the `dataset` section of the configuration.
+        text_encoder: without it texts are not checked against the model's vocabulary.
+        max_text_tokens: start and stop included, where the model has them.
+        max_speech_tokens: of 40 ms.
+        cache_dir: where to remember what files sound like; unchanged files are not read again.
+        progress: told ("checking clips", done, in all).
+
+    Raises:
+        DataError: the data set cannot be read at all, or nothing of it can be trained on.
+    """
+    items = items_of(dataset)
+    listener = Listener(dataset, None if cache_dir is None else Path(cache_dir))
+    report = Report(listed=len(items))
+    limits = _Limits(dataset, text_encoder, max_text_tokens, max_speech_tokens)
+    clips: list[Clip] = []
+    first_of: dict[str, str] = {}
+    new: list[tuple[str, Facts]] = []
+    workers = reader_threads(dataset.preprocessing_num_workers)
+    with ThreadPoolExecutor(workers) as pool:
+        # Texts are looked at in this thread: some languages' front ends are for one thread only.
+        texts = ((item, _text_or_rejection(item, limits)) for item in items)
+        results = ahead(pool, lambda pair: _examine(*pair, limits, listener), texts, 4 * workers)
+        for done, (item, result) in enumerate(zip(items, results, strict=True), start=1):
+            if isinstance(result, _Rejected):
+                report.left_out.append(Remark(item.id, item.where, *result.args))
+            else:
+                clip, facts, key, warnings = result
+                if key is not None:
+                    new.append((key, facts))
+                if clip.content in first_of:
+                    detail = f"the same as {first_of[clip.content]}"
+                    report.left_out.append(Remark(item.id, item.where, DUPLICATE, detail))
+                else:
+                    first_of[clip.content] = clip.id
+                    clips.append(clip)
+                    report.warnings += [Remark(item.id, item.where, *w) for w in warnings]
+            if len(new) >= 200 or done == len(items):
+                listener.remember(new)
+                new = []
+            if progress is not None:
+                progress("checking clips", done, len(items))
+    report.kept = len(clips)
+    report.seconds = sum(clip.seconds for clip in clips)
+    report.speakers = dict(sorted(Counter(clip.speaker for clip in clips).items()))
+    if not clips:
+        why = ", ".join(f"{count} {reason}" for reason, count in report.counts().items())
+        raise DataError(f"none of the {len(items)} clips can be trained on: {why}.")
+    return clips, report
+
+
+@dataclass(frozen=True)
+class _Limits:
+    dataset: object
+    text_encoder: TextEncoder | None
+    max_text_tokens: int | None
+    max_speech_tokens: int | None
+
+
+def _text_or_rejection(item: Item, limits: _Limits):
+    try:
+        return _checked_text(item, limits)
+    except _Rejected as rejected:
+        return rejected
+
+
+def _examine(item: Item, text_result, limits: _Limits, listener: Listener):
+    """(clip, facts, key to remember them by, warnings), or what speaks against the item."""
+    if isinstance(text_result, _Rejected):
+        return text_result
+    text, warnings = text_result
+    try:
+        facts, key = _checked_audio(item, limits, listener)
+    except _Rejected as rejected:
+        return rejected
+    if facts.clipped > _CLIPPED_SHARE:
+        warnings.append((CLIPPED, f"{facts.clipped:.1%} of the samples are at full scale"))
+    if facts.rate < 16_000:
+        warnings.append((NARROW, f"{facts.rate} Hz"))
+    clip = Clip(
+        id=item.id,
+        audio=item.audio,
+        text=text,
+        speaker=item.speaker,
+        language=item.language,
+        content=facts.content,
+        start=facts.start,
+        end=facts.end,
+        seconds=facts.seconds,
+        part=item.part,
+    )
+    return clip, facts, key, warnings
+
+
+def _checked_text(item: Item, limits: _Limits) -> tuple[str, list[tuple[str, str]]]:
+    if item.fault is not None:
+        raise _Rejected(BAD_LINE, item.fault)
+    if item.text is None:
+        raise _Rejected(NO_TEXT, "")
+    # Surrogates are bytes that were no UTF-8, U+FFFD stands where others met such bytes before,
+    # and zeros are what UTF-16 looks like.
+    if any("\ud800" <= c <= "\udfff" or c in "\ufffd\0" for c in item.text):
+        raise _Rejected(BAD_ENCODING, "save it as UTF-8")
+    text = " ".join(item.text.split())
+    if not text:
+        raise _Rejected(EMPTY_TEXT, "")
+    if not any(map(str.isalnum, text)):
+        raise _Rejected(UNSPEAKABLE, f"{text[:40]!r}: there is no letter or digit in it")
+    shortest, longest = limits.dataset.min_text_length, limits.dataset.max_text_length
+    if shortest is not None and len(text) < shortest:
+        raise _Rejected(TEXT_SHORT, f"{len(text)} characters; min_text_length is {shortest}")
+    if longest is not None and len(text) > longest:
+        raise _Rejected(TEXT_LONG, f"{len(text)} characters; max_text_length is {longest}")
+    if limits.text_encoder is None:
+        return text, []
+    try:
+        n_tokens = len(limits.text_encoder(text, item.language))
+        unknown = limits.text_encoder.unknown_letters(text, item.language)
+    except TextError as error:
+        raise _Rejected(UNSPEAKABLE, f"{text[:40]!r}: {error}") from None
+    if limits.max_text_tokens is not None and n_tokens > limits.max_text_tokens:
+        raise _Rejected(TEXT_LONG, f"{n_tokens} tokens; at most {limits.max_text_tokens} fit")
+    return text, [(UNKNOWN_LETTERS, " ".join(unknown))] if unknown else []
+
+
+def _checked_audio(item: Item, limits: _Limits, listener: Listener) -> tuple[Facts, str | None]:
+    if item.audio is None or (isinstance(item.audio, Path) and not item.audio.is_file()):
+        raise _Rejected(NO_AUDIO, "" if item.audio is None else f"there is no {item.audio}")
+    longest = limits.dataset.max_audio_duration_s
+    if (seconds := listener.too_long_to_read(item.audio)) is not None:
+        raise _Rejected(LONG, f"{seconds:.2f} s; max_audio_duration_s is {longest}")
+    try:
+        facts, key = listener(item.audio)
+    except AudioError as error:
+        raise _Rejected(BAD_AUDIO, str(error)) from None
+    except Exception as error:  # what fetches a recording raises whatever its back end raises
+        raise _Rejected(BAD_AUDIO, f"{type(error).__name__}: {error}") from None
+    if facts.peak < MIN_PEAK:
+        raise _Rejected(SILENT, f"its loudest sample is {facts.peak:.1e} of full scale")
+    shortest = max(limits.dataset.min_audio_duration_s, LEAST_SECONDS)
+    if facts.seconds < shortest:
+        raise _Rejected(SHORT, f"{facts.seconds:.2f} s; at least {shortest} s are needed")
+    if facts.seconds > longest:
+        raise _Rejected(LONG, f"{facts.seconds:.2f} s; max_audio_duration_s is {longest}")
+    tokens = -(-facts.seconds * _TOKENS_PER_SECOND // 1)
+    if limits.max_speech_tokens is not None and tokens > limits.max_speech_tokens:
+        most = limits.max_speech_tokens
+        raise _Rejected(LONG, f"{tokens:.0f} speech tokens; at most {most} are trained on")
+    return facts, key

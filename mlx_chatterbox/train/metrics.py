@@ -1,0 +1,250 @@
+"""What a run says of itself: a bar on the terminal, `metrics.jsonl`, TensorBoard, a plot, samples.
+
+Only the first of several machines writes; the others have a `Metrics` that does nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import mlx.core as mx
+
+from ..errors import ChatterboxError
+
+METRICS_NAME, PLOT_NAME, SAMPLES_NAME = "metrics.jsonl", "loss.png", "samples"
+# These depend on the machine and its load; everything else is the same in every run.
+TIMINGS = ("seconds", "tokens_per_second", "peak_memory_gb")
+
+Speak = Callable[[Path], None]
+
+
+class MissingExtra(ChatterboxError):
+    """Something optional was asked for that is not installed."""
+
+
+class TensorBoard:
+    """Writes numbers for TensorBoard, by its own package; PyTorch is not needed.
+
+    Raises:
+        MissingExtra: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path):
+        try:
+            from tensorboard.compat.proto import event_pb2, summary_pb2
+            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        except ImportError as error:
+            raise MissingExtra(
+                f"training.report_to: tensorboard is not installed ({error}): "
+                "pip install 'mlx-chatterbox[tensorboard]'."
+            ) from None
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        self._writer = EventFileWriter(str(folder))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        points = [self._summary.Value(tag=k, simple_value=v) for k, v in values.items()]
+        summary = self._summary(value=points)
+        self._writer.add_event(self._event(wall_time=time.time(), step=step, summary=summary))
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def read_metrics(path: str | Path) -> list[dict]:
+    """The lines of a `metrics.jsonl`; a last one that was cut short is left out."""
+    lines = []
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+class Metrics:
+    """Writes metrics as they come.
+
+    Args:
+        folder: the run's output folder; None writes nothing.
+        total_steps: length of the bar.
+        resume_at: length of `metrics.jsonl` at the checkpoint that is gone on from; what follows
+            is written again. None begins a new file.
+        report_to: "tensorboard" or nothing.
+        step: where the bar begins.
+
+    Raises:
+        MissingExtra: TensorBoard is asked for and not there.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        total_steps: int,
+        resume_at: int | None = None,
+        report_to: Sequence[str] = (),
+        step: int = 0,
+    ):
+        self._folder = folder
+        self._started = time.perf_counter()
+        self._said: set[str] = set()
+        self._board = self._bar = self._file = None
+        if folder is None:
+            return
+        if "tensorboard" in report_to:
+            self._board = TensorBoard(folder / "tensorboard")
+        self.path = folder / METRICS_NAME
+        self._file = self.path.open("ab")
+        self._file.truncate(resume_at or 0)
+        self._bar = _bar(total_steps, step)
+
+    @property
+    def size(self) -> int:
+        """Bytes written to `metrics.jsonl`, all of them on disk."""
+        if self._file is None:
+            return 0
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def advance(self, shown: Mapping[str, float]) -> None:
+        """One step more on the bar."""
+        if self._bar is not None:
+            text = {name: f"{value:.4g}" for name, value in shown.items()}
+            self._bar.set_postfix(text, refresh=False)
+            self._bar.update()
+
+    def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
+        """A line of `metrics.jsonl`, told to the terminal too."""
+        if self._file is None:
+            return
+        line = {"step": step, "epoch": round(epoch, 4), **values}
+        line["seconds"] = round(time.perf_counter() - self._started, 3)
+        line["peak_memory_gb"] = round(mx.get_peak_memory() / 1e9, 4)
+        self._file.write((json.dumps(line) + "\n").encode())
+        self._file.flush()
+        if self._board is not None:
+            self._board.write(step, values)
+        shown = " ".join(f"{name} {value:.5g}" for name, value in line.items() if name != "step")
+        self.say(f"step {step}: {shown}")
+
+    def say(self, text: str) -> None:
+        """A line on the terminal, above the bar."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+
+    def say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
+
+    def plot(self) -> None:
+        """Draw `loss.png` from the lines so far."""
+        if self._file is None:
+            return
+        try:
+            plot_losses(read_metrics(self.path), self._folder / PLOT_NAME)
+        except ImportError:
+            self.say_once("no loss.png: matplotlib is not installed (pip install matplotlib).")
+
+    def speak(self, step: int, speakers: Sequence[Speak]) -> None:
+        """Have samples spoken to `samples/step-N.wav`; a model that cannot yet is no error."""
+        if self._file is None or not speakers:
+            return
+        folder = self._folder / SAMPLES_NAME
+        folder.mkdir(exist_ok=True)
+        for number, speaker in enumerate(speakers, 1):
+            path = folder / f"step-{step}{'' if number == 1 else f'-{number}'}.wav"
+            try:
+                speaker(path)
+            except ChatterboxError as error:
+                self.say(f"step {step}: no spoken sample: {error}")
+
+    def close(self) -> None:
+        for part in (self._bar, self._file, self._board):
+            if part is not None:
+                part.close()
+
+
+def _bar(total: int, step: int):
+    from tqdm import tqdm
+
+    # None: a bar on a terminal, nothing in a pipe.
+    return tqdm(total=total, initial=step, desc="training", disable=None, file=sys.stderr)
+
+
+def plot_losses(lines: Sequence[Mapping], path: Path) -> None:
+    """Draw every loss over the steps into a PNG file, whole or not at all.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    from matplotlib.figure import Figure
+
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for line in lines:
+        for name, value in line.items():
+            if name.endswith("loss"):
+                curves.setdefault(name, []).append((line["step"], value))
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for name, points in curves.items():
+        style = "o-" if name.startswith("eval") else "-"
+        axes.plot(*zip(*points, strict=True), style, label=name, markersize=3)
+    if any(value > 0 for points in curves.values() for _, value in points):
+        axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    if curves:
+        axes.legend()
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png", dpi=100)
+    os.replace(temporary, path)
+
+
+def speakers_of(
+    checkpoint,
+    texts: Sequence[str],
+    voice,
+    language: str | None = None,
+    seed: int = 0,
+    max_new_tokens: int | None = None,
+) -> list[Speak]:
+    """Functions that speak a text each with the networks as they are, watermarked as usual.
+
+    Args:
+        checkpoint: `Checkpoint` with the networks in training; its generation settings say
+            whether speech is marked.
+        voice: a recording (file, or samples at 24 kHz), or None for the checkpoint's own voice.
+        language: of the texts, for multilingual models.
+        max_new_tokens: a model that has not learnt to stop is cut off there; None: a second and
+            0.2 s for every character.
+    """
+    from ..audio.files import save_audio
+    from ..tts import CLASSES
+
+    kind = checkpoint.config.text.tokenizer
+    tts = CLASSES[kind](checkpoint)
+
+    def speaker(text: str) -> Speak:
+        limit = max_new_tokens or min(
+            checkpoint.config.generation.max_new_tokens, 25 + 5 * len(text)
+        )
+
+        def speak(path: Path) -> None:
+            settings = {"language_id": language} if kind == "multilingual" else {}
+            if voice is None and tts.conds is None:
+                raise MissingExtra("the checkpoint has no voice, and there is no evaluation clip.")
+            wav = tts.generate(
+                text, audio_prompt_path=voice, seed=seed, max_new_tokens=limit, **settings
+            )
+            save_audio(path, wav, tts.sr)
+
+        return speak
+
+    return [speaker(text) for text in texts]

@@ -1,0 +1,60 @@
+"""The table of options in docs/training.md, made of what stands beside the fields.
+
+`python -m mlx_chatterbox.train.option_table` writes it into the file; a test compares.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from .config import IGNORED, DatasetSection, ModelSection, TrainConfig, TrainingSection
+from .options import rows
+
+BEGIN, END = "<!-- options: begin -->", "<!-- options: end -->"
+_SECTIONS = {
+    "model": ModelSection,
+    "dataset": DatasetSection,
+    "training": TrainingSection,
+    "": TrainConfig,
+}
+
+
+def option_table() -> str:
+    """Every option, by section, as Markdown."""
+    lines = []
+    for name, cls in _SECTIONS.items():
+        lines += [f"### `{name}`" if name else "### At the top of the file", ""]
+        lines += ["| key | value | default | what it does |", "|---|---|---|---|"]
+        for key, kind, default, doc in rows(cls):
+            # The sections themselves have tables of their own.
+            if name or "." not in key:
+                lines.append(f"| `{key}` | {kind} | {default} | {doc} |")
+        lines.append("")
+    lines += ["### Accepted, without effect", ""]
+    lines += ["These stand in configurations of other trainers; each is noted once.", ""]
+    lines += ["| key | why |", "|---|---|"]
+    lines += [f"| `{key}` | {why} |" for key, why in IGNORED.items()]
+    return "\n".join(lines)
+
+
+def with_table(text: str) -> str:
+    """A document with the table between its marks.
+
+    Raises:
+        ValueError: the marks are missing.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the document has no {BEGIN} and {END}.")
+    return f"{before}{BEGIN}\n\n{option_table()}\n\n{END}{after}"
+
+
+def main(path: str = "docs/training.md") -> None:
+    file = Path(path)
+    file.write_text(with_table(file.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])

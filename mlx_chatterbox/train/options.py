@@ -1,0 +1,258 @@
+"""Options as dataclass fields that document themselves, and dataclasses read from YAML by them.
+
+The same words serve the reader of the code, the error messages and the table in the
+documentation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from ..errors import ConfigError
+from .yaml_lines import Node
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    doc: str = "",
+    unit: str = "",
+    *,
+    factory=None,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+) -> Any:
+    """A dataclass field that can be set in YAML.
+
+    Args:
+        doc: what it does, one line.
+        unit: of the number.
+        low, high: the smallest and the largest number allowed.
+        above: the number must be larger than this.
+    """
+    metadata = {"doc": doc, "unit": unit, "low": low, "high": high, "above": above}
+    if factory is not None:
+        return dataclasses.field(default_factory=factory, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def nearest(word: str, known) -> str:
+    """A hint for a misspelt word: '; did you mean ...?', or what there is."""
+    known = list(known)
+    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}."
+
+
+class Reader:
+    """Builds dataclasses from nodes.
+
+    Args:
+        ignored: full key to the reason why it has no effect here; such keys are dropped.
+
+    Attributes:
+        notes: a line for each ignored key that was met.
+        places: where each key stands that was given, by its full name.
+    """
+
+    def __init__(self, ignored: dict[str, str] | None = None):
+        self._ignored = ignored or {}
+        self.notes: list[str] = []
+        self.places: dict[str, str] = {}
+
+    def dataclass(self, cls: type, node: Node, path: str = ""):
+        """An instance of `cls`; keys that are not given keep their defaults.
+
+        Raises:
+            ConfigError: an unknown key, a wrong type, a number out of its range.
+        """
+        return cls(**self.values(cls, node, path))
+
+    def values(self, cls: type, node: Node, path: str = "") -> dict[str, Any]:
+        """Keyword arguments for `cls`: the keys that were given, checked."""
+        if node.is_null:
+            return {}
+        if not isinstance(node.value, dict):
+            raise node.fail(f"{path or 'the top'} must be a section with keys of its own.")
+        hints = typing.get_type_hints(cls)
+        fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+        built = {}
+        for key, value in node.value.items():
+            full = f"{path}.{key}" if path else key
+            where = node.keys.get(key, value.where)
+            self.places[full] = where
+            if full in self._ignored:
+                self.notes.append(f"{where}: {full} has no effect: {self._ignored[full]}")
+                continue
+            if key not in fields:
+                here = f"in {path}" if path else "at the top"
+                hint = nearest(key, [*fields, *self._ignored_in(path)])
+                raise ConfigError(f"{where}: unknown key {key} {here}; {hint}")
+            built[key] = self._value(hints[key], value, full)
+            _check_range(built[key], fields[key].metadata, value, full)
+        return built
+
+    def _ignored_in(self, path: str) -> list[str]:
+        return [
+            name.rpartition(".")[2] for name in self._ignored if name.rpartition(".")[0] == path
+        ]
+
+    def _value(self, kind, node: Node, path: str):
+        kinds = _alternatives(kind)
+        if types.NoneType in kinds:
+            if node.is_null:
+                return None
+            kinds = [k for k in kinds if k is not types.NoneType]
+        for one in kinds:
+            fits, value = self._try(one, node, path)
+            if fits:
+                return value
+        wanted = " or ".join(_names(one) for one in kinds)
+        hint = ""
+        if node.quoted and any(one in (int, float, bool) for one in kinds):
+            hint = " Leave the quotes out."
+        raise node.fail(f"{path} must be {wanted}, not {node.describe().rstrip(',')}.{hint}")
+
+    def _try(self, kind, node: Node, path: str) -> tuple[bool, Any]:
+        """Whether the node is of this kind, and its value."""
+        origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+        if origin is Literal:
+            return self._choice(arguments, node, path)
+        if origin is list:
+            # One word where a list is wanted is a list of one.
+            scalar = isinstance(node.value, str) and not node.is_null
+            items = [node] if scalar else node.value
+            if not isinstance(items, list):
+                return False, None
+            return True, [
+                self._value(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(items)
+            ]
+        if origin is dict or kind is dict:
+            if not isinstance(node.value, dict):
+                return False, None
+            if not arguments or arguments[1] is Any:
+                return True, node.plain()
+            return True, {
+                key: self._value(arguments[1], value, f"{path}.{key}")
+                for key, value in node.value.items()
+            }
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(node.value, dict):
+                return False, None
+            return True, self.dataclass(kind, node, path)
+        return _scalar(kind, node)
+
+    @staticmethod
+    def _choice(choices, node: Node, path: str) -> tuple[bool, Any]:
+        if not isinstance(node.value, str):
+            return False, None
+        found = {str(choice).lower(): choice for choice in choices}
+        # `eval_strategy: no` is the word, whatever YAML 1.1 makes of it.
+        word = node.value.lower()
+        if word not in found:
+            raise node.fail(f"{path}: {node.value!r} is not known; {nearest(word, found)}")
+        return True, found[word]
+
+
+def _scalar(kind, node: Node) -> tuple[bool, Any]:
+    if not isinstance(node.value, str) or (node.is_null and kind is not str):
+        return False, None
+    if kind is bool:
+        value = node.as_bool()
+    elif kind is int:
+        value = node.as_int()
+    elif kind is float:
+        value = node.as_float()
+    elif kind is str:
+        value = None if node.is_null else node.value
+    else:
+        raise TypeError(f"no reader for {kind}")
+    return value is not None, value
+
+
+def _alternatives(kind) -> list:
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return list(typing.get_args(kind))
+    return [kind]
+
+
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    dict: "a section",
+}
+
+
+def _names(kind) -> str:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return " or ".join(str(choice) for choice in arguments)
+    if origin is list:
+        inner = _names(arguments[0])
+        return "a list of " + (
+            "words" if inner == "text" else f"({inner})" if " " in inner else inner
+        )
+    if origin is dict:
+        return "a section"
+    return _WORDS.get(kind, "a section")
+
+
+def _check_range(value, metadata, node: Node, path: str) -> None:
+    numbers = value if isinstance(value, list) else [value]
+    if isinstance(value, dict):
+        numbers = list(value.values())
+    low, high, above = (metadata.get(name) for name in ("low", "high", "above"))
+    for number in numbers:
+        if not isinstance(number, int | float) or isinstance(number, bool):
+            continue
+        if low is not None and number < low:
+            raise node.fail(f"{path} must be at least {low:g}, not {number:g}.")
+        if above is not None and number <= above:
+            raise node.fail(f"{path} must be more than {above:g}, not {number:g}.")
+        if high is not None and number > high:
+            raise node.fail(f"{path} must be at most {high:g}, not {number:g}.")
+
+
+def rows(cls: type, path: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Every option below `cls`: full key, kind, default (with unit), what it does."""
+    hints = typing.get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        if not item.init or "doc" not in item.metadata:
+            continue
+        full = f"{path}.{item.name}" if path else item.name
+        kinds = [k for k in _alternatives(hints[item.name]) if k is not types.NoneType]
+        nested = [k for k in kinds if dataclasses.is_dataclass(k)]
+        if nested:
+            if item.metadata["doc"]:
+                yield full, "a section", _default(item), item.metadata["doc"]
+            yield from rows(nested[0], full)
+        else:
+            yield full, " or ".join(map(_names, kinds)), _default(item), item.metadata["doc"]
+
+
+def _default(item: dataclasses.Field) -> str:
+    if item.default is dataclasses.MISSING:
+        value = item.default_factory()
+        value = value if isinstance(value, list | dict) else None
+    else:
+        value = item.default
+    if value is None or value == [] or value == {}:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        text = f"{value:g}"
+    elif isinstance(value, list):
+        text = ", ".join(map(str, value))
+    elif isinstance(value, dict):
+        text = ", ".join(f"{key} {number:g}" for key, number in value.items())
+    else:
+        text = str(value)
+    unit = item.metadata["unit"]
+    return f"{text} {unit}" if unit else text

@@ -1,0 +1,259 @@
+"""Settings that contradict each other, found before anything is loaded.
+
+What is an error here would otherwise be ignored, or fail after hours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import TYPE_CHECKING, Any
+
+from ..config_base import Config
+from .options import nearest
+from .yaml_lines import Node
+
+if TYPE_CHECKING:
+    from .config import TrainConfig
+
+
+def check(config: TrainConfig, tree: Node) -> None:
+    """Refuse contradictions.
+
+    Args:
+        tree: the parsed file, for the lines of keys inside `model.config` and the like.
+
+    Raises:
+        ConfigError: see the message.
+    """
+    _check_model(config)
+    _check_sizes(config, tree)
+    _check_dataset(config)
+    _check_precision(config)
+    _check_schedule(config)
+    _check_evaluation(config)
+    _check_actors(config)
+
+
+def _check_model(config: TrainConfig) -> None:
+    from ..variants import VARIANTS
+
+    model, given = config.model, config.places
+    if "model.local_model_dir" in given and "model.base_model" in given and model.local_model_dir:
+        config.notes.append(
+            f"{given['model.base_model']}: model.base_model has no effect: model.local_model_dir "
+            "overrides it."
+        )
+    both = model.frozen & set(model.train_components)
+    if both:
+        names = ", ".join(sorted(both))
+        hint = " (s3gen stands for it too; freeze flow instead)" if _by_s3gen(model, both) else ""
+        raise config.fail(
+            "model.train_components",
+            f"{names} is frozen by freeze_components and trained by train_components{hint}.",
+        )
+    if not model.trained:
+        raise config.fail("model.freeze_components", "everything is frozen: nothing is trained.")
+    if model.variant is not None and model.variant not in VARIANTS:
+        raise config.fail(
+            "model.variant", f"model.variant {model.variant!r}; {nearest(model.variant, VARIANTS)}"
+        )
+    if model.lora is not None:
+        _check_lora(config)
+    elif model.quantize_base is not None:
+        raise config.fail(
+            "model.quantize_base",
+            "quantize_base needs lora: quantised weights cannot be trained themselves.",
+        )
+    if model.config and model.init != "scratch":
+        raise config.fail(
+            "model.config", "model.config sets sizes, which only init: scratch can change."
+        )
+    if model.new_tokens and "t3" not in model.trained:
+        raise config.fail("model.new_tokens", "new_tokens are T3's, but t3 is frozen.")
+    if len(set(model.new_tokens)) < len(model.new_tokens) or "" in model.new_tokens:
+        raise config.fail("model.new_tokens", "a new token is empty or stands twice.")
+
+
+def _by_s3gen(model, names: set[str]) -> bool:
+    return "s3gen" in model.freeze_components and not names & set(model.freeze_components)
+
+
+def _check_lora(config: TrainConfig) -> None:
+    model = config.model
+    if model.init == "scratch":
+        raise config.fail(
+            "model.lora",
+            "lora adapts weights that have learnt something; with init: scratch they are random.",
+        )
+    others = [name for name in model.trained if name not in ("t3", "flow")]
+    if others:
+        raise config.fail(
+            "model.lora",
+            f"lora is for t3 and flow, but {', '.join(others)} is trained: leave lora out.",
+        )
+    if not model.lora.targets and model.lora.targets is not None:
+        raise config.fail("model.lora.targets", "no layer gets an adapter.")
+
+
+def _check_sizes(config: TrainConfig, tree: Node) -> None:
+    """`model.config` has only keys of `ModelConfig`; values are checked when it is built."""
+    from ..config import ModelConfig
+
+    section = tree.value.get("model")
+    node = section.value.get("config") if section and isinstance(section.value, dict) else None
+    if node is not None and not node.is_null:
+        _check_keys(ModelConfig, node, "model.config")
+
+
+def _check_keys(cls: type[Config], node: Node, path: str) -> None:
+    hints = typing.get_type_hints(cls)
+    names = {f.name for f in dataclasses.fields(cls)}
+    if not isinstance(node.value, dict):
+        raise node.fail(f"{path} must be a section with keys of its own.")
+    for key, value in node.value.items():
+        if key not in names:
+            where = Node("", node.keys.get(key, node.where))
+            raise where.fail(f"unknown key {key} in {path}; {nearest(key, names)}")
+        kind = hints[key]
+        if isinstance(kind, type) and issubclass(kind, Config):
+            _check_keys(kind, value, f"{path}.{key}")
+        elif kind in (int, float, str, bool):
+            _check_kind(kind, value, f"{path}.{key}")
+
+
+def _check_kind(kind: type, node: Node, path: str) -> None:
+    reader: dict[type, Any] = {int: node.as_int, float: node.as_float, bool: node.as_bool}
+    bad = isinstance(node.value, list | dict) or (kind in reader and reader[kind]() is None)
+    if bad:
+        raise node.fail(f"{path} must be a {kind.__name__}, not {node.describe()}.")
+
+
+_HUB_ONLY = (
+    "dataset_name",
+    "dataset_config_name",
+    "eval_split_name",
+    "ignore_verifications",
+    "trust_remote_code",
+    "use_auth_token",
+)
+
+
+def _check_dataset(config: TrainConfig) -> None:
+    data = config.dataset
+    hub = data.dataset_type == "hf_dataset"
+    where = "dataset.dataset_type" if "dataset.dataset_type" in config.places else "dataset"
+    if not data.dataset_path and not (hub and data.dataset_name):
+        needed = "dataset_name or dataset_path" if hub else "dataset_path"
+        raise config.fail(where, f"dataset.{needed} is needed for {data.dataset_type}.")
+    if hub and data.dataset_path and data.dataset_name:
+        raise config.fail(
+            "dataset.dataset_name", "dataset_name and dataset_path are both set: choose one."
+        )
+    if not hub:
+        for name in _HUB_ONLY:
+            if getattr(data, name):
+                raise config.fail(f"dataset.{name}", f"{name} is only for hf_dataset.")
+    for what in ("audio_duration_s", "text_length"):
+        low, high = getattr(data, f"min_{what}"), getattr(data, f"max_{what}")
+        if high is not None and low > high:
+            where = f"dataset.min_{what}"
+            where = where if where in config.places else f"dataset.max_{what}"
+            raise config.fail(where, f"min_{what} {low:g} is more than max_{what} {high:g}.")
+    if (
+        data.eval_split_name
+        and config.places.get("dataset.eval_split_size")
+        and data.eval_split_size
+    ):
+        raise config.fail(
+            "dataset.eval_split_size",
+            "eval_split_name says what is evaluated on; leave eval_split_size out.",
+        )
+
+
+def _check_precision(config: TrainConfig) -> None:
+    if config.training.fp16 and config.training.bf16:
+        raise config.fail("training.fp16", "fp16 and bf16 are both on: choose one.")
+
+
+def _check_schedule(config: TrainConfig) -> None:
+    training = config.training
+    if training.warmup_steps and training.warmup_ratio:
+        raise config.fail(
+            "training.warmup_ratio", "warmup_steps and warmup_ratio are both set: choose one."
+        )
+    if training.lr_scheduler_type == "constant" and (
+        training.warmup_steps or training.warmup_ratio
+    ):
+        key = "training.warmup_steps" if training.warmup_steps else "training.warmup_ratio"
+        raise config.fail(key, "constant has no warm-up: choose constant_with_warmup.")
+    if training.max_steps and training.warmup_steps >= training.max_steps:
+        raise config.fail(
+            "training.warmup_steps",
+            f"warmup_steps {training.warmup_steps} leaves nothing of max_steps "
+            f"{training.max_steps}.",
+        )
+    words = training.optim.lower().split("_")
+    if words[0] != "adamw":
+        raise config.fail("training.optim", f"optim {training.optim}: there is only adamw.")
+    if len(words) > 1 and "training.optim" in config.places:
+        config.notes.append(
+            f"{config.places['training.optim']}: training.optim {training.optim} is the same AdamW "
+            "as adamw."
+        )
+    for name in training.component_learning_rates:
+        if name not in config.model.trained:
+            raise config.fail(
+                "training.component_learning_rates",
+                f"component_learning_rates: {name} is not trained (trained: "
+                f"{', '.join(config.model.trained)}).",
+            )
+
+
+def _check_evaluation(config: TrainConfig) -> None:
+    training, data = config.training, config.dataset
+    evaluated = training.eval_strategy != "no" and (data.eval_split_size or data.eval_split_name)
+    if evaluated:
+        return
+    why = (
+        "eval_strategy is no"
+        if training.eval_strategy == "no"
+        else "no clips are kept for it (eval_split_size is 0)"
+    )
+    needing = {
+        "load_best_model_at_end": training.load_best_model_at_end,
+        "early_stopping_patience": training.early_stopping_patience,
+        "eval_on_start": training.eval_on_start,
+    }
+    for name, value in needing.items():
+        # A default asks for nothing; what is written down does.
+        if value and f"training.{name}" in config.places:
+            raise config.fail(f"training.{name}", f"{name} needs evaluation, but {why}.")
+    if "training.eval_steps" in config.places and training.eval_strategy != "steps":
+        config.notes.append(
+            f"{config.places['training.eval_steps']}: training.eval_steps has no effect: {why}."
+        )
+
+
+# Settings that only the training of one component heeds.
+_ACTORS = {
+    "text_dropout": "t3",
+    "condition_dropout": "flow",
+    "noise_scale": "flow",
+    "custom_params.max_text_len": "t3",
+    "custom_params.max_speech_len": "t3",
+    "custom_params.audio_prompt_duration_s": "t3",
+    "custom_params.max_speech_token_len": "flow",
+    "custom_params.max_mel_len": "flow",
+    "custom_params.prompt_audio_duration_s": "flow",
+}
+
+
+def _check_actors(config: TrainConfig) -> None:
+    """Note what is set for a component that is not trained; the guide's examples do so, too."""
+    for name, component in _ACTORS.items():
+        key = f"training.{name}"
+        if key in config.places and component not in config.model.trained:
+            config.notes.append(
+                f"{config.places[key]}: {key} has no effect: {component} is not trained."
+            )

@@ -1,0 +1,267 @@
+"""What a run needs to go on as if it had never stopped, on disk, whole or not at all.
+
+A checkpoint folder is written beside its name and renamed when every byte is on disk, so a folder
+called `checkpoint-N` is complete, whenever the process was killed. In it:
+
+- `weights.safetensors` or, with LoRA, `adapters.safetensors`: what is trained, in float32, under
+  the keys of `model.safetensors`; heads that only serve training under `extra.`
+- `optimizer.safetensors`: moments and counters
+- `state.json`: step, place in the data, loss scales, the best evaluation, sums not yet logged
+- `config.yaml`: the configuration
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mlx.core as mx
+
+from ..errors import CheckpointError
+from .config import TrainConfig, save_config
+
+WEIGHTS, ADAPTERS = "weights.safetensors", "adapters.safetensors"
+OPTIMIZER, STATE, CONFIG = "optimizer.safetensors", "state.json", "config.yaml"
+_NAMED = re.compile(r"(checkpoint|best)-(\d+)")
+
+
+@dataclass
+class RunState:
+    """Where a run is.
+
+    Attributes:
+        step: optimizer steps done.
+        epoch, batch: the place in the data: `batch` global batches of `epoch` are used up.
+        clips: clips seen.
+        best_metric, best_step: of the best evaluation so far.
+        waited: evaluations since then.
+        window: sums of the metrics since the last line was logged.
+        loss_scales: of each task.
+        metrics_bytes: length of `metrics.jsonl`.
+        finished: the run came to its end.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    clips: int = 0
+    best_metric: float | None = None
+    best_step: int | None = None
+    waited: int = 0
+    window: dict[str, float] = field(default_factory=dict)
+    loss_scales: dict[str, dict[str, float]] = field(default_factory=dict)
+    metrics_bytes: int = 0
+    finished: bool = False
+
+    def to_json(self) -> str:
+        # Python writes floats so that they are read back exactly.
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> RunState:
+        return cls(**json.loads(text))
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes `target` if all goes well.
+
+    A folder that is there already is replaced. What is left of a killed process is removed.
+    """
+    temporary = target.with_name(f".{target.name}.tmp")
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for path in temporary.iterdir():
+            sync(path)
+        sync(temporary)
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            os.rename(target, old)
+        os.rename(temporary, target)
+        sync(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Have a file's or folder's content on disk before anything that follows."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def link(name: Path, target: Path) -> None:
+    """Make `name` a link to `target` beside it, in one move."""
+    temporary = name.with_name(f".{name.name}.link")
+    temporary.unlink(missing_ok=True)
+    os.symlink(target.name, temporary)
+    os.replace(temporary, name)
+
+
+def read_arrays(path: Path) -> dict[str, mx.array]:
+    """Tensors of a checkpoint's file.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    try:
+        return mx.load(str(path), format="safetensors")
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path} is missing or damaged: {error}") from None
+
+
+def read_state(folder: Path) -> RunState:
+    """Where the run of a checkpoint was.
+
+    Raises:
+        CheckpointError: the folder is no checkpoint of a training run.
+    """
+    try:
+        return RunState.from_json((folder / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder} is no checkpoint of a training run: {error}.") from None
+
+
+def weights_file(folder: Path) -> Path:
+    """The checkpoint's weights or adapters.
+
+    Raises:
+        CheckpointError: it has neither.
+    """
+    for name in (WEIGHTS, ADAPTERS):
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckpointError(f"{folder} has neither {WEIGHTS} nor {ADAPTERS}: no training checkpoint.")
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint that a path means: itself, or the newest of an output folder.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = Path(path).expanduser()
+    if (path / STATE).is_file():
+        return path.resolve()
+    newest = Checkpoints(path).newest()
+    if newest is None:
+        raise CheckpointError(f"{path} is no checkpoint and has none: there is nothing to resume.")
+    return newest.resolve()
+
+
+class Checkpoints:
+    """The checkpoints of an output folder.
+
+    `checkpoint-N` can be resumed; `best-N` has only the weights of the best evaluation. `last` and
+    `best` are links to the newest ones.
+
+    Args:
+        limit: how many `checkpoint-N` are kept; None keeps all.
+    """
+
+    def __init__(self, folder: Path, limit: int | None = None):
+        self.folder = Path(folder)
+        self._limit = limit
+
+    def newest(self) -> Path | None:
+        """The complete checkpoint of the highest step."""
+        found = self._all("checkpoint")
+        return self.folder / f"checkpoint-{max(found)}" if found else None
+
+    def best(self, step: int | None) -> Path | None:
+        """The folder with the weights of the best evaluation, if it is there."""
+        path = self.folder / f"best-{step}"
+        return path if path.is_dir() else None
+
+    def save(
+        self,
+        state: RunState,
+        weights: Mapping[str, mx.array],
+        optimizer: Mapping[str, mx.array],
+        config: TrainConfig,
+        adapters: bool,
+    ) -> Path:
+        """Write `checkpoint-N`, then remove what is over the limit."""
+        target = self.folder / f"checkpoint-{state.step}"
+        with new_folder(target) as folder:
+            self._write(folder, state, weights, config, adapters)
+            mx.save_safetensors(str(folder / OPTIMIZER), dict(optimizer))
+        link(self.folder / "last", target)
+        self._prune(state)
+        return target
+
+    def save_best(
+        self,
+        state: RunState,
+        weights: Mapping[str, mx.array],
+        config: TrainConfig,
+        adapters: bool,
+    ) -> Path:
+        """Write `best-N`. Older ones stay until a checkpoint knows the new one."""
+        target = self.folder / f"best-{state.step}"
+        with new_folder(target) as folder:
+            self._write(folder, state, weights, config, adapters)
+        link(self.folder / "best", target)
+        return target
+
+    def go_back_to(self, state: RunState) -> None:
+        """Remove what came after a checkpoint that is gone on from, and what a kill left over."""
+        for path in self.folder.glob(".*"):
+            if path.name.endswith(".tmp") and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name.endswith(".old") and path.is_dir():
+                # Killed between two renames: the replaced folder is the only one there is.
+                target = path.with_name(path.name[1 : -len(".old")])
+                if target.exists():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    os.rename(path, target)
+        for kind in ("checkpoint", "best"):
+            for step in self._all(kind):
+                if step > state.step:
+                    shutil.rmtree(self.folder / f"{kind}-{step}")
+        best = self.best(state.best_step)
+        if best is not None:
+            link(self.folder / "best", best)
+        else:
+            (self.folder / "best").unlink(missing_ok=True)
+        newest = self.newest()
+        if newest is not None:
+            link(self.folder / "last", newest)
+
+    def _write(self, folder: Path, state: RunState, weights, config, adapters: bool) -> None:
+        metadata = {"format": "mlx", "step": str(state.step)}
+        name = ADAPTERS if adapters else WEIGHTS
+        mx.save_safetensors(str(folder / name), dict(weights), metadata)
+        save_config(config, folder / CONFIG)
+        (folder / STATE).write_text(state.to_json(), encoding="utf-8")
+
+    def _prune(self, state: RunState) -> None:
+        steps = sorted(self._all("checkpoint"), reverse=True)
+        if self._limit is not None:
+            for step in steps[self._limit :]:
+                shutil.rmtree(self.folder / f"checkpoint-{step}")
+            steps = steps[: self._limit]
+        # A checkpoint that is gone on from wants the best weights that it knows of.
+        wanted = {read_state(self.folder / f"checkpoint-{step}").best_step for step in steps}
+        for step in self._all("best") - wanted - {state.best_step}:
+            shutil.rmtree(self.folder / f"best-{step}")
+
+    def _all(self, kind: str) -> set[int]:
+        if not self.folder.is_dir():
+            return set()
+        matches = (_NAMED.fullmatch(path.name) for path in self.folder.iterdir())
+        return {int(match[2]) for match in matches if match and match[1] == kind}

@@ -1,0 +1,1 @@
+"""What is learnt, component by component: see `base.Task`."""

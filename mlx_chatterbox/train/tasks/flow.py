@@ -1,0 +1,180 @@
+"""S3Gen's flow: upstream's conditional flow matching, on noise and times from the samples' keys.
+
+Source: upstream `models/s3gen/flow.py` (`compute_loss`) and `flow_matching.py` (`compute_loss`).
+Upstream's encoder has dropout of 0.1 in training mode; here there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from ...errors import DataError, SettingError
+from ...models.s3gen.config import S3GenConfig
+from .base import (
+    Batch,
+    Sample,
+    Task,
+    Totals,
+    bucket,
+    generator,
+    keys_of,
+    length_mask,
+    of_reference,
+    padded,
+    total,
+)
+
+# Upstream's rule for the part of the mel that is given as prompt.
+NO_PROMPT_SHARE = 0.5
+LONGEST_PROMPT_SHARE = 0.3
+
+_CROP, _PROMPT, _TIME, _NOISE, _CONDITION = range(5)
+
+
+class FlowTask(Task):
+    """Flow matching ("flow") and, beyond upstream, the L1 distance of mu from the mel ("mu").
+
+    Mean flow models (Turbo, Nano) are refused: they are distilled, by a loss that upstream has not
+    published. Plain flow matching would only teach them steps of no length, while they are used for
+    two long ones.
+
+    Args:
+        config: S3Gen's.
+        condition_dropout: share of samples that see neither tokens, speaker nor prompt (upstream's
+            `training_cfg_rate`), for classifier-free guidance.
+        max_tokens: of longer samples a stretch of so many tokens is taken, at random.
+        max_prompt_frames: the prompt has at most so many mel frames; None is upstream's rule alone.
+        noise_scale: standard deviation of the flow's start; upstream's is 1. A small estimator
+            learns better from less, and then needs as much in inference.
+        weights: of "flow" and "mu"; the latter is 0 unless given.
+
+    Raises:
+        SettingError: a mean flow model.
+    """
+
+    name = "flow"
+    features = frozenset({"speech_tokens", "mel", "xvector"})
+    prompt_features = frozenset({"xvector"})
+    parts = ("flow", "mu")
+
+    def __init__(
+        self,
+        config: S3GenConfig,
+        condition_dropout: float = 0.2,
+        max_tokens: int = 750,
+        max_prompt_frames: int | None = None,
+        noise_scale: float = 1.0,
+        weights: dict[str, float] | None = None,
+    ):
+        super().__init__({"mu": 0.0, **(weights or {})})
+        if config.meanflow:
+            raise SettingError(
+                "the flow of Turbo and Nano is distilled to a mean flow, by a loss that upstream "
+                "has not published: add s3gen to freeze_components and train T3 alone."
+            )
+        self.config = config
+        self.condition_dropout = condition_dropout
+        self.max_tokens = max_tokens
+        self.max_prompt_frames = max_prompt_frames
+        self.noise_scale = noise_scale
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        self.check(samples)
+        cut = [self._cut(sample) for sample in samples]
+        tokens, mels = [pair[0] for pair in cut], [pair[1] for pair in cut]
+        length = bucket(max(len(row) for row in tokens))
+        frames = length * self.config.token_mel_ratio
+        drawn = [self._draw(sample, len(mel)) for sample, mel in zip(samples, mels, strict=True)]
+        prompts, times, noises, kept = zip(*drawn, strict=True)
+        embeddings = np.stack([of_reference(sample, "xvector").reshape(-1) for sample in samples])
+        return {
+            "keys": keys_of(samples),
+            "tokens": mx.array(padded(tokens, length, np.int32)),
+            "token_mask": mx.array(length_mask([len(row) for row in tokens], length)),
+            "mel": mx.array(padded(mels, frames, np.float32)),
+            "mel_mask": mx.array(length_mask([len(mel) for mel in mels], frames)),
+            "prompt_mask": mx.array(length_mask(prompts, frames)),
+            "embedding": mx.array(embeddings.astype(np.float32)),
+            "time": mx.array(np.array(times, dtype=np.float32)),
+            "noise": mx.array(padded(noises, frames, np.float32)),
+            "kept": mx.array(np.array(kept, dtype=np.float32)),
+        }
+
+    def _cut(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and mel, no longer than `max_tokens`."""
+        tokens = np.asarray(sample["speech_tokens"], dtype=np.int32)
+        mel = np.asarray(sample["mel"], dtype=np.float32)
+        ratio = self.config.token_mel_ratio
+        if len(tokens) == 0 or len(mel) != ratio * len(tokens):
+            raise DataError(
+                f"{sample.get('id', 'a sample')} has {len(mel)} mel frames for {len(tokens)} "
+                f"speech tokens; there must be {ratio} for each."
+            )
+        if tokens.min() < 0 or tokens.max() >= self.config.vocab_size:
+            raise DataError(f"{sample.get('id', 'a sample')} has speech tokens that have no sound.")
+        spare = max(len(tokens) - self.max_tokens, 0)
+        start = int(generator(sample["key"], _CROP).integers(spare + 1))
+        stop = start + min(len(tokens), self.max_tokens)
+        return tokens[start:stop], mel[ratio * start : ratio * stop]
+
+    def _draw(self, sample: Sample, frames: int) -> tuple[int, float, np.ndarray, bool]:
+        """Frames of prompt, flow time, noise, and whether the condition is kept."""
+        prompt_rng = generator(sample["key"], _PROMPT)
+        prompt = 0
+        if prompt_rng.random() >= NO_PROMPT_SHARE:
+            prompt = int(prompt_rng.integers(int(LONGEST_PROMPT_SHARE * frames) + 1))
+        if self.max_prompt_frames is not None:
+            prompt = min(prompt, self.max_prompt_frames)
+        time = 1.0 - np.cos(generator(sample["key"], _TIME).random() * 0.5 * np.pi)
+        shape = (frames, self.config.decoder_out_channels)
+        noise = generator(sample["key"], _NOISE).standard_normal(shape, dtype=np.float32)
+        kept = generator(sample["key"], _CONDITION).random() >= self.condition_dropout
+        return prompt, float(time), self.noise_scale * noise, kept
+
+    def counts(self, batch: Batch) -> Totals:
+        entries = total(batch["mel_mask"]) * self.config.decoder_out_channels
+        return dict.fromkeys(self.parts, entries)
+
+    def sums(self, networks: nn.Module, batch: Batch) -> tuple[dict, dict]:
+        flow = self.module(networks)
+        mask = batch["mel_mask"]
+        mu = flow.encode(batch["tokens"], batch["token_mask"].astype(flow.dtype))
+        speakers = flow.project_speaker(batch["embedding"])
+        cond = batch["mel"] * batch["prompt_mask"][..., None]
+        velocity = self.velocity(flow, batch, mu, speakers, cond)
+        squares = (velocity - self.target(batch)) ** 2 * mask[..., None]
+        sums = {"flow": squares.sum()}
+        if self.weights["mu"]:
+            distance = mx.abs(mu.astype(mx.float32) - batch["mel"])
+            sums["mu"] = (distance * mask[..., None]).sum()
+        return sums, {}
+
+    def target(self, batch: Batch) -> mx.array:
+        """The direction from noise to mel, (B, T, 80)."""
+        return batch["mel"] - (1.0 - self.config.cfm_sigma_min) * batch["noise"]
+
+    def velocity(
+        self, flow: nn.Module, batch: Batch, mu: mx.array, speakers: mx.array, cond: mx.array
+    ) -> mx.array:
+        """What the estimator takes for that direction, (B, T, 80) float32.
+
+        Args:
+            mu, cond: (B, T, 80).
+            speakers: (B, 80).
+        """
+        time, kept = batch["time"], batch["kept"].astype(flow.dtype)
+        share = (1.0 - (1.0 - self.config.cfm_sigma_min) * time)[:, None, None]
+        noisy = share * batch["noise"] + time[:, None, None] * batch["mel"]
+        velocity = flow.decoder.estimator(
+            noisy.astype(flow.dtype),
+            mu * kept[:, None, None],
+            time,
+            speakers * kept[:, None],
+            cond.astype(flow.dtype) * kept[:, None, None],
+            mask=batch["mel_mask"],
+        )
+        return velocity.astype(mx.float32)

@@ -1,0 +1,207 @@
+"""One task in training: its weights, its optimizer, the gradients of a batch, the loss of another.
+
+The denominators of a loss are counted over the whole global batch before any gradient is made, so
+what micro-batches and machines compute are parts that add up: nothing depends on how a batch was
+cut.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten, tree_unflatten
+
+from .distributed import Group
+from .optimizer import Optimizer, OptimizerSettings
+
+EXTRA = "extra."
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """MLX's global generator, which new layers draw from, seeded for a while and then put back."""
+    high, low = (int(word) for word in np.array(mx.random.state[0]))
+    mx.random.seed(seed)
+    try:
+        yield
+    finally:
+        mx.random.seed(high << 32 | low)
+
+
+def path_of(networks: nn.Module, module: nn.Module) -> str:
+    """Where a module stands in the networks, as the prefix of its keys in `model.safetensors`."""
+    for path, candidate in networks.named_modules():
+        if candidate is module:
+            return f"{path}." if path else ""
+    raise ValueError("the module is no part of the networks.")
+
+
+class TrainedTask:
+    """A task with everything that changes while it is trained.
+
+    Args:
+        task: see `tasks.base.Task`.
+        networks: all of the model's; what is trainable in the task's module is trained.
+        adapters: whether only the trainable weights are kept in checkpoints, not whole modules.
+    """
+
+    def __init__(self, task, networks: nn.Module, settings: OptimizerSettings, adapters: bool):
+        self.task = task
+        self.networks = networks
+        self._adapters = adapters
+        self._modules = {path_of(networks, task.module(networks)): task.module(networks)}
+        extra = task.extra_module(networks)
+        if extra is not None:
+            self._modules[f"{EXTRA}{task.name}."] = extra
+        if settings.dtype != "float32":
+            for module in self._modules.values():
+                module.set_dtype(getattr(mx, settings.dtype))
+        self.optimizer = Optimizer(settings, self._trainable())
+        self._gradients = mx.value_and_grad(self._scaled_loss)
+
+    @property
+    def name(self) -> str:
+        return self.task.name
+
+    def train(self, mode: bool = True) -> None:
+        """Switch the modules to training or evaluation."""
+        for module in self._modules.values():
+            module.train(mode)
+
+    # --- Weights ---------------------------------------------------------------------------------
+
+    def _trainable(self) -> dict[str, mx.array]:
+        return {
+            prefix + key: value
+            for prefix, module in self._modules.items()
+            for key, value in tree_flatten(module.trainable_parameters())
+        }
+
+    def _others(self) -> dict[str, mx.array]:
+        """What a checkpoint holds besides the trainable weights: for whole modules the rest.
+
+        Running statistics of batch norms are among them; adapters have none.
+        """
+        return {
+            prefix + key: value
+            for prefix, module in self._modules.items()
+            if not self._adapters or prefix.startswith(EXTRA)
+            for key, value in tree_flatten(module.parameters())
+            if prefix + key not in self.optimizer.master
+        }
+
+    def _put(self, arrays: Mapping[str, mx.array]) -> None:
+        for prefix, module in self._modules.items():
+            inside = [
+                (key.removeprefix(prefix), value)
+                for key, value in arrays.items()
+                if key.startswith(prefix)
+            ]
+            if inside:
+                module.update(tree_unflatten(inside))
+
+    @property
+    def weights(self) -> dict[str, mx.array]:
+        """Everything that a checkpoint holds of the weights, by key, the trained in float32."""
+        return {**self._others(), **self.optimizer.master}
+
+    @weights.setter
+    def weights(self, arrays: Mapping[str, mx.array]) -> None:
+        self.optimizer.master = {key: arrays[key] for key in self.optimizer.master}
+        self._put({key: arrays[key] for key in self._others()})
+        self._put(self.optimizer.weights())
+
+    # --- Losses ----------------------------------------------------------------------------------
+
+    def _scaled_loss(self, parameters, batch, totals, scale):
+        self._put(parameters)
+        loss, parts = self.task.loss(self.networks, batch, totals)
+        return loss.astype(mx.float32) * scale, parts
+
+    def batches(self, micro_batches: Sequence[list[dict]], is_mine: bool) -> tuple[list, dict]:
+        """Micro-batches collated, and the denominators of this machine's part."""
+        batches = [self.task.collate(samples) for samples in micro_batches]
+        counts: dict[str, float] = {}
+        for batch in batches:
+            _add(counts, {k: float(v) * is_mine for k, v in self.task.counts(batch).items()})
+        return batches, counts
+
+    def step(
+        self,
+        batches: Sequence,
+        totals: Mapping[str, float],
+        is_mine: bool,
+        learning_rate: float,
+        group: Group,
+    ) -> dict[str, float]:
+        """One update from a global batch.
+
+        Args:
+            batches: this machine's part of it, collated. Where it is too small to give any, a
+                stand-in with `is_mine` false, which weighs nothing.
+            totals: denominators of the whole of it.
+
+        Returns:
+            Loss, its parts and the gradients' norm by name; "finite" and "updates" are 1 where
+            these are to be counted, "skipped" where the gradients overflowed.
+        """
+        # A part that no sample has is a sum of nothing; 0 / 1, not 0 / 0.
+        divisors = {name: total or 1.0 for name, total in totals.items()}
+        parameters = self._trainable()
+        gradients: dict[str, mx.array] = {}
+        sums: dict[str, float] = {}
+        scale = self.optimizer.loss_scale.value
+        for batch in batches:
+            (loss, parts), found = self._gradients(parameters, batch, divisors, scale * is_mine)
+            for key in found:
+                gradient = found[key].astype(mx.float32)
+                gradients[key] = gradients[key] + gradient if key in gradients else gradient
+            del found
+            mx.eval(loss, parts, gradients)
+            _add(sums, {"loss": float(loss) / scale, **_numbers(parts, is_mine)})
+        self._put(parameters)
+        gradients, sums = group.sum_both(gradients, sums)
+        norm, updated = self.optimizer.step(gradients, learning_rate)
+        self._put(self.optimizer.weights())
+        self._average_statistics(group)
+        if updated:
+            return {**sums, "gradient_norm": norm, "updates": 1.0, "finite": 1.0}
+        # Overflow in float16; the loss itself may have overflowed too.
+        if math.isfinite(sums["loss"]):
+            return {**sums, "finite": 1.0, "skipped": 1.0}
+        return {"skipped": 1.0}
+
+    def _average_statistics(self, group: Group) -> None:
+        """Running statistics of batch norms: the same on all machines, as the weights are."""
+        if group.size == 1:
+            return
+        running = {k: v / group.size for k, v in self._others().items() if ".running_" in k}
+        if running:
+            self._put(group.sum_arrays(running))
+
+    def evaluate(
+        self, micro_batches: Sequence[list[dict]], totals: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Loss and parts of an evaluation set's micro-batches, to be added up."""
+        divisors = {name: total or 1.0 for name, total in totals.items()}
+        sums: dict[str, float] = {}
+        for samples in micro_batches:
+            batch = self.task.collate(samples)
+            loss, parts = self.task.loss(self.networks, batch, divisors)
+            mx.eval(loss, parts)
+            _add(sums, {"loss": float(loss), **_numbers(parts, True)})
+        return sums
+
+
+def _numbers(parts: Mapping[str, mx.array], is_mine: bool) -> dict[str, float]:
+    return {name: float(value) * is_mine for name, value in parts.items()}
+
+
+def _add(sums: dict[str, float], values: Mapping[str, float]) -> None:
+    for name, value in values.items():
+        sums[name] = sums.get(name, 0.0) + value

@@ -1,0 +1,563 @@
+"""The training loop: steps, evaluations, checkpoints, and going on after a stop.
+
+Every random choice comes from a key made of the seed, the epoch and the clip, and every sum that
+is logged is part of the saved state, so a run that was killed and resumed writes the same
+`metrics.jsonl`, bit for bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import mlx.core as mx
+import numpy as np
+
+from ..errors import ChatterboxError
+from .config import TrainConfig
+from .distributed import Group
+from .metrics import Metrics, Speak
+from .optimizer import OptimizerSettings, schedule, warmup_length
+from .state import (
+    OPTIMIZER,
+    Checkpoints,
+    RunState,
+    find_checkpoint,
+    read_arrays,
+    read_state,
+    weights_file,
+)
+from .trained import TrainedTask
+
+# First words of the keys, so that training and evaluation never share one.
+_TRAINING, _EVALUATION = 0, 1
+
+
+class TrainingError(ChatterboxError):
+    """A run that cannot begin or go on."""
+
+
+class Plan(Protocol):
+    """The order of the data; `data.batches.Batches` is one."""
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """Clip indices of every global batch."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Clips to learn from, or to be judged by.
+
+    Attributes:
+        plan: the global batches of each epoch; of an evaluation set epoch 0 is used.
+        make: the sample of a clip (index, key (2,) uint32); see `data.batches.make_sample`.
+    """
+
+    plan: Plan
+    make: Callable[[int, np.ndarray], dict]
+
+
+def sample_key(seed: int, purpose: int, epoch: int, clip: int) -> np.ndarray:
+    """The key that all randomness of a sample comes from, (2,) uint32."""
+    return np.random.SeedSequence((seed, purpose, epoch, clip)).generate_state(2, np.uint32)
+
+
+def global_batch_size(config: TrainConfig, group: Group) -> int:
+    """Clips of one optimizer step on all machines together."""
+    training = config.training
+    return training.per_device_train_batch_size * training.gradient_accumulation_steps * group.size
+
+
+class Trainer:
+    """Trains the tasks on the networks.
+
+    Args:
+        config: the whole configuration.
+        networks: what is trainable in the modules of the tasks is trained, in place.
+        tasks: `tasks.base.Task`s; each has an optimizer and a loss scale of its own.
+        train: clips to learn from.
+        evaluation: clips to be judged by, or None.
+        group: the machines; by default this one alone.
+        speakers: called with a path after each evaluation, to speak a sample there.
+
+    Attributes:
+        state: where the run is.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        networks,
+        tasks: Sequence,
+        train: Samples,
+        evaluation: Samples | None = None,
+        group: Group | None = None,
+        speakers: Sequence[Speak] = (),
+    ):
+        self.config = config
+        self.networks = networks
+        self.group = group or Group()
+        self.state = RunState()
+        self._train, self._evaluation = train, evaluation
+        self._speakers = speakers
+        self._folder = Path(config.training.output_dir)
+        self._checkpoints = Checkpoints(self._folder, config.training.save_total_limit)
+        self._adapters = config.lora is not None
+        networks.eval()
+        self.tasks = [
+            TrainedTask(task, networks, self._settings(task.name), self._adapters) for task in tasks
+        ]
+        self._lengths: dict[int, int] = {}
+        self.total_steps = self._total_steps()
+        training = config.training
+        self._factor = schedule(
+            training.lr_scheduler_type,
+            self.total_steps,
+            warmup_length(self.total_steps, training.warmup_steps, training.warmup_ratio),
+        )
+        self._eval_totals: dict[str, dict[str, float]] = {}
+        self._metrics_size: int | None = None
+        self._resumed = False
+        self._tokens = self._seconds = 0.0
+
+    def _settings(self, component: str) -> OptimizerSettings:
+        training = self.config.training
+        dtype = "float16" if training.fp16 else "bfloat16" if training.bf16 else "float32"
+        return OptimizerSettings(
+            learning_rate=training.component_learning_rates.get(component, training.learning_rate),
+            weight_decay=training.weight_decay,
+            beta1=training.adam_beta1,
+            beta2=training.adam_beta2,
+            epsilon=training.adam_epsilon,
+            max_grad_norm=training.gradient_clip_norm or 0.0,
+            dtype=dtype,
+        )
+
+    def _steps_in(self, epoch: int) -> int:
+        if epoch not in self._lengths:
+            self._lengths[epoch] = len(self._train.plan.epoch(epoch))
+            if not self._lengths[epoch]:
+                raise TrainingError("there is no clip to train on.")
+        return self._lengths[epoch]
+
+    def _total_steps(self) -> int:
+        training = self.config.training
+        if training.max_steps is not None:
+            return training.max_steps
+        return sum(self._steps_in(epoch) for epoch in range(training.num_train_epochs))
+
+    # --- Beginning and going on ------------------------------------------------------------------
+
+    def resume(self, path: str | Path) -> None:
+        """Take up the run of a checkpoint, or of the newest one of an output folder.
+
+        The first machine reads it, and tells the others.
+
+        Raises:
+            CheckpointError: it is none, or of other networks.
+        """
+        folder, text = None, b""
+        if self.group.is_first:
+            folder = find_checkpoint(path)
+            text = read_state(folder).to_json().encode()
+        self.state = RunState.from_json(self.group.bytes_from_first(text).decode())
+        weights, moments = {}, {}
+        if self.group.is_first:
+            weights = read_arrays(weights_file(folder))
+            moments = read_arrays(folder / OPTIMIZER)
+            if folder.parent == self._folder.resolve():
+                self._metrics_size = self.state.metrics_bytes
+                self._checkpoints.go_back_to(self.state)
+        self._take(weights, moments, folder)
+        for trained in self.tasks:
+            trained.optimizer.loss_scale.state = self.state.loss_scales[trained.name]
+        if self.state.step < self.total_steps and not self._out_of_patience:
+            self.state.finished = False  # it was, but the configuration has more steps now
+        self._resumed = True
+
+    def _take(self, weights: dict, moments: dict, folder: Path | None) -> None:
+        mine = self.weights
+        mine_moments = self._moments()
+        if folder is not None:
+            _check_keys(folder, weights, mine)
+            _check_keys(folder, moments, mine_moments)
+            mine, mine_moments = weights, moments
+        weights = self.group.from_first(mine)
+        moments = self.group.from_first(mine_moments)
+        for trained in self.tasks:
+            trained.weights = weights
+            prefix = f"{trained.name}/"
+            trained.optimizer.arrays = {
+                key.removeprefix(prefix): value
+                for key, value in moments.items()
+                if key.startswith(prefix)
+            }
+            mx.eval(trained.optimizer.master, list(trained.optimizer.arrays.values()))
+
+    def _moments(self) -> dict[str, mx.array]:
+        return {
+            f"{trained.name}/{key}": value
+            for trained in self.tasks
+            for key, value in trained.optimizer.arrays.items()
+        }
+
+    def _check_machines(self) -> None:
+        """Raise DistributedError unless all have the same configuration and data."""
+        values = self.config.to_dict()
+        # Paths may differ from machine to machine; what is learnt from may not.
+        values = values["training"] | {"output_dir": "", "resume_from_checkpoint": ""}
+        plans = [self._train.plan.epoch(0)]
+        plans += [self._evaluation.plan.epoch(0)] if self._evaluation is not None else []
+        text = json.dumps([values, self.config.seed, plans], default=int)
+        self.group.check_same("configuration or data", hashlib.sha256(text.encode()).digest())
+
+    # --- The loop --------------------------------------------------------------------------------
+
+    def fit(self) -> RunState:
+        """Train to the end; see `state` for where that was.
+
+        Afterwards `weights` are the final ones: those of the best evaluation, if
+        `load_best_model_at_end` asks for them.
+
+        Raises:
+            TrainingError: the output folder holds another run, or there is nothing to train on.
+            NotFinite: the loss is no number any more.
+        """
+        self._check_machines()
+        self._prepare_folder()
+        if not self._resumed:
+            # Weights begin at random where they are new, and machines must begin alike.
+            self._take({}, {}, None)
+        metrics = Metrics(
+            self._folder if self.group.is_first else None,
+            self.total_steps,
+            self._metrics_size,
+            self.config.training.report_to,
+            self.state.step,
+        )
+        try:
+            if not self.state.finished:
+                self._run(metrics)
+        finally:
+            metrics.close()
+        self._restore_best()
+        return self.state
+
+    def _prepare_folder(self) -> None:
+        trouble = b""
+        if self.group.is_first:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if not self._resumed and self._checkpoints.newest() is not None:
+                trouble = (
+                    f"{self._folder} holds a run already: resume it, or choose another "
+                    "training.output_dir."
+                ).encode()
+            elif not self._resumed:
+                self._checkpoints.go_back_to(RunState(step=-1))
+        trouble = self.group.bytes_from_first(trouble)
+        if trouble:
+            raise TrainingError(trouble.decode())
+
+    def _run(self, metrics: Metrics) -> None:
+        training = self.config.training
+        if training.eval_on_start and self.state.step == 0:
+            self._evaluate(metrics)
+        stop = self.state.step >= self.total_steps or self._out_of_patience
+        evaluated = self.state.step if self._resumed else -1
+        with ThreadPoolExecutor(max(1, training.dataloader_num_workers)) as pool:
+            for epoch, batch, futures in self._upcoming(pool):
+                if stop:
+                    break
+                self._step(epoch, batch, futures, metrics)
+                step, ends_epoch = self.state.step, self.state.batch == 0
+                last = step == self.total_steps
+                if step % training.logging_steps == 0 or last:
+                    self._log(metrics)
+                if _due(training.eval_strategy, training.eval_steps, step, ends_epoch, last):
+                    stop = self._evaluate(metrics)
+                    evaluated = step
+                if _due(training.save_strategy, training.save_steps, step, ends_epoch, last):
+                    self._save(metrics)
+                stop = stop or last
+        self.state.finished = True
+        if evaluated != self.state.step and training.eval_strategy != "no":
+            self._evaluate(metrics)
+        self._save(metrics)
+
+    def _upcoming(self, pool: ThreadPoolExecutor) -> Iterator[tuple[int, int, list[Future]]]:
+        """Epoch, place and samples of this machine, the next batch being prepared meanwhile."""
+        workers = self.config.training.dataloader_num_workers
+        ahead: list[tuple[int, int, list[Future]]] = []
+        for epoch, place, indices in self._places():
+            indices = self.group.share(indices) or [-1 - indices[0]]
+            futures = [self._submit(pool, workers, epoch, index) for index in indices]
+            ahead.append((epoch, place, futures))
+            if len(ahead) > (1 if workers else 0):
+                yield ahead.pop(0)
+        yield from ahead
+
+    def _places(self) -> Iterator[tuple[int, int, list[int]]]:
+        epoch, first = self.state.epoch, self.state.batch
+        for _ in range(self.total_steps + 1):
+            batches = self._train.plan.epoch(epoch)
+            for place in range(first, len(batches)):
+                yield epoch, place, batches[place]
+            epoch, first = epoch + 1, 0
+            if self.config.training.max_steps is None and (
+                epoch >= self.config.training.num_train_epochs
+            ):
+                return
+
+    def _submit(self, pool: ThreadPoolExecutor, workers: int, epoch: int, index: int) -> Future:
+        """A sample in the making; a negative index is a stand-in for no sample at all."""
+        clip = index if index >= 0 else -1 - index
+        key = sample_key(self.config.seed, _TRAINING, epoch, clip)
+
+        def make() -> tuple[dict, bool]:
+            return {**self._train.make(clip, key), "key": key}, index >= 0
+
+        if workers:
+            return pool.submit(make)
+        future: Future = Future()
+        future.set_result(make())
+        return future
+
+    def _step(self, epoch: int, batch: int, futures: list[Future], metrics: Metrics) -> None:
+        made = [future.result() for future in futures]
+        samples, is_mine = [sample for sample, _ in made], made[0][1]
+        size = self.config.training.per_device_train_batch_size
+        micro_batches = [samples[i : i + size] for i in range(0, len(samples), size)]
+        factor = self._factor(self.state.step)
+        window = self.state.window
+        values: dict[str, float] = {}
+        started = time.perf_counter()
+        batches, counts = (
+            {},
+            {"clips": len(samples) * is_mine, "tokens": _tokens(samples) * is_mine},
+        )
+        for trained in self.tasks:
+            batches[trained.name], totals = trained.batches(micro_batches, is_mine)
+            counts |= {f"{trained.name}.{name}": total for name, total in totals.items()}
+        counts = self.group.sum_numbers(counts)
+        for trained in self.tasks:
+            name, rate = trained.name, trained.optimizer.settings.learning_rate * factor
+            totals = _below(name, counts)
+            trained.train()
+            found = trained.step(batches.pop(name), totals, is_mine, rate, self.group)
+            trained.train(False)
+            values |= {f"{name}.{part}": value for part, value in found.items()}
+        for name, value in {**values, "clips": counts["clips"]}.items():
+            window[name] = window.get(name, 0.0) + value
+        self._tokens += counts["tokens"]
+        self._seconds += time.perf_counter() - started
+        self.state.step += 1
+        self.state.clips += int(counts["clips"])
+        done = batch + 1 == self._steps_in(epoch)
+        self.state.epoch, self.state.batch = (epoch + 1, 0) if done else (epoch, batch + 1)
+        metrics.advance({k: v for k, v in values.items() if k.endswith(".loss")})
+
+    @property
+    def _epochs_done(self) -> float:
+        return self.state.epoch + self.state.batch / self._steps_in(self.state.epoch)
+
+    def _log(self, metrics: Metrics) -> None:
+        """A line with the means since the last one."""
+        window, self.state.window = self.state.window, {}
+        clips = window.pop("clips")
+        found = {trained.name: _means(_below(trained.name, window)) for trained in self.tasks}
+        factor = self._factor(self.state.step - 1)
+        values = self._named("train", found)
+        for trained in self.tasks:
+            prefix = "" if len(self.tasks) == 1 else f"{trained.name}_"
+            rate = trained.optimizer.settings.learning_rate
+            values[f"{prefix}learning_rate"] = rate * factor
+            for part in ("gradient_norm", "skipped"):
+                if part in found[trained.name]:
+                    values[f"{prefix}{part}"] = found[trained.name][part]
+            if trained.optimizer.loss_scale.dynamic:
+                values[f"{prefix}loss_scale"] = trained.optimizer.loss_scale.value
+        values["clips"] = clips
+        if self._tokens:
+            values["tokens_per_second"] = round(self._tokens / self._seconds, 2)
+        self._tokens = self._seconds = 0.0
+        metrics.write(self.state.step, self._epochs_done, values)
+
+    def _named(self, when: str, found: dict[str, dict[str, float]]) -> dict[str, float]:
+        """Losses under the names of the guide: `train_loss`, `train_speech_loss`, ...
+
+        With several tasks the loss of each has its name in it, and `train_loss` is their sum.
+        """
+        values = {}
+        if all("loss" in parts for parts in found.values()):
+            values[f"{when}_loss"] = sum(parts["loss"] for parts in found.values())
+        for name, parts in found.items():
+            if len(found) > 1 and "loss" in parts:
+                values[f"{when}_{name}_loss"] = parts["loss"]
+            for part, value in parts.items():
+                if part not in ("loss", "gradient_norm", "skipped"):
+                    values[f"{when}_{_loss_name(part)}"] = value
+        return values
+
+    # --- Evaluation and saving -------------------------------------------------------------------
+
+    def _evaluate(self, metrics: Metrics) -> bool:
+        """Judge, speak, draw; returns whether to stop early."""
+        if self._evaluation is None:
+            return False
+        self.networks.eval()
+        found = {trained.name: self._judge(trained) for trained in self.tasks}
+        values = self._named("eval", found)
+        metrics.write(self.state.step, self._epochs_done, values)
+        better = self._note_best(values)
+        if better and self.group.is_first:
+            self._checkpoints.save_best(
+                self._stamped(metrics), self.weights, self.config, self._adapters
+            )
+        self.group.wait()
+        if self.config.training.spoken_samples:
+            metrics.speak(self.state.step, self._speakers)
+        metrics.plot()
+        if self._out_of_patience:
+            waited = self.state.waited
+            metrics.say(f"step {self.state.step}: no better for {waited} evaluations; stopping.")
+        return self._out_of_patience
+
+    @property
+    def _out_of_patience(self) -> bool:
+        patience = self.config.training.early_stopping_patience
+        return patience is not None and self.state.waited >= patience
+
+    def _judge(self, trained: TrainedTask) -> dict[str, float]:
+        """Loss and parts over the whole evaluation set, the same clips and keys every time."""
+        if trained.name not in self._eval_totals:
+            counts: dict[str, float] = {}
+            for samples, is_mine in self._eval_batches():
+                for name, count in trained.batches([samples], is_mine)[1].items():
+                    counts[name] = counts.get(name, 0.0) + count
+            self._eval_totals[trained.name] = self.group.sum_numbers(counts)
+        totals = self._eval_totals[trained.name]
+        sums: dict[str, float] = {}
+        for samples, is_mine in self._eval_batches():
+            for name, value in trained.evaluate([samples], totals).items():
+                sums[name] = sums.get(name, 0.0) + value * is_mine
+        return self.group.sum_numbers(sums)
+
+    def _eval_batches(self) -> Iterator[tuple[list[dict], bool]]:
+        size = self.config.training.per_device_eval_batch_size
+        for indices in self._evaluation.plan.epoch(0):
+            mine = self.group.share(indices)
+            for first in range(0, max(1, len(mine)), size):
+                clips = mine[first : first + size] or indices[:1]
+                yield [self._eval_sample(clip) for clip in clips], bool(mine)
+
+    def _eval_sample(self, clip: int) -> dict:
+        key = sample_key(self.config.seed, _EVALUATION, 0, clip)
+        return {**self._evaluation.make(clip, key), "key": key}
+
+    def _note_best(self, values: dict[str, float]) -> bool:
+        training = self.config.training
+        name = training.metric_for_best_model
+        if name not in values and f"eval_{name}" in values:
+            name = f"eval_{name}"
+        if name not in values:
+            known = ", ".join(values)
+            raise TrainingError(f"training.metric_for_best_model: no {name}; there are {known}.")
+        value = values[name]
+        more = training.greater_is_better
+        more = "loss" not in name if more is None else more
+        best = self.state.best_metric
+        gain = math.inf if best is None else (value - best if more else best - value)
+        if not math.isfinite(value) or gain <= training.early_stopping_threshold:
+            self.state.waited += 1
+            return False
+        self.state.best_metric, self.state.best_step, self.state.waited = value, self.state.step, 0
+        return True
+
+    @property
+    def weights(self) -> dict[str, mx.array]:
+        """What a checkpoint holds of the weights, by key, the trained ones in float32."""
+        return {key: value for trained in self.tasks for key, value in trained.weights.items()}
+
+    def _stamped(self, metrics: Metrics) -> RunState:
+        scales = {trained.name: trained.optimizer.loss_scale.state for trained in self.tasks}
+        return dataclasses.replace(
+            self.state,
+            loss_scales=scales,
+            metrics_bytes=metrics.size,
+            window=dict(self.state.window),
+        )
+
+    def _save(self, metrics: Metrics) -> None:
+        if self.group.is_first:
+            self._checkpoints.save(
+                self._stamped(metrics),
+                self.weights,
+                self._moments(),
+                self.config,
+                self._adapters,
+            )
+        self.group.wait()
+
+    def _restore_best(self) -> None:
+        """Take the final weights."""
+        weights = self.weights
+        if self.config.training.load_best_model_at_end and self.state.best_step is not None:
+            if self.group.is_first:
+                best = self._checkpoints.best(self.state.best_step)
+                if best is not None:
+                    weights = read_arrays(weights_file(best))
+            weights = self.group.from_first(weights)
+        for trained in self.tasks:
+            trained.weights = weights
+
+
+def _due(strategy: str, every: int, step: int, ends_epoch: bool, last: bool) -> bool:
+    """Whether to evaluate or save now. The end of the run is seen to apart from this."""
+    if last or strategy == "no":
+        return False
+    return ends_epoch if strategy == "epoch" else step % every == 0
+
+
+def _below(name: str, values: dict[str, float]) -> dict[str, float]:
+    """A task's values among those of all."""
+    prefix = f"{name}."
+    return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+
+
+def _means(sums: dict[str, float]) -> dict[str, float]:
+    """Sums over steps to means: losses over the finite ones, norms over the updates made."""
+    finite, updates = sums.pop("finite", 0.0), sums.pop("updates", 0.0)
+    means = {"skipped": sums.pop("skipped")} if "skipped" in sums else {}
+    if "gradient_norm" in sums:
+        means["gradient_norm"] = sums.pop("gradient_norm") / updates
+    return {**means, **{name: value / finite for name, value in sums.items()}}
+
+
+def _loss_name(part: str) -> str:
+    return part if part.endswith(("loss", "accuracy")) else f"{part}_loss"
+
+
+def _tokens(samples: list[dict]) -> int:
+    """Speech tokens in samples: 25 are a second."""
+    return sum(len(sample["speech_tokens"]) for sample in samples if "speech_tokens" in sample)
+
+
+def _check_keys(folder: Path, found: dict, wanted: dict) -> None:
+    from ..errors import CheckpointError
+
+    missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    shapes = [key for key in wanted.keys() & found.keys() if wanted[key].shape != found[key].shape]
+    if missing or unknown or shapes:
+        first = (missing + unknown + shapes)[0]
+        raise CheckpointError(
+            f"{folder} is of another run: {len(missing)} tensor(s) missing, "
+            f"{len(unknown)} unknown, {len(shapes)} of another shape (the first: {first})."
+        )

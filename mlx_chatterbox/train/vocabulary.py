@@ -1,0 +1,109 @@
+"""More letters for T3: a text vocabulary that grows, for a language that it cannot write.
+
+New tokens get the ids after the last; the embedding and the head get a row for each, which begins
+as the mean of the rows there were: near everything known, and like nothing in particular.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..checkpoint import Checkpoint
+from ..errors import CheckpointError, TextError
+from ..text.gpt2 import GPT2Tokenizer
+from ..text.load import ENGLISH_FILE, MULTILINGUAL_FILE, load_tokenizer
+
+TOKENIZER_FILES = {"english": ENGLISH_FILE, "multilingual": MULTILINGUAL_FILE}
+
+
+def extend_vocabulary(checkpoint: Checkpoint, new_tokens: Sequence[str]) -> Checkpoint:
+    """A model that can read more.
+
+    Args:
+        checkpoint: left as it is, but for its networks, whose tables grow.
+        new_tokens: letters or pieces of words, found in a text before anything else is.
+
+    Returns:
+        The model with larger tables, configuration and tokenizer.
+
+    Raises:
+        TextError: a token that is empty, has a space, is named twice, is known already, or would
+            never be found in a text.
+        CheckpointError: Turbo or Nano, whose vocabulary can spell everything already.
+    """
+    config = checkpoint.config
+    if isinstance(checkpoint.tokenizer, GPT2Tokenizer):
+        raise CheckpointError(
+            "model.new_tokens: Turbo's and Nano's tokenizer spells any letter by its bytes; there "
+            "is nothing to add."
+        )
+    tokenizer = _grown_tokenizer(checkpoint, new_tokens)
+    vocabulary = tokenizer._tokenizer.get_vocab()
+    size = max(config.t3.text_tokens_dict_size, 1 + max(vocabulary.values()))
+    used = {i for token, i in vocabulary.items() if token not in set(new_tokens)}
+    ids = [vocabulary[token] for token in new_tokens]
+    if used & set(ids):
+        raise CheckpointError("the tokenizer's file has gaps in its ids: it cannot grow.")
+    t3 = checkpoint.networks.t3
+    for layer in (t3.text_emb, t3.text_head):
+        _grow(layer, size, sorted(used), ids)
+    t3_config = dataclasses.replace(config.t3, text_tokens_dict_size=size)
+    t3.config = t3_config
+    mx.eval(t3.text_emb.parameters(), t3.text_head.parameters())
+    config = dataclasses.replace(config, t3=t3_config)
+    return dataclasses.replace(checkpoint, config=config, tokenizer=tokenizer)
+
+
+def save_tokenizer(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write the tokenizer's vocabulary file into a folder, where it has grown."""
+    name = TOKENIZER_FILES.get(checkpoint.config.text.tokenizer)
+    if name is None:
+        return
+    stored = load_tokenizer(checkpoint.folder, checkpoint.config.text)._tokenizer
+    if stored.get_vocab() != checkpoint.tokenizer._tokenizer.get_vocab():
+        checkpoint.tokenizer._tokenizer.save(str(folder / name))
+
+
+def _grown_tokenizer(checkpoint: Checkpoint, new_tokens: Sequence[str]):
+    from tokenizers import AddedToken
+
+    tokenizer = copy.copy(checkpoint.tokenizer)
+    tokenizer._tokenizer = copy.deepcopy(checkpoint.tokenizer._tokenizer)
+    known = tokenizer._tokenizer.get_vocab()
+    for number, token in enumerate(new_tokens):
+        if not token or any(character.isspace() for character in token):
+            raise TextError(f"model.new_tokens: {token!r} is empty or has a space in it.")
+        if token in known or token in new_tokens[:number]:
+            raise TextError(f"model.new_tokens: {token!r} is in the vocabulary already.")
+    # Found as they are written, before the text is split; not skipped when ids become text.
+    added = [AddedToken(token, normalized=False, special=False) for token in new_tokens]
+    tokenizer._tokenizer.add_tokens(added)
+    for token in new_tokens:
+        if tokenizer._tokenizer.token_to_id(token) not in tokenizer.encode(token):
+            raise TextError(
+                f"model.new_tokens: {token!r} would never be found, as the tokenizer changes texts "
+                "first (lower case, accents apart): write it as it is then."
+            )
+    return tokenizer
+
+
+def _grow(layer: nn.Module, size: int, used: Sequence[int], new: Sequence[int]) -> None:
+    """Rows up to `size`; those of `new` become the mean of those of `used`."""
+    for name in ("weight", "bias"):
+        if name not in layer:
+            continue
+        table = layer[name]
+        mean = table[mx.array([i for i in used if i < len(table)])].astype(mx.float32).mean(axis=0)
+        mean = mean.astype(table.dtype)
+        missing = size - table.shape[0]
+        if missing:
+            rows = mx.broadcast_to(mean, (missing, *mean.shape))
+            table = mx.concatenate([table, rows])
+        table[mx.array(list(new))] = mean
+        layer[name] = table
