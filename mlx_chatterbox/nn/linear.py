@@ -24,8 +24,8 @@ from .device import on_cpu
 _SMALL_KERNEL_CORES = ("skylakex", "cooperlake", "sapphirerapids")
 _LARGEST_PRODUCT = 10**6
 _LARGEST_RESULT = 1200
-# From here on the copy is shared by so many rows that the ordinary kernels win.
-_FEW_ROWS = 12
+# Beyond, the copy is shared by so many rows that the ordinary kernels win.
+_FEW_ROWS = 16
 
 _local = threading.local()
 
@@ -72,7 +72,7 @@ def _in_blocks(x: mx.array, weight: mx.array) -> mx.array | None:
 def linear(x: mx.array, weight: mx.array, bias: mx.array | None = None) -> mx.array:
     """x (..., depth) by weight (columns, depth), transposed, plus bias (columns,)."""
     rows = x.size // x.shape[-1]
-    if rows < _FEW_ROWS and x.dtype == mx.float32 and on_cpu() and _has_small_kernels():
+    if rows <= _FEW_ROWS and x.dtype == mx.float32 and on_cpu() and _has_small_kernels():
         out = _in_blocks(x.reshape(rows, x.shape[-1]), weight)
         if out is not None:
             out = out if bias is None else out + bias
