@@ -78,22 +78,36 @@ def play(waveform, sample_rate: int) -> None:
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """`--play`, `--verbose` and `--version`, the same everywhere."""
-    from ._version import __version__
-
     parser.add_argument("--play", action="store_true", help="play it too (extra: play)")
     parser.add_argument("--verbose", action="store_true", help="show tracebacks of errors")
+    add_version(parser)
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    from ._version import __version__
+
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+
+
+def add_watermark(parser) -> None:
+    """`--no-watermark`, for everything that makes speech."""
+    parser.add_argument(
+        "--no-watermark",
+        action="store_true",
+        help="do not mark the speech as made by a machine (see python -m mlx_chatterbox.watermark)",
+    )
 
 
 def run_command(
     parser: argparse.ArgumentParser,
     argv: list[str] | None,
-    work: Callable[[argparse.Namespace, Bars], None],
+    work: Callable[[argparse.Namespace, Bars], int | None],
 ) -> int:
     """Parse, do the work with progress bars at hand, and turn errors and warnings into one line.
 
     Returns:
-        The exit code: 0 done, 1 failed. Wrong use exits with 2, by argparse.
+        The exit code: the work's own if it returns one, else 0 done, 1 failed. Wrong use exits
+        with 2, by argparse.
     """
     arguments = parser.parse_args(argv)
     progress = Bars()
@@ -105,7 +119,7 @@ def run_command(
         with warnings.catch_warnings():
             if not arguments.verbose:
                 warnings.showwarning = note
-            work(arguments, progress)
+            code = work(arguments, progress)
     except ChatterboxError as error:
         if arguments.verbose:
             raise
@@ -116,4 +130,4 @@ def run_command(
         return 1
     finally:
         progress.close()
-    return 0
+    return code or 0

@@ -47,6 +47,7 @@ class GenerationConfig(Config):
         loudness_lufs: references are brought to this loudness; None leaves them.
         min_reference_seconds: references must be longer.
         t3_prompt_seconds: how much of the reference T3 hears.
+        watermark: speech is marked as made by a machine.
     """
 
     temperature: float = 0.8
@@ -64,6 +65,7 @@ class GenerationConfig(Config):
     loudness_lufs: float | None = None
     min_reference_seconds: float = 0.5
     t3_prompt_seconds: int = 6
+    watermark: bool = True
 
 
 @dataclass

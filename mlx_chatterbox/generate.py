@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from .cli import Bars, add_common, choose_model, play, run_command
+from .cli import Bars, add_common, add_watermark, choose_model, play, run_command
 from .errors import AudioError, SettingError, TextError
 
 EXAMPLES = """\
@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="its ending says the format: wav, flac, mp3, ogg, ... (default: out.wav)",
     )
     _add_settings(parser.add_argument_group("how it is said"))
+    add_watermark(parser)
     add_common(parser)
     return parser
 
@@ -178,7 +179,12 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
     settings = settings_for(tts, arguments)
     if arguments.voice is not None:
         tts.conds = tts.voice_of(arguments.voice)
-    waveform = tts.generate(text, progress=progress, **settings)
+    waveform = tts.generate(
+        text,
+        progress=progress,
+        watermark=False if arguments.no_watermark else None,
+        **settings,
+    )
     progress.close()
     if arguments.save_voice is not None:
         tts.conds.save(arguments.save_voice)

@@ -18,6 +18,7 @@ from typing import ClassVar
 import mlx.core as mx
 import numpy as np
 
+from . import watermark
 from .checkpoint import Checkpoint, load
 from .errors import CheckpointError, SettingError, TextError
 from .models.t3.decoding import decode_batch
@@ -26,6 +27,7 @@ from .models.t3.sampling import SamplingSettings
 from .text.gpt2 import drop_unknown_tags
 from .text.normalize import punc_norm
 from .voice import Voice, embed_voice, is_saved_voice
+from .watermark.weights import is_wanted
 
 DEVICES = ("cpu", "gpu", "cuda", "mps")
 # Upstream's token of silence (`models/s3gen/const.py`).
@@ -48,6 +50,7 @@ class Extras:
     noise: mx.array | None = None
     source: mx.array | None = None
     progress: Progress | None = None
+    watermark: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,7 @@ class Pipeline:
         """Text to waveform, (samples,) float32; for a `Batch` one for each text."""
         batch = text if isinstance(text, Batch) else Batch((text,), (extras.seed,))
         text_tokens = [self._text_tokens(text, language_id) for text in batch.texts]
+        marks = is_wanted(extras.watermark, self.defaults.watermark)
         with on_device(self.device):
             keys = [mx.random.split(random_key(seed)) for seed in batch.seeds]
             voice = self._voice_for(extras.voice, audio_prompt_path, exaggeration, norm_loudness)
@@ -226,13 +230,13 @@ class Pipeline:
                 voice, text_tokens, settings, cfg_weight, token_keys, extras
             )
             waveforms = [
-                self._waveform(tokens, voice, key[1], extras)
+                self._waveform(tokens, voice, key[1], extras, marks)
                 for tokens, key in zip(written, keys, strict=True)
             ]
         return waveforms if isinstance(text, Batch) else waveforms[0]
 
     def _waveform(
-        self, tokens: list[int], voice: Voice, key: mx.array, extras: Extras
+        self, tokens: list[int], voice: Voice, key: mx.array, extras: Extras, marks: bool
     ) -> np.ndarray:
         """Speech tokens to a waveform, (samples,) float32."""
         progress, steps = extras.progress, extras.n_cfm_timesteps
@@ -249,7 +253,7 @@ class Pipeline:
         if self.defaults.drop_last_token:
             # Upstream: written just before the stop token, it decodes to 40 ms of noise.
             waveform = waveform[: max(1, len(tokens) - 1) * (self.sr // 25)]
-        return waveform
+        return watermark.apply(waveform, self.sr) if marks else waveform
 
     def _text_tokens(self, text: str, language_id: str | None) -> mx.array:
         """Token ids, (n,), for the Llama with start and stop; checks come before any work."""

@@ -10,6 +10,7 @@ max_new_tokens: at most this many tokens of 40 ms.
 n_cfm_timesteps: steps of the flow.
 noise, source: the flow's start (1, 2 n + 2 m, 80) and the vocoder's excitation (1, 960 m).
 progress: told ("tokens" or "flow", done, in all).
+watermark: False leaves the speech without the mark that says that a machine made it.
 
 Every `generate` returns (samples,) float32 at `sr`, 24 kHz, and raises TextError (nothing to
 speak), SettingError (a setting outside its range, or no voice) or AudioError (a reference that
@@ -95,6 +96,7 @@ class ChatterboxTTS(Pipeline):
         noise: mx.array | None = None,
         source: mx.array | None = None,
         progress: Progress | None = None,
+        watermark: bool | None = None,
     ) -> np.ndarray:
         """Speak.
 
@@ -112,7 +114,9 @@ class ChatterboxTTS(Pipeline):
             self._or_default("cfg_weight", cfg_weight),
             self._or_default("exaggeration", exaggeration),
             audio_prompt_path,
-            Extras(voice, seed, max_new_tokens, n_cfm_timesteps, noise, source, progress),
+            Extras(
+                voice, seed, max_new_tokens, n_cfm_timesteps, noise, source, progress, watermark
+            ),
         )
 
 
@@ -179,6 +183,7 @@ class ChatterboxMultilingualTTS(Pipeline):
         noise: mx.array | None = None,
         source: mx.array | None = None,
         progress: Progress | None = None,
+        watermark: bool | None = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`.
 
@@ -194,7 +199,9 @@ class ChatterboxMultilingualTTS(Pipeline):
             self._or_default("cfg_weight", cfg_weight),
             self._or_default("exaggeration", exaggeration),
             audio_prompt_path,
-            Extras(voice, seed, max_new_tokens, n_cfm_timesteps, noise, source, progress),
+            Extras(
+                voice, seed, max_new_tokens, n_cfm_timesteps, noise, source, progress, watermark
+            ),
             language_id=language_id.lower() if language_id else None,
         )
 
@@ -260,6 +267,7 @@ class ChatterboxTurboTTS(Pipeline):
         noise: mx.array | None = None,
         source: mx.array | None = None,
         progress: Progress | None = None,
+        watermark: bool | None = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`. Guidance, min-p and emotion do nothing here.
 
@@ -277,7 +285,9 @@ class ChatterboxTurboTTS(Pipeline):
             0.0,
             0.0,
             audio_prompt_path,
-            Extras(voice, seed, max_new_tokens, n_cfm_timesteps, noise, source, progress),
+            Extras(
+                voice, seed, max_new_tokens, n_cfm_timesteps, noise, source, progress, watermark
+            ),
             norm_loudness=norm_loudness,
         )
 

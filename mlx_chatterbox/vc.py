@@ -21,7 +21,7 @@ import numpy as np
 from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
 from .checkpoint import Checkpoint, load
-from .cli import Bars, add_common, choose_model, play, run_command
+from .cli import Bars, add_common, add_watermark, choose_model, play, run_command
 from .errors import AudioError, SettingError
 from .models.s3gen.long import speak_in_pieces, waveform_length
 from .models.s3gen.s3gen import Reference
@@ -38,6 +38,9 @@ from .voice import (
     read_reference,
     whole_tokens,
 )
+from .watermark.marker import Marker
+from .watermark.marker import apply as mark
+from .watermark.weights import is_wanted
 
 Recording = str | Path | np.ndarray
 # Of these, the first 40 ms are faded in.
@@ -128,6 +131,7 @@ class ChatterboxVC:
         seed: int | None = None,
         n_cfm_timesteps: int | None = None,
         progress: Progress | None = None,
+        watermark: bool | None = None,
     ) -> np.ndarray:
         """Convert.
 
@@ -138,6 +142,8 @@ class ChatterboxVC:
             seed: the same seed gives the same audio; None draws another each time.
             n_cfm_timesteps: steps of the flow; None takes the checkpoint's.
             progress: told ("windows" of 30 s, done, in all), then ("seconds", done, in all).
+            watermark: False leaves the speech without the mark that says that a machine made it;
+                None takes the checkpoint's setting, which is to mark.
 
         Returns:
             (samples,) float32 at `sr`: 960 for each begun 40 ms of the recording.
@@ -146,6 +152,7 @@ class ChatterboxVC:
             AudioError: a recording that cannot be read, is silent, or too short.
             SettingError: a setting outside its range, or no voice.
         """
+        marks = is_wanted(watermark, self.checkpoint.config.generation.watermark)
         work = self._prepare(audio, target_voice_path, voice, seed, n_cfm_timesteps, progress)
         length = waveform_length(self.networks.s3gen, work.tokens.shape[0], work.reference)
         waveform = np.empty(length, dtype=np.float32)
@@ -153,7 +160,10 @@ class ChatterboxVC:
         for piece in self._speak(work):
             waveform[done : done + len(piece)] = piece
             done += len(piece)
-        return waveform
+        if not marks:
+            return waveform
+        with on_device(self.device):
+            return mark(waveform, self.sr)
 
     def stream(
         self,
@@ -164,11 +174,23 @@ class ChatterboxVC:
         seed: int | None = None,
         n_cfm_timesteps: int | None = None,
         progress: Progress | None = None,
+        watermark: bool | None = None,
     ) -> Iterator[np.ndarray]:
         """As `generate`, but yields the waveform in pieces of up to half a minute, as they come."""
-        return self._speak(
-            self._prepare(audio, target_voice_path, voice, seed, n_cfm_timesteps, progress)
-        )
+        marks = is_wanted(watermark, self.checkpoint.config.generation.watermark)
+        work = self._prepare(audio, target_voice_path, voice, seed, n_cfm_timesteps, progress)
+        pieces = self._speak(work)
+        return self._marked(pieces) if marks else pieces
+
+    def _marked(self, pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        marker = Marker(self.sr)
+        for piece in pieces:
+            with on_device(self.device):
+                marked = marker.push(piece)
+            yield marked
+        with on_device(self.device):
+            rest = marker.finish()
+        yield rest
 
     def _prepare(
         self, audio, target_voice_path, voice, seed, n_cfm_timesteps, progress
@@ -313,6 +335,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=["float32", "float16", "bfloat16"],
         help="precision of the weights (default: the checkpoint's own)",
     )
+    add_watermark(parser)
     add_common(parser)
     return parser
 
@@ -335,6 +358,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
         seed=arguments.seed,
         n_cfm_timesteps=arguments.cfm_steps,
         progress=progress,
+        watermark=False if arguments.no_watermark else None,
     )
     progress.close()
     save_audio(arguments.output, waveform, vc.sr)

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 
 import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is found)
+from mlx_chatterbox import watermark
 from mlx_chatterbox.audio.kaldi import fbank
 from mlx_chatterbox.audio.mel import s3_tokenizer_log_mel, s3gen_mel, voice_encoder_mel
 from mlx_chatterbox.audio.resample import resample_sinc, resample_soxr
 from mlx_chatterbox.audio.silence import trim_silence
 from mlx_chatterbox.models.t3.decoding import decode
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, process_logits
+from mlx_chatterbox.watermark.detector import answer, at_32k
 
 # isort: split
 import mlx.core as mx
@@ -228,6 +230,16 @@ def _vocoder(networks, inputs: Arrays) -> Outputs:
     }
 
 
+def _watermark(networks, inputs: Arrays) -> Outputs:
+    waveform = np.asarray(inputs["audio/ref_24k"], dtype=np.float32)
+    # Upstream cuts the end to whole frames of 10 ms.
+    length = len(waveform) // 240 * 240
+    return {
+        "watermark/marked": watermark.apply(waveform, 24000)[:length],
+        "watermark/answer": np.array([answer(at_32k(waveform, 24000))], dtype=np.float32),
+    }
+
+
 _STAGES: dict[str, Callable[..., Outputs]] = {
     "voice_encoder": _voice_encoder,
     "s3_tokenizer": _s3_tokenizer,
@@ -243,4 +255,5 @@ _STAGES: dict[str, Callable[..., Outputs]] = {
     "flow": _flow,
     "estimator": _estimator,
     "vocoder": _vocoder,
+    "watermark": _watermark,
 }

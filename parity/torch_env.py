@@ -1,10 +1,11 @@
 """What must be in place before upstream's package can be imported outside its own environment.
 
-Two stand-ins, registered without loading anything:
+Three stand-ins, registered without loading anything:
 - `chatterbox`: an empty package with the installed package's path. Its own `__init__` imports the
   watermarker and all pipelines, of which the reference uses none.
 - `torchaudio._extension`: the compiled part, which does not load beside every build of PyTorch.
-  Upstream uses only torchaudio's pure-Python resampling and Kaldi features.
+  Upstream uses only torchaudio's pure-Python resampling, spectrograms and Kaldi features.
+- `pkg_resources`, where setuptools no longer has it: the watermarker asks it for a path.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import importlib.metadata
 import importlib.util
 import sys
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 
 from .errors import ReferenceMissing
@@ -37,12 +39,20 @@ REQUIREMENTS: dict[str, str] = {
     "onnx": "onnx",
     "PIL": "pillow",
     "safetensors": "safetensors",
+    "perth": "resemble-perth==1.0.1",
     "pykakasi": "pykakasi==2.3.0",
     "spacy_pkuseg": "spacy-pkuseg==1.0.2",
 }
 
 # Installed without what they declare: their pins exclude each other or pull in what is not used.
-WITHOUT_DEPENDENCIES = ("chatterbox", "torchaudio", "s3tokenizer", "diffusers", "conformer")
+WITHOUT_DEPENDENCIES = (
+    "chatterbox",
+    "torchaudio",
+    "s3tokenizer",
+    "diffusers",
+    "conformer",
+    "perth",
+)
 
 
 def missing_requirements() -> list[str]:
@@ -71,6 +81,18 @@ def prepare() -> None:
         sys.modules["chatterbox"] = importlib.util.module_from_spec(spec)
     if "torchaudio" not in sys.modules and "torchaudio._extension" not in sys.modules:
         sys.modules["torchaudio._extension"] = _torchaudio_extension()
+    if "pkg_resources" not in sys.modules and importlib.util.find_spec("pkg_resources") is None:
+        sys.modules["pkg_resources"] = _pkg_resources()
+
+
+def _pkg_resources() -> ModuleType:
+    name = "pkg_resources"
+    module = ModuleType(name, "Stand-in: the one function that resemble-perth calls.")
+    module.__spec__ = ModuleSpec(name, loader=None)
+    module.resource_filename = lambda package, path: str(
+        Path(sys.modules[package].__file__).parent / path
+    )
+    return module
 
 
 def _torchaudio_extension() -> ModuleType:
@@ -87,7 +109,7 @@ def versions() -> dict[str, str]:
     """Installed versions of the packages whose numbers the reference's results depend on."""
     found = {"python": sys.version.split()[0]}
     for package in ("torch", "torchaudio", "chatterbox-tts", "s3tokenizer", "transformers",
-                    "librosa", "numpy"):  # fmt: skip
+                    "librosa", "resemble-perth", "numpy"):  # fmt: skip
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import stages, torch_env, torch_t3
+from . import stages, torch_env, torch_t3, torch_watermark
 from .dumps import read_dump, write_dump
 from .errors import DumpError, ParityError
 from .torch_networks import VARIANTS, Networks
@@ -216,6 +216,7 @@ _STAGES: dict[str, Callable[[Networks, Arrays], dict]] = {
     "flow": _flow,
     "estimator": _estimator,
     "vocoder": _vocoder,
+    "watermark": torch_watermark.watermark,
 }
 
 

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from mlx_chatterbox import _linux_cpu
+
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone needs a BLAS")
 openblas = pytest.mark.skipif(
     ctypes.util.find_library("openblas") is None, reason="OpenBLAS is not installed"
@@ -101,3 +103,26 @@ def test_freed_memory_is_not_fetched_again_page_by_page():
         [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True
     )
     assert int(result.stdout) < 5 * 4096
+
+
+CORE = """
+import os
+from pathlib import Path
+from mlx_chatterbox import _linux_cpu
+lines = Path("/proc/cpuinfo").read_text().splitlines()
+flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
+import mlx.core as mx
+x = mx.random.normal((300, 200))
+print(_linux_cpu.blas_core(), {"avx2", "fma"} <= flags, "OPENBLAS_CORETYPE" in os.environ)
+print(mx.abs(x @ x.T - mx.sum(x[:, None] * x[None], axis=-1)).max().item() < 1e-3)
+"""
+
+
+@linux
+@openblas
+def test_openblas_uses_the_instructions_there_are():
+    """Also on a processor that came after it, which it would take for one of 2004."""
+    result = subprocess.run([sys.executable, "-c", CORE], capture_output=True, text=True)
+    core, vectors, in_environment, right = result.stdout.split()
+    assert vectors == "False" or core.lower() not in _linux_cpu._FALLBACK_CORES
+    assert (in_environment, right) == (str("OPENBLAS_CORETYPE" in os.environ), "True")

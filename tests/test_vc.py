@@ -30,7 +30,7 @@ from mlx_chatterbox.vc import main
 from mlx_chatterbox.voice import embed_voice
 from parity.synthetic_voice import synthetic_voice
 
-FAST = {"n_cfm_timesteps": 2}
+FAST = {"n_cfm_timesteps": 2, "watermark": False}
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,8 @@ def test_vocoder_in_pieces_equals_the_vocoder(vc, rng, cuts):
     """However the mel is cut, and with the source carried across.
 
     Over a few frames these small matrix products round otherwise than over many, and the phase
-    adds up the last digit of F0; so for single frames it is the parity bound that holds.
+    adds up the last digit of F0. What that does is measured: F0 is moved at random by as much as
+    rounding moves it, and the pieces may differ by as much as that makes of the whole.
     """
     vocoder, frames = vc.networks.s3gen.mel2wav, 1200
     tokens = mx.array(rng.integers(0, 6561, frames // 2))
@@ -176,13 +177,23 @@ def test_vocoder_in_pieces_equals_the_vocoder(vc, rng, cuts):
     phase_key, noise_key = mx.random.split(key)
     noise = FrameNoise(noise_key, 480 * 9).between(0, frames).reshape(1, frames * 480, 9)
     phases = vocoder.m_source.draw_phases(1, phase_key)
-    source, _ = vocoder.m_source.excite(vocoder.f0_predictor(mel), 480, phases, noise)
-    whole = vocoder.decode(mel, source)[0]
+    f0 = vocoder.f0_predictor(mel)
+
+    def spoken(f0):
+        source, _ = vocoder.m_source.excite(f0, 480, phases, noise)
+        return np.array(vocoder.decode(mel, source)[0])
+
+    def distance(one, other):
+        return np.sqrt(((one - other) ** 2).mean() / (other**2).mean())
+
+    whole = spoken(f0)
     assert waveform.shape == whole.shape
-    assert float(mx.abs(whole).max()) > 1e-2
-    error = np.array(waveform - whole)
-    assert np.sqrt((error**2).mean() / np.array(whole * whole).mean()) < 1e-4
-    assert np.abs(error).max() < (1e-4 if cuts[0] > 64 else 1e-3)
+    assert np.abs(whole).max() > 1e-2
+    rounded = spoken(f0 * (1 + 2.5e-7 * mx.random.normal(f0.shape, key=mx.random.key(3))))
+    by_rounding = distance(rounded, whole)
+    assert by_rounding < 1e-3
+    assert distance(np.array(waveform), whole) < by_rounding + 1e-5
+    assert np.abs(np.array(waveform) - whole).max() < 3 * np.abs(rounded - whole).max() + 1e-4
 
 
 def test_context_is_what_the_vocoder_sees(vc, rng):

@@ -29,8 +29,17 @@ def _require_finite(waveform: np.ndarray, what: str) -> None:
 def load_audio(path: str | os.PathLike, sample_rate: int) -> np.ndarray:
     """Read a recording as mono at the given rate, as `librosa.load(path, sr=sample_rate)` does.
 
-    Every format of libsndfile is read (WAV, FLAC, Ogg, Opus, MP3 ...); channels are averaged, then
-    resampled by soxr HQ. Returns (n,) float32, nominally in [-1, 1].
+    Channels are averaged, then resampled by soxr HQ. Returns (n,) float32, nominally in [-1, 1].
+    Raises AudioError as `read_channels` does.
+    """
+    samples, native_rate = read_channels(path)
+    return resample_soxr(samples.mean(axis=1), native_rate, sample_rate)
+
+
+def read_channels(path: str | os.PathLike) -> tuple[np.ndarray, int]:
+    """Read a recording as it is: (n, channels) float32, and its sample rate.
+
+    Every format of libsndfile is read (WAV, FLAC, Ogg, Opus, MP3 ...).
     Raises AudioError if the file is missing, unreadable, empty, or holds NaN or infinite samples.
     """
     import soundfile
@@ -49,7 +58,7 @@ def load_audio(path: str | os.PathLike, sample_rate: int) -> np.ndarray:
     if len(samples) == 0:
         raise AudioError(f"{path} is empty: it has no samples.")
     _require_finite(samples, str(path))
-    return resample_soxr(samples.mean(axis=1), native_rate, sample_rate)
+    return samples, native_rate
 
 
 def _reason(error: Exception) -> str:
@@ -88,18 +97,23 @@ def check_output(path: str | os.PathLike) -> tuple[str, str]:
 def save_audio(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -> None:
     """Write a waveform to a sound file, in the format of the path's ending (WAV: 16-bit PCM).
 
-    waveform: (n,) float32; clipped to [-1, 1] unless the format stores floating-point samples.
+    waveform: (n,) or (n, channels) float32; clipped to [-1, 1] unless the format stores
+    floating-point samples.
     The file appears whole or not at all: it is written beside its place, then renamed.
-    Raises AudioError if the ending is unknown, the folder is not there, the samples are not a
-    finite one-dimensional array, or writing fails.
+    Raises AudioError if the ending is unknown, the folder is not there, the samples are no finite
+    array of such a shape, or writing fails.
     """
     import soundfile
 
     path = Path(path)
     container, subtype = check_output(path)
     waveform = np.asarray(waveform, dtype=np.float32)
-    if waveform.ndim != 1 or len(waveform) == 0:
-        raise AudioError(f"Cannot write audio of shape {waveform.shape}: it must be (samples,).")
+    channels = waveform.shape[1] if waveform.ndim == 2 else 1
+    if waveform.ndim not in (1, 2) or waveform.size == 0 or channels > len(waveform):
+        raise AudioError(
+            f"Cannot write audio of shape {waveform.shape}: it must be (samples,) or "
+            "(samples, channels)."
+        )
     _require_finite(waveform, "The audio to write")
     if subtype not in ("FLOAT", "DOUBLE"):
         waveform = np.clip(waveform, -1.0, 1.0)
@@ -107,7 +121,7 @@ def save_audio(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) 
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with soundfile.SoundFile(
-            str(temporary), "w", sample_rate, channels=1, format=container, subtype=subtype
+            str(temporary), "w", sample_rate, channels, format=container, subtype=subtype
         ) as file:
             for start in range(0, len(waveform), _WRITE_SAMPLES):
                 file.write(waveform[start : start + _WRITE_SAMPLES])

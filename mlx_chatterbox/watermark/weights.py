@@ -1,0 +1,85 @@
+"""The weights that the package resemble-perth carries, read as a file."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from functools import cache
+from pathlib import Path
+
+import mlx.core as mx
+
+from ..errors import CheckpointError
+from .network import PerthNet
+from .spectrogram import BAND
+
+PACKAGE = "resemble-perth"
+ENDING = ".pth.tar"
+INSTALL = (
+    f"`pip install '{PACKAGE}~=1.0.1'`, or turn the watermark off (--no-watermark, watermark=False)"
+)
+
+
+def weights_file() -> Path:
+    """Where the installed package keeps them. The package itself is not imported: that would
+    need PyTorch, and fails on many Macs for want of pkg_resources.
+
+    Raises:
+        CheckpointError: the package, or the file in it, is not there.
+    """
+    try:
+        files = importlib.metadata.files(PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise CheckpointError(
+            f"the watermark's weights are missing: {PACKAGE} is not installed; {INSTALL}."
+        ) from None
+    paths = [Path(file.locate()) for file in files if file.name.endswith(ENDING)]
+    if len(paths) != 1 or not paths[0].is_file():
+        raise CheckpointError(
+            f"the watermark's weights are missing from the installed {PACKAGE}; {INSTALL}."
+        )
+    return paths[0]
+
+
+def is_wanted(asked: bool | None, default: bool) -> bool:
+    """Whether speech is to be marked; what that needs is looked up now, before the work.
+
+    Args:
+        asked: what the caller said; None leaves it to the checkpoint's setting, `default`.
+
+    Raises:
+        CheckpointError: yes, and the weights are not installed.
+    """
+    wanted = default if asked is None else asked
+    if wanted:
+        load_networks()
+    return wanted
+
+
+@cache
+def load_networks() -> PerthNet:
+    """Encoder and decoder with their weights, read once a process (37 MB).
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or holds other weights.
+    """
+    from convert.unpickle import load_torch
+
+    path = weights_file()
+    content = load_torch(path)
+    stored = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(stored, dict):
+        raise CheckpointError(f"{path} holds no model; {INSTALL}.")
+    weights = []
+    for name, value in stored.items():
+        if name.startswith("ap."):  # windows of the transform, which are ours to make
+            continue
+        # (out, in, kernel) in PyTorch, (out, kernel, in) here.
+        moved = value.transpose(0, 2, 1) if value.ndim == 3 else value
+        weights.append((name, mx.array(moved)))
+    networks = PerthNet(BAND)
+    try:
+        networks.load_weights(weights)
+    except ValueError as error:
+        raise CheckpointError(f"{path} holds other weights than expected: {error}") from None
+    mx.eval(networks.parameters())
+    return networks
