@@ -162,8 +162,8 @@ class Pipeline:
         T3 writes all texts at once, which takes little longer than one of them; S3Gen then speaks
         one after the other. What a text becomes does not depend on the others: it is what
         `generate` makes of it with the same seed, up to rounding (see `decode_batch`). Memory for
-        T3's keys and values grows with the number of texts, by 0.5 MB a token and text for the Llama
-        models with guidance in float32; eight at a time are a good number.
+        T3's keys and values grows with the number of texts, by 0.5 MB a token and text for the
+        Llama models with guidance in float32; eight at a time are a good number.
 
         Args:
             texts: at least one.
