@@ -5,7 +5,8 @@ reading the weights does. OpenBLAS first copies a weight into the order its kern
 costs as much again. Its kernels for small matrices, which it has for processors with AVX-512, do
 not copy, but serve products under a size and work on one thread. So there the weight is taken in
 blocks under that size (a view, nothing is moved), half of them on a second stream: two rows through
-2 GB of weights take 109 ms instead of 191, sixteen 224 instead of 243. On any other processor or device a product is a product.
+2 GB of weights take 109 ms instead of 191, sixteen 224 instead of 243. On any other processor or
+device a product is a product.
 """
 
 from __future__ import annotations
