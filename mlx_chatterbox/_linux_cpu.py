@@ -3,7 +3,9 @@
 **BLAS.** The `mlx[cpu]` wheel links the reference BLAS, about thirty times slower than OpenBLAS for
 matrix products. A BLAS that is in the process's global symbol scope before `mlx.core` is loaded
 serves instead; afterwards nothing can be changed. macOS has Accelerate, CUDA does not ask a BLAS.
-`MLX_CHATTERBOX_BLAS` names another library to load, or `none` for no lookup at all.
+`MLX_CHATTERBOX_BLAS` names another library to load, or `none` for no lookup at all. An OpenBLAS
+older than the processor does not know it and takes kernels of twenty years ago (Debian's 0.3.21 on
+Emerald Rapids: SSE3), two to four times slower; it is then told which newer ones serve.
 
 **Memory.** MLX takes every result's memory from `malloc` and frees it at once. By default glibc
 hands blocks of some megabytes straight back to the system, and taking them again costs a page
@@ -26,7 +28,16 @@ _FAST_NAMES = ("openblas", "mkl_rt", "libblis")
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 
+# What OpenBLAS falls back to on an x86 processor that it does not know, and what it should use
+# instead: the first whose instructions the processor has. `OPENBLAS_CORETYPE` overrides.
+_FALLBACK_CORES = ("prescott", "core2", "northwood", "generic")
+_CORES = (
+    ("SkylakeX", {"avx512f", "avx512dq", "avx512bw", "avx512vl", "fma"}),
+    ("Haswell", {"avx2", "fma"}),
+)
+
 _said = False
+_blas: ctypes.CDLL | None = None
 
 
 def _candidates() -> list[str]:
@@ -83,12 +94,57 @@ def _preload_blas() -> None:
         return
     for name in [choice] if choice else _candidates():
         try:
-            ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+            _load(name)
             return
         except OSError:
             continue
     if choice:
         warnings.warn(f"MLX_CHATTERBOX_BLAS={choice} cannot be loaded.", stacklevel=4)
+
+
+def _load(name: str) -> None:
+    """Put a BLAS into the global scope, its kernels fitting the processor."""
+    global _blas
+    better = None
+    if "OPENBLAS_CORETYPE" not in os.environ:
+        trial = ctypes.CDLL(name)
+        better = _better_core(_core_of(trial))
+        if better is not None:
+            # The choice is made while the library is loaded, so it has to go and come again.
+            ctypes.CDLL(None).dlclose(ctypes.c_void_p(trial._handle))
+            os.environ["OPENBLAS_CORETYPE"] = better
+    try:
+        _blas = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+    finally:
+        if better is not None:
+            del os.environ["OPENBLAS_CORETYPE"]
+
+
+def _core_of(library: ctypes.CDLL) -> str:
+    """The processor whose kernels an OpenBLAS runs, or "" for any other library."""
+    name = getattr(library, "openblas_get_corename", None)
+    if name is None:
+        return ""
+    name.restype = ctypes.c_char_p
+    return name().decode()
+
+
+def _better_core(core: str) -> str | None:
+    if core.lower() not in _FALLBACK_CORES:
+        return None
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
+    return next((name for name, needed in _CORES if needed <= flags), None)
+
+
+def blas_core() -> str:
+    """The processor whose kernels the BLAS runs, in OpenBLAS's words; "" if that is not known."""
+    if MLX_CAME_FIRST or not sys.platform.startswith("linux"):
+        return ""
+    return _core_of(_blas if _blas is not None else ctypes.CDLL(None))
 
 
 MLX_CAME_FIRST = "mlx.core" in sys.modules
