@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: how long each stage of speech takes, ours beside the peers, in one run."""
+"""`python -m benchmarks`: how long each stage of speech takes, ours and the peers in one run."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ examples:
   python -m benchmarks --peers torch --work DIR                  keep the weights for the next run
 
 A peer's environment is made when it is first needed (PyTorch's is `python -m parity setup`'s). On
-two cores ours alone takes {ours} minutes, everything {everything}, of which mlx-audio's flow most; the first
-run makes weights too, 10 GB with mlx-audio's copy and Nano, in two minutes more.
+two cores ours alone takes {ours} minutes, everything {everything}, of which mlx-audio's flow most; the
+first run makes weights too, 14 GB with mlx-audio's copy and Nano, in two minutes more.
 
 exit codes: 0 done (a peer that failed is said and left out), 1 cannot be done, 2 wrong use"""
 MINUTES = {"ours": 5, "everything": 25}

@@ -49,6 +49,10 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict
     def conditioning() -> mx.array:
         return t3.embed_conditioning(arrays["speaker"], prompt, 0.5)
 
+    def conditioned(steps: int) -> None:
+        # Evaluates what it returns.
+        embed_voice(networks, inputs["audio"], generation)
+
     def decoded(count: int, on_token: Callable[[], None] = lambda: None) -> None:
         key = mx.random.key(0)
         cond, written = conditioning(), 0
@@ -83,7 +87,7 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict
     if is_nano:
         return {"nano_utterance": utterance}
     return {
-        "conditioning": lambda steps: done(embed_voice(networks, inputs["audio"], generation)),
+        "conditioning": conditioned,
         "t3": t3_alone,
         "flow": flow,
         "vocoder": lambda steps: mx.eval(s3gen.mel2wav(arrays["mel"], None, mx.random.key(2))[0]),
@@ -93,10 +97,19 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict
     }
 
 
-def done(result) -> None:
-    """`embed_voice` evaluates what it returns; its result is not what a stage answers."""
-
-
 def batch_stages(t3, conditioning: Callable, texts: mx.array, settings) -> dict[str, Callable]:
-    """Several sentences decoded together, seconds per token of all."""
-    return {}
+    """Several sentences decoded together: seconds per token of all of them."""
+
+    def batched(sentences: int) -> dict[str, float]:
+        from mlx_chatterbox.models.t3.decoding import decode_batch
+
+        clock = TokenClock()
+        keys = [mx.random.key(number) for number in range(sentences)]
+        given = (conditioning(), list(texts[:sentences]), settings, 0.5, 1 + DECODED_TOKENS, keys)
+        for drawn in decode_batch(t3, *given):
+            if len(drawn) != sentences:
+                raise RuntimeError(f"T3 stopped in {sentences - len(drawn)} of {sentences} rows")
+            clock.tick()
+        return {f"t3_token_batch{sentences}": clock.seconds()["t3_token"] / sentences}
+
+    return {f"t3_batch{n}": lambda steps, n=n: batched(n) for n in BATCHES}

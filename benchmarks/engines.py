@@ -32,14 +32,16 @@ class Place:
         return module_command(self.python, module, [self.engine, *arguments], PACKAGES)
 
     def environment(self) -> dict[str, str]:
-        """Quiet libraries, and for mlx-audio the BLAS that ours has loaded for itself."""
+        """Quiet libraries, and for mlx-audio the BLAS and its kernels that ours chose for itself."""
         quiet = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
         environment = os.environ | quiet | {"TRANSFORMERS_VERBOSITY": "error"}
         if self.engine == "mlx-audio":
-            from mlx_chatterbox._linux_cpu import loaded_blas
+            from mlx_chatterbox._linux_cpu import blas_core, loaded_blas
 
             if library := loaded_blas():
                 environment["LD_PRELOAD"] = library
+            if core := blas_core():
+                environment["OPENBLAS_CORETYPE"] = core
         return environment
 
 

@@ -1,4 +1,4 @@
-"""What is ready before anything is timed: interpreters, weights as each engine reads them, inputs."""
+"""What is ready before anything is timed: interpreters, each engine's weights, inputs."""
 
 from __future__ import annotations
 
