@@ -32,7 +32,7 @@ examples:
   python -m benchmarks --peers torch --work DIR                  keep the weights for the next run
 
 A peer's environment is made when it is first needed (PyTorch's is `python -m parity setup`'s). On
-two cores ours alone takes {ours} minutes, everything {everything}, of which mlx-audio's flow most; the
+two cores ours alone takes {ours} minutes, everything {everything}, most of it mlx-audio's flow. The
 first run makes weights too, 14 GB with mlx-audio's copy and Nano, in two minutes more.
 
 exit codes: 0 done (a peer that failed is said and left out), 1 cannot be done, 2 wrong use"""

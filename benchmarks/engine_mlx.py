@@ -12,7 +12,7 @@ import mlx.core as mx
 import numpy as np
 
 from .clock import TokenClock
-from .inputs import DECODED_TOKENS, UTTERANCE_TOKENS
+from .inputs import BATCHES, DECODED_TOKENS, UTTERANCE_TOKENS
 from .limits import device_memory, limits, use_device
 
 __all__ = ["device_memory", "limits", "load", "stages", "use_device"]

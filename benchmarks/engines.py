@@ -32,7 +32,7 @@ class Place:
         return module_command(self.python, module, [self.engine, *arguments], PACKAGES)
 
     def environment(self) -> dict[str, str]:
-        """Quiet libraries, and for mlx-audio the BLAS and its kernels that ours chose for itself."""
+        """Quiet libraries; for mlx-audio the BLAS and the kernels that ours chose for itself."""
         quiet = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
         environment = os.environ | quiet | {"TRANSFORMERS_VERBOSITY": "error"}
         if self.engine == "mlx-audio":
