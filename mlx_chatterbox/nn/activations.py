@@ -83,6 +83,14 @@ def _silu_polynomial(x: mx.array) -> mx.array:
 
 
 @_fuse
+def _gelu_approx_polynomial(x: mx.array) -> mx.array:
+    # (1 + tanh(z)) / 2 is the logistic function of 2 z.
+    twice = (2 * math.sqrt(2 / math.pi)) * (x + 0.044715 * x * x * x)
+    u = _exp_of_negative(-mx.abs(twice))
+    return mx.where(twice < 0, x * u, x) / (1.0 + u)
+
+
+@_fuse
 def _mish_polynomial(x: mx.array) -> mx.array:
     # tanh(log(1 + e^x)) is rational in e^-|x|, with one form for each sign.
     u = _exp_of_negative(-mx.abs(x))
@@ -119,6 +127,11 @@ def _snake_exact(x: mx.array, alpha: mx.array, inverse_alpha: mx.array) -> mx.ar
 def gelu(x: mx.array) -> mx.array:
     """Exact (error function) GELU."""
     return _gelu_polynomial(x) if _polynomial(x) else nn.gelu(x)
+
+
+def gelu_approx(x: mx.array) -> mx.array:
+    """GELU by tanh, as GPT-2 has it."""
+    return _gelu_approx_polynomial(x) if _polynomial(x) else nn.gelu_approx(x)
 
 
 def silu(x: mx.array) -> mx.array:
