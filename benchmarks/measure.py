@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from .engines import Place, Worker, in_new_process, say, worker
 from .errors import BenchmarkError
 from .stages import AFTER_MEMORY, STAGES, TITLES, groups
 
+# An engine that needs more seconds than this for a stage is timed once, not `runs` times.
+PATIENCE = 45.0
 # Of T3's first logits, relative RMS: engines further apart than this have not the same weights.
 SAME_MODEL = 1e-3
 
@@ -97,7 +100,7 @@ def _take_turns(
     runs: int,
     steps: int,
 ):
-    """One run that is not counted, then `runs` that are.
+    """One run that is not counted, then `runs` that are; one for an engine that is very slow.
 
     The first has one step of the flow: it meets every shape and kernel that all its steps do.
     """
@@ -106,6 +109,7 @@ def _take_turns(
     for run in range(runs + 1):
         said = []
         for engine in list(actions):
+            began = time.monotonic()
             try:
                 found = actions[engine](steps if run > 0 else 1)
             except BenchmarkError as error:
@@ -116,6 +120,8 @@ def _take_turns(
                 continue
             if run > 0:
                 measured.add(engine, found, names)
+                if time.monotonic() - began > PATIENCE and engine != "ours":
+                    del actions[engine]
             said.append(f"{TITLES[engine]} " + ", ".join(f"{found[n]:.3f}" for n in names) + " s")
         turn = f"run {run} of {runs}" if run > 0 else "warm-up"
         say(f"  {', '.join(names)}: {turn}: {'; '.join(said)}")

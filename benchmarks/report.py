@@ -21,8 +21,11 @@ def in_units(seconds: float) -> str:
 
 
 def ratio(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
-    """Ours over theirs: of the medians, and the least and the most of runs side by side."""
-    each = [a / b for a, b in zip(ours, theirs, strict=True)]
+    """Ours over theirs: of the medians, and the least and the most of runs side by side.
+
+    A peer may have fewer runs than ours.
+    """
+    each = [a / b for a, b in zip(ours, theirs, strict=False)]
     return median(ours) / median(theirs), min(each), max(each)
 
 

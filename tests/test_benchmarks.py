@@ -204,6 +204,15 @@ def test_engines_take_turns_and_one_that_fails_leaves():
     assert found.seconds == {"flow": {"ours": [3.0, 5.0]}}
 
 
+def test_a_very_slow_peer_is_timed_once(monkeypatch):
+    monkeypatch.setattr(measure, "PATIENCE", -1.0)
+    found = Measured()
+    actions = {"ours": lambda steps: {"flow": 2.0}, "torch": lambda steps: {"flow": 8.0}}
+    measure._take_turns(found, "flow", ["flow"], actions, runs=3, steps=10)
+    assert found.seconds == {"flow": {"ours": [2.0] * 3, "torch": [8.0]}}
+    assert report.ratio([2.0] * 3, [8.0]) == (0.25, 0.25, 0.25)
+
+
 def test_our_own_failure_is_an_error():
     def fails(steps):
         raise BenchmarkError("out of memory")
