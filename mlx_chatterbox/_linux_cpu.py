@@ -3,7 +3,9 @@
 **BLAS.** The `mlx[cpu]` wheel links the reference BLAS, about thirty times slower than OpenBLAS for
 matrix products. A BLAS that is in the process's global symbol scope before `mlx.core` is loaded
 serves instead; afterwards nothing can be changed. macOS has Accelerate, CUDA does not ask a BLAS.
-`MLX_CHATTERBOX_BLAS` names another library to load, or `none` for no lookup at all.
+`MLX_CHATTERBOX_BLAS` names another library to load, or `none` for no lookup at all. An OpenBLAS
+older than the processor takes it for the oldest that it knows, ten times slower for that; then it
+is told which instructions there are.
 
 **Memory.** MLX takes every result's memory from `malloc` and frees it at once. By default glibc
 hands blocks of some megabytes straight back to the system, and taking them again costs a page
@@ -21,6 +23,14 @@ from pathlib import Path
 
 ADVICE = "install OpenBLAS (Debian and Ubuntu: apt install libopenblas0-pthread)"
 _FAST_NAMES = ("openblas", "mkl_rt", "libblis")
+
+# What OpenBLAS takes for a processor that it does not know, and what it is to take instead: the
+# first of these whose instructions /proc/cpuinfo has.
+_UNKNOWN_CORE = b"Prescott"
+_CORES = (
+    ("SkylakeX", {"avx512f", "avx512vl", "avx512bw", "avx512dq"}),
+    ("Haswell", {"avx2", "fma"}),
+)
 
 # Parameters of glibc's mallopt, from its malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -83,12 +93,43 @@ def _preload_blas() -> None:
         return
     for name in [choice] if choice else _candidates():
         try:
-            ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
-            return
+            library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
         except OSError:
             continue
+        _name_core(library)
+        return
     if choice:
         warnings.warn(f"MLX_CHATTERBOX_BLAS={choice} cannot be loaded.", stacklevel=4)
+
+
+def _name_core(library: ctypes.CDLL) -> None:
+    """Have OpenBLAS choose its kernels again if it did not know this processor."""
+    names = ("openblas_get_corename", "gotoblas_dynamic_quit", "gotoblas_dynamic_init")
+    variable = "OPENBLAS_CORETYPE"
+    if variable in os.environ or not all(hasattr(library, name) for name in names):
+        return
+    library.openblas_get_corename.restype = ctypes.c_char_p
+    if library.openblas_get_corename() != _UNKNOWN_CORE:
+        return
+    known = cpu_features()
+    core = next((name for name, needed in _CORES if needed <= known), None)
+    if core is not None:
+        os.environ[variable] = core
+        try:
+            library.gotoblas_dynamic_quit()
+            library.gotoblas_dynamic_init()
+        finally:
+            del os.environ[variable]
+
+
+def cpu_features() -> set[str]:
+    """Instruction sets of an x86 processor as Linux names them; nothing elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return set(flags.partition(":")[2].split())
 
 
 MLX_CAME_FIRST = "mlx.core" in sys.modules

@@ -101,3 +101,27 @@ def test_freed_memory_is_not_fetched_again_page_by_page():
         [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True
     )
     assert int(result.stdout) < 5 * 4096
+
+
+CORE = """
+import ctypes, os
+from mlx_chatterbox import _linux_cpu
+library = ctypes.CDLL("libopenblas.so.0")
+library.openblas_get_corename.restype = ctypes.c_char_p
+known = _linux_cpu.cpu_features()
+print(library.openblas_get_corename().decode(), "avx2" in known and "fma" in known)
+print("OPENBLAS_CORETYPE" in os.environ)
+import mlx.core as mx
+x = mx.random.normal((300, 200))
+print(mx.abs(x @ x.T - mx.sum(x[:, None] * x[None], axis=-1)).max().item() < 1e-3)
+"""
+
+
+@linux
+@openblas
+def test_openblas_uses_the_instructions_there_are():
+    """Also on a processor that came after it, which it would take for a Prescott."""
+    result = subprocess.run([sys.executable, "-c", CORE], capture_output=True, text=True)
+    core, vectors, in_environment, right = result.stdout.split()
+    assert vectors == "False" or core != "Prescott"
+    assert (in_environment, right) == (str("OPENBLAS_CORETYPE" in os.environ), "True")
