@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from .activations import exp_of_negative
+from .activations import exp_of_negative, scaled_exp_of_negative
 from .device import on_cpu
 
 # A head's scores of this many entries are worth a product of their own: 2 MB stay in the cache
@@ -63,6 +63,40 @@ def _attend(queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array 
     ones = mx.ones((*values.shape[:-1], 1), dtype=values.dtype)
     sums = weights @ mx.concatenate([values, ones], axis=-1)
     return sums[..., :-1] / sums[..., -1:]
+
+
+def attends_by_columns(x: mx.array) -> bool:
+    """Whether `attend_columns` is the faster way to attend over x, (B, T, C): long, on the CPU."""
+    return on_cpu() and x.dtype == mx.float32 and x.shape[1] ** 2 >= _LARGE_SCORES
+
+
+def attend_columns(
+    queries: mx.array, keys: mx.array, values: mx.array, heads: int, scale: float
+) -> mx.array:
+    """`attend` for one row of a batch on the CPU, with frames along the last axis.
+
+    So laid out a head is a stretch of memory, the maxima and sums of the softmax run down columns,
+    which vector units do at once, and the products take everything as it lies.
+
+    Args:
+        queries, keys, values: (heads * D, T).
+
+    Returns:
+        (heads * D, T)
+    """
+    width, frames = queries.shape
+    depth = width // heads
+    # A row of ones makes the product sum the weights too.
+    ones = mx.ones((1, frames), dtype=values.dtype)
+    attended = []
+    for first in range(0, width, depth):
+        head = slice(first, first + depth)
+        scores = keys[head].T @ queries[head]
+        scores = scores - scores.max(axis=0, keepdims=True)
+        weights = scaled_exp_of_negative(scores, scale)
+        attended.append(mx.concatenate([values[head], ones]) @ weights)
+    sums = mx.stack(attended)
+    return (sums[:, :-1] / sums[:, -1:]).reshape(width, frames)
 
 
 def split_heads(x: mx.array, heads: int) -> mx.array:

@@ -1,0 +1,86 @@
+"""Independent work on two cores at once, on the CPU.
+
+There MLX computes elementwise work on one thread and leaves matrix products alone to the BLAS to
+spread. On two or three cores it is faster to give each of two equal pieces of work a core of its
+own, BLAS included; on more, the BLAS's threads gain more than a second stream does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from functools import cache
+
+import mlx.core as mx
+
+from .device import on_cpu
+
+_CORES = (2, 3)
+
+
+@cache
+def _blas() -> ctypes.CDLL | None:
+    """The process's OpenBLAS, if MLX uses one whose threads can be set."""
+    try:
+        process = ctypes.CDLL(None)
+    except (OSError, TypeError):
+        return None
+    names = ("openblas_set_num_threads", "openblas_get_num_threads")
+    return process if all(hasattr(process, name) for name in names) else None
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def can_run_two() -> bool:
+    """Whether `run_two` gains anything here: a CPU with two or three cores, and OpenBLAS."""
+    return on_cpu() and _cores() in _CORES and _blas() is not None
+
+
+@contextmanager
+def _single_threaded_blas() -> Iterator[None]:
+    blas = _blas()
+    before = blas.openblas_get_num_threads()
+    blas.openblas_set_num_threads(1)
+    try:
+        yield
+    finally:
+        blas.openblas_set_num_threads(before)
+
+
+@cache
+def _worker() -> tuple[ThreadPoolExecutor, mx.Stream]:
+    """A second thread and its stream; MLX keeps a stream's thread for ever, so there is one."""
+    executor = ThreadPoolExecutor(1, thread_name_prefix="mlx-chatterbox")
+    return executor, executor.submit(mx.new_stream, mx.cpu).result()
+
+
+def _evaluated(work: Callable[[], mx.array], stream: mx.Stream) -> mx.array:
+    with mx.stream(stream):
+        result = work()
+        mx.eval(result)
+    return result
+
+
+def run_two(
+    first: Callable[[], mx.array], second: Callable[[], mx.array]
+) -> tuple[mx.array, mx.array]:
+    """Both results, evaluated, computed at the same time; only where `can_run_two` says so.
+
+    Args:
+        first, second: make an array from arrays that are evaluated already (an array must not be
+            evaluated by two threads at once).
+    """
+    executor, stream = _worker()
+    with _single_threaded_blas():
+        other: Future = executor.submit(_evaluated, second, stream)
+        try:
+            one = _evaluated(first, mx.default_stream(mx.default_device()))
+        finally:
+            wait([other])
+        return one, other.result()
