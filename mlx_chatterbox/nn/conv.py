@@ -1,8 +1,9 @@
 """One-dimensional convolutions over (B, T, C).
 
 On the CPU, MLX runs a dilated, grouped or transposed `conv1d` in a plain loop, a hundred times
-slower than the matrix product that it amounts to; so here every convolution is one, by a strided
-view of its windows. On the GPU MLX's own kernels serve. A transposed convolution is a product and
+slower than the matrix products that it amounts to. So here a convolution of stride 1 is a product
+for each tap, added up, which copies nothing, and one with a stride is a single product of its
+windows, unfolded. On the GPU MLX's own kernels serve. A transposed convolution is a product and
 a few shifted additions on every device: unfolding over the inserted zeros, as MLX does, costs
 `stride` times the work.
 """
@@ -16,6 +17,8 @@ import mlx.nn as nn
 
 from .device import on_cpu
 
+# From so many channels on a product for each tap is worth it.
+_ENOUGH_CHANNELS = 16
 # Windows are unfolded 4 MB at a time: that stays in the cache, while the tens of megabytes of a
 # whole recording would be fetched from the system page by page on every call.
 _UNFOLDED_ENTRIES = 1 << 20
@@ -28,6 +31,7 @@ def conv1d(
     padding: tuple[int, int] = (0, 0),
     dilation: int = 1,
     groups: int = 1,
+    bias: mx.array | None = None,
 ) -> mx.array:
     """Cross-correlate.
 
@@ -35,6 +39,7 @@ def conv1d(
         x: (B, T, C_in).
         weight: (C_out, K, C_in / groups); `groups` is 1 or, depthwise, C_in = C_out.
         padding: zeros before and after.
+        bias: (C_out,), or None.
 
     Returns:
         (B, (T + padding - dilation (K - 1) - 1) // stride + 1, C_out)
@@ -42,10 +47,24 @@ def conv1d(
     if any(padding):
         x = mx.pad(x, [(0, 0), padding, (0, 0)])
     if not on_cpu():
-        return mx.conv1d(x, weight, stride=stride, dilation=dilation, groups=groups)
-    if groups == 1:
-        return _as_product(x, weight, stride, dilation)
-    return _depthwise(x, weight, stride, dilation)
+        out = mx.conv1d(x, weight, stride=stride, dilation=dilation, groups=groups)
+    elif groups != 1:
+        out = _depthwise(x, weight, stride, dilation)
+    elif stride == 1 and weight.shape[1] > 1 and weight.shape[2] >= _ENOUGH_CHANNELS:
+        return _by_taps(x, weight, dilation, bias)
+    else:
+        out = _as_product(x, weight, stride, dilation)
+    return out if bias is None else out + bias
+
+
+def _by_taps(x: mx.array, weight: mx.array, dilation: int, bias: mx.array | None) -> mx.array:
+    kernel = weight.shape[1]
+    frames = x.shape[1] - dilation * (kernel - 1)
+    first, *others = (weight[:, tap].T for tap in range(kernel))
+    out = x[:, :frames] @ first if bias is None else mx.addmm(bias, x[:, :frames], first)
+    for tap, matrix in enumerate(others, start=1):
+        out = mx.addmm(out, x[:, tap * dilation : tap * dilation + frames], matrix)
+    return out
 
 
 def _as_product(x: mx.array, weight: mx.array, stride: int, dilation: int) -> mx.array:
@@ -132,8 +151,15 @@ class Conv1d(nn.Module):
         self._groups = groups
 
     def __call__(self, x: mx.array) -> mx.array:
-        out = conv1d(x, self.weight, self._stride, self._padding, self._dilation, self._groups)
-        return out + self.bias if "bias" in self else out
+        return conv1d(
+            x,
+            self.weight,
+            self._stride,
+            self._padding,
+            self._dilation,
+            self._groups,
+            self.bias if "bias" in self else None,
+        )
 
 
 class CausalConv1d(Conv1d):

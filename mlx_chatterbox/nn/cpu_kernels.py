@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -149,10 +149,8 @@ def _compile(compiler: str, flags: tuple[str, ...], place: Path) -> None:
         finished = Path(folder) / "finished"
         (Path(folder) / "mlx").rename(finished)
         place.mkdir(exist_ok=True)
-        try:
+        with suppress(OSError):  # another process was faster
             finished.rename(place / "mlx")
-        except OSError:
-            pass  # another process was faster
 
 
 @contextmanager
