@@ -15,6 +15,7 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
+from .activations import add_taps
 from .device import on_cpu
 
 # From so many channels on a product for each tap is worth it.
@@ -93,11 +94,9 @@ def _depthwise(x: mx.array, weight: mx.array, stride: int, dilation: int) -> mx.
     frames = (x.shape[1] - dilation * (kernel - 1) - 1) // stride + 1
     last = stride * (frames - 1) + 1
     taps = weight[..., 0].T
-    out = x[:, 0:last:stride] * taps[0]
-    for tap in range(1, kernel):
-        start = tap * dilation
-        out = out + x[:, start : start + last : stride] * taps[tap]
-    return out
+    starts = [tap * dilation for tap in range(kernel)]
+    views = [x[:, start : start + last : stride] for start in starts]
+    return add_taps(views, [taps[tap] for tap in range(kernel)])
 
 
 def conv_transpose1d(x: mx.array, weight: mx.array, stride: int, padding: int = 0) -> mx.array:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import cache
+from queue import SimpleQueue
+from threading import Thread
 
 import mlx.core as mx
 
@@ -53,11 +55,38 @@ def _single_threaded_blas() -> Iterator[None]:
         blas.openblas_set_num_threads(before)
 
 
-@cache
-def _worker() -> tuple[ThreadPoolExecutor, mx.Stream]:
-    """A second thread and its stream; MLX keeps a stream's thread for ever, so there is one."""
-    executor = ThreadPoolExecutor(1, thread_name_prefix="mlx-chatterbox")
-    return executor, executor.submit(mx.new_stream, mx.cpu).result()
+class _Worker:
+    """A second thread with a stream of its own.
+
+    It is never ended: what MLX keeps for a thread that compiled something needs the interpreter
+    when it is given up, and at the end of a process that is no longer there.
+    """
+
+    def __init__(self):
+        self._tasks: SimpleQueue[tuple[Callable, Future]] = SimpleQueue()
+        Thread(target=self._run, name="mlx-chatterbox", daemon=True).start()
+        self._stream = self._submit(lambda: mx.new_stream(mx.cpu)).result()
+
+    def start(self, work: Callable[[], mx.array]) -> Future:
+        return self._submit(lambda: _evaluated(work, self._stream))
+
+    def _submit(self, task: Callable) -> Future:
+        future: Future = Future()
+        self._tasks.put((task, future))
+        return future
+
+    def _run(self) -> None:
+        while True:
+            task, future = self._tasks.get()
+            try:
+                future.set_result(task())
+            except BaseException as error:  # it is raised where the result is asked for
+                future.set_exception(error)
+            # Nothing may be kept until the next task comes.
+            del task, future
+
+
+_worker = cache(_Worker)
 
 
 def _evaluated(work: Callable[[], mx.array], stream: mx.Stream) -> mx.array:
@@ -76,9 +105,8 @@ def run_two(
         first, second: make an array from arrays that are evaluated already (an array must not be
             evaluated by two threads at once).
     """
-    executor, stream = _worker()
     with _single_threaded_blas():
-        other: Future = executor.submit(_evaluated, second, stream)
+        other = _worker().start(second)
         try:
             one = _evaluated(first, mx.default_stream(mx.default_device()))
         finally:

@@ -13,6 +13,7 @@ import mlx.nn as nn
 from ...audio.stft import hann_window, istft, reflect_pad, stft
 from ...nn.activations import snake
 from ...nn.conv import Conv1d, ConvTranspose1d
+from ...nn.parallel import can_run_two, run_two
 from .config import HiFTNetConfig
 from .f0_predictor import ConvRNNF0Predictor
 from .source import SourceModuleHnNSF
@@ -53,6 +54,16 @@ class ResBlock(nn.Module):
         for activation1, conv1, activation2, conv2 in layers:
             x = x + conv2(activation2(conv1(activation1(x))))
         return x
+
+
+def _sum_of(blocks: list[ResBlock], x: mx.array) -> mx.array:
+    """The blocks' results for x, (B, T, C), added up."""
+    *smaller, largest = blocks
+    if not smaller or not can_run_two():
+        return sum(block(x) for block in blocks)
+    # The largest kernel alone is as much work as the smaller ones together.
+    mx.eval(x, [block.parameters() for block in blocks])
+    return sum(run_two(lambda: largest(x), lambda: sum(block(x) for block in smaller)))
 
 
 def _source_down(n_bins: int, channels: int, rate: int) -> Conv1d:
@@ -136,8 +147,7 @@ class HiFTGenerator(nn.Module):
                 # One frame more, as the centred STFT of the source has.
                 x = reflect_pad(x, 1, 0, axis=1)
             x = x + self.source_resblocks[stage](self.source_downs[stage](source_bins))
-            blocks = self.resblocks[stage * kernels : (stage + 1) * kernels]
-            x = sum(block(x) for block in blocks) / kernels
+            x = _sum_of(self.resblocks[stage * kernels : (stage + 1) * kernels], x) / kernels
         x = self.conv_post(nn.leaky_relu(x, LAST_LRELU_SLOPE)).astype(mx.float32)
 
         bins = config.istft_n_fft // 2 + 1
