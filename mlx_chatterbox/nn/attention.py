@@ -7,6 +7,8 @@ import mlx.core as mx
 from .activations import exp_of_negative, scaled_exp_of_negative
 from .device import on_cpu
 
+# Scores are computed for so many at a time, 1 MB, that they stay in a core's cache.
+_TILE_SCORES = 1 << 18
 # A head's scores of this many entries are worth a product of their own: 2 MB stay in the cache
 # from one step to the next, where the scores of all heads together would not.
 _LARGE_SCORES = 256 * 256
@@ -88,13 +90,19 @@ def attend_columns(
     depth = width // heads
     # A row of ones makes the product sum the weights too.
     ones = mx.ones((1, frames), dtype=values.dtype)
+    at_once = -(-frames // -(-(frames * frames) // _TILE_SCORES))
     attended = []
     for first in range(0, width, depth):
         head = slice(first, first + depth)
-        scores = keys[head].T @ queries[head]
-        scores = scores - scores.max(axis=0, keepdims=True)
-        weights = scaled_exp_of_negative(scores, scale)
-        attended.append(mx.concatenate([values[head], ones]) @ weights)
+        head_keys, head_values = keys[head].T, mx.concatenate([values[head], ones])
+        tiles = []
+        for start in range(0, frames, at_once):
+            scores = head_keys @ queries[head, start : start + at_once]
+            scores = scores - scores.max(axis=0, keepdims=True)
+            tiles.append(head_values @ scaled_exp_of_negative(scores, scale))
+            # At once, so that the next tile's scores come to lie where these were: in the cache.
+            mx.eval(tiles[-1])
+        attended.append(mx.concatenate(tiles, axis=1))
     sums = mx.stack(attended)
     return (sums[:, :-1] / sums[:, -1:]).reshape(width, frames)
 
