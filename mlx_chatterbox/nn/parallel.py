@@ -67,7 +67,7 @@ class _Worker:
         Thread(target=self._run, name="mlx-chatterbox", daemon=True).start()
         self._stream = self._submit(lambda: mx.new_stream(mx.cpu)).result()
 
-    def start(self, work: Callable[[], mx.array]) -> Future:
+    def start(self, work: Callable) -> Future:
         return self._submit(lambda: _evaluated(work, self._stream))
 
     def _submit(self, task: Callable) -> Future:
@@ -89,21 +89,19 @@ class _Worker:
 _worker = cache(_Worker)
 
 
-def _evaluated(work: Callable[[], mx.array], stream: mx.Stream) -> mx.array:
+def _evaluated(work: Callable, stream: mx.Stream):
     with mx.stream(stream):
         result = work()
         mx.eval(result)
     return result
 
 
-def run_two(
-    first: Callable[[], mx.array], second: Callable[[], mx.array]
-) -> tuple[mx.array, mx.array]:
+def run_two(first: Callable, second: Callable) -> tuple:
     """Both results, evaluated, computed at the same time; only where `can_run_two` says so.
 
     Args:
-        first, second: make an array from arrays that are evaluated already (an array must not be
-            evaluated by two threads at once).
+        first, second: make an array, or a tuple of some, from arrays that are evaluated already
+            (no array may be evaluated by two threads at once).
     """
     with _single_threaded_blas():
         other = _worker().start(second)
