@@ -117,6 +117,17 @@ def test_an_error_in_either_comes_out_and_the_next_call_works(two_cores, failing
     assert [a.item() for a in parallel.run_two(lambda: mx.zeros(1), lambda: mx.ones(1))] == [0, 1]
 
 
+def test_what_runs_beside_another_does_not_split_again(two_cores):
+    here = parallel.can_run_two()
+    seen = []
+    parallel.run_two(
+        lambda: seen.append(parallel.can_run_two()) or mx.zeros(1),
+        lambda: seen.append(parallel.can_run_two()) or mx.zeros(1),
+    )
+    assert seen == [False, False]
+    assert parallel.can_run_two() == here
+
+
 def test_a_kernel_is_registered_with_its_layouts():
     assert all(examples for _, examples in cpu_kernels._kernels)
 

@@ -6,6 +6,7 @@ import mlx.core as mx
 
 from .activations import exp_of_negative, scaled_exp_of_negative
 from .device import on_cpu
+from .parallel import can_run_two, run_two
 
 # Scores are computed for so many at a time, 1 MB, that they stay in a core's cache.
 _TILE_SCORES = 1 << 18
@@ -86,6 +87,18 @@ def attend_columns(
     Returns:
         (heads * D, T)
     """
+    if heads % 2 == 0 and can_run_two():
+        mx.eval(queries, keys, values)
+        halves = zip(*(mx.split(a, 2) for a in (queries, keys, values)), strict=True)
+        first, second = ((*half, heads // 2, scale) for half in halves)
+        both = run_two(lambda: _attend_columns(*first), lambda: _attend_columns(*second))
+        return mx.concatenate(both)
+    return _attend_columns(queries, keys, values, heads, scale)
+
+
+def _attend_columns(
+    queries: mx.array, keys: mx.array, values: mx.array, heads: int, scale: float
+) -> mx.array:
     width, frames = queries.shape
     depth = width // heads
     # A row of ones makes the product sum the weights too.

@@ -14,13 +14,15 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import cache
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 
 import mlx.core as mx
 
 from .device import on_cpu
 
 _CORES = (2, 3)
+# Held while two are running: whatever they call themselves has one core to itself.
+_running = Lock()
 
 
 @cache
@@ -40,8 +42,11 @@ def _cores() -> int:
 
 
 def can_run_two() -> bool:
-    """Whether `run_two` gains anything here: a CPU with two or three cores, and OpenBLAS."""
-    return on_cpu() and _cores() in _CORES and _blas() is not None
+    """Whether `run_two` gains anything here and now.
+
+    That is on a CPU with two or three cores and with OpenBLAS, and not within another `run_two`.
+    """
+    return on_cpu() and _cores() in _CORES and _blas() is not None and not _running.locked()
 
 
 @contextmanager
@@ -103,7 +108,7 @@ def run_two(first: Callable, second: Callable) -> tuple:
         first, second: make an array, or a tuple of some, from arrays that are evaluated already
             (no array may be evaluated by two threads at once).
     """
-    with _single_threaded_blas():
+    with _running, _single_threaded_blas():
         other = _worker().start(second)
         try:
             one = _evaluated(first, mx.default_stream(mx.default_device()))

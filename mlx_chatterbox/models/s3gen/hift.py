@@ -140,13 +140,14 @@ class HiFTGenerator(nn.Module):
         source_bins = mx.concatenate(spectrum, axis=-1).astype(mel.dtype)
 
         kernels = len(config.resblock_kernel_sizes)
+        sources = self._at_each_stage(source_bins)
         x = self.conv_pre(mel)
         for stage, up in enumerate(self.ups):
             x = up(nn.leaky_relu(x, config.lrelu_slope))
             if stage == len(self.ups) - 1:
                 # One frame more, as the centred STFT of the source has.
                 x = reflect_pad(x, 1, 0, axis=1)
-            x = x + self.source_resblocks[stage](self.source_downs[stage](source_bins))
+            x = x + sources[stage]
             x = _sum_of(self.resblocks[stage * kernels : (stage + 1) * kernels], x) / kernels
         x = self.conv_post(nn.leaky_relu(x, LAST_LRELU_SLOPE)).astype(mx.float32)
 
@@ -161,3 +162,20 @@ class HiFTGenerator(nn.Module):
             window,
         )
         return mx.clip(waveform, -config.audio_limit, config.audio_limit)
+
+    def _at_each_stage(self, source_bins: mx.array) -> tuple[mx.array, ...]:
+        """The source's spectrum (B, F, 18) as each upsampling stage adds it."""
+
+        def between(first: int, end: int) -> tuple[mx.array, ...]:
+            stages = range(first, end)
+            return tuple(
+                self.source_resblocks[i](self.source_downs[i](source_bins)) for i in stages
+            )
+
+        count = len(self.ups)
+        if count < 2 or not can_run_two():
+            return between(0, count)
+        # The last stage, at the highest rate, is as much work as those before it.
+        mx.eval(source_bins, self.source_downs, self.source_resblocks)
+        earlier, last = run_two(lambda: between(0, count - 1), lambda: between(count - 1, count))
+        return earlier + last
