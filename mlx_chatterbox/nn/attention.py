@@ -88,9 +88,9 @@ def attend_columns(
         (heads * D, T)
     """
     if heads % 2 == 0 and can_run_two():
-        mx.eval(queries, keys, values)
-        halves = zip(*(mx.split(a, 2) for a in (queries, keys, values)), strict=True)
-        first, second = ((*half, heads // 2, scale) for half in halves)
+        parts = [mx.split(a, 2) for a in (queries, keys, values)]
+        mx.eval(parts)
+        first, second = ((*half, heads // 2, scale) for half in zip(*parts, strict=True))
         both = run_two(lambda: _attend_columns(*first), lambda: _attend_columns(*second))
         return mx.concatenate(both)
     return _attend_columns(queries, keys, values, heads, scale)

@@ -33,6 +33,7 @@ def conv1d(
     dilation: int = 1,
     groups: int = 1,
     bias: mx.array | None = None,
+    unfold: bool = False,
 ) -> mx.array:
     """Cross-correlate.
 
@@ -41,6 +42,7 @@ def conv1d(
         weight: (C_out, K, C_in / groups); `groups` is 1 or, depthwise, C_in = C_out.
         padding: zeros before and after.
         bias: (C_out,), or None.
+        unfold: on the CPU always one product, never one for each tap.
 
     Returns:
         (B, (T + padding - dilation (K - 1) - 1) // stride + 1, C_out)
@@ -51,7 +53,7 @@ def conv1d(
         out = mx.conv1d(x, weight, stride=stride, dilation=dilation, groups=groups)
     elif groups != 1:
         out = _depthwise(x, weight, stride, dilation)
-    elif stride == 1 and weight.shape[1] > 1 and weight.shape[2] >= _ENOUGH_CHANNELS:
+    elif not unfold and stride == 1 < weight.shape[1] and weight.shape[2] >= _ENOUGH_CHANNELS:
         return _by_taps(x, weight, dilation, bias)
     else:
         out = _as_product(x, weight, stride, dilation)
@@ -137,6 +139,7 @@ class Conv1d(nn.Module):
         dilation: int = 1,
         groups: int = 1,
         bias: bool = True,
+        unfold: bool = False,
     ):
         super().__init__()
         scale = math.sqrt(1 / (in_channels // groups * kernel_size))
@@ -148,6 +151,7 @@ class Conv1d(nn.Module):
         self._padding = (padding, padding) if isinstance(padding, int) else padding
         self._dilation = dilation
         self._groups = groups
+        self._unfold = unfold
 
     def __call__(self, x: mx.array) -> mx.array:
         return conv1d(
@@ -158,6 +162,7 @@ class Conv1d(nn.Module):
             self._dilation,
             self._groups,
             self.bias if "bias" in self else None,
+            self._unfold,
         )
 
 

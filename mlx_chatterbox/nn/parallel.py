@@ -105,8 +105,8 @@ def run_two(first: Callable, second: Callable) -> tuple:
     """Both results, evaluated, computed at the same time; only where `can_run_two` says so.
 
     Args:
-        first, second: make an array, or a tuple of some, from arrays that are evaluated already
-            (no array may be evaluated by two threads at once).
+        first, second: make an array, or a tuple of some, from arrays that are evaluated already:
+            none may be evaluated by two threads at once, nor by another than made it.
     """
     with _running, _single_threaded_blas():
         other = _worker().start(second)
