@@ -1,191 +1,225 @@
-"""`python -m benchmarks`: time the stages of speech, ours beside PyTorch's, in one run.
-
-The engines run in processes of their own and take turns, A B A B, so that a machine that slows
-down slows both; what is compared are medians of one run, and ratios travel further than seconds.
-The last line is one JSON object.
-"""
+"""`python -m benchmarks`: how long each stage of speech takes, ours and the peers in one run."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 
-from .inputs import DECODED_TOKENS, make_inputs
+from .errors import BenchmarkError
+from .stages import PEERS, STAGES
 
-STAGES = ("conditioning", "t3_prefill", "t3_token", "flow", "vocoder", "s3gen", "nano_utterance")
-# The model that a stage is timed on, English if not named here.
-VARIANTS = {"nano_utterance": "nano"}
-NAMES = {"mlx": "ours", "torch": "torch"}
-# What a stage is measured by: T3's time per token is the difference of two runs.
-TIMED = {"t3_prefill": ("t3_first",), "t3_token": ("t3_first", "t3_many")}
+DESCRIPTION = """\
+Times the stages of speech, ours beside mlx-audio and upstream's PyTorch, in one run: the same
+made-up weights and the same inputs (a 10 s reference, 60 text tokens, 100 speech tokens = 4 s of
+speech), each engine in a process of its own, in turns A B A B, after a run that is not counted.
+Prints medians and ratios, how much of the machine's memory bandwidth and matrix products each
+reaches, and last one line of JSON, {"stages": {NAME: {"ours": seconds, "mlx-audio": seconds or
+null, "torch": seconds or null}}, ...}. Ratios travel between machines, seconds do not."""
 
 EXAMPLES = """\
+stages:
+{stages}
+
 examples:
-  python -m benchmarks --peers torch            all stages beside upstream's PyTorch
-  python -m benchmarks --stages s3gen --runs 5  ours alone
-  python -m benchmarks --peers torch --work DIR keep the fabricated weights for the next run
-"""
+  python -m benchmarks                                          ours alone
+  python -m benchmarks --peers mlx-audio,torch --plot speed.png  everything
+  python -m benchmarks --peers torch --stages s3gen --runs 5     one stage
+  python -m benchmarks --peers torch --work DIR                  keep the weights for the next run
 
+A peer's environment is made when it is first needed (PyTorch's is `python -m parity setup`'s). On
+two cores ours alone takes {ours} minutes, everything {everything}, most of it mlx-audio's flow. The
+first run makes weights too, 14 GB with mlx-audio's copy and Nano, in two minutes more.
 
-class Engine:
-    """A worker process."""
-
-    def __init__(self, process: subprocess.Popen):
-        self._process = process
-        self._answer()
-
-    def time(self, stage: str) -> float:
-        """Seconds that a stage takes."""
-        self._process.stdin.write(json.dumps({"stage": stage}) + "\n")
-        self._process.stdin.flush()
-        return self._answer()["seconds"]
-
-    def _answer(self) -> dict:
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"a worker failed: {' '.join(map(str, self._process.args))}")
-        return json.loads(line)
-
-
-@contextmanager
-def engine(
-    name: str, python: str, folder: Path, inputs: Path, steps: int, variant: str
-) -> Iterator[Engine]:
-    """Start a worker and end it."""
-    from parity.reference import module_command
-
-    worker = [name, str(folder), str(inputs), "--steps", str(steps), "--variant", variant]
-    command = module_command(python, "benchmarks.worker", worker, packages=("parity", "benchmarks"))
-    environment = os.environ | {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore"}
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL if name == "torch" else None,
-        text=True,
-        env=environment,
-    )
-    try:
-        yield Engine(process)
-    finally:
-        process.stdin.close()
-        process.wait()
-
-
-def measure(engines: dict[str, Engine], stages: list[str], runs: int) -> dict:
-    """Stage -> engine -> seconds of each counted run; one more before them is not counted."""
-    seconds = {stage: {name: [] for name in engines} for stage in stages}
-    for stage in stages:
-        for run in range(runs + 1):
-            for name, worker in engines.items():
-                parts = [worker.time(part) for part in TIMED.get(stage, (stage,))]
-                taken = parts[0] if len(parts) == 1 else (parts[1] - parts[0]) / DECODED_TOKENS
-                if run > 0:
-                    seconds[stage][name].append(taken)
-            print(f"  {stage}: run {run} of {runs}", file=sys.stderr, flush=True)
-    return seconds
-
-
-def table(seconds: dict) -> str:
-    """Medians and ratios, as Markdown."""
-    peers = [name for name in next(iter(seconds.values())) if name != "mlx"]
-    head = ["stage", "ours"] + [text for peer in peers for text in (peer, f"ours / {peer}")]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for stage, by_engine in seconds.items():
-        ours = median(by_engine["mlx"])
-        cells = [stage, f"{ours:.3f} s"]
-        for peer in peers:
-            theirs = median(by_engine[peer])
-            ratios = [a / b for a, b in zip(by_engine["mlx"], by_engine[peer], strict=True)]
-            spread = f" ({min(ratios):.2f} to {max(ratios):.2f})"
-            cells += [f"{theirs:.3f} s", f"{ours / theirs:.2f}{spread}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def summary(seconds: dict, all_peers: tuple[str, ...] = ("torch",)) -> dict:
-    """The last line's object: medians in seconds, null where an engine did not run."""
-    stages = {}
-    for stage, by_engine in seconds.items():
-        row = dict.fromkeys(("ours", *all_peers))
-        row |= {NAMES[name]: median(values) for name, values in by_engine.items()}
-        stages[stage] = row
-    return {"stages": stages}
+exit codes: 0 done (a peer that failed is said and left out), 1 cannot be done, 2 wrong use"""
+MINUTES = {"ours": 5, "everything": 25}
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The command line; nothing heavy is imported for --help."""
+    width = max(map(len, STAGES))
+    stages = "\n".join(f"  {name:{width}}  {stage.title}" for name, stage in STAGES.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description=__doc__.split("\n\n")[0],
-        epilog=EXAMPLES,
+        description=DESCRIPTION,
+        epilog=EXAMPLES.format(stages=stages, **MINUTES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    arguments = {
-        "--peers": {"default": "", "help": "torch, or nothing"},
-        "--stages": {"default": ",".join(STAGES), "help": f"of {', '.join(STAGES)}"},
-        "--runs": {"type": int, "default": 3, "help": "counted runs (default: 3)"},
-        "--steps": {"type": int, "default": 10, "help": "steps of the flow (default: 10)"},
-        "--weights": {"type": Path, "help": "upstream's folder instead of a fabricated one"},
-        "--work": {"type": Path, "help": "keep weights here (default: a temporary folder)"},
-        "--reference-python": {"help": "interpreter that has PyTorch and chatterbox-tts"},
-        "--json": {"type": Path, "help": "write every run's seconds here"},
-    }
-    for flag, settings in arguments.items():
-        parser.add_argument(flag, **settings)
+    parser.add_argument(
+        "--peers",
+        type=_peers,
+        default=[],
+        metavar="NAMES",
+        help=f"whom to compare with, of {','.join(PEERS)} (default: nobody)",
+    )
+    parser.add_argument(
+        "--stages",
+        type=_stages,
+        default=list(STAGES),
+        metavar="NAMES",
+        help="which ones, with commas (default: all)",
+    )
+    parser.add_argument(
+        "--runs", type=_positive, default=3, metavar="N", help="counted runs (default: 3)"
+    )
+    parser.add_argument(
+        "--steps", type=_positive, default=10, metavar="N", help="of the flow (default: 10)"
+    )
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "gpu"),
+        default="cpu",
+        help="gpu: MLX's (Metal or CUDA), and PyTorch's on the same machine (default: cpu)",
+    )
+    parser.add_argument("--json", type=Path, metavar="F", help="write every run's seconds here")
+    parser.add_argument("--plot", type=Path, metavar="F", help="draw a PNG here (extra `bench`)")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FOLDER",
+        help="upstream's English files instead of made-up ones",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        metavar="DIR",
+        help="keep weights here, as `python -m parity run --work` does (default: a temporary "
+        "folder)",
+    )
+    parser.add_argument(
+        "--reference-python", type=Path, metavar="PATH", help="interpreter that has PyTorch's peer"
+    )
+    parser.add_argument(
+        "--mlx-audio-python", type=Path, metavar="PATH", help="interpreter that has mlx-audio"
+    )
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+def _names(text: str, known: Sequence[str], what: str) -> list[str]:
+    """Those of `known` that a list with commas names, in the order of `known`."""
+    given = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in given if name not in known]:
+        raise argparse.ArgumentTypeError(
+            f"unknown {what} {', '.join(unknown)}; there are {', '.join(known)}"
+        )
+    return [name for name in known if name in given]
+
+
+def _peers(text: str) -> list[str]:
+    return _names(text, PEERS, "peer")
+
+
+def _stages(text: str) -> list[str]:
+    if names := _names(text, list(STAGES), "stage"):
+        return names
+    raise argparse.ArgumentTypeError("name a stage, or leave --stages out for all")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit code.
+    """
     parser = build_parser()
     arguments = parser.parse_args(argv)
-    stages = arguments.stages.split(",")
-    peers = [peer for peer in arguments.peers.split(",") if peer]
-    if unknown := [name for name in stages if name not in STAGES]:
-        parser.error(f"unknown stage(s): {', '.join(unknown)}")
-    if unknown := [name for name in peers if name not in NAMES or name == "mlx"]:
-        parser.error(f"unknown peer(s): {', '.join(unknown)}")
+    try:
+        _check(arguments, parser)
+        return _run(arguments)
+    except BenchmarkError as error:
+        message = str(error)
+    except KeyboardInterrupt:
+        message = "interrupted"
+    except Exception as error:
+        from mlx_chatterbox.errors import ChatterboxError
+        from parity.errors import ParityError
 
-    from parity.dumps import write_dump
-    from parity.reference import find_interpreter
-    from parity.run import Settings, converted_weights, upstream_weights
+        if not isinstance(error, (ChatterboxError, ParityError)):
+            raise
+        message = str(error)
+    print(f"error: {message}", file=sys.stderr)
+    return 1
 
-    seconds = {}
+
+def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """What can be known before minutes of work."""
+    from .plot import require_matplotlib
+
+    for name in ("json", "plot"):
+        path = getattr(arguments, name)
+        if path is not None and not path.absolute().parent.is_dir():
+            parser.error(f"--{name} {path}: the folder is not there")
+    if arguments.weights is not None:
+        if not arguments.weights.is_dir():
+            parser.error(f"--weights {arguments.weights}: no such folder")
+        if any(STAGES[name].variant != "english" for name in arguments.stages):
+            parser.error("--weights is the English model's: name --stages without nano_utterance")
+    if arguments.plot is not None:
+        require_matplotlib()
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from mlx_chatterbox.config import ModelConfig
+
+    from .measure import Measured
+    from .prepare import about
+    from .report import full, shares_text, summary, table, work_of
+
+    measured = Measured(about=about(arguments))
     with ExitStack() as stack:
         work = arguments.work
         if work is None:
-            work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        python = find_interpreter(arguments.reference_python) if "torch" in peers else ""
-        for variant in ("english", "nano"):
-            wanted = [stage for stage in stages if VARIANTS.get(stage, "english") == variant]
-            if not wanted:
-                continue
-            place = work if variant == "english" else work / variant
-            place.mkdir(parents=True, exist_ok=True)
-            settings = Settings(variant=variant, weights=arguments.weights, work=place)
-            upstream = upstream_weights(place, settings)
-            folders = {"mlx": converted_weights(place, upstream, settings), "torch": upstream}
-            inputs = write_dump(place / "benchmark-inputs.safetensors", make_inputs())
-            with ExitStack() as running:
-                engines = {}
-                for name in ("mlx", *peers):
-                    interpreter = sys.executable if name == "mlx" else python
-                    engines[name] = running.enter_context(
-                        engine(name, interpreter, folders[name], inputs, arguments.steps, variant)
-                    )
-                seconds |= measure(engines, wanted, arguments.runs)
-    print(table(seconds))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(seconds, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(summary(seconds)))
+            temporary = tempfile.TemporaryDirectory(prefix="mlx-chatterbox-benchmarks-")
+            work = Path(stack.enter_context(temporary))
+        english = _measure(arguments, measured, work)
+        amounts = {} if english is None else work_of(ModelConfig.load(english), arguments.steps)
+    print(table(measured, arguments.peers))
+    if text := shares_text(measured, amounts):
+        print(text)
+    if arguments.json is not None:
+        text = json.dumps(full(measured, amounts), indent=2)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+    if arguments.plot is not None:
+        from .plot import draw
+
+        draw(measured, arguments.plot, measured.about["title"])
+    print(json.dumps(summary(measured)))
     return 0
+
+
+def _measure(arguments: argparse.Namespace, measured, work: Path) -> Path | None:
+    """Time all that was asked for; returns the English model's folder, if it was needed."""
+    from .engines import in_new_process
+    from .measure import measure_stages, measure_starts
+    from .prepare import find_interpreters, places, write_inputs
+
+    interpreters = find_interpreters(arguments)
+    inputs = write_inputs(work)
+    english = None
+    for variant in ("english", "nano"):
+        wanted = [name for name in arguments.stages if STAGES[name].variant == variant]
+        if not wanted:
+            continue
+        found = places(arguments, interpreters, work, variant)
+        if variant == "english":
+            english = found["ours"].folder
+            measured.limits = in_new_process(found["ours"], "limits")
+        measure_starts(measured, found, wanted, arguments.runs)
+        if any(not STAGES[name].in_new_process for name in wanted):
+            measure_stages(
+                measured, found, wanted, arguments.runs, arguments.steps, inputs, variant
+            )
+    return english
 
 
 if __name__ == "__main__":

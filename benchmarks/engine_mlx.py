@@ -11,57 +11,105 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core)
 import mlx.core as mx
 import numpy as np
 
-from mlx_chatterbox.checkpoint import load_converted
-from mlx_chatterbox.models.s3gen.s3gen import Reference
-from mlx_chatterbox.models.t3.decoding import decode
-from mlx_chatterbox.models.t3.sampling import SamplingSettings
-from mlx_chatterbox.voice import embed_voice
+from .clock import TokenClock
+from .inputs import BATCHES, DECODED_TOKENS, UTTERANCE_TOKENS
+from .limits import device_memory, limits, use_device
 
-from .inputs import DECODED_TOKENS, UTTERANCE_TOKENS
+__all__ = ["device_memory", "limits", "load", "stages", "use_device"]
 
 
-def stages(
-    folder: Path, inputs: Mapping[str, np.ndarray], steps: int, variant: str
-) -> dict[str, Callable]:
-    """Stage name to a function of no arguments; the folder's configuration says the variant."""
+def load(folder: Path):
+    """Everything in memory; returns the checkpoint."""
+    from mlx_chatterbox.checkpoint import load_converted
+
     checkpoint = load_converted(folder)
+    mx.eval(checkpoint.networks.parameters())
+    return checkpoint
+
+
+def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict[str, Callable]:
+    """Group of stages to a function of the flow's steps; the folder's configuration says the
+    variant."""
+    from mlx_chatterbox.models.s3gen.s3gen import Reference
+    from mlx_chatterbox.models.t3.decoding import decode
+    from mlx_chatterbox.models.t3.sampling import SamplingSettings
+    from mlx_chatterbox.voice import embed_voice
+
+    checkpoint = load(folder)
     networks, generation = checkpoint.networks, checkpoint.config.generation
-    mx.eval(networks.parameters())
     arrays = {name: mx.array(value) for name, value in inputs.items() if name != "audio"}
     reference = Reference(arrays["prompt_token"], arrays["prompt_feat"], arrays["embedding"])
-    s3gen = networks.s3gen
+    s3gen, t3 = networks.s3gen, networks.t3
     is_nano = checkpoint.config.t3.is_gpt2
     prompt = arrays["nano_prompt" if is_nano else "t3_prompt"]
-    cond = networks.t3.embed_conditioning(arrays["speaker"], prompt, 0.5)
-    mx.eval(cond)
-    order = generation.sampler_order
-    settings = SamplingSettings(0.8, 1.2, 0.0 if is_nano else 0.05, generation.top_p, 0, order)
+    settings = SamplingSettings(
+        0.8, 1.2, 0.0 if is_nano else 0.05, generation.top_p, 0, generation.sampler_order
+    )
 
-    def decoded(count: int) -> None:
+    def conditioning() -> mx.array:
+        return t3.embed_conditioning(arrays["speaker"], prompt, 0.5)
+
+    def conditioned(steps: int) -> None:
+        # Evaluates what it returns.
+        embed_voice(networks, inputs["audio"], generation)
+
+    def decoded(count: int, on_token: Callable[[], None] = lambda: None) -> None:
         key = mx.random.key(0)
-        written = list(decode(networks.t3, cond, arrays["text_tokens"], settings, 0.5, count, key))
-        if len(written) != count:
-            raise RuntimeError(f"T3 stopped after {len(written)} of {count} tokens: another seed")
+        cond, written = conditioning(), 0
+        for _ in decode(t3, cond, arrays["text_tokens"], settings, 0.5, count, key):
+            on_token()
+            written += 1
+        if written != count:
+            raise RuntimeError(f"T3 stopped after {written} of {count} tokens")
 
-    def spoken(tokens: mx.array, n_timesteps: int) -> None:
-        mx.eval(s3gen(tokens[0], reference, key=mx.random.key(3), n_timesteps=n_timesteps))
+    def t3_alone(steps: int) -> dict[str, float]:
+        clock = TokenClock()
+        decoded(1 + DECODED_TOKENS, clock.tick)
+        return clock.seconds()
 
-    def flow() -> None:
+    def logits(steps: int) -> np.ndarray:
+        none = mx.zeros((0,), dtype=mx.int32)
+        return np.array(t3.teacher_forced_logits(conditioning(), arrays["text_tokens"], none)[:, 0])
+
+    def spoken(tokens: mx.array, steps: int) -> None:
+        mx.eval(s3gen(tokens[0], reference, key=mx.random.key(3), n_timesteps=steps))
+
+    def flow(steps: int) -> None:
         tokens = arrays["speech_tokens"]
         noise = s3gen.noise_for(tokens.shape[1], reference, mx.random.key(1))
         given = (reference.prompt_token, reference.prompt_feat, reference.embedding, noise)
         mx.eval(s3gen.flow.inference(tokens, *given, steps))
 
-    def utterance() -> None:
+    def utterance(steps: int) -> None:
         decoded(UTTERANCE_TOKENS)
         spoken(arrays["utterance_tokens"], generation.cfm_steps)
 
+    if is_nano:
+        return {"nano_utterance": utterance}
     return {
-        "conditioning": lambda: embed_voice(networks, inputs["audio"], generation),
-        "t3_first": lambda: decoded(1),
-        "t3_many": lambda: decoded(1 + DECODED_TOKENS),
+        "conditioning": conditioned,
+        "t3": t3_alone,
         "flow": flow,
-        "vocoder": lambda: mx.eval(s3gen.mel2wav(arrays["mel"], None, mx.random.key(2))[0]),
-        "s3gen": lambda: spoken(arrays["speech_tokens"], steps),
-        "nano_utterance": utterance,
+        "vocoder": lambda steps: mx.eval(s3gen.mel2wav(arrays["mel"], None, mx.random.key(2))[0]),
+        "s3gen": lambda steps: spoken(arrays["speech_tokens"], steps),
+        "logits": logits,
+        **batch_stages(t3, conditioning, arrays["text_batch"], settings),
     }
+
+
+def batch_stages(t3, conditioning: Callable, texts: mx.array, settings) -> dict[str, Callable]:
+    """Several sentences decoded together: seconds per token of all of them."""
+
+    def batched(sentences: int) -> dict[str, float]:
+        from mlx_chatterbox.models.t3.decoding import decode_batch
+
+        clock = TokenClock()
+        keys = [mx.random.key(number) for number in range(sentences)]
+        given = (conditioning(), list(texts[:sentences]), settings, 0.5, 1 + DECODED_TOKENS, keys)
+        for drawn in decode_batch(t3, *given):
+            if len(drawn) != sentences:
+                raise RuntimeError(f"T3 stopped in {sentences - len(drawn)} of {sentences} rows")
+            clock.tick()
+        return {f"t3_token_batch{sentences}": clock.seconds()["t3_token"] / sentences}
+
+    return {f"t3_batch{n}": lambda steps, n=n: batched(n) for n in BATCHES}

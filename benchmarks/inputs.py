@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
+SAMPLE_RATE = 24000
 REFERENCE_SECONDS = 10
 NEW_TOKENS = 100
 TEXT_TOKENS = 60
+# Tokens behind the first that T3 is timed on.
 DECODED_TOKENS = 16
+# Sentences decoded together.
+BATCHES = (4, 8)
 # Nano's whole utterance: 6 s of speech from a prompt of 15 s.
 UTTERANCE_TOKENS = 150
 
 
 def make_inputs(seed: int = 0) -> dict[str, np.ndarray]:
-    """A 10 s reference, a text of 60 tokens and 100 speech tokens (4 s of speech)."""
+    """A 10 s reference, a text of 60 tokens and 100 speech tokens (4 s of speech).
+
+    `text_batch` has eight texts of that length, the first of them the same.
+    """
     from parity.synthetic_voice import synthetic_voice
 
     rng = np.random.default_rng(seed)
@@ -22,10 +29,15 @@ def make_inputs(seed: int = 0) -> dict[str, np.ndarray]:
     def normal(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape).astype(np.float32)
 
-    text = rng.integers(3, 255, TEXT_TOKENS)
+    def text(rng: np.random.Generator) -> np.ndarray:
+        return np.array([255, *rng.integers(3, 255, TEXT_TOKENS), 0], dtype=np.int32)
+
+    first = text(rng)
+    others = np.random.default_rng(seed + 1)
     return {
         "audio": synthetic_voice(float(REFERENCE_SECONDS), seed),
-        "text_tokens": np.array([255, *text, 0], dtype=np.int32),
+        "text_tokens": first,
+        "text_batch": np.stack([first, *(text(others) for _ in range(max(BATCHES) - 1))]),
         "speaker": normal(1, 256) / 16,
         "t3_prompt": rng.integers(0, 6561, (1, 150)).astype(np.int32),
         "nano_prompt": rng.integers(0, 6561, (1, 375)).astype(np.int32),

@@ -48,21 +48,21 @@ def _candidates() -> list[str]:
     return names
 
 
-def _loaded() -> bool:
-    """Whether a fast BLAS is mapped into this process under names that MLX can see.
+def loaded_blas() -> str | None:
+    """Path of the fast BLAS that is mapped into this process under names that MLX can see.
 
     NumPy and SciPy carry an OpenBLAS of their own, with prefixed names that serve nobody else.
     """
     try:
         maps = Path("/proc/self/maps").read_text()
     except OSError:
-        return False
+        return None
     for line in maps.splitlines():
         path = Path(line.split(maxsplit=5)[-1])
         bundled = path.parent.name in ("numpy.libs", "scipy.libs", "scipy_openblas32")
         if any(name in path.name for name in _FAST_NAMES) and not bundled:
-            return True
-    return False
+            return str(path)
+    return None
 
 
 def prepare() -> None:
@@ -90,7 +90,7 @@ def _preload_blas() -> None:
     choice = os.environ.get("MLX_CHATTERBOX_BLAS", "")
     if choice.lower() == "none":
         return
-    if "mlx.core" in sys.modules or (not choice and _loaded()):
+    if "mlx.core" in sys.modules or (not choice and loaded_blas()):
         return
     for name in [choice] if choice else _candidates():
         try:
@@ -156,7 +156,7 @@ def warn_if_slow(device_is_cpu: bool) -> None:
     if _said or not device_is_cpu or not sys.platform.startswith("linux"):
         return
     _said = True
-    fast = _loaded()
+    fast = loaded_blas() is not None
     if fast and not MLX_CAME_FIRST:
         return
     # Mapped, but perhaps too late: only a library given with LD_PRELOAD was there before MLX.

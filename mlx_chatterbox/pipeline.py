@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -21,7 +21,8 @@ import numpy as np
 from . import watermark
 from .checkpoint import Checkpoint, load
 from .errors import CheckpointError, SettingError, TextError
-from .models.t3.decoding import decode
+from .models.t3.decoding import decode_batch
+from .models.t3.prefix import PrefixMemory
 from .models.t3.sampling import SamplingSettings
 from .text.gpt2 import drop_unknown_tags
 from .text.normalize import punc_norm
@@ -52,6 +53,14 @@ class Extras:
     watermark: bool | None = None
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What `generate_batch` hands to `generate` in place of a text: texts, and a seed for each."""
+
+    texts: tuple[str, ...]
+    seeds: tuple[int | None, ...]
+
+
 def is_device(name) -> bool:
     """Whether a first argument is one of upstream's device names rather than a model."""
     return isinstance(name, str) and name.split(":")[0] in DEVICES
@@ -74,8 +83,9 @@ class Pipeline:
     Attributes:
         sr: sample rate of what `generate` returns, 24000.
         conds: the voice in use, or None.
-        last_tokens: speech tokens of the last call that have a sound.
-        limit, stopped: how many tokens the last call could write, and whether it ended before.
+        last_tokens: speech tokens of the last call that have a sound; of a batch all texts'.
+        limit, stopped: how many tokens the last call could write for a text, and whether all ended
+            before.
     """
 
     #: Kind of tokenizer (`TextConfig.tokenizer`) of the checkpoints that the class can use.
@@ -100,6 +110,7 @@ class Pipeline:
         self.last_tokens: list[int] = []
         self.limit = self.defaults.max_new_tokens
         self.stopped = True
+        self._prefixes = PrefixMemory()
 
     @classmethod
     def _load(cls, model: str | Path | None, device: str | None, **settings):
@@ -138,6 +149,47 @@ class Pipeline:
             emotion = self._or_default("exaggeration", exaggeration)
             return embed_voice(self.networks, recording, self.defaults, emotion, norm_loudness)
 
+    def generate_batch(
+        self,
+        texts: Sequence[str],
+        *arguments,
+        seed: int | None = None,
+        seeds: Sequence[int | None] | None = None,
+        **settings,
+    ) -> list[np.ndarray]:
+        """Speak several texts together, in one voice and with the same settings.
+
+        T3 writes all texts at once, which takes little longer than one of them; S3Gen then speaks
+        one after the other. What a text becomes does not depend on the others: it is what
+        `generate` makes of it with the same seed, up to rounding (see `decode_batch`). Memory for
+        T3's keys and values grows with the number of texts, by 0.5 MB a token and text for the
+        Llama models with guidance in float32; eight at a time are a good number.
+
+        Args:
+            texts: at least one.
+            arguments, settings: as `generate`'s behind its text; `noise` and `source` are of one
+                text and cannot be given.
+            seed: of the first text; text i is spoken with seed + i. None draws another for each.
+            seeds: one for each text instead.
+
+        Returns:
+            For each text (samples,) float32 at `sr`.
+
+        Raises:
+            TextError, AudioError: as `generate`, before anything is spoken.
+            SettingError: also for no texts, for one string, or not a seed a text.
+        """
+        if isinstance(texts, str) or not texts:
+            raise SettingError("generate_batch takes a list of at least one text.")
+        if seeds is None:
+            seeds = [None if seed is None else seed + i for i in range(len(texts))]
+        elif seed is not None or len(seeds) != len(texts):
+            raise SettingError(f"{len(texts)} texts need a seed, or {len(texts)} seeds.")
+        given = [name for name in ("noise", "source") if settings.get(name) is not None]
+        if given:
+            raise SettingError(f"{', '.join(given)}: of one text, which generate_batch has not.")
+        return self.generate(Batch(tuple(texts), tuple(seeds)), *arguments, **settings)
+
     def _or_default(self, name: str, value: float) -> float:
         return getattr(self.defaults, name) if isinstance(value, Default) else value
 
@@ -157,7 +209,7 @@ class Pipeline:
 
     def _speak(
         self,
-        text: str,
+        text: str | Batch,
         settings: SamplingSettings,
         cfg_weight: float,
         exaggeration: float,
@@ -165,32 +217,43 @@ class Pipeline:
         extras: Extras,
         language_id: str | None = None,
         norm_loudness: bool = True,
-    ) -> np.ndarray:
-        """Text to waveform, (samples,) float32."""
-        text_tokens = self._text_tokens(text, language_id)
-        progress = extras.progress
-        steps = extras.n_cfm_timesteps
+    ) -> np.ndarray | list[np.ndarray]:
+        """Text to waveform, (samples,) float32; for a `Batch` one for each text."""
+        batch = text if isinstance(text, Batch) else Batch((text,), (extras.seed,))
+        text_tokens = [self._text_tokens(text, language_id) for text in batch.texts]
         marks = is_wanted(extras.watermark, self.defaults.watermark)
         with on_device(self.device):
+            keys = [mx.random.split(random_key(seed)) for seed in batch.seeds]
             voice = self._voice_for(extras.voice, audio_prompt_path, exaggeration, norm_loudness)
-            token_key, audio_key = mx.random.split(random_key(extras.seed))
-            tokens = self._speech_tokens(
-                voice, text_tokens, settings, cfg_weight, token_key, extras
+            token_keys = [key[0] for key in keys]
+            written = self._speech_tokens(
+                voice, text_tokens, settings, cfg_weight, token_keys, extras
             )
-            waveform = self.networks.s3gen(
-                mx.array(tokens + [SILENCE_TOKEN] * self.defaults.silence_tokens, dtype=mx.int32),
-                voice.reference,
-                key=audio_key,
-                noise=extras.noise,
-                source=extras.source,
-                n_timesteps=self.defaults.cfm_steps if steps is None else steps,
-                on_step=None if progress is None else lambda i, n: progress("flow", i, n),
-            )
-            waveform = np.array(waveform)
-            if self.defaults.drop_last_token:
-                # Upstream: written just before the stop token, it decodes to 40 ms of noise.
-                waveform = waveform[: max(1, len(tokens) - 1) * (self.sr // 25)]
-            return watermark.apply(waveform, self.sr) if marks else waveform
+            waveforms = [
+                self._waveform(tokens, voice, key[1], extras, marks)
+                for tokens, key in zip(written, keys, strict=True)
+            ]
+        return waveforms if isinstance(text, Batch) else waveforms[0]
+
+    def _waveform(
+        self, tokens: list[int], voice: Voice, key: mx.array, extras: Extras, marks: bool
+    ) -> np.ndarray:
+        """Speech tokens to a waveform, (samples,) float32."""
+        progress, steps = extras.progress, extras.n_cfm_timesteps
+        waveform = self.networks.s3gen(
+            mx.array(tokens + [SILENCE_TOKEN] * self.defaults.silence_tokens, dtype=mx.int32),
+            voice.reference,
+            key=key,
+            noise=extras.noise,
+            source=extras.source,
+            n_timesteps=self.defaults.cfm_steps if steps is None else steps,
+            on_step=None if progress is None else lambda i, n: progress("flow", i, n),
+        )
+        waveform = np.array(waveform)
+        if self.defaults.drop_last_token:
+            # Upstream: written just before the stop token, it decodes to 40 ms of noise.
+            waveform = waveform[: max(1, len(tokens) - 1) * (self.sr // 25)]
+        return watermark.apply(waveform, self.sr) if marks else waveform
 
     def _text_tokens(self, text: str, language_id: str | None) -> mx.array:
         """Token ids, (n,), for the Llama with start and stop; checks come before any work."""
@@ -235,30 +298,35 @@ class Pipeline:
         return self.conds
 
     def _speech_tokens(
-        self, voice, text_tokens, settings, cfg_weight, key, extras: Extras
-    ) -> list[int]:
+        self, voice, text_tokens, settings, cfg_weight, keys, extras: Extras
+    ) -> list[list[int]]:
+        """Audible speech tokens of each text."""
         t3 = self.networks.t3
         limit = extras.max_new_tokens
         self.limit = limit = self.defaults.max_new_tokens if limit is None else limit
-        cond_emb = t3.embed_conditioning(
-            voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
+        past = self._prefixes.past_of(
+            t3, voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
         )
-        tokens = []
-        for token in decode(t3, cond_emb, text_tokens, settings, cfg_weight, limit, key):
-            tokens.append(token)
+        written: list[list[int]] = [[] for _ in text_tokens]
+        steps = decode_batch(t3, past, text_tokens, settings, cfg_weight, limit, keys)
+        for done, step in enumerate(steps, start=1):
+            for sentence, token in step:
+                written[sentence].append(token)
             if extras.progress is not None:
-                extras.progress("tokens", len(tokens), limit)
+                extras.progress("tokens", done, limit)
         # The last token may still have been followed by the stop token, which is then not drawn.
-        self.stopped = len(tokens) < limit
-        self.last_tokens = audible_tokens(
-            tokens, t3.config.start_speech_token, self.checkpoint.config.s3gen.vocab_size
-        )
-        if not self.last_tokens:
-            raise TextError(
-                f"the model wrote {len(tokens)} speech tokens and none that has a sound; "
-                "try another seed or more max_new_tokens."
-            )
-        return self.last_tokens
+        self.stopped = all(len(tokens) < limit for tokens in written)
+        start, n_codes = t3.config.start_speech_token, self.checkpoint.config.s3gen.vocab_size
+        audible = [audible_tokens(tokens, start, n_codes) for tokens in written]
+        for index, tokens in enumerate(audible):
+            if not tokens:
+                which = f" for text {index + 1}" if len(audible) > 1 else ""
+                raise TextError(
+                    f"the model wrote {len(written[index])} speech tokens{which} and none that "
+                    "has a sound; try another seed or more max_new_tokens."
+                )
+        self.last_tokens = [token for tokens in audible for token in tokens]
+        return audible
 
 
 def random_key(seed: int | None) -> mx.array:

@@ -24,6 +24,7 @@ from .audio.resample import resample_sinc, resample_soxr
 from .config import GenerationConfig
 from .errors import AudioError, CheckpointError, SettingError
 from .models.s3gen.s3gen import Reference
+from .nn.parallel import can_run_two, run_two
 
 ENCODER_RATE = 16000
 DECODER_RATE = 24000
@@ -179,13 +180,32 @@ def embed_reference(networks, waveform: np.ndarray) -> Reference:
     Source: upstream `S3Token2Mel.embed_ref`, whose 16 kHz version comes from torchaudio's
     resampler, and which shortens the tokens where mel and tokens disagree.
     """
-    at_24k = mx.array(waveform)
-    at_16k = resample_sinc(at_24k, DECODER_RATE, ENCODER_RATE)
-    mel = s3gen_mel(at_24k)[None]
+    at_16k = _at_16k(waveform)
+    return _reference(
+        _reference_tokens(networks, at_16k), *_reference_sound(networks, waveform, at_16k)
+    )
+
+
+def _at_16k(waveform: np.ndarray) -> mx.array:
+    at_16k = resample_sinc(mx.array(waveform), DECODER_RATE, ENCODER_RATE)
+    mx.eval(at_16k)
+    return at_16k
+
+
+def _reference_tokens(networks, at_16k: mx.array) -> mx.array:
+    return networks.s3_tokenizer(at_16k)
+
+
+def _reference_sound(networks, waveform: np.ndarray, at_16k: mx.array) -> tuple[mx.array, mx.array]:
+    """Mel (1, T, 80) and speaker embedding (1, 192)."""
     features = fbank(at_16k)
     features = features - features.mean(axis=0, keepdims=True)
-    tokens = networks.s3_tokenizer(at_16k)[: mel.shape[1] // 2]
-    return Reference(tokens[None], mel, networks.s3gen.speaker_encoder(features[None]))
+    embedding = networks.s3gen.speaker_encoder(features[None])
+    return s3gen_mel(mx.array(waveform))[None], embedding
+
+
+def _reference(tokens: mx.array, mel: mx.array, embedding: mx.array) -> Reference:
+    return Reference(tokens[: mel.shape[1] // 2][None], mel, embedding)
 
 
 def whole_tokens(waveform: np.ndarray) -> np.ndarray:
@@ -225,16 +245,31 @@ def embed_voice(
     if loudness and generation.loudness_lufs is not None:
         waveform = normalise_loudness(waveform, DECODER_RATE, generation.loudness_lufs)
     at_16k = resample_soxr(waveform, DECODER_RATE, ENCODER_RATE)
-    reference = embed_reference(
-        networks, whole_tokens(waveform[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
-    )
-    prompt = networks.s3_tokenizer(
-        at_16k[: generation.t3_prompt_seconds * ENCODER_RATE],
-        networks.t3.config.speech_cond_prompt_len,
-    )
+    prompt = whole_tokens(waveform[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
+    prompt_at_16k = _at_16k(prompt)
+
+    def tokens_and_speaker() -> tuple[mx.array, mx.array]:
+        return _reference_tokens(networks, prompt_at_16k), networks.ve.embed(at_16k)
+
+    def t3_tokens_and_sound() -> tuple[mx.array, mx.array, mx.array]:
+        tokens = networks.s3_tokenizer(
+            at_16k[: generation.t3_prompt_seconds * ENCODER_RATE],
+            networks.t3.config.speech_cond_prompt_len,
+        )
+        return tokens, *_reference_sound(networks, prompt, prompt_at_16k)
+
+    if can_run_two():
+        # About as much work each.
+        encoders = (networks.s3_tokenizer, networks.ve, networks.s3gen.speaker_encoder)
+        mx.eval([encoder.parameters() for encoder in encoders])
+        (tokens, speaker), (t3_tokens, *sound) = run_two(tokens_and_speaker, t3_tokens_and_sound)
+    else:
+        tokens, speaker = tokens_and_speaker()
+        t3_tokens, *sound = t3_tokens_and_sound()
+    reference = _reference(tokens, *sound)
     voice = Voice(
-        speaker_embedding=networks.ve.embed(at_16k),
-        cond_prompt_tokens=prompt[None],
+        speaker_embedding=speaker,
+        cond_prompt_tokens=t3_tokens[None],
         emotion=float(emotion),
         prompt_token=reference.prompt_token,
         prompt_feat=reference.prompt_feat,

@@ -207,7 +207,10 @@ def test_audible_tokens():
 
 
 def test_tokens_that_have_no_sound_are_an_error(tts, monkeypatch):
-    monkeypatch.setattr("mlx_chatterbox.pipeline.decode", lambda *a, **k: iter([7000, 8000]))
+    monkeypatch.setattr(
+        "mlx_chatterbox.pipeline.decode_batch",
+        lambda *a, **k: iter([[(0, 7000)], [(0, 8000)]]),
+    )
     with pytest.raises(TextError, match="none that has a sound"):
         tts.generate("Hello.", **SHORT)
 

@@ -1,11 +1,15 @@
-"""Activations: MLX's own on the GPU, polynomials on the CPU.
+"""Activations: MLX's own on the GPU, fused kernels on the CPU.
 
 MLX computes `exp`, `erf`, `tanh` and `sin` on the CPU one element at a time, at 9 to 22 ns each;
-in the networks here that would cost more than the matrix products. The same functions written in
-multiplications and additions are fused by `mx.compile` and run on vector units, several times
-faster, to about 1e-7 of a unit. Without a C++ compiler nothing can be fused, and MLX's own serve.
-Their gradients are right everywhere: at 0, where MLX gives `maximum(x, 0)` none, x - min(x, 0) and
-(x + |x|) / 2 are the same number with the gradient that is wanted.
+in the networks here that would cost more than the matrix products. In kernels compiled for this
+processor (`cpu_kernels.py`) `exp` and `erf` take less than one. Where those cannot be had, the same
+functions written in multiplications and additions are fused by `mx.compile` and run on vector
+units all the same, to about 1e-7 of a unit. Without a C++ compiler nothing can be fused, and MLX's
+own serve.
+
+Gradients are right everywhere: at 0, where MLX gives `maximum(x, 0)` none, x - min(x, 0) and
+(x + |x|) / 2 are the same number with the gradient that is wanted; and no `exp` can overflow, whose
+gradient would not be a number.
 """
 
 from __future__ import annotations
@@ -15,11 +19,15 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
+from .cpu_kernels import kernel, tuned_for
 from .device import can_compile_on_cpu, on_cpu
 
-# Not `shapeless`: then even the constants are broadcast at run time, by strides, which nothing can
-# vectorise and which is ten times slower. A new shape costs a retrace of about a millisecond.
-_fuse = mx.compile
+# Layouts: all of one shape, and a vector for each row.
+_PLAIN = ((64, 48),)
+_WITH_VECTOR = ((2, 64, 48), (48,))
+
+# From here on 1 + e^-x is e^-x to the last digit, and its square, in gradients, still a number.
+_LARGEST_EXPONENT = 40.0
 
 _EXPM1_SERIES = (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0)
 
@@ -56,17 +64,26 @@ def _exp_of_negative(x: mx.array) -> mx.array:
     return root * root
 
 
-@_fuse
+@mx.compile
 def _exp_polynomial(x: mx.array) -> mx.array:
     return _exp_of_negative(x)
 
 
 def exp_of_negative(x: mx.array) -> mx.array:
     """exp(x) for x <= 0, to 2e-7 of a unit."""
+    return scaled_exp_of_negative(x, 1.0)
+
+
+def scaled_exp_of_negative(x: mx.array, scale: float) -> mx.array:
+    """exp(scale * x) for x <= 0, to 2e-7 of a unit."""
+    if tuned_for(x):
+        return _exp_scaled_kernel(x, mx.array(scale))
+    if scale != 1.0:
+        x = x * scale
     return _exp_polynomial(x) if _polynomial(x) else mx.exp(x)
 
 
-@_fuse
+@mx.compile
 def _gelu_polynomial(x: mx.array) -> mx.array:
     # erfc after Abramowitz and Stegun 7.1.26, absolute error at most 1.5e-7.
     a = mx.abs(x) * math.sqrt(0.5)
@@ -78,14 +95,22 @@ def _gelu_polynomial(x: mx.array) -> mx.array:
     return 0.5 * (x + mx.abs(x)) - mx.abs(x) * (0.5 * erfc)
 
 
-@_fuse
+@mx.compile
 def _silu_polynomial(x: mx.array) -> mx.array:
     size = mx.abs(x)
     u = _exp_of_negative(-size)
     return 0.5 * ((x + size) + (x - size) * u) / (1.0 + u)
 
 
-@_fuse
+@mx.compile
+def _gelu_approx_polynomial(x: mx.array) -> mx.array:
+    # (1 + tanh(z)) / 2 is the logistic function of 2 z.
+    twice = (2 * math.sqrt(2 / math.pi)) * (x + 0.044715 * x * x * x)
+    u = _exp_of_negative(-mx.abs(twice))
+    return mx.where(twice < 0, x * u, x) / (1.0 + u)
+
+
+@mx.compile
 def _mish_polynomial(x: mx.array) -> mx.array:
     # tanh(log(1 + e^x)) is rational in e^-|x|, with one form for each sign.
     u = _exp_of_negative(-mx.abs(x))
@@ -96,13 +121,13 @@ def _mish_polynomial(x: mx.array) -> mx.array:
     return (x - negative) * above + negative * below
 
 
-@_fuse
+@mx.compile
 def _elu_polynomial(x: mx.array) -> mx.array:
     below = mx.minimum(x, 0.0)
     return x - below + _expm1_of_negative(below)
 
 
-@_fuse
+@mx.compile
 def _snake_polynomial(x: mx.array, alpha: mx.array, inverse_alpha: mx.array) -> mx.array:
     # sin^2 has period pi, so the nearest multiple of pi can be taken off without minding its sign.
     turns = x * alpha * (1 / math.pi)
@@ -115,29 +140,163 @@ def _snake_polynomial(x: mx.array, alpha: mx.array, inverse_alpha: mx.array) -> 
     return x + inverse_alpha * (sine * sine)
 
 
-@_fuse
+@mx.compile
 def _snake_exact(x: mx.array, alpha: mx.array, inverse_alpha: mx.array) -> mx.array:
     sine = mx.sin(x * alpha)
     return x + inverse_alpha * (sine * sine)
 
 
+# The kernels that follow are for `tuned_for` alone. MLX fuses no more than eleven operations in a
+# row, so that a polynomial becomes several kernels and these one.
+
+
+@kernel((_PLAIN[0], ()))
+def _exp_scaled_kernel(x: mx.array, scale: mx.array) -> mx.array:
+    return mx.exp(x * scale)
+
+
+@kernel(_WITH_VECTOR)
+def _snake_turns_kernel(x: mx.array, turns: mx.array) -> mx.array:
+    return x * turns - mx.round(x * turns)
+
+
+@kernel((_WITH_VECTOR[0], *_WITH_VECTOR))
+def _snake_kernel(x: mx.array, turn: mx.array, inverse_alpha: mx.array) -> mx.array:
+    # sin(pi t) / t for t from -1/2 to 1/2: its Taylor series to 6e-8, in pairs.
+    square = turn * turn
+    fourth = square * square
+    c = [(-1) ** k * math.pi ** (2 * k + 1) / math.factorial(2 * k + 1) for k in range(6)]
+    high = c[2] + c[3] * square + fourth * (c[4] + c[5] * square)
+    sine = c[0] + c[1] * square + fourth * high
+    sine = sine * turn
+    return x + inverse_alpha * (sine * sine)
+
+
+@kernel(_PLAIN)
+def _gelu_kernel(x: mx.array) -> mx.array:
+    return x * 0.5 * (1.0 + mx.erf(x * math.sqrt(0.5)))
+
+
+@kernel(_PLAIN)
+def _gelu_approx_kernel(x: mx.array) -> mx.array:
+    # (1 + tanh(z)) / 2 is the logistic function of 2 z.
+    twice = (2 * math.sqrt(2 / math.pi)) * (x + 0.044715 * x * x * x)
+    return x / (1.0 + mx.exp(mx.minimum(-twice, _LARGEST_EXPONENT)))
+
+
+@kernel(_PLAIN)
+def _silu_kernel(x: mx.array) -> mx.array:
+    return x / (1.0 + mx.exp(mx.minimum(-x, _LARGEST_EXPONENT)))
+
+
+@kernel(_PLAIN)
+def _mish_kernel(x: mx.array) -> mx.array:
+    u = mx.exp(-mx.abs(x))
+    square = u * u
+    above = (1.0 + 2.0 * u) / (1.0 + 2.0 * u + 2.0 * square)
+    below = (square + 2.0 * u) / (square + 2.0 * u + 2.0)
+    negative = mx.minimum(x, 0.0)
+    return (x - negative) * above + negative * below
+
+
+@kernel(_PLAIN)
+def _elu_kernel(x: mx.array) -> mx.array:
+    below = mx.minimum(x, 0.0)
+    return x - below + (mx.exp(below) - 1.0)
+
+
+def _sigmoid(x: mx.array) -> mx.array:
+    return 1.0 / (1.0 + mx.exp(mx.minimum(-x, _LARGEST_EXPONENT)))
+
+
+def _lstm_cell(gates: list[mx.array], cell: mx.array) -> mx.array:
+    enter, forget, new = (fed + back for fed, back in zip(gates[:3], gates[3:], strict=True))
+    # tanh by sigmoid: exact to 1e-7 of a unit, though not in relation to a small result.
+    return _sigmoid(forget) * cell + _sigmoid(enter) * (2.0 * _sigmoid(2.0 * new) - 1.0)
+
+
+@kernel(_PLAIN * 7)
+def _lstm_cell_kernel(*inputs: mx.array) -> mx.array:
+    return _lstm_cell(inputs[:6], inputs[6])
+
+
+@kernel(_PLAIN * 3)
+def _lstm_hidden_kernel(fed: mx.array, back: mx.array, cell: mx.array) -> mx.array:
+    return _sigmoid(fed + back) * (2.0 * _sigmoid(2.0 * cell) - 1.0)
+
+
+def lstm_step(fed: mx.array, back: mx.array, cell: mx.array) -> tuple[mx.array, mx.array]:
+    """One step of an LSTM, gates in PyTorch's order (input, forget, cell, output).
+
+    Args:
+        fed, back: (4 H, B) what the step's input and the last output give to the gates.
+        cell: (H, B).
+
+    Returns:
+        The output and the new cell, each (H, B).
+    """
+    fed, back = mx.split(fed, 4), mx.split(back, 4)
+    if tuned_for(cell):
+        cell = _lstm_cell_kernel(*fed[:3], *back[:3], cell)
+        return _lstm_hidden_kernel(fed[3], back[3], cell), cell
+    enter, forget, new, leave = (a + b for a, b in zip(fed, back, strict=True))
+    cell = mx.sigmoid(forget) * cell + mx.sigmoid(enter) * mx.tanh(new)
+    return mx.sigmoid(leave) * mx.tanh(cell), cell
+
+
+@kernel(((2, 64, 48), *[(2, 64, 48), (48,)] * 8))
+def _eight_taps_kernel(total: mx.array, *pairs: mx.array) -> mx.array:
+    terms = [x * weight for x, weight in zip(pairs[::2], pairs[1::2], strict=True)]
+    while len(terms) > 1:
+        terms = [a + b for a, b in zip(terms[::2], terms[1::2], strict=True)]
+    return total + terms[0]
+
+
+def add_taps(views: list[mx.array], taps: list[mx.array]) -> mx.array:
+    """The sum of views, each (B, T, C), times their taps, each (C,)."""
+    total = views[0] * taps[0]
+    rest = list(zip(views[1:], taps[1:], strict=True))
+    while rest:
+        some, rest = rest[:8], rest[8:]
+        if len(some) == 8 and tuned_for(total):
+            total = _eight_taps_kernel(total, *(array for pair in some for array in pair))
+        else:
+            total = sum((view * tap for view, tap in some), start=total)
+    return total
+
+
 def gelu(x: mx.array) -> mx.array:
     """Exact (error function) GELU."""
+    if tuned_for(x):
+        return _gelu_kernel(x)
     return _gelu_polynomial(x) if _polynomial(x) else nn.gelu(x)
+
+
+def gelu_approx(x: mx.array) -> mx.array:
+    """GELU by tanh, as GPT-2 has it."""
+    if tuned_for(x):
+        return _gelu_approx_kernel(x)
+    return _gelu_approx_polynomial(x) if _polynomial(x) else nn.gelu_approx(x)
 
 
 def silu(x: mx.array) -> mx.array:
     """x * sigmoid(x), also called Swish."""
+    if tuned_for(x):
+        return _silu_kernel(x)
     return _silu_polynomial(x) if _polynomial(x) else nn.silu(x)
 
 
 def mish(x: mx.array) -> mx.array:
     """x * tanh(softplus(x)) (https://arxiv.org/abs/1908.08681)."""
+    if tuned_for(x):
+        return _mish_kernel(x)
     return _mish_polynomial(x) if _polynomial(x) else nn.mish(x)
 
 
 def elu(x: mx.array) -> mx.array:
     """x where positive, else exp(x) - 1."""
+    if tuned_for(x):
+        return _elu_kernel(x)
     return _elu_polynomial(x) if _polynomial(x) else nn.elu(x)
 
 
@@ -149,6 +308,8 @@ def snake(x: mx.array, alpha: mx.array) -> mx.array:
         alpha: (C,), a frequency for each channel; 1e-9 keeps the division defined, as upstream.
     """
     inverse = 1.0 / (alpha + 1e-9)
+    if tuned_for(x):
+        return _snake_kernel(x, _snake_turns_kernel(x, alpha * (1 / math.pi)), inverse)
     return (
         _snake_polynomial(x, alpha, inverse) if _polynomial(x) else _snake_exact(x, alpha, inverse)
     )

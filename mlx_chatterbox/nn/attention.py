@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from .activations import exp_of_negative
+from .activations import exp_of_negative, scaled_exp_of_negative
 from .device import on_cpu
+from .parallel import can_run_two, run_two
 
+# Scores are computed for so many at a time, 1 MB, that they stay in a core's cache.
+_TILE_SCORES = 1 << 18
 # A head's scores of this many entries are worth a product of their own: 2 MB stay in the cache
 # from one step to the next, where the scores of all heads together would not.
 _LARGE_SCORES = 256 * 256
@@ -63,6 +66,58 @@ def _attend(queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array 
     ones = mx.ones((*values.shape[:-1], 1), dtype=values.dtype)
     sums = weights @ mx.concatenate([values, ones], axis=-1)
     return sums[..., :-1] / sums[..., -1:]
+
+
+def attends_by_columns(x: mx.array) -> bool:
+    """Whether `attend_columns` is the faster way to attend over x, (B, T, C): long, on the CPU."""
+    return on_cpu() and x.dtype == mx.float32 and x.shape[1] ** 2 >= _LARGE_SCORES
+
+
+def attend_columns(
+    queries: mx.array, keys: mx.array, values: mx.array, heads: int, scale: float
+) -> mx.array:
+    """`attend` for one row of a batch on the CPU, with frames along the last axis.
+
+    So laid out a head is a stretch of memory, the maxima and sums of the softmax run down columns,
+    which vector units do at once, and the products take everything as it lies.
+
+    Args:
+        queries, keys, values: (heads * D, T).
+
+    Returns:
+        (heads * D, T)
+    """
+    if heads % 2 == 0 and can_run_two():
+        parts = [mx.split(a, 2) for a in (queries, keys, values)]
+        mx.eval(parts)
+        first, second = ((*half, heads // 2, scale) for half in zip(*parts, strict=True))
+        both = run_two(lambda: _attend_columns(*first), lambda: _attend_columns(*second))
+        return mx.concatenate(both)
+    return _attend_columns(queries, keys, values, heads, scale)
+
+
+def _attend_columns(
+    queries: mx.array, keys: mx.array, values: mx.array, heads: int, scale: float
+) -> mx.array:
+    width, frames = queries.shape
+    depth = width // heads
+    # A row of ones makes the product sum the weights too.
+    ones = mx.ones((1, frames), dtype=values.dtype)
+    at_once = -(-frames // -(-(frames * frames) // _TILE_SCORES))
+    attended = []
+    for first in range(0, width, depth):
+        head = slice(first, first + depth)
+        head_keys, head_values = keys[head].T, mx.concatenate([values[head], ones])
+        tiles = []
+        for start in range(0, frames, at_once):
+            scores = head_keys @ queries[head, start : start + at_once]
+            scores = scores - scores.max(axis=0, keepdims=True)
+            tiles.append(head_values @ scaled_exp_of_negative(scores, scale))
+            # At once, so that the next tile's scores come to lie where these were: in the cache.
+            mx.eval(tiles[-1])
+        attended.append(mx.concatenate(tiles, axis=1))
+    sums = mx.stack(attended)
+    return (sums[:, :-1] / sums[:, -1:]).reshape(width, frames)
 
 
 def split_heads(x: mx.array, heads: int) -> mx.array:

@@ -1,8 +1,9 @@
 """One-dimensional convolutions over (B, T, C).
 
 On the CPU, MLX runs a dilated, grouped or transposed `conv1d` in a plain loop, a hundred times
-slower than the matrix product that it amounts to; so here every convolution is one, by a strided
-view of its windows. On the GPU MLX's own kernels serve. A transposed convolution is a product and
+slower than the matrix products that it amounts to. So here a convolution of stride 1 is a product
+for each tap, added up, which copies nothing, and one with a stride is a single product of its
+windows, unfolded. On the GPU MLX's own kernels serve. A transposed convolution is a product and
 a few shifted additions on every device: unfolding over the inserted zeros, as MLX does, costs
 `stride` times the work.
 """
@@ -14,8 +15,11 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
+from .activations import add_taps
 from .device import on_cpu
 
+# From so many channels on a product for each tap is worth it.
+_ENOUGH_CHANNELS = 16
 # Windows are unfolded 4 MB at a time: that stays in the cache, while the tens of megabytes of a
 # whole recording would be fetched from the system page by page on every call.
 _UNFOLDED_ENTRIES = 1 << 20
@@ -28,6 +32,8 @@ def conv1d(
     padding: tuple[int, int] = (0, 0),
     dilation: int = 1,
     groups: int = 1,
+    bias: mx.array | None = None,
+    unfold: bool = False,
 ) -> mx.array:
     """Cross-correlate.
 
@@ -35,6 +41,8 @@ def conv1d(
         x: (B, T, C_in).
         weight: (C_out, K, C_in / groups); `groups` is 1 or, depthwise, C_in = C_out.
         padding: zeros before and after.
+        bias: (C_out,), or None.
+        unfold: on the CPU always one product, never one for each tap.
 
     Returns:
         (B, (T + padding - dilation (K - 1) - 1) // stride + 1, C_out)
@@ -42,10 +50,24 @@ def conv1d(
     if any(padding):
         x = mx.pad(x, [(0, 0), padding, (0, 0)])
     if not on_cpu():
-        return mx.conv1d(x, weight, stride=stride, dilation=dilation, groups=groups)
-    if groups == 1:
-        return _as_product(x, weight, stride, dilation)
-    return _depthwise(x, weight, stride, dilation)
+        out = mx.conv1d(x, weight, stride=stride, dilation=dilation, groups=groups)
+    elif groups != 1:
+        out = _depthwise(x, weight, stride, dilation)
+    elif not unfold and stride == 1 < weight.shape[1] and weight.shape[2] >= _ENOUGH_CHANNELS:
+        return _by_taps(x, weight, dilation, bias)
+    else:
+        out = _as_product(x, weight, stride, dilation)
+    return out if bias is None else out + bias
+
+
+def _by_taps(x: mx.array, weight: mx.array, dilation: int, bias: mx.array | None) -> mx.array:
+    kernel = weight.shape[1]
+    frames = x.shape[1] - dilation * (kernel - 1)
+    first, *others = (weight[:, tap].T for tap in range(kernel))
+    out = x[:, :frames] @ first if bias is None else mx.addmm(bias, x[:, :frames], first)
+    for tap, matrix in enumerate(others, start=1):
+        out = mx.addmm(out, x[:, tap * dilation : tap * dilation + frames], matrix)
+    return out
 
 
 def _as_product(x: mx.array, weight: mx.array, stride: int, dilation: int) -> mx.array:
@@ -74,11 +96,9 @@ def _depthwise(x: mx.array, weight: mx.array, stride: int, dilation: int) -> mx.
     frames = (x.shape[1] - dilation * (kernel - 1) - 1) // stride + 1
     last = stride * (frames - 1) + 1
     taps = weight[..., 0].T
-    out = x[:, 0:last:stride] * taps[0]
-    for tap in range(1, kernel):
-        start = tap * dilation
-        out = out + x[:, start : start + last : stride] * taps[tap]
-    return out
+    starts = [tap * dilation for tap in range(kernel)]
+    views = [x[:, start : start + last : stride] for start in starts]
+    return add_taps(views, [taps[tap] for tap in range(kernel)])
 
 
 def conv_transpose1d(x: mx.array, weight: mx.array, stride: int, padding: int = 0) -> mx.array:
@@ -119,6 +139,7 @@ class Conv1d(nn.Module):
         dilation: int = 1,
         groups: int = 1,
         bias: bool = True,
+        unfold: bool = False,
     ):
         super().__init__()
         scale = math.sqrt(1 / (in_channels // groups * kernel_size))
@@ -130,10 +151,19 @@ class Conv1d(nn.Module):
         self._padding = (padding, padding) if isinstance(padding, int) else padding
         self._dilation = dilation
         self._groups = groups
+        self._unfold = unfold
 
     def __call__(self, x: mx.array) -> mx.array:
-        out = conv1d(x, self.weight, self._stride, self._padding, self._dilation, self._groups)
-        return out + self.bias if "bias" in self else out
+        return conv1d(
+            x,
+            self.weight,
+            self._stride,
+            self._padding,
+            self._dilation,
+            self._groups,
+            self.bias if "bias" in self else None,
+            self._unfold,
+        )
 
 
 class CausalConv1d(Conv1d):

@@ -15,12 +15,10 @@ from ..models.s3gen.encoder import ConformerLayer
 from ..models.s3gen.estimator import BasicTransformerBlock, CausalResnetBlock1D
 from ..models.s3gen.hift import ResBlock
 from ..models.s3tokenizer.s3tokenizer import ResidualAttentionBlock
+from ..models.t3.backbone import GPT2Block, LlamaBlock
 
 
 def _layer_types() -> tuple[type, ...]:
-    from mlx_lm.models.gpt2 import TransformerBlock as GPT2Block
-    from mlx_lm.models.llama import TransformerBlock as LlamaBlock
-
     return (
         *(LlamaBlock, GPT2Block, ConformerLayer, BasicTransformerBlock, CausalResnetBlock1D),
         *(ResidualAttentionBlock, ResBlock),

@@ -12,7 +12,14 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ...nn.activations import gelu, mish, silu
-from ...nn.attention import attend, merge_heads, padding_bias, split_heads
+from ...nn.attention import (
+    attend,
+    attend_columns,
+    attends_by_columns,
+    merge_heads,
+    padding_bias,
+    split_heads,
+)
 from ...nn.conv import CausalConv1d, Conv1d
 from .config import S3GenConfig
 
@@ -86,11 +93,21 @@ class Attention(nn.Module):
         self.to_out = [nn.Linear(inner, channels)]
 
     def __call__(self, x: mx.array, hidden: mx.array | None) -> mx.array:
+        # That way evaluates as it goes, which gradients do not allow.
+        if hidden is None and not self.training and attends_by_columns(x):
+            return mx.stack([self._by_columns(row) for row in x])
         queries = split_heads(self.to_q(x), self._heads)
         keys = split_heads(self.to_k(x), self._heads)
         values = split_heads(self.to_v(x), self._heads)
         attended = attend(queries, keys, values, queries.shape[-1] ** -0.5, hidden)
         return self.to_out[0](merge_heads(attended))
+
+    def _by_columns(self, x: mx.array) -> mx.array:
+        """(T, C) to (T, C)."""
+        queries, keys, values = (p.weight @ x.T for p in (self.to_q, self.to_k, self.to_v))
+        scale = (queries.shape[0] // self._heads) ** -0.5
+        attended = attend_columns(queries, keys, values, self._heads, scale)
+        return self.to_out[0](attended.T)
 
 
 class GELUProjection(nn.Module):

@@ -21,7 +21,9 @@ class ConvRNNF0Predictor(nn.Module):
         self.condnet = []
         for layer in range(LAYERS):
             in_channels = config.f0_predictor_in_channels if layer == 0 else width
-            self.condnet += [Conv1d(in_channels, width, 3, padding=1), nn.Identity()]
+            # The vocoder's phase adds up every last digit of F0: in one product there are fewer
+            # that depend on how the mel was cut (`hift_stream.py`).
+            self.condnet += [Conv1d(in_channels, width, 3, padding=1, unfold=True), nn.Identity()]
         self.classifier = nn.Linear(width, 1)
 
     def __call__(self, mel: mx.array) -> mx.array:

@@ -12,6 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ...errors import SettingError
+from ...nn.parallel import can_run_two, run_two
 from .config import S3GenConfig
 from .encoder import UpsampleConformerEncoder
 from .estimator import ConditionalDecoder
@@ -62,14 +63,35 @@ class ConditionalFlowMatching(nn.Module):
             if self._meanflow:
                 velocity = self.estimator.velocity(x, mu, time, spks, cond, mask)
             else:
-                both = self.estimator.velocity(mx.concatenate([x, x]), mu, time, spks, cond, mask)
-                guided, free = mx.split(both, 2)
+                guided, free = self._both(x, mu, time, spks, cond, mask)
                 velocity = (1.0 + self._cfg_rate) * guided - self._cfg_rate * free
             x = x + (times[step + 1] - times[step]).astype(x.dtype) * velocity
             if on_step is not None:
                 mx.eval(x)
                 on_step(step + 1, n_timesteps)
         return x
+
+    def _both(
+        self,
+        x: mx.array,
+        mu: mx.array,
+        time: mx.array,
+        spks: mx.array,
+        cond: mx.array,
+        mask: mx.array | None,
+    ) -> tuple[mx.array, mx.array]:
+        """Velocities with and without guidance; all but x and time have twice x's batch."""
+        if not can_run_two():
+            both = self.estimator.velocity(mx.concatenate([x, x]), mu, time, spks, cond, mask)
+            return tuple(mx.split(both, 2))
+        halves = [(None, None) if a is None else mx.split(a, 2) for a in (mu, spks, cond, mask)]
+        given = [[x, *half] for half in zip(*halves, strict=True)]
+        mx.eval(given, time, self.estimator.parameters())
+
+        def half(x, mu, spks, cond, mask) -> mx.array:
+            return self.estimator.velocity(x, mu, time, spks, cond, mask)
+
+        return run_two(lambda: half(*given[0]), lambda: half(*given[1]))
 
 
 class CausalMaskedDiffWithXvec(nn.Module):

@@ -13,6 +13,7 @@ import mlx.nn as nn
 from ...audio.stft import hann_window, istft, reflect_pad, stft
 from ...nn.activations import snake
 from ...nn.conv import Conv1d, ConvTranspose1d
+from ...nn.parallel import can_run_two, run_two
 from .config import HiFTNetConfig
 from .f0_predictor import ConvRNNF0Predictor
 from .source import SourceModuleHnNSF
@@ -55,6 +56,17 @@ class ResBlock(nn.Module):
         for activation1, conv1, activation2, conv2 in layers:
             x = x + conv2(activation2(conv1(activation1(x))))
         return x
+
+
+def _sum_of(blocks: list[ResBlock], x: mx.array) -> mx.array:
+    """The blocks' results for x, (B, T, C), added up."""
+    *smaller, largest = blocks
+    # Work on two cores is evaluated there and then, which gradients do not allow.
+    if not smaller or largest.training or not can_run_two():
+        return sum(block(x) for block in blocks)
+    # The largest kernel alone is as much work as the smaller ones together.
+    mx.eval(x, [block.parameters() for block in blocks])
+    return sum(run_two(lambda: largest(x), lambda: sum(block(x) for block in smaller)))
 
 
 def _source_down(n_bins: int, channels: int, rate: int) -> Conv1d:
@@ -131,15 +143,15 @@ class HiFTGenerator(nn.Module):
         source_bins = mx.concatenate(spectrum, axis=-1).astype(mel.dtype)
 
         kernels = len(config.resblock_kernel_sizes)
+        sources = self._at_each_stage(source_bins)
         x = self.conv_pre(mel)
         for stage, up in enumerate(self.ups):
             x = up(nn.leaky_relu(x, config.lrelu_slope))
             if stage == len(self.ups) - 1:
                 # One frame more, as the centred STFT of the source has.
                 x = reflect_pad(x, 1, 0, axis=1)
-            x = x + self.source_resblocks[stage](self.source_downs[stage](source_bins))
-            blocks = self.resblocks[stage * kernels : (stage + 1) * kernels]
-            x = sum(block(x) for block in blocks) / kernels
+            x = x + sources[stage]
+            x = _sum_of(self.resblocks[stage * kernels : (stage + 1) * kernels], x) / kernels
         x = self.conv_post(nn.leaky_relu(x, LAST_LRELU_SLOPE)).astype(mx.float32)
 
         bins = config.istft_n_fft // 2 + 1
@@ -153,3 +165,20 @@ class HiFTGenerator(nn.Module):
             window,
         )
         return mx.clip(waveform, -config.audio_limit, config.audio_limit)
+
+    def _at_each_stage(self, source_bins: mx.array) -> tuple[mx.array, ...]:
+        """The source's spectrum (B, F, 18) as each upsampling stage adds it."""
+
+        def between(first: int, end: int) -> tuple[mx.array, ...]:
+            stages = range(first, end)
+            return tuple(
+                self.source_resblocks[i](self.source_downs[i](source_bins)) for i in stages
+            )
+
+        count = len(self.ups)
+        if count < 2 or self.training or not can_run_two():
+            return between(0, count)
+        # The last stage, at the highest rate, is as much work as those before it.
+        mx.eval(source_bins, self.source_downs, self.source_resblocks)
+        earlier, last = run_two(lambda: between(0, count - 1), lambda: between(count - 1, count))
+        return earlier + last

@@ -1,82 +1,211 @@
-"""T3's transformer: mlx-lm's Llama or GPT-2, fed with embeddings instead of token ids.
+"""T3's transformers, Llama and GPT-2, over embeddings instead of token ids.
 
-Importing this brings in mlx_lm, and with it transformers, which takes seconds; so `t3.py` does it
-when a network is built.
+Attribute names are the checkpoint's, which are those of Hugging Face transformers. What is kept of
+earlier positions is the caller's affair (`cache.py`): a layer hands its new keys and values over
+and gets back all that it is to attend to.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import mlx.core as mx
 import mlx.nn as nn
-from mlx_lm.models import gpt2, llama
-from mlx_lm.models.base import create_attention_mask
 
+from ...errors import CheckpointError
+from ...nn.activations import gelu_approx, silu
+from ...nn.attention import attend, merge_heads, split_heads
+from ...nn.device import on_cpu
+from ...nn.linear import Linear
 from .config import T3Config
 
+# Takes new keys and values (B, H, T, D) and returns all that are attended to, (B, H, S, D).
+Remember = Callable[[mx.array, mx.array], tuple[mx.array, mx.array]]
+Rotate = Callable[[mx.array], mx.array]
 
-class GPT2Model(gpt2.GPT2Model):
-    """mlx-lm's GPT-2 over input embeddings, to which it adds its learned positions.
 
-    Source: upstream `models/t3/t3.py` (`GPT2Model` of transformers with `inputs_embeds`).
+def rotary_wavelengths(config: T3Config) -> mx.array:
+    """Positions per radian for every pair of channels, (D / 2,), as Llama 3 scales them.
+
+    Source: `_compute_llama3_parameters` of Hugging Face transformers.
+
+    Raises:
+        CheckpointError: another kind of scaling.
     """
+    scaling = config.rope_scaling
+    kind = scaling.get("rope_type", "default") if scaling else "default"
+    exponents = mx.arange(0, config.head_dim, 2) / config.head_dim
+    wavelengths = config.rope_theta**exponents
+    if kind == "default":
+        return wavelengths
+    if kind != "llama3":
+        raise CheckpointError(f"T3's rope_scaling is of type {kind!r}; llama3 is known.")
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    turns = scaling["original_max_position_embeddings"] / (2 * math.pi * wavelengths)
+    smooth = mx.clip((turns - low) / (high - low), 0.0, 1.0)
+    return wavelengths / ((1 - smooth) / scaling["factor"] + smooth)
 
-    def __call__(self, inputs, cache=None, input_embeddings: mx.array | None = None) -> mx.array:
-        cache = cache or [None] * len(self.h)
-        offset = 0 if cache[0] is None else cache[0].offset
-        hidden = input_embeddings + self.wpe.weight[offset : offset + input_embeddings.shape[1]]
-        mask = create_attention_mask(hidden, cache[0])
-        for layer, layer_cache in zip(self.h, cache, strict=True):
-            hidden = layer(hidden, mask, cache=layer_cache)
-        return self.ln_f(hidden)
+
+def rotation(wavelengths: mx.array, start: mx.array, length: int) -> Rotate:
+    """Rotary position embedding (https://arxiv.org/abs/2104.09864) at given positions.
+
+    Args:
+        wavelengths: (D / 2,).
+        start: (B,) int32, the position of each row's first entry.
+
+    Returns:
+        A function of (B, H, length, D). The angles are worked out once for all layers, except on
+        the GPU, whose own kernel does it as it goes.
+    """
+    if not on_cpu():
+        width = 2 * wavelengths.shape[0]
+        options = {"traditional": False, "base": None, "scale": 1.0}
+        return lambda x: mx.fast.rope(x, width, **options, offset=start, freqs=wavelengths)
+    positions = start[:, None] + mx.arange(length)
+    angles = positions[:, None, :, None].astype(mx.float32) / wavelengths
+    cosine, sine = mx.cos(angles), mx.sin(angles)
+    both = mx.concatenate([cosine, cosine], axis=-1)
+    across = mx.concatenate([-sine, sine], axis=-1)
+
+    def rotate(x: mx.array) -> mx.array:
+        half = x.shape[-1] // 2
+        swapped = mx.concatenate([x[..., half:], x[..., :half]], axis=-1)
+        return x * both.astype(x.dtype) + swapped * across.astype(x.dtype)
+
+    return rotate
+
+
+class LlamaAttention(nn.Module):
+    def __init__(self, config: T3Config):
+        super().__init__()
+        self._heads = config.num_attention_heads
+        width, inner = config.hidden_size, config.num_attention_heads * config.head_dim
+        self.q_proj = Linear(width, inner, bias=False)
+        self.k_proj = Linear(width, inner, bias=False)
+        self.v_proj = Linear(width, inner, bias=False)
+        self.o_proj = Linear(inner, width, bias=False)
+
+    def __call__(self, x: mx.array, bias, remember: Remember, rotate: Rotate) -> mx.array:
+        """(B, T, C) to the same; `bias` is added to the scores."""
+        queries = rotate(split_heads(self.q_proj(x), self._heads))
+        keys = rotate(split_heads(self.k_proj(x), self._heads))
+        keys, values = remember(keys, split_heads(self.v_proj(x), self._heads))
+        attended = attend(queries, keys, values, queries.shape[-1] ** -0.5, bias)
+        return self.o_proj(merge_heads(attended))
+
+
+class LlamaMLP(nn.Module):
+    def __init__(self, config: T3Config):
+        super().__init__()
+        self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class LlamaBlock(nn.Module):
+    def __init__(self, config: T3Config):
+        super().__init__()
+        self.self_attn = LlamaAttention(config)
+        self.mlp = LlamaMLP(config)
+        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+
+    def __call__(self, x: mx.array, bias, remember: Remember, rotate: Rotate) -> mx.array:
+        x = x + self.self_attn(self.input_layernorm(x), bias, remember, rotate)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class LlamaModel(nn.Module):
+    """Source: `LlamaModel` of Hugging Face transformers, as upstream configures it."""
+
+    def __init__(self, config: T3Config):
+        super().__init__()
+        self.layers = [LlamaBlock(config) for _ in range(config.num_hidden_layers)]
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self._wavelengths = rotary_wavelengths(config)
+
+    def __call__(self, x: mx.array, start: mx.array, bias, memory: list[Remember]) -> mx.array:
+        """Run.
+
+        Args:
+            x: (B, T, C).
+            start: (B,) int32, the position of each row's first entry.
+            bias: added to the scores, broadcast to (B, H, T, S); None where nothing is masked.
+            memory: what each layer does with its keys and values.
+
+        Returns:
+            (B, T, C) after the final norm.
+        """
+        rotate = rotation(self._wavelengths, start, x.shape[1])
+        for layer, remember in zip(self.layers, memory, strict=True):
+            x = layer(x, bias, remember, rotate)
+        return self.norm(x)
+
+
+class GPT2Attention(nn.Module):
+    def __init__(self, config: T3Config):
+        super().__init__()
+        self._heads = config.num_attention_heads
+        self.c_attn = Linear(config.hidden_size, 3 * config.hidden_size)
+        self.c_proj = Linear(config.hidden_size, config.hidden_size)
+
+    def __call__(self, x: mx.array, bias, remember: Remember) -> mx.array:
+        """(B, T, C) to the same; `bias` is added to the scores."""
+        queries, keys, values = (
+            split_heads(part, self._heads) for part in mx.split(self.c_attn(x), 3, axis=-1)
+        )
+        keys, values = remember(keys, values)
+        attended = attend(queries, keys, values, queries.shape[-1] ** -0.5, bias)
+        return self.c_proj(merge_heads(attended))
+
+
+class GPT2MLP(nn.Module):
+    def __init__(self, config: T3Config):
+        super().__init__()
+        self.c_fc = Linear(config.hidden_size, config.intermediate_size)
+        self.c_proj = Linear(config.intermediate_size, config.hidden_size)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.c_proj(gelu_approx(self.c_fc(x)))
+
+
+class GPT2Block(nn.Module):
+    def __init__(self, config: T3Config):
+        super().__init__()
+        self.attn = GPT2Attention(config)
+        self.mlp = GPT2MLP(config)
+        self.ln_1 = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+        self.ln_2 = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+
+    def __call__(self, x: mx.array, bias, remember: Remember) -> mx.array:
+        x = x + self.attn(self.ln_1(x), bias, remember)
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT2Model(nn.Module):
+    """With learned positions of its own. Source: `GPT2Model` of Hugging Face transformers."""
+
+    def __init__(self, config: T3Config):
+        super().__init__()
+        self.wpe = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.h = [GPT2Block(config) for _ in range(config.num_hidden_layers)]
+        self.ln_f = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+
+    def __call__(self, x: mx.array, start: mx.array, bias, memory: list[Remember]) -> mx.array:
+        """As `LlamaModel.__call__`."""
+        x = x + self.wpe(start[:, None] + mx.arange(x.shape[1]))
+        for layer, remember in zip(self.h, memory, strict=True):
+            x = layer(x, bias, remember)
+        return self.ln_f(x)
 
 
 class Backbone(nn.Module):
-    """Holds the model as mlx-lm's do, so that keys read `tfmr.model...`."""
+    """Holds the model, so that keys read `tfmr.model...`."""
 
-    def __init__(self, model: nn.Module, layers: list):
+    def __init__(self, config: T3Config):
         super().__init__()
-        self.model = model
-        self._layers = len(layers)
-
-    def make_cache(self) -> list:
-        """An empty KV cache for every layer."""
-        from mlx_lm.models.cache import KVCache
-
-        return [KVCache() for _ in range(self._layers)]
-
-
-def build_backbone(config: T3Config) -> Backbone:
-    """The transformer without its token embedding, which T3 never asks."""
-    if config.is_gpt2:
-        model = GPT2Model(
-            gpt2.ModelArgs(
-                model_type="gpt2",
-                n_ctx=config.max_position_embeddings,
-                n_embd=config.hidden_size,
-                n_head=config.num_attention_heads,
-                n_layer=config.num_hidden_layers,
-                n_positions=config.max_position_embeddings,
-                layer_norm_epsilon=config.norm_eps,
-                vocab_size=1,
-            )
-        )
-        del model["wte"]
-        return Backbone(model, model.h)
-    model = llama.LlamaModel(
-        llama.ModelArgs(
-            model_type="llama",
-            hidden_size=config.hidden_size,
-            num_hidden_layers=config.num_hidden_layers,
-            intermediate_size=config.intermediate_size,
-            num_attention_heads=config.num_attention_heads,
-            head_dim=config.head_dim,
-            rms_norm_eps=config.norm_eps,
-            vocab_size=1,
-            max_position_embeddings=config.max_position_embeddings,
-            rope_theta=config.rope_theta,
-            rope_scaling=config.rope_scaling,
-            tie_word_embeddings=True,
-        )
-    )
-    del model["embed_tokens"]
-    return Backbone(model, model.layers)
+        self.model = GPT2Model(config) if config.is_gpt2 else LlamaModel(config)

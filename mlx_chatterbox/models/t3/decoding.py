@@ -1,34 +1,36 @@
-"""Decoding: speech tokens one after the other, with classifier-free guidance and a KV cache."""
+"""Decoding: speech tokens one after the other, of one sentence or of several side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import mlx.core as mx
 
 from ...errors import SettingError, TextError
+from ...nn.device import on_cpu
+from .cache import Past, Slots
 from .sampling import SamplingSettings, draw, process_logits
 from .t3 import T3
 
 
-def guide(logits: mx.array, cfg_weight: float) -> mx.array:
+def guide(logits: mx.array, cfg_weight: float, sentences: int) -> mx.array:
     """Classifier-free guidance (https://arxiv.org/abs/2207.12598).
 
     Args:
-        logits: (1, V), or (2, V) with the row without text second.
+        logits: (sentences, V), or (2 * sentences, V) with the rows without text second.
 
     Returns:
-        (1, V): conditional + weight * (conditional - unconditional).
+        (sentences, V): conditional + weight * (conditional - unconditional).
     """
-    if logits.shape[0] == 1:
+    if logits.shape[0] == sentences:
         return logits
-    conditional, unconditional = logits[:1], logits[1:]
+    conditional, unconditional = logits[:sentences], logits[sentences:]
     return conditional + cfg_weight * (conditional - unconditional)
 
 
 def decode(
     t3: T3,
-    cond_emb: mx.array,
+    cond: mx.array | Past,
     text_tokens: mx.array,
     settings: SamplingSettings,
     cfg_weight: float = 0.5,
@@ -37,56 +39,168 @@ def decode(
 ) -> Iterator[int]:
     """Write speech tokens until the stop token, as upstream's `inference` or `inference_turbo`.
 
-    The work of step n + 1 is queued before token n is read, so that the device is never idle while
-    Python looks at a token.
-
     Args:
-        cond_emb: (1, L, C) from `T3.embed_conditioning`.
         text_tokens: (n,), for the Llama with start and stop.
-        cfg_weight: 0 turns guidance, and its second row, off (upstream crashes there). GPT-2 has
-            none in any case.
         key: source of the draws; the same key gives the same tokens.
+        cond, ...: see `decode_batch`.
 
     Yields:
         Speech tokens, also those of 6561 and over that have no sound; not the stop token.
 
     Raises:
-        SettingError: a weight or a number of tokens outside its range.
+        SettingError, TextError: see `decode_batch`.
+    """
+    keys = None if key is None else [key]
+    steps = decode_batch(t3, cond, [text_tokens], settings, cfg_weight, max_new_tokens, keys)
+    for written in steps:
+        for _, token in written:
+            yield token
+
+
+def decode_batch(
+    t3: T3,
+    cond: mx.array | Past,
+    texts: Sequence[mx.array],
+    settings: SamplingSettings,
+    cfg_weight: float = 0.5,
+    max_new_tokens: int = 1000,
+    keys: Sequence[mx.array] | None = None,
+) -> Iterator[list[tuple[int, int]]]:
+    """Write the speech tokens of several sentences of one voice together.
+
+    All rows share every reading of the weights, which is what a step takes its time for. A sentence
+    draws from a key of its own and is hidden from the others, so its tokens are those it would have
+    alone; they can differ only where rounding, which depends on how many rows a matrix product has,
+    turns a draw between two tokens that are equal to about 1e-6.
+
+    The work of step n + 1 is queued before the tokens of step n are read, so that the device is
+    never idle while Python looks at them; a sentence that has ended leaves the batch a step late.
+
+    Args:
+        cond: (1, L, C) from `T3.embed_conditioning`, or what `T3.conditioning_past` made of it.
+        texts: (n,) tokens each, for the Llama with start and stop.
+        cfg_weight: 0 turns guidance, and its second rows, off (upstream crashes there). GPT-2 has
+            none in any case.
+        max_new_tokens: for each sentence.
+        keys: source of each sentence's draws; the same key gives the same tokens.
+
+    Yields:
+        At each step (sentence, token) for those that still speak, also tokens of 6561 and over
+        that have no sound; not the stop token.
+
+    Raises:
+        SettingError: a weight or a number of tokens outside its range, or not a key a sentence.
         TextError: more text tokens than there are positions.
     """
+    keys = [mx.random.key(i) for i in range(len(texts))] if keys is None else keys
+    if len(keys) != len(texts):
+        raise SettingError(f"{len(texts)} sentences need as many keys; got {len(keys)}.")
+    for text_tokens in texts:
+        _check_lengths(t3, text_tokens, cfg_weight, max_new_tokens)
+    if not texts:
+        return
     config = t3.config
-    _check_lengths(t3, text_tokens, cfg_weight, max_new_tokens)
-    cache = t3.tfmr.make_cache()
-    key = mx.random.key(0) if key is None else key
-    keys = mx.random.split(key, max_new_tokens)
-    vocabulary = mx.arange(config.speech_tokens_dict_size)[None]
-
-    def step(embeddings: mx.array, seen: mx.array, index: int) -> tuple[mx.array, mx.array]:
-        hidden = t3.hidden_states(embeddings, cache)[:, -1]
-        logits = guide(t3.speech_head(hidden).astype(mx.float32), cfg_weight)
-        token = draw(process_logits(logits, seen, settings), settings, keys[index])
-        drawn = vocabulary == token[:, None]
-        # Upstream's GPT-2 loop penalises the start token at the first step and never again.
-        return token, drawn if config.is_gpt2 and index == 0 else seen | drawn
-
-    guided = cfg_weight > 0 and not config.is_gpt2
-    rows = 2 if guided else 1
-    seen = vocabulary == config.start_speech_token
-    token, seen = step(t3.prompt_embeddings(cond_emb, text_tokens, guided), seen, 0)
-    mx.async_eval(token, seen)
+    batch = _Batch(t3, cond, texts, settings, cfg_weight, max_new_tokens, keys)
+    sentences = list(range(len(texts)))
+    current = batch.token
+    mx.async_eval(current)
     for index in range(max_new_tokens):
-        following = None
-        if index + 1 < max_new_tokens:
-            embedded = t3.embed_speech(mx.broadcast_to(token[None], (rows, 1)), index + 1)
-            following = step(embedded, seen, index + 1)
-            mx.async_eval(*following)
-        value = token.item()
+        more = index + 1 < max_new_tokens
+        if more:
+            batch.advance(index + 1)
+        values = current.tolist()
         # Upstream's GPT-2 loop does not look at the first token; it has no sound in any case.
-        if value == config.stop_speech_token and not (config.is_gpt2 and index == 0):
+        looks = not (config.is_gpt2 and index == 0)
+        speaking = [
+            row
+            for row, value in enumerate(values)
+            if row in batch.speaking and not (looks and value == config.stop_speech_token)
+        ]
+        if speaking:
+            yield [(sentences[row], values[row]) for row in speaking]
+        if not speaking or not more:
             return
-        yield value
-        if following is not None:
-            token, seen = following
+        batch.speaking = set(speaking)
+        if batch.worth_leaving():
+            sentences = [sentences[row] for row in speaking]
+            batch.keep(speaking)
+        current = batch.token
+
+
+class _Batch:
+    """Sentences being decoded; `token`, (B,), is what was drawn last.
+
+    Attributes:
+        speaking: rows whose sentence has not ended.
+    """
+
+    def __init__(self, t3: T3, cond, texts, settings, cfg_weight, max_new_tokens, keys):
+        config = t3.config
+        self._t3, self._settings, self._cfg_weight = t3, settings, cfg_weight
+        self._vocabulary = mx.arange(config.speech_tokens_dict_size)[None]
+        self._noise_keys = mx.stack([mx.random.split(key, max_new_tokens) for key in keys])
+        self._guided = cfg_weight > 0 and not config.is_gpt2
+        self.speaking = set(range(len(texts)))
+
+        conditioning = cond if isinstance(cond, Past) else t3.conditioning_past(cond)
+        pasts, last = [], []
+        for text_tokens in texts:
+            # Each by itself, so that nothing of it depends on the others' lengths.
+            embeddings = t3.sentence_embeddings(text_tokens, self._guided)
+            hidden, past = t3.hidden_states(embeddings, conditioning)
+            pasts.append(past)
+            last.append(t3.speech_head(hidden[:, -1]).astype(mx.float32))
+        logits = mx.stack(last, axis=1).reshape(-1, config.speech_tokens_dict_size)
+        self._slots = Slots(pasts)
+        seen = mx.broadcast_to(
+            self._vocabulary == config.start_speech_token, (len(texts), logits.shape[1])
+        )
+        self.token = self._draw(logits, seen, 0)
+        drawn = self._vocabulary == self.token[:, None]
+        # Upstream's GPT-2 loop penalises the start token at the first step and never again.
+        self._seen = drawn if config.is_gpt2 else seen | drawn
+
+    def advance(self, index: int) -> None:
+        """Queue the step that reads `token` and draws number `index`."""
+        slots = self._slots
+        slots.make_room()
+        tokens = mx.concatenate([self.token, self.token]) if self._guided else self.token
+        step = self._t3.step if on_cpu() else self._t3.compiled_step
+        logits, memory = step(
+            tokens,
+            mx.array([index]),
+            mx.array([slots.used]),
+            slots.padding,
+            [*slots.keys, *slots.values],
+            slots.extent,
+        )
+        slots.written(memory)
+        self.token = self._draw(logits, self._seen, index)
+        self._seen = self._seen | (self._vocabulary == self.token[:, None])
+        mx.async_eval(self.token, self._seen, *memory)
+
+    def _draw(self, logits: mx.array, seen: mx.array, index: int) -> mx.array:
+        logits = guide(logits, self._cfg_weight, seen.shape[0])
+        processed = process_logits(logits, seen, self._settings)
+        return draw(processed, self._settings, self._noise_keys[:, index])
+
+    def worth_leaving(self) -> bool:
+        """Whether to drop the rows of sentences that have ended.
+
+        On the CPU always. On the GPU another number of rows is another trace of the step, so the
+        batch is halved at least.
+        """
+        rows, speaking = self.token.shape[0], len(self.speaking)
+        return speaking < rows if on_cpu() else 2 * speaking <= rows
+
+    def keep(self, rows: list[int]) -> None:
+        """Let the other sentences go."""
+        kept = mx.array(rows)
+        sentences = self.token.shape[0]
+        self.token, self._seen = self.token[kept], self._seen[kept]
+        self._noise_keys = self._noise_keys[kept]
+        self._slots.keep(mx.concatenate([kept, kept + sentences]) if self._guided else kept)
+        self.speaking = set(range(len(rows)))
 
 
 def _check_lengths(t3: T3, text_tokens: mx.array, cfg_weight: float, max_new_tokens: int) -> None:

@@ -123,8 +123,18 @@ def process_logits(logits: mx.array, seen: mx.array, settings: SamplingSettings)
     return logits
 
 
-def draw(logits: mx.array, settings: SamplingSettings, key: mx.array) -> mx.array:
-    """Draw a token a row: processed logits (B, V) to (B,); at temperature 0 the likeliest."""
+def draw(logits: mx.array, settings: SamplingSettings, keys: mx.array) -> mx.array:
+    """Draw a token a row; at temperature 0 the likeliest.
+
+    Args:
+        logits: (B, V), processed.
+        keys: (B, 2), a random key for each row: what it draws does not depend on the others.
+
+    Returns:
+        (B,)
+    """
     if settings.temperature == 0.0:
         return mx.argmax(logits, axis=-1)
-    return mx.random.categorical(logits, key=key)
+    # The likeliest after Gumbel noise is a draw; so `mx.random.categorical` does it too.
+    noise = [mx.random.gumbel(logits.shape[1:], key=key) for key in keys]
+    return mx.argmax(logits + mx.stack(noise), axis=-1)

@@ -9,9 +9,14 @@ Source: upstream `models/t3/t3.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mlx.core as mx
 import mlx.nn as nn
 
+from ...nn.linear import Linear
+from .backbone import Backbone
+from .cache import Growing, Past, causal_bias, slots_bias, write
 from .conditioning import T3CondEnc
 from .config import T3Config
 
@@ -23,9 +28,9 @@ class LearnedPositionEmbeddings(nn.Module):
         super().__init__()
         self.emb = nn.Embedding(length, width)
 
-    def __call__(self, start: int, length: int) -> mx.array:
+    def __call__(self, start: int | mx.array, length: int) -> mx.array:
         """Embeddings of positions start to start + length, (length, C)."""
-        return self.emb.weight[start : start + length]
+        return self.emb(start + mx.arange(length))
 
 
 class T3(nn.Module):
@@ -33,20 +38,18 @@ class T3(nn.Module):
 
     def __init__(self, config: T3Config):
         super().__init__()
-        # Imported here because mlx_lm brings in transformers, which takes seconds.
-        from .backbone import build_backbone
-
         self.config = config
         width = config.hidden_size
-        self.tfmr = build_backbone(config)
+        self.tfmr = Backbone(config)
         self.cond_enc = T3CondEnc(config)
         self.text_emb = nn.Embedding(config.text_tokens_dict_size, width)
         self.speech_emb = nn.Embedding(config.speech_tokens_dict_size, width)
         if not config.is_gpt2:
             self.text_pos_emb = LearnedPositionEmbeddings(config.max_text_tokens + 2, width)
             self.speech_pos_emb = LearnedPositionEmbeddings(config.max_speech_tokens + 4, width)
-        self.text_head = nn.Linear(width, config.text_tokens_dict_size, bias=False)
-        self.speech_head = nn.Linear(width, config.speech_tokens_dict_size, bias=config.is_gpt2)
+        self.text_head = Linear(width, config.text_tokens_dict_size, bias=False)
+        self.speech_head = Linear(width, config.speech_tokens_dict_size, bias=config.is_gpt2)
+        self._compiled_step = None
 
     @property
     def dtype(self) -> mx.Dtype:
@@ -85,37 +88,95 @@ class T3(nn.Module):
             return embedded
         return embedded + self.text_pos_emb(0, text_tokens.shape[0])
 
-    def embed_speech(self, speech_tokens: mx.array, position: int) -> mx.array:
+    def embed_speech(self, speech_tokens: mx.array, position: int | mx.array) -> mx.array:
         """Embed speech tokens (B, n), the first of them at `position`, to (B, n, C)."""
         embedded = self.speech_emb(speech_tokens)
         if self.config.is_gpt2:
             return embedded
         return embedded + self.speech_pos_emb(position, speech_tokens.shape[-1])
 
-    def prompt_embeddings(
-        self, cond_emb: mx.array, text_tokens: mx.array, guided: bool
-    ) -> mx.array:
-        """Everything before the first speech token.
+    def sentence_embeddings(self, text_tokens: mx.array, guided: bool) -> mx.array:
+        """Everything between the conditioning and the first speech token.
 
         Args:
-            cond_emb: (1, L, C) from `embed_conditioning`.
             text_tokens: (n,), for the Llama with start and stop.
             guided: whether to add the row without text that classifier-free guidance needs.
 
         Returns:
-            (1 or 2, L + n + 2, C); GPT-2 (1, L + n + 1, C).
+            (1 or 2, n + 2, C); GPT-2 (1, n + 1, C).
         """
         text = self.embed_text(text_tokens, guided)
-        rows = text.shape[0]
-        start = mx.full((rows, 1), self.config.start_speech_token, dtype=mx.int32)
+        start = mx.full((text.shape[0], 1), self.config.start_speech_token, dtype=mx.int32)
         start_emb = self.embed_speech(start, 0)
-        cond = mx.broadcast_to(cond_emb, (rows, *cond_emb.shape[1:]))
         starts = [start_emb] if self.config.is_gpt2 else [start_emb, start_emb]
-        return mx.concatenate([cond, text, *starts], axis=1)
+        return mx.concatenate([text, *starts], axis=1)
 
-    def hidden_states(self, embeddings: mx.array, cache=None) -> mx.array:
-        """Run the backbone over embeddings (B, T, C), to (B, T, C) after its final norm."""
-        return self.tfmr.model(None, cache=cache, input_embeddings=embeddings)
+    def conditioning_past(self, cond_emb: mx.array) -> Past:
+        """What is remembered of the conditioning, (1, L, C) from `embed_conditioning`.
+
+        It comes first and sees nothing behind it, so it is the same for every sentence of a voice,
+        and for the row without text.
+        """
+        return self.hidden_states(cond_emb)[1]
+
+    def hidden_states(
+        self, embeddings: mx.array, past: Past | None = None
+    ) -> tuple[mx.array, Past]:
+        """Run the backbone.
+
+        Args:
+            embeddings: (B, T, C).
+            past: what comes before them, in one row or B.
+
+        Returns:
+            (B, T, C) after the final norm; the past with these positions.
+        """
+        rows, length, _ = embeddings.shape
+        earlier = 0 if past is None else past.length
+        growing = Growing(self.config.num_hidden_layers, past)
+        memory = [growing.layer(index) for index in range(self.config.num_hidden_layers)]
+        start = mx.full((rows,), earlier, dtype=mx.int32)
+        bias = causal_bias(earlier, length, embeddings.dtype)
+        return self.tfmr.model(embeddings, start, bias, memory), growing.past()
+
+    def step(
+        self,
+        tokens: mx.array,
+        position: mx.array,
+        slot: mx.array,
+        padding: mx.array,
+        memory: list[mx.array],
+        extent: int,
+    ) -> tuple[mx.array, list[mx.array]]:
+        """Predict what follows one more speech token a row.
+
+        Args:
+            tokens: (B,).
+            position: (1,) int32, of the token among speech tokens.
+            slot: (1,) int32, where its keys and values go.
+            padding: (B,) int32, see `Slots`.
+            memory: the layers' keys, then their values, each (B, H, capacity, D).
+            extent: how many slots are attended to.
+
+        Returns:
+            Logits (B, V) float32; the memory with the token.
+        """
+        embeddings = self.embed_speech(tokens[:, None], position)
+        memory = list(memory)
+        layers = [write(memory, index, slot, extent) for index in range(len(memory) // 2)]
+        bias = slots_bias(padding, slot, extent, embeddings.dtype)
+        hidden = self.tfmr.model(embeddings, slot - padding, bias, layers)
+        return self.speech_head(hidden[:, 0]).astype(mx.float32), memory
+
+    @property
+    def compiled_step(self) -> Callable:
+        """`step`, traced once for every number of rows and every capacity of the memory.
+
+        The weights are inputs of the trace, so it stays right when they are replaced.
+        """
+        if self._compiled_step is None:
+            self._compiled_step = mx.compile(self.step, inputs=self.state)
+        return self._compiled_step
 
     def teacher_forced_logits(
         self, cond_emb: mx.array, text_tokens: mx.array, speech_tokens: mx.array
@@ -131,10 +192,11 @@ class T3(nn.Module):
             Llama (2, S + 1, V), row 0 with the text and row 1 without; GPT-2 (1, S + 1, V). Entry
             s predicts token s.
         """
-        prompt = self.prompt_embeddings(cond_emb, text_tokens, guided=not self.config.is_gpt2)
-        parts = [prompt]
+        sentence = self.sentence_embeddings(text_tokens, guided=not self.config.is_gpt2)
+        parts = [sentence]
         if speech_tokens.size:
-            rows = mx.broadcast_to(speech_tokens[None], (prompt.shape[0], speech_tokens.shape[0]))
-            parts.append(self.embed_speech(rows, 1))
-        hidden = self.hidden_states(mx.concatenate(parts, axis=1))
-        return self.speech_head(hidden[:, prompt.shape[1] - 1 :])
+            rows = (sentence.shape[0], speech_tokens.shape[0])
+            parts.append(self.embed_speech(mx.broadcast_to(speech_tokens[None], rows), 1))
+        past = self.conditioning_past(cond_emb)
+        hidden, _ = self.hidden_states(mx.concatenate(parts, axis=1), past)
+        return self.speech_head(hidden[:, sentence.shape[1] - 1 :])

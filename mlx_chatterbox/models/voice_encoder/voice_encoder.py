@@ -11,6 +11,7 @@ import mlx.nn as nn
 
 from ...audio.mel import voice_encoder_mel
 from ...audio.silence import trim_silence
+from ...nn.activations import lstm_step
 from .config import VoiceEncoderConfig
 
 SAMPLE_RATE = 16000
@@ -44,19 +45,17 @@ class LSTM(nn.Module):
         return x
 
     def _layer(self, x: mx.array, layer: int) -> mx.array:
-        recurrent = self[f"weight_hh_l{layer}"].T
+        # Gates before partials: so each gate is one stretch of memory.
         bias = self[f"bias_ih_l{layer}"] + self[f"bias_hh_l{layer}"]
-        gates_in = x @ self[f"weight_ih_l{layer}"].T + bias
-        hidden = mx.zeros((x.shape[0], self._hidden_size), dtype=x.dtype)
-        cell = hidden
+        fed = (x @ self[f"weight_ih_l{layer}"].T + bias).transpose(1, 2, 0)
+        fed = mx.split(mx.contiguous(fed), x.shape[1])
+        recurrent = self[f"weight_hh_l{layer}"]
+        hidden = cell = mx.zeros((self._hidden_size, x.shape[0]), dtype=x.dtype)
         outputs = []
-        for step in range(x.shape[1]):
-            gates = gates_in[:, step] + hidden @ recurrent
-            enter, forget, new, leave = mx.split(gates, 4, axis=-1)
-            cell = mx.sigmoid(forget) * cell + mx.sigmoid(enter) * mx.tanh(new)
-            hidden = mx.sigmoid(leave) * mx.tanh(cell)
+        for step in fed:
+            hidden, cell = lstm_step(step[0], recurrent @ hidden, cell)
             outputs.append(hidden)
-        return mx.stack(outputs, axis=1)
+        return mx.stack(outputs, axis=0).transpose(2, 0, 1)
 
 
 def partial_starts(n_frames: int, partial_frames: int) -> list[int]:

@@ -24,6 +24,7 @@ import mlx.nn as nn
 import numpy as np
 
 from ...errors import DataError
+from ...models.t3.cache import causal_bias
 from ...models.t3.config import T3Config
 from ...nn.attention import padding_bias
 from .base import (
@@ -144,7 +145,7 @@ class T3Task(Task):
 
     def sums(self, networks: nn.Module, batch: Batch) -> tuple[dict, dict]:
         t3 = self.module(networks)
-        hidden = t3.hidden_states(self.embeddings(t3, batch))
+        hidden = _hidden_states(t3, self.embeddings(t3, batch))
         hidden = hidden.reshape(-1, hidden.shape[-1])
         sums, metrics = {}, {}
         for part, head in (("text", t3.text_head), ("speech", t3.speech_head)):
@@ -170,6 +171,19 @@ class T3Task(Task):
         pool = mx.concatenate([cond, text, speech], axis=1)
         packed = pool.reshape(-1, pool.shape[-1])[batch["take"].reshape(-1)]
         return packed.reshape(*batch["take"].shape, -1)
+
+
+def _hidden_states(t3: nn.Module, embeddings: mx.array) -> mx.array:
+    """As `T3.hidden_states`, but nothing is remembered: what a layer hands to the outside would
+    keep a checkpointed layer's activations, and it alone has gradients here."""
+    rows, length, _ = embeddings.shape
+
+    def remember(keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        return keys, values
+
+    memory = [remember] * t3.config.num_hidden_layers
+    start = mx.zeros((rows,), dtype=mx.int32)
+    return t3.tfmr.model(embeddings, start, causal_bias(0, length, embeddings.dtype), memory)
 
 
 def _conditioning(t3: nn.Module, batch: Batch) -> mx.array:

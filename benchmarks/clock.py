@@ -1,0 +1,54 @@
+"""When each token was known, so that one decoding gives T3's two figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from .inputs import DECODED_TOKENS
+
+
+class TokenClock:
+    """Counts from its creation. The same moments are taken of every engine: a token's number has
+    reached Python, and what follows it is queued or not yet begun."""
+
+    def __init__(self):
+        self._started = time.perf_counter()
+        self._known: list[float] = []
+
+    def tick(self) -> None:
+        """A token is known."""
+        self._known.append(time.perf_counter())
+
+    def seconds(self) -> dict[str, float]:
+        """The first token's time, and each further one's.
+
+        Raises:
+            RuntimeError: decoding ended early (the weights are made up, so is when they stop).
+        """
+        expected = 1 + DECODED_TOKENS
+        if len(self._known) != expected:
+            raise RuntimeError(f"T3 stopped after {len(self._known)} of {expected} tokens")
+        first, last = self._known[0], self._known[-1]
+        return {
+            "t3_prefill": first - self._started,
+            "t3_token": (last - first) / DECODED_TOKENS,
+        }
+
+
+def watch_positions(t3, clock: TokenClock) -> Callable[[], None]:
+    """Tick whenever a token's position is looked up; returns what ends that.
+
+    Upstream's loop and mlx-audio's alike ask `speech_pos_emb.get_fixed_embedding(i + 1)` right
+    after token i was read, and for position 0 before the first.
+    """
+    table = t3.speech_pos_emb
+    original = table.get_fixed_embedding
+
+    def watched(position):
+        if position > 0:
+            clock.tick()
+        return original(position)
+
+    table.get_fixed_embedding = watched
+    return lambda: delattr(table, "get_fixed_embedding")

@@ -1,0 +1,151 @@
+"""The processes that are timed: a worker for each engine, and new processes for what starts one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from parity.reference import module_command
+
+from .errors import BenchmarkError
+
+PACKAGES = ("parity", "benchmarks")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an engine runs and what it reads."""
+
+    engine: str
+    python: str
+    folder: Path
+    device: str = "cpu"
+
+    def command(self, module: str, arguments: list[str]) -> list[str]:
+        return module_command(self.python, module, [self.engine, *arguments], PACKAGES)
+
+    def environment(self) -> dict[str, str]:
+        """Quiet libraries; for mlx-audio the BLAS and the kernels that ours chose for itself."""
+        quiet = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
+        environment = os.environ | quiet | {"TRANSFORMERS_VERBOSITY": "error"}
+        if self.engine == "mlx-audio":
+            from mlx_chatterbox._linux_cpu import blas_core, loaded_blas
+
+            if library := loaded_blas():
+                environment["LD_PRELOAD"] = library
+            if core := blas_core():
+                environment["OPENBLAS_CORETYPE"] = core
+        return environment
+
+
+class Worker:
+    """An engine that waits for work.
+
+    Raises:
+        BenchmarkError: it failed; its own message, or the last that it printed.
+    """
+
+    def __init__(self, process: subprocess.Popen, errors):
+        self._process, self._errors = process, errors
+        self.groups: list[str] = self._answer()["ready"]
+
+    def run(self, group: str, steps: int) -> dict[str, float]:
+        """Stage -> seconds, of the stages that a group times."""
+        return self._ask({"run": group, "steps": steps})["seconds"]
+
+    def memory(self) -> int:
+        """Bytes that it has taken at most so far."""
+        return self._ask({"memory": True})["memory"]
+
+    def logits(self, file: Path):
+        """T3's first logits on the inputs, (2, vocabulary)."""
+        import numpy as np
+
+        self._ask({"logits": str(file)})
+        return np.load(file)
+
+    def _ask(self, request: dict) -> dict:
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise BenchmarkError(self._last_words()) from error
+        return self._answer()
+
+    def _answer(self) -> dict:
+        line = self._process.stdout.readline()
+        if not line:
+            raise BenchmarkError(self._last_words())
+        message = json.loads(line)
+        if "error" in message:
+            raise BenchmarkError(message["error"])
+        return message
+
+    def _last_words(self) -> str:
+        code = self._process.wait()
+        self._errors.seek(0)
+        lines = [line for line in self._errors.read().splitlines() if line.strip()]
+        return f"its process ended with {code}: {''.join(lines[-1:]) or 'it said nothing'}"
+
+
+@contextmanager
+def worker(place: Place, inputs: Path, variant: str) -> Iterator[Worker]:
+    """Start a worker and end it.
+
+    Raises:
+        BenchmarkError: it cannot start or load its model.
+    """
+    arguments = [str(place.folder), str(inputs), "--variant", variant, "--device", place.device]
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        process = subprocess.Popen(
+            place.command("benchmarks.worker", arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=place.environment(),
+        )
+        try:
+            yield Worker(process, errors)
+        finally:
+            process.stdin.close()
+            process.wait()
+            process.stdout.close()
+
+
+def in_new_process(place: Place, what: str) -> dict[str, float]:
+    """Seconds of "import" or "load" under these names, or the "limits" (ours alone knows them).
+
+    Raises:
+        BenchmarkError: it failed.
+    """
+    command = place.command("benchmarks.startup", [what, str(place.folder), place.device])
+    return json.loads(output_of(command, place.environment()))
+
+
+def output_of(command: list[str], environment: dict[str, str] | None = None) -> str:
+    """What a command prints.
+
+    Raises:
+        BenchmarkError: it failed; the last line of what it said.
+    """
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    except OSError as error:
+        raise BenchmarkError(f"{command[0]} cannot be run: {error}") from error
+    if done.returncode:
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise BenchmarkError("".join(lines[-1:]) or f"it ended with {done.returncode}")
+    return done.stdout
+
+
+def say(line: str) -> None:
+    """Progress, where it does not mix with the result."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,11 @@
+"""What can be told to the user in a line."""
+
+from __future__ import annotations
+
+
+class BenchmarkError(Exception):
+    """A measurement that cannot be made."""
+
+
+class PeerMissing(BenchmarkError):
+    """A peer that cannot be installed or does not run here; its column stays empty."""

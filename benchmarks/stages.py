@@ -1,0 +1,55 @@
+"""What is timed, under which name, on which model, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ENGINES = ("ours", "mlx-audio", "torch")
+PEERS = ENGINES[1:]
+MODULES = {"ours": "engine_mlx", "mlx-audio": "engine_mlx_audio", "torch": "engine_torch"}
+TITLES = {"ours": "ours", "mlx-audio": "mlx-audio", "torch": "PyTorch"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A row of the table.
+
+    Attributes:
+        title: what it is, for people.
+        group: the work that a worker does to time it; one run may time several stages.
+        variant: the model it is timed on.
+        in_new_process: timed from outside, in a process of its own for each run.
+    """
+
+    title: str
+    group: str
+    variant: str = "english"
+    in_new_process: bool = False
+
+
+STAGES: dict[str, Stage] = {
+    "import": Stage("import", "import", in_new_process=True),
+    "load": Stage("load from disk, with imports", "load", in_new_process=True),
+    "conditioning": Stage("conditioning, 10 s reference", "conditioning"),
+    "t3_prefill": Stage("T3, prefill and first token", "t3"),
+    "t3_token": Stage("T3, each further token", "t3"),
+    "flow": Stage("flow", "flow"),
+    "vocoder": Stage("vocoder", "vocoder"),
+    "s3gen": Stage("S3Gen (flow and vocoder)", "s3gen"),
+    "t3_token_batch4": Stage("T3, per token of 4 sentences", "t3_batch4"),
+    "t3_token_batch8": Stage("T3, per token of 8 sentences", "t3_batch8"),
+    "nano_utterance": Stage("Nano, 6 s of speech", "nano_utterance", variant="nano"),
+}
+
+# Decoding several sentences at once takes memory that one sentence does not; what an engine needs
+# at most is read before the first of these.
+AFTER_MEMORY = ("t3_batch4", "t3_batch8")
+
+
+def groups(names: list[str]) -> dict[str, list[str]]:
+    """Group -> the stages among `names` that it times, in the table's order."""
+    found: dict[str, list[str]] = {}
+    for name, stage in STAGES.items():
+        if name in names:
+            found.setdefault(stage.group, []).append(name)
+    return found

@@ -1,0 +1,188 @@
+"""Fused elementwise kernels for this very processor, on Linux CPUs.
+
+MLX fuses elementwise work on the CPU by writing C++ and calling `g++ -O3`: for the oldest processor
+of the architecture, and without inlining the loops' `exp`. With a few more flags the same source
+runs ten to forty times faster. MLX has no setting for them, so while our kernels are compiled (once
+per machine) or loaded (once per process), and only then, `g++` is found as a script of ours that
+adds the flags, and `TMPDIR`, where MLX keeps what it compiled, is a folder of ours: what other
+programs compiled is neither used nor replaced.
+
+`MLX_CHATTERBOX_KERNELS=plain` switches this off. Whatever fails, MLX's own compilation serves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+import mlx.core as mx
+
+from .device import on_cpu
+
+# Nothing here lets the compiler reorder sums or ignore NaNs; errno and floating-point traps are
+# what no kernel uses. The last one lets it inline `exp`, without which no loop is vectorised.
+_FLAGS = (
+    "-march=native",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "--param=max-inline-insns-auto=1000",
+)
+_X86_FLAGS = ("-mprefer-vector-width=512",)
+# A vectorised `exp` takes 0.3 to 1 ns an element, one that was not 5 to 20.
+_SLOWEST_EXP_NS = 3.0
+
+# Compiled functions, each with inputs that show the layouts it is called with.
+_kernels: list[tuple[Callable, list[tuple[tuple[int, ...], ...]]]] = []
+
+
+def kernel(*examples: tuple[tuple[int, ...], ...]) -> Callable[[Callable], Callable]:
+    """Decorator: fuse an elementwise function of float32 arrays.
+
+    Args:
+        examples: for each layout (all of one shape; one broadcast to another) the inputs' shapes.
+            MLX compiles a kernel for each layout, whatever the sizes. No size may be 1 but where
+            an input is broadcast.
+    """
+
+    def register(function: Callable) -> Callable:
+        # Not `shapeless`: then even the constants are broadcast at run time, by strides, which
+        # nothing can vectorise. A new shape costs a retrace of about a millisecond.
+        compiled = mx.compile(function)
+        _kernels.append((compiled, list(examples)))
+        return compiled
+
+    return register
+
+
+@kernel(((64, 1024),))
+def exp_half(x: mx.array) -> mx.array:
+    """exp(x / 2), by which it is measured what the compiler made of `exp`."""
+    return mx.exp(x * 0.5)
+
+
+@cache
+def tuned() -> bool:
+    """Whether kernels run on the processor's vector units, which is arranged on the first call.
+
+    The first time on a machine this takes some seconds, later some milliseconds.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    if os.environ.get("MLX_CHATTERBOX_KERNELS", "").lower() == "plain":
+        return False
+    compiler = shutil.which("g++")
+    if compiler is None:
+        return False
+    from ..hub import cache_folder
+
+    try:
+        flags = _flags()
+        place = cache_folder() / "kernels" / _key(compiler, flags)
+        if not place.is_dir():
+            _compile(compiler, flags, place)
+        with _environment(place):
+            _evaluate_all()
+        return _fast_enough()
+    except (OSError, RuntimeError, ValueError, subprocess.SubprocessError):
+        return False
+
+
+def tuned_for(x: mx.array) -> bool:
+    """Whether tuned kernels serve for an array: float32 on the CPU."""
+    return x.dtype == mx.float32 and on_cpu() and tuned()
+
+
+def _flags() -> tuple[str, ...]:
+    return _FLAGS + (_X86_FLAGS if platform.machine() == "x86_64" else ())
+
+
+def _key(compiler: str, flags: tuple[str, ...]) -> str:
+    """Name of the folder for this processor, compiler, MLX and these kernels."""
+    processor = [
+        line
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith(("model name", "flags", "Features", "CPU part"))
+    ]
+    version = subprocess.run(
+        [compiler, "-dumpfullversion"], capture_output=True, text=True, check=True
+    ).stdout
+    kernels = Path(__file__).with_name("activations.py").read_text()
+    parts = [*sorted(set(processor)), version, mx.__version__, *flags, kernels]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _compile(compiler: str, flags: tuple[str, ...], place: Path) -> None:
+    """Compile all kernels in a folder that takes its name when it is complete."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix="new-") as folder:
+        script = Path(folder) / "bin" / "g++"
+        script.parent.mkdir()
+        script.write_text(f'#!/bin/sh\nexec "{compiler}" {" ".join(flags)} "$@"\n')
+        script.chmod(0o755)
+        # In a process of its own: here they are to be loaded from where they stay.
+        code = f"from {__package__} import activations, cpu_kernels; cpu_kernels._evaluate_all()"
+        package_root = str(Path(__file__).parents[2])
+        environment = {
+            **os.environ,
+            "TMPDIR": folder,
+            "PATH": f"{script.parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PYTHONPATH": os.pathsep.join([package_root, *filter(None, sys.path)]),
+            "MLX_CHATTERBOX_KERNELS": "plain",
+        }
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            check=True,
+            capture_output=True,
+            timeout=300,
+        )
+        finished = Path(folder) / "finished"
+        (Path(folder) / "mlx").rename(finished)
+        place.mkdir(exist_ok=True)
+        with suppress(OSError):  # another process was faster
+            finished.rename(place / "mlx")
+
+
+@contextmanager
+def _environment(place: Path) -> Iterator[None]:
+    """`TMPDIR` is where our kernels are, until the block ends."""
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(place)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before
+
+
+def _evaluate_all() -> None:
+    """Run each kernel once for each layout, on the CPU: MLX compiles or loads it."""
+    with mx.stream(mx.cpu):
+        for function, examples in _kernels:
+            for shapes in examples:
+                mx.eval(function(*(mx.ones(shape) for shape in shapes)))
+
+
+def _fast_enough() -> bool:
+    """Whether `exp` was vectorised: a compiler may understand the flags and yet not do it."""
+    with mx.stream(mx.cpu):
+        x = mx.ones((64, 1024))
+        mx.eval(x, exp_half(x))
+        seconds = []
+        for _ in range(3):
+            started = time.perf_counter()
+            mx.eval(exp_half(x))
+            seconds.append(time.perf_counter() - started)
+    return min(seconds) / x.size * 1e9 < _SLOWEST_EXP_NS

@@ -1,0 +1,117 @@
+"""Independent work on two cores at once, on the CPU.
+
+There MLX computes elementwise work on one thread and leaves matrix products alone to the BLAS to
+spread. On two or three cores it is faster to give each of two equal pieces of work a core of its
+own, BLAS included; on more, the BLAS's threads gain more than a second stream does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from functools import cache
+from queue import SimpleQueue
+from threading import Lock, Thread
+
+import mlx.core as mx
+
+from .device import on_cpu
+
+_CORES = (2, 3)
+# Held while two are running: whatever they call themselves has one core to itself.
+_running = Lock()
+
+
+@cache
+def _blas() -> ctypes.CDLL | None:
+    """The process's OpenBLAS, if MLX uses one whose threads can be set."""
+    try:
+        process = ctypes.CDLL(None)
+    except (OSError, TypeError):
+        return None
+    names = ("openblas_set_num_threads", "openblas_get_num_threads")
+    return process if all(hasattr(process, name) for name in names) else None
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def can_run_two() -> bool:
+    """Whether `run_two` gains anything here and now.
+
+    That is on a CPU with two or three cores and with OpenBLAS, and not within another `run_two`.
+    """
+    return on_cpu() and _cores() in _CORES and _blas() is not None and not _running.locked()
+
+
+@contextmanager
+def _single_threaded_blas() -> Iterator[None]:
+    blas = _blas()
+    before = blas.openblas_get_num_threads()
+    blas.openblas_set_num_threads(1)
+    try:
+        yield
+    finally:
+        blas.openblas_set_num_threads(before)
+
+
+class _Worker:
+    """A second thread with a stream of its own.
+
+    It is never ended: what MLX keeps for a thread that compiled something needs the interpreter
+    when it is given up, and at the end of a process that is no longer there.
+    """
+
+    def __init__(self):
+        self._tasks: SimpleQueue[tuple[Callable, Future]] = SimpleQueue()
+        Thread(target=self._run, name="mlx-chatterbox", daemon=True).start()
+        self._stream = self._submit(lambda: mx.new_stream(mx.cpu)).result()
+
+    def start(self, work: Callable) -> Future:
+        return self._submit(lambda: _evaluated(work, self._stream))
+
+    def _submit(self, task: Callable) -> Future:
+        future: Future = Future()
+        self._tasks.put((task, future))
+        return future
+
+    def _run(self) -> None:
+        while True:
+            task, future = self._tasks.get()
+            try:
+                future.set_result(task())
+            except BaseException as error:  # it is raised where the result is asked for
+                future.set_exception(error)
+            # Nothing may be kept until the next task comes.
+            del task, future
+
+
+_worker = cache(_Worker)
+
+
+def _evaluated(work: Callable, stream: mx.Stream):
+    with mx.stream(stream):
+        result = work()
+        mx.eval(result)
+    return result
+
+
+def run_two(first: Callable, second: Callable) -> tuple:
+    """Both results, evaluated, computed at the same time; only where `can_run_two` says so.
+
+    Args:
+        first, second: make an array, or a tuple of some, from arrays that are evaluated already:
+            none may be evaluated by two threads at once, nor by another than made it.
+    """
+    with _running, _single_threaded_blas():
+        other = _worker().start(second)
+        try:
+            one = _evaluated(first, mx.default_stream(mx.default_device()))
+        finally:
+            wait([other])
+        return one, other.result()

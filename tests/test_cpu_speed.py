@@ -1,0 +1,147 @@
+"""Kernels for this processor and work on two cores: the same results, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from mlx_chatterbox.nn import activations, attention, cpu_kernels, parallel
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux CPUs alone")
+
+TUNED = """
+import os
+import mlx_chatterbox
+import mlx.core as mx
+from mlx_chatterbox.nn import cpu_kernels
+before = dict(os.environ)
+mx.set_default_device(mx.cpu)
+print(cpu_kernels.tuned(), dict(os.environ) == before)
+"""
+
+
+def report(code: str, **environment: str) -> list[str]:
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return result.stdout.split()
+
+
+@linux
+def test_kernels_can_be_switched_off():
+    assert report(TUNED, MLX_CHATTERBOX_KERNELS="plain") == ["False", "True"]
+
+
+@linux
+def test_no_compiler_is_no_error():
+    assert report(TUNED, PATH="/nowhere") == ["False", "True"]
+
+
+@linux
+def test_a_compiler_that_fails_is_no_error(tmp_path):
+    compiler = tmp_path / "g++"
+    compiler.write_text("#!/bin/sh\necho 12; test $# = 1\n")
+    compiler.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin"
+    cache = tmp_path / "cache"
+    assert report(TUNED, PATH=path, XDG_CACHE_HOME=str(cache)) == ["False", "True"]
+    assert list((cache / "mlx-chatterbox" / "kernels").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "mish", "elu"])
+def test_tuned_and_plain_kernels_agree(monkeypatch, rng, name):
+    x = mx.array(rng.standard_normal((3, 50, 48)).astype(np.float32) * 8)
+    function = getattr(activations, name)
+    tuned = np.array(function(x))
+    monkeypatch.setattr(activations, "tuned_for", lambda x: False)
+    np.testing.assert_allclose(tuned, function(x), atol=2e-6)
+
+
+def test_tuned_and_plain_lstm_steps_agree(monkeypatch, rng):
+    fed, back = (mx.array(rng.standard_normal((32, 5)).astype(np.float32) * 3) for _ in range(2))
+    cell = mx.array(rng.standard_normal((8, 5)).astype(np.float32))
+    tuned = [np.array(a) for a in activations.lstm_step(fed, back, cell)]
+    monkeypatch.setattr(activations, "tuned_for", lambda x: False)
+    for got, expected in zip(tuned, activations.lstm_step(fed, back, cell), strict=True):
+        np.testing.assert_allclose(got, expected, atol=5e-7)
+
+
+@pytest.mark.parametrize("frames", [40, 600])
+def test_attention_by_columns_is_attention(rng, frames):
+    """600 frames are two tiles."""
+    q, k, v = (mx.array(rng.standard_normal((16, frames)).astype(np.float32)) for _ in range(3))
+    by_rows = [a.reshape(1, 2, 8, frames).swapaxes(2, 3) for a in (q, k, v)]
+    weights = mx.softmax(0.3 * by_rows[0] @ by_rows[1].swapaxes(2, 3), axis=-1)
+    expected = (weights @ by_rows[2])[0].swapaxes(1, 2).reshape(16, frames)
+    got = attention.attend_columns(q, k, v, 2, 0.3)
+    np.testing.assert_allclose(got, expected, atol=2e-6)
+
+
+@pytest.fixture
+def two_cores():
+    if not parallel.on_cpu() or parallel._blas() is None:
+        pytest.skip("no CPU with OpenBLAS")
+
+
+def test_two_at_once_are_the_two_alone(rng, two_cores):
+    x = mx.array(rng.standard_normal((64, 64)).astype(np.float32))
+    mx.eval(x)
+    threads = parallel._blas().openblas_get_num_threads()
+    one, other = parallel.run_two(lambda: activations.gelu(x @ x), lambda: (x.T @ x, x + 1))
+    assert parallel._blas().openblas_get_num_threads() == threads
+    np.testing.assert_allclose(one, activations.gelu(x @ x), atol=1e-6)
+    np.testing.assert_allclose(other[0], x.T @ x, atol=1e-4)
+    np.testing.assert_array_equal(other[1], x + 1)
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_in_either_comes_out_and_the_next_call_works(two_cores, failing):
+    def fail():
+        raise ValueError("no")
+
+    work = [lambda: mx.zeros(1), lambda: mx.zeros(1)]
+    work[failing] = fail
+    threads = parallel._blas().openblas_get_num_threads()
+    with pytest.raises(ValueError, match="no"):
+        parallel.run_two(*work)
+    assert parallel._blas().openblas_get_num_threads() == threads
+    assert [a.item() for a in parallel.run_two(lambda: mx.zeros(1), lambda: mx.ones(1))] == [0, 1]
+
+
+def test_what_runs_beside_another_does_not_split_again(two_cores):
+    here = parallel.can_run_two()
+    seen = []
+    parallel.run_two(
+        lambda: seen.append(parallel.can_run_two()) or mx.zeros(1),
+        lambda: seen.append(parallel.can_run_two()) or mx.zeros(1),
+    )
+    assert seen == [False, False]
+    assert parallel.can_run_two() == here
+
+
+def test_a_kernel_is_registered_with_its_layouts():
+    assert all(examples for _, examples in cpu_kernels._kernels)
+
+
+ENDING = """
+import mlx_chatterbox
+import mlx.core as mx
+from mlx_chatterbox.nn import activations, parallel
+x = mx.ones((30, 30)); mx.eval(x)
+parallel.run_two(lambda: activations.gelu(x @ x), lambda: activations.silu(x @ x))
+"""
+
+
+@linux
+def test_a_process_with_a_second_stream_ends_as_others_do(two_cores):
+    for _ in range(3):
+        report(ENDING)
