@@ -580,3 +580,25 @@ def test_real_micro_batches_equal_one_batch(tmp_path, small_models, clips):
         checkpoint = load_converted(small_models("english"))
         real_trainer(tmp_path / name, checkpoint, clips, lora=True, max_steps=3, **sizes).fit()
     assert_close(tmp_path / "parts", tmp_path / "whole", 1e-4)
+
+
+def test_nothing_is_dropped_in_an_evaluation(tmp_path, small_models, clips):
+    """Text, condition and the adapters' inputs, of which training here loses all or half."""
+    from mlx_chatterbox.checkpoint import load_converted
+    from mlx_chatterbox.train.adapters import KeyedDropout
+
+    found = []
+    for share, adapters_share in ((1.0, 0.5), (0.0, 0.0)):
+        checkpoint = load_converted(small_models("english"))
+        dropouts = {"text_dropout": share, "condition_dropout": share}
+        trainer = real_trainer(tmp_path / str(share), checkpoint, clips, lora=True, **dropouts)
+        for path, part in checkpoint.networks.named_modules():
+            if "lora_b" in part:
+                key = mx.random.key(len(path))
+                part.lora_b = 0.2 * mx.random.normal(part.lora_b.shape, key=key)
+            if isinstance(part, KeyedDropout):
+                part._p = adapters_share
+        assert trainer.tasks[0].task.text_dropout == share
+        found.append([trainer._judge(trained) for trained in trainer.tasks])
+    assert found[0] == found[1]
+    assert found[0][0]["text"] > 0

@@ -52,6 +52,7 @@ class TrainedTask:
 
     def __init__(self, task, networks: nn.Module, settings: OptimizerSettings, adapters: bool):
         self.task = task
+        self._judged = task.for_evaluation()
         self.networks = networks
         self._adapters = adapters
         self._modules = {path_of(networks, task.module(networks)): task.module(networks)}
@@ -123,12 +124,19 @@ class TrainedTask:
         loss, parts = self.task.loss(self.networks, batch, totals)
         return loss.astype(mx.float32) * scale, parts
 
-    def batches(self, micro_batches: Sequence[list[dict]], is_mine: bool) -> tuple[list, dict]:
-        """Micro-batches collated, and the denominators of this machine's part."""
-        batches = [self.task.collate(samples) for samples in micro_batches]
+    def batches(
+        self, micro_batches: Sequence[list[dict]], is_mine: bool, training: bool = True
+    ) -> tuple[list, dict]:
+        """Micro-batches collated, and the denominators of this machine's part.
+
+        Args:
+            training: whether samples may go without text or condition.
+        """
+        task = self.task if training else self._judged
+        batches = [task.collate(samples) for samples in micro_batches]
         counts: dict[str, float] = {}
         for batch in batches:
-            _add(counts, {k: float(v) * is_mine for k, v in self.task.counts(batch).items()})
+            _add(counts, {k: float(v) * is_mine for k, v in task.counts(batch).items()})
         return batches, counts
 
     def step(
@@ -191,8 +199,8 @@ class TrainedTask:
         divisors = {name: total or 1.0 for name, total in totals.items()}
         sums: dict[str, float] = {}
         for samples in micro_batches:
-            batch = self.task.collate(samples)
-            loss, parts = self.task.loss(self.networks, batch, divisors)
+            batch = self._judged.collate(samples)
+            loss, parts = self._judged.loss(self.networks, batch, divisors)
             mx.eval(loss, parts)
             _add(sums, {"loss": float(loss), **_numbers(parts, True)})
         return sums

@@ -440,7 +440,7 @@ class Trainer:
         if trained.name not in self._eval_totals:
             counts: dict[str, float] = {}
             for samples, is_mine in self._eval_batches():
-                for name, count in trained.batches([samples], is_mine)[1].items():
+                for name, count in trained.batches([samples], is_mine, training=False)[1].items():
                     counts[name] = counts.get(name, 0.0) + count
             self._eval_totals[trained.name] = self.group.sum_numbers(counts)
         totals = self._eval_totals[trained.name]

@@ -8,6 +8,7 @@ random about a sample comes from the sample's own key.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 
 import mlx.core as mx
@@ -26,6 +27,9 @@ PLACES = {
     "speaker_encoder": "s3gen.speaker_encoder",
     "voice_encoder": "ve",
 }
+
+# Shares of samples that go without text or condition, where a task has such a setting.
+_DROPOUTS = ("text_dropout", "condition_dropout")
 
 Sample = dict
 Batch = dict[str, mx.array]
@@ -81,6 +85,14 @@ class Task:
         The same object at each call, its first weights from a fixed key.
         """
         return None
+
+    def for_evaluation(self) -> Task:
+        """The same task, heads included, but no sample goes without its text or condition."""
+        twin = copy.copy(self)
+        for name in _DROPOUTS:
+            if hasattr(twin, name):
+                setattr(twin, name, 0.0)
+        return twin
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """A batch of samples, padded on the right. `keys` (B, 2) uint32 are the samples' own.
