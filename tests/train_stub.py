@@ -11,11 +11,14 @@ import signal
 import sys
 from pathlib import Path
 
+import mlx_chatterbox  # noqa: F401  (before mlx.core: a program's BLAS must be the tests' own)
+
+# isort: split
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-import mlx_chatterbox  # noqa: F401  (before mlx.core)
 from mlx_chatterbox.train.config import TrainConfig
 from mlx_chatterbox.train.trainer import Samples, Trainer
 
