@@ -213,6 +213,72 @@ def test_from_recordings_to_a_voice(configuration, voice_data, tmp_path, capsys,
     assert first == (tmp_path / "voice" / "model.safetensors").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def two_voices(tmp_path_factory):
+    """Five clips of two made-up speakers."""
+    from mlx_chatterbox.audio.files import save_audio
+    from parity.synthetic_voice import synthetic_voice
+
+    folder = tmp_path_factory.mktemp("two_voices")
+    for number, sentence in enumerate(SENTENCES[:5]):
+        speaker = folder / ("ann", "bob")[number % 2]
+        speaker.mkdir(exist_ok=True)
+        save_audio(speaker / f"{number}.wav", synthetic_voice(1.2, seed=number), 24000)
+        (speaker / f"{number}.txt").write_text(sentence, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("component", "place", "metric"),
+    [
+        ("vocoder", "s3gen.mel2wav.", "f0_loss"),
+        ("s3_tokenizer", "s3_tokenizer.", "mel_loss"),
+        ("speaker_encoder", "s3gen.speaker_encoder.", "speaker_accuracy"),
+        ("voice_encoder", "ve.", "speaker_loss"),
+    ],
+)
+def test_a_component_from_scratch(
+    configuration, two_voices, small_checkpoint, tmp_path, capsys, component, place, metric
+):
+    """Trained, resumed exactly, its head left behind, and all others as they were."""
+    from mlx_chatterbox.checkpoint import load, read_weights
+    from mlx_chatterbox.train.metrics import read_metrics
+
+    file = configuration(
+        f"freeze_components: [t3, flow]\n  train_components: [{component}]\n  init: scratch",
+        "tokenizer_dims: 6",
+    )
+    arguments = ["--config", str(file), "--set", f"dataset.dataset_path={two_voices}"]
+    arguments += ["--set", "training.max_steps=3", "--set", "training.save_steps=2"]
+    assert main(arguments) == 0, capsys.readouterr().err
+    run = tmp_path / "run"
+    whole = _without_timings(read_metrics(run / "metrics.jsonl"))
+    assert all(np.isfinite(line.get("train_loss", 0.0)) for line in whole)
+    assert any(f"eval_{metric}" in line for line in whole)
+    final = run / "final_model" / "model.safetensors"
+    first = final.read_bytes()
+    assert main(["resume", str(run / "checkpoint-2")]) == 0, capsys.readouterr().err
+    assert _without_timings(read_metrics(run / "metrics.jsonl")) == whole
+    assert final.read_bytes() == first
+    base, made = read_weights(small_checkpoint), read_weights(final.parent)
+    load(final.parent)
+    assert base.keys() == made.keys()
+    same = {key for key in base if np.array_equal(np.array(base[key]), np.array(made[key]))}
+    others = {key for key in base if not key.startswith(place)}
+    assert others <= same
+    assert same - others < base.keys() - others
+    if component == "s3_tokenizer":  # what may not be used is silent, and all else learns
+        rows = np.abs(np.array(made["s3_tokenizer.quantizer.codebook.project_down.weight"]))
+        assert rows[:6].max(axis=1).min() > 0
+        assert rows[6:].max() == 0
+
+
+def test_one_speaker_is_nobody_to_tell_apart(configuration, capsys):
+    file = configuration("freeze_components: [t3, flow]\n  train_components: [voice_encoder]")
+    assert main(["validate", "--config", str(file)]) == 1
+    assert "two speakers or more" in capsys.readouterr().err
+
+
 def test_an_interruption_says_how_to_go_on(configuration, tmp_path, capsys, monkeypatch):
     from mlx_chatterbox.train.metrics import Metrics
 

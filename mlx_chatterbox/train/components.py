@@ -17,9 +17,6 @@ def make_tasks(config: TrainConfig, model: ModelConfig) -> list[Task]:
         ConfigError: a weight for a part of the loss that no trained component has.
         SettingError: a component that cannot be trained in this model.
     """
-    for name in config.model.trained:
-        if name not in _MAKERS:
-            raise config.fail("model.train_components", f"{name} has no training of its own.")
     tasks = [_MAKERS[name](config, model) for name in config.model.trained]
     parts = {part for task in tasks for part in task.parts}
     for name in config.training.loss_weights:
@@ -62,10 +59,48 @@ def _flow(config: TrainConfig, model: ModelConfig) -> Task:
     )
 
 
+def _vocoder(config: TrainConfig, model: ModelConfig) -> Task:
+    from .tasks.vocoder import VocoderTask
+
+    return VocoderTask(model.s3gen.hift, weights=_weights(config, VocoderTask))
+
+
+def _tokenizer(config: TrainConfig, model: ModelConfig) -> Task:
+    from .tasks.tokenizer import TokenizerTask
+
+    dims, most = config.training.tokenizer_dims, model.s3_tokenizer.quantizer_dims
+    if dims is not None and dims > most:
+        raise config.fail("training.tokenizer_dims", f"tokenizer_dims {dims}: there are {most}.")
+    weights = _weights(config, TokenizerTask)
+    return TokenizerTask(model.s3_tokenizer, active_dims=dims, weights=weights)
+
+
+def _speaker_encoder(config: TrainConfig, model: ModelConfig) -> Task:
+    width = model.s3gen.speaker_encoder.embedding_size
+    return _speaker("speaker_encoder", width, config)
+
+
+def _voice_encoder(config: TrainConfig, model: ModelConfig) -> Task:
+    return _speaker("voice_encoder", model.voice_encoder.speaker_embed_size, config)
+
+
+def _speaker(name: str, width: int, config: TrainConfig) -> Task:
+    from .tasks.speaker import SpeakerTask
+
+    return SpeakerTask(name, None, width, weights=_weights(config, SpeakerTask))
+
+
 def _weights(config: TrainConfig, task: type[Task]) -> dict[str, float]:
     return {
         part: weight for part, weight in config.training.loss_weights.items() if part in task.parts
     }
 
 
-_MAKERS = {"t3": _t3, "flow": _flow}
+_MAKERS = {
+    "t3": _t3,
+    "flow": _flow,
+    "vocoder": _vocoder,
+    "s3_tokenizer": _tokenizer,
+    "speaker_encoder": _speaker_encoder,
+    "voice_encoder": _voice_encoder,
+}

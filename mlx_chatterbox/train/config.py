@@ -295,6 +295,12 @@ class TrainingSection:
         above=0,
         high=1,
     )
+    tokenizer_dims: int | None = option(
+        None,
+        "s3_tokenizer: how many of the quantiser's dimensions are used, for a smaller vocabulary; "
+        "none: all",
+        low=1,
+    )
     loss_weights: dict[str, float] = option(
         factory=dict, doc="weights of the parts of the loss (text, speech, ...) other than 1", low=0
     )

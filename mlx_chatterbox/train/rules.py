@@ -240,6 +240,7 @@ _ACTORS = {
     "text_dropout": "t3",
     "condition_dropout": "flow",
     "noise_scale": "flow",
+    "tokenizer_dims": "s3_tokenizer",
     "custom_params.max_text_len": "t3",
     "custom_params.max_speech_len": "t3",
     "custom_params.audio_prompt_duration_s": "t3",

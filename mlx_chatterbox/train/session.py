@@ -33,7 +33,7 @@ from .distributed import Group
 from .export import export as write_model
 from .metrics import speakers_of
 from .state import CONFIG, Checkpoints, find_checkpoint, read_arrays, read_state, weights_file
-from .trained import EXTRA
+from .trained import EXTRA, seeded
 from .trainer import Samples, Trainer, TrainingError
 from .vocabulary import extend_vocabulary
 
@@ -71,7 +71,8 @@ def prepare(config: TrainConfig, progress: Bars | None = None) -> Prepared:
     checkpoint = base_model.open_base(config, progress)
     if config.model.new_tokens:
         checkpoint = extend_vocabulary(checkpoint, config.model.new_tokens)
-    tasks = make_tasks(config, checkpoint.config)
+    with seeded(config.seed):  # heads draw their first weights
+        tasks = make_tasks(config, checkpoint.config)
     networks, model = checkpoint.networks, config.model
     modules = [task.module(networks) for task in tasks]
     also = []
@@ -199,6 +200,17 @@ class Data:
         return Batches([token_count(clip) for clip in clips], batch, self._config.seed)
 
 
+def begin(prepared: Prepared, data: Data) -> None:
+    """Tell the tasks who speaks, before the first step.
+
+    Raises:
+        SettingError: there are too few speakers to tell them apart.
+    """
+    speakers = {clip.speaker for clip in [*data.train, *data.evaluation]}
+    for task in prepared.tasks:
+        task.begin(prepared.checkpoint.networks, speakers)
+
+
 def _check_languages(clips: list[Clip]) -> None:
     """Multilingual models are told the language of a text, and so they must learn it with one."""
     without = [clip for clip in clips if clip.language is None]
@@ -249,6 +261,7 @@ def train(config: TrainConfig, progress: Bars) -> int:
             refuse_other_run(config)
         prepared = prepare(config, quiet)
         data = Data(config, prepared, quiet)
+        begin(prepared, data)
         folder = Path(config.training.output_dir)
         if group.is_first:
             folder.mkdir(parents=True, exist_ok=True)
@@ -317,6 +330,8 @@ def validate(config: TrainConfig, progress: Bars) -> int:
         else:
             prepared = prepare(config, progress)
         data = Data(config, prepared, progress)
+        if prepared is not None:
+            begin(prepared, data)
         progress.close()
         print(data.report.table(examples=10))
         print(summary(config, prepared, data))

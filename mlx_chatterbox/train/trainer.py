@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -393,8 +394,10 @@ class Trainer:
     def _named(self, when: str, found: dict[str, dict[str, float]]) -> dict[str, float]:
         """Losses under the names of the guide: `train_loss`, `train_speech_loss`, ...
 
-        With several tasks the loss of each has its name in it, and `train_loss` is their sum.
+        With several tasks the loss of each has its name in it, and `train_loss` is their sum; a
+        part that several have, too.
         """
+        counts = Counter(part for parts in found.values() for part in parts)
         values = {}
         if all("loss" in parts for parts in found.values()):
             values[f"{when}_loss"] = sum(parts["loss"] for parts in found.values())
@@ -403,6 +406,7 @@ class Trainer:
                 values[f"{when}_{name}_loss"] = parts["loss"]
             for part, value in parts.items():
                 if part not in ("loss", "gradient_norm", "skipped"):
+                    part = part if counts[part] == 1 else f"{name}_{part}"
                     values[f"{when}_{_loss_name(part)}"] = value
         return values
 

@@ -86,6 +86,18 @@ class Task:
         """
         return None
 
+    def begin(self, networks: nn.Module, speakers: Iterable[str]) -> None:
+        """Make ready what depends on the data or on first weights, before heads are asked for.
+
+        A run that is resumed begins in the same way; then its weights are put over these.
+
+        Args:
+            speakers: names of all in the data.
+
+        Raises:
+            SettingError: the data cannot teach this.
+        """
+
     def for_evaluation(self) -> Task:
         """The same task, heads included, but no sample goes without its text or condition."""
         twin = copy.copy(self)

@@ -8,7 +8,7 @@ several clips of a speaker in every micro-batch. One speaker is refused: there i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -45,7 +45,7 @@ class SpeakerTask(Task):
 
     Args:
         name: "speaker_encoder" (features "fbank") or "voice_encoder" ("ve_mel").
-        speakers: names of all there are, in any order.
+        speakers: names of all there are, in any order; None if `begin` tells them.
         width: of the embedding.
         frames: length of a stretch, at 100 frames/s.
         margin: radians that a clip's speaker must be nearer than the others.
@@ -60,7 +60,7 @@ class SpeakerTask(Task):
     def __init__(
         self,
         name: str,
-        speakers: Sequence[str],
+        speakers: Sequence[str] | None,
         width: int,
         frames: int = 160,
         margin: float = 0.2,
@@ -71,13 +71,21 @@ class SpeakerTask(Task):
         feature = {"speaker_encoder": "fbank", "voice_encoder": "ve_mel"}.get(name)
         if feature is None:
             raise SettingError(f"{name} is no speaker network.")
-        self.speakers = {speaker: i for i, speaker in enumerate(sorted(set(speakers)))}
-        if len(self.speakers) < 2:
-            raise SettingError(f"{name} can only be trained on two speakers or more.")
-        self.name, self._feature = name, feature
+        self.name, self._feature, self._width = name, feature, width
         self.features = frozenset({feature})
         self.frames, self.margin, self.scale = frames, margin, scale
-        self._classifier = SpeakerClassifier(width, len(self.speakers))
+        self.speakers: dict[str, int] = {}
+        if speakers is not None:
+            self._meet(speakers)
+
+    def begin(self, networks: nn.Module, speakers: Iterable[str]) -> None:
+        self._meet(speakers)
+
+    def _meet(self, speakers: Iterable[str]) -> None:
+        self.speakers = {speaker: i for i, speaker in enumerate(sorted(set(speakers)))}
+        if len(self.speakers) < 2:
+            raise SettingError(f"{self.name} can only be trained on two speakers or more.")
+        self._classifier = SpeakerClassifier(self._width, len(self.speakers))
 
     def extra_module(self, networks: nn.Module) -> nn.Module:
         return self._classifier

@@ -7,7 +7,7 @@ mel from the quantised digits, whose rounding passes gradients straight through;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -82,6 +82,9 @@ class TokenizerTask(Task):
 
     def extra_module(self, networks: nn.Module) -> nn.Module:
         return self._decoder
+
+    def begin(self, networks: nn.Module, speakers: Iterable[str]) -> None:
+        self.prepare(networks)
 
     def prepare(self, networks: nn.Module) -> None:
         """Silence the dimensions that may not be used, before the first step.
