@@ -213,6 +213,27 @@ def test_from_recordings_to_a_voice(configuration, voice_data, tmp_path, capsys,
     assert first == (tmp_path / "voice" / "model.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["bf16", "fp16"])
+def test_half_precision_rounds_nothing_that_adapters_leave(
+    configuration, two_voices, small_checkpoint, tmp_path, capsys, kind
+):
+    from mlx_chatterbox.checkpoint import read_weights
+
+    model = "freeze_components: [s3gen]\n  lora: {rank: 2, targets: [q_proj]}"
+    file = configuration(model, f"{kind}: true")
+    arguments = ["--config", str(file), "--set", f"dataset.dataset_path={two_voices}"]
+    assert main([*arguments, "--set", "training.max_steps=2"]) == 0, capsys.readouterr().err
+    base, made = read_weights(small_checkpoint), read_weights(tmp_path / "run" / "final_model")
+    changed = {key for key in base if not np.array_equal(np.array(base[key]), np.array(made[key]))}
+    assert changed
+    assert all(key.endswith(".q_proj.weight") for key in changed)
+    for key in changed:  # by two small updates, not by rounding
+        np.testing.assert_allclose(np.array(made[key]), np.array(base[key]), atol=1e-3)
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "voice")]) == 0
+    first = (tmp_path / "run" / "final_model" / "model.safetensors").read_bytes()
+    assert first == (tmp_path / "voice" / "model.safetensors").read_bytes()
+
+
 @pytest.fixture(scope="module")
 def two_voices(tmp_path_factory):
     """Five clips of two made-up speakers."""

@@ -87,6 +87,14 @@ def test_strategies_follow_from_what_is_frozen(read, frozen, named, trained):
     assert config.model.trained == trained
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("jsonl", "metadata_json"), ("hf", "hf_dataset"), ("huggingface", "hf_dataset")],
+)
+def test_dataset_types_have_other_names(read, written, meant):
+    assert read(MINIMAL, f"dataset.dataset_type={written}").dataset.dataset_type == meant
+
+
 def test_paths_are_relative_to_the_file_and_overrides_to_the_current_folder(
     read, tmp_path, monkeypatch
 ):

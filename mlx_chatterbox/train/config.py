@@ -24,6 +24,8 @@ Freezable = Literal[
 COMPONENTS = ("t3", "flow", "vocoder", "s3_tokenizer", "speaker_encoder", "voice_encoder")
 # Trained unless frozen; the others only if `train_components` names them.
 USUAL = ("t3", "flow")
+# Other names of a dataset_type; only the names on the right go on from here.
+_DATASET_TYPES = {"jsonl": "metadata_json", "hf": "hf_dataset", "huggingface": "hf_dataset"}
 # What "s3gen" stands for in `freeze_components`.
 S3GEN = ("flow", "vocoder", "s3_tokenizer", "speaker_encoder")
 
@@ -126,10 +128,12 @@ class ModelSection:
 class DatasetSection:
     """Which recordings are learnt from, and which are left out."""
 
-    dataset_type: Literal["wav_txt", "metadata_csv", "metadata_json", "hf_dataset"] = option(
+    dataset_type: Literal[
+        "wav_txt", "metadata_csv", "metadata_json", "jsonl", "hf_dataset", "huggingface", "hf"
+    ] = option(
         "wav_txt",
-        "a folder of pairs 1.wav, 1.txt; a CSV file with a header; JSON Lines; or a data set of "
-        "the hub (extra: datasets)",
+        "a folder of pairs 1.wav, 1.txt; a CSV file with a header; JSON Lines (jsonl is the same); "
+        "or a data set of the hub (hf and huggingface are the same; extra: datasets)",
     )
     dataset_path: str | None = option(
         None,
@@ -192,6 +196,9 @@ class DatasetSection:
         False, "hf_dataset: run the data set's own loading script, if it has one"
     )
     use_auth_token: bool = option(False, "hf_dataset: log in with the token of `hf auth login`")
+
+    def __post_init__(self):
+        self.dataset_type = _DATASET_TYPES.get(self.dataset_type, self.dataset_type)
 
 
 @dataclass

@@ -284,10 +284,21 @@ def train(config: TrainConfig, progress: Bars) -> int:
         progress.close()
         state = trainer.fit()
         if group.is_first:
-            write_model(prepared.checkpoint, folder / FINAL_NAME, force=True)
+            final = _final(config, prepared, trainer.weights)
+            write_model(final, folder / FINAL_NAME, force=True)
             best = "" if state.best_step is None else f", the best evaluation at {state.best_step}"
             print(f"{folder / FINAL_NAME}: {state.step} steps{best}")
     return 0
+
+
+def _final(config: TrainConfig, prepared: Prepared, weights: dict[str, mx.array]) -> Checkpoint:
+    """The model with what was trained of it; `weights` are float32."""
+    if not (config.training.fp16 or config.training.bf16):
+        return prepared.checkpoint
+    # Half precision has rounded the weights that adapters leave alone, so these are read again.
+    checkpoint = prepare(config).checkpoint
+    _take_weights(checkpoint.networks, weights, "the run")
+    return checkpoint
 
 
 def refuse_other_run(config: TrainConfig) -> None:
@@ -374,7 +385,8 @@ def export(source: Path, output: Path, upstream: bool) -> int:
     config = _config_of(checkpoint)
     with on_device(config.device):
         prepared = prepare(config)
-        _take_weights(prepared.checkpoint.networks, checkpoint)
+        file = weights_file(checkpoint)
+        _take_weights(prepared.checkpoint.networks, read_arrays(file), file)
         write_model(prepared.checkpoint, output, upstream=upstream)
     print(f"{output}: step {read_state(checkpoint).step} of {checkpoint.parent}")
     return 0
@@ -389,15 +401,14 @@ def _to_export(source: Path) -> Path:
     return best if best is not None and wants_best else checkpoint
 
 
-def _take_weights(networks, checkpoint: Path) -> None:
-    """Put a checkpoint's weights into the networks; heads that only serve training are left."""
-    file = weights_file(checkpoint)
-    arrays = {k: v for k, v in read_arrays(file).items() if not k.startswith(EXTRA)}
+def _take_weights(networks, weights: dict[str, mx.array], source: Path | str) -> None:
+    """Put a run's weights into the networks; heads that only serve training are left."""
+    arrays = {k: v for k, v in weights.items() if not k.startswith(EXTRA)}
     there = dict(tree_flatten(networks.parameters()))
     wrong = [k for k, v in arrays.items() if k not in there or there[k].shape != v.shape]
     if wrong or not arrays:
         raise CheckpointError(
-            f"{file} does not fit the base model: {len(wrong)} tensor(s), the first {wrong[:1]}."
+            f"{source} does not fit the base model: {len(wrong)} tensor(s), the first {wrong[:1]}."
         )
     networks.update(tree_unflatten(list(arrays.items())))
     mx.eval(networks.parameters())
