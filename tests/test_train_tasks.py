@@ -94,7 +94,7 @@ def test_gradients_of_micro_batches_add_up(variant, name):
     assert totals == task.counts(task.collate(samples))
     first_value, first = gradients(task, networks, samples[:2], totals)
     second_value, second = gradients(task, networks, samples[2:], totals)
-    assert first_value + second_value == pytest.approx(value, rel=1e-6)
+    assert first_value + second_value == pytest.approx(value, rel=1e-5)
     added = {key: first[key] + second[key] for key in whole}
     # A key's bias has no gradient but rounding's: softmax does not see it.
     scale = max(np.abs(grad).max() for grad in whole.values())
@@ -110,7 +110,7 @@ def test_t3_rows_are_those_of_inference(variant):
     task = T3Task(networks.t3.config, text_dropout=0.0)
     samples = [sample(0), sample(1), sample(2, prompt=0), sample(3)]
     batch = task.collate(samples)
-    hidden = networks.t3.hidden_states(task.embeddings(networks.t3, batch))
+    hidden, _ = networks.t3.hidden_states(task.embeddings(networks.t3, batch))
     hidden = hidden.reshape(-1, hidden.shape[-1])
     logits = networks.t3.speech_head(hidden[batch["speech_at"]])
     for row, one in enumerate(samples):
@@ -570,7 +570,7 @@ def scratch_task(name: str):
 @pytest.mark.parametrize(
     ("name", "steps", "rate"),
     [
-        ("vocoder", 40, 1e-3),
+        pytest.param("vocoder", 40, 1e-3, marks=pytest.mark.slow),
         ("s3_tokenizer", 60, 2e-3),
         ("speaker_encoder", 15, 1e-3),
         ("voice_encoder", 20, 1e-2),
