@@ -89,19 +89,25 @@ def test_snake(fused, monkeypatch):
     np.testing.assert_allclose(got, wide + np.sin(wide * alpha) ** 2 / alpha, atol=2e-5)
 
 
+@pytest.mark.parametrize("length", [11, 260])
 @pytest.mark.parametrize("scale", [1.0, 30.0])
-def test_attention_with_and_without_bias(rng, scale):
-    q, k, v = (rng.standard_normal((2, 3, 11, 8)).astype(np.float32) * scale for _ in range(3))
-    bias = np.zeros((2, 1, 1, 11), dtype=np.float32)
-    bias[1, ..., 7:] = -1e9
-    for given in (None, bias):
+def test_attention_with_and_without_bias(rng, scale, length):
+    """Short and long, which go different ways; a bias for each row, and one for all."""
+    shape = (2, 3, length, 8)
+    q, k, v = (rng.standard_normal(shape).astype(np.float32) * scale for _ in range(3))
+    padded = np.zeros((2, 1, 1, length), dtype=np.float32)
+    padded[1, ..., 7:] = -1e9
+    causal = np.triu(np.full((length, length), -1e9, dtype=np.float32), 1)
+    for given in (None, padded, causal):
         scores = q.astype(np.float64) @ k.swapaxes(-1, -2) * 0.3
+        # What rounding the scores to float32 does to the weights.
+        rounding = 4 * np.finfo(np.float32).eps * np.abs(scores).max()
         scores = scores if given is None else scores + given
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         expected = weights / weights.sum(axis=-1, keepdims=True) @ v
         arrays = [mx.array(a) for a in (q, k, v)]
         got = attention.attend(*arrays, 0.3, None if given is None else mx.array(given))
-        np.testing.assert_allclose(got, expected, atol=3e-5 * scale)
+        np.testing.assert_allclose(got, expected, atol=scale * (1e-5 + rounding))
 
 
 def test_half_precision_takes_no_polynomial(monkeypatch):

@@ -38,7 +38,7 @@ def attend(
         return _attend(queries, keys, values, bias)
     batch, heads = queries.shape[:2]
     if bias is not None:
-        bias = mx.broadcast_to(bias, (batch, heads, *bias.shape[2:]))
+        bias = mx.broadcast_to(bias, (batch, heads, *bias.shape[-2:]))
     rows = [
         mx.stack(
             [
