@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 from scipy.special import erf
 
 from mlx_chatterbox.nn import activations, attention, conv
+from mlx_chatterbox.nn.conv2d import Conv2d
 from mlx_chatterbox.nn.device import can_compile_on_cpu
+from mlx_chatterbox.nn.norm import batch_norm_relu
 
 
 def naive_conv1d(x, weight, stride, padding, dilation, groups):
@@ -121,3 +124,32 @@ def test_a_compiler_is_found_where_there_is_one():
     import shutil
 
     assert can_compile_on_cpu() == any(map(shutil.which, ("g++", "clang++")))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("shape", [(2, 9, 6), (2, 5, 7, 6)])
+def test_folded_batch_norm_is_batch_norm(rng, shape, affine):
+    norm = nn.BatchNorm(6, affine=affine)
+    norm.update({"running_mean": mx.array(rng.standard_normal(6)).astype(mx.float32)})
+    norm.update({"running_var": mx.array(rng.uniform(0.5, 2.0, 6)).astype(mx.float32)})
+    if affine:
+        norm.update({"weight": mx.arange(6) - 2.0, "bias": mx.array([0.1, -0.2, 0, 1, 2, 3.0])})
+    x, residual = (mx.array(rng.standard_normal(shape).astype(np.float32)) for _ in range(2))
+    for training in (False, True):
+        for more in (None, residual):
+            norm.train(training)
+            got = batch_norm_relu(norm, x, more)
+            expected = nn.relu(norm(x) if more is None else norm(x) + more)
+            np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "padding", "length"),
+    [(1, 3, 1, 1, 9), (5, 3, 2, 1, 9), (5, 1, 2, 0, 9), (32, 3, 1, 1, 1200), (5, 3, 1, 0, 4)],
+)
+def test_two_dimensional_convolution(rng, channels, kernel, stride, padding, length):
+    layer = Conv2d(channels, 6, kernel, stride, padding=padding)
+    x = mx.array(rng.standard_normal((2, 8, length, channels)).astype(np.float32))
+    with mx.stream(mx.cpu):
+        expected = mx.conv2d(x, layer.weight, (stride, 1), padding)
+        np.testing.assert_allclose(layer(x), expected, atol=1e-5)
