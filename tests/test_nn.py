@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 from scipy.special import erf
 
 from mlx_chatterbox.nn import activations, attention, conv
+from mlx_chatterbox.nn.conv2d import Conv2d
 from mlx_chatterbox.nn.device import can_compile_on_cpu
+from mlx_chatterbox.nn.norm import batch_norm_relu
 
 
 def naive_conv1d(x, weight, stride, padding, dilation, groups):
@@ -89,19 +92,25 @@ def test_snake(fused, monkeypatch):
     np.testing.assert_allclose(got, wide + np.sin(wide * alpha) ** 2 / alpha, atol=2e-5)
 
 
+@pytest.mark.parametrize("length", [11, 260])
 @pytest.mark.parametrize("scale", [1.0, 30.0])
-def test_attention_with_and_without_bias(rng, scale):
-    q, k, v = (rng.standard_normal((2, 3, 11, 8)).astype(np.float32) * scale for _ in range(3))
-    bias = np.zeros((2, 1, 1, 11), dtype=np.float32)
-    bias[1, ..., 7:] = -1e9
-    for given in (None, bias):
+def test_attention_with_and_without_bias(rng, scale, length):
+    """Short and long, which go different ways; a bias for each row, and one for all."""
+    shape = (2, 3, length, 8)
+    q, k, v = (rng.standard_normal(shape).astype(np.float32) * scale for _ in range(3))
+    padded = np.zeros((2, 1, 1, length), dtype=np.float32)
+    padded[1, ..., 7:] = -1e9
+    causal = np.triu(np.full((length, length), -1e9, dtype=np.float32), 1)
+    for given in (None, padded, causal):
         scores = q.astype(np.float64) @ k.swapaxes(-1, -2) * 0.3
+        # What rounding the scores to float32 does to the weights.
+        rounding = 4 * np.finfo(np.float32).eps * np.abs(scores).max()
         scores = scores if given is None else scores + given
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         expected = weights / weights.sum(axis=-1, keepdims=True) @ v
         arrays = [mx.array(a) for a in (q, k, v)]
         got = attention.attend(*arrays, 0.3, None if given is None else mx.array(given))
-        np.testing.assert_allclose(got, expected, atol=3e-5 * scale)
+        np.testing.assert_allclose(got, expected, atol=scale * (1e-5 + rounding))
 
 
 def test_half_precision_takes_no_polynomial(monkeypatch):
@@ -115,3 +124,32 @@ def test_a_compiler_is_found_where_there_is_one():
     import shutil
 
     assert can_compile_on_cpu() == any(map(shutil.which, ("g++", "clang++")))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("shape", [(2, 9, 6), (2, 5, 7, 6)])
+def test_folded_batch_norm_is_batch_norm(rng, shape, affine):
+    norm = nn.BatchNorm(6, affine=affine)
+    norm.update({"running_mean": mx.array(rng.standard_normal(6)).astype(mx.float32)})
+    norm.update({"running_var": mx.array(rng.uniform(0.5, 2.0, 6)).astype(mx.float32)})
+    if affine:
+        norm.update({"weight": mx.arange(6) - 2.0, "bias": mx.array([0.1, -0.2, 0, 1, 2, 3.0])})
+    x, residual = (mx.array(rng.standard_normal(shape).astype(np.float32)) for _ in range(2))
+    for training in (False, True):
+        for more in (None, residual):
+            norm.train(training)
+            got = batch_norm_relu(norm, x, more)
+            expected = nn.relu(norm(x) if more is None else norm(x) + more)
+            np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "padding", "length"),
+    [(1, 3, 1, 1, 9), (5, 3, 2, 1, 9), (5, 1, 2, 0, 9), (32, 3, 1, 1, 1200), (5, 3, 1, 0, 4)],
+)
+def test_two_dimensional_convolution(rng, channels, kernel, stride, padding, length):
+    layer = Conv2d(channels, 6, kernel, stride, padding=padding)
+    x = mx.array(rng.standard_normal((2, 8, length, channels)).astype(np.float32))
+    with mx.stream(mx.cpu):
+        expected = mx.conv2d(x, layer.weight, (stride, 1), padding)
+        np.testing.assert_allclose(layer(x), expected, atol=1e-5)

@@ -225,6 +225,39 @@ def _lstm_hidden_kernel(fed: mx.array, back: mx.array, cell: mx.array) -> mx.arr
     return _sigmoid(fed + back) * (2.0 * _sigmoid(2.0 * cell) - 1.0)
 
 
+@kernel((_WITH_VECTOR[0], (48,), (48,)))
+def _scaled_relu_kernel(x: mx.array, scale: mx.array, shift: mx.array) -> mx.array:
+    return mx.maximum(x * scale + shift, 0.0)
+
+
+@kernel((_WITH_VECTOR[0], (48,), (48,), _WITH_VECTOR[0]))
+def _scaled_sum_relu_kernel(
+    x: mx.array, scale: mx.array, shift: mx.array, residual: mx.array
+) -> mx.array:
+    return mx.maximum(x * scale + shift + residual, 0.0)
+
+
+def scaled_relu(
+    x: mx.array, scale: mx.array, shift: mx.array, residual: mx.array | None = None
+) -> mx.array:
+    """max(x * scale + shift + residual, 0) with a scale and a shift for each channel.
+
+    Args:
+        x, residual: (..., C).
+        scale, shift: (C,).
+    """
+    if tuned_for(x):
+        # One shape for all, as the kernels were compiled for.
+        rows = (1, -1, x.shape[-1])
+        if residual is None:
+            out = _scaled_relu_kernel(x.reshape(rows), scale, shift)
+        else:
+            out = _scaled_sum_relu_kernel(x.reshape(rows), scale, shift, residual.reshape(rows))
+        return out.reshape(x.shape)
+    out = x * scale + shift
+    return nn.relu(out if residual is None else out + residual)
+
+
 def lstm_step(fed: mx.array, back: mx.array, cell: mx.array) -> tuple[mx.array, mx.array]:
     """One step of an LSTM, gates in PyTorch's order (input, forget, cell, output).
 

@@ -13,6 +13,8 @@ _TILE_SCORES = 1 << 18
 # A head's scores of this many entries are worth a product of their own: 2 MB stay in the cache
 # from one step to the next, where the scores of all heads together would not.
 _LARGE_SCORES = 256 * 256
+# For so few queries, as in decoding, summing costs less than copying the values behind ones.
+_FEW_QUERIES = 16
 
 
 def attend(
@@ -38,7 +40,7 @@ def attend(
         return _attend(queries, keys, values, bias)
     batch, heads = queries.shape[:2]
     if bias is not None:
-        bias = mx.broadcast_to(bias, (batch, heads, *bias.shape[2:]))
+        bias = mx.broadcast_to(bias, (batch, heads, *bias.shape[-2:]))
     rows = [
         mx.stack(
             [
@@ -62,6 +64,8 @@ def _attend(queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array 
     if bias is not None:
         scores = scores + bias
     weights = exp_of_negative(scores - scores.max(axis=-1, keepdims=True))
+    if queries.shape[-2] < _FEW_QUERIES:
+        return (weights @ values) / weights.sum(axis=-1, keepdims=True)
     # A column of ones makes the product sum the weights too, faster than a pass of its own.
     ones = mx.ones((*values.shape[:-1], 1), dtype=values.dtype)
     sums = weights @ mx.concatenate([values, ones], axis=-1)

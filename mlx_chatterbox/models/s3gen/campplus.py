@@ -11,6 +11,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ...nn.conv import Conv1d
+from ...nn.conv2d import Conv2d
+from ...nn.norm import batch_norm_relu
 from .config import CAMPPlusConfig
 
 
@@ -22,7 +24,7 @@ class NormReLU(nn.Module):
         self.batchnorm = nn.BatchNorm(channels)
 
     def __call__(self, x: mx.array) -> mx.array:
-        return nn.relu(self.batchnorm(x))
+        return batch_norm_relu(self.batchnorm, x)
 
 
 class BasicResBlock(nn.Module):
@@ -30,14 +32,14 @@ class BasicResBlock(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, (stride, 1), 1, bias=False)
+        self.conv1 = Conv2d(in_channels, channels, 3, stride, padding=1)
         self.bn1 = nn.BatchNorm(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.conv2 = Conv2d(channels, channels, 3, padding=1)
         self.bn2 = nn.BatchNorm(channels)
         self.shortcut = []
         if stride != 1 or in_channels != channels:
             self.shortcut = [
-                nn.Conv2d(in_channels, channels, 1, (stride, 1), bias=False),
+                Conv2d(in_channels, channels, 1, stride),
                 nn.BatchNorm(channels),
             ]
 
@@ -45,8 +47,8 @@ class BasicResBlock(nn.Module):
         residual = x
         for layer in self.shortcut:
             residual = layer(residual)
-        hidden = nn.relu(self.bn1(self.conv1(x)))
-        return nn.relu(self.bn2(self.conv2(hidden)) + residual)
+        hidden = batch_norm_relu(self.bn1, self.conv1(x))
+        return batch_norm_relu(self.bn2, self.conv2(hidden), residual)
 
 
 class FCM(nn.Module):
@@ -55,20 +57,20 @@ class FCM(nn.Module):
     def __init__(self, config: CAMPPlusConfig):
         super().__init__()
         channels = config.head_channels
-        self.conv1 = nn.Conv2d(1, channels, 3, 1, 1, bias=False)
+        self.conv1 = Conv2d(1, channels, 3, padding=1)
         self.bn1 = nn.BatchNorm(channels)
         self.layer1 = [BasicResBlock(channels, channels, stride) for stride in (2, 1)]
         self.layer2 = [BasicResBlock(channels, channels, stride) for stride in (2, 1)]
-        self.conv2 = nn.Conv2d(channels, channels, 3, (2, 1), 1, bias=False)
+        self.conv2 = Conv2d(channels, channels, 3, 2, padding=1)
         self.bn2 = nn.BatchNorm(channels)
 
     def __call__(self, x: mx.array) -> mx.array:
         """(B, T, F) to (B, T, C * F / 8), channels before frequencies, as the next layer wants."""
         x = x.swapaxes(1, 2)[..., None]
-        x = nn.relu(self.bn1(self.conv1(x)))
+        x = batch_norm_relu(self.bn1, self.conv1(x))
         for block in (*self.layer1, *self.layer2):
             x = block(x)
-        x = nn.relu(self.bn2(self.conv2(x)))
+        x = batch_norm_relu(self.bn2, self.conv2(x))
         batch, frequencies, frames, channels = x.shape
         return x.transpose(0, 2, 3, 1).reshape(batch, frames, channels * frequencies)
 

@@ -1,0 +1,62 @@
+"""Two-dimensional convolutions over (B, F, T, C).
+
+On the CPU MLX unfolds a whole input, a hundred megabytes for ten seconds of speech. Here a kernel
+is one matrix product for each of its taps, added up: with the padding in place, moving by a tap is
+moving along memory. On the GPU MLX's own kernels serve.
+"""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from .device import on_cpu
+
+# Rows are convolved so many entries at a time, 1 MB, that what is added up stays in the cache.
+_ENTRIES_AT_ONCE = 1 << 18
+
+
+class Conv2d(nn.Conv2d):
+    """`nn.Conv2d` without bias, dilation or groups, whose stride is along the first axis alone."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding=0
+    ):
+        super().__init__(in_channels, out_channels, kernel_size, (stride, 1), padding, bias=False)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(B, F, T, C_in) to (B, F', T', C_out)."""
+        if not on_cpu():
+            return super().__call__(x)
+        if any(self.padding):
+            before, along = self.padding
+            x = mx.pad(x, [(0, 0), (before, before), (along, along), (0, 0)])
+        rows = [_convolved(row, self.weight, self.stride[0]) for row in x]
+        return rows[0][None] if len(rows) == 1 else mx.stack(rows)
+
+
+def _convolved(x: mx.array, weight: mx.array, stride: int) -> mx.array:
+    """x (F, T, C_in), padded, by weight (C_out, K, L, C_in)."""
+    out_channels, high, wide, channels = weight.shape
+    width = x.shape[1]
+    rows, columns = (x.shape[0] - high) // stride + 1, width - wide + 1
+    # For each tap across, the lines that it meets, one behind the other.
+    lines = [
+        x[tap : tap + stride * (rows - 1) + 1 : stride].reshape(rows * width, channels)
+        for tap in range(high)
+    ]
+    at_once = max(_ENTRIES_AT_ONCE // (width * max(channels, out_channels)), 1)
+    pieces = []
+    for first in range(0, rows, at_once):
+        count = min(at_once, rows - first)
+        # The last columns of a line run over into the next; they are cut off below.
+        start, length = first * width, count * width - wide + 1
+        out = None
+        for across, line in enumerate(lines):
+            for tap in range(wide):
+                seen = line[start + tap : start + tap + length]
+                matrix = weight[:, across, tap].T
+                out = seen @ matrix if out is None else mx.addmm(out, seen, matrix)
+        out = mx.pad(out, [(0, wide - 1), (0, 0)]).reshape(count, width, out_channels)
+        pieces.append(out[:, :columns])
+    return mx.concatenate(pieces)
