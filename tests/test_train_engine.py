@@ -549,7 +549,9 @@ def real_trainer(folder, checkpoint, clips, names=("t3", "flow"), **training) ->
     )
 
 
-@pytest.mark.parametrize("training", [{}, {"lora": True}, {"bf16": True}])
+@pytest.mark.parametrize(
+    "training", [{}, {"lora": True}, pytest.param({"bf16": True}, marks=pytest.mark.slow)]
+)
 def test_t3_and_flow_learn_and_resume_exactly(tmp_path, small_models, clips, training):
     from mlx_chatterbox.checkpoint import load_converted
 

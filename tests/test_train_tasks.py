@@ -291,7 +291,7 @@ def lora(**settings):
     return LoraConfig(**settings)
 
 
-@pytest.mark.parametrize("variant", ["english", "nano"])
+@pytest.mark.parametrize("variant", ["english", pytest.param("nano", marks=pytest.mark.slow)])
 def test_t3_learns_its_samples_by_heart(variant):
     networks = small_networks(variant)
     task = T3Task(networks.t3.config, text_dropout=0.0)
@@ -333,7 +333,14 @@ def swapped() -> list[dict]:
     ]
 
 
-@pytest.mark.parametrize(("dora", "bits"), [(False, None), (True, None), (False, 4)])
+@pytest.mark.parametrize(
+    ("dora", "bits"),
+    [
+        (False, None),
+        pytest.param(True, None, marks=pytest.mark.slow),
+        pytest.param(False, 4, marks=pytest.mark.slow),
+    ],
+)
 def test_lora_learns_other_samples_by_heart_and_is_fused(learnt, dora, bits):
     from mlx_chatterbox.train.adapters import (
         adapter_weights,
