@@ -173,8 +173,10 @@ def test_upstreams_networks_load_the_export_strictly(tmp_path):
     from convert.core import convert_folder
     from mlx_chatterbox.variants import variant_named
     from parity.fabricate import fabricate
+    from parity.torch_env import prepare
     from parity.torch_networks import Networks
 
+    prepare()
     config = variant_named("english").default_config()
     config.t3.num_hidden_layers = 1
     original = fabricate(tmp_path / "original", config=config)
