@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 import mlx.core as mx
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.nn import activations, attention, cpu_kernels, parallel
+from tests.processes import printed
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux CPUs alone")
 
@@ -26,14 +26,7 @@ print(cpu_kernels.tuned(), dict(os.environ) == before)
 
 
 def report(code: str, **environment: str) -> list[str]:
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return result.stdout.split()
+    return printed(code, **environment).split()
 
 
 @linux

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import os
-import subprocess
 import sys
 
 import pytest
 
 from mlx_chatterbox import _linux_cpu
+from tests.processes import printed
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone needs a BLAS")
 openblas = pytest.mark.skipif(
@@ -32,15 +32,7 @@ with warnings.catch_warnings(record=True) as caught:
 
 
 def report(first: str = "", **environment: str) -> str:
-    code = REPORT.format(first=first or "pass")
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return result.stdout.strip()
+    return printed(REPORT.format(first=first or "pass"), **environment)
 
 
 @linux
@@ -99,10 +91,7 @@ def test_freed_memory_is_not_fetched_again_page_by_page():
     """16 MB results, 4,096 pages each; twenty of them in turn need the pages of one or two."""
     if not hasattr(ctypes.CDLL(None), "mallopt"):
         pytest.skip("this C library has no mallopt")
-    result = subprocess.run(
-        [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True
-    )
-    assert int(result.stdout) < 5 * 4096
+    assert int(printed(FAULTS)) < 5 * 4096
 
 
 CORE = """
@@ -122,7 +111,6 @@ print(mx.abs(x @ x.T - mx.sum(x[:, None] * x[None], axis=-1)).max().item() < 1e-
 @openblas
 def test_openblas_uses_the_instructions_there_are():
     """Also on a processor that came after it, which it would take for one of 2004."""
-    result = subprocess.run([sys.executable, "-c", CORE], capture_output=True, text=True)
-    core, vectors, in_environment, right = result.stdout.split()
+    core, vectors, in_environment, right = printed(CORE).split()
     assert vectors == "False" or core.lower() not in _linux_cpu._FALLBACK_CORES
     assert (in_environment, right) == (str("OPENBLAS_CORETYPE" in os.environ), "True")

@@ -113,16 +113,16 @@ def _from_scratch(folder: Path, config: TrainConfig) -> Checkpoint:
     from ..checkpoint import VOICE_NAME, Checkpoint, build, load_weights_strictly, read_weights
     from ..text.load import load_tokenizer
     from ..voice import Voice
+    from .trained import seeded
 
     base = ModelConfig.load(folder)
     wanted = sizes(base, config)
     wanted.dtype = "float32"
     random = tuple(f"{PLACES[name]}." for name in config.model.trained)
-    # Networks draw from MLX's global generator, which has no other use here but dropout's.
-    mx.random.seed(config.seed)
-    networks = build(wanted)
-    weights = dict(tree_flatten(networks.parameters()))
-    mx.eval([value for key, value in weights.items() if key.startswith(random)])
+    with seeded(config.seed):
+        networks = build(wanted)
+        weights = dict(tree_flatten(networks.parameters()))
+        mx.eval([value for key, value in weights.items() if key.startswith(random)])
     kept = {key for key in weights if not key.startswith(random)}
     if kept:
         stored = {k: v.astype(mx.float32) if v.dtype != mx.uint32 else v

@@ -71,6 +71,7 @@ class Framer:
         self._begun = False
 
     def push(self, samples: np.ndarray) -> None:
+        """Take (n,) float32 samples that follow those before."""
         self.samples += len(samples)
         self._kept = np.concatenate([self._kept, samples])
         if not self._begun and len(self._kept) > N_FFT // 2:
@@ -78,6 +79,7 @@ class Framer:
         self._count()
 
     def finish(self) -> None:
+        """Say that no samples follow: the mirror image of the end completes the last frames."""
         if not self._begun:
             self._begin()
         kept = N_FFT // 2 + self.samples - self._first * HOP

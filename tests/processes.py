@@ -1,0 +1,17 @@
+"""Code that is to run in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+
+def printed(code: str, **environment: str) -> str:
+    """What a new Python process prints that runs `code` with these environment variables too."""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return result.stdout.strip()
