@@ -1,0 +1,152 @@
+"""English as phones: a pronouncing dictionary in front of the vocabulary, for small models.
+
+A model of a few million weights cannot learn English spelling besides speaking. So each word is
+looked up and becomes a string of phones, one character each (IPA where it has one, `PHONES`), a
+mark before a stressed vowel; words that the dictionary lacks are given as capital letters, which
+the model knows too, only less well. Numbers are written out before.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import CheckpointError
+from .numbers import spell_numbers
+from .tokenizer import SPACE, START, STOP, UNKNOWN, EnglishTokenizer
+
+LEXICON_FILE = "lexicon.txt.gz"
+STRESS = "ˈ"
+# CMU's names of the phones to the characters that stand for them.
+PHONES = {
+    "aa": "ɑ", "ae": "æ", "ah": "ʌ", "ao": "ɔ", "aw": "ȣ", "ax": "ə", "ay": "ī", "eh": "ɛ",
+    "er": "ɝ", "ey": "ē", "ih": "ɪ", "iy": "i", "ow": "ō", "oy": "ø", "uh": "ʊ", "uw": "u",
+    "b": "b", "ch": "ʧ", "d": "d", "dh": "ð", "f": "f", "g": "g", "hh": "h", "jh": "ʤ", "k": "k",
+    "l": "l", "m": "m", "n": "n", "ng": "ŋ", "p": "p", "r": "r", "s": "s", "sh": "ʃ", "t": "t",
+    "th": "θ", "v": "v", "w": "w", "y": "j", "z": "z", "zh": "ʒ",
+}  # fmt: skip
+VOWELS = "ɑæʌɔȣəīɛɝēɪiōøʊu"
+PUNCTUATION = ".,?!"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_ABBREVIATIONS = {
+    "mr": "mister", "mrs": "missis", "ms": "miss", "dr": "doctor", "st": "saint", "vs": "versus",
+    "etc": "et cetera", "prof": "professor", "jr": "junior", "sr": "senior",
+}  # fmt: skip
+# Spelled by the names of their letters, if they are no longer and stand in capitals.
+_LONGEST_INITIALS = 5
+_UNVOICED = "ptkfθ"
+_HISSING = "szʃʒʧʤ"
+
+
+def vocabulary() -> dict[str, int]:
+    """Token to id, the stressed vowels behind the plain ones."""
+    tokens = [STOP, UNKNOWN, SPACE, START, STRESS, *PUNCTUATION, *PHONES.values()]
+    tokens += [STRESS + vowel for vowel in VOWELS] + list(LETTERS)
+    return {token: index for index, token in enumerate(tokens)}
+
+
+def write_vocabulary(path: Path) -> None:
+    """A `tokenizer.json` with `vocabulary`: a token for every character or stressed vowel."""
+    from tokenizers import AddedToken, Tokenizer, models
+
+    merges = [(STRESS, vowel) for vowel in VOWELS]
+    tokenizer = Tokenizer(models.BPE(vocabulary(), merges, unk_token=UNKNOWN))
+    special = [AddedToken(token, normalized=False) for token in (STOP, UNKNOWN, SPACE, START)]
+    tokenizer.add_special_tokens(special)
+    tokenizer.save(str(path))
+
+
+def write_lexicon(path: Path, words: dict[str, str]) -> None:
+    """Words and their phones, the same bytes for the same words."""
+    lines = "".join(f"{word}\t{phones}\n" for word, phones in sorted(words.items()))
+    path.write_bytes(gzip.compress(lines.encode(), 9, mtime=0))
+
+
+def read_lexicon(path: Path) -> dict[str, str]:
+    """Word, in lower case, to phones.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    try:
+        lines = gzip.decompress(path.read_bytes()).decode("utf-8").splitlines()
+        return dict(line.split("\t") for line in lines)
+    except (OSError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{path} is no lexicon: {error}.") from None
+
+
+class LexiconTokenizer(EnglishTokenizer):
+    """Text to phones to tokens."""
+
+    def __init__(self, path: str | Path, lexicon: str | Path):
+        """Read the vocabulary and the dictionary.
+
+        Raises:
+            CheckpointError: one is missing or damaged.
+        """
+        super().__init__(path)
+        self._lexicon = read_lexicon(Path(lexicon))
+
+    def encode(self, text: str, by_letters: Callable[[str], bool] = lambda word: False) -> list[int]:
+        """Token ids, without start and stop.
+
+        Args:
+            by_letters: words to be given as letters although the dictionary has them, for
+                training.
+        """
+        return self._ids(self.phones(text, by_letters))
+
+    def phones(self, text: str, by_letters: Callable[[str], bool] = lambda word: False) -> str:
+        """What `encode` looks up: phones and letters, a space between words."""
+        parts: list[str] = []
+        for word in re.findall(r"[A-Za-z']+|[.,?!]", _plain(text)):
+            if word in PUNCTUATION:
+                if parts:
+                    parts[-1] = parts[-1].rstrip(PUNCTUATION) + word
+                continue
+            parts.extend(self._word(word, by_letters))
+        return " ".join(parts)
+
+    def _word(self, word: str, by_letters: Callable[[str], bool]) -> list[str]:
+        bare = word.strip("'")
+        small = bare.lower()
+        if not small:
+            return []
+        if small in _ABBREVIATIONS:
+            return [self._one(part, by_letters) for part in _ABBREVIATIONS[small].split()]
+        initials = word.isupper() and 1 < len(word) <= _LONGEST_INITIALS
+        if initials and small not in self._lexicon:
+            return [self._one(letter, by_letters) for letter in small]
+        return [self._one(small, by_letters)]
+
+    def _one(self, word: str, by_letters: Callable[[str], bool]) -> str:
+        if not by_letters(word):
+            if word in self._lexicon:
+                return self._lexicon[word]
+            stem = self._lexicon.get(word.removesuffix("'s").removesuffix("s"))
+            if stem is not None and word.endswith("s"):
+                last = stem[-1]
+                return stem + ("ɪz" if last in _HISSING else "s" if last in _UNVOICED else "z")
+        return "".join(letter for letter in word.upper() if letter in LETTERS)
+
+    def knows_any(self, text: str) -> bool:
+        """Whether there is a letter or digit to speak."""
+        return any(map(str.isalnum, self.phones(text)))
+
+
+def _plain(text: str) -> str:
+    """ASCII letters, apostrophes, and four signs of punctuation."""
+    text = unicodedata.normalize("NFKD", text.replace("’", "'"))
+    text = "".join(c for c in text if not unicodedata.combining(c))
+    text = spell_numbers(text)
+    text = re.sub(r"\b([A-Za-z]{1,4})\.", _without_stop, text)
+    text = text.replace("&", " and ").replace("-", " ")
+    return re.sub(r"[;:()\[\]\u2013\u2014\"]+", ",", text)
+
+
+def _without_stop(match: re.Match) -> str:
+    word = match.group(1)
+    return word if word.lower() in _ABBREVIATIONS and word.lower() != "st" else match.group(0)

@@ -1,0 +1,267 @@
+"""The corpus: what the synthesisers said, with features, in shards of flat arrays.
+
+A shard is a folder of a few hundred clips of one kind of voice. Each array holds all clips one
+behind the other and is read from the disk as it is needed:
+
+| file | rows a token | what |
+|---|---|---|
+| mel.npy | 2, of 80 | S3Gen's log-mel, float16 |
+| log_mel_16k.npy | 4, of 128 | the S3 tokenizer's input, float16 |
+| waveform.npy | 960 | at 24 kHz, int16 |
+| phones.npy | 2 | indices into `voices.PHONES`, uint8 |
+| speech_tokens.npy | 1 | by the trained tokenizer, int16, written later |
+
+`clips.jsonl` has a line a clip: id, voice, text, first token in the arrays, number of tokens, and
+part, "train" or "eval".
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from ...audio.mel import s3_tokenizer_log_mel, s3gen_mel
+from ...audio.resample import resample_soxr
+from ..data.batches import Batches
+from ..trainer import Samples
+from . import voices
+from .texts import is_held_out, sentences
+
+PER_TOKEN = {
+    "mel": 2,
+    "log_mel_16k": 4,
+    "waveform": 960,
+    "phones": 2,
+    "speech_tokens": 1,
+    "f0": 2,
+}
+CLIPS_NAME = "clips.jsonl"
+CLIPS_IN_SHARD = 500
+ESPEAK = "espeak"
+_LONGEST_TOKENS = 450  # 18 s
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of the corpus still to be made: `count` sentences from number `first`."""
+
+    name: str
+    voice: str
+    first: int
+    count: int
+
+
+def shards(rounds: int) -> list[Shard]:
+    """The plan: in every round slt and rms say 500 sentences each, the others fewer."""
+    plan: list[Shard] = []
+    first = 0
+    for number in range(rounds):
+        wanted = [("slt", 500), ("rms", 500)]
+        if number % 4 == 0:
+            wanted.append(("awb", 500))
+        if number % 8 == 0:
+            wanted.append(("kal16", 300))
+            wanted.append((ESPEAK, 20 * len(voices.ESPEAK_VOICES)))
+        for voice, count in wanted:
+            plan.append(Shard(f"{voice}-{number:02}", voice, first, count))
+            first += count
+    return plan
+
+
+def make(folder: Path, seed: int, rounds: int, progress: Callable | None = None) -> None:
+    """Make the shards that are not there; several processes may do it side by side.
+
+    Raises:
+        DataError: a package is missing, or a synthesiser fails.
+    """
+    voices.check_programs()
+    plan = shards(rounds)
+    folder.mkdir(parents=True, exist_ok=True)
+    stream, at = sentences(seed), 0
+    for number, shard in enumerate(plan):
+        if progress is not None:
+            progress("synthesising", number, len(plan))
+        if (folder / shard.name).exists() or not _claim(folder, shard):
+            continue
+        stream = itertools.islice(stream, shard.first - at, None)
+        texts = list(itertools.islice(stream, shard.count))
+        at = shard.first + shard.count
+        _make_shard(folder, shard, texts)
+    if progress is not None:
+        progress("synthesising", len(plan), len(plan))
+
+
+def _claim(folder: Path, shard: Shard) -> bool:
+    """Whether this process is to make the shard: nobody alive is at it."""
+    path = folder / f".{shard.name}.pid"
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        owner = path.read_text().strip()
+        if owner and Path(f"/proc/{owner}").exists():
+            return False
+        path.unlink(missing_ok=True)
+        return _claim(folder, shard)
+    with open(handle, "w") as file:
+        file.write(str(os.getpid()))
+    return True
+
+
+def _make_shard(folder: Path, shard: Shard, texts: Sequence[str]) -> None:
+    temporary = folder / f".{shard.name}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    lines, arrays, first = [], {name: [] for name in ("mel", "log_mel_16k", "waveform", "phones")}, 0
+    for number, text in enumerate(texts):
+        voice = shard.voice
+        if voice == ESPEAK:
+            voice = voices.ESPEAK_VOICES[number % len(voices.ESPEAK_VOICES)]
+        spoken = voices.speak(voice, text)
+        if not 0 < spoken.tokens <= _LONGEST_TOKENS:
+            continue
+        for name, value in features_of(spoken).items():
+            arrays[name].append(value)
+        lines.append(
+            {
+                "id": f"{shard.name}-{number:03}",
+                "voice": voice,
+                "text": text,
+                "first": first,
+                "tokens": spoken.tokens,
+                "part": "eval" if is_held_out(text) else "train",
+            }
+        )
+        first += spoken.tokens
+    for name, values in arrays.items():
+        np.save(temporary / f"{name}.npy", np.concatenate(values))
+    (temporary / CLIPS_NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    os.replace(temporary, folder / shard.name)
+    (folder / f".{shard.name}.pid").unlink(missing_ok=True)
+
+
+def features_of(spoken: voices.Spoken) -> dict[str, np.ndarray]:
+    """What the shard keeps of a clip."""
+    at_24k = resample_soxr(spoken.waveform, voices.RATE, 24000)
+    wanted = spoken.tokens * PER_TOKEN["waveform"]
+    at_24k = np.pad(at_24k, (0, max(wanted - len(at_24k), 0)))[:wanted]
+    pcm = np.clip(np.round(at_24k * 32768.0), -32768, 32767).astype(np.int16)
+    mel = s3gen_mel(mx.array(at_24k)).astype(mx.float16)
+    log_mel = s3_tokenizer_log_mel(mx.array(spoken.waveform)).T.astype(mx.float16)
+    mx.eval(mel, log_mel)
+    return {
+        "mel": np.array(mel),
+        "log_mel_16k": np.array(log_mel),
+        "waveform": pcm,
+        "phones": spoken.phones,
+    }
+
+
+@dataclass(frozen=True)
+class PocketClip:
+    """A clip of the corpus; see the module's text."""
+
+    id: str
+    voice: str
+    text: str
+    first: int
+    tokens: int
+    part: str
+    shard: str
+
+
+class Corpus:
+    """All finished shards of a folder.
+
+    Attributes:
+        clips: in the order of shards and sentences.
+    """
+
+    def __init__(self, folder: str | Path, names: Iterable[str] | None = None):
+        """Open.
+
+        Args:
+            names: of the shards; None is all that are finished.
+        """
+        self.folder = Path(folder)
+        if names is None:
+            names = (path.parent.name for path in self.folder.glob(f"[!.]*/{CLIPS_NAME}"))
+        self.shards = sorted(names)
+        self.clips = [
+            PocketClip(**json.loads(line), shard=shard)
+            for shard in self.shards
+            for line in (self.folder / shard / CLIPS_NAME).read_text().splitlines()
+        ]
+        self._arrays: dict[tuple[str, str], np.ndarray] = {}
+
+    def indices(self, voices: Iterable[str] | None = None, part: str | None = None) -> list[int]:
+        """Places in `clips` of these voices and this part; None is all of them."""
+        wanted = None if voices is None else set(voices)
+        return [
+            i
+            for i, clip in enumerate(self.clips)
+            if (wanted is None or clip.voice in wanted) and part in (None, clip.part)
+        ]
+
+    def array(self, shard: str, name: str) -> np.ndarray:
+        """A whole array of a shard, mapped into memory."""
+        key = (shard, name)
+        if key not in self._arrays:
+            self._arrays[key] = np.load(self.folder / shard / f"{name}.npy", mmap_mode="r")
+        return self._arrays[key]
+
+    def feature(self, index: int, name: str) -> np.ndarray:
+        """A feature of a clip, as float32 where it is one of numbers; waveforms within 1."""
+        clip, per_token = self.clips[index], PER_TOKEN[name]
+        rows = self.array(clip.shard, name)[
+            clip.first * per_token : (clip.first + clip.tokens) * per_token
+        ]
+        if name == "waveform":
+            return rows.astype(np.float32) / 32768.0
+        return np.asarray(rows, np.int32 if name in ("phones", "speech_tokens") else np.float32)
+
+    def features(self, index: int, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Features of a clip by name, with its id and speaker."""
+        clip = self.clips[index]
+        return {
+            "id": clip.id,
+            "speaker": clip.voice,
+            **{name: self.feature(index, name) for name in names},
+        }
+
+    def samples(
+        self,
+        names: Sequence[str],
+        batch: int,
+        seed: int,
+        voices: Iterable[str] | None = None,
+        part: str = "train",
+        most: int | None = None,
+        more: Callable[[int, np.ndarray], dict] | None = None,
+    ) -> Samples:
+        """Clips for the trainer.
+
+        Args:
+            names: features of a sample.
+            batch: clips in a step.
+            most: take only so many clips, evenly spread.
+            more: adds to a sample, given the clip's place in `clips` and the sample's key.
+        """
+        chosen = self.indices(voices, part)
+        if most is not None and len(chosen) > most:
+            chosen = [chosen[i * len(chosen) // most] for i in range(most)]
+        lengths = [self.clips[i].tokens for i in chosen]
+
+        def make(index: int, key: np.ndarray) -> dict:
+            clip = chosen[index]
+            sample = self.features(clip, names)
+            return sample if more is None else sample | more(clip, key)
+
+        return Samples(Batches(lengths, batch, seed), make)

@@ -1,0 +1,169 @@
+"""What the synthesisers are given to say: templates over common words, and WordNet's sentences.
+
+The templates and their words were composed for this. Example sentences and glosses are taken from
+the files of Debian's package wordnet-base (WordNet 3.0, free to use with its notice), and kept if
+the word list of Debian's package wamerican (SCOWL, free to use with its notice) has all their
+words. The same seed and packages give the same sentences in the same order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...errors import DataError
+from ...text.numbers import number_words, ordinal_words
+from . import words as w
+
+WORDNET = Path("/usr/share/wordnet")
+WORD_LIST = Path("/usr/share/dict/american-english")
+HELD_OUT_SHARE = 0.02
+MOST_WORDS = 15
+LONGEST = 210  # characters of a sentence made of several
+
+# Shares of the kinds of sentences; the rest are templates.
+_EXAMPLES, _GLOSSES, _LISTS, _SHORT = 0.34, 0.14, 0.06, 0.06
+_JOINED = 0.14
+
+
+def sentences(seed: int) -> Iterator[str]:
+    """Endless sentences, none twice. Only templates are endless; the others run out first.
+
+    Raises:
+        DataError: the packages are not installed.
+    """
+    draw = random.Random(seed)
+    known = words()
+    examples, glosses = _wordnet(known)
+    draw.shuffle(examples)
+    draw.shuffle(glosses)
+    common = sorted(_common(examples, known))
+    seen: set[str] = set()
+
+    def one() -> str:
+        share = draw.random()
+        if share < _EXAMPLES and examples:
+            return examples.pop()
+        share -= _EXAMPLES
+        if 0 <= share < _GLOSSES and glosses:
+            return glosses.pop()
+        share -= _GLOSSES
+        if 0 <= share < _LISTS:
+            return ", ".join(draw.choice(common) for _ in range(draw.randint(2, 6)))
+        share -= _LISTS
+        if 0 <= share < _SHORT:
+            return _short(draw, common)
+        return template(draw)
+
+    while True:
+        text = one()
+        if draw.random() < _JOINED:
+            for _ in range(draw.randint(1, 4)):
+                more = one()
+                if len(text) + len(more) > LONGEST:
+                    break
+                text = text.rstrip("?") + draw.choice(w.JOINTS) + more
+        text = _finished(text, draw)
+        if text.lower() not in seen:
+            seen.add(text.lower())
+            yield text
+
+
+def is_held_out(text: str) -> bool:
+    """Whether a sentence is for evaluation: by a hash of its words, whoever speaks it."""
+    bare = "".join(filter(str.isalnum, text.lower()))
+    rank = int.from_bytes(hashlib.blake2b(bare.encode(), digest_size=8).digest(), "big") / 2**64
+    return rank < HELD_OUT_SHARE
+
+
+def words() -> set[str]:
+    """The word list, lower case, without names and abbreviations.
+
+    Raises:
+        DataError: the package is not installed.
+    """
+    if not WORD_LIST.is_file():
+        raise DataError(f"{WORD_LIST} is missing: apt-get install wamerican.")
+    lines = WORD_LIST.read_text(encoding="utf-8").split()
+    return {word for word in lines if re.fullmatch(r"[a-z]+('[a-z]+)?", word)} | {"i", "a"}
+
+
+def _wordnet(known: set[str]) -> tuple[list[str], list[str]]:
+    """Example sentences and glosses, of words of the list alone."""
+    examples, glosses = {}, {}
+    for part in ("noun", "verb", "adj", "adv"):
+        path = WORDNET / f"data.{part}"
+        if not path.is_file():
+            raise DataError(f"{path} is missing: apt-get install wordnet-base.")
+        for line in path.read_text(encoding="latin-1").splitlines():
+            if line.startswith(" ") or "|" not in line:
+                continue
+            gloss = line.split("|", 1)[1]
+            for example in re.findall(r'"([^"]+)"', gloss):
+                examples[example.strip()] = None
+            own = re.sub(r"\([^)]*\)", "", re.sub(r'"[^"]*"', "", gloss)).strip(" ;")
+            glosses[own.split(";")[0].strip()] = None
+
+    def speakable(text: str) -> bool:
+        count = len(text.split())
+        return (
+            2 <= count <= MOST_WORDS
+            and re.fullmatch(r"[A-Za-z' ,?!.]+", text) is not None
+            and all(word in known for word in re.findall(r"[a-z']+", text.lower()))
+        )
+
+    return [t for t in examples if speakable(t)], [t for t in glosses if speakable(t)]
+
+
+def _common(examples: list[str], known: set[str]) -> set[str]:
+    """Words that occur in at least two examples, and all of the templates'."""
+    count: dict[str, int] = {}
+    for text in examples:
+        for word in set(re.findall(r"[a-z']+", text.lower())):
+            count[word] = count.get(word, 0) + 1
+    return {word for word, n in count.items() if n > 1 and word in known} | set(w.all_words())
+
+
+def _short(draw: random.Random, common: list[str]) -> str:
+    kind = draw.randrange(5)
+    if kind == 0:
+        return draw.choice(w.SHORT)
+    if kind == 1:
+        return draw.choice(common)
+    if kind == 2:
+        return f"{draw.choice(common)} {draw.choice(common)}"
+    if kind == 3:
+        return draw.choice(w.DAYS + w.MONTHS + w.NUMBERS)
+    return draw.choice(w.NAMES)
+
+
+def _finished(text: str, draw: random.Random) -> str:
+    """With a capital and an end."""
+    text = " ".join(text.split()).strip(" ,")
+    text = text[0].upper() + text[1:]
+    if text[-1] in ".?!":
+        return text
+    return text + ("!" if draw.random() < 0.04 else ".")
+
+
+def template(draw: random.Random) -> str:
+    """A sentence of a grammar of common words."""
+    return _expand(draw.choice(w.TEMPLATES), draw)
+
+
+def _expand(text: str, draw: random.Random) -> str:
+    def replace(match: re.Match) -> str:
+        name = match.group(1)
+        if name == "number":
+            return number_words(int(10 ** draw.uniform(0, draw.choice((2, 3, 4)))))
+        if name == "year":
+            return f"{number_words(draw.choice((18, 19, 20)))} {number_words(draw.randint(10, 99))}"
+        if name == "ordinal":
+            return ordinal_words(draw.randint(1, 31))
+        return _expand(draw.choice(w.SLOTS[name]), draw)
+
+    text = re.sub(r"\{(\w+)\}", replace, text)
+    return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
