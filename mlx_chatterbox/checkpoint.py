@@ -24,6 +24,7 @@ from .models.s3tokenizer.s3tokenizer import S3TokenizerV2
 from .models.t3.t3 import T3
 from .models.voice_encoder.voice_encoder import VoiceEncoder
 from .nn.device import on_cpu
+from .packing import unpack
 from .text.load import load_tokenizer
 from .voice import Voice
 
@@ -97,7 +98,7 @@ def load_weights_strictly(networks: nn.Module, weights: Mapping[str, mx.array], 
 
 
 def read_weights(folder: Path) -> dict[str, mx.array]:
-    """Tensors of a converted folder, read when they are used.
+    """Tensors of a converted folder, unpacked, read when they are used.
 
     Raises:
         CheckpointError: missing or damaged.
@@ -108,6 +109,9 @@ def read_weights(folder: Path) -> dict[str, mx.array]:
             weights |= mx.load(str(path), format="safetensors")
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged or cut short: {error}") from None
+    config = ModelConfig.load(folder)
+    if config.packing.bits:
+        return unpack(weights, config.packing, getattr(mx, config.dtype))
     return weights
 
 

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable
 
-from .errors import AudioError, ChatterboxError, CheckpointError
+from .errors import AudioError, ChatterboxError
 
 # What `auto` looks for, best for a sentence of English first.
 AUTO = ("chatterbox", "turbo", "multilingual", "multilingual-v2", "nano")
@@ -16,22 +16,23 @@ AUTO = ("chatterbox", "turbo", "multilingual", "multilingual-v2", "nano")
 def choose_model(name: str) -> str:
     """What `auto` stands for: a model that is already on this machine; no download unasked.
 
-    Raises:
-        CheckpointError: there is none.
+    Where there is none, it is the small one in the package.
     """
     if name != "auto":
         return name
-    from .hub import on_this_machine
+    from .hub import POCKET, on_this_machine
 
     for candidate in AUTO:
         folder = on_this_machine(candidate)
         if folder is not None:
             print(f"model: {candidate}, from {folder}", file=sys.stderr)
             return candidate
-    raise CheckpointError(
-        "no model is on this machine: --model chatterbox downloads it (3 GB), "
-        "--model FOLDER takes one from a folder."
+    print(
+        "model: pocket, the small robotic voice in the package; --model chatterbox downloads the "
+        "full one (3 GB)",
+        file=sys.stderr,
     )
+    return POCKET
 
 
 class Bars:

@@ -28,11 +28,14 @@ class TextConfig(Config):
         tokenizer: "english", "multilingual" or "gpt2".
         punctuation: style of `punc_norm`: "english", "multilingual" or "turbo".
         preprocessing: of the multilingual tokenizer; upstream's is "lower,nfkd".
+        lexicon: of the English tokenizer: the checkpoint has a pronouncing dictionary, and its
+            tokens are phones (`text/lexicon.py`).
     """
 
     tokenizer: str = "english"
     punctuation: str = "english"
     preprocessing: str = "lower,nfkd"
+    lexicon: bool = False
 
 
 @dataclass
@@ -47,6 +50,8 @@ class GenerationConfig(Config):
         loudness_lufs: references are brought to this loudness; None leaves them.
         min_reference_seconds: references must be longer.
         t3_prompt_seconds: how much of the reference T3 hears.
+        longest_piece: characters that the model can say at once; longer texts are said in pieces,
+            cut at sentences and clauses. 0: all at once.
         watermark: speech is marked as made by a machine.
     """
 
@@ -65,7 +70,21 @@ class GenerationConfig(Config):
     loudness_lufs: float | None = None
     min_reference_seconds: float = 0.5
     t3_prompt_seconds: int = 6
+    longest_piece: int = 0
     watermark: bool = True
+
+
+@dataclass
+class PackingConfig(Config):
+    """Weights that are stored in few bits and unpacked when they are read (`packing.py`).
+
+    Attributes:
+        bits: of a number; 0: nothing is packed.
+        group_size: numbers that share a scale and an offset.
+    """
+
+    bits: int = 0
+    group_size: int = 64
 
 
 @dataclass
@@ -80,6 +99,7 @@ class ModelConfig(Config):
     voice_encoder: VoiceEncoderConfig = field(default_factory=VoiceEncoderConfig)
     text: TextConfig = field(default_factory=TextConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+    packing: PackingConfig = field(default_factory=PackingConfig)
     source: dict = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

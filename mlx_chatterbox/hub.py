@@ -11,6 +11,9 @@ from .errors import CheckpointError, HubError
 from .variants import VARIANTS, Variant
 
 WEIGHTS_NAME = "model.safetensors"
+POCKET = "pocket"
+# The model that comes with the package.
+POCKET_FOLDER = Path(__file__).parent / "pocket"
 ALIASES = {"chatterbox": "english", "multilingual-v3": "multilingual"}
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -19,6 +22,14 @@ def cache_folder() -> Path:
     """Where converted checkpoints are kept, following the XDG convention."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "mlx-chatterbox"
+
+
+def local_folder(name: str | Path) -> Path | None:
+    """The folder that a name means by itself: a path, or the model in the package."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    return POCKET_FOLDER if str(name) == POCKET else None
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -58,12 +69,12 @@ def resolve(
         CheckpointError: neither a folder, nor a name, nor the form of a repository.
         HubError: the hub cannot be reached, or has no such repository.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = local_folder(name)
+    if folder is not None:
         return folder
     repository = repository_of(str(name))
     if repository is None:
-        known = ", ".join(sorted({*ALIASES, *VARIANTS}))
+        known = ", ".join(sorted({*ALIASES, *VARIANTS, POCKET}))
         raise CheckpointError(
             f"{name} is no folder, no known model ({known}) and no repository (OWNER/NAME)."
         )

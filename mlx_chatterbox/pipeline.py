@@ -24,6 +24,7 @@ from .errors import CheckpointError, SettingError, TextError
 from .models.t3.decoding import decode_batch
 from .models.t3.prefix import PrefixMemory
 from .models.t3.sampling import SamplingSettings
+from .text.clauses import pieces
 from .text.gpt2 import drop_unknown_tags
 from .text.normalize import punc_norm
 from .voice import Voice, embed_voice, is_saved_voice
@@ -220,23 +221,37 @@ class Pipeline:
     ) -> np.ndarray | list[np.ndarray]:
         """Text to waveform, (samples,) float32; for a `Batch` one for each text."""
         batch = text if isinstance(text, Batch) else Batch((text,), (extras.seed,))
-        text_tokens = [self._text_tokens(text, language_id) for text in batch.texts]
+        said = [pieces(text, self.defaults.longest_piece) for text in batch.texts]
+        text_tokens = [
+            self._text_tokens(piece, language_id) for of_text in said for piece in of_text
+        ]
+        if len(text_tokens) > len(said) and (extras.noise is not None or extras.source is not None):
+            raise SettingError("noise and source are of one piece; this text is said in several.")
         marks = is_wanted(extras.watermark, self.defaults.watermark)
         with on_device(self.device):
-            keys = [mx.random.split(random_key(seed)) for seed in batch.seeds]
+            keys = [
+                mx.random.split(key)
+                for seed, of_text in zip(batch.seeds, said, strict=True)
+                for key in _piece_keys(random_key(seed), len(of_text))
+            ]
             voice = self._voice_for(extras.voice, audio_prompt_path, exaggeration, norm_loudness)
             token_keys = [key[0] for key in keys]
             written = self._speech_tokens(
                 voice, text_tokens, settings, cfg_weight, token_keys, extras
             )
-            waveforms = [
-                self._waveform(tokens, voice, key[1], extras, marks)
-                for tokens, key in zip(written, keys, strict=True)
-            ]
+            spoken = iter(
+                [
+                    self._waveform(tokens, voice, key[1], extras)
+                    for tokens, key in zip(written, keys, strict=True)
+                ]
+            )
+            waveforms = [np.concatenate([next(spoken) for _ in of_text]) for of_text in said]
+            if marks:
+                waveforms = [watermark.apply(waveform, self.sr) for waveform in waveforms]
         return waveforms if isinstance(text, Batch) else waveforms[0]
 
     def _waveform(
-        self, tokens: list[int], voice: Voice, key: mx.array, extras: Extras, marks: bool
+        self, tokens: list[int], voice: Voice, key: mx.array, extras: Extras
     ) -> np.ndarray:
         """Speech tokens to a waveform, (samples,) float32."""
         progress, steps = extras.progress, extras.n_cfm_timesteps
@@ -253,7 +268,7 @@ class Pipeline:
         if self.defaults.drop_last_token:
             # Upstream: written just before the stop token, it decodes to 40 ms of noise.
             waveform = waveform[: max(1, len(tokens) - 1) * (self.sr // 25)]
-        return watermark.apply(waveform, self.sr) if marks else waveform
+        return waveform
 
     def _text_tokens(self, text: str, language_id: str | None) -> mx.array:
         """Token ids, (n,), for the Llama with start and stop; checks come before any work."""
@@ -327,6 +342,11 @@ class Pipeline:
                 )
         self.last_tokens = [token for tokens in audible for token in tokens]
         return audible
+
+
+def _piece_keys(key: mx.array, count: int) -> list[mx.array]:
+    """A key for each piece of a text; a text in one piece keeps its own."""
+    return [key] if count == 1 else list(mx.random.split(key, count))
 
 
 def random_key(seed: int | None) -> mx.array:

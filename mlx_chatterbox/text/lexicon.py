@@ -90,7 +90,9 @@ class LexiconTokenizer(EnglishTokenizer):
         super().__init__(path)
         self._lexicon = read_lexicon(Path(lexicon))
 
-    def encode(self, text: str, by_letters: Callable[[str], bool] = lambda word: False) -> list[int]:
+    def encode(
+        self, text: str, by_letters: Callable[[str], bool] = lambda word: False
+    ) -> list[int]:
         """Token ids, without start and stop.
 
         Args:

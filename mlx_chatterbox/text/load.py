@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError
 from .gpt2 import GPT2Tokenizer
+from .lexicon import LEXICON_FILE, LexiconTokenizer
 from .multilingual import MultilingualTokenizer
 from .tokenizer import EnglishTokenizer
 
@@ -30,6 +31,8 @@ def load_tokenizer(folder: str | Path, config: TextConfig) -> Tokenizer:
         CheckpointError: a file is missing or damaged, or the configuration names no tokenizer.
     """
     folder = Path(folder)
+    if config.tokenizer == "english" and config.lexicon:
+        return LexiconTokenizer(folder / ENGLISH_FILE, folder / LEXICON_FILE)
     if config.tokenizer == "english":
         return EnglishTokenizer(folder / ENGLISH_FILE)
     if config.tokenizer == "multilingual":

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import ModelConfig
+from ..config import ModelConfig, PackingConfig
 from ..errors import CheckpointError
-from ..hub import on_this_machine, resolve, variant_called
+from ..hub import local_folder, on_this_machine, resolve, variant_called
 from ..variants import VARIANTS, Variant
 from .config import ModelSection, TrainConfig
 from .tasks.base import PLACES
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def published(model: ModelSection) -> Variant | None:
     """The published variant that a configuration means, or None for anything else."""
-    if Path(model.source).is_dir():
+    if local_folder(model.source) is not None:
         return None
     named = variant_called(model.source)
     repo = named.repo if named is not None else model.source
@@ -40,8 +40,9 @@ def find(config: TrainConfig) -> Path | None:
         raise config.fail(
             "model.local_model_dir", f"{model.local_model_dir} is no folder (local_model_dir)."
         )
-    if Path(model.source).is_dir():
-        return Path(model.source)
+    folder = local_folder(model.source)
+    if folder is not None:
+        return folder
     variant = published(model)
     if variant is not None:
         return on_this_machine(variant.name, model.cache_dir)
@@ -117,7 +118,7 @@ def _from_scratch(folder: Path, config: TrainConfig) -> Checkpoint:
 
     base = ModelConfig.load(folder)
     wanted = sizes(base, config)
-    wanted.dtype = "float32"
+    wanted.dtype, wanted.packing = "float32", PackingConfig()
     random = tuple(f"{PLACES[name]}." for name in config.model.trained)
     with seeded(config.seed):
         networks = build(wanted)

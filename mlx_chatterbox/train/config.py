@@ -61,8 +61,8 @@ class ModelSection:
     model_type: Literal["chatterbox"] = option("chatterbox", "the kind of model; there is one")
     base_model: str = option(
         "ResembleAI/chatterbox",
-        "where the weights begin: a name (chatterbox, multilingual, turbo, nano), OWNER/REPOSITORY "
-        "or a folder",
+        "where the weights begin: a name (pocket, chatterbox, multilingual, turbo, nano), "
+        "OWNER/REPOSITORY or a folder",
     )
     local_model_dir: str | None = option(
         None, "a folder with the model; overrides `base_model`, and nothing is downloaded"

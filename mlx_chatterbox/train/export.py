@@ -16,9 +16,10 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from ..checkpoint import VOICE_NAME, Checkpoint, read_weights, verify_folder
-from ..config import ModelConfig
+from ..config import ModelConfig, PackingConfig
 from ..errors import CheckpointError
 from ..hub import WEIGHTS_NAME, is_converted
+from ..text.lexicon import LEXICON_FILE
 from ..variants import Variant, variant_named
 from .adapters import fuse
 from .state import new_folder
@@ -71,7 +72,7 @@ def _check_output(output: Path, base: Path, force: bool) -> None:
 def _copy_texts(checkpoint: Checkpoint, folder: Path) -> None:
     """The tokenizer's files, the vocabulary as it is now."""
     row = variant_named(checkpoint.config.variant)
-    for name in (*row.tokenizer_files, *row.optional_files):
+    for name in (*row.tokenizer_files, *row.optional_files, LEXICON_FILE):
         if (checkpoint.folder / name).is_file():
             shutil.copyfile(checkpoint.folder / name, folder / name)
     save_tokenizer(checkpoint, folder)
@@ -88,7 +89,7 @@ def _write_ours(checkpoint: Checkpoint, tensors: dict[str, mx.array], folder: Pa
     }
     mx.save_safetensors(str(folder / WEIGHTS_NAME), cast, {"format": "mlx"})
     source = {"fine_tuned_from": checkpoint.config.source or {"folder": str(checkpoint.folder)}}
-    dataclasses.replace(checkpoint.config, source=source).save(folder)
+    dataclasses.replace(checkpoint.config, source=source, packing=PackingConfig()).save(folder)
     if checkpoint.voice is not None:
         checkpoint.voice.save(folder / VOICE_NAME)
     verify_folder(folder)

@@ -119,7 +119,11 @@ def _make_shard(folder: Path, shard: Shard, texts: Sequence[str]) -> None:
     temporary = folder / f".{shard.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    lines, arrays, first = [], {name: [] for name in ("mel", "log_mel_16k", "waveform", "phones")}, 0
+    lines, arrays, first = (
+        [],
+        {name: [] for name in ("mel", "log_mel_16k", "waveform", "phones")},
+        0,
+    )
     for number, text in enumerate(texts):
         voice = shard.voice
         if voice == ESPEAK:
@@ -257,11 +261,17 @@ class Corpus:
         chosen = self.indices(voices, part)
         if most is not None and len(chosen) > most:
             chosen = [chosen[i * len(chosen) // most] for i in range(most)]
-        lengths = [self.clips[i].tokens for i in chosen]
 
-        def make(index: int, key: np.ndarray) -> dict:
-            clip = chosen[index]
+        def make(clip: int, key: np.ndarray) -> dict:
             sample = self.features(clip, names)
             return sample if more is None else sample | more(clip, key)
 
-        return Samples(Batches(lengths, batch, seed), make)
+        return self.given(chosen, make, batch, seed)
+
+    def given(
+        self, chosen: Sequence[int], make: Callable[[int, np.ndarray], dict], batch: int, seed: int
+    ) -> Samples:
+        """The chosen clips for the trainer; `make` takes a clip's place in `clips` and a key."""
+        lengths = [self.clips[i].tokens for i in chosen]
+        plan = Batches(lengths, batch, seed)
+        return Samples(plan, lambda index, key: make(chosen[index], key))

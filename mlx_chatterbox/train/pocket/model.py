@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from ...checkpoint import Chatterbox, build
-from ...config import GenerationConfig, ModelConfig, TextConfig
 from ...models.s3gen.config import CAMPPlusConfig
 from ...models.s3tokenizer.config import S3TokenizerConfig
+from ...models.t3.config import T3Config
 from ...models.voice_encoder.config import VoiceEncoderConfig
-from ..trained import seeded
-from .running import SEED
-from .sizes import hift_config
+from ...text.lexicon import START, STOP, vocabulary
 
 CODES = 3**6
 SPEAKER_WIDTH = 64
@@ -34,3 +31,26 @@ def speaker_encoder_config() -> CAMPPlusConfig:
 def voice_encoder_config() -> VoiceEncoderConfig:
     """The LSTM."""
     return VoiceEncoderConfig(hidden_size=64, num_layers=2, speaker_embed_size=SPEAKER_WIDTH)
+
+
+def t3_config() -> T3Config:
+    """A Llama that is told the speaker and no prompt: with one it would be a third slower."""
+    tokens = vocabulary()
+    return T3Config(
+        text_tokens_dict_size=96,
+        start_text_token=tokens[START],
+        stop_text_token=tokens[STOP],
+        max_text_tokens=320,
+        speech_tokens_dict_size=CODES + 2,
+        start_speech_token=CODES,
+        stop_speech_token=CODES + 1,
+        max_speech_tokens=600,
+        speech_cond_prompt_len=0,
+        speaker_embed_size=SPEAKER_WIDTH,
+        perceiver_queries=1,
+        hidden_size=256,
+        intermediate_size=512,
+        num_hidden_layers=5,
+        num_attention_heads=4,
+        head_dim=64,
+    )

@@ -158,9 +158,7 @@ TEMPLATES = (
     "{past} {what}|{who} {past} {what} because it was {adj}|although it was {adj}, {who} {past} "
     "{what}|{he} {past} {what}, {past} {what} and {went} to {place}"
 ).split("|")
-SLOTS["digits"] = [
-    " ".join("{digit}" for _ in range(n)) for n in (3, 4, 5, 7)
-]
+SLOTS["digits"] = [" ".join("{digit}" for _ in range(n)) for n in (3, 4, 5, 7)]
 SLOTS["digit"] = NUMBERS[:10]
 
 
