@@ -252,10 +252,12 @@ def embed_voice(
         return _reference_tokens(networks, prompt_at_16k), networks.ve.embed(at_16k)
 
     def t3_tokens_and_sound() -> tuple[mx.array, mx.array, mx.array]:
-        tokens = networks.s3_tokenizer(
-            at_16k[: generation.t3_prompt_seconds * ENCODER_RATE],
-            networks.t3.config.speech_cond_prompt_len,
-        )
+        tokens = mx.zeros((0,), dtype=mx.int32)
+        if networks.t3.config.hears_prompt:
+            tokens = networks.s3_tokenizer(
+                at_16k[: generation.t3_prompt_seconds * ENCODER_RATE],
+                networks.t3.config.speech_cond_prompt_len,
+            )
         return tokens, *_reference_sound(networks, prompt, prompt_at_16k)
 
     if can_run_two():

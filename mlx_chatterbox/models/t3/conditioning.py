@@ -66,6 +66,7 @@ class T3CondEnc(nn.Module):
         self.spkr_enc = nn.Linear(config.speaker_embed_size, config.hidden_size)
         if not config.is_gpt2:
             self.emotion_adv_fc = nn.Linear(1, config.hidden_size, bias=False)
+        if config.hears_prompt and not config.is_gpt2:
             self.perceiver = Perceiver(config)
 
     def __call__(

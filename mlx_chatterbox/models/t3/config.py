@@ -66,6 +66,11 @@ class T3Config(Config):
             raise CheckpointError(f"T3 backbone {self.backbone!r} is none of {BACKBONES}.")
 
     @property
+    def hears_prompt(self) -> bool:
+        """Whether it is told the reference's beginning; small models may know the speaker alone."""
+        return self.speech_cond_prompt_len > 0
+
+    @property
     def is_gpt2(self) -> bool:
         """Whether this is a Turbo or Nano T3."""
         return self.backbone == "gpt2"

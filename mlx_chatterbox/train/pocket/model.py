@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
-from ...models.s3gen.config import CAMPPlusConfig
+from ...config import GenerationConfig, ModelConfig, PackingConfig, TextConfig
+from ...models.s3gen.config import CAMPPlusConfig, S3GenConfig
 from ...models.s3tokenizer.config import S3TokenizerConfig
 from ...models.t3.config import T3Config
 from ...models.voice_encoder.config import VoiceEncoderConfig
 from ...text.lexicon import START, STOP, vocabulary
+from .sizes import flow_fields, hift_config
 
 CODES = 3**6
 SPEAKER_WIDTH = 64
+
+
+def pocket_config() -> ModelConfig:
+    """The whole model, and how it speaks best."""
+    return ModelConfig(
+        variant="english",
+        dtype="float32",
+        t3=t3_config(),
+        s3gen=S3GenConfig(
+            vocab_size=CODES,
+            speaker_embed_dim=SPEAKER_WIDTH,
+            hift=hift_config(),
+            speaker_encoder=speaker_encoder_config(),
+            **flow_fields(),
+        ),
+        s3_tokenizer=tokenizer_config(),
+        voice_encoder=voice_encoder_config(),
+        text=TextConfig(lexicon=True),
+        generation=GenerationConfig(
+            temperature=0.3,
+            repetition_penalty=1.0,
+            min_p=0.05,
+            cfg_weight=0.0,
+            max_new_tokens=500,
+            cfm_steps=2,
+            longest_piece=120,
+        ),
+        packing=PackingConfig(bits=8),
+        source={"name": "pocket"},
+    )
 
 
 def tokenizer_config() -> S3TokenizerConfig:
@@ -47,7 +79,6 @@ def t3_config() -> T3Config:
         max_speech_tokens=600,
         speech_cond_prompt_len=0,
         speaker_embed_size=SPEAKER_WIDTH,
-        perceiver_queries=1,
         hidden_size=256,
         intermediate_size=512,
         num_hidden_layers=5,

@@ -1,0 +1,88 @@
+"""From the stages' weights to a checkpoint folder: the pocket model as it is in the package."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_flatten
+
+from ...audio.resample import resample_soxr
+from ...checkpoint import VOICE_NAME, Chatterbox, build, load_converted, verify_folder
+from ...hub import WEIGHTS_NAME
+from ...packing import pack
+from ...text.lexicon import LEXICON_FILE
+from ...text.load import ENGLISH_FILE
+from ...voice import embed_voice
+from ..state import new_folder
+from ..tasks.base import PLACES
+from ..trained import seeded
+from . import running, voices
+from .model import pocket_config
+
+VOICES_FOLDER = "voices"
+# What the built-in voices' references say; neither text is trained on.
+REFERENCES = {
+    "slt": "A gentle wind moves over the old harbor, and the boats are quiet.",
+    "rms": "A gentle wind moves over the old harbor, and the boats are quiet.",
+    "awb": "A gentle wind moves over the old harbor, and the boats are quiet.",
+}
+FIRST_VOICE = "slt"
+_PACKED = ("t3.", "s3gen.flow.")
+
+
+def networks_of(runs: Path) -> tuple[Chatterbox, dict[str, int]]:
+    """The networks with every stage's newest weights, and at which steps these are."""
+    with seeded(running.SEED):
+        networks = build(pocket_config())
+    steps = {name: running.take(networks, runs / name, name) for name in PLACES}
+    networks.eval()
+    return networks, steps
+
+
+def assemble(runs: Path, texts: Path, output: Path) -> dict[str, int]:
+    """Write the checkpoint folder, anew.
+
+    Args:
+        runs: the stages' output folders.
+        texts: the folder of vocabulary and dictionary.
+        output: appears whole or not at all.
+
+    Returns:
+        at which step each stage's weights are.
+    """
+    networks, steps = networks_of(runs)
+    config = pocket_config()
+    config.source = {"name": "pocket", "steps": steps, "seed": running.SEED}
+    with new_folder(output) as folder:
+        _write(networks, config, texts, folder)
+    return steps
+
+
+def _write(networks: Chatterbox, config, texts: Path, folder: Path) -> None:
+    for name in (ENGLISH_FILE, LEXICON_FILE):
+        shutil.copyfile(texts / name, folder / name)
+    half = {
+        key: value.astype(mx.float16) if mx.issubdtype(value.dtype, mx.floating) else value
+        for key, value in sorted(tree_flatten(networks.parameters()))
+    }
+    packed = pack(half, config.packing, lambda key: key.startswith(_PACKED))
+    mx.save_safetensors(str(folder / WEIGHTS_NAME), packed, {"format": "mlx"})
+    config.save(folder)
+    verify_folder(folder)
+    # The voices are made by the weights as they are stored.
+    loaded = load_converted(folder)
+    (folder / VOICES_FOLDER).mkdir()
+    for name, text in REFERENCES.items():
+        voice = embed_voice(loaded.networks, reference(name, text), config.generation)
+        half_mel = dataclasses.replace(voice, prompt_feat=voice.prompt_feat.astype(mx.float16))
+        half_mel.save(folder / VOICES_FOLDER / f"{name}.safetensors")
+    shutil.copyfile(folder / VOICES_FOLDER / f"{FIRST_VOICE}.safetensors", folder / VOICE_NAME)
+
+
+def reference(voice: str, text: str) -> np.ndarray:
+    """What a synthesiser says, (n,) float32 at 24 kHz."""
+    return resample_soxr(voices.speak(voice, text).waveform, voices.RATE, 24000)

@@ -1,0 +1,229 @@
+"""How well a pocket model speaks: words by a recogniser, pitch, likeness, and whether it stops.
+
+The recogniser is pocketsphinx with the model that it brings (pip install pocketsphinx). It mishears
+flite too, so flite's own audio of the same sentences is judged beside the model's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ...audio.resample import resample_soxr
+from ...errors import ChatterboxError
+from ...text.numbers import spell_numbers
+from ...voice import Voice
+from ..data.pitch import f0
+from . import voices
+from .assembling import REFERENCES, VOICES_FOLDER, reference
+from .texts import is_held_out, sentences
+
+RATE = 24000
+# By somebody else: ten of the Harvard sentences (IEEE 1969); numbers, questions and long ones.
+OTHERS = (
+    "The birch canoe slid on the smooth planks.",
+    "Glue the sheet to the dark blue background.",
+    "It's easy to tell the depth of a well.",
+    "These days a chicken leg is a rare dish.",
+    "Rice is often served in round bowls.",
+    "The juice of lemons makes fine punch.",
+    "The box was thrown beside the parked truck.",
+    "The hogs were fed chopped corn and garbage.",
+    "Four hours of steady work faced us.",
+    "A large size in stockings is hard to sell.",
+    "The meeting on March 3rd, 1987 was attended by 245 people.",
+    "It costs $19.99, which is 30% less than last year.",
+    "Call me at 555 0147 before 10:45.",
+    "What would you have done differently?",
+    "Are you coming with us, or would you rather stay here?",
+    "Why?",
+    "The old man who lives at the end of our street walks his three dogs every morning before the "
+    "sun comes up and the traffic starts.",
+    "When the storm had passed, the fishermen went down to the harbor to see which of their boats "
+    "were still floating and which had been lost.",
+    "She told me that nobody in the office knew where the keys were, so we had to wait outside for "
+    "almost an hour until somebody came.",
+    "If you want to learn how a clock works, take an old one apart, look at every wheel and spring, "
+    "and then try to put it together again.",
+)
+
+
+class MissingRecogniser(ChatterboxError):
+    """pocketsphinx is not installed."""
+
+
+@dataclass
+class Score:
+    """Words of a set of sentences; `worst` are (errors, said, heard)."""
+
+    words: int = 0
+    errors: int = 0
+    heard: list[tuple[int, str, str]] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Word error rate, 0 to 1 and beyond."""
+        return self.errors / max(self.words, 1)
+
+
+def held_out(count: int, seed: int) -> list[str]:
+    """Sentences of the corpus's kinds that no voice was trained on, of 4 to 15 words."""
+    found = []
+    for text in sentences(seed):
+        if is_held_out(text) and 4 <= len(text.split()) <= 15:
+            found.append(text)
+            if len(found) == count:
+                return found
+    return found
+
+
+class Recogniser:
+    """pocketsphinx on audio at 24 kHz."""
+
+    def __init__(self):
+        try:
+            from pocketsphinx import Decoder
+        except ImportError:
+            raise MissingRecogniser("pip install pocketsphinx") from None
+        self._decoder = Decoder(samprate=16000, loglevel="FATAL")
+
+    def __call__(self, waveform: np.ndarray) -> str:
+        """What was said, in lower case."""
+        at_16k = resample_soxr(waveform, RATE, 16000)
+        at_16k = at_16k * (0.5 / max(float(np.abs(at_16k).max()), 1e-6))
+        pad = np.zeros(4800, np.float32)
+        pcm = (np.concatenate([pad, at_16k, pad]) * 32767).astype(np.int16)
+        self._decoder.start_utt()
+        self._decoder.process_raw(pcm.tobytes(), full_utt=True)
+        self._decoder.end_utt()
+        found = self._decoder.hyp()
+        return "" if found is None else found.hypstr
+
+
+def plain_words(text: str) -> list[str]:
+    """Words to compare: lower case, numbers spelled, no punctuation."""
+    return re.findall(r"[a-z']+", spell_numbers(text).lower().replace("-", " "))
+
+
+def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:
+    """Insertions, deletions and substitutions."""
+    row = list(range(len(heard) + 1))
+    for i, word in enumerate(said, start=1):
+        before, row[0] = row[0], i
+        for j, other in enumerate(heard, start=1):
+            before, row[j] = (
+                row[j],
+                min(row[j] + 1, row[j - 1] + 1, before + (word != other)),
+            )
+    return row[-1]
+
+
+def score(
+    texts: Sequence[str], speak: Callable[[str], np.ndarray], recogniser: Recogniser
+) -> Score:
+    """Let somebody speak the texts, and count what is heard."""
+    result = Score()
+    for text in texts:
+        said, heard = plain_words(text), recogniser(speak(text))
+        errors = word_errors(said, plain_words(heard))
+        result.words += len(said)
+        result.errors += errors
+        result.heard.append((errors, text, heard))
+    return result
+
+
+def pitch(waveform: np.ndarray) -> float:
+    """Median F0 of the voiced parts in Hz; 0 if there are none."""
+    found = f0(waveform)
+    found = found[found > 0]
+    return float(np.median(found)) if len(found) else 0.0
+
+
+def likeness(networks, waveform: np.ndarray, embeddings: dict[str, np.ndarray]) -> dict[str, float]:
+    """Cosines of what is heard with each voice's embedding, by the model's own voice encoder."""
+    own = np.array(networks.ve.embed(resample_soxr(waveform, RATE, 16000))[0])
+    return {name: float(own @ other) for name, other in embeddings.items()}
+
+
+def judge(tts, texts: Sequence[str], names: Sequence[str], recogniser: Recogniser) -> dict:
+    """Figures of each voice on the texts, beside flite's."""
+    folder = tts.checkpoint.folder / VOICES_FOLDER
+    built_in = {name: Voice.load(folder / f"{name}.safetensors") for name in names}
+    embeddings = {name: np.array(voice.speaker_embedding[0]) for name, voice in built_in.items()}
+    report = {}
+    for name, voice in built_in.items():
+        spoken: list[np.ndarray] = []
+
+        def speak(text: str, voice=voice, spoken=spoken) -> np.ndarray:
+            spoken.append(tts.generate(text, voice=voice, seed=1, watermark=False))
+            return spoken[-1]
+
+        flite: list[np.ndarray] = []
+
+        def teach(text: str, name=name, flite=flite) -> np.ndarray:
+            flite.append(reference(name, text))
+            return flite[-1]
+
+        ours, theirs = score(texts, speak, recogniser), score(texts, teach, recogniser)
+        lengths = [len(a) / len(b) for a, b in zip(spoken, flite, strict=True)]
+        pitches = [pitch(waveform) for waveform in spoken]
+        alike = [likeness(tts.networks, waveform, embeddings) for waveform in spoken]
+        right = [max(found, key=found.get) == name for found in alike]
+        report[name] = {
+            "words": ours.words,
+            "word_error_rate": ours.rate,
+            "word_error_rate_flite": theirs.rate,
+            "shortest": min(lengths),
+            "longest": max(lengths),
+            "median_f0": float(np.median([p for p in pitches if p] or [0.0])),
+            "median_f0_reference": pitch(reference(name, REFERENCES[name])),
+            "told_apart": sum(right) / len(right),
+            "heard": ours.heard,
+        }
+    return report
+
+
+def convert_voices(vc, texts: Sequence[str], pairs, recogniser: Recogniser) -> dict:
+    """Voice conversion from one flite voice to another, (source, target) pairs."""
+    report = {}
+    folder: Path = vc.checkpoint.folder / VOICES_FOLDER
+    for source, target in pairs:
+        voice = Voice.load(folder / f"{target}.safetensors")
+        pitches = []
+
+        def speak(text: str, source=source, voice=voice, pitches=pitches) -> np.ndarray:
+            made = vc.generate(reference(source, text), voice=voice, seed=1, watermark=False)
+            pitches.append(pitch(made))
+            return made
+
+        result = score(texts, speak, recogniser)
+        report[f"{source} to {target}"] = {
+            "word_error_rate": result.rate,
+            "median_f0": float(np.median(pitches)),
+            "median_f0_target": pitch(reference(target, REFERENCES[target])),
+        }
+    return report
+
+
+def table(figures: dict) -> str:
+    """The figures for people."""
+    lines = []
+    for kind in ("held_out", "others"):
+        for name, found in figures[kind].items():
+            lines.append(
+                f"{kind} {name}: word errors {found['word_error_rate']:.1%} (flite "
+                f"{found['word_error_rate_flite']:.1%}) of {found['words']} words, lengths "
+                f"{found['shortest']:.2f} to {found['longest']:.2f} of flite's, F0 "
+                f"{found['median_f0']:.0f} Hz (reference {found['median_f0_reference']:.0f}), told "
+                f"apart {found['told_apart']:.0%}"
+            )
+    for name, found in figures["conversion"].items():
+        lines.append(
+            f"conversion {name}: word errors {found['word_error_rate']:.1%}, F0 "
+            f"{found['median_f0']:.0f} Hz (target {found['median_f0_target']:.0f})"
+        )
+    return "\n".join(lines)
