@@ -260,6 +260,11 @@ class TrainingSection:
     optim: str = option("adamw", "the optimizer; every spelling of AdamW is the same one")
     fp16: bool = option(False, "compute in float16, with float32 master weights and a loss scale")
     bf16: bool = option(False, "compute in bfloat16, with float32 master weights")
+    compile: bool = option(
+        False,
+        "fuse elementwise work by mx.compile: less time a step where there are thousands of alike "
+        "ones, but the first of every length is slow. Not for networks with batch norms",
+    )
     gradient_checkpointing: bool = option(
         False, "compute activations again instead of keeping them: less memory, more time"
     )

@@ -30,6 +30,7 @@ class OptimizerSettings:
         weight_decay: on matrices and kernels; biases, norms and single numbers have none.
         max_grad_norm: gradients are scaled down to this norm; 0 leaves them.
         dtype: in which the networks compute: "float32", "float16" or "bfloat16".
+        compile: whether loss and gradients are compiled.
     """
 
     learning_rate: float = 1e-4
@@ -39,6 +40,7 @@ class OptimizerSettings:
     epsilon: float = 1e-8
     max_grad_norm: float = 1.0
     dtype: str = "float32"
+    compile: bool = False
 
 
 def warmup_length(total_steps: int, warmup_steps: int = 0, warmup_ratio: float = 0.0) -> int:

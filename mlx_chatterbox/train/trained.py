@@ -64,6 +64,9 @@ class TrainedTask:
                 module.set_dtype(getattr(mx, settings.dtype))
         self.optimizer = Optimizer(settings, self._trainable())
         self._gradients = mx.value_and_grad(self._scaled_loss)
+        # Running statistics change behind a compiled function's back.
+        if settings.compile and not any(".running_" in key for key in self._others()):
+            self._gradients = mx.compile(self._gradients)
 
     @property
     def name(self) -> str:
@@ -165,7 +168,10 @@ class TrainedTask:
         sums: dict[str, float] = {}
         scale = self.optimizer.loss_scale.value
         for batch in batches:
-            (loss, parts), found = self._gradients(parameters, batch, divisors, scale * is_mine)
+            # Arrays: as numbers they would be compiled in, and hardly two steps have the same.
+            given = {name: mx.array(float(total)) for name, total in divisors.items()}
+            factor = mx.array(float(scale * is_mine))
+            (loss, parts), found = self._gradients(parameters, batch, given, factor)
             for key in found:
                 gradient = found[key].astype(mx.float32)
                 gradients[key] = gradients[key] + gradient if key in gradients else gradient

@@ -140,6 +140,7 @@ class Trainer:
             epsilon=training.adam_epsilon,
             max_grad_norm=training.gradient_clip_norm or 0.0,
             dtype=dtype,
+            compile=training.compile,
         )
 
     def _steps_in(self, epoch: int) -> int:

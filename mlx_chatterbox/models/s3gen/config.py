@@ -40,6 +40,10 @@ class HiFTNetConfig(Config):
     audio_limit: float = 0.99
     f0_predictor_in_channels: int = 80
     f0_predictor_cond_channels: int = 512
+    # Beyond upstream, for small vocoders: what the last convolution says multiplies the source's
+    # spectrum, rather than being the speech's own. The harmonics then come from the source alone,
+    # and frames of 20 ms, 200 a second, are enough.
+    filter_source: bool = False
 
 
 def chatterbox_hift() -> HiFTNetConfig:
@@ -111,6 +115,9 @@ class S3GenConfig(Config):
     cfm_solver: str = "euler"
     cfm_t_scheduler: str = "cosine"
     cfm_inference_cfg_rate: float = 0.7
+    # Beyond upstream: by how much the noise that the flow starts from is scaled. A small estimator
+    # does better with less, in training and when it speaks.
+    cfm_noise_scale: float = 1.0
     sampling_rate: int = 24000
     mel_bins: int = 80
     n_fft: int = 1920

@@ -30,6 +30,7 @@ class ConditionalFlowMatching(nn.Module):
     def __init__(self, config: S3GenConfig):
         super().__init__()
         self._cfg_rate = config.cfm_inference_cfg_rate
+        self._noise_scale = config.cfm_noise_scale
         self._meanflow = config.meanflow
         self.estimator = ConditionalDecoder(config)
 
@@ -46,21 +47,25 @@ class ConditionalFlowMatching(nn.Module):
         """Integrate from noise (B, T, 80) to mel (B, T, 80).
 
         Guidance doubles the batch: the second half sees neither tokens, speaker nor prompt. Mean
-        flow models were distilled with guidance and take none.
+        flow models were distilled with guidance and take none; nor do those whose configuration
+        has a rate of 0.
 
         Args:
+            noise: standard normal; the configuration may scale it down.
             on_step: told (steps done, steps in all) after each step.
         """
         times = mx.linspace(0.0, 1.0, n_timesteps + 1)
         if not self._meanflow:
             times = cosine_times(n_timesteps)
+        is_guided = not self._meanflow and self._cfg_rate > 0.0
+        if is_guided:
             mu, spks, cond = (mx.concatenate([a, mx.zeros_like(a)]) for a in (mu, spks, cond))
             mask = None if mask is None else mx.concatenate([mask, mask])
         embedded = self.estimator.embed_time(times[:-1], times[1:] if self._meanflow else None)
-        x = noise
+        x = noise if self._noise_scale == 1.0 else noise * self._noise_scale
         for step in range(n_timesteps):
             time = embedded[step : step + 1]
-            if self._meanflow:
+            if not is_guided:
                 velocity = self.estimator.velocity(x, mu, time, spks, cond, mask)
             else:
                 guided, free = self._both(x, mu, time, spks, cond, mask)
@@ -115,10 +120,14 @@ class CausalMaskedDiffWithXvec(nn.Module):
 
     def encode(self, tokens: mx.array, mask: mx.array | None = None) -> mx.array:
         """Tokens (B, n) to the mel that the flow starts from, "mu", (B, 2 n, 80)."""
+        return self.encoder_proj(self.encode_hidden(tokens, mask))
+
+    def encode_hidden(self, tokens: mx.array, mask: mx.array | None = None) -> mx.array:
+        """Tokens (B, n) to the encoder's features, (B, 2 n, C)."""
         embedded = self.input_embedding(tokens)
         if mask is not None:
             embedded = embedded * mask[..., None]
-        return self.encoder_proj(self.encoder(embedded, mask))
+        return self.encoder(embedded, mask)
 
     def project_speaker(self, embedding: mx.array) -> mx.array:
         """Speaker embedding (B, 192), brought to unit length, to (B, 80)."""

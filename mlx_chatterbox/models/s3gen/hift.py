@@ -157,9 +157,13 @@ class HiFTGenerator(nn.Module):
         bins = config.istft_n_fft // 2 + 1
         magnitude = mx.minimum(mx.exp(mx.minimum(x[..., :bins], _MAX_EXPONENT)), MAX_MAGNITUDE)
         phase = mx.sin(x[..., bins:])
+        real, imag = magnitude * mx.cos(phase), magnitude * mx.sin(phase)
+        if config.filter_source:
+            of_real, of_imag = spectrum
+            real, imag = real * of_real - imag * of_imag, real * of_imag + imag * of_real
         waveform = istft(
-            magnitude * mx.cos(phase),
-            magnitude * mx.sin(phase),
+            real,
+            imag,
             config.istft_n_fft,
             config.istft_hop_len,
             window,

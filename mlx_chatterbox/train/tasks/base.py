@@ -131,8 +131,10 @@ class Task:
         """
         draw_dropout_from(self.module(networks), batch["keys"])
         parts, metrics = self.sums(networks, batch)
-        means = {part: parts[part] / max(totals[part], 1.0) for part in parts}
-        metrics = {name: value / max(totals[part], 1.0) for name, (part, value) in metrics.items()}
+        means = {part: parts[part] / mx.maximum(totals[part], 1.0) for part in parts}
+        metrics = {
+            name: value / mx.maximum(totals[part], 1.0) for name, (part, value) in metrics.items()
+        }
         loss = mx.array(0.0)
         for part, mean in means.items():
             loss = loss + self.weights[part] * mean

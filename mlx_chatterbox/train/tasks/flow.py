@@ -32,11 +32,15 @@ from .base import (
 NO_PROMPT_SHARE = 0.5
 LONGEST_PROMPT_SHARE = 0.3
 
-_CROP, _PROMPT, _TIME, _NOISE, _CONDITION = range(5)
+_CROP, _PROMPT, _TIME, _NOISE, _CONDITION, _START = range(6)
 
 
 class FlowTask(Task):
     """Flow matching ("flow") and, beyond upstream, the L1 distance of mu from the mel ("mu").
+
+    With `phones`, samples bring labels (2 n,), one a mel frame, and a throwaway layer learns to
+    name them from the encoder's features ("phones"): an encoder from scratch then finds sooner what
+    is said.
 
     Mean flow models (Turbo, Nano) are refused: they are distilled, by a loss that upstream has not
     published. Plain flow matching would only teach them steps of no length, while they are used for
@@ -49,17 +53,19 @@ class FlowTask(Task):
         max_tokens: of longer samples a stretch of so many tokens is taken, at random.
         max_prompt_frames: the prompt has at most so many mel frames; None is upstream's rule alone.
         noise_scale: standard deviation of the flow's start; upstream's is 1. A small estimator
-            learns better from less, and then needs as much in inference.
-        weights: of "flow" and "mu"; the latter is 0 unless given.
+            learns better from less, and then needs as much in inference (`cfm_noise_scale`).
+        start_share: share of samples at the flow's very start, time 0. A flow with little noise
+            does nearly all of its work there, and upstream's times seldom fall there.
+        phones: how many there are; 0: the samples have no labels.
+        weights: of "flow", "mu" and "phones"; "mu" is 0 unless given, "phones" 0.2.
 
     Raises:
         SettingError: a mean flow model.
     """
 
     name = "flow"
-    features = frozenset({"speech_tokens", "mel", "xvector"})
     prompt_features = frozenset({"xvector"})
-    parts = ("flow", "mu")
+    parts = ("flow", "mu", "phones")
 
     def __init__(
         self,
@@ -68,9 +74,11 @@ class FlowTask(Task):
         max_tokens: int = 750,
         max_prompt_frames: int | None = None,
         noise_scale: float = 1.0,
+        start_share: float = 0.0,
+        phones: int = 0,
         weights: dict[str, float] | None = None,
     ):
-        super().__init__({"mu": 0.0, **(weights or {})})
+        super().__init__({"mu": 0.0, "phones": 0.2, **(weights or {})})
         if config.meanflow:
             raise SettingError(
                 "the flow of Turbo and Nano is distilled to a mean flow, by a loss that upstream "
@@ -81,17 +89,25 @@ class FlowTask(Task):
         self.max_tokens = max_tokens
         self.max_prompt_frames = max_prompt_frames
         self.noise_scale = noise_scale
+        self.start_share = start_share
+        self.phones = phones
+        labels = ["phones"] if phones else []
+        self.features = frozenset({"speech_tokens", "mel", "xvector", *labels})
+        self._namer = nn.Linear(config.encoder_output_size, phones) if phones else None
+
+    def extra_module(self, networks: nn.Module) -> nn.Module | None:
+        return self._namer
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         self.check(samples)
         cut = [self._cut(sample) for sample in samples]
-        tokens, mels = [pair[0] for pair in cut], [pair[1] for pair in cut]
+        tokens, mels, phones = ([parts[i] for parts in cut] for i in range(3))
         length = bucket(max(len(row) for row in tokens))
         frames = length * self.config.token_mel_ratio
         drawn = [self._draw(sample, len(mel)) for sample, mel in zip(samples, mels, strict=True)]
         prompts, times, noises, kept = zip(*drawn, strict=True)
         embeddings = np.stack([of_reference(sample, "xvector").reshape(-1) for sample in samples])
-        return {
+        batch = {
             "keys": keys_of(samples),
             "tokens": mx.array(padded(tokens, length, np.int32)),
             "token_mask": mx.array(length_mask([len(row) for row in tokens], length)),
@@ -103,9 +119,12 @@ class FlowTask(Task):
             "noise": mx.array(padded(noises, frames, np.float32)),
             "kept": mx.array(np.array(kept, dtype=np.float32)),
         }
+        if self.phones:
+            batch["phones"] = mx.array(padded(phones, frames, np.int32))
+        return batch
 
-    def _cut(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens and mel, no longer than `max_tokens`."""
+    def _cut(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Tokens, mel and, where they are used, phones, no longer than `max_tokens`."""
         tokens = np.asarray(sample["speech_tokens"], dtype=np.int32)
         mel = np.asarray(sample["mel"], dtype=np.float32)
         ratio = self.config.token_mel_ratio
@@ -119,7 +138,9 @@ class FlowTask(Task):
         spare = max(len(tokens) - self.max_tokens, 0)
         start = int(generator(sample["key"], _CROP).integers(spare + 1))
         stop = start + min(len(tokens), self.max_tokens)
-        return tokens[start:stop], mel[ratio * start : ratio * stop]
+        frames = slice(ratio * start, ratio * stop)
+        phones = np.asarray(sample["phones"])[frames] if self.phones else None
+        return tokens[start:stop], mel[frames], phones
 
     def _draw(self, sample: Sample, frames: int) -> tuple[int, float, np.ndarray, bool]:
         """Frames of prompt, flow time, noise, and whether the condition is kept."""
@@ -130,19 +151,23 @@ class FlowTask(Task):
         if self.max_prompt_frames is not None:
             prompt = min(prompt, self.max_prompt_frames)
         time = 1.0 - np.cos(generator(sample["key"], _TIME).random() * 0.5 * np.pi)
+        if generator(sample["key"], _START).random() < self.start_share:
+            time = 0.0
         shape = (frames, self.config.decoder_out_channels)
         noise = generator(sample["key"], _NOISE).standard_normal(shape, dtype=np.float32)
         kept = generator(sample["key"], _CONDITION).random() >= self.condition_dropout
         return prompt, float(time), self.noise_scale * noise, kept
 
     def counts(self, batch: Batch) -> Totals:
-        entries = total(batch["mel_mask"]) * self.config.decoder_out_channels
-        return dict.fromkeys(self.parts, entries)
+        frames = total(batch["mel_mask"])
+        entries = frames * self.config.decoder_out_channels
+        return {"flow": entries, "mu": entries, "phones": frames if self.phones else 0.0}
 
     def sums(self, networks: nn.Module, batch: Batch) -> tuple[dict, dict]:
         flow = self.module(networks)
         mask = batch["mel_mask"]
-        mu = flow.encode(batch["tokens"], batch["token_mask"].astype(flow.dtype))
+        hidden = flow.encode_hidden(batch["tokens"], batch["token_mask"].astype(flow.dtype))
+        mu = flow.encoder_proj(hidden)
         speakers = flow.project_speaker(batch["embedding"])
         cond = batch["mel"] * batch["prompt_mask"][..., None]
         velocity = self.velocity(flow, batch, mu, speakers, cond)
@@ -151,6 +176,10 @@ class FlowTask(Task):
         if self.weights["mu"]:
             distance = mx.abs(mu.astype(mx.float32) - batch["mel"])
             sums["mu"] = (distance * mask[..., None]).sum()
+        if self._namer is not None:
+            named = self._namer(hidden).astype(mx.float32)
+            entropy = nn.losses.cross_entropy(named, batch["phones"])
+            sums["phones"] = (entropy * mask).sum()
         return sums, {}
 
     def target(self, batch: Batch) -> mx.array:

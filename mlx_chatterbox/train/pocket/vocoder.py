@@ -1,0 +1,152 @@
+"""Pocket's vocoder: F0 and excitation of the corpus, and the training.
+
+The excitation of a clip is made once, with random phases and noise of its own, and kept beside the
+waveform: with 31 harmonics it would be a third of the work of every step.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from ...models.s3gen.config import HiFTNetConfig
+from ...models.s3gen.hift import HiFTGenerator
+from ..config import ModelSection, TrainConfig, TrainingSection
+from ..data.pitch import HOP, f0
+from ..tasks.base import generator
+from ..tasks.vocoder import VocoderTask
+from ..trained import seeded
+from ..trainer import Trainer
+from .corpus import Corpus
+from .sizes import hift_config
+
+# Every harmonic's share of the excitation. All together stay where its tanh is nearly straight.
+SHARE = 0.3
+FRAMES = 32
+_CROP = 77
+# F0 is learnt fast, and wants to be right.
+_WEIGHTS = {"f0": 1.0}
+
+
+def fresh_vocoder(config: HiFTNetConfig, seed: int) -> HiFTGenerator:
+    """New weights; the source merges its harmonics evenly, and is not trained."""
+    with seeded(seed):
+        vocoder = HiFTGenerator(config)
+    merge = vocoder.m_source.l_linear
+    merge.weight, merge.bias = mx.full(merge.weight.shape, SHARE), mx.zeros_like(merge.bias)
+    return vocoder
+
+
+def prepare_shard(corpus: Corpus, shard: str, config: HiFTNetConfig) -> None:
+    """Write `f0.npy` (2 rows a token) and `source.npy` (960, int16) of a shard, if not there."""
+    folder = corpus.folder / shard
+    if (folder / "source.npy").exists():
+        return
+    vocoder = fresh_vocoder(config, 0)
+    pitches, sources = [], []
+    for number, clip in enumerate(corpus.clips):
+        if clip.shard != shard:
+            continue
+        pitch = f0(corpus.feature(number, "waveform"))
+        source = vocoder.m_source(mx.array(pitch)[None], HOP, mx.random.key(number))[0]
+        pitches.append(pitch)
+        sources.append(np.array(mx.round(source * 32767.0).astype(mx.int16)))
+    for name, rows in (("f0", pitches), ("source", sources)):
+        temporary = folder / f".{name}.{os.getpid()}.npy"
+        np.save(temporary, np.concatenate(rows))
+        os.replace(temporary, folder / f"{name}.npy")
+
+
+class _Networks(nn.Module):
+    """The vocoder where the task looks for it."""
+
+    def __init__(self, vocoder: HiFTGenerator):
+        super().__init__()
+        self.s3gen = nn.Module()
+        self.s3gen.mel2wav = vocoder
+
+
+def _stretch(corpus: Corpus, index: int, key: np.ndarray) -> dict:
+    """A random stretch of a clip's features, read alone."""
+    clip = corpus.clips[index]
+    tokens = FRAMES // 2
+    spare = max(clip.tokens - tokens, 0)
+    first = clip.first + int(generator(key, _CROP).integers(spare + 1))
+    last = min(first + tokens, clip.first + clip.tokens)
+
+    def rows(name: str, per_token: int) -> np.ndarray:
+        return corpus.array(clip.shard, name)[first * per_token : last * per_token]
+
+    return {
+        "mel": rows("mel", 2).astype(np.float32),
+        "f0": rows("f0", 2).astype(np.float32),
+        "waveform": rows("waveform", 960) / np.float32(32768.0),
+        "source": rows("source", 960) / np.float32(32767.0),
+    }
+
+
+def settings(output: Path, steps: int, batch: int, rate: float) -> TrainConfig:
+    """The trainer's."""
+    return TrainConfig(
+        model=ModelSection(train_components=["vocoder"], freeze_components=["t3", "flow"]),
+        training=TrainingSection(
+            output_dir=str(output),
+            max_steps=steps,
+            per_device_train_batch_size=batch,
+            per_device_eval_batch_size=16,
+            learning_rate=rate,
+            adam_beta1=0.8,
+            adam_beta2=0.99,
+            weight_decay=0.0,
+            lr_scheduler_type="cosine",
+            warmup_steps=200,
+            gradient_clip_norm=10.0,
+            logging_steps=50,
+            eval_steps=1000,
+            save_steps=250,
+            save_total_limit=2,
+            spoken_samples=False,
+            compile=True,
+            loss_weights=_WEIGHTS,
+        ),
+        seed=7,
+    )
+
+
+def train(
+    corpus: Corpus,
+    output: Path,
+    steps: int,
+    voices: tuple[str, ...] = ("slt", "rms", "awb", "kal16"),
+    batch: int = 8,
+    rate: float = 1e-3,
+) -> HiFTGenerator:
+    """Train from the beginning, or go on where `output` holds a run."""
+    config = hift_config()
+    chosen = sorted({clip.shard for clip in corpus.clips if clip.voice in voices})
+    for shard in chosen:
+        prepare_shard(corpus, shard, config)
+    networks = _Networks(fresh_vocoder(config, 7))
+
+    def samples(part: str, size: int, most: int | None):
+        return corpus.samples(
+            [],
+            size,
+            7,
+            voices,
+            part,
+            most,
+            lambda index, key: _stretch(corpus, index, key),
+        )
+
+    run = settings(output, steps, batch, rate)
+    task = VocoderTask(config, FRAMES, given_source=True, weights=_WEIGHTS)
+    trainer = Trainer(run, networks, [task], samples("train", batch, None), samples("eval", 16, 64))
+    if (output / "last").exists():
+        trainer.resume(output)
+    trainer.fit()
+    return networks.s3gen.mel2wav
