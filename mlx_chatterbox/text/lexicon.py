@@ -128,7 +128,7 @@ class LexiconTokenizer(EnglishTokenizer):
         if not by_letters(word):
             if word in self._lexicon:
                 return self._lexicon[word]
-            stem = self._lexicon.get(word.removesuffix("'s").removesuffix("s"))
+            stem = self._lexicon.get(word[:-2] if word.endswith("'s") else word[:-1])
             if stem is not None and word.endswith("s"):
                 last = stem[-1]
                 return stem + ("ɪz" if last in _HISSING else "s" if last in _UNVOICED else "z")

@@ -18,7 +18,6 @@ from ...errors import ChatterboxError
 from ...text.numbers import spell_numbers
 from ...voice import Voice
 from ..data.pitch import f0
-from . import voices
 from .assembling import REFERENCES, VOICES_FOLDER, reference
 from .texts import is_held_out, sentences
 

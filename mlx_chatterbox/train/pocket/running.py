@@ -8,6 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
+from ..adapters import trainable
 from ..config import ModelSection, TrainConfig, TrainingSection
 from ..state import Checkpoints, find_checkpoint, read_arrays, weights_file
 from ..tasks.base import PLACES, Task, component_module
@@ -51,8 +52,7 @@ def run(
     evaluation: Samples | None = None,
 ) -> None:
     """Train the task's network to the end, from the stage's newest checkpoint if there is one."""
-    networks.freeze()
-    task.module(networks).unfreeze()
+    trainable(networks, [task.module(networks)])
     trainer = Trainer(config, networks, [task], train, evaluation)
     folder = Path(config.training.output_dir)
     if Checkpoints(folder).newest() is not None:

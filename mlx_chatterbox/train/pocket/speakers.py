@@ -22,10 +22,10 @@ from .corpus import Corpus
 from .model import SPEAKER_WIDTH, speaker_encoder_config, voice_encoder_config
 
 NAMES = ("speaker_encoder", "voice_encoder")
-STEPS, BATCH = {"speaker_encoder": 160, "voice_encoder": 300}, 24
+STEPS, BATCH = {"speaker_encoder": 160, "voice_encoder": 225}, 24
 _CLIPS_OF_A_VOICE = 150
 # How many embeddings of each voice the other stages draw from.
-_EMBEDDINGS = 60
+_EMBEDDINGS = 40
 EMBEDDINGS_NAME = "embeddings.npz"
 
 

@@ -20,7 +20,7 @@ from .model import t3_config
 from .speakers import Embeddings
 
 NAME = "t3"
-STEPS, BATCH = 3000, 16
+STEPS, BATCH = 2000, 16
 TEACHERS = ("slt", "rms", "awb")
 # Words given as letters in training, so that words which the dictionary lacks can be said at all.
 LETTERS_SHARE = 0.05
@@ -74,5 +74,6 @@ def train(corpus: Corpus, text_folder: Path, folder: Path, steps: int = STEPS) -
         warmup_steps=100,
         per_device_train_batch_size=BATCH,
         per_device_eval_batch_size=16,
+        compile=True,
     )
     running.run(settings, _Networks(), task, train_samples, evaluation)

@@ -18,7 +18,7 @@ from .corpus import Corpus
 from .model import tokenizer_config
 
 NAME = "s3_tokenizer"
-STEPS, BATCH, TOKENS = 2400, 12, 48
+STEPS, BATCH, TOKENS = 2000, 12, 48
 _TEACHERS = ("slt", "rms", "awb", "kal16")
 
 
@@ -47,6 +47,7 @@ def train(corpus: Corpus, folder: Path, steps: int = STEPS) -> None:
         learning_rate=1.5e-3,
         per_device_train_batch_size=BATCH,
         per_device_eval_batch_size=16,
+        compile=True,
     )
     samples = corpus.samples(names, BATCH, running.SEED, _TEACHERS)
     evaluation = corpus.samples(names, 16, running.SEED, _TEACHERS, part="eval", most=64)
