@@ -156,11 +156,12 @@ def test_help_teaches_without_loading_a_network(capsys):
     assert "consent" in shown
 
 
-def test_auto_never_downloads(monkeypatch, capsys, tmp_path):
+def test_auto_falls_to_the_voice_in_the_package(monkeypatch, capsys):
     monkeypatch.setattr("mlx_chatterbox.hub.on_this_machine", lambda name: None)
-    code = main(["--text", "Hello.", "--output", str(tmp_path / "out.wav")])
-    assert code == 1
-    assert "--model chatterbox downloads it" in capsys.readouterr().err
+    assert cli.choose_model("auto") == "pocket"
+    said = capsys.readouterr().err
+    assert "pocket" in said
+    assert "--model chatterbox downloads" in said
 
 
 def test_auto_takes_what_is_here(monkeypatch, capsys, tmp_path):

@@ -20,7 +20,6 @@ stage pocketsphinx (pip). See docs/pocket.md."""
 
 SEED = 20261121
 ROUNDS = 8
-SENTENCES = 50
 _CONVERSIONS = (("rms", "slt"), ("slt", "rms"))
 _SPEAKING = ("slt", "rms")
 
@@ -131,15 +130,15 @@ def _judge(places: Places, arguments, progress: Bars) -> None:
     from ...tts import ChatterboxTTS
     from ...vc import ChatterboxVC
     from . import judging
+    from .heldout import HELD_OUT, OTHERS
 
     recogniser = judging.Recogniser()
     tts = ChatterboxTTS.from_local(places.model)
-    held_out = judging.held_out(SENTENCES, SEED)
     vc = ChatterboxVC(tts.checkpoint)
     figures = {
-        "held_out": judging.judge(tts, held_out, _SPEAKING, recogniser),
-        "others": judging.judge(tts, judging.OTHERS, _SPEAKING, recogniser),
-        "conversion": judging.convert_voices(vc, held_out[:20], _CONVERSIONS, recogniser),
+        "held_out": judging.judge(tts, HELD_OUT, _SPEAKING, recogniser),
+        "others": judging.judge(tts, OTHERS, _SPEAKING, recogniser),
+        "conversion": judging.convert_voices(vc, HELD_OUT[:20], _CONVERSIONS, recogniser),
     }
     places.figures.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(judging.table(figures))

@@ -19,36 +19,8 @@ from ...text.numbers import spell_numbers
 from ...voice import Voice
 from ..data.pitch import f0
 from .assembling import REFERENCES, VOICES_FOLDER, reference
-from .texts import is_held_out, sentences
 
 RATE = 24000
-# By somebody else: ten of the Harvard sentences (IEEE 1969); numbers, questions and long ones.
-OTHERS = (
-    "The birch canoe slid on the smooth planks.",
-    "Glue the sheet to the dark blue background.",
-    "It's easy to tell the depth of a well.",
-    "These days a chicken leg is a rare dish.",
-    "Rice is often served in round bowls.",
-    "The juice of lemons makes fine punch.",
-    "The box was thrown beside the parked truck.",
-    "The hogs were fed chopped corn and garbage.",
-    "Four hours of steady work faced us.",
-    "A large size in stockings is hard to sell.",
-    "The meeting on March 3rd, 1987 was attended by 245 people.",
-    "It costs $19.99, which is 30% less than last year.",
-    "Call me at 555 0147 before 10:45.",
-    "What would you have done differently?",
-    "Are you coming with us, or would you rather stay here?",
-    "Why?",
-    "The old man who lives at the end of our street walks his three dogs every morning before the "
-    "sun comes up and the traffic starts.",
-    "When the storm had passed, the fishermen went down to the harbor to see which of their boats "
-    "were still floating and which had been lost.",
-    "She told me that nobody in the office knew where the keys were, so we had to wait outside for "
-    "almost an hour until somebody came.",
-    "If you want to learn how a clock works, take an old one apart, look at every wheel and spring, "
-    "and then try to put it together again.",
-)
 
 
 class MissingRecogniser(ChatterboxError):
@@ -67,17 +39,6 @@ class Score:
     def rate(self) -> float:
         """Word error rate, 0 to 1 and beyond."""
         return self.errors / max(self.words, 1)
-
-
-def held_out(count: int, seed: int) -> list[str]:
-    """Sentences of the corpus's kinds that no voice was trained on, of 4 to 15 words."""
-    found = []
-    for text in sentences(seed):
-        if is_held_out(text) and 4 <= len(text.split()) <= 15:
-            found.append(text)
-            if len(found) == count:
-                return found
-    return found
 
 
 class Recogniser:
