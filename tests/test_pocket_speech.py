@@ -1,0 +1,63 @@
+"""Whether the pocket voice still speaks as well as it should: words, stops, pitch, likeness.
+
+Slow: fifty sentences by two voices, heard by pocketsphinx. Run by .ci/run.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from mlx_chatterbox import ChatterboxTTS, ChatterboxVC
+from mlx_chatterbox.train.pocket import judging
+from mlx_chatterbox.train.pocket.heldout import HELD_OUT, OTHERS
+
+# Points of word error rate above flite's own audio of the same sentences, at most.
+MOST_ABOVE_FLITE = 0.15
+MOST_ABOVE_FLITE_OTHERS = 0.35
+PITCH_WITHIN = 0.10
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def tts() -> ChatterboxTTS:
+    return ChatterboxTTS.from_pretrained("pocket")
+
+
+@pytest.fixture(scope="module")
+def recogniser() -> judging.Recogniser:
+    return judging.Recogniser()
+
+
+@pytest.fixture(scope="module")
+def held_out(tts, recogniser) -> dict:
+    return judging.judge(tts, HELD_OUT, ("slt", "rms"), recogniser)
+
+
+@pytest.mark.parametrize("name", ["slt", "rms"])
+def test_held_out_sentences(held_out, name):
+    found = held_out[name]
+    print({key: value for key, value in found.items() if key != "heard"})
+    assert found["word_error_rate"] <= found["word_error_rate_flite"] + MOST_ABOVE_FLITE
+    assert found["longest"] <= 2.0
+    assert found["shortest"] >= 0.6
+    assert abs(found["median_f0"] / found["median_f0_reference"] - 1) <= PITCH_WITHIN
+    assert found["told_apart"] == 1.0
+
+
+@pytest.mark.parametrize("name", ["slt", "rms"])
+def test_sentences_by_somebody_else(tts, recogniser, name):
+    found = judging.judge(tts, OTHERS, (name,), recogniser)[name]
+    print({key: value for key, value in found.items() if key != "heard"})
+    assert found["word_error_rate"] <= found["word_error_rate_flite"] + MOST_ABOVE_FLITE_OTHERS
+    assert found["longest"] <= 2.0
+    assert found["shortest"] >= 0.6
+
+
+def test_voice_conversion_keeps_the_words_and_takes_the_pitch(tts, recogniser):
+    vc = ChatterboxVC(tts.checkpoint)
+    report = judging.convert_voices(vc, HELD_OUT[:20], (("rms", "slt"), ("slt", "rms")), recogniser)
+    print(report)
+    for found in report.values():
+        assert abs(found["median_f0"] / found["median_f0_target"] - 1) <= PITCH_WITHIN
+        assert found["word_error_rate"] <= 0.5
