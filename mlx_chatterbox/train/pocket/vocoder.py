@@ -15,21 +15,21 @@ import numpy as np
 
 from ...models.s3gen.config import HiFTNetConfig
 from ...models.s3gen.hift import HiFTGenerator
-from ..config import ModelSection, TrainConfig, TrainingSection
 from ..data.pitch import HOP, f0
 from ..tasks.base import generator
 from ..tasks.vocoder import VocoderTask
 from ..trained import seeded
-from ..trainer import Trainer
+from . import running
 from .corpus import Corpus
 from .sizes import hift_config
 
+STEPS, BATCH, RATE = 2500, 8, 1e-3
+# Half an hour of each voice is plenty; the F0 of all would take long.
+SHARDS = ("slt-00", "rms-00", "awb-00", "kal16-00")
 # Every harmonic's share of the excitation. All together stay where its tanh is nearly straight.
 SHARE = 0.3
 FRAMES = 32
 _CROP = 77
-# F0 is learnt fast, and wants to be right.
-_WEIGHTS = {"f0": 1.0}
 
 
 def fresh_vocoder(config: HiFTNetConfig, seed: int) -> HiFTGenerator:
@@ -89,64 +89,37 @@ def _stretch(corpus: Corpus, index: int, key: np.ndarray) -> dict:
     }
 
 
-def settings(output: Path, steps: int, batch: int, rate: float) -> TrainConfig:
-    """The trainer's."""
-    return TrainConfig(
-        model=ModelSection(train_components=["vocoder"], freeze_components=["t3", "flow"]),
-        training=TrainingSection(
-            output_dir=str(output),
-            max_steps=steps,
-            per_device_train_batch_size=batch,
-            per_device_eval_batch_size=16,
-            learning_rate=rate,
-            adam_beta1=0.8,
-            adam_beta2=0.99,
-            weight_decay=0.0,
-            lr_scheduler_type="cosine",
-            warmup_steps=200,
-            gradient_clip_norm=10.0,
-            logging_steps=50,
-            eval_steps=1000,
-            save_steps=250,
-            save_total_limit=2,
-            spoken_samples=False,
-            compile=True,
-            loss_weights=_WEIGHTS,
-        ),
-        seed=7,
-    )
-
-
 def train(
-    corpus: Corpus,
-    output: Path,
-    steps: int,
-    voices: tuple[str, ...] = ("slt", "rms", "awb", "kal16"),
-    batch: int = 8,
-    rate: float = 1e-3,
-) -> HiFTGenerator:
-    """Train from the beginning, or go on where `output` holds a run."""
+    corpus: Corpus, folder: Path, steps: int = STEPS, shards: tuple[str, ...] = SHARDS
+) -> None:
+    """Train from the beginning, or go on where `folder` holds a run."""
     config = hift_config()
-    chosen = sorted({clip.shard for clip in corpus.clips if clip.voice in voices})
-    for shard in chosen:
+    corpus = Corpus(corpus.folder, shards)
+    for shard in corpus.shards:
         prepare_shard(corpus, shard, config)
-    networks = _Networks(fresh_vocoder(config, 7))
 
     def samples(part: str, size: int, most: int | None):
-        return corpus.samples(
-            [],
-            size,
-            7,
-            voices,
-            part,
-            most,
-            lambda index, key: _stretch(corpus, index, key),
-        )
+        def stretch(index: int, key: np.ndarray) -> dict:
+            return _stretch(corpus, index, key)
 
-    run = settings(output, steps, batch, rate)
-    task = VocoderTask(config, FRAMES, given_source=True, weights=_WEIGHTS)
-    trainer = Trainer(run, networks, [task], samples("train", batch, None), samples("eval", 16, 64))
-    if (output / "last").exists():
-        trainer.resume(output)
-    trainer.fit()
-    return networks.s3gen.mel2wav
+        return corpus.samples([], size, running.SEED, None, part, most, stretch)
+
+    settings = running.settings(
+        folder,
+        "vocoder",
+        max_steps=steps,
+        per_device_train_batch_size=BATCH,
+        per_device_eval_batch_size=16,
+        learning_rate=RATE,
+        adam_beta1=0.8,
+        adam_beta2=0.99,
+        weight_decay=0.0,
+        warmup_steps=200,
+        gradient_clip_norm=10.0,
+        logging_steps=50,
+        eval_steps=1000,
+        compile=True,
+    )
+    networks = _Networks(fresh_vocoder(config, running.SEED))
+    task = VocoderTask(config, FRAMES, given_source=True)
+    running.run(settings, networks, task, samples("train", BATCH, None), samples("eval", 16, 64))
