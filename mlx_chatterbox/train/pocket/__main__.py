@@ -106,8 +106,11 @@ def _flow(places: Places, arguments, progress: Bars) -> None:
 def _vocoder(places: Places, arguments, progress: Bars) -> None:
     from . import vocoder
     from .corpus import Corpus
+    from .voices import FLITE_VOICES
 
-    vocoder.train(Corpus(places.corpus), places.runs / "vocoder", vocoder.STEPS)
+    # An hour of speech is enough, and the F0 of more would take long.
+    some = Corpus(places.corpus, [f"{voice}-00" for voice in FLITE_VOICES])
+    vocoder.train(some, places.runs / "vocoder", vocoder.STEPS)
 
 
 def _t3(places: Places, arguments, progress: Bars) -> None:
@@ -130,6 +133,7 @@ def _judge(places: Places, arguments, progress: Bars) -> None:
     from ...tts import ChatterboxTTS
     from ...vc import ChatterboxVC
     from . import judging
+    from .assembling import write_figures
     from .heldout import HELD_OUT, OTHERS
 
     recogniser = judging.Recogniser()
@@ -141,7 +145,9 @@ def _judge(places: Places, arguments, progress: Bars) -> None:
         "conversion": judging.convert_voices(vc, HELD_OUT[:20], _CONVERSIONS, recogniser),
     }
     places.figures.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    print(judging.table(figures))
+    shown = judging.table(figures)
+    write_figures(places.model, shown)
+    print(shown)
 
 
 STAGES: dict[str, Callable] = {

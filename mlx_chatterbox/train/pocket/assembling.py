@@ -23,7 +23,8 @@ from ..trained import seeded
 from . import running, voices
 from .model import pocket_config
 
-VOICES_FOLDER = "voices"
+VOICES_FOLDER, CARD_NAME = "voices", "MODEL_CARD.md"
+_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 # What the built-in voices' references say; neither text is trained on.
 REFERENCES = {
     "slt": "A gentle wind moves over the old harbor, and the boats are quiet.",
@@ -63,6 +64,7 @@ def assemble(runs: Path, texts: Path, output: Path) -> dict[str, int]:
 
 
 def _write(networks: Chatterbox, config, texts: Path, folder: Path) -> None:
+    shutil.copyfile(Path(__file__).with_name(CARD_NAME), folder / CARD_NAME)
     for name in (ENGLISH_FILE, LEXICON_FILE):
         shutil.copyfile(texts / name, folder / name)
     half = {
@@ -81,6 +83,15 @@ def _write(networks: Chatterbox, config, texts: Path, folder: Path) -> None:
         half_mel = dataclasses.replace(voice, prompt_feat=voice.prompt_feat.astype(mx.float16))
         half_mel.save(folder / VOICES_FOLDER / f"{name}.safetensors")
     shutil.copyfile(folder / VOICES_FOLDER / f"{FIRST_VOICE}.safetensors", folder / VOICE_NAME)
+
+
+def write_figures(model: Path, figures: str) -> None:
+    """Put what was measured into the folder's model card."""
+    card = model / CARD_NAME
+    text = card.read_text(encoding="utf-8")
+    before, behind = text.split(_BEGIN)[0], text.split(_END)[1]
+    lines = "".join(f"* {line}\n" for line in figures.splitlines())
+    card.write_text(f"{before}{_BEGIN}\n{lines}{_END}{behind}", encoding="utf-8")
 
 
 def reference(voice: str, text: str) -> np.ndarray:
