@@ -139,7 +139,8 @@ def test_a_given_source_is_what_would_be_made():
 
 
 def test_the_flow_may_begin_at_its_start():
-    task = FlowTask(small_networks().s3gen.config, start_share=0.5, noise_scale=0.1)
+    config = dataclasses.replace(small_networks().s3gen.config, cfm_noise_scale=0.1)
+    task = FlowTask(config, start_share=0.5)
     batch = task.collate([{**sample(0), "key": np.array([7, i], np.uint32)} for i in range(60)])
     times = np.array(batch["time"])
     assert 15 < (times == 0).sum() < 45

@@ -54,7 +54,6 @@ def _flow(config: TrainConfig, model: ModelConfig) -> Task:
             lengths.max_speech_token_len, lengths.max_mel_len // model.s3gen.token_mel_ratio
         ),
         max_prompt_frames=round(lengths.prompt_audio_duration_s * _FRAMES_PER_SECOND),
-        noise_scale=training.noise_scale,
         weights=_weights(config, FlowTask),
     )
 

@@ -300,13 +300,6 @@ class TrainingSection:
     condition_dropout: float = option(
         0.2, "flow: share of samples that see no condition, for the same", low=0, high=1
     )
-    noise_scale: float = option(
-        1.0,
-        "flow: standard deviation of the noise it starts from; small networks do better with less, "
-        "and then need as much when they speak",
-        above=0,
-        high=1,
-    )
     tokenizer_dims: int | None = option(
         None,
         "s3_tokenizer: how many of the quantiser's dimensions are used, for a smaller vocabulary; "

@@ -239,7 +239,6 @@ def _check_evaluation(config: TrainConfig) -> None:
 _ACTORS = {
     "text_dropout": "t3",
     "condition_dropout": "flow",
-    "noise_scale": "flow",
     "tokenizer_dims": "s3_tokenizer",
     "custom_params.max_text_len": "t3",
     "custom_params.max_speech_len": "t3",

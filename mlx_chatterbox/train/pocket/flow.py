@@ -76,7 +76,6 @@ def train(corpus: Corpus, folder: Path, steps: int = STEPS) -> CausalMaskedDiffW
             config,
             condition_dropout=0.0,
             max_tokens=TOKENS,
-            noise_scale=config.cfm_noise_scale,
             start_share=_START_SHARE,
             phones=len(PHONES),
             weights=_WEIGHTS,

@@ -38,6 +38,8 @@ _CROP, _PROMPT, _TIME, _NOISE, _CONDITION, _START = range(6)
 class FlowTask(Task):
     """Flow matching ("flow") and, beyond upstream, the L1 distance of mu from the mel ("mu").
 
+    The noise is scaled as it is in inference (`cfm_noise_scale`; upstream's is 1).
+
     With `phones`, samples bring labels (2 n,), one a mel frame, and a throwaway layer learns to
     name them from the encoder's features ("phones"): an encoder from scratch then finds sooner what
     is said.
@@ -52,8 +54,6 @@ class FlowTask(Task):
             `training_cfg_rate`), for classifier-free guidance.
         max_tokens: of longer samples a stretch of so many tokens is taken, at random.
         max_prompt_frames: the prompt has at most so many mel frames; None is upstream's rule alone.
-        noise_scale: standard deviation of the flow's start; upstream's is 1. A small estimator
-            learns better from less, and then needs as much in inference (`cfm_noise_scale`).
         start_share: share of samples at the flow's very start, time 0. A flow with little noise
             does nearly all of its work there, and upstream's times seldom fall there.
         phones: how many there are; 0: the samples have no labels.
@@ -73,7 +73,6 @@ class FlowTask(Task):
         condition_dropout: float = 0.2,
         max_tokens: int = 750,
         max_prompt_frames: int | None = None,
-        noise_scale: float = 1.0,
         start_share: float = 0.0,
         phones: int = 0,
         weights: dict[str, float] | None = None,
@@ -88,7 +87,6 @@ class FlowTask(Task):
         self.condition_dropout = condition_dropout
         self.max_tokens = max_tokens
         self.max_prompt_frames = max_prompt_frames
-        self.noise_scale = noise_scale
         self.start_share = start_share
         self.phones = phones
         labels = ["phones"] if phones else []
@@ -156,7 +154,7 @@ class FlowTask(Task):
         shape = (frames, self.config.decoder_out_channels)
         noise = generator(sample["key"], _NOISE).standard_normal(shape, dtype=np.float32)
         kept = generator(sample["key"], _CONDITION).random() >= self.condition_dropout
-        return prompt, float(time), self.noise_scale * noise, kept
+        return prompt, float(time), self.config.cfm_noise_scale * noise, kept
 
     def counts(self, batch: Batch) -> Totals:
         frames = total(batch["mel_mask"])
