@@ -12,13 +12,16 @@ from mlx_chatterbox.models.s3gen.config import HiFTNetConfig
 from mlx_chatterbox.models.s3gen.hift import HiFTGenerator
 from mlx_chatterbox.models.s3gen.hift_stream import HiFTStream, context_frames
 from mlx_chatterbox.models.s3gen.noise import FrameNoise
+from mlx_chatterbox.train.distributed import Group
 from mlx_chatterbox.train.optimizer import OptimizerSettings
 from mlx_chatterbox.train.tasks import vocoder as vocoder_task
 from mlx_chatterbox.train.tasks.flow import FlowTask
+from mlx_chatterbox.train.tasks.speaker import SpeakerTask
 from mlx_chatterbox.train.tasks.vocoder import VocoderTask, spectral_losses
 from mlx_chatterbox.train.trained import TrainedTask
 
 from .test_train_tasks import gradients, recorded, sample, small_networks
+from .train_stub import StubNetworks, StubTask, clip
 
 
 def filtering(**other) -> HiFTNetConfig:
@@ -199,25 +202,49 @@ def test_the_flows_noise_is_scaled():
     assert np.allclose(flow.inference(tokens, *prompt, noise, 2), smaller, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["flow", "vocoder"])
-def test_compiled_steps_are_the_same_steps(name):
-    """Other totals and other batches included, which must not be compiled in."""
+def losses_of(task, networks, made, compiled: bool) -> list[float]:
+    """Of three steps from different numbers of samples of different lengths."""
+    settings = OptimizerSettings(learning_rate=1e-3, compile=compiled)
+    trained = TrainedTask(task, networks, settings, adapters=False)
+    trained.train()
+    losses = []
+    for samples in ([made(0)], [made(0), made(1)], [made(1)]):
+        batches, totals = trained.batches([samples], True)
+        losses.append(trained.step(batches, totals, True, 1e-3, Group())["loss"])
+    return losses
 
-    def trained(compiled: bool):
-        networks = small_networks()
-        if name == "flow":
-            task, made = FlowTask(networks.s3gen.config, weights={"mu": 0.5}), sample
-        else:
-            task, made = VocoderTask(networks.s3gen.config.hift, frames=10), recorded
-        settings = OptimizerSettings(learning_rate=1e-3, compile=compiled)
-        trained = TrainedTask(task, networks, settings, adapters=False)
-        trained.train()
-        losses = []
-        for samples in ([made(0)], [made(0), made(1)], [made(1)]):
-            batches, totals = trained.batches([samples], True)
-            from mlx_chatterbox.train.distributed import Group
 
-            losses.append(trained.step(batches, totals, True, 1e-3, Group())["loss"])
-        return losses
+@pytest.mark.slow
+def test_compiled_steps_are_the_same_steps():
+    """Other totals and other lengths included, which must not be compiled in."""
 
-    assert trained(True) == pytest.approx(trained(False), rel=1e-4)
+    def made(index):
+        key = np.array([1, index], np.uint32)
+        return {**clip(index, key), "key": key}
+
+    plain, fused = (
+        losses_of(StubTask(), StubNetworks(), made, compiled) for compiled in (False, True)
+    )
+    assert len(set(plain)) == 3
+    assert fused == pytest.approx(plain, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_compiled_steps_of_the_flow():
+    config = small_networks().s3gen.config
+    plain, fused = (
+        losses_of(FlowTask(config, weights={"mu": 0.5}), small_networks(), sample, compiled)
+        for compiled in (False, True)
+    )
+    assert fused == pytest.approx(plain, rel=1e-4)
+
+
+def test_running_statistics_are_not_compiled_in():
+    networks = small_networks()
+    task = SpeakerTask("speaker_encoder", ["speaker0", "speaker1"], width=192, frames=40)
+    trained = TrainedTask(task, networks, OptimizerSettings(compile=True), adapters=False)
+    before = np.array(networks.s3gen.speaker_encoder.head.bn1.running_mean)
+    trained.train()
+    batches, totals = trained.batches([[recorded(0), recorded(1)]], True)
+    trained.step(batches, totals, True, 1e-3, Group())
+    assert np.abs(np.array(networks.s3gen.speaker_encoder.head.bn1.running_mean) - before).max() > 0
