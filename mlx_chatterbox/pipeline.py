@@ -33,6 +33,8 @@ from .watermark.weights import is_wanted
 DEVICES = ("cpu", "gpu", "cuda", "mps")
 # Upstream's token of silence (`models/s3gen/const.py`).
 SILENCE_TOKEN = 4299
+# Of a long text that is said in pieces, so many are written at once: memory stays bounded.
+PIECES_TOGETHER = 16
 Progress = Callable[[str, int, int], None]
 
 
@@ -323,12 +325,17 @@ class Pipeline:
             t3, voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
         )
         written: list[list[int]] = [[] for _ in text_tokens]
-        steps = decode_batch(t3, past, text_tokens, settings, cfg_weight, limit, keys)
-        for done, step in enumerate(steps, start=1):
-            for sentence, token in step:
-                written[sentence].append(token)
-            if extras.progress is not None:
-                extras.progress("tokens", done, limit)
+        together = PIECES_TOGETHER if self.defaults.longest_piece else len(text_tokens)
+        for first in range(0, len(text_tokens), together):
+            some = slice(first, first + together)
+            steps = decode_batch(
+                t3, past, text_tokens[some], settings, cfg_weight, limit, keys[some]
+            )
+            for done, step in enumerate(steps, start=1):
+                for sentence, token in step:
+                    written[first + sentence].append(token)
+                if extras.progress is not None:
+                    extras.progress("tokens", done, limit)
         # The last token may still have been followed by the stop token, which is then not drawn.
         self.stopped = all(len(tokens) < limit for tokens in written)
         start, n_codes = t3.config.start_speech_token, self.checkpoint.config.s3gen.vocab_size
