@@ -71,6 +71,26 @@ def recording_file(tmp_path_factory, recording):
     return path
 
 
+@pytest.fixture(scope="session")
+def voices():
+    """Ten recordings of 1.6 to 2.5 s, (n,) at 24 kHz, all different."""
+    from parity.synthetic_voice import synthetic_voice
+
+    return [synthetic_voice(1.6 + 0.1 * i, seed=i) for i in range(10)]
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory, voices):
+    """Two speakers with four clips each, and one with a single clip."""
+    from tests.train_data import write
+
+    root = tmp_path_factory.mktemp("clips")
+    for i, voice in enumerate(voices[:8]):
+        write(root / f"speaker{i % 2}" / f"{i}.wav", voice, f"This is sentence number {i}.")
+    write(root / "lonely" / "one.flac", voices[9], "Nobody else speaks like me.")
+    return root
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
