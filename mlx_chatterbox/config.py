@@ -28,11 +28,13 @@ class TextConfig(Config):
         tokenizer: "english", "multilingual" or "gpt2".
         punctuation: style of `punc_norm`: "english", "multilingual" or "turbo".
         preprocessing: of the multilingual tokenizer; upstream's is "lower,nfkd".
+        languages: codes that the multilingual tokenizer knows beyond its 23, learnt by fine-tuning.
     """
 
     tokenizer: str = "english"
     punctuation: str = "english"
     preprocessing: str = "lower,nfkd"
+    languages: list[str] = field(default_factory=list)
 
 
 @dataclass

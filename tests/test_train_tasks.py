@@ -55,21 +55,26 @@ def test_t3_rows_are_those_of_inference(variant):
     hidden, _ = networks.t3.hidden_states(task.embeddings(networks.t3, batch))
     hidden = hidden.reshape(-1, hidden.shape[-1])
     logits = networks.t3.speech_head(hidden[batch["speech_at"]])
-    for row, one in enumerate(samples):
+    labels = {part: np.array(batch[f"{part}_labels"]).tolist() for part in ("speech", "text")}
+    done = {"speech": 0, "text": 0}
+    for one in samples:
         prompt = mx.array(one["prompt"]["speech_tokens"])[None]
         cond = networks.t3.embed_conditioning(
             mx.array(one["prompt"]["speaker_embedding"])[None], prompt, 0.5
         )
         speech = mx.array(one["speech_tokens"])
         expected = networks.t3.teacher_forced_logits(cond, mx.array(one["text_tokens"]), speech)[0]
-        assert mx.allclose(logits[row, : len(speech) + 1], expected, atol=1e-5)
-        labels = np.array(batch["speech_labels"][row])[np.array(batch["speech_weights"][row]) > 0]
-        stop = networks.t3.config.stop_speech_token
-        assert labels.tolist() == [*one["speech_tokens"], stop]
-        weights = np.array(batch["text_weights"][row]) > 0
-        assert (
-            np.array(batch["text_labels"][row])[weights].tolist() == one["text_tokens"][1:].tolist()
-        )
+        start, stop = done["speech"], done["speech"] + len(speech) + 1
+        assert mx.allclose(logits[start:stop], expected, atol=1e-5)
+        end = networks.t3.config.stop_speech_token
+        assert labels["speech"][start:stop] == [*one["speech_tokens"], end]
+        done["speech"] = stop
+        start, stop = done["text"], done["text"] + len(one["text_tokens"]) - 1
+        assert labels["text"][start:stop] == one["text_tokens"][1:].tolist()
+        done["text"] = stop
+    for part, count in done.items():
+        weights = np.array(batch[f"{part}_weights"])
+        assert weights.tolist() == [1.0] * count + [0.0] * (len(weights) - count)
 
 
 def test_t3_without_text_is_the_unguided_row():
@@ -95,9 +100,10 @@ def test_t3_without_text_is_the_unguided_row():
 def test_t3_is_not_asked_for_the_part_that_is_its_prompt():
     task = T3Task(small_config().t3)
     one = {**sample(0), "prompt_span": np.array([3, 8], dtype=np.int32)}
-    weights = np.array(task.collate([one])["speech_weights"][0])
-    assert weights[:15].tolist() == [1.0] * 3 + [0.0] * 5 + [1.0] * 7
-    assert not weights[15:].any()
+    batch = task.collate([one])
+    speech = [*one["speech_tokens"], task.config.stop_speech_token]
+    assert np.array(batch["speech_labels"])[:10].tolist() == speech[:3] + speech[8:]
+    assert np.array(batch["speech_weights"]).tolist() == [1.0] * 10 + [0.0] * 22
 
 
 def test_gpt2_never_loses_its_text():

@@ -23,3 +23,24 @@ def write(path, waveform, text=None, rate=RATE, **options) -> None:
     soundfile.write(str(path), waveform, rate, **options)
     if text is not None:
         path.with_suffix(".txt").write_text(text, encoding="utf-8")
+
+
+SENTENCES = (
+    "The cat sat down.",
+    "It rains today.",
+    "Where is the bus?",
+    "Please open the door.",
+    "She reads a book.",
+    "We walk home.",
+    "The tea is hot.",
+    "Count to ten.",
+    "Good morning!",
+    "Birds sing early.",
+)
+
+
+def without_timings(lines: list[dict]) -> list[dict]:
+    """Lines of metrics, without what depends on the machine."""
+    from mlx_chatterbox.train.metrics import TIMINGS
+
+    return [{k: v for k, v in line.items() if k not in TIMINGS} for line in lines]

@@ -51,6 +51,8 @@ class Data:
                 task = next(task for task in prepared.tasks if task.name == "t3")
                 # A small model may have fewer positions than the configuration allows.
                 most_text, most_speech = task.max_text_len, task.max_speech_len
+        if self._multilingual(prepared):
+            _check_language(config, prepared)
         clips, self.report = read_clips(
             config.dataset,
             self._encoder,
@@ -59,16 +61,20 @@ class Data:
             cache_dir=self.cache_dir,
             progress=progress,
         )
-        if (
-            self._encoder is not None
-            and prepared.checkpoint.config.text.tokenizer == "multilingual"
-        ):
+        if self._multilingual(prepared):
             _check_languages(clips)
         self.train, self.evaluation = split(clips, config.dataset.eval_split_size, config.seed)
         if not self.train:
             raise TrainingError(f"all {len(clips)} clips are for evaluation, none for training.")
         if config.training.eval_strategy == "no":
             self.evaluation = []
+
+    def _multilingual(self, prepared: Prepared | None) -> bool:
+        """Whether texts are tokenised, by a multilingual model."""
+        return (
+            self._encoder is not None
+            and prepared.checkpoint.config.text.tokenizer == "multilingual"
+        )
 
     @property
     def cache_dir(self) -> Path:
@@ -128,6 +134,18 @@ class Data:
 
     def _plan(self, clips: list[Clip], batch: int) -> Batches:
         return Batches([token_count(clip) for clip in clips], batch, self._config.seed)
+
+
+def _check_language(config: TrainConfig, prepared: Prepared) -> None:
+    """Raise ConfigError if the model does not know the language that is set for all clips."""
+    language = config.dataset.language
+    known = prepared.checkpoint.tokenizer.languages
+    if language is not None and language.lower() not in known:
+        raise config.fail(
+            "dataset.language",
+            f"the model does not know language {language!r} ({', '.join(known)}); to teach it a "
+            f'new one, add its tag to model.new_tokens: ["[{language.lower()}]"].',
+        )
 
 
 def _check_languages(clips: list[Clip]) -> None:

@@ -97,7 +97,7 @@ class ModelSection:
     new_tokens: list[str] = option(
         factory=list,
         doc="letters or pieces added to T3's text vocabulary, for a new language; their rows begin "
-        "as the mean of all",
+        "as the mean of all. `[xx]` makes language xx known to a multilingual model",
     )
 
     @property

@@ -100,6 +100,8 @@ class T3Task(Task):
         indices = rows.indices()
         for weights, (start, stop) in zip(indices["speech_weights"], spans, strict=True):
             weights[start:stop] = 0.0
+        for part in self.parts:
+            indices |= _scored(indices, part)
         return {
             "keys": keys_of(samples),
             "speaker": mx.array(
@@ -196,6 +198,17 @@ def _conditioning(t3: nn.Module, batch: Batch) -> mx.array:
     return t3.cond_enc(speaker, prompt, emotion, hidden)
 
 
+def _scored(indices: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
+    """The places of a part that are scored, of all rows in one: (n,) each, padded.
+
+    Logits are as wide as the vocabulary; for padding between the rows they would be for nothing.
+    """
+    scored = indices[f"{part}_weights"] > 0
+    length = bucket(scored.sum())
+    names = (f"{part}_at", f"{part}_labels", f"{part}_weights")
+    return {name: padded([indices[name][scored]], length)[0] for name in names}
+
+
 class _Rows:
     """Where everything stands: in the pool of padded parts, in the packed rows, in the losses."""
 
@@ -232,7 +245,7 @@ class _Rows:
             for cond, text, spoken in zip(conds, self.texts, self.speech, strict=True)
         ]
         # A label more than tokens: the stop token.
-        shapes = {"text": self.text_length, "speech": bucket(self.speech_length + 1)}
+        shapes = {"text": self.text_length, "speech": self.speech_length + 1}
         packed_length, batch = bucket(max(rows)), len(rows)
         if self.config.is_gpt2:
             packed_length = min(packed_length, self.config.max_position_embeddings)
