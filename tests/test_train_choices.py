@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.train.__main__ import main
+from mlx_chatterbox.train.optimizer import LossScale
 from tests.train_data import without_timings
 
 
-@pytest.mark.parametrize("kind", ["bf16", "fp16"])
+@pytest.mark.parametrize("kind", [pytest.param("bf16", marks=pytest.mark.slow), "fp16"])
 def test_half_precision_rounds_nothing_that_adapters_leave(
     configuration, two_voices, small_checkpoint, tmp_path, capsys, kind
 ):
@@ -46,10 +47,11 @@ def test_a_new_letter_goes_all_the_way(configuration, tmp_path, capsys):
 COMPONENTS = ("vocoder", "s3_tokenizer", "speaker_encoder", "voice_encoder")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bf16", "fp16"])
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_half_precision_from_scratch(
-    configuration, two_voices, small_checkpoint, tmp_path, capsys, component, kind
+    configuration, two_voices, small_checkpoint, tmp_path, capsys, monkeypatch, component, kind
 ):
     """Every network that is trained from scratch, learning, resumed exactly, saved in float32."""
     import mlx.core as mx
@@ -57,25 +59,25 @@ def test_half_precision_from_scratch(
     from mlx_chatterbox.checkpoint import load, read_weights
     from mlx_chatterbox.train.metrics import read_metrics
 
+    # The scale begins so high that it is halved some times before the first update.
+    monkeypatch.setattr(LossScale, "START", 2.0**8)
     file = configuration(
         f"freeze_components: [t3, flow]\n  train_components: [{component}]\n  init: scratch",
         f"{kind}: true",
     )
     arguments = ["--config", str(file), "--set", f"dataset.dataset_path={two_voices}"]
-    arguments += ["--set", "training.max_steps=5", "--set", "training.save_steps=4"]
-    arguments += ["--set", "training.eval_steps=3"]
+    arguments += ["--set", "training.max_steps=3", "--set", "training.save_steps=2"]
+    arguments += ["--set", "training.eval_steps=2"]
     assert main(arguments) == 0, capsys.readouterr().err
     run = tmp_path / "run"
     whole = without_timings(read_metrics(run / "metrics.jsonl"))
     losses = [line[name] for line in whole for name in line if name.endswith("_loss")]
     assert losses
     assert np.isfinite(losses).all()
-    # The first scales of float16 are too high for some; then it learns as well.
-    assert any("gradient_norm" in line for line in whole)
-    assert kind == "fp16" or not any(line.get("skipped") for line in whole)
+    assert not any(line.get("skipped") for line in whole)
     saved = mx.load(str(run / "last" / "weights.safetensors"))
     assert {value.dtype for value in saved.values()} == {mx.float32}
-    assert main(["resume", str(run / "checkpoint-4")]) == 0, capsys.readouterr().err
+    assert main(["resume", str(run / "checkpoint-2")]) == 0, capsys.readouterr().err
     assert without_timings(read_metrics(run / "metrics.jsonl")) == whole
     load(run / "final_model")
     base, made = read_weights(small_checkpoint), read_weights(run / "final_model")
@@ -95,7 +97,9 @@ def test_half_precision_from_scratch(
     ("settings", "loss_tolerance"),
     [
         ("lora: {rank: 2, targets: [q_proj]}\n  quantize_base: 4", 0.2),
-        ("lora: {rank: 2, targets: [q_proj], dora: true}", 0.02),
+        pytest.param(
+            "lora: {rank: 2, targets: [q_proj], dora: true}", 0.02, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_quantised_bases_and_dora_are_exported_in_full(
@@ -177,6 +181,7 @@ def test_a_new_language_of_a_multilingual_model(
     # Trained on once more, the language is there already.
     again = ["--config", str(file), "--set", f"dataset.dataset_path={two_voices}"]
     again += ["--set", "dataset.language=hu", "--set", "model.freeze_components=[s3gen]"]
+    again += ["--set", f"training.output_dir={tmp_path / 'elsewhere'}"]
     assert main(["validate", *again, "--set", f"model.local_model_dir={run / 'final_model'}"]) == 0
 
 

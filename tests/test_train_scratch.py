@@ -103,3 +103,19 @@ def test_one_speaker_is_refused():
 
     with pytest.raises(SettingError, match="two speakers"):
         SpeakerTask("speaker_encoder", ["a", "a"], width=192)
+
+
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_the_pitch_predictor_has_gradients_beyond_the_range_of_exp(dtype):
+    predictor = small_networks().s3gen.mel2wav.f0_predictor
+    predictor.set_dtype(dtype)
+    mel = 30.0 * mx.random.normal((1, 16, 80), key=mx.random.key(0)).astype(dtype)
+    exact = predictor(mel)
+
+    def total(weights):
+        predictor.condnet[0].update(weights)
+        return predictor(mel).sum()
+
+    gradients = mx.grad(total)(predictor.condnet[0].trainable_parameters())
+    assert all(mx.isfinite(value).all() for value in gradients.values())
+    assert mx.array_equal(predictor(mel), exact)

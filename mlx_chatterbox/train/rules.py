@@ -92,8 +92,8 @@ def _check_teachers(config: TrainConfig) -> None:
         if teacher in trained and both:
             raise config.fail(
                 "model.train_components",
-                f"{' and '.join(both)} would learn from {features} of a {teacher} that changes "
-                f"meanwhile: train {teacher} in a run of its own first (freeze_components: "
+                f"{' and '.join(both)} would learn from {features} of the {teacher} as it was "
+                f"before: train {teacher} in a run of its own first (freeze_components: "
                 f"[{', '.join(both)}]), then {' and '.join(both)} from its final_model.",
             )
 
