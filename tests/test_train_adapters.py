@@ -43,14 +43,8 @@ def swapped() -> list[dict]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("dora", "bits"),
-    [
-        (False, None),
-        pytest.param(True, None, marks=pytest.mark.slow),
-        pytest.param(False, 4, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("dora", "bits"), [(False, None), (True, None), (False, 4)])
 def test_lora_learns_other_samples_by_heart_and_is_fused(learnt, dora, bits):
     from mlx_chatterbox.train.adapters import (
         adapter_weights,

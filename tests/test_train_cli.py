@@ -116,7 +116,7 @@ def test_a_language_that_is_missing_is_asked_for(configuration, small_models, ca
     "model",
     [
         "freeze_components: [voice_encoder, s3gen]",
-        "freeze_components: [voice_encoder, t3]",
+        pytest.param("freeze_components: [voice_encoder, t3]", marks=pytest.mark.slow),
         "lora: {rank: 2}",
     ],
 )

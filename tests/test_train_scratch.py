@@ -63,7 +63,7 @@ def scratch_task(name: str):
         pytest.param("vocoder", 40, 1e-3, marks=pytest.mark.slow),
         ("s3_tokenizer", 60, 2e-3),
         ("speaker_encoder", 15, 1e-3),
-        ("voice_encoder", 20, 1e-2),
+        pytest.param("voice_encoder", 20, 1e-2, marks=pytest.mark.slow),
     ],
 )
 def test_networks_from_scratch_learn(name, steps, rate):
