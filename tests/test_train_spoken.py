@@ -127,7 +127,7 @@ def assert_halved(file: Path, base: Path, final: Path) -> None:
 
 
 def test_t3_learns_forty_spoken_clips_by_heart(tmp_path, clips, small_checkpoint):
-    file = configuration(tmp_path, clips, small_checkpoint, "t3", 40, 5e-3)
+    file = configuration(tmp_path, clips, small_checkpoint, "t3", 60, 5e-3)
     assert_known_by_heart(file, small_checkpoint, learn(file))
 
 
@@ -137,7 +137,7 @@ def test_lora_teaches_t3_to_read(tmp_path, clips, small_checkpoint):
     wrong = speak_clips(tmp_path / "wrong", WRONG_TEXTS)
     base = learn(configuration(tmp_path / "base", wrong, small_checkpoint, "t3", 30, 5e-3))
     lora = "lora: {rank: 32, alpha: 64}"
-    file = configuration(tmp_path, clips, base, "t3", 40, 3e-3, lora)
+    file = configuration(tmp_path, clips, base, "t3", 45, 3e-3, lora)
     final = learn(file)
     assert (tmp_path / "run" / "last" / "adapters.safetensors").is_file()
     assert_known_by_heart(file, base, final)
