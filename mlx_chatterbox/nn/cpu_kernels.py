@@ -12,7 +12,6 @@ programs compiled is neither used nor replaced.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import shutil
@@ -28,6 +27,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from .device import on_cpu
+from .processor import compiled_folder
 
 # Nothing here lets the compiler reorder sums or ignore NaNs; errno and floating-point traps are
 # what no kernel uses. The last one lets it inline `exp`, without which no loop is vectorised.
@@ -83,11 +83,10 @@ def tuned() -> bool:
     compiler = shutil.which("g++")
     if compiler is None:
         return False
-    from ..hub import cache_folder
-
     try:
         flags = _flags()
-        place = cache_folder() / "kernels" / _key(compiler, flags)
+        kernels = Path(__file__).with_name("activations.py").read_text()
+        place = compiled_folder(compiler, mx.__version__, *flags, kernels)
         if not place.is_dir():
             _compile(compiler, flags, place)
         with _environment(place):
@@ -104,21 +103,6 @@ def tuned_for(x: mx.array) -> bool:
 
 def _flags() -> tuple[str, ...]:
     return _FLAGS + (_X86_FLAGS if platform.machine() == "x86_64" else ())
-
-
-def _key(compiler: str, flags: tuple[str, ...]) -> str:
-    """Name of the folder for this processor, compiler, MLX and these kernels."""
-    processor = [
-        line
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith(("model name", "flags", "Features", "CPU part"))
-    ]
-    version = subprocess.run(
-        [compiler, "-dumpfullversion"], capture_output=True, text=True, check=True
-    ).stdout
-    kernels = Path(__file__).with_name("activations.py").read_text()
-    parts = [*sorted(set(processor)), version, mx.__version__, *flags, kernels]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _compile(compiler: str, flags: tuple[str, ...], place: Path) -> None:

@@ -17,7 +17,6 @@ from ...errors import CheckpointError
 from ...nn.activations import gelu_approx, silu
 from ...nn.attention import attend, merge_heads, split_heads
 from ...nn.device import on_cpu
-from ...nn.linear import Linear
 from .config import T3Config
 
 # Takes new keys and values (B, H, T, D) and returns all that are attended to, (B, H, S, D).
@@ -81,10 +80,10 @@ class LlamaAttention(nn.Module):
         super().__init__()
         self._heads = config.num_attention_heads
         width, inner = config.hidden_size, config.num_attention_heads * config.head_dim
-        self.q_proj = Linear(width, inner, bias=False)
-        self.k_proj = Linear(width, inner, bias=False)
-        self.v_proj = Linear(width, inner, bias=False)
-        self.o_proj = Linear(inner, width, bias=False)
+        self.q_proj = nn.Linear(width, inner, bias=False)
+        self.k_proj = nn.Linear(width, inner, bias=False)
+        self.v_proj = nn.Linear(width, inner, bias=False)
+        self.o_proj = nn.Linear(inner, width, bias=False)
 
     def __call__(self, x: mx.array, bias, remember: Remember, rotate: Rotate) -> mx.array:
         """(B, T, C) to the same; `bias` is added to the scores."""
@@ -98,9 +97,9 @@ class LlamaAttention(nn.Module):
 class LlamaMLP(nn.Module):
     def __init__(self, config: T3Config):
         super().__init__()
-        self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def __call__(self, x: mx.array) -> mx.array:
         return self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
@@ -150,8 +149,8 @@ class GPT2Attention(nn.Module):
     def __init__(self, config: T3Config):
         super().__init__()
         self._heads = config.num_attention_heads
-        self.c_attn = Linear(config.hidden_size, 3 * config.hidden_size)
-        self.c_proj = Linear(config.hidden_size, config.hidden_size)
+        self.c_attn = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.c_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
     def __call__(self, x: mx.array, bias, remember: Remember) -> mx.array:
         """(B, T, C) to the same; `bias` is added to the scores."""
@@ -166,8 +165,8 @@ class GPT2Attention(nn.Module):
 class GPT2MLP(nn.Module):
     def __init__(self, config: T3Config):
         super().__init__()
-        self.c_fc = Linear(config.hidden_size, config.intermediate_size)
-        self.c_proj = Linear(config.intermediate_size, config.hidden_size)
+        self.c_fc = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.c_proj = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def __call__(self, x: mx.array) -> mx.array:
         return self.c_proj(gelu_approx(self.c_fc(x)))
