@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import mlx.core as mx
@@ -40,6 +41,9 @@ _FLAGS = (
 _X86_FLAGS = ("-mprefer-vector-width=512",)
 # A vectorised `exp` takes 0.3 to 1 ns an element, one that was not 5 to 20.
 _SLOWEST_EXP_NS = 3.0
+
+# Modules of this package that define kernels.
+_MODULES = ("activations", "norm", "rotary")
 
 # Compiled functions, each with inputs that show the layouts it is called with.
 _kernels: list[tuple[Callable, list[tuple[tuple[int, ...], ...]]]] = []
@@ -85,8 +89,8 @@ def tuned() -> bool:
         return False
     try:
         flags = _flags()
-        kernels = Path(__file__).with_name("activations.py").read_text()
-        place = compiled_folder(compiler, mx.__version__, *flags, kernels)
+        sources = [Path(__file__).with_name(f"{name}.py").read_text() for name in _MODULES]
+        place = compiled_folder(compiler, mx.__version__, *flags, *sources)
         if not place.is_dir():
             _compile(compiler, flags, place)
         with _environment(place):
@@ -114,7 +118,7 @@ def _compile(compiler: str, flags: tuple[str, ...], place: Path) -> None:
         script.write_text(f'#!/bin/sh\nexec "{compiler}" {" ".join(flags)} "$@"\n')
         script.chmod(0o755)
         # In a process of its own: here they are to be loaded from where they stay.
-        code = f"from {__package__} import activations, cpu_kernels; cpu_kernels._evaluate_all()"
+        code = f"from {__package__} import cpu_kernels; cpu_kernels._evaluate_all()"
         package_root = str(Path(__file__).parents[2])
         environment = {
             **os.environ,
@@ -153,6 +157,8 @@ def _environment(place: Path) -> Iterator[None]:
 
 def _evaluate_all() -> None:
     """Run each kernel once for each layout, on the CPU: MLX compiles or loads it."""
+    for name in _MODULES:
+        import_module(f"{__package__}.{name}")
     with mx.stream(mx.cpu):
         for function, examples in _kernels:
             for shapes in examples:
