@@ -6,36 +6,21 @@
  * ROWS, or another layout than x times the transpose of w, goes on to OpenBLAS.
  */
 
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 
+#include "pool.h"
+#include "vectors.h"
+
 enum { ROWS = 16, DEPTH = 16384, ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
 /* Products with fewer weights than this are over before a second thread has woken. */
-enum { WORTH_SHARING = 65536, MOST_HELPERS = 63, SPINS = 400 };
+enum { WORTH_SHARING = 65536 };
 
 typedef void Product(int, int, int, int, int, int, float, const float *, int, const float *, int,
                      float, float *, int);
 static Product *ordinary;
-static int (*thread_count)(void);
 
-/* Tiles of the result, rows by columns, that the processor's vector registers hold. */
-#if defined(__AVX512F__)
-#define LANES 16
-#define MANY_REGISTERS 1
-#elif defined(__AVX__)
-#define LANES 8
-#define MANY_REGISTERS 0
-#else
-#define LANES 4
-#ifdef __aarch64__
-#define MANY_REGISTERS 1
-#else
-#define MANY_REGISTERS 0
-#endif
-#endif
+/* Tiles of the result, rows by columns, that the registers hold. */
 #if MANY_REGISTERS
 #define WITH_TILES(DO) DO(8, 3) DO(4, 6) DO(2, 8) DO(1, 8)
 #define TALLEST 8
@@ -43,21 +28,9 @@ static int (*thread_count)(void);
 #define WITH_TILES(DO) DO(4, 2) DO(2, 4) DO(1, 8)
 #define TALLEST 4
 #endif
-#if defined(__x86_64__)
-#define IN_REGISTER(x) __asm__("" : "+v"(x))
-#define RELAX() __builtin_ia32_pause()
-#elif defined(__aarch64__)
-#define IN_REGISTER(x) __asm__("" : "+w"(x))
-#define RELAX() __asm__ volatile("yield")
-#else
-#define IN_REGISTER(x) (void)0
-#define RELAX() (void)0
-#endif
 /* Columns that are done for all rows before the next, so that the first rows' tiles bring them into
  * the cache for the others. A multiple of every tile's columns. */
 enum { STRIPE = 24 };
-
-typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 typedef struct {
     int rows, columns, depth, padded; /* padded: depth in whole vectors */
@@ -67,8 +40,7 @@ typedef struct {
     size_t w_stride;
     float *out;
     size_t out_stride;
-    int share, shares; /* columns in a thread's share, and their number */
-    atomic_int next;
+    int share; /* columns that a thread does at a time */
 } Job;
 
 static inline float total(Lanes v) {
@@ -144,12 +116,10 @@ static void columns(const Job *job, int from, int to) {
     for (int n = from; n < to; n += STRIPE) stripe(job, n, n + STRIPE < to ? n + STRIPE : to);
 }
 
-/* Whoever has a core takes the next share: a thread that the system has put aside delays nobody. */
-static void work(Job *job) {
-    for (int i; (i = atomic_fetch_add(&job->next, 1)) < job->shares;) {
-        const int from = i * job->share, to = from + job->share;
-        columns(job, from, to < job->columns ? to : job->columns);
-    }
+static void do_share(void *context, int i) {
+    const Job *job = context;
+    const int from = i * job->share, to = from + job->share;
+    columns(job, from, to < job->columns ? to : job->columns);
 }
 
 /* Rows of a tile side by side: eight rows a page apart would fall into one set of the cache. */
@@ -168,73 +138,6 @@ static void pack(const float *x, size_t stride, int rows, int depth, int padded,
     }
 }
 
-/* Helper threads. `owner` is held by the one product that they work for. */
-static pthread_mutex_t owner = PTHREAD_MUTEX_INITIALIZER, lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
-static int helpers, sleeping, registered;
-static Job *current; /* under `lock` */
-static atomic_int working;
-static atomic_uint posted;
-
-static void *help(void *unused) {
-    unsigned seen = 0;
-    for (;;) {
-        for (int i = 0; i < SPINS && atomic_load(&posted) == seen; i++) RELAX();
-        pthread_mutex_lock(&lock);
-        sleeping++;
-        while (atomic_load(&posted) == seen) pthread_cond_wait(&wake, &lock);
-        sleeping--;
-        seen = atomic_load(&posted);
-        Job *job = current;
-        if (job) atomic_fetch_add(&working, 1);
-        pthread_mutex_unlock(&lock);
-        if (job) {
-            work(job);
-            atomic_fetch_sub(&working, 1);
-        }
-    }
-    return unused;
-}
-
-/* A forked process has no helpers, and nobody left who would release a mutex. */
-static void in_child(void) {
-    pthread_mutex_init(&owner, NULL);
-    pthread_mutex_init(&lock, NULL);
-    pthread_cond_init(&wake, NULL);
-    helpers = sleeping = 0;
-    current = NULL;
-    atomic_store(&working, 0);
-}
-
-static void start_helpers(int wanted) {
-    if (!registered) registered = !pthread_atfork(NULL, NULL, in_child);
-    for (; helpers < wanted; helpers++) {
-        pthread_t thread;
-        if (pthread_create(&thread, NULL, help, NULL)) return;
-        pthread_detach(thread);
-    }
-}
-
-static void share(Job *job, int threads) {
-    if (threads > MOST_HELPERS + 1) threads = MOST_HELPERS + 1;
-    start_helpers(threads - 1);
-    /* Four shares a thread, of whole stripes. */
-    const int stripes = (job->columns + STRIPE - 1) / STRIPE;
-    const int each = (stripes + 4 * threads - 1) / (4 * threads);
-    job->share = each * STRIPE;
-    job->shares = (stripes + each - 1) / each;
-    pthread_mutex_lock(&lock);
-    current = job;
-    atomic_fetch_add(&posted, 1);
-    if (sleeping) pthread_cond_broadcast(&wake);
-    pthread_mutex_unlock(&lock);
-    work(job);
-    pthread_mutex_lock(&lock);
-    current = NULL;
-    pthread_mutex_unlock(&lock);
-    while (atomic_load(&working)) sched_yield();
-}
-
 void cblas_sgemm(int order, int x_layout, int w_layout, int rows, int columns_, int depth,
                  float alpha, const float *x, int x_stride, const float *w, int w_stride,
                  float beta, float *out, int out_stride) {
@@ -250,17 +153,19 @@ void cblas_sgemm(int order, int x_layout, int w_layout, int rows, int columns_, 
     Job job = {.rows = rows, .columns = columns_, .depth = depth, .padded = padded,
                .alpha = alpha, .beta = beta, .x = (const float *)packed, .w = w,
                .w_stride = w_stride, .out = out, .out_stride = out_stride};
-    const int threads = thread_count();
-    if (threads > 1 && (size_t)columns_ * depth >= WORTH_SHARING && !pthread_mutex_trylock(&owner)) {
-        share(&job, threads);
-        pthread_mutex_unlock(&owner);
-    } else {
+    if ((size_t)columns_ * depth < WORTH_SHARING) {
         columns(&job, 0, columns_);
+        return;
     }
+    /* Four shares a thread, of whole stripes. */
+    const int stripes = (columns_ + STRIPE - 1) / STRIPE, parts = 4 * thread_limit();
+    const int each = (stripes + parts - 1) / parts;
+    job.share = each * STRIPE;
+    in_parallel(do_share, &job, (stripes + each - 1) / each);
 }
 
 /* To be called before the first product. */
-void few_rows_before(Product *product, int (*threads)(void)) {
+void stand_before(Product *product, int (*threads)(void)) {
     ordinary = product;
-    thread_count = threads;
+    blas_threads = threads;
 }

@@ -1,4 +1,4 @@
-"""Products of a few rows (`nn/few_rows.c`) on Linux CPUs: what they give, and who gives it."""
+"""Products of a few rows and attention in C (`nn/native`) on Linux CPUs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import ctypes.util
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_chatterbox.nn import few_rows
+from mlx_chatterbox.nn import native
 from tests.processes import printed
 
 pytestmark = pytest.mark.skipif(
@@ -37,9 +36,8 @@ if platform.machine() == "x86_64":
 @pytest.fixture(scope="module", params=TARGETS)
 def product(request, tmp_path_factory):
     """`cblas_sgemm` of ours alone, for an instruction set; what it hands on counts as a fault."""
-    path = tmp_path_factory.mktemp("few-rows") / "few_rows.so"
-    command = ["gcc", *few_rows.FLAGS, *TARGETS[request.param], str(few_rows.SOURCE)]
-    subprocess.run([*command, "-Wall", "-Wextra", "-Werror", "-o", str(path)], check=True)
+    path = tmp_path_factory.mktemp("native") / "native.so"
+    assert native.compile_to(path, "gcc", *TARGETS[request.param], "-Wall", "-Wextra", "-Werror")
     library = ctypes.CDLL(str(path))
     library.handed_on = 0
 
@@ -48,7 +46,7 @@ def product(request, tmp_path_factory):
         library.handed_on += 1
 
     threads = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 3)
-    library.few_rows_before(ordinary, threads)
+    library.stand_before(ordinary, threads)
     library.keep = (ordinary, threads)
     return library
 
@@ -135,6 +133,31 @@ def test_after_a_fork(product):
     assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.parametrize(
+    ("heads", "depth", "frames", "sources"),
+    [(8, 64, 300, 300), (2, 7, 50, 33), (1, 64, 1, 5), (3, 20, 49, 9), (1, 1, 1, 1)],
+)
+@pytest.mark.parametrize("size", [1.0, 30.0])
+def test_attention(product, heads, depth, frames, sources, size):
+    """Also with scores of hundreds, where all but one weight vanish."""
+    draw = np.random.default_rng(frames)
+    queries, keys, values = (
+        draw.normal(size=(heads * depth, n)).astype(np.float32) for n in (frames, sources, sources)
+    )
+    queries *= size
+    out = np.full_like(queries, np.nan)
+    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (queries, keys, values, out)]
+    sizes = (heads, depth, frames, sources)
+    assert product.attend_columns(*pointers, *sizes, ctypes.c_float(depth**-0.5)) == 0
+    q, k, v = (a.reshape(heads, depth, -1).astype(np.float64) for a in (queries, keys, values))
+    scores = np.einsum("hdt,hds->hts", q, k) * depth**-0.5
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    wanted = np.einsum("hts,hds->hdt", weights / weights.sum(axis=-1, keepdims=True), v)
+    # Scores are rounded to float32, and an error in them is one of the weights' logarithms.
+    bound = 1e-6 + 4 * np.finfo(np.float32).eps * np.abs(scores).max()
+    assert np.abs(out - wanted.reshape(out.shape)).max() <= bound * np.abs(v).max()
+
+
 THROUGH_MLX = """
 import ctypes
 import mlx_chatterbox
@@ -144,7 +167,7 @@ x, w = mx.random.normal((3, 300)), mx.random.normal((200, 300))
 bias = mx.random.normal((200,))
 wanted = np.array(x).astype("f8") @ np.array(w).T + np.array(bias)
 right = np.abs(np.array(mx.addmm(bias, x, w.T)) - wanted).max() < 1e-3
-print(right, hasattr(ctypes.CDLL(None), "few_rows_before"))
+print(right, hasattr(ctypes.CDLL(None), "stand_before"))
 """
 
 
