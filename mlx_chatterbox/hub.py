@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -13,12 +12,6 @@ from .variants import VARIANTS, Variant
 WEIGHTS_NAME = "model.safetensors"
 ALIASES = {"chatterbox": "english", "multilingual-v3": "multilingual"}
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-def cache_folder() -> Path:
-    """Where converted checkpoints are kept, following the XDG convention."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "mlx-chatterbox"
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -47,7 +47,7 @@ def test_a_compiler_that_fails_is_no_error(tmp_path):
     path = f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin"
     cache = tmp_path / "cache"
     assert report(TUNED, PATH=path, XDG_CACHE_HOME=str(cache)) == ["False", "True"]
-    assert list((cache / "mlx-chatterbox" / "kernels").iterdir()) == []
+    assert not list((cache / "mlx-chatterbox" / "kernels").glob("*/mlx"))
 
 
 @pytest.mark.parametrize("name", ["gelu", "silu", "mish", "elu"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import mlx.core as mx
+import numpy as np
 
 from .activations import exp_of_negative, scaled_exp_of_negative
 from .device import on_cpu
-from .parallel import can_run_two, run_two
+from .native import library
 
 # Scores are computed for so many at a time, 1 MB, that they stay in a core's cache.
 _TILE_SCORES = 1 << 18
@@ -35,7 +38,8 @@ def attend(
     """
     if not on_cpu() or queries.dtype != mx.float32:
         return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=bias)
-    queries = queries * scale
+    if scale != 1.0:
+        queries = queries * scale
     if queries.shape[2] * keys.shape[2] < _LARGE_SCORES:
         return _attend(queries, keys, values, bias)
     batch, heads = queries.shape[:2]
@@ -86,28 +90,26 @@ def attend_columns(
     which vector units do at once, and the products take everything as it lies.
 
     Args:
-        queries, keys, values: (heads * D, T).
+        queries: (heads * D, T).
+        keys, values: (heads * D, S).
 
     Returns:
         (heads * D, T)
     """
-    if heads % 2 == 0 and can_run_two():
-        parts = [mx.split(a, 2) for a in (queries, keys, values)]
-        mx.eval(parts)
-        first, second = ((*half, heads // 2, scale) for half in zip(*parts, strict=True))
-        both = run_two(lambda: _attend_columns(*first), lambda: _attend_columns(*second))
-        return mx.concatenate(both)
-    return _attend_columns(queries, keys, values, heads, scale)
-
-
-def _attend_columns(
-    queries: mx.array, keys: mx.array, values: mx.array, heads: int, scale: float
-) -> mx.array:
     width, frames = queries.shape
     depth = width // heads
+    if (compiled := library()) is not None:
+        mx.eval(queries, keys, values)
+        given = [np.ascontiguousarray(np.asarray(a)) for a in (queries, keys, values)]
+        out = np.empty((width, frames), np.float32)
+        sizes = (heads, depth, frames, keys.shape[1])
+        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*given, out)]
+        if compiled.attend_columns(*pointers, *sizes, ctypes.c_float(scale)):
+            raise MemoryError("attention")
+        return mx.array(out)
     # A row of ones makes the product sum the weights too.
-    ones = mx.ones((1, frames), dtype=values.dtype)
-    at_once = -(-frames // -(-(frames * frames) // _TILE_SCORES))
+    ones = mx.ones((1, values.shape[1]), dtype=values.dtype)
+    at_once = -(-frames // -(-(frames * keys.shape[1]) // _TILE_SCORES))
     attended = []
     for first in range(0, width, depth):
         head = slice(first, first + depth)
