@@ -134,3 +134,14 @@ def test_nothing_is_dropped_in_an_evaluation(tmp_path, small_models, clips):
         found.append([trainer.judge(trained) for trained in trainer.tasks])
     assert found[0] == found[1]
     assert found[0][0]["text"] > 0
+
+
+@pytest.mark.parametrize("options", [[], ["--checkpointing", "--bits", "4", "--batch", "2"]])
+def test_a_steps_benchmark(small_checkpoint, capsys, options):
+    from benchmarks.training import main
+
+    settings = ["--steps", "2", "--speech", "20", "--text", "8", "--rank", "2"]
+    assert main(["--model", str(small_checkpoint), *settings, *options]) == 0
+    out = capsys.readouterr().out
+    assert "x 20 speech tokens" in out
+    assert f"checkpointing {'on' if options else 'off'}: median" in out
