@@ -3,6 +3,9 @@ quantised bases, new languages, data of the hub, TensorBoard."""
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
@@ -183,6 +186,40 @@ def test_a_new_language_of_a_multilingual_model(
     again += ["--set", "dataset.language=hu", "--set", "model.freeze_components=[s3gen]"]
     again += ["--set", f"training.output_dir={tmp_path / 'elsewhere'}"]
     assert main(["validate", *again, "--set", f"model.local_model_dir={run / 'final_model'}"]) == 0
+
+
+def test_a_broken_data_set_is_reported_and_the_rest_trained_on(
+    configuration, two_voices, tmp_path, capsys
+):
+    """No text, unreadable audio, 0.1 s, three minutes, another encoding."""
+    from mlx_chatterbox.audio.files import save_audio
+    from mlx_chatterbox.train.metrics import read_metrics
+    from parity.synthetic_voice import synthetic_voice
+
+    folder = tmp_path / "broken"
+    shutil.copytree(two_voices, folder)
+    voice = synthetic_voice(2.0, seed=7)
+    faults = {
+        "no_text": (voice, None),
+        "unreadable": (None, "Unreadable."),
+        "blip": (voice[12000:14400], "Too short."),
+        "lecture": (np.tile(voice[12000:36000], 180), "Three minutes."),
+        "encoding": (voice, "Schöne Grüße.".encode("utf-16")),
+    }
+    for name, (waveform, text) in faults.items():
+        if waveform is None:
+            (folder / f"{name}.wav").write_bytes(b"RIFF")
+        else:
+            save_audio(folder / f"{name}.wav", waveform, 24000)
+        if text is not None:
+            text = text.encode() if isinstance(text, str) else text
+            (folder / f"{name}.txt").write_bytes(text)
+    arguments = ["--config", str(configuration()), "--set", f"dataset.dataset_path={folder}"]
+    assert main([*arguments, "--set", "training.max_steps=2"]) == 0, capsys.readouterr().err
+    report = json.loads((tmp_path / "run" / "data-report.json").read_text())
+    assert {entry["id"] for entry in report["left_out"]} == set(faults)
+    assert report["kept"] == 5
+    assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["step"] == 2
 
 
 @pytest.mark.slow

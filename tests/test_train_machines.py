@@ -60,15 +60,39 @@ def test_two_processes_resume_from_the_first_ones_disk(tmp_path):
 
 
 def launch(settings) -> None:
-    """Two processes on this machine, by MLX's own launcher."""
+    """Two processes of the stub on this machine."""
+    launch_program(["-m", "tests.train_stub", json.dumps(settings)])
+
+
+def launch_program(arguments: list[str]) -> None:
+    """Two processes of a Python program on this machine, by MLX's own launcher."""
     assert mx.distributed.is_available("ring"), "this build of MLX has no ring backend"
     program = "import sys; from mlx._distributed_utils.launch import main; sys.exit(main())"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-c", program, "-n", "2", "--backend", "ring"]
-    command += ["--starting-port", str(port), "--", sys.executable, "-m", "tests.train_stub"]
+    command += ["--starting-port", str(port), "--", sys.executable]
     result = subprocess.run(
-        [*command, json.dumps(settings)], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["lora: {rank: 2, dropout: 0.1}", "freeze_components: [s3gen]"])
+def test_two_processes_of_the_command_line_equal_one(tmp_path, configuration, two_voices, model):
+    """T3 and the flow, small: the same metrics, and the same weights in the end."""
+    from mlx_chatterbox.checkpoint import read_weights
+    from mlx_chatterbox.train.__main__ import main
+
+    common = ["--config", str(configuration(model)), "--set", f"dataset.dataset_path={two_voices}"]
+    common += ["--set", "training.max_steps=4", "--set", "training.eval_steps=2"]
+    assert main([*common, "--set", f"training.output_dir={tmp_path / 'one'}"]) == 0
+    two = ["--set", f"training.output_dir={tmp_path / 'two'}"]
+    two += ["--set", "training.per_device_train_batch_size=1"]
+    launch_program(["-m", "mlx_chatterbox.train", *common, *two])
+    assert_close(tmp_path / "two", tmp_path / "one")
+    ours, whole = (read_weights(tmp_path / name / "final_model") for name in ("two", "one"))
+    for key, value in whole.items():
+        assert mx.allclose(ours[key], value, rtol=1e-4, atol=1e-6), key
