@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
@@ -45,7 +46,13 @@ def product(request, tmp_path_factory):
     def ordinary():
         library.handed_on += 1
 
-    threads = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 3)
+    library.asked = 0
+
+    @ctypes.CFUNCTYPE(ctypes.c_int)
+    def threads():
+        library.asked += 1
+        return 3
+
     library.stand_before(ordinary, threads)
     library.keep = (ordinary, threads)
     return library
@@ -118,6 +125,16 @@ def test_several_callers_at_once(product):
         caller.join(timeout=60)
         assert not caller.is_alive()
     assert not wrong
+
+
+def test_nothing_to_do_with_the_processs_own(product):
+    """Whose function for the number of threads goes on to be asked."""
+    ours = native.library()
+    assert ours is not None
+    product.asked = 0
+    x = mx.ones((2, 600)) @ mx.ones((600, 600)).T
+    mx.eval(x)
+    assert product.asked == 0
 
 
 def test_after_a_fork(product):

@@ -10,12 +10,15 @@ import numpy as np
 from .activations import exp_of_negative, scaled_exp_of_negative
 from .device import on_cpu
 from .native import library
+from .parallel import second_stream
 
 # Scores are computed for so many at a time, 1 MB, that they stay in a core's cache.
 _TILE_SCORES = 1 << 18
 # A head's scores of this many entries are worth a product of their own: 2 MB stay in the cache
 # from one step to the next, where the scores of all heads together would not.
 _LARGE_SCORES = 256 * 256
+# From so many rows on, as in a batch's decoding, keys and values are too much for one core to read.
+_MANY_ROWS = 8
 # For so few queries, as in decoding, summing costs less than copying the values behind ones.
 _FEW_QUERIES = 16
 
@@ -41,6 +44,8 @@ def attend(
     if scale != 1.0:
         queries = queries * scale
     if queries.shape[2] * keys.shape[2] < _LARGE_SCORES:
+        if len(queries) >= _MANY_ROWS:
+            return _attend_on_two_streams(queries, keys, values, bias)
         return _attend(queries, keys, values, bias)
     batch, heads = queries.shape[:2]
     if bias is not None:
@@ -60,6 +65,21 @@ def attend(
         for row in range(batch)
     ]
     return mx.stack(rows)
+
+
+def _attend_on_two_streams(
+    queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array | None
+) -> mx.array:
+    """Half of the rows each: MLX multiplies a batch's matrices one after the other."""
+    middle = len(queries) // 2
+    if bias is not None:
+        bias = mx.broadcast_to(bias, (len(queries), *bias.shape[1:]))
+    given = (queries, keys, values, bias)
+    first = [None if a is None else a[:middle] for a in given]
+    second = [None if a is None else a[middle:] for a in given]
+    with mx.stream(second_stream()):
+        behind = _attend(*second)
+    return mx.concatenate([_attend(*first), behind])
 
 
 def _attend(queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array | None) -> mx.array:

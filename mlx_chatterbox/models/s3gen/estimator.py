@@ -268,7 +268,7 @@ def _transform_by_halves(x: mx.array, blocks: list) -> mx.array:
     """
     middle = x.shape[0] // 2
     halves = [x[:middle], x[middle:]]
-    mx.eval(halves)
+    mx.eval(halves, [block.parameters() for block in blocks])
 
     def begin(block, half):
         return half, *block.attn1.project_columns(block.norm1(half))

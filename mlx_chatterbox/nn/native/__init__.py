@@ -23,7 +23,7 @@ from ..processor import compiled_folder
 
 SOURCES = sorted(Path(__file__).parent.glob("*.c"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
-FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-pthread")
+FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden")
 
 _library: ctypes.CDLL | None = None
 

@@ -138,7 +138,7 @@ static void attend_tile(void *context, int i) {
 
 /* Queries (heads * depth, frames) over keys and values (heads * depth, sources), row after row, to
  * out (heads * depth, frames). Returns 0, or 1 without memory. */
-int attend_columns(const float *queries, const float *keys, const float *values, float *out,
+EXPORTED int attend_columns(const float *queries, const float *keys, const float *values, float *out,
                    int heads, int depth, int frames, int sources, float scale) {
     Attention job = {.heads = heads, .depth = depth, .frames = frames, .sources = sources,
                      .tiles = (frames + QUERIES - 1) / QUERIES, .scale = scale,

@@ -138,7 +138,7 @@ static void pack(const float *x, size_t stride, int rows, int depth, int padded,
     }
 }
 
-void cblas_sgemm(int order, int x_layout, int w_layout, int rows, int columns_, int depth,
+EXPORTED void cblas_sgemm(int order, int x_layout, int w_layout, int rows, int columns_, int depth,
                  float alpha, const float *x, int x_stride, const float *w, int w_stride,
                  float beta, float *out, int out_stride) {
     if (order != ROW_MAJOR || x_layout != PLAIN || w_layout != TRANSPOSED || rows < 1 ||
@@ -165,7 +165,7 @@ void cblas_sgemm(int order, int x_layout, int w_layout, int rows, int columns_, 
 }
 
 /* To be called before the first product. */
-void stand_before(Product *product, int (*threads)(void)) {
+EXPORTED void stand_before(Product *product, int (*threads)(void)) {
     ordinary = product;
     blas_threads = threads;
 }
