@@ -34,11 +34,11 @@ def device_memory() -> int | None:
 def limits() -> dict[str, float]:
     """The fastest of ten: reading a float32 matrix for one vector (bytes/s), as a decoding step
     reads its weights; and a product of two float32 matrices (operations/s)."""
-    matrix, vector = mx.random.normal(READ_SHAPE), mx.random.normal((READ_SHAPE[1],))
+    matrix, vector = mx.random.normal(READ_SHAPE), mx.random.normal((1, READ_SHAPE[1]))
     square = mx.random.normal((PRODUCT_SIZE, PRODUCT_SIZE))
     mx.eval(matrix, vector, square)
     return {
-        "bytes_per_second": matrix.nbytes / _fastest(lambda: matrix @ vector),
+        "bytes_per_second": matrix.nbytes / _fastest(lambda: vector @ matrix.T),
         "flops_per_second": 2 * PRODUCT_SIZE**3 / _fastest(lambda: square @ square),
     }
 

@@ -6,6 +6,7 @@ serves instead; afterwards nothing can be changed. macOS has Accelerate, CUDA do
 `MLX_CHATTERBOX_BLAS` names another library to load, or `none` for no lookup at all. An OpenBLAS
 older than the processor does not know it and takes kernels of twenty years ago (Debian's 0.3.21 on
 Emerald Rapids: SSE3), two to four times slower; it is then told which newer ones serve.
+Products of a few rows are done by code of ours that stands before it (`nn/native`).
 
 **Memory.** MLX takes every result's memory from `malloc` and frees it at once. By default glibc
 hands blocks of some megabytes straight back to the system, and taking them again costs a page
@@ -20,6 +21,8 @@ import os
 import sys
 import warnings
 from pathlib import Path
+
+from .nn import native
 
 ADVICE = "install OpenBLAS (Debian and Ubuntu: apt install libopenblas0-pthread)"
 _FAST_NAMES = ("openblas", "mkl_rt", "libblis")
@@ -114,6 +117,9 @@ def _load(name: str) -> None:
             ctypes.CDLL(None).dlclose(ctypes.c_void_p(trial._handle))
             os.environ["OPENBLAS_CORETYPE"] = better
     try:
+        blas = ctypes.CDLL(name)
+        # MLX finds what is in the global scope first.
+        native.stand_before(blas)
         _blas = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
     finally:
         if better is not None:

@@ -18,7 +18,8 @@ from mlx.utils import tree_flatten, tree_unflatten
 from . import _linux_cpu
 from .config import DTYPES, ModelConfig
 from .errors import CheckpointError
-from .hub import cache_folder, is_converted, resolve, variant_called, weight_files
+from .folders import cache_folder
+from .hub import is_converted, resolve, variant_called, weight_files
 from .models.s3gen.s3gen import S3Gen
 from .models.s3tokenizer.s3tokenizer import S3TokenizerV2
 from .models.t3.t3 import T3

@@ -30,12 +30,14 @@ class TextConfig(Config):
         preprocessing: of the multilingual tokenizer; upstream's is "lower,nfkd".
         lexicon: of the English tokenizer: the checkpoint has a pronouncing dictionary, and its
             tokens are phones (`text/lexicon.py`).
+        languages: codes that the multilingual tokenizer knows beyond its 23, learnt by fine-tuning.
     """
 
     tokenizer: str = "english"
     punctuation: str = "english"
     preprocessing: str = "lower,nfkd"
     lexicon: bool = False
+    languages: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -113,9 +113,7 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
     known = inspect.signature(tts.generate).parameters
     variant = tts.checkpoint.config.variant
     if "language_id" in known and arguments.language is None:
-        from .text.multilingual import SUPPORTED_LANGUAGES
-
-        codes = ", ".join(SUPPORTED_LANGUAGES)
+        codes = ", ".join(tts.checkpoint.tokenizer.languages)
         raise SettingError(f"--language is needed: the text's, one of {codes}.")
     settings = {name: value for name, value in given.items() if value is not None}
     foreign = sorted(set(settings) - set(known))

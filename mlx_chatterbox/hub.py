@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -16,12 +15,6 @@ POCKET = "pocket"
 POCKET_FOLDER = Path(__file__).parent / "pocket"
 ALIASES = {"chatterbox": "english", "multilingual-v3": "multilingual"}
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-def cache_folder() -> Path:
-    """Where converted checkpoints are kept, following the XDG convention."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "mlx-chatterbox"
 
 
 def local_folder(name: str | Path) -> Path | None:

@@ -188,7 +188,8 @@ class ChatterboxMultilingualTTS(Pipeline):
         """Speak; as `ChatterboxTTS.generate`.
 
         Args:
-            language_id: a code of `SUPPORTED_LANGUAGES`; None leaves the language open.
+            language_id: a code of `SUPPORTED_LANGUAGES`, or one that a fine-tuned model has learnt;
+                None leaves the language open.
 
         Raises:
             TextError: an unknown language, or one whose front end is missing.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,94 @@ def recording_file(tmp_path_factory, recording):
     path = tmp_path_factory.mktemp("recordings") / "voice.wav"
     save_audio(path, recording, 24000)
     return path
+
+
+@pytest.fixture(scope="session")
+def voices():
+    """Ten recordings of 1.6 to 2.5 s, (n,) at 24 kHz, all different."""
+    from parity.synthetic_voice import synthetic_voice
+
+    return [synthetic_voice(1.6 + 0.1 * i, seed=i) for i in range(10)]
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory, voices):
+    """Two speakers with four clips each, and one with a single clip."""
+    from tests.train_data import write
+
+    root = tmp_path_factory.mktemp("clips")
+    for i, voice in enumerate(voices[:8]):
+        write(root / f"speaker{i % 2}" / f"{i}.wav", voice, f"This is sentence number {i}.")
+    write(root / "lonely" / "one.flac", voices[9], "Nobody else speaks like me.")
+    return root
+
+
+@pytest.fixture(scope="session")
+def voice_data(tmp_path_factory):
+    """Ten clips of a made-up speaker, and three that cannot be trained on."""
+    from mlx_chatterbox.audio.files import save_audio
+    from parity.synthetic_voice import synthetic_voice
+    from tests.train_data import SENTENCES
+
+    folder = tmp_path_factory.mktemp("voice_data")
+    for number, sentence in enumerate(SENTENCES):
+        seconds = 1.6 + 0.1 * (number % 4)
+        save_audio(folder / f"{number}.wav", synthetic_voice(seconds, seed=number), 24000)
+        (folder / f"{number}.txt").write_text(sentence, encoding="utf-8")
+    save_audio(folder / "silent.wav", np.zeros(24000, dtype=np.float32), 24000)
+    (folder / "silent.txt").write_text("Nothing.")
+    (folder / "broken.wav").write_bytes(b"RIFF no wave")
+    (folder / "broken.txt").write_text("Broken.")
+    save_audio(folder / "alone.wav", synthetic_voice(1.5, seed=99), 24000)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def two_voices(tmp_path_factory):
+    """Five clips of two made-up speakers."""
+    from mlx_chatterbox.audio.files import save_audio
+    from parity.synthetic_voice import synthetic_voice
+    from tests.train_data import SENTENCES
+
+    folder = tmp_path_factory.mktemp("two_voices")
+    for number, sentence in enumerate(SENTENCES[:5]):
+        speaker = folder / ("ann", "bob")[number % 2]
+        speaker.mkdir(exist_ok=True)
+        save_audio(speaker / f"{number}.wav", synthetic_voice(1.2, seed=number), 24000)
+        (speaker / f"{number}.txt").write_text(sentence, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def configuration(tmp_path, voice_data, small_checkpoint):
+    """Writes a configuration of two epochs on the small model; what is given goes over it."""
+
+    def write(model: str = "freeze_components: [voice_encoder, s3gen]", training: str = "") -> Path:
+        file = tmp_path / "voice.yaml"
+        file.write_text(
+            f"""\
+model:
+  local_model_dir: {small_checkpoint}
+  {model}
+dataset:
+  dataset_path: {voice_data}
+  eval_split_size: 0.2
+training:
+  output_dir: ./run
+  num_train_epochs: 2
+  per_device_train_batch_size: 2
+  learning_rate: 1e-4
+  logging_steps: 1
+  eval_steps: 4
+  save_steps: 3
+  spoken_samples: false
+  {training}
+""",
+            encoding="utf-8",
+        )
+        return file
+
+    return write
 
 
 @pytest.fixture

@@ -72,3 +72,33 @@ def test_a_real_sentence_in_a_real_voice(speak):
     assert again == first
     other, _, _ = speak("other.wav", 2)
     assert other != first
+
+
+def test_a_sentence_has_its_tokens_in_any_company(weights):
+    """The same seed, the same tokens: alone and among 2, 4 and 8, of various lengths."""
+    import mlx.core as mx
+
+    from mlx_chatterbox.checkpoint import load
+    from mlx_chatterbox.models.t3.decoding import decode_batch
+    from mlx_chatterbox.models.t3.sampling import SamplingSettings
+
+    t3 = load(weights).networks.t3
+    draw = np.random.default_rng(0)
+    prompt = mx.array(draw.integers(0, 6561, (1, 150)))
+    speaker = mx.array(draw.normal(size=(1, 256)).astype(np.float32))
+    voice = t3.conditioning_past(t3.embed_conditioning(speaker, prompt, 0.5))
+    texts = [mx.array([255, *draw.integers(1, 600, 12 + 9 * i).tolist(), 0]) for i in range(8)]
+
+    def tokens(sentences: list[int]) -> dict[int, list[int]]:
+        written: dict[int, list[int]] = {i: [] for i in sentences}
+        keys = [mx.random.key(i) for i in sentences]
+        given = [texts[i] for i in sentences]
+        for step in decode_batch(t3, voice, given, SamplingSettings(), 0.5, 16, keys):
+            for row, token in step:
+                written[sentences[row]].append(token)
+        return written
+
+    together = tokens(list(range(8)))
+    assert len({tuple(row) for row in together.values()}) == 8
+    for company in ([0], [5], [1, 6], [7, 3, 2, 4]):
+        assert tokens(company) == {i: together[i] for i in company}

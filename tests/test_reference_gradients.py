@@ -17,7 +17,7 @@ from mlx_chatterbox.models.s3gen.config import S3GenConfig
 from mlx_chatterbox.train.tasks.flow import FlowTask
 from mlx_chatterbox.train.tasks.t3 import T3Task
 from tests.small import small_config
-from tests.test_train_tasks import gradients, sample
+from tests.train_small import gradients, sample
 
 pytestmark = pytest.mark.reference
 

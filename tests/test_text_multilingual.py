@@ -140,7 +140,7 @@ def test_letters_that_are_known(tokenizer):
 
 def test_the_configuration_chooses_the_tokenizer(folder, tmp_path):
     def config(tokenizer, preprocessing="lower,nfkd"):
-        return SimpleNamespace(tokenizer=tokenizer, preprocessing=preprocessing)
+        return SimpleNamespace(tokenizer=tokenizer, preprocessing=preprocessing, languages=[])
 
     loaded = load_tokenizer(folder, config("multilingual", "nfkd,fullcase"))
     assert isinstance(loaded, MultilingualTokenizer)

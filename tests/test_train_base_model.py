@@ -8,7 +8,8 @@ from mlx.utils import tree_flatten
 
 from mlx_chatterbox.errors import ConfigError
 from mlx_chatterbox.train import base_model
-from mlx_chatterbox.train.config import ModelSection, TrainConfig
+from mlx_chatterbox.train.config import TrainConfig
+from mlx_chatterbox.train.sections import ModelSection
 
 
 def config(folder, **model) -> TrainConfig:

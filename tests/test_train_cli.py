@@ -12,6 +12,7 @@ import pytest
 
 from mlx_chatterbox.train.__main__ import main
 from mlx_chatterbox.train.option_table import with_table
+from tests.train_data import without_timings
 
 ROOT = Path(__file__).parent.parent
 
@@ -76,70 +77,6 @@ def test_the_documented_options_are_the_real_ones():
 
 # --- A whole run on a small model ----------------------------------------------------------------
 
-SENTENCES = (
-    "The cat sat down.",
-    "It rains today.",
-    "Where is the bus?",
-    "Please open the door.",
-    "She reads a book.",
-    "We walk home.",
-    "The tea is hot.",
-    "Count to ten.",
-    "Good morning!",
-    "Birds sing early.",
-)
-
-
-@pytest.fixture(scope="module")
-def voice_data(tmp_path_factory):
-    """Ten clips of a made-up speaker, and three that cannot be trained on."""
-    from mlx_chatterbox.audio.files import save_audio
-    from parity.synthetic_voice import synthetic_voice
-
-    folder = tmp_path_factory.mktemp("voice_data")
-    for number, sentence in enumerate(SENTENCES):
-        seconds = 1.6 + 0.1 * (number % 4)
-        save_audio(folder / f"{number}.wav", synthetic_voice(seconds, seed=number), 24000)
-        (folder / f"{number}.txt").write_text(sentence, encoding="utf-8")
-    save_audio(folder / "silent.wav", np.zeros(24000, dtype=np.float32), 24000)
-    (folder / "silent.txt").write_text("Nothing.")
-    (folder / "broken.wav").write_bytes(b"RIFF no wave")
-    (folder / "broken.txt").write_text("Broken.")
-    save_audio(folder / "alone.wav", synthetic_voice(1.5, seed=99), 24000)
-    return folder
-
-
-@pytest.fixture
-def configuration(tmp_path, voice_data, small_checkpoint):
-    """Writes a configuration of two epochs on the small model; what is given goes over it."""
-
-    def write(model: str = "freeze_components: [voice_encoder, s3gen]", training: str = "") -> Path:
-        file = tmp_path / "voice.yaml"
-        file.write_text(
-            f"""\
-model:
-  local_model_dir: {small_checkpoint}
-  {model}
-dataset:
-  dataset_path: {voice_data}
-  eval_split_size: 0.2
-training:
-  output_dir: ./run
-  num_train_epochs: 2
-  per_device_train_batch_size: 2
-  learning_rate: 1e-4
-  logging_steps: 1
-  eval_steps: 4
-  save_steps: 3
-  spoken_samples: false
-  {training}
-""",
-            encoding="utf-8",
-        )
-        return file
-
-    return write
-
 
 def test_validate_reports_and_trains_nothing(configuration, tmp_path, capsys):
     assert main(["validate", "--config", str(configuration())]) == 0
@@ -179,7 +116,7 @@ def test_a_language_that_is_missing_is_asked_for(configuration, small_models, ca
     "model",
     [
         "freeze_components: [voice_encoder, s3gen]",
-        "freeze_components: [voice_encoder, t3]",
+        pytest.param("freeze_components: [voice_encoder, t3]", marks=pytest.mark.slow),
         "lora: {rank: 2}",
     ],
 )
@@ -193,12 +130,12 @@ def test_from_recordings_to_a_voice(configuration, voice_data, tmp_path, capsys,
     assert {"final_model", "last", "metrics.jsonl", "data-report.json"} <= {
         path.name for path in run.iterdir()
     }
-    whole = _without_timings(read_metrics(run / "metrics.jsonl"))
+    whole = without_timings(read_metrics(run / "metrics.jsonl"))
     assert any("eval_loss" in line for line in whole)
 
     # From an earlier checkpoint to the same end.
     assert main(["resume", str(run / "checkpoint-3")]) == 0, capsys.readouterr().err
-    assert _without_timings(read_metrics(run / "metrics.jsonl")) == whole
+    assert without_timings(read_metrics(run / "metrics.jsonl")) == whole
 
     assert main(["--config", str(file)]) == 1
     assert "holds a run already" in capsys.readouterr().err
@@ -211,42 +148,6 @@ def test_from_recordings_to_a_voice(configuration, voice_data, tmp_path, capsys,
     assert spoken.stat().st_size > 1000
     first = (run / "final_model" / "model.safetensors").read_bytes()
     assert first == (tmp_path / "voice" / "model.safetensors").read_bytes()
-
-
-@pytest.mark.parametrize("kind", ["bf16", "fp16"])
-def test_half_precision_rounds_nothing_that_adapters_leave(
-    configuration, two_voices, small_checkpoint, tmp_path, capsys, kind
-):
-    from mlx_chatterbox.checkpoint import read_weights
-
-    model = "freeze_components: [s3gen]\n  lora: {rank: 2, targets: [q_proj]}"
-    file = configuration(model, f"{kind}: true")
-    arguments = ["--config", str(file), "--set", f"dataset.dataset_path={two_voices}"]
-    assert main([*arguments, "--set", "training.max_steps=2"]) == 0, capsys.readouterr().err
-    base, made = read_weights(small_checkpoint), read_weights(tmp_path / "run" / "final_model")
-    changed = {key for key in base if not np.array_equal(np.array(base[key]), np.array(made[key]))}
-    assert changed
-    assert all(key.endswith(".q_proj.weight") for key in changed)
-    for key in changed:  # by two small updates, not by rounding
-        np.testing.assert_allclose(np.array(made[key]), np.array(base[key]), atol=1e-3)
-    assert main(["export", str(tmp_path / "run"), str(tmp_path / "voice")]) == 0
-    first = (tmp_path / "run" / "final_model" / "model.safetensors").read_bytes()
-    assert first == (tmp_path / "voice" / "model.safetensors").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def two_voices(tmp_path_factory):
-    """Five clips of two made-up speakers."""
-    from mlx_chatterbox.audio.files import save_audio
-    from parity.synthetic_voice import synthetic_voice
-
-    folder = tmp_path_factory.mktemp("two_voices")
-    for number, sentence in enumerate(SENTENCES[:5]):
-        speaker = folder / ("ann", "bob")[number % 2]
-        speaker.mkdir(exist_ok=True)
-        save_audio(speaker / f"{number}.wav", synthetic_voice(1.2, seed=number), 24000)
-        (speaker / f"{number}.txt").write_text(sentence, encoding="utf-8")
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -273,13 +174,13 @@ def test_a_component_from_scratch(
     arguments += ["--set", "training.max_steps=3", "--set", "training.save_steps=2"]
     assert main(arguments) == 0, capsys.readouterr().err
     run = tmp_path / "run"
-    whole = _without_timings(read_metrics(run / "metrics.jsonl"))
+    whole = without_timings(read_metrics(run / "metrics.jsonl"))
     assert all(np.isfinite(line.get("train_loss", 0.0)) for line in whole)
     assert any(f"eval_{metric}" in line for line in whole)
     final = run / "final_model" / "model.safetensors"
     first = final.read_bytes()
     assert main(["resume", str(run / "checkpoint-2")]) == 0, capsys.readouterr().err
-    assert _without_timings(read_metrics(run / "metrics.jsonl")) == whole
+    assert without_timings(read_metrics(run / "metrics.jsonl")) == whole
     assert final.read_bytes() == first
     base, made = read_weights(small_checkpoint), read_weights(final.parent)
     load(final.parent)
@@ -331,21 +232,3 @@ def test_upstreams_files_are_exported(configuration, tmp_path, capsys):
     assert {"t3_cfg.safetensors", "s3gen.safetensors", "ve.safetensors", "tokenizer.json"} <= names
     assert main(["export", str(run), str(tmp_path / "theirs")]) == 1
     assert "exists already" in capsys.readouterr().err
-
-
-def test_a_new_letter_goes_all_the_way(configuration, tmp_path, capsys):
-    """The vocabulary grows, is trained, exported, and loaded again."""
-    from mlx_chatterbox.checkpoint import load
-
-    file = configuration("new_tokens: ['ő', 'ű']")
-    arguments = ["--config", str(file), "--set", "training.max_steps=2"]
-    assert main(arguments) == 0, capsys.readouterr().err
-    loaded = load(tmp_path / "run" / "final_model")
-    assert loaded.config.t3.text_tokens_dict_size == 706
-    assert loaded.tokenizer.encode("ő") == [704]
-
-
-def _without_timings(lines: list[dict]) -> list[dict]:
-    from mlx_chatterbox.train.metrics import TIMINGS
-
-    return [{k: v for k, v in line.items() if k not in TIMINGS} for line in lines]

@@ -79,7 +79,7 @@ def test_defaults_train_t3_and_flow(read):
         ("[voice_encoder, t3]", "[]", ["flow"]),
         ("[voice_encoder]", "[]", ["t3", "flow"]),
         ("[t3, flow]", "[vocoder]", ["vocoder"]),
-        ("[]", "[s3_tokenizer, t3]", ["t3", "flow", "s3_tokenizer"]),
+        ("[]", "[vocoder, t3]", ["t3", "flow", "vocoder"]),
     ],
 )
 def test_strategies_follow_from_what_is_frozen(read, frozen, named, trained):
@@ -189,6 +189,18 @@ def test_mistakes_name_the_line_and_what_was_meant(refused, text, message):
         ),
         ("model:\n  init: scratch\n  lora: {}\n", "voice.yaml:5: lora adapts"),
         ("model:\n  train_components: [vocoder]\n  lora: {}\n", "voice.yaml:5: lora is for t3"),
+        (
+            "model:\n  train_components: [s3_tokenizer]\n",
+            "voice.yaml:4: t3 and flow would learn from speech tokens of the s3_tokenizer as",
+        ),
+        (
+            "model:\n  freeze_components: [t3]\n  train_components: [speaker_encoder]\n",
+            "voice.yaml:5: flow would learn from speaker vectors",
+        ),
+        (
+            "model:\n  freeze_components: [flow]\n  train_components: [voice_encoder]\n",
+            "voice.yaml:5: t3 would .* train voice_encoder in a run of its own first",
+        ),
         ("model:\n  quantize_base: 4\n", "voice.yaml:4: quantize_base needs lora"),
         ("model:\n  lora: {}\n  quantize_base: 5\n", "voice.yaml:5: .*'5' is not known"),
         ("model:\n  config: {t3: {}}\n", "voice.yaml:4: model.config sets sizes"),

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,21 +18,17 @@ import pytest
 from mlx.utils import tree_flatten
 
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.train.distributed import Group
-from mlx_chatterbox.train.metrics import TIMINGS, Metrics, MissingExtra, read_metrics
-from mlx_chatterbox.train.optimizer import (
-    LossScale,
-    NotFinite,
-    Optimizer,
-    OptimizerSettings,
-    global_norm,
-    has_weight_decay,
-    schedule,
-    warmup_length,
-)
+from mlx_chatterbox.train.metrics import Metrics, MissingExtra, read_metrics
+from mlx_chatterbox.train.samples import TrainingError, sample_key
 from mlx_chatterbox.train.state import Checkpoints, find_checkpoint, read_state
-from mlx_chatterbox.train.trainer import Samples, Trainer, TrainingError, sample_key
-from tests.train_stub import StubNetworks, StubPlan, StubTask, stub_config, stub_trainer
+from tests.train_stub import (
+    StubNetworks,
+    StubTask,
+    lines_of,
+    run,
+    stub_config,
+    stub_trainer,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,18 +38,6 @@ def _no_plots(monkeypatch, request):
     """Drawing takes longer than these runs do."""
     if "everything_is_written" not in request.node.name and "plot" not in request.node.name:
         monkeypatch.setattr(Metrics, "plot", lambda self: None)
-
-
-def lines_of(folder) -> list[dict]:
-    """What was logged, without what depends on the machine."""
-    lines = read_metrics(Path(folder) / "metrics.jsonl")
-    return [{k: v for k, v in line.items() if k not in TIMINGS} for line in lines]
-
-
-def run(folder, *tasks, **training):
-    trainer = stub_trainer(stub_config(folder, **training), tasks or ("body",))
-    trainer.fit()
-    return trainer
 
 
 def start(**settings) -> subprocess.Popen:
@@ -71,96 +53,6 @@ def start(**settings) -> subprocess.Popen:
 def finish(process: subprocess.Popen) -> None:
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-
-
-# --- Optimizer -----------------------------------------------------------------------------------
-
-
-def test_schedules_have_their_known_values():
-    cosine = schedule("cosine", 110, 10)
-    assert [cosine(s) for s in (0, 5, 10, 60)] == pytest.approx([0.0, 0.5, 1.0, 0.5])
-    assert cosine(110) == pytest.approx(0.0)
-    linear = schedule("linear", 110, 10)
-    assert [linear(s) for s in (5, 10, 60, 110)] == pytest.approx([0.5, 1.0, 0.5, 0.0])
-    assert {schedule("constant", 9, 4)(s) for s in range(12)} == {1.0}
-    rising = schedule("constant_with_warmup", 9, 4)
-    assert [rising(s) for s in (0, 2, 4, 8)] == [0.0, 0.5, 1.0, 1.0]
-    assert warmup_length(101, 0, 0.1) == 11
-    assert warmup_length(101, 7, 0.0) == 7
-
-
-@pytest.mark.parametrize(
-    ("path", "shape", "decays"),
-    [
-        ("t3.tfmr.q_proj.weight", (4, 4), True),
-        ("a.conv.weight", (4, 3, 2), True),
-        ("a.q_proj.lora_a", (4, 2), True),
-        ("a.q_proj.bias", (4,), False),
-        ("a.norm.weight", (4,), False),
-        ("t3.text_emb.weight", (9, 4), False),
-        ("t3.text_pos_emb.emb.weight", (9, 4), False),
-        ("t3.cond_enc.perceiver.pre_attention_query", (1, 4, 4), True),
-        ("a.pos_bias_u", (2, 4), False),
-        ("a.activations.0.alpha", (1, 1, 4), False),
-    ],
-)
-def test_weight_decay_spares_biases_norms_and_embeddings(path, shape, decays):
-    assert has_weight_decay(path, mx.zeros(shape)) == decays
-
-
-def test_one_update_is_adamw_by_hand():
-    settings = OptimizerSettings(learning_rate=0.1, weight_decay=0.5, max_grad_norm=0.0)
-    start = {"w.weight": mx.array([[1.0, -2.0], [3.0, 0.5]]), "w.bias": mx.array([1.0, 2.0])}
-    optimizer = Optimizer(settings, start)
-    gradients = {key: value * 0.3 for key, value in start.items()}
-    for _ in range(2):
-        optimizer.step(gradients, 0.1)
-    for key, value in start.items():
-        weight, gradient = np.array(value, np.float64), np.array(gradients[key], np.float64)
-        m = v = np.zeros_like(weight)
-        for step in (1, 2):
-            m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
-            weight = weight * (1 - 0.1 * (0.5 if key == "w.weight" else 0.0))
-            move = (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
-            weight = weight - 0.1 * move
-        np.testing.assert_allclose(optimizer.master[key], weight, rtol=1e-5)
-
-
-def test_clipping_shortens_to_the_norm_and_reports_it_before():
-    optimizer = Optimizer(OptimizerSettings(max_grad_norm=1.0), {"w": mx.zeros((2,))})
-    norm, _ = optimizer.step({"w": mx.array([3.0, 4.0])}, 1e-3)
-    assert norm == pytest.approx(5.0)
-    assert float(global_norm({"w": optimizer.arrays["m.w"]})) == pytest.approx(0.1, rel=1e-4)
-
-
-def test_float16_overflow_skips_and_halves_then_the_scale_grows(monkeypatch):
-    monkeypatch.setattr(LossScale, "GROWTH_INTERVAL", 3)
-    optimizer = Optimizer(OptimizerSettings(dtype="float16"), {"w": mx.ones((2, 2))})
-    before = optimizer.loss_scale.value
-    norm, updated = optimizer.step({"w": mx.full((2, 2), math.inf)}, 1e-3)
-    assert not updated
-    assert optimizer.loss_scale.value == before / 2
-    assert bool((optimizer.master["w"] == 1).all())
-    for _ in range(3):
-        norm, updated = optimizer.step({"w": mx.full((2, 2), before / 2)}, 1e-3)
-        assert updated
-    assert norm == pytest.approx(2.0)
-    assert optimizer.loss_scale.value == before
-    assert optimizer.weights()["w"].dtype == mx.float16
-    assert optimizer.master["w"].dtype == mx.float32
-
-
-def test_master_weights_keep_what_float16_would_round_away():
-    optimizer = Optimizer(OptimizerSettings(dtype="bfloat16"), {"w": mx.ones((1,))})
-    for _ in range(100):
-        optimizer.step({"w": mx.ones((1,))}, 1e-4)
-    assert float(optimizer.master["w"][0]) == pytest.approx(0.99, abs=1e-4)
-
-
-def test_gradients_that_are_no_numbers_stop_a_float32_run():
-    optimizer = Optimizer(OptimizerSettings(), {"w": mx.ones((2,))})
-    with pytest.raises(NotFinite, match="learning_rate"):
-        optimizer.step({"w": mx.array([math.nan, 1.0])}, 1e-3)
 
 
 # --- Training ------------------------------------------------------------------------------------
@@ -417,195 +309,9 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path):
     assert read_state(tmp_path / "a" / "checkpoint-3").step == 3
 
 
-# --- Several machines ----------------------------------------------------------------------------
-
-
-def test_one_machine_alone_needs_nothing():
-    group = Group()
-    assert (group.rank, group.size, group.is_first) == (0, 1, True)
-    assert group.share([3, 1, 2]) == [3, 1, 2]
-    assert group.sum_numbers({"a": 1.5}) == {"a": 1.5}
-    assert group.bytes_from_first(b"abc") == b"abc"
-
-
-def test_two_processes_by_mlx_launch_equal_one(tmp_path):
-    """The ring backend over loopback. At the end of an epoch of 23 clips, the second of the two
-    has no clip left: 23 = 11 * 2 + 1."""
-    training = {"max_steps": 13, "eval_steps": 6, "save_steps": 6}
-    one = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, **training}
-    run(tmp_path / "one", "body", "other", **one)
-    settings = {
-        "folder": str(tmp_path / "two"),
-        "tasks": ["body", "other"],
-        "training": {**one, "per_device_train_batch_size": 1},
-        "distributed": 2,
-    }
-    launch(settings)
-    assert_close(tmp_path / "two", tmp_path / "one")
-
-
-@pytest.mark.slow
-def test_two_processes_resume_from_the_first_ones_disk(tmp_path):
-    one = {"gradient_accumulation_steps": 1, "per_device_train_batch_size": 4}
-    run(tmp_path / "one", **one)
-    two = {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 1}
-    settings = {"folder": str(tmp_path / "two"), "distributed": 2}
-    launch({**settings, "training": {**two, "save_total_limit": None}})
-    for checkpoint in (tmp_path / "two").glob("checkpoint-*"):
-        if int(checkpoint.name[11:]) > 9:
-            shutil.rmtree(checkpoint)
-    launch({**settings, "training": two, "resume": True})
-    assert_close(tmp_path / "two", tmp_path / "one")
-
-
-def launch(settings) -> None:
-    """Two processes on this machine, by MLX's own launcher."""
-    assert mx.distributed.is_available("ring"), "this build of MLX has no ring backend"
-    program = "import sys; from mlx._distributed_utils.launch import main; sys.exit(main())"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-c", program, "-n", "2", "--backend", "ring"]
-    command += ["--starting-port", str(port), "--", sys.executable, "-m", "tests.train_stub"]
-    result = subprocess.run(
-        [*command, json.dumps(settings)], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-
-
-def assert_close(folder, other, tolerance: float = 1e-5) -> None:
-    ours, theirs = lines_of(folder), lines_of(other)
-    assert len(ours) == len(theirs) > 0
-    for one, two in zip(ours, theirs, strict=True):
-        assert one.keys() == two.keys()
-        for key in one:
-            assert one[key] == pytest.approx(two[key], rel=tolerance, abs=1e-7), key
-
-
 def test_trained_keys_are_the_checkpoints_own(tmp_path):
     networks = StubNetworks()
     trainer = stub_trainer(stub_config(tmp_path), ("body",), networks=networks)
     inside = {key for key, _ in tree_flatten(networks.parameters()) if key.startswith("body.")}
     assert trainer.weights.keys() == inside | {"extra.body.weight", "extra.body.bias"}
     assert isinstance(StubTask().module(networks), nn.Module)
-
-
-# --- The real tasks ------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def clips():
-    """Samples of T3 and the flow, made of numbers instead of recordings."""
-    rng = np.random.default_rng(0)
-    samples = []
-    for index in range(12):
-        count = 16 + index
-        samples.append(
-            {
-                "id": str(index),
-                "speech_tokens": rng.integers(0, 40, count).astype(np.int32),
-                "text_tokens": np.array([255, *rng.integers(20, 40, 6), 0], np.int32),
-                "speaker_embedding": rng.standard_normal(256).astype(np.float32) / 16,
-                "xvector": rng.standard_normal(192).astype(np.float32),
-                "mel": np.tile(np.linspace(-2, 2, 80, dtype=np.float32), (2 * count, 1)),
-                "prompt": {},
-            }
-        )
-    return samples
-
-
-def real_trainer(folder, checkpoint, clips, names=("t3", "flow"), **training) -> Trainer:
-    from mlx_chatterbox.train import adapters
-    from mlx_chatterbox.train.components import make_tasks
-    from mlx_chatterbox.train.config import LoraConfig
-
-    lora = training.pop("lora", False)
-    config = stub_config(
-        folder,
-        **{
-            "num_train_epochs": 4,
-            "learning_rate": 3e-3,
-            "lr_scheduler_type": "constant",
-            "eval_steps": 7,
-            "save_steps": 4,
-            "condition_dropout": 0.0,
-            "text_dropout": 0.0,
-            **training,
-        },
-    )
-    config.model.lora = LoraConfig(rank=4, dropout=0.1) if lora else None
-    config.model.freeze_components = [name for name in ("t3", "flow") if name not in names]
-    tasks = make_tasks(config, checkpoint.config)
-    if lora:
-        for task in tasks:
-            adapters.apply_lora(checkpoint.networks, task.name, config.model.lora)
-    adapters.trainable(checkpoint.networks, [task.module(checkpoint.networks) for task in tasks])
-    return Trainer(
-        config,
-        checkpoint.networks,
-        tasks,
-        Samples(StubPlan(range(10), 4, 0), lambda index, key: clips[index]),
-        Samples(StubPlan([10, 11], 2, 0), lambda index, key: clips[index]),
-    )
-
-
-@pytest.mark.parametrize(
-    "training", [{}, {"lora": True}, pytest.param({"bf16": True}, marks=pytest.mark.slow)]
-)
-def test_t3_and_flow_learn_and_resume_exactly(tmp_path, small_models, clips, training):
-    from mlx_chatterbox.checkpoint import load_converted
-
-    base = small_models("english")
-    real_trainer(tmp_path / "a", load_converted(base), clips, **training).fit()
-    lines = [line for line in lines_of(tmp_path / "a") if "clips" in line]
-    for name in ("train_t3_loss", "train_flow_loss", "train_speech_loss"):
-        assert lines[-1][name] < (0.98 if training.get("lora") else 0.8) * lines[0][name]
-    again = tmp_path / "b"
-    shutil.copytree(tmp_path / "a", again, symlinks=True)
-    trainer = real_trainer(again, load_converted(base), clips, **training)
-    trainer.resume(again / "checkpoint-8")
-    trainer.fit()
-    assert lines_of(again) == lines_of(tmp_path / "a")
-
-
-def test_adapters_are_all_that_is_saved(tmp_path, small_models, clips):
-    from mlx_chatterbox.checkpoint import load_converted
-
-    checkpoint = load_converted(small_models("english"))
-    real_trainer(tmp_path, checkpoint, clips, lora=True, max_steps=2).fit()
-    saved = mx.load(str(tmp_path / "last" / "adapters.safetensors"))
-    assert saved
-    assert all(key.rpartition(".")[2] in ("lora_a", "lora_b") for key in saved)
-
-
-def test_real_micro_batches_equal_one_batch(tmp_path, small_models, clips):
-    """With dropout in the adapters, too: it is the sample's own."""
-    from mlx_chatterbox.checkpoint import load_converted
-
-    for name, size, steps in (("whole", 4, 1), ("parts", 1, 4)):
-        sizes = {"per_device_train_batch_size": size, "gradient_accumulation_steps": steps}
-        checkpoint = load_converted(small_models("english"))
-        real_trainer(tmp_path / name, checkpoint, clips, lora=True, max_steps=3, **sizes).fit()
-    assert_close(tmp_path / "parts", tmp_path / "whole", 1e-4)
-
-
-def test_nothing_is_dropped_in_an_evaluation(tmp_path, small_models, clips):
-    """Text, condition and the adapters' inputs, of which training here loses all or half."""
-    from mlx_chatterbox.checkpoint import load_converted
-    from mlx_chatterbox.train.adapters import KeyedDropout
-
-    found = []
-    for share, adapters_share in ((1.0, 0.5), (0.0, 0.0)):
-        checkpoint = load_converted(small_models("english"))
-        dropouts = {"text_dropout": share, "condition_dropout": share}
-        trainer = real_trainer(tmp_path / str(share), checkpoint, clips, lora=True, **dropouts)
-        for path, part in checkpoint.networks.named_modules():
-            if "lora_b" in part:
-                key = mx.random.key(len(path))
-                part.lora_b = 0.2 * mx.random.normal(part.lora_b.shape, key=key)
-            if isinstance(part, KeyedDropout):
-                part._p = adapters_share
-        assert trainer.tasks[0].task.text_dropout == share
-        found.append([trainer._judge(trained) for trained in trainer.tasks])
-    assert found[0] == found[1]
-    assert found[0][0]["text"] > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import shutil
 import warnings
 from types import SimpleNamespace
@@ -157,6 +159,36 @@ def test_tokens_that_are_none_or_known_are_refused(small_models, tokens):
 def test_a_letter_that_the_tokenizer_changes_is_refused(small_models):
     with pytest.raises(TextError, match="never be found"):
         extend_vocabulary(loaded(small_models, "multilingual"), ["Ⴀ"])
+
+
+def test_the_tag_of_a_language_makes_it_known(tmp_path, small_models):
+    base = loaded(small_models, "multilingual")
+    with pytest.raises(TextError, match="unknown language 'hu'"):
+        base.tokenizer.encode("Jó", "hu")
+    grown = extend_vocabulary(base, ["[hu]"])
+    assert base.config.text.languages == []
+    again = load_converted(export(grown, tmp_path / "model"))
+    assert again.config.text.languages == ["hu"]
+    tag = again.tokenizer._tokenizer.token_to_id("[hu]")
+    assert again.tokenizer.encode("ja", "HU") == [tag, *base.tokenizer.encode("ja")]
+    # One that is known is no news, and to the English model a tag is text like any other.
+    with pytest.raises(TextError, match="already"):
+        extend_vocabulary(again, ["[hu]"])
+    assert extend_vocabulary(loaded(small_models), ["[hu]"]).config.text.languages == []
+
+
+def test_a_tag_that_only_the_vocabulary_knows_grows_nothing(tmp_path, small_models):
+    """A multilingual vocabulary may hold tags of languages that nobody has taught yet."""
+    grown = extend_vocabulary(loaded(small_models, "multilingual"), ["[hu]"])
+    known = dataclasses.replace(
+        grown, tokenizer=copy.copy(loaded(small_models, "multilingual").tokenizer)
+    )
+    known.tokenizer._tokenizer = grown.tokenizer._tokenizer
+    known.config.text.languages = []
+    again = extend_vocabulary(known, ["[hu]"])
+    assert again.config.text.languages == ["hu"]
+    assert again.config.t3.text_tokens_dict_size == grown.config.t3.text_tokens_dict_size
+    assert "hu" in again.tokenizer.languages
 
 
 def test_gpt2_needs_no_new_letters(small_models):

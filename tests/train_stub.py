@@ -18,9 +18,12 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core: a program's BLAS must be 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+import pytest
 
 from mlx_chatterbox.train.config import TrainConfig
-from mlx_chatterbox.train.trainer import Samples, Trainer
+from mlx_chatterbox.train.metrics import TIMINGS, read_metrics
+from mlx_chatterbox.train.samples import Samples
+from mlx_chatterbox.train.trainer import Trainer
 
 WIDTH, CLIPS = 6, 23
 
@@ -128,6 +131,27 @@ def stub_trainer(config, tasks=("body",), group=None, networks=None, speakers=()
         group,
         speakers=speakers,
     )
+
+
+def lines_of(folder) -> list[dict]:
+    """What was logged, without what depends on the machine."""
+    lines = read_metrics(Path(folder) / "metrics.jsonl")
+    return [{k: v for k, v in line.items() if k not in TIMINGS} for line in lines]
+
+
+def run(folder, *tasks, **training):
+    trainer = stub_trainer(stub_config(folder, **training), tasks or ("body",))
+    trainer.fit()
+    return trainer
+
+
+def assert_close(folder, other, tolerance: float = 1e-5) -> None:
+    ours, theirs = lines_of(folder), lines_of(other)
+    assert len(ours) == len(theirs) > 0
+    for one, two in zip(ours, theirs, strict=True):
+        assert one.keys() == two.keys()
+        for key in one:
+            assert one[key] == pytest.approx(two[key], rel=tolerance, abs=1e-7), key
 
 
 def die_at(call: int) -> None:

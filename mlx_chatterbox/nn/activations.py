@@ -189,6 +189,11 @@ def _silu_kernel(x: mx.array) -> mx.array:
     return x / (1.0 + mx.exp(mx.minimum(-x, _LARGEST_EXPONENT)))
 
 
+@kernel(_PLAIN * 2)
+def _gated_silu_kernel(gate: mx.array, x: mx.array) -> mx.array:
+    return gate / (1.0 + mx.exp(mx.minimum(-gate, _LARGEST_EXPONENT))) * x
+
+
 @kernel(_PLAIN)
 def _mish_kernel(x: mx.array) -> mx.array:
     u = mx.exp(-mx.abs(x))
@@ -317,6 +322,11 @@ def silu(x: mx.array) -> mx.array:
     if tuned_for(x):
         return _silu_kernel(x)
     return _silu_polynomial(x) if _polynomial(x) else nn.silu(x)
+
+
+def gated_silu(gate: mx.array, x: mx.array) -> mx.array:
+    """silu(gate) * x, the activation of Llama's feed-forward layers (SwiGLU)."""
+    return _gated_silu_kernel(gate, x) if tuned_for(gate) else silu(gate) * x
 
 
 def mish(x: mx.array) -> mx.array:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import mlx.core as mx
+import numpy as np
 
 from .activations import exp_of_negative, scaled_exp_of_negative
 from .device import on_cpu
-from .parallel import can_run_two, run_two
+from .native import library
+from .parallel import second_stream
 
 # Scores are computed for so many at a time, 1 MB, that they stay in a core's cache.
 _TILE_SCORES = 1 << 18
 # A head's scores of this many entries are worth a product of their own: 2 MB stay in the cache
 # from one step to the next, where the scores of all heads together would not.
 _LARGE_SCORES = 256 * 256
+# From so many rows on, as in a batch's decoding, keys and values are too much for one core to read.
+_MANY_ROWS = 8
 # For so few queries, as in decoding, summing costs less than copying the values behind ones.
 _FEW_QUERIES = 16
 
@@ -35,8 +41,11 @@ def attend(
     """
     if not on_cpu() or queries.dtype != mx.float32:
         return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=bias)
-    queries = queries * scale
+    if scale != 1.0:
+        queries = queries * scale
     if queries.shape[2] * keys.shape[2] < _LARGE_SCORES:
+        if len(queries) >= _MANY_ROWS:
+            return _attend_on_two_streams(queries, keys, values, bias)
         return _attend(queries, keys, values, bias)
     batch, heads = queries.shape[:2]
     if bias is not None:
@@ -56,6 +65,21 @@ def attend(
         for row in range(batch)
     ]
     return mx.stack(rows)
+
+
+def _attend_on_two_streams(
+    queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array | None
+) -> mx.array:
+    """Half of the rows each: MLX multiplies a batch's matrices one after the other."""
+    middle = len(queries) // 2
+    if bias is not None:
+        bias = mx.broadcast_to(bias, (len(queries), *bias.shape[1:]))
+    given = (queries, keys, values, bias)
+    first = [None if a is None else a[:middle] for a in given]
+    second = [None if a is None else a[middle:] for a in given]
+    with mx.stream(second_stream()):
+        behind = _attend(*second)
+    return mx.concatenate([_attend(*first), behind])
 
 
 def _attend(queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array | None) -> mx.array:
@@ -86,28 +110,26 @@ def attend_columns(
     which vector units do at once, and the products take everything as it lies.
 
     Args:
-        queries, keys, values: (heads * D, T).
+        queries: (heads * D, T).
+        keys, values: (heads * D, S).
 
     Returns:
         (heads * D, T)
     """
-    if heads % 2 == 0 and can_run_two():
-        parts = [mx.split(a, 2) for a in (queries, keys, values)]
-        mx.eval(parts)
-        first, second = ((*half, heads // 2, scale) for half in zip(*parts, strict=True))
-        both = run_two(lambda: _attend_columns(*first), lambda: _attend_columns(*second))
-        return mx.concatenate(both)
-    return _attend_columns(queries, keys, values, heads, scale)
-
-
-def _attend_columns(
-    queries: mx.array, keys: mx.array, values: mx.array, heads: int, scale: float
-) -> mx.array:
     width, frames = queries.shape
     depth = width // heads
+    if (compiled := library()) is not None:
+        mx.eval(queries, keys, values)
+        given = [np.ascontiguousarray(np.asarray(a)) for a in (queries, keys, values)]
+        out = np.empty((width, frames), np.float32)
+        sizes = (heads, depth, frames, keys.shape[1])
+        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*given, out)]
+        if compiled.attend_columns(*pointers, *sizes, ctypes.c_float(scale)):
+            raise MemoryError("attention")
+        return mx.array(out)
     # A row of ones makes the product sum the weights too.
-    ones = mx.ones((1, frames), dtype=values.dtype)
-    at_once = -(-frames // -(-(frames * frames) // _TILE_SCORES))
+    ones = mx.ones((1, values.shape[1]), dtype=values.dtype)
+    at_once = -(-frames // -(-(frames * keys.shape[1]) // _TILE_SCORES))
     attended = []
     for first in range(0, width, depth):
         head = slice(first, first + depth)

@@ -12,7 +12,6 @@ programs compiled is neither used nor replaced.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import shutil
@@ -23,11 +22,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import mlx.core as mx
 
 from .device import on_cpu
+from .processor import compiled_folder
 
 # Nothing here lets the compiler reorder sums or ignore NaNs; errno and floating-point traps are
 # what no kernel uses. The last one lets it inline `exp`, without which no loop is vectorised.
@@ -40,6 +41,9 @@ _FLAGS = (
 _X86_FLAGS = ("-mprefer-vector-width=512",)
 # A vectorised `exp` takes 0.3 to 1 ns an element, one that was not 5 to 20.
 _SLOWEST_EXP_NS = 3.0
+
+# Modules of this package that define kernels.
+_MODULES = ("activations", "norm", "rotary")
 
 # Compiled functions, each with inputs that show the layouts it is called with.
 _kernels: list[tuple[Callable, list[tuple[tuple[int, ...], ...]]]] = []
@@ -83,11 +87,10 @@ def tuned() -> bool:
     compiler = shutil.which("g++")
     if compiler is None:
         return False
-    from ..hub import cache_folder
-
     try:
         flags = _flags()
-        place = cache_folder() / "kernels" / _key(compiler, flags)
+        sources = [Path(__file__).with_name(f"{name}.py").read_text() for name in _MODULES]
+        place = compiled_folder(compiler, mx.__version__, *flags, *sources)
         if not place.is_dir():
             _compile(compiler, flags, place)
         with _environment(place):
@@ -106,21 +109,6 @@ def _flags() -> tuple[str, ...]:
     return _FLAGS + (_X86_FLAGS if platform.machine() == "x86_64" else ())
 
 
-def _key(compiler: str, flags: tuple[str, ...]) -> str:
-    """Name of the folder for this processor, compiler, MLX and these kernels."""
-    processor = [
-        line
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith(("model name", "flags", "Features", "CPU part"))
-    ]
-    version = subprocess.run(
-        [compiler, "-dumpfullversion"], capture_output=True, text=True, check=True
-    ).stdout
-    kernels = Path(__file__).with_name("activations.py").read_text()
-    parts = [*sorted(set(processor)), version, mx.__version__, *flags, kernels]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
 def _compile(compiler: str, flags: tuple[str, ...], place: Path) -> None:
     """Compile all kernels in a folder that takes its name when it is complete."""
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +118,7 @@ def _compile(compiler: str, flags: tuple[str, ...], place: Path) -> None:
         script.write_text(f'#!/bin/sh\nexec "{compiler}" {" ".join(flags)} "$@"\n')
         script.chmod(0o755)
         # In a process of its own: here they are to be loaded from where they stay.
-        code = f"from {__package__} import activations, cpu_kernels; cpu_kernels._evaluate_all()"
+        code = f"from {__package__} import cpu_kernels; cpu_kernels._evaluate_all()"
         package_root = str(Path(__file__).parents[2])
         environment = {
             **os.environ,
@@ -169,6 +157,8 @@ def _environment(place: Path) -> Iterator[None]:
 
 def _evaluate_all() -> None:
     """Run each kernel once for each layout, on the CPU: MLX compiles or loads it."""
+    for name in _MODULES:
+        import_module(f"{__package__}.{name}")
     with mx.stream(mx.cpu):
         for function, examples in _kernels:
             for shapes in examples:

@@ -14,7 +14,7 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import cache
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, local
 
 import mlx.core as mx
 
@@ -58,6 +58,16 @@ def _single_threaded_blas() -> Iterator[None]:
         yield
     finally:
         blas.openblas_set_num_threads(before)
+
+
+_local = local()
+
+
+def second_stream() -> mx.Stream:
+    """A CPU stream beside the thread's default one; streams belong to the thread that made them."""
+    if not hasattr(_local, "stream"):
+        _local.stream = mx.new_stream(mx.cpu)
+    return _local.stream
 
 
 class _Worker:

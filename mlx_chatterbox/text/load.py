@@ -24,8 +24,8 @@ def load_tokenizer(folder: str | Path, config: TextConfig) -> Tokenizer:
     """Read it from upstream's own file names.
 
     Args:
-        config: its `tokenizer` is "english", "multilingual" or "gpt2"; its `preprocessing` is the
-            multilingual tokenizer's.
+        config: its `tokenizer` is "english", "multilingual" or "gpt2"; its `preprocessing` and
+            `languages` are the multilingual tokenizer's.
 
     Raises:
         CheckpointError: a file is missing or damaged, or the configuration names no tokenizer.
@@ -36,7 +36,11 @@ def load_tokenizer(folder: str | Path, config: TextConfig) -> Tokenizer:
     if config.tokenizer == "english":
         return EnglishTokenizer(folder / ENGLISH_FILE)
     if config.tokenizer == "multilingual":
-        return MultilingualTokenizer(folder / MULTILINGUAL_FILE, preprocessing=config.preprocessing)
+        return MultilingualTokenizer(
+            folder / MULTILINGUAL_FILE,
+            preprocessing=config.preprocessing,
+            languages=config.languages,
+        )
     if config.tokenizer == "gpt2":
         return GPT2Tokenizer(folder)
     raise CheckpointError(

@@ -3,6 +3,7 @@ and mlx-audio's `chatterbox/tokenizer.py` for checkpoints that ask for "nfkd,ful
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from unicodedata import normalize
 
@@ -41,7 +42,7 @@ _LEGACY = "legacy"  # mlx-audio's name of upstream's path
 
 
 class MultilingualTokenizer(SpacedTokenizer):
-    """Text to ids for 23 languages.
+    """Text to ids for 23 languages, and for those that a fine-tuned model has learnt.
 
     `preprocessing` is what a checkpoint's own `text_preprocessing` says (capitals do not matter):
 
@@ -51,6 +52,9 @@ class MultilingualTokenizer(SpacedTokenizer):
       NFKD and those of ja, ko and he are left out (NFKD gives Jamo anyway; kanji stay kanji).
 
     Then, both: the tag `[xx]` of the language in front, if one is given, and spaces to `[SPACE]`.
+
+    Attributes:
+        languages: the codes that are known.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class MultilingualTokenizer(SpacedTokenizer):
         preprocessing: str = LOWER,
         *,
         hebrew_model: str | Path | None = None,
+        languages: Sequence[str] = (),
     ):
         """Read the vocabulary; the languages' own files are read when they are first needed.
 
@@ -67,6 +72,8 @@ class MultilingualTokenizer(SpacedTokenizer):
             path: the vocabulary, upstream's `grapheme_mtl_merged_expanded_v1.json`.
             cangjie_path: codes of Chinese characters; by default `Cangjie5_TC.json` beside `path`.
             hebrew_model: ONNX file that sets Hebrew points; see `languages.he`.
+            languages: codes beyond `SUPPORTED_LANGUAGES`, which a fine-tuned model has learnt; the
+                vocabulary has the tag of each.
 
         Raises:
             CheckpointError: the vocabulary is missing or damaged, or `preprocessing` is unknown.
@@ -80,17 +87,18 @@ class MultilingualTokenizer(SpacedTokenizer):
         self.keeps_case = wanted == FULL_CASE
         self._cangjie = zh.CangjieConverter(cangjie_path or Path(path).with_name(CANGJIE_FILE))
         self._hebrew_model = hebrew_model
+        self.languages = (*SUPPORTED_LANGUAGES, *languages)
 
     def encode(self, text: str, language_id: str | None = None) -> list[int]:
         """Token ids, without start and stop.
 
         Args:
-            language_id: one of `SUPPORTED_LANGUAGES`; None or "" gives no tag and no front end.
+            language_id: one of `languages`; None or "" gives no tag and no front end.
 
         Raises:
             TextError: unknown language, or Japanese without its front end.
         """
-        language = checked_language(language_id)
+        language = self._checked(language_id)
         text = self._prepared(text, language)
         return self._ids(f"[{language}]{text}" if language else text)
 
@@ -100,12 +108,23 @@ class MultilingualTokenizer(SpacedTokenizer):
         Raises:
             TextError: as `encode`.
         """
-        language = checked_language(language_id)
+        language = self._checked(language_id)
         spoken = letters_and_digits(text)
         if language == "zh":
             return self._has_known(self._cangjie.codes(normalize("NFKD", self._cased(spoken))))
         # What the front ends of the other languages add is no letter; ja's alone is needed.
         return self._has_known(self._prepared(spoken, "ja" if language == "ja" else None))
+
+    def _checked(self, language_id: str | None) -> str | None:
+        """The code in lower case; None for None or ""."""
+        if not language_id:
+            return None
+        language = language_id.lower()
+        if language not in self.languages:
+            raise TextError(
+                f"unknown language {language_id!r}; known are {', '.join(self.languages)}."
+            )
+        return language
 
     def _cased(self, text: str) -> str:
         return text if self.keeps_case else text.lower()
@@ -129,19 +148,3 @@ class MultilingualTokenizer(SpacedTokenizer):
         if language == "ru":
             return ru.add_stress(text)
         return text
-
-
-def checked_language(language_id: str | None) -> str | None:
-    """The code in lower case; None for None or "".
-
-    Raises:
-        TextError: not one of `SUPPORTED_LANGUAGES`; the message lists them.
-    """
-    if not language_id:
-        return None
-    language = language_id.lower()
-    if language not in SUPPORTED_LANGUAGES:
-        raise TextError(
-            f"unknown language {language_id!r}; known are {', '.join(SUPPORTED_LANGUAGES)}."
-        )
-    return language

@@ -54,16 +54,16 @@ class KeyedDropout(nn.Module):
         self._source = source
 
     def __call__(self, x: mx.array) -> mx.array:
-        """x (B, ..., C), rows in the order of the keys."""
+        """x (B, ..., C) or (B * T, C), rows in the order of the keys."""
         if self._p == 0.0 or not self.training:
             return x
         if self._source.keys is None:
             raise RuntimeError("draw_dropout_from must say first where dropout comes from")
-        keys = self._source.keys.reshape(-1, *[1] * (x.ndim - 1), 2)
-        count = mx.arange(x[0].size, dtype=mx.uint32).reshape(1, *x.shape[1:])
-        bits = _mix(_mix(keys[..., 0] ^ self._layer) + _mix(keys[..., 1] ^ count))
+        keys = self._source.keys.reshape(-1, 2)
+        count = mx.arange(x.size // len(keys), dtype=mx.uint32)
+        bits = _mix(_mix(keys[:, :1] ^ self._layer) + _mix(keys[:, 1:] ^ count))
         # 24 bits are as many as a float32 counts exactly.
-        kept = (bits >> 8).astype(mx.float32) * 2.0**-24 >= self._p
+        kept = ((bits >> 8).astype(mx.float32) * 2.0**-24 >= self._p).reshape(x.shape)
         return mx.where(kept, x / (1.0 - self._p), 0.0).astype(x.dtype)
 
 

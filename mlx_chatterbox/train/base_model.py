@@ -9,7 +9,8 @@ from ..config import ModelConfig, PackingConfig
 from ..errors import CheckpointError
 from ..hub import local_folder, on_this_machine, resolve, variant_called
 from ..variants import VARIANTS, Variant
-from .config import ModelSection, TrainConfig
+from .config import TrainConfig
+from .sections import ModelSection
 from .tasks.base import PLACES
 
 if TYPE_CHECKING:

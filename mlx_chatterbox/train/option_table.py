@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from .config import IGNORED, DatasetSection, ModelSection, TrainConfig, TrainingSection
+from .config import IGNORED, TrainConfig
 from .options import rows
+from .sections import DatasetSection, ModelSection, TrainingSection
 
 BEGIN, END = "<!-- options: begin -->", "<!-- options: end -->"
 _SECTIONS = {

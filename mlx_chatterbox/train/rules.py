@@ -54,6 +54,7 @@ def _check_model(config: TrainConfig) -> None:
         )
     if not model.trained:
         raise config.fail("model.freeze_components", "everything is frozen: nothing is trained.")
+    _check_teachers(config)
     if model.variant is not None and model.variant not in VARIANTS:
         raise config.fail(
             "model.variant", f"model.variant {model.variant!r}; {nearest(model.variant, VARIANTS)}"
@@ -73,6 +74,28 @@ def _check_model(config: TrainConfig) -> None:
         raise config.fail("model.new_tokens", "new_tokens are T3's, but t3 is frozen.")
     if len(set(model.new_tokens)) < len(model.new_tokens) or "" in model.new_tokens:
         raise config.fail("model.new_tokens", "a new token is empty or stands twice.")
+
+
+# A network, and those that learn from what it makes of a recording: computed once, before training.
+_TEACHERS = {
+    "s3_tokenizer": ("speech tokens", ("t3", "flow")),
+    "speaker_encoder": ("speaker vectors", ("flow",)),
+    "voice_encoder": ("speaker embeddings", ("t3",)),
+}
+
+
+def _check_teachers(config: TrainConfig) -> None:
+    """What the features come from must stay as it is while others learn from them."""
+    trained = config.model.trained
+    for teacher, (features, learners) in _TEACHERS.items():
+        both = [name for name in learners if name in trained]
+        if teacher in trained and both:
+            raise config.fail(
+                "model.train_components",
+                f"{' and '.join(both)} would learn from {features} of the {teacher} as it was "
+                f"before: train {teacher} in a run of its own first (freeze_components: "
+                f"[{', '.join(both)}]), then {' and '.join(both)} from its final_model.",
+            )
 
 
 def _by_s3gen(model, names: set[str]) -> bool:

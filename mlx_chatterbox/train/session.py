@@ -8,196 +8,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import mlx.core as mx
-import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from ..audio.resample import resample_soxr
 from ..checkpoint import Checkpoint
 from ..cli import Bars
-from ..errors import ChatterboxError, CheckpointError, DataError
+from ..errors import ChatterboxError, CheckpointError
 from ..pipeline import on_device
-from . import base_model, checkpointing
-from .adapters import apply_lora, quantize_base, trainable
-from .components import make_tasks
+from . import base_model
 from .config import TrainConfig, load_saved
-from .data.batches import Batches, group_by_speaker, make_sample, split
-from .data.check import Clip, read_clips
-from .data.features import FeatureStore, token_count
 from .data.listen import read_audio
-from .data.text import TextEncoder
+from .dataset import Data
 from .distributed import Group
 from .export import export as write_model
 from .metrics import speakers_of
+from .prepared import Prepared, prepare
+from .samples import TrainingError
 from .state import CONFIG, Checkpoints, find_checkpoint, read_arrays, read_state, weights_file
-from .trained import EXTRA, seeded
-from .trainer import Samples, Trainer, TrainingError
-from .vocabulary import extend_vocabulary
+from .trained import EXTRA
+from .trainer import Trainer
 
-REPORT_NAME, FINAL_NAME, FEATURES_NAME = "data-report.json", "final_model", "features"
-NEW_ROWS = ["t3.text_emb.weight", "t3.text_head.weight"]
-
-
-@dataclass
-class Prepared:
-    """A model ready to be trained.
-
-    Attributes:
-        checkpoint: the base model, its networks holding adapters and new rows as configured.
-        tasks: one for each trained component.
-    """
-
-    checkpoint: Checkpoint
-    tasks: list
-
-    @property
-    def trained_weights(self) -> dict[str, int]:
-        """How many numbers are trained, by component."""
-        networks = self.checkpoint.networks
-        return {
-            task.name: sum(
-                value.size
-                for _, value in tree_flatten(task.module(networks).trainable_parameters())
-            )
-            for task in self.tasks
-        }
-
-
-def prepare(config: TrainConfig, progress: Bars | None = None) -> Prepared:
-    """Load the model and make ready what is trained of it."""
-    checkpoint = base_model.open_base(config, progress)
-    if config.model.new_tokens:
-        checkpoint = extend_vocabulary(checkpoint, config.model.new_tokens)
-    with seeded(config.seed):  # heads draw their first weights
-        tasks = make_tasks(config, checkpoint.config)
-    networks, model = checkpoint.networks, config.model
-    modules = [task.module(networks) for task in tasks]
-    also = []
-    if model.lora is not None:
-        for task in tasks:
-            if model.quantize_base is not None:
-                quantize_base(networks, task.name, model.quantize_base)
-            apply_lora(networks, task.name, model.lora, config.seed)
-        # Adapters cannot teach rows that begin as the mean of all others.
-        also = NEW_ROWS if model.new_tokens else []
-    trainable(networks, modules, also)
-    if config.training.gradient_checkpointing:
-        for module in modules:
-            checkpointing.enable(module)
-    return Prepared(checkpoint, tasks)
-
-
-class Data:
-    """The clips of a configuration, judged and divided.
-
-    Attributes:
-        train, evaluation: clips.
-        report: what was left out.
-    """
-
-    def __init__(
-        self, config: TrainConfig, prepared: Prepared | None, progress: Bars | None = None
-    ):
-        """Listen to every recording.
-
-        Args:
-            prepared: without it texts are not held against the model's vocabulary.
-
-        Raises:
-            DataError: there is nothing to train on.
-        """
-        self._config = config
-        lengths = config.training.custom_params
-        self._encoder = None
-        most_text = most_speech = None
-        if "t3" in config.model.trained:
-            most_text, most_speech = lengths.max_text_len, lengths.max_speech_len
-            if prepared is not None:
-                checkpoint = prepared.checkpoint
-                self._encoder = TextEncoder(checkpoint.tokenizer, checkpoint.config)
-                task = next(task for task in prepared.tasks if task.name == "t3")
-                # A small model may have fewer positions than the configuration allows.
-                most_text, most_speech = task.max_text_len, task.max_speech_len
-        clips, self.report = read_clips(
-            config.dataset,
-            self._encoder,
-            max_text_tokens=most_text,
-            max_speech_tokens=most_speech,
-            cache_dir=self.cache_dir,
-            progress=progress,
-        )
-        if (
-            self._encoder is not None
-            and prepared.checkpoint.config.text.tokenizer == "multilingual"
-        ):
-            _check_languages(clips)
-        self.train, self.evaluation = split(clips, config.dataset.eval_split_size, config.seed)
-        if not self.train:
-            raise TrainingError(f"all {len(clips)} clips are for evaluation, none for training.")
-        if config.training.eval_strategy == "no":
-            self.evaluation = []
-
-    @property
-    def cache_dir(self) -> Path:
-        given = self._config.dataset.feature_cache_dir
-        return Path(given or Path(self._config.training.output_dir) / FEATURES_NAME)
-
-    def steps(self, machines: int = 1) -> tuple[int, int]:
-        """Optimizer steps of an epoch, and in all."""
-        training = self._config.training
-        size = training.per_device_train_batch_size * training.gradient_accumulation_steps
-        an_epoch = len(self._plan(self.train, size * machines))
-        return an_epoch, training.max_steps or an_epoch * training.num_train_epochs
-
-    def features(
-        self, prepared: Prepared, group: Group, progress: Bars | None = None
-    ) -> FeatureStore:
-        """Compute what the tasks need of every clip; several machines share the work."""
-        dataset = self._config.dataset
-        store = FeatureStore(
-            self.cache_dir,
-            prepared.checkpoint.networks,
-            self._encoder,
-            loudness_lufs=dataset.loudness_lufs,
-            workers=dataset.preprocessing_num_workers,
-        )
-        needed = set().union(*(t.features | t.prompt_features for t in prepared.tasks))
-        clips = [*self.train, *self.evaluation]
-        if group.size > 1:
-            # Each its part first: where they share the folder, the rest is then there already.
-            store.compute(group.share(clips), needed, progress)
-            group.wait()
-        store.compute(clips, needed, progress)
-        return store
-
-    def samples(self, store: FeatureStore, group: Group) -> tuple[Samples, Samples | None]:
-        """What the trainer learns from, and what it is judged by."""
-        training = self._config.training
-        size = training.per_device_train_batch_size * training.gradient_accumulation_steps
-        train = self._samples(store, self.train, [], size * group.size)
-        if not self.evaluation:
-            return train, None
-        size = training.per_device_eval_batch_size * group.size
-        return train, self._samples(store, self.evaluation, self.train, size)
-
-    def _samples(
-        self, store: FeatureStore, clips: list[Clip], others: list[Clip], batch: int
-    ) -> Samples:
-        """`others` give prompts too."""
-        pool = [*clips, *others]
-        speakers = group_by_speaker(pool)
-        seconds = self._config.training.custom_params.audio_prompt_duration_s
-
-        def make(index: int, key: np.ndarray) -> dict:
-            return make_sample(store, pool, index, key, seconds, speakers)
-
-        return Samples(self._plan(clips, batch), make)
-
-    def _plan(self, clips: list[Clip], batch: int) -> Batches:
-        return Batches([token_count(clip) for clip in clips], batch, self._config.seed)
+REPORT_NAME, FINAL_NAME = "data-report.json", "final_model"
 
 
 def begin(prepared: Prepared, data: Data) -> None:
@@ -209,16 +43,6 @@ def begin(prepared: Prepared, data: Data) -> None:
     speakers = {clip.speaker for clip in [*data.train, *data.evaluation]}
     for task in prepared.tasks:
         task.begin(prepared.checkpoint.networks, speakers)
-
-
-def _check_languages(clips: list[Clip]) -> None:
-    """Multilingual models are told the language of a text, and so they must learn it with one."""
-    without = [clip for clip in clips if clip.language is None]
-    if without:
-        raise DataError(
-            f"{len(without)} of {len(clips)} clips have no language, which a multilingual model "
-            f"needs (the first is {without[0].id}): set dataset.language."
-        )
 
 
 def _speakers(config: TrainConfig, prepared: Prepared, data: Data) -> list:

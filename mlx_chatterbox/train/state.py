@@ -135,6 +135,18 @@ def read_state(folder: Path) -> RunState:
         raise CheckpointError(f"{folder} is no checkpoint of a training run: {error}.") from None
 
 
+def check_keys(folder: Path, found: dict, wanted: dict) -> None:
+    """Raise CheckpointError unless a checkpoint has the tensors that a run has."""
+    missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    shapes = [key for key in wanted.keys() & found.keys() if wanted[key].shape != found[key].shape]
+    if missing or unknown or shapes:
+        first = (missing + unknown + shapes)[0]
+        raise CheckpointError(
+            f"{folder} is of another run: {len(missing)} tensor(s) missing, "
+            f"{len(unknown)} unknown, {len(shapes)} of another shape (the first: {first})."
+        )
+
+
 def weights_file(folder: Path) -> Path:
     """The checkpoint's weights or adapters.
 

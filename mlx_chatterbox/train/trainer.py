@@ -10,71 +10,32 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import mlx.core as mx
-import numpy as np
 
-from ..errors import ChatterboxError
 from .config import TrainConfig
 from .distributed import Group
+from .feed import Feed
+from .judge import Judge, note_best
 from .metrics import Metrics, Speak
+from .naming import below, means, named
 from .optimizer import OptimizerSettings, schedule, warmup_length
+from .samples import Samples, TrainingError
 from .state import (
     OPTIMIZER,
     Checkpoints,
     RunState,
+    check_keys,
     find_checkpoint,
     read_arrays,
     read_state,
     weights_file,
 )
 from .trained import TrainedTask
-
-# First words of the keys, so that training and evaluation never share one.
-_TRAINING, _EVALUATION = 0, 1
-
-
-class TrainingError(ChatterboxError):
-    """A run that cannot begin or go on."""
-
-
-class Plan(Protocol):
-    """The order of the data; `data.batches.Batches` is one."""
-
-    def epoch(self, epoch: int) -> list[list[int]]:
-        """Clip indices of every global batch."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Clips to learn from, or to be judged by.
-
-    Attributes:
-        plan: the global batches of each epoch; of an evaluation set epoch 0 is used.
-        make: the sample of a clip (index, key (2,) uint32); see `data.batches.make_sample`.
-    """
-
-    plan: Plan
-    make: Callable[[int, np.ndarray], dict]
-
-
-def sample_key(seed: int, purpose: int, epoch: int, clip: int) -> np.ndarray:
-    """The key that all randomness of a sample comes from, (2,) uint32."""
-    return np.random.SeedSequence((seed, purpose, epoch, clip)).generate_state(2, np.uint32)
-
-
-def global_batch_size(config: TrainConfig, group: Group) -> int:
-    """Clips of one optimizer step on all machines together."""
-    training = config.training
-    return training.per_device_train_batch_size * training.gradient_accumulation_steps * group.size
 
 
 class Trainer:
@@ -91,6 +52,8 @@ class Trainer:
 
     Attributes:
         state: where the run is.
+        judge: called with a trained task, its loss and parts over the evaluation set; None without
+            one.
     """
 
     def __init__(
@@ -108,6 +71,7 @@ class Trainer:
         self.group = group or Group()
         self.state = RunState()
         self._train, self._evaluation = train, evaluation
+        self.judge = Judge(config, evaluation, self.group) if evaluation is not None else None
         self._speakers = speakers
         self._folder = Path(config.training.output_dir)
         self._checkpoints = Checkpoints(self._folder, config.training.save_total_limit)
@@ -124,7 +88,6 @@ class Trainer:
             self.total_steps,
             warmup_length(self.total_steps, training.warmup_steps, training.warmup_ratio),
         )
-        self._eval_totals: dict[str, dict[str, float]] = {}
         self._metrics_size: int | None = None
         self._resumed = False
         self._tokens = self._seconds = 0.0
@@ -189,8 +152,8 @@ class Trainer:
         mine = self.weights
         mine_moments = self._moments()
         if folder is not None:
-            _check_keys(folder, weights, mine)
-            _check_keys(folder, moments, mine_moments)
+            check_keys(folder, weights, mine)
+            check_keys(folder, moments, mine_moments)
             mine, mine_moments = weights, moments
         weights = self.group.from_first(mine)
         moments = self.group.from_first(mine_moments)
@@ -274,8 +237,9 @@ class Trainer:
             self._evaluate(metrics)
         stop = self.state.step >= self.total_steps or self._out_of_patience
         evaluated = self.state.step if self._resumed else -1
+        feed = Feed(self.config, self._train, self.group, self.total_steps)
         with ThreadPoolExecutor(max(1, training.dataloader_num_workers)) as pool:
-            for epoch, batch, futures in self._upcoming(pool):
+            for epoch, batch, futures in feed.upcoming(pool, self.state.epoch, self.state.batch):
                 if stop:
                     break
                 self._step(epoch, batch, futures, metrics)
@@ -293,44 +257,6 @@ class Trainer:
         if evaluated != self.state.step and training.eval_strategy != "no":
             self._evaluate(metrics)
         self._save(metrics)
-
-    def _upcoming(self, pool: ThreadPoolExecutor) -> Iterator[tuple[int, int, list[Future]]]:
-        """Epoch, place and samples of this machine, the next batch being prepared meanwhile."""
-        workers = self.config.training.dataloader_num_workers
-        ahead: list[tuple[int, int, list[Future]]] = []
-        for epoch, place, indices in self._places():
-            indices = self.group.share(indices) or [-1 - indices[0]]
-            futures = [self._submit(pool, workers, epoch, index) for index in indices]
-            ahead.append((epoch, place, futures))
-            if len(ahead) > (1 if workers else 0):
-                yield ahead.pop(0)
-        yield from ahead
-
-    def _places(self) -> Iterator[tuple[int, int, list[int]]]:
-        epoch, first = self.state.epoch, self.state.batch
-        for _ in range(self.total_steps + 1):
-            batches = self._train.plan.epoch(epoch)
-            for place in range(first, len(batches)):
-                yield epoch, place, batches[place]
-            epoch, first = epoch + 1, 0
-            if self.config.training.max_steps is None and (
-                epoch >= self.config.training.num_train_epochs
-            ):
-                return
-
-    def _submit(self, pool: ThreadPoolExecutor, workers: int, epoch: int, index: int) -> Future:
-        """A sample in the making; a negative index is a stand-in for no sample at all."""
-        clip = index if index >= 0 else -1 - index
-        key = sample_key(self.config.seed, _TRAINING, epoch, clip)
-
-        def make() -> tuple[dict, bool]:
-            return {**self._train.make(clip, key), "key": key}, index >= 0
-
-        if workers:
-            return pool.submit(make)
-        future: Future = Future()
-        future.set_result(make())
-        return future
 
     def _step(self, epoch: int, batch: int, futures: list[Future], metrics: Metrics) -> None:
         made = [future.result() for future in futures]
@@ -351,7 +277,7 @@ class Trainer:
         counts = self.group.sum_numbers(counts)
         for trained in self.tasks:
             name, rate = trained.name, trained.optimizer.settings.learning_rate * factor
-            totals = _below(name, counts)
+            totals = below(name, counts)
             trained.train()
             found = trained.step(batches.pop(name), totals, is_mine, rate, self.group)
             trained.train(False)
@@ -374,9 +300,9 @@ class Trainer:
         """A line with the means since the last one."""
         window, self.state.window = self.state.window, {}
         clips = window.pop("clips")
-        found = {trained.name: _means(_below(trained.name, window)) for trained in self.tasks}
+        found = {trained.name: means(below(trained.name, window)) for trained in self.tasks}
         factor = self._factor(self.state.step - 1)
-        values = self._named("train", found)
+        values = named("train", found)
         for trained in self.tasks:
             prefix = "" if len(self.tasks) == 1 else f"{trained.name}_"
             rate = trained.optimizer.settings.learning_rate
@@ -392,25 +318,6 @@ class Trainer:
         self._tokens = self._seconds = 0.0
         metrics.write(self.state.step, self._epochs_done, values)
 
-    def _named(self, when: str, found: dict[str, dict[str, float]]) -> dict[str, float]:
-        """Losses under the names of the guide: `train_loss`, `train_speech_loss`, ...
-
-        With several tasks the loss of each has its name in it, and `train_loss` is their sum; a
-        part that several have, too.
-        """
-        counts = Counter(part for parts in found.values() for part in parts)
-        values = {}
-        if all("loss" in parts for parts in found.values()):
-            values[f"{when}_loss"] = sum(parts["loss"] for parts in found.values())
-        for name, parts in found.items():
-            if len(found) > 1 and "loss" in parts:
-                values[f"{when}_{name}_loss"] = parts["loss"]
-            for part, value in parts.items():
-                if part not in ("loss", "gradient_norm", "skipped"):
-                    part = part if counts[part] == 1 else f"{name}_{part}"
-                    values[f"{when}_{_loss_name(part)}"] = value
-        return values
-
     # --- Evaluation and saving -------------------------------------------------------------------
 
     def _evaluate(self, metrics: Metrics) -> bool:
@@ -418,10 +325,10 @@ class Trainer:
         if self._evaluation is None:
             return False
         self.networks.eval()
-        found = {trained.name: self._judge(trained) for trained in self.tasks}
-        values = self._named("eval", found)
+        found = {trained.name: self.judge(trained) for trained in self.tasks}
+        values = named("eval", found)
         metrics.write(self.state.step, self._epochs_done, values)
-        better = self._note_best(values)
+        better = note_best(self.config, self.state, values)
         if better and self.group.is_first:
             self._checkpoints.save_best(
                 self._stamped(metrics), self.weights, self.config, self._adapters
@@ -439,52 +346,6 @@ class Trainer:
     def _out_of_patience(self) -> bool:
         patience = self.config.training.early_stopping_patience
         return patience is not None and self.state.waited >= patience
-
-    def _judge(self, trained: TrainedTask) -> dict[str, float]:
-        """Loss and parts over the whole evaluation set, the same clips and keys every time."""
-        if trained.name not in self._eval_totals:
-            counts: dict[str, float] = {}
-            for samples, is_mine in self._eval_batches():
-                for name, count in trained.batches([samples], is_mine, training=False)[1].items():
-                    counts[name] = counts.get(name, 0.0) + count
-            self._eval_totals[trained.name] = self.group.sum_numbers(counts)
-        totals = self._eval_totals[trained.name]
-        sums: dict[str, float] = {}
-        for samples, is_mine in self._eval_batches():
-            for name, value in trained.evaluate([samples], totals).items():
-                sums[name] = sums.get(name, 0.0) + value * is_mine
-        return self.group.sum_numbers(sums)
-
-    def _eval_batches(self) -> Iterator[tuple[list[dict], bool]]:
-        size = self.config.training.per_device_eval_batch_size
-        for indices in self._evaluation.plan.epoch(0):
-            mine = self.group.share(indices)
-            for first in range(0, max(1, len(mine)), size):
-                clips = mine[first : first + size] or indices[:1]
-                yield [self._eval_sample(clip) for clip in clips], bool(mine)
-
-    def _eval_sample(self, clip: int) -> dict:
-        key = sample_key(self.config.seed, _EVALUATION, 0, clip)
-        return {**self._evaluation.make(clip, key), "key": key}
-
-    def _note_best(self, values: dict[str, float]) -> bool:
-        training = self.config.training
-        name = training.metric_for_best_model
-        if name not in values and f"eval_{name}" in values:
-            name = f"eval_{name}"
-        if name not in values:
-            known = ", ".join(values)
-            raise TrainingError(f"training.metric_for_best_model: no {name}; there are {known}.")
-        value = values[name]
-        more = training.greater_is_better
-        more = "loss" not in name if more is None else more
-        best = self.state.best_metric
-        gain = math.inf if best is None else (value - best if more else best - value)
-        if not math.isfinite(value) or gain <= training.early_stopping_threshold:
-            self.state.waited += 1
-            return False
-        self.state.best_metric, self.state.best_step, self.state.waited = value, self.state.step, 0
-        return True
 
     @property
     def weights(self) -> dict[str, mx.array]:
@@ -531,38 +392,6 @@ def _due(strategy: str, every: int, step: int, ends_epoch: bool, last: bool) -> 
     return ends_epoch if strategy == "epoch" else step % every == 0
 
 
-def _below(name: str, values: dict[str, float]) -> dict[str, float]:
-    """A task's values among those of all."""
-    prefix = f"{name}."
-    return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
-
-
-def _means(sums: dict[str, float]) -> dict[str, float]:
-    """Sums over steps to means: losses over the finite ones, norms over the updates made."""
-    finite, updates = sums.pop("finite", 0.0), sums.pop("updates", 0.0)
-    means = {"skipped": sums.pop("skipped")} if "skipped" in sums else {}
-    if "gradient_norm" in sums:
-        means["gradient_norm"] = sums.pop("gradient_norm") / updates
-    return {**means, **{name: value / finite for name, value in sums.items()}}
-
-
-def _loss_name(part: str) -> str:
-    return part if part.endswith(("loss", "accuracy")) else f"{part}_loss"
-
-
 def _tokens(samples: list[dict]) -> int:
     """Speech tokens in samples: 25 are a second."""
     return sum(len(sample["speech_tokens"]) for sample in samples if "speech_tokens" in sample)
-
-
-def _check_keys(folder: Path, found: dict, wanted: dict) -> None:
-    from ..errors import CheckpointError
-
-    missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-    shapes = [key for key in wanted.keys() & found.keys() if wanted[key].shape != found[key].shape]
-    if missing or unknown or shapes:
-        first = (missing + unknown + shapes)[0]
-        raise CheckpointError(
-            f"{folder} is of another run: {len(missing)} tensor(s) missing, "
-            f"{len(unknown)} unknown, {len(shapes)} of another shape (the first: {first})."
-        )

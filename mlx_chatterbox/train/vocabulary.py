@@ -1,13 +1,16 @@
 """More letters for T3: a text vocabulary that grows, for a language that it cannot write.
 
 New tokens get the ids after the last; the embedding and the head get a row for each, which begins
-as the mean of the rows there were: near everything known, and like nothing in particular.
+as the mean of the rows there were: near everything known, and like nothing in particular. A token
+`[xx]` of a multilingual model is the tag of a language, which the model then takes as one of its
+own.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +21,10 @@ from ..checkpoint import Checkpoint
 from ..errors import CheckpointError, TextError
 from ..text.gpt2 import GPT2Tokenizer
 from ..text.load import ENGLISH_FILE, MULTILINGUAL_FILE, load_tokenizer
+from ..text.multilingual import MultilingualTokenizer
 
+# Codes are written in lower case when a text is tagged.
+_LANGUAGE_TAG = re.compile(r"\[([a-z]{2,8})\]")
 TOKENIZER_FILES = {"english": ENGLISH_FILE, "multilingual": MULTILINGUAL_FILE}
 
 
@@ -27,7 +33,8 @@ def extend_vocabulary(checkpoint: Checkpoint, new_tokens: Sequence[str]) -> Chec
 
     Args:
         checkpoint: left as it is, but for its networks, whose tables grow.
-        new_tokens: letters or pieces of words, found in a text before anything else is.
+        new_tokens: letters or pieces of words, found in a text before anything else is; for a
+            multilingual model tags of languages, too. A tag may stand in the vocabulary already.
 
     Returns:
         The model with larger tables, configuration and tokenizer.
@@ -43,7 +50,13 @@ def extend_vocabulary(checkpoint: Checkpoint, new_tokens: Sequence[str]) -> Chec
             "model.new_tokens: Turbo's and Nano's tokenizer spells any letter by its bytes; there "
             "is nothing to add."
         )
+    languages = _new_languages(checkpoint, new_tokens)
+    known = checkpoint.tokenizer._tokenizer.get_vocab()
+    tags = {f"[{language}]" for language in languages}
+    new_tokens = [token for token in new_tokens if token not in tags or token not in known]
     tokenizer = _grown_tokenizer(checkpoint, new_tokens)
+    if languages:
+        tokenizer.languages = (*tokenizer.languages, *languages)
     vocabulary = tokenizer._tokenizer.get_vocab()
     size = max(config.t3.text_tokens_dict_size, 1 + max(vocabulary.values()))
     used = {i for token, i in vocabulary.items() if token not in set(new_tokens)}
@@ -51,12 +64,14 @@ def extend_vocabulary(checkpoint: Checkpoint, new_tokens: Sequence[str]) -> Chec
     if used & set(ids):
         raise CheckpointError("the tokenizer's file has gaps in its ids: it cannot grow.")
     t3 = checkpoint.networks.t3
-    for layer in (t3.text_emb, t3.text_head):
-        _grow(layer, size, sorted(used), ids)
+    if ids:
+        for layer in (t3.text_emb, t3.text_head):
+            _grow(layer, size, sorted(used), ids)
     t3_config = dataclasses.replace(config.t3, text_tokens_dict_size=size)
     t3.config = t3_config
     mx.eval(t3.text_emb.parameters(), t3.text_head.parameters())
-    config = dataclasses.replace(config, t3=t3_config)
+    text = dataclasses.replace(config.text, languages=[*config.text.languages, *languages])
+    config = dataclasses.replace(config, t3=t3_config, text=text)
     return dataclasses.replace(checkpoint, config=config, tokenizer=tokenizer)
 
 
@@ -68,6 +83,14 @@ def save_tokenizer(checkpoint: Checkpoint, folder: Path) -> None:
     stored = load_tokenizer(checkpoint.folder, checkpoint.config.text)._tokenizer
     if stored.get_vocab() != checkpoint.tokenizer._tokenizer.get_vocab():
         checkpoint.tokenizer._tokenizer.save(str(folder / name))
+
+
+def _new_languages(checkpoint: Checkpoint, new_tokens: Sequence[str]) -> list[str]:
+    """Codes of the languages whose tags are among the tokens, and which are not known yet."""
+    if not isinstance(checkpoint.tokenizer, MultilingualTokenizer):
+        return []
+    found = [match[1] for match in map(_LANGUAGE_TAG.fullmatch, new_tokens) if match]
+    return [code for code in found if code not in checkpoint.tokenizer.languages]
 
 
 def _grown_tokenizer(checkpoint: Checkpoint, new_tokens: Sequence[str]):

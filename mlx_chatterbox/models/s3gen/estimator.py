@@ -21,6 +21,7 @@ from ...nn.attention import (
     split_heads,
 )
 from ...nn.conv import CausalConv1d, Conv1d
+from ...nn.parallel import can_run_two, run_two
 from .config import S3GenConfig
 
 
@@ -104,10 +105,16 @@ class Attention(nn.Module):
 
     def _by_columns(self, x: mx.array) -> mx.array:
         """(T, C) to (T, C)."""
-        queries, keys, values = (p.weight @ x.T for p in (self.to_q, self.to_k, self.to_v))
+        return self.attend_columns(*self.project_columns(x))
+
+    def project_columns(self, x: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+        """(T, C) to queries, keys and values, each (heads * D, T)."""
+        return tuple(p.weight @ x.T for p in (self.to_q, self.to_k, self.to_v))
+
+    def attend_columns(self, queries: mx.array, keys: mx.array, values: mx.array) -> mx.array:
+        """Queries (heads * D, T) over keys and values (heads * D, S) to (T, C)."""
         scale = (queries.shape[0] // self._heads) ** -0.5
-        attended = attend_columns(queries, keys, values, self._heads, scale)
-        return self.to_out[0](attended.T)
+        return self.to_out[0](attend_columns(queries, keys, values, self._heads, scale).T)
 
 
 class GELUProjection(nn.Module):
@@ -246,6 +253,41 @@ class ConditionalDecoder(nn.Module):
 
 
 def _transform(x: mx.array, blocks: list, hidden: mx.array | None) -> mx.array:
+    single = x.shape[0] == 1 and hidden is None and attends_by_columns(x)
+    if blocks and single and not blocks[0].training and can_run_two():
+        return _transform_by_halves(x[0], blocks)[None]
     for block in blocks:
         x = block(x, hidden)
     return x
+
+
+def _transform_by_halves(x: mx.array, blocks: list) -> mx.array:
+    """Transformer blocks over (T, C), each half of the frames on a core of its own.
+
+    A half needs nothing of the other but its keys and values.
+    """
+    middle = x.shape[0] // 2
+    halves = [x[:middle], x[middle:]]
+    mx.eval(halves, [block.parameters() for block in blocks])
+
+    def begin(block, half):
+        return half, *block.attn1.project_columns(block.norm1(half))
+
+    def finish(block, half, queries, keys, values):
+        half = half + block.attn1.attend_columns(queries, keys, values)
+        return half + block.ff(block.norm3(half))
+
+    def run(work):
+        return run_two(lambda: work(0), lambda: work(1))
+
+    begun = run(lambda side: begin(blocks[0], halves[side]))
+    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+        keys, values = (mx.concatenate([one[i] for one in begun], axis=1) for i in (2, 3))
+        mx.eval(keys, values)
+
+        def work(side, begun=begun, block=block, following=following, keys=keys, values=values):
+            half = finish(block, *begun[side][:2], keys, values)
+            return half if following is None else begin(following, half)
+
+        begun = run(work)
+    return mx.concatenate(begun)

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from ...errors import CheckpointError
-from ...nn.activations import gelu_approx, silu
-from ...nn.attention import attend, merge_heads, split_heads
-from ...nn.device import on_cpu
-from ...nn.linear import Linear
+from ...nn.activations import gated_silu, gelu_approx
+from ...nn.attention import attend
+from ...nn.norm import LayerNorm, RMSNorm
+from ...nn.rotary import Rotate, rotation
 from .config import T3Config
 
 # Takes new keys and values (B, H, T, D) and returns all that are attended to, (B, H, S, D).
 Remember = Callable[[mx.array, mx.array], tuple[mx.array, mx.array]]
-Rotate = Callable[[mx.array], mx.array]
 
 
 def rotary_wavelengths(config: T3Config) -> mx.array:
@@ -47,33 +47,14 @@ def rotary_wavelengths(config: T3Config) -> mx.array:
     return wavelengths / ((1 - smooth) / scaling["factor"] + smooth)
 
 
-def rotation(wavelengths: mx.array, start: mx.array, length: int) -> Rotate:
-    """Rotary position embedding (https://arxiv.org/abs/2104.09864) at given positions.
+def _split_heads(x: mx.array, rows: int, heads: int) -> mx.array:
+    """(B * T, heads * D) to (B, T, heads, D)."""
+    return x.reshape(rows, -1, heads, x.shape[-1] // heads)
 
-    Args:
-        wavelengths: (D / 2,).
-        start: (B,) int32, the position of each row's first entry.
 
-    Returns:
-        A function of (B, H, length, D). The angles are worked out once for all layers, except on
-        the GPU, whose own kernel does it as it goes.
-    """
-    if not on_cpu():
-        width = 2 * wavelengths.shape[0]
-        options = {"traditional": False, "base": None, "scale": 1.0}
-        return lambda x: mx.fast.rope(x, width, **options, offset=start, freqs=wavelengths)
-    positions = start[:, None] + mx.arange(length)
-    angles = positions[:, None, :, None].astype(mx.float32) / wavelengths
-    cosine, sine = mx.cos(angles), mx.sin(angles)
-    both = mx.concatenate([cosine, cosine], axis=-1)
-    across = mx.concatenate([-sine, sine], axis=-1)
-
-    def rotate(x: mx.array) -> mx.array:
-        half = x.shape[-1] // 2
-        swapped = mx.concatenate([x[..., half:], x[..., :half]], axis=-1)
-        return x * both.astype(x.dtype) + swapped * across.astype(x.dtype)
-
-    return rotate
+def _merge_heads(x: mx.array) -> mx.array:
+    """(B, heads, T, D) to (B * T, heads * D)."""
+    return x.swapaxes(1, 2).reshape(-1, x.shape[1] * x.shape[3])
 
 
 class LlamaAttention(nn.Module):
@@ -81,29 +62,29 @@ class LlamaAttention(nn.Module):
         super().__init__()
         self._heads = config.num_attention_heads
         width, inner = config.hidden_size, config.num_attention_heads * config.head_dim
-        self.q_proj = Linear(width, inner, bias=False)
-        self.k_proj = Linear(width, inner, bias=False)
-        self.v_proj = Linear(width, inner, bias=False)
-        self.o_proj = Linear(inner, width, bias=False)
+        self.q_proj = nn.Linear(width, inner, bias=False)
+        self.k_proj = nn.Linear(width, inner, bias=False)
+        self.v_proj = nn.Linear(width, inner, bias=False)
+        self.o_proj = nn.Linear(inner, width, bias=False)
 
-    def __call__(self, x: mx.array, bias, remember: Remember, rotate: Rotate) -> mx.array:
-        """(B, T, C) to the same; `bias` is added to the scores."""
-        queries = rotate(split_heads(self.q_proj(x), self._heads))
-        keys = rotate(split_heads(self.k_proj(x), self._heads))
-        keys, values = remember(keys, split_heads(self.v_proj(x), self._heads))
-        attended = attend(queries, keys, values, queries.shape[-1] ** -0.5, bias)
-        return self.o_proj(merge_heads(attended))
+    def __call__(self, x: mx.array, rows: int, bias, remember: Remember, rotate: Rotate):
+        """(B * T, C), B being `rows`, to the same; `bias` is added to the scores."""
+        split = partial(_split_heads, rows=rows, heads=self._heads)
+        keys = rotate(split(self.k_proj(x)), 1.0)
+        keys, values = remember(keys, split(self.v_proj(x)).swapaxes(1, 2))
+        queries = rotate(split(self.q_proj(x)), keys.shape[-1] ** -0.5)
+        return self.o_proj(_merge_heads(attend(queries, keys, values, 1.0, bias)))
 
 
 class LlamaMLP(nn.Module):
     def __init__(self, config: T3Config):
         super().__init__()
-        self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def __call__(self, x: mx.array) -> mx.array:
-        return self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(gated_silu(self.gate_proj(x), self.up_proj(x)))
 
 
 class LlamaBlock(nn.Module):
@@ -111,11 +92,11 @@ class LlamaBlock(nn.Module):
         super().__init__()
         self.self_attn = LlamaAttention(config)
         self.mlp = LlamaMLP(config)
-        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.norm_eps)
 
-    def __call__(self, x: mx.array, bias, remember: Remember, rotate: Rotate) -> mx.array:
-        x = x + self.self_attn(self.input_layernorm(x), bias, remember, rotate)
+    def __call__(self, x: mx.array, rows: int, bias, remember: Remember, rotate: Rotate):
+        x = x + self.self_attn(self.input_layernorm(x), rows, bias, remember, rotate)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -125,7 +106,7 @@ class LlamaModel(nn.Module):
     def __init__(self, config: T3Config):
         super().__init__()
         self.layers = [LlamaBlock(config) for _ in range(config.num_hidden_layers)]
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
         self._wavelengths = rotary_wavelengths(config)
 
     def __call__(self, x: mx.array, start: mx.array, bias, memory: list[Remember]) -> mx.array:
@@ -141,33 +122,36 @@ class LlamaModel(nn.Module):
             (B, T, C) after the final norm.
         """
         rotate = rotation(self._wavelengths, start, x.shape[1])
+        # Two dimensions throughout: MLX would take a third off and put it back at every product.
+        hidden = x.flatten(0, 1)
         for layer, remember in zip(self.layers, memory, strict=True):
-            x = layer(x, bias, remember, rotate)
-        return self.norm(x)
+            hidden = layer(hidden, x.shape[0], bias, remember, rotate)
+        return self.norm(hidden).reshape(x.shape)
 
 
 class GPT2Attention(nn.Module):
     def __init__(self, config: T3Config):
         super().__init__()
         self._heads = config.num_attention_heads
-        self.c_attn = Linear(config.hidden_size, 3 * config.hidden_size)
-        self.c_proj = Linear(config.hidden_size, config.hidden_size)
+        self.c_attn = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.c_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def __call__(self, x: mx.array, bias, remember: Remember) -> mx.array:
-        """(B, T, C) to the same; `bias` is added to the scores."""
+    def __call__(self, x: mx.array, rows: int, bias, remember: Remember) -> mx.array:
+        """(B * T, C), B being `rows`, to the same; `bias` is added to the scores."""
         queries, keys, values = (
-            split_heads(part, self._heads) for part in mx.split(self.c_attn(x), 3, axis=-1)
+            _split_heads(part, rows, self._heads).swapaxes(1, 2)
+            for part in mx.split(self.c_attn(x), 3, axis=-1)
         )
         keys, values = remember(keys, values)
         attended = attend(queries, keys, values, queries.shape[-1] ** -0.5, bias)
-        return self.c_proj(merge_heads(attended))
+        return self.c_proj(_merge_heads(attended))
 
 
 class GPT2MLP(nn.Module):
     def __init__(self, config: T3Config):
         super().__init__()
-        self.c_fc = Linear(config.hidden_size, config.intermediate_size)
-        self.c_proj = Linear(config.intermediate_size, config.hidden_size)
+        self.c_fc = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.c_proj = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def __call__(self, x: mx.array) -> mx.array:
         return self.c_proj(gelu_approx(self.c_fc(x)))
@@ -178,11 +162,11 @@ class GPT2Block(nn.Module):
         super().__init__()
         self.attn = GPT2Attention(config)
         self.mlp = GPT2MLP(config)
-        self.ln_1 = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
-        self.ln_2 = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+        self.ln_1 = LayerNorm(config.hidden_size, eps=config.norm_eps)
+        self.ln_2 = LayerNorm(config.hidden_size, eps=config.norm_eps)
 
-    def __call__(self, x: mx.array, bias, remember: Remember) -> mx.array:
-        x = x + self.attn(self.ln_1(x), bias, remember)
+    def __call__(self, x: mx.array, rows: int, bias, remember: Remember) -> mx.array:
+        x = x + self.attn(self.ln_1(x), rows, bias, remember)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -193,14 +177,15 @@ class GPT2Model(nn.Module):
         super().__init__()
         self.wpe = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.h = [GPT2Block(config) for _ in range(config.num_hidden_layers)]
-        self.ln_f = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
+        self.ln_f = LayerNorm(config.hidden_size, eps=config.norm_eps)
 
     def __call__(self, x: mx.array, start: mx.array, bias, memory: list[Remember]) -> mx.array:
         """As `LlamaModel.__call__`."""
-        x = x + self.wpe(start[:, None] + mx.arange(x.shape[1]))
+        positions = start[:, None] + mx.arange(x.shape[1])
+        hidden = (x + self.wpe(positions)).flatten(0, 1)
         for layer, remember in zip(self.h, memory, strict=True):
-            x = layer(x, bias, remember)
-        return self.ln_f(x)
+            hidden = layer(hidden, x.shape[0], bias, remember)
+        return self.ln_f(hidden).reshape(x.shape)
 
 
 class Backbone(nn.Module):

@@ -14,7 +14,6 @@ from collections.abc import Callable
 import mlx.core as mx
 import mlx.nn as nn
 
-from ...nn.linear import Linear
 from .backbone import Backbone
 from .cache import Growing, Past, causal_bias, slots_bias, write
 from .conditioning import T3CondEnc
@@ -47,8 +46,8 @@ class T3(nn.Module):
         if not config.is_gpt2:
             self.text_pos_emb = LearnedPositionEmbeddings(config.max_text_tokens + 2, width)
             self.speech_pos_emb = LearnedPositionEmbeddings(config.max_speech_tokens + 4, width)
-        self.text_head = Linear(width, config.text_tokens_dict_size, bias=False)
-        self.speech_head = Linear(width, config.speech_tokens_dict_size, bias=config.is_gpt2)
+        self.text_head = nn.Linear(width, config.text_tokens_dict_size, bias=False)
+        self.speech_head = nn.Linear(width, config.speech_tokens_dict_size, bias=config.is_gpt2)
         self._compiled_step = None
 
     @property

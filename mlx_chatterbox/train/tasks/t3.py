@@ -138,6 +138,8 @@ class T3Task(Task):
             weights[start:stop] = 0.0
         if self._heads is not None:
             indices |= _phone_labels(samples, speech, indices)
+        for part in ("text", "speech"):
+            indices |= _scored(indices, part)
         said = [self._misheard(s, spoken) for s, spoken in zip(samples, speech, strict=True)]
         return {
             "keys": keys_of(samples),
@@ -227,7 +229,7 @@ class T3Task(Task):
 def _phone_labels(
     samples: Sequence[Sample], speech: Sequence[np.ndarray], indices: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Labels (B, S, 2) beside those of the speech; where T3 is to stop, nothing is asked."""
+    """Labels (B, S, 2) beside those of the speech; where T3 is to stop, they weigh nothing."""
     weights = indices["speech_weights"].copy()
     labels = np.zeros((*weights.shape, _PHONE_LABELS), dtype=np.int32)
     for b, (sample, spoken) in enumerate(zip(samples, speech, strict=True)):
@@ -266,6 +268,19 @@ def _conditioning(t3: nn.Module, batch: Batch) -> mx.array:
     return t3.cond_enc(speaker, prompt, emotion, hidden)
 
 
+def _scored(indices: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
+    """The places of a part that are scored, of all rows in one: (n,) each, padded.
+
+    Logits are as wide as the vocabulary; for padding between the rows they would be for nothing.
+    """
+    scored = indices[f"{part}_weights"] > 0
+    length = bucket(scored.sum())
+    names = [f"{part}_at", f"{part}_labels", f"{part}_weights"]
+    # Labels of phones stand beside those of the speech.
+    names += [name for name in indices if part == "speech" and name.startswith("phones_")]
+    return {name: padded([indices[name][scored]], length)[0] for name in names}
+
+
 class _Rows:
     """Where everything stands: in the pool of padded parts, in the packed rows, in the losses."""
 
@@ -302,7 +317,7 @@ class _Rows:
             for cond, text, spoken in zip(conds, self.texts, self.speech, strict=True)
         ]
         # A label more than tokens: the stop token.
-        shapes = {"text": self.text_length, "speech": bucket(self.speech_length + 1)}
+        shapes = {"text": self.text_length, "speech": self.speech_length + 1}
         packed_length, batch = bucket(max(rows)), len(rows)
         if self.config.is_gpt2:
             packed_length = min(packed_length, self.config.max_position_embeddings)

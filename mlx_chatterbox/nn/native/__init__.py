@@ -1,0 +1,84 @@
+"""What MLX's CPU backend lacks on Linux, in C: products of a few rows, and fused attention.
+
+* `few_rows.c`: a decoding step multiplies two rows, or a few, by every weight of the network, and
+  can be as fast as reading the weights is. OpenBLAS copies each weight into the order its kernels
+  want before it multiplies, which for so few rows costs as much again. So this stands before it,
+  under the name by which MLX calls it (`cblas_sgemm`): products of up to 16 rows by a transposed
+  matrix it does itself, the others it hands on.
+* `attention.c`: called by `nn/attention.py`, where MLX has fused attention for GPUs alone.
+
+They are compiled for the processor when the package is first imported on a machine, which takes a
+second. Where that cannot be done, MLX and OpenBLAS do everything.
+`MLX_CHATTERBOX_KERNELS=plain` switches this off, as it does the fused kernels (`cpu_kernels.py`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from ..processor import compiled_folder
+
+SOURCES = sorted(Path(__file__).parent.glob("*.c"))
+HEADERS = sorted(Path(__file__).parent.glob("*.h"))
+FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden")
+
+_library: ctypes.CDLL | None = None
+
+
+def library() -> ctypes.CDLL | None:
+    """The compiled code, if it is in use in this process."""
+    return _library
+
+
+def stand_before(blas: ctypes.CDLL) -> bool:
+    """Take over the products of a few rows from a BLAS that is not yet in the global scope.
+
+    Returns:
+        Whether it was done; what stands in the way is no error.
+    """
+    global _library
+    if os.environ.get("MLX_CHATTERBOX_KERNELS", "").lower() == "plain":
+        return False
+    # Only OpenBLAS says how many threads it is to use at the moment.
+    if not hasattr(blas, "openblas_get_num_threads"):
+        return False
+    with suppress(OSError, ImportError):
+        path = _compiled()
+        if path is not None:
+            _library = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+            _library.stand_before(blas.cblas_sgemm, blas.openblas_get_num_threads)
+            return True
+    return False
+
+
+def compile_to(path: Path, compiler: str, *more_flags: str) -> bool:
+    """Compile everything into one shared library; whether it worked."""
+    import subprocess
+
+    command = [compiler, *FLAGS, *more_flags, *map(str, SOURCES), "-o", str(path)]
+    return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+
+
+def _compiled() -> Path | None:
+    """The library for this processor, compiled if it is not there; None without a compiler."""
+    import shutil
+
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        return None
+    texts = (path.read_text() for path in [*SOURCES, *HEADERS])
+    folder = compiled_folder(compiler, *FLAGS, *texts)
+    path = folder / "native.so"
+    if not path.exists():
+        import tempfile
+
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            new = Path(scratch) / path.name
+            if not compile_to(new, compiler):
+                return None
+            new.rename(path)
+    return path

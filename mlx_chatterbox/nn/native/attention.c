@@ -1,0 +1,156 @@
+/* Attention of one row of a batch, frames along the last axis, its scores never leaving the cache.
+ *
+ * For a tile of queries the scores of all keys are computed, each vector holding some of the
+ * queries, so that the softmax's maxima and sums need nothing across a vector; then the weighted
+ * values.
+ */
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool.h"
+#include "vectors.h"
+
+/* A tile of results in registers: so many keys or channels by so many vectors of queries. */
+#if MANY_REGISTERS
+enum { HIGH = 8, WIDE = 3 };
+#else
+enum { HIGH = 4, WIDE = 2 };
+#endif
+enum { QUERIES = WIDE * LANES };
+
+typedef struct {
+    int heads, depth, frames, sources; /* depth: channels of a head; sources: keys */
+    int tiles;                         /* of queries */
+    float scale;
+    const float *queries, *keys, *values;
+    float *out;
+    float *packed_keys, *packed_values;
+    size_t keys_size, values_size; /* of a head */
+    atomic_int failed;
+} Attention;
+
+static int whole(int count, int step) { return (count + step - 1) / step * step; }
+
+static inline Lanes larger(Lanes a, Lanes b) {
+    const Integers first = a > b;
+    return (Lanes)((first & (Integers)a) | (~first & (Integers)b));
+}
+
+/* exp(x) for x <= 0, to 1e-7 of itself: 2^n times the polynomial of Cephes's expf. */
+static inline Lanes exponential(Lanes x) {
+    const Lanes lowest = (Lanes){0} - 87.0f;
+    const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to whole numbers */
+    const Integers too_low = x < lowest;
+    x = (Lanes)((too_low & (Integers)lowest) | (~too_low & (Integers)x));
+    Lanes n = x * 1.44269504f + shift;
+    const Integers exponent = (Integers)n << 23;
+    n -= shift;
+    const Lanes r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    Lanes y = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    y = y * r + 8.3334519073e-3f;
+    y = y * r + 4.1665795894e-2f;
+    y = y * r + 1.6666665459e-1f;
+    y = y * r + 5.0000001201e-1f;
+    y = y * (r * r) + r + 1.0f;
+    return (Lanes)((Integers)y + exponent);
+}
+
+/* sums[i][q] = sum over k of a[k][i] * b[k][q], i to HIGH and q to QUERIES. */
+static inline void products(const float *a, const float *b, int count, Lanes sums[HIGH][WIDE]) {
+    Lanes sum[HIGH][WIDE] = {{{0}}};
+    for (int k = 0; k < count; k++) {
+        Lanes row[WIDE];
+        for (int v = 0; v < WIDE; v++) {
+            row[v] = *(const Lanes *)(b + (size_t)k * QUERIES + v * LANES);
+            IN_REGISTER(row[v]);
+        }
+        for (int i = 0; i < HIGH; i++)
+            for (int v = 0; v < WIDE; v++) sum[i][v] += row[v] * a[(size_t)k * HIGH + i];
+    }
+    memcpy(sums, sum, sizeof sum);
+}
+
+/* Keys by HIGH side by side, channel after channel; values by HIGH channels, key after key. */
+static void pack(void *context, int head) {
+    const Attention *job = context;
+    const size_t start = (size_t)head * job->depth * job->sources;
+    const float *keys = job->keys + start, *values = job->values + start;
+    float *to = job->packed_keys + head * job->keys_size;
+    for (int first = 0; first < job->sources; first += HIGH)
+        for (int d = 0; d < job->depth; d++)
+            for (int i = 0; i < HIGH; i++)
+                *to++ = first + i < job->sources ? keys[(size_t)d * job->sources + first + i] : 0;
+    to = job->packed_values + head * job->values_size;
+    for (int first = 0; first < job->depth; first += HIGH)
+        for (int k = 0; k < job->sources; k++)
+            for (int i = 0; i < HIGH; i++)
+                *to++ = first + i < job->depth ? values[(size_t)(first + i) * job->sources + k] : 0;
+}
+
+static void attend_tile(void *context, int i) {
+    Attention *job = context;
+    const int head = i / job->tiles, first = i % job->tiles * QUERIES;
+    const int width = job->frames - first < QUERIES ? job->frames - first : QUERIES;
+    const size_t depth = job->depth, rows = whole(job->sources, HIGH);
+    float *scratch = malloc((depth + rows) * QUERIES * sizeof(float));
+    if (!scratch) {
+        atomic_store(&job->failed, 1);
+        return;
+    }
+    float *queries = scratch, *scores = scratch + depth * QUERIES;
+    for (size_t d = 0; d < depth; d++) {
+        const float *from = job->queries + (head * depth + d) * job->frames + first;
+        for (int q = 0; q < QUERIES; q++)
+            queries[d * QUERIES + q] = q < width ? from[q] * job->scale : 0;
+    }
+
+    Lanes sums[HIGH][WIDE], most[WIDE], total[WIDE] = {{0}};
+    for (int v = 0; v < WIDE; v++) most[v] = (Lanes){0} - 3.0e38f;
+    const float *keys = job->packed_keys + head * job->keys_size;
+    for (int k = 0; k < job->sources; k += HIGH) {
+        products(keys + (size_t)k * depth, queries, job->depth, sums);
+        memcpy(scores + (size_t)k * QUERIES, sums, sizeof sums);
+        for (int r = 0; r < HIGH && k + r < job->sources; r++)
+            for (int v = 0; v < WIDE; v++) most[v] = larger(sums[r][v], most[v]);
+    }
+    for (int k = 0; k < job->sources; k++)
+        for (int v = 0; v < WIDE; v++) {
+            Lanes *score = (Lanes *)(scores + (size_t)k * QUERIES + v * LANES);
+            *score = exponential(*score - most[v]);
+            total[v] += *score;
+        }
+
+    const float *values = job->packed_values + head * job->values_size;
+    for (int c = 0; c < job->depth; c += HIGH) {
+        products(values + (size_t)c * job->sources, scores, job->sources, sums);
+        for (int r = 0; r < HIGH && c + r < job->depth; r++) {
+            Lanes row[WIDE];
+            for (int v = 0; v < WIDE; v++) row[v] = sums[r][v] / total[v];
+            float *out = job->out + (head * depth + c + r) * job->frames + first;
+            memcpy(out, row, width * sizeof(float));
+        }
+    }
+    free(scratch);
+}
+
+/* Queries (heads * depth, frames) over keys and values (heads * depth, sources), row after row, to
+ * out (heads * depth, frames). Returns 0, or 1 without memory. */
+EXPORTED int attend_columns(const float *queries, const float *keys, const float *values, float *out,
+                   int heads, int depth, int frames, int sources, float scale) {
+    Attention job = {.heads = heads, .depth = depth, .frames = frames, .sources = sources,
+                     .tiles = (frames + QUERIES - 1) / QUERIES, .scale = scale,
+                     .queries = queries, .keys = keys, .values = values, .out = out,
+                     .keys_size = (size_t)whole(sources, HIGH) * depth,
+                     .values_size = (size_t)whole(depth, HIGH) * sources};
+    float *packed = malloc(heads * (job.keys_size + job.values_size) * sizeof(float));
+    if (!packed) return 1;
+    job.packed_keys = packed;
+    job.packed_values = packed + heads * job.keys_size;
+    in_parallel(pack, &job, heads);
+    in_parallel(attend_tile, &job, heads * job.tiles);
+    free(packed);
+    return atomic_load(&job.failed);
+}

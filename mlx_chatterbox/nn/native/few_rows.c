@@ -1,0 +1,171 @@
+/* A matrix product for a few rows, as one step of decoding needs it.
+ *
+ * Stands before OpenBLAS under the name by which MLX calls it. OpenBLAS copies the second matrix
+ * into another order first, which for a few rows takes as long as the product itself. Here every
+ * weight is read once, in its own order, as fast as the memory gives it; what has more rows than
+ * ROWS, or another layout than x times the transpose of w, goes on to OpenBLAS.
+ */
+
+#include <stddef.h>
+#include <string.h>
+
+#include "pool.h"
+#include "vectors.h"
+
+enum { ROWS = 16, DEPTH = 16384, ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
+/* Products with fewer weights than this are over before a second thread has woken. */
+enum { WORTH_SHARING = 65536 };
+
+typedef void Product(int, int, int, int, int, int, float, const float *, int, const float *, int,
+                     float, float *, int);
+static Product *ordinary;
+
+/* Tiles of the result, rows by columns, that the registers hold. */
+#if MANY_REGISTERS
+#define WITH_TILES(DO) DO(8, 3) DO(4, 6) DO(2, 8) DO(1, 8)
+#define TALLEST 8
+#else
+#define WITH_TILES(DO) DO(4, 2) DO(2, 4) DO(1, 8)
+#define TALLEST 4
+#endif
+/* Columns that are done for all rows before the next, so that the first rows' tiles bring them into
+ * the cache for the others. A multiple of every tile's columns. */
+enum { STRIPE = 24 };
+
+typedef struct {
+    int rows, columns, depth, padded; /* padded: depth in whole vectors */
+    float alpha, beta;
+    const float *x; /* packed: for each tile's rows, vector after vector, row after row */
+    const float *w;
+    size_t w_stride;
+    float *out;
+    size_t out_stride;
+    int share; /* columns that a thread does at a time */
+} Job;
+
+static inline float total(Lanes v) {
+    typedef float Four __attribute__((vector_size(16)));
+    union { Lanes v; Four fours[LANES / 4]; } parts = {v};
+    Four sum = parts.fours[0];
+    for (int i = 1; i < LANES / 4; i++) sum += parts.fours[i];
+    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
+/* One tile. `ahead` is what will be needed next, fetched line by line as this is read; or half of
+ * it, where another tile's rows fetch the other half. */
+#define TILE(M, N)                                                                              \
+    static void tile_##M##_##N(const Job *job, const float *x, const float *w, float *out,      \
+                               const float *ahead, int halved) {                                \
+        Lanes sum[M][N] = {{{0}}};                                                              \
+        const size_t stride = job->w_stride;                                                    \
+        int k = 0;                                                                              \
+        for (; k + LANES <= job->depth; k += LANES) {                                           \
+            Lanes weights[N];                                                                   \
+            for (int j = 0; j < N; j++) {                                                       \
+                weights[j] = *(const Lanes *)(w + j * stride + k);                              \
+                __builtin_prefetch(ahead + j * stride + (k >> halved), 0, 2);                   \
+            }                                                                                   \
+            for (int i = 0; i < M; i++) {                                                       \
+                Lanes row = *(const Lanes *)(x + (size_t)k * M + i * LANES);                    \
+                IN_REGISTER(row); /* read once, not for every column */                         \
+                for (int j = 0; j < N; j++) sum[i][j] += row * weights[j];                      \
+            }                                                                                   \
+        }                                                                                       \
+        const float *rest = x + (size_t)k * M;                                                  \
+        for (int i = 0; i < M; i++)                                                             \
+            for (int j = 0; j < N; j++) {                                                       \
+                float result = total(sum[i][j]);                                                \
+                for (int r = 0; k + r < job->depth; r++)                                        \
+                    result += rest[i * LANES + r] * w[j * stride + k + r];                      \
+                float *to = out + i * job->out_stride + j;                                      \
+                *to = job->alpha * result + (job->beta == 0 ? 0 : job->beta * *to);             \
+            }                                                                                   \
+    }
+#define BOTH(M, N) TILE(M, N) TILE(M, 1)
+WITH_TILES(BOTH)
+
+static void stripe(const Job *job, int from, int to) {
+    int halved = job->rows > TALLEST, pass = 0;
+    for (int row = 0; row < job->rows; pass++) {
+        const int left = job->rows - row;
+        const float *x = job->x + (size_t)row * job->padded;
+        float *out = job->out + row * job->out_stride;
+        /* One pass fetches its own next tile; of several, two fetch the next stripe's halves. */
+        const size_t next_stripe = pass < 2 ? STRIPE * job->w_stride : 0;
+        const size_t half = pass == 1 ? job->depth / 2 : 0;
+#define RUN(M, N)                                                                               \
+    if (left >= M) {                                                                            \
+        const size_t ahead = halved ? next_stripe + half : N * job->w_stride;                   \
+        int n = from;                                                                           \
+        for (; n + N <= to; n += N) {                                                           \
+            const float *w = job->w + n * job->w_stride;                                        \
+            tile_##M##_##N(job, x, w, out + n, w + ahead, halved);                              \
+        }                                                                                       \
+        for (; n < to; n++) {                                                                   \
+            const float *w = job->w + n * job->w_stride;                                        \
+            tile_##M##_1(job, x, w, out + n, w, 0);                                             \
+        }                                                                                       \
+        row += M;                                                                               \
+        continue;                                                                               \
+    }
+        WITH_TILES(RUN)
+    }
+}
+
+static void columns(const Job *job, int from, int to) {
+    for (int n = from; n < to; n += STRIPE) stripe(job, n, n + STRIPE < to ? n + STRIPE : to);
+}
+
+static void do_share(void *context, int i) {
+    const Job *job = context;
+    const int from = i * job->share, to = from + job->share;
+    columns(job, from, to < job->columns ? to : job->columns);
+}
+
+/* Rows of a tile side by side: eight rows a page apart would fall into one set of the cache. */
+static void pack(const float *x, size_t stride, int rows, int depth, int padded, float *out) {
+    for (int row = 0; row < rows;) {
+        const int left = rows - row;
+        int height = TALLEST;
+        while (height > left) height /= 2;
+        for (int i = 0; i < height; i++)
+            for (int k = 0; k < depth; k += LANES) {
+                const int width = depth - k < LANES ? depth - k : LANES;
+                memcpy(out + (size_t)k * height + i * LANES, x + (row + i) * stride + k, 4 * width);
+            }
+        out += (size_t)height * padded;
+        row += height;
+    }
+}
+
+EXPORTED void cblas_sgemm(int order, int x_layout, int w_layout, int rows, int columns_, int depth,
+                 float alpha, const float *x, int x_stride, const float *w, int w_stride,
+                 float beta, float *out, int out_stride) {
+    if (order != ROW_MAJOR || x_layout != PLAIN || w_layout != TRANSPOSED || rows < 1 ||
+        rows > ROWS || depth < 1 || depth > DEPTH) {
+        ordinary(order, x_layout, w_layout, rows, columns_, depth, alpha, x, x_stride, w, w_stride,
+                 beta, out, out_stride);
+        return;
+    }
+    static __thread Lanes packed[ROWS * DEPTH / LANES];
+    const int padded = (depth + LANES - 1) / LANES * LANES;
+    pack(x, x_stride, rows, depth, padded, (float *)packed);
+    Job job = {.rows = rows, .columns = columns_, .depth = depth, .padded = padded,
+               .alpha = alpha, .beta = beta, .x = (const float *)packed, .w = w,
+               .w_stride = w_stride, .out = out, .out_stride = out_stride};
+    if ((size_t)columns_ * depth < WORTH_SHARING) {
+        columns(&job, 0, columns_);
+        return;
+    }
+    /* Four shares a thread, of whole stripes. */
+    const int stripes = (columns_ + STRIPE - 1) / STRIPE, parts = 4 * thread_limit();
+    const int each = (stripes + parts - 1) / parts;
+    job.share = each * STRIPE;
+    in_parallel(do_share, &job, (stripes + each - 1) / each);
+}
+
+/* To be called before the first product. */
+EXPORTED void stand_before(Product *product, int (*threads)(void)) {
+    ordinary = product;
+    blas_threads = threads;
+}

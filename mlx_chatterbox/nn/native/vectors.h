@@ -1,0 +1,34 @@
+/* Vectors of floats, as wide as the processor's registers. */
+
+#ifndef VECTORS_H
+#define VECTORS_H
+
+#include <stdint.h>
+
+#if defined(__AVX512F__)
+#define LANES 16
+#define MANY_REGISTERS 1
+#elif defined(__AVX__)
+#define LANES 8
+#define MANY_REGISTERS 0
+#elif defined(__aarch64__)
+#define LANES 4
+#define MANY_REGISTERS 1
+#else
+#define LANES 4
+#define MANY_REGISTERS 0
+#endif
+
+typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t Integers __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+/* Keeps the compiler from reading a vector again from memory for every use of it. */
+#if defined(__x86_64__)
+#define IN_REGISTER(x) __asm__("" : "+v"(x))
+#elif defined(__aarch64__)
+#define IN_REGISTER(x) __asm__("" : "+w"(x))
+#else
+#define IN_REGISTER(x) (void)0
+#endif
+
+#endif

@@ -1,0 +1,158 @@
+"""The clips of a configuration, judged and divided, and the batches that are made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..cli import Bars
+from ..errors import DataError
+from .config import TrainConfig
+from .data.batches import Batches, group_by_speaker, make_sample, split
+from .data.check import Clip, read_clips
+from .data.features import FeatureStore, token_count
+from .data.text import TextEncoder
+from .distributed import Group
+from .prepared import Prepared
+from .samples import Samples, TrainingError
+
+FEATURES_NAME = "features"
+
+
+class Data:
+    """The clips of a configuration, judged and divided.
+
+    Attributes:
+        train, evaluation: clips.
+        report: what was left out.
+    """
+
+    def __init__(
+        self, config: TrainConfig, prepared: Prepared | None, progress: Bars | None = None
+    ):
+        """Listen to every recording.
+
+        Args:
+            prepared: without it texts are not held against the model's vocabulary.
+
+        Raises:
+            DataError: there is nothing to train on.
+        """
+        self._config = config
+        lengths = config.training.custom_params
+        self._encoder = None
+        most_text = most_speech = None
+        if "t3" in config.model.trained:
+            most_text, most_speech = lengths.max_text_len, lengths.max_speech_len
+            if prepared is not None:
+                checkpoint = prepared.checkpoint
+                self._encoder = TextEncoder(checkpoint.tokenizer, checkpoint.config)
+                task = next(task for task in prepared.tasks if task.name == "t3")
+                # A small model may have fewer positions than the configuration allows.
+                most_text, most_speech = task.max_text_len, task.max_speech_len
+        if self._multilingual(prepared):
+            _check_language(config, prepared)
+        clips, self.report = read_clips(
+            config.dataset,
+            self._encoder,
+            max_text_tokens=most_text,
+            max_speech_tokens=most_speech,
+            cache_dir=self.cache_dir,
+            progress=progress,
+        )
+        if self._multilingual(prepared):
+            _check_languages(clips)
+        self.train, self.evaluation = split(clips, config.dataset.eval_split_size, config.seed)
+        if not self.train:
+            raise TrainingError(f"all {len(clips)} clips are for evaluation, none for training.")
+        if config.training.eval_strategy == "no":
+            self.evaluation = []
+
+    def _multilingual(self, prepared: Prepared | None) -> bool:
+        """Whether texts are tokenised, by a multilingual model."""
+        return (
+            self._encoder is not None
+            and prepared.checkpoint.config.text.tokenizer == "multilingual"
+        )
+
+    @property
+    def cache_dir(self) -> Path:
+        given = self._config.dataset.feature_cache_dir
+        return Path(given or Path(self._config.training.output_dir) / FEATURES_NAME)
+
+    def steps(self, machines: int = 1) -> tuple[int, int]:
+        """Optimizer steps of an epoch, and in all."""
+        training = self._config.training
+        size = training.per_device_train_batch_size * training.gradient_accumulation_steps
+        an_epoch = len(self._plan(self.train, size * machines))
+        return an_epoch, training.max_steps or an_epoch * training.num_train_epochs
+
+    def features(
+        self, prepared: Prepared, group: Group, progress: Bars | None = None
+    ) -> FeatureStore:
+        """Compute what the tasks need of every clip; several machines share the work."""
+        dataset = self._config.dataset
+        store = FeatureStore(
+            self.cache_dir,
+            prepared.checkpoint.networks,
+            self._encoder,
+            loudness_lufs=dataset.loudness_lufs,
+            workers=dataset.preprocessing_num_workers,
+        )
+        needed = set().union(*(t.features | t.prompt_features for t in prepared.tasks))
+        clips = [*self.train, *self.evaluation]
+        if group.size > 1:
+            # Each its part first: where they share the folder, the rest is then there already.
+            store.compute(group.share(clips), needed, progress)
+            group.wait()
+        store.compute(clips, needed, progress)
+        return store
+
+    def samples(self, store: FeatureStore, group: Group) -> tuple[Samples, Samples | None]:
+        """What the trainer learns from, and what it is judged by."""
+        training = self._config.training
+        size = training.per_device_train_batch_size * training.gradient_accumulation_steps
+        train = self._samples(store, self.train, [], size * group.size)
+        if not self.evaluation:
+            return train, None
+        size = training.per_device_eval_batch_size * group.size
+        return train, self._samples(store, self.evaluation, self.train, size)
+
+    def _samples(
+        self, store: FeatureStore, clips: list[Clip], others: list[Clip], batch: int
+    ) -> Samples:
+        """`others` give prompts too."""
+        pool = [*clips, *others]
+        speakers = group_by_speaker(pool)
+        seconds = self._config.training.custom_params.audio_prompt_duration_s
+
+        def make(index: int, key: np.ndarray) -> dict:
+            return make_sample(store, pool, index, key, seconds, speakers)
+
+        return Samples(self._plan(clips, batch), make)
+
+    def _plan(self, clips: list[Clip], batch: int) -> Batches:
+        return Batches([token_count(clip) for clip in clips], batch, self._config.seed)
+
+
+def _check_language(config: TrainConfig, prepared: Prepared) -> None:
+    """Raise ConfigError if the model does not know the language that is set for all clips."""
+    language = config.dataset.language
+    known = prepared.checkpoint.tokenizer.languages
+    if language is not None and language.lower() not in known:
+        raise config.fail(
+            "dataset.language",
+            f"the model does not know language {language!r} ({', '.join(known)}); to teach it a "
+            f'new one, add its tag to model.new_tokens: ["[{language.lower()}]"].',
+        )
+
+
+def _check_languages(clips: list[Clip]) -> None:
+    """Multilingual models are told the language of a text, and so they must learn it with one."""
+    without = [clip for clip in clips if clip.language is None]
+    if without:
+        raise DataError(
+            f"{len(without)} of {len(clips)} clips have no language, which a multilingual model "
+            f"needs (the first is {without[0].id}): set dataset.language."
+        )

@@ -1,0 +1,321 @@
+"""The sections of the training configuration: their keys, defaults, and what each is for.
+
+Attribute names are the YAML keys. Nothing here imports MLX.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .options import option
+
+Component = Literal["t3", "flow", "vocoder", "s3_tokenizer", "speaker_encoder", "voice_encoder"]
+Freezable = Literal[
+    "t3", "s3gen", "flow", "vocoder", "s3_tokenizer", "speaker_encoder", "voice_encoder"
+]
+
+COMPONENTS = ("t3", "flow", "vocoder", "s3_tokenizer", "speaker_encoder", "voice_encoder")
+# Trained unless frozen; the others only if `train_components` names them.
+USUAL = ("t3", "flow")
+# Other names of a dataset_type; only the names on the right go on from here.
+_DATASET_TYPES = {"jsonl": "metadata_json", "hf": "hf_dataset", "huggingface": "hf_dataset"}
+# What "s3gen" stands for in `freeze_components`.
+S3GEN = ("flow", "vocoder", "s3_tokenizer", "speaker_encoder")
+
+
+@dataclass
+class LoraConfig:
+    """Low-rank adapters: small matrices are trained beside the frozen weights."""
+
+    rank: int = option(16, "width of the adapters: more can learn more, and forget more", low=1)
+    alpha: float = option(
+        32.0, "strength: an adapter's output is multiplied by alpha / rank", above=0
+    )
+    dropout: float = option(
+        0.0, "share of the adapters' inputs zeroed at random while training", low=0, high=0.9
+    )
+    dora: bool = option(
+        False, "DoRA: direction by LoRA, and the length of every weight row trained beside it"
+    )
+    targets: list[str] | None = option(
+        None,
+        "which linear layers, by the end of their names (q_proj, v_proj, ...); none: all of "
+        "attention and feed-forward",
+    )
+    layers: int | None = option(
+        None, "only in the last so many transformer layers; none: in all", low=1
+    )
+
+
+@dataclass
+class ModelSection:
+    """What is trained, and from where."""
+
+    model_type: Literal["chatterbox"] = option("chatterbox", "the kind of model; there is one")
+    base_model: str = option(
+        "ResembleAI/chatterbox",
+        "where the weights begin: a name (pocket, chatterbox, multilingual, turbo, nano), "
+        "OWNER/REPOSITORY or a folder",
+    )
+    local_model_dir: str | None = option(
+        None, "a folder with the model; overrides `base_model`, and nothing is downloaded"
+    )
+    cache_dir: str | None = option(
+        None, "where the hub's downloads are kept; none: the hub's own cache"
+    )
+    variant: str | None = option(
+        None,
+        "which model to take where the folder or repository holds several (english, multilingual, "
+        "multilingual-v2, turbo, nano); none: the first whose files are there",
+    )
+    freeze_components: list[Freezable] = option(
+        factory=list,
+        doc="components that stay as they are; `s3gen` stands for flow, vocoder, s3_tokenizer and "
+        "speaker_encoder. t3 and flow are trained unless they are named here",
+    )
+    train_components: list[Component] = option(
+        factory=list,
+        doc="components to train beyond t3 and flow: vocoder, s3_tokenizer, speaker_encoder, "
+        "voice_encoder (from scratch; a changed tokenizer makes every T3 and flow useless)",
+    )
+    init: Literal["pretrained", "scratch"] = option(
+        "pretrained",
+        "`scratch` starts the trained components from random weights, with the sizes of `config`",
+    )
+    config: dict[str, Any] = option(
+        factory=dict,
+        doc="with `init: scratch`: sizes that differ from the base model's, as in its config.json "
+        "(t3: {hidden_size: 256})",
+    )
+    quantize_base: Literal[4, 8] | None = option(
+        None, "with `lora`: the frozen weights are kept in so many bits; saves memory", "bits"
+    )
+    lora: LoraConfig | None = option(
+        None, "train adapters instead of all weights; `lora: {}` takes the defaults below"
+    )
+    new_tokens: list[str] = option(
+        factory=list,
+        doc="letters or pieces added to T3's text vocabulary, for a new language; their rows begin "
+        "as the mean of all. `[xx]` makes language xx known to a multilingual model",
+    )
+
+    @property
+    def source(self) -> str:
+        """The model's name or folder: `local_model_dir` overrides `base_model`."""
+        return self.local_model_dir or self.base_model
+
+    @property
+    def frozen(self) -> set[str]:
+        """Components named in `freeze_components`, with "s3gen" taken apart."""
+        frozen = set(self.freeze_components) - {"s3gen"}
+        return frozen | (set(S3GEN) if "s3gen" in self.freeze_components else set())
+
+    @property
+    def trained(self) -> list[str]:
+        """The components that are trained, in the order of `COMPONENTS`."""
+        wanted = {*USUAL, *self.train_components} - self.frozen
+        return [name for name in COMPONENTS if name in wanted]
+
+
+@dataclass
+class DatasetSection:
+    """Which recordings are learnt from, and which are left out."""
+
+    dataset_type: Literal[
+        "wav_txt", "metadata_csv", "metadata_json", "jsonl", "hf_dataset", "huggingface", "hf"
+    ] = option(
+        "wav_txt",
+        "a folder of pairs 1.wav, 1.txt; a CSV file with a header; JSON Lines (jsonl is the same); "
+        "or a data set of the hub (hf and huggingface are the same; extra: datasets)",
+    )
+    dataset_path: str | None = option(
+        None,
+        "the folder (wav_txt), the file or its folder (metadata_csv, metadata_json), or a saved "
+        "data set (hf_dataset)",
+    )
+    dataset_name: str | None = option(None, "hf_dataset: OWNER/NAME on the hub")
+    dataset_config_name: str | None = option(None, "hf_dataset: its configuration")
+    train_split_name: str = option("train", "hf_dataset: the split to train on")
+    eval_split_name: str | None = option(
+        None, "hf_dataset: the split to evaluate on; none: a part of the training split"
+    )
+    text_column_name: str = option("text", "name of the column or key that holds the text")
+    audio_column_name: str = option("audio", "name of the column or key that holds the recording")
+    speaker_column_name: str = option(
+        "speaker",
+        "name of the column that says who speaks; where there is none, everybody is one speaker",
+    )
+    language_column_name: str = option(
+        "language", "name of the column with the language's code, for multilingual models"
+    )
+    language: str | None = option(
+        None, "language of every clip that does not say its own (multilingual models need one)"
+    )
+    eval_split_size: float = option(
+        0.05, "share of the clips kept for evaluation, chosen by the seed", low=0, high=0.9
+    )
+    min_audio_duration_s: float = option(
+        0.5, "shorter clips are left out, measured after trimming", "s", low=0
+    )
+    max_audio_duration_s: float = option(
+        30.0, "longer clips are left out, measured after trimming", "s", above=0
+    )
+    min_text_length: int = option(1, "clips with a shorter text are left out", "characters", low=1)
+    max_text_length: int | None = option(
+        None, "clips with a longer text are left out", "characters", low=1
+    )
+    trim_silence: bool = option(True, "cut silence before and after the speech")
+    trim_top_db: float = option(
+        40.0, "what is so much quieter than the loudest part counts as silence", "dB", above=0
+    )
+    trim_margin_s: float = option(
+        0.05, "how much of the silence is left on both sides", "s", low=0, high=5
+    )
+    loudness_lufs: float | None = option(
+        -27.0,
+        "bring every clip to this loudness (ITU-R BS.1770); none leaves them",
+        "LUFS",
+        low=-60,
+        high=0,
+    )
+    preprocessing_num_workers: int = option(4, "threads that read and check recordings", low=1)
+    feature_cache_dir: str | None = option(
+        None, "where computed features are kept; none: `features` in `training.output_dir`"
+    )
+    ignore_verifications: bool = option(
+        False, "hf_dataset: do not check the hub's file sizes and hashes"
+    )
+    trust_remote_code: bool = option(
+        False, "hf_dataset: run the data set's own loading script, if it has one"
+    )
+    use_auth_token: bool = option(False, "hf_dataset: log in with the token of `hf auth login`")
+
+    def __post_init__(self):
+        self.dataset_type = _DATASET_TYPES.get(self.dataset_type, self.dataset_type)
+
+
+@dataclass
+class CustomParams:
+    """Lengths, in the guide's place for them."""
+
+    max_text_len: int = option(256, "T3: clips with more text tokens are left out", "tokens", low=4)
+    max_speech_len: int = option(
+        800, "T3: clips with more speech tokens (25 a second) are left out", "tokens", low=4
+    )
+    audio_prompt_duration_s: float = option(
+        3.0, "T3: seconds of another part of the speaker's speech it hears first", "s", low=0
+    )
+    max_speech_token_len: int = option(
+        750, "S3Gen: clips with more speech tokens are cut at random", "tokens", low=8
+    )
+    max_mel_len: int = option(
+        1500, "S3Gen: the same in mel frames (50 a second); the smaller counts", "frames", low=16
+    )
+    prompt_audio_duration_s: float = option(
+        3.0, "S3Gen: seconds of reference that are given as prompt, at most", "s", low=0
+    )
+
+
+@dataclass
+class TrainingSection:
+    """How it is trained."""
+
+    output_dir: str = option("./outputs", "folder for checkpoints, metrics, samples, final model")
+    num_train_epochs: int = option(3, "how many times every clip is seen", low=1)
+    max_steps: int | None = option(
+        None, "stop after so many optimizer steps; overrides `num_train_epochs`", low=1
+    )
+    per_device_train_batch_size: int = option(4, "clips in a micro-batch, on each machine", low=1)
+    per_device_eval_batch_size: int = option(4, "the same in evaluation", low=1)
+    gradient_accumulation_steps: int = option(
+        1, "micro-batches for one optimizer step: the memory of one, the result of all", low=1
+    )
+    learning_rate: float = option(5e-5, "the highest learning rate", above=0)
+    component_learning_rates: dict[str, float] = option(
+        factory=dict, doc="another learning rate for a component ({flow: 1e-5})", above=0
+    )
+    weight_decay: float = option(
+        0.01, "AdamW's, on weight matrices (not on biases, norms, embeddings)", low=0
+    )
+    adam_beta1: float = option(0.9, "AdamW: memory of the gradient", low=0, high=0.9999)
+    adam_beta2: float = option(0.999, "AdamW: memory of its square", low=0, high=0.99999)
+    adam_epsilon: float = option(1e-8, "AdamW: added to the denominator", above=0)
+    gradient_clip_norm: float | None = option(
+        1.0, "longer gradients are shortened to this norm; none leaves them", above=0
+    )
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = option(
+        "linear", "how the learning rate falls after the warm-up (to 0; constant: it does not)"
+    )
+    warmup_steps: int = option(0, "optimizer steps in which the learning rate rises", low=0)
+    warmup_ratio: float = option(
+        0.0, "the same as a share of all steps; set one of the two", low=0, high=1
+    )
+    optim: str = option("adamw", "the optimizer; every spelling of AdamW is the same one")
+    fp16: bool = option(False, "compute in float16, with float32 master weights and a loss scale")
+    bf16: bool = option(False, "compute in bfloat16, with float32 master weights")
+    compile: bool = option(
+        False,
+        "fuse elementwise work by mx.compile: less time a step where there are thousands of alike "
+        "ones, but the first of every length is slow. Not for networks with batch norms",
+    )
+    gradient_checkpointing: bool = option(
+        False, "compute activations again instead of keeping them: less memory, more time"
+    )
+    logging_steps: int = option(10, "steps between lines of metrics", low=1)
+    eval_strategy: Literal["steps", "epoch", "no"] = option(
+        "steps", "evaluate every `eval_steps`, after every epoch, or never"
+    )
+    eval_steps: int = option(500, "steps between evaluations", low=1)
+    eval_on_start: bool = option(False, "evaluate once before the first step")
+    save_strategy: Literal["steps", "epoch", "no"] = option(
+        "steps", "save every `save_steps`, after every epoch, or only at the end"
+    )
+    save_steps: int = option(500, "steps between checkpoints", low=1)
+    save_total_limit: int | None = option(
+        3, "checkpoints kept, the newest; the best one is kept besides; none keeps all", low=1
+    )
+    load_best_model_at_end: bool = option(
+        True, "the final model is the one of the best evaluation, where there was one"
+    )
+    metric_for_best_model: str = option("eval_loss", "which metric says what is best")
+    greater_is_better: bool | None = option(
+        None, "whether more of that metric is better; none: only if its name has no `loss`"
+    )
+    early_stopping_patience: int | None = option(
+        None, "stop after so many evaluations without a better one", "evaluations", low=1
+    )
+    early_stopping_threshold: float = option(
+        0.0, "what counts as better: an improvement by more than this", low=0
+    )
+    text_dropout: float = option(
+        0.1, "T3: share of samples that see no text, for classifier-free guidance", low=0, high=1
+    )
+    condition_dropout: float = option(
+        0.2, "flow: share of samples that see no condition, for the same", low=0, high=1
+    )
+    tokenizer_dims: int | None = option(
+        None,
+        "s3_tokenizer: how many of the quantiser's dimensions are used, for a smaller vocabulary; "
+        "none: all",
+        low=1,
+    )
+    loss_weights: dict[str, float] = option(
+        factory=dict, doc="weights of the parts of the loss (text, speech, ...) other than 1", low=0
+    )
+    sample_texts: list[str] = option(
+        factory=list,
+        doc="texts spoken after each evaluation into output_dir/samples; none: an evaluation "
+        "clip's text",
+    )
+    spoken_samples: bool = option(True, "speak a sample after each evaluation at all")
+    report_to: list[Literal["tensorboard", "none"]] = option(
+        factory=list, doc="besides metrics.jsonl: tensorboard (extra: tensorboard)"
+    )
+    dataloader_num_workers: int = option(
+        1, "threads that prepare batches while the model computes; 0: none", low=0
+    )
+    resume_from_checkpoint: str | None = option(
+        None, "go on from this checkpoint folder (or an output_dir: its newest)"
+    )
+    custom_params: CustomParams = option(factory=CustomParams, doc="")

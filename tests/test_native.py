@@ -1,0 +1,205 @@
+"""Products of a few rows and attention in C (`nn/native`) on Linux CPUs."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import os
+import platform
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from mlx_chatterbox.nn import native
+from tests.processes import printed
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux")
+    or shutil.which("gcc") is None
+    or ctypes.util.find_library("openblas") is None,
+    reason="a Linux CPU with OpenBLAS and a compiler",
+)
+ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
+
+# Instruction sets that other processors have, and how many lanes the code then takes.
+TARGETS = {"native": ()}
+if sys.platform == "linux" and "avx2" in Path("/proc/cpuinfo").read_text():
+    TARGETS["avx2"] = ("-march=haswell",)
+if platform.machine() == "x86_64":
+    TARGETS["sse"] = ("-march=x86-64",)
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def product(request, tmp_path_factory):
+    """`cblas_sgemm` of ours alone, for an instruction set; what it hands on counts as a fault."""
+    path = tmp_path_factory.mktemp("native") / "native.so"
+    assert native.compile_to(path, "gcc", *TARGETS[request.param], "-Wall", "-Wextra", "-Werror")
+    library = ctypes.CDLL(str(path))
+    library.handed_on = 0
+
+    @ctypes.CFUNCTYPE(None)
+    def ordinary():
+        library.handed_on += 1
+
+    library.asked = 0
+
+    @ctypes.CFUNCTYPE(ctypes.c_int)
+    def threads():
+        library.asked += 1
+        return 3
+
+    library.stand_before(ordinary, threads)
+    library.keep = (ordinary, threads)
+    return library
+
+
+def multiply(library, x, w, out, alpha=1.0, beta=0.0, layout=TRANSPOSED):
+    def pointer(array):
+        return array.ctypes.data_as(ctypes.c_void_p), array.strides[0] // 4
+
+    rows, depth = x.shape
+    library.cblas_sgemm(
+        *(ROW_MAJOR, PLAIN, layout, rows, w.shape[0], depth, ctypes.c_float(alpha)),
+        *(*pointer(x), *pointer(w), ctypes.c_float(beta), *pointer(out)),
+    )
+    return out
+
+
+def exact(x, w):
+    return x.astype(np.float64) @ w.T.astype(np.float64)
+
+
+@pytest.mark.parametrize("rows", range(1, 17))
+@pytest.mark.parametrize(("columns", "depth"), [(1, 1), (25, 7), (47, 64), (600, 515), (24, 16)])
+def test_any_size(product, rows, columns, depth):
+    """Also within larger matrices, whose other entries stay as they are."""
+    draw = np.random.default_rng(rows * columns + depth)
+    x = draw.normal(size=(rows, depth + 3)).astype(np.float32)[:, 1 : depth + 1]
+    w = draw.normal(size=(columns, depth + 5)).astype(np.float32)[:, 2 : depth + 2]
+    whole = np.full((rows, columns + 2), np.nan, np.float32)
+    result = multiply(product, x, w, whole[:, :columns])
+    assert np.abs(result - exact(x, w)).max() <= 1e-6 * np.sqrt(depth) * 8
+    assert np.isnan(whole[:, columns:]).all()
+    assert product.handed_on == 0
+
+
+def test_adds_to_what_is_there(product):
+    draw = np.random.default_rng(0)
+    x, w = (draw.normal(size=(n, 40)).astype(np.float32) for n in (5, 30))
+    before = draw.normal(size=(5, 30)).astype(np.float32)
+    result = multiply(product, x, w, before.copy(), alpha=0.5, beta=2.0)
+    np.testing.assert_allclose(result, 0.5 * exact(x, w) + 2.0 * before, atol=1e-5)
+
+
+def test_what_it_cannot_do_is_handed_on(product):
+    draw = np.random.default_rng(0)
+    out = np.zeros((17, 8), np.float32)
+    multiply(product, draw.normal(size=(17, 8)).astype(np.float32), np.eye(8, dtype="f4"), out)
+    multiply(product, np.eye(8, dtype="f4"), np.eye(8, dtype="f4"), out, layout=PLAIN)
+    assert product.handed_on == 2
+    product.handed_on = 0
+
+
+def test_several_callers_at_once(product):
+    """The helpers serve one product at a time, the others go without."""
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(4, 512)).astype(np.float32)
+    w = draw.normal(size=(1500, 512)).astype(np.float32)
+    wanted, wrong = exact(x, w), []
+
+    def call():
+        for _ in range(50):
+            result = multiply(product, x, w, np.empty((4, 1500), np.float32))
+            if np.abs(result - wanted).max() > 1e-3:
+                wrong.append(result)
+
+    callers = [threading.Thread(target=call) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(timeout=60)
+        assert not caller.is_alive()
+    assert not wrong
+
+
+def test_nothing_to_do_with_the_processs_own(product):
+    """Whose function for the number of threads goes on to be asked."""
+    ours = native.library()
+    assert ours is not None
+    product.asked = 0
+    x = mx.ones((2, 600)) @ mx.ones((600, 600)).T
+    mx.eval(x)
+    assert product.asked == 0
+
+
+def test_after_a_fork(product):
+    """The child has no helper threads and starts its own."""
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(2, 512)).astype(np.float32)
+    w = draw.normal(size=(1500, 512)).astype(np.float32)
+    multiply(product, x, w, np.empty((2, 1500), np.float32))
+    child = os.fork()
+    if child == 0:
+        result = multiply(product, x, w, np.empty((2, 1500), np.float32))
+        os._exit(int(np.abs(result - exact(x, w)).max() > 1e-3))
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("heads", "depth", "frames", "sources"),
+    [(8, 64, 300, 300), (2, 7, 50, 33), (1, 64, 1, 5), (3, 20, 49, 9), (1, 1, 1, 1)],
+)
+@pytest.mark.parametrize("size", [1.0, 30.0])
+def test_attention(product, heads, depth, frames, sources, size):
+    """Also with scores of hundreds, where all but one weight vanish."""
+    draw = np.random.default_rng(frames)
+    queries, keys, values = (
+        draw.normal(size=(heads * depth, n)).astype(np.float32) for n in (frames, sources, sources)
+    )
+    queries *= size
+    out = np.full_like(queries, np.nan)
+    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (queries, keys, values, out)]
+    sizes = (heads, depth, frames, sources)
+    assert product.attend_columns(*pointers, *sizes, ctypes.c_float(depth**-0.5)) == 0
+    q, k, v = (a.reshape(heads, depth, -1).astype(np.float64) for a in (queries, keys, values))
+    scores = np.einsum("hdt,hds->hts", q, k) * depth**-0.5
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    wanted = np.einsum("hts,hds->hdt", weights / weights.sum(axis=-1, keepdims=True), v)
+    # Scores are rounded to float32, and an error in them is one of the weights' logarithms.
+    bound = 1e-6 + 4 * np.finfo(np.float32).eps * np.abs(scores).max()
+    assert np.abs(out - wanted.reshape(out.shape)).max() <= bound * np.abs(v).max()
+
+
+THROUGH_MLX = """
+import ctypes
+import mlx_chatterbox
+import mlx.core as mx
+import numpy as np
+x, w = mx.random.normal((3, 300)), mx.random.normal((200, 300))
+bias = mx.random.normal((200,))
+wanted = np.array(x).astype("f8") @ np.array(w).T + np.array(bias)
+right = np.abs(np.array(mx.addmm(bias, x, w.T)) - wanted).max() < 1e-3
+print(right, hasattr(ctypes.CDLL(None), "stand_before"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "ours"),
+    [
+        ({}, True),
+        ({"MLX_CHATTERBOX_KERNELS": "plain"}, False),
+        ({"MLX_CHATTERBOX_BLAS": "none"}, False),
+        ({"PATH": "/nowhere", "XDG_CACHE_HOME": "EMPTY"}, False),
+        ({"XDG_CACHE_HOME": "EMPTY"}, True),
+        ({"XDG_CACHE_HOME": "/proc/no-such-folder"}, False),
+    ],
+    ids=["by itself", "switched off", "no BLAS", "no compiler", "first time", "nowhere to write"],
+)
+def test_mlx_gets_it(environment, ours, tmp_path):
+    environment = {k: str(tmp_path) if v == "EMPTY" else v for k, v in environment.items()}
+    assert printed(THROUGH_MLX, **environment) == f"True {ours}"
