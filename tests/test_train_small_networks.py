@@ -20,7 +20,8 @@ from mlx_chatterbox.train.tasks.speaker import SpeakerTask
 from mlx_chatterbox.train.tasks.vocoder import VocoderTask, spectral_losses
 from mlx_chatterbox.train.trained import TrainedTask
 
-from .test_train_tasks import gradients, recorded, sample, small_networks
+from .test_train_scratch import recorded
+from .train_small import gradients, sample, small_networks
 from .train_stub import StubNetworks, StubTask, clip
 
 

@@ -62,8 +62,10 @@ def gradients(task, networks, samples, totals=None):
         return task.loss(networks, batch, totals)[0]
 
     module = task.module(networks)
+    module.train()  # in evaluation two threads may share the work, each evaluating as it goes
     value, grads = mx.value_and_grad(loss_of)(module.trainable_parameters())
     mx.eval(value, grads)
+    module.eval()
     return value.item(), {key: np.array(grad) for key, grad in tree_flatten(grads)}
 
 
