@@ -39,7 +39,7 @@ def pocket_config() -> ModelConfig:
             cfm_steps=2,
             longest_piece=120,
         ),
-        packing=PackingConfig(bits=8),
+        packing=PackingConfig(bits=8, group_size=32),
         source={"name": "pocket"},
     )
 
