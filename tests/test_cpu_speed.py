@@ -11,7 +11,7 @@ import pytest
 
 from mlx_chatterbox.models.s3gen import estimator
 from mlx_chatterbox.models.s3gen.estimator import BasicTransformerBlock
-from mlx_chatterbox.nn import activations, attention, cpu_kernels, parallel
+from mlx_chatterbox.nn import activations, attention, conv, cpu_kernels, native, parallel
 from tests.processes import printed
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux CPUs alone")
@@ -84,12 +84,48 @@ def test_attention_by_columns_is_attention(rng, frames):
 @pytest.mark.parametrize("compiled", [True, False], ids=["in C", "by MLX"])
 def test_attention_by_columns_takes_more_keys_than_queries(rng, monkeypatch, compiled):
     if not compiled:
-        monkeypatch.setattr(attention, "library", lambda: None)
+        monkeypatch.setattr(native, "library", lambda: None)
     q, k, v = (mx.array(rng.standard_normal((16, n)).astype(np.float32)) for n in (30, 70, 70))
     weights = mx.softmax(0.3 * q[:8].T @ k[:8], axis=-1)
     got = attention.attend_columns(q, k, v, 2, 0.3)
     assert got.shape == (16, 30)
     np.testing.assert_allclose(got[:8], (weights @ v[:8].T).T, atol=2e-6)
+
+
+@pytest.mark.parametrize("dilation", [1, 3])
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolution_in_one_go_is_that_by_taps(rng, monkeypatch, dilation, bias):
+    layer = conv.Conv1d(20, 70, 3, padding=2, dilation=dilation, bias=bias)
+    x = mx.array(rng.standard_normal((2, 450, 20)).astype(np.float32))
+    layer.eval()
+    at_once = layer(x)
+    monkeypatch.setattr(native, "library", lambda: None)
+    np.testing.assert_allclose(at_once, layer(x), atol=3e-6)
+
+
+@pytest.mark.parametrize("what", ["convolution", "attention"])
+def test_gradients_pass_what_is_computed_in_c(rng, monkeypatch, what):
+    """In evaluation mode too, where nobody expects to want them."""
+    if what == "convolution":
+        layer = conv.Conv1d(20, 30, 3, padding=2, dilation=2)
+        layer.eval()
+        x = [mx.array(rng.standard_normal((2, 50, 20)).astype(np.float32)), layer.weight]
+
+        def loss(x, weight):
+            layer.weight = weight
+            return mx.square(layer(x)).sum()
+    else:
+        x = [mx.array(rng.standard_normal((16, n)).astype(np.float32)) for n in (30, 70, 70)]
+
+        def loss(*given):
+            return mx.square(attention.attend_columns(*given, 2, 0.3)).sum()
+
+    every = tuple(range(len(x)))
+    found = mx.grad(loss, argnums=every)(*x)
+    monkeypatch.setattr(native, "library", lambda: None)
+    for got, expected in zip(found, mx.grad(loss, argnums=every)(*x), strict=True):
+        assert mx.abs(expected).max() > 1e-3
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("rows", [7, 8, 11])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
+from functools import partial
 
 import mlx.core as mx
-import numpy as np
 
+from . import native
 from .activations import exp_of_negative, scaled_exp_of_negative
 from .device import on_cpu
-from .native import library
 from .parallel import second_stream
 
 # Scores are computed for so many at a time, 1 MB, that they stay in a core's cache.
@@ -116,17 +115,29 @@ def attend_columns(
     Returns:
         (heads * D, T)
     """
+    if native.library() is None:
+        return _attend_columns(queries, keys, values, heads, scale)
+
+    @mx.custom_function
+    def attended(queries: mx.array, keys: mx.array, values: mx.array) -> mx.array:
+        width, frames = queries.shape
+        sizes = (heads, width // heads, frames, keys.shape[1])
+        given = [queries, keys, values]
+        return native.call("attend_columns", given, queries.shape, *sizes, float(scale))
+
+    @attended.vjp
+    def _(primals, cotangent, _):
+        attend = partial(_attend_columns, heads=heads, scale=scale)
+        return mx.vjp(lambda *given: [attend(*given)], primals, [cotangent])[1]
+
+    return attended(queries, keys, values)
+
+
+def _attend_columns(
+    queries: mx.array, keys: mx.array, values: mx.array, heads: int, scale: float
+) -> mx.array:
     width, frames = queries.shape
     depth = width // heads
-    if (compiled := library()) is not None:
-        mx.eval(queries, keys, values)
-        given = [np.ascontiguousarray(np.asarray(a)) for a in (queries, keys, values)]
-        out = np.empty((width, frames), np.float32)
-        sizes = (heads, depth, frames, keys.shape[1])
-        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*given, out)]
-        if compiled.attend_columns(*pointers, *sizes, ctypes.c_float(scale)):
-            raise MemoryError("attention")
-        return mx.array(out)
     # A row of ones makes the product sum the weights too.
     ones = mx.ones((1, values.shape[1]), dtype=values.dtype)
     at_once = -(-frames // -(-(frames * keys.shape[1]) // _TILE_SCORES))
