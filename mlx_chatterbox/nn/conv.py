@@ -57,7 +57,7 @@ def conv1d(
     elif groups != 1:
         out = _depthwise(x, weight, stride, dilation)
     elif not unfold and stride == 1 < weight.shape[1] and weight.shape[2] >= _ENOUGH_CHANNELS:
-        if evaluate and x.dtype == mx.float32 and native.library() is not None:
+        if evaluate and x.dtype == weight.dtype == mx.float32 and native.library() is not None:
             return _in_one_go(x, weight, dilation, bias)
         return _by_taps(x, weight, dilation, bias)
     else:

@@ -45,13 +45,17 @@ def call(name: str, arrays: list[mx.array | None], shape: tuple[int, ...], *numb
     The arrays are evaluated, now.
 
     Raises:
+        TypeError: an array is not float32.
         MemoryError: there is none left.
     """
     # Not before a process has decided which BLAS MLX is to find.
     import mlx.core as mx
     import numpy as np
 
-    mx.eval([array for array in arrays if array is not None])
+    present = [array for array in arrays if array is not None]
+    if any(array.dtype != mx.float32 for array in present):
+        raise TypeError(f"{name} takes float32; got {[array.dtype for array in present]}")
+    mx.eval(present)
     given = [None if a is None else np.ascontiguousarray(np.asarray(a)) for a in arrays]
     result = np.empty(shape, np.float32)
     pointers = [None if a is None else ctypes.c_void_p(a.ctypes.data) for a in (*given, result)]
