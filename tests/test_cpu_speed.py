@@ -130,11 +130,15 @@ def test_gradients_pass_what_is_computed_in_c(rng, monkeypatch, what):
 
 @pytest.mark.parametrize("rows", [7, 8, 11])
 def test_many_rows_attend_as_each_alone(rng, rows):
-    q, k, v = (mx.array(rng.standard_normal((rows, 2, n, 4)).astype("f4")) for n in (1, 9, 9))
-    for bias in (None, mx.where(mx.arange(9) > 6, -1e9, 0.0)[None, None, None]):
+    """Without a mask, with one for all rows, in four dimensions or two, and with one for each."""
+    q, k, v = (mx.array(rng.standard_normal((rows, 2, n, 4)).astype("f4")) for n in (3, 9, 9))
+    one = mx.where(mx.arange(9)[None] > 6 + mx.arange(3)[:, None], -1e9, 0.0)
+    each = mx.array(rng.standard_normal((rows, 1, 1, 9)).astype("f4"))
+    for bias in (None, one, one[None, None], each):
         together = attention.attend(q, k, v, 0.5, bias)
         for row in range(rows):
-            alone = attention.attend(*(a[row : row + 1] for a in (q, k, v)), 0.5, bias)
+            own = bias[row : row + 1] if bias is each else bias
+            alone = attention.attend(*(a[row : row + 1] for a in (q, k, v)), 0.5, own)
             np.testing.assert_allclose(together[row], alone[0], atol=1e-6)
 
 

@@ -43,7 +43,7 @@ def attend(
     if scale != 1.0:
         queries = queries * scale
     if queries.shape[2] * keys.shape[2] < _LARGE_SCORES:
-        if len(queries) >= _MANY_ROWS:
+        if len(queries) >= _MANY_ROWS and queries.shape[2] < _FEW_QUERIES:
             return _attend_on_two_streams(queries, keys, values, bias)
         return _attend(queries, keys, values, bias)
     batch, heads = queries.shape[:2]
@@ -71,14 +71,14 @@ def _attend_on_two_streams(
 ) -> mx.array:
     """Half of the rows each: MLX multiplies a batch's matrices one after the other."""
     middle = len(queries) // 2
-    if bias is not None:
-        bias = mx.broadcast_to(bias, (len(queries), *bias.shape[1:]))
-    given = (queries, keys, values, bias)
-    first = [None if a is None else a[:middle] for a in given]
-    second = [None if a is None else a[middle:] for a in given]
+    # One for all rows, or one for each.
+    biases = [bias, bias]
+    if bias is not None and bias.ndim == 4 and len(bias) > 1:
+        biases = [bias[:middle], bias[middle:]]
     with mx.stream(second_stream()):
-        behind = _attend(*second)
-    return mx.concatenate([_attend(*first), behind])
+        behind = _attend(queries[middle:], keys[middle:], values[middle:], biases[1])
+    before = _attend(queries[:middle], keys[:middle], values[:middle], biases[0])
+    return mx.concatenate([before, behind])
 
 
 def _attend(queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array | None) -> mx.array:
