@@ -226,3 +226,12 @@ print(right, hasattr(ctypes.CDLL(None), "stand_before"))
 def test_mlx_gets_it(environment, ours, tmp_path):
     environment = {k: str(tmp_path) if v == "EMPTY" else v for k, v in environment.items()}
     assert printed(THROUGH_MLX, **environment) == f"True {ours}"
+
+
+@pytest.mark.parametrize("does", ["exit 1", "kill -9 $$"])
+def test_a_compiler_that_fails_is_no_error(tmp_path, does):
+    compiler = tmp_path / "gcc"
+    compiler.write_text(f"#!/bin/sh\n{does}\n")
+    compiler.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    assert printed(THROUGH_MLX, PATH=path, XDG_CACHE_HOME=str(tmp_path)) == "True False"

@@ -77,7 +77,8 @@ def stand_before(blas: ctypes.CDLL) -> bool:
     # Only OpenBLAS says how many threads it is to use at the moment.
     if not hasattr(blas, "openblas_get_num_threads"):
         return False
-    with suppress(OSError, ImportError):
+    # RuntimeError: there is no home directory.
+    with suppress(OSError, RuntimeError):
         path = _compiled()
         if path is not None:
             _library = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
@@ -91,7 +92,10 @@ def compile_to(path: Path, compiler: str, *more_flags: str) -> bool:
     import subprocess
 
     command = [compiler, *FLAGS, *more_flags, *map(str, SOURCES), "-o", str(path)]
-    return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+    try:
+        return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+    except subprocess.SubprocessError:
+        return False
 
 
 def _compiled() -> Path | None:
