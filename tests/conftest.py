@@ -34,6 +34,22 @@ def small_checkpoint(tmp_path_factory, small_upstream, small_config):
     return convert_folder(small_upstream, output, config=small_config)
 
 
+@pytest.fixture(scope="module")
+def checkpoint(small_checkpoint):
+    """The converted folder, loaded."""
+    from mlx_chatterbox.checkpoint import load_converted
+
+    return load_converted(small_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def encoder(checkpoint):
+    """What makes text tokens of training texts for it."""
+    from mlx_chatterbox.train.data.text import TextEncoder
+
+    return TextEncoder(checkpoint.tokenizer, checkpoint.config)
+
+
 @pytest.fixture(scope="session")
 def small_models(tmp_path_factory, small_checkpoint):
     """Converted folders of small models, by variant, made when first asked for."""

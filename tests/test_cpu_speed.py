@@ -11,7 +11,7 @@ import pytest
 
 from mlx_chatterbox.models.s3gen import estimator
 from mlx_chatterbox.models.s3gen.estimator import BasicTransformerBlock
-from mlx_chatterbox.nn import activations, attention, cpu_kernels, parallel
+from mlx_chatterbox.nn import activations, attention, conv, cpu_kernels, native, parallel
 from tests.processes import printed
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux CPUs alone")
@@ -84,7 +84,7 @@ def test_attention_by_columns_is_attention(rng, frames):
 @pytest.mark.parametrize("compiled", [True, False], ids=["in C", "by MLX"])
 def test_attention_by_columns_takes_more_keys_than_queries(rng, monkeypatch, compiled):
     if not compiled:
-        monkeypatch.setattr(attention, "library", lambda: None)
+        monkeypatch.setattr(native, "library", lambda: None)
     q, k, v = (mx.array(rng.standard_normal((16, n)).astype(np.float32)) for n in (30, 70, 70))
     weights = mx.softmax(0.3 * q[:8].T @ k[:8], axis=-1)
     got = attention.attend_columns(q, k, v, 2, 0.3)
@@ -92,13 +92,53 @@ def test_attention_by_columns_takes_more_keys_than_queries(rng, monkeypatch, com
     np.testing.assert_allclose(got[:8], (weights @ v[:8].T).T, atol=2e-6)
 
 
+@pytest.mark.parametrize("dilation", [1, 3])
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolution_in_one_go_is_that_by_taps(rng, monkeypatch, dilation, bias):
+    layer = conv.Conv1d(20, 70, 3, padding=2, dilation=dilation, bias=bias)
+    x = mx.array(rng.standard_normal((2, 450, 20)).astype(np.float32))
+    layer.eval()
+    at_once = layer(x)
+    monkeypatch.setattr(native, "library", lambda: None)
+    np.testing.assert_allclose(at_once, layer(x), atol=3e-6)
+
+
+@pytest.mark.parametrize("what", ["convolution", "attention"])
+def test_gradients_pass_what_is_computed_in_c(rng, monkeypatch, what):
+    """In evaluation mode too, where nobody expects to want them."""
+    if what == "convolution":
+        layer = conv.Conv1d(20, 30, 3, padding=2, dilation=2)
+        layer.eval()
+        x = [mx.array(rng.standard_normal((2, 50, 20)).astype(np.float32)), layer.weight]
+
+        def loss(x, weight):
+            layer.weight = weight
+            return mx.square(layer(x)).sum()
+    else:
+        x = [mx.array(rng.standard_normal((16, n)).astype(np.float32)) for n in (30, 70, 70)]
+
+        def loss(*given):
+            return mx.square(attention.attend_columns(*given, 2, 0.3)).sum()
+
+    every = tuple(range(len(x)))
+    found = mx.grad(loss, argnums=every)(*x)
+    monkeypatch.setattr(native, "library", lambda: None)
+    for got, expected in zip(found, mx.grad(loss, argnums=every)(*x), strict=True):
+        assert mx.abs(expected).max() > 1e-3
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("rows", [7, 8, 11])
 def test_many_rows_attend_as_each_alone(rng, rows):
-    q, k, v = (mx.array(rng.standard_normal((rows, 2, n, 4)).astype("f4")) for n in (1, 9, 9))
-    for bias in (None, mx.where(mx.arange(9) > 6, -1e9, 0.0)[None, None, None]):
+    """Without a mask, with one for all rows, in four dimensions or two, and with one for each."""
+    q, k, v = (mx.array(rng.standard_normal((rows, 2, n, 4)).astype("f4")) for n in (3, 9, 9))
+    one = mx.where(mx.arange(9)[None] > 6 + mx.arange(3)[:, None], -1e9, 0.0)
+    each = mx.array(rng.standard_normal((rows, 1, 1, 9)).astype("f4"))
+    for bias in (None, one, one[None, None], each):
         together = attention.attend(q, k, v, 0.5, bias)
         for row in range(rows):
-            alone = attention.attend(*(a[row : row + 1] for a in (q, k, v)), 0.5, bias)
+            own = bias[row : row + 1] if bias is each else bias
+            alone = attention.attend(*(a[row : row + 1] for a in (q, k, v)), 0.5, own)
             np.testing.assert_allclose(together[row], alone[0], atol=1e-6)
 
 

@@ -175,6 +175,29 @@ def test_attention(product, heads, depth, frames, sources, size):
     assert np.abs(out - wanted.reshape(out.shape)).max() <= bound * np.abs(v).max()
 
 
+@pytest.mark.parametrize(
+    ("frames", "inputs", "outputs", "taps", "dilation"),
+    [(1, 1, 1, 1, 1), (100, 7, 18, 3, 2), (385, 16, 64, 5, 1), (11, 20, 130, 2, 4)],
+)
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_convolution(product, frames, inputs, outputs, taps, dilation, with_bias):
+    draw = np.random.default_rng(frames)
+    x = draw.normal(size=(frames + dilation * (taps - 1), inputs)).astype(np.float32)
+    weight = draw.normal(size=(outputs, taps, inputs)).astype(np.float32)
+    bias = draw.normal(size=outputs).astype(np.float32)
+    out = np.full((frames, outputs), np.nan, np.float32)
+    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (x, weight, bias, out)]
+    if not with_bias:
+        pointers[2] = None
+    assert product.convolve(*pointers, frames, inputs, outputs, taps, dilation) == 0
+    windows = [
+        x[tap * dilation : tap * dilation + frames].astype(np.float64) for tap in range(taps)
+    ]
+    wanted = sum(window @ weight[:, tap].T for tap, window in enumerate(windows))
+    wanted = wanted + (bias if with_bias else 0)
+    assert np.abs(out - wanted).max() <= 1e-6 * np.sqrt(taps * inputs) * 8
+
+
 THROUGH_MLX = """
 import ctypes
 import mlx_chatterbox
@@ -203,3 +226,12 @@ print(right, hasattr(ctypes.CDLL(None), "stand_before"))
 def test_mlx_gets_it(environment, ours, tmp_path):
     environment = {k: str(tmp_path) if v == "EMPTY" else v for k, v in environment.items()}
     assert printed(THROUGH_MLX, **environment) == f"True {ours}"
+
+
+@pytest.mark.parametrize("does", ["exit 1", "kill -9 $$"])
+def test_a_compiler_that_fails_is_no_error(tmp_path, does):
+    compiler = tmp_path / "gcc"
+    compiler.write_text(f"#!/bin/sh\n{does}\n")
+    compiler.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    assert printed(THROUGH_MLX, PATH=path, XDG_CACHE_HOME=str(tmp_path)) == "True False"

@@ -17,17 +17,6 @@ from mlx_chatterbox.train.data.check import read_clips
 from mlx_chatterbox.train.data.text import TextEncoder
 from tests.train_data import RATE, section, write
 
-
-@pytest.fixture(scope="module")
-def checkpoint(small_checkpoint):
-    return load_converted(small_checkpoint)
-
-
-@pytest.fixture(scope="module")
-def encoder(checkpoint):
-    return TextEncoder(checkpoint.tokenizer, checkpoint.config)
-
-
 # Checking.
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mlx_chatterbox.checkpoint import build, load_converted
+from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.errors import DataError
 from mlx_chatterbox.train.data import features
 from mlx_chatterbox.train.data.batches import (
@@ -22,19 +22,8 @@ from mlx_chatterbox.train.data.cache import ArrayCache
 from mlx_chatterbox.train.data.check import Clip, read_clips
 from mlx_chatterbox.train.data.features import FEATURES, FeatureStore, token_count, weights_hash
 from mlx_chatterbox.train.data.pitch import f0
-from mlx_chatterbox.train.data.text import TextEncoder
 from mlx_chatterbox.voice import embed_reference
 from tests.train_data import RATE, section, write
-
-
-@pytest.fixture(scope="module")
-def checkpoint(small_checkpoint):
-    return load_converted(small_checkpoint)
-
-
-@pytest.fixture(scope="module")
-def encoder(checkpoint):
-    return TextEncoder(checkpoint.tokenizer, checkpoint.config)
 
 
 @pytest.fixture(scope="module")

@@ -151,7 +151,7 @@ def test_lora_teaches_the_flow(tmp_path, clips, small_checkpoint):
     first = configuration(tmp_path / "base", clips, small_checkpoint, "flow", 20, 1e-2, **quiet)
     base = learn(first)
     lora = "lora: {rank: 16, alpha: 64}"
-    file = configuration(tmp_path, clips, base, "flow", 25, 5e-3, lora)
+    file = configuration(tmp_path, clips, base, "flow", 60, 5e-3, lora)
     final = learn(file)
     assert (tmp_path / "run" / "last" / "adapters.safetensors").is_file()
     assert_halved(file, base, final)

@@ -340,7 +340,11 @@ def elu(x: mx.array) -> mx.array:
     """x where positive, else exp(x) - 1."""
     if tuned_for(x):
         return _elu_kernel(x)
-    return _elu_polynomial(x) if _polynomial(x) else nn.elu(x)
+    if _polynomial(x):
+        return _elu_polynomial(x)
+    # exp of nothing above 0, where it would overflow: in float16 above 11, and then no gradient.
+    below = mx.minimum(x, 0.0)
+    return x - below + nn.elu(below)
 
 
 def snake(x: mx.array, alpha: mx.array) -> mx.array:

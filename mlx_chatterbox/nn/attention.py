@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
+from functools import partial
 
 import mlx.core as mx
-import numpy as np
 
+from . import native
 from .activations import exp_of_negative, scaled_exp_of_negative
 from .device import on_cpu
-from .native import library
 from .parallel import second_stream
 
 # Scores are computed for so many at a time, 1 MB, that they stay in a core's cache.
@@ -44,7 +43,7 @@ def attend(
     if scale != 1.0:
         queries = queries * scale
     if queries.shape[2] * keys.shape[2] < _LARGE_SCORES:
-        if len(queries) >= _MANY_ROWS:
+        if len(queries) >= _MANY_ROWS and queries.shape[2] < _FEW_QUERIES:
             return _attend_on_two_streams(queries, keys, values, bias)
         return _attend(queries, keys, values, bias)
     batch, heads = queries.shape[:2]
@@ -72,14 +71,14 @@ def _attend_on_two_streams(
 ) -> mx.array:
     """Half of the rows each: MLX multiplies a batch's matrices one after the other."""
     middle = len(queries) // 2
-    if bias is not None:
-        bias = mx.broadcast_to(bias, (len(queries), *bias.shape[1:]))
-    given = (queries, keys, values, bias)
-    first = [None if a is None else a[:middle] for a in given]
-    second = [None if a is None else a[middle:] for a in given]
+    # One for all rows, or one for each.
+    biases = [bias, bias]
+    if bias is not None and bias.ndim == 4 and len(bias) > 1:
+        biases = [bias[:middle], bias[middle:]]
     with mx.stream(second_stream()):
-        behind = _attend(*second)
-    return mx.concatenate([_attend(*first), behind])
+        behind = _attend(queries[middle:], keys[middle:], values[middle:], biases[1])
+    before = _attend(queries[:middle], keys[:middle], values[:middle], biases[0])
+    return mx.concatenate([before, behind])
 
 
 def _attend(queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array | None) -> mx.array:
@@ -116,17 +115,29 @@ def attend_columns(
     Returns:
         (heads * D, T)
     """
+    if native.library() is None:
+        return _attend_columns(queries, keys, values, heads, scale)
+
+    @mx.custom_function
+    def attended(queries: mx.array, keys: mx.array, values: mx.array) -> mx.array:
+        width, frames = queries.shape
+        sizes = (heads, width // heads, frames, keys.shape[1])
+        given = [queries, keys, values]
+        return native.call("attend_columns", given, queries.shape, *sizes, float(scale))
+
+    @attended.vjp
+    def _(primals, cotangent, _):
+        attend = partial(_attend_columns, heads=heads, scale=scale)
+        return mx.vjp(lambda *given: [attend(*given)], primals, [cotangent])[1]
+
+    return attended(queries, keys, values)
+
+
+def _attend_columns(
+    queries: mx.array, keys: mx.array, values: mx.array, heads: int, scale: float
+) -> mx.array:
     width, frames = queries.shape
     depth = width // heads
-    if (compiled := library()) is not None:
-        mx.eval(queries, keys, values)
-        given = [np.ascontiguousarray(np.asarray(a)) for a in (queries, keys, values)]
-        out = np.empty((width, frames), np.float32)
-        sizes = (heads, depth, frames, keys.shape[1])
-        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*given, out)]
-        if compiled.attend_columns(*pointers, *sizes, ctypes.c_float(scale)):
-            raise MemoryError("attention")
-        return mx.array(out)
     # A row of ones makes the product sum the weights too.
     ones = mx.ones((1, values.shape[1]), dtype=values.dtype)
     at_once = -(-frames // -(-(frames * keys.shape[1]) // _TILE_SCORES))

@@ -1,11 +1,11 @@
 """One-dimensional convolutions over (B, T, C).
 
 On the CPU, MLX runs a dilated, grouped or transposed `conv1d` in a plain loop, a hundred times
-slower than the matrix products that it amounts to. So here a convolution of stride 1 is a product
-for each tap, added up, which copies nothing, and one with a stride is a single product of its
-windows, unfolded. On the GPU MLX's own kernels serve. A transposed convolution is a product and
-a few shifted additions on every device: unfolding over the inserted zeros, as MLX does, costs
-`stride` times the work.
+slower than the matrix products that it amounts to. So here a convolution of stride 1 is C of ours
+(`native`) or, where there is none or gradients are wanted, a product for each tap, added up; and
+one with a stride is a single product of its windows, unfolded. On the GPU MLX's own kernels serve.
+A transposed convolution is a product and a few shifted additions on every device: unfolding over
+the inserted zeros, as MLX does, costs `stride` times the work.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
+from . import native
 from .activations import add_taps
 from .device import on_cpu
 
@@ -34,6 +35,7 @@ def conv1d(
     groups: int = 1,
     bias: mx.array | None = None,
     unfold: bool = False,
+    evaluate: bool = False,
 ) -> mx.array:
     """Cross-correlate.
 
@@ -43,6 +45,7 @@ def conv1d(
         padding: zeros before and after.
         bias: (C_out,), or None.
         unfold: on the CPU always one product, never one for each tap.
+        evaluate: whether x may be evaluated at once, as code outside of MLX wants it.
 
     Returns:
         (B, (T + padding - dilation (K - 1) - 1) // stride + 1, C_out)
@@ -54,6 +57,8 @@ def conv1d(
     elif groups != 1:
         out = _depthwise(x, weight, stride, dilation)
     elif not unfold and stride == 1 < weight.shape[1] and weight.shape[2] >= _ENOUGH_CHANNELS:
+        if evaluate and x.dtype == weight.dtype == mx.float32 and native.library() is not None:
+            return _in_one_go(x, weight, dilation, bias)
         return _by_taps(x, weight, dilation, bias)
     else:
         out = _as_product(x, weight, stride, dilation)
@@ -68,6 +73,31 @@ def _by_taps(x: mx.array, weight: mx.array, dilation: int, bias: mx.array | None
     for tap, matrix in enumerate(others, start=1):
         out = mx.addmm(out, x[:, tap * dilation : tap * dilation + frames], matrix)
     return out
+
+
+def _in_one_go(x: mx.array, weight: mx.array, dilation: int, bias: mx.array | None) -> mx.array:
+    """As `_by_taps`, by `native`."""
+    out_channels, kernel, channels = weight.shape
+    frames = x.shape[1] - dilation * (kernel - 1)
+
+    @mx.custom_function
+    def convolved(x: mx.array, weight: mx.array, *bias: mx.array) -> mx.array:
+        sizes = (frames, channels, out_channels, kernel, dilation)
+        rows = [
+            native.call("convolve", [row, weight, bias[0] if bias else None], shape, *sizes)
+            for row in x
+        ]
+        return rows[0][None] if len(rows) == 1 else mx.stack(rows)
+
+    @convolved.vjp
+    def _(primals, cotangent, _):
+        def by_taps(x, weight, bias=None):
+            return [_by_taps(x, weight, dilation, bias)]
+
+        return mx.vjp(by_taps, primals, [cotangent])[1]
+
+    shape = (frames, out_channels)
+    return convolved(x, weight) if bias is None else convolved(x, weight, bias)
 
 
 def _as_product(x: mx.array, weight: mx.array, stride: int, dilation: int) -> mx.array:
@@ -163,6 +193,7 @@ class Conv1d(nn.Module):
             self._groups,
             self.bias if "bias" in self else None,
             self._unfold,
+            evaluate=not self.training,
         )
 
 

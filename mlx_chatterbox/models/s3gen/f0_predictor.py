@@ -30,12 +30,5 @@ class ConvRNNF0Predictor(nn.Module):
         """mel (B, T, 80) to F0 in Hz, (B, T); small where unvoiced."""
         x = mel
         for conv in self.condnet[::2]:
-            x = _elu(conv(x))
+            x = elu(conv(x))
         return mx.abs(self.classifier(x)[..., 0])
-
-
-def _elu(x: mx.array) -> mx.array:
-    """`elu`; in float16, too, with a gradient where exp would overflow: above 11."""
-    if x.dtype == mx.float32:
-        return elu(x)
-    return mx.maximum(x, 0.0) + elu(mx.minimum(x, 0.0))

@@ -1,4 +1,4 @@
-"""What MLX's CPU backend lacks on Linux, in C: products of a few rows, and fused attention.
+"""What MLX's CPU backend lacks on Linux, in C.
 
 * `few_rows.c`: a decoding step multiplies two rows, or a few, by every weight of the network, and
   can be as fast as reading the weights is. OpenBLAS copies each weight into the order its kernels
@@ -6,6 +6,8 @@
   under the name by which MLX calls it (`cblas_sgemm`): products of up to 16 rows by a transposed
   matrix it does itself, the others it hands on.
 * `attention.c`: called by `nn/attention.py`, where MLX has fused attention for GPUs alone.
+* `convolution.c`: called by `nn/conv.py`; a product for each tap would write its result as often as
+  there are taps.
 
 They are compiled for the processor when the package is first imported on a machine, which takes a
 second. Where that cannot be done, MLX and OpenBLAS do everything.
@@ -18,8 +20,12 @@ import ctypes
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..processor import compiled_folder
+
+if TYPE_CHECKING:
+    import mlx.core as mx
 
 SOURCES = sorted(Path(__file__).parent.glob("*.c"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
@@ -31,6 +37,32 @@ _library: ctypes.CDLL | None = None
 def library() -> ctypes.CDLL | None:
     """The compiled code, if it is in use in this process."""
     return _library
+
+
+def call(name: str, arrays: list[mx.array | None], shape: tuple[int, ...], *numbers) -> mx.array:
+    """Call a function that takes arrays, one more of `shape` for its result, and numbers.
+
+    The arrays are evaluated, now.
+
+    Raises:
+        TypeError: an array is not float32.
+        MemoryError: there is none left.
+    """
+    # Not before a process has decided which BLAS MLX is to find.
+    import mlx.core as mx
+    import numpy as np
+
+    present = [array for array in arrays if array is not None]
+    if any(array.dtype != mx.float32 for array in present):
+        raise TypeError(f"{name} takes float32; got {[array.dtype for array in present]}")
+    mx.eval(present)
+    given = [None if a is None else np.ascontiguousarray(np.asarray(a)) for a in arrays]
+    result = np.empty(shape, np.float32)
+    pointers = [None if a is None else ctypes.c_void_p(a.ctypes.data) for a in (*given, result)]
+    values = [ctypes.c_float(n) if isinstance(n, float) else n for n in numbers]
+    if getattr(_library, name)(*pointers, *values):
+        raise MemoryError(name)
+    return mx.array(result)
 
 
 def stand_before(blas: ctypes.CDLL) -> bool:
@@ -45,7 +77,8 @@ def stand_before(blas: ctypes.CDLL) -> bool:
     # Only OpenBLAS says how many threads it is to use at the moment.
     if not hasattr(blas, "openblas_get_num_threads"):
         return False
-    with suppress(OSError, ImportError):
+    # RuntimeError: there is no home directory.
+    with suppress(OSError, RuntimeError):
         path = _compiled()
         if path is not None:
             _library = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
@@ -59,7 +92,10 @@ def compile_to(path: Path, compiler: str, *more_flags: str) -> bool:
     import subprocess
 
     command = [compiler, *FLAGS, *more_flags, *map(str, SOURCES), "-o", str(path)]
-    return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+    try:
+        return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+    except subprocess.SubprocessError:
+        return False
 
 
 def _compiled() -> Path | None:
