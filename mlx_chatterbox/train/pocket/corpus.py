@@ -249,6 +249,7 @@ class Corpus:
         part: str = "train",
         most: int | None = None,
         more: Callable[[int, np.ndarray], dict] | None = None,
+        longest: int | None = None,
     ) -> Samples:
         """Clips for the trainer.
 
@@ -257,8 +258,11 @@ class Corpus:
             batch: clips in a step.
             most: take only so many clips, evenly spread.
             more: adds to a sample, given the clip's place in `clips` and the sample's key.
+            longest: take only clips of at most so many tokens.
         """
         chosen = self.indices(voices, part)
+        if longest is not None:
+            chosen = [i for i in chosen if self.clips[i].tokens <= longest]
         if most is not None and len(chosen) > most:
             chosen = [chosen[i * len(chosen) // most] for i in range(most)]
 

@@ -21,7 +21,9 @@ from .model import t3_config
 from .speakers import Embeddings
 
 NAME = "t3"
-STEPS, BATCH = 2000, 16
+STEPS, BATCH = 3000, 16
+# Longer sentences are split at clauses when they are spoken, and cost ten times a short one's step.
+LONGEST = 224
 TEACHERS = ("slt", "rms", "awb")
 # Words given as letters in training, so that words which the dictionary lacks can be said at all.
 LETTERS_SHARE = 0.05
@@ -94,8 +96,12 @@ def train(corpus: Corpus, text_folder: Path, folder: Path, steps: int = STEPS) -
         }
 
     names = ["speech_tokens", "phones"]
-    train_samples = corpus.samples(names, BATCH, running.SEED, TEACHERS, more=more)
-    evaluation = corpus.samples(names, 16, running.SEED, TEACHERS, "eval", most=96, more=more)
+    train_samples = corpus.samples(
+        names, BATCH, running.SEED, TEACHERS, longest=LONGEST, more=more
+    )
+    evaluation = corpus.samples(
+        names, 16, running.SEED, TEACHERS, "eval", most=96, longest=LONGEST, more=more
+    )
     settings = running.settings(
         folder,
         NAME,
@@ -105,5 +111,6 @@ def train(corpus: Corpus, text_folder: Path, folder: Path, steps: int = STEPS) -
         save_steps=100,
         per_device_train_batch_size=BATCH,
         per_device_eval_batch_size=16,
+        compile=True,
     )
     running.run(settings, _Networks(), task, train_samples, evaluation)
