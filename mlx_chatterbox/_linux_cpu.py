@@ -39,6 +39,10 @@ _CORES = (
     ("Haswell", {"avx2", "fma"}),
 )
 
+# For how long OpenBLAS's threads look for work before they sleep, in powers of two of clock cycles.
+# By default it is 2^26, a fiftieth of a second, which they take from the threads that have work.
+_SHORTEST_WAIT = "4"
+
 _said = False
 _blas: ctypes.CDLL | None = None
 
@@ -108,22 +112,25 @@ def _preload_blas() -> None:
 def _load(name: str) -> None:
     """Put a BLAS into the global scope, its kernels fitting the processor."""
     global _blas
-    better = None
-    if "OPENBLAS_CORETYPE" not in os.environ:
-        trial = ctypes.CDLL(name)
-        better = _better_core(_core_of(trial))
-        if better is not None:
-            # The choice is made while the library is loaded, so it has to go and come again.
-            ctypes.CDLL(None).dlclose(ctypes.c_void_p(trial._handle))
-            os.environ["OPENBLAS_CORETYPE"] = better
+    # Both are read while the library is loaded.
+    settings = {}
+    if "OPENBLAS_THREAD_TIMEOUT" not in os.environ:
+        settings["OPENBLAS_THREAD_TIMEOUT"] = os.environ["OPENBLAS_THREAD_TIMEOUT"] = _SHORTEST_WAIT
     try:
+        if "OPENBLAS_CORETYPE" not in os.environ:
+            trial = ctypes.CDLL(name)
+            better = _better_core(_core_of(trial))
+            if better is not None:
+                # It has to go and come again.
+                ctypes.CDLL(None).dlclose(ctypes.c_void_p(trial._handle))
+                settings["OPENBLAS_CORETYPE"] = os.environ["OPENBLAS_CORETYPE"] = better
         blas = ctypes.CDLL(name)
         # MLX finds what is in the global scope first.
         native.stand_before(blas)
         _blas = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
     finally:
-        if better is not None:
-            del os.environ["OPENBLAS_CORETYPE"]
+        for variable in settings:
+            del os.environ[variable]
 
 
 def _core_of(library: ctypes.CDLL) -> str:

@@ -8,10 +8,13 @@ import sys
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 
 from mlx_chatterbox.models.s3gen import estimator
 from mlx_chatterbox.models.s3gen.estimator import BasicTransformerBlock
 from mlx_chatterbox.nn import activations, attention, conv, cpu_kernels, native, parallel
+from mlx_chatterbox.nn.conv2d import Conv2d
+from mlx_chatterbox.nn.lstm import LSTM
 from tests.processes import printed
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux CPUs alone")
@@ -61,13 +64,29 @@ def test_tuned_and_plain_kernels_agree(monkeypatch, rng, name):
     np.testing.assert_allclose(tuned, function(x), atol=2e-6)
 
 
-def test_tuned_and_plain_lstm_steps_agree(monkeypatch, rng):
-    fed, back = (mx.array(rng.standard_normal((32, 5)).astype(np.float32) * 3) for _ in range(2))
-    cell = mx.array(rng.standard_normal((8, 5)).astype(np.float32))
-    tuned = [np.array(a) for a in activations.lstm_step(fed, back, cell)]
-    monkeypatch.setattr(activations, "tuned_for", lambda x: False)
-    for got, expected in zip(tuned, activations.lstm_step(fed, back, cell), strict=True):
-        np.testing.assert_allclose(got, expected, atol=5e-7)
+def test_a_kernel_whose_result_takes_its_inputs_place(rng):
+    """As all do in a network, where nobody else holds the input."""
+    x = mx.array(rng.standard_normal((2, 100, 48)).astype(np.float32))
+    scale, shift = (mx.array(rng.standard_normal(48).astype(np.float32)) for _ in range(2))
+    mx.eval(x)
+    for function in (
+        activations.gelu,
+        lambda x: activations.snake(x, mx.abs(scale)),
+        lambda x: activations.scaled_relu(x, scale, shift),
+        lambda x: activations.scaled_relu(x, scale, shift, mx.roll(x, 1, axis=1)),
+    ):
+        np.testing.assert_array_equal(function(x + 0.0), function(x))
+
+
+@linux
+def test_loops_are_independent_for_the_compiler(tmp_path):
+    """Or a kernel whose result takes an input's place would run element by element."""
+    assert report(TUNED, XDG_CACHE_HOME=str(tmp_path)) == ["True", "True"]
+    sources = list(tmp_path.glob("mlx-chatterbox/kernels/*/mlx/**/*.cpp"))
+    assert len(sources) > 10
+    for source in sources:
+        kernel = source.read_text().partition('extern "C"')[2]
+        assert kernel.count("ivdep") == kernel.count("for (") > 0
 
 
 @pytest.mark.parametrize("frames", [40, 600])
@@ -92,38 +111,61 @@ def test_attention_by_columns_takes_more_keys_than_queries(rng, monkeypatch, com
     np.testing.assert_allclose(got[:8], (weights @ v[:8].T).T, atol=2e-6)
 
 
-@pytest.mark.parametrize("dilation", [1, 3])
-@pytest.mark.parametrize("bias", [True, False])
-def test_convolution_in_one_go_is_that_by_taps(rng, monkeypatch, dilation, bias):
-    layer = conv.Conv1d(20, 70, 3, padding=2, dilation=dilation, bias=bias)
-    x = mx.array(rng.standard_normal((2, 450, 20)).astype(np.float32))
+# What is computed in C where that can be had: a layer and the shape of its input.
+IN_C = {
+    "convolution": lambda: (conv.Conv1d(20, 70, 3, padding=2), (2, 450, 20)),
+    "dilated": lambda: (conv.Conv1d(20, 30, 3, padding=4, dilation=3, bias=False), (2, 90, 20)),
+    "depthwise": lambda: (conv.Conv1d(70, 70, 7, padding=(1, 5), groups=70), (2, 45, 70)),
+    "two dimensions": lambda: (Conv2d(5, 33, 3, 2, padding=1), (2, 9, 50, 5)),
+    "lstm": lambda: (LSTM(6, 20, 2), (7, 9, 6)),
+}
+
+
+@pytest.fixture(params=IN_C)
+def layer_in_c(request, rng):
+    """(layer, input)"""
+    layer, shape = IN_C[request.param]()
     layer.eval()
-    at_once = layer(x)
+    return layer, mx.array(rng.standard_normal(shape).astype(np.float32))
+
+
+def test_in_c_as_by_mlx(layer_in_c, monkeypatch):
+    layer, x = layer_in_c
+    calls = []
+    real = native.call
+    monkeypatch.setattr(native, "call", lambda *given: calls.append(given) or real(*given))
+    in_c = layer(x)
+    assert bool(calls) == native.takes(x)
     monkeypatch.setattr(native, "library", lambda: None)
-    np.testing.assert_allclose(at_once, layer(x), atol=3e-6)
+    np.testing.assert_allclose(in_c, layer(x), atol=3e-6)
 
 
-@pytest.mark.parametrize("what", ["convolution", "attention"])
-def test_gradients_pass_what_is_computed_in_c(rng, monkeypatch, what):
+def test_gradients_pass_what_is_computed_in_c(layer_in_c, monkeypatch):
     """In evaluation mode too, where nobody expects to want them."""
-    if what == "convolution":
-        layer = conv.Conv1d(20, 30, 3, padding=2, dilation=2)
-        layer.eval()
-        x = [mx.array(rng.standard_normal((2, 50, 20)).astype(np.float32)), layer.weight]
+    layer, x = layer_in_c
 
-        def loss(x, weight):
-            layer.weight = weight
-            return mx.square(layer(x)).sum()
-    else:
-        x = [mx.array(rng.standard_normal((16, n)).astype(np.float32)) for n in (30, 70, 70)]
+    def loss(x, weights):
+        layer.update(weights)
+        return mx.square(layer(x)).sum()
 
-        def loss(*given):
-            return mx.square(attention.attend_columns(*given, 2, 0.3)).sum()
-
-    every = tuple(range(len(x)))
-    found = mx.grad(loss, argnums=every)(*x)
+    weights = layer.trainable_parameters()
+    found = tree_flatten(mx.grad(loss, argnums=(0, 1))(x, weights))
     monkeypatch.setattr(native, "library", lambda: None)
-    for got, expected in zip(found, mx.grad(loss, argnums=every)(*x), strict=True):
+    expected = dict(tree_flatten(mx.grad(loss, argnums=(0, 1))(x, weights)))
+    for name, got in found:
+        assert mx.abs(expected[name]).max() > 1e-3
+        np.testing.assert_allclose(got, expected[name], rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_pass_attention_in_c(rng, monkeypatch):
+    x = [mx.array(rng.standard_normal((16, n)).astype(np.float32)) for n in (30, 70, 70)]
+
+    def loss(*given):
+        return mx.square(attention.attend_columns(*given, 2, 0.3)).sum()
+
+    found = mx.grad(loss, argnums=(0, 1, 2))(*x)
+    monkeypatch.setattr(native, "library", lambda: None)
+    for got, expected in zip(found, mx.grad(loss, argnums=(0, 1, 2))(*x), strict=True):
         assert mx.abs(expected).max() > 1e-3
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 

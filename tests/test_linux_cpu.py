@@ -114,3 +114,27 @@ def test_openblas_uses_the_instructions_there_are():
     core, vectors, in_environment, right = printed(CORE).split()
     assert vectors == "False" or core.lower() not in _linux_cpu._FALLBACK_CORES
     assert (in_environment, right) == (str("OPENBLAS_CORETYPE" in os.environ), "True")
+
+
+IDLE = """
+import time
+import mlx_chatterbox
+import mlx.core as mx
+x = mx.random.normal((600, 600))
+mx.eval(x @ x)
+seconds = []
+for _ in range(5):
+    mx.eval(x @ x)
+    before = time.process_time()
+    time.sleep(0.1)
+    seconds.append(time.process_time() - before)
+print(min(seconds) < 0.003, "OPENBLAS_THREAD_TIMEOUT" in os.environ)
+"""
+
+
+@linux
+@openblas
+def test_openblas_does_not_keep_a_core_from_others():
+    """Its threads would look for work for a fiftieth of a second after every product."""
+    wanted = str("OPENBLAS_THREAD_TIMEOUT" in os.environ)
+    assert printed("import os" + IDLE).split() == ["True", wanted]

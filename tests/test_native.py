@@ -1,4 +1,4 @@
-"""Products of a few rows and attention in C (`nn/native`) on Linux CPUs."""
+"""What is computed in C (`nn/native`) on Linux CPUs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from mlx_chatterbox.nn import native
 from tests.processes import printed
@@ -68,6 +69,10 @@ def multiply(library, x, w, out, alpha=1.0, beta=0.0, layout=TRANSPOSED):
         *(*pointer(x), *pointer(w), ctypes.c_float(beta), *pointer(out)),
     )
     return out
+
+
+def pointers(*arrays):
+    return [None if a is None else ctypes.c_void_p(a.ctypes.data) for a in arrays]
 
 
 def exact(x, w):
@@ -163,9 +168,9 @@ def test_attention(product, heads, depth, frames, sources, size):
     )
     queries *= size
     out = np.full_like(queries, np.nan)
-    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (queries, keys, values, out)]
+    given = pointers(queries, keys, values, out)
     sizes = (heads, depth, frames, sources)
-    assert product.attend_columns(*pointers, *sizes, ctypes.c_float(depth**-0.5)) == 0
+    assert product.attend_columns(*given, *sizes, ctypes.c_float(depth**-0.5)) == 0
     q, k, v = (a.reshape(heads, depth, -1).astype(np.float64) for a in (queries, keys, values))
     scores = np.einsum("hdt,hds->hts", q, k) * depth**-0.5
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
@@ -176,26 +181,71 @@ def test_attention(product, heads, depth, frames, sources, size):
 
 
 @pytest.mark.parametrize(
-    ("frames", "inputs", "outputs", "taps", "dilation"),
-    [(1, 1, 1, 1, 1), (100, 7, 18, 3, 2), (385, 16, 64, 5, 1), (11, 20, 130, 2, 4)],
+    ("lines", "frames", "inputs", "outputs", "high", "taps", "dilation", "stride"),
+    [
+        (1, 1, 1, 1, 1, 1, 1, 1),
+        (1, 100, 7, 18, 1, 3, 2, 1),
+        (1, 385, 16, 64, 1, 5, 1, 1),
+        (1, 11, 20, 130, 1, 2, 4, 1),
+        (5, 40, 3, 32, 3, 3, 1, 2),
+        (2, 400, 4, 70, 2, 3, 2, 3),
+    ],
 )
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_convolution(product, frames, inputs, outputs, taps, dilation, with_bias):
+def test_convolution(
+    product, lines, frames, inputs, outputs, high, taps, dilation, stride, with_bias
+):
     draw = np.random.default_rng(frames)
-    x = draw.normal(size=(frames + dilation * (taps - 1), inputs)).astype(np.float32)
-    weight = draw.normal(size=(outputs, taps, inputs)).astype(np.float32)
+    shape = (stride * (lines - 1) + high, frames + dilation * (taps - 1), inputs)
+    x = draw.normal(size=shape).astype(np.float32)
+    weight = draw.normal(size=(outputs, high, taps, inputs)).astype(np.float32)
     bias = draw.normal(size=outputs).astype(np.float32)
-    out = np.full((frames, outputs), np.nan, np.float32)
-    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (x, weight, bias, out)]
-    if not with_bias:
-        pointers[2] = None
-    assert product.convolve(*pointers, frames, inputs, outputs, taps, dilation) == 0
-    windows = [
-        x[tap * dilation : tap * dilation + frames].astype(np.float64) for tap in range(taps)
-    ]
-    wanted = sum(window @ weight[:, tap].T for tap, window in enumerate(windows))
-    wanted = wanted + (bias if with_bias else 0)
-    assert np.abs(out - wanted).max() <= 1e-6 * np.sqrt(taps * inputs) * 8
+    out = np.full((lines, frames, outputs), np.nan, np.float32)
+    given = pointers(x, weight, bias if with_bias else None, out)
+    sizes = (lines, frames, inputs, outputs, high, taps, dilation, stride)
+    assert product.convolve(*given, *sizes) == 0
+    wanted = np.zeros(out.shape) + (bias if with_bias else 0)
+    for line in range(high):
+        for tap in range(taps):
+            seen = x[line::stride][:lines, tap * dilation :][:, :frames].astype(np.float64)
+            wanted += seen @ weight[:, line, tap].T
+    assert np.abs(out - wanted).max() <= 1e-6 * np.sqrt(high * taps * inputs) * 8
+
+
+@pytest.mark.parametrize(
+    ("frames", "channels", "taps"), [(1, 1, 1), (30, 33, 31), (6, 64, 4), (9, 200, 3)]
+)
+def test_depthwise_convolution(product, frames, channels, taps):
+    draw = np.random.default_rng(frames)
+    x = draw.normal(size=(frames + taps - 1, channels)).astype(np.float32)
+    weight = draw.normal(size=(taps, channels)).astype(np.float32)
+    out = np.full((frames, channels), np.nan, np.float32)
+    assert product.convolve_depthwise(*pointers(x, weight, out), frames, channels, taps) == 0
+    wanted = sum(x[tap : tap + frames].astype(np.float64) * weight[tap] for tap in range(taps))
+    assert np.abs(out - wanted).max() <= 1e-6 * np.sqrt(taps) * 8
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 6, 7, 13, 20])
+@pytest.mark.parametrize("units", [1, 16, 37])
+def test_lstm(product, rows, units):
+    """Also with gates far into saturation."""
+    draw = np.random.default_rng(rows)
+    steps = 9
+    fed = (8 * draw.normal(size=(rows, steps, 4, units))).astype(np.float32)
+    weight = draw.normal(size=(4, units, units)).astype(np.float32)
+    fed[0] *= 100
+    out = np.full((rows, steps, units), np.nan, np.float32)
+    assert product.lstm_layer(*pointers(fed, weight, out), rows, steps, units) == 0
+
+    hidden = cell = np.zeros((rows, units))
+    for step in range(steps):
+        gates = np.einsum("guk,bk->gbu", weight.astype(np.float64), hidden)
+        enter, forget, new, leave = gates + fed[:, step].swapaxes(0, 1)
+        cell = expit(forget) * cell + expit(enter) * np.tanh(new)
+        hidden = expit(leave) * np.tanh(cell)
+        # A sum of fed gates of 800 is rounded by 3e-5, and that is the gate's error.
+        bound = np.where(np.arange(rows) == 0, 1e-3, 2e-5)[:, None]
+        assert (np.abs(out[:, step] - hidden) <= bound).all()
 
 
 THROUGH_MLX = """

@@ -210,26 +210,6 @@ def _elu_kernel(x: mx.array) -> mx.array:
     return x - below + (mx.exp(below) - 1.0)
 
 
-def _sigmoid(x: mx.array) -> mx.array:
-    return 1.0 / (1.0 + mx.exp(mx.minimum(-x, _LARGEST_EXPONENT)))
-
-
-def _lstm_cell(gates: list[mx.array], cell: mx.array) -> mx.array:
-    enter, forget, new = (fed + back for fed, back in zip(gates[:3], gates[3:], strict=True))
-    # tanh by sigmoid: exact to 1e-7 of a unit, though not in relation to a small result.
-    return _sigmoid(forget) * cell + _sigmoid(enter) * (2.0 * _sigmoid(2.0 * new) - 1.0)
-
-
-@kernel(_PLAIN * 7)
-def _lstm_cell_kernel(*inputs: mx.array) -> mx.array:
-    return _lstm_cell(inputs[:6], inputs[6])
-
-
-@kernel(_PLAIN * 3)
-def _lstm_hidden_kernel(fed: mx.array, back: mx.array, cell: mx.array) -> mx.array:
-    return _sigmoid(fed + back) * (2.0 * _sigmoid(2.0 * cell) - 1.0)
-
-
 @kernel((_WITH_VECTOR[0], (48,), (48,)))
 def _scaled_relu_kernel(x: mx.array, scale: mx.array, shift: mx.array) -> mx.array:
     return mx.maximum(x * scale + shift, 0.0)
@@ -261,46 +241,6 @@ def scaled_relu(
         return out.reshape(x.shape)
     out = x * scale + shift
     return nn.relu(out if residual is None else out + residual)
-
-
-def lstm_step(fed: mx.array, back: mx.array, cell: mx.array) -> tuple[mx.array, mx.array]:
-    """One step of an LSTM, gates in PyTorch's order (input, forget, cell, output).
-
-    Args:
-        fed, back: (4 H, B) what the step's input and the last output give to the gates.
-        cell: (H, B).
-
-    Returns:
-        The output and the new cell, each (H, B).
-    """
-    fed, back = mx.split(fed, 4), mx.split(back, 4)
-    if tuned_for(cell):
-        cell = _lstm_cell_kernel(*fed[:3], *back[:3], cell)
-        return _lstm_hidden_kernel(fed[3], back[3], cell), cell
-    enter, forget, new, leave = (a + b for a, b in zip(fed, back, strict=True))
-    cell = mx.sigmoid(forget) * cell + mx.sigmoid(enter) * mx.tanh(new)
-    return mx.sigmoid(leave) * mx.tanh(cell), cell
-
-
-@kernel(((2, 64, 48), *[(2, 64, 48), (48,)] * 8))
-def _eight_taps_kernel(total: mx.array, *pairs: mx.array) -> mx.array:
-    terms = [x * weight for x, weight in zip(pairs[::2], pairs[1::2], strict=True)]
-    while len(terms) > 1:
-        terms = [a + b for a, b in zip(terms[::2], terms[1::2], strict=True)]
-    return total + terms[0]
-
-
-def add_taps(views: list[mx.array], taps: list[mx.array]) -> mx.array:
-    """The sum of views, each (B, T, C), times their taps, each (C,)."""
-    total = views[0] * taps[0]
-    rest = list(zip(views[1:], taps[1:], strict=True))
-    while rest:
-        some, rest = rest[:8], rest[8:]
-        if len(some) == 8 and tuned_for(total):
-            total = _eight_taps_kernel(total, *(array for pair in some for array in pair))
-        else:
-            total = sum((view * tap for view, tap in some), start=total)
-    return total
 
 
 def gelu(x: mx.array) -> mx.array:

@@ -2,8 +2,9 @@
 
 On the CPU, MLX runs a dilated, grouped or transposed `conv1d` in a plain loop, a hundred times
 slower than the matrix products that it amounts to. So here a convolution of stride 1 is C of ours
-(`native`) or, where there is none or gradients are wanted, a product for each tap, added up; and
-one with a stride is a single product of its windows, unfolded. On the GPU MLX's own kernels serve.
+(`native`) or, where there is none or gradients are wanted, a product for each tap, added up (where
+it is depthwise, a multiplication); and one with a stride is a single product of its windows,
+unfolded. On the GPU MLX's own kernels serve.
 A transposed convolution is a product and a few shifted additions on every device: unfolding over
 the inserted zeros, as MLX does, costs `stride` times the work.
 """
@@ -16,7 +17,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from . import native
-from .activations import add_taps
 from .device import on_cpu
 
 # From so many channels on a product for each tap is worth it.
@@ -55,9 +55,12 @@ def conv1d(
     if not on_cpu():
         out = mx.conv1d(x, weight, stride=stride, dilation=dilation, groups=groups)
     elif groups != 1:
-        out = _depthwise(x, weight, stride, dilation)
+        if evaluate and stride == dilation == 1 and native.takes(x, weight):
+            out = _depthwise_in_one_go(x, weight)
+        else:
+            out = _depthwise(x, weight, stride, dilation)
     elif not unfold and stride == 1 < weight.shape[1] and weight.shape[2] >= _ENOUGH_CHANNELS:
-        if evaluate and x.dtype == weight.dtype == mx.float32 and native.library() is not None:
+        if evaluate and native.takes(x, weight):
             return _in_one_go(x, weight, dilation, bias)
         return _by_taps(x, weight, dilation, bias)
     else:
@@ -82,12 +85,12 @@ def _in_one_go(x: mx.array, weight: mx.array, dilation: int, bias: mx.array | No
 
     @mx.custom_function
     def convolved(x: mx.array, weight: mx.array, *bias: mx.array) -> mx.array:
-        sizes = (frames, channels, out_channels, kernel, dilation)
+        sizes = (1, frames, channels, out_channels, 1, kernel, dilation, 1)
         rows = [
             native.call("convolve", [row, weight, bias[0] if bias else None], shape, *sizes)
             for row in x
         ]
-        return rows[0][None] if len(rows) == 1 else mx.stack(rows)
+        return mx.stack(rows)
 
     @convolved.vjp
     def _(primals, cotangent, _):
@@ -125,10 +128,29 @@ def _depthwise(x: mx.array, weight: mx.array, stride: int, dilation: int) -> mx.
     kernel = weight.shape[1]
     frames = (x.shape[1] - dilation * (kernel - 1) - 1) // stride + 1
     last = stride * (frames - 1) + 1
-    taps = weight[..., 0].T
     starts = [tap * dilation for tap in range(kernel)]
-    views = [x[:, start : start + last : stride] for start in starts]
-    return add_taps(views, [taps[tap] for tap in range(kernel)])
+    terms = [
+        x[:, start : start + last : stride] * weight[:, tap, 0] for tap, start in enumerate(starts)
+    ]
+    return sum(terms[1:], start=terms[0])
+
+
+def _depthwise_in_one_go(x: mx.array, weight: mx.array) -> mx.array:
+    """As `_depthwise` of stride 1, by `native`."""
+    channels, kernel, _ = weight.shape
+    frames = x.shape[1] - kernel + 1
+
+    @mx.custom_function
+    def convolved(x: mx.array, weight: mx.array) -> mx.array:
+        taps = weight[..., 0].T
+        shape, sizes = (frames, channels), (frames, channels, kernel)
+        return mx.stack([native.call("convolve_depthwise", [r, taps], shape, *sizes) for r in x])
+
+    @convolved.vjp
+    def _(primals, cotangent, _):
+        return mx.vjp(lambda x, w: [_depthwise(x, w, 1, 1)], primals, [cotangent])[1]
+
+    return convolved(x, weight)
 
 
 def conv_transpose1d(x: mx.array, weight: mx.array, stride: int, padding: int = 0) -> mx.array:

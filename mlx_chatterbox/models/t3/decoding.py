@@ -9,6 +9,7 @@ import mlx.core as mx
 from ...errors import SettingError, TextError
 from ...nn.device import on_cpu
 from .cache import Past, Slots
+from .native_step import MOST_ROWS, NativeStep
 from .sampling import SamplingSettings, draw, process_logits
 from .t3 import T3
 
@@ -140,6 +141,7 @@ class _Batch:
         self._vocabulary = mx.arange(config.speech_tokens_dict_size)[None]
         self._noise_keys = mx.stack([mx.random.split(key, max_new_tokens) for key in keys])
         self._guided = cfg_weight > 0 and not config.is_gpt2
+        self._native_step = NativeStep.of(t3) if on_cpu() else None
         self.speaking = set(range(len(texts)))
 
         conditioning = cond if isinstance(cond, Past) else t3.conditioning_past(cond)
@@ -165,19 +167,19 @@ class _Batch:
         slots = self._slots
         slots.make_room()
         tokens = mx.concatenate([self.token, self.token]) if self._guided else self.token
-        step = self._t3.step if on_cpu() else self._t3.compiled_step
-        logits, memory = step(
-            tokens,
-            mx.array([index]),
-            mx.array([slots.used]),
-            slots.padding,
-            [*slots.keys, *slots.values],
-            slots.extent,
-        )
-        slots.written(memory)
+        if self._native_step is not None and tokens.shape[0] <= MOST_ROWS:
+            logits = self._native_step(tokens, index, slots)
+        else:
+            step = self._t3.step if on_cpu() else self._t3.compiled_step
+            memory = [*slots.keys, *slots.values]
+            place = mx.array([slots.used])
+            logits, memory = step(
+                tokens, mx.array([index]), place, slots.padding, memory, slots.extent
+            )
+            slots.written(memory)
         self.token = self._draw(logits, self._seen, index)
         self._seen = self._seen | (self._vocabulary == self.token[:, None])
-        mx.async_eval(self.token, self._seen, *memory)
+        mx.async_eval(self.token, self._seen, *slots.keys, *slots.values)
 
     def _draw(self, logits: mx.array, seen: mx.array, index: int) -> mx.array:
         logits = guide(logits, self._cfg_weight, seen.shape[0])

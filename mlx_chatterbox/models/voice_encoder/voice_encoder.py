@@ -11,51 +11,13 @@ import mlx.nn as nn
 
 from ...audio.mel import voice_encoder_mel
 from ...audio.silence import trim_silence
-from ...nn.activations import lstm_step
+from ...nn.lstm import LSTM
 from .config import VoiceEncoderConfig
 
 SAMPLE_RATE = 16000
 PARTIALS_PER_SECOND = 1.3
 MIN_COVERAGE = 0.8
 TRIM_DB = 20.0
-
-
-class LSTM(nn.Module):
-    """Stacked LSTM with PyTorch's parameter names and gate order (input, forget, cell, output)."""
-
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int):
-        super().__init__()
-        self._hidden_size = hidden_size
-        self._num_layers = num_layers
-        scale = hidden_size**-0.5
-        for layer in range(num_layers):
-            width = input_size if layer == 0 else hidden_size
-            for name, shape in {
-                f"weight_ih_l{layer}": (4 * hidden_size, width),
-                f"weight_hh_l{layer}": (4 * hidden_size, hidden_size),
-                f"bias_ih_l{layer}": (4 * hidden_size,),
-                f"bias_hh_l{layer}": (4 * hidden_size,),
-            }.items():
-                self[name] = mx.random.uniform(-scale, scale, shape)
-
-    def __call__(self, x: mx.array) -> mx.array:
-        """(B, T, input_size) to the last layer's outputs (B, T, hidden_size)."""
-        for layer in range(self._num_layers):
-            x = self._layer(x, layer)
-        return x
-
-    def _layer(self, x: mx.array, layer: int) -> mx.array:
-        # Gates before partials: so each gate is one stretch of memory.
-        bias = self[f"bias_ih_l{layer}"] + self[f"bias_hh_l{layer}"]
-        fed = (x @ self[f"weight_ih_l{layer}"].T + bias).transpose(1, 2, 0)
-        fed = mx.split(mx.contiguous(fed), x.shape[1])
-        recurrent = self[f"weight_hh_l{layer}"]
-        hidden = cell = mx.zeros((self._hidden_size, x.shape[0]), dtype=x.dtype)
-        outputs = []
-        for step in fed:
-            hidden, cell = lstm_step(step[0], recurrent @ hidden, cell)
-            outputs.append(hidden)
-        return mx.stack(outputs, axis=0).transpose(2, 0, 1)
 
 
 def partial_starts(n_frames: int, partial_frames: int) -> list[int]:

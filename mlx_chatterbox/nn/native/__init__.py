@@ -5,9 +5,11 @@
   want before it multiplies, which for so few rows costs as much again. So this stands before it,
   under the name by which MLX calls it (`cblas_sgemm`): products of up to 16 rows by a transposed
   matrix it does itself, the others it hands on.
+* `decoder.c`: called by `models/t3/native_step.py`, a whole step of decoding.
 * `attention.c`: called by `nn/attention.py`, where MLX has fused attention for GPUs alone.
-* `convolution.c`: called by `nn/conv.py`; a product for each tap would write its result as often as
-  there are taps.
+* `convolution.c`, `depthwise.c`: called by `nn/conv.py` and `nn/conv2d.py`; a product for each tap
+  would write its result as often as there are taps.
+* `lstm.c`: called by `nn/lstm.py`; a step of an LSTM is over before MLX has arranged it.
 
 They are compiled for the processor when the package is first imported on a machine, which takes a
 second. Where that cannot be done, MLX and OpenBLAS do everything.
@@ -37,6 +39,15 @@ _library: ctypes.CDLL | None = None
 def library() -> ctypes.CDLL | None:
     """The compiled code, if it is in use in this process."""
     return _library
+
+
+def takes(*arrays: mx.array) -> bool:
+    """Whether the compiled code is in use and these are what it takes: float32 on the CPU."""
+    import mlx.core as mx
+
+    from ..device import on_cpu
+
+    return library() is not None and on_cpu() and all(a.dtype == mx.float32 for a in arrays)
 
 
 def call(name: str, arrays: list[mx.array | None], shape: tuple[int, ...], *numbers) -> mx.array:

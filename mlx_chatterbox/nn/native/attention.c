@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "functions.h"
 #include "pool.h"
 #include "vectors.h"
 
@@ -33,30 +34,6 @@ typedef struct {
 } Attention;
 
 static int whole(int count, int step) { return (count + step - 1) / step * step; }
-
-static inline Lanes larger(Lanes a, Lanes b) {
-    const Integers first = a > b;
-    return (Lanes)((first & (Integers)a) | (~first & (Integers)b));
-}
-
-/* exp(x) for x <= 0, to 1e-7 of itself: 2^n times the polynomial of Cephes's expf. */
-static inline Lanes exponential(Lanes x) {
-    const Lanes lowest = (Lanes){0} - 87.0f;
-    const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to whole numbers */
-    const Integers too_low = x < lowest;
-    x = (Lanes)((too_low & (Integers)lowest) | (~too_low & (Integers)x));
-    Lanes n = x * 1.44269504f + shift;
-    const Integers exponent = (Integers)n << 23;
-    n -= shift;
-    const Lanes r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    Lanes y = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    y = y * r + 8.3334519073e-3f;
-    y = y * r + 4.1665795894e-2f;
-    y = y * r + 1.6666665459e-1f;
-    y = y * r + 5.0000001201e-1f;
-    y = y * (r * r) + r + 1.0f;
-    return (Lanes)((Integers)y + exponent);
-}
 
 /* sums[i][q] = sum over k of a[k][i] * b[k][q], i to HIGH and q to QUERIES. */
 static inline void products(const float *a, const float *b, int count, Lanes sums[HIGH][WIDE]) {

@@ -9,16 +9,19 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "few_rows.h"
 #include "pool.h"
 #include "vectors.h"
 
-enum { ROWS = 16, DEPTH = 16384, ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
-/* Products with fewer weights than this are over before a second thread has woken. */
-enum { WORTH_SHARING = 65536 };
+enum { DEPTH = 16384, ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
+typedef void Multiply(int, int, int, int, int, int, float, const float *, int, const float *, int,
+                      float, float *, int);
+static Multiply *ordinary;
 
-typedef void Product(int, int, int, int, int, int, float, const float *, int, const float *, int,
-                     float, float *, int);
-static Product *ordinary;
+/* Columns that are done for all rows before the next, so that the first rows' tiles bring them into
+ * the cache for the others. A multiple of every tile's columns. */
+enum { STRIPE = 24 };
+enum { WORTH_SHARING = 65536 }; /* weights */
 
 /* Tiles of the result, rows by columns, that the registers hold. */
 #if MANY_REGISTERS
@@ -28,33 +31,10 @@ static Product *ordinary;
 #define WITH_TILES(DO) DO(4, 2) DO(2, 4) DO(1, 8)
 #define TALLEST 4
 #endif
-/* Columns that are done for all rows before the next, so that the first rows' tiles bring them into
- * the cache for the others. A multiple of every tile's columns. */
-enum { STRIPE = 24 };
-
-typedef struct {
-    int rows, columns, depth, padded; /* padded: depth in whole vectors */
-    float alpha, beta;
-    const float *x; /* packed: for each tile's rows, vector after vector, row after row */
-    const float *w;
-    size_t w_stride;
-    float *out;
-    size_t out_stride;
-    int share; /* columns that a thread does at a time */
-} Job;
-
-static inline float total(Lanes v) {
-    typedef float Four __attribute__((vector_size(16)));
-    union { Lanes v; Four fours[LANES / 4]; } parts = {v};
-    Four sum = parts.fours[0];
-    for (int i = 1; i < LANES / 4; i++) sum += parts.fours[i];
-    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
-}
-
 /* One tile. `ahead` is what will be needed next, fetched line by line as this is read; or half of
  * it, where another tile's rows fetch the other half. */
 #define TILE(M, N)                                                                              \
-    static void tile_##M##_##N(const Job *job, const float *x, const float *w, float *out,      \
+    static void tile_##M##_##N(const Product *job, const float *x, const float *w, float *out,      \
                                const float *ahead, int halved) {                                \
         Lanes sum[M][N] = {{{0}}};                                                              \
         const size_t stride = job->w_stride;                                                    \
@@ -84,11 +64,11 @@ static inline float total(Lanes v) {
 #define BOTH(M, N) TILE(M, N) TILE(M, 1)
 WITH_TILES(BOTH)
 
-static void stripe(const Job *job, int from, int to) {
+static void stripe(const Product *job, int from, int to) {
     int halved = job->rows > TALLEST, pass = 0;
     for (int row = 0; row < job->rows; pass++) {
         const int left = job->rows - row;
-        const float *x = job->x + (size_t)row * job->padded;
+        const float *x = job->x + (size_t)row * padded_depth(job->depth);
         float *out = job->out + row * job->out_stride;
         /* One pass fetches its own next tile; of several, two fetch the next stripe's halves. */
         const size_t next_stripe = pass < 2 ? STRIPE * job->w_stride : 0;
@@ -112,18 +92,9 @@ static void stripe(const Job *job, int from, int to) {
     }
 }
 
-static void columns(const Job *job, int from, int to) {
-    for (int n = from; n < to; n += STRIPE) stripe(job, n, n + STRIPE < to ? n + STRIPE : to);
-}
-
-static void do_share(void *context, int i) {
-    const Job *job = context;
-    const int from = i * job->share, to = from + job->share;
-    columns(job, from, to < job->columns ? to : job->columns);
-}
-
 /* Rows of a tile side by side: eight rows a page apart would fall into one set of the cache. */
-static void pack(const float *x, size_t stride, int rows, int depth, int padded, float *out) {
+void pack_rows(const float *x, size_t stride, int rows, int depth, float *out) {
+    const int padded = padded_depth(depth);
     for (int row = 0; row < rows;) {
         const int left = rows - row;
         int height = TALLEST;
@@ -138,34 +109,49 @@ static void pack(const float *x, size_t stride, int rows, int depth, int padded,
     }
 }
 
+static void do_share(void *context, int i) {
+    const Product *job = context;
+    while (i >= job->shares) i -= job++->shares;
+    const int from = i * job->share, end = from + job->share;
+    const int to = end < job->columns ? end : job->columns;
+    for (int n = from; n < to; n += STRIPE) stripe(job, n, n + STRIPE < to ? n + STRIPE : to);
+}
+
+void multiply_rows(Product *products, int count) {
+    int shares = 0;
+    for (Product *job = products; job < products + count; job++) {
+        /* Four shares a thread, of whole stripes; small ones are over before a second thread has
+         * woken. */
+        const int parts = (size_t)job->columns * job->depth < WORTH_SHARING ? 1 : 4 * thread_limit();
+        const int stripes = (job->columns + STRIPE - 1) / STRIPE;
+        const int each = (stripes + parts - 1) / parts;
+        job->share = each * STRIPE;
+        job->shares = (stripes + each - 1) / each;
+        shares += job->shares;
+    }
+    in_parallel(do_share, products, shares);
+}
+
 EXPORTED void cblas_sgemm(int order, int x_layout, int w_layout, int rows, int columns_, int depth,
                  float alpha, const float *x, int x_stride, const float *w, int w_stride,
                  float beta, float *out, int out_stride) {
     if (order != ROW_MAJOR || x_layout != PLAIN || w_layout != TRANSPOSED || rows < 1 ||
-        rows > ROWS || depth < 1 || depth > DEPTH) {
+        rows > MOST_ROWS || depth < 1 || depth > DEPTH) {
         ordinary(order, x_layout, w_layout, rows, columns_, depth, alpha, x, x_stride, w, w_stride,
                  beta, out, out_stride);
         return;
     }
-    static __thread Lanes packed[ROWS * DEPTH / LANES];
-    const int padded = (depth + LANES - 1) / LANES * LANES;
-    pack(x, x_stride, rows, depth, padded, (float *)packed);
-    Job job = {.rows = rows, .columns = columns_, .depth = depth, .padded = padded,
-               .alpha = alpha, .beta = beta, .x = (const float *)packed, .w = w,
-               .w_stride = w_stride, .out = out, .out_stride = out_stride};
-    if ((size_t)columns_ * depth < WORTH_SHARING) {
-        columns(&job, 0, columns_);
-        return;
-    }
-    /* Four shares a thread, of whole stripes. */
-    const int stripes = (columns_ + STRIPE - 1) / STRIPE, parts = 4 * thread_limit();
-    const int each = (stripes + parts - 1) / parts;
-    job.share = each * STRIPE;
-    in_parallel(do_share, &job, (stripes + each - 1) / each);
+    if (columns_ < 1) return;
+    static __thread Lanes packed[MOST_ROWS * DEPTH / LANES];
+    pack_rows(x, x_stride, rows, depth, (float *)packed);
+    Product job = {.rows = rows, .columns = columns_, .depth = depth, .alpha = alpha, .beta = beta,
+                   .x = (const float *)packed, .w = w, .w_stride = w_stride, .out = out,
+                   .out_stride = out_stride};
+    multiply_rows(&job, 1);
 }
 
 /* To be called before the first product. */
-EXPORTED void stand_before(Product *product, int (*threads)(void)) {
+EXPORTED void stand_before(Multiply *product, int (*threads)(void)) {
     ordinary = product;
     blas_threads = threads;
 }

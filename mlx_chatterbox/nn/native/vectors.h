@@ -31,4 +31,12 @@ typedef int32_t Integers __attribute__((vector_size(4 * LANES), aligned(4), may_
 #define IN_REGISTER(x) (void)0
 #endif
 
+static inline float total(Lanes v) {
+    typedef float Four __attribute__((vector_size(16)));
+    union { Lanes v; Four fours[LANES / 4]; } parts = {v};
+    Four sum = parts.fours[0];
+    for (int i = 1; i < LANES / 4; i++) sum += parts.fours[i];
+    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
 #endif

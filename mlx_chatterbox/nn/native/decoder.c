@@ -1,0 +1,239 @@
+/* One step of a transformer that decodes: a position more for each of a few rows, through all layers
+ * of a Llama or a GPT-2.
+ */
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "few_rows.h"
+#include "functions.h"
+#include "pool.h"
+#include "vectors.h"
+
+/* Weights (out, in). Without `gate` the activation is GELU by tanh, with it SiLU times `up`; without
+ * `norm_bias` a norm is that of the root mean square; any other bias may be NULL too. */
+typedef struct {
+    const float *norm, *norm_bias, *query, *query_bias, *key, *key_bias, *value, *value_bias;
+    const float *out, *out_bias, *norm2, *norm2_bias, *gate, *up, *up_bias, *down, *down_bias;
+    float *keys, *values; /* (rows, heads, capacity, depth) */
+} Layer;
+
+typedef struct {
+    int rows, width, heads, depth, inner, capacity, slot; /* depth: of a head; inner: of the MLP */
+    float eps;
+    const int *padding;         /* of a row: slots before its first */
+    const float *cosine, *sine; /* (rows, depth / 2), or NULL */
+    const Layer *layer;
+    float *x, *normed, *packed, *queries, *new_keys, *new_values, *attended, *gates, *up;
+    float *scores; /* (rows, heads, capacity) */
+} Step;
+
+static void normalise(const Step *job, const float *scale, const float *bias) {
+    const int width = job->width, whole = width - width % LANES;
+    for (int row = 0; row < job->rows; row++) {
+        const float *x = job->x + (size_t)row * width;
+        float *to = job->normed + (size_t)row * width, mean = 0;
+        if (bias) {
+            Lanes sums = {0};
+            for (int i = 0; i < whole; i += LANES) sums += *(const Lanes *)(x + i);
+            mean = total(sums);
+            for (int i = whole; i < width; i++) mean += x[i];
+            mean /= width;
+        }
+        Lanes sums = {0};
+        for (int i = 0; i < whole; i += LANES) {
+            const Lanes centred = *(const Lanes *)(x + i) - mean;
+            sums += centred * centred;
+        }
+        float squares = total(sums);
+        for (int i = whole; i < width; i++) squares += (x[i] - mean) * (x[i] - mean);
+        const float factor = 1.0f / __builtin_sqrtf(squares / width + job->eps);
+        for (int i = 0; i < width; i++)
+            to[i] = (x[i] - mean) * factor * scale[i] + (bias ? bias[i] : 0);
+    }
+}
+
+/* x, or what is there already, and a bias, to which a product will be added. */
+static void begin(float *out, int rows, int columns, const float *bias, int empty) {
+    for (int row = 0; row < rows; row++, out += columns) {
+        if (empty) memset(out, 0, columns * sizeof(float));
+        if (bias)
+            for (int i = 0; i < columns; i++) out[i] += bias[i];
+    }
+}
+
+static Product product(const Step *job, int depth, const float *w, float *out, int columns) {
+    return (Product){.rows = job->rows, .columns = columns, .depth = depth, .alpha = 1, .beta = 1,
+                     .x = job->packed, .w = w, .w_stride = depth, .out = out,
+                     .out_stride = columns};
+}
+
+/* Rotary position embedding of a row's heads, pairs of channels half a head apart. */
+static void rotate(const Step *job, float *x, int row) {
+    const int half = job->depth / 2;
+    const float *cosine = job->cosine + (size_t)row * half, *sine = job->sine + (size_t)row * half;
+    for (int head = 0; head < job->heads; head++, x += job->depth)
+        for (int i = 0; i < half; i++) {
+            const float a = x[i], b = x[i + half];
+            x[i] = a * cosine[i] - b * sine[i];
+            x[i + half] = b * cosine[i] + a * sine[i];
+        }
+}
+
+static float dot(const float *a, const float *b, int count) {
+    Lanes sums = {0};
+    int i = 0;
+    for (; i + LANES <= count; i += LANES) sums += *(const Lanes *)(a + i) * *(const Lanes *)(b + i);
+    float sum = total(sums);
+    for (; i < count; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+/* One head of one row: the new position's key and value are put with the others, and its query
+ * attends to them. */
+static void attend(void *context, int i) {
+    const Step *job = context;
+    const int depth = job->depth, first = job->padding[i / job->heads];
+    const int count = job->slot + 1 - first;
+    const size_t start = (size_t)i * job->capacity;
+    float *keys = job->layer->keys + (start + first) * depth;
+    float *values = job->layer->values + (start + first) * depth;
+    float *scores = job->scores + start, *out = job->attended + (size_t)i * depth;
+    const size_t last = (size_t)(count - 1) * depth;
+    memcpy(keys + last, job->new_keys + (size_t)i * depth, depth * sizeof(float));
+    memcpy(values + last, job->new_values + (size_t)i * depth, depth * sizeof(float));
+
+    const float *query = job->queries + (size_t)i * depth;
+    const float scale = 1.0f / __builtin_sqrtf(depth);
+    float most = -3.0e38f;
+    for (int k = 0; k < count; k++) {
+        scores[k] = scale * dot(query, keys + (size_t)k * depth, depth);
+        if (scores[k] > most) most = scores[k];
+    }
+    float sum = 0;
+    int k = 0;
+    Lanes sums = {0};
+    for (; k + LANES <= count; k += LANES) {
+        Lanes *some = (Lanes *)(scores + k);
+        *some = exponential(*some - most);
+        sums += *some;
+    }
+    sum = total(sums);
+    for (; k < count; k++) {
+        scores[k] = exponential((Lanes){0} + (scores[k] - most))[0];
+        sum += scores[k];
+    }
+    enum { AT_ONCE = 4 };
+    int c = 0;
+    for (; c + AT_ONCE * LANES <= depth; c += AT_ONCE * LANES) {
+        Lanes mean[AT_ONCE] = {{0}};
+        for (k = 0; k < count; k++)
+            for (int v = 0; v < AT_ONCE; v++)
+                mean[v] += scores[k] * *(const Lanes *)(values + (size_t)k * depth + c + v * LANES);
+        for (int v = 0; v < AT_ONCE; v++) *(Lanes *)(out + c + v * LANES) = mean[v] / sum;
+    }
+    for (; c < depth; c++) {
+        float mean = 0;
+        for (k = 0; k < count; k++) mean += scores[k] * values[(size_t)k * depth + c];
+        out[c] = mean / sum;
+    }
+}
+
+/* What the MLP does between its products, for a row. */
+static void activate(void *context, int row) {
+    const Step *job = context;
+    float *up = job->up + (size_t)row * job->inner;
+    const float *gate = job->gates + (size_t)row * job->inner;
+    const int gated = job->layer->gate != NULL, whole = job->inner - job->inner % LANES;
+    for (int i = 0; i < job->inner; i += LANES) {
+        const int width = i < whole ? LANES : job->inner - whole;
+        Lanes x = {0}, g = {0};
+        memcpy(&x, up + i, width * sizeof(float));
+        if (gated) {
+            memcpy(&g, gate + i, width * sizeof(float));
+            x = g * logistic(g) * x;
+        } else {
+            /* (1 + tanh(z)) / 2 is the logistic function of 2 z; sqrt(8 / pi) */
+            x = x * logistic(1.5957691216f * (x + 0.044715f * x * x * x));
+        }
+        memcpy(up + i, &x, width * sizeof(float));
+    }
+}
+
+static void run(Step *job) {
+    const Layer *layer = job->layer;
+    const int rows = job->rows, width = job->width, inside = job->heads * job->depth;
+
+    normalise(job, layer->norm, layer->norm_bias);
+    pack_rows(job->normed, width, rows, width, job->packed);
+    begin(job->queries, rows, inside, layer->query_bias, 1);
+    begin(job->new_keys, rows, inside, layer->key_bias, 1);
+    begin(job->new_values, rows, inside, layer->value_bias, 1);
+    Product heads[] = {product(job, width, layer->query, job->queries, inside),
+                       product(job, width, layer->key, job->new_keys, inside),
+                       product(job, width, layer->value, job->new_values, inside)};
+    multiply_rows(heads, 3);
+    for (int row = 0; job->cosine && row < rows; row++) {
+        rotate(job, job->queries + (size_t)row * inside, row);
+        rotate(job, job->new_keys + (size_t)row * inside, row);
+    }
+    in_parallel(attend, job, rows * job->heads);
+    pack_rows(job->attended, inside, rows, inside, job->packed);
+    begin(job->x, rows, width, layer->out_bias, 0);
+    Product out = product(job, inside, layer->out, job->x, width);
+    multiply_rows(&out, 1);
+
+    normalise(job, layer->norm2, layer->norm2_bias);
+    pack_rows(job->normed, width, rows, width, job->packed);
+    begin(job->up, rows, job->inner, layer->up_bias, 1);
+    Product wide[] = {product(job, width, layer->up, job->up, job->inner),
+                      product(job, width, layer->gate, job->gates, job->inner)};
+    if (layer->gate) begin(job->gates, rows, job->inner, NULL, 1);
+    multiply_rows(wide, layer->gate ? 2 : 1);
+    in_parallel(activate, job, rows);
+    pack_rows(job->up, job->inner, rows, job->inner, job->packed);
+    begin(job->x, rows, width, layer->down_bias, 0);
+    Product down = product(job, job->inner, layer->down, job->x, width);
+    multiply_rows(&down, 1);
+}
+
+/* x (rows, width), the embedded tokens, to result (rows, width) behind the final norm. Every row
+ * goes to the slot `slot` of `keys` and `values`, and sees those from `padding` (rows) on. `cosine`
+ * and `sine` (rows, depth / 2) are of the rotation, or NULL. At most MOST_ROWS rows. Returns 0, or 1
+ * without memory. */
+EXPORTED int decode(const float *x, const float *cosine, const float *sine, const int *padding,
+                    const Layer *layers, const float *norm, const float *norm_bias, float *result,
+                    int layer_count, int rows, int width, int heads, int depth, int inner,
+                    int capacity, int slot, float eps) {
+    const size_t inside = (size_t)heads * depth, n = rows;
+    size_t most = width > inner ? width : inner;
+    if (inside > most) most = inside;
+    const size_t sizes[] = {n * width,  n * width,  n * padded_depth(most), n * inside,
+                            n * inside, n * inside, n * inside,             n * inner,
+                            n * inner,  n * heads * capacity};
+    size_t size = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) size += sizes[i];
+    float *scratch = malloc(size * sizeof(float));
+    if (!scratch) return 1;
+    Step job = {.rows = rows, .width = width, .heads = heads, .depth = depth, .inner = inner,
+                .capacity = capacity, .slot = slot, .eps = eps, .padding = padding,
+                .cosine = cosine, .sine = sine};
+    float **const places[] = {&job.x,          &job.normed,   &job.packed, &job.queries,
+                              &job.new_keys,   &job.new_values, &job.attended, &job.gates,
+                              &job.up,         &job.scores};
+    float *free_place = scratch;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        *places[i] = free_place;
+        free_place += sizes[i];
+    }
+    memcpy(job.x, x, n * width * sizeof(float));
+    for (int i = 0; i < layer_count; i++) {
+        job.layer = layers + i;
+        run(&job);
+    }
+    normalise(&job, norm, norm_bias);
+    memcpy(result, job.normed, n * width * sizeof(float));
+    free(scratch);
+    return 0;
+}

@@ -1,0 +1,32 @@
+/* Products of a few rows, for other functions here. */
+
+#ifndef FEW_ROWS_H
+#define FEW_ROWS_H
+
+#include <stddef.h>
+
+#include "vectors.h"
+
+enum { MOST_ROWS = 16 };
+
+/* out = alpha * x times the transpose of w + beta * out */
+typedef struct {
+    int rows, columns, depth;
+    float alpha, beta;
+    const float *x; /* from `pack_rows` */
+    const float *w; /* (columns, depth) */
+    size_t w_stride;
+    float *out; /* (rows, columns) */
+    size_t out_stride;
+    int share, shares; /* columns that a thread does at a time, and how often; set by the product */
+} Product;
+
+static inline int padded_depth(int depth) { return (depth + LANES - 1) / LANES * LANES; }
+
+/* x (rows, depth) in the order that the product reads it, rows * padded_depth(depth) long. */
+void pack_rows(const float *x, size_t stride, int rows, int depth, float *out);
+
+/* All of them, side by side. */
+void multiply_rows(Product *products, int count);
+
+#endif

@@ -1,0 +1,136 @@
+"""A step of decoding in C is the step that MLX makes."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten, tree_map
+
+from mlx_chatterbox.models.t3 import decoding
+from mlx_chatterbox.models.t3.cache import CAPACITY_STEP, Slots
+from mlx_chatterbox.models.t3.config import T3Config
+from mlx_chatterbox.models.t3.native_step import MOST_ROWS, NativeStep
+from mlx_chatterbox.models.t3.sampling import SamplingSettings
+from mlx_chatterbox.models.t3.t3 import T3
+from mlx_chatterbox.nn import native
+
+SIZES = {
+    "text_tokens_dict_size": 40,
+    "speech_tokens_dict_size": 33,
+    "start_speech_token": 30,
+    "stop_speech_token": 31,
+    "num_hidden_layers": 3,
+}
+# Widths that fill vectors, and widths that do not.
+EVEN = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "head_dim": 64}
+ODD = {"hidden_size": 30, "intermediate_size": 50, "num_attention_heads": 3, "head_dim": 10}
+BACKBONES = {"llama": {}, "gpt2": {"backbone": "gpt2", "max_position_embeddings": 700}}
+
+
+@pytest.fixture(params=[EVEN, ODD], ids=["even", "odd"])
+def widths(request):
+    return request.param
+
+
+@pytest.fixture(params=BACKBONES)
+def t3(request, widths):
+    if native.library() is None:
+        pytest.skip("nothing was compiled here")
+    mx.random.seed(5)
+    network = T3(T3Config(**SIZES, **widths, **BACKBONES[request.param]))
+    # Norms and biases that do something.
+    network.update(tree_map(lambda a: a + 0.1 * mx.random.normal(a.shape), network.parameters()))
+    network.eval()
+    return network
+
+
+def slots_of(t3: T3, lengths: list[int], guided: bool) -> Slots:
+    width = t3.config.hidden_size
+    rows = 2 if guided else 1
+    shapes = [(rows, length, width) for length in lengths]
+    return Slots([t3.hidden_states(mx.random.normal(shape))[1] for shape in shapes])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "guided"), [([7], False), ([7], True), ([3, 40, 1], True), ([5] * 8, True)]
+)
+def test_logits_and_memory(t3, lengths, guided):
+    """Sentences of different lengths, over the end of the slots that there are."""
+    lengths = [length + CAPACITY_STEP - 44 for length in lengths]
+    slots = slots_of(t3, lengths, guided)
+    others = slots_of(t3, lengths, guided)
+    others.keys, others.values = (
+        [mx.array(np.array(layer)) for layer in layers] for layers in (slots.keys, slots.values)
+    )
+    step, rows = NativeStep.of(t3), len(lengths) * (1 + guided)
+    for index in range(1, 9):
+        tokens = mx.random.randint(0, 30, (rows,))
+        slots.make_room()
+        others.make_room()
+        place = mx.array([others.used])
+        memory = [*others.keys, *others.values]
+        expected, memory = t3.step(
+            tokens, mx.array([index]), place, others.padding, memory, others.extent
+        )
+        others.written(memory)
+        got = step(tokens, index, slots)
+        assert slots.used == others.used
+        np.testing.assert_allclose(got, expected, atol=2e-5, rtol=1e-5)
+    for layers, wanted in ((slots.keys, others.keys), (slots.values, others.values)):
+        for layer, other in zip(layers, wanted, strict=True):
+            for row, gap in enumerate(slots.padding.tolist()):
+                written = slice(gap, slots.used)
+                np.testing.assert_allclose(
+                    layer[row, :, written], other[row, :, written], atol=1e-5
+                )
+
+
+def decoded(t3: T3, sentences: int) -> list:
+    texts = [mx.arange(3 + i) for i in range(sentences)]
+    cond = mx.random.normal((1, 4, t3.config.hidden_size), key=mx.random.key(1))
+    steps = decoding.decode_batch(t3, cond, texts, SamplingSettings(), 0.5, 20)
+    return list(steps)
+
+
+def test_the_same_sentences_are_decoded(t3, monkeypatch):
+    """More rows than it takes begin in MLX, and it takes over when some have left."""
+    calls = []
+    real = NativeStep.__call__
+    monkeypatch.setattr(NativeStep, "__call__", lambda *a: calls.append(a[1]) or real(*a))
+    sentences = MOST_ROWS + 1
+    in_c = decoded(t3, 3), decoded(t3, sentences)
+    assert calls
+    assert max(len(tokens) for tokens in calls) <= MOST_ROWS
+    monkeypatch.setattr(NativeStep, "of", classmethod(lambda cls, t3: None))
+    assert in_c == (decoded(t3, 3), decoded(t3, sentences))
+
+
+@pytest.mark.parametrize("change", ["half", "quantised", "adapter", "not compiled"])
+@pytest.mark.parametrize("widths", [EVEN], ids=["even"])
+def test_what_it_does_not_take(t3, change, monkeypatch):
+    assert NativeStep.of(t3) is not None
+    if change == "half":
+        t3.set_dtype(mx.float16)
+    elif change == "quantised":
+        nn.quantize(t3.tfmr)
+    elif change == "adapter":
+        from mlx_lm.tuner.lora import LoRALinear
+
+        layers = [(key, m) for key, m in t3.tfmr.named_modules() if isinstance(m, nn.Linear)]
+        key, last = layers[-1]
+        t3.tfmr.update_modules(nn.utils.tree_unflatten([(key, LoRALinear.from_base(last))]))
+    else:
+        monkeypatch.setattr(native, "library", lambda: None)
+    assert NativeStep.of(t3) is None
+    assert decoded(t3, 2)
+
+
+@pytest.mark.parametrize("widths", [EVEN], ids=["even"])
+def test_new_weights_are_new_steps(t3):
+    before = decoded(t3, 2)
+    t3.update(tree_map(lambda a: a * -1, t3.parameters()))
+    after = decoded(t3, 2)
+    assert before != after
+    assert all(mx.isfinite(a).all() for _, a in tree_flatten(t3.parameters()))
