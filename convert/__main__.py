@@ -1,4 +1,4 @@
-"""`python -m convert`: upstream's weights to a checkpoint of this library."""
+"""`python -m convert`: any Chatterbox weights to a checkpoint of this library."""
 
 from __future__ import annotations
 
@@ -15,13 +15,21 @@ if TYPE_CHECKING:
     from .core import Conversion, Progress
 
 DESCRIPTION = """\
-Converts Chatterbox as Resemble AI publishes it into a folder that this library loads.
+Converts Chatterbox, in whatever form it is published, into a folder that this library loads.
 
-SOURCE is a folder with upstream's files (the voice encoder's, T3's and S3Gen's weights, the
-tokenizer's files, and conds.pt, the built-in voice, where there is one), a hub repository
-OWNER/NAME, or a model's name (chatterbox, multilingual, multilingual-v2, turbo, nano). Where
-SOURCE holds several models, English is taken unless --variant says otherwise.
-OUTPUT is the folder to make; it appears only when everything in it is complete and loads."""
+SOURCE is a folder, a hub repository OWNER/NAME, or a model's name (chatterbox, multilingual,
+multilingual-v2, turbo, nano). What it holds is recognised by what is in it:
+  upstream's files        the voice encoder's, T3's and S3Gen's weights (.safetensors or .pt), the
+                          tokenizer's files, conds.pt (the built-in voice) where there is one;
+                          language packs, whose T3 has a name of its own
+  mlx-audio's             what is under mlx-community: one model.safetensors, in any precision. The
+                          newer ones leave out the speech tokenizer: it is fetched with a
+                          repository, and looked for in S3TokenizerV2 in or beside a folder
+  this library's          to be converted again: another type, packed weights unpacked
+  our trainer's           its output folder, or the final_model in it
+Where SOURCE holds several models, English is taken unless --variant says otherwise.
+OUTPUT is the folder to make. It appears only when everything in it is complete and loads, with a
+manifest of what its files must be, which --check compares."""
 
 EXAMPLES = """\
 examples:
@@ -29,6 +37,11 @@ examples:
   python -m convert ~/Downloads/chatterbox chatterbox-fp16 --dtype float16
   python -m convert ~/Downloads/chatterbox multilingual --variant multilingual
   python -m convert ~/Downloads/hindi-pack hindi --t3 t3_hindi.safetensors
+  python -m convert mlx-community/chatterbox-4bit chatterbox
+  python -m convert chatterbox chatterbox-fp16 --dtype float16
+  python -m convert voice-training my-voice --dtype float16
+  python -m convert ~/Downloads/chatterbox mine --s3gen ~/Downloads/s3gen-hf
+  python -m convert --check chatterbox
   python -m mlx_chatterbox.generate --model chatterbox-fp16 --text "Hello." --output hello.wav"""
 
 
@@ -41,9 +54,14 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument(
-        "source", metavar="SOURCE", help="folder with upstream's files, or OWNER/NAME"
+        "source", metavar="SOURCE", help="folder with a model's files, or OWNER/NAME"
     )
-    result.add_argument("output", metavar="OUTPUT", help="folder to make")
+    result.add_argument("output", metavar="OUTPUT", nargs="?", help="folder to make")
+    result.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing: compare the files of SOURCE, a converted folder, with its manifest",
+    )
     result.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16"),
@@ -60,6 +78,12 @@ def parser() -> argparse.ArgumentParser:
         "--t3", metavar="FILE", help="T3's .safetensors file in SOURCE, if it has a name of its own"
     )
     result.add_argument(
+        "--s3gen",
+        metavar="PATH",
+        help="another S3Gen than SOURCE's: a file or folder of upstream's, or one in Hugging "
+        "Face's layout (flow.*, mel2wav.*, tokenizer.s3_model.*)",
+    )
+    result.add_argument(
         "--force", action="store_true", help="replace OUTPUT if it is a checkpoint already"
     )
     result.add_argument(
@@ -70,11 +94,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 when done, 1 on an error. Wrong use exits with 2."""
-    arguments = parser().parse_args(argv)
+    command = parser()
+    arguments = command.parse_args(argv)
+    if arguments.check == (arguments.output is not None):
+        command.error("--check takes SOURCE alone" if arguments.check else "OUTPUT is missing")
     from mlx_chatterbox.errors import ChatterboxError
 
     try:
-        _run(arguments)
+        _check(arguments) if arguments.check else _run(arguments)
     except KeyboardInterrupt:
         if arguments.verbose:
             raise
@@ -91,9 +118,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _check(arguments: argparse.Namespace) -> None:
+    from mlx_chatterbox.checkpoint import verify_folder
+    from mlx_chatterbox.hub import resolve
+    from mlx_chatterbox.manifest import check_manifest
+
+    folder = resolve(arguments.source)
+    with _progress_bar() as progress:
+        count = check_manifest(folder, progress)
+    verify_folder(folder)
+    print(f"{folder}: {count} files are what was written, and load.")
+
+
 def _run(arguments: argparse.Namespace) -> None:
     from mlx_chatterbox.checkpoint import verify_folder
-    from mlx_chatterbox.hub import resolve, variant_called
+    from mlx_chatterbox.hub import resolve, speech_tokenizer, variant_called
 
     from .core import convert
 
@@ -116,6 +155,8 @@ def _run(arguments: argparse.Namespace) -> None:
             verify=verify_folder,
             progress=progress,
             repo=repo,
+            s3gen=arguments.s3gen,
+            speech_tokenizer=None if repo is None else speech_tokenizer,
         )
     print(summary(result, arguments.verbose))
 
@@ -151,7 +192,8 @@ def summary(result: Conversion, verbose: bool = False) -> str:
     voice = "with the built-in voice" if result.voice else "without a built-in voice"
     lines = [
         f"{result.folder}: {result.variant}, {result.tensors} tensors in {result.dtype}, "
-        f"{result.size / 1e6:.1f} MB, {voice}"
+        f"{result.size / 1e6:.1f} MB, {voice}; from {result.layout}'s files",
+        *(f"note: {note}" for note in result.notes),
     ]
     groups = Counter((item.file, _pattern(item.key), item.reason) for item in result.dropped)
     for (file, pattern, reason), count in groups.items():

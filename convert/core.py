@@ -1,4 +1,4 @@
-"""Conversion of a whole folder: upstream's files in, a checkpoint of ours out, whole or not at all.
+"""Conversion of a whole folder: a model's files in, a checkpoint of ours out, whole or not at all.
 
 Imports no network, so that loading a model can convert upstream's files on the way. Tensors are
 read, changed and written one after another; memory holds a few of them at a time.
@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,19 +18,23 @@ import mlx.core as mx
 
 from mlx_chatterbox.config import CONFIG_NAME, DTYPES, ModelConfig
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.manifest import sha256, write_manifest
+from mlx_chatterbox.origin import remember, without_paths
+from mlx_chatterbox.swap import check_space, recover, whole_folder
 
+from .layouts import OURS, recognise
 from .rules import Dropped, Entry, Plan
 from .safetensors_file import DTYPES as STORED_DTYPES
 from .safetensors_file import SafetensorsWriter
 from .shared import prune, share
-from .sources import PARTS_PATTERN, WEIGHTS_NAME, Reader, find_source, open_weights, weight_files
+from .sources import PARTS_PATTERN, WEIGHTS_NAME, Reader, weight_files
 from .tensors import apply
-from .upstream import plan
 from .voice import convert_voice
 
 __all__ = ["Conversion", "convert", "convert_folder", "weight_files"]
 
-CHUNK_BYTES = 4 * 2**20
+# Beside the tensors and the copied files: headers, the configuration, the voice.
+SPARE_BYTES = 8 * 2**20
 
 Progress = Callable[[int, int], None]
 
@@ -41,6 +43,8 @@ Progress = Callable[[int, int], None]
 class Conversion:
     """What was written: `size` in bytes of the weights, `voice` whether there is a built-in one.
 
+    layout: what the source was: "upstream", "mlx-audio" or "mlx-chatterbox".
+    notes: what people should know of the source.
     shared: bytes of it that were in the shared folder already.
     """
 
@@ -51,6 +55,8 @@ class Conversion:
     size: int
     voice: bool
     dropped: tuple[Dropped, ...]
+    layout: str = "upstream"
+    notes: tuple[str, ...] = ()
     shared: int = 0
 
 
@@ -72,8 +78,10 @@ def convert(
     progress: Progress | None = None,
     repo: str | None = None,
     shared: str | Path | None = None,
+    s3gen: str | Path | None = None,
+    speech_tokenizer: Callable[[], Path] | None = None,
 ) -> Conversion:
-    """Convert upstream's files in the folder `source` to a checkpoint in the folder `output`.
+    """Convert the folder `source`, of any layout that is known, to a checkpoint `output`.
 
     Args:
         dtype: of the floating-point weights: float32, float16 or bfloat16.
@@ -87,6 +95,9 @@ def convert(
         repo: hub repository that `source` came from, noted in the configuration.
         shared: folder for weights that several checkpoints have in common; with it the weights
             are in a file for each network, hard-linked where another checkpoint has the same.
+        s3gen: a folder or file with another S3Gen than `source`'s.
+        speech_tokenizer: gets the speech tokenizer that mlx-audio's folders leave out, where it
+            does not lie beside `source`; returns the file.
 
     Raises:
         CheckpointError: files missing or damaged, keys left over, a wrong `dtype`, or an `output`
@@ -95,45 +106,67 @@ def convert(
     source, output = _folder(source), Path(output).expanduser().resolve()
     if dtype not in DTYPES:
         raise CheckpointError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
-    row = find_source(source, variant, t3_file)
+    recover(output)
     _check_output(source, output, force)
+    found = recognise(source, variant, t3_file, _path(s3gen), speech_tokenizer)
+    row = found.row
     with contextlib.ExitStack() as stack:
         readers = {
-            name: stack.enter_context(contextlib.closing(open_weights(source / name)))
-            for name in row.weight_files
+            name: stack.enter_context(contextlib.closing(found.open(name)))
+            for name in found.weights
         }
-        todo = plan({name: reader.shapes for name, reader in readers.items()}, row)
+        todo = found.plan({name: reader.shapes for name, reader in readers.items()})
         job = _Job(todo, readers, dtype)
-        files = [*row.required_files, *_present(source, (*row.optional_files, row.voice_file))]
-        report = _Meter(progress, sum((source / name).stat().st_size for name in files) + job.size)
+        copied = sum(path.stat().st_size for path in found.texts.values())
+        check_space(output.parent, job.size + copied + SPARE_BYTES)
+        in_all = sum(path.stat().st_size for path in found.files.values()) + job.size
+        report = _Meter(progress, in_all)
         if shared is not None:
             stack.callback(prune, Path(shared))
 
-        folder = stack.enter_context(_new_folder(output, force))
-        hashes = {name: _sha256(source / name, report) for name in files}
-        linked = job.write(folder, report, None if shared is None else Path(shared))
-        for name in _present(source, (*row.tokenizer_files, *row.optional_files)):
-            shutil.copyfile(source / name, folder / name)
-        dropped, voice = todo.dropped, row.voice_file in files
+        folder = stack.enter_context(whole_folder(output, force))
+        hashes = {name: sha256(path, report.add) for name, path in found.files.items()}
+        written, linked = job.write(folder, report, None if shared is None else Path(shared))
+        for name, path in found.texts.items():
+            shutil.copyfile(path, folder / name)
+        dropped, voice = todo.dropped, found.voice is not None
         if voice:
-            dropped += tuple(convert_voice(source / row.voice_file, folder))
-        origin = {"repository": repo} if repo else {"folder": str(source)}
-        settings = {"variant": row.name, "dtype": dtype, "source": {**origin, "files": hashes}}
-        dataclasses.replace(config or row.default_config(), **settings).save(folder)
+            dropped += tuple(convert_voice(found.voice, folder))
+        config = dataclasses.replace(config or found.config, variant=row.name, dtype=dtype)
+        origin = {"repository": repo} if repo else {"folder": source.name}
+        origin |= {"layout": found.layout, "files": hashes}
+        if found.layout == OURS:
+            origin["converted_from"] = without_paths(found.config.source)
+        config.source = origin
+        config.save(folder)
+        write_manifest(folder, written)
         if verify is not None:
             verify(folder)
-    return Conversion(output, row.name, dtype, len(todo.entries), job.size, voice, dropped, linked)
+    if not repo:
+        remember(hashes, source)
+    return Conversion(
+        folder=output,
+        variant=row.name,
+        dtype=dtype,
+        tensors=len(todo.entries),
+        size=job.size,
+        voice=voice,
+        dropped=dropped,
+        layout=found.layout,
+        notes=tuple(found.notes(todo)),
+        shared=linked,
+    )
 
 
-def _present(folder: Path, names: Sequence[str]) -> list[str]:
-    return [name for name in names if (folder / name).is_file()]
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
 
 
 def _folder(source: str | Path) -> Path:
     folder = Path(source).expanduser()
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise CheckpointError(f"{source} {what}; SOURCE is a folder with upstream's files.")
+        raise CheckpointError(f"{source} {what}; SOURCE is a folder with a model's files.")
     return folder.resolve()
 
 
@@ -149,34 +182,38 @@ class _Job:
         self._entries = sorted(todo.entries, key=lambda entry: entry.target)
         self.size = sum(_count(entry.shape) * self._kind(entry).size for entry in self._entries)
 
-    def write(self, folder: Path, report: _Meter, shared: Path | None) -> int:
+    def write(
+        self, folder: Path, report: _Meter, shared: Path | None
+    ) -> tuple[dict[str, str], int]:
         """Write into `folder`: one file, or with `shared` one for each network.
 
         Returns:
-            Bytes that `shared` had already.
+            SHA-256 of the files by name, and bytes that `shared` had already.
         """
         if shared is None:
-            self._write_file(folder / WEIGHTS_NAME, self._entries, report)
-            return 0
+            digest = self._write_file(folder / WEIGHTS_NAME, self._entries, report)
+            return {WEIGHTS_NAME: digest}, 0
         parts: dict[str, list[Entry]] = {}
         for entry in self._entries:
             parts.setdefault(entry.target.partition(".")[0], []).append(entry)
-        linked = 0
+        written, linked = {}, 0
         for name, entries in parts.items():
             path = folder / PARTS_PATTERN.replace("*", name)
-            digest = hashlib.sha256()
-            self._write_file(path, entries, report, digest)
-            if share(path, digest.hexdigest(), shared):
+            written[path.name] = self._write_file(path, entries, report)
+            if share(path, written[path.name], shared):
                 linked += path.stat().st_size
-        return linked
+        return written, linked
 
-    def _write_file(self, path: Path, entries: list[Entry], report: _Meter, digest=None) -> None:
+    def _write_file(self, path: Path, entries: list[Entry], report: _Meter) -> str:
+        """Write one file and return its SHA-256."""
+        digest = hashlib.sha256()
         layout = {entry.target: (entry.shape, self._kind(entry)) for entry in entries}
         with SafetensorsWriter(path, layout, {"format": "mlx"}, digest) as writer:
             for entry in entries:
                 sources = [self._readers[entry.file].read(key) for key in entry.sources]
                 tensor = apply(entry, sources, layout[entry.target][1])
                 report.add(writer.write(entry.target, tensor))
+        return digest.hexdigest()
 
     def _kind(self, entry: Entry) -> mx.Dtype:
         """Floating-point tensors change to the type asked for, others keep theirs."""
@@ -189,15 +226,6 @@ def _count(shape: tuple[int, ...]) -> int:
     for n in shape:
         count *= n
     return count
-
-
-def _sha256(path: Path, report: _Meter) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-            report.add(len(chunk))
-    return digest.hexdigest()
 
 
 class _Meter:
@@ -228,37 +256,3 @@ def _check_output(source: Path, output: Path, force: bool) -> None:
     ours = there & {CONFIG_NAME, WEIGHTS_NAME} or any(output.glob(PARTS_PATTERN))
     if there and not ours:  # --force must never delete somebody's documents
         raise CheckpointError(f"{output} is not a converted checkpoint; it is not replaced.")
-
-
-@contextmanager
-def _new_folder(output: Path, force: bool) -> Iterator[Path]:
-    """A temporary folder beside `output`, which takes its name if all goes well.
-
-    Whatever goes wrong, and if the user interrupts, it is removed and `output` is as it was.
-    """
-    temporary = output.with_name(f".{output.name}.tmp-{os.getpid()}")
-    try:
-        temporary.mkdir()
-        yield temporary
-        _move_in(temporary, output, force)
-    except OSError as error:
-        where = error.filename or output
-        raise CheckpointError(f"{where}: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _move_in(temporary: Path, output: Path, force: bool) -> None:
-    if not output.exists():
-        os.rename(temporary, output)
-        return
-    if not force:  # it appeared while we worked
-        raise CheckpointError(f"{output} exists already; --force replaces it.")
-    old = output.with_name(f".{output.name}.old-{os.getpid()}")
-    os.rename(output, old)
-    try:
-        os.rename(temporary, output)
-    except BaseException:
-        os.rename(old, output)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

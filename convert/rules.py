@@ -20,6 +20,7 @@ Shapes = Mapping[str, Shape]
 # What is done to a tensor, as a permutation of its axes from PyTorch's layout to MLX's.
 OPERATIONS: dict[str, Shape | None] = {
     "copy": None,
+    "zeros": None,  # of the source's type; its values are not looked at
     "transpose": (1, 0),  # (in, out) -> (out, in)
     "conv1d": (0, 2, 1),  # (O, I, K) -> (O, K, I)
     "conv2d": (0, 2, 3, 1),  # (O, I, H, W) -> (O, H, W, I)
@@ -99,7 +100,8 @@ RULES: dict[str, FileRules] = {
             ("speaker_encoder.", "s3gen.speaker_encoder."),
         ),
         drops=(
-            Drop(r"tokenizer\.(_mel_filters|window)", "computed, not stored"),
+            Drop(r"tokenizer\.(_mel_filters|window|freqs_cis)", "computed, not stored"),
+            Drop(r"(mel2wav\.stft_window|trim_fade)", "computed, not stored"),
             Drop(r".*\.num_batches_tracked", "counts training steps only"),
         ),
         operations=(

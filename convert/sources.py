@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from mlx_chatterbox.config import CONFIG_NAME
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.variants import VARIANTS, Variant, variant_named
 
@@ -48,13 +47,19 @@ def weight_files(folder: str | Path) -> list[Path]:
     return files
 
 
-def find_source(folder: Path, variant: str | None = None, t3_file: str | None = None) -> Variant:
+def find_source(
+    folder: Path,
+    variant: str | None = None,
+    t3_file: str | None = None,
+    elsewhere: bool = False,
+) -> Variant:
     """The variant to convert, its file names those that are really there.
 
     Args:
         folder: with upstream's files.
         variant: name in `VARIANTS`; by default the first whose files are all there.
         t3_file: name of T3's file in `folder`, where it is not the variant's own.
+        elsewhere: S3Gen comes from another place, and need not be in `folder`.
 
     Raises:
         CheckpointError: there is none; names what was looked for and what is there.
@@ -64,16 +69,12 @@ def find_source(folder: Path, variant: str | None = None, t3_file: str | None = 
         rows = _rows_for(folder, t3_file, rows)
     for row in rows:
         located = _located(folder, row, t3_file or row.t3_file)
-        if not _missing(folder, located):
+        if not _missing(folder, located, elsewhere):
             return located
     if t3_file is None:
         for row in rows:
-            if name := _renamed_t3(folder, row):
+            if name := _renamed_t3(folder, row, elsewhere):
                 return _located(folder, row, name)
-    if (folder / CONFIG_NAME).is_file() and (folder / WEIGHTS_NAME).is_file():
-        raise CheckpointError(
-            f"{folder} holds {CONFIG_NAME} and {WEIGHTS_NAME}: it looks converted already."
-        )
     raise _unrecognised(folder, [_located(folder, row, t3_file or row.t3_file) for row in rows])
 
 
@@ -92,8 +93,9 @@ def _either_format(folder: Path, name: str) -> str:
     return other if (folder / other).is_file() and not (folder / name).is_file() else name
 
 
-def _missing(folder: Path, row: Variant) -> list[str]:
-    return [name for name in row.required_files if not (folder / name).is_file()]
+def _missing(folder: Path, row: Variant, elsewhere: bool = False) -> list[str]:
+    names = [n for n in row.required_files if not (elsewhere and n == row.s3gen_file)]
+    return [name for name in names if not (folder / name).is_file()]
 
 
 # --- T3 under another name -----------------------------------------------------------------------
@@ -121,9 +123,9 @@ def _rows_for(folder: Path, t3_file: str, rows: list[Variant]) -> list[Variant]:
     return sorted(fitting, key=lambda row: row.default_config().t3.hidden_size != width)
 
 
-def _renamed_t3(folder: Path, row: Variant) -> str | None:
+def _renamed_t3(folder: Path, row: Variant, elsewhere: bool) -> str | None:
     """T3's file, where all else of the variant is there and just one other file can be it."""
-    if set(_missing(folder, _located(folder, row, row.t3_file))) != {row.t3_file}:
+    if set(_missing(folder, _located(folder, row, row.t3_file), elsewhere)) != {row.t3_file}:
         return None
     known = {name for other in VARIANTS.values() for name in other.weight_files}
     names = [
@@ -172,6 +174,8 @@ def _unrecognised(folder: Path, rows: list[Variant]) -> CheckpointError:
     )
     found = ", ".join(there[:20]) or "nothing"
     return CheckpointError(
-        f"{folder} is not a checkpoint that can be converted. Looked for {looked_for}. "
+        f"{folder} is not a checkpoint that can be converted. Looked for {looked_for}; mlx-audio's "
+        f"{WEIGHTS_NAME} with ve.*, t3.* and s3gen.* beside a config.json; a folder of this "
+        f"library or of its trainer (config.json with a variant, {WEIGHTS_NAME}). "
         f"Found: {found}{', ...' if len(there) > 20 else ''}."
     )

@@ -37,6 +37,8 @@ def apply(entry: Entry, sources: Sequence[mx.array], dtype: mx.Dtype) -> mx.arra
     Raises:
         CheckpointError: a value that is no number, or too large for `dtype`.
     """
+    if entry.operation == "zeros":
+        return mx.zeros(entry.shape, dtype)
     tensor = fold_weight_norm(*sources) if len(sources) == 2 else sources[0]
     axes = axes_of(entry.operation)
     if axes is not None:

@@ -12,10 +12,11 @@ import numpy as np
 from mlx_chatterbox.errors import CheckpointError
 
 from .rules import Dropped
-from .safetensors_file import SafetensorsWriter
+from .safetensors_file import SafetensorsReader, SafetensorsWriter
 from .unpickle import load_torch
 
 VOICE_NAME = "conds.safetensors"
+NEUTRAL = 0.5  # upstream's default exaggeration
 
 # Key: its shape (None: any length) and whether it holds tokens (int32) or numbers (float32).
 VOICE_TENSORS: dict[str, tuple[tuple[int | None, ...], mx.Dtype]] = {
@@ -67,13 +68,35 @@ def voice_tensors(conds: Any, name: str = "conds.pt") -> tuple[dict[str, mx.arra
 
 
 def convert_voice(source: Path, folder: Path) -> list[Dropped]:
-    """Write `source` (conds.pt) into `folder` as `conds.safetensors`; return what was dropped."""
-    tensors, dropped = voice_tensors(load_torch(source), source.name)
+    """Write `source` into `folder` as `conds.safetensors`; return what was dropped.
+
+    Args:
+        source: upstream's `conds.pt`, or `conds.safetensors`, ours or mlx-audio's.
+    """
+    given = load_torch(source) if source.suffix == ".pt" else _sections(source)
+    tensors, dropped = voice_tensors(given, source.name)
     layout = {key: (tuple(tensor.shape), tensor.dtype) for key, tensor in tensors.items()}
     with SafetensorsWriter(folder / VOICE_NAME, layout, {"format": "mlx"}) as writer:
         for key, tensor in tensors.items():
             writer.write(key, tensor)
     return dropped
+
+
+def _sections(source: Path) -> dict[str, dict[str, np.ndarray]]:
+    """`conds.safetensors` as upstream's nested dicts; what follows from the rest is filled in."""
+    reader = SafetensorsReader(source)
+    sections: dict[str, dict[str, np.ndarray]] = {"t3": {}, "gen": {}}
+    for key in reader.shapes:
+        part, _, name = key.partition(".")
+        value = reader.read(key)
+        if mx.issubdtype(value.dtype, mx.floating):
+            value = value.astype(mx.float32)
+        sections.setdefault(part, {})[name] = np.array(value)
+    if (tokens := sections["gen"].get("prompt_token")) is not None:
+        sections["gen"].setdefault("prompt_token_len", np.array([tokens.shape[-1]]))
+    # Turbo is not conditioned on it, and mlx-audio leaves it out.
+    sections["t3"].setdefault("emotion_adv", np.full((1, 1, 1), NEUTRAL, np.float32))
+    return sections
 
 
 def _tensor(value: Any, shape: tuple[int | None, ...], dtype: mx.Dtype, label: str) -> mx.array:

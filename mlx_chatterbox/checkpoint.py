@@ -1,6 +1,6 @@
 """From a name, folder or repository to loaded networks, strictly.
 
-Upstream's own files are converted on first use and kept in the user's cache folder.
+Upstream's own files, and mlx-audio's, are converted on first use and kept in the user's cache.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from . import _linux_cpu
 from .config import DTYPES, ModelConfig
 from .errors import CheckpointError
 from .folders import cache_folder
-from .hub import is_converted, resolve, variant_called, weight_files
+from .hub import (
+    is_converted,
+    local_folder,
+    resolve,
+    speech_tokenizer,
+    variant_called,
+    weight_files,
+)
+from .manifest import check_manifest
 from .models.s3gen.s3gen import S3Gen
 from .models.s3tokenizer.s3tokenizer import S3TokenizerV2
 from .models.t3.t3 import T3
@@ -122,17 +130,20 @@ def load(
     progress: Callable[[str, int, int], None] | None = None,
     variant: str | None = None,
     t3_file: str | None = None,
+    check: bool = False,
 ) -> Checkpoint:
     """Load a model.
 
     Args:
-        name: a converted folder, a folder with upstream's files, a known name, or OWNER/NAME.
+        name: a converted folder, one with upstream's or mlx-audio's files, a known name, or
+            OWNER/NAME.
         dtype: "float32", "float16" or "bfloat16"; None keeps the checkpoint's own, float32 for
             upstream's files.
-        progress: told ("converting", bytes done, bytes in all) while upstream's files are
-            converted on first use.
+        progress: told ("converting", bytes done, bytes in all) while upstream's or mlx-audio's
+            files are converted on first use, and "checking" with `check`.
         variant: which of several models in a folder of upstream's files.
         t3_file: another T3 checkpoint of such a folder than the variant's own.
+        check: compare every file with the folder's manifest first.
 
     Raises:
         CheckpointError, HubError: see there.
@@ -140,10 +151,14 @@ def load(
     if dtype is not None and dtype not in DTYPES:
         raise CheckpointError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
     named = variant_called(name)
+    fetched = local_folder(name) is None
     folder = resolve(name, t3_file)
     if not is_converted(folder):
         chosen = named.name if named is not None else variant
-        folder = _converted_copy(folder, dtype or "float32", chosen, t3_file, progress)
+        fetch = speech_tokenizer if fetched else None
+        folder = _converted_copy(folder, dtype or "float32", chosen, t3_file, progress, fetch)
+    if check:
+        check_manifest(folder, _told(progress, "checking"))
     return load_converted(folder, dtype)
 
 
@@ -175,10 +190,14 @@ def verify_folder(folder: Path) -> None:
         Voice.load(folder / VOICE_NAME)
 
 
+def _told(progress, what: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(what, done, total)
+
+
 def _converted_copy(
-    folder: Path, dtype: str, variant: str | None, t3_file: str | None, progress
+    folder: Path, dtype: str, variant: str | None, t3_file: str | None, progress, fetch
 ) -> Path:
-    """Convert upstream's files into the cache, unless these very files are there already.
+    """Convert upstream's or mlx-audio's files into the cache, unless they are there already.
 
     Weights that several models share, S3Gen above all, are kept once.
     """
@@ -205,5 +224,6 @@ def _converted_copy(
         force=True,
         verify=verify_folder,
         shared=converted / "shared",
-        progress=None if progress is None else lambda i, n: progress("converting", i, n),
+        progress=_told(progress, "converting"),
+        speech_tokenizer=fetch,
     )

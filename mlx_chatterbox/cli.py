@@ -90,6 +90,15 @@ def add_version(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
 
 
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """`--check`, for everything that loads a model."""
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="first compare every file of the model with its manifest.json; damage is an error",
+    )
+
+
 def add_watermark(parser) -> None:
     """`--no-watermark`, for everything that makes speech."""
     parser.add_argument(

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from .cli import Bars, add_common, add_watermark, choose_model, play, run_command
+from .cli import Bars, add_check, add_common, add_watermark, choose_model, play, run_command
 from .errors import AudioError, SettingError, TextError
 
 EXAMPLES = """\
@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="its ending says the format: wav, flac, mp3, ogg, ... (default: out.wav)",
     )
     _add_settings(parser.add_argument_group("how it is said"))
+    add_check(parser)
     add_watermark(parser)
     add_common(parser)
     return parser
@@ -172,7 +173,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
     from .tts import open_model
 
     started = time.perf_counter()
-    tts = open_model(model, dtype=arguments.dtype, progress=progress)
+    tts = open_model(model, dtype=arguments.dtype, progress=progress, check=arguments.check)
     loaded = time.perf_counter()
     settings = settings_for(tts, arguments)
     if arguments.voice is not None:

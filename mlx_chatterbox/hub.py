@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import re
 from pathlib import Path
 
-from .config import CONFIG_NAME
+from .config import CONFIG_NAME, MODEL_TYPE
 from .errors import CheckpointError, HubError
+from .swap import recover
 from .variants import VARIANTS, Variant
 
 WEIGHTS_NAME = "model.safetensors"
+SPEECH_TOKENIZER_REPO = "mlx-community/S3TokenizerV2"
 POCKET = "pocket"
 # The model that comes with the package.
 POCKET_FOLDER = Path(__file__).parent / "pocket"
 ALIASES = {"chatterbox": "english", "multilingual-v3": "multilingual"}
+# Model types of other libraries' folders that can be converted.
+_OTHERS = ("chatterbox_turbo", "s3gen")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def local_folder(name: str | Path) -> Path | None:
     """The folder that a name means by itself: a path, or the model in the package."""
     folder = Path(name).expanduser()
+    if not folder.is_dir():
+        recover(folder)  # a conversion over it may have been killed
     if folder.is_dir():
         return folder
     return POCKET_FOLDER if str(name) == POCKET else None
@@ -32,8 +40,20 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def is_converted(folder: Path) -> bool:
-    """Whether the folder is a checkpoint of ours."""
-    return (folder / CONFIG_NAME).is_file() and bool(weight_files(folder))
+    """Whether the folder is a checkpoint of ours, by its configuration.
+
+    mlx-audio's folders look the same from outside, and Hugging Face's S3Gen nearly so.
+    """
+    if not (folder / CONFIG_NAME).is_file() or not weight_files(folder):
+        return False
+    try:
+        values = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True  # damaged: whoever loads it says so
+    if not isinstance(values, dict):
+        return True
+    kind = values.get("model_type")
+    return kind not in _OTHERS and not (kind == MODEL_TYPE and "variant" not in values)
 
 
 def variant_called(name: str | Path) -> Variant | None:
@@ -100,8 +120,15 @@ def on_this_machine(name: str, cache_dir: str | Path | None = None) -> Path | No
     return folder if all((folder / file).is_file() for file in variant.required_files) else None
 
 
+def speech_tokenizer(cache_dir: str | Path | None = None) -> Path:
+    """The speech tokenizer that mlx-audio's checkpoints share, downloaded unless it is here."""
+    return download(SPEECH_TOKENIZER_REPO, [WEIGHTS_NAME], cache_dir) / WEIGHTS_NAME
+
+
 def download(repository: str, files: list[str], cache_dir: str | Path | None = None) -> Path:
     """Download files, or go on with what is here if the hub cannot be reached.
+
+    What has come of an interrupted download is kept, and the next one goes on behind it.
 
     Raises:
         HubError: see `resolve`.
@@ -118,7 +145,12 @@ def download(repository: str, files: list[str], cache_dir: str | Path | None = N
                 f"the hub has no repository {repository}, or it is private (see `hf auth login`)."
             ) from None
         raise HubError(f"the hub failed on {repository}: {error}") from None
-    except (LocalEntryNotFoundError, OSError):
+    except (LocalEntryNotFoundError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise HubError(
+                f"the disk is full: {repository} is not here as a whole. Make room and start "
+                "again; what has come is kept."
+            ) from None
         raise HubError(
             f"{repository} is not on this machine and the hub cannot be reached: check the "
             "network, or give --model a folder with the model's files."

@@ -318,8 +318,13 @@ def open_model(
     device: str | None = None,
     dtype: str | None = None,
     progress: Progress | None = None,
+    check: bool = False,
 ) -> Pipeline:
-    """Load any model, whichever class it wants; see `ChatterboxTTS.from_pretrained`."""
+    """Load any model, whichever class it wants; see `ChatterboxTTS.from_pretrained`.
+
+    Args:
+        check: compare every file with the folder's manifest first.
+    """
     with on_device(device):
-        checkpoint: Checkpoint = load(name, dtype=dtype, progress=progress)
+        checkpoint: Checkpoint = load(name, dtype=dtype, progress=progress, check=check)
         return CLASSES[checkpoint.config.text.tokenizer](checkpoint, device)

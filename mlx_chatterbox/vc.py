@@ -21,7 +21,7 @@ import numpy as np
 from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
 from .checkpoint import Checkpoint, load
-from .cli import Bars, add_common, add_watermark, choose_model, play, run_command
+from .cli import Bars, add_check, add_common, add_watermark, choose_model, play, run_command
 from .errors import AudioError, SettingError
 from .models.s3gen.long import speak_in_pieces, waveform_length
 from .models.s3gen.s3gen import Reference
@@ -73,6 +73,7 @@ class ChatterboxVC:
         *,
         dtype: str | None = None,
         progress: Progress | None = None,
+        check: bool = False,
     ) -> ChatterboxVC:
         """Load a model by name, hub repository or folder.
 
@@ -82,6 +83,7 @@ class ChatterboxVC:
             device: "cpu" runs on the CPU, anything else on MLX's default device.
             dtype: "float32", "float16" or "bfloat16" instead of the checkpoint's own.
             progress: told (what, done, in all) while upstream's files are converted.
+            check: compare every file with the folder's manifest first.
 
         Raises:
             CheckpointError, HubError: see `checkpoint.load`.
@@ -89,7 +91,8 @@ class ChatterboxVC:
         if is_device(model):
             model, device = None, model
         with on_device(device):
-            return cls(load(model or "chatterbox", dtype=dtype, progress=progress), device)
+            settings = {"dtype": dtype, "progress": progress, "check": check}
+            return cls(load(model or "chatterbox", **settings), device)
 
     @classmethod
     def from_local(
@@ -335,6 +338,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=["float32", "float16", "bfloat16"],
         help="precision of the weights (default: the checkpoint's own)",
     )
+    add_check(parser)
     add_watermark(parser)
     add_common(parser)
     return parser
@@ -350,7 +354,8 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
     model = choose_model(arguments.model)
 
     started = time.perf_counter()
-    vc = ChatterboxVC.from_pretrained(model, dtype=arguments.dtype, progress=progress)
+    settings = {"dtype": arguments.dtype, "progress": progress, "check": arguments.check}
+    vc = ChatterboxVC.from_pretrained(model, **settings)
     loaded = time.perf_counter()
     waveform = vc.generate(
         arguments.input,

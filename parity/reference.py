@@ -92,20 +92,21 @@ def upstream_of(
     from convert.sources import find_source
     from mlx_chatterbox.config import CONFIG_NAME, ModelConfig
     from mlx_chatterbox.hub import is_converted
+    from mlx_chatterbox.origin import recall
 
     folder = Path(folder)
     if not is_converted(folder):
         row = find_source(folder, variant, t3_file)
         return Upstream(folder, row.name, row.t3_file)
     config = ModelConfig.load(folder)
-    source = config.source.get("folder")
-    if source is None or not Path(source).is_dir():
+    source = recall(config.source)
+    if source is None:
         raise ParityError(
             f"{folder} is a converted checkpoint ({CONFIG_NAME}) and its original files are not "
             "here; the torch backend needs a folder in upstream's format."
         )
-    row = find_source(Path(source), config.variant, _converted_t3(config.source.get("files", {})))
-    return Upstream(Path(source), row.name, row.t3_file)
+    row = find_source(source, config.variant, _converted_t3(config.source.get("files", {})))
+    return Upstream(source, row.name, row.t3_file)
 
 
 def _converted_t3(files: Mapping[str, str]) -> str | None:

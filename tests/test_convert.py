@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from convert import core
 from convert.core import convert, convert_folder
 from convert.upstream import to_upstream
+from mlx_chatterbox import swap
 from mlx_chatterbox.checkpoint import build, verify_folder
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.origin import recall
 from parity.fabricated_tokenizer import tokenizer_files
 from tests.small import small_config
 from tests.test_unpickle import FakeTensor, torch_save
@@ -143,11 +144,14 @@ def test_the_configuration_says_where_the_weights_come_from(source, tmp_path):
     config = ModelConfig.load(out)
     expected = dataclasses.replace(small_config(), source=config.source)
     assert config == expected
-    assert config.source["folder"] == str(source.resolve())
+    assert config.source["folder"] == source.name
+    assert config.source["layout"] == "upstream"
+    assert recall(config.source) == source.resolve()
     assert config.source["files"] == {
         name: hashlib.sha256((source / name).read_bytes()).hexdigest() for name in FILES
     }
-    assert left_in(out) == ["config.json", "model.safetensors", "tokenizer.json"]
+    expected = ["config.json", "manifest.json", "model.safetensors", "tokenizer.json"]
+    assert left_in(out) == expected
     out = convert_folder(source, tmp_path / "named", config=small_config(), repo="owner/name")
     assert ModelConfig.load(out).source["repository"] == "owner/name"
 
@@ -285,11 +289,6 @@ def test_a_missing_source_and_an_unknown_type_are_refused(source, tmp_path):
     refuses(source, tmp_path, "unknown variant", variant="klingon")
 
 
-def test_a_converted_folder_is_no_source(source, tmp_path):
-    out = convert_folder(source, tmp_path / "first", config=small_config())
-    refuses(out, tmp_path, "converted already")
-
-
 # --- The output folder -------------------------------------------------------------------------
 
 
@@ -344,14 +343,16 @@ def test_whatever_ends_it_nothing_half_written_stays(
     if moment == "verifying":
         settings["verify"] = stop
     elif moment == "moving":
-        rename = core.os.rename
+        rename = swap.os.rename
 
         def fail_on_the_new_one(old, new):
             if ".tmp-" in str(old):
                 stop()
             rename(old, new)
 
-        monkeypatch.setattr(core.os, "rename", fail_on_the_new_one)
+        monkeypatch.setattr(swap.os, "rename", fail_on_the_new_one)
+        # As on a file system that cannot exchange two names; there is less to go wrong with it.
+        monkeypatch.setattr(swap, "exchange", lambda *names: False)
     else:
         settings["progress"] = stop if moment == "hashing" else stop_half_way
     expected = KeyboardInterrupt if kind is KeyboardInterrupt else CheckpointError

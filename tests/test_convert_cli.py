@@ -178,7 +178,10 @@ def test_an_interrupt_exits_with_1(run, source, tmp_path, small_variant, monkeyp
     assert left_in(tmp_path) == ["upstream"]
 
 
-@pytest.mark.parametrize("arguments", [[], ["a"], ["a", "b", "--dtype", "float8"], ["a", "b", "c"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["a"], ["a", "b", "--dtype", "float8"], ["a", "b", "c"], ["a", "b", "--check"]],
+)
 def test_wrong_use_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)

@@ -19,6 +19,8 @@ from ..checkpoint import VOICE_NAME, Checkpoint, read_weights, verify_folder
 from ..config import ModelConfig, PackingConfig
 from ..errors import CheckpointError
 from ..hub import WEIGHTS_NAME, is_converted
+from ..manifest import write_manifest
+from ..origin import without_paths
 from ..text.lexicon import LEXICON_FILE
 from ..variants import Variant, variant_named
 from .adapters import fuse
@@ -88,10 +90,12 @@ def _write_ours(checkpoint: Checkpoint, tensors: dict[str, mx.array], folder: Pa
         for key, value in sorted(tensors.items())
     }
     mx.save_safetensors(str(folder / WEIGHTS_NAME), cast, {"format": "mlx"})
-    source = {"fine_tuned_from": checkpoint.config.source or {"folder": str(checkpoint.folder)}}
+    base = checkpoint.config.source or {"folder": str(checkpoint.folder)}
+    source = {"fine_tuned_from": without_paths(base)}
     dataclasses.replace(checkpoint.config, source=source, packing=PackingConfig()).save(folder)
     if checkpoint.voice is not None:
         checkpoint.voice.save(folder / VOICE_NAME)
+    write_manifest(folder)
     verify_folder(folder)
 
 
