@@ -210,10 +210,15 @@ class _Job:
         layout = {entry.target: (entry.shape, self._kind(entry)) for entry in entries}
         with SafetensorsWriter(path, layout, {"format": "mlx"}, digest) as writer:
             for entry in entries:
-                sources = [self._readers[entry.file].read(key) for key in entry.sources]
-                tensor = apply(entry, sources, layout[entry.target][1])
-                report.add(writer.write(entry.target, tensor))
+                report.add(writer.write(entry.target, self._tensor(entry)))
+                mx.clear_cache()  # or MLX keeps the buffers for tensors of the same size
         return digest.hexdigest()
+
+    def _tensor(self, entry: Entry) -> mx.array:
+        """Read and changed; nothing else of it stays in memory."""
+        reader = self._readers[entry.file]
+        sources = [] if entry.operation == "zeros" else [reader.read(k) for k in entry.sources]
+        return apply(entry, sources, self._kind(entry))
 
     def _kind(self, entry: Entry) -> mx.Dtype:
         """Floating-point tensors change to the type asked for, others keep theirs."""

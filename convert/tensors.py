@@ -11,6 +11,8 @@ from mlx_chatterbox.errors import CheckpointError
 
 from .rules import Entry, axes_of
 
+PIECE = 2**20
+
 
 def magnitude(direction: mx.array) -> mx.array:
     """Norm of each slice along the first axis, as PyTorch's weight norm takes it.
@@ -42,20 +44,31 @@ def apply(entry: Entry, sources: Sequence[mx.array], dtype: mx.Dtype) -> mx.arra
     tensor = fold_weight_norm(*sources) if len(sources) == 2 else sources[0]
     axes = axes_of(entry.operation)
     if axes is not None:
-        tensor = tensor.transpose(axes)
-    if mx.issubdtype(tensor.dtype, mx.floating):
-        given = mx.isfinite(tensor).all()
-        tensor = tensor.astype(dtype)
-        if not mx.isfinite(tensor).all().item():
-            origin = f"{entry.file}: {', '.join(entry.sources)}"
-            if not given.item():
-                raise CheckpointError(
-                    f"{origin} holds values that are not finite: damaged weights."
-                )
-            name = str(dtype).rpartition(".")[2]
-            raise CheckpointError(
-                f"{origin} holds values too large for {name}; take another dtype."
-            )
+        tensor = mx.contiguous(tensor.transpose(axes))
+    given, tensor = tensor, _evaluated(tensor.astype(dtype) if _floating(tensor) else tensor)
+    if _floating(tensor) and not _finite(tensor):
+        origin = f"{entry.file}: {', '.join(entry.sources)}"
+        if not _finite(given):
+            raise CheckpointError(f"{origin} holds values that are not finite: damaged weights.")
+        name = str(dtype).rpartition(".")[2]
+        raise CheckpointError(f"{origin} holds values too large for {name}; take another dtype.")
+    return tensor
+
+
+def _evaluated(tensor: mx.array) -> mx.array:
     tensor = mx.contiguous(tensor)
     mx.eval(tensor)
     return tensor
+
+
+def _floating(tensor: mx.array) -> bool:
+    return mx.issubdtype(tensor.dtype, mx.floating)
+
+
+def _finite(tensor: mx.array) -> bool:
+    """Whether all values are numbers; looked at piece by piece, for the memory's sake."""
+    values = tensor.reshape(-1)
+    return all(
+        mx.isfinite(values[start : start + PIECE]).all().item()
+        for start in range(0, values.size, PIECE)
+    )
