@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .config import CONFIG_NAME, MODEL_TYPE
 from .errors import CheckpointError, HubError
+from .resuming import fetch_large_files
 from .swap import recover
 from .variants import VARIANTS, Variant
 
@@ -100,7 +101,7 @@ def _wanted_files(name: str, repository: str, t3_file: str | None = None) -> lis
     if variant is None:
         variant = next((row for row in VARIANTS.values() if row.repo == repository), None)
     if variant is None:
-        return ["*.json", "*.safetensors", "*.pt", "*.txt"]
+        return ["*.json", "*.safetensors", "*.pt", "*.txt", "*.txt.gz"]
     required = [file for file in variant.required_files if file != variant.t3_file]
     return [*required, t3_file or variant.t3_file, *variant.optional_files, variant.voice_file]
 
@@ -136,6 +137,7 @@ def download(repository: str, files: list[str], cache_dir: str | Path | None = N
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    fetch_large_files(repository, files, cache_dir)
     try:
         return Path(snapshot_download(repository, cache_dir=cache_dir, allow_patterns=files))
     except HfHubHTTPError as error:

@@ -1,0 +1,130 @@
+"""Downloads of large files that go on where an earlier process was stopped.
+
+The hub's client keeps whole files, but newer versions of it (from 2.0) begin a file anew that a
+killed process left half-way. Here a large file is fetched into the client's own cache, under the
+name that the client looks for, by the client's own function; what has come stays as `ETAG.part`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import urlparse
+
+from .errors import HubError
+from .manifest import sha256
+
+LARGE = 8 * 2**20
+
+
+def fetch_large_files(repository: str, patterns: list[str], cache_dir: str | Path | None) -> None:
+    """Have the large files of a repository in the hub's cache, whole and with the right hash.
+
+    Does nothing where the hub cannot be asked: whoever wants the files then says so.
+
+    Raises:
+        HubError: the disk is too small, the connection broke, or what came is damaged.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = repo_folder_name(repo_id=repository, repo_type="model")
+    cache = Path(cache_dir or constants.HF_HUB_CACHE) / folder
+    try:
+        missing = _missing(repository, patterns, cache)
+    except Exception:
+        return  # no network, no such repository, ...: the client's own errors say it better
+    blobs = cache / "blobs"
+    for part in blobs.glob("*.part"):  # of files that have changed on the hub since
+        if part.stem not in {about.etag for _, about in missing}:
+            part.unlink(missing_ok=True)
+    if not missing:
+        return
+    blobs.mkdir(parents=True, exist_ok=True)
+    _check_space(repository, blobs, missing)
+    for name, about in missing:
+        _fetch(f"{repository}: {name}", about, blobs)
+
+
+def _missing(repository: str, patterns: list[str], cache: Path) -> list:
+    """Names and metadata of the large files that are not in the cache."""
+    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import filter_repo_objects
+
+    about = HfApi().model_info(repository)
+    names = [sibling.rfilename for sibling in about.siblings or []]
+    found = []
+    for name in filter_repo_objects(names, allow_patterns=patterns):
+        if (cache / "snapshots" / str(about.sha) / name).exists():
+            continue
+        url = hf_hub_url(repository, name, revision=about.sha)
+        file = get_hf_file_metadata(url)
+        plain = file.etag is not None and re.fullmatch(r"[\w-]+", file.etag)
+        if plain and (file.size or 0) >= LARGE and not (cache / "blobs" / file.etag).exists():
+            found.append((name, file))
+    return found
+
+
+def _check_space(repository: str, blobs: Path, missing: list) -> None:
+    needed = sum(about.size - _there(blobs / f"{about.etag}.part") for _, about in missing)
+    free = shutil.disk_usage(blobs).free
+    if free < needed:
+        raise HubError(
+            f"{repository} needs {needed / 1e9:.2f} GB more in {blobs.parent}, and there are "
+            f"{free / 1e9:.2f} GB free: make room, or set HF_HOME to another disk."
+        )
+
+
+def _there(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _fetch(label: str, about, blobs: Path) -> None:
+    """One file, behind what is there of it."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    part, blob = blobs / f"{about.etag}.part", blobs / about.etag
+    headers = build_hf_headers()
+    if urlparse(about.location).netloc != urlparse(constants.ENDPOINT).netloc:
+        headers.pop("authorization", None)  # a signed address elsewhere needs no token
+    with part.open("ab") as file:
+        if not _alone(file):
+            return  # another process is at it; the client waits for nobody and fetches it too
+        if (have := file.tell()) > about.size:
+            file.truncate(have := 0)
+        if have < about.size:
+            try:
+                http_get(
+                    about.location,
+                    file,
+                    resume_size=have,
+                    headers=headers,
+                    expected_size=about.size,
+                )
+            except KeyboardInterrupt:
+                raise
+            except Exception as error:
+                raise HubError(
+                    f"{label} was interrupted after {_there(part) / 1e6:.1f} of "
+                    f"{about.size / 1e6:.1f} MB ({error}); start again and it goes on from there."
+                ) from None
+    if len(about.etag) == 64 and sha256(part) != about.etag:
+        part.unlink()
+        raise HubError(f"{label} came damaged: it has not the hash that the hub says. Start again.")
+    os.replace(part, blob)
+
+
+def _alone(file) -> bool:
+    with contextlib.suppress(ImportError):
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,128 @@
+"""Downloads through the real huggingface_hub client, from a stand-in for the hub."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.hub_stand_in import hub_stand_in
+
+SIZE = 24 * 2**20
+
+FETCH = """
+import sys
+from mlx_chatterbox.hub import resolve
+print(resolve(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts a process that fetches a repository from the stand-in."""
+
+    def fetch(hub, name: str = "somebody/model", code: str = FETCH) -> subprocess.Popen:
+        environment = {
+            **{key: value for key, value in os.environ.items() if "proxy" not in key.lower()},
+            "HF_ENDPOINT": hub.address,
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_OFFLINE": "0",
+        }
+        command = [sys.executable, "-c", code, name]
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    return fetch
+
+
+def test_a_killed_download_goes_on_where_it_was(start, tmp_path):
+    content = random.Random(0).randbytes(SIZE)
+    files = {"model.safetensors": content, "config.json": b"{}", "unwanted.bin": b"x"}
+    with hub_stand_in({"somebody/model": files}) as hub:
+        half_way, over = threading.Event(), threading.Event()
+
+        def hold(name: str, count: int) -> None:
+            if name == "model.safetensors" and count > SIZE // 2:
+                half_way.set()
+                over.wait(60)
+
+        hub.sent = hold
+        first = start(hub)
+        assert half_way.wait(60)
+        # What was sent is written by the client in pieces of its own.
+        until = time.monotonic() + 30
+        while not any(p.stat().st_size for p in tmp_path.rglob("*.part")):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
+        over.set()
+
+        hub.ranges.clear()
+        second = start(hub)
+        output, errors = second.communicate(timeout=60)
+        assert second.returncode == 0, errors
+        folder = Path(output.strip())
+        assert (folder / "model.safetensors").read_bytes() == content
+        assert (folder / "config.json").read_bytes() == b"{}"
+        assert not (folder / "unwanted.bin").exists()
+        begins = dict(hub.ranges)
+        assert 0 < begins["model.safetensors"] <= SIZE // 2 + 2 * 65536
+        assert not list(tmp_path.rglob("*.part"))
+
+        hub.ranges.clear()
+        third = start(hub)
+        assert third.communicate(timeout=60)[0].strip() == str(folder)
+        assert not hub.ranges  # all of it was here
+
+
+def test_a_download_that_came_damaged_is_refused(start):
+    """The hub's name for a large file is its SHA-256."""
+    content = random.Random(0).randbytes(SIZE)
+    with hub_stand_in({"somebody/model": {"model.safetensors": content}}) as hub:
+        hub.tags["model.safetensors"] = "0" * 64
+        done = start(hub)
+        _, errors = done.communicate(timeout=60)
+    assert done.returncode == 1
+    assert "came damaged" in errors
+
+
+def test_a_disk_too_small_for_a_download_is_known_before(start):
+    code = """
+import shutil, sys
+from mlx_chatterbox import resuming
+from mlx_chatterbox.hub import resolve
+resuming.shutil.disk_usage = lambda path: shutil._ntuple_diskusage(10**6, 0, 10**6)
+resolve(sys.argv[1])
+"""
+    with hub_stand_in({"somebody/model": {"model.safetensors": bytes(SIZE)}}) as hub:
+        done = start(hub, code=code)
+        _, errors = done.communicate(timeout=60)
+        assert done.returncode == 1
+        assert "GB free: make room" in errors
+        assert not hub.ranges
+
+
+def test_the_speech_tokenizer_of_mlx_audios_models_is_fetched(start):
+    files = {"mlx-community/S3TokenizerV2": {"model.safetensors": b"tokens", "README.md": b""}}
+    code = "from mlx_chatterbox.hub import speech_tokenizer\nprint(speech_tokenizer())"
+    with hub_stand_in(files) as hub:
+        output, errors = start(hub, code=code).communicate(timeout=60)
+    assert Path(output.strip()).read_bytes() == b"tokens", errors
+
+
+def test_a_repository_that_is_not_there_is_one_line(start):
+    with hub_stand_in({}) as hub:
+        done = start(hub, "somebody/nothing")
+        _, errors = done.communicate(timeout=60)
+    assert done.returncode == 1
+    assert "HubError: the hub has no repository somebody/nothing" in errors
