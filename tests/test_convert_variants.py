@@ -65,7 +65,8 @@ def test_round_trip_gives_the_same_tensors(tmp_path, variant):
     for key, value in weights.items():
         assert mx.array_equal(converted[key], value), key
     tokenizer = [name for name in left_in(source) if name.endswith((".json", ".txt"))]
-    assert left_in(result.folder) == sorted({*tokenizer, "config.json", "model.safetensors"})
+    expected = {*tokenizer, "config.json", "manifest.json", "model.safetensors"}
+    assert left_in(result.folder) == sorted(expected)
     assert set(ModelConfig.load(result.folder).source["files"]) == set(left_in(source))
 
 
