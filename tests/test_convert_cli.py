@@ -255,3 +255,7 @@ def test_help_teaches_and_comes_at_once():
     assert min(seconds) < 0.5
     assert "examples:" in done.stdout
     assert "float16" in done.stdout
+    for source in ("upstream's files", "mlx-audio's", "this library's", "our trainer's"):
+        assert source in done.stdout
+    for option in ("--check", "--s3gen", "--t3", "--variant", "--force", "mlx-community/"):
+        assert option in done.stdout

@@ -11,9 +11,13 @@ import threading
 import time
 from pathlib import Path
 
+import mlx.core as mx
 import pytest
 
-from tests.hub_stand_in import hub_stand_in
+from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.manifest import check_manifest
+from tests import mlx_audio_layout
+from tests.download_stand_in import download_stand_in
 
 SIZE = 24 * 2**20
 
@@ -47,7 +51,7 @@ def start(tmp_path):
 def test_a_killed_download_goes_on_where_it_was(start, tmp_path):
     content = random.Random(0).randbytes(SIZE)
     files = {"model.safetensors": content, "config.json": b"{}", "unwanted.bin": b"x"}
-    with hub_stand_in({"somebody/model": files}) as hub:
+    with download_stand_in({"somebody/model": files}) as hub:
         half_way, over = threading.Event(), threading.Event()
 
         def hold(name: str, count: int) -> None:
@@ -88,7 +92,7 @@ def test_a_killed_download_goes_on_where_it_was(start, tmp_path):
 def test_a_download_that_came_damaged_is_refused(start):
     """The hub's name for a large file is its SHA-256."""
     content = random.Random(0).randbytes(SIZE)
-    with hub_stand_in({"somebody/model": {"model.safetensors": content}}) as hub:
+    with download_stand_in({"somebody/model": {"model.safetensors": content}}) as hub:
         hub.tags["model.safetensors"] = "0" * 64
         done = start(hub)
         _, errors = done.communicate(timeout=60)
@@ -104,7 +108,7 @@ from mlx_chatterbox.hub import resolve
 resuming.shutil.disk_usage = lambda path: shutil._ntuple_diskusage(10**6, 0, 10**6)
 resolve(sys.argv[1])
 """
-    with hub_stand_in({"somebody/model": {"model.safetensors": bytes(SIZE)}}) as hub:
+    with download_stand_in({"somebody/model": {"model.safetensors": bytes(SIZE)}}) as hub:
         done = start(hub, code=code)
         _, errors = done.communicate(timeout=60)
         assert done.returncode == 1
@@ -115,14 +119,59 @@ resolve(sys.argv[1])
 def test_the_speech_tokenizer_of_mlx_audios_models_is_fetched(start):
     files = {"mlx-community/S3TokenizerV2": {"model.safetensors": b"tokens", "README.md": b""}}
     code = "from mlx_chatterbox.hub import speech_tokenizer\nprint(speech_tokenizer())"
-    with hub_stand_in(files) as hub:
+    with download_stand_in(files) as hub:
         output, errors = start(hub, code=code).communicate(timeout=60)
     assert Path(output.strip()).read_bytes() == b"tokens", errors
 
 
 def test_a_repository_that_is_not_there_is_one_line(start):
-    with hub_stand_in({}) as hub:
+    with download_stand_in({}) as hub:
         done = start(hub, "somebody/nothing")
         _, errors = done.communicate(timeout=60)
     assert done.returncode == 1
     assert "HubError: the hub has no repository somebody/nothing" in errors
+
+
+CONVERT = """
+import copy, dataclasses, sys
+from convert import __main__ as cli
+from mlx_chatterbox.variants import VARIANTS
+from tests.small import small_config
+
+config = small_config()
+VARIANTS["english"] = dataclasses.replace(
+    VARIANTS["english"], default_config=lambda: copy.deepcopy(config)
+)
+sys.exit(cli.main(sys.argv[1:] + ["ours"]))
+"""
+
+
+@pytest.mark.parametrize("layout", ["upstream", "mlx-audio"])
+def test_a_repository_is_converted_whatever_its_layout(
+    start, tmp_path, monkeypatch, small_checkpoint, small_upstream, layout
+):
+    """The speech tokenizer that mlx-audio's lacks is fetched along with it."""
+    weights = dict(mx.load(str(small_checkpoint / "model.safetensors")))
+    community = mlx_audio_layout.write(tmp_path / "c" / "model", weights)
+    folders = {
+        "somebody/model": small_upstream if layout == "upstream" else community,
+        "mlx-community/S3TokenizerV2": tmp_path / "c" / "S3TokenizerV2",
+    }
+    served = {
+        name: {path.name: path.read_bytes() for path in folder.iterdir()}
+        for name, folder in folders.items()
+    }
+    (tmp_path / "out").mkdir()
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    monkeypatch.chdir(tmp_path / "out")
+    with download_stand_in(served) as hub:
+        output, errors = start(hub, code=CONVERT).communicate(timeout=120)
+    assert f"from {layout}'s files" in output, errors
+    folder = tmp_path / "out" / "ours"
+    assert check_manifest(folder)
+    source = ModelConfig.load(folder).source
+    assert source["repository"] == "somebody/model"
+    assert source["layout"] == layout
+    stored = mx.load(str(folder / "model.safetensors"))
+    for key, value in weights.items():
+        assert ".bias_" in key or mx.array_equal(stored[key], value), key

@@ -32,7 +32,7 @@ class Hub:
 
 
 @contextmanager
-def hub_stand_in(repositories: dict[str, dict[str, bytes]]) -> Iterator[Hub]:
+def download_stand_in(repositories: dict[str, dict[str, bytes]]) -> Iterator[Hub]:
     """Serve `repositories` on a free port of this machine."""
     hub = Hub(repositories)
 
