@@ -18,8 +18,9 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from mlx_chatterbox.config import CONFIG_NAME, DTYPES, ModelConfig
+from mlx_chatterbox.config import CONFIG_NAME, DTYPES, ModelConfig, QuantizationConfig
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.quantization import Precision, precision_of, quantized, stored_shapes
 
 from .rules import Dropped, Entry, Plan
 from .safetensors_file import DTYPES as STORED_DTYPES
@@ -64,6 +65,7 @@ def convert(
     output: str | Path,
     *,
     dtype: str = "float32",
+    quantization: QuantizationConfig | None = None,
     variant: str | None = None,
     t3_file: str | None = None,
     config: ModelConfig | None = None,
@@ -77,6 +79,7 @@ def convert(
 
     Args:
         dtype: of the floating-point weights: float32, float16 or bfloat16.
+        quantization: what is of another precision (`convert.recipes`).
         variant: name in `VARIANTS`; by default the first whose files are there.
         t3_file: name of T3's file in `source`, where it is not the variant's own.
         config: hyperparameters, where they are not the variant's own.
@@ -103,7 +106,9 @@ def convert(
             for name in row.weight_files
         }
         todo = plan({name: reader.shapes for name, reader in readers.items()}, row)
-        job = _Job(todo, readers, dtype)
+        config = dataclasses.replace(config or row.default_config(), variant=row.name, dtype=dtype)
+        config.quantization = quantization or QuantizationConfig()
+        job = _Job(todo, readers, config)
         files = [*row.required_files, *_present(source, (*row.optional_files, row.voice_file))]
         report = _Meter(progress, sum((source / name).stat().st_size for name in files) + job.size)
         if shared is not None:
@@ -117,12 +122,19 @@ def convert(
         dropped, voice = todo.dropped, row.voice_file in files
         if voice:
             dropped += tuple(convert_voice(source / row.voice_file, folder))
-        origin = {"repository": repo} if repo else {"folder": str(source)}
-        settings = {"variant": row.name, "dtype": dtype, "source": {**origin, "files": hashes}}
-        dataclasses.replace(config or row.default_config(), **settings).save(folder)
+        config.source = {**_origin(source, repo), "files": hashes}
+        config.save(folder)
         if verify is not None:
             verify(folder)
     return Conversion(output, row.name, dtype, len(todo.entries), job.size, voice, dropped, linked)
+
+
+def _origin(source: Path, repo: str | None) -> dict[str, str]:
+    if repo is None:
+        return {"folder": str(source)}
+    # The hub's cache calls a snapshot by its revision.
+    revision = source.name if source.parent.name == "snapshots" else None
+    return {"repository": repo, **({"revision": revision} if revision else {})}
 
 
 def _present(folder: Path, names: Sequence[str]) -> list[str]:
@@ -143,11 +155,16 @@ def _folder(source: str | Path) -> Path:
 class _Job:
     """The tensors to write; `size` is theirs in bytes."""
 
-    def __init__(self, todo: Plan, readers: dict[str, Reader], dtype: str):
-        self._readers, self._dtype = readers, getattr(mx, dtype)
+    def __init__(self, todo: Plan, readers: dict[str, Reader], config: ModelConfig):
+        self._readers, self._config = readers, config
         # In an order of their own, so that equal weights make equal files.
         self._entries = sorted(todo.entries, key=lambda entry: entry.target)
-        self.size = sum(_count(entry.shape) * self._kind(entry).size for entry in self._entries)
+        self._stored = {entry.target: self._stored_as(entry) for entry in self._entries}
+        self.size = sum(
+            _count(shape) * kind.size
+            for tensors in self._stored.values()
+            for shape, kind in tensors.values()
+        )
 
     def write(self, folder: Path, report: _Meter, shared: Path | None) -> int:
         """Write into `folder`: one file, or with `shared` one for each network.
@@ -171,17 +188,39 @@ class _Job:
         return linked
 
     def _write_file(self, path: Path, entries: list[Entry], report: _Meter, digest=None) -> None:
-        layout = {entry.target: (entry.shape, self._kind(entry)) for entry in entries}
+        layout = {k: v for entry in entries for k, v in self._stored[entry.target].items()}
         with SafetensorsWriter(path, layout, {"format": "mlx"}, digest) as writer:
             for entry in entries:
-                sources = [self._readers[entry.file].read(key) for key in entry.sources]
-                tensor = apply(entry, sources, layout[entry.target][1])
-                report.add(writer.write(entry.target, tensor))
+                for key, tensor in self._tensors(entry).items():
+                    report.add(writer.write(key, tensor))
 
-    def _kind(self, entry: Entry) -> mx.Dtype:
-        """Floating-point tensors change to the type asked for, others keep theirs."""
-        stored = STORED_DTYPES[self._readers[entry.file].dtypes[entry.sources[-1]]][0]
-        return self._dtype if mx.issubdtype(stored, mx.floating) else stored
+    def _tensors(self, entry: Entry) -> dict[str, mx.array]:
+        """A tensor of the plan as it is stored: itself, or codes, scales and offsets."""
+        sources = [self._readers[entry.file].read(key) for key in entry.sources]
+        precision = self._precision(entry)
+        if precision is None or not precision.bits:
+            kind = self._stored[entry.target][entry.target][1]
+            return {entry.target: apply(entry, sources, kind)}
+        tensors = quantized(entry.target, apply(entry, sources, mx.float32), precision)
+        for key, tensor in tensors.items():
+            if mx.issubdtype(tensor.dtype, mx.floating) and not mx.isfinite(tensor).all().item():
+                raise CheckpointError(f"{key} is too large for {precision.dtype}; take another.")
+        return tensors
+
+    def _stored_as(self, entry: Entry) -> dict[str, tuple[tuple[int, ...], mx.Dtype]]:
+        precision = self._precision(entry)
+        if precision is None:
+            return {entry.target: (entry.shape, self._given(entry))}
+        return stored_shapes(entry.target, entry.shape, precision)
+
+    def _precision(self, entry: Entry) -> Precision | None:
+        """Of a floating-point tensor; others keep their type."""
+        if not mx.issubdtype(self._given(entry), mx.floating):
+            return None
+        return precision_of(self._config, entry.target, entry.shape)
+
+    def _given(self, entry: Entry) -> mx.Dtype:
+        return STORED_DTYPES[self._readers[entry.file].dtypes[entry.sources[-1]]][0]
 
 
 def _count(shape: tuple[int, ...]) -> int:
