@@ -1,4 +1,4 @@
-"""`python -m convert`: upstream's weights to a checkpoint of this library."""
+"""`python -m convert`: upstream's weights to a checkpoint of this library, small and published."""
 
 from __future__ import annotations
 
@@ -21,12 +21,25 @@ SOURCE is a folder with upstream's files (the voice encoder's, T3's and S3Gen's 
 tokenizer's files, and conds.pt, the built-in voice, where there is one), a hub repository
 OWNER/NAME, or a model's name (chatterbox, multilingual, multilingual-v2, turbo, nano). Where
 SOURCE holds several models, English is taken unless --variant says otherwise.
-OUTPUT is the folder to make; it appears only when everything in it is complete and loads."""
+OUTPUT is the folder to make; it appears only when everything in it is complete and loads.
+
+Precision: --recipe balanced is about half of float16's size, small about two fifths, exact is
+float32. --dtype and --quantize do the same everywhere. Few bits are for linear layers and
+embeddings; what no group divides, and what makes a voice, a pitch or a token, stays as it is.
+--verify holds the result against the source in float32 and writes verification.json beside the
+weights; --upload-repo does so by itself, and publishes nothing past the bounds without --force.
+Without OUTPUT, --upload-repo publishes the converted folder SOURCE, or goes on where an upload
+broke off."""
 
 EXAMPLES = """\
 examples:
   python -m convert ResembleAI/chatterbox chatterbox
   python -m convert ~/Downloads/chatterbox chatterbox-fp16 --dtype float16
+  python -m convert chatterbox chatterbox-balanced --recipe balanced --verify
+  python -m convert chatterbox chatterbox-4bit --quantize 4 --group-size 32
+  python -m convert chatterbox chatterbox-small --recipe small --upload-repo me/chatterbox-small
+  python -m convert chatterbox-small --upload-repo me/chatterbox-small --private
+  python -m convert.damage pocket
   python -m convert ~/Downloads/chatterbox multilingual --variant multilingual
   python -m convert ~/Downloads/hindi-pack hindi --t3 t3_hindi.safetensors
   python -m mlx_chatterbox.generate --model chatterbox-fp16 --text "Hello." --output hello.wav"""
@@ -43,13 +56,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "source", metavar="SOURCE", help="folder with upstream's files, or OWNER/NAME"
     )
-    result.add_argument("output", metavar="OUTPUT", help="folder to make")
-    result.add_argument(
-        "--dtype",
-        choices=("float32", "float16", "bfloat16"),
-        default="float32",
-        help="type of the weights (default: %(default)s, exact; the others halve the size)",
-    )
+    result.add_argument("output", metavar="OUTPUT", nargs="?", help="folder to make")
+    _add_precisions(result)
+    _add_verification(result)
+    _add_publishing(result)
     result.add_argument(
         "--variant",
         metavar="NAME",
@@ -60,7 +70,9 @@ def parser() -> argparse.ArgumentParser:
         "--t3", metavar="FILE", help="T3's .safetensors file in SOURCE, if it has a name of its own"
     )
     result.add_argument(
-        "--force", action="store_true", help="replace OUTPUT if it is a checkpoint already"
+        "--force",
+        action="store_true",
+        help="replace OUTPUT if it is a checkpoint already; publish past the bounds",
     )
     result.add_argument(
         "--verbose", action="store_true", help="name every dropped key; show tracebacks"
@@ -68,9 +80,75 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def _add_precisions(result: argparse.ArgumentParser) -> None:
+    group = result.add_argument_group("precision").add_mutually_exclusive_group()
+    group.add_argument(
+        "--recipe",
+        choices=("small", "balanced", "exact"),
+        help="mixed precisions by layer; how they are put together is in config.json",
+    )
+    group.add_argument(
+        "--quantize",
+        type=int,
+        choices=(3, 4, 6, 8),
+        metavar="BITS",
+        help="linear layers and embeddings in 3, 4, 6 or 8 bits, the rest in --dtype",
+    )
+    result.add_argument(
+        "--group-size",
+        type=int,
+        choices=(32, 64, 128),
+        metavar="N",
+        help="numbers that share a scale: 32, 64 (the default) or 128",
+    )
+    result.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "bfloat16"),
+        help="type of the weights (default: float32, exact; with --quantize float16)",
+    )
+
+
+def _add_verification(result: argparse.ArgumentParser) -> None:
+    group = result.add_argument_group("verification")
+    group.add_argument(
+        "--verify",
+        action=argparse.BooleanOptionalAction,
+        help="hold the result against the source in float32: each stage, T3's next token along "
+        "real text, mel and waveform (default: with --upload-repo)",
+    )
+    group.add_argument(
+        "--positions",
+        type=int,
+        default=500,
+        metavar="N",
+        help="of T3 to compare (default: %(default)s)",
+    )
+    group.add_argument(
+        "--word-errors",
+        action="store_true",
+        help="also let both speak, and count what a recogniser mishears (needs pocketsphinx)",
+    )
+
+
+def _add_publishing(result: argparse.ArgumentParser) -> None:
+    group = result.add_argument_group("publishing")
+    group.add_argument(
+        "--upload-repo", metavar="OWNER/NAME", help="publish on the Hugging Face hub, with a card"
+    )
+    group.add_argument("--private", action="store_true", help="a new repository is private")
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="do everything but the upload: write the card and say what would go up",
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 when done, 1 on an error. Wrong use exits with 2."""
-    arguments = parser().parse_args(argv)
+    command_line = parser()
+    arguments = command_line.parse_args(argv)
+    if wrong := _misuse(arguments):
+        command_line.error(wrong)
     from mlx_chatterbox.errors import ChatterboxError
 
     try:
@@ -78,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if arguments.verbose:
             raise
-        print("interrupted; nothing was written.", file=sys.stderr)
+        print(_interrupted(arguments), file=sys.stderr)
         return 1
     except (ChatterboxError, OSError) as error:
         if arguments.verbose:
@@ -91,11 +169,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _interrupted(arguments: argparse.Namespace) -> str:
+    folder = arguments.output or arguments.source
+    if arguments.upload_repo is not None and Path(folder, "verification.json").is_file():
+        return (
+            f"interrupted; the model is whole in {folder}, and `python -m convert {folder} "
+            f"--upload-repo {arguments.upload_repo}` goes on with the upload."
+        )
+    return "interrupted; nothing was written."
+
+
+def _misuse(arguments: argparse.Namespace) -> str:
+    """What is wrong with the arguments together; empty if nothing is."""
+    if arguments.output is None and arguments.upload_repo is None:
+        return "OUTPUT is missing (without it, --upload-repo publishes SOURCE as it is)."
+    if arguments.group_size is not None and arguments.quantize is None:
+        return "--group-size goes with --quantize."
+    if arguments.recipe is not None and arguments.dtype is not None:
+        return "--recipe says the types by itself: leave --dtype out."
+    if (arguments.private or arguments.dry_run) and arguments.upload_repo is None:
+        return "--private and --dry-run go with --upload-repo."
+    if arguments.positions < 1:
+        return "--positions must be 1 or more."
+    return ""
+
+
 def _run(arguments: argparse.Namespace) -> None:
-    from mlx_chatterbox.checkpoint import verify_folder
+    if arguments.upload_repo is not None:
+        from .publish import check_access, check_repository
+
+        check_repository(arguments.upload_repo)
+        if not arguments.dry_run:  # before hours of work
+            check_access()
+    if arguments.output is not None:
+        _convert(arguments)
+    if arguments.upload_repo is not None:
+        _publish(arguments)
+
+
+def _convert(arguments: argparse.Namespace) -> None:
     from mlx_chatterbox.hub import resolve, variant_called
 
     from .core import convert
+    from .recipes import RECIPES, plain, uniform
 
     source, variant, repo = arguments.source, arguments.variant, None
     named = None if Path(source).exists() else variant_called(source)
@@ -105,19 +221,69 @@ def _run(arguments: argparse.Namespace) -> None:
         repo = source
     if repo is not None:
         source = resolve(variant if _publishes(repo, variant) else source, arguments.t3)
+    if arguments.recipe is not None:
+        recipe = RECIPES[arguments.recipe]
+    elif arguments.quantize is not None:
+        recipe = uniform(arguments.quantize, arguments.group_size or 64)
+    else:
+        recipe = plain(arguments.dtype or "float32")
+    given = {"variant": variant, "t3_file": arguments.t3}
     with _progress_bar() as progress:
         result = convert(
             source,
             arguments.output,
-            dtype=arguments.dtype,
-            variant=variant,
-            t3_file=arguments.t3,
+            dtype=arguments.dtype or recipe.dtype,
+            quantization=recipe.quantization,
+            **given,
             force=arguments.force,
-            verify=verify_folder,
+            verify=lambda folder: _check(folder, source, given, arguments),
             progress=progress,
             repo=repo,
         )
     print(summary(result, arguments.verbose))
+
+
+def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Namespace) -> None:
+    """Of a finished folder, before it takes its name: it loads; if wanted, how good it is."""
+    from mlx_chatterbox.checkpoint import verify_folder
+
+    verify_folder(folder)
+    wanted = arguments.verify
+    if not (arguments.upload_repo is not None if wanted is None else wanted):
+        return
+    import tempfile
+
+    from .core import convert_folder
+    from .verification import TEXTS, as_text, verify
+
+    print("verifying against the source in float32 ...", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix=".float32-", dir=folder.parent) as temporary:
+        reference = convert_folder(source, Path(temporary) / "reference", **given)
+        texts = TEXTS if arguments.word_errors else ()
+        found = verify(reference, folder, positions=arguments.positions, word_errors=texts)
+    found.save(folder)
+    print(as_text(found))
+
+
+def _publish(arguments: argparse.Namespace) -> None:
+    from .publish import publish
+
+    folder = arguments.source if arguments.output is None else arguments.output
+    done = publish(
+        folder,
+        arguments.upload_repo,
+        private=arguments.private,
+        dry_run=arguments.dry_run,
+        force=arguments.force,
+        say=lambda line: print(line, file=sys.stderr),
+    )
+    if arguments.dry_run:
+        print(done.card)
+        print(f"dry run: nothing was uploaded. To {done.repo} would go:")
+    else:
+        print(f"published: {done.url}")
+    for name, size in done.files.items():
+        print(f"  {name}: {size / 1e6:.1f} MB")
 
 
 def _looks_like_repository(source: str) -> bool:

@@ -241,7 +241,9 @@ def _run(arguments: argparse.Namespace) -> list[dict]:
     if quantized_layers(checkpoint.networks):
         from mlx_chatterbox.errors import CheckpointError
 
-        raise CheckpointError(f"{arguments.model} is quantised already: measure what it was before.")
+        raise CheckpointError(
+            f"{arguments.model} is quantised already: measure what it was before."
+        )
     material = prepare(checkpoint, positions=arguments.positions, seed=arguments.seed)
     print(f"{material.positions} positions, {len(material.spoken)} speech tokens")
     print(" | ".join(_HEADINGS))

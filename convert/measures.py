@@ -218,7 +218,10 @@ def token_distributions(t3, material: Material, cfg_weight: float) -> tuple[np.n
 
 def distance(reference: Outcome, other: Outcome) -> Distance:
     """How far `other` is; infinite where it is not finite."""
-    kl, guided = divergence(reference.tokens, other.tokens), divergence(reference.guided, other.guided)
+    kl, guided = (
+        divergence(reference.tokens, other.tokens),
+        divergence(reference.guided, other.guided),
+    )
     return Distance(
         kl=float(kl.mean()),
         kl_guided=float(guided.mean()),
