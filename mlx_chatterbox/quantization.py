@@ -103,7 +103,7 @@ def quantized(key: str, weight: mx.array, precision: Precision) -> dict[str, mx.
 
 
 def quantize_networks(networks: nn.Module, config: ModelConfig) -> None:
-    """Replace the layers that the configuration wants quantised, before their weights are loaded."""
+    """Replace the layers that are to be quantised, before or after weights are loaded."""
     if not config.quantization.rules:
         return
 
