@@ -21,7 +21,7 @@ class Bounds:
         kl: mean Kullback-Leibler divergence of T3's next-token distribution, nats.
         mel: mean absolute difference, dB.
         waveform: relative RMS with the same excitation.
-        spectrum: RMS difference of the log spectra, dB.
+        spectrum: mean difference of the waveforms' mel spectra, dB.
         word_errors: of 1; how much the word error rate may grow.
     """
 

@@ -221,7 +221,7 @@ def _whole_rows(found: Distance, bounds: Bounds) -> list[Row]:
         Row("likeliest token", "share unequal", 1.0 - found.agreement, None),
         Row("mel", "mean difference, dB", found.mel, bounds.mel),
         Row("waveform", "relative RMS", found.waveform, bounds.waveform),
-        Row("spectrum", "RMS difference, dB", found.spectrum, bounds.spectrum),
+        Row("spectrum", "mean difference, dB", found.spectrum, bounds.spectrum),
     ]
 
 

@@ -158,11 +158,14 @@ def test_every_precision_speaks_and_converts_voices(folder_of, recording, recipe
     tts.prepare_conditionals(recording)
     settings = {"seed": 1, "watermark": False, "n_cfm_timesteps": 2}
     waveform = tts.generate("Hello there.", max_new_tokens=8, **settings)
-    assert waveform.dtype == np.float32 and np.isfinite(waveform).all() and waveform.any()
+    assert waveform.dtype == np.float32
+    assert np.isfinite(waveform).all()
+    assert waveform.any()
     vc = ChatterboxVC.from_local(folder_of(recipe))
     vc.set_target_voice(recording)
     converted = vc.generate(recording[:24000], **settings)
-    assert np.isfinite(converted).all() and converted.any()
+    assert np.isfinite(converted).all()
+    assert converted.any()
     # Used, not expanded on the way.
     assert bool(quantized_layers(tts.networks)) == bool(recipe.rules)
     if recipe.name != "exact":
@@ -179,14 +182,16 @@ def test_more_bits_are_nearer(folder_of, small_checkpoint, small_config):
         for name, values in errors.items():
             values.append(float(np.sqrt(np.mean((found[name] - exact[name]) ** 2))))
     for name, values in errors.items():
-        assert values == sorted(values) and values[0] < values[-1] / 4, (name, values)
+        assert values == sorted(values), name
+        assert values[0] < values[-1] / 4, name
 
 
 def test_a_quantised_model_in_float32_stays_quantised(folder_of):
     networks = load_converted(folder_of(RECIPES["small"]), "float32").networks
     layer = networks.t3.tfmr.model.layers[0].self_attn.q_proj
     assert isinstance(layer, nn.QuantizedLinear)
-    assert layer.scales.dtype == mx.float32 and layer.weight.dtype == mx.uint32
+    assert layer.scales.dtype == mx.float32
+    assert layer.weight.dtype == mx.uint32
 
 
 def test_a_folder_that_is_not_what_its_configuration_says_is_refused(folder_of, tmp_path):
@@ -196,7 +201,7 @@ def test_a_folder_that_is_not_what_its_configuration_says_is_refused(folder_of, 
     config = ModelConfig.load(folder)
     config.quantization = QuantizationConfig()
     config.save(tmp_path)
-    with pytest.raises(CheckpointError, match="unknown .*scales|unknown .*biases"):
+    with pytest.raises(CheckpointError, match=r"unknown .*biases"):
         verify_folder(tmp_path)
 
 
