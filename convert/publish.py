@@ -140,15 +140,16 @@ def _write(path: Path, text: str) -> None:
 
 
 def _upload(folder: Path, repo: str, private: bool, names: list[str]) -> str:
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi()
     try:
-        api.create_repo(repo, private=private, exist_ok=True)
-        made = api.upload_folder(
-            repo_id=repo,
-            folder_path=folder,
-            allow_patterns=names,
+        # The visibility of a repository that is there already is its owner's affair.
+        api.create_repo(repo, private=private or None, exist_ok=True)
+        # Not `upload_folder`, which may make several commits of it.
+        made = api.create_commit(
+            repo,
+            [CommitOperationAdd(name, folder / name) for name in names],
             commit_message="Upload by mlx-chatterbox",
         )
     except Exception as error:  # the client's own, its HTTP library's, the system's
