@@ -189,6 +189,8 @@ def _misuse(arguments: argparse.Namespace) -> str:
         return "--recipe says the types by itself: leave --dtype out."
     if (arguments.private or arguments.dry_run) and arguments.upload_repo is None:
         return "--private and --dry-run go with --upload-repo."
+    if arguments.word_errors and arguments.verify is False:
+        return "--word-errors is a part of verification."
     if arguments.positions < 1:
         return "--positions must be 1 or more."
     return ""
@@ -201,6 +203,10 @@ def _run(arguments: argparse.Namespace) -> None:
         check_repository(arguments.upload_repo)
         if not arguments.dry_run:  # before hours of work
             check_access()
+    if arguments.word_errors:
+        from mlx_chatterbox.train.pocket.judging import Recogniser
+
+        Recogniser()
     if arguments.output is not None:
         _convert(arguments)
     if arguments.upload_repo is not None:

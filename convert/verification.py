@@ -10,7 +10,7 @@ import dataclasses
 import gc
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from mlx_chatterbox.checkpoint import Checkpoint, load_converted
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import weight_files
+from mlx_chatterbox.voice import Voice
 from parity.compare import relative_rms
 from parity.inputs import Sizes, make_inputs
 from parity.mlx_backend import compute_with
@@ -173,6 +174,7 @@ def verify(
     known = ModelConfig.load(reference)
     if known.dtype != "float32" or known.quantization.rules:
         raise CheckpointError(f"{reference} is not float32: nothing is verified against it.")
+    recogniser = _recogniser() if word_errors else None  # missing, it is missed at once
     inputs = {
         name: value
         for name, value in make_inputs(known, seed, sizes=sizes or Sizes(audio_seconds=4.0)).items()
@@ -182,18 +184,21 @@ def verify(
     material = prepare(first, texts or TEXTS, positions, spoken, seed)
     expected = outcome(first.networks, material, known.generation)
     stages = compute_with(first.networks, inputs)
-    said = _word_error_rate(first, word_errors)
+    said = _word_error_rate(first, word_errors, material.voice, recogniser)
     del first
     gc.collect()
     second = load_converted(converted)
     found = distance(
         expected, outcome(second.networks, material, known.generation, expected.source)
     )
+    again = _word_error_rate(second, word_errors, material.voice, recogniser)
     name = precision_name(config)
     rows = (
         *_stage_rows(stages, compute_with(second.networks, inputs), BOUNDS[name]),
         *_whole_rows(found, BOUNDS[name]),
-        *_word_rows(said, _word_error_rate(second, word_errors), BOUNDS[name]),
+        *_word_rows(
+            said, _word_error_rate(second, word_errors, material.voice, recogniser), BOUNDS[name]
+        ),
     )
     versions = {"mlx-chatterbox": __version__, "mlx": _mlx_version()}
     return Verification(
@@ -234,10 +239,19 @@ def _word_rows(expected: float | None, found: float | None, bounds: Bounds) -> l
     ]
 
 
-def _word_error_rate(checkpoint: Checkpoint, texts: Sequence[str]) -> float | None:
-    if not texts:
+def _recogniser() -> Callable[[np.ndarray], str]:
+    from mlx_chatterbox.train.pocket.judging import Recogniser
+
+    return Recogniser()
+
+
+def _word_error_rate(
+    checkpoint: Checkpoint, texts: Sequence[str], voice: Voice, recogniser
+) -> float | None:
+    """What a recogniser mishears of the texts, as the model says them."""
+    if recogniser is None:
         return None
-    from mlx_chatterbox.train.pocket.judging import Recogniser, score
+    from mlx_chatterbox.train.pocket.judging import score
     from mlx_chatterbox.tts import CLASSES
 
     kind = checkpoint.config.text.tokenizer
@@ -245,9 +259,9 @@ def _word_error_rate(checkpoint: Checkpoint, texts: Sequence[str]) -> float | No
     language = {"language_id": "en"} if kind == "multilingual" else {}
 
     def speak(text: str) -> np.ndarray:
-        return tts.generate(text, seed=1, watermark=False, **language)
+        return tts.generate(text, voice=voice, seed=1, watermark=False, **language)
 
-    return score(texts, speak, Recogniser()).rate
+    return score(texts, speak, recogniser).rate
 
 
 def _mlx_version() -> str:

@@ -80,7 +80,7 @@ def _wanted_files(name: str, repository: str, t3_file: str | None = None) -> lis
     if variant is None:
         variant = next((row for row in VARIANTS.values() if row.repo == repository), None)
     if variant is None:
-        return ["*.json", "*.safetensors", "*.pt", "*.txt"]
+        return ["*.json", "*.safetensors", "*.pt", "*.txt", "*.txt.gz"]
     required = [file for file in variant.required_files if file != variant.t3_file]
     return [*required, t3_file or variant.t3_file, *variant.optional_files, variant.voice_file]
 

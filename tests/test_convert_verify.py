@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
+from convert import __main__ as cli
 from convert.bounds import BOUNDS, precision_name
 from convert.core import convert
 from convert.damage import GROUPS, measure, measure_recipe
@@ -266,3 +268,32 @@ def test_a_recipe_s_damage_is_the_folder_s(small_checkpoint, folder_of, material
     kl = float(divergence(expected.tokens, found).mean())
     assert kl == pytest.approx(in_memory.kl, rel=0.01)
     assert mx.default_device() is not None
+
+
+def test_word_errors_are_counted_of_both_and_bounded(small_checkpoint, folder_of, monkeypatch):
+    """With a recogniser that hears the first model well and the second badly."""
+    from convert import verification
+
+    heard = iter([TWO[0], "nothing", "nothing", "nothing"])
+    monkeypatch.setattr(verification, "_recogniser", lambda: lambda waveform: next(heard))
+    limited = dataclasses.replace(ModelConfig.load(small_checkpoint).generation, max_new_tokens=4)
+    folders = [small_checkpoint, folder_of(RECIPES["balanced"])]
+
+    def brief(folder, *rest):
+        checkpoint = load_converted(folder, *rest)
+        checkpoint.config.generation = limited
+        return checkpoint
+
+    monkeypatch.setattr(verification, "load_converted", brief)
+    found = verify(*folders, texts=TWO, word_errors=TWO, **FEW)
+    by_name = {row.name: row for row in found.rows}
+    assert 0.0 < by_name["word error rate, source"].value < 1.0
+    assert by_name["word error rate"].value == 1.0
+    assert not by_name["word error rate"].holds
+
+
+def test_a_missing_recogniser_is_missed_before_anything_is_done(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    arguments = ["pocket", str(tmp_path / "out"), "--verify", "--word-errors"]
+    assert cli.main(arguments) == 1
+    assert "pip install pocketsphinx" in capsys.readouterr().err
