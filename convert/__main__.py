@@ -1,4 +1,4 @@
-"""`python -m convert`: any Chatterbox weights to a checkpoint of this library."""
+"""`python -m convert`: any Chatterbox weights to a checkpoint of ours, small and published."""
 
 from __future__ import annotations
 
@@ -29,12 +29,26 @@ multilingual-v2, turbo, nano). What it holds is recognised by what is in it:
   our trainer's           its output folder, or the final_model in it
 Where SOURCE holds several models, English is taken unless --variant says otherwise.
 OUTPUT is the folder to make. It appears only when everything in it is complete and loads, with a
-manifest of what its files must be, which --check compares."""
+manifest of what its files must be, which --check compares.
+
+Precision: --recipe balanced is about half of float16's size, small about two fifths, exact is
+float32. --dtype and --quantize do the same everywhere. Few bits are for linear layers and
+embeddings; what no group divides, and what makes a voice, a pitch or a token, stays as it is.
+What is quantised already stays as it is, to the bit, unless --recipe or --quantize says otherwise.
+--verify holds the result against the source in float32 and writes verification.json beside the
+weights; --upload-repo does so by itself, and publishes nothing past the bounds without --force.
+Without OUTPUT, --upload-repo publishes the converted folder SOURCE, or goes on where an upload
+broke off."""
 
 EXAMPLES = """\
 examples:
   python -m convert ResembleAI/chatterbox chatterbox
   python -m convert ~/Downloads/chatterbox chatterbox-fp16 --dtype float16
+  python -m convert chatterbox chatterbox-balanced --recipe balanced --verify
+  python -m convert chatterbox chatterbox-4bit --quantize 4 --group-size 32
+  python -m convert chatterbox chatterbox-small --recipe small --upload-repo me/chatterbox-small
+  python -m convert chatterbox-small --upload-repo me/chatterbox-small --private
+  python -m convert.damage pocket
   python -m convert ~/Downloads/chatterbox multilingual --variant multilingual
   python -m convert ~/Downloads/hindi-pack hindi --t3 t3_hindi.safetensors
   python -m convert mlx-community/chatterbox-4bit chatterbox
@@ -62,12 +76,9 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write nothing: compare the files of SOURCE, a converted folder, with its manifest",
     )
-    result.add_argument(
-        "--dtype",
-        choices=("float32", "float16", "bfloat16"),
-        default="float32",
-        help="type of the weights (default: %(default)s, exact; the others halve the size)",
-    )
+    _add_precisions(result)
+    _add_verification(result)
+    _add_publishing(result)
     result.add_argument(
         "--variant",
         metavar="NAME",
@@ -84,7 +95,9 @@ def parser() -> argparse.ArgumentParser:
         "Face's layout (flow.*, mel2wav.*, tokenizer.s3_model.*)",
     )
     result.add_argument(
-        "--force", action="store_true", help="replace OUTPUT if it is a checkpoint already"
+        "--force",
+        action="store_true",
+        help="replace OUTPUT if it is a checkpoint already; publish past the bounds",
     )
     result.add_argument(
         "--verbose", action="store_true", help="name every dropped key; show tracebacks"
@@ -92,12 +105,75 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def _add_precisions(result: argparse.ArgumentParser) -> None:
+    group = result.add_argument_group("precision").add_mutually_exclusive_group()
+    group.add_argument(
+        "--recipe",
+        choices=("small", "balanced", "exact"),
+        help="mixed precisions by layer; how they are put together is in config.json",
+    )
+    group.add_argument(
+        "--quantize",
+        type=int,
+        choices=(3, 4, 6, 8),
+        metavar="BITS",
+        help="linear layers and embeddings in 3, 4, 6 or 8 bits, the rest in --dtype",
+    )
+    result.add_argument(
+        "--group-size",
+        type=int,
+        choices=(32, 64, 128),
+        metavar="N",
+        help="numbers that share a scale: 32, 64 (the default) or 128",
+    )
+    result.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "bfloat16"),
+        help="type of the weights (default: float32, exact; with --quantize float16)",
+    )
+
+
+def _add_verification(result: argparse.ArgumentParser) -> None:
+    group = result.add_argument_group("verification")
+    group.add_argument(
+        "--verify",
+        action=argparse.BooleanOptionalAction,
+        help="hold the result against the source in float32: each stage, T3's next token along "
+        "real text, mel and waveform (default: with --upload-repo)",
+    )
+    group.add_argument(
+        "--positions",
+        type=int,
+        default=500,
+        metavar="N",
+        help="of T3 to compare (default: %(default)s)",
+    )
+    group.add_argument(
+        "--word-errors",
+        action="store_true",
+        help="also let both speak, and count what a recogniser mishears (needs pocketsphinx)",
+    )
+
+
+def _add_publishing(result: argparse.ArgumentParser) -> None:
+    group = result.add_argument_group("publishing")
+    group.add_argument(
+        "--upload-repo", metavar="OWNER/NAME", help="publish on the Hugging Face hub, with a card"
+    )
+    group.add_argument("--private", action="store_true", help="a new repository is private")
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="do everything but the upload: write the card and say what would go up",
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 when done, 1 on an error. Wrong use exits with 2."""
-    command = parser()
-    arguments = command.parse_args(argv)
-    if arguments.check == (arguments.output is not None):
-        command.error("--check takes SOURCE alone" if arguments.check else "OUTPUT is missing")
+    command_line = parser()
+    arguments = command_line.parse_args(argv)
+    if wrong := _misuse(arguments):
+        command_line.error(wrong)
     from mlx_chatterbox.errors import ChatterboxError
 
     try:
@@ -105,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if arguments.verbose:
             raise
-        print("interrupted; nothing was written.", file=sys.stderr)
+        print(_interrupted(arguments), file=sys.stderr)
         return 1
     except (ChatterboxError, OSError) as error:
         if arguments.verbose:
@@ -118,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check_files(arguments: argparse.Namespace) -> None:
     from mlx_chatterbox.checkpoint import verify_folder
     from mlx_chatterbox.hub import resolve
     from mlx_chatterbox.manifest import check_manifest
@@ -130,11 +206,61 @@ def _check(arguments: argparse.Namespace) -> None:
     print(f"{folder}: {count} files are what was written, and load.")
 
 
+def _interrupted(arguments: argparse.Namespace) -> str:
+    folder = arguments.output or arguments.source
+    if arguments.upload_repo is not None and Path(folder, "verification.json").is_file():
+        return (
+            f"interrupted; the model is whole in {folder}, and `python -m convert {folder} "
+            f"--upload-repo {arguments.upload_repo}` goes on with the upload."
+        )
+    return "interrupted; nothing was written."
+
+
+def _misuse(arguments: argparse.Namespace) -> str:
+    """What is wrong with the arguments together; empty if nothing is."""
+    if arguments.check:
+        alone = arguments.output is None and arguments.upload_repo is None
+        return "" if alone else "--check takes SOURCE alone."
+    if arguments.output is None and arguments.upload_repo is None:
+        return "OUTPUT is missing (without it, --upload-repo publishes SOURCE as it is)."
+    if arguments.group_size is not None and arguments.quantize is None:
+        return "--group-size goes with --quantize."
+    if arguments.recipe is not None and arguments.dtype is not None:
+        return "--recipe says the types by itself: leave --dtype out."
+    if (arguments.private or arguments.dry_run) and arguments.upload_repo is None:
+        return "--private and --dry-run go with --upload-repo."
+    if arguments.word_errors and arguments.verify is False:
+        return "--word-errors is a part of verification."
+    if arguments.positions < 1:
+        return "--positions must be 1 or more."
+    return ""
+
+
 def _run(arguments: argparse.Namespace) -> None:
-    from mlx_chatterbox.checkpoint import verify_folder
+    if arguments.check:
+        _check_files(arguments)
+        return
+    if arguments.upload_repo is not None:
+        from .publish import check_access, check_repository
+
+        check_repository(arguments.upload_repo)
+        if not arguments.dry_run:  # before hours of work
+            check_access()
+    if arguments.word_errors:
+        from mlx_chatterbox.train.pocket.judging import Recogniser
+
+        Recogniser()
+    if arguments.output is not None:
+        _convert(arguments)
+    if arguments.upload_repo is not None:
+        _publish(arguments)
+
+
+def _convert(arguments: argparse.Namespace) -> None:
     from mlx_chatterbox.hub import resolve, speech_tokenizer, variant_called
 
     from .core import convert
+    from .recipes import RECIPES, plain, uniform
 
     source, variant, repo = arguments.source, arguments.variant, None
     named = None if Path(source).exists() else variant_called(source)
@@ -144,21 +270,79 @@ def _run(arguments: argparse.Namespace) -> None:
         repo = source
     if repo is not None:
         source = resolve(variant if _publishes(repo, variant) else source, arguments.t3)
+    if arguments.recipe is not None:
+        recipe = RECIPES[arguments.recipe]
+    elif arguments.quantize is not None:
+        recipe = uniform(arguments.quantize, arguments.group_size or 64)
+    else:
+        recipe = plain(arguments.dtype or "float32")
+    stays = arguments.recipe is None and arguments.quantize is None
+    given = {
+        "variant": variant,
+        "t3_file": arguments.t3,
+        "s3gen": arguments.s3gen,
+        "speech_tokenizer": None if repo is None else speech_tokenizer,
+    }
     with _progress_bar() as progress:
         result = convert(
             source,
             arguments.output,
-            dtype=arguments.dtype,
-            variant=variant,
-            t3_file=arguments.t3,
+            dtype=arguments.dtype or recipe.dtype,
+            quantization=None if stays else recipe.quantization,
+            **given,
             force=arguments.force,
-            verify=verify_folder,
+            verify=lambda folder: _check(folder, source, given, arguments),
             progress=progress,
             repo=repo,
-            s3gen=arguments.s3gen,
-            speech_tokenizer=None if repo is None else speech_tokenizer,
         )
     print(summary(result, arguments.verbose))
+
+
+def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Namespace) -> None:
+    """Of a finished folder, before it takes its name: it loads; if wanted, how good it is."""
+    from mlx_chatterbox.checkpoint import verify_folder
+
+    verify_folder(folder)
+    wanted = arguments.verify
+    if not (arguments.upload_repo is not None if wanted is None else wanted):
+        return
+    import tempfile
+
+    from mlx_chatterbox.manifest import list_again
+
+    from .core import convert_folder
+    from .verification import TEXTS, as_text, verify
+
+    print("verifying against the source in float32 ...", file=sys.stderr)
+    # In the folder that is being made, so that it goes with it if the process is killed.
+    with tempfile.TemporaryDirectory(prefix=".float32-", dir=folder) as temporary:
+        reference = convert_folder(source, Path(temporary) / "reference", **given)
+        texts = TEXTS if arguments.word_errors else ()
+        found = verify(reference, folder, positions=arguments.positions, word_errors=texts)
+    found.save(folder)
+    list_again(folder)
+    print(as_text(found))
+
+
+def _publish(arguments: argparse.Namespace) -> None:
+    from .publish import publish
+
+    folder = arguments.source if arguments.output is None else arguments.output
+    done = publish(
+        folder,
+        arguments.upload_repo,
+        private=arguments.private,
+        dry_run=arguments.dry_run,
+        force=arguments.force,
+        say=lambda line: print(line, file=sys.stderr),
+    )
+    if arguments.dry_run:
+        print(done.card)
+        print(f"dry run: nothing was uploaded. To {done.repo} would go:")
+    else:
+        print(f"published: {done.url}")
+    for name, size in done.files.items():
+        print(f"  {name}: {size / 1e6:.1f} MB")
 
 
 def _looks_like_repository(source: str) -> bool:

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from mlx_chatterbox.config import CONFIG_NAME, DTYPES, ModelConfig
+from mlx_chatterbox.config import CONFIG_NAME, DTYPES, ModelConfig, QuantizationConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.manifest import sha256, write_manifest
 from mlx_chatterbox.origin import remember, without_paths
+from mlx_chatterbox.quantization import Precision, precision_of, quantized, stored_shapes
 from mlx_chatterbox.swap import check_space, recover, whole_folder
 
 from .layouts import OURS, recognise
+from .packed import UnpackingReader
 from .rules import Dropped, Entry, Plan
 from .safetensors_file import DTYPES as STORED_DTYPES
 from .safetensors_file import SafetensorsWriter
@@ -70,6 +72,7 @@ def convert(
     output: str | Path,
     *,
     dtype: str = "float32",
+    quantization: QuantizationConfig | None = None,
     variant: str | None = None,
     t3_file: str | None = None,
     config: ModelConfig | None = None,
@@ -85,6 +88,8 @@ def convert(
 
     Args:
         dtype: of the floating-point weights: float32, float16 or bfloat16.
+        quantization: what is of another precision (`convert.recipes`); None: what is of few
+            bits in the source stays so, to the bit.
         variant: name in `VARIANTS`; by default the first whose files are there.
         t3_file: name of T3's file in `source`, where it is not the variant's own.
         config: hyperparameters, where they are not the variant's own.
@@ -116,7 +121,9 @@ def convert(
             for name in found.weights
         }
         todo = found.plan({name: reader.shapes for name, reader in readers.items()})
-        job = _Job(todo, readers, dtype)
+        config = dataclasses.replace(config or found.config, variant=row.name, dtype=dtype)
+        config.quantization = found.config.quantization if quantization is None else quantization
+        job = _Job(todo, readers, config)
         copied = sum(path.stat().st_size for path in found.texts.values())
         check_space(output.parent, job.size + copied + SPARE_BYTES)
         in_all = sum(path.stat().st_size for path in found.files.values()) + job.size
@@ -132,12 +139,9 @@ def convert(
         dropped, voice = todo.dropped, found.voice is not None
         if voice:
             dropped += tuple(convert_voice(found.voice, folder))
-        config = dataclasses.replace(config or found.config, variant=row.name, dtype=dtype)
-        origin = {"repository": repo} if repo else {"folder": source.name}
-        origin |= {"layout": found.layout, "files": hashes}
+        config.source = {**_origin(source, repo), "layout": found.layout, "files": hashes}
         if found.layout == OURS:
-            origin["converted_from"] = without_paths(found.config.source)
-        config.source = origin
+            config.source["converted_from"] = without_paths(found.config.source)
         config.save(folder)
         write_manifest(folder, written)
         if verify is not None:
@@ -162,6 +166,14 @@ def _path(path: str | Path | None) -> Path | None:
     return None if path is None else Path(path)
 
 
+def _origin(source: Path, repo: str | None) -> dict[str, str]:
+    if repo is None:
+        return {"folder": source.name}  # a path on somebody's disk would be published
+    # The hub's cache calls a snapshot by its revision.
+    revision = source.name if source.parent.name == "snapshots" else None
+    return {"repository": repo, **({"revision": revision} if revision else {})}
+
+
 def _folder(source: str | Path) -> Path:
     folder = Path(source).expanduser()
     if not folder.is_dir():
@@ -176,11 +188,16 @@ def _folder(source: str | Path) -> Path:
 class _Job:
     """The tensors to write; `size` is theirs in bytes."""
 
-    def __init__(self, todo: Plan, readers: dict[str, Reader], dtype: str):
-        self._readers, self._dtype = readers, getattr(mx, dtype)
+    def __init__(self, todo: Plan, readers: dict[str, Reader], config: ModelConfig):
+        self._readers, self._config = readers, config
         # In an order of their own, so that equal weights make equal files.
         self._entries = sorted(todo.entries, key=lambda entry: entry.target)
-        self.size = sum(_count(entry.shape) * self._kind(entry).size for entry in self._entries)
+        self._stored = {entry.target: self._stored_as(entry) for entry in self._entries}
+        self.size = sum(
+            _count(shape) * kind.size
+            for tensors in self._stored.values()
+            for shape, kind in tensors.values()
+        )
 
     def write(
         self, folder: Path, report: _Meter, shared: Path | None
@@ -207,23 +224,58 @@ class _Job:
     def _write_file(self, path: Path, entries: list[Entry], report: _Meter) -> str:
         """Write one file and return its SHA-256."""
         digest = hashlib.sha256()
-        layout = {entry.target: (entry.shape, self._kind(entry)) for entry in entries}
+        layout = {k: v for entry in entries for k, v in self._stored[entry.target].items()}
         with SafetensorsWriter(path, layout, {"format": "mlx"}, digest) as writer:
             for entry in entries:
-                report.add(writer.write(entry.target, self._tensor(entry)))
+                self._write_entry(writer, entry, report)
                 mx.clear_cache()  # or MLX keeps the buffers for tensors of the same size
         return digest.hexdigest()
 
-    def _tensor(self, entry: Entry) -> mx.array:
-        """Read and changed; nothing else of it stays in memory."""
+    def _write_entry(self, writer: SafetensorsWriter, entry: Entry, report: _Meter) -> None:
+        # By itself, so that none of it is in memory when the next one is read.
+        for key, tensor in self._tensors(entry).items():
+            report.add(writer.write(key, tensor))
+
+    def _tensors(self, entry: Entry) -> dict[str, mx.array]:
+        """A tensor of the plan as it is stored: itself, or codes, scales and offsets."""
+        precision = self._precision(entry)
+        if precision is not None and precision.bits and (kept := self._kept(entry, precision)):
+            return kept
         reader = self._readers[entry.file]
         sources = [] if entry.operation == "zeros" else [reader.read(k) for k in entry.sources]
-        return apply(entry, sources, self._kind(entry))
+        if precision is None or not precision.bits:
+            kind = self._stored[entry.target][entry.target][1]
+            return {entry.target: apply(entry, sources, kind)}
+        tensors = quantized(entry.target, apply(entry, sources, mx.float32), precision)
+        for key, tensor in tensors.items():
+            if mx.issubdtype(tensor.dtype, mx.floating) and not mx.isfinite(tensor).all().item():
+                raise CheckpointError(f"{key} is too large for {precision.dtype}; take another.")
+        return tensors
 
-    def _kind(self, entry: Entry) -> mx.Dtype:
-        """Floating-point tensors change to the type asked for, others keep theirs."""
-        stored = STORED_DTYPES[self._readers[entry.file].dtypes[entry.sources[-1]]][0]
-        return self._dtype if mx.issubdtype(stored, mx.floating) else stored
+    def _kept(self, entry: Entry, precision: Precision) -> dict[str, mx.array] | None:
+        """Codes and scales as the source has them, where it has just these bits and groups."""
+        reader = self._readers[entry.file]
+        if not isinstance(reader, UnpackingReader) or entry.operation != "copy":
+            return None
+        if reader.packing(entry.sources[0]) != (precision.bits, precision.group_size):
+            return None
+        kept = zip(self._stored[entry.target].items(), reader.parts(entry.sources[0]), strict=True)
+        return {key: part.astype(kind) for (key, (_, kind)), part in kept}
+
+    def _stored_as(self, entry: Entry) -> dict[str, tuple[tuple[int, ...], mx.Dtype]]:
+        precision = self._precision(entry)
+        if precision is None:
+            return {entry.target: (entry.shape, self._given(entry))}
+        return stored_shapes(entry.target, entry.shape, precision)
+
+    def _precision(self, entry: Entry) -> Precision | None:
+        """Of a floating-point tensor; others keep their type."""
+        if not mx.issubdtype(self._given(entry), mx.floating):
+            return None
+        return precision_of(self._config, entry.target, entry.shape)
+
+    def _given(self, entry: Entry) -> mx.Dtype:
+        return STORED_DTYPES[self._readers[entry.file].dtypes[entry.sources[-1]]][0]
 
 
 def _count(shape: tuple[int, ...]) -> int:

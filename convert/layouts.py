@@ -8,13 +8,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mlx_chatterbox.config import CONFIG_NAME, ModelConfig, PackingConfig
+from mlx_chatterbox.config import (
+    BITS,
+    CONFIG_NAME,
+    ModelConfig,
+    PackingConfig,
+    QuantizationConfig,
+)
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import SPEECH_TOKENIZER_REPO, is_converted
 from mlx_chatterbox.text.lexicon import LEXICON_FILE
@@ -30,6 +38,8 @@ from .voice import VOICE_NAME
 UPSTREAM, COMMUNITY, OURS = "upstream", "mlx-audio", "mlx-chatterbox"
 # Of our trainer's output folder, the model.
 FINAL_NAME = "final_model"
+# What mlx-audio quantises, under its name and ours.
+T3_LAYERS = "t3.tfmr.model.layers.*"
 
 
 @dataclass(frozen=True)
@@ -230,17 +240,40 @@ def _community(
     def open_one(name: str) -> Reader:
         return UnpackingReader(SafetensorsReader(weights[name]), _group_size(values))
 
+    config = row.default_config()
+    with contextlib.closing(open_one(WEIGHTS_NAME)) as reader:
+        config.quantization = QuantizationConfig(rules=_community_rules(reader))
     return Source(
         layout=COMMUNITY,
         row=row,
         weights=weights,
         texts=texts,
         voice=next(iter(_present(folder, (VOICE_NAME, row.voice_file)).values()), None),
-        config=row.default_config(),
+        config=config,
         plan=lambda available: community.plan(available, tokenizer_file),
         open=open_one,
         notes=_community_notes,
     )
+
+
+def _community_rules(reader: UnpackingReader) -> list[dict]:
+    """Its quantised layers as rules of ours: T3's in one where they are all alike, as usual."""
+    packings = {
+        community.our_key(key).removesuffix(".weight"): packing
+        for key in reader.shapes
+        if (packing := reader.packing(key)) is not None and community.our_key(key)
+    }
+    rows = {layer: value for layer, value in packings.items() if value[0] in BITS}
+    inner = [
+        community.our_key(key).removesuffix(".weight")
+        for key, shape in reader.shapes.items()
+        if fnmatchcase(key, T3_LAYERS) and key.endswith(".weight") and len(shape) == 2
+    ]
+    if inner and set(rows) == set(inner) and len(set(rows.values())) == 1:
+        rows = {T3_LAYERS: next(iter(rows.values()))}
+    return [
+        {"layers": layer, "bits": bits, "group_size": size} for layer, (bits, size) in rows.items()
+    ]
 
 
 def _community_notes(plan: Plan) -> list[str]:
@@ -348,6 +381,8 @@ def _ours(folder: Path, variant: str | None) -> Source:
         reader = SafetensorsReader(weights[name])
         if packing.bits:
             return UnpackingReader(reader, packing.group_size, ".offsets")
+        if config.quantization.rules:
+            return UnpackingReader(reader, _group_sizes(config, reader.shapes))
         return reader
 
     def plan(available: Mapping[str, Shapes]) -> Plan:
@@ -370,6 +405,18 @@ def _ours(folder: Path, variant: str | None) -> Source:
         plan=plan,
         open=open_one,
     )
+
+
+def _group_sizes(config: ModelConfig, shapes: Shapes) -> dict[str, int]:
+    """Of the quantised layers of a folder of ours, by key: their rules say how many bits."""
+    sizes = {}
+    for scales in [key for key in shapes if key.endswith(".scales")]:
+        layer = scales.removesuffix(".scales")
+        rules = [rule for rule in config.quantization.rules if fnmatchcase(layer, rule["layers"])]
+        if rules and "bits" in rules[0]:
+            width = shapes[f"{layer}.weight"][-1] * 32 // rules[0]["bits"]
+            sizes[f"{layer}.weight"] = width // shapes[scales][-1]
+    return sizes
 
 
 def _listed(folder: Path) -> str:

@@ -64,15 +64,27 @@ class UnpackingReader:
             )
         return int(bits)
 
+    def packing(self, key: str) -> tuple[int, int] | None:
+        """Bits and group size of a packed tensor, None for another or one of our own packing."""
+        if key not in self._packed or self._offsets != ".biases":
+            return None
+        _, _, size, bits = self._packed[key]
+        return bits, size
+
+    def parts(self, key: str) -> list[mx.array]:
+        """A packed tensor as it is stored: codes, scales and offsets."""
+        scales, offsets, _, _ = self._packed[key]
+        if offsets not in self._reader.shapes:
+            raise CheckpointError(f"{self.path}: {key} is packed and {offsets} is missing.")
+        return [self._reader.read(part) for part in (key, scales, offsets)]
+
     def read(self, key: str) -> mx.array:
         """One tensor, read now and unpacked."""
         if key not in self._packed:
             return self._reader.read(key)
-        scales, offsets, size, bits = self._packed[key]
-        if offsets not in self._reader.shapes:
-            raise CheckpointError(f"{self.path}: {key} is packed and {offsets} is missing.")
-        codes = self._reader.read(key)
-        values = [self._reader.read(part).astype(mx.float32) for part in (scales, offsets)]
+        _, _, size, bits = self._packed[key]
+        codes, *values = self.parts(key)
+        values = [value.astype(mx.float32) for value in values]
         try:
             return mx.dequantize(codes, *values, group_size=size, bits=bits)
         except ValueError as error:

@@ -34,6 +34,7 @@ from .models.t3.t3 import T3
 from .models.voice_encoder.voice_encoder import VoiceEncoder
 from .nn.device import on_cpu
 from .packing import unpack
+from .quantization import quantize_networks
 from .text.load import load_tokenizer
 from .voice import Voice
 
@@ -74,6 +75,7 @@ def build(config: ModelConfig) -> Chatterbox:
     weights are used or replaced.
     """
     networks = Chatterbox(config)
+    quantize_networks(networks, config)
     networks.eval()
     return networks
 

@@ -18,6 +18,8 @@ from .models.voice_encoder.config import VoiceEncoderConfig
 CONFIG_NAME = "config.json"
 MODEL_TYPE = "chatterbox"
 DTYPES = ("float32", "float16", "bfloat16")
+BITS = (3, 4, 6, 8)
+GROUP_SIZES = (32, 64, 128)
 
 
 @dataclass
@@ -90,6 +92,46 @@ class PackingConfig(Config):
 
 
 @dataclass
+class QuantizationConfig(Config):
+    """What is not simply of the model's `dtype` (`quantization.py`).
+
+    Attributes:
+        recipe: the name it was asked for by, for people; loading follows the rules alone.
+        rules: for each layer the first counts whose `layers`, a pattern with `*` for a layer's
+            whole path, fits: `{"layers": "t3.tfmr.*", "bits": 4, "group_size": 64}`, or
+            `{"layers": "ve.*", "dtype": "float32"}`. With bits, `dtype` is that of what stays
+            floating-point in these layers.
+    """
+
+    recipe: str = ""
+    rules: list[dict] = field(default_factory=list)
+
+    def __post_init__(self):
+        if not isinstance(self.rules, list):
+            raise CheckpointError(f"{CONFIG_NAME}: quantization.rules is no list.")
+        for rule in self.rules:
+            if problem := _problem_of(rule):
+                raise CheckpointError(f"{CONFIG_NAME}: quantization rule {rule!r}: {problem}.")
+
+
+def _problem_of(rule: object) -> str:
+    if not isinstance(rule, dict) or not isinstance(rule.get("layers"), str):
+        return "it names no layers"
+    unknown = sorted(set(rule) - {"layers", "bits", "group_size", "dtype"})
+    if unknown:
+        return f"unknown key(s) {', '.join(unknown)}"
+    if rule.get("dtype", DTYPES[0]) not in DTYPES:
+        return f"dtype is none of {', '.join(DTYPES)}"
+    if ("bits" in rule) != ("group_size" in rule):
+        return "bits and group_size go together"
+    if "bits" in rule and rule["bits"] not in BITS:
+        return f"bits are none of {', '.join(map(str, BITS))}"
+    if "group_size" in rule and rule["group_size"] not in GROUP_SIZES:
+        return f"group_size is none of {', '.join(map(str, GROUP_SIZES))}"
+    return ""
+
+
+@dataclass
 class ModelConfig(Config):
     """A whole model. `source` says where the weights came from (folder or repository, hashes)."""
 
@@ -102,6 +144,7 @@ class ModelConfig(Config):
     text: TextConfig = field(default_factory=TextConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     packing: PackingConfig = field(default_factory=PackingConfig)
+    quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
     source: dict = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,6 +171,8 @@ class ModelConfig(Config):
         config = cls.from_dict(values)
         if config.dtype not in DTYPES:
             raise CheckpointError(f"{path}: dtype {config.dtype!r} is none of {', '.join(DTYPES)}.")
+        if config.packing.bits and config.quantization.rules:
+            raise CheckpointError(f"{path}: a model is packed or quantised, not both.")
         return config
 
     def save(self, folder: str | Path) -> Path:

@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]
 
 
 def write_manifest(folder: Path, known: Mapping[str, str] | None = None) -> Path:
-    """List the files that are in `folder` now.
+    """List the files that are in `folder` now, but for what only people read: hidden ones, cards.
 
     Args:
         known: SHA-256 of files that need not be read again, by name.
@@ -30,7 +30,8 @@ def write_manifest(folder: Path, known: Mapping[str, str] | None = None) -> Path
     known = known or {}
     files = {}
     for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.name == MANIFEST_NAME or path.name.startswith("."):
+        unlisted = path.name == MANIFEST_NAME or path.suffix in (".md", ".tmp")
+        if not path.is_file() or unlisted or path.name.startswith("."):
             continue
         entry: dict = {"bytes": path.stat().st_size}
         if path.suffix == ".safetensors":
@@ -42,6 +43,16 @@ def write_manifest(folder: Path, known: Mapping[str, str] | None = None) -> Path
     temporary.write_text(content, encoding="utf-8")
     os.replace(temporary, folder / MANIFEST_NAME)
     return folder / MANIFEST_NAME
+
+
+def list_again(folder: Path) -> Path:
+    """Write the manifest anew after files were added; the weights it has are not read again."""
+    weights = {
+        name: entry["sha256"]
+        for name, entry in _read(folder).items()
+        if name.endswith(".safetensors")
+    }
+    return write_manifest(folder, weights)
 
 
 def check_manifest(folder: Path, progress: Progress | None = None) -> int:

@@ -1,6 +1,7 @@
 """Weights in 8 bits on the disk, in floating point in memory: for the model in the package.
 
-This makes a file small, not a network fast: what is quantised to compute with is another matter.
+This makes a file small, not a network: what is quantised to compute with is `quantization.py`'s,
+where it says why there are two.
 A packed tensor `KEY` is stored as `KEY` (uint32), `KEY.scales` and `KEY.offsets`, as `mx.quantize`
 makes them along the last axis.
 """

@@ -21,10 +21,11 @@ from convert.packed import UnpackingReader
 from convert.safetensors_file import SafetensorsReader
 from convert.upstream import to_upstream, upstream_layout
 from mlx_chatterbox.checkpoint import build, load, load_converted, verify_folder
-from mlx_chatterbox.config import ModelConfig, PackingConfig
+from mlx_chatterbox.config import ModelConfig, PackingConfig, QuantizationConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import is_converted
 from mlx_chatterbox.packing import pack
+from mlx_chatterbox.quantization import quantized_layers
 from mlx_chatterbox.train.export import export
 from mlx_chatterbox.tts import open_model
 from mlx_chatterbox.variants import variant_named
@@ -195,7 +196,8 @@ def test_half_precision_stays_what_it_is(tmp_path, from_upstream):
 def test_quantised_layers_are_what_mlx_makes_of_them(tmp_path, bits, dtype, from_upstream):
     weights = from_upstream().weights
     source = mlx_audio_layout.write(tmp_path / "c" / "model", weights, bits=bits, dtype=dtype)
-    stored = mx.load(str(converted(source, tmp_path).folder / "model.safetensors"))
+    plain = converted(source, tmp_path, quantization=QuantizationConfig())
+    stored = mx.load(str(plain.folder / "model.safetensors"))
     for key, value in weights.items():
         if ".bias_" in key:
             continue
@@ -205,6 +207,29 @@ def test_quantised_layers_are_what_mlx_makes_of_them(tmp_path, bits, dtype, from
             parts = [parts[0], *(part.astype(mx.float32) for part in parts[1:])]
             expected = mx.dequantize(*parts, mlx_audio_layout.GROUP, bits)
         assert mx.array_equal(stored[key], expected), key
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_quantised_layers_stay_quantised_to_the_bit(tmp_path, from_upstream, bits, long_recording):
+    """mlx-audio's codes and scales, also when they are converted once more and when they load."""
+    source = mlx_audio_layout.write(tmp_path / "c" / "model", from_upstream().weights, bits=bits)
+    given = mx.load(str(source / "model.safetensors"))
+    first = converted(source, tmp_path).folder
+    again = convert(first, tmp_path / "once more", verify=verify_folder).folder
+    for folder in (first, again):
+        stored = mx.load(str(folder / "model.safetensors"))
+        quantised = [key for key in given if key.endswith(".scales")]
+        assert len(quantised) == 14
+        for key in quantised:
+            for part in ("weight", "scales", "biases"):
+                name = key.replace("scales", part)
+                assert mx.array_equal(stored[name], given[name]), name
+        assert len(ModelConfig.load(folder).quantization.rules) == 1
+    layers = quantized_layers(load_converted(first).networks)
+    assert len(layers) == len(quantised)
+    np.testing.assert_array_equal(speech(first, long_recording), speech(again, long_recording))
+    plain = converted(first, tmp_path / "once more", quantization=QuantizationConfig()).folder
+    assert not quantized_layers(load_converted(plain).networks)
 
 
 def test_layers_of_several_group_sizes_are_told_apart(tmp_path):

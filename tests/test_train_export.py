@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from convert.core import convert_folder
+from convert.recipes import RECIPES, uniform
 from mlx_chatterbox.checkpoint import VOICE_NAME, load_converted, read_weights
-from mlx_chatterbox.errors import CheckpointError, TextError
-from mlx_chatterbox.train.adapters import adapters, apply_lora, quantize_base
+from mlx_chatterbox.errors import CheckpointError, SettingError, TextError
+from mlx_chatterbox.quantization import is_quantized, quantized_layers
+from mlx_chatterbox.train.adapters import adapters, apply_lora, quantize_base, trainable
 from mlx_chatterbox.train.export import export
 from mlx_chatterbox.train.vocabulary import extend_vocabulary
 from mlx_chatterbox.tts import CLASSES
@@ -69,6 +72,45 @@ def test_a_quantised_base_is_exported_from_the_weights_it_was_made_of(tmp_path, 
     assert ours.keys() == theirs.keys()
     for key in ours:
         np.testing.assert_allclose(np.array(ours[key]), np.array(theirs[key]), atol=1e-5)
+
+
+def few_bits(small_upstream, folder, recipe):
+    settings = {"dtype": recipe.dtype, "quantization": recipe.quantization}
+    return convert_folder(small_upstream, folder / "base", config=small_config(), **settings)
+
+
+def test_a_model_of_few_bits_is_fine_tuned_without_expanding_it(tmp_path, small_upstream):
+    base = few_bits(small_upstream, tmp_path, RECIPES["small"])
+    checkpoint = load_converted(base, "float32")
+    before = set(quantized_layers(checkpoint.networks))
+    adapted = {f"t3.{path}" for path in apply_lora(checkpoint.networks, "t3", LORA)}
+    assert adapted <= before
+    for _, adapter in adapters(checkpoint.networks):
+        adapter.lora_b = 0.1 * mx.random.normal(adapter.lora_b.shape, key=mx.random.key(1))
+    spoken = logits(checkpoint.networks)
+    again = load_converted(export(checkpoint, tmp_path / "model"))
+    # An adapter needs its layer's numbers; no other layer changes.
+    assert set(quantized_layers(again.networks)) == before - adapted
+    assert float(mx.abs(logits(again.networks) - spoken).max()) < 1e-4 * float(mx.abs(spoken).max())
+    with pytest.raises(SettingError, match="quantised"):
+        trainable(again.networks, [again.networks.s3gen.flow])
+
+
+def test_a_model_of_few_bits_becomes_upstream_s_files(tmp_path, small_upstream):
+    base = few_bits(small_upstream, tmp_path, uniform(8))
+    files = export(load_converted(base, "float32"), tmp_path / "upstream", upstream=True)
+    back = convert_folder(files, tmp_path / "back", config=small_config())
+    expected = logits(load_converted(base, "float32").networks)
+    found = logits(load_converted(back).networks)
+    assert float(mx.abs(found - expected).max()) < 1e-3
+
+
+def test_a_model_of_few_bits_learns_letters(tmp_path, small_upstream):
+    base = few_bits(small_upstream, tmp_path, uniform(8))
+    grown = extend_vocabulary(load_converted(base, "float32"), ["ø"])
+    again = load_converted(export(grown, tmp_path / "model"))
+    assert again.networks.t3.text_emb.weight.shape[0] == again.config.t3.text_tokens_dict_size
+    assert is_quantized(again.networks.t3.speech_emb)
 
 
 def test_what_was_not_trained_is_bit_equal(tmp_path, small_models):

@@ -16,6 +16,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
 from ..errors import SettingError
+from ..quantization import SCALES, dequantized, is_quantized, quantized_layers
 
 # By the end of a layer's path: attention and feed-forward of each network.
 TARGETS: dict[str, tuple[str, ...]] = {
@@ -221,8 +222,10 @@ def fuse(networks: nn.Module, original: Mapping[str, mx.array] | None = None) ->
     """Replace every adapter by the plain linear layer it amounts to.
 
     Args:
-        original: the float weights of a quantised base, by their keys in the networks. Adapters are
-            then fused into these; without them into what quantising has left.
+        original: the base's weights as they are stored, by their keys in the networks. Where these
+            are float and `quantize_base` has quantised them, they come back, and adapters are fused
+            into them. Layers that are stored quantised stay so; an adapter on one is fused into
+            what its bits say. Without `original` every layer becomes plain.
 
     Returns:
         The paths of the layers that were fused.
@@ -231,42 +234,22 @@ def fuse(networks: nn.Module, original: Mapping[str, mx.array] | None = None) ->
     for path, adapter in adapters(networks):
         base = adapter.linear
         if isinstance(base, nn.QuantizedLinear):
-            weight = None if original is None else original.get(f"{path}.weight")
-            adapter.linear = _dequantized(base, weight)
+            adapter.linear = dequantized(base, _float_weight(original, path))
         fused.append((path, adapter.fuse()))
     networks.update_modules(tree_unflatten(fused))
-    for path, layer in _quantized_linears(networks):
-        weight = None if original is None else original.get(f"{path}.weight")
-        networks.update_modules(tree_unflatten([(path, _dequantized(layer, weight))]))
+    for path, layer in quantized_layers(networks).items():
+        if original is None or f"{path}.{SCALES}" not in original:
+            plain = dequantized(layer, _float_weight(original, path))
+            networks.update_modules(tree_unflatten([(path, plain)]))
     networks.train(networks.training)
     return [path for path, _ in fused]
 
 
-def _quantized_linears(networks: nn.Module) -> list[tuple[str, nn.Module]]:
-    return [
-        (path, part)
-        for path, part in networks.named_modules()
-        if isinstance(part, nn.QuantizedLinear)
-    ]
-
-
-def _dequantized(layer: nn.QuantizedLinear, weight: mx.array | None) -> nn.Linear:
-    if weight is None:
-        weight = mx.dequantize(
-            layer.weight,
-            layer.scales,
-            layer.biases,
-            group_size=layer.group_size,
-            bits=layer.bits,
-            mode=layer.mode,
-        )
-    else:
-        weight = weight.astype(layer.scales.dtype)
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in layer)
-    linear.weight = weight
-    if "bias" in layer:
-        linear.bias = layer.bias
-    return linear
+def _float_weight(original: Mapping[str, mx.array] | None, path: str) -> mx.array | None:
+    """A layer's stored weight, unless it is stored in few bits."""
+    if original is None or f"{path}.{SCALES}" in original:
+        return None
+    return original.get(f"{path}.weight")
 
 
 def trainable(
@@ -293,7 +276,7 @@ def trainable(
                 if _is_adapter(part):
                     names = [name for name in ADAPTER_PARAMETERS if name in part]
                     part.unfreeze(keys=names, recurse=False)
-        elif any(isinstance(part, nn.QuantizedLinear) for part in module.modules()):
+        elif any(map(is_quantized, module.modules())):
             raise SettingError("quantised weights cannot be trained: add `lora`.")
         else:
             module.unfreeze()

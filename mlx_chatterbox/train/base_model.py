@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import ModelConfig, PackingConfig
+from ..config import ModelConfig, PackingConfig, QuantizationConfig
 from ..errors import CheckpointError
 from ..hub import local_folder, on_this_machine, resolve, variant_called
 from ..variants import VARIANTS, Variant
@@ -120,6 +120,11 @@ def _from_scratch(folder: Path, config: TrainConfig) -> Checkpoint:
     base = ModelConfig.load(folder)
     wanted = sizes(base, config)
     wanted.dtype, wanted.packing = "float32", PackingConfig()
+    if wanted.quantization.rules:  # what is not trained stays quantised
+        plain = [
+            {"layers": f"{PLACES[name]}.*", "dtype": "float32"} for name in config.model.trained
+        ]
+        wanted.quantization = QuantizationConfig(rules=[*plain, *wanted.quantization.rules])
     random = tuple(f"{PLACES[name]}." for name in config.model.trained)
     with seeded(config.seed):
         networks = build(wanted)

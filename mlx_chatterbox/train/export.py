@@ -16,11 +16,12 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from ..checkpoint import VOICE_NAME, Checkpoint, read_weights, verify_folder
-from ..config import ModelConfig, PackingConfig
+from ..config import ModelConfig, PackingConfig, QuantizationConfig
 from ..errors import CheckpointError
 from ..hub import WEIGHTS_NAME, is_converted
 from ..manifest import write_manifest
 from ..origin import without_paths
+from ..quantization import dequantize_layers, rules_of
 from ..text.lexicon import LEXICON_FILE
 from ..variants import Variant, variant_named
 from .adapters import fuse
@@ -47,6 +48,8 @@ def export(
     _check_output(output, checkpoint.folder, force)
     stored = read_weights(checkpoint.folder) if is_converted(checkpoint.folder) else None
     fuse(checkpoint.networks, stored)
+    if upstream:  # whose networks know no few bits
+        dequantize_layers(checkpoint.networks)
     tensors = dict(tree_flatten(checkpoint.networks.parameters()))
     try:
         with new_folder(output) as folder:
@@ -92,7 +95,12 @@ def _write_ours(checkpoint: Checkpoint, tensors: dict[str, mx.array], folder: Pa
     mx.save_safetensors(str(folder / WEIGHTS_NAME), cast, {"format": "mlx"})
     base = checkpoint.config.source or {"folder": str(checkpoint.folder)}
     source = {"fine_tuned_from": without_paths(base)}
-    dataclasses.replace(checkpoint.config, source=source, packing=PackingConfig()).save(folder)
+    quantization = QuantizationConfig(rules=rules_of(checkpoint.networks, checkpoint.config))
+    if quantization.rules == checkpoint.config.quantization.rules:
+        quantization = checkpoint.config.quantization
+    dataclasses.replace(
+        checkpoint.config, source=source, packing=PackingConfig(), quantization=quantization
+    ).save(folder)
     if checkpoint.voice is not None:
         checkpoint.voice.save(folder / VOICE_NAME)
     write_manifest(folder)

@@ -19,6 +19,7 @@ import mlx.nn as nn
 
 from ..checkpoint import Checkpoint
 from ..errors import CheckpointError, TextError
+from ..quantization import dequantize_layers
 from ..text.gpt2 import GPT2Tokenizer
 from ..text.load import ENGLISH_FILE, MULTILINGUAL_FILE, load_tokenizer
 from ..text.multilingual import MultilingualTokenizer
@@ -65,6 +66,8 @@ def extend_vocabulary(checkpoint: Checkpoint, new_tokens: Sequence[str]) -> Chec
         raise CheckpointError("the tokenizer's file has gaps in its ids: it cannot grow.")
     t3 = checkpoint.networks.t3
     if ids:
+        # Rows are added and trained: that takes numbers.
+        dequantize_layers(t3, ("text_emb", "text_head"))
         for layer in (t3.text_emb, t3.text_head):
             _grow(layer, size, sorted(used), ids)
     t3_config = dataclasses.replace(config.t3, text_tokens_dict_size=size)

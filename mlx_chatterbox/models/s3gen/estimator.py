@@ -109,12 +109,18 @@ class Attention(nn.Module):
 
     def project_columns(self, x: mx.array) -> tuple[mx.array, mx.array, mx.array]:
         """(T, C) to queries, keys and values, each (heads * D, T)."""
-        return tuple(p.weight @ x.T for p in (self.to_q, self.to_k, self.to_v))
+        return tuple(_columns(p, x) for p in (self.to_q, self.to_k, self.to_v))
 
     def attend_columns(self, queries: mx.array, keys: mx.array, values: mx.array) -> mx.array:
         """Queries (heads * D, T) over keys and values (heads * D, S) to (T, C)."""
         scale = (queries.shape[0] // self._heads) ** -0.5
         return self.to_out[0](attend_columns(queries, keys, values, self._heads, scale).T)
+
+
+def _columns(linear: nn.Module, x: mx.array) -> mx.array:
+    """A linear layer on (T, C) as columns, (D, T)."""
+    # A quantised layer or one with an adapter has no matrix to turn round.
+    return linear.weight @ x.T if type(linear) is nn.Linear else linear(x).T
 
 
 class GELUProjection(nn.Module):

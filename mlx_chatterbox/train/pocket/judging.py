@@ -48,7 +48,9 @@ class Recogniser:
         try:
             from pocketsphinx import Decoder
         except ImportError:
-            raise MissingRecogniser("pip install pocketsphinx") from None
+            raise MissingRecogniser(
+                "words are counted by pocketsphinx, which is not here: pip install pocketsphinx"
+            ) from None
         self._decoder = Decoder(samprate=16000, loglevel="FATAL")
 
     def __call__(self, waveform: np.ndarray) -> str:

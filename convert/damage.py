@@ -1,0 +1,301 @@
+"""`python -m convert.damage MODEL`: what few bits do to each group of layers.
+
+Every group is put into each precision alone, all else staying float32, and the model is held
+against itself before. The table is what `convert.recipes` is chosen by: a group with much to save
+and little damage goes low.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlx_chatterbox.checkpoint import Checkpoint
+
+    from .measures import Distance, Material, Outcome
+
+# In this order the first pattern counts that fits a tensor's layer.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "T3 attention": ("t3.tfmr.*attn*",),
+    "T3 feed-forward": ("t3.tfmr.*mlp*",),
+    "T3 speech head": ("t3.speech_head",),
+    "T3 embeddings": ("t3.*emb*",),
+    "T3 conditioning": ("t3.cond_enc*",),
+    "flow encoder": ("s3gen.flow.encoder*", "s3gen.flow.input_embedding"),
+    "flow decoder": ("s3gen.flow.decoder*",),
+    "flow projections": ("s3gen.flow.*",),
+    "F0 predictor": ("s3gen.mel2wav.f0_predictor*",),
+    "vocoder": ("s3gen.mel2wav*",),
+}
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One group in one precision, all else as it was.
+
+    bytes: of the group stored so; half: in float16, for comparison.
+    """
+
+    group: str
+    precision: str
+    bytes: int
+    half: int
+    distance: Distance
+
+
+def measure(
+    checkpoint: Checkpoint,
+    material: Material,
+    bits: Sequence[int] = (8, 6, 4, 3),
+    group_size: int = 64,
+    dtypes: Sequence[str] = ("float16", "bfloat16"),
+    groups: Sequence[str] | None = None,
+) -> Iterator[Damage]:
+    """Damage the groups one after the other; the weights are as before afterwards.
+
+    Args:
+        checkpoint: in float32, nothing quantised.
+    """
+    from .measures import distance, outcome
+
+    generation = checkpoint.config.generation
+    reference = outcome(checkpoint.networks, material, generation)
+    for group, members in _members(checkpoint.networks).items():
+        if not members or (groups is not None and group not in groups):
+            continue
+        for precision in (*dtypes, *(f"{n} bits" for n in bits)):
+            changed, size, touched = _damaged(members, precision, group_size)
+            if not touched:
+                continue
+            _put(checkpoint.networks, changed)
+            try:
+                other = outcome(checkpoint.networks, material, generation, reference.source)
+            finally:
+                _put(checkpoint.networks, members)
+            half = 2 * sum(value.size for value in members.values())
+            yield Damage(group, precision, size, half, distance(reference, other))
+
+
+def measure_recipe(
+    checkpoint: Checkpoint, material: Material, recipe, reference: Outcome | None = None
+) -> Distance:
+    """The damage of a whole recipe; the weights are as before afterwards."""
+    from mlx.utils import tree_flatten
+
+    from mlx_chatterbox.quantization import precision_of
+
+    from .measures import distance, outcome
+
+    generation = checkpoint.config.generation
+    reference = reference or outcome(checkpoint.networks, material, generation)
+    config = dataclasses.replace(
+        checkpoint.config, dtype=recipe.dtype, quantization=recipe.quantization
+    )
+    weights = dict(tree_flatten(checkpoint.networks.parameters()))
+    changed = {
+        key: _rounded(value, precision_of(config, key, value.shape))
+        for key, value in weights.items()
+    }
+    _put(checkpoint.networks, changed)
+    try:
+        other = outcome(checkpoint.networks, material, generation, reference.source)
+    finally:
+        _put(checkpoint.networks, weights)
+    return distance(reference, other)
+
+
+def _members(networks) -> dict[str, dict]:
+    """The floating-point weights of each group, by their keys."""
+    from fnmatch import fnmatchcase
+
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+
+    members: dict[str, dict] = {group: {} for group in GROUPS}
+    for key, value in tree_flatten(networks.parameters()):
+        layer = key.rpartition(".")[0]
+        for group, patterns in GROUPS.items():
+            if any(fnmatchcase(layer, pattern) for pattern in patterns):
+                if mx.issubdtype(value.dtype, mx.floating):
+                    members[group][key] = value
+                break
+    return members
+
+
+def _damaged(members: dict, precision: str, group_size: int) -> tuple[dict, int, bool]:
+    """A group's weights rounded; their bytes stored so; whether that changes any."""
+    from math import prod
+
+    from mlx_chatterbox.config import ModelConfig, QuantizationConfig
+    from mlx_chatterbox.quantization import precision_of, stored_shapes
+
+    config = ModelConfig(dtype=precision if " " not in precision else "float16")
+    if " " in precision:
+        rule = {"layers": "*", "bits": int(precision.split()[0]), "group_size": group_size}
+        config.quantization = QuantizationConfig(rules=[rule])
+    changed, size, touched = {}, 0, False
+    for key, value in members.items():
+        wanted = precision_of(config, key, value.shape)
+        stored = stored_shapes(key, value.shape, wanted)
+        size += sum(prod(shape) * kind.size for shape, kind in stored.values())
+        # What stays floating-point stays exact here, so that the bits alone are seen.
+        if wanted.bits or " " not in precision:
+            changed[key], touched = _rounded(value, wanted), True
+        else:
+            changed[key] = value
+    return changed, size, touched
+
+
+def _rounded(value, precision):
+    """A float32 tensor with what a precision leaves of it."""
+    import mlx.core as mx
+
+    if not mx.issubdtype(value.dtype, mx.floating):
+        return value
+    if not precision.bits:
+        return value.astype(getattr(mx, precision.dtype)).astype(value.dtype)
+    from mlx_chatterbox.quantization import quantized
+
+    codes, scales, offsets = quantized("weight", value, precision).values()
+    kind = mx.float32
+    return mx.dequantize(
+        codes, scales.astype(kind), offsets.astype(kind), precision.group_size, precision.bits
+    )
+
+
+def _put(networks, weights: dict) -> None:
+    import mlx.core as mx
+    from mlx.utils import tree_unflatten
+
+    mx.eval(list(weights.values()))
+    networks.update(tree_unflatten(list(weights.items())))
+
+
+# --- Command line ---------------------------------------------------------------------------------
+
+EXAMPLES = """\
+examples:
+  python -m convert.damage pocket
+  python -m convert.damage chatterbox --bits 6 4 --group "T3 attention" --group "T3 feed-forward"
+  python -m convert.damage chatterbox-folder --recipes --json damage.json"""
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog="python -m convert.damage",
+        description="Measures what each precision does to each group of layers: KL divergence of "
+        "T3's next token (nats), mel and spectrum (dB), waveform (relative RMS), and bytes.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument("model", metavar="MODEL", help="folder, known name or OWNER/NAME")
+    result.add_argument(
+        "--bits", type=int, nargs="+", default=[8, 6, 4, 3], choices=(3, 4, 6, 8), metavar="N"
+    )
+    result.add_argument("--group-size", type=int, default=64, choices=(32, 64, 128))
+    result.add_argument(
+        "--group", action="append", choices=tuple(GROUPS), help="only this one; may be repeated"
+    )
+    result.add_argument(
+        "--recipes", action="store_true", help="measure the recipes and uniform bits instead"
+    )
+    result.add_argument("--positions", type=int, default=500, help="of T3 (default: %(default)s)")
+    result.add_argument("--seed", type=int, default=0)
+    result.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    from mlx_chatterbox.errors import ChatterboxError
+
+    try:
+        rows = _run(arguments)
+    except (ChatterboxError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+_HEADINGS = ("group", "precision", "MB", "of float16", "KL", "worst", "guided", "same", "mel dB",
+             "waveform", "spectrum dB")  # fmt: skip
+
+
+def _run(arguments: argparse.Namespace) -> list[dict]:
+    from mlx_chatterbox.checkpoint import load
+
+    from .measures import prepare
+
+    checkpoint = load(arguments.model, dtype="float32")
+    from mlx_chatterbox.quantization import quantized_layers
+
+    if quantized_layers(checkpoint.networks):
+        from mlx_chatterbox.errors import CheckpointError
+
+        raise CheckpointError(
+            f"{arguments.model} is quantised already: measure what it was before."
+        )
+    material = prepare(checkpoint, positions=arguments.positions, seed=arguments.seed)
+    print(f"{material.positions} positions, {len(material.spoken)} speech tokens")
+    print(" | ".join(_HEADINGS))
+    found = []
+    for item in _rows(checkpoint, material, arguments):
+        d, share = item.distance, item.bytes / item.half
+        figures = (f"{item.bytes / 1e6:.2f}", f"{share:.0%}", f"{d.kl:.2e}", f"{d.kl_worst:.2e}",
+                   f"{d.kl_guided:.2e}", f"{d.agreement:.1%}", f"{d.mel:.3f}", f"{d.waveform:.2e}",
+                   f"{d.spectrum:.3f}")  # fmt: skip
+        print(" | ".join((item.group, item.precision, *figures)), flush=True)
+        found.append(dataclasses.asdict(item))
+    return found
+
+
+def _rows(checkpoint, material, arguments) -> Iterator[Damage]:
+    if not arguments.recipes:
+        yield from measure(
+            checkpoint, material, arguments.bits, arguments.group_size, groups=arguments.group
+        )
+        return
+    from .measures import outcome
+    from .recipes import RECIPES, plain, uniform
+
+    reference = outcome(checkpoint.networks, material, checkpoint.config.generation)
+    half = weight_bytes(checkpoint, plain("float16"))
+    uniforms = [uniform(bits, arguments.group_size) for bits in arguments.bits]
+    for recipe in (plain("float16"), plain("bfloat16"), *uniforms, *RECIPES.values()):
+        found = measure_recipe(checkpoint, material, recipe, reference)
+        yield Damage("all", recipe.name, weight_bytes(checkpoint, recipe), half, found)
+
+
+def weight_bytes(checkpoint: Checkpoint, recipe) -> int:
+    """Bytes of a model's weights under a recipe, from shapes."""
+    from math import prod
+
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+
+    from mlx_chatterbox.quantization import precision_of, stored_shapes
+
+    config = dataclasses.replace(
+        checkpoint.config, dtype=recipe.dtype, quantization=recipe.quantization
+    )
+    size = 0
+    for key, value in tree_flatten(checkpoint.networks.parameters()):
+        if not mx.issubdtype(value.dtype, mx.floating):
+            size += value.nbytes
+            continue
+        stored = stored_shapes(key, value.shape, precision_of(config, key, value.shape))
+        size += sum(prod(shape) * kind.size for shape, kind in stored.values())
+    return size
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""How far a model is from another with the same configuration: tokens, mel and waveform.
+
+What is said, in which voice and with what noise is settled once, by the reference in float32, so
+that nothing but the weights differs: T3's distributions are compared along the reference's own
+speech tokens, and S3Gen speaks these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is found)
+from mlx_chatterbox.audio.mel import s3gen_mel
+from mlx_chatterbox.checkpoint import Checkpoint
+from mlx_chatterbox.models.t3.decoding import decode_batch
+from mlx_chatterbox.models.t3.sampling import SamplingSettings
+from mlx_chatterbox.pipeline import audible_tokens
+from mlx_chatterbox.train.data.text import TextEncoder
+from mlx_chatterbox.voice import Voice, embed_voice
+
+# isort: split
+import mlx.core as mx
+
+POSITIONS = 500
+SPOKEN_TOKENS = 75
+MEL_TO_DB = 20.0 / np.log(10.0)  # a log-mel is the natural logarithm of a magnitude
+QUIETEST_DB = 60.0
+
+# Ordinary sentences: questions, numbers, names, long and short ones.
+TEXTS = (
+    "The ferry leaves the island at seven, and the last bus waits for it.",
+    "Did you remember to bring the keys to the garden shed?",
+    "She had walked along that river every morning for thirty-one years.",
+    "No, I don't think so.",
+    "Heavy rain is expected tonight, clearing from the west by Thursday.",
+    "My grandfather kept bees behind the old schoolhouse in Whitby.",
+    "Please turn left at the second light, then drive straight on for two miles.",
+    "What a wonderful surprise!",
+    "The committee voted nine to four against building the new bridge.",
+    "If the dough is too wet, add a little flour and knead it again.",
+    "He read the letter twice, folded it, and put it back in his coat.",
+    "Quick foxes jump over lazy dogs while zebras graze by the quiet lake.",
+)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is said. sentences: text tokens and the reference's speech tokens of each, (n,)."""
+
+    voice: Voice
+    sentences: tuple[tuple[np.ndarray, np.ndarray], ...]
+    spoken: np.ndarray
+    seed: int
+
+    @property
+    def positions(self) -> int:
+        """Distributions that are compared: one for each speech token and one for what follows."""
+        return sum(len(speech) + 1 for _, speech in self.sentences)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model makes of the material.
+
+    Attributes:
+        tokens: (P, V) log-probabilities of the next token, for the row with the text.
+        guided: (P, V) the same under classifier-free guidance, which is what is drawn from.
+        mel: (T, 80) natural logarithms.
+        waveform: (480 T,) with the excitation that the model makes itself, which is `source`.
+        given: (480 T,) with the reference's excitation.
+    """
+
+    tokens: np.ndarray
+    guided: np.ndarray
+    mel: np.ndarray
+    waveform: np.ndarray
+    source: np.ndarray
+    given: np.ndarray
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Of one outcome from another.
+
+    Attributes:
+        kl, kl_guided: mean Kullback-Leibler divergence of the next token's distribution, nats.
+        kl_worst: the largest of the positions', nats.
+        agreement: share of positions with the same likeliest token.
+        mel: mean absolute difference, dB.
+        waveform: relative RMS, the excitation being the same.
+        spectrum: mean absolute difference of the waveforms' mel spectra, dB, each with its own F0.
+    """
+
+    kl: float
+    kl_guided: float
+    kl_worst: float
+    agreement: float
+    mel: float
+    waveform: float
+    spectrum: float
+
+
+def prepare(
+    reference: Checkpoint,
+    texts: Sequence[str] | None = None,
+    positions: int = POSITIONS,
+    spoken: int = SPOKEN_TOKENS,
+    seed: int = 0,
+    language: str = "en",
+) -> Material:
+    """Let the reference say the texts.
+
+    Args:
+        texts: by default `TEXTS`.
+        positions: about how many of T3 to compare; sentences end by themselves, or here.
+        spoken: speech tokens for mel and waveform.
+        language: of the texts, for a multilingual model.
+
+    Raises:
+        TextError: a text that the model cannot read.
+    """
+    config = reference.config
+    texts = TEXTS if texts is None else texts
+    voice = reference.voice
+    if voice is None:
+        from parity.synthetic_voice import synthetic_voice
+
+        seconds = max(4.0, config.generation.min_reference_seconds + 1.0)
+        voice = embed_voice(reference.networks, synthetic_voice(seconds, seed), config.generation)
+    encode = TextEncoder(reference.tokenizer, config)
+    written = _written(reference, voice, [encode(t, language) for t in texts], positions, seed)
+    start, codes = config.t3.start_speech_token, config.s3gen.vocab_size
+    heard = [t for _, speech in written for t in audible_tokens(speech.tolist(), start, codes)]
+    if len(heard) < spoken:  # a model that hardly speaks still has an S3Gen
+        heard += np.random.default_rng(seed).integers(0, codes, spoken - len(heard)).tolist()
+    return Material(voice, written, np.array(heard[:spoken], dtype=np.int32), seed)
+
+
+def _written(reference: Checkpoint, voice: Voice, texts, positions: int, seed: int):
+    """Text tokens with the speech tokens that the reference draws for them, as it would speak."""
+    t3, generation = reference.networks.t3, reference.config.generation
+    settings = SamplingSettings(
+        generation.temperature,
+        generation.repetition_penalty,
+        generation.min_p,
+        generation.top_p,
+        generation.top_k,
+        generation.sampler_order,
+    )
+    speech: list[list[int]] = [[] for _ in texts]
+    steps = decode_batch(
+        t3,
+        _conditioning(t3, voice),
+        [mx.array(text) for text in texts],
+        settings,
+        generation.cfg_weight,
+        min(2 * -(-positions // len(texts)), generation.max_new_tokens),
+        [mx.random.key(seed + i) for i in range(len(texts))],
+    )
+    for step in steps:
+        for sentence, token in step:
+            speech[sentence].append(token)
+    taken, left = [], positions
+    for text, tokens in zip(texts, speech, strict=True):
+        if left > 0:
+            tokens = tokens[: left - 1]
+            left -= len(tokens) + 1
+            taken.append((text, np.array(tokens, dtype=np.int32)))
+    return tuple(taken)
+
+
+def _conditioning(t3, voice: Voice) -> mx.array:
+    return t3.embed_conditioning(voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion)
+
+
+def outcome(networks, material: Material, generation, given: np.ndarray | None = None) -> Outcome:
+    """What networks make of the material.
+
+    Args:
+        generation: has `cfg_weight` and `cfm_steps`.
+        given: (480 T,) the reference's excitation; None: this is the reference.
+    """
+    tokens, guided = token_distributions(networks.t3, material, generation.cfg_weight)
+    s3gen, reference = networks.s3gen, material.voice.reference
+    flow_key, source_key = mx.random.split(mx.random.key(material.seed))
+    spoken = mx.array(material.spoken)
+    mel = s3gen.flow.inference(
+        spoken[None],
+        reference.prompt_token,
+        reference.prompt_feat,
+        reference.embedding,
+        s3gen.noise_for(len(material.spoken), reference, flow_key),
+        generation.cfm_steps,
+    )
+    waveform, source = s3gen.mel2wav(mel, None, source_key)
+    same = waveform
+    if given is not None:
+        same = s3gen.mel2wav.decode(mel, mx.array(given)[None])
+    arrays = [_float32(value[0]) for value in (mel, waveform, source, same)]
+    return Outcome(tokens, guided, *arrays)
+
+
+def token_distributions(t3, material: Material, cfg_weight: float) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities of the next speech token along the material, (P, V), plain and guided."""
+    conditioning = _conditioning(t3, material.voice)
+    plain, guided = [], []
+    for text, speech in material.sentences:
+        logits = t3.teacher_forced_logits(conditioning, mx.array(text), mx.array(speech))
+        rows = _float32(logits)
+        plain.append(_log_softmax(rows[0]))
+        both = rows[0] if len(rows) == 1 else rows[0] + cfg_weight * (rows[0] - rows[1])
+        guided.append(_log_softmax(both))
+    return np.concatenate(plain), np.concatenate(guided)
+
+
+def distance(reference: Outcome, other: Outcome) -> Distance:
+    """How far `other` is; infinite where it is not finite."""
+    kl, guided = (
+        divergence(reference.tokens, other.tokens),
+        divergence(reference.guided, other.guided),
+    )
+    return Distance(
+        kl=float(kl.mean()),
+        kl_guided=float(guided.mean()),
+        kl_worst=float(kl.max()),
+        agreement=float((reference.tokens.argmax(-1) == other.tokens.argmax(-1)).mean()),
+        mel=_or_infinite(np.abs(reference.mel - other.mel).mean() * MEL_TO_DB),
+        waveform=_relative_rms(reference.given, other.given),
+        spectrum=spectral_distance(reference.waveform, other.waveform),
+    )
+
+
+def divergence(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """KL of log-probabilities (P, V) from the reference's, (P,) nats, in float64."""
+    p, q = reference.astype(np.float64), other.astype(np.float64)
+    terms = np.exp(p) * (p - q)
+    kl = terms.sum(axis=-1)
+    # Rounding leaves -1e-17 where nothing differs.
+    return np.where(np.isfinite(kl), np.maximum(kl, 0.0), np.inf)
+
+
+def spectral_distance(reference: np.ndarray, other: np.ndarray) -> float:
+    """Mean absolute difference of two waveforms' mel spectra, (n,) at 24 kHz, in dB.
+
+    By mel bands, which a harmonic that has moved a little does not leave. What is 60 dB under the
+    loudest counts as silent, in either.
+    """
+    first, second = (
+        _float32(s3gen_mel(mx.array(waveform))) * MEL_TO_DB for waveform in (reference, other)
+    )
+    floor = first.max() - QUIETEST_DB
+    difference = np.maximum(first, floor) - np.maximum(second, floor)
+    return _or_infinite(np.abs(difference).mean())
+
+
+def _relative_rms(reference: np.ndarray, other: np.ndarray) -> float:
+    from parity.compare import relative_rms
+
+    return _or_infinite(relative_rms(reference, other))
+
+
+def _or_infinite(value) -> float:
+    return float(value) if np.isfinite(value) else float("inf")
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    logits = logits.astype(np.float64)
+    logits = logits - logits.max(axis=-1, keepdims=True)
+    return (logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))).astype(np.float32)
+
+
+def _float32(value: mx.array) -> np.ndarray:
+    return np.array(value.astype(mx.float32))

@@ -1,0 +1,99 @@
+"""Precisions to convert to: by name, or the same bits everywhere.
+
+Rules are `mlx_chatterbox.config.QuantizationConfig`'s, the first that fits counts. What each is for
+is measured by `python -m convert.damage`: T3's projections bear few bits best, and hold most of the
+weights; the heads and embeddings say every token themselves; an F0 that is a little wrong is heard
+as a wrong pitch; and what makes a voice of a recording is small, so that it stays exact.
+Imports no network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlx_chatterbox.config import QuantizationConfig
+
+GROUP_SIZE = 64
+
+# Small, and needed to the last digit: numbers that become digits of a token, a pitch, a voice.
+KEPT = (
+    "s3_tokenizer.quantizer.*",
+    "s3gen.mel2wav.f0_predictor.*",
+    "s3gen.speaker_encoder.*",
+    "ve.*",
+)
+T3_PROJECTIONS = "t3.tfmr.*"
+# Heads, embeddings, conditioning.
+T3_REST = "t3.*"
+S3_LINEARS = ("s3_tokenizer.*", "s3gen.flow.*")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to make of the weights; `about` is for people."""
+
+    name: str
+    about: str
+    dtype: str
+    rules: tuple[dict, ...] = ()
+
+    @property
+    def quantization(self) -> QuantizationConfig:
+        """As it stands in `config.json`."""
+        return QuantizationConfig(self.name if self.rules else "", [dict(r) for r in self.rules])
+
+
+def _bits(layers: str, bits: int, group_size: int = GROUP_SIZE) -> dict:
+    return {"layers": layers, "bits": bits, "group_size": group_size}
+
+
+def _kept() -> list[dict]:
+    return [{"layers": layers, "dtype": "float32"} for layers in KEPT]
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("exact", "float32, bit for bit as the source", "float32"),
+        Recipe(
+            "balanced",
+            "T3's projections in 6 bits, other linear layers and T3's text tables in 8, its "
+            "speech tables and convolutions in float16, F0 and voice in float32",
+            "float16",
+            (
+                *_kept(),
+                _bits(T3_PROJECTIONS, 6),
+                # Turbo's 50,000 words are a sixth of it; the head is for training alone.
+                _bits("t3.text_*", 8),
+                *(_bits(layers, 8) for layers in S3_LINEARS),
+            ),
+        ),
+        Recipe(
+            "small",
+            "T3's projections in 4 bits, its heads and embeddings and other linear layers in 8, "
+            "convolutions in float16, F0 and voice in float32",
+            "float16",
+            (
+                *_kept(),
+                # Groups of 32: a tenth more than 64, and a third less of the error.
+                _bits(T3_PROJECTIONS, 4, 32),
+                _bits(T3_REST, 8),
+                *(_bits(layers, 8) for layers in S3_LINEARS),
+            ),
+        ),
+    )
+}
+
+
+def uniform(bits: int, group_size: int = GROUP_SIZE) -> Recipe:
+    """Every linear layer and embedding in the same bits, but for what is small and kept exact."""
+    layers = (T3_REST, *S3_LINEARS)
+    name = f"{bits}bit"
+    about = f"linear layers and embeddings in {bits} bits, groups of {group_size}"
+    rules = (*_kept(), *(_bits(of, bits, group_size) for of in layers))
+    return Recipe(name, about, "float16", rules)
+
+
+def plain(dtype: str) -> Recipe:
+    """One floating-point type for all."""
+    return Recipe(dtype, f"everything in {dtype}", dtype)

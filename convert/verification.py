@@ -1,0 +1,327 @@
+"""`--verify`: a converted model held against its source in float32, stage by stage and as a whole.
+
+The source is converted once more, to float32, beside the output, and removed. One of the two models
+is in memory at a time; of the first only what it computed is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is found)
+from mlx_chatterbox._version import __version__
+from mlx_chatterbox.checkpoint import Checkpoint, load_converted
+from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.hub import weight_files
+from mlx_chatterbox.voice import Voice
+from parity.compare import relative_rms
+from parity.inputs import Sizes, make_inputs
+from parity.mlx_backend import compute_with
+
+from .bounds import BOUNDS, Bounds, precision_name
+from .measures import POSITIONS, SPOKEN_TOKENS, TEXTS, Distance, distance, outcome, prepare
+
+FILE_NAME = "verification.json"
+
+# Results of the parity stages that weights take part in; the others are signal processing.
+OUTPUTS = (
+    "voice_encoder/embedding",
+    "s3_encoder/codes",
+    "speaker_encoder/embedding",
+    "t3/cond_emb",
+    "t3/logits",
+    "flow/mu",
+    "flow/speaker",
+    "flow/mel",
+    "estimator/out",
+    "vocoder/f0",
+    "vocoder/waveform",
+)
+TOKENS = "s3_tokenizer/tokens"
+# Inputs that only stages without weights read, and greedy decoding, where one flip changes all.
+_UNUSED = ("audio/ref_24k", "sampler", "t3/greedy_steps")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured figure. `bound` None: it is told, not judged."""
+
+    name: str
+    measure: str
+    value: float
+    bound: float | None
+
+    @property
+    def holds(self) -> bool:
+        """NaN holds no bound."""
+        return self.bound is None or self.value <= self.bound
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found.
+
+    Attributes:
+        precision: the row of `BOUNDS` that was asked for.
+        positions: distributions of T3 that were compared.
+        sizes: bytes of each weight file, which say what was verified.
+    """
+
+    precision: str
+    rows: tuple[Row, ...]
+    positions: int
+    spoken: int
+    sizes: Mapping[str, int]
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool:
+        return all(row.holds for row in self.rows)
+
+    @property
+    def failures(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if not row.holds)
+
+    def save(self, folder: Path) -> Path:
+        """Write it beside the weights, whole or not at all."""
+        path = folder / FILE_NAME
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        rows = [
+            {
+                **dataclasses.asdict(row),
+                # JSON has no infinity.
+                "value": row.value if np.isfinite(row.value) else None,
+                "holds": row.holds,
+            }
+            for row in self.rows
+        ]
+        document = {**dataclasses.asdict(self), "holds": self.holds, "rows": rows}
+        temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+        return path
+
+    @classmethod
+    def load(cls, folder: Path) -> Verification | None:
+        """What stands beside the weights, or None.
+
+        Raises:
+            CheckpointError: it cannot be read, or is of other weights.
+        """
+        path = folder / FILE_NAME
+        if not path.is_file():
+            return None
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            rows = tuple(
+                Row(
+                    row["name"],
+                    row["measure"],
+                    float("inf") if row["value"] is None else float(row["value"]),
+                    row["bound"],
+                )
+                for row in document["rows"]
+            )
+            found = cls(rows=rows, **{key: document[key] for key in _SAVED})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}.") from None
+        if found.sizes != weight_sizes(folder):
+            raise CheckpointError(f"{path} is of other weights than those beside it.")
+        return found
+
+
+_SAVED = ("precision", "positions", "spoken", "sizes", "versions")
+
+
+def weight_sizes(folder: Path) -> dict[str, int]:
+    """Bytes of the files with tensors."""
+    return {path.name: path.stat().st_size for path in weight_files(folder)}
+
+
+def verify(
+    reference: Path,
+    converted: Path,
+    *,
+    texts: Sequence[str] | None = None,
+    positions: int = POSITIONS,
+    spoken: int = SPOKEN_TOKENS,
+    word_errors: Sequence[str] = (),
+    sizes: Sizes | None = None,
+    seed: int = 0,
+) -> Verification:
+    """Hold a converted folder against the same model in float32.
+
+    Args:
+        reference: converted folder in float32, nothing quantised.
+        texts: that T3 is compared on; default `TEXTS`.
+        positions, spoken: how many of T3's distributions and of S3Gen's tokens.
+        word_errors: sentences that both say and a recogniser writes down; () leaves that out.
+        sizes: of the parity stages' inputs.
+
+    Raises:
+        CheckpointError: a folder does not load, or the reference is not float32.
+        MissingRecogniser: word errors are wanted and pocketsphinx is not there.
+    """
+    config = ModelConfig.load(converted)
+    known = ModelConfig.load(reference)
+    if known.dtype != "float32" or known.quantization.rules:
+        raise CheckpointError(f"{reference} is not float32: nothing is verified against it.")
+    recogniser = _recogniser() if word_errors else None  # missing, it is missed at once
+    inputs = {
+        name: value
+        for name, value in make_inputs(known, seed, sizes=sizes or Sizes(audio_seconds=4.0)).items()
+        if not name.startswith(_UNUSED)
+    }
+    first = load_converted(reference)
+    material = prepare(first, texts or TEXTS, positions, spoken, seed)
+    expected = outcome(first.networks, material, known.generation)
+    stages = compute_with(first.networks, inputs)
+    said = _word_error_rate(first, word_errors, material.voice, recogniser)
+    del first
+    gc.collect()
+    second = load_converted(converted)
+    found = distance(
+        expected, outcome(second.networks, material, known.generation, expected.source)
+    )
+    again = _word_error_rate(second, word_errors, material.voice, recogniser)
+    name = precision_name(config)
+    rows = (
+        *_stage_rows(stages, compute_with(second.networks, inputs), BOUNDS[name]),
+        *_whole_rows(found, BOUNDS[name]),
+        *_word_rows(
+            said, _word_error_rate(second, word_errors, material.voice, recogniser), BOUNDS[name]
+        ),
+    )
+    versions = {"mlx-chatterbox": __version__, "mlx": _mlx_version()}
+    return Verification(
+        name, rows, material.positions, len(material.spoken), weight_sizes(converted), versions
+    )
+
+
+def _stage_rows(expected: Mapping, found: Mapping, bounds: Bounds) -> list[Row]:
+    rows = []
+    for name in OUTPUTS:
+        if name in expected:
+            error = relative_rms(_plain(expected[name]), _plain(found[name]))
+            rows.append(Row(name, "relative RMS", _number(error), bounds.stage))
+    if TOKENS in expected:
+        share = float(np.mean(expected[TOKENS] != found[TOKENS]))
+        rows.append(Row(TOKENS, "share unequal", share, bounds.tokens))
+    return rows
+
+
+def _whole_rows(found: Distance, bounds: Bounds) -> list[Row]:
+    return [
+        Row("next token", "KL, nats", found.kl, bounds.kl),
+        Row("next token, guided", "KL, nats", found.kl_guided, None),
+        Row("next token, worst", "KL, nats", found.kl_worst, None),
+        Row("likeliest token", "share unequal", 1.0 - found.agreement, None),
+        Row("mel", "mean difference, dB", found.mel, bounds.mel),
+        Row("waveform", "relative RMS", found.waveform, bounds.waveform),
+        Row("spectrum", "mean difference, dB", found.spectrum, bounds.spectrum),
+    ]
+
+
+def _word_rows(expected: float | None, found: float | None, bounds: Bounds) -> list[Row]:
+    if expected is None or found is None:
+        return []
+    return [
+        Row("word error rate, source", "share of words", expected, None),
+        Row("word error rate", "share of words", found, expected + bounds.word_errors),
+    ]
+
+
+def _recogniser() -> Callable[[np.ndarray], str]:
+    from mlx_chatterbox.train.pocket.judging import Recogniser
+
+    return Recogniser()
+
+
+def _word_error_rate(
+    checkpoint: Checkpoint, texts: Sequence[str], voice: Voice, recogniser
+) -> float | None:
+    """What a recogniser mishears of the texts, as the model says them."""
+    if recogniser is None:
+        return None
+    from mlx_chatterbox.train.pocket.judging import score
+    from mlx_chatterbox.tts import CLASSES
+
+    kind = checkpoint.config.text.tokenizer
+    tts = CLASSES[kind](checkpoint)
+    language = {"language_id": "en"} if kind == "multilingual" else {}
+
+    def speak(text: str) -> np.ndarray:
+        return tts.generate(text, voice=voice, seed=1, watermark=False, **language)
+
+    return score(texts, speak, recogniser).rate
+
+
+def _mlx_version() -> str:
+    import mlx.core as mx
+
+    return mx.__version__
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values, dtype=np.float32)
+
+
+def _number(error: float) -> float:
+    return error if np.isfinite(error) else float("inf")
+
+
+# --- Tables ---------------------------------------------------------------------------------------
+
+
+def _cells(verification: Verification) -> list[tuple[str, ...]]:
+    return [
+        (
+            row.name,
+            row.measure,
+            _figure(row),
+            "-" if row.bound is None else f"{row.bound:.3g}",
+            "FAILS" if not row.holds else "" if row.bound is None else "ok",
+        )
+        for row in verification.rows
+    ]
+
+
+def _figure(row: Row) -> str:
+    return f"{row.value:.1%}" if row.measure.startswith("share") else f"{row.value:.3g}"
+
+
+_HEADINGS = ("what", "measure", "found", "bound", "result")
+
+
+def as_text(verification: Verification) -> str:
+    """A table for a terminal, and the verdict."""
+    table = [_HEADINGS, *_cells(verification)]
+    widths = [max(len(line[i]) for line in table) for i in range(len(_HEADINGS))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    ]
+    return "\n".join([*lines, verdict(verification)])
+
+
+def as_markdown(verification: Verification) -> str:
+    """A table for the model card."""
+    lines = [_HEADINGS, tuple("---" for _ in _HEADINGS), *_cells(verification)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def verdict(verification: Verification) -> str:
+    """In one sentence."""
+    failed, name = verification.failures, verification.precision
+    if failed:
+        names = ", ".join(row.name for row in failed)
+        return f"VERIFICATION FAILS: past the bounds of {name}: {names}."
+    return f"Verified: within the bounds of {name}."

@@ -1,0 +1,239 @@
+"""Precisions and recipes: what is written, and that it loads as it is, by its own configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from math import prod
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+
+from convert.core import convert
+from convert.recipes import KEPT, RECIPES, plain, uniform
+from mlx_chatterbox.checkpoint import build, load_converted, read_weights, verify_folder
+from mlx_chatterbox.config import ModelConfig, PackingConfig, QuantizationConfig
+from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.models.t3.native_step import NativeStep
+from mlx_chatterbox.quantization import (
+    dequantize_layers,
+    precision_of,
+    quantized_layers,
+    stored_shapes,
+)
+from mlx_chatterbox.tts import ChatterboxTTS
+from mlx_chatterbox.variants import VARIANTS
+from mlx_chatterbox.vc import ChatterboxVC
+from parity.inputs import Sizes, make_inputs
+from parity.mlx_backend import compute
+
+SMALL = Sizes(1.5, 8, 41, 20, 6, 4, 9, 6, 2, 13, 9, 2)
+
+
+@pytest.fixture(scope="module")
+def folder_of(tmp_path_factory, small_upstream, small_config):
+    """Folders of the small model by recipe, made when first asked for."""
+    root, known = tmp_path_factory.mktemp("precisions"), {}
+
+    def make(recipe):
+        if recipe.about not in known:
+            settings = {"dtype": recipe.dtype, "quantization": recipe.quantization}
+            output = root / str(len(known))
+            known[recipe.about] = convert(
+                small_upstream, output, config=small_config, **settings
+            ).folder
+        return known[recipe.about]
+
+    return make
+
+
+def size_of(config: ModelConfig, recipe) -> int:
+    """Bytes of a model's weights, from shapes."""
+    config = dataclasses.replace(config, dtype=recipe.dtype, quantization=recipe.quantization)
+    size = 0
+    for key, value in tree_flatten(build(VARIANTS[config.variant].default_config()).parameters()):
+        stored = stored_shapes(key, value.shape, precision_of(config, key, value.shape))
+        size += sum(prod(shape) * kind.size for shape, kind in stored.values())
+    return size
+
+
+def test_the_full_english_model_is_as_small_as_promised():
+    config = VARIANTS["english"].default_config()
+    half = size_of(config, plain("float16"))
+    assert size_of(config, RECIPES["exact"]) == 2 * half
+    assert size_of(config, RECIPES["balanced"]) <= 0.60 * half
+    assert size_of(config, RECIPES["small"]) <= 0.45 * half
+
+
+@pytest.mark.parametrize("variant", ["english", "multilingual", "turbo", "nano"])
+@pytest.mark.parametrize("recipe", [RECIPES["balanced"], RECIPES["small"], uniform(4)])
+def test_names_and_shapes_say_which_layers_there_are(variant, recipe):
+    """Conversion knows no networks, loading does: both must take the same layers."""
+    config = VARIANTS[variant].default_config()
+    keys = {key: value.shape for key, value in tree_flatten(build(config).parameters())}
+    config.dtype, config.quantization = recipe.dtype, recipe.quantization
+    expected = {
+        name: shape
+        for key, shape in keys.items()
+        for name, (shape, _) in stored_shapes(key, shape, precision_of(config, key, shape)).items()
+    }
+    found = {key: value.shape for key, value in tree_flatten(build(config).parameters())}
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", ["balanced", "small"])
+def test_recipes_put_each_part_where_they_say(name):
+    config = VARIANTS["english"].default_config()
+    recipe = RECIPES[name]
+    config.dtype, config.quantization = recipe.dtype, recipe.quantization
+
+    def of(key: str, *shape: int):
+        return precision_of(config, key, shape)
+
+    projection = of("t3.tfmr.model.layers.3.self_attn.q_proj.weight", 1024, 1024)
+    assert 0 < projection.bits <= 6
+    assert projection == of("t3.tfmr.model.layers.29.mlp.down_proj.weight", 1024, 4096)
+    for higher in ("t3.speech_head.weight", "t3.speech_emb.weight", "t3.text_emb.weight"):
+        assert of(higher, 8194, 1024).bits in (0, 8)
+    assert of("s3gen.mel2wav.ups.0.weight", 256, 16, 512).dtype == "float16"
+    assert of("s3gen.flow.decoder.estimator.final_proj.weight", 80, 1, 256).bits == 0
+    for exact in (
+        "s3_tokenizer.quantizer.codebook.project_down.weight",
+        "s3gen.mel2wav.f0_predictor.classifier.weight",
+        "s3gen.speaker_encoder.xvector.dense.linear.weight",
+        "ve.proj.weight",
+    ):
+        assert dataclasses.astuple(of(exact, 64, 512)) == ("float32", 0, 0)
+
+
+@pytest.mark.parametrize("name", ["balanced", "small"])
+def test_the_file_holds_what_the_recipe_says_and_loads_as_that(folder_of, name):
+    folder = folder_of(RECIPES[name])
+    config = ModelConfig.load(folder)
+    assert config.quantization == RECIPES[name].quantization
+    stored = mx.load(str(folder / "model.safetensors"))
+    networks = load_converted(folder).networks
+    loaded = dict(tree_flatten(networks.parameters()))
+    assert {k: (v.shape, v.dtype) for k, v in loaded.items()} == {
+        k: (v.shape, v.dtype) for k, v in stored.items()
+    }
+    for key, value in stored.items():
+        if any(key.startswith(layers[:-1]) for layers in KEPT):
+            assert value.dtype == mx.float32, key
+    bits = {layer.bits for layer in quantized_layers(networks.t3.tfmr).values()}
+    assert bits == {6 if name == "balanced" else 4}
+    # Widths of 48 divide into no group: those layers stay floating-point, and work.
+    odd = [m for _, m in networks.named_modules() if type(m) is nn.Linear and "weight" in m]
+    assert any(m.weight.shape[-1] == 48 and m.weight.dtype == mx.float16 for m in odd)
+    # 96 is no multiple of 64, but of 32.
+    down = networks.t3.tfmr.model.layers[0].mlp.down_proj
+    assert (down.group_size, isinstance(down, nn.QuantizedLinear)) == (32, True)
+
+
+def test_quantised_weights_are_the_source_s_to_a_step(folder_of, small_checkpoint):
+    exact = load_converted(small_checkpoint).networks
+    networks = load_converted(folder_of(uniform(8))).networks
+    dequantize_layers(networks)
+    wanted = dict(tree_flatten(exact.parameters()))
+    for key, value in tree_flatten(networks.parameters()):
+        error = mx.abs(value.astype(mx.float32) - wanted[key]).max().item()
+        # MLX puts one end of a group's range on a code exactly, at the other's cost.
+        assert error <= 2 / 255 * mx.abs(wanted[key]).max().item(), key
+
+
+def test_exact_is_the_float32_conversion_bit_for_bit(folder_of, small_checkpoint):
+    ours = folder_of(RECIPES["exact"]) / "model.safetensors"
+    assert ours.read_bytes() == (small_checkpoint / "model.safetensors").read_bytes()
+
+
+RUNS = [plain("float16"), plain("bfloat16"), RECIPES["balanced"], RECIPES["small"], uniform(3)]
+
+
+@pytest.mark.parametrize("recipe", RUNS, ids=lambda recipe: recipe.name)
+def test_every_precision_speaks_and_converts_voices(folder_of, recording, recipe):
+    tts = ChatterboxTTS.from_local(folder_of(recipe))
+    tts.prepare_conditionals(recording)
+    settings = {"seed": 1, "watermark": False, "n_cfm_timesteps": 2}
+    waveform = tts.generate("Hello there.", max_new_tokens=8, **settings)
+    assert waveform.dtype == np.float32
+    assert np.isfinite(waveform).all()
+    assert waveform.any()
+    vc = ChatterboxVC.from_local(folder_of(recipe))
+    vc.set_target_voice(recording)
+    converted = vc.generate(recording[:24000], **settings)
+    assert np.isfinite(converted).all()
+    assert converted.any()
+    # Used, not expanded on the way.
+    assert bool(quantized_layers(tts.networks)) == bool(recipe.rules)
+    if recipe.name != "exact":
+        assert NativeStep.of(tts.networks.t3) is None  # the compiled step takes float32
+
+
+def test_more_bits_are_nearer(folder_of, small_checkpoint, small_config):
+    inputs = make_inputs(small_config, sizes=SMALL)
+    exact = compute(small_checkpoint, inputs)
+    errors = {"t3/logits": [], "flow/mel": [], "s3_encoder/codes": []}
+    for bits in (8, 6, 4, 3):
+        # In float32, so that the bits alone are seen.
+        found = compute(folder_of(uniform(bits)), inputs, dtype="float32")
+        for name, values in errors.items():
+            values.append(float(np.sqrt(np.mean((found[name] - exact[name]) ** 2))))
+    for name, values in errors.items():
+        assert values == sorted(values), name
+        assert values[0] < values[-1] / 4, name
+
+
+def test_a_quantised_model_in_float32_stays_quantised(folder_of):
+    networks = load_converted(folder_of(RECIPES["small"]), "float32").networks
+    layer = networks.t3.tfmr.model.layers[0].self_attn.q_proj
+    assert isinstance(layer, nn.QuantizedLinear)
+    assert layer.scales.dtype == mx.float32
+    assert layer.weight.dtype == mx.uint32
+
+
+def test_a_folder_that_is_not_what_its_configuration_says_is_refused(folder_of, tmp_path):
+    folder = folder_of(RECIPES["small"])
+    for name in ("model.safetensors", "tokenizer.json"):
+        (tmp_path / name).symlink_to(folder / name)
+    config = ModelConfig.load(folder)
+    config.quantization = QuantizationConfig()
+    config.save(tmp_path)
+    with pytest.raises(CheckpointError, match=r"unknown .*biases"):
+        verify_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"bits": 4, "group_size": 64}, "names no layers"),
+        ({"layers": "*", "bits": 4}, "go together"),
+        ({"layers": "*", "bits": 7, "group_size": 64}, "bits are none of"),
+        ({"layers": "*", "bits": 4, "group_size": 48}, "group_size is none of"),
+        ({"layers": "*", "dtype": "float8"}, "dtype is none of"),
+        ({"layers": "*", "bit": 4}, "unknown key"),
+    ],
+)
+def test_rules_that_cannot_be_followed_are_refused(tmp_path, rule, said):
+    values = ModelConfig().to_dict()
+    values["quantization"] = {"rules": [rule]}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=said):
+        ModelConfig.load(tmp_path)
+
+
+def test_packed_or_quantised_not_both(tmp_path):
+    rules = [{"layers": "t3.*", "bits": 4, "group_size": 64}]
+    config = ModelConfig(
+        packing=PackingConfig(bits=8), quantization=QuantizationConfig(rules=rules)
+    )
+    config.save(tmp_path)
+    with pytest.raises(CheckpointError, match="not both"):
+        ModelConfig.load(tmp_path)
+
+
+def test_read_weights_expands_nothing(folder_of):
+    weights = read_weights(folder_of(RECIPES["small"]))
+    assert weights["t3.tfmr.model.layers.0.self_attn.q_proj.weight"].dtype == mx.uint32

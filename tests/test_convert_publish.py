@@ -1,0 +1,352 @@
+"""Publishing: the card, the refusals, and the hub's real client against a stand-in on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from convert import __main__ as cli
+from convert.core import convert
+from convert.model_card import base_of, model_card, public
+from convert.publish import files_of, publish
+from convert.recipes import RECIPES
+from convert.verification import FILE_NAME, Row, Verification, weight_sizes
+from mlx_chatterbox.checkpoint import load_converted
+from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.errors import CheckpointError, HubError
+from mlx_chatterbox.manifest import check_manifest
+from tests.hub_stand_in import TOKEN, hub_stand_in
+
+HASH = "0" * 63 + "1"
+GOOD = (Row("next token", "KL, nats", 0.004, 0.02), Row("mel", "mean difference, dB", 0.1, 1.0))
+BAD = (*GOOD, Row("waveform", "relative RMS", 0.9, 0.2))
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory, small_upstream, small_config):
+    recipe = RECIPES["balanced"]
+    output = tmp_path_factory.mktemp("published") / "model"
+    settings = {"dtype": recipe.dtype, "quantization": recipe.quantization}
+    return convert(small_upstream, output, config=small_config, **settings).folder
+
+
+@pytest.fixture
+def folder(tmp_path, converted, recording):
+    """A verified folder, with a voice."""
+    from mlx_chatterbox.voice import embed_voice
+
+    path = shutil.copytree(converted, tmp_path / "model")
+    loaded = load_converted(path)
+    embed_voice(loaded.networks, recording, loaded.config.generation).save(
+        path / "conds.safetensors"
+    )
+    verified(path)
+    return path
+
+
+def verified(path, rows=GOOD) -> None:
+    Verification("balanced", rows, 500, 75, weight_sizes(path), {"mlx": "1"}).save(path)
+
+
+@pytest.fixture
+def hub():
+    with hub_stand_in() as hub:
+        yield hub
+
+
+def command(hub, *arguments, **settings):
+    """`python -m convert` in a process of its own, for the client reads its address once."""
+    environment = {**os.environ, **hub.environment(), **settings.pop("env", {})}
+    line = [sys.executable, "-m", "convert", *map(str, arguments)]
+    return subprocess.Popen(
+        line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings
+    )
+
+
+def finished(process) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+# --- The card ------------------------------------------------------------------------------------
+
+
+def front_matter(card: str) -> dict:
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def test_the_card_says_what_the_hub_and_people_need(folder):
+    config = ModelConfig.load(folder)
+    config.source = {
+        "repository": "ResembleAI/chatterbox",
+        "revision": "5" * 40,
+        "files": {"t3_cfg.safetensors": HASH},
+    }
+    config.save(folder)
+    card = model_card(folder, "me/voice", Verification.load(folder))
+    top = front_matter(card)
+    assert top["library_name"] == "mlx"
+    assert top["pipeline_tag"] == "text-to-speech"
+    assert top["license"] == "mit"
+    assert top["base_model"] == "ResembleAI/chatterbox"
+    assert top["base_model_relation"] == "quantized"
+    assert top["language"] == ["en"]
+    assert {"mlx", "chatterbox", "text-to-speech", "6-bit", "8-bit"} <= set(top["tags"])
+    assert "--model me/voice --text" in card
+    assert 'ChatterboxTTS.from_pretrained("me/voice")' in card
+    size = (folder / "model.safetensors").stat().st_size
+    assert f"| model.safetensors | {size / 1e6:.1f} |" in card
+    assert "| next token | KL, nats | 0.004 | 0.02 | ok |" in card
+    assert "within the bounds of balanced" in card
+    assert "| `t3.tfmr.*` | 6 bits, groups of 64 |" in card
+    assert "5" * 40 in card
+    assert f"`t3_cfg.safetensors`: `{HASH}`" in card
+
+
+def test_a_multilingual_card_names_every_language():
+    """Norwegian's code is YAML's word for false."""
+    from convert.model_card import _front_matter, languages_of
+    from mlx_chatterbox.variants import VARIANTS
+
+    config = VARIANTS["multilingual"].default_config()
+    config.text.languages = ["xx"]
+    top = yaml.safe_load(_front_matter(config, base_of(config), "mit").strip("-"))
+    assert top["language"] == languages_of(config)
+    assert {"no", "de", "zh", "xx"} <= set(top["language"])
+    assert len(top["language"]) == 24
+
+
+def test_no_path_of_this_machine_is_published(folder, small_upstream):
+    config = ModelConfig.load(folder)
+    config.source["folder"] = str(small_upstream)  # as older versions noted it
+    config.save(folder)
+    made = publish(folder, "me/voice", dry_run=True)
+    for name in made.files:
+        if name.endswith((".json", ".md")):
+            text = (folder / name).read_text()
+            assert str(small_upstream.parent) not in text, name
+            assert not re.search(r'["\s`(](/|[A-Z]:\\)(tmp|home|Users|work|root)\b', text), name
+    assert ModelConfig.load(folder).source["folder"] == small_upstream.name
+    assert check_manifest(folder)  # of what is published
+    deep = {"a": {"folder": r"C:\Users\me\model"}, "b": ["/home/me/x"], "c": "ResembleAI/x"}
+    assert public(deep) == {"a": {"folder": "model"}, "b": ["x"], "c": "ResembleAI/x"}
+
+
+def test_the_pocket_voice_is_based_on_nobody_s_model():
+    assert base_of(ModelConfig(source={"name": "pocket", "steps": {}})) is None
+    nested = {"fine_tuned_from": {"repository": "me/other"}}
+    assert base_of(ModelConfig(source=nested)) == "me/other"
+    assert base_of(ModelConfig(variant="turbo")) == "ResembleAI/chatterbox-turbo"
+
+
+# --- Refusals ------------------------------------------------------------------------------------
+
+
+def test_what_is_past_its_bounds_is_published_by_force_alone(folder):
+    verified(folder, BAD)
+    with pytest.raises(CheckpointError, match=r"bounds of balanced: waveform.*--force"):
+        publish(folder, "me/voice", dry_run=True)
+    said = []
+    made = publish(folder, "me/voice", dry_run=True, force=True, say=said.append)
+    assert "warning" in said[0]
+    assert "VERIFICATION FAILS" in made.card
+
+
+def test_what_was_not_verified_is_published_by_force_alone(folder):
+    (folder / FILE_NAME).unlink()
+    with pytest.raises(CheckpointError, match="not verified"):
+        publish(folder, "me/voice", dry_run=True)
+    made = publish(folder, "me/voice", dry_run=True, force=True, say=lambda line: None)
+    assert "was **not** held against its source" in made.card
+
+
+@pytest.mark.parametrize("name", ["voice", "me/", "me/a/b", "../me/x", "me/a b", "me/a--b"])
+def test_a_name_that_is_no_repository_is_refused(folder, name):
+    with pytest.raises(CheckpointError, match="OWNER/NAME"):
+        publish(folder, name, dry_run=True)
+
+
+def test_hidden_and_temporary_files_stay_here(folder):
+    (folder / ".notes").write_text("mine")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "x").write_text("mine")
+    (folder / "config.json.tmp").write_text("{}")
+    (folder / "voices").mkdir()
+    (folder / "voices" / "slt.safetensors").write_bytes(b"x")
+    assert set(files_of(folder)) == {
+        "config.json", "manifest.json", "model.safetensors", "conds.safetensors",
+        "tokenizer.json", FILE_NAME, "voices/slt.safetensors",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a"], "OUTPUT is missing"),
+        (["a", "b", "--private"], "--upload-repo"),
+        (["a", "b", "--dry-run"], "--upload-repo"),
+        (["a", "b", "--group-size", "32"], "--quantize"),
+        (["a", "b", "--recipe", "small", "--dtype", "float16"], "--recipe"),
+        (["a", "b", "--recipe", "small", "--quantize", "4"], "not allowed with"),
+        (["a", "b", "--quantize", "5"], "invalid choice"),
+        (["a", "b", "--positions", "0"], "--positions"),
+    ],
+)
+def test_wrong_use_exits_with_2(arguments, said, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+# --- The hub -------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_asks_the_hub_nothing(folder, hub):
+    code, out, err = finished(command(hub, folder, "--upload-repo", "me/voice", "--dry-run"))
+    assert code == 0, err
+    assert hub.requests == []
+    assert "library_name: mlx" in out
+    assert "nothing was uploaded" in out
+    assert "model.safetensors" in out
+
+
+def test_a_model_is_published_in_one_commit_and_is_the_folder(folder, hub, tmp_path):
+    code, out, err = finished(command(hub, folder, "--upload-repo", "me/voice", "--private"))
+    assert code == 0, err
+    found = hub.repositories["me/voice"]
+    assert found.private
+    assert len(found.commits) == 1
+    assert found.commits[0] in out
+    assert set(found.files) == set(files_of(folder))
+    for name, content in found.files.items():
+        path = tmp_path / "again" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        assert content == (folder / name).read_bytes(), name
+    load_converted(tmp_path / "again")
+
+
+def test_an_upload_that_was_killed_goes_on_and_sends_nothing_twice(folder, hub):
+    """The voice has arrived; the process dies in the middle of the weights."""
+    weights = (folder / "model.safetensors").stat().st_size
+    hub.stall_over = hub.stall = weights // 2
+    assert (folder / "conds.safetensors").stat().st_size < hub.stall_over
+    process = command(hub, folder, "--upload-repo", "me/voice")
+    assert hub.stalled.wait(60)
+    for _ in range(600):
+        if hub.sent:
+            break
+        hub.go_on.wait(0.1)
+    process.send_signal(signal.SIGKILL)
+    finished(process)
+    (voice,) = hub.sent
+    assert hub.repositories["me/voice"].files == {}  # nobody can download half a model
+    hub.stall = None
+    code, _, err = finished(command(hub, folder, "--upload-repo", "me/voice"))
+    assert code == 0, err
+    assert hub.sent[0] == voice
+    assert [size for _, size in hub.sent[1:]] == [weights]
+    assert len(hub.repositories["me/voice"].commits) == 1
+    assert set(hub.repositories["me/voice"].files) == set(files_of(folder))
+
+
+def test_interrupted_by_the_user_it_says_how_to_go_on(folder, hub):
+    hub.stall_over = hub.stall = (folder / "model.safetensors").stat().st_size // 2
+    process = command(hub, folder, "--upload-repo", "me/voice", start_new_session=True)
+    assert hub.stalled.wait(60)
+    process.send_signal(signal.SIGINT)
+    hub.go_on.set()  # the client's threads end with their connections
+    code, _, err = finished(process)
+    assert code == 1
+    assert "--upload-repo me/voice" in err
+    assert "Traceback" not in err
+
+
+def test_a_connection_that_breaks_is_tried_again_by_the_client(folder, hub):
+    hub.stall_over = (folder / "model.safetensors").stat().st_size // 2
+    hub.drop = 1
+    code, _, err = finished(command(hub, folder, "--upload-repo", "me/voice"))
+    assert code == 0, err
+    assert set(hub.repositories["me/voice"].files) == set(files_of(folder))
+
+
+def test_without_a_login_nothing_is_begun(folder, hub, tmp_path):
+    """Before hours of conversion."""
+    nobody = {"HF_TOKEN": "hf_wrong"}
+    process = command(hub, folder, tmp_path / "out", "--upload-repo", "me/voice", env=nobody)
+    code, _, err = finished(process)
+    assert code == 1
+    assert err.startswith("error: the hub does not know you")
+    assert not (tmp_path / "out").exists()
+    assert TOKEN not in err
+    none = {"HF_TOKEN": "", "HF_HOME": str(tmp_path / "empty")}
+    code, _, err = finished(command(hub, folder, "--upload-repo", "me/voice", env=none))
+    assert code == 1
+    assert "hf auth login" in err
+
+
+def test_somebody_else_s_repository_is_an_error_in_one_line(folder, hub):
+    code, _, err = finished(command(hub, folder, "--upload-repo", "you/voice"))
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "you/voice" in err
+    assert "Traceback" not in err
+
+
+def test_the_hub_s_errors_are_hub_errors(folder, monkeypatch):
+    import huggingface_hub
+
+    def fail(*arguments, **settings):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", fail)
+    with pytest.raises(HubError, match=r"no route to host.*--upload-repo me/voice"):
+        publish(folder, "me/voice")
+
+
+# --- From a source to the hub --------------------------------------------------------------------
+
+
+def test_from_upstream_s_files_to_a_verified_model_on_the_hub(
+    small_upstream, small_config, tmp_path, monkeypatch, capsys
+):
+    from tests.test_convert_cli import make_small
+
+    make_small(monkeypatch, "english")
+    output = tmp_path / "out"
+    arguments = [small_upstream, output, "--recipe", "balanced", "--positions", "24",
+                 "--upload-repo", "me/voice", "--dry-run"]  # fmt: skip
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    out = capsys.readouterr().out
+    assert "within the bounds of balanced" in out
+    document = json.loads((output / FILE_NAME).read_text())
+    assert document["holds"] is True
+    assert document["positions"] == 24
+    assert {row["name"] for row in document["rows"]} >= {"t3/logits", "next token", "mel"}
+    assert "library_name: mlx" in (output / "README.md").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]  # no float32 copy is left
+
+
+def test_without_publishing_nothing_is_verified_unless_asked(
+    small_upstream, tmp_path, monkeypatch, capsys
+):
+    from tests.test_convert_cli import make_small
+
+    make_small(monkeypatch, "english")
+    output = tmp_path / "out"
+    assert cli.main([str(small_upstream), str(output), "--quantize", "8"]) == 0
+    assert not (output / FILE_NAME).exists()
+    assert ModelConfig.load(output).quantization.recipe == "8bit"
+    again = [str(small_upstream), str(tmp_path / "b"), "--dtype", "float16", "--verify"]
+    assert cli.main([*again, "--positions", "12"]) == 0
+    assert (tmp_path / "b" / FILE_NAME).is_file()
+    assert "Verified" in capsys.readouterr().out
