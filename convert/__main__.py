@@ -137,6 +137,12 @@ def _add_publishing(result: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--private", action="store_true", help="a new repository is private")
     group.add_argument(
+        "--license",
+        default="mit",
+        metavar="ID",
+        help="in the card, as the hub calls it (default: %(default)s, upstream's)",
+    )
+    group.add_argument(
         "--dry-run",
         action="store_true",
         help="do everything but the upload: write the card and say what would go up",
@@ -281,6 +287,7 @@ def _publish(arguments: argparse.Namespace) -> None:
         private=arguments.private,
         dry_run=arguments.dry_run,
         force=arguments.force,
+        license=arguments.license,
         say=lambda line: print(line, file=sys.stderr),
     )
     if arguments.dry_run:

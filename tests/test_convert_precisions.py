@@ -20,6 +20,7 @@ from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.t3.native_step import NativeStep
 from mlx_chatterbox.quantization import (
     dequantize_layers,
+    is_quantized,
     precision_of,
     quantized_layers,
     stored_shapes,
@@ -237,3 +238,16 @@ def test_packed_or_quantised_not_both(tmp_path):
 def test_read_weights_expands_nothing(folder_of):
     weights = read_weights(folder_of(RECIPES["small"]))
     assert weights["t3.tfmr.model.layers.0.self_attn.q_proj.weight"].dtype == mx.uint32
+
+
+def test_attention_by_columns_takes_layers_of_few_bits():
+    """The way that long sequences are attended to on a CPU."""
+    from mlx_chatterbox.models.s3gen.estimator import Attention
+
+    attention = Attention(64, 2, 32)
+    x = mx.random.normal((7, 64), key=mx.random.key(0))
+    nn.quantize(attention, 32, 8)
+    assert is_quantized(attention.to_q)
+    found = attention.project_columns(x)
+    for layer, columns in zip((attention.to_q, attention.to_k, attention.to_v), found, strict=True):
+        np.testing.assert_allclose(np.array(columns), np.array(layer(x).T), atol=1e-5)
