@@ -81,7 +81,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_precisions(result: argparse.ArgumentParser) -> None:
-    group = result.add_argument_group("precision").add_mutually_exclusive_group()
+    section = result.add_argument_group("precision")
+    group = section.add_mutually_exclusive_group()
     group.add_argument(
         "--recipe",
         choices=("small", "balanced", "exact"),
@@ -94,14 +95,14 @@ def _add_precisions(result: argparse.ArgumentParser) -> None:
         metavar="BITS",
         help="linear layers and embeddings in 3, 4, 6 or 8 bits, the rest in --dtype",
     )
-    result.add_argument(
+    section.add_argument(
         "--group-size",
         type=int,
         choices=(32, 64, 128),
         metavar="N",
         help="numbers that share a scale: 32, 64 (the default) or 128",
     )
-    result.add_argument(
+    section.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16"),
         help="type of the weights (default: float32, exact; with --quantize float16)",

@@ -30,6 +30,7 @@ from mlx_chatterbox.variants import VARIANTS
 from mlx_chatterbox.vc import ChatterboxVC
 from parity.inputs import Sizes, make_inputs
 from parity.mlx_backend import compute
+from parity.synthetic_voice import synthetic_voice
 
 SMALL = Sizes(1.5, 8, 41, 20, 6, 4, 9, 6, 2, 13, 9, 2)
 
@@ -251,3 +252,25 @@ def test_attention_by_columns_takes_layers_of_few_bits():
     found = attention.project_columns(x)
     for layer, columns in zip((attention.to_q, attention.to_k, attention.to_v), found, strict=True):
         np.testing.assert_allclose(np.array(columns), np.array(layer(x).T), atol=1e-5)
+
+
+def test_turbo_of_few_bits_speaks(tmp_path):
+    """GPT-2's layers, joined projections with biases, and a head with one."""
+    from mlx_chatterbox.tts import ChatterboxTurboTTS
+    from parity.fabricate import fabricate
+    from tests.small import small_config
+
+    config = small_config("turbo")
+    upstream = fabricate(tmp_path / "upstream", variant="turbo", config=config)
+    recipe = RECIPES["small"]
+    settings = {"dtype": recipe.dtype, "quantization": recipe.quantization}
+    made = convert(upstream, tmp_path / "ours", variant="turbo", config=config, **settings)
+    tts = ChatterboxTurboTTS.from_local(made.folder)
+    t3 = tts.networks.t3
+    assert {layer.bits for layer in quantized_layers(t3.tfmr.model.h[0]).values()} == {4}
+    assert t3.speech_head.bits == 8
+    assert "bias" in t3.speech_head
+    tts.prepare_conditionals(synthetic_voice(6.0, seed=1))
+    waveform = tts.generate("Hello there.", max_new_tokens=8, seed=1, watermark=False)
+    assert np.isfinite(waveform).all()
+    assert waveform.any()
