@@ -106,7 +106,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_precisions(result: argparse.ArgumentParser) -> None:
-    group = result.add_argument_group("precision").add_mutually_exclusive_group()
+    section = result.add_argument_group("precision")
+    group = section.add_mutually_exclusive_group()
     group.add_argument(
         "--recipe",
         choices=("small", "balanced", "exact"),
@@ -119,14 +120,14 @@ def _add_precisions(result: argparse.ArgumentParser) -> None:
         metavar="BITS",
         help="linear layers and embeddings in 3, 4, 6 or 8 bits, the rest in --dtype",
     )
-    result.add_argument(
+    section.add_argument(
         "--group-size",
         type=int,
         choices=(32, 64, 128),
         metavar="N",
         help="numbers that share a scale: 32, 64 (the default) or 128",
     )
-    result.add_argument(
+    section.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16"),
         help="type of the weights (default: float32, exact; with --quantize float16)",
@@ -161,6 +162,12 @@ def _add_publishing(result: argparse.ArgumentParser) -> None:
         "--upload-repo", metavar="OWNER/NAME", help="publish on the Hugging Face hub, with a card"
     )
     group.add_argument("--private", action="store_true", help="a new repository is private")
+    group.add_argument(
+        "--license",
+        default="mit",
+        metavar="ID",
+        help="in the card, as the hub calls it (default: %(default)s, upstream's)",
+    )
     group.add_argument(
         "--dry-run",
         action="store_true",
@@ -334,6 +341,7 @@ def _publish(arguments: argparse.Namespace) -> None:
         private=arguments.private,
         dry_run=arguments.dry_run,
         force=arguments.force,
+        license=arguments.license,
         say=lambda line: print(line, file=sys.stderr),
     )
     if arguments.dry_run:

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +41,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
 class Damage:
     """One group in one precision, all else as it was.
 
-    bytes: of the group stored so; half: in float16, for comparison.
+    Attributes:
+        bytes: of the group stored so.
+        half: the same in float16, for comparison.
+        word_errors: word error rate of what is spoken so; None: not asked for.
     """
 
     group: str
@@ -48,6 +52,7 @@ class Damage:
     bytes: int
     half: int
     distance: Distance
+    word_errors: float | None = None
 
 
 def measure(
@@ -83,18 +88,17 @@ def measure(
             yield Damage(group, precision, size, half, distance(reference, other))
 
 
-def measure_recipe(
-    checkpoint: Checkpoint, material: Material, recipe, reference: Outcome | None = None
-) -> Distance:
-    """The damage of a whole recipe; the weights are as before afterwards."""
+@contextmanager
+def rounded_by(checkpoint: Checkpoint, recipe) -> Iterator[None]:
+    """Within the block the weights are what a recipe leaves of them, in float32.
+
+    They compute what the recipe's folder computes, but plainly: on a CPU, where MLX has no fast
+    product of few bits, many times faster.
+    """
     from mlx.utils import tree_flatten
 
     from mlx_chatterbox.quantization import precision_of
 
-    from .measures import distance, outcome
-
-    generation = checkpoint.config.generation
-    reference = reference or outcome(checkpoint.networks, material, generation)
     config = dataclasses.replace(
         checkpoint.config, dtype=recipe.dtype, quantization=recipe.quantization
     )
@@ -105,9 +109,21 @@ def measure_recipe(
     }
     _put(checkpoint.networks, changed)
     try:
-        other = outcome(checkpoint.networks, material, generation, reference.source)
+        yield
     finally:
         _put(checkpoint.networks, weights)
+
+
+def measure_recipe(
+    checkpoint: Checkpoint, material: Material, recipe, reference: Outcome | None = None
+) -> Distance:
+    """The damage of a whole recipe."""
+    from .measures import distance, outcome
+
+    generation = checkpoint.config.generation
+    reference = reference or outcome(checkpoint.networks, material, generation)
+    with rounded_by(checkpoint, recipe):
+        other = outcome(checkpoint.networks, material, generation, reference.source)
     return distance(reference, other)
 
 
@@ -206,6 +222,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--recipes", action="store_true", help="measure the recipes and uniform bits instead"
     )
+    result.add_argument(
+        "--word-errors",
+        action="store_true",
+        help="with --recipes: what a recogniser mishears, too (needs pocketsphinx)",
+    )
     result.add_argument("--positions", type=int, default=500, help="of T3 (default: %(default)s)")
     result.add_argument("--seed", type=int, default=0)
     result.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
@@ -253,6 +274,8 @@ def _run(arguments: argparse.Namespace) -> list[dict]:
         figures = (f"{item.bytes / 1e6:.2f}", f"{share:.0%}", f"{d.kl:.2e}", f"{d.kl_worst:.2e}",
                    f"{d.kl_guided:.2e}", f"{d.agreement:.1%}", f"{d.mel:.3f}", f"{d.waveform:.2e}",
                    f"{d.spectrum:.3f}")  # fmt: skip
+        if item.word_errors is not None:
+            figures += (f"{item.word_errors:.1%}",)
         print(" | ".join((item.group, item.precision, *figures)), flush=True)
         found.append(dataclasses.asdict(item))
     return found
@@ -264,15 +287,20 @@ def _rows(checkpoint, material, arguments) -> Iterator[Damage]:
             checkpoint, material, arguments.bits, arguments.group_size, groups=arguments.group
         )
         return
-    from .measures import outcome
+    from .measures import TEXTS, outcome
     from .recipes import RECIPES, plain, uniform
+    from .verification import open_recogniser, word_error_rate
 
+    listen = open_recogniser() if arguments.word_errors else None
     reference = outcome(checkpoint.networks, material, checkpoint.config.generation)
     half = weight_bytes(checkpoint, plain("float16"))
     uniforms = [uniform(bits, arguments.group_size) for bits in arguments.bits]
     for recipe in (plain("float16"), plain("bfloat16"), *uniforms, *RECIPES.values()):
         found = measure_recipe(checkpoint, material, recipe, reference)
-        yield Damage("all", recipe.name, weight_bytes(checkpoint, recipe), half, found)
+        with rounded_by(checkpoint, recipe):
+            errors = word_error_rate(checkpoint, TEXTS, material.voice, listen)
+        size = weight_bytes(checkpoint, recipe)
+        yield Damage("all", recipe.name, size, half, found, errors)
 
 
 def weight_bytes(checkpoint: Checkpoint, recipe) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,10 @@ def _write(path: Path, text: str) -> None:
 
 def _upload(folder: Path, repo: str, private: bool, names: list[str]) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
 
+    if not sys.stderr.isatty() and not are_progress_bars_disabled():
+        disable_progress_bars()  # it would draw them into a file, too
     api = HfApi()
     try:
         # The visibility of a repository that is there already is its owner's affair.

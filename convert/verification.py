@@ -174,7 +174,7 @@ def verify(
     known = ModelConfig.load(reference)
     if known.dtype != "float32" or known.quantization.rules:
         raise CheckpointError(f"{reference} is not float32: nothing is verified against it.")
-    recogniser = _recogniser() if word_errors else None  # missing, it is missed at once
+    listen = open_recogniser() if word_errors else None  # missing, it is missed at once
     inputs = {
         name: value
         for name, value in make_inputs(known, seed, sizes=sizes or Sizes(audio_seconds=4.0)).items()
@@ -184,21 +184,19 @@ def verify(
     material = prepare(first, texts or TEXTS, positions, spoken, seed)
     expected = outcome(first.networks, material, known.generation)
     stages = compute_with(first.networks, inputs)
-    said = _word_error_rate(first, word_errors, material.voice, recogniser)
+    said = word_error_rate(first, word_errors, material.voice, listen)
     del first
     gc.collect()
     second = load_converted(converted)
     found = distance(
         expected, outcome(second.networks, material, known.generation, expected.source)
     )
-    again = _word_error_rate(second, word_errors, material.voice, recogniser)
+    again = word_error_rate(second, word_errors, material.voice, listen)
     name = precision_name(config)
     rows = (
         *_stage_rows(stages, compute_with(second.networks, inputs), BOUNDS[name]),
         *_whole_rows(found, BOUNDS[name]),
-        *_word_rows(
-            said, _word_error_rate(second, word_errors, material.voice, recogniser), BOUNDS[name]
-        ),
+        *_word_rows(said, again, BOUNDS[name]),
     )
     versions = {"mlx-chatterbox": __version__, "mlx": _mlx_version()}
     return Verification(
@@ -239,17 +237,17 @@ def _word_rows(expected: float | None, found: float | None, bounds: Bounds) -> l
     ]
 
 
-def _recogniser() -> Callable[[np.ndarray], str]:
+def open_recogniser() -> Callable[[np.ndarray], str]:
     from mlx_chatterbox.train.pocket.judging import Recogniser
 
     return Recogniser()
 
 
-def _word_error_rate(
-    checkpoint: Checkpoint, texts: Sequence[str], voice: Voice, recogniser
+def word_error_rate(
+    checkpoint: Checkpoint, texts: Sequence[str], voice: Voice, listen: Callable | None
 ) -> float | None:
     """What a recogniser mishears of the texts, as the model says them."""
-    if recogniser is None:
+    if listen is None:
         return None
     from mlx_chatterbox.train.pocket.judging import score
     from mlx_chatterbox.tts import CLASSES
@@ -261,7 +259,7 @@ def _word_error_rate(
     def speak(text: str) -> np.ndarray:
         return tts.generate(text, voice=voice, seed=1, watermark=False, **language)
 
-    return score(texts, speak, recogniser).rate
+    return score(texts, speak, listen).rate
 
 
 def _mlx_version() -> str:

@@ -20,6 +20,7 @@ from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.t3.native_step import NativeStep
 from mlx_chatterbox.quantization import (
     dequantize_layers,
+    is_quantized,
     precision_of,
     quantized_layers,
     stored_shapes,
@@ -29,6 +30,7 @@ from mlx_chatterbox.variants import VARIANTS
 from mlx_chatterbox.vc import ChatterboxVC
 from parity.inputs import Sizes, make_inputs
 from parity.mlx_backend import compute
+from parity.synthetic_voice import synthetic_voice
 
 SMALL = Sizes(1.5, 8, 41, 20, 6, 4, 9, 6, 2, 13, 9, 2)
 
@@ -237,3 +239,38 @@ def test_packed_or_quantised_not_both(tmp_path):
 def test_read_weights_expands_nothing(folder_of):
     weights = read_weights(folder_of(RECIPES["small"]))
     assert weights["t3.tfmr.model.layers.0.self_attn.q_proj.weight"].dtype == mx.uint32
+
+
+def test_attention_by_columns_takes_layers_of_few_bits():
+    """The way that long sequences are attended to on a CPU."""
+    from mlx_chatterbox.models.s3gen.estimator import Attention
+
+    attention = Attention(64, 2, 32)
+    x = mx.random.normal((7, 64), key=mx.random.key(0))
+    nn.quantize(attention, 32, 8)
+    assert is_quantized(attention.to_q)
+    found = attention.project_columns(x)
+    for layer, columns in zip((attention.to_q, attention.to_k, attention.to_v), found, strict=True):
+        np.testing.assert_allclose(np.array(columns), np.array(layer(x).T), atol=1e-5)
+
+
+def test_turbo_of_few_bits_speaks(tmp_path):
+    """GPT-2's layers, joined projections with biases, and a head with one."""
+    from mlx_chatterbox.tts import ChatterboxTurboTTS
+    from parity.fabricate import fabricate
+    from tests.small import small_config
+
+    config = small_config("turbo")
+    upstream = fabricate(tmp_path / "upstream", variant="turbo", config=config)
+    recipe = RECIPES["small"]
+    settings = {"dtype": recipe.dtype, "quantization": recipe.quantization}
+    made = convert(upstream, tmp_path / "ours", variant="turbo", config=config, **settings)
+    tts = ChatterboxTurboTTS.from_local(made.folder)
+    t3 = tts.networks.t3
+    assert {layer.bits for layer in quantized_layers(t3.tfmr.model.h[0]).values()} == {4}
+    assert t3.speech_head.bits == 8
+    assert "bias" in t3.speech_head
+    tts.prepare_conditionals(synthetic_voice(6.0, seed=1))
+    waveform = tts.generate("Hello there.", max_new_tokens=8, seed=1, watermark=False)
+    assert np.isfinite(waveform).all()
+    assert waveform.any()

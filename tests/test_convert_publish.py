@@ -220,10 +220,14 @@ def test_a_dry_run_asks_the_hub_nothing(folder, hub):
 
 
 def test_a_model_is_published_in_one_commit_and_is_the_folder(folder, hub, tmp_path):
-    code, out, err = finished(command(hub, folder, "--upload-repo", "me/voice", "--private"))
+    code, out, err = finished(
+        command(hub, folder, "--upload-repo", "me/voice", "--private", "--license", "cc-by-4.0")
+    )
     assert code == 0, err
+    assert err == ""  # no bars in a pipe
     found = hub.repositories["me/voice"]
     assert found.private
+    assert b"license: cc-by-4.0" in found.files["README.md"]
     assert len(found.commits) == 1
     assert found.commits[0] in out
     assert set(found.files) == set(files_of(folder))

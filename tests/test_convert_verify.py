@@ -275,7 +275,7 @@ def test_word_errors_are_counted_of_both_and_bounded(small_checkpoint, folder_of
     from convert import verification
 
     heard = iter([TWO[0], "nothing", "nothing", "nothing"])
-    monkeypatch.setattr(verification, "_recogniser", lambda: lambda waveform: next(heard))
+    monkeypatch.setattr(verification, "open_recogniser", lambda: lambda waveform: next(heard))
     limited = dataclasses.replace(ModelConfig.load(small_checkpoint).generation, max_new_tokens=4)
     folders = [small_checkpoint, folder_of(RECIPES["balanced"])]
 

@@ -109,3 +109,31 @@ def test_sizes_that_cannot_be_are_an_error_with_a_line(small_checkpoint):
     scratch.places["model.config"] = "voice.yaml:9"
     with pytest.raises(ConfigError, match=r"^voice.yaml:9: T3 backbone 'mamba'"):
         base_model.open_base(scratch)
+
+
+def test_a_base_of_few_bits_stays_so_but_for_what_is_made_anew(
+    small_upstream, small_config, tmp_path
+):
+    import mlx.core as mx
+
+    from convert.core import convert_folder
+    from convert.recipes import RECIPES
+    from mlx_chatterbox.quantization import quantized_layers
+
+    recipe = RECIPES["small"]
+    settings = {"dtype": recipe.dtype, "quantization": recipe.quantization}
+    folder = convert_folder(small_upstream, tmp_path / "base", config=small_config, **settings)
+    opened = base_model.open_base(config(folder))
+    assert opened.networks.t3.speech_emb.scales.dtype == mx.float32
+    everything = set(quantized_layers(opened.networks))
+    scratch = base_model.open_base(config(folder, init="scratch", freeze_components=["flow"]))
+    kept = {path for path in everything if not path.startswith("t3.")}
+    trained = {name for name in kept if name.startswith("s3gen.flow.")}
+    assert trained  # named as frozen, the flow keeps its bits
+    assert set(quantized_layers(scratch.networks)) == kept
+    stored = mx.load(str(folder / "model.safetensors"))
+    path = sorted(trained)[0]
+    assert mx.array_equal(
+        dict(tree_flatten(scratch.networks.parameters()))[f"{path}.weight"],
+        stored[f"{path}.weight"],
+    )
