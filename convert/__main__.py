@@ -184,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mlx_chatterbox.errors import ChatterboxError
 
     try:
-        _check(arguments) if arguments.check else _run(arguments)
+        _run(arguments)
     except KeyboardInterrupt:
         if arguments.verbose:
             raise
