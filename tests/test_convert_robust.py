@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import mlx.core as mx
 import pytest
@@ -32,17 +33,23 @@ from tests.test_convert_cli import conds
 from tests.test_unpickle import Global, torch_save
 
 
-@pytest.fixture
-def source(tmp_path):
-    """An upstream folder with a built-in voice."""
-    folder = save(tmp_path / "upstream", to_upstream(small_weights()))
-    torch_save(folder / "conds.pt", conds())
-    return folder
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """An upstream folder with a built-in voice, and what it was converted to."""
+    folder = tmp_path_factory.mktemp("made")
+    upstream = save(folder / "upstream", to_upstream(small_weights()))
+    torch_save(upstream / "conds.pt", conds())
+    return upstream, convert_folder(upstream, folder / "ours", config=small_config())
 
 
 @pytest.fixture
-def ours(source, tmp_path):
-    return convert_folder(source, tmp_path / "ours", config=small_config())
+def source(made, tmp_path):
+    return Path(shutil.copytree(made[0], tmp_path / "upstream"))
+
+
+@pytest.fixture
+def ours(made, tmp_path):
+    return Path(shutil.copytree(made[1], tmp_path / "ours"))
 
 
 # --- The manifest ------------------------------------------------------------------------------
@@ -197,7 +204,8 @@ def test_a_hostile_pickle_is_refused_and_nothing_of_it_runs(source, tmp_path, sm
 # --- No path that would be published -----------------------------------------------------------
 
 
-def test_no_file_of_the_folder_has_a_path_of_this_machine(source, ours, tmp_path):
+def test_no_file_of_the_folder_has_a_path_of_this_machine(source, tmp_path):
+    ours = convert_folder(source, tmp_path / "ours", config=small_config())
     again = convert_folder(ours, tmp_path / "again")
     for folder in (ours, again):
         for path in folder.iterdir():
@@ -208,8 +216,7 @@ def test_no_file_of_the_folder_has_a_path_of_this_machine(source, ours, tmp_path
     assert recall({}) is None
 
 
-def test_paths_of_older_folders_are_shortened(source, tmp_path):
-    ours = convert_folder(source, tmp_path / "ours", config=small_config())
+def test_paths_of_older_folders_are_shortened(ours, tmp_path):
     config = ModelConfig.load(ours)
     config.source = {"fine_tuned_from": {"folder": "/home/somebody/models/chatterbox"}}
     config.save(ours)
