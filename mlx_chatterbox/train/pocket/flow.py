@@ -31,7 +31,7 @@ _WEIGHTS = {"mu": 0.5, "phones": 0.2}
 _XVECTOR = 78
 _MEAN_CLIPS = 100
 # What `render` speaks with, as the model does.
-_TIMESTEPS, _SHORTEST_PROMPT_TOKENS = 2, 60
+_TIMESTEPS, _SHORTEST_PROMPT_TOKENS = 4, 60
 RENDERED = "flow_mel"
 
 
@@ -105,7 +105,7 @@ def render(
 ) -> None:
     """Write `flow_mel.npy` (2 rows a token, float16) into shards: the flow's mel of their codes.
 
-    As when the model speaks: behind a prompt of the same voice, in two steps. The vocoder then
+    As when the model speaks: behind a prompt of the same voice, in as many steps. The vocoder then
     learns what the flow blurs. Shards that have one are left as they are.
     """
     networks = _Networks()

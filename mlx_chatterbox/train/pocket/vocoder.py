@@ -26,6 +26,7 @@ from .sizes import hift_config
 
 STEPS, BATCH, RATE = 4000, 8, 1e-3
 # Behind them: as many steps, at what rate, and for what share of the stretches with the flow's mel.
+REFINED = "vocoder-refined"
 REFINING_STEPS, REFINING_RATE, RENDERED_SHARE = 1000, 3e-4, 0.7
 # Half an hour of each voice is plenty; the F0 of all would take long.
 SHARDS = ("slt-00", "rms-00", "awb-00", "kal16-00")
