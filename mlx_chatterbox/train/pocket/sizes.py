@@ -33,8 +33,8 @@ def flow_fields() -> dict:
     """Fields of `S3GenConfig` that are the flow's own; about 3.6 million weights.
 
     From little noise the flow is nearly a regression, which suits speech as regular as a
-    synthesiser's, and from none at all it is understood best; guidance, which would double the work,
-    is not trained.
+    synthesiser's, and from none at all it is understood best. Guidance, which would double the
+    work, is not trained.
     """
     return {
         "token_embed_dim": 160,

@@ -96,9 +96,7 @@ def train(corpus: Corpus, text_folder: Path, folder: Path, steps: int = STEPS) -
         }
 
     names = ["speech_tokens", "phones"]
-    train_samples = corpus.samples(
-        names, BATCH, running.SEED, TEACHERS, longest=LONGEST, more=more
-    )
+    train_samples = corpus.samples(names, BATCH, running.SEED, TEACHERS, longest=LONGEST, more=more)
     evaluation = corpus.samples(
         names, 16, running.SEED, TEACHERS, "eval", most=96, longest=LONGEST, more=more
     )

@@ -25,7 +25,7 @@ from .flow import RENDERED
 from .sizes import hift_config
 
 STEPS, BATCH, RATE = 4000, 8, 1e-3
-# Behind them: as many steps, at what rate, and for what share of the stretches with the flow's mel.
+# The run that goes on from there: how long, at what rate, and which share of it on the flow's mels.
 REFINED = "vocoder-refined"
 REFINING_STEPS, REFINING_RATE, RENDERED_SHARE = 1000, 3e-4, 0.7
 # Half an hour of each voice is plenty; the F0 of all would take long.
