@@ -105,14 +105,12 @@ def _flow(places: Places, arguments, progress: Bars) -> None:
 
 
 def _vocoder(places: Places, arguments, progress: Bars) -> None:
-    from . import flow, vocoder
+    from . import vocoder
     from .corpus import Corpus
 
     # An hour of speech is enough, and the F0 of more would take long.
     some = Corpus(places.corpus, vocoder.SHARDS)
     vocoder.train(some, places.runs / "vocoder")
-    flow.render(some, places.runs / "flow", vocoder.SHARDS, progress)
-    vocoder.refine(some, places.runs / vocoder.REFINED, places.runs / "vocoder")
 
 
 def _t3(places: Places, arguments, progress: Bars) -> None:

@@ -20,7 +20,7 @@ from ...voice import embed_voice
 from ..state import new_folder
 from ..tasks.base import PLACES
 from ..trained import seeded
-from . import running, vocoder, voices
+from . import running, voices
 from .model import pocket_config
 
 VOICES_FOLDER, CARD_NAME = "voices", "MODEL_CARD.md"
@@ -39,8 +39,7 @@ def networks_of(runs: Path) -> tuple[Chatterbox, dict[str, int]]:
     """The networks with every stage's newest weights, and at which steps these are."""
     with seeded(running.SEED):
         networks = build(pocket_config())
-    folders = {name: runs / name for name in PLACES} | {"vocoder": runs / vocoder.REFINED}
-    steps = {name: running.take(networks, folder, name) for name, folder in folders.items()}
+    steps = {name: running.take(networks, runs / name, name) for name in PLACES}
     networks.eval()
     return networks, steps
 
