@@ -31,7 +31,7 @@ def pocket_config() -> ModelConfig:
         voice_encoder=voice_encoder_config(),
         text=TextConfig(lexicon=True),
         generation=GenerationConfig(
-            temperature=0.3,
+            temperature=0.5,
             repetition_penalty=1.0,
             min_p=0.05,
             cfg_weight=0.0,
