@@ -34,6 +34,28 @@ def report(code: str, **environment: str) -> list[str]:
     return printed(code, **environment).split()
 
 
+TWO_THREADS = """
+import os
+import mlx_chatterbox
+import mlx.core as mx
+from mlx_chatterbox.nn import cpu_kernels, parallel
+mx.set_default_device(mx.cpu)
+before, asked = dict(os.environ), []
+measured = cpu_kernels._fast_enough
+cpu_kernels._fast_enough = lambda: asked.append(1) or measured()
+first, other = parallel.run_two(*[lambda: mx.array(cpu_kernels.tuned())] * 2)
+print(len(asked), first.item() == other.item(), dict(os.environ) == before)
+"""
+
+
+@linux
+def test_kernels_are_arranged_once():
+    """Also where two threads want them first, as those of the conditioning do."""
+    if parallel._blas() is None:
+        pytest.skip("no CPU with OpenBLAS")
+    assert report(TWO_THREADS) == ["1", "True", "True"]
+
+
 @linux
 def test_kernels_can_be_switched_off():
     assert report(TUNED, MLX_CHATTERBOX_KERNELS="plain") == ["False", "True"]

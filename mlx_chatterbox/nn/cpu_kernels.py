@@ -27,6 +27,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 
 import mlx.core as mx
 
@@ -91,12 +92,21 @@ def exp_half(x: mx.array) -> mx.array:
     return mx.exp(x * 0.5)
 
 
-@cache
+_first_call = Lock()
+
+
 def tuned() -> bool:
     """Whether kernels run on the processor's vector units, which is arranged on the first call.
 
     The first time on a machine this takes some seconds, later some milliseconds.
     """
+    # Or two threads would arrange it at once, each measuring what the other leaves of a core.
+    with _first_call:
+        return _tuned()
+
+
+@cache
+def _tuned() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     if os.environ.get("MLX_CHATTERBOX_KERNELS", "").lower() == "plain":
