@@ -136,5 +136,6 @@ print(min(seconds) < 0.003, "OPENBLAS_THREAD_TIMEOUT" in os.environ)
 @openblas
 def test_openblas_does_not_keep_a_core_from_others():
     """Its threads would look for work for a fiftieth of a second after every product."""
-    wanted = str("OPENBLAS_THREAD_TIMEOUT" in os.environ)
-    assert printed("import os" + IDLE).split() == ["True", wanted]
+    if "OPENBLAS_THREAD_TIMEOUT" in os.environ:
+        pytest.skip("it is set, and kept as it is")
+    assert printed("import os" + IDLE).split() == ["True", "False"]

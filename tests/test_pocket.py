@@ -161,7 +161,7 @@ def test_the_trainer_takes_it_for_a_base(tmp_path):
     from mlx_chatterbox.train import base_model
 
     path = tmp_path / "voice.yaml"
-    path.write_text("model:\n  base_model: pocket\n  freeze_components: [voice_encoder, s3gen]\n")
+    path.write_text("model:\n  base_model: pocket\ndataset:\n  dataset_path: recordings\n")
     config = load_config(path)
     assert base_model.find(config) == POCKET_FOLDER
     assert base_model.published(config.model) is None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from types import SimpleNamespace
 
 import pytest
 
+from mlx_chatterbox.config import TextConfig
 from mlx_chatterbox.errors import CheckpointError, TextError
 from mlx_chatterbox.text.load import load_tokenizer
 from mlx_chatterbox.text.multilingual import SUPPORTED_LANGUAGES, MultilingualTokenizer
@@ -139,10 +139,10 @@ def test_letters_that_are_known(tokenizer):
 
 
 def test_the_configuration_chooses_the_tokenizer(folder, tmp_path):
-    def config(tokenizer, preprocessing="lower,nfkd"):
-        return SimpleNamespace(tokenizer=tokenizer, preprocessing=preprocessing, languages=[])
+    def config(tokenizer):
+        return TextConfig(tokenizer, preprocessing="nfkd,fullcase")
 
-    loaded = load_tokenizer(folder, config("multilingual", "nfkd,fullcase"))
+    loaded = load_tokenizer(folder, config("multilingual"))
     assert isinstance(loaded, MultilingualTokenizer)
     assert loaded.keeps_case
     for kind in ("english", "multilingual", "gpt2"):

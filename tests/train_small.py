@@ -53,7 +53,7 @@ def small_task(name: str, variant: str = "english"):
 
 
 def gradients(task, networks, samples, totals=None):
-    """Loss and gradients of a batch, by key."""
+    """Loss and gradients of a batch in training, by key."""
     batch = task.collate(samples)
     totals = totals or task.counts(batch)
 

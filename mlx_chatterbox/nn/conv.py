@@ -68,6 +68,11 @@ def conv1d(
     return out if bias is None else out + bias
 
 
+def stacked(rows: list[mx.array]) -> mx.array:
+    """A batch's rows along a new first axis; one alone, as nearly always, is not copied."""
+    return rows[0][None] if len(rows) == 1 else mx.stack(rows)
+
+
 def _by_taps(x: mx.array, weight: mx.array, dilation: int, bias: mx.array | None) -> mx.array:
     kernel = weight.shape[1]
     frames = x.shape[1] - dilation * (kernel - 1)
@@ -90,7 +95,7 @@ def _in_one_go(x: mx.array, weight: mx.array, dilation: int, bias: mx.array | No
             native.call("convolve", [row, weight, bias[0] if bias else None], shape, *sizes)
             for row in x
         ]
-        return mx.stack(rows)
+        return stacked(rows)
 
     @convolved.vjp
     def _(primals, cotangent, _):
@@ -144,7 +149,7 @@ def _depthwise_in_one_go(x: mx.array, weight: mx.array) -> mx.array:
     def convolved(x: mx.array, weight: mx.array) -> mx.array:
         taps = weight[..., 0].T
         shape, sizes = (frames, channels), (frames, channels, kernel)
-        return mx.stack([native.call("convolve_depthwise", [r, taps], shape, *sizes) for r in x])
+        return stacked([native.call("convolve_depthwise", [r, taps], shape, *sizes) for r in x])
 
     @convolved.vjp
     def _(primals, cotangent, _):

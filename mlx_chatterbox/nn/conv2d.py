@@ -12,6 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from . import native
+from .conv import stacked
 from .device import on_cpu
 
 # Rows are convolved so many entries at a time, 1 MB, that what is added up stays in the cache.
@@ -34,7 +35,7 @@ class Conv2d(nn.Conv2d):
             before, along = self.padding
             x = mx.pad(x, [(0, 0), (before, before), (along, along), (0, 0)])
         by = _by_taps if self.training or not native.takes(x, self.weight) else _in_one_go
-        return mx.stack([by(row, self.weight, self.stride[0]) for row in x])
+        return stacked([by(row, self.weight, self.stride[0]) for row in x])
 
 
 def _in_one_go(x: mx.array, weight: mx.array, stride: int) -> mx.array:

@@ -3,10 +3,11 @@
 MLX fuses elementwise work on the CPU by writing C++ and calling `g++ -O3`: for the oldest processor
 of the architecture, without inlining the loops' `exp`, and for all the compiler knows with a result
 that overlaps an input by half. With a few more flags, and a line before each loop, the same source
-runs ten to forty times faster. MLX has no setting for them, so while our kernels are compiled (once
-per machine) or loaded (once per process), and only then, `g++` is found as a script of ours that
-adds them, and `TMPDIR`, where MLX keeps what it compiled, is a folder of ours: what other
-programs compiled is neither used nor replaced.
+runs ten to forty times faster. MLX has no setting for them. So, once per machine, a process of ours
+lets MLX write its sources, where `g++` is a script that makes empty functions of them; then they
+are compiled as they should be, all in one, which takes a second instead of a dozen. While they are
+loaded (once per process), and only then, `TMPDIR`, where MLX keeps what it compiled, is a folder of
+ours: what other programs compiled is neither used nor replaced.
 
 `MLX_CHATTERBOX_KERNELS=plain` switches this off. Whatever fails, MLX's own compilation serves.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 
 import mlx.core as mx
 
@@ -42,12 +45,16 @@ _FLAGS = (
 # Where a result takes an input's place it takes exactly that, element for element. The compiler
 # cannot know: it makes a loop of vectors for results that lie apart from all inputs, and for all
 # others one of single elements.
-_INDEPENDENT = r"""'/^extern "C"/,$ s/^ *for (/_Pragma("GCC ivdep")\n&/'"""
-_SCRIPT = f"""#!/bin/sh
+_INDEPENDENT = '_Pragma("GCC ivdep")'
+# What `g++` is while MLX writes its sources: notes the arguments, and makes an empty function.
+_STAND_IN = """#!/bin/sh
 for argument; do
-    case "$argument" in *.cpp) sed -i {_INDEPENDENT} "$argument" ;; esac
+    case "$argument" in *.cpp) source=$argument ;; *.so) library=$argument ;; esac
 done
-exec "$COMPILER" $FLAGS "$@"
+[ -n "$source" ] || exec "$COMPILER" "$@"
+printf '%s\\n' "$@" > "$TMPDIR/arguments"
+name=$(sed -n 's/^void \\([A-Za-z0-9_]*\\)(.*/\\1/p' "$source")
+echo "void $name(void) {}" | "$COMPILER" -x c -shared -o "$library" -
 """
 _X86_FLAGS = ("-mprefer-vector-width=512",)
 # A vectorised `exp` takes 0.3 to 1 ns an element, one that was not 5 to 20.
@@ -85,12 +92,21 @@ def exp_half(x: mx.array) -> mx.array:
     return mx.exp(x * 0.5)
 
 
-@cache
+_first_call = Lock()
+
+
 def tuned() -> bool:
     """Whether kernels run on the processor's vector units, which is arranged on the first call.
 
     The first time on a machine this takes some seconds, later some milliseconds.
     """
+    # Or two threads would arrange it at once, each measuring what the other leaves of a core.
+    with _first_call:
+        return _tuned()
+
+
+@cache
+def _tuned() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     if os.environ.get("MLX_CHATTERBOX_KERNELS", "").lower() == "plain":
@@ -101,7 +117,7 @@ def tuned() -> bool:
     try:
         flags = _flags()
         sources = [Path(__file__).with_name(f"{name}.py").read_text() for name in _MODULES]
-        place = compiled_folder(compiler, mx.__version__, _SCRIPT, *flags, *sources)
+        place = compiled_folder(compiler, mx.__version__, _INDEPENDENT, *flags, *sources)
         if not place.is_dir():
             _compile(compiler, flags, place)
         with _environment(place):
@@ -126,7 +142,7 @@ def _compile(compiler: str, flags: tuple[str, ...], place: Path) -> None:
     with tempfile.TemporaryDirectory(dir=place.parent, prefix="new-") as folder:
         script = Path(folder) / "bin" / "g++"
         script.parent.mkdir()
-        script.write_text(_SCRIPT)
+        script.write_text(_STAND_IN)
         script.chmod(0o755)
         # In a process of its own: here they are to be loaded from where they stay.
         code = f"from {__package__} import cpu_kernels; cpu_kernels._evaluate_all()"
@@ -135,23 +151,38 @@ def _compile(compiler: str, flags: tuple[str, ...], place: Path) -> None:
             **os.environ,
             "TMPDIR": folder,
             "COMPILER": compiler,
-            "FLAGS": " ".join(flags),
             "PATH": f"{script.parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONPATH": os.pathsep.join([package_root, *filter(None, sys.path)]),
             "MLX_CHATTERBOX_KERNELS": "plain",
         }
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
-            check=True,
-            capture_output=True,
-            timeout=300,
-        )
+        options = {"check": True, "capture_output": True, "timeout": 300}
+        subprocess.run([sys.executable, "-c", code], env=environment, **options)
+        _compile_together(compiler, flags, Path(folder), options)
         finished = Path(folder) / "finished"
         (Path(folder) / "mlx").rename(finished)
         place.mkdir(exist_ok=True)
         with suppress(OSError):  # another process was faster
             finished.rename(place / "mlx")
+
+
+def _compile_together(compiler: str, flags: tuple[str, ...], folder: Path, options: dict) -> None:
+    """Compile the sources that MLX wrote into one library, in the place of each empty one."""
+    sources = sorted((folder / "mlx").rglob("*.cpp"))
+    beginning, kernels = "", []
+    for source in sources:
+        beginning, kernel, body = source.read_text().partition('extern "C"')
+        kernels.append(kernel + re.sub(r"^ *for \(", rf"{_INDEPENDENT}\n\g<0>", body, flags=re.M))
+    together, library = folder / "mlx" / "kernels.cpp", folder / "mlx" / "kernels.so"
+    together.write_text(beginning + "\n".join(kernels))
+    given = [
+        argument
+        for argument in (folder / "arguments").read_text().splitlines()
+        if argument != "-o" and not argument.endswith((".cpp", ".so"))
+    ]
+    command = [compiler, *given, *flags, "-w", str(together), "-o", str(library)]
+    subprocess.run(command, **options)
+    for empty in (folder / "mlx").glob("*/**/*.so"):
+        shutil.copyfile(library, empty)
 
 
 @contextmanager

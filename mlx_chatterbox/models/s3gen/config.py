@@ -115,9 +115,10 @@ class S3GenConfig(Config):
     cfm_solver: str = "euler"
     cfm_t_scheduler: str = "cosine"
     cfm_inference_cfg_rate: float = 0.7
-    # Beyond upstream: by how much the noise that the flow starts from is scaled. A small estimator
-    # does better with less, in training and when it speaks.
+    # Beyond upstream: by how much the noise that the flow starts from is scaled, and how much of
+    # that is left when it speaks. A small estimator does better with less.
     cfm_noise_scale: float = 1.0
+    cfm_noise_temperature: float = 1.0
     sampling_rate: int = 24000
     mel_bins: int = 80
     n_fft: int = 1920

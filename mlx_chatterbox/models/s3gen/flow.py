@@ -30,7 +30,7 @@ class ConditionalFlowMatching(nn.Module):
     def __init__(self, config: S3GenConfig):
         super().__init__()
         self._cfg_rate = config.cfm_inference_cfg_rate
-        self._noise_scale = config.cfm_noise_scale
+        self._noise_scale = config.cfm_noise_scale * config.cfm_noise_temperature
         self._meanflow = config.meanflow
         self.estimator = ConditionalDecoder(config)
 

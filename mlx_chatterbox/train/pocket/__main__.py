@@ -57,6 +57,7 @@ class Places:
         self.runs = work / "runs"
         self.model = work / "pocket"
         self.figures = work / "figures.json"
+        self.samples = work / "samples"
 
 
 def _lexicon(places: Places, arguments, progress: Bars) -> None:
@@ -106,11 +107,10 @@ def _flow(places: Places, arguments, progress: Bars) -> None:
 def _vocoder(places: Places, arguments, progress: Bars) -> None:
     from . import vocoder
     from .corpus import Corpus
-    from .voices import FLITE_VOICES
 
     # An hour of speech is enough, and the F0 of more would take long.
-    some = Corpus(places.corpus, [f"{voice}-00" for voice in FLITE_VOICES])
-    vocoder.train(some, places.runs / "vocoder", vocoder.STEPS)
+    some = Corpus(places.corpus, vocoder.SHARDS)
+    vocoder.train(some, places.runs / "vocoder")
 
 
 def _t3(places: Places, arguments, progress: Bars) -> None:
@@ -150,6 +150,14 @@ def _judge(places: Places, arguments, progress: Bars) -> None:
     print(shown)
 
 
+def _samples(places: Places, arguments, progress: Bars) -> None:
+    from ...tts import ChatterboxTTS
+    from .samples import write_samples
+
+    write_samples(ChatterboxTTS.from_local(places.model), _SPEAKING, places.samples)
+    print(f"recordings and a spectrogram: {places.samples}")
+
+
 STAGES: dict[str, Callable] = {
     "lexicon": _lexicon,
     "corpus": _corpus,
@@ -160,6 +168,7 @@ STAGES: dict[str, Callable] = {
     "t3": _t3,
     "assemble": _assemble,
     "judge": _judge,
+    "samples": _samples,
 }
 
 

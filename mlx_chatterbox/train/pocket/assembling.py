@@ -25,13 +25,11 @@ from .model import pocket_config
 
 VOICES_FOLDER, CARD_NAME = "voices", "MODEL_CARD.md"
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
-# What the built-in voices' references say; neither text is trained on.
-REFERENCES = {
-    "slt": "A gentle wind moves over the old harbor, and the boats are quiet.",
-    "rms": "A gentle wind moves over the old harbor, and the boats are quiet.",
-    "awb": "A gentle wind moves over the old harbor, and the boats are quiet.",
-}
-FIRST_VOICE = "slt"
+# The built-in voices, and what their references say, which is not trained on.
+BUILT_IN = ("slt", "rms", "awb")
+REFERENCE_TEXT = "A gentle wind moves over the old harbor, and the boats are quiet."
+# The one that is understood best.
+FIRST_VOICE = "rms"
 _PACKED = ("t3.", "s3gen.flow.")
 
 
@@ -78,8 +76,9 @@ def _write(networks: Chatterbox, config, texts: Path, folder: Path) -> None:
     # The voices are made by the weights as they are stored.
     loaded = load_converted(folder)
     (folder / VOICES_FOLDER).mkdir()
-    for name, text in REFERENCES.items():
-        voice = embed_voice(loaded.networks, reference(name, text), config.generation)
+    for name in BUILT_IN:
+        said = reference(name, REFERENCE_TEXT)
+        voice = embed_voice(loaded.networks, said, config.generation)
         half_mel = dataclasses.replace(voice, prompt_feat=voice.prompt_feat.astype(mx.float16))
         half_mel.save(folder / VOICES_FOLDER / f"{name}.safetensors")
     shutil.copyfile(folder / VOICES_FOLDER / f"{FIRST_VOICE}.safetensors", folder / VOICE_NAME)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import mlx.core as mx
@@ -30,9 +28,6 @@ _START_SHARE = 0.5
 _WEIGHTS = {"mu": 0.5, "phones": 0.2}
 _XVECTOR = 78
 _MEAN_CLIPS = 100
-# What `render` speaks with, as the model does.
-_TIMESTEPS, _SHORTEST_PROMPT_TOKENS = 2, 60
-RENDERED = "flow_mel"
 
 
 def flow_config() -> S3GenConfig:
@@ -98,42 +93,3 @@ def train(corpus: Corpus, folder: Path, steps: int = STEPS) -> CausalMaskedDiffW
     )
     running.run(settings, networks, task, samples("train", BATCH, None), samples("eval", 16, 48))
     return networks.s3gen.flow
-
-
-def render(
-    corpus: Corpus, folder: Path, shards: Iterable[str], progress: Callable | None = None
-) -> None:
-    """Write `flow_mel.npy` (2 rows a token, float16) into shards: the flow's mel of their codes.
-
-    As when the model speaks: behind a prompt of the same voice, in two steps. The vocoder then
-    learns what the flow blurs. Shards that have one are left as they are.
-    """
-    networks = _Networks()
-    running.take(networks, folder, "flow")
-    networks.eval()
-    flow, embeddings = networks.s3gen.flow, Embeddings(corpus)
-    shards = list(shards)
-    for number, shard in enumerate(shards):
-        if progress is not None:
-            progress("the flow's mels", number, len(shards))
-        path = corpus.folder / shard / f"{RENDERED}.npy"
-        if path.exists():
-            continue
-        own = [i for i, clip in enumerate(corpus.clips) if clip.shard == shard]
-        first = next(i for i in own if corpus.clips[i].tokens >= _SHORTEST_PROMPT_TOKENS)
-        prompt_tokens = mx.array(corpus.feature(first, "speech_tokens"))[None]
-        prompt_mel = mx.array(corpus.feature(first, "mel"))[None]
-        mels = []
-        for index in own:
-            rng = np.random.default_rng((running.SEED, index))
-            xvector = embeddings.draw(corpus.clips[index].voice, "xvector", rng)
-            tokens = mx.array(corpus.feature(index, "speech_tokens"))[None]
-            frames = prompt_mel.shape[1] + 2 * tokens.shape[1]
-            noise = mx.random.normal((1, frames, 80), key=mx.random.key(index))
-            mel = flow.inference(
-                tokens, prompt_tokens, prompt_mel, mx.array(xvector)[None], noise, _TIMESTEPS
-            )
-            mels.append(np.array(mel[0]).astype(np.float16))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.npy")
-        np.save(temporary, np.concatenate(mels))
-        os.replace(temporary, path)

@@ -18,7 +18,7 @@ from ...errors import ChatterboxError
 from ...text.numbers import spell_numbers
 from ...voice import Voice
 from ..data.pitch import f0
-from .assembling import REFERENCES, VOICES_FOLDER, reference
+from .assembling import REFERENCE_TEXT, VOICES_FOLDER, reference
 
 RATE = 24000
 
@@ -142,7 +142,7 @@ def judge(tts, texts: Sequence[str], names: Sequence[str], recogniser: Recognise
             "shortest": min(lengths),
             "longest": max(lengths),
             "median_f0": float(np.median([p for p in pitches if p] or [0.0])),
-            "median_f0_reference": pitch(reference(name, REFERENCES[name])),
+            "median_f0_reference": pitch(reference(name, REFERENCE_TEXT)),
             "told_apart": sum(right) / len(right),
             "heard": ours.heard,
         }
@@ -166,7 +166,7 @@ def convert_voices(vc, texts: Sequence[str], pairs, recogniser: Recogniser) -> d
         report[f"{source} to {target}"] = {
             "word_error_rate": result.rate,
             "median_f0": float(np.median(pitches)),
-            "median_f0_target": pitch(reference(target, REFERENCES[target])),
+            "median_f0_target": pitch(reference(target, REFERENCE_TEXT)),
         }
     return report
 

@@ -32,8 +32,9 @@ def hift_config() -> HiFTNetConfig:
 def flow_fields() -> dict:
     """Fields of `S3GenConfig` that are the flow's own; about 3.6 million weights.
 
-    One step of the flow from little noise is nearly a regression, which suits speech as regular as
-    a synthesiser's; guidance, which would double the work, is not trained.
+    From little noise the flow is nearly a regression, which suits speech as regular as a
+    synthesiser's, and from none at all it is understood best. Guidance, which would double the
+    work, is not trained.
     """
     return {
         "token_embed_dim": 160,
@@ -49,4 +50,5 @@ def flow_fields() -> dict:
         "decoder_attention_head_dim": 64,
         "cfm_inference_cfg_rate": 0.0,
         "cfm_noise_scale": 0.1,
+        "cfm_noise_temperature": 0.0,
     }

@@ -21,18 +21,15 @@ from ..tasks.vocoder import VocoderTask
 from ..trained import seeded
 from . import running
 from .corpus import Corpus
-from .flow import RENDERED
 from .sizes import hift_config
 
-STEPS, BATCH, RATE = 4000, 8, 1e-3
-# Behind them: as many steps, at what rate, and for what share of the stretches with the flow's mel.
-REFINING_STEPS, REFINING_RATE, RENDERED_SHARE = 1000, 3e-4, 0.7
+STEPS, BATCH, RATE = 6500, 8, 1e-3
 # Half an hour of each voice is plenty; the F0 of all would take long.
 SHARDS = ("slt-00", "rms-00", "awb-00", "kal16-00")
 # Every harmonic's share of the excitation. All together stay where its tanh is nearly straight.
 SHARE = 0.3
 FRAMES = 32
-_CROP, _RENDERED = 77, 79
+_CROP = 77
 
 
 def fresh_vocoder(config: HiFTNetConfig, seed: int) -> HiFTGenerator:
@@ -73,8 +70,8 @@ class _Networks(nn.Module):
         self.s3gen.mel2wav = vocoder
 
 
-def _stretch(corpus: Corpus, index: int, key: np.ndarray, rendered_share: float) -> dict:
-    """A random stretch of a clip's features, read alone; its mel is the flow's now and then."""
+def _stretch(corpus: Corpus, index: int, key: np.ndarray) -> dict:
+    """A random stretch of a clip's features, read alone."""
     clip = corpus.clips[index]
     tokens = FRAMES // 2
     spare = max(clip.tokens - tokens, 0)
@@ -84,9 +81,8 @@ def _stretch(corpus: Corpus, index: int, key: np.ndarray, rendered_share: float)
     def rows(name: str, per_token: int) -> np.ndarray:
         return corpus.array(clip.shard, name)[first * per_token : last * per_token]
 
-    rendered = generator(key, _RENDERED).random() < rendered_share
     return {
-        "mel": rows(RENDERED if rendered else "mel", 2).astype(np.float32),
+        "mel": rows("mel", 2).astype(np.float32),
         "f0": rows("f0", 2).astype(np.float32),
         "waveform": rows("waveform", 960) / np.float32(32768.0),
         "source": rows("source", 960) / np.float32(32767.0),
@@ -96,33 +92,7 @@ def _stretch(corpus: Corpus, index: int, key: np.ndarray, rendered_share: float)
 def train(
     corpus: Corpus, folder: Path, steps: int = STEPS, shards: tuple[str, ...] = SHARDS
 ) -> None:
-    """Train on true mels, from the beginning or where `folder` holds a run."""
-    _run(corpus, folder, shards, None, steps, RATE, 0.0)
-
-
-def refine(
-    corpus: Corpus,
-    folder: Path,
-    before: Path,
-    steps: int = REFINING_STEPS,
-    shards: tuple[str, ...] = SHARDS,
-) -> None:
-    """Go on in a folder of its own from what `train` made in `before`, mostly on the flow's mels.
-
-    The shards need what `flow.render` writes.
-    """
-    _run(corpus, folder, shards, before, steps, REFINING_RATE, RENDERED_SHARE)
-
-
-def _run(
-    corpus: Corpus,
-    folder: Path,
-    shards: tuple[str, ...],
-    before: Path | None,
-    steps: int,
-    rate: float,
-    rendered_share: float,
-) -> None:
+    """Train from the beginning, or go on where `folder` holds a run."""
     config = hift_config()
     corpus = Corpus(corpus.folder, shards)
     for shard in corpus.shards:
@@ -130,7 +100,7 @@ def _run(
 
     def samples(part: str, size: int, most: int | None):
         def stretch(index: int, key: np.ndarray) -> dict:
-            return _stretch(corpus, index, key, rendered_share)
+            return _stretch(corpus, index, key)
 
         return corpus.samples([], size, running.SEED, None, part, most, stretch)
 
@@ -140,7 +110,7 @@ def _run(
         max_steps=steps,
         per_device_train_batch_size=BATCH,
         per_device_eval_batch_size=16,
-        learning_rate=rate,
+        learning_rate=RATE,
         adam_beta1=0.8,
         adam_beta2=0.99,
         weight_decay=0.0,
@@ -151,7 +121,5 @@ def _run(
         compile=True,
     )
     networks = _Networks(fresh_vocoder(config, running.SEED))
-    if before is not None:
-        running.take(networks, before, "vocoder")
     task = VocoderTask(config, FRAMES, given_source=True)
     running.run(settings, networks, task, samples("train", BATCH, None), samples("eval", 16, 64))

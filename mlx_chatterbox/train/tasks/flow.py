@@ -38,7 +38,7 @@ _CROP, _PROMPT, _TIME, _NOISE, _CONDITION, _START = range(6)
 class FlowTask(Task):
     """Flow matching ("flow") and, beyond upstream, the L1 distance of mu from the mel ("mu").
 
-    The noise is scaled as it is in inference (`cfm_noise_scale`; upstream's is 1).
+    The noise is scaled by `cfm_noise_scale`; upstream's is 1.
 
     With `phones`, samples bring labels (2 n,), one a mel frame, and a throwaway layer learns to
     name them from the encoder's features ("phones"): an encoder from scratch then finds sooner what

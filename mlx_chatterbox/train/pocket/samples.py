@@ -1,0 +1,58 @@
+"""Something to hear and to see of the finished voice: recordings and a spectrogram."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from ...voice import Voice
+from .assembling import VOICES_FOLDER
+
+TEXT = "Hello world, this is a test of speech."
+SEED = 1
+# Of the spectrogram, in samples at 24 kHz, and how far below the loudest it shows.
+_WINDOW, _HOP, _RANGE_DB = 600, 120, 70.0
+
+
+def write_samples(tts, names: Sequence[str], folder: Path) -> None:
+    """Write `pocket-NAME.wav` for each voice, and `pocket.png` with all of their spectrograms.
+
+    Args:
+        tts: a `ChatterboxTTS` of the pocket model.
+        folder: is made if it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    spoken = {}
+    for name in names:
+        voice = Voice.load(tts.checkpoint.folder / VOICES_FOLDER / f"{name}.safetensors")
+        spoken[name] = tts.generate(TEXT, voice=voice, seed=SEED)
+        soundfile.write(folder / f"pocket-{name}.wav", spoken[name], tts.sr, subtype="PCM_16")
+    _draw(spoken, tts.sr, folder / "pocket.png")
+
+
+def spectrogram(waveform: np.ndarray) -> np.ndarray:
+    """Power in dB, (frequencies, frames), the loudest at 0."""
+    padded = np.pad(waveform, _WINDOW // 2)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP]
+    power = np.abs(np.fft.rfft(windows * np.hanning(_WINDOW), axis=-1)) ** 2
+    decibels = 10 * np.log10(np.maximum(power, 1e-12))
+    return (decibels - decibels.max()).T
+
+
+def _draw(spoken: dict[str, np.ndarray], rate: int, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 2.4 * len(spoken)), layout="constrained")
+    axes = figure.subplots(len(spoken), 1, squeeze=False)[:, 0]
+    for axis, (name, waveform) in zip(axes, spoken.items(), strict=True):
+        extent = (0, len(waveform) / rate, 0, rate / 2000)
+        picture = spectrogram(waveform)
+        axis.imshow(
+            picture, origin="lower", aspect="auto", extent=extent, vmin=-_RANGE_DB, cmap="magma"
+        )
+        axis.set(ylabel="kHz", title=f"{name}: {TEXT}")
+    axes[-1].set_xlabel("s")
+    figure.savefig(path, dpi=110)
