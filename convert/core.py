@@ -23,7 +23,8 @@ from mlx_chatterbox.origin import remember, without_paths
 from mlx_chatterbox.quantization import Precision, precision_of, quantized, stored_shapes
 from mlx_chatterbox.swap import check_space, recover, whole_folder
 
-from .layouts import OURS, recognise
+from .layouts import recognise
+from .model_source import OURS
 from .packed import UnpackingReader
 from .rules import Dropped, Entry, Plan
 from .safetensors_file import DTYPES as STORED_DTYPES

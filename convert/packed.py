@@ -13,6 +13,7 @@ import mlx.core as mx
 
 from mlx_chatterbox.errors import CheckpointError
 
+GROUP_SIZE = 64  # MLX's own, where nothing else is stated
 _WORD_BITS = 32
 _BITS = (2, 3, 4, 5, 6, 8)
 
@@ -25,11 +26,18 @@ class UnpackingReader:
 
     Args:
         reader: of the file.
-        group_size: numbers that share a scale; of the whole file, or by key.
+        group_size: numbers that share a scale.
+        own_sizes: the same by key, for tensors that have another.
         offsets: ending of the offsets: ".biases" (MLX's layers) or ".offsets" (ours).
     """
 
-    def __init__(self, reader, group_size: int | Mapping[str, int], offsets: str = ".biases"):
+    def __init__(
+        self,
+        reader,
+        group_size: int = GROUP_SIZE,
+        own_sizes: Mapping[str, int] | None = None,
+        offsets: str = ".biases",
+    ):
         self._reader, self._offsets = reader, offsets
         self.path = reader.path
         self._packed: dict[str, tuple[str, str, int, int]] = {}
@@ -41,7 +49,7 @@ class UnpackingReader:
             key = f"{module}.weight" if offsets == ".biases" else module
             if key not in reader.shapes or reader.dtypes[key] != "U32":
                 continue
-            size = group_size if isinstance(group_size, int) else group_size.get(key, 64)
+            size = (own_sizes or {}).get(key, group_size)
             parts |= {scales, module + offsets}
             self._packed[key] = (scales, module + offsets, size, self._bits(key, scales, size))
         for key, shape in reader.shapes.items():

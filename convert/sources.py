@@ -167,15 +167,19 @@ def _vocabulary(row: Variant) -> int:
 
 
 def _unrecognised(folder: Path, rows: list[Variant]) -> CheckpointError:
-    there = sorted(path.name for path in folder.iterdir())
     looked_for = "; ".join(
         f"{row.name}: {', '.join(row.required_files)} (missing {', '.join(_missing(folder, row))})"
         for row in rows
     )
-    found = ", ".join(there[:20]) or "nothing"
     return CheckpointError(
         f"{folder} is not a checkpoint that can be converted. Looked for {looked_for}; mlx-audio's "
         f"{WEIGHTS_NAME} with ve.*, t3.* and s3gen.* beside a config.json; a folder of this "
         f"library or of its trainer (config.json with a variant, {WEIGHTS_NAME}). "
-        f"Found: {found}{', ...' if len(there) > 20 else ''}."
+        f"Found: {listed(folder)}."
     )
+
+
+def listed(folder: Path, most: int = 20) -> str:
+    """What is in a folder, for an error."""
+    names = sorted(path.name for path in folder.iterdir())
+    return (", ".join(names[:most]) or "nothing") + (", ..." if len(names) > most else "")

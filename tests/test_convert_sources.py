@@ -16,6 +16,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from convert import community, layouts
+from convert.community_folder import group_sizes
 from convert.core import convert
 from convert.packed import UnpackingReader
 from convert.safetensors_file import SafetensorsReader
@@ -241,10 +242,8 @@ def test_layers_of_several_group_sizes_are_told_apart(tmp_path):
             zip([f"{name}.weight", f"{name}.scales", f"{name}.biases"], parts, strict=True)
         )
     mx.save_safetensors(str(tmp_path / "m.safetensors"), tensors)
-    sizes = layouts._group_size(
-        {"quantization": {"group_size": 64, "bits": 4, "b": {"group_size": 32}}}
-    )
-    reader = UnpackingReader(SafetensorsReader(tmp_path / "m.safetensors"), sizes)
+    sizes = group_sizes({"quantization": {"group_size": 64, "bits": 4, "b": {"group_size": 32}}})
+    reader = UnpackingReader(SafetensorsReader(tmp_path / "m.safetensors"), *sizes)
     assert reader.shapes == {"a.weight": (2, 128), "b.weight": (2, 128)}
     assert mx.allclose(reader.read("b.weight"), rows, atol=0.5)
     with pytest.raises(CheckpointError, match="groups of another size"):
