@@ -19,7 +19,7 @@ import numpy as np
 import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is found)
 from mlx_chatterbox._version import __version__
 from mlx_chatterbox.checkpoint import Checkpoint, load_converted
-from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.config import GenerationConfig, ModelConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import weight_files
 from mlx_chatterbox.voice import Voice
@@ -28,7 +28,17 @@ from parity.inputs import Sizes, make_inputs
 from parity.mlx_backend import compute_with
 
 from .bounds import BOUNDS, Bounds, precision_name
-from .measures import POSITIONS, SPOKEN_TOKENS, TEXTS, Distance, distance, outcome, prepare
+from .measures import (
+    POSITIONS,
+    SPOKEN_TOKENS,
+    TEXTS,
+    Distance,
+    Material,
+    Outcome,
+    distance,
+    outcome,
+    prepare,
+)
 
 FILE_NAME = "verification.json"
 
@@ -146,62 +156,104 @@ def weight_sizes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in weight_files(folder)}
 
 
-def verify(
-    reference: Path,
-    converted: Path,
-    *,
-    texts: Sequence[str] | None = None,
-    positions: int = POSITIONS,
-    spoken: int = SPOKEN_TOKENS,
-    word_errors: Sequence[str] = (),
-    sizes: Sizes | None = None,
-    seed: int = 0,
-) -> Verification:
+def verify(reference: Path, converted: Path, **settings) -> Verification:
     """Hold a converted folder against the same model in float32.
 
     Args:
         reference: converted folder in float32, nothing quantised.
-        texts: that T3 is compared on; default `TEXTS`.
-        positions, spoken: how many of T3's distributions and of S3Gen's tokens.
-        word_errors: sentences that both say and a recogniser writes down; () leaves that out.
-        sizes: of the parity stages' inputs.
+        settings: of `Reference.of`.
 
     Raises:
         CheckpointError: a folder does not load, or the reference is not float32.
         MissingRecogniser: word errors are wanted and pocketsphinx is not there.
     """
-    config = ModelConfig.load(converted)
-    known = ModelConfig.load(reference)
-    if known.dtype != "float32" or known.quantization.rules:
-        raise CheckpointError(f"{reference} is not float32: nothing is verified against it.")
-    listen = open_recogniser() if word_errors else None  # missing, it is missed at once
-    inputs = {
-        name: value
-        for name, value in make_inputs(known, seed, sizes=sizes or Sizes(audio_seconds=4.0)).items()
-        if not name.startswith(_UNUSED)
-    }
-    first = load_converted(reference)
-    material = prepare(first, texts or TEXTS, positions, spoken, seed)
-    expected = outcome(first.networks, material, known.generation)
-    stages = compute_with(first.networks, inputs)
-    said = word_error_rate(first, word_errors, material.voice, listen)
-    del first
-    gc.collect()
-    second = load_converted(converted)
-    found = distance(
-        expected, outcome(second.networks, material, known.generation, expected.source)
-    )
-    again = word_error_rate(second, word_errors, material.voice, listen)
-    name = precision_name(config)
-    rows = (
-        *_stage_rows(stages, compute_with(second.networks, inputs), BOUNDS[name]),
-        *_whole_rows(found, BOUNDS[name]),
-        *_word_rows(said, again, BOUNDS[name]),
-    )
-    versions = {"mlx-chatterbox": __version__, "mlx": _mlx_version()}
-    return Verification(
-        name, rows, material.positions, len(material.spoken), weight_sizes(converted), versions
-    )
+    return Reference.of(reference, **settings).hold(converted)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the source in float32 computes and says; any number of models can be held against it.
+
+    Attributes:
+        inputs, stages: of parity's stages, and their results.
+        outcome: of the material.
+        words: sentences that are said and written down by `listen`; () leaves that out.
+        word_errors: the reference's own.
+    """
+
+    generation: GenerationConfig
+    inputs: Mapping[str, np.ndarray]
+    stages: Mapping[str, np.ndarray]
+    material: Material
+    outcome: Outcome
+    words: Sequence[str]
+    listen: Callable[[np.ndarray], str] | None
+    word_errors: float | None
+
+    @classmethod
+    def of(
+        cls,
+        folder: Path,
+        *,
+        texts: Sequence[str] = TEXTS,
+        positions: int = POSITIONS,
+        spoken: int = SPOKEN_TOKENS,
+        word_errors: Sequence[str] = (),
+        sizes: Sizes | None = None,
+        seed: int = 0,
+    ) -> Reference:
+        """Let a folder in float32 compute; its networks are let go of.
+
+        Args:
+            texts: that T3 is compared on.
+            positions, spoken: how many of T3's distributions and of S3Gen's tokens.
+            word_errors: sentences to say for the word error rate.
+            sizes: of the parity stages' inputs.
+
+        Raises:
+            as `verify`.
+        """
+        config = ModelConfig.load(folder)
+        if config.dtype != "float32" or config.quantization.rules:
+            raise CheckpointError(f"{folder} is not float32: nothing is verified against it.")
+        listen = open_recogniser() if word_errors else None  # missing, it is missed at once
+        made = make_inputs(config, seed, sizes=sizes or Sizes(audio_seconds=4.0))
+        inputs = {name: value for name, value in made.items() if not name.startswith(_UNUSED)}
+        checkpoint = load_converted(folder)
+        material = prepare(checkpoint, texts, positions, spoken, seed)
+        return cls(
+            generation=config.generation,
+            inputs=inputs,
+            stages=compute_with(checkpoint.networks, inputs),
+            material=material,
+            outcome=outcome(checkpoint.networks, material, config.generation),
+            words=word_errors,
+            listen=listen,
+            word_errors=word_error_rate(checkpoint, word_errors, material.voice, listen),
+        )
+
+    def hold(self, folder: Path) -> Verification:
+        """Hold a converted folder against it.
+
+        Raises:
+            CheckpointError: it does not load.
+        """
+        gc.collect()  # one model in memory at a time
+        name = precision_name(ModelConfig.load(folder))
+        bounds, checkpoint = BOUNDS[name], load_converted(folder)
+        networks, voice = checkpoint.networks, self.material.voice
+        found = outcome(networks, self.material, self.generation, self.outcome.source)
+        said = word_error_rate(checkpoint, self.words, voice, self.listen)
+        rows = (
+            *_stage_rows(self.stages, compute_with(networks, self.inputs), bounds),
+            *_whole_rows(distance(self.outcome, found), bounds),
+            *_word_rows(self.word_errors, said, bounds),
+        )
+        versions = {"mlx-chatterbox": __version__, "mlx": _mlx_version()}
+        spoken = len(self.material.spoken)
+        return Verification(
+            name, rows, self.material.positions, spoken, weight_sizes(folder), versions
+        )
 
 
 def _stage_rows(expected: Mapping, found: Mapping, bounds: Bounds) -> list[Row]:

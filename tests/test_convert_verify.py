@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import sys
@@ -27,6 +28,7 @@ from convert.verification import (
     FILE_NAME,
     OUTPUTS,
     TOKENS,
+    Reference,
     Row,
     Verification,
     as_markdown,
@@ -41,12 +43,20 @@ from parity.inputs import Sizes
 from parity.stages import STAGES
 
 SIZES = Sizes(1.5, 8, 41, 20, 6, 4, 9, 6, 2, 13, 9, 2)
-FEW = {"positions": 24, "spoken": 10, "sizes": SIZES}
-TWO = TEXTS[:2]
+TWO = (TEXTS[3], TEXTS[7])  # short ones
+FEW = {"texts": TWO, "positions": 12, "spoken": 10, "sizes": SIZES}
 
 
 @pytest.fixture(scope="module")
-def folder_of(tmp_path_factory, small_upstream, small_config):
+def brief_config(small_config):
+    """Two steps of the flow, in which every layer is used, too."""
+    config = copy.deepcopy(small_config)
+    config.generation.cfm_steps = 2
+    return config
+
+
+@pytest.fixture(scope="module")
+def folder_of(tmp_path_factory, small_upstream, brief_config):
     root, known = tmp_path_factory.mktemp("verified"), {}
 
     def make(recipe):
@@ -54,7 +64,7 @@ def folder_of(tmp_path_factory, small_upstream, small_config):
             settings = {"dtype": recipe.dtype, "quantization": recipe.quantization}
             output = root / str(len(known))
             known[recipe.about] = convert(
-                small_upstream, output, config=small_config, **settings
+                small_upstream, output, config=brief_config, **settings
             ).folder
         return known[recipe.about]
 
@@ -62,8 +72,18 @@ def folder_of(tmp_path_factory, small_upstream, small_config):
 
 
 @pytest.fixture(scope="module")
-def material(small_checkpoint):
-    return prepare(load_converted(small_checkpoint), TWO, positions=20, spoken=8)
+def exact(folder_of):
+    return folder_of(RECIPES["exact"])
+
+
+@pytest.fixture(scope="module")
+def reference(exact):
+    return Reference.of(exact, **FEW)
+
+
+@pytest.fixture(scope="module")
+def material(exact):
+    return prepare(load_converted(exact), TWO, positions=20, spoken=8)
 
 
 def test_the_divergence_is_what_the_books_say():
@@ -82,9 +102,9 @@ def test_the_spectral_distance_of_half_the_amplitude_is_six_db(recording):
     assert spectral_distance(noise, 0.5 * noise) == pytest.approx(6.02, abs=0.01)
 
 
-def test_distributions_are_those_of_the_tokens_it_would_speak(small_checkpoint, material):
+def test_distributions_are_those_of_the_tokens_it_would_speak(exact, material):
     """Along real text, one for every speech token and one for what follows."""
-    checkpoint = load_converted(small_checkpoint)
+    checkpoint = load_converted(exact)
     assert material.positions == 20
     tokens, guided = token_distributions(checkpoint.networks.t3, material, 0.5)
     assert tokens.shape == guided.shape == (20, checkpoint.config.t3.speech_tokens_dict_size)
@@ -98,8 +118,8 @@ def test_distributions_are_those_of_the_tokens_it_would_speak(small_checkpoint, 
         np.testing.assert_array_equal(speech, other_speech)
 
 
-def test_exact_differs_in_nothing(small_checkpoint, folder_of):
-    found = verify(small_checkpoint, folder_of(RECIPES["exact"]), texts=TWO, **FEW)
+def test_exact_differs_in_nothing(exact):
+    found = verify(exact, exact, **FEW)
     assert found.precision == "float32"
     assert found.holds
     assert {row.name for row in found.rows} >= {*OUTPUTS, TOKENS, "next token", "mel", "waveform"}
@@ -107,9 +127,9 @@ def test_exact_differs_in_nothing(small_checkpoint, folder_of):
 
 
 @pytest.mark.parametrize("name", ["float16", "balanced", "small"])
-def test_precisions_are_within_their_bounds(small_checkpoint, folder_of, name):
+def test_precisions_are_within_their_bounds(reference, folder_of, name):
     recipe = RECIPES.get(name) or plain(name)
-    found = verify(small_checkpoint, folder_of(recipe), texts=TWO, **FEW)
+    found = reference.hold(folder_of(recipe))
     assert found.precision == name
     assert found.holds, as_text(found)
     assert all(row.value > 0.0 for row in found.rows if row.name in ("t3/logits", "next token"))
@@ -140,19 +160,16 @@ def _spoil(networks, part: str) -> None:
         "s3_encoder/codes",
     ],
 )
-def test_damage_to_any_network_fails(small_checkpoint, tmp_path, part, monkeypatch):
+def test_damage_to_any_network_fails(reference, exact, part, monkeypatch):
     from convert import verification
 
     def spoiled(folder, *rest):
         checkpoint = load_converted(folder, *rest)
-        if folder == tmp_path:
-            _spoil(checkpoint.networks, part)
+        _spoil(checkpoint.networks, part)
         return checkpoint
 
-    for path in small_checkpoint.iterdir():
-        (tmp_path / path.name).symlink_to(path)
     monkeypatch.setattr(verification, "load_converted", spoiled)
-    found = verify(small_checkpoint, tmp_path, texts=TWO, **FEW)
+    found = reference.hold(exact)
     assert not found.holds
     failed = {row.name for row in found.failures}
     assert part in failed
@@ -215,11 +232,11 @@ def test_bounds_are_by_what_the_rules_are_not_by_a_name():
 
 def test_only_float32_is_a_reference(folder_of):
     with pytest.raises(CheckpointError, match="not float32"):
-        verify(folder_of(plain("float16")), folder_of(RECIPES["small"]), texts=TWO, **FEW)
+        verify(folder_of(plain("float16")), folder_of(RECIPES["small"]), **FEW)
 
 
-def test_damage_is_measured_group_by_group_and_undone(small_checkpoint, material):
-    checkpoint = load_converted(small_checkpoint)
+def test_damage_is_measured_group_by_group_and_undone(exact, material):
+    checkpoint = load_converted(exact)
     generation = checkpoint.config.generation
     before = outcome(checkpoint.networks, material, generation)
     groups = ("T3 attention", "flow decoder", "vocoder")
@@ -256,9 +273,9 @@ def test_every_weight_that_speaks_is_in_a_group(small_checkpoint):
             assert fits or "norm" in key, key
 
 
-def test_a_recipe_s_damage_is_the_folder_s(small_checkpoint, folder_of, material):
+def test_a_recipe_s_damage_is_the_folder_s(exact, folder_of, material):
     """Measured in memory or from a converted folder: the same weights."""
-    checkpoint = load_converted(small_checkpoint)
+    checkpoint = load_converted(exact)
     recipe = uniform(4)
     in_memory = measure_recipe(checkpoint, material, recipe)
     generation = checkpoint.config.generation
@@ -270,14 +287,13 @@ def test_a_recipe_s_damage_is_the_folder_s(small_checkpoint, folder_of, material
     assert mx.default_device() is not None
 
 
-def test_word_errors_are_counted_of_both_and_bounded(small_checkpoint, folder_of, monkeypatch):
+def test_word_errors_are_counted_of_both_and_bounded(exact, folder_of, monkeypatch):
     """With a recogniser that hears the first model well and the second badly."""
     from convert import verification
 
     heard = iter([TWO[0], "nothing", "nothing", "nothing"])
     monkeypatch.setattr(verification, "open_recogniser", lambda: lambda waveform: next(heard))
-    limited = dataclasses.replace(ModelConfig.load(small_checkpoint).generation, max_new_tokens=4)
-    folders = [small_checkpoint, folder_of(RECIPES["balanced"])]
+    limited = dataclasses.replace(ModelConfig.load(exact).generation, max_new_tokens=4)
 
     def brief(folder, *rest):
         checkpoint = load_converted(folder, *rest)
@@ -285,7 +301,7 @@ def test_word_errors_are_counted_of_both_and_bounded(small_checkpoint, folder_of
         return checkpoint
 
     monkeypatch.setattr(verification, "load_converted", brief)
-    found = verify(*folders, texts=TWO, word_errors=TWO, **FEW)
+    found = verify(exact, folder_of(plain("float16")), word_errors=TWO, **FEW)
     by_name = {row.name: row for row in found.rows}
     assert 0.0 < by_name["word error rate, source"].value < 1.0
     assert by_name["word error rate"].value == 1.0
