@@ -25,6 +25,8 @@ KEPT = (
     "s3gen.speaker_encoder.*",
     "ve.*",
 )
+# GPT-2's table of positions, an embedding that lies among the projections (Turbo, Nano).
+T3_POSITIONS = "t3.tfmr.model.wpe"
 T3_PROJECTIONS = "t3.tfmr.*"
 # Heads, embeddings, conditioning.
 T3_REST = "t3.*"
@@ -65,6 +67,7 @@ RECIPES: dict[str, Recipe] = {
             "float16",
             (
                 *_kept(),
+                _bits(T3_POSITIONS, 8),
                 _bits(T3_PROJECTIONS, 6),
                 # Turbo's 50,000 words are a sixth of it; the head is for training alone.
                 _bits("t3.text_*", 8),
@@ -78,6 +81,7 @@ RECIPES: dict[str, Recipe] = {
             "float16",
             (
                 *_kept(),
+                _bits(T3_POSITIONS, 8),
                 # Groups of 32: a tenth more than 64, and a third less of the error.
                 _bits(T3_PROJECTIONS, 4, 32),
                 _bits(T3_REST, 8),
