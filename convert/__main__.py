@@ -34,7 +34,8 @@ manifest of what its files must be, which --check compares.
 Precision: --recipe balanced is about half of float16's size, small about two fifths, exact is
 float32. --dtype and --quantize do the same everywhere. Few bits are for linear layers and
 embeddings; what no group divides, and what makes a voice, a pitch or a token, stays as it is.
-What is quantised already stays as it is, to the bit, unless --recipe or --quantize says otherwise.
+Without any of them the source's own types are kept, and what is quantised already stays as it is, to
+the bit.
 --verify holds the result against the source in float32 and writes verification.json beside the
 weights; --upload-repo does so by itself, and publishes nothing past the bounds without --force.
 Without OUTPUT, --upload-repo publishes the converted folder SOURCE, or goes on where an upload
@@ -130,7 +131,8 @@ def _add_precisions(result: argparse.ArgumentParser) -> None:
     section.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16"),
-        help="type of the weights (default: float32, exact; with --quantize float16)",
+        help="type of the weights (default: the source's own, float32 for upstream's files; with "
+        "--quantize float16)",
     )
 
 
@@ -264,14 +266,17 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from mlx_chatterbox.hub import resolve, speech_tokenizer, variant_called
+    from mlx_chatterbox.hub import local_folder, resolve, speech_tokenizer, variant_called
 
     from .core import convert
-    from .recipes import RECIPES, plain, uniform
+    from .recipes import RECIPES, uniform
 
     source, variant, repo = arguments.source, arguments.variant, None
-    named = None if Path(source).exists() else variant_called(source)
-    if named is not None:
+    here = local_folder(source)  # a folder, or the model in the package by its name
+    named = variant_called(source) if here is None else None
+    if here is not None:
+        source = here
+    elif named is not None:
         repo, variant = named.repo, variant or named.name
     elif _looks_like_repository(source):
         repo = source
@@ -282,8 +287,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     elif arguments.quantize is not None:
         recipe = uniform(arguments.quantize, arguments.group_size or 64)
     else:
-        recipe = plain(arguments.dtype or "float32")
-    stays = arguments.recipe is None and arguments.quantize is None
+        recipe = None  # the source's own
     given = {
         "variant": variant,
         "t3_file": arguments.t3,
@@ -294,11 +298,12 @@ def _convert(arguments: argparse.Namespace) -> None:
         result = convert(
             source,
             arguments.output,
-            dtype=arguments.dtype or recipe.dtype,
-            quantization=None if stays else recipe.quantization,
+            dtype=arguments.dtype or (recipe.dtype if recipe else None),
+            quantization=recipe.quantization if recipe else None,
             **given,
             force=arguments.force,
             verify=lambda folder: _check(folder, source, given, arguments),
+            with_reference=_verifies(arguments),
             progress=progress,
             repo=repo,
         )
@@ -310,11 +315,11 @@ def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Na
     from mlx_chatterbox.checkpoint import verify_folder
 
     verify_folder(folder)
-    wanted = arguments.verify
-    if not (arguments.upload_repo is not None if wanted is None else wanted):
+    if not _verifies(arguments):
         return
     import tempfile
 
+    from mlx_chatterbox.config import QuantizationConfig
     from mlx_chatterbox.manifest import list_again
 
     from .core import convert_folder
@@ -323,12 +328,18 @@ def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Na
     print("verifying against the source in float32 ...", file=sys.stderr)
     # In the folder that is being made, so that it goes with it if the process is killed.
     with tempfile.TemporaryDirectory(prefix=".float32-", dir=folder) as temporary:
-        reference = convert_folder(source, Path(temporary) / "reference", **given)
+        # What the source has of few bits is unpacked, too.
+        exact = {**given, "dtype": "float32", "quantization": QuantizationConfig()}
+        reference = convert_folder(source, Path(temporary) / "reference", **exact)
         texts = TEXTS if arguments.word_errors else ()
         found = verify(reference, folder, positions=arguments.positions, word_errors=texts)
     found.save(folder)
     list_again(folder)
     print(as_text(found))
+
+
+def _verifies(arguments: argparse.Namespace) -> bool:
+    return arguments.upload_repo is not None if arguments.verify is None else arguments.verify
 
 
 def _publish(arguments: argparse.Namespace) -> None:

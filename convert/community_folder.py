@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from math import prod
 from pathlib import Path
 
-from mlx_chatterbox.config import BITS, CONFIG_NAME, QuantizationConfig
+from mlx_chatterbox.config import BITS, CONFIG_NAME, DTYPES, QuantizationConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import SPEECH_TOKENIZER_REPO
 from mlx_chatterbox.variants import VARIANTS, Variant, variant_named
@@ -17,6 +19,7 @@ from . import community
 from .model_source import COMMUNITY, Source, first_present, present
 from .packed import GROUP_SIZE, UnpackingReader
 from .rules import Plan, Shapes
+from .safetensors_file import DTYPES as STORED_DTYPES
 from .safetensors_file import SafetensorsReader
 from .sources import WEIGHTS_NAME, listed
 from .voice import VOICE_NAME
@@ -45,7 +48,12 @@ def community_source(
 
     config = row.default_config()
     with contextlib.closing(open_one(WEIGHTS_NAME)) as reader:
+        types = _own_types(reader)
         config.quantization = QuantizationConfig(rules=_rules(reader))
+    if tokenizer_file != WEIGHTS_NAME:
+        with contextlib.closing(open_one(tokenizer_file)) as reader:
+            types |= _own_types(reader, community.SPEECH_TOKENIZER)
+    config.dtype = types.pop("t3.", "float32")
     return Source(
         layout=COMMUNITY,
         row=row,
@@ -55,6 +63,12 @@ def community_source(
         config=config,
         plan=lambda available: community.plan(available, tokenizer_file),
         open=open_one,
+        # The speech tokenizer of a half-precision model is published in float32.
+        own_types=[
+            {"layers": f"{part}*", "dtype": "float32"}
+            for part, dtype in types.items()
+            if dtype == "float32" != config.dtype
+        ],
         notes=_notes,
     )
 
@@ -146,6 +160,17 @@ def _rules(reader: UnpackingReader) -> list[dict]:
     return [
         {"layers": layer, "bits": bits, "group_size": size} for layer, (bits, size) in rows.items()
     ]
+
+
+def _own_types(reader: UnpackingReader, part: str | None = None) -> dict[str, str]:
+    """The floating-point type that most numbers of each part have (`part`: of all there is)."""
+    numbers: dict[str, Counter] = {}
+    for key, shape in reader.shapes.items():
+        dtype = str(STORED_DTYPES[reader.dtypes[key]][0]).rpartition(".")[2]
+        if dtype in DTYPES:
+            found = numbers.setdefault(part or key.partition(".")[0] + ".", Counter())
+            found[dtype] += prod(shape)
+    return {part: found.most_common(1)[0][0] for part, found in numbers.items()}
 
 
 def _notes(plan: Plan) -> list[str]:

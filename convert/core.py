@@ -72,13 +72,14 @@ def convert(
     source: str | Path,
     output: str | Path,
     *,
-    dtype: str = "float32",
+    dtype: str | None = None,
     quantization: QuantizationConfig | None = None,
     variant: str | None = None,
     t3_file: str | None = None,
     config: ModelConfig | None = None,
     force: bool = False,
     verify: Callable[[Path], object] | None = None,
+    with_reference: bool = False,
     progress: Progress | None = None,
     repo: str | None = None,
     shared: str | Path | None = None,
@@ -88,7 +89,8 @@ def convert(
     """Convert the folder `source`, of any layout that is known, to a checkpoint `output`.
 
     Args:
-        dtype: of the floating-point weights: float32, float16 or bfloat16.
+        dtype: of the floating-point weights: float32, float16 or bfloat16; None: the source's own,
+            float32 for upstream's files.
         quantization: what is of another precision (`convert.recipes`); None: what is of few
             bits in the source stays so, to the bit.
         variant: name in `VARIANTS`; by default the first whose files are there.
@@ -97,6 +99,8 @@ def convert(
         force: replace `output` if it is a checkpoint already.
         verify: called with the finished folder before it takes its name; what it raises stops
             the conversion.
+        with_reference: `verify` makes a copy in float32 in the folder: room for it is looked for,
+            too, before anything is written.
         progress: called with (bytes done, bytes in all); hashing and writing both count.
         repo: hub repository that `source` came from, noted in the configuration.
         shared: folder for weights that several checkpoints have in common; with it the weights
@@ -110,12 +114,16 @@ def convert(
             that is there or cannot be made. Nothing half-written is left behind, whatever ends it.
     """
     source, output = _folder(source), Path(output).expanduser().resolve()
-    if dtype not in DTYPES:
+    if dtype not in (None, *DTYPES):
         raise CheckpointError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
     recover(output)
     _check_output(source, output, force)
     found = recognise(source, variant, t3_file, _path(s3gen), speech_tokenizer)
-    row = found.row
+    # What is read may lie elsewhere than in SOURCE: in a run's final model, in another S3Gen.
+    for path in found.files.values():
+        _refuse_to_replace(path, output)
+    row, own = found.row, dtype is None
+    dtype = found.config.dtype if own else dtype
     with contextlib.ExitStack() as stack:
         readers = {
             name: stack.enter_context(contextlib.closing(found.open(name)))
@@ -124,9 +132,15 @@ def convert(
         todo = found.plan({name: reader.shapes for name, reader in readers.items()})
         config = dataclasses.replace(config or found.config, variant=row.name, dtype=dtype)
         config.quantization = found.config.quantization if quantization is None else quantization
+        if own and found.own_types:
+            rules = [*found.own_types, *config.quantization.rules]
+            config.quantization = dataclasses.replace(config.quantization, rules=rules)
         job = _Job(todo, readers, config)
         copied = sum(path.stat().st_size for path in found.texts.values())
-        check_space(output.parent, job.size + copied + SPARE_BYTES)
+        needed = job.size + copied + SPARE_BYTES
+        if with_reference:
+            needed += job.exact_size + copied + SPARE_BYTES
+        check_space(output.parent, needed)
         in_all = sum(path.stat().st_size for path in found.files.values()) + job.size
         report = _Meter(progress, in_all)
         if shared is not None:
@@ -178,6 +192,8 @@ def _origin(source: Path, repo: str | None) -> dict[str, str]:
 def _folder(source: str | Path) -> Path:
     folder = Path(source).expanduser()
     if not folder.is_dir():
+        recover(folder)  # a conversion over it may have been killed
+    if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise CheckpointError(f"{source} {what}; SOURCE is a folder with a model's files.")
     return folder.resolve()
@@ -187,7 +203,7 @@ def _folder(source: str | Path) -> Path:
 
 
 class _Job:
-    """The tensors to write; `size` is theirs in bytes."""
+    """The tensors to write; `size` is theirs in bytes, `exact_size` as if they were float32."""
 
     def __init__(self, todo: Plan, readers: dict[str, Reader], config: ModelConfig):
         self._readers, self._config = readers, config
@@ -198,6 +214,10 @@ class _Job:
             _count(shape) * kind.size
             for tensors in self._stored.values()
             for shape, kind in tensors.values()
+        )
+        self.exact_size = sum(
+            _count(entry.shape) * max(mx.float32.size, self._given(entry).size)
+            for entry in self._entries
         )
 
     def write(
@@ -299,6 +319,12 @@ class _Meter:
 
 
 # --- The output folder -------------------------------------------------------------------------
+
+
+def _refuse_to_replace(path: Path, output: Path) -> None:
+    """Of a file that is read: it must not lie in what takes OUTPUT's place."""
+    if output in path.absolute().parents or output in path.resolve().parents:
+        raise CheckpointError(f"OUTPUT {output} contains {path}, which is read; choose another.")
 
 
 def _check_output(source: Path, output: Path, force: bool) -> None:

@@ -28,6 +28,8 @@ class Source:
         config: hyperparameters.
         plan: what becomes of the keys of `weights`.
         open: a reader of one of `weights`.
+        own_types: rules for parts of another type than `config.dtype`, which hold where no type is
+            asked for.
         notes: what people should know of it.
     """
 
@@ -39,6 +41,7 @@ class Source:
     config: ModelConfig
     plan: Callable[[Mapping[str, Shapes]], Plan]
     open: Callable[[str], Reader]
+    own_types: Sequence[dict] = ()
     notes: Callable[[Plan], Sequence[str]] = lambda plan: ()
 
     @property

@@ -28,6 +28,8 @@ VOICE_TENSORS: dict[str, tuple[tuple[int | None, ...], mx.Dtype]] = {
     "gen.prompt_feat": ((1, None, None), mx.float32),
     "gen.embedding": ((1, None), mx.float32),
 }
+# A T3 that is given no speech to go on from (the pocket model) has a prompt without tokens.
+MAY_BE_EMPTY = ("t3.cond_prompt_speech_tokens",)
 # Upstream stores these too, but always empty or following from the others.
 UNUSED = {
     "t3.clap_emb": "no published T3 is conditioned on it",
@@ -63,7 +65,7 @@ def voice_tensors(conds: Any, name: str = "conds.pt") -> tuple[dict[str, mx.arra
         raise CheckpointError(f"{name} lacks {', '.join(missing)}.")
     tensors = {}
     for key, (shape, dtype) in VOICE_TENSORS.items():
-        tensors[key] = _tensor(given[key], shape, dtype, f"{name}: {key}")
+        tensors[key] = _tensor(given[key], shape, dtype, f"{name}: {key}", key in MAY_BE_EMPTY)
     return tensors, dropped
 
 
@@ -99,7 +101,9 @@ def _sections(source: Path) -> dict[str, dict[str, np.ndarray]]:
     return sections
 
 
-def _tensor(value: Any, shape: tuple[int | None, ...], dtype: mx.Dtype, label: str) -> mx.array:
+def _tensor(
+    value: Any, shape: tuple[int | None, ...], dtype: mx.Dtype, label: str, may_be_empty: bool
+) -> mx.array:
     try:
         values = np.asarray(value, dtype=np.int64 if dtype == mx.int32 else np.float32)
     except (TypeError, ValueError):
@@ -109,7 +113,7 @@ def _tensor(value: Any, shape: tuple[int | None, ...], dtype: mx.Dtype, label: s
     fits = len(shape) == values.ndim and all(
         expected in (None, n) for n, expected in zip(values.shape, shape, strict=True)
     )
-    if not fits or values.size == 0:
+    if not fits or (values.size == 0 and not may_be_empty):
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
         raise CheckpointError(f"{label} has shape {values.shape}, not ({wanted}).")
     if not np.isfinite(values).all():

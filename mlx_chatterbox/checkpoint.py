@@ -158,7 +158,7 @@ def load(
     if not is_converted(folder):
         chosen = named.name if named is not None else variant
         fetch = speech_tokenizer if fetched else None
-        folder = _converted_copy(folder, dtype or "float32", chosen, t3_file, progress, fetch)
+        folder = _converted_copy(folder, dtype, chosen, t3_file, progress, fetch)
     if check:
         check_manifest(folder, _told(progress, "checking"))
     return load_converted(folder, dtype)
@@ -197,7 +197,7 @@ def _told(progress, what: str) -> Callable[[int, int], None] | None:
 
 
 def _converted_copy(
-    folder: Path, dtype: str, variant: str | None, t3_file: str | None, progress, fetch
+    folder: Path, dtype: str | None, variant: str | None, t3_file: str | None, progress, fetch
 ) -> Path:
     """Convert upstream's or mlx-audio's files into the cache, unless they are there already.
 

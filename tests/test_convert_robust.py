@@ -185,6 +185,25 @@ def test_room_for_what_is_written_is_enough(source, tmp_path, monkeypatch):
     convert(source, tmp_path / "b", config=small_config())
 
 
+def test_room_for_the_reference_in_float32_is_looked_for_first(source, tmp_path, monkeypatch):
+    """In float16 and its copy in float32: three times what is written."""
+    weights = convert(source, tmp_path / "a", config=small_config(), dtype="float16").size
+    usage, calls = shutil.disk_usage(tmp_path), []
+    monkeypatch.setattr("convert.core.SPARE_BYTES", 0)
+    free = int(2.5 * weights)
+    monkeypatch.setattr(swap.shutil, "disk_usage", lambda path: usage._replace(free=free))
+    settings = {"config": small_config(), "dtype": "float16", "verify": calls.append}
+    with pytest.raises(CheckpointError, match="GB free"):
+        convert(source, tmp_path / "b", **settings, with_reference=True)
+    assert not calls
+    convert(source, tmp_path / "b", **settings)
+    assert len(calls) == 1
+    monkeypatch.setattr(
+        swap.shutil, "disk_usage", lambda path: usage._replace(free=3 * weights + 4 * 2**20)
+    )
+    convert(source, tmp_path / "c", **settings, with_reference=True)
+
+
 def test_a_hostile_pickle_is_refused_and_nothing_of_it_runs(source, tmp_path, small_config):
     """The very file that upstream publishes as .pt, with a command where a tensor was."""
     marker = tmp_path / "ran"

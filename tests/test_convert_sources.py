@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from convert import __main__ as cli
 from convert import community, layouts
 from convert.community_folder import group_sizes
 from convert.core import convert
 from convert.packed import UnpackingReader
+from convert.recipes import RECIPES
 from convert.safetensors_file import SafetensorsReader
 from convert.upstream import to_upstream, upstream_layout
 from mlx_chatterbox.checkpoint import build, load, load_converted, verify_folder
@@ -182,14 +184,40 @@ def test_mlx_audios_multilingual_says_the_same(
     )
 
 
-def test_half_precision_stays_what_it_is(tmp_path, from_upstream):
+def test_half_precision_stays_what_it_is(tmp_path, from_upstream, monkeypatch):
+    """Unless another type is asked for; also in the cache."""
     weights = from_upstream().weights
     source = mlx_audio_layout.write(tmp_path / "c" / "model", weights, dtype=mx.float16)
-    result = converted(source, tmp_path, dtype="float16")
+    result = converted(source, tmp_path)
+    assert result.dtype == "float16"
     stored = mx.load(str(result.folder / "model.safetensors"))
     for key, value in weights.items():
+        assert stored[key].dtype == mx.float16, key
         if ".bias_" not in key:
             assert mx.array_equal(stored[key], value.astype(mx.float16)), key
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    make_small(monkeypatch, "english")
+    cached = load(source)
+    assert cached.config.dtype == "float16"
+    assert cached.networks.t3.speech_head.weight.dtype == mx.float16
+    assert load(source, dtype="float32").networks.ve.proj.weight.dtype == mx.float32
+
+
+def test_a_float32_speech_tokenizer_beside_half_precision_stays_float32(tmp_path, from_upstream):
+    weights = from_upstream().weights
+    source = mlx_audio_layout.write(tmp_path / "c" / "model", weights, dtype=mx.float16)
+    mlx_audio_layout.write(tmp_path / "exact" / "model", weights)
+    shutil.rmtree(tmp_path / "c" / "S3TokenizerV2")
+    shutil.move(tmp_path / "exact" / "S3TokenizerV2", tmp_path / "c")
+    stored = mx.load(str(converted(source, tmp_path).folder / "model.safetensors"))
+    for key, value in weights.items():
+        if key.startswith("s3_tokenizer."):
+            assert mx.array_equal(stored[key], value), key
+        else:
+            assert stored[key].dtype == mx.float16, key
+    asked = converted(source, tmp_path, dtype="float16", force=True)
+    stored = mx.load(str(asked.folder / "model.safetensors"))
+    assert {value.dtype for value in stored.values()} == {mx.float16}
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -197,7 +225,7 @@ def test_half_precision_stays_what_it_is(tmp_path, from_upstream):
 def test_quantised_layers_are_what_mlx_makes_of_them(tmp_path, bits, dtype, from_upstream):
     weights = from_upstream().weights
     source = mlx_audio_layout.write(tmp_path / "c" / "model", weights, bits=bits, dtype=dtype)
-    plain = converted(source, tmp_path, quantization=QuantizationConfig())
+    plain = converted(source, tmp_path, dtype="float32", quantization=QuantizationConfig())
     stored = mx.load(str(plain.folder / "model.safetensors"))
     for key, value in weights.items():
         if ".bias_" in key:
@@ -210,10 +238,13 @@ def test_quantised_layers_are_what_mlx_makes_of_them(tmp_path, bits, dtype, from
         assert mx.array_equal(stored[key], expected), key
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-def test_quantised_layers_stay_quantised_to_the_bit(tmp_path, from_upstream, bits, long_recording):
+@pytest.mark.parametrize(("bits", "dtype"), [(4, mx.float16), (8, mx.float32)])
+def test_quantised_layers_stay_quantised_to_the_bit(
+    tmp_path, from_upstream, bits, dtype, long_recording
+):
     """mlx-audio's codes and scales, also when they are converted once more and when they load."""
-    source = mlx_audio_layout.write(tmp_path / "c" / "model", from_upstream().weights, bits=bits)
+    weights = from_upstream().weights
+    source = mlx_audio_layout.write(tmp_path / "c" / "model", weights, bits=bits, dtype=dtype)
     given = mx.load(str(source / "model.safetensors"))
     first = converted(source, tmp_path).folder
     again = convert(first, tmp_path / "once more", verify=verify_folder).folder
@@ -225,6 +256,8 @@ def test_quantised_layers_stay_quantised_to_the_bit(tmp_path, from_upstream, bit
             for part in ("weight", "scales", "biases"):
                 name = key.replace("scales", part)
                 assert mx.array_equal(stored[name], given[name]), name
+                assert stored[name].dtype == given[name].dtype, name
+        assert stored["s3gen.mel2wav.conv_pre.weight"].dtype == dtype
         assert len(ModelConfig.load(folder).quantization.rules) == 1
     layers = quantized_layers(load_converted(first).networks)
     assert len(layers) == len(quantised)
@@ -487,6 +520,55 @@ def test_our_trainers_output(tmp_path, from_upstream, long_recording, in_upstrea
     stored = mx.load(str(result.folder / "model.safetensors"))
     for key, value in from_upstream().weights.items():
         assert mx.allclose(stored[key], value, rtol=1e-6, atol=0), key
+
+
+@pytest.mark.parametrize("name", ["balanced", "small"])
+def test_a_recipe_s_folder_converted_again_is_the_same(tmp_path, from_upstream, name):
+    recipe = RECIPES[name]
+    settings = {"dtype": recipe.dtype, "quantization": recipe.quantization}
+    first = convert(from_upstream().ours, tmp_path / "first", **settings)
+    again = convert(first.folder, tmp_path / "again")
+    one, two = (c.folder / "model.safetensors" for c in (first, again))
+    assert one.read_bytes() == two.read_bytes()
+    assert ModelConfig.load(again.folder).quantization == recipe.quantization
+
+
+@pytest.mark.parametrize("precision", [("--dtype", "float16"), ("--recipe", "small")])
+def test_the_packaged_pocket_model_is_converted_and_speaks(tmp_path, precision):
+    """By its name; its voice has no tokens for T3 to go on from."""
+    assert cli.main(["pocket", str(tmp_path / "out"), *precision]) == 0
+    tts = open_model(tmp_path / "out")
+    assert tts.checkpoint.voice is not None
+    said = tts.generate("Hello there.", **SAYING | {"max_new_tokens": 12})
+    assert np.isfinite(said).all()
+    assert said.any()
+
+
+def test_a_quantised_source_is_verified_against_its_own_numbers_in_float32(
+    tmp_path, from_upstream, monkeypatch, capsys
+):
+    make_small(monkeypatch, "english")
+    source = mlx_audio_layout.write(tmp_path / "c" / "model", from_upstream().weights, bits=4)
+    arguments = [str(source), str(tmp_path / "out"), "--verify", "--positions", "4"]
+    assert cli.main(arguments) == 0
+    assert "next token" in capsys.readouterr().out
+    document = json.loads((tmp_path / "out" / "verification.json").read_text())
+    assert document["precision"] == "4bit"
+
+
+def test_what_is_read_is_never_replaced(tmp_path, from_upstream):
+    """A run's final model, when the run is given; another S3Gen's folder."""
+    run = tmp_path / "run"
+    final = Path(shutil.copytree(from_upstream().ours, run / "final_model"))
+    before = (final / "model.safetensors").read_bytes()
+    with pytest.raises(CheckpointError, match="which is read"):
+        convert(run, final, force=True, dtype="float16")
+    assert (final / "model.safetensors").read_bytes() == before
+    source = save(tmp_path / "upstream", to_upstream(from_upstream().weights))
+    other = hugging_face_s3gen(tmp_path / "hf", from_upstream().weights)
+    with pytest.raises(CheckpointError, match="which is read"):
+        convert(source, other, force=True, s3gen=other, config=small_config())
+    assert (other / "model.safetensors").is_file()
 
 
 # --- None of them -------------------------------------------------------------------------------
