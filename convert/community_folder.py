@@ -133,12 +133,17 @@ def _texts(folder: Path, row: Variant) -> dict[str, Path]:
 def group_sizes(stated: dict) -> tuple[int, dict[str, int]]:
     """Of quantised layers, as MLX's convention states them: in general, and by key."""
     values = stated.get("quantization") or stated.get("quantization_config") or {}
-    size = int(values.get("group_size", GROUP_SIZE))
-    own = {
-        f"{layer}.weight": int(value.get("group_size", size))
-        for layer, value in values.items()
-        if isinstance(value, dict)
-    }
+    try:
+        size = int(values.get("group_size", GROUP_SIZE))
+        own = {
+            f"{layer}.weight": int(value.get("group_size", size))
+            for layer, value in values.items()
+            if isinstance(value, dict)
+        }
+    except (AttributeError, TypeError, ValueError):
+        raise CheckpointError(
+            f"{CONFIG_NAME} says quantization {values!r}, which names no group sizes."
+        ) from None
     return size, own
 
 

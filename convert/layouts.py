@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from mlx_chatterbox.config import CONFIG_NAME
+from mlx_chatterbox.config import CONFIG_NAME, MODEL_TYPE
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import is_converted
 
@@ -20,7 +20,7 @@ from .community_folder import community_source
 from .model_source import COMMUNITY, OURS, UPSTREAM, Source
 from .own_folder import own_source
 from .safetensors_file import SafetensorsReader
-from .sources import WEIGHTS_NAME
+from .sources import WEIGHTS_NAME, stated_type
 from .upstream_folder import is_s3gen, upstream_source
 
 # Of our trainer's output folder, the model.
@@ -66,7 +66,7 @@ def recognise(
 
 def _layout(folder: Path) -> str:
     """By the configuration and the first part of the keys; whatever else it is, upstream's."""
-    if is_converted(folder):
+    if is_converted(folder) and stated_type(folder) in (None, MODEL_TYPE):
         return OURS
     path = folder / WEIGHTS_NAME
     if path.is_file() and (folder / CONFIG_NAME).is_file():

@@ -8,8 +8,10 @@ single-language packs.
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
+from mlx_chatterbox.config import CONFIG_NAME
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.variants import VARIANTS, Variant, variant_named
 
@@ -179,7 +181,20 @@ def _unrecognised(folder: Path, rows: list[Variant]) -> CheckpointError:
     )
 
 
+def stated_type(folder: Path) -> str | None:
+    """The model type in `config.json`, "" where it has none; None where it cannot be read."""
+    try:
+        values = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return str(values.get("model_type", "")) if isinstance(values, dict) else None
+
+
 def listed(folder: Path, most: int = 20) -> str:
     """What is in a folder, for an error."""
-    names = sorted(path.name for path in folder.iterdir())
+    kind = stated_type(folder)
+    names = [
+        f'{path.name} (model_type "{kind}")' if path.name == CONFIG_NAME and kind else path.name
+        for path in sorted(folder.iterdir())
+    ]
     return (", ".join(names[:most]) or "nothing") + (", ..." if len(names) > most else "")

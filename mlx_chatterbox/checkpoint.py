@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mlx.core as mx
@@ -34,7 +34,7 @@ from .models.t3.t3 import T3
 from .models.voice_encoder.voice_encoder import VoiceEncoder
 from .nn.device import on_cpu
 from .packing import unpack
-from .quantization import quantize_networks
+from .quantization import precision_of, quantize_networks
 from .text.load import load_tokenizer
 from .voice import Voice
 
@@ -170,8 +170,7 @@ def load_converted(folder: Path, dtype: str | None = None) -> Checkpoint:
     networks = build(config)
     load_weights_strictly(networks, read_weights(folder), folder)
     if dtype is not None and dtype != config.dtype:
-        networks.set_dtype(getattr(mx, dtype))
-        config.dtype = dtype
+        _cast(networks, config, dtype)
     _linux_cpu.warn_if_slow(on_cpu())
     voice_path = folder / VOICE_NAME
     return Checkpoint(
@@ -181,6 +180,23 @@ def load_converted(folder: Path, dtype: str | None = None) -> Checkpoint:
         tokenizer=load_tokenizer(folder, config.text),
         voice=Voice.load(voice_path) if voice_path.is_file() else None,
     )
+
+
+def _cast(networks: Chatterbox, config: ModelConfig, dtype: str) -> None:
+    """Change what has the configuration's type; what a rule keeps in another one stays so."""
+    rules = [
+        {**rule, "dtype": dtype} if rule.get("dtype") == config.dtype else rule
+        for rule in config.quantization.rules
+    ]
+    config.dtype = dtype
+    config.quantization = replace(config.quantization, rules=rules)
+    changed = {
+        key: value.astype(getattr(mx, dtype))
+        for key, value in tree_flatten(networks.parameters())
+        if mx.issubdtype(value.dtype, mx.floating)
+        and precision_of(config, key, value.shape).dtype == dtype
+    }
+    networks.update(tree_unflatten(list(changed.items())))
 
 
 def verify_folder(folder: Path) -> None:

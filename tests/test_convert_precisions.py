@@ -204,6 +204,17 @@ def test_a_quantised_model_in_float32_stays_quantised(folder_of):
     assert layer.weight.dtype == mx.uint32
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_another_type_leaves_what_a_rule_keeps_exact(folder_of, dtype):
+    """Tokens, pitch and voice; in another type alone what has the configuration's."""
+    checkpoint = load_converted(folder_of(RECIPES["balanced"]), dtype)
+    assert checkpoint.config.dtype == dtype
+    for key, value in tree_flatten(checkpoint.networks.parameters()):
+        kept = any(key.startswith(layers[:-1]) for layers in KEPT)
+        if mx.issubdtype(value.dtype, mx.floating):
+            assert value.dtype == (mx.float32 if kept else getattr(mx, dtype)), key
+
+
 def test_a_folder_that_is_not_what_its_configuration_says_is_refused(folder_of, tmp_path):
     folder = folder_of(RECIPES["small"])
     for name in ("model.safetensors", "tokenizer.json"):

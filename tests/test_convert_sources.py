@@ -30,7 +30,7 @@ from mlx_chatterbox.hub import is_converted
 from mlx_chatterbox.packing import pack
 from mlx_chatterbox.quantization import quantized_layers
 from mlx_chatterbox.train.export import export
-from mlx_chatterbox.tts import open_model
+from mlx_chatterbox.tts import ChatterboxTTS, open_model
 from mlx_chatterbox.variants import variant_named
 from tests import mlx_audio_layout
 from tests.small import small_config
@@ -281,6 +281,12 @@ def test_layers_of_several_group_sizes_are_told_apart(tmp_path):
     assert mx.allclose(reader.read("b.weight"), rows, atol=0.5)
     with pytest.raises(CheckpointError, match="groups of another size"):
         UnpackingReader(SafetensorsReader(tmp_path / "m.safetensors"), 256)
+
+
+@pytest.mark.parametrize("stated", ["x", {"group_size": "many"}, {"group_size": None}, [4]])
+def test_a_quantization_that_says_nothing_is_an_error_in_words(stated):
+    with pytest.raises(CheckpointError, match=r"config\.json says quantization"):
+        group_sizes({"quantization": stated})
 
 
 def test_what_the_first_layout_lost_is_said(tmp_path, from_upstream):
@@ -537,7 +543,8 @@ def test_a_recipe_s_folder_converted_again_is_the_same(tmp_path, from_upstream, 
 def test_the_packaged_pocket_model_is_converted_and_speaks(tmp_path, precision):
     """By its name; its voice has no tokens for T3 to go on from."""
     assert cli.main(["pocket", str(tmp_path / "out"), *precision]) == 0
-    tts = open_model(tmp_path / "out")
+    # In float32, as convolutions in float16 take minutes on some processors.
+    tts = ChatterboxTTS.from_local(tmp_path / "out", dtype="float32")
     assert tts.checkpoint.voice is not None
     said = tts.generate("Hello there.", **SAYING | {"max_new_tokens": 12})
     assert np.isfinite(said).all()
@@ -599,8 +606,12 @@ def test_a_folder_of_another_library_is_unknown(tmp_path):
     folder.mkdir()
     mx.save_safetensors(str(folder / "model.safetensors"), {"model.norm.weight": mx.zeros((2,))})
     (folder / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(CheckpointError, match="model_type"):
+    with pytest.raises(CheckpointError) as caught:
         convert(folder, tmp_path / "out")
+    message = str(caught.value)
+    assert "t3_cfg.safetensors" in message
+    assert "mlx-audio's model.safetensors" in message
+    assert 'Found: config.json (model_type "llama"), model.safetensors' in message
 
 
 def test_upstreams_voice_is_taken_from_either_format(tmp_path, from_upstream):
