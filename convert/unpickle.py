@@ -39,6 +39,7 @@ STORAGE_TYPES: dict[str, tuple[str, str]] = {
     "BoolStorage": ("?", "BOOL"),
 }
 MAX_PICKLE_BYTES = 64 * 2**20
+_PIECE = 2**20
 MAX_EXPANDED = 2**24  # elements of a tensor that is larger than its storage (stride 0)
 
 
@@ -47,7 +48,7 @@ class _Refused(Exception):
 
 
 class _Archive:
-    """The zip file, whose last record read is kept: tensors often share one."""
+    """The zip file, whose last record that several tensors share is kept."""
 
     def __init__(self, path: Path):
         self._file = zipfile.ZipFile(path)
@@ -55,7 +56,7 @@ class _Archive:
         if len(names) != 1 or names[0].count("/") != 1:
             raise _Refused("it is a zip file, but not one written by torch.save")
         self._prefix = names[0].removesuffix("data.pkl")
-        self._last: tuple[str, bytes] = ("", b"")
+        self._last: tuple[str, np.ndarray | None] = ("", None)
         order = self._prefix + "byteorder"
         if order in self._file.namelist() and self.open("byteorder", 16).read() != b"little":
             raise _Refused("its numbers are stored big-endian")
@@ -73,15 +74,27 @@ class _Archive:
             raise _Refused(f"{name} inside it is too large")
         return self._file.open(self._prefix + name)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, dtype: np.dtype) -> np.ndarray:
         """A whole record, its checksum compared."""
         if self._last[0] != name:
-            self._last = ("", b"")  # given back before the next one is read
-            self._last = (name, self._file.read(self._prefix + name))
+            self._last = ("", None)  # given back before the next one is read
+            values = np.empty(self.size(name) // dtype.itemsize, dtype)
+            self.read_into(name, values)
+            self._last = (name, values)
         return self._last[1]
 
+    def read_into(self, name: str, values: np.ndarray) -> None:
+        """A whole record straight into its place, (n,) of its type; its checksum is compared."""
+        self._last = ("", None)
+        place = memoryview(values).cast("B")
+        with self._file.open(self._prefix + name) as record:
+            for start in range(0, len(place), _PIECE):
+                piece = place[start : start + _PIECE]
+                if record.readinto(piece) != len(piece):
+                    raise _Refused(f"{name} is cut short")
+
     def close(self) -> None:
-        self._last = ("", b"")
+        self._last = ("", None)
         self._file.close()
 
 
@@ -105,10 +118,7 @@ class _Storage(_Fixed):
         self.size = archive.size(name) // self.dtype.itemsize
 
     def values(self) -> np.ndarray:
-        values = np.frombuffer(self.archive.read(self.name), dtype=self.dtype)
-        if values.size != self.size:
-            raise _Refused(f"{self.name} is cut short")
-        return values
+        return self.archive.read(self.name, self.dtype)
 
 
 class StoredTensor(_Fixed):
@@ -123,6 +133,17 @@ class StoredTensor(_Fixed):
     @property
     def dtype(self) -> str:
         return self._storage.kind
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of its storage, in order."""
+        ordered = tuple(prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
+        sized = self._offset == 0 and prod(self.shape) == self._storage.size
+        return sized and self._stride == ordered and prod(self.shape) > 0
+
+    def read_into(self, values: np.ndarray) -> None:
+        """Of a whole one, its values into (n,) of the storage's type, without another copy."""
+        self._storage.archive.read_into(self._storage.name, values)
 
     def read(self) -> np.ndarray:
         """Its values, a copy; bfloat16 as float32."""
@@ -204,12 +225,30 @@ class TorchReader:
         """One tensor, read now; float64 as float32."""
         import mlx.core as mx
 
+        tensor = self._tensors[key]
+        if tensor.is_whole and self.dtypes[key] != "F64":
+            return self._straight(tensor)
         with _errors(self.path):
-            values = self._tensors[key].read()
+            values = tensor.read()
         if self.dtypes[key] == "F64":
             values = values.astype(np.float32)
         array = mx.array(values)
         return array.astype(mx.bfloat16) if self.dtypes[key] == "BF16" else array
+
+    def _straight(self, tensor: StoredTensor) -> mx.array:
+        """Read into MLX's own memory, which NumPy sees without a copy."""
+        import mlx.core as mx
+
+        from .safetensors_file import DTYPES
+
+        # NumPy has no bfloat16.
+        kind = mx.uint16 if tensor.dtype == "BF16" else DTYPES[tensor.dtype][0]
+        array = mx.zeros((prod(tensor.shape),), kind)
+        mx.eval(array)
+        with _errors(self.path):
+            tensor.read_into(np.array(array, copy=False))
+        array = array.view(mx.bfloat16) if tensor.dtype == "BF16" else array
+        return array.reshape(tensor.shape)
 
     def close(self) -> None:
         """Let go of the file."""

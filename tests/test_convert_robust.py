@@ -15,10 +15,12 @@ import time
 from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 from convert import __main__ as cli
 from convert.core import convert, convert_folder
+from convert.torch_zip import write_state_dict
 from convert.upstream import to_upstream
 from mlx_chatterbox import generate, swap
 from mlx_chatterbox.checkpoint import load, verify_folder
@@ -386,15 +388,31 @@ def test_two_folders_are_exchanged_in_one_step(tmp_path):
 # --- Memory ------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from Linux's /proc")
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_memory_holds_one_tensor_at_a_time(ours, tmp_path, dtype):
-    """At most 1.3 times what must be together: a tensor, and where its type changes the new one."""
-    tiny = Path(shutil.copytree(ours, tmp_path / "tiny"))
-    shape = (4096, 1024)
-    large = {f"t3.tensor{n}": mx.full(shape, n / 8.0) for n in range(4)}
+LARGE = (4096, 1024)
+
+
+def large_safetensors(ours, upstream):
+    large = {f"t3.tensor{n}": mx.full(LARGE, n / 8.0) for n in range(4)}
     mx.save_safetensors(str(ours / "model.safetensors"), large)
-    del large
+    return ours
+
+
+def large_pt(ours, upstream):
+    (upstream / "s3gen.safetensors").unlink()
+    layout = {f"flow.tensor{n}": (LARGE, "float32") for n in range(4)}
+    tensors = (np.full(LARGE, n / 8.0, np.float32) for n in range(4))
+    for _ in write_state_dict(upstream / "s3gen.pt", layout, tensors):
+        pass
+    return upstream
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from Linux's /proc")
+@pytest.mark.parametrize("large", [large_safetensors, large_pt])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_memory_holds_one_tensor_at_a_time(ours, source, tmp_path, dtype, large):
+    """At most 1.3 times what must be together: a tensor, and where its type changes the new one."""
+    tiny = Path(shutil.copytree(source if large is large_pt else ours, tmp_path / "tiny"))
+    ours, shape = large(ours, source), LARGE
     code = f"""
 import sys
 from convert.core import convert_folder
