@@ -153,8 +153,10 @@ def _add_verification(result: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--word-errors",
-        action="store_true",
-        help="also let both speak, and count what a recogniser mishears (needs pocketsphinx)",
+        action=argparse.BooleanOptionalAction,
+        help="also let both speak, and count what a recogniser mishears (needs pocketsphinx; "
+        "default: with --upload-repo, of the pocket model and what was made from it, where "
+        "pocketsphinx is installed)",
     )
 
 
@@ -331,7 +333,7 @@ def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Na
         # What the source has of few bits is unpacked, too.
         exact = {**given, "dtype": "float32", "quantization": QuantizationConfig()}
         reference = convert_folder(source, Path(temporary) / "reference", **exact)
-        texts = TEXTS if arguments.word_errors else ()
+        texts = TEXTS if _listens(folder, arguments) else ()
         found = verify(reference, folder, positions=arguments.positions, word_errors=texts)
     found.save(folder)
     list_again(folder)
@@ -340,6 +342,25 @@ def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Na
 
 def _verifies(arguments: argparse.Namespace) -> bool:
     return arguments.upload_repo is not None if arguments.verify is None else arguments.verify
+
+
+def _listens(folder: Path, arguments: argparse.Namespace) -> bool:
+    """Whether word errors are counted; says so where they would be and cannot."""
+    if arguments.word_errors is not None:
+        return arguments.word_errors
+    from mlx_chatterbox.config import ModelConfig
+    from mlx_chatterbox.train.pocket.judging import MissingRecogniser, Recogniser
+
+    from .model_card import is_pocket
+
+    if arguments.upload_repo is None or not is_pocket(ModelConfig.load(folder)):
+        return False
+    try:
+        Recogniser()
+    except MissingRecogniser as error:
+        print(f"warning: word errors are not measured: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def _publish(arguments: argparse.Namespace) -> None:

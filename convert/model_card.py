@@ -13,6 +13,7 @@ from .verification import Verification, as_markdown, verdict
 
 NAME = "README.md"
 LICENSE = "mit"
+NOT_HEARD = "word errors were not measured, as pocketsphinx was not installed or they were not wanted."
 _CLASSES = {
     "english": "ChatterboxTTS",
     "multilingual": "ChatterboxMultilingualTTS",
@@ -42,7 +43,7 @@ def model_card(
         _introduction(config, repo, base_model),
         _usage(config, repo),
         _sizes(folder, config),
-        _verified(verification),
+        _verified(verification, is_pocket(config)),
         _provenance(config),
     ]
     return "\n\n".join(parts) + "\n"
@@ -57,6 +58,11 @@ def base_of(config: ModelConfig) -> str | None:
             return None
     row = VARIANTS.get(config.variant)
     return None if row is None else row.repo
+
+
+def is_pocket(config: ModelConfig) -> bool:
+    """Whether it is the pocket model, or was made from it."""
+    return any(level.get("name") == "pocket" for level in _levels(config.source))
 
 
 def languages_of(config: ModelConfig) -> list[str]:
@@ -148,13 +154,15 @@ def _precisions(config: ModelConfig) -> str:
     )
 
 
-def _verified(verification: Verification | None) -> str:
+def _verified(verification: Verification | None, pocket: bool) -> str:
     if verification is None:
         return "## Verification\n\nThis conversion was **not** held against its source."
+    unheard = "" if verification.heard or not pocket else f" {NOT_HEARD[0].upper()}{NOT_HEARD[1:]}"
     return (
         "## Verification\n\nHeld against the source in float32, on "
         f"{verification.positions} positions of T3 along real text and {verification.spoken} "
-        f"spoken tokens.\n\n{as_markdown(verification)}\n\n{verdict(verification)}"
+        f"spoken tokens.\n\n{as_markdown(verification)}\n\n"
+        f"{verdict(verification)}{unheard}"
     )
 
 

@@ -17,9 +17,11 @@ from pathlib import Path
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError, HubError
 from mlx_chatterbox.hub import is_converted
-from mlx_chatterbox.manifest import MANIFEST_NAME, list_again
+from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest, list_again
+from mlx_chatterbox.swap import recover
 
 from . import model_card
+from .model_card import is_pocket
 from .verification import Verification, verdict
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -85,24 +87,30 @@ def publish(
         say: told what the user should know.
 
     Raises:
-        CheckpointError: no checkpoint, not verified, or past its bounds.
+        CheckpointError: no checkpoint, one that is not what its manifest lists, not verified, or
+            past its bounds.
         HubError: the hub refused, or the upload broke off; it can be taken up again.
     """
     folder = Path(folder).expanduser().resolve()
     check_repository(repo)
+    if not folder.is_dir():
+        recover(folder)  # a conversion over it may have been killed
     if not is_converted(folder):
         raise CheckpointError(f"{folder} is no converted checkpoint; there is nothing to publish.")
+    if listed := (folder / MANIFEST_NAME).is_file():
+        check_manifest(folder)  # what is damaged must not be listed anew as if it were right
     verification = Verification.load(folder)
     refused = refusal(verification)
     if refused and not force:
         raise CheckpointError(f"{refused} Not published; --force does it all the same.")
     if refused:
         say(f"warning: {refused} Published all the same, as --force says.")
-    _hide_paths(folder)
+    if verification is not None and not verification.heard and is_pocket(ModelConfig.load(folder)):
+        say(f"note: {model_card.NOT_HEARD}")
+    if _hide_paths(folder) and listed:
+        list_again(folder)
     card = model_card.model_card(folder, repo, verification, license=license)
     _write(folder / model_card.NAME, card)
-    if (folder / MANIFEST_NAME).is_file():
-        list_again(folder)
     files = files_of(folder)
     url = "" if dry_run else _upload(folder, repo, private, list(files))
     return Published(repo, url, files, card)
@@ -126,12 +134,14 @@ def files_of(folder: Path) -> dict[str, int]:
     }
 
 
-def _hide_paths(folder: Path) -> None:
-    """Nobody else is to read where the source lay on this machine."""
+def _hide_paths(folder: Path) -> bool:
+    """Nobody else is to read where the source lay on this machine; whether anything was hidden."""
     config = ModelConfig.load(folder)
     shown = model_card.public(config.source)
-    if shown != config.source:
-        dataclasses.replace(config, source=shown).save(folder)
+    if shown == config.source:
+        return False
+    dataclasses.replace(config, source=shown).save(folder)
+    return True
 
 
 def _write(path: Path, text: str) -> None:
@@ -162,7 +172,7 @@ def _upload(folder: Path, repo: str, private: bool, names: list[str]) -> str:
     except Exception as error:  # the client's own, its HTTP library's, the system's
         raise HubError(
             f"the upload to {repo} broke off: {_line(error)} The model is whole in {folder}; "
-            f"`python -m convert {folder} --upload-repo {repo}` goes on, and sends nothing twice."
+            f"`python -m convert {folder} --upload-repo {repo}` goes on, and sends no file again that has arrived."
         ) from None
     return made.commit_url
 

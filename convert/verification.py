@@ -22,6 +22,7 @@ from mlx_chatterbox.checkpoint import Checkpoint, load_converted
 from mlx_chatterbox.config import GenerationConfig, ModelConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import weight_files
+from mlx_chatterbox.manifest import sha256
 from mlx_chatterbox.voice import Voice
 from parity.compare import relative_rms
 from parity.inputs import Sizes, make_inputs
@@ -57,6 +58,10 @@ OUTPUTS = (
     "vocoder/waveform",
 )
 TOKENS = "s3_tokenizer/tokens"
+# Nothing is verified without these, each with its bound.
+WHOLE = ("next token", "mel", "waveform", "spectrum")
+REQUIRED = (*OUTPUTS, TOKENS, *WHOLE)
+SAID = "word error rate"
 # Inputs that only stages without weights read, and greedy decoding, where one flip changes all.
 _UNUSED = ("audio/ref_24k", "sampler", "t3/greedy_steps")
 
@@ -83,19 +88,30 @@ class Verification:
     Attributes:
         precision: the row of `BOUNDS` that was asked for.
         positions: distributions of T3 that were compared.
-        sizes: bytes of each weight file, which say what was verified.
+        weights: SHA-256 of each weight file, which say what was verified.
     """
 
     precision: str
     rows: tuple[Row, ...]
     positions: int
     spoken: int
-    sizes: Mapping[str, int]
+    weights: Mapping[str, str]
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
-        return all(row.holds for row in self.rows)
+        return not self.missing and all(row.holds for row in self.rows)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What ought to have been measured and judged, and was not."""
+        judged = {row.name for row in self.rows if row.bound is not None}
+        return tuple(name for name in REQUIRED if name not in judged)
+
+    @property
+    def heard(self) -> bool:
+        """Whether word errors were counted."""
+        return any(row.name == SAID for row in self.rows)
 
     @property
     def failures(self) -> tuple[Row, ...]:
@@ -124,7 +140,7 @@ class Verification:
         """What stands beside the weights, or None.
 
         Raises:
-            CheckpointError: it cannot be read, or is of other weights.
+            CheckpointError: it cannot be read, or is of other weights, to the bit.
         """
         path = folder / FILE_NAME
         if not path.is_file():
@@ -143,17 +159,17 @@ class Verification:
             found = cls(rows=rows, **{key: document[key] for key in _SAVED})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}.") from None
-        if found.sizes != weight_sizes(folder):
+        if found.weights != weight_hashes(folder):
             raise CheckpointError(f"{path} is of other weights than those beside it.")
         return found
 
 
-_SAVED = ("precision", "positions", "spoken", "sizes", "versions")
+_SAVED = ("precision", "positions", "spoken", "weights", "versions")
 
 
-def weight_sizes(folder: Path) -> dict[str, int]:
-    """Bytes of the files with tensors."""
-    return {path.name: path.stat().st_size for path in weight_files(folder)}
+def weight_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files with tensors."""
+    return {path.name: sha256(path) for path in weight_files(folder)}
 
 
 def verify(reference: Path, converted: Path, **settings) -> Verification:
@@ -252,20 +268,20 @@ class Reference:
         versions = {"mlx-chatterbox": __version__, "mlx": _mlx_version()}
         spoken = len(self.material.spoken)
         return Verification(
-            name, rows, self.material.positions, spoken, weight_sizes(folder), versions
+            name, rows, self.material.positions, spoken, weight_hashes(folder), versions
         )
 
 
 def _stage_rows(expected: Mapping, found: Mapping, bounds: Bounds) -> list[Row]:
+    for name in (*OUTPUTS, TOKENS):
+        if name not in expected or name not in found:
+            raise CheckpointError(f"nothing computed {name}, which belongs to a verification.")
     rows = []
     for name in OUTPUTS:
-        if name in expected:
-            error = relative_rms(_plain(expected[name]), _plain(found[name]))
-            rows.append(Row(name, "relative RMS", _number(error), bounds.stage))
-    if TOKENS in expected:
-        share = float(np.mean(expected[TOKENS] != found[TOKENS]))
-        rows.append(Row(TOKENS, "share unequal", share, bounds.tokens))
-    return rows
+        error = relative_rms(_plain(expected[name]), _plain(found[name]))
+        rows.append(Row(name, "relative RMS", _number(error), bounds.stage))
+    share = float(np.mean(expected[TOKENS] != found[TOKENS]))
+    return [*rows, Row(TOKENS, "share unequal", share, bounds.tokens)]
 
 
 def _whole_rows(found: Distance, bounds: Bounds) -> list[Row]:
@@ -285,7 +301,7 @@ def _word_rows(expected: float | None, found: float | None, bounds: Bounds) -> l
         return []
     return [
         Row("word error rate, source", "share of words", expected, None),
-        Row("word error rate", "share of words", found, expected + bounds.word_errors),
+        Row(SAID, "share of words", found, expected + bounds.word_errors),
     ]
 
 
@@ -371,7 +387,11 @@ def as_markdown(verification: Verification) -> str:
 def verdict(verification: Verification) -> str:
     """In one sentence."""
     failed, name = verification.failures, verification.precision
+    said = []
     if failed:
-        names = ", ".join(row.name for row in failed)
-        return f"VERIFICATION FAILS: past the bounds of {name}: {names}."
+        said.append(f"past the bounds of {name}: {', '.join(row.name for row in failed)}.")
+    if verification.missing:
+        said.append(f"not measured: {', '.join(verification.missing)}.")
+    if said:
+        return f"VERIFICATION FAILS: {' '.join(said)}"
     return f"Verified: within the bounds of {name}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -18,16 +19,19 @@ from convert.core import convert
 from convert.model_card import base_of, model_card, public
 from convert.publish import files_of, publish
 from convert.recipes import RECIPES
-from convert.verification import FILE_NAME, Row, Verification, weight_sizes
+from convert.verification import FILE_NAME, REQUIRED, Row, Verification, weight_hashes
 from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError, HubError
-from mlx_chatterbox.manifest import check_manifest
+from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest, list_again
 from tests.hub_stand_in import TOKEN, hub_stand_in
 
 HASH = "0" * 63 + "1"
-GOOD = (Row("next token", "KL, nats", 0.004, 0.02), Row("mel", "mean difference, dB", 0.1, 1.0))
-BAD = (*GOOD, Row("waveform", "relative RMS", 0.9, 0.2))
+GOOD = (
+    Row("next token", "KL, nats", 0.004, 0.02),
+    *(Row(name, "relative RMS", 0.01, 0.2) for name in REQUIRED if name != "next token"),
+)
+BAD = tuple(dataclasses.replace(r, value=0.9) if r.name == "waveform" else r for r in GOOD)
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +52,15 @@ def folder(tmp_path, converted, recording):
     embed_voice(loaded.networks, recording, loaded.config.generation).save(
         path / "conds.safetensors"
     )
+    list_again(path)
     verified(path)
     return path
 
 
 def verified(path, rows=GOOD) -> None:
-    Verification("balanced", rows, 500, 75, weight_sizes(path), {"mlx": "1"}).save(path)
+    found = Verification("balanced", rows, 500, 75, {}, {"mlx": "1"})
+    dataclasses.replace(found, weights=weight_hashes(path)).save(path)
+    list_again(path)
 
 
 @pytest.fixture
@@ -128,6 +135,7 @@ def test_no_path_of_this_machine_is_published(folder, small_upstream):
     config = ModelConfig.load(folder)
     config.source["folder"] = str(small_upstream)  # as older versions noted it
     config.save(folder)
+    list_again(folder)
     made = publish(folder, "me/voice", dry_run=True)
     for name in made.files:
         if name.endswith((".json", ".md")):
@@ -162,10 +170,72 @@ def test_what_is_past_its_bounds_is_published_by_force_alone(folder):
 
 def test_what_was_not_verified_is_published_by_force_alone(folder):
     (folder / FILE_NAME).unlink()
+    list_again(folder)
     with pytest.raises(CheckpointError, match="not verified"):
         publish(folder, "me/voice", dry_run=True)
     made = publish(folder, "me/voice", dry_run=True, force=True, say=lambda line: None)
     assert "was **not** held against its source" in made.card
+
+
+def test_a_flipped_bit_is_never_published(folder):
+    """Not by force either, and nothing is rewritten so that it would look right."""
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(CheckpointError, match="changed or damaged"):
+        publish(folder, "me/voice", dry_run=True, force=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    (folder / MANIFEST_NAME).unlink()  # nor without a manifest
+    with pytest.raises(CheckpointError, match="other weights"):
+        publish(folder, "me/voice", dry_run=True, force=True)
+
+
+@pytest.mark.parametrize("rows", [(), GOOD[:1]])
+def test_a_verification_without_its_rows_is_none(folder, rows):
+    verified(folder, rows)
+    with pytest.raises(CheckpointError, match="not measured: .*waveform"):
+        publish(folder, "me/voice", dry_run=True)
+
+
+def test_a_folder_that_a_killed_conversion_moved_aside_is_published(folder):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    folder.rename(folder.with_name(f".{folder.name}.old-{gone.pid}"))
+    assert publish(folder, "me/voice", dry_run=True).files
+    assert folder.is_dir()
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_pocket_model_is_listened_to_before_it_is_published(folder, monkeypatch, installed):
+    """Where there is a recogniser; where there is none it is said, in the card too."""
+    from mlx_chatterbox.train.pocket import judging
+
+    def recogniser():
+        if not installed:
+            raise judging.MissingRecogniser("pip install pocketsphinx")
+
+    monkeypatch.setattr(judging, "Recogniser", recogniser)
+    line = cli.parser().parse_args(["pocket", "out", "--upload-repo", "me/voice"])
+    assert not cli._listens(folder, line)
+    config = ModelConfig.load(folder)
+    config.source = {"converted_from": {"fine_tuned_from": {"name": "pocket"}}}
+    config.save(folder)
+    list_again(folder)
+    assert cli._listens(folder, line) == installed
+    assert not cli._listens(folder, cli.parser().parse_args(["pocket", "out", "--verify"]))
+    line.word_errors = False
+    assert not cli._listens(folder, line)
+    said = []
+    card = publish(folder, "me/voice", dry_run=True, say=said.append).card
+    assert "word errors were not measured" in said[0]
+    assert "Word errors were not measured" in card
+    verified(folder, (*GOOD, Row("word error rate", "share of words", 0.1, 0.2)))
+    said.clear()
+    card = publish(folder, "me/voice", dry_run=True, say=said.append).card
+    assert "not measured" not in card
+    assert not said
 
 
 @pytest.mark.parametrize("name", ["voice", "me/", "me/a/b", "../me/x", "me/a b", "me/a--b"])

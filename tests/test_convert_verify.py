@@ -27,6 +27,7 @@ from convert.recipes import RECIPES, plain, uniform
 from convert.verification import (
     FILE_NAME,
     OUTPUTS,
+    REQUIRED,
     TOKENS,
     Reference,
     Row,
@@ -34,7 +35,7 @@ from convert.verification import (
     as_markdown,
     as_text,
     verify,
-    weight_sizes,
+    weight_hashes,
 )
 from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.config import ModelConfig
@@ -195,25 +196,55 @@ def test_it_is_written_beside_the_weights_and_read_back(small_checkpoint, tmp_pa
         Row("waveform", "RMS", float("inf"), 0.1),
         Row("x", "", 1.0, None),
     )
-    made = Verification("small", rows, 500, 75, weight_sizes(tmp_path), {"mlx": "1"})
+    made = Verification("small", rows, 500, 75, weight_hashes(tmp_path), {"mlx": "1"})
     made.save(tmp_path)
     document = json.loads((tmp_path / FILE_NAME).read_text())
     assert document["holds"] is False
     assert [row["holds"] for row in document["rows"]] == [True, False, True]
     assert Verification.load(tmp_path) == made
     assert Verification.load(small_checkpoint) is None
+    content = bytearray((tmp_path / "model.safetensors").read_bytes())
+    content[-3] ^= 1  # one bit, the size the same
     (tmp_path / "model.safetensors").unlink()
-    (tmp_path / "model.safetensors").write_bytes(b"other")
+    (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(CheckpointError, match="other weights"):
         Verification.load(tmp_path)
 
 
 def test_tables_name_what_fails():
-    rows = (Row("mel", "dB", 2.0, 1.0), Row("next token", "KL", 0.001, 0.02))
+    rows = (
+        *(Row(name, "", 0.0, 1.0) for name in REQUIRED if name not in ("mel", "next token")),
+        Row("mel", "dB", 2.0, 1.0),
+        Row("next token", "KL", 0.001, 0.02),
+    )
     found = Verification("small", rows, 500, 75, {})
-    assert "VERIFICATION FAILS: past the bounds of small: mel." in as_text(found)
+    assert as_text(found).endswith("VERIFICATION FAILS: past the bounds of small: mel.")
     assert "| mel | dB | 2 | 1 | FAILS |" in as_markdown(found)
     assert "| next token | KL | 0.001 | 0.02 | ok |" in as_markdown(found)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_what_was_not_measured_or_not_judged_does_not_hold(name):
+    rows = tuple(Row(other, "", 0.0, 1.0) for other in REQUIRED)
+    assert Verification("small", rows, 500, 75, {}).holds
+    without = tuple(row for row in rows if row.name != name)
+    for changed in ((), without, (*without, Row(name, "", 0.0, None))):
+        found = Verification("small", changed, 500, 75, {})
+        assert not found.holds
+        assert name in found.missing
+        assert f"not measured: {name}" in as_text(found) or not changed
+
+
+def test_a_stage_that_was_not_computed_is_an_error(reference, exact, monkeypatch):
+    from convert import verification
+
+    monkeypatch.setattr(
+        verification,
+        "compute_with",
+        lambda *_: {k: v for k, v in reference.stages.items() if k != "flow/mu"},
+    )
+    with pytest.raises(CheckpointError, match="nothing computed flow/mu"):
+        reference.hold(exact)
 
 
 def test_not_a_number_holds_no_bound():
@@ -284,7 +315,6 @@ def test_a_recipe_s_damage_is_the_folder_s(exact, folder_of, material):
     found = token_distributions(other.t3, material, generation.cfg_weight)[0]
     kl = float(divergence(expected.tokens, found).mean())
     assert kl == pytest.approx(in_memory.kl, rel=0.01)
-    assert mx.default_device() is not None
 
 
 def test_word_errors_are_counted_of_both_and_bounded(exact, folder_of, monkeypatch):
