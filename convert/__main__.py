@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -97,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--force",
         action="store_true",
-        help="replace OUTPUT if it is a checkpoint already; publish past the bounds",
+        help="replace OUTPUT if it is a checkpoint already",
     )
     result.add_argument(
         "--verbose", action="store_true", help="name every dropped key; show tracebacks"
@@ -169,6 +172,11 @@ def _add_publishing(result: argparse.ArgumentParser) -> None:
         help="in the card, as the hub calls it (default: %(default)s, upstream's)",
     )
     group.add_argument(
+        "--force-upload",
+        action="store_true",
+        help="publish also what was not verified, or is past its bounds",
+    )
+    group.add_argument(
         "--dry-run",
         action="store_true",
         help="do everything but the upload: write the card and say what would go up",
@@ -188,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if arguments.verbose:
             raise
-        print(_interrupted(arguments), file=sys.stderr)
+        print("interrupted; nothing was written.", file=sys.stderr)
         return 1
     except (ChatterboxError, OSError) as error:
         if arguments.verbose:
@@ -213,16 +221,6 @@ def _check_files(arguments: argparse.Namespace) -> None:
     print(f"{folder}: {count} files are what was written, and load.")
 
 
-def _interrupted(arguments: argparse.Namespace) -> str:
-    folder = arguments.output or arguments.source
-    if arguments.upload_repo is not None and Path(folder, "verification.json").is_file():
-        return (
-            f"interrupted; the model is whole in {folder}, and `python -m convert {folder} "
-            f"--upload-repo {arguments.upload_repo}` goes on with the upload."
-        )
-    return "interrupted; nothing was written."
-
-
 def _misuse(arguments: argparse.Namespace) -> str:
     """What is wrong with the arguments together; empty if nothing is."""
     if arguments.check:
@@ -234,8 +232,11 @@ def _misuse(arguments: argparse.Namespace) -> str:
         return "--group-size goes with --quantize."
     if arguments.recipe is not None and arguments.dtype is not None:
         return "--recipe says the types by itself: leave --dtype out."
-    if (arguments.private or arguments.dry_run) and arguments.upload_repo is None:
-        return "--private and --dry-run go with --upload-repo."
+    alone = [name for name in ("private", "dry_run", "force_upload") if getattr(arguments, name)]
+    if alone and arguments.upload_repo is None:
+        return f"--{alone[0].replace('_', '-')} goes with --upload-repo."
+    if arguments.force and arguments.output is None:
+        return "--force goes with OUTPUT, which it replaces."
     if arguments.word_errors and arguments.verify is False:
         return "--word-errors is a part of verification."
     if arguments.positions < 1:
@@ -332,18 +333,23 @@ def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Na
 
 
 def _publish(arguments: argparse.Namespace) -> None:
-    from .publish import publish
+    from .publish import publish, resumption
 
     folder = arguments.source if arguments.output is None else arguments.output
-    done = publish(
-        folder,
-        arguments.upload_repo,
-        private=arguments.private,
-        dry_run=arguments.dry_run,
-        force=arguments.force,
-        license=arguments.license,
-        say=lambda line: print(line, file=sys.stderr),
-    )
+    settings = {
+        "private": arguments.private,
+        "force": arguments.force_upload,
+        "license": arguments.license,
+    }
+    goes_on = resumption(folder, arguments.upload_repo, **settings)
+    with _stops_at_once(f"interrupted; {goes_on}"):
+        done = publish(
+            folder,
+            arguments.upload_repo,
+            dry_run=arguments.dry_run,
+            say=lambda line: print(line, file=sys.stderr),
+            **settings,
+        )
     if arguments.dry_run:
         print(done.card)
         print(f"dry run: nothing was uploaded. To {done.repo} would go:")
@@ -351,6 +357,28 @@ def _publish(arguments: argparse.Namespace) -> None:
         print(f"published: {done.url}")
     for name, size in done.files.items():
         print(f"  {name}: {size / 1e6:.1f} MB")
+
+
+@contextmanager
+def _stops_at_once(message: str) -> Iterator[None]:
+    """Ctrl-C ends the process: the hub's client would first finish the file that is going up.
+
+    What `publish` writes on this machine appears whole or not at all.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals come to the main one alone
+        return
+
+    def stop(*_) -> None:
+        os.write(sys.stderr.fileno(), f"\n{message}\n".encode())
+        os._exit(1)
+
+    sys.stdout.flush()
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _looks_like_repository(source: str) -> bool:

@@ -58,9 +58,10 @@ def source(tmp_path):
     return save(tmp_path / "upstream", to_upstream(small_weights()))
 
 
-def make_small(monkeypatch, variant: str) -> None:
+def make_small(monkeypatch, variant: str, **generation) -> None:
     """The command line converts the small configuration as if it were the published one."""
     config = small_config(variant)
+    config.generation = dataclasses.replace(config.generation, **generation)
     row = dataclasses.replace(VARIANTS[variant], default_config=lambda: copy.deepcopy(config))
     monkeypatch.setitem(VARIANTS, variant, row)
 
