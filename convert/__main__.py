@@ -21,7 +21,7 @@ DESCRIPTION = """\
 Converts Chatterbox, in whatever form it is published, into a folder that this library loads.
 
 SOURCE is a folder, a hub repository OWNER/NAME, or a model's name (chatterbox, multilingual,
-multilingual-v2, turbo, nano). What it holds is recognised by what is in it:
+multilingual-v2, turbo, nano, pocket). What it holds is recognised by what is in it:
   upstream's files        the voice encoder's, T3's and S3Gen's weights (.safetensors or .pt), the
                           tokenizer's files, conds.pt (the built-in voice) where there is one;
                           language packs, whose T3 has a name of its own
@@ -34,31 +34,36 @@ Where SOURCE holds several models, English is taken unless --variant says otherw
 OUTPUT is the folder to make. It appears only when everything in it is complete and loads, with a
 manifest of what its files must be, which --check compares.
 
-Precision: --recipe balanced is about half of float16's size, small about two fifths, exact is
-float32. --dtype and --quantize do the same everywhere. Few bits are for linear layers and
-embeddings; what no group divides, and what makes a voice, a pitch or a token, stays as it is.
-What is quantised already stays as it is, to the bit, unless --recipe or --quantize says otherwise.
+Precision: float32 unless said otherwise. --dtype rounds every weight to one type. --quantize puts
+linear layers and embeddings in the same few bits; --recipe chooses them by layer, from measured
+damage: balanced is a little over half of float16's size, small about two fifths, exact is float32.
+What no group of numbers divides, and what makes a voice, a pitch or a token, is never quantised.
+What the source has in few bits stays so, to the bit, unless --recipe or --quantize says otherwise.
+
 --verify holds the result against the source in float32 and writes verification.json beside the
-weights; --upload-repo does so by itself, and publishes nothing past the bounds without --force.
-Without OUTPUT, --upload-repo publishes the converted folder SOURCE, or goes on where an upload
-broke off."""
+weights. --upload-repo does so by itself, and publishes nothing past the bounds, or unverified,
+without --force-upload. Without OUTPUT it publishes the converted folder SOURCE, or goes on where
+an upload broke off.
+
+Whatever ends a conversion, OUTPUT is as it was before; with --force the old one stays until the new
+one is complete. A file that is cut short or damaged, and a pickle that asks for anything but
+tensors, is refused."""
 
 EXAMPLES = """\
 examples:
   python -m convert ResembleAI/chatterbox chatterbox
-  python -m convert ~/Downloads/chatterbox chatterbox-fp16 --dtype float16
+  python -m convert chatterbox chatterbox-fp16 --dtype float16
   python -m convert chatterbox chatterbox-balanced --recipe balanced --verify
   python -m convert chatterbox chatterbox-4bit --quantize 4 --group-size 32
   python -m convert chatterbox chatterbox-small --recipe small --upload-repo me/chatterbox-small
   python -m convert chatterbox-small --upload-repo me/chatterbox-small --private
-  python -m convert.damage pocket
   python -m convert ~/Downloads/chatterbox multilingual --variant multilingual
   python -m convert ~/Downloads/hindi-pack hindi --t3 t3_hindi.safetensors
-  python -m convert mlx-community/chatterbox-4bit chatterbox
-  python -m convert chatterbox chatterbox-fp16 --dtype float16
-  python -m convert voice-training my-voice --dtype float16
+  python -m convert mlx-community/chatterbox-4bit chatterbox-4bit
+  python -m convert voice-training my-voice --recipe balanced
   python -m convert ~/Downloads/chatterbox mine --s3gen ~/Downloads/s3gen-hf
   python -m convert --check chatterbox
+  python -m convert.damage pocket      # what each precision does to each group of layers
   python -m mlx_chatterbox.generate --model chatterbox-fp16 --text "Hello." --output hello.wav"""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import shlex
 import subprocess
 import sys
 import time
@@ -258,5 +259,15 @@ def test_help_teaches_and_comes_at_once():
     assert "float16" in done.stdout
     for source in ("upstream's files", "mlx-audio's", "this library's", "our trainer's"):
         assert source in done.stdout
-    for option in ("--check", "--s3gen", "--t3", "--variant", "--force", "mlx-community/"):
+    for option in ("--check", "--s3gen", "--t3", "--variant", "--force ", "--force-upload"):
         assert option in done.stdout
+    examples = [line for line in cli.EXAMPLES.splitlines() if "python -m convert " in line]
+    targets = [line.split()[4] for line in examples if not line.split()[4].startswith("--")]
+    assert len(targets) == len(set(targets))
+
+
+def test_the_examples_are_commands_that_it_takes():
+    for line in cli.EXAMPLES.splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:3] == ["python", "-m", "convert"]:
+            assert cli._misuse(cli.parser().parse_args(words[3:])) == "", line
