@@ -78,8 +78,14 @@ def test_the_full_english_model_is_as_small_as_promised():
     assert size_of("english", RECIPES["small"]) <= 0.45 * half
 
 
-@pytest.mark.parametrize("variant", ["english", "multilingual", "turbo", "nano"])
-@pytest.mark.parametrize("recipe", [RECIPES["balanced"], RECIPES["small"], uniform(4)])
+@pytest.mark.parametrize(
+    ("variant", "recipe"),
+    [
+        *((variant, RECIPES["small"]) for variant in ("english", "multilingual", "turbo", "nano")),
+        *((variant, RECIPES["balanced"]) for variant in ("english", "turbo")),
+        *((variant, uniform(4)) for variant in ("english", "turbo")),
+    ],
+)
 def test_names_and_shapes_say_which_layers_there_are(variant, recipe):
     """Conversion knows no networks, loading does: both must take the same layers."""
     config, keys = VARIANTS[variant].default_config(), shapes_of(variant)
@@ -163,7 +169,7 @@ RUNS = [plain("float16"), plain("bfloat16"), RECIPES["balanced"], RECIPES["small
 
 @pytest.mark.parametrize("recipe", RUNS, ids=lambda recipe: recipe.name)
 def test_every_precision_speaks_and_converts_voices(folder_of, recording, recipe):
-    tts = ChatterboxTTS.from_local(folder_of(recipe))
+    tts, recording = ChatterboxTTS.from_local(folder_of(recipe)), recording[12000:48000]
     tts.prepare_conditionals(recording)
     settings = {"seed": 1, "watermark": False, "n_cfm_timesteps": 2}
     waveform = tts.generate("Hello there.", max_new_tokens=8, **settings)
