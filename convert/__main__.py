@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +21,7 @@ DESCRIPTION = """\
 Converts Chatterbox, in whatever form it is published, into a folder that this library loads.
 
 SOURCE is a folder, a hub repository OWNER/NAME, or a model's name (chatterbox, multilingual,
-multilingual-v2, turbo, nano). What it holds is recognised by what is in it:
+multilingual-v2, turbo, nano, pocket). What it holds is recognised by what is in it:
   upstream's files        the voice encoder's, T3's and S3Gen's weights (.safetensors or .pt), the
                           tokenizer's files, conds.pt (the built-in voice) where there is one;
                           language packs, whose T3 has a name of its own
@@ -31,32 +34,37 @@ Where SOURCE holds several models, English is taken unless --variant says otherw
 OUTPUT is the folder to make. It appears only when everything in it is complete and loads, with a
 manifest of what its files must be, which --check compares.
 
-Precision: --recipe balanced is about half of float16's size, small about two fifths, exact is
-float32. --dtype and --quantize do the same everywhere. Few bits are for linear layers and
-embeddings; what no group divides, and what makes a voice, a pitch or a token, stays as it is.
-Without any of them the source's own types are kept, and what is quantised already stays as it is, to
-the bit.
+Precision: the source's own types unless said otherwise, float32 for upstream's files. --dtype
+rounds every weight to one type. --quantize puts linear layers and embeddings in the same few bits;
+--recipe chooses them by layer, from measured damage: balanced is a little over half of float16's
+size, small about two fifths, exact is float32. What no group of numbers divides, and what makes a
+voice, a pitch or a token, is never quantised. What the source has in few bits stays so, to the bit,
+unless --recipe or --quantize says otherwise.
+
 --verify holds the result against the source in float32 and writes verification.json beside the
-weights; --upload-repo does so by itself, and publishes nothing past the bounds without --force.
-Without OUTPUT, --upload-repo publishes the converted folder SOURCE, or goes on where an upload
-broke off."""
+weights. --upload-repo does so by itself, and publishes nothing past the bounds, or unverified,
+without --force-upload. Without OUTPUT it publishes the converted folder SOURCE, or goes on where
+an upload broke off.
+
+Whatever ends a conversion, OUTPUT is as it was before; with --force the old one stays until the new
+one is complete. A file that is cut short or damaged, and a pickle that asks for anything but
+tensors, is refused."""
 
 EXAMPLES = """\
 examples:
   python -m convert ResembleAI/chatterbox chatterbox
-  python -m convert ~/Downloads/chatterbox chatterbox-fp16 --dtype float16
+  python -m convert chatterbox chatterbox-fp16 --dtype float16
   python -m convert chatterbox chatterbox-balanced --recipe balanced --verify
   python -m convert chatterbox chatterbox-4bit --quantize 4 --group-size 32
   python -m convert chatterbox chatterbox-small --recipe small --upload-repo me/chatterbox-small
   python -m convert chatterbox-small --upload-repo me/chatterbox-small --private
-  python -m convert.damage pocket
   python -m convert ~/Downloads/chatterbox multilingual --variant multilingual
   python -m convert ~/Downloads/hindi-pack hindi --t3 t3_hindi.safetensors
-  python -m convert mlx-community/chatterbox-4bit chatterbox
-  python -m convert chatterbox chatterbox-fp16 --dtype float16
-  python -m convert voice-training my-voice --dtype float16
+  python -m convert mlx-community/chatterbox-4bit chatterbox-4bit
+  python -m convert voice-training my-voice --recipe balanced
   python -m convert ~/Downloads/chatterbox mine --s3gen ~/Downloads/s3gen-hf
   python -m convert --check chatterbox
+  python -m convert.damage pocket      # what each precision does to each group of layers
   python -m mlx_chatterbox.generate --model chatterbox-fp16 --text "Hello." --output hello.wav"""
 
 
@@ -98,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--force",
         action="store_true",
-        help="replace OUTPUT if it is a checkpoint already; publish past the bounds",
+        help="replace OUTPUT if it is a checkpoint already",
     )
     result.add_argument(
         "--verbose", action="store_true", help="name every dropped key; show tracebacks"
@@ -173,6 +181,11 @@ def _add_publishing(result: argparse.ArgumentParser) -> None:
         help="in the card, as the hub calls it (default: %(default)s, upstream's)",
     )
     group.add_argument(
+        "--force-upload",
+        action="store_true",
+        help="publish also what was not verified, or is past its bounds",
+    )
+    group.add_argument(
         "--dry-run",
         action="store_true",
         help="do everything but the upload: write the card and say what would go up",
@@ -192,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if arguments.verbose:
             raise
-        print(_interrupted(arguments), file=sys.stderr)
+        print("interrupted; nothing was written.", file=sys.stderr)
         return 1
     except (ChatterboxError, OSError) as error:
         if arguments.verbose:
@@ -217,16 +230,6 @@ def _check_files(arguments: argparse.Namespace) -> None:
     print(f"{folder}: {count} files are what was written, and load.")
 
 
-def _interrupted(arguments: argparse.Namespace) -> str:
-    folder = arguments.output or arguments.source
-    if arguments.upload_repo is not None and Path(folder, "verification.json").is_file():
-        return (
-            f"interrupted; the model is whole in {folder}, and `python -m convert {folder} "
-            f"--upload-repo {arguments.upload_repo}` goes on with the upload."
-        )
-    return "interrupted; nothing was written."
-
-
 def _misuse(arguments: argparse.Namespace) -> str:
     """What is wrong with the arguments together; empty if nothing is."""
     if arguments.check:
@@ -238,8 +241,11 @@ def _misuse(arguments: argparse.Namespace) -> str:
         return "--group-size goes with --quantize."
     if arguments.recipe is not None and arguments.dtype is not None:
         return "--recipe says the types by itself: leave --dtype out."
-    if (arguments.private or arguments.dry_run) and arguments.upload_repo is None:
-        return "--private and --dry-run go with --upload-repo."
+    alone = [name for name in ("private", "dry_run", "force_upload") if getattr(arguments, name)]
+    if alone and arguments.upload_repo is None:
+        return f"--{alone[0].replace('_', '-')} goes with --upload-repo."
+    if arguments.force and arguments.output is None:
+        return "--force goes with OUTPUT, which it replaces."
     if arguments.word_errors and arguments.verify is False:
         return "--word-errors is a part of verification."
     if arguments.positions < 1:
@@ -364,18 +370,23 @@ def _listens(folder: Path, arguments: argparse.Namespace) -> bool:
 
 
 def _publish(arguments: argparse.Namespace) -> None:
-    from .publish import publish
+    from .publish import publish, resumption
 
     folder = arguments.source if arguments.output is None else arguments.output
-    done = publish(
-        folder,
-        arguments.upload_repo,
-        private=arguments.private,
-        dry_run=arguments.dry_run,
-        force=arguments.force,
-        license=arguments.license,
-        say=lambda line: print(line, file=sys.stderr),
-    )
+    settings = {
+        "private": arguments.private,
+        "force": arguments.force_upload,
+        "license": arguments.license,
+    }
+    goes_on = resumption(folder, arguments.upload_repo, **settings)
+    with _stops_at_once(f"interrupted; {goes_on}"):
+        done = publish(
+            folder,
+            arguments.upload_repo,
+            dry_run=arguments.dry_run,
+            say=lambda line: print(line, file=sys.stderr),
+            **settings,
+        )
     if arguments.dry_run:
         print(done.card)
         print(f"dry run: nothing was uploaded. To {done.repo} would go:")
@@ -383,6 +394,28 @@ def _publish(arguments: argparse.Namespace) -> None:
         print(f"published: {done.url}")
     for name, size in done.files.items():
         print(f"  {name}: {size / 1e6:.1f} MB")
+
+
+@contextmanager
+def _stops_at_once(message: str) -> Iterator[None]:
+    """Ctrl-C ends the process: the hub's client would first finish the file that is going up.
+
+    What `publish` writes on this machine appears whole or not at all.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals come to the main one alone
+        return
+
+    def stop(*_) -> None:
+        os.write(sys.stderr.fileno(), f"\n{message}\n".encode())
+        os._exit(1)
+
+    sys.stdout.flush()
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _looks_like_repository(source: str) -> bool:

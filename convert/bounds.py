@@ -13,7 +13,7 @@ from mlx_chatterbox.config import ModelConfig
 
 @dataclass(frozen=True)
 class Bounds:
-    """The most that is published without `--force`.
+    """The most that is published without `--force-upload`.
 
     Attributes:
         stage: relative RMS of every parity stage's result.

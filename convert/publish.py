@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,9 +103,9 @@ def publish(
     verification = Verification.load(folder)
     refused = refusal(verification)
     if refused and not force:
-        raise CheckpointError(f"{refused} Not published; --force does it all the same.")
+        raise CheckpointError(f"{refused} Not published; --force-upload does it all the same.")
     if refused:
-        say(f"warning: {refused} Published all the same, as --force says.")
+        say(f"warning: {refused} Published all the same, as --force-upload says.")
     if verification is not None and not verification.heard and is_pocket(ModelConfig.load(folder)):
         say(f"note: {model_card.NOT_HEARD}")
     if _hide_paths(folder) and listed:
@@ -112,8 +113,25 @@ def publish(
     card = model_card.model_card(folder, repo, verification, license=license)
     _write(folder / model_card.NAME, card)
     files = files_of(folder)
-    url = "" if dry_run else _upload(folder, repo, private, list(files))
+    if dry_run:
+        return Published(repo, "", files, card)
+    try:
+        url = _upload(folder, repo, private, list(files))
+    except Exception as error:  # the client's own, its HTTP library's, the system's
+        goes_on = resumption(folder, repo, private=private, force=force, license=license)
+        raise HubError(f"the upload to {repo} broke off: {_line(error)} {goes_on}") from None
     return Published(repo, url, files, card)
+
+
+def resumption(folder: str | Path, repo: str, *, private: bool, force: bool, license: str) -> str:
+    """How to go on after an upload that broke off; arguments as of `publish`."""
+    words = ["python -m convert", shlex.quote(str(folder)), "--upload-repo", repo]
+    words += ["--private"] * private + ["--force-upload"] * force
+    words += ["--license", license] if license != model_card.LICENSE else []
+    return (
+        f"The model is whole in {folder}; `{' '.join(words)}` goes on; files that have arrived are "
+        "not sent again."
+    )
 
 
 def refusal(verification: Verification | None) -> str:
@@ -160,20 +178,14 @@ def _upload(folder: Path, repo: str, private: bool, names: list[str]) -> str:
     if not sys.stderr.isatty() and not are_progress_bars_disabled():
         disable_progress_bars()  # it would draw them into a file, too
     api = HfApi()
-    try:
-        # The visibility of a repository that is there already is its owner's affair.
-        api.create_repo(repo, private=private or None, exist_ok=True)
-        # Not `upload_folder`, which may make several commits of it.
-        made = api.create_commit(
-            repo,
-            [CommitOperationAdd(name, folder / name) for name in names],
-            commit_message="Upload by mlx-chatterbox",
-        )
-    except Exception as error:  # the client's own, its HTTP library's, the system's
-        raise HubError(
-            f"the upload to {repo} broke off: {_line(error)} The model is whole in {folder}; "
-            f"`python -m convert {folder} --upload-repo {repo}` goes on, and sends no file again that has arrived."
-        ) from None
+    # The visibility of a repository that is there already is its owner's affair.
+    api.create_repo(repo, private=private or None, exist_ok=True)
+    # Not `upload_folder`, which may make several commits of it.
+    made = api.create_commit(
+        repo,
+        [CommitOperationAdd(name, folder / name) for name in names],
+        commit_message="Upload by mlx-chatterbox",
+    )
     return made.commit_url
 
 

@@ -38,19 +38,17 @@ def fetch_large_files(repository: str, patterns: list[str], cache_dir: str | Pat
     except Exception:
         return  # no network, no such repository, ...: the client's own errors say it better
     blobs = cache / "blobs"
-    for part in blobs.glob("*.part"):  # of files that have changed on the hub since
-        if part.stem not in {about.etag for _, about in missing}:
-            part.unlink(missing_ok=True)
+    _remove_outdated(repository, blobs, {about.etag for _, _, about in missing})
     if not missing:
         return
     blobs.mkdir(parents=True, exist_ok=True)
     _check_space(repository, blobs, missing)
-    for name, about in missing:
-        _fetch(f"{repository}: {name}", about, blobs)
+    for name, url, about in missing:
+        _fetch(f"{repository}: {name}", url, about, blobs)
 
 
 def _missing(repository: str, patterns: list[str], cache: Path) -> list:
-    """Names and metadata of the large files that are not in the cache."""
+    """Names, addresses and metadata of the large files that are not in the cache."""
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import filter_repo_objects
 
@@ -64,12 +62,41 @@ def _missing(repository: str, patterns: list[str], cache: Path) -> list:
         file = get_hf_file_metadata(url)
         plain = file.etag is not None and re.fullmatch(r"[\w-]+", file.etag)
         if plain and (file.size or 0) >= LARGE and not (cache / "blobs" / file.etag).exists():
-            found.append((name, file))
+            found.append((name, url, file))
     return found
 
 
+def _remove_outdated(repository: str, blobs: Path, wanted: set[str]) -> None:
+    """Remove what has come of files that the hub no longer has, unless somebody is at it.
+
+    Other files of the repository are other downloads': theirs stays.
+    """
+    parts = [part for part in blobs.glob("*.part") if part.stem not in wanted]
+    if not parts:
+        return
+    try:
+        known = _entity_tags(repository)
+    except Exception:
+        return
+    for part in parts:
+        if part.stem in known:
+            continue
+        with contextlib.suppress(OSError), part.open("ab") as file:
+            if _alone(file):
+                part.unlink()
+
+
+def _entity_tags(repository: str) -> set[str | None]:
+    """Of all files that the repository has now."""
+    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+
+    about = HfApi().model_info(repository)
+    urls = [hf_hub_url(repository, s.rfilename, revision=about.sha) for s in about.siblings or []]
+    return {get_hf_file_metadata(url).etag for url in urls}
+
+
 def _check_space(repository: str, blobs: Path, missing: list) -> None:
-    needed = sum(about.size - _there(blobs / f"{about.etag}.part") for _, about in missing)
+    needed = sum(about.size - _there(blobs / f"{about.etag}.part") for _, _, about in missing)
     free = shutil.disk_usage(blobs).free
     if free < needed:
         raise HubError(
@@ -82,25 +109,29 @@ def _there(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _fetch(label: str, about, blobs: Path) -> None:
+def _fetch(label: str, url: str, about, blobs: Path) -> None:
     """One file, behind what is there of it."""
-    from huggingface_hub import constants
+    from huggingface_hub import constants, get_hf_file_metadata
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
     part, blob = blobs / f"{about.etag}.part", blobs / about.etag
-    headers = build_hf_headers()
-    if urlparse(about.location).netloc != urlparse(constants.ENDPOINT).netloc:
-        headers.pop("authorization", None)  # a signed address elsewhere needs no token
     with part.open("ab") as file:
         if not _alone(file):
             return  # another process is at it; the client waits for nobody and fetches it too
+        if not _is_still(part, file):
+            return  # another process has just finished it
         if (have := file.tell()) > about.size:
             file.truncate(have := 0)
         if have < about.size:
             try:
+                # Asked for now: a signed address is good for an hour, and other files came first.
+                location = get_hf_file_metadata(url).location
+                headers = build_hf_headers()
+                if urlparse(location).netloc != urlparse(constants.ENDPOINT).netloc:
+                    headers.pop("authorization", None)  # it needs no token elsewhere
                 http_get(
-                    about.location,
+                    location,
                     file,
                     resume_size=have,
                     headers=headers,
@@ -113,10 +144,21 @@ def _fetch(label: str, about, blobs: Path) -> None:
                     f"{label} was interrupted after {_there(part) / 1e6:.1f} of "
                     f"{about.size / 1e6:.1f} MB ({error}); start again and it goes on from there."
                 ) from None
-    if len(about.etag) == 64 and sha256(part) != about.etag:
-        part.unlink()
-        raise HubError(f"{label} came damaged: it has not the hash that the hub says. Start again.")
-    os.replace(part, blob)
+        # Still alone: nobody else appends to what is being looked at.
+        file.flush()
+        if len(about.etag) == 64 and sha256(part) != about.etag:
+            part.unlink()
+            raise HubError(
+                f"{label} came damaged: it has not the hash that the hub says. Start again."
+            )
+        os.replace(part, blob)
+
+
+def _is_still(part: Path, file) -> bool:
+    """Whether an open file has the name that it was opened by."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(part.stat(), os.fstat(file.fileno()))
+    return False
 
 
 def _alone(file) -> bool:

@@ -3,7 +3,8 @@
 What is written stands in `.NAME.tmp-PID` beside NAME until it is complete. Linux and macOS can
 exchange two folders at once, so that NAME is the old one or the new one at every moment; where the
 file system cannot, the old one is `.NAME.old-PID` for an instant, and `recover` puts it back if the
-process was killed then. What a killed process leaves behind is removed by the next one.
+process was killed then. What a killed process leaves behind is removed by the next one, which knows
+by a lock in the folder, or where there are no locks by PID, that nobody is at work on it.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def recover(output: Path) -> None:
         if not output.exists():
             with contextlib.suppress(OSError):
                 os.rename(folder, output)
+                (output / LOCK).unlink(missing_ok=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
     for folder in _beside(output, _TEMPORARY):
@@ -103,9 +105,10 @@ def _in_use(folder: Path, process: int) -> bool:
     except OSError:
         return _lives(process)
     try:
-        return not _lock(handle)
+        locked = _lock(handle)
     finally:
         os.close(handle)
+    return _lives(process) if locked is None else not locked
 
 
 def _lives(process: int) -> bool:
@@ -120,25 +123,32 @@ def _lives(process: int) -> bool:
 
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
-    """Holds the lock `path`, which the system lets go of however the process ends."""
+    """Holds the lock `path`, which the system lets go of however the process ends.
+
+    Raises:
+        CheckpointError: another process has it.
+    """
     handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
     try:
-        _lock(handle)
+        if _lock(handle) is False:
+            raise CheckpointError(f"another process is at work on {path.parent}.")
         yield
     finally:
         os.close(handle)
 
 
-def _lock(handle: int) -> bool:
-    """Take the lock; False if another process has it."""
+def _lock(handle: int) -> bool | None:
+    """Take the lock; False if another process has it, None where there are no locks."""
     try:
         import fcntl
     except ImportError:
-        return False
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:  # some network's file system
+        return None
     return True
 
 
@@ -151,13 +161,16 @@ def _move_in(temporary: Path, output: Path, force: bool) -> None:
     if exchange(temporary, output):
         return  # the old one has the temporary name now, and is removed
     old = output.with_name(f".{output.name}.old-{os.getpid()}")
-    os.rename(output, old)
-    try:
-        os.rename(temporary, output)
-    except BaseException:
-        os.rename(old, output)
-        raise
-    os.rename(old, temporary)
+    # Locked while it has the other name, so that a process killed now is told from one at work.
+    with _held(output / LOCK):
+        os.rename(output, old)
+        try:
+            os.rename(temporary, output)
+        except BaseException:
+            os.rename(old, output)
+            (output / LOCK).unlink()
+            raise
+        os.rename(old, temporary)
 
 
 def exchange(first: Path, second: Path) -> bool:

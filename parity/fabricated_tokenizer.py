@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import string
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 
 SIZE = 704
 STOP, UNK, SPACE, START = "[STOP]", "[UNK]", "[SPACE]", "[START]"
@@ -33,6 +34,7 @@ def tokenizer_json() -> str:
     return tokenizer_file(order, merges, (*_FIRST, START, *_OTHERS))
 
 
+@cache
 def tokenizer_files(kind: str) -> dict[str, str]:
     """File name and text of everything that a checkpoint's tokenizer is read from.
 

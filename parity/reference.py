@@ -99,7 +99,7 @@ def upstream_of(
         row = find_source(folder, variant, t3_file)
         return Upstream(folder, row.name, row.t3_file)
     config = ModelConfig.load(folder)
-    source = recall(config.source)
+    source = recall(config.source) or _stated_folder(config.source)
     if source is None:
         raise ParityError(
             f"{folder} is a converted checkpoint ({CONFIG_NAME}) and its original files are not "
@@ -107,6 +107,12 @@ def upstream_of(
         )
     row = find_source(source, config.variant, _converted_t3(config.source.get("files", {})))
     return Upstream(source, row.name, row.t3_file)
+
+
+def _stated_folder(source: Mapping[str, object]) -> Path | None:
+    """The folder whose whole path folders converted by earlier versions state."""
+    folder = Path(str(source.get("folder", "")))
+    return folder if folder.is_absolute() and folder.is_dir() else None
 
 
 def _converted_t3(files: Mapping[str, str]) -> str | None:

@@ -1,7 +1,7 @@
-"""A small Hugging Face hub on loopback: what the client needs to upload a model, and its troubles.
+"""A small Hugging Face hub on loopback: what the client needs to upload and to download a model.
 
 It keeps repositories with their commits, and large files by their hash as the hub does: an upload
-that was not committed is still there at the next attempt.
+that was not committed is still there at the next attempt. It can stall, break off and lie.
 """
 
 from __future__ import annotations
@@ -10,21 +10,29 @@ import base64
 import contextlib
 import hashlib
 import json
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 TOKEN = "hf_stand_in"
 LARGE = (".safetensors",)
+PIECE = 65536
 
 
 @dataclass
 class Repository:
-    private: bool
+    private: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
     commits: list[str] = field(default_factory=list)
+
+    def commit(self, files: Mapping[str, bytes]) -> str:
+        self.files |= files
+        state = "".join(f"{name} {_hash(content)}\n" for name, content in self.files.items())
+        self.commits.append(hashlib.sha1(f"{len(self.commits)} {state}".encode()).hexdigest())
+        return self.commits[-1]
 
 
 @dataclass
@@ -33,30 +41,42 @@ class Hub:
 
     Attributes:
         objects: large files by SHA-256.
-        sent: hash and bytes of every large file that arrived whole, in order.
+        received: hash and bytes of every large file that arrived whole, in order.
         requests: method and path of every request.
         stall: how many bytes of a large file above `stall_over` to take before falling silent;
             None: all.
         drop: how many uploads to break off in the middle by closing the connection.
+        ranges: for each download its file and first byte.
+        tags: entity tags of files, where they are not their hashes.
+        sending: called with (file, bytes sent so far) between the pieces of a download.
     """
 
     url: str = ""
     user: str = "me"
     repositories: dict[str, Repository] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
-    sent: list[tuple[str, int]] = field(default_factory=list)
+    received: list[tuple[str, int]] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     stall: int | None = None
     stall_over: int = 0
     drop: int = 0
     stalled: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
+    ranges: list[tuple[str, int]] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    sending: Callable[[str, int], None] = lambda name, count: None
+
+    def add(self, repo: str, files: Mapping[str, bytes]) -> None:
+        """A public repository with these files."""
+        self.repositories[repo] = Repository()
+        self.repositories[repo].commit(files)
 
     def environment(self) -> dict[str, str]:
         """For a process that is to use this hub. Xet speaks to servers of its own, so not it."""
         return {
             "HF_ENDPOINT": self.url,
             "HF_TOKEN": TOKEN,
+            "HF_HUB_OFFLINE": "0",
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_IMPLICIT_TOKEN": "0",
@@ -83,6 +103,15 @@ def hub_stand_in() -> Iterator[Hub]:
         thread.join()
 
 
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _tag(name: str, content: bytes) -> str:
+    """Of large files their SHA-256; of others Git's hash, which nobody here looks at."""
+    return _hash(content) if name.endswith(LARGE) else hashlib.sha1(content).hexdigest()
+
+
 def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -90,22 +119,29 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *arguments) -> None:
             pass
 
+        # --- Requests ----------------------------------------------------------------------------
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def do_GET(self) -> None:
             path = self._begin()
             if path == "/api/whoami-v2":
-                if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                if not self._known():
                     return self._answer({"error": "Invalid credentials"}, 401)
                 return self._answer({"name": hub.user, "type": "user", "orgs": []})
-            if path.startswith("/api/models/"):
-                repo = "/".join(path.split("/")[3:5])
-                if repo in hub.repositories:
-                    found = hub.repositories[repo]
-                    return self._answer(
-                        {"id": repo, "sha": found.commits[-1], "private": found.private,
-                         "siblings": [{"rfilename": name} for name in found.files],
-                         "tags": [], "downloads": 0, "likes": 0}
-                    )  # fmt: skip
-            return self._answer({"error": "Not found"}, 404)
+            if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/.*)?", path):
+                found = self._repository(match[1])
+                if found is None:
+                    return self._missing()
+                if (match[2] or "").startswith("/tree/"):
+                    return self._tree(found)
+                return self._about(match[1], found)
+            if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
+                found = self._repository(match[1])
+                if found is not None and match[2] in found.files:
+                    return self._file(found, match[2])
+            return self._missing()
 
         def do_POST(self) -> None:
             path = self._begin()
@@ -119,15 +155,13 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 return self._answer({} if known else {"error": "unknown"}, 200 if known else 404)
             if path.endswith(".git/info/lfs/objects/batch"):
                 return self._batch(json.loads(body))
-            parts = path.split("/")
-            if path.startswith("/api/models/") and parts[5] in ("preupload", "commit"):
-                repo = f"{parts[3]}/{parts[4]}"
-                if repo not in hub.repositories:
-                    return self._answer({"error": "Repository not found"}, 404)
-                if parts[5] == "preupload":
+            if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/.*", path):
+                if match[1] not in hub.repositories:
+                    return self._missing()
+                if match[2] == "preupload":
                     return self._preupload(json.loads(body))
-                return self._commit(repo, body)
-            return self._answer({"error": "Not found"}, 404)
+                return self._commit(match[1], body)
+            return self._missing()
 
         def do_PUT(self) -> None:
             path = self._begin()
@@ -145,12 +179,12 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             content = self.rfile.read(length)
-            digest = hashlib.sha256(content).hexdigest()
+            digest = _hash(content)
             if len(content) != length or path != f"/lfs/{digest}":
                 self.close_connection = True
                 return
             hub.objects[digest] = content
-            hub.sent.append((digest, length))
+            hub.received.append((digest, length))
             self._answer({})
 
         def _begin(self) -> str:
@@ -158,13 +192,81 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             hub.requests.append((self.command, path))
             return path
 
-        def _answer(self, value, status: int = 200) -> None:
+        def _known(self) -> bool:
+            return self.headers.get("Authorization") == f"Bearer {TOKEN}"
+
+        def _repository(self, repo: str) -> Repository | None:
+            """As far as who asks may see it."""
+            found = hub.repositories.get(repo)
+            return None if found is None or (found.private and not self._known()) else found
+
+        def _missing(self) -> None:
+            self._answer({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
+
+        def _answer(
+            self, value, status: int = 200, headers: Mapping[str, str] | None = None
+        ) -> None:
             body = json.dumps(value).encode()
+            self._head(
+                status,
+                {
+                    "Content-Type": "application/json",
+                    "Content-Length": str(len(body)),
+                    **(headers or {}),
+                },
+            )
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def _head(self, status: int, headers: Mapping[str, str]) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
+            for key, value in headers.items():
+                self.send_header(key, value)
             self.end_headers()
-            self.wfile.write(body)
+
+        # --- Downloads ---------------------------------------------------------------------------
+
+        def _about(self, repo: str, found: Repository) -> None:
+            siblings = [{"rfilename": n, "size": len(c)} for n, c in found.files.items()]
+            self._answer(
+                {"id": repo, "sha": found.commits[-1] if found.commits else "0" * 40,
+                 "private": found.private, "siblings": siblings,
+                 "tags": [], "downloads": 0, "likes": 0}
+            )  # fmt: skip
+
+        def _tree(self, found: Repository) -> None:
+            self._answer(
+                [
+                    {"type": "file", "path": n, "size": len(c), "oid": _tag(n, c)}
+                    for n, c in found.files.items()
+                ]
+            )
+
+        def _file(self, found: Repository, name: str) -> None:
+            content, start = found.files[name], 0
+            if given := re.match(r"bytes=(\d+)-", self.headers.get("Range", "")):
+                start = int(given[1])
+            headers = {
+                "ETag": f'"{hub.tags.get(name) or _tag(name, content)}"',
+                "X-Repo-Commit": found.commits[-1],
+                "Accept-Ranges": "bytes",
+                "Content-Length": str(len(content) - start),
+            }
+            if start:
+                headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            self._head(206 if start else 200, headers)
+            if self.command == "HEAD":
+                return
+            hub.ranges.append((name, start))
+            for at in range(start, len(content), PIECE):
+                try:
+                    self.wfile.write(content[at : at + PIECE])
+                except OSError:  # whoever fetched it is gone
+                    self.close_connection = True
+                    return
+                hub.sending(name, at + PIECE)
+
+        # --- Uploads -----------------------------------------------------------------------------
 
         def _create(self, asked: dict) -> None:
             repo = f"{asked.get('organization') or hub.user}/{asked['name']}"
@@ -215,10 +317,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                     files[value["path"]] = base64.b64decode(value["content"])
                 elif item["key"] == "lfsFile":
                     files[value["path"]] = hub.objects[value["oid"]]
-            found = hub.repositories[repo]
-            found.files |= files
-            found.commits.append(hashlib.sha1(body).hexdigest())
-            oid = found.commits[-1]
+            oid = hub.repositories[repo].commit(files)
             self._answer(
                 {"success": True, "commitOid": oid, "commitUrl": f"{hub.url}/{repo}/commit/{oid}"}
             )

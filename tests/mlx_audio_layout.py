@@ -30,13 +30,19 @@ def names(layout: str) -> dict[str, tuple[int, ...]]:
     return {name: tuple(shape) for name, shape in listed.items()}
 
 
-def as_mlx_audio(weights: dict[str, mx.array], layout: str) -> dict[str, mx.array]:
-    """Tensors of ours under mlx-audio's names, the LSTM's biases added up as it adds them."""
-    theirs = {
+@cache
+def theirs_by_ours(layout: str) -> dict[str, str]:
+    """mlx-audio's names by ours."""
+    return {
         community.our_key(name): name
         for name in names(layout)
         if community.reason_to_drop(name) is None
     }
+
+
+def as_mlx_audio(weights: dict[str, mx.array], layout: str) -> dict[str, mx.array]:
+    """Tensors of ours under mlx-audio's names, the LSTM's biases added up as it adds them."""
+    theirs = theirs_by_ours(layout)
     stored = {}
     for key, value in weights.items():
         if "bias_hh" in key:

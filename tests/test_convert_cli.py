@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import shlex
 import subprocess
 import sys
 import time
@@ -58,9 +59,10 @@ def source(tmp_path):
     return save(tmp_path / "upstream", to_upstream(small_weights()))
 
 
-def make_small(monkeypatch, variant: str) -> None:
+def make_small(monkeypatch, variant: str, **generation) -> None:
     """The command line converts the small configuration as if it were the published one."""
     config = small_config(variant)
+    config.generation = dataclasses.replace(config.generation, **generation)
     row = dataclasses.replace(VARIANTS[variant], default_config=lambda: copy.deepcopy(config))
     monkeypatch.setitem(VARIANTS, variant, row)
 
@@ -257,5 +259,16 @@ def test_help_teaches_and_comes_at_once():
     assert "float16" in done.stdout
     for source in ("upstream's files", "mlx-audio's", "this library's", "our trainer's"):
         assert source in done.stdout
-    for option in ("--check", "--s3gen", "--t3", "--variant", "--force", "mlx-community/"):
+    for option in ("--check", "--s3gen", "--t3", "--variant", "--force ", "--force-upload"):
         assert option in done.stdout
+
+
+def test_the_examples_are_commands_that_it_takes_and_all_different():
+    outputs = []
+    for line in cli.EXAMPLES.splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:3] == ["python", "-m", "convert"]:
+            arguments = cli.parser().parse_args(words[3:])
+            assert cli._misuse(arguments) == "", line
+            outputs += [arguments.output] if arguments.output else []
+    assert len(outputs) == len(set(outputs)) > 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from functools import cache
 from math import prod
 
 import mlx.core as mx
@@ -53,30 +54,42 @@ def folder_of(tmp_path_factory, small_upstream, small_config):
     return make
 
 
-def size_of(config: ModelConfig, recipe) -> int:
-    """Bytes of a model's weights, from shapes."""
-    config = dataclasses.replace(config, dtype=recipe.dtype, quantization=recipe.quantization)
+@cache
+def shapes_of(variant: str) -> dict[str, tuple[int, ...]]:
+    """Of the published model, of which nothing is computed."""
+    networks = build(VARIANTS[variant].default_config())
+    return {key: value.shape for key, value in tree_flatten(networks.parameters())}
+
+
+def size_of(variant: str, recipe) -> int:
+    """Bytes of a published model's weights under a recipe."""
+    config = VARIANTS[variant].default_config()
+    config.dtype, config.quantization = recipe.dtype, recipe.quantization
     size = 0
-    for key, value in tree_flatten(build(VARIANTS[config.variant].default_config()).parameters()):
-        stored = stored_shapes(key, value.shape, precision_of(config, key, value.shape))
+    for key, shape in shapes_of(variant).items():
+        stored = stored_shapes(key, shape, precision_of(config, key, shape))
         size += sum(prod(shape) * kind.size for shape, kind in stored.values())
     return size
 
 
 def test_the_full_english_model_is_as_small_as_promised():
-    config = VARIANTS["english"].default_config()
-    half = size_of(config, plain("float16"))
-    assert size_of(config, RECIPES["exact"]) == 2 * half
-    assert size_of(config, RECIPES["balanced"]) <= 0.60 * half
-    assert size_of(config, RECIPES["small"]) <= 0.45 * half
+    half = size_of("english", plain("float16"))
+    assert size_of("english", RECIPES["exact"]) == 2 * half
+    assert size_of("english", RECIPES["balanced"]) <= 0.60 * half
+    assert size_of("english", RECIPES["small"]) <= 0.45 * half
 
 
-@pytest.mark.parametrize("variant", ["english", "multilingual", "turbo", "nano"])
-@pytest.mark.parametrize("recipe", [RECIPES["balanced"], RECIPES["small"], uniform(4)])
+@pytest.mark.parametrize(
+    ("variant", "recipe"),
+    [
+        *((variant, RECIPES["small"]) for variant in ("english", "multilingual", "turbo", "nano")),
+        *((variant, RECIPES["balanced"]) for variant in ("english", "turbo")),
+        *((variant, uniform(4)) for variant in ("english", "turbo")),
+    ],
+)
 def test_names_and_shapes_say_which_layers_there_are(variant, recipe):
     """Conversion knows no networks, loading does: both must take the same layers."""
-    config = VARIANTS[variant].default_config()
-    keys = {key: value.shape for key, value in tree_flatten(build(config).parameters())}
+    config, keys = VARIANTS[variant].default_config(), shapes_of(variant)
     config.dtype, config.quantization = recipe.dtype, recipe.quantization
     expected = {
         name: shape
@@ -164,16 +177,16 @@ RUNS = [plain("float16"), plain("bfloat16"), RECIPES["balanced"], RECIPES["small
 
 @pytest.mark.parametrize("recipe", RUNS, ids=lambda recipe: recipe.name)
 def test_every_precision_speaks_and_converts_voices(folder_of, recording, recipe):
-    tts = ChatterboxTTS.from_local(folder_of(recipe))
+    tts, recording = ChatterboxTTS.from_local(folder_of(recipe)), recording[12000:48000]
     tts.prepare_conditionals(recording)
     settings = {"seed": 1, "watermark": False, "n_cfm_timesteps": 2}
     waveform = tts.generate("Hello there.", max_new_tokens=8, **settings)
     assert waveform.dtype == np.float32
     assert np.isfinite(waveform).all()
     assert waveform.any()
-    vc = ChatterboxVC.from_local(folder_of(recipe))
+    vc = ChatterboxVC(tts.checkpoint)
     vc.set_target_voice(recording)
-    converted = vc.generate(recording[:24000], **settings)
+    converted = vc.generate(recording[:16000], **settings)
     assert np.isfinite(converted).all()
     assert converted.any()
     # Used, not expanded on the way.
@@ -183,7 +196,9 @@ def test_every_precision_speaks_and_converts_voices(folder_of, recording, recipe
 
 
 def test_more_bits_are_nearer(folder_of, small_checkpoint, small_config):
-    inputs = make_inputs(small_config, sizes=SMALL)
+    others = ("audio", "vocoder", "estimator", "sampler", "t3/greedy")
+    made = make_inputs(small_config, sizes=SMALL)
+    inputs = {name: value for name, value in made.items() if not name.startswith(others)}
     exact = compute(small_checkpoint, inputs)
     errors = {"t3/logits": [], "flow/mel": [], "s3_encoder/codes": []}
     for bits in (8, 6, 4, 3):
@@ -273,17 +288,13 @@ def test_attention_by_columns_takes_layers_of_few_bits():
         np.testing.assert_allclose(np.array(columns), np.array(layer(x).T), atol=1e-5)
 
 
-def test_turbo_of_few_bits_speaks(tmp_path):
+def test_turbo_of_few_bits_speaks(tmp_path, small_models):
     """GPT-2's layers, joined projections with biases, and a head with one."""
     from mlx_chatterbox.tts import ChatterboxTurboTTS
-    from parity.fabricate import fabricate
-    from tests.small import small_config
 
-    config = small_config("turbo")
-    upstream = fabricate(tmp_path / "upstream", variant="turbo", config=config)
     recipe = RECIPES["small"]
     settings = {"dtype": recipe.dtype, "quantization": recipe.quantization}
-    made = convert(upstream, tmp_path / "ours", variant="turbo", config=config, **settings)
+    made = convert(small_models("turbo"), tmp_path / "ours", **settings)
     tts = ChatterboxTurboTTS.from_local(made.folder)
     t3 = tts.networks.t3
     assert {layer.bits for layer in quantized_layers(t3.tfmr.model.h[0]).values()} == {4}

@@ -11,11 +11,14 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import yaml
 
 from convert import __main__ as cli
+from convert import verification
 from convert.core import convert
+from convert.measures import TEXTS
 from convert.model_card import base_of, model_card, public
 from convert.publish import files_of, publish
 from convert.recipes import RECIPES
@@ -24,7 +27,10 @@ from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError, HubError
 from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest, list_again
-from tests.hub_stand_in import TOKEN, hub_stand_in
+from mlx_chatterbox.tts import ChatterboxTTS
+from parity.inputs import Sizes
+from tests.hub_stand_in import hub_stand_in
+from tests.test_convert_cli import make_small
 
 HASH = "0" * 63 + "1"
 GOOD = (
@@ -35,26 +41,25 @@ BAD = tuple(dataclasses.replace(r, value=0.9) if r.name == "waveform" else r for
 
 
 @pytest.fixture(scope="module")
-def converted(tmp_path_factory, small_upstream, small_config):
-    recipe = RECIPES["balanced"]
-    output = tmp_path_factory.mktemp("published") / "model"
-    settings = {"dtype": recipe.dtype, "quantization": recipe.quantization}
-    return convert(small_upstream, output, config=small_config, **settings).folder
-
-
-@pytest.fixture
-def folder(tmp_path, converted, recording):
+def converted(tmp_path_factory, small_upstream, small_config, recording):
     """A verified folder, with a voice."""
     from mlx_chatterbox.voice import embed_voice
 
-    path = shutil.copytree(converted, tmp_path / "model")
+    recipe = RECIPES["balanced"]
+    output = tmp_path_factory.mktemp("published") / "model"
+    settings = {"dtype": recipe.dtype, "quantization": recipe.quantization}
+    path = convert(small_upstream, output, config=small_config, **settings).folder
     loaded = load_converted(path)
-    embed_voice(loaded.networks, recording, loaded.config.generation).save(
-        path / "conds.safetensors"
-    )
+    voice = embed_voice(loaded.networks, recording, loaded.config.generation)
+    voice.save(path / "conds.safetensors")
     list_again(path)
     verified(path)
     return path
+
+
+@pytest.fixture
+def folder(tmp_path, converted):
+    return shutil.copytree(converted, tmp_path / "model")
 
 
 def verified(path, rows=GOOD) -> None:
@@ -70,8 +75,8 @@ def hub():
 
 
 def command(hub, *arguments, **settings):
-    """`python -m convert` in a process of its own, for the client reads its address once."""
-    environment = {**os.environ, **hub.environment(), **settings.pop("env", {})}
+    """`python -m convert` in a process of its own."""
+    environment = {**os.environ, **hub.environment()}
     line = [sys.executable, "-m", "convert", *map(str, arguments)]
     return subprocess.Popen(
         line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings
@@ -81,6 +86,30 @@ def command(hub, *arguments, **settings):
 def finished(process) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
+
+
+@pytest.fixture
+def run(hub, monkeypatch, tmp_path, capsys):
+    """Runs the command line here; the client has read its settings when it was imported."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    for name, value in hub.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "nobody" / "token"))
+    renewed = getattr(huggingface_hub, "close_session", lambda: None)
+    renewed()  # a client made before may know of a proxy
+
+    def call(*arguments) -> tuple[int, str, str]:
+        code = cli.main([str(argument) for argument in arguments])
+        return (code, *capsys.readouterr())
+
+    yield call
+    renewed()
 
 
 # --- The card ------------------------------------------------------------------------------------
@@ -160,7 +189,7 @@ def test_the_pocket_voice_is_based_on_nobody_s_model():
 
 def test_what_is_past_its_bounds_is_published_by_force_alone(folder):
     verified(folder, BAD)
-    with pytest.raises(CheckpointError, match=r"bounds of balanced: waveform.*--force"):
+    with pytest.raises(CheckpointError, match=r"bounds of balanced: waveform.*--force-upload"):
         publish(folder, "me/voice", dry_run=True)
     said = []
     made = publish(folder, "me/voice", dry_run=True, force=True, say=said.append)
@@ -195,7 +224,7 @@ def test_a_flipped_bit_is_never_published(folder):
 @pytest.mark.parametrize("rows", [(), GOOD[:1]])
 def test_a_verification_without_its_rows_is_none(folder, rows):
     verified(folder, rows)
-    with pytest.raises(CheckpointError, match="not measured: .*waveform"):
+    with pytest.raises(CheckpointError, match=r"not measured: .*waveform"):
         publish(folder, "me/voice", dry_run=True)
 
 
@@ -262,6 +291,8 @@ def test_hidden_and_temporary_files_stay_here(folder):
     [
         (["a"], "OUTPUT is missing"),
         (["a", "b", "--private"], "--upload-repo"),
+        (["a", "b", "--force-upload"], "--upload-repo"),
+        (["a", "--upload-repo", "me/voice", "--force"], "--force goes with OUTPUT"),
         (["a", "b", "--dry-run"], "--upload-repo"),
         (["a", "b", "--group-size", "32"], "--quantize"),
         (["a", "b", "--recipe", "small", "--dtype", "float16"], "--recipe"),
@@ -280,8 +311,8 @@ def test_wrong_use_exits_with_2(arguments, said, capsys):
 # --- The hub -------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_asks_the_hub_nothing(folder, hub):
-    code, out, err = finished(command(hub, folder, "--upload-repo", "me/voice", "--dry-run"))
+def test_a_dry_run_asks_the_hub_nothing(folder, hub, run):
+    code, out, err = run(folder, "--upload-repo", "me/voice", "--dry-run")
     assert code == 0, err
     assert hub.requests == []
     assert "library_name: mlx" in out
@@ -309,7 +340,7 @@ def test_a_model_is_published_in_one_commit_and_is_the_folder(folder, hub, tmp_p
     load_converted(tmp_path / "again")
 
 
-def test_an_upload_that_was_killed_goes_on_and_sends_nothing_twice(folder, hub):
+def test_an_upload_that_was_killed_goes_on_and_sends_nothing_twice(folder, hub, run):
     """The voice has arrived; the process dies in the middle of the weights."""
     weights = (folder / "model.safetensors").stat().st_size
     hub.stall_over = hub.stall = weights // 2
@@ -317,59 +348,60 @@ def test_an_upload_that_was_killed_goes_on_and_sends_nothing_twice(folder, hub):
     process = command(hub, folder, "--upload-repo", "me/voice")
     assert hub.stalled.wait(60)
     for _ in range(600):
-        if hub.sent:
+        if hub.received:
             break
         hub.go_on.wait(0.1)
     process.send_signal(signal.SIGKILL)
     finished(process)
-    (voice,) = hub.sent
+    (voice,) = hub.received
     assert hub.repositories["me/voice"].files == {}  # nobody can download half a model
     hub.stall = None
-    code, _, err = finished(command(hub, folder, "--upload-repo", "me/voice"))
+    code, _, err = run(folder, "--upload-repo", "me/voice")
     assert code == 0, err
-    assert hub.sent[0] == voice
-    assert [size for _, size in hub.sent[1:]] == [weights]
+    assert hub.received[0] == voice
+    assert [size for _, size in hub.received[1:]] == [weights]
     assert len(hub.repositories["me/voice"].commits) == 1
     assert set(hub.repositories["me/voice"].files) == set(files_of(folder))
 
 
-def test_interrupted_by_the_user_it_says_how_to_go_on(folder, hub):
+def test_interrupted_by_the_user_it_ends_at_once_and_says_how_to_go_on(folder, hub):
     hub.stall_over = hub.stall = (folder / "model.safetensors").stat().st_size // 2
-    process = command(hub, folder, "--upload-repo", "me/voice", start_new_session=True)
+    process = command(
+        hub, folder, "--upload-repo", "me/voice", "--license", "cc0-1.0", start_new_session=True
+    )
     assert hub.stalled.wait(60)
-    process.send_signal(signal.SIGINT)
-    hub.go_on.set()  # the client's threads end with their connections
+    process.send_signal(signal.SIGINT)  # while the hub is still waiting for the rest
     code, _, err = finished(process)
     assert code == 1
-    assert "--upload-repo me/voice" in err
+    assert f"convert {folder} --upload-repo me/voice --license cc0-1.0` goes on" in err
     assert "Traceback" not in err
 
 
-def test_a_connection_that_breaks_is_tried_again_by_the_client(folder, hub):
+def test_a_connection_that_breaks_is_tried_again_by_the_client(folder, hub, run):
     hub.stall_over = (folder / "model.safetensors").stat().st_size // 2
     hub.drop = 1
-    code, _, err = finished(command(hub, folder, "--upload-repo", "me/voice"))
+    code, _, err = run(folder, "--upload-repo", "me/voice")
     assert code == 0, err
+    assert hub.drop == 0
     assert set(hub.repositories["me/voice"].files) == set(files_of(folder))
 
 
-def test_without_a_login_nothing_is_begun(folder, hub, tmp_path):
+def test_without_a_login_nothing_is_begun(folder, run, tmp_path, monkeypatch):
     """Before hours of conversion."""
-    nobody = {"HF_TOKEN": "hf_wrong"}
-    process = command(hub, folder, tmp_path / "out", "--upload-repo", "me/voice", env=nobody)
-    code, _, err = finished(process)
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    code, _, err = run(folder, tmp_path / "out", "--upload-repo", "me/voice")
     assert code == 1
     assert err.startswith("error: the hub does not know you")
     assert not (tmp_path / "out").exists()
-    assert TOKEN not in err
-    none = {"HF_TOKEN": "", "HF_HOME": str(tmp_path / "empty")}
-    code, _, err = finished(command(hub, folder, "--upload-repo", "me/voice", env=none))
+    assert "hf_wrong" not in err
+    monkeypatch.setenv("HF_TOKEN", "")
+    code, _, err = run(folder, "--upload-repo", "me/voice")
     assert code == 1
     assert "hf auth login" in err
 
 
-def test_somebody_else_s_repository_is_an_error_in_one_line(folder, hub):
-    code, _, err = finished(command(hub, folder, "--upload-repo", "you/voice"))
+def test_somebody_else_s_repository_is_an_error_in_one_line(folder, run):
+    code, _, err = run(folder, "--upload-repo", "you/voice")
     assert code == 1
     assert err.count("\n") == 1
     assert "you/voice" in err
@@ -387,40 +419,80 @@ def test_the_hub_s_errors_are_hub_errors(folder, monkeypatch):
         publish(folder, "me/voice")
 
 
-# --- From a source to the hub --------------------------------------------------------------------
+# --- From a source to the hub, and back ----------------------------------------------------------
 
 
-def test_from_upstream_s_files_to_a_verified_model_on_the_hub(
-    small_upstream, small_config, tmp_path, monkeypatch, capsys
+@pytest.fixture
+def verified_with(monkeypatch):
+    """Verification with little material; a list of what it is called with."""
+    verify, calls = verification.verify, []
+    little = {
+        "texts": TEXTS[7:8],
+        "spoken": 10,
+        "sizes": Sizes(1.5, 8, 41, 20, 6, 4, 9, 6, 2, 13, 9, 2),
+    }
+
+    def verify_little(reference, converted, **settings):
+        calls.append(settings)
+        return verify(reference, converted, **settings, **little)
+
+    monkeypatch.setattr(verification, "verify", verify_little)
+    return calls
+
+
+SPEAK = """
+import sys
+import numpy
+from mlx_chatterbox import ChatterboxTTS
+
+model, voice, output = sys.argv[1:]
+tts = ChatterboxTTS.from_pretrained(model)
+said = tts.generate("Hello there.", audio_prompt_path=voice, seed=1, max_new_tokens=6)
+numpy.save(output, said)
+"""
+
+
+def test_from_upstream_s_files_to_the_hub_and_by_name_back(
+    small_upstream, tmp_path, monkeypatch, verified_with, hub, run, recording_file
 ):
-    from tests.test_convert_cli import make_small
-
-    make_small(monkeypatch, "english")
+    """Converted, verified, published, and on another machine the same audio, to the bit."""
+    make_small(monkeypatch, "english", cfm_steps=2)
     output = tmp_path / "out"
-    arguments = [small_upstream, output, "--recipe", "balanced", "--positions", "24",
-                 "--upload-repo", "me/voice", "--dry-run"]  # fmt: skip
-    assert cli.main([str(argument) for argument in arguments]) == 0
-    out = capsys.readouterr().out
+    arguments = ("--recipe", "balanced", "--positions", "9", "--upload-repo", "me/voice")
+    code, out, err = run(small_upstream, output, *arguments, "--private")
+    assert code == 0, err
     assert "within the bounds of balanced" in out
+    assert verified_with == [{"positions": 9, "word_errors": ()}]
     document = json.loads((output / FILE_NAME).read_text())
     assert document["holds"] is True
-    assert document["positions"] == 24
+    assert document["positions"] == 9
     assert {row["name"] for row in document["rows"]} >= {"t3/logits", "next token", "mel"}
-    assert "library_name: mlx" in (output / "README.md").read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]  # no float32 copy is left
+    assert check_manifest(output)
+
+    tts = ChatterboxTTS.from_local(output)
+    voice = {"audio_prompt_path": recording_file}
+    expected = tts.generate("Hello there.", **voice, seed=1, max_new_tokens=6)
+    assert np.abs(expected).max() > 0
+    environment = {**os.environ, **hub.environment(), "HF_HOME": str(tmp_path / "empty")}
+    arguments = ["me/voice", str(recording_file), str(tmp_path / "said.npy")]
+    subprocess.run([sys.executable, "-c", SPEAK, *arguments], env=environment, check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "said.npy"), expected)
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= {n for n, _ in hub.ranges}
+    (fetched,) = (tmp_path / "empty" / "hub").glob("models--me--voice/snapshots/*")
+    assert check_manifest(fetched)
 
 
 def test_without_publishing_nothing_is_verified_unless_asked(
-    small_upstream, tmp_path, monkeypatch, capsys
+    small_upstream, tmp_path, monkeypatch, capsys, verified_with
 ):
-    from tests.test_convert_cli import make_small
-
-    make_small(monkeypatch, "english")
+    make_small(monkeypatch, "english", cfm_steps=2)
     output = tmp_path / "out"
     assert cli.main([str(small_upstream), str(output), "--quantize", "8"]) == 0
+    assert not verified_with
     assert not (output / FILE_NAME).exists()
     assert ModelConfig.load(output).quantization.recipe == "8bit"
     again = [str(small_upstream), str(tmp_path / "b"), "--dtype", "float16", "--verify"]
-    assert cli.main([*again, "--positions", "12"]) == 0
+    assert cli.main([*again, "--positions", "5"]) == 0
     assert (tmp_path / "b" / FILE_NAME).is_file()
     assert "Verified" in capsys.readouterr().out

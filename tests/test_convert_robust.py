@@ -375,6 +375,77 @@ def test_killed_at_ten_random_moments_the_old_or_the_new_is_whole(source, tmp_pa
     assert left_in(tmp_path) == ["out", "upstream"]
 
 
+def folder_with(path: Path, name: str) -> Path:
+    path.mkdir()
+    (path / name).touch()
+    return path
+
+
+def test_what_a_process_moved_aside_is_found_though_its_number_is_another_s(tmp_path):
+    """The number of a killed process may be given to a new one."""
+    code = """
+        real = os.rename
+        swap.exchange = lambda *names: False
+        swap.os.rename = lambda a, b: (real(a, b), die())
+        with swap.whole_folder(Path({output!r}), force=True) as folder:
+            (folder / "new").touch()
+    """
+    output = folder_with(tmp_path / "out", "old")
+    run_to_death(tmp_path, output, textwrap.dedent(code).format(output=str(output)))
+    (moved,) = tmp_path.glob(".out.old-*")
+    moved.rename(tmp_path / f".out.old-{os.getppid()}")  # of a process that lives
+    swap.recover(output)
+    assert left_in(tmp_path) == ["out"]
+    assert left_in(output) == ["old"]
+
+
+def test_an_old_folder_comes_back_if_the_new_one_cannot_be_moved_in(tmp_path, monkeypatch):
+    output, real = folder_with(tmp_path / "out", "old"), os.rename
+
+    def rename(a, b):
+        if Path(b) == output and ".tmp-" in Path(a).name:
+            raise OSError(28, "no space")
+        real(a, b)
+
+    monkeypatch.setattr(swap, "exchange", lambda *names: False)
+    monkeypatch.setattr(swap.os, "rename", rename)
+    with pytest.raises(CheckpointError, match="no space"), swap.whole_folder(output, force=True):
+        pass
+    assert left_in(tmp_path) == ["out"]
+    assert left_in(output) == ["old"]
+
+
+def test_without_locks_what_killed_processes_left_is_told_by_their_numbers(tmp_path, monkeypatch):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead = folder_with(tmp_path / f".out.tmp-{gone.pid}", swap.LOCK)
+    alive = folder_with(tmp_path / f".out.tmp-{os.getppid()}", swap.LOCK)
+    monkeypatch.setattr(swap, "_lock", lambda handle: None)
+    with swap.whole_folder(tmp_path / "out", force=False) as folder:
+        (folder / "new").touch()
+    assert not dead.exists()
+    assert alive.exists()
+    assert left_in(tmp_path / "out") == ["new"]
+
+
+def test_a_lock_that_another_process_has_is_respected(tmp_path, monkeypatch):
+    monkeypatch.setattr(swap, "_lock", lambda handle: False)
+    with (
+        pytest.raises(CheckpointError, match="another process is at work"),
+        swap.whole_folder(tmp_path / "out", force=False),
+    ):
+        pass
+    assert left_in(tmp_path) == []
+
+
+def test_a_source_that_a_killed_conversion_moved_aside_is_found(ours, tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    ours.rename(ours.with_name(f".{ours.name}.old-{gone.pid}"))
+    assert convert(ours, tmp_path / "again").folder.is_dir()
+    assert left_in(tmp_path) == ["again", "ours"]
+
+
 def test_two_folders_are_exchanged_in_one_step(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import sys
 
-import mlx.core as mx
 import numpy as np
 import pytest
 

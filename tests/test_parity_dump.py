@@ -242,6 +242,19 @@ def test_the_torch_backend_finds_a_language_packs_t3(small_models, tmp_path):
     assert upstream_of(out) == upstream_of(folder, "multilingual", own.name)
 
 
+def test_the_path_that_earlier_versions_noted_is_taken(small_models, tmp_path):
+    upstream = upstream_of(small_models("english")).folder
+    folder = copytree(small_models("english"), tmp_path / "older")
+    config = ModelConfig.load(folder)
+    config.source = {"folder": str(upstream), "files": {"t3_cfg.safetensors": "0" * 64}}
+    config.save(folder)
+    assert upstream_of(folder).folder == upstream
+    config.source["folder"] = upstream.name
+    config.save(folder)
+    with pytest.raises(ParityError, match="original files are not here"):
+        upstream_of(folder)
+
+
 def test_a_checkpoint_whose_source_is_gone_is_no_reference(small_models, tmp_path):
     folder = copytree(small_models("english"), tmp_path / "moved")
     config = ModelConfig.load(folder)

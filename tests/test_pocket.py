@@ -12,6 +12,7 @@ import pytest
 import soundfile
 from mlx.utils import tree_flatten
 
+from convert.__main__ import main as convert
 from mlx_chatterbox import ChatterboxTTS, ChatterboxVC, Voice
 from mlx_chatterbox.checkpoint import load
 from mlx_chatterbox.errors import SettingError
@@ -42,11 +43,17 @@ def test_the_package_holds_it_all_and_stays_small():
         "lexicon.txt.gz",
         "conds.safetensors",
         "MODEL_CARD.md",
+        "manifest.json",
     } <= names
     assert {path.stem for path in (POCKET_FOLDER / "voices").iterdir()} >= set(VOICES)
     size = sum(path.stat().st_size for path in POCKET_FOLDER.rglob("*") if path.is_file())
     assert size < MOST_BYTES
     assert resolve("pocket") == POCKET_FOLDER
+
+
+def test_its_files_are_those_of_its_manifest(capsys):
+    assert convert(["--check", "pocket"]) == 0
+    assert "5 files are what was written, and load." in capsys.readouterr().out
 
 
 def test_its_card_says_what_it_is_and_what_it_measures():

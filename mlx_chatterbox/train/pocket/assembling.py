@@ -13,6 +13,7 @@ from mlx.utils import tree_flatten
 from ...audio.resample import resample_soxr
 from ...checkpoint import VOICE_NAME, Chatterbox, build, load_converted, verify_folder
 from ...hub import WEIGHTS_NAME
+from ...manifest import write_manifest
 from ...packing import pack
 from ...text.lexicon import LEXICON_FILE
 from ...text.load import ENGLISH_FILE
@@ -82,10 +83,11 @@ def _write(networks: Chatterbox, config, texts: Path, folder: Path) -> None:
         half_mel = dataclasses.replace(voice, prompt_feat=voice.prompt_feat.astype(mx.float16))
         half_mel.save(folder / VOICES_FOLDER / f"{name}.safetensors")
     shutil.copyfile(folder / VOICES_FOLDER / f"{FIRST_VOICE}.safetensors", folder / VOICE_NAME)
+    write_manifest(folder)
 
 
 def write_figures(model: Path, figures: str) -> None:
-    """Put what was measured into the folder's model card."""
+    """Put what was measured into the folder's model card, which its manifest does not list."""
     card = model / CARD_NAME
     text = card.read_text(encoding="utf-8")
     before, behind = text.split(_BEGIN)[0], text.split(_END)[1]
