@@ -60,7 +60,7 @@ examples:
   python -m convert chatterbox-small --upload-repo me/chatterbox-small --private
   python -m convert ~/Downloads/chatterbox multilingual --variant multilingual
   python -m convert ~/Downloads/hindi-pack hindi --t3 t3_hindi.safetensors
-  python -m convert mlx-community/chatterbox-4bit chatterbox-4bit
+  python -m convert mlx-community/chatterbox-4bit community-4bit
   python -m convert voice-training my-voice --recipe balanced
   python -m convert ~/Downloads/chatterbox mine --s3gen ~/Downloads/s3gen-hf
   python -m convert --check chatterbox
