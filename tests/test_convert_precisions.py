@@ -219,6 +219,17 @@ def test_a_quantised_model_in_float32_stays_quantised(folder_of):
     assert layer.weight.dtype == mx.uint32
 
 
+def test_tokens_are_computed_in_float32_whatever_the_weights_are(folder_of, monkeypatch):
+    tokenizer = load_converted(folder_of(plain("bfloat16"))).networks.s3_tokenizer
+    assert tokenizer.encoder.conv1.weight.dtype == mx.bfloat16
+    given, encode = [], tokenizer.quantizer.encode
+    monkeypatch.setattr(
+        type(tokenizer.quantizer), "encode", lambda _, x: given.append(x.dtype) or encode(x)
+    )
+    tokenizer(np.zeros(16000, np.float32))
+    assert given == [mx.float32]
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_another_type_leaves_what_a_rule_keeps_exact(folder_of, dtype):
     """Tokens, pitch and voice; in another type alone what has the configuration's."""

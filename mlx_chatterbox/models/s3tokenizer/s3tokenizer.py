@@ -155,6 +155,9 @@ class S3TokenizerV2(nn.Module):
         in_all = len(split_windows(n_frames))
         codes = []
         for log_mel in log_mels:
+            # On purpose float32 whatever the weights are: a token is eight numbers rounded to three
+            # levels. Of 1,970 tokens of pocket's, 0 come out differently in float16 and 0.6 % in
+            # bfloat16; with the mel cast to the weights' type it is 0.1 % and 1.4 %.
             codes.append(self.quantizer.encode(self.encoder(log_mel.T[None]))[0])
             mx.eval(codes[-1])
             if on_window is not None:
