@@ -118,17 +118,20 @@ def test_attention_by_columns_is_attention(rng, frames):
     by_rows = [a.reshape(1, 2, 8, frames).swapaxes(2, 3) for a in (q, k, v)]
     weights = mx.softmax(0.3 * by_rows[0] @ by_rows[1].swapaxes(2, 3), axis=-1)
     expected = (weights @ by_rows[2])[0].swapaxes(1, 2).reshape(16, frames)
-    got = attention.attend_columns(q, k, v, 2, 0.3)
+    got = attention.attend_columns(q, [k], [v], 2, 0.3)
     np.testing.assert_allclose(got, expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("pieces", [[], [35], [3], [64], [67]])
 @pytest.mark.parametrize("compiled", [True, False], ids=["in C", "by MLX"])
-def test_attention_by_columns_takes_more_keys_than_queries(rng, monkeypatch, compiled):
+def test_attention_by_columns_takes_more_keys_than_queries(rng, monkeypatch, compiled, pieces):
+    """Also in two pieces, whatever a group of the compiled code ends in."""
     if not compiled:
         monkeypatch.setattr(native, "library", lambda: None)
     q, k, v = (mx.array(rng.standard_normal((16, n)).astype(np.float32)) for n in (30, 70, 70))
     weights = mx.softmax(0.3 * q[:8].T @ k[:8], axis=-1)
-    got = attention.attend_columns(q, k, v, 2, 0.3)
+    parts = [mx.split(a, pieces, axis=1) for a in (k, v)]
+    got = attention.attend_columns(q, *parts, 2, 0.3)
     assert got.shape == (16, 30)
     np.testing.assert_allclose(got[:8], (weights @ v[:8].T).T, atol=2e-6)
 
@@ -179,15 +182,19 @@ def test_gradients_pass_what_is_computed_in_c(layer_in_c, monkeypatch):
         np.testing.assert_allclose(got, expected[name], rtol=1e-4, atol=1e-4)
 
 
-def test_gradients_pass_attention_in_c(rng, monkeypatch):
-    x = [mx.array(rng.standard_normal((16, n)).astype(np.float32)) for n in (30, 70, 70)]
+@pytest.mark.parametrize("lengths", [[70], [33, 37]])
+def test_gradients_pass_attention_in_c(rng, monkeypatch, lengths):
+    pieces = len(lengths)
+    x = [mx.array(rng.standard_normal((16, n)).astype("f4")) for n in (30, *lengths, *lengths)]
 
-    def loss(*given):
-        return mx.square(attention.attend_columns(*given, 2, 0.3)).sum()
+    def loss(queries, *others):
+        attended = attention.attend_columns(queries, others[:pieces], others[pieces:], 2, 0.3)
+        return mx.square(attended).sum()
 
-    found = mx.grad(loss, argnums=(0, 1, 2))(*x)
+    every = tuple(range(len(x)))
+    found = mx.grad(loss, argnums=every)(*x)
     monkeypatch.setattr(native, "library", lambda: None)
-    for got, expected in zip(found, mx.grad(loss, argnums=(0, 1, 2))(*x), strict=True):
+    for got, expected in zip(found, mx.grad(loss, argnums=every)(*x), strict=True):
         assert mx.abs(expected).max() > 1e-3
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -102,3 +103,14 @@ def test_a_sentence_has_its_tokens_in_any_company(weights):
     assert len({tuple(row) for row in together.values()}) == 8
     for company in ([0], [5], [1, 6], [7, 3, 2, 4]):
         assert tokens(company) == {i: together[i] for i in company}
+
+
+def test_memory_is_the_weights_and_little_more(weights):
+    """And an utterance leaves nothing behind."""
+    command = [sys.executable, "-m", "benchmarks.memory", "--worker", str(weights)]
+    command += ["--tokens", "50", "--times", "3"]
+    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    first, *_, last = found["peaks"]
+    assert found["weights"] > 3e9
+    assert last - found["weights"] < 0.6e9
+    assert last < 1.05 * first

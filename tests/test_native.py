@@ -156,20 +156,31 @@ def test_after_a_fork(product):
 
 
 @pytest.mark.parametrize(
-    ("heads", "depth", "frames", "sources"),
-    [(8, 64, 300, 300), (2, 7, 50, 33), (1, 64, 1, 5), (3, 20, 49, 9), (1, 1, 1, 1)],
+    ("heads", "depth", "frames", "sources", "later"),
+    [
+        (8, 64, 300, 300, 0),
+        (8, 64, 150, 150, 151),
+        (2, 7, 50, 33, 0),
+        (2, 7, 50, 30, 3),
+        (1, 64, 1, 5, 1),
+        (3, 20, 49, 9, 64),
+        (1, 1, 1, 1, 0),
+    ],
 )
 @pytest.mark.parametrize("size", [1.0, 30.0])
-def test_attention(product, heads, depth, frames, sources, size):
-    """Also with scores of hundreds, where all but one weight vanish."""
+def test_attention(product, heads, depth, frames, sources, later, size):
+    """Keys in two pieces, too, and scores of hundreds, where all but one weight vanish."""
     draw = np.random.default_rng(frames)
     queries, keys, values = (
-        draw.normal(size=(heads * depth, n)).astype(np.float32) for n in (frames, sources, sources)
+        draw.normal(size=(heads * depth, n)).astype(np.float32)
+        for n in (frames, sources + later, sources + later)
     )
     queries *= size
     out = np.full_like(queries, np.nan)
-    given = pointers(queries, keys, values, out)
-    sizes = (heads, depth, frames, sources)
+    pieces = [np.ascontiguousarray(a[:, :sources]) for a in (keys, values)]
+    pieces += [np.ascontiguousarray(a[:, sources:]) for a in (keys, values)]
+    given = pointers(queries, *pieces, out)
+    sizes = (heads, depth, frames, sources, later)
     assert product.attend_columns(*given, *sizes, ctypes.c_float(depth**-0.5)) == 0
     q, k, v = (a.reshape(heads, depth, -1).astype(np.float64) for a in (queries, keys, values))
     scores = np.einsum("hdt,hds->hts", q, k) * depth**-0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import mlx.core as mx
@@ -101,7 +102,11 @@ def attends_by_columns(x: mx.array) -> bool:
 
 
 def attend_columns(
-    queries: mx.array, keys: mx.array, values: mx.array, heads: int, scale: float
+    queries: mx.array,
+    keys: Sequence[mx.array],
+    values: Sequence[mx.array],
+    heads: int,
+    scale: float,
 ) -> mx.array:
     """`attend` for one row of a batch on the CPU, with frames along the last axis.
 
@@ -110,32 +115,42 @@ def attend_columns(
 
     Args:
         queries: (heads * D, T).
-        keys, values: (heads * D, S).
+        keys, values: one or two pieces of what is attended to, one behind the other, each
+            (heads * D, S).
 
     Returns:
         (heads * D, T)
     """
     if native.library() is None:
-        return _attend_columns(queries, keys, values, heads, scale)
+        return _attend_columns(queries, *keys, *values, heads=heads, scale=scale)
 
     @mx.custom_function
-    def attended(queries: mx.array, keys: mx.array, values: mx.array) -> mx.array:
+    def attended(queries: mx.array, *others: mx.array) -> mx.array:
         width, frames = queries.shape
-        sizes = (heads, width // heads, frames, keys.shape[1])
-        given = [queries, keys, values]
-        return native.call("attend_columns", given, queries.shape, *sizes, float(scale))
+        pieces = len(others) // 2
+        given = [array for i in range(pieces) for array in (others[i], others[pieces + i])]
+        lengths = [others[i].shape[1] for i in range(pieces)]
+        sizes = (heads, width // heads, frames, *lengths, *[0] * (2 - pieces))
+        given += [None] * (4 - len(given))
+        shape = queries.shape
+        return native.call("attend_columns", [queries, *given], shape, *sizes, float(scale))
 
     @attended.vjp
     def _(primals, cotangent, _):
         attend = partial(_attend_columns, heads=heads, scale=scale)
         return mx.vjp(lambda *given: [attend(*given)], primals, [cotangent])[1]
 
-    return attended(queries, keys, values)
+    return attended(queries, *keys, *values)
 
 
 def _attend_columns(
-    queries: mx.array, keys: mx.array, values: mx.array, heads: int, scale: float
+    queries: mx.array, *keys_and_values: mx.array, heads: int, scale: float
 ) -> mx.array:
+    pieces = len(keys_and_values) // 2
+    keys, values = (
+        one[0] if pieces == 1 else mx.concatenate(one, axis=1)
+        for one in (keys_and_values[:pieces], keys_and_values[pieces:])
+    )
     width, frames = queries.shape
     depth = width // heads
     # A row of ones makes the product sum the weights too.

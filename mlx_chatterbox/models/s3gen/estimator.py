@@ -7,6 +7,7 @@ Sources: upstream `models/s3gen/decoder.py`, `matcha/decoder.py`, `matcha/transf
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -105,14 +106,17 @@ class Attention(nn.Module):
 
     def _by_columns(self, x: mx.array) -> mx.array:
         """(T, C) to (T, C)."""
-        return self.attend_columns(*self.project_columns(x))
+        queries, keys, values = self.project_columns(x)
+        return self.attend_columns(queries, [keys], [values])
 
     def project_columns(self, x: mx.array) -> tuple[mx.array, mx.array, mx.array]:
         """(T, C) to queries, keys and values, each (heads * D, T)."""
         return tuple(_columns(p, x) for p in (self.to_q, self.to_k, self.to_v))
 
-    def attend_columns(self, queries: mx.array, keys: mx.array, values: mx.array) -> mx.array:
-        """Queries (heads * D, T) over keys and values (heads * D, S) to (T, C)."""
+    def attend_columns(
+        self, queries: mx.array, keys: Sequence[mx.array], values: Sequence[mx.array]
+    ) -> mx.array:
+        """Queries (heads * D, T) over pieces of keys and values (heads * D, S) to (T, C)."""
         scale = (queries.shape[0] // self._heads) ** -0.5
         return self.to_out[0](attend_columns(queries, keys, values, self._heads, scale).T)
 
@@ -288,8 +292,7 @@ def _transform_by_halves(x: mx.array, blocks: list) -> mx.array:
 
     begun = run(lambda side: begin(blocks[0], halves[side]))
     for block, following in zip(blocks, [*blocks[1:], None], strict=True):
-        keys, values = (mx.concatenate([one[i] for one in begun], axis=1) for i in (2, 3))
-        mx.eval(keys, values)
+        keys, values = ([one[i] for one in begun] for i in (2, 3))
 
         def work(side, begun=begun, block=block, following=following, keys=keys, values=values):
             half = finish(block, *begun[side][:2], keys, values)

@@ -23,10 +23,11 @@ enum { HIGH = 4, WIDE = 2 };
 enum { QUERIES = WIDE * LANES };
 
 typedef struct {
-    int heads, depth, frames, sources; /* depth: channels of a head; sources: keys */
-    int tiles;                         /* of queries */
+    int heads, depth, frames; /* depth: channels of a head */
+    int sources, parts[2];    /* keys, which lie in two parts, the second perhaps empty */
+    int tiles;                /* of queries */
     float scale;
-    const float *queries, *keys, *values;
+    const float *queries, *keys[2], *values[2];
     float *out;
     float *packed_keys, *packed_values;
     size_t keys_size, values_size; /* of a head */
@@ -50,21 +51,45 @@ static inline void products(const float *a, const float *b, int count, Lanes sum
     memcpy(sums, sum, sizeof sum);
 }
 
-/* Keys by HIGH side by side, channel after channel; values by HIGH channels, key after key. */
+/* Keys by HIGH side by side, channel after channel. */
+static void pack_keys(const Attention *job, int head, float *to) {
+    for (int first = 0; first < job->sources; first += HIGH) {
+        const int part = first >= job->parts[0], start = part ? first - job->parts[0] : first;
+        const int left = job->parts[part] - start, here = left < HIGH ? left : HIGH;
+        const int count = job->sources - first < HIGH ? job->sources - first : HIGH;
+        const float *from = job->keys[part] + (size_t)head * job->depth * job->parts[part] + start;
+        /* The rest of a group that begins in the first part and ends in the second. */
+        const float *rest = job->keys[1] + (size_t)head * job->depth * job->parts[1];
+        for (int d = 0; d < job->depth; d++, to += HIGH) {
+            const float *row = from + (size_t)d * job->parts[part];
+            if (here == HIGH) {
+                memcpy(to, row, HIGH * sizeof(float));
+                continue;
+            }
+            for (int i = 0; i < HIGH; i++)
+                to[i] = i < here    ? row[i]
+                        : i < count ? rest[(size_t)d * job->parts[1] + i - here]
+                                    : 0;
+        }
+    }
+}
+
+/* Values by HIGH channels, key after key. */
+static void pack_values(const Attention *job, int head, float *to) {
+    for (int first = 0; first < job->depth; first += HIGH)
+        for (int part = 0; part < 2; part++) {
+            const size_t count = job->parts[part];
+            const float *from = job->values[part] + ((size_t)head * job->depth + first) * count;
+            for (size_t k = 0; k < count; k++)
+                for (int i = 0; i < HIGH; i++)
+                    *to++ = first + i < job->depth ? from[i * count + k] : 0;
+        }
+}
+
 static void pack(void *context, int head) {
     const Attention *job = context;
-    const size_t start = (size_t)head * job->depth * job->sources;
-    const float *keys = job->keys + start, *values = job->values + start;
-    float *to = job->packed_keys + head * job->keys_size;
-    for (int first = 0; first < job->sources; first += HIGH)
-        for (int d = 0; d < job->depth; d++)
-            for (int i = 0; i < HIGH; i++)
-                *to++ = first + i < job->sources ? keys[(size_t)d * job->sources + first + i] : 0;
-    to = job->packed_values + head * job->values_size;
-    for (int first = 0; first < job->depth; first += HIGH)
-        for (int k = 0; k < job->sources; k++)
-            for (int i = 0; i < HIGH; i++)
-                *to++ = first + i < job->depth ? values[(size_t)(first + i) * job->sources + k] : 0;
+    pack_keys(job, head, job->packed_keys + head * job->keys_size);
+    pack_values(job, head, job->packed_values + head * job->values_size);
 }
 
 static void attend_tile(void *context, int i) {
@@ -113,15 +138,20 @@ static void attend_tile(void *context, int i) {
     free(scratch);
 }
 
-/* Queries (heads * depth, frames) over keys and values (heads * depth, sources), row after row, to
- * out (heads * depth, frames). Returns 0, or 1 without memory. */
-EXPORTED int attend_columns(const float *queries, const float *keys, const float *values, float *out,
-                   int heads, int depth, int frames, int sources, float scale) {
-    Attention job = {.heads = heads, .depth = depth, .frames = frames, .sources = sources,
+/* Queries (heads * depth, frames) over keys and values (heads * depth, sources) and, where `later`
+ * is not 0, more behind them (heads * depth, later), row after row, to out (heads * depth, frames).
+ * Returns 0, or 1 without memory. */
+EXPORTED int attend_columns(const float *queries, const float *keys, const float *values,
+                            const float *later_keys, const float *later_values, float *out,
+                            int heads, int depth, int frames, int sources, int later,
+                            float scale) {
+    Attention job = {.heads = heads, .depth = depth, .frames = frames,
+                     .sources = sources + later, .parts = {sources, later},
                      .tiles = (frames + QUERIES - 1) / QUERIES, .scale = scale,
-                     .queries = queries, .keys = keys, .values = values, .out = out,
-                     .keys_size = (size_t)whole(sources, HIGH) * depth,
-                     .values_size = (size_t)whole(depth, HIGH) * sources};
+                     .queries = queries, .keys = {keys, later_keys},
+                     .values = {values, later_values}, .out = out,
+                     .keys_size = (size_t)whole(sources + later, HIGH) * depth,
+                     .values_size = (size_t)whole(depth, HIGH) * (sources + later)};
     float *packed = malloc(heads * (job.keys_size + job.values_size) * sizeof(float));
     if (!packed) return 1;
     job.packed_keys = packed;
