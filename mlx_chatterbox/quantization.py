@@ -22,6 +22,7 @@ import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
 from .config import GROUP_SIZES
+from .nn.few_bits import for_any_device
 
 if TYPE_CHECKING:
     from .config import ModelConfig
@@ -116,6 +117,7 @@ def quantize_networks(networks: nn.Module, config: ModelConfig) -> None:
         return {"bits": precision.bits, "group_size": precision.group_size}
 
     nn.quantize(networks, class_predicate=chosen)
+    for_any_device(networks)
 
 
 def is_quantized(layer: nn.Module) -> bool:

@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from . import native
 from .activations import exp_of_negative, scaled_exp_of_negative
-from .device import on_cpu
+from .device import is_half, on_cpu
 from .parallel import second_stream
 
 # Scores are computed for so many at a time, 1 MB, that they stay in a core's cache.
@@ -39,6 +39,9 @@ def attend(
     Returns:
         (B, H, T, D)
     """
+    if on_cpu() and is_half(queries, keys, values):
+        given = (array.astype(mx.float32) for array in (queries, keys, values))
+        return attend(*given, scale, bias).astype(queries.dtype)
     if not on_cpu() or queries.dtype != mx.float32:
         return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=bias)
     if scale != 1.0:

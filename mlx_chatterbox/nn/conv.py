@@ -4,7 +4,8 @@ On the CPU, MLX runs a dilated, grouped or transposed `conv1d` in a plain loop, 
 slower than the matrix products that it amounts to. So here a convolution of stride 1 is C of ours
 (`native`) or, where there is none or gradients are wanted, a product for each tap, added up (where
 it is depthwise, a multiplication); and one with a stride is a single product of its windows,
-unfolded. On the GPU MLX's own kernels serve.
+unfolded. Half precision, in which a CPU computes number by number, is float32 for the product's
+time. On the GPU MLX's own kernels serve.
 A transposed convolution is a product and a few shifted additions on every device: unfolding over
 the inserted zeros, as MLX does, costs `stride` times the work.
 """
@@ -17,7 +18,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from . import native
-from .device import on_cpu
+from .device import is_half, on_cpu
 
 # From so many channels on a product for each tap is worth it.
 _ENOUGH_CHANNELS = 16
@@ -50,6 +51,10 @@ def conv1d(
     Returns:
         (B, (T + padding - dilation (K - 1) - 1) // stride + 1, C_out)
     """
+    if on_cpu() and is_half(x, weight):
+        full = [None if array is None else array.astype(mx.float32) for array in (x, weight, bias)]
+        settings = stride, padding, dilation, groups, full[2], unfold, evaluate
+        return conv1d(full[0], full[1], *settings).astype(x.dtype)
     if any(padding):
         x = mx.pad(x, [(0, 0), padding, (0, 0)])
     if not on_cpu():
@@ -168,6 +173,9 @@ def conv_transpose1d(x: mx.array, weight: mx.array, stride: int, padding: int = 
     Returns:
         (B, (T - 1) * stride - 2 * padding + K, C_out)
     """
+    if on_cpu() and is_half(x, weight):
+        full = x.astype(mx.float32), weight.astype(mx.float32)
+        return conv_transpose1d(*full, stride, padding).astype(x.dtype)
     batch, length, channels = x.shape
     out_channels, kernel, _ = weight.shape
     phases = math.ceil(kernel / stride)

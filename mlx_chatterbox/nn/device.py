@@ -13,6 +13,12 @@ def on_cpu() -> bool:
     return mx.default_device().type == mx.DeviceType.cpu
 
 
+def is_half(*arrays: mx.array) -> bool:
+    """Whether all are float16, or all bfloat16."""
+    kinds = {array.dtype for array in arrays}
+    return len(kinds) == 1 and kinds <= {mx.float16, mx.bfloat16}
+
+
 @cache
 def can_compile_on_cpu() -> bool:
     """Whether MLX can fuse elementwise kernels for the CPU: it calls the system's C++ compiler."""
