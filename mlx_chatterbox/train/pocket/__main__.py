@@ -19,7 +19,7 @@ to go on. Needs Debian's packages flite, espeak-ng, wordnet-base and wamerican, 
 stage pocketsphinx (pip). See docs/pocket.md."""
 
 SEED = 20261121
-ROUNDS = 8
+ROUNDS = 24
 _CONVERSIONS = (("rms", "slt"), ("slt", "rms"))
 _SPEAKING = ("slt", "rms")
 
@@ -108,7 +108,7 @@ def _vocoder(places: Places, arguments, progress: Bars) -> None:
     from . import vocoder
     from .corpus import Corpus
 
-    # An hour of speech is enough, and the F0 of more would take long.
+    # Some hours are plenty, and the F0 of all would take long.
     some = Corpus(places.corpus, vocoder.SHARDS)
     vocoder.train(some, places.runs / "vocoder")
 

@@ -21,7 +21,7 @@ from .model import t3_config
 from .speakers import Embeddings
 
 NAME = "t3"
-STEPS, BATCH = 3000, 16
+STEPS, BATCH = 6500, 16
 # Longer sentences are split at clauses when they are spoken, and cost ten times a short one's step.
 LONGEST = 224
 TEACHERS = ("slt", "rms", "awb")

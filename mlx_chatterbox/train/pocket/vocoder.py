@@ -23,9 +23,9 @@ from . import running
 from .corpus import Corpus
 from .sizes import hift_config
 
-STEPS, BATCH, RATE = 6500, 8, 1e-3
-# Half an hour of each voice is plenty; the F0 of all would take long.
-SHARDS = ("slt-00", "rms-00", "awb-00", "kal16-00")
+STEPS, BATCH, RATE = 15000, 8, 1e-3
+# Some hours are plenty, and the F0 of all would take long; slt is the hardest to learn.
+SHARDS = ("slt-00", "slt-01", "rms-00", "awb-00", "kal16-00")
 # Every harmonic's share of the excitation. All together stay where its tanh is nearly straight.
 SHARE = 0.3
 FRAMES = 32
