@@ -11,11 +11,12 @@ from mlx_chatterbox import ChatterboxTTS, ChatterboxVC
 from mlx_chatterbox.train.pocket import judging
 from mlx_chatterbox.train.pocket.heldout import HELD_OUT, OTHERS
 
-# Word error rate above flite's own audio of the same sentences, at most. Measured when these were
-# written: 0.25 (slt) and 0.22 (rms) on held-out sentences, 0.34 and 0.24 on the others. The aim is
-# 0.15.
-MOST_ABOVE_FLITE = 0.30
-MOST_ABOVE_FLITE_OTHERS = 0.40
+# Word error rate above flite's own audio of the same sentences, at most: over both voices, and of one
+# of them. Measured when these were written, held out: 0.17 (slt), 0.08 (rms), 0.13 over both; the
+# others 0.19 and 0.12. The aim is 0.15 for each.
+MOST_ABOVE_FLITE = 0.15
+MOST_ABOVE_FLITE_OF_ONE = {"slt": 0.20, "rms": 0.15}
+MOST_ABOVE_FLITE_OTHERS = 0.25
 PITCH_WITHIN = 0.10
 
 pytestmark = pytest.mark.slow
@@ -40,11 +41,18 @@ def held_out(tts, recogniser) -> dict:
 def test_held_out_sentences(held_out, name):
     found = held_out[name]
     print({key: value for key, value in found.items() if key != "heard"})
-    assert found["word_error_rate"] <= found["word_error_rate_flite"] + MOST_ABOVE_FLITE
+    above = found["word_error_rate"] - found["word_error_rate_flite"]
+    assert above <= MOST_ABOVE_FLITE_OF_ONE[name]
     assert found["longest"] <= 2.0
     assert found["shortest"] >= 0.6
     assert abs(found["median_f0"] / found["median_f0_reference"] - 1) <= PITCH_WITHIN
     assert found["told_apart"] == 1.0
+
+
+def test_held_out_sentences_by_both(held_out):
+    rates = [found["word_error_rate"] for found in held_out.values()]
+    flite = [found["word_error_rate_flite"] for found in held_out.values()]
+    assert sum(rates) / 2 <= sum(flite) / 2 + MOST_ABOVE_FLITE
 
 
 @pytest.mark.parametrize("name", ["slt", "rms"])
@@ -62,4 +70,4 @@ def test_voice_conversion_keeps_the_words_and_takes_the_pitch(tts, recogniser):
     print(report)
     for found in report.values():
         assert abs(found["median_f0"] / found["median_f0_target"] - 1) <= PITCH_WITHIN
-        assert found["word_error_rate"] <= 0.4
+        assert found["word_error_rate"] <= 0.35

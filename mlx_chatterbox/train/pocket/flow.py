@@ -21,7 +21,7 @@ from .speakers import Embeddings
 from .voices import PHONES
 
 VOICES = ("slt", "rms", "awb", "kal16")
-STEPS, BATCH, TOKENS = 5000, 8, 96
+STEPS, BATCH, TOKENS = 7000, 8, 96
 RATE = 1e-3
 # Nearly all is done in the first step, from little noise, so half of the samples are there.
 _START_SHARE = 0.5
