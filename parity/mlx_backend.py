@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from mlx_chatterbox.watermark.detector import answer, at_32k
 import mlx.core as mx
 
 from . import stages
+from .taps import CALLS, Tap
 
 Arrays = Mapping[str, np.ndarray]
 Outputs = dict[str, "mx.array | np.ndarray"]
@@ -42,10 +43,34 @@ def compute(folder: str | Path, inputs: Arrays, **model) -> dict[str, np.ndarray
     return compute_with(load(folder, **model).networks, inputs)
 
 
-def compute_with(networks, inputs: Arrays) -> dict[str, np.ndarray]:
-    """Like `compute`, with networks already loaded (`checkpoint.build` or `load`)."""
-    outputs = stages.compute_each(_STAGES, networks, inputs)
+def compute_with(
+    networks, inputs: Arrays, only: Iterable[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Like `compute`, with networks already loaded (`checkpoint.build` or `load`).
+
+    Args:
+        only: names of stages; the others are left out.
+    """
+    outputs = stages.compute_each(_STAGES, networks, inputs, only)
     return {name: _array(value) for name, value in outputs.items()}
+
+
+def record_with(
+    networks, inputs: Arrays, only: Iterable[str] | None = None, calls: int = CALLS
+) -> list[Tap]:
+    """Every layer's inputs and outputs, stage by stage.
+
+    Args:
+        only: names of stages; the others are left out.
+        calls: how many of a layer in a stage.
+    """
+    from .mlx_taps import MLXRecorder, tapped
+
+    recorder = MLXRecorder(calls)
+    with tapped(networks, recorder):
+        # Looked up now: functions that are recorded are replaced in this module.
+        stages.compute_each(_STAGES, networks, inputs, only, recorder, _array)
+    return recorder.taps
 
 
 def _array(value) -> np.ndarray:

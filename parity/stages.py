@@ -194,16 +194,36 @@ def input_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def compute_each(functions: Mapping[str, Callable], networks, inputs: Mapping) -> dict:
+def compute_each(
+    functions: Mapping[str, Callable],
+    networks,
+    inputs: Mapping,
+    only: Iterable[str] | None = None,
+    recorder=None,
+    as_array: Callable | None = None,
+) -> dict:
     """Call every computable stage's function with (networks, inputs) and gather the outputs.
+
+    Args:
+        only: names of stages; the others are left out.
+        recorder: `taps.Recorder` to record each stage with.
+        as_array: makes an array of NumPy's of an output, for the recorder.
 
     Raises:
         ParityError: inputs do not fit together or the model; names the stage.
     """
     outputs: dict = {}
     for stage in computable(inputs):
+        if only is not None and stage.name not in only:
+            continue
         try:
-            outputs.update(functions[stage.name](networks, inputs))
+            if recorder is None:
+                outputs.update(functions[stage.name](networks, inputs))
+                continue
+            with recorder.stage(stage.name) as tap:
+                found = functions[stage.name](networks, inputs)
+                tap.outputs = {name: as_array(value) for name, value in found.items()}
+            outputs.update(found)
         except (ValueError, IndexError, TypeError) as error:
             raise ParityError(f"stage {stage.name}: {error}") from error
     return outputs
