@@ -35,13 +35,12 @@ from mlx_chatterbox.nn import parallel
 from .tap_names import (
     APPENDED,
     BACKBONE,
-    EMBEDDINGS,
     INPUTS_OURS,
     NOT_TAPPED,
     OUTPUTS,
     SWAPPED,
 )
-from .taps import CALLS, Arrays, Recorder, Tap, renumbered
+from .taps import CALLS, Arrays, Recorder, Tap, without_repeats
 
 # Methods that do a layer's work beside `__call__`.
 METHODS: tuple[tuple[type, str], ...] = (
@@ -98,25 +97,6 @@ class MLXRecorder(Recorder):
             if SWAPPED.search(tap.name):
                 tap.call += 1 if tap.call % 2 else -1
         return taps
-
-
-def without_repeats(taps: list[Tap]) -> list[Tap]:
-    """Embeddings that are looked up twice in a row for the same tokens are one tap."""
-    kept, last = [], {}
-    for tap in taps:
-        if EMBEDDINGS.search(tap.name):
-            given = next(iter(tap.inputs.values())).reshape(-1)
-            before = last.get(tap.name)
-            last[tap.name] = given
-            if before is not None and _same_tokens(before, given):
-                continue
-        kept.append(tap)
-    return renumbered(kept)
-
-
-def _same_tokens(before: np.ndarray, given: np.ndarray) -> bool:
-    """Of a start token each, in one row or two, or the very same."""
-    return np.array_equal(before, given) or len({*before.tolist(), *given.tolist()}) == 1
 
 
 def _joined(taps: list[Tap]) -> list[Tap]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from .dumps import read_dump_with_metadata, write_dump
 from .errors import DumpError
+from .tap_names import EMBEDDINGS
 
 FORMAT = "parity-taps-1"
 CALLS = 2
@@ -138,6 +139,25 @@ def renumbered(taps: list[Tap]) -> list[Tap]:
     for tap in sorted(taps, key=lambda tap: tap.started):
         counts[tap.name] = tap.call = counts.get(tap.name, 0) + 1
     return taps
+
+
+def without_repeats(taps: list[Tap]) -> list[Tap]:
+    """Embeddings that are looked up twice in a row for the same tokens are one tap."""
+    kept, last = [], {}
+    for tap in taps:
+        if EMBEDDINGS.search(tap.name):
+            given = next(iter(tap.inputs.values())).reshape(-1)
+            before = last.get(tap.name)
+            last[tap.name] = given
+            if before is not None and _same_tokens(before, given):
+                continue
+        kept.append(tap)
+    return renumbered(kept)
+
+
+def _same_tokens(before: np.ndarray, given: np.ndarray) -> bool:
+    """Of a start token each, in one row or two, or the very same."""
+    return np.array_equal(before, given) or len({*before.tolist(), *given.tolist()}) == 1
 
 
 def write_taps(
