@@ -21,18 +21,22 @@ from mlx_chatterbox.watermark.detector import answer, at_32k
 import mlx.core as mx
 
 from . import stages
+from .tap_names import TAPPED_STAGES
 from .taps import CALLS, Tap
 
 Arrays = Mapping[str, np.ndarray]
 Outputs = dict[str, "mx.array | np.ndarray"]
 
 
-def compute(folder: str | Path, inputs: Arrays, **model) -> dict[str, np.ndarray]:
+def compute(
+    folder: str | Path, inputs: Arrays, only: Iterable[str] | None = None, **model
+) -> dict[str, np.ndarray]:
     """The outputs of every stage whose inputs are present.
 
     Args:
         folder: a converted checkpoint.
         inputs: a dump's tensors under the names of `parity.stages`.
+        only: names of stages; the others are left out.
         model: further arguments of `checkpoint.load`.
 
     Raises:
@@ -40,7 +44,7 @@ def compute(folder: str | Path, inputs: Arrays, **model) -> dict[str, np.ndarray
     """
     from mlx_chatterbox.checkpoint import load
 
-    return compute_with(load(folder, **model).networks, inputs)
+    return compute_with(load(folder, **model).networks, inputs, only)
 
 
 def compute_with(
@@ -68,8 +72,7 @@ def record_with(
 
     recorder = MLXRecorder(calls)
     with tapped(networks, recorder):
-        # Looked up now: functions that are recorded are replaced in this module.
-        stages.compute_each(_STAGES, networks, inputs, only, recorder, _array)
+        stages.compute_each(_STAGES, networks, inputs, only or TAPPED_STAGES, recorder, _array)
     return recorder.taps
 
 

@@ -35,6 +35,7 @@ from mlx_chatterbox.nn import parallel
 from .tap_names import (
     APPENDED,
     BACKBONE,
+    EMBEDDINGS,
     INPUTS_OURS,
     NOT_TAPPED,
     OUTPUTS,
@@ -88,7 +89,7 @@ class MLXRecorder(Recorder):
 
     def __init__(self, calls: int = CALLS):
         # Two calls of ours may be one of upstream's: one more is kept.
-        super().__init__(calls + 1)
+        super().__init__(calls + 1, f"{EMBEDDINGS.pattern}|{SWAPPED.pattern}")
 
     def finished(self, taps: list[Tap]) -> list[Tap]:
         taps = without_repeats(taps)
@@ -140,7 +141,8 @@ def tapped(networks: nn.Module, recorder: Recorder) -> Iterator[Recorder]:
     with ExitStack() as stack:
         stack.enter_context(_plain_path())
         for kind in sorted(classes, key=lambda kind: kind.__name__):
-            if callable(getattr(kind, "__call__", None)):
+            # Some hold others and are not called.
+            if issubclass(kind, Callable):
                 stack.enter_context(_wrapped_method(kind, "__call__", paths, recorder))
         for kind, name in METHODS:
             stack.enter_context(_wrapped_method(kind, name, paths, recorder))
@@ -210,7 +212,7 @@ def _inputs(layer: nn.Module, function: Callable, args: tuple, kwargs: dict) -> 
     return {
         name: as_numpy(given[parameter])
         for name, parameter in wanted.items()
-        if isinstance(given.get(parameter), mx.array)
+        if isinstance(given.get(parameter), (mx.array, int))
     }
 
 

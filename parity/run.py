@@ -71,7 +71,7 @@ def _run_in(work: Path, settings: Settings, python: str) -> Result:
     converted = converted_weights(work, upstream, settings)
     inputs_path, torch_path = work / "inputs.safetensors", work / "torch.safetensors"
     with phase("inputs"):
-        inputs = _inputs(converted, settings)
+        inputs = inputs_of(converted, settings)
         write_dump(inputs_path, inputs)
     with phase("torch reference"):
         torch_path.unlink(missing_ok=True)
@@ -160,7 +160,8 @@ def converted_weights(work: Path, upstream: Path, settings: Settings) -> Path:
     return folder
 
 
-def _inputs(converted: Path, settings: Settings) -> dict:
+def inputs_of(converted: Path, settings: Settings) -> dict:
+    """Inputs for every stage of the model in `converted`."""
     from mlx_chatterbox.config import ModelConfig
 
     from .inputs import make_inputs

@@ -9,6 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+# How many calls of a layer are kept in a stage, if not said otherwise: the steps of the flow and of
+# decoding repeat the same layers; two show what a step does, and what it leaves to the next.
+CALLS = 2
+
+# Stages that have taps. The watermark's network has weights of its own, in no checkpoint.
+TAPPED_STAGES = (
+    *("voice_encoder", "s3_tokenizer", "s3_encoder", "speaker_encoder", "ref_mel", "resample"),
+    *("sinc_resample", "t3", "t3_greedy", "sampler", "sampler_turbo"),
+    *("flow", "estimator", "vocoder"),
+)
+
 # --- Names ------------------------------------------------------------------------------------
 
 # Which of upstream's three modules a file of weights belongs to.
@@ -19,6 +30,7 @@ NETWORK_OF_FILE = {"voice_encoder_file": "voice_encoder", "t3_file": "t3", "s3ge
 # positions are modules there and functions here.
 EXTRA_NAMES: tuple[tuple[str, str, str], ...] = (
     ("voice_encoder", "", "ve"),
+    ("s3gen", "tokenizer", "audio.mel.s3_tokenizer_log_mel"),
     ("t3", "tfmr.rotary_emb", "t3.tfmr.model.rotary_emb"),
     ("s3gen", "flow.encoder.embed.pos_enc", "s3gen.flow.encoder.embed.pos_enc"),
     ("s3gen", "flow.encoder.up_embed.pos_enc", "s3gen.flow.encoder.up_embed.pos_enc"),
@@ -74,7 +86,14 @@ CHANNELS_SECOND_OUT = _CONVOLUTIONS | _BOTH_WAYS
 INPUTS_OURS: dict[str, dict[str, str]] = {
     "ConditionalDecoder": {"x": "x", "mu": "mu", "time": "time", "spks": "spks", "cond": "cond"},
     "CausalResnetBlock1D": {"x": "x", "time": "time"},
-    "ConditionalFlowMatching": {"mu": "mu", "spks": "spks", "cond": "cond"},
+    "ConditionalFlowMatching": {
+        "mu": "mu",
+        "spks": "spks",
+        "cond": "cond",
+        # Not upstream's arguments; for calling it again.
+        "noise": "noise",
+        "n_timesteps": "n_timesteps",
+    },
     "RelativeAttention": {"x": "x", "positions": "positions"},
     "ConformerLayer": {"x": "x", "positions": "positions"},
     "AttentionBlock": {"x": "x", "context": "context"},
@@ -92,6 +111,7 @@ INPUTS_UPSTREAM: dict[str, dict[str, str]] = {
     "LlamaModel": {"x": "inputs_embeds"},
     "GPT2Model": {"x": "inputs_embeds"},
     "LlamaRotaryEmbedding": {},
+    "SinusoidalPosEmb": {"t": "x"},
 }
 
 # Results of which more than the first is compared.

@@ -23,10 +23,9 @@ import numpy as np
 
 from .dumps import read_dump_with_metadata, write_dump
 from .errors import DumpError
-from .tap_names import EMBEDDINGS
+from .tap_names import CALLS, EMBEDDINGS
 
 FORMAT = "parity-taps-1"
-CALLS = 2
 
 Arrays = dict[str, np.ndarray]
 
@@ -160,15 +159,30 @@ def _same_tokens(before: np.ndarray, given: np.ndarray) -> bool:
     return np.array_equal(before, given) or len({*before.tolist(), *given.tolist()}) == 1
 
 
+@dataclass
+class TapFile:
+    """What a file of taps holds: the taps, the inputs of the stages, and who wrote it."""
+
+    taps: list[Tap]
+    inputs: Arrays
+    metadata: dict[str, str]
+
+
 def write_taps(
-    path: str | Path, taps: Sequence[Tap], metadata: Mapping[str, str] | None = None
+    path: str | Path,
+    taps: Sequence[Tap],
+    inputs: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a tap file: safetensors, equal arrays once, the order and roles as JSON beside them.
+
+    Args:
+        inputs: the dump that the stages read, so that another machine needs this file alone.
 
     Raises:
         DumpError: the folder does not exist or cannot be written.
     """
-    tensors: dict[str, np.ndarray] = {}
+    tensors = {f"inputs/{name}": array for name, array in inputs.items()}
     known: dict[str, str] = {}
 
     def stored(tap: Tap, role: str, arrays: Arrays) -> dict[str, str]:
@@ -199,8 +213,8 @@ def write_taps(
     return write_dump(path, tensors, about)
 
 
-def read_taps(path: str | Path) -> tuple[list[Tap], dict[str, str]]:
-    """The taps of a file, and what its writer said about itself.
+def read_taps(path: str | Path) -> TapFile:
+    """The taps of a file.
 
     Raises:
         DumpError: no such file, or none of taps.
@@ -220,4 +234,9 @@ def read_taps(path: str | Path) -> tuple[list[Tap], dict[str, str]]:
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise DumpError(f"{path} is a damaged file of taps: {error}.") from error
-    return taps, metadata
+    inputs = {
+        name.removeprefix("inputs/"): array
+        for name, array in tensors.items()
+        if name.startswith("inputs/")
+    }
+    return TapFile(taps, inputs, metadata)

@@ -24,6 +24,7 @@ import numpy as np
 from . import stages, torch_env, torch_t3, torch_watermark
 from .dumps import read_dump, write_dump
 from .errors import DumpError, ParityError
+from .tap_names import TAPPED_STAGES
 from .taps import CALLS, Tap, write_taps
 from .torch_networks import VARIANTS, Networks
 from .torch_sized import SizedNetworks
@@ -81,7 +82,7 @@ def record(
     if "t3/speech_tokens" in inputs:
         recorder.tails["t3"] = len(inputs["t3/speech_tokens"]) + 1
     with torch.inference_mode(), tapped(networks, recorder, names):
-        stages.compute_each(_STAGES, networks, inputs, only, recorder, _array)
+        stages.compute_each(_STAGES, networks, inputs, only or TAPPED_STAGES, recorder, _array)
     return recorder.taps
 
 
@@ -261,7 +262,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--variant", choices=VARIANTS, default="english")
     parser.add_argument("--t3-file", help="T3's file where it is not the variant's own")
     parser.add_argument("--t3-layers", type=int, help="depth of T3 where it is not its own (tests)")
-    parser.add_argument("--config", help="config.json of ours whose sizes are meant, not upstream's")
+    parser.add_argument(
+        "--config", help="config.json of ours whose sizes are meant, not upstream's"
+    )
     parser.add_argument("--stages", nargs="+", help="these alone")
     parser.add_argument("--taps", help="JSON with the layers' names: write their taps, not outputs")
     parser.add_argument("--calls", type=int, default=CALLS, help="of a layer, with --taps")
@@ -300,7 +303,7 @@ def _job(args: argparse.Namespace) -> None:
     if args.taps:
         names = json.loads(Path(args.taps).read_text(encoding="utf-8"))
         taps = record(networks, inputs, names, args.stages, args.calls)
-        write_taps(args.output, taps, metadata)
+        write_taps(args.output, taps, inputs, metadata)
     else:
         write_dump(args.output, compute(networks, inputs, args.stages), metadata)
 

@@ -16,11 +16,13 @@ import numpy as np
 from .tap_names import (
     CHANNELS_SECOND_IN,
     CHANNELS_SECOND_OUT,
+    EMBEDDINGS,
     INPUTS_UPSTREAM,
     OUTPUTS,
     PADDED_OUTSIDE,
     PER_SEGMENT,
     SEGMENT,
+    SWAPPED,
     TIMES,
     WITH_RELU,
 )
@@ -31,6 +33,7 @@ METHODS = (
     ("s3gen", "flow.decoder.estimator", "forward"),
     ("s3gen", "speaker_encoder", "forward"),
     ("s3gen", "mel2wav", "decode"),
+    ("s3gen", "tokenizer", "log_mel_spectrogram"),
     ("s3gen", "tokenizer.quantizer._codebook", "encode"),
 )
 
@@ -46,7 +49,7 @@ class TorchRecorder(Recorder):
     """
 
     def __init__(self, calls: int = CALLS):
-        super().__init__(calls, unlimited=TIMES.pattern)
+        super().__init__(calls, f"{TIMES.pattern}|{EMBEDDINGS.pattern}|{SWAPPED.pattern}")
         self.meanflow = False
         self.tails: dict[str, int] = {}
 
@@ -74,12 +77,14 @@ class TorchRecorder(Recorder):
         for (_, offset), group in steps.items():
             first = group[0]
             # Rows of guidance have the same time.
-            first.inputs = {k: np.concatenate([t.inputs[k][:1] for t in group]) for k in first.inputs}
-            first.outputs = {
-                k: np.concatenate([t.outputs[k][:1] for t in group]) for k in first.outputs
-            }
+            first.inputs = _first_rows([tap.inputs for tap in group])
+            first.outputs = _first_rows([tap.outputs for tap in group])
             first.call = offset + 1
         return sorted([*kept, *(group[0] for group in steps.values())], key=lambda t: t.started)
+
+
+def _first_rows(steps: list[Arrays]) -> Arrays:
+    return {name: np.concatenate([step[name][:1] for step in steps]) for name in steps[0]}
 
 
 def as_numpy(value) -> np.ndarray:
@@ -227,17 +232,20 @@ def _signal(recorder: TorchRecorder) -> Iterator[None]:
     """What PyTorch and librosa are asked for, under the names of our functions."""
     import librosa
     import torch
+    import torchaudio
     import torchaudio.compliance.kaldi as kaldi
+    from chatterbox.models.s3gen.utils import mel as s3gen_mel
+    from chatterbox.models.voice_encoder import melspec
     from scipy.signal import get_window
 
     def stft(original):
-        def call(x, n_fft, *args, **kwargs):
-            recorder.note("audio.stft.hann_window", {"0": as_numpy(kwargs["window"])})
-            given = {"x": as_numpy(x), "window": as_numpy(kwargs["window"])}
-            tap = recorder.enter("audio.stft.stft", given)
-            result = original(x, n_fft, *args, **kwargs)
-            parts = (result.real, result.imag)
-            recorder.leave(tap, {str(i): as_numpy(p.mT) for i, p in enumerate(parts)})
+        def call(*args, **kwargs):
+            given = inspect.signature(original).bind(*args, **kwargs).arguments
+            window = {"window": as_numpy(given["window"])}
+            recorder.note("audio.stft.hann_window", {"0": window["window"]})
+            tap = recorder.enter("audio.stft.stft", {"x": as_numpy(given["input"]), **window})
+            result = original(*args, **kwargs)
+            recorder.leave(tap, _real_and_imaginary(result.detach().mT))
             return result
 
         return call
@@ -254,21 +262,23 @@ def _signal(recorder: TorchRecorder) -> Iterator[None]:
 
     def librosa_stft(original):
         def call(y, **kwargs):
-            window = get_window("hann", kwargs["win_length"])
-            recorder.note("audio.stft.hann_window", {"0": as_numpy(window)})
-            given = {"x": as_numpy(y), "window": as_numpy(window)}
-            tap = recorder.enter("audio.stft.stft", given)
+            window = as_numpy(get_window("hann", kwargs["win_length"]))
+            recorder.note("audio.stft.hann_window", {"0": window})
+            tap = recorder.enter("audio.stft.stft", {"x": as_numpy(y), "window": window})
             result = original(y, **kwargs)
-            recorder.leave(tap, {"0": as_numpy(result.real.T), "1": as_numpy(result.imag.T)})
+            recorder.leave(tap, _real_and_imaginary(result.T))
             return result
 
         return call
 
-    def noted(name: str, change: Callable = lambda value: value):
+    def noted(name: str, change: Callable = lambda value: value, filters: Callable | None = None):
         def wrap(original):
             def call(*args, **kwargs):
                 tap = recorder.enter(name, {})
                 result = original(*args, **kwargs)
+                if filters is not None:
+                    # They are kept from one call to the next, so they are looked up, not made.
+                    recorder.note("audio.mel.mel_filters", {"0": as_numpy(filters(*args))})
                 recorder.leave(tap, {"0": as_numpy(change(result))})
                 return result
 
@@ -276,19 +286,39 @@ def _signal(recorder: TorchRecorder) -> Iterator[None]:
 
         return wrap
 
+    def voice_filters(waveform, hp, *_):
+        return melspec.mel_basis(hp)
+
+    def s3gen_filters(*_):
+        return next(iter(s3gen_mel.mel_basis.values()))
+
     wrapped = (
         (torch, "stft", stft),
         (torch, "istft", istft),
         (librosa, "stft", librosa_stft),
+        (melspec, "melspectrogram", _mel("voice_encoder_mel", noted, voice_filters)),
+        (s3gen_mel, "mel_spectrogram", _mel("s3gen_mel", noted, s3gen_filters)),
         # Kaldi's leave the last bin out; ours are transposed and have it as zeros.
         (kaldi, "get_mel_banks", noted("audio.kaldi._mel_banks", lambda r: _with_nyquist(r[0]))),
         (kaldi, "_feature_window_function", noted("audio.kaldi._povey_window")),
         (kaldi, "fbank", noted("audio.kaldi.fbank")),
+        (librosa.effects, "trim", noted("audio.silence.trim_silence", lambda r: r[0])),
+        (librosa, "resample", noted("audio.resample.resample_soxr")),
+        (torchaudio.transforms.Resample, "forward", noted("audio.resample.resample_sinc")),
     )
     with ExitStack() as stack:
         for owner, name, wrap in wrapped:
             stack.enter_context(_replaced(owner, name, wrap(getattr(owner, name))))
         yield
+
+
+def _mel(name: str, noted: Callable, filters: Callable) -> Callable:
+    """A mel spectrogram: (bins, T) there, (T, bins) here."""
+    return noted(f"audio.mel.{name}", lambda result: as_numpy(result).swapaxes(-1, -2), filters)
+
+
+def _real_and_imaginary(spectrum) -> Arrays:
+    return {"0": as_numpy(spectrum.real), "1": as_numpy(spectrum.imag)}
 
 
 def _with_nyquist(banks) -> np.ndarray:
