@@ -19,7 +19,7 @@ def dump(arguments) -> None:
     if arguments.backend == "numpy":
         from .numpy_reference import compute
 
-        outputs = compute(inputs)
+        outputs = compute(inputs, _numpy_networks(arguments))
     elif arguments.taps:
         from mlx_chatterbox.checkpoint import load
 
@@ -42,6 +42,24 @@ def dump(arguments) -> None:
 
 def _model(arguments) -> dict:
     return {"variant": arguments.variant, "t3_file": arguments.t3_file}
+
+
+def _numpy_networks(arguments):
+    """Of upstream's files, where a checkpoint is given; NumPy needs none for signal processing."""
+    if arguments.checkpoint is None:
+        return None
+    from mlx_chatterbox.config import ModelConfig
+    from mlx_chatterbox.hub import is_converted
+    from mlx_chatterbox.variants import variant_named
+
+    from .numpy_networks import networks_of
+    from .reference import upstream_of
+
+    found = upstream_of(arguments.checkpoint, arguments.variant, arguments.t3_file)
+    config = variant_named(found.variant).default_config()
+    if is_converted(arguments.checkpoint):
+        config = ModelConfig.load(arguments.checkpoint)
+    return networks_of(found.folder, config, found.variant)
 
 
 def _by_torch(arguments) -> None:

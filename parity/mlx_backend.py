@@ -248,6 +248,17 @@ def _estimator(networks, inputs: Arrays) -> Outputs:
     return {"estimator/out": out.transpose(0, 2, 1)}
 
 
+def _source(networks, inputs: Arrays) -> Outputs:
+    vocoder = networks.s3gen.mel2wav
+    excitation, _ = vocoder.m_source.excite(
+        _floats(inputs, "source/f0")[None],
+        vocoder.samples_per_frame,
+        _floats(inputs, "source/phases")[None, None],
+        _floats(inputs, "source/noise")[None],
+    )
+    return {"source/excitation": excitation[0]}
+
+
 def _vocoder(networks, inputs: Arrays) -> Outputs:
     vocoder = networks.s3gen.mel2wav
     mel = _floats(inputs, "vocoder/mel")[None]
@@ -282,6 +293,7 @@ _STAGES: dict[str, Callable[..., Outputs]] = {
     "sampler_turbo": _sampler_turbo,
     "flow": _flow,
     "estimator": _estimator,
+    "source": _source,
     "vocoder": _vocoder,
     "watermark": _watermark,
 }

@@ -78,9 +78,13 @@ def _run_in(work: Path, settings: Settings, python: str) -> Result:
         found = upstream_of(upstream, settings.variant, settings.t3_file)
         torch_dump(python, upstream, inputs_path, torch_path, found.variant, found.t3_file)
     with phase("numpy reference"):
+        from mlx_chatterbox.config import ModelConfig
+
+        from .numpy_networks import networks_of
         from .numpy_reference import compute as compute_numpy
 
-        by_numpy = compute_numpy(inputs)
+        config = ModelConfig.load(converted)
+        by_numpy = compute_numpy(inputs, networks_of(upstream, config, settings.variant))
         write_dump(work / "numpy.safetensors", by_numpy, {"backend": "numpy"})
     with phase("mlx"):
         from .mlx_backend import compute as compute_ours

@@ -18,6 +18,8 @@ EQUAL = "unequal entries"
 FLOAT32_BOUND = 1e-4
 SCORE_BOUND = 1e-3
 PROBABILITY_BOUND = 1e-6
+# Upstream adds F0 up sample by sample in float32, and the ninth harmonic's phase nine times over.
+SOURCE_BOUND = 1e-3
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,12 @@ STAGES: tuple[Stage, ...] = (
         ),
         outputs=(Output("estimator/out", "(B, 80, T)"),),
         optional_inputs=("estimator/r",),
+    ),
+    # The vocoder's excitation, with what is random in it given.
+    Stage(
+        "source",
+        inputs=("source/f0", "source/phases", "source/noise"),
+        outputs=(Output("source/excitation", "(480*T,)", bound=SOURCE_BOUND),),
     ),
     Stage(
         "vocoder",

@@ -17,7 +17,7 @@ CALLS = 2
 TAPPED_STAGES = (
     *("voice_encoder", "s3_tokenizer", "s3_encoder", "speaker_encoder", "ref_mel", "resample"),
     *("sinc_resample", "t3", "t3_greedy", "sampler", "sampler_turbo"),
-    *("flow", "estimator", "vocoder"),
+    *("flow", "estimator", "source", "vocoder"),
 )
 
 # --- Names ------------------------------------------------------------------------------------

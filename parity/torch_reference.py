@@ -225,6 +225,37 @@ def _estimator(networks: Networks, inputs: Arrays) -> dict:
     return {"estimator/out": out}
 
 
+def _source(networks: Networks, inputs: Arrays) -> dict:
+    """`HiFTGenerator.inference`'s source, its random phases and noise given."""
+    import torch
+    from chatterbox.models.s3gen import hifigan
+
+    vocoder = networks.s3gen.mel2wav
+    phases = as_float(inputs, "source/phases")[None, :, None]
+    noise = as_float(inputs, "source/noise").T[None]
+
+    class Given:
+        def __init__(self, low, high):
+            pass
+
+        def sample(self, sample_shape):
+            return phases.clone()
+
+    def randn_like(like):
+        # The second is a noise that the vocoder never uses.
+        return noise.clone() if like.shape == noise.shape else torch.zeros_like(like)
+
+    held = vocoder.f0_upsamp(as_float(inputs, "source/f0")[None, None]).transpose(1, 2)
+    uniform = hifigan.Uniform
+    hifigan.Uniform = Given
+    try:
+        with replaced("randn_like", randn_like):
+            source, _, _ = vocoder.m_source(held)
+    finally:
+        hifigan.Uniform = uniform
+    return {"source/excitation": source[0, :, 0]}
+
+
 def _vocoder(networks: Networks, inputs: Arrays) -> dict:
     vocoder = networks.s3gen.mel2wav
     mel = as_float(inputs, "vocoder/mel").T[None].contiguous()
@@ -249,6 +280,7 @@ _STAGES: dict[str, Callable[[Networks, Arrays], dict]] = {
     "sampler_turbo": torch_t3.sampler_turbo,
     "flow": _flow,
     "estimator": _estimator,
+    "source": _source,
     "vocoder": _vocoder,
     "watermark": torch_watermark.watermark,
 }
