@@ -43,9 +43,8 @@ class Weights:
 
 def linear(w: Weights, x: np.ndarray) -> np.ndarray:
     """(..., in) -> (..., out)."""
-    bias = w["bias"] if "bias" in w else None
     out = x @ w["weight"].T
-    return out if bias is None else out + bias
+    return out + w["bias"] if "bias" in w else out
 
 
 def conv1d(
@@ -57,7 +56,7 @@ def conv1d(
     depthwise: bool = False,
 ) -> np.ndarray:
     """(B, I, T) -> (B, O, T'): one product, or multiplication, for each tap of the kernel."""
-    weight, bias = w["weight"], w["bias"] if "bias" in w else None
+    weight = w["weight"]
     x = np.pad(x, [(0, 0), (0, 0), padding])
     kernel = weight.shape[2]
     frames = (x.shape[2] - dilation * (kernel - 1) - 1) // stride + 1
@@ -66,7 +65,7 @@ def conv1d(
         start = tap * dilation
         seen = x[:, :, start : start + stride * (frames - 1) + 1 : stride]
         out = out + (weight[:, 0, tap, None] * seen if depthwise else weight[:, :, tap] @ seen)
-    return out if bias is None else out + bias[:, None]
+    return out + w["bias"][:, None] if "bias" in w else out
 
 
 def conv_transpose1d(w: Weights, x: np.ndarray, stride: int, padding: int) -> np.ndarray:

@@ -118,7 +118,8 @@ def resample_to_16k(x: np.ndarray) -> np.ndarray:
 def resample_by_sinc(x: np.ndarray, orig_sr: int, target_sr: int) -> np.ndarray:
     """(n,) -> (ceil(n target / orig),): a sinc under a Hann bump.
 
-    It has six zero crossings at each side; its cutoff is 0.99 of the lower Nyquist frequency, as torchaudio's default is.
+    It has six zero crossings at each side; its cutoff is 0.99 of the lower Nyquist
+    frequency, as torchaudio's default is.
     """
     cutoff = min(orig_sr, target_sr) * 0.99
     length = -(-len(x) * target_sr // orig_sr)
