@@ -79,6 +79,9 @@ def _add_run(commands) -> None:
         help="interpreter with PyTorch and chatterbox-tts (default: this one if it has them, "
         "else the one of `python -m parity setup`)",
     )
+    _precision(
+        run, nargs="+", default=["float32"], what="of our networks; each is held to its own bounds"
+    )
     _reports(run)
     run.set_defaults(function=_run)
 
@@ -92,6 +95,7 @@ def _add_compare(commands) -> None:
     )
     compare.add_argument("reference", metavar="REFERENCE", type=Path)
     compare.add_argument("out", metavar="OUT", type=Path)
+    _precision(compare, default="float32", what="of OUT: which bounds hold")
     _reports(compare)
     compare.set_defaults(function=_compare)
 
@@ -179,6 +183,11 @@ def _t3_file(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _precision(command: argparse.ArgumentParser, what: str, **how) -> None:
+    names = ("float32", "float16", "bfloat16", "8bit", "4bit")
+    command.add_argument("--precision", choices=names, help=f"{what} (default: float32)", **how)
+
+
 def _seed(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=_natural, default=0, help="of all that is made up")
 
@@ -240,7 +249,8 @@ def _run(arguments) -> int:
 
     _check_folders(arguments.json, arguments.markdown, arguments.html, arguments.svg)
     names = ("variant", "t3_file", "weights", "work", "seed", "audio", "reference_python")
-    result = run(Settings(**{name: getattr(arguments, name) for name in names}))
+    values = {name: getattr(arguments, name) for name in names}
+    result = run(Settings(**values, precisions=tuple(arguments.precision)))
     return _report(result.comparisons, arguments, result.about)
 
 
@@ -249,7 +259,8 @@ def _compare(arguments) -> int:
     from .dumps import read_dump
 
     names = (arguments.out.name, arguments.reference.name)
-    comparison = compare(read_dump(arguments.reference), read_dump(arguments.out), names=names)
+    dumps = (read_dump(arguments.reference), read_dump(arguments.out))
+    comparison = compare(*dumps, names=names, precision=arguments.precision)
     about = {"reference": str(arguments.reference), "checked": str(arguments.out)}
     return _report([comparison], arguments, about)
 

@@ -14,6 +14,7 @@ from .errors import ParityError
 RELATIVE_RMS = "relative rms"
 MAX_ABS = "max abs"
 EQUAL = "unequal entries"
+UNEQUAL_SHARE = "share unequal"
 
 FLOAT32_BOUND = 1e-4
 SCORE_BOUND = 1e-3
