@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,7 @@ def add_bisect(commands, parser_class) -> None:
         default=Path("parity-bisect"),
         help="where what reproduces a difference goes, if there is one (default: %(default)s)",
     )
+    bisect.add_argument("--json", type=Path, metavar="F", help="write all layers' errors too")
     bisect.set_defaults(function=_bisect)
 
 
@@ -111,6 +113,11 @@ def _bisect(arguments) -> int:
                 found = record_with(model[0], expected.inputs, arguments.stages, arguments.calls)
         findings = bisect(expected.taps, found, arguments.stages)
         print(as_text(findings))
+        if arguments.json is not None:
+            from .profiles import as_plain
+            from .tables import write_file
+
+            write_file(arguments.json, json.dumps(as_plain(findings), indent=2) + "\n")
         fault = first_fault(findings)
         if fault is None:
             return 0

@@ -102,6 +102,8 @@ def _write_weights(folder: Path, networks, config, name: str) -> list[str] | Non
         return None
     network, path, _ = where
     prefix = f"{path}." if path else ""
+    if any(key.endswith((".scales", ".biases")) for key in weights):
+        return None  # of few bits, which upstream has not
     files = to_upstream(weights, filter_buffers=False, variant=config.variant)
     upstream = {
         key.removeprefix(prefix): as_numpy(value)
