@@ -109,8 +109,10 @@ def _bisect(arguments) -> int:
             model = None
         else:
             expected, model = _reference(arguments, work)
-            with planted(arguments.fault, model[0]):
-                found = record_with(model[0], expected.inputs, arguments.stages, arguments.calls)
+            with planted(arguments.fault, model.networks):
+                found = record_with(
+                    model.networks, expected.inputs, arguments.stages, arguments.calls
+                )
         findings = bisect(expected.taps, found, arguments.stages)
         print(as_text(findings))
         if arguments.json is not None:
@@ -124,13 +126,19 @@ def _bisect(arguments) -> int:
         if model is not None:
             from .reproduction import save
 
-            folder = save(fault, arguments.save, *model, fault=arguments.fault)
+            folder = save(fault, arguments.save, _as_model(model, expected), arguments.fault)
             print(f"\nsaved: {folder}; by itself: python {folder / 'reproduce.py'}")
         return 1
 
 
+def _as_model(checkpoint, expected):
+    from .reproduction import Model
+
+    return Model(checkpoint.networks, checkpoint.config, checkpoint.folder, expected.inputs)
+
+
 def _reference(arguments, work: Path):
-    """The reference's taps, and our networks with their configuration."""
+    """The reference's taps, and our checkpoint, loaded."""
     from mlx_chatterbox.checkpoint import load
 
     from .errors import ParityError
@@ -140,8 +148,7 @@ def _reference(arguments, work: Path):
     if arguments.reference is not None:
         if arguments.checkpoint is None:
             raise ParityError("--reference needs --checkpoint FOLDER or --found TAPS beside it.")
-        model = load(arguments.checkpoint)
-        return read_taps(arguments.reference), (model.networks, model.config)
+        return read_taps(arguments.reference), load(arguments.checkpoint)
     python = find_interpreter(arguments.reference_python)
     if arguments.small:
         from .layerwise import small_models
@@ -150,8 +157,7 @@ def _reference(arguments, work: Path):
         known = faults().get(arguments.fault)
         variant = arguments.variant if known is None else known.variant
         small = small_models(work, python, [variant])[variant]
-        model = load(small.converted)
-        return read_taps(work / variant / "torch.taps"), (model.networks, model.config)
+        return read_taps(work / variant / "torch.taps"), load(small.converted)
     from .dumps import write_dump
     from .layerwise import torch_taps
     from .run import Settings, converted_weights, inputs_of, phase, upstream_weights
@@ -170,7 +176,7 @@ def _reference(arguments, work: Path):
         output = folder / "torch.taps"
         torch_taps(python, found, model.networks, inputs, output, **chosen)
     try:
-        return read_taps(output), (model.networks, model.config)
+        return read_taps(output), model
     finally:
         output.unlink()
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import numpy as np
 from .bisect import Finding, error
 from .dumps import read_dump, write_dump
 from .errors import ParityError
+from .stages import STAGES
 from .taps import Arrays
 
 SCRIPT = '''\
@@ -40,12 +43,29 @@ if __name__ == "__main__":
 '''
 
 
-def save(finding: Finding, folder: str | Path, networks, config, fault: str = "") -> Path:
+@dataclass(frozen=True)
+class Model:
+    """What a reproduction is made of.
+
+    Attributes:
+        networks, config: ours.
+        checkpoint: their folder.
+        inputs: the dump that the stages read.
+    """
+
+    networks: object
+    config: object
+    checkpoint: Path
+    inputs: Mapping[str, np.ndarray]
+
+
+def save(finding: Finding, folder: str | Path, model: Model, fault: str = "") -> Path:
     """Write the folder for a finding's culprit.
 
+    Where it is a stage's own code the folder has the stage's inputs, and names the checkpoint
+    instead of copying all its weights.
+
     Args:
-        networks: ours, for the layer's weights.
-        config: their `ModelConfig`.
         fault: name of the fault planted on purpose, if one was.
 
     Raises:
@@ -56,11 +76,6 @@ def save(finding: Finding, folder: str | Path, networks, config, fault: str = ""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     step = finding.culprit
-    # What only one side recorded (flow times, noise) is needed to call the layer again.
-    inputs = {**step.found.inputs, **step.expected.inputs}
-    write_dump(folder / "inputs.safetensors", inputs)
-    write_dump(folder / "expected.safetensors", step.expected.outputs)
-    write_dump(folder / "found.safetensors", step.found.outputs)
     about = {
         "stage": finding.stage,
         "name": step.found.name,
@@ -68,9 +83,22 @@ def save(finding: Finding, folder: str | Path, networks, config, fault: str = ""
         "input_errors": step.inputs,
         "output_errors": step.outputs,
         "fault": fault,
-        "upstream": _write_weights(folder, networks, config, step.found.name),
+        "checkpoint": None,
+        "upstream": None,
     }
-    config.save(folder)
+    if step.found.is_stage:
+        stage = next(one for one in STAGES if one.name == finding.stage)
+        names = (*stage.inputs, *stage.optional_inputs)
+        inputs = {name: model.inputs[name] for name in names if name in model.inputs}
+        about["checkpoint"] = str(Path(model.checkpoint).resolve())
+    else:
+        # What only one side recorded (flow times, noise) is needed to call the layer again.
+        inputs = {**step.found.inputs, **step.expected.inputs}
+        about["upstream"] = _write_weights(folder, model.networks, model.config, step.found.name)
+    write_dump(folder / "inputs.safetensors", inputs)
+    write_dump(folder / "expected.safetensors", step.expected.outputs)
+    write_dump(folder / "found.safetensors", step.found.outputs)
+    model.config.save(folder)
     (folder / "layer.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     root = str(Path(__file__).resolve().parent.parent)
     script = SCRIPT.format(
@@ -165,6 +193,8 @@ def _by_mlx(folder: Path, about: dict, inputs: Arrays) -> Arrays:
     from .layers import call
     from .mutations import planted
 
+    if about["checkpoint"] is not None:
+        return _stage_by_mlx(about, inputs)
     networks = build(ModelConfig.load(folder))
     file = folder / "weights.safetensors"
     if file.is_file():
@@ -173,6 +203,17 @@ def _by_mlx(folder: Path, about: dict, inputs: Arrays) -> Arrays:
     # The weights were saved with the fault in them: what is planted again is code.
     with planted(about["fault"], None):
         return call(networks, about["name"], inputs)
+
+
+def _stage_by_mlx(about: dict, inputs: Arrays) -> Arrays:
+    from mlx_chatterbox.checkpoint import load
+
+    from .mlx_backend import compute_with
+    from .mutations import planted
+
+    networks = load(about["checkpoint"]).networks
+    with planted(about["fault"], networks):
+        return compute_with(networks, inputs, [about["stage"]])
 
 
 def _by_torch(folder: Path, about: dict, inputs: Arrays) -> Arrays:

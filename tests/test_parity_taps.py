@@ -205,6 +205,23 @@ def test_a_difference_is_saved_with_a_script_that_shows_it(
     assert "mlx: output 0: relative rms error" in done.stdout
 
 
+def test_a_stages_own_code_is_saved_with_the_stages_inputs(
+    taps, inputs, small_checkpoint, tmp_path, capsys
+):
+    from parity.reproduction import reproduce
+
+    reference = write_taps(tmp_path / "reference.taps", taps, inputs)
+    folder = tmp_path / "found"
+    arguments = ["--reference", str(reference), "--checkpoint", str(small_checkpoint)]
+    arguments += ["--stages", "t3", "--save", str(folder), "--fault", "off_by_one_position"]
+    assert main(["bisect", *arguments, "--json", str(tmp_path / "errors.json")]) == 1
+    assert "t3/speech_tokens" in read_dump(folder / "inputs.safetensors")
+    assert "differs_first" in (tmp_path / "errors.json").read_text()
+    capsys.readouterr()
+    assert reproduce(folder) == 1
+    assert "mlx: output t3/logits: relative rms error" in capsys.readouterr().out
+
+
 def test_two_files_are_enough(taps, inputs, tmp_path, capsys):
     paths = [write_taps(tmp_path / name, taps, inputs) for name in ("a", "b")]
     assert main(["bisect", "--reference", str(paths[0]), "--found", str(paths[1])]) == 0

@@ -10,7 +10,7 @@ from parity.layerwise import mutant, mutants_as_text, small_models
 from parity.mlx_backend import record_with
 from parity.mutations import faults
 from parity.reference import find_interpreter
-from parity.reproduction import save
+from parity.reproduction import Model, save
 from parity.tap_names import TAPPED_STAGES
 
 pytestmark = pytest.mark.reference
@@ -54,7 +54,8 @@ def test_a_reproduction_runs_by_itself(models, name, tmp_path):
     with planted(name, loaded.networks):
         taps = record_with(loaded.networks, model.inputs, fault.stages)
     finding = bisect(model.taps, taps, fault.stages)[0]
-    folder = save(finding, tmp_path / "found", loaded.networks, loaded.config, name)
+    saved = Model(loaded.networks, loaded.config, loaded.folder, model.inputs)
+    folder = save(finding, tmp_path / "found", saved, name)
     script = str(folder / "reproduce.py")
     here = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert "mlx: output 0" in here.stdout, here.stderr
