@@ -17,9 +17,16 @@ from .taps import CALLS, Tap, read_taps
 
 def write_names(path: str | Path, networks) -> Path:
     """The names of a model's layers on both sides, for the reference's process."""
+    import mlx.nn as nn
+
     from .tap_names import upstream_names
 
-    paths = [name for name, _ in networks.named_modules() if name]
+    # Ours stand for upstream's activations, which are functions here.
+    paths = [
+        name
+        for name, layer in networks.named_modules()
+        if name and not isinstance(layer, nn.Identity)
+    ]
     path = Path(path)
     path.write_text(json.dumps(upstream_names(paths)), encoding="utf-8")
     return path

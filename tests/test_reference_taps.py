@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import mlx.core as mx
 import pytest
 
 from parity.bisect import bisect
@@ -28,10 +29,16 @@ def test_every_layer_agrees_with_upstreams(models, variant):
     assert [finding.stage for finding in findings if finding.culprit] == []
     missing = {"sampler" if variant == "nano" else "sampler_turbo"}
     assert {finding.stage for finding in findings} == set(TAPPED_STAGES) - missing
-    # Nearly all of upstream's layers have a counterpart that was compared.
-    compared = {step.found.key for finding in findings for step in finding.steps}
-    ours = {tap.key for tap in model.taps}
-    assert len(compared) > 0.95 * len(ours)
+    # Every layer with weights is among them, but for a head that only training has, and batch norms
+    # that are one step with a residual here.
+    compared = {step.found.name for finding in findings for step in finding.steps}
+    weighted = {
+        path
+        for path, layer in model.networks().named_modules()
+        if any(isinstance(value, mx.array) for value in layer.values())
+    }
+    missing = {path for path in weighted - compared if not path.endswith(".bn2")}
+    assert missing == {"t3.text_head"}
 
 
 def test_all_planted_faults_are_caught_and_named(models):
