@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .layer_commands import add_bisect, add_mutate, add_stages
+
 DESCRIPTION = """\
 Compares every stage of our networks with a reference, on the same weights and the same inputs.
 
@@ -18,6 +20,8 @@ examples:
   python -m parity setup                        once: an environment for upstream's PyTorch package
   python -m parity run --variant english        fabricate weights, convert, compare everything
   python -m parity run --weights FOLDER         the same on real weights in upstream's files
+  python -m parity bisect --small               the first layer that differs, if one does
+  python -m parity mutate                       are planted faults found?
 by hand, one step at a time:
   python -m parity fabricate upstream           made-up weights in upstream's files, 3.2 GB
   python -m convert upstream checkpoint
@@ -43,6 +47,8 @@ def parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_dump(commands)
     _add_makers(commands)
+    add_bisect(commands, argparse.RawDescriptionHelpFormatter)
+    add_mutate(commands)
     return result
 
 
@@ -73,6 +79,9 @@ def _add_run(commands) -> None:
         help="interpreter with PyTorch and chatterbox-tts (default: this one if it has them, "
         "else the one of `python -m parity setup`)",
     )
+    _precision(
+        run, nargs="+", default=["float32"], what="of our networks; each is held to its own bounds"
+    )
     _reports(run)
     run.set_defaults(function=_run)
 
@@ -86,6 +95,7 @@ def _add_compare(commands) -> None:
     )
     compare.add_argument("reference", metavar="REFERENCE", type=Path)
     compare.add_argument("out", metavar="OUT", type=Path)
+    _precision(compare, default="float32", what="of OUT: which bounds hold")
     _reports(compare)
     compare.set_defaults(function=_compare)
 
@@ -111,6 +121,12 @@ def _add_dump(commands) -> None:
     dump.add_argument("--output", type=Path, required=True, metavar="OUT")
     dump.add_argument("--backend", choices=("mlx", "torch", "numpy"), default="mlx")
     dump.add_argument("--reference-python", type=Path, metavar="PATH", help="as in `run`")
+    dump.add_argument(
+        "--taps",
+        action="store_true",
+        help="write every layer's inputs and outputs, for `bisect`, instead of the stages' outputs",
+    )
+    add_stages(dump)
     dump.set_defaults(function=_dump)
 
 
@@ -165,6 +181,11 @@ def _t3_file(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--t3", dest="t3_file", metavar="FILE", help="T3's file, if it has a name of its own"
     )
+
+
+def _precision(command: argparse.ArgumentParser, what: str, **how) -> None:
+    names = ("float32", "float16", "bfloat16", "8bit", "4bit")
+    command.add_argument("--precision", choices=names, help=f"{what} (default: float32)", **how)
 
 
 def _seed(command: argparse.ArgumentParser) -> None:
@@ -228,7 +249,8 @@ def _run(arguments) -> int:
 
     _check_folders(arguments.json, arguments.markdown, arguments.html, arguments.svg)
     names = ("variant", "t3_file", "weights", "work", "seed", "audio", "reference_python")
-    result = run(Settings(**{name: getattr(arguments, name) for name in names}))
+    values = {name: getattr(arguments, name) for name in names}
+    result = run(Settings(**values, precisions=tuple(arguments.precision)))
     return _report(result.comparisons, arguments, result.about)
 
 
@@ -237,7 +259,8 @@ def _compare(arguments) -> int:
     from .dumps import read_dump
 
     names = (arguments.out.name, arguments.reference.name)
-    comparison = compare(read_dump(arguments.reference), read_dump(arguments.out), names=names)
+    dumps = (read_dump(arguments.reference), read_dump(arguments.out))
+    comparison = compare(*dumps, names=names, precision=arguments.precision)
     about = {"reference": str(arguments.reference), "checked": str(arguments.out)}
     return _report([comparison], arguments, about)
 
@@ -268,33 +291,14 @@ def _report(comparisons, arguments, about) -> int:
 
 
 def _dump(arguments) -> int:
-    from .dumps import read_dump, write_dump
-    from .errors import ParityError
+    from .dump_command import dump
 
     if arguments.checkpoint is None and arguments.backend != "numpy":
         parser().error(f"dump --backend {arguments.backend} needs --checkpoint FOLDER")
+    if arguments.taps and arguments.backend == "numpy":
+        parser().error("dump --taps is of networks: --backend mlx or torch")
     _check_folders(arguments.output)
-    inputs = read_dump(arguments.inputs)
-    if arguments.backend == "torch":
-        from .reference import find_interpreter, torch_dump, upstream_of
-
-        python = find_interpreter(arguments.reference_python)
-        found = upstream_of(arguments.checkpoint, arguments.variant, arguments.t3_file)
-        files = (arguments.inputs, arguments.output)
-        torch_dump(python, found.folder, *files, found.variant, found.t3_file)
-        return 0
-    if arguments.backend == "numpy":
-        from .numpy_reference import compute
-
-        outputs = compute(inputs)
-    else:
-        from .mlx_backend import compute
-
-        model = {"variant": arguments.variant, "t3_file": arguments.t3_file}
-        outputs = compute(arguments.checkpoint, inputs, **model)
-    if not outputs:
-        raise ParityError(f"{arguments.inputs} has the inputs of no stage; nothing was written.")
-    write_dump(arguments.output, outputs, {"backend": arguments.backend})
+    dump(arguments)
     return 0
 
 

@@ -65,6 +65,7 @@ def make_inputs(
         **_flow(config, rng, sizes),
         **_estimator(config, rng, sizes),
         **_vocoder(config, rng, sizes),
+        **_source(config, seed, sizes),
     }
 
 
@@ -159,6 +160,21 @@ def _vocoder(config, rng: np.random.Generator, sizes: Sizes) -> dict[str, np.nda
     return {
         "vocoder/mel": _mel(rng, sizes.vocoder_frames, config.s3gen.mel_bins),
         "vocoder/source": _float32(source),
+    }
+
+
+def _source(config, seed: int, sizes: Sizes) -> dict[str, np.ndarray]:
+    """A gliding pitch with unvoiced frames, the harmonics' phases but the first's, and noise."""
+    rng = np.random.default_rng([seed, 9])
+    frames, harmonics = sizes.vocoder_frames, config.s3gen.hift.nb_harmonics + 1
+    pitch = np.linspace(110.0, 230.0, frames)
+    pitch[frames // 3 : frames // 2] = 0.0
+    phases = rng.uniform(-np.pi, np.pi, harmonics)
+    phases[0] = 0.0
+    return {
+        "source/f0": _float32(pitch),
+        "source/phases": _float32(phases),
+        "source/noise": _normal(rng, SAMPLES_PER_FRAME * frames, harmonics),
     }
 
 

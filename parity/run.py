@@ -20,6 +20,7 @@ from pathlib import Path
 from .compare import Comparison, compare
 from .dumps import read_dump, read_dump_with_metadata, write_dump
 from .errors import ParityError
+from .precisions import as_float32, convert_to
 from .reference import find_interpreter, torch_dump, upstream_of
 from .synthetic_voice import SAMPLE_RATE
 
@@ -37,6 +38,7 @@ class Settings:
     seed: int = 0
     audio: Path | None = None
     reference_python: Path | None = None
+    precisions: tuple[str, ...] = ("float32",)
 
 
 @dataclass
@@ -71,32 +73,51 @@ def _run_in(work: Path, settings: Settings, python: str) -> Result:
     converted = converted_weights(work, upstream, settings)
     inputs_path, torch_path = work / "inputs.safetensors", work / "torch.safetensors"
     with phase("inputs"):
-        inputs = _inputs(converted, settings)
+        inputs = inputs_of(converted, settings)
         write_dump(inputs_path, inputs)
     with phase("torch reference"):
         torch_path.unlink(missing_ok=True)
         found = upstream_of(upstream, settings.variant, settings.t3_file)
         torch_dump(python, upstream, inputs_path, torch_path, found.variant, found.t3_file)
     with phase("numpy reference"):
+        from mlx_chatterbox.config import ModelConfig
+
+        from .numpy_networks import networks_of
         from .numpy_reference import compute as compute_numpy
 
-        by_numpy = compute_numpy(inputs)
+        config = ModelConfig.load(converted)
+        by_numpy = compute_numpy(inputs, networks_of(upstream, config, settings.variant))
         write_dump(work / "numpy.safetensors", by_numpy, {"backend": "numpy"})
-    with phase("mlx"):
-        from .mlx_backend import compute as compute_ours
-
-        ours = compute_ours(converted, inputs)
-        write_dump(work / "mlx.safetensors", ours, {"backend": "mlx"})
     by_torch, metadata = read_dump_with_metadata(torch_path)
     # Read back, so that what is compared is what lies in the files.
-    ours, by_numpy = read_dump(work / "mlx.safetensors"), read_dump(work / "numpy.safetensors")
+    by_numpy = read_dump(work / "numpy.safetensors")
+    comparisons = []
+    for precision in settings.precisions:
+        folder = converted
+        if precision != "float32":
+            folder = converted_weights(work, upstream, settings, precision)
+        path = _compute_ours(work, folder, inputs, precision)
+        ours = read_dump(path)
+        name = "mlx" if precision == "float32" else f"mlx {precision}"
+        comparisons.append(compare(by_torch, ours, names=(name, "torch"), precision=precision))
+        if precision == "float32":
+            comparisons.append(compare(by_numpy, ours, names=(name, "numpy")))
     common = {name: by_torch[name] for name in by_numpy if name in by_torch}
-    comparisons = [
-        compare(by_torch, ours, names=("mlx", "torch")),
-        compare(by_numpy, ours, names=("mlx", "numpy")),
-        compare(common, by_numpy, names=("numpy", "torch")),
-    ]
+    comparisons.append(compare(common, by_numpy, names=("numpy", "torch")))
     return Result(comparisons, _about(settings, metadata))
+
+
+def _compute_ours(work: Path, folder: Path, inputs: dict, precision: str) -> Path:
+    """Write the dump of our networks in a precision, in float32 whatever that is."""
+    from .mlx_backend import compute
+
+    ending = "" if precision == "float32" else f"-{precision}"
+    with phase(f"mlx{ending}"):
+        ours = compute(folder, inputs)
+        if precision != "float32":
+            ours = as_float32(ours)
+        about = {"backend": "mlx", "precision": precision}
+        return write_dump(work / f"mlx{ending}.safetensors", ours, about)
 
 
 def _about(settings: Settings, torch_metadata: dict[str, str]) -> dict:
@@ -110,6 +131,7 @@ def _about(settings: Settings, torch_metadata: dict[str, str]) -> dict:
         "seed": settings.seed,
         "audio": "synthetic" if settings.audio is None else str(settings.audio),
         "dtype": "float32",
+        "precisions": list(settings.precisions),
         "versions": {
             "mlx-chatterbox": __version__,
             "mlx": mx.__version__,
@@ -140,11 +162,13 @@ def upstream_weights(work: Path, settings: Settings) -> Path:
     return folder
 
 
-def converted_weights(work: Path, upstream: Path, settings: Settings) -> Path:
-    """A float32 conversion of `upstream`, reused if neither the files nor the converter changed."""
-    from convert.core import convert_folder
-
-    folder, stamp_file = work / "converted", work / CONVERTED_STAMP
+def converted_weights(
+    work: Path, upstream: Path, settings: Settings, precision: str = "float32"
+) -> Path:
+    """A conversion of `upstream`, reused if neither the files nor the converter changed."""
+    ending = "" if precision == "float32" else f"-{precision}"
+    folder = work / f"converted{ending}"
+    stamp_file = work / CONVERTED_STAMP.replace(".json", f"{ending}.json")
     model = {"variant": settings.variant, "t3_file": settings.t3_file}
     stamp = {**model, "files": _fingerprint(upstream), "code": _code_hash()}
     if _reads_as(stamp_file, stamp) and folder.is_dir():
@@ -155,12 +179,15 @@ def converted_weights(work: Path, upstream: Path, settings: Settings) -> Path:
         shutil.rmtree(folder)
     with phase("convert") as progress:
         shared = None if settings.work is None else settings.work / "shared"
-        convert_folder(upstream, folder, **model, progress=progress, shared=shared)
+        # What several models share is kept once, which is for float32 alone.
+        shared = shared if precision == "float32" else None
+        convert_to(precision, upstream, folder, **model, progress=progress, shared=shared)
     stamp_file.write_text(json.dumps(stamp) + "\n", encoding="utf-8")
     return folder
 
 
-def _inputs(converted: Path, settings: Settings) -> dict:
+def inputs_of(converted: Path, settings: Settings) -> dict:
+    """Inputs for every stage of the model in `converted`."""
     from mlx_chatterbox.config import ModelConfig
 
     from .inputs import make_inputs
