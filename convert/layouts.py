@@ -29,8 +29,9 @@ from mlx_chatterbox.text.lexicon import LEXICON_FILE
 from mlx_chatterbox.variants import VARIANTS, Variant, variant_named
 
 from . import community, upstream
-from .packed import RenamingReader, UnpackingReader
+from .packed import UnpackingReader
 from .rules import Entry, Plan, Shapes
+from .s3gen_folder import is_s3gen, plain_names, s3gen_file, stated_config
 from .safetensors_file import SafetensorsReader
 from .sources import WEIGHTS_NAME, Reader, find_source, open_weights, weight_files
 from .voice import VOICE_NAME
@@ -96,14 +97,14 @@ def recognise(
     """
     if not is_converted(folder) and is_converted(folder / FINAL_NAME):
         folder = folder / FINAL_NAME
-    kind = _stated_kind(folder)
+    kind = stated_kind(folder)
     if kind == "ours" and s3gen is None:
         return _ours(folder, variant)
     if kind == "mlx-audio" and s3gen is None:
         return _community(folder, variant, speech_tokenizer)
     if kind in ("ours", "mlx-audio"):
         raise CheckpointError(f"--s3gen goes with upstream's files; {folder} has its own S3Gen.")
-    if s3gen is None and _is_s3gen(folder / WEIGHTS_NAME):
+    if s3gen is None and is_s3gen(folder / WEIGHTS_NAME):
         s3gen = folder / WEIGHTS_NAME
         if not any(folder.glob("t3_*")) and variant is None:
             raise CheckpointError(
@@ -113,7 +114,7 @@ def recognise(
     return _upstream(folder, variant, t3_file, s3gen)
 
 
-def _stated_kind(folder: Path) -> str | None:
+def stated_kind(folder: Path) -> str | None:
     """ "ours" or "mlx-audio", by the configuration and the first keys; None for all else."""
     if is_converted(folder):
         return "ours"
@@ -133,12 +134,12 @@ def _upstream(folder: Path, variant: str | None, t3_file: str | None, s3gen: Pat
     weights = {name: folder / name for name in row.weight_files}
     config = row.default_config()
     if s3gen is not None:
-        weights[row.s3gen_file] = path = _s3gen_file(s3gen)
-        _apply_s3gen_config(config, path.parent / CONFIG_NAME)
+        weights[row.s3gen_file] = path = s3gen_file(s3gen)
+        config.s3gen = stated_config(path.parent / CONFIG_NAME, config.s3gen)
 
     def open_one(name: str) -> Reader:
         reader = open_weights(weights[name])
-        return _plain_names(reader) if name == row.s3gen_file else reader
+        return plain_names(reader) if name == row.s3gen_file else reader
 
     return Source(
         layout=UPSTREAM,
@@ -154,59 +155,6 @@ def _upstream(folder: Path, variant: str | None, t3_file: str | None, s3gen: Pat
 
 def _present(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     return {name: folder / name for name in names if (folder / name).is_file()}
-
-
-def _is_s3gen(path: Path) -> bool:
-    """Whether a file holds S3Gen and nothing else, in upstream's or Hugging Face's spelling."""
-    if not path.is_file():
-        return False
-    keys = SafetensorsReader(path).shapes
-    return {"flow", "mel2wav"} <= {key.removeprefix("s3gen.").partition(".")[0] for key in keys}
-
-
-def _s3gen_file(path: Path) -> Path:
-    """The file with S3Gen that `path`, a file or a folder, means.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    path = path.expanduser()
-    if path.is_file():
-        return path
-    names = (WEIGHTS_NAME, "s3gen.safetensors", "s3gen.pt", "s3gen_meanflow.safetensors")
-    found = _present(path, names)
-    if not found:
-        raise CheckpointError(f"{path} holds no S3Gen; looked for {', '.join(names)}.")
-    return next(iter(found.values()))
-
-
-def _plain_names(reader: Reader) -> Reader:
-    """Hugging Face's S3Gen under upstream's names; upstream's own is as it is.
-
-    Its tokenizer stands one level deeper, and the whole may stand below `s3gen.`.
-    """
-    names = {}
-    for key in reader.shapes:
-        plain = key.removeprefix("s3gen.")
-        names[plain.replace("tokenizer.s3_model.", "tokenizer.", 1)] = key
-    if len(names) != len(reader.shapes) or all(plain == key for plain, key in names.items()):
-        return reader
-    return RenamingReader(reader, names)
-
-
-def _apply_s3gen_config(config: ModelConfig, path: Path) -> None:
-    """Take over the sizes that Hugging Face's configuration states."""
-    if not path.is_file():
-        return
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}.") from None
-    if not isinstance(values, dict) or values.get("model_type") != "s3gen":
-        return
-    names = {field.name for field in dataclasses.fields(config.s3gen)} - {"hift"}
-    given = {name: value for name, value in values.items() if name in names}
-    config.s3gen = dataclasses.replace(config.s3gen, **given)
 
 
 # --- mlx-audio's ---------------------------------------------------------------------------------
