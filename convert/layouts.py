@@ -135,7 +135,7 @@ def _upstream(folder: Path, variant: str | None, t3_file: str | None, s3gen: Pat
     config = row.default_config()
     if s3gen is not None:
         weights[row.s3gen_file] = path = s3gen_file(s3gen)
-        config.s3gen = stated_config(path.parent / CONFIG_NAME, config.s3gen)
+        config.s3gen = stated_config(path.parent, config.s3gen)
 
     def open_one(name: str) -> Reader:
         reader = open_weights(weights[name])

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
-from mlx_chatterbox.config import CONFIG_NAME
 from mlx_chatterbox.config_base import Config
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import OUR_PARTS
 from mlx_chatterbox.models.s3gen.config import S3GenConfig
 from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerConfig
+from mlx_chatterbox.parts import read_config
 
 from . import upstream
 from .packed import RenamingReader
@@ -57,7 +56,7 @@ def s3gen_file(path: Path) -> Path:
     path = path.expanduser()
     if path.is_file():
         return path
-    if _stated(path / CONFIG_NAME).get("model_type") in OUR_PARTS:
+    if read_config(path).get("model_type") in OUR_PARTS:
         raise CheckpointError(
             f"{path} holds S3Gen in this library's layout; to put it into a model, save it by "
             "S3GenModel.save_pretrained(folder, layout='transformers')."
@@ -80,7 +79,7 @@ def plain_names(reader: Reader) -> Reader:
     return RenamingReader(reader, names)
 
 
-def stated_config(path: Path, config: Config, model_type: str = S3GEN) -> Config:
+def stated_config(folder: Path, config: Config, model_type: str = S3GEN) -> Config:
     """`config` with the fields that a `config.json` of Hugging Face's states.
 
     Another model's file, or none, changes nothing; fields that only transformers knows are left.
@@ -88,7 +87,7 @@ def stated_config(path: Path, config: Config, model_type: str = S3GEN) -> Config
     Raises:
         CheckpointError: it cannot be read.
     """
-    values = _stated(path)
+    values = read_config(folder)
     if values.get("model_type") != model_type:
         return config
     names = {field.name for field in dataclasses.fields(config)}
@@ -134,25 +133,14 @@ def is_meanflow(path: Path) -> bool:
         return any(key.endswith(_MEANFLOW_KEY) for key in reader.shapes)
 
 
-def stated_tokenizer(path: Path, config: S3TokenizerConfig) -> S3TokenizerConfig:
+def stated_tokenizer(folder: Path, config: S3TokenizerConfig) -> S3TokenizerConfig:
     """`config` with the speech tokenizer's sizes that `to_hugging_face` states.
 
     The pull request's own folders do not: theirs is the usual one.
     """
-    values = _stated(path)
+    values = read_config(folder)
     given = values.get(TOKENIZER_FIELD, {}) if values.get("model_type") == S3GEN else {}
     return S3TokenizerConfig.from_dict({**config.to_dict(), **given})
-
-
-def _stated(path: Path) -> dict[str, Any]:
-    """What a `config.json` says; nothing where there is none."""
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}.") from None
-    return values if isinstance(values, dict) else {}
 
 
 def to_hugging_face(

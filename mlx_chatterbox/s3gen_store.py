@@ -9,8 +9,6 @@ and written instead (`convert/s3gen_folder.py`).
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +29,7 @@ from .hub import (
     speech_tokenizer,
     variant_called,
 )
+from .parts import read_config, read_tensors, write_part
 from .quantization import quantize_networks, quantized_layers, rules_of
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def _read(name: str | Path, dtype: str | None, within: tuple[str, ...]) -> tuple
     if not path.is_file():
         part = _saved_part(folder)
         if part is not None:
-            return part, _within(_tensors(folder / WEIGHTS_NAME), within)
+            return part, _within(read_tensors(folder / WEIGHTS_NAME), within)
         if is_converted(folder):
             return ModelConfig.load(folder), _within(read_weights(folder), within)
     return _converted(path if path.is_file() else folder, dtype or "float32", within)
@@ -116,23 +115,10 @@ def _downloaded(name: str) -> Path:
 
 def _saved_part(folder: Path) -> ModelConfig | None:
     """The configuration of a folder that `save_pretrained` wrote; None for another."""
-    path = folder / CONFIG_NAME
-    if not path.is_file():
-        return None
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}.") from None
-    if not isinstance(values, dict) or values.pop("model_type", None) not in OUR_PARTS:
+    values = read_config(folder)
+    if values.pop("model_type", None) not in OUR_PARTS:
         return None
     return ModelConfig.from_dict(values)
-
-
-def _tensors(path: Path) -> Weights:
-    try:
-        return mx.load(str(path), format="safetensors")
-    except (RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path} is missing, damaged or cut short: {error}") from None
 
 
 def _converted(path: Path, dtype: str, within: tuple[str, ...]) -> tuple[ModelConfig, Weights]:
@@ -157,7 +143,7 @@ def _converted(path: Path, dtype: str, within: tuple[str, ...]) -> tuple[ModelCo
     file = s3gen_folder.s3gen_file(path)
     weights = s3gen_folder.read_weights(file, kind, within)
     known = ModelConfig(dtype=dtype)
-    stated = file.parent / CONFIG_NAME
+    stated = file.parent
     known.s3gen = s3gen_folder.stated_config(stated, known.s3gen)
     known.s3_tokenizer = s3gen_folder.stated_tokenizer(stated, known.s3_tokenizer)
     known.s3gen.hift = s3gen_folder.stated_config(stated, known.s3gen.hift, s3gen_folder.HIFTNET)
@@ -178,7 +164,7 @@ def save_s3gen(model: S3GenModel, folder: str | Path, layout: str) -> Path:
 
         _refuse_quantised(model)
         tensors, values = to_hugging_face(weights, model.config, model.tokenizer_config)
-        return _write(folder, tensors, {**values, "torch_dtype": _name(model.flow.dtype)}, "pt")
+        return write_part(folder, tensors, {**values, "torch_dtype": _name(model.flow.dtype)}, "pt")
     known = ModelConfig(
         dtype=_name(model.flow.dtype), s3gen=model.config, s3_tokenizer=model.tokenizer_config
     )
@@ -187,7 +173,7 @@ def save_s3gen(model: S3GenModel, folder: str | Path, layout: str) -> Path:
     values = known.to_dict()
     stated = {name: values[name] for name in ("dtype", "s3gen", "s3_tokenizer", "quantization")}
     stated["generation"] = {"cfm_steps": model.n_cfm_timesteps}
-    return _write(folder, weights, {"model_type": S3GEN_TYPE, **stated}, "mlx")
+    return write_part(folder, weights, {"model_type": S3GEN_TYPE, **stated})
 
 
 def save_vocoder(model: HiFTNetModel, folder: str | Path, layout: str) -> Path:
@@ -200,14 +186,14 @@ def save_vocoder(model: HiFTNetModel, folder: str | Path, layout: str) -> Path:
 
         _refuse_quantised(whole)
         tensors, values = vocoder_to_hugging_face(weights, model.config)
-        return _write(folder, tensors, {**values, "torch_dtype": dtype}, "pt")
+        return write_part(folder, tensors, {**values, "torch_dtype": dtype}, "pt")
     known = ModelConfig(dtype=dtype)
     known.quantization = model.quantization
     known.quantization.rules = rules_of(whole, known)
     known.s3gen.hift = model.config
     values = known.to_dict()
     stated = {name: values[name] for name in ("dtype", "s3gen", "quantization")}
-    return _write(folder, weights, {"model_type": HIFTNET_TYPE, **stated}, "mlx")
+    return write_part(folder, weights, {"model_type": HIFTNET_TYPE, **stated})
 
 
 def _checked(layout: str) -> str:
@@ -223,25 +209,3 @@ def _refuse_quantised(networks: nn.Module) -> None:
 
 def _name(dtype: mx.Dtype) -> str:
     return str(dtype).rpartition(".")[2]
-
-
-def _write(folder: str | Path, tensors: Weights, values: dict[str, Any], made_for: str) -> Path:
-    """Weights, then the configuration, each whole or not at all."""
-    folder = Path(folder).expanduser()
-    temporary = folder / f".tmp-{os.getpid()}.safetensors"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # They may still be unread, and in the very file that is replaced.
-        mx.eval(tensors)
-        mx.save_safetensors(str(temporary), tensors, {"format": made_for})
-        os.replace(temporary, folder / WEIGHTS_NAME)
-        stated = temporary.with_suffix(".json")
-        stated.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        os.replace(stated, folder / CONFIG_NAME)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} cannot be written: {error}.") from None
-    finally:
-        for left in (temporary, temporary.with_suffix(".json")):
-            with contextlib.suppress(OSError):
-                left.unlink()
-    return folder
