@@ -8,7 +8,6 @@ lengths, each with a reference of its own or all with one, seeds, the number of 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,27 @@ import numpy as np
 from .arrays import ArrayLike, given_back, is_mlx, one_for_each, split_rows
 from .audio.resample import resample_sinc
 from .config import QuantizationConfig
-from .errors import AudioError, SettingError
+from .errors import SettingError
 from .hiftnet_model import HiFTNetModel, begun_rows
 from .models.s3gen.batch import mel_frames, mels_of, stack_padded, waveforms_of
 from .models.s3gen.config import S3GenConfig
 from .models.s3gen.s3gen import Reference, S3Gen, trim_fade
 from .models.s3tokenizer.config import S3TokenizerConfig
 from .models.s3tokenizer.s3tokenizer import S3TokenizerV2
-from .s3gen_rows import Rows, lengths_of, put_noise, references_of, rows_of
+from .s3gen_rows import (
+    Rows,
+    checked_recording,
+    lengths_of,
+    loss_samples,
+    put_noise,
+    references_of,
+    rows_of,
+)
 from .seeds import Seed
-from .voice import DECODER_RATE, ENCODER_RATE, S3GEN_PROMPT_SECONDS, embed_reference
+from .voice import DECODER_RATE, ENCODER_RATE, embed_reference
 
 # Of a mel, the logarithm of its floor: what is behind a shorter row is silent.
 SILENT_MEL = float(np.log(np.float32(1e-5)))
-# The speaker encoder's first frame is 25 ms, and two tokens are the least it can compare.
-MIN_REFERENCE_SECONDS = 0.08
 STEPS, MEANFLOW_STEPS = 10, 2
 Array = mx.array | np.ndarray
 
@@ -296,6 +301,26 @@ class S3GenModel(nn.Module):
             for count, reference in zip(counts, references, strict=True)
         ]
 
+    def compute_loss(self, batch: dict[str, ArrayLike], seed: int = 0) -> mx.array:
+        """The flow's loss, a number to take gradients of; `train()` the model first.
+
+        Half of the rows see up to 30 % of their mel as a prompt, and a fifth see neither tokens,
+        voice nor prompt (guidance). The whole training is `mlx_chatterbox.train`.
+
+        Args:
+            batch: as upstream's flow takes it: `speech_token` (B, m) with `speech_token_len` (B,),
+                their mel `speech_feat` (B, 80, 2 m) and `embedding` (B, 192).
+            seed: of noise, times, prompts and guidance.
+
+        Raises:
+            SettingError: a mean flow, which has no such loss. DataError: mels of other lengths.
+        """
+        from .train.tasks.flow import FlowTask
+
+        task = FlowTask(self.config)
+        collated = task.collate(loss_samples(batch, seed, self.config.token_mel_ratio))
+        return task.loss(self, collated, task.counts(collated))[0]
+
     # --- Beneath ---------------------------------------------------------------------------------
 
     def _unspoken(self, finalize: bool) -> int:
@@ -332,20 +357,6 @@ class S3GenModel(nn.Module):
         )
 
     def _embed(self, recording: mx.array, rate: int) -> Reference:
-        recording = recording.astype(mx.float32)
-        seconds = recording.shape[0] / rate
-        if seconds < MIN_REFERENCE_SECONDS:
-            raise AudioError(
-                f"a reference of {seconds:.3f} s is too short: it needs {MIN_REFERENCE_SECONDS} s, "
-                f"and {S3GEN_PROMPT_SECONDS} s give the best likeness."
-            )
-        if not mx.isfinite(recording).all().item():
-            raise AudioError("the reference contains NaN or infinite samples: give clean audio.")
-        if seconds > S3GEN_PROMPT_SECONDS:
-            warnings.warn(
-                f"a reference of {seconds:.1f} s: the model was trained on at most "
-                f"{S3GEN_PROMPT_SECONDS}, and all of it is used.",
-                stacklevel=3,
-            )
+        recording = checked_recording(recording, rate)
         at_24k = np.array(resample_sinc(recording, rate, DECODER_RATE))
         return embed_reference(self, at_24k, resample_sinc(recording, rate, ENCODER_RATE))

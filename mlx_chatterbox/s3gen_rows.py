@@ -5,6 +5,7 @@ Errors name the argument as the caller knows it.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,14 @@ import mlx.core as mx
 import numpy as np
 
 from .arrays import ArrayLike, one_for_each, split_rows, to_mlx
-from .errors import SettingError
+from .errors import AudioError, SettingError
 from .models.s3gen.config import S3GenConfig
 from .models.s3gen.s3gen import Reference
 from .seeds import Seed, row_keys
+from .voice import S3GEN_PROMPT_SECONDS
+
+# The speaker encoder's first frame is 25 ms, and two tokens are the least it can compare.
+MIN_REFERENCE_SECONDS = 0.08
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,48 @@ def put_noise(
             raise SettingError(f"noised_mels has {len(row)} frames for {len(noise)} of the flow.")
         replaced.append(mx.concatenate([noise[: len(noise) - len(row)], row.astype(noise.dtype)]))
     return replaced
+
+
+def checked_recording(recording: mx.array, rate: int) -> mx.array:
+    """A reference (n,), float32.
+
+    Raises:
+        AudioError: too short, or not finite.
+    """
+    recording = recording.astype(mx.float32)
+    seconds = recording.shape[0] / rate
+    if seconds < MIN_REFERENCE_SECONDS:
+        raise AudioError(
+            f"a reference of {seconds:.3f} s is too short: it needs {MIN_REFERENCE_SECONDS} s, "
+            f"and {S3GEN_PROMPT_SECONDS} s give the best likeness."
+        )
+    if not mx.isfinite(recording).all().item():
+        raise AudioError("the reference contains NaN or infinite samples: give clean audio.")
+    if seconds > S3GEN_PROMPT_SECONDS:
+        warnings.warn(
+            f"a reference of {seconds:.1f} s: the model was trained on at most "
+            f"{S3GEN_PROMPT_SECONDS}, and all of it is used.",
+            stacklevel=4,
+        )
+    return recording
+
+
+def loss_samples(batch: dict[str, ArrayLike], seed: int, ratio: int) -> list[dict[str, Any]]:
+    """Rows of a training batch in upstream's form as the trainer's samples."""
+    tokens = split_rows(
+        batch["speech_token"], batch.get("speech_token_len"), "speech_token", "speech_token_len"
+    )
+    mels = to_mlx(batch["speech_feat"]).swapaxes(1, 2)
+    embeddings = np.array(to_mlx(batch["embedding"]))
+    return [
+        {
+            "key": np.array([seed, row], dtype=np.uint32),
+            "speech_tokens": np.array(tokens[row]),
+            "mel": np.array(mels[row, : ratio * len(tokens[row])]),
+            "xvector": embeddings[row],
+        }
+        for row in range(len(tokens))
+    ]
 
 
 def lengths_of(values: ArrayLike) -> list[int]:

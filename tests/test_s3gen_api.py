@@ -6,10 +6,11 @@ The page's `torch` calls are MLX's and NumPy's here; its model is a small one wi
 from __future__ import annotations
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 import soundfile
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from mlx_chatterbox import HiFTNetModel, S3GenConfig, S3GenModel
 from mlx_chatterbox.errors import AudioError, SettingError
@@ -174,6 +175,25 @@ def test_steps_and_noise_are_the_callers(model, ref_dict):
     assert told == [(1, 3), (2, 3), (3, 3)]
     first, second = (model(tokens(4)[None], ref_dict=ref_dict) for _ in range(2))
     assert np.abs(first - second).max() > 0
+
+
+def test_the_loss_goes_down_along_its_gradient(model, rng):
+    other = S3GenModel(model.config, model.tokenizer_config)
+    other.update(model.parameters())
+    other.train()
+    batch = {
+        "speech_token": rng.integers(0, 6561, (2, 8)),
+        "speech_token_len": [8, 5],
+        "speech_feat": rng.standard_normal((2, 80, 16)).astype(np.float32),
+        "embedding": rng.standard_normal((2, 192)).astype(np.float32),
+    }
+    loss, gradients = nn.value_and_grad(other, lambda net: net.compute_loss(batch, seed=3))(other)
+    descended = tree_map(lambda w, g: w - 1e-3 * g, other.trainable_parameters(), gradients)
+    other.update(descended)
+    assert other.compute_loss(batch, seed=3).item() < loss.item()
+    unheard = dict(batch, speech_feat=batch["speech_feat"].copy())
+    unheard["speech_feat"][1, :, 10:] = 9.0  # behind the second row's tokens
+    np.testing.assert_allclose(model.compute_loss(unheard), model.compute_loss(batch), rtol=1e-5)
 
 
 # --- Batches -------------------------------------------------------------------------------------
