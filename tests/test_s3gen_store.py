@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from mlx_chatterbox import HiFTNetModel, S3GenModel
+from mlx_chatterbox import HiFTNetModel, S3GenModel, s3gen_store
 from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.errors import CheckpointError
 from parity.synthetic_voice import synthetic_voice
+from tests import mlx_audio_layout
 
 # Of fabricated upstream files: small sizes that no file states.
 TOKENS = np.random.default_rng(0).integers(0, 6561, (1, 6))
@@ -62,6 +63,34 @@ def test_of_a_whole_model_its_part_is_loaded(model, small_checkpoint):
 def test_from_upstreams_folder_and_file(model, small_upstream, sizes):
     for source in (small_upstream, small_upstream / "s3gen.safetensors"):
         assert_equal(model, S3GenModel.from_pretrained(source, **sizes))
+
+
+def test_from_mlx_audios_folder(model, small_checkpoint, sizes, tmp_path):
+    weights = mx.load(str(small_checkpoint / "model.safetensors"))
+    source = mlx_audio_layout.write(tmp_path / "community" / "model", weights, separate=True)
+    assert_equal(model, S3GenModel.from_pretrained(source, **sizes))
+
+
+@pytest.mark.parametrize(
+    ("name", "repository", "wanted"),
+    [
+        ("chatterbox", "ResembleAI/chatterbox", ["s3gen.safetensors"]),
+        ("turbo", "ResembleAI/chatterbox-turbo", ["s3gen_meanflow.safetensors"]),
+        ("ResembleAI/s3gen", "ResembleAI/s3gen", s3gen_store._WANTED),
+    ],
+)
+def test_from_the_hub_only_s3gen_comes(
+    model, small_upstream, sizes, monkeypatch, name, repository, wanted
+):
+    asked = []
+
+    def download(*call):
+        asked.append(call)
+        return small_upstream
+
+    monkeypatch.setattr(s3gen_store, "download", download)
+    assert_equal(model, S3GenModel.from_pretrained(name, **sizes))
+    assert asked == [(repository, wanted)]
 
 
 @pytest.mark.parametrize("layout", ["mlx", "transformers"])
