@@ -24,6 +24,10 @@ _PUBLIC = {
     "SUPPORTED_LANGUAGES": ".text.multilingual",
     "Voice": ".voice",
     "ChatterboxError": ".errors",
+    "HiFTNetConfig": ".models.s3gen.config",
+    "HiFTNetModel": ".hiftnet_model",
+    "S3GenConfig": ".models.s3gen.config",
+    "S3GenModel": ".s3gen_model",
 }
 
 __all__ = [
@@ -33,12 +37,19 @@ __all__ = [
     "ChatterboxTTS",
     "ChatterboxTurboTTS",
     "ChatterboxVC",
+    "HiFTNetConfig",
+    "HiFTNetModel",
+    "S3GenConfig",
+    "S3GenModel",
     "Voice",
     "__version__",
 ]
 
 if TYPE_CHECKING:
     from .errors import ChatterboxError
+    from .hiftnet_model import HiFTNetModel
+    from .models.s3gen.config import HiFTNetConfig, S3GenConfig
+    from .s3gen_model import S3GenModel
     from .text.multilingual import SUPPORTED_LANGUAGES
     from .tts import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS
     from .vc import ChatterboxVC

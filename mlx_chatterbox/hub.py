@@ -20,7 +20,10 @@ POCKET = "pocket"
 POCKET_FOLDER = Path(__file__).parent / "pocket"
 ALIASES = {"chatterbox": "english", "multilingual-v3": "multilingual"}
 # Model types of other libraries' folders that can be converted.
-_OTHERS = ("chatterbox_turbo", "s3gen")
+_OTHERS = ("chatterbox_turbo", "s3gen", "hiftnet")
+# Of folders with a part of a model: S3Gen, its vocoder (`s3gen_store.py`).
+OUR_PARTS = ("chatterbox-s3gen", "chatterbox-hiftnet")
+S3_TOKENIZER_V1 = "s3tokenizer-v1"  # `speech_tokenizer_v1.py`
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -54,7 +57,9 @@ def is_converted(folder: Path) -> bool:
     if not isinstance(values, dict):
         return True
     kind = values.get("model_type")
-    return kind not in _OTHERS and not (kind == MODEL_TYPE and "variant" not in values)
+    return kind not in (*_OTHERS, *OUR_PARTS, S3_TOKENIZER_V1) and not (
+        kind == MODEL_TYPE and "variant" not in values
+    )
 
 
 def variant_called(name: str | Path) -> Variant | None:
