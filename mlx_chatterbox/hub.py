@@ -24,6 +24,8 @@ _OTHERS = ("chatterbox_turbo", "s3gen", "hiftnet")
 # Of folders with a part of a model: S3Gen, its vocoder (`s3gen_store.py`).
 OUR_PARTS = ("chatterbox-s3gen", "chatterbox-hiftnet")
 S3_TOKENIZER_V1 = "s3tokenizer-v1"  # `speech_tokenizer_v1.py`
+# Of a repository that is none of ours to know: all that could be a model's.
+ANY_FILES = ("*.json", "*.safetensors", "*.pt", "*.txt", "*.txt.gz")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -106,7 +108,12 @@ def _wanted_files(name: str, repository: str, t3_file: str | None = None) -> lis
     if variant is None:
         variant = next((row for row in VARIANTS.values() if row.repo == repository), None)
     if variant is None:
-        return ["*.json", "*.safetensors", "*.pt", "*.txt", "*.txt.gz"]
+        return list(ANY_FILES)
+    return files_of(variant, t3_file)
+
+
+def files_of(variant: Variant, t3_file: str | None = None) -> list[str]:
+    """A variant's files in its repository, with another T3 than its own if one is named."""
     required = [file for file in variant.required_files if file != variant.t3_file]
     return [*required, t3_file or variant.t3_file, *variant.optional_files, variant.voice_file]
 

@@ -32,9 +32,9 @@ def add_bisect(commands, parser_class) -> None:
         epilog=BISECT_EXAMPLES,
         formatter_class=parser_class,
     )
-    bisect.add_argument("--variant", default="english", help="default: %(default)s")
+    bisect.add_argument("--variant", help="default: english, or what the weights are")
     bisect.add_argument("--t3", dest="t3_file", metavar="FILE", help="as in `run`")
-    bisect.add_argument("--weights", type=Path, metavar="FOLDER", help="upstream's files")
+    bisect.add_argument("--weights", metavar="FOLDER or OWNER/NAME", help="as in `run`")
     bisect.add_argument("--work", type=Path, metavar="DIR", help="as in `run`")
     bisect.add_argument("--seed", type=int, default=0, help="of all that is made up")
     bisect.add_argument("--audio", type=Path, metavar="WAV", help="as in `run`")
@@ -115,11 +115,7 @@ def _bisect(arguments) -> int:
                 )
         findings = bisect(expected.taps, found, arguments.stages)
         print(as_text(findings))
-        if arguments.json is not None:
-            from .profiles import as_plain
-            from .tables import write_file
-
-            write_file(arguments.json, json.dumps(as_plain(findings), indent=2) + "\n")
+        _write_layers(arguments, findings, model)
         fault = first_fault(findings)
         if fault is None:
             return 0
@@ -129,6 +125,21 @@ def _bisect(arguments) -> int:
             folder = save(fault, arguments.save, _as_model(model, expected), arguments.fault)
             print(f"\nsaved: {folder}; by itself: python {folder / 'reproduce.py'}")
         return 1
+
+
+def _write_layers(arguments, findings, model) -> None:
+    """Where it was asked for, and beside a kept run's dumps, where `report` finds it."""
+    from .profiles import as_plain
+    from .report import LAYERS_NAME
+    from .tables import write_file
+
+    paths = [arguments.json]
+    whole_run = arguments.work and not (arguments.small or arguments.fault or arguments.stages)
+    if whole_run and arguments.reference is None:
+        paths.append(model.folder.parent / LAYERS_NAME)
+    for path in paths:
+        if path is not None:
+            write_file(path, json.dumps(as_plain(findings), indent=2) + "\n")
 
 
 def _as_model(checkpoint, expected):
@@ -155,15 +166,16 @@ def _reference(arguments, work: Path):
         from .mutations import faults
 
         known = faults().get(arguments.fault)
-        variant = arguments.variant if known is None else known.variant
+        variant = (arguments.variant or "english") if known is None else known.variant
         small = small_models(work, python, [variant])[variant]
         return read_taps(work / variant / "torch.taps"), load(small.converted)
     from .dumps import write_dump
     from .layerwise import torch_taps
     from .run import Settings, converted_weights, inputs_of, phase, upstream_weights
+    from .weights import located
 
     names = ("variant", "t3_file", "weights", "work", "seed", "audio", "reference_python")
-    settings = Settings(**{name: getattr(arguments, name) for name in names})
+    settings = located(Settings(**{name: getattr(arguments, name) for name in names}))
     folder = work / settings.variant
     folder.mkdir(exist_ok=True)
     upstream = upstream_weights(folder, settings)

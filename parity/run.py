@@ -14,14 +14,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from .compare import Comparison, compare
-from .dumps import read_dump, read_dump_with_metadata, write_dump
-from .errors import ParityError
+from .dumps import read_dump_with_metadata, write_dump
 from .precisions import as_float32, convert_to
+from .provenance import ABOUT_NAME, about
 from .reference import find_interpreter, torch_dump, upstream_of
+from .report import LAYERS_NAME, NUMPY_NAME, TORCH_NAME, Report, dump_name, of_folder
 from .synthetic_voice import SAMPLE_RATE
 
 CONVERTED_STAMP = "parity-run.json"
@@ -31,26 +31,19 @@ CONVERTED_STAMP = "parity-run.json"
 class Settings:
     """What `run` is asked to do; the command line's options, under their names."""
 
-    variant: str = "english"
+    variant: str | None = None
     t3_file: str | None = None
-    weights: Path | None = None
+    weights: Path | str | None = None
     work: Path | None = None
     seed: int = 0
     audio: Path | None = None
     reference_python: Path | None = None
     precisions: tuple[str, ...] = ("float32",)
+    weights_name: str | None = None  # how to call the weights; set by `weights.located`
 
 
-@dataclass
-class Result:
-    """The comparisons, and where they come from, for the reports."""
-
-    comparisons: list[Comparison]
-    about: dict = field(default_factory=dict)
-
-
-def run(settings: Settings) -> Result:
-    """Compare our networks with both references.
+def run(settings: Settings) -> Report:
+    """Compare our networks with both references; the work folder keeps the dumps behind it.
 
     Raises:
         ParityError: the reference is not installed or failed.
@@ -62,23 +55,28 @@ def run(settings: Settings) -> Result:
         from mlx_chatterbox.audio.files import load_audio
 
         load_audio(settings.audio, SAMPLE_RATE)
+    from .weights import located
+
+    settings = located(settings)
     with _work_folder(settings.work) as work:
         folder = work / settings.variant
         folder.mkdir(exist_ok=True)
         return _run_in(folder, settings, python)
 
 
-def _run_in(work: Path, settings: Settings, python: str) -> Result:
+def _run_in(work: Path, settings: Settings, python: str) -> Report:
     upstream = upstream_weights(work, settings)
     converted = converted_weights(work, upstream, settings)
-    inputs_path, torch_path = work / "inputs.safetensors", work / "torch.safetensors"
+    dumps = {"inputs": work / "inputs.safetensors", "torch": work / TORCH_NAME}
+    for earlier in (ABOUT_NAME, LAYERS_NAME):
+        (work / earlier).unlink(missing_ok=True)
     with phase("inputs"):
         inputs = inputs_of(converted, settings)
-        write_dump(inputs_path, inputs)
+        write_dump(dumps["inputs"], inputs)
     with phase("torch reference"):
-        torch_path.unlink(missing_ok=True)
+        dumps["torch"].unlink(missing_ok=True)
         found = upstream_of(upstream, settings.variant, settings.t3_file)
-        torch_dump(python, upstream, inputs_path, torch_path, found.variant, found.t3_file)
+        torch_dump(python, upstream, dumps["inputs"], dumps["torch"], found.variant, found.t3_file)
     with phase("numpy reference"):
         from mlx_chatterbox.config import ModelConfig
 
@@ -87,58 +85,29 @@ def _run_in(work: Path, settings: Settings, python: str) -> Result:
 
         config = ModelConfig.load(converted)
         by_numpy = compute_numpy(inputs, networks_of(upstream, config, settings.variant))
-        write_dump(work / "numpy.safetensors", by_numpy, {"backend": "numpy"})
-    by_torch, metadata = read_dump_with_metadata(torch_path)
-    # Read back, so that what is compared is what lies in the files.
-    by_numpy = read_dump(work / "numpy.safetensors")
-    comparisons = []
+        dumps["numpy"] = write_dump(work / NUMPY_NAME, by_numpy, {"backend": "numpy"})
     for precision in settings.precisions:
         folder = converted
         if precision != "float32":
             folder = converted_weights(work, upstream, settings, precision)
-        path = _compute_ours(work, folder, inputs, precision)
-        ours = read_dump(path)
-        name = "mlx" if precision == "float32" else f"mlx {precision}"
-        comparisons.append(compare(by_torch, ours, names=(name, "torch"), precision=precision))
-        if precision == "float32":
-            comparisons.append(compare(by_numpy, ours, names=(name, "numpy")))
-    common = {name: by_torch[name] for name in by_numpy if name in by_torch}
-    comparisons.append(compare(common, by_numpy, names=("numpy", "torch")))
-    return Result(comparisons, _about(settings, metadata))
+        dumps[f"mlx {precision}"] = _compute_ours(work, folder, inputs, precision)
+    known = about(settings, converted, dumps, read_dump_with_metadata(dumps["torch"])[1])
+    (work / ABOUT_NAME).write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    # Read back, so that what is compared is what lies in the files.
+    return of_folder(work, settings.precisions)
 
 
 def _compute_ours(work: Path, folder: Path, inputs: dict, precision: str) -> Path:
     """Write the dump of our networks in a precision, in float32 whatever that is."""
     from .mlx_backend import compute
 
-    ending = "" if precision == "float32" else f"-{precision}"
-    with phase(f"mlx{ending}"):
+    name = dump_name(precision)
+    with phase(name.removesuffix(".safetensors")):
         ours = compute(folder, inputs)
         if precision != "float32":
             ours = as_float32(ours)
-        about = {"backend": "mlx", "precision": precision}
-        return write_dump(work / f"mlx{ending}.safetensors", ours, about)
-
-
-def _about(settings: Settings, torch_metadata: dict[str, str]) -> dict:
-    import mlx.core as mx
-
-    from mlx_chatterbox._version import __version__
-
-    return {
-        "variant": settings.variant,
-        "weights": "fabricated" if settings.weights is None else str(settings.weights),
-        "seed": settings.seed,
-        "audio": "synthetic" if settings.audio is None else str(settings.audio),
-        "dtype": "float32",
-        "precisions": list(settings.precisions),
-        "versions": {
-            "mlx-chatterbox": __version__,
-            "mlx": mx.__version__,
-            "device": mx.default_device().type.name,
-            "reference": json.loads(torch_metadata.get("versions", "{}")),
-        },
-    }
+        metadata = {"backend": "mlx", "precision": precision}
+        return write_dump(work / name, ours, metadata)
 
 
 def upstream_weights(work: Path, settings: Settings) -> Path:
@@ -147,9 +116,7 @@ def upstream_weights(work: Path, settings: Settings) -> Path:
 
     variant = variant_named(settings.variant)
     if settings.weights is not None:
-        if not settings.weights.is_dir():
-            raise ParityError(f"--weights {settings.weights}: no such folder.")
-        return settings.weights
+        return Path(settings.weights)
     from .fabricate import fabricate_layout, is_fabricated, upstream_shapes
 
     folder = work / "upstream"

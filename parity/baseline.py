@@ -1,0 +1,152 @@
+"""Errors measured before, in `baseline.json`: what grows tenfold is seen long before it fails.
+
+The figures are of two Linux cores; another machine rounds otherwise, by less than tenfold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ParityError
+from .stages import STAGES
+from .tables import write_file
+
+BASELINE_FILE = Path(__file__).with_name("baseline.json")
+README = Path(__file__).parent.parent / "README.md"
+GROWTH = 10.0
+# What is below this part of its bound is rounding, which a tenfold change of says nothing.
+ROUNDING = 1e-3
+BEGIN, END = "<!-- parity table, from parity/baseline.json -->", "<!-- end of parity table -->"
+_MAIN = "mlx against torch"
+
+
+@dataclass(frozen=True)
+class Growth:
+    """An error that is larger than it may be; None where it could not be computed."""
+
+    variant: str
+    against: str
+    output: str
+    before: float
+    error: float | None
+    limit: float
+
+    def __str__(self) -> str:
+        now = "no error could be computed" if self.error is None else f"{self.error:.2e}"
+        return (
+            f"{self.variant}: {self.output}, {self.against}: {now}, was {self.before:.2e} "
+            f"(at most {self.limit:.2e})"
+        )
+
+
+def read_baseline(path: Path = BASELINE_FILE) -> dict[str, dict[str, dict[str, float]]]:
+    """Errors by variant, by who is held against whom, by output."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_report(path: Path) -> dict:
+    """A report of `run --json`.
+
+    Raises:
+        ParityError: it is none.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document["about"]["variant"]
+        document["rows"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ParityError(f"{path} is no report of `python -m parity run --json`.") from None
+    return document
+
+
+def growths(report: Mapping, baseline: Mapping | None = None) -> list[Growth]:
+    """The errors of a report that are more than ten times those of the baseline.
+
+    An output that the baseline does not have is new, and has no limit but its bound; one that the
+    report does not have any more is an error.
+
+    Raises:
+        ParityError: the report is of a variant that the baseline does not have, or lacks outputs.
+    """
+    baseline = read_baseline() if baseline is None else baseline
+    variant = report["about"]["variant"]
+    if variant not in baseline:
+        raise ParityError(f"the baseline has {', '.join(baseline)}, not {variant}.")
+    rows = {(_against(row), row["output"]): row for row in report["rows"]}
+    found = []
+    for against, outputs in baseline[variant].items():
+        for output, before in outputs.items():
+            row = rows.get((against, output))
+            if row is None:
+                raise ParityError(f"the report of {variant} has no {output}, {against}.")
+            limit = GROWTH * max(before, ROUNDING * row["bound"])
+            if row["error"] is None or row["error"] > limit:
+                found.append(Growth(variant, against, output, before, row["error"], limit))
+    return found
+
+
+def of_reports(reports: Iterable[Mapping]) -> dict[str, dict[str, dict[str, float]]]:
+    """A baseline of reports' errors, two digits of each.
+
+    Raises:
+        ParityError: one of them does not hold.
+    """
+    result: dict = {}
+    for report in reports:
+        variant = report["about"]["variant"]
+        if not report["holds"]:
+            raise ParityError(f"the report of {variant} does not hold: it is no baseline.")
+        for row in report["rows"]:
+            outputs = result.setdefault(variant, {}).setdefault(_against(row), {})
+            outputs[row["output"]] = float(f"{row['error']:.1e}")
+    return result
+
+
+def write(
+    reports: Iterable[Mapping], path: Path = BASELINE_FILE, readme: Path = README
+) -> list[Path]:
+    """Write the baseline, in which variants without a report stay, and the README's table."""
+    known = read_baseline(path) if path.is_file() else {}
+    baseline = {**known, **of_reports(reports)}
+    write_file(path, json.dumps(baseline, indent=1) + "\n")
+    write_file(readme, with_table(readme.read_text(encoding="utf-8"), baseline))
+    return [path, readme]
+
+
+def table(baseline: Mapping) -> str:
+    """The README's table: ours in float32 against PyTorch, a column a variant."""
+    heads = ["stage", "output", *baseline]
+    lines = [heads, ["---"] * len(heads)]
+    for stage in STAGES:
+        for output in stage.outputs:
+            errors = [baseline[one].get(_MAIN, {}).get(output.name) for one in baseline]
+            if any(error is not None for error in errors):
+                name = output.name.partition("/")[2]
+                lines.append([stage.name, name, *map(_shown, errors)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def with_table(text: str, baseline: Mapping) -> str:
+    """A README with the table between its two marks.
+
+    Raises:
+        ParityError: it has no marks.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ParityError(f"no {BEGIN} and {END} in the README.")
+    return f"{before}{BEGIN}\n\n{table(baseline)}\n\n{END}{after}"
+
+
+def _against(row: Mapping) -> str:
+    return f"{row['checked']} against {row['reference']}"
+
+
+def _shown(error: float | None) -> str:
+    if error is None:
+        return "-"
+    return "equal" if error == 0 else f"{error:.1e}"
