@@ -28,6 +28,7 @@ _CURVES = frozenset(
     }
 )
 _COLUMNS = 600
+_ENOUGH = 8  # values, for a histogram
 _SMALLEST, _BINS = -12, 48  # of the histogram: from 1e-12 to 1 of the reference's RMS
 
 
@@ -51,6 +52,8 @@ def pictures_of(
         result += _images(output, *pair)
     elif output in _CURVES:
         result += _curves(output, *pair)
+    if np.array_equal(*pair):
+        return result  # there is no error to draw
     profile = error_over_time(output, expected, found)
     if profile is not None and len(profile.errors) > 1:
         tokens = output.endswith("tokens")
@@ -59,8 +62,9 @@ def pictures_of(
         drawing = plots.logarithmic(
             profile.seconds, profile.errors, f"{output}: {what}", "s", bound=limit
         )
-        result.append(Picture(drawing, f"{output}: {what}"))
-    if expected.dtype.kind == "f":
+        dashed = "" if limit is None else "; dashed, the bound"
+        result.append(Picture(drawing, f"{output}: {what}{dashed}"))
+    if expected.dtype.kind == "f" and expected.size >= _ENOUGH:
         result.append(_histogram(output, *pair))
     return result
 

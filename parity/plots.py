@@ -13,7 +13,8 @@ from itertools import pairwise
 import numpy as np
 
 WIDTH, HEIGHT = 352, 150
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 8, 24
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 8, 24
+_MOST_DECADES = 9  # shown: what is smaller is at the bottom
 _PLOT_WIDTH = WIDTH - _LEFT - _RIGHT
 _PLOT_HEIGHT = HEIGHT - _TOP - _BOTTOM
 
@@ -111,11 +112,11 @@ def envelope(values: np.ndarray, seconds: float, label: str, columns: int = 300)
 
 
 def _decades(values: Sequence[float]) -> tuple[int, int]:
-    """Whole powers of ten around the values, at least two."""
+    """Whole powers of ten around the values, at least two and at most `_MOST_DECADES`."""
     if not values:
         return -9, 0
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    return low, max(high, low + 2)
+    return max(low, high - _MOST_DECADES), max(high, low + 2)
 
 
 def _across(y: float, text: str) -> str:

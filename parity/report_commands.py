@@ -195,11 +195,14 @@ def _baseline(arguments) -> int:
     from . import baseline
 
     documents = [baseline.read_report(path) for path in arguments.reports]
+    known = {} if arguments.write else baseline.read_baseline()
     if arguments.write:
         for path in baseline.write(documents):
             print(f"written: {path}")
         return 0
-    found = [growth for one in documents for growth in baseline.growths(one)]
+    for variant in {one["about"]["variant"] for one in documents} - set(known):
+        print(f"{variant} is not in the baseline: `--write` takes it in.")
+    found = [growth for one in documents for growth in baseline.growths(one, known)]
     for growth in found:
         print(growth)
     rows = sum(len(one["rows"]) for one in documents)

@@ -84,7 +84,7 @@ def _summary(report: Report) -> str:
         name = html.escape(stage)
         lines.append(
             f'<tr class="{state}"><td><a href="#{name}">{name}</a></td>'
-            f"<td>{html.escape(worst.output)}</td>{_figures(worst)}</tr>"
+            f'<td class="what">{html.escape(worst.output)}</td>{_figures(worst)}</tr>'
         )
     heads = ("stage", "worst output", "error", "bound", "margin", "")
     return f"<h2>Summary</h2>{_table(heads, lines)}"
@@ -128,8 +128,10 @@ def _figures(row: Row) -> str:
     bound = f"{row.bound:.0e}" if row.bound else "equal"
     mark = "holds" if row.holds else "fails"
     return (
-        f'<td class="n">{html.escape(error_text(row))}</td><td class="n">{bound}</td>'
-        f'<td class="n">{html.escape(margin_text(row))}</td><td class="mark">{mark}</td>'
+        f'<td class="n" data-is="error">{html.escape(error_text(row))}</td>'
+        f'<td class="n" data-is="bound">{bound}</td>'
+        f'<td class="n" data-is="margin">{html.escape(margin_text(row))}</td>'
+        f'<td class="mark">{mark}</td>'
     )
 
 
@@ -142,7 +144,7 @@ def _problem(row: Row) -> str:
 def _table(heads: Sequence[str], lines: Sequence[str]) -> str:
     cells = "".join(f"<th>{head}</th>" for head in heads)
     return (
-        f'<div class="scrolls"><table><thead><tr>{cells}</tr></thead>'
+        f'<div class="scrolls"><table class="rows"><thead><tr>{cells}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>\n"
     )
 

@@ -58,10 +58,18 @@ svg text { font: 11px system-ui, sans-serif; fill: var(--dim); }
 .area { stroke: var(--line); stroke-width: .75; }
 @media (max-width: 34rem) {
   main { padding: .75rem; }
-  th, td { padding: .3rem .35rem; }
-  table { font-size: .8125rem; }
-  td:first-child { overflow-wrap: anywhere; }
+  table { font-size: .875rem; }
   .about th { white-space: normal; }
+  /* A row is a paragraph: its name, then its figures with theirs before them. */
+  .rows thead { display: none; }
+  .rows tr { display: flex; flex-wrap: wrap; column-gap: 1rem; padding: .4rem 0;
+    border-bottom: 1px solid var(--rule); }
+  .rows td { border: 0; padding: 0; }
+  .rows td:first-child, .rows .what { flex-basis: 100%; overflow-wrap: anywhere; }
+  .rows td:first-child { font-weight: 600; }
+  .rows td small { font-weight: 400; }
+  .rows [data-is]::before { content: attr(data-is) " "; color: var(--dim); }
+  .rows .fails { background: var(--bad-ground); padding: .4rem; }
 }
 @media print { figure, section { break-inside: avoid; } }
 """

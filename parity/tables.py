@@ -103,7 +103,7 @@ def error_text(row: Row) -> str:
     """The error as people read it."""
     if row.error is None:
         return "-"
-    return f"{row.error:.2e}" if row.bound else f"{row.error:.0f}"
+    return f"{row.error:.2e}" if row.bound and row.error else f"{row.error:.0f}"
 
 
 def margin(row: Row) -> float | None:
