@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .dumps import read_dump_with_metadata, write_dump
+from .errors import ParityError
 from .precisions import as_float32, convert_to
 from .provenance import ABOUT_NAME, about
 from .reference import find_interpreter, torch_dump, upstream_of
@@ -116,6 +117,8 @@ def upstream_weights(work: Path, settings: Settings) -> Path:
 
     variant = variant_named(settings.variant)
     if settings.weights is not None:
+        if not Path(settings.weights).is_dir():
+            raise ParityError(f"--weights {settings.weights}: no such folder.")
         return Path(settings.weights)
     from .fabricate import fabricate_layout, is_fabricated, upstream_shapes
 
