@@ -137,8 +137,6 @@ def _fetch(label: str, url: str, about, blobs: Path) -> None:
                     headers=headers,
                     expected_size=about.size,
                 )
-            except KeyboardInterrupt:
-                raise
             except Exception as error:
                 raise HubError(
                     f"{label} was interrupted after {_there(part) / 1e6:.1f} of "

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.nn import attention, conv, few_bits
+from mlx_chatterbox.nn.conv2d import Conv2d
 from mlx_chatterbox.nn.device import is_half, on_cpu
 
 HALVES = [mx.float16, mx.bfloat16]
@@ -58,7 +59,7 @@ def test_gradients_pass_a_quantised_layer(layer):
 @pytest.mark.parametrize("dtype", HALVES)
 def test_half_precision_is_rounded_once(dtype):
     """Convolutions and attention in half precision are float32's result, rounded."""
-    draw = iter(mx.random.split(mx.random.key(0), 9))
+    draw = iter(mx.random.split(mx.random.key(0), 11))
 
     def half(*shape):
         return mx.random.normal(shape, key=next(draw)).astype(dtype)
@@ -73,6 +74,14 @@ def test_half_precision_is_rounded_once(dtype):
     check(lambda x, w: conv.conv1d(x, w, 1, (2, 0), 2), half(2, 30, 20), half(24, 3, 20))
     check(lambda x, w: conv.conv1d(x, w, groups=20), half(2, 30, 20), half(20, 3, 1))
     check(lambda x, w: conv.conv_transpose1d(x, w, 3, 1), half(2, 9, 8), half(5, 7, 8))
+    layer = Conv2d(3, 5, 3, stride=2, padding=1)
+    layer.eval()
+
+    def two_dimensional(x, weight):
+        layer.weight = weight
+        return layer(x)
+
+    check(two_dimensional, half(1, 8, 9, 3), half(5, 3, 3, 3))
     check(lambda *a: attention.attend(*a, 0.3), *(half(1, 2, 9, 8) for _ in range(3)))
 
 

@@ -13,7 +13,7 @@ import mlx.nn as nn
 
 from . import native
 from .conv import stacked
-from .device import on_cpu
+from .device import is_half, on_cpu
 
 # Rows are convolved so many entries at a time, 1 MB, that what is added up stays in the cache.
 _ENTRIES_AT_ONCE = 1 << 18
@@ -31,11 +31,14 @@ class Conv2d(nn.Conv2d):
         """(B, F, T, C_in) to (B, F', T', C_out)."""
         if not on_cpu():
             return super().__call__(x)
+        weight, given = self.weight, mx.result_type(x.dtype, self.weight.dtype)
+        if is_half(x, weight):  # as in `conv.py`
+            x, weight = x.astype(mx.float32), weight.astype(mx.float32)
         if any(self.padding):
             before, along = self.padding
             x = mx.pad(x, [(0, 0), (before, before), (along, along), (0, 0)])
-        by = _by_taps if self.training or not native.takes(x, self.weight) else _in_one_go
-        return stacked([by(row, self.weight, self.stride[0]) for row in x])
+        by = _by_taps if self.training or not native.takes(x, weight) else _in_one_go
+        return stacked([by(row, weight, self.stride[0]) for row in x]).astype(given)
 
 
 def _in_one_go(x: mx.array, weight: mx.array, stride: int) -> mx.array:
