@@ -43,7 +43,7 @@ def make_inputs(
     audio: str | Path | None = None,
     sizes: Sizes | None = None,
 ) -> dict[str, np.ndarray]:
-    """All inputs of the parity table for a model of this configuration.
+    """Inputs of every stage but `pipeline` for a model of this configuration.
 
     Args:
         config: `ModelConfig`, for vocabularies and widths.
@@ -67,6 +67,16 @@ def make_inputs(
         **_vocoder(config, rng, sizes),
         **_source(config, seed, sizes),
     }
+
+
+def inputs_with_pipeline(
+    config, seed: int = 0, audio: str | Path | None = None
+) -> dict[str, np.ndarray]:
+    """All inputs of the parity table; arguments and errors as of `make_inputs`."""
+    from .pipeline_inputs import pipeline_inputs
+
+    made = make_inputs(config, seed, audio)
+    return {**made, **pipeline_inputs(config, made["audio/ref_24k"], seed)}
 
 
 def _audio(seed: int, audio: str | Path | None, sizes: Sizes) -> dict[str, np.ndarray]:

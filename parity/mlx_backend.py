@@ -21,6 +21,7 @@ from mlx_chatterbox.watermark.detector import answer, at_32k
 import mlx.core as mx
 
 from . import stages
+from .mlx_pipeline import pipeline
 from .tap_names import TAPPED_STAGES
 from .taps import CALLS, Tap
 
@@ -44,7 +45,9 @@ def compute(
     """
     from mlx_chatterbox.checkpoint import load
 
-    return compute_with(load(folder, **model).networks, inputs, only)
+    checkpoint = load(folder, **model)
+    whole = {stages.PIPELINE: lambda _, given: pipeline(checkpoint, given)}
+    return _computed({**_STAGES, **whole}, checkpoint.networks, inputs, only)
 
 
 def compute_with(
@@ -52,10 +55,16 @@ def compute_with(
 ) -> dict[str, np.ndarray]:
     """Like `compute`, with networks already loaded (`checkpoint.build` or `load`).
 
+    The stage `pipeline` needs a whole checkpoint and is left out.
+
     Args:
         only: names of stages; the others are left out.
     """
-    outputs = stages.compute_each(_STAGES, networks, inputs, only)
+    return _computed(_STAGES, networks, inputs, only)
+
+
+def _computed(functions, networks, inputs: Arrays, only) -> dict[str, np.ndarray]:
+    outputs = stages.compute_each(functions, networks, inputs, only)
     return {name: _array(value) for name, value in outputs.items()}
 
 

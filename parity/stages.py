@@ -19,8 +19,13 @@ UNEQUAL_SHARE = "share unequal"
 FLOAT32_BOUND = 1e-4
 SCORE_BOUND = 1e-3
 PROBABILITY_BOUND = 1e-6
+# From a recording's file to marked samples, through everything.
+PIPELINE_BOUND = 1e-3
 # Upstream adds F0 up sample by sample in float32, and the ninth harmonic's phase nine times over.
 SOURCE_BOUND = 1e-3
+
+
+PIPELINE = "pipeline"
 
 
 @dataclass(frozen=True)
@@ -185,6 +190,24 @@ STAGES: tuple[Stage, ...] = (
             Output("watermark/answer", "(1,)", measure=MAX_ABS, bound=SCORE_BOUND),
         ),
     ),
+    # `generate`, as a user calls it, with all that is random in it given; text and language are
+    # code points. A token drawn otherwise would make another waveform: in float32 alone.
+    Stage(
+        PIPELINE,
+        inputs=(
+            "pipeline/ref_24k",
+            "pipeline/text",
+            "pipeline/seed",
+            "pipeline/gumbel",
+            "pipeline/noise",
+            "pipeline/source",
+        ),
+        outputs=(
+            _tokens("pipeline/tokens", "(m,)"),
+            Output("pipeline/waveform", "(n,)", bound=PIPELINE_BOUND),
+        ),
+        optional_inputs=("pipeline/language",),
+    ),
 )
 
 GREEDY_CFG_WEIGHT = 0.5
@@ -223,7 +246,8 @@ def compute_each(
     """
     outputs: dict = {}
     for stage in computable(inputs):
-        if only is not None and stage.name not in only:
+        # Not every backend has every stage: networks alone cannot generate.
+        if stage.name not in functions or (only is not None and stage.name not in only):
             continue
         try:
             if recorder is None:

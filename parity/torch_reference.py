@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import stages, torch_env, torch_t3, torch_watermark
+from . import stages, torch_env, torch_pipeline, torch_t3, torch_watermark
 from .dumps import read_dump, write_dump
 from .errors import DumpError, ParityError
 from .tap_names import TAPPED_STAGES
@@ -283,6 +283,7 @@ _STAGES: dict[str, Callable[[Networks, Arrays], dict]] = {
     "source": _source,
     "vocoder": _vocoder,
     "watermark": torch_watermark.watermark,
+    "pipeline": torch_pipeline.pipeline,
 }
 
 

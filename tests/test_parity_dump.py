@@ -16,6 +16,7 @@ from parity.dumps import read_dump, read_dump_with_metadata, write_dump
 from parity.errors import ParityError
 from parity.inputs import make_inputs
 from parity.mlx_backend import compute
+from parity.pipeline_inputs import pipeline_inputs
 from parity.reference import upstream_of
 from parity.small import SMALL_SIZES
 from tests.small import small_config as small_variant
@@ -52,7 +53,10 @@ def inputs_of(variant: str) -> dict[str, np.ndarray]:
     ],
 )
 def test_the_inputs_are_those_of_the_table(variant, without):
+    config = small_variant(variant)
     given = inputs_of(variant)
+    given |= pipeline_inputs(config, np.zeros(150_000, np.float32))
+    without += () if variant == "multilingual" else ("pipeline/language",)
     assert set(given) == {name for name in stages.input_names() if not name.startswith(without)}
     assert len(stages.computable(given)) == len(stages.STAGES) - 1
 
