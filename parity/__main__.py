@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     report_commands.add_compare(commands)
     report_commands.add_report(commands)
     report_commands.add_baseline(commands)
+    report_commands.add_peer(commands)
     _add_dump(commands)
     _add_makers(commands)
     add_bisect(commands, argparse.RawDescriptionHelpFormatter)

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .compare import Comparison
 from .errors import ParityError
-from .stages import STAGES
+from .stages import EQUAL, STAGES, Output
 from .tables import write_file
 
 BASELINE_FILE = Path(__file__).with_name("baseline.json")
+PEER_FILE = Path(__file__).with_name("peer.json")
 README = Path(__file__).parent.parent / "README.md"
 GROWTH = 10.0
 # What is below this part of its bound is rounding, which a tenfold change of says nothing.
@@ -99,7 +101,7 @@ def of_reports(reports: Iterable[Mapping]) -> dict[str, dict[str, dict[str, floa
             raise ParityError(f"the report of {variant} does not hold: it is no baseline.")
         for row in report["rows"]:
             outputs = result.setdefault(variant, {}).setdefault(_against(row), {})
-            outputs[row["output"]] = float(f"{row['error']:.1e}")
+            outputs[row["output"]] = shortened(row["error"])
     return result
 
 
@@ -110,24 +112,44 @@ def write(
     known = read_baseline(path) if path.is_file() else {}
     baseline = {**known, **of_reports(reports)}
     write_file(path, json.dumps(baseline, indent=1) + "\n")
-    write_file(readme, with_table(readme.read_text(encoding="utf-8"), baseline))
+    write_file(readme, with_table(readme.read_text(encoding="utf-8"), baseline, read_peer()))
     return [path, readme]
 
 
-def table(baseline: Mapping) -> str:
-    """The README's table: ours in float32 against PyTorch, a column a variant."""
-    heads = ["stage", "output", *baseline]
+def write_peer(comparison: Comparison, path: Path = PEER_FILE, readme: Path = README) -> list[Path]:
+    """Write another port's errors, two digits of each, and the README's table."""
+    errors = {row.output: shortened(row.error) for row in comparison.rows}
+    peer = {"name": comparison.checked, "errors": errors}
+    write_file(path, json.dumps(peer, indent=1) + "\n")
+    text = with_table(readme.read_text(encoding="utf-8"), read_baseline(), peer)
+    write_file(readme, text)
+    return [path, readme]
+
+
+def read_peer(path: Path = PEER_FILE) -> dict:
+    """The port's name and its errors by output; null where it has none, or of another shape."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def shortened(error: float | None) -> float | None:
+    return None if error is None else float(f"{error:.1e}")
+
+
+def table(baseline: Mapping, peer: Mapping) -> str:
+    """The README's table: ours in float32 against PyTorch, a column a variant; then the peer."""
+    heads = ["stage", "output", *baseline, f"{peer['name']}, english"]
     lines = [heads, ["---"] * len(heads)]
     for stage in STAGES:
         for output in stage.outputs:
             errors = [baseline[one].get(_MAIN, {}).get(output.name) for one in baseline]
             if any(error is not None for error in errors):
+                errors.append(peer["errors"].get(output.name))
                 name = output.name.partition("/")[2]
-                lines.append([stage.name, name, *map(_shown, errors)])
+                lines.append([stage.name, name, *(_shown(error, output) for error in errors)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def with_table(text: str, baseline: Mapping) -> str:
+def with_table(text: str, baseline: Mapping, peer: Mapping) -> str:
     """A README with the table between its two marks.
 
     Raises:
@@ -137,14 +159,17 @@ def with_table(text: str, baseline: Mapping) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ParityError(f"no {BEGIN} and {END} in the README.")
-    return f"{before}{BEGIN}\n\n{table(baseline)}\n\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{table(baseline, peer)}\n\n{END}{after}"
 
 
 def _against(row: Mapping) -> str:
     return f"{row['checked']} against {row['reference']}"
 
 
-def _shown(error: float | None) -> str:
+def _shown(error: float | None, output: Output) -> str:
+    """An error as the table has it: for tokens, how many differ."""
     if error is None:
         return "-"
-    return "equal" if error == 0 else f"{error:.1e}"
+    if error == 0:
+        return "equal"
+    return f"{error:.0f} differ" if output.measure == EQUAL else f"{error:.1e}"

@@ -1,9 +1,9 @@
 """Inputs of the stage `pipeline`: `generate`, whole, with everything that is random in it given.
 
-The recording is that of the other stages, cut to whole tokens of 40 ms: upstream speaks 20 ms less
-after one with half a token more, which ours does not. The draws of tokens are those that our `generate` makes
-with a seed, as numbers, so that upstream's can be made to draw the same; noise and source are for
-the longest speech that may come of it, and their beginning is used.
+The recording is that of the other stages, cut to whole tokens of 40 ms: after one with half a token
+more, upstream speaks 20 ms less and ours does not. The tokens' draws are those that our `generate`
+makes with a seed, as numbers, so that upstream's can be made to draw the same. Noise and source are
+for the longest speech that may come of it; their beginning is used.
 """
 
 from __future__ import annotations

@@ -121,6 +121,30 @@ def add_baseline(commands) -> None:
     baseline.set_defaults(function=_baseline)
 
 
+def add_peer(commands) -> None:
+    """`python -m parity peer`."""
+    peer = commands.add_parser(
+        "peer",
+        help="what does mlx-audio's port score on the same weights?",
+        description="Computes every stage that mlx-audio 0.6.2 has with mlx-audio's own functions, "
+        "on the weights and inputs of a run that was kept, and holds them against PyTorch. Makes "
+        "its environment (0.6 GB) and its files (3.2 GB, in FOLDER) where there are none. Ends "
+        "with 0 whatever it scores.",
+    )
+    peer.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="WORK/english of `run --work WORK`"
+    )
+    peer.add_argument(
+        "--mlx-audio-python", type=Path, metavar="PATH", help="an interpreter that has mlx-audio"
+    )
+    peer.add_argument(
+        "--write",
+        action="store_true",
+        help="keep its errors in parity/peer.json and put them into the README's table",
+    )
+    peer.set_defaults(function=_peer)
+
+
 def _formats(command) -> None:
     for name, what in _FORMATS:
         command.add_argument(f"--{name}", type=Path, metavar="F", help=f"write {name} too: {what}")
@@ -140,6 +164,17 @@ def _run(arguments) -> int:
     if folder is not None:
         _say_written(write_all(report, folder))
     return _finish(report, arguments)
+
+
+def _peer(arguments) -> int:
+    from . import baseline, peer, tables
+
+    comparison = peer.score(arguments.folder, arguments.mlx_audio_python)
+    print(tables.as_text([comparison]))
+    if arguments.write:
+        for path in baseline.write_peer(comparison):
+            print(f"written: {path}")
+    return 0
 
 
 def _compare(arguments) -> int:

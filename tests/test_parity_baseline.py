@@ -9,8 +9,9 @@ import pytest
 
 from parity import baseline
 from parity.__main__ import main
+from parity.compare import Comparison, Row
 from parity.errors import ParityError
-from parity.stages import STAGES
+from parity.stages import EQUAL, RELATIVE_RMS, STAGES
 
 
 def row(output, error, bound=1e-4, **other):
@@ -77,12 +78,13 @@ def test_it_is_written_with_its_table_and_other_variants_stay(report, tmp_path):
     baseline.write([{**report, "about": {"variant": "turbo"}}], path, readme)
     assert list(baseline.read_baseline(path)) == ["english", "turbo"]
     text = readme.read_text()
-    assert "| stage | output | english | turbo |" in text
-    assert "| flow | mel | 1.3e-06 | 1.3e-06 |" in text
-    assert "| resample | ref_16k | equal | equal |" in text
+    name = baseline.read_peer()["name"]
+    assert f"| stage | output | english | turbo | {name}, english |" in text
+    assert "| flow | mel | 1.3e-06 | 1.3e-06 | " in text
+    assert "| resample | ref_16k | equal | equal | " in text
     assert "old" not in text
     with pytest.raises(ParityError):
-        baseline.with_table("no marks", {})
+        baseline.with_table("no marks", {}, {})
 
 
 def test_the_command(report, tmp_path, monkeypatch, capsys):
@@ -100,7 +102,23 @@ def test_the_command(report, tmp_path, monkeypatch, capsys):
 
 def test_the_readme_has_the_table_of_the_committed_baseline():
     text = baseline.README.read_text(encoding="utf-8")
-    assert baseline.with_table(text, baseline.read_baseline()) == text
+    assert baseline.with_table(text, baseline.read_baseline(), baseline.read_peer()) == text
+
+
+def test_a_peers_errors_stand_beside_ours(tmp_path):
+    rows = (
+        Row("flow", "flow/mel", RELATIVE_RMS, 0.0123, 1e-4, False),
+        Row("s3_tokenizer", "s3_tokenizer/tokens", EQUAL, 7.0, 0.0, False),
+        Row("vocoder", "vocoder/f0", RELATIVE_RMS, None, 1e-4, False, "missing"),
+    )
+    path, readme = tmp_path / "peer.json", tmp_path / "README.md"
+    readme.write_text(f"{baseline.BEGIN}\nold\n{baseline.END}\n")
+    baseline.write_peer(Comparison("other 1.0", "torch", rows), path, readme)
+    assert baseline.read_peer(path)["name"] == "other 1.0"
+    lines = readme.read_text().splitlines()
+    assert lines[2].endswith("| other 1.0, english |")
+    ends = {line.split(" | ")[1]: line.split(" | ")[-1] for line in lines if " | " in line}
+    assert (ends["mel"], ends["tokens"], ends["f0"]) == ("1.2e-02 |", "7 differ |", "- |")
 
 
 def test_the_committed_baseline_is_of_outputs_that_there_are():
