@@ -25,6 +25,7 @@ _CURVES = frozenset(
     {
         *("resample/ref_16k", "resample/sinc_16k", "source/excitation"),
         *("vocoder/f0", "vocoder/waveform", "watermark/marked"),
+        "pipeline/waveform",
     }
 )
 _COLUMNS = 600

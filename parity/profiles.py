@@ -34,6 +34,8 @@ TIME_AXES: dict[str, tuple[int, float]] = {
     "vocoder/f0": (0, 50.0),
     "vocoder/waveform": (0, 24_000.0),
     "watermark/marked": (0, 24_000.0),
+    "pipeline/tokens": (0, 25.0),
+    "pipeline/waveform": (0, 24_000.0),
 }
 
 
