@@ -79,6 +79,8 @@ class _Plan:
         self._pieces: list[Piece] = []
         self._waiting = ""
         self._title: str | None = None
+        # How many pieces there were when the text last asked for silence by name.
+        self._asked = 0
 
     def paragraph(self, text: str) -> None:
         parts = _PAUSE.split(text)
@@ -113,15 +115,10 @@ class _Plan:
 
     def finished(self) -> list[Piece]:
         self._flush()
-        if self._pieces:
-            # Nothing follows; what was asked for by name stays.
-            last = self._pieces[-1]
-            if last.text:
-                asked = last.pause if self._asked == len(self._pieces) else 0.0
-                self._pieces[-1] = replace(last, pause=asked)
+        # Nothing follows; only what was asked for by name stays.
+        if self._pieces and self._asked != len(self._pieces):
+            self._pieces[-1] = replace(self._pieces[-1], pause=0.0)
         return self._pieces
-
-    _asked = 0
 
     def _explicit(self, seconds: float) -> None:
         """Silence that the text asks for, whatever its punctuation says; two of them add up."""
@@ -135,7 +132,6 @@ class _Plan:
         self._asked = len(self._pieces)
 
     def _add(self, text: str) -> None:
-        text = _with_end(text) if self._waiting else text
         if self._waiting:
             both = self._waiting + glue(self._waiting, text) + text
             if spoken_length(both) <= self._longest:
@@ -160,7 +156,7 @@ class _Plan:
             and last.pause <= PARAGRAPH
             and self._title is None
             and self._asked != len(self._pieces)
-            and not (last.chapter is not None)
+            and last.chapter is None
         )
         if joins:
             start = _with_end(last.text)

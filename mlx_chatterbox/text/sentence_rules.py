@@ -155,8 +155,8 @@ RULES: dict[str, Rules] = {
         "feb mar apr jun jul aug sept okt nov des",
         numbered="nr s bd fig art kap",
         enders="osv m.m mv mfl m.fl o.l f.kr e.kr kr",
-        starters="den det de en et ei han hun vi jeg du i og men eller da så nå der her dette disse "
-        "på med av for til ved etter hvis når hvor hva hvem ja nei ikke",
+        starters="den det de en et ei han hun vi jeg du i og men eller da så nå der her dette "
+        "disse på med av for til ved etter hvis når hvor hva hvem ja nei ikke",
         joints="og men eller fordi at som når hvis mens da så",
         chapters="kapittel del bok prolog epilog forord innledning",
         ordinals=True,
@@ -209,8 +209,8 @@ RULES: dict[str, Rules] = {
         "пос дер ст см ср напр т.е т.н т.к т.о ок прим ред изд авт мин сек тов",
         numbered="д стр с рис табл гл ч п пп т тт № кн вып",
         enders="др пр т.д т.п г гг в вв н.э руб коп тыс млн млрд",
-        starters="он она оно они я мы вы ты и а но или в во на с со к по от до за из у это этот эта "
-        "эти тот там тут здесь когда где как что кто если потом теперь да нет не его её их",
+        starters="он она оно они я мы вы ты и а но или в во на с со к по от до за из у это этот "
+        "эта эти тот там тут здесь когда где как что кто если потом теперь да нет не его её их",
         joints="и а но или что чтобы потому когда если который которая которые хотя где как",
         chapters="глава часть книга пролог эпилог введение предисловие",
     ),
@@ -227,8 +227,8 @@ RULES: dict[str, Rules] = {
         titles="en pn dr prof dato tn hj sdr cth spt iaitu jln kg",
         numbered="no hlm ms bil jil rajah",
         enders="dll dsb dsbnya sdn bhd",
-        starters="dia ia mereka saya kami kita anda dan tetapi atau di ke dari pada ini itu apabila "
-        "jika kemudian sekarang ya tidak",
+        starters="dia ia mereka saya kami kita anda dan tetapi atau di ke dari pada ini itu "
+        "apabila jika kemudian sekarang ya tidak",
         joints="dan tetapi atau kerana yang apabila jika sambil bahawa",
         chapters="bab bahagian buku prolog epilog pendahuluan",
     ),
