@@ -15,7 +15,7 @@ _PARAGRAPHS = frozenset(
 # Not spoken, with all that is in them. A reading beside a character (ruby) says it a second time.
 _LEFT_OUT = frozenset(
     "head script style table pre svg math nav form audio video object iframe noscript template rt "
-    "rp sup".split()
+    "rp".split()
 )
 # Elements that have no end.
 _VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
@@ -52,6 +52,8 @@ class _Reader(HTMLParser):
         self.blocks: list[Block] = []
         self._words: list[str] = []
         self._level = 0
+        # Where a raised text begins in the words: a note's number is not spoken, "1st" is.
+        self._raised: int | None = None
         # The element that is left out, and how many of its name are open.
         self._skipped, self._depth = "", 0
 
@@ -69,6 +71,8 @@ class _Reader(HTMLParser):
                 self._words.append("\n")
         elif tag in _LEFT_OUT or _NOTES.search(kind.replace("doc-", "")):
             self._skipped, self._depth = tag, 1
+        elif tag == "sup":
+            self._raised = len(self._words)
         elif tag in _HEADINGS:
             self.flush()
             self._level = _HEADINGS[tag]
@@ -87,6 +91,10 @@ class _Reader(HTMLParser):
             self._depth -= tag == self._skipped
             if not self._depth:
                 self._skipped = ""
+        elif tag == "sup" and self._raised is not None:
+            if not any(map(str.isalpha, "".join(self._words[self._raised :]))):
+                del self._words[self._raised :]
+            self._raised = None
         elif tag in _HEADINGS:
             self.flush()
         elif tag in _PARAGRAPHS:
