@@ -40,8 +40,11 @@ def pieces(text: str, longest: int, language: str | None = "en") -> list[str]:
         The pieces in order, each with a letter or digit in it; the text alone if it is short
         enough or has none.
     """
+    if not longest:
+        # As upstream has it.
+        return [" ".join(text.split())]
     text = flowed(text)
-    if not longest or spoken_length(text) <= longest:
+    if spoken_length(text) <= longest:
         return [text]
     found: list[str] = []
     for piece in _cut(text, longest, _cuts(language)):
