@@ -5,7 +5,7 @@ import pytest
 
 from mlx_chatterbox.audio.silence import trim_silence
 from mlx_chatterbox.audio.stretch import stretch
-from mlx_chatterbox.longform.fit import FASTEST, fit, slots, trimmed
+from mlx_chatterbox.longform.fit import FASTEST, fit, prepared, slots, trimmed
 from mlx_chatterbox.longform.level import MOST_DB, common_level, gain_to, levelled, loudness_of
 from mlx_chatterbox.longform.plan import Piece
 
@@ -124,6 +124,25 @@ def test_slots_end_where_the_next_piece_begins():
     assert found[2] == (0.0, 0.0)
     assert found[3][0] == 1.5
     assert found[3][1] > 0
+
+
+def test_a_piece_is_trimmed_levelled_and_fitted():
+    wave = padded(voice(1.0, level=0.1))
+    found = prepared(wave, RATE, -20.0, -16.0, (2.0, 0.5))
+    assert len(found.waveform) == 2 * RATE
+    assert np.abs(found.waveform).max() == pytest.approx(np.abs(wave).max() * 10**0.2, rel=1e-3)
+    assert len(prepared(wave, RATE).waveform) == len(trimmed(wave, RATE))
+
+
+def test_hurried_speech_keeps_its_watermark():
+    from pathlib import Path
+
+    from mlx_chatterbox import watermark
+    from mlx_chatterbox.audio.files import load_audio
+
+    marked = load_audio(Path(__file__).parents[1] / "docs" / "pocket-slt.wav", RATE)
+    assert watermark.detect(marked, RATE) > 0.9
+    assert watermark.detect(stretch(marked, RATE, FASTEST), RATE) > 0.9
 
 
 def test_pieces_come_to_one_loudness():

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..audio.silence import loud_part
 from ..audio.stretch import stretch
+from .level import levelled
 from .plan import Piece
 
 # What is understood without effort; more sounds hurried.
@@ -72,6 +73,25 @@ def fit(
     overrun = max(0, len(waveform) - most) / sample_rate
     waveform = np.pad(waveform, (0, max(0, slot - len(waveform))))
     return Fitted(waveform, speed, overrun)
+
+
+def prepared(
+    waveform: np.ndarray,
+    sample_rate: int,
+    loudness: float | None = None,
+    level: float | None = None,
+    slot: tuple[float, float] | None = None,
+) -> Fitted:
+    """A spoken piece as it goes into the output: trimmed, at the level of all, in its slot.
+
+    Args:
+        waveform: (n,) float32.
+        loudness: its own, LUFS, of `level.loudness_of`.
+        level: of all, of `level.common_level`; None leaves it as it is.
+        slot: seconds and spare, of `slots`; None: as long as it is.
+    """
+    waveform = levelled(trimmed(waveform, sample_rate), loudness, level)
+    return Fitted(waveform, 1.0, 0.0) if slot is None else fit(waveform, sample_rate, *slot)
 
 
 def slots(pieces: Sequence[Piece]) -> list[tuple[float, float]]:

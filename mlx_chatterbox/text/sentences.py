@@ -1,8 +1,8 @@
 """A paragraph cut into sentences, by rules and a table of abbreviations for each language.
 
-Why no library: of those that are kept up (sentencex, pysbd) each cut behind "M.", "डॉ." or
-"Der 2." and inside Chinese and Japanese quotations, none had all of the 23 languages and every
-Mac, and a book that is spoken again has to be cut in the same places after an update.
+Why no library: sentencex cuts behind "M.", "डॉ." or "Der 2." and inside Chinese and Japanese
+quotations, pysbd lacks nine of the 23 languages and is no longer kept up; and a book that is taken
+up again after an update has to be cut in the same places.
 """
 
 from __future__ import annotations
