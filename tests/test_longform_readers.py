@@ -424,3 +424,9 @@ def test_wrong_subtitles_are_named_by_line(read, text, message):
 def test_subtitles_in_any_order_come_in_that_of_their_times(read):
     later = "1\n00:00:05,000 --> 00:00:06,000\nLater.\n\n2\n00:00:01,000 --> 00:00:02,000\nSoon."
     assert words(read("x.srt", later)) == ["Soon.", "Later."]
+
+
+def test_subtitles_that_begin_together_are_one(read):
+    text = "1\n00:00:05,000 --> 00:00:06,000\nOne.\n\n2\n00:00:05,000 --> 00:00:07,000\nTwo."
+    (piece,) = read("x.srt", text).pieces
+    assert (piece.text, piece.start, piece.end) == ("One. Two.", 5.0, 7.0)
