@@ -63,6 +63,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="its ending says the format: wav, flac, mp3, ogg, ... (default: out.wav)",
     )
+    parser.add_argument(
+        "--lexicon",
+        type=Path,
+        metavar="FILE",
+        help="words and how to write them so that they are said right, one entry a line: "
+        "word, tab, respelling",
+    )
     _add_settings(parser.add_argument_group("how it is said"))
     add_check(parser)
     add_watermark(parser)
@@ -110,6 +117,7 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
         "max_new_tokens": arguments.max_new_tokens,
         "n_cfm_timesteps": arguments.cfm_steps,
         "language_id": arguments.language,
+        "lexicon": arguments.lexicon,
     }
     known = inspect.signature(tts.generate).parameters
     variant = tts.checkpoint.config.variant
@@ -161,6 +169,10 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
         raise TextError("there is no text to speak.")
     if arguments.voice is not None and not arguments.voice.is_file():
         raise AudioError(f"the voice {arguments.voice} does not exist.")
+    if arguments.lexicon is not None:
+        from .text.respelling import Respelling
+
+        arguments.lexicon = Respelling.read(arguments.lexicon)
     return text
 
 

@@ -1,0 +1,51 @@
+"""What is to be spoken: pieces of text in order, with the silence behind each, chapters, times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..config import ModelConfig
+
+# Characters of Latin script that a variant says best in one breath; some 15 are a second. English
+# and Multilingual may write 1000 tokens, 40 s, but were trained on utterances of seconds, lose
+# words more often the longer a text is, and S3Gen's attention costs the square of it: half of that.
+# Turbo garbles past about 350 characters, and Nano, which is smaller, has less room still.
+LONGEST = MappingProxyType(
+    {"english": 280, "multilingual": 280, "multilingual-v2": 280, "turbo": 240, "nano": 200}
+)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One breath.
+
+    Attributes:
+        text: what is spoken; "" for a pause alone.
+        pause: seconds of silence behind it.
+        chapter: title of the chapter (heading) that begins here.
+        start: s; SRT: where it is to begin in the output.
+        end: s; SRT: where it is to have ended.
+    """
+
+    text: str
+    pause: float = 0.0
+    chapter: str | None = None
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file to be spoken; `title` and `author` where it says them."""
+
+    title: str | None = None
+    author: str | None = None
+    pieces: list[Piece] = field(default_factory=list)
+
+
+def longest_of(config: ModelConfig) -> int:
+    """Characters of a piece for a checkpoint: its own `longest_piece`, else its variant's."""
+    return config.generation.longest_piece or LONGEST.get(config.variant, LONGEST["english"])
