@@ -11,6 +11,10 @@ n_cfm_timesteps: steps of the flow.
 noise, source: the flow's start (1, 2 n + 2 m, 80) and the vocoder's excitation (1, 960 m).
 progress: told ("tokens" or "flow", done, in all).
 watermark: False leaves the speech without the mark that says that a machine made it.
+guard: False speaks once, whatever comes of it, as upstream does. Otherwise what babbles, loops,
+    stops early or is silent is spoken again with another seed, and `outcomes` says of every piece
+    what was found (`docs/guards.md`). Not with `noise` or `source`, which are of one try.
+batch_size: so many pieces of a long text, or texts of a batch, are written together; 16.
 
 Every `generate` returns (samples,) float32 at `sr`, 24 kHz, and raises TextError (nothing to
 speak), SettingError (a setting outside its range, or no voice) or AudioError (a reference that
@@ -25,8 +29,9 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from .arguments import Default, Extras, Progress
 from .checkpoint import Checkpoint, load
-from .pipeline import Default, Extras, Pipeline, Progress, is_device, on_device
+from .pipeline import Pipeline, is_device, on_device
 from .text.multilingual import SUPPORTED_LANGUAGES
 from .voice import Voice
 
@@ -97,6 +102,8 @@ class ChatterboxTTS(Pipeline):
         source: mx.array | None = None,
         progress: Progress | None = None,
         watermark: bool | None = None,
+        guard: bool = True,
+        batch_size: int | None = None,
     ) -> np.ndarray:
         """Speak.
 
@@ -115,7 +122,16 @@ class ChatterboxTTS(Pipeline):
             self._or_default("exaggeration", exaggeration),
             audio_prompt_path,
             Extras(
-                voice, seed, max_new_tokens, n_cfm_timesteps, noise, source, progress, watermark
+                voice,
+                seed,
+                max_new_tokens,
+                n_cfm_timesteps,
+                noise,
+                source,
+                progress,
+                watermark,
+                guard,
+                batch_size,
             ),
         )
 
@@ -184,6 +200,8 @@ class ChatterboxMultilingualTTS(Pipeline):
         source: mx.array | None = None,
         progress: Progress | None = None,
         watermark: bool | None = None,
+        guard: bool = True,
+        batch_size: int | None = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`.
 
@@ -201,7 +219,16 @@ class ChatterboxMultilingualTTS(Pipeline):
             self._or_default("exaggeration", exaggeration),
             audio_prompt_path,
             Extras(
-                voice, seed, max_new_tokens, n_cfm_timesteps, noise, source, progress, watermark
+                voice,
+                seed,
+                max_new_tokens,
+                n_cfm_timesteps,
+                noise,
+                source,
+                progress,
+                watermark,
+                guard,
+                batch_size,
             ),
             language_id=language_id.lower() if language_id else None,
         )
@@ -269,6 +296,8 @@ class ChatterboxTurboTTS(Pipeline):
         source: mx.array | None = None,
         progress: Progress | None = None,
         watermark: bool | None = None,
+        guard: bool = True,
+        batch_size: int | None = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`. Guidance, min-p and emotion do nothing here.
 
@@ -287,7 +316,16 @@ class ChatterboxTurboTTS(Pipeline):
             0.0,
             audio_prompt_path,
             Extras(
-                voice, seed, max_new_tokens, n_cfm_timesteps, noise, source, progress, watermark
+                voice,
+                seed,
+                max_new_tokens,
+                n_cfm_timesteps,
+                noise,
+                source,
+                progress,
+                watermark,
+                guard,
+                batch_size,
             ),
             norm_loudness=norm_loudness,
         )
