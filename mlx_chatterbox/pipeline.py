@@ -27,6 +27,7 @@ from .models.t3.decoding import decode_batch
 from .models.t3.prefix import PrefixMemory
 from .models.t3.sampling import SamplingSettings
 from .nn.parallel import choosing_alone, run_all
+from .nn.threads import compute_in_this_thread
 from .seeds import piece_seeds
 from .text.clauses import pieces
 from .text.gpt2 import drop_unknown_tags
@@ -392,6 +393,7 @@ def _joined(spoken: list[Spoken], said: list[list[str]]) -> list[np.ndarray]:
 
 def on_device(device: str | None):
     """Compute on the CPU where that was asked for, else on MLX's default device."""
+    compute_in_this_thread()
     if device is not None and device.split(":")[0] == "cpu":
         return mx.stream(mx.cpu)
     return contextlib.nullcontext()
