@@ -116,9 +116,8 @@ def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
 
 def table(found: dict) -> str:
     """The figures for people."""
-    lines = [
-        f"{found['variant']}: {found['sentences']} sentences, {found['speech']:.1f} s of speech"
-    ]
+    count, speech = found["sentences"], found["speech"]
+    lines = [f"{found['variant']}: {count} sentences, {speech:.1f} s of speech"]
     for name, seconds in found["seconds"].items():
         peak = found["peaks"][name] / 1e9
         lines.append(
