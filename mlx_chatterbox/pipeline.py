@@ -246,8 +246,17 @@ class Pipeline:
 
             def sound(given) -> list[np.ndarray]:
                 keys = [mx.random.split(mx.random.key(seed))[1] for _, seed in given]
-                return self._waveforms([tokens for tokens, _ in given], voice, keys, extras)
+                works = [
+                    partial(self._waveform, tokens, voice, key, extras)
+                    for (tokens, _), key in zip(given, keys, strict=True)
+                ]
+                mx.eval(vars(voice), keys)
+                with choosing_alone():
+                    return done(works)
 
+            # Of one text the pieces share both cores, as a text in one piece does: to the last bit
+            # a piece is what it is alone.
+            done = run_all if len(batch.texts) > 1 else _run_each
             spoken: list[Spoken] = []
             for first in range(0, len(utterances), at_once):
                 some = utterances[first : first + at_once]
@@ -259,28 +268,13 @@ class Pipeline:
                     spoken += speak_unguarded(some, write, sound)
             waveforms = _joined(spoken, said)
             if marks:
-                waveforms = self._marked(waveforms)
+                marked = [partial(watermark.apply, waveform, self.sr) for waveform in waveforms]
+                with choosing_alone():
+                    waveforms = done(marked)
         self.stopped = not any(one.written.count >= self.limit for one in spoken)
         self.outcomes = [one.outcome for one in spoken]
         self.last_tokens = [token for one in self.outcomes for token in one.tokens]
         return waveforms if isinstance(text, Batch) else waveforms[0]
-
-    def _waveforms(
-        self, written: Sequence[list[int]], voice: Voice, keys: Sequence[mx.array], extras: Extras
-    ) -> list[np.ndarray]:
-        """Speech tokens of several pieces to their waveforms, (samples,) float32 each."""
-        mx.eval(vars(voice), keys)
-        with choosing_alone():
-            return run_all(
-                [
-                    partial(self._waveform, tokens, voice, key, extras)
-                    for tokens, key in zip(written, keys, strict=True)
-                ]
-            )
-
-    def _marked(self, waveforms: list[np.ndarray]) -> list[np.ndarray]:
-        with choosing_alone():
-            return run_all([partial(watermark.apply, waveform, self.sr) for waveform in waveforms])
 
     def _waveform(
         self, tokens: list[int], voice: Voice, key: mx.array, extras: Extras
@@ -383,6 +377,10 @@ class Pipeline:
             )
             for sentence, tokens in enumerate(written)
         ]
+
+
+def _run_each(works: list[partial]) -> list:
+    return [work() for work in works]
 
 
 def _joined(spoken: list[Spoken], said: list[list[str]]) -> list[np.ndarray]:
