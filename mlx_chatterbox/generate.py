@@ -93,7 +93,7 @@ def _add_settings(group) -> None:
         "--top-k": (int, "keep this many of the likeliest tokens; turbo and nano (1000)"),
         "--max-new-tokens": (int, "at most this many tokens of 40 ms (1000)"),
         "--cfm-steps": (int, "steps of the flow; fewer are faster and rougher (10; turbo 2)"),
-        "--batch-size": (int, "so many pieces of a long text are written together (16)"),
+        "--batch-size": (int, "so many pieces of a long text are written together (8 or 16)"),
     }
     for flag, (kind, text) in settings.items():
         group.add_argument(flag, type=kind, metavar="N", help=text)

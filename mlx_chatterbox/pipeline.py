@@ -39,8 +39,9 @@ from .watermark.weights import is_wanted
 DEVICES = ("cpu", "gpu", "cuda", "mps")
 # Upstream's token of silence (`models/s3gen/const.py`).
 SILENCE_TOKEN = 4299
-# So many texts, or pieces of a long one, are written together: memory stays bounded.
-BATCH_SIZE = 16
+# So many rows are written together: texts, or pieces of a long one, and, with guidance, as many
+# again without text. Memory stays bounded, and a CPU gains nothing from more (`MOST_ROWS`).
+ROWS_TOGETHER = 16
 
 
 def is_device(name) -> bool:
@@ -164,7 +165,7 @@ class Pipeline:
         Args:
             texts: at least one.
             arguments, settings: as `generate`'s behind its text; `noise` and `source` are of one
-                text and cannot be given. `batch_size` is 16 if it is left out.
+                text and cannot be given. `batch_size` left out is 8 with guidance, else 16.
             seed: of the first text; text i is spoken with seed + i. None draws another for each.
             seeds: one for each text instead.
 
@@ -216,7 +217,10 @@ class Pipeline:
     ) -> np.ndarray | list[np.ndarray]:
         """Text to waveform, (samples,) float32; for a `Batch` one for each text."""
         batch = text if isinstance(text, Batch) else Batch((text,), (extras.seed,))
-        at_once = BATCH_SIZE if extras.batch_size is None else extras.batch_size
+        at_once = extras.batch_size
+        if at_once is None:
+            is_guided = cfg_weight > 0 and not self.networks.t3.config.is_gpt2
+            at_once = ROWS_TOGETHER // 2 if is_guided else ROWS_TOGETHER
         if at_once < 1:
             raise SettingError(f"batch_size must be 1 or more; got {at_once}.")
         said = [pieces(text, self.defaults.longest_piece) for text in batch.texts]
