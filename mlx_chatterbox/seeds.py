@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 
 import mlx.core as mx
+import numpy as np
 
 from .errors import SettingError
 
@@ -24,6 +25,21 @@ def random_key(seed: int | None) -> mx.array:
     if not 0 <= seed < 2**64:
         raise SettingError(f"seed must be from 0 to 2^64 - 1; got {seed}.")
     return mx.random.key(seed)
+
+
+def piece_keys(key: mx.array, count: int) -> list[mx.array]:
+    """A key for each piece of a text; a text in one piece keeps its own."""
+    return [key] if count == 1 else list(mx.random.split(key, count))
+
+
+def piece_seeds(seed: int | None, count: int) -> list[int]:
+    """A seed for each piece of a text: its key is `piece_keys`'s.
+
+    Raises:
+        SettingError: a seed outside 0 to 2^64 - 1.
+    """
+    keys = [np.array(key) for key in piece_keys(random_key(seed), count)]
+    return [int(high) << 32 | int(low) for high, low in keys]
 
 
 def row_keys(seed: Seed, rows: int) -> list[mx.array]:

@@ -13,6 +13,11 @@ progress: told ("tokens" or "flow", done, in all).
 watermark: False leaves the speech without the mark that says that a machine made it.
 lexicon: words and how to write them so that they are said right: a file's path, a mapping, or a
     `Respelling` (`text/respelling.py`).
+guard: False speaks once, whatever comes of it, as upstream does. Otherwise what babbles, loops,
+    stops early or is silent is spoken again with another seed, and `outcomes` says of every piece
+    what was found (`docs/guards.md`). Not with `noise` or `source`, which are of one try.
+batch_size: so many pieces of a long text, or texts of a batch, are written together; 8 with
+    guidance, else 16.
 
 Every `generate` returns (samples,) float32 at `sr`, 24 kHz, and raises TextError (nothing to
 speak), SettingError (a setting outside its range, or no voice) or AudioError (a reference that
@@ -27,8 +32,9 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from .arguments import Default, Extras, Progress
 from .checkpoint import Checkpoint, load
-from .pipeline import Default, Extras, Pipeline, Progress, is_device, on_device
+from .pipeline import Pipeline, is_device, on_device
 from .text.multilingual import SUPPORTED_LANGUAGES
 from .text.respelling import Lexicon
 from .voice import Voice
@@ -101,6 +107,8 @@ class ChatterboxTTS(Pipeline):
         progress: Progress | None = None,
         watermark: bool | None = None,
         lexicon: Lexicon = None,
+        guard: bool = True,
+        batch_size: int | None = None,
     ) -> np.ndarray:
         """Speak.
 
@@ -128,6 +136,8 @@ class ChatterboxTTS(Pipeline):
                 progress,
                 watermark,
                 lexicon,
+                guard,
+                batch_size,
             ),
         )
 
@@ -197,6 +207,8 @@ class ChatterboxMultilingualTTS(Pipeline):
         progress: Progress | None = None,
         watermark: bool | None = None,
         lexicon: Lexicon = None,
+        guard: bool = True,
+        batch_size: int | None = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`.
 
@@ -223,6 +235,8 @@ class ChatterboxMultilingualTTS(Pipeline):
                 progress,
                 watermark,
                 lexicon,
+                guard,
+                batch_size,
             ),
             language_id=language_id.lower() if language_id else None,
         )
@@ -291,6 +305,8 @@ class ChatterboxTurboTTS(Pipeline):
         progress: Progress | None = None,
         watermark: bool | None = None,
         lexicon: Lexicon = None,
+        guard: bool = True,
+        batch_size: int | None = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`. Guidance, min-p and emotion do nothing here.
 
@@ -318,6 +334,8 @@ class ChatterboxTurboTTS(Pipeline):
                 progress,
                 watermark,
                 lexicon,
+                guard,
+                batch_size,
             ),
             norm_loudness=norm_loudness,
         )

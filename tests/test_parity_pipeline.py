@@ -40,6 +40,7 @@ def test_it_is_what_generate_makes_of_the_same_things(case, tmp_path):
         audio_prompt_path=path,
         seed=3,
         max_new_tokens=TOKENS,
+        guard=False,
         noise=mx.array(inputs["pipeline/noise"][:, : 2 * (prompt + said)]).T[None],
         source=mx.array(inputs["pipeline/source"][: 960 * said])[None],
         **settings,
