@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -234,7 +234,7 @@ class Pipeline:
             keys = [
                 mx.random.split(key)
                 for seed, of_text in zip(batch.seeds, said, strict=True)
-                for key in _piece_keys(random_key(seed), len(of_text))
+                for key in piece_keys(random_key(seed), len(of_text))
             ]
             voice = self._voice_for(extras.voice, audio_prompt_path, exaggeration, norm_loudness)
             token_keys = [key[0] for key in keys]
@@ -351,7 +351,7 @@ class Pipeline:
         return audible
 
 
-def _piece_keys(key: mx.array, count: int) -> list[mx.array]:
+def piece_keys(key: mx.array, count: int) -> list[mx.array]:
     """A key for each piece of a text; a text in one piece keeps its own."""
     return [key] if count == 1 else list(mx.random.split(key, count))
 
@@ -374,3 +374,18 @@ def on_device(device: str | None):
     if device is not None and device.split(":")[0] == "cpu":
         return mx.stream(mx.cpu)
     return contextlib.nullcontext()
+
+
+def computed_on(device: str | None, results: Iterator) -> Iterator:
+    """What a generator yields, each computed `on_device`; closing this one closes it.
+
+    The device is chosen anew for each result: whoever takes them must not be affected.
+    """
+    with contextlib.closing(results):
+        while True:
+            with on_device(device):
+                try:
+                    result = next(results)
+                except StopIteration:
+                    return
+            yield result

@@ -27,6 +27,7 @@ import numpy as np
 
 from .checkpoint import Checkpoint, load
 from .pipeline import Default, Extras, Pipeline, Progress, is_device, on_device
+from .streaming import StreamingPipeline
 from .text.multilingual import SUPPORTED_LANGUAGES
 from .voice import Voice
 
@@ -40,7 +41,7 @@ MULTILINGUAL_T3_MODELS = {
 Recording = str | Path | np.ndarray
 
 
-class ChatterboxTTS(Pipeline):
+class ChatterboxTTS(StreamingPipeline):
     """English."""
 
     tokenizer_kind = "english"
@@ -120,7 +121,7 @@ class ChatterboxTTS(Pipeline):
         )
 
 
-class ChatterboxMultilingualTTS(Pipeline):
+class ChatterboxMultilingualTTS(StreamingPipeline):
     """23 languages: v2 (upstream's default), v3, and the single-language packs."""
 
     tokenizer_kind = "multilingual"
@@ -207,7 +208,7 @@ class ChatterboxMultilingualTTS(Pipeline):
         )
 
 
-class ChatterboxTurboTTS(Pipeline):
+class ChatterboxTurboTTS(StreamingPipeline):
     """English in two steps instead of ten, with tags such as `[laugh]`: Turbo, and Nano."""
 
     tokenizer_kind = "gpt2"

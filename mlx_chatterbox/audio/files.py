@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -100,39 +102,69 @@ def check_output(path: str | os.PathLike) -> tuple[str, str]:
     return formats
 
 
-def save_audio(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -> None:
-    """Write a waveform to a sound file, in the format of the path's ending (WAV: 16-bit PCM).
+@contextmanager
+def sound_file(
+    path: str | os.PathLike, sample_rate: int, channels: int = 1
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write a sound file bit by bit, in the format of the path's ending (WAV: 16-bit PCM).
 
-    waveform: (n,) or (n, channels) float32; clipped to [-1, 1] unless the format stores
-    floating-point samples.
+    Gives a function that takes (n,) or (n, channels) float32, what follows the earlier ones;
+    clipped to [-1, 1] unless the format stores floating-point samples.
     The file appears whole or not at all: it is written beside its place, then renamed.
-    Raises AudioError if the ending is unknown, the folder is not there, the samples are no finite
-    array of such a shape, or writing fails.
+    Raises AudioError if the ending is unknown, the folder is not there, samples are not finite, or
+    writing fails.
     """
     import soundfile
 
     path = Path(path)
     container, subtype = check_output(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+    def write(samples: np.ndarray) -> None:
+        _require_finite(samples, "The audio to write")
+        if subtype not in ("FLOAT", "DOUBLE"):
+            samples = np.clip(samples, -1.0, 1.0)
+        with _writing(path):
+            for start in range(0, len(samples), _WRITE_SAMPLES):
+                file.write(samples[start : start + _WRITE_SAMPLES])
+
+    try:
+        with _writing(path):
+            file = soundfile.SoundFile(
+                str(temporary), "w", sample_rate, channels, format=container, subtype=subtype
+            )
+        with file:
+            yield write
+        with _writing(path):
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    import soundfile
+
+    try:
+        yield
+    except (soundfile.SoundFileError, OSError, ValueError, RuntimeError) as error:
+        raise AudioError(f"{path} cannot be written ({_reason(error)}).") from error
+
+
+def save_audio(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -> None:
+    """Write a waveform to a sound file; see `sound_file`.
+
+    waveform: (n,) or (n, channels) float32.
+    Raises AudioError also if it has another shape.
+    """
     waveform = np.asarray(waveform, dtype=np.float32)
     channels = waveform.shape[1] if waveform.ndim == 2 else 1
     if waveform.ndim not in (1, 2) or waveform.size == 0 or channels > len(waveform):
+        check_output(path)
         raise AudioError(
             f"Cannot write audio of shape {waveform.shape}: it must be (samples,) or "
             "(samples, channels)."
         )
     _require_finite(waveform, "The audio to write")
-    if subtype not in ("FLOAT", "DOUBLE"):
-        waveform = np.clip(waveform, -1.0, 1.0)
-
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with soundfile.SoundFile(
-            str(temporary), "w", sample_rate, channels, format=container, subtype=subtype
-        ) as file:
-            for start in range(0, len(waveform), _WRITE_SAMPLES):
-                file.write(waveform[start : start + _WRITE_SAMPLES])
-        os.replace(temporary, path)
-    except (soundfile.SoundFileError, OSError, ValueError, RuntimeError) as error:
-        raise AudioError(f"{path} cannot be written ({_reason(error)}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with sound_file(path, sample_rate, channels) as write:
+        write(waveform)

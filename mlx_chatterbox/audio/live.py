@@ -1,0 +1,189 @@
+"""Where speech goes while it is made: the speakers, or a pipe.
+
+Each is given chunks, (n,) float32 at a fixed rate, by `write`, and ends with `close`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+from queue import Queue
+from threading import Thread
+from typing import BinaryIO
+
+import numpy as np
+
+from ..errors import AudioError
+
+# What a header says of audio whose length is not known (as ffmpeg's and sox's readers expect).
+_UNKNOWN = 0xFFFFFFFF
+_HEADER_BYTES = 44
+# Chunks that may wait for the speakers: whoever makes them faster than they are heard waits then.
+_AHEAD = 8
+
+
+def import_sounddevice():
+    """The package sounddevice.
+
+    Raises:
+        AudioError: it or PortAudio is missing.
+    """
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:
+        raise AudioError(
+            f"--play needs sounddevice and PortAudio (pip install 'mlx-chatterbox[play]'): {error}"
+        ) from None
+    return sounddevice
+
+
+def wav_header(sample_rate: int, samples: int | None = None) -> bytes:
+    """Of mono 16-bit PCM; None says that the length is not known."""
+    size = _UNKNOWN if samples is None else 2 * samples
+    riff = _UNKNOWN if samples is None else size + _HEADER_BYTES - 8
+    form = struct.pack("<IHHIIHH", 16, 1, 1, sample_rate, 2 * sample_rate, 2, 16)
+    return (
+        b"RIFF" + struct.pack("<I", riff) + b"WAVEfmt " + form + b"data" + struct.pack("<I", size)
+    )
+
+
+def pcm16(samples: np.ndarray) -> bytes:
+    """(n,) float32, clipped to [-1, 1], to 16-bit little-endian PCM as libsndfile rounds it."""
+    return np.rint(np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
+
+
+class PipeWriter:
+    """WAV or raw 16-bit PCM into a binary file that need not be seekable.
+
+    The WAV's header says that the length is unknown; where the file can be rewritten (`> x.wav`) it
+    is corrected at the end.
+    """
+
+    def __init__(self, file: BinaryIO, sample_rate: int, raw: bool = False):
+        """raw: no header."""
+        self._file, self._rate, self._raw = file, sample_rate, raw
+        self._samples = 0
+        self._start = _position(file)
+        if not raw:
+            self._put(wav_header(sample_rate))
+
+    def write(self, samples: np.ndarray) -> None:
+        """(n,) float32, out at once.
+
+        Raises:
+            BrokenPipeError: nobody reads any more. AudioError: the disk is full, or the like.
+        """
+        self._samples += len(samples)
+        self._put(pcm16(samples))
+
+    def close(self) -> None:
+        """Correct the header if that is possible; the file itself stays open."""
+        # A file that is appended to (`>>`) puts everything at its end.
+        if self._raw or self._start != 0 or 2 * self._samples >= _UNKNOWN - _HEADER_BYTES:
+            return
+        end = self._file.tell()
+        if end != _HEADER_BYTES + 2 * self._samples:
+            return
+        with contextlib.suppress(OSError):
+            self._file.seek(0)
+            self._file.write(wav_header(self._rate, self._samples))
+            self._file.seek(end)
+            self._file.flush()
+
+    def _put(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+            self._file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise AudioError(f"standard output cannot be written: {error.strerror}.") from None
+
+
+def _position(file: BinaryIO) -> int | None:
+    """Where a file stands; None for a pipe."""
+    try:
+        return file.tell() if file.seekable() else None
+    except (OSError, io.UnsupportedOperation):
+        return None
+
+
+class Player:
+    """Plays through the default device, on a thread of its own.
+
+    Raises:
+        AudioError: no sounddevice, or no device.
+    """
+
+    def __init__(self, sample_rate: int):
+        self._sounddevice = import_sounddevice()
+        try:
+            self._device = self._sounddevice.OutputStream(
+                samplerate=sample_rate, channels=1, dtype="float32"
+            )
+            self._device.start()
+        except self._sounddevice.PortAudioError as error:
+            raise _unplayable(error) from None
+        self._waiting: Queue[np.ndarray | None] = Queue(_AHEAD)
+        self._error: Exception | None = None
+        self._stopped = False
+        self._thread = Thread(target=self._play, name="player", daemon=True)
+        self._thread.start()
+
+    def write(self, samples: np.ndarray) -> None:
+        """(n,) float32, to be heard when what came before has been; waits if much is waiting.
+
+        Raises:
+            AudioError: the device has failed.
+        """
+        self._check()
+        self._waiting.put(samples)
+
+    def close(self) -> None:
+        """Wait until everything has been heard.
+
+        Raises:
+            AudioError: the device has failed.
+        """
+        self._end()
+        self._check()
+
+    def abort(self) -> None:
+        """Be silent at once."""
+        self._stopped = True
+        with contextlib.suppress(self._sounddevice.PortAudioError):
+            self._device.abort()
+        self._end()
+
+    def _end(self) -> None:
+        self._waiting.put(None)
+        self._thread.join()
+        with contextlib.suppress(self._sounddevice.PortAudioError):
+            self._device.close()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise _unplayable(self._error) from None
+
+    def _play(self) -> None:
+        try:
+            while (samples := self._waiting.get()) is not None:
+                if not self._stopped and self._error is None:
+                    self._write(samples)
+            if not self._stopped and self._error is None:
+                self._device.stop()
+        except self._sounddevice.PortAudioError as error:
+            self._error = error
+
+    def _write(self, samples: np.ndarray) -> None:
+        try:
+            self._device.write(np.ascontiguousarray(samples, np.float32)[:, None])
+        except self._sounddevice.PortAudioError as error:
+            # What still comes is taken and thrown away, so that nobody waits for ever.
+            if not self._stopped:
+                self._error = error
+
+
+def _unplayable(error: Exception) -> AudioError:
+    return AudioError(f"the audio cannot be played: {error}")
