@@ -24,6 +24,7 @@ _PUBLIC = {
     "SUPPORTED_LANGUAGES": ".text.multilingual",
     "Voice": ".voice",
     "ChatterboxError": ".errors",
+    "Chunks": ".streaming",
 }
 
 __all__ = [
@@ -33,12 +34,14 @@ __all__ = [
     "ChatterboxTTS",
     "ChatterboxTurboTTS",
     "ChatterboxVC",
+    "Chunks",
     "Voice",
     "__version__",
 ]
 
 if TYPE_CHECKING:
     from .errors import ChatterboxError
+    from .streaming import Chunks
     from .text.multilingual import SUPPORTED_LANGUAGES
     from .tts import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS
     from .vc import ChatterboxVC

@@ -135,6 +135,8 @@ def sound_file(
             )
         with file:
             yield write
+            with _writing(path):
+                file.close()
         with _writing(path):
             os.replace(temporary, path)
     finally:
@@ -165,6 +167,5 @@ def save_audio(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) 
             f"Cannot write audio of shape {waveform.shape}: it must be (samples,) or "
             "(samples, channels)."
         )
-    _require_finite(waveform, "The audio to write")
     with sound_file(path, sample_rate, channels) as write:
         write(waveform)

@@ -117,17 +117,19 @@ class Player:
     """
 
     def __init__(self, sample_rate: int):
-        self._sounddevice = import_sounddevice()
+        sounddevice = import_sounddevice()
+        self._failure = sounddevice.PortAudioError
+        self._block = sample_rate // 10
         try:
-            self._device = self._sounddevice.OutputStream(
+            self._device = sounddevice.OutputStream(
                 samplerate=sample_rate, channels=1, dtype="float32"
             )
             self._device.start()
-        except self._sounddevice.PortAudioError as error:
+        except self._failure as error:
             raise _unplayable(error) from None
         self._waiting: Queue[np.ndarray | None] = Queue(_AHEAD)
         self._error: Exception | None = None
-        self._stopped = False
+        self._silent = False
         self._thread = Thread(target=self._play, name="player", daemon=True)
         self._thread.start()
 
@@ -138,7 +140,7 @@ class Player:
             AudioError: the device has failed.
         """
         self._check()
-        self._waiting.put(samples)
+        self._waiting.put(np.ascontiguousarray(samples, np.float32))
 
     def close(self) -> None:
         """Wait until everything has been heard.
@@ -146,43 +148,43 @@ class Player:
         Raises:
             AudioError: the device has failed.
         """
-        self._end()
+        self._waiting.put(None)
+        self._thread.join()
         self._check()
 
     def abort(self) -> None:
-        """Be silent at once."""
-        self._stopped = True
-        with contextlib.suppress(self._sounddevice.PortAudioError):
-            self._device.abort()
-        self._end()
-
-    def _end(self) -> None:
+        """Be silent, within a tenth of a second."""
+        self._silent = True
         self._waiting.put(None)
         self._thread.join()
-        with contextlib.suppress(self._sounddevice.PortAudioError):
-            self._device.close()
 
     def _check(self) -> None:
         if self._error is not None:
             raise _unplayable(self._error) from None
 
     def _play(self) -> None:
+        # The device is this thread's alone.
         try:
             while (samples := self._waiting.get()) is not None:
-                if not self._stopped and self._error is None:
-                    self._write(samples)
-            if not self._stopped and self._error is None:
+                self._write(samples)
+            if self._silent or self._error is not None:
+                self._device.abort()
+            else:
                 self._device.stop()
-        except self._sounddevice.PortAudioError as error:
-            self._error = error
+        except self._failure as error:
+            self._error = self._error or error
+        with contextlib.suppress(self._failure):
+            self._device.close()
 
     def _write(self, samples: np.ndarray) -> None:
+        """Short blocks, so that `abort` need not wait. After an error what comes is dropped."""
         try:
-            self._device.write(np.ascontiguousarray(samples, np.float32)[:, None])
-        except self._sounddevice.PortAudioError as error:
-            # What still comes is taken and thrown away, so that nobody waits for ever.
-            if not self._stopped:
-                self._error = error
+            for start in range(0, len(samples), self._block):
+                if self._silent or self._error is not None:
+                    return
+                self._device.write(samples[start : start + self._block, None])
+        except self._failure as error:
+            self._error = error
 
 
 def _unplayable(error: Exception) -> AudioError:
