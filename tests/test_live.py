@@ -197,16 +197,17 @@ def in_a_shell(command: list[str], behind: str) -> subprocess.CompletedProcess:
 def test_stream_to_a_file_and_to_a_pipe(command, at, capsys):
     assert main([*command, "--output", "a.wav"]) == 0
     said = capsys.readouterr().out
-    assert "80 tokens" in said
     assert "the first of it after" in said
     file, rate = soundfile.read(at / "a.wav", dtype="int16")
-    assert (rate, len(file)) == (24000, 80 * 960)
+    assert rate == 24000
+    assert len(file) > 24000
+    assert f"{len(file) // 960} tokens" in said
     assert [path.name for path in at.iterdir()] == ["a.wav"]
 
     piped = in_a_shell([*command, "--output", "-"], "| cat")
     assert piped.returncode == 0, piped.stderr
     assert piped.stdout == wav_header(24000) + file.tobytes()
-    assert b"80 tokens" in piped.stderr
+    assert b"standard output: " in piped.stderr
     assert b"%|" not in piped.stderr
 
     raw = in_a_shell([*command, "--output", "-", "--raw"], "> a.pcm")

@@ -49,8 +49,10 @@ def wav_header(sample_rate: int, samples: int | None = None) -> bytes:
 
 
 def pcm16(samples: np.ndarray) -> bytes:
-    """(n,) float32, clipped to [-1, 1], to 16-bit little-endian PCM as libsndfile rounds it."""
-    return np.rint(np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
+    """(n,) float32, clipped, to 16-bit little-endian PCM, each sample as libsndfile makes it."""
+    # It rounds to 32 bits and drops the lower half of them.
+    wide = np.rint(np.asarray(samples, np.float64) * 2.0**31)
+    return (np.clip(wide, -(2.0**31), 2.0**31 - 1).astype(np.int64) >> 16).astype("<i2").tobytes()
 
 
 class PipeWriter:
