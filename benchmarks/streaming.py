@@ -47,7 +47,7 @@ SIZES = [
     *[Chunks(0.6, 8.0, 4.0, ahead) for ahead in (0.12, 0.2, 0.32, 0.6, 1.0)],
     *[Chunks(0.6, 8.0, behind, 0.32) for behind in (0.0, 1.0, 2.0, 8.0)],
     *[Chunks(0.6, largest, 4.0, 0.32) for largest in (1.0, 2.0, 4.0)],
-    *[Chunks(first, 8.0, 4.0, 0.32) for first in (0.2, 0.4, 1.0)],
+    *[Chunks(first, 8.0, 4.0, 0.32) for first in (0.2, 1.0)],
 ]
 
 
