@@ -17,7 +17,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -171,7 +171,7 @@ def distances(tts, spoken: Sequence[Spoken], chunks: Chunks) -> dict:
             tts.conds.reference,
             sentence.key,
             tts.defaults.cfm_steps,
-            chunks.in_tokens(0.0),
+            chunks.in_tokens(),
         )
         if not places:
             continue
@@ -253,10 +253,13 @@ def _show_timing(found: dict) -> None:
         _row(f"{seconds:.2f}", f"{moment:.2f}", f"{factor:.2f}")
 
 
-def _show_distances(rows: list[dict]) -> None:
+def _show_distances(rows: Iterable[dict]) -> list[dict]:
+    """As they come; returns them."""
+    shown = []
     _row("first", "largest", "context", "lookahead", "log-mel, dB", "relative", "r", "worst seam")
     _row(*["---"] * 8)
     for row in rows:
+        shown.append(row)
         found = row["to_whole"]
         _row(
             *row["chunks"].values(),
@@ -265,11 +268,12 @@ def _show_distances(rows: list[dict]) -> None:
             f"{found['correlation']:.3f}",
             f"{row['worst_seam']:.2f}",
         )
-    other = rows[0]["other_draws"]
+    other = shown[0]["other_draws"]
     print(
         f"two wholes with other random draws: {other['mel_db']:.2f} dB, relative "
-        f"{other['relative']:.2f}, r {other['correlation']:.3f}; {rows[0]['texts']} sentences"
+        f"{other['relative']:.2f}, r {other['correlation']:.3f}; {shown[0]['texts']} sentences"
     )
+    return shown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -295,8 +299,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Long enough for several chunks.
         texts = sorted(HELD_OUT, key=len)[-arguments.sentences :]
         spoken = speak_whole(tts, texts, settings)
-        found["distances"] = [distances(tts, spoken, sizes) for sizes in wanted]
-        _show_distances(found["distances"])
+        found["distances"] = _show_distances(distances(tts, spoken, sizes) for sizes in wanted)
     if arguments.word_errors:
         found["word_errors"] = rates = word_errors(tts, HELD_OUT, chunks, arguments.voice)
         print(

@@ -69,14 +69,14 @@ class Chunks:
         if self.first > self.largest:
             raise SettingError(f"chunks: first ({self.first}) is above largest ({self.largest}).")
 
-    def in_tokens(self, delay: float) -> ChunkTokens:
-        """In tokens; the first chunk is longer by what comes out later, `delay` seconds."""
+    def in_tokens(self, delay: float = 0.0) -> ChunkTokens:
+        """In tokens; `delay`: seconds by which what comes behind S3Gen holds sound back."""
         first, largest, context, lookahead = (
             round(seconds * TOKENS_PER_SECOND)
             for seconds in (self.first, self.largest, self.context, self.lookahead)
         )
         behind = math.ceil(delay * TOKENS_PER_SECOND)
-        return ChunkTokens(first + behind, max(largest, first), context, lookahead)
+        return ChunkTokens(first, largest, context, lookahead, behind)
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,14 @@ class ChunkTokens:
         largest: of any chunk.
         context: tokens before a chunk that its window sees.
         lookahead: tokens behind a chunk that its window sees; 3 or more.
+        delay: tokens more for the first window, where what comes behind this holds sound back.
     """
 
     first: int
     largest: int
     context: int
     lookahead: int
+    delay: int = 0
 
 
 def vocoder_delay(s3gen: S3Gen) -> int:
@@ -76,7 +78,7 @@ class TokenStream:
         # The tokens from number `_first` on; the next chunk comes when `_due` are known.
         self._tokens: list[int] = []
         self._first = 0
-        self._due = sizes.first + vocoder_delay(s3gen) + sizes.lookahead
+        self._due = sizes.first + sizes.delay + vocoder_delay(s3gen) + sizes.lookahead
         self._size = min(GROWTH * sizes.first, sizes.largest)
         self.begun = False
         self.samples = 0
