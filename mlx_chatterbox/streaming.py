@@ -45,16 +45,17 @@ class Chunks:
         first: the first chunk. Shorter is sooner; each further one is twice as long.
         largest: no chunk is longer. With longer ones less is computed twice.
         context: how much of what was said before a chunk is looked at for it.
-        lookahead: how much of what comes behind it. Longer is nearer to `generate`, and later.
+        lookahead: how much of what comes behind it. Longer is nearer to the whole, and later. The
+            default is what the encoder looks ahead behind the cross-fade between two windows.
 
     Raises:
         SettingError: a value outside its range.
     """
 
-    first: float = 0.6
+    first: float = 0.4
     largest: float = 8.0
-    context: float = 4.0
-    lookahead: float = 0.32
+    context: float = 2.0
+    lookahead: float = 0.24
 
     def __post_init__(self):
         # The encoder sees three tokens ahead, and the cross-fade lies within them.
