@@ -38,7 +38,7 @@ from .weights import load_networks
 _QUALITY = "soxr_hq"  # librosa's default, and so upstream's
 _SECONDS_AT_ONCE = 5
 # By how much a stream that is marked comes out later, at most.
-DELAY_SECONDS = 0.3
+DELAY_SECONDS = 0.27
 
 
 def apply(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
