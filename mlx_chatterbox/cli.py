@@ -65,12 +65,9 @@ def play(waveform, sample_rate: int) -> None:
     Raises:
         AudioError: no sounddevice, or no device.
     """
-    try:
-        import sounddevice
-    except (ImportError, OSError) as error:
-        raise AudioError(
-            f"--play needs sounddevice and PortAudio (pip install 'mlx-chatterbox[play]'): {error}"
-        ) from None
+    from .audio.live import import_sounddevice
+
+    sounddevice = import_sounddevice()
     try:
         sounddevice.play(waveform, sample_rate, blocking=True)
     except sounddevice.PortAudioError as error:

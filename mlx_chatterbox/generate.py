@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from .cli import Bars, add_check, add_common, add_watermark, choose_model, play, run_command
 from .errors import AudioError, SettingError, TextError
+from .live import STANDARD_OUTPUT, add_stream, check_stream, speak_live
 
 if TYPE_CHECKING:
     from .guards import Outcome
@@ -27,6 +28,8 @@ examples:
   mlx-chatterbox --text "Bonjour." --model multilingual --language fr --voice me.wav
   mlx-chatterbox --text "Oh [laugh], no." --model turbo --voice me.wav
   echo "Hello." | mlx-chatterbox --text - --model path/to/checkpoint
+  mlx-chatterbox --text "Hear the first words at once." --stream --play
+  mlx-chatterbox --text "Into a pipe." --stream --output - | ffmpeg -i - hello.ogg
 
 Clone a voice only with its owner's consent.
 """
@@ -66,7 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("out.wav"),
         metavar="FILE",
-        help="its ending says the format: wav, flac, mp3, ogg, ... (default: out.wav)",
+        help="its ending says the format: wav, flac, mp3, ogg, ... (default: out.wav); with "
+        "--stream - is standard output, as WAV",
     )
     parser.add_argument(
         "--lexicon",
@@ -75,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="words and how to write them so that they are said right, one entry a line: "
         "word, tab, respelling",
     )
+    add_stream(parser)
     _add_settings(parser.add_argument_group("how it is said"))
     add_check(parser)
     add_watermark(parser)
@@ -172,7 +177,9 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     """
     from .audio.files import check_output
 
-    check_output(arguments.output)
+    check_stream(arguments)
+    if arguments.output != STANDARD_OUTPUT:
+        check_output(arguments.output)
     keep = arguments.save_voice
     if keep is not None and (keep.suffix != ".safetensors" or not keep.parent.is_dir()):
         raise AudioError(
@@ -223,20 +230,24 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
     settings = settings_for(tts, arguments)
     if arguments.voice is not None:
         tts.conds = tts.voice_of(arguments.voice)
-    waveform = tts.generate(
-        text,
-        progress=progress,
-        watermark=False if arguments.no_watermark else None,
-        **settings,
-    )
+    settings["watermark"] = False if arguments.no_watermark else None
+    waveform, note = None, ""
+    if arguments.stream:
+        seconds, note = speak_live(tts, text, arguments, progress, settings)
+    else:
+        waveform = tts.generate(text, progress=progress, **settings)
+        seconds = len(waveform) / tts.sr
     progress.close()
     if arguments.save_voice is not None:
         tts.conds.save(arguments.save_voice)
-    save_audio(arguments.output, waveform, tts.sr)
+    if waveform is not None:
+        save_audio(arguments.output, waveform, tts.sr)
+    piped = arguments.output == STANDARD_OUTPUT
     print(
-        f"{arguments.output}: {len(waveform) / tts.sr:.2f} s of speech, {len(tts.last_tokens)} "
-        f"tokens; loaded in {loaded - started:.1f} s, "
-        f"spoken in {time.perf_counter() - loaded:.1f} s"
+        f"{'standard output' if piped else arguments.output}: {seconds:.2f} s of speech, "
+        f"{len(tts.last_tokens)} tokens; loaded in {loaded - started:.1f} s, "
+        f"spoken in {time.perf_counter() - loaded:.1f} s{note}",
+        file=sys.stderr if piped else sys.stdout,
     )
     for line in what_guards_found(tts.outcomes):
         print(line, file=sys.stderr)
@@ -246,7 +257,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
             "(--max-new-tokens)",
             file=sys.stderr,
         )
-    if arguments.play:
+    if arguments.play and waveform is not None:
         play(waveform, tts.sr)
 
 

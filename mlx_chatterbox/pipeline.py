@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -409,3 +409,18 @@ def on_device(device: str | None):
     if device is not None and device.split(":")[0] == "cpu":
         return mx.stream(mx.cpu)
     return contextlib.nullcontext()
+
+
+def computed_on(device: str | None, results: Iterator) -> Iterator:
+    """What a generator yields, each computed `on_device`; closing this one closes it.
+
+    The device is chosen anew for each result: whoever takes them must not be affected.
+    """
+    with contextlib.closing(results):
+        while True:
+            with on_device(device):
+                try:
+                    result = next(results)
+                except StopIteration:
+                    return
+            yield result

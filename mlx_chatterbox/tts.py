@@ -34,7 +34,8 @@ import numpy as np
 
 from .arguments import Default, Extras, Progress
 from .checkpoint import Checkpoint, load
-from .pipeline import Pipeline, is_device, on_device
+from .pipeline import is_device, on_device
+from .streaming import StreamingPipeline
 from .text.multilingual import SUPPORTED_LANGUAGES
 from .text.respelling import Lexicon
 from .voice import Voice
@@ -49,7 +50,7 @@ MULTILINGUAL_T3_MODELS = {
 Recording = str | Path | np.ndarray
 
 
-class ChatterboxTTS(Pipeline):
+class ChatterboxTTS(StreamingPipeline):
     """English."""
 
     tokenizer_kind = "english"
@@ -142,7 +143,7 @@ class ChatterboxTTS(Pipeline):
         )
 
 
-class ChatterboxMultilingualTTS(Pipeline):
+class ChatterboxMultilingualTTS(StreamingPipeline):
     """23 languages: v2 (upstream's default), v3, and the single-language packs."""
 
     tokenizer_kind = "multilingual"
@@ -242,7 +243,7 @@ class ChatterboxMultilingualTTS(Pipeline):
         )
 
 
-class ChatterboxTurboTTS(Pipeline):
+class ChatterboxTurboTTS(StreamingPipeline):
     """English in two steps instead of ten, with tags such as `[laugh]`: Turbo, and Nano."""
 
     tokenizer_kind = "gpt2"

@@ -27,7 +27,7 @@ from .errors import AudioError, SettingError
 from .models.s3gen.long import speak_in_pieces, waveform_length
 from .models.s3gen.s3gen import Reference
 from .models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
-from .pipeline import is_device, on_device
+from .pipeline import computed_on, is_device, on_device
 from .seeds import random_key
 from .voice import (
     DECODER_RATE,
@@ -40,8 +40,8 @@ from .voice import (
     read_reference,
     whole_tokens,
 )
-from .watermark.marker import Marker
 from .watermark.marker import apply as mark
+from .watermark.marker import mark_stream
 from .watermark.weights import is_wanted
 
 Recording = str | Path | np.ndarray
@@ -162,7 +162,7 @@ class ChatterboxVC:
         length = waveform_length(self.networks.s3gen, work.tokens.shape[0], work.reference)
         waveform = np.empty(length, dtype=np.float32)
         done = 0
-        for piece in self._speak(work):
+        for piece in self._speak(work, marks=False):
             waveform[done : done + len(piece)] = piece
             done += len(piece)
         if not marks:
@@ -184,18 +184,7 @@ class ChatterboxVC:
         """As `generate`, but yields the waveform in pieces of up to half a minute, as they come."""
         marks = is_wanted(watermark, self.checkpoint.config.generation.watermark)
         work = self._prepare(audio, target_voice_path, voice, seed, n_cfm_timesteps, progress)
-        pieces = self._speak(work)
-        return self._marked(pieces) if marks else pieces
-
-    def _marked(self, pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        marker = Marker(self.sr)
-        for piece in pieces:
-            with on_device(self.device):
-                marked = marker.push(piece)
-            yield marked
-        with on_device(self.device):
-            rest = marker.finish()
-        yield rest
+        return self._speak(work, marks)
 
     def _prepare(
         self, audio, target_voice_path, voice, seed, n_cfm_timesteps, progress
@@ -224,7 +213,7 @@ class ChatterboxVC:
             mx.eval(tokens)
         return _Conversion(tokens, reference, key, steps, progress)
 
-    def _speak(self, work: _Conversion) -> Iterator[np.ndarray]:
+    def _speak(self, work: _Conversion, marks: bool) -> Iterator[np.ndarray]:
         rate = self.checkpoint.config.s3gen.input_frame_rate
         seconds = -(-work.tokens.shape[0] // rate)
 
@@ -235,14 +224,17 @@ class ChatterboxVC:
         pieces = speak_in_pieces(
             self.networks.s3gen, work.tokens, work.reference, work.key, work.steps, on_step
         )
-        while True:
-            # The device is chosen anew for each piece: whoever takes them must not be affected.
-            with on_device(self.device):
-                piece = next(pieces, None)
-                if piece is None:
-                    return
-                piece = np.array(piece)
-            yield piece
+        if not marks:
+            return computed_on(self.device, (np.array(piece) for piece in pieces))
+        length = waveform_length(self.networks.s3gen, work.tokens.shape[0], work.reference)
+
+        def and_whether_last() -> Iterator[tuple[np.ndarray, bool]]:
+            done = 0
+            for piece in pieces:
+                done += piece.shape[0]
+                yield np.array(piece), done == length
+
+        return computed_on(self.device, mark_stream(and_whether_last(), self.sr))
 
 
 @dataclass

@@ -9,6 +9,7 @@ only the loudest so far is known.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from functools import lru_cache
 
 import mlx.core as mx
@@ -36,6 +37,8 @@ from .weights import load_networks
 
 _QUALITY = "soxr_hq"  # librosa's default, and so upstream's
 _SECONDS_AT_ONCE = 5
+# By how much a stream that is marked comes out later, at most.
+DELAY_SECONDS = 0.27
 
 
 def apply(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -76,6 +79,34 @@ def _apply(channel: np.ndarray, sample_rate: int) -> np.ndarray:
         done += len(part)
     marked[done:] = marker.finish()
     return marked
+
+
+def mark_stream(
+    chunks: Iterator[tuple[np.ndarray, bool]], sample_rate: int
+) -> Iterator[np.ndarray]:
+    """Mark speech that comes in chunks.
+
+    Args:
+        chunks: (n,) float32 and whether it is the last; closed when this is.
+
+    Yields:
+        (n,) float32, n > 0, up to `DELAY_SECONDS` later than it came; one that is alone is marked
+        as `apply` does.
+
+    Raises:
+        AudioError, CheckpointError: see `apply`.
+    """
+    marker, begun = Marker(sample_rate), False
+    with closing(chunks):
+        for chunk, last in chunks:
+            if last and not begun:
+                marked = apply(chunk, sample_rate)
+            else:
+                marked, begun = marker.push(chunk), True
+                if last:
+                    marked = np.concatenate([marked, marker.finish()])
+            if marked.size:
+                yield marked
 
 
 def as_channels(waveform: np.ndarray, sample_rate: int) -> list[np.ndarray]:

@@ -1,10 +1,9 @@
 """S3Gen over any number of tokens, in memory that does not grow with it.
 
-Up to 30 s it is S3Gen as it is, and so upstream's result. Beyond that the flow, in which every
-frame sees every other, is computed for pieces of 30 s that overlap by 4 s or more, each behind the
-reference as upstream's only one. Where pieces overlap they start from the same noise; the mel goes
-from one to the next by a short cross-fade in the middle, 2 s from where either ends. The vocoder
-then sees one mel (`hift_stream.py`).
+Up to 30 s it is S3Gen as it is, and so upstream's result. Beyond that the flow is computed for
+windows of 30 s that overlap by 4 s or more (`flow_windows.py`); the mel goes from one to the next
+by a cross-fade in the middle, 2 s from where either ends. The vocoder then sees one mel
+(`hift_stream.py`).
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from collections.abc import Callable, Iterator
 
 import mlx.core as mx
 
+from .flow_windows import FadeIn, FlowWindows, extra_frames
 from .hift_stream import HiFTStream
-from .noise import FrameNoise
-from .s3gen import Reference, S3Gen, trim_fade
+from .s3gen import Reference, S3Gen
 
 # 30 s, as long as the tokenizer's windows. Behind a reference of 10 s the flow then takes 0.6 GB at
 # full size beside its weights; 40 s would take 0.9.
@@ -36,7 +35,7 @@ def plan_pieces(n_tokens: int) -> list[tuple[int, int]]:
 def waveform_length(s3gen: S3Gen, n_tokens: int, reference: Reference) -> int:
     """Samples that `speak_in_pieces` yields in all."""
     ratio = s3gen.config.token_mel_ratio
-    return (ratio * n_tokens - _extra_frames(reference, ratio)) * s3gen.mel2wav.samples_per_frame
+    return (ratio * n_tokens - extra_frames(reference, ratio)) * s3gen.mel2wav.samples_per_frame
 
 
 def speak_in_pieces(
@@ -67,13 +66,9 @@ def speak_in_pieces(
         return
     flow_key, source_key = mx.random.split(key)
     vocoder = HiFTStream(s3gen.mel2wav, source_key)
-    fade = trim_fade(s3gen.config.sampling_rate)
+    fade_in = FadeIn(s3gen.config.sampling_rate)
     for mel, last in mel_pieces(s3gen, tokens, reference, flow_key, n_timesteps, on_step):
-        waveform = vocoder.push(mel, last).astype(mx.float32)
-        if fade is not None:
-            faded = waveform[: fade.shape[0]] * fade
-            waveform, fade = mx.concatenate([faded, waveform[fade.shape[0] :]]), None
-        yield waveform
+        yield fade_in(vocoder.push(mel, last))
 
 
 def mel_pieces(
@@ -89,48 +84,17 @@ def mel_pieces(
     Yields:
         (1, T, 80) log-mel at 50 frames/s, 2 m frames in all, and whether it is the last.
     """
-    ratio, bins = s3gen.config.token_mel_ratio, s3gen.config.mel_bins
-    prompt_key, noise_key = mx.random.split(key)
-    prompt_frames = reference.prompt_token.shape[1] * ratio
-    prompt_noise = mx.random.normal((1, prompt_frames, bins), key=prompt_key)
-    noise = FrameNoise(noise_key, bins)
-    rising = ((mx.arange(CROSS_FADE_FRAMES) + 0.5) / CROSS_FADE_FRAMES)[:, None]
+    ratio = s3gen.config.token_mel_ratio
+    windows = FlowWindows(s3gen, reference, key, n_timesteps, CROSS_FADE_FRAMES)
     pieces = plan_pieces(tokens.shape[0])
-    tail = None
-    emitted = _extra_frames(reference, ratio)
     for index, (start, end) in enumerate(pieces):
-        mel = s3gen.flow.inference(
-            tokens[None, start:end],
-            reference.prompt_token,
-            reference.prompt_feat,
-            reference.embedding,
-            mx.concatenate([prompt_noise, noise.between(ratio * start, ratio * end)], axis=1),
-            n_timesteps,
-            _of_piece(on_step, index, len(pieces)),
-        )
         last = index + 1 == len(pieces)
         stop = ratio * end
         if not last:
             middle = ratio * (end + pieces[index + 1][0]) // 2
             stop = middle - CROSS_FADE_FRAMES // 2
-        first_frame = ratio * end - mel.shape[1]
-        kept = mel[:, emitted - first_frame : stop - first_frame]
-        if tail is not None:
-            fading = kept[:, :CROSS_FADE_FRAMES]
-            fading = (tail + rising * (fading - tail)).astype(mel.dtype)
-            kept = mx.concatenate([fading, kept[:, CROSS_FADE_FRAMES:]], axis=1)
-        tail = mel[:, stop - first_frame : stop - first_frame + CROSS_FADE_FRAMES]
-        emitted = stop
-        # Copies, so that the piece itself is not kept while the next is computed.
-        kept, tail = mx.contiguous(kept), mx.contiguous(tail)
-        mx.eval(kept, tail)
-        del mel
-        yield kept, last
-
-
-def _extra_frames(reference: Reference, ratio: int) -> int:
-    """Mel frames that the prompt has beyond its tokens' (0 or 1); they are not spoken."""
-    return reference.prompt_feat.shape[1] - ratio * reference.prompt_token.shape[1]
+        told = _of_piece(on_step, index, len(pieces))
+        yield windows.mel(tokens[start:end], start, stop, told), last
 
 
 def _of_piece(

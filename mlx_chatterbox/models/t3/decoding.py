@@ -99,7 +99,7 @@ def decode_batch(
     if len(keys) != len(texts):
         raise SettingError(f"{len(texts)} sentences need as many keys; got {len(keys)}.")
     for text_tokens in texts:
-        _check_lengths(t3, text_tokens, cfg_weight, max_new_tokens)
+        check_lengths(t3, text_tokens, cfg_weight, max_new_tokens)
     if not texts:
         return
     config = t3.config
@@ -208,7 +208,12 @@ class _Batch:
         self.speaking = set(range(len(rows)))
 
 
-def _check_lengths(t3: T3, text_tokens: mx.array, cfg_weight: float, max_new_tokens: int) -> None:
+def check_lengths(t3: T3, text_tokens: mx.array, cfg_weight: float, max_new_tokens: int) -> None:
+    """Whether `decode_batch` can read such a text and write that much.
+
+    Raises:
+        SettingError, TextError: see there.
+    """
     longest = t3.config.max_speech_tokens
     if not 1 <= max_new_tokens <= longest:
         raise SettingError(f"max_new_tokens must be from 1 to {longest}; got {max_new_tokens}.")

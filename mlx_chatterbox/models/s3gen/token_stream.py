@@ -1,0 +1,152 @@
+"""S3Gen over speech tokens that come one by one: speech comes out while they are still written.
+
+Each chunk is computed in a window of its own (`flow_windows.py`): the reference, some tokens whose
+sound is out already, the chunk, and some tokens that are looked at only. What follows a window
+cannot be seen from it, and in the flow every frame sees every other, so the mel is near that of the
+whole but not equal; `docs/streaming.md` says how near. All else is exact: the vocoder carries phase
+and excitation from chunk to chunk (`hift_stream.py`), and an utterance that ends before the first
+chunk is due is spoken as a whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from .f0_predictor import LAYERS
+from .flow_windows import FadeIn, FlowWindows, extra_frames
+from .hift_stream import HiFTStream, context_frames
+from .s3gen import Reference, S3Gen
+
+# Short, and within the tokens that are looked at: what follows is not known better later.
+CROSS_FADE_FRAMES = 6
+# Each chunk is this much longer than the one before, up to the largest.
+GROWTH = 2
+
+
+@dataclass(frozen=True)
+class ChunkTokens:
+    """Sizes in tokens of 40 ms.
+
+    Attributes:
+        first: of the first chunk's sound.
+        largest: of any chunk.
+        context: tokens before a chunk that its window sees.
+        lookahead: tokens behind a chunk that its window sees; 3 or more.
+        delay: tokens more for the first window, where what comes behind this holds sound back.
+    """
+
+    first: int
+    largest: int
+    context: int
+    lookahead: int
+    delay: int = 0
+
+
+def vocoder_delay(s3gen: S3Gen) -> int:
+    """Tokens by which the vocoder's sound lags behind its mel."""
+    frames = context_frames(s3gen.config.hift) + LAYERS
+    return -(-frames // s3gen.config.token_mel_ratio)
+
+
+class TokenStream:
+    """One utterance's way through flow and vocoder; the state is here and not in the networks.
+
+    Attributes:
+        begun: whether a chunk has been computed.
+        samples: how many have come out.
+    """
+
+    def __init__(
+        self,
+        s3gen: S3Gen,
+        reference: Reference,
+        key: mx.array,
+        sizes: ChunkTokens,
+        n_timesteps: int = 10,
+    ):
+        """key: source of all randomness; n_timesteps: Euler steps of the flow."""
+        self._s3gen, self._reference, self._key = s3gen, reference, key
+        self._steps, self._sizes = n_timesteps, sizes
+        self._ratio = s3gen.config.token_mel_ratio
+        self._hop = s3gen.mel2wav.samples_per_frame
+        flow_key, source_key = mx.random.split(key)
+        self._windows = FlowWindows(s3gen, reference, flow_key, n_timesteps, CROSS_FADE_FRAMES)
+        self._vocoder = HiFTStream(s3gen.mel2wav, source_key)
+        self._fade_in = FadeIn(s3gen.config.sampling_rate)
+        # The tokens from number `_first` on; the next chunk comes when `_due` are known.
+        self._tokens: list[int] = []
+        self._first = 0
+        self._due = sizes.first + sizes.delay + vocoder_delay(s3gen) + sizes.lookahead
+        self._size = min(GROWTH * sizes.first, sizes.largest)
+        self.begun = False
+        self.samples = 0
+
+    def push(self, token: int) -> mx.array | None:
+        """Take a token, 0 to 6560.
+
+        Returns:
+            (n,) float32 at 24 kHz, evaluated, faded in over the first 40 ms of the utterance;
+            None as long as no chunk is due.
+        """
+        self._tokens.append(token)
+        known = self._first + len(self._tokens)
+        if known < self._due:
+            return None
+        self._due += self._size
+        self._size = min(GROWTH * self._size, self._sizes.largest)
+        until = known - self._sizes.lookahead
+        waveform = self._speak(self._ratio * until, last=False)
+        self._forget_before(until - self._sizes.context)
+        return waveform
+
+    def drop(self) -> None:
+        """Forget the tokens so far; only before a chunk has `begun`."""
+        self._tokens.clear()
+
+    def finish(self, behind: int = 0, silence: int = 0, drop_last: bool = False) -> mx.array:
+        """Say what is left, once there are no more tokens; at least one was pushed.
+
+        Args:
+            behind: how often the token `silence` follows.
+            drop_last: leave out the last token's 40 ms, if there is another, and all behind it.
+
+        Returns:
+            (n,) as `push`, possibly nothing. All together they are as long as `S3Gen`'s waveform
+            of the same tokens, and its equal to the bit if this is all.
+        """
+        spoken = self._first + len(self._tokens)
+        self._tokens += [silence] * behind
+        total = self._ratio * (spoken + behind) - extra_frames(self._reference, self._ratio)
+        if self.begun:
+            waveform = self._speak(self._ratio * (spoken + behind), last=True)
+        else:
+            waveform = self._s3gen(
+                mx.array(self._tokens, dtype=mx.int32),
+                self._reference,
+                key=self._key,
+                n_timesteps=self._steps,
+            )
+            self.begun, self.samples = True, waveform.shape[0]
+        mx.eval(waveform)
+        wanted = total * self._hop
+        if drop_last:
+            wanted = min(wanted, max(1, spoken - 1) * self._ratio * self._hop)
+        too_many = max(0, self.samples - wanted)
+        self.samples -= too_many
+        return waveform[: waveform.shape[0] - too_many]
+
+    def _speak(self, stop: int, last: bool) -> mx.array:
+        self.begun = True
+        tokens = mx.array(self._tokens, dtype=mx.int32)
+        mel = self._windows.mel(tokens, self._first, stop)
+        waveform = self._fade_in(self._vocoder.push(mel, last))
+        mx.eval(waveform)
+        self.samples += waveform.shape[0]
+        return waveform
+
+    def _forget_before(self, token: int) -> None:
+        if token > self._first:
+            del self._tokens[: token - self._first]
+            self._first = token

@@ -1,0 +1,113 @@
+"""Streaming by the pocket voice: length, seams, how near to the whole, how soon, how well heard."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from benchmarks.streaming import (
+    SENTENCE,
+    distances,
+    largest_steps,
+    speak_whole,
+    streamed,
+    word_errors,
+)
+from mlx_chatterbox import ChatterboxTTS, Chunks
+from mlx_chatterbox.train.pocket.heldout import HELD_OUT
+from mlx_chatterbox.watermark import detect
+
+PLAIN = {"seed": 1, "watermark": False}
+# Log-mel RMS of a stream against the whole of the same tokens and noise; docs/streaming.md has the
+# figure, which this is a margin above.
+MOST_DECIBELS = 2.0
+
+
+@pytest.fixture(scope="module")
+def tts() -> ChatterboxTTS:
+    return ChatterboxTTS.from_pretrained("pocket")
+
+
+@pytest.fixture(scope="module")
+def both(tts) -> tuple[np.ndarray, list[np.ndarray]]:
+    """A sentence as a whole, and as a stream."""
+    whole = tts.generate(SENTENCE, seed=1)
+    tokens = tts.last_tokens
+    chunks = list(tts.stream(SENTENCE, seed=1))
+    assert tts.last_tokens == tokens
+    return whole, chunks
+
+
+def test_a_stream_is_as_long_as_the_whole(both):
+    whole, chunks = both
+    assert len(chunks) >= 3
+    assert sum(map(len, chunks)) == len(whole)
+
+
+def test_a_stream_is_marked(both):
+    assert detect(np.concatenate(both[1]), 24000) > 0.9
+
+
+def test_no_step_at_a_seam_of_speech(tts, both):
+    sizes = Chunks(first=0.4, largest=1.0).in_tokens()
+    reference, steps = tts.conds.reference, tts.defaults.cfm_steps
+    waveform, seams = streamed(
+        tts.networks.s3gen, tts.last_tokens, reference, mx.random.key(0), steps, sizes
+    )
+    assert len(seams) >= 8
+    near, elsewhere = largest_steps(waveform, seams, around=240)
+    assert near <= elsewhere
+
+
+def test_a_stream_sounds_as_the_whole(tts):
+    spoken = speak_whole(tts, [SENTENCE], {})
+    found = distances(tts, spoken, Chunks())
+    assert 0.0 < found["to_whole"]["mel_db"] <= MOST_DECIBELS
+
+
+@pytest.mark.slow
+def test_the_first_sound_comes_in_a_quarter_of_the_time(tts, both):
+    """The best of several, which others on the machine disturb least."""
+    wholes, firsts = [], []
+    for _ in range(7):
+        started = time.perf_counter()
+        tts.generate(SENTENCE, seed=1)
+        wholes.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        chunks = tts.stream(SENTENCE, seed=1)
+        next(chunks)
+        firsts.append(time.perf_counter() - started)
+        chunks.close()
+    assert min(firsts) <= 0.25 * min(wholes)
+
+
+@pytest.mark.slow
+def test_a_stream_is_understood_as_well(tts):
+    voices = [tts.checkpoint.folder / "voices" / f"{name}.safetensors" for name in ("slt", "rms")]
+    rates = word_errors(tts, HELD_OUT, Chunks(), voices)
+    print(rates)
+    assert rates["whole"]["words"] > 600
+    assert rates["stream"]["rate"] <= rates["whole"]["rate"] + 0.03
+
+
+@pytest.mark.slow
+def test_memory_of_a_long_text_is_that_of_a_short_one():
+    """The process's, at most, over ten sentences and over sixty."""
+    script = """
+import sys
+from mlx_chatterbox import ChatterboxTTS
+from benchmarks.worker import peak_resident
+from mlx_chatterbox.train.pocket.heldout import HELD_OUT
+tts = ChatterboxTTS.from_pretrained("pocket")
+for _ in tts.stream(" ".join(HELD_OUT[:10] * int(sys.argv[1])), seed=1): pass
+print(peak_resident())
+"""
+    peaks = [
+        int(subprocess.check_output([sys.executable, "-c", script, times])) for times in ("1", "6")
+    ]
+    assert peaks[1] <= 1.1 * peaks[0]
