@@ -368,7 +368,7 @@ def open_model(
     dtype: str | None = None,
     progress: Progress | None = None,
     check: bool = False,
-) -> Pipeline:
+) -> StreamingPipeline:
     """Load any model, whichever class it wants; see `ChatterboxTTS.from_pretrained`.
 
     Args:
