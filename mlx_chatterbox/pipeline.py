@@ -57,6 +57,16 @@ class Extras:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What became of a piece (until the guards come, which judge it and try again)."""
+
+    tokens: list[int]
+    verdict: str = ""
+    tries: int = 1
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
 class Batch:
     """What `generate_batch` hands to `generate` in place of a text: texts, and a seed for each."""
 
@@ -238,9 +248,11 @@ class Pipeline:
             ]
             voice = self._voice_for(extras.voice, audio_prompt_path, exaggeration, norm_loudness)
             token_keys = [key[0] for key in keys]
+            seeds = [seed for seed, of_text in zip(batch.seeds, said, strict=True) for _ in of_text]
             written = self._speech_tokens(
                 voice, text_tokens, settings, cfg_weight, token_keys, extras
             )
+            self.outcomes = [Outcome(t, seed=s) for t, s in zip(written, seeds, strict=True)]
             spoken = iter(
                 [
                     self._waveform(tokens, voice, key[1], extras)
