@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .cli import Bars, add_check, add_common, add_watermark, choose_model, play, run_command
 from .errors import AudioError, SettingError, TextError
+from .longform.options import DOCUMENTS, add_long_text, add_many_texts, check_batch_options
 
 EXAMPLES = """\
 examples:
@@ -22,6 +23,12 @@ examples:
   mlx-chatterbox --text "Bonjour." --model multilingual --language fr --voice me.wav
   mlx-chatterbox --text "Oh [laugh], no." --model turbo --voice me.wav
   echo "Hello." | mlx-chatterbox --text - --model path/to/checkpoint
+  mlx-chatterbox --file book.txt --voice me.wav --output book.flac --subtitles srt
+      a long text, piece by piece; killed, the same command goes on where it stopped
+  mlx-chatterbox --file book.txt --voice me.wav --output book.flac --subtitles srt --redo 12
+      piece 12 once more, in other words of chance; nothing else is spoken
+  mlx-chatterbox --batch rows.csv --output-dir spoken --voice me.wav
+      every row of (text, voice, language, output) into a file of its own
 
 Clone a voice only with its owner's consent.
 """
@@ -36,7 +43,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--text", help='what to say; "-" reads it from standard input')
-    what.add_argument("--file", type=Path, help="a text file (UTF-8) with what to say")
+    what.add_argument(
+        "--file",
+        type=Path,
+        help="a text file (UTF-8) with what to say, of any length",
+    )
+    what.add_argument(
+        "--batch",
+        type=Path,
+        metavar="FILE.csv|FOLDER",
+        help="many texts, each into a file of its own (see below)",
+    )
     parser.add_argument(
         "--model",
         default="auto",
@@ -64,6 +81,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="its ending says the format: wav, flac, mp3, ogg, ... (default: out.wav)",
     )
     _add_settings(parser.add_argument_group("how it is said"))
+    add_long_text(parser)
+    add_many_texts(parser)
     add_check(parser)
     add_watermark(parser)
     add_common(parser)
@@ -95,6 +114,8 @@ def _add_settings(group) -> None:
 def settings_for(tts, arguments: argparse.Namespace) -> dict:
     """Keyword arguments of `generate`: what was given, and what the model's class knows.
 
+    Rows of a batch can each have a language of their own.
+
     Raises:
         SettingError: an option that this model does not have, or a language that is missing.
     """
@@ -113,7 +134,7 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
     }
     known = inspect.signature(tts.generate).parameters
     variant = tts.checkpoint.config.variant
-    if "language_id" in known and arguments.language is None:
+    if "language_id" in known and arguments.language is None and arguments.batch is None:
         codes = ", ".join(tts.checkpoint.tokenizer.languages)
         raise SettingError(f"--language is needed: the text's, one of {codes}.")
     settings = {name: value for name, value in given.items() if value is not None}
@@ -150,32 +171,47 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     """
     from .audio.files import check_output
 
-    check_output(arguments.output)
+    check_batch_options(arguments)
+    if arguments.batch is None:
+        check_output(arguments.output)
     keep = arguments.save_voice
     if keep is not None and (keep.suffix != ".safetensors" or not keep.parent.is_dir()):
         raise AudioError(
             f"--save-voice {keep}: the name must end in .safetensors and its folder must exist."
         )
+    if arguments.voice is not None and not arguments.voice.is_file():
+        raise AudioError(f"the voice {arguments.voice} does not exist.")
+    if arguments.batch is not None:
+        return ""
+    if arguments.file is not None and arguments.file.suffix.lower() in DOCUMENTS:
+        if not arguments.file.is_file():
+            raise TextError(f"{arguments.file} does not exist.")
+        return ""
     text = read_text(arguments.text, arguments.file)
     if not text.strip():
         raise TextError("there is no text to speak.")
-    if arguments.voice is not None and not arguments.voice.is_file():
-        raise AudioError(f"the voice {arguments.voice} does not exist.")
     return text
 
 
-def run(arguments: argparse.Namespace, progress: Bars) -> None:
-    """Do what the command line says."""
+def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
+    """Do what the command line says; the exit code of a job."""
     text = check_before_loading(arguments)
     model = choose_model(arguments.model)
 
     from .audio.files import save_audio
+    from .longform.command import long_document, run_batch, run_document
     from .tts import open_model
 
     started = time.perf_counter()
     tts = open_model(model, dtype=arguments.dtype, progress=progress, check=arguments.check)
     loaded = time.perf_counter()
     settings = settings_for(tts, arguments)
+    if arguments.batch is not None:
+        return run_batch(arguments, tts, settings)
+    if arguments.file is not None:
+        document = long_document(arguments, tts)
+        if document is not None:
+            return run_document(arguments, tts, document, settings)
     if arguments.voice is not None:
         tts.conds = tts.voice_of(arguments.voice)
     waveform = tts.generate(
@@ -201,6 +237,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
         )
     if arguments.play:
         play(waveform, tts.sr)
+    return None
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,12 +9,13 @@ from pathlib import Path, PurePosixPath
 
 from ..audio.files import check_output
 from ..errors import AudioError, ChatterboxError, SettingError, TextError
+from .options import DOCUMENTS
 from .plan import plan_text
 from .readers import Document, read_document
 
 COLUMNS = ("text", "voice", "language", "output")
 # Files of a folder that are read.
-ENDINGS = (".txt", ".md", ".markdown", ".epub", ".srt")
+ENDINGS = (".txt", *DOCUMENTS)
 _LONGEST_CELL = 1 << 27
 
 
