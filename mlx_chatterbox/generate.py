@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .cli import Bars, add_check, add_common, add_watermark, choose_model, play, run_command
 from .errors import AudioError, SettingError, TextError
-from .longform.options import DOCUMENTS, add_long_text, add_many_texts, check_batch_options
+from .longform.options import add_long_text, add_many_texts, check_batch_options
 
 EXAMPLES = """\
 examples:
@@ -80,6 +80,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="its ending says the format: wav, flac, mp3, ogg, ... (default: out.wav)",
     )
+    parser.add_argument(
+        "--lexicon",
+        type=Path,
+        metavar="FILE",
+        help="words and how to write them so that they are said right, one entry a line: "
+        "word, tab, respelling",
+    )
     _add_settings(parser.add_argument_group("how it is said"))
     add_long_text(parser)
     add_many_texts(parser)
@@ -131,6 +138,7 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
         "max_new_tokens": arguments.max_new_tokens,
         "n_cfm_timesteps": arguments.cfm_steps,
         "language_id": arguments.language,
+        "lexicon": arguments.lexicon,
     }
     known = inspect.signature(tts.generate).parameters
     variant = tts.checkpoint.config.variant
@@ -145,22 +153,6 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
     if foreign:
         raise SettingError(f"{variant} has no {', '.join(foreign)}: leave it out.")
     return settings
-
-
-def read_text(text: str | None, file: Path | None) -> str:
-    """The text to speak.
-
-    Raises:
-        TextError: the file is missing or no UTF-8 text.
-    """
-    if file is not None:
-        try:
-            return file.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise TextError(f"{file} is no UTF-8 text: save it as UTF-8.") from None
-        except OSError as error:
-            raise TextError(f"{file} cannot be read: {error.strerror}.") from None
-    return sys.stdin.read() if text == "-" else text
 
 
 def check_before_loading(arguments: argparse.Namespace) -> str:
@@ -181,13 +173,19 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
         )
     if arguments.voice is not None and not arguments.voice.is_file():
         raise AudioError(f"the voice {arguments.voice} does not exist.")
+    if arguments.lexicon is not None:
+        from .text.respelling import Respelling
+
+        arguments.lexicon = Respelling.read(arguments.lexicon)
     if arguments.batch is not None:
         return ""
-    if arguments.file is not None and arguments.file.suffix.lower() in DOCUMENTS:
-        if not arguments.file.is_file():
-            raise TextError(f"{arguments.file} does not exist.")
+    if arguments.file is not None:
+        from .longform.readers import read_document
+
+        # Read again when it is known how much the model says at once.
+        read_document(arguments.file, arguments.language)
         return ""
-    text = read_text(arguments.text, arguments.file)
+    text = sys.stdin.read() if arguments.text == "-" else arguments.text
     if not text.strip():
         raise TextError("there is no text to speak.")
     return text
@@ -199,7 +197,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     model = choose_model(arguments.model)
 
     from .audio.files import save_audio
-    from .longform.command import long_document, run_batch, run_document
+    from .longform.command import document_of, is_job, run_batch, run_document
     from .tts import open_model
 
     started = time.perf_counter()
@@ -209,9 +207,10 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     if arguments.batch is not None:
         return run_batch(arguments, tts, settings)
     if arguments.file is not None:
-        document = long_document(arguments, tts)
-        if document is not None:
+        document = document_of(arguments, tts)
+        if is_job(arguments, document):
             return run_document(arguments, tts, document, settings)
+        text = document.pieces[0].text
     if arguments.voice is not None:
         tts.conds = tts.voice_of(arguments.voice)
     waveform = tts.generate(

@@ -27,6 +27,7 @@ from .models.t3.sampling import SamplingSettings
 from .text.clauses import pieces
 from .text.gpt2 import drop_unknown_tags
 from .text.normalize import punc_norm
+from .text.respelling import Lexicon, respelling_of
 from .voice import Voice, embed_voice, is_saved_voice
 from .watermark.weights import is_wanted
 
@@ -54,6 +55,7 @@ class Extras:
     source: mx.array | None = None
     progress: Progress | None = None
     watermark: bool | None = None
+    lexicon: Lexicon = None
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,7 @@ class Pipeline:
     ) -> np.ndarray | list[np.ndarray]:
         """Text to waveform, (samples,) float32; for a `Batch` one for each text."""
         batch = text if isinstance(text, Batch) else Batch((text,), (extras.seed,))
-        said = [pieces(text, self.defaults.longest_piece) for text in batch.texts]
+        said = self._said(batch.texts, language_id, extras.lexicon)
         text_tokens = [
             self._text_tokens(piece, language_id) for of_text in said for piece in of_text
         ]
@@ -263,6 +265,15 @@ class Pipeline:
             if marks:
                 waveforms = [watermark.apply(waveform, self.sr) for waveform in waveforms]
         return waveforms if isinstance(text, Batch) else waveforms[0]
+
+    def _said(
+        self, texts: Sequence[str], language_id: str | None, lexicon: Lexicon
+    ) -> list[list[str]]:
+        """The pieces of each text, its words respelled."""
+        respell = respelling_of(lexicon)
+        longest = self.defaults.longest_piece
+        texts = texts if respell is None else map(respell, texts)
+        return [pieces(text, longest, language_id) for text in texts]
 
     def _waveform(
         self, tokens: list[int], voice: Voice, key: mx.array, extras: Extras

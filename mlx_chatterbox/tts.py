@@ -11,6 +11,8 @@ n_cfm_timesteps: steps of the flow.
 noise, source: the flow's start (1, 2 n + 2 m, 80) and the vocoder's excitation (1, 960 m).
 progress: told ("tokens" or "flow", done, in all).
 watermark: False leaves the speech without the mark that says that a machine made it.
+lexicon: words and how to write them so that they are said right: a file's path, a mapping, or a
+    `Respelling` (`text/respelling.py`).
 
 Every `generate` returns (samples,) float32 at `sr`, 24 kHz, and raises TextError (nothing to
 speak), SettingError (a setting outside its range, or no voice) or AudioError (a reference that
@@ -28,6 +30,7 @@ import numpy as np
 from .checkpoint import Checkpoint, load
 from .pipeline import Default, Extras, Pipeline, Progress, is_device, on_device
 from .text.multilingual import SUPPORTED_LANGUAGES
+from .text.respelling import Lexicon
 from .voice import Voice
 
 MULTILINGUAL_T3_MODELS = {
@@ -97,6 +100,7 @@ class ChatterboxTTS(Pipeline):
         source: mx.array | None = None,
         progress: Progress | None = None,
         watermark: bool | None = None,
+        lexicon: Lexicon = None,
     ) -> np.ndarray:
         """Speak.
 
@@ -115,7 +119,15 @@ class ChatterboxTTS(Pipeline):
             self._or_default("exaggeration", exaggeration),
             audio_prompt_path,
             Extras(
-                voice, seed, max_new_tokens, n_cfm_timesteps, noise, source, progress, watermark
+                voice,
+                seed,
+                max_new_tokens,
+                n_cfm_timesteps,
+                noise,
+                source,
+                progress,
+                watermark,
+                lexicon,
             ),
         )
 
@@ -184,6 +196,7 @@ class ChatterboxMultilingualTTS(Pipeline):
         source: mx.array | None = None,
         progress: Progress | None = None,
         watermark: bool | None = None,
+        lexicon: Lexicon = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`.
 
@@ -201,7 +214,15 @@ class ChatterboxMultilingualTTS(Pipeline):
             self._or_default("exaggeration", exaggeration),
             audio_prompt_path,
             Extras(
-                voice, seed, max_new_tokens, n_cfm_timesteps, noise, source, progress, watermark
+                voice,
+                seed,
+                max_new_tokens,
+                n_cfm_timesteps,
+                noise,
+                source,
+                progress,
+                watermark,
+                lexicon,
             ),
             language_id=language_id.lower() if language_id else None,
         )
@@ -269,6 +290,7 @@ class ChatterboxTurboTTS(Pipeline):
         source: mx.array | None = None,
         progress: Progress | None = None,
         watermark: bool | None = None,
+        lexicon: Lexicon = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`. Guidance, min-p and emotion do nothing here.
 
@@ -287,7 +309,15 @@ class ChatterboxTurboTTS(Pipeline):
             0.0,
             audio_prompt_path,
             Extras(
-                voice, seed, max_new_tokens, n_cfm_timesteps, noise, source, progress, watermark
+                voice,
+                seed,
+                max_new_tokens,
+                n_cfm_timesteps,
+                noise,
+                source,
+                progress,
+                watermark,
+                lexicon,
             ),
             norm_loudness=norm_loudness,
         )

@@ -10,8 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from mlx_chatterbox.errors import TextError
-from mlx_chatterbox.longform.plan import Piece
-from mlx_chatterbox.longform.readers import Document
+from mlx_chatterbox.longform.plan import Document, Piece
 
 RATE = 24000
 SENTENCES = [f"This is sentence number {n}." for n in range(12)]

@@ -78,7 +78,7 @@ def test_saving_and_reusing_a_voice(speak):
     [
         (["--text", "  "], "no text to speak"),
         (["--text", "..."], "nothing to speak"),
-        (["--file", "no-such.txt"], "cannot be read"),
+        (["--file", "no-such.txt"], "there is no file no-such.txt"),
         (["--text", "Hi.", "--voice", "no-such.wav"], "does not exist"),
         (["--text", "Hi.", "--temperature", "-1"], "temperature must be"),
         (["--text", "Hi.", "--model", "nobody"], "no known model"),
@@ -185,3 +185,23 @@ def test_playing_without_sounddevice_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(AudioError, match=r"mlx-chatterbox\[play\]"):
         cli.play(np.zeros(10, np.float32), 24000)
+
+
+def test_a_lexicon_respells_before_tokenizing(speak):
+    lexicon = speak.folder / "words.tsv"
+    lexicon.write_text("Siobhan\tshivawn\n", encoding="utf-8")
+    say = ("--seed", 1, "--text")
+    assert speak(*say, "Hello, Siobhan's!", "--lexicon", lexicon, output="a.wav")[0] == 0
+    assert speak(*say, "Hello, Shivawn's!", output="b.wav")[0] == 0
+    assert speak(*say, "Hello, Siobhan's!", output="c.wav")[0] == 0
+    a, b, c = ((speak.folder / name).read_bytes() for name in ("a.wav", "b.wav", "c.wav"))
+    assert a == b
+    assert a != c
+
+
+def test_a_damaged_lexicon_is_named_before_a_model_is_loaded(speak):
+    lexicon = speak.folder / "words.tsv"
+    lexicon.write_text("Siobhan shivawn\n", encoding="utf-8")
+    code, _, err = speak("--text", "Hello.", "--model", "no such model", "--lexicon", lexicon)
+    assert code == 1
+    assert f"{lexicon}: line 1: there is no tab" in err

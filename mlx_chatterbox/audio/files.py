@@ -6,20 +6,17 @@ Raises AudioError, with one line that says what is wrong, for everything a user 
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from ..errors import AudioError
+from .formats import check_output, reason_of
 from .resample import resample_soxr
+from .writer import open_writer
 
-# Endings that libsndfile knows under another name: format, and subtype where not the default.
-_ALIASES = {"OPUS": ("OGG", "OPUS"), "OGA": ("OGG", None), "AIF": ("AIFF", None)}
-_USUAL = ".wav, .flac, .ogg, .opus or .mp3"
-# libsndfile's Vorbis encoder overflows its stack on very long single writes.
-_WRITE_SAMPLES = 1 << 16
+__all__ = ["check_output", "load_audio", "read_channels", "save_audio"]
 
 
 def _require_finite(waveform: np.ndarray, what: str) -> None:
@@ -59,7 +56,7 @@ def read_channels(
         samples, native_rate = soundfile.read(source, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
         raise AudioError(
-            f"{name} cannot be read as audio ({_reason(error)}); convert it to WAV or FLAC."
+            f"{name} cannot be read as audio ({reason_of(error)}); convert it to WAV or FLAC."
         ) from error
     if len(samples) == 0:
         raise AudioError(f"{name} is empty: it has no samples.")
@@ -67,41 +64,9 @@ def read_channels(
     return samples, native_rate
 
 
-def _reason(error: Exception) -> str:
-    """The library's own words, without the path that our message names already."""
-    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-    return " ".join(str(text).split()).rstrip(".")
-
-
-def _format_of(path: Path) -> tuple[str, str]:
-    """libsndfile's format and subtype for the ending of a path."""
-    import soundfile
-
-    ending = path.suffix[1:].upper()
-    container, subtype = _ALIASES.get(ending, (ending, None))
-    # Headerless samples cannot be read back.
-    if container not in soundfile.available_formats() or container == "RAW":
-        what = f"ending {path.suffix!r}" if ending else "missing ending"
-        raise AudioError(f"{path}: the {what} names no known audio format; use {_USUAL}.")
-    return container, subtype or soundfile.default_subtype(container)
-
-
-def check_output(path: str | os.PathLike) -> tuple[str, str]:
-    """libsndfile's format and subtype for a file to write, before the work that fills it.
-
-    Raises AudioError if the ending is unknown, the folder is not there, or the path is a folder.
-    """
-    path = Path(path)
-    formats = _format_of(path)
-    if path.is_dir():
-        raise AudioError(f"{path} is a folder: name a file to write to.")
-    if not path.parent.is_dir():
-        raise AudioError(f"There is no folder {path.parent}: create it, or write elsewhere.")
-    return formats
-
-
 def save_audio(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -> None:
     """Write a waveform to a sound file, in the format of the path's ending (WAV: 16-bit PCM).
+    What comes in pieces is written by `writer.open_writer`.
 
     waveform: (n,) or (n, channels) float32; clipped to [-1, 1] unless the format stores
     floating-point samples.
@@ -109,30 +74,13 @@ def save_audio(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) 
     Raises AudioError if the ending is unknown, the folder is not there, the samples are no finite
     array of such a shape, or writing fails.
     """
-    import soundfile
-
-    path = Path(path)
-    container, subtype = check_output(path)
     waveform = np.asarray(waveform, dtype=np.float32)
     channels = waveform.shape[1] if waveform.ndim == 2 else 1
     if waveform.ndim not in (1, 2) or waveform.size == 0 or channels > len(waveform):
+        check_output(path)
         raise AudioError(
             f"Cannot write audio of shape {waveform.shape}: it must be (samples,) or "
             "(samples, channels)."
         )
-    _require_finite(waveform, "The audio to write")
-    if subtype not in ("FLOAT", "DOUBLE"):
-        waveform = np.clip(waveform, -1.0, 1.0)
-
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with soundfile.SoundFile(
-            str(temporary), "w", sample_rate, channels, format=container, subtype=subtype
-        ) as file:
-            for start in range(0, len(waveform), _WRITE_SAMPLES):
-                file.write(waveform[start : start + _WRITE_SAMPLES])
-        os.replace(temporary, path)
-    except (soundfile.SoundFileError, OSError, ValueError, RuntimeError) as error:
-        raise AudioError(f"{path} cannot be written ({_reason(error)}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with open_writer(path, sample_rate, channels) as writer:
+        writer.write(waveform)

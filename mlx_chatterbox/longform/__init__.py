@@ -1,1 +1,1 @@
-"""Long texts: read, cut into pieces, spoken as a job that survives a crash, and put together."""
+"""Speech of any length: texts cut into pieces, documents read, pieces fitted and levelled."""

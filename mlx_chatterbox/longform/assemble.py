@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+import errno
+import glob
+import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from ..audio.files import check_output
+from ..audio.writer import open_writer
 from ..errors import AudioError
-from .plan import Piece
+from .plan import Document, Piece
 from .store import disk_error
 
-_WRITE_SAMPLES = 1 << 16
+# Less than this is left of a full disk, in bytes: a block that did not fit.
+_NO_ROOM = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -34,102 +38,69 @@ class Placed:
     end: int
 
 
-class Assembly:
-    """The parts of an output, one behind the other with their pauses.
+class Sink(Protocol):
+    """What `audio.writer.AudioWriter` is to an assembly."""
 
-    Attributes:
-        placed: of the last pass over `blocks`, in order.
-        samples: how long that was.
+    samples: int
+
+    def write(self, samples: np.ndarray) -> None: ...
+
+    def silence(self, n: int) -> None: ...
+
+    def chapter(self, title: str) -> None: ...
+
+
+def assemble(
+    sink: Sink, parts: Iterable[Part], read: Callable[[str], np.ndarray], rate: int
+) -> list[Placed]:
+    """Write parts one behind the other with their pauses, one of them in memory at a time.
+
+    Args:
+        read: gives the samples, (n,) float32, of a key.
+
+    Returns:
+        Where each part came to stand.
     """
-
-    def __init__(self, parts: Sequence[Part], read: Callable[[str], np.ndarray], rate: int):
-        """Args: read gives the samples, (n,) float32, of a key."""
-        self._parts, self._read, self.rate = parts, read, rate
-        self.placed: list[Placed] = []
-        self.samples = 0
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """The output, (n,) float32 each; the same every time."""
-        self.placed, self.samples = [], 0
-        for part in self._parts:
-            if part.piece.start is not None:
-                # Subtitles begin when they are to, or as soon as the one before has ended.
-                gap = round(part.piece.start * self.rate) - self.samples
-                if gap > 0:
-                    yield self._silence(gap)
-            start = self.samples
-            if part.key is not None:
-                waveform = self._read(part.key)
-                self.samples += len(waveform)
-                yield waveform
-            self.placed.append(Placed(part, start, self.samples))
-            pause = round(part.piece.pause * self.rate)
-            if pause > 0:
-                yield self._silence(pause)
-
-    def _silence(self, samples: int) -> np.ndarray:
-        self.samples += samples
-        return np.zeros(samples, dtype=np.float32)
+    placed = []
+    for part in parts:
+        piece = part.piece
+        if piece.start is not None:
+            # Subtitles begin when they are to, or as soon as the one before has ended.
+            sink.silence(max(0, round(piece.start * rate) - sink.samples))
+        if piece.chapter is not None:
+            sink.chapter(piece.chapter)
+        start = sink.samples
+        if part.key is not None:
+            sink.write(read(part.key))
+        placed.append(Placed(part, start, sink.samples))
+        sink.silence(round(piece.pause * rate))
+    return placed
 
 
-def write_output(path: Path, assembly: Assembly) -> None:
-    """Write a sound file, whole or not at all, never holding more than a part of it.
+def write_output(
+    path: Path,
+    document: Document,
+    parts: Iterable[Part],
+    read: Callable[[str], np.ndarray],
+    rate: int,
+) -> tuple[list[Placed], int]:
+    """Write a sound file, whole or not at all.
+
+    Returns:
+        Where each part came to stand, and the samples of all.
 
     Raises:
-        AudioError: nothing to write, or the ending names no format.
+        AudioError: nothing to write, or it cannot be written.
         JobError: the disk is full.
     """
-    import soundfile
-
-    container, subtype = check_output(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
+        left.unlink(missing_ok=True)  # of a run that was killed; we hold the job's lock
     try:
-        with temporary.open("wb+") as file:
-            checked = _Checked(file)
-            with soundfile.SoundFile(
-                checked, "w", assembly.rate, 1, format=container, subtype=subtype
-            ) as sound:
-                for block in assembly.blocks():
-                    block = np.clip(block, -1.0, 1.0)
-                    for first in range(0, len(block), _WRITE_SAMPLES):
-                        sound.write(block[first : first + _WRITE_SAMPLES])
-                        checked.check()
-            checked.check()
-            if not assembly.samples:
-                raise AudioError(f"there is nothing to write to {path}: no piece was spoken.")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise disk_error(path, error) from None
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        raise AudioError(f"{path} cannot be written ({error}).") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-class _Checked:
-    """A file for libsndfile, which does not tell why a write failed."""
-
-    def __init__(self, file):
-        self._file = file
-        self._error: OSError | None = None
-        self.read, self.readinto = file.read, file.readinto
-        self.seek, self.tell = file.seek, file.tell
-
-    def write(self, data: bytes) -> int:
-        try:
-            # All the same to libsndfile, which would go on with what is left.
-            return len(data) if self._error is not None else self._file.write(data)
-        except OSError as error:
-            self._error = error
-            return len(data)
-
-    def flush(self) -> None:
-        if self._error is None:
-            self._file.flush()
-
-    def check(self) -> None:
-        """Raise the error that a write met."""
-        if self._error is not None:
-            raise self._error
+        with open_writer(path, rate, title=document.title, author=document.author) as writer:
+            placed = assemble(writer, parts, read, rate)
+    except AudioError:
+        # Neither libsndfile nor ffmpeg says that this is why.
+        if shutil.disk_usage(path.parent).free < _NO_ROOM:
+            raise disk_error(path, OSError(errno.ENOSPC, "")) from None
+        raise
+    return placed, writer.samples

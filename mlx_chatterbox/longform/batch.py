@@ -17,6 +17,7 @@ from typing import Any
 from .._version import __version__
 from ..errors import ChatterboxError, JobError
 from ..manifest import sha256
+from ..text.respelling import Lexicon, respelling_of
 from .casting import Casting
 from .identity import digest, seed_from
 from .job import Executor, Job
@@ -54,6 +55,7 @@ def speak_batch(
     settings: dict[str, Any] | None = None,
     voice: Path | None = None,
     language: str | None = None,
+    lexicon: Lexicon = None,
     seed: int | None = None,
     batch_size: int = 8,
     subtitles: str | None = None,
@@ -69,7 +71,7 @@ def speak_batch(
         longest: characters that the model says at once.
         voice, language: of rows that say nothing.
         ending: format of outputs that are not named.
-        settings, seed, ...: as `speak_document`'s.
+        settings, lexicon, seed, ...: as `speak_document`'s.
 
     Returns:
         The report, a line for each row.
@@ -86,7 +88,7 @@ def speak_batch(
     with Job(output_dir / FOLDER_NAME) as job:
         chosen = job.choose_seed(seed)
         about = {"program": __version__, "model": str(model), "seed": chosen}
-        batch = _Batch(job, output_dir, about, tts.sr, subtitles)
+        batch = _Batch(job, output_dir, about, tts.sr, subtitles, respelling_of(lexicon))
         try:
             casting = Casting(job, tts, settings or {})
             for row in rows:
@@ -100,9 +102,9 @@ def speak_batch(
 class _Batch:
     """Rows on their way; `lines` are the report."""
 
-    def __init__(self, job: Job, output_dir: Path, about: dict, rate: int, subtitles: str | None):
+    def __init__(self, job: Job, output_dir: Path, about: dict, rate: int, subtitles, respell):
         self._job, self._folder, self._about = job, output_dir, about
-        self._rate, self._subtitles = rate, subtitles
+        self._rate, self._subtitles, self._respell = rate, subtitles, respell
         self.lines: list[Line] = []
         self._planned: list[tuple[Line, Output]] = []
         self._states = job.folder / "outputs"
@@ -122,7 +124,8 @@ class _Batch:
             line.status, line.message = "failed", one_line(error)
             return
         own_seed = seed_from(seed, row.output)
-        output = plan_output(self._folder / row.output, document, manner, self._job, own_seed)
+        path = self._folder / row.output
+        output = plan_output(path, document, manner, self._job, own_seed, self._respell)
         if not output.wanted:
             line.status, line.message = "failed", "there is nothing to speak in it: no letter"
             return

@@ -9,13 +9,14 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import SettingError
+from ..text.respelling import Lexicon, respelling_of
 from .casting import Casting
 from .job import Executor, Job
 from .local import local
 from .manifest import write_manifest
 from .outputs import Output, finish, plan_output
+from .plan import Document
 from .progress import JobBar
-from .readers import Document
 
 MANIFEST_NAME = "manifest.json"
 
@@ -50,6 +51,7 @@ def speak_document(
     settings: dict[str, Any] | None = None,
     voice: Path | None = None,
     language: str | None = None,
+    lexicon: Lexicon = None,
     seed: int | None = None,
     batch_size: int = 8,
     redo: Sequence[int] = (),
@@ -66,6 +68,7 @@ def speak_document(
         tts: a loaded model.
         settings: keyword arguments of `generate`.
         voice: a recording or a saved voice; None: the model's own.
+        lexicon: words and how to write them; only pieces in which it changes something change.
         seed: what all seeds follow from; None: the job's, or a new one.
         batch_size: pieces that are written together.
         redo: numbers of pieces (from 1, as in the manifest) to speak with another seed.
@@ -81,11 +84,11 @@ def speak_document(
     with Job(job_folder(output)) as job:
         casting = Casting(job, tts, settings or {})
         manner = casting.manner(voice, language)
-        chosen = job.choose_seed(seed)
-        planned = plan_output(output, document, manner, job, chosen)
+        chosen, respell = job.choose_seed(seed), respelling_of(lexicon)
+        planned = plan_output(output, document, manner, job, chosen, respell)
         if redo:
             job.speak_again(_names(planned, redo))
-            planned = plan_output(output, document, manner, job, chosen)
+            planned = plan_output(output, document, manner, job, chosen, respell)
         units = job.units(planned.wanted, batch_size)
         about = {
             "output": output.name,

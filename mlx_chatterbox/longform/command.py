@@ -8,39 +8,35 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..errors import AudioError, SettingError, TextError
+from ..errors import AudioError, SettingError
 from .batch import REPORT_NAME, speak_batch
 from .book import MANIFEST_NAME, job_folder, speak_document
 from .job import Executor
-from .options import DOCUMENTS
-from .plan import LONGEST
-from .readers import Document, read_document
+from .plan import Document, longest_of
+from .readers import PLAIN, read_document
 
 
-def longest_of(tts) -> int:
-    """Characters that a model says best at once."""
-    config = tts.checkpoint.config
-    return config.generation.longest_piece or LONGEST.get(config.variant, min(LONGEST.values()))
-
-
-def long_document(arguments: argparse.Namespace, tts) -> Document | None:
-    """The document of `--file` if it is to be a job, None if it is said at once.
+def document_of(arguments: argparse.Namespace, tts) -> Document:
+    """The document of `--file`, in pieces for this model.
 
     Raises:
         TextError: it cannot be read, or there is nothing to speak.
+    """
+    longest = longest_of(tts.checkpoint.config)
+    return read_document(arguments.file, arguments.language, longest)
+
+
+def is_job(arguments: argparse.Namespace, document: Document) -> bool:
+    """Whether a document is more than a text that is said at once.
+
+    Raises:
         SettingError: options of long texts for a short one.
     """
-    document = read_document(arguments.file, arguments.language or "en", longest_of(tts))
-    if not any(any(map(str.isalnum, piece.text)) for piece in document.pieces):
-        raise TextError(f"there is no text to speak in {arguments.file}.")
-    is_job = (
-        len(document.pieces) > 1
-        or arguments.file.suffix.lower() in DOCUMENTS
-        or arguments.subtitles is not None
-    )
-    if not is_job and arguments.redo:
+    if len(document.pieces) > 1 or arguments.file.suffix.lower() not in PLAIN:
+        return True
+    if arguments.redo:
         raise SettingError("--redo is of long texts; this one is said at once: change --seed.")
-    return document if is_job else None
+    return arguments.subtitles is not None
 
 
 def run_document(
@@ -88,7 +84,7 @@ def run_batch(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -> i
             tts,
             arguments.batch,
             arguments.output_dir,
-            longest=longest_of(tts),
+            longest=longest_of(tts.checkpoint.config),
             ending=arguments.output_format.lstrip("."),
             **_common(arguments, settings),
         )
@@ -111,13 +107,15 @@ def run_batch(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -> i
 
 def _common(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
     """What both kinds of jobs are told."""
-    settings = {k: v for k, v in settings.items() if k not in ("seed", "language_id")}
+    apart = ("seed", "language_id", "lexicon")
+    settings = {name: value for name, value in settings.items() if name not in apart}
     if arguments.no_watermark:
         settings["watermark"] = False
     return {
         "settings": settings,
         "voice": arguments.voice,
         "language": arguments.language,
+        "lexicon": arguments.lexicon,
         "seed": arguments.seed,
         "batch_size": arguments.batch_size,
         "subtitles": arguments.subtitles,

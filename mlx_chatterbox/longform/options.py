@@ -9,8 +9,6 @@ from ..errors import SettingError
 from .subtitles import FORMATS
 
 BATCH_SIZE = 8
-# Endings of files that are read as documents; others are plain text.
-DOCUMENTS = (".md", ".markdown", ".epub", ".srt")
 
 
 def add_long_text(parser: argparse.ArgumentParser) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .assemble import Assembly, Part, write_output
+from .assemble import Part, write_output
 from .identity import occurrences, piece_key, seed_from
 from .job import Job
 from .manifest import write_manifest
-from .plan import Piece
-from .readers import Document
+from .plan import Document, Piece
 from .speaking import Manner, Wanted
 from .store import write_durably
 from .subtitles import Cue, render
@@ -41,11 +40,19 @@ def is_spoken(piece: Piece) -> bool:
     return any(map(str.isalnum, piece.text))
 
 
-def plan_output(path: Path, document: Document, manner: Manner, job: Job, seed: int) -> Output:
+def plan_output(
+    path: Path,
+    document: Document,
+    manner: Manner,
+    job: Job,
+    seed: int,
+    respell: Callable[[str], str] | None = None,
+) -> Output:
     """Find what is to be spoken, and under which seed and key.
 
     Args:
         seed: what the pieces' seeds follow from.
+        respell: from a text as it is written to one as it is spoken.
     """
     spoken = [i for i, piece in enumerate(document.pieces) if is_spoken(piece)]
     texts = [document.pieces[i].text for i in spoken]
@@ -54,6 +61,7 @@ def plan_output(path: Path, document: Document, manner: Manner, job: Job, seed: 
     for text, name in zip(texts, names, strict=True):
         take = job.take(name)
         own_seed = seed_from(seed, name, take)
+        text = text if respell is None else respell(text)
         key = piece_key(text, own_seed, manner.identity)
         wanted.append(Wanted(key, text, own_seed, manner, alone=take > 0))
     keys = dict(zip(spoken, (one.key for one in wanted), strict=True))
@@ -78,16 +86,14 @@ def finish(
     failures = failures or {}
     # What could not be spoken is left out, with its pause kept.
     parts = [Part(p.piece, None if p.key in failures else p.key) for p in output.parts]
-    assembly = Assembly(parts, job.pieces.read, rate)
-    write_output(output.path, assembly)
-    placed = assembly.placed
+    placed, samples = write_output(output.path, output.document, parts, job.pieces.read, rate)
     if subtitles is not None:
         text = render(_cues(output.parts, placed, rate), subtitles)
         write_durably(output.path.with_suffix(f".{subtitles}"), text.encode())
-    about = {**about, "sample_rate": rate, "seconds": round(assembly.samples / rate, 6)}
+    about = {**about, "sample_rate": rate, "seconds": round(samples / rate, 6)}
     record_of = job.pieces.record
     write_manifest(manifest, about, output.parts, record_of, placed, rate, failures)
-    return assembly.samples / rate
+    return samples / rate
 
 
 def _cues(parts: Sequence[Part], placed, rate: int):

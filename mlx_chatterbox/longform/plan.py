@@ -1,26 +1,33 @@
-"""What a long text is made of: pieces that the model says at once, and pauses between them."""
+"""What is to be spoken: pieces of text in order, with the silence behind each, chapters, times."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from ..text.clauses import pieces
+if TYPE_CHECKING:
+    from ..config import ModelConfig
 
-# Characters that a variant says best at once.
-LONGEST = {"english": 300, "multilingual": 300, "turbo": 300, "nano": 300}
+# Characters of Latin script that a variant says best in one breath; some 15 are a second. English
+# and Multilingual may write 1000 tokens, 40 s, but were trained on utterances of seconds, lose
+# words more often the longer a text is, and S3Gen's attention costs the square of it: half of that.
+# Turbo garbles past about 350 characters, and Nano, which is smaller, has less room still.
+LONGEST = MappingProxyType(
+    {"english": 280, "multilingual": 280, "multilingual-v2": 280, "turbo": 240, "nano": 200}
+)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One pass of the model.
+    """One breath.
 
     Attributes:
         text: what is spoken; "" for a pause alone.
         pause: seconds of silence behind it.
         chapter: title of the chapter (heading) that begins here.
-        start: seconds; of subtitles: where it is to begin in the output.
-        end: seconds; of subtitles: where it is to have ended.
+        start: s; SRT: where it is to begin in the output.
+        end: s; SRT: where it is to have ended.
     """
 
     text: str
@@ -30,11 +37,15 @@ class Piece:
     end: float | None = None
 
 
-def plan_text(text: str, language: str = "en", longest: int = 300) -> list[Piece]:
-    """Cut a text into pieces of at most `longest` characters."""
-    planned = []
-    for paragraph in re.split(r"\n\s*\n", text):
-        said = pieces(paragraph, longest) if paragraph.strip() else []
-        planned += [Piece(piece, 0.25) for piece in said[:-1]]
-        planned += [Piece(piece, 0.6) for piece in said[-1:]]
-    return planned
+@dataclass(frozen=True)
+class Document:
+    """A file to be spoken; `title` and `author` where it says them."""
+
+    title: str | None = None
+    author: str | None = None
+    pieces: list[Piece] = field(default_factory=list)
+
+
+def longest_of(config: ModelConfig) -> int:
+    """Characters of a piece for a checkpoint: its own `longest_piece`, else its variant's."""
+    return config.generation.longest_piece or LONGEST.get(config.variant, LONGEST["english"])

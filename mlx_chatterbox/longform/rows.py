@@ -9,13 +9,11 @@ from pathlib import Path, PurePosixPath
 
 from ..audio.files import check_output
 from ..errors import AudioError, ChatterboxError, SettingError, TextError
-from .options import DOCUMENTS
-from .plan import plan_text
-from .readers import Document, read_document
+from .plan import Document
+from .readers import ENDINGS, read_document
+from .split import plan_text
 
 COLUMNS = ("text", "voice", "language", "output")
-# Files of a folder that are read.
-ENDINGS = (".txt", *DOCUMENTS)
 _LONGEST_CELL = 1 << 27
 
 
@@ -43,10 +41,9 @@ class Row:
         Raises:
             TextError: nothing to speak, or a file that cannot be read.
         """
-        language = self.language or "en"
         if isinstance(self.text, Path):
-            return read_document(self.text, language, longest)
-        return Document(None, None, plan_text(self.text, language, longest))
+            return read_document(self.text, self.language, longest)
+        return Document(pieces=plan_text(self.text, self.language, longest))
 
 
 def read_rows(

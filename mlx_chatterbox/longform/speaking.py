@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import AudioError, SettingError, TextError
+from ..pipeline import Outcome
+from ..text.clauses import pieces
 from ..voice import Voice
 from .store import encode
 
@@ -102,10 +104,27 @@ class Speaker:
             voice=self._voice(manner.voice),
             **manner.settings,
         )
+        outcomes = self._outcomes(unit)
         return [
             Spoken(wanted.key, encode(waveform, self.tts.sr), _record(wanted, waveform, outcome))
-            for wanted, waveform, outcome in zip(unit, waveforms, self.tts.outcomes, strict=True)
+            for wanted, waveform, outcome in zip(unit, waveforms, outcomes, strict=True)
         ]
+
+    def _outcomes(self, unit: Sequence[Wanted]) -> list[Outcome]:
+        """One for each piece, also where the model said one in several breaths."""
+        outcomes = list(self.tts.outcomes)
+        if len(outcomes) == len(unit):
+            return outcomes
+        language = unit[0].manner.settings.get("language_id")
+        longest, joined = self.tts.defaults.longest_piece, []
+        for wanted in unit:
+            count = len(pieces(wanted.text, longest, language))
+            some, outcomes = outcomes[:count], outcomes[count:]
+            tokens = [token for one in some for token in one.tokens]
+            verdict = "; ".join(dict.fromkeys(one.verdict for one in some if one.verdict))
+            tries = max(one.tries for one in some)
+            joined.append(Outcome(tuple(tokens), verdict, tries, wanted.seed))
+        return joined
 
     def _voice(self, path: Path | None) -> Voice | None:
         if path is None:

@@ -1,56 +1,141 @@
-"""Long texts in pieces that a small model can say: whole sentences, else clauses, else words."""
+"""Long texts in pieces that a model can say: whole sentences, else clauses, else words."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import lru_cache
 
-# Where a text is cut, best first; what is matched stays with the piece before it.
-_SENTENCES = re.compile(r"(?<=[.!?…])[\"')\]]*\s+")
-_CLAUSES = re.compile(r"(?<=[,;:])\s+|\s+(?=[—–-]\s)")
-_JOINTS = re.compile(r"\s+(?=(?:and|but|or|so|because|while|when|which|that|if|then|than)\s)")
-_WORDS = re.compile(r"\s+")
-_CUTS = (_SENTENCES, _CLAUSES, _JOINTS, _WORDS)
+from .scripts import flowed, glue, is_unspaced, spoken_length
+from .sentence_rules import rules_of
+from .sentences import sentences
+
+# A piece shorter than this part of the others gets a neighbour's last sentence.
+_CRUMB = 0.3
+# What is matched stays with the piece before it. The last two: CJK and Arabic commas.
+_CLAUSES = re.compile(
+    r"(?<=[,;:·])\s+|\s+(?=[—–-]\s)|(?<=…)\s+|(?<=[，、；：])(?=[^\s」』”’）】》])|(?<=[،؛])\s+"
+    r"|(?<=[…—])(?=[^\s\x00-\u2fff」』”’）】》…—])"
+)
+# Not inside a tag such as [clear throat].
+_WORDS = re.compile(r"\s+(?![^\[\]]{0,40}\])")
+# Never at the beginning of a line: small kana, marks, what combines with the letter before.
+_BOUND = re.compile(
+    r"[\u0300-\u036f\u0e31\u0e33-\u0e3a\u0e45-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece"
+    r"\u102b-\u103e\u17b4-\u17d3ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々"
+    r"、。，．！？；：」』”’）】》〉…・ゝヽ]"
+)
 
 
-def pieces(text: str, longest: int) -> list[str]:
+def pieces(text: str, longest: int, language: str | None = "en") -> list[str]:
     """Cut a text.
 
     Args:
-        longest: characters of a piece, at most; 0 cuts nothing. A longer word stays whole.
+        longest: of a piece, in Latin letters (`scripts.spoken_length`, in English the number of
+            characters), at most; 0 cuts nothing. A longer word stays whole, unless its script
+            writes no spaces.
+        language: says where a sentence ends.
 
     Returns:
         The pieces in order, each with a letter or digit in it; the text alone if it is short
         enough or has none.
     """
-    text = " ".join(text.split())
-    if not longest or len(text) <= longest:
+    if not longest:
+        # As upstream has it.
+        return [" ".join(text.split())]
+    text = flowed(text)
+    if spoken_length(text) <= longest:
         return [text]
     found: list[str] = []
-    for piece in _cut(text, longest, 0):
+    for piece in _cut(text, longest, _cuts(language)):
         if found and not any(map(str.isalnum, piece)):
-            found[-1] += " " + piece
+            found[-1] += glue(found[-1], piece) + piece
         else:
             found.append(piece)
+    if len(found) > 1 and not any(map(str.isalnum, found[0])):
+        found[:2] = [found[0] + glue(found[0], found[1]) + found[1]]
     return found
 
 
-def _cut(text: str, longest: int, kind: int) -> list[str]:
-    if len(text) <= longest or kind == len(_CUTS):
-        return [text]
-    parts = [part for part in _CUTS[kind].split(text) if part]
-    small = [piece for part in parts for piece in _cut(part, longest, kind + 1)]
-    return _even(small, longest)
+Cut = Callable[[str], list[str]]
 
 
-def _even(parts: list[str], longest: int) -> list[str]:
-    """Join neighbours again while they fit, into pieces of about the same length."""
-    in_all = sum(map(len, parts)) + len(parts) - 1
-    wanted = in_all / -(-in_all // longest)
-    joined = [parts[0]]
-    for part in parts[1:]:
-        both = len(joined[-1]) + 1 + len(part)
-        if both <= longest and (len(joined[-1]) < wanted * 0.7 or both <= wanted * 1.1):
-            joined[-1] += " " + part
+@lru_cache(maxsize=32)
+def _cuts(language: str | None) -> tuple[Cut, ...]:
+    """Ways to cut, best first."""
+    joints = "|".join(map(re.escape, rules_of(language).joints))
+    joined = [re.compile(rf"\s+(?=(?:{joints})\s)").split] if joints else []
+    return (
+        lambda text: sentences(text, language),
+        lambda text: sentences(text, language, loosely=True),
+        _CLAUSES.split,
+        *joined,
+        _WORDS.split,
+        _characters,
+    )
+
+
+def _characters(text: str) -> list[str]:
+    """Between characters of a script without spaces, whatever is no part of the one before."""
+    parts: list[str] = []
+    for character in text:
+        apart = parts and is_unspaced(parts[-1][-1]) and not _BOUND.match(character)
+        if apart or not parts:
+            parts.append(character)
         else:
-            joined.append(part)
-    return joined
+            parts[-1] += character
+    return parts
+
+
+def _cut(text: str, longest: int, cuts: tuple[Cut, ...]) -> list[str]:
+    if not cuts or spoken_length(text) <= longest:
+        return [text]
+    parts = [part for part in cuts[0](text) if part]
+    small = [piece for part in parts for piece in _cut(part, longest, cuts[1:])]
+    # Parts of a word of a script without spaces have nothing between them.
+    return grouped(small, longest, None if cuts[0] is not _characters else "")
+
+
+def grouped(parts: list[str], longest: int, between: str | None = None) -> list[str]:
+    """Join neighbours again while they fit, into pieces of about the same length, no crumb left.
+
+    Args:
+        parts: at least one.
+        between: what joins; None: a space, or nothing within Chinese and Japanese.
+    """
+    lengths = [spoken_length(part) for part in parts]
+    in_all = sum(lengths) + len(parts) - 1
+    wanted = in_all / -(-in_all // longest)
+    groups: list[list[int]] = [[0]]
+    length = lengths[0]
+    for i in range(1, len(parts)):
+        both = length + 1 + lengths[i]
+        if both <= longest and (length < wanted * 0.7 or both <= wanted * 1.1):
+            groups[-1].append(i)
+            length = both
+        else:
+            groups.append([i])
+            length = lengths[i]
+    _spread(groups, lengths, longest, wanted)
+    return [_joined([parts[i] for i in group], between) for group in groups]
+
+
+def _spread(groups: list[list[int]], lengths: list[float], longest: int, wanted: float) -> None:
+    """Give short groups at the end the last parts of those before them."""
+
+    def length(group: list[int]) -> float:
+        return sum(lengths[i] for i in group) + len(group) - 1
+
+    for before, group in zip(reversed(groups[:-1]), reversed(groups[1:]), strict=True):
+        while length(group) < _CRUMB * wanted and len(before) > 1:
+            both = length(group) + 1 + lengths[before[-1]]
+            if both > longest or length(before[:-1]) < both / 2:
+                break
+            group.insert(0, before.pop())
+
+
+def _joined(parts: list[str], between: str | None) -> str:
+    text = parts[0]
+    for part in parts[1:]:
+        text += (glue(text, part) if between is None else between) + part
+    return text

@@ -1,30 +1,64 @@
-"""Documents to speak."""
+"""Documents to speak: plain text, Markdown, EPUB and SRT, each by its own reader."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import TextError
-from ..plan import Piece, plan_text
+from ..plan import LONGEST, Document
+
+PLAIN = ("", ".txt", ".text")
+MARKDOWN = (".md", ".markdown", ".mdown", ".mkd")
+ENDINGS = (*PLAIN[1:], *MARKDOWN, ".epub", ".srt")
 
 
-@dataclass(frozen=True)
-class Document:
-    """What is to be spoken, in order."""
+def read_document(
+    path: str | Path, language: str | None = "en", longest: int = LONGEST["english"]
+) -> Document:
+    """Read a file and cut it into pieces to speak; its ending says what it is.
 
-    title: str | None = None
-    author: str | None = None
-    pieces: list[Piece] = field(default_factory=list)
+    Args:
+        path: `.txt` (or no ending), `.md`, `.epub` or `.srt`; texts in UTF-8, or in UTF-16 with a
+            byte order mark.
+        language: of the text, a code; None cuts as English.
+        longest: of a piece, in Latin letters; see `plan.LONGEST`.
 
-
-def read_document(path: str | Path, language: str = "en", longest: int = 300) -> Document:
-    """Read a text file."""
+    Raises:
+        TextError: there is no such file, nothing to speak in it, or it is not what its ending
+            says; one line that says where.
+    """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise TextError(f"{path} is no UTF-8 text: save it as UTF-8.") from None
-    except OSError as error:
-        raise TextError(f"{path} cannot be read: {error.strerror}.") from None
-    return Document(title=path.stem, pieces=plan_text(text, language, longest))
+    if path.is_dir():
+        raise TextError(f"{path} is a folder: name one file.")
+    if not path.is_file():
+        raise TextError(f"there is no file {path}.")
+    document = _reader_of(path)(path, language, longest)
+    if not any(piece.text for piece in document.pieces):
+        raise TextError(f"{path}: there is nothing to speak in it.")
+    return document
+
+
+def _reader_of(path: Path) -> Callable[[Path, str | None, int], Document]:
+    # Imported here: Markdown's parser is needed by few.
+    ending = path.suffix.lower()
+    if ending in MARKDOWN:
+        from .markdown import read_markdown
+
+        return read_markdown
+    if ending == ".epub":
+        from .epub import read_epub
+
+        return read_epub
+    if ending == ".srt":
+        from .srt import read_srt
+
+        return read_srt
+    if ending in PLAIN:
+        from .plain import read_plain
+
+        return read_plain
+    raise TextError(
+        f"{path}: a {ending} file cannot be read; what can is {', '.join(ENDINGS)}. Save it as one "
+        "of these."
+    )

@@ -1,0 +1,61 @@
+"""Which format a file to write has, by its ending, and whether it can be written here at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import AudioError
+
+# Endings that libsndfile knows under another name: format, and subtype where not the default.
+_ALIASES = {"OPUS": ("OGG", "OPUS"), "OGA": ("OGG", None), "AIF": ("AIFF", None)}
+USUAL = ".wav, .flac, .ogg, .opus, .mp3 or .m4b"
+# AAC, with chapters; ffmpeg writes it, libsndfile cannot.
+BOOK = ("M4B", "AAC")
+_BOOK_ENDINGS = ("M4B", "M4A")
+
+
+def reason_of(error: Exception) -> str:
+    """The library's own words, without the path that our message names already."""
+    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split()).rstrip(".")
+
+
+def format_of(path: Path) -> tuple[str, str]:
+    """Format and subtype for the ending of a path: libsndfile's, or `BOOK`.
+
+    Raises:
+        AudioError: none is called so, or this libsndfile is too old for it.
+    """
+    import soundfile
+
+    ending = path.suffix[1:].upper()
+    if ending in _BOOK_ENDINGS:
+        return BOOK
+    container, subtype = _ALIASES.get(ending, (ending, None))
+    # Headerless samples cannot be read back.
+    if container not in soundfile.available_formats() or container == "RAW":
+        what = f"ending {path.suffix!r}" if ending else "missing ending"
+        raise AudioError(f"{path}: the {what} names no known audio format; use {USUAL}.")
+    if subtype is not None and subtype not in soundfile.available_subtypes(container):
+        raise AudioError(f"{path}: this libsndfile writes no {subtype}; use .wav or .flac.")
+    return container, subtype or soundfile.default_subtype(container)
+
+
+def check_output(path: str | os.PathLike) -> tuple[str, str]:
+    """Format and subtype for a file to write, before the work that fills it.
+
+    Raises AudioError if the ending is unknown, the folder is not there, the path is a folder, or
+    the format needs ffmpeg and there is none.
+    """
+    path = Path(path)
+    formats = format_of(path)
+    if path.is_dir():
+        raise AudioError(f"{path} is a folder: name a file to write to.")
+    if not path.parent.is_dir():
+        raise AudioError(f"There is no folder {path.parent}: create it, or write elsewhere.")
+    if formats == BOOK:
+        from .m4b import find_ffmpeg
+
+        find_ffmpeg()
+    return formats

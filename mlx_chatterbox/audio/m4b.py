@@ -1,0 +1,170 @@
+"""Audio books: AAC with chapters, title and author, written by ffmpeg."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import AudioError
+
+# For a mono voice; other rates and channels get the same for each channel.
+BITS_PER_SECOND = 64_000
+
+
+def find_ffmpeg() -> str:
+    """The program: the one on the path, else that of the package imageio-ffmpeg.
+
+    Raises:
+        AudioError: there is neither.
+    """
+    program = shutil.which("ffmpeg")
+    if program is not None:
+        return program
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+
+        return get_ffmpeg_exe()
+    except (ImportError, RuntimeError, OSError):
+        raise AudioError(
+            "M4B and M4A need ffmpeg, which is not installed: brew install ffmpeg, apt install "
+            "ffmpeg or pip install 'mlx-chatterbox[m4b]'; or write .mp3, .opus or .flac."
+        ) from None
+
+
+class BookEncoder:
+    """An `Encoder` (`writer.py`): ffmpeg reads samples from a pipe; chapters are added at the end
+    without encoding again."""
+
+    def __init__(
+        self,
+        path: Path,
+        sample_rate: int,
+        channels: int = 1,
+        title: str | None = None,
+        author: str | None = None,
+    ):
+        self._path, self._rate = path, sample_rate
+        self._title, self._author = title, author
+        self._samples = 0
+        self._program = find_ffmpeg()
+        self._sound = path.with_name(path.name + ".sound")
+        self._words = path.with_name(path.name + ".txt")
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._encoder = subprocess.Popen(
+            encode_command(self._program, self._sound, sample_rate, channels),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+        )
+
+    def write(self, samples: np.ndarray) -> None:
+        """samples: (n, channels) float32."""
+        try:
+            self._encoder.stdin.write(np.ascontiguousarray(samples, "<f4").tobytes())
+        except (BrokenPipeError, ValueError):
+            raise self._error() from None
+        self._samples += len(samples)
+
+    def finish(self, chapters: list[tuple[str, int]]) -> None:
+        """chapters: title and first sample of each."""
+        try:
+            self._encoder.stdin.close()
+        except BrokenPipeError:
+            raise self._error() from None
+        if self._encoder.wait():
+            raise self._error()
+        text = chapter_file(chapters, self._samples, self._rate, self._title, self._author)
+        self._words.write_text(text, encoding="utf-8")
+        done = subprocess.run(
+            chapters_command(self._program, self._sound, self._words, self._path),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+            check=False,
+        )
+        if done.returncode:
+            raise self._error()
+
+    def discard(self) -> None:
+        """End the program and remove what it needed; the finished file stays."""
+        if self._encoder.poll() is None:
+            self._encoder.kill()
+        self._encoder.wait()
+        if not self._encoder.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):
+                self._encoder.stdin.close()
+        self._errors.close()
+        self._sound.unlink(missing_ok=True)
+        self._words.unlink(missing_ok=True)
+
+    def _error(self) -> AudioError:
+        self._encoder.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return AudioError(f"ffmpeg failed: {lines[-1] if lines else 'it said nothing'}.")
+
+
+def encode_command(program: str, output: Path, sample_rate: int, channels: int) -> list[str]:
+    """ffmpeg's, to encode 32-bit floats from its standard input as AAC."""
+    return [
+        *_quietly(program),
+        *("-f", "f32le", "-ar", str(sample_rate), "-ac", str(channels), "-i", "pipe:0"),
+        *("-c:a", "aac", "-b:a", str(BITS_PER_SECOND * channels)),
+        *("-fflags", "+bitexact", "-flags:a", "+bitexact", "-f", "ipod", _file(output)),
+    ]
+
+
+def chapters_command(program: str, sound: Path, words: Path, output: Path) -> list[str]:
+    """ffmpeg's, to add title, author and chapters; the sound is copied."""
+    return [
+        *_quietly(program),
+        *("-i", _file(sound), "-f", "ffmetadata", "-i", _file(words)),
+        *("-map", "0:a", "-map_metadata", "1", "-map_chapters", "1", "-c", "copy"),
+        *("-fflags", "+bitexact", "-movflags", "+faststart", "-f", "ipod", _file(output)),
+    ]
+
+
+def _quietly(program: str) -> list[str]:
+    return [program, "-hide_banner", "-loglevel", "error", "-nostdin", "-y"]
+
+
+def _file(path: Path) -> str:
+    # Else a colon in a name would be taken for a protocol.
+    return f"file:{path}"
+
+
+def chapter_file(
+    chapters: list[tuple[str, int]],
+    samples: int,
+    sample_rate: int,
+    title: str | None = None,
+    author: str | None = None,
+) -> str:
+    """Title, author and chapters in ffmpeg's own format.
+
+    Args:
+        chapters: title and first sample of each, in order; what comes before the first becomes a
+            chapter with the title of the work.
+        samples: in all.
+    """
+    if chapters and chapters[0][1] > 0:
+        chapters = [(title or "Beginning", 0), *chapters]
+    lines = [";FFMETADATA1"]
+    lines += [f"title={_escaped(title)}"] if title else []
+    lines += [f"artist={_escaped(author)}", f"album_artist={_escaped(author)}"] if author else []
+    lines += [f"album={_escaped(title)}"] if title else []
+    ends = [start for _, start in chapters[1:]] + [samples]
+    for (name, start), end in zip(chapters, ends, strict=True) if chapters else ():
+        lines += ["[CHAPTER]", f"TIMEBASE=1/{sample_rate}", f"START={start}", f"END={end}"]
+        lines += [f"title={_escaped(name)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    text = " ".join(text.split())
+    return "".join("\\" + character if character in "=;#\\" else character for character in text)

@@ -1,0 +1,211 @@
+"""Writing a sound file piece by piece: nothing of its length is held in memory.
+
+    with open_writer("book.m4b", 24000, title="Emma", author="Jane Austen") as writer:
+        writer.chapter("Chapter 1")
+        writer.write(samples)
+
+The file appears whole, when the block ends, or not at all: it is written beside its place, then
+renamed. The same samples give the same bytes, whatever the pieces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ..errors import AudioError
+from .formats import BOOK, check_output, reason_of
+
+# Written at once, always: what Vorbis makes of samples depends on how many come together, and its
+# encoder in libsndfile overflows its stack on very many.
+_WRITE_SAMPLES = 1 << 14
+# What a WAV file's 32 bits can count, less room for its header.
+_MOST_WAV_BYTES = (1 << 32) - (1 << 16)
+_WAV_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "PCM_U8": 1}
+_FLOATING = ("FLOAT", "DOUBLE")
+
+
+class Encoder(Protocol):
+    """What turns samples into a file at a path of its own."""
+
+    def write(self, samples: np.ndarray) -> None: ...
+
+    def finish(self, chapters: list[tuple[str, int]]) -> None: ...
+
+    def discard(self) -> None: ...
+
+
+class AudioWriter:
+    """An open file to write; made by `open_writer`.
+
+    Attributes:
+        samples: written so far, of a channel.
+        chapters: title and first sample of each chapter so far.
+    """
+
+    def __init__(self, path: Path, encoder: Encoder, channels: int, clips: bool, most: int | None):
+        self.samples = 0
+        self.chapters: list[tuple[str, int]] = []
+        self._path = path
+        self._encoder = encoder
+        self._channels = channels
+        self._clips = clips
+        self._most = most
+        self._block = np.empty((_WRITE_SAMPLES, channels), np.float32)
+        self._waiting = 0
+
+    def write(self, samples: np.ndarray) -> None:
+        """Append samples.
+
+        samples: (n,) or (n, channels) float32; clipped to [-1, 1] unless the format stores
+        floating-point samples.
+        Raises AudioError if they are of another shape, not finite, or cannot be written.
+        """
+        samples = np.asarray(samples, dtype=np.float32)
+        if samples.ndim == 1 and self._channels == 1:
+            samples = samples[:, None]
+        if samples.ndim != 2 or samples.shape[1] != self._channels:
+            raise AudioError(
+                f"Cannot write audio of shape {samples.shape}: it must be (samples,) or "
+                "(samples, channels)."
+            )
+        if not np.isfinite(samples).all():
+            raise AudioError(
+                "The audio to write contains NaN or infinite samples: give clean audio."
+            )
+        if self._most is not None and self.samples + len(samples) > self._most:
+            raise AudioError(f"{self._path}: a WAV file ends at 4 GB; write .flac or .m4b instead.")
+        if self._clips:
+            samples = np.clip(samples, -1.0, 1.0)
+        self.samples += len(samples)
+        taken = 0
+        with _explained(self._path):
+            while taken < len(samples):
+                some = samples[taken : taken + _WRITE_SAMPLES - self._waiting]
+                self._block[self._waiting : self._waiting + len(some)] = some
+                self._waiting += len(some)
+                taken += len(some)
+                if self._waiting == _WRITE_SAMPLES:
+                    self.flush()
+
+    def flush(self) -> None:
+        """Hand over what waits for its block to fill; `open_writer` does so at the end."""
+        if self._waiting:
+            self._encoder.write(self._block[: self._waiting].copy())
+            self._waiting = 0
+
+    def silence(self, n: int) -> None:
+        """Append n samples of silence."""
+        for start in range(0, n, _WRITE_SAMPLES):
+            self.write(np.zeros((min(_WRITE_SAMPLES, n - start), self._channels), np.float32))
+
+    def chapter(self, title: str) -> None:
+        """A chapter begins with the next sample; formats without chapters ignore it."""
+        if self.chapters and self.chapters[-1][1] == self.samples:
+            self.chapters.pop()
+        self.chapters.append((title, self.samples))
+
+
+@contextlib.contextmanager
+def open_writer(
+    path: str | os.PathLike,
+    sample_rate: int,
+    channels: int = 1,
+    *,
+    title: str | None = None,
+    author: str | None = None,
+) -> Iterator[AudioWriter]:
+    """A writer for the format of the path's ending (WAV and FLAC: 16-bit PCM; M4B by ffmpeg).
+
+    Args:
+        title, author: of the work; formats without a place for them ignore them.
+
+    Raises:
+        AudioError: as `check_output`, before anything is written; nothing was written in the block;
+            writing fails.
+    """
+    path = Path(path)
+    container, subtype = check_output(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    encoder: Encoder | None = None
+    try:
+        with _explained(path):
+            if (container, subtype) == BOOK:
+                from .m4b import BookEncoder
+
+                encoder = BookEncoder(temporary, sample_rate, channels, title, author)
+            else:
+                encoder = _SoundFileEncoder(
+                    temporary, sample_rate, channels, container, subtype, title, author
+                )
+        most = None
+        if container == "WAV":
+            most = _MOST_WAV_BYTES // (_WAV_BYTES.get(subtype, 4) * channels)
+        writer = AudioWriter(path, encoder, channels, subtype not in _FLOATING, most)
+        yield writer
+        if not writer.samples:
+            raise AudioError(f"{path} cannot be written: there is no audio.")
+        with _explained(path):
+            writer.flush()
+            encoder.finish(writer.chapters)
+            os.replace(temporary, path)
+    finally:
+        if encoder is not None:
+            encoder.discard()
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Whatever goes wrong while writing as an AudioError."""
+    import soundfile
+
+    try:
+        yield
+    except (soundfile.SoundFileError, OSError, ValueError, RuntimeError) as error:
+        raise AudioError(f"{path} cannot be written ({reason_of(error)}).") from error
+
+
+class _SoundFileEncoder:
+    """Everything that libsndfile writes."""
+
+    def __init__(
+        self,
+        path: Path,
+        sample_rate: int,
+        channels: int,
+        container: str,
+        subtype: str,
+        title: str | None,
+        author: str | None,
+    ):
+        import soundfile
+
+        self._path, self._is_ogg = path, container == "OGG"
+        self._file = soundfile.SoundFile(
+            str(path), "w", sample_rate, channels, format=container, subtype=subtype
+        )
+        for name, text in (("title", title), ("artist", author)):
+            # Formats without a place for it say so by an error.
+            if text:
+                with contextlib.suppress(soundfile.SoundFileError):
+                    setattr(self._file, name, text)
+
+    def write(self, samples: np.ndarray) -> None:
+        self._file.write(samples)
+
+    def finish(self, chapters: list[tuple[str, int]]) -> None:
+        self._file.close()
+        if self._is_ogg:
+            from .ogg import fix_serial_number
+
+            fix_serial_number(self._path)
+
+    def discard(self) -> None:
+        self._file.close()

@@ -1,0 +1,212 @@
+"""A document's paragraphs, headings and breaks as pieces to speak: what every reader ends in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ..errors import TextError
+from ..text.clauses import pieces
+from ..text.scripts import flowed, glue, is_unspaced, spoken_length
+from .plan import Piece
+
+# Seconds of silence behind a piece that ends so; a longer one that something else asks for counts.
+SENTENCE, ELLIPSIS, CLAUSE, COMMA = 0.35, 0.5, 0.25, 0.15
+PARAGRAPH, BREAK = 0.7, 1.5
+BEFORE_HEADING, AFTER_HEADING = 1.5, 0.9
+# A `[pause]` without a number.
+PLAIN_PAUSE = 0.5
+LONGEST_PAUSE = 60.0
+# Paragraphs shorter than this are spoken together with their neighbours: the models say single
+# words badly. In Latin letters, of a piece's longest at most this part.
+_SHORT, _SHORT_PART = 40, 0.25
+_PAUSE = re.compile(r"\[\s*pause\b([^\]]*)\]", re.IGNORECASE)
+_SECONDS = re.compile(
+    r"\s*[:=]?\s*(\d+(?:[.,]\d+)?|[.,]\d+)\s*(ms|milliseconds|s|sec|seconds?)?\s*$"
+)
+_CLOSING = "\"'”’»›“‘«‹)]}）］｝」』】〉》 "
+_ENDS = ".!?。！？｡؟۔।॥;\u037e"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Part of a document.
+
+    Attributes:
+        kind: "paragraph", "heading", "chapter" (a title that is not spoken) or "break" (a line
+            between scenes; no text).
+        text: its lines; `[pause 0.8s]` in it is silence.
+        level: of a heading, 1 the highest.
+    """
+
+    kind: str
+    text: str = ""
+    level: int = 1
+
+
+def plan_blocks(blocks: Iterable[Block], language: str | None, longest: int) -> list[Piece]:
+    """Pieces to speak.
+
+    Headings are pieces of their own with silence around them; those of the two highest levels in
+    use begin chapters. Short paragraphs are joined, long ones cut at sentences and clauses.
+
+    Raises:
+        TextError: a `[pause ...]` that is none, or over a minute.
+    """
+    blocks = list(blocks)
+    levels = sorted({block.level for block in blocks if block.kind == "heading"})[:2]
+    plan = _Plan(language, longest)
+    for block in blocks:
+        text = flowed(block.text)
+        if block.kind == "break":
+            plan.silence(BREAK)
+        elif block.kind == "chapter":
+            plan.chapter(text)
+        elif block.kind == "heading":
+            plan.heading(text, block.level in levels)
+        else:
+            plan.paragraph(text)
+    return plan.finished()
+
+
+class _Plan:
+    """Pieces so far, and a short paragraph that waits for its neighbour."""
+
+    def __init__(self, language: str | None, longest: int):
+        self._language = language
+        self._longest = longest
+        self._pieces: list[Piece] = []
+        self._waiting = ""
+        self._title: str | None = None
+        # How many pieces there were when the text last asked for silence by name.
+        self._asked = 0
+
+    def paragraph(self, text: str) -> None:
+        parts = _PAUSE.split(text)
+        for index in range(0, len(parts), 2):
+            if index:
+                self._explicit(_seconds(parts[index - 1]))
+            if any(map(str.isalnum, parts[index])):
+                self._add(parts[index].strip())
+            elif not index and len(parts) == 1 and self._pieces and parts[0]:
+                self.silence(BREAK)
+
+    def heading(self, text: str, is_chapter: bool) -> None:
+        text = " ".join(_PAUSE.sub(" ", text).split())
+        self.silence(BEFORE_HEADING)
+        if not any(map(str.isalnum, text)):
+            return
+        if is_chapter:
+            self._title = text
+        self._speak(text)
+        self.silence(AFTER_HEADING)
+
+    def chapter(self, title: str) -> None:
+        self._flush()
+        self._title = title or None
+
+    def silence(self, seconds: float) -> None:
+        """At least so much behind what was said last; none before anything was said."""
+        self._flush()
+        if self._pieces:
+            last = self._pieces[-1]
+            self._pieces[-1] = replace(last, pause=max(last.pause, seconds))
+
+    def finished(self) -> list[Piece]:
+        self._flush()
+        # Nothing follows; only what was asked for by name stays.
+        if self._pieces and self._asked != len(self._pieces):
+            self._pieces[-1] = replace(self._pieces[-1], pause=0.0)
+        return self._pieces
+
+    def _explicit(self, seconds: float) -> None:
+        """Silence that the text asks for, whatever its punctuation says; two of them add up."""
+        self._flush()
+        if not self._pieces:
+            self._pieces.append(Piece("", seconds, self._take_title()))
+        else:
+            last = self._pieces[-1]
+            before = last.pause if self._asked == len(self._pieces) else 0.0
+            self._pieces[-1] = replace(last, pause=before + seconds)
+        self._asked = len(self._pieces)
+
+    def _add(self, text: str) -> None:
+        if self._waiting:
+            both = self._waiting + glue(self._waiting, text) + text
+            if spoken_length(both) <= self._longest:
+                self._waiting, text = "", both
+            else:
+                self._flush()
+        if spoken_length(text) < min(_SHORT, _SHORT_PART * self._longest):
+            self._waiting = _with_end(text)
+        else:
+            self._speak(text)
+            self.silence(PARAGRAPH)
+
+    def _flush(self) -> None:
+        """Speak what waits, with what came before it where it fits."""
+        text, self._waiting = self._waiting, ""
+        if not text:
+            return
+        last = self._pieces[-1] if self._pieces else None
+        joins = (
+            last is not None
+            and last.text
+            and last.pause <= PARAGRAPH
+            and self._title is None
+            and self._asked != len(self._pieces)
+            and last.chapter is None
+        )
+        if joins:
+            start = _with_end(last.text)
+            both = start + glue(start, text) + text
+            if spoken_length(both) <= self._longest:
+                self._pieces[-1] = replace(last, text=both)
+                return
+        self._speak(text)
+        self.silence(PARAGRAPH)
+
+    def _speak(self, text: str) -> None:
+        for part in pieces(text, self._longest, self._language):
+            self._pieces.append(Piece(part, pause_behind(part), self._take_title()))
+
+    def _take_title(self) -> str | None:
+        title, self._title = self._title, None
+        return title
+
+
+def pause_behind(text: str) -> float:
+    """Seconds of silence behind a piece, from the mark that it ends in."""
+    bare = text.rstrip(_CLOSING)
+    if bare.endswith(("...", "…")):
+        return ELLIPSIS
+    if bare.endswith(tuple(_ENDS)):
+        return SENTENCE
+    if bare.endswith((";", ":", "—", "–", "；", "：", "؛", " -", "·")):
+        return CLAUSE
+    return COMMA if bare.endswith((",", "，", "、", "،")) else 0.0
+
+
+def _with_end(text: str) -> str:
+    """A full stop behind a line that has none, since another one will follow in the same piece."""
+    bare = text.rstrip(_CLOSING)
+    if not bare or not bare[-1].isalnum():
+        return text
+    stop = "।" if "\u0900" <= bare[-1] <= "\u097f" else "。" if is_unspaced(bare[-1]) else "."
+    return text + stop
+
+
+def _seconds(text: str) -> float:
+    """Of `[pause 0.8s]`, what stands behind the word."""
+    if not text.strip():
+        return PLAIN_PAUSE
+    match = _SECONDS.match(text.lower())
+    if match is None:
+        raise TextError(f"[pause{text}] is no pause: write [pause 0.8s] or [pause 500ms].")
+    seconds = float(match.group(1).replace(",", "."))
+    if (match.group(2) or "s").startswith("m"):
+        seconds /= 1000
+    if seconds > LONGEST_PAUSE:
+        raise TextError(f"[pause{text}] is over {LONGEST_PAUSE:.0f} s.")
+    return seconds

@@ -1,0 +1,68 @@
+"""Markdown: what a reader would say of it. Parsed by markdown-it-py, after CommonMark.
+
+Headings and their levels, paragraphs, lists and quotations are spoken, the words of links and
+emphasis without their marks. Code blocks, tables, HTML, pictures, footnotes' marks and a front
+matter (`---` at the top; its title and author are the document's) are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..blocks import Block, plan_blocks
+from ..plan import Document
+from .plain import read_characters
+
+_FRONT_MATTER = re.compile(r"---[^\S\n]*\n(.*?)\n(?:---|\.\.\.)[^\S\n]*(?:\n|$)", re.DOTALL)
+_FIELD = re.compile(r"^(title|author)\s*:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+_FOOTNOTE = re.compile(r"\[\^[^\]\s]+\](?::[^\n]*)?")
+_ADDRESS = re.compile(r"https?://\S+|www\.\S+")
+
+
+def read_markdown(path: Path, language: str | None, longest: int) -> Document:
+    """See `read_document`. Without a front matter the title is the one heading of level 1, if
+    there is just one."""
+    text = read_characters(path)
+    fields: dict[str, str] = {}
+    if (front := _FRONT_MATTER.match(text)) is not None:
+        found = reversed(_FIELD.findall(front.group(1)))
+        fields = {name.lower(): value.strip("\"'") for name, value in found}
+        text = text[front.end() :]
+    blocks = list(markdown_blocks(text))
+    highest = [block.text for block in blocks if block.kind == "heading" and block.level == 1]
+    title = fields.get("title") or (highest[0] if len(highest) == 1 else None)
+    return Document(title, fields.get("author"), plan_blocks(blocks, language, longest))
+
+
+def markdown_blocks(text: str) -> Iterator[Block]:
+    """Blocks of a Markdown text in order."""
+    from markdown_it import MarkdownIt
+
+    tokens = MarkdownIt("commonmark").enable("table").parse(_FOOTNOTE.sub("", text))
+    level = left_out = 0
+    for token in tokens:
+        if token.type in ("table_open", "table_close"):
+            left_out += token.nesting
+        elif token.type == "heading_open":
+            level = int(token.tag[1:])
+        elif token.type == "heading_close":
+            level = 0
+        elif token.type == "hr":
+            yield Block("break")
+        elif token.type == "inline" and not left_out:
+            words = _spoken(token.children or [])
+            if words:
+                yield Block("heading", words, level) if level else Block("paragraph", words)
+
+
+def _spoken(tokens: list) -> str:
+    """The words of a line: its text and inline code; no pictures, no HTML, no bare addresses."""
+    words = []
+    for token in tokens:
+        if token.type in ("text", "code_inline"):
+            words.append(token.content)
+        elif token.type in ("softbreak", "hardbreak"):
+            words.append("\n")
+    return _ADDRESS.sub("", "".join(words)).strip()

@@ -1,0 +1,53 @@
+"""Plain text, and how the bytes of every text file become characters."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from ...errors import TextError
+from ..plan import Document
+from ..split import plan_text
+
+# A book is about a megabyte; the whole of an encyclopaedia is no mistake to spend a week on.
+MOST_BYTES = 64 << 20
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read_plain(path: Path, language: str | None, longest: int) -> Document:
+    """See `read_document`."""
+    return Document(pieces=plan_text(read_characters(path), language, longest))
+
+
+def read_characters(path: Path) -> str:
+    r"""A text file's characters, its line ends as "\n".
+
+    Raises:
+        TextError: it cannot be read, is too large, or is no text in UTF-8 (with or without byte
+            order mark) or in UTF-16 with one.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise TextError(f"{path} has {size >> 20} MB: over {MOST_BYTES >> 20} is no text.")
+        content = path.read_bytes()
+    except OSError as error:
+        raise TextError(f"{path} cannot be read: {error.strerror}.") from None
+    return decoded(content, str(path))
+
+
+def decoded(content: bytes, name: str) -> str:
+    """Bytes of a text, called `name` in messages, to characters; errors as `read_characters`."""
+    wide = content.startswith(_UTF16)
+    try:
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        if wide:
+            raise TextError(f"{name} is no whole UTF-16 text: save it as UTF-8.") from None
+        line, byte = content.count(b"\n", 0, error.start) + 1, content[error.start]
+        raise TextError(
+            f"{name}: line {line} is no UTF-8 text (byte 0x{byte:02x}): save it as UTF-8."
+        ) from None
+    if "\0" in text:
+        raise TextError(f"{name} is no text: it has zero bytes.")
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,0 +1,66 @@
+"""Plain text of any length as pieces to speak."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..text.scripts import flowed
+from ..text.sentence_rules import rules_of
+from .blocks import Block, plan_blocks
+from .plan import LONGEST, Piece
+
+_EMPTY_LINES = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
+_LONGEST_HEADING = 80
+_CJK_CHAPTER = re.compile(
+    r"第\s*[0-9０-９一二三四五六七八九十百千〇零两]+\s*[章回节節話话部卷篇]|제\s*\d+\s*[장부화편]"
+)
+
+
+def plan_text(
+    text: str, language: str | None = "en", longest: int = LONGEST["english"]
+) -> list[Piece]:
+    """Cut a plain text: paragraphs at empty lines, sentences by the language's rules.
+
+    `[pause 0.8s]` in it is silence. A paragraph of one line that begins with the language's word
+    for a chapter ("Chapter 3", "Kapitel 3") is a heading.
+
+    Args:
+        language: a code; None cuts as English.
+        longest: of a piece, in Latin letters; `plan.LONGEST` has each variant's, `plan.longest_of`
+            a checkpoint's. A Chinese character counts three, as long as it takes to say.
+
+    Returns:
+        Pieces in order; none for a text without letters.
+
+    Raises:
+        TextError: a `[pause ...]` that is none, or over a minute.
+    """
+    return plan_blocks(plain_blocks(text, language), language, longest)
+
+
+def plain_blocks(text: str, language: str | None = "en") -> Iterator[Block]:
+    """Paragraphs, headings and breaks of a plain text."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n")
+    for part in _EMPTY_LINES.split(text.replace("\u2029", "\n\n").strip()):
+        line = flowed(part)
+        if not line:
+            continue
+        if _is_heading(line, language) and "\n" not in part.strip():
+            yield Block("heading", line)
+        elif not any(map(str.isalnum, line)):
+            yield Block("break")
+        else:
+            yield Block("paragraph", part)
+
+
+def _is_heading(line: str, language: str | None) -> bool:
+    if len(line) > _LONGEST_HEADING:
+        return False
+    if _CJK_CHAPTER.match(line):
+        return line[-1] not in "。！？"
+    words = line.lower().replace(".", " ").replace(":", " ").split()
+    if not words or words[0] not in rules_of(language).chapters:
+        return False
+    # "Part of me wanted to go." is no heading; "Part Two: The Sea" is.
+    return line[-1] not in ".!?,;" or len(words) <= 3

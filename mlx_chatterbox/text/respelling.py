@@ -1,0 +1,196 @@
+"""A user's lexicon: words and how to write them so that the model says them right.
+
+A file with one entry a line, `word<TAB>respelling`, in UTF-8; empty lines, and those that begin
+with `#`, do not count:
+
+    # names
+    Siobhan	shivawn
+    New York	noo york
+    =US	you ess
+
+Capitals do not matter ("SIOBHAN" is one too), unless the line begins with `=`. Only whole words
+count, "Siobhan's" among them, the longest entry first; what was put in is not looked up again.
+(`lexicon.py` is something else: the dictionary of phones that is part of a small model.)
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import TextError
+from .scripts import is_unspaced
+
+EXACTLY = "="
+# Letters and digits, and what is written above or below them: Hindi's vowels, points, accents.
+_LETTER = (
+    r"[\w\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0903\u093a-\u094f"
+    r"\u0955-\u0957\u0962\u0963\u200c\u200d]"
+)
+_WORD = re.compile(f"{_LETTER}+")
+_APOSTROPHES = "'’"
+# Not within a longer word: "can" is not in "can't", but "Siobhan" is in "Siobhan's".
+_BEHIND = rf"(?!{_LETTER})(?![{_APOSTROPHES}](?![sS](?!\w))\w)"
+# A tag such as [laugh] is no word.
+_TAG = re.compile(r"\[\s*[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*\]")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    word: str
+    respelling: str
+    pattern: re.Pattern
+    exact: bool
+
+
+class Respelling:
+    """Respells the words of a lexicon in a text: `respell(text)`."""
+
+    def __init__(self, entries: Mapping[str, str] | Iterable[tuple[str, str]]):
+        """Take words and respellings.
+
+        Raises:
+            TextError: one is empty, or a word has two respellings.
+        """
+        pairs = entries.items() if isinstance(entries, Mapping) else entries
+        self._by_beginning: dict[str, list[_Entry]] = {}
+        self._respellings: dict[str, str] = {}
+        for word, respelling in pairs:
+            self._take(word, respelling)
+        for entries in self._by_beginning.values():
+            entries.sort(key=lambda entry: -len(entry.word))
+
+    @classmethod
+    def read(cls, path: str | Path) -> Respelling:
+        """Read a file; see the module.
+
+        Raises:
+            TextError: it cannot be read, is no UTF-8, has no entry, or a line is none; the message
+                says which.
+        """
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise TextError(f"the lexicon {path} cannot be read: {error.strerror}.") from None
+        found = cls({})
+        for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+            try:
+                found._read_line(line.decode("utf-8"))
+            except UnicodeDecodeError:
+                problem = "is no UTF-8 text: save it as UTF-8"
+            except TextError as error:
+                problem = str(error).rstrip(".")
+            else:
+                continue
+            raise TextError(f"{path}: line {number}: {problem}.") from None
+        if not found._respellings:
+            raise TextError(f"{path}: the lexicon has no entry (word, tab, respelling).")
+        for entries in found._by_beginning.values():
+            entries.sort(key=lambda entry: -len(entry.word))
+        return found
+
+    def _read_line(self, line: str) -> None:
+        line = line.strip("\r\n ")
+        if not line.strip() or line.startswith("#"):
+            return
+        word, tab, respelling = line.partition("\t")
+        if not tab:
+            raise TextError("there is no tab between word and respelling")
+        if "\t" in respelling.strip("\t"):
+            raise TextError("there are more than a word and a respelling")
+        self._take(word, respelling.strip("\t"))
+
+    def _take(self, word: str, respelling: str) -> None:
+        exact = word.strip().startswith(EXACTLY)
+        word = " ".join(word.strip().removeprefix(EXACTLY).split())
+        respelling = " ".join(respelling.split())
+        if not any(map(str.isalnum, word)):
+            raise TextError("there is no word before the tab")
+        if not respelling:
+            raise TextError(f"{word!r} has no respelling")
+        key = word if exact else word.lower()
+        if self._respellings.setdefault(key, respelling) != respelling:
+            raise TextError(f"{word!r} has another respelling already")
+        for form in {unicodedata.normalize(kind, word) for kind in ("NFC", "NFD")}:
+            entry = _Entry(form, respelling, _pattern(form, exact), exact)
+            self._by_beginning.setdefault(_beginning(form, 0)[0], []).append(entry)
+
+    def __len__(self) -> int:
+        return len(self._respellings)
+
+    def __call__(self, text: str) -> str:
+        """The text with its words respelled; all else stays as it is."""
+        out: list[str] = []
+        done = at = 0
+        while at < len(text):
+            if text[at] == "[" and (tag := _TAG.match(text, at)):
+                at = tag.end()
+                continue
+            beginning, behind = _beginning(text, at)
+            match = self._match(text, at, beginning)
+            if match is None:
+                at = behind
+                continue
+            entry, end = match
+            out += [text[done:at], _in_case(entry, text[at:end])]
+            done = at = end
+        out.append(text[done:])
+        return "".join(out)
+
+    def _match(self, text: str, at: int, beginning: str) -> tuple[_Entry, int] | None:
+        for entry in self._by_beginning.get(beginning, ()):
+            match = entry.pattern.match(text, at)
+            if match is not None:
+                return entry, match.end()
+        return None
+
+
+Lexicon = Respelling | Mapping[str, str] | str | Path | None
+
+
+def respelling_of(lexicon: Lexicon) -> Respelling | None:
+    """What `generate` takes as `lexicon=`: a file's path, words and respellings, or one read.
+
+    Raises:
+        TextError: as `Respelling`.
+    """
+    if lexicon is None or isinstance(lexicon, Respelling):
+        return lexicon
+    return Respelling.read(lexicon) if isinstance(lexicon, (str, Path)) else Respelling(lexicon)
+
+
+def _beginning(text: str, at: int) -> tuple[str, int]:
+    """What an entry is looked up by, and where the next may begin: a word in lower case; one
+    character where it is no letter, or its script writes no spaces."""
+    word = _WORD.match(text, at)
+    if word is None or is_unspaced(text[at]):
+        return text[at], at + 1
+    return word.group().lower(), word.end()
+
+
+def _pattern(word: str, exact: bool) -> re.Pattern:
+    parts = []
+    for character in word:
+        if character == " ":
+            parts.append(r"\s+")
+        elif character in _APOSTROPHES:
+            parts.append(f"[{_APOSTROPHES}]")
+        else:
+            parts.append(re.escape(character))
+    last = word[-1]
+    behind = _BEHIND if re.match(_LETTER, last) and not is_unspaced(last) else ""
+    return re.compile("".join(parts) + behind, 0 if exact else re.IGNORECASE)
+
+
+def _in_case(entry: _Entry, said: str) -> str:
+    """The respelling with the capitals of the word in the text."""
+    if entry.exact:
+        return entry.respelling
+    if said.isupper() and sum(map(str.isalpha, said)) > 1:
+        return entry.respelling if entry.word.isupper() else entry.respelling.upper()
+    if said[0].isupper():
+        return entry.respelling[0].upper() + entry.respelling[1:]
+    return entry.respelling
