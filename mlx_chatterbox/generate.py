@@ -194,7 +194,7 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
 def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     """Do what the command line says; the exit code of a job."""
     text = check_before_loading(arguments)
-    model = choose_model(arguments.model)
+    arguments.model = model = choose_model(arguments.model)
 
     from .audio.files import save_audio
     from .longform.command import document_of, is_job, run_batch, run_document

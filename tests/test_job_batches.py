@@ -123,7 +123,7 @@ def test_rows_of_one_language_and_voice_are_written_together(speak, monkeypatch)
 
     def manner(self, voice, language):
         heard.append(language)
-        return Manner({}, None, "", language or "")
+        return Manner({}, None, "", "", language or "")
 
     monkeypatch.setattr(Casting, "manner", manner)
     rows = "".join(f"Number {n}.,,{'fr' if n % 2 else 'de'},\n" for n in range(8))

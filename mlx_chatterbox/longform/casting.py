@@ -39,7 +39,7 @@ class Casting:
             # No setting of `generate`, but it changes what is said.
             hashed = {**settings, "dtype": self._tts.checkpoint.config.dtype}
             identity = manner_hash(self.model, voice_hash, hashed)
-            self._made[voice, language] = Manner(settings, saved, voice_hash, identity)
+            self._made[voice, language] = Manner(settings, saved, voice_hash, self.model, identity)
         return self._made[voice, language]
 
     def _voice(self, voice: Path | None) -> tuple[Path | None, str]:

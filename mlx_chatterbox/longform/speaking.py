@@ -34,12 +34,14 @@ class Manner:
         settings: keyword arguments of `generate_batch`, without seeds.
         voice: a saved voice; None: the model's own.
         voice_hash: of the file that the voice came from.
+        model_hash: of the model's files.
         identity: hash of all of it, with the model's and the voice's contents.
     """
 
     settings: Mapping[str, Any]
     voice: Path | None
     voice_hash: str
+    model_hash: str
     identity: str
 
 
