@@ -3,7 +3,8 @@
 Only units travel to the actors, with the voice they are spoken in, and finished pieces back. The
 job's folder is the driver's alone, so no file system need be shared, and a piece that an actor has
 spoken but could not deliver before it died is simply spoken once more: Ray starts another actor
-and gives it the unit again. A unit is spoken as it would be in one process, so the result is too.
+and gives it the unit again. Units are those of one process, so tokens are too; samples are up to
+rounding, which on a CPU depends on how many threads a process has.
 
 docs/ray.md shows how several machines are used.
 """
@@ -14,8 +15,10 @@ import dataclasses
 import hashlib
 import os
 import pickle
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..errors import JobError
@@ -77,8 +80,14 @@ def _execute(
                 delivered.add(one.key)
                 yield one
     except ray.exceptions.RayError as error:
-        words = str(error).strip().splitlines()
-        raise JobError(f"Ray gave up: {words[-1] if words else error}") from error
+        raise JobError(f"Ray gave up: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The error that a worker met; Ray wraps it in its own and in its advice."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    own = [line for line in lines if re.match(r"[\w.]*Error: ", line)]
+    return (own or lines or [type(error).__name__])[-1]
 
 
 def _shares(ray, workers: int) -> tuple[int, dict[str, float]]:
@@ -108,26 +117,24 @@ class UnitSpeaker:
     """
 
     def __init__(self, model: str, dtype: str | None, wanted_model: str):
-        from ..tts import open_model
-
-        tts = open_model(model, dtype=dtype)
-        if model_hash(tts.checkpoint.folder, {}) != wanted_model:
-            raise JobError(f"the model {model} is not the same here as where the job was begun.")
-        self._speaker = Speaker(tts)
+        # Ray calls from several threads; a model is at home in one.
+        self._thread = ThreadPoolExecutor(max_workers=1)
         self._voices = tempfile.TemporaryDirectory()
+        self._speaker = self._thread.submit(_load, model, dtype, wanted_model).result()
 
     def __call__(self, table):
         """A table with units in, one with their pieces out."""
         import pyarrow
 
+        units = [pickle.loads(packed) for packed in table["unit"].to_pylist()]
         rows = [
             pickle.dumps(spoken)
-            for packed in table["unit"].to_pylist()
-            for spoken in self._speak(*pickle.loads(packed))
+            for unit, voice in units
+            for spoken in self._thread.submit(self._speak, unit, voice).result()
         ]
         return pyarrow.table({"spoken": pyarrow.array(rows, pyarrow.binary())})
 
-    def _speak(self, unit: Unit, voice: bytes | None) -> Iterator[Spoken]:
+    def _speak(self, unit: Unit, voice: bytes | None) -> list[Spoken]:
         if voice is not None:
             name = f"{hashlib.sha256(voice).hexdigest()}.safetensors"
             path = Path(self._voices.name) / name
@@ -135,7 +142,17 @@ class UnitSpeaker:
                 path.write_bytes(voice)
             manner = dataclasses.replace(unit[0].manner, voice=path)
             unit = [dataclasses.replace(wanted, manner=manner) for wanted in unit]
-        for spoken in self._speaker.speak(unit):
-            # Who spoke it is no secret, and says how the work was shared.
-            record = {**spoken.record, "worker": f"{os.uname().nodename}:{os.getpid()}"}
-            yield dataclasses.replace(spoken, record=record if spoken.record else {})
+        worker = f"{os.uname().nodename}:{os.getpid()}"
+        return [
+            dataclasses.replace(spoken, record={**spoken.record, "worker": worker})
+            for spoken in self._speaker.speak(unit)
+        ]
+
+
+def _load(model: str, dtype: str | None, wanted_model: str) -> Speaker:
+    from ..tts import open_model
+
+    tts = open_model(model, dtype=dtype)
+    if model_hash(tts.checkpoint.folder, {}) != wanted_model:
+        raise JobError(f"the model {model} is not the same here as where the job was begun.")
+    return Speaker(tts)
