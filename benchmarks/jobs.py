@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import signal
 import subprocess
@@ -26,6 +25,15 @@ from mlx_chatterbox.errors import ChatterboxError
 from mlx_chatterbox.train.pocket.texts import template
 
 SHORT_WORDS = 100
+# The command, and then how much memory it took.
+_COMMAND = """
+import sys
+from mlx_chatterbox.generate import main
+from benchmarks.worker import peak_resident
+code = main(sys.argv[1:])
+print(peak_resident())
+sys.exit(code)
+"""
 SENTENCES_OF_A_PARAGRAPH = 6
 
 
@@ -57,10 +65,10 @@ class Speaking:
         """Speak `text` into `name`.wav."""
         source = self.folder / f"{name}.txt"
         source.write_text(text, encoding="utf-8")
-        command = [sys.executable, "-m", "mlx_chatterbox.generate", "--file", source]
+        command = [sys.executable, "-c", _COMMAND, "--file", source]
         command += ["--model", self._model, "--seed", 1, "--output", self.output(name)]
         command += ["--batch-size", self._batch_size]
-        with (self.folder / f"{name}.log").open("a") as log:
+        with (self.folder / f"{name}.log").open("w") as log:
             return subprocess.Popen([str(word) for word in command], stdout=log, stderr=log)
 
     def output(self, name: str) -> Path:
@@ -73,13 +81,11 @@ class Speaking:
             ChatterboxError: it failed.
         """
         started = time.perf_counter()
-        process = self.start(text, name)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise ChatterboxError(f"it failed: {(self.folder / f'{name}.log').read_text()}")
-        unit = 1 if sys.platform == "darwin" else 1024
-        return {"seconds": time.perf_counter() - started, "peak": usage.ru_maxrss * unit}
+        code = self.start(text, name).wait()
+        log = (self.folder / f"{name}.log").read_text()
+        if code:
+            raise ChatterboxError(f"it failed: {log}")
+        return {"seconds": time.perf_counter() - started, "peak": int(log.split()[-1])}
 
     def killed(self, text: str, name: str, kills: int, seconds: float, draw: random.Random) -> int:
         """Speak with kills at random moments; how many there were before it came through.

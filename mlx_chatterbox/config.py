@@ -57,6 +57,8 @@ class GenerationConfig(Config):
         longest_piece: characters that the model can say at once; longer texts are said in pieces,
             cut at sentences and clauses. 0: all at once.
         watermark: speech is marked as made by a machine.
+        seconds_per_letter: how slowly the model speaks, by which guards tell how long a text can
+            take (`guards.py`).
     """
 
     temperature: float = 0.8
@@ -76,6 +78,7 @@ class GenerationConfig(Config):
     t3_prompt_seconds: int = 6
     longest_piece: int = 0
     watermark: bool = True
+    seconds_per_letter: float = 0.075
 
 
 @dataclass

@@ -6,11 +6,16 @@ import argparse
 import inspect
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .cli import Bars, add_check, add_common, add_watermark, choose_model, play, run_command
 from .errors import AudioError, SettingError, TextError
 from .longform.options import add_long_text, add_many_texts, check_batch_options
+
+if TYPE_CHECKING:
+    from .guards import Outcome
 
 EXAMPLES = """\
 examples:
@@ -97,6 +102,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_settings(group) -> None:
+    group.add_argument(
+        "--no-guard",
+        action="store_true",
+        help="speak once, whatever comes of it: otherwise what babbles, loops, stops early or is "
+        "silent is spoken again with another seed, twice at most",
+    )
     settings = {
         "--seed": (int, "same seed, same audio; without it every run differs"),
         "--temperature": (float, "randomness; 0 always takes the likeliest token (0.8)"),
@@ -108,6 +119,7 @@ def _add_settings(group) -> None:
         "--top-k": (int, "keep this many of the likeliest tokens; turbo and nano (1000)"),
         "--max-new-tokens": (int, "at most this many tokens of 40 ms (1000)"),
         "--cfm-steps": (int, "steps of the flow; fewer are faster and rougher (10; turbo 2)"),
+        "--batch-size": (int, "so many pieces are written together: faster, and more memory (8)"),
     }
     for flag, (kind, text) in settings.items():
         group.add_argument(flag, type=kind, metavar="N", help=text)
@@ -138,6 +150,8 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
         "max_new_tokens": arguments.max_new_tokens,
         "n_cfm_timesteps": arguments.cfm_steps,
         "language_id": arguments.language,
+        "guard": False if arguments.no_guard else None,
+        "batch_size": arguments.batch_size,
         "lexicon": arguments.lexicon,
     }
     known = inspect.signature(tts.generate).parameters
@@ -191,6 +205,25 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     return text
 
 
+def what_guards_found(outcomes: Sequence[Outcome]) -> list[str]:
+    """Lines for people; none where nothing was found."""
+    lines = []
+    again = [one for one in outcomes if one.tries > 1 and not one.verdict]
+    if again:
+        seeds = ", ".join(str(one.seed) for one in again)
+        lines.append(
+            f"guard: {len(again)} of {len(outcomes)} piece(s) spoken again with another seed, and "
+            f"well (seed {seeds})"
+        )
+    for number, one in enumerate(outcomes, start=1):
+        if one.verdict:
+            lines.append(
+                f"guard: piece {number} of {len(outcomes)} is still wrong after {one.tries} "
+                f"tries: {one.verdict} (--no-guard speaks it once, as it comes)"
+            )
+    return lines
+
+
 def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     """Do what the command line says; the exit code of a job."""
     text = check_before_loading(arguments)
@@ -228,6 +261,8 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
         f"tokens; loaded in {loaded - started:.1f} s, "
         f"spoken in {time.perf_counter() - loaded:.1f} s"
     )
+    for line in what_guards_found(tts.outcomes):
+        print(line, file=sys.stderr)
     if not tts.stopped:
         print(
             f"the text was not finished within {tts.limit} tokens: the audio may be cut off "

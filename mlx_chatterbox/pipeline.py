@@ -8,10 +8,9 @@ upstream's signatures and nothing else.
 from __future__ import annotations
 
 import contextlib
-import secrets
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,61 +18,30 @@ import mlx.core as mx
 import numpy as np
 
 from . import watermark
+from .arguments import Batch, Default, Extras
 from .checkpoint import Checkpoint, load
 from .errors import CheckpointError, SettingError, TextError
+from .guards import Watch
+from .last_call import OfLastCall, set_before_any
 from .models.t3.decoding import decode_batch
 from .models.t3.prefix import PrefixMemory
 from .models.t3.sampling import SamplingSettings
+from .nn.parallel import choosing_alone, run_all
+from .nn.threads import compute_in_this_thread
+from .seeds import piece_seeds
 from .text.clauses import pieces
 from .text.gpt2 import drop_unknown_tags
 from .text.normalize import punc_norm
 from .text.respelling import Lexicon, respelling_of
+from .tries import Spoken, Utterance, Written, speak_guarded, speak_unguarded
 from .voice import Voice, embed_voice, is_saved_voice
 from .watermark.weights import is_wanted
 
 DEVICES = ("cpu", "gpu", "cuda", "mps")
 # Upstream's token of silence (`models/s3gen/const.py`).
 SILENCE_TOKEN = 4299
-# Of a long text that is said in pieces, so many are written at once: memory stays bounded.
-PIECES_TOGETHER = 16
-Progress = Callable[[str, int, int], None]
-
-
-class Default(float):
-    """A setting that the caller left out: upstream's number, and the checkpoint's may differ."""
-
-
-@dataclass(frozen=True)
-class Extras:
-    """What every `generate` takes beyond upstream's arguments, by keyword."""
-
-    voice: Voice | None = None
-    seed: int | None = None
-    max_new_tokens: int | None = None
-    n_cfm_timesteps: int | None = None
-    noise: mx.array | None = None
-    source: mx.array | None = None
-    progress: Progress | None = None
-    watermark: bool | None = None
-    lexicon: Lexicon = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a piece (until the guards come, which judge it and try again)."""
-
-    tokens: list[int]
-    verdict: str = ""
-    tries: int = 1
-    seed: int | None = None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What `generate_batch` hands to `generate` in place of a text: texts, and a seed for each."""
-
-    texts: tuple[str, ...]
-    seeds: tuple[int | None, ...]
+# So many texts, or pieces of a long one, are written together: memory stays bounded.
+BATCH_SIZE = 16
 
 
 def is_device(name) -> bool:
@@ -98,10 +66,18 @@ class Pipeline:
     Attributes:
         sr: sample rate of what `generate` returns, 24000.
         conds: the voice in use, or None.
-        last_tokens: speech tokens of the last call that have a sound; of a batch all texts'.
+        last_tokens: speech tokens that are heard in what the last call returned; of a batch all
+            texts'.
         limit, stopped: how many tokens the last call could write for a text, and whether all ended
             before.
+        outcomes: how each piece of the last call came out, in the order of the texts. All four are
+            those of the last call in this thread; in one that made none, of the last anywhere.
     """
+
+    last_tokens = OfLastCall()
+    limit = OfLastCall()
+    stopped = OfLastCall()
+    outcomes = OfLastCall()
 
     #: Kind of tokenizer (`TextConfig.tokenizer`) of the checkpoints that the class can use.
     tokenizer_kind: ClassVar[str]
@@ -122,10 +98,12 @@ class Pipeline:
         self.device = device
         self.sr = checkpoint.config.s3gen.sampling_rate
         self.conds: Voice | None = checkpoint.voice
-        self.last_tokens: list[int] = []
-        self.limit = self.defaults.max_new_tokens
-        self.stopped = True
+        set_before_any(
+            self, last_tokens=[], limit=self.defaults.max_new_tokens, stopped=True, outcomes=[]
+        )
         self._prefixes = PrefixMemory()
+        # Arrays belong to the thread that made them until they are evaluated.
+        mx.eval(checkpoint.networks.state, () if self.conds is None else vars(self.conds))
 
     @classmethod
     def _load(cls, model: str | Path | None, device: str | None, **settings):
@@ -160,9 +138,11 @@ class Pipeline:
         """The voice of a recording, or a saved voice, without taking it into use."""
         if isinstance(recording, (str, Path)) and is_saved_voice(recording):
             return Voice.load(recording)
-        with on_device(self.device):
+        with on_device(self.device), choosing_alone():
             emotion = self._or_default("exaggeration", exaggeration)
-            return embed_voice(self.networks, recording, self.defaults, emotion, norm_loudness)
+            voice = embed_voice(self.networks, recording, self.defaults, emotion, norm_loudness)
+            mx.eval(vars(voice))
+            return voice
 
     def generate_batch(
         self,
@@ -174,16 +154,18 @@ class Pipeline:
     ) -> list[np.ndarray]:
         """Speak several texts together, in one voice and with the same settings.
 
-        T3 writes all texts at once, which takes little longer than one of them; S3Gen then speaks
-        one after the other. What a text becomes does not depend on the others: it is what
-        `generate` makes of it with the same seed, up to rounding (see `decode_batch`). Memory for
-        T3's keys and values grows with the number of texts, by 0.5 MB a token and text for the
-        Llama models with guidance in float32; eight at a time are a good number.
+        T3 writes `batch_size` texts at once, which takes little longer than one of them; S3Gen
+        then speaks one after the other, or, on two or three cores, two at a time. What a text
+        becomes does not depend on the others: it is what `generate` makes of it with the same
+        seed, up to rounding (see `decode_batch`); where a guard finds something wrong with one,
+        that one alone is spoken again. Memory for T3's keys and values grows with the batch, by
+        0.5 MB a token and text for the Llama models with guidance in float32, and no further with
+        the number of texts.
 
         Args:
             texts: at least one.
             arguments, settings: as `generate`'s behind its text; `noise` and `source` are of one
-                text and cannot be given.
+                text and cannot be given. `batch_size` is 16 if it is left out.
             seed: of the first text; text i is spoken with seed + i. None draws another for each.
             seeds: one for each text instead.
 
@@ -235,36 +217,71 @@ class Pipeline:
     ) -> np.ndarray | list[np.ndarray]:
         """Text to waveform, (samples,) float32; for a `Batch` one for each text."""
         batch = text if isinstance(text, Batch) else Batch((text,), (extras.seed,))
+        at_once = BATCH_SIZE if extras.batch_size is None else extras.batch_size
+        if at_once < 1:
+            raise SettingError(f"batch_size must be 1 or more; got {at_once}.")
         said = self._said(batch.texts, language_id, extras.lexicon)
         text_tokens = [
             self._text_tokens(piece, language_id) for of_text in said for piece in of_text
         ]
-        if len(text_tokens) > len(said) and (extras.noise is not None or extras.source is not None):
+        is_given = extras.noise is not None or extras.source is not None
+        if len(text_tokens) > len(said) and is_given:
             raise SettingError("noise and source are of one piece; this text is said in several.")
         marks = is_wanted(extras.watermark, self.defaults.watermark)
         with on_device(self.device):
-            keys = [
-                mx.random.split(key)
-                for seed, of_text in zip(batch.seeds, said, strict=True)
-                for key in _piece_keys(random_key(seed), len(of_text))
+            seeds = [
+                seed
+                for first, of_text in zip(batch.seeds, said, strict=True)
+                for seed in piece_seeds(first, len(of_text))
             ]
+            texts = [piece for of_text in said for piece in of_text]
+            utterances = list(map(Utterance, texts, text_tokens, seeds))
             voice = self._voice_for(extras.voice, audio_prompt_path, exaggeration, norm_loudness)
-            token_keys = [key[0] for key in keys]
-            seeds = [seed for seed, of_text in zip(batch.seeds, said, strict=True) for _ in of_text]
-            written = self._speech_tokens(
-                voice, text_tokens, settings, cfg_weight, token_keys, extras
-            )
-            self.outcomes = [Outcome(t, seed=s) for t, s in zip(written, seeds, strict=True)]
-            spoken = iter(
+
+            def write(some, seeds, watches) -> list[Written]:
+                tokens = [utterance.text_tokens for utterance in some]
+                keys = [mx.random.split(mx.random.key(seed))[0] for seed in seeds]
+                return self._speech_tokens(
+                    voice, tokens, settings, cfg_weight, keys, extras, watches
+                )
+
+            def sound(given) -> list[np.ndarray]:
+                keys = [mx.random.split(mx.random.key(seed))[1] for _, seed in given]
+                return self._waveforms([tokens for tokens, _ in given], voice, keys, extras)
+
+            spoken: list[Spoken] = []
+            for first in range(0, len(utterances), at_once):
+                some = utterances[first : first + at_once]
+                # What is given for comparisons fits no other try.
+                if extras.guard and not is_given:
+                    pace = self.defaults.seconds_per_letter
+                    spoken += speak_guarded(some, write, sound, self.sr, pace)
+                else:
+                    spoken += speak_unguarded(some, write, sound)
+            waveforms = _joined(spoken, said)
+            if marks:
+                waveforms = self._marked(waveforms)
+        self.stopped = not any(one.written.count >= self.limit for one in spoken)
+        self.outcomes = [one.outcome for one in spoken]
+        self.last_tokens = [token for one in self.outcomes for token in one.tokens]
+        return waveforms if isinstance(text, Batch) else waveforms[0]
+
+    def _waveforms(
+        self, written: Sequence[list[int]], voice: Voice, keys: Sequence[mx.array], extras: Extras
+    ) -> list[np.ndarray]:
+        """Speech tokens of several pieces to their waveforms, (samples,) float32 each."""
+        mx.eval(vars(voice), keys)
+        with choosing_alone():
+            return run_all(
                 [
-                    self._waveform(tokens, voice, key[1], extras)
+                    partial(self._waveform, tokens, voice, key, extras)
                     for tokens, key in zip(written, keys, strict=True)
                 ]
             )
-            waveforms = [np.concatenate([next(spoken) for _ in of_text]) for of_text in said]
-            if marks:
-                waveforms = [watermark.apply(waveform, self.sr) for waveform in waveforms]
-        return waveforms if isinstance(text, Batch) else waveforms[0]
+
+    def _marked(self, waveforms: list[np.ndarray]) -> list[np.ndarray]:
+        with choosing_alone():
+            return run_all([partial(watermark.apply, waveform, self.sr) for waveform in waveforms])
 
     def _said(
         self, texts: Sequence[str], language_id: str | None, lexicon: Lexicon
@@ -327,73 +344,66 @@ class Pipeline:
     def _voice_for(self, voice, recording, exaggeration: float, norm_loudness: bool) -> Voice:
         if voice is not None:
             return voice.with_emotion(exaggeration)
+        # Another thread may put its own into `conds` at any time.
+        voice = self.conds
         if recording is not None:
-            self.prepare_conditionals(recording, exaggeration, norm_loudness)
-        if self.conds is None:
+            voice = self.voice_of(recording, exaggeration, norm_loudness)
+        if voice is None:
             raise SettingError(
                 "no voice: this checkpoint has none built in, so give a reference recording "
                 "(audio_prompt_path=, or --voice on the command line)."
             )
-        self.conds = self.conds.with_emotion(exaggeration)
-        return self.conds
+        self.conds = voice = voice.with_emotion(exaggeration)
+        return voice
 
     def _speech_tokens(
-        self, voice, text_tokens, settings, cfg_weight, keys, extras: Extras
-    ) -> list[list[int]]:
-        """Audible speech tokens of each text."""
-        t3 = self.networks.t3
-        limit = extras.max_new_tokens
+        self,
+        voice,
+        text_tokens: Sequence[mx.array],
+        settings: SamplingSettings,
+        cfg_weight: float,
+        keys: Sequence[mx.array],
+        extras: Extras,
+        watches: Sequence[Watch] | None,
+    ) -> list[Written]:
+        """Speech tokens of each text, written together; a watch may end its own."""
+        t3, limit = self.networks.t3, extras.max_new_tokens
         self.limit = limit = self.defaults.max_new_tokens if limit is None else limit
         past = self._prefixes.past_of(
             t3, voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
         )
         written: list[list[int]] = [[] for _ in text_tokens]
-        together = PIECES_TOGETHER if self.defaults.longest_piece else len(text_tokens)
-        for first in range(0, len(text_tokens), together):
-            some = slice(first, first + together)
-            steps = decode_batch(
-                t3, past, text_tokens[some], settings, cfg_weight, limit, keys[some]
-            )
-            for done, step in enumerate(steps, start=1):
-                for sentence, token in step:
-                    written[first + sentence].append(token)
-                if extras.progress is not None:
-                    extras.progress("tokens", done, limit)
-        # The last token may still have been followed by the stop token, which is then not drawn.
-        self.stopped = all(len(tokens) < limit for tokens in written)
+        ended: set[int] = set()
+        steps = decode_batch(t3, past, text_tokens, settings, cfg_weight, limit, keys, ended)
+        for done, step in enumerate(steps, start=1):
+            for sentence, token in step:
+                written[sentence].append(token)
+                if watches is not None and watches[sentence].add(token):
+                    ended.add(sentence)
+            if extras.progress is not None:
+                extras.progress("tokens", done, limit)
         start, n_codes = t3.config.start_speech_token, self.checkpoint.config.s3gen.vocab_size
-        audible = [audible_tokens(tokens, start, n_codes) for tokens in written]
-        for index, tokens in enumerate(audible):
-            if not tokens:
-                which = f" for text {index + 1}" if len(audible) > 1 else ""
-                raise TextError(
-                    f"the model wrote {len(written[index])} speech tokens{which} and none that "
-                    "has a sound; try another seed or more max_new_tokens."
-                )
-        self.last_tokens = [token for tokens in audible for token in tokens]
-        return audible
+        # The last token may still have been followed by the stop token, which is then not drawn.
+        return [
+            Written(
+                len(tokens),
+                audible_tokens(tokens, start, n_codes),
+                was_ended=sentence in ended,
+                is_cut_off=len(tokens) >= limit,
+            )
+            for sentence, tokens in enumerate(written)
+        ]
 
 
-def _piece_keys(key: mx.array, count: int) -> list[mx.array]:
-    """A key for each piece of a text; a text in one piece keeps its own."""
-    return [key] if count == 1 else list(mx.random.split(key, count))
-
-
-def random_key(seed: int | None) -> mx.array:
-    """A random key; the global generator is neither read nor moved.
-
-    Raises:
-        SettingError: a seed outside 0 to 2^64 - 1.
-    """
-    if seed is None:
-        seed = secrets.randbits(63)
-    if not 0 <= seed < 2**64:
-        raise SettingError(f"seed must be from 0 to 2^64 - 1; got {seed}.")
-    return mx.random.key(seed)
+def _joined(spoken: list[Spoken], said: list[list[str]]) -> list[np.ndarray]:
+    """The pieces of each text one after the other."""
+    waveforms = (one.waveform for one in spoken)
+    return [np.concatenate([next(waveforms) for _ in of_text]) for of_text in said]
 
 
 def on_device(device: str | None):
     """Compute on the CPU where that was asked for, else on MLX's default device."""
+    compute_in_this_thread()
     if device is not None and device.split(":")[0] == "cpu":
         return mx.stream(mx.cpu)
     return contextlib.nullcontext()

@@ -11,6 +11,10 @@ n_cfm_timesteps: steps of the flow.
 noise, source: the flow's start (1, 2 n + 2 m, 80) and the vocoder's excitation (1, 960 m).
 progress: told ("tokens" or "flow", done, in all).
 watermark: False leaves the speech without the mark that says that a machine made it.
+guard: False speaks once, whatever comes of it, as upstream does. Otherwise what babbles, loops,
+    stops early or is silent is spoken again with another seed, and `outcomes` says of every piece
+    what was found (`docs/guards.md`). Not with `noise` or `source`, which are of one try.
+batch_size: so many pieces of a long text, or texts of a batch, are written together; 16.
 lexicon: words and how to write them so that they are said right: a file's path, a mapping, or a
     `Respelling` (`text/respelling.py`).
 
@@ -27,8 +31,9 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from .arguments import Default, Extras, Progress
 from .checkpoint import Checkpoint, load
-from .pipeline import Default, Extras, Pipeline, Progress, is_device, on_device
+from .pipeline import Pipeline, is_device, on_device
 from .text.multilingual import SUPPORTED_LANGUAGES
 from .text.respelling import Lexicon
 from .voice import Voice
@@ -100,6 +105,8 @@ class ChatterboxTTS(Pipeline):
         source: mx.array | None = None,
         progress: Progress | None = None,
         watermark: bool | None = None,
+        guard: bool = True,
+        batch_size: int | None = None,
         lexicon: Lexicon = None,
     ) -> np.ndarray:
         """Speak.
@@ -127,6 +134,8 @@ class ChatterboxTTS(Pipeline):
                 source,
                 progress,
                 watermark,
+                guard,
+                batch_size,
                 lexicon,
             ),
         )
@@ -196,6 +205,8 @@ class ChatterboxMultilingualTTS(Pipeline):
         source: mx.array | None = None,
         progress: Progress | None = None,
         watermark: bool | None = None,
+        guard: bool = True,
+        batch_size: int | None = None,
         lexicon: Lexicon = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`.
@@ -222,6 +233,8 @@ class ChatterboxMultilingualTTS(Pipeline):
                 source,
                 progress,
                 watermark,
+                guard,
+                batch_size,
                 lexicon,
             ),
             language_id=language_id.lower() if language_id else None,
@@ -290,6 +303,8 @@ class ChatterboxTurboTTS(Pipeline):
         source: mx.array | None = None,
         progress: Progress | None = None,
         watermark: bool | None = None,
+        guard: bool = True,
+        batch_size: int | None = None,
         lexicon: Lexicon = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`. Guidance, min-p and emotion do nothing here.
@@ -317,6 +332,8 @@ class ChatterboxTurboTTS(Pipeline):
                 source,
                 progress,
                 watermark,
+                guard,
+                batch_size,
                 lexicon,
             ),
             norm_loudness=norm_loudness,

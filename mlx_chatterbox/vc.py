@@ -18,6 +18,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from .arguments import Progress
 from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
 from .checkpoint import Checkpoint, load
@@ -26,7 +27,8 @@ from .errors import AudioError, SettingError
 from .models.s3gen.long import speak_in_pieces, waveform_length
 from .models.s3gen.s3gen import Reference
 from .models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
-from .pipeline import Progress, is_device, on_device, random_key
+from .pipeline import is_device, on_device
+from .seeds import random_key
 from .voice import (
     DECODER_RATE,
     MIN_PEAK,

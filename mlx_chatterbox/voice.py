@@ -112,6 +112,8 @@ class Voice:
         length = int(tensors.get("gen.prompt_token_len", mx.array([0])).reshape(-1)[0])
         if length:
             values["prompt_token"] = values["prompt_token"][:, :length]
+        # Read now: another thread could not.
+        mx.eval(values)
         return cls(**values)
 
 

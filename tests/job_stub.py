@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
 from mlx_chatterbox.errors import TextError
+from mlx_chatterbox.guards import Outcome
 from mlx_chatterbox.longform.plan import Document, Piece
 
 RATE = 24000
 SENTENCES = [f"This is sentence number {n}." for n in range(12)]
-
-
-@dataclass
-class StubOutcome:
-    tokens: list[int]
-    verdict: str
-    tries: int
-    seed: int
 
 
 class StubTTS:
@@ -40,12 +32,15 @@ class StubTTS:
         self.checkpoint = SimpleNamespace(folder=folder, config=config)
         self.conds = object()
         self.said: list[list[str]] = []
-        self.outcomes: list[StubOutcome] = []
+        self.outcomes: list[Outcome] = []
 
     def generate(self, text, temperature=0.8, *, voice=None, seed=None, watermark=None):
         raise NotImplementedError
 
-    def generate_batch(self, texts, *, seeds, voice=None, temperature=0.8, watermark=None):
+    def generate_batch(
+        self, texts, *, seeds, batch_size, voice=None, temperature=0.8, watermark=None
+    ):
+        assert batch_size >= len(texts)
         self.said.append(list(texts))
         if any("unspeakable" in text for text in texts):
             raise TextError("the model knows none of the letters.")
@@ -54,7 +49,7 @@ class StubTTS:
             whole = repr((text, seed, list(texts), temperature))
             chance = np.random.default_rng(zlib.crc32(whole.encode()))
             tokens = chance.integers(0, 6561, size=2 + len(text) % 5)
-            self.outcomes.append(StubOutcome(tokens.tolist(), "", 1, seed))
+            self.outcomes.append(Outcome(tuple(tokens.tolist()), "", 1, seed))
             waveforms.append((chance.standard_normal(len(tokens) * 960) * 0.1).astype(np.float32))
         return waveforms
 

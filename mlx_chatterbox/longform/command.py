@@ -12,6 +12,7 @@ from ..errors import AudioError, SettingError
 from .batch import REPORT_NAME, speak_batch
 from .book import MANIFEST_NAME, job_folder, speak_document
 from .job import Executor
+from .options import BATCH_SIZE
 from .plan import Document, longest_of
 from .readers import PLAIN, read_document
 
@@ -107,7 +108,7 @@ def run_batch(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -> i
 
 def _common(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
     """What both kinds of jobs are told."""
-    apart = ("seed", "language_id", "lexicon")
+    apart = ("seed", "language_id", "lexicon", "batch_size")
     settings = {name: value for name, value in settings.items() if name not in apart}
     if arguments.no_watermark:
         settings["watermark"] = False
@@ -117,7 +118,7 @@ def _common(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str
         "language": arguments.language,
         "lexicon": arguments.lexicon,
         "seed": arguments.seed,
-        "batch_size": arguments.batch_size,
+        "batch_size": arguments.batch_size or BATCH_SIZE,
         "subtitles": arguments.subtitles,
         "model": arguments.model,
         "executor": _executor(arguments),

@@ -30,13 +30,6 @@ def add_long_text(parser: argparse.ArgumentParser) -> None:
         "--subtitles", choices=FORMATS, help="write subtitles beside the output, with its times"
     )
     group.add_argument(
-        "--batch-size",
-        type=_at_least_one,
-        default=BATCH_SIZE,
-        metavar="N",
-        help=f"pieces that are written together: faster, and more memory ({BATCH_SIZE})",
-    )
-    group.add_argument(
         "--ray",
         type=_at_least_one,
         nargs="?",
@@ -84,6 +77,8 @@ def numbers(text: str) -> list[int]:
 
 def check_batch_options(arguments: argparse.Namespace) -> None:
     """Raise SettingError where options do not go together."""
+    if arguments.batch_size is not None and arguments.batch_size < 1:
+        raise SettingError(f"--batch-size must be 1 or more; got {arguments.batch_size}.")
     if arguments.batch is not None:
         if arguments.output_dir is None:
             raise SettingError("--batch needs --output-dir, where the outputs go.")

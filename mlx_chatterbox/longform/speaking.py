@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import AudioError, SettingError, TextError
-from ..pipeline import Outcome
+from ..guards import Outcome
 from ..text.clauses import pieces
 from ..voice import Voice
 from .store import encode
@@ -104,6 +104,7 @@ class Speaker:
             [wanted.text for wanted in unit],
             seeds=[wanted.seed for wanted in unit],
             voice=self._voice(manner.voice),
+            batch_size=len(unit),
             **manner.settings,
         )
         outcomes = self._outcomes(unit)

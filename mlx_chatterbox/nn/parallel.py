@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
-from queue import SimpleQueue
-from threading import Lock, Thread, local
+from queue import Empty, SimpleQueue
+from threading import Lock, RLock, Thread, local
 
 import mlx.core as mx
 
@@ -23,6 +23,7 @@ from .device import on_cpu
 _CORES = (2, 3)
 # Held while two are running: whatever they call themselves has one core to itself.
 _running = Lock()
+_choosing = RLock()
 
 
 @cache
@@ -83,7 +84,17 @@ class _Worker:
         self._stream = self._submit(lambda: mx.new_stream(mx.cpu)).result()
 
     def start(self, work: Callable) -> Future:
+        """Work whose result is to be evaluated."""
         return self._submit(lambda: _evaluated(work, self._stream))
+
+    def start_all(self, work: Callable[[], None]) -> Future:
+        """Work that evaluates what it makes."""
+
+        def on_its_stream() -> None:
+            with mx.stream(self._stream):
+                work()
+
+        return self._submit(on_its_stream)
 
     def _submit(self, task: Callable) -> Future:
         future: Future = Future()
@@ -125,3 +136,57 @@ def run_two(first: Callable, second: Callable) -> tuple:
         finally:
             wait([other])
         return one, other.result()
+
+
+def run_all(works: Sequence[Callable]) -> list:
+    """The results of independent pieces of work, two at a time where that gains anything.
+
+    Args:
+        works: each evaluates what it makes, of arrays that are evaluated already.
+    """
+    if len(works) < 2 or not can_run_two():
+        return [work() for work in works]
+    results: list = [None] * len(works)
+    left: SimpleQueue[int] = SimpleQueue()
+    for index in range(len(works)):
+        left.put(index)
+
+    def take() -> None:
+        try:
+            while True:
+                index = left.get_nowait()
+                results[index] = works[index]()
+        except Empty:
+            return
+        except BaseException:
+            _drain(left)  # the other one is not to begin anything more
+            raise
+
+    with _running, _single_threaded_blas():
+        other = _worker().start_all(take)
+        try:
+            take()
+        finally:
+            wait([other])
+        other.result()
+    return results
+
+
+def _drain(queue: SimpleQueue) -> None:
+    with suppress(Empty):
+        while True:
+            queue.get_nowait()
+
+
+@contextmanager
+def choosing_alone() -> Iterator[None]:
+    """Where `can_run_two` depends on nothing that another thread of the program does.
+
+    Work on two cores is rounded otherwise than on one: without this the same seed would give other
+    last bits when two threads speak at the same time. Elsewhere nobody waits.
+    """
+    if on_cpu() and _cores() in _CORES:
+        with _choosing:
+            yield
+    else:
+        yield

@@ -241,7 +241,12 @@ def speakers_of(
             if voice is None and tts.conds is None:
                 raise MissingExtra("the checkpoint has no voice, and there is no evaluation clip.")
             wav = tts.generate(
-                text, audio_prompt_path=voice, seed=seed, max_new_tokens=limit, **settings
+                text,
+                audio_prompt_path=voice,
+                seed=seed,
+                max_new_tokens=limit,
+                guard=False,
+                **settings,
             )
             save_audio(path, wav, tts.sr)
 

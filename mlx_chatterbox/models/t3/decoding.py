@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import mlx.core as mx
 
@@ -66,6 +66,7 @@ def decode_batch(
     cfg_weight: float = 0.5,
     max_new_tokens: int = 1000,
     keys: Sequence[mx.array] | None = None,
+    unwanted: Collection[int] = (),
 ) -> Iterator[list[tuple[int, int]]]:
     """Write the speech tokens of several sentences of one voice together.
 
@@ -84,6 +85,7 @@ def decode_batch(
             none in any case.
         max_new_tokens: for each sentence.
         keys: source of each sentence's draws; the same key gives the same tokens.
+        unwanted: sentences that are to end now; the caller may add some after each step.
 
     Yields:
         At each step (sentence, token) for those that still speak, also tokens of 6561 and over
@@ -119,6 +121,7 @@ def decode_batch(
         ]
         if speaking:
             yield [(sentences[row], values[row]) for row in speaking]
+        speaking = [row for row in speaking if sentences[row] not in unwanted]
         if not speaking or not more:
             return
         batch.speaking = set(speaking)

@@ -19,8 +19,8 @@ class PrefixMemory:
     """
 
     def __init__(self):
-        self._known_by: tuple | None = None
-        self._past: Past | None = None
+        # One object, replaced whole: another thread may ask for another voice meanwhile.
+        self._known: tuple[tuple, Past] | None = None
 
     def past_of(
         self,
@@ -37,10 +37,11 @@ class PrefixMemory:
             float(emotion),
             mx.default_device().type,
         )
-        if known_by != self._known_by:
+        known = self._known
+        if known is None or known[0] != known_by:
             embedded = t3.embed_conditioning(speaker_embedding, prompt_tokens, emotion)
             past = t3.conditioning_past(embedded)
             # Evaluated, so that it does not hold on to what it was computed from.
             mx.eval(past.keys, past.values)
-            self._known_by, self._past = known_by, past
-        return self._past
+            self._known = known = known_by, past
+        return known[1]

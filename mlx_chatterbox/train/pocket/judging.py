@@ -121,7 +121,7 @@ def judge(tts, texts: Sequence[str], names: Sequence[str], recogniser: Recognise
         spoken: list[np.ndarray] = []
 
         def speak(text: str, voice=voice, spoken=spoken) -> np.ndarray:
-            spoken.append(tts.generate(text, voice=voice, seed=1, watermark=False))
+            spoken.append(tts.generate(text, voice=voice, seed=1, watermark=False, guard=False))
             return spoken[-1]
 
         flite: list[np.ndarray] = []
