@@ -1,8 +1,8 @@
 """A paragraph cut into sentences, by rules and a table of abbreviations for each language.
 
-Why no library: of those that are kept up (sentencex, pysbd) each cut behind "M.", "डॉ." or
-"Der 2." and inside Chinese and Japanese quotations, none had all of the 23 languages and every
-Mac, and a book that is spoken again has to be cut in the same places after an update.
+Why no library: sentencex cuts behind "M.", "डॉ." or "Der 2." and inside Chinese and Japanese
+quotations, pysbd lacks nine of the 23 languages and is no longer kept up; and a book that is taken
+up again after an update has to be cut in the same places.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _GREEK_END = re.compile(rf"[.…{_FIRM};\u037e]+")
 _WORD = re.compile(r"[\w'’]+")
 _NUMBER = re.compile(r"\d|[IVXLC]+\b")
 _ROMAN = re.compile(r"[IVXLC]+$")
-_DOTTED = re.compile(r"[^\W\d_]{1,3}(?:[.-][^\W\d_]{1,3})+$")
+_DOTTED = re.compile(r"[^\W\d_]{1,3}(?:\.-?[^\W\d_]{1,3})+$")
 # Syllables of Korean are words of their own, so none is an initial; nor is a Chinese character.
 _INITIAL = re.compile(r"[^\W\d_\u0900-\u097f\u1100-\uffff]$|[\u0905-\u0939][\u093e-\u094d]?$")
 _LETTER_AND_STOP = re.compile(r"[^\W\d_]\.")
@@ -87,31 +87,36 @@ def _is_end(text: str, start: int, match: re.Match, end: int, rules: Rules, loos
     if mark != ".":
         # "Well... I know" goes on, as far as one can see.
         return bool(mark.strip(".… ")) or not _PRONOUN.match(text, next_word)
-    before = text[max(start, match.start() - _LONGEST_WORD) : match.start()].split(" ")
-    alone = len(before) == 1 or not any(before[:-1])
-    return _full_stop_ends(before[-1].lstrip(_OPENERS), alone, text, next_word, rules)
+    before = text[max(start, match.start() - _LONGEST_WORD) : match.start()].split()
+    if not before or text[match.start() - 1].isspace():
+        return True
+    words = [word.lstrip(_OPENERS) for word in before[-2:]]
+    return _full_stop_ends(words[-1], words[0] if words[1:] else "", text, next_word, rules)
 
 
-def _full_stop_ends(word: str, alone: bool, text: str, at: int, rules: Rules) -> bool:
+def _full_stop_ends(word: str, previous: str, text: str, at: int, rules: Rules) -> bool:
     """Whether the full stop behind `word` ends a sentence if the text goes on at `at`.
 
-    alone: the word is the first of its sentence.
+    previous: the word before it in the same sentence, "" if it is the first.
     """
-    small = word.lower()
+    small, before = word.lower(), previous.lower()
     following = _WORD.match(text, at)
     starter = following is not None and (
         following.group().lower().replace("’", "'") in rules.starters
         and not _LETTER_AND_STOP.match(text, at)
     )
-    if small in rules.titles or (small in rules.numbered and _NUMBER.match(text, at)):
+    # "z. B." is "z.B.".
+    both = before + small if before.endswith(".") else small
+    if {small, both} & rules.titles or (small in rules.numbered and _NUMBER.match(text, at)):
         return False
     if word.isdigit():
-        return not alone and (starter or not rules.ordinals or len(word) > 2)
+        is_ordinal = rules.ordinals and len(word) <= 2 and before.rstrip(".") not in rules.numbered
+        return bool(previous) and (starter or not is_ordinal)
     if rules.ordinals and _ROMAN.match(word):
         return starter
-    if _INITIAL.match(word) and alone:
+    if _INITIAL.match(word) and not previous:
         return False
-    if small in rules.enders:
+    if {small, both} & rules.enders:
         return starter or (text[at].isupper() and not rules.nouns_capital)
     if _INITIAL.match(word) or _DOTTED.match(word):
         # J. R. R. Tolkien; the U.S. Army; but: in the U.S. She left.

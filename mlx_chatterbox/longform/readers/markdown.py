@@ -18,7 +18,7 @@ from .plain import read_characters
 _FRONT_MATTER = re.compile(r"---[^\S\n]*\n(.*?)\n(?:---|\.\.\.)[^\S\n]*(?:\n|$)", re.DOTALL)
 _FIELD = re.compile(r"^(title|author)\s*:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 _FOOTNOTE = re.compile(r"\[\^[^\]\s]+\](?::[^\n]*)?")
-_ADDRESS = re.compile(r"https?://\S+|www\.\S+")
+_ADDRESS = re.compile(r"\s*(?:https?://|www\.)\S*[^\s.,;:!?)]")
 
 
 def read_markdown(path: Path, language: str | None, longest: int) -> Document:

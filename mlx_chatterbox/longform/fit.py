@@ -1,0 +1,110 @@
+"""Speech fitted to the times of subtitles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..audio.silence import loud_part
+from ..audio.stretch import stretch
+from .level import levelled
+from .plan import Piece
+
+# What is understood without effort; more sounds hurried.
+FASTEST = 1.3
+# Seconds that stay silent between two subtitles, however little time there is.
+GAP = 0.08
+# Behind the last subtitle.
+AT_THE_END = 3.0
+# Silence that is left around speech, and how far under its loudest frame it lies.
+_MARGIN, _SILENCE_DB = 0.03, 45.0
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Speech for a slot.
+
+    Attributes:
+        waveform: (n,) float32: at least as long as the slot.
+        speed: how much faster it became; 1 as it was spoken.
+        overrun: seconds by which it is still too long, 0 if it is not.
+    """
+
+    waveform: np.ndarray
+    speed: float
+    overrun: float
+
+
+def trimmed(waveform: np.ndarray, sample_rate: int, margin: float = _MARGIN) -> np.ndarray:
+    """Speech without the silence at both ends, but for `margin` seconds; (n,) to (m,)."""
+    start, end = loud_part(waveform, _SILENCE_DB)
+    around = round(margin * sample_rate)
+    return waveform[max(0, start - around) : end + around]
+
+
+def fit(
+    waveform: np.ndarray,
+    sample_rate: int,
+    seconds: float,
+    spare: float = 0.0,
+    fastest: float = FASTEST,
+) -> Fitted:
+    """Bring speech to the length of a slot.
+
+    Silence at both ends goes. What is too short is followed by silence; what is too long first uses
+    the pause behind the slot, then becomes faster at the same pitch; what is then still too long
+    stays so, and says by how much.
+
+    Args:
+        waveform: (n,) float32.
+        seconds: of the slot.
+        spare: seconds behind the slot that may be used.
+        fastest: the highest speed, 1 to 2.
+    """
+    waveform = np.asarray(trimmed(waveform, sample_rate), dtype=np.float32)
+    slot = max(0, round(seconds * sample_rate))
+    most = max(1, round((seconds + spare) * sample_rate))
+    speed = 1.0
+    if len(waveform) > most:
+        speed = min(fastest, len(waveform) / most)
+        waveform = stretch(waveform, sample_rate, speed)
+    overrun = max(0, len(waveform) - most) / sample_rate
+    waveform = np.pad(waveform, (0, max(0, slot - len(waveform))))
+    return Fitted(waveform, speed, overrun)
+
+
+def prepared(
+    waveform: np.ndarray,
+    sample_rate: int,
+    loudness: float | None = None,
+    level: float | None = None,
+    slot: tuple[float, float] | None = None,
+) -> Fitted:
+    """A spoken piece as it goes into the output: trimmed, at the level of all, in its slot.
+
+    Args:
+        waveform: (n,) float32.
+        loudness: its own, LUFS, of `level.loudness_of`.
+        level: of all, of `level.common_level`; None leaves it as it is.
+        slot: seconds and spare, of `slots`; None: as long as it is.
+    """
+    waveform = levelled(trimmed(waveform, sample_rate), loudness, level)
+    return Fitted(waveform, 1.0, 0.0) if slot is None else fit(waveform, sample_rate, *slot)
+
+
+def slots(pieces: Sequence[Piece]) -> list[tuple[float, float]]:
+    """For pieces with times, in order, `seconds` and `spare` of each for `fit`.
+
+    A slot ends where the next piece begins, whatever its own end says.
+    """
+    found = []
+    for index, piece in enumerate(pieces):
+        if index + 1 == len(pieces):
+            found.append((piece.end - piece.start, AT_THE_END))
+            continue
+        following = pieces[index + 1].start
+        end = min(piece.end, following)
+        found.append((max(0.0, end - piece.start), max(0.0, following - end - GAP)))
+    return found
