@@ -17,6 +17,7 @@ import soundfile
 from mlx_chatterbox.errors import JobError, SettingError
 from mlx_chatterbox.longform.assemble import Part, assemble
 from mlx_chatterbox.longform.book import job_folder, speak_document
+from mlx_chatterbox.longform.fit import Fitted
 from mlx_chatterbox.longform.identity import occurrences
 from mlx_chatterbox.longform.job import Job
 from mlx_chatterbox.longform.local import local
@@ -71,12 +72,15 @@ def test_the_manifest_says_all(speak):
     for piece in pieces:
         assert piece["outcome"] == "good"
         start, end = (round(piece[name] * rate) for name in ("start", "end"))
-        assert end - start == piece["samples"] == 960 * len(piece["tokens"])
+        assert end - start == piece["samples"] == 960 * len(piece["tokens"])  # nothing to trim
         kept, _ = soundfile.read(
             job_folder(speak.folder / "out.wav") / "pieces" / f"{piece['key']}.flac",
             dtype="float32",
         )
-        np.testing.assert_allclose(waveform[start:end], kept, atol=2 / 32768)
+        # As it was spoken, but for the gain that brings all to one loudness.
+        gain = np.dot(waveform[start:end], kept) / np.dot(kept, kept)
+        assert gain == pytest.approx(1.0, abs=0.2)
+        np.testing.assert_allclose(waveform[start:end], gain * kept, atol=2 / 32768)
         assert not waveform[end : end + int(0.01 * rate)].any()
     assert (speak.folder / "out.srt").read_text().count("-->") == 12
 
@@ -377,15 +381,15 @@ def test_never_more_than_a_piece_is_in_memory():
     """An hour is put together from pieces that are gone when the next is read."""
     alive = weakref.WeakSet()
 
-    def read(key):
-        assert len(alive) <= 1
+    def sound(index):
+        assert not alive
         waveform = np.full(RATE, 0.1, dtype=np.float32).view(_Watched)
         alive.add(waveform)
-        return waveform
+        return Fitted(waveform, 1.0, 0.0)
 
     parts = [Part(Piece("x", 0.5), str(n)) for n in range(3600)]
     sink = Sink()
-    placed = assemble(sink, parts, read, RATE)
+    placed = assemble(sink, parts, sound, RATE)
     assert sink.samples == 3600 * 36000
     assert placed[-1].start == 3599 * 36000
 
@@ -400,19 +404,19 @@ def test_chapters_begin_with_their_first_piece():
     pieces = [Piece("One", 1.0, chapter="I"), Piece("a"), Piece("", 2.0, chapter="II"), Piece("b")]
     parts = [Part(piece, "x" if piece.text else None) for piece in pieces]
     sink = Sink()
-    assemble(sink, parts, lambda _: np.zeros(RATE, np.float32), RATE)
+    assemble(sink, parts, lambda _: Fitted(np.zeros(RATE, np.float32), 1.0, 0.0), RATE)
     assert sink.chapters == [("I", 0), ("II", 3 * RATE)]
 
 
 def test_subtitles_in_begin_on_time_or_as_soon_as_there_is_room():
-    waveform = np.full(RATE, 0.1, dtype=np.float32)
+    second = Fitted(np.full(RATE, 0.1, dtype=np.float32), 1.0, 0.0)
     pieces = [
         Piece("a", start=1.0, end=2.0),
         Piece("b", start=1.5, end=2.5),
         Piece("c", start=5.0, end=6.0),
     ]
     sink = Sink()
-    placed = assemble(sink, [Part(piece, "x") for piece in pieces], lambda _: waveform, RATE)
+    placed = assemble(sink, [Part(piece, "x") for piece in pieces], lambda _: second, RATE)
     assert [(p.start / RATE, p.end / RATE) for p in placed] == [(1, 2), (2, 3), (5, 6)]
     assert sink.samples == 6 * RATE
 
@@ -430,3 +434,18 @@ def test_a_book_with_chapters_is_the_same_after_a_crash(speak):
             speak_document(tts, book, speak.folder / name, seed=1, executor=executor)
     ours, whole = ((speak.folder / f"{n}.m4b").read_bytes() for n in ("out", "whole"))
     assert ours == whole
+
+
+def test_a_text_with_times_is_spoken_in_them(speak):
+    pieces = [Piece(text, start=n * 1.0, end=n + 0.9) for n, text in enumerate(SENTENCES[:4])]
+    pieces[2] = Piece(SENTENCES[2], start=2.0, end=2.02)
+    pieces[3] = Piece(SENTENCES[3], start=2.03, end=2.2)
+    tts = StubTTS(speak.folder / "model")
+    output = speak.folder / "out.wav"
+    speak_document(tts, Document(None, None, pieces), output, seed=1)
+    found = manifest_of(speak.folder)["pieces"]
+    assert [piece["start"] for piece in found[:3]] == [0.0, 1.0, 2.0]
+    assert [piece["speed"] for piece in found[:2]] == [1.0, 1.0]
+    assert found[2]["speed"] == 1.3
+    assert found[2]["overrun"] > 0
+    assert found[3]["start"] == found[2]["end"]

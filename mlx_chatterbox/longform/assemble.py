@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +14,7 @@ import numpy as np
 
 from ..audio.writer import open_writer
 from ..errors import AudioError
+from .fit import Fitted
 from .plan import Document, Piece
 from .store import disk_error
 
@@ -31,11 +32,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Placed:
-    """Where a part came to stand, in samples of the output."""
+    """Where a part came to stand.
+
+    Attributes:
+        start, end: in samples of the output.
+        speed: how much faster it became to fit its subtitle.
+        overrun: seconds by which it is too long for it all the same.
+    """
 
     part: Part
     start: int
     end: int
+    speed: float = 1.0
+    overrun: float = 0.0
 
 
 class Sink(Protocol):
@@ -50,29 +59,34 @@ class Sink(Protocol):
     def chapter(self, title: str) -> None: ...
 
 
-def assemble(
-    sink: Sink, parts: Iterable[Part], read: Callable[[str], np.ndarray], rate: int
-) -> list[Placed]:
+# The sound of a part, by its index, as it goes into the output.
+Sound = Callable[[int], Fitted]
+
+
+def assemble(sink: Sink, parts: Sequence[Part], sound: Sound, rate: int) -> list[Placed]:
     """Write parts one behind the other with their pauses, one of them in memory at a time.
 
     Args:
-        read: gives the samples, (n,) float32, of a key.
+        sound: is asked for parts with a key.
 
     Returns:
         Where each part came to stand.
     """
     placed = []
-    for part in parts:
+    for index, part in enumerate(parts):
         piece = part.piece
         if piece.start is not None:
             # Subtitles begin when they are to, or as soon as the one before has ended.
             sink.silence(max(0, round(piece.start * rate) - sink.samples))
         if piece.chapter is not None:
             sink.chapter(piece.chapter)
-        start = sink.samples
+        start, speed, overrun = sink.samples, 1.0, 0.0
         if part.key is not None:
-            sink.write(read(part.key))
-        placed.append(Placed(part, start, sink.samples))
+            fitted = sound(index)
+            sink.write(fitted.waveform)
+            speed, overrun = fitted.speed, fitted.overrun
+            del fitted
+        placed.append(Placed(part, start, sink.samples, speed, overrun))
         sink.silence(round(piece.pause * rate))
     return placed
 
@@ -80,8 +94,8 @@ def assemble(
 def write_output(
     path: Path,
     document: Document,
-    parts: Iterable[Part],
-    read: Callable[[str], np.ndarray],
+    parts: Sequence[Part],
+    sound: Sound,
     rate: int,
 ) -> tuple[list[Placed], int]:
     """Write a sound file, whole or not at all.
@@ -97,7 +111,7 @@ def write_output(
         left.unlink(missing_ok=True)  # of a run that was killed; we hold the job's lock
     try:
         with open_writer(path, rate, title=document.title, author=document.author) as writer:
-            placed = assemble(writer, parts, read, rate)
+            placed = assemble(writer, parts, sound, rate)
     except AudioError:
         # Neither libsndfile nor ffmpeg says that this is why.
         if shutil.disk_usage(path.parent).free < _NO_ROOM:

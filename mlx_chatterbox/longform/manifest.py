@@ -64,6 +64,9 @@ def _entry(number: int, part: Part, record, where: Placed | None, rate: int, fai
     if where is not None:
         entry["start"] = round(where.start / rate, 6)
         entry["end"] = round(where.end / rate, 6)
+        if piece.start is not None:
+            entry["speed"] = round(where.speed, 4)
+            entry["overrun"] = round(where.overrun, 3)
     if part.key is None:
         return {**entry, "outcome": "pause"}
     entry["key"] = part.key
@@ -77,6 +80,7 @@ def _entry(number: int, part: Part, record, where: Placed | None, rate: int, fai
         "seed": record["seed"],
         "tries": record["tries"],
         "samples": record["samples"],
+        "loudness": record["loudness"],
         "sha256": record["sha256"],
         "tokens": record["tokens"],
     }

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .assemble import Part, write_output
+from .assemble import Part, Sound, write_output
+from .fit import Fitted, prepared, slots
 from .identity import occurrences, piece_key, seed_from
 from .job import Job
+from .level import common_level
 from .manifest import write_manifest
 from .plan import Document, Piece
 from .speaking import Manner, Wanted
@@ -86,7 +88,8 @@ def finish(
     failures = failures or {}
     # What could not be spoken is left out, with its pause kept.
     parts = [Part(p.piece, None if p.key in failures else p.key) for p in output.parts]
-    placed, samples = write_output(output.path, output.document, parts, job.pieces.read, rate)
+    sound = _sounds(parts, job, rate)
+    placed, samples = write_output(output.path, output.document, parts, sound, rate)
     if subtitles is not None:
         text = render(_cues(output.parts, placed, rate), subtitles)
         write_durably(output.path.with_suffix(f".{subtitles}"), text.encode())
@@ -94,6 +97,23 @@ def finish(
     record_of = job.pieces.record
     write_manifest(manifest, about, output.parts, record_of, placed, rate, failures)
     return samples / rate
+
+
+def _sounds(parts: Sequence[Part], job: Job, rate: int) -> Sound:
+    """How parts sound in the output: trimmed, at one loudness, subtitles in their time."""
+    loudness = {}
+    for index, part in enumerate(parts):
+        if part.key is not None:
+            loudness[index] = (job.pieces.record(part.key) or {}).get("loudness")
+    level = common_level(loudness.values())
+    timed = [index for index in loudness if parts[index].piece.start is not None]
+    slot_of = dict(zip(timed, slots([parts[index].piece for index in timed]), strict=True))
+
+    def sound(index: int) -> Fitted:
+        waveform = job.pieces.read(parts[index].key)
+        return prepared(waveform, rate, loudness[index], level, slot_of.get(index))
+
+    return sound
 
 
 def _cues(parts: Sequence[Part], placed, rate: int):

@@ -20,6 +20,8 @@ from ..errors import AudioError, SettingError, TextError
 from ..guards import Outcome
 from ..text.clauses import pieces
 from ..voice import Voice
+from .fit import trimmed
+from .level import loudness_of
 from .store import encode
 
 # Saved voices that are held in memory, last used first.
@@ -67,7 +69,7 @@ class Spoken:
 
     Attributes:
         audio: a FLAC file; empty if it was not.
-        record: samples, tokens, seed, tries, outcome.
+        record: samples, loudness (LUFS), tokens, seed, tries, outcome.
         failure: one line; "" if it was spoken.
     """
 
@@ -109,9 +111,22 @@ class Speaker:
         )
         outcomes = self._outcomes(unit)
         return [
-            Spoken(wanted.key, encode(waveform, self.tts.sr), _record(wanted, waveform, outcome))
+            self._spoken(wanted, waveform, outcome)
             for wanted, waveform, outcome in zip(unit, waveforms, outcomes, strict=True)
         ]
+
+    def _spoken(self, wanted: Wanted, waveform: np.ndarray, outcome: Outcome) -> Spoken:
+        rate = self.tts.sr
+        record = {
+            "text": wanted.text,
+            "seed": outcome.seed,
+            "tries": outcome.tries,
+            "outcome": outcome.verdict,
+            "samples": len(waveform),
+            "loudness": loudness_of(trimmed(waveform, rate), rate),
+            "tokens": [int(token) for token in outcome.tokens],
+        }
+        return Spoken(wanted.key, encode(waveform, rate), record)
 
     def _outcomes(self, unit: Sequence[Wanted]) -> list[Outcome]:
         """One for each piece, also where the model said one in several breaths."""
@@ -138,17 +153,6 @@ class Speaker:
                 self._voices.popitem(last=False)
         self._voices.move_to_end(path)
         return self._voices[path]
-
-
-def _record(wanted: Wanted, waveform: np.ndarray, outcome) -> dict[str, Any]:
-    return {
-        "text": wanted.text,
-        "seed": outcome.seed,
-        "tries": outcome.tries,
-        "outcome": outcome.verdict,
-        "samples": len(waveform),
-        "tokens": [int(token) for token in outcome.tokens],
-    }
 
 
 def checked_settings(tts, settings: Mapping[str, Any], language: str | None) -> dict[str, Any]:
