@@ -126,6 +126,11 @@ def test_headings_stand_alone_and_begin_chapters():
         ("en", "Chapter one was long, and he fell asleep.", False),
         ("en", "Part of me wanted to go.", False),
         ("en", "Kapitel 3", False),
+        ("en", "CHAPTER I.\nDown the Rabbit-Hole", True),
+        ("en", "Chapter one\nwas long, and he fell asleep over it.", False),
+        ("en", "XIV.", True),
+        ("en", "12", True),
+        ("en", "12 men came", False),
         ("de", "3. Kapitel war gut.", False),
         ("de", "Kapitel 3", True),
         ("fr", "Chapitre III", True),
@@ -139,7 +144,7 @@ def test_headings_stand_alone_and_begin_chapters():
 )
 def test_headings_of_plain_text(language, line, is_heading):
     found = plan_text(f"{line}\n\n{STORY}", language)
-    assert (found[0].chapter == line) == is_heading
+    assert (found[0].chapter == line.replace("\n", " ")) == is_heading
 
 
 def test_the_two_highest_levels_begin_chapters():

@@ -45,6 +45,27 @@ def test_plain_text_in_unicode(read, content):
         assert words(read(name, content, language="de")) == ["Größe."]
 
 
+def test_a_book_of_project_gutenberg(read):
+    text = f"""The Project Gutenberg eBook of Emma
+
+Title: Emma
+Author: Jane Austen
+
+*** START OF THE PROJECT GUTENBERG EBOOK EMMA ***
+
+CHAPTER I
+
+{STORY} It was _very
+old_, and snake_case stays.
+
+*** END OF THE PROJECT GUTENBERG EBOOK EMMA ***
+The licence.
+"""
+    found = read("x.txt", text)
+    assert (found.title, found.author) == ("Emma", "Jane Austen")
+    assert words(found) == ["CHAPTER I", f"{STORY} It was very old, and snake_case stays."]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -21,7 +21,7 @@ LONGEST_PAUSE = 60.0
 # Paragraphs shorter than this are spoken together with their neighbours: the models say single
 # words badly. In Latin letters, of a piece's longest at most this part.
 _SHORT, _SHORT_PART = 40, 0.25
-_PAUSE = re.compile(r"\[\s*pause\b([^\]]*)\]", re.IGNORECASE)
+_PAUSE = re.compile(r"\[\s*pause\b([^\]]{0,80})\]", re.IGNORECASE)
 _SECONDS = re.compile(
     r"\s*[:=]?\s*(\d+(?:[.,]\d+)?|[.,]\d+)\s*(ms|milliseconds|s|sec|seconds?)?\s*$"
 )

@@ -11,7 +11,9 @@ from .blocks import Block, plan_blocks
 from .plan import LONGEST, Piece
 
 _EMPTY_LINES = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
-_LONGEST_HEADING = 80
+_LONGEST_HEADING = 100
+_SENTENCE_ENDS = tuple(".!?,;。！？，")
+_NUMBER = re.compile(r"(?:[IVXLC]{1,7}|\d{1,3})\.?")
 _CJK_CHAPTER = re.compile(
     r"第\s*[0-9０-９一二三四五六七八九十百千〇零两]+\s*[章回节節話话部卷篇]|제\s*\d+\s*[장부화편]"
 )
@@ -22,8 +24,8 @@ def plan_text(
 ) -> list[Piece]:
     """Cut a plain text: paragraphs at empty lines, sentences by the language's rules.
 
-    `[pause 0.8s]` in it is silence. A paragraph of one line that begins with the language's word
-    for a chapter ("Chapter 3", "Kapitel 3") is a heading.
+    `[pause 0.8s]` in it is silence. A paragraph of a line or two that begins with the language's
+    word for a chapter ("Chapter 3", "Kapitel 3"), or is a number, is a heading.
 
     Args:
         language: a code; None cuts as English.
@@ -46,7 +48,7 @@ def plain_blocks(text: str, language: str | None = "en") -> Iterator[Block]:
         line = flowed(part)
         if not line:
             continue
-        if _is_heading(line, language) and "\n" not in part.strip():
+        if _is_heading([flowed(each) for each in part.strip().split("\n")], language):
             yield Block("heading", line)
         elif not any(map(str.isalnum, line)):
             yield Block("break")
@@ -54,13 +56,19 @@ def plain_blocks(text: str, language: str | None = "en") -> Iterator[Block]:
             yield Block("paragraph", part)
 
 
-def _is_heading(line: str, language: str | None) -> bool:
-    if len(line) > _LONGEST_HEADING:
+def _is_heading(lines: list[str], language: str | None) -> bool:
+    """Whether a paragraph is one: "Chapter 3", "II.", or "CHAPTER I." over the chapter's title."""
+    first, rest = lines[0], lines[1:]
+    if sum(map(len, lines)) > _LONGEST_HEADING or len(rest) > 2:
         return False
-    if _CJK_CHAPTER.match(line):
-        return line[-1] not in "。！？"
-    words = line.lower().replace(".", " ").replace(":", " ").split()
+    if any(line[-1:] in _SENTENCE_ENDS for line in rest):
+        return False
+    if _CJK_CHAPTER.match(first):
+        return first[-1] not in _SENTENCE_ENDS
+    if _NUMBER.fullmatch(first):
+        return True
+    words = first.lower().replace(".", " ").replace(":", " ").split()
     if not words or words[0] not in rules_of(language).chapters:
         return False
     # "Part of me wanted to go." is no heading; "Part Two: The Sea" is.
-    return line[-1] not in ".!?,;" or len(words) <= 3
+    return first[-1] not in _SENTENCE_ENDS or len(words) <= 3

@@ -17,7 +17,7 @@ from .plain import read_characters
 
 _FRONT_MATTER = re.compile(r"---[^\S\n]*\n(.*?)\n(?:---|\.\.\.)[^\S\n]*(?:\n|$)", re.DOTALL)
 _FIELD = re.compile(r"^(title|author)\s*:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
-_FOOTNOTE = re.compile(r"\[\^[^\]\s]+\](?::[^\n]*)?")
+_FOOTNOTE = re.compile(r"\[\^[^\]\s]{1,80}\](?::[^\n]*)?")
 _ADDRESS = re.compile(r"\s*(?:https?://|www\.)\S*[^\s.,;:!?)]")
 
 

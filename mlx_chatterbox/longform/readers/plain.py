@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 
 from ...errors import TextError
@@ -11,12 +12,24 @@ from ..split import plan_text
 
 # A book is about a megabyte; the whole of an encyclopaedia is no mistake to spend a week on.
 MOST_BYTES = 64 << 20
+_BEGIN = re.compile(r"^\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG.*$", re.MULTILINE)
+_END = re.compile(r"^\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG", re.MULTILINE)
+_FIELD = re.compile(r"^(Title|Author): (.*\S)", re.MULTILINE)
+_ITALICS = re.compile(r"(?<!\w)_+([^_\s](?:[^_\n]|\n(?!\s*\n))*?)_+(?![^\W_])")
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_plain(path: Path, language: str | None, longest: int) -> Document:
-    """See `read_document`."""
-    return Document(pieces=plan_text(read_characters(path), language, longest))
+    """See `read_document`. What Project Gutenberg puts around its books is left out, and the
+    underscores that it writes for italics."""
+    text = read_characters(path)
+    title = author = None
+    if (begin := _BEGIN.search(text)) and (end := _END.search(text, begin.end())):
+        fields = dict(_FIELD.findall(text[: begin.start()]))
+        title, author = fields.get("Title"), fields.get("Author")
+        text = text[begin.end() : end.start()]
+    pieces = plan_text(_ITALICS.sub(r"\1", text), language, longest)
+    return Document(title, author, pieces)
 
 
 def read_characters(path: Path) -> str:

@@ -20,7 +20,7 @@ _TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?$")
 # <i>, <font color="red">, {\an8}; notes of a tune; a dash before each of two speakers.
 _TAGS = re.compile(r"</?[a-zA-Z][^<>]*>|\{\\[^{}]*\}|[♪♫]+")
 _DASH = re.compile(r"^\s*[-–—]\s*", re.MULTILINE)
-_PAUSE = re.compile(r"\[\s*pause\b[^\]]*\]", re.IGNORECASE)
+_PAUSE = re.compile(r"\[\s*pause\b[^\]]{0,80}\]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

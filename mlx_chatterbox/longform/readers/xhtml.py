@@ -22,13 +22,17 @@ _VOID = frozenset("area base br col embed hr img input link meta param source tr
 _NOTES = re.compile(r"\b(?:noteref|footnotes?|endnotes?|rearnotes?|pagebreak|toc|index)\b")
 
 
+# What never becomes a tag; the standard library's parser takes time with the square of their number.
+_LOOSE = re.compile(r"<(?![^<>]*>)")
+
+
 def xhtml_blocks(text: str) -> list[Block]:
     """Headings, paragraphs and breaks in order.
 
     Tables, code, notes and their marks, pictures and scripts are left out.
     """
     reader = _Reader()
-    reader.feed(text)
+    reader.feed(_tidied(text))
     reader.close()
     reader.flush()
     return reader.blocks
@@ -37,9 +41,35 @@ def xhtml_blocks(text: str) -> list[Block]:
 def links(text: str) -> list[tuple[str, str]]:
     """Addresses and words of all links, for a table of contents."""
     reader = _Links()
-    reader.feed(text)
+    reader.feed(_tidied(text))
     reader.close()
     return reader.found
+
+
+def _tidied(text: str) -> str:
+    """HTML without comments and scripts, in which each `<` begins a tag that ends."""
+    for begin, end in (("<!--", "-->"), ("<script", "</script>"), ("<style", "</style>")):
+        text = _without(text, begin, end)
+    text = text.replace("<![CDATA[", "").replace("]]>", "")
+    return _LOOSE.sub("&lt;", text)
+
+
+def _without(text: str, begin: str, end: str) -> str:
+    kept, at = [], 0
+    while (start := text.find(begin, at)) >= 0:
+        stop = text.find(end, start)
+        # `<script/>` has no end of its own.
+        closing = text.find(">", start)
+        if begin != "<!--" and closing > 0 and text[closing - 1] == "/":
+            stop, length = closing, 1
+        else:
+            length = len(end)
+        if stop < 0:
+            break
+        kept.append(text[at:start])
+        at = stop + length
+    kept.append(text[at:])
+    return "".join(kept)
 
 
 def _local(tag: str) -> str:
