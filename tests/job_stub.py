@@ -49,7 +49,8 @@ class StubTTS:
             whole = repr((text, seed, list(texts), temperature))
             chance = np.random.default_rng(zlib.crc32(whole.encode()))
             tokens = chance.integers(0, 6561, size=2 + len(text) % 5)
-            self.outcomes.append(Outcome(tuple(tokens.tolist()), "", 1, seed))
+            verdict, tries = ("babble", 3) if "babbles" in text else ("", 1)
+            self.outcomes.append(Outcome(tuple(tokens.tolist()), verdict, tries, seed))
             waveforms.append((chance.standard_normal(len(tokens) * 960) * 0.1).astype(np.float32))
         return waveforms
 

@@ -308,6 +308,13 @@ def test_a_piece_that_cannot_be_spoken_is_reported_and_the_others_are(speak):
     assert all(text in tts.texts for text in sentences)
 
 
+def test_what_the_guards_found_is_told(speak):
+    tts = speak(["This is fine.", "This one babbles."])
+    assert tts.done.doubtful == {2: "babble"}
+    assert [piece["outcome"] for piece in manifest_of(speak.folder)["pieces"]] == ["good", "babble"]
+    assert manifest_of(speak.folder)["pieces"][1]["tries"] == 3
+
+
 def test_two_runs_at_once(speak):
     folder = job_folder(speak.folder / "out.wav")
     with Job(folder), pytest.raises(JobError, match=r"another run \(process \d+\) is at work"):

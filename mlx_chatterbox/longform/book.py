@@ -27,7 +27,9 @@ class Done:
 
     Attributes:
         pieces: how many are spoken in all; `kept` of them were there before.
-        retried: how many were not good at the first try, by the guards.
+        retried: how many were spoken again by the guards, and well.
+        doubtful: numbers of pieces in which the guards found something that did not go away, and
+            what; of this run.
         failures: numbers of pieces that could not be spoken, and why.
     """
 
@@ -35,6 +37,7 @@ class Done:
     pieces: int
     kept: int
     retried: int = 0
+    doubtful: dict[int, str] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
 
 
@@ -105,15 +108,14 @@ def speak_document(
         if units:
             write_manifest(manifest, about, planned.parts, job.pieces.record)
         done = _speak(job, planned, units, executor or local(tts))
-        failed = {planned.wanted[number].key: why for number, why in done.failures.items()}
-        done.failures = {planned.numbers[i]: why for i, why in done.failures.items()}
+        failed = {planned.parts[number - 1].key: why for number, why in done.failures.items()}
         done.seconds = finish(planned, job, about, manifest, tts.sr, subtitles, failed)
         job.finished(one.key for one in planned.wanted)
     return done
 
 
 def _speak(job: Job, planned: Output, units, executor) -> Done:
-    """Do the units; failures are by index into `planned.wanted`."""
+    """Do the units."""
     index = {one.key: i for i, one in enumerate(planned.wanted)}
     texts = [one.text for one in planned.wanted]
     left = {one.key for unit in units for one in unit if not job.pieces.is_done(one.key)}
@@ -121,8 +123,11 @@ def _speak(job: Job, planned: Output, units, executor) -> Done:
     kept = sum(len(one.text) for one in planned.wanted if one.key not in left)
     with JobBar(sum(map(len, texts)), kept, len(texts), done.kept) as bar:
         for spoken in job.run(units, executor):
+            number = planned.numbers[index[spoken.key]]
             if spoken.failure:
-                done.failures[index[spoken.key]] = spoken.failure
+                done.failures[number] = spoken.failure
+            elif spoken.record["outcome"]:
+                done.doubtful[number] = spoken.record["outcome"]
             elif spoken.record["tries"] > 1:
                 done.retried += 1
             if spoken.key in left:

@@ -65,6 +65,11 @@ def run_document(
         return 1
     for number, why in sorted(done.failures.items()):
         print(f"piece {number} could not be spoken and is left out: {why}", file=sys.stderr)
+    for number, verdict in sorted(done.doubtful.items()):
+        print(
+            f"guard: piece {number} is still wrong: {verdict} (--redo {number} tries again)",
+            file=sys.stderr,
+        )
     kept = f", {done.kept} of them kept" if done.kept else ""
     tries = f", {done.retried} of them tried again" if done.retried else ""
     print(
