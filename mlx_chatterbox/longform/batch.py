@@ -8,6 +8,7 @@ can be added, removed and moved. A bad row is reported and the others are spoken
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -169,8 +170,9 @@ class _Batch:
         return self._states / f"{digest(name)}.json"
 
     def _fingerprint(self, output: Output) -> str:
-        parts = [[p.key, p.piece.text, p.piece.pause, p.piece.start] for p in output.parts]
-        return digest([parts, output.path.suffix, self._subtitles])
+        parts = [[part.key, dataclasses.asdict(part.piece)] for part in output.parts]
+        document = output.document
+        return digest([parts, document.title, document.author, self._subtitles])
 
     def _is_there(self, line: Line, output: Output) -> bool:
         state = read_json(self._state_path(output))

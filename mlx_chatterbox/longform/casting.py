@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import AudioError, SettingError
+from ..errors import AudioError, JobError, SettingError
 from .identity import digest, file_hash, manner_hash, model_hash
 from .job import Job
 from .speaking import Manner, checked_settings
@@ -57,5 +57,9 @@ class Casting:
         folder.mkdir(exist_ok=True)
         saved = folder / f"{digest([voice_hash, self.model])}.safetensors"
         if not saved.is_file():
-            self._tts.voice_of(voice).save(saved)
+            heard = self._tts.voice_of(voice)
+            try:
+                heard.save(saved)
+            except (OSError, RuntimeError) as error:
+                raise JobError(f"the voice cannot be kept in {folder}: {error}.") from None
         return saved, voice_hash
