@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlx_chatterbox.errors import ChatterboxError
+from mlx_chatterbox.train.pocket.judging import Recogniser, plain_words, word_errors
 from mlx_chatterbox.train.pocket.texts import template
 
 SHORT_WORDS = 100
@@ -106,14 +107,12 @@ class Speaking:
         return kills
 
 
-def word_errors(folder: Path, name: str) -> float:
-    """Word error rate of a spoken text by pocketsphinx, piece by piece, 0 to 1 and beyond."""
+def heard_wrong(folder: Path, name: str, recogniser: Recogniser) -> float:
+    """Word error rate of a spoken text, piece by piece, 0 to 1 and beyond."""
     import soundfile
 
-    from mlx_chatterbox.train.pocket.judging import Recogniser, plain_words, word_errors
-
     manifest = json.loads((folder / f"{name}.wav.job" / "manifest.json").read_text())
-    recogniser, errors, words = Recogniser(), 0, 0
+    errors = words = 0
     rate = manifest["sample_rate"]
     for piece in manifest["pieces"]:
         if "tokens" not in piece:
@@ -129,9 +128,12 @@ def word_errors(folder: Path, name: str) -> float:
 def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     """Do it all; what came of it."""
     speaking = Speaking(folder, arguments.model, arguments.batch_size)
+    recogniser = Recogniser() if arguments.word_errors else None
     short, long = compose(SHORT_WORDS), compose(arguments.words)
     first = speaking.whole(short, "short")
+    print(f"{SHORT_WORDS} words: {first}", file=sys.stderr, flush=True)
     whole = speaking.whole(long, "whole")
+    print(f"{arguments.words} words: {whole}", file=sys.stderr, flush=True)
     draw = random.Random(arguments.chance)
     kills = speaking.killed(long, "killed", arguments.kills, whole["seconds"], draw)
     same = speaking.output("whole").read_bytes() == speaking.output("killed").read_bytes()
@@ -144,8 +146,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
         "kills": kills,
         "same": same,
     }
-    if arguments.word_errors:
-        found["word_error_rate"] = round(word_errors(folder, "whole"), 4)
+    if recogniser is not None:
+        found["word_error_rate"] = round(heard_wrong(folder, "whole", recogniser), 4)
     return found
 
 
