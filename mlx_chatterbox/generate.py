@@ -28,10 +28,10 @@ examples:
   mlx-chatterbox --text "Bonjour." --model multilingual --language fr --voice me.wav
   mlx-chatterbox --text "Oh [laugh], no." --model turbo --voice me.wav
   echo "Hello." | mlx-chatterbox --text - --model path/to/checkpoint
-  mlx-chatterbox --file book.txt --voice me.wav --output book.flac --subtitles srt
+  mlx-chatterbox --file book.epub --voice me.wav --output book.m4b --subtitles srt
       a long text, piece by piece; killed, the same command goes on where it stopped
-  mlx-chatterbox --file book.txt --voice me.wav --output book.flac --subtitles srt --redo 12
-      piece 12 once more, in other words of chance; nothing else is spoken
+  mlx-chatterbox --file book.epub --voice me.wav --output book.m4b --subtitles srt --redo 12
+      piece 12 once more, with another seed; nothing else is spoken
   mlx-chatterbox --batch rows.csv --output-dir spoken --voice me.wav
       every row of (text, voice, language, output) into a file of its own
 
@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--file",
         type=Path,
-        help="a text file (UTF-8) with what to say, of any length",
+        help="a text of any length to say: .txt (UTF-8), .md, .epub or .srt",
     )
     what.add_argument(
         "--batch",
@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("out.wav"),
         metavar="FILE",
-        help="its ending says the format: wav, flac, mp3, ogg, ... (default: out.wav)",
+        help="its ending says the format: wav, flac, mp3, ogg, opus, m4b, ... (default: out.wav)",
     )
     parser.add_argument(
         "--lexicon",
@@ -109,7 +109,10 @@ def _add_settings(group) -> None:
         "silent is spoken again with another seed, twice at most",
     )
     settings = {
-        "--seed": (int, "same seed, same audio; without it every run differs"),
+        "--seed": (
+            int,
+            "same seed, same audio; without it every run differs, but for one that goes on",
+        ),
         "--temperature": (float, "randomness; 0 always takes the likeliest token (0.8)"),
         "--cfg-weight": (float, "how strongly the text guides; 0 is faster (0.5)"),
         "--exaggeration": (float, "emotion, 0 to 2; 0.5 is neutral (0.5)"),

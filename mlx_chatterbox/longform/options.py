@@ -15,8 +15,9 @@ def add_long_text(parser: argparse.ArgumentParser) -> None:
     """What only a long `--file` has, and what it shares with `--batch`."""
     group = parser.add_argument_group(
         "long texts (a --file that is more than the model says at once)",
-        "Spoken piece by piece; what is finished is kept in OUTPUT.job, and the same command goes "
-        "on where it stopped. After a change only the changed pieces are spoken.",
+        "Spoken piece by piece; what is finished is kept in OUTPUT.job, and the same\n"
+        "command goes on where it stopped. After a change only the changed pieces are\n"
+        "spoken.",
     )
     group.add_argument(
         "--redo",
@@ -44,9 +45,10 @@ def add_many_texts(parser: argparse.ArgumentParser) -> None:
     """What only `--batch` has."""
     group = parser.add_argument_group(
         "many texts (--batch)",
-        "A CSV file with a header and the columns text, voice, language, output (all but text may "
-        "be missing), or a folder of texts. Each row becomes a file; report.csv says what came of "
-        "each. Outputs that are there are kept unless their row has changed.",
+        "A CSV file with a header and the columns text, voice, language, output (all but\n"
+        "text may be missing), or a folder of texts. Each row becomes a file; report.csv\n"
+        "says what came of each. Outputs that are there are kept unless their row has\n"
+        "changed. --subtitles, --batch-size and --ray count here too.",
     )
     group.add_argument("--output-dir", type=Path, metavar="DIR", help="where the outputs go")
     group.add_argument(
