@@ -111,7 +111,7 @@ def _add_settings(group) -> None:
     settings = {
         "--seed": (
             int,
-            "same seed, same audio; without it every run differs, but for one that goes on",
+            "same seed, same audio; without it every run differs",
         ),
         "--temperature": (float, "randomness; 0 always takes the likeliest token (0.8)"),
         "--cfg-weight": (float, "how strongly the text guides; 0 is faster (0.5)"),
