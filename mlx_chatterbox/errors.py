@@ -33,3 +33,7 @@ class ConfigError(ChatterboxError):
 
 class DataError(ChatterboxError):
     """A data set that cannot be read, or that holds nothing to train on."""
+
+
+class JobError(ChatterboxError):
+    """A job whose folder is in use or cannot be written, or with nothing that can be done."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .cli import Bars, add_check, add_common, add_watermark, choose_model, play, run_command
 from .errors import AudioError, SettingError, TextError
 from .live import STANDARD_OUTPUT, add_stream, check_stream, speak_live
+from .longform.options import add_long_text, add_many_texts, check_batch_options
 
 if TYPE_CHECKING:
     from .guards import Outcome
@@ -30,6 +31,12 @@ examples:
   echo "Hello." | mlx-chatterbox --text - --model path/to/checkpoint
   mlx-chatterbox --text "Hear the first words at once." --stream --play
   mlx-chatterbox --text "Into a pipe." --stream --output - | ffmpeg -i - hello.ogg
+  mlx-chatterbox --file book.epub --voice me.wav --output book.m4b --subtitles srt
+      a long text, piece by piece; killed, the same command goes on where it stopped
+  mlx-chatterbox --file book.epub --voice me.wav --output book.m4b --subtitles srt --redo 12
+      piece 12 once more, with another seed; nothing else is spoken
+  mlx-chatterbox --batch rows.csv --output-dir spoken --voice me.wav
+      every row of (text, voice, language, output) into a file of its own
 
 Clone a voice only with its owner's consent.
 """
@@ -44,7 +51,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--text", help='what to say; "-" reads it from standard input')
-    what.add_argument("--file", type=Path, help="a text file (UTF-8) with what to say")
+    what.add_argument(
+        "--file",
+        type=Path,
+        help="a text of any length to say: .txt (UTF-8), .md, .epub or .srt",
+    )
+    what.add_argument(
+        "--batch",
+        type=Path,
+        metavar="FILE.csv|FOLDER",
+        help="many texts, each into a file of its own (see below)",
+    )
     parser.add_argument(
         "--model",
         default="auto",
@@ -69,8 +86,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("out.wav"),
         metavar="FILE",
-        help="its ending says the format: wav, flac, mp3, ogg, ... (default: out.wav); with "
-        "--stream - is standard output, as WAV",
+        help="its ending says the format: wav, flac, mp3, ogg, opus, m4b, ... (default: out.wav); "
+        "with --stream - is standard output, as WAV",
     )
     parser.add_argument(
         "--lexicon",
@@ -81,6 +98,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_stream(parser)
     _add_settings(parser.add_argument_group("how it is said"))
+    add_long_text(parser)
+    add_many_texts(parser)
     add_check(parser)
     add_watermark(parser)
     add_common(parser)
@@ -95,7 +114,10 @@ def _add_settings(group) -> None:
         "silent is spoken again with another seed, twice at most",
     )
     settings = {
-        "--seed": (int, "same seed, same audio; without it every run differs"),
+        "--seed": (
+            int,
+            "same seed, same audio; without it every run differs",
+        ),
         "--temperature": (float, "randomness; 0 always takes the likeliest token (0.8)"),
         "--cfg-weight": (float, "how strongly the text guides; 0 is faster (0.5)"),
         "--exaggeration": (float, "emotion, 0 to 2; 0.5 is neutral (0.5)"),
@@ -119,6 +141,8 @@ def _add_settings(group) -> None:
 def settings_for(tts, arguments: argparse.Namespace) -> dict:
     """Keyword arguments of `generate`: what was given, and what the model's class knows.
 
+    Rows of a batch can each have a language of their own.
+
     Raises:
         SettingError: an option that this model does not have, or a language that is missing.
     """
@@ -140,7 +164,7 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
     }
     known = inspect.signature(tts.generate).parameters
     variant = tts.checkpoint.config.variant
-    if "language_id" in known and arguments.language is None:
+    if "language_id" in known and arguments.language is None and arguments.batch is None:
         codes = ", ".join(tts.checkpoint.tokenizer.languages)
         raise SettingError(f"--language is needed: the text's, one of {codes}.")
     settings = {name: value for name, value in given.items() if value is not None}
@@ -153,22 +177,6 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
     return settings
 
 
-def read_text(text: str | None, file: Path | None) -> str:
-    """The text to speak.
-
-    Raises:
-        TextError: the file is missing or no UTF-8 text.
-    """
-    if file is not None:
-        try:
-            return file.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise TextError(f"{file} is no UTF-8 text: save it as UTF-8.") from None
-        except OSError as error:
-            raise TextError(f"{file} cannot be read: {error.strerror}.") from None
-    return sys.stdin.read() if text == "-" else text
-
-
 def check_before_loading(arguments: argparse.Namespace) -> str:
     """Find whatever can be wrong without the model, so that nobody waits for it; the text.
 
@@ -178,22 +186,31 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     from .audio.files import check_output
 
     check_stream(arguments)
-    if arguments.output != STANDARD_OUTPUT:
+    check_batch_options(arguments)
+    if arguments.batch is None and arguments.output != STANDARD_OUTPUT:
         check_output(arguments.output)
     keep = arguments.save_voice
     if keep is not None and (keep.suffix != ".safetensors" or not keep.parent.is_dir()):
         raise AudioError(
             f"--save-voice {keep}: the name must end in .safetensors and its folder must exist."
         )
-    text = read_text(arguments.text, arguments.file)
-    if not text.strip():
-        raise TextError("there is no text to speak.")
     if arguments.voice is not None and not arguments.voice.is_file():
         raise AudioError(f"the voice {arguments.voice} does not exist.")
     if arguments.lexicon is not None:
         from .text.respelling import Respelling
 
         arguments.lexicon = Respelling.read(arguments.lexicon)
+    if arguments.batch is not None:
+        return ""
+    if arguments.file is not None:
+        from .longform.readers import read_document
+
+        # Read again when it is known how much the model says at once.
+        read_document(arguments.file, arguments.language)
+        return ""
+    text = sys.stdin.read() if arguments.text == "-" else arguments.text
+    if not text.strip():
+        raise TextError("there is no text to speak.")
     return text
 
 
@@ -216,18 +233,26 @@ def what_guards_found(outcomes: Sequence[Outcome]) -> list[str]:
     return lines
 
 
-def run(arguments: argparse.Namespace, progress: Bars) -> None:
-    """Do what the command line says."""
+def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
+    """Do what the command line says; the exit code of a job."""
     text = check_before_loading(arguments)
-    model = choose_model(arguments.model)
+    arguments.model = model = choose_model(arguments.model)
 
     from .audio.files import save_audio
+    from .longform.command import document_of, is_job, run_batch, run_document
     from .tts import open_model
 
     started = time.perf_counter()
     tts = open_model(model, dtype=arguments.dtype, progress=progress, check=arguments.check)
     loaded = time.perf_counter()
     settings = settings_for(tts, arguments)
+    if arguments.batch is not None:
+        return run_batch(arguments, tts, settings)
+    if arguments.file is not None:
+        document = document_of(arguments, tts)
+        if is_job(arguments, document):
+            return run_document(arguments, tts, document, settings)
+        text = document.pieces[0].text
     if arguments.voice is not None:
         tts.conds = tts.voice_of(arguments.voice)
     settings["watermark"] = False if arguments.no_watermark else None
@@ -259,6 +284,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
         )
     if arguments.play and waveform is not None:
         play(waveform, tts.sr)
+    return None
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -110,8 +110,8 @@ class StreamingPipeline(Pipeline):
             text: what to say.
             arguments, settings: as `generate`'s behind its text, and they mean the same; `noise`
                 and `source`, which are of a whole utterance, cannot be given. `progress` is told
-                of tokens alone. `guard` ends what runs away; it is heard by then, so that nothing is
-                said again (`outcomes`).
+                of tokens alone. `guard` ends what runs away, and says nothing again: it is heard by
+                then (`outcomes`).
             chunks: how the sound is cut.
 
         Returns:

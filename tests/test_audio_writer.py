@@ -169,6 +169,26 @@ def test_an_interrupted_file_never_appears(tmp_path, ending):
     assert (tmp_path / f"x.{ending}").read_bytes() == b"old"
 
 
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("missing", [1, 1000])
+def test_a_disk_that_is_full_at_the_very_end_is_noticed(tmp_path, ending, missing):
+    """Encoders write their last bytes when they are closed, and say nothing of what became of it.
+    A limit on the size of files stands for the disk."""
+    resource = pytest.importorskip("resource")
+    path = tmp_path / f"a.{ending}"
+    save_audio(path, tone(), RATE)
+    small = path.stat().st_size - missing
+    path.unlink()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (small, before[1]))
+    try:
+        with pytest.raises(AudioError, match="cannot be written"):
+            save_audio(path, tone(), RATE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_errors_of_the_work_stay_what_they_are(tmp_path):
     with pytest.raises(ValueError, match="of the work"), open_writer(tmp_path / "x.wav", RATE):
         raise ValueError("of the work")

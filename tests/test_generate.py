@@ -78,7 +78,7 @@ def test_saving_and_reusing_a_voice(speak):
     [
         (["--text", "  "], "no text to speak"),
         (["--text", "..."], "nothing to speak"),
-        (["--file", "no-such.txt"], "cannot be read"),
+        (["--file", "no-such.txt"], "there is no file no-such.txt"),
         (["--text", "Hi.", "--voice", "no-such.wav"], "does not exist"),
         (["--text", "Hi.", "--temperature", "-1"], "temperature must be"),
         (["--text", "Hi.", "--model", "nobody"], "no known model"),

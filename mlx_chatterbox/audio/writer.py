@@ -188,8 +188,9 @@ class _SoundFileEncoder:
         import soundfile
 
         self._path, self._is_ogg = path, container == "OGG"
+        self._bytes = _Checked(path)
         self._file = soundfile.SoundFile(
-            str(path), "w", sample_rate, channels, format=container, subtype=subtype
+            self._bytes, "w", sample_rate, channels, format=container, subtype=subtype
         )
         for name, text in (("title", title), ("artist", author)):
             # Formats without a place for it say so by an error.
@@ -199,9 +200,12 @@ class _SoundFileEncoder:
 
     def write(self, samples: np.ndarray) -> None:
         self._file.write(samples)
+        self._bytes.check()
 
     def finish(self, chapters: list[tuple[str, int]]) -> None:
         self._file.close()
+        self._bytes.close()
+        self._bytes.check()
         if self._is_ogg:
             from .ogg import fix_serial_number
 
@@ -209,3 +213,43 @@ class _SoundFileEncoder:
 
     def discard(self) -> None:
         self._file.close()
+        self._bytes.close()
+
+
+class _Checked:
+    """A file for libsndfile, which does not tell why a write failed, nor, of what it writes when
+    the file is closed, that it did: a full disk would leave a file that is cut short."""
+
+    def __init__(self, path: Path):
+        # Without a buffer, so that nothing is left to be written when it is sought in.
+        self._file = path.open("wb+", buffering=0)
+        self._error: OSError | None = None
+        self.read, self.readinto = self._file.read, self._file.readinto
+        self.seek, self.tell = self._file.seek, self._file.tell
+
+    def write(self, data: bytes) -> int:
+        left = memoryview(data)
+        with self._remembered():
+            while len(left) and self._error is None:
+                left = left[self._file.write(left) :]
+        return len(data)
+
+    def close(self) -> None:
+        """Bring it to the disk and close it; does not fail."""
+        if not self._file.closed:
+            with self._remembered():
+                os.fsync(self._file.fileno())
+            with self._remembered():
+                self._file.close()
+
+    @contextlib.contextmanager
+    def _remembered(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._error = self._error or error
+
+    def check(self) -> None:
+        """Raise the error that a write met."""
+        if self._error is not None:
+            raise self._error

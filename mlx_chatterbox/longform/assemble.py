@@ -1,0 +1,120 @@
+"""From finished pieces to one file, one piece in memory at a time, and where each came to stand."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ..audio.writer import open_writer
+from ..errors import AudioError
+from .fit import Fitted
+from .plan import Document, Piece
+from .store import disk_error
+
+# Less than this is left of a full disk, in bytes: a block that did not fit.
+_NO_ROOM = 1 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of the plan, and the key of its audio; None: it has none, a pause alone."""
+
+    piece: Piece
+    key: str | None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a part came to stand.
+
+    Attributes:
+        start, end: in samples of the output.
+        speed: how much faster it became to fit its subtitle.
+        overrun: seconds by which it is too long for it all the same.
+    """
+
+    part: Part
+    start: int
+    end: int
+    speed: float = 1.0
+    overrun: float = 0.0
+
+
+class Sink(Protocol):
+    """What `audio.writer.AudioWriter` is to an assembly."""
+
+    samples: int
+
+    def write(self, samples: np.ndarray) -> None: ...
+
+    def silence(self, n: int) -> None: ...
+
+    def chapter(self, title: str) -> None: ...
+
+
+# The sound of a part, by its index, as it goes into the output.
+Sound = Callable[[int], Fitted]
+
+
+def assemble(sink: Sink, parts: Sequence[Part], sound: Sound, rate: int) -> list[Placed]:
+    """Write parts one behind the other with their pauses, one of them in memory at a time.
+
+    Args:
+        sound: is asked for parts with a key.
+
+    Returns:
+        Where each part came to stand.
+    """
+    placed = []
+    for index, part in enumerate(parts):
+        piece = part.piece
+        if piece.start is not None:
+            # Subtitles begin when they are to, or as soon as the one before has ended.
+            sink.silence(max(0, round(piece.start * rate) - sink.samples))
+        if piece.chapter is not None:
+            sink.chapter(piece.chapter)
+        start, speed, overrun = sink.samples, 1.0, 0.0
+        if part.key is not None:
+            fitted = sound(index)
+            sink.write(fitted.waveform)
+            speed, overrun = fitted.speed, fitted.overrun
+            del fitted
+        placed.append(Placed(part, start, sink.samples, speed, overrun))
+        sink.silence(round(piece.pause * rate))
+    return placed
+
+
+def write_output(
+    path: Path,
+    document: Document,
+    parts: Sequence[Part],
+    sound: Sound,
+    rate: int,
+) -> tuple[list[Placed], int]:
+    """Write a sound file, whole or not at all.
+
+    Returns:
+        Where each part came to stand, and the samples of all.
+
+    Raises:
+        AudioError: nothing to write, or it cannot be written.
+        JobError: the disk is full.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
+        left.unlink(missing_ok=True)  # of a run that was killed; we hold the job's lock
+    try:
+        with open_writer(path, rate, title=document.title, author=document.author) as writer:
+            placed = assemble(writer, parts, sound, rate)
+    except AudioError:
+        # Neither libsndfile nor ffmpeg says that this is why.
+        if shutil.disk_usage(path.parent).free < _NO_ROOM:
+            raise disk_error(path, OSError(errno.ENOSPC, "")) from None
+        raise
+    return placed, writer.samples

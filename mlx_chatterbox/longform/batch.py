@@ -1,0 +1,224 @@
+"""Many texts in one run: the rows of a CSV file or a folder, each into a file of its own.
+
+All rows are one job (`job.py`) in `OUTPUT_DIR/batch.job`: pieces of rows that have voice, language
+and settings in common are written together. A row's seeds follow from its output's name, so rows
+can be added, removed and moved. A bad row is reported and the others are spoken.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .._version import __version__
+from ..errors import ChatterboxError, JobError
+from ..manifest import sha256
+from ..text.respelling import Lexicon, respelling_of
+from .casting import Casting
+from .identity import digest, seed_from
+from .job import Executor, Job
+from .local import local
+from .outputs import Output, finish, plan_output
+from .progress import JobBar
+from .rows import Row, one_line, read_rows
+from .store import read_json, write_durably, write_json
+
+FOLDER_NAME = "batch.job"
+REPORT_NAME = "report.csv"
+
+
+@dataclass
+class Line:
+    """What the report says of a row.
+
+    Attributes:
+        status: "spoken", "kept" (was there already), "failed", or "waiting" (not reached).
+    """
+
+    row: int
+    output: str
+    status: str = "waiting"
+    seconds: float = 0.0
+    message: str = ""
+
+
+def speak_batch(
+    tts,
+    source: Path,
+    output_dir: Path,
+    *,
+    longest: int,
+    settings: dict[str, Any] | None = None,
+    voice: Path | None = None,
+    language: str | None = None,
+    lexicon: Lexicon = None,
+    seed: int | None = None,
+    batch_size: int = 8,
+    subtitles: str | None = None,
+    ending: str = "wav",
+    model: str = "",
+    executor: Executor | None = None,
+) -> list[Line]:
+    """Speak all rows that are not there yet; write `report.csv` beside the outputs.
+
+    Args:
+        source: a CSV file with the columns text, voice, language, output, or a folder of texts.
+        output_dir: made if it is not there.
+        longest: characters that the model says at once.
+        voice, language: of rows that say nothing.
+        ending: format of outputs that are not named.
+        settings, lexicon, seed, ...: as `speak_document`'s.
+
+    Returns:
+        The report, a line for each row.
+
+    Raises:
+        TextError, SettingError: the source cannot be read.
+        JobError: another run is at work on it, or the disk is full; what is finished is kept.
+    """
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JobError(f"{output_dir} cannot be made: {error.strerror}.") from None
+    rows = read_rows(source, output_dir, voice, language, ending)
+    with Job(output_dir / FOLDER_NAME) as job:
+        chosen = job.choose_seed(seed)
+        about = {"program": __version__, "model": str(model), "seed": chosen}
+        batch = _Batch(job, output_dir, about, tts.sr, subtitles, respelling_of(lexicon))
+        try:
+            casting = Casting(job, tts, settings or {})
+            for row in rows:
+                batch.plan(row, casting, longest, chosen)
+            batch.work(batch_size, executor or local(tts))
+        finally:
+            _write_report(output_dir / REPORT_NAME, batch.lines)
+    return batch.lines
+
+
+class _Batch:
+    """Rows on their way; `lines` are the report."""
+
+    def __init__(self, job: Job, output_dir: Path, about: dict, rate: int, subtitles, respell):
+        self._job, self._folder, self._about = job, output_dir, about
+        self._rate, self._subtitles, self._respell = rate, subtitles, respell
+        self.lines: list[Line] = []
+        self._planned: list[tuple[Line, Output]] = []
+        self._states = job.folder / "outputs"
+        self._states.mkdir(exist_ok=True)
+
+    def plan(self, row: Row, casting: Casting, longest: int, seed: int) -> None:
+        """Find out what a row needs."""
+        line = Line(row.number, row.output)
+        self.lines.append(line)
+        if row.problem:
+            line.status, line.message = "failed", row.problem
+            return
+        try:
+            document = row.document(longest)
+            manner = casting.manner(row.voice, row.language)
+        except ChatterboxError as error:
+            line.status, line.message = "failed", one_line(error)
+            return
+        own_seed = seed_from(seed, row.output)
+        path = self._folder / row.output
+        output = plan_output(path, document, manner, self._job, own_seed, self._respell)
+        if not output.wanted:
+            line.status, line.message = "failed", "there is nothing to speak in it: no letter"
+            return
+        self._planned.append((line, output))
+
+    def work(self, batch_size: int, executor: Executor) -> None:
+        """Speak what is missing, and write each output when its last piece is there."""
+        missing = [
+            (line, output) for line, output in self._planned if not self._is_there(line, output)
+        ]
+        there = [o for line, o in self._planned if line.status == "kept"]
+        unneeded = {one.key for output in there for one in output.wanted}
+        wanted = [one for _, output in self._planned for one in output.wanted]
+        units = self._job.units(wanted, batch_size, unneeded)
+        of_key = {one.key: entry for entry in missing for one in entry[1].wanted}
+        left: dict[int, set[str]] = {line.row: set() for line, _ in missing}
+        for unit in units:
+            for one in unit:
+                if one.key in of_key and not self._job.pieces.is_done(one.key):
+                    left[of_key[one.key][0].row].add(one.key)
+        for line, output in missing:
+            if not left[line.row]:
+                self._finish(line, output)
+        text_of = {one.key: one.text for one in wanted}
+        pending = [key for keys in left.values() for key in keys]
+        with JobBar(sum(len(text_of[key]) for key in pending), 0, len(pending), 0) as bar:
+            for spoken in self._job.run(units, executor) if units else ():
+                line, output = of_key.get(spoken.key, (None, None))
+                if line is None or spoken.key not in left[line.row]:
+                    continue
+                left[line.row].remove(spoken.key)
+                bar.spoken(text_of[spoken.key])
+                if spoken.failure:
+                    line.status, line.message = "failed", one_line_of(spoken.failure, output)
+                elif not left[line.row] and line.status != "failed":
+                    self._finish(line, output)
+        self._job.finished(one.key for one in wanted)
+
+    def _state_path(self, output: Output) -> Path:
+        name = output.path.relative_to(self._folder).as_posix()
+        return self._states / f"{digest(name)}.json"
+
+    def _fingerprint(self, output: Output) -> str:
+        parts = [[part.key, dataclasses.asdict(part.piece)] for part in output.parts]
+        document = output.document
+        return digest([parts, document.title, document.author, self._subtitles])
+
+    def _is_there(self, line: Line, output: Output) -> bool:
+        state = read_json(self._state_path(output))
+        try:
+            there = (
+                state["fingerprint"] == self._fingerprint(output)
+                and sha256(output.path) == state["sha256"]
+            )
+        except (OSError, KeyError, TypeError):
+            return False
+        if there:
+            line.status, line.seconds = "kept", state["seconds"]
+        return there
+
+    def _finish(self, line: Line, output: Output) -> None:
+        state = self._state_path(output)
+        about = {"output": line.output, **self._about}
+        manifest = state.with_suffix(".manifest.json")
+        try:
+            line.seconds = finish(output, self._job, about, manifest, self._rate, self._subtitles)
+        except JobError:
+            raise  # the disk is full: no other row would fare better
+        except ChatterboxError as error:
+            line.status, line.message = "failed", one_line(error)
+            return
+        values = {
+            "output": line.output,
+            "fingerprint": self._fingerprint(output),
+            "sha256": sha256(output.path),
+            "seconds": line.seconds,
+        }
+        write_json(state, values)
+        line.status = "spoken"
+
+
+def one_line_of(failure: str, output: Output) -> str:
+    """Why a row failed; of a long text nothing is written if a piece of it cannot be spoken."""
+    words = " ".join(failure.split()).rstrip(".")
+    return words if len(output.wanted) == 1 else f"one of {len(output.wanted)} pieces: {words}"
+
+
+def _write_report(path: Path, lines: Sequence[Line]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "output", "status", "seconds", "message"])
+    for line in lines:
+        seconds = f"{line.seconds:.2f}" if line.seconds else ""
+        writer.writerow([line.row, line.output, line.status, seconds, line.message])
+    write_durably(path, text.getvalue().encode())

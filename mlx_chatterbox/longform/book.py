@@ -1,0 +1,146 @@
+"""One long text as a job: speak what is missing, put it together, say what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .._version import __version__
+from ..errors import SettingError
+from ..text.respelling import Lexicon, respelling_of
+from .casting import Casting
+from .job import Executor, Job
+from .local import local
+from .manifest import write_manifest
+from .outputs import Output, finish, plan_output
+from .plan import Document
+from .progress import JobBar
+
+MANIFEST_NAME = "manifest.json"
+
+
+@dataclass
+class Done:
+    """What came of a job.
+
+    Attributes:
+        pieces: how many are spoken in all; `kept` of them were there before.
+        retried: how many were spoken again by the guards, and well.
+        doubtful: numbers of pieces in which the guards found something that did not go away, and
+            what; of this run.
+        failures: numbers of pieces that could not be spoken, and why.
+    """
+
+    seconds: float
+    pieces: int
+    kept: int
+    retried: int = 0
+    doubtful: dict[int, str] = field(default_factory=dict)
+    failures: dict[int, str] = field(default_factory=dict)
+
+
+def job_folder(output: Path) -> Path:
+    """Where the job of an output lives: beside it."""
+    return output.with_name(f"{output.name}.job")
+
+
+def speak_document(
+    tts,
+    document: Document,
+    output: Path,
+    *,
+    settings: dict[str, Any] | None = None,
+    voice: Path | None = None,
+    language: str | None = None,
+    lexicon: Lexicon = None,
+    seed: int | None = None,
+    batch_size: int = 8,
+    redo: Sequence[int] = (),
+    subtitles: str | None = None,
+    model: str = "",
+    executor: Executor | None = None,
+) -> Done:
+    """Speak a document into a file; started again after any end it goes on where it stopped.
+
+    What is finished is in the folder `job_folder(output)`. Pieces are kept whose text, seed,
+    voice, model and settings are as they were.
+
+    Args:
+        tts: a loaded model.
+        settings: keyword arguments of `generate`.
+        voice: a recording or a saved voice; None: the model's own.
+        lexicon: words and how to write them; only pieces in which it changes something change.
+        seed: what all seeds follow from; None: the job's, or a new one.
+        batch_size: pieces that are written together.
+        redo: numbers of pieces (from 1, as in the manifest) to speak with another seed.
+        subtitles: "srt" or "vtt": write them beside the output.
+        model: its name, for the manifest.
+        executor: what speaks; None: this process.
+
+    Raises:
+        JobError: another run is at work on it, or the disk is full; what is finished is kept.
+        SettingError: no such number to redo; a setting that the model does not have.
+        TextError, AudioError: nothing could be spoken.
+    """
+    with Job(job_folder(output)) as job:
+        casting = Casting(job, tts, settings or {})
+        manner = casting.manner(voice, language)
+        chosen, respell = job.choose_seed(seed), respelling_of(lexicon)
+        planned = plan_output(output, document, manner, job, chosen, respell)
+        if redo:
+            job.speak_again(_names(planned, redo))
+            planned = plan_output(output, document, manner, job, chosen, respell)
+        units = job.units(planned.wanted, batch_size)
+        about = {
+            "output": output.name,
+            "title": document.title,
+            "author": document.author,
+            "program": __version__,
+            "model": {"name": str(model), "hash": casting.model},
+            "voice": {"name": voice.name if voice else "", "hash": manner.voice_hash},
+            "settings": dict(manner.settings),
+            "seed": chosen,
+            "batch_size": batch_size,
+        }
+        manifest = job.folder / MANIFEST_NAME
+        if units:
+            write_manifest(manifest, about, planned.parts, job.pieces.record)
+        done = _speak(job, planned, units, executor or local(tts))
+        failed = {planned.parts[number - 1].key: why for number, why in done.failures.items()}
+        done.seconds = finish(planned, job, about, manifest, tts.sr, subtitles, failed)
+        job.finished(one.key for one in planned.wanted)
+    return done
+
+
+def _speak(job: Job, planned: Output, units, executor) -> Done:
+    """Do the units."""
+    index = {one.key: i for i, one in enumerate(planned.wanted)}
+    texts = [one.text for one in planned.wanted]
+    left = {one.key for unit in units for one in unit if not job.pieces.is_done(one.key)}
+    done = Done(0.0, len(texts), len(texts) - len(left))
+    kept = sum(len(one.text) for one in planned.wanted if one.key not in left)
+    with JobBar(sum(map(len, texts)), kept, len(texts), done.kept) as bar:
+        for spoken in job.run(units, executor):
+            number = planned.numbers[index[spoken.key]]
+            if spoken.failure:
+                done.failures[number] = spoken.failure
+            elif spoken.record["outcome"]:
+                done.doubtful[number] = spoken.record["outcome"]
+            elif spoken.record["tries"] > 1:
+                done.retried += 1
+            if spoken.key in left:
+                bar.spoken(texts[index[spoken.key]])
+    return done
+
+
+def _names(planned: Output, numbers: Sequence[int]) -> list[str]:
+    by_number = dict(zip(planned.numbers, planned.names, strict=True))
+    wrong = [str(number) for number in numbers if number not in by_number]
+    if wrong:
+        raise SettingError(
+            f"--redo {','.join(wrong)}: no such spoken piece; numbers are from 1 to "
+            f"{len(planned.parts)}, as in {MANIFEST_NAME}."
+        )
+    return [by_number[number] for number in numbers]

@@ -1,0 +1,65 @@
+"""How the pieces of a job are said: model, voice and settings, with the hash that tells them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import AudioError, JobError, SettingError
+from .identity import digest, file_hash, manner_hash, model_hash
+from .job import Job
+from .speaking import Manner, checked_settings
+
+_BUILT_IN = "conds.safetensors"
+
+
+class Casting:
+    """Makes `Manner`s for one model; each voice is heard once and kept in the job's folder."""
+
+    def __init__(self, job: Job, tts, settings: dict[str, Any]):
+        """Args: settings are keyword arguments of `generate`, without seed, voice and language."""
+        self._job, self._tts, self._settings = job, tts, settings
+        self.model = model_hash(tts.checkpoint.folder, job.files)
+        self._made: dict[tuple[Path | None, str | None], Manner] = {}
+
+    def manner(self, voice: Path | None, language: str | None) -> Manner:
+        """How something is said.
+
+        Args:
+            voice: a recording or a saved voice; None: the model's own.
+            language: for multilingual models.
+
+        Raises:
+            AudioError, CheckpointError: the voice cannot serve.
+            SettingError, TextError: the model has no such voice, setting or language.
+        """
+        if (voice, language) not in self._made:
+            settings = checked_settings(self._tts, self._settings, language)
+            saved, voice_hash = self._voice(voice)
+            # No setting of `generate`, but it changes what is said.
+            hashed = {**settings, "dtype": self._tts.checkpoint.config.dtype}
+            identity = manner_hash(self.model, voice_hash, hashed)
+            self._made[voice, language] = Manner(settings, saved, voice_hash, self.model, identity)
+        return self._made[voice, language]
+
+    def _voice(self, voice: Path | None) -> tuple[Path | None, str]:
+        if voice is None:
+            if self._tts.conds is None:
+                raise SettingError(
+                    "no voice: this checkpoint has none built in, so give a recording (--voice)."
+                )
+            built_in = self._tts.checkpoint.folder / _BUILT_IN
+            return None, file_hash(built_in, self._job.files) if built_in.is_file() else ""
+        if not voice.is_file():
+            raise AudioError(f"the voice {voice} does not exist.")
+        voice_hash = file_hash(voice, self._job.files)
+        folder = self._job.folder / "voices"
+        folder.mkdir(exist_ok=True)
+        saved = folder / f"{digest([voice_hash, self.model])}.safetensors"
+        if not saved.is_file():
+            heard = self._tts.voice_of(voice)
+            try:
+                heard.save(saved)
+            except (OSError, RuntimeError) as error:
+                raise JobError(f"the voice cannot be kept in {folder}: {error}.") from None
+        return saved, voice_hash

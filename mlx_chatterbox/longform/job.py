@@ -1,0 +1,195 @@
+"""A job: its folder, its lock, what must be remembered, and the work that is left.
+
+    book.m4b.job/
+      job.json         seed, which pieces were spoken again how often, the units (this file)
+      pieces/KEY.flac  finished pieces, and KEY.json with tokens, seed, outcome (`store.py`)
+      voices/HASH.safetensors   the voice as it was first heard
+      manifest.json    everything about the result, for people and programs (`manifest.py`)
+
+The same command reads what is there and does the rest. Nothing in the folder is ever half written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import JobError
+from .identity import digest
+from .speaking import Spoken, Wanted
+from .store import PieceStore, disk_error, read_json, write_json
+
+VERSION = 1
+STATE_NAME = "job.json"
+
+Unit = list[Wanted]
+# Speaks units; yields pieces as they are finished, a unit's together or in any order.
+Executor = Callable[[Sequence[Unit]], Iterable[Spoken]]
+
+
+class Job:
+    """A job's folder, ours alone while the context lasts.
+
+    Attributes:
+        pieces: what is finished.
+        seed: what the seeds of all pieces follow from.
+        files: hashes of files that were read before (`identity.file_hash`).
+
+    Raises:
+        JobError: somebody else is at work on it, or it cannot be written to.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._lock = None
+
+    def __enter__(self) -> Job:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / "lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise disk_error(self.folder, error) from None
+        self._take_lock()
+        try:
+            self._open()
+        except BaseException:
+            self._lock.close()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._lock.close()
+
+    def _take_lock(self) -> None:
+        """An operating system's lock: it ends with the process, however that ends."""
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._lock.seek(0)
+                who = self._lock.read().strip()
+                self._lock.close()
+                raise JobError(
+                    f"another run{f' (process {who})' if who else ''} is at work on {self.folder}: "
+                    "wait for it, or write to another --output."
+                ) from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+
+    def _open(self) -> None:
+        path = self.folder / STATE_NAME
+        state = read_json(path)
+        if state is None and path.exists():
+            raise JobError(f"{path} is damaged: remove {self.folder} to begin anew.")
+        state = state or {}
+        if state.get("version", VERSION) != VERSION:
+            raise JobError(
+                f"{path} was written by another version of this program: finish it there, or "
+                f"remove {self.folder} to begin anew."
+            )
+        self.seed: int | None = state.get("seed")
+        self.files: dict[str, list] = state.get("files", {})
+        self._takes: dict[str, int] = state.get("takes", {})
+        self._again: list[str] = state.get("again", [])
+        self._plan: str = state.get("plan", "")
+        self._units: list[list[str]] = state.get("units", [])
+        self.pieces = PieceStore(self.folder / "pieces")
+
+    def save(self) -> None:
+        """Keep what must be remembered.
+
+        Raises:
+            JobError: the disk is full.
+        """
+        state: dict[str, Any] = {
+            "version": VERSION,
+            "seed": self.seed,
+            "takes": self._takes,
+            "again": self._again,
+            "files": self.files,
+            "plan": self._plan,
+            "units": self._units,
+        }
+        write_json(self.folder / STATE_NAME, state)
+
+    def choose_seed(self, asked: int | None) -> int:
+        """The seed that was asked for, else the one the job has, else a new one."""
+        if asked is not None:
+            self.seed = asked
+        elif self.seed is None:
+            self.seed = secrets.randbits(63)
+        return self.seed
+
+    def take(self, name: str) -> int:
+        """How often a piece (`identity.occurrences`) was ordered again."""
+        return self._takes.get(name, 0)
+
+    def speak_again(self, names: Iterable[str]) -> None:
+        """Order pieces anew, with other seeds; an order that is not finished is not a second."""
+        for name in names:
+            if name not in self._again:
+                self._takes[name] = self.take(name) + 1
+                self._again.append(name)
+
+    def units(
+        self, wanted: Sequence[Wanted], size: int, unneeded: Collection[str] = ()
+    ) -> list[Unit]:
+        """The work that is left, in units of at most `size` pieces of one manner.
+
+        Units are kept from run to run: the same pieces are written together however often the
+        job was interrupted. They are formed anew when the pieces that are wanted have changed.
+
+        Args:
+            unneeded: keys of pieces whose output is there already.
+        """
+        plan = digest([[one.key for one in wanted], size])
+        by_key = {one.key: one for one in wanted}
+        needed = by_key.keys() - unneeded
+        missing = {key for key in needed if not self.pieces.is_done(key)}
+        if plan != self._plan:
+            self._plan, self._units = plan, []
+        in_units = {key for keys in self._units for key in keys}
+        # At first all that is missing; later only what was lost since.
+        new = [one for key, one in by_key.items() if key in missing - in_units]
+        self._units += [[one.key for one in unit] for unit in _together(new, size)]
+        self.save()
+        units = [[by_key[key] for key in keys] for keys in self._units]
+        return [unit for unit in units if any(one.key in missing for one in unit)]
+
+    def run(self, units: Sequence[Unit], executor: Executor) -> Iterator[Spoken]:
+        """Speak; each piece is on disk when it is yielded.
+
+        Raises:
+            JobError: the disk is full; what is finished is kept.
+        """
+        for spoken in executor(units):
+            if not spoken.failure:
+                self.pieces.write(spoken.key, spoken.audio, spoken.record)
+            yield spoken
+
+    def finished(self, keys: Iterable[str]) -> None:
+        """The output is written: forget what only this run needed."""
+        self._again = []
+        self.save()
+        self.pieces.keep_only(keys)
+
+
+def _together(wanted: Iterable[Wanted], size: int) -> Iterator[Unit]:
+    """Pieces of one manner in units, in the order in which they were first met."""
+    by_manner: dict[str, Unit] = {}
+    for one in wanted:
+        if not one.alone:
+            by_manner.setdefault(one.manner.identity, []).append(one)
+    for same in by_manner.values():
+        for first in range(0, len(same), size):
+            yield same[first : first + size]
+    for one in wanted:
+        if one.alone:
+            yield [one]

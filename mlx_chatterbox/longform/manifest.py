@@ -1,0 +1,86 @@
+"""`manifest.json` of a job: what was spoken, how, and where it stands; docs/jobs.md has the schema.
+
+Written piece by piece, since the tokens of a whole book need not be in memory at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from .assemble import Part, Placed
+from .store import write_stream
+
+VERSION = 1
+FORMAT = "mlx-chatterbox job"
+
+
+def write_manifest(
+    path: Path,
+    about: dict[str, Any],
+    parts: Sequence[Part],
+    record_of: Callable[[str], dict[str, Any] | None],
+    placed: Sequence[Placed] = (),
+    rate: int = 24000,
+    failures: dict[str, str] | None = None,
+) -> None:
+    """Write the manifest, whole or not at all.
+
+    Args:
+        about: what holds for the whole: output, seed, model, voice, settings.
+        record_of: what is remembered of a finished piece, by key.
+        placed: where the parts stand, once the output is written.
+        failures: why pieces could not be spoken, by key.
+
+    Raises:
+        JobError: the disk is full.
+    """
+    state = "finished" if placed else "unfinished"
+    head = {"format": FORMAT, "version": VERSION, "state": state, **about}
+
+    def lines() -> Iterator[bytes]:
+        text = json.dumps(head, indent=1, ensure_ascii=False)
+        yield (text[: text.rindex("\n")] + ',\n "pieces": [').encode()
+        for index, part in enumerate(parts):
+            record = record_of(part.key) if part.key else None
+            where = placed[index] if placed else None
+            entry = _entry(index + 1, part, record, where, rate, failures or {})
+            text = json.dumps(entry, ensure_ascii=False)
+            yield f"{',' if index else ''}\n  {text}".encode()
+        yield b"\n ]\n}\n"
+
+    write_stream(path, lines())
+
+
+def _entry(number: int, part: Part, record, where: Placed | None, rate: int, failures) -> dict:
+    piece = part.piece
+    entry: dict[str, Any] = {"number": number, "text": piece.text, "pause": piece.pause}
+    if piece.chapter is not None:
+        entry["chapter"] = piece.chapter
+    if piece.start is not None:
+        entry["wanted"] = [piece.start, piece.end]
+    if where is not None:
+        entry["start"] = round(where.start / rate, 6)
+        entry["end"] = round(where.end / rate, 6)
+        if piece.start is not None:
+            entry["speed"] = round(where.speed, 4)
+            entry["overrun"] = round(where.overrun, 3)
+    if part.key is None:
+        return {**entry, "outcome": "pause"}
+    entry["key"] = part.key
+    if part.key in failures:
+        return {**entry, "outcome": f"not spoken: {failures[part.key]}"}
+    if record is None:
+        return {**entry, "outcome": "waiting"}
+    return {
+        **entry,
+        "outcome": record["outcome"] or "good",
+        "seed": record["seed"],
+        "tries": record["tries"],
+        "samples": record["samples"],
+        "loudness": record["loudness"],
+        "sha256": record["sha256"],
+        "tokens": record["tokens"],
+    }

@@ -1,0 +1,158 @@
+"""The units of a job as a Ray Data pipeline: one model per actor, on one machine or on many.
+
+Only units travel to the actors, with the voice they are spoken in, and finished pieces back. The
+job's folder is the driver's alone, so no file system need be shared, and a piece that an actor has
+spoken but could not deliver before it died is simply spoken once more: Ray starts another actor
+and gives it the unit again. Units are those of one process, so tokens are too; samples are up to
+rounding, which on a CPU depends on how many threads a process has.
+
+docs/ray.md shows how several machines are used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import pickle
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ..errors import JobError
+from .identity import model_hash
+from .job import Executor, Unit
+from .speaking import Speaker, Spoken
+
+
+def ray_executor(model: str, dtype: str | None = None, workers: int = 0) -> Executor:
+    """An executor that speaks with several models at once.
+
+    Args:
+        model: as `open_model` takes it; every machine must have it under this name.
+        workers: how many models; 0: one for each GPU, or for each machine if there is none.
+
+    Raises:
+        JobError: Ray is not installed.
+    """
+    try:
+        import ray.data  # noqa: F401
+    except ImportError:
+        raise JobError("--ray needs Ray: pip install 'mlx-chatterbox[ray]'.") from None
+    if Path(model).is_dir():
+        model = str(Path(model).resolve())
+
+    def execute(units: Sequence[Unit]) -> Iterator[Spoken]:
+        return _execute(units, model, dtype, workers)
+
+    return execute
+
+
+def _execute(
+    units: Sequence[Unit], model: str, dtype: str | None, workers: int
+) -> Iterator[Spoken]:
+    import ray
+    import ray.exceptions
+
+    if not ray.is_initialized():
+        # The cluster that RAY_ADDRESS names, or that was started on this machine; else a new one.
+        ray.init(logging_level="ERROR", log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    workers, shares = _shares(ray, workers)
+    wanted_model = units[0][0].manner.model_hash
+    packed = [{"unit": pickle.dumps(_with_voice(unit))} for unit in units]
+    # A block each, so that no actor has to wait for another's and none begins with many.
+    spoken = ray.data.from_items(packed, override_num_blocks=len(packed)).map_batches(
+        UnitSpeaker,
+        fn_constructor_args=(model, dtype, wanted_model),
+        concurrency=min(workers, len(units)),
+        batch_size=1,
+        batch_format="pyarrow",
+        **shares,
+    )
+    delivered: set[str] = set()
+    try:
+        for row in spoken.iter_rows():
+            one: Spoken = pickle.loads(row["spoken"])
+            if one.key not in delivered:
+                delivered.add(one.key)
+                yield one
+    except ray.exceptions.RayError as error:
+        raise JobError(f"Ray gave up: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The error that a worker met; Ray wraps it in its own and in its advice."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    own = [line for line in lines if re.match(r"[\w.]*Error: ", line)]
+    return (own or lines or [type(error).__name__])[-1]
+
+
+def _shares(ray, workers: int) -> tuple[int, dict[str, float]]:
+    """How many actors, and what of a machine each gets."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = int(sum(resources.get("GPU", 0) for resources in nodes))
+    if gpus:
+        return workers or gpus, {
+            "num_gpus": 1 if not workers or workers <= gpus else gpus / workers
+        }
+    workers = workers or len(nodes)
+    on_one = -(-workers // len(nodes))
+    fewest = min(resources.get("CPU", 1) for resources in nodes)
+    return workers, {"num_cpus": max(1, int(fewest // on_one))}
+
+
+def _with_voice(unit: Unit) -> tuple[Unit, bytes | None]:
+    voice = unit[0].manner.voice
+    return unit, None if voice is None else voice.read_bytes()
+
+
+class UnitSpeaker:
+    """A Ray Data actor: a loaded model that speaks units.
+
+    Raises:
+        JobError: the model of that name is another one on this machine.
+    """
+
+    def __init__(self, model: str, dtype: str | None, wanted_model: str):
+        # Ray calls from several threads; a model is at home in one.
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._voices = tempfile.TemporaryDirectory()
+        self._speaker = self._thread.submit(_load, model, dtype, wanted_model).result()
+
+    def __call__(self, table):
+        """A table with units in, one with their pieces out."""
+        import pyarrow
+
+        units = [pickle.loads(packed) for packed in table["unit"].to_pylist()]
+        rows = [
+            pickle.dumps(spoken)
+            for unit, voice in units
+            for spoken in self._thread.submit(self._speak, unit, voice).result()
+        ]
+        return pyarrow.table({"spoken": pyarrow.array(rows, pyarrow.binary())})
+
+    def _speak(self, unit: Unit, voice: bytes | None) -> list[Spoken]:
+        if voice is not None:
+            name = f"{hashlib.sha256(voice).hexdigest()}.safetensors"
+            path = Path(self._voices.name) / name
+            if not path.is_file():
+                path.write_bytes(voice)
+            manner = dataclasses.replace(unit[0].manner, voice=path)
+            unit = [dataclasses.replace(wanted, manner=manner) for wanted in unit]
+        worker = f"{os.uname().nodename}:{os.getpid()}"
+        return [
+            dataclasses.replace(spoken, record={**spoken.record, "worker": worker})
+            for spoken in self._speaker.speak(unit)
+        ]
+
+
+def _load(model: str, dtype: str | None, wanted_model: str) -> Speaker:
+    from ..tts import open_model
+
+    tts = open_model(model, dtype=dtype)
+    if model_hash(tts.checkpoint.folder, {}) != wanted_model:
+        raise JobError(f"the model {model} is not the same here as where the job was begun.")
+    return Speaker(tts)

@@ -1,0 +1,180 @@
+"""Speaking pieces: the one place where a job meets the model.
+
+Pieces are written by T3 in units, several together, and a unit is fixed before it is begun
+(`job.py`): rounding in a matrix product depends on how many rows it has, so only the same unit
+again is certain to give the same tokens, bit for bit.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import AudioError, SettingError, TextError
+from ..guards import Outcome
+from ..text.clauses import pieces
+from ..voice import Voice
+from .fit import trimmed
+from .level import loudness_of
+from .store import encode
+
+# Saved voices that are held in memory, last used first.
+_VOICES = 8
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How pieces are said; those of one manner can be written together.
+
+    Attributes:
+        settings: keyword arguments of `generate_batch`, without seeds.
+        voice: a saved voice; None: the model's own.
+        voice_hash: of the file that the voice came from.
+        model_hash: of the model's files.
+        identity: hash of all of it, with the model's and the voice's contents.
+    """
+
+    settings: Mapping[str, Any]
+    voice: Path | None
+    voice_hash: str
+    model_hash: str
+    identity: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A piece that is to be spoken.
+
+    Attributes:
+        key: what it is stored under.
+        alone: it is written by itself, as pieces are that are spoken again.
+    """
+
+    key: str
+    text: str
+    seed: int
+    manner: Manner
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A piece that was spoken, or why it was not.
+
+    Attributes:
+        audio: a FLAC file; empty if it was not.
+        record: samples, loudness (LUFS), tokens, seed, tries, outcome.
+        failure: one line; "" if it was spoken.
+    """
+
+    key: str
+    audio: bytes = b""
+    record: dict[str, Any] = field(default_factory=dict)
+    failure: str = ""
+
+
+class Speaker:
+    """A model that speaks units of pieces."""
+
+    def __init__(self, tts):
+        self.tts = tts
+        self._voices: OrderedDict[Path, Voice] = OrderedDict()
+
+    def speak(self, unit: Sequence[Wanted]) -> Iterator[Spoken]:
+        """Speak pieces of one manner, written together.
+
+        Where one of them cannot be spoken each is tried alone, so that the others are.
+        """
+        try:
+            yield from self._together(unit)
+        except (TextError, AudioError, SettingError) as error:
+            if len(unit) == 1:
+                yield Spoken(unit[0].key, failure=str(error))
+                return
+            for wanted in unit:
+                yield from self.speak([wanted])
+
+    def _together(self, unit: Sequence[Wanted]) -> list[Spoken]:
+        manner = unit[0].manner
+        waveforms = self.tts.generate_batch(
+            [wanted.text for wanted in unit],
+            seeds=[wanted.seed for wanted in unit],
+            voice=self._voice(manner.voice),
+            batch_size=len(unit),
+            **manner.settings,
+        )
+        outcomes = self._outcomes(unit)
+        return [
+            self._spoken(wanted, waveform, outcome)
+            for wanted, waveform, outcome in zip(unit, waveforms, outcomes, strict=True)
+        ]
+
+    def _spoken(self, wanted: Wanted, waveform: np.ndarray, outcome: Outcome) -> Spoken:
+        rate = self.tts.sr
+        record = {
+            "text": wanted.text,
+            "seed": outcome.seed,
+            "tries": outcome.tries,
+            "outcome": outcome.verdict,
+            "samples": len(waveform),
+            "loudness": loudness_of(trimmed(waveform, rate), rate),
+            "tokens": [int(token) for token in outcome.tokens],
+        }
+        return Spoken(wanted.key, encode(waveform, rate), record)
+
+    def _outcomes(self, unit: Sequence[Wanted]) -> list[Outcome]:
+        """One for each piece, also where the model said one in several breaths."""
+        outcomes = list(self.tts.outcomes)
+        if len(outcomes) == len(unit):
+            return outcomes
+        language = unit[0].manner.settings.get("language_id")
+        longest, joined = self.tts.defaults.longest_piece, []
+        for wanted in unit:
+            count = len(pieces(wanted.text, longest, language))
+            some, outcomes = outcomes[:count], outcomes[count:]
+            tokens = [token for one in some for token in one.tokens]
+            verdict = "; ".join(dict.fromkeys(one.verdict for one in some if one.verdict))
+            tries = max(one.tries for one in some)
+            joined.append(Outcome(tuple(tokens), verdict, tries, wanted.seed))
+        return joined
+
+    def _voice(self, path: Path | None) -> Voice | None:
+        if path is None:
+            return None
+        if path not in self._voices:
+            self._voices[path] = Voice.load(path)
+            while len(self._voices) > _VOICES:
+                self._voices.popitem(last=False)
+        self._voices.move_to_end(path)
+        return self._voices[path]
+
+
+def checked_settings(tts, settings: Mapping[str, Any], language: str | None) -> dict[str, Any]:
+    """Settings as the model's `generate` takes them, with the language if it wants one.
+
+    Raises:
+        SettingError: it has no such setting, or needs a language.
+        TextError: it does not speak the language.
+    """
+    known = inspect.signature(tts.generate).parameters
+    settings = {name: value for name, value in settings.items() if value is not None}
+    foreign = sorted(set(settings) - set(known))
+    if foreign:
+        raise SettingError(f"{tts.checkpoint.config.variant} has no {', '.join(foreign)}.")
+    if "language_id" in known:
+        languages = tts.checkpoint.tokenizer.languages
+        if not language:
+            raise SettingError(f"the language is missing: one of {', '.join(languages)}.")
+        if language.lower() not in languages:
+            raise TextError(f"the model does not speak {language!r}; it speaks {languages}.")
+        settings["language_id"] = language.lower()
+    elif language and language.lower() != "en":
+        variant = tts.checkpoint.config.variant
+        raise SettingError(f"{variant} speaks English alone, not {language!r}.")
+    return settings

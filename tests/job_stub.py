@@ -1,0 +1,64 @@
+"""A voice for tests of jobs: as strict as a real one about what must not change, and instant."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from mlx_chatterbox.errors import TextError
+from mlx_chatterbox.guards import Outcome
+from mlx_chatterbox.longform.plan import Document, Piece
+
+RATE = 24000
+SENTENCES = [f"This is sentence number {n}." for n in range(12)]
+
+
+class StubTTS:
+    """What a piece becomes depends on its text, its seed, and on what it is written together with.
+
+    Attributes:
+        said: texts of each call.
+    """
+
+    sr = RATE
+
+    def __init__(self, folder: Path):
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").write_text("{}")
+        config = SimpleNamespace(dtype="float32", variant="english")
+        self.checkpoint = SimpleNamespace(folder=folder, config=config)
+        self.conds = object()
+        self.said: list[list[str]] = []
+        self.outcomes: list[Outcome] = []
+
+    def generate(self, text, temperature=0.8, *, voice=None, seed=None, watermark=None):
+        raise NotImplementedError
+
+    def generate_batch(
+        self, texts, *, seeds, batch_size, voice=None, temperature=0.8, watermark=None
+    ):
+        assert batch_size >= len(texts)
+        self.said.append(list(texts))
+        if any("unspeakable" in text for text in texts):
+            raise TextError("the model knows none of the letters.")
+        self.outcomes, waveforms = [], []
+        for text, seed in zip(texts, seeds, strict=True):
+            whole = repr((text, seed, list(texts), temperature))
+            chance = np.random.default_rng(zlib.crc32(whole.encode()))
+            tokens = chance.integers(0, 6561, size=2 + len(text) % 5)
+            verdict, tries = ("babble", 3) if "babbles" in text else ("", 1)
+            self.outcomes.append(Outcome(tuple(tokens.tolist()), verdict, tries, seed))
+            waveforms.append((chance.standard_normal(len(tokens) * 960) * 0.1).astype(np.float32))
+        return waveforms
+
+    @property
+    def texts(self) -> list[str]:
+        """All that was said."""
+        return [text for texts in self.said for text in texts]
+
+
+def document(sentences=SENTENCES, pause: float = 0.01) -> Document:
+    return Document("A title", None, [Piece(text, pause) for text in sentences])

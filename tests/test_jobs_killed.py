@@ -1,0 +1,45 @@
+"""The pocket voice, killed from outside at random moments; and what a long text takes of memory.
+
+The whole of it, `python -m benchmarks.jobs` with 3,000 words and ten kills, is slow.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from benchmarks.jobs import Speaking, compose, main
+
+
+def test_the_text_is_the_same_each_time_and_long_enough():
+    text = compose(300)
+    assert text == compose(300)
+    assert 300 <= len(text.split()) < 400
+    assert text.count("\n\n") >= 3
+    assert compose(300, seed=2) != text
+
+
+def test_killed_once_and_the_file_is_the_same(tmp_path):
+    text = compose(25)
+    speaking = Speaking(tmp_path, "pocket", batch_size=1)
+    whole = speaking.whole(text, "whole")
+    draw = random.Random()
+    speaking.killed(text, "killed", 1, whole["seconds"] / 2, draw)
+    ours, theirs = (speaking.output(name).read_bytes() for name in ("killed", "whole"))
+    assert ours == theirs
+    pieces = json.loads((tmp_path / "killed.wav.job" / "manifest.json").read_text())["pieces"]
+    assert len(pieces) >= 3
+    assert whole["peak"] < 2e9
+
+
+@pytest.mark.slow
+def test_three_thousand_words_and_ten_kills(capsys):
+    code = main(["--words", "3000", "--kills", "10"])
+    found = json.loads(capsys.readouterr().out)
+    print(found)
+    assert code == 0
+    assert found["same"]
+    assert found["kills"] >= 5
+    assert found["growth"] <= 0.10
