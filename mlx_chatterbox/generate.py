@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from .cli import Bars, add_check, add_common, add_watermark, choose_model, play, run_command
 from .errors import AudioError, SettingError, TextError
-from .live import STANDARD_OUTPUT, add_stream, check_stream, speak_live
+from .live import STANDARD_OUTPUT, Spoken, add_stream, check_stream, speak_live
 from .longform.options import add_long_text, add_many_texts, check_batch_options
 
 if TYPE_CHECKING:
@@ -240,6 +240,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
 
     from .audio.files import save_audio
     from .longform.command import document_of, is_job, run_batch, run_document
+    from .longform.plan import Piece
     from .tts import open_model
 
     started = time.perf_counter()
@@ -248,20 +249,22 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     settings = settings_for(tts, arguments)
     if arguments.batch is not None:
         return run_batch(arguments, tts, settings)
+    said = [Piece(text)]
     if arguments.file is not None:
         document = document_of(arguments, tts)
-        if is_job(arguments, document):
+        if not arguments.stream and is_job(arguments, document):
             return run_document(arguments, tts, document, settings)
-        text = document.pieces[0].text
+        said = document.pieces
     if arguments.voice is not None:
         tts.conds = tts.voice_of(arguments.voice)
     settings["watermark"] = False if arguments.no_watermark else None
-    waveform, note = None, ""
+    waveform = None
     if arguments.stream:
-        seconds, note = speak_live(tts, text, arguments, progress, settings)
+        spoken = speak_live(tts, said, arguments, progress, settings)
     else:
-        waveform = tts.generate(text, progress=progress, **settings)
+        waveform = tts.generate(said[0].text, progress=progress, **settings)
         seconds = len(waveform) / tts.sr
+        spoken = Spoken(seconds, len(tts.last_tokens), "", tts.outcomes, tts.stopped)
     progress.close()
     if arguments.save_voice is not None:
         tts.conds.save(arguments.save_voice)
@@ -269,14 +272,14 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
         save_audio(arguments.output, waveform, tts.sr)
     piped = arguments.output == STANDARD_OUTPUT
     print(
-        f"{'standard output' if piped else arguments.output}: {seconds:.2f} s of speech, "
-        f"{len(tts.last_tokens)} tokens; loaded in {loaded - started:.1f} s, "
-        f"spoken in {time.perf_counter() - loaded:.1f} s{note}",
+        f"{'standard output' if piped else arguments.output}: {spoken.seconds:.2f} s of speech, "
+        f"{spoken.tokens} tokens; loaded in {loaded - started:.1f} s, "
+        f"spoken in {time.perf_counter() - loaded:.1f} s{spoken.note}",
         file=sys.stderr if piped else sys.stdout,
     )
-    for line in what_guards_found(tts.outcomes):
+    for line in what_guards_found(spoken.outcomes):
         print(line, file=sys.stderr)
-    if not tts.stopped:
+    if not spoken.stopped:
         print(
             f"the text was not finished within {tts.limit} tokens: the audio may be cut off "
             "(--max-new-tokens)",

@@ -6,12 +6,20 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .cli import Bars
 from .errors import SettingError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .guards import Outcome
+    from .longform.plan import Piece
 
 STANDARD_OUTPUT = Path("-")
 
@@ -38,6 +46,11 @@ def check_stream(arguments: argparse.Namespace) -> None:
         SettingError: see the message.
     """
     to_pipe = arguments.output == STANDARD_OUTPUT
+    for name in ("batch", "redo", "subtitles", "ray"):
+        if arguments.stream and getattr(arguments, name) not in (None, []):
+            raise SettingError(f"--{name} and --stream do not go together.")
+    if arguments.stream and arguments.file is not None and arguments.file.suffix.lower() == ".srt":
+        raise SettingError("subtitles are fitted to their times, which --stream cannot do.")
     if to_pipe and not arguments.stream:
         raise SettingError("--output - writes while it speaks: give --stream too.")
     if arguments.raw and not to_pipe:
@@ -46,41 +59,76 @@ def check_stream(arguments: argparse.Namespace) -> None:
         raise SettingError("standard output is a terminal: pipe it to a player, or name a file.")
 
 
+@dataclass
+class Spoken:
+    """What was said.
+
+    Attributes:
+        seconds: of speech.
+        tokens: how many speech tokens.
+        note: what else there is to tell.
+        outcomes: of every piece.
+        stopped: whether all of them ended before their limit.
+    """
+
+    seconds: float = 0.0
+    tokens: int = 0
+    note: str = ""
+    outcomes: list[Outcome] = field(default_factory=list)
+    stopped: bool = True
+
+
 def speak_live(
-    tts, text: str, arguments: argparse.Namespace, bars: Bars, settings: dict
-) -> tuple[float, str]:
-    """Speak `text` to wherever the command line says.
+    tts, pieces: Sequence[Piece], arguments: argparse.Namespace, bars: Bars, settings: dict
+) -> Spoken:
+    """Speak to wherever the command line says.
 
     Args:
+        pieces: one after the other; a single one with `seed` as it is.
         settings: keyword arguments of `tts.stream`.
-
-    Returns:
-        Seconds of speech, and what else there is to tell.
     """
     started = time.perf_counter()
     first, samples, broken = 0.0, 0, False
-    chunks = tts.stream(text, progress=bars, **settings)
+    said = Spoken()
     try:
         with ExitStack() as sinks:
             # The speakers last: closed first, they are heard to the end before a file appears.
             writes = [sinks.enter_context(_opened(arguments.output, tts.sr, arguments.raw))]
             if arguments.play:
                 writes.append(sinks.enter_context(_playing(tts.sr)))
-            for chunk in chunks:
-                first = first or time.perf_counter() - started
-                for write in writes:
-                    write(chunk)
-                samples += len(chunk)
+            with closing(_chunks(tts, pieces, bars, settings, said)) as chunks:
+                for chunk in chunks:
+                    first = first or time.perf_counter() - started
+                    for write in writes:
+                        write(chunk)
+                    samples += len(chunk)
             bars.close()
     except BrokenPipeError:
         broken = True
         _forget_standard_output()
-    finally:
-        chunks.close()
-    note = f", the first of it after {first:.2f} s"
+    said.seconds = samples / tts.sr
+    said.note = f", the first of it after {first:.2f} s"
     if broken:
-        note += "; whoever read it left before the end"
-    return samples / tts.sr, note
+        said.note += "; whoever read it left before the end"
+    return said
+
+
+def _chunks(
+    tts, pieces: Sequence[Piece], bars: Bars, settings: dict, said: Spoken
+) -> Iterator[np.ndarray]:
+    from .pipeline import silence
+    from .seeds import piece_seeds
+
+    seeds = piece_seeds(settings.get("seed"), len(pieces))
+    for piece, seed in zip(pieces, seeds, strict=True):
+        if piece.text:
+            with closing(tts.stream(piece.text, progress=bars, **{**settings, "seed": seed})) as it:
+                yield from it
+            said.tokens += len(tts.last_tokens)
+            said.outcomes += tts.outcomes
+            said.stopped = said.stopped and tts.stopped
+        if piece.pause:
+            yield silence(piece.pause, tts.sr)
 
 
 @contextmanager

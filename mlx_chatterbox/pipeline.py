@@ -29,9 +29,9 @@ from .models.t3.sampling import SamplingSettings
 from .nn.parallel import choosing_alone, run_all
 from .nn.threads import compute_in_this_thread
 from .seeds import piece_seeds
-from .text.clauses import pieces
 from .text.gpt2 import drop_unknown_tags
 from .text.normalize import punc_norm
+from .text.pauses import Breath, breaths
 from .text.respelling import Lexicon, respelling_of
 from .tries import Spoken, Utterance, Written, speak_guarded, speak_unguarded
 from .voice import Voice, embed_voice, is_saved_voice
@@ -226,7 +226,7 @@ class Pipeline:
             raise SettingError(f"batch_size must be 1 or more; got {at_once}.")
         said = self._said(batch.texts, language_id, extras.lexicon)
         text_tokens = [
-            self._text_tokens(piece, language_id) for of_text in said for piece in of_text
+            self._text_tokens(breath.text, language_id) for of_text in said for breath in of_text
         ]
         is_given = extras.noise is not None or extras.source is not None
         if len(text_tokens) > len(said) and is_given:
@@ -238,7 +238,7 @@ class Pipeline:
                 for first, of_text in zip(batch.seeds, said, strict=True)
                 for seed in piece_seeds(first, len(of_text))
             ]
-            texts = [piece for of_text in said for piece in of_text]
+            texts = [breath.text for of_text in said for breath in of_text]
             utterances = list(map(Utterance, texts, text_tokens, seeds))
             voice = self._voice_for(extras.voice, audio_prompt_path, exaggeration, norm_loudness)
 
@@ -271,7 +271,7 @@ class Pipeline:
                     spoken += speak_guarded(some, write, sound, self.sr, pace)
                 else:
                     spoken += speak_unguarded(some, write, sound)
-            waveforms = _joined(spoken, said)
+            waveforms = _joined(spoken, said, self.sr)
             if marks:
                 marked = [partial(watermark.apply, waveform, self.sr) for waveform in waveforms]
                 with choosing_alone():
@@ -283,12 +283,12 @@ class Pipeline:
 
     def _said(
         self, texts: Sequence[str], language_id: str | None, lexicon: Lexicon
-    ) -> list[list[str]]:
-        """The pieces of each text, its words respelled."""
+    ) -> list[list[Breath]]:
+        """What of each text is said in one go, its words respelled."""
         respell = respelling_of(lexicon)
         longest = self.defaults.longest_piece
         texts = texts if respell is None else map(respell, texts)
-        return [pieces(text, longest, language_id) for text in texts]
+        return [breaths(text, longest, language_id) for text in texts]
 
     def _waveform(
         self, tokens: list[int], voice: Voice, key: mx.array, extras: Extras
@@ -397,10 +397,21 @@ def _run_each(works: list[partial]) -> list:
     return [work() for work in works]
 
 
-def _joined(spoken: list[Spoken], said: list[list[str]]) -> list[np.ndarray]:
-    """The pieces of each text one after the other."""
+def _joined(spoken: list[Spoken], said: list[list[Breath]], sr: int) -> list[np.ndarray]:
+    """What is said of each text one after the other, with its silences."""
     waveforms = (one.waveform for one in spoken)
-    return [np.concatenate([next(waveforms) for _ in of_text]) for of_text in said]
+    joined = []
+    for of_text in said:
+        parts = []
+        for breath in of_text:
+            parts += [silence(breath.before, sr), next(waveforms), silence(breath.behind, sr)]
+        joined.append(np.concatenate(parts))
+    return joined
+
+
+def silence(seconds: float, sr: int) -> np.ndarray:
+    """(samples,) float32 zeros."""
+    return np.zeros(round(seconds * sr), np.float32)
 
 
 def on_device(device: str | None):

@@ -22,8 +22,9 @@ from .guards import Outcome, Plausible, Watch, judge_tokens, plausible
 from .models.s3gen.token_stream import ChunkTokens, TokenStream
 from .models.t3.decoding import check_lengths, decode
 from .models.t3.sampling import SamplingSettings
-from .pipeline import SILENCE_TOKEN, Pipeline, computed_on, on_device
+from .pipeline import SILENCE_TOKEN, Pipeline, computed_on, on_device, silence
 from .seeds import piece_seeds
+from .text.pauses import Breath
 from .voice import Voice
 from .watermark.marker import DELAY_SECONDS, mark_stream
 from .watermark.weights import is_wanted
@@ -86,7 +87,7 @@ class Streamed:
 class _Plan:
     """What is decided before the first token is written."""
 
-    texts: list[str]
+    said: list[Breath]
     tokens: list[mx.array]
     seeds: list[int]
     voice: Voice
@@ -151,23 +152,26 @@ class StreamingPipeline(Pipeline):
         limit = defaults.max_new_tokens if limit is None else limit
         if steps < 1:
             raise SettingError(f"n_cfm_timesteps must be 1 or more; got {steps}.")
-        (texts,) = self._said((said.text,), language_id, extras.lexicon)
-        tokens = [self._text_tokens(text, language_id) for text in texts]
+        (breaths,) = self._said((said.text,), language_id, extras.lexicon)
+        tokens = [self._text_tokens(breath.text, language_id) for breath in breaths]
         for of_text in tokens:
             check_lengths(self.networks.t3, of_text, cfg_weight, limit)
         marks = is_wanted(extras.watermark, defaults.watermark)
         with on_device(self.device):
-            seeds = piece_seeds(extras.seed, len(texts))
+            seeds = piece_seeds(extras.seed, len(breaths))
             voice = self._voice_for(extras.voice, recording, exaggeration, norm_loudness)
         sizes = said.chunks.in_tokens(DELAY_SECONDS if marks else 0.0)
-        plan = _Plan(texts, tokens, seeds, voice, settings, cfg_weight, limit, steps, sizes, extras)
+        plan = _Plan(
+            breaths, tokens, seeds, voice, settings, cfg_weight, limit, steps, sizes, extras
+        )
         chunks = self._chunks(plan)
         return computed_on(self.device, mark_stream(chunks, self.sr) if marks else _sound(chunks))
 
     def _chunks(self, plan: _Plan) -> Iterator[tuple[np.ndarray, bool]]:
         """(n,) float32, possibly nothing, and whether it is the last."""
         self.last_tokens, self.outcomes, self.stopped, self.limit = [], [], True, plan.limit
-        for index in range(len(plan.texts)):
+        for index, breath in enumerate(plan.said):
+            yield silence(breath.before, self.sr), False
             token_key, sound_key = mx.random.split(mx.random.key(plan.seeds[index]))
             stream = TokenStream(
                 self.networks.s3gen, plan.voice.reference, sound_key, plan.sizes, plan.steps
@@ -180,7 +184,7 @@ class StreamingPipeline(Pipeline):
                         yield np.array(chunk), False
             tokens = self.last_tokens[before:]
             if not tokens:
-                which = f" for piece {index + 1}" if len(plan.texts) > 1 else ""
+                which = f" for piece {index + 1}" if len(plan.said) > 1 else ""
                 raise TextError(
                     f"the model wrote no speech token{which} that has a sound; try another seed or "
                     "more max_new_tokens."
@@ -189,7 +193,8 @@ class StreamingPipeline(Pipeline):
             rest = stream.finish(
                 self.defaults.silence_tokens, SILENCE_TOKEN, self.defaults.drop_last_token
             )
-            yield np.array(rest), index + 1 == len(plan.texts)
+            rest = np.concatenate([np.array(rest), silence(breath.behind, self.sr)])
+            yield rest, index + 1 == len(plan.said)
 
     def _written(self, plan: _Plan, index: int, key: mx.array) -> Iterator[int]:
         """Speech tokens as T3 writes them, as long as they can be what the text says."""
@@ -211,7 +216,7 @@ class StreamingPipeline(Pipeline):
         self.stopped = self.stopped and count < plan.limit
 
     def _bounds(self, plan: _Plan, index: int) -> Plausible:
-        return plausible(plan.texts[index], self.defaults.seconds_per_letter)
+        return plausible(plan.said[index].text, self.defaults.seconds_per_letter)
 
     def _outcome(self, plan: _Plan, index: int, tokens: list[int]) -> Outcome:
         """What guards find in a piece: it is heard already, so that there is no other try."""

@@ -14,7 +14,6 @@ from mlx_chatterbox.longform.blocks import (
     COMMA,
     ELLIPSIS,
     PARAGRAPH,
-    PLAIN_PAUSE,
     SENTENCE,
     Block,
     pause_behind,
@@ -22,6 +21,7 @@ from mlx_chatterbox.longform.blocks import (
 )
 from mlx_chatterbox.longform.plan import LONGEST, Piece, longest_of
 from mlx_chatterbox.longform.split import plan_text
+from mlx_chatterbox.text.pauses import PLAIN_PAUSE
 from mlx_chatterbox.text.scripts import spoken_length
 from mlx_chatterbox.variants import VARIANTS
 

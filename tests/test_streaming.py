@@ -20,7 +20,7 @@ from mlx_chatterbox.watermark import Marker
 from mlx_chatterbox.watermark.marker import mark_stream
 
 TEXT = "Hello there."
-LONG = {"max_new_tokens": 60, "n_cfm_timesteps": 1, "seed": 1}
+LONG = {"guard": False, "max_new_tokens": 60, "n_cfm_timesteps": 1, "seed": 1}
 SHORT = {"max_new_tokens": 12, "n_cfm_timesteps": 2, "seed": 1}
 SMALL = Chunks(first=0.2, largest=0.4, context=0.4, lookahead=0.2)
 

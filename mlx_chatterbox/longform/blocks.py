@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ..errors import TextError
 from ..text.clauses import pieces
+from ..text.pauses import at_pauses
 from ..text.scripts import flowed, glue, is_unspaced, spoken_length
 from .plan import Piece
 
@@ -15,16 +14,9 @@ from .plan import Piece
 SENTENCE, ELLIPSIS, CLAUSE, COMMA = 0.35, 0.5, 0.25, 0.15
 PARAGRAPH, BREAK = 0.7, 1.5
 BEFORE_HEADING, AFTER_HEADING = 1.5, 0.9
-# A `[pause]` without a number.
-PLAIN_PAUSE = 0.5
-LONGEST_PAUSE = 60.0
 # Paragraphs shorter than this are spoken together with their neighbours: the models say single
 # words badly. In Latin letters, of a piece's longest at most this part.
 _SHORT, _SHORT_PART = 40, 0.25
-_PAUSE = re.compile(r"\[\s*pause\b([^\]]{0,80})\]", re.IGNORECASE)
-_SECONDS = re.compile(
-    r"\s*[:=]?\s*(\d+(?:[.,]\d+)?|[.,]\d+)\s*(ms|milliseconds|s|sec|seconds?)?\s*$"
-)
 _CLOSING = "\"'”’»›“‘«‹)]}）］｝」』】〉》 "
 _ENDS = ".!?。！？｡؟۔।॥;\u037e"
 
@@ -83,17 +75,17 @@ class _Plan:
         self._asked = 0
 
     def paragraph(self, text: str) -> None:
-        parts = _PAUSE.split(text)
-        for index in range(0, len(parts), 2):
-            if index:
-                self._explicit(_seconds(parts[index - 1]))
-            if any(map(str.isalnum, parts[index])):
-                self._add(parts[index].strip())
-            elif not index and len(parts) == 1 and self._pieces and parts[0]:
+        parts = at_pauses(text)
+        for part, seconds in parts:
+            if any(map(str.isalnum, part)):
+                self._add(part.strip())
+            elif len(parts) == 1 and self._pieces and part:
                 self.silence(BREAK)
+            if seconds:
+                self._explicit(seconds)
 
     def heading(self, text: str, is_chapter: bool) -> None:
-        text = " ".join(_PAUSE.sub(" ", text).split())
+        text = flowed(" ".join(part for part, _ in at_pauses(text)))
         self.silence(BEFORE_HEADING)
         if not any(map(str.isalnum, text)):
             return
@@ -191,18 +183,3 @@ def _with_end(text: str) -> str:
         return text
     stop = "।" if "\u0900" <= bare[-1] <= "\u097f" else "。" if is_unspaced(bare[-1]) else "."
     return text + stop
-
-
-def _seconds(text: str) -> float:
-    """Of `[pause 0.8s]`, what stands behind the word."""
-    if not text.strip():
-        return PLAIN_PAUSE
-    match = _SECONDS.match(text.lower())
-    if match is None:
-        raise TextError(f"[pause{text}] is no pause: write [pause 0.8s] or [pause 500ms].")
-    seconds = float(match.group(1).replace(",", "."))
-    if (match.group(2) or "s").startswith("m"):
-        seconds /= 1000
-    if seconds > LONGEST_PAUSE:
-        raise TextError(f"[pause{text}] is over {LONGEST_PAUSE:.0f} s.")
-    return seconds

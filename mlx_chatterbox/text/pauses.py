@@ -1,0 +1,81 @@
+"""Silence that a text asks for: `[pause 0.8s]`, `[pause 500ms]`, or `[pause]` for half a second."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from ..errors import TextError
+from .clauses import pieces
+
+# A `[pause]` without a number.
+PLAIN_PAUSE = 0.5
+LONGEST_PAUSE = 60.0
+_PAUSE = re.compile(r"\[\s*pause\b([^\]]{0,80})\]", re.IGNORECASE)
+_SECONDS = re.compile(
+    r"\s*[:=]?\s*(\d+(?:[.,]\d+)?|[.,]\d+)\s*(ms|milliseconds|s|sec|seconds?)?\s*$"
+)
+
+
+@dataclass(frozen=True)
+class Breath:
+    """What is said in one go, with the seconds of silence before and behind it."""
+
+    text: str
+    before: float = 0.0
+    behind: float = 0.0
+
+
+def breaths(text: str, longest: int, language: str | None) -> list[Breath]:
+    """A text cut at its pauses, and what lies between them into pieces (`clauses.pieces`).
+
+    Returns:
+        At least one; with an empty text if there is nothing but pauses.
+
+    Raises:
+        TextError: a `[pause ...]` that is none, or over a minute.
+    """
+    parts = at_pauses(text)
+    if len(parts) == 1:
+        return [Breath(piece) for piece in pieces(text, longest, language)]
+    found: list[Breath] = []
+    before = 0.0
+    for part, seconds in parts:
+        if any(map(str.isalnum, part)):
+            found += [Breath(piece) for piece in pieces(part.strip(), longest, language)]
+        if found:
+            found[-1] = replace(found[-1], behind=found[-1].behind + seconds)
+        else:
+            before += seconds
+    if not found:
+        return [Breath("")]
+    return [replace(found[0], before=before), *found[1:]]
+
+
+def at_pauses(text: str) -> list[tuple[str, float]]:
+    """The parts of a text between its pauses, each with the seconds of silence behind it.
+
+    Raises:
+        TextError: as `breaths`.
+    """
+    # Between two parts stands what the pause says.
+    parts = _PAUSE.split(text)
+    return [
+        (part, 0.0 if said is None else _seconds(said))
+        for part, said in zip(parts[::2], [*parts[1::2], None], strict=True)
+    ]
+
+
+def _seconds(text: str) -> float:
+    """Of `[pause 0.8s]`, what stands behind the word."""
+    if not text.strip():
+        return PLAIN_PAUSE
+    match = _SECONDS.match(text.lower())
+    if match is None:
+        raise TextError(f"[pause{text}] is no pause: write [pause 0.8s] or [pause 500ms].")
+    seconds = float(match.group(1).replace(",", "."))
+    if (match.group(2) or "s").startswith("m"):
+        seconds /= 1000
+    if seconds > LONGEST_PAUSE:
+        raise TextError(f"[pause{text}] is over {LONGEST_PAUSE:.0f} s.")
+    return seconds
