@@ -10,6 +10,7 @@ upstream fails; they are left out, as its English class does.
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -65,15 +66,24 @@ def _speaker(networks: Networks) -> tuple[object, dict]:
         tokenizer = AutoTokenizer.from_pretrained(str(networks.folder))
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
-        return ChatterboxTurboTTS(*parts, tokenizer, "cpu"), {}
+        tts = ChatterboxTurboTTS(*parts, tokenizer, "cpu")
+        # The NumPy that upstream asks for keeps float32 here; the next one does not, and upstream's
+        # tokenizer stops.
+        loud = tts.norm_loudness
+        tts.norm_loudness = lambda *given: loud(*given).astype(np.float32)
+        return tts, {}
     if _is_multilingual(networks):
         from chatterbox.models.tokenizers import MTLTokenizer
         from chatterbox.models.tokenizers import tokenizer as module
         from chatterbox.mtl_tts import ChatterboxMultilingualTTS
 
-        # It asks the hub for the table of Cangjie, which is in the folder.
+        # It asks the hub for the table of Cangjie, which is in the folder; and the segmenter of
+        # Chinese, which the text is not, would fetch its model.
         table = str(networks.folder / CANGJIE_FILE)
-        with patch.object(module, "hf_hub_download", lambda **_: table):
+        with (
+            patch.object(module, "hf_hub_download", lambda **_: table),
+            patch.dict(sys.modules, {"spacy_pkuseg": None}),
+        ):
             tokenizer = MTLTokenizer(str(networks.folder / MULTILINGUAL_FILE))
         return ChatterboxMultilingualTTS(*parts, tokenizer, "cpu"), {"repetition_penalty": 1.2}
     from chatterbox.models.tokenizers import EnTokenizer

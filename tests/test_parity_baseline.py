@@ -117,8 +117,11 @@ def test_a_peers_errors_stand_beside_ours(tmp_path):
     assert baseline.read_peer(path)["name"] == "other 1.0"
     lines = readme.read_text().splitlines()
     assert lines[2].endswith("| other 1.0, english |")
-    ends = {line.split(" | ")[1]: line.split(" | ")[-1] for line in lines if " | " in line}
-    assert (ends["mel"], ends["tokens"], ends["f0"]) == ("1.2e-02 |", "7 differ |", "- |")
+    cells = [line.strip("| ").split(" | ") for line in lines if " | " in line]
+    ends = {(stage, output): last for stage, output, *_, last in cells}
+    assert ends["flow", "mel"] == "1.2e-02"
+    assert ends["s3_tokenizer", "tokens"] == "7 differ"
+    assert ends["vocoder", "f0"] == "-"
 
 
 def test_the_committed_baseline_is_of_outputs_that_there_are():
