@@ -62,6 +62,8 @@ class ChatterboxVC:
         self.checkpoint = checkpoint
         # The other networks' weights are never asked for, so that they stay on the disk.
         self.networks = checkpoint.networks
+        # These now: arrays belong to the thread that made them until they are evaluated.
+        mx.eval(self.networks.s3gen.state, self.networks.s3_tokenizer.state)
         self.device = device
         self.sr = checkpoint.config.s3gen.sampling_rate
         voice = checkpoint.voice

@@ -124,3 +124,12 @@ work.join()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_voice_conversion_works_in_another_thread(tts, recording):
+    from mlx_chatterbox import ChatterboxVC
+
+    vc = ChatterboxVC.from_local(tts.checkpoint.folder)
+    settings = {"voice": tts.conds, "seed": 1, "n_cfm_timesteps": 1}
+    found = in_a_thread(lambda: vc.generate(recording[:24000], **settings))
+    np.testing.assert_array_equal(found, vc.generate(recording[:24000], **settings))
