@@ -49,7 +49,7 @@ def places(
     folders = {"ours": converted_weights(folder, upstream, settings), "torch": upstream}
     if "mlx-audio" in interpreters and variant == "english":
         try:
-            folders["mlx-audio"] = _mlx_audio_weights(
+            folders["mlx-audio"] = mlx_audio_weights(
                 interpreters["mlx-audio"], upstream, folder / "mlx-audio"
             )
         except BenchmarkError as error:
@@ -61,8 +61,15 @@ def places(
     }
 
 
-def _mlx_audio_weights(python: str, upstream: Path, output: Path) -> Path:
-    """The model in mlx-audio's files, kept while upstream's files stay as they are."""
+def mlx_audio_weights(python: str, upstream: Path, output: Path) -> Path:
+    """The model in mlx-audio's files, kept while upstream's files stay as they are.
+
+    Args:
+        python: an interpreter with mlx-audio.
+
+    Raises:
+        PeerMissing: its classes do not take these weights.
+    """
     files = {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(upstream.iterdir())}
     stamp, path = {"mlx-audio": MLX_AUDIO, "files": files}, output / MLX_AUDIO_STAMP
     try:

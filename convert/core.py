@@ -24,7 +24,7 @@ from mlx_chatterbox.quantization import Precision, precision_of, quantized, stor
 from mlx_chatterbox.swap import check_space, recover, whole_folder
 
 from .layouts import recognise
-from .model_source import OURS
+from .model_source import OURS, Source
 from .packed import UnpackingReader
 from .rules import Dropped, Entry, Plan
 from .safetensors_file import DTYPES as STORED_DTYPES
@@ -122,19 +122,13 @@ def convert(
     # What is read may lie elsewhere than in SOURCE: in a run's final model, in another S3Gen.
     for path in found.files.values():
         _refuse_to_replace(path, output)
-    row, own = found.row, dtype is None
-    dtype = found.config.dtype if own else dtype
+    config = _configuration(found, config, dtype, quantization)
     with contextlib.ExitStack() as stack:
         readers = {
             name: stack.enter_context(contextlib.closing(found.open(name)))
             for name in found.weights
         }
         todo = found.plan({name: reader.shapes for name, reader in readers.items()})
-        config = dataclasses.replace(config or found.config, variant=row.name, dtype=dtype)
-        config.quantization = found.config.quantization if quantization is None else quantization
-        if own and found.own_types:
-            rules = [*found.own_types, *config.quantization.rules]
-            config.quantization = dataclasses.replace(config.quantization, rules=rules)
         job = _Job(todo, readers, config)
         copied = sum(path.stat().st_size for path in found.texts.values())
         needed = job.size + copied + SPARE_BYTES
@@ -165,8 +159,8 @@ def convert(
         remember(hashes, source)
     return Conversion(
         folder=output,
-        variant=row.name,
-        dtype=dtype,
+        variant=config.variant,
+        dtype=config.dtype,
         tensors=len(todo.entries),
         size=job.size,
         voice=voice,
@@ -175,6 +169,23 @@ def convert(
         notes=tuple(found.notes(todo)),
         shared=linked,
     )
+
+
+def _configuration(
+    found: Source,
+    config: ModelConfig | None,
+    dtype: str | None,
+    quantization: QuantizationConfig | None,
+) -> ModelConfig:
+    """What the checkpoint will be: the source's, with what was asked for in its place."""
+    result = dataclasses.replace(
+        config or found.config, variant=found.row.name, dtype=dtype or found.config.dtype
+    )
+    result.quantization = found.config.quantization if quantization is None else quantization
+    if dtype is None and found.own_types:
+        rules = [*found.own_types, *result.quantization.rules]
+        result.quantization = dataclasses.replace(result.quantization, rules=rules)
+    return result
 
 
 def _path(path: str | Path | None) -> Path | None:

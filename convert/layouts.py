@@ -19,9 +19,10 @@ from mlx_chatterbox.hub import is_converted
 from .community_folder import community_source
 from .model_source import COMMUNITY, OURS, UPSTREAM, Source
 from .own_folder import own_source
+from .s3gen_folder import is_s3gen
 from .safetensors_file import SafetensorsReader
 from .sources import WEIGHTS_NAME, stated_type
-from .upstream_folder import is_s3gen, upstream_source
+from .upstream_folder import upstream_source
 
 # Of our trainer's output folder, the model.
 FINAL_NAME = "final_model"
@@ -47,7 +48,7 @@ def recognise(
     """
     if not is_converted(folder) and is_converted(folder / FINAL_NAME):
         folder = folder / FINAL_NAME
-    layout = _layout(folder)
+    layout = stated_layout(folder)
     if layout != UPSTREAM and s3gen is not None:
         raise CheckpointError(f"--s3gen goes with upstream's files; {folder} has its own S3Gen.")
     if layout == OURS:
@@ -64,7 +65,7 @@ def recognise(
     return upstream_source(folder, variant, t3_file, s3gen)
 
 
-def _layout(folder: Path) -> str:
+def stated_layout(folder: Path) -> str:
     """By the configuration and the first part of the keys; whatever else it is, upstream's."""
     if is_converted(folder) and stated_type(folder) in (None, MODEL_TYPE):
         return OURS

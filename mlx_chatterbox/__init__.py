@@ -25,6 +25,10 @@ _PUBLIC = {
     "Voice": ".voice",
     "ChatterboxError": ".errors",
     "Chunks": ".streaming",
+    "HiFTNetConfig": ".models.s3gen.config",
+    "HiFTNetModel": ".hiftnet_model",
+    "S3GenConfig": ".models.s3gen.config",
+    "S3GenModel": ".s3gen_model",
 }
 
 __all__ = [
@@ -35,12 +39,19 @@ __all__ = [
     "ChatterboxTurboTTS",
     "ChatterboxVC",
     "Chunks",
+    "HiFTNetConfig",
+    "HiFTNetModel",
+    "S3GenConfig",
+    "S3GenModel",
     "Voice",
     "__version__",
 ]
 
 if TYPE_CHECKING:
     from .errors import ChatterboxError
+    from .hiftnet_model import HiFTNetModel
+    from .models.s3gen.config import HiFTNetConfig, S3GenConfig
+    from .s3gen_model import S3GenModel
     from .streaming import Chunks
     from .text.multilingual import SUPPORTED_LANGUAGES
     from .tts import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS

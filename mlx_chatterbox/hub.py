@@ -20,7 +20,12 @@ POCKET = "pocket"
 POCKET_FOLDER = Path(__file__).parent / "pocket"
 ALIASES = {"chatterbox": "english", "multilingual-v3": "multilingual"}
 # Model types of other libraries' folders that can be converted.
-_OTHERS = ("chatterbox_turbo", "s3gen")
+_OTHERS = ("chatterbox_turbo", "s3gen", "hiftnet")
+# Of folders with a part of a model: S3Gen, its vocoder (`s3gen_store.py`).
+OUR_PARTS = ("chatterbox-s3gen", "chatterbox-hiftnet")
+S3_TOKENIZER_V1 = "s3tokenizer-v1"  # `speech_tokenizer_v1.py`
+# Of a repository that is none of ours to know: all that could be a model's.
+ANY_FILES = ("*.json", "*.safetensors", "*.pt", "*.txt", "*.txt.gz")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -54,7 +59,9 @@ def is_converted(folder: Path) -> bool:
     if not isinstance(values, dict):
         return True
     kind = values.get("model_type")
-    return kind not in _OTHERS and not (kind == MODEL_TYPE and "variant" not in values)
+    return kind not in (*_OTHERS, *OUR_PARTS, S3_TOKENIZER_V1) and not (
+        kind == MODEL_TYPE and "variant" not in values
+    )
 
 
 def variant_called(name: str | Path) -> Variant | None:
@@ -101,7 +108,12 @@ def _wanted_files(name: str, repository: str, t3_file: str | None = None) -> lis
     if variant is None:
         variant = next((row for row in VARIANTS.values() if row.repo == repository), None)
     if variant is None:
-        return ["*.json", "*.safetensors", "*.pt", "*.txt", "*.txt.gz"]
+        return list(ANY_FILES)
+    return files_of(variant, t3_file)
+
+
+def files_of(variant: Variant, t3_file: str | None = None) -> list[str]:
+    """A variant's files in its repository, with another T3 than its own if one is named."""
     required = [file for file in variant.required_files if file != variant.t3_file]
     return [*required, t3_file or variant.t3_file, *variant.optional_files, variant.voice_file]
 

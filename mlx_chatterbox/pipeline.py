@@ -8,7 +8,6 @@ upstream's signatures and nothing else.
 from __future__ import annotations
 
 import contextlib
-import secrets
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from .errors import CheckpointError, SettingError, TextError
 from .models.t3.decoding import decode_batch
 from .models.t3.prefix import PrefixMemory
 from .models.t3.sampling import SamplingSettings
+from .seeds import random_key
 from .text.clauses import pieces
 from .text.gpt2 import drop_unknown_tags
 from .text.normalize import punc_norm
@@ -354,19 +354,6 @@ class Pipeline:
 def piece_keys(key: mx.array, count: int) -> list[mx.array]:
     """A key for each piece of a text; a text in one piece keeps its own."""
     return [key] if count == 1 else list(mx.random.split(key, count))
-
-
-def random_key(seed: int | None) -> mx.array:
-    """A random key; the global generator is neither read nor moved.
-
-    Raises:
-        SettingError: a seed outside 0 to 2^64 - 1.
-    """
-    if seed is None:
-        seed = secrets.randbits(63)
-    if not 0 <= seed < 2**64:
-        raise SettingError(f"seed must be from 0 to 2^64 - 1; got {seed}.")
-    return mx.random.key(seed)
 
 
 def on_device(device: str | None):

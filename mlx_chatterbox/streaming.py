@@ -27,8 +27,8 @@ from .pipeline import (
     computed_on,
     on_device,
     piece_keys,
-    random_key,
 )
+from .seeds import random_key
 from .text.clauses import pieces
 from .voice import Voice
 from .watermark.marker import DELAY_SECONDS, mark_stream

@@ -26,7 +26,8 @@ from .errors import AudioError, SettingError
 from .models.s3gen.long import speak_in_pieces, waveform_length
 from .models.s3gen.s3gen import Reference
 from .models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
-from .pipeline import Progress, computed_on, is_device, on_device, random_key
+from .pipeline import Progress, computed_on, is_device, on_device
+from .seeds import random_key
 from .voice import (
     DECODER_RATE,
     MIN_PEAK,

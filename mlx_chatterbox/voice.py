@@ -170,17 +170,18 @@ def read_reference(recording: str | Path | np.ndarray, min_seconds: float) -> np
     return waveform
 
 
-def embed_reference(networks, waveform: np.ndarray) -> Reference:
+def embed_reference(networks, waveform: np.ndarray, at_16k: mx.array | None = None) -> Reference:
     """S3Gen's conditionals of a recording.
 
     Args:
         networks: has `s3gen` and `s3_tokenizer`.
         waveform: (n,) at 24 kHz, at most 10 s.
+        at_16k: the same at 16 kHz, where it comes from another rate than 24 kHz.
 
     Source: upstream `S3Token2Mel.embed_ref`, whose 16 kHz version comes from torchaudio's
     resampler, and which shortens the tokens where mel and tokens disagree.
     """
-    at_16k = _at_16k(waveform)
+    at_16k = _at_16k(waveform) if at_16k is None else at_16k
     return _reference(
         _reference_tokens(networks, at_16k), *_reference_sound(networks, waveform, at_16k)
     )

@@ -7,6 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import options, report_commands
+from .layer_commands import add_bisect, add_mutate, add_stages
+
 DESCRIPTION = """\
 Compares every stage of our networks with a reference, on the same weights and the same inputs.
 
@@ -17,7 +20,10 @@ EXAMPLES = """\
 examples:
   python -m parity setup                        once: an environment for upstream's PyTorch package
   python -m parity run --variant english        fabricate weights, convert, compare everything
-  python -m parity run --weights FOLDER         the same on real weights in upstream's files
+  python -m parity run --weights ResembleAI/chatterbox    the same on real weights; docs/parity.md
+  python -m parity report WORK/english          a page to look at, from a run that was kept
+  python -m parity bisect --small               the first layer that differs, if one does
+  python -m parity mutate                       are planted faults found?
 by hand, one step at a time:
   python -m parity fabricate upstream           made-up weights in upstream's files, 3.2 GB
   python -m convert upstream checkpoint
@@ -39,55 +45,16 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_run(commands)
-    _add_compare(commands)
+    report_commands.add_run(commands)
+    report_commands.add_compare(commands)
+    report_commands.add_report(commands)
+    report_commands.add_baseline(commands)
+    report_commands.add_peer(commands)
     _add_dump(commands)
     _add_makers(commands)
+    add_bisect(commands, argparse.RawDescriptionHelpFormatter)
+    add_mutate(commands)
     return result
-
-
-def _add_run(commands) -> None:
-    run = commands.add_parser(
-        "run",
-        help="everything at once: weights, conversion, both references, ours, the verdict",
-        description="Compares all stages at full size. About three minutes on two cores.",
-    )
-    _variant(run)
-    _t3_file(run)
-    run.add_argument(
-        "--weights", type=Path, metavar="FOLDER", help="upstream's files; fabricated without it"
-    )
-    run.add_argument(
-        "--work",
-        type=Path,
-        metavar="DIR",
-        help="keep weights (4 to 7 GB a variant) and dumps here, in a folder for each variant, and "
-        "reuse them; a temporary folder without it",
-    )
-    _seed(run)
-    _audio(run)
-    run.add_argument(
-        "--reference-python",
-        type=Path,
-        metavar="PATH",
-        help="interpreter with PyTorch and chatterbox-tts (default: this one if it has them, "
-        "else the one of `python -m parity setup`)",
-    )
-    _reports(run)
-    run.set_defaults(function=_run)
-
-
-def _add_compare(commands) -> None:
-    compare = commands.add_parser(
-        "compare",
-        help="hold one dump against another",
-        description="Holds OUT against REFERENCE: every output of a stage that REFERENCE has must "
-        "be in OUT, of the same shape and dtype, finite, and within the stage's bound.",
-    )
-    compare.add_argument("reference", metavar="REFERENCE", type=Path)
-    compare.add_argument("out", metavar="OUT", type=Path)
-    _reports(compare)
-    compare.set_defaults(function=_compare)
 
 
 def _add_dump(commands) -> None:
@@ -104,13 +71,19 @@ def _add_dump(commands) -> None:
         "converted from a folder that is still there; not needed for numpy",
     )
     dump.add_argument(
-        "--variant", type=_known_variant, help="which model in a folder of upstream's files"
+        "--variant", type=options.known_variant, help="which model in a folder of upstream's files"
     )
-    _t3_file(dump)
+    options.t3_file(dump)
     dump.add_argument("--inputs", type=Path, required=True, metavar="IN")
     dump.add_argument("--output", type=Path, required=True, metavar="OUT")
     dump.add_argument("--backend", choices=("mlx", "torch", "numpy"), default="mlx")
     dump.add_argument("--reference-python", type=Path, metavar="PATH", help="as in `run`")
+    dump.add_argument(
+        "--taps",
+        action="store_true",
+        help="write every layer's inputs and outputs, for `bisect`, instead of the stages' outputs",
+    )
+    add_stages(dump)
     dump.set_defaults(function=_dump)
 
 
@@ -121,8 +94,8 @@ def _add_makers(commands) -> None:
         description="Fills upstream's files by a seeded generator, activations of order one.",
     )
     fabricate.add_argument("output", metavar="OUTPUT", type=Path, help="folder to make")
-    _variant(fabricate)
-    _seed(fabricate)
+    options.variant(fabricate)
+    options.seed(fabricate)
     fabricate.add_argument(
         "--weight-norm",
         choices=("parametrizations", "g_v"),
@@ -136,9 +109,9 @@ def _add_makers(commands) -> None:
 
     inputs = commands.add_parser("inputs", help="write a dump with inputs for every stage")
     inputs.add_argument("output", metavar="OUT", type=Path)
-    _variant(inputs)
-    _seed(inputs)
-    _audio(inputs)
+    options.variant(inputs)
+    options.seed(inputs)
+    options.audio(inputs)
     inputs.set_defaults(function=_inputs)
 
     setup = commands.add_parser(
@@ -153,53 +126,6 @@ def _add_makers(commands) -> None:
     )
     setup.add_argument("--torch-index", metavar="URL", help="package index for PyTorch itself")
     setup.set_defaults(function=_setup)
-
-
-def _variant(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--variant", type=_known_variant, default="english", help="default: %(default)s"
-    )
-
-
-def _t3_file(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--t3", dest="t3_file", metavar="FILE", help="T3's file, if it has a name of its own"
-    )
-
-
-def _seed(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seed", type=_natural, default=0, help="of all that is made up")
-
-
-def _audio(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--audio", type=Path, metavar="WAV", help="reference recording; synthetic without it"
-    )
-
-
-def _reports(command: argparse.ArgumentParser) -> None:
-    for name, what in (
-        ("json", "for programs"),
-        ("markdown", "a table for a summary"),
-        ("html", "a page to look at"),
-        ("svg", "errors and bounds as a picture"),
-    ):
-        command.add_argument(f"--{name}", type=Path, metavar="F", help=f"write {name} too: {what}")
-
-
-def _known_variant(text: str) -> str:
-    from mlx_chatterbox.variants import VARIANTS
-
-    if text not in VARIANTS:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(VARIANTS)}")
-    return text
-
-
-def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -223,78 +149,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _run(arguments) -> int:
-    from .run import Settings, run
-
-    _check_folders(arguments.json, arguments.markdown, arguments.html, arguments.svg)
-    names = ("variant", "t3_file", "weights", "work", "seed", "audio", "reference_python")
-    result = run(Settings(**{name: getattr(arguments, name) for name in names}))
-    return _report(result.comparisons, arguments, result.about)
-
-
-def _compare(arguments) -> int:
-    from .compare import compare
-    from .dumps import read_dump
-
-    names = (arguments.out.name, arguments.reference.name)
-    comparison = compare(read_dump(arguments.reference), read_dump(arguments.out), names=names)
-    about = {"reference": str(arguments.reference), "checked": str(arguments.out)}
-    return _report([comparison], arguments, about)
-
-
-def _check_folders(*paths: Path | None) -> None:
-    """Refuse outputs in folders that are not there before minutes of work, not after."""
-    from .errors import ParityError
-
-    for path in paths:
-        if path is not None and not path.absolute().parent.is_dir():
-            raise ParityError(f"{path}: the folder {path.absolute().parent} does not exist.")
-
-
-def _report(comparisons, arguments, about) -> int:
-    from . import chart, tables
-    from .compare import all_hold
-
-    print(tables.as_text(comparisons))
-    for path, text in (
-        (arguments.json, lambda: tables.as_json(comparisons, about)),
-        (arguments.markdown, lambda: tables.as_markdown(comparisons)),
-        (arguments.html, lambda: tables.as_html(comparisons)),
-        (arguments.svg, lambda: chart.as_svg(comparisons)),
-    ):
-        if path is not None:
-            tables.write_file(path, text())
-    return 0 if all_hold(comparisons) else 1
-
-
 def _dump(arguments) -> int:
-    from .dumps import read_dump, write_dump
-    from .errors import ParityError
+    from .dump_command import dump
 
     if arguments.checkpoint is None and arguments.backend != "numpy":
         parser().error(f"dump --backend {arguments.backend} needs --checkpoint FOLDER")
-    _check_folders(arguments.output)
-    inputs = read_dump(arguments.inputs)
-    if arguments.backend == "torch":
-        from .reference import find_interpreter, torch_dump, upstream_of
-
-        python = find_interpreter(arguments.reference_python)
-        found = upstream_of(arguments.checkpoint, arguments.variant, arguments.t3_file)
-        files = (arguments.inputs, arguments.output)
-        torch_dump(python, found.folder, *files, found.variant, found.t3_file)
-        return 0
-    if arguments.backend == "numpy":
-        from .numpy_reference import compute
-
-        outputs = compute(inputs)
-    else:
-        from .mlx_backend import compute
-
-        model = {"variant": arguments.variant, "t3_file": arguments.t3_file}
-        outputs = compute(arguments.checkpoint, inputs, **model)
-    if not outputs:
-        raise ParityError(f"{arguments.inputs} has the inputs of no stage; nothing was written.")
-    write_dump(arguments.output, outputs, {"backend": arguments.backend})
+    if arguments.taps and arguments.backend == "numpy":
+        parser().error("dump --taps is of networks: --backend mlx or torch")
+    options.check_folders(arguments.output)
+    dump(arguments)
     return 0
 
 
@@ -324,10 +187,10 @@ def _inputs(arguments) -> int:
     from mlx_chatterbox.variants import variant_named
 
     from .dumps import write_dump
-    from .inputs import make_inputs
+    from .inputs import inputs_with_pipeline
 
     config = variant_named(arguments.variant).default_config()
-    write_dump(arguments.output, make_inputs(config, arguments.seed, arguments.audio))
+    write_dump(arguments.output, inputs_with_pipeline(config, arguments.seed, arguments.audio))
     return 0
 
 

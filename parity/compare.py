@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import ParityError
-from .stages import EQUAL, MAX_ABS, STAGES, Output
+from .precisions import held_to
+from .stages import EQUAL, MAX_ABS, PIPELINE, STAGES, UNEQUAL_SHARE, Output
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Comparison:
     checked: str
     reference: str
     rows: tuple[Row, ...]
+    precision: str = "float32"
 
     @property
     def holds(self) -> bool:
@@ -46,6 +48,7 @@ def compare(
     checked: Mapping[str, np.ndarray],
     *,
     names: tuple[str, str] = ("out", "reference"),
+    precision: str = "float32",
 ) -> Comparison:
     """Hold `checked` against `reference`.
 
@@ -53,22 +56,28 @@ def compare(
         reference: tensors by name; only the table's outputs count.
         checked: the same, of the program in question.
         names: how to call the two, `checked` first.
+        precision: of `checked`, one of `precisions.PRECISIONS`; says which bounds hold.
 
     Raises:
         ParityError: the reference has no output of the table, so that nothing could be compared.
     """
     rows = tuple(
-        _row(stage.name, output, reference[output.name], checked.get(output.name))
+        _row(
+            stage.name,
+            held_to(output, precision),
+            reference[output.name],
+            checked.get(output.name),
+        )
         for stage in STAGES
         for output in stage.outputs
-        if output.name in reference
+        if output.name in reference and (stage.name != PIPELINE or precision == "float32")
     )
     if not rows:
         raise ParityError(
             "the reference holds no output of any parity stage: nothing to compare. Is it a dump "
             "of inputs, or of another program?"
         )
-    return Comparison(names[0], names[1], rows)
+    return Comparison(names[0], names[1], rows, precision)
 
 
 def all_hold(comparisons: Iterable[Comparison]) -> bool:
@@ -96,11 +105,23 @@ def _rms(values: np.ndarray) -> float:
 
 def _row(stage: str, output: Output, reference: np.ndarray, checked: np.ndarray | None) -> Row:
     error, problem = None, _problem(reference, checked)
-    if not problem:
+    if output.measure == UNEQUAL_SHARE and checked is not None and checked.ndim == 1:
+        # Tokens may also be fewer or more.
+        error, problem = _unequal_share(reference, checked), ""
+        if not error <= output.bound:
+            problem = f"{error:.3g} is over the bound of {output.bound:.3g}"
+    elif not problem:
         error = _error(output.measure, reference, checked)
         if not error <= output.bound:
             problem = f"{error:.3g} is over the bound of {output.bound:.3g}"
     return Row(stage, output.name, output.measure, error, output.bound, not problem, problem)
+
+
+def _unequal_share(reference: np.ndarray, checked: np.ndarray) -> float:
+    """Of the reference's entries those that are not in `checked` at the same place."""
+    both = min(len(reference), len(checked))
+    equal = np.count_nonzero(reference[:both] == checked[:both])
+    return 1.0 - equal / max(len(reference), 1)
 
 
 def _problem(reference: np.ndarray, checked: np.ndarray | None) -> str:

@@ -43,7 +43,7 @@ def make_inputs(
     audio: str | Path | None = None,
     sizes: Sizes | None = None,
 ) -> dict[str, np.ndarray]:
-    """All inputs of the parity table for a model of this configuration.
+    """Inputs of every stage but `pipeline` for a model of this configuration.
 
     Args:
         config: `ModelConfig`, for vocabularies and widths.
@@ -65,7 +65,18 @@ def make_inputs(
         **_flow(config, rng, sizes),
         **_estimator(config, rng, sizes),
         **_vocoder(config, rng, sizes),
+        **_source(config, seed, sizes),
     }
+
+
+def inputs_with_pipeline(
+    config, seed: int = 0, audio: str | Path | None = None
+) -> dict[str, np.ndarray]:
+    """All inputs of the parity table; arguments and errors as of `make_inputs`."""
+    from .pipeline_inputs import pipeline_inputs
+
+    made = make_inputs(config, seed, audio)
+    return {**made, **pipeline_inputs(config, made["audio/ref_24k"], seed)}
 
 
 def _audio(seed: int, audio: str | Path | None, sizes: Sizes) -> dict[str, np.ndarray]:
@@ -159,6 +170,21 @@ def _vocoder(config, rng: np.random.Generator, sizes: Sizes) -> dict[str, np.nda
     return {
         "vocoder/mel": _mel(rng, sizes.vocoder_frames, config.s3gen.mel_bins),
         "vocoder/source": _float32(source),
+    }
+
+
+def _source(config, seed: int, sizes: Sizes) -> dict[str, np.ndarray]:
+    """A gliding pitch with unvoiced frames, the harmonics' phases but the first's, and noise."""
+    rng = np.random.default_rng([seed, 9])
+    frames, harmonics = sizes.vocoder_frames, config.s3gen.hift.nb_harmonics + 1
+    pitch = np.linspace(110.0, 230.0, frames)
+    pitch[frames // 3 : frames // 2] = 0.0
+    phases = rng.uniform(-np.pi, np.pi, harmonics)
+    phases[0] = 0.0
+    return {
+        "source/f0": _float32(pitch),
+        "source/phases": _float32(phases),
+        "source/noise": _normal(rng, SAMPLES_PER_FRAME * frames, harmonics),
     }
 
 

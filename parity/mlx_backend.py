@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +21,23 @@ from mlx_chatterbox.watermark.detector import answer, at_32k
 import mlx.core as mx
 
 from . import stages
+from .mlx_pipeline import pipeline
+from .tap_names import TAPPED_STAGES
+from .taps import CALLS, Tap
 
 Arrays = Mapping[str, np.ndarray]
 Outputs = dict[str, "mx.array | np.ndarray"]
 
 
-def compute(folder: str | Path, inputs: Arrays, **model) -> dict[str, np.ndarray]:
+def compute(
+    folder: str | Path, inputs: Arrays, only: Iterable[str] | None = None, **model
+) -> dict[str, np.ndarray]:
     """The outputs of every stage whose inputs are present.
 
     Args:
         folder: a converted checkpoint.
         inputs: a dump's tensors under the names of `parity.stages`.
+        only: names of stages; the others are left out.
         model: further arguments of `checkpoint.load`.
 
     Raises:
@@ -39,13 +45,44 @@ def compute(folder: str | Path, inputs: Arrays, **model) -> dict[str, np.ndarray
     """
     from mlx_chatterbox.checkpoint import load
 
-    return compute_with(load(folder, **model).networks, inputs)
+    checkpoint = load(folder, **model)
+    whole = {stages.PIPELINE: lambda _, given: pipeline(checkpoint, given)}
+    return _computed({**_STAGES, **whole}, checkpoint.networks, inputs, only)
 
 
-def compute_with(networks, inputs: Arrays) -> dict[str, np.ndarray]:
-    """Like `compute`, with networks already loaded (`checkpoint.build` or `load`)."""
-    outputs = stages.compute_each(_STAGES, networks, inputs)
+def compute_with(
+    networks, inputs: Arrays, only: Iterable[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Like `compute`, with networks already loaded (`checkpoint.build` or `load`).
+
+    The stage `pipeline` needs a whole checkpoint and is left out.
+
+    Args:
+        only: names of stages; the others are left out.
+    """
+    return _computed(_STAGES, networks, inputs, only)
+
+
+def _computed(functions, networks, inputs: Arrays, only) -> dict[str, np.ndarray]:
+    outputs = stages.compute_each(functions, networks, inputs, only)
     return {name: _array(value) for name, value in outputs.items()}
+
+
+def record_with(
+    networks, inputs: Arrays, only: Iterable[str] | None = None, calls: int = CALLS
+) -> list[Tap]:
+    """Every layer's inputs and outputs, stage by stage.
+
+    Args:
+        only: names of stages; the others are left out.
+        calls: how many of a layer in a stage.
+    """
+    from .mlx_taps import MLXRecorder, tapped
+
+    recorder = MLXRecorder(calls)
+    with tapped(networks, recorder):
+        stages.compute_each(_STAGES, networks, inputs, only or TAPPED_STAGES, recorder, _array)
+    return recorder.taps
 
 
 def _array(value) -> np.ndarray:
@@ -220,6 +257,17 @@ def _estimator(networks, inputs: Arrays) -> Outputs:
     return {"estimator/out": out.transpose(0, 2, 1)}
 
 
+def _source(networks, inputs: Arrays) -> Outputs:
+    vocoder = networks.s3gen.mel2wav
+    excitation, _ = vocoder.m_source.excite(
+        _floats(inputs, "source/f0")[None],
+        vocoder.samples_per_frame,
+        _floats(inputs, "source/phases")[None, None],
+        _floats(inputs, "source/noise")[None],
+    )
+    return {"source/excitation": excitation[0]}
+
+
 def _vocoder(networks, inputs: Arrays) -> Outputs:
     vocoder = networks.s3gen.mel2wav
     mel = _floats(inputs, "vocoder/mel")[None]
@@ -254,6 +302,7 @@ _STAGES: dict[str, Callable[..., Outputs]] = {
     "sampler_turbo": _sampler_turbo,
     "flow": _flow,
     "estimator": _estimator,
+    "source": _source,
     "vocoder": _vocoder,
     "watermark": _watermark,
 }

@@ -1,5 +1,8 @@
 """The stages that plain NumPy and SciPy can compute, as a reference for `parity compare`.
 
+Signal processing and samplers are here; the networks, where their weights are given, in
+`numpy_encoders` and `numpy_vocoder`.
+
 Written from the definitions, in float64 and without a line of `mlx_chatterbox`, so that agreement
 between the two means something. It is slow and direct on purpose. What it does not do itself:
 `resample/ref_16k` goes through the soxr package, as librosa's does, so that this stage checks how
@@ -9,6 +12,7 @@ soxr is called (quality, rates, length) and not soxr.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from scipy.signal import get_window
@@ -111,6 +115,25 @@ def resample_to_16k(x: np.ndarray) -> np.ndarray:
     return out
 
 
+def resample_by_sinc(x: np.ndarray, orig_sr: int, target_sr: int) -> np.ndarray:
+    """(n,) -> (ceil(n target / orig),): a sinc under a Hann bump.
+
+    It has six zero crossings at each side; its cutoff is 0.99 of the lower Nyquist
+    frequency, as torchaudio's default is.
+    """
+    cutoff = min(orig_sr, target_sr) * 0.99
+    length = -(-len(x) * target_sr // orig_sr)
+    reach = int(np.ceil(6 * orig_sr / cutoff)) + 1
+    middle = np.arange(length) * orig_sr // target_sr
+    at = middle[:, None] + np.arange(-reach, reach + 1)
+    inside = (at >= 0) & (at < len(x))
+    t = (at / orig_sr - np.arange(length)[:, None] / target_sr) * cutoff
+    bump = np.where(np.abs(t) < 6, np.cos(np.pi * t / 12) ** 2, 0.0)
+    taps = np.sinc(t) * bump * cutoff / orig_sr
+    values = np.where(inside, x.astype(np.float64)[np.clip(at, 0, len(x) - 1)], 0.0)
+    return np.sum(values * taps, axis=1)
+
+
 def _softmax(scores: np.ndarray) -> np.ndarray:
     weights = np.exp(scores - scores.max())
     return weights / weights.sum()
@@ -185,6 +208,10 @@ def _each_row(probs: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     return stage
 
 
+def _voice_mel(x: np.ndarray) -> np.ndarray:
+    return voice_encoder_mel(trim(x))
+
+
 def _normalised_fbank(x: np.ndarray) -> np.ndarray:
     features = kaldi_fbank(x)
     return features - features.mean(axis=0)
@@ -193,11 +220,12 @@ def _normalised_fbank(x: np.ndarray) -> np.ndarray:
 # Output name -> names of the inputs, and the function of them.
 STAGES: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
     "voice_encoder/trimmed": (("audio/ref_16k",), trim),
-    "voice_encoder/mel": (("audio/ref_16k",), lambda x: voice_encoder_mel(trim(x))),
+    "voice_encoder/mel": (("audio/ref_16k",), _voice_mel),
     "s3_tokenizer/log_mel": (("audio/ref_16k",), s3_tokenizer_log_mel),
     "speaker_encoder/fbank": (("audio/ref_16k",), _normalised_fbank),
     "s3gen/ref_mel": (("audio/ref_24k",), s3gen_mel),
     "resample/ref_16k": (("audio/ref_24k",), resample_to_16k),
+    "resample/sinc_16k": (("audio/ref_24k",), lambda x: resample_by_sinc(x, 24_000, 16_000)),
     "sampler/probs": (
         ("sampler/logits", "sampler/history", "sampler/settings"),
         _each_row(sampler_probs),
@@ -209,15 +237,44 @@ STAGES: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
 }
 
 
-def compute(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every output in STAGES whose inputs are given, as float32.
+# The same of networks, which come first.
+NETWORK_STAGES: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
+    "voice_encoder/embedding": (("audio/ref_16k",), lambda w, x: w.voice_embedding(_voice_mel(x))),
+    "s3_tokenizer/tokens": (("audio/ref_16k",), lambda w, x: w.tokens(s3_tokenizer_log_mel(x))),
+    "s3_encoder/codes": (("s3_encoder/log_mel",), lambda w, mel: w.codes(mel)),
+    "speaker_encoder/embedding": (
+        ("audio/ref_16k",),
+        lambda w, x: w.speaker_embedding(_normalised_fbank(x)),
+    ),
+    "source/excitation": (
+        ("source/f0", "source/phases", "source/noise"),
+        lambda w, *given: w.excitation(*given),
+    ),
+    "vocoder/f0": (("vocoder/mel",), lambda w, mel: w.f0(mel)),
+    "vocoder/waveform": (("vocoder/mel", "vocoder/source"), lambda w, *given: w.waveform(*given)),
+}
 
-    inputs: tensor name -> array, as in a parity dump (see STAGES for the names). Waveforms are
-    (n,), `sampler/logits` (N, V), `sampler/history` (N, H) int32, `sampler/settings` (N, 4) =
-    repetition penalty, temperature, min_p, top_p; `sampler_turbo/settings` has top_k for min_p.
+
+def compute(inputs: Mapping[str, np.ndarray], networks=None) -> dict[str, np.ndarray]:
+    """Every output in STAGES whose inputs are given, as float32 (tokens int32).
+
+    Args:
+        inputs: tensor name -> array, as in a parity dump (see STAGES for the names). Waveforms are
+            (n,), `sampler/logits` (N, V), `sampler/history` (N, H) int32, `sampler/settings` (N, 4)
+            = repetition penalty, temperature, min_p, top_p; `sampler_turbo/settings` has top_k for
+            min_p.
+        networks: `numpy_networks.NumpyNetworks`, for what is in NETWORK_STAGES; None without.
     """
+    stages = {name: (names, function) for name, (names, function) in STAGES.items()}
+    if networks is not None:
+        for name, (names, function) in NETWORK_STAGES.items():
+            stages[name] = (names, partial(function, networks))
     return {
-        output: function(*(np.asarray(inputs[name]) for name in names)).astype(np.float32)
-        for output, (names, function) in STAGES.items()
+        output: _narrow(function(*(np.asarray(inputs[name]) for name in names)))
+        for output, (names, function) in stages.items()
         if all(name in inputs for name in names)
     }
+
+
+def _narrow(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.int32 if array.dtype.kind == "i" else np.float32)

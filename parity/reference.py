@@ -150,6 +150,57 @@ def torch_dump(
     run_module(python, "parity.torch_reference", arguments)
 
 
+def taps_job(
+    upstream: Upstream,
+    inputs: str | Path,
+    names: str | Path,
+    output: str | Path,
+    stages: Sequence[str] | None = None,
+    calls: int | None = None,
+    config: str | Path | None = None,
+) -> list[str]:
+    """Arguments of `parity.torch_reference` for a file of taps; see `run_jobs`.
+
+    Args:
+        inputs: dump with the stages' inputs.
+        names: JSON of `tap_names.upstream_names`.
+        output: the file to write.
+        stages: these alone.
+        calls: of a layer in a stage.
+        config: `config.json` of ours with the sizes, where they are not upstream's.
+    """
+    job = [*_model_arguments(upstream, config), "--inputs", str(inputs), "--output", str(output)]
+    job += ["--taps", str(names)]
+    if calls is not None:
+        job += ["--calls", str(calls)]
+    return job if stages is None else [*job, "--stages", *stages]
+
+
+def dump_job(
+    upstream: Upstream, inputs: str | Path, output: str | Path, config: str | Path | None = None
+) -> list[str]:
+    """As `taps_job`, for a dump of the stages' outputs."""
+    return [*_model_arguments(upstream, config), "--inputs", str(inputs), "--output", str(output)]
+
+
+def _model_arguments(upstream: Upstream, config: str | Path | None) -> list[str]:
+    arguments = ["--checkpoint", str(upstream.folder), "--variant", upstream.variant]
+    arguments += ["--t3-file", upstream.t3_file]
+    return arguments if config is None else [*arguments, "--config", str(config)]
+
+
+def run_jobs(python: str, jobs: Sequence[Sequence[str]]) -> None:
+    """Several jobs of the reference in one process: loading PyTorch takes longer than a small one.
+
+    Raises:
+        ParityError: the reference failed; the message is its own.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary, "jobs.json")
+        file.write_text(json.dumps([list(job) for job in jobs]), encoding="utf-8")
+        run_module(python, "parity.torch_reference", ["--jobs", str(file)])
+
+
 def torch_texts(python: str, folder: str | Path, texts: Sequence[str]) -> Mapping[str, list]:
     """Upstream's normalised texts and token ids; see `parity.torch_text.text_reference`."""
     with tempfile.TemporaryDirectory() as temporary:

@@ -14,13 +14,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from .compare import Comparison, compare
-from .dumps import read_dump, read_dump_with_metadata, write_dump
+from .dumps import read_dump_with_metadata, write_dump
 from .errors import ParityError
+from .precisions import as_float32, convert_to
+from .provenance import ABOUT_NAME, about
 from .reference import find_interpreter, torch_dump, upstream_of
+from .report import LAYERS_NAME, NUMPY_NAME, TORCH_NAME, Report, dump_name, of_folder
+from .stages import PIPELINE, STAGES
 from .synthetic_voice import SAMPLE_RATE
 
 CONVERTED_STAMP = "parity-run.json"
@@ -30,25 +33,19 @@ CONVERTED_STAMP = "parity-run.json"
 class Settings:
     """What `run` is asked to do; the command line's options, under their names."""
 
-    variant: str = "english"
+    variant: str | None = None
     t3_file: str | None = None
-    weights: Path | None = None
+    weights: Path | str | None = None
     work: Path | None = None
     seed: int = 0
     audio: Path | None = None
     reference_python: Path | None = None
+    precisions: tuple[str, ...] = ("float32",)
+    weights_name: str | None = None  # how to call the weights; set by `weights.located`
 
 
-@dataclass
-class Result:
-    """The comparisons, and where they come from, for the reports."""
-
-    comparisons: list[Comparison]
-    about: dict = field(default_factory=dict)
-
-
-def run(settings: Settings) -> Result:
-    """Compare our networks with both references.
+def run(settings: Settings) -> Report:
+    """Compare our networks with both references; the work folder keeps the dumps behind it.
 
     Raises:
         ParityError: the reference is not installed or failed.
@@ -60,63 +57,60 @@ def run(settings: Settings) -> Result:
         from mlx_chatterbox.audio.files import load_audio
 
         load_audio(settings.audio, SAMPLE_RATE)
+    from .weights import located
+
+    settings = located(settings)
     with _work_folder(settings.work) as work:
         folder = work / settings.variant
         folder.mkdir(exist_ok=True)
         return _run_in(folder, settings, python)
 
 
-def _run_in(work: Path, settings: Settings, python: str) -> Result:
+def _run_in(work: Path, settings: Settings, python: str) -> Report:
     upstream = upstream_weights(work, settings)
     converted = converted_weights(work, upstream, settings)
-    inputs_path, torch_path = work / "inputs.safetensors", work / "torch.safetensors"
+    dumps = {"inputs": work / "inputs.safetensors", "torch": work / TORCH_NAME}
+    for earlier in (ABOUT_NAME, LAYERS_NAME):
+        (work / earlier).unlink(missing_ok=True)
     with phase("inputs"):
-        inputs = _inputs(converted, settings)
-        write_dump(inputs_path, inputs)
+        inputs = inputs_of(converted, settings)
+        write_dump(dumps["inputs"], inputs)
     with phase("torch reference"):
-        torch_path.unlink(missing_ok=True)
+        dumps["torch"].unlink(missing_ok=True)
         found = upstream_of(upstream, settings.variant, settings.t3_file)
-        torch_dump(python, upstream, inputs_path, torch_path, found.variant, found.t3_file)
+        torch_dump(python, upstream, dumps["inputs"], dumps["torch"], found.variant, found.t3_file)
     with phase("numpy reference"):
+        from mlx_chatterbox.config import ModelConfig
+
+        from .numpy_networks import networks_of
         from .numpy_reference import compute as compute_numpy
 
-        by_numpy = compute_numpy(inputs)
-        write_dump(work / "numpy.safetensors", by_numpy, {"backend": "numpy"})
-    with phase("mlx"):
-        from .mlx_backend import compute as compute_ours
-
-        ours = compute_ours(converted, inputs)
-        write_dump(work / "mlx.safetensors", ours, {"backend": "mlx"})
-    by_torch, metadata = read_dump_with_metadata(torch_path)
+        config = ModelConfig.load(converted)
+        by_numpy = compute_numpy(inputs, networks_of(upstream, config, settings.variant))
+        dumps["numpy"] = write_dump(work / NUMPY_NAME, by_numpy, {"backend": "numpy"})
+    for precision in settings.precisions:
+        folder = converted
+        if precision != "float32":
+            folder = converted_weights(work, upstream, settings, precision)
+        dumps[f"mlx {precision}"] = _compute_ours(work, folder, inputs, precision)
+    known = about(settings, converted, dumps, read_dump_with_metadata(dumps["torch"])[1])
+    (work / ABOUT_NAME).write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     # Read back, so that what is compared is what lies in the files.
-    ours, by_numpy = read_dump(work / "mlx.safetensors"), read_dump(work / "numpy.safetensors")
-    common = {name: by_torch[name] for name in by_numpy if name in by_torch}
-    comparisons = [
-        compare(by_torch, ours, names=("mlx", "torch")),
-        compare(by_numpy, ours, names=("mlx", "numpy")),
-        compare(common, by_numpy, names=("numpy", "torch")),
-    ]
-    return Result(comparisons, _about(settings, metadata))
+    return of_folder(work, settings.precisions)
 
 
-def _about(settings: Settings, torch_metadata: dict[str, str]) -> dict:
-    import mlx.core as mx
+def _compute_ours(work: Path, folder: Path, inputs: dict, precision: str) -> Path:
+    """Write the dump of our networks in a precision, in float32 whatever that is."""
+    from .mlx_backend import compute
 
-    from mlx_chatterbox._version import __version__
-
-    return {
-        "variant": settings.variant,
-        "weights": "fabricated" if settings.weights is None else str(settings.weights),
-        "seed": settings.seed,
-        "audio": "synthetic" if settings.audio is None else str(settings.audio),
-        "dtype": "float32",
-        "versions": {
-            "mlx-chatterbox": __version__,
-            "mlx": mx.__version__,
-            "device": mx.default_device().type.name,
-            "reference": json.loads(torch_metadata.get("versions", "{}")),
-        },
-    }
+    name = dump_name(precision)
+    only = [stage.name for stage in STAGES if stage.name != PIPELINE or precision == "float32"]
+    with phase(name.removesuffix(".safetensors")):
+        ours = compute(folder, inputs, only)
+        if precision != "float32":
+            ours = as_float32(ours)
+        metadata = {"backend": "mlx", "precision": precision}
+        return write_dump(work / name, ours, metadata)
 
 
 def upstream_weights(work: Path, settings: Settings) -> Path:
@@ -125,9 +119,9 @@ def upstream_weights(work: Path, settings: Settings) -> Path:
 
     variant = variant_named(settings.variant)
     if settings.weights is not None:
-        if not settings.weights.is_dir():
+        if not Path(settings.weights).is_dir():
             raise ParityError(f"--weights {settings.weights}: no such folder.")
-        return settings.weights
+        return Path(settings.weights)
     from .fabricate import fabricate_layout, is_fabricated, upstream_shapes
 
     folder = work / "upstream"
@@ -140,11 +134,13 @@ def upstream_weights(work: Path, settings: Settings) -> Path:
     return folder
 
 
-def converted_weights(work: Path, upstream: Path, settings: Settings) -> Path:
-    """A float32 conversion of `upstream`, reused if neither the files nor the converter changed."""
-    from convert.core import convert_folder
-
-    folder, stamp_file = work / "converted", work / CONVERTED_STAMP
+def converted_weights(
+    work: Path, upstream: Path, settings: Settings, precision: str = "float32"
+) -> Path:
+    """A conversion of `upstream`, reused if neither the files nor the converter changed."""
+    ending = "" if precision == "float32" else f"-{precision}"
+    folder = work / f"converted{ending}"
+    stamp_file = work / CONVERTED_STAMP.replace(".json", f"{ending}.json")
     model = {"variant": settings.variant, "t3_file": settings.t3_file}
     stamp = {**model, "files": _fingerprint(upstream), "code": _code_hash()}
     if _reads_as(stamp_file, stamp) and folder.is_dir():
@@ -155,17 +151,20 @@ def converted_weights(work: Path, upstream: Path, settings: Settings) -> Path:
         shutil.rmtree(folder)
     with phase("convert") as progress:
         shared = None if settings.work is None else settings.work / "shared"
-        convert_folder(upstream, folder, **model, progress=progress, shared=shared)
+        # What several models share is kept once, which is for float32 alone.
+        shared = shared if precision == "float32" else None
+        convert_to(precision, upstream, folder, **model, progress=progress, shared=shared)
     stamp_file.write_text(json.dumps(stamp) + "\n", encoding="utf-8")
     return folder
 
 
-def _inputs(converted: Path, settings: Settings) -> dict:
+def inputs_of(converted: Path, settings: Settings) -> dict:
+    """Inputs for every stage of the model in `converted`."""
     from mlx_chatterbox.config import ModelConfig
 
-    from .inputs import make_inputs
+    from .inputs import inputs_with_pipeline
 
-    return make_inputs(ModelConfig.load(converted), settings.seed, settings.audio)
+    return inputs_with_pipeline(ModelConfig.load(converted), settings.seed, settings.audio)
 
 
 def _fingerprint(folder: Path) -> list[str]:

@@ -14,10 +14,18 @@ from .errors import ParityError
 RELATIVE_RMS = "relative rms"
 MAX_ABS = "max abs"
 EQUAL = "unequal entries"
+UNEQUAL_SHARE = "share unequal"
 
 FLOAT32_BOUND = 1e-4
 SCORE_BOUND = 1e-3
 PROBABILITY_BOUND = 1e-6
+# From a recording's file to marked samples, through everything.
+PIPELINE_BOUND = 1e-3
+# Upstream adds F0 up sample by sample in float32, and the ninth harmonic's phase nine times over.
+SOURCE_BOUND = 1e-3
+
+
+PIPELINE = "pipeline"
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,12 @@ STAGES: tuple[Stage, ...] = (
         outputs=(Output("estimator/out", "(B, 80, T)"),),
         optional_inputs=("estimator/r",),
     ),
+    # The vocoder's excitation, with what is random in it given.
+    Stage(
+        "source",
+        inputs=("source/f0", "source/phases", "source/noise"),
+        outputs=(Output("source/excitation", "(480*T,)", bound=SOURCE_BOUND),),
+    ),
     Stage(
         "vocoder",
         inputs=("vocoder/mel", "vocoder/source"),
@@ -175,6 +189,24 @@ STAGES: tuple[Stage, ...] = (
             Output("watermark/marked", "(n,)"),
             Output("watermark/answer", "(1,)", measure=MAX_ABS, bound=SCORE_BOUND),
         ),
+    ),
+    # `generate`, as a user calls it, with all that is random in it given; text and language are
+    # code points. A token drawn otherwise would make another waveform: in float32 alone.
+    Stage(
+        PIPELINE,
+        inputs=(
+            "pipeline/ref_24k",
+            "pipeline/text",
+            "pipeline/seed",
+            "pipeline/gumbel",
+            "pipeline/noise",
+            "pipeline/source",
+        ),
+        outputs=(
+            _tokens("pipeline/tokens", "(m,)"),
+            Output("pipeline/waveform", "(n,)", bound=PIPELINE_BOUND),
+        ),
+        optional_inputs=("pipeline/language",),
     ),
 )
 
@@ -194,16 +226,37 @@ def input_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def compute_each(functions: Mapping[str, Callable], networks, inputs: Mapping) -> dict:
+def compute_each(
+    functions: Mapping[str, Callable],
+    networks,
+    inputs: Mapping,
+    only: Iterable[str] | None = None,
+    recorder=None,
+    as_array: Callable | None = None,
+) -> dict:
     """Call every computable stage's function with (networks, inputs) and gather the outputs.
+
+    Args:
+        only: names of stages; the others are left out.
+        recorder: `taps.Recorder` to record each stage with.
+        as_array: makes an array of NumPy's of an output, for the recorder.
 
     Raises:
         ParityError: inputs do not fit together or the model; names the stage.
     """
     outputs: dict = {}
     for stage in computable(inputs):
+        # Not every backend has every stage: networks alone cannot generate.
+        if stage.name not in functions or (only is not None and stage.name not in only):
+            continue
         try:
-            outputs.update(functions[stage.name](networks, inputs))
+            if recorder is None:
+                outputs.update(functions[stage.name](networks, inputs))
+                continue
+            with recorder.stage(stage.name) as tap:
+                found = functions[stage.name](networks, inputs)
+                tap.outputs = {name: as_array(value) for name, value in found.items()}
+            outputs.update(found)
         except (ValueError, IndexError, TypeError) as error:
             raise ParityError(f"stage {stage.name}: {error}") from error
     return outputs

@@ -1,8 +1,7 @@
-"""Comparisons as text for a terminal, JSON, Markdown and HTML."""
+"""Comparisons as text for a terminal, JSON and Markdown."""
 
 from __future__ import annotations
 
-import html
 import json
 import math
 import os
@@ -12,7 +11,7 @@ from pathlib import Path
 from .compare import Comparison, Row, all_hold
 from .errors import ParityError
 
-_HEADINGS = ("stage", "output", "checked", "reference", "error", "bound", "result")
+_HEADINGS = ("stage", "output", "checked", "reference", "error", "bound", "margin", "result")
 
 
 def as_text(comparisons: Sequence[Comparison]) -> str:
@@ -37,16 +36,18 @@ def verdict(comparisons: Sequence[Comparison]) -> str:
 
 
 def as_json(comparisons: Sequence[Comparison], about: Mapping | None = None) -> str:
-    """For programs: `holds`, `about`, and `rows`, their error null where there is none."""
+    """For programs, as `report_schema.json` says; an error is null where there is none."""
     rows = [
         {
             "stage": row.stage,
             "output": row.output,
             "checked": comparison.checked,
             "reference": comparison.reference,
+            "precision": comparison.precision,
             "measure": row.measure,
             "error": row.error if row.error is None or math.isfinite(row.error) else None,
             "bound": row.bound,
+            "margin": margin(row),
             "holds": row.holds,
             "problem": row.problem,
         }
@@ -58,54 +59,10 @@ def as_json(comparisons: Sequence[Comparison], about: Mapping | None = None) -> 
 
 
 def as_markdown(comparisons: Sequence[Comparison]) -> str:
-    """A table as in a README."""
+    """For a CI summary: the verdict, then a table."""
     lines = [_HEADINGS, tuple("---" for _ in _HEADINGS), *_cells(comparisons)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{table}\n\n{verdict(comparisons)}\n"
-
-
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Parity</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem;
-  padding: 0 1rem; background: Canvas; color: CanvasText; }}
-div {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #8886; }}
-.holds td:last-child {{ color: light-dark(#15703a, #6fd695); }}
-.fails td {{ background: light-dark(#fbe3e3, #4a1f22); }}
-</style>
-<h1>Parity</h1>
-<p>{verdict}</p>
-<div><table>
-<thead><tr>{headings}</tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table></div>
-</html>
-"""
-
-
-def as_html(comparisons: Sequence[Comparison]) -> str:
-    """A page that needs nothing else, light or dark as the reader's system is."""
-    rows = [row for comparison in comparisons for row in comparison.rows]
-    lines = [
-        f'<tr class="{"holds" if row.holds else "fails"}">'
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in line)
-        + "</tr>"
-        for row, line in zip(rows, _cells(comparisons), strict=True)
-    ]
-    return _PAGE.format(
-        verdict=html.escape(verdict(comparisons)),
-        headings="".join(f"<th>{heading}</th>" for heading in _HEADINGS),
-        rows="\n".join(lines),
-    )
+    return f"**{verdict(comparisons)}**\n\n{table}\n"
 
 
 def write_file(path: str | Path, text: str) -> None:
@@ -132,8 +89,9 @@ def _cells(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
             row.output,
             comparison.checked,
             comparison.reference,
-            _error(row),
+            error_text(row),
             f"{row.bound:.0e}" if row.bound else "0",
+            margin_text(row),
             "ok" if row.holds else f"FAILS: {row.problem}",
         )
         for comparison in comparisons
@@ -141,7 +99,23 @@ def _cells(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
     ]
 
 
-def _error(row: Row) -> str:
+def error_text(row: Row) -> str:
+    """The error as people read it."""
     if row.error is None:
         return "-"
-    return f"{row.error:.2e}" if row.bound else f"{row.error:.0f}"
+    return f"{row.error:.2e}" if row.bound and row.error else f"{row.error:.0f}"
+
+
+def margin(row: Row) -> float | None:
+    """How many times the error goes into the bound; None where there is nothing to divide."""
+    if row.error is None or not row.error > 0 or not row.bound or math.isinf(row.error):
+        return None
+    return row.bound / row.error
+
+
+def margin_text(row: Row) -> str:
+    """The margin as people read it."""
+    value = margin(row)
+    if value is None:
+        return "equal" if row.error == 0 else "-"
+    return f"{value:.0f} times" if value >= 10 else f"{value:.2g} times"

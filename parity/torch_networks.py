@@ -71,6 +71,8 @@ class Networks:
         self.t3_layers = t3_layers
         self._t3_file = t3_file or self.variant.t3_file
         self._loaded: dict[str, object] = {}
+        # Told the name and the module of each network when it is there.
+        self.when_loaded: Callable[[str, object], None] | None = None
 
     @property
     def t3(self):
@@ -93,6 +95,8 @@ class Networks:
             module = build()
             _load_strictly(module, _weights_path(self.folder, file), may_lack)
             self._loaded[name] = module.eval()
+            if self.when_loaded is not None:
+                self.when_loaded(name, module)
         return self._loaded[name]
 
     def _build_t3(self):

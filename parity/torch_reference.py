@@ -21,10 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from . import stages, torch_env, torch_t3, torch_watermark
+from . import stages, torch_env, torch_pipeline, torch_t3, torch_watermark
 from .dumps import read_dump, write_dump
 from .errors import DumpError, ParityError
+from .tap_names import TAPPED_STAGES
+from .taps import CALLS, Tap, write_taps
 from .torch_networks import VARIANTS, Networks
+from .torch_sized import SizedNetworks
 from .torch_t3 import as_float, as_int, as_long, replaced
 from .torch_text import text_reference
 
@@ -33,12 +36,15 @@ Arrays = Mapping[str, np.ndarray]
 SAMPLE_RATE_16K, SAMPLE_RATE_24K = 16000, 24000
 
 
-def compute(networks: Networks, inputs: Arrays) -> dict[str, np.ndarray]:
+def compute(
+    networks: Networks, inputs: Arrays, only: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
     """The outputs of every stage whose inputs are present.
 
     Args:
         networks: upstream's, not loaded yet.
         inputs: a dump's tensors under the names of `parity.stages`.
+        only: names of stages; the others are left out.
 
     Raises:
         ReferenceMissing: upstream's package is not installed here.
@@ -48,8 +54,36 @@ def compute(networks: Networks, inputs: Arrays) -> dict[str, np.ndarray]:
     import torch
 
     with torch.inference_mode():
-        outputs = stages.compute_each(_STAGES, networks, inputs)
+        outputs = stages.compute_each(_STAGES, networks, inputs, only)
         return {name: _array(value) for name, value in outputs.items()}
+
+
+def record(
+    networks: Networks,
+    inputs: Arrays,
+    names: Sequence[tuple[str, str, str]],
+    only: Sequence[str] | None = None,
+    calls: int = CALLS,
+) -> list[Tap]:
+    """Every layer's inputs and outputs, stage by stage, under our names.
+
+    Args:
+        networks: upstream's, not loaded yet, or they would not be hooked.
+        names: network, upstream's path and ours of every layer.
+        only: names of stages; the others are left out.
+        calls: how many of a layer in a stage.
+    """
+    torch_env.prepare()
+    import torch
+
+    from .torch_taps import TorchRecorder, tapped
+
+    recorder = TorchRecorder(calls)
+    if "t3/speech_tokens" in inputs:
+        recorder.tails["t3"] = len(inputs["t3/speech_tokens"]) + 1
+    with torch.inference_mode(), tapped(networks, recorder, names):
+        stages.compute_each(_STAGES, networks, inputs, only or TAPPED_STAGES, recorder, _array)
+    return recorder.taps
 
 
 def _array(value) -> np.ndarray:
@@ -191,6 +225,37 @@ def _estimator(networks: Networks, inputs: Arrays) -> dict:
     return {"estimator/out": out}
 
 
+def _source(networks: Networks, inputs: Arrays) -> dict:
+    """`HiFTGenerator.inference`'s source, its random phases and noise given."""
+    import torch
+    from chatterbox.models.s3gen import hifigan
+
+    vocoder = networks.s3gen.mel2wav
+    phases = as_float(inputs, "source/phases")[None, :, None]
+    noise = as_float(inputs, "source/noise").T[None]
+
+    class Given:
+        def __init__(self, low, high):
+            pass
+
+        def sample(self, sample_shape):
+            return phases.clone()
+
+    def randn_like(like):
+        # The second is a noise that the vocoder never uses.
+        return noise.clone() if like.shape == noise.shape else torch.zeros_like(like)
+
+    held = vocoder.f0_upsamp(as_float(inputs, "source/f0")[None, None]).transpose(1, 2)
+    uniform = hifigan.Uniform
+    hifigan.Uniform = Given
+    try:
+        with replaced("randn_like", randn_like):
+            source, _, _ = vocoder.m_source(held)
+    finally:
+        hifigan.Uniform = uniform
+    return {"source/excitation": source[0, :, 0]}
+
+
 def _vocoder(networks: Networks, inputs: Arrays) -> dict:
     vocoder = networks.s3gen.mel2wav
     mel = as_float(inputs, "vocoder/mel").T[None].contiguous()
@@ -215,8 +280,10 @@ _STAGES: dict[str, Callable[[Networks, Arrays], dict]] = {
     "sampler_turbo": torch_t3.sampler_turbo,
     "flow": _flow,
     "estimator": _estimator,
+    "source": _source,
     "vocoder": _vocoder,
     "watermark": torch_watermark.watermark,
+    "pipeline": torch_pipeline.pipeline,
 }
 
 
@@ -228,25 +295,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--variant", choices=VARIANTS, default="english")
     parser.add_argument("--t3-file", help="T3's file where it is not the variant's own")
     parser.add_argument("--t3-layers", type=int, help="depth of T3 where it is not its own (tests)")
+    parser.add_argument(
+        "--config", help="config.json of ours whose sizes are meant, not upstream's"
+    )
+    parser.add_argument("--stages", nargs="+", help="these alone")
+    parser.add_argument("--taps", help="JSON with the layers' names: write their taps, not outputs")
+    parser.add_argument("--calls", type=int, default=CALLS, help="of a layer, with --taps")
     parser.add_argument("--texts", help="JSON list of strings: normalise and tokenize instead")
-    parser.add_argument("--output", required=True, help="dump (JSON with --texts) to write")
+    parser.add_argument("--output", help="dump (JSON with --texts) to write")
+    parser.add_argument("--jobs", help="JSON list of argument lists, one after the other")
     args = parser.parse_args(argv)
+    if args.jobs:
+        jobs = json.loads(Path(args.jobs).read_text(encoding="utf-8"))
+        return max((main(job) for job in jobs), default=0)
     if (args.inputs is None) == (args.texts is None) or (args.texts and not args.checkpoint):
         parser.error("give --inputs IN, or --texts FILE with --checkpoint FOLDER")
+    if args.output is None:
+        parser.error("give --output OUT")
     try:
-        if args.texts:
-            texts = json.loads(Path(args.texts).read_text(encoding="utf-8"))
-            result = text_reference(Path(args.checkpoint) / "tokenizer.json", texts)
-            Path(args.output).write_text(json.dumps(result), encoding="utf-8")
-        else:
-            networks = Networks(args.checkpoint, args.variant, args.t3_file, args.t3_layers)
-            outputs = compute(networks, read_dump(args.inputs))
-            metadata = {"backend": "torch", "versions": json.dumps(torch_env.versions())}
-            write_dump(args.output, outputs, metadata)
+        _job(args)
     except ParityError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _job(args: argparse.Namespace) -> None:
+    if args.texts:
+        texts = json.loads(Path(args.texts).read_text(encoding="utf-8"))
+        result = text_reference(Path(args.checkpoint) / "tokenizer.json", texts)
+        Path(args.output).write_text(json.dumps(result), encoding="utf-8")
+        return
+    inputs = read_dump(args.inputs)
+    metadata = {"backend": "torch", "versions": json.dumps(torch_env.versions())}
+    if args.config:
+        config = json.loads(Path(args.config).read_text(encoding="utf-8"))
+        networks = SizedNetworks(config, args.checkpoint, args.variant, args.t3_file)
+    else:
+        networks = Networks(args.checkpoint, args.variant, args.t3_file, args.t3_layers)
+    if args.taps:
+        names = json.loads(Path(args.taps).read_text(encoding="utf-8"))
+        taps = record(networks, inputs, names, args.stages, args.calls)
+        write_taps(args.output, taps, inputs, metadata)
+    else:
+        write_dump(args.output, compute(networks, inputs, args.stages), metadata)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from convert import __main__ as cli
+from convert import options
 from convert.core import convert
 from convert.upstream import to_upstream
 from mlx_chatterbox.config import ModelConfig
@@ -266,10 +267,10 @@ def test_help_teaches_and_comes_at_once():
 
 def test_the_examples_are_commands_that_it_takes_and_all_different():
     outputs = []
-    for line in cli.EXAMPLES.splitlines():
+    for line in options.EXAMPLES.splitlines():
         words = shlex.split(line, comments=True)
         if words[:3] == ["python", "-m", "convert"]:
-            arguments = cli.parser().parse_args(words[3:])
-            assert cli._misuse(arguments) == "", line
+            arguments = options.parser().parse_args(words[3:])
+            assert options.misuse(arguments) == "", line
             outputs += [arguments.output] if arguments.output else []
     assert len(outputs) == len(set(outputs)) > 5

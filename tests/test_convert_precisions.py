@@ -33,6 +33,7 @@ from mlx_chatterbox.vc import ChatterboxVC
 from parity.inputs import Sizes, make_inputs
 from parity.mlx_backend import compute
 from parity.synthetic_voice import synthetic_voice
+from tests.by_recipe import folders_by_recipe
 
 SMALL = Sizes(1.5, 8, 41, 20, 6, 4, 9, 6, 2, 13, 9, 2)
 
@@ -40,18 +41,7 @@ SMALL = Sizes(1.5, 8, 41, 20, 6, 4, 9, 6, 2, 13, 9, 2)
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory, small_upstream, small_config):
     """Folders of the small model by recipe, made when first asked for."""
-    root, known = tmp_path_factory.mktemp("precisions"), {}
-
-    def make(recipe):
-        if recipe.about not in known:
-            settings = {"dtype": recipe.dtype, "quantization": recipe.quantization}
-            output = root / str(len(known))
-            known[recipe.about] = convert(
-                small_upstream, output, config=small_config, **settings
-            ).folder
-        return known[recipe.about]
-
-    return make
+    return folders_by_recipe(tmp_path_factory.mktemp("precisions"), small_upstream, small_config)
 
 
 @cache

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from convert import __main__ as cli
-from convert import verification
+from convert import options, verification
 from convert.core import convert
 from convert.measures import TEXTS
 from convert.model_card import base_of, model_card, public
@@ -246,14 +246,14 @@ def test_the_pocket_model_is_listened_to_before_it_is_published(folder, monkeypa
             raise judging.MissingRecogniser("pip install pocketsphinx")
 
     monkeypatch.setattr(judging, "Recogniser", recogniser)
-    line = cli.parser().parse_args(["pocket", "out", "--upload-repo", "me/voice"])
+    line = options.parser().parse_args(["pocket", "out", "--upload-repo", "me/voice"])
     assert not cli._listens(folder, line)
     config = ModelConfig.load(folder)
     config.source = {"converted_from": {"fine_tuned_from": {"name": "pocket"}}}
     config.save(folder)
     list_again(folder)
     assert cli._listens(folder, line) == installed
-    assert not cli._listens(folder, cli.parser().parse_args(["pocket", "out", "--verify"]))
+    assert not cli._listens(folder, options.parser().parse_args(["pocket", "out", "--verify"]))
     line.word_errors = False
     assert not cli._listens(folder, line)
     said = []

@@ -12,7 +12,6 @@ import pytest
 
 from convert import __main__ as cli
 from convert.bounds import BOUNDS, precision_name
-from convert.core import convert
 from convert.damage import GROUPS, measure, measure_recipe
 from convert.measures import (
     TEXTS,
@@ -41,6 +40,7 @@ from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError
 from parity.inputs import Sizes
 from parity.stages import STAGES
+from tests.by_recipe import folders_by_recipe
 
 SIZES = Sizes(1.5, 8, 41, 20, 6, 4, 9, 6, 2, 13, 9, 2)
 TWO = (TEXTS[3], TEXTS[7])  # short ones
@@ -57,18 +57,7 @@ def brief_config(small_config):
 
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory, small_upstream, brief_config):
-    root, known = tmp_path_factory.mktemp("verified"), {}
-
-    def make(recipe):
-        if recipe.about not in known:
-            settings = {"dtype": recipe.dtype, "quantization": recipe.quantization}
-            output = root / str(len(known))
-            known[recipe.about] = convert(
-                small_upstream, output, config=brief_config, **settings
-            ).folder
-        return known[recipe.about]
-
-    return make
+    return folders_by_recipe(tmp_path_factory.mktemp("verified"), small_upstream, brief_config)
 
 
 @pytest.fixture(scope="module")

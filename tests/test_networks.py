@@ -10,7 +10,11 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.models.s3gen.encoder import _at_distances, relative_positions
 from mlx_chatterbox.models.s3tokenizer.windows import merge_windows, split_windows
-from mlx_chatterbox.models.voice_encoder.voice_encoder import partial_starts
+from mlx_chatterbox.models.voice_encoder.voice_encoder import (
+    partial_starts,
+    speaker_embedding,
+    voice_similarity,
+)
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +125,18 @@ def test_lstm_equals_its_recurrence(networks, rng):
             outputs.append(hidden)
         expected = np.stack(outputs, axis=1)
     np.testing.assert_allclose(lstm(mx.array(x.astype(np.float32))), expected, atol=1e-5)
+
+
+def test_a_speaker_is_the_mean_of_recordings(rng):
+    embeddings = rng.standard_normal((4, 256)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    speaker = speaker_embedding(mx.array(embeddings))
+    mean = embeddings.mean(axis=0)
+    np.testing.assert_allclose(speaker, mean / np.linalg.norm(mean), atol=1e-6)
+    assert voice_similarity(speaker, speaker) == pytest.approx(1.0, abs=1e-6)
+    expected = float(embeddings[0] @ embeddings[1])
+    alike = voice_similarity(mx.array(embeddings[:1]), mx.array(embeddings[1:2]))
+    assert alike == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_reports_are_written_in_every_format(dumps, tmp_path):
     }
     assert "| ref_mel | s3gen/ref_mel |" in paths["markdown"].read_text()
     page = paths["html"].read_text()
-    assert '<tr class="fails"><td>ref_mel</td>' in page
+    assert '<tr class="fails"><td><a href="#ref_mel">ref_mel</a></td>' in page
     assert "http" not in page
 
 

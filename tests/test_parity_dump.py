@@ -14,25 +14,14 @@ from parity.__main__ import main
 from parity.compare import compare
 from parity.dumps import read_dump, read_dump_with_metadata, write_dump
 from parity.errors import ParityError
-from parity.inputs import Sizes, make_inputs
+from parity.inputs import make_inputs
 from parity.mlx_backend import compute
+from parity.pipeline_inputs import pipeline_inputs
 from parity.reference import upstream_of
+from parity.small import SMALL_SIZES
 from tests.small import small_config as small_variant
 
-SMALL = Sizes(
-    audio_seconds=2.6,
-    text_tokens=9,
-    s3_encoder_frames=51,
-    t3_prompt_tokens=11,
-    t3_speech_tokens=7,
-    greedy_steps=12,
-    flow_prompt_tokens=7,
-    flow_speech_tokens=6,
-    flow_steps=3,
-    estimator_frames=17,
-    vocoder_frames=11,
-    sampler_cases=200,
-)
+SMALL = SMALL_SIZES
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +53,10 @@ def inputs_of(variant: str) -> dict[str, np.ndarray]:
     ],
 )
 def test_the_inputs_are_those_of_the_table(variant, without):
+    config = small_variant(variant)
     given = inputs_of(variant)
+    given |= pipeline_inputs(config, np.zeros(150_000, np.float32))
+    without += () if variant == "multilingual" else ("pipeline/language",)
     assert set(given) == {name for name in stages.input_names() if not name.startswith(without)}
     assert len(stages.computable(given)) == len(stages.STAGES) - 1
 

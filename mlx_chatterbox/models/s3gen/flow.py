@@ -104,7 +104,7 @@ class CausalMaskedDiffWithXvec(nn.Module):
 
     def __init__(self, config: S3GenConfig):
         super().__init__()
-        self._ratio = config.token_mel_ratio
+        self.ratio = config.token_mel_ratio
         self.input_embedding = nn.Embedding(config.vocab_size, config.token_embed_dim)
         self.spk_embed_affine_layer = nn.Linear(
             config.speaker_embed_dim, config.decoder_out_channels
@@ -161,18 +161,52 @@ class CausalMaskedDiffWithXvec(nn.Module):
         Raises:
             SettingError: fewer than one step.
         """
-        if n_timesteps < 1:
-            raise SettingError(f"n_cfm_timesteps must be 1 or more; got {n_timesteps}.")
         batch = tokens.shape[0]
         prompt_token, prompt_feat, embedding = (
             mx.broadcast_to(a, (batch, *a.shape[1:]))
             for a in (prompt_token, prompt_feat, embedding)
         )
-        mu = self.encode(mx.concatenate([prompt_token, tokens], axis=1))
+        tokens = mx.concatenate([prompt_token, tokens], axis=1)
         prompt_frames = prompt_feat.shape[1]
-        rest = mu.shape[1] - prompt_frames
-        cond = mx.pad(prompt_feat.astype(self.dtype), [(0, 0), (0, rest), (0, 0)])
-        speakers = self.project_speaker(embedding)
-        noise = noise.astype(self.dtype)
-        mel = self.decoder(noise, mu, speakers, cond, n_timesteps, on_step=on_step)
+        rest = tokens.shape[1] * self.ratio - prompt_frames
+        cond = mx.pad(prompt_feat, [(0, 0), (0, rest), (0, 0)])
+        mel = self.solve(tokens, cond, embedding, noise, n_timesteps, on_step=on_step)
         return mel[:, prompt_frames:]
+
+    def solve(
+        self,
+        tokens: mx.array,
+        cond: mx.array,
+        embedding: mx.array,
+        noise: mx.array,
+        n_timesteps: int,
+        token_mask: mx.array | None = None,
+        frame_mask: mx.array | None = None,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> mx.array:
+        """Mel of tokens, those of the prompt included.
+
+        Args:
+            tokens: (B, n).
+            cond: (B, T, 80) the prompt's mel, zeros behind it; T is 2 n, or less where the last
+                tokens are heard and not spoken.
+            embedding: (B, 192) speaker embedding.
+            noise: (B, T, 80) the flow's start.
+            n_timesteps: Euler steps.
+            token_mask, frame_mask: (B, n) and (B, T), 1 where there is something and 0 for padding
+                behind it; None where nothing is padded.
+
+        Returns:
+            (B, T, 80) log-mel at 50 frames/s.
+
+        Raises:
+            SettingError: fewer than one step.
+        """
+        if n_timesteps < 1:
+            raise SettingError(f"n_cfm_timesteps must be 1 or more; got {n_timesteps}.")
+        mu = self.encode(tokens, token_mask)[:, : noise.shape[1]]
+        speakers = self.project_speaker(embedding)
+        noise, cond = noise.astype(self.dtype), cond.astype(self.dtype)
+        return self.decoder(
+            noise, mu, speakers, cond, n_timesteps, mask=frame_mask, on_step=on_step
+        )

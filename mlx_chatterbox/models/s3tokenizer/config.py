@@ -1,6 +1,6 @@
-"""Hyperparameters of the S3 speech tokenizer, version 2 at 25 tokens/s.
+"""Hyperparameters of the S3 speech tokenizers.
 
-Source: S3Tokenizer `s3tokenizer/model_v2.py`.
+Sources: S3Tokenizer `s3tokenizer/model_v2.py`, `s3tokenizer/model.py`.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...config_base import Config
+from ...errors import CheckpointError
 
 
 @dataclass
 class S3TokenizerConfig(Config):
-    """Audio encoder with FSMN attention and a finite scalar quantiser of 3^8 codes."""
+    """Version 2, 25 tokens/s: FSMN attention and a finite scalar quantiser of 3^8 codes."""
 
     n_mels: int = 128
     n_audio_state: int = 1280
@@ -23,3 +24,31 @@ class S3TokenizerConfig(Config):
     attention_norm_eps: float = 1e-5
     quantizer_dims: int = 8
     quantizer_levels: int = 3
+
+
+# Tokens a second by the names that the models are published under.
+TOKEN_RATES_V1 = {"speech_tokenizer_v1": 50, "speech_tokenizer_v1_25hz": 25}
+
+
+@dataclass
+class S3TokenizerV1Config(Config):
+    """Version 1, of CosyVoice: Whisper's encoder and a Euclidean codebook.
+
+    Attributes:
+        n_audio_ctx: positions that the encoder has, 30 s at 50 a second.
+        token_rate: tokens a second, 50 or 25; the weights' shapes are the same.
+    """
+
+    n_mels: int = 128
+    n_audio_ctx: int = 1500
+    n_audio_state: int = 1280
+    n_audio_head: int = 20
+    n_audio_layer: int = 6
+    n_codebook_size: int = 4096
+    token_rate: int = 50
+
+    def __post_init__(self):
+        if self.token_rate not in TOKEN_RATES_V1.values():
+            raise CheckpointError(
+                f"the S3 tokenizer has 50 or 25 tokens a second, not {self.token_rate}."
+            )

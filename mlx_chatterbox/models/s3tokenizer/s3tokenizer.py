@@ -7,26 +7,17 @@ values), and a finite scalar quantiser. Sources: S3Tokenizer `s3tokenizer/model_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 
-from ...audio.mel import s3_tokenizer_log_mel
 from ...nn.activations import gelu
 from ...nn.attention import attend, merge_heads, split_heads
 from ...nn.conv import Conv1d
+from .base import SAMPLE_RATE, SpeechTokenizer
 from .config import S3TokenizerConfig
-from .windows import (
-    FRAMES_PER_TOKEN,
-    SAMPLES_PER_FRAME,
-    merge_windows,
-    split_windows,
-    window_log_mels,
-)
+from .windows import FRAMES_PER_TOKEN
 
-SAMPLE_RATE = 16000
+__all__ = ["SAMPLE_RATE", "S3TokenizerV2"]
 
 
 class FSMNAttention(nn.Module):
@@ -124,67 +115,12 @@ class Quantizer(nn.Module):
         return self.codebook.encode(hidden)
 
 
-class S3TokenizerV2(nn.Module):
-    """Speech to tokens."""
+class S3TokenizerV2(SpeechTokenizer):
+    """Speech to tokens at 25 a second, 0 to 6560."""
+
+    frames_per_token = FRAMES_PER_TOKEN
 
     def __init__(self, config: S3TokenizerConfig):
         super().__init__()
         self.encoder = AudioEncoder(config)
         self.quantizer = Quantizer(config)
-
-    def encode_mel(self, log_mel: mx.array) -> mx.array:
-        """Tokens of a log-mel.
-
-        Args:
-            log_mel: (128, T) at 100 frames/s; over 30 s it is taken in overlapping windows.
-
-        Returns:
-            (ceil(T / 4),) int32, 0 to 6560.
-        """
-        n_frames = log_mel.shape[1]
-        windows = split_windows(n_frames)
-        return self._encode((log_mel[:, start:end] for start, end in windows), n_frames, None)
-
-    def _encode(
-        self,
-        log_mels: Iterable[mx.array],
-        n_frames: int,
-        on_window: Callable[[int, int], None] | None,
-    ) -> mx.array:
-        """Tokens of the windows' log-mels, one after the other: memory holds one at a time."""
-        in_all = len(split_windows(n_frames))
-        codes = []
-        for log_mel in log_mels:
-            # On purpose float32 whatever the weights are: a token is eight numbers rounded to three
-            # levels. Of 1,970 tokens of pocket's, 0 come out differently in float16 and 0.6 % in
-            # bfloat16; with the mel cast to the weights' type it is 0.1 % and 1.4 %.
-            codes.append(self.quantizer.encode(self.encoder(log_mel.T[None]))[0])
-            mx.eval(codes[-1])
-            if on_window is not None:
-                on_window(len(codes), in_all)
-        return merge_windows(codes)
-
-    def __call__(
-        self,
-        waveform: mx.array | np.ndarray,
-        max_tokens: int | None = None,
-        on_window: Callable[[int, int], None] | None = None,
-    ) -> mx.array:
-        """Tokens of a recording of any length.
-
-        At some lengths over 30 s upstream loses up to 2 s, which are kept here (`windows.py`).
-
-        Args:
-            waveform: (n,) at 16 kHz.
-            max_tokens: cut the log-mel to this many tokens' frames before encoding, as upstream
-                does for T3's prompt (the encoder sees nothing behind the cut).
-            on_window: told (windows done, windows in all).
-
-        Returns:
-            (ceil(n // 160 / 4),) int32, 0 to 6560.
-        """
-        if max_tokens is not None:
-            log_mel = s3_tokenizer_log_mel(mx.array(waveform))
-            return self.encode_mel(log_mel[:, : max_tokens * FRAMES_PER_TOKEN])
-        n_frames = waveform.shape[0] // SAMPLES_PER_FRAME
-        return self._encode(window_log_mels(waveform), n_frames, on_window)

@@ -1,11 +1,11 @@
-"""Long recordings for the S3 tokenizer: windows of 30 s that overlap by 4 s.
+"""Long recordings for the S3 tokenizers: windows of 30 s that overlap by 4 s.
 
 Each window's tokens are kept up to the middle of the overlap with the next one, so that every
-stretch of 40 ms has exactly one token. Upstream instead drops 2 s at each side that has a
-neighbour, which is the same wherever a window has its 30 s. But where the length past a multiple
-of 26 s is under 4 s, the last window but one ends with the recording, and 2 s are dropped from it
-although the last window does not begin 2 s before them: up to 2 s are lost (53 s become 51). Here
-they are kept. All other tokens are upstream's, at those lengths too.
+stretch of 40 ms (20 in version 1 at 50 tokens/s) has exactly one token. Upstream instead drops 2 s
+at each side that has a neighbour, which is the same wherever a window has its 30 s. But where the
+length past a multiple of 26 s is under 4 s, the last window but one ends with the recording, and
+2 s are dropped from it although the last window does not begin 2 s before them: up to 2 s are lost
+(53 s become 51). Here they are kept. All other tokens are upstream's, at those lengths too.
 
 Source: S3Tokenizer `_quantize_mixed_batch` and `merge_tokenized_segments`.
 """
@@ -22,7 +22,7 @@ from ...audio.mel import clip_log_power, s3_tokenizer_log_mel, s3_tokenizer_log_
 WINDOW_FRAMES = 3000
 STRIDE_FRAMES = 2600
 HALF_OVERLAP_FRAMES = 200
-FRAMES_PER_TOKEN = 4
+FRAMES_PER_TOKEN = 4  # of version 2
 SAMPLES_PER_FRAME = 160
 # A frame's window reaches 200 samples to both sides.
 _FRAMES_AROUND = 2
@@ -40,9 +40,9 @@ def split_windows(n_frames: int) -> list[tuple[int, int]]:
     return [(start, min(start + WINDOW_FRAMES, n_frames)) for start in starts]
 
 
-def merge_windows(codes: list[mx.array]) -> mx.array:
+def merge_windows(codes: list[mx.array], frames_per_token: int = FRAMES_PER_TOKEN) -> mx.array:
     """Join the windows' tokens, each from the middle of one overlap to the middle of the next."""
-    half, stride = HALF_OVERLAP_FRAMES // FRAMES_PER_TOKEN, STRIDE_FRAMES // FRAMES_PER_TOKEN
+    half, stride = HALF_OVERLAP_FRAMES // frames_per_token, STRIDE_FRAMES // frames_per_token
     if len(codes) == 1:
         return codes[0]
     first, *between, last = codes

@@ -33,6 +33,20 @@ def partial_starts(n_frames: int, partial_frames: int) -> list[int]:
     return [i * step for i in range(count)]
 
 
+def speaker_embedding(embeddings: mx.array) -> mx.array:
+    """One embedding for a speaker, (256,), from those of several recordings, (n, 256).
+
+    Source: upstream `utt_to_spk_embed`.
+    """
+    mean = embeddings.mean(axis=0)
+    return mean / mx.linalg.norm(mean)
+
+
+def voice_similarity(first: mx.array, second: mx.array) -> float:
+    """How alike two voices are, -1 to 1: the cosine between embeddings (256,) of unit length."""
+    return (first.reshape(-1) * second.reshape(-1)).sum().item()
+
+
 class VoiceEncoder(nn.Module):
     """Speaker encoder; embeddings have unit length."""
 

@@ -97,7 +97,7 @@ static void attend_tile(void *context, int i) {
     const int head = i / job->tiles, first = i % job->tiles * QUERIES;
     const int width = job->frames - first < QUERIES ? job->frames - first : QUERIES;
     const size_t depth = job->depth, rows = whole(job->sources, HIGH);
-    float *scratch = malloc((depth + rows) * QUERIES * sizeof(float));
+    float *scratch = floats((depth + rows) * QUERIES);
     if (!scratch) {
         atomic_store(&job->failed, 1);
         return;
@@ -152,7 +152,7 @@ EXPORTED int attend_columns(const float *queries, const float *keys, const float
                      .values = {values, later_values}, .out = out,
                      .keys_size = (size_t)whole(sources + later, HIGH) * depth,
                      .values_size = (size_t)whole(depth, HIGH) * (sources + later)};
-    float *packed = malloc(heads * (job.keys_size + job.values_size) * sizeof(float));
+    float *packed = floats(heads * (job.keys_size + job.values_size));
     if (!packed) return 1;
     job.packed_keys = packed;
     job.packed_values = packed + heads * job.keys_size;

@@ -127,7 +127,7 @@ EXPORTED int convolve(const float *x, const float *weight, const float *bias, fl
     job.block_size = (size_t)high * taps * in * job.channels;
     job.pieces = (frames + FRAMES_AT_ONCE - 1) / FRAMES_AT_ONCE;
     const int blocks = (out + job.channels - 1) / job.channels;
-    job.packed = malloc(blocks * job.block_size * sizeof(float));
+    job.packed = floats(blocks * job.block_size);
     if (!job.packed) return 1;
     in_parallel(pack, &job, blocks);
     in_parallel(piece, &job, blocks * lines * job.pieces);

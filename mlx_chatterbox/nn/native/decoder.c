@@ -213,8 +213,8 @@ EXPORTED int decode(const float *x, const float *cosine, const float *sine, cons
                             n * inside, n * inside, n * inside,             n * inner,
                             n * inner,  n * heads * capacity};
     size_t size = 0;
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) size += sizes[i];
-    float *scratch = malloc(size * sizeof(float));
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) size += padded_depth(sizes[i]);
+    float *scratch = floats(size);
     if (!scratch) return 1;
     Step job = {.rows = rows, .width = width, .heads = heads, .depth = depth, .inner = inner,
                 .capacity = capacity, .slot = slot, .eps = eps, .padding = padding,
@@ -225,7 +225,7 @@ EXPORTED int decode(const float *x, const float *cosine, const float *sine, cons
     float *free_place = scratch;
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         *places[i] = free_place;
-        free_place += sizes[i];
+        free_place += padded_depth(sizes[i]);
     }
     memcpy(job.x, x, n * width * sizeof(float));
     for (int i = 0; i < layer_count; i++) {

@@ -142,7 +142,7 @@ EXPORTED void cblas_sgemm(int order, int x_layout, int w_layout, int rows, int c
         return;
     }
     if (columns_ < 1) return;
-    static __thread Lanes packed[MOST_ROWS * DEPTH / LANES];
+    static __thread Lanes packed[MOST_ROWS * DEPTH / LANES] __attribute__((aligned(LINE)));
     pack_rows(x, x_stride, rows, depth, (float *)packed);
     Product job = {.rows = rows, .columns = columns_, .depth = depth, .alpha = alpha, .beta = beta,
                    .x = (const float *)packed, .w = w, .w_stride = w_stride, .out = out,

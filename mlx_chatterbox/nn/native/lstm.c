@@ -100,7 +100,7 @@ EXPORTED int lstm_layer(const float *fed, const float *weight, float *result, in
     /* Rows do not depend on each other: as even parts as there can be. */
     const int parts = (rows + MOST_ROWS - 1) / MOST_ROWS;
     job.at_once = (rows + parts - 1) / parts;
-    job.packed = malloc((size_t)job.blocks * units * GATES * LANES * sizeof(float));
+    job.packed = floats((size_t)job.blocks * units * GATES * LANES);
     job.cells = calloc((size_t)rows * job.blocks * LANES, sizeof(float));
     const int failed = !job.packed || !job.cells;
     if (!failed) {

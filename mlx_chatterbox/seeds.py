@@ -1,0 +1,42 @@
+"""Random keys from seeds. The global generator is neither read nor moved."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+import mlx.core as mx
+
+from .errors import SettingError
+
+# One for all rows, one for each, or none.
+Seed = int | Sequence[int | None] | None
+
+
+def random_key(seed: int | None) -> mx.array:
+    """A random key.
+
+    Raises:
+        SettingError: a seed outside 0 to 2^64 - 1.
+    """
+    if seed is None:
+        seed = secrets.randbits(63)
+    if not 0 <= seed < 2**64:
+        raise SettingError(f"seed must be from 0 to 2^64 - 1; got {seed}.")
+    return mx.random.key(seed)
+
+
+def row_keys(seed: Seed, rows: int) -> list[mx.array]:
+    """A key for each row of a batch.
+
+    With one seed every row has the same key, and so becomes what it becomes alone with that seed;
+    without any, each has another.
+
+    Raises:
+        SettingError: not as many seeds as rows.
+    """
+    is_one = seed is None or isinstance(seed, int)
+    seeds = [seed] * rows if is_one else list(seed)
+    if len(seeds) != rows:
+        raise SettingError(f"{len(seeds)} seeds for {rows} row(s); give one, or one for each.")
+    return [random_key(one) for one in seeds]

@@ -1,0 +1,55 @@
+"""`python -m parity peer`: what another port of Chatterbox scores on the weights of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .compare import Comparison, compare
+from .dumps import read_dump
+from .errors import ParityError
+from .report import TORCH_NAME
+from .run import phase
+
+PEER = "mlx-audio"
+DUMP_NAME = "mlx-audio.safetensors"
+
+
+def score(folder: Path, python: Path | None = None) -> Comparison:
+    """mlx-audio's errors against PyTorch on the inputs and weights of a run that was kept.
+
+    Args:
+        folder: WORK/english of `run --work WORK`; mlx-audio has no other variant in these files.
+        python: an interpreter with mlx-audio; its environment is made without one.
+
+    Raises:
+        ParityError: no such run, no environment, or mlx-audio failed; the message is its own.
+    """
+    from benchmarks.engines import PACKAGES, Place, output_of
+    from benchmarks.errors import BenchmarkError
+    from benchmarks.peers import MLX_AUDIO, interpreter
+    from benchmarks.prepare import mlx_audio_weights
+
+    from .reference import module_command
+
+    dumps = [folder / "inputs.safetensors", folder / TORCH_NAME]
+    upstream = folder / "upstream"
+    if not all(path.exists() for path in (*dumps, upstream)):
+        raise ParityError(f"{folder} is not kept from `run --variant english --work` as made up.")
+    output = folder / DUMP_NAME
+    output.unlink(missing_ok=True)
+    try:
+        place = Place(PEER, interpreter(PEER, python), folder / PEER)
+        with phase("mlx-audio's files"):
+            mlx_audio_weights(place.python, upstream, place.folder)
+        arguments = ["--checkpoint", str(place.folder), "--inputs", str(dumps[0])]
+        arguments += ["--output", str(output)]
+        command = module_command(place.python, "parity.mlx_audio_stages", arguments, PACKAGES)
+        with phase(PEER):
+            output_of(command, environment=place.environment())
+    except BenchmarkError as error:
+        raise ParityError(f"{PEER}: {error}") from error
+    names = (MLX_AUDIO.replace("==", " "), "torch")
+    found = read_dump(output)
+    reference = read_dump(dumps[1])
+    # What it has no counterpart of is no error of its.
+    return compare({name: reference[name] for name in found}, found, names=names)

@@ -1,0 +1,74 @@
+"""What was compared, so that somebody else can compare the same: versions and hashes."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+ABOUT_NAME = "about.json"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def about(settings, converted: Path, dumps: Mapping[str, Path], torch_metadata: Mapping) -> dict:
+    """Of a run: settings, versions, machine, and SHA-256 of the weights and dumps. No paths.
+
+    Args:
+        settings: `run.Settings`.
+        converted: our checkpoint, which notes its sources' hashes.
+        dumps: by name.
+        torch_metadata: what the reference wrote about itself.
+    """
+    from mlx_chatterbox.config import ModelConfig
+    from mlx_chatterbox.manifest import sha256
+
+    weights = settings.weights
+    return {
+        "variant": settings.variant,
+        "weights": "fabricated" if weights is None else str(settings.weights_name or weights.name),
+        "revision": None if weights is None else revision_of(weights),
+        "seed": settings.seed,
+        "audio": "synthetic" if settings.audio is None else settings.audio.name,
+        "precisions": list(settings.precisions),
+        "versions": {**our_versions(), "reference": json.loads(torch_metadata["versions"])},
+        "machine": machine(),
+        "sha256": {
+            "weights": dict(ModelConfig.load(converted).source.get("files", {})),
+            "dumps": {name: sha256(path) for name, path in dumps.items()},
+        },
+    }
+
+
+def our_versions() -> dict[str, str]:
+    """Of what computes here."""
+    import mlx.core as mx
+    import numpy as np
+
+    from mlx_chatterbox._version import __version__
+
+    return {
+        "mlx-chatterbox": __version__,
+        "mlx": mx.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def machine() -> dict[str, str]:
+    """The system and processor, and what MLX computes on; nothing that names a person or host."""
+    import mlx.core as mx
+
+    return {
+        "system": platform.system(),
+        "release": platform.mac_ver()[0] or platform.release().partition("-")[0],
+        "processor": platform.machine(),
+        "device": mx.default_device().type.name,
+    }
+
+
+def revision_of(folder: Path) -> str | None:
+    """The hub's commit that a downloaded folder is, by its name in the hub's cache; else None."""
+    name = folder.resolve().name
+    return name if _COMMIT.fullmatch(name) else None

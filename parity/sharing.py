@@ -1,0 +1,32 @@
+"""The small JSON that a volunteer shares: what was compared, on what, how close it is."""
+
+from __future__ import annotations
+
+import json
+
+from . import tables
+from .report import Report
+
+FORMAT = "mlx-chatterbox parity 1"
+
+
+def as_json(report: Report) -> str:
+    """A few kilobytes without paths, names of people or of machines, and no audio."""
+    rows = json.loads(tables.as_json(report.comparisons))["rows"]
+    document = {
+        "format": FORMAT,
+        "holds": all(row["holds"] for row in rows),
+        **{key: report.about.get(key) for key in _ABOUT},
+        "errors": {
+            f"{comparison.checked} against {comparison.reference}": {
+                row["output"]: row["error"] if row["holds"] else row["problem"]
+                for row in rows
+                if (row["checked"], row["reference"]) == (comparison.checked, comparison.reference)
+            }
+            for comparison in report.comparisons
+        },
+    }
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+_ABOUT = ("variant", "weights", "revision", "seed", "audio", "versions", "machine", "sha256")
