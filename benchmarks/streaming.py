@@ -47,6 +47,7 @@ SIZES = [
     *[Chunks(context=behind) for behind in (0.0, 1.0, 4.0, 8.0)],
     *[Chunks(largest=largest) for largest in (1.0, 2.0, 4.0)],
     *[Chunks(first=first) for first in (0.2, 0.6, 1.0)],
+    *[Chunks(first_reference=seconds) for seconds in (1.0, 2.0, 10.0)],
 ]
 
 
@@ -126,15 +127,13 @@ def compare(one: np.ndarray, other: np.ndarray) -> dict:
     }
 
 
-def largest_steps(waveform: np.ndarray, seams: Sequence[int], around: int = 480) -> tuple:
-    """The largest step from sample to sample near a seam, and anywhere else."""
+def step_at_seams(
+    waveform: np.ndarray, seams: Sequence[int], whole: np.ndarray, around: int = 480
+) -> float:
+    """The largest step from sample to sample near a seam, over the largest of the whole."""
     steps = np.abs(np.diff(waveform))
-    near = np.zeros(len(steps), bool)
-    for seam in seams:
-        near[max(0, seam - around) : seam + around] = True
-    if not near.any() or near.all():
-        return 0.0, float(steps.max())
-    return float(steps[near].max()), float(steps[~near].max())
+    near = [steps[max(0, seam - around) : seam + around].max(initial=0.0) for seam in seams]
+    return float(max(near) / np.abs(np.diff(whole)).max())
 
 
 @dataclass
@@ -176,8 +175,7 @@ def distances(tts, spoken: Sequence[Spoken], chunks: Chunks) -> dict:
             continue
         to_whole.append(compare(waveform, sentence.whole))
         to_other.append(compare(sentence.other, sentence.whole))
-        near, elsewhere = largest_steps(waveform, places)
-        seams.append(near / elsewhere)
+        seams.append(step_at_seams(waveform, places, sentence.whole))
     return {
         "chunks": asdict(chunks),
         "texts": len(to_whole),
@@ -256,8 +254,9 @@ def _show_timing(found: dict) -> None:
 def _show_distances(rows: Iterable[dict]) -> list[dict]:
     """As they come; returns them."""
     shown = []
-    _row("first", "largest", "context", "lookahead", "log-mel, dB", "relative", "r", "worst seam")
-    _row(*["---"] * 8)
+    measured = "log-mel, dB", "relative", "r", "worst seam"
+    _row("first", "largest", "context", "lookahead", "first reference", *measured)
+    _row(*["---"] * 9)
     for row in rows:
         shown.append(row)
         found = row["to_whole"]

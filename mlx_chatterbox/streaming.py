@@ -42,6 +42,8 @@ class Chunks:
         context: how much of what was said before a chunk is looked at for it.
         lookahead: how much of what comes behind it. Longer is nearer to the whole, and later. The
             default is what the encoder looks ahead behind the cross-fade between two windows.
+        first_reference: how much of the reference the first chunk looks at, all others at all of
+            it. The flow computes the reference anew for every chunk: less is sooner.
 
     Raises:
         SettingError: a value outside its range.
@@ -51,12 +53,15 @@ class Chunks:
     largest: float = 8.0
     context: float = 2.0
     lookahead: float = 0.24
+    first_reference: float = 3.0
 
     def __post_init__(self):
         # The encoder sees three tokens ahead, and the cross-fade lies within them.
         least = {"first": 0.04, "largest": 0.04, "context": 0.0, "lookahead": 0.12}
+        least["first_reference"] = 1.0
         # 30 s, as `models/s3gen/long.py`: in longer windows the flow needs more memory.
         most = {"first": 10.0, "largest": 16.0, "context": 10.0, "lookahead": 4.0}
+        most["first_reference"] = 10.0
         for name, value in vars(self).items():
             if not (math.isfinite(value) and least[name] <= value <= most[name]):
                 raise SettingError(
@@ -67,12 +72,8 @@ class Chunks:
 
     def in_tokens(self, delay: float = 0.0) -> ChunkTokens:
         """In tokens; `delay`: seconds by which what comes behind S3Gen holds sound back."""
-        first, largest, context, lookahead = (
-            round(seconds * TOKENS_PER_SECOND)
-            for seconds in (self.first, self.largest, self.context, self.lookahead)
-        )
-        behind = math.ceil(delay * TOKENS_PER_SECOND)
-        return ChunkTokens(first, largest, context, lookahead, behind)
+        sizes = {name: round(seconds * TOKENS_PER_SECOND) for name, seconds in vars(self).items()}
+        return ChunkTokens(**sizes, delay=math.ceil(delay * TOKENS_PER_SECOND))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -155,28 +156,39 @@ def test_more_context_and_lookahead_are_nearer_to_the_whole(tts):
 
 
 def test_no_step_at_a_seam(tts):
-    from benchmarks.streaming import largest_steps, streamed
+    from benchmarks.streaming import step_at_seams, streamed, whole
 
     tokens = np.random.default_rng(7).integers(0, 6561, 80).tolist()
-    waveform, seams = streamed(
-        tts.networks.s3gen,
-        tokens,
-        tts.conds.reference,
-        mx.random.key(5),
-        2,
-        ChunkTokens(10, 20, 20, 8),
-    )
+    given = tts.networks.s3gen, tokens, tts.conds.reference, mx.random.key(5), 2
+    waveform, seams = streamed(*given, ChunkTokens(10, 20, 20, 8))
     assert len(seams) >= 4
-    near, elsewhere = largest_steps(waveform, seams, around=120)
-    assert near <= elsewhere
+    assert step_at_seams(waveform, seams, whole(*given), around=120) <= 1.0
+
+
+def test_the_first_window_may_look_at_less_of_the_reference(tts, monkeypatch):
+    seen = []
+    flow = type(tts.networks.s3gen.flow)
+    inference = flow.inference
+
+    def watched(self, tokens, prompt_token, prompt_feat, embedding, noise, *rest):
+        seen.append((prompt_token.shape[1], prompt_feat.shape[1]))
+        assert noise.shape[1] == 2 * (prompt_token.shape[1] + tokens.shape[1])
+        return inference(self, tokens, prompt_token, prompt_feat, embedding, noise, *rest)
+
+    monkeypatch.setattr(flow, "inference", watched)
+    sizes = replace(SMALL, first_reference=1.0)
+    heard = collect(tts.stream(TEXT, chunks=sizes, watermark=False, **LONG))
+    whole = tts.conds.prompt_token.shape[1]
+    assert whole > 25
+    assert len(heard) == 960 * len(tts.last_tokens)
+    assert [tokens for tokens, _ in seen] == [25] + [whole] * (len(seen) - 1)
+    assert all(frames - 2 * tokens in (0, 1) for tokens, frames in seen)
 
 
 @pytest.mark.parametrize("extra", [0, 1])
 @pytest.mark.parametrize("count", [1, 2, 40])
 def test_ends_as_the_pipeline_does(tts, count, extra):
     """Silence behind, the last token dropped, a reference with an odd number of frames."""
-    from dataclasses import replace
-
     s3gen, reference, key = tts.networks.s3gen, tts.conds.reference, mx.random.key(6)
     if extra:
         frame = reference.prompt_feat[:, -1:]

@@ -54,6 +54,7 @@ class FlowWindows:
         start: int,
         stop: int,
         on_step: Callable[[int, int], None] | None = None,
+        reference_tokens: int | None = None,
     ) -> mx.array:
         """Of the next window.
 
@@ -62,6 +63,7 @@ class FlowWindows:
             stop: the frame up to which this window's mel is given. Either the window goes on for
                 a cross-fade or more behind it, or it ends there and is the last.
             on_step: told (steps done, steps) of this window.
+            reference_tokens: of the reference only so many are looked at, its last; None: all.
 
         Returns:
             (1, stop - emitted, 80) log-mel at 50 frames/s, evaluated; its first frames are
@@ -72,12 +74,15 @@ class FlowWindows:
         """
         end, reference = start + tokens.shape[0], self._reference
         fresh = self._noise.between(self._ratio * start, self._ratio * end)
+        cut = 0
+        if reference_tokens is not None:
+            cut = max(0, reference.prompt_token.shape[1] - reference_tokens)
         mel = self._flow.inference(
             tokens[None],
-            reference.prompt_token,
-            reference.prompt_feat,
+            reference.prompt_token[:, cut:],
+            reference.prompt_feat[:, self._ratio * cut :],
             reference.embedding,
-            mx.concatenate([self._prompt_noise, fresh], axis=1),
+            mx.concatenate([self._prompt_noise[:, self._ratio * cut :], fresh], axis=1),
             self._steps,
             on_step,
         )

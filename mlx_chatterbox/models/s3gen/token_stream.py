@@ -35,6 +35,7 @@ class ChunkTokens:
         context: tokens before a chunk that its window sees.
         lookahead: tokens behind a chunk that its window sees; 3 or more.
         delay: tokens more for the first window, where what comes behind this holds sound back.
+        first_reference: of the reference, what the first window sees; None: all.
     """
 
     first: int
@@ -42,6 +43,7 @@ class ChunkTokens:
     context: int
     lookahead: int
     delay: int = 0
+    first_reference: int | None = None
 
 
 def vocoder_delay(s3gen: S3Gen) -> int:
@@ -138,9 +140,10 @@ class TokenStream:
         return waveform[: waveform.shape[0] - too_many]
 
     def _speak(self, stop: int, last: bool) -> mx.array:
+        seen = None if self.begun else self._sizes.first_reference
         self.begun = True
         tokens = mx.array(self._tokens, dtype=mx.int32)
-        mel = self._windows.mel(tokens, self._first, stop)
+        mel = self._windows.mel(tokens, self._first, stop, reference_tokens=seen)
         waveform = self._fade_in(self._vocoder.push(mel, last))
         mx.eval(waveform)
         self.samples += waveform.shape[0]
