@@ -251,6 +251,29 @@ def test_html_that_is_not_well_formed_is_read_as_far_as_it_goes():
     ]
 
 
+def test_what_is_no_text_of_a_chapter_is_left_out():
+    text = """<?xml version="1.0"?>
+<!DOCTYPE html [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>
+<html><head><title/><script/><style>p < q { }</style></head><body>
+<!-- no <p>comment</p> --><p>One &b; <![CDATA[two]]> 1 < 2.</p>
+<script>if (a < b) document.write("<p>no</p>");</script><p>Three<!-- never ended</p></body>"""
+    assert [" ".join(block.text.split()) for block in xhtml_blocks(text)] == [
+        "One &b; two 1 < 2.",
+        "Three<!-- never ended",
+    ]
+
+
+@pytest.mark.parametrize(
+    "part", ["<", "<!--", "<a ", "&", "<p>", "<sup>", "<p a='", "<pre>", "<script/>", "<![CDATA["]
+)
+def test_hostile_html_is_read_in_good_time(part):
+    import time
+
+    began = time.process_time()
+    xhtml_blocks(part * 20000)
+    assert time.process_time() - began < 5.0
+
+
 BOMB = (
     '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]>'
     "<package><metadata><title>&b;</title></metadata></package>"
@@ -401,3 +424,9 @@ def test_wrong_subtitles_are_named_by_line(read, text, message):
 def test_subtitles_in_any_order_come_in_that_of_their_times(read):
     later = "1\n00:00:05,000 --> 00:00:06,000\nLater.\n\n2\n00:00:01,000 --> 00:00:02,000\nSoon."
     assert words(read("x.srt", later)) == ["Soon.", "Later."]
+
+
+def test_subtitles_that_begin_together_are_one(read):
+    text = "1\n00:00:05,000 --> 00:00:06,000\nOne.\n\n2\n00:00:05,000 --> 00:00:07,000\nTwo."
+    (piece,) = read("x.srt", text).pieces
+    assert (piece.text, piece.start, piece.end) == ("One. Two.", 5.0, 7.0)

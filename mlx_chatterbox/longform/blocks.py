@@ -132,12 +132,8 @@ class _Plan:
         self._asked = len(self._pieces)
 
     def _add(self, text: str) -> None:
-        if self._waiting:
-            both = self._waiting + glue(self._waiting, text) + text
-            if spoken_length(both) <= self._longest:
-                self._waiting, text = "", both
-            else:
-                self._flush()
+        text = self._waiting + glue(self._waiting, text) + text
+        self._waiting = ""
         if spoken_length(text) < min(_SHORT, _SHORT_PART * self._longest):
             self._waiting = _with_end(text)
         else:

@@ -33,10 +33,11 @@ class Cue:
 
 
 def read_srt(path: Path, language: str | None, longest: int) -> Document:
-    """See `read_document`. Each piece has its times; a subtitle that is too long for one piece is
-    cut into several that share its time by their lengths. One without a letter is left out."""
+    """See `read_document`. Pieces come in the order of their times, which each has; a subtitle that
+    is too long for one piece is cut into several that share its time by their lengths. One without
+    a letter is left out."""
     spoken: list[Piece] = []
-    for cue in sorted(cues(read_characters(path), str(path)), key=lambda cue: cue.start):
+    for cue in _in_order(cues(read_characters(path), str(path))):
         text = flowed(_DASH.sub("", _without_tags(cue.text)))
         if not any(map(str.isalnum, text)):
             continue
@@ -82,6 +83,17 @@ def cues(text: str, name: str) -> Iterator[Cue]:
         while at < len(lines) and lines[at].strip():
             at += 1
         yield Cue(start, end, "\n".join(lines[first:at]))
+
+
+def _in_order(found: Iterator[Cue]) -> list[Cue]:
+    """By their times; what begins at one time is one subtitle."""
+    ordered: list[Cue] = []
+    for cue in sorted(found, key=lambda cue: cue.start):
+        if ordered and cue.start == ordered[-1].start:
+            last = ordered.pop()
+            cue = Cue(cue.start, max(cue.end, last.end), f"{last.text}\n{cue.text}")
+        ordered.append(cue)
+    return ordered
 
 
 def _without_tags(text: str) -> str:

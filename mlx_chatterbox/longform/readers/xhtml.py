@@ -22,7 +22,8 @@ _VOID = frozenset("area base br col embed hr img input link meta param source tr
 _NOTES = re.compile(r"\b(?:noteref|footnotes?|endnotes?|rearnotes?|pagebreak|toc|index)\b")
 
 
-# What never becomes a tag; the standard library's parser takes time with the square of their number.
+# What never becomes a tag; the standard library's parser takes the square of their number in time.
+_SUBSET = re.compile(r"^[^[]{0,400}<!DOCTYPE[^<>[]{0,400}\[.*?\]\s*>", re.DOTALL | re.IGNORECASE)
 _LOOSE = re.compile(r"<(?![^<>]*>)")
 
 
@@ -50,6 +51,7 @@ def _tidied(text: str) -> str:
     """HTML without comments and scripts, in which each `<` begins a tag that ends."""
     for begin, end in (("<!--", "-->"), ("<script", "</script>"), ("<style", "</style>")):
         text = _without(text, begin, end)
+    text = _SUBSET.sub("", text, count=1)
     text = text.replace("<![CDATA[", "").replace("]]>", "")
     return _LOOSE.sub("&lt;", text)
 
@@ -57,17 +59,16 @@ def _tidied(text: str) -> str:
 def _without(text: str, begin: str, end: str) -> str:
     kept, at = [], 0
     while (start := text.find(begin, at)) >= 0:
-        stop = text.find(end, start)
-        # `<script/>` has no end of its own.
         closing = text.find(">", start)
-        if begin != "<!--" and closing > 0 and text[closing - 1] == "/":
-            stop, length = closing, 1
+        if begin != "<!--" and text[closing - 1] == "/":
+            # `<script/>` has no end of its own.
+            stop = closing + 1
         else:
-            length = len(end)
-        if stop < 0:
-            break
+            stop = text.find(end, start) + len(end)
+            if stop < len(end):
+                break
         kept.append(text[at:start])
-        at = stop + length
+        at = stop
     kept.append(text[at:])
     return "".join(kept)
 
