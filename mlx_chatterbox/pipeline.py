@@ -40,8 +40,9 @@ from .watermark.weights import is_wanted
 DEVICES = ("cpu", "gpu", "cuda", "mps")
 # Upstream's token of silence (`models/s3gen/const.py`).
 SILENCE_TOKEN = 4299
-# So many texts, or pieces of a long one, are written together: memory stays bounded.
-BATCH_SIZE = 16
+# So many rows are written together: texts, or pieces of a long one, and, with guidance, as many
+# again without text. Memory stays bounded, and a CPU gains nothing from more (`MOST_ROWS`).
+ROWS_TOGETHER = 16
 
 
 def is_device(name) -> bool:
@@ -165,7 +166,7 @@ class Pipeline:
         Args:
             texts: at least one.
             arguments, settings: as `generate`'s behind its text; `noise` and `source` are of one
-                text and cannot be given. `batch_size` is 16 if it is left out.
+                text and cannot be given. `batch_size` left out is 8 with guidance, else 16.
             seed: of the first text; text i is spoken with seed + i. None draws another for each.
             seeds: one for each text instead.
 
@@ -217,7 +218,10 @@ class Pipeline:
     ) -> np.ndarray | list[np.ndarray]:
         """Text to waveform, (samples,) float32; for a `Batch` one for each text."""
         batch = text if isinstance(text, Batch) else Batch((text,), (extras.seed,))
-        at_once = BATCH_SIZE if extras.batch_size is None else extras.batch_size
+        at_once = extras.batch_size
+        if at_once is None:
+            is_guided = cfg_weight > 0 and not self.networks.t3.config.is_gpt2
+            at_once = ROWS_TOGETHER // 2 if is_guided else ROWS_TOGETHER
         if at_once < 1:
             raise SettingError(f"batch_size must be 1 or more; got {at_once}.")
         said = self._said(batch.texts, language_id, extras.lexicon)
@@ -247,8 +251,17 @@ class Pipeline:
 
             def sound(given) -> list[np.ndarray]:
                 keys = [mx.random.split(mx.random.key(seed))[1] for _, seed in given]
-                return self._waveforms([tokens for tokens, _ in given], voice, keys, extras)
+                works = [
+                    partial(self._waveform, tokens, voice, key, extras)
+                    for (tokens, _), key in zip(given, keys, strict=True)
+                ]
+                mx.eval(vars(voice), keys)
+                with choosing_alone():
+                    return done(works)
 
+            # Of one text the pieces share both cores, as a text in one piece does: to the last bit
+            # a piece is what it is alone.
+            done = run_all if len(batch.texts) > 1 else _run_each
             spoken: list[Spoken] = []
             for first in range(0, len(utterances), at_once):
                 some = utterances[first : first + at_once]
@@ -260,28 +273,13 @@ class Pipeline:
                     spoken += speak_unguarded(some, write, sound)
             waveforms = _joined(spoken, said)
             if marks:
-                waveforms = self._marked(waveforms)
+                marked = [partial(watermark.apply, waveform, self.sr) for waveform in waveforms]
+                with choosing_alone():
+                    waveforms = done(marked)
         self.stopped = not any(one.written.count >= self.limit for one in spoken)
         self.outcomes = [one.outcome for one in spoken]
         self.last_tokens = [token for one in self.outcomes for token in one.tokens]
         return waveforms if isinstance(text, Batch) else waveforms[0]
-
-    def _waveforms(
-        self, written: Sequence[list[int]], voice: Voice, keys: Sequence[mx.array], extras: Extras
-    ) -> list[np.ndarray]:
-        """Speech tokens of several pieces to their waveforms, (samples,) float32 each."""
-        mx.eval(vars(voice), keys)
-        with choosing_alone():
-            return run_all(
-                [
-                    partial(self._waveform, tokens, voice, key, extras)
-                    for tokens, key in zip(written, keys, strict=True)
-                ]
-            )
-
-    def _marked(self, waveforms: list[np.ndarray]) -> list[np.ndarray]:
-        with choosing_alone():
-            return run_all([partial(watermark.apply, waveform, self.sr) for waveform in waveforms])
 
     def _said(
         self, texts: Sequence[str], language_id: str | None, lexicon: Lexicon
@@ -393,6 +391,10 @@ class Pipeline:
             )
             for sentence, tokens in enumerate(written)
         ]
+
+
+def _run_each(works: list[partial]) -> list:
+    return [work() for work in works]
 
 
 def _joined(spoken: list[Spoken], said: list[list[str]]) -> list[np.ndarray]:

@@ -14,7 +14,8 @@ watermark: False leaves the speech without the mark that says that a machine mad
 guard: False speaks once, whatever comes of it, as upstream does. Otherwise what babbles, loops,
     stops early or is silent is spoken again with another seed, and `outcomes` says of every piece
     what was found (`docs/guards.md`). Not with `noise` or `source`, which are of one try.
-batch_size: so many pieces of a long text, or texts of a batch, are written together; 16.
+batch_size: so many pieces of a long text, or texts of a batch, are written together; 8 with
+    guidance, else 16.
 lexicon: words and how to write them so that they are said right: a file's path, a mapping, or a
     `Respelling` (`text/respelling.py`).
 

@@ -141,10 +141,12 @@ def run_two(first: Callable, second: Callable) -> tuple:
 def run_all(works: Sequence[Callable]) -> list:
     """The results of independent pieces of work, two at a time where that gains anything.
 
+    Each then has one core, also one that is alone: what it comes to does not depend on the others.
+
     Args:
         works: each evaluates what it makes, of arrays that are evaluated already.
     """
-    if len(works) < 2 or not can_run_two():
+    if not can_run_two():
         return [work() for work in works]
     results: list = [None] * len(works)
     left: SimpleQueue[int] = SimpleQueue()
