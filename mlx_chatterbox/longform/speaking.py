@@ -115,6 +115,7 @@ class Speaker:
             seeds=[wanted.seed for wanted in unit],
             voice=self._voice(manner.voice),
             batch_size=len(unit),
+            progress=_between_pieces,
             **manner.settings,
         )
         outcomes = self._outcomes(unit)
@@ -161,6 +162,12 @@ class Speaker:
                 self._voices.popitem(last=False)
         self._voices.move_to_end(path)
         return self._voices[path]
+
+
+def _between_pieces(what: str, done: int, total: int) -> None:
+    """While a unit is spoken: what a piece's flow has left behind is of no use to the next one."""
+    if what == "flow" and done == total:
+        give_back_memory()
 
 
 def checked_settings(tts, settings: Mapping[str, Any], language: str | None) -> dict[str, Any]:
