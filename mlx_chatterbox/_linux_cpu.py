@@ -92,6 +92,18 @@ def _keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 512 * 2**20)
 
 
+def give_back_memory() -> None:
+    """Return to the system what `_keep_freed_memory` keeps; between pieces of long work.
+
+    Blocks of many sizes, by several threads, leave gaps that no later block fits, so what is kept
+    would grow for a while with the work.
+    """
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
 def _preload_blas() -> None:
     """Load a fast BLAS into the global scope, if MLX is not loaded yet."""
     choice = os.environ.get("MLX_CHATTERBOX_BLAS", "")

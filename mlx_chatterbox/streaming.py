@@ -22,6 +22,7 @@ from .guards import Outcome, Plausible, Watch, judge_tokens, plausible
 from .models.s3gen.token_stream import ChunkTokens, TokenStream
 from .models.t3.decoding import check_lengths, decode
 from .models.t3.sampling import SamplingSettings
+from .nn.parallel import choosing_alone
 from .pipeline import SILENCE_TOKEN, Pipeline, computed_on, on_device, silence
 from .seeds import piece_seeds
 from .text.pauses import Breath
@@ -180,7 +181,8 @@ class StreamingPipeline(Pipeline):
             before = len(self.last_tokens)
             with closing(self._written(plan, index, token_key)) as written:
                 for token in self._audible(written, stream):
-                    chunk = stream.push(token)
+                    with choosing_alone():
+                        chunk = stream.push(token)
                     if chunk is not None:
                         yield np.array(chunk), False
             tokens = self.last_tokens[before:]
@@ -191,10 +193,12 @@ class StreamingPipeline(Pipeline):
                     "more max_new_tokens."
                 )
             self.outcomes.append(self._outcome(plan, index, tokens))
-            rest = stream.finish(
-                self.defaults.silence_tokens, SILENCE_TOKEN, self.defaults.drop_last_token
-            )
-            rest = np.concatenate([np.array(rest), silence(breath.behind, self.sr)])
+            with choosing_alone():
+                rest = stream.finish(
+                    self.defaults.silence_tokens, SILENCE_TOKEN, self.defaults.drop_last_token
+                )
+                rest = np.array(rest)
+            rest = np.concatenate([rest, silence(breath.behind, self.sr)])
             yield rest, index + 1 == len(plan.said)
 
     def _written(self, plan: _Plan, index: int, key: mx.array) -> Iterator[int]:

@@ -38,7 +38,7 @@ class StubTTS:
         raise NotImplementedError
 
     def generate_batch(
-        self, texts, *, seeds, batch_size, voice=None, temperature=0.8, watermark=None
+        self, texts, *, seeds, batch_size, progress, voice=None, temperature=0.8, watermark=None
     ):
         assert batch_size >= len(texts)
         self.said.append(list(texts))

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 
+from .._linux_cpu import give_back_memory
 from ..errors import AudioError, SettingError, TextError
 from ..guards import Outcome
 from ..text.clauses import pieces
@@ -83,6 +85,9 @@ class Speaker:
     """A model that speaks units of pieces."""
 
     def __init__(self, tts):
+        # 40 MB with scipy, which `loudness_of` needs: taken before the first unit, not after it.
+        import pyloudnorm  # noqa: F401
+
         self.tts = tts
         self._voices: OrderedDict[Path, Voice] = OrderedDict()
 
@@ -92,7 +97,10 @@ class Speaker:
         Where one of them cannot be spoken each is tried alone, so that the others are.
         """
         try:
-            yield from self._together(unit)
+            spoken = self._together(unit)
+            mx.clear_cache()
+            give_back_memory()
+            yield from spoken
         except (TextError, AudioError, SettingError) as error:
             if len(unit) == 1:
                 yield Spoken(unit[0].key, failure=str(error))
@@ -107,6 +115,7 @@ class Speaker:
             seeds=[wanted.seed for wanted in unit],
             voice=self._voice(manner.voice),
             batch_size=len(unit),
+            progress=_between_pieces,
             **manner.settings,
         )
         outcomes = self._outcomes(unit)
@@ -153,6 +162,12 @@ class Speaker:
                 self._voices.popitem(last=False)
         self._voices.move_to_end(path)
         return self._voices[path]
+
+
+def _between_pieces(what: str, done: int, total: int) -> None:
+    """While a unit is spoken: what a piece's flow has left behind is of no use to the next one."""
+    if what == "flow" and done == total:
+        give_back_memory()
 
 
 def checked_settings(tts, settings: Mapping[str, Any], language: str | None) -> dict[str, Any]:
