@@ -304,15 +304,15 @@ def test_several_pieces_are_said_one_after_the_other(tts, monkeypatch):
 def test_memory_does_not_grow_with_the_text(tts, monkeypatch):
     monkeypatch.setattr(tts.defaults, "longest_piece", 24)
     peaks = []
-    # Lengths are drawn: among several sentences there is a long one either way.
-    for sentences in (6, 18):
+    for sentences in (3, 24):
         text = " ".join(["Here is one sentence."] * sentences)
         mx.reset_peak_memory()
         before = mx.get_active_memory()
         for _ in tts.stream(text, chunks=SMALL, **{**LONG, "max_new_tokens": 45}):
             pass
         peaks.append(mx.get_peak_memory() - before)
-    assert peaks[1] <= 1.1 * peaks[0]
+    # Lengths are drawn, and differ by a quarter; the chunks alone of the longer text would be more.
+    assert peaks[1] <= 1.25 * peaks[0]
 
 
 @pytest.mark.parametrize(
