@@ -7,9 +7,8 @@ upstream's signatures and nothing else.
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -20,6 +19,7 @@ import numpy as np
 from . import watermark
 from .arguments import Batch, Default, Extras
 from .checkpoint import Checkpoint, load
+from .devices import on_device
 from .errors import CheckpointError, SettingError, TextError
 from .guards import Watch
 from .last_call import OfLastCall, set_before_any
@@ -27,7 +27,6 @@ from .models.t3.decoding import decode_batch
 from .models.t3.prefix import PrefixMemory
 from .models.t3.sampling import SamplingSettings
 from .nn.parallel import choosing_alone, run_all
-from .nn.threads import compute_in_this_thread
 from .seeds import piece_seeds
 from .text.gpt2 import drop_unknown_tags
 from .text.normalize import punc_norm
@@ -37,17 +36,11 @@ from .tries import Spoken, Utterance, Written, speak_guarded, speak_unguarded
 from .voice import Voice, embed_voice, is_saved_voice
 from .watermark.weights import is_wanted
 
-DEVICES = ("cpu", "gpu", "cuda", "mps")
 # Upstream's token of silence (`models/s3gen/const.py`).
 SILENCE_TOKEN = 4299
 # So many rows are written together: texts, or pieces of a long one, and, with guidance, as many
 # again without text. Memory stays bounded, and a CPU gains nothing from more (`MOST_ROWS`).
 ROWS_TOGETHER = 16
-
-
-def is_device(name) -> bool:
-    """Whether a first argument is one of upstream's device names rather than a model."""
-    return isinstance(name, str) and name.split(":")[0] in DEVICES
 
 
 def audible_tokens(tokens: list[int], start: int, n_codes: int) -> list[int]:
@@ -412,26 +405,3 @@ def _joined(spoken: list[Spoken], said: list[list[Breath]], sr: int) -> list[np.
 def silence(seconds: float, sr: int) -> np.ndarray:
     """(samples,) float32 zeros."""
     return np.zeros(round(seconds * sr), np.float32)
-
-
-def on_device(device: str | None):
-    """Compute on the CPU where that was asked for, else on MLX's default device."""
-    compute_in_this_thread()
-    if device is not None and device.split(":")[0] == "cpu":
-        return mx.stream(mx.cpu)
-    return contextlib.nullcontext()
-
-
-def computed_on(device: str | None, results: Iterator) -> Iterator:
-    """What a generator yields, each computed `on_device`; closing this one closes it.
-
-    The device is chosen anew for each result: whoever takes them must not be affected.
-    """
-    with contextlib.closing(results):
-        while True:
-            with on_device(device):
-                try:
-                    result = next(results)
-                except StopIteration:
-                    return
-            yield result

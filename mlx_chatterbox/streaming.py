@@ -17,13 +17,14 @@ import mlx.core as mx
 import numpy as np
 
 from .arguments import Extras
+from .devices import computed_on, on_device
 from .errors import SettingError, TextError
 from .guards import Outcome, Plausible, Watch, judge_tokens, plausible
 from .models.s3gen.token_stream import ChunkTokens, TokenStream
 from .models.t3.decoding import check_lengths, decode
 from .models.t3.sampling import SamplingSettings
 from .nn.parallel import choosing_alone
-from .pipeline import SILENCE_TOKEN, Pipeline, computed_on, on_device, silence
+from .pipeline import SILENCE_TOKEN, Pipeline, silence
 from .seeds import piece_seeds
 from .text.pauses import Breath
 from .voice import Voice

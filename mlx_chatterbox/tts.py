@@ -34,7 +34,7 @@ import numpy as np
 
 from .arguments import Default, Extras, Progress
 from .checkpoint import Checkpoint, load
-from .pipeline import is_device, on_device
+from .devices import is_device, on_device
 from .streaming import StreamingPipeline
 from .text.multilingual import SUPPORTED_LANGUAGES
 from .text.respelling import Lexicon

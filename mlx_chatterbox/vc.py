@@ -23,11 +23,11 @@ from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
 from .checkpoint import Checkpoint, load
 from .cli import Bars, add_check, add_common, add_watermark, choose_model, play, run_command
+from .devices import computed_on, is_device, on_device
 from .errors import AudioError, SettingError
 from .models.s3gen.long import speak_in_pieces, waveform_length
 from .models.s3gen.s3gen import Reference
 from .models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
-from .pipeline import computed_on, is_device, on_device
 from .seeds import random_key
 from .voice import (
     DECODER_RATE,

@@ -16,8 +16,8 @@ from mlx.utils import tree_flatten, tree_unflatten
 from ..audio.resample import resample_soxr
 from ..checkpoint import Checkpoint
 from ..cli import Bars
+from ..devices import on_device
 from ..errors import ChatterboxError, CheckpointError
-from ..pipeline import on_device
 from . import base_model
 from .config import TrainConfig, load_saved
 from .data.listen import read_audio
