@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -63,20 +62,15 @@ def test_a_stream_sounds_as_the_whole(compared):
     assert 0.0 < compared["to_whole"]["mel_db"] <= MOST_DECIBELS
 
 
-@pytest.mark.slow
-def test_the_first_sound_comes_in_a_quarter_of_the_time(tts, both):
-    """The best of several, which others on the machine disturb least."""
-    wholes, firsts = [], []
-    for _ in range(7):
-        started = time.perf_counter()
-        tts.generate(SENTENCE, seed=1)
-        wholes.append(time.perf_counter() - started)
-        started = time.perf_counter()
-        chunks = tts.stream(SENTENCE, seed=1)
-        next(chunks)
-        firsts.append(time.perf_counter() - started)
-        chunks.close()
-    assert min(firsts) <= 0.25 * min(wholes)
+def test_the_first_sound_comes_after_a_quarter_of_the_tokens(tts):
+    """How long that takes, and what the first window costs, `benchmarks.streaming` says."""
+    written = []
+    chunks = tts.stream(SENTENCE, seed=1, progress=lambda stage, done, limit: written.append(done))
+    next(chunks)
+    early = len(written)
+    for _ in chunks:
+        pass
+    assert early <= 0.25 * len(written)
 
 
 @pytest.mark.slow
