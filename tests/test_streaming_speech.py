@@ -1,4 +1,4 @@
-"""Streaming by the pocket voice: length, seams, how near to the whole, how soon, how well heard."""
+"""Streaming by the pocket voice: length, seams, and how near to the whole."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from benchmarks.streaming import (
     SENTENCE,
     distances,
     speak_whole,
-    word_errors,
 )
 from mlx_chatterbox import ChatterboxTTS, Chunks
-from mlx_chatterbox.train.pocket.heldout import HELD_OUT
 from mlx_chatterbox.watermark import detect
 
 PLAIN = {"seed": 1, "watermark": False}
@@ -71,15 +69,6 @@ def test_the_first_sound_comes_after_a_quarter_of_the_tokens(tts):
     for _ in chunks:
         pass
     assert early <= 0.25 * len(written)
-
-
-@pytest.mark.slow
-def test_a_stream_is_understood_as_well(tts):
-    voices = [tts.checkpoint.folder / "voices" / f"{name}.safetensors" for name in ("slt", "rms")]
-    rates = word_errors(tts, HELD_OUT, Chunks(), voices)
-    print(rates)
-    assert rates["whole"]["words"] > 600
-    assert rates["stream"]["rate"] <= rates["whole"]["rate"] + 0.03
 
 
 @pytest.mark.slow
