@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import mlx_chatterbox  # noqa: F401  (before mlx.core)
@@ -64,7 +65,7 @@ def timing(tts, text: str, chunks: Chunks, settings: dict, warm: bool = True) ->
     moments = [0.0, *(moment for moment, _ in found)]
     real_time = [
         (after - before) / seconds
-        for before, after, (_, seconds) in zip(moments, moments[1:], found, strict=False)
+        for (before, after), (_, seconds) in zip(pairwise(moments), found, strict=True)
     ]
     return {
         "whole": whole,

@@ -116,7 +116,7 @@ def speak_live(
 def _chunks(
     tts, pieces: Sequence[Piece], bars: Bars, settings: dict, said: Spoken
 ) -> Iterator[np.ndarray]:
-    from .pipeline import silence
+    from .audio.silence import silence
     from .seeds import piece_seeds
 
     seeds = piece_seeds(settings.get("seed"), len(pieces))

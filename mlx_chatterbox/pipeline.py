@@ -18,6 +18,7 @@ import numpy as np
 
 from . import watermark
 from .arguments import Batch, Default, Extras
+from .audio.silence import silence
 from .checkpoint import Checkpoint, load
 from .devices import on_device
 from .errors import CheckpointError, SettingError, TextError
@@ -211,12 +212,7 @@ class Pipeline:
     ) -> np.ndarray | list[np.ndarray]:
         """Text to waveform, (samples,) float32; for a `Batch` one for each text."""
         batch = text if isinstance(text, Batch) else Batch((text,), (extras.seed,))
-        at_once = extras.batch_size
-        if at_once is None:
-            is_guided = cfg_weight > 0 and not self.networks.t3.config.is_gpt2
-            at_once = ROWS_TOGETHER // 2 if is_guided else ROWS_TOGETHER
-        if at_once < 1:
-            raise SettingError(f"batch_size must be 1 or more; got {at_once}.")
+        at_once = self._at_once(extras.batch_size, cfg_weight)
         said = self._said(batch.texts, language_id, extras.lexicon)
         text_tokens = [
             self._text_tokens(breath.text, language_id) for of_text in said for breath in of_text
@@ -273,6 +269,15 @@ class Pipeline:
         self.outcomes = [one.outcome for one in spoken]
         self.last_tokens = [token for one in self.outcomes for token in one.tokens]
         return waveforms if isinstance(text, Batch) else waveforms[0]
+
+    def _at_once(self, batch_size: int | None, cfg_weight: float) -> int:
+        """How many pieces are written together."""
+        if batch_size is None:
+            is_guided = cfg_weight > 0 and not self.networks.t3.config.is_gpt2
+            return ROWS_TOGETHER // 2 if is_guided else ROWS_TOGETHER
+        if batch_size < 1:
+            raise SettingError(f"batch_size must be 1 or more; got {batch_size}.")
+        return batch_size
 
     def _said(
         self, texts: Sequence[str], language_id: str | None, lexicon: Lexicon
@@ -400,8 +405,3 @@ def _joined(spoken: list[Spoken], said: list[list[Breath]], sr: int) -> list[np.
             parts += [silence(breath.before, sr), next(waveforms), silence(breath.behind, sr)]
         joined.append(np.concatenate(parts))
     return joined
-
-
-def silence(seconds: float, sr: int) -> np.ndarray:
-    """(samples,) float32 zeros."""
-    return np.zeros(round(seconds * sr), np.float32)

@@ -17,16 +17,18 @@ import mlx.core as mx
 import numpy as np
 
 from .arguments import Extras
+from .audio.silence import silence
 from .devices import computed_on, on_device
 from .errors import SettingError, TextError
-from .guards import Outcome, Plausible, Watch, judge_tokens, plausible
+from .guards import Outcome, Plausible, Watch, plausible
 from .models.s3gen.token_stream import ChunkTokens, TokenStream
 from .models.t3.decoding import check_lengths, decode
 from .models.t3.sampling import SamplingSettings
 from .nn.parallel import choosing_alone
-from .pipeline import SILENCE_TOKEN, Pipeline, silence
+from .pipeline import SILENCE_TOKEN, Pipeline
 from .seeds import piece_seeds
 from .text.pauses import Breath
+from .tries import Written, judge_written
 from .voice import Voice
 from .watermark.marker import DELAY_SECONDS, mark_stream
 from .watermark.weights import is_wanted
@@ -100,6 +102,9 @@ class _Plan:
     steps: int
     sizes: ChunkTokens
     extras: Extras
+    # How the piece that was written last came to its end.
+    was_ended: bool = False
+    is_cut_off: bool = False
 
 
 class StreamingPipeline(Pipeline):
@@ -209,6 +214,7 @@ class StreamingPipeline(Pipeline):
             t3, voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
         )
         watch = Watch(self._bounds(plan, index)) if plan.extras.guard else None
+        plan.was_ended = plan.is_cut_off = False
         count = 0
         tokens = decode(t3, past, text, plan.settings, plan.cfg_weight, plan.limit, key)
         with closing(tokens):
@@ -218,8 +224,10 @@ class StreamingPipeline(Pipeline):
                     plan.extras.progress("tokens", count, plan.limit)
                 yield token
                 if watch is not None and watch.add(token):
+                    plan.was_ended = True
                     return
-        self.stopped = self.stopped and count < plan.limit
+        plan.is_cut_off = count >= plan.limit
+        self.stopped = self.stopped and not plan.is_cut_off
 
     def _bounds(self, plan: _Plan, index: int) -> Plausible:
         return plausible(plan.said[index].text, self.defaults.seconds_per_letter)
@@ -228,7 +236,8 @@ class StreamingPipeline(Pipeline):
         """What guards find in a piece: it is heard already, so that there is no other try."""
         finding = None
         if plan.extras.guard:
-            finding = judge_tokens(tokens, self._bounds(plan, index), not self.stopped)
+            written = Written(len(tokens), tokens, plan.was_ended, plan.is_cut_off)
+            finding = judge_written(written, self._bounds(plan, index))
         reason = "" if finding is None else finding.reason
         return Outcome(tuple(tokens), reason, 1, plan.seeds[index])
 

@@ -118,7 +118,7 @@ def speak_guarded(
         seeds = [seed_of_try(utterance.seed, number) for utterance in again]
         watches = [Watch(bounds[i]) for i in pending]
         for i, seed, written in zip(pending, seeds, write(again, seeds, watches), strict=True):
-            tries[i].append(_Try(number, seed, written, _of_tokens(written, bounds[i])))
+            tries[i].append(_Try(number, seed, written, judge_written(written, bounds[i])))
         _listen([tries[i][-1] for i in pending], sound, sample_rate)
         pending = [i for i in pending if tries[i][-1].finding is not None]
         if not pending:
@@ -146,7 +146,8 @@ def _badness(one: _Try) -> float:
     return 0.0 if one.finding is None else one.finding.weight
 
 
-def _of_tokens(written: Written, bounds: Plausible) -> Finding | None:
+def judge_written(written: Written, bounds: Plausible) -> Finding | None:
+    """What is wrong with the tokens of a try; what a watch ended is never well."""
     is_cut_off = written.is_cut_off and not written.was_ended
     finding = judge_tokens(written.audible, bounds, is_cut_off)
     if finding is None and written.was_ended:

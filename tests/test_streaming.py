@@ -361,3 +361,26 @@ def test_a_marked_stream_is_what_the_marker_gives(recording):
     parts = np.split(recording, [5000, 5001, 30000])
     marked = mark_stream(((part, i == 3) for i, part in enumerate(parts)), 24000)
     np.testing.assert_allclose(np.concatenate(list(marked)), wanted, atol=1e-5)
+
+
+def test_what_a_guard_ended_is_never_called_well(tts, monkeypatch):
+    """Also where its tokens alone look plausible; and of each piece by itself."""
+
+    class Impatient:
+        def __init__(self, bounds):
+            self.count = 0
+
+        def add(self, token):
+            self.count += 1
+            return self.count == 20
+
+    monkeypatch.setattr(tts.defaults, "longest_piece", 24)
+    text = "Here is one sentence. Here is one sentence."
+    settings = {**LONG, "guard": True}
+    collect(tts.stream(text, **LONG))
+    assert [one.verdict for one in tts.outcomes] == ["", ""]
+    monkeypatch.setattr("mlx_chatterbox.streaming.Watch", Impatient)
+    collect(tts.stream(text, **settings))
+    assert len(tts.outcomes) == 2
+    assert all(one.verdict for one in tts.outcomes)
+    assert tts.stopped

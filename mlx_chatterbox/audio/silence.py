@@ -42,3 +42,8 @@ def loud_part(waveform: np.ndarray, top_db: float = 20.0) -> tuple[int, int]:
     if len(loud) == 0:
         return 0, 0
     return int(loud[0]) * _HOP, min(n, (int(loud[-1]) + 1) * _HOP)
+
+
+def silence(seconds: float, sr: int) -> np.ndarray:
+    """(samples,) float32 zeros."""
+    return np.zeros(round(seconds * sr), np.float32)
