@@ -2,10 +2,10 @@
 
     python -m benchmarks.jobs --words 3000 --kills 10
 
-Speaks a text of 100 words and a long one, by the command that a user types, each in a process of
-its own, and compares their peak memory. Then the long one again, killed (SIGKILL) at random moments
-until it comes through; the file must be the same, byte for byte. The text is made of the sentences
-that the package composes for its own training (`train/pocket`).
+Speaks a text of 100 words (three times) and a long one, by the command that a user types, each in
+a process of its own, and compares their peak memory. Then the long one again, killed (SIGKILL) at
+random moments until it comes through; the file must be the same, byte for byte. The text is made
+of the sentences that the package composes for its own training (`train/pocket`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from mlx_chatterbox.train.pocket.judging import Recogniser, plain_words, word_er
 from mlx_chatterbox.train.pocket.texts import template
 
 SHORT_WORDS = 100
+# Two threads work on neighbouring sentences; how much both need at the same moment is chance, and
+# few sentences draw it seldom.
+SHORT_RUNS = 3
 # The command, and then how much memory it took.
 _COMMAND = """
 import sys
@@ -94,7 +97,7 @@ class Speaking:
         Args:
             seconds: how long it takes undisturbed.
         """
-        longest = 2 * seconds / kills + 2
+        longest = min(2 * seconds / kills + 2, 0.75 * seconds)
         for count in range(kills):
             process = self.start(text, name)
             try:
@@ -130,8 +133,9 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     speaking = Speaking(folder, arguments.model, arguments.batch_size)
     recogniser = Recogniser() if arguments.word_errors else None
     short, long = compose(SHORT_WORDS), compose(arguments.words)
-    first = speaking.whole(short, "short")
-    print(f"{SHORT_WORDS} words: {first}", file=sys.stderr, flush=True)
+    firsts = [speaking.whole(short, f"short-{run}") for run in range(SHORT_RUNS)]
+    print(f"{SHORT_WORDS} words: {firsts}", file=sys.stderr, flush=True)
+    peak_short = max(first["peak"] for first in firsts)
     whole = speaking.whole(long, "whole")
     print(f"{arguments.words} words: {whole}", file=sys.stderr, flush=True)
     draw = random.Random(arguments.chance)
@@ -140,9 +144,9 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     found = {
         "words": len(long.split()),
         "seconds": round(whole["seconds"], 1),
-        "peak_short": first["peak"],
+        "peak_short": peak_short,
         "peak_long": whole["peak"],
-        "growth": round(whole["peak"] / first["peak"] - 1, 4),
+        "growth": round(whole["peak"] / peak_short - 1, 4),
         "kills": kills,
         "same": same,
     }
