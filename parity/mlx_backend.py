@@ -263,7 +263,7 @@ def _source(networks, inputs: Arrays) -> Outputs:
         _floats(inputs, "source/f0")[None],
         vocoder.samples_per_frame,
         _floats(inputs, "source/phases")[None, None],
-        _floats(inputs, "source/noise")[None],
+        vocoder.m_source.merge_noise(_floats(inputs, "source/noise")[None]),
     )
     return {"source/excitation": excitation[0]}
 

@@ -182,11 +182,11 @@ def test_source_phase_is_exact_after_minutes(networks):
     """A constant pitch must not drift: after ten minutes it is where float32 F0 puts it."""
     source = networks.s3gen.mel2wav.m_source
     frames, f0 = 30000, 123.4
-    cycles = source._cycles(mx.full((1, frames), f0), 480)[0, -480:, :]
+    cycles = source._cycles(mx.full((1, frames), f0), 480)[0, -480:]
     index = np.arange(frames * 480 - 480, frames * 480) + 1.0
-    expected = np.outer(index * float(np.float32(f0) / np.float32(24000)), np.arange(1, 10)) % 1
+    expected = index * float(np.float32(f0) / np.float32(24000)) % 1
     wrapped = np.abs((np.array(cycles) - expected + 0.5) % 1 - 0.5)
-    assert wrapped[:, 0].max() < 5e-3
+    assert wrapped.max() < 5e-3
 
 
 def test_waveform_length_is_480_samples_a_frame(networks, rng):

@@ -87,7 +87,7 @@ def test_the_filter_streams(vocoder, mel):
     for start, end in ((0, 1), (1, 33), (33, 34), (34, 80)):
         pieces.append(stream.push(mel[:, start:end], last=end == 80))
     phase_key, noise_key = mx.random.split(key)
-    noise = FrameNoise(noise_key, 480 * 13).between(0, 80).reshape(1, 80 * 480, 13)
+    noise = FrameNoise(noise_key, 480).between(0, 80).reshape(1, 80 * 480)
     source, _ = vocoder.m_source.excite(
         vocoder.f0_predictor(mel), 480, vocoder.m_source.draw_phases(1, phase_key), noise
     )

@@ -175,7 +175,7 @@ def test_vocoder_in_pieces_equals_the_vocoder(vc, rng, cuts):
     waveform = mx.concatenate(pieces)
 
     phase_key, noise_key = mx.random.split(key)
-    noise = FrameNoise(noise_key, 480 * 9).between(0, frames).reshape(1, frames * 480, 9)
+    noise = FrameNoise(noise_key, 480).between(0, frames).reshape(1, frames * 480)
     phases = vocoder.m_source.draw_phases(1, phase_key)
     f0 = vocoder.f0_predictor(mel)
 
@@ -219,7 +219,7 @@ def test_the_phase_is_carried(vc):
     """A constant pitch over two pieces is where it would be in one."""
     source = vc.networks.s3gen.mel2wav.m_source
     f0 = mx.full((1, 1000), 123.4)
-    phases, noise = mx.zeros((1, 1, 9)), mx.zeros((1, 1000 * 480, 9))
+    phases, noise = mx.zeros((1, 1, 9)), mx.zeros((1, 1000 * 480))
     whole, end = source.excite(f0, 480, phases, noise)
     cut = 417 * 480
     first, phase = source.excite(f0[:, :417], 480, phases, noise[:, :cut])

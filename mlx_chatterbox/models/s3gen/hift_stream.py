@@ -64,8 +64,7 @@ class HiFTStream:
         self._context = context_frames(vocoder.config)
         self._hop = vocoder.samples_per_frame
         phase_key, noise_key = mx.random.split(key)
-        harmonics = vocoder.config.nb_harmonics + 1
-        self._noise = FrameNoise(noise_key, self._hop * harmonics)
+        self._noise = FrameNoise(noise_key, self._hop)
         self._phases = vocoder.m_source.draw_phases(1, phase_key)
         self._phase: mx.array | None = None
         # Mel and source are kept from frame `_first` on; the source reaches to `_excited`, what has
@@ -107,7 +106,7 @@ class HiFTStream:
                 f0[:, start - around[0] : stop - around[0]],
                 self._hop,
                 self._phases,
-                noise.reshape(1, (stop - start) * self._hop, -1),
+                noise.reshape(1, -1),
                 self._phase,
             )
             self._source = mx.concatenate([self._source.astype(source.dtype), source], axis=1)

@@ -37,8 +37,7 @@ class SourceModuleHnNSF(nn.Module):
             (B, T * samples_per_frame)
         """
         phase_key, noise_key = mx.random.split(key)
-        samples = f0.shape[1] * samples_per_frame
-        noise = mx.random.normal((f0.shape[0], samples, self._harmonics), key=noise_key)
+        noise = mx.random.normal((f0.shape[0], f0.shape[1] * samples_per_frame), key=noise_key)
         phases = self.draw_phases(f0.shape[0], phase_key)
         return self.excite(f0, samples_per_frame, phases, noise)[0]
 
@@ -47,6 +46,16 @@ class SourceModuleHnNSF(nn.Module):
         phases = mx.random.uniform(-math.pi, math.pi, (batch, 1, self._harmonics), key=key)
         phases[..., 0] = 0.0
         return phases
+
+    def merge_noise(self, noise: mx.array) -> mx.array:
+        """Noise of each harmonic, as upstream draws it, (B, samples, harmonics), to `excite`'s.
+
+        Upstream draws one number for each harmonic and adds them up with the projection's weights.
+        Such a sum of independent normal numbers is itself normal, as wide as the weights are long;
+        so one number a sample does, unless upstream's own are given.
+        """
+        weight = self.l_linear.weight[0].astype(mx.float32)
+        return noise @ weight / mx.maximum(mx.linalg.norm(weight), 1e-12)
 
     def excite(
         self,
@@ -60,7 +69,7 @@ class SourceModuleHnNSF(nn.Module):
 
         Args:
             phases: (B, 1, harmonics) radians.
-            noise: (B, T * samples_per_frame, harmonics) standard normal.
+            noise: (B, T * samples_per_frame) standard normal.
             start: (B, 1) uint32, the second result for the piece before; None at the beginning.
 
         Returns:
@@ -70,19 +79,20 @@ class SourceModuleHnNSF(nn.Module):
         f0 = f0.astype(mx.float32)
         if start is None:
             start = mx.zeros((f0.shape[0], 1), dtype=mx.uint32)
-        cycles = self._cycles(f0, samples_per_frame, start)
         moved = self._frame_fractions(f0, samples_per_frame)
-        sines = self._amplitude * mx.sin(2 * math.pi * cycles + phases)
-        voiced = mx.repeat(f0 > self._voiced_threshold, samples_per_frame, axis=1)[..., None]
+        weight = self.l_linear.weight[0].astype(mx.float32)
+        sines = _weighted_sines(self._cycles(f0, samples_per_frame, start), weight, phases)
+        voiced = mx.repeat(f0 > self._voiced_threshold, samples_per_frame, axis=1)
         noise_std = mx.where(voiced, self._noise_std, self._amplitude / 3)
-        excitation = mx.where(voiced, sines, 0.0) + noise_std * noise
-        merged = self.l_linear(excitation.astype(self.l_linear.weight.dtype))
-        return mx.tanh(merged[..., 0]), start + mx.cumsum(moved, axis=1)[:, -1:]
+        merged = mx.where(voiced, self._amplitude * sines, 0.0)
+        merged = merged + noise_std * mx.linalg.norm(weight) * noise + self.l_linear.bias
+        excitation = mx.tanh(merged).astype(self.l_linear.weight.dtype)
+        return excitation, start + mx.cumsum(moved, axis=1)[:, -1:]
 
     def _cycles(
         self, f0: mx.array, samples_per_frame: int, start: mx.array | None = None
     ) -> mx.array:
-        """Phase of each harmonic in cycles, 0 to 1, (B, samples, harmonics).
+        """Phase of the fundamental in cycles, 0 to 1, (B, samples).
 
         The phase is the running sum of F0 / rate. Summed sample by sample in float32 it loses a
         thousandth of a cycle within a minute. Here whole frames are summed, as fractions of a
@@ -96,11 +106,39 @@ class SourceModuleHnNSF(nn.Module):
         starts = starts.astype(mx.float32) * 2.0**-32
         inside = mx.arange(1, samples_per_frame + 1, dtype=mx.float32)
         cycles = starts[..., None] + (f0 / self._sampling_rate)[..., None] * inside
-        cycles = cycles.reshape(f0.shape[0], -1, 1)
-        harmonics = (cycles - mx.floor(cycles)) * mx.arange(1, self._harmonics + 1)
-        return harmonics - mx.floor(harmonics)
+        cycles = cycles.reshape(f0.shape[0], -1)
+        return cycles - mx.floor(cycles)
 
     def _frame_fractions(self, f0: mx.array, samples_per_frame: int) -> mx.array:
         """By how much of a cycle each frame moves the fundamental, (B, T) uint32, in 2^-32."""
         per_frame = f0 / self._sampling_rate * samples_per_frame
         return ((per_frame - mx.floor(per_frame)) * 2.0**32).astype(mx.uint32)
+
+
+def _weighted_sines(cycles: mx.array, weight: mx.array, phases: mx.array) -> mx.array:
+    """Harmonics of a phase, each with its weight and its own phase, added up.
+
+    The sum over h of w_h sin(h x + p_h) is the imaginary part of a polynomial in exp(i x) with the
+    coefficients w_h exp(i p_h): two functions a sample instead of one for each harmonic, and
+    nothing is as large as samples times harmonics.
+
+    Args:
+        cycles: (B, samples) the fundamental's x / 2 pi.
+        weight: (harmonics,)
+        phases: (B, 1, harmonics) radians.
+
+    Returns:
+        (B, samples)
+    """
+    # Within half a turn of 0, where float32 is finest.
+    angle = 2 * math.pi * (cycles - mx.round(cycles))
+    real, imag = mx.cos(angle), mx.sin(angle)
+    reals, imags = weight * mx.cos(phases), weight * mx.sin(phases)
+    last = weight.shape[0] - 1
+    total_real, total_imag = reals[..., last], imags[..., last]
+    for harmonic in range(last - 1, -1, -1):
+        total_real, total_imag = (
+            total_real * real - total_imag * imag + reals[..., harmonic],
+            total_real * imag + total_imag * real + imags[..., harmonic],
+        )
+    return total_real * imag + total_imag * real

@@ -136,5 +136,5 @@ def draw(logits: mx.array, settings: SamplingSettings, keys: mx.array) -> mx.arr
     if settings.temperature == 0.0:
         return mx.argmax(logits, axis=-1)
     # The likeliest after Gumbel noise is a draw; so `mx.random.categorical` does it too.
-    noise = [mx.random.gumbel(logits.shape[1:], key=key) for key in keys]
-    return mx.argmax(logits + mx.stack(noise), axis=-1)
+    noise = mx.vmap(lambda key: mx.random.gumbel(logits.shape[1:], key=key))(keys)
+    return mx.argmax(logits + noise, axis=-1)

@@ -106,12 +106,12 @@ class VocoderTask(Task):
         return mel[start:stop], waveform[within], f0[start:stop], source[within]
 
     def _draw(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        """What is random in the excitation: phases (1, harmonics) and noise for every sample."""
+        """What is random in the excitation: phases (1, harmonics) and noise, one a sample."""
         harmonics = self.config.nb_harmonics + 1
         phases = generator(sample["key"], _PHASES).uniform(-np.pi, np.pi, (1, harmonics))
         phases[:, 0] = 0.0
-        shape = (self.frames * self._per_frame, harmonics)
-        noise = generator(sample["key"], _NOISE).standard_normal(shape, dtype=np.float32)
+        samples = self.frames * self._per_frame
+        noise = generator(sample["key"], _NOISE).standard_normal(samples, dtype=np.float32)
         return phases.astype(np.float32), noise
 
     def counts(self, batch: Batch) -> Totals:
