@@ -22,37 +22,23 @@ from .audio.silence import silence
 from .checkpoint import Checkpoint, load
 from .devices import on_device
 from .errors import CheckpointError, SettingError, TextError
-from .guards import Watch
 from .last_call import OfLastCall, set_before_any
-from .models.t3.decoding import decode_batch
 from .models.t3.prefix import PrefixMemory
 from .models.t3.sampling import SamplingSettings
-from .nn.parallel import choosing_alone, run_all
+from .nn.parallel import choosing_alone
 from .seeds import piece_seeds
+from .synthesis import Synthesis
 from .text.gpt2 import drop_unknown_tags
 from .text.normalize import punc_norm
 from .text.pauses import Breath, breaths
 from .text.respelling import Lexicon, respelling_of
-from .tries import Spoken, Utterance, Written, speak_guarded, speak_unguarded
+from .tries import Spoken, Utterance
 from .voice import Voice, embed_voice, is_saved_voice
 from .watermark.weights import is_wanted
 
-# Upstream's token of silence (`models/s3gen/const.py`).
-SILENCE_TOKEN = 4299
 # So many rows are written together: texts, or pieces of a long one, and, with guidance, as many
 # again without text. Memory stays bounded, and a CPU gains nothing from more (`MOST_ROWS`).
 ROWS_TOGETHER = 16
-
-
-def audible_tokens(tokens: list[int], start: int, n_codes: int) -> list[int]:
-    """Tokens that have a sound: those behind a predicted start token, under `n_codes`.
-
-    Source: upstream `drop_invalid_tokens` and the filter behind it; where upstream fails on a
-    second start token, that one is dropped like any other token without sound.
-    """
-    if start in tokens:
-        tokens = tokens[tokens.index(start) + 1 :]
-    return [token for token in tokens if token < n_codes]
 
 
 class Pipeline:
@@ -221,50 +207,31 @@ class Pipeline:
         if len(text_tokens) > len(said) and is_given:
             raise SettingError("noise and source are of one piece; this text is said in several.")
         marks = is_wanted(extras.watermark, self.defaults.watermark)
+        self.limit = (
+            self.defaults.max_new_tokens if extras.max_new_tokens is None else extras.max_new_tokens
+        )
         with on_device(self.device):
-            seeds = [
-                seed
-                for first, of_text in zip(batch.seeds, said, strict=True)
-                for seed in piece_seeds(first, len(of_text))
-            ]
-            texts = [breath.text for of_text in said for breath in of_text]
-            utterances = list(map(Utterance, texts, text_tokens, seeds))
+            utterances = _utterances(said, text_tokens, batch.seeds)
             voice = self._voice_for(extras.voice, audio_prompt_path, exaggeration, norm_loudness)
-
-            def write(some, seeds, watches) -> list[Written]:
-                tokens = [utterance.text_tokens for utterance in some]
-                keys = [mx.random.split(mx.random.key(seed))[0] for seed in seeds]
-                return self._speech_tokens(
-                    voice, tokens, settings, cfg_weight, keys, extras, watches
-                )
-
-            def sound(given) -> list[np.ndarray]:
-                keys = [mx.random.split(mx.random.key(seed))[1] for _, seed in given]
-                works = [
-                    partial(self._waveform, tokens, voice, key, extras)
-                    for (tokens, _), key in zip(given, keys, strict=True)
-                ]
-                mx.eval(vars(voice), keys)
-                with choosing_alone():
-                    return done(works)
-
+            past = self._prefixes.past_of(
+                self.networks.t3, voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
+            )
             # Of one text the pieces share both cores, as a text in one piece does: to the last bit
             # a piece is what it is alone.
-            done = run_all if len(batch.texts) > 1 else _run_each
+            is_shared = len(batch.texts) == 1
+            synthesis = Synthesis(
+                self.checkpoint, voice, past, settings, cfg_weight, self.limit, extras, is_shared
+            )
             spoken: list[Spoken] = []
             for first in range(0, len(utterances), at_once):
-                some = utterances[first : first + at_once]
                 # What is given for comparisons fits no other try.
-                if extras.guard and not is_given:
-                    pace = self.defaults.seconds_per_letter
-                    spoken += speak_guarded(some, write, sound, self.sr, pace)
-                else:
-                    spoken += speak_unguarded(some, write, sound)
+                is_guarded = extras.guard and not is_given
+                spoken += synthesis.speak(utterances[first : first + at_once], is_guarded)
             waveforms = _joined(spoken, said, self.sr)
             if marks:
-                marked = [partial(watermark.apply, waveform, self.sr) for waveform in waveforms]
-                with choosing_alone():
-                    waveforms = done(marked)
+                waveforms = synthesis.run(
+                    [partial(watermark.apply, waveform, self.sr) for waveform in waveforms]
+                )
         self.stopped = not any(one.written.count >= self.limit for one in spoken)
         self.outcomes = [one.outcome for one in spoken]
         self.last_tokens = [token for one in self.outcomes for token in one.tokens]
@@ -287,26 +254,6 @@ class Pipeline:
         longest = self.defaults.longest_piece
         texts = texts if respell is None else map(respell, texts)
         return [breaths(text, longest, language_id) for text in texts]
-
-    def _waveform(
-        self, tokens: list[int], voice: Voice, key: mx.array, extras: Extras
-    ) -> np.ndarray:
-        """Speech tokens to a waveform, (samples,) float32."""
-        progress, steps = extras.progress, extras.n_cfm_timesteps
-        waveform = self.networks.s3gen(
-            mx.array(tokens + [SILENCE_TOKEN] * self.defaults.silence_tokens, dtype=mx.int32),
-            voice.reference,
-            key=key,
-            noise=extras.noise,
-            source=extras.source,
-            n_timesteps=self.defaults.cfm_steps if steps is None else steps,
-            on_step=None if progress is None else lambda i, n: progress("flow", i, n),
-        )
-        waveform = np.array(waveform)
-        if self.defaults.drop_last_token:
-            # Upstream: written just before the stop token, it decodes to 40 ms of noise.
-            waveform = waveform[: max(1, len(tokens) - 1) * (self.sr // 25)]
-        return waveform
 
     def _text_tokens(self, text: str, language_id: str | None) -> mx.array:
         """Token ids, (n,), for the Llama with start and stop; checks come before any work."""
@@ -352,47 +299,18 @@ class Pipeline:
         self.conds = voice = voice.with_emotion(exaggeration)
         return voice
 
-    def _speech_tokens(
-        self,
-        voice,
-        text_tokens: Sequence[mx.array],
-        settings: SamplingSettings,
-        cfg_weight: float,
-        keys: Sequence[mx.array],
-        extras: Extras,
-        watches: Sequence[Watch] | None,
-    ) -> list[Written]:
-        """Speech tokens of each text, written together; a watch may end its own."""
-        t3, limit = self.networks.t3, extras.max_new_tokens
-        self.limit = limit = self.defaults.max_new_tokens if limit is None else limit
-        past = self._prefixes.past_of(
-            t3, voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
-        )
-        written: list[list[int]] = [[] for _ in text_tokens]
-        ended: set[int] = set()
-        steps = decode_batch(t3, past, text_tokens, settings, cfg_weight, limit, keys, ended)
-        for done, step in enumerate(steps, start=1):
-            for sentence, token in step:
-                written[sentence].append(token)
-                if watches is not None and watches[sentence].add(token):
-                    ended.add(sentence)
-            if extras.progress is not None:
-                extras.progress("tokens", done, limit)
-        start, n_codes = t3.config.start_speech_token, self.checkpoint.config.s3gen.vocab_size
-        # The last token may still have been followed by the stop token, which is then not drawn.
-        return [
-            Written(
-                len(tokens),
-                audible_tokens(tokens, start, n_codes),
-                was_ended=sentence in ended,
-                is_cut_off=len(tokens) >= limit,
-            )
-            for sentence, tokens in enumerate(written)
-        ]
 
-
-def _run_each(works: list[partial]) -> list:
-    return [work() for work in works]
+def _utterances(
+    said: list[list[Breath]], text_tokens: list[mx.array], seeds: Sequence[int | None]
+) -> list[Utterance]:
+    """The pieces of all texts, each with its seed."""
+    texts = [breath.text for of_text in said for breath in of_text]
+    own = [
+        seed
+        for first, of_text in zip(seeds, said, strict=True)
+        for seed in piece_seeds(first, len(of_text))
+    ]
+    return list(map(Utterance, texts, text_tokens, own))
 
 
 def _joined(spoken: list[Spoken], said: list[list[Breath]], sr: int) -> list[np.ndarray]:

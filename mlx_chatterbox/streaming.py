@@ -25,8 +25,9 @@ from .models.s3gen.token_stream import ChunkTokens, TokenStream
 from .models.t3.decoding import check_lengths, decode
 from .models.t3.sampling import SamplingSettings
 from .nn.parallel import choosing_alone
-from .pipeline import SILENCE_TOKEN, Pipeline
+from .pipeline import Pipeline
 from .seeds import piece_seeds
+from .synthesis import SILENCE_TOKEN
 from .text.pauses import Breath
 from .tries import Written, judge_written
 from .voice import Voice

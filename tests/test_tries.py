@@ -10,6 +10,7 @@ from mlx_chatterbox import ChatterboxTTS, tries
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import main, what_guards_found
 from mlx_chatterbox.guards import Outcome, plausible, seed_of_try
+from mlx_chatterbox.synthesis import Synthesis
 from mlx_chatterbox.text.clauses import pieces
 from mlx_chatterbox.train.pocket.heldout import HELD_OUT
 
@@ -40,9 +41,9 @@ def no_stop(tts, monkeypatch):
 
 def written_as(monkeypatch, change):
     """What T3 writes goes through `change(sentence text tokens, seed key, tokens)`."""
-    from mlx_chatterbox import pipeline
+    from mlx_chatterbox import synthesis
 
-    decode = pipeline.decode_batch
+    decode = synthesis.decode_batch
 
     def changed(t3, past, texts, settings, cfg_weight, limit, keys, unwanted=()):
         own = [
@@ -63,7 +64,7 @@ def written_as(monkeypatch, change):
                 return
             yield step
 
-    monkeypatch.setattr(pipeline, "decode_batch", changed)
+    monkeypatch.setattr(synthesis, "decode_batch", changed)
 
 
 def is_first_try(key, seeds) -> bool:
@@ -134,7 +135,7 @@ def test_of_a_batch_only_the_bad_sentence_is_spoken_again(tts, monkeypatch):
 
 
 def test_silent_audio_is_spoken_again(tts, monkeypatch):
-    waveform = ChatterboxTTS._waveform
+    waveform = Synthesis._waveform
     calls = []
 
     def first_is_silent(self, *arguments):
@@ -142,7 +143,7 @@ def test_silent_audio_is_spoken_again(tts, monkeypatch):
         found = waveform(self, *arguments)
         return np.zeros_like(found) if len(calls) == 1 else found
 
-    monkeypatch.setattr(ChatterboxTTS, "_waveform", first_is_silent)
+    monkeypatch.setattr(Synthesis, "_waveform", first_is_silent)
     assert np.abs(tts.generate("Good morning.", seed=1, **FAST)).max() > 0.05
     assert (tts.outcomes[0].verdict, tts.outcomes[0].tries) == ("", 2)
 
@@ -178,16 +179,16 @@ def test_a_pieces_seed_gives_that_piece_alone(tts):
 
 
 def test_a_batch_size_bounds_what_is_written_together(tts, monkeypatch):
-    from mlx_chatterbox import pipeline
+    from mlx_chatterbox import synthesis
 
     together = []
-    decode = pipeline.decode_batch
+    decode = synthesis.decode_batch
 
     def counted(t3, past, texts, *more):
         together.append(len(texts))
         return decode(t3, past, texts, *more)
 
-    monkeypatch.setattr(pipeline, "decode_batch", counted)
+    monkeypatch.setattr(synthesis, "decode_batch", counted)
     texts = ["Yes.", "No.", "Why?", "Good.", TEXT]
     few = tts.generate_batch(texts, seed=1, batch_size=2, **FAST)
     assert together == [2, 2, 1]

@@ -11,10 +11,10 @@ import pytest
 
 import mlx_chatterbox
 from mlx_chatterbox import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS
+from mlx_chatterbox.arguments import Extras
 from mlx_chatterbox.errors import AudioError, CheckpointError, SettingError, TextError
 from mlx_chatterbox.models.t3.decoding import decode
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
-from mlx_chatterbox.pipeline import Extras
 from mlx_chatterbox.tts import CLASSES, open_model, t3_file
 from mlx_chatterbox.variants import VARIANTS
 

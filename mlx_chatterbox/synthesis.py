@@ -1,0 +1,141 @@
+"""From text tokens to waveforms: one model in one voice with one set of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import mlx.core as mx
+import numpy as np
+
+from .arguments import Extras
+from .checkpoint import Checkpoint
+from .guards import Watch
+from .models.t3.cache import Past
+from .models.t3.decoding import decode_batch
+from .models.t3.sampling import SamplingSettings
+from .nn.parallel import choosing_alone, run_all
+from .tries import Spoken, Utterance, Written, speak_guarded, speak_unguarded
+from .voice import Voice
+
+# Upstream's token of silence (`models/s3gen/const.py`).
+SILENCE_TOKEN = 4299
+
+
+def audible_tokens(tokens: list[int], start: int, n_codes: int) -> list[int]:
+    """Tokens that have a sound: those behind a predicted start token, under `n_codes`.
+
+    Source: upstream `drop_invalid_tokens` and the filter behind it; where upstream fails on a
+    second start token, that one is dropped like any other token without sound.
+    """
+    if start in tokens:
+        tokens = tokens[tokens.index(start) + 1 :]
+    return [token for token in tokens if token < n_codes]
+
+
+class Synthesis:
+    """Speaks utterances for one call of `generate` or `generate_batch`.
+
+    Args:
+        past: what T3 has read of the voice.
+        limit: speech tokens of an utterance at most.
+        is_shared: each utterance may have all cores, one after the other; else they are sounded
+            side by side, where the machine gains from that.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        voice: Voice,
+        past: Past,
+        settings: SamplingSettings,
+        cfg_weight: float,
+        limit: int,
+        extras: Extras,
+        is_shared: bool,
+    ):
+        self._networks, self._config = checkpoint.networks, checkpoint.config
+        self._voice, self._past = voice, past
+        self._settings, self._cfg_weight, self._limit = settings, cfg_weight, limit
+        self._extras, self._is_shared = extras, is_shared
+
+    def speak(self, utterances: Sequence[Utterance], is_guarded: bool) -> list[Spoken]:
+        """Write and sound utterances together; guarded, with further tries where one is needed.
+
+        Raises:
+            TextError: the model wrote nothing that has a sound.
+        """
+        if not is_guarded:
+            return speak_unguarded(utterances, self.write, self.sound)
+        rate, pace = self._config.s3gen.sampling_rate, self._config.generation.seconds_per_letter
+        return speak_guarded(utterances, self.write, self.sound, rate, pace)
+
+    def write(
+        self,
+        utterances: Sequence[Utterance],
+        seeds: Sequence[int],
+        watches: Sequence[Watch] | None,
+    ) -> list[Written]:
+        """Speech tokens of each, written together; a watch may end its own."""
+        t3, progress = self._networks.t3, self._extras.progress
+        texts = [utterance.text_tokens for utterance in utterances]
+        keys = [mx.random.split(mx.random.key(seed))[0] for seed in seeds]
+        written: list[list[int]] = [[] for _ in texts]
+        ended: set[int] = set()
+        steps = decode_batch(
+            t3, self._past, texts, self._settings, self._cfg_weight, self._limit, keys, ended
+        )
+        for done, step in enumerate(steps, start=1):
+            for sentence, token in step:
+                written[sentence].append(token)
+                if watches is not None and watches[sentence].add(token):
+                    ended.add(sentence)
+            if progress is not None:
+                progress("tokens", done, self._limit)
+        start, n_codes = t3.config.start_speech_token, self._config.s3gen.vocab_size
+        # The last token may still have been followed by the stop token, which is then not drawn.
+        return [
+            Written(
+                len(tokens),
+                audible_tokens(tokens, start, n_codes),
+                was_ended=sentence in ended,
+                is_cut_off=len(tokens) >= self._limit,
+            )
+            for sentence, tokens in enumerate(written)
+        ]
+
+    def sound(self, given: list[tuple[list[int], int]]) -> list[np.ndarray]:
+        """Audible tokens and seeds to waveforms, (samples,) float32 each."""
+        keys = [mx.random.split(mx.random.key(seed))[1] for _, seed in given]
+        mx.eval(vars(self._voice), keys)
+        return self.run(
+            [
+                partial(self._waveform, tokens, key)
+                for (tokens, _), key in zip(given, keys, strict=True)
+            ]
+        )
+
+    def run(self, works: list[partial]) -> list:
+        """What the works return; see `is_shared`."""
+        with choosing_alone():
+            return [work() for work in works] if self._is_shared else run_all(works)
+
+    def _waveform(self, tokens: list[int], key: mx.array) -> np.ndarray:
+        """Speech tokens to a waveform, (samples,) float32."""
+        extras, defaults = self._extras, self._config.generation
+        progress, steps = extras.progress, extras.n_cfm_timesteps
+        waveform = self._networks.s3gen(
+            mx.array(tokens + [SILENCE_TOKEN] * defaults.silence_tokens, dtype=mx.int32),
+            self._voice.reference,
+            key=key,
+            noise=extras.noise,
+            source=extras.source,
+            n_timesteps=defaults.cfm_steps if steps is None else steps,
+            on_step=None if progress is None else lambda i, n: progress("flow", i, n),
+        )
+        waveform = np.array(waveform)
+        if defaults.drop_last_token:
+            # Upstream: written just before the stop token, it decodes to 40 ms of noise.
+            samples_per_token = self._config.s3gen.sampling_rate // 25
+            waveform = waveform[: max(1, len(tokens) - 1) * samples_per_token]
+        return waveform
