@@ -22,6 +22,7 @@ from ...nn.attention import (
     split_heads,
 )
 from ...nn.conv import CausalConv1d, Conv1d
+from ...nn.norm import LayerNorm, layer_norm_mish
 from ...nn.parallel import can_run_two, run_two
 from .config import S3GenConfig
 
@@ -58,12 +59,12 @@ class CausalBlock1D(nn.Module):
         self.block = [
             CausalConv1d(in_channels, out_channels, 3),
             nn.Identity(),
-            nn.LayerNorm(out_channels, eps=1e-5),
+            LayerNorm(out_channels, eps=1e-5),
         ]
 
     def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
         conv, _, norm = self.block
-        return _masked(mish(norm(conv(_masked(x, mask)))), mask)
+        return _masked(layer_norm_mish(norm, conv(_masked(x, mask))), mask)
 
 
 class CausalResnetBlock1D(nn.Module):
@@ -158,9 +159,9 @@ class BasicTransformerBlock(nn.Module):
 
     def __init__(self, channels: int, heads: int, head_dim: int):
         super().__init__()
-        self.norm1 = nn.LayerNorm(channels, eps=1e-5)
+        self.norm1 = LayerNorm(channels, eps=1e-5)
         self.attn1 = Attention(channels, heads, head_dim)
-        self.norm3 = nn.LayerNorm(channels, eps=1e-5)
+        self.norm3 = LayerNorm(channels, eps=1e-5)
         self.ff = FeedForward(channels)
 
     def __call__(self, x: mx.array, hidden: mx.array | None) -> mx.array:
