@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
+from ._linux_cpu import give_back_memory
 from .arguments import Extras
 from .audio.silence import silence
 from .devices import computed_on, on_device
@@ -205,6 +206,9 @@ class StreamingPipeline(Pipeline):
                     self.defaults.silence_tokens, SILENCE_TOKEN, self.defaults.drop_last_token
                 )
                 rest = np.array(rest)
+            # What this piece has left behind fits no later one, and would add up.
+            del stream
+            give_back_memory()
             rest = np.concatenate([rest, silence(breath.behind, self.sr)])
             yield rest, index + 1 == len(plan.said)
 
