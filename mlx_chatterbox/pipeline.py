@@ -220,7 +220,15 @@ class Pipeline:
             # a piece is what it is alone.
             is_shared = len(batch.texts) == 1
             synthesis = Synthesis(
-                self.checkpoint, voice, past, settings, cfg_weight, self.limit, extras, is_shared
+                self.networks,
+                self.checkpoint.config,
+                voice,
+                past,
+                settings,
+                cfg_weight,
+                self.limit,
+                extras,
+                is_shared,
             )
             spoken: list[Spoken] = []
             for first in range(0, len(utterances), at_once):

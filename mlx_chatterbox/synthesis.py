@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from .arguments import Extras
-from .checkpoint import Checkpoint
+from .config import ModelConfig
 from .guards import Watch
 from .models.t3.cache import Past
 from .models.t3.decoding import decode_batch
@@ -37,6 +37,7 @@ class Synthesis:
     """Speaks utterances for one call of `generate` or `generate_batch`.
 
     Args:
+        networks, config: the model's.
         past: what T3 has read of the voice.
         limit: speech tokens of an utterance at most.
         is_shared: each utterance may have all cores, one after the other; else they are sounded
@@ -45,7 +46,8 @@ class Synthesis:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        networks,
+        config: ModelConfig,
         voice: Voice,
         past: Past,
         settings: SamplingSettings,
@@ -54,7 +56,7 @@ class Synthesis:
         extras: Extras,
         is_shared: bool,
     ):
-        self._networks, self._config = checkpoint.networks, checkpoint.config
+        self._networks, self._config = networks, config
         self._voice, self._past = voice, past
         self._settings, self._cfg_weight, self._limit = settings, cfg_weight, limit
         self._extras, self._is_shared = extras, is_shared
