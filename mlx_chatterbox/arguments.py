@@ -6,11 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import mlx.core as mx
+import numpy as np
 
+from .guards import Outcome
 from .text.respelling import Lexicon
 from .voice import Voice
 
 Progress = Callable[[str, int, int], None]
+# Given each text of a batch when it is final: its number from 0, its waveform, (samples,) float32,
+# and how its pieces came out.
+Finished = Callable[[int, np.ndarray, tuple[Outcome, ...]], None]
 
 
 class Default(float):
@@ -36,7 +41,15 @@ class Extras:
 
 @dataclass(frozen=True)
 class Batch:
-    """What `generate_batch` hands to `generate` in place of a text: texts, and a seed for each."""
+    """What `generate_batch` hands to `generate` in place of a text.
+
+    Attributes:
+        seeds: one for each text.
+        finished: called in the thread that finished the text, so perhaps in two at a time.
+        unneeded: numbers of texts that are written for the company's sake, and not sounded.
+    """
 
     texts: tuple[str, ...]
     seeds: tuple[int | None, ...]
+    finished: Finished | None = None
+    unneeded: frozenset[int] = frozenset()

@@ -8,20 +8,18 @@ upstream's signatures and nothing else.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import mlx.core as mx
 import numpy as np
 
-from . import watermark
-from .arguments import Batch, Default, Extras
-from .audio.silence import silence
+from .arguments import Batch, Default, Extras, Finished
 from .checkpoint import Checkpoint, load
 from .devices import on_device
 from .errors import CheckpointError, SettingError, TextError
+from .joining import Joining
 from .last_call import OfLastCall, set_before_any
 from .models.t3.prefix import PrefixMemory
 from .models.t3.sampling import SamplingSettings
@@ -32,7 +30,7 @@ from .text.gpt2 import drop_unknown_tags
 from .text.normalize import punc_norm
 from .text.pauses import Breath, breaths
 from .text.respelling import Lexicon, respelling_of
-from .tries import Spoken, Utterance
+from .tries import Utterance
 from .voice import Voice, embed_voice, is_saved_voice
 from .watermark.weights import is_wanted
 
@@ -131,6 +129,8 @@ class Pipeline:
         *arguments,
         seed: int | None = None,
         seeds: Sequence[int | None] | None = None,
+        finished: Finished | None = None,
+        unneeded: Collection[int] = (),
         **settings,
     ) -> list[np.ndarray]:
         """Speak several texts together, in one voice and with the same settings.
@@ -149,13 +149,19 @@ class Pipeline:
                 text and cannot be given. `batch_size` left out is 8 with guidance, else 16.
             seed: of the first text; text i is spoken with seed + i. None draws another for each.
             seeds: one for each text instead.
+            finished: called with (number, waveform, outcomes) as soon as a text is final, marked
+                too, while others are still spoken: in the thread that finished it, and perhaps in
+                two threads at a time. What it raises ends the call.
+            unneeded: numbers, from 0, of texts that need not be sounded: T3 writes them with the
+                others, whose tokens are then the same to the bit, and nothing more comes of them.
 
         Returns:
-            For each text (samples,) float32 at `sr`.
+            For each text (samples,) float32 at `sr`; of one that is not needed (0,).
 
         Raises:
             TextError, AudioError: as `generate`, before anything is spoken.
-            SettingError: also for no texts, for one string, or not a seed a text.
+            SettingError: also for no texts, for one string, not a seed a text, or an unneeded text
+                that is none of them.
         """
         if isinstance(texts, str) or not texts:
             raise SettingError("generate_batch takes a list of at least one text.")
@@ -166,7 +172,10 @@ class Pipeline:
         given = [name for name in ("noise", "source") if settings.get(name) is not None]
         if given:
             raise SettingError(f"{', '.join(given)}: of one text, which generate_batch has not.")
-        return self.generate(Batch(tuple(texts), tuple(seeds)), *arguments, **settings)
+        if not set(unneeded) <= set(range(len(texts))):
+            raise SettingError(f"unneeded: numbers from 0 to {len(texts) - 1}; got {unneeded}.")
+        batch = Batch(tuple(texts), tuple(seeds), finished, frozenset(unneeded))
+        return self.generate(batch, *arguments, **settings)
 
     def _or_default(self, name: str, value: float) -> float:
         return getattr(self.defaults, name) if isinstance(value, Default) else value
@@ -210,8 +219,9 @@ class Pipeline:
         self.limit = (
             self.defaults.max_new_tokens if extras.max_new_tokens is None else extras.max_new_tokens
         )
+        joining = Joining(batch, said, self.sr, marks)
         with on_device(self.device):
-            utterances = _utterances(said, text_tokens, batch.seeds)
+            utterances = _utterances(said, text_tokens, batch.seeds, joining)
             voice = self._voice_for(extras.voice, audio_prompt_path, exaggeration, norm_loudness)
             past = self._prefixes.past_of(
                 self.networks.t3, voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
@@ -230,20 +240,19 @@ class Pipeline:
                 extras,
                 is_shared,
             )
-            spoken: list[Spoken] = []
+            # What is given for comparisons fits no other try.
+            is_guarded = extras.guard and not is_given
             for first in range(0, len(utterances), at_once):
-                # What is given for comparisons fits no other try.
-                is_guarded = extras.guard and not is_given
-                spoken += synthesis.speak(utterances[first : first + at_once], is_guarded)
-            waveforms = _joined(spoken, said, self.sr)
-            if marks:
-                waveforms = synthesis.run(
-                    [partial(watermark.apply, waveform, self.sr) for waveform in waveforms]
-                )
+                together = utterances[first : first + at_once]
+                if any(one.is_needed for one in together):
+                    synthesis.speak(together, is_guarded, joining.add)
+        if joining.failure is not None:
+            raise joining.failure
+        spoken = joining.spoken()
         self.stopped = not any(one.written.count >= self.limit for one in spoken)
         self.outcomes = [one.outcome for one in spoken]
         self.last_tokens = [token for one in self.outcomes for token in one.tokens]
-        return waveforms if isinstance(text, Batch) else waveforms[0]
+        return joining.waveforms if isinstance(text, Batch) else joining.waveforms[0]
 
     def _at_once(self, batch_size: int | None, cfg_weight: float) -> int:
         """How many pieces are written together."""
@@ -309,7 +318,10 @@ class Pipeline:
 
 
 def _utterances(
-    said: list[list[Breath]], text_tokens: list[mx.array], seeds: Sequence[int | None]
+    said: list[list[Breath]],
+    text_tokens: list[mx.array],
+    seeds: Sequence[int | None],
+    joining: Joining,
 ) -> list[Utterance]:
     """The pieces of all texts, each with its seed."""
     texts = [breath.text for of_text in said for breath in of_text]
@@ -318,16 +330,7 @@ def _utterances(
         for first, of_text in zip(seeds, said, strict=True)
         for seed in piece_seeds(first, len(of_text))
     ]
-    return list(map(Utterance, texts, text_tokens, own))
-
-
-def _joined(spoken: list[Spoken], said: list[list[Breath]], sr: int) -> list[np.ndarray]:
-    """What is said of each text one after the other, with its silences."""
-    waveforms = (one.waveform for one in spoken)
-    joined = []
-    for of_text in said:
-        parts = []
-        for breath in of_text:
-            parts += [silence(breath.before, sr), next(waveforms), silence(breath.behind, sr)]
-        joined.append(np.concatenate(parts))
-    return joined
+    return [
+        Utterance(number, text, tokens, seed, joining.is_needed(number))
+        for number, (text, tokens, seed) in enumerate(zip(texts, text_tokens, own, strict=True))
+    ]

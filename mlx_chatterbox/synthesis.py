@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import mlx.core as mx
@@ -15,7 +15,7 @@ from .models.t3.cache import Past
 from .models.t3.decoding import decode_batch
 from .models.t3.sampling import SamplingSettings
 from .nn.parallel import choosing_alone, run_all
-from .tries import Spoken, Utterance, Written, speak_guarded, speak_unguarded
+from .tries import Finish, Try, Utterance, Written, speak_guarded, speak_unguarded
 from .voice import Voice
 
 # Upstream's token of silence (`models/s3gen/const.py`).
@@ -61,16 +61,20 @@ class Synthesis:
         self._settings, self._cfg_weight, self._limit = settings, cfg_weight, limit
         self._extras, self._is_shared = extras, is_shared
 
-    def speak(self, utterances: Sequence[Utterance], is_guarded: bool) -> list[Spoken]:
+    def speak(self, utterances: Sequence[Utterance], is_guarded: bool, finish: Finish) -> None:
         """Write and sound utterances together; guarded, with further tries where one is needed.
 
+        Args:
+            finish: given each as soon as nothing more can change about it.
+
         Raises:
-            TextError: the model wrote nothing that has a sound.
+            TextError: the model wrote nothing that has a sound; some may be finished by then.
         """
         if not is_guarded:
-            return speak_unguarded(utterances, self.write, self.sound)
+            speak_unguarded(utterances, self.write, self.sound, finish)
+            return
         rate, pace = self._config.s3gen.sampling_rate, self._config.generation.seconds_per_letter
-        return speak_guarded(utterances, self.write, self.sound, rate, pace)
+        speak_guarded(utterances, self.write, self.sound, finish, rate, pace)
 
     def write(
         self,
@@ -106,21 +110,29 @@ class Synthesis:
             for sentence, tokens in enumerate(written)
         ]
 
-    def sound(self, given: list[tuple[list[int], int]]) -> list[np.ndarray]:
-        """Audible tokens and seeds to waveforms, (samples,) float32 each."""
-        keys = [mx.random.split(mx.random.key(seed))[1] for _, seed in given]
-        mx.eval(vars(self._voice), keys)
-        return self.run(
-            [
-                partial(self._waveform, tokens, key)
-                for (tokens, _), key in zip(given, keys, strict=True)
-            ]
-        )
+    def sound(self, tries: Sequence[Try], then: Callable[[Try], None]) -> None:
+        """Give a waveform to each try that has none, and do with it what is to be done then.
 
-    def run(self, works: list[partial]) -> list:
-        """What the works return; see `is_shared`."""
+        Both are one piece of work, so that what follows, too, has one core to itself where two are
+        sounded side by side, and does not wait for the others; see `is_shared`.
+        """
+        if not tries:
+            return
+        keys = [mx.random.split(mx.random.key(one.seed))[1] for one in tries]
+        mx.eval(vars(self._voice), keys)
+
+        def work(one: Try, key: mx.array) -> None:
+            if one.waveform is None:
+                one.waveform = self._waveform(one.written.audible, key)
+            then(one)
+
+        works = [partial(work, one, key) for one, key in zip(tries, keys, strict=True)]
         with choosing_alone():
-            return [work() for work in works] if self._is_shared else run_all(works)
+            if not self._is_shared:
+                run_all(works)
+                return
+            for one in works:
+                one()
 
     def _waveform(self, tokens: list[int], key: mx.array) -> np.ndarray:
         """Speech tokens to a waveform, (samples,) float32."""

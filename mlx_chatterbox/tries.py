@@ -35,13 +35,17 @@ class Utterance:
     """A piece of text that is spoken in one go.
 
     Attributes:
+        number: among all of its call, from 0.
         text_tokens: (n,) ids.
         seed: of its first try.
+        is_needed: False: its tokens are written with the others' and nothing comes of them.
     """
 
+    number: int
     text: str
     text_tokens: mx.array
     seed: int
+    is_needed: bool = True
 
 
 @dataclass
@@ -75,74 +79,110 @@ class Spoken:
     outcome: Outcome
 
 
-# From utterances, a seed for each, and a watch for each or none, to their tokens.
-Write = Callable[[Sequence[Utterance], Sequence[int], Sequence[Watch] | None], list[Written]]
-# From several utterances' audible tokens and seeds to their waveforms.
-Sound = Callable[[list[tuple[list[int], int]]], list[np.ndarray]]
-
-
 @dataclass
-class _Try:
+class Try:
+    """One try at an utterance.
+
+    Attributes:
+        number: which, from 1.
+        waveform: (samples,) float32; None until it is sounded.
+    """
+
+    utterance: Utterance
     number: int
     seed: int
     written: Written
-    finding: Finding | None
+    finding: Finding | None = None
     waveform: np.ndarray | None = None
 
 
-def speak_unguarded(utterances: Sequence[Utterance], write: Write, sound: Sound) -> list[Spoken]:
+# From utterances, a seed for each, and a watch for each or none, to their tokens.
+Write = Callable[[Sequence[Utterance], Sequence[int], Sequence[Watch] | None], list[Written]]
+# Gives those tries a waveform that have none; each is handed on in the work that sounded it, and
+# perhaps two of them at the same time.
+Sound = Callable[[Sequence[Try], Callable[[Try], None]], None]
+# Takes a finished piece, in the same work.
+Finish = Callable[[Utterance, Spoken], None]
+
+
+def speak_unguarded(
+    utterances: Sequence[Utterance], write: Write, sound: Sound, finish: Finish
+) -> None:
     """Speak once, whatever comes of it."""
     seeds = [utterance.seed for utterance in utterances]
-    written = write(utterances, seeds, None)
-    _refuse_silence(utterances, written)
-    waveforms = sound([(one.audible, seed) for one, seed in zip(written, seeds, strict=True)])
-    return [
-        Spoken(waveform, one, Outcome(tuple(one.audible), "", 1, seed))
-        for waveform, one, seed in zip(waveforms, written, seeds, strict=True)
+    tries = [
+        Try(utterance, 1, seed, written)
+        for utterance, seed, written in zip(
+            utterances, seeds, write(utterances, seeds, None), strict=True
+        )
+        if utterance.is_needed
     ]
+    _refuse_silence(tries, len(utterances))
+
+    def as_it_is(one: Try) -> None:
+        outcome = Outcome(tuple(one.written.audible), "", 1, one.seed)
+        finish(one.utterance, Spoken(one.waveform, one.written, outcome))
+
+    sound(tries, as_it_is)
 
 
 def speak_guarded(
     utterances: Sequence[Utterance],
     write: Write,
     sound: Sound,
+    finish: Finish,
     sample_rate: int,
     seconds_per_letter: float,
-) -> list[Spoken]:
-    """Speak; what has something wrong with it again, together, up to `MOST_TRIES` times."""
-    bounds = [plausible(utterance.text, seconds_per_letter) for utterance in utterances]
-    tries: list[list[_Try]] = [[] for _ in utterances]
-    pending = list(range(len(utterances)))
+) -> None:
+    """Speak; what has something wrong with it again, together, up to `MOST_TRIES` times.
+
+    What is well is finished at once, before others are sounded.
+    """
+    bounds = {one.number: plausible(one.text, seconds_per_letter) for one in utterances}
+    tries: dict[int, list[Try]] = {one.number: [] for one in utterances}
+
+    def listen(one: Try) -> None:
+        one.finding = judge_audio(one.waveform, sample_rate)
+        if one.finding is None:
+            keep(one)
+
+    def keep(one: Try) -> None:
+        number = one.utterance.number
+        finish(one.utterance, _finished(one, len(tries[number]), bounds[number], sample_rate))
+
+    pending = list(utterances)
     for number in range(MOST_TRIES):
-        again = [utterances[i] for i in pending]
-        seeds = [seed_of_try(utterance.seed, number) for utterance in again]
-        watches = [Watch(bounds[i]) for i in pending]
-        for i, seed, written in zip(pending, seeds, write(again, seeds, watches), strict=True):
-            tries[i].append(_Try(number, seed, written, judge_written(written, bounds[i])))
-        _listen([tries[i][-1] for i in pending], sound, sample_rate)
-        pending = [i for i in pending if tries[i][-1].finding is not None]
+        seeds = [seed_of_try(one.seed, number) for one in pending]
+        watches = [Watch(bounds[one.number]) for one in pending]
+        latest = [
+            Try(one, number + 1, seed, written, judge_written(written, bounds[one.number]))
+            for one, seed, written in zip(
+                pending, seeds, write(pending, seeds, watches), strict=True
+            )
+            if one.is_needed
+        ]
+        for one in latest:
+            tries[one.utterance.number].append(one)
+        sound([one for one in latest if one.finding is None], listen)
+        pending = [one.utterance for one in latest if one.finding is not None]
         if not pending:
-            break
-    kept = [min(of_one, key=_badness) for of_one in tries]
-    _refuse_silence(utterances, [best.written for best in kept])
-    _sound(kept, sound)
-    return [
-        _finished(best, len(of_one), bound, sample_rate)
-        for best, of_one, bound in zip(kept, tries, bounds, strict=True)
-    ]
+            return
+    kept = [min(tries[one.number], key=_badness) for one in pending]
+    _refuse_silence(kept, len(utterances))
+    sound(kept, keep)
 
 
-def _refuse_silence(utterances: Sequence[Utterance], written: Sequence[Written]) -> None:
-    for utterance, one in zip(utterances, written, strict=True):
-        if not one.audible:
-            which = f" for {utterance.text[:40]!r}" if len(utterances) > 1 else ""
+def _refuse_silence(tries: Sequence[Try], together: int) -> None:
+    for one in tries:
+        if not one.written.audible:
+            which = f" for {one.utterance.text[:40]!r}" if together > 1 else ""
             raise TextError(
-                f"the model wrote {one.count} speech tokens{which} and none that has a sound; try "
-                "another seed or more max_new_tokens."
+                f"the model wrote {one.written.count} speech tokens{which} and none that has a "
+                "sound; try another seed or more max_new_tokens."
             )
 
 
-def _badness(one: _Try) -> float:
+def _badness(one: Try) -> float:
     return 0.0 if one.finding is None else one.finding.weight
 
 
@@ -155,23 +195,7 @@ def judge_written(written: Written, bounds: Plausible) -> Finding | None:
     return finding
 
 
-def _sound(tries: list[_Try], sound: Sound) -> None:
-    """Give a waveform to those that have none."""
-    silent = [one for one in tries if one.waveform is None]
-    given = [(one.written.audible, one.seed) for one in silent]
-    for one, waveform in zip(silent, sound(given) if given else [], strict=True):
-        one.waveform = waveform
-
-
-def _listen(tries: list[_Try], sound: Sound, sample_rate: int) -> None:
-    """Speak, and listen to, those whose tokens are well."""
-    well = [one for one in tries if one.finding is None]
-    _sound(well, sound)
-    for one in well:
-        one.finding = judge_audio(one.waveform, sample_rate)
-
-
-def _finished(best: _Try, count: int, bounds: Plausible, sample_rate: int) -> Spoken:
+def _finished(best: Try, count: int, bounds: Plausible, sample_rate: int) -> Spoken:
     tokens, waveform, verdict = best.written.audible, best.waveform, ""
     if best.finding is not None:
         verdict, keep = best.finding.reason, best.finding.keep

@@ -135,13 +135,18 @@ def test_rows_of_one_language_and_voice_are_written_together(speak, monkeypatch)
 
 
 def test_a_crash_keeps_what_was_finished(speak):
-    def crash(units):
+    def crash(units, store):
         from mlx_chatterbox.longform.local import local
 
-        for count, spoken in enumerate(local(StubTTS(speak.folder / "model"))(units)):
-            if count == 5:
+        stored = []
+
+        def deadly(spoken):
+            if len(stored) == 5:
                 raise KeyboardInterrupt
-            yield spoken
+            store(spoken)
+            stored.append(spoken.key)
+
+        local(StubTTS(speak.folder / "model"))(units, deadly)
 
     rows = HEADER + "".join(f"Number {n}.,,,{n}.wav\n" for n in range(10))
     with pytest.raises(KeyboardInterrupt):
@@ -150,6 +155,7 @@ def test_a_crash_keeps_what_was_finished(speak):
     assert states == ["spoken"] * 5 + ["waiting"] * 5
     tts = speak(rows)
     assert tts.said == [[f"Number {n}." for n in (4, 5, 6, 7)], ["Number 8.", "Number 9."]]
+    assert tts.sounded == [f"Number {n}." for n in range(5, 10)]
     resumed = outputs(speak.folder)
     for path in sorted((speak.folder / "out").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()

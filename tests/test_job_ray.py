@@ -53,15 +53,18 @@ def test_a_worker_is_killed_midway(tts, cluster, tmp_path):
     killed: list[int] = []
     workers: list[int] = []
 
-    def execute(units):
+    def execute(units, store):
         assert len(units) == 8
-        for spoken in ray_executor("pocket", workers=2)(units):
+
+        def counted(spoken):
             delivered[spoken.key] += 1
             workers.append(int(spoken.record["worker"].split(":")[-1]))
             if not killed:
                 os.kill(workers[0], signal.SIGKILL)
                 killed.append(workers[0])
-            yield spoken
+            store(spoken)
+
+        ray_executor("pocket", workers=2)(units, counted)
 
     settings = {"seed": 1, "batch_size": 2, "executor": execute}
     done = speak_document(tts, BOOK, tmp_path / "two.wav", **settings)
@@ -85,10 +88,10 @@ def test_a_model_that_is_not_the_same_there(tts, cluster, tmp_path):
 
     from mlx_chatterbox.longform.ray_job import ray_executor
 
-    def execute(units):
+    def execute(units, store):
         wrong = dataclasses.replace(units[0][0].manner, model_hash="another")
         units = [[dataclasses.replace(one, manner=wrong) for one in unit] for unit in units]
-        return ray_executor("pocket", workers=1)(units)
+        ray_executor("pocket", workers=1)(units, store)
 
     book = Document(None, None, BOOK.pieces[:2])
     with pytest.raises(JobError, match="Ray gave up"):

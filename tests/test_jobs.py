@@ -48,11 +48,17 @@ def crash_after(pieces: int):
     """An executor that dies when so many pieces were spoken."""
 
     def make(tts):
-        def execute(units):
-            for count, spoken in enumerate(local(tts)(units), start=1):
-                yield spoken
-                if count == pieces:
+        def execute(units, store):
+            stored = 0
+
+            def deadly(spoken):
+                nonlocal stored
+                store(spoken)
+                stored += 1
+                if stored == pieces:
                     raise RuntimeError("crashed")
+
+            local(tts)(units, deadly)
 
         return execute
 

@@ -26,6 +26,7 @@ from .local import local
 from .outputs import Output, finish, plan_output
 from .progress import JobBar
 from .rows import Row, one_line, read_rows
+from .speaking import Spoken
 from .store import read_json, write_durably, write_json
 
 FOLDER_NAME = "batch.job"
@@ -145,7 +146,7 @@ class _Batch:
         left: dict[int, set[str]] = {line.row: set() for line, _ in missing}
         for unit in units:
             for one in unit:
-                if one.key in of_key and not self._job.pieces.is_done(one.key):
+                if one.key in of_key and one.record is None:
                     left[of_key[one.key][0].row].add(one.key)
         for line, output in missing:
             if not left[line.row]:
@@ -153,16 +154,19 @@ class _Batch:
         text_of = {one.key: one.text for one in wanted}
         pending = [key for keys in left.values() for key in keys]
         with JobBar(sum(len(text_of[key]) for key in pending), 0, len(pending), 0) as bar:
-            for spoken in self._job.run(units, executor) if units else ():
+
+            def report(spoken: Spoken) -> None:
                 line, output = of_key.get(spoken.key, (None, None))
                 if line is None or spoken.key not in left[line.row]:
-                    continue
+                    return
                 left[line.row].remove(spoken.key)
                 bar.spoken(text_of[spoken.key])
                 if spoken.failure:
                     line.status, line.message = "failed", one_line_of(spoken.failure, output)
                 elif not left[line.row] and line.status != "failed":
                     self._finish(line, output)
+
+            self._job.run(units, executor, report)
         self._job.finished(one.key for one in wanted)
 
     def _state_path(self, output: Output) -> Path:

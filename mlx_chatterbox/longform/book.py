@@ -17,6 +17,7 @@ from .manifest import write_manifest
 from .outputs import Output, finish, plan_output
 from .plan import Document
 from .progress import JobBar
+from .speaking import Spoken
 
 MANIFEST_NAME = "manifest.json"
 
@@ -118,11 +119,12 @@ def _speak(job: Job, planned: Output, units, executor) -> Done:
     """Do the units."""
     index = {one.key: i for i, one in enumerate(planned.wanted)}
     texts = [one.text for one in planned.wanted]
-    left = {one.key for unit in units for one in unit if not job.pieces.is_done(one.key)}
+    left = {one.key for unit in units for one in unit if one.record is None}
     done = Done(0.0, len(texts), len(texts) - len(left))
     kept = sum(len(one.text) for one in planned.wanted if one.key not in left)
     with JobBar(sum(map(len, texts)), kept, len(texts), done.kept) as bar:
-        for spoken in job.run(units, executor):
+
+        def report(spoken: Spoken) -> None:
             number = planned.numbers[index[spoken.key]]
             if spoken.failure:
                 done.failures[number] = spoken.failure
@@ -132,6 +134,8 @@ def _speak(job: Job, planned: Output, units, executor) -> Done:
                 done.retried += 1
             if spoken.key in left:
                 bar.spoken(texts[index[spoken.key]])
+
+        job.run(units, executor, report)
     return done
 
 

@@ -12,23 +12,25 @@ The same command reads what is there and does the rest. Nothing in the folder is
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from ..errors import JobError
 from .identity import digest
-from .speaking import Spoken, Wanted
+from .speaking import Spoken, Store, Wanted
 from .store import PieceStore, disk_error, read_json, write_json
 
 VERSION = 1
 STATE_NAME = "job.json"
 
 Unit = list[Wanted]
-# Speaks units; yields pieces as they are finished, a unit's together or in any order.
-Executor = Callable[[Sequence[Unit]], Iterable[Spoken]]
+# Speaks units; stores each piece when it is finished, in any order and from any thread.
+Executor = Callable[[Sequence[Unit], Store], None]
 
 
 class Job:
@@ -145,6 +147,7 @@ class Job:
 
         Units are kept from run to run: the same pieces are written together however often the
         job was interrupted. They are formed anew when the pieces that are wanted have changed.
+        A unit has all its pieces; those that are on disk bring their records.
 
         Args:
             unneeded: keys of pieces whose output is there already.
@@ -160,19 +163,36 @@ class Job:
         new = [one for key, one in by_key.items() if key in missing - in_units]
         self._units += [[one.key for one in unit] for unit in _together(new, size)]
         self.save()
-        units = [[by_key[key] for key in keys] for keys in self._units]
-        return [unit for unit in units if any(one.key in missing for one in unit)]
+        left = [keys for keys in self._units if not missing.isdisjoint(keys)]
+        return [[self._with_record(by_key[key], missing) for key in keys] for keys in left]
 
-    def run(self, units: Sequence[Unit], executor: Executor) -> Iterator[Spoken]:
-        """Speak; each piece is on disk when it is yielded.
+    def _with_record(self, wanted: Wanted, missing: Collection[str]) -> Wanted:
+        if wanted.key in missing or not self.pieces.is_done(wanted.key):
+            return wanted
+        return dataclasses.replace(wanted, record=self.pieces.record(wanted.key))
+
+    def run(
+        self, units: Sequence[Unit], executor: Executor, report: Callable[[Spoken], None]
+    ) -> None:
+        """Speak; each piece is on disk as soon as it is finished.
+
+        Args:
+            report: given each piece that is on disk, or could not be spoken; one at a time, in the
+                thread that finished it. What it raises ends the run.
 
         Raises:
             JobError: the disk is full; what is finished is kept.
         """
-        for spoken in executor(units):
-            if not spoken.failure:
-                self.pieces.write(spoken.key, spoken.audio, spoken.record)
-            yield spoken
+        one_at_a_time = Lock()
+
+        def store(spoken: Spoken) -> None:
+            with one_at_a_time:
+                if not spoken.failure:
+                    self.pieces.write(spoken.key, spoken.audio, spoken.record)
+                report(spoken)
+
+        if units:
+            executor(units, store)
 
     def finished(self, keys: Iterable[str]) -> None:
         """The output is written: forget what only this run needed."""

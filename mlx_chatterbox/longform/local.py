@@ -7,11 +7,14 @@ from .speaking import Speaker
 
 
 def local(tts) -> Executor:
-    """An executor that speaks with a loaded model, one unit after the other."""
+    """An executor that speaks with a loaded model, one unit after the other.
 
-    def execute(units):
+    A piece is stored as soon as it is finished, in the thread that finished it.
+    """
+
+    def execute(units, store):
         speaker = Speaker(tts)
         for unit in units:
-            yield from speaker.speak(unit)
+            speaker.speak(unit, store)
 
     return execute

@@ -1,10 +1,11 @@
 """The units of a job as a Ray Data pipeline: one model per actor, on one machine or on many.
 
-Only units travel to the actors, with the voice they are spoken in, and finished pieces back. The
-job's folder is the driver's alone, so no file system need be shared, and a piece that an actor has
-spoken but could not deliver before it died is simply spoken once more: Ray starts another actor
-and gives it the unit again. Units are those of one process, so tokens are too; samples are up to
-rounding, which on a CPU depends on how many threads a process has.
+Only units travel to the actors, with the voice they are spoken in, and finished pieces back, those
+of a unit together: a unit is one call, and Ray hands on what a call returns. The job's folder is
+the driver's alone, so no file system need be shared, and a piece that an actor has spoken but could
+not deliver before it died is simply spoken once more: Ray starts another actor and gives it the
+unit again. Units are those of one process, so tokens are too; samples are up to rounding, which on
+a CPU depends on how many threads a process has.
 
 docs/ray.md shows how several machines are used.
 """
@@ -17,14 +18,14 @@ import os
 import pickle
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..errors import JobError
 from .identity import model_hash
 from .job import Executor, Unit
-from .speaking import Speaker, Spoken
+from .speaking import Speaker, Spoken, Store
 
 
 def ray_executor(model: str, dtype: str | None = None, workers: int = 0) -> Executor:
@@ -44,15 +45,15 @@ def ray_executor(model: str, dtype: str | None = None, workers: int = 0) -> Exec
     if Path(model).is_dir():
         model = str(Path(model).resolve())
 
-    def execute(units: Sequence[Unit]) -> Iterator[Spoken]:
-        return _execute(units, model, dtype, workers)
+    def execute(units: Sequence[Unit], store: Store) -> None:
+        _execute(units, store, model, dtype, workers)
 
     return execute
 
 
 def _execute(
-    units: Sequence[Unit], model: str, dtype: str | None, workers: int
-) -> Iterator[Spoken]:
+    units: Sequence[Unit], store: Store, model: str, dtype: str | None, workers: int
+) -> None:
     import ray
     import ray.exceptions
 
@@ -78,7 +79,7 @@ def _execute(
             one: Spoken = pickle.loads(row["spoken"])
             if one.key not in delivered:
                 delivered.add(one.key)
-                yield one
+                store(one)
     except ray.exceptions.RayError as error:
         raise JobError(f"Ray gave up: {_reason(error)}") from error
 
@@ -143,10 +144,9 @@ class UnitSpeaker:
             manner = dataclasses.replace(unit[0].manner, voice=path)
             unit = [dataclasses.replace(wanted, manner=manner) for wanted in unit]
         worker = f"{os.uname().nodename}:{os.getpid()}"
-        return [
-            dataclasses.replace(spoken, record={**spoken.record, "worker": worker})
-            for spoken in self._speaker.speak(unit)
-        ]
+        spoken: list[Spoken] = []
+        self._speaker.speak(unit, spoken.append)
+        return [dataclasses.replace(one, record={**one.record, "worker": worker}) for one in spoken]
 
 
 def _load(model: str, dtype: str | None, wanted_model: str) -> Speaker:

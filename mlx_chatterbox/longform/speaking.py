@@ -2,15 +2,17 @@
 
 Pieces are written by T3 in units, several together, and a unit is fixed before it is begun
 (`job.py`): rounding in a matrix product depends on how many rows it has, so only the same unit
-again is certain to give the same tokens, bit for bit.
+again is certain to give the same tokens, bit for bit. Each piece is handed on when it is itself
+finished, before the next is sounded; of a unit that was interrupted all tokens are written again,
+and only what is missing is sounded.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,6 @@ import numpy as np
 from .._linux_cpu import give_back_memory
 from ..errors import AudioError, SettingError, TextError
 from ..guards import Outcome
-from ..text.clauses import pieces
 from ..voice import Voice
 from .fit import trimmed
 from .level import loudness_of
@@ -56,6 +57,7 @@ class Wanted:
     Attributes:
         key: what it is stored under.
         alone: it is written by itself, as pieces are that are spoken again.
+        record: what is remembered of it (`Spoken.record`) if it is on disk.
     """
 
     key: str
@@ -63,6 +65,7 @@ class Wanted:
     seed: int
     manner: Manner
     alone: bool = False
+    record: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class Spoken:
 
     Attributes:
         audio: a FLAC file; empty if it was not.
-        record: samples, loudness (LUFS), tokens, seed, tries, outcome.
+        record: samples, loudness (LUFS), tokens, seed, tries, outcome; `alone` if it was spoken
+            by itself because its unit could not be.
         failure: one line; "" if it was spoken.
     """
 
@@ -79,6 +83,10 @@ class Spoken:
     audio: bytes = b""
     record: dict[str, Any] = field(default_factory=dict)
     failure: str = ""
+
+
+# Takes each piece when it is finished; perhaps two at a time, from two threads.
+Store = Callable[[Spoken], None]
 
 
 class Speaker:
@@ -91,67 +99,59 @@ class Speaker:
         self.tts = tts
         self._voices: OrderedDict[Path, Voice] = OrderedDict()
 
-    def speak(self, unit: Sequence[Wanted]) -> Iterator[Spoken]:
-        """Speak pieces of one manner, written together.
+    def speak(self, unit: Sequence[Wanted], store: Store) -> None:
+        """Speak what is missing of pieces of one manner, written together.
 
-        Where one of them cannot be spoken each is tried alone, so that the others are.
+        Where one of them cannot be spoken each that is not finished by then is tried alone, so
+        that the others are.
         """
+        finished: set[str] = set()
         try:
-            spoken = self._together(unit)
+            self._together(unit, store, finished)
             mx.clear_cache()
             give_back_memory()
-            yield from spoken
         except (TextError, AudioError, SettingError) as error:
             if len(unit) == 1:
-                yield Spoken(unit[0].key, failure=str(error))
+                store(Spoken(unit[0].key, failure=str(error)))
                 return
             for wanted in unit:
-                yield from self.speak([wanted])
+                if wanted.key not in finished and wanted.record is None:
+                    self.speak([wanted], lambda spoken: store(_alone(spoken)))
 
-    def _together(self, unit: Sequence[Wanted]) -> list[Spoken]:
+    def _together(self, unit: Sequence[Wanted], store: Store, finished: set[str]) -> None:
+        """Speak a unit; `finished` comes to hold the keys of what was stored."""
+
+        def keep(index: int, waveform: np.ndarray, outcomes: Sequence[Outcome]) -> None:
+            store(self._spoken(unit[index], waveform, outcomes))
+            finished.add(unit[index].key)
+
         manner = unit[0].manner
-        waveforms = self.tts.generate_batch(
+        self.tts.generate_batch(
             [wanted.text for wanted in unit],
             seeds=[wanted.seed for wanted in unit],
             voice=self._voice(manner.voice),
             batch_size=len(unit),
             progress=_between_pieces,
+            finished=keep,
+            unneeded=_unneeded(unit),
             **manner.settings,
         )
-        outcomes = self._outcomes(unit)
-        return [
-            self._spoken(wanted, waveform, outcome)
-            for wanted, waveform, outcome in zip(unit, waveforms, outcomes, strict=True)
-        ]
 
-    def _spoken(self, wanted: Wanted, waveform: np.ndarray, outcome: Outcome) -> Spoken:
+    def _spoken(self, wanted: Wanted, waveform: np.ndarray, outcomes: Sequence[Outcome]) -> Spoken:
+        """A piece; `outcomes` are several where the model said it in several breaths."""
         rate = self.tts.sr
+        is_one = len(outcomes) == 1
+        verdicts = dict.fromkeys(one.verdict for one in outcomes if one.verdict)
         record = {
             "text": wanted.text,
-            "seed": outcome.seed,
-            "tries": outcome.tries,
-            "outcome": outcome.verdict,
+            "seed": outcomes[0].seed if is_one else wanted.seed,
+            "tries": max(one.tries for one in outcomes),
+            "outcome": "; ".join(verdicts),
             "samples": len(waveform),
             "loudness": loudness_of(trimmed(waveform, rate), rate),
-            "tokens": [int(token) for token in outcome.tokens],
+            "tokens": [int(token) for one in outcomes for token in one.tokens],
         }
         return Spoken(wanted.key, encode(waveform, rate), record)
-
-    def _outcomes(self, unit: Sequence[Wanted]) -> list[Outcome]:
-        """One for each piece, also where the model said one in several breaths."""
-        outcomes = list(self.tts.outcomes)
-        if len(outcomes) == len(unit):
-            return outcomes
-        language = unit[0].manner.settings.get("language_id")
-        longest, joined = self.tts.defaults.longest_piece, []
-        for wanted in unit:
-            count = len(pieces(wanted.text, longest, language))
-            some, outcomes = outcomes[:count], outcomes[count:]
-            tokens = [token for one in some for token in one.tokens]
-            verdict = "; ".join(dict.fromkeys(one.verdict for one in some if one.verdict))
-            tries = max(one.tries for one in some)
-            joined.append(Outcome(tuple(tokens), verdict, tries, wanted.seed))
-        return joined
 
     def _voice(self, path: Path | None) -> Voice | None:
         if path is None:
@@ -162,6 +162,22 @@ class Speaker:
                 self._voices.popitem(last=False)
         self._voices.move_to_end(path)
         return self._voices[path]
+
+
+def _unneeded(unit: Sequence[Wanted]) -> set[int]:
+    """Which pieces of a unit need not be sounded again, because they are on disk.
+
+    None where one of them was spoken more than once: second tries are written together too, and
+    what becomes of one can depend, in its last bits, on which others there are. Nor where one was
+    spoken alone, because the unit as a whole could not be.
+    """
+    there = {index: one.record for index, one in enumerate(unit) if one.record is not None}
+    is_plain = all(one["tries"] == 1 and not one.get("alone") for one in there.values())
+    return set(there) if is_plain else set()
+
+
+def _alone(spoken: Spoken) -> Spoken:
+    return replace(spoken, record={**spoken.record, "alone": True})
 
 
 def _between_pieces(what: str, done: int, total: int) -> None:
