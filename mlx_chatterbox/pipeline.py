@@ -151,7 +151,7 @@ class Pipeline:
             seeds: one for each text instead.
             finished: called with (number, waveform, outcomes) as soon as a text is final, marked
                 too, while others are still spoken: in the thread that finished it, and perhaps in
-                two threads at a time. What it raises ends the call.
+                two threads at a time. What it raises ends the call. It must not speak itself.
             unneeded: numbers, from 0, of texts that need not be sounded: T3 writes them with the
                 others, whose tokens are then the same to the bit, and nothing more comes of them.
 
@@ -159,7 +159,8 @@ class Pipeline:
             For each text (samples,) float32 at `sr`; of one that is not needed (0,).
 
         Raises:
-            TextError, AudioError: as `generate`, before anything is spoken.
+            TextError, AudioError: as `generate`, before anything is spoken; for tokens without a
+                sound, or samples that cannot be marked, when others may be finished.
             SettingError: also for no texts, for one string, not a seed a text, or an unneeded text
                 that is none of them.
         """

@@ -84,12 +84,10 @@ class Try:
     """One try at an utterance.
 
     Attributes:
-        number: which, from 1.
         waveform: (samples,) float32; None until it is sounded.
     """
 
     utterance: Utterance
-    number: int
     seed: int
     written: Written
     finding: Finding | None = None
@@ -111,7 +109,7 @@ def speak_unguarded(
     """Speak once, whatever comes of it."""
     seeds = [utterance.seed for utterance in utterances]
     tries = [
-        Try(utterance, 1, seed, written)
+        Try(utterance, seed, written)
         for utterance, seed, written in zip(
             utterances, seeds, write(utterances, seeds, None), strict=True
         )
@@ -155,7 +153,7 @@ def speak_guarded(
         seeds = [seed_of_try(one.seed, number) for one in pending]
         watches = [Watch(bounds[one.number]) for one in pending]
         latest = [
-            Try(one, number + 1, seed, written, judge_written(written, bounds[one.number]))
+            Try(one, seed, written, judge_written(written, bounds[one.number]))
             for one, seed, written in zip(
                 pending, seeds, write(pending, seeds, watches), strict=True
             )
