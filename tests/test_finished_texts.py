@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 import numpy as np
 import pytest
 
@@ -104,12 +106,13 @@ def test_an_unneeded_text_that_is_none_of_them(tts):
 
 @pytest.mark.parametrize("at", [1, 2, len(TEXTS)])
 def test_an_error_of_whoever_takes_them_ends_the_call(tts, whole, at, sounded):
-    taken = []
+    taken, one_at_a_time = [], Lock()
 
     def full(number, waveform, outcomes):
-        taken.append(number)
-        if len(taken) == at:
-            raise OSError("no space left")
+        with one_at_a_time:
+            taken.append(number)
+            if len(taken) == at:
+                raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space left"):
         tts.generate_batch(TEXTS, finished=full, **FAST)

@@ -79,7 +79,6 @@ def test_ctrl_c_says_how_to_go_on(speak, monkeypatch):
 
     def interrupted(*_):
         raise KeyboardInterrupt
-        yield
 
     monkeypatch.setattr(book, "local", lambda tts: interrupted)
     output = speak.folder / "out.wav"
