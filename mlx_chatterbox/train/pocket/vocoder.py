@@ -23,7 +23,7 @@ from . import running
 from .corpus import Corpus
 from .sizes import hift_config
 
-STEPS, BATCH, RATE = 15000, 8, 1e-3
+STEPS, BATCH, RATE = 20000, 8, 1e-3
 # Some hours are plenty, and the F0 of all would take long; slt is the hardest to learn.
 SHARDS = ("slt-00", "slt-01", "rms-00", "awb-00", "kal16-00")
 # Every harmonic's share of the excitation. All together stay where its tanh is nearly straight.
