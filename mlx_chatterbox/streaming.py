@@ -55,11 +55,11 @@ class Chunks:
         SettingError: a value outside its range.
     """
 
-    first: float = 0.4
+    first: float = 0.3
     largest: float = 8.0
     context: float = 2.0
     lookahead: float = 0.24
-    first_reference: float = 3.0
+    first_reference: float = 2.0
 
     def __post_init__(self):
         # The encoder sees three tokens ahead, and the cross-fade lies within them.
