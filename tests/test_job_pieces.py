@@ -78,6 +78,8 @@ from mlx_chatterbox.longform.local import local
 from tests.job_stub import document
 from tests.test_job_pieces import TEXTS, UNIT
 
+# A shell that starts programs in the background has them ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 tts = ChatterboxTTS.from_pretrained("pocket")
 
 def execute(units, store):
