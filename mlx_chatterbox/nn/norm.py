@@ -11,7 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from . import native
-from .activations import mish, scaled_relu
+from .activations import scaled_relu
 from .cpu_kernels import kernel, tuned_for
 
 _FEW_ROWS = 16
@@ -54,14 +54,14 @@ def _takes_one_pass(norm: nn.Module, x: mx.array) -> bool:
     return not norm.training and x.size > 0 and native.takes(x, *norm.parameters().values())
 
 
-def _in_one_pass(norm: nn.Module, x: mx.array, centred: bool, then_mish: bool = False) -> mx.array:
+def _in_one_pass(norm: nn.Module, x: mx.array, centred: bool) -> mx.array:
     names = [name for name in ("weight", "bias") if name in norm]
     width, eps = x.shape[-1], norm.eps
 
     @mx.custom_function
     def normalised(x: mx.array, *parameters: mx.array) -> mx.array:
         given = dict(zip(names, parameters, strict=True))
-        sizes = (x.size // width, width, int(centred), int(then_mish), float(eps))
+        sizes = (x.size // width, width, int(centred), float(eps))
         arrays = [x, given.get("weight"), given.get("bias")]
         return native.call("normalise", arrays, x.shape, *sizes)
 
@@ -71,8 +71,7 @@ def _in_one_pass(norm: nn.Module, x: mx.array, centred: bool, then_mish: bool = 
             fast = mx.fast.layer_norm if centred else mx.fast.rms_norm
             given = dict(zip(names, parameters, strict=True))
             chosen = [given.get(name) for name in ("weight", "bias")[: 2 if centred else 1]]
-            out = fast(x, *chosen, eps)
-            return [mish(out) if then_mish else out]
+            return [fast(x, *chosen, eps)]
 
         return mx.vjp(composed, primals, [cotangent])[1]
 
@@ -107,13 +106,6 @@ class LayerNorm(nn.LayerNorm):
         if _takes_one_pass(self, x):
             return _in_one_pass(self, x, centred=True)
         return super().__call__(x)
-
-
-def layer_norm_mish(norm: nn.LayerNorm, x: mx.array) -> mx.array:
-    """mish(norm(x)), x (..., C)."""
-    if _takes_one_pass(norm, x):
-        return _in_one_pass(norm, x, centred=True, then_mish=True)
-    return mish(norm(x))
 
 
 def batch_norm_relu(norm: nn.BatchNorm, x: mx.array, residual: mx.array | None = None) -> mx.array:

@@ -22,7 +22,7 @@ from ...nn.attention import (
     split_heads,
 )
 from ...nn.conv import CausalConv1d, Conv1d
-from ...nn.norm import LayerNorm, layer_norm_mish
+from ...nn.norm import LayerNorm
 from ...nn.parallel import can_run_two, run_two
 from .config import S3GenConfig
 
@@ -64,7 +64,7 @@ class CausalBlock1D(nn.Module):
 
     def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
         conv, _, norm = self.block
-        return _masked(layer_norm_mish(norm, conv(_masked(x, mask))), mask)
+        return _masked(mish(norm(conv(_masked(x, mask)))), mask)
 
 
 class CausalResnetBlock1D(nn.Module):

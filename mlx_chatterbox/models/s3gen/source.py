@@ -13,6 +13,32 @@ import mlx.nn as nn
 from .config import HiFTNetConfig
 
 
+class MergedHarmonics(nn.Linear):
+    """Upstream's projection of the harmonics to one channel, of harmonics that are never made.
+
+    Weight (1, harmonics) and bias (1,) are those of upstream's layer, and so is the result.
+    """
+
+    def __call__(
+        self, cycles: mx.array, phases: mx.array, amplitude: mx.array, noise: mx.array
+    ) -> mx.array:
+        """Harmonics of a phase and noise, merged.
+
+        Args:
+            cycles: (B, samples) the fundamental's phase in cycles, 0 to 1.
+            phases: (B, 1, harmonics) radians.
+            amplitude: (B, samples) of every sine.
+            noise: (B, samples) what a harmonic's noise would be.
+
+        Returns:
+            (B, samples, 1) float32
+        """
+        weight = self.weight[0].astype(mx.float32)
+        sines = amplitude * _weighted_sines(cycles, weight, phases)
+        merged = sines + mx.linalg.norm(weight) * noise + self.bias
+        return merged[..., None]
+
+
 class SourceModuleHnNSF(nn.Module):
     """Sines at F0 and its harmonics plus noise, merged into one channel by a projection."""
 
@@ -23,7 +49,7 @@ class SourceModuleHnNSF(nn.Module):
         self._amplitude = config.nsf_alpha
         self._noise_std = config.nsf_sigma
         self._voiced_threshold = config.nsf_voiced_threshold
-        self.l_linear = nn.Linear(self._harmonics, 1)
+        self.l_linear = MergedHarmonics(self._harmonics, 1)
 
     def __call__(self, f0: mx.array, samples_per_frame: int, key: mx.array) -> mx.array:
         """Excite.
@@ -80,12 +106,11 @@ class SourceModuleHnNSF(nn.Module):
         if start is None:
             start = mx.zeros((f0.shape[0], 1), dtype=mx.uint32)
         moved = self._frame_fractions(f0, samples_per_frame)
-        weight = self.l_linear.weight[0].astype(mx.float32)
-        sines = _weighted_sines(self._cycles(f0, samples_per_frame, start), weight, phases)
         voiced = mx.repeat(f0 > self._voiced_threshold, samples_per_frame, axis=1)
         noise_std = mx.where(voiced, self._noise_std, self._amplitude / 3)
-        merged = mx.where(voiced, self._amplitude * sines, 0.0)
-        merged = merged + noise_std * mx.linalg.norm(weight) * noise + self.l_linear.bias
+        amplitude = mx.where(voiced, self._amplitude, 0.0)
+        cycles = self._cycles(f0, samples_per_frame, start)
+        merged = self.l_linear(cycles, phases, amplitude, noise_std * noise)[..., 0]
         excitation = mx.tanh(merged).astype(self.l_linear.weight.dtype)
         return excitation, start + mx.cumsum(moved, axis=1)[:, -1:]
 

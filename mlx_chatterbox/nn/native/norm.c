@@ -3,7 +3,6 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "functions.h"
 #include "pool.h"
 #include "vectors.h"
 
@@ -12,18 +11,9 @@ enum { ROWS_AT_ONCE = 32 };
 typedef struct {
     const float *x, *weight, *bias;
     float *result;
-    int rows, width, centred, mish;
+    int rows, width, centred;
     float eps;
 } Norm;
-
-/* x tanh(log(1 + e^x)): rational in e^-|x|, with one form for each sign. */
-static Lanes mish(Lanes x) {
-    const Integers negative = x < 0.0f;
-    const Lanes u = exponential(chosen(negative, x, -x)), square = u * u;
-    const Lanes above = (1.0f + 2.0f * u) / (1.0f + 2.0f * u + 2.0f * square);
-    const Lanes below = (square + 2.0f * u) / (square + 2.0f * u + 2.0f);
-    return x * chosen(negative, below, above);
-}
 
 static Lanes some(const float *from, int count) {
     Lanes v = {0};
@@ -54,7 +44,6 @@ static void one_row(const Norm *job, const float *x, float *to) {
         Lanes y = (some(x + i, count) - mean) * factor;
         if (job->weight) y *= some(job->weight + i, count);
         if (job->bias) y += some(job->bias + i, count);
-        if (job->mish) y = mish(y);
         memcpy(to + i, &y, count * sizeof(float));
     }
 }
@@ -67,11 +56,11 @@ static void piece(void *context, int i) {
         one_row(job, job->x + row * job->width, job->result + row * job->width);
 }
 
-/* x (rows, width), weight and bias (width) or NULL, to result (rows, width): each row less its mean
- * if `centred`, by its deviation, and through Mish if wanted. */
+/* x (rows, width), weight and bias (width) or NULL, to result (rows, width): each row, less its mean
+ * if `centred`, by its deviation. */
 EXPORTED int normalise(const float *x, const float *weight, const float *bias, float *result,
-                       int rows, int width, int centred, int with_mish, float eps) {
-    Norm job = {x, weight, bias, result, rows, width, centred, with_mish, eps};
+                       int rows, int width, int centred, float eps) {
+    Norm job = {x, weight, bias, result, rows, width, centred, eps};
     in_parallel(piece, &job, (rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE);
     return 0;
 }
