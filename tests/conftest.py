@@ -188,3 +188,19 @@ def pytest_addoption(parser):
         metavar="FOLDER",
         help="upstream's files at full size for the slow tests; without it they are fabricated",
     )
+
+
+@pytest.fixture
+def sounded(monkeypatch) -> list[int]:
+    """How many tokens each piece has whose sounding was begun."""
+    from mlx_chatterbox.synthesis import Synthesis
+
+    begun = []
+    waveform = Synthesis._waveform
+
+    def counted(self, tokens, key):
+        begun.append(len(tokens))
+        return waveform(self, tokens, key)
+
+    monkeypatch.setattr(Synthesis, "_waveform", counted)
+    return begun

@@ -30,20 +30,6 @@ def whole(tts) -> list[np.ndarray]:
     return tts.generate_batch(TEXTS, **FAST)
 
 
-@pytest.fixture
-def sounded(monkeypatch) -> list[int]:
-    """How many tokens each piece has whose sounding was begun."""
-    begun = []
-    waveform = Synthesis._waveform
-
-    def counted(self, tokens, key):
-        begun.append(len(tokens))
-        return waveform(self, tokens, key)
-
-    monkeypatch.setattr(Synthesis, "_waveform", counted)
-    return begun
-
-
 class Taken:
     """What was handed on: waveforms and outcomes by number."""
 

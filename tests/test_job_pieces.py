@@ -14,7 +14,6 @@ from mlx_chatterbox import ChatterboxTTS, tries
 from mlx_chatterbox.guards import Finding
 from mlx_chatterbox.longform.book import job_folder, speak_document
 from mlx_chatterbox.longform.local import local
-from mlx_chatterbox.synthesis import Synthesis
 from tests.job_stub import SENTENCES, StubTTS, document
 
 TEXTS = ["Good morning.", "Open the window.", "Thank you.", "The red hat is old.", "Yes.", "No."]
@@ -24,20 +23,6 @@ UNIT = {"seed": 1, "batch_size": 6, "settings": {"n_cfm_timesteps": 1}}
 @pytest.fixture(scope="module")
 def tts() -> ChatterboxTTS:
     return ChatterboxTTS.from_pretrained("pocket")
-
-
-@pytest.fixture
-def sounded(monkeypatch) -> list[int]:
-    """How many tokens each piece has whose sounding was begun."""
-    begun = []
-    waveform = Synthesis._waveform
-
-    def counted(self, tokens, key):
-        begun.append(len(tokens))
-        return waveform(self, tokens, key)
-
-    monkeypatch.setattr(Synthesis, "_waveform", counted)
-    return begun
 
 
 class Crash(Exception):

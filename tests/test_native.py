@@ -236,25 +236,6 @@ def test_depthwise_convolution(product, frames, channels, taps):
     assert np.abs(out - wanted).max() <= 1e-6 * np.sqrt(taps) * 8
 
 
-@pytest.mark.parametrize(("rows", "width"), [(1, 16), (33, 7), (70, 128), (64, 161)])
-@pytest.mark.parametrize("centred", [True, False])
-def test_norms(product, rows, width, centred):
-    draw = np.random.default_rng(rows * width)
-    x = draw.normal(2.0, 3.0, (rows, width)).astype(np.float32)
-    weight, bias = draw.normal(size=(2, width)).astype(np.float32)
-    if not centred:
-        bias = None
-    result, eps = np.empty_like(x), 1e-5
-    given = pointers(x, weight, bias, result)
-    code = product.normalise(*given, rows, width, centred, ctypes.c_float(eps))
-    assert code == 0
-    exact_x = x.astype(np.float64)
-    apart = exact_x - exact_x.mean(axis=1, keepdims=True) if centred else exact_x
-    wanted = apart / np.sqrt((apart**2).mean(axis=1, keepdims=True) + eps) * weight
-    wanted = wanted if bias is None else wanted + bias
-    np.testing.assert_allclose(result, wanted, atol=5e-6)
-
-
 @pytest.mark.parametrize("rows", [1, 2, 5, 6, 7, 13, 20])
 @pytest.mark.parametrize("units", [1, 16, 37])
 def test_lstm(product, rows, units):

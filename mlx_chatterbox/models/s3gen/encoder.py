@@ -13,7 +13,6 @@ import mlx.nn as nn
 from ...nn.activations import silu
 from ...nn.attention import attend, merge_heads, padding_bias, split_heads
 from ...nn.conv import CausalConv1d, Conv1d
-from ...nn.norm import LayerNorm
 from .config import S3GenConfig
 
 
@@ -99,8 +98,8 @@ class ConformerLayer(nn.Module):
         width = config.encoder_output_size
         self.self_attn = RelativeAttention(width, config.encoder_attention_heads)
         self.feed_forward = FeedForward(width, config.encoder_linear_units)
-        self.norm_mha = LayerNorm(width, eps=1e-12)
-        self.norm_ff = LayerNorm(width, eps=1e-12)
+        self.norm_mha = nn.LayerNorm(width, eps=1e-12)
+        self.norm_ff = nn.LayerNorm(width, eps=1e-12)
 
     def __call__(self, x: mx.array, positions: mx.array, hidden: mx.array | None) -> mx.array:
         x = x + self.self_attn(self.norm_mha(x), positions, hidden)
@@ -112,7 +111,7 @@ class LinearEmbedding(nn.Module):
 
     def __init__(self, width: int, out_width: int):
         super().__init__()
-        self.out = [nn.Linear(width, out_width), LayerNorm(out_width, eps=1e-5)]
+        self.out = [nn.Linear(width, out_width), nn.LayerNorm(out_width, eps=1e-5)]
 
     def __call__(self, x: mx.array) -> tuple[mx.array, mx.array]:
         """(B, T, C) to the scaled embedding and the relative positions for its length."""
@@ -166,7 +165,7 @@ class UpsampleConformerEncoder(nn.Module):
         self.up_layer = Upsample1D(width, config.token_mel_ratio)
         self.up_embed = LinearEmbedding(width, width)
         self.up_encoders = [ConformerLayer(config) for _ in range(config.encoder_num_up_blocks)]
-        self.after_norm = LayerNorm(width, eps=1e-5)
+        self.after_norm = nn.LayerNorm(width, eps=1e-5)
 
     def __call__(self, x: mx.array, mask: mx.array | None = None) -> mx.array:
         """Encode.

@@ -22,7 +22,6 @@ from ...nn.attention import (
     split_heads,
 )
 from ...nn.conv import CausalConv1d, Conv1d
-from ...nn.norm import LayerNorm
 from ...nn.parallel import can_run_two, run_two
 from .config import S3GenConfig
 
@@ -59,7 +58,7 @@ class CausalBlock1D(nn.Module):
         self.block = [
             CausalConv1d(in_channels, out_channels, 3),
             nn.Identity(),
-            LayerNorm(out_channels, eps=1e-5),
+            nn.LayerNorm(out_channels, eps=1e-5),
         ]
 
     def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
@@ -159,9 +158,9 @@ class BasicTransformerBlock(nn.Module):
 
     def __init__(self, channels: int, heads: int, head_dim: int):
         super().__init__()
-        self.norm1 = LayerNorm(channels, eps=1e-5)
+        self.norm1 = nn.LayerNorm(channels, eps=1e-5)
         self.attn1 = Attention(channels, heads, head_dim)
-        self.norm3 = LayerNorm(channels, eps=1e-5)
+        self.norm3 = nn.LayerNorm(channels, eps=1e-5)
         self.ff = FeedForward(channels)
 
     def __call__(self, x: mx.array, hidden: mx.array | None) -> mx.array:

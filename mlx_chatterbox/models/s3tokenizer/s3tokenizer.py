@@ -13,7 +13,6 @@ import mlx.nn as nn
 from ...nn.activations import gelu
 from ...nn.attention import attend, merge_heads, split_heads
 from ...nn.conv import Conv1d
-from ...nn.norm import LayerNorm
 from .base import SAMPLE_RATE, SpeechTokenizer
 from .config import S3TokenizerConfig
 from .windows import FRAMES_PER_TOKEN
@@ -62,9 +61,9 @@ class ResidualAttentionBlock(nn.Module):
         super().__init__()
         width = config.n_audio_state
         self.attn = FSMNAttention(config)
-        self.attn_ln = LayerNorm(width, eps=config.attention_norm_eps)
+        self.attn_ln = nn.LayerNorm(width, eps=config.attention_norm_eps)
         self.mlp = [nn.Linear(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width)]
-        self.mlp_ln = LayerNorm(width, eps=1e-5)
+        self.mlp_ln = nn.LayerNorm(width, eps=1e-5)
 
     def __call__(self, x: mx.array) -> mx.array:
         x = x + self.attn(self.attn_ln(x))

@@ -15,7 +15,6 @@ import mlx.nn as nn
 from ...nn.activations import gelu
 from ...nn.attention import attend, merge_heads, split_heads
 from ...nn.conv import Conv1d
-from ...nn.norm import LayerNorm
 from .base import SpeechTokenizer
 from .config import S3TokenizerV1Config
 
@@ -55,9 +54,9 @@ class ResidualAttentionBlock(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.attn = MultiHeadAttention(width, heads)
-        self.attn_ln = LayerNorm(width, eps=1e-5)
+        self.attn_ln = nn.LayerNorm(width, eps=1e-5)
         self.mlp = [nn.Linear(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width)]
-        self.mlp_ln = LayerNorm(width, eps=1e-5)
+        self.mlp_ln = nn.LayerNorm(width, eps=1e-5)
 
     def __call__(self, x: mx.array) -> mx.array:
         x = x + self.attn(self.attn_ln(x))

@@ -9,7 +9,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ...nn.attention import attend, merge_heads, split_heads
-from ...nn.norm import LayerNorm
 from .config import T3Config
 
 
@@ -19,7 +18,7 @@ class AttentionBlock(nn.Module):
     def __init__(self, channels: int, heads: int):
         super().__init__()
         self._heads = heads
-        self.norm = LayerNorm(channels)
+        self.norm = nn.LayerNorm(channels)
         self.to_q = nn.Linear(channels, channels)
         self.to_k = nn.Linear(channels, channels)
         self.to_v = nn.Linear(channels, channels)

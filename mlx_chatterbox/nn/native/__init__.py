@@ -9,7 +9,6 @@
 * `attention.c`: called by `nn/attention.py`, where MLX has fused attention for GPUs alone.
 * `convolution.c`, `depthwise.c`: called by `nn/conv.py` and `nn/conv2d.py`; a product for each tap
   would write its result as often as there are taps.
-* `norm.c`: called by `nn/norm.py`, one pass over memory for a norm instead of a dozen.
 * `lstm.c`: called by `nn/lstm.py`; a step of an LSTM is over before MLX has arranged it.
 
 They are compiled for the processor when the package is first imported on a machine, which takes a
