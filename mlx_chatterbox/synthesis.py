@@ -7,6 +7,7 @@ from functools import partial
 
 import mlx.core as mx
 import numpy as np
+from mlx.utils import tree_flatten
 
 from .arguments import Extras
 from .config import ModelConfig
@@ -14,12 +15,16 @@ from .guards import Watch
 from .models.t3.cache import Past
 from .models.t3.decoding import decode_batch
 from .models.t3.sampling import SamplingSettings
-from .nn.parallel import choosing_alone, run_all
+from .nn.parallel import can_run_two, choosing_alone, run_all
 from .tries import Finish, Try, Utterance, Written, speak_guarded, speak_unguarded
 from .voice import Voice
 
 # Upstream's token of silence (`models/s3gen/const.py`).
 SILENCE_TOKEN = 4299
+# Up to this size T3's weights stay in the cache, and cost nothing to be read by two cores. Larger
+# ones are read from memory at each step: then that is what a step takes its time for, and as many
+# rows as possible are to share it.
+_SMALL_T3 = 32 * 2**20
 
 
 def audible_tokens(tokens: list[int], start: int, n_codes: int) -> list[int]:
@@ -70,6 +75,23 @@ class Synthesis:
         Raises:
             TextError: the model wrote nothing that has a sound; some may be finished by then.
         """
+        with choosing_alone():
+            if len(utterances) > 1 and self._writes_apart():
+                # What a group of its own is written with depends on the texts alone.
+                by_length = sorted(utterances, key=lambda one: -one.text_tokens.size)
+                mx.eval([one.text_tokens for one in utterances], vars(self._voice))
+                groups = [sorted(by_length[i::2], key=lambda one: one.number) for i in range(2)]
+                run_all([partial(self._speak, group, is_guarded, finish) for group in groups])
+                return
+        self._speak(utterances, is_guarded, finish)
+
+    def _writes_apart(self) -> bool:
+        """Whether each of two cores writes, and sounds, a half of the utterances."""
+        weights = tree_flatten(self._networks.t3.parameters())
+        is_small = sum(weight.nbytes for _, weight in weights) <= _SMALL_T3
+        return is_small and not self._is_shared and can_run_two()
+
+    def _speak(self, utterances: Sequence[Utterance], is_guarded: bool, finish: Finish) -> None:
         if not is_guarded:
             speak_unguarded(utterances, self.write, self.sound, finish)
             return
@@ -128,11 +150,13 @@ class Synthesis:
 
         works = [partial(work, one, key) for one, key in zip(tries, keys, strict=True)]
         with choosing_alone():
-            if not self._is_shared:
-                run_all(works)
+            if self._is_shared:
+                for one in works:
+                    one()
                 return
-            for one in works:
-                one()
+            # The longest first, or at the end one core would be waited for.
+            order = sorted(range(len(works)), key=lambda i: -len(tries[i].written.audible))
+            run_all([works[i] for i in order])
 
     def _waveform(self, tokens: list[int], key: mx.array) -> np.ndarray:
         """Speech tokens to a waveform, (samples,) float32."""

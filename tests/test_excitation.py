@@ -6,8 +6,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlx_chatterbox.models.s3gen import hift
 from mlx_chatterbox.models.s3gen.config import HiFTNetConfig
-from mlx_chatterbox.models.s3gen.source import SourceModuleHnNSF
+from mlx_chatterbox.models.s3gen.source import SourceModuleHnNSF, _in_one_go, _step_by_step
+from mlx_chatterbox.nn import native
 
 HOP = 480
 
@@ -44,6 +46,48 @@ def test_the_sum_is_that_of_all_harmonics(source, rng):
     expected = summed_one_by_one(source, f0, phases, noise)
     assert np.abs(expected).max() > 0.02
     assert np.abs(np.array(found) - expected).max() < 2e-5
+
+
+def test_in_one_go_is_step_by_step(rng):
+    cycles = mx.array(rng.uniform(0, 1, (2, 4100)), mx.float32)
+    reals, imags = (mx.array(rng.normal(size=(2, 1, 31)), mx.float32) for _ in range(2))
+    if not native.takes(cycles):
+        pytest.skip("no compiled code")
+    expected = np.array(_step_by_step(cycles, reals, imags))
+    assert np.abs(expected).max() > 10
+    np.testing.assert_allclose(_in_one_go(cycles, reals, imags), expected, atol=2e-4)
+
+    def loss(way):
+        return lambda *given: way(*given).square().mean()
+
+    given, every = (cycles, reals, imags), (0, 1, 2)
+    for found, wanted in zip(
+        mx.grad(loss(_in_one_go), every)(*given),
+        mx.grad(loss(_step_by_step), every)(*given),
+        strict=True,
+    ):
+        np.testing.assert_allclose(
+            found, wanted, rtol=2e-3, atol=1e-3 * mx.abs(wanted).max().item()
+        )
+
+
+@pytest.mark.parametrize("bins", [9, 241])
+def test_spectrum_in_one_go_is_by_steps(rng, bins):
+    said = mx.array(rng.normal(size=(2, 30, 2 * bins)) * 4, mx.float32)
+    said[0, 0, 0], said[0, 1, 1] = 100.0, -200.0
+    if not native.takes(said):
+        pytest.skip("no compiled code")
+    expected = hift._spectrum_by_steps(said)
+    assert max(mx.abs(part).max().item() for part in expected) > 50
+    for found, wanted in zip(hift._spectrum(said, evaluate=True), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-6 * hift.MAX_MAGNITUDE)
+
+    def loss(spectrum):
+        return lambda said: sum(part.square().sum() * 1e-4 for part in spectrum(said))
+
+    found = mx.grad(loss(lambda said: hift._spectrum(said, evaluate=True)))(said)
+    wanted = mx.grad(loss(hift._spectrum_by_steps))(said)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_noise_drawn_once_is_as_loud_as_every_harmonics(source):

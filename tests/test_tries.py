@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+
 import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_chatterbox import ChatterboxTTS, tries
+from mlx_chatterbox import ChatterboxTTS, synthesis, tries
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import main, what_guards_found
 from mlx_chatterbox.guards import Outcome, plausible, seed_of_try
+from mlx_chatterbox.nn import parallel
 from mlx_chatterbox.synthesis import Synthesis
 from mlx_chatterbox.text.clauses import pieces
 from mlx_chatterbox.train.pocket.heldout import HELD_OUT
@@ -41,8 +44,6 @@ def no_stop(tts, monkeypatch):
 
 def written_as(monkeypatch, change):
     """What T3 writes goes through `change(sentence text tokens, seed key, tokens)`."""
-    from mlx_chatterbox import synthesis
-
     decode = synthesis.decode_batch
 
     def changed(t3, past, texts, settings, cfg_weight, limit, keys, unwanted=()):
@@ -129,7 +130,9 @@ def test_of_a_batch_only_the_bad_sentence_is_spoken_again(tts, monkeypatch):
     written_as(monkeypatch, change)
     found = tts.generate_batch(SENTENCES, seed=5, **FAST)
     assert [outcome.tries for outcome in tts.outcomes] == [1, 2, 1]
-    assert seen == [0, 1, 2, 0]
+    # Four were written, and the last of them by itself.
+    assert len(seen) == 4
+    assert seen[-1] == 0
     for i, waveform in enumerate((expected[0], well, expected[2])):
         np.testing.assert_allclose(found[i], waveform, atol=1e-5)
 
@@ -178,23 +181,52 @@ def test_a_pieces_seed_gives_that_piece_alone(tts):
     np.testing.assert_array_equal(np.concatenate(alone), whole)
 
 
-def test_a_batch_size_bounds_what_is_written_together(tts, monkeypatch):
-    from mlx_chatterbox import synthesis
-
-    together = []
+@pytest.fixture
+def together(monkeypatch):
+    """How many texts T3 wrote together, each time, and in which thread."""
+    counts = []
     decode = synthesis.decode_batch
 
     def counted(t3, past, texts, *more):
-        together.append(len(texts))
+        counts.append((len(texts), threading.get_ident()))
         return decode(t3, past, texts, *more)
 
     monkeypatch.setattr(synthesis, "decode_batch", counted)
+    return counts
+
+
+@pytest.mark.parametrize("is_small", [True, False])
+def test_on_two_cores_each_writes_a_half_of_what_a_small_t3_says(
+    tts, monkeypatch, together, is_small
+):
+    if parallel._blas() is None or not parallel.on_cpu():
+        pytest.skip("no CPU with OpenBLAS")
+    monkeypatch.setattr(parallel, "_cores", lambda: 2)
+    if not is_small:
+        monkeypatch.setattr(synthesis, "_SMALL_T3", 1000)
+    texts = ["Yes.", "No.", "Why?", "Good.", TEXT]
+    found = tts.generate_batch(texts, seed=1, **FAST)
+    assert sorted(count for count, _ in together) == ([2, 3] if is_small else [5])
+    assert len({thread for _, thread in together}) == (2 if is_small else 1)
+    tokens = [one.tokens for one in tts.outcomes]
+    for number, text in enumerate(texts):
+        alone = tts.generate(text, seed=1 + number, **FAST)
+        assert tuple(tts.last_tokens) == tokens[number]
+        np.testing.assert_allclose(found[number], alone, atol=1e-5)
+    # With the same company every time: another call gives the same bits.
+    again = tts.generate_batch(texts, seed=1, **FAST)
+    for first, second in zip(found, again, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_batch_size_bounds_what_is_written_together(tts, monkeypatch, together):
+    monkeypatch.setattr(synthesis, "can_run_two", lambda: False)
     texts = ["Yes.", "No.", "Why?", "Good.", TEXT]
     few = tts.generate_batch(texts, seed=1, batch_size=2, **FAST)
-    assert together == [2, 2, 1]
+    assert [count for count, _ in together] == [2, 2, 1]
     tokens = [one.tokens for one in tts.outcomes]
     many = tts.generate_batch(texts, seed=1, batch_size=16, **FAST)
-    assert together[3:] == [5]
+    assert [count for count, _ in together[3:]] == [5]
     assert tokens == [one.tokens for one in tts.outcomes]
     for a, b in zip(few, many, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)

@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..errors import AudioError
+from ..nn.gradients import with_gradient_of
 
 # Below this size a transform is one small matrix product, which beats thousands of tiny FFTs.
 _MATRIX_N_FFT = 64
@@ -130,6 +131,12 @@ def stft(
     return real, imag
 
 
+@with_gradient_of(lambda real, imag: real + 1j * imag)
+def _as_complex(real: mx.array, imag: mx.array) -> mx.array:
+    """The sum would multiply by i, number by number; side by side they lie there already."""
+    return mx.stack([real, imag], axis=-1).view(mx.complex64)[..., 0]
+
+
 def istft(real: mx.array, imag: mx.array, n_fft: int, hop: int, window: mx.array) -> mx.array:
     """Inverse of a centred `stft`, as `torch.istft`: least squares over the overlapping frames.
 
@@ -138,7 +145,7 @@ def istft(real: mx.array, imag: mx.array, n_fft: int, hop: int, window: mx.array
     The shifted windows must not all vanish anywhere, or the result has NaNs there.
     """
     if n_fft > _MATRIX_N_FFT:
-        frames = mx.fft.irfft(real + 1j * imag, n=n_fft, axis=-1)
+        frames = mx.fft.irfft(_as_complex(real, imag), n=n_fft, axis=-1)
     else:
         frames = mx.concatenate([real, imag], axis=-1) @ _float32(_inverse_basis(n_fft))
     squares = mx.broadcast_to(window * window, (real.shape[-2], n_fft))

@@ -10,6 +10,7 @@ import mlx.core as mx
 from . import native
 from .activations import exp_of_negative, scaled_exp_of_negative
 from .device import is_half, on_cpu
+from .gradients import with_gradient_of
 from .parallel import second_stream
 
 # Scores are computed for so many at a time, 1 MB, that they stay in a core's cache.
@@ -127,7 +128,7 @@ def attend_columns(
     if native.library() is None:
         return _attend_columns(queries, *keys, *values, heads=heads, scale=scale)
 
-    @mx.custom_function
+    @with_gradient_of(partial(_attend_columns, heads=heads, scale=scale))
     def attended(queries: mx.array, *others: mx.array) -> mx.array:
         width, frames = queries.shape
         pieces = len(others) // 2
@@ -137,11 +138,6 @@ def attend_columns(
         given += [None] * (4 - len(given))
         shape = queries.shape
         return native.call("attend_columns", [queries, *given], shape, *sizes, float(scale))
-
-    @attended.vjp
-    def _(primals, cotangent, _):
-        attend = partial(_attend_columns, heads=heads, scale=scale)
-        return mx.vjp(lambda *given: [attend(*given)], primals, [cotangent])[1]
 
     return attended(queries, *keys, *values)
 

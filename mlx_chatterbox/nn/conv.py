@@ -19,6 +19,7 @@ import mlx.nn as nn
 
 from . import native
 from .device import is_half, on_cpu
+from .gradients import with_gradient_of
 
 # From so many channels on a product for each tap is worth it.
 _ENOUGH_CHANNELS = 16
@@ -93,7 +94,10 @@ def _in_one_go(x: mx.array, weight: mx.array, dilation: int, bias: mx.array | No
     out_channels, kernel, channels = weight.shape
     frames = x.shape[1] - dilation * (kernel - 1)
 
-    @mx.custom_function
+    def by_taps(x: mx.array, weight: mx.array, *bias: mx.array) -> mx.array:
+        return _by_taps(x, weight, dilation, *(bias or [None]))
+
+    @with_gradient_of(by_taps)
     def convolved(x: mx.array, weight: mx.array, *bias: mx.array) -> mx.array:
         sizes = (1, frames, channels, out_channels, 1, kernel, dilation, 1)
         rows = [
@@ -101,13 +105,6 @@ def _in_one_go(x: mx.array, weight: mx.array, dilation: int, bias: mx.array | No
             for row in x
         ]
         return stacked(rows)
-
-    @convolved.vjp
-    def _(primals, cotangent, _):
-        def by_taps(x, weight, bias=None):
-            return [_by_taps(x, weight, dilation, bias)]
-
-        return mx.vjp(by_taps, primals, [cotangent])[1]
 
     shape = (frames, out_channels)
     return convolved(x, weight) if bias is None else convolved(x, weight, bias)
@@ -150,15 +147,11 @@ def _depthwise_in_one_go(x: mx.array, weight: mx.array) -> mx.array:
     channels, kernel, _ = weight.shape
     frames = x.shape[1] - kernel + 1
 
-    @mx.custom_function
+    @with_gradient_of(lambda x, weight: _depthwise(x, weight, 1, 1))
     def convolved(x: mx.array, weight: mx.array) -> mx.array:
         taps = weight[..., 0].T
         shape, sizes = (frames, channels), (frames, channels, kernel)
         return stacked([native.call("convolve_depthwise", [r, taps], shape, *sizes) for r in x])
-
-    @convolved.vjp
-    def _(primals, cotangent, _):
-        return mx.vjp(lambda x, w: [_depthwise(x, w, 1, 1)], primals, [cotangent])[1]
 
     return convolved(x, weight)
 

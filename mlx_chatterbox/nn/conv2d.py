@@ -14,6 +14,7 @@ import mlx.nn as nn
 from . import native
 from .conv import stacked
 from .device import is_half, on_cpu
+from .gradients import with_gradient_of
 
 # Rows are convolved so many entries at a time, 1 MB, that what is added up stays in the cache.
 _ENTRIES_AT_ONCE = 1 << 18
@@ -46,15 +47,11 @@ def _in_one_go(x: mx.array, weight: mx.array, stride: int) -> mx.array:
     out_channels, high, wide, channels = weight.shape
     lines, frames = (x.shape[0] - high) // stride + 1, x.shape[1] - wide + 1
 
-    @mx.custom_function
+    @with_gradient_of(lambda x, weight: _by_taps(x, weight, stride))
     def convolved(x: mx.array, weight: mx.array) -> mx.array:
         sizes = (lines, frames, channels, out_channels, high, wide, 1, stride)
         shape = (lines, frames, out_channels)
         return native.call("convolve", [x, weight, None], shape, *sizes)
-
-    @convolved.vjp
-    def _(primals, cotangent, _):
-        return mx.vjp(lambda x, w: [_by_taps(x, w, stride)], primals, [cotangent])[1]
 
     return convolved(x, weight)
 

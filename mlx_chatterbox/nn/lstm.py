@@ -9,6 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from . import native
+from .gradients import with_gradient_of
 
 
 class LSTM(nn.Module):
@@ -57,15 +58,11 @@ def _by_steps(fed: mx.array, recurrent: mx.array) -> mx.array:
 def _in_one_go(fed: mx.array, recurrent: mx.array) -> mx.array:
     """As `_by_steps`, by `native`."""
 
-    @mx.custom_function
+    @with_gradient_of(_by_steps)
     def run(fed: mx.array, recurrent: mx.array) -> mx.array:
         rows, steps, _ = fed.shape
         units = recurrent.shape[1]
         shape = (rows, steps, units)
         return native.call("lstm_layer", [fed, recurrent], shape, *shape)
-
-    @run.vjp
-    def _(primals, cotangent, _):
-        return mx.vjp(lambda *given: [_by_steps(*given)], primals, [cotangent])[1]
 
     return run(fed, recurrent)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager, suppress
-from functools import cache
-from queue import Empty, SimpleQueue
-from threading import Lock, RLock, Thread, local
+from contextlib import contextmanager
+from functools import cache, partial
+from queue import SimpleQueue
+from threading import Condition, Lock, RLock, Thread, local
 
 import mlx.core as mx
 
@@ -142,42 +143,92 @@ def run_all(works: Sequence[Callable]) -> list:
     """The results of independent pieces of work, two at a time where that gains anything.
 
     Each then has one core, also one that is alone: what it comes to does not depend on the others.
+    A work may call this itself: what it hands out is done before what was not begun yet, by
+    whichever of the two is free.
 
     Args:
         works: each evaluates what it makes, of arrays that are evaluated already.
     """
+    crew = getattr(_local, "crew", None)
+    if crew is not None:
+        return crew.run(works)
     if not can_run_two():
         return [work() for work in works]
-    results: list = [None] * len(works)
-    left: SimpleQueue[int] = SimpleQueue()
-    for index in range(len(works)):
-        left.put(index)
-
-    def take() -> None:
-        try:
-            while True:
-                index = left.get_nowait()
-                results[index] = works[index]()
-        except Empty:
-            return
-        except BaseException:
-            _drain(left)  # the other one is not to begin anything more
-            raise
-
+    crew = _Crew()
     with _running, _single_threaded_blas():
-        other = _worker().start_all(take)
+        other = _worker().start_all(crew.help)
         try:
-            take()
+            return crew.lead(works)
         finally:
             wait([other])
-        other.result()
-    return results
 
 
-def _drain(queue: SimpleQueue) -> None:
-    with suppress(Empty):
+class _Crew:
+    """Two threads, and what is left for them to do."""
+
+    def __init__(self):
+        self._left: deque[Callable[[], None]] = deque()
+        self._is_over = False
+        self._failure: BaseException | None = None
+        self._changed = Condition()
+
+    def lead(self, works: Sequence[Callable]) -> list:
+        """Their results, with the help of another thread."""
+        _local.crew = self
+        try:
+            return self.run(works)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        finally:
+            _local.crew = None
+            with self._changed:
+                self._is_over = True
+                self._changed.notify_all()
+
+    def help(self) -> None:
+        """Work until there is no more, or something failed, which the leading thread raises."""
+        _local.crew = self
+        try:
+            self._work_until(lambda: self._is_over)
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            _local.crew = None
+
+    def run(self, works: Sequence[Callable]) -> list:
+        """Their results; of a thread of the crew."""
+        results: dict[int, object] = {}
+
+        def do(index: int, work: Callable) -> None:
+            result = work()
+            with self._changed:
+                results[index] = result
+                self._changed.notify_all()
+
+        with self._changed:
+            self._left.extendleft(reversed([partial(do, *one) for one in enumerate(works)]))
+            self._changed.notify_all()
+        self._work_until(lambda: len(results) == len(works))
+        return [results[index] for index in range(len(works))]
+
+    def _work_until(self, is_done: Callable[[], bool]) -> None:
         while True:
-            queue.get_nowait()
+            with self._changed:
+                self._changed.wait_for(lambda: self._failure or self._left or is_done())
+                # Nothing more is begun after a failure.
+                if self._failure is not None:
+                    raise self._failure
+                if is_done():
+                    return
+                work = self._left.popleft()
+            work()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            if self._failure is None:
+                self._failure = error
+            self._changed.notify_all()
 
 
 @contextmanager
@@ -185,9 +236,10 @@ def choosing_alone() -> Iterator[None]:
     """Where `can_run_two` depends on nothing that another thread of the program does.
 
     Work on two cores is rounded otherwise than on one: without this the same seed would give other
-    last bits when two threads speak at the same time. Elsewhere nobody waits.
+    last bits when two threads speak at the same time. Elsewhere nobody waits, nor within `run_all`,
+    where it is chosen already.
     """
-    if on_cpu() and _cores() in _CORES:
+    if getattr(_local, "crew", None) is None and on_cpu() and _cores() in _CORES:
         with _choosing:
             yield
     else:

@@ -8,7 +8,7 @@ only the loudest so far is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
 
@@ -30,7 +30,7 @@ from .spectrogram import (
     factor,
     levels,
     loudest_frame,
-    magnitudes,
+    scaled,
     spectra,
 )
 from .weights import load_networks
@@ -63,6 +63,8 @@ def apply(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
 
 def _apply(channel: np.ndarray, sample_rate: int) -> np.ndarray:
     at_once = _SECONDS_AT_ONCE * sample_rate
+    if len(channel) <= at_once:
+        return Marker(sample_rate).finish(channel)
     pieces = [channel[start : start + at_once] for start in range(0, len(channel), at_once)]
 
     def resampled() -> Iterator[np.ndarray]:
@@ -102,7 +104,7 @@ def mark_stream(
             if last and not begun:
                 marked = apply(chunk, sample_rate)
             else:
-                marked, begun = marker.push(chunk), True
+                marked, begun = marker.push(chunk), begun or chunk.size > 0
                 if last:
                     marked = np.concatenate([marked, marker.finish()])
             if marked.size:
@@ -180,15 +182,23 @@ class Marker:
         Raises:
             AudioError: another shape, or samples that are not finite.
         """
+        self._take(samples)
+        return self._returning(self._out.push(self._mark(self._framer.frames - CONTEXT)))
+
+    def _take(self, samples: np.ndarray) -> None:
         samples = np.asarray(samples, dtype=np.float32)
         if samples.ndim != 1 or not np.isfinite(samples).all():
             raise AudioError("a stream to mark must be finite samples of shape (n,).")
         self._given += len(samples)
         self._framer.push(self._in.push(samples))
-        return self._returning(self._out.push(self._mark(self._framer.frames - CONTEXT)))
 
-    def finish(self) -> np.ndarray:
-        """The rest, (m,) float32."""
+    def finish(self, samples: np.ndarray | Sequence[float] = ()) -> np.ndarray:
+        """Give the last (n,) samples, and take the rest, (m,) float32.
+
+        Raises:
+            AudioError: as `push`.
+        """
+        self._take(samples)
         if not self._given:
             return np.empty(0, np.float32)
         framer = self._framer
@@ -255,7 +265,7 @@ def _marked_frames(
     """
     end = spectrum.shape[0] - after
     absolute = mx.abs(spectrum)
-    magnitude = magnitudes(spectrum)
+    magnitude = mx.maximum(absolute, MIN_MAGNITUDE)
     level = levels(magnitude)
     sums = level.sum(axis=-1)
     loudest = max(loudest, sums.max().item())
@@ -265,7 +275,7 @@ def _marked_frames(
     raised = magnitude / mx.maximum(absolute, 1e-30)
     scale = raised[before:end]
     scale = mx.concatenate([scale[:, :BAND] * factor(change * audible), scale[:, BAND:]], axis=1)
-    marked = spectrum[before:end] * scale
+    marked = scaled(spectrum[before:end], scale)
     marked = mx.where(absolute[before:end] > 0, marked, MIN_MAGNITUDE)
     return mx.fft.irfft(marked, n=N_FFT, axis=-1) * hann_window(N_FFT), loudest
 

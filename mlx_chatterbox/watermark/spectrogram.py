@@ -34,6 +34,13 @@ def spectra(padded: np.ndarray) -> mx.array:
     return mx.fft.rfft(frame(mx.array(padded), N_FFT, HOP) * hann_window(N_FFT), axis=-1)
 
 
+def scaled(spectrum: mx.array, factors: mx.array) -> mx.array:
+    """(frames, BINS) complex, times real factors."""
+    # A product of the two would make the factors complex, and multiply number by number.
+    parts = spectrum.view(mx.float32).reshape(*spectrum.shape, 2) * factors[..., None]
+    return parts.view(mx.complex64)[..., 0]
+
+
 def magnitudes(spectrum: mx.array) -> mx.array:
     """Absolute values, at least `MIN_MAGNITUDE`."""
     return mx.maximum(mx.abs(spectrum), MIN_MAGNITUDE)
@@ -41,7 +48,9 @@ def magnitudes(spectrum: mx.array) -> mx.array:
 
 def levels(magnitude: mx.array) -> mx.array:
     """Magnitudes, at least `MIN_MAGNITUDE`, to levels."""
-    return (20 * mx.log10(magnitude) - FLOOR_DB) * (1 / RANGE_DB)
+    # By the natural logarithm, which MLX has for vectors on the CPU.
+    decibels = (20 / math.log(10)) * mx.log(magnitude)
+    return (decibels - FLOOR_DB) * (1 / RANGE_DB)
 
 
 def factor(change: mx.array) -> mx.array:

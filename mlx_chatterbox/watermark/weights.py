@@ -82,4 +82,5 @@ def load_networks() -> PerthNet:
     except ValueError as error:
         raise CheckpointError(f"{path} holds other weights than expected: {error}") from None
     mx.eval(networks.parameters())
+    networks.eval()
     return networks

@@ -11,8 +11,10 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ...audio.stft import hann_window, istft, reflect_pad, stft
+from ...nn import native
 from ...nn.activations import snake
-from ...nn.conv import Conv1d, ConvTranspose1d
+from ...nn.conv import Conv1d, ConvTranspose1d, stacked
+from ...nn.gradients import with_gradient_of
 from ...nn.parallel import can_run_two, run_two
 from .config import HiFTNetConfig
 from .f0_predictor import ConvRNNF0Predictor
@@ -24,6 +26,37 @@ _MAX_EXPONENT = 80.0
 # Upstream calls leaky_relu without a slope before the last convolution, so PyTorch's default
 # holds there and not the configured one.
 LAST_LRELU_SLOPE = 0.01
+
+
+def _spectrum(said: mx.array, evaluate: bool) -> tuple[mx.array, mx.array]:
+    """Logarithms of magnitudes, and x of the phases sin(x), to real and imaginary parts.
+
+    Args:
+        said: (B, frames, 2 bins)
+        evaluate: whether it may be evaluated at once, as code outside of MLX wants it.
+
+    Returns:
+        (B, frames, bins) each
+    """
+    if not evaluate or not native.takes(said):
+        return _spectrum_by_steps(said)
+    frames, bins = said.shape[1], said.shape[2] // 2
+
+    @with_gradient_of(lambda said: mx.stack(_spectrum_by_steps(said), axis=1))
+    def spectra(said: mx.array) -> mx.array:
+        shape, limits = (2, frames, bins), (_MAX_EXPONENT, MAX_MAGNITUDE)
+        return stacked([native.call("spectrum", [row], shape, *shape[1:], *limits) for row in said])
+
+    parts = spectra(said)
+    return parts[:, 0], parts[:, 1]
+
+
+def _spectrum_by_steps(said: mx.array) -> tuple[mx.array, mx.array]:
+    """As `_spectrum`, operation by operation."""
+    logarithm, x = mx.split(said, 2, axis=-1)
+    magnitude = mx.minimum(mx.exp(mx.minimum(logarithm, _MAX_EXPONENT)), MAX_MAGNITUDE)
+    phase = mx.sin(x)
+    return magnitude * mx.cos(phase), magnitude * mx.sin(phase)
 
 
 class Snake(nn.Module):
@@ -154,10 +187,7 @@ class HiFTGenerator(nn.Module):
             x = _sum_of(self.resblocks[stage * kernels : (stage + 1) * kernels], x) / kernels
         x = self.conv_post(nn.leaky_relu(x, LAST_LRELU_SLOPE)).astype(mx.float32)
 
-        bins = config.istft_n_fft // 2 + 1
-        magnitude = mx.minimum(mx.exp(mx.minimum(x[..., :bins], _MAX_EXPONENT)), MAX_MAGNITUDE)
-        phase = mx.sin(x[..., bins:])
-        real, imag = magnitude * mx.cos(phase), magnitude * mx.sin(phase)
+        real, imag = _spectrum(x, evaluate=not self.training)
         if config.filter_source:
             of_real, of_imag = spectrum
             real, imag = real * of_real - imag * of_imag, real * of_imag + imag * of_real

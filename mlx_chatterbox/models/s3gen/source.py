@@ -10,6 +10,9 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
+from ...nn import native
+from ...nn.conv import stacked
+from ...nn.gradients import with_gradient_of
 from .config import HiFTNetConfig
 
 
@@ -34,7 +37,7 @@ class MergedHarmonics(nn.Linear):
             (B, samples, 1) float32
         """
         weight = self.weight[0].astype(mx.float32)
-        sines = amplitude * _weighted_sines(cycles, weight, phases)
+        sines = amplitude * _weighted_sines(cycles, weight, phases, evaluate=not self.training)
         merged = sines + mx.linalg.norm(weight) * noise + self.bias
         return merged[..., None]
 
@@ -140,7 +143,9 @@ class SourceModuleHnNSF(nn.Module):
         return ((per_frame - mx.floor(per_frame)) * 2.0**32).astype(mx.uint32)
 
 
-def _weighted_sines(cycles: mx.array, weight: mx.array, phases: mx.array) -> mx.array:
+def _weighted_sines(
+    cycles: mx.array, weight: mx.array, phases: mx.array, evaluate: bool = False
+) -> mx.array:
     """Harmonics of a phase, each with its weight and its own phase, added up.
 
     The sum over h of w_h sin(h x + p_h) is the imaginary part of a polynomial in exp(i x) with the
@@ -151,15 +156,23 @@ def _weighted_sines(cycles: mx.array, weight: mx.array, phases: mx.array) -> mx.
         cycles: (B, samples) the fundamental's x / 2 pi.
         weight: (harmonics,)
         phases: (B, 1, harmonics) radians.
+        evaluate: whether they may be evaluated at once, as code outside of MLX wants it.
 
     Returns:
         (B, samples)
     """
+    reals, imags = weight * mx.cos(phases), weight * mx.sin(phases)
+    if evaluate and native.takes(cycles, reals):
+        return _in_one_go(cycles, reals, imags)
+    return _step_by_step(cycles, reals, imags)
+
+
+def _step_by_step(cycles: mx.array, reals: mx.array, imags: mx.array) -> mx.array:
+    """Coefficients (B, 1, harmonics); as `_weighted_sines`."""
     # Within half a turn of 0, where float32 is finest.
     angle = 2 * math.pi * (cycles - mx.round(cycles))
     real, imag = mx.cos(angle), mx.sin(angle)
-    reals, imags = weight * mx.cos(phases), weight * mx.sin(phases)
-    last = weight.shape[0] - 1
+    last = reals.shape[-1] - 1
     total_real, total_imag = reals[..., last], imags[..., last]
     for harmonic in range(last - 1, -1, -1):
         total_real, total_imag = (
@@ -167,3 +180,19 @@ def _weighted_sines(cycles: mx.array, weight: mx.array, phases: mx.array) -> mx.
             total_real * imag + total_imag * real + imags[..., harmonic],
         )
     return total_real * imag + total_imag * real
+
+
+def _in_one_go(cycles: mx.array, reals: mx.array, imags: mx.array) -> mx.array:
+    """As `_step_by_step`, by `native`."""
+
+    @with_gradient_of(_step_by_step)
+    def added(cycles: mx.array, reals: mx.array, imags: mx.array) -> mx.array:
+        samples, harmonics = cycles.shape[-1], reals.shape[-1]
+        return stacked(
+            [
+                native.call("add_harmonics", [*row], (samples,), samples, harmonics)
+                for row in zip(cycles, reals, imags, strict=True)
+            ]
+        )
+
+    return added(cycles, reals, imags)

@@ -9,6 +9,8 @@
 * `attention.c`: called by `nn/attention.py`, where MLX has fused attention for GPUs alone.
 * `convolution.c`, `depthwise.c`: called by `nn/conv.py` and `nn/conv2d.py`; a product for each tap
   would write its result as often as there are taps.
+* `harmonics.c`: called by `models/s3gen/source.py`, the vocoder's excitation.
+* `spectrum.c`: called by `models/s3gen/hift.py`, what the vocoder's transform back is given.
 * `lstm.c`: called by `nn/lstm.py`; a step of an LSTM is over before MLX has arranged it.
 
 They are compiled for the processor when the package is first imported on a machine, which takes a

@@ -11,6 +11,7 @@
 
 enum { WIDEST = 4 };           /* vectors of channels of a tile, at most */
 enum { FRAMES_AT_ONCE = 384 }; /* a multiple of what a tile has */
+enum { PACKED_AT_ONCE = 64 };  /* weights of each channel: their new places stay in the cache */
 
 typedef struct Convolution Convolution;
 typedef void Tile(const Convolution *job, const float *x, const float *w, const float *bias,
@@ -36,8 +37,12 @@ static void pack(void *context, int block) {
     float *to = job->packed + block * job->block_size;
     const size_t row = (size_t)job->high * job->taps * job->in;
     const float *from = job->weight + (size_t)block * channels * row;
-    for (int c = 0; c < channels; c++)
-        for (size_t i = 0; i < row; i++) to[i * channels + c] = c < width ? from[c * row + i] : 0;
+    for (size_t first = 0; first < row; first += PACKED_AT_ONCE) {
+        const size_t end = first + PACKED_AT_ONCE < row ? first + PACKED_AT_ONCE : row;
+        for (int c = 0; c < channels; c++)
+            for (size_t i = first; i < end; i++)
+                to[i * channels + c] = c < width ? from[c * row + i] : 0;
+    }
 }
 
 /* A tile of results: so many frames by so many vectors of channels. */

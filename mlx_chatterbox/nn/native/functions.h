@@ -12,7 +12,7 @@ static inline Lanes chosen(Integers where, Lanes a, Lanes b) {
 
 static inline Lanes larger(Lanes a, Lanes b) { return chosen(a > b, a, b); }
 
-/* exp(x) for x <= 0, to 1e-7 of itself: 2^n times the polynomial of Cephes's expf. */
+/* exp(x) for x up to 88, to 1e-7 of itself: 2^n times the polynomial of Cephes's expf. */
 static inline Lanes exponential(Lanes x) {
     const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to whole numbers */
     x = larger(x, (Lanes){0} - 87.0f);
@@ -41,6 +41,26 @@ static inline Lanes hyperbolic_tangent(Lanes x) {
     const Lanes e = exponential(2.0f * chosen(negative, x, -x));
     const Lanes size = (1.0f - e) / (1.0f + e);
     return chosen(negative, -size, size);
+}
+
+/* Cosine and sine of so many turns, to 2e-7 of a unit, from the Taylor series of half the angle. */
+static inline void rotation(Lanes turns, Lanes *cosine, Lanes *sine) {
+    const float shift = 12582912.0f; /* see `exponential` */
+    const Lanes half = 3.14159265f * (turns - ((turns + shift) - shift)), square = half * half;
+    Lanes s = square * 1.6059043837e-10f - 2.5052108385e-8f;
+    s = s * square + 2.7557319224e-6f;
+    s = s * square - 1.9841269841e-4f;
+    s = s * square + 8.3333333333e-3f;
+    s = s * square - 1.6666666667e-1f;
+    s = s * square * half + half;
+    Lanes c = square * 2.0876756988e-9f - 2.7557319224e-7f;
+    c = c * square + 2.4801587302e-5f;
+    c = c * square - 1.3888888889e-3f;
+    c = c * square + 4.1666666667e-2f;
+    c = c * square - 0.5f;
+    c = c * square + 1.0f;
+    *cosine = 1.0f - 2.0f * s * s;
+    *sine = 2.0f * s * c;
 }
 
 #endif
