@@ -26,6 +26,8 @@ import numpy as np
 from mlx_chatterbox.models.s3gen import campplus, estimator
 from mlx_chatterbox.models.s3gen.estimator import ConditionalDecoder
 from mlx_chatterbox.models.s3gen.hift import HiFTGenerator
+from mlx_chatterbox.models.s3gen.native_encoder import NativeLayers
+from mlx_chatterbox.models.s3gen.native_estimator import NativeEstimator
 from mlx_chatterbox.models.s3tokenizer.s3tokenizer import FSQCodebook
 from mlx_chatterbox.models.t3 import backbone
 from mlx_chatterbox.models.t3.native_step import NativeStep
@@ -175,7 +177,8 @@ def _plain_path() -> Iterator[None]:
         # What `can_run_two` asks: nothing is split while two are said to run already.
         stack.enter_context(parallel._running)
         stack.enter_context(replaced(estimator, "attends_by_columns", lambda x: False))
-        stack.enter_context(replaced(NativeStep, "of", classmethod(lambda cls, t3: None)))
+        for compiled in (NativeStep, NativeEstimator, NativeLayers):
+            stack.enter_context(replaced(compiled, "of", classmethod(lambda cls, network: None)))
         stack.enter_context(replaced(T3, "compiled_step", property(lambda t3: t3.step)))
         yield
 

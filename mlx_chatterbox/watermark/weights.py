@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
 
 from ..errors import CheckpointError
 from .network import PerthNet
@@ -75,7 +76,8 @@ def load_networks() -> PerthNet:
             continue
         # (out, in, kernel) in PyTorch, (out, kernel, in) here.
         moved = value.transpose(0, 2, 1) if value.ndim == 3 else value
-        weights.append((name, mx.array(moved)))
+        # In that order in memory too, or every use of it would copy it.
+        weights.append((name, mx.array(np.ascontiguousarray(moved))))
     networks = PerthNet(BAND)
     try:
         networks.load_weights(weights)

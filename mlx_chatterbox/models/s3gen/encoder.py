@@ -6,6 +6,7 @@ Source: upstream `models/s3gen/transformer/upsample_encoder.py`, `attention.py`,
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -14,6 +15,10 @@ from ...nn.activations import silu
 from ...nn.attention import attend, merge_heads, padding_bias, split_heads
 from ...nn.conv import CausalConv1d, Conv1d
 from .config import S3GenConfig
+from .native_encoder import NativeLayers
+
+# Sinusoids are kept for lengths of so many frames, of which any shorter one has a part.
+_POSITIONS_STEP = 512
 
 
 def relative_positions(length: int, width: int) -> mx.array:
@@ -21,10 +26,20 @@ def relative_positions(length: int, width: int) -> mx.array:
 
     Even columns are sines, odd ones cosines (Transformer-XL, https://arxiv.org/abs/1901.02860).
     """
+    longest = -(-length // _POSITIONS_STEP) * _POSITIONS_STEP
+    first = longest - length
+    return _relative_positions(longest, width)[first : first + 2 * length - 1]
+
+
+@lru_cache(maxsize=4)
+def _relative_positions(length: int, width: int) -> mx.array:
     distance = mx.arange(length - 1, -length, -1, dtype=mx.float32)[:, None]
     rates = mx.exp(mx.arange(0, width, 2, dtype=mx.float32) * -(math.log(10000.0) / width))
     angles = distance * rates
-    return mx.stack([mx.sin(angles), mx.cos(angles)], axis=-1).reshape(2 * length - 1, width)
+    found = mx.stack([mx.sin(angles), mx.cos(angles)], axis=-1).reshape(2 * length - 1, width)
+    # An array belongs to the thread that made it until it is evaluated.
+    mx.eval(found)
+    return found
 
 
 class RelativeAttention(nn.Module):
@@ -177,12 +192,21 @@ class UpsampleConformerEncoder(nn.Module):
         x, positions = self.embed(x)
         x = self.pre_lookahead_layer(x, mask)
         hidden = padding_bias(mask, x.dtype)
-        for layer in self.encoders:
-            x = layer(x, positions, hidden)
+        x = _conform(self.encoders, x, positions, hidden)
         x = self.up_layer(_masked(x, mask))
         x, positions = self.up_embed(x)
         if mask is not None:
             hidden = padding_bias(mx.repeat(mask, self._ratio, axis=1), x.dtype)
-        for layer in self.up_encoders:
-            x = layer(x, positions, hidden)
-        return self.after_norm(x)
+        return self.after_norm(_conform(self.up_encoders, x, positions, hidden))
+
+
+def _conform(
+    layers: list[ConformerLayer], x: mx.array, positions: mx.array, hidden: mx.array | None
+) -> mx.array:
+    if hidden is None and layers and not layers[0].training and x.dtype == mx.float32:
+        compiled = NativeLayers.of(layers)
+        if compiled is not None:
+            return compiled(x, positions)
+    for layer in layers:
+        x = layer(x, positions, hidden)
+    return x

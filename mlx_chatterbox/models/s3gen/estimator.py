@@ -24,6 +24,7 @@ from ...nn.attention import (
 from ...nn.conv import CausalConv1d, Conv1d
 from ...nn.parallel import can_run_two, run_two
 from .config import S3GenConfig
+from .native_estimator import NativeEstimator
 
 
 def _masked(x: mx.array, mask: mx.array | None) -> mx.array:
@@ -187,6 +188,7 @@ class ConditionalDecoder(nn.Module):
         if len(config.decoder_channels) != 1:
             raise ValueError("the causal estimator has one level: decoder_channels needs one entry")
         channels = config.decoder_channels[0]
+        self._heads = config.decoder_num_heads, config.decoder_attention_head_dim
         self._time_features = config.decoder_in_channels
         self.time_mlp = TimestepEmbedding(config.decoder_in_channels, 4 * channels)
         if config.meanflow:
@@ -198,6 +200,11 @@ class ConditionalDecoder(nn.Module):
         self.up_blocks = [_stage(config, 2 * channels, CausalConv1d(channels, channels, 3))]
         self.final_block = CausalBlock1D(channels, channels)
         self.final_proj = Conv1d(channels, config.decoder_out_channels, 1)
+
+    @property
+    def heads(self) -> tuple[int, int]:
+        """How many heads attention has, and the channels of each."""
+        return self._heads
 
     def embed_time(self, t: mx.array, r: mx.array | None = None) -> mx.array:
         """Embed flow times, (B,) to (B, 4 C); `r`, the step's end, is for mean flow only."""
@@ -242,6 +249,10 @@ class ConditionalDecoder(nn.Module):
     ) -> mx.array:
         """As `__call__`, with the time already embedded."""
         time = mish(time)
+        if mask is None and not self.training:
+            compiled = NativeEstimator.of(self)
+            if compiled is not None:
+                return compiled(x, mu, time, spks, cond)
         hidden = padding_bias(mask, x.dtype)
         if mask is not None:
             mask = mask[..., None].astype(x.dtype)

@@ -10,19 +10,15 @@ import ctypes
 from collections.abc import Iterator
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 
 from ...nn import native
+from ...nn.native.layers import NotPlain, address, linear_weights, plain, table
 from .backbone import GPT2Block, LlamaBlock
 from .cache import Slots
 from .t3 import T3
 
 MOST_ROWS = 16
-
-
-class _NotPlain(Exception):
-    """A weight that the compiled code does not take."""
 
 
 class NativeStep:
@@ -31,7 +27,7 @@ class NativeStep:
     It holds on to the weights that T3 has when it is made.
 
     Raises:
-        _NotPlain: see `NativeStep.of`, by which to make one.
+        NotPlain: see `NativeStep.of`, by which to make one.
     """
 
     def __init__(self, t3: T3):
@@ -42,11 +38,10 @@ class NativeStep:
             layers, norm, self._wavelengths = model.h, model.ln_f, None
         else:
             layers, norm, self._wavelengths = model.layers, model.norm, np.array(model._wavelengths)
-        self._norm = [_plain(norm, "weight"), _plain(norm, "bias")]
+        self._norm = [plain(norm, "weight"), plain(norm, "bias")]
         self._weights = [list(_weights(layer)) for layer in layers]
         # With two places more for a layer's keys and values.
-        table = [[*map(_address, weights), 0, 0] for weights in self._weights]
-        self._layers = np.array(table, dtype=np.uint64)
+        self._layers = table([*weights, None, None] for weights in self._weights)
         self._memory: tuple[list, list] | None = None
 
     @classmethod
@@ -56,7 +51,7 @@ class NativeStep:
             return None
         try:
             return cls(t3)
-        except _NotPlain:
+        except NotPlain:
             return None
 
     def __call__(self, tokens: mx.array, position: int, slots: Slots) -> mx.array:
@@ -86,7 +81,7 @@ class NativeStep:
         _, heads, capacity, depth = slots.keys[0].shape
         sizes = (len(self._layers), *given.shape, heads, depth)
         sizes += (config.intermediate_size, capacity, slots.used)
-        pointers = [ctypes.c_void_p(_address(array)) for array in arrays]
+        pointers = [ctypes.c_void_p(address(array)) for array in arrays]
         if native.library().decode(*pointers, *sizes, ctypes.c_float(config.norm_eps)):
             raise MemoryError("decode")
         slots.used += 1
@@ -101,50 +96,27 @@ class NativeStep:
             return
         for column, layers in enumerate(memory, start=self._layers.shape[1] - 2):
             mx.eval(layers)
-            self._layers[:, column] = [_address(layer) for layer in layers]
+            self._layers[:, column] = [address(layer) for layer in layers]
         self._memory = memory
 
 
 def _weights(layer: LlamaBlock | GPT2Block) -> Iterator[np.ndarray | None]:
     """A layer's, in the order of `Layer` in `decoder.c`."""
     if isinstance(layer, GPT2Block):
-        yield from (_plain(layer.ln_1, "weight"), _plain(layer.ln_1, "bias"))
-        for third in zip(*(np.split(a, 3) for a in _linear(layer.attn.c_attn)), strict=True):
+        yield from (plain(layer.ln_1, "weight"), plain(layer.ln_1, "bias"))
+        for third in zip(*(np.split(a, 3) for a in linear_weights(layer.attn.c_attn)), strict=True):
             yield from third
-        yield from _linear(layer.attn.c_proj)
-        yield from (_plain(layer.ln_2, "weight"), _plain(layer.ln_2, "bias"))
+        yield from linear_weights(layer.attn.c_proj)
+        yield from (plain(layer.ln_2, "weight"), plain(layer.ln_2, "bias"))
         yield None
-        yield from _linear(layer.mlp.c_fc)
-        yield from _linear(layer.mlp.c_proj)
+        yield from linear_weights(layer.mlp.c_fc)
+        yield from linear_weights(layer.mlp.c_proj)
         return
     attention, mlp = layer.self_attn, layer.mlp
-    yield from (_plain(layer.input_layernorm, "weight"), None)
+    yield from (plain(layer.input_layernorm, "weight"), None)
     for linear in (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj):
-        yield from _linear(linear)
-    yield from (_plain(layer.post_attention_layernorm, "weight"), None)
-    yield _linear(mlp.gate_proj)[0]
-    yield from _linear(mlp.up_proj)
-    yield from _linear(mlp.down_proj)
-
-
-def _linear(layer: nn.Module) -> tuple[np.ndarray, np.ndarray | None]:
-    # An adapter or a quantised layer is of another class.
-    if type(layer) is not nn.Linear:
-        raise _NotPlain
-    return _plain(layer, "weight"), _plain(layer, "bias")
-
-
-def _plain(layer: nn.Module, name: str) -> np.ndarray | None:
-    """A weight as it lies in memory; None if the layer has none of that name."""
-    if name not in layer:
-        return None
-    if not native.takes(layer[name]):
-        raise _NotPlain
-    array = np.asarray(layer[name])
-    if not array.flags.c_contiguous:
-        raise _NotPlain
-    return array
-
-
-def _address(array: mx.array | np.ndarray | None) -> int:
-    return 0 if array is None else np.asarray(array).ctypes.data
+        yield from linear_weights(linear)
+    yield from (plain(layer.post_attention_layernorm, "weight"), None)
+    yield linear_weights(mlp.gate_proj)[0]
+    yield from linear_weights(mlp.up_proj)
+    yield from linear_weights(mlp.down_proj)

@@ -9,6 +9,7 @@
 #include "few_rows.h"
 #include "functions.h"
 #include "pool.h"
+#include "products.h"
 #include "vectors.h"
 
 /* Weights (out, in). Without `gate` the activation is GELU by tanh, with it SiLU times `up`; without
@@ -30,28 +31,7 @@ typedef struct {
 } Step;
 
 static void normalise(const Step *job, const float *scale, const float *bias) {
-    const int width = job->width, whole = width - width % LANES;
-    for (int row = 0; row < job->rows; row++) {
-        const float *x = job->x + (size_t)row * width;
-        float *to = job->normed + (size_t)row * width, mean = 0;
-        if (bias) {
-            Lanes sums = {0};
-            for (int i = 0; i < whole; i += LANES) sums += *(const Lanes *)(x + i);
-            mean = total(sums);
-            for (int i = whole; i < width; i++) mean += x[i];
-            mean /= width;
-        }
-        Lanes sums = {0};
-        for (int i = 0; i < whole; i += LANES) {
-            const Lanes centred = *(const Lanes *)(x + i) - mean;
-            sums += centred * centred;
-        }
-        float squares = total(sums);
-        for (int i = whole; i < width; i++) squares += (x[i] - mean) * (x[i] - mean);
-        const float factor = 1.0f / __builtin_sqrtf(squares / width + job->eps);
-        for (int i = 0; i < width; i++)
-            to[i] = (x[i] - mean) * factor * scale[i] + (bias ? bias[i] : 0);
-    }
+    normalise_rows(job->x, job->normed, job->rows, job->width, scale, bias, job->eps);
 }
 
 /* x, or what is there already, and a bias, to which a product will be added. */
@@ -212,21 +192,14 @@ EXPORTED int decode(const float *x, const float *cosine, const float *sine, cons
     const size_t sizes[] = {n * width,  n * width,  n * padded_depth(most), n * inside,
                             n * inside, n * inside, n * inside,             n * inner,
                             n * inner,  n * heads * capacity};
-    size_t size = 0;
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) size += padded_depth(sizes[i]);
-    float *scratch = floats(size);
-    if (!scratch) return 1;
     Step job = {.rows = rows, .width = width, .heads = heads, .depth = depth, .inner = inner,
                 .capacity = capacity, .slot = slot, .eps = eps, .padding = padding,
                 .cosine = cosine, .sine = sine};
     float **const places[] = {&job.x,          &job.normed,   &job.packed, &job.queries,
                               &job.new_keys,   &job.new_values, &job.attended, &job.gates,
                               &job.up,         &job.scores};
-    float *free_place = scratch;
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        *places[i] = free_place;
-        free_place += padded_depth(sizes[i]);
-    }
+    float *scratch = carve(places, sizes, sizeof sizes / sizeof *sizes);
+    if (!scratch) return 1;
     memcpy(job.x, x, n * width * sizeof(float));
     for (int i = 0; i < layer_count; i++) {
         job.layer = layers + i;

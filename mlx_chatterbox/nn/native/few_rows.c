@@ -13,7 +13,7 @@
 #include "pool.h"
 #include "vectors.h"
 
-enum { DEPTH = 16384, ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
+enum { DEPTH = 16384 };
 typedef void Multiply(int, int, int, int, int, int, float, const float *, int, const float *, int,
                       float, float *, int);
 static Multiply *ordinary;

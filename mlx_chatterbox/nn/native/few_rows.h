@@ -8,6 +8,8 @@
 #include "vectors.h"
 
 enum { MOST_ROWS = 16 };
+/* Of `cblas_sgemm`. */
+enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
 
 /* out = alpha * x times the transpose of w + beta * out */
 typedef struct {
@@ -21,10 +23,15 @@ typedef struct {
     int share, shares; /* columns that a thread does at a time, and how often; set by the product */
 } Product;
 
-static inline int padded_depth(int depth) { return (depth + LANES - 1) / LANES * LANES; }
+static inline size_t padded_depth(size_t depth) { return (depth + LANES - 1) / LANES * LANES; }
 
 /* x (rows, depth) in the order that the product reads it, rows * padded_depth(depth) long. */
 void pack_rows(const float *x, size_t stride, int rows, int depth, float *out);
+
+/* Any product, of a few rows here and of more in OpenBLAS. */
+void cblas_sgemm(int order, int x_layout, int w_layout, int rows, int columns, int depth,
+                 float alpha, const float *x, int x_stride, const float *w, int w_stride,
+                 float beta, float *out, int out_stride);
 
 /* All of them, side by side. */
 void multiply_rows(Product *products, int count);

@@ -29,6 +29,28 @@ static inline Lanes exponential(Lanes x) {
     return (Lanes)((Integers)y + exponent);
 }
 
+/* x tanh(log(1 + exp(x))), with a form for each sign in which nothing overflows. */
+static inline Lanes mish(Lanes x) {
+    const Integers negative = x < 0.0f;
+    const Lanes u = exponential(chosen(negative, x, -x)), square = u * u;
+    const Lanes above = 1.0f + 2.0f * u, below = square + 2.0f * u;
+    return x * chosen(negative, below, above) /
+           chosen(negative, below + 2.0f, above + 2.0f * square);
+}
+
+/* x times the normal distribution's Phi(x), erfc after Abramowitz and Stegun 7.1.26 (1.5e-7). */
+static inline Lanes gelu(Lanes x) {
+    const Integers negative = x < 0.0f;
+    const Lanes size = chosen(negative, -x, x), a = size * 0.70710678f;
+    const Lanes t = 1.0f / (1.0f + 0.3275911f * a);
+    Lanes series = t * 1.061405429f - 1.453152027f;
+    series = series * t + 1.421413741f;
+    series = series * t - 0.284496736f;
+    series = series * t + 0.254829592f;
+    const Lanes half = 0.5f * size * (series * t * exponential(-a * a));
+    return chosen(negative, -half, x - half);
+}
+
 /* The logistic function and the hyperbolic tangent, to 1e-7 of a unit. */
 static inline Lanes logistic(Lanes x) {
     const Integers negative = x < 0.0f;
@@ -61,6 +83,42 @@ static inline void rotation(Lanes turns, Lanes *cosine, Lanes *sine) {
     c = c * square + 1.0f;
     *cosine = 1.0f - 2.0f * s * s;
     *sine = 2.0f * s * c;
+}
+
+/* Norm of one row, which may be in place; without a bias that of the root mean square. */
+static inline void normalise_row(const float *x, float *to, int width, const float *scale,
+                                 const float *bias, float eps) {
+    const int whole = width - width % LANES;
+    float mean = 0;
+    if (bias) {
+        Lanes sums = {0};
+        for (int i = 0; i < whole; i += LANES) sums += *(const Lanes *)(x + i);
+        mean = total(sums);
+        for (int i = whole; i < width; i++) mean += x[i];
+        mean /= width;
+    }
+    Lanes sums = {0};
+    for (int i = 0; i < whole; i += LANES) {
+        const Lanes centred = *(const Lanes *)(x + i) - mean;
+        sums += centred * centred;
+    }
+    float squares = total(sums);
+    for (int i = whole; i < width; i++) squares += (x[i] - mean) * (x[i] - mean);
+    const float factor = 1.0f / __builtin_sqrtf(squares / width + eps);
+    for (int i = 0; i < whole; i += LANES) {
+        Lanes value = (*(const Lanes *)(x + i) - mean) * factor * *(const Lanes *)(scale + i);
+        if (bias) value += *(const Lanes *)(bias + i);
+        *(Lanes *)(to + i) = value;
+    }
+    for (int i = whole; i < width; i++)
+        to[i] = (x[i] - mean) * factor * scale[i] + (bias ? bias[i] : 0);
+}
+
+/* Of many, (rows, width). */
+static inline void normalise_rows(const float *x, float *to, int rows, int width,
+                                  const float *scale, const float *bias, float eps) {
+    for (int row = 0; row < rows; row++, x += width, to += width)
+        normalise_row(x, to, width, scale, bias, eps);
 }
 
 #endif
