@@ -6,8 +6,9 @@ a test has replaced is recorded as replaced.
 
 While recording, the networks take their plain path, layer by layer. On a CPU of two or three cores
 they would otherwise split work between two threads (`nn.parallel`), the flow's attention would
-multiply by its matrices without calling the layers (`attends_by_columns`), and decoding would run
-as one piece of C (`NativeStep`) or of compiled graph. Those have no layers to look at; that they
+multiply by its matrices without calling the layers (`attends_by_columns`), and the flow's estimator
+and encoder and a step of decoding would each run as one piece of C (`layer_by_layer`), or the last
+of compiled graph. Those have no layers to look at; that they
 give the same as the plain path is what `parity run` shows. C that stands inside a layer (attention,
 convolutions, the LSTM) is used as ever, and its result is what is recorded.
 """
@@ -171,14 +172,22 @@ def replaced(owner: object, name: str, value: object) -> Iterator[None]:
 
 
 @contextmanager
+def layer_by_layer() -> Iterator[None]:
+    """No network runs as one piece of C, which asks neither layers nor functions for anything."""
+    with ExitStack() as stack:
+        for compiled in (NativeStep, NativeEstimator, NativeLayers):
+            stack.enter_context(replaced(compiled, "of", classmethod(lambda cls, network: None)))
+        yield
+
+
+@contextmanager
 def _plain_path() -> Iterator[None]:
     """Layer by layer, on one thread: see above."""
     with ExitStack() as stack:
         # What `can_run_two` asks: nothing is split while two are said to run already.
         stack.enter_context(parallel._running)
         stack.enter_context(replaced(estimator, "attends_by_columns", lambda x: False))
-        for compiled in (NativeStep, NativeEstimator, NativeLayers):
-            stack.enter_context(replaced(compiled, "of", classmethod(lambda cls, network: None)))
+        stack.enter_context(layer_by_layer())
         stack.enter_context(replaced(T3, "compiled_step", property(lambda t3: t3.step)))
         yield
 

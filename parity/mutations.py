@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from .errors import ParityError
-from .mlx_taps import replaced
+from .mlx_taps import layer_by_layer, replaced
 
 
 class Patches:
@@ -80,6 +80,8 @@ def planted(name: str, networks: object | None) -> Iterator[None]:
         raise ParityError(f"{name!r} is no fault; there are {', '.join(known)}.")
     fault = known[name]
     with ExitStack() as stack:
+        # A layer with a fault is to be asked.
+        stack.enter_context(layer_by_layer())
         if fault.code is not None:
             fault.code(Patches(stack))
         if fault.weights is not None and networks is not None:

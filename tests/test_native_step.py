@@ -12,7 +12,7 @@ from mlx_chatterbox.models.t3 import decoding
 from mlx_chatterbox.models.t3.cache import CAPACITY_STEP, Slots
 from mlx_chatterbox.models.t3.config import T3Config
 from mlx_chatterbox.models.t3.native_step import MOST_ROWS, NativeStep
-from mlx_chatterbox.models.t3.sampling import SamplingSettings
+from mlx_chatterbox.models.t3.sampling import SamplingSettings, gumbel_noise, process_logits
 from mlx_chatterbox.models.t3.t3 import T3
 from mlx_chatterbox.nn import native
 
@@ -105,6 +105,33 @@ def test_the_same_sentences_are_decoded(t3, monkeypatch):
     assert max(len(tokens) for tokens in calls) <= MOST_ROWS
     monkeypatch.setattr(NativeStep, "of", classmethod(lambda cls, t3: None))
     assert in_c == (decoded(t3, 3), decoded(t3, sentences))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SamplingSettings(),
+        SamplingSettings(temperature=0.0),
+        SamplingSettings(top_p=0.7, repetition_penalty=1.0),
+        SamplingSettings(top_k=5, top_p=0.9, order="penalty_last"),
+    ],
+)
+def test_what_is_drawn_does_not_depend_on_whose_arrays_they_are(settings, rng):
+    logits = rng.normal(size=(3, 700)).astype(np.float32) * 4
+    seen = rng.random((3, 700)) < 0.1
+    expected = process_logits(mx.array(logits), mx.array(seen), settings)
+    found = process_logits(logits, seen, settings)
+    assert isinstance(found, np.ndarray)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_noise_of_several_draws_is_that_of_each():
+    keys = mx.stack([mx.random.split(mx.random.key(i), 7) for i in range(3)])
+    together = np.array(gumbel_noise(keys, 50))
+    assert together.shape == (3, 7, 50)
+    for index in range(7):
+        np.testing.assert_array_equal(together[:, index], gumbel_noise(keys[:, index], 50))
 
 
 @pytest.mark.parametrize("change", ["half", "quantised", "adapter", "not compiled"])

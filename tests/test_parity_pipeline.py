@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.config import ModelConfig
-from mlx_chatterbox.models.t3 import decoding
+from mlx_chatterbox.models.t3 import decoding, sampling
 from mlx_chatterbox.tts import CLASSES, open_model
 from parity.compare import compare
 from parity.given import decoded, encoded, written
@@ -54,14 +54,18 @@ def test_the_given_draws_are_those_of_the_seed(case, monkeypatch):
     """With these numbers in place of `draw`'s own, the tokens are the same."""
     folder, inputs = case
     before = compute(folder, inputs)["pipeline/tokens"]
-    steps = iter(inputs["pipeline/gumbel"])
     asked = []
 
-    def given(logits, settings, keys):
-        asked.append(logits.shape)
-        return mx.argmax(logits + mx.array(next(steps))[None], axis=-1)
+    def given(keys, tokens):
+        """Of one draw, or of some that follow one another."""
+        count = 1 if keys.ndim == 2 else keys.shape[1]
+        first = len(asked)
+        asked.extend(range(first, first + count))
+        noise = mx.array(inputs["pipeline/gumbel"][first : first + count])
+        return noise if keys.ndim == 2 else noise[None]
 
-    monkeypatch.setattr(decoding, "draw", given)
+    for module in (decoding, sampling):
+        monkeypatch.setattr(module, "gumbel_noise", given)
     assert compute(folder, inputs)["pipeline/tokens"].tolist() == before.tolist()
     assert len(asked) > TOKENS // 2
     other = {**inputs, "pipeline/seed": np.array([4], np.int32)}

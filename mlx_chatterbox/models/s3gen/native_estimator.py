@@ -21,6 +21,9 @@ from ...nn.native.layers import NotPlain, linear_weights, plain, table
 if TYPE_CHECKING:
     from .estimator import BasicTransformerBlock, CausalResnetBlock1D, ConditionalDecoder
 
+# Of the norms, as `estimator.c` has it.
+_EPS = 1e-5
+
 _Weights = Iterator[np.ndarray | None]
 
 
@@ -117,12 +120,14 @@ def _ends(estimator: ConditionalDecoder) -> _Weights:
 
 
 def _conv(layer: nn.Module) -> _Weights:
-    if not isinstance(layer, Conv1d):
+    if not isinstance(layer, Conv1d) or layer.weight.shape[1] not in (1, 3):
         raise NotPlain
     yield plain(layer, "weight")
     yield plain(layer, "bias")
 
 
 def _norm(layer: nn.Module) -> _Weights:
+    if layer.eps != _EPS:
+        raise NotPlain
     yield plain(layer, "weight")
     yield plain(layer, "bias")

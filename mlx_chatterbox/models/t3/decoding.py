@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 import mlx.core as mx
+import numpy as np
 
 from ...errors import SettingError, TextError
 from ...nn.device import on_cpu
 from .cache import Past, Slots
 from .native_step import MOST_ROWS, NativeStep
-from .sampling import SamplingSettings, draw, process_logits
+from .sampling import Array, SamplingSettings, draw, gumbel_noise, process_logits
 from .t3 import T3
 
+# So many numbers of noise are drawn at a time where a step is not MLX's.
+_NOISE_AT_ONCE = 1 << 16
 
-def guide(logits: mx.array, cfg_weight: float, sentences: int) -> mx.array:
+
+def guide(logits: Array, cfg_weight: float, sentences: int) -> Array:
     """Classifier-free guidance (https://arxiv.org/abs/2207.12598).
 
     Args:
@@ -106,7 +110,6 @@ def decode_batch(
     batch = _Batch(t3, cond, texts, settings, cfg_weight, max_new_tokens, keys)
     sentences = list(range(len(texts)))
     current = batch.token
-    mx.async_eval(current)
     for index in range(max_new_tokens):
         more = index + 1 < max_new_tokens
         if more:
@@ -145,6 +148,9 @@ class _Batch:
         self._noise_keys = mx.stack([mx.random.split(key, max_new_tokens) for key in keys])
         self._guided = cfg_weight > 0 and not config.is_gpt2
         self._native_step = NativeStep.of(t3) if on_cpu() else None
+        self._is_in_c = False
+        self._made_noise: np.ndarray | None = None
+        self._noise_first = 0
         self.speaking = set(range(len(texts)))
 
         conditioning = cond if isinstance(cond, Past) else t3.conditioning_past(cond)
@@ -161,6 +167,7 @@ class _Batch:
             self._vocabulary == config.start_speech_token, (len(texts), logits.shape[1])
         )
         self.token = self._draw(logits, seen, 0)
+        mx.async_eval(self.token)
         drawn = self._vocabulary == self.token[:, None]
         # Upstream's GPT-2 loop penalises the start token at the first step and never again.
         self._seen = drawn if config.is_gpt2 else seen | drawn
@@ -169,20 +176,47 @@ class _Batch:
         """Queue the step that reads `token` and draws number `index`."""
         slots = self._slots
         slots.make_room()
+        rows = self.token.shape[0] * (2 if self._guided else 1)
+        if self._native_step is not None and rows <= MOST_ROWS:
+            self._advance_in_c(index)
+            return
         tokens = mx.concatenate([self.token, self.token]) if self._guided else self.token
-        if self._native_step is not None and tokens.shape[0] <= MOST_ROWS:
-            logits = self._native_step(tokens, index, slots)
-        else:
-            step = self._t3.step if on_cpu() else self._t3.compiled_step
-            memory = [*slots.keys, *slots.values]
-            place = mx.array([slots.used])
-            logits, memory = step(
-                tokens, mx.array([index]), place, slots.padding, memory, slots.extent
-            )
-            slots.written(memory)
+        step = self._t3.step if on_cpu() else self._t3.compiled_step
+        memory = [*slots.keys, *slots.values]
+        place = mx.array([slots.used])
+        logits, memory = step(tokens, mx.array([index]), place, slots.padding, memory, slots.extent)
+        slots.written(memory)
         self.token = self._draw(logits, self._seen, index)
         self._seen = self._seen | (self._vocabulary == self.token[:, None])
         mx.async_eval(self.token, self._seen, *slots.keys, *slots.values)
+
+    def _advance_in_c(self, index: int) -> None:
+        """Make the step, now. From the first of these on nothing but the memory is MLX's."""
+        if not self._is_in_c:
+            self._is_in_c = True
+            self._vocabulary, self._seen, self.token = (
+                np.array(array) for array in (self._vocabulary, self._seen, self.token)
+            )
+        tokens = np.concatenate([self.token, self.token]) if self._guided else self.token
+        logits = self._native_step(tokens, index, self._slots)
+        processed = process_logits(
+            guide(logits, self._cfg_weight, len(self.token)), self._seen, self._settings
+        )
+        if self._settings.temperature > 0.0:
+            processed = processed + self._noise(index)
+        self.token = processed.argmax(axis=-1)
+        self._seen = self._seen | (self._vocabulary == self.token[:, None])
+
+    def _noise(self, index: int) -> np.ndarray:
+        """What is added to the logits of draw number `index`, (B, V); made for some at a time."""
+        at = index - self._noise_first
+        if self._made_noise is None or at >= self._made_noise.shape[1]:
+            vocabulary = self._vocabulary.shape[1]
+            ahead = max(1, _NOISE_AT_ONCE // (len(self.token) * vocabulary))
+            keys = self._noise_keys[:, index : index + ahead]
+            self._made_noise, self._noise_first = np.array(gumbel_noise(keys, vocabulary)), index
+            at = 0
+        return self._made_noise[:, at]
 
     def _draw(self, logits: mx.array, seen: mx.array, index: int) -> mx.array:
         logits = guide(logits, self._cfg_weight, seen.shape[0])
@@ -200,11 +234,16 @@ class _Batch:
 
     def keep(self, rows: list[int]) -> None:
         """Let the other sentences go."""
-        kept = mx.array(rows)
         sentences = self.token.shape[0]
+        memory = rows + [row + sentences for row in rows] if self._guided else rows
+        kept = rows if self._is_in_c else mx.array(rows)
         self.token, self._seen = self.token[kept], self._seen[kept]
-        self._noise_keys = self._noise_keys[kept]
-        self._slots.keep(mx.concatenate([kept, kept + sentences]) if self._guided else kept)
+        self._noise_keys = self._noise_keys[mx.array(rows)]
+        if self._is_in_c:
+            self._native_step.keep(memory)
+            self._made_noise = None if self._made_noise is None else self._made_noise[rows]
+        else:
+            self._slots.keep(mx.array(memory))
         self.speaking = set(range(len(rows)))
 
 

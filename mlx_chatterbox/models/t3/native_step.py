@@ -1,7 +1,7 @@
 """A step of decoding in C (`nn/native`), on Linux CPUs.
 
-MLX arranges a step's thousand operations one by one, which for a small model takes as long as
-reading its weights does.
+MLX arranges a step's thousand operations one by one, and wakes a thread for each, which for a small
+model takes as long as reading its weights does. So tokens and logits, too, are NumPy's here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ctypes
 from collections.abc import Iterator
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 
 from ...nn import native
@@ -43,6 +44,8 @@ class NativeStep:
         # With two places more for a layer's keys and values.
         self._layers = table([*weights, None, None] for weights in self._weights)
         self._memory: tuple[list, list] | None = None
+        self._places: np.ndarray | None = None
+        self._tables, self._head = _tables(t3), _head(t3)
 
     @classmethod
     def of(cls, t3: T3) -> NativeStep | None:
@@ -54,38 +57,59 @@ class NativeStep:
         except NotPlain:
             return None
 
-    def __call__(self, tokens: mx.array, position: int, slots: Slots) -> mx.array:
+    def __call__(self, tokens: np.ndarray, position: int, slots: Slots) -> np.ndarray:
         """Write one slot more, in place.
 
         Args:
             tokens: (B,), at most `MOST_ROWS`.
             position: of the tokens among speech tokens.
-            slots: has room.
+            slots: has room; the same ones at each step.
 
         Returns:
             Logits (B, V) float32.
         """
-        config, padding = self._config, np.array(slots.padding, dtype=np.int32)
-        positions = slots.used - padding
-        x = self._t3.embed_speech(tokens[:, None], mx.array([position]))[:, 0]
+        if self._places is None:
+            self._places = np.arange(len(tokens), dtype=np.int32)
+            self._padding = np.array(slots.padding, dtype=np.int32)
+        config, positions = self._config, slots.used - self._padding
+        given = self._embed(tokens, position, positions)
         cosine = sine = None
-        if config.is_gpt2:
-            x = x + self._t3.tfmr.model.wpe(mx.array(positions))
-        else:
+        if not config.is_gpt2:
             angles = positions[:, None].astype(np.float32) / self._wavelengths
             cosine, sine = np.cos(angles), np.sin(angles)
         self._point_to(slots)
-        given = np.array(x.astype(mx.float32))
         result = np.empty_like(given)
-        arrays = (given, cosine, sine, padding, self._layers, *self._norm, result)
+        arrays = (given, cosine, sine, self._padding, self._places, self._layers, *self._norm)
         _, heads, capacity, depth = slots.keys[0].shape
         sizes = (len(self._layers), *given.shape, heads, depth)
         sizes += (config.intermediate_size, capacity, slots.used)
-        pointers = [ctypes.c_void_p(address(array)) for array in arrays]
+        pointers = [ctypes.c_void_p(address(array)) for array in (*arrays, result)]
         if native.library().decode(*pointers, *sizes, ctypes.c_float(config.norm_eps)):
             raise MemoryError("decode")
         slots.used += 1
-        return self._t3.speech_head(mx.array(result))
+        return self._predict(result)
+
+    def keep(self, rows: list[int]) -> None:
+        """Let the other rows go; what the slots have of them stays where it is."""
+        self._places, self._padding = self._places[rows], self._padding[rows]
+
+    def _embed(self, tokens: np.ndarray, position: int, positions: np.ndarray) -> np.ndarray:
+        """(B, C); `positions` (B,) are those among all of a row's slots."""
+        if self._tables is None:
+            x = self._t3.embed_speech(mx.array(tokens)[:, None], mx.array([position]))[:, 0]
+            if self._config.is_gpt2:
+                x = x + self._t3.tfmr.model.wpe(mx.array(positions))
+            return np.array(x.astype(mx.float32))
+        of_tokens, of_positions = self._tables
+        return of_tokens[tokens] + of_positions[positions if self._config.is_gpt2 else position]
+
+    def _predict(self, hidden: np.ndarray) -> np.ndarray:
+        """Logits (B, V) from what comes out of the layers, (B, C)."""
+        if self._head is None:
+            return np.array(self._t3.speech_head(mx.array(hidden)).astype(mx.float32))
+        weight, bias = self._head
+        logits = native.multiply(hidden, weight)
+        return logits if bias is None else logits + bias
 
     def _point_to(self, slots: Slots) -> None:
         """Note where keys and values are, which change their place now and then."""
@@ -98,6 +122,26 @@ class NativeStep:
             mx.eval(layers)
             self._layers[:, column] = [address(layer) for layer in layers]
         self._memory = memory
+
+
+def _tables(t3: T3) -> tuple[np.ndarray, np.ndarray] | None:
+    """Embeddings of tokens and of positions; None where they are of another kind."""
+    positions = t3.tfmr.model.wpe if t3.config.is_gpt2 else t3.speech_pos_emb.emb
+    tables = (t3.speech_emb, positions)
+    if any(type(table) is not nn.Embedding for table in tables):
+        return None
+    try:
+        return tuple(plain(table, "weight") for table in tables)
+    except NotPlain:
+        return None
+
+
+def _head(t3: T3) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """Weight and bias of what predicts the tokens; None where it is of another kind."""
+    try:
+        return linear_weights(t3.speech_head)
+    except NotPlain:
+        return None
 
 
 def _weights(layer: LlamaBlock | GPT2Block) -> Iterator[np.ndarray | None]:

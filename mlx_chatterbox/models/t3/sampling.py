@@ -12,8 +12,12 @@ import math
 from dataclasses import dataclass
 
 import mlx.core as mx
+import numpy as np
 
 from ...errors import SettingError
+
+# What decides on a draw is the same for both: where a step is computed by MLX, and where it is not.
+Array = mx.array | np.ndarray
 
 ORDERS = ("penalty_first", "penalty_last")
 
@@ -55,7 +59,11 @@ def _check(name: str, value: float, holds: bool, allowed: str) -> None:
         raise SettingError(f"{name} must be {allowed}; got {value}.")
 
 
-def penalise_repetition(logits: mx.array, seen: mx.array, penalty: float) -> mx.array:
+def _library_of(array: Array):
+    return np if isinstance(array, np.ndarray) else mx
+
+
+def penalise_repetition(logits: Array, seen: Array, penalty: float) -> Array:
     """Divide the positive logits of seen tokens by `penalty` and multiply the negative ones.
 
     Args:
@@ -64,30 +72,35 @@ def penalise_repetition(logits: mx.array, seen: mx.array, penalty: float) -> mx.
     """
     if penalty == 1.0:
         return logits
-    return mx.where(seen, mx.where(logits < 0, logits * penalty, logits / penalty), logits)
+    where = _library_of(logits).where
+    return where(seen, where(logits < 0, logits * penalty, logits / penalty), logits)
 
 
-def keep_min_p(logits: mx.array, min_p: float) -> mx.array:
+def keep_min_p(logits: Array, min_p: float) -> Array:
     """Remove tokens less likely than `min_p` times the likeliest (https://arxiv.org/abs/2407.01082)."""
     if min_p == 0.0:
         return logits
     # p_i < min_p * p_max, said in logits; the likeliest token always stays.
     lowest = logits.max(axis=-1, keepdims=True) + math.log(min_p)
-    return mx.where(logits < lowest, -mx.inf, logits)
+    return _library_of(logits).where(logits < lowest, -math.inf, logits)
 
 
-def keep_top_k(logits: mx.array, top_k: int) -> mx.array:
+def keep_top_k(logits: Array, top_k: int) -> Array:
     """Keep the `top_k` likeliest tokens, and whatever is as likely as the last of them."""
     if top_k == 0 or top_k >= logits.shape[-1]:
         return logits
+    if isinstance(logits, np.ndarray):
+        return np.array(keep_top_k(mx.array(logits), top_k))
     lowest = mx.min(mx.topk(logits, top_k, axis=-1), axis=-1, keepdims=True)
     return mx.where(logits < lowest, -mx.inf, logits)
 
 
-def keep_top_p(logits: mx.array, top_p: float) -> mx.array:
+def keep_top_p(logits: Array, top_p: float) -> Array:
     """Keep the smallest set of likeliest tokens that holds `top_p` of the probability."""
     if top_p == 1.0:
         return logits
+    if isinstance(logits, np.ndarray):
+        return np.array(keep_top_p(mx.array(logits), top_p))
     order = mx.argsort(logits, axis=-1)
     ascending = mx.take_along_axis(logits, order, axis=-1)
     cumulative = mx.cumsum(mx.exp(ascending - ascending[..., -1:]), axis=-1)
@@ -98,17 +111,18 @@ def keep_top_p(logits: mx.array, top_p: float) -> mx.array:
     return mx.put_along_axis(logits, order, kept, axis=-1)
 
 
-def process_logits(logits: mx.array, seen: mx.array, settings: SamplingSettings) -> mx.array:
+def process_logits(logits: Array, seen: Array, settings: SamplingSettings) -> Array:
     """Logits whose softmax is the distribution that the next token is drawn from.
 
     Args:
-        logits: (B, V), after classifier-free guidance.
-        seen: (B, V) bool.
+        logits: (B, V), after classifier-free guidance; of NumPy float32.
+        seen: (B, V) bool, as `logits` MLX's or NumPy's.
 
     Returns:
         (B, V) float32, -inf where a token is removed.
     """
-    logits = logits.astype(mx.float32)
+    if isinstance(logits, mx.array):
+        logits = logits.astype(mx.float32)
     penalty_first = settings.order == "penalty_first"
     if penalty_first:
         logits = penalise_repetition(logits, seen, settings.repetition_penalty)
@@ -134,7 +148,20 @@ def draw(logits: mx.array, settings: SamplingSettings, keys: mx.array) -> mx.arr
         (B,)
     """
     if settings.temperature == 0.0:
-        return mx.argmax(logits, axis=-1)
+        return logits.argmax(axis=-1)
     # The likeliest after Gumbel noise is a draw; so `mx.random.categorical` does it too.
-    noise = mx.vmap(lambda key: mx.random.gumbel(logits.shape[1:], key=key))(keys)
-    return mx.argmax(logits + noise, axis=-1)
+    return (logits + gumbel_noise(keys, logits.shape[1])).argmax(axis=-1)
+
+
+def gumbel_noise(keys: mx.array, tokens: int) -> mx.array:
+    """What is added to the logits of a draw.
+
+    Args:
+        keys: (..., 2), a random key for each draw.
+
+    Returns:
+        (..., tokens) float32
+    """
+    flat = keys.reshape(-1, keys.shape[-1])
+    noise = mx.vmap(lambda key: mx.random.gumbel((tokens,), key=key))(flat)
+    return noise.reshape(*keys.shape[:-1], tokens)

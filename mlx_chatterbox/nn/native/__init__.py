@@ -30,10 +30,14 @@ from ..processor import compiled_folder
 
 if TYPE_CHECKING:
     import mlx.core as mx
+    import numpy as np
 
 SOURCES = sorted(Path(__file__).parent.glob("*.c"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
 FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden")
+
+# Of `cblas_sgemm`: row after row, the first matrix as it is, the second one transposed.
+_LAYOUT = (101, 111, 112)
 
 _library: ctypes.CDLL | None = None
 
@@ -76,6 +80,20 @@ def call(name: str, arrays: list[mx.array | None], shape: tuple[int, ...], *numb
     if getattr(_library, name)(*pointers, *values):
         raise MemoryError(name)
     return mx.array(result)
+
+
+def multiply(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """x (rows, depth) times the transpose of a weight (columns, depth), both float32 and whole."""
+    import numpy as np
+
+    (rows, depth), columns = x.shape, len(weight)
+    result = np.empty((rows, columns), np.float32)
+    pointers = [ctypes.c_void_p(array.ctypes.data) for array in (x, weight, result)]
+    _library.cblas_sgemm(
+        *_LAYOUT, rows, columns, depth, ctypes.c_float(1.0), pointers[0], depth, pointers[1],
+        depth, ctypes.c_float(0.0), pointers[2], columns,
+    )  # fmt: skip
+    return result
 
 
 def stand_before(blas: ctypes.CDLL) -> bool:

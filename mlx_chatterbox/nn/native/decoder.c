@@ -24,6 +24,7 @@ typedef struct {
     int rows, width, heads, depth, inner, capacity, slot; /* depth: of a head; inner: of the MLP */
     float eps;
     const int *padding;         /* of a row: slots before its first */
+    const int *places;          /* of a row, among those that keys and values have */
     const float *cosine, *sine; /* (rows, depth / 2), or NULL */
     const Layer *layer;
     float *x, *normed, *packed, *queries, *new_keys, *new_values, *attended, *gates, *up;
@@ -74,12 +75,13 @@ static float dot(const float *a, const float *b, int count) {
  * attends to them. */
 static void attend(void *context, int i) {
     const Step *job = context;
-    const int depth = job->depth, first = job->padding[i / job->heads];
+    const int depth = job->depth, row = i / job->heads, first = job->padding[row];
     const int count = job->slot + 1 - first;
-    const size_t start = (size_t)i * job->capacity;
+    const size_t place = (size_t)job->places[row] * job->heads + i % job->heads;
+    const size_t start = place * job->capacity;
     float *keys = job->layer->keys + (start + first) * depth;
     float *values = job->layer->values + (start + first) * depth;
-    float *scores = job->scores + start, *out = job->attended + (size_t)i * depth;
+    float *scores = job->scores + (size_t)i * job->capacity, *out = job->attended + (size_t)i * depth;
     const size_t last = (size_t)(count - 1) * depth;
     memcpy(keys + last, job->new_keys + (size_t)i * depth, depth * sizeof(float));
     memcpy(values + last, job->new_values + (size_t)i * depth, depth * sizeof(float));
@@ -179,13 +181,13 @@ static void run(Step *job) {
 }
 
 /* x (rows, width), the embedded tokens, to result (rows, width) behind the final norm. Every row
- * goes to the slot `slot` of `keys` and `values`, and sees those from `padding` (rows) on. `cosine`
- * and `sine` (rows, depth / 2) are of the rotation, or NULL. At most MOST_ROWS rows. Returns 0, or 1
- * without memory. */
+ * goes to the slot `slot` of `keys` and `values`, where `places` (rows) says which of theirs it is,
+ * and sees the slots from `padding` (rows) on. `cosine` and `sine` (rows, depth / 2) are of the
+ * rotation, or NULL. At most MOST_ROWS rows. Returns 0, or 1 without memory. */
 EXPORTED int decode(const float *x, const float *cosine, const float *sine, const int *padding,
-                    const Layer *layers, const float *norm, const float *norm_bias, float *result,
-                    int layer_count, int rows, int width, int heads, int depth, int inner,
-                    int capacity, int slot, float eps) {
+                    const int *places, const Layer *layers, const float *norm,
+                    const float *norm_bias, float *result, int layer_count, int rows, int width,
+                    int heads, int depth, int inner, int capacity, int slot, float eps) {
     const size_t inside = (size_t)heads * depth, n = rows;
     size_t most = width > inner ? width : inner;
     if (inside > most) most = inside;
@@ -194,11 +196,11 @@ EXPORTED int decode(const float *x, const float *cosine, const float *sine, cons
                             n * inner,  n * heads * capacity};
     Step job = {.rows = rows, .width = width, .heads = heads, .depth = depth, .inner = inner,
                 .capacity = capacity, .slot = slot, .eps = eps, .padding = padding,
-                .cosine = cosine, .sine = sine};
-    float **const places[] = {&job.x,          &job.normed,   &job.packed, &job.queries,
-                              &job.new_keys,   &job.new_values, &job.attended, &job.gates,
-                              &job.up,         &job.scores};
-    float *scratch = carve(places, sizes, sizeof sizes / sizeof *sizes);
+                .places = places, .cosine = cosine, .sine = sine};
+    float **const scratches[] = {&job.x,        &job.normed,     &job.packed,   &job.queries,
+                                 &job.new_keys, &job.new_values, &job.attended, &job.gates,
+                                 &job.up,       &job.scores};
+    float *scratch = carve(scratches, sizes, sizeof sizes / sizeof *sizes);
     if (!scratch) return 1;
     memcpy(job.x, x, n * width * sizeof(float));
     for (int i = 0; i < layer_count; i++) {

@@ -29,9 +29,6 @@ _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 # The built-in voices, and what their references say, which is not trained on.
 BUILT_IN = ("slt", "rms", "awb")
 REFERENCE_TEXT = "A gentle wind moves over the old harbor, and the boats are quiet."
-# Of it the flow hears the first 2.5 s: it is understood as well as with all 4.5 (docs/pocket.md),
-# and every frame of them is computed again with every sentence.
-PROMPT_TOKENS = 63
 # The one that is understood best.
 FIRST_VOICE = "rms"
 _PACKED = ("t3.", "s3gen.flow.")
@@ -83,13 +80,8 @@ def _write(networks: Chatterbox, config, texts: Path, folder: Path) -> None:
     for name in BUILT_IN:
         said = reference(name, REFERENCE_TEXT)
         voice = embed_voice(loaded.networks, said, config.generation)
-        frames = config.s3gen.token_mel_ratio * PROMPT_TOKENS
-        short = dataclasses.replace(
-            voice,
-            prompt_token=voice.prompt_token[:, :PROMPT_TOKENS],
-            prompt_feat=voice.prompt_feat[:, :frames].astype(mx.float16),
-        )
-        short.save(folder / VOICES_FOLDER / f"{name}.safetensors")
+        half_mel = dataclasses.replace(voice, prompt_feat=voice.prompt_feat.astype(mx.float16))
+        half_mel.save(folder / VOICES_FOLDER / f"{name}.safetensors")
     shutil.copyfile(folder / VOICES_FOLDER / f"{FIRST_VOICE}.safetensors", folder / VOICE_NAME)
     write_manifest(folder)
 

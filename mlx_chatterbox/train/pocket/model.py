@@ -36,7 +36,7 @@ def pocket_config() -> ModelConfig:
             min_p=0.05,
             cfg_weight=0.0,
             max_new_tokens=500,
-            cfm_steps=2,
+            cfm_steps=3,
             longest_piece=120,
         ),
         packing=PackingConfig(bits=8, group_size=32),
