@@ -6,8 +6,8 @@
   under the name by which MLX calls it (`cblas_sgemm`): products of up to 16 rows by a transposed
   matrix it does itself, the others it hands on.
 * `decoder.c`: called by `models/t3/native_step.py`, a whole step of decoding.
-* `estimator.c`, `conformer.c`: called by `models/s3gen/native_estimator.py` and `native_encoder.py`,
-  an evaluation of the flow's estimator and the encoder's layers.
+* `estimator.c`: called by `models/s3gen/native_estimator.py`, the flow's estimator as a whole.
+* `conformer.c`: called by `models/s3gen/native_encoder.py`, the encoder's layers.
 * `attention.c`: called by `nn/attention.py`, where MLX has fused attention for GPUs alone.
 * `convolution.c`, `depthwise.c`: called by `nn/conv.py` and `nn/conv2d.py`; a product for each tap
   would write its result as often as there are taps.
