@@ -154,14 +154,21 @@ def test_a_change_of_weights_is_heard(flow):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_gradients_go_through_the_layers(flow, training, monkeypatch):
-    """While training nothing is computed in C, which has no gradients."""
+def test_while_training_the_layers_are_asked(flow, training, monkeypatch):
+    """C has no gradients."""
     asked = []
     for kind in (NativeEstimator, NativeLayers):
         monkeypatch.setattr(kind, "of", classmethod(lambda cls, network: asked.append(cls)))
     flow.train(training)
     mx.eval(flow.decoder.estimator(*given(9)), flow.encode(mx.array([[1, 2, 3]])))
     assert asked == ([] if training else [NativeEstimator, NativeLayers, NativeLayers])
+
+
+def test_norms_of_another_epsilon_take_the_plain_way(flow):
+    flow.encoder.encoders[0].norm_ff.eps = 1e-3
+    flow.decoder.estimator.mid_blocks[0][1][0].norm3.eps = 1e-3
+    assert NativeLayers.of(flow.encoder.encoders) is None
+    assert NativeEstimator.of(flow.decoder.estimator) is None
 
 
 @pytest.mark.parametrize("length", [1, 5, 512, 513])

@@ -104,9 +104,10 @@ def test_a_failure_ends_both_and_is_raised_once(two, where, which):
 
 
 def test_an_interrupt_ends_the_other_thread_too(two):
-    first = threading.Event()
+    first, begun = threading.Event(), []
 
     def interrupted():
+        begun.append(threading.get_ident())
         if threading.current_thread() is threading.main_thread():
             first.wait(20)
             raise KeyboardInterrupt
@@ -115,6 +116,7 @@ def test_an_interrupt_ends_the_other_thread_too(two):
 
     with pytest.raises(KeyboardInterrupt):
         parallel.run_all([interrupted] * 50)
+    assert len(begun) < 10
     assert parallel.can_run_two()
 
 

@@ -29,7 +29,10 @@ class NativeLayers:
         self._table = table(self._weights)
         heads, head_dim = layers[0].self_attn.pos_bias_u.shape
         inner = layers[0].feed_forward.w_1.weight.shape[0]
-        self._sizes = heads, head_dim, inner, float(layers[0].norm_mha.eps)
+        norms = [norm for layer in layers for norm in (layer.norm_mha, layer.norm_ff)]
+        if len({norm.eps for norm in norms}) > 1:
+            raise NotPlain
+        self._sizes = heads, head_dim, inner, float(norms[0].eps)
 
     @classmethod
     def of(cls, layers: Sequence[ConformerLayer]) -> NativeLayers | None:

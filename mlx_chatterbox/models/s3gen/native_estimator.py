@@ -30,8 +30,8 @@ _Weights = Iterator[np.ndarray | None]
 class NativeEstimator:
     """Predicts the velocity as `ConditionalDecoder.velocity` does, of rows without padding.
 
-    It holds on to the weights that the estimator has when it is made; that takes a thousandth of
-    the time of an evaluation.
+    It holds on to the weights that the estimator has when it is made. So it is made for each
+    evaluation, which with a small model takes a twentieth of its time and never uses old weights.
 
     Raises:
         NotPlain: see `NativeEstimator.of`, by which to make one.

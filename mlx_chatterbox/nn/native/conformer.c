@@ -103,14 +103,7 @@ static void run(Job *job, const Layer *layer, float *x) {
 
     normalise_rows(x, job->normed, frames, width, layer->norm2, layer->norm2_bias, job->eps);
     project(job->normed, layer->wide, layer->wide_bias, job->wide, frames, job->inner, width);
-    const size_t count = (size_t)frames * job->inner, whole = count - count % LANES;
-    for (size_t i = 0; i < count; i += LANES) {
-        const size_t some = i < whole ? LANES : count - whole;
-        Lanes value = {0};
-        memcpy(&value, job->wide + i, some * sizeof(float));
-        value *= logistic(value);
-        memcpy(job->wide + i, &value, some * sizeof(float));
-    }
+    apply(silu, job->wide, (size_t)frames * job->inner);
     add_bias(x, layer->narrow_bias, frames, width);
     add_product(job->wide, layer->narrow, x, frames, width, job->inner);
 }

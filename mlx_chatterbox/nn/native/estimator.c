@@ -98,14 +98,7 @@ static void run_transformer(Job *job, const Transformer *net, float *x) {
 
     normalise_rows(x, job->normed, frames, width, net->norm2, net->norm2_bias, EPS);
     project(job->normed, net->wide, net->wide_bias, job->wide, frames, job->inner, width);
-    const size_t count = (size_t)frames * job->inner, whole = count - count % LANES;
-    for (size_t i = 0; i < count; i += LANES) {
-        const size_t some = i < whole ? LANES : count - whole;
-        Lanes value = {0};
-        memcpy(&value, job->wide + i, some * sizeof(float));
-        value = gelu(value);
-        memcpy(job->wide + i, &value, some * sizeof(float));
-    }
+    apply(gelu, job->wide, (size_t)frames * job->inner);
     add_bias(x, net->narrow_bias, frames, width);
     add_product(job->wide, net->narrow, x, frames, width, job->inner);
 }

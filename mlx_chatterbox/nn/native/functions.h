@@ -3,6 +3,9 @@
 #ifndef FUNCTIONS_H
 #define FUNCTIONS_H
 
+#include <stddef.h>
+#include <string.h>
+
 #include "vectors.h"
 
 /* `a` where `where` is all ones, `b` where it is 0. */
@@ -83,6 +86,20 @@ static inline void rotation(Lanes turns, Lanes *cosine, Lanes *sine) {
     c = c * square + 1.0f;
     *cosine = 1.0f - 2.0f * s * s;
     *sine = 2.0f * s * c;
+}
+
+static inline Lanes silu(Lanes x) { return x * logistic(x); }
+
+/* A function of every element, in place. */
+static inline void apply(Lanes (*function)(Lanes), float *x, size_t count) {
+    const size_t whole = count - count % LANES;
+    for (size_t i = 0; i < count; i += LANES) {
+        const size_t some = i < whole ? LANES : count - whole;
+        Lanes value = {0};
+        memcpy(&value, x + i, some * sizeof(float));
+        value = function(value);
+        memcpy(x + i, &value, some * sizeof(float));
+    }
 }
 
 /* Norm of one row, which may be in place; without a bias that of the root mean square. */
