@@ -92,8 +92,8 @@ def _keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 512 * 2**20)
 
 
-def give_back_memory() -> None:
-    """Return to the system what `_keep_freed_memory` keeps; between pieces of long work.
+def trim_heap() -> None:
+    """Return to the system what `_keep_freed_memory` keeps; nothing outside Linux.
 
     Blocks of many sizes, by several threads, leave gaps that no later block fits, so what is kept
     would grow for a while with the work.

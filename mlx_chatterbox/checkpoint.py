@@ -32,7 +32,8 @@ from .models.s3gen.s3gen import S3Gen
 from .models.s3tokenizer.s3tokenizer import S3TokenizerV2
 from .models.t3.t3 import T3
 from .models.voice_encoder.voice_encoder import VoiceEncoder
-from .nn.device import on_cpu
+from .nn import device
+from .nn.memory import bound_cache
 from .packing import unpack
 from .quantization import precision_of, quantize_networks
 from .text.load import load_tokenizer
@@ -171,7 +172,8 @@ def load_converted(folder: Path, dtype: str | None = None) -> Checkpoint:
     load_weights_strictly(networks, read_weights(folder), folder)
     if dtype is not None and dtype != config.dtype:
         _cast(networks, config, dtype)
-    _linux_cpu.warn_if_slow(on_cpu())
+    _linux_cpu.warn_if_slow(device.on_cpu())
+    bound_cache()
     voice_path = folder / VOICE_NAME
     return Checkpoint(
         folder=folder,

@@ -19,6 +19,7 @@ from .errors import SettingError
 from .models.s3gen.batch import stack_padded, waveforms_of
 from .models.s3gen.config import HiFTNetConfig
 from .models.s3gen.hift import HiFTGenerator
+from .nn.threads import compute_in_this_thread
 from .seeds import Seed, row_keys
 
 
@@ -142,6 +143,7 @@ class HiFTNetModel(nn.Module):
         return self.mel2wav.conv_pre.weight.dtype
 
     def _mels(self, speech_feat: ArrayLike, lengths: ArrayLike | None) -> list[mx.array]:
+        compute_in_this_thread()
         if isinstance(speech_feat, (list, tuple)):
             rows = [to_mlx(row).swapaxes(-1, -2) for row in speech_feat]
         else:

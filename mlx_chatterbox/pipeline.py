@@ -23,6 +23,7 @@ from .joining import Joining
 from .last_call import OfLastCall, set_before_any
 from .models.t3.prefix import PrefixMemory
 from .models.t3.sampling import SamplingSettings
+from .nn.memory import clear_device_cache
 from .nn.parallel import choosing_alone
 from .seeds import piece_seeds
 from .synthesis import Synthesis
@@ -121,6 +122,7 @@ class Pipeline:
             emotion = self._or_default("exaggeration", exaggeration)
             voice = embed_voice(self.networks, recording, self.defaults, emotion, norm_loudness)
             mx.eval(vars(voice))
+            clear_device_cache()
             return voice
 
     def generate_batch(

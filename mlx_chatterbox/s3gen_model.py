@@ -26,6 +26,7 @@ from .models.s3gen.config import S3GenConfig
 from .models.s3gen.s3gen import Reference, S3Gen, trim_fade
 from .models.s3tokenizer.config import S3TokenizerConfig
 from .models.s3tokenizer.s3tokenizer import S3TokenizerV2
+from .nn.threads import compute_in_this_thread
 from .s3gen_rows import (
     Rows,
     checked_recording,
@@ -165,6 +166,7 @@ class S3GenModel(nn.Module):
         Raises:
             AudioError: a recording that is shorter than 80 ms, or not finite.
         """
+        compute_in_this_thread()
         as_mlx = is_mlx(ref_wav)
         recordings = split_rows(ref_wav, ref_wav_lens, "ref_wav", "ref_wav_lens")
         with mx.stream(mx.cpu if str(device).split(":")[0] == "cpu" else mx.default_device()):
@@ -327,6 +329,7 @@ class S3GenModel(nn.Module):
         return 0 if finalize else self.config.pre_lookahead_len
 
     def _rows(self, speech_tokens, lengths, ref_wav, ref_sr, ref_dict, seed) -> Rows:
+        compute_in_this_thread()
         if (ref_wav is None) == (ref_dict is None):
             raise SettingError("give exactly one of ref_wav and ref_dict.")
         if ref_dict is None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from ._linux_cpu import give_back_memory
 from .arguments import Extras
 from .audio.silence import silence
 from .devices import computed_on, on_device
@@ -25,6 +24,7 @@ from .guards import Outcome, Plausible, Watch, plausible
 from .models.s3gen.token_stream import ChunkTokens, TokenStream
 from .models.t3.decoding import check_lengths, decode
 from .models.t3.sampling import SamplingSettings
+from .nn.memory import give_back_memory
 from .nn.parallel import choosing_alone
 from .pipeline import Pipeline
 from .seeds import piece_seeds

@@ -15,6 +15,7 @@ from .guards import Watch
 from .models.t3.cache import Past
 from .models.t3.decoding import decode_batch
 from .models.t3.sampling import SamplingSettings
+from .nn.memory import clear_device_cache
 from .nn.parallel import can_run_two, choosing_alone, run_all
 from .tries import Finish, Try, Utterance, Written, speak_guarded, speak_unguarded
 from .voice import Voice
@@ -172,6 +173,8 @@ class Synthesis:
             on_step=None if progress is None else lambda i, n: progress("flow", i, n),
         )
         waveform = np.array(waveform)
+        # The next sentence has other sizes: what this one leaves fits none of its arrays.
+        clear_device_cache()
         if defaults.drop_last_token:
             # Upstream: written just before the stop token, it decodes to 40 ms of noise.
             samples_per_token = self._config.s3gen.sampling_rate // 25

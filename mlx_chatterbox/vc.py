@@ -28,6 +28,7 @@ from .errors import AudioError, SettingError
 from .models.s3gen.long import speak_in_pieces, waveform_length
 from .models.s3gen.s3gen import Reference
 from .models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
+from .nn.memory import clear_device_cache
 from .seeds import random_key
 from .voice import (
     DECODER_RATE,
@@ -226,15 +227,22 @@ class ChatterboxVC:
         pieces = speak_in_pieces(
             self.networks.s3gen, work.tokens, work.reference, work.key, work.steps, on_step
         )
+
+        def as_numpy(piece: mx.array) -> np.ndarray:
+            samples = np.array(piece)
+            # The next piece, or recording, has other sizes.
+            clear_device_cache()
+            return samples
+
         if not marks:
-            return computed_on(self.device, (np.array(piece) for piece in pieces))
+            return computed_on(self.device, (as_numpy(piece) for piece in pieces))
         length = waveform_length(self.networks.s3gen, work.tokens.shape[0], work.reference)
 
         def and_whether_last() -> Iterator[tuple[np.ndarray, bool]]:
             done = 0
             for piece in pieces:
                 done += piece.shape[0]
-                yield np.array(piece), done == length
+                yield as_numpy(piece), done == length
 
         return computed_on(self.device, mark_stream(and_whether_last(), self.sr))
 

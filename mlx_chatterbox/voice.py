@@ -25,6 +25,7 @@ from .config import GenerationConfig
 from .errors import AudioError, CheckpointError, SettingError
 from .models.s3gen.s3gen import Reference
 from .nn.parallel import can_run_two, run_two
+from .nn.threads import compute_in_this_thread
 
 ENCODER_RATE = 16000
 DECODER_RATE = 24000
@@ -98,6 +99,7 @@ class Voice:
         Raises:
             CheckpointError: missing, damaged, or no voice.
         """
+        compute_in_this_thread()
         if not Path(path).is_file():
             raise CheckpointError(f"the voice {path} does not exist.")
         try:

@@ -188,6 +188,20 @@ def pytest_addoption(parser):
         metavar="FOLDER",
         help="upstream's files at full size for the slow tests; without it they are fabricated",
     )
+    parser.addoption(
+        "--as-gpu",
+        action="store_true",
+        help="decide everything as on a GPU, while MLX computes where it does by default",
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("as_gpu"):
+        from mlx_chatterbox.nn import device
+
+        pretending = device.pretend("gpu")
+        pretending.__enter__()
+        config.add_cleanup(lambda: pretending.__exit__(None, None, None))
 
 
 @pytest.fixture

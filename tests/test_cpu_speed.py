@@ -12,7 +12,15 @@ from mlx.utils import tree_flatten
 
 from mlx_chatterbox.models.s3gen import estimator
 from mlx_chatterbox.models.s3gen.estimator import BasicTransformerBlock
-from mlx_chatterbox.nn import activations, attention, conv, cpu_kernels, native, parallel
+from mlx_chatterbox.nn import (
+    activations,
+    attention,
+    conv,
+    cpu_kernels,
+    device,
+    native,
+    parallel,
+)
 from mlx_chatterbox.nn.conv2d import Conv2d
 from mlx_chatterbox.nn.lstm import LSTM
 from tests.processes import printed
@@ -242,7 +250,7 @@ def test_halves_of_a_row_are_the_row(rng, two_cores, monkeypatch):
 
 @pytest.fixture
 def two_cores():
-    if not parallel.on_cpu() or parallel._blas() is None:
+    if not device.on_cpu() or parallel._blas() is None:
         pytest.skip("no CPU with OpenBLAS")
 
 

@@ -11,10 +11,11 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.errors import SettingError, TextError
-from mlx_chatterbox.models.t3 import cache, decoding
+from mlx_chatterbox.models.t3 import cache
 from mlx_chatterbox.models.t3.decoding import decode, decode_batch
 from mlx_chatterbox.models.t3.prefix import PrefixMemory
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, draw
+from mlx_chatterbox.nn import device
 from mlx_chatterbox.tts import open_model
 from tests.small import small_config
 
@@ -115,14 +116,13 @@ def test_the_compiled_step_of_the_gpu_gives_the_same(t3, cond, settings, early_s
     traces = []
     step = type(t3).step
     monkeypatch.setattr(type(t3), "step", lambda *given: traces.append(1) or step(*given))
-    monkeypatch.setattr(decoding, "on_cpu", lambda: False)
-    monkeypatch.setattr(cache, "on_cpu", lambda: False)
     monkeypatch.setattr(t3, "_compiled_step", None)
-    assert batch_tokens(t3, cond, 4, settings) == expected
-    # Traced for 4 sentences, 2 and 1 at most, and not again in the next call.
-    assert 1 <= len(traces) <= 3
-    traces.clear()
-    assert batch_tokens(t3, cond, 4, settings) == expected
+    with device.pretend("gpu"):
+        assert batch_tokens(t3, cond, 4, settings) == expected
+        # Traced for 4 sentences, 2 and 1 at most, and not again in the next call.
+        assert 1 <= len(traces) <= 3
+        traces.clear()
+        assert batch_tokens(t3, cond, 4, settings) == expected
     assert not traces
 
 

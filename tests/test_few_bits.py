@@ -5,9 +5,8 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from mlx_chatterbox.nn import attention, conv, few_bits
+from mlx_chatterbox.nn import attention, conv, device, few_bits
 from mlx_chatterbox.nn.conv2d import Conv2d
-from mlx_chatterbox.nn.device import is_half, on_cpu
 
 HALVES = [mx.float16, mx.bfloat16]
 ROUNDING = {mx.float32: 1e-5, mx.float16: 2e-3, mx.bfloat16: 2e-2}
@@ -42,7 +41,7 @@ def test_a_quantised_layer_multiplies_by_what_its_bits_say(layer, monkeypatch, d
     scale = np.abs(np.array(expected)).max()
     difference = np.abs(np.array(got.astype(mx.float32)) - np.array(expected)).max()
     assert difference < ROUNDING[dtype] * scale
-    if on_cpu():  # what would take minutes for a sentence
+    if device.on_cpu():  # what would take minutes for a sentence
         assert seen == ([mx.float32] if rows == 1 else [])
 
 
@@ -68,7 +67,7 @@ def test_half_precision_is_rounded_once(dtype):
         got = function(*arrays)
         assert got.dtype == dtype
         full = function(*(array.astype(mx.float32) for array in arrays))
-        if on_cpu():
+        if device.on_cpu():
             assert mx.array_equal(got, full.astype(dtype))
 
     check(lambda x, w: conv.conv1d(x, w, 1, (2, 0), 2), half(2, 30, 20), half(24, 3, 20))
@@ -87,7 +86,7 @@ def test_half_precision_is_rounded_once(dtype):
 
 def test_half_means_both_alike():
     half, full = mx.zeros(2, mx.float16), mx.zeros(2)
-    assert is_half(half, half)
-    assert not is_half(half, full)
-    assert not is_half(half, half.astype(mx.bfloat16))
-    assert not is_half(full, full)
+    assert device.is_half(half, half)
+    assert not device.is_half(half, full)
+    assert not device.is_half(half, half.astype(mx.bfloat16))
+    assert not device.is_half(full, full)

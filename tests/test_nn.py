@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from mlx_chatterbox.nn import activations, attention, conv
+from mlx_chatterbox.nn import activations, attention, conv, device
 from mlx_chatterbox.nn.conv2d import Conv2d
-from mlx_chatterbox.nn.device import can_compile_on_cpu
 from mlx_chatterbox.nn.norm import batch_norm_relu
 
 
@@ -76,7 +75,7 @@ REFERENCES = {
 @pytest.mark.parametrize("fused", [True, False])
 def test_activations(name, fused, monkeypatch):
     """To 2e-6: the exponential's absolute error, about 1e-7, times arguments of up to 12."""
-    monkeypatch.setattr(activations, "can_compile_on_cpu", lambda: fused)
+    monkeypatch.setattr(device, "can_compile_on_cpu", lambda: fused)
     got = np.array(getattr(activations, name)(mx.array(GRID.astype(np.float32))))
     expected = REFERENCES[name](GRID.astype(np.float32).astype(np.float64))
     np.testing.assert_allclose(got, expected, atol=2e-6, rtol=1e-6)
@@ -84,7 +83,7 @@ def test_activations(name, fused, monkeypatch):
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_snake(fused, monkeypatch):
-    monkeypatch.setattr(activations, "can_compile_on_cpu", lambda: fused)
+    monkeypatch.setattr(device, "can_compile_on_cpu", lambda: fused)
     x = np.stack([GRID, GRID]).astype(np.float32)[..., None].repeat(3, axis=-1)
     alpha = np.array([0.5, 1.0, 2.5], dtype=np.float32)
     got = np.array(activations.snake(mx.array(x), mx.array(alpha)))
@@ -123,7 +122,7 @@ def test_half_precision_takes_no_polynomial(monkeypatch):
 def test_a_compiler_is_found_where_there_is_one():
     import shutil
 
-    assert can_compile_on_cpu() == any(map(shutil.which, ("g++", "clang++")))
+    assert device.can_compile_on_cpu() == any(map(shutil.which, ("g++", "clang++")))
 
 
 @pytest.mark.parametrize("affine", [True, False])

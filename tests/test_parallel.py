@@ -8,7 +8,7 @@ import time
 import mlx.core as mx
 import pytest
 
-from mlx_chatterbox.nn import parallel
+from mlx_chatterbox.nn import device, parallel
 
 
 @pytest.fixture
@@ -17,7 +17,8 @@ def two(monkeypatch):
     if parallel._blas() is None:
         pytest.skip("no OpenBLAS whose threads can be set")
     monkeypatch.setattr(parallel, "_cores", lambda: 2)
-    monkeypatch.setattr(parallel, "on_cpu", lambda: True)
+    with device.pretend("cpu"):
+        yield
 
 
 def test_results_are_in_order_and_two_threads_work(two):

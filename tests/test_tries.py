@@ -12,7 +12,7 @@ from mlx_chatterbox import ChatterboxTTS, synthesis, tries
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import main, what_guards_found
 from mlx_chatterbox.guards import Outcome, plausible, seed_of_try
-from mlx_chatterbox.nn import parallel
+from mlx_chatterbox.nn import device, parallel
 from mlx_chatterbox.synthesis import Synthesis
 from mlx_chatterbox.text.clauses import pieces
 from mlx_chatterbox.train.pocket.heldout import HELD_OUT
@@ -199,7 +199,7 @@ def together(monkeypatch):
 def test_on_two_cores_each_writes_a_half_of_what_a_small_t3_says(
     tts, monkeypatch, together, is_small
 ):
-    if parallel._blas() is None or not parallel.on_cpu():
+    if parallel._blas() is None or not device.on_cpu():
         pytest.skip("no CPU with OpenBLAS")
     monkeypatch.setattr(parallel, "_cores", lambda: 2)
     if not is_small:

@@ -16,12 +16,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 
-from .._linux_cpu import give_back_memory
 from ..errors import AudioError, SettingError, TextError
 from ..guards import Outcome
+from ..nn.memory import give_back_memory
 from ..voice import Voice
 from .fit import trimmed
 from .level import loudness_of
@@ -108,7 +107,6 @@ class Speaker:
         finished: set[str] = set()
         try:
             self._together(unit, store, finished)
-            mx.clear_cache()
             give_back_memory()
         except (TextError, AudioError, SettingError) as error:
             if len(unit) == 1:

@@ -19,8 +19,8 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
+from . import device
 from .cpu_kernels import kernel, tuned_for
-from .device import can_compile_on_cpu, on_cpu
 
 # Layouts: all of one shape, and a vector for each row.
 _PLAIN = ((64, 48),)
@@ -34,7 +34,7 @@ _EXPM1_SERIES = (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0)
 
 def _polynomial(x: mx.array) -> bool:
     """Whether the polynomials serve: they need float32, and half precision has other devices."""
-    return x.dtype == mx.float32 and on_cpu() and can_compile_on_cpu()
+    return x.dtype == mx.float32 and device.on_cpu() and device.can_compile_on_cpu()
 
 
 def _expm1_of_negative(x: mx.array, squarings: int = 7) -> mx.array:

@@ -7,9 +7,8 @@ from functools import partial
 
 import mlx.core as mx
 
-from . import native
+from . import device, native
 from .activations import exp_of_negative, scaled_exp_of_negative
-from .device import is_half, on_cpu
 from .gradients import with_gradient_of
 from .parallel import second_stream
 
@@ -40,10 +39,10 @@ def attend(
     Returns:
         (B, H, T, D)
     """
-    if on_cpu() and is_half(queries, keys, values):
+    if device.on_cpu() and device.is_half(queries, keys, values):
         given = (array.astype(mx.float32) for array in (queries, keys, values))
         return attend(*given, scale, bias).astype(queries.dtype)
-    if not on_cpu() or queries.dtype != mx.float32:
+    if not device.on_cpu() or queries.dtype != mx.float32:
         return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=bias)
     if scale != 1.0:
         queries = queries * scale
@@ -102,7 +101,7 @@ def _attend(queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array 
 
 def attends_by_columns(x: mx.array) -> bool:
     """Whether `attend_columns` is the faster way to attend over x, (B, T, C): long, on the CPU."""
-    return on_cpu() and x.dtype == mx.float32 and x.shape[1] ** 2 >= _LARGE_SCORES
+    return device.on_cpu() and x.dtype == mx.float32 and x.shape[1] ** 2 >= _LARGE_SCORES
 
 
 def attend_columns(

@@ -17,8 +17,7 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import native
-from .device import is_half, on_cpu
+from . import device, native
 from .gradients import with_gradient_of
 
 # From so many channels on a product for each tap is worth it.
@@ -52,13 +51,13 @@ def conv1d(
     Returns:
         (B, (T + padding - dilation (K - 1) - 1) // stride + 1, C_out)
     """
-    if on_cpu() and is_half(x, weight):
+    if device.on_cpu() and device.is_half(x, weight):
         full = [None if array is None else array.astype(mx.float32) for array in (x, weight, bias)]
         settings = stride, padding, dilation, groups, full[2], unfold, evaluate
         return conv1d(full[0], full[1], *settings).astype(x.dtype)
     if any(padding):
         x = mx.pad(x, [(0, 0), padding, (0, 0)])
-    if not on_cpu():
+    if not device.on_cpu():
         out = mx.conv1d(x, weight, stride=stride, dilation=dilation, groups=groups)
     elif groups != 1:
         if evaluate and stride == dilation == 1 and native.takes(x, weight):
@@ -166,7 +165,7 @@ def conv_transpose1d(x: mx.array, weight: mx.array, stride: int, padding: int = 
     Returns:
         (B, (T - 1) * stride - 2 * padding + K, C_out)
     """
-    if on_cpu() and is_half(x, weight):
+    if device.on_cpu() and device.is_half(x, weight):
         full = x.astype(mx.float32), weight.astype(mx.float32)
         return conv_transpose1d(*full, stride, padding).astype(x.dtype)
     batch, length, channels = x.shape

@@ -11,9 +11,8 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import native
+from . import device, native
 from .conv import stacked
-from .device import is_half, on_cpu
 from .gradients import with_gradient_of
 
 # Rows are convolved so many entries at a time, 1 MB, that what is added up stays in the cache.
@@ -30,10 +29,10 @@ class Conv2d(nn.Conv2d):
 
     def __call__(self, x: mx.array) -> mx.array:
         """(B, F, T, C_in) to (B, F', T', C_out)."""
-        if not on_cpu():
+        if not device.on_cpu():
             return super().__call__(x)
         weight, given = self.weight, mx.result_type(x.dtype, self.weight.dtype)
-        if is_half(x, weight):  # as in `conv.py`
+        if device.is_half(x, weight):  # as in `conv.py`
             x, weight = x.astype(mx.float32), weight.astype(mx.float32)
         if any(self.padding):
             before, along = self.padding

@@ -31,7 +31,7 @@ from threading import Lock
 
 import mlx.core as mx
 
-from .device import on_cpu
+from . import device
 from .processor import compiled_folder
 
 # Nothing here lets the compiler reorder sums or ignore NaNs; errno and floating-point traps are
@@ -131,7 +131,7 @@ def _tuned() -> bool:
 
 def tuned_for(x: mx.array) -> bool:
     """Whether tuned kernels serve for an array: float32 on the CPU."""
-    return x.dtype == mx.float32 and on_cpu() and tuned()
+    return x.dtype == mx.float32 and device.on_cpu() and tuned()
 
 
 def _flags() -> tuple[str, ...]:

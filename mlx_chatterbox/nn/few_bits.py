@@ -11,7 +11,7 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
-from .device import on_cpu
+from . import device
 
 # Up to so many rows the packed weights are the faster ones; where numbers do not lie within bytes,
 # unpacking takes ten times as long.
@@ -24,7 +24,7 @@ class QuantizedLinear(nn.QuantizedLinear):
 
     def __call__(self, x: mx.array) -> mx.array:
         """x (..., in) to (..., out)."""
-        if not on_cpu():
+        if not device.on_cpu():
             return super().__call__(x)
         full = mx.float32
         scales, offsets = self.scales.astype(full), self.biases.astype(full)

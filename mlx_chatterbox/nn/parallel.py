@@ -19,7 +19,7 @@ from threading import Condition, Lock, RLock, Thread, local
 
 import mlx.core as mx
 
-from .device import on_cpu
+from . import device
 
 _CORES = (2, 3)
 # Held while two are running: whatever they call themselves has one core to itself.
@@ -48,7 +48,7 @@ def can_run_two() -> bool:
 
     That is on a CPU with two or three cores and with OpenBLAS, and not within another `run_two`.
     """
-    return on_cpu() and _cores() in _CORES and _blas() is not None and not _running.locked()
+    return device.on_cpu() and _cores() in _CORES and _blas() is not None and not _running.locked()
 
 
 @contextmanager
@@ -239,7 +239,7 @@ def choosing_alone() -> Iterator[None]:
     last bits when two threads speak at the same time. Elsewhere nobody waits, nor within `run_all`,
     where it is chosen already.
     """
-    if getattr(_local, "crew", None) is None and on_cpu() and _cores() in _CORES:
+    if getattr(_local, "crew", None) is None and device.on_cpu() and _cores() in _CORES:
         with _choosing:
             yield
     else:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
+from . import device
 from .cpu_kernels import kernel, tuned_for
-from .device import on_cpu
 
 # Takes (B, T, H, D) and a factor for all of it, and returns (B, H, T, D).
 Rotate = Callable[[mx.array, float], mx.array]
@@ -34,7 +34,7 @@ def rotation(wavelengths: mx.array, start: mx.array, length: int) -> Rotate:
         A function of (B, length, H, D) and a factor, that gives (B, H, length, D). The angles are
         worked out once for all layers, except on the GPU, whose own kernel does it as it goes.
     """
-    if not on_cpu():
+    if not device.on_cpu():
         width = 2 * wavelengths.shape[0]
         options = {"traditional": False, "base": None, "offset": start, "freqs": wavelengths}
 

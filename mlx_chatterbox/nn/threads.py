@@ -1,57 +1,38 @@
 """Threads of a program that compute, and end.
 
-On Linux, MLX gives up what it keeps for a thread while the thread ends, which is a moment after
-Python's `join` has returned. Where the process ends in that same moment it is aborted ("terminate
-called without an active exception", MLX 0.32). So the end of the process waits for such threads.
+MLX keeps streams and compiled functions for each thread. Where a thread ends without giving its
+streams up, the process can be aborted at its own end ("terminate called without an active
+exception", exit code 134; MLX 0.32, on every system). So whatever computes says so here, and its
+thread gives up what MLX keeps for it as the last thing that it does in Python.
 """
 
 from __future__ import annotations
 
-import atexit
-import sys
 import threading
-import time
-from functools import cache
-from pathlib import Path
 
-_LONGEST_WAIT = 1.0
-_TASKS = Path("/proc/self/task")
+import mlx.core as mx
 
-_lock = threading.Lock()
-_threads: dict[int, threading.Thread] = {}
+_of_thread = threading.local()
+
+
+class _StreamKeeper:
+    """Gives up the thread's streams when the thread's own data are deleted.
+
+    Python does that in the ending thread itself, before `join` returns. Not earlier: a thread that
+    has given up its streams cannot compute any more.
+    """
+
+    def __init__(self, clear_streams):
+        # Kept here: at the end of the process names of modules may be gone.
+        self._clear_streams = clear_streams
+
+    def __del__(self):
+        self._clear_streams()
 
 
 def compute_in_this_thread() -> None:
     """Say that this thread computes; cheap, and may be said often."""
-    if not sys.platform.startswith("linux"):
+    if threading.current_thread() is threading.main_thread():
         return
-    thread = threading.current_thread()
-    if thread is threading.main_thread():
-        return
-    with _lock:
-        number = threading.get_native_id()
-        if _threads.get(number) is thread:
-            return
-        _wait_at_the_end()
-        for over in [n for n, known in _threads.items() if _is_over(n, known)]:
-            del _threads[over]
-        _threads[number] = thread
-
-
-@cache
-def _wait_at_the_end() -> None:
-    atexit.register(_wait)
-
-
-def _is_over(number: int, thread: threading.Thread) -> bool:
-    return not thread.is_alive() and not (_TASKS / str(number)).exists()
-
-
-def _wait() -> None:
-    """Until those that Python has done with are over; not for those that still work."""
-    until = time.monotonic() + _LONGEST_WAIT
-    for number, thread in list(_threads.items()):
-        while not thread.is_alive() and not _is_over(number, thread):
-            if time.monotonic() > until:
-                return
-            time.sleep(0.001)
+    if not hasattr(_of_thread, "keeper"):
+        _of_thread.keeper = _StreamKeeper(mx.clear_streams)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from ..nn.threads import compute_in_this_thread
 from .config import TrainConfig
 from .distributed import Group
 from .samples import TRAINING, Samples, sample_key
@@ -57,6 +58,7 @@ class Feed:
         key = sample_key(self._config.seed, TRAINING, epoch, clip)
 
         def make() -> tuple[dict, bool]:
+            compute_in_this_thread()
             return {**self._train.make(clip, key), "key": key}, index >= 0
 
         if workers:

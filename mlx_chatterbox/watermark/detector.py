@@ -8,6 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..errors import AudioError
+from ..nn.threads import compute_in_this_thread
 from .marker import as_channels
 from .network import CONTEXT, Layer, run_stack
 from .spectrogram import (
@@ -41,6 +42,7 @@ def detect(waveform: np.ndarray, sample_rate: int) -> float:
         AudioError: under 0.1 s, another shape, or samples that are not finite.
         CheckpointError: the weights are not installed.
     """
+    compute_in_this_thread()
     channels = as_channels(waveform, sample_rate)
     seconds = len(channels[0]) / sample_rate
     if seconds < MIN_SECONDS:

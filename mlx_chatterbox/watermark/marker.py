@@ -17,6 +17,7 @@ import numpy as np
 
 from ..audio.stft import hann_window, overlap_add
 from ..errors import AudioError
+from ..nn.threads import compute_in_this_thread
 from .network import CONTEXT, PerthNet, run_stack
 from .spectrogram import (
     BAND,
@@ -186,6 +187,7 @@ class Marker:
         return self._returning(self._out.push(self._mark(self._framer.frames - CONTEXT)))
 
     def _take(self, samples: np.ndarray) -> None:
+        compute_in_this_thread()
         samples = np.asarray(samples, dtype=np.float32)
         if samples.ndim != 1 or not np.isfinite(samples).all():
             raise AudioError("a stream to mark must be finite samples of shape (n,).")

@@ -46,6 +46,8 @@ class FlowWindows:
         self._steps, self._fade = n_timesteps, fade_frames
         self._rising = ((mx.arange(fade_frames) + 0.5) / fade_frames)[:, None]
         self._tail: mx.array | None = None
+        # Now: the next window may be asked for in another thread, which cannot evaluate them.
+        mx.eval(self._prompt_noise, self._rising)
         self.emitted = extra_frames(reference, ratio)
 
     def mel(
@@ -108,6 +110,7 @@ class FadeIn:
 
     def __init__(self, sampling_rate: int):
         self._rest = trim_fade(sampling_rate)
+        mx.eval(self._rest)
 
     def __call__(self, waveform: mx.array) -> mx.array:
         """The next (n,) samples, float32."""
@@ -116,5 +119,7 @@ class FadeIn:
         if fade.shape[0] == 0:
             return waveform
         self._rest = self._rest[fade.shape[0] :]
+        # The next piece may be asked for in another thread.
+        mx.eval(self._rest)
         faded = waveform[: fade.shape[0]] * fade
         return mx.concatenate([faded, waveform[fade.shape[0] :]])

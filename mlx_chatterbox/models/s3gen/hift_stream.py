@@ -72,6 +72,8 @@ class HiFTStream:
         self._mel = mx.zeros((1, 0, vocoder.config.in_channels))
         self._source = mx.zeros((1, 0))
         self._first = self._excited = self._done = 0
+        # Evaluated: the next piece may be asked for in another thread.
+        mx.eval(self._phases, self._mel, self._source)
 
     def push(self, mel: mx.array, last: bool = False) -> mx.array:
         """Take more of the mel.
@@ -84,6 +86,7 @@ class HiFTStream:
             (n,) what can be said of the waveform, evaluated; possibly nothing.
         """
         self._mel = mx.concatenate([self._mel.astype(mel.dtype), mel], axis=1)
+        mx.eval(self._mel)
         end = self._first + self._mel.shape[1]
         self._excite_until(end if last else max(end - LAYERS, self._excited))
         ready = self._excited if last else max(self._excited - self._context, self._done)

@@ -15,6 +15,8 @@ class FrameNoise:
     """
 
     def __init__(self, key: mx.array, width: int):
+        # Evaluated: another thread, which may ask for the next stretch, could not do it.
+        mx.eval(key)
         self._key = key
         self._width = width
 

@@ -73,6 +73,8 @@ class TokenStream:
         self._steps, self._sizes = n_timesteps, sizes
         self._ratio = s3gen.config.token_mel_ratio
         self._hop = s3gen.mel2wav.samples_per_frame
+        # Whoever asks for the end may be another thread, which could not evaluate the key.
+        mx.eval(key)
         flow_key, source_key = mx.random.split(key)
         self._windows = FlowWindows(s3gen, reference, flow_key, n_timesteps, CROSS_FADE_FRAMES)
         self._vocoder = HiFTStream(s3gen.mel2wav, source_key)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from ...nn.device import on_cpu
+from ...nn import device
 
 # Slots are allocated this many at a time: on the GPU a step is compiled anew when they grow, and
 # on the CPU growing copies what is there.
@@ -139,7 +139,7 @@ class Slots:
     @property
     def extent(self) -> int:
         """How many slots a step attends to."""
-        return _rounded(self.used + 1, _EXTENT_STEP) if on_cpu() else self._capacity
+        return _rounded(self.used + 1, _EXTENT_STEP) if device.on_cpu() else self._capacity
 
 
 def write(memory: list[mx.array], index: int, slot: mx.array, extent: int):

@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from ...errors import SettingError, TextError
-from ...nn.device import on_cpu
+from ...nn import device
 from .cache import Past, Slots
 from .native_step import MOST_ROWS, NativeStep
 from .sampling import Array, SamplingSettings, draw, gumbel_noise, process_logits
@@ -147,7 +147,7 @@ class _Batch:
         self._vocabulary = mx.arange(config.speech_tokens_dict_size)[None]
         self._noise_keys = mx.stack([mx.random.split(key, max_new_tokens) for key in keys])
         self._guided = cfg_weight > 0 and not config.is_gpt2
-        self._native_step = NativeStep.of(t3) if on_cpu() else None
+        self._native_step = NativeStep.of(t3) if device.on_cpu() else None
         self._is_in_c = False
         self._made_noise: np.ndarray | None = None
         self._noise_first = 0
@@ -167,10 +167,11 @@ class _Batch:
             self._vocabulary == config.start_speech_token, (len(texts), logits.shape[1])
         )
         self.token = self._draw(logits, seen, 0)
-        mx.async_eval(self.token)
         drawn = self._vocabulary == self.token[:, None]
         # Upstream's GPT-2 loop penalises the start token at the first step and never again.
         self._seen = drawn if config.is_gpt2 else seen | drawn
+        # All that is kept, or a thread that asks for the next token could not evaluate it.
+        mx.async_eval(self.token, self._seen, self._noise_keys, self._vocabulary)
 
     def advance(self, index: int) -> None:
         """Queue the step that reads `token` and draws number `index`."""
@@ -181,14 +182,17 @@ class _Batch:
             self._advance_in_c(index)
             return
         tokens = mx.concatenate([self.token, self.token]) if self._guided else self.token
-        step = self._t3.step if on_cpu() else self._t3.compiled_step
+        step = self._t3.step if device.on_cpu() else self._t3.compiled_step
         memory = [*slots.keys, *slots.values]
         place = mx.array([slots.used])
         logits, memory = step(tokens, mx.array([index]), place, slots.padding, memory, slots.extent)
         slots.written(memory)
         self.token = self._draw(logits, self._seen, index)
         self._seen = self._seen | (self._vocabulary == self.token[:, None])
-        mx.async_eval(self.token, self._seen, *slots.keys, *slots.values)
+        # The token needs every layer's keys and values, so they are computed with it. Asked for
+        # by themselves they would be held until the step is done, and the next step, which is
+        # encoded before that, would copy them all to write one slot.
+        mx.async_eval(self.token, self._seen)
 
     def _advance_in_c(self, index: int) -> None:
         """Make the step, now. From the first of these on nothing but the memory is MLX's."""
@@ -230,7 +234,7 @@ class _Batch:
         batch is halved at least.
         """
         rows, speaking = self.token.shape[0], len(self.speaking)
-        return speaking < rows if on_cpu() else 2 * speaking <= rows
+        return speaking < rows if device.on_cpu() else 2 * speaking <= rows
 
     def keep(self, rows: list[int]) -> None:
         """Let the other sentences go."""
@@ -239,6 +243,7 @@ class _Batch:
         kept = rows if self._is_in_c else mx.array(rows)
         self.token, self._seen = self.token[kept], self._seen[kept]
         self._noise_keys = self._noise_keys[mx.array(rows)]
+        mx.async_eval(self._noise_keys)
         if self._is_in_c:
             self._native_step.keep(memory)
             self._made_noise = None if self._made_noise is None else self._made_noise[rows]

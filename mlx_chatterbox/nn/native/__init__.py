@@ -53,9 +53,9 @@ def takes(*arrays: mx.array) -> bool:
     """Whether the compiled code is in use and these are what it takes: float32 on the CPU."""
     import mlx.core as mx
 
-    from ..device import on_cpu
+    from .. import device
 
-    return library() is not None and on_cpu() and all(a.dtype == mx.float32 for a in arrays)
+    return library() is not None and device.on_cpu() and all(a.dtype == mx.float32 for a in arrays)
 
 
 def call(name: str, arrays: list[mx.array | None], shape: tuple[int, ...], *numbers) -> mx.array:

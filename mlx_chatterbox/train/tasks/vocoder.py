@@ -18,7 +18,7 @@ from ...audio.mel import mel_filters
 from ...audio.stft import hann_window, raised_cosine, reflect_pad, stft
 from ...errors import DataError
 from ...models.s3gen.config import HiFTNetConfig
-from ...nn.device import on_cpu
+from ...nn import device
 from .base import Batch, Sample, Task, Totals, generator, keys_of, length_mask, padded, total
 
 # FFT size, hop and number of mel bands of each resolution.
@@ -174,7 +174,7 @@ def _magnitudes(x: mx.array, n_fft: int, hop: int) -> mx.array:
 
     By matrix products on the CPU, whose gradients take a fifth of those of MLX's FFT.
     """
-    if on_cpu() and n_fft <= _LARGEST_PRODUCT and n_fft % hop == 0:
+    if device.on_cpu() and n_fft <= _LARGEST_PRODUCT and n_fft % hop == 0:
         real, imag = mx.split(_frames(x, n_fft, hop) @ _windowed_basis(n_fft), 2, axis=-1)
     else:
         real, imag = stft(x, n_fft, hop, hann_window(n_fft))
