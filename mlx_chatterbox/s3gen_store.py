@@ -73,6 +73,8 @@ def _finished(model, networks: nn.Module, known: ModelConfig, weights: Weights, 
         networks.set_dtype(getattr(mx, dtype))
     model.quantization = known.quantization
     model.eval()
+    # Now: another thread than this one could not read what is still to be read.
+    mx.eval(model.state)
     return model
 
 

@@ -60,6 +60,8 @@ def load_speech_tokenizer_v1(
     model = S3TokenizerV1(config)
     load_weights_strictly(model, weights, path)
     model.eval()
+    # Now: another thread than this one could not read what is still to be read.
+    mx.eval(model.state)
     return model
 
 
