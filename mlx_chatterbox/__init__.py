@@ -1,8 +1,8 @@
 """Chatterbox in MLX: text and a short reference recording in, speech in that voice out.
 
 The public names are loaded when they are first used, so that `--help`, reading a configuration or
-a saved voice do not wait for the networks. On Linux a fast BLAS is looked up here, because that
-must come before `mlx.core` is imported.
+a saved voice do not wait for the networks. On Linux a fast BLAS is looked up here, and settings for
+CUDA are made, because that must come before `mlx.core` is imported.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import _linux_cpu
+from . import _linux_cpu, _mlx_settings
 from ._version import __version__
 
 _linux_cpu.prepare()
+_mlx_settings.prepare()
 
 
 _PUBLIC = {

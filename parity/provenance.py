@@ -57,14 +57,22 @@ def our_versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """The system and processor, and what MLX computes on; nothing that names a person or host."""
+    """The system and processor, and what MLX computes on; nothing that names a person or host.
+
+    Whether float32 is multiplied in TF32 is measured, whatever the settings say.
+    """
     import mlx.core as mx
 
+    from mlx_chatterbox.nn.device import is_tf32, product_error
+
+    error = product_error()
     return {
         "system": platform.system(),
         "release": platform.mac_ver()[0] or platform.release().partition("-")[0],
         "processor": platform.machine(),
         "device": mx.default_device().type.name,
+        "float32 products": f"relative error {error:.0e}",
+        "TF32": "yes" if is_tf32(error) else "no",
     }
 
 

@@ -92,7 +92,7 @@ def write_all(report: Report, folder: Path) -> list[Path]:
         raise ParityError(f"{folder} cannot be made: {error}.") from error
     texts = {
         "report.html": report_page.as_html(report),
-        "report.md": tables.as_markdown(report.comparisons),
+        "report.md": tables.as_markdown(report.comparisons, report.about),
         "report.json": tables.as_json(report.comparisons, report.about),
         "junit.xml": junit.as_junit(report.comparisons),
         "share.json": sharing.as_json(report),

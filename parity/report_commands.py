@@ -196,9 +196,11 @@ def _finish(report, arguments) -> int:
 
     comparisons = report.comparisons
     print(tables.as_text(comparisons))
+    if said := tables.computed_on(report.about):
+        print(said)
     writers: dict[str, Callable[[], str]] = {
         "json": lambda: tables.as_json(comparisons, report.about),
-        "markdown": lambda: tables.as_markdown(comparisons),
+        "markdown": lambda: tables.as_markdown(comparisons, report.about),
         "html": lambda: report_page.as_html(report),
         "svg": lambda: chart.as_svg(comparisons),
         "junit": lambda: junit.as_junit(comparisons),

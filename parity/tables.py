@@ -58,11 +58,24 @@ def as_json(comparisons: Sequence[Comparison], about: Mapping | None = None) -> 
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def as_markdown(comparisons: Sequence[Comparison]) -> str:
-    """For a CI summary: the verdict, then a table."""
+def computed_on(about: Mapping) -> str:
+    """Device, precisions and kind of products of a run, in a sentence; "" if that is not known."""
+    machine = about.get("machine", {})
+    if "TF32" not in machine:
+        return ""
+    line = f"Computed on a {machine['device']} in {', '.join(about.get('precisions', ()))}; "
+    line += f"float32 products: {machine['float32 products']}, as measured"
+    if machine["TF32"] == "yes":
+        return f"{line}: that is TF32, so float32 cannot hold. Set MLX_ENABLE_TF32=0."
+    return f"{line}: no TF32."
+
+
+def as_markdown(comparisons: Sequence[Comparison], about: Mapping | None = None) -> str:
+    """For a CI summary: the verdict, what it was computed on, then a table."""
     lines = [_HEADINGS, tuple("---" for _ in _HEADINGS), *_cells(comparisons)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"**{verdict(comparisons)}**\n\n{table}\n"
+    paragraphs = [f"**{verdict(comparisons)}**", computed_on(about or {}), table]
+    return "\n\n".join(filter(None, paragraphs)) + "\n"
 
 
 def write_file(path: str | Path, text: str) -> None:

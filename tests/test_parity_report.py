@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
 import zlib
@@ -13,7 +14,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from parity import plots, png
+from mlx_chatterbox.nn import device
+from parity import plots, png, provenance, tables
 from parity.__main__ import main
 from parity.compare import compare
 from parity.dumps import write_dump
@@ -27,6 +29,7 @@ ABOUT = {
     "weights": "somebody/<model>",
     "precisions": ["float32"],
     "versions": {"mlx": "0.1", "reference": {"torch": "2.0"}},
+    "machine": {"device": "gpu", "float32 products": "relative error 2e-07", "TF32": "no"},
     "sha256": {"weights": {"ve.safetensors": "ab12"}},
 }
 
@@ -292,3 +295,29 @@ def test_layers_that_are_none_are_one_clear_line(folder, tmp_path, capsys):
 def test_a_report_of_two_dumps_needs_nothing_else(outputs):
     page = Page(as_html(Report([compare(outputs, outputs)])))
     assert "Parity holds: all 6" in page.words
+
+
+def test_it_says_what_it_was_computed_on():
+    said = tables.computed_on(ABOUT)
+    assert said == (
+        "Computed on a gpu in float32; float32 products: relative error 2e-07, as measured: "
+        "no TF32."
+    )
+    with_tf32 = {**ABOUT, "machine": {**ABOUT["machine"], "TF32": "yes"}}
+    assert "MLX_ENABLE_TF32=0" in tables.computed_on(with_tf32)
+    assert tables.computed_on({}) == ""
+    assert said in tables.as_markdown([], ABOUT)
+
+
+def test_tf32_is_off_and_measured():
+    """The variable, and what a product shows; rounding factors to ten bits would be seen."""
+    assert os.environ["MLX_ENABLE_TF32"] == "0"
+    assert provenance.machine()["TF32"] == "no"
+    draw = np.random.default_rng(0)
+    matrix = draw.standard_normal((256, 256), dtype=np.float32)
+    rounded = (matrix.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+    exact = matrix.astype(np.float64)
+    error = rounded.astype(np.float64) @ rounded.astype(np.float64) - exact @ exact
+    relative = np.sqrt((error**2).mean() / ((exact @ exact) ** 2).mean())
+    assert device.is_tf32(relative)
+    assert not device.is_tf32(device.product_error())
