@@ -19,6 +19,7 @@ import numpy as np
 from .arrays import ArrayLike, given_back, is_mlx, one_for_each, split_rows
 from .audio.resample import resample_sinc
 from .config import QuantizationConfig
+from .devices import on_device
 from .errors import SettingError
 from .hiftnet_model import HiFTNetModel, begun_rows
 from .models.s3gen.batch import mel_frames, mels_of, stack_padded, waveforms_of
@@ -169,7 +170,7 @@ class S3GenModel(nn.Module):
         compute_in_this_thread()
         as_mlx = is_mlx(ref_wav)
         recordings = split_rows(ref_wav, ref_wav_lens, "ref_wav", "ref_wav_lens")
-        with mx.stream(mx.cpu if str(device).split(":")[0] == "cpu" else mx.default_device()):
+        with on_device(None if device is None else str(device)):
             references = [self._embed(recording, ref_sr) for recording in recordings]
             lengths = [
                 [reference.prompt_token.shape[1] for reference in references],

@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
+from ...nn import device
 from .cache import Past
 from .t3 import T3
 
@@ -35,7 +36,7 @@ class PrefixMemory:
             np.array(speaker_embedding.astype(mx.float32)).tobytes(),
             None if prompt_tokens is None else np.array(prompt_tokens).tobytes(),
             float(emotion),
-            mx.default_device().type,
+            device.on_cpu(),
         )
         known = self._known
         if known is None or known[0] != known_by:
