@@ -30,6 +30,7 @@ examples:
   python -m benchmarks --peers mlx-audio,torch --plot speed.png  everything
   python -m benchmarks --peers torch --stages s3gen --runs 5     one stage
   python -m benchmarks --peers torch --work DIR                  keep the weights for the next run
+  python -m benchmarks --device cpu                              a Mac's processor, not its GPU
 
 A peer's environment is made when it is first needed (PyTorch's is `python -m parity setup`'s). On
 two cores all stages beside PyTorch take about ten minutes with two runs; mlx-audio, with 18 s for
@@ -72,8 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device",
         choices=("cpu", "gpu"),
-        default="cpu",
-        help="gpu: MLX's (Metal or CUDA), and PyTorch's on the same machine (default: cpu)",
+        help="what all compute on; gpu: MLX's (Metal or CUDA), and PyTorch's on the same machine "
+        "(default: MLX's default device, on a Mac the GPU)",
     )
     parser.add_argument("--json", type=Path, metavar="F", help="write every run's seconds here")
     parser.add_argument("--plot", type=Path, metavar="F", help="draw a PNG here (extra `bench`)")
@@ -171,10 +172,13 @@ def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> No
 def _run(arguments: argparse.Namespace) -> int:
     from mlx_chatterbox.config import ModelConfig
 
+    from .limits import default_device
     from .measure import Measured
     from .prepare import about
     from .report import full, shares_text, summary, table, work_of
 
+    if arguments.device is None:
+        arguments.device = default_device()
     measured = Measured(about=about(arguments))
     with ExitStack() as stack:
         work = arguments.work

@@ -26,7 +26,7 @@ class Place:
     engine: str
     python: str
     folder: Path
-    device: str = "cpu"
+    device: str
 
     def command(self, module: str, arguments: list[str]) -> list[str]:
         return module_command(self.python, module, [self.engine, *arguments], PACKAGES)

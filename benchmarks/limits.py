@@ -15,6 +15,11 @@ READ_SHAPE = (16384, 8192)
 PRODUCT_SIZE = 2048
 
 
+def default_device() -> str:
+    """What MLX computes on unless it is told otherwise: "cpu", or "gpu" where it has one."""
+    return mx.default_device().type.name
+
+
 def use_device(device: str) -> None:
     """Compute on the "cpu" or on the "gpu".
 

@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("inputs", type=Path)
     parser.add_argument("--variant", default="english")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", required=True)
     arguments = parser.parse_args()
 
     # Libraries print what they like; the answers keep the real standard output for themselves.

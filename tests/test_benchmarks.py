@@ -5,6 +5,7 @@ import subprocess
 import sys
 import types
 
+import mlx.core as mx
 import pytest
 
 from benchmarks import counts, engines, measure, peers, plot, prepare, report
@@ -311,7 +312,7 @@ def test_a_worker_that_cannot_load_says_why(tmp_path):
     from parity.dumps import write_dump
 
     inputs = write_dump(tmp_path / "inputs.safetensors", make_inputs())
-    place = engines.Place("ours", sys.executable, tmp_path)
+    place = engines.Place("ours", sys.executable, tmp_path, "cpu")
     said = pytest.raises(BenchmarkError, match=r"config\.json is missing")
     with said, engines.worker(place, inputs, "english"):
         pass
@@ -341,3 +342,20 @@ def test_a_small_model_is_timed_from_end_to_end(
     full = json.loads(out.read_text())
     assert [len(full["seconds"][stage]["ours"]) for stage in names.split(",")] == [2] * 7
     assert set(full["shares"]) == {"t3_token", "flow", "vocoder", "s3gen"}
+
+
+@pytest.mark.parametrize("kind", [mx.cpu, mx.gpu])
+def test_what_is_measured_is_mlxs_default_device(kind, monkeypatch, tmp_path):
+    """Unless another is named: on a Mac the GPU, not its processor."""
+    monkeypatch.setattr(mx, "default_device", lambda: mx.Device(kind, 0))
+    seen = []
+
+    def measure(arguments, measured, work):
+        seen.append((arguments.device, measured.about["device"]))
+        raise BenchmarkError("enough")
+
+    monkeypatch.setattr("benchmarks.__main__._measure", measure)
+    assert main(["--work", str(tmp_path)]) == 1
+    assert main(["--work", str(tmp_path), "--device", "cpu"]) == 1
+    name = "cpu" if kind == mx.cpu else "gpu"
+    assert seen == [(name, name), ("cpu", "cpu")]
