@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -13,6 +14,7 @@ from scipy.special import erf
 from mlx_chatterbox.nn import activations, attention, conv, device
 from mlx_chatterbox.nn.conv2d import Conv2d
 from mlx_chatterbox.nn.norm import batch_norm_relu
+from tests.processes import printed
 
 
 def naive_conv1d(x, weight, stride, padding, dilation, groups):
@@ -119,10 +121,34 @@ def test_half_precision_takes_no_polynomial(monkeypatch):
     assert activations.gelu(x).dtype == mx.float16
 
 
-def test_a_compiler_is_found_where_there_is_one():
-    import shutil
+@pytest.mark.parametrize(
+    ("compiler", "works"), [("exit 0", True), ("echo install me; exit 1", False), (None, False)]
+)
+def test_a_compiler_that_does_not_run_is_none(tmp_path, monkeypatch, compiler, works):
+    """A Mac without the Command Line Tools has a stub; MLX's own layers then serve a CPU."""
+    if compiler is not None:
+        (tmp_path / "g++").write_text(f"#!/bin/sh\n{compiler}\n")
+        (tmp_path / "g++").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert device.can_compile_on_cpu.__wrapped__() == works
 
-    assert device.can_compile_on_cpu() == any(map(shutil.which, ("g++", "clang++")))
+
+def test_without_a_compiler_a_cpu_computes_all_the_same(tmp_path):
+    """In a process of its own, from a Mac's stub on; with it nothing can be compiled."""
+    (tmp_path / "g++").write_text("#!/bin/sh\necho install the tools\nexit 1\n")
+    (tmp_path / "g++").chmod(0o755)
+    code = """
+import mlx_chatterbox
+import mlx.core as mx
+from mlx_chatterbox.nn import activations, cpu_kernels
+x = mx.ones((1, 4, 4))
+for value in (activations.gelu(x), activations.silu(x), activations.snake(x, mx.ones(4))):
+    mx.eval(value)
+print(cpu_kernels.tuned())
+"""
+    environment = {"XDG_CACHE_HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    assert printed(code, PATH=path, MLX_CHATTERBOX_KERNELS="plain", **environment) == "False"
 
 
 @pytest.mark.parametrize("affine", [True, False])
