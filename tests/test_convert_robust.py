@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import types
 from pathlib import Path
 
 import mlx.core as mx
@@ -502,3 +503,19 @@ print(peak() - before)
     )
     together = shape[0] * shape[1] * (4 if dtype == "float32" else 4 + 2)
     assert int(done.stdout) <= 1.3 * together
+
+
+def test_a_macs_own_call_is_given_what_it_wants(tmp_path, monkeypatch):
+    """`renamex_np(from, to, RENAME_SWAP)`, 2 in its stdio.h; 0 is success."""
+    given = []
+
+    def renamex_np(first, second, flags):
+        given.append((first, second, flags.value))
+        return len(given) - 1
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    libc = types.SimpleNamespace(renamex_np=renamex_np)
+    monkeypatch.setattr(swap.ctypes, "CDLL", lambda *_, **__: libc)
+    assert swap.exchange(tmp_path / "a", tmp_path / "b")
+    assert not swap.exchange(tmp_path / "a", tmp_path / "b")
+    assert given == [(bytes(tmp_path / "a"), bytes(tmp_path / "b"), 2)] * 2
