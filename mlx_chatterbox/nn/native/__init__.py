@@ -17,7 +17,8 @@
 
 They are compiled for the processor when the package is first imported on a machine, which takes a
 second. Where that cannot be done, MLX and OpenBLAS do everything.
-`MLX_CHATTERBOX_KERNELS=plain` switches this off, as it does the fused kernels (`cpu_kernels.py`).
+`MLX_CHATTERBOX_KERNELS=plain` switches this off, as it does the fused kernels (`cpu_kernels.py`);
+`MLX_CHATTERBOX_ISA` names another instruction set than the processor's own (`processor.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..processor import compiled_folder
+from ..processor import compiled_folder, instruction_set
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 SOURCES = sorted(Path(__file__).parent.glob("*.c"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
-FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden")
+FLAGS = ("-O3", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden")
 
 # Of `cblas_sgemm`: row after row, the first matrix as it is, the second one transposed.
 _LAYOUT = (101, 111, 112)
@@ -121,7 +122,11 @@ def stand_before(blas: ctypes.CDLL) -> bool:
 
 
 def compile_to(path: Path, compiler: str, *more_flags: str) -> bool:
-    """Compile everything into one shared library; whether it worked."""
+    """Compile everything into one shared library, `-march=...` among the flags given.
+
+    Returns:
+        Whether it worked.
+    """
     import subprocess
 
     command = [compiler, *FLAGS, *more_flags, *map(str, SOURCES), "-o", str(path)]
@@ -136,10 +141,11 @@ def _compiled() -> Path | None:
     import shutil
 
     compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
+    target = instruction_set(compiler) if compiler is not None else None
+    if target is None:
         return None
     texts = (path.read_text() for path in [*SOURCES, *HEADERS])
-    folder = compiled_folder(compiler, *FLAGS, *texts)
+    folder = compiled_folder(compiler, target, *FLAGS, *texts)
     path = folder / "native.so"
     if not path.exists():
         import tempfile
@@ -147,7 +153,7 @@ def _compiled() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             new = Path(scratch) / path.name
-            if not compile_to(new, compiler):
+            if not compile_to(new, compiler, target):
                 return None
             new.rename(path)
     return path
