@@ -97,6 +97,7 @@ def test_one_measurement_serves_every_process(monkeypatch, tmp_path):
         assert len(list(place.iterdir())) == 1
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("name", ["gelu", "silu", "mish", "elu"])
 def test_tuned_and_plain_kernels_agree(monkeypatch, rng, name):
     x = mx.array(rng.standard_normal((3, 50, 48)).astype(np.float32) * 8)
@@ -106,6 +107,7 @@ def test_tuned_and_plain_kernels_agree(monkeypatch, rng, name):
     np.testing.assert_allclose(tuned, function(x), atol=2e-6)
 
 
+@pytest.mark.numbers
 def test_a_kernel_whose_result_takes_its_inputs_place(rng):
     """As all do in a network, where nobody else holds the input."""
     x = mx.array(rng.standard_normal((2, 100, 48)).astype(np.float32))
@@ -131,6 +133,7 @@ def test_loops_are_independent_for_the_compiler(tmp_path):
         assert kernel.count("ivdep") == kernel.count("for (") > 0
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("frames", [40, 600])
 def test_attention_by_columns_is_attention(rng, frames):
     """600 frames are two tiles."""
@@ -142,6 +145,7 @@ def test_attention_by_columns_is_attention(rng, frames):
     np.testing.assert_allclose(got, expected, atol=2e-6)
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("pieces", [[], [35], [3], [64], [67]])
 @pytest.mark.parametrize("compiled", [True, False], ids=["in C", "by MLX"])
 def test_attention_by_columns_takes_more_keys_than_queries(rng, monkeypatch, compiled, pieces):
@@ -174,6 +178,7 @@ def layer_in_c(request, rng):
     return layer, mx.array(rng.standard_normal(shape).astype(np.float32))
 
 
+@pytest.mark.numbers
 def test_in_c_as_by_mlx(layer_in_c, monkeypatch):
     layer, x = layer_in_c
     calls = []
@@ -185,6 +190,7 @@ def test_in_c_as_by_mlx(layer_in_c, monkeypatch):
     np.testing.assert_allclose(in_c, layer(x), atol=3e-6)
 
 
+@pytest.mark.numbers
 def test_gradients_pass_what_is_computed_in_c(layer_in_c, monkeypatch):
     """In evaluation mode too, where nobody expects to want them."""
     layer, x = layer_in_c
@@ -202,6 +208,7 @@ def test_gradients_pass_what_is_computed_in_c(layer_in_c, monkeypatch):
         np.testing.assert_allclose(got, expected[name], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("lengths", [[70], [33, 37]])
 def test_gradients_pass_attention_in_c(rng, monkeypatch, lengths):
     pieces = len(lengths)
@@ -219,6 +226,7 @@ def test_gradients_pass_attention_in_c(rng, monkeypatch, lengths):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("rows", [7, 8, 11])
 def test_many_rows_attend_as_each_alone(rng, rows):
     """Without a mask, with one for all rows, in four dimensions or two, and with one for each."""
@@ -233,6 +241,7 @@ def test_many_rows_attend_as_each_alone(rng, rows):
             np.testing.assert_allclose(together[row], alone[0], atol=1e-6)
 
 
+@pytest.mark.numbers
 def test_halves_of_a_row_are_the_row(rng, two_cores, monkeypatch):
     """Also with weights that nobody has evaluated yet."""
     blocks = [BasicTransformerBlock(12, 2, 4) for _ in range(3)]
@@ -254,6 +263,7 @@ def two_cores():
         pytest.skip("no CPU with OpenBLAS")
 
 
+@pytest.mark.numbers
 def test_two_at_once_are_the_two_alone(rng, two_cores):
     x = mx.array(rng.standard_normal((64, 64)).astype(np.float32))
     mx.eval(x)

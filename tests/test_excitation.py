@@ -11,6 +11,8 @@ from mlx_chatterbox.models.s3gen.config import HiFTNetConfig
 from mlx_chatterbox.models.s3gen.source import SourceModuleHnNSF, _in_one_go, _step_by_step
 from mlx_chatterbox.nn import native
 
+pytestmark = pytest.mark.numbers
+
 HOP = 480
 
 

@@ -8,6 +8,8 @@ import pytest
 from mlx_chatterbox.nn import attention, conv, device, few_bits
 from mlx_chatterbox.nn.conv2d import Conv2d
 
+pytestmark = pytest.mark.numbers
+
 HALVES = [mx.float16, mx.bfloat16]
 ROUNDING = {mx.float32: 1e-5, mx.float16: 2e-3, mx.bfloat16: 2e-2}
 

@@ -30,6 +30,7 @@ def pitch(waveform):
     return float(np.median(found))
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("speed", [0.6, 0.85, 1.1, 1.3, 1.8])
 @pytest.mark.parametrize("hz", [95.0, 210.0])
 def test_stretching_changes_the_length_and_not_the_pitch(speed, hz):
@@ -145,6 +146,7 @@ def test_hurried_speech_keeps_its_watermark():
     assert watermark.detect(stretch(marked, RATE, FASTEST), RATE) > 0.9
 
 
+@pytest.mark.numbers
 def test_pieces_come_to_one_loudness():
     pieces = [voice(1.0, level=level) for level in (0.05, 0.08, 0.1, 0.12)]
     measured = [loudness_of(piece, RATE) for piece in pieces]

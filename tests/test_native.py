@@ -272,6 +272,7 @@ print(right, hasattr(ctypes.CDLL(None), "stand_before"))
 """
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize(
     ("environment", "ours"),
     [

@@ -18,6 +18,8 @@ from mlx_chatterbox.models.s3gen.native_estimator import NativeEstimator
 from mlx_chatterbox.nn import native
 from tests.small import small_s3gen
 
+pytestmark = pytest.mark.numbers
+
 # Widths that fill vectors, and widths that do not.
 WIDTHS = {
     "even": {"decoder_channels": [64], "decoder_num_heads": 2, "decoder_attention_head_dim": 32},

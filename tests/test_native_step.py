@@ -16,6 +16,8 @@ from mlx_chatterbox.models.t3.sampling import SamplingSettings, gumbel_noise, pr
 from mlx_chatterbox.models.t3.t3 import T3
 from mlx_chatterbox.nn import native
 
+pytestmark = pytest.mark.numbers
+
 SIZES = {
     "text_tokens_dict_size": 40,
     "speech_tokens_dict_size": 33,

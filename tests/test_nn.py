@@ -16,6 +16,8 @@ from mlx_chatterbox.nn.conv2d import Conv2d
 from mlx_chatterbox.nn.norm import batch_norm_relu
 from tests.processes import printed
 
+pytestmark = pytest.mark.numbers
+
 
 def naive_conv1d(x, weight, stride, padding, dilation, groups):
     x = np.pad(x, [(0, 0), padding, (0, 0)])

@@ -40,6 +40,7 @@ def collect(chunks) -> np.ndarray:
     return np.concatenate(chunks)
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("marked", [False, True])
 @pytest.mark.parametrize("variant", ["english", "multilingual", "turbo", "nano"])
 def test_tokens_and_length_are_those_of_generate(small_models, voices, variant, marked):
@@ -58,6 +59,7 @@ def test_tokens_and_length_are_those_of_generate(small_models, voices, variant, 
     assert not tts.stopped
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("marked", [False, True])
 def test_what_fits_the_first_chunk_is_generates_waveform(tts, marked):
     whole = tts.generate(TEXT, watermark=marked, **SHORT)
@@ -66,6 +68,7 @@ def test_what_fits_the_first_chunk_is_generates_waveform(tts, marked):
     np.testing.assert_array_equal(chunks[0], whole)
 
 
+@pytest.mark.numbers
 def test_a_seed_repeats_and_another_differs(tts):
     first, again = (collect(tts.stream(TEXT, chunks=SMALL, **LONG)) for _ in range(2))
     other = collect(tts.stream(TEXT, chunks=SMALL, **{**LONG, "seed": 2}))
@@ -124,6 +127,7 @@ def seen_locally(mel_of_tokens):
 SIZES = [(5, 20, 10, 5), (2, 3, 0, 3), (20, 60, 25, 10)]
 
 
+@pytest.mark.numbers
 def test_all_but_the_flow_is_exact_for_any_sizes(tts, monkeypatch):
     """If the flow saw no further than its window, no chunk would show in the waveform."""
     s3gen, reference = tts.networks.s3gen, tts.conds.reference
@@ -146,6 +150,7 @@ def test_all_but_the_flow_is_exact_for_any_sizes(tts, monkeypatch):
             rounding.check(spoken(mel_of_tokens, sizes))
 
 
+@pytest.mark.numbers
 def test_more_context_and_lookahead_are_nearer_to_the_whole(tts):
     """The one thing that is approximate converges to what a single window gives."""
     from benchmarks.streaming import compare, streamed, whole
@@ -161,6 +166,7 @@ def test_more_context_and_lookahead_are_nearer_to_the_whole(tts):
     assert errors[1] < errors[0]
 
 
+@pytest.mark.numbers
 def test_no_step_at_a_seam(tts):
     from benchmarks.streaming import step_at_seams, streamed, whole
 
@@ -214,6 +220,7 @@ def test_ends_as_the_pipeline_does(tts, count, extra):
         assert samples == wanted == stream.samples
 
 
+@pytest.mark.numbers
 def test_fade_in_over_any_pieces():
     waveform = mx.random.normal((3000,), key=mx.random.key(0))
     whole = mx.concatenate([waveform[:960] * trim_fade(24000), waveform[960:]])
@@ -361,6 +368,7 @@ def test_positional_arguments_are_generates(tts, recording_file):
     tts.prepare_conditionals(recording_file)
 
 
+@pytest.mark.numbers
 def test_a_marked_stream_is_what_the_marker_gives(recording):
     marker = Marker(24000)
     wanted = np.concatenate([marker.push(recording), marker.finish()])

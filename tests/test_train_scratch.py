@@ -15,6 +15,8 @@ from tests.train_small import (
     train,
 )
 
+pytestmark = pytest.mark.numbers
+
 
 def recorded(index: int, seconds: float = 0.8) -> dict:
     """Features of a synthetic voice."""

@@ -18,6 +18,8 @@ from mlx_chatterbox.text.clauses import pieces
 from mlx_chatterbox.train.pocket.heldout import HELD_OUT
 from tests.rounding import Rounding, low_pitched
 
+pytestmark = pytest.mark.numbers
+
 TEXT = "Open the window."
 FAST = {"n_cfm_timesteps": 1, "watermark": False}
 SENTENCES = ["Good morning.", TEXT, "Yes."]

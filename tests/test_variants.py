@@ -42,6 +42,7 @@ def multilingual(small_models, long_recording):
     return tts
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_speaks_through_one_pipeline(small_models, long_recording, variant):
     tts = open_model(small_models(variant))

@@ -84,6 +84,7 @@ def seams(n_tokens: int) -> list[int]:
     return [(end + start) * 480 for (_, end), (start, _) in pairs]
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("seconds", [35, 53, 95])
 def test_no_jump_at_a_seam(converted, seconds):
     waveform = converted(seconds)
@@ -95,6 +96,7 @@ def test_no_jump_at_a_seam(converted, seconds):
     assert steps[at_seams].max() <= steps[~at_seams].max()
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("seconds", [35, 95])
 def test_a_seam_is_as_smooth_as_the_mel_elsewhere(vc, seconds):
     """From frame to frame the mel moves no further in a cross-fade than outside of one."""
@@ -111,6 +113,7 @@ def test_a_seam_is_as_smooth_as_the_mel_elsewhere(vc, seconds):
     assert moves[fading].max() <= moves[~fading].max()
 
 
+@pytest.mark.numbers
 def test_pieces_agree_where_they_overlap(vc):
     """They start from the same noise there, so that a cross-fade joins what is alike."""
     s3gen = vc.networks.s3gen
@@ -138,6 +141,7 @@ def test_pieces_overlap_and_cover(n_tokens):
         assert all(after > before for (before, _), (after, _) in pairs)
 
 
+@pytest.mark.numbers
 def test_one_piece_is_s3gen_itself(vc):
     tokens = mx.array(np.random.default_rng(1).integers(0, 6561, PIECE_TOKENS))
     key = mx.random.key(5)
@@ -165,6 +169,7 @@ def low_voice(vc):
         yield
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("cuts", [[1, 2, 40, 41, 300], [700], [100, 350, 351]])
 def test_vocoder_in_pieces_equals_the_vocoder(vc, low_voice, rng, cuts):
     """However the mel is cut, and with the source carried across."""
@@ -190,6 +195,7 @@ def test_vocoder_in_pieces_equals_the_vocoder(vc, low_voice, rng, cuts):
     rounding.check(mx.concatenate(pieces))
 
 
+@pytest.mark.numbers
 def test_context_is_what_the_vocoder_sees(vc, rng):
     """Beyond it nothing has an effect, within it something has."""
     vocoder = vc.networks.s3gen.mel2wav
@@ -209,6 +215,7 @@ def test_context_is_what_the_vocoder_sees(vc, rng):
     assert changed.max() - changed.min() > context
 
 
+@pytest.mark.numbers
 def test_the_phase_is_carried(vc):
     """A constant pitch over two pieces is where it would be in one."""
     source = vc.networks.s3gen.mel2wav.m_source
@@ -222,6 +229,7 @@ def test_the_phase_is_carried(vc):
     assert end.item() == last.item()
 
 
+@pytest.mark.numbers
 def test_noise_is_the_same_wherever_it_is_cut():
     noise = FrameNoise(mx.random.key(3), 5)
     whole = np.array(noise.between(0, 500))
@@ -238,6 +246,7 @@ def test_a_seed_repeats_and_another_differs(vc, talk, converted, seconds):
     assert not np.array_equal(converted(seconds), other)
 
 
+@pytest.mark.numbers
 def test_a_stream_is_the_whole_in_pieces(vc, talk, converted):
     device = mx.default_device()
     pieces = []
