@@ -123,7 +123,11 @@ class Rounding:
         draws, modules = Draws(), [*modules, *([] if t3 is None else [t3])]
         with draws.noted():
             self.wanted = _arrays(compute(*given))
-        self.moved = [(0.0, 0.0)] * len(self.wanted)
+        # The last sum of all is rounded whatever the weights are.
+        least = lost_in_products()
+        self.moved = [
+            (least * rms(one), least * float(np.abs(one).max(initial=0.0))) for one in self.wanted
+        ]
         for seed in range(DRAWS):
             draw = np.random.default_rng(1000 + seed)
             with nudged_weights(modules, seed), draws.compared():
@@ -134,18 +138,23 @@ class Rounding:
             ]
         draws.check()
 
-    def check(self, found) -> None:
+    def check(self, found, is_one: bool = False) -> None:
         """Hold what was computed in another way to what rounding can do.
+
+        Args:
+            is_one: the arrays are parts of one result, such as gradients, of which some may be
+                nothing but rounding beside the others.
 
         Raises:
             AssertionError: it differs by more; or rounding does so much that a fault might be as
                 small.
         """
         arrays = _arrays(found)
+        largest = max(map(rms, self.wanted))
         for number, (distance, moved) in enumerate(
             zip(self._distances(arrays), self.moved, strict=True)
         ):
-            scale = rms(self.wanted[number])
+            scale = largest if is_one else rms(self.wanted[number])
             assert scale > 0.0, f"array {number} is all zeros: it would equal anything"
             told = f"array {number}: {{}} where rounding makes {{}}, of a result of RMS {scale:.3g}"
             assert FACTOR * moved[0] <= MOST * scale, told.format("nothing can be told", moved[0])

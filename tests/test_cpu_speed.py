@@ -24,6 +24,7 @@ from mlx_chatterbox.nn import (
 from mlx_chatterbox.nn.conv2d import Conv2d
 from mlx_chatterbox.nn.lstm import LSTM
 from tests.processes import printed
+from tests.rounding import Rounding
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux CPUs alone")
 
@@ -138,11 +139,13 @@ def test_loops_are_independent_for_the_compiler(tmp_path):
 def test_attention_by_columns_is_attention(rng, frames):
     """600 frames are two tiles."""
     q, k, v = (mx.array(rng.standard_normal((16, frames)).astype(np.float32)) for _ in range(3))
-    by_rows = [a.reshape(1, 2, 8, frames).swapaxes(2, 3) for a in (q, k, v)]
-    weights = mx.softmax(0.3 * by_rows[0] @ by_rows[1].swapaxes(2, 3), axis=-1)
-    expected = (weights @ by_rows[2])[0].swapaxes(1, 2).reshape(16, frames)
-    got = attention.attend_columns(q, [k], [v], 2, 0.3)
-    np.testing.assert_allclose(got, expected, atol=2e-6)
+
+    def by_rows(*given: mx.array) -> mx.array:
+        q, k, v = (a.reshape(1, 2, 8, frames).swapaxes(2, 3) for a in given)
+        weights = mx.softmax(0.3 * q @ k.swapaxes(2, 3), axis=-1)
+        return (weights @ v)[0].swapaxes(1, 2).reshape(16, frames)
+
+    Rounding(by_rows, given=[q, k, v]).check(attention.attend_columns(q, [k], [v], 2, 0.3))
 
 
 @pytest.mark.numbers
@@ -153,11 +156,14 @@ def test_attention_by_columns_takes_more_keys_than_queries(rng, monkeypatch, com
     if not compiled:
         monkeypatch.setattr(native, "library", lambda: None)
     q, k, v = (mx.array(rng.standard_normal((16, n)).astype(np.float32)) for n in (30, 70, 70))
-    weights = mx.softmax(0.3 * q[:8].T @ k[:8], axis=-1)
     parts = [mx.split(a, pieces, axis=1) for a in (k, v)]
     got = attention.attend_columns(q, *parts, 2, 0.3)
     assert got.shape == (16, 30)
-    np.testing.assert_allclose(got[:8], (weights @ v[:8].T).T, atol=2e-6)
+
+    def of_the_first(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+        return (mx.softmax(0.3 * q.T @ k, axis=-1) @ v.T).T
+
+    Rounding(of_the_first, given=[q[:8], k[:8], v[:8]]).check(got[:8])
 
 
 # What is computed in C where that can be had: a layer and the shape of its input.
@@ -187,7 +193,7 @@ def test_in_c_as_by_mlx(layer_in_c, monkeypatch):
     in_c = layer(x)
     assert bool(calls) == native.takes(x)
     monkeypatch.setattr(native, "library", lambda: None)
-    np.testing.assert_allclose(in_c, layer(x), atol=3e-6)
+    Rounding(layer, [layer], [x]).check(in_c)
 
 
 @pytest.mark.numbers
@@ -254,7 +260,7 @@ def test_halves_of_a_row_are_the_row(rng, two_cores, monkeypatch):
     halves = estimator._transform(x, blocks, None)
     assert len(calls) == len(blocks) + 1
     monkeypatch.setattr(estimator, "can_run_two", lambda: False)
-    np.testing.assert_allclose(halves, estimator._transform(x, blocks, None), atol=2e-6)
+    Rounding(lambda: estimator._transform(x, blocks, None), blocks).check(halves)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
@@ -15,6 +17,7 @@ from mlx_chatterbox.models.t3.native_step import MOST_ROWS, NativeStep
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, gumbel_noise, process_logits
 from mlx_chatterbox.models.t3.t3 import T3
 from mlx_chatterbox.nn import native
+from tests.rounding import Rounding
 
 pytestmark = pytest.mark.numbers
 
@@ -61,32 +64,45 @@ def slots_of(t3: T3, lengths: list[int], guided: bool) -> Slots:
 def test_logits_and_memory(t3, lengths, guided):
     """Sentences of different lengths, over the end of the slots that there are."""
     lengths = [length + CAPACITY_STEP - 44 for length in lengths]
-    slots = slots_of(t3, lengths, guided)
-    others = slots_of(t3, lengths, guided)
-    others.keys, others.values = (
+    begun, rows = slots_of(t3, lengths, guided), len(lengths) * (1 + guided)
+    tokens = [mx.random.randint(0, 30, (rows,)) for _ in range(8)]
+    mx.eval(tokens)
+
+    def by_mlx() -> list[mx.array]:
+        slots, logits = copied(begun), []
+        for index, drawn in enumerate(tokens, start=1):
+            slots.make_room()
+            place, memory = mx.array([slots.used]), [*slots.keys, *slots.values]
+            made, memory = t3.step(
+                drawn, mx.array([index]), place, slots.padding, memory, slots.extent
+            )
+            slots.written(memory)
+            logits.append(made)
+        return [*logits, *written(slots)]
+
+    slots, step = copied(begun), NativeStep.of(t3)
+    logits = []
+    for index, drawn in enumerate(tokens, start=1):
+        slots.make_room()
+        logits.append(np.array(step(drawn, index, slots)))
+    Rounding(by_mlx, [t3]).check([*logits, *written(slots)])
+
+
+def copied(slots: Slots) -> Slots:
+    other = copy.copy(slots)
+    other.keys, other.values = (
         [mx.array(np.array(layer)) for layer in layers] for layers in (slots.keys, slots.values)
     )
-    step, rows = NativeStep.of(t3), len(lengths) * (1 + guided)
-    for index in range(1, 9):
-        tokens = mx.random.randint(0, 30, (rows,))
-        slots.make_room()
-        others.make_room()
-        place = mx.array([others.used])
-        memory = [*others.keys, *others.values]
-        expected, memory = t3.step(
-            tokens, mx.array([index]), place, others.padding, memory, others.extent
-        )
-        others.written(memory)
-        got = step(tokens, index, slots)
-        assert slots.used == others.used
-        np.testing.assert_allclose(got, expected, atol=2e-5, rtol=1e-5)
-    for layers, wanted in ((slots.keys, others.keys), (slots.values, others.values)):
-        for layer, other in zip(layers, wanted, strict=True):
-            for row, gap in enumerate(slots.padding.tolist()):
-                written = slice(gap, slots.used)
-                np.testing.assert_allclose(
-                    layer[row, :, written], other[row, :, written], atol=1e-5
-                )
+    return other
+
+
+def written(slots: Slots) -> list[mx.array]:
+    """Keys and values of each layer and row that are those of a token."""
+    return [
+        layer[row, :, gap : slots.used]
+        for layer in (*slots.keys, *slots.values)
+        for row, gap in enumerate(slots.padding.tolist())
+    ]
 
 
 def decoded(t3: T3, sentences: int) -> list:
