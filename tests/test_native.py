@@ -272,7 +272,6 @@ print(right, hasattr(ctypes.CDLL(None), "stand_before"))
 """
 
 
-@pytest.mark.numbers
 @pytest.mark.parametrize(
     ("environment", "ours"),
     [

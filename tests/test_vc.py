@@ -84,7 +84,6 @@ def seams(n_tokens: int) -> list[int]:
     return [(end + start) * 480 for (_, end), (start, _) in pairs]
 
 
-@pytest.mark.numbers
 @pytest.mark.parametrize("seconds", [35, 53, 95])
 def test_no_jump_at_a_seam(converted, seconds):
     waveform = converted(seconds)
