@@ -83,15 +83,16 @@ def nudged_weights(modules: Sequence[nn.Module], seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def low_pitched(vocoder: nn.Module) -> Iterator[None]:
-    """The vocoder's F0 is an eighth of what it would be, until the block ends.
+def pitched(vocoder: nn.Module, is_steady: bool = True) -> Iterator[None]:
+    """The vocoder's F0 is 120 Hz until the block ends, or an eighth of what it would be.
 
     The excitation's phase is the sum of F0 over all that was before, so it gathers what rounding
     does to each frame, times the pitch and times the harmonic's number.
     """
     classifier = vocoder.f0_predictor.classifier
     before = classifier.parameters()
-    classifier.update(tree_map(lambda array: array / 8, before))
+    factor, bias = (0.0, 120.0) if is_steady else (0.125, 0.125 * before["bias"])
+    classifier.update({"weight": factor * before["weight"], "bias": mx.zeros((1,)) + bias})
     mx.eval(classifier.parameters())
     try:
         yield

@@ -19,7 +19,7 @@ from mlx_chatterbox.synthesis import audible_tokens
 from mlx_chatterbox.tts import open_model
 from mlx_chatterbox.watermark import Marker
 from mlx_chatterbox.watermark.marker import mark_stream
-from tests.rounding import Rounding, low_pitched
+from tests.rounding import Rounding, pitched
 
 TEXT = "Hello there."
 LONG = {"guard": False, "max_new_tokens": 60, "n_cfm_timesteps": 1, "seed": 1}
@@ -144,10 +144,11 @@ def test_all_but_the_flow_is_exact_for_any_sizes(tts, monkeypatch):
         assert stream.samples == 960 * 50
         return mx.concatenate(chunks)
 
-    with low_pitched(s3gen.mel2wav):
-        rounding = Rounding(spoken, given=[mel_of_tokens])
-        for sizes in SIZES[1:]:
-            rounding.check(spoken(mel_of_tokens, sizes))
+    for is_steady in (True, False):
+        with pitched(s3gen.mel2wav, is_steady):
+            rounding = Rounding(spoken, given=[mel_of_tokens])
+            for sizes in SIZES[1:]:
+                rounding.check(spoken(mel_of_tokens, sizes))
 
 
 @pytest.mark.numbers
