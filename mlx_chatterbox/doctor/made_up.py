@@ -80,7 +80,9 @@ def fill(network: nn.Module, precision: str) -> nn.Module:
 
 def _drawn(like: mx.array, dtype: mx.Dtype) -> mx.array:
     if like.dtype == mx.uint32:
-        made = mx.random.randint(0, 2**31 - 1, like.shape).astype(mx.uint32)
+        # Of 32 bits at once MLX draws the upper ones alone.
+        upper, lower = (mx.random.randint(0, 2**16, like.shape).astype(mx.uint32) for _ in "ab")
+        made = upper * 2**16 + lower
     else:
         fan_in = math.prod(like.shape[1:])
         made = (mx.random.normal(like.shape) / math.sqrt(fan_in)).astype(dtype)

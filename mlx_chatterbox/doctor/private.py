@@ -14,15 +14,15 @@ from pathlib import Path
 HIDDEN = "<path>"
 # An absolute path of POSIX or Windows; not the slash of "GB/s" or of "3 / 4".
 _PATH = re.compile(r"(?<![\w<)\]])~?(?:/[\w.+@:~-]+)+/?|\b[A-Za-z]:\\[^\s'\"]+")
+_REST = r"[\w.+@:~/-]*"
 _QUOTED = re.compile(r"(['\"])(~?/|[A-Za-z]:\\)[^'\"\n]*\1")
 
 
 def anonymous(text: object) -> str:
     """A foreign text (an exception's, a variable's) without folders, files, user and machine."""
-    found = str(text)
+    found = _QUOTED.sub(HIDDEN, str(text))
     for folder in sorted(set(_folders()), key=len, reverse=True):
-        found = found.replace(folder, HIDDEN)
-    found = _QUOTED.sub(HIDDEN, found)
+        found = re.sub(re.escape(folder) + _REST, HIDDEN, found)
     found = _PATH.sub(HIDDEN, found)
     for name in _names():
         found = re.sub(rf"\b{re.escape(name)}\b", "<name>", found)
