@@ -250,6 +250,21 @@ def test_with_tf32_other_tokens_are_no_failure():
     assert section.lines[-1].note == "as is to be expected with TF32"
 
 
+def test_halves_are_held_to_what_their_bits_allow():
+    section = section_of(correctness)
+    half = np.full((2, 3), 1.02, np.float32)
+    for dtype in ("float16", "bfloat16"):
+        correctness.compare_halves(section, dtype, spoken(mel=half), spoken())
+    assert states(section) == {
+        "float16_logits": RIGHT,
+        "float16_mel": FAILED,
+        "float16_vocoder": RIGHT,
+        "bfloat16_logits": RIGHT,
+        "bfloat16_mel": RIGHT,
+        "bfloat16_vocoder": RIGHT,
+    }
+
+
 def test_threads_are_right():
     exam, section = exam_of(is_short=True), section_of(threads)
     threads.examine(exam, section)
