@@ -225,6 +225,52 @@ def test_what_a_mac_says_is_read():
     assert budget._free_on_linux("MemTotal: 9 kB\nMemAvailable:   2048 kB\n") == 2048 * 1024
 
 
+def test_a_mac_is_described(monkeypatch):
+    """By what its own programs and MLX say there; nothing of it can be asked for here."""
+    said = {
+        ("sysctl", "-n", "machdep.cpu.brand_string"): "Apple M2",
+        ("sysctl", "-n", "hw.perflevel0.physicalcpu"): "4",
+        ("sysctl", "-n", "hw.perflevel1.physicalcpu"): "4",
+        ("ioreg", "-rc", "AGXAccelerator", "-d1"): '"gpu-core-count" = 10',
+        ("xcode-select", "-p"): "",
+    }
+    known = {
+        "device_name": "Apple M2",
+        "architecture": "applegpu_g14g",
+        "memory_size": 17179869184,
+        "max_recommended_working_set_size": 12713115648,
+        "max_buffer_length": 9534832640,
+        "resource_limit": 499000,
+    }
+    monkeypatch.setattr(machine, "_said_by", lambda *command: said.get(command, ""))
+    monkeypatch.setattr(machine.mx, "default_device", lambda: machine.mx.Device(machine.mx.gpu))
+    monkeypatch.setattr(machine.mx, "device_info", lambda: known)
+    monkeypatch.setattr(machine.sys, "platform", "darwin")
+    exam, section = exam_of(), Section("machine", "Machine")
+    machine._describe_system(exam, section)
+    machine._describe_processor(exam, section)
+    machine._describe_device(exam, section)
+    machine._check_compiler(section)
+    monkeypatch.undo()
+    values = {line.name: line.value for line in section.lines}
+    assert values["system"].startswith("macOS")
+    assert (values["processor"], values["cores_fast"], values["cores_saving"]) == ("Apple M2", 4, 4)
+    assert (values["device"], values["gpu"], values["gpu_cores"]) == ("GPU", "Apple M2", 10)
+    assert values["max_recommended_working_set_size"] == 12.7
+    assert values["compiler"] == "none"
+    assert "resource_limit" not in values
+    assert exam.facts["gpu"] == "Apple M2"
+
+
+def test_a_gpus_memory_is_part_of_the_budget(monkeypatch):
+    monkeypatch.setattr(budget.mx, "default_device", lambda: budget.mx.Device(budget.mx.gpu))
+    monkeypatch.setattr(
+        budget.mx, "device_info", lambda: {"max_recommended_working_set_size": 2 * 10**9}
+    )
+    monkeypatch.setattr(budget.mx, "get_active_memory", lambda: 5 * 10**8)
+    assert budget.free_memory() == 15 * 10**8
+
+
 def test_the_budget_says_what_does_not_fit():
     now = [0.0]
     limited = Budget(100.0, 2e9, clock=lambda: now[0], free=lambda: 10**10)

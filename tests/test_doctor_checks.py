@@ -170,12 +170,15 @@ def test_times_are_those_of_finished_work():
     assert len(runs) == 5
 
 
-def test_limits_are_measured(monkeypatch):
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_limits_are_measured(monkeypatch, kind):
+    monkeypatch.setattr(limits, "_ATTENTION", (1, 2, 30, 16))
     monkeypatch.setattr(limits, "WIDTH", 64)
     monkeypatch.setattr(limits, "_BYTES_SHORT", 2**16)
     monkeypatch.setattr(limits, "_PATIENCE", 0.01)
     exam, section = exam_of(is_short=True), section_of(limits)
-    limits.examine(exam, section)
+    with device.pretend(kind):
+        limits.examine(exam, section)
     assert section.of_state(FAILED) == []
     assert set(exam.reading) == {(p, n) for p in limits.PRECISIONS for n in limits.ROWS}
     assert min(exam.reading.values()) > 0
@@ -183,6 +186,9 @@ def test_limits_are_measured(monkeypatch):
     tables = {table.name: table for table in section.tables}
     assert set(tables) == {"reading", "convolution", "attention"}
     assert all(min(values) > 0 for table in tables.values() for values in table.rows.values())
+    ways = {"cpu": {"MLX", "by taps", "as used"}, "gpu": {"MLX", "by taps"}}
+    assert set(tables["convolution"].rows) == ways[kind]
+    assert ("fused, float16" in tables["attention"].rows) == (kind == "gpu")
 
 
 def test_the_gpus_branches_are_right():
