@@ -294,6 +294,17 @@ def test_what_the_budget_does_not_allow_is_said():
     assert exam.reading == {}
 
 
+def test_a_budget_that_is_spent_leaves_out_whole_sections(tmp_path, capsys):
+    output = tmp_path / "doctor.json"
+    assert command.main(["--minutes", "0.001", "--output", str(output)]) == 0
+    document = json.loads(output.read_text())
+    check(document, SCHEMA)
+    assert [one["section"] for one in document["left_out"]] == list(command.CHECKS[1:])
+    assert all("s are left for it of 0 s (--minutes)" in one["why"] for one in document["left_out"])
+    assert [section["name"] for section in document["sections"]] == list(command.CHECKS)
+    assert "Not estimated: english, multilingual, turbo, nano, pocket" in capsys.readouterr().out
+
+
 def test_a_failing_check_stays_in_the_report_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     def fails(exam, section):
         section.figure("before", "before it failed", 1)

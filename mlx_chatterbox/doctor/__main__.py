@@ -92,7 +92,8 @@ def run_checks(exam, tell, names: Sequence[str] | None = None) -> None:
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
                 with section.guarded(name, f"all of {module.TITLE!r}"):
-                    module.examine(exam, section)
+                    if exam.allows(section, name, f"all of {module.TITLE!r}", module.LEAST):
+                        module.examine(exam, section)
             _note_warnings(section, warned)
             section.seconds = time.perf_counter() - began
             bar.clear()

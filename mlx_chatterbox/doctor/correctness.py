@@ -22,6 +22,8 @@ from .pocket import OTHER_TEXT, TEXT, open_pocket, say
 from .timing import finish
 
 TITLE = "Correctness, pocket on the GPU against the CPU"
+# Seconds without which it is not begun.
+LEAST = 5.0
 
 # Relative RMS. Rounding alone was 1e-7 to 2e-4 wherever it was looked at; a wrong kernel, mask or
 # cast is 0.1 and more. Products by TF32 have ten bits instead of 23.

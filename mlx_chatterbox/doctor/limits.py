@@ -16,6 +16,8 @@ from .made_up import GROUP_SIZE, bits_of, fill, float_type
 from .timing import finish, typical
 
 TITLE = "Limits"
+# Seconds without which it is not begun.
+LEAST = 5.0
 PRECISIONS = ("float32", "float16", "bfloat16", "8bit", "4bit")
 ROWS = (1, 2, 4, 16)
 WIDTH = 4096

@@ -24,6 +24,8 @@ from .findings import Section
 from .private import anonymous
 
 TITLE = "Machine"
+# Seconds without which it is not begun.
+LEAST = 0.0
 
 # Read by MLX, by its BLAS or by this package, and worth knowing: numbers and a few words.
 VARIABLES = (

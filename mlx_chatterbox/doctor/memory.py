@@ -21,6 +21,8 @@ from .pocket import open_pocket, say
 from .timing import finish
 
 TITLE = "Memory"
+# Seconds without which it is not begun.
+LEAST = 3.0
 SENTENCES, SENTENCES_SHORT = 20, 8
 _WORDS = ("the ferry leaves the island at seven and the last bus of the evening waits " * 2).split()
 # What a process may keep of a sentence: remembered prefixes, traces, small tables.

@@ -14,6 +14,8 @@ from .findings import Section
 from .private import anonymous
 
 TITLE = "Ends of processes"
+# Seconds without which it is not begun.
+LEAST = 3.0
 PROCESSES, PROCESSES_SHORT = 10, 4
 _LONGEST = 60.0
 _CODE = """

@@ -19,6 +19,8 @@ from .pocket import open_pocket, recording
 from .timing import finish, samples
 
 TITLE = "S3Gen, speech tokens to sound"
+# Seconds without which it is not begun.
+LEAST = 1.0
 # A reference of 10 s, and a sentence of 4 s.
 PROMPT_TOKENS, TOKENS = 250, 100
 SPEECH_SECONDS = TOKENS / 25

@@ -22,6 +22,8 @@ from .pocket import open_pocket
 from .timing import finish
 
 TITLE = "T3, text to speech tokens"
+# Seconds without which it is not begun.
+LEAST = 1.0
 TEXT_TOKENS = 60
 TOKENS = 64
 TOKENS_SHORT = 8

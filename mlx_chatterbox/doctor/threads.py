@@ -15,6 +15,8 @@ from .findings import Section
 from .pocket import OTHER_TEXT, TEXT, open_pocket, say
 
 TITLE = "Threads"
+# Seconds without which it is not begun.
+LEAST = 3.0
 _LONGER_TEXT = f"{TEXT} {OTHER_TEXT} The sea was calm, and nobody said a word until the morning."
 
 
