@@ -25,6 +25,8 @@ TITLE = "Memory"
 LEAST = 3.0
 SENTENCES, SENTENCES_SHORT = 20, 8
 _WORDS = ("the ferry leaves the island at seven and the last bus of the evening waits " * 2).split()
+# A reference of 10 s.
+_PROMPT_TOKENS = 250
 # What a process may keep of a sentence: remembered prefixes, traces, small tables.
 _KEPT = 16e6
 # 20 sentences of 1 to 8 s in an order in which neighbours differ.
@@ -72,8 +74,9 @@ def _at_full_size(exam: Examination, section: Section, count: int) -> None:
     s3gen = networks_of("turbo", "float16").s3gen
     fill(s3gen, "float16")
     bound_cache()
-    prompt = mx.random.randint(0, config.s3gen.vocab_size, (1, 250))
-    reference = Reference(prompt, mx.zeros((1, 500, 80)), mx.random.normal((1, 192)))
+    prompt = mx.random.randint(0, config.s3gen.vocab_size, (1, _PROMPT_TOKENS))
+    mel = mx.zeros((1, 2 * _PROMPT_TOKENS, config.s3gen.mel_bins))
+    reference = Reference(prompt, mel, mx.random.normal((1, config.s3gen.speaker_embed_dim)))
 
     def speak(index: int) -> None:
         tokens = mx.random.randint(0, config.s3gen.vocab_size, (_TOKENS[index],))
