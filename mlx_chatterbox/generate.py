@@ -37,6 +37,8 @@ examples:
       piece 12 once more, with another seed; nothing else is spoken
   mlx-chatterbox --batch rows.csv --output-dir spoken --voice me.wav
       every row of (text, voice, language, output) into a file of its own
+  mlx-chatterbox doctor
+      what this machine can do, whether all is right on it, and how fast each model will speak
 
 Clone a voice only with its owner's consent.
 """
@@ -292,6 +294,11 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["doctor"]:
+        from .doctor.__main__ import main as doctor
+
+        return doctor(argv[1:])
     return run_command(build_parser(), argv, run)
 
 
