@@ -178,17 +178,6 @@ training:
 
 
 @pytest.fixture
-def on_a_cpu():
-    """Computed by a CPU and its branches, whatever the machine has and the tests pretend."""
-    import mlx.core as mx
-
-    from mlx_chatterbox.nn import device
-
-    with device.pretend("cpu"), mx.stream(mx.cpu):
-        yield
-
-
-@pytest.fixture
 def rng():
     return np.random.default_rng(0)
 

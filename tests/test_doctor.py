@@ -182,12 +182,15 @@ def test_values_of_variables_are_told_only_if_they_can_be_no_name():
         "MLX_CHATTERBOX_BLAS": "/home/ann/libblas.so",
         "MLX_CHATTERBOX_CACHE_MB": "ann",
         "MLX_HOSTFILE": "hosts.json",
+        "MLX_CUDA_CONV_CACHE_SIZE": "77",
+        "MLX_CUDA_FFT_CACHE_SIZE": "1024",  # as the package sets it
     }
     assert dict(machine.variables(environment)) == {
         "MLX_ENABLE_TF32": "0",
         "OPENBLAS_CORETYPE": "Haswell",
         "MLX_CHATTERBOX_BLAS": "(set)",
         "MLX_CHATTERBOX_CACHE_MB": "(set)",
+        "MLX_CUDA_CONV_CACHE_SIZE": "77",
     }
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from .. import _linux_cpu
+from .._mlx_settings import CUDA_SETTINGS
 from .._version import __version__
 from ..nn import cpu_kernels, device, native
 from .budget import all_memory, free_memory
@@ -221,8 +222,11 @@ def check_tf32(exam: Examination, section: Section) -> None:
 
 
 def variables(environment) -> Iterator[tuple[str, str]]:
-    """Those of `VARIABLES` that are set; a value that may be a name or a path is not told."""
+    """Those of `VARIABLES` that are set, and not by this package.
+
+    A value that may be a name or a path is not told.
+    """
     for name in VARIABLES:
         value = environment.get(name)
-        if value is not None:
+        if value is not None and value != CUDA_SETTINGS.get(name):
             yield name, value if _KNOWN_VALUE.fullmatch(value) else "(set)"
