@@ -5,8 +5,8 @@
   want before it multiplies, which for so few rows costs as much again. So this stands before it,
   under the name by which MLX calls it (`cblas_sgemm`): products of up to 16 rows by a transposed
   matrix it does itself.
-* `many_rows.c`: the reading of a text multiplies some hundred rows, for which OpenBLAS's copies still
-  cost a third of the time. Up to how many rows are done here was measured on the machine
+* `many_rows.c`: the reading of a text multiplies some hundred rows, and OpenBLAS's copies take up
+  to a third of its time. Up to how many rows are done here is measured once on a machine
   (`choice.py`); the others are handed on.
 * `decoder.c`: called by `models/t3/native_step.py`, a whole step of decoding.
 * `estimator.c`: called by `models/s3gen/native_estimator.py`, the flow's estimator as a whole.
@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..processor import compiled_folder, instruction_set
-from .choice import most_rows
+from .choice import LAYOUT, most_rows
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 SOURCES = sorted(Path(__file__).parent.glob("*.c"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
 FLAGS = ("-O3", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden")
-
-# Of `cblas_sgemm`: row after row, the first matrix as it is, the second one transposed.
-_LAYOUT = (101, 111, 112)
 
 _library: ctypes.CDLL | None = None
 
@@ -93,23 +90,18 @@ def multiply(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """x (rows, depth) times the transpose of a weight (columns, depth), both float32 and whole."""
     import numpy as np
 
-    result = np.empty((len(x), len(weight)), np.float32)
-    product(_library, x, weight, result)
+    (rows, depth), columns = x.shape, len(weight)
+    result = np.empty((rows, columns), np.float32)
+    pointers = [ctypes.c_void_p(array.ctypes.data) for array in (x, weight, result)]
+    _library.cblas_sgemm(
+        *LAYOUT, rows, columns, depth, ctypes.c_float(1.0), pointers[0], depth, pointers[1],
+        depth, ctypes.c_float(0.0), pointers[2], columns,
+    )  # fmt: skip
     return result
 
 
-def product(library: ctypes.CDLL, x: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
-    """`multiply` by a library's `cblas_sgemm`, to where it is wanted."""
-    (rows, depth), columns = x.shape, len(weight)
-    pointers = [ctypes.c_void_p(array.ctypes.data) for array in (x, weight, out)]
-    library.cblas_sgemm(
-        *_LAYOUT, rows, columns, depth, ctypes.c_float(1.0), pointers[0], depth, pointers[1],
-        depth, ctypes.c_float(0.0), pointers[2], columns,
-    )  # fmt: skip
-
-
 def stand_before(blas: ctypes.CDLL) -> bool:
-    """Take over the products of few rows from a BLAS that is not yet in the global scope.
+    """Take over products, by their rows, from a BLAS that is not yet in the global scope.
 
     Returns:
         Whether it was done; what stands in the way is no error.

@@ -11,9 +11,10 @@ int multiply_many_rows(int rows, int columns, int depth, float alpha, const floa
                        size_t x_stride, const float *w, size_t w_stride, float beta, float *out,
                        size_t out_stride);
 
-/* Whether a product of that size is worth it, whatever its rows. */
+/* Whether a product of that size is worth it: OpenBLAS copies small weights within the cache, and adds
+ * fewer sums than are put in their place here where each is of few numbers. */
 static inline int worth_many_rows(int columns, int depth) {
-    return depth >= 0 && columns;
+    return depth >= 128 && (size_t)columns * depth >= 65536;
 }
 
 /* Reads what the processor's cache holds; before the first product. */
