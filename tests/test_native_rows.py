@@ -154,53 +154,55 @@ def test_after_a_fork(product):
 
 
 class Multiplier:
-    """A BLAS of one core that takes so long for a product, by its rows."""
+    """A BLAS that takes so many milliseconds of a core for a product, by its rows."""
 
-    def __init__(self, seconds, threads: int = 1):
-        self._seconds = seconds
+    def __init__(self, milliseconds, core: bytes = b"Any", threads: int = 4):
+        self._milliseconds, self.threads, self.busy = milliseconds, threads, set()
         # A function, which can be told of what type its result is.
-        self.openblas_get_corename = lambda: b"Any"
-        self.openblas_get_num_threads = lambda: threads
+        self.openblas_get_corename = lambda: core
+        self.openblas_get_num_threads = lambda: self.threads
         self.most = None
+
+    def openblas_set_num_threads(self, threads: int) -> None:
+        self.threads = threads
 
     def take_rows(self, most: int) -> None:
         self.most = most
 
     def cblas_sgemm(self, order, x_layout, w_layout, rows, *others) -> None:
-        time.sleep(self._seconds(rows))
+        self.busy.add(self.threads)
+        until = time.thread_time() + self._milliseconds(rows) / 1e3
+        while time.thread_time() < until:
+            pass
 
 
 @pytest.mark.parametrize(
-    ("of_weights", "most"), [(0.0, 0), (0.002, 128), (0.02, choice._ALL)], ids=str
+    ("of_weights", "most"), [(0.0, 0), (1.5, 128), (20.0, choice._ALL)], ids=str
 )
 def test_up_to_how_many_rows_is_measured(tmp_path, of_weights, most):
-    """Something for copying the weights, and twice as fast for each row then."""
-    ours = Multiplier(lambda rows: rows * 2e-5)
-    theirs = Multiplier(lambda rows: of_weights + rows * 1e-5)
+    """Something for copying the weights, and twice as fast for each row then; on one thread."""
+    ours = Multiplier(lambda rows: rows * 0.02)
+    theirs = Multiplier(lambda rows: of_weights + rows * 0.01)
     assert choice.most_rows(ours, theirs, tmp_path) == most
     assert ours.most == choice._ALL
+    assert theirs.busy == {1}
+    assert theirs.threads == 4
 
 
 def test_what_was_measured_is_kept(tmp_path):
     """For each of the BLAS's kernels; what cannot be read is measured again."""
-    ours, theirs = Multiplier(lambda rows: 0.0), Multiplier(lambda rows: 0.01)
-    assert choice.most_rows(ours, theirs, tmp_path) == choice._ALL
-    slower = Multiplier(lambda rows: 0.01)
-    assert choice.most_rows(slower, theirs, tmp_path) == choice._ALL
+    quick, slow = Multiplier(lambda rows: 0.0), Multiplier(lambda rows: 1.0)
+    assert choice.most_rows(quick, slow, tmp_path) == choice._ALL
+    assert choice.most_rows(slow, slow, tmp_path) == choice._ALL
     (kept,) = tmp_path.iterdir()
     kept.write_text("no number")
-    assert choice.most_rows(ours, theirs, tmp_path) == choice._ALL
-    quicker = Multiplier(lambda rows: 0.0, threads=8)
-    assert choice.most_rows(slower, quicker, tmp_path) == 0
+    assert choice.most_rows(quick, slow, tmp_path) == choice._ALL
+    other = Multiplier(lambda rows: 0.0, core=b"Other")
+    assert choice.most_rows(slow, other, tmp_path) == 0
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_this_machines_was_measured():
-    """And it is what the process's library has been told."""
-    library, blas = native.library(), _linux_cpu._blas
-    assert library is not None
-    assert blas is not None
-    folder = native._compiled().parent
-    core, threads = _linux_cpu.blas_core(), blas.openblas_get_num_threads()
-    kept = int((folder / f"rows-{core}-{threads}").read_text())
-    assert kept in (0, *choice._LADDER, choice._ALL)
+    """It is kept beside the compiled code."""
+    kept = native._compiled().parent / f"rows-{_linux_cpu.blas_core()}"
+    assert int(kept.read_text()) in (0, *choice._LADDER, choice._ALL)

@@ -25,12 +25,11 @@ _CLEARLY = 0.95
 def most_rows(library: ctypes.CDLL, blas: ctypes.CDLL, folder: Path) -> int:
     """The most rows that `library` should multiply itself; 0 if OpenBLAS is always the faster.
 
-    Kept in `folder`, for the kernels and the number of threads that the BLAS uses: measured anew by
-    every process it would come out otherwise now and then, and with it the last bits of results.
+    Kept in `folder`, for the kernels that the BLAS uses: measured anew by every process it would
+    come out otherwise now and then, and with it the last bits of results.
     """
     blas.openblas_get_corename.restype = ctypes.c_char_p
-    core, threads = blas.openblas_get_corename().decode(), blas.openblas_get_num_threads()
-    verdict = folder / f"rows-{core}-{threads}"
+    verdict = folder / f"rows-{blas.openblas_get_corename().decode()}"
     with suppress(OSError, ValueError):
         return int(verdict.read_text())
     rows = _measure(library, blas)
@@ -42,14 +41,20 @@ def most_rows(library: ctypes.CDLL, blas: ctypes.CDLL, folder: Path) -> int:
 
 
 def _measure(library: ctypes.CDLL, blas: ctypes.CDLL) -> int:
+    """On one thread, by the time that it has a core: the machine may be busy."""
     most = 0
+    threads = blas.openblas_get_num_threads()
+    blas.openblas_set_num_threads(1)
     library.take_rows(_ALL)
-    for rows in _LADDER:
-        ours, theirs = _seconds(library, blas, rows)
-        if ours > _CLEARLY * theirs:
-            return most
-        most = rows
-    return _ALL
+    try:
+        for rows in _LADDER:
+            ours, theirs = _seconds(library, blas, rows)
+            if ours > _CLEARLY * theirs:
+                return most
+            most = rows
+        return _ALL
+    finally:
+        blas.openblas_set_num_threads(threads)
 
 
 def _seconds(library: ctypes.CDLL, blas: ctypes.CDLL, rows: int) -> tuple[float, float]:
@@ -60,11 +65,11 @@ def _seconds(library: ctypes.CDLL, blas: ctypes.CDLL, rows: int) -> tuple[float,
     best = [float("inf")] * 2
     for _ in range(_ROUNDS):
         for index, product in enumerate((library.cblas_sgemm, blas.cblas_sgemm)):
-            started = time.perf_counter()
+            started = time.thread_time()
             for weight in weights:
                 sizes = (rows, _SIZE, _SIZE)
                 product(*LAYOUT, *sizes, one, x, _SIZE, weight, _SIZE, none, out, _SIZE)
-            best[index] = min(best[index], time.perf_counter() - started)
+            best[index] = min(best[index], time.thread_time() - started)
     return best[0], best[1]
 
 
