@@ -73,7 +73,7 @@ def rounding(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return 2 * np.finfo(np.float32).eps * np.sqrt(x.shape[1]) * exact(np.abs(x), np.abs(w))
 
 
-@pytest.mark.parametrize("rows", [17, 31, 32, 33, 49, 64, 99, 240, 241, 399])
+@pytest.mark.parametrize("rows", [9, 16, 17, 31, 32, 33, 49, 64, 99, 240, 241, 399])
 @pytest.mark.parametrize(
     ("columns", "depth"), [(512, 128), (513, 131), (67, 1000), (9, 8191), (5, 16384)]
 )

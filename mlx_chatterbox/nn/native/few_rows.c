@@ -3,7 +3,7 @@
  * Stands before OpenBLAS under the name by which MLX calls it. OpenBLAS copies the second matrix
  * into another order first, which for a few rows takes as long as the product itself. Here every
  * weight is read once, in its own order, as fast as the memory gives it. What has more rows goes to
- * `many_rows.c`, as far as that is the faster of the two, and on to OpenBLAS, as does what has another
+ * `many_rows.c` as far as that is faster than OpenBLAS, and else on to it, as does what has another
  * layout than x times the transpose of w.
  */
 
@@ -148,6 +148,10 @@ EXPORTED void cblas_sgemm(int order, int x_layout, int w_layout, int rows, int c
                  float beta, float *out, int out_stride) {
     const int ours = order == ROW_MAJOR && x_layout == PLAIN && w_layout == TRANSPOSED &&
                      rows > 0 && depth > 0 && depth <= DEPTH;
+    if (ours && rows > FEW_ROWS && rows <= most_rows && worth_many_rows(columns_, depth) &&
+        multiply_many_rows(rows, columns_, depth, alpha, x, x_stride, w, w_stride, beta, out,
+                           out_stride))
+        return;
     if (ours && rows <= MOST_ROWS) {
         if (columns_ < 1) return;
         Product job = {.rows = rows, .columns = columns_, .depth = depth, .alpha = alpha,
@@ -156,10 +160,6 @@ EXPORTED void cblas_sgemm(int order, int x_layout, int w_layout, int rows, int c
         multiply_few(&job, x, x_stride);
         return;
     }
-    if (ours && rows <= most_rows && worth_many_rows(columns_, depth) &&
-        multiply_many_rows(rows, columns_, depth, alpha, x, x_stride, w, w_stride, beta, out,
-                           out_stride))
-        return;
     ordinary(order, x_layout, w_layout, rows, columns_, depth, alpha, x, x_stride, w, w_stride,
              beta, out, out_stride);
 }
