@@ -136,6 +136,16 @@ def decoded(t3: T3, sentences: int) -> list:
     return list(steps)
 
 
+def test_a_token_does_not_wait_for_the_next_ones_step(t3, monkeypatch):
+    calls = []
+    real = NativeStep.__call__
+    monkeypatch.setattr(NativeStep, "__call__", lambda *a: calls.append(a[2]) or real(*a))
+    cond = mx.random.normal((1, 4, t3.config.hidden_size), key=mx.random.key(1))
+    steps = decoding.decode_batch(t3, cond, [mx.arange(3)], SamplingSettings(), 0.5, 20)
+    for index, _ in enumerate(steps):
+        assert calls == list(range(1, index + 1))
+
+
 def test_the_same_sentences_are_decoded(t3, monkeypatch):
     """More rows than it takes begin in MLX, and it takes over when some have left."""
     calls = []
