@@ -33,11 +33,9 @@ NEEDED = ("few_rows.c", "many_rows.c", "pool.c")
 def product(request, tmp_path_factory):
     """`cblas_sgemm` of ours alone, for an instruction set; what it hands on is counted."""
     path = tmp_path_factory.mktemp("native") / "native.so"
-    flags = TARGETS[request.param]
-    flags = (flags,) if isinstance(flags, str) else flags
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "SOURCES", [s for s in native.SOURCES if s.name in NEEDED])
-        assert native.compile_to(path, "gcc", *flags, "-Wall", "-Wextra", "-Werror")
+        assert native.compile_to(path, "gcc", TARGETS[request.param], "-Wall", "-Wextra", "-Werror")
     library = ctypes.CDLL(str(path))
     library.handed_on, library.threads = 0, 3
 
@@ -204,5 +202,7 @@ def test_what_was_measured_is_kept(tmp_path):
 
 def test_this_machines_was_measured():
     """It is kept beside the compiled code."""
+    if native.library() is None:
+        pytest.skip("the compiled code is not in use")
     kept = native._compiled().parent / f"rows-{_linux_cpu.blas_core()}"
     assert int(kept.read_text()) in (0, *choice._LADDER, choice._ALL)
