@@ -31,6 +31,8 @@ SIZES = {
 # Widths that fill vectors, and widths that do not.
 EVEN = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "head_dim": 64}
 ODD = {"hidden_size": 30, "intermediate_size": 50, "num_attention_heads": 3, "head_dim": 10}
+# Weights that are multiplied otherwise from nine rows on, where a vector has sixteen lanes.
+LARGE = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 4, "head_dim": 64}
 BACKBONES = {"llama": {}, "gpt2": {"backbone": "gpt2", "max_position_embeddings": 700}}
 
 
@@ -41,10 +43,14 @@ def widths(request):
 
 @pytest.fixture(params=BACKBONES)
 def t3(request, widths):
+    return made(widths, request.param)
+
+
+def made(widths: dict, backbone: str) -> T3:
     if native.library() is None or not device.on_cpu():
         pytest.skip("nothing was compiled here, or it is not for this device")
     mx.random.seed(5)
-    network = T3(T3Config(**SIZES, **widths, **BACKBONES[request.param]))
+    network = T3(T3Config(**SIZES, **widths, **BACKBONES[backbone]))
     # Norms and biases that do something.
     network.update(tree_map(lambda a: a + 0.1 * mx.random.normal(a.shape), network.parameters()))
     network.eval()
@@ -105,11 +111,39 @@ def written(slots: Slots) -> list[mx.array]:
     ]
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("rows", [8, 9, 16])
+def test_many_rows_of_larger_weights(backbone, rows):
+    """As close as the roundings of a chain of products are: some twenty, each of its depth."""
+    t3 = made(LARGE, backbone)
+    slots, others = (slots_of(t3, [5] * rows, False) for _ in range(2))
+    others.keys, others.values = (
+        [mx.array(np.array(layer)) for layer in layers] for layers in (slots.keys, slots.values)
+    )
+    tokens, place = mx.random.randint(0, 30, (rows,)), mx.array([others.used])
+    memory = [*others.keys, *others.values]
+    expected, _ = t3.step(tokens, mx.array([1]), place, others.padding, memory, others.extent)
+    got = NativeStep.of(t3)(np.array(tokens), 1, slots)
+    error = np.linalg.norm(got - expected) / np.linalg.norm(expected)
+    products = 7 * t3.config.num_hidden_layers
+    assert error <= products * np.finfo(np.float32).eps * t3.config.intermediate_size**0.5
+
+
 def decoded(t3: T3, sentences: int) -> list:
     texts = [mx.arange(3 + i) for i in range(sentences)]
     cond = mx.random.normal((1, 4, t3.config.hidden_size), key=mx.random.key(1))
     steps = decoding.decode_batch(t3, cond, texts, SamplingSettings(), 0.5, 20)
     return list(steps)
+
+
+def test_a_token_does_not_wait_for_the_next_ones_step(t3, monkeypatch):
+    calls = []
+    real = NativeStep.__call__
+    monkeypatch.setattr(NativeStep, "__call__", lambda *a: calls.append(a[2]) or real(*a))
+    cond = mx.random.normal((1, 4, t3.config.hidden_size), key=mx.random.key(1))
+    steps = decoding.decode_batch(t3, cond, [mx.arange(3)], SamplingSettings(), 0.5, 20)
+    for index, _ in enumerate(steps):
+        assert calls == list(range(1, index + 1))
 
 
 def test_the_same_sentences_are_decoded(t3, monkeypatch):
