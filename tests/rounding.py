@@ -82,6 +82,13 @@ def nudged_weights(modules: Sequence[nn.Module], seed: int) -> Iterator[None]:
             module.update(weights)
 
 
+class _Steady(nn.Module):
+    """A pitch of 120 Hz, whatever the mel says."""
+
+    def __call__(self, mel: mx.array) -> mx.array:
+        return mx.full(mel.shape[:2], 120.0)
+
+
 @contextmanager
 def pitched(vocoder: nn.Module, is_steady: bool = True) -> Iterator[None]:
     """The vocoder's F0 is 120 Hz until the block ends, or an eighth of what it would be.
@@ -89,15 +96,18 @@ def pitched(vocoder: nn.Module, is_steady: bool = True) -> Iterator[None]:
     The excitation's phase is the sum of F0 over all that was before, so it gathers what rounding
     does to each frame, times the pitch and times the harmonic's number.
     """
-    classifier = vocoder.f0_predictor.classifier
-    before = classifier.parameters()
-    factor, bias = (0.0, 120.0) if is_steady else (0.125, 0.125 * before["bias"])
-    classifier.update({"weight": factor * before["weight"], "bias": mx.zeros((1,)) + bias})
-    mx.eval(classifier.parameters())
+    predictor = vocoder.f0_predictor
+    before = predictor.classifier.parameters()
+    if is_steady:
+        vocoder.f0_predictor = _Steady()
+    else:
+        predictor.classifier.update(tree_map(lambda array: array / 8, before))
+        mx.eval(predictor.parameters())
     try:
         yield
     finally:
-        classifier.update(before)
+        vocoder.f0_predictor = predictor
+        predictor.classifier.update(before)
 
 
 class Rounding:
