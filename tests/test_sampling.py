@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -29,15 +30,18 @@ def logits_of(probabilities, array):
 
 
 def kept(logits) -> list[list[int]]:
-    """Numbers of the tokens of each row that are still there."""
-    return [np.flatnonzero(row).tolist() for row in np.isfinite(np.array(logits))]
+    """Numbers of the tokens of each row that can still be drawn; the others never are."""
+    logits = np.array(logits)
+    assert not np.isnan(logits).any()
+    assert logits.max() < np.inf
+    return [np.flatnonzero(row).tolist() for row in logits > -np.inf]
 
 
 @LIBRARIES
 @pytest.mark.parametrize("penalty", [0.5, 1.25, 2.0])
 def test_a_penalty_makes_seen_tokens_less_likely_and_no_other(array, penalty):
     """Also those with a negative logit: they are multiplied, since division would raise them."""
-    logits = np.array([[-4.0, -1.0, 0.0, 1.0, 4.0], [4.0, 1.0, 0.0, -1.0, -4.0]], np.float32)
+    logits = np.array([[-4.0, -0.5, 0.0, 0.5, 4.0], [4.0, 0.5, 0.0, -0.5, -4.0]], np.float32)
     seen = np.array([[True] * 5, [True, False, True, False, True]])
     penalised = np.array(penalise_repetition(array(logits), array(seen), penalty))
     moved = np.sign(logits - penalised) * (1 if penalty > 1 else -1)
@@ -61,6 +65,7 @@ def test_no_setting_is_no_change(array):
         keep_top_k(logits, 3),
         keep_top_p(logits, 1.0),
         process_logits(logits, seen, off),
+        process_logits(logits, seen, replace(off, temperature=0.0)),
     ):
         np.testing.assert_array_equal(np.array(same), np.array(logits))
 
