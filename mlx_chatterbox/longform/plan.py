@@ -39,11 +39,20 @@ class Piece:
 
 @dataclass(frozen=True)
 class Document:
-    """A file to be spoken; `title` and `author` where it says them."""
+    """A file to be spoken.
+
+    Attributes:
+        title, author: where the file says them.
+        cover: a JPEG or PNG file's bytes; None without one.
+        remarks: what of the file is not spoken, or was understood with an effort; each a line for
+            people.
+    """
 
     title: str | None = None
     author: str | None = None
     pieces: list[Piece] = field(default_factory=list)
+    cover: bytes | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def longest_of(config: ModelConfig) -> int:
