@@ -192,8 +192,9 @@ NOTE one line
 """
 
 
-def test_web_vtt(read):
-    found = read(VTT, "x.vtt")
+@pytest.mark.parametrize("name", ["x.vtt", "x.VTT", "x.srt"])
+def test_web_vtt(read, name):
+    found = read(VTT, name)
     assert said(found) == [
         ("Hello & welcome. NOTE is a word here.", 1.0, 2.5),
         ("Yes.", 5.0, 6.0),

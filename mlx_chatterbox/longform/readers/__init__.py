@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import TextError
+from ..options import SUBTITLES
 from ..plan import LONGEST, Document
 
 PLAIN = ("", ".txt", ".text")
 MARKDOWN = (".md", ".markdown", ".mdown", ".mkd")
-SUBTITLES = (".srt", ".vtt")
 ENDINGS = (*PLAIN[1:], *MARKDOWN, ".epub", *SUBTITLES)
 
 

@@ -66,8 +66,9 @@ def read_srt(path: Path, language: str | None, longest: int, sdh: bool = True) -
     """See `read_document`. Pieces come in the order of their times, which each has; a subtitle that
     is too long for one piece is cut into several that share its time by their lengths. One without
     a letter is left out."""
-    is_vtt = path.suffix.lower() == ".vtt"
-    found = subtitles(read_characters(path), is_vtt)
+    content = read_characters(path)
+    is_vtt = path.suffix.lower() == ".vtt" or content.startswith("WEBVTT")
+    found = subtitles(content, is_vtt)
     if not found.cues and found.problems:
         raise TextError(f"{path}: {found.problems[0]}.")
     remarks = _remarks(found.problems)
