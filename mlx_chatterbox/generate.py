@@ -35,6 +35,8 @@ examples:
       a long text, piece by piece; killed, the same command goes on where it stopped
   mlx-chatterbox --file book.epub --voice me.wav --output book.m4b --subtitles srt --redo 12
       piece 12 once more, with another seed; nothing else is spoken
+  mlx-chatterbox --file book.epub --list-chapters
+      its chapters, and how long each will take; then --chapters 2-5,8 speaks some
   mlx-chatterbox --batch rows.csv --output-dir spoken --voice me.wav
       every row of (text, voice, language, output) into a file of its own
   mlx-chatterbox doctor
@@ -56,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--file",
         type=Path,
-        help="a text of any length to say: .txt (UTF-8), .md, .epub or .srt",
+        help="a text of any length to say: .txt (UTF-8), .md, .epub, or subtitles: .srt, .vtt",
     )
     what.add_argument(
         "--batch",
@@ -205,10 +207,10 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     if arguments.batch is not None:
         return ""
     if arguments.file is not None:
-        from .longform.readers import read_document
+        from .longform.command import check_document
 
         # Read again when it is known how much the model says at once.
-        read_document(arguments.file, arguments.language)
+        check_document(arguments)
         return ""
     text = sys.stdin.read() if arguments.text == "-" else arguments.text
     if not text.strip():
@@ -237,6 +239,10 @@ def what_guards_found(outcomes: Sequence[Outcome]) -> list[str]:
 
 def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     """Do what the command line says; the exit code of a job."""
+    if arguments.list_chapters:
+        from .longform.command import list_chapters
+
+        return list_chapters(arguments)
     text = check_before_loading(arguments)
     arguments.model = model = choose_model(arguments.model)
 

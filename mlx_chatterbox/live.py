@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .cli import Bars
 from .errors import SettingError
+from .longform.options import is_timed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +50,7 @@ def check_stream(arguments: argparse.Namespace) -> None:
     for name in ("batch", "redo", "subtitles", "ray"):
         if arguments.stream and getattr(arguments, name) not in (None, []):
             raise SettingError(f"--{name} and --stream do not go together.")
-    if arguments.stream and arguments.file is not None and arguments.file.suffix.lower() == ".srt":
+    if arguments.stream and arguments.file is not None and is_timed(arguments.file):
         raise SettingError("subtitles are fitted to their times, which --stream cannot do.")
     if to_pipe and not arguments.stream:
         raise SettingError("--output - writes while it speaks: give --stream too.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Line:
 
     Attributes:
         status: "spoken", "kept" (was there already), "failed", or "waiting" (not reached).
+        message: why it failed; of others, what was left out of the text, or does not fit its time.
     """
 
     row: int
@@ -46,6 +48,10 @@ class Line:
     status: str = "waiting"
     seconds: float = 0.0
     message: str = ""
+
+    def remark(self, text: str) -> None:
+        """Add to the message."""
+        self.message = "; ".join(filter(None, (self.message, text)))
 
 
 def speak_batch(
@@ -62,6 +68,7 @@ def speak_batch(
     batch_size: int = 8,
     subtitles: str | None = None,
     ending: str = "wav",
+    sdh: bool = True,
     model: str = "",
     executor: Executor | None = None,
 ) -> list[Line]:
@@ -73,6 +80,7 @@ def speak_batch(
         longest: characters that the model says at once.
         voice, language: of rows that say nothing.
         ending: format of outputs that are not named.
+        sdh: of subtitles, as `read_document`'s.
         settings, lexicon, seed, ...: as `speak_document`'s.
 
     Returns:
@@ -94,7 +102,7 @@ def speak_batch(
         try:
             casting = Casting(job, tts, settings or {})
             for row in rows:
-                batch.plan(row, casting, longest, chosen)
+                batch.plan(row, casting, longest, chosen, sdh)
             batch.work(batch_size, executor or local(tts))
         finally:
             _write_report(output_dir / REPORT_NAME, batch.lines)
@@ -112,7 +120,7 @@ class _Batch:
         self._states = job.folder / "outputs"
         self._states.mkdir(exist_ok=True)
 
-    def plan(self, row: Row, casting: Casting, longest: int, seed: int) -> None:
+    def plan(self, row: Row, casting: Casting, longest: int, seed: int, sdh: bool) -> None:
         """Find out what a row needs."""
         line = Line(row.number, row.output)
         self.lines.append(line)
@@ -120,7 +128,7 @@ class _Batch:
             line.status, line.message = "failed", row.problem
             return
         try:
-            document = row.document(longest)
+            document = row.document(longest, sdh)
             manner = casting.manner(row.voice, row.language)
         except ChatterboxError as error:
             line.status, line.message = "failed", one_line(error)
@@ -131,6 +139,8 @@ class _Batch:
         if not output.wanted:
             line.status, line.message = "failed", "there is nothing to speak in it: no letter"
             return
+        for remark in document.remarks:
+            line.remark(remark)
         self._planned.append((line, output))
 
     def work(self, batch_size: int, executor: Executor) -> None:
@@ -176,7 +186,10 @@ class _Batch:
     def _fingerprint(self, output: Output) -> str:
         parts = [[part.key, dataclasses.asdict(part.piece)] for part in output.parts]
         document = output.document
-        return digest([parts, document.title, document.author, self._subtitles])
+        whole = [parts, document.title, document.author, self._subtitles]
+        if document.cover is not None and output.path.suffix.lower() in (".m4b", ".m4a"):
+            whole.append(hashlib.blake2b(document.cover).hexdigest())
+        return digest(whole)
 
     def _is_there(self, line: Line, output: Output) -> bool:
         state = read_json(self._state_path(output))
@@ -189,6 +202,7 @@ class _Batch:
             return False
         if there:
             line.status, line.seconds = "kept", state["seconds"]
+            line.message = state.get("message", line.message)
         return there
 
     def _finish(self, line: Line, output: Output) -> None:
@@ -196,17 +210,25 @@ class _Batch:
         about = {"output": line.output, **self._about}
         manifest = state.with_suffix(".manifest.json")
         try:
-            line.seconds = finish(output, self._job, about, manifest, self._rate, self._subtitles)
+            made = finish(output, self._job, about, manifest, self._rate, self._subtitles)
         except JobError:
             raise  # the disk is full: no other row would fare better
         except ChatterboxError as error:
             line.status, line.message = "failed", one_line(error)
             return
+        line.seconds = made.seconds
+        if made.untimely:
+            worst = max(where.overrun for where in made.untimely.values())
+            line.remark(
+                f"{len(made.untimely)} of {len(output.wanted)} subtitles out of their time, by up "
+                f"to {worst:.2f} s"
+            )
         values = {
             "output": line.output,
             "fingerprint": self._fingerprint(output),
             "sha256": sha256(output.path),
             "seconds": line.seconds,
+            "message": line.message,
         }
         write_json(state, values)
         line.status = "spoken"

@@ -11,20 +11,53 @@ from typing import Any
 from ..errors import AudioError, SettingError
 from .batch import REPORT_NAME, speak_batch
 from .book import MANIFEST_NAME, job_folder, speak_document
+from .chapters import choose, listing, spans
 from .job import Executor
-from .options import BATCH_SIZE
-from .plan import Document, longest_of
+from .options import BATCH_SIZE, check_batch_options
+from .plan import LONGEST, Document, longest_of
 from .readers import PLAIN, read_document
+
+# Subtitles that are told one by one.
+_MOST_TOLD = 20
 
 
 def document_of(arguments: argparse.Namespace, tts) -> Document:
-    """The document of `--file`, in pieces for this model.
+    """The document of `--file`, in pieces for this model; what is left out is said.
 
     Raises:
         TextError: it cannot be read, or there is nothing to speak.
+        SettingError: it has no such chapters.
     """
-    longest = longest_of(tts.checkpoint.config)
-    return read_document(arguments.file, arguments.language, longest)
+    document = _read(arguments, longest_of(tts.checkpoint.config))
+    say_remarks(arguments.file, document)
+    return document
+
+
+def check_document(arguments: argparse.Namespace) -> None:
+    """Find what is wrong with `--file` before a model is loaded; errors as `document_of`."""
+    _read(arguments, LONGEST["english"])
+
+
+def list_chapters(arguments: argparse.Namespace) -> int:
+    """What `--list-chapters` prints; the exit code. No model is needed."""
+    check_batch_options(arguments)
+    document = _read(arguments, LONGEST["english"])
+    say_remarks(arguments.file, document)
+    print("\n".join(listing(document)))
+    return 0
+
+
+def _read(arguments: argparse.Namespace, longest: int) -> Document:
+    document = read_document(arguments.file, arguments.language, longest, not arguments.no_sdh)
+    if arguments.chapters:
+        document = choose(document, arguments.chapters, arguments.file.name)
+    return document
+
+
+def say_remarks(path: Path, document: Document) -> None:
+    """Tell people what of a file is not spoken."""
+    for remark in document.remarks:
+        print(f"{path.name}: {remark}", file=sys.stderr)
 
 
 def is_job(arguments: argparse.Namespace, document: Document) -> bool:
@@ -33,7 +66,8 @@ def is_job(arguments: argparse.Namespace, document: Document) -> bool:
     Raises:
         SettingError: options of long texts for a short one.
     """
-    if len(document.pieces) > 1 or arguments.file.suffix.lower() not in PLAIN:
+    is_plain = arguments.file.suffix.lower() in PLAIN
+    if len(document.pieces) > 1 or not is_plain or document.chapters:
         return True
     if arguments.redo:
         raise SettingError("--redo is of long texts; this one is said at once: change --seed.")
@@ -70,6 +104,11 @@ def run_document(
             f"guard: piece {number} is still wrong: {verdict} (--redo {number} tries again)",
             file=sys.stderr,
         )
+    if done.replaced is not None:
+        had = f"chapters {spans(done.replaced)}" if done.replaced else "all chapters"
+        print(f"{arguments.output} had {had} before, and is written over", file=sys.stderr)
+    for line in _untimely(done.untimely):
+        print(line, file=sys.stderr)
     kept = f", {done.kept} of them kept" if done.kept else ""
     tries = f", {done.retried} of them tried again" if done.retried else ""
     print(
@@ -79,6 +118,17 @@ def run_document(
     if arguments.play:
         play_file(arguments.output)
     return 1 if done.failures else 0
+
+
+def _untimely(found: dict[int, str]) -> list[str]:
+    """Lines on subtitles that are out of their time."""
+    lines = [f"subtitle of piece {number} at {how}" for number, how in sorted(found.items())]
+    if len(lines) > _MOST_TOLD:
+        more = len(lines) - _MOST_TOLD
+        lines[_MOST_TOLD:] = [
+            f"{more} more subtitles are out of their time: {MANIFEST_NAME} has all"
+        ]
+    return lines
 
 
 def run_batch(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -> int:
@@ -92,6 +142,7 @@ def run_batch(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -> i
             arguments.output_dir,
             longest=longest_of(tts.checkpoint.config),
             ending=arguments.output_format.lstrip("."),
+            sdh=not arguments.no_sdh,
             **_common(arguments, settings),
         )
     except KeyboardInterrupt:
@@ -101,8 +152,9 @@ def run_batch(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -> i
         )
         return 1
     failed = [line for line in lines if line.status == "failed"]
-    for line in failed:
-        print(f"row {line.row} ({line.output}): {line.message}", file=sys.stderr)
+    for line in lines:
+        if line.message:
+            print(f"row {line.row} ({line.output}): {line.message}", file=sys.stderr)
     counts = {name: sum(line.status == name for line in lines) for name in ("spoken", "kept")}
     print(
         f"{arguments.output_dir}: {counts['spoken']} spoken, {counts['kept']} kept, {len(failed)} "

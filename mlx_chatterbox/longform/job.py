@@ -40,6 +40,7 @@ class Job:
         pieces: what is finished.
         seed: what the seeds of all pieces follow from.
         files: hashes of files that were read before (`identity.file_hash`).
+        chapters: numbers of those that the output has; [] for all.
 
     Raises:
         JobError: somebody else is at work on it, or it cannot be written to.
@@ -100,6 +101,7 @@ class Job:
         self.files: dict[str, list] = state.get("files", {})
         self._takes: dict[str, int] = state.get("takes", {})
         self._again: list[str] = state.get("again", [])
+        self.chapters: list[int] = state.get("chapters", [])
         self._plan: str = state.get("plan", "")
         self._units: list[list[str]] = state.get("units", [])
         self.pieces = PieceStore(self.folder / "pieces")
@@ -119,6 +121,8 @@ class Job:
             "plan": self._plan,
             "units": self._units,
         }
+        if self.chapters:
+            state["chapters"] = self.chapters
         write_json(self.folder / STATE_NAME, state)
 
     def choose_seed(self, asked: int | None) -> int:

@@ -67,6 +67,7 @@ def _entry(number: int, part: Part, record, where: Placed | None, rate: int, fai
         if piece.start is not None:
             entry["speed"] = round(where.speed, 4)
             entry["overrun"] = round(where.overrun, 3)
+            entry["late"] = round(where.late, 3)
     if part.key is None:
         return {**entry, "outcome": "pause"}
     entry["key"] = part.key

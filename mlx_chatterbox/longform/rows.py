@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,9 +13,13 @@ from ..audio.files import check_output
 from ..errors import AudioError, ChatterboxError, SettingError, TextError
 from .plan import Document
 from .readers import ENDINGS, read_document
-from .split import plan_text
+from .readers.plain import read_characters
+from .split import document_of_text
 
 COLUMNS = ("text", "voice", "language", "output")
+# What separates cells, and its name.
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_SAYS_SEPARATOR = re.compile(r"\s*\"?sep=([,;\t])\"?[^\n]*\n", re.IGNORECASE)
 _LONGEST_CELL = 1 << 27
 
 
@@ -35,15 +41,18 @@ class Row:
     output: str
     problem: str = ""
 
-    def document(self, longest: int) -> Document:
+    def document(self, longest: int, sdh: bool = True) -> Document:
         """What is to be spoken, in pieces of at most `longest` characters.
+
+        Args:
+            sdh: of subtitles, as `read_document`'s.
 
         Raises:
             TextError: nothing to speak, or a file that cannot be read.
         """
         if isinstance(self.text, Path):
-            return read_document(self.text, self.language, longest)
-        return Document(pieces=plan_text(self.text, self.language, longest))
+            return read_document(self.text, self.language, longest, sdh)
+        return document_of_text(self.text, self.language, longest)
 
 
 def read_rows(
@@ -87,27 +96,64 @@ def _of_folder(folder, output_dir, voice, language, ending) -> Iterator[Row]:
 
 def _of_csv(source, voice, language, ending) -> Iterator[Row]:
     csv.field_size_limit(_LONGEST_CELL)
+    text = read_characters(source)
+    separator, text = _separator(source, text)
+    reader = csv.DictReader(io.StringIO(text), delimiter=separator)
     try:
-        with source.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            header = [name.strip().lower() for name in reader.fieldnames or []]
-            _check_header(source, header)
-            reader.fieldnames = header
-            for number, cells in enumerate(reader, start=1):
-                yield _of_cells(number, cells, source.parent, voice, language, ending)
-    except UnicodeDecodeError:
-        raise TextError(f"{source} is no UTF-8 text: save it as UTF-8.") from None
+        header = [name.strip().lower() for name in reader.fieldnames or []]
+        reader.fieldnames = header
+        for number, cells in enumerate(reader, start=1):
+            yield _of_cells(number, cells, separator, source.parent, voice, language, ending)
     except csv.Error as error:
         raise TextError(f"{source}, line {reader.line_num}: no CSV ({error}).") from None
-    except OSError as error:
-        raise TextError(f"{source} cannot be read: {error.strerror}.") from None
+    _check_quotes(source, text, separator)
+
+
+def _separator(source: Path, text: str) -> tuple[str, str]:
+    """What separates the cells, by the header, and the text without the line in which Excel says it
+    (`sep=;`).
+
+    Raises:
+        TextError: by none of `SEPARATORS` the first line is a header.
+    """
+    if match := _SAYS_SEPARATOR.match(text):
+        separator, text = match.group(1), text[match.end() :]
+        _check_header(source, _header(text, separator))
+        return separator, text
+    headers = {separator: _header(text, separator) for separator in SEPARATORS}
+    for separator, header in headers.items():
+        if "text" in header and set(header) <= set(COLUMNS):
+            _check_header(source, header)
+            return separator, text
+    # The one that makes most of it says what is wrong.
+    _check_header(source, max(headers.values(), key=lambda header: ("text" in header, len(header))))
+    raise AssertionError("a header that is none passed its check")
+
+
+def _header(text: str, separator: str) -> list[str]:
+    first = next(csv.reader(io.StringIO(text), delimiter=separator), [])
+    return [name.strip().lower() for name in first]
+
+
+def _check_quotes(source: Path, text: str, separator: str) -> None:
+    """Raise TextError where a quotation mark is never closed: the rows after it would be a text."""
+    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
+    began = 1
+    try:
+        for _ in reader:
+            began = reader.line_num + 1
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            raise TextError(
+                f"{source}, line {began}: a quotation mark opens a text and none closes it."
+            ) from None
 
 
 def _check_header(source: Path, header: list[str]) -> None:
     if "text" not in header:
         raise TextError(
             f"{source} has no column 'text': its first line must be a header with text, and if "
-            "wanted voice, language, output."
+            "wanted voice, language, output, separated by commas, semicolons or tabs."
         )
     unknown = [name for name in header if name not in COLUMNS]
     if unknown or len(set(header)) < len(header):
@@ -116,12 +162,12 @@ def _check_header(source: Path, header: list[str]) -> None:
         )
 
 
-def _of_cells(number, cells, folder, voice, language, ending) -> Row:
-    too_many = cells.pop(None, None)
+def _of_cells(number, cells, separator, folder, voice, language, ending) -> Row:
+    problem = _cell_problem(cells, separator)
+    cells.pop(None, None)
     given = {name: (value or "").strip() for name, value in cells.items()}
     if given.get("voice"):
         voice = folder / given["voice"]
-    problem = "more cells than the header has: quote texts with commas" if too_many else ""
     return Row(
         number,
         given["text"],
@@ -130,6 +176,18 @@ def _of_cells(number, cells, folder, voice, language, ending) -> Row:
         given.get("output") or f"{number:04d}.{ending}",
         problem,
     )
+
+
+def _cell_problem(cells: dict, separator: str) -> str:
+    """What is wrong with the number of a row's cells, and probably why."""
+    if cells.get(None):
+        return f"more cells than the header has: quote texts with {SEPARATORS[separator]}"
+    first, *others = cells.values()
+    for other, name in SEPARATORS.items():
+        alone = others and not any(others) and other != separator
+        if alone and (first or "").count(other) == len(others):
+            return f"cells separated by {name}, but the header's by {SEPARATORS[separator]}"
+    return ""
 
 
 def _checked(row: Row, output_dir: Path, seen: dict[str, int]) -> Row:
