@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--voice",
         type=Path,
         metavar="FILE",
-        help="a recording (wav, flac, mp3, ogg, ...) or a saved voice (.safetensors); "
+        help="a recording (wav, flac, mp3, ogg, m4a, ...) or a saved voice (.safetensors); "
         "without it the checkpoint's built-in voice",
     )
     parser.add_argument("--save-voice", type=Path, metavar="FILE", help="keep the voice for later")

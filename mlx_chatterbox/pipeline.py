@@ -99,8 +99,8 @@ class Pipeline:
         """Take the voice of a recording for what `generate` says from now on.
 
         Args:
-            wav_fpath: a file of any format and rate that soundfile reads, or (n,) samples at
-                24 kHz; 10 s are used.
+            wav_fpath: a file of any format and rate (`audio.files`), or (n,) samples at 24 kHz;
+                10 s are used.
             exaggeration: emotion; Turbo and Nano have none.
             norm_loudness: bring the recording to the loudness that Turbo and Nano want.
 

@@ -110,8 +110,7 @@ class ChatterboxVC:
         """Take the voice of a recording for what `generate` converts from now on.
 
         Args:
-            wav_fpath: a file of any format and rate that soundfile reads, (n,) samples at 24 kHz,
-                or a saved voice (.safetensors); 10 s are used.
+            wav_fpath: a file of any format and rate (`audio.files`), (n,) samples at 24 kHz, or a saved voice (.safetensors); 10 s are used.
 
         Raises:
             AudioError: it cannot be read, is silent, or too short. CheckpointError: no saved voice.
@@ -122,7 +121,7 @@ class ChatterboxVC:
         """The voice of a recording, or a saved voice, without taking it into use."""
         if not isinstance(recording, np.ndarray) and is_saved_voice(recording):
             return Voice.load(recording).reference
-        waveform = read_reference(recording, MIN_REFERENCE_SECONDS)
+        waveform = read_reference(recording, MIN_REFERENCE_SECONDS, S3GEN_PROMPT_SECONDS)
         with on_device(self.device):
             reference = embed_reference(
                 self.networks, whole_tokens(waveform[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
@@ -305,7 +304,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="FILE",
-        help="the recording to convert (wav, flac, mp3, ogg, ...)",
+        help="the recording to convert (wav, flac, mp3, ogg, m4a, a video, ...)",
     )
     parser.add_argument(
         "--voice",

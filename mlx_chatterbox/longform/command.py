@@ -144,19 +144,15 @@ def play_file(path: Path) -> None:
     Raises:
         AudioError: no sounddevice, or no device.
     """
-    import soundfile
+    from ..audio.files import blocks_of
+    from ..audio.live import import_sounddevice
 
+    sounddevice = import_sounddevice()
     try:
-        import sounddevice
-    except (ImportError, OSError) as error:
-        raise AudioError(
-            f"--play needs sounddevice and PortAudio (pip install 'mlx-chatterbox[play]'): {error}"
-        ) from None
-    try:
-        with soundfile.SoundFile(path) as sound:
-            settings = {"samplerate": sound.samplerate, "channels": 1, "dtype": "float32"}
+        with blocks_of(path) as (rate, channels, blocks):
+            settings = {"samplerate": rate, "channels": channels, "dtype": "float32"}
             with sounddevice.OutputStream(**settings) as stream:
-                for block in sound.blocks(sound.samplerate, dtype="float32", always_2d=True):
+                for block in blocks:
                     stream.write(block)
     except sounddevice.PortAudioError as error:
         raise AudioError(f"the audio cannot be played: {error}") from None

@@ -42,14 +42,16 @@ def build_parser() -> argparse.ArgumentParser:
         description="Print a score from 0 to 1 and yes or no for each file. Exit code 0 if all are "
         "marked, 1 if not.",
     )
-    detect.add_argument("files", nargs="+", type=Path, metavar="FILE", help="wav, flac, mp3, ...")
+    detect.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="wav, flac, mp3, m4b, ..."
+    )
     apply = commands.add_parser(
         "apply",
         parents=[common],
         help="mark a recording",
         description="Write a marked copy of a recording, with its rate and channels.",
     )
-    apply.add_argument("input", type=Path, metavar="IN", help="wav, flac, mp3, ogg, ...")
+    apply.add_argument("input", type=Path, metavar="IN", help="wav, flac, mp3, m4a, ...")
     apply.add_argument("output", type=Path, metavar="OUT", help="its ending says the format")
     return parser
 
