@@ -185,17 +185,11 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     Raises:
         ChatterboxError: see the message.
     """
-    from .audio.files import check_output
+    from .longform.paths import check_paths
 
     check_stream(arguments)
     check_batch_options(arguments)
-    if arguments.batch is None and arguments.output != STANDARD_OUTPUT:
-        check_output(arguments.output)
-    keep = arguments.save_voice
-    if keep is not None and (keep.suffix != ".safetensors" or not keep.parent.is_dir()):
-        raise AudioError(
-            f"--save-voice {keep}: the name must end in .safetensors and its folder must exist."
-        )
+    check_paths(arguments)
     if arguments.voice is not None and not arguments.voice.is_file():
         raise AudioError(f"the voice {arguments.voice} does not exist.")
     if arguments.lexicon is not None:

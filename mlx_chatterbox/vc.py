@@ -18,6 +18,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from .apart import check_apart, model_files
 from .arguments import Progress
 from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
@@ -110,7 +111,8 @@ class ChatterboxVC:
         """Take the voice of a recording for what `generate` converts from now on.
 
         Args:
-            wav_fpath: a file of any format and rate (`audio.files`), (n,) samples at 24 kHz, or a saved voice (.safetensors); 10 s are used.
+            wav_fpath: a file of any format and rate (`audio.files`), (n,) samples at 24 kHz, or a
+                saved voice (.safetensors); 10 s are used.
 
         Raises:
             AudioError: it cannot be read, is silent, or too short. CheckpointError: no saved voice.
@@ -351,6 +353,14 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
     """Do what the command line says."""
     # What can be wrong without the model is found first, so that nobody waits for it.
     check_output(arguments.output)
+    read = [
+        (f"--{name} {path}", path)
+        for name, path in (("input", arguments.input), ("voice", arguments.voice))
+    ]
+    check_apart(
+        [(f"--output {arguments.output}", arguments.output)],
+        [*read, *model_files(arguments.model)],
+    )
     for what, path in (("recording", arguments.input), ("voice", arguments.voice)):
         if path is not None and not path.is_file():
             raise AudioError(f"the {what} {path} does not exist.")

@@ -15,6 +15,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
+from ..apart import is_within
 from ..checkpoint import VOICE_NAME, Checkpoint, read_weights, verify_folder
 from ..config import ModelConfig, PackingConfig, QuantizationConfig
 from ..errors import CheckpointError
@@ -64,7 +65,7 @@ def export(
 
 
 def _check_output(output: Path, base: Path, force: bool) -> None:
-    if output == base.absolute() or output in base.absolute().parents:
+    if is_within(base, output):
         raise CheckpointError(f"{output} is or contains the base model; choose another folder.")
     if not output.exists():
         return

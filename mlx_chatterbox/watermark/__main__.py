@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..apart import check_apart
 from ..cli import Bars, add_version, run_command
 from ..errors import AudioError
 
@@ -68,6 +69,7 @@ def _apply(source: Path, target: Path) -> int:
     from . import apply
 
     check_output(target)
+    check_apart([(f"OUT {target}", target)], [(f"IN {source}", source)])
     samples, rate = read_channels(source)
     marked = apply(samples, rate)
     save_audio(target, marked, rate)
