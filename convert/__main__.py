@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlx_chatterbox.option_rules import parse
+
 from .options import misuse, parser
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 when done, 1 on an error. Wrong use exits with 2."""
     command_line = parser()
-    arguments = command_line.parse_args(argv)
+    arguments = parse(command_line, argv)
     if wrong := misuse(arguments):
         command_line.error(wrong)
     from mlx_chatterbox.errors import ChatterboxError

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .cli import Bars, add_check, add_common, add_watermark, choose_model, play, run_command
 from .errors import AudioError, SettingError, TextError
 from .live import STANDARD_OUTPUT, Spoken, add_stream, check_stream, speak_live
+from .longform.option_table import check_options
 from .longform.options import add_long_text, add_many_texts, check_batch_options
 
 if TYPE_CHECKING:
@@ -52,7 +53,11 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--text", help='what to say; "-" reads it from standard input')
+    what.add_argument(
+        "--text",
+        help='what to say; "-" reads it from standard input (a text that is an option\'s name: '
+        "--text=--play)",
+    )
     what.add_argument(
         "--file",
         type=Path,
@@ -174,6 +179,9 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
     if foreign == ["language_id"] and arguments.language.lower() == "en":
         foreign = []
         del settings["language_id"]
+    if tts.networks.t3.config.is_gpt2:
+        # `generate` takes them, as upstream's does, and warns.
+        foreign += [n for n in ("cfg_weight", "exaggeration", "min_p") if settings.get(n)]
     if foreign:
         raise SettingError(f"{variant} has no {', '.join(foreign)}: leave it out.")
     return settings
@@ -187,6 +195,7 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     """
     from .longform.paths import check_paths
 
+    check_options(arguments)
     check_stream(arguments)
     check_batch_options(arguments)
     check_paths(arguments)
@@ -235,7 +244,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     arguments.model = model = choose_model(arguments.model)
 
     from .audio.files import save_audio
-    from .longform.command import document_of, is_job, run_batch, run_document
+    from .longform.command import document_of, is_job, run_batch, run_document, write_subtitles
     from .longform.plan import Piece
     from .tts import open_model
 
@@ -266,6 +275,8 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
         tts.conds.save(arguments.save_voice)
     if waveform is not None:
         save_audio(arguments.output, waveform, tts.sr)
+        if arguments.subtitles is not None:
+            write_subtitles(arguments, tts, said[0].text)
     piped = arguments.output == STANDARD_OUTPUT
     print(
         f"{'standard output' if piped else arguments.output}: {spoken.seconds:.2f} s of speech, "

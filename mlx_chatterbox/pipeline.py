@@ -50,14 +50,17 @@ class Pipeline:
             texts'.
         limit, stopped: how many tokens the last call could write for a text, and whether all ended
             before.
-        outcomes: how each piece of the last call came out, in the order of the texts. All four are
-            those of the last call in this thread; in one that made none, of the last anywhere.
+        outcomes: how each piece of the last call came out, in the order of the texts.
+        spans: where each piece stands in its text's waveform, (first sample, end), as `outcomes`.
+            All five are those of the last call in this thread; in one that made none, of the last
+            anywhere.
     """
 
     last_tokens = OfLastCall()
     limit = OfLastCall()
     stopped = OfLastCall()
     outcomes = OfLastCall()
+    spans = OfLastCall()
 
     #: Kind of tokenizer (`TextConfig.tokenizer`) of the checkpoints that the class can use.
     tokenizer_kind: ClassVar[str]
@@ -79,7 +82,12 @@ class Pipeline:
         self.sr = checkpoint.config.s3gen.sampling_rate
         self.conds: Voice | None = checkpoint.voice
         set_before_any(
-            self, last_tokens=[], limit=self.defaults.max_new_tokens, stopped=True, outcomes=[]
+            self,
+            last_tokens=[],
+            limit=self.defaults.max_new_tokens,
+            stopped=True,
+            outcomes=[],
+            spans=[],
         )
         self._prefixes = PrefixMemory()
         # Arrays belong to the thread that made them until they are evaluated.
@@ -254,6 +262,7 @@ class Pipeline:
         spoken = joining.spoken()
         self.stopped = not any(one.written.count >= self.limit for one in spoken)
         self.outcomes = [one.outcome for one in spoken]
+        self.spans = [span for of_text in joining.spans for span in of_text]
         self.last_tokens = [token for one in self.outcomes for token in one.tokens]
         return joining.waveforms if isinstance(text, Batch) else joining.waveforms[0]
 

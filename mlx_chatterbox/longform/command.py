@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AudioError, SettingError
+from ..text.pauses import breaths
 from .batch import REPORT_NAME, speak_batch
 from .book import MANIFEST_NAME, job_folder, speak_document
 from .job import Executor
+from .option_table import SHORT, check_options
 from .options import BATCH_SIZE
+from .outputs import subtitles_path
 from .plan import Document, longest_of
 from .readers import PLAIN, read_document
+from .store import write_durably
+from .subtitles import Cue, render
 
 
 def document_of(arguments: argparse.Namespace, tts) -> Document:
@@ -33,11 +38,27 @@ def is_job(arguments: argparse.Namespace, document: Document) -> bool:
     Raises:
         SettingError: options of long texts for a short one.
     """
-    if len(document.pieces) > 1 or arguments.file.suffix.lower() not in PLAIN:
+    is_long = len(document.pieces) > 1 or arguments.file.suffix.lower() not in PLAIN
+    if is_long or arguments.subtitles is not None:
         return True
-    if arguments.redo:
-        raise SettingError("--redo is of long texts; this one is said at once: change --seed.")
-    return arguments.subtitles is not None
+    check_options(arguments, (SHORT,))
+    return False
+
+
+def write_subtitles(arguments: argparse.Namespace, tts, text: str) -> None:
+    """Write the subtitles of a text that was said at once, from where its pieces stand in it."""
+    spans, rate = tts.spans, tts.sr
+    # As the text is written; a lexicon may have made other pieces of how it is spoken.
+    written = [one.text for one in breaths(text, tts.defaults.longest_piece, arguments.language)]
+    if len(written) != len(spans):
+        written, spans = [" ".join(text.split())], [(spans[0][0], spans[-1][1])]
+    shown = [
+        Cue(words, start / rate, end / rate)
+        for words, (start, end) in zip(written, spans, strict=True)
+        if end > start
+    ]
+    path = subtitles_path(arguments.output, arguments.subtitles)
+    write_durably(path, render(shown, arguments.subtitles).encode())
 
 
 def run_document(
@@ -48,6 +69,10 @@ def run_document(
     folder = job_folder(arguments.output)
     if arguments.save_voice is not None:
         voice = tts.conds if arguments.voice is None else tts.voice_of(arguments.voice)
+        if voice is None:
+            raise SettingError(
+                "no voice: this checkpoint has none built in, so give a recording (--voice)."
+            )
         voice.save(arguments.save_voice)
     try:
         done = speak_document(

@@ -84,10 +84,5 @@ def check_batch_options(arguments: argparse.Namespace) -> None:
     if arguments.batch is not None:
         if arguments.output_dir is None:
             raise SettingError("--batch needs --output-dir, where the outputs go.")
-        for name in ("redo", "play", "save_voice"):
-            if getattr(arguments, name):
-                raise SettingError(f"--{name.replace('_', '-')} is of one text, not of --batch.")
         if not arguments.batch.exists():
             raise SettingError(f"--batch {arguments.batch}: there is no such file or folder.")
-    elif arguments.output_dir is not None:
-        raise SettingError("--output-dir goes with --batch; one text has --output.")
