@@ -15,6 +15,7 @@ from .errors import AudioError, SettingError, TextError
 from .live import STANDARD_OUTPUT, Spoken, add_stream, check_stream, speak_live
 from .longform.option_table import check_options
 from .longform.options import add_long_text, add_many_texts, check_batch_options
+from .text.given import checked_text
 
 if TYPE_CHECKING:
     from .guards import Outcome
@@ -187,6 +188,21 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
     return settings
 
 
+def standard_input() -> str:
+    """All of standard input, decoded as a file is.
+
+    Raises:
+        TextError: it is no text in UTF-8, nor in UTF-16 with a byte order mark.
+    """
+    from .longform.readers.plain import decoded
+
+    # A notebook's, or a test's, has characters alone.
+    source = getattr(sys.stdin, "buffer", None)
+    if source is None:
+        return checked_text(sys.stdin.read(), "standard input")
+    return decoded(source.read(), "standard input")
+
+
 def check_before_loading(arguments: argparse.Namespace) -> str:
     """Find whatever can be wrong without the model, so that nobody waits for it; the text.
 
@@ -213,7 +229,7 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
         # Read again when it is known how much the model says at once.
         read_document(arguments.file, arguments.language)
         return ""
-    text = sys.stdin.read() if arguments.text == "-" else arguments.text
+    text = standard_input() if arguments.text == "-" else checked_text(arguments.text, "--text")
     if not text.strip():
         raise TextError("there is no text to speak.")
     return text

@@ -27,6 +27,7 @@ from .nn.memory import clear_device_cache
 from .nn.parallel import choosing_alone
 from .seeds import piece_seeds
 from .synthesis import Synthesis
+from .text.given import checked_text, checked_texts, shown
 from .text.gpt2 import drop_unknown_tags
 from .text.normalize import punc_norm
 from .text.pauses import Breath, breaths
@@ -174,8 +175,7 @@ class Pipeline:
             SettingError: also for no texts, for one string, not a seed a text, or an unneeded text
                 that is none of them.
         """
-        if isinstance(texts, str) or not texts:
-            raise SettingError("generate_batch takes a list of at least one text.")
+        texts = checked_texts(texts)
         if seeds is None:
             seeds = [None if seed is None else seed + i for i in range(len(texts))]
         elif seed is not None or len(seeds) != len(texts):
@@ -279,6 +279,7 @@ class Pipeline:
         self, texts: Sequence[str], language_id: str | None, lexicon: Lexicon
     ) -> list[list[Breath]]:
         """What of each text is said in one go, its words respelled."""
+        texts = [checked_text(text) for text in texts]
         respell = respelling_of(lexicon)
         longest = self.defaults.longest_piece
         texts = texts if respell is None else map(respell, texts)
@@ -315,6 +316,11 @@ class Pipeline:
 
     def _voice_for(self, voice, recording, exaggeration: float, norm_loudness: bool) -> Voice:
         if voice is not None:
+            if not isinstance(voice, Voice):
+                raise SettingError(
+                    f"voice must be a Voice (Voice.load, voice_of); got {shown(voice)}: a "
+                    "recording is given as audio_prompt_path."
+                )
             return voice.with_emotion(exaggeration)
         # Another thread may put its own into `conds` at any time.
         voice = self.conds
