@@ -81,12 +81,20 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from mlx_chatterbox.hub import local_folder, resolve, speech_tokenizer, variant_called
+    from mlx_chatterbox.hub import (
+        is_known,
+        local_folder,
+        resolve,
+        say_passed_over,
+        speech_tokenizer,
+        variant_called,
+    )
 
     from .core import convert
     from .recipes import RECIPES, uniform
 
     source, variant, repo = arguments.source, arguments.variant, None
+    say_passed_over(source)
     here = local_folder(source)  # a folder, or the model in the package by its name
     named = variant_called(source) if here is None else None
     if here is not None:
@@ -123,6 +131,10 @@ def _convert(arguments: argparse.Namespace) -> None:
             repo=repo,
         )
     print(summary(result, arguments.verbose))
+    if is_known(arguments.output):
+        print(
+            f"note: a model is called {arguments.output}: write ./{arguments.output} to load this."
+        )
 
 
 def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Namespace) -> None:

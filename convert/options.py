@@ -13,7 +13,8 @@ DESCRIPTION = """\
 Converts Chatterbox, in whatever form it is published, into a folder that this library loads.
 
 SOURCE is a folder, a hub repository OWNER/NAME, or a model's name (chatterbox, multilingual,
-multilingual-v2, turbo, nano, pocket). What it holds is recognised by what is in it:
+multilingual-v2, turbo, nano, pocket); a folder that is called like a model is written as a path
+(./turbo). What it holds is recognised by what is in it:
   upstream's files        the voice encoder's, T3's and S3Gen's weights (.safetensors or .pt), the
                           tokenizer's files, conds.pt (the built-in voice) where there is one;
                           language packs, whose T3 has a name of its own
@@ -44,7 +45,7 @@ tensors, is refused."""
 
 EXAMPLES = """\
 examples:
-  python -m convert ResembleAI/chatterbox chatterbox
+  python -m convert ResembleAI/chatterbox my-chatterbox
   python -m convert chatterbox chatterbox-fp16 --dtype float16
   python -m convert chatterbox chatterbox-balanced --recipe balanced --verify
   python -m convert chatterbox chatterbox-4bit --quantize 4 --group-size 32
@@ -55,7 +56,7 @@ examples:
   python -m convert mlx-community/chatterbox-4bit community-4bit
   python -m convert voice-training my-voice --recipe balanced
   python -m convert ~/Downloads/chatterbox mine --s3gen ~/Downloads/s3gen-hf
-  python -m convert --check chatterbox
+  python -m convert --check my-chatterbox
   python -m convert.damage pocket      # what each precision does to each group of layers
   python -m mlx_chatterbox.generate --model chatterbox-fp16 --text "Hello." --output hello.wav"""
 

@@ -21,7 +21,9 @@ def choose_model(name: str) -> str:
     """
     if name != "auto":
         return name
-    from .hub import POCKET, on_this_machine
+    from .hub import POCKET, on_this_machine, say_passed_over
+
+    say_passed_over(name)
 
     for candidate in AUTO:
         folder = on_this_machine(candidate)

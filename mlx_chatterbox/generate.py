@@ -76,7 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="auto (a full model that is already here, else pocket; the default), pocket (small, "
         "in the package, English), chatterbox, multilingual, multilingual-v2, turbo, nano (2 to 3 "
-        "GB to download the first time), a folder, or OWNER/REPOSITORY on the hub",
+        "GB to download the first time), a folder (one called like a model: ./pocket), or "
+        "OWNER/REPOSITORY on the hub",
     )
     parser.add_argument(
         "--language", metavar="CODE", help="of the text, for multilingual models: en, fr, zh, ..."

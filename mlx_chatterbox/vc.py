@@ -327,7 +327,7 @@ def build_parser() -> argparse.ArgumentParser:
         default="auto",
         metavar="NAME",
         help="auto (a model that is already here; the default), chatterbox (3 GB to download the "
-        "first time), a folder, or OWNER/REPOSITORY on the hub",
+        "first time), a folder (one called like a model: ./turbo), or OWNER/REPOSITORY on the hub",
     )
     parser.add_argument(
         "--seed", type=int, metavar="N", help="same seed, same audio; without it every run differs"
