@@ -28,7 +28,9 @@ def add_long_text(parser: argparse.ArgumentParser) -> None:
         "OUTPUT.job/manifest.json (7, 7,9 or 7-9)",
     )
     group.add_argument(
-        "--subtitles", choices=FORMATS, help="write subtitles beside the output, with its times"
+        "--subtitles",
+        choices=FORMATS,
+        help="write subtitles beside the output, with its times (of --text too)",
     )
     group.add_argument(
         "--ray",

@@ -24,6 +24,7 @@ from .config import TrainConfig, load_saved
 from .data.listen import read_audio
 from .dataset import Data
 from .distributed import Group
+from .export import check_output
 from .export import export as write_model
 from .metrics import speakers_of
 from .prepared import Prepared, prepare
@@ -215,6 +216,7 @@ def export(source: Path, output: Path, upstream: bool) -> int:
     """Make a model of a checkpoint, or of a run's best or newest one; the exit code."""
     checkpoint = _to_export(source)
     config = _config_of(checkpoint)
+    check_output(output, base_model.find(config))
     with on_device(config.device):
         prepared = prepare(config)
         file = weights_file(checkpoint)
