@@ -239,7 +239,7 @@ def _stops_at_once(message: str) -> Iterator[None]:
 
 def _looks_like_repository(source: str) -> bool:
     named = re.fullmatch(r"[A-Za-z0-9_][\w.-]*/[\w.-]+", source)
-    return named is not None and not Path(source).exists()
+    return named is not None and not Path(source).is_file()
 
 
 def _publishes(repo: str, variant: str | None) -> bool:

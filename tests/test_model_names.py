@@ -137,6 +137,9 @@ def test_the_same_for_the_source_of_a_conversion(at, capsys):
     capsys.readouterr()
     assert convert(["./pocket", "never"]) == 1
     assert len(capsys.readouterr().err) < 500
+    with pytest.warns(UserWarning, match="folder owner/empty .* not taken"):
+        assert convert(["owner/empty", "never"]) == 1
+    assert "asked for owner/empty" in capsys.readouterr().err
     assert convert(["mine", "nano"]) == 0
     assert "./nano" in capsys.readouterr().out, "how what was made is called"
 

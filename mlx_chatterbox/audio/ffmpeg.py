@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-import select
+import selectors
 import shutil
 import struct
 import subprocess
@@ -70,9 +70,18 @@ class Decoder:
         rate, channels: of the sound track.
     """
 
-    def __init__(self, process: subprocess.Popen, errors, name: str, kind: Kind):
+    def __init__(
+        self,
+        process: subprocess.Popen,
+        ready: selectors.BaseSelector,
+        errors,
+        name: str,
+        kind: Kind,
+    ):
         self._process, self._errors, self._name, self._kind = process, errors, name, kind
         self._pipe = process.stdout
+        self._ready = ready
+        ready.register(self._pipe, selectors.EVENT_READ)
         head = self._take(_HEADER.size)
         if len(head) < _HEADER.size:
             raise self._failed()
@@ -96,7 +105,7 @@ class Decoder:
             samples = np.frombuffer(data, ">f4", whole // 4).astype(np.float32)
             if len(samples):
                 yield samples.reshape(-1, self.channels)
-        if self._process.wait():
+        if self._ended():
             raise self._failed()
         if damage := self._last_words():
             import warnings
@@ -106,6 +115,14 @@ class Decoder:
                 stacklevel=2,
             )
 
+    def _ended(self) -> int:
+        """The exit code, when nothing more comes; what goes on all the same is ended."""
+        try:
+            return self._process.wait(IDLE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
     def _take(self, count: int) -> bytes:
         taken = b""
         while len(taken) < count and (data := self._read(count - len(taken))):
@@ -113,7 +130,7 @@ class Decoder:
         return taken
 
     def _read(self, most: int = _READ_BYTES) -> bytes:
-        if not select.select([self._pipe], [], [], IDLE_SECONDS)[0]:
+        if not self._ready.select(IDLE_SECONDS):
             self._process.kill()
             raise AudioError(
                 f"{self._name} cannot be read as audio: ffmpeg says nothing for {IDLE_SECONDS} s."
@@ -129,7 +146,7 @@ class Decoder:
         return words[-1][:160].rstrip(".") if words else ""
 
     def _failed(self) -> AudioError:
-        self._process.wait()
+        self._ended()
         self._errors.seek(0)
         if any(mark in self._errors.read().decode(errors="replace") for mark in _NO_SOUND):
             return AudioError(
@@ -155,14 +172,15 @@ def open_decoder(
     Raises:
         AudioError: there is no ffmpeg, no sound track, or it cannot be decoded.
     """
+    missing = AudioError(
+        f"{name} is {kind.name}: reading it needs ffmpeg, which is not installed "
+        f"({HOW_TO_GET_IT}); or convert it to WAV or FLAC."
+    )
     program = ffmpeg_program()
     if program is None:
-        raise AudioError(
-            f"{name} is {kind.name}: reading it needs ffmpeg, which is not installed "
-            f"({HOW_TO_GET_IT}); or convert it to WAV or FLAC."
-        )
+        raise missing
     command = decode_command(program, path, kind.demuxer, seconds)
-    with tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryFile() as errors, selectors.DefaultSelector() as ready:
         try:
             process = subprocess.Popen(
                 command,
@@ -171,10 +189,10 @@ def open_decoder(
                 stderr=errors,
                 bufsize=0,
             )
-        except OSError as error:
-            raise AudioError(f"{name}: ffmpeg cannot be run ({error.strerror}).") from None
+        except OSError:
+            raise missing from None
         try:
-            yield Decoder(process, errors, name, kind)
+            yield Decoder(process, ready, errors, name, kind)
         finally:
             process.kill()
             process.stdout.close()

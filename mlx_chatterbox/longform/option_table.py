@@ -49,7 +49,7 @@ RULES = {
     "--play": _ONE_TEXT,
     # What a long text has beside its sound.
     "--subtitles": Rule((TEXT, SHORT, LONG, BATCH), "needs the times of what was said"),
-    "--redo": Rule((LONG,), "is of long texts (--file): change --seed"),
+    "--redo": Rule((LONG,), "is of long texts (--file)"),
     "--ray": Rule((LONG, BATCH), "is of long texts (--file) and of --batch"),
     # About the program.
     "--check": _EVERYWHERE,
