@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from convert.damage import main as damage
 from mlx_chatterbox import tts as tts_module
 from mlx_chatterbox import vc as vc_module
 from mlx_chatterbox.apart import check_apart, is_same_file
@@ -253,6 +254,21 @@ def test_an_export_is_refused_before_the_model_is_loaded(at, monkeypatch):
     ):
         with pytest.raises(CheckpointError, match=message):
             session.export(Path("run"), Path(output), False)
+
+
+def test_the_figures_of_damage_do_not_replace_the_model(at, capsys):
+    before = contents(at)
+    for path, message in (
+        ("model/config.json", "a file of the model"),
+        ("./sub/../model/model.safetensors", "a file of the model"),
+        ("nowhere/damage.json", "in a folder that exists"),
+    ):
+        assert damage(["./model", "--json", path]) == 1
+        assert message in capsys.readouterr().err
+    for words in (["--word-errors"], ["--recipes", "--group", "T3 attention"]):
+        with pytest.raises(SystemExit):
+            damage(["./model", *words])
+    assert contents(at) == before
 
 
 def test_a_run_does_not_write_over_its_base_model(at):
