@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from .cli import Bars, add_check, add_common, add_watermark, choose_model, play, run_command
 from .errors import AudioError, SettingError, TextError
 from .live import STANDARD_OUTPUT, Spoken, add_stream, check_stream, speak_live
+from .longform.option_table import check_options
 from .longform.options import add_long_text, add_many_texts, check_batch_options
+from .text.given import checked_text
 
 if TYPE_CHECKING:
     from .guards import Outcome
@@ -54,7 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--text", help='what to say; "-" reads it from standard input')
+    what.add_argument(
+        "--text",
+        help='what to say; "-" reads it from standard input (a text that is an option\'s name: '
+        "--text=--play)",
+    )
     what.add_argument(
         "--file",
         type=Path,
@@ -72,7 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="auto (a full model that is already here, else pocket; the default), pocket (small, "
         "in the package, English), chatterbox, multilingual, multilingual-v2, turbo, nano (2 to 3 "
-        "GB to download the first time), a folder, or OWNER/REPOSITORY on the hub",
+        "GB to download the first time), a folder (one called like a model: ./pocket), or "
+        "OWNER/REPOSITORY on the hub",
     )
     parser.add_argument(
         "--language", metavar="CODE", help="of the text, for multilingual models: en, fr, zh, ..."
@@ -81,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--voice",
         type=Path,
         metavar="FILE",
-        help="a recording (wav, flac, mp3, ogg, ...) or a saved voice (.safetensors); "
+        help="a recording (wav, flac, mp3, ogg, m4a, ...) or a saved voice (.safetensors); "
         "without it the checkpoint's built-in voice",
     )
     parser.add_argument("--save-voice", type=Path, metavar="FILE", help="keep the voice for later")
@@ -176,9 +183,27 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
     if foreign == ["language_id"] and arguments.language.lower() == "en":
         foreign = []
         del settings["language_id"]
+    if tts.networks.t3.config.is_gpt2:
+        # `generate` takes them, as upstream's does, and warns.
+        foreign += [n for n in ("cfg_weight", "exaggeration", "min_p") if settings.get(n)]
     if foreign:
         raise SettingError(f"{variant} has no {', '.join(foreign)}: leave it out.")
     return settings
+
+
+def standard_input() -> str:
+    """All of standard input, decoded as a file is.
+
+    Raises:
+        TextError: it is no text in UTF-8, nor in UTF-16 with a byte order mark.
+    """
+    from .longform.readers.plain import decoded
+
+    # A notebook's, or a test's, has characters alone.
+    source = getattr(sys.stdin, "buffer", None)
+    if source is None:
+        return checked_text(sys.stdin.read(), "standard input")
+    return decoded(source.read(), "standard input")
 
 
 def check_before_loading(arguments: argparse.Namespace) -> str:
@@ -187,17 +212,12 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     Raises:
         ChatterboxError: see the message.
     """
-    from .audio.files import check_output
+    from .longform.paths import check_paths
 
+    check_options(arguments)
     check_stream(arguments)
     check_batch_options(arguments)
-    if arguments.batch is None and arguments.output != STANDARD_OUTPUT:
-        check_output(arguments.output)
-    keep = arguments.save_voice
-    if keep is not None and (keep.suffix != ".safetensors" or not keep.parent.is_dir()):
-        raise AudioError(
-            f"--save-voice {keep}: the name must end in .safetensors and its folder must exist."
-        )
+    check_paths(arguments)
     if arguments.voice is not None and not arguments.voice.is_file():
         raise AudioError(f"the voice {arguments.voice} does not exist.")
     if arguments.lexicon is not None:
@@ -212,7 +232,7 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
         # Read again when it is known how much the model says at once.
         check_document(arguments)
         return ""
-    text = sys.stdin.read() if arguments.text == "-" else arguments.text
+    text = standard_input() if arguments.text == "-" else checked_text(arguments.text, "--text")
     if not text.strip():
         raise TextError("there is no text to speak.")
     return text
@@ -247,7 +267,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     arguments.model = model = choose_model(arguments.model)
 
     from .audio.files import save_audio
-    from .longform.command import document_of, is_job, run_batch, run_document
+    from .longform.command import document_of, is_job, run_batch, run_document, write_subtitles
     from .longform.plan import Piece
     from .tts import open_model
 
@@ -278,6 +298,8 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
         tts.conds.save(arguments.save_voice)
     if waveform is not None:
         save_audio(arguments.output, waveform, tts.sr)
+        if arguments.subtitles is not None:
+            write_subtitles(arguments, tts, said[0].text)
     piped = arguments.output == STANDARD_OUTPUT
     print(
         f"{'standard output' if piped else arguments.output}: {spoken.seconds:.2f} s of speech, "

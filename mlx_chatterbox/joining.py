@@ -23,6 +23,7 @@ class Joining:
         marks: whether whole texts are watermarked.
 
     Attributes:
+        spans: of each text, where its pieces stand in it: first sample, and behind the last.
         waveforms: of each text, (samples,) float32; nothing of one that is not needed.
         failure: why a text could not be marked. The others go on, so that which of them are
             finished does not depend on which was sooner.
@@ -35,6 +36,7 @@ class Joining:
         ]
         self._spoken: list[list[Spoken | None]] = [[None] * len(of_text) for of_text in said]
         self._lock = Lock()
+        self.spans: list[list[tuple[int, int]]] = [[] for _ in said]
         self.waveforms = [np.zeros(0, np.float32) for _ in said]
         self.failure: AudioError | None = None
 
@@ -65,10 +67,13 @@ class Joining:
             self._batch.finished(text, waveform, outcomes)
 
     def _parts(self, text: int) -> Iterator[np.ndarray]:
+        at = 0
         for breath, one in zip(self._said[text], self._spoken[text], strict=True):
-            yield silence(breath.before, self._sr)
-            yield one.waveform
-            yield silence(breath.behind, self._sr)
+            before, behind = silence(breath.before, self._sr), silence(breath.behind, self._sr)
+            start = at + len(before)
+            self.spans[text].append((start, start + len(one.waveform)))
+            at = self.spans[text][-1][1] + len(behind)
+            yield from (before, one.waveform, behind)
 
     def spoken(self) -> list[Spoken]:
         """All finished pieces, in order."""

@@ -47,9 +47,6 @@ def check_stream(arguments: argparse.Namespace) -> None:
         SettingError: see the message.
     """
     to_pipe = arguments.output == STANDARD_OUTPUT
-    for name in ("batch", "redo", "subtitles", "ray"):
-        if arguments.stream and getattr(arguments, name) not in (None, []):
-            raise SettingError(f"--{name} and --stream do not go together.")
     if arguments.stream and arguments.file is not None and is_timed(arguments.file):
         raise SettingError("subtitles are fitted to their times, which --stream cannot do.")
     if to_pipe and not arguments.stream:

@@ -27,6 +27,7 @@ from .nn.memory import clear_device_cache
 from .nn.parallel import choosing_alone
 from .seeds import piece_seeds
 from .synthesis import Synthesis
+from .text.given import checked_text, checked_texts, shown
 from .text.gpt2 import drop_unknown_tags
 from .text.normalize import punc_norm
 from .text.pauses import Breath, breaths
@@ -50,14 +51,17 @@ class Pipeline:
             texts'.
         limit, stopped: how many tokens the last call could write for a text, and whether all ended
             before.
-        outcomes: how each piece of the last call came out, in the order of the texts. All four are
-            those of the last call in this thread; in one that made none, of the last anywhere.
+        outcomes: how each piece of the last call came out, in the order of the texts.
+        spans: where each piece stands in its text's waveform, (first sample, end), as `outcomes`.
+            All five are those of the last call in this thread; in one that made none, of the last
+            anywhere.
     """
 
     last_tokens = OfLastCall()
     limit = OfLastCall()
     stopped = OfLastCall()
     outcomes = OfLastCall()
+    spans = OfLastCall()
 
     #: Kind of tokenizer (`TextConfig.tokenizer`) of the checkpoints that the class can use.
     tokenizer_kind: ClassVar[str]
@@ -79,7 +83,12 @@ class Pipeline:
         self.sr = checkpoint.config.s3gen.sampling_rate
         self.conds: Voice | None = checkpoint.voice
         set_before_any(
-            self, last_tokens=[], limit=self.defaults.max_new_tokens, stopped=True, outcomes=[]
+            self,
+            last_tokens=[],
+            limit=self.defaults.max_new_tokens,
+            stopped=True,
+            outcomes=[],
+            spans=[],
         )
         self._prefixes = PrefixMemory()
         # Arrays belong to the thread that made them until they are evaluated.
@@ -99,8 +108,8 @@ class Pipeline:
         """Take the voice of a recording for what `generate` says from now on.
 
         Args:
-            wav_fpath: a file of any format and rate that soundfile reads, or (n,) samples at
-                24 kHz; 10 s are used.
+            wav_fpath: a file of any format and rate (`audio.files`), or (n,) samples at 24 kHz;
+                10 s are used.
             exaggeration: emotion; Turbo and Nano have none.
             norm_loudness: bring the recording to the loudness that Turbo and Nano want.
 
@@ -166,8 +175,7 @@ class Pipeline:
             SettingError: also for no texts, for one string, not a seed a text, or an unneeded text
                 that is none of them.
         """
-        if isinstance(texts, str) or not texts:
-            raise SettingError("generate_batch takes a list of at least one text.")
+        texts = checked_texts(texts)
         if seeds is None:
             seeds = [None if seed is None else seed + i for i in range(len(texts))]
         elif seed is not None or len(seeds) != len(texts):
@@ -254,6 +262,7 @@ class Pipeline:
         spoken = joining.spoken()
         self.stopped = not any(one.written.count >= self.limit for one in spoken)
         self.outcomes = [one.outcome for one in spoken]
+        self.spans = [span for of_text in joining.spans for span in of_text]
         self.last_tokens = [token for one in self.outcomes for token in one.tokens]
         return joining.waveforms if isinstance(text, Batch) else joining.waveforms[0]
 
@@ -270,6 +279,7 @@ class Pipeline:
         self, texts: Sequence[str], language_id: str | None, lexicon: Lexicon
     ) -> list[list[Breath]]:
         """What of each text is said in one go, its words respelled."""
+        texts = [checked_text(text) for text in texts]
         respell = respelling_of(lexicon)
         longest = self.defaults.longest_piece
         texts = texts if respell is None else map(respell, texts)
@@ -306,6 +316,11 @@ class Pipeline:
 
     def _voice_for(self, voice, recording, exaggeration: float, norm_loudness: bool) -> Voice:
         if voice is not None:
+            if not isinstance(voice, Voice):
+                raise SettingError(
+                    f"voice must be a Voice (Voice.load, voice_of); got {shown(voice)}: a "
+                    "recording is given as audio_prompt_path."
+                )
             return voice.with_emotion(exaggeration)
         # Another thread may put its own into `conds` at any time.
         voice = self.conds

@@ -35,7 +35,9 @@ import numpy as np
 from .arguments import Default, Extras, Progress
 from .checkpoint import Checkpoint, load
 from .devices import is_device, on_device
+from .errors import SettingError
 from .streaming import StreamingPipeline
+from .text.given import shown
 from .text.multilingual import SUPPORTED_LANGUAGES
 from .text.respelling import Lexicon
 from .voice import Voice
@@ -239,7 +241,7 @@ class ChatterboxMultilingualTTS(StreamingPipeline):
                 guard,
                 batch_size,
             ),
-            language_id=language_id.lower() if language_id else None,
+            language_id=_code(language_id),
         )
 
 
@@ -346,6 +348,12 @@ CLASSES = {
     kind.tokenizer_kind: kind
     for kind in (ChatterboxTTS, ChatterboxMultilingualTTS, ChatterboxTurboTTS)
 }
+
+
+def _code(language_id: str | None) -> str | None:
+    if language_id is not None and not isinstance(language_id, str):
+        raise SettingError(f"language_id must be a code such as 'fr'; got {shown(language_id)}.")
+    return language_id.lower() if language_id else None
 
 
 def t3_file(t3_model: str | None) -> str | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from .apart import check_apart, model_files
 from .arguments import Progress
 from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
@@ -110,8 +111,8 @@ class ChatterboxVC:
         """Take the voice of a recording for what `generate` converts from now on.
 
         Args:
-            wav_fpath: a file of any format and rate that soundfile reads, (n,) samples at 24 kHz,
-                or a saved voice (.safetensors); 10 s are used.
+            wav_fpath: a file of any format and rate (`audio.files`), (n,) samples at 24 kHz, or a
+                saved voice (.safetensors); 10 s are used.
 
         Raises:
             AudioError: it cannot be read, is silent, or too short. CheckpointError: no saved voice.
@@ -122,7 +123,7 @@ class ChatterboxVC:
         """The voice of a recording, or a saved voice, without taking it into use."""
         if not isinstance(recording, np.ndarray) and is_saved_voice(recording):
             return Voice.load(recording).reference
-        waveform = read_reference(recording, MIN_REFERENCE_SECONDS)
+        waveform = read_reference(recording, MIN_REFERENCE_SECONDS, S3GEN_PROMPT_SECONDS)
         with on_device(self.device):
             reference = embed_reference(
                 self.networks, whole_tokens(waveform[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
@@ -305,7 +306,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="FILE",
-        help="the recording to convert (wav, flac, mp3, ogg, ...)",
+        help="the recording to convert (wav, flac, mp3, ogg, m4a, a video, ...)",
     )
     parser.add_argument(
         "--voice",
@@ -326,7 +327,7 @@ def build_parser() -> argparse.ArgumentParser:
         default="auto",
         metavar="NAME",
         help="auto (a model that is already here; the default), chatterbox (3 GB to download the "
-        "first time), a folder, or OWNER/REPOSITORY on the hub",
+        "first time), a folder (one called like a model: ./turbo), or OWNER/REPOSITORY on the hub",
     )
     parser.add_argument(
         "--seed", type=int, metavar="N", help="same seed, same audio; without it every run differs"
@@ -352,6 +353,14 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
     """Do what the command line says."""
     # What can be wrong without the model is found first, so that nobody waits for it.
     check_output(arguments.output)
+    read = [
+        (f"--{name} {path}", path)
+        for name, path in (("input", arguments.input), ("voice", arguments.voice))
+    ]
+    check_apart(
+        [(f"--output {arguments.output}", arguments.output)],
+        [*read, *model_files(arguments.model)],
+    )
     for what, path in (("recording", arguments.input), ("voice", arguments.voice)):
         if path is not None and not path.is_file():
             raise AudioError(f"the {what} {path} does not exist.")

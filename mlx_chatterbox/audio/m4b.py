@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import tempfile
 import warnings
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import AudioError
+from .ffmpeg import HOW_TO_GET_IT, ffmpeg_program
 
 # For a mono voice; other rates and channels get the same for each channel.
 BITS_PER_SECOND = 64_000
@@ -23,18 +23,13 @@ def find_ffmpeg() -> str:
     Raises:
         AudioError: there is neither.
     """
-    program = shutil.which("ffmpeg")
-    if program is not None:
-        return program
-    try:
-        from imageio_ffmpeg import get_ffmpeg_exe
-
-        return get_ffmpeg_exe()
-    except (ImportError, RuntimeError, OSError):
+    program = ffmpeg_program()
+    if program is None:
         raise AudioError(
-            "M4B and M4A need ffmpeg, which is not installed: brew install ffmpeg, apt install "
-            "ffmpeg or pip install 'mlx-chatterbox[m4b]'; or write .mp3, .opus or .flac."
-        ) from None
+            f"M4B and M4A need ffmpeg, which is not installed: {HOW_TO_GET_IT}; or write .mp3, "
+            ".opus or .flac."
+        )
+    return program
 
 
 class BookEncoder:

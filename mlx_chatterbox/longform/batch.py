@@ -90,11 +90,15 @@ def speak_batch(
         TextError, SettingError: the source cannot be read.
         JobError: another run is at work on it, or the disk is full; what is finished is kept.
     """
+    read = [(f"the table {source}", source)]
+    if isinstance(lexicon, (str, Path)):
+        read.append((f"the lexicon {lexicon}", Path(lexicon)))
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise JobError(f"{output_dir} cannot be made: {error.strerror}.") from None
-    rows = read_rows(source, output_dir, voice, language, ending)
+    reserved = [output_dir / FOLDER_NAME, output_dir / REPORT_NAME]
+    rows = read_rows(source, output_dir, voice, language, ending, subtitles, reserved, read)
     with Job(output_dir / FOLDER_NAME) as job:
         chosen = job.choose_seed(seed)
         about = {"program": __version__, "model": str(model), "seed": chosen}

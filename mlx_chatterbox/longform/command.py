@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AudioError, SettingError
+from ..text.pauses import breaths
 from .batch import REPORT_NAME, speak_batch
 from .book import MANIFEST_NAME, job_folder, speak_document
 from .chapters import choose, listing, spans
 from .job import Executor
+from .option_table import SHORT, check_options
 from .options import BATCH_SIZE, check_batch_options
+from .outputs import subtitles_path
 from .plan import LONGEST, Document, longest_of
 from .readers import PLAIN, read_document
+from .store import write_durably
+from .subtitles import Cue, render
 
 # Subtitles that are told one by one.
 _MOST_TOLD = 20
@@ -40,6 +45,7 @@ def check_document(arguments: argparse.Namespace) -> None:
 
 def list_chapters(arguments: argparse.Namespace) -> int:
     """What `--list-chapters` prints; the exit code. No model is needed."""
+    check_options(arguments)
     check_batch_options(arguments)
     document = _read(arguments, LONGEST["english"])
     say_remarks(arguments.file, document)
@@ -67,11 +73,27 @@ def is_job(arguments: argparse.Namespace, document: Document) -> bool:
         SettingError: options of long texts for a short one.
     """
     is_plain = arguments.file.suffix.lower() in PLAIN
-    if len(document.pieces) > 1 or not is_plain or document.chapters:
+    is_long = len(document.pieces) > 1 or not is_plain or document.chapters
+    if is_long or arguments.subtitles is not None:
         return True
-    if arguments.redo:
-        raise SettingError("--redo is of long texts; this one is said at once: change --seed.")
-    return arguments.subtitles is not None
+    check_options(arguments, (SHORT,))
+    return False
+
+
+def write_subtitles(arguments: argparse.Namespace, tts, text: str) -> None:
+    """Write the subtitles of a text that was said at once, from where its pieces stand in it."""
+    spans, rate = tts.spans, tts.sr
+    # As the text is written; a lexicon may have made other pieces of how it is spoken.
+    written = [one.text for one in breaths(text, tts.defaults.longest_piece, arguments.language)]
+    if len(written) != len(spans):
+        written, spans = [" ".join(text.split())], [(spans[0][0], spans[-1][1])]
+    shown = [
+        Cue(words, start / rate, end / rate)
+        for words, (start, end) in zip(written, spans, strict=True)
+        if end > start
+    ]
+    path = subtitles_path(arguments.output, arguments.subtitles)
+    write_durably(path, render(shown, arguments.subtitles).encode())
 
 
 def run_document(
@@ -82,6 +104,10 @@ def run_document(
     folder = job_folder(arguments.output)
     if arguments.save_voice is not None:
         voice = tts.conds if arguments.voice is None else tts.voice_of(arguments.voice)
+        if voice is None:
+            raise SettingError(
+                "no voice: this checkpoint has none built in, so give a recording (--voice)."
+            )
         voice.save(arguments.save_voice)
     try:
         done = speak_document(
@@ -196,19 +222,15 @@ def play_file(path: Path) -> None:
     Raises:
         AudioError: no sounddevice, or no device.
     """
-    import soundfile
+    from ..audio.files import blocks_of
+    from ..audio.live import import_sounddevice
 
+    sounddevice = import_sounddevice()
     try:
-        import sounddevice
-    except (ImportError, OSError) as error:
-        raise AudioError(
-            f"--play needs sounddevice and PortAudio (pip install 'mlx-chatterbox[play]'): {error}"
-        ) from None
-    try:
-        with soundfile.SoundFile(path) as sound:
-            settings = {"samplerate": sound.samplerate, "channels": 1, "dtype": "float32"}
+        with blocks_of(path) as (rate, channels, blocks):
+            settings = {"samplerate": rate, "channels": channels, "dtype": "float32"}
             with sounddevice.OutputStream(**settings) as stream:
-                for block in sound.blocks(sound.samplerate, dtype="float32", always_2d=True):
+                for block in blocks:
                     stream.write(block)
     except sounddevice.PortAudioError as error:
         raise AudioError(f"the audio cannot be played: {error}") from None

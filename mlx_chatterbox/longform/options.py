@@ -36,7 +36,9 @@ def add_long_text(parser: argparse.ArgumentParser) -> None:
         "OUTPUT.job/manifest.json (7, 7,9 or 7-9)",
     )
     group.add_argument(
-        "--subtitles", choices=FORMATS, help="write subtitles beside the output, with its times"
+        "--subtitles",
+        choices=FORMATS,
+        help="write subtitles beside the output, with its times (of --text too)",
     )
     group.add_argument(
         "--ray",
@@ -116,8 +118,6 @@ def check_document_options(arguments: argparse.Namespace) -> None:
     for option in ("chapters", "list_chapters"):
         if getattr(arguments, option):
             shown = f"--{option.replace('_', '-')}"
-            if arguments.file is None and arguments.batch is None:
-                raise SettingError(f"{shown} is of a --file.")
             if name in SUBTITLES:
                 raise SettingError(f"{shown} is of books: subtitles have no chapters.")
     if arguments.chapters and arguments.list_chapters:
@@ -134,10 +134,5 @@ def check_batch_options(arguments: argparse.Namespace) -> None:
     if arguments.batch is not None:
         if arguments.output_dir is None:
             raise SettingError("--batch needs --output-dir, where the outputs go.")
-        for name in ("redo", "play", "save_voice", "chapters", "list_chapters"):
-            if getattr(arguments, name):
-                raise SettingError(f"--{name.replace('_', '-')} is of one text, not of --batch.")
         if not arguments.batch.exists():
             raise SettingError(f"--batch {arguments.batch}: there is no such file or folder.")
-    elif arguments.output_dir is not None:
-        raise SettingError("--output-dir goes with --batch; one text has --output.")

@@ -55,6 +55,11 @@ class Made:
     untimely: dict[int, Placed]
 
 
+def subtitles_path(output: Path, form: str) -> Path:
+    """Where the subtitles of an output go: beside it."""
+    return output.with_suffix(f".{form}")
+
+
 def is_spoken(piece: Piece) -> bool:
     """Whether there is anything to say; "* * *" between two scenes is a pause."""
     return any(map(str.isalnum, piece.text))
@@ -125,7 +130,7 @@ def finish(
     placed, samples = write_output(output.path, output.document, parts, sound, rate)
     if subtitles is not None:
         text = render(_cues(output.parts, placed, rate), subtitles)
-        write_durably(output.path.with_suffix(f".{subtitles}"), text.encode())
+        write_durably(subtitles_path(output.path, subtitles), text.encode())
     about = {**about, "sample_rate": rate, "seconds": round(samples / rate, 6)}
     record_of = job.pieces.record
     write_manifest(manifest, about, output.parts, record_of, placed, rate, failures)

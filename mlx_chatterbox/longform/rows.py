@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ..apart import Named, is_same_file, is_within
 from ..audio.files import check_output
 from ..errors import AudioError, ChatterboxError, SettingError, TextError
+from .outputs import subtitles_path
 from .plan import Document
 from .readers import ENDINGS, read_document
 from .readers.plain import read_characters
@@ -56,18 +60,30 @@ class Row:
 
 
 def read_rows(
-    source: Path, output_dir: Path, voice: Path | None, language: str | None, ending: str
+    source: Path,
+    output_dir: Path,
+    voice: Path | None,
+    language: str | None,
+    ending: str,
+    subtitles: str | None = None,
+    reserved: Sequence[Path] = (),
+    read: Sequence[Named] = (),
 ) -> list[Row]:
     """The rows of a CSV file or a folder, wrong ones with their problem.
 
     Args:
         voice, language: where a row says nothing.
         ending: of outputs that are not named, without the dot.
+        subtitles: "srt" or "vtt": written beside each output.
+        reserved: what the batch writes beside its outputs, files and folders.
+        read: what it reads beside its rows' texts and voices, with their names for people.
 
     Raises:
         TextError, SettingError: it cannot be read, or has no rows.
     """
     if source.is_dir():
+        if is_same_file(source, output_dir):
+            raise SettingError(f"{source}: texts and outputs need folders of their own.")
         rows = list(_of_folder(source, output_dir, voice, language, ending))
         if not rows:
             raise SettingError(f"{source} has no texts: files ending in {', '.join(ENDINGS)}.")
@@ -75,8 +91,18 @@ def read_rows(
         rows = list(_of_csv(source, voice, language, ending))
         if not rows:
             raise SettingError(f"{source} has no rows behind its header.")
-    seen: dict[str, int] = {}
-    return [_checked(row, output_dir, seen) for row in rows]
+    checks = _Checks(output_dir, subtitles, reserved, [*read, *_read_by(rows)])
+    return [checks.row(row) for row in rows]
+
+
+def _read_by(rows: Sequence[Row]) -> list[Named]:
+    """The files that rows read."""
+    voices = {row.voice: row.number for row in reversed(rows) if row.voice is not None}
+    texts = [row for row in rows if isinstance(row.text, Path)]
+    return [
+        *((f"the voice {path} of row {number}", path) for path, number in voices.items()),
+        *((f"the text {row.text} of row {row.number}", row.text) for row in texts),
+    ]
 
 
 def _of_folder(folder, output_dir, voice, language, ending) -> Iterator[Row]:
@@ -190,30 +216,74 @@ def _cell_problem(cells: dict, separator: str) -> str:
     return ""
 
 
-def _checked(row: Row, output_dir: Path, seen: dict[str, int]) -> Row:
-    """The row, with what is wrong with its text or its output."""
-    problem = row.problem or _problem(row, output_dir, seen)
-    return Row(row.number, row.text, row.voice, row.language, row.output, problem)
+class _Checks:
+    """What can be wrong with a row's text or its output, one row after the other."""
+
+    def __init__(
+        self,
+        output_dir: Path,
+        subtitles: str | None,
+        reserved: Sequence[Path],
+        read: Sequence[Named],
+    ):
+        self._folder, self._subtitles = output_dir, subtitles
+        self._reserved = reserved
+        # By what the disk calls each file, so that thousands of rows need not be compared.
+        self._read = {key: name for name, path in read if (key := _file_id(path)) is not None}
+        self._seen: dict[str, int] = {}
+
+    def row(self, row: Row) -> Row:
+        """The row, with its problem."""
+        problem = row.problem or self._problem(row)
+        return Row(row.number, row.text, row.voice, row.language, row.output, problem)
+
+    def _problem(self, row: Row) -> str:
+        name = PurePosixPath(row.output)
+        if name.is_absolute() or ".." in name.parts or "\\" in row.output:
+            return f"output {row.output} is not below the folder of outputs"
+        if isinstance(row.text, str) and not row.text:
+            return "there is no text to speak"
+        if row.voice is not None and not row.voice.is_file():
+            return f"the voice {row.voice} does not exist"
+        path = self._folder / name
+        written = [path]
+        if self._subtitles is not None:
+            written.append(subtitles_path(path, self._subtitles))
+        for one in written:
+            if problem := self._clash(row, one):
+                return problem
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            check_output(path)
+        except (AudioError, OSError) as error:
+            return one_line(error)
+        return ""
+
+    def _clash(self, row: Row, path: Path) -> str:
+        """What else is written or read under a path that a row would write."""
+        shown = path.relative_to(self._folder).as_posix()
+        key = unicodedata.normalize("NFC", shown).casefold()
+        same = self._seen.setdefault(key, row.number)
+        if same != row.number:
+            return f"output {shown} is row {same}'s too"
+        for taken in self._reserved:
+            if is_within(path, taken):
+                return f"output {shown} is the batch's own: {taken.name} is written there"
+        read = self._read.get(_file_id(path))
+        if read is not None:
+            return f"output {shown} is {read}, which would be destroyed"
+        if path.is_dir():
+            return f"output {shown} is a folder"
+        return ""
 
 
-def _problem(row: Row, output_dir: Path, seen: dict[str, int]) -> str:
-    name = PurePosixPath(row.output)
-    if name.is_absolute() or ".." in name.parts or "\\" in row.output:
-        return f"output {row.output} is not below the folder of outputs"
-    same = seen.setdefault(str(name).casefold(), row.number)
-    if same != row.number:
-        return f"output {row.output} is row {same}'s too"
-    if isinstance(row.text, str) and not row.text:
-        return "there is no text to speak"
-    if row.voice is not None and not row.voice.is_file():
-        return f"the voice {row.voice} does not exist"
+def _file_id(path: Path) -> tuple[int, int] | None:
+    """What the disk knows a file by, through all links; None if it is not there."""
     try:
-        path = output_dir / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_output(path)
-    except (AudioError, OSError) as error:
-        return one_line(error)
-    return ""
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def one_line(error: ChatterboxError | OSError) -> str:
