@@ -89,11 +89,11 @@ class Chosen:
         return chosen if isinstance(logits, np.ndarray) else mx.array(chosen)
 
 
-def written(t3, sentences, monkeypatch, limit=20, **options):
+def written(t3, sentences, monkeypatch, limit=20, temperature=0.8):
     chosen = Chosen(sentences, monkeypatch)
     cond = t3.embed_conditioning(mx.ones((1, 256)) / 16, mx.arange(20)[None], 0.5)
     texts = [mx.array([1, 2 + number]) for number in sentences]
-    steps = decode_batch(t3, cond, texts, SamplingSettings(), 0.5, limit, **options)
+    steps = decode_batch(t3, cond, texts, SamplingSettings(temperature), 0.5, limit)
     return list(steps), chosen
 
 
@@ -116,9 +116,10 @@ def test_no_more_is_written_than_wanted(t3, monkeypatch, limit):
     assert len(chosen.rows) == limit
 
 
-def test_each_sentence_ends_for_itself(t3, monkeypatch):
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_each_sentence_ends_for_itself(t3, monkeypatch, temperature):
     sentences = {0: [10, 11, 12, 13, 14, STOP], 1: [20, STOP], 2: [30, 31, 32, STOP]}
-    steps, chosen = written(t3, sentences, monkeypatch)
+    steps, chosen = written(t3, sentences, monkeypatch, temperature=temperature)
     assert steps == [
         [(0, 10), (1, 20), (2, 30)],
         [(0, 11), (2, 31)],
@@ -150,7 +151,22 @@ def test_one_sentence_by_itself_is_a_batch_of_one(t3):
     alone = list(decode(t3, cond, text, settings, 0.5, 6, mx.random.key(3)))
     together = decode_batch(t3, cond, [text], settings, 0.5, 6, [mx.random.key(3)])
     assert alone == [token for step in together for _, token in step]
-    # Without a key it is always the same one.
-    assert list(decode(t3, cond, text, settings, 0.5, 6)) == list(
+    # Without a key and a weight they are always the same.
+    assert list(decode(t3, cond, text, settings, max_new_tokens=6)) == list(
         decode(t3, cond, text, settings, 0.5, 6, mx.random.key(0))
     )
+    steps = decode_batch(t3, cond, [text], settings, max_new_tokens=6)
+    assert [token for step in steps for _, token in step] == list(
+        decode(t3, cond, text, settings, 0.5, 6, mx.random.key(0))
+    )
+
+
+def test_guidance_changes_what_a_llama_writes_and_nothing_of_gpt2s(t3):
+    cond = t3.embed_conditioning(mx.ones((1, 256)) / 16, mx.arange(20)[None], 0.5)
+    text, settings = mx.array([1, 2, 3, 4]), SamplingSettings(min_p=0.0)
+    without, some, much = (
+        list(decode(t3, cond, text, settings, weight, 30, mx.random.key(3)))
+        for weight in (0.0, 0.5, 20.0)
+    )
+    for one, other in ((without, some), (without, much), (some, much)):
+        assert (one == other) is t3.config.is_gpt2
