@@ -6,17 +6,18 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ..audio.files import check_output
+from ..audio.stretch import checked_speed
 from ..errors import AudioError, ChatterboxError, SettingError, TextError
 from .plan import Document
 from .readers import ENDINGS, read_document
 from .readers.plain import read_characters
 from .split import document_of_text
 
-COLUMNS = ("text", "voice", "language", "output")
+COLUMNS = ("text", "voice", "language", "output", "speed")
 # What separates cells, and its name.
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _SAYS_SEPARATOR = re.compile(r"\s*\"?sep=([,;\t])\"?[^\n]*\n", re.IGNORECASE)
@@ -32,6 +33,7 @@ class Row:
         text: to speak, or a file with it.
         output: below the folder of outputs.
         problem: what is wrong with it; "" if nothing is so far.
+        speed: instead of all rows' own; None: theirs.
     """
 
     number: int
@@ -40,6 +42,7 @@ class Row:
     language: str | None
     output: str
     problem: str = ""
+    speed: float | None = None
 
     def document(self, longest: int, sdh: bool = True) -> Document:
         """What is to be spoken, in pieces of at most `longest` characters.
@@ -153,7 +156,7 @@ def _check_header(source: Path, header: list[str]) -> None:
     if "text" not in header:
         raise TextError(
             f"{source} has no column 'text': its first line must be a header with text, and if "
-            "wanted voice, language, output, separated by commas, semicolons or tabs."
+            "wanted voice, language, output, speed, separated by commas, semicolons or tabs."
         )
     unknown = [name for name in header if name not in COLUMNS]
     if unknown or len(set(header)) < len(header):
@@ -168,6 +171,12 @@ def _of_cells(number, cells, separator, folder, voice, language, ending) -> Row:
     given = {name: (value or "").strip() for name, value in cells.items()}
     if given.get("voice"):
         voice = folder / given["voice"]
+    speed = None
+    if given.get("speed"):
+        try:
+            speed = checked_speed(given["speed"].replace(",", "."))
+        except SettingError as error:
+            problem = problem or one_line(error)
     return Row(
         number,
         given["text"],
@@ -175,6 +184,7 @@ def _of_cells(number, cells, separator, folder, voice, language, ending) -> Row:
         given.get("language") or language,
         given.get("output") or f"{number:04d}.{ending}",
         problem,
+        speed,
     )
 
 
@@ -193,7 +203,7 @@ def _cell_problem(cells: dict, separator: str) -> str:
 def _checked(row: Row, output_dir: Path, seen: dict[str, int]) -> Row:
     """The row, with what is wrong with its text or its output."""
     problem = row.problem or _problem(row, output_dir, seen)
-    return Row(row.number, row.text, row.voice, row.language, row.output, problem)
+    return replace(row, problem=problem)
 
 
 def _problem(row: Row, output_dir: Path, seen: dict[str, int]) -> str:
