@@ -33,6 +33,7 @@ from .cli import (
     play,
     run_command,
 )
+from .compressed import mend
 from .devices import computed_on, is_device, on_device
 from .errors import AudioError, SettingError
 from .models.s3gen.long import speak_in_pieces, waveform_length
@@ -134,9 +135,13 @@ class ChatterboxVC:
             return Voice.load(recording).reference
         waveform = read_reference(recording, MIN_REFERENCE_SECONDS)
         with on_device(self.device):
-            reference = embed_reference(
-                self.networks, whole_tokens(waveform[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
-            )
+            prompt = whole_tokens(waveform[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
+            reference = embed_reference(self.networks, prompt)
+            steps = self.checkpoint.config.generation.cfm_steps
+            name = "the reference"
+            if not isinstance(recording, np.ndarray):
+                name += f" {recording}"
+            reference = mend(self.networks, reference, prompt, steps, name)
             mx.eval(reference.prompt_token, reference.prompt_feat, reference.embedding)
         return reference
 
