@@ -33,8 +33,8 @@ _IN_LETTERS = {
 _DIGIT, _SYMBOL, _LETTER_BY_ITSELF = 5.0, 6.0, 2.5
 _TAG = re.compile(r"\[[^\[\]]*\]")
 _TAG_SECONDS = 1.0
-# Letter by letter, or with a capital at least: "USA", "BBC".
-_CAPITALS = re.compile(r"\b[A-Z]{2,5}\b")
+# Letter by letter, or with a capital at least: "USA", "BBC"; and each of "a, b or c".
+_CAPITALS = re.compile(r"\b[A-Z]{2,5}\b|\b[A-Za-z]\b")
 _PAUSES = re.compile(r"[.!?…。！？,;:，、；：—–\n]+(?=.*\w)", re.DOTALL)
 _PAUSE_SECONDS = 0.35
 # Silence before and behind, and the drawl of a word that stands alone.
