@@ -99,6 +99,16 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_speed(parser) -> None:
+    """`--speed`, for everything that makes speech."""
+    parser.add_argument(
+        "--speed",
+        type=float,
+        metavar="N",
+        help="how much faster, 0.5 to 2, at the same pitch; pauses too (1)",
+    )
+
+
 def add_watermark(parser) -> None:
     """`--no-watermark`, for everything that makes speech."""
     parser.add_argument(

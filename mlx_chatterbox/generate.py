@@ -6,11 +6,21 @@ import argparse
 import inspect
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import Bars, add_check, add_common, add_watermark, choose_model, play, run_command
+from .cli import (
+    Bars,
+    add_check,
+    add_common,
+    add_speed,
+    add_watermark,
+    choose_model,
+    play,
+    run_command,
+)
 from .errors import AudioError, SettingError, TextError
 from .live import STANDARD_OUTPUT, Spoken, add_stream, check_stream, speak_live
 from .longform.option_table import check_options
@@ -40,7 +50,7 @@ examples:
   mlx-chatterbox --file book.epub --list-chapters
       its chapters, and how long each will take; then --chapters 2-5,8 speaks some
   mlx-chatterbox --batch rows.csv --output-dir spoken --voice me.wav
-      every row of (text, voice, language, output) into a file of its own
+      every row of (text, voice, language, output, speed) into a file of its own
   mlx-chatterbox doctor
       what this machine can do, whether all is right on it, and how fast each model will speak
 
@@ -140,6 +150,7 @@ def _add_settings(group) -> None:
         "--cfm-steps": (int, "steps of the flow; fewer are faster and rougher (10; turbo 2)"),
         "--batch-size": (int, "so many pieces of a long text are written together (8 or 16)"),
     }
+    add_speed(group)
     for flag, (kind, text) in settings.items():
         group.add_argument(flag, type=kind, metavar="N", help=text)
     group.add_argument(
@@ -172,6 +183,8 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
         "lexicon": arguments.lexicon,
         "guard": False if arguments.no_guard else None,
         "batch_size": arguments.batch_size,
+        # A speed of 1 is none, so that a job that was begun without one goes on.
+        "speed": None if arguments.speed == 1.0 else arguments.speed,
     }
     known = inspect.signature(tts.generate).parameters
     variant = tts.checkpoint.config.variant
@@ -212,9 +225,11 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     Raises:
         ChatterboxError: see the message.
     """
+    from .audio.stretch import checked_speed
     from .longform.paths import check_paths
 
     check_options(arguments)
+    checked_speed(arguments.speed)
     check_stream(arguments)
     check_batch_options(arguments)
     check_paths(arguments)
@@ -250,11 +265,23 @@ def what_guards_found(outcomes: Sequence[Outcome]) -> list[str]:
         )
     for number, one in enumerate(outcomes, start=1):
         if one.verdict:
+            tries = "1 try" if one.tries == 1 else f"{one.tries} tries"
             lines.append(
-                f"guard: piece {number} of {len(outcomes)} is still wrong after {one.tries} "
-                f"tries: {one.verdict} (--no-guard speaks it once, as it comes)"
+                f"guard: piece {number} of {len(outcomes)} is still wrong after {tries}: "
+                f"{one.verdict} (--no-guard speaks it once, as it comes)"
             )
     return lines
+
+
+def what_was_not_read(outcomes: Sequence[Outcome]) -> list[str]:
+    """Lines for people; none where the model knew all of every piece."""
+    from .text.unread import not_read
+
+    return [
+        not_read(f"piece {number} of {len(outcomes)}", one.unread)
+        for number, one in enumerate(outcomes, start=1)
+        if one.unread
+    ]
 
 
 def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
@@ -263,6 +290,10 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
         from .longform.command import list_chapters
 
         return list_chapters(arguments)
+    from .text.unread import UnreadWarning
+
+    # It is said once, at the end, with the number of the piece.
+    warnings.simplefilter("ignore", UnreadWarning)
     text = check_before_loading(arguments)
     arguments.model = model = choose_model(arguments.model)
 
@@ -307,7 +338,9 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
         f"spoken in {time.perf_counter() - loaded:.1f} s{spoken.note}",
         file=sys.stderr if piped else sys.stdout,
     )
-    for line in what_guards_found(spoken.outcomes):
+    # Of a model with tags, warnings have said which it does not know.
+    unread = [] if hasattr(tts.tokenizer, "tags") else what_was_not_read(spoken.outcomes)
+    for line in [*unread, *what_guards_found(spoken.outcomes)]:
         print(line, file=sys.stderr)
     if not spoken.stopped:
         print(

@@ -10,6 +10,7 @@ import numpy as np
 from . import watermark
 from .arguments import Batch
 from .audio.silence import silence
+from .audio.stretch import stretch
 from .errors import AudioError
 from .text.pauses import Breath
 from .tries import Spoken, Utterance
@@ -21,6 +22,7 @@ class Joining:
     Args:
         said: the pieces of each text.
         marks: whether whole texts are watermarked.
+        speed: how much faster they become before.
 
     Attributes:
         spans: of each text, where its pieces stand in it: first sample, and behind the last.
@@ -29,8 +31,16 @@ class Joining:
             finished does not depend on which was sooner.
     """
 
-    def __init__(self, batch: Batch, said: Sequence[Sequence[Breath]], sr: int, marks: bool):
+    def __init__(
+        self,
+        batch: Batch,
+        said: Sequence[Sequence[Breath]],
+        sr: int,
+        marks: bool,
+        speed: float = 1.0,
+    ):
         self._batch, self._said, self._sr, self._marks = batch, said, sr, marks
+        self._speed = speed
         self._places = [
             (text, at) for text, of_text in enumerate(said) for at in range(len(of_text))
         ]
@@ -55,6 +65,8 @@ class Joining:
 
     def _finish(self, text: int) -> None:
         waveform = np.concatenate(list(self._parts(text)))
+        if self._speed != 1.0:
+            waveform = stretch(waveform, self._sr, self._speed)
         if self._marks:
             try:
                 waveform = watermark.apply(waveform, self._sr)

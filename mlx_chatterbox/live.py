@@ -115,6 +115,7 @@ def _chunks(
     tts, pieces: Sequence[Piece], bars: Bars, settings: dict, said: Spoken
 ) -> Iterator[np.ndarray]:
     from .audio.silence import silence
+    from .audio.stretch import checked_speed
     from .seeds import piece_seeds
 
     seeds = piece_seeds(settings.get("seed"), len(pieces))
@@ -126,7 +127,7 @@ def _chunks(
             said.outcomes += tts.outcomes
             said.stopped = said.stopped and tts.stopped
         if piece.pause:
-            yield silence(piece.pause, tts.sr)
+            yield silence(piece.pause / checked_speed(settings.get("speed")), tts.sr)
 
 
 @contextmanager

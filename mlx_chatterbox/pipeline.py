@@ -7,7 +7,6 @@ upstream's signatures and nothing else.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -16,9 +15,10 @@ import mlx.core as mx
 import numpy as np
 
 from .arguments import Batch, Default, Extras, Finished
+from .audio.stretch import checked_speed
 from .checkpoint import Checkpoint, load
 from .devices import on_device
-from .errors import CheckpointError, SettingError, TextError
+from .errors import CheckpointError, SettingError
 from .joining import Joining
 from .last_call import OfLastCall, set_before_any
 from .models.t3.prefix import PrefixMemory
@@ -28,9 +28,8 @@ from .nn.parallel import choosing_alone
 from .seeds import piece_seeds
 from .synthesis import Synthesis
 from .text.given import checked_text, checked_texts, shown
-from .text.gpt2 import drop_unknown_tags
-from .text.normalize import punc_norm
 from .text.pauses import Breath, breaths
+from .text.reading import Reading, read_text
 from .text.respelling import Lexicon, respelling_of
 from .tries import Utterance
 from .voice import Voice, embed_voice, is_saved_voice
@@ -219,20 +218,21 @@ class Pipeline:
         """Text to waveform, (samples,) float32; for a `Batch` one for each text."""
         batch = text if isinstance(text, Batch) else Batch((text,), (extras.seed,))
         at_once = self._at_once(extras.batch_size, cfg_weight)
+        speed = checked_speed(extras.speed)
         said = self._said(batch.texts, language_id, extras.lexicon)
-        text_tokens = [
-            self._text_tokens(breath.text, language_id) for of_text in said for breath in of_text
+        readings = [
+            self._reading(breath.text, language_id) for of_text in said for breath in of_text
         ]
         is_given = extras.noise is not None or extras.source is not None
-        if len(text_tokens) > len(said) and is_given:
+        if len(readings) > len(said) and is_given:
             raise SettingError("noise and source are of one piece; this text is said in several.")
         marks = is_wanted(extras.watermark, self.defaults.watermark)
         self.limit = (
             self.defaults.max_new_tokens if extras.max_new_tokens is None else extras.max_new_tokens
         )
-        joining = Joining(batch, said, self.sr, marks)
+        joining = Joining(batch, said, self.sr, marks, speed)
         with on_device(self.device):
-            utterances = _utterances(said, text_tokens, batch.seeds, joining)
+            utterances = _utterances(said, readings, batch.seeds, joining)
             voice = self._voice_for(extras.voice, audio_prompt_path, exaggeration, norm_loudness)
             past = self._prefixes.past_of(
                 self.networks.t3, voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
@@ -285,34 +285,9 @@ class Pipeline:
         texts = texts if respell is None else map(respell, texts)
         return [breaths(text, longest, language_id) for text in texts]
 
-    def _text_tokens(self, text: str, language_id: str | None) -> mx.array:
-        """Token ids, (n,), for the Llama with start and stop; checks come before any work."""
-        shown = repr(text.strip()[:40])
-        if not text.strip():
-            raise TextError("there is no text to speak.")
-        if not any(character.isalnum() for character in text):
-            raise TextError(f"there is nothing to speak in {shown}: no letter.")
-        config = self.checkpoint.config
-        style = config.text.punctuation
-        if config.text.tokenizer == "gpt2":
-            text, unknown = drop_unknown_tags(text, self.tokenizer)
-            if unknown:
-                known = ", ".join(sorted(self.tokenizer.tags))
-                warnings.warn(
-                    f"unknown tag(s) left out: {', '.join(unknown)}; known are {known}.",
-                    stacklevel=4,
-                )
-            if not any(character.isalnum() for character in text):
-                raise TextError(f"there is nothing to speak in {shown} but unknown tags.")
-            return mx.array(self.tokenizer.encode(punc_norm(text, style)), dtype=mx.int32)
-        language = (language_id,) if config.text.tokenizer == "multilingual" else ()
-        if not self.tokenizer.knows_any(text, *language):
-            raise TextError(f"the model knows none of the letters in {shown}.")
-        keeps_case = getattr(self.tokenizer, "keeps_case", False)
-        ids = self.tokenizer.encode(punc_norm(text, style, capitalize=not keeps_case), *language)
-        return mx.array(
-            [config.t3.start_text_token, *ids, config.t3.stop_text_token], dtype=mx.int32
-        )
+    def _reading(self, text: str, language_id: str | None) -> Reading:
+        """What becomes of a text; checks come before any work."""
+        return read_text(text, self.tokenizer, self.checkpoint.config, language_id)
 
     def _voice_for(self, voice, recording, exaggeration: float, norm_loudness: bool) -> Voice:
         if voice is not None:
@@ -337,7 +312,7 @@ class Pipeline:
 
 def _utterances(
     said: list[list[Breath]],
-    text_tokens: list[mx.array],
+    readings: list[Reading],
     seeds: Sequence[int | None],
     joining: Joining,
 ) -> list[Utterance]:
@@ -349,6 +324,14 @@ def _utterances(
         for seed in piece_seeds(first, len(of_text))
     ]
     return [
-        Utterance(number, text, tokens, seed, joining.is_needed(number))
-        for number, (text, tokens, seed) in enumerate(zip(texts, text_tokens, own, strict=True))
+        Utterance(
+            number,
+            text,
+            mx.array(reading.ids, dtype=mx.int32),
+            seed,
+            joining.is_needed(number),
+            reading.text,
+            reading.unread,
+        )
+        for number, (text, reading, seed) in enumerate(zip(texts, readings, own, strict=True))
     ]

@@ -16,6 +16,8 @@ lexicon: words and how to write them so that they are said right: a file's path,
 guard: False speaks once, whatever comes of it, as upstream does. Otherwise what babbles, loops,
     stops early or is silent is spoken again with another seed, and `outcomes` says of every piece
     what was found (`docs/guards.md`). Not with `noise` or `source`, which are of one try.
+speed: how much faster, 0.5 to 2, at the same pitch (`audio/stretch.py`); pauses too. 1 changes
+    nothing.
 batch_size: so many pieces of a long text, or texts of a batch, are written together; 8 with
     guidance, else 16.
 
@@ -112,6 +114,7 @@ class ChatterboxTTS(StreamingPipeline):
         lexicon: Lexicon = None,
         guard: bool = True,
         batch_size: int | None = None,
+        speed: float | None = None,
     ) -> np.ndarray:
         """Speak.
 
@@ -141,6 +144,7 @@ class ChatterboxTTS(StreamingPipeline):
                 lexicon,
                 guard,
                 batch_size,
+                speed,
             ),
         )
 
@@ -212,6 +216,7 @@ class ChatterboxMultilingualTTS(StreamingPipeline):
         lexicon: Lexicon = None,
         guard: bool = True,
         batch_size: int | None = None,
+        speed: float | None = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`.
 
@@ -240,6 +245,7 @@ class ChatterboxMultilingualTTS(StreamingPipeline):
                 lexicon,
                 guard,
                 batch_size,
+                speed,
             ),
             language_id=_code(language_id),
         )
@@ -310,6 +316,7 @@ class ChatterboxTurboTTS(StreamingPipeline):
         lexicon: Lexicon = None,
         guard: bool = True,
         batch_size: int | None = None,
+        speed: float | None = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`. Guidance, min-p and emotion do nothing here.
 
@@ -339,6 +346,7 @@ class ChatterboxTurboTTS(StreamingPipeline):
                 lexicon,
                 guard,
                 batch_size,
+                speed,
             ),
             norm_loudness=norm_loudness,
         )

@@ -22,6 +22,7 @@ from .audio.kinds import kind_of
 from .audio.loudness import normalise_loudness
 from .audio.mel import s3gen_mel
 from .audio.resample import resample_sinc, resample_soxr
+from .compressed import mend
 from .config import GenerationConfig
 from .errors import AudioError, CheckpointError, SettingError
 from .models.s3gen.s3gen import Reference
@@ -290,7 +291,8 @@ def embed_voice(
     else:
         tokens, speaker = tokens_and_speaker()
         t3_tokens, *sound = t3_tokens_and_sound()
-    reference = _reference(tokens, *sound)
+    name = "the reference" if isinstance(recording, np.ndarray) else f"the reference {recording}"
+    reference = mend(networks, _reference(tokens, *sound), prompt, generation.cfm_steps, name)
     voice = Voice(
         speaker_embedding=speaker,
         cond_prompt_tokens=t3_tokens[None],

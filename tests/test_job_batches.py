@@ -121,7 +121,7 @@ def test_rows_of_one_language_and_voice_are_written_together(speak, monkeypatch)
 
     heard = []
 
-    def manner(self, voice, language):
+    def manner(self, voice, language, speed):
         heard.append(language)
         return Manner({}, None, "", "", language or "")
 

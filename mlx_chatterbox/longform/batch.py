@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from .._version import __version__
 from ..errors import ChatterboxError, JobError
 from ..manifest import sha256
 from ..text.respelling import Lexicon, respelling_of
+from ..text.unread import shortened
 from .casting import Casting
 from .identity import digest, seed_from
 from .job import Executor, Job
@@ -27,7 +28,7 @@ from .local import local
 from .outputs import Output, finish, plan_output
 from .progress import JobBar
 from .rows import Row, one_line, read_rows
-from .speaking import Spoken
+from .speaking import Spoken, remarks_on
 from .store import read_json, write_durably, write_json
 
 FOLDER_NAME = "batch.job"
@@ -41,6 +42,8 @@ class Line:
     Attributes:
         status: "spoken", "kept" (was there already), "failed", or "waiting" (not reached).
         message: why it failed; of others, what was left out of the text, or does not fit its time.
+        heard: what is wrong with its speech all the same: what guards found, letters not read.
+        remarks: lines of this run for standard error.
     """
 
     row: int
@@ -48,6 +51,8 @@ class Line:
     status: str = "waiting"
     seconds: float = 0.0
     message: str = ""
+    heard: str = ""
+    remarks: list[str] = field(default_factory=list)
 
     def remark(self, text: str) -> None:
         """Add to the message."""
@@ -75,7 +80,8 @@ def speak_batch(
     """Speak all rows that are not there yet; write `report.csv` beside the outputs.
 
     Args:
-        source: a CSV file with the columns text, voice, language, output, or a folder of texts.
+        source: a CSV file with the columns text, voice, language, output, speed, or a folder of
+            texts.
         output_dir: made if it is not there.
         longest: characters that the model says at once.
         voice, language: of rows that say nothing.
@@ -133,7 +139,7 @@ class _Batch:
             return
         try:
             document = row.document(longest, sdh)
-            manner = casting.manner(row.voice, row.language)
+            manner = casting.manner(row.voice, row.language, row.speed)
         except ChatterboxError as error:
             line.status, line.message = "failed", one_line(error)
             return
@@ -175,6 +181,8 @@ class _Batch:
                     return
                 left[line.row].remove(spoken.key)
                 bar.spoken(text_of[spoken.key])
+                if not spoken.failure:
+                    self._remark(line, output, spoken)
                 if spoken.failure:
                     line.status, line.message = "failed", one_line_of(spoken.failure, output)
                 elif not left[line.row] and line.status != "failed":
@@ -182,6 +190,28 @@ class _Batch:
 
             self._job.run(units, executor, report)
         self._job.finished(one.key for one in wanted)
+
+    def _remark(self, line: Line, output: Output, spoken: Spoken) -> None:
+        """Note what somebody should know of a piece that was just spoken."""
+        numbers = [i for i, one in enumerate(output.wanted) if one.key == spoken.key]
+        where = f"row {line.row} ({line.output})"
+        if len(output.wanted) > 1:
+            where += f", piece {output.numbers[numbers[0]]}"
+        verdict = spoken.record["outcome"]
+        if verdict:
+            line.remarks.append(f"guard: {where} is still wrong: {verdict}")
+        line.remarks += remarks_on(where, spoken.record)
+
+    def _heard(self, output: Output) -> str:
+        """What is wrong with a row that is spoken, by the records of its pieces."""
+        found: dict[str, None] = {}
+        for one in output.wanted:
+            record = self._job.pieces.record(one.key) or {}
+            if record.get("outcome"):
+                found[f"guard: {record['outcome']}"] = None
+            if record.get("unread"):
+                found[f"not read: {shortened(record['unread'])}"] = None
+        return "; ".join(found)
 
     def _state_path(self, output: Output) -> Path:
         name = output.path.relative_to(self._folder).as_posix()
@@ -207,6 +237,7 @@ class _Batch:
         if there:
             line.status, line.seconds = "kept", state["seconds"]
             line.message = state.get("message", line.message)
+            line.heard = state.get("heard", "")
         return there
 
     def _finish(self, line: Line, output: Output) -> None:
@@ -227,6 +258,7 @@ class _Batch:
                 f"{len(made.untimely)} of {len(output.wanted)} subtitles out of their time, by up "
                 f"to {worst:.2f} s"
             )
+        line.heard = self._heard(output)
         values = {
             "output": line.output,
             "fingerprint": self._fingerprint(output),
@@ -234,6 +266,8 @@ class _Batch:
             "seconds": line.seconds,
             "message": line.message,
         }
+        if line.heard:
+            values["heard"] = line.heard
         write_json(state, values)
         line.status = "spoken"
 
@@ -250,5 +284,6 @@ def _write_report(path: Path, lines: Sequence[Line]) -> None:
     writer.writerow(["row", "output", "status", "seconds", "message"])
     for line in lines:
         seconds = f"{line.seconds:.2f}" if line.seconds else ""
-        writer.writerow([line.row, line.output, line.status, seconds, line.message])
+        message = "; ".join(filter(None, (line.message, line.heard)))
+        writer.writerow([line.row, line.output, line.status, seconds, message])
     write_durably(path, text.getvalue().encode())

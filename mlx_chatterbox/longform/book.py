@@ -18,7 +18,7 @@ from .manifest import write_manifest
 from .outputs import NOTICED, Output, finish, plan_output
 from .plan import Document
 from .progress import JobBar
-from .speaking import Spoken
+from .speaking import Spoken, remarks_on
 from .subtitles import clock
 
 MANIFEST_NAME = "manifest.json"
@@ -36,6 +36,8 @@ class Done:
         failures: numbers of pieces that could not be spoken, and why.
         untimely: of subtitles, numbers of pieces that begin too late or are too long, and how.
         replaced: chapters that the output had before, if it has others now; [] for all.
+        remarks: one line for each other thing of this run that somebody should know: what guards
+            found and mended, what the model did not know, what a limit cut off.
     """
 
     seconds: float
@@ -46,6 +48,7 @@ class Done:
     failures: dict[int, str] = field(default_factory=dict)
     untimely: dict[int, str] = field(default_factory=dict)
     replaced: list[int] | None = None
+    remarks: list[str] = field(default_factory=list)
 
 
 def job_folder(output: Path) -> Path:
@@ -148,6 +151,7 @@ def _speak(job: Job, planned: Output, units, executor) -> Done:
     texts = [one.text for one in planned.wanted]
     left = {one.key for unit in units for one in unit if one.record is None}
     done = Done(0.0, len(texts), len(texts) - len(left))
+    remarks: dict[int, list[str]] = {}
     kept = sum(len(one.text) for one in planned.wanted if one.key not in left)
     with JobBar(sum(map(len, texts)), kept, len(texts), done.kept) as bar:
 
@@ -155,14 +159,17 @@ def _speak(job: Job, planned: Output, units, executor) -> Done:
             number = planned.numbers[index[spoken.key]]
             if spoken.failure:
                 done.failures[number] = spoken.failure
-            elif spoken.record["outcome"]:
-                done.doubtful[number] = spoken.record["outcome"]
-            elif spoken.record["tries"] > 1:
-                done.retried += 1
+            else:
+                remarks[number] = remarks_on(f"piece {number}", spoken.record)
+                if spoken.record["outcome"]:
+                    done.doubtful[number] = spoken.record["outcome"]
+                elif spoken.record["tries"] > 1:
+                    done.retried += 1
             if spoken.key in left:
                 bar.spoken(texts[index[spoken.key]])
 
         job.run(units, executor, report)
+    done.remarks = [line for _, lines in sorted(remarks.items()) for line in lines]
     return done
 
 

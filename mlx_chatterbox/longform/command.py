@@ -125,6 +125,8 @@ def run_document(
         return 1
     for number, why in sorted(done.failures.items()):
         print(f"piece {number} could not be spoken and is left out: {why}", file=sys.stderr)
+    for line in done.remarks:
+        print(line, file=sys.stderr)
     for number, verdict in sorted(done.doubtful.items()):
         print(
             f"guard: piece {number} is still wrong: {verdict} (--redo {number} tries again)",
@@ -181,6 +183,8 @@ def run_batch(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -> i
     for line in lines:
         if line.message:
             print(f"row {line.row} ({line.output}): {line.message}", file=sys.stderr)
+        for remark in line.remarks:
+            print(remark, file=sys.stderr)
     counts = {name: sum(line.status == name for line in lines) for name in ("spoken", "kept")}
     print(
         f"{arguments.output_dir}: {counts['spoken']} spoken, {counts['kept']} kept, {len(failed)} "

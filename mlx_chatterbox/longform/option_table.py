@@ -36,6 +36,7 @@ RULES = {
     "--max-new-tokens": _EVERYWHERE,
     "--cfm-steps": _EVERYWHERE,
     "--no-guard": _EVERYWHERE,
+    "--speed": _EVERYWHERE,
     "--no-watermark": _EVERYWHERE,
     "--batch-size": Rule(
         (TEXT, SHORT, LONG, BATCH), "is of pieces that are written together, not one by one"

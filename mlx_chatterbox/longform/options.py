@@ -75,10 +75,10 @@ def add_many_texts(parser: argparse.ArgumentParser) -> None:
     """What only `--batch` has."""
     group = parser.add_argument_group(
         "many texts (--batch)",
-        "A CSV file with a header and the columns text, voice, language, output (all but\n"
-        "text may be missing), or a folder of texts. Each row becomes a file; report.csv\n"
-        "says what came of each. Outputs that are there are kept unless their row has\n"
-        "changed. --subtitles, --batch-size and --ray count here too.",
+        "A CSV file with a header and the columns text, voice, language, output, speed\n"
+        "(all but text may be missing), or a folder of texts. Each row becomes a file;\n"
+        "report.csv says what came of each. Outputs that are there are kept unless their\n"
+        "row has changed. --subtitles, --batch-size and --ray count here too.",
     )
     group.add_argument("--output-dir", type=Path, metavar="DIR", help="where the outputs go")
     group.add_argument(

@@ -8,11 +8,12 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ..apart import Named, is_same_file, is_within
 from ..audio.files import check_output
+from ..audio.stretch import checked_speed
 from ..errors import AudioError, ChatterboxError, SettingError, TextError
 from .outputs import subtitles_path
 from .plan import Document
@@ -20,7 +21,7 @@ from .readers import ENDINGS, read_document
 from .readers.plain import read_characters
 from .split import document_of_text
 
-COLUMNS = ("text", "voice", "language", "output")
+COLUMNS = ("text", "voice", "language", "output", "speed")
 # What separates cells, and its name.
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _SAYS_SEPARATOR = re.compile(r"\s*\"?sep=([,;\t])\"?[^\n]*\n", re.IGNORECASE)
@@ -36,6 +37,7 @@ class Row:
         text: to speak, or a file with it.
         output: below the folder of outputs.
         problem: what is wrong with it; "" if nothing is so far.
+        speed: instead of all rows' own; None: theirs.
     """
 
     number: int
@@ -44,6 +46,7 @@ class Row:
     language: str | None
     output: str
     problem: str = ""
+    speed: float | None = None
 
     def document(self, longest: int, sdh: bool = True) -> Document:
         """What is to be spoken, in pieces of at most `longest` characters.
@@ -179,7 +182,7 @@ def _check_header(source: Path, header: list[str]) -> None:
     if "text" not in header:
         raise TextError(
             f"{source} has no column 'text': its first line must be a header with text, and if "
-            "wanted voice, language, output, separated by commas, semicolons or tabs."
+            "wanted voice, language, output, speed, separated by commas, semicolons or tabs."
         )
     unknown = [name for name in header if name not in COLUMNS]
     if unknown or len(set(header)) < len(header):
@@ -194,6 +197,12 @@ def _of_cells(number, cells, separator, folder, voice, language, ending) -> Row:
     given = {name: (value or "").strip() for name, value in cells.items()}
     if given.get("voice"):
         voice = folder / given["voice"]
+    speed = None
+    if given.get("speed"):
+        try:
+            speed = checked_speed(given["speed"].replace(",", "."))
+        except SettingError as error:
+            problem = problem or one_line(error)
     return Row(
         number,
         given["text"],
@@ -201,6 +210,7 @@ def _of_cells(number, cells, separator, folder, voice, language, ending) -> Row:
         given.get("language") or language,
         given.get("output") or f"{number:04d}.{ending}",
         problem,
+        speed,
     )
 
 
@@ -235,7 +245,7 @@ class _Checks:
     def row(self, row: Row) -> Row:
         """The row, with its problem."""
         problem = row.problem or self._problem(row)
-        return Row(row.number, row.text, row.voice, row.language, row.output, problem)
+        return replace(row, problem=problem)
 
     def _problem(self, row: Row) -> str:
         name = PurePosixPath(row.output)

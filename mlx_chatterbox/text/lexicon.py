@@ -17,6 +17,7 @@ from pathlib import Path
 from ..errors import CheckpointError
 from .numbers import spell_numbers
 from .tokenizer import SPACE, START, STOP, UNKNOWN, EnglishTokenizer
+from .unread import unread_runs
 
 LEXICON_FILE = "lexicon.txt.gz"
 STRESS = "ˈ"
@@ -38,6 +39,10 @@ _ABBREVIATIONS = {
 # Spelled by the names of their letters, if they are no longer and stand in capitals.
 _LONGEST_INITIALS = 5
 _UNVOICED = "ptkfθ"
+# What is looked up of a text; everything else in it is passed over.
+_WORD = re.compile(r"[A-Za-z']+|[.,?!]")
+# Punctuation that is read aloud; other signs of it only part what stands around them.
+_SPOKEN_SIGNS = "%@#§"
 _HISSING = "szʃʒʧʤ"
 
 
@@ -104,7 +109,7 @@ class LexiconTokenizer(EnglishTokenizer):
     def phones(self, text: str, by_letters: Callable[[str], bool] = lambda word: False) -> str:
         """What `encode` looks up: phones and letters, a space between words."""
         parts: list[str] = []
-        for word in re.findall(r"[A-Za-z']+|[.,?!]", _plain(text)):
+        for word in _WORD.findall(_plain(text)):
             if word in PUNCTUATION:
                 if parts:
                     parts[-1] = parts[-1].rstrip(PUNCTUATION) + word
@@ -138,11 +143,29 @@ class LexiconTokenizer(EnglishTokenizer):
         """Whether there is a letter or digit to speak."""
         return any(map(str.isalnum, self.phones(text)))
 
+    def unread(self, text: str, language_id: str | None = None) -> tuple[str, ...]:
+        """Letters, digits and symbols of a text that come to nothing, each once, in order."""
+        passed_over = set(_WORD.sub("", _plain(text)))
+        return unread_runs(text, lambda one: passed_over.isdisjoint(_signs(one)))
+
+
+def _unaccented(text: str) -> str:
+    text = unicodedata.normalize("NFKD", text.replace("’", "'"))
+    return "".join(c for c in text if not unicodedata.combining(c))
+
+
+def _signs(character: str) -> list[str]:
+    """Of a character what ought to be read: letters, digits and symbols."""
+    return [
+        one
+        for one in _unaccented(character)
+        if unicodedata.category(one)[0] in "LNS" or one in _SPOKEN_SIGNS
+    ]
+
 
 def _plain(text: str) -> str:
     """ASCII letters, apostrophes, and four signs of punctuation."""
-    text = unicodedata.normalize("NFKD", text.replace("’", "'"))
-    text = "".join(c for c in text if not unicodedata.combining(c))
+    text = _unaccented(text)
     text = spell_numbers(text)
     text = re.sub(r"\b([A-Za-z]{1,4})\.", _without_stop, text)
     text = text.replace("&", " and ").replace("-", " ")

@@ -115,6 +115,18 @@ class MultilingualTokenizer(SpacedTokenizer):
         # What the front ends of the other languages add is no letter; ja's alone is needed.
         return self._has_known(self._prepared(spoken, "ja" if language == "ja" else None))
 
+    def unread(self, text: str, language_id: str | None = None) -> tuple[str, ...]:
+        """As `SpacedTokenizer.unread`, with the language's front end.
+
+        Raises:
+            TextError: as `encode`.
+        """
+        return super().unread(text, self._checked(language_id))
+
+    def _alone(self, character: str, language_id: str | None) -> str:
+        # As `knows_any`: what other front ends add is no letter.
+        return self._prepared(character, language_id if language_id in ("zh", "ja") else None)
+
     def _checked(self, language_id: str | None) -> str | None:
         """The code in lower case; None for None or ""."""
         if not language_id:

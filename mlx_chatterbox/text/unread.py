@@ -1,0 +1,69 @@
+"""What of a text a model does not know, and so does not read: named, so that nothing vanishes."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+_SHOWN, _LONGEST = 4, 24
+# Within a word, and within an emoji of several: a soft hyphen, and what makes one of two.
+_JOINERS = "\u00ad\u200d"
+
+
+class UnreadWarning(UserWarning):
+    """Part of a text is not spoken, because the model does not know it."""
+
+
+def unread_runs(text: str, is_known: Callable[[str], bool]) -> tuple[str, ...]:
+    """Stretches of a text that are not known, each once, in order.
+
+    Args:
+        is_known: of a character with what stands above and below it ("e" and an accent).
+    """
+    runs: dict[str, None] = {}
+    run = ""
+    for one in _characters(text):
+        if not one.isspace() and not is_known(one):
+            run += one
+        elif run:
+            runs[run], run = None, ""
+    if run:
+        runs[run] = None
+    return tuple(runs)
+
+
+def _characters(text: str) -> Iterator[str]:
+    """Characters, each with its accents; without what is not seen, such as a byte-order mark."""
+    one = ""
+    for character in text:
+        kind = unicodedata.category(character)
+        if one and not one.isspace() and (kind[0] == "M" or character in _JOINERS):
+            one += character
+            continue
+        if one:
+            yield one
+        one = "" if kind in ("Cf", "Cc") and not character.isspace() else character
+    if one:
+        yield one
+
+
+def shortened(unread: Sequence[str]) -> str:
+    """For people: "'мир', '🙂' and 3 more"."""
+    # Not `repr`, which writes the joiners within an emoji as numbers.
+    shown = [
+        f"'{one}'" if len(one) <= _LONGEST else f"'{one[: _LONGEST - 1]}\u2026'"
+        for one in unread[:_SHOWN]
+    ]
+    more = len(unread) - _SHOWN
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def not_read(where: str, unread: Sequence[str]) -> str:
+    """A line for people."""
+    them = "it" if len(unread) == 1 else "them"
+    return f"not read in {where}: {shortened(unread)} (the model does not know {them})"
+
+
+def merged(unread: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """What several pieces left unread, each once, in order."""
+    return tuple(dict.fromkeys(one for of_piece in unread for one in of_piece))
