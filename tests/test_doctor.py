@@ -308,6 +308,27 @@ def test_a_budget_that_is_spent_leaves_out_whole_sections(tmp_path, capsys):
     assert "Not estimated: english, multilingual, turbo, nano, pocket" in capsys.readouterr().out
 
 
+def test_limits_leave_time_for_the_rest(monkeypatch):
+    """Of ten seconds two: a machine on which each figure takes one measures two of them."""
+    now = [0.0]
+    exam, section = exam_of(), Section("limits", "Limits")
+    exam.budget = Budget(10.0, clock=lambda: now[0], free=lambda: 10**11)
+
+    def slow(stack, precision, rows):
+        now[0] += 1.0
+        return 1e9
+
+    monkeypatch.setattr(limits, "weights_of", lambda precision, nbytes: None)
+    monkeypatch.setattr(limits, "reading_speed", slow)
+    limits._measure_reading(exam, section)
+    assert section.tables[0].rows == {"float32": (1.0, 1.0, None, None)}
+    assert [line.name for line in section.of_state(LEFT_OUT)] == [
+        "reading_float32_4",
+        *(f"reading_{precision}" for precision in limits.PRECISIONS[1:]),
+    ]
+    assert now[0] == 2.0
+
+
 def test_a_failing_check_stays_in_the_report_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     def fails(exam, section):
         section.figure("before", "before it failed", 1)

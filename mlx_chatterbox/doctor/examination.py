@@ -67,10 +67,20 @@ class Examination:
     has_tf32: bool | None = None
 
     def allows(
-        self, section: Section, name: str, title: str, seconds: float, memory: float = 0.0
+        self,
+        section: Section,
+        name: str,
+        title: str,
+        seconds: float,
+        memory: float = 0.0,
+        reserve: float = 0.0,
     ) -> bool:
-        """Whether the budget has so much left; if not, a line says what is left out and why."""
-        why = self.budget.objection(seconds, memory)
+        """Whether the budget has so much left; if not, a line says what is left out and why.
+
+        Args:
+            reserve: seconds that are kept for other work.
+        """
+        why = self.budget.objection(seconds, memory, reserve)
         if why:
             section.left_out(name, title, f"it takes {why}")
         return not why

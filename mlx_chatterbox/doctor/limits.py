@@ -25,6 +25,8 @@ WIDTH = 4096
 _BYTES, _BYTES_SHORT = 512 * 2**20, 128 * 2**20
 # A figure is not worth more seconds than this; what takes longer is timed once.
 _PATIENCE = 0.4
+# Of the whole time, kept for what comes later: a slow or busy machine must not spend it all here.
+_FOR_THE_REST = 0.8
 _CHANNELS, _KERNELS = (64, 128, 256, 512), (3, 7, 11)
 # The flow's attention over 14 s, reference included.
 _ATTENTION = (2, 8, 700, 64)
@@ -107,10 +109,17 @@ def examine(exam: Examination, section: Section) -> None:
             "us",
             "a T3 step has hundreds",
         )
-    with section.guarded("convolution", "convolutions"):
-        _measure_convolutions(exam, section)
-    with section.guarded("attention", "attention"):
-        _measure_attention(section)
+    for name, title, measure in (
+        ("convolution", "convolutions", lambda: _measure_convolutions(exam, section)),
+        ("attention", "attention", lambda: _measure_attention(section)),
+    ):
+        with section.guarded(name, title):
+            if exam.allows(section, name, title, 1.0, reserve=_reserve(exam)):
+                measure()
+
+
+def _reserve(exam: Examination) -> float:
+    return _FOR_THE_REST * exam.budget.seconds
 
 
 def _measure_reading(exam: Examination, section: Section) -> None:
@@ -118,12 +127,20 @@ def _measure_reading(exam: Examination, section: Section) -> None:
     rows: dict[str, list[float | None]] = {}
     for precision in PRECISIONS:
         title = f"reading of weights, {precision}"
-        if not exam.allows(section, f"reading_{precision}", title, 1.0, 2.5 * nbytes):
+        reserve, needed = _reserve(exam), 2.5 * nbytes
+        if not exam.allows(section, f"reading_{precision}", title, 1.0, needed, reserve):
             continue
         with section.guarded(f"reading_{precision}", title):
             stack = weights_of(precision, nbytes)
-            speeds = []
+            speeds: list[float | None] = []
             for count in ROWS:
+                if speeds and exam.budget.objection(0.5, reserve=reserve):
+                    speeds += [None] * (len(ROWS) - len(speeds))
+                    section.left_out(
+                        f"reading_{precision}_{count}", f"{title}, from {count} rows on",
+                        f"it takes {exam.budget.objection(0.5, reserve=reserve)}",
+                    )  # fmt: skip
+                    break
                 speed = reading_speed(stack, precision, count)
                 exam.reading[precision, count] = speed
                 speeds.append(speed / 1e9)
