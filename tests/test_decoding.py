@@ -229,7 +229,7 @@ def test_generate_batch_is_generate_for_each(tts):
 
 
 def test_generate_batch_refuses(tts):
-    with pytest.raises(SettingError, match="at least one text"):
+    with pytest.raises(SettingError, match="at least one"):
         tts.generate_batch([], **SHORT)
     with pytest.raises(SettingError, match="a list"):
         tts.generate_batch("Hello.", **SHORT)

@@ -147,6 +147,7 @@ class Stub:
         self.checkpoint = SimpleNamespace(folder=folder, config=config)
         self.networks = SimpleNamespace(t3=SimpleNamespace(config=SimpleNamespace(is_gpt2=False)))
         self.defaults = config.generation
+        self.tokenizer = SimpleNamespace()
         one = mx.ones((1, 2))
         self.conds = Voice(one, one.astype(mx.int32), 0.5, one.astype(mx.int32), one, one)
         self.told: dict = {}
@@ -175,6 +176,7 @@ class Stub:
         lexicon=None,
         guard=True,
         batch_size=None,
+        speed=None,
     ):
         self.told |= {k: v for k, v in locals().items() if k != "self"}
         return np.full(24000, 0.1, np.float32)
@@ -216,6 +218,7 @@ SETTINGS = {
     "--top-k": ("top_k", 7),
     "--max-new-tokens": ("max_new_tokens", 7),
     "--cfm-steps": ("n_cfm_timesteps", 7),
+    "--speed": ("speed", 1.5),
     "--batch-size": ("batch_size", 7),
 }
 
