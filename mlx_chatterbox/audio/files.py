@@ -183,7 +183,7 @@ def _opened(
                 raise AudioError(f"{path} cannot be read ({reason_of(error)}).") from error
         kind = kind_of(source)
         if kind is not None and not kind.demuxer:
-            raise AudioError(f"{name} is {kind.name}, not a recording: it cannot be read as audio.")
+            raise AudioError(f"{name} cannot be read as audio: it is {kind.name}.")
         yield source, str(name), kind
 
 
