@@ -339,7 +339,8 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
         file=sys.stderr if piped else sys.stdout,
     )
     # Of a model with tags, warnings have said which it does not know.
-    unread = [] if hasattr(tts.tokenizer, "tags") else what_was_not_read(spoken.outcomes)
+    has_tags = hasattr(getattr(tts, "tokenizer", None), "tags")
+    unread = [] if has_tags else what_was_not_read(spoken.outcomes)
     for line in [*unread, *what_guards_found(spoken.outcomes)]:
         print(line, file=sys.stderr)
     if not spoken.stopped:

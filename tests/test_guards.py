@@ -45,6 +45,13 @@ def test_a_text_takes_as_long_as_reading_it_aloud(text, seconds):
     assert bounds.longest == pytest.approx(2 * bounds.usual, abs=1)
 
 
+def test_letters_by_themselves_take_as_long_as_their_names():
+    """pocket spells the alphabet in 6 to 8 s."""
+    bounds = plausible("A B C D E F G H I J K L M N O P Q R S T U V W X Y Z.", PACE)
+    assert bounds.longest > 8 * 25
+    assert plausible("Option a, b or c.", PACE).usual > plausible("Option ab or.", PACE).usual
+
+
 def test_the_models_pace_counts():
     assert plausible(TEXT, 0.15).usual > 1.6 * plausible(TEXT, 0.075).usual
 
