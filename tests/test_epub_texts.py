@@ -260,6 +260,7 @@ def test_hidden_text_is_not_spoken():
         '<p title="No.">Yes.</p><img src="x.png" alt="No." title="No."/>',
         '<span class="pagenum">[Pg 12]</span><a class="pageno" id="p">13</a>',
         '<span role="doc-pagebreak">12</span>',
+        '<span class="linenum">10</span>',
         "<rt>No.</rt><select hidden><option>No.</option></select>",
     ],
 )

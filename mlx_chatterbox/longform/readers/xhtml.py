@@ -23,7 +23,8 @@ _LEFT_OUT = {
     **dict.fromkeys(("audio", "video", "object"), "recording or film"),
 }
 _TYPES = {"pagebreak": "", "toc": "", "index": "index", "landmarks": "", "page-list": ""}
-_PAGE_CLASSES = re.compile(r"page[-_]?(?:num(?:ber)?|no|break)s?|pagebreak", re.IGNORECASE)
+# Numbers of pages, and of the lines of a poem.
+_PAGE_CLASSES = re.compile(r"(?:page|line)[-_]?(?:num(?:ber)?|no|break)s?", re.IGNORECASE)
 _PAGE = re.compile(
     r"[\W_]*(?:(?:page|pg|p|seite|s)\.?\s*)?(?:\d{1,5}|[ivxlc]{1,8})[\W_]*", re.IGNORECASE
 )
