@@ -261,3 +261,23 @@ def test_rows_say_what_was_left_out_and_what_is_late(tmp_path):
         assert "--no-sdh: descriptions of 1 subtitle left out" in line.message
         assert "2 of 2 subtitles out of their time, by up to" in line.message
     assert line.status == "kept"
+
+
+def test_the_cover_of_a_book_goes_into_its_m4b(tmp_path):
+    import subprocess
+
+    from mlx_chatterbox.audio.m4b import find_ffmpeg
+
+    make = [find_ffmpeg(), "-loglevel", "error", "-f", "lavfi", "-i", "color=red:s=20x30"]
+    make += ["-frames:v", "1", "-c:v", "png", "-f", "image2pipe", "-"]
+    cover = subprocess.run(make, capture_output=True, check=True).stdout
+    path = write_epub(
+        tmp_path / "book.epub",
+        {"c.xhtml": f"<h1>One</h1><p>{STORY}</p>"},
+        files={"c.png": cover},
+        manifest='<item id="c" href="c.png" media-type="image/png" properties="cover-image"/>',
+    )
+    output = tmp_path / "book.m4b"
+    speak_document(StubTTS(tmp_path / "model"), read_document(path), output, seed=1)
+    shown = subprocess.run([find_ffmpeg(), "-i", str(output)], capture_output=True, check=False)
+    assert b"(attached pic)" in shown.stderr

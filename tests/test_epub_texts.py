@@ -97,6 +97,17 @@ def test_what_is_raised_is_an_exponent_or_a_mark(written, expected):
     assert found == f"So: {expected} ." or (expected == "is a carbon" and "C is a carbon" in found)
 
 
+@pytest.mark.parametrize(
+    "raised",
+    ['<span style="font-size: 70%; vertical-align: super">{}</span>', '<span class="up">{}</span>',
+     '<i class="up">{}</i>', '<span class="superscript">{}</span>'],
+)  # fmt: skip
+def test_what_a_style_raises_is_raised(raised):
+    sheet = "<style>.up { vertical-align: super; font-size: small }</style>"
+    body = f"{sheet}<p>It was 10{raised.format(8)} men{raised.format(3)} then.</p>"
+    assert text_of(body) == "It was 10^8 men then."
+
+
 # Notes
 
 
@@ -176,6 +187,19 @@ def test_notes_of_all_makes(read, make, where):
     assert found.remarks
 
 
+def test_notes_in_brackets(read):
+    """As in Project Gutenberg's oldest books, over one paragraph or several."""
+    body = (
+        f"<p>{STORY}[1]. He woke [A].</p><p>[Footnote 1: See the book.]</p><p>[Footnote A: See "
+        "[this].</p><p>And that.]</p><p>He ate.</p>"
+    )
+    found = read(body)
+    assert spoken(found) == f"{STORY}. He woke. He ate."
+    assert found.remarks == ("left out: 2 notes",)
+    # Without such notes brackets are the text's.
+    assert "[1]" in spoken(read("<p>He woke[1] and slept.</p>"))
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -236,6 +260,7 @@ def test_hidden_text_is_not_spoken():
         '<p title="No.">Yes.</p><img src="x.png" alt="No." title="No."/>',
         '<span class="pagenum">[Pg 12]</span><a class="pageno" id="p">13</a>',
         '<span role="doc-pagebreak">12</span>',
+        '<span class="linenum">10</span>',
         "<rt>No.</rt><select hidden><option>No.</option></select>",
     ],
 )
@@ -293,6 +318,11 @@ def test_drop_caps_of_all_makes(written):
     assert text_of(written).replace("“", "") == "The night."
 
 
+def test_a_picture_that_may_be_a_letter_is_told(read):
+    found = read('<p><img src="images/i012.jpg" alt=""/>he night.</p>')
+    assert found.remarks == ("left out: 1 picture that may be the first letter of a word",)
+
+
 def test_letters_that_are_words_keep_their_space():
     assert text_of('<p><img alt="A"/> long time ago.</p>') == "A long time ago."
     assert text_of('<p><img alt="A"/> fter that.</p>') == "After that."
@@ -338,6 +368,13 @@ def test_encodings(read, encoding, declaration, text, language):
     content = f"{markup}<body><p>{text}.</p></body></html>"
     found = read({"c.xhtml": content.encode(encoding)}, language=language)
     assert spoken(found) == f"{text}."
+
+
+def test_a_few_bytes_of_another_encoding_cost_only_themselves(read):
+    content = "<html><body><p>Größe, Café, naïve – ".encode() + "“so”".encode("cp1252")
+    found = read({"c.xhtml": content + b"</p></body></html>"})
+    assert spoken(found) == "Größe, Café, naïve – “so”."
+    assert "UTF-8 and windows-1252 mixed" in found.remarks[0]
 
 
 def test_entities_of_html_in_the_book_s_own_files(read):

@@ -150,6 +150,9 @@ def test_markdown_is_read_as_one_would_say_it(read):
         "A quotation that is long enough to stand alone in its paragraph.",
     ]
     assert [piece.chapter for piece in found.pieces] == ["The House", None, None, "Part two", None]
+    assert found.remarks == (
+        "left out: 1 block of HTML, 2 blocks of code, 1 note, 1 picture, 1 table",
+    )
 
 
 def test_the_one_highest_heading_is_the_title(read):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from xml.etree import ElementTree
@@ -33,6 +34,8 @@ _NO_TITLE = re.compile(
 )
 _ZERO = re.compile(r"^(\W{0,2})0(?=[1-9]\d?(?:\W|$)(?![.:,]?\d))")
 _ZERO_AT_END = re.compile(r"(?<=[^\W\d_] )0(?=[1-9]\d?$)")
+_FOOTNOTE = re.compile(r"\s*\[Footnote\s*[\dA-Z*†]{0,4}\s?[:.]", re.IGNORECASE)
+_BRACKETED_MARK = re.compile(r"(?<=[^\s\[])\s?\[(?:\d{1,3}|[A-Z]|\*|†)\]")
 # Of a table of contents: parts and chapters, but not their sections.
 DEPTH = 2
 # A line before a chapter's heading, such as a date or a motto's author.
@@ -86,10 +89,50 @@ def entries_of_ncx(root: ElementTree.Element) -> list[Entry]:
     return found
 
 
-def shaped(blocks: Iterable[Block]) -> list[Block]:
+def shaped(blocks: Iterable[Block], left_out: Counter[str]) -> list[Block]:
     """The blocks of a file with its notes' headings gone, numbers joined to the headings that they
-    count, and its chapters' titles from the table of contents where that has better ones."""
-    return _titled(_numbered(_without_headings_of_notes(list(blocks))))
+    count, and its chapters' titles from the table of contents where that has better ones.
+
+    Args:
+        left_out: counts the notes that are found here.
+    """
+    found = _without_bracketed_notes(blocks, left_out)
+    return _titled(_numbered(_without_headings_of_notes(found)))
+
+
+def _without_bracketed_notes(blocks: Iterable[Block], left_out: Counter[str]) -> list[Block]:
+    """Without the notes of Project Gutenberg's oldest books, "[Footnote 1: ...]", and their marks.
+
+    A note ends where its bracket is closed, within some paragraphs.
+    """
+    found = list(blocks)
+    if not any(_FOOTNOTE.match(block.text) for block in found):
+        return found
+    kept: list[Block] = []
+    at = 0
+    while at < len(found):
+        block = found[at]
+        last = _end_of_bracket(found, at) if _FOOTNOTE.match(block.text) else None
+        if last is None:
+            kept.append(replace(block, text=_BRACKETED_MARK.sub("", block.text)))
+            at += 1
+        else:
+            kept.append(Block("note"))
+            left_out["note"] += 1
+            at = last + 1
+    return kept
+
+
+def _end_of_bracket(blocks: Sequence[Block], at: int) -> int | None:
+    """The paragraph that closes a bracket; None if none of the next does."""
+    depth = 0
+    for place in range(at, min(at + 20, len(blocks))):
+        if blocks[place].kind != "paragraph":
+            return None
+        depth += blocks[place].text.count("[") - blocks[place].text.count("]")
+        if depth <= 0:
+            return place
+    return None
 
 
 def _without_headings_of_notes(blocks: list[Block]) -> list[Block]:

@@ -31,6 +31,8 @@ _WIDER = {"iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254", "gb23
 _CHARACTER_SETS = tuple(
     "utf-8 utf-16 utf-32 ascii iso8859 iso2022 cp koi8 mac gb hz big5 shift euc tis johab".split()
 )
+# A byte that is no UTF-8, as Python marks it.
+_STRANGE = re.compile("[\udc80-\udcff]")
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -79,6 +81,9 @@ class Decoder:
             not declared.startswith(("utf-16", "utf-32", "iso2022", "hz")) and "\x1b" not in text
         ):
             return text
+        if (text := _mostly_utf8(content)) is not None:
+            self.guessed.setdefault("UTF-8 and windows-1252 mixed", []).append(name)
+            return text
         if declared and not declared.startswith(("utf-16", "utf-32", "utf-8")):
             text = _tried(content, _WIDER.get(declared, declared))
             text = _tried(content, declared) if text is None else text
@@ -116,6 +121,20 @@ def _tried(content: bytes, encoding: str) -> str | None:
         return content.decode(encoding)
     except (UnicodeError, LookupError):
         return None
+
+
+def _mostly_utf8(content: bytes) -> str | None:
+    """A text in UTF-8 with a few bytes of windows-1252 in it; None if it is not that."""
+    text = content.decode("utf-8", "surrogateescape")
+    strange = sum("\udc80" <= character <= "\udcff" for character in text)
+    others = sum(character > "\x7f" for character in text) - strange
+    if others < 2 * strange:
+        return None
+    return _STRANGE.sub(lambda match: _of_windows(match.group()), text)
+
+
+def _of_windows(character: str) -> str:
+    return bytes([ord(character) - 0xDC00]).decode("cp1252", "replace")
 
 
 def _is_text(text: str) -> bool:

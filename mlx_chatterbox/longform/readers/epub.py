@@ -36,6 +36,10 @@ _NAMES = {
     "passage of code": ("passage of code", "passages of code"),
     "formula": ("formula", "formulas"),
     "picture": ("picture", "pictures"),
+    "lost letter": (
+        "picture that may be the first letter of a word",
+        "pictures that may be the first letters of words",
+    ),
     "recording or film": ("recording or film", "recordings or films"),
     "index": ("index", "indexes"),
     "text of Project Gutenberg's own": ("text of Project Gutenberg's own",) * 2,
@@ -96,7 +100,7 @@ class _Book:
             blocks = [Block("entry", title) for title in of_file.get("", ())] + reader.blocks()
             self._left_out += reader.left_out
             chapters[at] = None  # its memory
-            blocks = shaped(blocks)
+            blocks = shaped(blocks, self._left_out)
             first = next((block for block in blocks if block.text), None)
             if first is None:
                 continue

@@ -8,6 +8,7 @@ matter (`---` at the top; its title and author are the document's) are left out.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,14 @@ from .plain import read_characters
 _FRONT_MATTER = re.compile(r"---[^\S\n]*\n(.*?)\n(?:---|\.\.\.)[^\S\n]*(?:\n|$)", re.DOTALL)
 _FIELD = re.compile(r"^(title|author)\s*:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 _FOOTNOTE = re.compile(r"\[\^[^\]\s]{1,80}\](?::[^\n]*)?")
+_NOTE = re.compile(r"^\[\^[^\]\s]{1,80}\]:", re.MULTILINE)
+_LEFT_OUT = {
+    "table_open": "table",
+    "fence": "block of code",
+    "code_block": "block of code",
+    "html_block": "block of HTML",
+    "image": "picture",
+}
 _ADDRESS = re.compile(r"\s*(?:https?://|www\.)\S*[^\s.,;:!?)]")
 
 
@@ -30,31 +39,57 @@ def read_markdown(path: Path, language: str | None, longest: int) -> Document:
         found = reversed(_FIELD.findall(front.group(1)))
         fields = {name.lower(): value.strip("\"'") for name, value in found}
         text = text[front.end() :]
-    blocks = list(markdown_blocks(text))
+    left_out: Counter[str] = Counter()
+    blocks = list(markdown_blocks(text, left_out))
     highest = [block.text for block in blocks if block.kind == "heading" and block.level == 1]
     title = fields.get("title") or (highest[0] if len(highest) == 1 else None)
-    return Document(title, fields.get("author"), plan_blocks(blocks, language, longest))
+    pieces = plan_blocks(blocks, language, longest)
+    parts = [
+        f"{count} {_many(what) if count > 1 else what}"
+        for what, count in sorted(left_out.items())
+        if count
+    ]
+    remarks = (f"left out: {', '.join(parts)}",) if parts else ()
+    return Document(title, fields.get("author"), pieces, remarks=remarks)
 
 
-def markdown_blocks(text: str) -> Iterator[Block]:
-    """Blocks of a Markdown text in order."""
+def markdown_blocks(text: str, left_out: Counter[str] | None = None) -> Iterator[Block]:
+    """Blocks of a Markdown text in order.
+
+    Args:
+        left_out: counts what is not spoken.
+    """
     from markdown_it import MarkdownIt
 
+    counted = Counter() if left_out is None else left_out
+    counted["note"] += len(_NOTE.findall(text))
     tokens = MarkdownIt("commonmark").enable("table").parse(_FOOTNOTE.sub("", text))
-    level = left_out = 0
+    level = in_table = 0
     for token in tokens:
+        counted.update(_left_out(token))
         if token.type in ("table_open", "table_close"):
-            left_out += token.nesting
+            in_table += token.nesting
         elif token.type == "heading_open":
             level = int(token.tag[1:])
         elif token.type == "heading_close":
             level = 0
         elif token.type == "hr":
             yield Block("break")
-        elif token.type == "inline" and not left_out:
+        elif token.type == "inline" and not in_table:
             words = _spoken(token.children or [])
             if words:
                 yield Block("heading", words, level) if level else Block("paragraph", words)
+
+
+def _left_out(token) -> Iterator[str]:
+    """What of a token is not spoken."""
+    if token.type in _LEFT_OUT:
+        yield _LEFT_OUT[token.type]
+    yield from (_LEFT_OUT["image"] for child in token.children or () if child.type == "image")
+
+
+def _many(what: str) -> str:
+    return what.replace("block", "blocks") if what.startswith("block") else f"{what}s"
 
 
 def _spoken(tokens: list) -> str:

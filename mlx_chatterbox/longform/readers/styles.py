@@ -1,4 +1,4 @@
-"""Which elements a book's style sheets hide, as far as CSS says so plainly.
+"""Which elements a book's style sheets hide or raise, as far as CSS says so plainly.
 
 Understood are selectors of names, classes and ids with descendants and children, `!important`,
 and which of two rules counts. Rules for print, for other devices or for states are left alone.
@@ -19,7 +19,8 @@ _COMPOUND = re.compile(r"(\*|[a-z][\w-]*)?((?:[.#][\w-]+)*)", re.IGNORECASE)
 _PART = re.compile(r"[.#][\w-]+")
 _IMPORT = re.compile(r"""@import\s{0,9}(?:url\(\s{0,9})?["']?([^"');\s]{1,300})""", re.IGNORECASE)
 _MEDIA = re.compile(r"\s*(?:only\s+)?(?:all|screen)\s*", re.IGNORECASE)
-_PROPERTIES = ("display", "visibility")
+_PROPERTIES = ("display", "visibility", "vertical-align")
+_SEEN = {"hidden": True, "collapse": True, "visible": False}
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,16 @@ class Styles:
             True where it is taken out with all that is in it, or is not seen; False where it says
             that it is seen; None where nothing is said.
         """
+        found = self._values(element)
+        if found.get("display") == "none":
+            return True
+        return _SEEN.get(found.get("visibility", ""))
+
+    def raises(self, element: Element) -> bool:
+        """Whether an element is set as `<sup>` is."""
+        return self._values(element).get("vertical-align") == "super"
+
+    def _values(self, element: Element) -> dict[str, str]:
         own = dict(_declarations(element.get("style")))
         found = {name: (value, (important, 9, 0, 0, 0)) for name, (value, important) in own.items()}
         for rule in self._candidates(element):
@@ -86,10 +97,7 @@ class Styles:
                 continue
             if rule.fits(element):
                 found[rule.name] = (rule.value, rule.weight)
-        if "display" in found and found["display"][0] == "none":
-            return True
-        seen = found.get("visibility", ("", None))[0]
-        return {"hidden": True, "collapse": True, "visible": False}.get(seen)
+        return {name: value for name, (value, _) in found.items()}
 
     def _candidates(self, element: Element) -> Iterable[_Rule]:
         if not self._count:
@@ -184,7 +192,7 @@ def without_comments(sheet: str) -> str:
 
 
 def _declarations(body: str) -> list[tuple[str, tuple[str, bool]]]:
-    """Of `display` and `visibility`: value, and whether it is important; the last of each."""
+    """Of `_PROPERTIES`: value, and whether it is important; the last of each."""
     found = {}
     for part in body.split(";") if ":" in body else ():
         name, _, value = part.partition(":")

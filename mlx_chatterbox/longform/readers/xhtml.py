@@ -23,7 +23,8 @@ _LEFT_OUT = {
     **dict.fromkeys(("audio", "video", "object"), "recording or film"),
 }
 _TYPES = {"pagebreak": "", "toc": "", "index": "index", "landmarks": "", "page-list": ""}
-_PAGE_CLASSES = re.compile(r"page[-_]?(?:num(?:ber)?|no|break)s?|pagebreak", re.IGNORECASE)
+# Numbers of pages, and of the lines of a poem.
+_PAGE_CLASSES = re.compile(r"(?:page|line)[-_]?(?:num(?:ber)?|no|break)s?", re.IGNORECASE)
 _PAGE = re.compile(
     r"[\W_]*(?:(?:page|pg|p|seite|s)\.?\s*)?(?:\d{1,5}|[ivxlc]{1,8})[\W_]*", re.IGNORECASE
 )
@@ -95,7 +96,7 @@ class ChapterReader:
             return element.end + 1
         if tag in VOID:
             self._void(element)
-        elif tag == "sup" or (tag == "span" and any(map(_RAISED_CLASS.fullmatch, element.classes))):
+        elif self._is_raised(element):
             return self._raise(element)
         elif tag in HEADINGS:
             self._flush()
@@ -187,7 +188,9 @@ class ChapterReader:
         elif tag == "img":
             cap = letter_of(element, "")
             if not (cap and self._begin_with(cap, element)):
-                self.left_out["picture"] += 1
+                after = self._chapter.markup.following(element.begin)
+                lost = not self._has_text and after[:1].islower()
+                self.left_out["lost letter" if lost else "picture"] += 1
 
     def _begin_with(self, cap: str, element: Element) -> bool:
         """Put a letter that is a picture before what it belongs to."""
@@ -201,6 +204,12 @@ class ChapterReader:
                 # White space between the picture and the rest of the word is the file's alone.
                 self._words.append("\u2060")
         return True
+
+    def _is_raised(self, element: Element) -> bool:
+        if element.tag not in ("span", "small", "font", "i", "em"):
+            return element.tag == "sup"
+        classes = element.classes
+        return any(map(_RAISED_CLASS.fullmatch, classes)) or self._chapter.styles.raises(element)
 
     def _raise(self, element: Element) -> int | None:
         text = self._chapter.markup.words(element, _LONGEST_RAISED + 1)
