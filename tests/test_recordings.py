@@ -206,7 +206,7 @@ def test_bytes_in_memory_are_read_too(tmp_path):
     samples, rate = read_channels(io.BytesIO(path.read_bytes()), "a clip")
     assert np.array_equal(samples, read_channels(path)[0])
     assert rate == RATE
-    with pytest.raises(AudioError, match="a clip cannot .*: it is a PDF"):
+    with pytest.raises(AudioError, match=r"a clip cannot .*: it is a PDF"):
         read_channels(io.BytesIO(b"%PDF-1.7" + bytes(99)), "a clip")
 
 
