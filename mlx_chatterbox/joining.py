@@ -66,7 +66,11 @@ class Joining:
     def _finish(self, text: int) -> None:
         waveform = np.concatenate(list(self._parts(text)))
         if self._speed != 1.0:
-            waveform = stretch(waveform, self._sr, self._speed)
+            before, waveform = len(waveform), stretch(waveform, self._sr, self._speed)
+            self.spans[text] = [
+                (start * len(waveform) // before, end * len(waveform) // before)
+                for start, end in self.spans[text]
+            ]
         if self._marks:
             try:
                 waveform = watermark.apply(waveform, self._sr)

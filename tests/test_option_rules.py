@@ -314,6 +314,11 @@ def test_a_text_gets_subtitles_with_the_times_of_its_pieces(
     assert second[0] - first[1] == pytest.approx(2, abs=0.01)
     assert second[1] == pytest.approx(seconds, abs=0.01)
     sound, _ = soundfile.read("b.wav")
+    assert main([*words, "--output", "c.wav", "--subtitles", "srt", "--speed", "2"]) == 0
+    faster = times("c.srt")
+    assert [line for *_, line in faster] == [first[2], second[2]]
+    for (*slow, _), (*fast, _) in zip((first, second), faster, strict=True):
+        assert fast == pytest.approx([time / 2 for time in slow], abs=0.02)
     between = sound[round(first[1] * 24000) + 2400 : round(second[0] * 24000) - 2400]
     assert np.abs(between).max() < np.abs(sound).max() / 10
 
