@@ -67,6 +67,21 @@ def test_numbers_over_headings(read, body, said):
 
 
 @pytest.mark.parametrize(
+    ("heading", "entry", "said"),
+    [
+        ("01", "1. The Boy", "1. The Boy"),
+        ("Chapter 1", "Chapter 1: The Boy", "Chapter 1. The Boy"),
+        ("I", "The Boy", "I. The Boy"),
+    ],
+)
+def test_a_title_in_a_paragraph_joins_its_number(read, heading, entry, said):
+    body = f"<h1>{heading}</h1><p class='sub'>The Boy</p><p>{LONG}</p>"
+    found = read({"c.xhtml": body}, contents=[("c.xhtml", entry)])
+    assert spoken(found) == [said, LONG]
+    assert chapters(found) == [entry]
+
+
+@pytest.mark.parametrize(
     ("heading", "entry", "title"),
     [
         ("4", "Chapter 4", "Chapter 4"),

@@ -163,6 +163,23 @@ MAKES = {
         '<div><h4>Notes</h4><p id="n1">1. See the book.</p><p>It is long.</p><p id="n2">2. That '
         "too.</p></div>",
     ),
+    "terms and what they mean": (
+        f'{STORY}<sup><a href="#x1">1</a></sup>. He woke.',
+        '<h3>Endnotes</h3><dl><dt id="x1">1</dt><dd>See the book of kings.</dd></dl>',
+    ),
+    "terms without a heading": (
+        f'{STORY}<sup><a href="#x1">1</a></sup>. He woke.',
+        '<dl><dt><a id="x1">[1]</a></dt><dd>See the book of kings.</dd></dl>',
+    ),
+    "small print": (
+        f'{STORY}<a href="#x1">*</a>. He woke.',
+        '<p><small><a id="x1"></a>* See the book of kings.</small></p>',
+    ),
+    "InDesign": (
+        f'{STORY}<a class="_idFootnoteLink" id="r1" href="#fn-1">1</a>. He woke.',
+        '<div class="_idFootnotes"><div id="fn-1" class="_idFootnote"><p><a href="#r1">1</a> See '
+        "the book of kings.</p></div></div>",
+    ),
     "without a link": (
         f"{STORY}<sup>1</sup>. He woke.",
         "<h3>Footnotes</h3><p>1. See the book of kings.</p><p>2. And more.</p>",
@@ -311,6 +328,7 @@ def test_a_drop_cap_that_is_a_picture_keeps_its_letter():
         "<p><svg><text>T</text></svg>he night.</p>",
         "<p><span>T</span>he night.</p>",
         '<p><span aria-hidden="true">T</span>he night.</p>',
+        '<p><span class="dropcap">T</span>\n <span>he</span> night.</p>',
         '<p><span aria-hidden="true">T</span><span class="sr">The</span> night.</p>',
     ],
 )

@@ -47,6 +47,7 @@ def test_a_page_number_alone_on_a_line_is_not_spoken(read, number):
         f"{A}\n\n{B}\n\n12\n",
         f"{A}\n\n1\n\f{B}\n\n2\n\f{A}",
         f"{A}\f12\n\n{B}",
+        f"{A}\n                    12\n\n{B}\n\n                    13\n{A}",
         f"{A}\n\n1\n\n{B}\n\n2\n\nHe went there and\n\n3\n\nnobody came.",
         "He went to the old house and\n12\nnobody came.\n\n" + B,
     ],

@@ -69,6 +69,8 @@ def test_line_ends_and_byte_order_marks(read, line_end, mark):
         (f"7\n{A}\nOne.\n\n\n\n3\n{B}\nTwo.", ["One.", "Two."]),
         (f"1\n{A}\nOne.\n\nMore.\n\n2\n{B}\nTwo.", ["One. More.", "Two."]),
         (f"1\n{A}\nOne.\n\n2\n{B}\n", ["One."]),
+        (f"1\n\n{A}\nOne.\n2\n\n{B}\nTwo.", ["One.", "Two."]),
+        (f"1\n{A}\n\n1984\n\n{B}\nTwo.", ["1984", "Two."]),
         (f"1\n{A}\nGo --> there.\n\n2\n{B}\nTwo.", ["Go --> there.", "Two."]),
     ],
 )

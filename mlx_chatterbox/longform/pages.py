@@ -132,14 +132,15 @@ def _pages(
         # "Part One", and chapters that are numbers.
         return ()
     if any(map(is_heading, lines)):
-        return [number for number in run if _stands_alone(lines, number)]
+        return [number for number in run if _stands_alone(number)]
     if first.value == 1:
         return ()
-    return [number for number in run if _stands_alone(lines, number)]
+    return [number for number in run if _stands_alone(number)]
 
 
-def _stands_alone(lines: Sequence[str], number: _Number) -> bool:
-    return number.before < number.at - 1 and (number.after < 0 or number.after > number.at + 1)
+def _stands_alone(number: _Number) -> bool:
+    """Whether there is an empty line before or after it."""
+    return number.before < number.at - 1 or number.after > number.at + 1
 
 
 def _cuts(lines: Sequence[str], number: _Number) -> bool:

@@ -224,12 +224,29 @@ def _titled(blocks: list[Block]) -> list[Block]:
             elif found and found[-1].kind == "heading" and _is_within(text, found[-1].title):
                 block = replace(block, title="")
             found.append(block)
+        elif block.kind == "paragraph" and not entries and _is_rest(found, block):
+            found[-1] = _with_rest(found[-1], block)
         elif block.kind == "paragraph" and entries and not _heading_is_near(blocks, at):
             _place(found, block, entries[-1])
             entries = []
         else:
             found.append(block)
     return found
+
+
+def _is_rest(found: Sequence[Block], block: Block) -> bool:
+    """Whether a paragraph is the title of a number above it: the contents have both."""
+    if not found or found[-1].kind != "heading" or not found[-1].title:
+        return False
+    text = flowed(block.text)
+    is_short = len(text) <= _LONGEST_HEADING and text.count(".") < 2
+    over = flowed(found[-1].text)
+    return is_short and _worth(over) < 3 and text != over and _is_within(text, found[-1].title)
+
+
+def _with_rest(heading: Block, block: Block) -> Block:
+    over = flowed(heading.text)
+    return replace(heading, text=f"{over.rstrip('.:')}. {flowed(block.text)}")
 
 
 def _place(found: list[Block], block: Block, title: str) -> None:

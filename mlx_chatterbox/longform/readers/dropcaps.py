@@ -44,6 +44,11 @@ def letter_of(element: Element, text: str) -> str:
     return ""
 
 
+def is_cap(element: Element, text: str) -> bool:
+    """Whether an element is a drop cap by its class, and holds a letter as text."""
+    return any(map(_CLASS.search, element.classes)) and bool(_ALONE.fullmatch(text.strip()))
+
+
 def joins(cap: str, after: str) -> bool:
     """Whether a letter and the text after it are one word, were there no space between them."""
     if not after[:1].isalpha():

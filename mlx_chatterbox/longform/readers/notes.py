@@ -234,6 +234,10 @@ def _body(chapters: Sequence[Chapter], link: _Link, at: int, element: Element) -
         return None
     if _leads_back(chapters, link, chapter, block):
         return block
+    if link.certain and block.tag == "dt" and block.parent is not None:
+        # A list in which marks are the terms, and notes what they mean.
+        is_mark = link.mark and _bare(chapter.markup.words(block, 60)) == link.mark
+        return block.parent if is_mark and block.parent.tag == "dl" else None
     above = block.parent.classes if block.parent else ()
     named = bool(_NAME_OF_A_NOTE.search(link.fragment)) or any(
         map(_CLASS_OF_NOTES.fullmatch, above)
@@ -330,9 +334,9 @@ def _leave_out_what_a_title_announces(chapter: Chapter, any_marks: bool) -> None
             if after.tag in HEADINGS:
                 if HEADINGS[after.tag] <= level:
                     break
-            elif after.tag == "ol" and certain:
+            elif after.tag in ("ol", "dl") and certain:
                 chapter.left_out.setdefault(after.begin, "note")
-            elif after.tag in ("p", "dl", "ul", "div") and certain:
+            elif after.tag in ("p", "ul", "div") and certain:
                 text = chapter.markup.words(after, 30).strip()
                 if _NUMBERED.match(text):
                     chapter.left_out.setdefault(after.begin, "note")

@@ -110,14 +110,14 @@ def subtitles(text: str, is_vtt: bool = False) -> Subtitles:
         first += lines[first].strip().isdigit() and first + 1 < len(lines)
         found.problems.append(_no_times(first, lines[first]))
         return found
-    numbered = _number_before(lines, marks[0], -1, True)
+    number_lines = _number_before(lines, marks[0], -1, True)
     if not is_vtt:
-        _find_stray(lines[: marks[0] - numbered], found)
+        _find_stray(lines[: marks[0] - number_lines], found)
     for at, following in zip(marks, [*marks[1:], None], strict=True):
         if following is None:
             end = len(lines)
         else:
-            end = following - _number_before(lines, following, at, numbered)
+            end = following - _number_before(lines, following, at, number_lines > 0)
         body = lines[at + 1 : end]
         if is_vtt:
             body = _of_vtt(body)
@@ -146,24 +146,30 @@ def _no_times(at: int, line: str) -> str:
     )
 
 
-def _number_before(lines: Sequence[str], at: int, previous: int, numbered: bool) -> bool:
-    """Whether the line before times is the subtitle's number, not the text of the one before.
+def _number_before(lines: Sequence[str], at: int, previous: int, numbered: bool) -> int:
+    """How many lines before times are the subtitle's number, not the text of the one before.
 
     Args:
         previous: the line of the times before these.
         numbered: whether the file's first subtitle has a number.
     """
-    if at == 0 or at - 1 <= previous or not lines[at - 1].strip("\ufeff \t").isdecimal():
-        return False
-    if at - 1 == 0 or not lines[at - 2].strip():
-        return True
+    place = at - 1
+    while place > previous and not lines[place].strip("\ufeff \t"):
+        place -= 1
+    if place <= previous or not lines[place].strip("\ufeff \t").isdecimal():
+        return 0
+    number = int(lines[place].strip("\ufeff \t")[:9])
+    above = [line.strip("\ufeff \t") for line in lines[max(0, previous - 3) : max(0, previous)]]
+    before = next(filter(None, reversed(above)), "")
+    counts_on = before.isdecimal() and number == int(before[:9]) + 1
+    if place < at - 1:
+        # An empty line between a number and its times.
+        return at - place if counts_on or previous < 0 else 0
+    if place == 0 or not lines[place - 1].strip():
+        return 1
     # Without a blank line: a number in a file that counts, unless it is all that is said there and
     # does not count on.
-    if not numbered or at - 2 > previous:
-        return numbered
-    number = int(lines[at - 1].strip("\ufeff \t")[:9])
-    before = lines[previous - 1].strip() if previous > 0 else ""
-    return before.isdecimal() and number == int(before[:9]) + 1
+    return int(numbered if place - 1 > previous else numbered and counts_on)
 
 
 def _find_stray(lines: Sequence[str], found: Subtitles) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ..blocks import Block
-from .dropcaps import joins, letter_of, repeats
+from .dropcaps import is_cap, joins, letter_of, repeats
 from .markup import BLOCKS, HEADINGS, VOID, Element, End, Markup
 from .notes import Chapter, find_notes, is_back_link
 from .raised import MARK, Raised
@@ -98,6 +98,8 @@ class ChapterReader:
             self._void(element)
         elif self._is_raised(element):
             return self._raise(element)
+        elif tag == "span" and element.classes and not self._has_text:
+            return self._cap_as_text(element)
         elif tag in HEADINGS:
             self._flush()
             self._level = HEADINGS[tag]
@@ -204,6 +206,15 @@ class ChapterReader:
                 # White space between the picture and the rest of the word is the file's alone.
                 self._words.append("\u2060")
         return True
+
+    def _cap_as_text(self, element: Element) -> int | None:
+        """Take in a drop cap with white space after it that is the file's alone."""
+        cap = self._text(element).strip()
+        after = self._chapter.markup.following(element.end)
+        if not (after[:1].isspace() and is_cap(element, cap) and joins(cap, after.lstrip())):
+            return None
+        self._say(f"{cap}\u2060")
+        return element.end + 1
 
     def _is_raised(self, element: Element) -> bool:
         if element.tag not in ("span", "small", "font", "i", "em"):
