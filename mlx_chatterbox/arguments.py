@@ -37,6 +37,7 @@ class Extras:
     lexicon: Lexicon = None
     guard: bool = True
     batch_size: int | None = None
+    normalize: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from .synthesis import Synthesis
 from .text.gpt2 import drop_unknown_tags
 from .text.normalize import punc_norm
 from .text.pauses import Breath, breaths
-from .text.respelling import Lexicon, respelling_of
+from .text.writing import writing_for
 from .tries import Utterance
 from .voice import Voice, embed_voice, is_saved_voice
 from .watermark.weights import is_wanted
@@ -211,7 +211,7 @@ class Pipeline:
         """Text to waveform, (samples,) float32; for a `Batch` one for each text."""
         batch = text if isinstance(text, Batch) else Batch((text,), (extras.seed,))
         at_once = self._at_once(extras.batch_size, cfg_weight)
-        said = self._said(batch.texts, language_id, extras.lexicon)
+        said = self._said(batch.texts, language_id, extras)
         text_tokens = [
             self._text_tokens(breath.text, language_id) for of_text in said for breath in of_text
         ]
@@ -267,13 +267,16 @@ class Pipeline:
         return batch_size
 
     def _said(
-        self, texts: Sequence[str], language_id: str | None, lexicon: Lexicon
+        self, texts: Sequence[str], language_id: str | None, extras: Extras
     ) -> list[list[Breath]]:
-        """What of each text is said in one go, its words respelled."""
-        respell = respelling_of(lexicon)
+        """What of each text is said in one go, its words respelled and written out."""
+        config = self.checkpoint.config.text
+        writing = writing_for(config, language_id, extras.normalize, extras.lexicon)
         longest = self.defaults.longest_piece
-        texts = texts if respell is None else map(respell, texts)
-        return [breaths(text, longest, language_id) for text in texts]
+        said = [breaths(writing(text), longest, language_id) for text in texts]
+        for note in writing.notes():
+            warnings.warn(note, stacklevel=4)
+        return said
 
     def _text_tokens(self, text: str, language_id: str | None) -> mx.array:
         """Token ids, (n,), for the Llama with start and stop; checks come before any work."""

@@ -162,7 +162,7 @@ class StreamingPipeline(Pipeline):
         limit = defaults.max_new_tokens if limit is None else limit
         if steps < 1:
             raise SettingError(f"n_cfm_timesteps must be 1 or more; got {steps}.")
-        (breaths,) = self._said((said.text,), language_id, extras.lexicon)
+        (breaths,) = self._said((said.text,), language_id, extras)
         tokens = [self._text_tokens(breath.text, language_id) for breath in breaths]
         for of_text in tokens:
             check_lengths(self.networks.t3, of_text, cfg_weight, limit)

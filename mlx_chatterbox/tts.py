@@ -18,6 +18,8 @@ guard: False speaks once, whatever comes of it, as upstream does. Otherwise what
     what was found (`docs/guards.md`). Not with `noise` or `source`, which are of one try.
 batch_size: so many pieces of a long text, or texts of a batch, are written together; 8 with
     guidance, else 16.
+normalize: write numbers, abbreviations and signs out in words first; None does what the checkpoint
+    says, and upstream's say no (`docs/spoken-forms.md`).
 
 Every `generate` returns (samples,) float32 at `sr`, 24 kHz, and raises TextError (nothing to
 speak), SettingError (a setting outside its range, or no voice) or AudioError (a reference that
@@ -110,6 +112,7 @@ class ChatterboxTTS(StreamingPipeline):
         lexicon: Lexicon = None,
         guard: bool = True,
         batch_size: int | None = None,
+        normalize: bool | None = None,
     ) -> np.ndarray:
         """Speak.
 
@@ -139,6 +142,7 @@ class ChatterboxTTS(StreamingPipeline):
                 lexicon,
                 guard,
                 batch_size,
+                normalize,
             ),
         )
 
@@ -210,6 +214,7 @@ class ChatterboxMultilingualTTS(StreamingPipeline):
         lexicon: Lexicon = None,
         guard: bool = True,
         batch_size: int | None = None,
+        normalize: bool | None = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`.
 
@@ -238,6 +243,7 @@ class ChatterboxMultilingualTTS(StreamingPipeline):
                 lexicon,
                 guard,
                 batch_size,
+                normalize,
             ),
             language_id=language_id.lower() if language_id else None,
         )
@@ -308,6 +314,7 @@ class ChatterboxTurboTTS(StreamingPipeline):
         lexicon: Lexicon = None,
         guard: bool = True,
         batch_size: int | None = None,
+        normalize: bool | None = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`. Guidance, min-p and emotion do nothing here.
 
@@ -337,6 +344,7 @@ class ChatterboxTurboTTS(StreamingPipeline):
                 lexicon,
                 guard,
                 batch_size,
+                normalize,
             ),
             norm_loudness=norm_loudness,
         )

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AudioError, SettingError
+from ..text.writing import writing_for
 from .batch import REPORT_NAME, speak_batch
-from .book import MANIFEST_NAME, job_folder, speak_document
-from .job import Executor
+from .book import MANIFEST_NAME, speak_document
+from .job import Executor, job_folder
 from .options import BATCH_SIZE
 from .plan import Document, longest_of
 from .readers import PLAIN, read_document
+from .wording import planned_writing
 
 
 def document_of(arguments: argparse.Namespace, tts) -> Document:
@@ -23,8 +25,21 @@ def document_of(arguments: argparse.Namespace, tts) -> Document:
     Raises:
         TextError: it cannot be read, or there is nothing to speak.
     """
-    longest = longest_of(tts.checkpoint.config)
-    return read_document(arguments.file, arguments.language, longest)
+    config = tts.checkpoint.config
+    longest = longest_of(config)
+    if not arguments.stream:
+        writing = planned_writing(
+            job_folder(arguments.output),
+            config.text,
+            arguments.language,
+            arguments.lexicon,
+            arguments.normalize,
+        )
+    else:
+        writing = writing_for(
+            config.text, arguments.language, arguments.normalize, arguments.lexicon
+        )
+    return read_document(arguments.file, arguments.language, writing.room(longest))
 
 
 def is_job(arguments: argparse.Namespace, document: Document) -> bool:
@@ -113,7 +128,7 @@ def run_batch(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -> i
 
 def _common(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
     """What both kinds of jobs are told."""
-    apart = ("seed", "language_id", "lexicon", "batch_size")
+    apart = ("seed", "language_id", "lexicon", "batch_size", "normalize")
     settings = {name: value for name, value in settings.items() if name not in apart}
     if arguments.no_watermark:
         settings["watermark"] = False
@@ -127,6 +142,7 @@ def _common(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str
         "subtitles": arguments.subtitles,
         "model": arguments.model,
         "executor": _executor(arguments),
+        "normalize": arguments.normalize,
     }
 
 

@@ -82,7 +82,7 @@ def check_batch_options(arguments: argparse.Namespace) -> None:
     if arguments.batch_size is not None and arguments.batch_size < 1:
         raise SettingError(f"--batch-size must be 1 or more; got {arguments.batch_size}.")
     if arguments.batch is not None:
-        if arguments.output_dir is None:
+        if arguments.output_dir is None and not arguments.show_text:
             raise SettingError("--batch needs --output-dir, where the outputs go.")
         for name in ("redo", "play", "save_voice"):
             if getattr(arguments, name):

@@ -115,6 +115,10 @@ class MultilingualTokenizer(SpacedTokenizer):
         # What the front ends of the other languages add is no letter; ja's alone is needed.
         return self._has_known(self._prepared(spoken, "ja" if language == "ja" else None))
 
+    def is_unknown(self, text: str) -> bool:
+        """As `SpacedTokenizer.is_unknown`, in the case that the model reads."""
+        return super().is_unknown(self._cased(text))
+
     def _checked(self, language_id: str | None) -> str | None:
         """The code in lower case; None for None or ""."""
         if not language_id:

@@ -44,6 +44,10 @@ class SpacedTokenizer:
     def _has_known(self, text: str) -> bool:
         return any(token not in (self._unknown, self._space) for token in self._ids(text))
 
+    def is_unknown(self, text: str) -> bool:
+        """Whether a part of the text, as it is given, is in no way in the vocabulary."""
+        return self._unknown in self._ids(text)
+
     def decode(self, ids: list[int]) -> str:
         """The text of token ids; start and unknown markers as upstream leaves them."""
         text = self._tokenizer.decode(ids, skip_special_tokens=False)
