@@ -5,6 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx_chatterbox.text.numbers import number_words, ordinal_words, spell_numbers, year_words
 
 from mlx_chatterbox.config import PackingConfig
 from mlx_chatterbox.errors import CheckpointError
@@ -18,7 +19,6 @@ from mlx_chatterbox.text.lexicon import (
     write_lexicon,
     write_vocabulary,
 )
-from mlx_chatterbox.text.numbers import number_words, ordinal_words, spell_numbers, year_words
 
 WORDS = {
     "hello": "həlˈō",

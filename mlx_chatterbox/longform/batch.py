@@ -22,7 +22,6 @@ from ..manifest import sha256
 from ..text.respelling import Lexicon, respelling_of
 from ..text.writing import Writing
 from .casting import Casting
-from .wording import job_writing, tell
 from .identity import digest, seed_from
 from .job import Executor, Job
 from .local import local
@@ -31,6 +30,7 @@ from .progress import JobBar
 from .rows import Row, one_line, read_rows
 from .speaking import Spoken
 from .store import read_json, write_durably, write_json
+from .wording import job_writing, tell
 
 FOLDER_NAME = "batch.job"
 REPORT_NAME = "report.csv"

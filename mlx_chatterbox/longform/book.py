@@ -11,7 +11,6 @@ from .._version import __version__
 from ..errors import SettingError
 from ..text.respelling import Lexicon
 from .casting import Casting
-from .wording import job_writing, tell
 from .job import Executor, Job, job_folder
 from .local import local
 from .manifest import write_manifest
@@ -19,6 +18,7 @@ from .outputs import Output, finish, plan_output
 from .plan import Document
 from .progress import JobBar
 from .speaking import Spoken
+from .wording import job_writing, tell
 
 MANIFEST_NAME = "manifest.json"
 

@@ -1,4 +1,4 @@
-"""`--show-text`: the pieces that would be spoken, in letters, from the model's configuration alone."""
+"""`--show-text`: the pieces that would be spoken, in letters; no weights are loaded."""
 
 from __future__ import annotations
 

@@ -61,12 +61,8 @@ class Writing:
         """What is to be told of the texts so far, in lines; told once."""
         found = []
         if self.unknown_language:
-            found.append(
-                f"there are no rules to write out the language {self._language!r}: the text is "
-                "spoken as it is written."
-                if self._language
-                else "without a language nothing is written out: the text is spoken as it is written."
-            )
+            of = f"for the language {self._language!r}" if self._language else "without a language"
+            found.append(f"there are no rules {of}: the text is spoken as it is written")
             self.unknown_language = False
         if self._left_out:
             found.append(f"left out, since it has no words: {' '.join(self._left_out)}")

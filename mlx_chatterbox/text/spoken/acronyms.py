@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..sentence_rules import rules_of
 from .reader import LETTER, Rule, word_after, word_before
 from .times import stop_after
 
@@ -19,7 +20,7 @@ _SPELLED = frozenset(
     "UPS USPS EU ISS ICBM IED NGO IDE ORM SQL JSON IP VPN ISP IOT AR VR XR UHD AAA AA TV DVD CD "
     "EP LP CGI RPG ROTC EMT ABBA OCR ASR AES RSA UEFI BIOS PDF UTC ICE IPA MVP TBD UAV EEA IKEA "
     "USAF RAF RAM OTC AMA NRA ANC BMI BPA IBS UTI STI ECT ICC ICJ ILO IAEA EIA OPA ETC "
-    "USMC NYSE PhD UPC SKU AOL MSN AWS IAM LA NYPD LAPD EMS".split()
+    "NYC TGIF LGBTQIA USMC NYSE PhD UPC SKU AOL MSN AWS IAM LA NYPD LAPD EMS".split()
 ) - frozenset("ABBA BIOS EBITDA IKEA JSON RAM SAT ACT ICE ETC ADD LA RIP AKA".split())
 # As words.
 _READ = frozenset(
@@ -34,12 +35,15 @@ _AMBIGUOUS = {
                     "professional infrastructure systems services".split()),
     "WHO": frozenset("said says declared reported director officials".split()),
     "AM": frozenset(), "ER": frozenset(), "OS": None, "ID": None, "AI": None, "AD": frozenset(),
-    "PA": None, "MA": frozenset(), "BA": None, "PE": None, "EST": None, "APR": None, "ADD": frozenset(),
-    "AA": None, "AAA": None, "OR": frozenset(), "IRA": None, "ICE": frozenset(), "SEC": None, "AC": None,
+    "PA": None, "MA": frozenset(), "BA": None, "PE": None, "EST": None, "APR": None,
+    "ADD": frozenset(),
+    "AA": None, "AAA": None, "OR": frozenset(), "IRA": None, "ICE": frozenset(), "SEC": None,
+    "AC": None,
     "PM": None, "PR": None, "HR": None, "TV": None,
 }  # fmt: skip
 _INTERJECTIONS = frozenset(
-    "HMM HM MM MMM SH SHH SHHH PSST PST BRR BRRR GRR GRRR PFFT PFT TSK TSSK NTH ZZZ ZZ CWM NBHD MR MRS MS DR "
+    "HMM HM MM MMM SH SHH SHHH PSST PST BRR BRRR GRR GRRR PFFT PFT TSK TSSK NTH ZZZ ZZ CWM NBHD "
+    "MR MRS MS DR "
     "ST LTD NGL PHD BLVD RD LN".split()
 ) - {"PST", "PHD"}
 _CAPITALS = re.compile(
@@ -52,10 +56,14 @@ _DOTTED = re.compile(
 _LAST_BARE = re.compile(r"(?P<word>(?:[A-Z]\.){1,5}[A-Z])(?P<rest>s|['’]s)?(?![\w.])")
 _AND = re.compile(r"(?P<one>[A-Z]{1,4})\s?&\s?(?P<other>[A-Z]{1,4})(?P<rest>s|['’]s)?(?![\w])")
 _MIXED = {
-    "PhD": "P H D", "PhDs": "P H Ds", "BSc": "B S C", "MSc": "M S C", "IoT": "I O T", "GHz": "gigahertz",
-    "pH": "P H", "NaCl": "N A C L", "HCl": "H C L", "NaOH": "N A O H", "KCl": "K C L", "mRNA": "M R N A", "tRNA": "T R N A",
+    "WWI": "World War one", "WWII": "World War two", "WW1": "World War one", "WW2": "World War two",
+    "PhD": "P H D", "PhDs": "P H Ds", "BSc": "B S C", "MSc": "M S C", "IoT": "I O T",
+    "GHz": "gigahertz",
+    "pH": "P H", "NaCl": "N A C L", "HCl": "H C L", "NaOH": "N A O H", "KCl": "K C L",
+    "mRNA": "M R N A", "tRNA": "T R N A",
     "LaTeX": "LaTeX", "eBay": "eBay", "iOS": "I O S", "macOS": "mac O S", "SaaS": "sass",
-    "WiFi": "wifi", "IPv": "I P V", "MHz": "megahertz", "kWh": "kilowatt hour", "TVs": "T Vs", "km/h": "kilometers per hour",
+    "WiFi": "wifi", "IPv": "I P V", "MHz": "megahertz", "kWh": "kilowatt hour", "TVs": "T Vs",
+    "km/h": "kilometers per hour",
 }  # fmt: skip
 _MIXED_WORD = re.compile(rf"(?P<word>{'|'.join(sorted(_MIXED, key=len, reverse=True))})(?![\w])")
 _LEADING = re.compile(r"(?P<word>[a-z]{1,3})-?(?=[A-Z]{2,5}(?![\w]))")
@@ -142,8 +150,6 @@ def _dotted(match: re.Match) -> str | None:
 
 def _starts(match: re.Match) -> bool:
     """Whether the word after is one that begins sentences, rather than a name."""
-    from ..sentence_rules import rules_of
-
     return word_after(match.string, match.end()).lower() in rules_of("en").starters
 
 

@@ -61,7 +61,7 @@ def _letters(text: str, whole: str) -> str:
             and text[1] in "AEIOU"
             and text[2] not in "AEIOU"
         )
-        return text if is_word and whole.count(text) == 1 and not text == "RFID" else " ".join(text)
+        return text if is_word and whole.count(text) == 1 and text != "RFID" else " ".join(text)
     if len(text) < 3 and not (len(text) == 2 and text[0].isupper() and text[1] in "aeiou"):
         return " ".join(text.upper())
     return text
@@ -76,7 +76,9 @@ def code_words(word: str) -> str:
     )
 
 
-def _code(match: re.Match) -> str:
+def _code(match: re.Match) -> str | None:
+    if re.match(r"[a-z]+-\d", match.group("word")):
+        return None  # mid-1990s, covid-19
     rest = (match.group("rest") or "").replace("’", "'")
     return code_words(match.group("word")) + rest + (" " if match.group("hyphen") else "")
 

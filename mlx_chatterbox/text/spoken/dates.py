@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..sentence_rules import rules_of
 from .numbers import number_words, ordinal_words, plural_words, year_words
 from .reader import DIGIT, LETTER, Rule, word_after, word_before
 from .times import stop_after
@@ -30,7 +31,8 @@ _DAY = r"(?:[0-2]?[1-9]|[1-3]0|31)"
 _TH = r"(?:st|nd|rd|th)?"
 _YEAR = r"(?P<year>\d{4})(?![\d.,:/-]?\d)(?!s\b)"
 _MONTH_DAY = re.compile(
-    rf"{_MONTH}\s?(?:the )?(?P<day>{_DAY}){_TH}(?![\w:%°]|[.,/-]\d)(?:\s?(?:-|–|—)\s?(?P<day2>{_DAY}){_TH}"
+    rf"{_MONTH}\s?(?:the )?(?P<day>{_DAY}){_TH}(?![\w:%°]|[.,/-]\d)"
+    rf"(?:\s?(?:-|–|—)\s?(?P<day2>{_DAY}){_TH}"
     rf"(?![\w:]))?(?:,?\s{_YEAR})?"
 )
 _DAY_MONTH = re.compile(
@@ -96,7 +98,9 @@ def _day_month(match: re.Match) -> str | None:
     before = word_before(match.string, match.start()).lower()
     said = f"{ordinal_words(int(part['day']))} of {MONTHS[_month_index(match)]}"
     if part["day2"]:
-        said = f"{ordinal_words(int(part['day']))} to the {said.replace(said.split(' of ')[0], ordinal_words(int(part['day2'])), 1)}"
+        last = ordinal_words(int(part["day2"]))
+        first, of, month = said.partition(" of ")
+        said = f"{first} to the {last}{of}{month}"
     if before not in ("the", "this", "that", "every", "next", "last"):
         said = f"the {said}"
     return f"{said}, {_year(part['year'])}" if part["year"] else said
@@ -113,10 +117,9 @@ def _month_alone(match: re.Match) -> str:
 def _weekday(match: re.Match) -> str | None:
     name = match.group("day").lower()
     after = word_after(match.string, match.end())
-    if name in ("sat", "sun") and match.group().endswith(".") and after[:1].isupper():
-        if after.lower()[:3] not in _MONTH_OF:
-            return None
-    return _DAYS[name]
+    ends = match.group().endswith(".") and after[:1].isupper()
+    is_stop = ends and after.lower() in rules_of("en").starters
+    return _DAYS[name] + ("." if is_stop else "")
 
 
 def _iso(match: re.Match) -> str | None:
@@ -194,7 +197,8 @@ def _years(match: re.Match) -> str | None:
     if len(last) == 2:
         if int(last) <= int(first) % 100:
             return None
-        return f"{_year(first)} to {number_words(int(last)) if int(last) > 9 else 'oh ' + number_words(int(last))}"
+        oh = "oh " if last.startswith("0") else ""
+        return f"{_year(first)} to {oh}{number_words(int(last))}"
     if not 1100 <= int(last) < 2100 or int(last) <= int(first):
         return None
     return f"{_year(first)} to {_year(last)}"

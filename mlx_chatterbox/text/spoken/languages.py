@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
-from .reader import DIGIT, Reader, Rule
+from .reader import DIGIT, Reader, Rule, Say
 from .signs import RULES as TAGS
 
 _MOST_DIGITS = 15
@@ -67,19 +68,24 @@ LANGUAGES = {
     "fi": Language(",", ".", "pilkku", _CARDINAL, ampersand="ja", minus="miinus"),
     "fr": Language(
         ",", ".", "virgule", _MASCULINE, to="à", hour="heures", ampersand="et", minus="moins",
-        ordinals=(("ers?", _ORDINAL_M), ("[eè]?res?", _ORDINAL_F), ("(?:[iè]?[eè]me|nde?|e)s?", _ORDINAL_M)),
+        ordinals=(("ers?", _ORDINAL_M), ("[eè]?res?", _ORDINAL_F),
+                  ("(?:[iè]?[eè]me|nde?|e)s?", _ORDINAL_M)),
     ),
     "he": Language(".", ",", "נקודה", "spellout-numbering", to="עד", ampersand="ו", minus="מינוס"),
     "hi": Language(".", ",", "दशमलव", _CARDINAL, to="से", ampersand="और", minus="ऋण"),
     "it": Language(
         ",", ".", "virgola", _MASCULINE, to="a", ampersand="e", minus="meno", ordinals=_ROMANCE
     ),
-    "ja": Language(".", ",", "点", "spellout-numbering", to="から", ampersand="と", minus="マイナス"),
+    "ja": Language(
+        ".", ",", "点", "spellout-numbering", to="から", ampersand="と", minus="マイナス"
+    ),
     "ko": Language(
         ".", ",", "점", "spellout-cardinal-sinokorean", "spellout-cardinal-sinokorean", to="에서",
         ampersand="와", minus="마이너스",
     ),
-    "ms": Language(".", ",", "perpuluhan", _CARDINAL, to="hingga", ampersand="dan", minus="negatif"),
+    "ms": Language(
+        ".", ",", "perpuluhan", _CARDINAL, to="hingga", ampersand="dan", minus="negatif"
+    ),
     "nl": Language(
         ",", ".", "komma", _CARDINAL, to="tot", hour="uur", ampersand="en", minus="min",
         ordinals=(("de|ste|e", "spellout-ordinal"),),
@@ -91,7 +97,8 @@ LANGUAGES = {
     ),
     "ru": Language(
         ",", ".", "запятая", _MASCULINE, to="до", ampersand="и", minus="минус",
-        ordinals=(("-?(?:ый|ой|ий|й)", _ORDINAL_M), ("-?(?:ая|я)", _ORDINAL_F), ("-?(?:ое|е)", "spellout-ordinal-neuter")),
+        ordinals=(("-?(?:ый|ой|ий|й)", _ORDINAL_M), ("-?(?:ая|я)", _ORDINAL_F),
+                  ("-?(?:ое|е)", "spellout-ordinal-neuter")),
     ),
     "sv": Language(
         ",", ".", "komma", "spellout-cardinal-reale", to="till", ampersand="och",
@@ -102,7 +109,9 @@ LANGUAGES = {
         ",", ".", "virgül", _CARDINAL, ampersand="ve", minus="eksi",
         ordinals=(("['’]?(?:inci|ıncı|uncu|üncü|nci|ncı|ncu|ncü)", "spellout-ordinal"),),
     ),
-    "zh": Language(".", ",", "点", "spellout-cardinal", "spellout-cardinal", to="到", ampersand="和", minus="负"),
+    "zh": Language(
+        ".", ",", "点", _CARDINAL, _CARDINAL, to="到", ampersand="和", minus="负"
+    ),
 }  # fmt: skip
 _UNSPACED = ("zh", "ja")
 # No space between a number and the word after it.
@@ -120,6 +129,14 @@ _OWN_UNITS = {
     "he": {'ק"מ': "km", 'ק"ג': "kg", 'ס"מ': "cm"},
     "hi": {"किमी": "km", "किग्रा": "kg", "मी": "m", "सेमी": "cm"},
 }  # fmt: skip
+
+
+_TELEPHONE = r"\+?(?P<low>\d{2,5}(?:[ -]\d{2,5}){2,5}|0\d{4,14})(?!\d)"
+_CLOCK = (
+    r"(?P<hour>[01]?\d|2[0-4])(?::|h(?=\d))(?P<minute>[0-5]\d)(?![\d:])"
+    r"(?:\s?(?P<clock>Uhr|uur|h)\b)?"
+)
+_YEAR = r"(?P<year>1[1-9]\d\d|20\d\d)(?P<cjk>[年년])?"
 
 
 @lru_cache(maxsize=1)
@@ -148,7 +165,9 @@ class _Spelling:
         names = _names().get(code, {})
         self._units, self._money = dict(names.get("units", {})), names.get("money", {})
         own = _OWN_UNITS.get(code, {})
-        self._units |= {mark: self._units[unit] for mark, unit in own.items() if unit in self._units}
+        self._units |= {
+            mark: self._units[unit] for mark, unit in own.items() if unit in self._units
+        }
         self._months = names.get("months", [])
         self._gap = "" if code in _UNSPACED else " "
 
@@ -169,7 +188,9 @@ class _Spelling:
         if len(whole) > _MOST_DIGITS or (len(whole) > 1 and int(whole[0]) == 0):
             said = self._digits(whole)
         else:
-            said = self._whole(int(whole or 0), self._of.alone if decimals else rules or self._of.alone)
+            said = self._whole(
+                int(whole or 0), self._of.alone if decimals else rules or self._of.alone
+            )
         if decimals:
             said = self._gap.join([said, self._of.point, self._digits(decimals)])
         return said
@@ -219,33 +240,35 @@ class _Spelling:
         # Chinese, Japanese and Korean write on behind a number.
         end = r"(?![A-Za-z\d])" if self._code in _CLOSE else r"(?![^\W_])"
         starts = DIGIT + "-−–"
-        found = [
-            Rule(DIGIT, re.compile(r"(?P<low>\d{37,})"), lambda m: self._digits(m.group("low"))),
-            Rule(DIGIT + "+", re.compile(r"\+?(?P<low>\d{2,5}(?:[ -]\d{2,5}){2,5}|0\d{4,14})(?!\d)"), self._say_digits),
-            Rule("".join(s for s in _SIGNS if not s.isalpha()), re.compile(rf"(?P<sign>{money})\s?{many}"), self._say_money),
-            Rule(starts, re.compile(rf"{sign}{many}\s?(?P<sign>{money}){end}"), self._say_money),
-            Rule(starts, re.compile(rf"{sign}{many}\s?(?P<unit>{units}){end}"), self._say_unit),
-            Rule(DIGIT, re.compile(r"(?P<hour>[01]?\d|2[0-4])(?::|h(?=\d))(?P<minute>[0-5]\d)(?![\d:])(?:\s?(?P<clock>Uhr|uur|h)\b)?"), self._say_time),
-            *self._ordinal_rules(),
-            Rule(DIGIT, re.compile(r"(?P<year>1[1-9]\d\d|20\d\d)(?P<cjk>[年년])?" + end + r"(?![%°]|[.,:]\d)"), self._say_year),
-            Rule(starts, re.compile(rf"{sign}{many}"), self._say_number),
-            Rule("%٪", re.compile(rf"[%٪]\s?(?P<low>{number})"), self._say_percent),
-            Rule("&", re.compile("&"), lambda match: self._of.ampersand or None),
-        ]
+        signs = "".join(sign for sign in _SIGNS if not sign.isalpha())
+        table = (
+            (DIGIT, r"(?P<low>\d{37,})", lambda match: self._digits(match.group("low"))),
+            (DIGIT + "+", _TELEPHONE, self._say_digits),
+            (signs, rf"(?P<sign>{money})\s?{many}", self._say_money),
+            (starts, rf"{sign}{many}\s?(?P<sign>{money}){end}", self._say_money),
+            (starts, rf"{sign}{many}\s?(?P<unit>{units}){end}", self._say_unit),
+            (DIGIT, _CLOCK, self._say_time),
+            *self._ordinals(),
+            (DIGIT, rf"{_YEAR}{end}(?![%°]|[.,:]\d)", self._say_year),
+            (starts, rf"{sign}{many}", self._say_number),
+            ("%٪", rf"[%٪]\s?(?P<low>{number})", self._say_percent),
+            ("&", "&", lambda match: self._of.ampersand or None),
+        )
+        found = [Rule(starts, re.compile(pattern), say) for starts, pattern, say in table]
         return (*TAGS[:1], *found)
 
-    def _ordinal_rules(self):
+    def _ordinals(self) -> Iterator[tuple[str, str, Say]]:
         for marks, rules in self._of.ordinals:
-            pattern = re.compile(rf"(?P<low>\d{{1,9}})\.?(?:{marks})(?![^\W_])")
-            yield Rule(DIGIT, pattern, lambda match, rules=rules: self._ordinal(match, rules))
+            pattern = rf"(?P<low>\d{{1,9}})\.?(?:{marks})(?![^\W_])"
+            yield DIGIT, pattern, partial(self._ordinal, rules=rules)
         if self._months:
             months = "|".join(map(re.escape, self._months))
-            pattern = re.compile(rf"(?P<low>[0-3]?\d)\.(?=\s(?:{months})\b)")
             rules = {
                 "de": "spellout-ordinal-n", "da": "spellout-ordinal-common",
                 "no": _ORDINAL_M, "fi": "spellout-ordinal",
             }[self._code]  # fmt: skip
-            yield Rule(DIGIT, pattern, lambda match: self._ordinal(match, rules))
+            pattern = rf"(?P<low>[0-3]?\d)\.(?=\s(?:{months})\b)"
+            yield DIGIT, pattern, partial(self._ordinal, rules=rules)
 
     def _ordinal(self, match: re.Match, rules: str) -> str | None:
         if rules not in self._engine.rulesets:
@@ -309,9 +332,9 @@ class _Spelling:
 
     def _say_year(self, match: re.Match) -> str:
         if match.group("cjk"):
-            year = match.group("year")
-            said = self._digits(year) if self._code == "zh" else self._whole(int(year), self._of.alone)
-            return said + match.group("cjk")
+            if self._code == "zh":
+                return self._digits(match.group("year")) + match.group("cjk")
+            return self._whole(int(match.group("year")), self._of.alone) + match.group("cjk")
         rules = "spellout-numbering-year"
         if self._code not in _YEARS_APART or rules not in self._engine.rulesets:
             rules = self._of.alone

@@ -17,8 +17,8 @@ from .numbers import (
     plain_words,
     quantity_words,
 )
+from .reader import DIGIT, LETTER, Rule, word_after
 from .units import UNITS
-from .reader import DIGIT, LETTER, Rule, word_after, word_before
 
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
 _MINUS = "-−–"
@@ -55,7 +55,7 @@ _BY = re.compile(
 _RANGE = re.compile(
     rf"(?P<minus>[-−–])?(?P<low>{QUANTITY})\s?(?:-|–|—|‑)\s?(?P<high>{QUANTITY})(?![\w]|[-–/.:]\d)(?P<hyphen>-(?=[A-Za-z]))?"
 )
-_CHAIN = re.compile(r"(?P<rest>\d{1,4}(?:-\d{1,4}(?!\d)){2,4000})")
+_CHAIN = re.compile(r"(?P<rest>\d{1,4}(?:-\d{1,7}(?!\d)){2,4000})")
 _SUM = re.compile(rf"(?P<low>{NUMBER})\s?-\s?(?P<high>{NUMBER})(?=\s?=)")
 _SPACED_MINUS = re.compile(rf"(?P<low>{QUANTITY}) [-−–] (?P<high>{NUMBER})(?= ?=)")
 _TIGHT_LIST = re.compile(r"(?P<rest>\d{1,4}(?:,\d{1,4}(?!\d)){2,4000})")
@@ -149,12 +149,18 @@ def _ordinal(match: re.Match) -> str:
 
 def _fraction(match: re.Match) -> str | None:
     over, under = int(match.group("over")), int(match.group("under"))
+    after = match.string[match.end() : match.end() + 2].lstrip()[:1]
+    if (
+        after in ("=", "+", "×")
+        or match.string[max(0, match.start() - 2) : match.start()].rstrip()[-1:] == "="
+    ):
+        return f"{number_words(over)} divided by {number_words(under)}"
     before = match.string[max(0, match.start() - 24) : match.start()].lower().split()[-2:]
     if under in (5, 10, 100) and (not _SCORES.isdisjoint(before) or over == under):
         return f"{number_words(over)} out of {number_words(under)}{_tail(match)}"
-    if 0 < over < under or (under in (2, 3, 4, 8, 16) and over):
-        if under <= 20 or under in (32, 64, 100, 1000):
-            return fraction_words(over, under) + _tail(match)
+    is_fraction = 0 < over < under or (under in (2, 3, 4, 8, 16) and over)
+    if is_fraction and (under <= 20 or under in (32, 64, 100, 1000)):
+        return fraction_words(over, under) + _tail(match)
     return f"{number_words(over)} over {number_words(under)}{_tail(match)}"
 
 
@@ -167,8 +173,7 @@ def _by(match: re.Match) -> str | None:
     word = (
         "times"
         if text.strip().startswith("=")
-        or re.search(r"\d ?×", match.group())
-        and not match.group("third")
+        or (re.search(r"\d ?×", match.group()) and not match.group("third"))
         else "by"
     )
     parts = [match.group(name) for name in ("one", "other", "third") if match.group(name)]
@@ -201,6 +206,8 @@ def _sum(match: re.Match) -> str:
 
 
 def _chain(match: re.Match) -> str:
+    if sum(map(str.isdigit, match.group("rest"))) > 8:
+        return ", ".join(map(digit_words, match.group("rest").split("-")))
     return " ".join(
         digit_words(part) if part.startswith("0") else number_words(int(part))
         for part in match.group("rest").split("-")
@@ -228,9 +235,8 @@ def _signed(match: re.Match) -> str | None:
     follows = bool(bare) and (bare[-1].isalnum() or bare[-1] in ")²³")
     if sign in _MINUS and before and not before[-1].isspace() and before[-1] not in "(=[,:/×*÷<>≈±":
         return None
-    if sign in _MINUS and match.group()[1:2] == " ":
-        if not follows or not bare[-1].isdigit():
-            return None
+    if sign in _MINUS and match.group()[1:2] == " " and (not follows or not bare[-1].isdigit()):
+        return None
     if sign in "<>≤≥≠≈=" and sign and follows:
         word = _BETWEEN_SIGNS.get(sign[0], word) if sign not in ("<=", ">=") else f"is {word}"
     if sign == "<=":

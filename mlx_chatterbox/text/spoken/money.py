@@ -67,12 +67,16 @@ _PER = {
     "year": "year", "min": "minute", "minute": "minute", "kg": "kilogram", "g": "gram",
     "lb": "pound", "oz": "ounce", "gal": "gallon", "l": "liter", "mile": "mile", "mi": "mile",
     "km": "kilometer", "night": "night", "person": "person", "unit": "unit", "share": "share",
-    "ton": "ton", "barrel": "barrel", "bbl": "barrel", "kWh": "kilowatt hour", "sq ft": "square foot",
+    "ton": "ton", "barrel": "barrel", "bbl": "barrel", "kWh": "kilowatt hour",
+    "sq ft": "square foot",
     "user": "user", "ea": "each", "piece": "piece", "head": "head",
 }  # fmt: skip
 _SIZE = r"\s?(?:hundred|thousand|million|billion|trillion|mio|mil|mn|mm|bil|bn|trn|tn|[kmbt])\b"
 _SIGN = "|".join(sorted(map(re.escape, _ALL), key=len, reverse=True))
-_BEHIND_SIGN = r"€|£|¥|₹|₽|₩|₪|₺|₴|₫|₱|₦|₿|฿|USD\b|EUR\b|GBP\b|JPY\b|AUD\b|CAD\b|CHF\b|CNY\b|RMB\b|INR\b|BTC\b|SEK\b|NOK\b|DKK\b|\$(?!\d)"
+_BEHIND_SIGN = (
+    r"€|£|¥|₹|₽|₩|₪|₺|₴|₫|₱|₦|₿|฿|(?:USD|EUR|GBP|JPY|AUD|CAD|CHF|CNY|RMB|INR|BTC|SEK|NOK|DKK)\b"
+    r"|\$(?!\d)"
+)
 _PER_WHAT = "|".join(sorted(_PER, key=len, reverse=True))
 _BEFORE = re.compile(
     rf"(?P<minus>[-−–]\s?)?(?P<sign>{_SIGN})\s?(?P<inner>[-−])?(?P<low>{NUMBER})(?P<size>{_SIZE})?"
@@ -87,6 +91,14 @@ _AFTER = re.compile(
 _CENTS = re.compile(r"(?P<low>\d{1,3}(?:\.\d{1,2})?)(?:\s?¢|p(?![\w'’]))")
 # After these a number stands before a noun that it describes: "a $5 bill".
 _ARTICLES = ("a", "an")
+# Nouns that a sum or a measure describes without an article, too: "the $5 million deal".
+_DESCRIBED = frozenset(
+    "deal bill note coin prize fund loan fine budget project contract investment fee ticket reward "
+    "bet jackpot salary gift check cheque payment donation grant settlement lawsuit bond mortgage "
+    "house mansion home industry company market business bailout bonus question discount run race "
+    "dash walk hike radius screen bulb file drive battery lens marathon swim limit zone bottle "
+    "bag tank engine pool tower man woman boy girl fence wall board pipe rope monitor".split()
+)
 _NO_NOUNS = frozenset(
     "a an the in on of for to at by from with and or but is was were are be as if that than when "
     "per each every off".split()
@@ -97,6 +109,8 @@ def describes(match: re.Match) -> bool:
     """Whether what was matched describes a noun after it, so that its unit is in the singular."""
     before = word_before(match.string, match.start()).lower()
     after = word_after(match.string, match.end())
+    if after in _DESCRIBED:
+        return True
     return before in _ARTICLES and bool(after) and after not in _NO_NOUNS
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..sentence_rules import rules_of
 from .numbers import short_words
 from .reader import DIGIT, LETTER, Rule, word_after, word_before
 from .times import stop_after
@@ -111,11 +112,12 @@ _PAIRS = frozenset(
 _HOUSE = re.compile(
     rf"(?P<house>\d{{1,5}})(?P<letter>[A-Za-z])?(?P<side> (?:N|S|E|W|NE|NW|SE|SW)\.?)?"
     rf"(?P<street>(?: (?:[A-Z][\w'’]{{0,30}}|\d{{1,3}}(?:st|nd|rd|th))){{1,3}}?)"
-    rf" (?P<kind>{'|'.join(sorted(_STREETS, key=len, reverse=True))}|Street|Avenue|Boulevard|Road|Drive|Lane|Court"
-    r"|Place|Square|Highway|Parkway|Way|Terrace|Circle|Broadway)(?P<stop>\.)?(?![\w])"
+    rf" (?P<kind>{'|'.join(sorted(_STREETS, key=len, reverse=True))}|Street|Avenue"
+    r"|Boulevard|Road|Drive|Lane|Court|Place|Square|Highway|Parkway|Way|Terrace|Circle|Broadway)(?P<stop>\.)?(?![\w])"
 )
 _STATE = re.compile(
-    rf"(?P<city>[A-Z][a-z]{{2,20}}), (?P<state>{'|'.join(_STATES)})(?P<zip> \d{{5}}(?:-\d{{4}})?)?(?![\w'’])"
+    rf"(?P<city>[A-Z][a-z]{{2,20}}), (?P<state>{'|'.join(_STATES)})"
+    r"(?P<zip> \d{5}(?:-\d{4})?)?(?![\w'’])"
 )
 
 
@@ -195,11 +197,8 @@ def _abbreviation(match: re.Match) -> str | None:
     after = word_after(text, match.end())
     stop = "" if small in _ALWAYS_ENDERS else stop_after(match, ".")
     if small in ("jr", "esq", "inc", "ltd", "corp", "bros") and after:
-        stop = stop if after in _STARTERS else ""
+        stop = stop if after.lower() in rules_of("en").starters else ""
     return _cased(word, said) + stop
-
-
-_STARTERS = frozenset("The A An He She It They We You I But And In On At There This That".split())
 
 
 def _bare(match: re.Match) -> str | None:
@@ -223,12 +222,12 @@ def _slashed(match: re.Match) -> str | None:
     return said and said + (" " if match.group("gap") else "")
 
 
-def _either(match: re.Match) -> str:
+def _either(match: re.Match) -> str | None:
     both = match.group().lower()
     one, other = match.group("one"), match.group("other")
     if both == "s/he":
         return "she or he"
-    return f"{one} or {other}" if both in _PAIRS else f"{one} {other}"
+    return f"{one} or {other}" if both in _PAIRS else None
 
 
 def _house(match: re.Match) -> str | None:

@@ -89,7 +89,7 @@ def plural_words(words: str) -> str:
 def year_words(year: int) -> str:
     """A year as it is said: 1984 to "nineteen eighty four", 2005 to "two thousand five"."""
     century, rest = divmod(year, 100)
-    if year < 1000 or century % 10 == 0 and rest < 10:
+    if year < 1000 or (century % 10 == 0 and rest < 10):
         return number_words(year)
     if rest == 0:
         return f"{number_words(century)} hundred"

@@ -118,18 +118,21 @@ class Reader:
         done, last = 0, ""
         for change in self.changes(text):
             between, said = text[done : change.start], change.said
-            done = change.end
             if said == text[change.start : change.end]:
-                between, said = between + said, ""
-            last = (between or last)[-1:]
-            parts.append(between)
-            if not said:
+                parts.append(between + said)
+                last, done = said[-1], change.end
                 continue
-            if self._spaced and (last.isalnum() or (last and last in ")%")):
+            # What follows a change goes on with its sentence, whatever full stop that had.
+            goes_on = (
+                bool(done) and not between.strip() and last not in ".!?" and "\n" not in between
+            )
+            parts.append(between)
+            last, done = (between or last)[-1:], change.end
+            if self._spaced and last and (last.isalnum() or last in ")%") and said[0] != " ":
                 parts.append(" ")
-            if _begins(text, change.start) and not last.isalnum():
+            if not goes_on and not last.isalnum() and _begins(text, change.start):
                 said = said[0].upper() + said[1:]
-            if self._spaced and text[done : done + 1].isalnum():
+            if self._spaced and text[done : done + 1].isalnum() and said[-1] != " ":
                 said += " "
             parts.append(said)
             last = said[-1]
@@ -153,7 +156,7 @@ def _begins(text: str, at: int) -> bool:
 
 
 def word_before(text: str, at: int) -> str:
-    """The word that ends before a place, its full stop too, in the same line; "" if there is none."""
+    """The word, its full stop too, that ends before a place in the same line; "" for none."""
     before = text[max(0, at - 40) : at].rstrip(" \u00a0")
     if not before or before[-1] in "\n,;:!?":
         return ""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 
 from .numbers import number_words, ordinal_words
-from .reader import LETTER, Rule, word_after, word_before
+from .reader import Rule, word_after, word_before
 
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _VALID = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})$")
-_NUMERAL = re.compile(r"(?P<roman>[IVXLCDM]{1,15})(?P<rest>['’]s|th\b|st\b|nd\b|rd\b)?(?![\w'’])")
+_NUMERAL = re.compile(r"(?P<roman>[IVXLCDM]{1,15})(?P<rest>['’]s)?(?![\w'’])")
 _SMALL = re.compile(r"(?P<roman>[ivxlc]{1,7})(?P<rest>(?!))?(?![\w'’])")
 _HEADINGS = frozenset(
-    "chapter chapters chap chap. part parts book books volume volumes vol vol. act scene section sections sec "
-    "sec. article articles appendix canto phase stage type level class grade tier mark mk figure fig "
+    "chapter chapters chap chap. part parts book books volume volumes vol vol. act scene section "
+    "sections sec "
+    "sec. article articles appendix canto phase stage type level class grade tier mark mk figure "
+    "fig "
     "fig. table title unit lesson verse psalm war bowl apollo saturn vatican episode season act "
     "canto exhibit schedule annex corps model series group factor category division round game "
     "wrestlemania lecture sonnet symphony opus movement page pages plate number no no. paragraph "
@@ -28,7 +30,8 @@ _REGNAL = frozenset(
     "margaret margrethe albert leopold rainier robert david malcolm kenneth stephen boniface "
     "sixtus julius adrian celestine honorius eugene callixtus martin thutmose amenhotep seti "
     "edmund john maximilian rudolf rudolph joseph augustus casimir sigismund stanislaus matthias "
-    "henri charlemagne conrad lothair bohemond baldwin godfrey cyrus antiochus seleucus mithridates "
+    "henri charlemagne conrad lothair bohemond baldwin godfrey cyrus antiochus seleucus "
+    "mithridates "
     "philippe françois mohammed muhammad hassan hussein abdullah faisal abbas isabella isabel anne "
     "victoria rama akbar".split()
 )
@@ -38,7 +41,8 @@ _TITLES = frozenset(
 )
 # Words and abbreviations that look like numerals.
 _WORDS = frozenset(
-    "I MIX DIM CIVIL MILD DI MI ID LID MID VIM DID LIVID VIVID MIMIC CD DC MD CC MM CM DM LCD MC CV "
+    "I MIX DIM CIVIL MILD DI MI ID LID MID VIM DID LIVID VIVID MIMIC CD DC MD CC MM CM DM LCD MC "
+    "CV "
     "XL XXL LI MIC XML D C M L X V CIVIC ILL MILL DILL VIC DIV MV LCM CVC".split()
 )
 _PRONOUN = frozenset(
@@ -68,8 +72,6 @@ def _numeral(match: re.Match) -> str | None:
     before = word_before(text, match.start())
     low = before.lower().rstrip(".,'’s") if before.endswith(("'s", "’s")) else before.lower()
     after = word_after(text, match.end())
-    if rest and not rest.endswith("s"):
-        return ordinal_words(number)
     if low in _HEADINGS and before[:1].isalpha():
         is_heading = before[0].isupper() or roman not in _WORDS
         return number_words(number) + rest if is_heading else None

@@ -10,11 +10,13 @@ _SAID = {
     "&": "and", "@": "at", "%": "percent", "°": "degrees", "©": "copyright", "®": "registered",
     "™": "trademark", "§": "section", "¶": "paragraph", "→": "to", "⇒": "implies", "←": "from",
     "↔": "to and from", "∞": "infinity", "π": "pi", "µ": "micro", "Ω": "ohm", "√": "square root of",
-    "∑": "sum", "∏": "product", "∫": "integral", "∂": "partial", "∆": "delta", "Δ": "delta", "∈": "in",
+    "∑": "sum", "∏": "product", "∫": "integral", "∂": "partial", "∆": "delta", "Δ": "delta",
+    "∈": "in",
     "∴": "therefore", "∵": "because", "∩": "intersection", "∪": "union", "¬": "not", "∀": "for all",
     "∃": "there exists", "$": "dollar", "£": "pound", "€": "euro", "¥": "yen", "¢": "cent",
     "₹": "rupee", "‰": "per mille", "♯": "sharp", "♭": "flat", "α": "alpha", "β": "beta",
-    "γ": "gamma", "δ": "delta", "ε": "epsilon", "θ": "theta", "λ": "lambda", "μ": "mu", "σ": "sigma",
+    "γ": "gamma", "δ": "delta", "ε": "epsilon", "θ": "theta", "λ": "lambda", "μ": "mu",
+    "σ": "sigma",
     "τ": "tau", "φ": "phi", "ω": "omega", "≈": "approximately", "≤": "less than or equal to",
     "≥": "greater than or equal to", "≠": "not equal to", "×": "times", "÷": "divided by",
     "±": "plus or minus",
@@ -25,9 +27,8 @@ _SECTIONS = re.compile(r"§§?\s?")
 _TAG = re.compile(
     r"\[\s*(?:pause\b[^\]]{0,80}|[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*)\]", re.IGNORECASE
 )
-_PLUS = re.compile(r"\+(?=\s|$)")
-_SLASH = re.compile(r"/")
-_SNAKE = re.compile(r"_")
+_SLASH = re.compile(r"/(?=[^\W\d_])")
+_HYPHEN = re.compile(r"[-‐‑](?=\d)")
 
 
 def _said(match: re.Match) -> str | None:
@@ -42,9 +43,14 @@ def _said(match: re.Match) -> str | None:
 
 
 def _slash(match: re.Match) -> str | None:
-    text = match.string
-    before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
-    return " slash " if before.isalnum() and after.isalnum() else None
+    """Between two words: AM/FM."""
+    before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+    return " " if before.isalpha() else None
+
+
+def _hyphen(match: re.Match) -> str | None:
+    before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+    return " " if before.isalpha() else None
 
 
 RULES = (
@@ -53,7 +59,11 @@ RULES = (
         "§", _SECTIONS, lambda match: "sections " if match.group().startswith("§§") else "section "
     ),
 )
-LAST = (Rule("".join(_SAID) + "a", _LIST, _said),)
+LAST = (
+    Rule("/", _SLASH, _slash),
+    Rule("-‐‑", _HYPHEN, _hyphen),
+    Rule("".join(_SAID) + "a", _LIST, _said),
+)
 
 # Of Markdown, and of web pages.
 _LINK = re.compile(r"!?\[([^\[\]\n]{1,200})\]\((?:https?://|/|#|\./|mailto:)[^()\s]{0,300}\)")
@@ -80,7 +90,9 @@ def without_marks(text: str) -> tuple[str, list[str]]:
         for found in _EMOJI.findall(text):
             left_out.update(dict.fromkeys(c for c in found if c not in _SELECTORS))
         if left_out or "\ufe0f" in text:
+            starts = _EMOJI.match(text) is not None
             text = re.sub(rf"[ \t]?(?:{_EMOJI.pattern})", _gap, text)
+            text = text.lstrip(" ") if starts else text
     if "[" in text:
         text = _LINK.sub(r"\1", text)
     text = _LINE.sub("", text)

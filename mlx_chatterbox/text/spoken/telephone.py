@@ -30,11 +30,12 @@ _CODES = frozenset(
 )
 _CODE = re.compile(r"(?P<rest>\d{3,16})(?![\w]|[-.,/:]\d)")
 _PLACES = frozenset(
-    "room rooms flight flights suite apartment apt apt. bus route highway hwy hwy. interstate boeing "
+    "room rooms flight flights suite apartment apt apt. bus route highway hwy hwy. interstate "
+    "boeing "
     "channel gate train unit ward studio cabin locker exit platform dorm hall course csi "
-    "area".split()
+    "area seat seats row block berth".split()
 )
-_ROOM = re.compile(r"(?P<rest>\d{3,4})(?P<letter>[A-Z])?(?![\w]|[-.,/:]\d)")
+_ROOM = re.compile(r"(?P<rest>\d{3,4}|\d{1,2}(?=[A-Z]))(?P<letter>[A-Z])?(?![\w]|[-.,/:]\d)")
 
 
 def _group(text: str) -> str:

@@ -33,7 +33,8 @@ _NAMES = {
     "kHz": "kilohertz/kilohertz", "MHz": "megahertz/megahertz", "GHz": "gigahertz/gigahertz",
     "THz": "terahertz/terahertz", "W": "watt", "kW": "kilowatt", "MW": "megawatt",
     "GW": "gigawatt", "TW": "terawatt", "mW": "milliwatt", "Wh": "watt hour",
-    "kWh": "kilowatt hour", "MWh": "megawatt hour", "GWh": "gigawatt hour", "hp": "horsepower/horsepower",
+    "kWh": "kilowatt hour", "MWh": "megawatt hour", "GWh": "gigawatt hour",
+    "hp": "horsepower/horsepower",
     "V": "volt", "mV": "millivolt", "kV": "kilovolt", "A": "amp", "mA": "milliamp",
     "mAh": "milliamp hour", "Ah": "amp hour", "Ω": "ohm", "kΩ": "kiloohm", "MΩ": "megaohm",
     "J": "joule", "kJ": "kilojoule", "MJ": "megajoule", "cal": "calorie", "kcal": "kilocalorie",
@@ -61,7 +62,8 @@ _NAMES = {
     "°F": "degree Fahrenheit/degrees Fahrenheit", "° F": "degree Fahrenheit/degrees Fahrenheit",
     "℉": "degree Fahrenheit/degrees Fahrenheit", "ºF": "degree Fahrenheit/degrees Fahrenheit",
     "°K": "kelvin", "°": "degree", "º": "degree", "K": "kelvin", "′": "minute", "″": "second",
-    "%": "percent/percent", "％": "percent/percent", "‰": "per mille/per mille", "pct": "percent/percent",
+    "%": "percent/percent", "％": "percent/percent", "‰": "per mille/per mille",
+    "pct": "percent/percent",
 }  # fmt: skip
 _RAISED = {"²": "square", "^2": "square", "2": "square", "³": "cubic", "^3": "cubic", "3": "cubic"}
 _AREAS = ("km", "dm", "cm", "mm", "m", "mi", "ft", "in", "yd")
@@ -91,7 +93,8 @@ _PER = {
     "s": "second", "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "hour": "hour",
     "day": "day", "d": "day", "week": "week", "month": "month", "year": "year", "yr": "year",
     "L": "liter", "l": "liter", "mL": "milliliter", "ml": "milliliter", "dL": "deciliter",
-    "kg": "kilogram", "g": "gram", "lb": "pound", "m": "meter", "km": "kilometer", "m²": "square meter",
+    "kg": "kilogram", "g": "gram", "lb": "pound", "m": "meter", "km": "kilometer",
+    "m²": "square meter",
     "m³": "cubic meter", "cm²": "square centimeter", "cm³": "cubic centimeter",
     "km²": "square kilometer", "mile": "mile", "gal": "gallon", "100km": "one hundred kilometers",
     "100 km": "one hundred kilometers", "second": "second", "minute": "minute",
@@ -106,6 +109,9 @@ MEASURE = re.compile(
 _JOINTS = {"±": "plus or minus", "x": "by", "×": "by"}
 _FEET = re.compile(
     r"(?P<feet>\d{1,3})\s?['’′](?:\s?(?P<inches>\d{1,2}(?:½|\.5)?)\s?(?:\"|”|″|'')?(?![\w]))?(?![^\W_])"
+)
+_FEET_WORDS = re.compile(
+    r"(?P<feet>\d{1,3})\s?ft\.?,?\s?(?P<inches>\d{1,2}(?:½|\.5)?)\s?in(?![\w])(?:\.(?=\s[a-z]))?"
 )
 _INCHES = re.compile(r"(?P<inches>\d{1,4}(?:\.\d{1,2})?(?:\s?[½¼¾])?)(?:\"|″)")
 _THINGS = frozenset(
@@ -190,11 +196,13 @@ def _inches(match: re.Match) -> str | None:
 def _many(match: re.Match) -> str | None:
     if match.group("size") != "bn" and word_after(match.string, match.end()) not in _THINGS:
         return None
-    return f"{plain_words(match.group('low'))} {'million' if match.group('size') == 'M' else 'billion'}"
+    size = "million" if match.group("size") == "M" else "billion"
+    return f"{plain_words(match.group('low'))} {size}"
 
 
 _ANY_UNIT = frozenset("".join(UNITS))
 RULES = (
+    Rule(DIGIT, _FEET_WORDS, _feet, frozenset("f")),
     Rule(DIGIT, _MANY, _many, frozenset("bMB")),
     Rule(DIGIT + "-−–.½⅓⅔¼¾⅕⅛⅜⅝⅞", MEASURE, _measure, _ANY_UNIT),
     Rule(DIGIT, _FEET, _feet, frozenset("'’′")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .numbers import digit_words, number_words, short_words
-from .reader import DIGIT, LETTER, Rule
+from .reader import DIGIT, LETTER, Rule, word_before
 
 _TOP = (
     "com|org|net|edu|gov|mil|int|info|biz|io|ai|co|dev|app|me|tv|fm|ly|gg|xyz|online|site|tech"
@@ -182,7 +182,21 @@ RULES = (
     Rule("#", _HASHTAG, _hashtag),
     Rule("@", _HANDLE, _handle),
 )
+_RELEASE = re.compile(r"(?P<numbers>\d{1,3}\.\d{1,3})(?![\w]|[.,]\d)")
+_PROGRAMS = frozenset(
+    "version versions release python java node ruby php ios android windows macos ubuntu debian "
+    "firefox chrome linux kernel perl swift kotlin v ver. update build".split()
+)
+
+
+def _release(match: re.Match) -> str | None:
+    """A version of two numbers: "Python 3.12" is "three point twelve"."""
+    before = word_before(match.string, match.start()).lower()
+    return _numbers(match.group("numbers")) if before in _PROGRAMS else None
+
+
 VERSIONS = (
+    Rule(DIGIT, _RELEASE, _release, frozenset(".")),
     Rule(DIGIT + "vV", _VERSION, _version, frozenset(".")),
     Rule("vV", _V, _v),
 )
