@@ -66,6 +66,7 @@ _IN = frozenset(
     "in since by of from until till before after during circa year years c. ca. around and to "
     "between summer winter spring autumn fall early late mid class".split()
 )
+_ON = frozenset("on every each next last this by until till from".split())
 _SINGULAR = frozenset(
     "was is has this his its as us yes was's perhaps always does gas bus series news across less "
     "unless thus plus christmas olympics games elections census earthquakes".split()
@@ -117,6 +118,13 @@ def _month_alone(match: re.Match) -> str:
 def _weekday(match: re.Match) -> str | None:
     name = match.group("day").lower()
     after = word_after(match.string, match.end())
+    before = word_before(match.string, match.start()).lower()
+    is_date = (
+        after.lower()[:3] in _MONTH_OF
+        or match.string[match.end() : match.end() + 3].strip(", ")[:1].isdigit()
+    )
+    if name in ("sat", "sun") and not is_date and before not in _ON:
+        return None  # he sat; the sun
     ends = match.group().endswith(".") and after[:1].isupper()
     is_stop = ends and after.lower() in rules_of("en").starters
     return _DAYS[name] + ("." if is_stop else "")
