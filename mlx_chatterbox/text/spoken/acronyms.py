@@ -56,6 +56,7 @@ _DOTTED = re.compile(
 _LAST_BARE = re.compile(r"(?P<word>(?:[A-Z]\.){1,5}[A-Z])(?P<rest>s|['’]s)?(?![\w.])")
 _AND = re.compile(r"(?P<one>[A-Z]{1,4})\s?&\s?(?P<other>[A-Z]{1,4})(?P<rest>s|['’]s)?(?![\w])")
 _MIXED = {
+    "AM/FM": "A M F M",
     "WWI": "World War one", "WWII": "World War two", "WW1": "World War one", "WW2": "World War two",
     "PhD": "P H D", "PhDs": "P H Ds", "BSc": "B S C", "MSc": "M S C", "IoT": "I O T",
     "GHz": "gigahertz",

@@ -79,6 +79,8 @@ def code_words(word: str) -> str:
 def _code(match: re.Match) -> str | None:
     if re.match(r"[a-z]+-\d", match.group("word")):
         return None  # mid-1990s, covid-19
+    if (offset := re.fullmatch(r"(UTC|GMT)-(\d{1,2})", match.group("word"))) is not None:
+        return f"{' '.join(offset.group(1))} minus {number_words(int(offset.group(2)))}"
     rest = (match.group("rest") or "").replace("’", "'")
     return code_words(match.group("word")) + rest + (" " if match.group("hyphen") else "")
 

@@ -47,6 +47,11 @@ _WEEKDAY = re.compile(
     r"(?P<day>Mon|Tues|Tue|Wed|Thurs|Thur|Thu|Fri|Sat|Sun)(?:\.(?=,?\s)|(?=,\s(?:Jan|Feb|Mar|Apr"
     r"|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|\d)))"
 )
+_SPAN = re.compile(
+    r"(?P<one>Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)\.?"
+    r"\s?[-–—]\s?(?P<other>Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sept|Sep"
+    r"|Oct|Nov|Dec)(?![\w])"
+)
 _ISO = re.compile(
     r"(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})(?:T(?=\d\d:))?(?![\d/-])(?!\.\d)"
 )
@@ -128,6 +133,14 @@ def _weekday(match: re.Match) -> str | None:
     ends = match.group().endswith(".") and after[:1].isupper()
     is_stop = ends and after.lower() in rules_of("en").starters
     return _DAYS[name] + ("." if is_stop else "")
+
+
+def _span(match: re.Match) -> str:
+    def name(short: str) -> str:
+        short = short.lower()
+        return _DAYS.get(short) or MONTHS[_MONTH_OF[short]]
+
+    return f"{name(match.group('one'))} to {name(match.group('other'))}"
 
 
 def _iso(match: re.Match) -> str | None:
@@ -230,6 +243,7 @@ RULES = (
     Rule(DIGIT, _DAY_MONTH, _day_month, frozenset("JFMASOND")),
     Rule(LETTER, _MONTH_DAY, _month_day),
     Rule(LETTER, _MONTH_YEAR, _month_year),
+    Rule(LETTER, _SPAN, _span, frozenset("-–—")),
     Rule(LETTER, _MONTH_ALONE, _month_alone),
     Rule(LETTER, _WEEKDAY, _weekday),
     Rule("'’‘", _DECADE, _decade_at),

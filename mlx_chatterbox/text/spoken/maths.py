@@ -41,12 +41,14 @@ _FRACTION = re.compile(
 _SPECIAL = {
     "24/7": "twenty four seven",
     "9/11": "nine eleven",
+    "24-7": "twenty four seven",
     "20/20": "twenty twenty",
     "50/50": "fifty fifty",
     "7/11": "seven eleven",
     "365/24/7": "three sixty five twenty four seven",
 }
 _SPECIALS = re.compile(rf"(?:{'|'.join(_SPECIAL)})(?![\d/]|\.\d)")
+_OUT_OF = re.compile(r"(?P<over>\d{1,2}\.\d)/(?P<under>5|10|100)(?![\w/]|\.\d)")
 _SCORES = frozenset("rated scored score rating rate got gave give scores earned".split())
 _TIMES = re.compile(rf"(?P<low>{NUMBER})\s?[x×X](?=\s|$|[.,;:!?)-](?!\d)|-)")
 _BY = re.compile(
@@ -150,13 +152,11 @@ def _ordinal(match: re.Match) -> str:
 def _fraction(match: re.Match) -> str | None:
     over, under = int(match.group("over")), int(match.group("under"))
     after = match.string[match.end() : match.end() + 2].lstrip()[:1]
-    if (
-        after in ("=", "+", "×")
-        or match.string[max(0, match.start() - 2) : match.start()].rstrip()[-1:] == "="
-    ):
+    if over > under > 1 and after == "=":
         return f"{number_words(over)} divided by {number_words(under)}"
     before = match.string[max(0, match.start() - 24) : match.start()].lower().split()[-2:]
-    if under in (5, 10, 100) and (not _SCORES.isdisjoint(before) or over == under):
+    stars = word_after(match.string, match.end()) in ("stars", "points", "star", "rating")
+    if under in (5, 10, 100) and (stars or not _SCORES.isdisjoint(before) or over == under):
         return f"{number_words(over)} out of {number_words(under)}{_tail(match)}"
     is_fraction = 0 < over < under or (under in (2, 3, 4, 8, 16) and over)
     if is_fraction and (under <= 20 or under in (32, 64, 100, 1000)):
@@ -193,6 +193,9 @@ def _range(match: re.Match) -> str | None:
     said = f"{quantity_words(low)} to {quantity_words(high)}{_tail(match)}"
     if low == high and len(low) == 2:
         said = f"{quantity_words(low)} {quantity_words(high)}{_tail(match)}"
+    spaced = match.group()[len(match.group("minus") or "") + len(low)] == " "
+    if spaced and low.isdigit() and high.isdigit() and int(low) > int(high):
+        said = f"{quantity_words(low)} minus {quantity_words(high)}"
     if match.group("minus"):
         before = match.string[match.start() - 1 : match.start()]
         if before.isalnum():
@@ -263,6 +266,8 @@ def _between(match: re.Match) -> str | None:
     spaced = before[-1].isspace() and after[0].isspace()
     if sign in "*/^" and not spaced and not (left.isdigit() and right.isdigit()):
         return None
+    if sign == "/" and re.match(r" ?(?![\d.,]+(?:[^\w%°]|$))", text[end : end + 16]):
+        return ","
     if sign in "<>" and not spaced and not (left.isdigit() or right.isdigit()):
         return None
     word = _BETWEEN_SIGNS[sign]
@@ -276,7 +281,7 @@ def _number_sign(match: re.Match) -> str:
 
 
 RULES = (
-    Rule(DIGIT, _SPECIALS, lambda match: _SPECIAL[match.group()], frozenset("/")),
+    Rule(DIGIT, _SPECIALS, lambda match: _SPECIAL[match.group()], frozenset("/-")),
     Rule(DIGIT + "-−.", _SCIENTIFIC, _scientific, frozenset("×xX·*")),
     Rule(DIGIT + "-−", _E, _scientific, frozenset("eE")),
     Rule(DIGIT + LETTER, _POWER, _power, frozenset("^" + _RAISED)),
@@ -286,8 +291,29 @@ RULES = (
     Rule(DIGIT, _CHAIN, _chain, frozenset("-")),
     Rule(DIGIT, _TIGHT_LIST, _list, frozenset(",")),
 )
+_MIXED = re.compile(r"(?P<low>\d{1,4}[ -]\d{1,2}/\d{1,3})(?![\d/]|\.\d)")
+_POINT = re.compile(r"\.(?P<rest>\d{1,9})(?![\d.])")
+
+
+def _out_of(match: re.Match) -> str:
+    return f"{plain_words(match.group('over'))} out of {plain_words(match.group('under'))}"
+
+
+def _mixed(match: re.Match) -> str | None:
+    over, under = match.group("low").replace("-", " ").split(" ")[1].split("/")
+    return quantity_words(match.group("low")) if int(over) < int(under) else None
+
+
+def _point(match: re.Match) -> str | None:
+    before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+    return f"point {digit_words(match.group('rest'))}" if before.isalnum() else None
+
+
 # After measures, money and dates.
 NUMBERS = (
+    Rule(".", _POINT, _point),
+    Rule(DIGIT, _OUT_OF, _out_of, frozenset("/")),
+    Rule(DIGIT, _MIXED, _mixed, frozenset("/")),
     Rule(DIGIT, _SUM, _sum, frozenset("=")),
     Rule(DIGIT, _SPACED_MINUS, _sum, frozenset("=")),
     Rule(DIGIT + "-−–" + VULGAR, _RANGE, _range, frozenset("-–—‑")),

@@ -109,7 +109,7 @@ def describes(match: re.Match) -> bool:
     """Whether what was matched describes a noun after it, so that its unit is in the singular."""
     before = word_before(match.string, match.start()).lower()
     after = word_after(match.string, match.end())
-    if after in _DESCRIBED:
+    if after in _DESCRIBED or after.removesuffix("s") in _DESCRIBED:
         return True
     return before in _ARTICLES and bool(after) and after not in _NO_NOUNS
 

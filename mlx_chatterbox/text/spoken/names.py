@@ -51,7 +51,7 @@ _BEFORE_NUMBERS = frozenset(
 _AFTER_NUMBERS = frozenset("hrs mins secs yrs wks mos tsp tbsp oz lbs".split())
 # Words of their own when they end a sentence.
 _WORDS = frozenset("al ed ch fig av sq lit ste temp max min est para ref sec resp ext".split())
-_ALWAYS_ENDERS = frozenset("e.g i.e eg ie vs viz cf approx a.k.a ca".split())
+_ALWAYS_ENDERS = frozenset("v e.g i.e eg ie vs viz cf approx a.k.a ca".split())
 _STREETS = {
     "St": "Street", "Ave": "Avenue", "Av": "Avenue", "Blvd": "Boulevard", "Rd": "Road",
     "Dr": "Drive", "Ln": "Lane", "Ct": "Court", "Pl": "Place", "Sq": "Square", "Hwy": "Highway",
@@ -62,7 +62,7 @@ _SIDES = {
     "N": "North", "S": "South", "E": "East", "W": "West", "NE": "Northeast", "NW": "Northwest",
     "SE": "Southeast", "SW": "Southwest",
 }  # fmt: skip
-_STATES = dict(
+STATES = dict(
     pair.split(":")
     for pair in (
         "AL:Alabama AK:Alaska AZ:Arizona AR:Arkansas CA:California CO:Colorado CT:Connecticut "
@@ -84,7 +84,9 @@ _DOCTOR = re.compile(r"(?P<word>Dr|St|Sts|Ste|SS)(?P<stop>\.)?(?=[^\w.'’]|$|['
 _STREET = re.compile(
     rf"(?P<word>{'|'.join(sorted(_STREETS, key=len, reverse=True))})(?P<stop>\.)?(?![\w.'’])"
 )
-_ABBREVIATION = re.compile(r"(?P<word>[A-Za-z]{2,6}|[A-Za-z](?:\.[A-Za-z]){1,2})(?P<stop>\.)(?!\w)")
+_ABBREVIATION = re.compile(
+    r"(?P<word>[A-Za-z]{2,6}|v(?=\. )|[A-Za-z](?:\.[A-Za-z]){1,2})(?P<stop>\.)(?!\w)"
+)
 _BARE = re.compile(r"(?P<word>vs|etc|approx|eg|ie)(?![\w.'’])")
 _NUMBERED = re.compile(
     r"(?P<word>[Nn]os?\.|№|[Nn][º°]\.?|pp?\.|[Vv]ols?\.|[Ff]igs?\.|[Cc]h\.|[Cc]hap\.|[Ss]ec\.|[Aa]rt\.|[Ee]q\.|[Pp]ar\.|[Vv]v?\.|[Ll]l?\."
@@ -116,7 +118,7 @@ _HOUSE = re.compile(
     r"|Boulevard|Road|Drive|Lane|Court|Place|Square|Highway|Parkway|Way|Terrace|Circle|Broadway)(?P<stop>\.)?(?![\w])"
 )
 _STATE = re.compile(
-    rf"(?P<city>[A-Z][a-z]{{2,20}}), (?P<state>{'|'.join(_STATES)})"
+    rf"(?P<city>[A-Z][a-z]{{2,20}}), (?P<state>{'|'.join(STATES)})"
     r"(?P<zip> \d{5}(?:-\d{4})?)?(?![\w'’])"
 )
 
@@ -183,6 +185,10 @@ def _abbreviation(match: re.Match) -> str | None:
     word, text = match.group("word"), match.string
     small = word.lower()
     said = _DOTTED.get(small)
+    if small == "sr" and word_before(text, match.start())[:1].isupper():
+        said = "Senior"
+    if small == "v" and word_before(text, match.start())[:1].isupper():
+        said = "versus" if word_after(text, match.end())[:1].isupper() else None
     if said is None:
         return None
     if small in _BEFORE_NUMBERS and not text[match.end() : match.end() + 3].strip()[:1].isdigit():
@@ -195,8 +201,9 @@ def _abbreviation(match: re.Match) -> str | None:
     if small in _WORDS and stop_after(match, ".") and small != "al":
         return None
     after = word_after(text, match.end())
-    stop = "" if small in _ALWAYS_ENDERS else stop_after(match, ".")
-    if small in ("jr", "esq", "inc", "ltd", "corp", "bros") and after:
+    goes_on = small in _ALWAYS_ENDERS or text[match.end() : match.end() + 2].strip().isdigit()
+    stop = "" if goes_on else stop_after(match, ".")
+    if small in ("jr", "sr", "esq", "inc", "ltd", "corp", "bros") and after:
         stop = stop if after.lower() in rules_of("en").starters else ""
     return _cased(word, said) + stop
 
@@ -242,7 +249,7 @@ def _house(match: re.Match) -> str | None:
 
 
 def _state(match: re.Match) -> str:
-    said = f"{match.group('city')}, {_STATES[match.group('state')].replace('_', ' ')}"
+    said = f"{match.group('city')}, {STATES[match.group('state')].replace('_', ' ')}"
     if match.group("zip"):
         from .numbers import digit_words
 

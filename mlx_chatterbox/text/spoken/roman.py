@@ -49,6 +49,8 @@ _PRONOUN = frozenset(
     "am think have had know believe guess want love need hope see mean do don can will would "
     "could should cannot said say saw went".split()
 )
+# What is numbered without "the": films, games, missions.
+_SERIES = frozenset("Trek Wars Fantasy Park Story Quest Tour Men Avengers Godfather".split())
 _TIMES = frozenset("century dynasty olympiad legion army corps congress arrondissement".split())
 
 
@@ -95,9 +97,9 @@ def _after_name(match: re.Match, number: int, before: str, rest: str) -> str | N
     text = match.string
     if before[:1].isupper() and before.isalpha() and not before.isupper():
         earlier = word_before(text, text.rindex(before, 0, match.start()))
-        is_person = earlier.lower() in _TITLES or (
-            earlier[:1].isupper() and number < 6 and earlier.rstrip(".").isalpha()
-        )
+        is_series = before in _SERIES or text[match.end() : match.end() + 1] == ":"
+        has_two_names = earlier[:1].isupper() and earlier.rstrip(".").isalpha()
+        is_person = earlier.lower() in _TITLES or (has_two_names and number < 6 and not is_series)
         return f"the {ordinal_words(number)}{rest}" if is_person else number_words(number) + rest
     if before.endswith(("Jr.", "Sr.")):
         return None

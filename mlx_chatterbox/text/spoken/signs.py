@@ -28,6 +28,7 @@ _TAG = re.compile(
     r"\[\s*(?:pause\b[^\]]{0,80}|[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*)\]", re.IGNORECASE
 )
 _SLASH = re.compile(r"/(?=[^\W\d_])")
+_SNAKE = re.compile(r"_(?=[^\W_])")
 _HYPHEN = re.compile(r"[-‐‑](?=\d)")
 
 
@@ -61,6 +62,7 @@ RULES = (
 )
 LAST = (
     Rule("/", _SLASH, _slash),
+    Rule("_", _SNAKE, _slash),
     Rule("-‐‑", _HYPHEN, _hyphen),
     Rule("".join(_SAID) + "a", _LIST, _said),
 )

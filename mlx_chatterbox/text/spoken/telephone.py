@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from .names import STATES
 from .numbers import digit_words, number_words, short_words
 from .reader import DIGIT, Rule, word_before
 
@@ -35,6 +36,7 @@ _PLACES = frozenset(
     "channel gate train unit ward studio cabin locker exit platform dorm hall course csi "
     "area seat seats row block berth".split()
 )
+_LETTERED = re.compile(r"1-(?P<area>8\d\d|900)-(?=[A-Z])")
 _ROOM = re.compile(r"(?P<rest>\d{3,4}|\d{1,2}(?=[A-Z]))(?P<letter>[A-Z])?(?![\w]|[-.,/:]\d)")
 
 
@@ -83,6 +85,8 @@ def _emergency(match: re.Match) -> str | None:
 
 
 def _code(match: re.Match) -> str | None:
+    if len(match.group()) == 5 and word_before(match.string, match.start()) in STATES:
+        return digit_words(match.group(), "oh")
     text = match.string[max(0, match.start() - 30) : match.start()].lower().rstrip(" :#")
     words = re.split(r"[^\w]+", text)
     before = words[-2:] if words[-1] in ("is", "number", "no", "the") else words[-1:]
@@ -101,6 +105,10 @@ def _room(match: re.Match) -> str | None:
     return short_words(match.group("rest")) + (f" {letter}" if letter else "")
 
 
+def _lettered(match: re.Match) -> str:
+    return f"one, {_group(match.group('area'))}, "
+
+
 def _plain_digits(match: re.Match) -> str:
     return digit_words(match.group("rest"))
 
@@ -109,6 +117,7 @@ _GAPS = frozenset("-.\u2010\u2011\u2013 \u00a0")
 RULES = (
     Rule(DIGIT, _LONG, _plain_digits),
     Rule(DIGIT, _CARD, _digits, _GAPS),
+    Rule(DIGIT, _LETTERED, _lettered, frozenset("-")),
     Rule(DIGIT, _SSN, _digits, frozenset("-")),
     Rule(DIGIT + "(+", _PHONE, _phone, _GAPS),
     Rule("+", _ABROAD, _abroad),

@@ -110,10 +110,11 @@ _JOINTS = {"±": "plus or minus", "x": "by", "×": "by"}
 _FEET = re.compile(
     r"(?P<feet>\d{1,3})\s?['’′](?:\s?(?P<inches>\d{1,2}(?:½|\.5)?)\s?(?:\"|”|″|'')?(?![\w]))?(?![^\W_])"
 )
+_BY = re.compile(r"[xX×](?=\s\d)")
 _FEET_WORDS = re.compile(
     r"(?P<feet>\d{1,3})\s?ft\.?,?\s?(?P<inches>\d{1,2}(?:½|\.5)?)\s?in(?![\w])(?:\.(?=\s[a-z]))?"
 )
-_INCHES = re.compile(r"(?P<inches>\d{1,4}(?:\.\d{1,2})?(?:\s?[½¼¾])?)(?:\"|″)")
+_INCHES = re.compile(rf"(?P<inches>{QUANTITY})(?:\"|″)")
 _THINGS = frozenset(
     "people users views followers subscribers downloads dollars euros pounds copies viewers "
     "customers members fans records tons jobs homes units years times votes words".split()
@@ -153,6 +154,9 @@ def _measure(match: re.Match) -> str | None:
         return None
     if not high and (match.group("joint") or match.group("first")):
         return None
+    before = match.string[max(0, match.start() - 6) : match.start()]
+    if symbol == "m" and re.search(r"\d ?h(?:rs?)?\.? $", before):
+        symbol = "min"  # 1h 30m
     singular, plural = UNITS[symbol]
     said = quantity_words(low)
     if high:
@@ -189,6 +193,8 @@ def _inches(match: re.Match) -> str | None:
     if text.count('"', max(0, end - 1000), end) % 2 and match.group()[-1] == '"':
         return None  # it closes a quotation
     inches = match.group("inches")
+    if _is_part(inches):
+        return f"{quantity_words(inches)} of an inch".replace("one half of", "half")
     one = inches == "1" or describes(match)
     return f"{quantity_words(inches)} {'inch' if one else 'inches'}"
 
@@ -201,10 +207,19 @@ def _many(match: re.Match) -> str | None:
 
 
 _ANY_UNIT = frozenset("".join(UNITS))
+
+
+def _by(match: re.Match) -> str | None:
+    """Between two measures: 10 ft x 12 ft."""
+    before = match.string[max(0, match.start() - 8) : match.start()]
+    return "by" if re.search(r"\d ?(?:ft|in|cm|mm|m|km|yd)\.? $|\d['\"′″] $", before) else None
+
+
 RULES = (
+    Rule("xX×", _BY, _by),
     Rule(DIGIT, _FEET_WORDS, _feet, frozenset("f")),
     Rule(DIGIT, _MANY, _many, frozenset("bMB")),
     Rule(DIGIT + "-−–.½⅓⅔¼¾⅕⅛⅜⅝⅞", MEASURE, _measure, _ANY_UNIT),
     Rule(DIGIT, _FEET, _feet, frozenset("'’′")),
-    Rule(DIGIT, _INCHES, _inches, frozenset('"″')),
+    Rule(DIGIT + VULGAR, _INCHES, _inches, frozenset('"″')),
 )
