@@ -267,3 +267,19 @@ def test_the_model_s_hash_is_what_it_was_before_the_field(tmp_path):
     assert hash_with({"lexicon": True, "normalize": True, "languages": []}) == before
     assert hash_with({"lexicon": True, "normalize": False, "languages": []}) == before
     assert hash_with({"lexicon": False, "languages": []}) != before
+
+
+def test_what_is_left_of_another_language_is_named(show, small_models):
+    model = small_models("multilingual")
+    arguments = ("--text", "Um 5 Uhr ⌘ und §.", "--language", "de")
+    code, lines, err = show(*arguments, "--normalize", model=model)
+    assert (code, lines) == (0, ["Um fünf Uhr ⌘ und §."])
+    assert "does not know" in err
+    assert "digits" not in err
+    assert "--normalize" not in err
+
+
+def test_letters_that_stay_unknown_are_named_where_nothing_is_spoken(show):
+    code, lines, err = show("--text", "Привет, 5 cats.")
+    assert (code, lines) == (0, ["Привет, five cats."])
+    assert "the model does not know П р и в е т" in err

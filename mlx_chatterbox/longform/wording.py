@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..config import TextConfig
 from ..text.respelling import Lexicon
+from ..text.sentence_rules import base_language
 from ..text.unread import unread
 from ..text.writing import Writing, writing_for
 from .job import Job, job_folder, writing_before
@@ -44,7 +45,7 @@ def planned_writing(
 
 
 def tell_unread(checkpoint, arguments, texts: Iterable[str]) -> None:
-    """Warn of what a model will not read, where its texts are not written out.
+    """Warn of what a model will not read: of texts as they stand, or as they are written out.
 
     Args:
         checkpoint: with `config` and `tokenizer`.
@@ -53,12 +54,17 @@ def tell_unread(checkpoint, arguments, texts: Iterable[str]) -> None:
     normalize = arguments.normalize
     if normalize is None and not arguments.stream and arguments.file is not None:
         normalize = writing_before(job_folder(arguments.output))
-    writing = writing_for(config, arguments.language, normalize)
+    language = arguments.language
+    writing = writing_for(config, language, normalize)
     if writing.normalizes:
-        return
-    line = unread(texts, checkpoint.tokenizer, arguments.language)
+        # What English does not say in words, the model tells when it speaks.
+        if base_language(language) in (None, "en") and not arguments.show_text:
+            return
+        texts = map(writing, texts)
+    line = unread(texts, checkpoint.tokenizer, language)
     if line:
-        hint = "" if writing.unknown_language else " (--normalize writes numbers and signs out)"
+        is_hint = not writing.normalizes and not writing.unknown_language
+        hint = " (--normalize writes numbers and signs out)" if is_hint else ""
         warnings.warn(f"{line}{hint}.", stacklevel=2)
 
 

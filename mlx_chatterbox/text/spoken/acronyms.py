@@ -93,20 +93,12 @@ def _capitals(match: re.Match) -> str | None:
     word, rest, text = match.group("word"), match.group("rest") or "", match.string
     if match.start() and text[match.start() - 1] in "'’_":
         return None
+    is_shouted = _is_shouted(text, match.start(), match.end())
     if word in _AMBIGUOUS:
-        if not _fits(word, match) or _is_shouted(text, match.start(), match.end()):
+        if is_shouted or not _fits(word, match):
             return None
-    elif not _is_initials(word) or (
-        word not in _SPELLED and len(word) > 4 and _is_shouted(text, match.start(), match.end())
-    ):
+    elif not _is_initials(word) or (word not in _SPELLED and len(word) > 4 and is_shouted):
         return None
-    elif (
-        word in _SPELLED
-        and re.search("[AEIOU]", word)
-        and _is_shouted(text, match.start(), match.end())
-    ):
-        # "CALL THE FBI" still is the FBI; "I DO" is not in the list.
-        pass
     return spelled(word) + rest.replace("’", "'")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .numbers import digit_words, number_words, ordinal_words, short_words
+from .numbers import digit_words, number_words, ordinal_words, plural_words, short_words
 from .reader import DIGIT, LETTER, Rule
 
 _CODE = re.compile(
@@ -90,8 +90,6 @@ def _digits_first(match: re.Match) -> str | None:
     if re.fullmatch(r"\d+-[A-Za-z]+", word):
         return None
     if (plural := re.fullmatch(r"(\d{1,4})s", word)) is not None:
-        from .numbers import plural_words
-
         return plural_words(short_words(plural.group(1)))
     return _code(match)
 

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -212,8 +213,6 @@ class _Spelling:
 
     def _counted(self, text: str, forms: dict[str, str]) -> str:
         """A number with what is counted, in the form that agrees."""
-        from decimal import Decimal
-
         from unicode_rbnf.plural_rules import get_plural_category
 
         whole, decimals = self._parts(text)

@@ -9,7 +9,6 @@ from .numbers import (
     NUMBER,
     QUANTITY,
     VULGAR,
-    canonical,
     digit_words,
     fraction_words,
     number_words,
@@ -327,4 +326,3 @@ LAST = (
     Rule(DIGIT + "." + VULGAR, _BARE, _bare),
     Rule("+±×÷=<>≤≥≠≈∗*/^", _BETWEEN, _between),
 )
-__all__ = ["LAST", "NUMBERS", "RULES", "canonical", "power_words", "word_after"]

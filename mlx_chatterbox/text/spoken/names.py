@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from ..sentence_rules import rules_of
-from .numbers import short_words
+from .codes import ordinals_in
+from .numbers import digit_words, short_words
 from .reader import DIGIT, LETTER, Rule, word_after, word_before
 from .times import stop_after
 
@@ -242,8 +243,6 @@ def _house(match: re.Match) -> str | None:
     said = short_words(part["house"]) + (f" {part['letter'].upper()}" if part["letter"] else "")
     if part["side"]:
         said += f" {_SIDES[part['side'].strip(' .')]}"
-    from .codes import ordinals_in
-
     said += f"{ordinals_in(part['street'])} {_STREETS.get(part['kind'], part['kind'])}"
     return said + stop_after(match, part["stop"])
 
@@ -251,8 +250,6 @@ def _house(match: re.Match) -> str | None:
 def _state(match: re.Match) -> str:
     said = f"{match.group('city')}, {STATES[match.group('state')].replace('_', ' ')}"
     if match.group("zip"):
-        from .numbers import digit_words
-
         said += f" {digit_words(match.group('zip'), 'oh')}"
     return said
 

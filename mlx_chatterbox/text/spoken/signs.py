@@ -80,7 +80,7 @@ _ENTITY = {"&amp;": "&", "&nbsp;": " ", "&lt;": "<", "&gt;": ">", "&quot;": '"',
 _ENTITIES = re.compile("|".join(_ENTITY))
 _EMOJI = re.compile(
     "[\U0001f000-\U0001faff\u2600-\u26ff\u2700-\u2794\u2798-\u27bf\u2b00-\u2bff\ufe0e\ufe0f\u200d\u20e3"
-    "\u2300-\u23ff\U000e0020-\U000e007f\u3030\u303d]+"
+    "\u231a\u231b\u2328\u23cf\u23e9-\u23f3\u23f8-\u23fa\U000e0020-\U000e007f\u3030\u303d]+"
 )
 _SELECTORS = "\ufe0e\ufe0f\u200d\u20e3"
 

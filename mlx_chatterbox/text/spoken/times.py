@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .numbers import number_words
+from .numbers import number_words, plain_words
 from .reader import DIGIT, Rule, word_after, word_before
 
 _HALF = r"(?P<half>[ap])\.?\s?m\b(?P<stop>\.)?"
@@ -45,7 +45,7 @@ def stop_after(match: re.Match, stop: str | None) -> str:
     return "." if ends[0].isspace() and not ends.strip()[:1].islower() else ""
 
 
-def _letters(half: str | None, upper: bool = False) -> str:
+def _letters(half: str | None) -> str:
     return f" {half.lower()} m" if half else ""
 
 
@@ -105,8 +105,6 @@ def _duration(match: re.Match) -> str:
 
 
 def _ratio(match: re.Match) -> str:
-    from .numbers import plain_words
-
     return f"{plain_words(match.group(1))} to {plain_words(match.group(2))}"
 
 
