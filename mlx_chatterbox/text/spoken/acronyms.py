@@ -34,7 +34,8 @@ _AMBIGUOUS = {
     "IT": frozenset("department support team manager staff company industry sector specialist "
                     "professional infrastructure systems services".split()),
     "WHO": frozenset("said says declared reported director officials".split()),
-    "AM": frozenset(), "ER": frozenset(), "OS": None, "ID": None, "AI": None, "AD": frozenset(),
+    "AM": frozenset(["radio", "station", "stations", "band"]), "ER": frozenset(), "OS": None,
+    "ID": None, "AI": None, "AD": frozenset(),
     "PA": None, "MA": frozenset(), "BA": None, "PE": None, "EST": None, "APR": None,
     "ADD": frozenset(),
     "AA": None, "AAA": None, "OR": frozenset(), "IRA": None, "ICE": frozenset(), "SEC": None,
@@ -83,10 +84,20 @@ def _is_shouted(text: str, start: int, end: int) -> bool:
     return bool(around) and all(word.isupper() and not _is_initials(word) for word in around)
 
 
+_ONSETS = frozenset(
+    "BL BR CH CL CR CZ DR DW FL FR GH GL GN GR KL KN KR MN PH PL PR PS PT RH SC SH SK SL SM SN "
+    "SP SQ "
+    "SQ SR ST SV SW TH TR TS TW VR WH WR ZW TZ PF SF CN GW LL FJ".split()
+)
+
+
 def _is_initials(word: str) -> bool:
     if word in _READ or word in _INTERJECTIONS:
         return False
-    return word in _SPELLED or not re.search("[AEIOUY]", word)
+    if word in _SPELLED or not re.search("[AEIOUY]", word):
+        return True
+    # No word of English begins like this.
+    return len(word) < 6 and word[:2] not in _ONSETS and not re.search("[AEIOUY]", word[:2])
 
 
 def _capitals(match: re.Match) -> str | None:

@@ -114,7 +114,17 @@ def _net(match: re.Match) -> str | None:
 
 
 _DIGITS = frozenset("0123456789₀₁₂₃₄₅₆₇₈₉")
+_SUFFIXED = re.compile(r"(?P<number>\d{1,3})(?P<suffix>ers?|ish)(?![^\W_])")
+
+
+def _suffixed(match: re.Match) -> str:
+    """The 49ers, 50ish."""
+    said, suffix = number_words(int(match.group("number"))), match.group("suffix")
+    return said.removesuffix("e") + suffix if suffix[0] == "e" else said + suffix
+
+
 RULES = (
+    Rule(DIGIT, _SUFFIXED, _suffixed),
     Rule(LETTER, _LANGUAGE, lambda match: _LANGUAGES[match.group("word")]),
     Rule(LETTER, _FORMULA, _formula, _DIGITS),
     Rule(LETTER, _CODE, _code, _DIGITS),

@@ -56,7 +56,7 @@ _ISO = re.compile(
     r"(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})(?:T(?=\d\d:))?(?![\d/-])(?!\.\d)"
 )
 _SLASHED = re.compile(r"(\d{1,2})(?P<sign>[/.-])(\d{1,2})(?P=sign)(\d{4}|\d\d)(?![\d/-])(?!\.\d)")
-_DECADE = re.compile(r"(?:['’‘](?P<short>\d0)|(?P<long>\d{2,4}0))['’]?s\b")
+_DECADE = re.compile(r"(?:['’‘](?P<short>\d0)|(?P<long>\d{1,3}0))['’]?s\b")
 _SHORT_YEAR = re.compile(r"['’‘](\d\d)(?![\w'’])")
 _ERA = re.compile(
     r"(?P<year>\d{1,5}|\d{1,3}(?:,\d{3}))(?:\s?(?:-|–|—)\s?(?P<year2>\d{1,4}))?\s?"
@@ -173,10 +173,8 @@ def _decade(match: re.Match) -> str | None:
         number = int(short or long)
         return None if number < 20 else plural_words(number_words(number))
     number = int(long)
-    if len(long) == 3:
-        return plural_words(number_words(number))
-    if number % 1000 == 0:
-        return plural_words(number_words(number))
+    if len(long) == 3 or number % 1000 == 0:
+        return plural_words(number_words(number)).removeprefix("one ")
     century, rest = divmod(number, 100)
     last = plural_words(number_words(rest)) if rest else "hundreds"
     return f"{number_words(century)} {last}"

@@ -309,6 +309,18 @@ def _point(match: re.Match) -> str | None:
 
 
 # After measures, money and dates.
+_COMPARED = re.compile(r"(?P<sign>[~≈∼<>≤≥±]|<=|>=)\s?(?=[-−$£€]?[\d.])")
+
+
+def _compared(match: re.Match) -> str | None:
+    """A sign before a number that has a unit or a currency: ~5km."""
+    before = match.string[max(0, match.start() - 2) : match.start()]
+    follows = before.strip() and (before.rstrip()[-1].isalnum() or before.rstrip()[-1] in ")²³°%")
+    if follows and (not before[-1].isspace() or match.group()[-1].isspace()):
+        return None
+    return f"{_SIGNS[match.group('sign')]} "
+
+
 NUMBERS = (
     Rule(".", _POINT, _point),
     Rule(DIGIT, _OUT_OF, _out_of, frozenset("/")),
@@ -320,6 +332,7 @@ NUMBERS = (
     Rule(DIGIT, _BY, _by, frozenset("xX×")),
     Rule(DIGIT + ".", _TIMES, _times, frozenset("xX×")),
     Rule(DIGIT, _PLUSED, _plused, frozenset("+")),
+    Rule("~≈∼<>≤≥±", _COMPARED, _compared),
     Rule("-−–+±~≈∼<>≤≥≠=", _SIGNED, _signed),
 )
 LAST = (

@@ -91,7 +91,7 @@ _ABBREVIATION = re.compile(
 _BARE = re.compile(r"(?P<word>vs|etc|approx|eg|ie)(?![\w.'’])")
 _NUMBERED = re.compile(
     r"(?P<word>[Nn]os?\.|№|[Nn][º°]\.?|pp?\.|[Vv]ols?\.|[Ff]igs?\.|[Cc]h\.|[Cc]hap\.|[Ss]ec\.|[Aa]rt\.|[Ee]q\.|[Pp]ar\.|[Vv]v?\.|[Ll]l?\."
-    r"|[Cc]a?\.|[Ee]st\.|[Ee]xt\.|[Oo]p\.|[Bb]k\.)\s?(?=\d|[IVXLC]{1,6}\b)"
+    r"|[Cc]a?\.|[Ee]st\.|[Ee]xt\.|[Oo]p\.|[Bb]k\.)\s?(?=\d|[IVXLC]{2,6}\b)"
 )
 _NUMBERED_WORDS = {
     "no.": "number", "nos.": "numbers", "№": "number", "nº": "number", "n°": "number",
@@ -218,7 +218,9 @@ def _numbered(match: re.Match) -> str | None:
     said = _NUMBERED_WORDS.get(word.lower())
     if said is None:
         return None
-    before = match.string[match.start() - 1 : match.start()]
+    before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+    if word.lower() in ("no.", "nos.") and not match.string[match.end()].isdigit():
+        return None
     if before.isalnum() or before == ".":
         return None
     return _cased(word, said) + " "

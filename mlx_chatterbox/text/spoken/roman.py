@@ -18,7 +18,7 @@ _HEADINGS = frozenset(
     "fig "
     "fig. table title unit lesson verse psalm war bowl apollo saturn vatican episode season act "
     "canto exhibit schedule annex corps model series group factor category division round game "
-    "wrestlemania lecture sonnet symphony opus movement page pages plate number no no. paragraph "
+    "wrestlemania lecture sonnet symphony opus movement page pages plate number paragraph "
     "amendment wave gemini mercury titan".split()
 )
 _REGNAL = frozenset(
@@ -43,7 +43,7 @@ _TITLES = frozenset(
 _WORDS = frozenset(
     "I MIX DIM CIVIL MILD DI MI ID LID MID VIM DID LIVID VIVID MIMIC CD DC MD CC MM CM DM LCD MC "
     "CV "
-    "XL XXL LI MIC XML D C M L X V CIVIC ILL MILL DILL VIC DIV MV LCM CVC".split()
+    "XL XXL LI MIC XML XXX D C M L X V CIVIC ILL MILL DILL VIC DIV MV LCM CVC".split()
 )
 _PRONOUN = frozenset(
     "am think have had know believe guess want love need hope see mean do don can will would "

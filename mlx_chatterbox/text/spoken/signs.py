@@ -7,7 +7,8 @@ import re
 from .reader import Rule
 
 _SAID = {
-    "&": "and", "@": "at", "%": "percent", "°": "degrees", "©": "copyright", "®": "registered",
+    "°C": "degrees Celsius", "°F": "degrees Fahrenheit", "&": "and", "@": "at", "%": "percent",
+    "°": "degrees", "©": "copyright", "®": "registered",
     "™": "trademark", "§": "section", "¶": "paragraph", "→": "to", "⇒": "implies", "←": "from",
     "↔": "to and from", "∞": "infinity", "π": "pi", "µ": "micro", "Ω": "ohm", "√": "square root of",
     "∑": "sum", "∏": "product", "∫": "integral", "∂": "partial", "∆": "delta", "Δ": "delta",
@@ -35,6 +36,8 @@ _HYPHEN = re.compile(r"[-‐‑](?=\d)")
 def _said(match: re.Match) -> str | None:
     sign, text = match.group(), match.string
     before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
+    if sign in "$£€¥¢@" and before.isalpha() and after.isalpha():
+        return None  # Ke$ha
     is_greek = sign in "αβγδεθλσπτφωμΔΩµ"
     if is_greek and (
         (before.isalpha() and before not in _SAID) or (after.isalpha() and after not in _SAID)
@@ -73,7 +76,9 @@ _STRONG = re.compile(
     r"\*{2,3}|~~|`{1,3}|(?<![\w*])\*(?=[^\s*\d])|(?<=[^\s*\d])\*(?![\w*])|(?<!\w)_{1,2}(?=\w)|(?<=\w)_{1,2}(?!\w)"
 )
 _LINE = re.compile(
-    r"^[ \t]{0,3}(?:#{1,6}[ \t]+|>[ \t]?|[-*+•‣◦▪●][ \t]+(?=\S)|[-*_=]{3,}[ \t]*$)", re.MULTILINE
+    r"^[ \t]{0,3}(?:#{1,6}[ \t]+|>[ \t]*(?=[^\s\d=])"
+    r"|[-*+•‣◦▪●][ \t]+(?=\S)|[-*_=]{3,}[ \t]*$)",
+    re.MULTILINE,
 )
 _BULLETS = re.compile(r"[ \t]*[•‣◦▪●■□►▶]+[ \t]*")
 _ENTITY = {"&amp;": "&", "&nbsp;": " ", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}
@@ -88,6 +93,7 @@ _SELECTORS = "\ufe0e\ufe0f\u200d\u20e3"
 def without_marks(text: str) -> tuple[str, list[str]]:
     """A text without what is only layout, and without emoji; and these emoji, each once."""
     left_out: dict[str, None] = {}
+    text = text.replace("\u2044", "/")
     if not text.isascii():
         for found in _EMOJI.findall(text):
             left_out.update(dict.fromkeys(c for c in found if c not in _SELECTORS))

@@ -108,7 +108,26 @@ def _ratio(match: re.Match) -> str:
     return f"{plain_words(match.group(1))} to {plain_words(match.group(2))}"
 
 
+# Books of the Bible, whose chapters and verses are written like times.
+_BOOKS = frozenset(
+    "genesis exodus leviticus numbers deuteronomy joshua judges ruth samuel kings chronicles ezra "
+    "nehemiah esther job psalm psalms proverbs ecclesiastes isaiah jeremiah lamentations ezekiel "
+    "daniel hosea joel amos jonah micah nahum habakkuk zephaniah haggai zechariah malachi matthew "
+    "mark luke john acts romans corinthians galatians ephesians philippians colossians "
+    "thessalonians timothy titus philemon hebrews james peter jude revelation matt cor".split()
+)
+_VERSE = re.compile(r"(?P<chapter>\d{1,3}):(?P<verse>\d{1,3})(?:[-–](?P<last>\d{1,3}))?(?![\w:])")
+
+
+def _verse(match: re.Match) -> str | None:
+    if word_before(match.string, match.start()).lower().rstrip(".") not in _BOOKS:
+        return None
+    said = " ".join(number_words(int(match.group(name))) for name in ("chapter", "verse"))
+    return f"{said} to {number_words(int(match.group('last')))}" if match.group("last") else said
+
+
 RULES = (
+    Rule(DIGIT, _VERSE, _verse, frozenset(":")),
     Rule(DIGIT, _SECONDS, _duration, frozenset(":")),
     Rule(DIGIT, _CLOCK, _time, frozenset(":")),
     Rule(DIGIT, _HOUR_DOT, _hour, frozenset("mM")),

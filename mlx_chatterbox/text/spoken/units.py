@@ -52,7 +52,7 @@ _NAMES = {
     "Gbps": "gigabit per second/gigabits per second",
     "MB/s": "megabyte per second/megabytes per second",
     "GB/s": "gigabyte per second/gigabytes per second",
-    "px": "pixel", "MP": "megapixel", "ha": "hectare", "ac": "acre",
+    "px": "pixel", "MP": "megapixel", "ha": "hectare",
     "sq ft": "square foot/square feet", "sq. ft.": "square foot/square feet",
     "sq m": "square meter", "sq km": "square kilometer", "sq mi": "square mile",
     "sq. mi.": "square mile", "cu ft": "cubic foot/cubic feet", "fl oz": "fluid ounce",
@@ -68,7 +68,7 @@ _NAMES = {
 _RAISED = {"²": "square", "^2": "square", "2": "square", "³": "cubic", "^3": "cubic", "3": "cubic"}
 _AREAS = ("km", "dm", "cm", "mm", "m", "mi", "ft", "in", "yd")
 # So short, or words otherwise, that only what stands at the number is a unit: "5in", not "5 in".
-_ATTACHED = frozenset("s A N K in MP mo AU ac".split())
+_ATTACHED = frozenset("s A N K in MP mo AU".split())
 
 
 def _forms(symbol: str) -> tuple[str, str]:
@@ -102,7 +102,7 @@ _PER = {
 _PER_WHAT = "|".join(sorted(map(re.escape, _PER), key=len, reverse=True))
 _END = r"(?![^\W_])(?![²³])"
 MEASURE = re.compile(
-    rf"(?P<minus>[-−–])?(?P<low>{QUANTITY})(?P<first>°|%)?(?:\s?(?P<joint>-|–|—|to|±|x|×)\s?"
+    rf"(?P<minus>[-−–])?(?P<low>{QUANTITY})(?P<first>°[CF]?|%|(?:k?g|[kcm]?m|lbs?|ft|in|mph|[GM]B)(?=\s?[-–—]))?(?:\s?(?P<joint>-|–|—|to|±|x|×)\s?"
     rf"(?P<high>{QUANTITY}))?(?P<gap>[ \u00a0-]?)(?:(?P<unit>{_SYMBOLS}){_END}"
     rf"(?:/(?P<per>{_PER_WHAT}){_END})?)(?P<stop>\.(?=\s[a-z(]))?"
 )
@@ -140,6 +140,8 @@ def _is_unit(match: re.Match) -> bool:
     if is_letter and gap == "-":
         return False
     if symbol in ("K", "N"):
+        return False
+    if symbol == "s" and low in ("707", "717", "727", "737", "747", "757", "767", "777", "787"):
         return False
     if symbol == "s":
         # The 1990s, the 20s.
