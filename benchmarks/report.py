@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from statistics import median
 
-from .counts import flow_flops, t3_step_bytes, vocoder_flops
+from mlx_chatterbox.doctor.counts import flow_flops, t3_step_bytes, vocoder_flops
+
 from .inputs import DECODED_TOKENS, NEW_TOKENS, REFERENCE_SECONDS, TEXT_TOKENS
 from .measure import Measured
 from .stages import ENGINES, STAGES, TITLES

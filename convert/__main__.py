@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlx_chatterbox.option_rules import parse
+
 from .options import misuse, parser
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 when done, 1 on an error. Wrong use exits with 2."""
     command_line = parser()
-    arguments = command_line.parse_args(argv)
+    arguments = parse(command_line, argv)
     if wrong := misuse(arguments):
         command_line.error(wrong)
     from mlx_chatterbox.errors import ChatterboxError
@@ -79,12 +81,20 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from mlx_chatterbox.hub import local_folder, resolve, speech_tokenizer, variant_called
+    from mlx_chatterbox.hub import (
+        is_known,
+        local_folder,
+        resolve,
+        say_passed_over,
+        speech_tokenizer,
+        variant_called,
+    )
 
     from .core import convert
     from .recipes import RECIPES, uniform
 
     source, variant, repo = arguments.source, arguments.variant, None
+    say_passed_over(source)
     here = local_folder(source)  # a folder, or the model in the package by its name
     named = variant_called(source) if here is None else None
     if here is not None:
@@ -121,6 +131,10 @@ def _convert(arguments: argparse.Namespace) -> None:
             repo=repo,
         )
     print(summary(result, arguments.verbose))
+    if is_known(arguments.output):
+        print(
+            f"note: a model is called {arguments.output}: write ./{arguments.output} to load this."
+        )
 
 
 def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Namespace) -> None:
@@ -225,7 +239,7 @@ def _stops_at_once(message: str) -> Iterator[None]:
 
 def _looks_like_repository(source: str) -> bool:
     named = re.fullmatch(r"[A-Za-z0-9_][\w.-]*/[\w.-]+", source)
-    return named is not None and not Path(source).exists()
+    return named is not None and not Path(source).is_file()
 
 
 def _publishes(repo: str, variant: str | None) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from mlx_chatterbox.apart import is_within
 from mlx_chatterbox.config import CONFIG_NAME, DTYPES, ModelConfig, QuantizationConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.manifest import sha256, write_manifest
@@ -334,12 +335,12 @@ class _Meter:
 
 def _refuse_to_replace(path: Path, output: Path) -> None:
     """Of a file that is read: it must not lie in what takes OUTPUT's place."""
-    if output in path.absolute().parents or output in path.resolve().parents:
+    if is_within(path.parent, output) or is_within(path, output):
         raise CheckpointError(f"OUTPUT {output} contains {path}, which is read; choose another.")
 
 
 def _check_output(source: Path, output: Path, force: bool) -> None:
-    if output == source or output in source.parents:
+    if is_within(source, output):
         raise CheckpointError(f"OUTPUT {output} is or contains SOURCE; choose another folder.")
     if not output.parent.is_dir():
         raise CheckpointError(f"the folder {output.parent} does not exist: make it first.")

@@ -235,9 +235,22 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
+    if arguments.word_errors and not arguments.recipes:
+        parser().error("--word-errors goes with --recipes.")
+    if arguments.group and arguments.recipes:
+        parser().error("--group is of layers, --recipes of whole models: leave one out.")
+    from mlx_chatterbox.apart import check_apart, model_files
     from mlx_chatterbox.errors import ChatterboxError
 
     try:
+        if arguments.json is not None:
+            if arguments.json.is_dir() or not arguments.json.parent.is_dir():
+                raise ChatterboxError(
+                    f"--json {arguments.json}: name a file in a folder that exists."
+                )
+            check_apart(
+                [(f"--json {arguments.json}", arguments.json)], model_files(arguments.model)
+            )
         rows = _run(arguments)
     except (ChatterboxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 
+from mlx_chatterbox.option_rules import Rule, ignored, name_of
+
 DESCRIPTION = """\
 Converts Chatterbox, in whatever form it is published, into a folder that this library loads.
 
 SOURCE is a folder, a hub repository OWNER/NAME, or a model's name (chatterbox, multilingual,
-multilingual-v2, turbo, nano, pocket). What it holds is recognised by what is in it:
+multilingual-v2, turbo, nano, pocket); a folder that is called like a model is written as a path
+(./turbo). What it holds is recognised by what is in it:
   upstream's files        the voice encoder's, T3's and S3Gen's weights (.safetensors or .pt), the
                           tokenizer's files, conds.pt (the built-in voice) where there is one;
                           language packs, whose T3 has a name of its own
@@ -42,7 +45,7 @@ tensors, is refused."""
 
 EXAMPLES = """\
 examples:
-  python -m convert ResembleAI/chatterbox chatterbox
+  python -m convert ResembleAI/chatterbox my-chatterbox
   python -m convert chatterbox chatterbox-fp16 --dtype float16
   python -m convert chatterbox chatterbox-balanced --recipe balanced --verify
   python -m convert chatterbox chatterbox-4bit --quantize 4 --group-size 32
@@ -53,7 +56,7 @@ examples:
   python -m convert mlx-community/chatterbox-4bit community-4bit
   python -m convert voice-training my-voice --recipe balanced
   python -m convert ~/Downloads/chatterbox mine --s3gen ~/Downloads/s3gen-hf
-  python -m convert --check chatterbox
+  python -m convert --check my-chatterbox
   python -m convert.damage pocket      # what each precision does to each group of layers
   python -m mlx_chatterbox.generate --model chatterbox-fp16 --text "Hello." --output hello.wav"""
 
@@ -184,22 +187,60 @@ def _add_publishing(result: argparse.ArgumentParser) -> None:
 
 def misuse(arguments: argparse.Namespace) -> str:
     """What is wrong with the arguments together; empty if nothing is."""
-    if arguments.check:
-        alone = arguments.output is None and arguments.upload_repo is None
-        return "" if alone else "--check takes SOURCE alone."
-    if arguments.output is None and arguments.upload_repo is None:
+    if arguments.check and (arguments.output is not None or arguments.upload_repo is not None):
+        return "--check takes SOURCE alone."
+    if not arguments.check and arguments.output is None and arguments.upload_repo is None:
         return "OUTPUT is missing (without it, --upload-repo publishes SOURCE as it is)."
+    if wrong := ignored(given_in(arguments), modes_of(arguments), RULES):
+        return wrong
     if arguments.group_size is not None and arguments.quantize is None:
         return "--group-size goes with --quantize."
     if arguments.recipe is not None and arguments.dtype is not None:
         return "--recipe says the types by itself: leave --dtype out."
-    alone = [name for name in ("private", "dry_run", "force_upload") if getattr(arguments, name)]
-    if alone and arguments.upload_repo is None:
-        return f"--{alone[0].replace('_', '-')} goes with --upload-repo."
-    if arguments.force and arguments.output is None:
-        return "--force goes with OUTPUT, which it replaces."
     if arguments.word_errors and arguments.verify is False:
         return "--word-errors is a part of verification."
+    verifies = arguments.verify or (arguments.verify is None and arguments.upload_repo is not None)
+    measured = given_in(arguments) & {"--positions", "--word-errors"}
+    if measured and not verifies:
+        return f"{min(measured)} is a part of verification: give --verify too."
     if arguments.positions < 1:
         return "--positions must be 1 or more."
     return ""
+
+
+CHECK, CONVERT, PUBLISH, BOTH = "--check", "OUTPUT", "SOURCE alone", "OUTPUT and --upload-repo"
+_MAKES = Rule((CONVERT, BOTH), "is of a conversion into OUTPUT")
+_PUBLISHES = Rule((PUBLISH, BOTH), "goes with --upload-repo")
+_ALWAYS = Rule((CHECK, CONVERT, PUBLISH, BOTH))
+RULES = {
+    **dict.fromkeys(("--recipe", "--quantize", "--group-size", "--dtype"), _MAKES),
+    **dict.fromkeys(("--verify", "--positions", "--word-errors"), _MAKES),
+    **dict.fromkeys(("--variant", "--t3", "--s3gen"), _MAKES),
+    "--force": Rule((CONVERT, BOTH), "goes with OUTPUT, which it replaces"),
+    **dict.fromkeys(("--private", "--license", "--force-upload", "--dry-run"), _PUBLISHES),
+    "--upload-repo": _PUBLISHES,
+    "--check": Rule((CHECK,), "takes SOURCE alone"),
+    "--verbose": _ALWAYS,
+    "--help": _ALWAYS,
+}
+
+
+def modes_of(arguments: argparse.Namespace) -> tuple[str]:
+    """What a command line means."""
+    if arguments.check:
+        return (CHECK,)
+    if arguments.output is None:
+        return (PUBLISH,)
+    return (CONVERT if arguments.upload_repo is None else BOTH,)
+
+
+def given_in(arguments: argparse.Namespace) -> frozenset[str]:
+    """The options that were written: as `parse` notes them, else those that are not as usual."""
+    if hasattr(arguments, "given"):
+        return arguments.given
+    options = [action for action in parser()._actions if action.option_strings]
+    return frozenset(
+        name_of(action)
+        for action in options
+        if getattr(arguments, action.dest, action.default) != action.default
+    )

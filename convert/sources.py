@@ -169,15 +169,15 @@ def _vocabulary(row: Variant) -> int:
 
 
 def _unrecognised(folder: Path, rows: list[Variant]) -> CheckpointError:
-    looked_for = "; ".join(
-        f"{row.name}: {', '.join(row.required_files)} (missing {', '.join(_missing(folder, row))})"
-        for row in rows
-    )
+    """What a folder lacks of the model that it has most of, or that was asked for."""
+    nearest = min(rows, key=lambda row: len(_missing(folder, row)) / len(row.required_files))
+    missing = _missing(folder, nearest)
+    hint = ""
+    if len(rows) == 1 or len(missing) < len(nearest.required_files):
+        hint = f" For upstream's {nearest.name} it lacks {', '.join(missing)}."
     return CheckpointError(
-        f"{folder} is not a checkpoint that can be converted. Looked for {looked_for}; mlx-audio's "
-        f"{WEIGHTS_NAME} with ve.*, t3.* and s3gen.* beside a config.json; a folder of this "
-        f"library or of its trainer (config.json with a variant, {WEIGHTS_NAME}). "
-        f"Found: {listed(folder)}."
+        f"{folder} holds no model that can be converted (upstream's files, mlx-audio's, this "
+        f"library's or its trainer's).{hint} Found: {listed(folder)}."
     )
 
 
@@ -190,11 +190,12 @@ def stated_type(folder: Path) -> str | None:
     return str(values.get("model_type", "")) if isinstance(values, dict) else None
 
 
-def listed(folder: Path, most: int = 20) -> str:
+def listed(folder: Path, most: int = 6) -> str:
     """What is in a folder, for an error."""
     kind = stated_type(folder)
     names = [
         f'{path.name} (model_type "{kind}")' if path.name == CONFIG_NAME and kind else path.name
         for path in sorted(folder.iterdir())
     ]
-    return (", ".join(names[:most]) or "nothing") + (", ..." if len(names) > most else "")
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "nothing") + more

@@ -37,6 +37,7 @@ class Extras:
     lexicon: Lexicon = None
     guard: bool = True
     batch_size: int | None = None
+    speed: float | None = None
     normalize: bool | None = None
 
 

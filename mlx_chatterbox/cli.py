@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 
 from .errors import AudioError, ChatterboxError
+from .option_rules import parse
 
 # What `auto` looks for, best for a sentence of English first.
 AUTO = ("chatterbox", "turbo", "multilingual", "multilingual-v2", "nano")
@@ -20,7 +21,9 @@ def choose_model(name: str) -> str:
     """
     if name != "auto":
         return name
-    from .hub import POCKET, on_this_machine
+    from .hub import POCKET, on_this_machine, say_passed_over
+
+    say_passed_over(name)
 
     for candidate in AUTO:
         folder = on_this_machine(candidate)
@@ -96,6 +99,16 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_speed(parser) -> None:
+    """`--speed`, for everything that makes speech."""
+    parser.add_argument(
+        "--speed",
+        type=float,
+        metavar="N",
+        help="how much faster, 0.5 to 2, at the same pitch; pauses too (1)",
+    )
+
+
 def add_watermark(parser) -> None:
     """`--no-watermark`, for everything that makes speech."""
     parser.add_argument(
@@ -116,7 +129,7 @@ def run_command(
         The exit code: the work's own if it returns one, else 0 done, 1 failed. Wrong use exits
         with 2, by argparse.
     """
-    arguments = parser.parse_args(argv)
+    arguments = parse(parser, argv)
     progress = Bars()
 
     def note(message, *_) -> None:

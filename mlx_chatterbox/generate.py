@@ -6,14 +6,26 @@ import argparse
 import inspect
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import Bars, add_check, add_common, add_watermark, choose_model, play, run_command
+from .cli import (
+    Bars,
+    add_check,
+    add_common,
+    add_speed,
+    add_watermark,
+    choose_model,
+    play,
+    run_command,
+)
 from .errors import AudioError, SettingError, TextError
 from .live import STANDARD_OUTPUT, Spoken, add_stream, check_stream, speak_live
+from .longform.option_table import check_options
 from .longform.options import add_long_text, add_many_texts, check_batch_options
+from .text.given import checked_text
 
 if TYPE_CHECKING:
     from .guards import Outcome
@@ -35,8 +47,12 @@ examples:
       a long text, piece by piece; killed, the same command goes on where it stopped
   mlx-chatterbox --file book.epub --voice me.wav --output book.m4b --subtitles srt --redo 12
       piece 12 once more, with another seed; nothing else is spoken
+  mlx-chatterbox --file book.epub --list-chapters
+      its chapters, and how long each will take; then --chapters 2-5,8 speaks some
   mlx-chatterbox --batch rows.csv --output-dir spoken --voice me.wav
-      every row of (text, voice, language, output) into a file of its own
+      every row of (text, voice, language, output, speed) into a file of its own
+  mlx-chatterbox doctor
+      what this machine can do, whether all is right on it, and how fast each model will speak
 
 Clone a voice only with its owner's consent.
 """
@@ -50,11 +66,15 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--text", help='what to say; "-" reads it from standard input')
+    what.add_argument(
+        "--text",
+        help='what to say; "-" reads it from standard input (a text that is an option\'s name: '
+        "--text=--play)",
+    )
     what.add_argument(
         "--file",
         type=Path,
-        help="a text of any length to say: .txt (UTF-8), .md, .epub or .srt",
+        help="a text of any length to say: .txt (UTF-8), .md, .epub, or subtitles: .srt, .vtt",
     )
     what.add_argument(
         "--batch",
@@ -68,7 +88,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="auto (a full model that is already here, else pocket; the default), pocket (small, "
         "in the package, English), chatterbox, multilingual, multilingual-v2, turbo, nano (2 to 3 "
-        "GB to download the first time), a folder, or OWNER/REPOSITORY on the hub",
+        "GB to download the first time), a folder (one called like a model: ./pocket), or "
+        "OWNER/REPOSITORY on the hub",
     )
     parser.add_argument(
         "--language", metavar="CODE", help="of the text, for multilingual models: en, fr, zh, ..."
@@ -77,7 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--voice",
         type=Path,
         metavar="FILE",
-        help="a recording (wav, flac, mp3, ogg, ...) or a saved voice (.safetensors); "
+        help="a recording (wav, flac, mp3, ogg, m4a, ...) or a saved voice (.safetensors); "
         "without it the checkpoint's built-in voice",
     )
     parser.add_argument("--save-voice", type=Path, metavar="FILE", help="keep the voice for later")
@@ -141,6 +162,7 @@ def _add_settings(group) -> None:
         "--cfm-steps": (int, "steps of the flow; fewer are faster and rougher (10; turbo 2)"),
         "--batch-size": (int, "so many pieces of a long text are written together (8 or 16)"),
     }
+    add_speed(group)
     for flag, (kind, text) in settings.items():
         group.add_argument(flag, type=kind, metavar="N", help=text)
     group.add_argument(
@@ -174,6 +196,8 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
         "guard": False if arguments.no_guard else None,
         "batch_size": arguments.batch_size,
         "normalize": arguments.normalize,
+        # A speed of 1 is none, so that a job that was begun without one goes on.
+        "speed": None if arguments.speed == 1.0 else arguments.speed,
     }
     known = inspect.signature(tts.generate).parameters
     variant = tts.checkpoint.config.variant
@@ -185,9 +209,27 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
     if foreign == ["language_id"] and arguments.language.lower() == "en":
         foreign = []
         del settings["language_id"]
+    if tts.networks.t3.config.is_gpt2:
+        # `generate` takes them, as upstream's does, and warns.
+        foreign += [n for n in ("cfg_weight", "exaggeration", "min_p") if settings.get(n)]
     if foreign:
         raise SettingError(f"{variant} has no {', '.join(foreign)}: leave it out.")
     return settings
+
+
+def standard_input() -> str:
+    """All of standard input, decoded as a file is.
+
+    Raises:
+        TextError: it is no text in UTF-8, nor in UTF-16 with a byte order mark.
+    """
+    from .longform.readers.plain import decoded
+
+    # A notebook's, or a test's, has characters alone.
+    source = getattr(sys.stdin, "buffer", None)
+    if source is None:
+        return checked_text(sys.stdin.read(), "standard input")
+    return decoded(source.read(), "standard input")
 
 
 def check_before_loading(arguments: argparse.Namespace) -> str:
@@ -196,17 +238,14 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     Raises:
         ChatterboxError: see the message.
     """
-    from .audio.files import check_output
+    from .audio.stretch import checked_speed
+    from .longform.paths import check_paths
 
+    check_options(arguments)
+    checked_speed(arguments.speed)
     check_stream(arguments)
     check_batch_options(arguments)
-    if arguments.batch is None and arguments.output != STANDARD_OUTPUT:
-        check_output(arguments.output)
-    keep = arguments.save_voice
-    if keep is not None and (keep.suffix != ".safetensors" or not keep.parent.is_dir()):
-        raise AudioError(
-            f"--save-voice {keep}: the name must end in .safetensors and its folder must exist."
-        )
+    check_paths(arguments)
     if arguments.voice is not None and not arguments.voice.is_file():
         raise AudioError(f"the voice {arguments.voice} does not exist.")
     if arguments.lexicon is not None:
@@ -216,12 +255,12 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     if arguments.batch is not None:
         return ""
     if arguments.file is not None:
-        from .longform.readers import read_document
+        from .longform.command import check_document
 
         # Read again when it is known how much the model says at once.
-        read_document(arguments.file, arguments.language)
+        check_document(arguments)
         return ""
-    text = sys.stdin.read() if arguments.text == "-" else arguments.text
+    text = standard_input() if arguments.text == "-" else checked_text(arguments.text, "--text")
     if not text.strip():
         raise TextError("there is no text to speak.")
     return text
@@ -239,15 +278,35 @@ def what_guards_found(outcomes: Sequence[Outcome]) -> list[str]:
         )
     for number, one in enumerate(outcomes, start=1):
         if one.verdict:
+            tries = "1 try" if one.tries == 1 else f"{one.tries} tries"
             lines.append(
-                f"guard: piece {number} of {len(outcomes)} is still wrong after {one.tries} "
-                f"tries: {one.verdict} (--no-guard speaks it once, as it comes)"
+                f"guard: piece {number} of {len(outcomes)} is still wrong after {tries}: "
+                f"{one.verdict} (--no-guard speaks it once, as it comes)"
             )
     return lines
 
 
+def what_was_not_read(outcomes: Sequence[Outcome]) -> list[str]:
+    """Lines for people; none where the model knew all of every piece."""
+    from .text.unread import not_read
+
+    return [
+        not_read(f"piece {number} of {len(outcomes)}", one.unread)
+        for number, one in enumerate(outcomes, start=1)
+        if one.unread
+    ]
+
+
 def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     """Do what the command line says; the exit code of a job."""
+    if arguments.list_chapters:
+        from .longform.command import list_chapters
+
+        return list_chapters(arguments)
+    from .text.unread import UnreadWarning
+
+    # It is said once, at the end, with the number of the piece.
+    warnings.simplefilter("ignore", UnreadWarning)
     text = check_before_loading(arguments)
     arguments.model = model = choose_model(arguments.model)
     if arguments.show_text:
@@ -256,7 +315,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
         return show_text(arguments, text)
 
     from .audio.files import save_audio
-    from .longform.command import document_of, is_job, run_batch, run_document
+    from .longform.command import document_of, is_job, run_batch, run_document, write_subtitles
     from .longform.plan import Piece
     from .longform.wording import tell_unread
     from .tts import open_model
@@ -293,6 +352,8 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
         tts.conds.save(arguments.save_voice)
     if waveform is not None:
         save_audio(arguments.output, waveform, tts.sr)
+        if arguments.subtitles is not None:
+            write_subtitles(arguments, tts, said[0].text)
     piped = arguments.output == STANDARD_OUTPUT
     print(
         f"{'standard output' if piped else arguments.output}: {spoken.seconds:.2f} s of speech, "
@@ -300,7 +361,9 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
         f"spoken in {time.perf_counter() - loaded:.1f} s{spoken.note}",
         file=sys.stderr if piped else sys.stdout,
     )
-    for line in what_guards_found(spoken.outcomes):
+    # Of a model with tags, warnings have said which it does not know.
+    unread = [] if hasattr(tts.tokenizer, "tags") else what_was_not_read(spoken.outcomes)
+    for line in [*unread, *what_guards_found(spoken.outcomes)]:
         print(line, file=sys.stderr)
     if not spoken.stopped:
         print(
@@ -315,6 +378,11 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["doctor"]:
+        from .doctor.__main__ import main as doctor
+
+        return doctor(argv[1:])
     return run_command(build_parser(), argv, run)
 
 

@@ -33,8 +33,8 @@ _IN_LETTERS = {
 _DIGIT, _SYMBOL, _LETTER_BY_ITSELF = 5.0, 6.0, 2.5
 _TAG = re.compile(r"\[[^\[\]]*\]")
 _TAG_SECONDS = 1.0
-# Letter by letter, or with a capital at least: "USA", "BBC".
-_CAPITALS = re.compile(r"\b[A-Z]{2,5}\b")
+# Letter by letter, or with a capital at least: "USA", "BBC"; and each of "a, b or c".
+_CAPITALS = re.compile(r"\b[A-Z]{2,5}\b|\b[A-Za-z]\b")
 _PAUSES = re.compile(r"[.!?…。！？,;:，、；：—–\n]+(?=.*\w)", re.DOTALL)
 _PAUSE_SECONDS = 0.35
 # Silence before and behind, and the drawl of a word that stands alone.
@@ -42,6 +42,9 @@ _MARGIN_SECONDS = 0.8
 # Speech of more than this many times the plausible length is none, and of less than this share
 # of the letters' time alone something is missing: 27 letters a second nobody says.
 _MOST, _LEAST = 2.0, 0.5
+# A text of so many times what the model can write at most is too long for it with any seed: no
+# sentence of pocket's voice was shorter than 0.72 times its usual length.
+_HOPELESS = 1.5
 
 # A loop is a stretch that repeats itself: three times, and for a second at least.
 _LONGEST_PERIOD = 75
@@ -67,12 +70,18 @@ class Outcome:
         verdict: what was found wrong with it, "" for nothing.
         tries: how often it was spoken; more than one if something was found before.
         seed: of the try that was kept: the piece alone with this seed gives this audio.
+        stopped: whether the speech came to its end before the limit of its tokens, the caller's or
+            the model's own.
+        unread: what of the text the model does not know and did not read: letters, symbols, tags;
+            each once, in order.
     """
 
     tokens: tuple[int, ...]
     verdict: str
     tries: int
     seed: int
+    stopped: bool = True
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,11 +106,13 @@ class Finding:
         reason: in a few words.
         weight: how bad; the least bad of several tries is kept.
         keep: how many tokens of 40 ms, from the beginning on, are worth keeping; None: all.
+        is_final: no other seed can mend it.
     """
 
     reason: str
     weight: float
     keep: int | None = None
+    is_final: bool = False
 
 
 def plausible(text: str, seconds_per_letter: float) -> Plausible:
@@ -208,12 +219,15 @@ class Watch:
         return count % self._EVERY == 0 and find_loop(self._tokens[-self._BEHIND :]) is not None
 
 
-def judge_tokens(tokens: list[int], bounds: Plausible, is_cut_off: bool) -> Finding | None:
+def judge_tokens(
+    tokens: list[int], bounds: Plausible, is_cut_off: bool, own_limit: int | None = None
+) -> Finding | None:
     """What is wrong with the tokens of a text.
 
     Args:
         tokens: those that have a sound.
         is_cut_off: the caller wanted no more of them, so there may be too few or too many.
+        own_limit: as many as the model can write, if it came to that without an end.
     """
     if not tokens:
         return Finding("no token that has a sound", 10.0)
@@ -229,6 +243,8 @@ def judge_tokens(tokens: list[int], bounds: Plausible, is_cut_off: bool) -> Find
         return Finding(reason, 5.0 + _missing(keep, bounds), keep)
     if is_cut_off:
         return None
+    if own_limit is not None and len(tokens) <= bounds.longest:
+        return _unfinished(own_limit, bounds)
     if len(tokens) > bounds.longest:
         most = bounds.longest / TOKENS_PER_SECOND
         return Finding(f"no end within {most:.1f} s, twice what the text takes", 4.0)
@@ -237,6 +253,15 @@ def judge_tokens(tokens: list[int], bounds: Plausible, is_cut_off: bool) -> Find
         reason = f"an early end: {said:.1f} s, where the text takes {least:.1f} s at least"
         return Finding(reason, 3.0 + _missing(len(tokens), bounds))
     return None
+
+
+def _unfinished(own_limit: int, bounds: Plausible) -> Finding:
+    """Speech that the model's own limit ended."""
+    seconds, usual = own_limit / TOKENS_PER_SECOND, bounds.usual / TOKENS_PER_SECOND
+    if bounds.usual > _HOPELESS * own_limit:
+        reason = f"cut off after {seconds:.1f} s, the model's own limit: the text takes {usual:.0f}"
+        return Finding(f"{reason} s", 4.0, is_final=True)
+    return Finding(f"no end within {seconds:.1f} s, the model's own limit", 4.0)
 
 
 def _missing(kept: int, bounds: Plausible) -> float:

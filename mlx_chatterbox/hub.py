@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+import warnings
 from pathlib import Path
 
 from .config import CONFIG_NAME, MODEL_TYPE
@@ -16,6 +17,7 @@ from .variants import VARIANTS, Variant
 WEIGHTS_NAME = "model.safetensors"
 SPEECH_TOKENIZER_REPO = "mlx-community/S3TokenizerV2"
 POCKET = "pocket"
+AUTO = "auto"  # whatever is on this machine (`cli.choose_model`)
 # The model that comes with the package.
 POCKET_FOLDER = Path(__file__).parent / "pocket"
 ALIASES = {"chatterbox": "english", "multilingual-v3": "multilingual"}
@@ -29,14 +31,49 @@ ANY_FILES = ("*.json", "*.safetensors", "*.pt", "*.txt", "*.txt.gz")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
+def is_known(name: str | Path) -> bool:
+    """Whether a model is called so, whatever there may be in the working directory."""
+    return isinstance(name, str) and name in {AUTO, POCKET, *ALIASES, *VARIANTS}
+
+
+def is_path(name: str | Path) -> bool:
+    """Whether a name is written as a path: `./pocket`, `pocket/`, `~/pocket`, an absolute one."""
+    return isinstance(name, Path) or name.startswith(("/", "./", "../", "~")) or name.endswith("/")
+
+
 def local_folder(name: str | Path) -> Path | None:
-    """The folder that a name means by itself: a path, or the model in the package."""
+    """The folder that a name means by itself: a path, or the model in the package.
+
+    Names of models win. Another name that is not written as a path means a folder of the working
+    directory if that holds a model, or if it can mean nothing else.
+    """
+    if is_known(name):
+        return POCKET_FOLDER if name == POCKET else None
     folder = Path(name).expanduser()
     if not folder.is_dir():
         recover(folder)  # a conversion over it may have been killed
-    if folder.is_dir():
-        return folder
-    return POCKET_FOLDER if str(name) == POCKET else None
+    if not folder.is_dir():
+        return None
+    is_meant = is_path(name) or holds_model(folder) or not _REPOSITORY.fullmatch(str(name))
+    return folder if is_meant else None
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a folder has anything of a model: weights, a configuration, a training run."""
+    if (folder / CONFIG_NAME).is_file():
+        return True
+    patterns = ("*.safetensors", "*.pt", "final_model/", "checkpoint-*/")
+    return any(next(folder.glob(pattern), None) is not None for pattern in patterns)
+
+
+def say_passed_over(name: str | Path) -> None:
+    """Warn where a folder of the working directory is called like what was taken instead of it."""
+    if is_path(name) or not Path(name).is_dir() or local_folder(name) == Path(name):
+        return
+    why = "a model is called so" if is_known(name) else "it holds no model"
+    warnings.warn(
+        f"the folder {name} here is not taken ({why}): write ./{name} for it.", stacklevel=3
+    )
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -77,7 +114,9 @@ def is_own_configuration(folder: Path) -> bool:
 
 def variant_called(name: str | Path) -> Variant | None:
     """The variant that a user's name means, or None for folders and repositories."""
-    return VARIANTS.get(ALIASES.get(str(name), str(name)))
+    if isinstance(name, Path):
+        return None
+    return VARIANTS.get(ALIASES.get(name, name))
 
 
 def repository_of(name: str) -> str | None:
@@ -101,6 +140,7 @@ def resolve(
         CheckpointError: neither a folder, nor a name, nor the form of a repository.
         HubError: the hub cannot be reached, or has no such repository.
     """
+    say_passed_over(name)
     folder = local_folder(name)
     if folder is not None:
         return folder
@@ -115,7 +155,7 @@ def resolve_texts(name: str | Path, cache_dir: str | Path | None = None) -> Path
 
 
 def _repository(name: str | Path) -> str:
-    repository = repository_of(str(name))
+    repository = None if isinstance(name, Path) else repository_of(name)
     if repository is None:
         known = ", ".join(sorted({*ALIASES, *VARIANTS, POCKET}))
         raise CheckpointError(

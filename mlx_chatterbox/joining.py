@@ -10,6 +10,7 @@ import numpy as np
 from . import watermark
 from .arguments import Batch
 from .audio.silence import silence
+from .audio.stretch import stretch
 from .errors import AudioError
 from .text.pauses import Breath
 from .tries import Spoken, Utterance
@@ -21,20 +22,31 @@ class Joining:
     Args:
         said: the pieces of each text.
         marks: whether whole texts are watermarked.
+        speed: how much faster they become before.
 
     Attributes:
+        spans: of each text, where its pieces stand in it: first sample, and behind the last.
         waveforms: of each text, (samples,) float32; nothing of one that is not needed.
         failure: why a text could not be marked. The others go on, so that which of them are
             finished does not depend on which was sooner.
     """
 
-    def __init__(self, batch: Batch, said: Sequence[Sequence[Breath]], sr: int, marks: bool):
+    def __init__(
+        self,
+        batch: Batch,
+        said: Sequence[Sequence[Breath]],
+        sr: int,
+        marks: bool,
+        speed: float = 1.0,
+    ):
         self._batch, self._said, self._sr, self._marks = batch, said, sr, marks
+        self._speed = speed
         self._places = [
             (text, at) for text, of_text in enumerate(said) for at in range(len(of_text))
         ]
         self._spoken: list[list[Spoken | None]] = [[None] * len(of_text) for of_text in said]
         self._lock = Lock()
+        self.spans: list[list[tuple[int, int]]] = [[] for _ in said]
         self.waveforms = [np.zeros(0, np.float32) for _ in said]
         self.failure: AudioError | None = None
 
@@ -53,6 +65,8 @@ class Joining:
 
     def _finish(self, text: int) -> None:
         waveform = np.concatenate(list(self._parts(text)))
+        if self._speed != 1.0:
+            waveform = stretch(waveform, self._sr, self._speed)
         if self._marks:
             try:
                 waveform = watermark.apply(waveform, self._sr)
@@ -65,10 +79,13 @@ class Joining:
             self._batch.finished(text, waveform, outcomes)
 
     def _parts(self, text: int) -> Iterator[np.ndarray]:
+        at = 0
         for breath, one in zip(self._said[text], self._spoken[text], strict=True):
-            yield silence(breath.before, self._sr)
-            yield one.waveform
-            yield silence(breath.behind, self._sr)
+            before, behind = silence(breath.before, self._sr), silence(breath.behind, self._sr)
+            start = at + len(before)
+            self.spans[text].append((start, start + len(one.waveform)))
+            at = self.spans[text][-1][1] + len(behind)
+            yield from (before, one.waveform, behind)
 
     def spoken(self) -> list[Spoken]:
         """All finished pieces, in order."""

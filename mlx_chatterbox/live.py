@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .cli import Bars
 from .errors import SettingError
+from .longform.options import is_timed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,10 +47,7 @@ def check_stream(arguments: argparse.Namespace) -> None:
         SettingError: see the message.
     """
     to_pipe = arguments.output == STANDARD_OUTPUT
-    for name in ("batch", "redo", "subtitles", "ray"):
-        if arguments.stream and getattr(arguments, name) not in (None, []):
-            raise SettingError(f"--{name} and --stream do not go together.")
-    if arguments.stream and arguments.file is not None and arguments.file.suffix.lower() == ".srt":
+    if arguments.stream and arguments.file is not None and is_timed(arguments.file):
         raise SettingError("subtitles are fitted to their times, which --stream cannot do.")
     if to_pipe and not arguments.stream:
         raise SettingError("--output - writes while it speaks: give --stream too.")
@@ -117,6 +115,7 @@ def _chunks(
     tts, pieces: Sequence[Piece], bars: Bars, settings: dict, said: Spoken
 ) -> Iterator[np.ndarray]:
     from .audio.silence import silence
+    from .audio.stretch import checked_speed
     from .seeds import piece_seeds
 
     seeds = piece_seeds(settings.get("seed"), len(pieces))
@@ -128,7 +127,7 @@ def _chunks(
             said.outcomes += tts.outcomes
             said.stopped = said.stopped and tts.stopped
         if piece.pause:
-            yield silence(piece.pause, tts.sr)
+            yield silence(piece.pause / checked_speed(settings.get("speed")), tts.sr)
 
 
 @contextmanager

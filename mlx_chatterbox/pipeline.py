@@ -16,9 +16,10 @@ import mlx.core as mx
 import numpy as np
 
 from .arguments import Batch, Default, Extras, Finished
+from .audio.stretch import checked_speed
 from .checkpoint import Checkpoint, load
 from .devices import on_device
-from .errors import CheckpointError, SettingError, TextError
+from .errors import CheckpointError, SettingError
 from .joining import Joining
 from .last_call import OfLastCall, set_before_any
 from .models.t3.prefix import PrefixMemory
@@ -27,9 +28,9 @@ from .nn.memory import clear_device_cache
 from .nn.parallel import choosing_alone
 from .seeds import piece_seeds
 from .synthesis import Synthesis
-from .text.gpt2 import drop_unknown_tags
-from .text.normalize import punc_norm
+from .text.given import checked_text, checked_texts, shown
 from .text.pauses import Breath, breaths
+from .text.reading import Reading, read_text
 from .text.writing import writing_for
 from .tries import Utterance
 from .voice import Voice, embed_voice, is_saved_voice
@@ -50,14 +51,17 @@ class Pipeline:
             texts'.
         limit, stopped: how many tokens the last call could write for a text, and whether all ended
             before.
-        outcomes: how each piece of the last call came out, in the order of the texts. All four are
-            those of the last call in this thread; in one that made none, of the last anywhere.
+        outcomes: how each piece of the last call came out, in the order of the texts.
+        spans: where each piece stands in its text's waveform, (first sample, end), as `outcomes`.
+            All five are those of the last call in this thread; in one that made none, of the last
+            anywhere.
     """
 
     last_tokens = OfLastCall()
     limit = OfLastCall()
     stopped = OfLastCall()
     outcomes = OfLastCall()
+    spans = OfLastCall()
 
     #: Kind of tokenizer (`TextConfig.tokenizer`) of the checkpoints that the class can use.
     tokenizer_kind: ClassVar[str]
@@ -79,7 +83,12 @@ class Pipeline:
         self.sr = checkpoint.config.s3gen.sampling_rate
         self.conds: Voice | None = checkpoint.voice
         set_before_any(
-            self, last_tokens=[], limit=self.defaults.max_new_tokens, stopped=True, outcomes=[]
+            self,
+            last_tokens=[],
+            limit=self.defaults.max_new_tokens,
+            stopped=True,
+            outcomes=[],
+            spans=[],
         )
         self._prefixes = PrefixMemory()
         # Arrays belong to the thread that made them until they are evaluated.
@@ -99,8 +108,8 @@ class Pipeline:
         """Take the voice of a recording for what `generate` says from now on.
 
         Args:
-            wav_fpath: a file of any format and rate that soundfile reads, or (n,) samples at
-                24 kHz; 10 s are used.
+            wav_fpath: a file of any format and rate (`audio.files`), or (n,) samples at 24 kHz;
+                10 s are used.
             exaggeration: emotion; Turbo and Nano have none.
             norm_loudness: bring the recording to the loudness that Turbo and Nano want.
 
@@ -166,8 +175,7 @@ class Pipeline:
             SettingError: also for no texts, for one string, not a seed a text, or an unneeded text
                 that is none of them.
         """
-        if isinstance(texts, str) or not texts:
-            raise SettingError("generate_batch takes a list of at least one text.")
+        texts = checked_texts(texts)
         if seeds is None:
             seeds = [None if seed is None else seed + i for i in range(len(texts))]
         elif seed is not None or len(seeds) != len(texts):
@@ -211,20 +219,21 @@ class Pipeline:
         """Text to waveform, (samples,) float32; for a `Batch` one for each text."""
         batch = text if isinstance(text, Batch) else Batch((text,), (extras.seed,))
         at_once = self._at_once(extras.batch_size, cfg_weight)
+        speed = checked_speed(extras.speed)
         said = self._said(batch.texts, language_id, extras)
-        text_tokens = [
-            self._text_tokens(breath.text, language_id) for of_text in said for breath in of_text
+        readings = [
+            self._reading(breath.text, language_id) for of_text in said for breath in of_text
         ]
         is_given = extras.noise is not None or extras.source is not None
-        if len(text_tokens) > len(said) and is_given:
+        if len(readings) > len(said) and is_given:
             raise SettingError("noise and source are of one piece; this text is said in several.")
         marks = is_wanted(extras.watermark, self.defaults.watermark)
         self.limit = (
             self.defaults.max_new_tokens if extras.max_new_tokens is None else extras.max_new_tokens
         )
-        joining = Joining(batch, said, self.sr, marks)
+        joining = Joining(batch, said, self.sr, marks, speed)
         with on_device(self.device):
-            utterances = _utterances(said, text_tokens, batch.seeds, joining)
+            utterances = _utterances(said, readings, batch.seeds, joining)
             voice = self._voice_for(extras.voice, audio_prompt_path, exaggeration, norm_loudness)
             past = self._prefixes.past_of(
                 self.networks.t3, voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
@@ -254,6 +263,7 @@ class Pipeline:
         spoken = joining.spoken()
         self.stopped = not any(one.written.count >= self.limit for one in spoken)
         self.outcomes = [one.outcome for one in spoken]
+        self.spans = [span for of_text in joining.spans for span in of_text]
         self.last_tokens = [token for one in self.outcomes for token in one.tokens]
         return joining.waveforms if isinstance(text, Batch) else joining.waveforms[0]
 
@@ -270,6 +280,7 @@ class Pipeline:
         self, texts: Sequence[str], language_id: str | None, extras: Extras
     ) -> list[list[Breath]]:
         """What of each text is said in one go, its words respelled and written out."""
+        texts = [checked_text(text) for text in texts]
         config = self.checkpoint.config.text
         writing = writing_for(config, language_id, extras.normalize, extras.lexicon)
         longest = self.defaults.longest_piece
@@ -278,37 +289,17 @@ class Pipeline:
             warnings.warn(note, stacklevel=4)
         return said
 
-    def _text_tokens(self, text: str, language_id: str | None) -> mx.array:
-        """Token ids, (n,), for the Llama with start and stop; checks come before any work."""
-        shown = repr(text.strip()[:40])
-        if not text.strip():
-            raise TextError("there is no text to speak.")
-        if not any(character.isalnum() for character in text):
-            raise TextError(f"there is nothing to speak in {shown}: no letter.")
-        config = self.checkpoint.config
-        style = config.text.punctuation
-        if config.text.tokenizer == "gpt2":
-            text, unknown = drop_unknown_tags(text, self.tokenizer)
-            if unknown:
-                known = ", ".join(sorted(self.tokenizer.tags))
-                warnings.warn(
-                    f"unknown tag(s) left out: {', '.join(unknown)}; known are {known}.",
-                    stacklevel=4,
-                )
-            if not any(character.isalnum() for character in text):
-                raise TextError(f"there is nothing to speak in {shown} but unknown tags.")
-            return mx.array(self.tokenizer.encode(punc_norm(text, style)), dtype=mx.int32)
-        language = (language_id,) if config.text.tokenizer == "multilingual" else ()
-        if not self.tokenizer.knows_any(text, *language):
-            raise TextError(f"the model knows none of the letters in {shown}.")
-        keeps_case = getattr(self.tokenizer, "keeps_case", False)
-        ids = self.tokenizer.encode(punc_norm(text, style, capitalize=not keeps_case), *language)
-        return mx.array(
-            [config.t3.start_text_token, *ids, config.t3.stop_text_token], dtype=mx.int32
-        )
+    def _reading(self, text: str, language_id: str | None) -> Reading:
+        """What becomes of a text; checks come before any work."""
+        return read_text(text, self.tokenizer, self.checkpoint.config, language_id)
 
     def _voice_for(self, voice, recording, exaggeration: float, norm_loudness: bool) -> Voice:
         if voice is not None:
+            if not isinstance(voice, Voice):
+                raise SettingError(
+                    f"voice must be a Voice (Voice.load, voice_of); got {shown(voice)}: a "
+                    "recording is given as audio_prompt_path."
+                )
             return voice.with_emotion(exaggeration)
         # Another thread may put its own into `conds` at any time.
         voice = self.conds
@@ -325,7 +316,7 @@ class Pipeline:
 
 def _utterances(
     said: list[list[Breath]],
-    text_tokens: list[mx.array],
+    readings: list[Reading],
     seeds: Sequence[int | None],
     joining: Joining,
 ) -> list[Utterance]:
@@ -337,6 +328,14 @@ def _utterances(
         for seed in piece_seeds(first, len(of_text))
     ]
     return [
-        Utterance(number, text, tokens, seed, joining.is_needed(number))
-        for number, (text, tokens, seed) in enumerate(zip(texts, text_tokens, own, strict=True))
+        Utterance(
+            number,
+            text,
+            mx.array(reading.ids, dtype=mx.int32),
+            seed,
+            joining.is_needed(number),
+            reading.text,
+            reading.unread,
+        )
+        for number, (text, reading, seed) in enumerate(zip(texts, readings, own, strict=True))
     ]

@@ -24,8 +24,10 @@ from .hub import (
     WEIGHTS_NAME,
     download,
     is_converted,
+    is_known,
     local_folder,
     repository_of,
+    say_passed_over,
     speech_tokenizer,
     variant_called,
 )
@@ -91,16 +93,18 @@ def _read(name: str | Path, dtype: str | None, within: tuple[str, ...]) -> tuple
     if dtype is not None and dtype not in DTYPES:
         raise CheckpointError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
     path = Path(name).expanduser()
-    folder = path.parent if path.is_file() else local_folder(name)
+    is_file = path.is_file() and not is_known(name)
+    say_passed_over(name)
+    folder = path.parent if is_file else local_folder(name)
     if folder is None:
         folder = _downloaded(str(name))
-    if not path.is_file():
+    if not is_file:
         part = _saved_part(folder)
         if part is not None:
             return part, _within(read_tensors(folder / WEIGHTS_NAME), within)
         if is_converted(folder):
             return ModelConfig.load(folder), _within(read_weights(folder), within)
-    return _converted(path if path.is_file() else folder, dtype or "float32", within)
+    return _converted(path if is_file else folder, dtype or "float32", within)
 
 
 def _within(weights: Weights, within: tuple[str, ...]) -> Weights:

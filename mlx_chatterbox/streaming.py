@@ -18,6 +18,7 @@ import numpy as np
 
 from .arguments import Extras
 from .audio.silence import silence
+from .audio.stretch import checked_speed, stretch_stream
 from .devices import computed_on, on_device
 from .errors import SettingError, TextError
 from .guards import Outcome, Plausible, Watch, plausible
@@ -30,6 +31,7 @@ from .pipeline import Pipeline
 from .seeds import piece_seeds
 from .synthesis import SILENCE_TOKEN
 from .text.pauses import Breath
+from .text.reading import Reading
 from .tries import Written, judge_written
 from .voice import Voice
 from .watermark.marker import DELAY_SECONDS, mark_stream
@@ -95,6 +97,7 @@ class _Plan:
     """What is decided before the first token is written."""
 
     said: list[Breath]
+    readings: list[Reading]
     tokens: list[mx.array]
     seeds: list[int]
     voice: Voice
@@ -104,9 +107,9 @@ class _Plan:
     steps: int
     sizes: ChunkTokens
     extras: Extras
-    # How the piece that was written last came to its end.
+    # How many tokens of the piece that is written there are, and whether a guard ended it.
+    count: int = 0
     was_ended: bool = False
-    is_cut_off: bool = False
 
 
 class StreamingPipeline(Pipeline):
@@ -160,10 +163,12 @@ class StreamingPipeline(Pipeline):
         defaults, steps, limit = self.defaults, extras.n_cfm_timesteps, extras.max_new_tokens
         steps = defaults.cfm_steps if steps is None else steps
         limit = defaults.max_new_tokens if limit is None else limit
+        speed = checked_speed(extras.speed)
         if steps < 1:
             raise SettingError(f"n_cfm_timesteps must be 1 or more; got {steps}.")
         (breaths,) = self._said((said.text,), language_id, extras)
-        tokens = [self._text_tokens(breath.text, language_id) for breath in breaths]
+        readings = [self._reading(breath.text, language_id) for breath in breaths]
+        tokens = [mx.array(reading.ids, dtype=mx.int32) for reading in readings]
         for of_text in tokens:
             check_lengths(self.networks.t3, of_text, cfg_weight, limit)
         marks = is_wanted(extras.watermark, defaults.watermark)
@@ -172,9 +177,21 @@ class StreamingPipeline(Pipeline):
             voice = self._voice_for(extras.voice, recording, exaggeration, norm_loudness)
         sizes = said.chunks.in_tokens(DELAY_SECONDS if marks else 0.0)
         plan = _Plan(
-            breaths, tokens, seeds, voice, settings, cfg_weight, limit, steps, sizes, extras
+            breaths,
+            readings,
+            tokens,
+            seeds,
+            voice,
+            settings,
+            cfg_weight,
+            limit,
+            steps,
+            sizes,
+            extras,
         )
         chunks = self._chunks(plan)
+        if speed != 1.0:
+            chunks = stretch_stream(chunks, self.sr, speed)
         return computed_on(self.device, mark_stream(chunks, self.sr) if marks else _sound(chunks))
 
     def _chunks(self, plan: _Plan) -> Iterator[tuple[np.ndarray, bool]]:
@@ -219,32 +236,34 @@ class StreamingPipeline(Pipeline):
             t3, voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
         )
         watch = Watch(self._bounds(plan, index)) if plan.extras.guard else None
-        plan.was_ended = plan.is_cut_off = False
-        count = 0
+        plan.was_ended, plan.count = False, 0
         tokens = decode(t3, past, text, plan.settings, plan.cfg_weight, plan.limit, key)
         with closing(tokens):
             for token in tokens:
-                count += 1
+                plan.count += 1
                 if plan.extras.progress is not None:
-                    plan.extras.progress("tokens", count, plan.limit)
+                    plan.extras.progress("tokens", plan.count, plan.limit)
                 yield token
                 if watch is not None and watch.add(token):
                     plan.was_ended = True
                     return
-        plan.is_cut_off = count >= plan.limit
-        self.stopped = self.stopped and not plan.is_cut_off
+        self.stopped = self.stopped and plan.count < plan.limit
 
     def _bounds(self, plan: _Plan, index: int) -> Plausible:
-        return plausible(plan.said[index].text, self.defaults.seconds_per_letter)
+        return plausible(plan.readings[index].text, self.defaults.seconds_per_letter)
 
     def _outcome(self, plan: _Plan, index: int, tokens: list[int]) -> Outcome:
         """What guards find in a piece: it is heard already, so that there is no other try."""
         finding = None
+        is_wish, at_limit = plan.extras.max_new_tokens is not None, plan.count >= plan.limit
+        written = Written(
+            plan.count, tokens, plan.was_ended, is_wish and at_limit, not is_wish and at_limit
+        )
         if plan.extras.guard:
-            written = Written(len(tokens), tokens, plan.was_ended, plan.is_cut_off)
             finding = judge_written(written, self._bounds(plan, index))
         reason = "" if finding is None else finding.reason
-        return Outcome(tuple(tokens), reason, 1, plan.seeds[index])
+        unread = plan.readings[index].unread
+        return Outcome(tuple(tokens), reason, 1, plan.seeds[index], written.stopped, unread)
 
     def _audible(self, written: Iterator[int], stream: TokenStream) -> Iterator[int]:
         """As `audible_tokens`, while they come; all are kept in `last_tokens`, too.

@@ -122,13 +122,15 @@ class Synthesis:
             if progress is not None:
                 progress("tokens", done, self._limit)
         start, n_codes = t3.config.start_speech_token, self._config.s3gen.vocab_size
+        is_wish = self._extras.max_new_tokens is not None
         # The last token may still have been followed by the stop token, which is then not drawn.
         return [
             Written(
                 len(tokens),
                 audible_tokens(tokens, start, n_codes),
                 was_ended=sentence in ended,
-                is_cut_off=len(tokens) >= self._limit,
+                is_cut_off=is_wish and len(tokens) >= self._limit,
+                ran_on=not is_wish and len(tokens) >= self._limit,
             )
             for sentence, tokens in enumerate(written)
         ]

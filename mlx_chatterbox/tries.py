@@ -39,6 +39,7 @@ class Utterance:
         text_tokens: (n,) ids.
         seed: of its first try.
         is_needed: False: its tokens are written with the others' and nothing comes of them.
+        read: what of the text the model reads; `unread`: what it does not.
     """
 
     number: int
@@ -46,6 +47,8 @@ class Utterance:
     text_tokens: mx.array
     seed: int
     is_needed: bool = True
+    read: str = ""
+    unread: tuple[str, ...] = ()
 
 
 @dataclass
@@ -56,13 +59,20 @@ class Written:
         count: tokens written, with and without a sound.
         audible: those that have a sound.
         was_ended: by a watch, before the stop token came.
-        is_cut_off: they are as many as were wanted.
+        is_cut_off: they are as many as the caller wanted at most.
+        ran_on: they are as many as the model can write, though nobody wanted so few.
     """
 
     count: int
     audible: list[int]
     was_ended: bool
     is_cut_off: bool
+    ran_on: bool = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether they came to an end before their limit."""
+        return not (self.is_cut_off or self.ran_on)
 
 
 @dataclass
@@ -118,7 +128,7 @@ def speak_unguarded(
     _refuse_silence(tries, len(utterances))
 
     def as_it_is(one: Try) -> None:
-        outcome = Outcome(tuple(one.written.audible), "", 1, one.seed)
+        outcome = _outcome(one, one.written.audible, "", 1)
         finish(one.utterance, Spoken(one.waveform, one.written, outcome))
 
     sound(tries, as_it_is)
@@ -136,7 +146,7 @@ def speak_guarded(
 
     What is well is finished at once, before others are sounded.
     """
-    bounds = {one.number: plausible(one.text, seconds_per_letter) for one in utterances}
+    bounds = {one.number: plausible(one.read, seconds_per_letter) for one in utterances}
     tries: dict[int, list[Try]] = {one.number: [] for one in utterances}
 
     def listen(one: Try) -> None:
@@ -148,7 +158,7 @@ def speak_guarded(
         number = one.utterance.number
         finish(one.utterance, _finished(one, len(tries[number]), bounds[number], sample_rate))
 
-    pending = list(utterances)
+    pending, hopeless = list(utterances), []
     for number in range(MOST_TRIES):
         seeds = [seed_of_try(one.seed, number) for one in pending]
         watches = [Watch(bounds[one.number]) for one in pending]
@@ -162,10 +172,12 @@ def speak_guarded(
         for one in latest:
             tries[one.utterance.number].append(one)
         sound([one for one in latest if one.finding is None], listen)
-        pending = [one.utterance for one in latest if one.finding is not None]
+        found = [one for one in latest if one.finding is not None]
+        pending = [one.utterance for one in found if not one.finding.is_final]
+        hopeless += [one.utterance for one in found if one.finding.is_final]
         if not pending:
-            return
-    kept = [min(tries[one.number], key=_badness) for one in pending]
+            break
+    kept = [min(tries[one.number], key=_badness) for one in [*hopeless, *pending]]
     _refuse_silence(kept, len(utterances))
     sound(kept, keep)
 
@@ -187,7 +199,8 @@ def _badness(one: Try) -> float:
 def judge_written(written: Written, bounds: Plausible) -> Finding | None:
     """What is wrong with the tokens of a try; what a watch ended is never well."""
     is_cut_off = written.is_cut_off and not written.was_ended
-    finding = judge_tokens(written.audible, bounds, is_cut_off)
+    own_limit = written.count if written.ran_on else None
+    finding = judge_tokens(written.audible, bounds, is_cut_off, own_limit)
     if finding is None and written.was_ended:
         return Finding("no end, and many tokens without a sound", 4.5)
     return finding
@@ -197,8 +210,15 @@ def _finished(best: Try, count: int, bounds: Plausible, sample_rate: int) -> Spo
     tokens, waveform, verdict = best.written.audible, best.waveform, ""
     if best.finding is not None:
         verdict, keep = best.finding.reason, best.finding.keep
-        if keep is None and best.written.was_ended:
+        # What takes longer than the model can speak is not babble: all of it is kept.
+        ran_on = best.written.ran_on and bounds.usual < best.written.count
+        if keep is None and (best.written.was_ended or ran_on):
             keep = quiet_end(waveform, sample_rate, bounds)
         if keep is not None and keep < len(tokens):
             tokens, waveform = tokens[:keep], cut(waveform, sample_rate, keep)
-    return Spoken(waveform, best.written, Outcome(tuple(tokens), verdict, count, best.seed))
+    return Spoken(waveform, best.written, _outcome(best, tokens, verdict, count))
+
+
+def _outcome(one: Try, tokens: Sequence[int], verdict: str, count: int) -> Outcome:
+    written, unread = one.written, one.utterance.unread
+    return Outcome(tuple(tokens), verdict, count, one.seed, written.stopped, unread)

@@ -16,6 +16,8 @@ lexicon: words and how to write them so that they are said right: a file's path,
 guard: False speaks once, whatever comes of it, as upstream does. Otherwise what babbles, loops,
     stops early or is silent is spoken again with another seed, and `outcomes` says of every piece
     what was found (`docs/guards.md`). Not with `noise` or `source`, which are of one try.
+speed: how much faster, 0.5 to 2, at the same pitch (`audio/stretch.py`); pauses too. 1 changes
+    nothing.
 batch_size: so many pieces of a long text, or texts of a batch, are written together; 8 with
     guidance, else 16.
 normalize: write numbers, abbreviations and signs out in words first; None does what the checkpoint
@@ -37,7 +39,9 @@ import numpy as np
 from .arguments import Default, Extras, Progress
 from .checkpoint import Checkpoint, load
 from .devices import is_device, on_device
+from .errors import SettingError
 from .streaming import StreamingPipeline
+from .text.given import shown
 from .text.multilingual import SUPPORTED_LANGUAGES
 from .text.respelling import Lexicon
 from .voice import Voice
@@ -112,6 +116,7 @@ class ChatterboxTTS(StreamingPipeline):
         lexicon: Lexicon = None,
         guard: bool = True,
         batch_size: int | None = None,
+        speed: float | None = None,
         normalize: bool | None = None,
     ) -> np.ndarray:
         """Speak.
@@ -142,6 +147,7 @@ class ChatterboxTTS(StreamingPipeline):
                 lexicon,
                 guard,
                 batch_size,
+                speed,
                 normalize,
             ),
         )
@@ -214,6 +220,7 @@ class ChatterboxMultilingualTTS(StreamingPipeline):
         lexicon: Lexicon = None,
         guard: bool = True,
         batch_size: int | None = None,
+        speed: float | None = None,
         normalize: bool | None = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`.
@@ -243,9 +250,10 @@ class ChatterboxMultilingualTTS(StreamingPipeline):
                 lexicon,
                 guard,
                 batch_size,
+                speed,
                 normalize,
             ),
-            language_id=language_id.lower() if language_id else None,
+            language_id=_code(language_id),
         )
 
 
@@ -314,6 +322,7 @@ class ChatterboxTurboTTS(StreamingPipeline):
         lexicon: Lexicon = None,
         guard: bool = True,
         batch_size: int | None = None,
+        speed: float | None = None,
         normalize: bool | None = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`. Guidance, min-p and emotion do nothing here.
@@ -344,6 +353,7 @@ class ChatterboxTurboTTS(StreamingPipeline):
                 lexicon,
                 guard,
                 batch_size,
+                speed,
                 normalize,
             ),
             norm_loudness=norm_loudness,
@@ -354,6 +364,12 @@ CLASSES = {
     kind.tokenizer_kind: kind
     for kind in (ChatterboxTTS, ChatterboxMultilingualTTS, ChatterboxTurboTTS)
 }
+
+
+def _code(language_id: str | None) -> str | None:
+    if language_id is not None and not isinstance(language_id, str):
+        raise SettingError(f"language_id must be a code such as 'fr'; got {shown(language_id)}.")
+    return language_id.lower() if language_id else None
 
 
 def t3_file(t3_model: str | None) -> str | None:

@@ -18,11 +18,23 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from .apart import check_apart, model_files
 from .arguments import Progress
 from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
+from .audio.stretch import checked_speed, stretch_stream
 from .checkpoint import Checkpoint, load
-from .cli import Bars, add_check, add_common, add_watermark, choose_model, play, run_command
+from .cli import (
+    Bars,
+    add_check,
+    add_common,
+    add_speed,
+    add_watermark,
+    choose_model,
+    play,
+    run_command,
+)
+from .compressed import mend
 from .devices import computed_on, is_device, on_device
 from .errors import AudioError, SettingError
 from .models.s3gen.long import speak_in_pieces, waveform_length
@@ -110,8 +122,8 @@ class ChatterboxVC:
         """Take the voice of a recording for what `generate` converts from now on.
 
         Args:
-            wav_fpath: a file of any format and rate that soundfile reads, (n,) samples at 24 kHz,
-                or a saved voice (.safetensors); 10 s are used.
+            wav_fpath: a file of any format and rate (`audio.files`), (n,) samples at 24 kHz, or a
+                saved voice (.safetensors); 10 s are used.
 
         Raises:
             AudioError: it cannot be read, is silent, or too short. CheckpointError: no saved voice.
@@ -122,11 +134,15 @@ class ChatterboxVC:
         """The voice of a recording, or a saved voice, without taking it into use."""
         if not isinstance(recording, np.ndarray) and is_saved_voice(recording):
             return Voice.load(recording).reference
-        waveform = read_reference(recording, MIN_REFERENCE_SECONDS)
+        waveform = read_reference(recording, MIN_REFERENCE_SECONDS, S3GEN_PROMPT_SECONDS)
         with on_device(self.device):
-            reference = embed_reference(
-                self.networks, whole_tokens(waveform[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
-            )
+            prompt = whole_tokens(waveform[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
+            reference = embed_reference(self.networks, prompt)
+            steps = self.checkpoint.config.generation.cfm_steps
+            name = "the reference"
+            if not isinstance(recording, np.ndarray):
+                name += f" {recording}"
+            reference = mend(self.networks, reference, prompt, steps, name)
             mx.eval(reference.prompt_token, reference.prompt_feat, reference.embedding)
         return reference
 
@@ -140,6 +156,7 @@ class ChatterboxVC:
         n_cfm_timesteps: int | None = None,
         progress: Progress | None = None,
         watermark: bool | None = None,
+        speed: float | None = None,
     ) -> np.ndarray:
         """Convert.
 
@@ -152,17 +169,21 @@ class ChatterboxVC:
             progress: told ("windows" of 30 s, done, in all), then ("seconds", done, in all).
             watermark: False leaves the speech without the mark that says that a machine made it;
                 None takes the checkpoint's setting, which is to mark.
+            speed: how much faster, 0.5 to 2, at the same pitch.
 
         Returns:
-            (samples,) float32 at `sr`: 960 for each begun 40 ms of the recording.
+            (samples,) float32 at `sr`: 960 for each begun 40 ms of the recording, over the speed.
 
         Raises:
             AudioError: a recording that cannot be read, is silent, or too short.
             SettingError: a setting outside its range, or no voice.
         """
         marks = is_wanted(watermark, self.checkpoint.config.generation.watermark)
-        work = self._prepare(audio, target_voice_path, voice, seed, n_cfm_timesteps, progress)
+        work = self._prepare(
+            audio, target_voice_path, voice, seed, n_cfm_timesteps, progress, speed
+        )
         length = waveform_length(self.networks.s3gen, work.tokens.shape[0], work.reference)
+        length = round(length / work.speed)
         waveform = np.empty(length, dtype=np.float32)
         done = 0
         for piece in self._speak(work, marks=False):
@@ -183,17 +204,20 @@ class ChatterboxVC:
         n_cfm_timesteps: int | None = None,
         progress: Progress | None = None,
         watermark: bool | None = None,
+        speed: float | None = None,
     ) -> Iterator[np.ndarray]:
         """As `generate`, but yields the waveform in pieces of up to half a minute, as they come."""
         marks = is_wanted(watermark, self.checkpoint.config.generation.watermark)
-        work = self._prepare(audio, target_voice_path, voice, seed, n_cfm_timesteps, progress)
+        work = self._prepare(
+            audio, target_voice_path, voice, seed, n_cfm_timesteps, progress, speed
+        )
         return self._speak(work, marks)
 
     def _prepare(
-        self, audio, target_voice_path, voice, seed, n_cfm_timesteps, progress
+        self, audio, target_voice_path, voice, seed, n_cfm_timesteps, progress, speed
     ) -> _Conversion:
         """Everything that can be wrong, then the tokens of the recording."""
-        key = random_key(seed)
+        key, speed = random_key(seed), checked_speed(speed)
         steps = n_cfm_timesteps
         steps = self.checkpoint.config.generation.cfm_steps if steps is None else steps
         if steps < 1:
@@ -214,7 +238,7 @@ class ChatterboxVC:
         with on_device(self.device):
             tokens = self.networks.s3_tokenizer(waveform, on_window=told)
             mx.eval(tokens)
-        return _Conversion(tokens, reference, key, steps, progress)
+        return _Conversion(tokens, reference, key, steps, progress, speed)
 
     def _speak(self, work: _Conversion, marks: bool) -> Iterator[np.ndarray]:
         rate = self.checkpoint.config.s3gen.input_frame_rate
@@ -234,8 +258,6 @@ class ChatterboxVC:
             clear_device_cache()
             return samples
 
-        if not marks:
-            return computed_on(self.device, (as_numpy(piece) for piece in pieces))
         length = waveform_length(self.networks.s3gen, work.tokens.shape[0], work.reference)
 
         def and_whether_last() -> Iterator[tuple[np.ndarray, bool]]:
@@ -244,7 +266,12 @@ class ChatterboxVC:
                 done += piece.shape[0]
                 yield as_numpy(piece), done == length
 
-        return computed_on(self.device, mark_stream(and_whether_last(), self.sr))
+        chunks = and_whether_last()
+        if work.speed != 1.0:
+            chunks = stretch_stream(chunks, self.sr, work.speed)
+        if marks:
+            return computed_on(self.device, mark_stream(chunks, self.sr))
+        return computed_on(self.device, (chunk for chunk, _ in chunks if chunk.size))
 
 
 @dataclass
@@ -256,6 +283,7 @@ class _Conversion:
     key: mx.array
     steps: int
     progress: Progress | None
+    speed: float
 
 
 def read_speech(audio: Recording) -> np.ndarray:
@@ -305,7 +333,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="FILE",
-        help="the recording to convert (wav, flac, mp3, ogg, ...)",
+        help="the recording to convert (wav, flac, mp3, ogg, m4a, a video, ...)",
     )
     parser.add_argument(
         "--voice",
@@ -326,7 +354,7 @@ def build_parser() -> argparse.ArgumentParser:
         default="auto",
         metavar="NAME",
         help="auto (a model that is already here; the default), chatterbox (3 GB to download the "
-        "first time), a folder, or OWNER/REPOSITORY on the hub",
+        "first time), a folder (one called like a model: ./turbo), or OWNER/REPOSITORY on the hub",
     )
     parser.add_argument(
         "--seed", type=int, metavar="N", help="same seed, same audio; without it every run differs"
@@ -337,6 +365,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="steps of the flow; fewer are faster and rougher (default: the checkpoint's, 10)",
     )
+    add_speed(parser)
     parser.add_argument(
         "--dtype",
         choices=["float32", "float16", "bfloat16"],
@@ -352,6 +381,15 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
     """Do what the command line says."""
     # What can be wrong without the model is found first, so that nobody waits for it.
     check_output(arguments.output)
+    read = [
+        (f"--{name} {path}", path)
+        for name, path in (("input", arguments.input), ("voice", arguments.voice))
+    ]
+    check_apart(
+        [(f"--output {arguments.output}", arguments.output)],
+        [*read, *model_files(arguments.model)],
+    )
+    checked_speed(arguments.speed)
     for what, path in (("recording", arguments.input), ("voice", arguments.voice)):
         if path is not None and not path.is_file():
             raise AudioError(f"the {what} {path} does not exist.")
@@ -368,6 +406,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
         n_cfm_timesteps=arguments.cfm_steps,
         progress=progress,
         watermark=False if arguments.no_watermark else None,
+        speed=arguments.speed,
     )
     progress.close()
     save_audio(arguments.output, waveform, vc.sr)

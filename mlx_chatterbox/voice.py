@@ -18,9 +18,11 @@ import numpy as np
 
 from .audio.files import load_audio
 from .audio.kaldi import fbank
+from .audio.kinds import kind_of
 from .audio.loudness import normalise_loudness
 from .audio.mel import s3gen_mel
 from .audio.resample import resample_sinc, resample_soxr
+from .compressed import mend
 from .config import GenerationConfig
 from .errors import AudioError, CheckpointError, SettingError
 from .models.s3gen.s3gen import Reference
@@ -126,8 +128,18 @@ def check_emotion(emotion: float) -> None:
 
 
 def is_saved_voice(path: str | Path) -> bool:
-    """Whether the path is named like a saved voice rather than a recording."""
-    return Path(path).suffix == ".safetensors"
+    """Whether a file is a saved voice rather than a recording: by its contents, which a recording
+    never has, or if it is called so and is nothing else."""
+    path = Path(path)
+    is_called_so = path.suffix.lower() == ".safetensors"
+    try:
+        with path.open("rb") as file:
+            kind, head = kind_of(file), file.read(9)
+    except OSError:
+        return is_called_so
+    # The length of a table in JSON, then the table.
+    is_safetensors = head[8:] == b"{" and int.from_bytes(head[:8], "little") < 1 << 24
+    return is_safetensors or (is_called_so and (kind is None or not kind.demuxer))
 
 
 def check_reference(
@@ -158,8 +170,14 @@ def checked_samples(samples: np.ndarray, name: str) -> np.ndarray:
     return samples
 
 
-def read_reference(recording: str | Path | np.ndarray, min_seconds: float) -> np.ndarray:
+def read_reference(
+    recording: str | Path | np.ndarray, min_seconds: float, seconds: float | None = None
+) -> np.ndarray:
     """A recording at 24 kHz, (n,) float32: a file, or samples that are so already.
+
+    Args:
+        min_seconds: it must last longer.
+        seconds: so much of its beginning is wanted; None: all.
 
     Raises:
         AudioError: it cannot be read, is silent, or too short.
@@ -169,7 +187,7 @@ def read_reference(recording: str | Path | np.ndarray, min_seconds: float) -> np
         waveform = checked_samples(recording, name)
     else:
         name = f"the reference {recording}"
-        waveform = load_audio(recording, DECODER_RATE)
+        waveform = load_audio(recording, DECODER_RATE, seconds)
     check_reference(waveform, DECODER_RATE, min_seconds, name)
     return waveform
 
@@ -273,7 +291,8 @@ def embed_voice(
     else:
         tokens, speaker = tokens_and_speaker()
         t3_tokens, *sound = t3_tokens_and_sound()
-    reference = _reference(tokens, *sound)
+    name = "the reference" if isinstance(recording, np.ndarray) else f"the reference {recording}"
+    reference = mend(networks, _reference(tokens, *sound), prompt, generation.cfm_steps, name)
     voice = Voice(
         speaker_embedding=speaker,
         cond_prompt_tokens=t3_tokens[None],

@@ -150,6 +150,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dump(arguments) -> int:
+    from mlx_chatterbox.apart import check_apart
+
     from .dump_command import dump
 
     if arguments.checkpoint is None and arguments.backend != "numpy":
@@ -157,6 +159,10 @@ def _dump(arguments) -> int:
     if arguments.taps and arguments.backend == "numpy":
         parser().error("dump --taps is of networks: --backend mlx or torch")
     options.check_folders(arguments.output)
+    check_apart(
+        [(f"--output {arguments.output}", arguments.output)],
+        [(f"--inputs {arguments.inputs}", arguments.inputs)],
+    )
     dump(arguments)
     return 0
 

@@ -21,6 +21,8 @@ from mlx_chatterbox.audio.stft import raised_cosine
 from mlx_chatterbox.errors import AudioError
 from parity import numpy_reference
 
+pytestmark = pytest.mark.numbers
+
 BOUND = 1e-5
 FILTER_SETTINGS = [(16_000, 400, 128, 0.0, None), (24_000, 1920, 80, 0.0, 8000.0)]
 FILTER_SETTINGS += [(16_000, 400, 40, 0.0, 8000.0), (22_050, 1024, 64, 50.0, 7600.0)]

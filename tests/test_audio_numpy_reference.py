@@ -8,6 +8,8 @@ import pytest
 
 from parity.numpy_reference import compute, sampler_probs
 
+pytestmark = pytest.mark.numbers
+
 PLAIN = {"repetition_penalty": 1.0, "temperature": 1.0, "min_p": 0.0, "top_p": 1.0}
 LOGITS = np.log([0.5, 0.3, 0.15, 0.05])
 NOTHING = np.zeros(0, np.int32)

@@ -9,6 +9,8 @@ import pytest
 from mlx_chatterbox.audio import resample
 from mlx_chatterbox.audio.resample import resample_sinc, resample_soxr
 
+pytestmark = pytest.mark.numbers
+
 RATES = [(24_000, 16_000), (44_100, 24_000), (48_000, 16_000), (16_000, 24_000), (22_050, 24_000)]
 
 

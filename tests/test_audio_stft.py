@@ -14,6 +14,8 @@ from mlx_chatterbox.audio.stft import (
 )
 from mlx_chatterbox.errors import AudioError
 
+pytestmark = pytest.mark.numbers
+
 SIZES = [(16, 4), (64, 16), (400, 160), (400, 150), (1920, 480)]
 
 

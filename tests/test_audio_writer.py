@@ -109,6 +109,54 @@ def test_a_book_has_its_chapters_title_and_author(tmp_path):
     assert np.abs(heard[26000:34000]).max() < 0.01
 
 
+def picture(kind) -> bytes:
+    """A red picture of 20 by 30, as ffmpeg makes it."""
+    command = [find_ffmpeg(), "-loglevel", "error", "-f", "lavfi", "-i", "color=red:s=20x30"]
+    command += ["-frames:v", "1", "-c:v", kind, "-f", "image2pipe", "-"]
+    return subprocess.run(command, capture_output=True, check=True).stdout
+
+
+def streams_of(path) -> str:
+    command = [find_ffmpeg(), "-hide_banner", "-i", str(path)]
+    return subprocess.run(command, capture_output=True, check=False).stderr.decode()
+
+
+@pytest.mark.parametrize("kind", ["png", "mjpeg"])
+def test_a_book_has_its_cover(tmp_path, kind):
+    path = tmp_path / "book.m4b"
+    cover = picture(kind)
+    for name in (path, tmp_path / "same.m4b"):
+        with open_writer(name, RATE, title="Emma", cover=cover) as file:
+            file.chapter("One")
+            file.write(tone(0.5))
+    assert re.search(rf"Video: {kind}.*20x30.*\(attached pic\)", streams_of(path))
+    assert "title=One" in metadata_of(path)
+    command = [find_ffmpeg(), "-loglevel", "error", "-i", str(path), "-map", "0:v", "-c", "copy"]
+    found = subprocess.run([*command, "-f", "image2pipe", "-"], capture_output=True, check=True)
+    assert found.stdout == cover
+    assert path.read_bytes() == (tmp_path / "same.m4b").read_bytes()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["book.m4b", "same.m4b"]
+
+
+@pytest.mark.parametrize(
+    "cover",
+    [b"GIF89a" + bytes(50), b"\x89PNG\r\n\x1a\n" + bytes(50), b"#EXTM3U\n/etc/passwd\n", b""],
+)
+def test_a_cover_that_is_none_costs_no_book(tmp_path, cover):
+    path = tmp_path / "book.m4b"
+    with pytest.warns(UserWarning, match="cover is no JPEG or PNG"):  # noqa: SIM117
+        with open_writer(path, RATE, cover=cover) as file:
+            file.write(tone(0.5))
+    assert "Video" not in streams_of(path)
+    assert "Audio: aac" in streams_of(path)
+
+
+def test_other_formats_do_without_the_cover(tmp_path):
+    with open_writer(tmp_path / "x.flac", RATE, cover=picture("png")) as file:
+        file.write(tone(0.5))
+    assert len(load_audio(tmp_path / "x.flac", RATE)) == RATE // 2
+
+
 def test_what_comes_before_the_first_chapter_is_a_chapter_too():
     words = chapter_file([("One", 50)], 100, 24000, "Emma")
     assert words.count("[CHAPTER]") == 2

@@ -156,6 +156,17 @@ def test_the_configuration_says_where_the_weights_come_from(source, tmp_path):
     assert ModelConfig.load(out).source["repository"] == "owner/name"
 
 
+def test_a_snapshot_in_the_hubs_cache_says_its_revision(tmp_path, weights):
+    (tmp_path / "snapshots").mkdir()
+    for folder, revision in (("snapshots/abc", "abc"), ("elsewhere", None)):
+        source = save(tmp_path / folder, to_upstream(weights))
+        out = convert_folder(source, f"{source}-ours", config=small_config(), repo="owner/name")
+        given = ModelConfig.load(out).source
+        assert (given["repository"], given.get("revision")) == ("owner/name", revision)
+        assert "folder" not in given
+        assert recall(given) != source.resolve()  # the hub has it
+
+
 def test_every_dropped_key_is_named(source, tmp_path, weights):
     result = convert(source, tmp_path / "ours", config=small_config())
     given = {key for name in FILES[:3] for key in mx.load(str(source / name))}

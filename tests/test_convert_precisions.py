@@ -165,6 +165,7 @@ def test_exact_is_the_float32_conversion_bit_for_bit(folder_of, small_checkpoint
 RUNS = [plain("float16"), plain("bfloat16"), RECIPES["balanced"], RECIPES["small"], uniform(3)]
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("recipe", RUNS, ids=lambda recipe: recipe.name)
 def test_every_precision_speaks_and_converts_voices(folder_of, recording, recipe):
     tts, recording = ChatterboxTTS.from_local(folder_of(recipe)), recording[12000:48000]
@@ -185,6 +186,7 @@ def test_every_precision_speaks_and_converts_voices(folder_of, recording, recipe
         assert NativeStep.of(tts.networks.t3) is None  # the compiled step takes float32
 
 
+@pytest.mark.numbers
 def test_more_bits_are_nearer(folder_of, small_checkpoint, small_config):
     others = ("audio", "vocoder", "estimator", "sampler", "t3/greedy")
     made = make_inputs(small_config, sizes=SMALL)
@@ -276,6 +278,7 @@ def test_read_weights_expands_nothing(folder_of):
     assert weights["t3.tfmr.model.layers.0.self_attn.q_proj.weight"].dtype == mx.uint32
 
 
+@pytest.mark.numbers
 def test_attention_by_columns_takes_layers_of_few_bits():
     """The way that long sequences are attended to on a CPU."""
     from mlx_chatterbox.models.s3gen.estimator import Attention

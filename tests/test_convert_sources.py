@@ -580,15 +580,9 @@ def test_an_unknown_folder_says_what_was_looked_for_and_what_is_there(tmp_path):
     with pytest.raises(CheckpointError) as caught:
         convert(folder, tmp_path / "out")
     message = str(caught.value)
-    for looked_for in (
-        "t3_cfg.safetensors",
-        "t3_mtl23ls_v3.safetensors",
-        "t3_turbo_v1.safetensors",
-        "t3_nano_v1.safetensors",
-        "mlx-audio's model.safetensors",
-        "of this library or of its trainer",
-    ):
+    for looked_for in ("upstream's files", "mlx-audio's", "this library's", "its trainer's"):
         assert looked_for in message
+    assert len(message) < 300, "no list of every file of every model"
     assert "Found: cat.jpg" in message
     assert "\n" not in message
 
@@ -601,8 +595,7 @@ def test_a_folder_of_another_library_is_unknown(tmp_path):
     with pytest.raises(CheckpointError) as caught:
         convert(folder, tmp_path / "out")
     message = str(caught.value)
-    assert "t3_cfg.safetensors" in message
-    assert "mlx-audio's model.safetensors" in message
+    assert "upstream's files, mlx-audio's" in message
     assert 'Found: config.json (model_type "llama"), model.safetensors' in message
 
 

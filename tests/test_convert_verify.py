@@ -91,6 +91,7 @@ def test_the_spectral_distance_of_half_the_amplitude_is_six_db(recording):
     assert spectral_distance(noise, 0.5 * noise) == pytest.approx(6.02, abs=0.01)
 
 
+@pytest.mark.numbers
 def test_distributions_are_those_of_the_tokens_it_would_speak(exact, material):
     """Along real text, one for every speech token and one for what follows."""
     checkpoint = load_converted(exact)
@@ -107,6 +108,7 @@ def test_distributions_are_those_of_the_tokens_it_would_speak(exact, material):
         np.testing.assert_array_equal(speech, other_speech)
 
 
+@pytest.mark.numbers
 def test_exact_differs_in_nothing(exact):
     found = verify(exact, exact, **FEW)
     assert found.precision == "float32"
@@ -115,6 +117,7 @@ def test_exact_differs_in_nothing(exact):
     assert all(row.value == 0.0 for row in found.rows)
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("name", ["float16", "balanced", "small"])
 def test_precisions_are_within_their_bounds(reference, folder_of, name):
     recipe = RECIPES.get(name) or plain(name)

@@ -24,6 +24,7 @@ from mlx_chatterbox.nn import (
 from mlx_chatterbox.nn.conv2d import Conv2d
 from mlx_chatterbox.nn.lstm import LSTM
 from tests.processes import printed
+from tests.rounding import Rounding
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux CPUs alone")
 
@@ -97,6 +98,7 @@ def test_one_measurement_serves_every_process(monkeypatch, tmp_path):
         assert len(list(place.iterdir())) == 1
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("name", ["gelu", "silu", "mish", "elu"])
 def test_tuned_and_plain_kernels_agree(monkeypatch, rng, name):
     x = mx.array(rng.standard_normal((3, 50, 48)).astype(np.float32) * 8)
@@ -106,6 +108,7 @@ def test_tuned_and_plain_kernels_agree(monkeypatch, rng, name):
     np.testing.assert_allclose(tuned, function(x), atol=2e-6)
 
 
+@pytest.mark.numbers
 def test_a_kernel_whose_result_takes_its_inputs_place(rng):
     """As all do in a network, where nobody else holds the input."""
     x = mx.array(rng.standard_normal((2, 100, 48)).astype(np.float32))
@@ -131,17 +134,21 @@ def test_loops_are_independent_for_the_compiler(tmp_path):
         assert kernel.count("ivdep") == kernel.count("for (") > 0
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("frames", [40, 600])
 def test_attention_by_columns_is_attention(rng, frames):
     """600 frames are two tiles."""
     q, k, v = (mx.array(rng.standard_normal((16, frames)).astype(np.float32)) for _ in range(3))
-    by_rows = [a.reshape(1, 2, 8, frames).swapaxes(2, 3) for a in (q, k, v)]
-    weights = mx.softmax(0.3 * by_rows[0] @ by_rows[1].swapaxes(2, 3), axis=-1)
-    expected = (weights @ by_rows[2])[0].swapaxes(1, 2).reshape(16, frames)
-    got = attention.attend_columns(q, [k], [v], 2, 0.3)
-    np.testing.assert_allclose(got, expected, atol=2e-6)
+
+    def by_rows(*given: mx.array) -> mx.array:
+        q, k, v = (a.reshape(1, 2, 8, frames).swapaxes(2, 3) for a in given)
+        weights = mx.softmax(0.3 * q @ k.swapaxes(2, 3), axis=-1)
+        return (weights @ v)[0].swapaxes(1, 2).reshape(16, frames)
+
+    Rounding(by_rows, given=[q, k, v]).check(attention.attend_columns(q, [k], [v], 2, 0.3))
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("pieces", [[], [35], [3], [64], [67]])
 @pytest.mark.parametrize("compiled", [True, False], ids=["in C", "by MLX"])
 def test_attention_by_columns_takes_more_keys_than_queries(rng, monkeypatch, compiled, pieces):
@@ -149,11 +156,14 @@ def test_attention_by_columns_takes_more_keys_than_queries(rng, monkeypatch, com
     if not compiled:
         monkeypatch.setattr(native, "library", lambda: None)
     q, k, v = (mx.array(rng.standard_normal((16, n)).astype(np.float32)) for n in (30, 70, 70))
-    weights = mx.softmax(0.3 * q[:8].T @ k[:8], axis=-1)
     parts = [mx.split(a, pieces, axis=1) for a in (k, v)]
     got = attention.attend_columns(q, *parts, 2, 0.3)
     assert got.shape == (16, 30)
-    np.testing.assert_allclose(got[:8], (weights @ v[:8].T).T, atol=2e-6)
+
+    def of_the_first(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+        return (mx.softmax(0.3 * q.T @ k, axis=-1) @ v.T).T
+
+    Rounding(of_the_first, given=[q[:8], k[:8], v[:8]]).check(got[:8])
 
 
 # What is computed in C where that can be had: a layer and the shape of its input.
@@ -174,6 +184,7 @@ def layer_in_c(request, rng):
     return layer, mx.array(rng.standard_normal(shape).astype(np.float32))
 
 
+@pytest.mark.numbers
 def test_in_c_as_by_mlx(layer_in_c, monkeypatch):
     layer, x = layer_in_c
     calls = []
@@ -182,9 +193,10 @@ def test_in_c_as_by_mlx(layer_in_c, monkeypatch):
     in_c = layer(x)
     assert bool(calls) == native.takes(x)
     monkeypatch.setattr(native, "library", lambda: None)
-    np.testing.assert_allclose(in_c, layer(x), atol=3e-6)
+    Rounding(layer, [layer], [x]).check(in_c)
 
 
+@pytest.mark.numbers
 def test_gradients_pass_what_is_computed_in_c(layer_in_c, monkeypatch):
     """In evaluation mode too, where nobody expects to want them."""
     layer, x = layer_in_c
@@ -202,6 +214,7 @@ def test_gradients_pass_what_is_computed_in_c(layer_in_c, monkeypatch):
         np.testing.assert_allclose(got, expected[name], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("lengths", [[70], [33, 37]])
 def test_gradients_pass_attention_in_c(rng, monkeypatch, lengths):
     pieces = len(lengths)
@@ -219,6 +232,7 @@ def test_gradients_pass_attention_in_c(rng, monkeypatch, lengths):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("rows", [7, 8, 11])
 def test_many_rows_attend_as_each_alone(rng, rows):
     """Without a mask, with one for all rows, in four dimensions or two, and with one for each."""
@@ -233,6 +247,7 @@ def test_many_rows_attend_as_each_alone(rng, rows):
             np.testing.assert_allclose(together[row], alone[0], atol=1e-6)
 
 
+@pytest.mark.numbers
 def test_halves_of_a_row_are_the_row(rng, two_cores, monkeypatch):
     """Also with weights that nobody has evaluated yet."""
     blocks = [BasicTransformerBlock(12, 2, 4) for _ in range(3)]
@@ -245,7 +260,7 @@ def test_halves_of_a_row_are_the_row(rng, two_cores, monkeypatch):
     halves = estimator._transform(x, blocks, None)
     assert len(calls) == len(blocks) + 1
     monkeypatch.setattr(estimator, "can_run_two", lambda: False)
-    np.testing.assert_allclose(halves, estimator._transform(x, blocks, None), atol=2e-6)
+    Rounding(lambda: estimator._transform(x, blocks, None), blocks).check(halves)
 
 
 @pytest.fixture
@@ -254,6 +269,7 @@ def two_cores():
         pytest.skip("no CPU with OpenBLAS")
 
 
+@pytest.mark.numbers
 def test_two_at_once_are_the_two_alone(rng, two_cores):
     x = mx.array(rng.standard_normal((64, 64)).astype(np.float32))
     mx.eval(x)

@@ -8,6 +8,8 @@ import pytest
 from mlx_chatterbox.nn import attention, conv, device, few_bits
 from mlx_chatterbox.nn.conv2d import Conv2d
 
+pytestmark = pytest.mark.numbers
+
 HALVES = [mx.float16, mx.bfloat16]
 ROUNDING = {mx.float32: 1e-5, mx.float16: 2e-3, mx.bfloat16: 2e-2}
 
@@ -38,10 +40,15 @@ def test_a_quantised_layer_multiplies_by_what_its_bits_say(layer, monkeypatch, d
     )
     got = packed(x)
     assert got.dtype == dtype
-    scale = np.abs(np.array(expected)).max()
-    difference = np.abs(np.array(got.astype(mx.float32)) - np.array(expected)).max()
-    assert difference < ROUNDING[dtype] * scale
-    if device.on_cpu():  # what would take minutes for a sentence
+    difference = np.abs(np.array(got.astype(mx.float32)) - np.array(expected))
+    if not device.on_cpu():
+        # MLX's own product may add up in half precision: each sum is then rounded as often as it
+        # has terms, in either direction (Higham and Mary 2019, SIAM J. Sci. Comput. 41).
+        terms = np.array(mx.abs(x.astype(mx.float32)) @ mx.abs(weight).T)
+        unit = mx.finfo(dtype).eps
+        assert (difference <= unit * (np.sqrt(x.shape[-1]) * terms + 1)).all()
+    else:  # what would take minutes for a sentence
+        assert difference.max() < ROUNDING[dtype] * np.abs(np.array(expected)).max()
         assert seen == ([mx.float32] if rows == 1 else [])
 
 

@@ -64,6 +64,7 @@ def test_a_text_by_itself_is_handed_on_too(tts):
     np.testing.assert_array_equal(found, tts.generate(LONG, **FAST))
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("unneeded", [{0, 3}, {1}, {0, 1, 2, 4, 5}, set(range(6))])
 @pytest.mark.parametrize("batch_size", [3, None])
 def test_what_is_not_needed_changes_no_other(tts, whole, unneeded, batch_size, sounded):

@@ -121,7 +121,7 @@ def test_rows_of_one_language_and_voice_are_written_together(speak, monkeypatch)
 
     heard = []
 
-    def manner(self, voice, language):
+    def manner(self, voice, language, speed):
         heard.append(language)
         return Manner({}, None, "", "", language or "")
 
@@ -203,3 +203,69 @@ def test_quotes_a_byte_order_mark_and_capitals_in_the_header(tmp_path):
     (row,) = read_rows(file, tmp_path / "out", None, "fr", "wav")
     assert row.text == 'Hello, "you".\nAgain.'
     assert (row.output, row.language, row.problem) == ("a.wav", "fr", "")
+
+
+ROWS = [["Hello there, you.", "", "en", "a.wav"], ["It costs 3,50; no more.\nOr so.", "", "", ""]]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("before", ["", "sep={}\n", '"sep={}"\r\n'])
+def test_cells_are_separated_by_commas_semicolons_or_tabs(tmp_path, separator, before):
+    file = tmp_path / "rows.csv"
+    with file.open("w", newline="", encoding="utf-8") as out:
+        out.write(before.format(separator))
+        writer = csv.writer(out, delimiter=separator)
+        writer.writerows([["text", "Voice", "language", "output"], *ROWS])
+    one, two = read_rows(file, tmp_path / "out", None, "fr", "wav")
+    assert (one.text, one.language, one.output, one.problem) == (ROWS[0][0], "en", "a.wav", "")
+    assert (two.text, two.language, two.output, two.problem) == (ROWS[1][0], "fr", "0002.wav", "")
+
+
+def test_a_table_of_semicolons_from_elsewhere(speak):
+    from pathlib import Path
+
+    text = (Path(__file__).parent / "data" / "documents" / "semi.csv").read_text(encoding="utf-8")
+    tts = speak(text.replace("rms.wav", "").replace("slt.wav", ""))
+    assert tts.texts[:2] == ["Hello there; my friend.", "I am well; thank you."]
+    lines = report(speak.folder)
+    assert [line["output"] for line in lines if line["status"] == "spoken"] == [
+        "a.wav", "b.wav", "nl.wav", "0010.wav",
+    ]  # fmt: skip
+    messages = " ".join(line["message"] for line in lines)
+    for part in ("no letter", "no text", "row 1's too", "not below", "nope.wav", "not 'de'"):
+        assert part in messages
+
+
+def test_unquoted_semicolons_within_commas_and_the_other_way_round(tmp_path):
+    (tmp_path / "a.csv").write_text("text,output\nOne; two.,a.wav\n")
+    (tmp_path / "b.csv").write_text("text;output\nOne, 3,5 two.;a.wav\n")
+    texts = [read_rows(tmp_path / name, tmp_path, None, "en", "wav")[0].text for name in
+             ("a.csv", "b.csv")]  # fmt: skip
+    assert texts == ["One; two.", "One, 3,5 two."]
+
+
+def test_a_utf16_table_as_spreadsheets_write_it(tmp_path):
+    (tmp_path / "a.txt").write_text("text\toutput\nGröße\ta.wav\n", encoding="utf-16")
+    (row,) = read_rows(tmp_path / "a.txt", tmp_path, None, "de", "wav")
+    assert (row.text, row.output) == ("Größe", "a.wav")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("text|voice\na|b\n", "separated by commas, semicolons or tabs"),
+        ("texte;voix\na;b\n", "has no column 'text'"),
+        ("text;wav\na;b\n", "got text, wav"),
+        ('text,output\n"Never closed,a.wav\nB,b.wav\n', "line 2: a quotation mark opens a text"),
+    ],
+)
+def test_tables_that_are_none_are_explained(speak, text, message):
+    with pytest.raises(TextError, match=message):
+        speak(text)
+
+
+def test_rows_with_other_separators_than_their_header_are_explained(speak):
+    speak("text,voice,output\nHello;;a.wav\nGood one.,,b.wav\n")
+    first, second = report(speak.folder)
+    assert first["message"] == "cells separated by semicolons, but the header's by commas"
+    assert second["status"] == "spoken"

@@ -109,7 +109,7 @@ def test_rows(speak, recording_file):
     [
         (["--batch", "nowhere.csv", "--output-dir", "out"], "no such file or folder"),
         (["--batch", "."], "--batch needs --output-dir"),
-        (["--batch", ".", "--output-dir", "out", "--redo", "3"], "--redo is of one text"),
+        (["--batch", ".", "--output-dir", "out", "--redo", "3"], "--redo is of long texts"),
         (["--text", "Hello.", "--output-dir", "out"], "--output-dir goes with --batch"),
     ],
 )

@@ -394,7 +394,7 @@ def test_never_more_than_a_piece_is_in_memory():
     """An hour is put together from pieces that are gone when the next is read."""
     alive = weakref.WeakSet()
 
-    def sound(index):
+    def sound(index, late):
         assert not alive
         waveform = np.full(RATE, 0.1, dtype=np.float32).view(_Watched)
         alive.add(waveform)
@@ -417,7 +417,7 @@ def test_chapters_begin_with_their_first_piece():
     pieces = [Piece("One", 1.0, chapter="I"), Piece("a"), Piece("", 2.0, chapter="II"), Piece("b")]
     parts = [Part(piece, "x" if piece.text else None) for piece in pieces]
     sink = Sink()
-    assemble(sink, parts, lambda _: Fitted(np.zeros(RATE, np.float32), 1.0, 0.0), RATE)
+    assemble(sink, parts, lambda *_: Fitted(np.zeros(RATE, np.float32), 1.0, 0.0), RATE)
     assert sink.chapters == [("I", 0), ("II", 3 * RATE)]
 
 
@@ -429,7 +429,7 @@ def test_subtitles_in_begin_on_time_or_as_soon_as_there_is_room():
         Piece("c", start=5.0, end=6.0),
     ]
     sink = Sink()
-    placed = assemble(sink, [Part(piece, "x") for piece in pieces], lambda _: second, RATE)
+    placed = assemble(sink, [Part(piece, "x") for piece in pieces], lambda *_: second, RATE)
     assert [(p.start / RATE, p.end / RATE) for p in placed] == [(1, 2), (2, 3), (5, 6)]
     assert sink.samples == 6 * RATE
 

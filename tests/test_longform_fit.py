@@ -30,6 +30,7 @@ def pitch(waveform):
     return float(np.median(found))
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("speed", [0.6, 0.85, 1.1, 1.3, 1.8])
 @pytest.mark.parametrize("hz", [95.0, 210.0])
 def test_stretching_changes_the_length_and_not_the_pitch(speed, hz):
@@ -145,6 +146,7 @@ def test_hurried_speech_keeps_its_watermark():
     assert watermark.detect(stretch(marked, RATE, FASTEST), RATE) > 0.9
 
 
+@pytest.mark.numbers
 def test_pieces_come_to_one_loudness():
     pieces = [voice(1.0, level=level) for level in (0.05, 0.08, 0.1, 0.12)]
     measured = [loudness_of(piece, RATE) for piece in pieces]
@@ -175,3 +177,16 @@ def test_short_pieces_and_silence_have_an_answer():
     assert loudness_of(silence(0.0), RATE) is None
     assert common_level([None, None]) is None
     np.testing.assert_array_equal(levelled(voice(0.1), None, -20.0), voice(0.1))
+
+
+def test_what_begins_late_is_to_end_in_time():
+    wave = voice(1.0)
+    found = fit(wave, RATE, 2.0, late=0.5)
+    assert (len(found.waveform), found.speed, found.overrun) == (1.5 * RATE, 1.0, 0.0)
+    found = fit(wave, RATE, 1.0, late=0.2)
+    assert found.speed == pytest.approx(1.25, rel=0.05)
+    assert found.overrun == 0.0
+    # Later than its whole time: as fast as can be, and it says by how much it ends late.
+    found = fit(wave, RATE, 1.0, late=3.0)
+    assert found.speed == FASTEST
+    assert found.overrun == pytest.approx(2.0 + 1.0 / FASTEST, abs=0.1)

@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from mlx_chatterbox.errors import TextError
-from mlx_chatterbox.longform.readers import epub, plain, read_document
+from mlx_chatterbox.longform.readers import archive, plain, read_document
 from mlx_chatterbox.longform.readers.xhtml import xhtml_blocks
 
 STORY = "The old house stood at the end of the road, and nobody had lived in it for many years."
@@ -75,7 +75,7 @@ The licence.
         ("x.txt", b"", "nothing to speak"),
         ("x.txt", b" ... \n", "nothing to speak"),
         ("x.txt", b"[pause 1s]", "nothing to speak"),
-        ("x.pdf", b"%PDF", r"a .pdf file cannot be read; what can is .txt, .*\.epub, \.srt"),
+        ("x.pdf", b"%PDF", r"a .pdf file cannot be read; what can is .txt, .*\.epub, \.srt, \.vtt"),
         ("x.md", b"\xe9", "line 1 is no UTF-8"),
         ("x.epub", b"no zip", "no EPUB, or a damaged one"),
         ("x.srt", b"Hello.", "line 1 should be times"),
@@ -295,7 +295,7 @@ LOCKED = """<encryption xmlns:enc="x"><enc:EncryptedData><enc:CipherData>
         ({"OEBPS/book.opf": "<package"}, "book.opf is no XML"),
         ({"OEBPS/book.opf": "<package/>"}, "has no spine"),
         ({"META-INF/container.xml": "<container/>"}, "names no package"),
-        ({"OEBPS/text/one.xhtml": b"\xff\xff"}, "one.xhtml: line 1 is no UTF-8"),
+        ({"OEBPS/text/one.xhtml": b"\xff\x81"}, "one.xhtml is no text in UTF-8, nor in"),
         ({"META-INF/encryption.xml": LOCKED.format("text/one.xhtml")}, "is encrypted"),
         (
             {"OEBPS/book.opf": PACKAGE.replace("text/one.xhtml", "../../../etc/passwd")},
@@ -333,11 +333,11 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
         read_document(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 4 * epub.MOST_BYTES
+    assert peak < 4 * archive.MOST_BYTES
 
 
 def test_many_large_chapters_are_too_much_as_well(tmp_path, monkeypatch):
-    monkeypatch.setattr(epub, "MOST_BYTES_IN_ALL", 4000)
+    monkeypatch.setattr(archive, "MOST_BYTES_IN_ALL", 4000)
     with pytest.raises(TextError, match="too large"):
         read_document(book(tmp_path, files={"OEBPS/text/one.xhtml": XHTML.format(STORY * 40)}))
 
@@ -348,8 +348,8 @@ def test_a_size_that_lies_and_a_cut_archive_are_errors(tmp_path):
     with pytest.raises(TextError, match="no EPUB, or a damaged one"):
         read_document(tmp_path / "cut.epub")
     # Bytes of a compressed chapter are changed: its checksum or its code no longer fits.
-    archive = zipfile.ZipFile(io.BytesIO(content))
-    start = archive.getinfo("OEBPS/text/one.xhtml").header_offset + 60
+    whole = zipfile.ZipFile(io.BytesIO(content))
+    start = whole.getinfo("OEBPS/text/one.xhtml").header_offset + 60
     content[start : start + 20] = bytes(20)
     (tmp_path / "bad.epub").write_bytes(content)
     with pytest.raises(TextError, match=r"damaged one|cannot be read"):
@@ -411,7 +411,6 @@ def test_long_subtitles_share_their_time_by_length(read):
     [
         ("1\n00:00:01,000 -> 00:00:02,000\nHi.", "line 2 should be times such as .* it is '00:0"),
         ("1\n00:00:02,000 --> 00:00:01,000\nHi.", "line 2: it ends before it begins"),
-        ("1\n00:00:01,000 --> 00:00:02,000\nHi.\n\nHo.\n", "line 5 should be times"),
         ("1\n", "line 2 should be times"),
         ("1\n00:00:01,000 --> 00:00:02,000\n\n", "nothing to speak"),
     ],

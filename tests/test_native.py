@@ -28,18 +28,18 @@ pytestmark = pytest.mark.skipif(
 ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
 
 # Instruction sets that other processors have, and how many lanes the code then takes.
-TARGETS = {"native": ()}
+TARGETS = {"native": "-march=native"}
 if sys.platform == "linux" and "avx2" in Path("/proc/cpuinfo").read_text():
-    TARGETS["avx2"] = ("-march=haswell",)
+    TARGETS["avx2"] = "-march=haswell"
 if platform.machine() == "x86_64":
-    TARGETS["sse"] = ("-march=x86-64",)
+    TARGETS["sse"] = "-march=x86-64"
 
 
 @pytest.fixture(scope="module", params=TARGETS)
 def product(request, tmp_path_factory):
     """`cblas_sgemm` of ours alone, for an instruction set; what it hands on counts as a fault."""
     path = tmp_path_factory.mktemp("native") / "native.so"
-    assert native.compile_to(path, "gcc", *TARGETS[request.param], "-Wall", "-Wextra", "-Werror")
+    assert native.compile_to(path, "gcc", TARGETS[request.param], "-Wall", "-Wextra", "-Werror")
     library = ctypes.CDLL(str(path))
     library.handed_on = 0
 
@@ -287,6 +287,54 @@ print(right, hasattr(ctypes.CDLL(None), "stand_before"))
 def test_mlx_gets_it(environment, ours, tmp_path):
     environment = {k: str(tmp_path) if v == "EMPTY" else v for k, v in environment.items()}
     assert printed(THROUGH_MLX, **environment) == f"True {ours}"
+
+
+COMPILED_FOR = """
+import warnings
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    import mlx_chatterbox
+    import mlx.core as mx
+    from mlx_chatterbox.nn import cpu_kernels, native
+    mx.set_default_device(mx.cpu)
+    cpu_kernels.tuned()
+print(native.library() is not None, [str(one.message) for one in said])
+"""
+
+
+def compiled_for(name: str, cache: Path) -> str:
+    return printed(COMPILED_FOR, MLX_CHATTERBOX_ISA=name, XDG_CACHE_HOME=str(cache))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names of x86 processors")
+def test_another_instruction_set_is_compiled_for_and_kept_apart(tmp_path):
+    for count, name in enumerate(("", "x86-64"), start=1):
+        assert compiled_for(name, tmp_path) == "True []"
+        kept = tmp_path / "mlx-chatterbox" / "kernels"
+        codes = [path.read_bytes() for path in kept.glob("*/native.so")]
+        assert len(codes) == len(list(kept.glob("*/mlx/kernels.so"))) == count
+    assert codes[0] != codes[1]
+
+
+def unsupported() -> str:
+    """An instruction set that this processor does not have."""
+    flags = Path("/proc/cpuinfo").read_text()
+    return next(
+        (name for name, flag in (("knl", "avx512er"), ("bdver4", "fma4")) if flag not in flags), ""
+    )
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names of x86 processors")
+def test_an_instruction_set_that_cannot_be_had_is_said(tmp_path):
+    told = compiled_for("no-such-processor", tmp_path)
+    assert told.startswith("False ")
+    assert "MLX_CHATTERBOX_ISA=no-such-processor: gcc does not know it" in told
+    assert "g++ does not know it" in told
+    if unsupported():
+        told = compiled_for(unsupported(), tmp_path)
+        assert told.startswith("False ")
+        assert "the processor lacks" in told
+    assert not list(tmp_path.glob("**/*.so"))
 
 
 @pytest.mark.parametrize("does", ["exit 1", "kill -9 $$"])

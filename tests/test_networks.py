@@ -16,6 +16,8 @@ from mlx_chatterbox.models.voice_encoder.voice_encoder import (
     voice_similarity,
 )
 
+pytestmark = pytest.mark.numbers
+
 
 @pytest.fixture(scope="module")
 def networks(small_config):

@@ -9,6 +9,8 @@ import pytest
 
 from mlx_chatterbox.nn.norm import LayerNorm, RMSNorm
 
+pytestmark = pytest.mark.numbers
+
 KINDS = {"layer": (LayerNorm, nn.LayerNorm), "rms": (RMSNorm, nn.RMSNorm)}
 
 

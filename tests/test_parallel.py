@@ -10,6 +10,8 @@ import pytest
 
 from mlx_chatterbox.nn import device, parallel
 
+pytestmark = pytest.mark.numbers
+
 
 @pytest.fixture
 def two(monkeypatch):

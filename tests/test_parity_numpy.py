@@ -17,6 +17,8 @@ from parity.reference import upstream_of
 from parity.small import SMALL_SIZES
 from tests.small import small_config
 
+pytestmark = pytest.mark.numbers
+
 
 @pytest.mark.parametrize("variant", ["english", "nano"])
 def test_ours_holds_against_every_network_in_numpy(small_models, variant):

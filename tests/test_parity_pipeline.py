@@ -14,6 +14,8 @@ from parity.pipeline_inputs import TEXTS, TOKENS, pipeline_inputs
 from parity.stages import PIPELINE, STAGES
 from parity.synthetic_voice import synthetic_voice
 
+pytestmark = pytest.mark.numbers
+
 RECORDING = synthetic_voice(5.3, 4)
 
 

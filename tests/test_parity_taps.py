@@ -56,6 +56,7 @@ def test_every_layer_that_is_called_has_a_tap(networks, taps):
             assert f"t3.tfmr.model.layers.{index}.{part}" in recorded
 
 
+@pytest.mark.numbers
 def test_recording_changes_no_result_and_leaves_no_trace(networks, inputs, taps):
     plain = compute_with(networks, inputs, STAGES)
     for stage in STAGES:

@@ -72,6 +72,7 @@ def test_weights_are_packed_on_the_disk_and_plain_in_memory():
     assert half.t3.speech_head.weight.dtype == mx.float16
 
 
+@pytest.mark.numbers
 def test_it_speaks_at_speaking_pace_and_stops(tts):
     text = "The weather is warm today, and the birds are singing."
     spoken = tts.generate(text, seed=1)
@@ -140,6 +141,7 @@ def test_a_recording_of_it_gives_a_voice(tts, tmp_path):
     assert near["rms"] > near["slt"]
 
 
+@pytest.mark.numbers
 def test_it_converts_voices(tts):
     spoken = tts.generate("Open the window.", voice=voice("rms"), seed=1)
     vc = ChatterboxVC(tts.checkpoint)

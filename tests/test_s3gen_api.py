@@ -17,6 +17,8 @@ from mlx_chatterbox.errors import AudioError, SettingError
 from mlx_chatterbox.models.s3gen.s3gen import Reference
 from parity.synthetic_voice import synthetic_voice
 
+pytestmark = pytest.mark.numbers
+
 CLOSE = {"atol": 2e-4, "rtol": 2e-3}
 
 

@@ -93,6 +93,7 @@ def test_from_the_hub_only_s3gen_comes(
     assert asked == [(repository, wanted)]
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("layout", ["mlx", "transformers"])
 @pytest.mark.parametrize("dtype", [None, "float16"])
 def test_what_is_saved_is_what_is_loaded(model, tmp_path, layout, dtype, small_checkpoint):
@@ -124,6 +125,7 @@ def test_hugging_faces_layout_has_its_names(model, tmp_path):
     assert values["encoder_num_blocks"] == model.config.encoder_num_blocks
 
 
+@pytest.mark.numbers
 def test_a_saved_s3gen_takes_a_models_place(model, small_upstream, small_config, tmp_path):
     from convert.core import convert_folder
 

@@ -16,6 +16,8 @@ from mlx_chatterbox.speech_tokenizer_v1 import load_speech_tokenizer_v1, save_sp
 from parity.synthetic_voice import synthetic_voice
 from tests.onnx_stand_in import field, speech_tokenizer_v1
 
+pytestmark = pytest.mark.numbers
+
 SIZES = {"n_audio_state": 64, "n_audio_head": 2, "n_audio_layer": 2, "n_codebook_size": 128}
 NAMES = {rate: name for name, rate in TOKEN_RATES_V1.items()}
 

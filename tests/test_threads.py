@@ -52,6 +52,7 @@ def test_a_thread_that_has_ended_leaves_a_model_that_speaks(small_checkpoint, re
     assert len(loaded.generate("Hello.", seed=1, **SHORT))
 
 
+@pytest.mark.numbers
 def test_two_threads_at_once_get_what_each_gets_alone(tts, recording, voices):
     """Also with voices, texts and limits of their own, again and again."""
     given = [
@@ -81,6 +82,7 @@ def test_two_threads_at_once_get_what_each_gets_alone(tts, recording, voices):
             assert one[1:] == (tokens, limit)
 
 
+@pytest.mark.numbers
 def test_who_had_the_work_done_reads_what_it_came_to(small_checkpoint, recording):
     fresh = ChatterboxTTS.from_local(small_checkpoint)
     assert fresh.outcomes == []

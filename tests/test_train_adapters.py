@@ -96,6 +96,7 @@ def test_fusing_into_the_original_weights_loses_nothing_to_the_quantised():
     assert all(mx.array_equal(original[key], after[key]) for key in original)
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("component", ["t3", "flow"])
 @pytest.mark.parametrize("dora", [False, True])
 def test_new_adapters_change_nothing(component, dora):
@@ -109,6 +110,7 @@ def test_new_adapters_change_nothing(component, dora):
     assert after == pytest.approx(before, rel=1e-6)
 
 
+@pytest.mark.numbers
 def test_adapters_dropout_comes_from_the_samples_keys():
     """The same whatever else is in the batch, off in evaluation, other for another key."""
     from mlx_chatterbox.train.adapters import apply_lora, trainable
@@ -179,6 +181,7 @@ def test_only_what_is_asked_for_is_trained():
 # --- Gradient checkpointing --------------------------------------------------------------------
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize(
     ("variant", "name"), [("english", "t3"), ("nano", "t3"), ("english", "flow")]
 )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.errors import DataError, TextError
-from mlx_chatterbox.pipeline import Pipeline
 from mlx_chatterbox.text.load import load_tokenizer
+from mlx_chatterbox.text.reading import read_text
 from mlx_chatterbox.train.data import check, listen
 from mlx_chatterbox.train.data.check import read_clips
 from mlx_chatterbox.train.data.text import TextEncoder
@@ -161,11 +160,11 @@ def test_text_tokens_are_those_of_speaking(variant, small_models):
     checkpoint = load_converted(small_models(variant))
     encoder = TextEncoder(load_tokenizer(checkpoint.folder, checkpoint.config.text),
                           checkpoint.config)  # fmt: skip
-    speaker = SimpleNamespace(checkpoint=checkpoint, tokenizer=checkpoint.tokenizer)
     language = "de" if variant == "multilingual" else None
     text = "hello there; it is 5 o\u2019clock"
     np.testing.assert_array_equal(
-        encoder(text, language), np.array(Pipeline._text_tokens(speaker, text, language))
+        encoder(text, language),
+        read_text(text, checkpoint.tokenizer, checkpoint.config, language).ids,
     )
     with pytest.raises(TextError):
         encoder("...", language)

@@ -52,6 +52,7 @@ def logits(networks):
     return t3.teacher_forced_logits(cond, mx.array([255, 30, 31, 32, 0]), mx.arange(9))
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("dora", [False, True])
 def test_adapters_are_fused_and_the_model_loads(tmp_path, small_models, dora):
     checkpoint = with_adapters(loaded(small_models), dora)
@@ -65,6 +66,7 @@ def test_adapters_are_fused_and_the_model_loads(tmp_path, small_models, dora):
     assert "fine_tuned_from" in again.config.source
 
 
+@pytest.mark.numbers
 def test_a_quantised_base_is_exported_from_the_weights_it_was_made_of(tmp_path, small_models):
     plain = export(with_adapters(loaded(small_models)), tmp_path / "plain")
     folder = export(with_adapters(loaded(small_models), bits=4), tmp_path / "model")
@@ -164,6 +166,7 @@ def test_upstreams_files_convert_back_to_the_same_model(tmp_path, small_models, 
 # --- Vocabulary ----------------------------------------------------------------------------------
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("variant", ["english", "multilingual"])
 def test_new_letters_begin_as_the_mean_and_come_back_by_load(tmp_path, small_models, variant):
     base = loaded(small_models, variant)

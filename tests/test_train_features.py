@@ -25,6 +25,8 @@ from mlx_chatterbox.train.data.pitch import f0
 from mlx_chatterbox.voice import embed_reference
 from tests.train_data import RATE, section, write
 
+pytestmark = pytest.mark.numbers
+
 
 @pytest.fixture(scope="module")
 def clips(clip_folder):

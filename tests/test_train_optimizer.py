@@ -19,6 +19,8 @@ from mlx_chatterbox.train.optimizer import (
     warmup_length,
 )
 
+pytestmark = pytest.mark.numbers
+
 
 def test_schedules_have_their_known_values():
     cosine = schedule("cosine", 110, 10)

@@ -37,6 +37,7 @@ def test_labels_are_the_phone_of_a_token_and_the_one_that_comes_next():
     assert weights.sum() == np.array(batch["speech_weights"]).sum() - 1
 
 
+@pytest.mark.numbers
 def test_phones_are_a_part_of_the_loss_that_adds_up_over_micro_batches():
     made, networks = task(), small_networks()
     samples = [labelled(0, speech=9), labelled(1, speech=14), labelled(2, speech=5)]

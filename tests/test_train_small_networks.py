@@ -24,6 +24,8 @@ from .test_train_scratch import recorded
 from .train_small import gradients, sample, small_networks
 from .train_stub import StubNetworks, StubTask, clip
 
+pytestmark = pytest.mark.numbers
+
 
 def filtering(**other) -> HiFTNetConfig:
     """A vocoder with one step of upsampling and frames of 20 ms."""

@@ -103,6 +103,7 @@ def test_adapters_are_all_that_is_saved(tmp_path, small_models, clips):
     assert all(key.rpartition(".")[2] in ("lora_a", "lora_b") for key in saved)
 
 
+@pytest.mark.numbers
 def test_real_micro_batches_equal_one_batch(tmp_path, small_models, clips):
     """With dropout in the adapters, too: it is the sample's own."""
     from mlx_chatterbox.checkpoint import load_converted

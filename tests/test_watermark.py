@@ -48,6 +48,7 @@ def mp3(waveform, kbit_per_second):
     raise AssertionError("no such bit rate")
 
 
+@pytest.mark.numbers
 def test_inaudible_and_found(speech, marked):
     assert marked.shape == speech.shape
     assert marked.dtype == np.float32
@@ -64,6 +65,7 @@ def test_inaudible_and_found(speech, marked):
     assert watermark.detect(speech, SR) < 0.05
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize(
     "damage",
     [
@@ -80,6 +82,7 @@ def test_survives(marked, damage):
     assert watermark.detect(*damage(marked)) >= watermark.THRESHOLD
 
 
+@pytest.mark.numbers
 def test_fifty_unmarked_recordings():
     rng = np.random.default_rng(2)
     scores = []
@@ -91,6 +94,7 @@ def test_fifty_unmarked_recordings():
     assert max(scores) < watermark.THRESHOLD, sorted(scores)[-3:]
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("chunk", [700, 24000, 31 * 997])
 @pytest.mark.parametrize("rate", [24000, 32000, 44100])
 def test_a_stream_is_marked_as_the_whole(speech, chunk, rate):
@@ -105,6 +109,7 @@ def test_a_stream_is_marked_as_the_whole(speech, chunk, rate):
     assert late < 0.3 * rate
 
 
+@pytest.mark.numbers
 def test_a_stream_of_other_pieces_is_found(marked, speech):
     marker = watermark.Marker(SR)
     parts = [marker.push(speech[i : i + 9600]) for i in range(0, len(speech), 9600)]
@@ -119,6 +124,7 @@ def test_every_length_is_kept(speech, samples):
     assert np.isfinite(out).all()
 
 
+@pytest.mark.numbers
 def test_short_clips(speech):
     clip = watermark.apply(speech[8000:15200], SR)  # 0.3 s
     assert watermark.detect(clip, SR) > 0.5
@@ -134,6 +140,7 @@ def test_silence_is_unmarked_and_stays_silent():
     assert watermark.Marker(SR).finish().shape == (0,)
 
 
+@pytest.mark.numbers
 def test_silence_between_speech_is_left_alone(speech):
     gap = speech.copy()
     gap[40000:60000] = 0.0
@@ -143,6 +150,7 @@ def test_silence_between_speech_is_left_alone(speech):
     assert watermark.detect(marked, SR) > 0.95
 
 
+@pytest.mark.numbers
 def test_stereo(speech, marked):
     both = np.stack([speech, marked], axis=1)
     out = watermark.apply(both, SR)

@@ -15,6 +15,8 @@ from mlx_chatterbox.models.s3tokenizer.windows import (
 )
 from parity.synthetic_voice import synthetic_voice
 
+pytestmark = pytest.mark.numbers
+
 # 30 s and less, every kind of rest behind a multiple of 26 s, and lengths of no whole token.
 FRAMES = [1, 5, 2999, 3000, 3001, 3100, 5200, 5201, 5300, 5399, 5400, 5403, 5500, 5599, 5600, 9500]
 

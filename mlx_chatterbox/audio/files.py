@@ -1,22 +1,45 @@
 """Reading and writing recordings: mono float32 waveforms and sound files.
 
+What a file is decides its content, never its name. libsndfile reads what it can (WAV, FLAC, Ogg,
+Opus, MP3 ...), ffmpeg the rest where it is installed (M4A, AAC, WebM, the sound of videos ...).
 Raises AudioError, with one line that says what is wrong, for everything a user can get wrong.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from ..errors import AudioError
+from .ffmpeg import HOW_TO_GET_IT, duration, ffmpeg_program, open_decoder
 from .formats import check_output, reason_of
+from .kinds import Kind, kind_of
 from .resample import resample_soxr
 from .writer import open_writer
 
-__all__ = ["check_output", "load_audio", "read_channels", "save_audio"]
+__all__ = [
+    "blocks_of",
+    "check_output",
+    "duration_of",
+    "load_audio",
+    "read_channels",
+    "save_audio",
+    "to_mono",
+]
+
+# What is read beyond what is wanted, so that the resampler does not see where it was cut.
+_MARGIN_SECONDS = 2
+# Channels whose mean is so much quieter than of unrelated ones cancel each other out: 12 dB, which
+# two equal channels reach at a correlation of -0.94.
+_CANCELLED = 0.25
 
 
 def _require_finite(waveform: np.ndarray, what: str) -> None:
@@ -24,44 +47,216 @@ def _require_finite(waveform: np.ndarray, what: str) -> None:
         raise AudioError(f"{what} contains NaN or infinite samples: give clean audio.")
 
 
-def load_audio(path: str | os.PathLike, sample_rate: int) -> np.ndarray:
+def load_audio(
+    path: str | os.PathLike, sample_rate: int, seconds: float | None = None
+) -> np.ndarray:
     """Read a recording as mono at the given rate, as `librosa.load(path, sr=sample_rate)` does.
 
-    Channels are averaged, then resampled by soxr HQ. Returns (n,) float32, nominally in [-1, 1].
-    Raises AudioError as `read_channels` does.
+    Channels are averaged (`to_mono`), then resampled by soxr HQ.
+
+    Args:
+        seconds: so much of the beginning is wanted; a little more may come. None: all.
+
+    Returns:
+        (n,) float32, nominally in [-1, 1].
+
+    Raises:
+        AudioError: as `read_channels`.
     """
-    samples, native_rate = read_channels(path)
-    return resample_soxr(samples.mean(axis=1), native_rate, sample_rate)
+    samples, native_rate = read_channels(
+        path, seconds=None if seconds is None else seconds + _MARGIN_SECONDS
+    )
+    return resample_soxr(to_mono(samples, str(path)), native_rate, sample_rate)
+
+
+def to_mono(samples: np.ndarray, name: str) -> np.ndarray:
+    """The mean of the channels, (n,) float32; where they cancel each other out, the loudest one.
+
+    Args:
+        samples: (n, channels) float32.
+        name: of the recording, for the warning that says so.
+    """
+    mean = samples.mean(axis=1)
+    if samples.shape[1] < 2:
+        return mean
+    energies = [float(np.vdot(channel, channel)) for channel in samples.T]
+    if float(np.vdot(mean, mean)) ** 0.5 >= _CANCELLED * sum(energies) ** 0.5 / len(energies):
+        return mean
+    loudest = int(np.argmax(energies))
+    warnings.warn(
+        f"{name}: its channels cancel each other out (one is the other upside down); channel "
+        f"{loudest + 1}, the loudest, is taken instead of their mean.",
+        stacklevel=3,
+    )
+    return np.ascontiguousarray(samples[:, loudest])
 
 
 def read_channels(
-    source: str | os.PathLike | BinaryIO, name: str | None = None
+    source: str | os.PathLike | BinaryIO,
+    name: str | None = None,
+    seconds: float | None = None,
 ) -> tuple[np.ndarray, int]:
     """Read a recording as it is: (n, channels) float32, and its sample rate.
 
-    Every format of libsndfile is read (WAV, FLAC, Ogg, Opus, MP3 ...), from a path or an open
-    binary file, which is called `name` in messages.
-    Raises AudioError if the file is missing, unreadable, empty, or holds NaN or infinite samples.
-    """
-    import soundfile
+    Args:
+        source: a path, or an open binary file, which is called `name` in messages.
+        seconds: no more than these; None: all.
 
-    if isinstance(source, (str, os.PathLike)):
-        name = path = Path(source)
-        if path.is_dir():
-            raise AudioError(f"{path} is a folder, not a recording.")
-        if not path.exists():
-            raise AudioError(f"There is no file {path}: check the path of the recording.")
-        source = str(path)
-    try:
-        samples, native_rate = soundfile.read(source, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-        raise AudioError(
-            f"{name} cannot be read as audio ({reason_of(error)}); convert it to WAV or FLAC."
-        ) from error
+    Raises:
+        AudioError: the file is missing, unreadable, empty, or holds NaN or infinite samples; for
+            reading it ffmpeg is needed and missing.
+    """
+    with _opened(source, name) as (file, name, kind):
+        if kind is not None and kind.is_foreign:
+            samples, rate = _decoded(file, name, kind, seconds)
+        else:
+            try:
+                sound = _sound_file(file)
+            except _errors() as error:
+                samples, rate = _decoded_after(error, file, name, kind, seconds)
+            else:
+                samples, rate = _read(sound, name, seconds)
     if len(samples) == 0:
         raise AudioError(f"{name} is empty: it has no samples.")
     _require_finite(samples, str(name))
-    return samples, native_rate
+    return samples, rate
+
+
+@contextlib.contextmanager
+def blocks_of(path: str | os.PathLike) -> Iterator[tuple[int, int, Iterator[np.ndarray]]]:
+    """A recording of any length in blocks: its rate, its channels, and (n, channels) float32 each.
+
+    Raises:
+        AudioError: as `read_channels`.
+    """
+    with _opened(path, None) as (file, name, kind):
+        if kind is not None and kind.is_foreign:
+            with open_decoder(Path(path), name, kind) as decoder:
+                yield decoder.rate, decoder.channels, decoder.blocks()
+            return
+        try:
+            sound = _sound_file(file)
+        except _errors() as error:
+            raise _unreadable(name, kind, error) from error
+        with sound:
+            blocks = sound.blocks(sound.samplerate, dtype="float32", always_2d=True)
+            yield sound.samplerate, sound.channels, blocks
+
+
+def duration_of(path: str | os.PathLike) -> float | None:
+    """Seconds that a file says it lasts, without decoding it; None where that cannot be told."""
+    try:
+        with _opened(path, None) as (file, _, kind):
+            if kind is not None and kind.is_foreign:
+                return duration(Path(path), kind)
+            with _sound_file(file) as sound:
+                return sound.frames / sound.samplerate
+    except (AudioError, *_errors()):
+        return None
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What libsndfile raises."""
+    import soundfile
+
+    return (soundfile.SoundFileError, OSError, RuntimeError)
+
+
+@contextlib.contextmanager
+def _opened(
+    source: str | os.PathLike | BinaryIO, name: str | None
+) -> Iterator[tuple[BinaryIO, str, Kind | None]]:
+    """The open file, its name and what it is; not what is no recording."""
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, (str, os.PathLike)):
+            path = Path(source)
+            if path.is_dir():
+                raise AudioError(f"{path} is a folder, not a recording.")
+            if not path.exists():
+                raise AudioError(f"There is no file {path}: check the path of the recording.")
+            name = str(path)
+            try:
+                source = stack.enter_context(path.open("rb", buffering=0))
+                if not source.seekable():
+                    source = io.BytesIO(source.read())
+            except OSError as error:
+                raise AudioError(f"{path} cannot be read ({reason_of(error)}).") from error
+        kind = kind_of(source)
+        if kind is not None and not kind.demuxer:
+            raise AudioError(f"{name} is {kind.name}, not a recording: it cannot be read as audio.")
+        yield source, str(name), kind
+
+
+def _sound_file(file: BinaryIO):
+    """libsndfile's reader. It is not told the name, whose ending it would believe."""
+    import soundfile
+
+    if not isinstance(file, io.FileIO):
+        return soundfile.SoundFile(_Nameless(file))
+    return soundfile.SoundFile(file.fileno(), closefd=False)
+
+
+class _Nameless:
+    """An open file without the name that `soundfile` would look at."""
+
+    def __init__(self, file: BinaryIO):
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        if hasattr(file, "readinto"):
+            self.readinto = file.readinto
+
+
+def _read(sound, name: str, seconds: float | None) -> tuple[np.ndarray, int]:
+    frames = -1 if seconds is None else round(seconds * sound.samplerate)
+    try:
+        with sound:
+            return sound.read(frames, dtype="float32", always_2d=True), sound.samplerate
+    except _errors() as error:
+        raise _unreadable(name, None, error) from error
+
+
+def _decoded_after(
+    error: Exception, file: BinaryIO, name: str, kind: Kind | None, seconds: float | None
+) -> tuple[np.ndarray, int]:
+    """By ffmpeg what libsndfile has refused, if its container is a known one: the codec may be one
+    that libsndfile does not have."""
+    if kind is None or ffmpeg_program() is None:
+        raise _unreadable(name, kind, error) from error
+    try:
+        return _decoded(file, name, kind, seconds)
+    except AudioError:
+        raise _unreadable(name, None, error) from error
+
+
+def _unreadable(name: str, kind: Kind | None, error: Exception) -> AudioError:
+    if kind is None:
+        return AudioError(
+            f"{name} cannot be read as audio ({reason_of(error)}); convert it to WAV or FLAC."
+        )
+    return AudioError(
+        f"{name} is {kind.name} that cannot be read as audio ({reason_of(error)}); ffmpeg may read "
+        f"it ({HOW_TO_GET_IT}), or convert it to WAV or FLAC."
+    )
+
+
+def _decoded(
+    file: BinaryIO, name: str, kind: Kind, seconds: float | None
+) -> tuple[np.ndarray, int]:
+    """All samples, by ffmpeg."""
+    with contextlib.ExitStack() as stack:
+        if isinstance(file, io.FileIO):
+            path = Path(os.fsdecode(file.name))
+        else:  # ffmpeg must be able to go back and forth in it
+            spool = stack.enter_context(tempfile.NamedTemporaryFile(prefix="recording-"))
+            file.seek(0)
+            while data := file.read(1 << 20):
+                spool.write(data)
+            spool.flush()
+            path = Path(spool.name)
+        decoder = stack.enter_context(open_decoder(path, name, kind, seconds))
+        # Twice the memory of the samples at most, while they are put together.
+        blocks = list(decoder.blocks())
+        empty = np.zeros((0, decoder.channels), np.float32)
+        return np.concatenate(blocks or [empty]), decoder.rate
 
 
 def save_audio(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -> None:

@@ -1,16 +1,17 @@
-"""Audio books: AAC with chapters, title and author, written by ffmpeg."""
+"""Audio books: AAC with chapters, title, author and cover, written by ffmpeg."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import AudioError
+from .ffmpeg import HOW_TO_GET_IT, ffmpeg_program
 
 # For a mono voice; other rates and channels get the same for each channel.
 BITS_PER_SECOND = 64_000
@@ -22,18 +23,13 @@ def find_ffmpeg() -> str:
     Raises:
         AudioError: there is neither.
     """
-    program = shutil.which("ffmpeg")
-    if program is not None:
-        return program
-    try:
-        from imageio_ffmpeg import get_ffmpeg_exe
-
-        return get_ffmpeg_exe()
-    except (ImportError, RuntimeError, OSError):
+    program = ffmpeg_program()
+    if program is None:
         raise AudioError(
-            "M4B and M4A need ffmpeg, which is not installed: brew install ffmpeg, apt install "
-            "ffmpeg or pip install 'mlx-chatterbox[m4b]'; or write .mp3, .opus or .flac."
-        ) from None
+            f"M4B and M4A need ffmpeg, which is not installed: {HOW_TO_GET_IT}; or write .mp3, "
+            ".opus or .flac."
+        )
+    return program
 
 
 class BookEncoder:
@@ -47,13 +43,15 @@ class BookEncoder:
         channels: int = 1,
         title: str | None = None,
         author: str | None = None,
+        cover: bytes | None = None,
     ):
-        self._path, self._rate = path, sample_rate
+        self._path, self._rate, self._cover = path, sample_rate, cover
         self._title, self._author = title, author
         self._samples = 0
         self._program = find_ffmpeg()
         self._sound = path.with_name(path.name + ".sound")
         self._words = path.with_name(path.name + ".txt")
+        self._picture = path.with_name(path.name + ".cover")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._encoder = subprocess.Popen(
             encode_command(self._program, self._sound, sample_rate, channels),
@@ -80,15 +78,27 @@ class BookEncoder:
             raise self._error()
         text = chapter_file(chapters, self._samples, self._rate, self._title, self._author)
         self._words.write_text(text, encoding="utf-8")
+        kind = cover_format(self._cover)
+        if kind is not None:
+            self._picture.write_bytes(self._cover)
+            if self._put_together((self._picture, kind)):
+                return
+        if self._cover is not None:
+            warnings.warn("the cover is no JPEG or PNG that ffmpeg reads: left out.", stacklevel=2)
+        if not self._put_together(None):
+            raise self._error()
+
+    def _put_together(self, cover: tuple[Path, str] | None) -> bool:
+        """Whether sound, chapters and cover became a file."""
+        command = chapters_command(self._program, self._sound, self._words, self._path, cover)
         done = subprocess.run(
-            chapters_command(self._program, self._sound, self._words, self._path),
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
             check=False,
         )
-        if done.returncode:
-            raise self._error()
+        return not done.returncode
 
     def discard(self) -> None:
         """End the program and remove what it needed; the finished file stays."""
@@ -101,6 +111,7 @@ class BookEncoder:
         self._errors.close()
         self._sound.unlink(missing_ok=True)
         self._words.unlink(missing_ok=True)
+        self._picture.unlink(missing_ok=True)
 
     def _error(self) -> AudioError:
         self._encoder.wait()
@@ -119,12 +130,35 @@ def encode_command(program: str, output: Path, sample_rate: int, channels: int) 
     ]
 
 
-def chapters_command(program: str, sound: Path, words: Path, output: Path) -> list[str]:
-    """ffmpeg's, to add title, author and chapters; the sound is copied."""
+def cover_format(cover: bytes | None) -> str | None:
+    """What ffmpeg calls the format of a picture; None if it is no JPEG or PNG.
+
+    ffmpeg is told, and does not guess: what a stranger's book calls its cover could be a list of
+    other files to read.
+    """
+    if cover is None:
+        return None
+    if cover.startswith(b"\xff\xd8\xff"):
+        return "jpeg_pipe"
+    return "png_pipe" if cover.startswith(b"\x89PNG\r\n\x1a\n") else None
+
+
+def chapters_command(
+    program: str, sound: Path, words: Path, output: Path, cover: tuple[Path, str] | None = None
+) -> list[str]:
+    """ffmpeg's, to add title, author, chapters and cover; the sound is copied.
+
+    Args:
+        cover: a picture's file and its `cover_format`.
+    """
+    picture, placed = (), ()
+    if cover is not None:
+        picture = ("-f", cover[1], "-i", _file(cover[0]))
+        placed = ("-map", "2:v", "-disposition:v:0", "attached_pic")
     return [
         *_quietly(program),
-        *("-i", _file(sound), "-f", "ffmetadata", "-i", _file(words)),
-        *("-map", "0:a", "-map_metadata", "1", "-map_chapters", "1", "-c", "copy"),
+        *("-i", _file(sound), "-f", "ffmetadata", "-i", _file(words), *picture),
+        *("-map", "0:a", *placed, "-map_metadata", "1", "-map_chapters", "1", "-c", "copy"),
         *("-fflags", "+bitexact", "-movflags", "+faststart", "-f", "ipod", _file(output)),
     ]
 

@@ -2,17 +2,39 @@
 
 After Verhelst and Roelands (1993). Frames of the signal are laid over each other closer together or
 further apart; each is taken from where, near its place, it best goes on from the frame before it,
-so that the periods of a voice stay whole.
+so that the periods of a voice stay whole. A stream is stretched as it comes, with the same samples
+as the whole.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import closing
+
 import numpy as np
+
+from ..errors import SettingError
 
 # Seconds. A frame, of which half overlaps, holds two periods of a low voice; the search one.
 _FRAME = 0.03
 _SEARCH = 0.01
-_LEAST, _MOST = 0.5, 2.0
+SLOWEST, FASTEST = 0.5, 2.0
+
+
+def checked_speed(speed: float | None) -> float:
+    """A speed that the caller gave; None is 1.
+
+    Raises:
+        SettingError: it is outside 0.5 to 2, or no number.
+    """
+    try:
+        value = 1.0 if speed is None else float(speed)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not SLOWEST <= value <= FASTEST:
+        raise SettingError(f"speed must be from {SLOWEST} to {FASTEST:g}; got {speed}.")
+    return value
 
 
 def stretch(waveform: np.ndarray, sample_rate: int, speed: float) -> np.ndarray:
@@ -28,32 +50,134 @@ def stretch(waveform: np.ndarray, sample_rate: int, speed: float) -> np.ndarray:
     Raises:
         ValueError: a speed outside its range.
     """
-    if not _LEAST <= speed <= _MOST:
-        raise ValueError(f"a speed of {speed} is outside {_LEAST} to {_MOST}")
-    waveform = np.asarray(waveform, dtype=np.float32)
-    length = round(len(waveform) / speed)
-    hop = round(_FRAME * sample_rate / 2)
-    if speed == 1.0 or length <= hop:
-        return waveform[:length].copy()
-    frame, reach = 2 * hop, round(_SEARCH * sample_rate)
-    front, behind = hop + reach, 2 * frame + reach + round(hop * speed)
-    x = np.pad(waveform, (front, behind)).astype(np.float64)
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(frame) / frame)
-    squares = np.concatenate([[0.0], np.cumsum(np.square(x))])
-    out = np.zeros(length + 2 * frame)
-    # The first frame begins before the signal, so that its beginning gets its full weight.
-    at = front - hop
-    out[:frame] = x[at : at + frame] * window
-    for place in range(hop, length + hop, hop):
-        wanted = front + round((place - hop) * speed)
-        following = x[at + hop : at + hop + frame]
-        near = x[wanted - reach : wanted + reach + frame]
-        first = wanted - reach
-        energy = squares[first + frame : first + frame + 2 * reach + 1]
-        energy = energy - squares[first : first + 2 * reach + 1]
+    if not SLOWEST <= speed <= FASTEST:
+        raise ValueError(f"a speed of {speed} is outside {SLOWEST} to {FASTEST:g}")
+    stretcher = Stretcher(sample_rate, speed)
+    return np.concatenate([stretcher.push(waveform), stretcher.finish()])
+
+
+def stretch_stream(
+    chunks: Iterator[tuple[np.ndarray, bool]], sample_rate: int, speed: float
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """Stretch speech that comes in chunks.
+
+    Args:
+        chunks: (n,) float32 and whether it is the last; closed when this is.
+
+    Yields:
+        (m,) float32, possibly nothing, and whether it is the last; together what `stretch` makes of
+        the whole. At most 0.1 s of what came is held back.
+    """
+    stretcher = Stretcher(sample_rate, speed)
+    with closing(chunks):
+        for chunk, last in chunks:
+            done = stretcher.push(chunk)
+            yield (np.concatenate([done, stretcher.finish()]) if last else done), last
+
+
+class Stretcher:
+    """Stretches a stream. All pieces returned, one after the other, are what `stretch` returns.
+
+    Args:
+        sample_rate: in Hz.
+        speed: 0.5 to 2; 1 gives back what came.
+    """
+
+    def __init__(self, sample_rate: int, speed: float):
+        self._speed = speed
+        self._hop = round(_FRAME * sample_rate / 2)
+        self._frame = 2 * self._hop
+        self._reach = round(_SEARCH * sample_rate)
+        self._front = self._hop + self._reach
+        self._window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self._frame) / self._frame)
+        # The signal behind `front` zeros, from `_begin` on, and the sums of its squares before
+        # each sample.
+        self._begin = 0
+        self._x = np.zeros(self._front)
+        self._squares = np.zeros(self._front + 1)
+        self._taken = self._returned = 0
+        # Where the latest frame was taken from, where the next one is laid, and what of the
+        # latest one the next will overlap.
+        self._at, self._place = self._front - self._hop, self._hop
+        self._overlap: np.ndarray | None = None
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """Give (n,) samples, and take what is complete, (m,) float32."""
+        samples = np.asarray(samples, dtype=np.float32)
+        self._taken += len(samples)
+        if self._speed == 1.0:
+            self._returned += len(samples)
+            return samples.copy()
+        self._append(samples)
+        return self._returning(self._frames(None))
+
+    def finish(self) -> np.ndarray:
+        """The rest, (m,) float32."""
+        length = round(self._taken / self._speed)
+        if self._speed == 1.0:
+            return np.empty(0, np.float32)
+        if length <= self._hop:
+            # Shorter than a frame: there is nothing to lay over each other.
+            rest = self._x[self._front - self._begin :][:length].astype(np.float32)
+            return np.pad(rest, (0, length - len(rest)))
+        self._append(np.zeros(2 * self._frame + self._reach + round(self._hop * self._speed)))
+        left = length - self._returned
+        return self._returning(self._frames(length)[:left])
+
+    def _append(self, samples: np.ndarray) -> None:
+        """Take samples in, with their sums: one addition after the other, as over the whole."""
+        samples = samples.astype(np.float64)
+        sums = np.cumsum(np.concatenate([self._squares[-1:], np.square(samples)]))
+        self._x = np.concatenate([self._x, samples])
+        self._squares = np.concatenate([self._squares, sums[1:]])
+
+    def _frames(self, length: int | None) -> np.ndarray:
+        """Lay the frames that the signal so far suffices for; complete samples.
+
+        Args:
+            length: of all that is to be returned, where it is known.
+        """
+        hop, frame, reach = self._hop, self._frame, self._reach
+        complete = []
+        while length is None or self._place < length + hop:
+            wanted = self._front + round((self._place - hop) * self._speed)
+            last = max(wanted + reach, self._at + hop) + frame
+            if last > self._begin + len(self._x):
+                break
+            if self._overlap is None:
+                first = self._at - self._begin
+                self._overlap = (self._x[first : first + frame] * self._window)[hop:]
+            self._at = self._best(wanted)
+            first = self._at - self._begin
+            laid = self._x[first : first + frame] * self._window
+            complete.append(self._overlap + laid[:hop])
+            self._overlap = laid[hop:]
+            self._place += hop
+        self._forget()
+        return np.concatenate(complete) if complete else np.empty(0)
+
+    def _best(self, wanted: int) -> int:
+        """Near `wanted`, from where the signal goes on best from the frame before."""
+        frame, reach, begin = self._frame, self._reach, self._begin
+        after = self._at + self._hop - begin
+        following = self._x[after : after + frame]
+        first = wanted - reach - begin
+        near = self._x[first : first + 2 * reach + frame]
+        energy = self._squares[first + frame : first + frame + 2 * reach + 1]
+        energy = energy - self._squares[first : first + 2 * reach + 1]
         alike = np.correlate(near, following, mode="valid") / np.sqrt(np.maximum(energy, 1e-9))
         # In silence all are alike: then the one in its place.
         best = int(alike.argmax()) if alike.max() > 1e-6 else reach
-        at = first + best
-        out[place : place + frame] += x[at : at + frame] * window
-    return out[hop : hop + length].astype(np.float32)
+        return first + begin + best
+
+    def _forget(self) -> None:
+        """Let go of what no later frame looks at."""
+        wanted = self._front + round((self._place - self._hop) * self._speed)
+        first = min(wanted - self._reach, self._at + (0 if self._overlap is None else self._hop))
+        drop = max(0, first - self._begin)
+        self._x, self._squares = self._x[drop:], self._squares[drop:]
+        self._begin += drop
+
+    def _returning(self, samples: np.ndarray) -> np.ndarray:
+        self._returned += len(samples)
+        return samples.astype(np.float32)

@@ -120,11 +120,13 @@ def open_writer(
     *,
     title: str | None = None,
     author: str | None = None,
+    cover: bytes | None = None,
 ) -> Iterator[AudioWriter]:
     """A writer for the format of the path's ending (WAV and FLAC: 16-bit PCM; M4B by ffmpeg).
 
     Args:
         title, author: of the work; formats without a place for them ignore them.
+        cover: a JPEG or PNG file's bytes, for M4B; others ignore it.
 
     Raises:
         AudioError: as `check_output`, before anything is written; nothing was written in the block;
@@ -139,7 +141,7 @@ def open_writer(
             if (container, subtype) == BOOK:
                 from .m4b import BookEncoder
 
-                encoder = BookEncoder(temporary, sample_rate, channels, title, author)
+                encoder = BookEncoder(temporary, sample_rate, channels, title, author, cover)
             else:
                 encoder = _SoundFileEncoder(
                     temporary, sample_rate, channels, container, subtype, title, author

@@ -37,7 +37,8 @@ class Placed:
     Attributes:
         start, end: in samples of the output.
         speed: how much faster it became to fit its subtitle.
-        overrun: seconds by which it is too long for it all the same.
+        overrun: seconds by which it is too long for it, or too late, all the same.
+        late: seconds by which it begins after its subtitle does.
     """
 
     part: Part
@@ -45,6 +46,7 @@ class Placed:
     end: int
     speed: float = 1.0
     overrun: float = 0.0
+    late: float = 0.0
 
 
 class Sink(Protocol):
@@ -59,8 +61,8 @@ class Sink(Protocol):
     def chapter(self, title: str) -> None: ...
 
 
-# The sound of a part, by its index, as it goes into the output.
-Sound = Callable[[int], Fitted]
+# The sound of a part, by its index and the seconds by which it is late, as it goes into the output.
+Sound = Callable[[int, float], Fitted]
 
 
 def assemble(sink: Sink, parts: Sequence[Part], sound: Sound, rate: int) -> list[Placed]:
@@ -74,19 +76,21 @@ def assemble(sink: Sink, parts: Sequence[Part], sound: Sound, rate: int) -> list
     """
     placed = []
     for index, part in enumerate(parts):
-        piece = part.piece
+        piece, late = part.piece, 0.0
         if piece.start is not None:
             # Subtitles begin when they are to, or as soon as the one before has ended.
-            sink.silence(max(0, round(piece.start * rate) - sink.samples))
+            early = round(piece.start * rate) - sink.samples
+            sink.silence(max(0, early))
+            late = max(0, -early) / rate
         if piece.chapter is not None:
             sink.chapter(piece.chapter)
         start, speed, overrun = sink.samples, 1.0, 0.0
         if part.key is not None:
-            fitted = sound(index)
+            fitted = sound(index, late)
             sink.write(fitted.waveform)
-            speed, overrun = fitted.speed, fitted.overrun
+            speed, overrun = fitted.speed, max(late, fitted.overrun)
             del fitted
-        placed.append(Placed(part, start, sink.samples, speed, overrun))
+        placed.append(Placed(part, start, sink.samples, speed, overrun, late))
         sink.silence(round(piece.pause * rate))
     return placed
 
@@ -110,7 +114,9 @@ def write_output(
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
         left.unlink(missing_ok=True)  # of a run that was killed; we hold the job's lock
     try:
-        with open_writer(path, rate, title=document.title, author=document.author) as writer:
+        with open_writer(
+            path, rate, title=document.title, author=document.author, cover=document.cover
+        ) as writer:
             placed = assemble(writer, parts, sound, rate)
     except AudioError:
         # Neither libsndfile nor ffmpeg says that this is why.

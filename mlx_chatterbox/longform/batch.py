@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from .._version import __version__
 from ..errors import ChatterboxError, JobError
 from ..manifest import sha256
 from ..text.respelling import Lexicon, respelling_of
+from ..text.unread import shortened
 from ..text.writing import Writing
 from .casting import Casting
 from .identity import digest, seed_from
@@ -28,7 +30,7 @@ from .local import local
 from .outputs import Output, finish, plan_output
 from .progress import JobBar
 from .rows import Row, one_line, read_rows
-from .speaking import Spoken
+from .speaking import Spoken, remarks_on
 from .store import read_json, write_durably, write_json
 from .wording import job_writing, tell
 
@@ -42,6 +44,9 @@ class Line:
 
     Attributes:
         status: "spoken", "kept" (was there already), "failed", or "waiting" (not reached).
+        message: why it failed; of others, what was left out of the text, or does not fit its time.
+        heard: what is wrong with its speech all the same: what guards found, letters not read.
+        remarks: lines of this run for standard error.
     """
 
     row: int
@@ -49,6 +54,12 @@ class Line:
     status: str = "waiting"
     seconds: float = 0.0
     message: str = ""
+    heard: str = ""
+    remarks: list[str] = field(default_factory=list)
+
+    def remark(self, text: str) -> None:
+        """Add to the message."""
+        self.message = "; ".join(filter(None, (self.message, text)))
 
 
 def speak_batch(
@@ -65,6 +76,7 @@ def speak_batch(
     batch_size: int = 8,
     subtitles: str | None = None,
     ending: str = "wav",
+    sdh: bool = True,
     model: str = "",
     executor: Executor | None = None,
     normalize: bool | None = None,
@@ -72,11 +84,13 @@ def speak_batch(
     """Speak all rows that are not there yet; write `report.csv` beside the outputs.
 
     Args:
-        source: a CSV file with the columns text, voice, language, output, or a folder of texts.
+        source: a CSV file with the columns text, voice, language, output, speed, or a folder of
+            texts.
         output_dir: made if it is not there.
         longest: characters that the model says at once.
         voice, language: of rows that say nothing.
         ending: format of outputs that are not named.
+        sdh: of subtitles, as `read_document`'s.
         settings, lexicon, seed, ...: as `speak_document`'s.
 
     Returns:
@@ -86,11 +100,15 @@ def speak_batch(
         TextError, SettingError: the source cannot be read.
         JobError: another run is at work on it, or the disk is full; what is finished is kept.
     """
+    read = [(f"the table {source}", source)]
+    if isinstance(lexicon, (str, Path)):
+        read.append((f"the lexicon {lexicon}", Path(lexicon)))
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise JobError(f"{output_dir} cannot be made: {error.strerror}.") from None
-    rows = read_rows(source, output_dir, voice, language, ending)
+    reserved = [output_dir / FOLDER_NAME, output_dir / REPORT_NAME]
+    rows = read_rows(source, output_dir, voice, language, ending, subtitles, reserved, read)
     with Job(output_dir / FOLDER_NAME) as job:
         chosen = job.choose_seed(seed)
         about = {"program": __version__, "model": str(model), "seed": chosen}
@@ -104,7 +122,7 @@ def speak_batch(
         try:
             casting = Casting(job, tts, settings or {})
             for row in rows:
-                batch.plan(row, casting, longest, chosen)
+                batch.plan(row, casting, longest, chosen, sdh)
             batch.work(batch_size, executor or local(tts))
         finally:
             _write_report(output_dir / REPORT_NAME, batch.lines)
@@ -122,7 +140,7 @@ class _Batch:
         self._states = job.folder / "outputs"
         self._states.mkdir(exist_ok=True)
 
-    def plan(self, row: Row, casting: Casting, longest: int, seed: int) -> None:
+    def plan(self, row: Row, casting: Casting, longest: int, seed: int, sdh: bool) -> None:
         """Find out what a row needs."""
         line = Line(row.number, row.output)
         self.lines.append(line)
@@ -131,8 +149,8 @@ class _Batch:
             return
         try:
             writing = self._writing(row.language)
-            document = row.document(writing.room(longest))
-            manner = casting.manner(row.voice, row.language)
+            document = row.document(writing.room(longest), sdh)
+            manner = casting.manner(row.voice, row.language, row.speed)
         except ChatterboxError as error:
             line.status, line.message = "failed", one_line(error)
             return
@@ -143,6 +161,8 @@ class _Batch:
         if not output.wanted:
             line.status, line.message = "failed", "there is nothing to speak in it: no letter"
             return
+        for remark in document.remarks:
+            line.remark(remark)
         self._planned.append((line, output))
 
     def work(self, batch_size: int, executor: Executor) -> None:
@@ -173,6 +193,8 @@ class _Batch:
                     return
                 left[line.row].remove(spoken.key)
                 bar.spoken(text_of[spoken.key])
+                if not spoken.failure:
+                    self._remark(line, output, spoken)
                 if spoken.failure:
                     line.status, line.message = "failed", one_line_of(spoken.failure, output)
                 elif not left[line.row] and line.status != "failed":
@@ -181,6 +203,28 @@ class _Batch:
             self._job.run(units, executor, report)
         self._job.finished(one.key for one in wanted)
 
+    def _remark(self, line: Line, output: Output, spoken: Spoken) -> None:
+        """Note what somebody should know of a piece that was just spoken."""
+        numbers = [i for i, one in enumerate(output.wanted) if one.key == spoken.key]
+        where = f"row {line.row} ({line.output})"
+        if len(output.wanted) > 1:
+            where += f", piece {output.numbers[numbers[0]]}"
+        verdict = spoken.record["outcome"]
+        if verdict:
+            line.remarks.append(f"guard: {where} is still wrong: {verdict}")
+        line.remarks += remarks_on(where, spoken.record)
+
+    def _heard(self, output: Output) -> str:
+        """What is wrong with a row that is spoken, by the records of its pieces."""
+        found: dict[str, None] = {}
+        for one in output.wanted:
+            record = self._job.pieces.record(one.key) or {}
+            if record.get("outcome"):
+                found[f"guard: {record['outcome']}"] = None
+            if record.get("unread"):
+                found[f"not read: {shortened(record['unread'])}"] = None
+        return "; ".join(found)
+
     def _state_path(self, output: Output) -> Path:
         name = output.path.relative_to(self._folder).as_posix()
         return self._states / f"{digest(name)}.json"
@@ -188,7 +232,10 @@ class _Batch:
     def _fingerprint(self, output: Output) -> str:
         parts = [[part.key, dataclasses.asdict(part.piece)] for part in output.parts]
         document = output.document
-        return digest([parts, document.title, document.author, self._subtitles])
+        whole = [parts, document.title, document.author, self._subtitles]
+        if document.cover is not None and output.path.suffix.lower() in (".m4b", ".m4a"):
+            whole.append(hashlib.blake2b(document.cover).hexdigest())
+        return digest(whole)
 
     def _is_there(self, line: Line, output: Output) -> bool:
         state = read_json(self._state_path(output))
@@ -201,6 +248,8 @@ class _Batch:
             return False
         if there:
             line.status, line.seconds = "kept", state["seconds"]
+            line.message = state.get("message", line.message)
+            line.heard = state.get("heard", "")
         return there
 
     def _finish(self, line: Line, output: Output) -> None:
@@ -208,18 +257,29 @@ class _Batch:
         about = {"output": line.output, **self._about}
         manifest = state.with_suffix(".manifest.json")
         try:
-            line.seconds = finish(output, self._job, about, manifest, self._rate, self._subtitles)
+            made = finish(output, self._job, about, manifest, self._rate, self._subtitles)
         except JobError:
             raise  # the disk is full: no other row would fare better
         except ChatterboxError as error:
             line.status, line.message = "failed", one_line(error)
             return
+        line.seconds = made.seconds
+        if made.untimely:
+            worst = max(where.overrun for where in made.untimely.values())
+            line.remark(
+                f"{len(made.untimely)} of {len(output.wanted)} subtitles out of their time, by up "
+                f"to {worst:.2f} s"
+            )
+        line.heard = self._heard(output)
         values = {
             "output": line.output,
             "fingerprint": self._fingerprint(output),
             "sha256": sha256(output.path),
             "seconds": line.seconds,
+            "message": line.message,
         }
+        if line.heard:
+            values["heard"] = line.heard
         write_json(state, values)
         line.status = "spoken"
 
@@ -236,5 +296,6 @@ def _write_report(path: Path, lines: Sequence[Line]) -> None:
     writer.writerow(["row", "output", "status", "seconds", "message"])
     for line in lines:
         seconds = f"{line.seconds:.2f}" if line.seconds else ""
-        writer.writerow([line.row, line.output, line.status, seconds, line.message])
+        message = "; ".join(filter(None, (line.message, line.heard)))
+        writer.writerow([line.row, line.output, line.status, seconds, message])
     write_durably(path, text.getvalue().encode())

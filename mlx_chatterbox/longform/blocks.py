@@ -29,12 +29,15 @@ class Block:
         kind: "paragraph", "heading", "chapter" (a title that is not spoken) or "break" (a line
             between scenes; no text).
         text: its lines; `[pause 0.8s]` in it is silence.
-        level: of a heading, 1 the highest.
+        level: of a heading, 1 the highest; 0 has no place among the others.
+        title: of the chapter that begins at a heading, where it is not the heading's words; "" if
+            none begins there; None leaves it to the level.
     """
 
     kind: str
     text: str = ""
     level: int = 1
+    title: str | None = None
 
 
 def plan_blocks(blocks: Iterable[Block], language: str | None, longest: int) -> list[Piece]:
@@ -47,7 +50,7 @@ def plan_blocks(blocks: Iterable[Block], language: str | None, longest: int) -> 
         TextError: a `[pause ...]` that is none, or over a minute.
     """
     blocks = list(blocks)
-    levels = sorted({block.level for block in blocks if block.kind == "heading"})[:2]
+    levels = sorted({each.level for each in blocks if each.kind == "heading" and each.level})[:2]
     plan = _Plan(language, longest)
     for block in blocks:
         text = flowed(block.text)
@@ -56,7 +59,8 @@ def plan_blocks(blocks: Iterable[Block], language: str | None, longest: int) -> 
         elif block.kind == "chapter":
             plan.chapter(text)
         elif block.kind == "heading":
-            plan.heading(text, block.level in levels)
+            title = text if block.title is None and block.level in levels else block.title
+            plan.heading(text, title)
         else:
             plan.paragraph(text)
     return plan.finished()
@@ -84,13 +88,13 @@ class _Plan:
             if seconds:
                 self._explicit(seconds)
 
-    def heading(self, text: str, is_chapter: bool) -> None:
-        text = flowed(" ".join(part for part, _ in at_pauses(text)))
+    def heading(self, text: str, title: str | None) -> None:
+        text = _without_pauses(text)
         self.silence(BEFORE_HEADING)
         if not any(map(str.isalnum, text)):
             return
-        if is_chapter:
-            self._title = text
+        if title:
+            self._title = _without_pauses(title)
         self._speak(text)
         self.silence(AFTER_HEADING)
 
@@ -174,6 +178,10 @@ def pause_behind(text: str) -> float:
     if bare.endswith((";", ":", "—", "–", "；", "：", "؛", " -", "·")):
         return CLAUSE
     return COMMA if bare.endswith((",", "，", "、", "،")) else 0.0
+
+
+def _without_pauses(text: str) -> str:
+    return flowed(" ".join(part for part, _ in at_pauses(text)))
 
 
 def _with_end(text: str) -> str:

@@ -10,14 +10,16 @@ from typing import Any
 from .._version import __version__
 from ..errors import SettingError
 from ..text.respelling import Lexicon
+from .assemble import Placed
 from .casting import Casting
 from .job import Executor, Job, job_folder
 from .local import local
 from .manifest import write_manifest
-from .outputs import Output, finish, plan_output
+from .outputs import NOTICED, Output, finish, plan_output
 from .plan import Document
 from .progress import JobBar
-from .speaking import Spoken
+from .speaking import Spoken, remarks_on
+from .subtitles import clock
 from .wording import job_writing, tell
 
 MANIFEST_NAME = "manifest.json"
@@ -33,6 +35,10 @@ class Done:
         doubtful: numbers of pieces in which the guards found something that did not go away, and
             what; of this run.
         failures: numbers of pieces that could not be spoken, and why.
+        untimely: of subtitles, numbers of pieces that begin too late or are too long, and how.
+        replaced: chapters that the output had before, if it has others now; [] for all.
+        remarks: one line for each other thing of this run that somebody should know: what guards
+            found and mended, what the model did not know, what a limit cut off.
     """
 
     seconds: float
@@ -41,6 +47,9 @@ class Done:
     retried: int = 0
     doubtful: dict[int, str] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
+    untimely: dict[int, str] = field(default_factory=dict)
+    replaced: list[int] | None = None
+    remarks: list[str] = field(default_factory=list)
 
 
 def speak_document(
@@ -85,6 +94,7 @@ def speak_document(
         TextError, AudioError: nothing could be spoken.
     """
     with Job(job_folder(output)) as job:
+        is_known = job.seed is not None
         casting = Casting(job, tts, settings or {})
         manner = casting.manner(voice, language)
         chosen, writing = job.choose_seed(seed), job_writing(job, tts, language, lexicon, normalize)
@@ -93,7 +103,6 @@ def speak_document(
             job.speak_again(_names(planned, redo))
             planned = plan_output(output, document, manner, job, chosen, writing)
         tell(writing)
-        units = job.units(planned.wanted, batch_size)
         about = {
             "output": output.name,
             "title": document.title,
@@ -106,14 +115,35 @@ def speak_document(
             "seed": chosen,
             "batch_size": batch_size,
         }
+        if document.chapters:
+            about["chapters"] = list(document.chapters)
+        before = job.chapters
+        job.chapters = list(document.chapters)
+        units = job.units(planned.wanted, batch_size)
         manifest = job.folder / MANIFEST_NAME
         if units:
             write_manifest(manifest, about, planned.parts, job.pieces.record)
+        had_output = is_known and output.exists()
         done = _speak(job, planned, units, executor or local(tts))
+        if had_output and before != job.chapters:
+            done.replaced = before
         failed = {planned.parts[number - 1].key: why for number, why in done.failures.items()}
-        done.seconds = finish(planned, job, about, manifest, tts.sr, subtitles, failed)
-        job.finished(one.key for one in planned.wanted)
+        made = finish(planned, job, about, manifest, tts.sr, subtitles, failed)
+        done.seconds = made.seconds
+        done.untimely = {number: how_untimely(where) for number, where in made.untimely.items()}
+        job.finished([*(one.key for one in planned.wanted), *planned.others])
     return done
+
+
+def how_untimely(where: Placed) -> str:
+    """In which way a subtitle is out of its time, for people."""
+    parts = []
+    if where.late >= NOTICED:
+        parts.append(f"begins {where.late:.2f} s late")
+    if where.overrun > where.late or not parts:
+        parts.append(f"ends {where.overrun:.2f} s after its time")
+    faster = f", {where.speed:.2f} times as fast" if where.speed > 1 else ""
+    return f"{clock(where.part.piece.start, ',')}: {' and '.join(parts)}{faster}"
 
 
 def _speak(job: Job, planned: Output, units, executor) -> Done:
@@ -122,6 +152,7 @@ def _speak(job: Job, planned: Output, units, executor) -> Done:
     texts = [one.text for one in planned.wanted]
     left = {one.key for unit in units for one in unit if one.record is None}
     done = Done(0.0, len(texts), len(texts) - len(left))
+    remarks: dict[int, list[str]] = {}
     kept = sum(len(one.text) for one in planned.wanted if one.key not in left)
     with JobBar(sum(map(len, texts)), kept, len(texts), done.kept) as bar:
 
@@ -129,14 +160,17 @@ def _speak(job: Job, planned: Output, units, executor) -> Done:
             number = planned.numbers[index[spoken.key]]
             if spoken.failure:
                 done.failures[number] = spoken.failure
-            elif spoken.record["outcome"]:
-                done.doubtful[number] = spoken.record["outcome"]
-            elif spoken.record["tries"] > 1:
-                done.retried += 1
+            else:
+                remarks[number] = remarks_on(f"piece {number}", spoken.record)
+                if spoken.record["outcome"]:
+                    done.doubtful[number] = spoken.record["outcome"]
+                elif spoken.record["tries"] > 1:
+                    done.retried += 1
             if spoken.key in left:
                 bar.spoken(texts[index[spoken.key]])
 
         job.run(units, executor, report)
+    done.remarks = [line for _, lines in sorted(remarks.items()) for line in lines]
     return done
 
 

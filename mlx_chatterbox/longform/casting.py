@@ -20,27 +20,32 @@ class Casting:
         """Args: settings are keyword arguments of `generate`, without seed, voice and language."""
         self._job, self._tts, self._settings = job, tts, settings
         self.model = model_hash(tts.checkpoint.folder, job.files)
-        self._made: dict[tuple[Path | None, str | None], Manner] = {}
+        self._made: dict[tuple[Path | None, str | None, float | None], Manner] = {}
 
-    def manner(self, voice: Path | None, language: str | None) -> Manner:
+    def manner(
+        self, voice: Path | None, language: str | None, speed: float | None = None
+    ) -> Manner:
         """How something is said.
 
         Args:
             voice: a recording or a saved voice; None: the model's own.
             language: for multilingual models.
+            speed: instead of the settings' own.
 
         Raises:
             AudioError, CheckpointError: the voice cannot serve.
             SettingError, TextError: the model has no such voice, setting or language.
         """
-        if (voice, language) not in self._made:
-            settings = checked_settings(self._tts, self._settings, language)
+        key = voice, language, speed
+        if key not in self._made:
+            settings = self._settings if speed is None else {**self._settings, "speed": speed}
+            settings = checked_settings(self._tts, settings, language)
             saved, voice_hash = self._voice(voice)
             # No setting of `generate`, but it changes what is said.
             hashed = {**settings, "dtype": self._tts.checkpoint.config.dtype}
             identity = manner_hash(self.model, voice_hash, hashed)
-            self._made[voice, language] = Manner(settings, saved, voice_hash, self.model, identity)
-        return self._made[voice, language]
+            self._made[key] = Manner(settings, saved, voice_hash, self.model, identity)
+        return self._made[key]
 
     def _voice(self, voice: Path | None) -> tuple[Path | None, str]:
         if voice is None:

@@ -9,37 +9,66 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AudioError, SettingError
-from ..text.writing import writing_for
+from ..text.pauses import breaths
 from .batch import REPORT_NAME, speak_batch
 from .book import MANIFEST_NAME, speak_document
+from .chapters import choose, listing, spans
 from .job import Executor, job_folder
-from .options import BATCH_SIZE
-from .plan import Document, longest_of
+from .option_table import SHORT, check_options
+from .options import BATCH_SIZE, check_batch_options
+from .outputs import subtitles_path
+from .plan import LONGEST, Document, longest_of
 from .readers import PLAIN, read_document
-from .wording import planned_writing
+from .store import write_durably
+from .subtitles import Cue, render
+from .wording import planned_writing, text_config
+
+# Subtitles that are told one by one.
+_MOST_TOLD = 20
 
 
 def document_of(arguments: argparse.Namespace, tts) -> Document:
-    """The document of `--file`, in pieces for this model.
+    """The document of `--file`, in pieces for this model; what is left out is said.
 
     Raises:
         TextError: it cannot be read, or there is nothing to speak.
+        SettingError: it has no such chapters.
     """
-    config = tts.checkpoint.config
-    longest = longest_of(config)
-    if not arguments.stream:
-        writing = planned_writing(
-            job_folder(arguments.output),
-            config.text,
-            arguments.language,
-            arguments.lexicon,
-            arguments.normalize,
-        )
-    else:
-        writing = writing_for(
-            config.text, arguments.language, arguments.normalize, arguments.lexicon
-        )
-    return read_document(arguments.file, arguments.language, writing.room(longest))
+    job = None if arguments.stream else job_folder(arguments.output)
+    writing = planned_writing(
+        job, text_config(tts), arguments.language, arguments.lexicon, arguments.normalize
+    )
+    document = _read(arguments, writing.room(longest_of(tts.checkpoint.config)))
+    say_remarks(arguments.file, document)
+    return document
+
+
+def check_document(arguments: argparse.Namespace) -> None:
+    """Find what is wrong with `--file` before a model is loaded; errors as `document_of`."""
+    _read(arguments, LONGEST["english"])
+
+
+def list_chapters(arguments: argparse.Namespace) -> int:
+    """What `--list-chapters` prints; the exit code. No model is needed."""
+    check_options(arguments)
+    check_batch_options(arguments)
+    document = _read(arguments, LONGEST["english"])
+    say_remarks(arguments.file, document)
+    print("\n".join(listing(document)))
+    return 0
+
+
+def _read(arguments: argparse.Namespace, longest: int) -> Document:
+    document = read_document(arguments.file, arguments.language, longest, not arguments.no_sdh)
+    if arguments.chapters:
+        document = choose(document, arguments.chapters, arguments.file.name)
+    return document
+
+
+def say_remarks(path: Path, document: Document) -> None:
+    """Tell people what of a file is not spoken."""
+    for remark in document.remarks:
+        print(f"{path.name}: {remark}", file=sys.stderr)
 
 
 def is_job(arguments: argparse.Namespace, document: Document) -> bool:
@@ -48,11 +77,28 @@ def is_job(arguments: argparse.Namespace, document: Document) -> bool:
     Raises:
         SettingError: options of long texts for a short one.
     """
-    if len(document.pieces) > 1 or arguments.file.suffix.lower() not in PLAIN:
+    is_plain = arguments.file.suffix.lower() in PLAIN
+    is_long = len(document.pieces) > 1 or not is_plain or document.chapters
+    if is_long or arguments.subtitles is not None:
         return True
-    if arguments.redo:
-        raise SettingError("--redo is of long texts; this one is said at once: change --seed.")
-    return arguments.subtitles is not None
+    check_options(arguments, (SHORT,))
+    return False
+
+
+def write_subtitles(arguments: argparse.Namespace, tts, text: str) -> None:
+    """Write the subtitles of a text that was said at once, from where its pieces stand in it."""
+    spans, rate = tts.spans, tts.sr
+    # As the text is written; a lexicon may have made other pieces of how it is spoken.
+    written = [one.text for one in breaths(text, tts.defaults.longest_piece, arguments.language)]
+    if len(written) != len(spans):
+        written, spans = [" ".join(text.split())], [(spans[0][0], spans[-1][1])]
+    shown = [
+        Cue(words, start / rate, end / rate)
+        for words, (start, end) in zip(written, spans, strict=True)
+        if end > start
+    ]
+    path = subtitles_path(arguments.output, arguments.subtitles)
+    write_durably(path, render(shown, arguments.subtitles).encode())
 
 
 def run_document(
@@ -63,6 +109,10 @@ def run_document(
     folder = job_folder(arguments.output)
     if arguments.save_voice is not None:
         voice = tts.conds if arguments.voice is None else tts.voice_of(arguments.voice)
+        if voice is None:
+            raise SettingError(
+                "no voice: this checkpoint has none built in, so give a recording (--voice)."
+            )
         voice.save(arguments.save_voice)
     try:
         done = speak_document(
@@ -80,11 +130,18 @@ def run_document(
         return 1
     for number, why in sorted(done.failures.items()):
         print(f"piece {number} could not be spoken and is left out: {why}", file=sys.stderr)
+    for line in done.remarks:
+        print(line, file=sys.stderr)
     for number, verdict in sorted(done.doubtful.items()):
         print(
             f"guard: piece {number} is still wrong: {verdict} (--redo {number} tries again)",
             file=sys.stderr,
         )
+    if done.replaced is not None:
+        had = f"chapters {spans(done.replaced)}" if done.replaced else "all chapters"
+        print(f"{arguments.output} had {had} before, and is written over", file=sys.stderr)
+    for line in _untimely(done.untimely):
+        print(line, file=sys.stderr)
     kept = f", {done.kept} of them kept" if done.kept else ""
     tries = f", {done.retried} of them tried again" if done.retried else ""
     print(
@@ -94,6 +151,17 @@ def run_document(
     if arguments.play:
         play_file(arguments.output)
     return 1 if done.failures else 0
+
+
+def _untimely(found: dict[int, str]) -> list[str]:
+    """Lines on subtitles that are out of their time."""
+    lines = [f"subtitle of piece {number} at {how}" for number, how in sorted(found.items())]
+    if len(lines) > _MOST_TOLD:
+        more = len(lines) - _MOST_TOLD
+        lines[_MOST_TOLD:] = [
+            f"{more} more subtitles are out of their time: {MANIFEST_NAME} has all"
+        ]
+    return lines
 
 
 def run_batch(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -> int:
@@ -107,6 +175,7 @@ def run_batch(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -> i
             arguments.output_dir,
             longest=longest_of(tts.checkpoint.config),
             ending=arguments.output_format.lstrip("."),
+            sdh=not arguments.no_sdh,
             **_common(arguments, settings),
         )
     except KeyboardInterrupt:
@@ -116,8 +185,11 @@ def run_batch(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -> i
         )
         return 1
     failed = [line for line in lines if line.status == "failed"]
-    for line in failed:
-        print(f"row {line.row} ({line.output}): {line.message}", file=sys.stderr)
+    for line in lines:
+        if line.message:
+            print(f"row {line.row} ({line.output}): {line.message}", file=sys.stderr)
+        for remark in line.remarks:
+            print(remark, file=sys.stderr)
     counts = {name: sum(line.status == name for line in lines) for name in ("spoken", "kept")}
     print(
         f"{arguments.output_dir}: {counts['spoken']} spoken, {counts['kept']} kept, {len(failed)} "
@@ -160,19 +232,15 @@ def play_file(path: Path) -> None:
     Raises:
         AudioError: no sounddevice, or no device.
     """
-    import soundfile
+    from ..audio.files import blocks_of
+    from ..audio.live import import_sounddevice
 
+    sounddevice = import_sounddevice()
     try:
-        import sounddevice
-    except (ImportError, OSError) as error:
-        raise AudioError(
-            f"--play needs sounddevice and PortAudio (pip install 'mlx-chatterbox[play]'): {error}"
-        ) from None
-    try:
-        with soundfile.SoundFile(path) as sound:
-            settings = {"samplerate": sound.samplerate, "channels": 1, "dtype": "float32"}
+        with blocks_of(path) as (rate, channels, blocks):
+            settings = {"samplerate": rate, "channels": channels, "dtype": "float32"}
             with sounddevice.OutputStream(**settings) as stream:
-                for block in sound.blocks(sound.samplerate, dtype="float32", always_2d=True):
+                for block in blocks:
                     stream.write(block)
     except sounddevice.PortAudioError as error:
         raise AudioError(f"the audio cannot be played: {error}") from None

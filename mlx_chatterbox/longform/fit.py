@@ -50,6 +50,7 @@ def fit(
     seconds: float,
     spare: float = 0.0,
     fastest: float = FASTEST,
+    late: float = 0.0,
 ) -> Fitted:
     """Bring speech to the length of a slot.
 
@@ -62,15 +63,18 @@ def fit(
         seconds: of the slot.
         spare: seconds behind the slot that may be used.
         fastest: the highest speed, 1 to 2.
+        late: seconds by which it begins after its slot does, since what was before it was too
+            long; it is to end in time all the same.
     """
     waveform = np.asarray(trimmed(waveform, sample_rate), dtype=np.float32)
-    slot = max(0, round(seconds * sample_rate))
-    most = max(1, round((seconds + spare) * sample_rate))
+    slot = max(0, round((seconds - late) * sample_rate))
+    room = round((seconds + spare - late) * sample_rate)
+    most = max(1, room)
     speed = 1.0
     if len(waveform) > most:
         speed = min(fastest, len(waveform) / most)
         waveform = stretch(waveform, sample_rate, speed)
-    overrun = max(0, len(waveform) - most) / sample_rate
+    overrun = max(0, len(waveform) - room) / sample_rate
     waveform = np.pad(waveform, (0, max(0, slot - len(waveform))))
     return Fitted(waveform, speed, overrun)
 
@@ -81,6 +85,7 @@ def prepared(
     loudness: float | None = None,
     level: float | None = None,
     slot: tuple[float, float] | None = None,
+    late: float = 0.0,
 ) -> Fitted:
     """A spoken piece as it goes into the output: trimmed, at the level of all, in its slot.
 
@@ -89,9 +94,12 @@ def prepared(
         loudness: its own, LUFS, of `level.loudness_of`.
         level: of all, of `level.common_level`; None leaves it as it is.
         slot: seconds and spare, of `slots`; None: as long as it is.
+        late: of `fit`.
     """
     waveform = levelled(trimmed(waveform, sample_rate), loudness, level)
-    return Fitted(waveform, 1.0, 0.0) if slot is None else fit(waveform, sample_rate, *slot)
+    if slot is None:
+        return Fitted(waveform, 1.0, 0.0)
+    return fit(waveform, sample_rate, *slot, late=late)
 
 
 def slots(pieces: Sequence[Piece]) -> list[tuple[float, float]]:

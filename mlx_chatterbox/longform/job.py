@@ -42,6 +42,7 @@ class Job:
         normalizes: whether texts are written out in words; None before it is chosen. A job that
             was begun before there was a choice keeps its text.
         files: hashes of files that were read before (`identity.file_hash`).
+        chapters: numbers of those that the output has; [] for all.
 
     Raises:
         JobError: somebody else is at work on it, or it cannot be written to.
@@ -103,6 +104,7 @@ class Job:
         self.files: dict[str, list] = state.get("files", {})
         self._takes: dict[str, int] = state.get("takes", {})
         self._again: list[str] = state.get("again", [])
+        self.chapters: list[int] = state.get("chapters", [])
         self._plan: str = state.get("plan", "")
         self._units: list[list[str]] = state.get("units", [])
         self.pieces = PieceStore(self.folder / "pieces")
@@ -123,6 +125,8 @@ class Job:
             "plan": self._plan,
             "units": self._units,
         }
+        if self.chapters:
+            state["chapters"] = self.chapters
         write_json(self.folder / STATE_NAME, state)
 
     def choose_seed(self, asked: int | None) -> int:

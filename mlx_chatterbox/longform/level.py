@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
+
+from ..audio.loudness import loudness_of
+
+__all__ = ["common_level", "gain_to", "levelled", "loudness_of"]
 
 # Decibels that a piece is changed by at most: a whisper stays softer than the rest.
 MOST_DB = 6.0
 # No sample becomes larger.
 _PEAK = 0.98
-# ITU-R BS.1770 measures blocks of 0.4 s; a shorter piece is repeated to this many seconds.
-_LEAST_SECONDS = 0.5
-
-
-def loudness_of(waveform: np.ndarray, sample_rate: int) -> float | None:
-    """Integrated loudness after ITU-R BS.1770, LUFS; None for silence.
-
-    waveform: (n,) float32, also shorter than the 0.4 s that the standard asks for.
-    """
-    # Imported here because it brings in scipy.signal.
-    import pyloudnorm
-
-    if not len(waveform):
-        return None
-    least = math.ceil(_LEAST_SECONDS * sample_rate)
-    if len(waveform) < least:
-        waveform = np.tile(waveform, -(-least // len(waveform)))
-    with np.errstate(divide="ignore"):
-        loudness = pyloudnorm.Meter(sample_rate).integrated_loudness(np.asarray(waveform))
-    return float(loudness) if math.isfinite(loudness) else None
 
 
 def common_level(loudnesses: Iterable[float | None]) -> float | None:

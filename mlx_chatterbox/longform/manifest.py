@@ -67,6 +67,7 @@ def _entry(number: int, part: Part, record, where: Placed | None, rate: int, fai
         if piece.start is not None:
             entry["speed"] = round(where.speed, 4)
             entry["overrun"] = round(where.overrun, 3)
+            entry["late"] = round(where.late, 3)
     if part.key is None:
         return {**entry, "outcome": "pause"}
     entry["key"] = part.key
@@ -74,9 +75,12 @@ def _entry(number: int, part: Part, record, where: Placed | None, rate: int, fai
         return {**entry, "outcome": f"not spoken: {failures[part.key]}"}
     if record is None:
         return {**entry, "outcome": "waiting"}
+    # Only where there is something to say, and in the records of older programs never.
+    told = {name: record[name] for name in ("unread", "stopped") if name in record}
     return {
         **entry,
         "outcome": record["outcome"] or "good",
+        **told,
         "seed": record["seed"],
         "tries": record["tries"],
         "samples": record["samples"],

@@ -9,6 +9,14 @@ from ..errors import SettingError
 from .subtitles import FORMATS
 
 BATCH_SIZE = 8
+# Endings of files that have times.
+SUBTITLES = (".srt", ".vtt")
+_MOST_NUMBERS = 1_000_000
+
+
+def is_timed(path: Path) -> bool:
+    """Whether a file is subtitles."""
+    return path.suffix.lower() in SUBTITLES
 
 
 def add_long_text(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +36,9 @@ def add_long_text(parser: argparse.ArgumentParser) -> None:
         "OUTPUT.job/manifest.json (7, 7,9 or 7-9)",
     )
     group.add_argument(
-        "--subtitles", choices=FORMATS, help="write subtitles beside the output, with its times"
+        "--subtitles",
+        choices=FORMATS,
+        help="write subtitles beside the output, with its times (of --text too)",
     )
     group.add_argument(
         "--ray",
@@ -40,15 +50,35 @@ def add_long_text(parser: argparse.ArgumentParser) -> None:
         "without N one for each GPU, or for each machine if there are none (extra: ray)",
     )
 
+    group.add_argument(
+        "--chapters",
+        type=lambda text: numbers(text, "chapter"),
+        default=[],
+        metavar="N[,M]",
+        help="of a book, speak these chapters alone (2-5,8); the pieces are those of the whole "
+        "book, which the same command without this completes",
+    )
+    group.add_argument(
+        "--list-chapters",
+        action="store_true",
+        help="print the chapters of --file, their words and expected minutes, and speak nothing",
+    )
+    group.add_argument(
+        "--no-sdh",
+        action="store_true",
+        help="of subtitles (.srt, .vtt), leave out what they have for the deaf: [door slams], "
+        "(SIGHS), JOHN:, songs between notes of music",
+    )
+
 
 def add_many_texts(parser: argparse.ArgumentParser) -> None:
     """What only `--batch` has."""
     group = parser.add_argument_group(
         "many texts (--batch)",
-        "A CSV file with a header and the columns text, voice, language, output (all but\n"
-        "text may be missing), or a folder of texts. Each row becomes a file; report.csv\n"
-        "says what came of each. Outputs that are there are kept unless their row has\n"
-        "changed. --subtitles, --batch-size and --ray count here too.",
+        "A CSV file with a header and the columns text, voice, language, output, speed\n"
+        "(all but text may be missing), or a folder of texts. Each row becomes a file;\n"
+        "report.csv says what came of each. Outputs that are there are kept unless their\n"
+        "row has changed. --subtitles, --batch-size and --ray count here too.",
     )
     group.add_argument("--output-dir", type=Path, metavar="DIR", help="where the outputs go")
     group.add_argument(
@@ -66,28 +96,43 @@ def _at_least_one(text: str) -> int:
     return number
 
 
-def numbers(text: str) -> list[int]:
-    """Numbers of pieces: "7", "7,9", "7-9"."""
+def numbers(text: str, what: str = "piece") -> list[int]:
+    """Numbers of pieces, or of something else: "7", "7,9", "7-9"."""
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdigit() or (dash and not last.isdigit()):
-            raise argparse.ArgumentTypeError(f"{part!r} is no number of a piece")
-        found += range(int(first), int(last if dash else first) + 1)
+            raise argparse.ArgumentTypeError(f"{part!r} is no number of a {what}")
+        end = int(last if dash else first)
+        if end < int(first):
+            raise argparse.ArgumentTypeError(f"{part!r} runs backwards: write {last}-{first}")
+        if end - int(first) > _MOST_NUMBERS:
+            raise argparse.ArgumentTypeError(f"{part!r}: no text has so many {what}s")
+        found += range(int(first), end + 1)
     return found
+
+
+def check_document_options(arguments: argparse.Namespace) -> None:
+    """Raise SettingError where options of documents are given for something else."""
+    name = "" if arguments.file is None else arguments.file.suffix.lower()
+    for option in ("chapters", "list_chapters"):
+        if getattr(arguments, option):
+            shown = f"--{option.replace('_', '-')}"
+            if name in SUBTITLES:
+                raise SettingError(f"{shown} is of books: subtitles have no chapters.")
+    if arguments.chapters and arguments.list_chapters:
+        raise SettingError("--list-chapters lists all of them: leave out --chapters.")
+    if arguments.no_sdh and arguments.batch is None and name not in SUBTITLES:
+        raise SettingError(f"--no-sdh is of subtitles: a --file in {' or '.join(SUBTITLES)}.")
 
 
 def check_batch_options(arguments: argparse.Namespace) -> None:
     """Raise SettingError where options do not go together."""
+    check_document_options(arguments)
     if arguments.batch_size is not None and arguments.batch_size < 1:
         raise SettingError(f"--batch-size must be 1 or more; got {arguments.batch_size}.")
     if arguments.batch is not None:
         if arguments.output_dir is None and not arguments.show_text:
             raise SettingError("--batch needs --output-dir, where the outputs go.")
-        for name in ("redo", "play", "save_voice"):
-            if getattr(arguments, name):
-                raise SettingError(f"--{name.replace('_', '-')} is of one text, not of --batch.")
         if not arguments.batch.exists():
             raise SettingError(f"--batch {arguments.batch}: there is no such file or folder.")
-    elif arguments.output_dir is not None:
-        raise SettingError("--output-dir goes with --batch; one text has --output.")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .assemble import Part, Sound, write_output
+from .assemble import Part, Placed, Sound, write_output
 from .fit import Fitted, prepared, slots
 from .identity import occurrences, piece_key, seed_from
 from .job import Job
@@ -18,6 +18,9 @@ from .speaking import Manner, Wanted
 from .store import write_durably
 from .subtitles import Cue, render
 
+# Seconds by which a subtitle is out of its time before anybody sees it.
+NOTICED = 0.05
+
 
 @dataclass(frozen=True)
 class Output:
@@ -27,6 +30,7 @@ class Output:
         wanted: pieces to speak, in order; `parts` has them and the pauses.
         names: of each wanted piece, what it is ordered again by.
         numbers: of each wanted piece, its number among all parts, from 1.
+        others: keys of pieces of chapters that were not chosen; they may be wanted another time.
     """
 
     path: Path
@@ -35,6 +39,25 @@ class Output:
     wanted: list[Wanted]
     names: list[str]
     numbers: list[int]
+    others: list[str]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file that was written.
+
+    Attributes:
+        seconds: its length.
+        untimely: parts that do not fit their subtitle's time, by their numbers from 1.
+    """
+
+    seconds: float
+    untimely: dict[int, Placed]
+
+
+def subtitles_path(output: Path, form: str) -> Path:
+    """Where the subtitles of an output go: beside it."""
+    return output.with_suffix(f".{form}")
 
 
 def is_spoken(piece: Piece) -> bool:
@@ -56,8 +79,10 @@ def plan_output(
         seed: what the pieces' seeds follow from.
         respell: from a text as it is written to one as it is spoken.
     """
-    spoken = [i for i, piece in enumerate(document.pieces) if is_spoken(piece)]
-    texts = [document.pieces[i].text for i in spoken]
+    # A piece is the same whether its chapter was chosen alone or not.
+    whole = (document.whole or document).pieces
+    spoken = [i for i, piece in enumerate(whole) if is_spoken(piece)]
+    texts = [whole[i].text for i in spoken]
     names = occurrences(texts)
     wanted = []
     for text, name in zip(texts, names, strict=True):
@@ -66,9 +91,30 @@ def plan_output(
         text = text if respell is None else respell(text)
         key = piece_key(text, own_seed, manner.identity)
         wanted.append(Wanted(key, text, own_seed, manner, alone=take > 0))
+    places = document.places if document.whole is not None else range(len(whole))
+    number_of = {place: number for number, place in enumerate(places, start=1)}
     keys = dict(zip(spoken, (one.key for one in wanted), strict=True))
-    parts = [Part(piece, keys.get(i)) for i, piece in enumerate(document.pieces)]
-    return Output(path, document, parts, wanted, names, [i + 1 for i in spoken])
+    parts = [
+        Part(_faster(piece, manner.speed), keys.get(place))
+        for piece, place in zip(document.pieces, places, strict=True)
+    ]
+    chosen = [index for index, place in enumerate(spoken) if place in number_of]
+    return Output(
+        path,
+        document,
+        parts,
+        [wanted[index] for index in chosen],
+        [names[index] for index in chosen],
+        [number_of[spoken[index]] for index in chosen],
+        [one.key for index, one in enumerate(wanted) if spoken[index] not in number_of],
+    )
+
+
+def _faster(piece: Piece, speed: float) -> Piece:
+    """With its pause as much shorter as the speech; the times of subtitles stay."""
+    if speed == 1.0 or piece.start is not None:
+        return piece
+    return replace(piece, pause=piece.pause / speed)
 
 
 def finish(
@@ -79,8 +125,8 @@ def finish(
     rate: int,
     subtitles: str | None = None,
     failures: dict[str, str] | None = None,
-) -> float:
-    """Write the output from its finished pieces, and what belongs to it; its length in seconds.
+) -> Made:
+    """Write the output from its finished pieces, and what belongs to it.
 
     Raises:
         AudioError: no piece could be spoken. JobError: the disk is full, or a piece is damaged.
@@ -92,11 +138,17 @@ def finish(
     placed, samples = write_output(output.path, output.document, parts, sound, rate)
     if subtitles is not None:
         text = render(_cues(output.parts, placed, rate), subtitles)
-        write_durably(output.path.with_suffix(f".{subtitles}"), text.encode())
+        write_durably(subtitles_path(output.path, subtitles), text.encode())
     about = {**about, "sample_rate": rate, "seconds": round(samples / rate, 6)}
     record_of = job.pieces.record
     write_manifest(manifest, about, output.parts, record_of, placed, rate, failures)
-    return samples / rate
+    return Made(samples / rate, _untimely(placed))
+
+
+def _untimely(placed: Sequence[Placed]) -> dict[int, Placed]:
+    return {
+        number: where for number, where in enumerate(placed, start=1) if where.overrun >= NOTICED
+    }
 
 
 def _sounds(parts: Sequence[Part], job: Job, rate: int) -> Sound:
@@ -109,9 +161,9 @@ def _sounds(parts: Sequence[Part], job: Job, rate: int) -> Sound:
     timed = [index for index in loudness if parts[index].piece.start is not None]
     slot_of = dict(zip(timed, slots([parts[index].piece for index in timed]), strict=True))
 
-    def sound(index: int) -> Fitted:
+    def sound(index: int, late: float) -> Fitted:
         waveform = job.pieces.read(parts[index].key)
-        return prepared(waveform, rate, loudness[index], level, slot_of.get(index))
+        return prepared(waveform, rate, loudness[index], level, slot_of.get(index), late)
 
     return sound
 

@@ -39,11 +39,26 @@ class Piece:
 
 @dataclass(frozen=True)
 class Document:
-    """A file to be spoken; `title` and `author` where it says them."""
+    """A file to be spoken.
+
+    Attributes:
+        title, author: where the file says them.
+        cover: a JPEG or PNG file's bytes; None without one.
+        remarks: what of the file is not spoken, or was understood with an effort; each a line for
+            people.
+        chapters: numbers of its chapters that were chosen (`chapters.choose`); () for all.
+        whole: the document that they were chosen from.
+        places: of each piece, its index in the whole.
+    """
 
     title: str | None = None
     author: str | None = None
     pieces: list[Piece] = field(default_factory=list)
+    cover: bytes | None = None
+    remarks: tuple[str, ...] = ()
+    chapters: tuple[int, ...] = ()
+    whole: Document | None = None
+    places: tuple[int, ...] = ()
 
 
 def longest_of(config: ModelConfig) -> int:

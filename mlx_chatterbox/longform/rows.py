@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from ..apart import Named, is_same_file, is_within
 from ..audio.files import check_output
+from ..audio.stretch import checked_speed
 from ..errors import AudioError, ChatterboxError, SettingError, TextError
+from .outputs import subtitles_path
 from .plan import Document
 from .readers import ENDINGS, read_document
-from .split import plan_text
+from .readers.plain import read_characters
+from .split import document_of_text
 
-COLUMNS = ("text", "voice", "language", "output")
+COLUMNS = ("text", "voice", "language", "output", "speed")
+# What separates cells, and its name.
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_SAYS_SEPARATOR = re.compile(r"\s*\"?sep=([,;\t])\"?[^\n]*\n", re.IGNORECASE)
 _LONGEST_CELL = 1 << 27
 
 
@@ -26,6 +37,7 @@ class Row:
         text: to speak, or a file with it.
         output: below the folder of outputs.
         problem: what is wrong with it; "" if nothing is so far.
+        speed: instead of all rows' own; None: theirs.
     """
 
     number: int
@@ -34,31 +46,47 @@ class Row:
     language: str | None
     output: str
     problem: str = ""
+    speed: float | None = None
 
-    def document(self, longest: int) -> Document:
+    def document(self, longest: int, sdh: bool = True) -> Document:
         """What is to be spoken, in pieces of at most `longest` characters.
+
+        Args:
+            sdh: of subtitles, as `read_document`'s.
 
         Raises:
             TextError: nothing to speak, or a file that cannot be read.
         """
         if isinstance(self.text, Path):
-            return read_document(self.text, self.language, longest)
-        return Document(pieces=plan_text(self.text, self.language, longest))
+            return read_document(self.text, self.language, longest, sdh)
+        return document_of_text(self.text, self.language, longest)
 
 
 def read_rows(
-    source: Path, output_dir: Path, voice: Path | None, language: str | None, ending: str
+    source: Path,
+    output_dir: Path,
+    voice: Path | None,
+    language: str | None,
+    ending: str,
+    subtitles: str | None = None,
+    reserved: Sequence[Path] = (),
+    read: Sequence[Named] = (),
 ) -> list[Row]:
     """The rows of a CSV file or a folder, wrong ones with their problem.
 
     Args:
         voice, language: where a row says nothing.
         ending: of outputs that are not named, without the dot.
+        subtitles: "srt" or "vtt": written beside each output.
+        reserved: what the batch writes beside its outputs, files and folders.
+        read: what it reads beside its rows' texts and voices, with their names for people.
 
     Raises:
         TextError, SettingError: it cannot be read, or has no rows.
     """
     if source.is_dir():
+        if is_same_file(source, output_dir):
+            raise SettingError(f"{source}: texts and outputs need folders of their own.")
         rows = list(_of_folder(source, output_dir, voice, language, ending))
         if not rows:
             raise SettingError(f"{source} has no texts: files ending in {', '.join(ENDINGS)}.")
@@ -66,8 +94,18 @@ def read_rows(
         rows = list(_of_csv(source, voice, language, ending))
         if not rows:
             raise SettingError(f"{source} has no rows behind its header.")
-    seen: dict[str, int] = {}
-    return [_checked(row, output_dir, seen) for row in rows]
+    checks = _Checks(output_dir, subtitles, reserved, [*read, *_read_by(rows)])
+    return [checks.row(row) for row in rows]
+
+
+def _read_by(rows: Sequence[Row]) -> list[Named]:
+    """The files that rows read."""
+    voices = {row.voice: row.number for row in reversed(rows) if row.voice is not None}
+    texts = [row for row in rows if isinstance(row.text, Path)]
+    return [
+        *((f"the voice {path} of row {number}", path) for path, number in voices.items()),
+        *((f"the text {row.text} of row {row.number}", row.text) for row in texts),
+    ]
 
 
 def _of_folder(folder, output_dir, voice, language, ending) -> Iterator[Row]:
@@ -87,27 +125,64 @@ def _of_folder(folder, output_dir, voice, language, ending) -> Iterator[Row]:
 
 def _of_csv(source, voice, language, ending) -> Iterator[Row]:
     csv.field_size_limit(_LONGEST_CELL)
+    text = read_characters(source)
+    separator, text = _separator(source, text)
+    reader = csv.DictReader(io.StringIO(text), delimiter=separator)
     try:
-        with source.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            header = [name.strip().lower() for name in reader.fieldnames or []]
-            _check_header(source, header)
-            reader.fieldnames = header
-            for number, cells in enumerate(reader, start=1):
-                yield _of_cells(number, cells, source.parent, voice, language, ending)
-    except UnicodeDecodeError:
-        raise TextError(f"{source} is no UTF-8 text: save it as UTF-8.") from None
+        header = [name.strip().lower() for name in reader.fieldnames or []]
+        reader.fieldnames = header
+        for number, cells in enumerate(reader, start=1):
+            yield _of_cells(number, cells, separator, source.parent, voice, language, ending)
     except csv.Error as error:
         raise TextError(f"{source}, line {reader.line_num}: no CSV ({error}).") from None
-    except OSError as error:
-        raise TextError(f"{source} cannot be read: {error.strerror}.") from None
+    _check_quotes(source, text, separator)
+
+
+def _separator(source: Path, text: str) -> tuple[str, str]:
+    """What separates the cells, by the header, and the text without the line in which Excel says it
+    (`sep=;`).
+
+    Raises:
+        TextError: by none of `SEPARATORS` the first line is a header.
+    """
+    if match := _SAYS_SEPARATOR.match(text):
+        separator, text = match.group(1), text[match.end() :]
+        _check_header(source, _header(text, separator))
+        return separator, text
+    headers = {separator: _header(text, separator) for separator in SEPARATORS}
+    for separator, header in headers.items():
+        if "text" in header and set(header) <= set(COLUMNS):
+            _check_header(source, header)
+            return separator, text
+    # The one that makes most of it says what is wrong.
+    _check_header(source, max(headers.values(), key=lambda header: ("text" in header, len(header))))
+    raise AssertionError("a header that is none passed its check")
+
+
+def _header(text: str, separator: str) -> list[str]:
+    first = next(csv.reader(io.StringIO(text), delimiter=separator), [])
+    return [name.strip().lower() for name in first]
+
+
+def _check_quotes(source: Path, text: str, separator: str) -> None:
+    """Raise TextError where a quotation mark is never closed: the rows after it would be a text."""
+    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
+    began = 1
+    try:
+        for _ in reader:
+            began = reader.line_num + 1
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            raise TextError(
+                f"{source}, line {began}: a quotation mark opens a text and none closes it."
+            ) from None
 
 
 def _check_header(source: Path, header: list[str]) -> None:
     if "text" not in header:
         raise TextError(
             f"{source} has no column 'text': its first line must be a header with text, and if "
-            "wanted voice, language, output."
+            "wanted voice, language, output, speed, separated by commas, semicolons or tabs."
         )
     unknown = [name for name in header if name not in COLUMNS]
     if unknown or len(set(header)) < len(header):
@@ -116,12 +191,18 @@ def _check_header(source: Path, header: list[str]) -> None:
         )
 
 
-def _of_cells(number, cells, folder, voice, language, ending) -> Row:
-    too_many = cells.pop(None, None)
+def _of_cells(number, cells, separator, folder, voice, language, ending) -> Row:
+    problem = _cell_problem(cells, separator)
+    cells.pop(None, None)
     given = {name: (value or "").strip() for name, value in cells.items()}
     if given.get("voice"):
         voice = folder / given["voice"]
-    problem = "more cells than the header has: quote texts with commas" if too_many else ""
+    speed = None
+    if given.get("speed"):
+        try:
+            speed = checked_speed(given["speed"].replace(",", "."))
+        except SettingError as error:
+            problem = problem or one_line(error)
     return Row(
         number,
         given["text"],
@@ -129,33 +210,90 @@ def _of_cells(number, cells, folder, voice, language, ending) -> Row:
         given.get("language") or language,
         given.get("output") or f"{number:04d}.{ending}",
         problem,
+        speed,
     )
 
 
-def _checked(row: Row, output_dir: Path, seen: dict[str, int]) -> Row:
-    """The row, with what is wrong with its text or its output."""
-    problem = row.problem or _problem(row, output_dir, seen)
-    return Row(row.number, row.text, row.voice, row.language, row.output, problem)
-
-
-def _problem(row: Row, output_dir: Path, seen: dict[str, int]) -> str:
-    name = PurePosixPath(row.output)
-    if name.is_absolute() or ".." in name.parts or "\\" in row.output:
-        return f"output {row.output} is not below the folder of outputs"
-    same = seen.setdefault(str(name).casefold(), row.number)
-    if same != row.number:
-        return f"output {row.output} is row {same}'s too"
-    if isinstance(row.text, str) and not row.text:
-        return "there is no text to speak"
-    if row.voice is not None and not row.voice.is_file():
-        return f"the voice {row.voice} does not exist"
-    try:
-        path = output_dir / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_output(path)
-    except (AudioError, OSError) as error:
-        return one_line(error)
+def _cell_problem(cells: dict, separator: str) -> str:
+    """What is wrong with the number of a row's cells, and probably why."""
+    if cells.get(None):
+        return f"more cells than the header has: quote texts with {SEPARATORS[separator]}"
+    first, *others = cells.values()
+    for other, name in SEPARATORS.items():
+        alone = others and not any(others) and other != separator
+        if alone and (first or "").count(other) == len(others):
+            return f"cells separated by {name}, but the header's by {SEPARATORS[separator]}"
     return ""
+
+
+class _Checks:
+    """What can be wrong with a row's text or its output, one row after the other."""
+
+    def __init__(
+        self,
+        output_dir: Path,
+        subtitles: str | None,
+        reserved: Sequence[Path],
+        read: Sequence[Named],
+    ):
+        self._folder, self._subtitles = output_dir, subtitles
+        self._reserved = reserved
+        # By what the disk calls each file, so that thousands of rows need not be compared.
+        self._read = {key: name for name, path in read if (key := _file_id(path)) is not None}
+        self._seen: dict[str, int] = {}
+
+    def row(self, row: Row) -> Row:
+        """The row, with its problem."""
+        problem = row.problem or self._problem(row)
+        return replace(row, problem=problem)
+
+    def _problem(self, row: Row) -> str:
+        name = PurePosixPath(row.output)
+        if name.is_absolute() or ".." in name.parts or "\\" in row.output:
+            return f"output {row.output} is not below the folder of outputs"
+        if isinstance(row.text, str) and not row.text:
+            return "there is no text to speak"
+        if row.voice is not None and not row.voice.is_file():
+            return f"the voice {row.voice} does not exist"
+        path = self._folder / name
+        written = [path]
+        if self._subtitles is not None:
+            written.append(subtitles_path(path, self._subtitles))
+        for one in written:
+            if problem := self._clash(row, one):
+                return problem
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            check_output(path)
+        except (AudioError, OSError) as error:
+            return one_line(error)
+        return ""
+
+    def _clash(self, row: Row, path: Path) -> str:
+        """What else is written or read under a path that a row would write."""
+        shown = path.relative_to(self._folder).as_posix()
+        key = unicodedata.normalize("NFC", shown).casefold()
+        same = self._seen.setdefault(key, row.number)
+        if same != row.number:
+            return f"output {shown} is row {same}'s too"
+        for taken in self._reserved:
+            if is_within(path, taken):
+                return f"output {shown} is the batch's own: {taken.name} is written there"
+        read = self._read.get(_file_id(path))
+        if read is not None:
+            return f"output {shown} is {read}, which would be destroyed"
+        if path.is_dir():
+            return f"output {shown} is a folder"
+        return ""
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    """What the disk knows a file by, through all links; None if it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def one_line(error: ChatterboxError | OSError) -> str:

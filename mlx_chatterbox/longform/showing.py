@@ -124,7 +124,7 @@ def _show_batch(arguments: argparse.Namespace, model: TextModel) -> int:
         try:
             if row.problem:
                 raise SettingError(row.problem)
-            document = row.document(writing.room(longest_of(model.config)))
+            document = row.document(writing.room(longest_of(model.config)), not arguments.no_sdh)
             _print(_pieces(document, model.config, row.language, writing))
         except ChatterboxError as error:
             failed += 1
@@ -151,6 +151,6 @@ def batch_texts(arguments: argparse.Namespace) -> Iterator[str]:
             yield row.text
             continue
         try:
-            yield from (piece.text for piece in row.document(1 << 20).pieces)
+            yield from (piece.text for piece in row.document(1 << 20, not arguments.no_sdh).pieces)
         except ChatterboxError:
             continue  # reported when the row is planned

@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from ..audio.stretch import checked_speed
 from ..errors import AudioError, SettingError, TextError
 from ..guards import Outcome
 from ..nn.memory import give_back_memory
+from ..text.unread import merged, not_read
 from ..voice import Voice
 from .fit import trimmed
 from .level import loudness_of
@@ -48,6 +50,11 @@ class Manner:
     model_hash: str
     identity: str
 
+    @property
+    def speed(self) -> float:
+        """How much faster than it was spoken."""
+        return checked_speed(self.settings.get("speed"))
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -73,7 +80,8 @@ class Spoken:
 
     Attributes:
         audio: a FLAC file; empty if it was not.
-        record: samples, loudness (LUFS), tokens, seed, tries, outcome; `alone` if it was spoken
+        record: samples, loudness (LUFS), tokens, seed, tries, outcome; `unread` if the model did
+            not know all of it; `stopped`, false, if its limit came first; `alone` if it was spoken
             by itself because its unit could not be.
         failure: one line; "" if it was spoken.
     """
@@ -153,6 +161,12 @@ class Speaker:
             "loudness": loudness_of(trimmed(waveform, rate), rate),
             "tokens": [int(token) for one in outcomes for token in one.tokens],
         }
+        # Only where there is something to say: other records are as they always were.
+        unread = merged(one.unread for one in outcomes)
+        if unread:
+            record["unread"] = list(unread)
+        if not all(one.stopped for one in outcomes):
+            record["stopped"] = False
         return Spoken(wanted.key, encode(waveform, rate), record)
 
     def _voice(self, path: Path | None) -> Voice | None:
@@ -164,6 +178,24 @@ class Speaker:
                 self._voices.popitem(last=False)
         self._voices.move_to_end(path)
         return self._voices[path]
+
+
+def remarks_on(where: str, record: Mapping[str, Any]) -> list[str]:
+    """Lines for people about a piece that was spoken; what guards could not mend is not in them.
+
+    Args:
+        where: names the piece.
+    """
+    lines = []
+    if record["tries"] > 1 and not record["outcome"]:
+        lines.append(
+            f"guard: {where} was spoken again with another seed, and well (seed {record['seed']})"
+        )
+    if record.get("unread"):
+        lines.append(not_read(where, record["unread"]))
+    if not record.get("stopped", True) and not record["outcome"]:
+        lines.append(f"{where} was not finished within its limit of tokens (--max-new-tokens)")
+    return lines
 
 
 def _unneeded(unit: Sequence[Wanted]) -> set[int]:
@@ -192,11 +224,14 @@ def checked_settings(tts, settings: Mapping[str, Any], language: str | None) -> 
     """Settings as the model's `generate` takes them, with the language if it wants one.
 
     Raises:
-        SettingError: it has no such setting, or needs a language.
+        SettingError: it has no such setting, or needs a language; a speed outside its range.
         TextError: it does not speak the language.
     """
     known = inspect.signature(tts.generate).parameters
     settings = {name: value for name, value in settings.items() if value is not None}
+    # A speed of 1 is none: pieces that were spoken without one are the same.
+    if checked_speed(settings.get("speed")) == 1.0:
+        settings.pop("speed", None)
     foreign = sorted(set(settings) - set(known))
     if foreign:
         raise SettingError(f"{tts.checkpoint.config.variant} has no {', '.join(foreign)}.")

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from ..text.scripts import flowed
 from ..text.sentence_rules import rules_of
 from .blocks import Block, plan_blocks
-from .plan import LONGEST, Piece
+from .pages import remark_of, without_pages
+from .plan import LONGEST, Document, Piece
 
 _EMPTY_LINES = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
 _LONGEST_HEADING = 100
@@ -38,12 +39,22 @@ def plan_text(
     Raises:
         TextError: a `[pause ...]` that is none, or over a minute.
     """
-    return plan_blocks(plain_blocks(text, language), language, longest)
+    return document_of_text(text, language, longest).pieces
+
+
+def document_of_text(
+    text: str, language: str | None = "en", longest: int = LONGEST["english"]
+) -> Document:
+    """As `plan_text`, with a remark on what is left out."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\f\n")
+    text, pages = without_pages(text, lambda line: _begins_chapter(flowed(line), language))
+    pieces = plan_blocks(plain_blocks(text, language), language, longest)
+    return Document(pieces=pieces, remarks=tuple(remark_of(pages)))
 
 
 def plain_blocks(text: str, language: str | None = "en") -> Iterator[Block]:
     """Paragraphs, headings and breaks of a plain text."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n")
+    text = text.replace("\f", "\n\n")
     for part in _EMPTY_LINES.split(text.replace("\u2029", "\n\n").strip()):
         line = flowed(part)
         if not line:
@@ -63,10 +74,15 @@ def _is_heading(lines: list[str], language: str | None) -> bool:
         return False
     if any(line[-1:] in _SENTENCE_ENDS for line in rest):
         return False
+    return bool(_NUMBER.fullmatch(first)) or _begins_chapter(first, language)
+
+
+def _begins_chapter(first: str, language: str | None) -> bool:
+    """Whether a line is a heading by its words: "Chapter 3"."""
+    if len(first) > _LONGEST_HEADING:
+        return False
     if _CJK_CHAPTER.match(first):
         return first[-1] not in _SENTENCE_ENDS
-    if _NUMBER.fullmatch(first):
-        return True
     words = first.lower().replace(".", " ").replace(":", " ").split()
     if not words or words[0] not in rules_of(language).chapters:
         return False

@@ -49,7 +49,7 @@ def render(spoken: Iterable[Cue], form: str) -> str:
     parts = ["WEBVTT\n"] if form == "vtt" else []
     for number, cue in enumerate(cues(spoken), start=1):
         mark = "." if form == "vtt" else ","
-        times = f"{_clock(cue.start, mark)} --> {_clock(cue.end, mark)}"
+        times = f"{clock(cue.start, mark)} --> {clock(cue.end, mark)}"
         lines = "\n".join(textwrap.wrap(cue.text, LINE))
         # VTT is marked up, and neither format can have the arrow in a text.
         lines = html.escape(lines, quote=False) if form == "vtt" else lines.replace("-->", "→")
@@ -57,7 +57,8 @@ def render(spoken: Iterable[Cue], form: str) -> str:
     return "\n".join(parts)
 
 
-def _clock(seconds: float, mark: str) -> str:
+def clock(seconds: float, mark: str) -> str:
+    """Hours, minutes, seconds and thousandths, as subtitles write them."""
     milliseconds = round(seconds * 1000)
     whole, rest = divmod(milliseconds, 1000)
     minutes, second = divmod(whole, 60)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from ..config import TextConfig
 from ..text.respelling import Lexicon
-from ..text.sentence_rules import base_language
-from ..text.unread import unread
+from ..text.unwritten import unknown, unwritten
 from ..text.writing import Writing, writing_for
 from .job import Job, job_folder, writing_before
 
@@ -45,27 +44,33 @@ def planned_writing(
 
 
 def tell_unread(checkpoint, arguments, texts: Iterable[str]) -> None:
-    """Warn of what a model will not read: of texts as they stand, or as they are written out.
+    """Warn of what a model will not read, of texts as they stand or as they are written out.
+
+    When it speaks, letters that it does not know are told at the end, with their pieces; with
+    `--show-text` they are told here.
 
     Args:
         checkpoint: with `config` and `tokenizer`.
     """
-    config = checkpoint.config.text
-    normalize = arguments.normalize
+    config = getattr(checkpoint.config, "text", None) or TextConfig()
+    tokenizer, language = getattr(checkpoint, "tokenizer", None), arguments.language
+    normalize, texts = arguments.normalize, list(texts)
     if normalize is None and not arguments.stream and arguments.file is not None:
         normalize = writing_before(job_folder(arguments.output))
-    language = arguments.language
     writing = writing_for(config, language, normalize)
+    if writing.normalizes and not arguments.show_text:
+        return
+    lines = []
     if writing.normalizes:
-        # What English does not say in words, the model tells when it speaks.
-        if base_language(language) in (None, "en") and not arguments.show_text:
-            return
-        texts = map(writing, texts)
-    line = unread(texts, checkpoint.tokenizer, language)
-    if line:
+        texts = [writing(text) for text in texts]
+    else:
+        lines.append(unwritten(texts, tokenizer))
+    if arguments.show_text:
+        lines.append(unknown(texts, tokenizer, language))
+    if any(lines):
         is_hint = not writing.normalizes and not writing.unknown_language
         hint = " (--normalize writes numbers and signs out)" if is_hint else ""
-        warnings.warn(f"{line}{hint}.", stacklevel=2)
+        warnings.warn(f"{'; '.join(filter(None, lines))}{hint}.", stacklevel=2)
 
 
 def tell(writing: Writing) -> None:

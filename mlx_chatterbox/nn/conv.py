@@ -67,7 +67,7 @@ def conv1d(
     elif not unfold and stride == 1 < weight.shape[1] and weight.shape[2] >= _ENOUGH_CHANNELS:
         if evaluate and native.takes(x, weight):
             return _in_one_go(x, weight, dilation, bias)
-        return _by_taps(x, weight, dilation, bias)
+        return conv1d_by_taps(x, weight, dilation, bias)
     else:
         out = _as_product(x, weight, stride, dilation)
     return out if bias is None else out + bias
@@ -78,7 +78,10 @@ def stacked(rows: list[mx.array]) -> mx.array:
     return rows[0][None] if len(rows) == 1 else mx.stack(rows)
 
 
-def _by_taps(x: mx.array, weight: mx.array, dilation: int, bias: mx.array | None) -> mx.array:
+def conv1d_by_taps(
+    x: mx.array, weight: mx.array, dilation: int = 1, bias: mx.array | None = None
+) -> mx.array:
+    """As `conv1d` of stride 1 without padding and groups: a product for each tap, added up."""
     kernel = weight.shape[1]
     frames = x.shape[1] - dilation * (kernel - 1)
     first, *others = (weight[:, tap].T for tap in range(kernel))
@@ -89,12 +92,12 @@ def _by_taps(x: mx.array, weight: mx.array, dilation: int, bias: mx.array | None
 
 
 def _in_one_go(x: mx.array, weight: mx.array, dilation: int, bias: mx.array | None) -> mx.array:
-    """As `_by_taps`, by `native`."""
+    """As `conv1d_by_taps`, by `native`."""
     out_channels, kernel, channels = weight.shape
     frames = x.shape[1] - dilation * (kernel - 1)
 
     def by_taps(x: mx.array, weight: mx.array, *bias: mx.array) -> mx.array:
-        return _by_taps(x, weight, dilation, *(bias or [None]))
+        return conv1d_by_taps(x, weight, dilation, *(bias or [None]))
 
     @with_gradient_of(by_taps)
     def convolved(x: mx.array, weight: mx.array, *bias: mx.array) -> mx.array:

@@ -9,7 +9,8 @@ are compiled as they should be, all in one, which takes a second instead of a do
 loaded (once per process), and only then, `TMPDIR`, where MLX keeps what it compiled, is a folder of
 ours: what other programs compiled is neither used nor replaced.
 
-`MLX_CHATTERBOX_KERNELS=plain` switches this off. Whatever fails, MLX's own compilation serves.
+`MLX_CHATTERBOX_KERNELS=plain` switches this off, and `MLX_CHATTERBOX_ISA` names another instruction
+set than the processor's own. Whatever fails, MLX's own compilation serves.
 """
 
 from __future__ import annotations
@@ -32,12 +33,11 @@ from threading import Lock
 import mlx.core as mx
 
 from . import device
-from .processor import compiled_folder
+from .processor import compiled_folder, instruction_set
 
 # Nothing here lets the compiler reorder sums or ignore NaNs; errno and floating-point traps are
 # what no kernel uses. The last one lets it inline `exp`, without which no loop is vectorised.
 _FLAGS = (
-    "-march=native",
     "-fno-math-errno",
     "-fno-trapping-math",
     "--param=max-inline-insns-auto=1000",
@@ -117,7 +117,10 @@ def _tuned() -> bool:
     if compiler is None:
         return False
     try:
-        flags = _flags()
+        target = instruction_set(compiler)
+        if target is None:
+            return False
+        flags = (target, *_flags())
         sources = [Path(__file__).with_name(f"{name}.py").read_text() for name in _MODULES]
         place = compiled_folder(compiler, mx.__version__, _INDEPENDENT, *flags, *sources)
         if not place.is_dir():

@@ -55,7 +55,7 @@ def bound_cache() -> None:
     """
     global _is_bounded
     with _bounding:
-        if _is_bounded or device.on_cpu():
+        if device.on_cpu() or _is_bounded:
             return
         limit = cache_limit()
         if limit is not None:

@@ -12,12 +12,13 @@ import warnings
 from pathlib import Path
 
 from ..errors import CheckpointError
+from .tags import find_tags, without
 
 VOCABULARY, MERGES, WHOLE = "vocab.json", "merges.txt", "tokenizer.json"
 SETTINGS, ADDED = "tokenizer_config.json", "added_tokens.json"
 END_OF_TEXT = "<|endoftext|>"
-# A tag or what was meant as one: up to four words in square brackets.
-_BRACKETED = re.compile(r"\[\s*[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*\]")
+# A tag or what was meant as one: up to four words in square brackets, but no link of Markdown.
+_BRACKETED = re.compile(r"\[\s*[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*\](?!\()")
 
 
 class GPT2Tokenizer:
@@ -77,8 +78,13 @@ class GPT2Tokenizer:
 
     def unknown_tags(self, text: str) -> list[str]:
         """What looks like a tag and is none, each once, in order. Capitals count."""
-        found = dict.fromkeys(_BRACKETED.findall(text))
-        return [tag for tag in found if tag not in self.tags]
+        found = dict.fromkeys([*_BRACKETED.findall(text), *find_tags(text)])
+        unknown = [tag for tag in found if tag not in self.tags]
+        return sorted(unknown, key=text.find)
+
+    def unread(self, text: str) -> tuple[str, ...]:
+        """Nothing: every byte has a token."""
+        return ()
 
 
 def drop_unknown_tags(text: str, tokenizer: GPT2Tokenizer) -> tuple[str, list[str]]:
@@ -87,19 +93,7 @@ def drop_unknown_tags(text: str, tokenizer: GPT2Tokenizer) -> tuple[str, list[st
     Call it before `punc_norm`, so that the sentence that remains is made whole.
     """
     unknown = tokenizer.unknown_tags(text)
-    if not unknown:
-        return text, []
-    one = "|".join(map(re.escape, unknown))
-    return re.sub(rf"[ \t]*(?:{one})(?:[ \t]*(?:{one}))*[ \t]*", _gap, text), unknown
-
-
-def _gap(match: re.Match) -> str:
-    """What stays where tags were: a space between words, nothing at an end or before a stop."""
-    before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
-    if not before or not after or after in ".,!?;:\u2026)]}\n":
-        return ""
-    spaced = match.group()[0] in " \t" or match.group()[-1] in " \t"
-    return " " if spaced or (before.isalnum() and after.isalnum()) else ""
+    return without(text, unknown), unknown
 
 
 def _base_tokenizer(folder: Path, add_prefix_space: bool):

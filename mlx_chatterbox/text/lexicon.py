@@ -17,6 +17,7 @@ from pathlib import Path
 from ..errors import CheckpointError
 from .spoken import spoken_form
 from .tokenizer import SPACE, START, STOP, UNKNOWN, EnglishTokenizer
+from .unread import unread_runs
 
 LEXICON_FILE = "lexicon.txt.gz"
 STRESS = "ˈ"
@@ -42,6 +43,10 @@ _MORE_WORDS = {"missus": "mˈɪsɪz"}
 # Spelled by the names of their letters, if they are no longer and stand in capitals.
 _LONGEST_INITIALS = 5
 _UNVOICED = "ptkfθ"
+# What is looked up of a text; everything else in it is passed over.
+_WORD = re.compile(r"[A-Za-z']+|[.,?!]")
+# Punctuation that is read aloud; other signs of it only part what stands around them.
+_SPOKEN_SIGNS = "%@#§"
 _HISSING = "szʃʒʧʤ"
 
 
@@ -108,7 +113,7 @@ class LexiconTokenizer(EnglishTokenizer):
     def phones(self, text: str, by_letters: Callable[[str], bool] = lambda word: False) -> str:
         """What `encode` looks up: phones and letters, a space between words."""
         parts: list[str] = []
-        words = re.findall(r"[A-Za-z']+|[.,?!]", _plain(text))
+        words = _WORD.findall(_plain(text))
         for index, word in enumerate(words):
             if word in PUNCTUATION:
                 if parts:
@@ -143,20 +148,33 @@ class LexiconTokenizer(EnglishTokenizer):
                 return stem + ("ɪz" if last in _HISSING else "s" if last in _UNVOICED else "z")
         return "".join(letter for letter in word.upper() if letter in LETTERS)
 
-    def knows_character(self, character: str) -> bool:
-        """Whether a character is read or heard in some way: as itself, a word, or a break."""
-        return re.search(r"[A-Za-z'.,?!/\-_*#~`|<>\\^{}]", _plain(character)) is not None
-
     def knows_any(self, text: str) -> bool:
         """Whether there is a letter or digit to speak."""
         return any(map(str.isalnum, self.phones(text)))
 
+    def unread(self, text: str, language_id: str | None = None) -> tuple[str, ...]:
+        """Letters, digits and symbols of a text that come to nothing, each once, in order."""
+        passed_over = set(_WORD.sub("", _plain(text)))
+        return unread_runs(text, lambda one: passed_over.isdisjoint(_signs(one)))
+
+
+def _unaccented(text: str) -> str:
+    text = unicodedata.normalize("NFKD", text.replace("’", "'"))
+    return "".join(c for c in text if not unicodedata.combining(c))
+
+
+def _signs(character: str) -> list[str]:
+    """Of a character what ought to be read: letters, digits and symbols."""
+    return [
+        one
+        for one in _unaccented(character)
+        if unicodedata.category(one)[0] in "LNS" or one in _SPOKEN_SIGNS
+    ]
+
 
 def _plain(text: str) -> str:
     """ASCII letters, apostrophes, and four signs of punctuation."""
-    text = spoken_form(text).text
-    text = unicodedata.normalize("NFKD", text.replace("’", "'"))
-    text = "".join(c for c in text if not unicodedata.combining(c))
+    text = _unaccented(spoken_form(text).text)
     text = re.sub(r"\b([A-Za-z]{1,4})\.", _without_stop, text)
     text = text.replace("&", " and ").replace("-", " ")
     return re.sub(r"[;:()\[\]\u2013\u2014\"]+", ",", text)

@@ -115,9 +115,17 @@ class MultilingualTokenizer(SpacedTokenizer):
         # What the front ends of the other languages add is no letter; ja's alone is needed.
         return self._has_known(self._prepared(spoken, "ja" if language == "ja" else None))
 
-    def is_unknown(self, text: str) -> bool:
-        """As `SpacedTokenizer.is_unknown`, in the case that the model reads."""
-        return super().is_unknown(self._cased(text))
+    def unread(self, text: str, language_id: str | None = None) -> tuple[str, ...]:
+        """As `SpacedTokenizer.unread`, with the language's front end.
+
+        Raises:
+            TextError: as `encode`.
+        """
+        return super().unread(text, self._checked(language_id))
+
+    def _alone(self, character: str, language_id: str | None) -> str:
+        # As `knows_any`: what other front ends add is no letter.
+        return self._prepared(character, language_id if language_id in ("zh", "ja") else None)
 
     def _checked(self, language_id: str | None) -> str | None:
         """The code in lower case; None for None or ""."""

@@ -15,6 +15,7 @@ count, "Siobhan's" among them, the longest entry first; what was put in is not l
 
 from __future__ import annotations
 
+import codecs
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -75,8 +76,14 @@ class Respelling:
             content = Path(path).read_bytes()
         except OSError as error:
             raise TextError(f"the lexicon {path} cannot be read: {error.strerror}.") from None
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            try:
+                content = content.decode("utf-16").encode()
+            except UnicodeDecodeError:
+                raise TextError(f"{path} is no whole UTF-16 text: save it as UTF-8.") from None
         found = cls({})
-        for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        content = content.removeprefix(codecs.BOM_UTF8)
+        for number, line in enumerate(content.split(b"\n"), start=1):
             try:
                 found._read_line(line.decode("utf-8"))
             except UnicodeDecodeError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import CheckpointError
+from .unread import unread_runs
 
 START = "[START]"
 STOP = "[STOP]"
@@ -37,6 +38,7 @@ class SpacedTokenizer:
                 raise CheckpointError(f"{path} has no {token} token: another model's tokenizer?")
         self._unknown = self._tokenizer.token_to_id(UNKNOWN)
         self._space = self._tokenizer.token_to_id(SPACE)
+        self._known: dict[tuple[str, str | None], bool] = {}
 
     def _ids(self, text: str) -> list[int]:
         return self._tokenizer.encode(text.replace(" ", SPACE)).ids
@@ -44,9 +46,27 @@ class SpacedTokenizer:
     def _has_known(self, text: str) -> bool:
         return any(token not in (self._unknown, self._space) for token in self._ids(text))
 
-    def is_unknown(self, text: str) -> bool:
-        """Whether a part of the text, as it is given, is in no way in the vocabulary."""
-        return self._unknown in self._ids(text)
+    def has_token(self, text: str) -> bool:
+        """Whether all of it is one token of the vocabulary, such as "[sigh]"."""
+        return self._tokenizer.token_to_id(text) is not None
+
+    def unread(self, text: str, language_id: str | None = None) -> tuple[str, ...]:
+        """Stretches of a text that the vocabulary lacks, each once, in order.
+
+        Args:
+            text: as `encode` takes it.
+        """
+        return unread_runs(text, lambda character: self._knows(character, language_id))
+
+    def _knows(self, character: str, language_id: str | None) -> bool:
+        key = character, language_id
+        if key not in self._known:
+            self._known[key] = self._unknown not in self._ids(self._alone(*key))
+        return self._known[key]
+
+    def _alone(self, character: str, language_id: str | None) -> str:
+        """A character as it is looked up in the vocabulary."""
+        return character
 
     def decode(self, ids: list[int]) -> str:
         """The text of token ids; start and unknown markers as upstream leaves them."""

@@ -1,54 +1,69 @@
-"""What a model will not read of a text that is not written out in words."""
+"""What of a text a model does not know, and so does not read: named, so that nothing vanishes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from unicodedata import category, normalize
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from .gpt2 import GPT2Tokenizer
-from .lexicon import LexiconTokenizer
-from .multilingual import MultilingualTokenizer
-from .scripts import is_unspaced
-
-MOST_NAMED = 12
+_SHOWN, _LONGEST = 4, 24
+# Within a word, and within an emoji of several: a soft hyphen, and what makes one of two.
+_JOINERS = "\u00ad\u200d"
 
 
-def unread(texts: Iterable[str], tokenizer, language: str | None = None) -> str:
-    """One line about what will be read as the model learnt to, or not at all; "" for nothing.
+class UnreadWarning(UserWarning):
+    """Part of a text is not spoken, because the model does not know it."""
+
+
+def unread_runs(text: str, is_known: Callable[[str], bool]) -> tuple[str, ...]:
+    """Stretches of a text that are not known, each once, in order.
 
     Args:
-        tokenizer: the model's, or None if it is not known.
+        is_known: of a character with what stands above and below it ("e" and an accent).
     """
-    characters = dict.fromkeys("".join(texts))
-    found = []
-    has_digits = any(category(character) in ("Nd", "No") for character in characters)
-    if has_digits and not isinstance(tokenizer, LexiconTokenizer):
-        found.append("digits are read as the model learnt to")
-    unknown = _unknown(characters, tokenizer, language)
-    if unknown:
-        named = " ".join(unknown[:MOST_NAMED]) + (" ..." if len(unknown) > MOST_NAMED else "")
-        found.append(f"the model does not know {named}")
-    return "; ".join(found)
+    runs: dict[str, None] = {}
+    run = ""
+    for one in _characters(text):
+        if not one.isspace() and not is_known(one):
+            run += one
+        elif run:
+            runs[run], run = None, ""
+    if run:
+        runs[run] = None
+    return tuple(runs)
 
 
-def _unknown(characters: Iterable[str], tokenizer, language: str | None) -> list[str]:
-    if tokenizer is None or isinstance(tokenizer, GPT2Tokenizer):
-        return []  # the latter spells whatever it does not know by its bytes
-    candidates = [one for one in characters if _is_seen(one)]
-    if isinstance(tokenizer, LexiconTokenizer):
-        return [one for one in candidates if not tokenizer.knows_character(one)]
-    prepared = normalize
-    if isinstance(tokenizer, MultilingualTokenizer):
-        # Their front ends turn characters into others that are known.
-        if (language or "").lower() in ("zh", "ja"):
-            candidates = [one for one in candidates if not is_unspaced(one)]
-        return [one for one in candidates if tokenizer.is_unknown(prepared("NFKD", one))]
-    return [one for one in candidates if tokenizer.is_unknown(one)]
+def _characters(text: str) -> Iterator[str]:
+    """Characters, each with its accents; without what is not seen, such as a byte-order mark."""
+    one = ""
+    for character in text:
+        kind = unicodedata.category(character)
+        if one and not one.isspace() and (kind[0] == "M" or character in _JOINERS):
+            one += character
+            continue
+        if one:
+            yield one
+        one = "" if kind in ("Cf", "Cc") and not character.isspace() else character
+    if one:
+        yield one
 
 
-def _is_seen(character: str) -> bool:
-    """Whether a character stands for something: no white space, no invisible mark, and none that
-    `punc_norm` replaces."""
-    return not (
-        character.isspace() or category(character) in ("Cc", "Cf", "Mn") or character in "…—–“”‘’;:"
-    )
+def shortened(unread: Sequence[str]) -> str:
+    """For people: "'мир', '🙂' and 3 more"."""
+    # Not `repr`, which writes the joiners within an emoji as numbers.
+    shown = [
+        f"'{one}'" if len(one) <= _LONGEST else f"'{one[: _LONGEST - 1]}\u2026'"
+        for one in unread[:_SHOWN]
+    ]
+    more = len(unread) - _SHOWN
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def not_read(where: str, unread: Sequence[str]) -> str:
+    """A line for people."""
+    them = "it" if len(unread) == 1 else "them"
+    return f"not read in {where}: {shortened(unread)} (the model does not know {them})"
+
+
+def merged(unread: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """What several pieces left unread, each once, in order."""
+    return tuple(dict.fromkeys(one for of_piece in unread for one in of_piece))

@@ -7,8 +7,15 @@ import sys
 from pathlib import Path
 
 from ..cli import Bars, add_version, run_command
+from ..errors import SettingError
+from ..option_rules import Rule, ignored
 from .init import STRATEGIES
 
+# Commands that read a configuration of their own would leave another one unread.
+RULES = {
+    name: Rule(("train", "validate"), "is of training and of validate")
+    for name in ("--config", "--set")
+}
 PROGRAM = "python -m mlx_chatterbox.train"
 
 DESCRIPTION = """\
@@ -137,6 +144,8 @@ def _add_export(commands, common) -> None:
 
 def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     """Do what the command line says; the exit code."""
+    if wrong := ignored(arguments.given, (arguments.command or "train",), RULES):
+        raise SettingError(wrong)
     if arguments.command == "init":
         return _init(arguments)
     if arguments.command == "resume":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..config import ModelConfig, PackingConfig, QuantizationConfig
 from ..errors import CheckpointError
-from ..hub import local_folder, on_this_machine, resolve, variant_called
+from ..hub import local_folder, on_this_machine, resolve, say_passed_over, variant_called
 from ..variants import VARIANTS, Variant
 from .config import TrainConfig
 from .sections import ModelSection
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def published(model: ModelSection) -> Variant | None:
     """The published variant that a configuration means, or None for anything else."""
-    if local_folder(model.source) is not None:
+    if _local(model) is not None:
         return None
     named = variant_called(model.source)
     repo = named.repo if named is not None else model.source
@@ -28,6 +28,13 @@ def published(model: ModelSection) -> Variant | None:
         chosen = VARIANTS[model.variant]
         return chosen if chosen.repo == repo else None
     return named or next((row for row in VARIANTS.values() if row.repo == repo), None)
+
+
+def _local(model: ModelSection) -> Path | None:
+    """The model's folder, if the configuration means one by itself."""
+    if model.local_model_dir is not None:
+        return local_folder(Path(model.local_model_dir))
+    return local_folder(model.base_model)
 
 
 def find(config: TrainConfig) -> Path | None:
@@ -41,7 +48,9 @@ def find(config: TrainConfig) -> Path | None:
         raise config.fail(
             "model.local_model_dir", f"{model.local_model_dir} is no folder (local_model_dir)."
         )
-    folder = local_folder(model.source)
+    if model.local_model_dir is None:
+        say_passed_over(model.base_model)
+    folder = _local(model)
     if folder is not None:
         return folder
     variant = published(model)

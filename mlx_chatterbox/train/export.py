@@ -15,6 +15,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
+from ..apart import is_within
 from ..checkpoint import VOICE_NAME, Checkpoint, read_weights, verify_folder
 from ..config import ModelConfig, PackingConfig, QuantizationConfig
 from ..errors import CheckpointError
@@ -45,7 +46,7 @@ def export(
         CheckpointError: `output` is there already, or cannot be written.
     """
     output = Path(output).expanduser().absolute()
-    _check_output(output, checkpoint.folder, force)
+    check_output(output, checkpoint.folder, force)
     stored = read_weights(checkpoint.folder) if is_converted(checkpoint.folder) else None
     fuse(checkpoint.networks, stored)
     if upstream:  # whose networks know no few bits
@@ -63,8 +64,16 @@ def export(
     return output
 
 
-def _check_output(output: Path, base: Path, force: bool) -> None:
-    if output == base.absolute() or output in base.absolute().parents:
+def check_output(output: Path, base: Path | None, force: bool = False) -> None:
+    """Find what is wrong with a folder to make, before the work.
+
+    Args:
+        base: the base model's folder; None: it is not on this machine yet.
+
+    Raises:
+        CheckpointError: it is the base model or contains it, or is there already.
+    """
+    if base is not None and is_within(base, output):
         raise CheckpointError(f"{output} is or contains the base model; choose another folder.")
     if not output.exists():
         return

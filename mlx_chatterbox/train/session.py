@@ -13,6 +13,7 @@ from pathlib import Path
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
+from ..apart import is_within
 from ..audio.resample import resample_soxr
 from ..checkpoint import Checkpoint
 from ..cli import Bars
@@ -23,6 +24,7 @@ from .config import TrainConfig, load_saved
 from .data.listen import read_audio
 from .dataset import Data
 from .distributed import Group
+from .export import check_output
 from .export import export as write_model
 from .metrics import speakers_of
 from .prepared import Prepared, prepare
@@ -126,12 +128,19 @@ def _final(config: TrainConfig, prepared: Prepared, weights: dict[str, mx.array]
 
 
 def refuse_other_run(config: TrainConfig) -> None:
-    """Raise TrainingError before anything is computed, if the output folder holds a run."""
+    """Raise TrainingError before anything is computed, if the output folder holds a run, or the
+    base model."""
     folder = Path(config.training.output_dir)
     if Checkpoints(folder).newest() is not None:
         raise TrainingError(
             f"{folder} holds a run already: resume it (python -m mlx_chatterbox.train resume "
             f"{folder}), or choose another training.output_dir."
+        )
+    base = base_model.find(config)
+    if base is not None and is_within(base, folder):
+        raise TrainingError(
+            f"the base model {base} lies in training.output_dir {folder}, where the run's models "
+            "are written: choose another training.output_dir."
         )
 
 
@@ -207,6 +216,7 @@ def export(source: Path, output: Path, upstream: bool) -> int:
     """Make a model of a checkpoint, or of a run's best or newest one; the exit code."""
     checkpoint = _to_export(source)
     config = _config_of(checkpoint)
+    check_output(output, base_model.find(config))
     with on_device(config.device):
         prepared = prepare(config)
         file = weights_file(checkpoint)

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..apart import check_apart
 from ..cli import Bars, add_version, run_command
 from ..errors import AudioError
 
@@ -42,14 +43,16 @@ def build_parser() -> argparse.ArgumentParser:
         description="Print a score from 0 to 1 and yes or no for each file. Exit code 0 if all are "
         "marked, 1 if not.",
     )
-    detect.add_argument("files", nargs="+", type=Path, metavar="FILE", help="wav, flac, mp3, ...")
+    detect.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="wav, flac, mp3, m4b, ..."
+    )
     apply = commands.add_parser(
         "apply",
         parents=[common],
         help="mark a recording",
         description="Write a marked copy of a recording, with its rate and channels.",
     )
-    apply.add_argument("input", type=Path, metavar="IN", help="wav, flac, mp3, ogg, ...")
+    apply.add_argument("input", type=Path, metavar="IN", help="wav, flac, mp3, m4a, ...")
     apply.add_argument("output", type=Path, metavar="OUT", help="its ending says the format")
     return parser
 
@@ -66,6 +69,7 @@ def _apply(source: Path, target: Path) -> int:
     from . import apply
 
     check_output(target)
+    check_apart([(f"OUT {target}", target)], [(f"IN {source}", source)])
     samples, rate = read_channels(source)
     marked = apply(samples, rate)
     save_audio(target, marked, rate)

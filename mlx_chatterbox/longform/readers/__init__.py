@@ -1,4 +1,4 @@
-"""Documents to speak: plain text, Markdown, EPUB and SRT, each by its own reader."""
+"""Documents to speak: plain text, Markdown, EPUB and subtitles, each by its own reader."""
 
 from __future__ import annotations
 
@@ -6,23 +6,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import TextError
+from ..options import SUBTITLES
 from ..plan import LONGEST, Document
 
 PLAIN = ("", ".txt", ".text")
 MARKDOWN = (".md", ".markdown", ".mdown", ".mkd")
-ENDINGS = (*PLAIN[1:], *MARKDOWN, ".epub", ".srt")
+ENDINGS = (*PLAIN[1:], *MARKDOWN, ".epub", *SUBTITLES)
 
 
 def read_document(
-    path: str | Path, language: str | None = "en", longest: int = LONGEST["english"]
+    path: str | Path,
+    language: str | None = "en",
+    longest: int = LONGEST["english"],
+    sdh: bool = True,
 ) -> Document:
     """Read a file and cut it into pieces to speak; its ending says what it is.
 
     Args:
-        path: `.txt` (or no ending), `.md`, `.epub` or `.srt`; texts in UTF-8, or in UTF-16 with a
-            byte order mark.
+        path: `.txt` (or no ending), `.md`, `.epub`, `.srt` or `.vtt`; texts in UTF-8, or in UTF-16
+            with a byte order mark.
         language: of the text, a code; None cuts as English.
         longest: of a piece, in Latin letters; see `plan.LONGEST`.
+        sdh: of subtitles, speak the sounds and the speakers' names that they have for the deaf.
 
     Raises:
         TextError: there is no such file, nothing to speak in it, or it is not what its ending
@@ -33,13 +38,14 @@ def read_document(
         raise TextError(f"{path} is a folder: name one file.")
     if not path.is_file():
         raise TextError(f"there is no file {path}.")
-    document = _reader_of(path)(path, language, longest)
+    options = {"sdh": sdh} if path.suffix.lower() in SUBTITLES else {}
+    document = _reader_of(path)(path, language, longest, **options)
     if not any(piece.text for piece in document.pieces):
         raise TextError(f"{path}: there is nothing to speak in it.")
     return document
 
 
-def _reader_of(path: Path) -> Callable[[Path, str | None, int], Document]:
+def _reader_of(path: Path) -> Callable[..., Document]:
     # Imported here: Markdown's parser is needed by few.
     ending = path.suffix.lower()
     if ending in MARKDOWN:
@@ -50,7 +56,7 @@ def _reader_of(path: Path) -> Callable[[Path, str | None, int], Document]:
         from .epub import read_epub
 
         return read_epub
-    if ending == ".srt":
+    if ending in SUBTITLES:
         from .srt import read_srt
 
         return read_srt

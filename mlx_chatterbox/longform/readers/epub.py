@@ -1,41 +1,58 @@
 """EPUB 2 and 3: the chapters in reading order, by the standard library alone.
 
 A book comes from anywhere, so nothing in it is trusted: no file is unpacked, what is read is
-limited whatever the archive says of its size, and XML that declares entities is refused.
+limited whatever the archive says of its size, XML that declares entities is refused, and no address
+leads out of the archive.
 """
 
 from __future__ import annotations
 
-import posixpath
-import re
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
-from urllib.parse import unquote
 from xml.etree import ElementTree
-from xml.parsers import expat
 
 from ...errors import TextError
 from ..blocks import Block, plan_blocks
 from ..plan import Document
-from .plain import decoded
-from .xhtml import links, xhtml_blocks
+from .archive import Archive
+from .contents import Entry, entries_of_nav, entries_of_ncx, shaped
+from .cover import cover_of
+from .markup import Element, Markup
+from .notes import Chapter, find_notes
+from .styles import Styles, applies_to, sheets_of
+from .xhtml import ChapterReader
 
-# Of one chapter, and of all that is read of a book.
-MOST_BYTES, MOST_BYTES_IN_ALL = 16 << 20, 128 << 20
 CONTAINER, ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
-_XHTML = ("application/xhtml+xml", "text/html")
-_ENCODING = re.compile(rb"""<\?xml[^>]*encoding=["']((?:iso-8859|windows-125)[-\w]*)["']""", re.I)
+_XHTML = ("application/xhtml+xml", "text/html", "text/x-oeb1-document", "application/x-dtbook+xml")
+_ENDINGS = (".xhtml", ".html", ".htm", ".xht")
+# What is left out, one and many of it, in the order in which it is told.
+_NAMES = {
+    "note": ("note", "notes"),
+    "mark": ("mark of a note", "marks of notes"),
+    "hidden passage": ("hidden passage", "hidden passages"),
+    "table": ("table", "tables"),
+    "passage of code": ("passage of code", "passages of code"),
+    "formula": ("formula", "formulas"),
+    "picture": ("picture", "pictures"),
+    "recording or film": ("recording or film", "recordings or films"),
+    "index": ("index", "indexes"),
+    "text of Project Gutenberg's own": ("text of Project Gutenberg's own",) * 2,
+    "aside": ("file outside the reading order", "files outside the reading order"),
+    "foreign": ("file that is no text", "files that are no text"),
+}
 
 
 def read_epub(path: Path, language: str | None, longest: int) -> Document:
-    """See `read_document`. What the table of contents calls a chapter that has no heading becomes
-    its chapter's title, unspoken."""
+    """See `read_document`. A chapter is called as the table of contents has it where that says more
+    than its heading; one without a heading has its title from there, unspoken."""
     try:
         with zipfile.ZipFile(path) as archive:
-            book = _Book(path, archive)
+            book = _Book(path, archive, language)
             blocks = book.blocks()
-            return Document(book.title, book.author, plan_blocks(blocks, language, longest))
+            pieces = plan_blocks(blocks, language, longest)
+            return Document(book.title, book.author, pieces, book.cover(), tuple(book.remarks()))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise TextError(f"{path} is no EPUB, or a damaged one: {error}.") from None
     except OSError as error:
@@ -49,139 +66,151 @@ class _Book:
         title, author: from its metadata, or None.
     """
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile):
+    def __init__(self, path: Path, archive: zipfile.ZipFile, language: str | None):
         self._path = path
-        self._archive = archive
-        self._left = MOST_BYTES_IN_ALL
-        self._names = frozenset(archive.namelist())
-        rootfile = self._xml(CONTAINER).find(".//rootfile")
+        self._archive = Archive(path, archive)
+        rootfile = self._archive.xml(CONTAINER).find(".//rootfile")
         if rootfile is None or not rootfile.get("full-path"):
             raise TextError(f"{path} is no EPUB: {CONTAINER} names no package.")
-        package_name = unquote(rootfile.get("full-path"))
-        package = self._xml(package_name)
-        self._folder = posixpath.dirname(package_name)
-        self.title = _texts(package, "title")[:1]
-        self.title = self.title[0] if self.title else None
-        self.author = ", ".join(_texts(package, "creator")) or None
-        self._items = {item.get("id"): item for item in package.findall("./manifest/item")}
-        self._spine = package.find("./spine")
-        if self._spine is None:
-            raise TextError(f"{path} is no EPUB: {package_name} has no spine.")
+        package_name = self._archive.resolved("package", rootfile.get("full-path"))
+        self._package = self._archive.xml(package_name)
+        self._name = package_name
+        self.title = (_texts(self._package, "title") or [None])[0]
+        self.author = ", ".join(_texts(self._package, "creator")) or None
+        languages = _texts(self._package, "language")
+        self._archive.decoder.language = languages[0] if languages else language or ""
+        self._items = {item.get("id"): item for item in self._package.findall("./manifest/item")}
+        self._left_out: Counter[str] = Counter()
+        self._problems: list[str] = []
 
     def blocks(self) -> list[Block]:
         """Of all chapters in reading order, a break between them where no heading begins one."""
-        locked = self._locked()
-        titles = self._titles()
+        names, aside = self._reading_order()
+        chapters = [self._chapter(name) for name in names]
+        find_notes(chapters, self._archive.resolved, aside)
+        entries = self._entries({chapter.name: chapter for chapter in chapters})
         found: list[Block] = []
-        for reference in self._spine.findall("./itemref"):
+        for at, chapter in enumerate(chapters):
+            of_file = entries.get(chapter.name, {})
+            reader = ChapterReader(chapter, of_file)
+            blocks = [Block("entry", title) for title in of_file.get("", ())] + reader.blocks()
+            self._left_out += reader.left_out
+            chapters[at] = None  # its memory
+            blocks = shaped(blocks)
+            first = next((block for block in blocks if block.text), None)
+            if first is None:
+                continue
+            if first.kind not in ("heading", "chapter"):
+                found.append(Block("break"))
+            found.extend(blocks)
+        return found
+
+    def cover(self) -> bytes | None:
+        """The picture of the book's cover."""
+        return cover_of(self._package, self._name, self._archive)
+
+    def remarks(self) -> list[str]:
+        """What is not spoken, and what was guessed."""
+        parts = [
+            f"{count} {_NAMES[what][count > 1]}"
+            for what in _NAMES
+            if (count := self._left_out[what])
+        ]
+        told = [f"left out: {', '.join(parts)}"] if parts else []
+        return [*told, *self._archive.decoder.remarks(), *self._problems]
+
+    def _reading_order(self) -> tuple[list[str], frozenset[str]]:
+        """Names of the chapters' files, and of those that stand outside."""
+        spine = self._package.find("./spine")
+        if spine is None:
+            raise TextError(f"{self._path} is no EPUB: {self._name} has no spine.")
+        locked = self._locked()
+        names: dict[str, None] = {}
+        aside = set()
+        for reference in spine.findall("./itemref"):
             item = self._items.get(reference.get("idref"))
-            if item is None or reference.get("linear") == "no":
+            if item is None or "nav" in item.get("properties", "").split():
                 continue
-            if item.get("media-type") not in _XHTML or "nav" in item.get("properties", "").split():
+            name = self._archive.resolved(self._name, item.get("href", ""))
+            if reference.get("linear") == "no":
+                aside.add(name)
+                self._left_out["aside"] += 1
                 continue
-            name = self._resolved(self._folder, item.get("href", ""))
+            if item.get("media-type") not in _XHTML and not name.lower().endswith(_ENDINGS):
+                self._left_out["foreign"] += 1
+                continue
             if name in locked:
                 raise TextError(
                     f"{self._path} is encrypted: it can be read by its shop's app only."
                 )
-            chapter = xhtml_blocks(self._text(name))
-            if not any(block.text for block in chapter):
-                continue
-            if not any(block.kind == "heading" for block in chapter):
-                found.append(Block("break"))
-                if name in titles:
-                    found.append(Block("chapter", titles[name]))
-            found.extend(chapter)
+            names[name] = None
+        return list(names), frozenset(aside - names.keys())
+
+    def _chapter(self, name: str) -> Chapter:
+        try:
+            markup = Markup(self._archive.text(name))
+        except TextError as error:
+            if str(error).startswith("it "):
+                raise TextError(f"{self._path}: {name}: {error}") from None
+            raise
+        sheets = [(name, sheet) for sheet in markup.sheets]
+        for event in markup.events:
+            if isinstance(event, Element) and event.tag == "link":
+                linked = event.get("rel").strip().lower() == "stylesheet"
+                if linked and applies_to(event.get("media")):
+                    sheets += filter(None, [self._archive.sheet(name, event.get("href"))])
+            elif isinstance(event, Element) and event.tag == "body":
+                break
+        return Chapter(name, markup, Styles(sheets_of(sheets, self._archive.sheet)))
+
+    def _entries(self, chapters: dict[str, Chapter]) -> dict[str, dict[str, list[str]]]:
+        """Titles of the table of contents by file and the id in it, "" for the file's beginning."""
+        found: dict[str, dict[str, list[str]]] = {}
+        for name, entries in self._tables():
+            for entry in entries:
+                path, _, fragment = entry.address.partition("#")
+                target = self._archive.resolved(name, path) if path else name
+                fragment = self._archive.unquoted(fragment)
+                if not entry.title or target not in chapters:
+                    continue
+                of_file = found.setdefault(target, {})
+                if fragment not in chapters[target].ids:
+                    fragment = ""
+                of_file.setdefault(fragment, [entry.title])
+            if found:
+                break
         return found
 
-    def _titles(self) -> dict[str, str]:
-        """What the table of contents calls each file; the first entry of a file counts."""
-        found: dict[str, str] = {}
+    def _tables(self) -> list[tuple[str, list[Entry]]]:
+        """The tables of contents, EPUB 3's before EPUB 2's."""
+        found = []
         for item in self._items.values():
-            kind, properties = item.get("media-type"), item.get("properties", "").split()
-            name = self._resolved(self._folder, item.get("href", ""))
-            if name not in self._names:
+            is_nav = "nav" in item.get("properties", "").split()
+            if not is_nav and item.get("media-type") != "application/x-dtbncx+xml":
                 continue
-            entries: list[tuple[str, str]] = []
-            if "nav" in properties:
-                entries = links(self._text(name))
-            elif kind == "application/x-dtbncx+xml":
-                for point in self._xml(name).iter("navPoint"):
-                    content, label = point.find("./content"), point.find("./navLabel/text")
-                    if content is not None and label is not None:
-                        entries.append((content.get("src", ""), label.text or ""))
-            for address, title in entries:
-                title = " ".join(title.split())
-                if title:
-                    target = self._resolved(posixpath.dirname(name), address)
-                    found.setdefault(target, title)
+            name = self._archive.resolved(self._name, item.get("href", ""))
+            if name not in self._archive.names:
+                continue
+            try:
+                if is_nav:
+                    found.insert(0, (name, entries_of_nav(self._archive.text(name))))
+                else:
+                    found.append((name, entries_of_ncx(self._archive.xml(name))))
+            except TextError as error:
+                self._problems.append(f"its table of contents cannot be read: {error}")
         return found
 
     def _locked(self) -> frozenset[str]:
         """Encrypted files; fonts often are, and do not matter."""
-        if ENCRYPTION not in self._names:
+        if ENCRYPTION not in self._archive.names:
             return frozenset()
-        references = self._xml(ENCRYPTION).iter("CipherReference")
-        return frozenset(unquote(reference.get("URI", "")) for reference in references)
-
-    @staticmethod
-    def _resolved(folder: str, address: str) -> str:
-        return posixpath.normpath(posixpath.join(folder, unquote(address.split("#")[0])))
-
-    def _bytes(self, name: str) -> bytes:
-        if name not in self._names:
-            raise TextError(f"{self._path} is no whole EPUB: {name} is missing.")
-        most = min(MOST_BYTES, self._left)
-        with self._archive.open(name) as file:
-            content = file.read(most + 1)
-        if len(content) > most:
-            raise TextError(f"{self._path}: {name} is too large for a chapter of a book.")
-        self._left -= len(content)
-        return content
-
-    def _text(self, name: str) -> str:
-        content = self._bytes(name)
-        declared = _ENCODING.search(content[:200])
-        if declared is not None:
-            try:
-                return content.decode(declared.group(1).decode())
-            except (LookupError, UnicodeDecodeError):
-                raise TextError(f"{self._path}: {name} is not in its own encoding.") from None
-        return decoded(content, f"{self._path}: {name}")
-
-    def _xml(self, name: str) -> ElementTree.Element:
-        return _parsed(self._bytes(name), f"{self._path}: {name}")
+        references = self._archive.xml(ENCRYPTION).iter("CipherReference")
+        return frozenset(
+            self._archive.unquoted(reference.get("URI", "")) for reference in references
+        )
 
 
 def _texts(package: ElementTree.Element, name: str) -> list[str]:
     """Of the metadata's elements of a name."""
     found = [" ".join("".join(node.itertext()).split()) for node in package.iter(name)]
     return [text for text in found if text]
-
-
-def _parsed(content: bytes, name: str) -> ElementTree.Element:
-    """XML without namespaces; entities of its own are refused, others are never fetched.
-
-    Raises:
-        TextError: it is not well formed, or declares an entity.
-    """
-    builder = ElementTree.TreeBuilder()
-    parser = expat.ParserCreate(namespace_separator="}")
-
-    def refused(*_) -> None:
-        raise TextError(f"{name} declares XML entities, which a book has no use for.")
-
-    def local(tag: str) -> str:
-        return tag.rsplit("}", 1)[-1]
-
-    parser.EntityDeclHandler = refused
-    parser.StartElementHandler = lambda tag, attributes: builder.start(
-        local(tag), {local(key): value for key, value in attributes.items()}
-    )
-    parser.EndElementHandler = lambda tag: builder.end(local(tag))
-    parser.CharacterDataHandler = builder.data
-    try:
-        parser.Parse(content, True)
-    except (expat.ExpatError, ValueError) as error:
-        raise TextError(f"{name} is no XML: {error}.") from None
-    return builder.close()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import codecs
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from ...errors import TextError
 from ..plan import Document
-from ..split import plan_text
+from ..split import document_of_text
 
 # A book is about a megabyte; the whole of an encyclopaedia is no mistake to spend a week on.
 MOST_BYTES = 64 << 20
@@ -28,8 +29,8 @@ def read_plain(path: Path, language: str | None, longest: int) -> Document:
         fields = dict(_FIELD.findall(text[: begin.start()]))
         title, author = fields.get("Title"), fields.get("Author")
         text = text[begin.end() : end.start()]
-    pieces = plan_text(_ITALICS.sub(r"\1", text), language, longest)
-    return Document(title, author, pieces)
+    document = document_of_text(_ITALICS.sub(r"\1", text), language, longest)
+    return replace(document, title=title, author=author)
 
 
 def read_characters(path: Path) -> str:

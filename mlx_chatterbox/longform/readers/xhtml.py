@@ -3,169 +3,263 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from ..blocks import Block
+from .dropcaps import joins, letter_of, repeats
+from .markup import BLOCKS, HEADINGS, VOID, Element, End, Markup
+from .notes import Chapter, find_notes, is_back_link
+from .raised import MARK, Raised
+from .styles import Styles
 
-_HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_PARAGRAPHS = frozenset(
-    "p div section article header footer main blockquote li ul ol dl dt dd address center body "
-    "figure figcaption hgroup details summary".split()
-)
 # Not spoken, with all that is in them. A reading beside a character (ruby) says it a second time.
-_LEFT_OUT = frozenset(
-    "head script style table pre svg math nav form audio video object iframe noscript template rt "
-    "rp".split()
+_LEFT_OUT = {
+    **dict.fromkeys("head script style nav form iframe noscript template rt rp rtc".split(), ""),
+    "table": "table",
+    "pre": "passage of code",
+    "math": "formula",
+    "svg": "picture",
+    **dict.fromkeys(("audio", "video", "object"), "recording or film"),
+}
+_TYPES = {"pagebreak": "", "toc": "", "index": "index", "landmarks": "", "page-list": ""}
+_PAGE_CLASSES = re.compile(r"page[-_]?(?:num(?:ber)?|no|break)s?|pagebreak", re.IGNORECASE)
+_PAGE = re.compile(
+    r"[\W_]*(?:(?:page|pg|p|seite|s)\.?\s*)?(?:\d{1,5}|[ivxlc]{1,8})[\W_]*", re.IGNORECASE
 )
-# Elements that have no end.
-_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
-_NOTES = re.compile(r"\b(?:noteref|footnotes?|endnotes?|rearnotes?|pagebreak|toc|index)\b")
-
-
-# What never becomes a tag; the standard library's parser takes the square of their number in time.
-_SUBSET = re.compile(r"^[^[]{0,400}<!DOCTYPE[^<>[]{0,400}\[.*?\]\s*>", re.DOTALL | re.IGNORECASE)
-_LOOSE = re.compile(r"<(?![^<>]*>)")
+_RAISED_CLASS = re.compile(r"(?:sup|super|superscript|exponent)\d{0,2}", re.IGNORECASE)
+# A raised text that is longer is only small print.
+_LONGEST_RAISED = 40
 
 
 def xhtml_blocks(text: str) -> list[Block]:
-    """Headings, paragraphs and breaks in order.
+    """Headings, paragraphs and breaks of one file in order.
 
     Tables, code, notes and their marks, pictures and scripts are left out.
     """
-    reader = _Reader()
-    reader.feed(_tidied(text))
-    reader.close()
-    reader.flush()
-    return reader.blocks
+    chapter = Chapter("", Markup(text))
+    chapter.styles = Styles(chapter.markup.sheets)
+    find_notes([chapter], lambda _, address: address, frozenset())
+    reader = ChapterReader(chapter)
+    return [block for block in reader.blocks() if block.kind != "note"]
 
 
-def links(text: str) -> list[tuple[str, str]]:
-    """Addresses and words of all links, for a table of contents."""
-    reader = _Links()
-    reader.feed(_tidied(text))
-    reader.close()
-    return reader.found
+class ChapterReader:
+    """Turns a file into blocks.
 
+    Attributes:
+        left_out: how many of what were left out: "note", "table", ...
+    """
 
-def _tidied(text: str) -> str:
-    """HTML without comments and scripts, in which each `<` begins a tag that ends."""
-    for begin, end in (("<!--", "-->"), ("<script", "</script>"), ("<style", "</style>")):
-        text = _without(text, begin, end)
-    text = _SUBSET.sub("", text, count=1)
-    text = text.replace("<![CDATA[", "").replace("]]>", "")
-    return _LOOSE.sub("&lt;", text)
-
-
-def _without(text: str, begin: str, end: str) -> str:
-    kept, at = [], 0
-    while (start := text.find(begin, at)) >= 0:
-        closing = text.find(">", start)
-        if begin != "<!--" and text[closing - 1] == "/":
-            # `<script/>` has no end of its own.
-            stop = closing + 1
-        else:
-            stop = text.find(end, start) + len(end)
-            if stop < len(end):
-                break
-        kept.append(text[at:start])
-        at = stop
-    kept.append(text[at:])
-    return "".join(kept)
-
-
-def _local(tag: str) -> str:
-    return tag.rsplit(":", 1)[-1]
-
-
-class _Reader(HTMLParser):
-    def __init__(self):
-        super().__init__(convert_charrefs=True)
-        self.blocks: list[Block] = []
+    def __init__(self, chapter: Chapter, entries: Mapping[str, Sequence[str]] | None = None):
+        """Args: `entries` are titles in the table of contents by the fragment they lead to."""
+        self._chapter, self._entries = chapter, entries or {}
+        self._events = chapter.markup.events
+        self.left_out: Counter[str] = Counter()
+        self._blocks: list[Block] = []
         self._words: list[str] = []
         self._level = 0
-        # Where a raised text begins in the words: a note's number is not spoken, "1st" is.
-        self._raised: int | None = None
-        # The element that is left out, and how many of its name are open.
-        self._skipped, self._depth = "", 0
+        self._raised = Raised()
+        # Titles of the table of contents that stand before this paragraph, and before the next.
+        self._before: list[str] = []
+        self._next: list[str] = []
+        self._has_text = False
+        # A drop cap that stands in a paragraph of its own.
+        self._cap = ""
 
-    def handle_starttag(self, tag, attributes):
-        tag = _local(tag)
-        if self._skipped:
-            self._depth += tag == self._skipped
+    def blocks(self) -> list[Block]:
+        """Blocks of the kinds of `blocks.Block`, and besides "entry": a title of the table of
+        contents, where it leads to, and "note": what was left out here was a note."""
+        at = 0
+        while at < len(self._events):
+            event = self._events[at]
+            if isinstance(event, str):
+                self._say(event)
+            elif isinstance(event, End):
+                self._ended(event.element.tag)
+            elif (then := self._begun(event)) is not None:
+                at = then
+                continue
+            at += 1
+        self._flush()
+        self._blocks += [Block("entry", title) for title in self._next]
+        return self._blocks
+
+    def _begun(self, element: Element) -> int | None:
+        """Take in an element's beginning; where to go on if not in it."""
+        tag = element.tag
+        if not (reason := self._reason(element)):
+            self._meet(element)
+        if reason is not None:
+            self._leave_out(element, reason)
+            return element.end + 1
+        if tag in VOID:
+            self._void(element)
+        elif tag == "sup" or (tag == "span" and any(map(_RAISED_CLASS.fullmatch, element.classes))):
+            return self._raise(element)
+        elif tag in HEADINGS:
+            self._flush()
+            self._level = HEADINGS[tag]
+        elif tag in BLOCKS:
+            self._boundary()
+        return None
+
+    def _leave_out(self, element: Element, reason: str) -> None:
+        if reason:
+            self.left_out[reason] += 1
+        if element.tag in BLOCKS or element.tag in HEADINGS:
+            self._boundary()
+        if reason == "note":
+            self._blocks.append(Block("note"))
+
+    def _say(self, text: str) -> None:
+        self._words.append(text)
+        self._has_text = self._has_text or bool(text.strip())
+
+    def _reason(self, element: Element) -> str | None:
+        """What an element is called that is left out; "" if that is not worth a word."""
+        tag = element.tag
+        if element.begin in self._chapter.left_out:
+            return self._chapter.left_out[element.begin]
+        if tag in _LEFT_OUT:
+            return self._of_kind(element)
+        if not element.attributes:
+            return self._hidden(element)
+        types = element.types
+        if tag not in ("html", "body") or "index" in types:
+            for kind in types & _TYPES.keys():
+                return _TYPES[kind]
+        leads_back = tag == "a" and "#" in element.get("href") and is_back_link(self._text(element))
+        if "backlink" in types or leads_back:
+            return ""
+        if any(map(_PAGE_CLASSES.fullmatch, element.classes)) and self._is_page(element):
+            return ""
+        if "pg-boilerplate" in element.classes or element.get("id") in ("pg-header", "pg-footer"):
+            return "text of Project Gutenberg's own"
+        return self._hidden(element)
+
+    def _of_kind(self, element: Element) -> str | None:
+        if element.tag == "svg":
+            cap = letter_of(element, self._text(element))
+            if cap and self._begin_with(cap, element):
+                return ""
+        return _LEFT_OUT[element.tag]
+
+    def _hidden(self, element: Element) -> str | None:
+        """ "" or a reason if an element is not shown; None if it is."""
+        hides = self._chapter.styles.hides(element)
+        if "hidden" in element.attributes or "inert" in element.attributes:
+            hides = True
+        if element.get("aria-hidden").strip().lower() == "true":
+            text = self._text(element).strip()
+            after = self._chapter.markup.following(element.end)
+            hides = not (len(text) == 1 and text.isalpha() and joins(text, after))
+        if hides:
+            return "hidden passage" if self._text(element).strip() else ""
+        return None
+
+    def _is_page(self, element: Element) -> bool:
+        return bool(_PAGE.fullmatch(self._text(element).strip() or "1"))
+
+    def _text(self, element: Element) -> str:
+        return self._chapter.markup.words(element, 60)
+
+    def _meet(self, element: Element) -> None:
+        """Titles of the table of contents that lead here."""
+        if not self._entries or not element.attributes:
             return
-        kind = " ".join(value or "" for name, value in attributes if name in ("epub:type", "role"))
-        if tag in _VOID:
-            if tag == "hr":
-                self.flush()
-                self.blocks.append(Block("break"))
-            elif tag == "br":
-                self._words.append("\n")
-        elif tag in _LEFT_OUT or _NOTES.search(kind.replace("doc-", "")):
-            self._skipped, self._depth = tag, 1
-        elif tag == "sup":
-            self._raised = len(self._words)
-        elif tag in _HEADINGS:
-            self.flush()
-            self._level = _HEADINGS[tag]
-        elif tag in _PARAGRAPHS:
-            self._boundary()
+        for name in {element.get("id"), element.get("xml:id"), element.get("name")} - {""}:
+            titles = self._entries.get(name, ())
+            if titles and self._chapter.ids.get(name) is element:
+                begins = element.tag in BLOCKS or element.tag in HEADINGS
+                fresh = self._level or not (begins or self._has_text)
+                (self._before if fresh else self._next).extend(titles)
+                if begins:
+                    self._boundary()
 
-    def handle_startendtag(self, tag, attributes):
-        if _local(tag) in _VOID:
-            self.handle_starttag(tag, attributes)
-        elif not self._skipped and _local(tag) in _PARAGRAPHS:
-            self._boundary()
+    def _void(self, element: Element) -> None:
+        tag = element.tag
+        if tag == "hr":
+            self._flush()
+            self._blocks.append(Block("break"))
+        elif tag == "br":
+            self._words.append("\n")
+        elif tag == "img":
+            cap = letter_of(element, "")
+            if not (cap and self._begin_with(cap, element)):
+                self.left_out["picture"] += 1
 
-    def handle_endtag(self, tag):
-        tag = _local(tag)
-        if self._skipped:
-            self._depth -= tag == self._skipped
-            if not self._depth:
-                self._skipped = ""
-        elif tag == "sup" and self._raised is not None:
-            if not any(map(str.isalpha, "".join(self._words[self._raised :]))):
-                del self._words[self._raised :]
-            self._raised = None
-        elif tag in _HEADINGS:
-            self.flush()
-        elif tag in _PARAGRAPHS:
-            self._boundary()
+    def _begin_with(self, cap: str, element: Element) -> bool:
+        """Put a letter that is a picture before what it belongs to."""
+        after = self._chapter.markup.following(max(element.end, element.begin))
+        begins = not self._has_text
+        if begins and not after.strip():
+            self._cap = cap
+        elif not repeats(cap, after):
+            self._say(cap)
+            if begins and after[:1].isspace() and joins(cap, after.lstrip()):
+                # White space between the picture and the rest of the word is the file's alone.
+                self._words.append("\u2060")
+        return True
 
-    def handle_data(self, data):
-        if not self._skipped:
-            self._words.append(data)
+    def _raise(self, element: Element) -> int | None:
+        text = self._chapter.markup.words(element, _LONGEST_RAISED + 1)
+        inside = self._events[element.begin + 1 : element.end][:60]
+        links = [each for each in inside if isinstance(each, Element) and each.tag == "a"]
+        marks = [each for each in links if each.begin in self._chapter.left_out]
+        if marks or (links and text.strip() and MARK.fullmatch(text.strip())):
+            self._note(text)
+            return element.end + 1
+        if len(text) > _LONGEST_RAISED or element.end - element.begin > 60 or links:
+            return None
+        before = "".join(self._words[-12:])[-60:]
+        after = self._chapter.markup.following(element.end)
+        marked = self._raised.marks
+        spoken = self._raised.spoken(text, before, after)
+        self.left_out["mark"] += self._raised.marks - marked
+        self._say(spoken)
+        return element.end + 1
+
+    def _note(self, text: str) -> None:
+        self.left_out["mark"] += 1
+        if (number := re.search(r"(\d{1,4})\D*$", text)) is not None:
+            self._raised.note = int(number.group(1))
+
+    def _ended(self, tag: str) -> None:
+        if tag in HEADINGS:
+            self._flush()
+        elif tag in BLOCKS:
+            self._boundary()
 
     def _boundary(self) -> None:
         """A paragraph's; within a heading only the line ends."""
         if self._level:
             self._words.append("\n")
         else:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
-        text = "".join(self._words).strip()
+    def _flush(self) -> None:
+        text = re.sub(r"\u2060\s+", "", "".join(self._words)).strip()
+        text = text.replace("\u2044", "/") if "\u2044" in text else text
         self._words.clear()
+        self._has_text = False
         level, self._level = self._level, 0
+        if self._cap and text:
+            text, self._cap = self._with_cap(self._cap, text), ""
         if text:
-            self.blocks.append(Block("heading", text, level) if level else Block("paragraph", text))
+            self._blocks += [Block("entry", title) for title in self._before]
+            self._blocks.append(
+                Block("heading", text, level) if level else Block("paragraph", text)
+            )
+            self._before = []
+        self._before, self._next = self._before + self._next, []
 
-
-class _Links(HTMLParser):
-    def __init__(self):
-        super().__init__(convert_charrefs=True)
-        self.found: list[tuple[str, str]] = []
-        self._address: str | None = None
-        self._words: list[str] = []
-
-    def handle_starttag(self, tag, attributes):
-        if _local(tag) == "a":
-            self._address, self._words = dict(attributes).get("href"), []
-
-    def handle_endtag(self, tag):
-        if _local(tag) == "a" and self._address:
-            self.found.append((self._address, " ".join("".join(self._words).split())))
-            self._address = None
-
-    def handle_data(self, data):
-        if self._address:
-            self._words.append(data)
+    def _with_cap(self, cap: str, text: str) -> str:
+        if repeats(cap, text):
+            return text
+        if joins(cap, text):
+            return cap + text
+        if text[0].islower():
+            return f"{cap} {text}"
+        self.left_out["picture"] += 1
+        return text

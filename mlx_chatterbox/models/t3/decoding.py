@@ -81,6 +81,7 @@ def decode_batch(
 
     The work of step n + 1 is queued before the tokens of step n are read, so that the device is
     never idle while Python looks at them; a sentence that has ended leaves the batch a step late.
+    A step in C cannot be queued: it is made when the tokens of the step before are with the caller.
 
     Args:
         cond: (1, L, C) from `T3.embed_conditioning`, or what `T3.conditioning_past` made of it.
@@ -112,7 +113,8 @@ def decode_batch(
     current = batch.token
     for index in range(max_new_tokens):
         more = index + 1 < max_new_tokens
-        if more:
+        is_queued = more and not batch.steps_at_once
+        if is_queued:
             batch.advance(index + 1)
         values = current.tolist()
         # Upstream's GPT-2 loop does not look at the first token; it has no sound in any case.
@@ -131,6 +133,8 @@ def decode_batch(
         if batch.worth_leaving():
             sentences = [sentences[row] for row in speaking]
             batch.keep(speaking)
+        if not is_queued:
+            batch.advance(index + 1)
         current = batch.token
 
 
@@ -173,12 +177,17 @@ class _Batch:
         # All that is kept, or a thread that asks for the next token could not evaluate it.
         mx.async_eval(self.token, self._seen, self._noise_keys, self._vocabulary)
 
+    @property
+    def steps_at_once(self) -> bool:
+        """Whether `advance` makes the step instead of queueing it."""
+        rows = self.token.shape[0] * (2 if self._guided else 1)
+        return self._native_step is not None and rows <= MOST_ROWS
+
     def advance(self, index: int) -> None:
-        """Queue the step that reads `token` and draws number `index`."""
+        """Queue the step that reads `token` and draws number `index`, or make it."""
         slots = self._slots
         slots.make_room()
-        rows = self.token.shape[0] * (2 if self._guided else 1)
-        if self._native_step is not None and rows <= MOST_ROWS:
+        if self.steps_at_once:
             self._advance_in_c(index)
             return
         tokens = mx.concatenate([self.token, self.token]) if self._guided else self.token

@@ -4,7 +4,10 @@
   can be as fast as reading the weights is. OpenBLAS copies each weight into the order its kernels
   want before it multiplies, which for so few rows costs as much again. So this stands before it,
   under the name by which MLX calls it (`cblas_sgemm`): products of up to 16 rows by a transposed
-  matrix it does itself, the others it hands on.
+  matrix it does itself.
+* `many_rows.c`: the reading of a text multiplies some hundred rows, and OpenBLAS's copies take up
+  to a third of its time. Up to how many rows are done here is measured once on a machine
+  (`choice.py`); the others are handed on.
 * `decoder.c`: called by `models/t3/native_step.py`, a whole step of decoding.
 * `estimator.c`: called by `models/s3gen/native_estimator.py`, the flow's estimator as a whole.
 * `conformer.c`: called by `models/s3gen/native_encoder.py`, the encoder's layers.
@@ -17,7 +20,8 @@
 
 They are compiled for the processor when the package is first imported on a machine, which takes a
 second. Where that cannot be done, MLX and OpenBLAS do everything.
-`MLX_CHATTERBOX_KERNELS=plain` switches this off, as it does the fused kernels (`cpu_kernels.py`).
+`MLX_CHATTERBOX_KERNELS=plain` switches this off, as it does the fused kernels (`cpu_kernels.py`);
+`MLX_CHATTERBOX_ISA` names another instruction set than the processor's own (`processor.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +32,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..processor import compiled_folder
+from ..processor import compiled_folder, instruction_set
+from .choice import LAYOUT, most_rows
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -36,10 +41,7 @@ if TYPE_CHECKING:
 
 SOURCES = sorted(Path(__file__).parent.glob("*.c"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
-FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden")
-
-# Of `cblas_sgemm`: row after row, the first matrix as it is, the second one transposed.
-_LAYOUT = (101, 111, 112)
+FLAGS = ("-O3", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden")
 
 _library: ctypes.CDLL | None = None
 
@@ -92,14 +94,14 @@ def multiply(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     result = np.empty((rows, columns), np.float32)
     pointers = [ctypes.c_void_p(array.ctypes.data) for array in (x, weight, result)]
     _library.cblas_sgemm(
-        *_LAYOUT, rows, columns, depth, ctypes.c_float(1.0), pointers[0], depth, pointers[1],
+        *LAYOUT, rows, columns, depth, ctypes.c_float(1.0), pointers[0], depth, pointers[1],
         depth, ctypes.c_float(0.0), pointers[2], columns,
     )  # fmt: skip
     return result
 
 
 def stand_before(blas: ctypes.CDLL) -> bool:
-    """Take over the products of a few rows from a BLAS that is not yet in the global scope.
+    """Take over products, by their rows, from a BLAS that is not yet in the global scope.
 
     Returns:
         Whether it was done; what stands in the way is no error.
@@ -116,12 +118,17 @@ def stand_before(blas: ctypes.CDLL) -> bool:
         if path is not None:
             _library = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
             _library.stand_before(blas.cblas_sgemm, blas.openblas_get_num_threads)
+            _library.take_rows(most_rows(_library, blas, path.parent))
             return True
     return False
 
 
 def compile_to(path: Path, compiler: str, *more_flags: str) -> bool:
-    """Compile everything into one shared library; whether it worked."""
+    """Compile everything into one shared library, `-march=...` among the flags given.
+
+    Returns:
+        Whether it worked.
+    """
     import subprocess
 
     command = [compiler, *FLAGS, *more_flags, *map(str, SOURCES), "-o", str(path)]
@@ -136,10 +143,11 @@ def _compiled() -> Path | None:
     import shutil
 
     compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
+    target = instruction_set(compiler) if compiler is not None else None
+    if target is None:
         return None
     texts = (path.read_text() for path in [*SOURCES, *HEADERS])
-    folder = compiled_folder(compiler, *FLAGS, *texts)
+    folder = compiled_folder(compiler, target, *FLAGS, *texts)
     path = folder / "native.so"
     if not path.exists():
         import tempfile
@@ -147,7 +155,7 @@ def _compiled() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             new = Path(scratch) / path.name
-            if not compile_to(new, compiler):
+            if not compile_to(new, compiler, target):
                 return None
             new.rename(path)
     return path

@@ -8,6 +8,7 @@
 
 #include "few_rows.h"
 #include "functions.h"
+#include "many_rows.h"
 #include "pool.h"
 #include "products.h"
 #include "vectors.h"
@@ -48,6 +49,20 @@ static Product product(const Step *job, int depth, const float *w, float *out, i
     return (Product){.rows = job->rows, .columns = columns, .depth = depth, .alpha = 1, .beta = 1,
                      .x = job->packed, .w = w, .w_stride = depth, .out = out,
                      .out_stride = columns};
+}
+
+/* x (rows, depth) times the weights of products that `product` made. */
+static void multiply(const Step *job, const float *x, Product *products, int count) {
+    const Product *first = products;
+    const int depth = first->depth;
+    if (job->rows <= FEW_ROWS || !worth_many_rows(first->columns, depth)) {
+        pack_rows(x, depth, job->rows, depth, job->packed);
+        multiply_rows(products, count);
+        return;
+    }
+    for (const Product *one = first; one < first + count; one++)
+        cblas_sgemm(ROW_MAJOR, PLAIN, TRANSPOSED, one->rows, one->columns, depth, one->alpha, x,
+                    depth, one->w, depth, one->beta, one->out, one->out_stride);
 }
 
 /* Rotary position embedding of a row's heads, pairs of channels half a head apart. */
@@ -148,36 +163,32 @@ static void run(Step *job) {
     const int rows = job->rows, width = job->width, inside = job->heads * job->depth;
 
     normalise(job, layer->norm, layer->norm_bias);
-    pack_rows(job->normed, width, rows, width, job->packed);
     begin(job->queries, rows, inside, layer->query_bias, 1);
     begin(job->new_keys, rows, inside, layer->key_bias, 1);
     begin(job->new_values, rows, inside, layer->value_bias, 1);
     Product heads[] = {product(job, width, layer->query, job->queries, inside),
                        product(job, width, layer->key, job->new_keys, inside),
                        product(job, width, layer->value, job->new_values, inside)};
-    multiply_rows(heads, 3);
+    multiply(job, job->normed, heads, 3);
     for (int row = 0; job->cosine && row < rows; row++) {
         rotate(job, job->queries + (size_t)row * inside, row);
         rotate(job, job->new_keys + (size_t)row * inside, row);
     }
     in_parallel(attend, job, rows * job->heads);
-    pack_rows(job->attended, inside, rows, inside, job->packed);
     begin(job->x, rows, width, layer->out_bias, 0);
     Product out = product(job, inside, layer->out, job->x, width);
-    multiply_rows(&out, 1);
+    multiply(job, job->attended, &out, 1);
 
     normalise(job, layer->norm2, layer->norm2_bias);
-    pack_rows(job->normed, width, rows, width, job->packed);
     begin(job->up, rows, job->inner, layer->up_bias, 1);
     Product wide[] = {product(job, width, layer->up, job->up, job->inner),
                       product(job, width, layer->gate, job->gates, job->inner)};
     if (layer->gate) begin(job->gates, rows, job->inner, NULL, 1);
-    multiply_rows(wide, layer->gate ? 2 : 1);
+    multiply(job, job->normed, wide, layer->gate ? 2 : 1);
     in_parallel(activate, job, rows);
-    pack_rows(job->up, job->inner, rows, job->inner, job->packed);
     begin(job->x, rows, width, layer->down_bias, 0);
     Product down = product(job, job->inner, layer->down, job->x, width);
-    multiply_rows(&down, 1);
+    multiply(job, job->up, &down, 1);
 }
 
 /* x (rows, width), the embedded tokens, to result (rows, width) behind the final norm. Every row

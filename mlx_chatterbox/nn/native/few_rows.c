@@ -2,14 +2,16 @@
  *
  * Stands before OpenBLAS under the name by which MLX calls it. OpenBLAS copies the second matrix
  * into another order first, which for a few rows takes as long as the product itself. Here every
- * weight is read once, in its own order, as fast as the memory gives it; what has more rows than
- * ROWS, or another layout than x times the transpose of w, goes on to OpenBLAS.
+ * weight is read once, in its own order, as fast as the memory gives it. What has more rows goes to
+ * `many_rows.c` as far as that is faster than OpenBLAS, and else on to it, as does what has another
+ * layout than x times the transpose of w.
  */
 
 #include <stddef.h>
 #include <string.h>
 
 #include "few_rows.h"
+#include "many_rows.h"
 #include "pool.h"
 #include "vectors.h"
 
@@ -17,6 +19,7 @@ enum { DEPTH = 16384 };
 typedef void Multiply(int, int, int, int, int, int, float, const float *, int, const float *, int,
                       float, float *, int);
 static Multiply *ordinary;
+static int most_rows = MOST_ROWS;
 
 /* Columns that are done for all rows before the next, so that the first rows' tiles bring them into
  * the cache for the others. A multiple of every tile's columns. */
@@ -132,26 +135,41 @@ void multiply_rows(Product *products, int count) {
     in_parallel(do_share, products, shares);
 }
 
+/* x times the transpose of w, for up to MOST_ROWS rows. */
+static void multiply_few(Product *job, const float *x, int x_stride) {
+    static __thread Lanes packed[MOST_ROWS * DEPTH / LANES] __attribute__((aligned(LINE)));
+    pack_rows(x, x_stride, job->rows, job->depth, (float *)packed);
+    job->x = (const float *)packed;
+    multiply_rows(job, 1);
+}
+
 EXPORTED void cblas_sgemm(int order, int x_layout, int w_layout, int rows, int columns_, int depth,
                  float alpha, const float *x, int x_stride, const float *w, int w_stride,
                  float beta, float *out, int out_stride) {
-    if (order != ROW_MAJOR || x_layout != PLAIN || w_layout != TRANSPOSED || rows < 1 ||
-        rows > MOST_ROWS || depth < 1 || depth > DEPTH) {
-        ordinary(order, x_layout, w_layout, rows, columns_, depth, alpha, x, x_stride, w, w_stride,
-                 beta, out, out_stride);
+    const int ours = order == ROW_MAJOR && x_layout == PLAIN && w_layout == TRANSPOSED &&
+                     rows > 0 && depth > 0 && depth <= DEPTH;
+    if (ours && rows > FEW_ROWS && rows <= most_rows && worth_many_rows(columns_, depth) &&
+        multiply_many_rows(rows, columns_, depth, alpha, x, x_stride, w, w_stride, beta, out,
+                           out_stride))
+        return;
+    if (ours && rows <= MOST_ROWS) {
+        if (columns_ < 1) return;
+        Product job = {.rows = rows, .columns = columns_, .depth = depth, .alpha = alpha,
+                       .beta = beta, .w = w, .w_stride = w_stride, .out = out,
+                       .out_stride = out_stride};
+        multiply_few(&job, x, x_stride);
         return;
     }
-    if (columns_ < 1) return;
-    static __thread Lanes packed[MOST_ROWS * DEPTH / LANES] __attribute__((aligned(LINE)));
-    pack_rows(x, x_stride, rows, depth, (float *)packed);
-    Product job = {.rows = rows, .columns = columns_, .depth = depth, .alpha = alpha, .beta = beta,
-                   .x = (const float *)packed, .w = w, .w_stride = w_stride, .out = out,
-                   .out_stride = out_stride};
-    multiply_rows(&job, 1);
+    ordinary(order, x_layout, w_layout, rows, columns_, depth, alpha, x, x_stride, w, w_stride,
+             beta, out, out_stride);
 }
 
 /* To be called before the first product. */
 EXPORTED void stand_before(Multiply *product, int (*threads)(void)) {
     ordinary = product;
     blas_threads = threads;
+    fit_to_cache();
 }
+
+/* Up to how many rows a product is done here. */
+EXPORTED void take_rows(int most) { most_rows = most < MOST_ROWS ? MOST_ROWS : most; }

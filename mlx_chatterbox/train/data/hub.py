@@ -22,7 +22,7 @@ from .item import (
 def hub_items(dataset) -> Iterator[Item]:
     """`hf_dataset`: a data set of the hub or on disk, by the package `datasets`.
 
-    Audio is never decoded by that package (its decoder needs PyTorch), but read by soundfile.
+    Audio is never decoded by that package (its decoder needs PyTorch), but read as files are.
     """
     try:
         import datasets

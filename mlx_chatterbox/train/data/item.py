@@ -13,11 +13,11 @@ import numpy as np
 from ...audio.files import read_channels
 from ...errors import AudioError, DataError
 
-# Endings that are taken for recordings. Those that libsndfile cannot read (m4a and on) stand here
-# so that they are reported instead of overlooked.
+# Endings that are taken for recordings. Those that libsndfile cannot read (m4a and on) are read
+# through ffmpeg; without it they are reported instead of overlooked.
 AUDIO_ENDINGS = (
     *(".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga", ".aiff", ".aif", ".au", ".w64", ".caf"),
-    *(".m4a", ".mp4", ".aac", ".wma", ".webm"),
+    *(".m4a", ".m4b", ".mp4", ".mov", ".aac", ".wma", ".webm", ".mka", ".mkv", ".3gp", ".amr"),
 )
 # Column names in use elsewhere (Coqui, NeMo, Common Voice, Hugging Face), tried after the
 # configured one.

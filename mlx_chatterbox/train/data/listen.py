@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...audio.files import read_channels
+from ...audio.files import duration_of, read_channels, to_mono
 from ...audio.silence import loud_part
 from .item import Recording
 
@@ -42,13 +42,13 @@ class Facts:
 
 
 def read_audio(audio: Path | Recording) -> tuple[np.ndarray, int]:
-    """A clip's samples as they are, averaged to one channel: (n,) float32, and their rate.
+    """A clip's samples as they are, in one channel (`to_mono`): (n,) float32, and their rate.
 
     Raises:
         AudioError: missing, unreadable, empty, or with NaNs.
     """
     samples, rate = audio.read() if isinstance(audio, Recording) else read_channels(audio)
-    return (samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)), rate
+    return (samples[:, 0] if samples.shape[1] == 1 else to_mono(samples, str(audio))), rate
 
 
 def content_hash(samples: np.ndarray, rate: int) -> str:
@@ -115,14 +115,9 @@ class Listener:
         """Seconds of a file so long that trimming cannot help: it need not be decoded."""
         if not isinstance(audio, Path):
             return None
-        import soundfile
-
-        try:
-            seconds = soundfile.info(str(audio)).duration
-        except (soundfile.SoundFileError, RuntimeError):
-            return None
+        seconds = duration_of(audio)
         limit = self._longest * (10 if self._trims else 1) + 1
-        return seconds if seconds > limit else None
+        return seconds if seconds is not None and seconds > limit else None
 
     def _listen(self, audio: Path | Recording) -> Facts:
         samples, rate = read_audio(audio)

@@ -1,0 +1,223 @@
+"""Reading recordings that libsndfile cannot read, through the program ffmpeg where it is.
+
+The file comes from anywhere, so ffmpeg is told which format to read, may open nothing but that
+file, and is ended when nothing comes of it any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import selectors
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import AudioError
+from .kinds import Kind
+
+HOW_TO_GET_IT = "brew install ffmpeg, apt install ffmpeg or pip install 'mlx-chatterbox[m4b]'"
+# Without a byte for so long the program hangs.
+IDLE_SECONDS = 60
+_READ_BYTES = 1 << 18
+_HEADER = struct.Struct(">4s5I")
+_DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_NO_SOUND = ("matches no streams", "does not contain any stream")
+# Before a message: who says it, and an address in memory.
+_SPEAKER = re.compile(r"^(?:\[[^\]]*\]\s*)+")
+
+
+def ffmpeg_program() -> str | None:
+    """The program: the one on the path, else that of the package imageio-ffmpeg; None without."""
+    program = shutil.which("ffmpeg")
+    if program is not None:
+        return program
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+
+        return get_ffmpeg_exe()
+    except (ImportError, RuntimeError, OSError):
+        return None
+
+
+def decode_command(
+    program: str, path: Path, demuxer: str, seconds: float | None = None
+) -> list[str]:
+    """ffmpeg's, to write the first sound track as 32-bit floats to its standard output."""
+    return [
+        *_input(program, path, demuxer),
+        *("-map", "0:a:0", *(("-t", f"{seconds:g}") if seconds is not None else ())),
+        *("-c:a", "pcm_f32be", "-f", "au", "pipe:1"),
+    ]
+
+
+def _input(program: str, path: Path, demuxer: str) -> list[str]:
+    return [
+        *(program, "-hide_banner", "-nostdin", "-loglevel", "error"),
+        *("-protocol_whitelist", "file,pipe", "-f", demuxer, "-i", f"file:{path}"),
+    ]
+
+
+class Decoder:
+    """A recording on its way through ffmpeg; made by `open_decoder`.
+
+    Attributes:
+        rate, channels: of the sound track.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen,
+        ready: selectors.BaseSelector,
+        errors,
+        name: str,
+        kind: Kind,
+    ):
+        self._process, self._errors, self._name, self._kind = process, errors, name, kind
+        self._pipe = process.stdout
+        self._ready = ready
+        ready.register(self._pipe, selectors.EVENT_READ)
+        head = self._take(_HEADER.size)
+        if len(head) < _HEADER.size:
+            raise self._failed()
+        mark, start, _, _, self.rate, self.channels = _HEADER.unpack(head)
+        if mark != b".snd" or self.channels < 1 or self.rate < 1:
+            raise self._failed()
+        self._take(start - _HEADER.size)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """(n, channels) float32 each; warns at the end if ffmpeg has met damage.
+
+        Raises:
+            AudioError: ffmpeg fails or hangs.
+        """
+        frame = 4 * self.channels
+        left = b""
+        while data := self._read():
+            data = left + data
+            whole = len(data) // frame * frame
+            left = data[whole:]
+            samples = np.frombuffer(data, ">f4", whole // 4).astype(np.float32)
+            if len(samples):
+                yield samples.reshape(-1, self.channels)
+        if self._ended():
+            raise self._failed()
+        if damage := self._last_words():
+            import warnings
+
+            warnings.warn(
+                f"{self._name} is damaged, and what can be read of it is taken (ffmpeg: {damage}).",
+                stacklevel=2,
+            )
+
+    def _ended(self) -> int:
+        """The exit code, when nothing more comes; what goes on all the same is ended."""
+        try:
+            return self._process.wait(IDLE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def _take(self, count: int) -> bytes:
+        taken = b""
+        while len(taken) < count and (data := self._read(count - len(taken))):
+            taken += data
+        return taken
+
+    def _read(self, most: int = _READ_BYTES) -> bytes:
+        if not self._ready.select(IDLE_SECONDS):
+            self._process.kill()
+            raise AudioError(
+                f"{self._name} cannot be read as audio: ffmpeg says nothing for {IDLE_SECONDS} s."
+            )
+        return self._pipe.read(most)
+
+    def _last_words(self) -> str:
+        """The last line that ffmpeg wrote about something wrong, shortened."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        words = [_SPEAKER.sub("", line).strip() for line in lines]
+        words = [line for line in words if line and not line.startswith("Error opening output")]
+        return words[-1][:160].rstrip(".") if words else ""
+
+    def _failed(self) -> AudioError:
+        self._ended()
+        self._errors.seek(0)
+        if any(mark in self._errors.read().decode(errors="replace") for mark in _NO_SOUND):
+            return AudioError(
+                f"{self._name} is {self._kind.name} without a sound track: it cannot be "
+                "read as audio."
+            )
+        return AudioError(
+            f"{self._name} is {self._kind.name} that cannot be read as audio "
+            f"({self._last_words() or 'ffmpeg failed'}); convert it to WAV or FLAC."
+        )
+
+
+@contextlib.contextmanager
+def open_decoder(
+    path: Path, name: str, kind: Kind, seconds: float | None = None
+) -> Iterator[Decoder]:
+    """Let ffmpeg decode a file.
+
+    Args:
+        name: of the file in messages.
+        seconds: no more than these.
+
+    Raises:
+        AudioError: there is no ffmpeg, no sound track, or it cannot be decoded.
+    """
+    missing = AudioError(
+        f"{name} is {kind.name}: reading it needs ffmpeg, which is not installed "
+        f"({HOW_TO_GET_IT}); or convert it to WAV or FLAC."
+    )
+    program = ffmpeg_program()
+    if program is None:
+        raise missing
+    command = decode_command(program, path, kind.demuxer, seconds)
+    with tempfile.TemporaryFile() as errors, selectors.DefaultSelector() as ready:
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                bufsize=0,
+            )
+        except OSError:
+            raise missing from None
+        try:
+            yield Decoder(process, ready, errors, name, kind)
+        finally:
+            process.kill()
+            process.stdout.close()
+            process.wait()
+
+
+def duration(path: Path, kind: Kind) -> float | None:
+    """Seconds that a file says it lasts, without decoding it; None if ffmpeg cannot tell."""
+    program = ffmpeg_program()
+    if program is None:
+        return None
+    command = _input(program, path, kind.demuxer)
+    command[command.index("error")] = "info"
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=IDLE_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = _DURATION.search(done.stderr.decode(errors="replace"))
+    if found is None:
+        return None
+    hours, minutes, seconds = found.groups()
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)

@@ -1,0 +1,206 @@
+"""How fast T3 writes tokens, at full size, by precision; weights are made up."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+from ..config import ModelConfig
+from ..models.t3.decoding import decode
+from ..models.t3.native_step import NativeStep
+from ..models.t3.sampling import SamplingSettings
+from ..models.t3.t3 import T3
+from ..nn import device
+from .examination import Examination, T3Speed
+from .findings import Section
+from .made_up import NEVER, configuration, fill, networks_of, size_of
+from .pocket import open_pocket
+from .timing import finish
+
+TITLE = "T3, text to speech tokens"
+# Seconds without which it is not begun.
+LEAST = 1.0
+TEXT_TOKENS = 60
+TOKENS = 64
+TOKENS_SHORT = 8
+# So many seconds for the tokens of one precision are enough.
+_ENOUGH = 8.0
+# Filling a network, per gigabyte.
+_FILL_SECONDS = 1.5
+# Tokens of the first call, which is not counted.
+_FIRST_TOKENS = 6
+# Of the time that is left when T3 begins.
+_FOR_S3GEN = 0.4
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """One decoding of some tokens.
+
+    Attributes:
+        moments: seconds from its beginning to each token.
+        host: seconds that this thread computed between the second and the last token.
+    """
+
+    moments: list[float]
+    host: float
+
+    @property
+    def token(self) -> float:
+        """Seconds of each token after the first, what comes before and after them left out."""
+        # The last one is known with no other step begun.
+        steps = self.moments[1:-1]
+        return (steps[-1] - steps[0]) / (len(steps) - 1)
+
+
+class Bench:
+    """A T3 with a voice and a text.
+
+    Args:
+        config: the model's, for its settings.
+    """
+
+    def __init__(self, t3: T3, config: ModelConfig):
+        self.t3, self._config = t3, config
+        sizes, settings = t3.config, config.generation
+        draw = mx.random.key(0)
+        prompt = None
+        if sizes.hears_prompt:
+            length = sizes.speech_cond_prompt_len
+            prompt = mx.random.randint(0, config.s3gen.vocab_size, (1, length), key=draw)
+        speaker = mx.random.normal((1, sizes.speaker_embed_size), key=draw) / 16
+        self._past = t3.conditioning_past(t3.embed_conditioning(speaker, prompt, 0.5))
+        words = mx.random.randint(1, min(90, sizes.text_tokens_dict_size), (TEXT_TOKENS,), key=draw)
+        self._text = words.astype(mx.int32)
+        finish([self._past.keys, self._past.values, self._text])
+        self._settings = SamplingSettings(
+            settings.temperature, settings.repetition_penalty, settings.min_p, settings.top_p,
+            settings.top_k, settings.sampler_order,
+        )  # fmt: skip
+
+    def decode(self, tokens: int) -> Decoding:
+        """Write so many tokens, 4 at least."""
+        finish()
+        moments, hosts = [], []
+        weight = self._config.generation.cfg_weight
+        began = time.perf_counter()
+        steps = decode(
+            self.t3, self._past, self._text, self._settings, weight, tokens, mx.random.key(1)
+        )
+        for _ in steps:
+            moments.append(time.perf_counter() - began)
+            hosts.append(time.thread_time())
+        if len(moments) != tokens:
+            raise RuntimeError(f"T3 stopped after {len(moments)} of {tokens} tokens")
+        return Decoding(moments, (hosts[-2] - hosts[1]) / (len(hosts) - 3))
+
+
+def cases(is_short: bool) -> list[tuple[str, str]]:
+    """Variants and precisions that are worth measuring on this device, the most telling first.
+
+    A CPU has no arithmetic of half precision, and few bits do not make it faster.
+    """
+    if device.on_cpu():
+        plain = [(variant, "float32") for variant in ("english", "nano", "turbo")]
+        return plain if is_short else [*plain, ("english", "8bit"), ("english", "4bit")]
+    english = [("english", p) for p in ("float16", "float32", "bfloat16", "8bit", "4bit")]
+    others = [(v, p) for v in ("nano", "turbo") for p in ("float16", "float32", "8bit")]
+    return english[:2] + others[:2] + english[2:] + others[2:]
+
+
+def examine(exam: Examination, section: Section) -> None:
+    """Measure what the budget allows."""
+    rows: dict[str, list[float | None]] = {}
+    with section.guarded("pocket", "pocket, float32"):
+        tts = open_pocket()
+        t3 = tts.networks.t3
+        t3.config = dataclasses.replace(t3.config, stop_speech_token=NEVER)
+        bench = Bench(t3, tts.checkpoint.config)
+        _note(section, rows, exam, bench, Case("pocket", "float32", TOKENS, is_once=False))
+    if device.on_cpu():
+        section.not_applicable(
+            "halves", "T3 in float16 and bfloat16", "a CPU computes them number by number; how "
+            "much slower their weights are read is in the limits",
+        )  # fmt: skip
+        if exam.is_short:
+            section.left_out("few_bits", "T3 in 8 and 4 bits", "it takes more than --short has")
+    # S3Gen comes later, and its time is worth as much.
+    reserve = _FOR_S3GEN * max(0.0, exam.budget.left())
+    for variant, precision in cases(exam.is_short):
+        with section.guarded(f"{variant}_{precision}", f"{variant}, {precision}"):
+            _measure(exam, section, rows, variant, precision, reserve)
+    section.table(
+        "speed", "T3 with a text of 60 tokens", "ms",
+        ["first token, first call", "later", "a token", "of it Python", "first step's surplus"],
+        rows, "the surplus is what is traced and compiled at the first step; a step in this "
+        "package's C has neither Python nor surplus",
+    )  # fmt: skip
+    section.figure(
+        "multilingual", "multilingual", "as english", note="the same T3 with a larger text table"
+    )
+
+
+def _measure(exam, section, rows, variant: str, precision: str, reserve: float) -> None:
+    name, title = f"{variant}_{precision}", f"{variant}, {precision}"
+    nbytes = size_of(variant, precision, "t3")
+    config = configuration(variant, precision)
+    guided = 1 if config.t3.is_gpt2 else 2
+    token = exam.reading_seconds(nbytes, precision, guided)
+    most = TOKENS_SHORT if exam.is_short else TOKENS
+    case = Case(variant, precision, max(6, min(most, int(_ENOUGH / token))), exam.is_short)
+    parameters = size_of(variant, "float32", "t3") / 4
+    read = TEXT_TOKENS + config.t3.speech_cond_prompt_len / guided
+    prefill = exam.multiplying_seconds(2 * parameters * guided * read)
+    seconds = _FILL_SECONDS * nbytes / 1e9 + prefill + case.tokens * token
+    if not case.is_once:
+        seconds += prefill + _FIRST_TOKENS * token
+    why = exam.budget.objection(seconds, 1.3 * nbytes, reserve)
+    if why:
+        section.left_out(name, title, f"it takes {why}")
+        return
+    networks = networks_of(variant, precision)
+    fill(networks.t3, precision)
+    _note(section, rows, exam, Bench(networks.t3, config), case)
+    del networks
+    mx.clear_cache()
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured, on how many tokens, and whether on the first call alone."""
+
+    variant: str
+    precision: str
+    tokens: int
+    is_once: bool
+
+
+def _note(section: Section, rows: dict, exam: Examination, bench: Bench, case: Case) -> None:
+    weights = sum(value.nbytes for _, value in tree_flatten(bench.t3.parameters()))
+    first = bench.decode(case.tokens if case.is_once else _FIRST_TOKENS)
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    later = first if case.is_once else bench.decode(case.tokens)
+    exam.t3[case.variant, case.precision] = T3Speed(later.moments[0], later.token, case.tokens)
+    in_c = NativeStep.of(bench.t3) is not None if device.on_cpu() else False
+    surplus = first.moments[1] - first.moments[0] - later.token
+    title = f"{case.variant}, {case.precision}"
+    rows[title] = [
+        1000 * first.moments[0],
+        None if case.is_once else 1000 * later.moments[0],
+        1000 * later.token,
+        None if in_c else 1000 * later.host,
+        None if in_c else 1000 * surplus,
+    ]
+    name = f"{case.variant}_{case.precision}"
+    note = f"{case.tokens} tokens timed"
+    section.figure(f"{name}_weights", f"{title}: weights", weights / 1e6, "MB", note)
+    if not case.is_once:
+        section.figure(
+            f"{name}_peak", f"{title}: memory beside them",
+            (mx.get_peak_memory() - before) / 1e6, "MB", "at most while tokens are written",
+        )  # fmt: skip

@@ -1,0 +1,131 @@
+"""The files of a book's archive: read within limits, found by the addresses that other files have.
+
+Nothing is unpacked, and no address leads to anything but a name in the archive.
+"""
+
+from __future__ import annotations
+
+import html
+import posixpath
+import re
+import zipfile
+from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+from ...errors import TextError
+from .encodings import Decoder
+
+# Of one file, and of all that is read of a book.
+MOST_BYTES, MOST_BYTES_IN_ALL = 16 << 20, 128 << 20
+_ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]{1,31});")
+_OF_XML = frozenset(("amp", "lt", "gt", "quot", "apos"))
+_DECLARATION = re.compile(r"^\s*<\?xml[^>]{0,400}\?>\s*")
+
+
+class Archive:
+    """A book's files.
+
+    Attributes:
+        names: of all.
+        decoder: what makes characters of their bytes.
+    """
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile):
+        self._path, self._archive = path, archive
+        self._left = MOST_BYTES_IN_ALL
+        self.names = frozenset(archive.namelist())
+        self._folded = {name.casefold(): name for name in sorted(self.names, reverse=True)}
+        self._sheets: dict[str, str | None] = {}
+        self.decoder = Decoder()
+
+    @staticmethod
+    def unquoted(address: str) -> str:
+        return unquote(address)
+
+    def resolved(self, name: str, address: str) -> str:
+        """The name of a file to which an address in another one leads; as it is written if there
+        is none, since some archives write `%20`, and others mix capitals."""
+        folder, address = posixpath.dirname(name), address.partition("#")[0].replace("\\", "/")
+        plain = posixpath.normpath(posixpath.join(folder, unquote(address)))
+        if plain in self.names:
+            return plain
+        quoted = posixpath.normpath(posixpath.join(folder, address))
+        if quoted in self.names:
+            return quoted
+        found = self._folded.get(plain.casefold()) or self._folded.get(quoted.casefold())
+        return found or plain
+
+    def bytes(self, name: str) -> bytes:
+        """A file's content.
+
+        Raises:
+            TextError: it is missing, or larger than what is read of a book.
+        """
+        if name not in self.names:
+            raise TextError(f"{self._path} is no whole EPUB: {name} is missing.")
+        most = min(MOST_BYTES, self._left)
+        with self._archive.open(name) as file:
+            content = file.read(most + 1)
+        if len(content) > most:
+            raise TextError(f"{self._path}: {name} is too large for a chapter of a book.")
+        self._left -= len(content)
+        return content
+
+    def text(self, name: str) -> str:
+        """A file's characters; errors as `bytes`, and TextError where no encoding fits."""
+        return self.decoder.decode(self.bytes(name), name, f"{self._path}: {name}")
+
+    def sheet(self, name: str, address: str) -> tuple[str, str] | None:
+        """Name and content of a style sheet; None if there is none in the archive, or it cannot be
+        read: it is of no use then."""
+        found = self.resolved(name, address)
+        if found not in self._sheets:
+            try:
+                self._sheets[found] = self.text(found)
+            except TextError:
+                self._sheets[found] = None
+        content = self._sheets[found]
+        return None if content is None else (found, content)
+
+    def xml(self, name: str) -> ElementTree.Element:
+        """A file as XML without namespaces; errors as `text`, and of `parsed`."""
+        return parsed(self.text(name), f"{self._path}: {name}")
+
+
+def parsed(text: str, name: str) -> ElementTree.Element:
+    """XML without namespaces; entities of its own are refused, others are never fetched.
+
+    Raises:
+        TextError: it is not well formed, or declares an entity.
+    """
+    builder = ElementTree.TreeBuilder()
+    parser = expat.ParserCreate(encoding="utf-8", namespace_separator="}")
+
+    def refused(*_) -> None:
+        raise TextError(f"{name} declares XML entities, which a book has no use for.")
+
+    def local(tag: str) -> str:
+        return tag.rsplit("}", 1)[-1]
+
+    parser.EntityDeclHandler = refused
+    parser.StartElementHandler = lambda tag, attributes: builder.start(
+        local(tag), {local(key): value for key, value in attributes.items()}
+    )
+    parser.EndElementHandler = lambda tag: builder.end(local(tag))
+    parser.CharacterDataHandler = builder.data
+    text = _ENTITY.sub(_of_html, _DECLARATION.sub("", text, count=1))
+    try:
+        parser.Parse(text.encode(), True)
+    except (expat.ExpatError, ValueError) as error:
+        raise TextError(f"{name} is no XML: {error}.") from None
+    return builder.close()
+
+
+def _of_html(match: re.Match) -> str:
+    """An entity that HTML has and XML has not, as its character."""
+    if match.group(1) in _OF_XML:
+        return match.group()
+    character = html.unescape(match.group())
+    return match.group() if character == match.group() else html.escape(character)

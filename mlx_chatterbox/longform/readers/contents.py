@@ -1,0 +1,248 @@
+"""A book's table of contents, and what its chapters are called: there, or by their headings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from xml.etree import ElementTree
+
+from ...text.scripts import flowed
+from ...text.sentence_rules import RULES
+from ..blocks import Block
+from .markup import Element, End, Markup
+from .notes import TITLE
+
+_ROMAN = r"(?=[ivxlc])c{0,3}(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3})"
+_SPELT = (
+    "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen"
+    "|sixteen|seventeen|eighteen|nineteen|twenty|first|second|third"
+)
+_NUMBER = re.compile(rf"[\W_]*(?:\d{{1,4}}|{_ROMAN.upper()})[\W_]*")
+_BARE = re.compile(rf"[\W_]*(?:\d{{1,4}}|{_ROMAN}|{_SPELT})[\W_]*", re.IGNORECASE)
+# "Chapter 4", "Kapitel 4", "4. fejezet", "第四章".
+_WORDS = "|".join(sorted({re.escape(word) for rules in RULES.values() for word in rules.chapters}))
+_COUNTED = re.compile(
+    rf"[\W_]*(?:(?:{_WORDS}|section|letter|chap)\W+)?(?:\d{{1,4}}|{_ROMAN}|{_SPELT})"
+    rf"(?:\W+(?:{_WORDS}))?[\W_]*|第.{{1,5}}[章回話话節节]",
+    re.IGNORECASE,
+)
+_NO_TITLE = re.compile(
+    r"\s*(?:untitled.*|unknown|start|\S+\.x?html?\S*|(?:index_)?split[_\d]+|section[-_]?\d+|\W*)\s*",
+    re.IGNORECASE,
+)
+_ZERO = re.compile(r"^(\W{0,2})0(?=[1-9]\d?(?:\W|$)(?![.:,]?\d))")
+_ZERO_AT_END = re.compile(r"(?<=[^\W\d_] )0(?=[1-9]\d?$)")
+# Of a table of contents: parts and chapters, but not their sections.
+DEPTH = 2
+# A line before a chapter's heading, such as a date or a motto's author.
+_SHORT = 120
+_LONGEST_HEADING = 100
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Of a table of contents: an address, from the folder of its file, and a title."""
+
+    address: str
+    title: str
+
+
+def entries_of_nav(text: str) -> list[Entry]:
+    """Of EPUB 3's navigation document: its table of contents, else all its links."""
+    markup = Markup(text)
+    navs = [each for each in markup.events if isinstance(each, Element) and each.tag == "nav"]
+    chosen = [nav for nav in navs if "toc" in nav.types] or [nav for nav in navs if not nav.types]
+    spans = [(nav.begin, nav.end) for nav in chosen] or [(0, len(markup.events))]
+    found: list[Entry] = []
+    for begin, end in spans:
+        link, words, depth = None, [], 0
+        for event in markup.events[begin:end]:
+            tag = getattr(getattr(event, "element", event), "tag", "")
+            if tag in ("ol", "ul"):
+                depth += 1 if isinstance(event, Element) else -1
+            elif isinstance(event, Element) and tag == "a":
+                link, words = (event if depth <= DEPTH else None), []
+            elif isinstance(event, End) and event.element is link and link is not None:
+                found.append(Entry(link.get("href"), " ".join("".join(words).split())))
+                link = None
+            elif isinstance(event, str):
+                words.append(event)
+    return found
+
+
+def entries_of_ncx(root: ElementTree.Element) -> list[Entry]:
+    """Of EPUB 2's."""
+    found = []
+    waiting = [(point, 1) for point in reversed(root.findall(".//navMap/navPoint"))]
+    while waiting:
+        point, depth = waiting.pop()
+        content, label = point.find("./content"), point.find("./navLabel/text")
+        if content is not None and label is not None:
+            title = " ".join("".join(label.itertext()).split())
+            found.append(Entry(content.get("src", ""), title))
+        if depth < DEPTH:
+            waiting += [(inner, depth + 1) for inner in reversed(point.findall("./navPoint"))]
+    return found
+
+
+def shaped(blocks: Iterable[Block]) -> list[Block]:
+    """The blocks of a file with its notes' headings gone, numbers joined to the headings that they
+    count, and its chapters' titles from the table of contents where that has better ones."""
+    return _titled(_numbered(_without_headings_of_notes(list(blocks))))
+
+
+def _without_headings_of_notes(blocks: list[Block]) -> list[Block]:
+    """Headings go under which notes alone were."""
+    kept: list[Block] = []
+    following: Block | None = None
+    notes = False
+    among_notes = _among_notes(blocks)
+    for at in range(len(blocks) - 1, -1, -1):
+        block = blocks[at]
+        if block.kind == "note":
+            notes = True
+            continue
+        if block.kind in ("heading", "paragraph"):
+            if notes and TITLE.fullmatch(flowed(block.text)):
+                continue
+            empty = following is None or (
+                following.kind == "heading" and following.level <= block.level
+            )
+            if notes and empty and at in among_notes:
+                continue
+            following, notes = block, False
+        kept.append(block)
+    return kept[::-1]
+
+
+def _among_notes(blocks: Sequence[Block]) -> set[int]:
+    """Indices of headings within a list of notes, such as "Chapter 1": under a heading of notes, or
+    in a file without a paragraph of its own."""
+    titles = [each.kind != "note" and bool(TITLE.fullmatch(flowed(each.text))) for each in blocks]
+    all_notes = not any(
+        block.kind == "paragraph" and not title for block, title in zip(blocks, titles, strict=True)
+    )
+    found, above = set(), 0
+    for at, block in enumerate(blocks):
+        if block.kind != "heading":
+            continue
+        if titles[at]:
+            above = block.level
+        elif all_notes or (above and block.level > above):
+            found.add(at)
+        else:
+            above = 0
+    return found
+
+
+def _numbered(blocks: list[Block]) -> list[Block]:
+    """ "01" over "The Boy" as "1. The Boy"."""
+    found: list[Block] = []
+    for block in blocks:
+        if block.kind == "heading":
+            text = _ZERO_AT_END.sub("", _ZERO.sub(r"\1", flowed(block.text)))
+            block = replace(block, text=text if text != flowed(block.text) else block.text)
+            at = len(found) - 1
+            while at >= 0 and found[at].kind == "entry":
+                at -= 1
+            if at >= 0 and _worth(text) > 2 and _is_number(found, at):
+                over = found.pop(at)
+                number = _ZERO.sub(r"\1", flowed(over.text)).strip(" .:)-–—")
+                level = min(block.level, over.level if over.kind == "heading" else block.level)
+                block = Block("heading", f"{number}. {text}", level)
+        found.append(block)
+    return found
+
+
+def _is_number(blocks: Sequence[Block], at: int) -> bool:
+    block = blocks[at]
+    if not _NUMBER.fullmatch(flowed(block.text) or "-"):
+        return False
+    # A paragraph is one if nothing else of the chapter stands before it.
+    return block.kind == "heading" or (
+        block.kind == "paragraph" and not any(each.kind != "entry" for each in blocks[:at])
+    )
+
+
+def _titled(blocks: list[Block]) -> list[Block]:
+    """Entries of the table of contents go into the headings they lead to, or become chapters."""
+    found: list[Block] = []
+    entries: list[str] = []
+    for at, block in enumerate(blocks):
+        if block.kind == "entry":
+            entries.append(block.text)
+        elif block.kind == "heading":
+            text = flowed(block.text)
+            if entries:
+                title = better_title(text, _nearest(text, entries))
+                block = replace(block, title=title)
+                entries = []
+            elif found and found[-1].kind == "heading" and _is_within(text, found[-1].title):
+                block = replace(block, title="")
+            found.append(block)
+        elif block.kind == "paragraph" and entries and not _heading_is_near(blocks, at):
+            _place(found, block, entries[-1])
+            entries = []
+        else:
+            found.append(block)
+    return found
+
+
+def _place(found: list[Block], block: Block, title: str) -> None:
+    """A paragraph that an entry leads to."""
+    text = flowed(block.text)
+    over = flowed(found[-1].text) if found and found[-1].kind == "heading" else ""
+    if over and (_is_within(over, title) or _worth(over) < 2):
+        found[-1] = replace(found[-1], title=better_title(over, title))
+    elif len(text) <= _LONGEST_HEADING and _is_within(text, title):
+        found.append(Block("heading", block.text, 0, better_title(text, title)))
+        return
+    else:
+        found += [Block("break"), Block("chapter", title)]
+    found.append(block)
+
+
+def _heading_is_near(blocks: Sequence[Block], at: int) -> bool:
+    """Whether a chapter's heading follows after a short line or two."""
+    length = 0
+    for block in blocks[at : at + 4]:
+        if block.kind == "heading":
+            return True
+        length += len(block.text)
+        if length > _SHORT or block.kind == "entry":
+            return False
+    return False
+
+
+def _nearest(text: str, entries: Sequence[str]) -> str:
+    """The entry that a heading has most words of."""
+    words = set(_letters(text).split())
+    return max(reversed(entries), key=lambda entry: len(words & set(_letters(entry).split())))
+
+
+def better_title(heading: str, entry: str) -> str:
+    """What a chapter is called: as its heading, or as the table of contents has it."""
+    if _worth(entry) > _worth(heading):
+        return entry
+    if _worth(entry) == _worth(heading) and _is_within(heading, entry):
+        return entry
+    return heading
+
+
+def _worth(title: str) -> int:
+    if not title or _NO_TITLE.fullmatch(title):
+        return 0
+    if _BARE.fullmatch(title):
+        return 1
+    return 2 if _COUNTED.fullmatch(title) else 3
+
+
+def _letters(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _is_within(text: str, title: str | None) -> bool:
+    """Whether a title has all of a text, word for word."""
+    words = _letters(text)
+    return bool(words and title) and f" {words} " in f" {_letters(title)} "

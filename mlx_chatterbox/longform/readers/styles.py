@@ -1,0 +1,217 @@
+"""Which elements a book's style sheets hide, as far as CSS says so plainly.
+
+Understood are selectors of names, classes and ids with descendants and children, `!important`,
+and which of two rules counts. Rules for print, for other devices or for states are left alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from .markup import Element
+
+# A book has a few; a hostile one must not have one for each of its elements.
+_MOST_RULES, _MOST_IMPORTS, _MOST_ANCESTORS = 1000, 20, 60
+_COMPOUND = re.compile(r"(\*|[a-z][\w-]*)?((?:[.#][\w-]+)*)", re.IGNORECASE)
+_PART = re.compile(r"[.#][\w-]+")
+_IMPORT = re.compile(r"""@import\s{0,9}(?:url\(\s{0,9})?["']?([^"');\s]{1,300})""", re.IGNORECASE)
+_MEDIA = re.compile(r"\s*(?:only\s+)?(?:all|screen)\s*", re.IGNORECASE)
+_PROPERTIES = ("display", "visibility")
+
+
+@dataclass(frozen=True)
+class _Compound:
+    """`p.note#n1`; `child`: directly inside the one before it."""
+
+    tag: str
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    child: bool
+
+    def fits(self, element: Element) -> bool:
+        if self.tag not in ("", "*", element.tag):
+            return False
+        if any(element.get("id") != name for name in self.ids):
+            return False
+        return not self.classes or set(self.classes) <= set(element.classes)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    compounds: tuple[_Compound, ...]
+    name: str
+    value: str
+    weight: tuple[bool, int, int, int, int]
+
+    def fits(self, element: Element) -> bool:
+        *above, own = self.compounds
+        if not own.fits(element):
+            return False
+        directly, left = own.child, _MOST_ANCESTORS
+        place = element.parent
+        while above:
+            if place is None or not left:
+                return False
+            if above[-1].fits(place):
+                directly = above.pop().child
+            elif directly:
+                return False
+            place, left = place.parent, left - 1
+        return True
+
+
+class Styles:
+    """The rules of a file that say what is shown."""
+
+    def __init__(self, sheets: Iterable[str] = ()):
+        self._rules: dict[str, list[_Rule]] = defaultdict(list)
+        self._count = 0
+        for sheet in sheets:
+            self._read(sheet)
+
+    def hides(self, element: Element) -> bool | None:
+        """Whether an element, apart from those around it, is hidden.
+
+        Returns:
+            True where it is taken out with all that is in it, or is not seen; False where it says
+            that it is seen; None where nothing is said.
+        """
+        own = dict(_declarations(element.get("style")))
+        found = {name: (value, (important, 9, 0, 0, 0)) for name, (value, important) in own.items()}
+        for rule in self._candidates(element):
+            if rule.name in found and found[rule.name][1] > rule.weight:
+                continue
+            if rule.fits(element):
+                found[rule.name] = (rule.value, rule.weight)
+        if "display" in found and found["display"][0] == "none":
+            return True
+        seen = found.get("visibility", ("", None))[0]
+        return {"hidden": True, "collapse": True, "visible": False}.get(seen)
+
+    def _candidates(self, element: Element) -> Iterable[_Rule]:
+        if not self._count:
+            return
+        for key in (element.tag, *(f".{name}" for name in element.classes), "*"):
+            yield from self._rules.get(key, ())
+        if element.get("id"):
+            yield from self._rules.get(f"#{element.get('id')}", ())
+
+    def _read(self, sheet: str) -> None:
+        sheet = without_comments(sheet)
+        around: list[str] = []
+        last = 0
+        for match in re.finditer("[{};]", sheet):
+            text = sheet[last : match.start()]
+            mark, last = match.group(), match.end()
+            if mark == "{":
+                around.append(text.strip())
+                body: list[str] = []
+            elif around and mark == ";":
+                body.append(text)
+            elif around:
+                selector = around.pop()
+                body.append(text)
+                if not selector.startswith("@") and all(map(_applies, around)):
+                    self._add(selector, ";".join(body))
+                body = []
+
+    def _add(self, selectors: str, body: str) -> None:
+        said = _declarations(body)
+        for selector in selectors.split(",") if said else ():
+            compounds = _compounds(selector)
+            for name, (value, important) in said if compounds else ():
+                if self._count >= _MOST_RULES:
+                    return
+                self._count += 1
+                ids = sum(len(each.ids) for each in compounds)
+                classes = sum(len(each.classes) for each in compounds)
+                tags = sum(each.tag not in ("", "*") for each in compounds)
+                rule = _Rule(
+                    compounds, name, value, (important, 0, ids, classes, tags * 10000 + self._count)
+                )
+                own = compounds[-1]
+                key = f"#{own.ids[0]}" if own.ids else f".{own.classes[0]}" if own.classes else ""
+                self._rules[key or own.tag or "*"].append(rule)
+
+
+def sheets_of(
+    texts: Iterable[tuple[str, str]], load: Callable[[str, str], tuple[str, str] | None]
+) -> list[str]:
+    """Style sheets, each after those that it imports.
+
+    Args:
+        texts: name and content of each.
+        load: from the name of a sheet and an address in it to the name and content of another, or
+            None where the book has none there.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+    # What is still to be read, the next one last; True: its imports are there already.
+    waiting = [(name, text, False) for name, text in reversed(list(texts))]
+    while waiting:
+        name, text, ready = waiting.pop()
+        if ready:
+            found.append(text)
+            continue
+        waiting.append((name, text, True))
+        for address in reversed(_IMPORT.findall(without_comments(text))):
+            if len(seen) < _MOST_IMPORTS and (other := load(name, address)) is not None:
+                if other[0] not in seen:
+                    waiting.append((*other, False))
+                seen.add(other[0])
+    return found
+
+
+def _applies(at_rule: str) -> bool:
+    """Whether what stands in an at-rule holds for a reader of any device."""
+    name, _, condition = at_rule.partition(" ")
+    if name.lower() == "@layer":
+        return True
+    return name.lower() == "@media" and any(map(_MEDIA.fullmatch, condition.split(",")))
+
+
+def applies_to(media: str) -> bool:
+    """Whether a sheet with this `media` attribute counts."""
+    return not media.strip() or any(map(_MEDIA.fullmatch, media.split(",")))
+
+
+def without_comments(sheet: str) -> str:
+    parts = sheet.split("/*")
+    return parts[0] + " ".join(part.partition("*/")[2] for part in parts[1:])
+
+
+def _declarations(body: str) -> list[tuple[str, tuple[str, bool]]]:
+    """Of `display` and `visibility`: value, and whether it is important; the last of each."""
+    found = {}
+    for part in body.split(";") if ":" in body else ():
+        name, _, value = part.partition(":")
+        if name.strip().lower() in _PROPERTIES:
+            value, mark, _ = value.lower().partition("!")
+            found[name.strip().lower()] = (value.strip(), bool(mark))
+    return list(found.items())
+
+
+def _compounds(selector: str) -> tuple[_Compound, ...]:
+    """Of a selector; none if it has more than names, classes, ids, descendants and children."""
+    found, child = [], False
+    for word in selector.replace(">", " > ").split()[:20]:
+        if word == ">":
+            child = True
+            continue
+        match = _COMPOUND.fullmatch(word)
+        if match is None:
+            return ()
+        parts = _PART.findall(match.group(2))
+        found.append(
+            _Compound(
+                (match.group(1) or "").lower(),
+                tuple(part[1:] for part in parts if part[0] == "#"),
+                tuple(part[1:] for part in parts if part[0] == "."),
+                child,
+            )
+        )
+        child = False
+    return tuple(found)

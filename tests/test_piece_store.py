@@ -1,0 +1,312 @@
+"""Pieces on disk, and a job's memory of what is left to do, without a voice."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from mlx_chatterbox.errors import JobError
+from mlx_chatterbox.longform.job import Job
+from mlx_chatterbox.longform.speaking import Manner, Spoken, Wanted
+from mlx_chatterbox.longform.store import (
+    PieceStore,
+    disk_error,
+    encode,
+    read_json,
+    write_durably,
+    write_json,
+    write_stream,
+)
+
+RATE = 24000
+
+
+@pytest.fixture
+def store(tmp_path):
+    return PieceStore(tmp_path / "a" / "pieces")
+
+
+def sound(value: float) -> np.ndarray:
+    return np.full(100, value, np.float32)
+
+
+# --- Files -------------------------------------------------------------------------------------
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_written_whole_or_left_as_it_was(tmp_path):
+    path = tmp_path / "file"
+    write_durably(path, b"old")
+    write_stream(path, iter([b"ne", b"", b"w"]))
+    assert path.read_bytes() == b"new"
+
+    def broken():
+        yield b"half"
+        assert names(tmp_path) == [".file.tmp", "file"]  # beside its place
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError):
+        write_stream(path, broken())
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["file"]
+
+
+def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: done.append("flushed") or fsync(file))
+    monkeypatch.setattr(os, "replace", lambda a, b: done.append("named") or replace(a, b))
+    write_durably(tmp_path / "file", b"text")
+    # The folder, too, or the name could be lost.
+    assert done == ["flushed", "named", "flushed"]
+
+
+def test_a_file_system_that_cannot_flush_a_folder_is_no_error(tmp_path, monkeypatch):
+    fsync, calls = os.fsync, []
+
+    def only_files(file):
+        calls.append(file)
+        if len(calls) == 2:
+            raise OSError(errno.EINVAL, "not here")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    write_durably(tmp_path / "file", b"text")
+    assert (tmp_path / "file").read_bytes() == b"text"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(calls[1])  # it was closed all the same
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_told_from_other_errors(tmp_path, number):
+    path = tmp_path / "out"
+    assert "the disk is full" in str(disk_error(path, OSError(number, "x")))
+    assert "denied." in str(disk_error(path, OSError(errno.EACCES, "denied")))
+    assert "strange" in str(disk_error(path, OSError("strange")))
+    with pytest.raises(JobError, match="No such file"):
+        write_durably(tmp_path / "missing" / "file", b"")
+
+
+def test_json_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "values.json"
+    assert read_json(path) is None
+    values = {"text": "für 世界", "numbers": [1, 2.5, None]}
+    write_json(path, values)
+    assert read_json(path) == values
+    text = path.read_text(encoding="utf-8")
+    assert "世界" in text  # legible, and a line for each value
+    assert text.startswith('{\n "text"')
+    assert text.endswith("\n")
+    for damage in (b"{", b"\xff\xff"):
+        path.write_bytes(damage)
+        assert read_json(path) is None
+
+
+def test_audio_is_kept_to_24_bits_and_clipped(store):
+    samples = np.array([0.0, 0.5, -0.5, 1.5, -1.5, 1 / 2**23], np.float64)
+    store.write("key", encode(samples, 16000), {})
+    info = soundfile.info(store.audio_path("key"))
+    assert (info.samplerate, info.format, info.subtype) == (16000, "FLAC", "PCM_24")
+    read = store.read("key")
+    assert read.dtype == np.float32
+    np.testing.assert_allclose(read, np.clip(samples, -1.0, 1.0), atol=1.5 / 2**23)
+    assert read[5] > 0.0
+
+
+def test_a_piece_is_done_when_its_audio_is_what_the_record_says(store):
+    assert not store.is_done("key")
+    assert store.record("key") is None
+    audio = encode(sound(0.1), RATE)
+    store.write("key", audio, {"tokens": [1, 2]})
+    assert store.record("key") == {"tokens": [1, 2], "sha256": hashlib.sha256(audio).hexdigest()}
+    assert store.is_done("key")
+    store.audio_path("key").write_bytes(audio[:-1])
+    assert not store.is_done("key")
+    store.audio_path("key").unlink()
+    assert not store.is_done("key")
+    with pytest.raises(JobError, match="missing or damaged"):
+        store.read("key")
+    record = store.folder / "key.json"
+    for damage in ("[1]", "{}", "", "null"):
+        store.write("key", audio, {})
+        record.write_text(damage)
+        assert not store.is_done("key")
+    assert store.record("key") is None
+    store.audio_path("key").write_bytes(b"no audio")
+    with pytest.raises(JobError, match="missing or damaged"):
+        store.read("key")
+
+
+def test_only_what_is_needed_stays(store):
+    for key in ("one", "two", "three"):
+        store.write(key, encode(sound(0.1), RATE), {})
+    store.keep_only(key for key in ("one", "three"))
+    assert names(store.folder) == ["one.flac", "one.json", "three.flac", "three.json"]
+    (store.folder / ".four.flac.tmp").write_bytes(b"half")
+    (store.folder / "five.tmp").write_bytes(b"a stranger's")
+    PieceStore(store.folder)
+    assert names(store.folder)[0] == "five.tmp"
+    assert store.is_done("one")
+
+
+# --- The job -----------------------------------------------------------------------------------
+
+
+MANNERS = {name: Manner({}, None, "", "", name) for name in ("calm", "loud")}
+
+
+def wanted(keys: str, manner: str = "calm", alone: bool = False) -> list[Wanted]:
+    return [Wanted(key, f"text {key}", 1, MANNERS[manner], alone) for key in keys]
+
+
+def keys(units) -> list[str]:
+    return ["".join(one.key for one in unit) for unit in units]
+
+
+@pytest.fixture
+def job(tmp_path):
+    with Job(tmp_path / "jobs" / "out.job") as job:
+        yield job
+
+
+def speak(unit, store):
+    for one in unit:
+        store(Spoken(one.key, encode(sound(0.2), RATE), {"tokens": [ord(one.key)]}))
+
+
+def run(job, units, spoken=None):
+    spoken = [] if spoken is None else spoken
+    job.run(units, lambda units, store: [speak(unit, store) for unit in units], spoken.append)
+    return spoken
+
+
+def test_units_have_one_manner_and_a_size(job):
+    pieces = wanted("abc") + wanted("xy", "loud") + wanted("de") + wanted("z", alone=True)
+    assert keys(job.units(pieces, 3)) == ["abc", "de", "xy", "z"]
+    assert keys(job.units(pieces, 4)) == ["abcd", "e", "xy", "z"]
+    assert keys(job.units(pieces, 1)) == [*"abcde", *"xy", "z"]
+
+
+def test_units_stay_however_often_a_job_is_interrupted(tmp_path):
+    pieces, folder = wanted("abcdef"), tmp_path / "out.job"
+    with Job(folder) as job:
+        assert keys(job.units(pieces, 3)) == ["abc", "def"]
+        speak(pieces[:1] + pieces[3:], lambda one: job.pieces.write(one.key, one.audio, one.record))
+    with Job(folder) as job:
+        ((first, *others),) = job.units(pieces, 3)
+        # What is on disk brings its record; it is written with the others and not sounded.
+        assert first.record["tokens"] == [ord("a")]
+        assert [(one.key, one.record) for one in others] == [("b", None), ("c", None)]
+        run(job, [[*others]])
+    with Job(folder) as job:
+        assert job.units(pieces, 3) == []
+        # Pieces that were lost since are a unit of their own, with those they were written with.
+        job.pieces.audio_path("e").unlink()
+        assert keys(job.units(pieces, 3)) == ["def"]
+        # Other pieces, or another size, are another plan: what is there is no part of it.
+        assert keys(job.units(wanted("abcdefgh"), 3)) == ["egh"]
+        assert keys(job.units(pieces, 2)) == ["e"]
+
+
+def test_what_has_its_output_needs_no_piece(job):
+    assert keys(job.units(wanted("abc"), 2, unneeded=("a",))) == ["bc"]
+    assert keys(job.units(wanted("abc"), 2)) == ["bc", "a"]
+
+
+def test_each_piece_is_on_disk_when_it_is_reported(job):
+    here = []
+    spoken = []
+
+    def report(one):
+        here.append(job.pieces.is_done(one.key))
+        spoken.append(one)
+
+    def execute(units, store):
+        speak(units[0], store)
+        store(Spoken("x", failure="cannot be spoken"))
+
+    job.run([wanted("ab")], execute, report)
+    assert here == [True, True, False]
+    assert [one.key for one in spoken] == ["a", "b", "x"]
+    assert job.pieces.record("a")["tokens"] == [ord("a")]
+    job.run([], lambda *_: pytest.fail("nothing is left"), report)
+
+
+def test_a_job_remembers(tmp_path):
+    folder = tmp_path / "out.job"
+    with Job(folder) as job:
+        assert job.seed is None
+        drawn = job.choose_seed(None)
+        assert 0 <= drawn < 2**63
+        assert job.choose_seed(None) == drawn
+        assert job.choose_seed(7) == job.seed == 7
+        assert job.choose_seed(0) == 0
+        assert job.take("a") == 0
+        job.speak_again(["a", "b", "a"])
+        job.speak_again(["a"])
+        assert [job.take(name) for name in "abc"] == [1, 1, 0]
+        job.files["voice.wav"] = [1, "hash"]
+        job.save()
+    with Job(folder) as job:
+        assert (job.seed, job.files) == (0, {"voice.wav": [1, "hash"]})
+        # An order that was not finished is no second one; after that it is.
+        job.speak_again(["a"])
+        assert job.take("a") == 1
+        run(job, [wanted("kl")])
+        job.finished("k")
+        assert names(job.pieces.folder) == ["k.flac", "k.json"]
+    with Job(folder) as job:
+        job.speak_again(["a"])
+        assert job.take("a") == 2
+        assert job.seed == 0
+
+
+def test_two_seeds_that_are_drawn_differ(tmp_path):
+    seeds = set()
+    for number in range(4):
+        with Job(tmp_path / str(number)) as job:
+            seeds.add(job.choose_seed(None))
+    assert len(seeds) == 4
+
+
+def test_a_job_is_one_runs_alone_and_says_whose(tmp_path):
+    folder = tmp_path / "deep" / "out.job"
+    with Job(folder):
+        assert (folder / "lock").read_text() == str(os.getpid())
+        with pytest.raises(JobError, match=rf"another run \(process {os.getpid()}\) is at work"):
+            Job(folder).__enter__()
+        assert (folder / "lock").read_text() == str(os.getpid())
+    # Whatever an earlier process has left in it.
+    (folder / "lock").write_text("99999999999")
+    with Job(folder):
+        assert (folder / "lock").read_text() == str(os.getpid())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JobError, match="cannot be written"):
+        Job(tmp_path / "file").__enter__()
+
+
+@pytest.mark.parametrize(
+    ("state", "message"), [("{", "is damaged"), (json.dumps({"version": 99}), "another version")]
+)
+def test_a_state_that_cannot_be_read_gives_the_lock_back(tmp_path, state, message):
+    folder = tmp_path / "out.job"
+    with Job(folder) as job:
+        job.save()
+        assert read_json(folder / "job.json")["version"] == 1
+    (folder / "job.json").write_text(state)
+    for _ in range(2):
+        with pytest.raises(JobError, match=message):
+            Job(folder).__enter__()
+    (folder / "job.json").unlink()
+    with Job(folder) as job:
+        assert (job.seed, job.files, job.take("a")) == (None, {}, 0)
