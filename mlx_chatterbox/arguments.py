@@ -38,6 +38,7 @@ class Extras:
     guard: bool = True
     batch_size: int | None = None
     speed: float | None = None
+    normalize: bool | None = None
 
 
 @dataclass(frozen=True)

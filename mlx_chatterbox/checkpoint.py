@@ -21,8 +21,11 @@ from .errors import CheckpointError
 from .folders import cache_folder
 from .hub import (
     is_converted,
+    is_own_configuration,
     local_folder,
+    on_this_machine,
     resolve,
+    resolve_texts,
     speech_tokenizer,
     variant_called,
     weight_files,
@@ -37,6 +40,7 @@ from .nn.memory import bound_cache
 from .packing import unpack
 from .quantization import precision_of, quantize_networks
 from .text.load import load_tokenizer
+from .variants import VARIANTS, Variant
 from .voice import Voice
 
 VOICE_NAME = "conds.safetensors"
@@ -199,6 +203,40 @@ def _cast(networks: Chatterbox, config: ModelConfig, dtype: str) -> None:
         and precision_of(config, key, value.shape).dtype == dtype
     }
     networks.update(tree_unflatten(list(changed.items())))
+
+
+def read_text_model(name: str | Path) -> tuple[ModelConfig, object | None]:
+    """What of a model reads texts: its configuration and its tokenizer, no weights.
+
+    Of a known model that is not on this machine, its usual configuration and None; of any other
+    repository the small files are downloaded.
+
+    Raises:
+        CheckpointError, HubError: see `load`.
+    """
+    variant = variant_called(name)
+    folder = local_folder(name)
+    if folder is None:
+        folder = on_this_machine(str(name)) if variant is not None else resolve_texts(name)
+    if folder is None:
+        return variant.default_config(), None
+    if is_own_configuration(folder):
+        config = ModelConfig.load(folder)
+    else:
+        config = (variant or _variant_by_texts(folder)).default_config()
+    return config, load_tokenizer(folder, config.text)
+
+
+def _variant_by_texts(folder: Path) -> Variant:
+    """The variant of a folder of upstream's files, as far as its tokenizer tells."""
+
+    def has(*files: str) -> bool:
+        return all((folder / file).is_file() for file in files)
+
+    rows = [row for row in VARIANTS.values() if has(*row.tokenizer_files)]
+    if not rows:
+        raise CheckpointError(f"{folder} has no tokenizer of a model that is known.")
+    return next((row for row in rows if has(row.t3_file)), rows[0])
 
 
 def verify_folder(folder: Path) -> None:

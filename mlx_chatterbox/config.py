@@ -32,6 +32,8 @@ class TextConfig(Config):
         preprocessing: of the multilingual tokenizer; upstream's is "lower,nfkd".
         lexicon: of the English tokenizer: the checkpoint has a pronouncing dictionary, and its
             tokens are phones (`text/lexicon.py`).
+        normalize: numbers, abbreviations and signs are written out in words first
+            (`text/spoken/`), unless the caller says otherwise.
         languages: codes that the multilingual tokenizer knows beyond its 23, learnt by fine-tuning.
     """
 
@@ -39,6 +41,7 @@ class TextConfig(Config):
     punctuation: str = "english"
     preprocessing: str = "lower,nfkd"
     lexicon: bool = False
+    normalize: bool = False
     languages: list[str] = field(default_factory=list)
 
 

@@ -117,6 +117,18 @@ def build_parser() -> argparse.ArgumentParser:
         help="words and how to write them so that they are said right, one entry a line: "
         "word, tab, respelling",
     )
+    parser.add_argument(
+        "--normalize",
+        action=argparse.BooleanOptionalAction,
+        help="write numbers, times, money, units, abbreviations and signs out in words before the "
+        "model reads them (default: on for pocket, off for upstream's models)",
+    )
+    parser.add_argument(
+        "--show-text",
+        action="store_true",
+        help="speak nothing: print the pieces that would be spoken, one a line, as --lexicon and "
+        "--normalize leave them",
+    )
     add_stream(parser)
     _add_settings(parser.add_argument_group("how it is said"))
     add_long_text(parser)
@@ -183,6 +195,7 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
         "lexicon": arguments.lexicon,
         "guard": False if arguments.no_guard else None,
         "batch_size": arguments.batch_size,
+        "normalize": arguments.normalize,
         # A speed of 1 is none, so that a job that was begun without one goes on.
         "speed": None if arguments.speed == 1.0 else arguments.speed,
     }
@@ -296,10 +309,15 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     warnings.simplefilter("ignore", UnreadWarning)
     text = check_before_loading(arguments)
     arguments.model = model = choose_model(arguments.model)
+    if arguments.show_text:
+        from .longform.showing import show_text
+
+        return show_text(arguments, text)
 
     from .audio.files import save_audio
     from .longform.command import document_of, is_job, run_batch, run_document, write_subtitles
     from .longform.plan import Piece
+    from .longform.wording import tell_unread
     from .tts import open_model
 
     started = time.perf_counter()
@@ -307,13 +325,18 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     loaded = time.perf_counter()
     settings = settings_for(tts, arguments)
     if arguments.batch is not None:
+        from .longform.showing import batch_texts
+
+        tell_unread(tts.checkpoint, arguments, batch_texts(arguments))
         return run_batch(arguments, tts, settings)
     said = [Piece(text)]
     if arguments.file is not None:
         document = document_of(arguments, tts)
         if not arguments.stream and is_job(arguments, document):
+            tell_unread(tts.checkpoint, arguments, (piece.text for piece in document.pieces))
             return run_document(arguments, tts, document, settings)
         said = document.pieces
+    tell_unread(tts.checkpoint, arguments, (piece.text for piece in said))
     if arguments.voice is not None:
         tts.conds = tts.voice_of(arguments.voice)
     settings["watermark"] = False if arguments.no_watermark else None

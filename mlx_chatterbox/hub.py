@@ -101,6 +101,17 @@ def is_converted(folder: Path) -> bool:
     )
 
 
+def is_own_configuration(folder: Path) -> bool:
+    """Whether a folder has a whole model's configuration of ours, its weights or not."""
+    try:
+        values = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return (
+        isinstance(values, dict) and values.get("model_type") == MODEL_TYPE and "variant" in values
+    )
+
+
 def variant_called(name: str | Path) -> Variant | None:
     """The variant that a user's name means, or None for folders and repositories."""
     if isinstance(name, Path):
@@ -133,13 +144,24 @@ def resolve(
     folder = local_folder(name)
     if folder is not None:
         return folder
+    repository = _repository(name)
+    return download(repository, _wanted_files(str(name), repository, t3_file), cache_dir)
+
+
+def resolve_texts(name: str | Path, cache_dir: str | Path | None = None) -> Path:
+    """A repository's folder with its configuration and tokenizer alone; errors as `resolve`."""
+    small = [pattern for pattern in ANY_FILES if not pattern.endswith((".safetensors", ".pt"))]
+    return download(_repository(name), small, cache_dir)
+
+
+def _repository(name: str | Path) -> str:
     repository = None if isinstance(name, Path) else repository_of(name)
     if repository is None:
         known = ", ".join(sorted({*ALIASES, *VARIANTS, POCKET}))
         raise CheckpointError(
             f"{name} is no folder, no known model ({known}) and no repository (OWNER/NAME)."
         )
-    return download(repository, _wanted_files(str(name), repository, t3_file), cache_dir)
+    return repository
 
 
 def _wanted_files(name: str, repository: str, t3_file: str | None = None) -> list[str]:

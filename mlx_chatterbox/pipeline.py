@@ -7,6 +7,7 @@ upstream's signatures and nothing else.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -30,7 +31,7 @@ from .synthesis import Synthesis
 from .text.given import checked_text, checked_texts, shown
 from .text.pauses import Breath, breaths
 from .text.reading import Reading, read_text
-from .text.respelling import Lexicon, respelling_of
+from .text.writing import writing_for
 from .tries import Utterance
 from .voice import Voice, embed_voice, is_saved_voice
 from .watermark.weights import is_wanted
@@ -219,7 +220,7 @@ class Pipeline:
         batch = text if isinstance(text, Batch) else Batch((text,), (extras.seed,))
         at_once = self._at_once(extras.batch_size, cfg_weight)
         speed = checked_speed(extras.speed)
-        said = self._said(batch.texts, language_id, extras.lexicon)
+        said = self._said(batch.texts, language_id, extras)
         readings = [
             self._reading(breath.text, language_id) for of_text in said for breath in of_text
         ]
@@ -276,14 +277,17 @@ class Pipeline:
         return batch_size
 
     def _said(
-        self, texts: Sequence[str], language_id: str | None, lexicon: Lexicon
+        self, texts: Sequence[str], language_id: str | None, extras: Extras
     ) -> list[list[Breath]]:
-        """What of each text is said in one go, its words respelled."""
+        """What of each text is said in one go, its words respelled and written out."""
         texts = [checked_text(text) for text in texts]
-        respell = respelling_of(lexicon)
+        config = self.checkpoint.config.text
+        writing = writing_for(config, language_id, extras.normalize, extras.lexicon)
         longest = self.defaults.longest_piece
-        texts = texts if respell is None else map(respell, texts)
-        return [breaths(text, longest, language_id) for text in texts]
+        said = [breaths(writing(text), longest, language_id) for text in texts]
+        for note in writing.notes():
+            warnings.warn(note, stacklevel=4)
+        return said
 
     def _reading(self, text: str, language_id: str | None) -> Reading:
         """What becomes of a text; checks come before any work."""

@@ -166,7 +166,7 @@ class StreamingPipeline(Pipeline):
         speed = checked_speed(extras.speed)
         if steps < 1:
             raise SettingError(f"n_cfm_timesteps must be 1 or more; got {steps}.")
-        (breaths,) = self._said((said.text,), language_id, extras.lexicon)
+        (breaths,) = self._said((said.text,), language_id, extras)
         readings = [self._reading(breath.text, language_id) for breath in breaths]
         tokens = [mx.array(reading.ids, dtype=mx.int32) for reading in readings]
         for of_text in tokens:

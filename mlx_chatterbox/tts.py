@@ -20,6 +20,8 @@ speed: how much faster, 0.5 to 2, at the same pitch (`audio/stretch.py`); pauses
     nothing.
 batch_size: so many pieces of a long text, or texts of a batch, are written together; 8 with
     guidance, else 16.
+normalize: write numbers, abbreviations and signs out in words first; None does what the checkpoint
+    says, and upstream's say no (`docs/spoken-forms.md`).
 
 Every `generate` returns (samples,) float32 at `sr`, 24 kHz, and raises TextError (nothing to
 speak), SettingError (a setting outside its range, or no voice) or AudioError (a reference that
@@ -115,6 +117,7 @@ class ChatterboxTTS(StreamingPipeline):
         guard: bool = True,
         batch_size: int | None = None,
         speed: float | None = None,
+        normalize: bool | None = None,
     ) -> np.ndarray:
         """Speak.
 
@@ -145,6 +148,7 @@ class ChatterboxTTS(StreamingPipeline):
                 guard,
                 batch_size,
                 speed,
+                normalize,
             ),
         )
 
@@ -217,6 +221,7 @@ class ChatterboxMultilingualTTS(StreamingPipeline):
         guard: bool = True,
         batch_size: int | None = None,
         speed: float | None = None,
+        normalize: bool | None = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`.
 
@@ -246,6 +251,7 @@ class ChatterboxMultilingualTTS(StreamingPipeline):
                 guard,
                 batch_size,
                 speed,
+                normalize,
             ),
             language_id=_code(language_id),
         )
@@ -317,6 +323,7 @@ class ChatterboxTurboTTS(StreamingPipeline):
         guard: bool = True,
         batch_size: int | None = None,
         speed: float | None = None,
+        normalize: bool | None = None,
     ) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`. Guidance, min-p and emotion do nothing here.
 
@@ -347,6 +354,7 @@ class ChatterboxTurboTTS(StreamingPipeline):
                 guard,
                 batch_size,
                 speed,
+                normalize,
             ),
             norm_loudness=norm_loudness,
         )

@@ -50,6 +50,7 @@ class StubTTS:
         voice=None,
         temperature=0.8,
         watermark=None,
+        normalize=None,
     ):
         assert batch_size >= len(texts)
         self.said.append(list(texts))

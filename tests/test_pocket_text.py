@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_chatterbox.config import PackingConfig
+from mlx_chatterbox.config import ModelConfig, PackingConfig
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.hub import POCKET_FOLDER
 from mlx_chatterbox.packing import pack, unpack
 from mlx_chatterbox.text.clauses import pieces
 from mlx_chatterbox.text.lexicon import (
@@ -18,7 +22,10 @@ from mlx_chatterbox.text.lexicon import (
     write_lexicon,
     write_vocabulary,
 )
-from mlx_chatterbox.text.numbers import number_words, ordinal_words, spell_numbers, year_words
+from mlx_chatterbox.text.load import load_tokenizer
+from mlx_chatterbox.text.normalize import punc_norm
+
+DATA = Path(__file__).parent / "data"
 
 WORDS = {
     "hello": "həlˈō",
@@ -33,67 +40,11 @@ WORDS = {
 }
 
 
-SIXTEEN = [number_words(int(digit)) for digit in "1234567890123456"]
-
-
 @pytest.fixture
 def tokenizer(tmp_path) -> LexiconTokenizer:
     write_vocabulary(tmp_path / "tokenizer.json")
     write_lexicon(tmp_path / "lexicon.txt.gz", WORDS)
     return LexiconTokenizer(tmp_path / "tokenizer.json", tmp_path / "lexicon.txt.gz")
-
-
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [
-        (0, "zero"),
-        (13, "thirteen"),
-        (40, "forty"),
-        (99, "ninety nine"),
-        (100, "one hundred"),
-        (1001, "one thousand one"),
-        (1_000_000, "one million"),
-        (999_999, "nine hundred ninety nine thousand nine hundred ninety nine"),
-    ],
-)
-def test_numbers_in_words(number, words):
-    assert number_words(number) == words
-
-
-def test_ordinals_and_years():
-    assert [ordinal_words(n) for n in (1, 2, 3, 12, 20, 21, 100)] == [
-        "first",
-        "second",
-        "third",
-        "twelfth",
-        "twentieth",
-        "twenty first",
-        "one hundredth",
-    ]
-    assert year_words(1984) == "nineteen eighty four"
-    assert year_words(1900) == "nineteen hundred"
-    assert year_words(1905) == "nineteen oh five"
-    assert year_words(2003) == "two thousand three"
-    assert year_words(2026) == "twenty twenty six"
-
-
-@pytest.mark.parametrize(
-    ("text", "spelled"),
-    [
-        ("no digits", "no digits"),
-        ("3 cats", "three cats"),
-        ("1,234.5 people", "one thousand two hundred thirty four point five people"),
-        ("$3.50 or £1", "three dollars and fifty cents or one pound"),
-        ("45%", "forty five percent"),
-        ("at 10:05 or 9:00", "at ten oh five or nine o'clock"),
-        ("July 4th, 1776", "July fourth, seventeen seventy six"),
-        ("007", "zero zero seven"),
-        ("it is -5 outside", "it is minus five outside"),
-        ("1234567890123456" + "7", " ".join([*SIXTEEN, "seven"])),
-    ],
-)
-def test_digits_are_spelled(text, spelled):
-    assert spell_numbers(text) == spelled
 
 
 def test_words_become_phones(tokenizer):
@@ -117,6 +68,21 @@ def test_plurals_possessives_initials_abbreviations_and_digits(tokenizer):
     assert tokenizer.phones("DN") == "dˈi ˈɛn"
     assert tokenizer.phones("Dr. Cat") == "dˈɑktɝ kˈæt"
     assert tokenizer.phones("2 cats") == "tˈu kˈæts"
+
+
+def test_spelled_letters_are_letters_and_no_words(tokenizer):
+    a, os = "ˈē", "ˈōz"
+    assert tokenizer.phones("DNA") == f"dˈi ˈɛn {a}"
+    assert tokenizer.phones("a dog, A dog") == "ə dˈɔg, ə dˈɔg"
+    assert tokenizer.phones("CEOs") == f"C E {os}"
+
+
+def test_plain_sentences_have_the_tokens_that_they_had():
+    tokenizer = load_tokenizer(POCKET_FOLDER, ModelConfig.load(POCKET_FOLDER).text)
+    known = json.loads((DATA / "pocket-tokens.json").read_text(encoding="utf-8"))
+    assert len(known) > 15
+    for sentence, tokens in known.items():
+        assert tokenizer.encode(punc_norm(sentence)) == tokens, sentence
 
 
 def test_every_character_of_a_text_is_known(tokenizer):

@@ -13,6 +13,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..errors import ChatterboxError, JobError
 from ..manifest import sha256
 from ..text.respelling import Lexicon, respelling_of
 from ..text.unread import shortened
+from ..text.writing import Writing
 from .casting import Casting
 from .identity import digest, seed_from
 from .job import Executor, Job
@@ -30,6 +32,7 @@ from .progress import JobBar
 from .rows import Row, one_line, read_rows
 from .speaking import Spoken, remarks_on
 from .store import read_json, write_durably, write_json
+from .wording import job_writing, tell
 
 FOLDER_NAME = "batch.job"
 REPORT_NAME = "report.csv"
@@ -76,6 +79,7 @@ def speak_batch(
     sdh: bool = True,
     model: str = "",
     executor: Executor | None = None,
+    normalize: bool | None = None,
 ) -> list[Line]:
     """Speak all rows that are not there yet; write `report.csv` beside the outputs.
 
@@ -108,7 +112,13 @@ def speak_batch(
     with Job(output_dir / FOLDER_NAME) as job:
         chosen = job.choose_seed(seed)
         about = {"program": __version__, "model": str(model), "seed": chosen}
-        batch = _Batch(job, output_dir, about, tts.sr, subtitles, respelling_of(lexicon))
+        lexicon = respelling_of(lexicon)
+
+        @lru_cache
+        def writing(language: str | None) -> Writing:
+            return job_writing(job, tts, language, lexicon, normalize)
+
+        batch = _Batch(job, output_dir, about, tts.sr, subtitles, writing)
         try:
             casting = Casting(job, tts, settings or {})
             for row in rows:
@@ -122,9 +132,9 @@ def speak_batch(
 class _Batch:
     """Rows on their way; `lines` are the report."""
 
-    def __init__(self, job: Job, output_dir: Path, about: dict, rate: int, subtitles, respell):
+    def __init__(self, job: Job, output_dir: Path, about: dict, rate: int, subtitles, writing):
         self._job, self._folder, self._about = job, output_dir, about
-        self._rate, self._subtitles, self._respell = rate, subtitles, respell
+        self._rate, self._subtitles, self._writing = rate, subtitles, writing
         self.lines: list[Line] = []
         self._planned: list[tuple[Line, Output]] = []
         self._states = job.folder / "outputs"
@@ -138,14 +148,16 @@ class _Batch:
             line.status, line.message = "failed", row.problem
             return
         try:
-            document = row.document(longest, sdh)
+            writing = self._writing(row.language)
+            document = row.document(writing.room(longest), sdh)
             manner = casting.manner(row.voice, row.language, row.speed)
         except ChatterboxError as error:
             line.status, line.message = "failed", one_line(error)
             return
         own_seed = seed_from(seed, row.output)
         path = self._folder / row.output
-        output = plan_output(path, document, manner, self._job, own_seed, self._respell)
+        output = plan_output(path, document, manner, self._job, own_seed, writing)
+        tell(writing)
         if not output.wanted:
             line.status, line.message = "failed", "there is nothing to speak in it: no letter"
             return

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..text.clauses import pieces
 from ..text.pauses import at_pauses
-from ..text.scripts import flowed, glue, is_unspaced, spoken_length
+from ..text.scripts import flowed, glue, is_unspaced, measured
 from .plan import Piece
 
 # Seconds of silence behind a piece that ends so; a longer one that something else asks for counts.
@@ -130,7 +130,7 @@ class _Plan:
     def _add(self, text: str) -> None:
         text = self._waiting + glue(self._waiting, text) + text
         self._waiting = ""
-        if spoken_length(text) < min(_SHORT, _SHORT_PART * self._longest):
+        if measured(text, self._longest) < min(_SHORT, _SHORT_PART * self._longest):
             self._waiting = _with_end(text)
         else:
             self._speak(text)
@@ -153,7 +153,7 @@ class _Plan:
         if joins:
             start = _with_end(last.text)
             both = start + glue(start, text) + text
-            if spoken_length(both) <= self._longest:
+            if measured(both, self._longest) <= self._longest:
                 self._pieces[-1] = replace(last, text=both)
                 return
         self._speak(text)

@@ -9,10 +9,10 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import SettingError
-from ..text.respelling import Lexicon, respelling_of
+from ..text.respelling import Lexicon
 from .assemble import Placed
 from .casting import Casting
-from .job import Executor, Job
+from .job import Executor, Job, job_folder
 from .local import local
 from .manifest import write_manifest
 from .outputs import NOTICED, Output, finish, plan_output
@@ -20,6 +20,7 @@ from .plan import Document
 from .progress import JobBar
 from .speaking import Spoken, remarks_on
 from .subtitles import clock
+from .wording import job_writing, tell
 
 MANIFEST_NAME = "manifest.json"
 
@@ -51,11 +52,6 @@ class Done:
     remarks: list[str] = field(default_factory=list)
 
 
-def job_folder(output: Path) -> Path:
-    """Where the job of an output lives: beside it."""
-    return output.with_name(f"{output.name}.job")
-
-
 def speak_document(
     tts,
     document: Document,
@@ -71,6 +67,7 @@ def speak_document(
     subtitles: str | None = None,
     model: str = "",
     executor: Executor | None = None,
+    normalize: bool | None = None,
 ) -> Done:
     """Speak a document into a file; started again after any end it goes on where it stopped.
 
@@ -88,6 +85,8 @@ def speak_document(
         subtitles: "srt" or "vtt": write them beside the output.
         model: its name, for the manifest.
         executor: what speaks; None: this process.
+        normalize: write texts out in words; None: as the job was begun, else as the checkpoint
+            says.
 
     Raises:
         JobError: another run is at work on it, or the disk is full; what is finished is kept.
@@ -98,11 +97,12 @@ def speak_document(
         is_known = job.seed is not None
         casting = Casting(job, tts, settings or {})
         manner = casting.manner(voice, language)
-        chosen, respell = job.choose_seed(seed), respelling_of(lexicon)
-        planned = plan_output(output, document, manner, job, chosen, respell)
+        chosen, writing = job.choose_seed(seed), job_writing(job, tts, language, lexicon, normalize)
+        planned = plan_output(output, document, manner, job, chosen, writing)
         if redo:
             job.speak_again(_names(planned, redo))
-            planned = plan_output(output, document, manner, job, chosen, respell)
+            planned = plan_output(output, document, manner, job, chosen, writing)
+        tell(writing)
         about = {
             "output": output.name,
             "title": document.title,
@@ -111,6 +111,7 @@ def speak_document(
             "model": {"name": str(model), "hash": casting.model},
             "voice": {"name": voice.name if voice else "", "hash": manner.voice_hash},
             "settings": dict(manner.settings),
+            "normalize": job.normalizes,
             "seed": chosen,
             "batch_size": batch_size,
         }

@@ -11,9 +11,9 @@ from typing import Any
 from ..errors import AudioError, SettingError
 from ..text.pauses import breaths
 from .batch import REPORT_NAME, speak_batch
-from .book import MANIFEST_NAME, job_folder, speak_document
+from .book import MANIFEST_NAME, speak_document
 from .chapters import choose, listing, spans
-from .job import Executor
+from .job import Executor, job_folder
 from .option_table import SHORT, check_options
 from .options import BATCH_SIZE, check_batch_options
 from .outputs import subtitles_path
@@ -21,6 +21,7 @@ from .plan import LONGEST, Document, longest_of
 from .readers import PLAIN, read_document
 from .store import write_durably
 from .subtitles import Cue, render
+from .wording import planned_writing, text_config
 
 # Subtitles that are told one by one.
 _MOST_TOLD = 20
@@ -33,7 +34,11 @@ def document_of(arguments: argparse.Namespace, tts) -> Document:
         TextError: it cannot be read, or there is nothing to speak.
         SettingError: it has no such chapters.
     """
-    document = _read(arguments, longest_of(tts.checkpoint.config))
+    job = None if arguments.stream else job_folder(arguments.output)
+    writing = planned_writing(
+        job, text_config(tts), arguments.language, arguments.lexicon, arguments.normalize
+    )
+    document = _read(arguments, writing.room(longest_of(tts.checkpoint.config)))
     say_remarks(arguments.file, document)
     return document
 
@@ -195,7 +200,7 @@ def run_batch(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -> i
 
 def _common(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
     """What both kinds of jobs are told."""
-    apart = ("seed", "language_id", "lexicon", "batch_size")
+    apart = ("seed", "language_id", "lexicon", "batch_size", "normalize")
     settings = {name: value for name, value in settings.items() if name not in apart}
     if arguments.no_watermark:
         settings["watermark"] = False
@@ -209,6 +214,7 @@ def _common(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str
         "subtitles": arguments.subtitles,
         "model": arguments.model,
         "executor": _executor(arguments),
+        "normalize": arguments.normalize,
     }
 
 

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..config import CONFIG_NAME
 from ..manifest import sha256
 
 # Files of a checkpoint that change nothing of how it speaks.
 _SILENT_ENDINGS = (".md", ".tmp", ".lock")
 _SILENT_NAMES = ("manifest.json", "conds.safetensors", "conds.pt")
+
+_NORMALIZE = re.compile(rb'^[ \t]*"normalize": (?:true|false),?\n', re.MULTILINE)
 
 # Of files that were hashed before: size, time of change in ns, SHA-256, by path.
 Known = dict[str, list]
@@ -54,9 +58,12 @@ def file_hash(path: Path, known: Known) -> str:
 
 
 def model_hash(folder: Path, known: Known) -> str:
-    """Hash of a checkpoint folder: weights, configuration, tokenizer; not the built-in voice."""
+    """Hash of a checkpoint folder: weights, configuration, tokenizer; not the built-in voice.
+
+    Nor whether texts are written out first: that changes texts, which have their own hashes.
+    """
     files = {
-        path.name: file_hash(path, known)
+        path.name: _config_hash(path) if path.name == CONFIG_NAME else file_hash(path, known)
         for path in sorted(folder.iterdir())
         if path.is_file()
         and path.suffix not in _SILENT_ENDINGS
@@ -64,6 +71,10 @@ def model_hash(folder: Path, known: Known) -> str:
         and not path.name.startswith(".")
     }
     return digest(files)
+
+
+def _config_hash(path: Path) -> str:
+    return hashlib.sha256(_NORMALIZE.sub(b"", path.read_bytes())).hexdigest()
 
 
 def piece_key(text: str, seed: int, manner: str) -> str:

@@ -39,6 +39,8 @@ class Job:
     Attributes:
         pieces: what is finished.
         seed: what the seeds of all pieces follow from.
+        normalizes: whether texts are written out in words; None before it is chosen. A job that
+            was begun before there was a choice keeps its text.
         files: hashes of files that were read before (`identity.file_hash`).
         chapters: numbers of those that the output has; [] for all.
 
@@ -98,6 +100,7 @@ class Job:
                 f"remove {self.folder} to begin anew."
             )
         self.seed: int | None = state.get("seed")
+        self.normalizes = _recorded(state)
         self.files: dict[str, list] = state.get("files", {})
         self._takes: dict[str, int] = state.get("takes", {})
         self._again: list[str] = state.get("again", [])
@@ -115,6 +118,7 @@ class Job:
         state: dict[str, Any] = {
             "version": VERSION,
             "seed": self.seed,
+            "normalize": self.normalizes,
             "takes": self._takes,
             "again": self._again,
             "files": self.files,
@@ -132,6 +136,14 @@ class Job:
         elif self.seed is None:
             self.seed = secrets.randbits(63)
         return self.seed
+
+    def choose_writing(self, asked: bool | None, usual: bool) -> bool:
+        """Whether texts are written out: as asked for, else as before, else as usual."""
+        if asked is not None:
+            self.normalizes = asked
+        elif self.normalizes is None:
+            self.normalizes = usual
+        return self.normalizes
 
     def take(self, name: str) -> int:
         """How often a piece (`identity.occurrences`) was ordered again."""
@@ -203,6 +215,21 @@ class Job:
         self._again = []
         self.save()
         self.pieces.keep_only(keys)
+
+
+def job_folder(output: Path) -> Path:
+    """Where the job of an output lives: beside it."""
+    return output.with_name(f"{output.name}.job")
+
+
+def writing_before(folder: Path) -> bool | None:
+    """Whether a job in a folder has its texts written out; None if none is begun there."""
+    state = read_json(folder / STATE_NAME)
+    return _recorded(state) if isinstance(state, dict) else None
+
+
+def _recorded(state: dict[str, Any]) -> bool | None:
+    return state.get("normalize", False) if state else None
 
 
 def _together(wanted: Iterable[Wanted], size: int) -> Iterator[Unit]:

@@ -20,6 +20,9 @@ RULES = {
     "--batch": Rule((BATCH,), "is of many texts, each into a file of its own"),
     "--language": _EVERYWHERE,
     "--lexicon": _EVERYWHERE,
+    "--normalize": _EVERYWHERE,
+    # With it nothing is spoken, too.
+    "--show-text": _EVERYWHERE,
     # Who says it, and how.
     "--model": _EVERYWHERE,
     "--dtype": _EVERYWHERE,

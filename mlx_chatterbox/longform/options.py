@@ -132,7 +132,7 @@ def check_batch_options(arguments: argparse.Namespace) -> None:
     if arguments.batch_size is not None and arguments.batch_size < 1:
         raise SettingError(f"--batch-size must be 1 or more; got {arguments.batch_size}.")
     if arguments.batch is not None:
-        if arguments.output_dir is None:
+        if arguments.output_dir is None and not arguments.show_text:
             raise SettingError("--batch needs --output-dir, where the outputs go.")
         if not arguments.batch.exists():
             raise SettingError(f"--batch {arguments.batch}: there is no such file or folder.")

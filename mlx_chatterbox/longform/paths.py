@@ -34,7 +34,9 @@ def check_paths(arguments: argparse.Namespace) -> None:
     if keep is not None:
         _check_voice_file(keep)
         outputs.append((f"--save-voice {keep}", keep))
-    if arguments.batch is not None:
+    if arguments.batch is not None and arguments.output_dir is None:
+        pass  # --show-text writes nothing
+    elif arguments.batch is not None:
         job = arguments.output_dir / FOLDER_NAME
         outputs += _of_batch(arguments.output_dir)
     elif arguments.output != STANDARD_OUTPUT:

@@ -104,6 +104,9 @@ class Speaker:
         import pyloudnorm  # noqa: F401
 
         self.tts = tts
+        # The texts of a job are written out when they are planned, and not again.
+        text = getattr(tts.checkpoint.config, "text", None)
+        self._as_written = {"normalize": False} if text is not None and text.normalize else {}
         self._voices: OrderedDict[Path, Voice] = OrderedDict()
 
     def speak(self, unit: Sequence[Wanted], store: Store) -> None:
@@ -140,6 +143,7 @@ class Speaker:
             progress=_between_pieces,
             finished=keep,
             unneeded=_unneeded(unit),
+            **self._as_written,
             **manner.settings,
         )
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from .scripts import flowed, glue, is_unspaced, spoken_length
+from .scripts import HELD, Room, flowed, glue, is_unspaced, measured
 from .sentence_rules import rules_of
 from .sentences import sentences
 
@@ -33,7 +33,7 @@ def pieces(text: str, longest: int, language: str | None = "en") -> list[str]:
     Args:
         longest: of a piece, in Latin letters (`scripts.spoken_length`, in English the number of
             characters), at most; 0 cuts nothing. A longer word stays whole, unless its script
-            writes no spaces.
+            writes no spaces. A `Room` counts what will be spoken for the text.
         language: says where a sentence ends.
 
     Returns:
@@ -44,8 +44,10 @@ def pieces(text: str, longest: int, language: str | None = "en") -> list[str]:
         # As upstream has it.
         return [" ".join(text.split())]
     text = flowed(text)
-    if spoken_length(text) <= longest:
+    if measured(text, longest) <= longest:
         return [text]
+    if isinstance(longest, Room):
+        text = longest.writing.held(text)
     found: list[str] = []
     for piece in _cut(text, longest, _cuts(language)):
         if found and not any(map(str.isalnum, piece)):
@@ -54,7 +56,7 @@ def pieces(text: str, longest: int, language: str | None = "en") -> list[str]:
             found.append(piece)
     if len(found) > 1 and not any(map(str.isalnum, found[0])):
         found[:2] = [found[0] + glue(found[0], found[1]) + found[1]]
-    return found
+    return [piece.replace(HELD, " ") for piece in found]
 
 
 Cut = Callable[[str], list[str]]
@@ -88,7 +90,7 @@ def _characters(text: str) -> list[str]:
 
 
 def _cut(text: str, longest: int, cuts: tuple[Cut, ...]) -> list[str]:
-    if not cuts or spoken_length(text) <= longest:
+    if not cuts or measured(text, longest) <= longest:
         return [text]
     parts = [part for part in cuts[0](text) if part]
     small = [piece for part in parts for piece in _cut(part, longest, cuts[1:])]
@@ -103,7 +105,7 @@ def grouped(parts: list[str], longest: int, between: str | None = None) -> list[
         parts: at least one.
         between: what joins; None: a space, or nothing within Chinese and Japanese.
     """
-    lengths = [spoken_length(part) for part in parts]
+    lengths = [measured(part, longest) for part in parts]
     in_all = sum(lengths) + len(parts) - 1
     wanted = in_all / -(-in_all // longest)
     groups: list[list[int]] = [[0]]

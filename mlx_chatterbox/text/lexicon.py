@@ -3,7 +3,7 @@
 A model of a few million weights cannot learn English spelling besides speaking. So each word is
 looked up and becomes a string of phones, one character each (IPA where it has one, `PHONES`), a
 mark before a stressed vowel; words that the dictionary lacks are given as capital letters, which
-the model knows too, only less well. Numbers are written out before.
+the model knows too, only less well. What is no word is written out before (`spoken`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import CheckpointError
-from .numbers import spell_numbers
+from .spoken import spoken_form
 from .tokenizer import SPACE, START, STOP, UNKNOWN, EnglishTokenizer
 from .unread import unread_runs
 
@@ -36,6 +36,10 @@ _ABBREVIATIONS = {
     "mr": "mister", "mrs": "missis", "ms": "miss", "dr": "doctor", "st": "saint", "vs": "versus",
     "etc": "et cetera", "prof": "professor", "jr": "junior", "sr": "senior",
 }  # fmt: skip
+# Where letters are spelled: the first one is no article, and those of "C E Os" no word.
+_NAMES_OF_LETTERS = {"A": "ˈē", "As": "ˈēz", "Os": "ˈōz", "Is": "ˈīz", "Us": "jˈuz", "Es": "ˈiz"}
+# Words of `spoken` that the dictionary lacks.
+_MORE_WORDS = {"missus": "mˈɪsɪz"}
 # Spelled by the names of their letters, if they are no longer and stand in capitals.
 _LONGEST_INITIALS = 5
 _UNVOICED = "ptkfθ"
@@ -93,7 +97,7 @@ class LexiconTokenizer(EnglishTokenizer):
             CheckpointError: one is missing or damaged.
         """
         super().__init__(path)
-        self._lexicon = read_lexicon(Path(lexicon))
+        self._lexicon = {**_MORE_WORDS, **read_lexicon(Path(lexicon))}
 
     def encode(
         self, text: str, by_letters: Callable[[str], bool] = lambda word: False
@@ -109,12 +113,17 @@ class LexiconTokenizer(EnglishTokenizer):
     def phones(self, text: str, by_letters: Callable[[str], bool] = lambda word: False) -> str:
         """What `encode` looks up: phones and letters, a space between words."""
         parts: list[str] = []
-        for word in _WORD.findall(_plain(text)):
+        words = _WORD.findall(_plain(text))
+        for index, word in enumerate(words):
             if word in PUNCTUATION:
                 if parts:
                     parts[-1] = parts[-1].rstrip(PUNCTUATION) + word
                 continue
-            parts.extend(self._word(word, by_letters))
+            around = words[max(0, index - 1) : index] + words[index + 1 : index + 2]
+            if any(map(_is_letter, around)) and word in _NAMES_OF_LETTERS:
+                parts.append(_NAMES_OF_LETTERS[word])
+            else:
+                parts.extend(self._word(word, by_letters))
         return " ".join(parts)
 
     def _word(self, word: str, by_letters: Callable[[str], bool]) -> list[str]:
@@ -165,11 +174,14 @@ def _signs(character: str) -> list[str]:
 
 def _plain(text: str) -> str:
     """ASCII letters, apostrophes, and four signs of punctuation."""
-    text = _unaccented(text)
-    text = spell_numbers(text)
+    text = _unaccented(spoken_form(text).text)
     text = re.sub(r"\b([A-Za-z]{1,4})\.", _without_stop, text)
     text = text.replace("&", " and ").replace("-", " ")
     return re.sub(r"[;:()\[\]\u2013\u2014\"]+", ",", text)
+
+
+def _is_letter(word: str) -> bool:
+    return len(word) == 1 and word.isupper() and word not in "IA"
 
 
 def _without_stop(match: re.Match) -> str:

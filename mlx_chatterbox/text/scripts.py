@@ -21,6 +21,32 @@ _LEFT_OUT = re.compile("[\u00ad\u200b\u2060\ufeff\x00-\x08\x0e-\x1f\x7f]")
 _BREAK = re.compile(r"[^\S\n]*\n\s*")
 
 
+# Stands for a space within what is read as one ("5 March 2024") while a text is cut.
+HELD = "\ue000"
+
+
+class Room(int):
+    """The length of a piece, where texts are measured as they will be spoken, not as they stand.
+
+    A plain number is one, too, for whatever takes it for a number.
+
+    Attributes:
+        writing: from a text as it stands to one as it is spoken (`writing.Writing`).
+    """
+
+    def __new__(cls, longest: int, writing):
+        room = super().__new__(cls, longest)
+        room.writing = writing
+        return room
+
+
+def measured(text: str, longest: int) -> float:
+    """How long a text is to speak: `spoken_length`, in a `Room` of what will be spoken."""
+    if isinstance(longest, Room):
+        text = longest.writing(text.replace(HELD, " "))
+    return spoken_length(text)
+
+
 def spoken_length(text: str) -> float:
     """How long a text is to speak, in Latin letters; its length where there are no others."""
     length = float(len(text))

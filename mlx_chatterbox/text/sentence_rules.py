@@ -267,6 +267,11 @@ RULES: dict[str, Rules] = {
 PLAIN = Rules()
 
 
+def base_language(language: str | None) -> str | None:
+    """A language's code in lower case and without its country: "pt-BR" is "pt"."""
+    return language.lower().replace("_", "-").split("-")[0] if language else None
+
+
 def rules_of(language: str | None) -> Rules:
     """Of a language code ("pt-br" is "pt"); those without abbreviations for an unknown one."""
-    return RULES.get((language or "en").lower().replace("_", "-").split("-")[0], PLAIN)
+    return RULES.get(base_language(language) or "en", PLAIN)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from .scripts import glue
+from .scripts import HELD, glue
 from .sentence_rules import Rules, rules_of
 
 # These end a sentence even where no space follows.
@@ -87,7 +87,9 @@ def _is_end(text: str, start: int, match: re.Match, end: int, rules: Rules, loos
     if mark != ".":
         # "Well... I know" goes on, as far as one can see.
         return bool(mark.strip(".… ")) or not _PRONOUN.match(text, next_word)
-    before = text[max(start, match.start() - _LONGEST_WORD) : match.start()].split()
+    before = (
+        text[max(start, match.start() - _LONGEST_WORD) : match.start()].replace(HELD, " ").split()
+    )
     if not before or text[match.start() - 1].isspace():
         return True
     words = [word.lstrip(_OPENERS) for word in before[-2:]]

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...audio.resample import resample_soxr
 from ...errors import ChatterboxError
-from ...text.numbers import spell_numbers
+from ...text.spoken import spoken_form
 from ...voice import Voice
 from ..data.pitch import f0
 from .assembling import REFERENCE_TEXT, VOICES_FOLDER, reference
@@ -68,7 +68,7 @@ class Recogniser:
 
 def plain_words(text: str) -> list[str]:
     """Words to compare: lower case, numbers spelled, no punctuation."""
-    return re.findall(r"[a-z']+", spell_numbers(text).lower().replace("-", " "))
+    return re.findall(r"[a-z']+", spoken_form(text).text.lower().replace("-", " "))
 
 
 def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:

@@ -29,7 +29,7 @@ def pocket_config() -> ModelConfig:
         ),
         s3_tokenizer=tokenizer_config(),
         voice_encoder=voice_encoder_config(),
-        text=TextConfig(lexicon=True),
+        text=TextConfig(lexicon=True, normalize=True),
         generation=GenerationConfig(
             temperature=0.5,
             repetition_penalty=1.0,

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import DataError
-from ...text.numbers import number_words, ordinal_words
+from ...text.spoken.numbers import number_words, ordinal_words
 from . import words as w
 
 WORDNET = Path("/usr/share/wordnet")

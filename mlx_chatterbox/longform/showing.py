@@ -1,0 +1,156 @@
+"""`--show-text`: the pieces that would be spoken, in letters; no weights are loaded."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config import ModelConfig
+from ..errors import ChatterboxError, SettingError
+from ..text.load import Tokenizer
+from ..text.pauses import breaths
+from ..text.writing import Writing, writing_for
+from .batch import FOLDER_NAME
+from .command import document_of, is_job
+from .job import job_folder
+from .outputs import is_spoken
+from .plan import Document, longest_of
+from .rows import Row, read_rows
+from .wording import planned_writing, tell, tell_unread
+
+
+@dataclass
+class TextModel:
+    """What of a model reads texts: no weights.
+
+    Attributes:
+        checkpoint: itself, so that it stands in for a loaded model.
+        tokenizer: None where it is not on this machine.
+    """
+
+    config: ModelConfig
+    tokenizer: Tokenizer | None
+
+    @property
+    def checkpoint(self) -> TextModel:
+        return self
+
+
+def show_text(arguments: argparse.Namespace, text: str) -> int:
+    """Print what would be spoken, a piece a line; the exit code, 1 if a row of a batch failed.
+
+    Raises:
+        ChatterboxError: as speaking would, as far as it concerns the text.
+    """
+    from ..checkpoint import read_text_model
+
+    model = TextModel(*read_text_model(arguments.model))
+    _check_language(arguments, model.config, model.tokenizer)
+    if arguments.batch is not None:
+        return _show_batch(arguments, model)
+    if arguments.file is None:
+        writing = writing_for(
+            model.config.text, arguments.language, arguments.normalize, arguments.lexicon
+        )
+        tell_unread(model, arguments, [text])
+        _print(_breaths(text, model.config, arguments.language, writing))
+        tell(writing)
+        return 0
+    document = document_of(arguments, model)
+    tell_unread(model, arguments, (piece.text for piece in document.pieces))
+    as_job = not arguments.stream and is_job(arguments, document)
+    writing = planned_writing(
+        job_folder(arguments.output) if as_job else None,
+        model.config.text,
+        arguments.language,
+        arguments.lexicon,
+        arguments.normalize,
+    )
+    _print(_pieces(document, model.config, arguments.language, writing))
+    tell(writing)
+    return 0
+
+
+def _check_language(
+    arguments: argparse.Namespace, config: ModelConfig, tokenizer: Tokenizer | None
+) -> None:
+    """Raise SettingError as speaking would."""
+    language = arguments.language
+    if config.text.tokenizer != "multilingual":
+        if language and language.lower() != "en":
+            raise SettingError(f"{config.variant} has no language_id: leave it out.")
+        return
+    languages = getattr(tokenizer, "languages", ())
+    if language is None and arguments.batch is None:
+        codes = f", one of {', '.join(languages)}" if languages else ""
+        raise SettingError(f"--language is needed: the text's{codes}.")
+    if language and languages and language.lower() not in languages:
+        raise SettingError(f"unknown language {language!r}; known are {', '.join(languages)}.")
+
+
+def _pieces(
+    document: Document, config: ModelConfig, language: str | None, writing: Writing
+) -> Iterator[str]:
+    for piece in filter(is_spoken, document.pieces):
+        yield from _breaths(piece.text, config, language, writing)
+
+
+def _breaths(
+    text: str, config: ModelConfig, language: str | None, writing: Writing
+) -> Iterator[str]:
+    """What is said in one go, of a text or of a piece of one."""
+    for breath in breaths(writing(text), config.generation.longest_piece, language):
+        if breath.text.strip():
+            yield breath.text
+
+
+def _print(lines: Iterator[str]) -> None:
+    for line in lines:
+        print(" ".join(line.split()))
+
+
+def _show_batch(arguments: argparse.Namespace, model: TextModel) -> int:
+    tell_unread(model, arguments, batch_texts(arguments))
+    failed = 0
+    begun = arguments.output_dir and arguments.output_dir / FOLDER_NAME
+    for row in _rows(arguments):
+        writing = planned_writing(
+            begun, model.config.text, row.language, arguments.lexicon, arguments.normalize
+        )
+        try:
+            if row.problem:
+                raise SettingError(row.problem)
+            document = row.document(writing.room(longest_of(model.config)), not arguments.no_sdh)
+            _print(_pieces(document, model.config, row.language, writing))
+        except ChatterboxError as error:
+            failed += 1
+            print(f"row {row.number} ({row.output}): {error}", file=sys.stderr)
+        tell(writing)
+    return 1 if failed else 0
+
+
+def _rows(arguments: argparse.Namespace) -> list[Row]:
+    ending = arguments.output_format.lstrip(".")
+    there = arguments.output_dir
+    with tempfile.TemporaryDirectory() as nowhere:
+        # Rows are checked against the folder of outputs, which is made for that: not here.
+        folder = there if there is not None and there.is_dir() else Path(nowhere)
+        return read_rows(arguments.batch, folder, arguments.voice, arguments.language, ending)
+
+
+def batch_texts(arguments: argparse.Namespace) -> Iterator[str]:
+    """The texts of a batch's rows, as far as they can be read."""
+    for row in _rows(arguments):
+        if row.problem:
+            continue
+        if not isinstance(row.text, Path):
+            yield row.text
+            continue
+        try:
+            yield from (piece.text for piece in row.document(1 << 20, not arguments.no_sdh).pieces)
+        except ChatterboxError:
+            continue  # reported when the row is planned

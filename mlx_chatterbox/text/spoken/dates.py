@@ -1,0 +1,254 @@
+"""Dates and years: 3/4/2024, 2024-03-05, March 5, 2024, 5 March, the '90s, 1990–95, 44 BC."""
+
+from __future__ import annotations
+
+import re
+
+from ..sentence_rules import rules_of
+from .numbers import number_words, ordinal_words, plural_words, year_words
+from .reader import DIGIT, LETTER, Rule, word_after, word_before
+from .times import stop_after
+
+MONTHS = (
+    "January February March April May June July August September October November December".split()
+)
+_SHORT = {
+    "jan": 0, "feb": 1, "mar": 2, "apr": 3, "jun": 5, "jul": 6, "aug": 7, "sep": 8, "sept": 8,
+    "oct": 9, "nov": 10, "dec": 11,
+}  # fmt: skip
+_MONTH_OF = {**_SHORT, **{name.lower(): index for index, name in enumerate(MONTHS)}}
+_DAYS = {
+    "mon": "Monday", "tue": "Tuesday", "tues": "Tuesday", "wed": "Wednesday",
+    "thu": "Thursday", "thur": "Thursday", "thurs": "Thursday", "fri": "Friday",
+    "sat": "Saturday", "sun": "Sunday",
+}  # fmt: skip
+_MONTH = (
+    r"(?P<month>January|February|March|April|May|June|July|August|September|October|November"
+    r"|December|JANUARY|FEBRUARY|MARCH|APRIL|MAY|JUNE|JULY|AUGUST|SEPTEMBER|OCTOBER|NOVEMBER"
+    r"|DECEMBER|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)\b\.?)"
+)
+_DAY = r"(?:[0-2]?[1-9]|[1-3]0|31)"
+_TH = r"(?:st|nd|rd|th)?"
+_YEAR = r"(?P<year>\d{4})(?![\d.,:/-]?\d)(?!s\b)"
+_MONTH_DAY = re.compile(
+    rf"{_MONTH}\s?(?:the )?(?P<day>{_DAY}){_TH}(?![\w:%°]|[.,/-]\d)"
+    rf"(?:\s?(?:-|–|—)\s?(?P<day2>{_DAY}){_TH}"
+    rf"(?![\w:]))?(?:,?\s{_YEAR})?"
+)
+_DAY_MONTH = re.compile(
+    rf"(?P<day>{_DAY}){_TH}(?:\s?(?:-|–|—)\s?(?P<day2>{_DAY}){_TH})?[ -](?:of )?{_MONTH}(?![\w])"
+    rf"(?:,?[ -]{_YEAR})?"
+)
+_MONTH_YEAR = re.compile(rf"{_MONTH},?\s{_YEAR}")
+_MONTH_ALONE = re.compile(
+    r"(?P<month>Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)(?P<stop>\.)"
+)
+_WEEKDAY = re.compile(
+    r"(?P<day>Mon|Tues|Tue|Wed|Thurs|Thur|Thu|Fri|Sat|Sun)(?:\.(?=,?\s)|(?=,\s(?:Jan|Feb|Mar|Apr"
+    r"|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|\d)))"
+)
+_SPAN = re.compile(
+    r"(?P<one>Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)\.?"
+    r"\s?[-–—]\s?(?P<other>Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sept|Sep"
+    r"|Oct|Nov|Dec)(?![\w])"
+)
+_ISO = re.compile(
+    r"(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})(?:T(?=\d\d:))?(?![\d/-])(?!\.\d)"
+)
+_SLASHED = re.compile(r"(\d{1,2})(?P<sign>[/.-])(\d{1,2})(?P=sign)(\d{4}|\d\d)(?![\d/-])(?!\.\d)")
+_DECADE = re.compile(r"(?:['’‘](?P<short>\d0)|(?P<long>\d{1,3}0))['’]?s\b")
+_SHORT_YEAR = re.compile(r"['’‘](\d\d)(?![\w'’])")
+_ERA = re.compile(
+    r"(?P<year>\d{1,5}|\d{1,3}(?:,\d{3}))(?:\s?(?:-|–|—)\s?(?P<year2>\d{1,4}))?\s?"
+    r"(?P<era>BCE|BC|CE|AD|B\.C\.E\.|B\.C\.|A\.D\.|C\.E\.)(?![\w])"
+)
+_AD = re.compile(r"(?P<era>AD|A\.D\.)\s(?P<year>\d{1,4})(?![\w])")
+_YEARS = re.compile(
+    r"(?P<first>1[1-9]\d\d|20\d\d)\s?(?:-|–|—|/)\s?(?P<last>\d{4}|\d\d)(?![\w]|[.,:/-]\d)"
+)
+_BARE = re.compile(r"(?P<year>1[1-9]\d\d|20\d\d)(?![\w%°$€£]|[.,:/]\d|-\d)(?P<hyphen>-(?=[a-z]))?")
+_IN = frozenset(
+    "in since by of from until till before after during circa year years c. ca. around and to "
+    "between summer winter spring autumn fall early late mid class".split()
+)
+_ON = frozenset("on every each next last this by until till from".split())
+_SINGULAR = frozenset(
+    "was is has this his its as us yes was's perhaps always does gas bus series news across less "
+    "unless thus plus christmas olympics games elections census earthquakes".split()
+)
+_PLURALS = frozenset("people men women children percent feet sheep fish dollars".split())
+
+
+def _year(text: str) -> str:
+    return year_words(int(text))
+
+
+def _day_of(year: str | None, month: int, day: str, day2: str | None = None) -> str:
+    said = f"{MONTHS[month]} {ordinal_words(int(day))}"
+    if day2:
+        said += f" to {ordinal_words(int(day2))}"
+    return f"{said}, {_year(year)}" if year else said
+
+
+def _month_index(match: re.Match) -> int:
+    return _MONTH_OF[match.group("month").lower().rstrip(".")]
+
+
+def _month_day(match: re.Match) -> str:
+    part = match.groupdict()
+    return _day_of(part["year"], _month_index(match), part["day"], part["day2"])
+
+
+def _day_month(match: re.Match) -> str | None:
+    part = match.groupdict()
+    before = word_before(match.string, match.start()).lower()
+    said = f"{ordinal_words(int(part['day']))} of {MONTHS[_month_index(match)]}"
+    if part["day2"]:
+        last = ordinal_words(int(part["day2"]))
+        first, of, month = said.partition(" of ")
+        said = f"{first} to the {last}{of}{month}"
+    if before not in ("the", "this", "that", "every", "next", "last"):
+        said = f"the {said}"
+    return f"{said}, {_year(part['year'])}" if part["year"] else said
+
+
+def _month_year(match: re.Match) -> str:
+    return f"{MONTHS[_month_index(match)]} {_year(match.group('year'))}"
+
+
+def _month_alone(match: re.Match) -> str:
+    return MONTHS[_month_index(match)] + stop_after(match, ".")
+
+
+def _weekday(match: re.Match) -> str | None:
+    name = match.group("day").lower()
+    after = word_after(match.string, match.end())
+    before = word_before(match.string, match.start()).lower()
+    is_date = (
+        after.lower()[:3] in _MONTH_OF
+        or match.string[match.end() : match.end() + 3].strip(", ")[:1].isdigit()
+    )
+    if name in ("sat", "sun") and not is_date and before not in _ON:
+        return None  # he sat; the sun
+    ends = match.group().endswith(".") and after[:1].isupper()
+    is_stop = ends and after.lower() in rules_of("en").starters
+    return _DAYS[name] + ("." if is_stop else "")
+
+
+def _span(match: re.Match) -> str:
+    def name(short: str) -> str:
+        short = short.lower()
+        return _DAYS.get(short) or MONTHS[_MONTH_OF[short]]
+
+    return f"{name(match.group('one'))} to {name(match.group('other'))}"
+
+
+def _iso(match: re.Match) -> str | None:
+    month, day = int(match.group("month")), int(match.group("day"))
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return None
+    said = _day_of(match.group("year"), month - 1, str(day))
+    return said + (" at" if match.group().endswith("T") else "")
+
+
+def _slashed(match: re.Match) -> str | None:
+    first, second, year = int(match.group(1)), int(match.group(3)), match.group(4)
+    sign = match.group("sign")
+    if sign == "." and len(year) < 4:
+        return None
+    # With full stops it is written as in Europe: day, month.
+    month, day = (second, first) if sign == "." or first > 12 else (first, second)
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return None
+    if len(year) == 2:
+        if sign == "-":
+            return None
+        year = ("20" if int(year) < 50 else "19") + year
+    return _day_of(year, month - 1, str(day))
+
+
+def _decade(match: re.Match) -> str | None:
+    short, long = match.group("short"), match.group("long")
+    if short or len(long) == 2:
+        number = int(short or long)
+        return None if number < 20 else plural_words(number_words(number))
+    number = int(long)
+    if len(long) == 3 or number % 1000 == 0:
+        return plural_words(number_words(number)).removeprefix("one ")
+    century, rest = divmod(number, 100)
+    last = plural_words(number_words(rest)) if rest else "hundreds"
+    return f"{number_words(century)} {last}"
+
+
+def _short_year(match: re.Match) -> str | None:
+    if match.start() and match.string[match.start() - 1].isalnum():
+        return None
+    year = int(match.group(1))
+    return f"oh {number_words(year)}" if year < 10 else number_words(year)
+
+
+def _decade_at(match: re.Match) -> str | None:
+    if match.start() and match.string[match.start() - 1].isalnum():
+        return None
+    return _decade(match)
+
+
+def _era(match: re.Match) -> str:
+    era = " ".join(c for c in match.group("era") if c.isalpha())
+    year = match.group("year").replace(",", "")
+    said = _era_year(year)
+    if match.group("year2"):
+        said += f" to {_era_year(match.group('year2'))}"
+    return f"{said} {era}" + stop_after(match, "." if match.group().endswith(".") else None)
+
+
+def _era_year(text: str) -> str:
+    year = int(text)
+    return year_words(year) if 1100 <= year < 2100 else number_words(year)
+
+
+def _ad(match: re.Match) -> str:
+    return f"A D {_era_year(match.group('year'))}"
+
+
+def _years(match: re.Match) -> str | None:
+    first, last = match.group("first"), match.group("last")
+    if len(last) == 2:
+        if int(last) <= int(first) % 100:
+            return None
+        oh = "oh " if last.startswith("0") else ""
+        return f"{_year(first)} to {oh}{number_words(int(last))}"
+    if not 1100 <= int(last) < 2100 or int(last) <= int(first):
+        return None
+    return f"{_year(first)} to {_year(last)}"
+
+
+def _bare(match: re.Match) -> str | None:
+    text, year = match.string, int(match.group("year"))
+    before = word_before(text, match.start()).lower()
+    after = word_after(text, match.end())
+    counts = after in _PLURALS or (
+        len(after) > 3 and after.islower() and after.endswith("s") and after not in _SINGULAR
+    )
+    if counts and before not in _IN and not match.group("hyphen"):
+        return None
+    return year_words(year) + (" " if match.group("hyphen") else "")
+
+
+RULES = (
+    Rule(DIGIT, _ISO, _iso, frozenset("-/.")),
+    Rule(DIGIT, _SLASHED, _slashed, frozenset("-/.")),
+    Rule(DIGIT, _DAY_MONTH, _day_month, frozenset("JFMASOND")),
+    Rule(LETTER, _MONTH_DAY, _month_day),
+    Rule(LETTER, _MONTH_YEAR, _month_year),
+    Rule(LETTER, _SPAN, _span, frozenset("-–—")),
+    Rule(LETTER, _MONTH_ALONE, _month_alone),
+    Rule(LETTER, _WEEKDAY, _weekday),
+    Rule("'’‘", _DECADE, _decade_at),
+    Rule("'’‘", _SHORT_YEAR, _short_year),
+    Rule(DIGIT, _DECADE, _decade, frozenset("s")),
+    Rule(DIGIT, _ERA, _era, frozenset("BCA")),
+    Rule(LETTER, _AD, _ad),
+    Rule(DIGIT, _YEARS, _years, frozenset("-–—/")),
+)
+BARE_YEARS = (Rule(DIGIT, _BARE, _bare),)

@@ -1,0 +1,52 @@
+"""English: which rules there are, in the order in which they are tried."""
+
+from __future__ import annotations
+
+import re
+
+from . import (
+    acronyms,
+    codes,
+    dates,
+    maths,
+    money,
+    names,
+    roman,
+    signs,
+    telephone,
+    times,
+    units,
+    web,
+)
+from .reader import LETTER, Reader, Rule
+
+# Nothing of this length is a word; looked at once, and left.
+_ENDLESS = Rule(LETTER, re.compile(r"[^\W_]{65,}"), lambda match: match.group())
+
+RULES = (
+    _ENDLESS,
+    *signs.RULES,
+    *web.RULES,
+    *maths.RULES[:1],
+    *names.RULES[:1],
+    *dates.RULES[:3],
+    *telephone.RULES,
+    *web.VERSIONS,
+    *maths.RULES[1:],
+    *times.RULES,
+    *money.RULES,
+    *dates.RULES[3:],
+    *names.RULES[1:],
+    *units.RULES,
+    *dates.BARE_YEARS,
+    *maths.NUMBERS,
+    *roman.RULES,
+    *codes.RULES,
+    *acronyms.RULES,
+    *names.SLASHES,
+    *maths.LAST,
+    *signs.LAST,
+)
+# A word in small letters that nothing stands at. Not those that Roman numerals could be.
+_PLAIN = re.compile(r"(?![ivxlc]+\b)[a-z]+(?:['’][a-z]+)?(?=[\s,;!?)\]\"”…]|$)")
+READER = Reader(RULES, _PLAIN, ("vs", "etc", "approx", "eg", "ie"))

@@ -1,0 +1,344 @@
+"""Languages other than English: what CLDR knows of them.
+
+Cardinals, ordinals where they are written as such, decimals with the language's own separators,
+percentages, sums of money and measures; times as two numbers. Number words come from CLDR's rules
+by `unicode-rbnf`; names of units and currencies, with their plurals, are CLDR's too (`names.json`).
+Genders and cases beyond what a rule set says are not known: the form is the one used in counting.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache, partial
+from pathlib import Path
+
+from .reader import DIGIT, Reader, Rule, Say
+from .signs import RULES as TAGS
+
+_MOST_DIGITS = 15
+_SIGNS = ("€", "$", "£", "¥", "₹", "₽", "₩", "zł", "kr")
+
+
+@dataclass(frozen=True)
+class Language:
+    """How a language writes its numbers, and the words that CLDR's rules do not have.
+
+    Attributes:
+        decimal: the mark before decimals; `group`: marks between groups of three digits.
+        point: the word for the mark.
+        counting: CLDR's rules for numbers before a noun; `alone`: for others.
+        ordinals: marks behind a number that make it one, and the rules for it.
+        to: the word in "5-10"; "" leaves the dash.
+        hour: the word after the hours of a time.
+        ampersand: the word for "&".
+    """
+
+    decimal: str
+    group: str
+    point: str
+    counting: str
+    alone: str = "spellout-numbering"
+    ordinals: tuple[tuple[str, str], ...] = ()
+    to: str = ""
+    hour: str = ""
+    ampersand: str = ""
+    minus: str = "minus"
+
+
+_SPACES = "\u00a0\u2009\u202f"
+_MASCULINE, _CARDINAL = "spellout-cardinal-masculine", "spellout-cardinal"
+_ORDINAL_M, _ORDINAL_F = "spellout-ordinal-masculine", "spellout-ordinal-feminine"
+_ROMANCE = (("º|o(?=\\b)|°", _ORDINAL_M), ("ª|a(?=\\b)", _ORDINAL_F))
+LANGUAGES = {
+    "ar": Language("٫.", "٬,", "فاصل", "spellout-numbering", to="إلى", ampersand="و", minus="ناقص"),
+    "da": Language(
+        ",", ".", "komma", "spellout-cardinal-common", to="til", hour="", ampersand="og"
+    ),
+    "de": Language(",", ".'", "Komma", _MASCULINE, to="bis", hour="Uhr", ampersand="und"),
+    "el": Language(
+        ",", ".", "κόμμα", "spellout-cardinal-neuter", to="έως", ampersand="και", minus="μείον",
+        ordinals=(("ος", _ORDINAL_M), ("η", _ORDINAL_F), ("ο", "spellout-ordinal-neuter")),
+    ),
+    "es": Language(
+        ",", ".", "coma", _MASCULINE, to="a", ampersand="y", minus="menos", ordinals=_ROMANCE
+    ),
+    "fi": Language(",", ".", "pilkku", _CARDINAL, ampersand="ja", minus="miinus"),
+    "fr": Language(
+        ",", ".", "virgule", _MASCULINE, to="à", hour="heures", ampersand="et", minus="moins",
+        ordinals=(("ers?", _ORDINAL_M), ("[eè]?res?", _ORDINAL_F),
+                  ("(?:[iè]?[eè]me|nde?|e)s?", _ORDINAL_M)),
+    ),
+    "he": Language(".", ",", "נקודה", "spellout-numbering", to="עד", ampersand="ו", minus="מינוס"),
+    "hi": Language(".", ",", "दशमलव", _CARDINAL, to="से", ampersand="और", minus="ऋण"),
+    "it": Language(
+        ",", ".", "virgola", _MASCULINE, to="a", ampersand="e", minus="meno", ordinals=_ROMANCE
+    ),
+    "ja": Language(
+        ".", ",", "点", "spellout-numbering", to="から", ampersand="と", minus="マイナス"
+    ),
+    "ko": Language(
+        ".", ",", "점", "spellout-cardinal-sinokorean", "spellout-cardinal-sinokorean", to="에서",
+        ampersand="와", minus="마이너스",
+    ),
+    "ms": Language(
+        ".", ",", "perpuluhan", _CARDINAL, to="hingga", ampersand="dan", minus="negatif"
+    ),
+    "nl": Language(
+        ",", ".", "komma", _CARDINAL, to="tot", hour="uur", ampersand="en", minus="min",
+        ordinals=(("de|ste|e", "spellout-ordinal"),),
+    ),
+    "no": Language(",", ".", "komma", _MASCULINE, to="til", ampersand="og"),
+    "pl": Language(",", ".", "przecinek", _MASCULINE, to="do", ampersand="i"),
+    "pt": Language(
+        ",", ".", "vírgula", _MASCULINE, to="a", ampersand="e", minus="menos", ordinals=_ROMANCE
+    ),
+    "ru": Language(
+        ",", ".", "запятая", _MASCULINE, to="до", ampersand="и", minus="минус",
+        ordinals=(("-?(?:ый|ой|ий|й)", _ORDINAL_M), ("-?(?:ая|я)", _ORDINAL_F),
+                  ("-?(?:ое|е)", "spellout-ordinal-neuter")),
+    ),
+    "sv": Language(
+        ",", ".", "komma", "spellout-cardinal-reale", to="till", ampersand="och",
+        ordinals=((":[ae]", "spellout-ordinal-neuter"),),
+    ),
+    "sw": Language(".", ",", "nukta", _CARDINAL, to="hadi", ampersand="na", minus="kasoro"),
+    "tr": Language(
+        ",", ".", "virgül", _CARDINAL, ampersand="ve", minus="eksi",
+        ordinals=(("['’]?(?:inci|ıncı|uncu|üncü|nci|ncı|ncu|ncü)", "spellout-ordinal"),),
+    ),
+    "zh": Language(
+        ".", ",", "点", _CARDINAL, _CARDINAL, to="到", ampersand="和", minus="负"
+    ),
+}  # fmt: skip
+_UNSPACED = ("zh", "ja")
+# No space between a number and the word after it.
+_CLOSE = (*_UNSPACED, "ko")
+_YEARS_APART = ("de", "nl", "sv", "da", "no")
+# Units in other scripts, as names.json has them.
+_OWN_UNITS = {
+    "ru": {
+        "км": "km", "м": "m", "см": "cm", "мм": "mm", "кг": "kg", "г": "g", "мг": "mg", "л": "l",
+        "мл": "ml", "км/ч": "km/h", "мин": "min", "сек": "s", "ГБ": "GB", "МБ": "MB", "га": "ha",
+        "кВт": "kW", "Вт": "W", "Гц": "Hz",
+    },
+    "el": {"χλμ": "km", "μ": "m", "εκ": "cm", "κιλ": "kg", "γρ": "g", "χλμ/ώρα": "km/h"},
+    "ar": {"كم": "km", "كغ": "kg", "كجم": "kg", "سم": "cm", "م": "m"},
+    "he": {'ק"מ': "km", 'ק"ג': "kg", 'ס"מ': "cm"},
+    "hi": {"किमी": "km", "किग्रा": "kg", "मी": "m", "सेमी": "cm"},
+}  # fmt: skip
+
+
+_TELEPHONE = r"\+?(?P<low>\d{2,5}(?:[ -]\d{2,5}){2,5}|0\d{4,14})(?!\d)"
+_CLOCK = (
+    r"(?P<hour>[01]?\d|2[0-4])(?::|h(?=\d))(?P<minute>[0-5]\d)(?![\d:])"
+    r"(?:\s?(?P<clock>Uhr|uur|h)\b)?"
+)
+_YEAR = r"(?P<year>1[1-9]\d\d|20\d\d)(?P<cjk>[年년])?"
+
+
+@lru_cache(maxsize=1)
+def _names() -> dict[str, dict]:
+    path = Path(__file__).with_name("names.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=32)
+def reader_for(code: str) -> Reader | None:
+    """The rules of a language; None if there are none."""
+    if code not in LANGUAGES:
+        return None
+    return Reader(_Spelling(code, LANGUAGES[code]).rules(), spaced=code not in _CLOSE)
+
+
+class _Spelling:
+    """Words for the numbers of one language."""
+
+    def __init__(self, code: str, language: Language):
+        # Needed by few, and 0.1 s.
+        from unicode_rbnf import RbnfEngine
+
+        self._code, self._of = code, language
+        self._engine = RbnfEngine.for_language(code)
+        names = _names().get(code, {})
+        self._units, self._money = dict(names.get("units", {})), names.get("money", {})
+        own = _OWN_UNITS.get(code, {})
+        self._units |= {
+            mark: self._units[unit] for mark, unit in own.items() if unit in self._units
+        }
+        self._months = names.get("months", [])
+        self._gap = "" if code in _UNSPACED else " "
+
+    # Words.
+
+    def _whole(self, number: int, rules: str) -> str:
+        said = "".join(self._engine.iter_format_number(number, rules)).replace("\u00ad", "")
+        if self._code in _UNSPACED:
+            return said.replace("〇", "零" if self._code == "zh" else "ゼロ")
+        return " ".join(said.replace(",", "").split())
+
+    def _digits(self, text: str) -> str:
+        return self._gap.join(self._whole(int(digit), self._of.alone) for digit in text)
+
+    def words(self, text: str, rules: str | None = None) -> str:
+        """A number as it is written, with separators."""
+        whole, decimals = self._parts(text)
+        if len(whole) > _MOST_DIGITS or (len(whole) > 1 and int(whole[0]) == 0):
+            said = self._digits(whole)
+        else:
+            said = self._whole(
+                int(whole or 0), self._of.alone if decimals else rules or self._of.alone
+            )
+        if decimals:
+            said = self._gap.join([said, self._of.point, self._digits(decimals)])
+        return said
+
+    def _parts(self, text: str) -> tuple[str, str]:
+        """Digits before and after the decimal mark."""
+        text = re.sub(rf"[\s{_SPACES}'’]", "", text)
+        marks = [mark for mark in text if not mark.isdecimal()]
+        last = marks[-1] if marks else ""
+        groups = re.split(r"\D", text)
+        is_grouped = len(groups) > 1 and all(len(group) == 3 for group in groups[1:])
+        # A mark that occurs twice separates groups, as do others where groups have three digits.
+        if not marks or len(set(marks)) == 1 < len(marks):
+            return "".join(groups), ""
+        if len(set(marks)) == 1 and is_grouped and last not in self._of.decimal:
+            return "".join(groups), ""
+        whole, _, decimals = text.rpartition(last)
+        return re.sub(r"\D", "", whole), decimals
+
+    def _counted(self, text: str, forms: dict[str, str]) -> str:
+        """A number with what is counted, in the form that agrees."""
+        from unicode_rbnf.plural_rules import get_plural_category
+
+        whole, decimals = self._parts(text)
+        number = Decimal(f"{whole or 0}.{decimals}") if decimals else int(whole or 0)
+        form = forms.get(get_plural_category(self._code, number)) or forms["other"]
+        if "{0}" not in form:
+            return form if form is not forms["other"] else f"{self.words(text)}{self._gap}{form}"
+        return form.replace("{0}", self.words(text, self._of.counting)).strip()
+
+    # Rules.
+
+    def rules(self) -> tuple[Rule, ...]:
+        """In the order in which they are tried."""
+        group = re.escape(self._of.group + "'’") + _SPACES
+        number = (
+            rf"(?:\d{{1,3}}(?:[{group}]\d{{3}}){{1,11}}(?!\d)(?:[{self._of.decimal}]\d{{1,15}})?"
+            rf"|\d{{1,3}}(?:\.\d{{3}}){{2,11}}(?!\d)|\d{{1,3}}(?: \d{{3}}){{1,4}}(?! ?\d)"
+            rf"|\d{{1,2}}(?:,\d\d){{1,6}},\d{{3}}(?!\d)|\d{{1,36}}(?:[.,{self._of.decimal}]\d{{1,15}})?)"
+        )
+        sign = r"(?P<minus>(?<![\w)])[-−–](?=\d))?"
+        money = "|".join(map(re.escape, (s for s in _SIGNS if s in self._money)))
+        units = "|".join(sorted(map(re.escape, self._units), key=len, reverse=True))
+        many = rf"(?P<low>{number})(?:\s?[-–—]\s?(?P<high>{number}))?"
+        # Chinese, Japanese and Korean write on behind a number.
+        end = r"(?![A-Za-z\d])" if self._code in _CLOSE else r"(?![^\W_])"
+        starts = DIGIT + "-−–"
+        signs = "".join(sign for sign in _SIGNS if not sign.isalpha())
+        table = (
+            (DIGIT, r"(?P<low>\d{37,})", lambda match: self._digits(match.group("low"))),
+            (DIGIT + "+", _TELEPHONE, self._say_digits),
+            (signs, rf"(?P<sign>{money})\s?{many}", self._say_money),
+            (starts, rf"{sign}{many}\s?(?P<sign>{money}){end}", self._say_money),
+            (starts, rf"{sign}{many}\s?(?P<unit>{units}){end}", self._say_unit),
+            (DIGIT, _CLOCK, self._say_time),
+            *self._ordinals(),
+            (DIGIT, rf"{_YEAR}{end}(?![%°]|[.,:]\d)", self._say_year),
+            (starts, rf"{sign}{many}", self._say_number),
+            ("%٪", rf"[%٪]\s?(?P<low>{number})", self._say_percent),
+            ("&", "&", lambda match: self._of.ampersand or None),
+        )
+        found = [Rule(starts, re.compile(pattern), say) for starts, pattern, say in table]
+        return (*TAGS[:1], *found)
+
+    def _ordinals(self) -> Iterator[tuple[str, str, Say]]:
+        for marks, rules in self._of.ordinals:
+            pattern = rf"(?P<low>\d{{1,9}})\.?(?:{marks})(?![^\W_])"
+            yield DIGIT, pattern, partial(self._ordinal, rules=rules)
+        if self._months:
+            months = "|".join(map(re.escape, self._months))
+            rules = {
+                "de": "spellout-ordinal-n", "da": "spellout-ordinal-common",
+                "no": _ORDINAL_M, "fi": "spellout-ordinal",
+            }[self._code]  # fmt: skip
+            pattern = rf"(?P<low>[0-3]?\d)\.(?=\s(?:{months})\b)"
+            yield DIGIT, pattern, partial(self._ordinal, rules=rules)
+
+    def _ordinal(self, match: re.Match, rules: str) -> str | None:
+        if rules not in self._engine.rulesets:
+            return None
+        before = match.string[max(0, match.start() - 4) : match.start()].lower()
+        if rules == "spellout-ordinal-n" and before.endswith("der "):
+            rules = "spellout-ordinal"
+        return self._whole(int(match.group("low")), rules)
+
+    def _say_digits(self, match: re.Match) -> str | None:
+        groups = re.findall(r"\d+", match.group("low"))
+        if sum(map(len, groups)) < 7 and not match.group("low").startswith("0"):
+            return None
+        return ", ".join(map(self._digits, groups))
+
+    def _both(self, match: re.Match) -> str:
+        """The lower end of a range, and what stands between."""
+        if not match.group("high"):
+            return ""
+        to = f" {self._of.to} " if self._of.to and self._gap else self._of.to or " – "
+        return self.words(match.group("low")) + to
+
+    def _signed(self, match: re.Match, said: str) -> str:
+        negative = match.groupdict().get("minus")
+        return f"{self._of.minus}{self._gap}{said}" if negative else said
+
+    def _say_money(self, match: re.Match) -> str:
+        number = match.group("high") or match.group("low")
+        forms = self._money[match.group("sign")]
+        whole, decimals = self._parts(number)
+        if len(decimals) == 2:
+            # 3,50 €: three euros fifty.
+            said = self._with_name(whole or "0", forms)
+            if int(decimals):
+                said += f" {self.words(str(int(decimals)))}"
+        else:
+            said = self._with_name(number, forms)
+        return self._signed(match, self._both(match) + said)
+
+    def _with_name(self, number: str, forms: dict[str, str]) -> str:
+        pattern = {name: f"{{0}}{self._gap}{form}" for name, form in forms.items()}
+        return self._counted(number, pattern)
+
+    def _say_unit(self, match: re.Match) -> str:
+        number = match.group("high") or match.group("low")
+        said = self._counted(number, self._units[match.group("unit")])
+        return self._signed(match, self._both(match) + said)
+
+    def _say_percent(self, match: re.Match) -> str | None:
+        """As Turkish has it: %50."""
+        return self._counted(match.group("low"), self._units["%"]) if "%" in self._units else None
+
+    def _say_time(self, match: re.Match) -> str:
+        hour, minute = int(match.group("hour")), int(match.group("minute"))
+        said = self._whole(hour, self._of.counting if self._of.hour else self._of.alone)
+        word = self._of.hour
+        if word == "heures" and hour < 2:
+            said, word = {0: "zéro", 1: "une"}[hour], "heure"
+        parts = [said, word, self._whole(minute, self._of.alone) if minute else ""]
+        return " ".join(filter(None, parts))
+
+    def _say_year(self, match: re.Match) -> str:
+        if match.group("cjk"):
+            if self._code == "zh":
+                return self._digits(match.group("year")) + match.group("cjk")
+            return self._whole(int(match.group("year")), self._of.alone) + match.group("cjk")
+        rules = "spellout-numbering-year"
+        if self._code not in _YEARS_APART or rules not in self._engine.rulesets:
+            rules = self._of.alone
+        return self._whole(int(match.group("year")), rules)
+
+    def _say_number(self, match: re.Match) -> str:
+        number = match.group("high") or match.group("low")
+        return self._signed(match, self._both(match) + self.words(number))

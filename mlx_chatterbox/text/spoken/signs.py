@@ -1,0 +1,121 @@
+"""Signs that are said, and those that are left out: & and § have words, emoji have none."""
+
+from __future__ import annotations
+
+import re
+
+from .reader import Rule
+
+_SAID = {
+    "°C": "degrees Celsius", "°F": "degrees Fahrenheit", "&": "and", "@": "at", "%": "percent",
+    "°": "degrees", "©": "copyright", "®": "registered",
+    "™": "trademark", "§": "section", "¶": "paragraph", "→": "to", "⇒": "implies", "←": "from",
+    "↔": "to and from", "∞": "infinity", "π": "pi", "µ": "micro", "Ω": "ohm", "√": "square root of",
+    "∑": "sum", "∏": "product", "∫": "integral", "∂": "partial", "∆": "delta", "Δ": "delta",
+    "∈": "in",
+    "∴": "therefore", "∵": "because", "∩": "intersection", "∪": "union", "¬": "not", "∀": "for all",
+    "∃": "there exists", "$": "dollar", "£": "pound", "€": "euro", "¥": "yen", "¢": "cent",
+    "₹": "rupee", "‰": "per mille", "♯": "sharp", "♭": "flat", "α": "alpha", "β": "beta",
+    "γ": "gamma", "δ": "delta", "ε": "epsilon", "θ": "theta", "λ": "lambda", "μ": "mu",
+    "σ": "sigma",
+    "τ": "tau", "φ": "phi", "ω": "omega", "≈": "approximately", "≤": "less than or equal to",
+    "≥": "greater than or equal to", "≠": "not equal to", "×": "times", "÷": "divided by",
+    "±": "plus or minus",
+}  # fmt: skip
+# Between words only.
+_LIST = re.compile("|".join(re.escape(sign) for sign in _SAID))
+_SECTIONS = re.compile(r"§§?\s?")
+_TAG = re.compile(
+    r"\[\s*(?:pause\b[^\]]{0,80}|[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*)\]", re.IGNORECASE
+)
+_SLASH = re.compile(r"/(?=[^\W\d_])")
+_SNAKE = re.compile(r"_(?=[^\W_])")
+_HYPHEN = re.compile(r"[-‐‑](?=\d)")
+
+
+def _said(match: re.Match) -> str | None:
+    sign, text = match.group(), match.string
+    before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
+    if sign in "$£€¥¢@" and before.isalpha() and after.isalpha():
+        return None  # Ke$ha
+    is_greek = sign in "αβγδεθλσπτφωμΔΩµ"
+    if is_greek and (
+        (before.isalpha() and before not in _SAID) or (after.isalpha() and after not in _SAID)
+    ):
+        return None  # a word in Greek
+    return _SAID[sign]
+
+
+def _slash(match: re.Match) -> str | None:
+    """Between two words: AM/FM."""
+    before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+    return " " if before.isalpha() else None
+
+
+def _hyphen(match: re.Match) -> str | None:
+    before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+    return " " if before.isalpha() else None
+
+
+RULES = (
+    Rule("[", _TAG, lambda match: match.group()),
+    Rule(
+        "§", _SECTIONS, lambda match: "sections " if match.group().startswith("§§") else "section "
+    ),
+)
+LAST = (
+    Rule("/", _SLASH, _slash),
+    Rule("_", _SNAKE, _slash),
+    Rule("-‐‑", _HYPHEN, _hyphen),
+    Rule("".join(_SAID) + "a", _LIST, _said),
+)
+
+# Of Markdown, and of web pages.
+_LINK = re.compile(r"!?\[([^\[\]\n]{1,200})\]\((?:https?://|/|#|\./|mailto:)[^()\s]{0,300}\)")
+_STRONG = re.compile(
+    r"\*{2,3}|~~|`{1,3}|(?<![\w*])\*(?=[^\s*\d])|(?<=[^\s*\d])\*(?![\w*])|(?<!\w)_{1,2}(?=\w)|(?<=\w)_{1,2}(?!\w)"
+)
+_LINE = re.compile(
+    r"^[ \t]{0,3}(?:#{1,6}[ \t]+|>[ \t]*(?=[^\s\d=])"
+    r"|[-*+•‣◦▪●][ \t]+(?=\S)|[-*_=]{3,}[ \t]*$)",
+    re.MULTILINE,
+)
+_BULLETS = re.compile(r"[ \t]*[•‣◦▪●■□►▶]+[ \t]*")
+_ENTITY = {"&amp;": "&", "&nbsp;": " ", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}
+_ENTITIES = re.compile("|".join(_ENTITY))
+_EMOJI = re.compile(
+    "[\U0001f000-\U0001faff\u2600-\u26ff\u2700-\u2794\u2798-\u27bf\u2b00-\u2bff\ufe0e\ufe0f\u200d\u20e3"
+    "\u231a\u231b\u2328\u23cf\u23e9-\u23f3\u23f8-\u23fa\U000e0020-\U000e007f\u3030\u303d]+"
+)
+_SELECTORS = "\ufe0e\ufe0f\u200d\u20e3"
+
+
+def without_marks(text: str) -> tuple[str, list[str]]:
+    """A text without what is only layout, and without emoji; and these emoji, each once."""
+    left_out: dict[str, None] = {}
+    text = text.replace("\u2044", "/")
+    if not text.isascii():
+        for found in _EMOJI.findall(text):
+            left_out.update(dict.fromkeys(c for c in found if c not in _SELECTORS))
+        if left_out or "\ufe0f" in text:
+            starts = _EMOJI.match(text) is not None
+            text = re.sub(rf"[ \t]?(?:{_EMOJI.pattern})", _gap, text)
+            text = text.lstrip(" ") if starts else text
+    if "[" in text:
+        text = _LINK.sub(r"\1", text)
+    text = _LINE.sub("", text)
+    if any(mark in text for mark in "*~`_"):
+        text = _STRONG.sub("", text)
+    if "&" in text and ";" in text:
+        text = _ENTITIES.sub(lambda match: _ENTITY[match.group()], text)
+    if any(mark in text for mark in "•‣◦▪●■□►▶"):
+        text = _BULLETS.sub(" ", text).strip(" ")
+    return text, list(left_out)
+
+
+def _gap(match: re.Match) -> str:
+    before, after = (
+        match.string[match.start() - 1 : match.start()],
+        match.string[match.end() : match.end() + 1],
+    )
+    return " " if before.isalnum() and after.isalnum() else ""

@@ -1,0 +1,78 @@
+"""The other languages: numbers, ordinals, decimals, percentages, money and measures of CLDR."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlx_chatterbox.text.multilingual import SUPPORTED_LANGUAGES
+from mlx_chatterbox.text.spoken import reader_of, spoken_form
+
+NUMBERS = "0 1 2 7 21 100 1984 2005 12345 1000000 999999999999999 007 3,14 3.14 1.234.567 1,234.5"
+OTHERS = "5 km 1 km 20 °C 5 € 1 € 3,50 € $5 50% 5-10 7:05 -5 & 2024 0123456 [pause 0.5s]"
+
+
+@pytest.mark.parametrize("language", SUPPORTED_LANGUAGES)
+def test_no_digit_is_left_in_any_language(language):
+    said = spoken_form(f"{NUMBERS} {OTHERS}", language).text
+    assert not any(map(str.isdigit, said.replace("[pause 0.5s]", ""))), said
+    assert "[pause 0.5s]" in said
+    assert spoken_form(said, language).text == said
+
+
+@pytest.mark.parametrize("language", SUPPORTED_LANGUAGES)
+def test_hostile_numbers_are_read(language):
+    for text in ("9" * 5000, "1," * 5000, "1." * 5000, "1-" * 5000, "-" * 5000, "1 " * 2000):
+        assert not any(map(str.isdigit, spoken_form(text, language).text))
+
+
+CASES = [
+    ("de", "Am 3. Mai 1984 um 7:05 Uhr kamen 1.000.000 Leute.",
+     "Am dritten Mai neunzehnhundertvierundachtzig um sieben Uhr fünf kamen eine Million Leute."),
+    ("de", "Es sind 3,5 km und 1 kg, 50 % für 20 €.",
+     "Es sind drei Komma fünf Kilometer und ein Kilogramm, fünfzig Prozent für zwanzig Euro."),
+    ("de", "Es kostet 3,50 €.", "Es kostet drei Euro fünfzig."),
+    ("de", "Von -5 bis 5-10 Grad.", "Von minus fünf bis fünf bis zehn Grad."),
+    ("fr", "Le 1er mai, la 2e fois, 21 personnes.",
+     "Le premier mai, la deuxième fois, vingt-et-un personnes."),
+    ("fr", "80 000 € et 1,5 kg à 17h45.",
+     "quatre-vingt mille euros et un virgule cinq kilogramme à dix-sept heures quarante-cinq."),
+    ("es", "Hay 1.234 personas, 5 km y 50%.",
+     "Hay mil doscientos treinta y cuatro personas, cinco kilómetros y cincuenta por ciento."),
+    ("es", "El 1º y la 2ª.", "El primero y la segunda."),
+    ("it", "Nel 1999 con 3,5 euro.", "Nel millenovecentonovantanove con tre virgola cinque euro."),
+    ("pt", "São 21 km.", "São vinte e um quilômetros."),
+    ("nl", "De 2e keer, 10 %.", "De tweede keer, tien procent."),
+    ("pl", "2 km i 5 km, 3,14.", "Dwa kilometry i pięć kilometrów, trzy przecinek jeden cztery."),
+    ("ru", "Это 2 км и 5 км, 1 %.", "Это два километра и пять километров, один процент."),
+    ("ru", "5 рублей", "Пять рублей"),
+    ("sv", "Den 2:a gången kostade 5 kr.", "Den andra gången kostade fem svenska kronor."),
+    ("fi", "5 km ja 1 km", "Viisi kilometriä ja yksi kilometri"),
+    ("tr", "%50 ve 3,5", "Yüzde elli ve üç virgül beş"),
+    ("zh", "2024年有1,234人，3.14和50%。", "二零二四年有一千二百三十四人，三点一四和百分之五十。"),
+    ("ja", "2024年に５人", "二千二十四年に五人"),
+    ("ko", "2024년 50%", "이천이십사년 오십 퍼센트"),
+    ("hi", "१२ लोग, 1,23,456", "बारह लोग, एक लाख तेईस हज़ार चार सौ छप्पन"),
+    ("ar", "عندي ٣ كتب", "عندي ثلاثة كتب"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("language", "text", "said"), CASES)
+def test_other_languages(language, text, said):
+    found = spoken_form(text, language).text
+    assert found.lower() == said.lower()
+
+
+@pytest.mark.parametrize("language", SUPPORTED_LANGUAGES)
+def test_plain_words_of_other_languages_stay(language):
+    from tests.sentences import sentences
+
+    for text in sentences(language):
+        if not any(map(str.isdecimal, text)):
+            assert spoken_form(text, language).text == text
+
+
+def test_an_unknown_language_changes_nothing():
+    assert reader_of("xx") is None
+    assert reader_of(None) is None
+    assert spoken_form("5 km 😀", "xx").text == "5 km 😀"
+    assert spoken_form("5 km", "DE-at").text == "Fünf Kilometer"
