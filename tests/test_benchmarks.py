@@ -8,7 +8,7 @@ import types
 import mlx.core as mx
 import pytest
 
-from benchmarks import counts, engines, measure, peers, plot, prepare, report
+from benchmarks import engines, measure, peers, plot, prepare, report
 from benchmarks.__main__ import main
 from benchmarks.clock import TokenClock, watch_positions
 from benchmarks.errors import BenchmarkError, PeerMissing
@@ -16,6 +16,7 @@ from benchmarks.inputs import BATCHES, DECODED_TOKENS, make_inputs
 from benchmarks.measure import Measured
 from benchmarks.stages import ENGINES, MODULES, STAGES, groups
 from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.doctor import counts
 from mlx_chatterbox.models.s3gen.config import HiFTNetConfig, S3GenConfig
 from mlx_chatterbox.models.t3.config import T3Config
 

@@ -75,7 +75,7 @@ def test_a_document_is_streamed_piece_by_piece_with_its_pauses(small_checkpoint,
     assert not (tmp_path / "said.wav.job").exists()
     for wrong in (["--subtitles", "srt"], ["--redo", "1"]):
         assert main([*given, *wrong]) == 1
-        assert "do not go together" in capsys.readouterr().err
+        assert "with --stream it would do nothing" in capsys.readouterr().err
     (tmp_path / "text.srt").write_text("1\n00:00:00,000 --> 00:00:02,000\nOne two.\n")
     given[1] = str(tmp_path / "text.srt")
     assert main(given) == 1
