@@ -50,6 +50,14 @@ def test_what_a_character_takes_in_latin_letters(character, letters):
     assert more == pytest.approx(200 * letters * PACE * 25, abs=1)
 
 
+def test_a_letter_by_itself_takes_as_long_as_one_of_an_abbreviation():
+    for text in ("a b c ", "ABC ", "x, y "):
+        letters = sum(map(str.isalpha, text))
+        more = plausible(text * 50, PACE).usual - plausible("", PACE).usual
+        pauses = 0.35 * 25 * 50 * text.count(",")
+        assert more == pytest.approx(50 * 2.5 * letters * PACE * 25 + pauses, rel=0.01)
+
+
 def test_a_text_of_two_letters():
     # 0.8 s before and behind; half of the letters' time at least, twice the whole at most.
     assert plausible("ab", PACE) == Plausible(shortest=2, usual=24, longest=48)
@@ -188,6 +196,27 @@ def test_what_is_said_of_tokens(rng):
     for count in (40, 200):
         assert judge_tokens(words[:count], BOUNDS, False) is None
     assert judge_tokens(words[:201], BOUNDS, True) is None
+
+
+@pytest.mark.parametrize(
+    ("usual", "reason", "is_final"),
+    [
+        (76, "cut off after 2.0 s, the model's own limit: the text takes 3 s", True),
+        (75, "no end within 2.0 s, the model's own limit", False),
+    ],
+)
+def test_the_models_own_limit(usual, reason, is_final):
+    tokens = list(range(50))
+    bounds = Plausible(shortest=40, usual=usual, longest=2 * usual)
+    finding = judge_tokens(tokens, bounds, False, own_limit=50)
+    assert (finding.reason, finding.is_final, finding.keep) == (reason, is_final, None)
+    assert finding.weight == 4.0
+    # The caller's is none, and beyond what can be the text it has no end.
+    assert judge_tokens(tokens, bounds, True, own_limit=50) is None
+    endless = judge_tokens(tokens, Plausible(1, 20, 49), False, own_limit=50)
+    assert "twice what the text takes" in endless.reason
+    assert not endless.is_final
+    assert "own limit" in judge_tokens(tokens, Plausible(1, 25, 50), False, own_limit=50).reason
 
 
 def level(decibels: float, seconds: float) -> np.ndarray:

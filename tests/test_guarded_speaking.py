@@ -39,7 +39,7 @@ def written(tokens, was_ended=False, is_cut_off=False) -> Written:
 
 
 def utterances(count: int, unneeded=()) -> list[Utterance]:
-    pieces = [Utterance(n, TEXT, mx.array([n]), 100 + n) for n in range(count)]
+    pieces = [Utterance(n, TEXT, mx.array([n]), 100 + n, read=TEXT) for n in range(count)]
     return [replace(one, is_needed=False) if one.number in unneeded else one for one in pieces]
 
 
@@ -183,6 +183,45 @@ def test_what_a_watch_ended_is_never_well_and_the_callers_limit_no_fault():
     assert 4.0 < ended.weight < 5.0  # worse than no end that has a sound, better than a loop
 
 
+def test_a_text_that_no_seed_can_finish_is_spoken_once():
+    """Where the model's own limit comes long before the text can end."""
+    limit = int(BOUNDS.usual / 1.6)
+    hopeless = Written(limit, WELL[:limit], False, False, ran_on=True)
+    speaking = guarded({0: [(hopeless, LOUD)], 1: [(written(WELL), LOUD)]})
+    assert len(speaking.calls) == 1
+    outcome = speaking.finished[0].outcome
+    assert "the model's own limit" in outcome.verdict
+    assert outcome.tokens == tuple(WELL[:limit])
+    assert (outcome.tries, outcome.stopped) == (1, False)
+    assert speaking.finished[1].outcome.stopped
+    # A limit that is nearer may be one that another seed keeps to.
+    near = Written(BOUNDS.usual - 2, WELL[:-2], False, False, ran_on=True)
+    speaking = guarded({0: [(near, LOUD), (written(WELL), LOUD)]})
+    assert [seeds for _, seeds, _ in speaking.calls] == [[100], [seed_of_try(100, 1)]]
+    assert speaking.finished[0].outcome.verdict == ""
+
+
+def test_of_what_ran_on_to_the_models_limit_the_babble_is_cut_off():
+    for count, cut in ((BOUNDS.usual - 2, False), (int(1.7 * BOUNDS.usual), True)):
+        tokens = list(range(count))
+        tries = [(Written(count, tokens, False, False, ran_on=True), LOUD)] * 3
+        kept = guarded({0: tries}).finished[0].outcome
+        assert kept.verdict.startswith("no end within")
+        assert not kept.stopped
+        assert (len(kept.tokens) < count) is cut
+
+
+def test_what_the_model_does_not_read_is_told():
+    speaking = Speaking({0: [(written(WELL), LOUD)]})
+    (piece,) = utterances(1)
+    speak_unguarded(
+        [replace(piece, unread=("☃",))], speaking.write, speaking.sound, speaking.finish
+    )
+    assert speaking.finished[0].outcome.unread == ("☃",)
+    assert written(WELL).stopped
+    assert not written(WELL, is_cut_off=True).stopped
+
+
 def test_what_is_worthless_of_the_best_try_is_cut_off():
     words = list(range(2 * BOUNDS.longest))
     # A loop is kept once.
@@ -217,7 +256,7 @@ SAID = [
 ]
 
 
-def joined(order, unneeded=(), marks=False):
+def joined(order, unneeded=(), marks=False, speed=1.0):
     finished = []
     batch = Batch(
         ("a b", "c", "d e f"),
@@ -225,7 +264,7 @@ def joined(order, unneeded=(), marks=False):
         lambda *what: finished.append(what),
         frozenset(unneeded),
     )
-    joining = Joining(batch, SAID, 1000, marks)
+    joining = Joining(batch, SAID, 1000, marks, speed)
     for number in order:
         joining.add(Utterance(number, "", mx.array([0]), 0), spoken(number + 1.0))
     return joining, finished
@@ -258,6 +297,19 @@ def test_a_text_is_finished_with_its_last_piece_and_not_before():
     joining, _ = joined(order)
     assert [len(waveform) for waveform in joining.waveforms] == [23, 0, 30]
     assert len(joining.spoken()) == 5
+
+
+def test_where_the_pieces_of_a_text_stand_in_it():
+    joining, _ = joined(range(6))
+    assert joining.spans == [[(1, 11), (11, 21)], [(0, 10)], [(0, 10), (10, 20), (20, 30)]]
+    fast, _ = joined(range(6), speed=1.5)
+    for waveform, spans, before in zip(fast.waveforms, fast.spans, joining.spans, strict=True):
+        assert len(waveform) < before[-1][1]
+        in_all = {0: 23, 1: 10, 2: 30}[joining.spans.index(before)]
+        ratio = len(waveform) / in_all
+        for (start, end), (was_start, was_end) in zip(spans, before, strict=True):
+            assert 0 <= was_start * ratio - start < 1
+            assert 0 <= was_end * ratio - end < 1
 
 
 def test_a_piece_is_needed_if_its_text_is():

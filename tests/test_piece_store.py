@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from mlx_chatterbox.errors import JobError
-from mlx_chatterbox.longform.job import Job
+from mlx_chatterbox.longform.job import Job, job_folder, writing_before
 from mlx_chatterbox.longform.speaking import Manner, Spoken, Wanted
 from mlx_chatterbox.longform.store import (
     PieceStore,
@@ -269,6 +269,33 @@ def test_a_job_remembers(tmp_path):
         job.speak_again(["a"])
         assert job.take("a") == 2
         assert job.seed == 0
+
+
+def test_a_job_keeps_to_how_it_was_begun(tmp_path):
+    folder = tmp_path / "out.job"
+    assert writing_before(folder) is None
+    with Job(folder) as job:
+        assert (job.normalizes, job.chapters) == (None, [])
+        job.save()
+        assert "chapters" not in read_json(folder / "job.json")
+        assert job.choose_writing(None, True) is True
+        assert job.choose_writing(None, False) is True
+        assert job.choose_writing(False, True) is False
+        job.chapters = [2, 3]
+        job.save()
+    assert writing_before(folder) is False
+    with Job(folder) as job:
+        assert (job.choose_writing(None, True), job.chapters) == (False, [2, 3])
+        # One of a program that had no choice kept its text as it was.
+        state = read_json(folder / "job.json")
+        del state["normalize"]
+        write_json(folder / "job.json", state)
+    assert writing_before(folder) is False
+    with Job(folder) as job:
+        assert job.normalizes is False
+    (folder / "job.json").write_text("[1]")
+    assert writing_before(folder) is None
+    assert job_folder(tmp_path / "book.m4b") == tmp_path / "book.m4b.job"
 
 
 def test_two_seeds_that_are_drawn_differ(tmp_path):
