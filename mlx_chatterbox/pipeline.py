@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,6 +32,7 @@ from .synthesis import Synthesis
 from .text.given import checked_text, checked_texts, shown
 from .text.pauses import Breath, breaths
 from .text.reading import Reading, read_text
+from .text.unread import merged
 from .text.writing import writing_for
 from .tries import Utterance
 from .voice import Voice, embed_voice, is_saved_voice
@@ -220,10 +222,8 @@ class Pipeline:
         batch = text if isinstance(text, Batch) else Batch((text,), (extras.seed,))
         at_once = self._at_once(extras.batch_size, cfg_weight)
         speed = checked_speed(extras.speed)
-        said = self._said(batch.texts, language_id, extras)
-        readings = [
-            self._reading(breath.text, language_id) for of_text in said for breath in of_text
-        ]
+        said, left_out = self._said(batch.texts, language_id, extras)
+        readings = self._readings(said, left_out, language_id)
         is_given = extras.noise is not None or extras.source is not None
         if len(readings) > len(said) and is_given:
             raise SettingError("noise and source are of one piece; this text is said in several.")
@@ -278,8 +278,9 @@ class Pipeline:
 
     def _said(
         self, texts: Sequence[str], language_id: str | None, extras: Extras
-    ) -> list[list[Breath]]:
-        """What of each text is said in one go, its words respelled and written out."""
+    ) -> tuple[list[list[Breath]], list[tuple[str, ...]]]:
+        """What of each text is said in one go, its words respelled and written out; and what of it
+        has no words."""
         texts = [checked_text(text) for text in texts]
         config = self.checkpoint.config.text
         writing = writing_for(config, language_id, extras.normalize, extras.lexicon)
@@ -287,7 +288,21 @@ class Pipeline:
         said = [breaths(writing(text), longest, language_id) for text in texts]
         for note in writing.notes():
             warnings.warn(note, stacklevel=4)
-        return said
+        return said, [writing.left_out(text) for text in texts]
+
+    def _readings(
+        self,
+        said: Sequence[Sequence[Breath]],
+        left_out: Sequence[tuple[str, ...]],
+        language_id: str | None,
+    ) -> list[Reading]:
+        """Of each piece; what has no words counts for the first of its text."""
+        readings = []
+        for of_text, without_words in zip(said, left_out, strict=True):
+            of_text = [self._reading(breath.text, language_id) for breath in of_text]
+            unread = merged([without_words, of_text[0].unread])
+            readings += [replace(of_text[0], unread=unread), *of_text[1:]]
+        return readings
 
     def _reading(self, text: str, language_id: str | None) -> Reading:
         """What becomes of a text; checks come before any work."""

@@ -166,8 +166,9 @@ class StreamingPipeline(Pipeline):
         speed = checked_speed(extras.speed)
         if steps < 1:
             raise SettingError(f"n_cfm_timesteps must be 1 or more; got {steps}.")
-        (breaths,) = self._said((said.text,), language_id, extras)
-        readings = [self._reading(breath.text, language_id) for breath in breaths]
+        of_texts, left_out = self._said((said.text,), language_id, extras)
+        (breaths,) = of_texts
+        readings = self._readings(of_texts, left_out, language_id)
         tokens = [mx.array(reading.ids, dtype=mx.int32) for reading in readings]
         for of_text in tokens:
             check_lengths(self.networks.t3, of_text, cfg_weight, limit)

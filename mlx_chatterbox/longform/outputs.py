@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..text.writing import Writing
 from .assemble import Part, Placed, Sound, write_output
 from .fit import Fitted, prepared, slots
 from .identity import occurrences, piece_key, seed_from
@@ -88,9 +89,10 @@ def plan_output(
     for text, name in zip(texts, names, strict=True):
         take = job.take(name)
         own_seed = seed_from(seed, name, take)
+        left_out = () if respell is None else _left_out(text, respell)
         text = text if respell is None else respell(text)
         key = piece_key(text, own_seed, manner.identity)
-        wanted.append(Wanted(key, text, own_seed, manner, alone=take > 0))
+        wanted.append(Wanted(key, text, own_seed, manner, alone=take > 0, left_out=left_out))
     places = document.places if document.whole is not None else range(len(whole))
     number_of = {place: number for number, place in enumerate(places, start=1)}
     keys = dict(zip(spoken, (one.key for one in wanted), strict=True))
@@ -108,6 +110,11 @@ def plan_output(
         [number_of[spoken[index]] for index in chosen],
         [one.key for index, one in enumerate(wanted) if spoken[index] not in number_of],
     )
+
+
+def _left_out(text: str, respell: Callable[[str], str]) -> tuple[str, ...]:
+    """What of a text has no words, where it is written out."""
+    return respell.left_out(text) if isinstance(respell, Writing) else ()
 
 
 def _faster(piece: Piece, speed: float) -> Piece:

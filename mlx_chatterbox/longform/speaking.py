@@ -64,6 +64,7 @@ class Wanted:
         key: what it is stored under.
         alone: it is written by itself, as pieces are that are spoken again.
         record: what is remembered of it (`Spoken.record`) if it is on disk.
+        left_out: what the document's text has and this one has not, because it has no words.
     """
 
     key: str
@@ -72,6 +73,7 @@ class Wanted:
     manner: Manner
     alone: bool = False
     record: Mapping[str, Any] | None = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class Speaker:
             "tokens": [int(token) for one in outcomes for token in one.tokens],
         }
         # Only where there is something to say: other records are as they always were.
-        unread = merged(one.unread for one in outcomes)
+        unread = merged([wanted.left_out, *(one.unread for one in outcomes)])
         if unread:
             record["unread"] = list(unread)
         if not all(one.stopped for one in outcomes):

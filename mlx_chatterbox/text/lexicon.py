@@ -154,7 +154,7 @@ class LexiconTokenizer(EnglishTokenizer):
 
     def unread(self, text: str, language_id: str | None = None) -> tuple[str, ...]:
         """Letters, digits and symbols of a text that come to nothing, each once, in order."""
-        passed_over = set(_WORD.sub("", _plain(text)))
+        passed_over = {*_WORD.sub("", _plain(text)), *spoken_form(text).left_out}
         return unread_runs(text, lambda one: passed_over.isdisjoint(_signs(one)))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .respelling import Lexicon, Respelling, respelling_of
 from .scripts import HELD, Room
 from .spoken import reader_of, spoken_form
+from .spoken.signs import without_marks
 
 if TYPE_CHECKING:
     from ..config import TextConfig
@@ -40,6 +41,10 @@ class Writing:
         form = spoken_form(text, self._language)
         self._left_out.update(dict.fromkeys(form.left_out))
         return form.text
+
+    def left_out(self, text: str) -> tuple[str, ...]:
+        """What of a text has no words, such as emoji, each once."""
+        return tuple(without_marks(text)[1]) if self.normalizes else ()
 
     def held(self, text: str) -> str:
         """The text with what is read as one ("5 March 2024") held together, so that no cut lies in
