@@ -1,4 +1,4 @@
-"""Files that people brought, through the command line: the right text, or a message, and no more."""
+"""Files that people brought, through the command line: the right text, or a message."""
 
 from __future__ import annotations
 
