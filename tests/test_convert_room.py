@@ -27,6 +27,7 @@ def source(tmp_path_factory):
 def test_all_that_is_written_has_room_and_little_more_is_asked_for(source, tmp_path, asked, dtype):
     """Weights and copied files to the byte; for the rest and the voice 8 MB."""
     result = convert(source, tmp_path / "out", dtype=dtype, config=small_config())
+    assert result.shared == 0
     files = {path.name: path.stat().st_size for path in result.folder.iterdir()}
     weights = files.pop("model.safetensors")
     assert 0 < weights - result.size < 2**20  # its header

@@ -202,7 +202,7 @@ def test_a_text_that_no_seed_can_finish_is_spoken_once():
 
 
 def test_of_what_ran_on_to_the_models_limit_the_babble_is_cut_off():
-    for count, cut in ((BOUNDS.usual - 2, False), (int(1.7 * BOUNDS.usual), True)):
+    for count, cut in ((BOUNDS.usual, False), (int(1.7 * BOUNDS.usual), True)):
         tokens = list(range(count))
         tries = [(Written(count, tokens, False, False, ran_on=True), LOUD)] * 3
         kept = guarded({0: tries}).finished[0].outcome
@@ -239,6 +239,13 @@ def test_what_is_worthless_of_the_best_try_is_cut_off():
         assert len(speaking.finished[0].waveform) == kept * 960
         assert (kept < len(endless)) is was_ended
         assert kept >= int(0.8 * BOUNDS.usual)
+
+
+def test_what_is_kept_whole_is_not_faded_out():
+    tokens = WELL[: int(0.7 * BOUNDS.usual)]
+    kept = guarded({0: [(written(tokens, was_ended=True), LOUD)] * 3}).finished[0]
+    assert kept.outcome.tokens == tuple(tokens)
+    assert (kept.waveform == LOUD).all()
 
 
 # --- Whole texts -------------------------------------------------------------------------------

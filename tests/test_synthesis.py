@@ -102,6 +102,16 @@ def test_a_limit_that_was_reached_is_told_and_is_no_finding(tts, monkeypatch, li
     assert len(watched.sounded) == 1
 
 
+def test_the_models_own_limit_is_a_finding(tts, monkeypatch):
+    monkeypatch.setattr(tts.defaults, "max_new_tokens", 3)
+    text = "Hello there, all of you who are listening to this."
+    for count, stopped in ((3, False), (2, True)):
+        Watched(tts, monkeypatch, WORDS[:count])
+        tts.generate(text, **settings_for(tts, max_new_tokens=None, n_cfm_timesteps=1))
+        assert ("own limit" in tts.outcomes[0].verdict) is not stopped
+        assert tts.outcomes[0].stopped is tts.stopped is stopped
+
+
 def test_a_watch_ends_its_own_sentence(tts, monkeypatch):
     loop = WORDS[:10] * 20
     Watched(tts, monkeypatch, loop, WORDS[50:65])
