@@ -8,8 +8,6 @@ fail.
 from __future__ import annotations
 
 import ast
-import sys
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +17,6 @@ import numpy as np
 import pytest
 from mlx.utils import tree_map
 
-import mlx_chatterbox
 from mlx_chatterbox import ChatterboxTTS, ChatterboxTurboTTS, ChatterboxVC
 from mlx_chatterbox.nn import (
     activations,
@@ -36,64 +33,15 @@ from mlx_chatterbox.nn import (
 from mlx_chatterbox.nn.conv2d import Conv2d
 from mlx_chatterbox.nn.lstm import LSTM
 from mlx_chatterbox.train.tasks import vocoder
+from tests.decisions import PACKAGE, decisions, is_whole_file, not_taken_both_ways, noted
 
-PACKAGE = Path(mlx_chatterbox.__file__).parent
-# `on_cpu`, and what asks it for somebody else: a decision is taken where one of these is called.
-ASKING = {"on_cpu", "takes", "tuned_for", "can_run_two", "_polynomial", "attends_by_columns"}
-# Asked where it is decided already that this is a CPU.
-ON_A_CPU_ALONE = {
-    ("nn/conv.py", "takes"),
-    ("nn/conv2d.py", "takes"),
-    ("nn/rotary.py", "tuned_for"),
-    ("models/s3gen/estimator.py", "can_run_two"),
-    ("models/t3/native_step.py", "takes"),
-}
 SHORT = {"max_new_tokens": 12, "n_cfm_timesteps": 2, "seed": 1}
-
-
-def decisions(root: Path = PACKAGE) -> dict[tuple[str, int], str]:
-    """(file, line) of each call of one of `ASKING`, and which."""
-    found = {}
-    for file in sorted(root.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call):
-                continue
-            function = node.func
-            name = getattr(function, "attr", getattr(function, "id", None))
-            if name in ASKING and not (name == "takes" and isinstance(function, ast.Name)):
-                found[str(file.relative_to(root)), node.lineno] = name
-    return found
-
-
-def has_true_way(name: str) -> bool:
-    """Whether the way of a CPU can be taken on this machine, as far as it has to have something."""
-    if name == "takes":
-        return native.library() is not None
-    if name == "tuned_for":
-        return cpu_kernels.tuned()
-    if name == "can_run_two":
-        return parallel._blas() is not None
-    return True
 
 
 @pytest.fixture(scope="module")
 def taken():
     """(file, line) of each decision to the ways that it took."""
-    ways = defaultdict(set)
-    ask = device.on_cpu
-
-    def noted() -> bool:
-        answer, frame = ask(), sys._getframe(1)
-        while True:
-            file = Path(frame.f_code.co_filename)
-            if file.is_relative_to(PACKAGE):
-                ways[str(file.relative_to(PACKAGE)), frame.f_lineno].add(answer)
-            if frame.f_code.co_name not in ASKING:
-                return answer
-            frame = frame.f_back
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "on_cpu", noted)
+    with noted() as ways, pytest.MonkeyPatch.context() as patch:
         # As on a machine that gains from two at a time.
         patch.setattr(parallel, "_cores", lambda: 2)
         yield ways
@@ -280,18 +228,10 @@ def test_only_one_place_asks_for_the_device():
 
 
 def test_every_decision_was_taken_both_ways(taken, request):
-    """Last in this file, where all that is above has been run."""
-    run = {item.originalname for item in request.session.items if item.fspath == request.fspath}
-    if not {name for name in globals() if name.startswith("test_")} <= run:
+    """Last in this file, where all that is above has been run; `test_doctor_checks.py` has its."""
+    if not is_whole_file(request, globals()):
         pytest.skip("only together with the rest of the file")
-    there, missing = decisions(), []
-    for (file, line), name in there.items():
-        wanted = {True} if has_true_way(name) else set()
-        if (file, name) not in ON_A_CPU_ALONE:
-            wanted |= {False}
-        if native.library() is None and (name == "takes" or file == "nn/native/__init__.py"):
-            continue  # without compiled code there is nothing to decide
-        if not wanted <= taken[file, line]:
-            missing.append(f"{file}:{line} {name}: only {sorted(taken[file, line])}")
+    there = {place: name for place, name in decisions().items() if "doctor" not in place[0]}
     assert len(there) > 40
+    missing = not_taken_both_ways(there, taken)
     assert not missing, "\n".join(missing)

@@ -31,6 +31,7 @@ from mlx_chatterbox.doctor import (
 )
 from mlx_chatterbox.doctor.findings import FAILED, LEFT_OUT, NOT_APPLICABLE, RIGHT, Section
 from mlx_chatterbox.nn import device
+from tests.decisions import decisions, is_whole_file, not_taken_both_ways, noted
 from tests.json_schema import check
 from tests.small import small_config
 from tests.test_doctor import SCHEMA, exam_of
@@ -46,6 +47,13 @@ class _Small:
 
     def default_config(self):
         return small_config(self.name)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def taken():
+    """(file, line) of each decision by device to the ways that it took."""
+    with noted() as ways:
+        yield ways
 
 
 @pytest.fixture
@@ -369,11 +377,12 @@ def test_full_size_memory_runs_as_on_a_gpu(small_networks, monkeypatch):
     # MLX convolves number by number on a CPU.
     monkeypatch.setattr(memory, "_PROMPT_TOKENS", 10)
     monkeypatch.setattr(memory, "_TOKENS", [3, 7, 5])
+    monkeypatch.setattr(memory, "SENTENCES_SHORT", 3)
     section = section_of(memory)
     with device.pretend("gpu"):
-        memory._at_full_size(exam_of(), section, 3)
+        memory.examine(exam_of(is_short=True), section)
     assert section.of_state(FAILED) == []
-    assert len(section.tables[0].columns) == 3
+    assert [len(table.columns) for table in section.tables] == [3, 3]
 
 
 @pytest.mark.slow
@@ -402,3 +411,13 @@ def test_the_short_run_is_real_and_right(tmp_path):
     for hidden in ("annabel", str(Path.home()), str(tmp_path), sys.prefix):
         assert hidden not in text
         assert hidden not in done.stdout
+
+
+def test_every_decision_of_the_doctor_was_taken_both_ways(taken, request):
+    """Last in this file, where all that is above has been run."""
+    if not is_whole_file(request, globals()):
+        pytest.skip("only together with the rest of the file")
+    there = {place: name for place, name in decisions().items() if "doctor" in place[0]}
+    assert there
+    missing = not_taken_both_ways(there, taken)
+    assert not missing, "\n".join(missing)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from ..nn import device
+
 # What is left to the system and to other programs.
 _SPARED = 0.2
 
@@ -73,7 +75,7 @@ def free_memory() -> int:
         limit, used = _cgroup_limit()
         if limit is not None:
             free = min(free, max(0, limit - used))
-    if mx.default_device().type == mx.DeviceType.gpu:
+    if device.is_gpu_there():
         known = mx.device_info()
         working_set = known.get("max_recommended_working_set_size") or known.get("free_memory")
         if working_set:

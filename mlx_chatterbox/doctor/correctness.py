@@ -69,7 +69,7 @@ def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
 
 def the_gpu() -> contextlib.AbstractContextManager:
     """Compute as on a GPU: on the one that is there, or by pretending."""
-    if mx.default_device().type == mx.DeviceType.gpu:
+    if device.is_gpu_there():
         return contextlib.nullcontext()
     return device.pretend("gpu")
 
@@ -81,7 +81,7 @@ def the_cpu() -> contextlib.AbstractContextManager:
 
 def examine(exam: Examination, section: Section) -> None:
     """Compare."""
-    is_gpu = mx.default_device().type == mx.DeviceType.gpu
+    is_gpu = device.is_gpu_there()
     if not is_gpu:
         section.not_applicable(
             "gpu", "the GPU itself", "there is none: the GPU's branches are computed on the CPU, "

@@ -163,7 +163,7 @@ def gpu_cores(registry: str) -> int | None:
 
 
 def _describe_device(exam: Examination, section: Section) -> None:
-    is_gpu = mx.default_device().type == mx.DeviceType.gpu
+    is_gpu = device.is_gpu_there()
     section.figure("device", "MLX computes on", "GPU" if is_gpu else "CPU")
     exam.facts["device"] = "GPU" if is_gpu else "CPU"
     if not is_gpu:

@@ -27,6 +27,11 @@ def on_cpu() -> bool:
     return mx.default_device().type == mx.DeviceType.cpu
 
 
+def is_gpu_there() -> bool:
+    """Whether MLX computes on a GPU by default, whatever is pretended."""
+    return mx.default_device().type == mx.DeviceType.gpu
+
+
 @contextmanager
 def pretend(kind: str) -> Iterator[None]:
     """Decide as on a "cpu" or a "gpu" until the block ends; MLX goes on computing where it did.
