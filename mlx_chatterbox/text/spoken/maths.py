@@ -239,6 +239,9 @@ def _signed(match: re.Match) -> str | None:
         return None
     if sign in _MINUS and match.group()[1:2] == " " and (not follows or not bare[-1].isdigit()):
         return None
+    is_spaced = before[-1:].isspace() and match.group()[len(sign) :][:1].isspace()
+    if sign in _BETWEEN_SIGNS and sign != "+" and follows and is_spaced:
+        return None  # the sign by itself, so that what follows may have a unit
     if sign in "<>≤≥≠≈=" and sign and follows:
         word = _BETWEEN_SIGNS.get(sign[0], word) if sign not in ("<=", ">=") else f"is {word}"
     if sign == "<=":
@@ -265,7 +268,7 @@ def _between(match: re.Match) -> str | None:
     spaced = before[-1].isspace() and after[0].isspace()
     if sign in "*/^" and not spaced and not (left.isdigit() and right.isdigit()):
         return None
-    if sign == "/" and re.match(r" ?(?![\d.,]+(?:[^\w%°]|$))", text[end : end + 16]):
+    if sign == "/" and re.match(r"(?! ?[\d.,]+(?:[^\w%°]|$))", text[end : end + 16]):
         return ","
     if sign in "<>" and not spaced and not (left.isdigit() or right.isdigit()):
         return None

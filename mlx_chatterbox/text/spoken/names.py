@@ -153,13 +153,22 @@ def _doctor(match: re.Match) -> str | None:
         return names.get(word, "Saint") if is_name and stop else None
     is_street = before[:1].isupper() and before.isalpha() and len(before) > 1 and not _ends(before)
     is_street = is_street or re.fullmatch(r"\d{1,3}(?:st|nd|rd|th)", before) is not None
-    if is_name and not (is_street and _has_house(text, match.start())):
+    begins = after in _BEGINNINGS and stop
+    if is_name and not (is_street and (begins or _has_house(text, match.start()))):
         return names[word]
     if is_street:
         return {"Dr": "Drive", "St": "Street"}[word] + stop_after(match, stop)
     if word == "Dr":
         return "Doctor" + stop_after(match, stop)
     return None
+
+
+# With these a sentence begins, and no name.
+_BEGINNINGS = frozenset(
+    "The A An He She It We You They I This That These Those There Then But And So In On At When "
+    "While If My His Her Our Their What Who Where Why How No Yes Not Now After Before As For From "
+    "To With By Is Was Are Were".split()
+)
 
 
 def _ends(word: str) -> bool:

@@ -145,7 +145,8 @@ def _is_unit(match: re.Match) -> bool:
         return False
     if symbol == "s":
         # The 1990s, the 20s.
-        return len(low) < 4 and not (len(low) == 2 and low[1] == "0" and low > "10")
+        is_decade = len(low) == 2 and low[1] == "0" and low > "10"
+        return "." in low or (len(low) < 4 and not is_decade)
     return not (symbol == "m" and not gap and word_after(text, end) in _THINGS)
 
 

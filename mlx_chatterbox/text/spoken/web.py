@@ -149,14 +149,20 @@ def _numbers(text: str) -> str:
 def _version(match: re.Match) -> str | None:
     if not match.group("v") and all(len(p) == 3 for p in match.group("numbers").split(".")[1:]):
         return None  # 1.000.000 is a million
-    return ("version " if match.group("v") else "") + _numbers(match.group("numbers"))
+    return _called(match, match.group("v")) + _numbers(match.group("numbers"))
+
+
+def _called(match: re.Match, v: str | None) -> str:
+    """The word "version" for a v, unless it stands there already."""
+    before = word_before(match.string, match.start()).lower()
+    return "version " if v and before not in ("version", "versions", "release") else ""
 
 
 def _v(match: re.Match) -> str | None:
     numbers = match.group("numbers")
     if match.group()[0] == "V" and "." not in numbers:
         return None  # an engine, a rocket
-    return f"version {_numbers(numbers)}"
+    return _called(match, "v") + _numbers(numbers)
 
 
 def _hex(match: re.Match) -> str:
