@@ -256,7 +256,7 @@ def test_how_long_silence_may_be():
     assert reason(level(-90, 2.0), loud) == reason(loud, level(-90, 1.98), loud) == ""
     assert reason(level(-90, 2.02), loud) == reason(loud, level(-90, 2.0), loud) != ""
     assert reason(level(-90, 2.5), loud, level(-90, 2.2), loud) == "2.5 s of silence within"
-    for seconds, found in ((1.4, ""), (1.7, "1.7 s of silence at the end")):
+    for seconds, found in ((1.5, ""), (1.7, "1.7 s of silence at the end")):
         assert reason(loud, level(-90, seconds)) == found
     # What is kept ends 0.3 s after the speech, at a whole token.
     assert judge_audio(np.concatenate([loud, level(-90, 2)]), RATE).keep == 33

@@ -309,7 +309,7 @@ def test_a_text_is_finished_with_its_last_piece_and_not_before():
 def test_where_the_pieces_of_a_text_stand_in_it():
     joining, _ = joined(range(6))
     assert joining.spans == [[(1, 11), (11, 21)], [(0, 10)], [(0, 10), (10, 20), (20, 30)]]
-    fast, _ = joined(range(6), speed=1.5)
+    fast, _ = joined(range(6), speed=2.0)
     for waveform, spans, before in zip(fast.waveforms, fast.spans, joining.spans, strict=True):
         assert len(waveform) < before[-1][1]
         in_all = {0: 23, 1: 10, 2: 30}[joining.spans.index(before)]

@@ -223,6 +223,16 @@ def test_what_has_its_output_needs_no_piece(job):
     assert keys(job.units(wanted("abc"), 2)) == ["bc", "a"]
 
 
+def test_a_piece_whose_audio_was_lost_brings_no_record(job):
+    pieces = wanted("abc")
+    assert keys(job.units(pieces, 3)) == ["abc"]
+    run(job, [pieces[:2]])
+    job.pieces.audio_path("a").unlink()
+    ((a, b, c),) = job.units(pieces, 3, unneeded=("a",))
+    assert (a.record, c.record) == (None, None)
+    assert b.record["tokens"] == [ord("b")]
+
+
 def test_each_piece_is_on_disk_when_it_is_reported(job):
     here = []
     spoken = []

@@ -86,6 +86,18 @@ def test_log_mels_of_windows_are_cut_from_the_whole(seconds):
         np.testing.assert_allclose(mel, whole[:, start:end], atol=1e-5)
 
 
+@pytest.mark.parametrize("place", [0, 31 * 16000 - 240])
+def test_the_loudest_place_counts_wherever_it_is(rng, place):
+    """What is far below it is cut off, in all windows."""
+    waveform = 1e-5 * rng.standard_normal(31 * 16000).astype(np.float32)
+    waveform[place : place + 40] += np.sin(np.arange(40)).astype(np.float32)
+    whole = np.array(s3_tokenizer_log_mel(mx.array(waveform)))
+    windows = [np.array(mel) for mel in window_log_mels(waveform)]
+    for (start, end), mel in zip(split_windows(3100), windows, strict=True):
+        np.testing.assert_allclose(mel, whole[:, start:end], atol=1e-4)
+    assert len(np.unique(whole[:, 1000:2000])) == 1
+
+
 def test_a_long_recording_gives_the_tokens_of_its_log_mel(small_config):
     mx.random.seed(0)
     tokenizer = build(small_config).s3_tokenizer
