@@ -285,7 +285,7 @@ def test_a_run_does_not_write_over_its_base_model(at):
 def test_an_input_that_is_no_output_is_left_alone(at, capsys, monkeypatch):
     """What is written beside an input, and over an output of before, is as it was."""
     monkeypatch.undo()
-    os.chdir(at)
+    monkeypatch.chdir(at)
     words = "--model model --text Hello. --max-new-tokens 6 --cfm-steps 1 --voice mine.wav"
     for output in ("other.wav", "other.wav", "sub/mine.wav"):
         assert generate(f"{words} --output {output}".split()) == 0, capsys.readouterr().err
