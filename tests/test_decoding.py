@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -110,6 +111,24 @@ def test_rows_leave_once_they_have_ended(t3, cond, settings, early_stops, monkey
     per_sentence = 1 if t3.config.is_gpt2 else 2
     # A row is computed for every token but the first, and once more before its end is read.
     assert sum(rows) <= per_sentence * sum(len(tokens) + 1 for tokens in written)
+
+
+def test_a_row_is_penalised_for_its_own_tokens_also_after_others_have_left(
+    t3, cond, settings, early_stops
+):
+    """A penalty that nothing stands against: the likeliest token never comes twice in a row."""
+
+    def written(penalty: float) -> list[list[int]]:
+        likeliest = replace(settings, temperature=1e-4, top_p=1.0, repetition_penalty=penalty)
+        return batch_tokens(t3, cond, 8, likeliest, limit=120)
+
+    def repeated(rows: list[list[int]]) -> list[int]:
+        return [len(row) - len(set(row)) for row in rows]
+
+    rows = written(1e6)
+    assert len({len(row) for row in rows}) > 3
+    assert repeated(rows) == [0] * 8
+    assert sum(repeated(written(1.0))) > 8
 
 
 @pytest.mark.numbers

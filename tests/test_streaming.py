@@ -151,6 +151,33 @@ def test_all_but_the_flow_is_exact_for_any_sizes(tts, monkeypatch):
                 rounding.check(spoken(mel_of_tokens, sizes))
 
 
+def test_frames_that_windows_share_start_from_the_same_noise(tts, monkeypatch):
+    """To the bit; another frame's would still sound well, and no bound on the waveform sees it."""
+    s3gen, reference = tts.networks.s3gen, tts.conds.reference
+    flow = type(s3gen.flow)
+    inference, windows = flow.inference, []
+
+    def watched(self, tokens, prompt_token, prompt_feat, embedding, noise, *rest):
+        # Each token says where it stands.
+        fresh = np.array(noise)[0, 2 * prompt_token.shape[1] :]
+        windows.append(dict(enumerate(fresh, 2 * int(tokens[0, 0]))))
+        return inference(self, tokens, prompt_token, prompt_feat, embedding, noise, *rest)
+
+    monkeypatch.setattr(flow, "inference", watched)
+    stream = TokenStream(s3gen, reference, mx.random.key(3), ChunkTokens(5, 10, 10, 5))
+    for token in range(60):
+        stream.push(token)
+    stream.finish()
+    shared = 0
+    for before, after in itertools.pairwise(windows):
+        for frame in before.keys() & after.keys():
+            assert np.array_equal(before[frame], after[frame])
+            shared += 1
+    assert shared > 100
+    first = windows[0]
+    assert not any(np.array_equal(first[frame], first[frame + 1]) for frame in range(5))
+
+
 @pytest.mark.numbers
 def test_more_context_and_lookahead_are_nearer_to_the_whole(tts):
     """The one thing that is approximate converges to what a single window gives."""

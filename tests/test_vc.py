@@ -194,24 +194,25 @@ def test_vocoder_in_pieces_equals_the_vocoder(vc, pitch, rng, cuts):
     rounding.check(mx.concatenate(pieces))
 
 
-@pytest.mark.numbers
 def test_context_is_what_the_vocoder_sees(vc, rng):
-    """Beyond it nothing has an effect, within it something has."""
+    """Beyond it nothing has an effect, to the bit, and it is at most a frame too much."""
     vocoder = vc.networks.s3gen.mel2wav
     context = context_frames(vocoder.config)
-    assert context < 20
-    mel = rng.standard_normal((1, 101, 80)).astype(np.float32)
-    source = rng.standard_normal((1, 101 * 480)).astype(np.float32) * 0.1
-    other_mel, other_source = mel.copy(), source.copy()
-    other_mel[:, 50] += 3.0
-    other_source[:, 50 * 480 : 51 * 480] += 1.0
-    one, two = (
-        np.array(vocoder.decode(mx.array(m), mx.array(s)))[0]
-        for m, s in ((mel, source), (other_mel, other_source))
-    )
-    changed = np.flatnonzero(np.abs(one - two).reshape(101, 480).max(axis=1) > 1e-5)
-    assert 50 - context <= changed.min() <= 50 <= changed.max() <= 50 + context
-    assert changed.max() - changed.min() > context
+    mel = rng.standard_normal((1, 61, 80)).astype(np.float32)
+    source = rng.standard_normal((1, 61 * 480)).astype(np.float32) * 0.1
+
+    def decoded(mel: np.ndarray, source: np.ndarray) -> np.ndarray:
+        return np.array(vocoder.decode(mx.array(mel), mx.array(source)))[0]
+
+    before, reached = decoded(mel, source), set()
+    for _ in range(4):
+        other_mel, other_source = mel.copy(), source.copy()
+        other_mel[:, 30] += 30 * rng.standard_normal(80)
+        other_source[:, 30 * 480 : 31 * 480] += 10 * rng.standard_normal(480)
+        changed = before != decoded(other_mel, other_source)
+        reached |= {sample // 480 - 30 for sample in np.flatnonzero(changed)}
+    # The reach is rounded up, from the parts of a frame that each stage adds.
+    assert context - 1 <= max(-min(reached), max(reached)) <= context
 
 
 @pytest.mark.numbers
