@@ -15,9 +15,8 @@ from mlx_chatterbox.train.optimizer import (
     OptimizerSettings,
     global_norm,
     has_weight_decay,
-    schedule,
-    warmup_length,
 )
+from mlx_chatterbox.train.schedules import schedule, warmup_length
 
 pytestmark = pytest.mark.numbers
 
