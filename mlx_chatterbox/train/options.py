@@ -74,7 +74,7 @@ class Refusal:
             return value["enabled"].as_bool() is not False
         if not isinstance(value, str):
             return bool(value)
-        off = node.is_null or node.as_bool() is False or node.as_float() == 0
+        off = node.is_null or node.as_bool() is False or node.as_float() == 0 or not value
         return not off and value.lower() not in self.nothing
 
 
@@ -195,7 +195,7 @@ class Reader:
                 for key, value in node.value.items()
             }
         if dataclasses.is_dataclass(kind):
-            if not isinstance(node.value, dict):
+            if not isinstance(node.value, dict) and not node.is_null:
                 return False, None
             return True, self.dataclass(kind, node, path)
         return _scalar(kind, node)

@@ -285,18 +285,12 @@ def _check_optimizer(config: TrainConfig) -> None:
 
 
 def _check_trackers(config: TrainConfig) -> None:
-    wanted, places = config.training.report_to, config.places
-    if "none" in wanted and len(set(wanted)) > 1:
-        others = ", ".join(name for name in wanted if name != "none")
-        raise config.fail(
-            "training.report_to", f"report_to: none and {others} are both there: choose one."
-        )
-    if config.wandb.enabled is False and "wandb" in wanted:
+    if config.wandb.enabled is False and "wandb" in config.training.report_to:
         raise config.fail(
             "wandb.enabled", "wandb.enabled is false, but report_to names wandb: choose one."
         )
     if "wandb" not in config.trackers and config.wandb.enabled is None:
-        for key in places:
+        for key in config.places:
             if key.startswith("wandb."):
                 _note(config, key, "wandb is off; write training.report_to: wandb")
 

@@ -156,7 +156,10 @@ def _null_is_the_default(tree: Node, section: Node, key: str, notes: list[str]) 
 def _evaluation_steps(tree: Node, section: Node, key: str, notes: list[str]) -> None:
     """Left empty, it is as often as metrics are logged."""
     node = section.value[key]
-    if node.is_null:
+    strategy = section.value.get("eval_strategy")
+    if node.is_null and strategy is not None and strategy.value in ("no", "epoch"):
+        del section.value[key]
+    elif node.is_null:
         logging = section.value.get("logging_steps")
         steps = "10" if logging is None else logging.value
         section.value[key] = _word(node, steps)
@@ -240,9 +243,13 @@ def _data_seed(tree: Node, section: Node, key: str, notes: list[str]) -> None:
 
 def _report_to(tree: Node, section: Node, key: str, notes: list[str]) -> None:
     node = section.value[key]
-    items = node.value if isinstance(node.value, list) else [node]
+    written = node.value if isinstance(node.value, list) else [node]
     # `none` says that there is nothing; what is no word is left to the reader's message.
-    items = [item for item in items if not item.is_null]
+    items = [item for item in written if not item.is_null]
+    if items and len(items) < len(written):
+        raise node.fail(
+            f"training.report_to: none and {items[0].value} are both there: choose one."
+        )
     for item in items:
         if isinstance(item.value, str) and item.value.lower() in OTHER_TRACKERS:
             raise item.fail(
@@ -347,7 +354,6 @@ _CHANGES: dict[str, Callable[[Node, Node, str, list[str]], None]] = {
     "training.gradient_checkpointing": _null_is_the_default,
     "training.compile": _null_is_the_default,
     "training.component_learning_rates": _component_rates,
-    "training.custom_params": _null_is_the_default,
     "model.lora": _adapters,
     "model.lora.targets": _targets,
     "dataset.max_audio_duration_s": _null_means(_NO_LIMIT_S),
