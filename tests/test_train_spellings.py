@@ -157,6 +157,8 @@ def test_nothing_that_is_left_empty_is_noted(training):
         ("report_to: [null]", "report_to", []),
         ("report_to: 'none'", "report_to", ["none"]),
         ("custom_params:", "custom_params", CustomParams()),
+        ("sample_texts:", "sample_texts", []),
+        ("loss_weights: null", "loss_weights", {}),
         ("report_to: wandb", "report_to", ["wandb"]),
         ("report_to: [WandB, tensorboard]", "report_to", ["wandb", "tensorboard"]),
         ("resume_from_checkpoint: false", "resume_from_checkpoint", None),
@@ -249,6 +251,8 @@ def test_the_processor_by_other_words(training, read):
     assert training("use_cpu: true").device == "cpu"
     assert training("no_cuda: true").device == "cpu"
     assert training("use_cpu: false").device is None
+    (note,) = read(f"{MINIMAL}device: cuda\n").notes
+    assert "device has no effect: MLX takes the device that it is built for" in note
     with pytest.raises(ConfigError, match="use_cpu is another name of device"):
         read(f"{MINIMAL}device: gpu\ntraining:\n  use_cpu: true\n")
 

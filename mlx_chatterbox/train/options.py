@@ -178,14 +178,16 @@ class Reader:
             return self._choice(arguments, node, path)
         if origin is list:
             # One word where a list is wanted is a list of one.
-            scalar = isinstance(node.value, str) and not node.is_null
-            items = [node] if scalar else node.value
+            scalar = isinstance(node.value, str)
+            items = ([] if node.is_null else [node]) if scalar else node.value
             if not isinstance(items, list):
                 return False, None
             return True, [
                 self._value(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(items)
             ]
         if origin is dict or kind is dict:
+            if node.is_null:
+                return True, {}
             if not isinstance(node.value, dict):
                 return False, None
             if not arguments or arguments[1] is Any:

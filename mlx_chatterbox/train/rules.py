@@ -219,6 +219,8 @@ def _note(config: TrainConfig, key: str, why: str) -> None:
 
 
 def _check_precision(config: TrainConfig) -> None:
+    if config.device in ("mps", "cuda"):
+        _note(config, "device", "MLX takes the device that it is built for, or cpu")
     if config.training.fp16 and config.training.bf16:
         raise config.fail("training.fp16", "fp16 and bf16 are both on: choose one.")
 

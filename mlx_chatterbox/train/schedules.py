@@ -59,6 +59,13 @@ def share(part: float, steps: int) -> int:
     return math.ceil(round(part * steps, 6))
 
 
+def is_due(strategy: str, every: int, step: int, ends_epoch: bool, last: bool) -> bool:
+    """Whether to log, evaluate or save now. The end of the run is seen to apart from this."""
+    if last or strategy == "no":
+        return False
+    return ends_epoch if strategy == "epoch" else step % every == 0
+
+
 def check_settings(kind: str, settings: Mapping[str, Any], learning_rate: float) -> None:
     """Refuse settings that a schedule does not know, or cannot do with.
 
@@ -131,7 +138,7 @@ def schedule(
 
 
 def _linear(total: int, warmup: int, rate: float, own: Mapping) -> Factor:
-    return lambda step: max(0.0, (total - step) / max(1, total - warmup))
+    return lambda step: 1.0 - min(1.0, (step - warmup) / max(1, total - warmup))
 
 
 def _cosine(total: int, warmup: int, rate: float, own: Mapping) -> Factor:

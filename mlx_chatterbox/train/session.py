@@ -88,6 +88,8 @@ def train(config: TrainConfig, progress: Bars) -> int:
             refuse_other_run(config)
         if group.is_first:
             check_trackers(config)
+            if config.training.resume_from_checkpoint is not None:
+                find_checkpoint(config.training.resume_from_checkpoint)
         prepared = prepare(config, quiet)
         data = Data(config, prepared, quiet)
         begin(prepared, data)

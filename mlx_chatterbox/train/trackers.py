@@ -20,6 +20,7 @@ from .config import TrainConfig
 
 WANDB_PROJECT = "mlx-chatterbox"
 WANDB_RUN_NAME = "wandb-run.txt"
+_PATIENCE_S = 30.0
 _LOGIN = "Log in by `wandb login` or WANDB_API_KEY, or write wandb.mode: offline."
 
 
@@ -95,7 +96,7 @@ class WeightsAndBiases:
             "resume": "allow",
             "allow_val_change": True,
             # The terminal's lines stand in no metrics, and a bar makes thousands of them.
-            "settings": self._wandb.Settings(console="off"),
+            "settings": self._wandb.Settings(console="off", init_timeout=_PATIENCE_S),
         }
         self._run = self._begin(section.mode, settings, folder)
         self._run.define_metric("step")

@@ -25,7 +25,7 @@ from .metrics import Metrics, Speak
 from .naming import below, means, named
 from .optimizer import OptimizerSettings
 from .samples import Samples, TrainingError
-from .schedules import schedule, share, steps_of, warmup_length
+from .schedules import is_due, schedule, share, steps_of, warmup_length
 from .state import (
     OPTIMIZER,
     Checkpoints,
@@ -265,13 +265,13 @@ class Trainer:
                 self._step(epoch, batch, futures, metrics)
                 step, ends_epoch = self.state.step, self.state.batch == 0
                 last = step == self.total_steps
-                logs = _due(training.logging_strategy, self._log_steps, step, ends_epoch, last)
+                logs = is_due(training.logging_strategy, self._log_steps, step, ends_epoch, last)
                 if logs or last or (step == 1 and training.logging_first_step):
                     self._log(metrics)
-                if _due(training.eval_strategy, self._eval_steps, step, ends_epoch, last):
+                if is_due(training.eval_strategy, self._eval_steps, step, ends_epoch, last):
                     stop = self._evaluate(metrics)
                     evaluated = step
-                if _due(training.save_strategy, self._save_steps, step, ends_epoch, last):
+                if is_due(training.save_strategy, self._save_steps, step, ends_epoch, last):
                     self._save(metrics)
                 stop = stop or last
         self.state.finished = True
@@ -404,13 +404,6 @@ class Trainer:
             weights = self.group.from_first(weights)
         for trained in self.tasks:
             trained.weights = weights
-
-
-def _due(strategy: str, every: int, step: int, ends_epoch: bool, last: bool) -> bool:
-    """Whether to evaluate or save now. The end of the run is seen to apart from this."""
-    if last or strategy == "no":
-        return False
-    return ends_epoch if strategy == "epoch" else step % every == 0
 
 
 def _tokens(samples: list[dict]) -> int:

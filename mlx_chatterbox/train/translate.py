@@ -344,7 +344,6 @@ _CHANGES: dict[str, Callable[[Node, Node, str, list[str]], None]] = {
     "training.warmup_steps": _warmup,
     "training.save_strategy": _save_strategy,
     "training.lr_scheduler_type": _schedule_type,
-    "training.lr_scheduler_kwargs": _null_is_the_default,
     "training.mixed_precision": _precision,
     "training.use_cpu": _cpu,
     "training.no_cuda": _cpu,
