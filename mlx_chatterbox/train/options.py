@@ -73,7 +73,7 @@ class Refusal:
         if isinstance(value, dict) and "enabled" in value:
             return value["enabled"].as_bool() is not False
         if not isinstance(value, str):
-            return bool(value)
+            return any(map(self.asks, value.values() if isinstance(value, dict) else value))
         off = node.is_null or node.as_bool() is False or node.as_float() == 0 or not value
         return not off and value.lower() not in self.nothing
 

@@ -235,6 +235,8 @@ HINTS = {
     "dtype": "write bf16: true or fp16: true, in training.",
     "load_in_4bit": "write quantize_base: 4 beside lora, in model.",
     "load_in_8bit": "write quantize_base: 8 beside lora, in model.",
+    "lora_r": "write lora: {rank: 16}, in model.",
+    "lora_rank": "write lora: {rank: 16}, in model.",
     "use_lora": "write lora: {}, in model.",
     "peft": "write lora: {rank: 16, alpha: 32}, in model.",
     "peft_config": "write lora: {rank: 16, alpha: 32}, in model.",

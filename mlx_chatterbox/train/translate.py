@@ -256,7 +256,8 @@ def _report_to(tree: Node, section: Node, key: str, notes: list[str]) -> None:
                 f"training.report_to: {item.value} is not here: known are {', '.join(TRACKERS)} "
                 "and none; metrics.jsonl has everything, a JSON object a line."
             )
-    if len(items) == 1 and isinstance(items[0].value, str) and items[0].value.lower() == "all":
+    others = [item for item in items if item.value != "all"]
+    if len(others) < len(items):
         found = [name for name in TRACKERS if _installed(name)]
         wandb, enabled = _find(tree, "wandb.enabled")
         if wandb is not None and wandb.value[enabled].as_bool() is False and "wandb" in found:
@@ -266,7 +267,7 @@ def _report_to(tree: Node, section: Node, key: str, notes: list[str]) -> None:
             f"{''.join(f', {name}' for name in found)}; of {' and '.join(TRACKERS)} those that are "
             "installed."
         )
-        items = [Node(name, node.where) for name in found]
+        items = [*others, *(Node(name, node.where) for name in found)]
     section.value[key] = Node(items, node.where, written=node.written)
 
 
