@@ -232,3 +232,19 @@ def test_upstreams_files_are_exported(configuration, tmp_path, capsys):
     assert {"t3_cfg.safetensors", "s3gen.safetensors", "ve.safetensors", "tokenizer.json"} <= names
     assert main(["export", str(run), str(tmp_path / "theirs")]) == 1
     assert "exists already" in capsys.readouterr().err
+
+
+def test_true_goes_on_with_the_run_of_the_output_folder(configuration, tmp_path, capsys):
+    """As Transformers does; a run that is not there is found missing before anything is done."""
+    file = configuration("lora: {r: 2, target_modules: [q_proj]}\n  freeze_components: [s3gen]")
+    arguments = ["--config", str(file), "--set", "training.max_grad_norm=0.5"]
+    again = [*arguments, "--set", "training.resume_from_checkpoint=true"]
+    assert main(again) == 1
+    error = capsys.readouterr().err
+    assert "nothing to resume" in error
+    assert "features" not in error
+    assert main([*arguments, "--set", "training.num_train_epochs=0.5"]) == 0
+    assert "2 steps" in capsys.readouterr().out
+    assert main([*again, "--set", "training.max_steps=3"]) == 0, capsys.readouterr().err
+    assert "3 steps" in capsys.readouterr().out
+    assert (tmp_path / "run" / "checkpoint-3").is_dir()

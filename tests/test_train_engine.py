@@ -96,6 +96,47 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path):
     assert lines_of(tmp_path / "a") != lines_of(tmp_path / "c")
 
 
+@pytest.mark.parametrize(("epochs", "steps"), [(0.5, 3), (1.4, 9), (2.0, 12), (0.01, 1)])
+def test_a_part_of_an_epoch_is_trained(tmp_path, epochs, steps):
+    """An epoch has 6 steps; what is begun of one is finished."""
+    trainer = run(tmp_path, num_train_epochs=epochs, warmup_steps=0)
+    assert trainer.total_steps == trainer.state.step == steps
+    assert lines_of(tmp_path)[-1]["step"] == steps
+
+
+@pytest.mark.parametrize(
+    ("settings", "logged", "judged", "saved"),
+    [
+        ({"logging_steps": 0.25, "eval_steps": 0.5, "save_steps": 0.5}, [3, 6, 9, 12], [6, 12], 6),
+        ({"logging_strategy": "epoch", "save_steps": 5}, [6, 12], [5, 10, 12], 10),
+        ({"logging_strategy": "no", "eval_strategy": "epoch"}, [12], [6, 12], 9),
+        ({"logging_steps": 5, "logging_first_step": True}, [1, 5, 10, 12], [5, 10, 12], 9),
+    ],
+)
+def test_logging_evaluation_and_checkpoints_come_when_they_are_due(
+    tmp_path, settings, logged, judged, saved
+):
+    run(tmp_path, num_train_epochs=2, **settings)
+    lines = lines_of(tmp_path)
+    assert [line["step"] for line in lines if "train_loss" in line] == logged
+    assert [line["step"] for line in lines if "eval_loss" in line] == judged
+    assert sorted(Checkpoints(tmp_path)._all("checkpoint"))[-2:] == [saved, 12]
+
+
+def test_the_learning_rate_follows_its_schedule(tmp_path):
+    run(
+        tmp_path,
+        num_train_epochs=2,
+        warmup_steps=0,
+        logging_steps=1,
+        lr_scheduler_type="polynomial",
+        lr_scheduler_kwargs={"lr_end": 4e-3, "power": 2},
+    )
+    rates = [line["learning_rate"] for line in lines_of(tmp_path) if "learning_rate" in line]
+    expected = [4e-3 + 6e-3 * (1 - step / 12) ** 2 for step in range(12)]
+    assert rates == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("workers", [0, 3])
 def test_threads_that_prepare_batches_change_nothing(tmp_path, workers):
     run(tmp_path / "one")

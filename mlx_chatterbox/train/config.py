@@ -7,14 +7,16 @@ Nothing here imports MLX.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ConfigError
-from .options import Reader, option
-from .sections import DatasetSection, LoraConfig, ModelSection, TrainingSection
+from .options import Reader, option, rows
+from .sections import DatasetSection, LoraConfig, ModelSection, TrainingSection, WandbSection
+from .spellings import ALIASES, HINTS, IGNORED, IGNORED_ADAPTERS, REFUSED
+from .translate import TRANSLATED, put, rename, translate
 from .yaml_lines import Node, parse, read_yaml, write_yaml
 
 
@@ -30,6 +32,7 @@ class TrainConfig:
     model: ModelSection = option(factory=ModelSection, doc="")
     dataset: DatasetSection = option(factory=DatasetSection, doc="")
     training: TrainingSection = option(factory=TrainingSection, doc="")
+    wandb: WandbSection = option(factory=WandbSection, doc="")
     seed: int = option(42, "of everything that is random: same seed, same run", low=0)
     device: Literal["auto", "gpu", "cpu", "mps", "cuda"] | None = option(
         None, "`cpu` computes on the processor; anything else on MLX's default device"
@@ -41,6 +44,12 @@ class TrainConfig:
     def lora(self) -> LoraConfig | None:
         return self.model.lora
 
+    @property
+    def trackers(self) -> list[str]:
+        """Where metrics go besides metrics.jsonl."""
+        named = [name for name in self.training.report_to if name != "none"]
+        return [*dict.fromkeys([*named, *(["wandb"] if self.wandb.enabled else [])])]
+
     def fail(self, key: str, message: str) -> ConfigError:
         """The error to raise about a key, naming its line where the file gives it."""
         where = self.places.get(key) or self.places.get("", "configuration")
@@ -51,21 +60,6 @@ class TrainConfig:
         values = dataclasses.asdict(self)
         del values["notes"], values["places"]
         return values
-
-
-_NOT_ON_MLX = "MLX shares one memory with the GPU, so there is nothing to pin."
-IGNORED = {
-    "training.dataloader_pin_memory": _NOT_ON_MLX,
-    "training.remove_unused_columns": "only the columns that are named are read.",
-    "training.label_names": "the losses know their labels.",
-    "training.do_train": "the subcommand says what is done.",
-    "training.do_eval": "see training.eval_strategy.",
-    "dataset.sample_rate": "recordings of any rate are resampled to what each network needs.",
-    "dataset.streaming": "features are computed once and kept.",
-    "model.model_params": "sizes are set by model.config, with init: scratch.",
-    "wandb": "metrics go to metrics.jsonl and TensorBoard.",
-    "advanced": "what is in it is not read; see docs/training.md for what there is instead.",
-}
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -83,6 +77,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """
     path = Path(path)
     tree = read_yaml(path)
+    rename(tree)
     for text in overrides:
         _override(tree, text)
     config = read_config(tree)
@@ -96,7 +91,25 @@ def load_saved(path: str | Path) -> TrainConfig:
     It has been checked already; and rules that ask what was written down, rather than left to its
     default, make no sense of it.
     """
-    return Reader(IGNORED).dataclass(TrainConfig, read_yaml(Path(path)))
+    return _reader().dataclass(TrainConfig, read_yaml(Path(path)))
+
+
+def _reader() -> Reader:
+    """What knows every key, of ours and of other trainers."""
+    others = [*ALIASES, *IGNORED, *IGNORED_ADAPTERS, *REFUSED, *TRANSLATED]
+    hints = dict(HINTS)
+    for key in [*_own_keys(), *others]:
+        section, _, name = key.rpartition(".")
+        if section not in ("wandb", "advanced"):
+            hints[name] = f"it belongs {f'in {section}' if section else 'at the top'}."
+    # These stand in several sections.
+    del hints["config"], hints["revision"]
+    return Reader({**IGNORED, **IGNORED_ADAPTERS}, REFUSED, hints, others)
+
+
+def _own_keys() -> Iterator[str]:
+    for key, *_ in rows(TrainConfig):
+        yield key
 
 
 def read_config(tree: Node) -> TrainConfig:
@@ -107,10 +120,10 @@ def read_config(tree: Node) -> TrainConfig:
     """
     from .rules import check
 
-    _rename(tree)
-    reader = Reader(IGNORED)
+    notes = translate(tree)
+    reader = _reader()
     config = reader.dataclass(TrainConfig, tree)
-    config.notes, config.places = reader.notes, {**reader.places, "": tree.where}
+    config.notes, config.places = notes + reader.notes, {**reader.places, "": tree.where}
     check(config, tree)
     return config
 
@@ -120,20 +133,6 @@ def save_config(config: TrainConfig, path: Path) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(write_yaml(config.to_dict()), encoding="utf-8")
     temporary.replace(path)
-
-
-def _rename(tree: Node) -> None:
-    """An older name of Transformers that the guide's trainer uses too."""
-    training = tree.value.get("training")
-    if training is None or not isinstance(training.value, dict):
-        return
-    old, new = "evaluation_strategy", "eval_strategy"
-    if old in training.value:
-        where = training.keys[old]
-        if new in training.value:
-            raise ConfigError(f"{where}: {old} is the old name of {new}, which is set too.")
-        training.value[new] = training.value.pop(old)
-        training.keys[new] = training.keys.pop(old)
 
 
 def _override(tree: Node, text: str) -> None:
@@ -147,18 +146,9 @@ def _override(tree: Node, text: str) -> None:
     if not separator or not key:
         raise ConfigError(f"--set {text}: write it as section.key=value.")
     node = parse(value, where, line_numbers=False) or Node("", where)
-    *sections, last = key.strip().split(".")
-    at = tree
-    for name in sections:
-        inner = at.value.get(name)
-        if inner is None or inner.is_null:
-            inner = at.value[name] = Node({}, where)
-            at.keys.setdefault(name, where)
-        if not isinstance(inner.value, dict):
-            raise ConfigError(f"{where}: {name} is no section.")
-        at = inner
-    at.value[last] = node
-    at.keys[last] = where
+    key = key.strip()
+    node.written = key if key in ALIASES else ""
+    put(tree, ALIASES.get(key, key), node, where)
 
 
 _PATHS = (
@@ -172,6 +162,13 @@ _PATHS = (
 
 
 def _resolve_paths(config: TrainConfig, folder: Path) -> None:
+    training = config.training
+    if training.resume_from_checkpoint is True:
+        training.resume_from_checkpoint = training.output_dir
+        for key in ("", "training.output_dir"):
+            if key in config.places:
+                config.places["training.resume_from_checkpoint"] = config.places[key]
+    training.resume_from_checkpoint = training.resume_from_checkpoint or None
     for section, name in _PATHS:
         part = getattr(config, section)
         value = getattr(part, name)

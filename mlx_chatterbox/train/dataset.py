@@ -16,6 +16,7 @@ from .data.text import TextEncoder
 from .distributed import Group
 from .prepared import Prepared
 from .samples import Samples, TrainingError
+from .schedules import share
 
 FEATURES_NAME = "features"
 
@@ -86,7 +87,7 @@ class Data:
         training = self._config.training
         size = training.per_device_train_batch_size * training.gradient_accumulation_steps
         an_epoch = len(self._plan(self.train, size * machines))
-        return an_epoch, training.max_steps or an_epoch * training.num_train_epochs
+        return an_epoch, training.max_steps or share(training.num_train_epochs, an_epoch)
 
     def features(
         self, prepared: Prepared, group: Group, progress: Bars | None = None

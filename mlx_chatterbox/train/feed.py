@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -48,7 +49,7 @@ class Feed:
                 yield epoch, place, batches[place]
             epoch, first = epoch + 1, 0
             if self._config.training.max_steps is None and (
-                epoch >= self._config.training.num_train_epochs
+                epoch >= math.ceil(self._config.training.num_train_epochs)
             ):
                 return
 

@@ -1,4 +1,4 @@
-"""What a run says of itself: a bar on the terminal, `metrics.jsonl`, TensorBoard, a plot, samples.
+"""What a run says of itself: a bar on the terminal, `metrics.jsonl`, trackers, a plot, samples.
 
 Only the first of several machines writes; the others have a `Metrics` that does nothing.
 """
@@ -15,45 +15,13 @@ from pathlib import Path
 import mlx.core as mx
 
 from ..errors import ChatterboxError
+from .trackers import MissingExtra, Tracker
 
 METRICS_NAME, PLOT_NAME, SAMPLES_NAME = "metrics.jsonl", "loss.png", "samples"
 # These depend on the machine and its load; everything else is the same in every run.
 TIMINGS = ("seconds", "tokens_per_second", "peak_memory_gb")
 
 Speak = Callable[[Path], None]
-
-
-class MissingExtra(ChatterboxError):
-    """Something optional was asked for that is not installed."""
-
-
-class TensorBoard:
-    """Writes numbers for TensorBoard, by its own package; PyTorch is not needed.
-
-    Raises:
-        MissingExtra: tensorboard is not installed.
-    """
-
-    def __init__(self, folder: Path):
-        try:
-            from tensorboard.compat.proto import event_pb2, summary_pb2
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
-        except ImportError as error:
-            raise MissingExtra(
-                f"training.report_to: tensorboard is not installed ({error}): "
-                "pip install 'mlx-chatterbox[tensorboard]'."
-            ) from None
-        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
-        self._writer = EventFileWriter(str(folder))
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        points = [self._summary.Value(tag=k, simple_value=v) for k, v in values.items()]
-        summary = self._summary(value=points)
-        self._writer.add_event(self._event(wall_time=time.time(), step=step, summary=summary))
-        self._writer.flush()
-
-    def close(self) -> None:
-        self._writer.close()
 
 
 def read_metrics(path: str | Path) -> list[dict]:
@@ -75,11 +43,8 @@ class Metrics:
         total_steps: length of the bar.
         resume_at: length of `metrics.jsonl` at the checkpoint that is gone on from; what follows
             is written again. None begins a new file.
-        report_to: "tensorboard" or nothing.
+        trackers: told of every line; closed with the rest.
         step: where the bar begins.
-
-    Raises:
-        MissingExtra: TensorBoard is asked for and not there.
     """
 
     def __init__(
@@ -87,17 +52,16 @@ class Metrics:
         folder: Path | None,
         total_steps: int,
         resume_at: int | None = None,
-        report_to: Sequence[str] = (),
+        trackers: Sequence[Tracker] = (),
         step: int = 0,
     ):
         self._folder = folder
         self._started = time.perf_counter()
         self._said: set[str] = set()
-        self._board = self._bar = self._file = None
+        self._bar = self._file = None
+        self._trackers = trackers
         if folder is None:
             return
-        if "tensorboard" in report_to:
-            self._board = TensorBoard(folder / "tensorboard")
         self.path = folder / METRICS_NAME
         self._file = self.path.open("ab")
         self._file.truncate(resume_at or 0)
@@ -128,8 +92,8 @@ class Metrics:
         line["peak_memory_gb"] = round(mx.get_peak_memory() / 1e9, 4)
         self._file.write((json.dumps(line) + "\n").encode())
         self._file.flush()
-        if self._board is not None:
-            self._board.write(step, values)
+        for tracker in self._trackers:
+            tracker.write(step, line["epoch"], values)
         shown = " ".join(f"{name} {value:.5g}" for name, value in line.items() if name != "step")
         self.say(f"step {step}: {shown}")
 
@@ -165,10 +129,13 @@ class Metrics:
             except ChatterboxError as error:
                 self.say(f"step {step}: no spoken sample: {error}")
 
-    def close(self) -> None:
-        for part in (self._bar, self._file, self._board):
+    def close(self, failed: bool = False) -> None:
+        """End; `failed`: the run did not come to its end."""
+        for part in (self._bar, self._file):
             if part is not None:
                 part.close()
+        for tracker in self._trackers:
+            tracker.close(failed)
 
 
 def _bar(total: int, step: int):

@@ -1,4 +1,4 @@
-"""AdamW with a schedule, clipping by the global norm, master weights, and a loss scale for float16.
+"""AdamW with clipping by the global norm, master weights, and a loss scale for float16.
 
 One `Optimizer` for each task. The networks hold the weights in the type that they compute in; the
 optimizer holds the same weights in float32, changes those, and the networks are given a rounded
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -19,7 +19,6 @@ from ..errors import ChatterboxError
 
 # Names of tables of embeddings in our networks, and of biases that are matrices.
 _SPARED = re.compile(r"(?:^|[._])(?:emb|embedding|embed_tokens|wte|wpe)\.weight$|bias[^.]*$")
-SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup")
 
 
 @dataclass(frozen=True)
@@ -41,39 +40,6 @@ class OptimizerSettings:
     max_grad_norm: float = 1.0
     dtype: str = "float32"
     compile: bool = False
-
-
-def warmup_length(total_steps: int, warmup_steps: int = 0, warmup_ratio: float = 0.0) -> int:
-    """Steps of warm-up: a number of them, or else a part of the run, rounded up."""
-    return warmup_steps if warmup_steps else math.ceil(warmup_ratio * total_steps)
-
-
-def schedule(kind: str, total_steps: int, warmup: int) -> Callable[[int], float]:
-    """Factor of the learning rate by step, counted from 0: the update that is about to be made.
-
-    It rises linearly over `warmup` steps, from 0, and then falls to 0 at `total_steps` along half
-    a cosine, along a line, or not at all. "constant" has no warm-up (transformers' meaning of the
-    names).
-
-    Raises:
-        ValueError: another kind.
-    """
-    if kind not in SCHEDULES:
-        raise ValueError(f"unknown schedule {kind!r}; known are {', '.join(SCHEDULES)}.")
-
-    def factor(step: int) -> float:
-        if kind == "constant":
-            return 1.0
-        if step < warmup:
-            return step / max(1, warmup)
-        if kind == "constant_with_warmup":
-            return 1.0
-        progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
-        if kind == "linear":
-            return 1.0 - progress
-        return 0.5 * (1.0 + math.cos(math.pi * progress))
-
-    return factor
 
 
 class LossScale:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from .config import IGNORED, TrainConfig
+from .config import TrainConfig
 from .options import rows
-from .sections import DatasetSection, ModelSection, TrainingSection
+from .sections import DatasetSection, ModelSection, TrainingSection, WandbSection
+from .spellings import ALIASES, IGNORED, IGNORED_ADAPTERS, REFUSED
 
 BEGIN, END = "<!-- options: begin -->", "<!-- options: end -->"
 _SECTIONS = {
     "model": ModelSection,
     "dataset": DatasetSection,
     "training": TrainingSection,
+    "wandb": WandbSection,
     "": TrainConfig,
 }
 
@@ -32,10 +34,14 @@ def option_table() -> str:
             if name or "." not in key:
                 lines.append(f"| `{key}` | {kind} | {default} | {doc} |")
         lines.append("")
-    lines += ["### Accepted, without effect", ""]
+    lines += ["### Other names", "", "| key | is |", "|---|---|"]
+    lines += [f"| `{old}` | `{new}` |" for old, new in ALIASES.items()]
+    lines += ["", "### Refused, unless they are off", "", "| key | why |", "|---|---|"]
+    lines += [f"| `{key}` | {refusal.why} |" for key, refusal in REFUSED.items()]
+    lines += ["", "### Accepted, without effect", ""]
     lines += ["These stand in configurations of other trainers; each is noted once.", ""]
     lines += ["| key | why |", "|---|---|"]
-    lines += [f"| `{key}` | {why} |" for key, why in IGNORED.items()]
+    lines += [f"| `{key}` | {why} |" for key, why in {**IGNORED, **IGNORED_ADAPTERS}.items()]
     return "\n".join(lines)
 
 

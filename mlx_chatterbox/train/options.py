@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from ..errors import ConfigError
@@ -26,6 +26,7 @@ def option(
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
+    share_of: str = "",
 ) -> Any:
     """A dataclass field that can be set in YAML.
 
@@ -34,18 +35,47 @@ def option(
         unit: of the number.
         low, high: the smallest and the largest number allowed.
         above: the number must be larger than this.
+        share_of: a whole number, or else a share of this, between 0 and 1.
     """
     metadata = {"doc": doc, "unit": unit, "low": low, "high": high, "above": above}
+    metadata["share_of"] = share_of
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def nearest(word: str, known) -> str:
-    """A hint for a misspelt word: '; did you mean ...?', or what there is."""
+def nearest(word: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
+    """A hint for a misspelt word: 'did you mean ...?', or what there is.
+
+    Args:
+        others: words that are understood too, but not listed.
+    """
     known = list(known)
-    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word.lower(), [*known, *others], n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}."
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """A key that asks for something that is not done here.
+
+    Attributes:
+        why: what to do instead.
+        nothing: values that ask for nothing, besides false, 0, null and what is empty.
+    """
+
+    why: str
+    nothing: tuple[str, ...] = ()
+
+    def asks(self, node: Node) -> bool:
+        """Whether the value asks for it at all."""
+        value = node.value
+        if isinstance(value, dict) and "enabled" in value:
+            return value["enabled"].as_bool() is not False
+        if not isinstance(value, str):
+            return any(map(self.asks, value.values() if isinstance(value, dict) else value))
+        off = node.is_null or node.as_bool() is False or node.as_float() == 0 or not value
+        return not off and value.lower() not in self.nothing
 
 
 class Reader:
@@ -53,14 +83,26 @@ class Reader:
 
     Args:
         ignored: full key to the reason why it has no effect here; such keys are dropped.
+        refused: full key to what is said if it asks for anything.
+        hints: an unknown key to what to write instead.
+        others: full keys that are known besides, for the spelling of unknown ones.
 
     Attributes:
         notes: a line for each ignored key that was met.
         places: where each key stands that was given, by its full name.
     """
 
-    def __init__(self, ignored: dict[str, str] | None = None):
+    def __init__(
+        self,
+        ignored: Mapping[str, str] | None = None,
+        refused: Mapping[str, Refusal] | None = None,
+        hints: Mapping[str, str] | None = None,
+        others: Iterable[str] = (),
+    ):
         self._ignored = ignored or {}
+        self._refused = refused or {}
+        self._hints = hints or {}
+        self._known = [*self._ignored, *self._refused, *others]
         self.notes: list[str] = []
         self.places: dict[str, str] = {}
 
@@ -86,22 +128,34 @@ class Reader:
             where = node.keys.get(key, value.where)
             self.places[full] = where
             if full in self._ignored:
-                self.notes.append(f"{where}: {full} has no effect: {self._ignored[full]}")
-                continue
-            if key not in fields:
-                here = f"in {path}" if path else "at the top"
-                hint = nearest(key, [*fields, *self._ignored_in(path)])
-                raise ConfigError(f"{where}: unknown key {key} {here}; {hint}")
-            built[key] = self._value(hints[key], value, full)
-            _check_range(built[key], fields[key].metadata, value, full)
+                if not value.is_empty:
+                    self.notes.append(f"{where}: {full} has no effect: {self._ignored[full]}")
+            elif full in self._refused:
+                if self._refused[full].asks(value):
+                    raise ConfigError(f"{where}: {full}: {self._refused[full].why}")
+            elif key not in fields:
+                raise self._unknown(key, where, path, fields)
+            else:
+                built[key] = self._given(hints[key], value, full, fields[key].metadata)
         return built
 
-    def _ignored_in(self, path: str) -> list[str]:
-        return [
-            name.rpartition(".")[2] for name in self._ignored if name.rpartition(".")[0] == path
-        ]
+    def _unknown(self, key: str, where: str, path: str, fields: Iterable[str]) -> ConfigError:
+        here = f"in {path}" if path else "at the top"
+        hint = self._hints.get(key.lower())
+        if hint is None:
+            parts = [name.rpartition(".") for name in self._known]
+            hint = nearest(key, fields, [last for section, _, last in parts if section == path])
+        return ConfigError(f"{where}: unknown key {key} {here}; {hint}")
 
-    def _value(self, kind, node: Node, path: str):
+    def _given(self, kind, node: Node, path: str, metadata: Mapping[str, Any]):
+        """The value of a field, in its range."""
+        # An error speaks of the key as it was written.
+        path = node.written or path
+        value = self._value(kind, node, path, metadata.get("share_of", ""))
+        _check_range(value, metadata, node, path)
+        return value
+
+    def _value(self, kind, node: Node, path: str, share_of: str = ""):
         kinds = _alternatives(kind)
         if types.NoneType in kinds:
             if node.is_null:
@@ -111,7 +165,7 @@ class Reader:
             fits, value = self._try(one, node, path)
             if fits:
                 return value
-        wanted = " or ".join(_names(one) for one in kinds)
+        wanted = _kinds(kinds, share_of)
         hint = ""
         if node.quoted and any(one in (int, float, bool) for one in kinds):
             hint = " Leave the quotes out."
@@ -124,14 +178,16 @@ class Reader:
             return self._choice(arguments, node, path)
         if origin is list:
             # One word where a list is wanted is a list of one.
-            scalar = isinstance(node.value, str) and not node.is_null
-            items = [node] if scalar else node.value
+            scalar = isinstance(node.value, str)
+            items = ([] if node.is_null else [node]) if scalar else node.value
             if not isinstance(items, list):
                 return False, None
             return True, [
                 self._value(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(items)
             ]
         if origin is dict or kind is dict:
+            if node.is_null:
+                return True, {}
             if not isinstance(node.value, dict):
                 return False, None
             if not arguments or arguments[1] is Any:
@@ -141,7 +197,7 @@ class Reader:
                 for key, value in node.value.items()
             }
         if dataclasses.is_dataclass(kind):
-            if not isinstance(node.value, dict):
+            if not isinstance(node.value, dict) and not node.is_null:
                 return False, None
             return True, self.dataclass(kind, node, path)
         return _scalar(kind, node)
@@ -189,6 +245,12 @@ _WORDS = {
 }
 
 
+def _kinds(kinds: list, share_of: str = "") -> str:
+    if share_of:
+        return f"a share of {share_of} (0.1) or a whole number"
+    return " or ".join(_names(one) for one in kinds)
+
+
 def _names(kind) -> str:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
@@ -210,6 +272,11 @@ def _check_range(value, metadata, node: Node, path: str) -> None:
     low, high, above = (metadata.get(name) for name in ("low", "high", "above"))
     for number in numbers:
         if not isinstance(number, int | float) or isinstance(number, bool):
+            continue
+        if metadata.get("share_of") and isinstance(number, float):
+            if not 0 < number < 1:
+                wanted = _kinds([], metadata["share_of"])
+                raise node.fail(f"{path} must be {wanted}, not {number:g}.")
             continue
         if low is not None and number < low:
             raise node.fail(f"{path} must be at least {low:g}, not {number:g}.")
@@ -233,7 +300,8 @@ def rows(cls: type, path: str = "") -> Iterator[tuple[str, str, str, str]]:
                 yield full, "a section", _default(item), item.metadata["doc"]
             yield from rows(nested[0], full)
         else:
-            yield full, " or ".join(map(_names, kinds)), _default(item), item.metadata["doc"]
+            kind = _kinds(kinds, item.metadata["share_of"])
+            yield full, kind, _default(item), item.metadata["doc"]
 
 
 def _default(item: dataclasses.Field) -> str:

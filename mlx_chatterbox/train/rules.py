@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..config_base import Config
 from .options import nearest
+from .schedules import check_settings
+from .spellings import ADAMW
 from .yaml_lines import Node
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def check(config: TrainConfig, tree: Node) -> None:
     _check_precision(config)
     _check_schedule(config)
     _check_evaluation(config)
+    _check_trackers(config)
     _check_actors(config)
 
 
@@ -152,14 +155,15 @@ def _check_kind(kind: type, node: Node, path: str) -> None:
         raise node.fail(f"{path} must be a {kind.__name__}, not {node.describe()}.")
 
 
-_HUB_ONLY = (
-    "dataset_name",
-    "dataset_config_name",
-    "eval_split_name",
-    "ignore_verifications",
-    "trust_remote_code",
-    "use_auth_token",
-)
+# They say where the data set is, and so are not there by chance; the rest may be.
+_HUB_NAMES = ("dataset_name", "dataset_config_name")
+_HUB_ONLY = {
+    "train_split_name": "train",
+    "eval_split_name": None,
+    "ignore_verifications": False,
+    "trust_remote_code": False,
+    "use_auth_token": False,
+}
 
 
 def _check_dataset(config: TrainConfig) -> None:
@@ -174,9 +178,7 @@ def _check_dataset(config: TrainConfig) -> None:
             "dataset.dataset_name", "dataset_name and dataset_path are both set: choose one."
         )
     if not hub:
-        for name in _HUB_ONLY:
-            if getattr(data, name):
-                raise config.fail(f"dataset.{name}", f"{name} is only for hf_dataset.")
+        _check_hub_only(config)
     for what in ("audio_duration_s", "text_length"):
         low, high = getattr(data, f"min_{what}"), getattr(data, f"max_{what}")
         if high is not None and low > high:
@@ -184,7 +186,8 @@ def _check_dataset(config: TrainConfig) -> None:
             where = where if where in config.places else f"dataset.max_{what}"
             raise config.fail(where, f"min_{what} {low:g} is more than max_{what} {high:g}.")
     if (
-        data.eval_split_name
+        hub
+        and data.eval_split_name
         and config.places.get("dataset.eval_split_size")
         and data.eval_split_size
     ):
@@ -194,7 +197,30 @@ def _check_dataset(config: TrainConfig) -> None:
         )
 
 
+def _check_hub_only(config: TrainConfig) -> None:
+    """Other kinds of data sets have no splits: TTSTune's examples name some all the same."""
+    data = config.dataset
+    for name in _HUB_NAMES:
+        if getattr(data, name):
+            raise config.fail(f"dataset.{name}", f"{name} is only for hf_dataset.")
+    for name, usual in _HUB_ONLY.items():
+        if getattr(data, name) == usual:
+            continue
+        why = f"only a data set of the hub has it, and this is {data.dataset_type}"
+        if name == "eval_split_name":
+            why += "; eval_split_size says how many clips are kept for evaluation"
+            data.eval_split_name = None
+        _note(config, f"dataset.{name}", why)
+
+
+def _note(config: TrainConfig, key: str, why: str) -> None:
+    where = config.places.get(key) or config.places.get("", "configuration")
+    config.notes.append(f"{where}: {key} has no effect: {why}.")
+
+
 def _check_precision(config: TrainConfig) -> None:
+    if config.device in ("mps", "cuda"):
+        _note(config, "device", "MLX takes the device that it is built for, or cpu")
     if config.training.fp16 and config.training.bf16:
         raise config.fail("training.fp16", "fp16 and bf16 are both on: choose one.")
 
@@ -203,7 +229,9 @@ def _check_schedule(config: TrainConfig) -> None:
     training = config.training
     if training.warmup_steps and training.warmup_ratio:
         raise config.fail(
-            "training.warmup_ratio", "warmup_steps and warmup_ratio are both set: choose one."
+            "training.warmup_ratio",
+            "warmup_steps and warmup_ratio are both set: choose one (Transformers would take "
+            "warmup_steps).",
         )
     if training.lr_scheduler_type == "constant" and (
         training.warmup_steps or training.warmup_ratio
@@ -216,14 +244,23 @@ def _check_schedule(config: TrainConfig) -> None:
             f"warmup_steps {training.warmup_steps} leaves nothing of max_steps "
             f"{training.max_steps}.",
         )
-    words = training.optim.lower().split("_")
-    if words[0] != "adamw":
-        raise config.fail("training.optim", f"optim {training.optim}: there is only adamw.")
-    if len(words) > 1 and "training.optim" in config.places:
-        config.notes.append(
-            f"{config.places['training.optim']}: training.optim {training.optim} is the same AdamW "
-            "as adamw."
+    try:
+        check_settings(
+            training.lr_scheduler_type, training.lr_scheduler_kwargs, training.learning_rate
         )
+    except ValueError as error:
+        key = "training.lr_scheduler_kwargs"
+        key = key if key in config.places else "training.lr_scheduler_type"
+        raise config.fail(key, f"training.lr_scheduler_kwargs: {error}") from None
+    if (
+        training.lr_scheduler_type == "warmup_stable_decay"
+        and "num_decay_steps" not in training.lr_scheduler_kwargs
+    ):
+        config.notes.append(
+            f"{config.places['training.lr_scheduler_type']}: warmup_stable_decay falls in the last "
+            "tenth of all steps; lr_scheduler_kwargs: {num_decay_steps: N} says another number."
+        )
+    _check_optimizer(config)
     for name in training.component_learning_rates:
         if name not in config.model.trained:
             raise config.fail(
@@ -231,6 +268,33 @@ def _check_schedule(config: TrainConfig) -> None:
                 f"component_learning_rates: {name} is not trained (trained: "
                 f"{', '.join(config.model.trained)}).",
             )
+
+
+def _check_optimizer(config: TrainConfig) -> None:
+    optim = config.training.optim
+    differs = ADAMW.get(optim.lower())
+    if differs is None:
+        raise config.fail(
+            "training.optim",
+            f"optim {optim}: there is only adamw. For less memory: model.lora, "
+            "gradient_checkpointing or bf16.",
+        )
+    if optim.lower() != "adamw" and "training.optim" in config.places:
+        config.notes.append(
+            f"{config.places['training.optim']}: training.optim {optim} is the same AdamW as adamw"
+            f"{f': {differs}' if differs else ''}."
+        )
+
+
+def _check_trackers(config: TrainConfig) -> None:
+    if config.wandb.enabled is False and "wandb" in config.training.report_to:
+        raise config.fail(
+            "wandb.enabled", "wandb.enabled is false, but report_to names wandb: choose one."
+        )
+    if "wandb" not in config.trackers and config.wandb.enabled is None:
+        for key in config.places:
+            if key.startswith("wandb."):
+                _note(config, key, "wandb is off; write training.report_to: wandb")
 
 
 def _check_evaluation(config: TrainConfig) -> None:
@@ -253,9 +317,7 @@ def _check_evaluation(config: TrainConfig) -> None:
         if value and f"training.{name}" in config.places:
             raise config.fail(f"training.{name}", f"{name} needs evaluation, but {why}.")
     if "training.eval_steps" in config.places and training.eval_strategy != "steps":
-        config.notes.append(
-            f"{config.places['training.eval_steps']}: training.eval_steps has no effect: {why}."
-        )
+        _note(config, "training.eval_steps", why)
 
 
 # Settings that only the training of one component heeds.
@@ -277,6 +339,4 @@ def _check_actors(config: TrainConfig) -> None:
     for name, component in _ACTORS.items():
         key = f"training.{name}"
         if key in config.places and component not in config.model.trained:
-            config.notes.append(
-                f"{config.places[key]}: {key} has no effect: {component} is not trained."
-            )
+            _note(config, key, f"{component} is not trained")

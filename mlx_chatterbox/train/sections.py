@@ -20,6 +20,7 @@ COMPONENTS = ("t3", "flow", "vocoder", "s3_tokenizer", "speaker_encoder", "voice
 USUAL = ("t3", "flow")
 # Other names of a dataset_type; only the names on the right go on from here.
 _DATASET_TYPES = {"jsonl": "metadata_json", "hf": "hf_dataset", "huggingface": "hf_dataset"}
+_ALL_STEPS = "all steps"
 # What "s3gen" stands for in `freeze_components`.
 S3GEN = ("flow", "vocoder", "s3_tokenizer", "speaker_encoder")
 
@@ -222,9 +223,13 @@ class TrainingSection:
     """How it is trained."""
 
     output_dir: str = option("./outputs", "folder for checkpoints, metrics, samples, final model")
-    num_train_epochs: int = option(3, "how many times every clip is seen", low=1)
+    num_train_epochs: float = option(
+        3.0, "how many times every clip is seen; 0.5: half of the steps of an epoch", above=0
+    )
     max_steps: int | None = option(
-        None, "stop after so many optimizer steps; overrides `num_train_epochs`", low=1
+        None,
+        "stop after so many optimizer steps; overrides `num_train_epochs`; -1: none",
+        low=1,
     )
     per_device_train_batch_size: int = option(4, "clips in a micro-batch, on each machine", low=1)
     per_device_eval_batch_size: int = option(4, "the same in evaluation", low=1)
@@ -244,14 +249,37 @@ class TrainingSection:
     gradient_clip_norm: float | None = option(
         1.0, "longer gradients are shortened to this norm; none leaves them", above=0
     )
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = option(
-        "linear", "how the learning rate falls after the warm-up (to 0; constant: it does not)"
+    lr_scheduler_type: Literal[
+        "linear",
+        "cosine",
+        "cosine_with_restarts",
+        "cosine_with_min_lr",
+        "cosine_warmup_with_min_lr",
+        "polynomial",
+        "constant",
+        "constant_with_warmup",
+        "inverse_sqrt",
+        "warmup_stable_decay",
+    ] = option(
+        "linear",
+        "how the learning rate goes after the warm-up, by Transformers' names and formulas: linear "
+        "and cosine fall to 0, constant does not",
     )
-    warmup_steps: int = option(0, "optimizer steps in which the learning rate rises", low=0)
+    lr_scheduler_kwargs: dict[str, Any] = option(
+        factory=dict,
+        doc="what the schedule wants to know besides: cosine_with_restarts {num_cycles: 3}, "
+        "cosine_with_min_lr {min_lr_rate: 0.1}, polynomial {lr_end: 1e-6, power: 2}, "
+        "inverse_sqrt {timescale: 1000}, warmup_stable_decay {num_decay_steps: 200}",
+    )
+    warmup_steps: int = option(
+        0, "optimizer steps in which the learning rate rises; below 1: `warmup_ratio`", low=0
+    )
     warmup_ratio: float = option(
         0.0, "the same as a share of all steps; set one of the two", low=0, high=1
     )
-    optim: str = option("adamw", "the optimizer; every spelling of AdamW is the same one")
+    optim: str = option(
+        "adamw", "the optimizer; every spelling of AdamW (adamw_torch, ...) is the same one"
+    )
     fp16: bool = option(False, "compute in float16, with float32 master weights and a loss scale")
     bf16: bool = option(False, "compute in bfloat16, with float32 master weights")
     compile: bool = option(
@@ -262,16 +290,24 @@ class TrainingSection:
     gradient_checkpointing: bool = option(
         False, "compute activations again instead of keeping them: less memory, more time"
     )
-    logging_steps: int = option(10, "steps between lines of metrics", low=1)
+    logging_strategy: Literal["steps", "epoch", "no"] = option(
+        "steps", "a line of metrics every `logging_steps`, after every epoch, or only at the end"
+    )
+    logging_steps: int | float = option(
+        10, "steps between lines of metrics", low=1, share_of=_ALL_STEPS
+    )
+    logging_first_step: bool = option(False, "a line after the first step too")
     eval_strategy: Literal["steps", "epoch", "no"] = option(
         "steps", "evaluate every `eval_steps`, after every epoch, or never"
     )
-    eval_steps: int = option(500, "steps between evaluations", low=1)
+    eval_steps: int | float = option(
+        500, "steps between evaluations; null: `logging_steps`", low=1, share_of=_ALL_STEPS
+    )
     eval_on_start: bool = option(False, "evaluate once before the first step")
     save_strategy: Literal["steps", "epoch", "no"] = option(
         "steps", "save every `save_steps`, after every epoch, or only at the end"
     )
-    save_steps: int = option(500, "steps between checkpoints", low=1)
+    save_steps: int | float = option(500, "steps between checkpoints", low=1, share_of=_ALL_STEPS)
     save_total_limit: int | None = option(
         3, "checkpoints kept, the newest; the best one is kept besides; none keeps all", low=1
     )
@@ -309,13 +345,40 @@ class TrainingSection:
         "clip's text",
     )
     spoken_samples: bool = option(True, "speak a sample after each evaluation at all")
-    report_to: list[Literal["tensorboard", "none"]] = option(
-        factory=list, doc="besides metrics.jsonl: tensorboard (extra: tensorboard)"
+    report_to: list[Literal["tensorboard", "wandb", "none"]] = option(
+        factory=list,
+        doc="besides metrics.jsonl: tensorboard, wandb (extras of these names); all: those that "
+        "are installed; none",
     )
     dataloader_num_workers: int = option(
         1, "threads that prepare batches while the model computes; 0: none", low=0
     )
-    resume_from_checkpoint: str | None = option(
-        None, "go on from this checkpoint folder (or an output_dir: its newest)"
+    resume_from_checkpoint: bool | str | None = option(
+        None,
+        "go on from this checkpoint folder (or an output_dir: its newest); true: from the newest "
+        "of `output_dir`",
     )
     custom_params: CustomParams = option(factory=CustomParams, doc="")
+
+
+@dataclass
+class WandbSection:
+    """Weights & Biases: on by `training.report_to: wandb`, or by `enabled`."""
+
+    enabled: bool | None = option(None, "true is the same as `training.report_to: wandb`")
+    project: str | None = option(
+        None, "the project; none: what WANDB_PROJECT says, or mlx-chatterbox"
+    )
+    entity: str | None = option(None, "whose project: a user or a team; none: your own")
+    name: str | None = option(None, "the run's name; none: the name of `training.output_dir`")
+    group: str | None = option(None, "runs that are shown together")
+    tags: list[str] = option(factory=list, doc="words to find the run by")
+    notes: str | None = option(None, "what you want to remember of the run")
+    mode: Literal["online", "offline", "disabled"] | None = option(
+        None,
+        "`offline` keeps the run in output_dir/wandb, for `wandb sync`; none: what WANDB_MODE "
+        "says, or online",
+    )
+    config: dict[str, Any] = option(
+        factory=dict, doc="values shown with the run besides the whole configuration"
+    )

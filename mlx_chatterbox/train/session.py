@@ -30,6 +30,7 @@ from .metrics import speakers_of
 from .prepared import Prepared, prepare
 from .samples import TrainingError
 from .state import CONFIG, Checkpoints, find_checkpoint, read_arrays, read_state, weights_file
+from .trackers import check_trackers
 from .trained import EXTRA
 from .trainer import Trainer
 
@@ -85,6 +86,10 @@ def train(config: TrainConfig, progress: Bars) -> int:
         quiet = progress if group.is_first else None
         if config.training.resume_from_checkpoint is None:
             refuse_other_run(config)
+        if group.is_first:
+            check_trackers(config)
+            if config.training.resume_from_checkpoint is not None:
+                find_checkpoint(config.training.resume_from_checkpoint)
         prepared = prepare(config, quiet)
         data = Data(config, prepared, quiet)
         begin(prepared, data)
@@ -161,6 +166,7 @@ def _config_of(checkpoint: Path) -> TrainConfig:
 
 def validate(config: TrainConfig, progress: Bars) -> int:
     """Check everything that training needs, and say what it would do; the exit code."""
+    check_trackers(config)
     with on_device(config.device):
         folder = base_model.find(config)
         prepared = None

@@ -23,8 +23,9 @@ from .feed import Feed
 from .judge import Judge, note_best
 from .metrics import Metrics, Speak
 from .naming import below, means, named
-from .optimizer import OptimizerSettings, schedule, warmup_length
+from .optimizer import OptimizerSettings
 from .samples import Samples, TrainingError
+from .schedules import is_due, schedule, share, steps_of, warmup_length
 from .state import (
     OPTIMIZER,
     Checkpoints,
@@ -35,6 +36,7 @@ from .state import (
     read_state,
     weights_file,
 )
+from .trackers import Tracker, trackers
 from .trained import TrainedTask
 
 
@@ -87,6 +89,12 @@ class Trainer:
             training.lr_scheduler_type,
             self.total_steps,
             warmup_length(self.total_steps, training.warmup_steps, training.warmup_ratio),
+            training.learning_rate,
+            training.lr_scheduler_kwargs,
+        )
+        self._log_steps, self._eval_steps, self._save_steps = (
+            steps_of(steps, self.total_steps)
+            for steps in (training.logging_steps, training.eval_steps, training.save_steps)
         )
         self._metrics_size: int | None = None
         self._resumed = False
@@ -117,7 +125,10 @@ class Trainer:
         training = self.config.training
         if training.max_steps is not None:
             return training.max_steps
-        return sum(self._steps_in(epoch) for epoch in range(training.num_train_epochs))
+        whole = int(training.num_train_epochs)
+        part = training.num_train_epochs - whole
+        steps = sum(self._steps_in(epoch) for epoch in range(whole))
+        return steps + (share(part, self._steps_in(whole)) if part else 0)
 
     # --- Beginning and going on ------------------------------------------------------------------
 
@@ -174,6 +185,13 @@ class Trainer:
             for key, value in trained.optimizer.arrays.items()
         }
 
+    def _trackers(self) -> list[Tracker]:
+        if self.state.finished or not self.group.is_first:
+            return []
+        # From weights that lie elsewhere a new run begins.
+        goes_on = self._metrics_size is not None
+        return trackers(self.config, self._folder, goes_on)
+
     def _check_machines(self) -> None:
         """Raise DistributedError unless all have the same configuration and data."""
         values = self.config.to_dict()
@@ -205,14 +223,16 @@ class Trainer:
             self._folder if self.group.is_first else None,
             self.total_steps,
             self._metrics_size,
-            self.config.training.report_to,
+            self._trackers(),
             self.state.step,
         )
         try:
             if not self.state.finished:
                 self._run(metrics)
-        finally:
-            metrics.close()
+        except BaseException:
+            metrics.close(failed=True)
+            raise
+        metrics.close()
         self._restore_best()
         return self.state
 
@@ -245,12 +265,13 @@ class Trainer:
                 self._step(epoch, batch, futures, metrics)
                 step, ends_epoch = self.state.step, self.state.batch == 0
                 last = step == self.total_steps
-                if step % training.logging_steps == 0 or last:
+                logs = is_due(training.logging_strategy, self._log_steps, step, ends_epoch, last)
+                if logs or last or (step == 1 and training.logging_first_step):
                     self._log(metrics)
-                if _due(training.eval_strategy, training.eval_steps, step, ends_epoch, last):
+                if is_due(training.eval_strategy, self._eval_steps, step, ends_epoch, last):
                     stop = self._evaluate(metrics)
                     evaluated = step
-                if _due(training.save_strategy, training.save_steps, step, ends_epoch, last):
+                if is_due(training.save_strategy, self._save_steps, step, ends_epoch, last):
                     self._save(metrics)
                 stop = stop or last
         self.state.finished = True
@@ -383,13 +404,6 @@ class Trainer:
             weights = self.group.from_first(weights)
         for trained in self.tasks:
             trained.weights = weights
-
-
-def _due(strategy: str, every: int, step: int, ends_epoch: bool, last: bool) -> bool:
-    """Whether to evaluate or save now. The end of the run is seen to apart from this."""
-    if last or strategy == "no":
-        return False
-    return ends_epoch if strategy == "epoch" else step % every == 0
 
 
 def _tokens(samples: list[dict]) -> int:

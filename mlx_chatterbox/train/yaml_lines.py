@@ -29,16 +29,23 @@ class Node:
         where: "voice.yaml:12", or the option of the command line that set it.
         quoted: the scalar stands in quotes, and so is text whatever it looks like.
         keys: of a dict, where each key stands.
+        written: the full key that it was given under, if that is another name of its key.
     """
 
     value: str | list | dict
     where: str
     quoted: bool = False
     keys: dict[str, str] = field(default_factory=dict)
+    written: str = ""
 
     @property
     def is_null(self) -> bool:
         return isinstance(self.value, str) and not self.quoted and self.value.lower() in _NULLS
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is said: null, or a list or a section with nothing in it."""
+        return self.is_null or not self.value
 
     def fail(self, message: str) -> ConfigError:
         """The error to raise about this value."""

@@ -1,0 +1,364 @@
+"""Other trainers' spellings in a parsed file, turned into ours before it is read.
+
+`spellings` has the names; here are the values that mean something else there: `max_steps: -1`,
+`report_to: all`, `resume_from_checkpoint: true`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+
+from ..errors import ConfigError
+from .spellings import ALIASES, IGNORED_ADVANCED, OTHER_TRACKERS, REFUSED
+from .yaml_lines import Node
+
+# Transformers calls this one deprecated, not another name.
+_OLD = ("training.evaluation_strategy",)
+# Sections that a file may have both names in, with one value.
+_MOVED = ("training.seed", "training.run_name", "training.project")
+# Left empty these say that there is no limit; others are as if they were not there.
+_NULL_SAYS = ("training.max_grad_norm", "dataset.max_audio_length", "dataset.min_audio_length")
+# Keys of which nothing is left: they set others, or must agree with them.
+TRANSLATED = (
+    *("training.mixed_precision", "training.use_cpu", "training.no_cuda", "training.data_seed"),
+)
+TRACKERS = ("tensorboard", "wandb")
+_NO_LIMIT_S = "1e6"
+
+
+def rename(tree: Node) -> None:
+    """Give every key that is another name of ours its name here.
+
+    Raises:
+        ConfigError: both stand there.
+    """
+    for old, new in ALIASES.items():
+        section, key = _find(tree, old)
+        if section is None:
+            continue
+        value, where = section.value.pop(key), section.keys.pop(key, "")
+        if value.is_null and old not in _NULL_SAYS:
+            continue
+        value.written = old
+        put(tree, new, value, where or value.where, old)
+
+
+def put(tree: Node, key: str, value: Node, where: str, written: str = "") -> None:
+    """Set a key by its full name, making sections that are not there.
+
+    Args:
+        written: another name that it was given under; a key that is there already is an error
+            then, and replaced otherwise.
+
+    Raises:
+        ConfigError: the key is there, or a section is none.
+    """
+    *sections, last = key.split(".")
+    at = tree
+    for name in sections:
+        inner = at.value.get(name)
+        if inner is None or inner.is_null:
+            inner = at.value[name] = Node({}, where)
+            at.keys.setdefault(name, where)
+        if not isinstance(inner.value, dict):
+            raise ConfigError(f"{where}: {name} is no section.")
+        at = inner
+    there = at.value.get(last)
+    if written and there is not None:
+        if written in _MOVED and there.value == value.value:
+            return
+        kind = "the old name" if written in _OLD else "another name"
+        # The word alone where both stand in one section.
+        near = written.rpartition(".")[0] == key.rpartition(".")[0]
+        names = [written.rpartition(".")[2], last] if near else [written, key]
+        place = at.keys.get(last, there.where)
+        raise ConfigError(f"{where}: {names[0]} is {kind} of {names[1]}, which {place} sets too.")
+    at.value[last] = value
+    at.keys[last] = where
+
+
+def translate(tree: Node) -> list[str]:
+    """Turn values that mean something of their own in other trainers into ours.
+
+    Returns:
+        a line for each that the user should know of.
+
+    Raises:
+        ConfigError: a value has no counterpart here.
+    """
+    notes: list[str] = []
+    rename(tree)
+    _wandb(tree)
+    for key, change in _CHANGES.items():
+        section, last = _find(tree, key)
+        if section is not None:
+            change(tree, section, last, notes)
+    _advanced(tree, notes)
+    return notes
+
+
+def _find(tree: Node, key: str) -> tuple[Node | None, str]:
+    """The section that has a key, and its last word; None if it is not there."""
+    *sections, last = key.split(".")
+    at = tree
+    for name in sections:
+        at = at.value.get(name)
+        if at is None or not isinstance(at.value, dict):
+            return None, last
+    return (at, last) if last in at.value else (None, last)
+
+
+def _word(node: Node, text: str) -> Node:
+    """Another value in a node's place."""
+    return Node(text, node.where, written=node.written)
+
+
+def _wandb(tree: Node) -> None:
+    """`wandb: true` switches it on."""
+    node = tree.value.get("wandb")
+    if node is not None and node.as_bool() is not None:
+        inner = {"enabled": _word(node, node.value)}
+        tree.value["wandb"] = Node(inner, node.where, keys={"enabled": node.where})
+
+
+# --- Values, each by (tree, its section, its key, notes) -----------------------------------------
+
+
+def _none_unless_positive(tree: Node, section: Node, key: str, notes: list[str]) -> None:
+    """-1 and 0 stand for no limit."""
+    node = section.value[key]
+    number = node.as_float()
+    if number is not None and number <= 0:
+        section.value[key] = _word(node, "null")
+
+
+def _none_if_zero(tree: Node, section: Node, key: str, notes: list[str]) -> None:
+    if section.value[key].as_float() == 0:
+        section.value[key] = _word(section.value[key], "null")
+
+
+def _null_means(text: str) -> Callable:
+    """null stands for a value."""
+
+    def change(tree: Node, section: Node, key: str, notes: list[str]) -> None:
+        if section.value[key].is_null:
+            section.value[key] = _word(section.value[key], text)
+
+    return change
+
+
+def _null_is_the_default(tree: Node, section: Node, key: str, notes: list[str]) -> None:
+    if section.value[key].is_null:
+        del section.value[key]
+
+
+def _evaluation_steps(tree: Node, section: Node, key: str, notes: list[str]) -> None:
+    """Left empty, it is as often as metrics are logged."""
+    node = section.value[key]
+    strategy = section.value.get("eval_strategy")
+    if node.is_null and strategy is not None and strategy.value in ("no", "epoch"):
+        del section.value[key]
+    elif node.is_null:
+        logging = section.value.get("logging_steps")
+        steps = "10" if logging is None else logging.value
+        section.value[key] = _word(node, steps)
+        notes.append(
+            f"{node.where}: training.eval_steps is empty: evaluating every logging_steps ({steps}),"
+            " as Transformers does."
+        )
+
+
+def _warmup(tree: Node, section: Node, key: str, notes: list[str]) -> None:
+    """Below 1 it is a share of all steps."""
+    node = section.value[key]
+    number = node.as_float()
+    if number is not None and 0 < number < 1:
+        where = section.keys.pop(key, node.where)
+        node = section.value.pop(key)
+        node.written = "training.warmup_steps"
+        ratio = section.value.get("warmup_ratio")
+        if ratio is not None and ratio.as_float() == 0:
+            del section.value["warmup_ratio"]
+        put(tree, "training.warmup_ratio", node, where, "training.warmup_steps")
+
+
+def _save_strategy(tree: Node, section: Node, key: str, notes: list[str]) -> None:
+    node = section.value[key]
+    if isinstance(node.value, str) and node.value.lower() == "best":
+        section.value[key] = _word(node, "no")
+        notes.append(
+            f"{node.where}: training.save_strategy best: the weights of the best evaluation are "
+            "kept anyway (best-N); a checkpoint to go on from is written at the end alone."
+        )
+
+
+def _schedule_type(tree: Node, section: Node, key: str, notes: list[str]) -> None:
+    node = section.value[key]
+    if node.value in ("reduce_lr_on_plateau", "greedy"):
+        raise node.fail(
+            f"{node.written or 'training.lr_scheduler_type'}: {node.value} follows the "
+            "evaluations, and schedules here follow the steps alone; choose cosine or linear, with "
+            "early_stopping_patience."
+        )
+
+
+def _precision(tree: Node, section: Node, key: str, notes: list[str]) -> None:
+    """Accelerate's word for the two switches."""
+    node = section.value.pop(key)
+    where = section.keys.pop(key, node.where)
+    word = node.value.lower() if isinstance(node.value, str) else ""
+    if node.is_null or node.as_bool() is False or word in ("fp32", "float32"):
+        return
+    name = {"float16": "fp16", "bfloat16": "bf16"}.get(word, word)
+    if name not in ("fp16", "bf16"):
+        raise ConfigError(f"{where}: training.{key} must be no, fp16 or bf16.")
+    node = Node("true", node.where, written=f"training.{key}")
+    put(tree, f"training.{name}", node, where, f"training.{key}")
+
+
+def _cpu(tree: Node, section: Node, key: str, notes: list[str]) -> None:
+    node = section.value.pop(key)
+    where = section.keys.pop(key, node.where)
+    switched = node.as_bool()
+    if switched is None and not node.is_null:
+        raise ConfigError(f"{where}: training.{key} must be true or false.")
+    device = tree.value.get("device")
+    if switched and not (device is not None and device.value == "cpu"):
+        if device is not None and device.is_null:
+            del tree.value["device"]
+        put(tree, "device", Node("cpu", node.where), where, f"training.{key}")
+
+
+def _data_seed(tree: Node, section: Node, key: str, notes: list[str]) -> None:
+    node = section.value.pop(key)
+    section.keys.pop(key, None)
+    seed = tree.value.get("seed")
+    if not node.is_null and node.as_int() != (42 if seed is None else seed.as_int()):
+        raise node.fail(
+            "training.data_seed: one seed draws everything, the order of the clips too; leave it "
+            "out, or write the same as seed."
+        )
+
+
+def _report_to(tree: Node, section: Node, key: str, notes: list[str]) -> None:
+    node = section.value[key]
+    written = node.value if isinstance(node.value, list) else [node]
+    # `none` says that there is nothing; what is no word is left to the reader's message.
+    items = [item for item in written if not item.is_null]
+    if items and len(items) < len(written):
+        raise node.fail(
+            f"training.report_to: none and {items[0].value} are both there: choose one."
+        )
+    for item in items:
+        if isinstance(item.value, str) and item.value.lower() in OTHER_TRACKERS:
+            raise item.fail(
+                f"training.report_to: {item.value} is not here: known are {', '.join(TRACKERS)} "
+                "and none; metrics.jsonl has everything, a JSON object a line."
+            )
+    others = [item for item in items if item.value != "all"]
+    if len(others) < len(items):
+        found = [name for name in TRACKERS if _installed(name)]
+        wandb, enabled = _find(tree, "wandb.enabled")
+        if wandb is not None and wandb.value[enabled].as_bool() is False and "wandb" in found:
+            found.remove("wandb")
+        notes.append(
+            f"{node.where}: training.report_to all: metrics.jsonl"
+            f"{''.join(f', {name}' for name in found)}; of {' and '.join(TRACKERS)} those that are "
+            "installed."
+        )
+        items = [*others, *(Node(name, node.where) for name in found)]
+    section.value[key] = Node(items, node.where, written=node.written)
+
+
+def _installed(package: str) -> bool:
+    """Whether a package is there; a folder of that name, such as W&B's own, is none."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None
+
+
+def _adapters(tree: Node, section: Node, key: str, notes: list[str]) -> None:
+    """`lora: true` takes the defaults."""
+    node = section.value[key]
+    if node.as_bool() is not None:
+        section.value[key] = Node({}, node.where) if node.as_bool() else _word(node, "null")
+
+
+def _targets(tree: Node, section: Node, key: str, notes: list[str]) -> None:
+    """PEFT's word for all linear layers is our default."""
+    node = section.value[key]
+    if node.value == "all-linear":
+        section.value[key] = _word(node, "null")
+
+
+def _component_rates(tree: Node, section: Node, key: str, notes: list[str]) -> None:
+    """`s3gen` is trained by its flow; rates of what is not trained come from TTSTune's examples."""
+    node = section.value[key]
+    if not isinstance(node.value, dict):
+        return
+    if "s3gen" in node.value and "flow" not in node.value:
+        node.value["flow"] = node.value.pop("s3gen")
+        node.keys["flow"] = node.keys.pop("s3gen", node.where)
+    if not node.written:
+        return
+    for name in ("voice_encoder", "speaker_encoder", "s3_tokenizer", *_frozen(tree)):
+        rate = node.value.pop("flow" if name == "s3gen" else name, None)
+        if rate is not None:
+            notes.append(
+                f"{rate.where}: {node.written}.{name} has no effect: {name} is not trained."
+            )
+
+
+def _frozen(tree: Node) -> list[str]:
+    section, key = _find(tree, "model.freeze_components")
+    names = [] if section is None else section.value[key].value
+    if isinstance(names, str):
+        return [names]
+    return [item.value for item in names if isinstance(item.value, str)]
+
+
+def _advanced(tree: Node, notes: list[str]) -> None:
+    """TTSTune's section, of which it reads nothing itself."""
+    node = tree.value.pop("advanced", None)
+    if node is None or not isinstance(node.value, dict):
+        if node is not None and not node.is_null:
+            notes.append(f"{node.where}: advanced has no effect: it is no section.")
+        return
+    for key, value in node.value.items():
+        full, where = f"advanced.{key}", node.keys.get(key, value.where)
+        if full in REFUSED:
+            if REFUSED[full].asks(value):
+                raise ConfigError(f"{where}: {full}: {REFUSED[full].why}")
+            continue
+        why = IGNORED_ADVANCED.get(key, "what is in it is not read; see docs/training.md.")
+        notes.append(f"{where}: {full} has no effect: {why}")
+
+
+_CHANGES: dict[str, Callable[[Node, Node, str, list[str]], None]] = {
+    "training.max_steps": _none_unless_positive,
+    "training.save_total_limit": _none_unless_positive,
+    "training.gradient_clip_norm": _none_if_zero,
+    "training.eval_steps": _evaluation_steps,
+    "training.warmup_steps": _warmup,
+    "training.save_strategy": _save_strategy,
+    "training.lr_scheduler_type": _schedule_type,
+    "training.mixed_precision": _precision,
+    "training.use_cpu": _cpu,
+    "training.no_cuda": _cpu,
+    "training.data_seed": _data_seed,
+    "training.report_to": _report_to,
+    "training.metric_for_best_model": _null_is_the_default,
+    "training.gradient_checkpointing": _null_is_the_default,
+    "training.compile": _null_is_the_default,
+    "training.component_learning_rates": _component_rates,
+    "model.lora": _adapters,
+    "model.lora.targets": _targets,
+    "dataset.max_audio_duration_s": _null_means(_NO_LIMIT_S),
+    "dataset.min_audio_duration_s": _null_means("0"),
+    "dataset.min_text_length": _null_means("1"),
+    "dataset.preprocessing_num_workers": _null_is_the_default,
+    "dataset.train_split_name": _null_is_the_default,
+}
