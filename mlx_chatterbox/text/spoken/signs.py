@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
-from .reader import Rule
+from .numbers import number_words
+from .reader import DIGIT, LETTER, Rule
 
 _SAID = {
     "°C": "degrees Celsius", "°F": "degrees Fahrenheit", "&": "and", "@": "at", "%": "percent",
@@ -30,6 +32,12 @@ _TAG = re.compile(
 )
 _SLASH = re.compile(r"/(?=[^\W\d_])")
 _SNAKE = re.compile(r"_(?=[^\W_])")
+# A 5* hotel; elsewhere a star after a number refers to a note.
+_STAR = re.compile(
+    r"(?P<low>[1-9])\*(?P<star>(?=[ -](?:hotels?|resorts?|reviews?|ratings?|restaurants?|generals?"
+    r"|service|food|rated|rooms?|accommodation|luxury|spa)\b))?(?![\w*(]| ?[\d(])"
+)
+_SUBSCRIPT = re.compile(r"(?P<of>[A-Za-zα-ω])(?P<low>[₀-₉]{1,4})(?![\w])")
 _HYPHEN = re.compile(r"[-‐‑](?=\d)")
 
 
@@ -38,12 +46,20 @@ def _said(match: re.Match) -> str | None:
     before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
     if sign in "$£€¥¢@" and before.isalpha() and after.isalpha():
         return None  # Ke$ha
-    is_greek = sign in "αβγδεθλσπτφωμΔΩµ"
-    if is_greek and (
-        (before.isalpha() and before not in _SAID) or (after.isalpha() and after not in _SAID)
+    if sign in "αβγδεθλσπτφωμΔΩµ" and any(
+        "\u0370" <= one < "\u0400" and one not in _SAID for one in (before, after) if one
     ):
         return None  # a word in Greek
     return _SAID[sign]
+
+
+def _star(match: re.Match) -> str:
+    return number_words(int(match.group("low"))) + ("" if match.group("star") is None else " star")
+
+
+def _subscript(match: re.Match) -> str:
+    low = unicodedata.normalize("NFKD", match.group("low"))
+    return f"{match.group('of')} {number_words(int(low))}"
 
 
 def _slash(match: re.Match) -> str | None:
@@ -62,10 +78,12 @@ RULES = (
     Rule(
         "§", _SECTIONS, lambda match: "sections " if match.group().startswith("§§") else "section "
     ),
+    Rule(DIGIT, _STAR, _star, frozenset("*")),
 )
 LAST = (
     Rule("/", _SLASH, _slash),
     Rule("_", _SNAKE, _slash),
+    Rule(LETTER, _SUBSCRIPT, _subscript, frozenset("₀₁₂₃₄₅₆₇₈₉")),
     Rule("-‐‑", _HYPHEN, _hyphen),
     Rule("".join(_SAID) + "a", _LIST, _said),
 )

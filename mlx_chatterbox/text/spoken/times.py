@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from .numbers import number_words, plain_words
+from .numbers import digit_words, number_words, plain_words
 from .reader import DIGIT, Rule, word_after, word_before
 
 _HALF = r"(?P<half>[ap])\.?\s?m\b(?P<stop>\.)?"
 _CLOCK = re.compile(
-    rf"(?P<hour>\d{{1,2}}):(?P<minute>[0-5]\d)(?!\d|:\d)(?:\s?{_HALF}(?![\w]))?"
+    rf"(?P<hour>\d{{1,2}}):(?P<minute>[0-5]\d)(?!\d|:\d|,\d{{3}}(?!\d))(?:\s?{_HALF}(?![\w]))?"
     rf"(?:\s?(?:-|–|—)\s?(?P<hour2>\d{{1,2}})(?::(?P<minute2>[0-5]\d))?(?!\d|:\d)"
     r"(?:\s?(?P<half2>[ap])\.?\s?m\b(?P<stop2>\.)?(?![\w]))?)?",
     re.IGNORECASE,
@@ -23,7 +23,11 @@ _HOUR_DOT = re.compile(
     rf"(?P<hour>\d{{1,2}})\.(?P<minute>[0-5]\d)\s?{_HALF}(?![\w])", re.IGNORECASE
 )
 _SECONDS = re.compile(r"(\d{1,3}):([0-5]\d):([0-5]\d)(?:\.(\d{1,3}))?(?![\d:])")
-_RATIO = re.compile(r"(\d{1,6}(?:\.\d{1,3})?):(\d{1,6}(?:\.\d{1,3})?)(?![\d:])")
+# 1:23.456, and 0600 hours.
+_LAP = re.compile(r"(\d{1,2}):([0-5]\d)\.(\d{1,3})(?![\d:])")
+_MILITARY = re.compile(r"(?P<hour>[01]\d|2[0-4])(?P<minute>[0-5]\d)(?= ?(?:hours|hrs)\b)")
+_SIDE = r"(\d{1,3}(?:,\d{3}){1,3}(?!\d)|\d{1,6}(?:\.\d{1,3})?)"
+_RATIO = re.compile(rf"{_SIDE}:{_SIDE}(?![\d:])")
 _RATIOS = frozenset("ratio ratios odds scale aspect mix proportion".split())
 
 
@@ -104,6 +108,20 @@ def _duration(match: re.Match) -> str:
     return f"{' '.join(parts[:-1])} and {parts[-1]}"
 
 
+def _lap(match: re.Match) -> str:
+    minutes, seconds, rest = match.groups()
+    said = f"{number_words(int(minutes))} {'oh ' if seconds[0] == '0' else ''}"
+    return f"{said}{number_words(int(seconds))} point {digit_words(rest)}"
+
+
+def _military(match: re.Match) -> str:
+    hour, minute = match.group("hour"), int(match.group("minute"))
+    said = f"{'zero ' if hour[0] == '0' else ''}{number_words(int(hour))}"
+    if not minute:
+        return f"{said} hundred"
+    return f"{said} {'zero ' if minute < 10 else ''}{number_words(minute)}"
+
+
 def _ratio(match: re.Match) -> str:
     return f"{plain_words(match.group(1))} to {plain_words(match.group(2))}"
 
@@ -128,8 +146,10 @@ def _verse(match: re.Match) -> str | None:
 
 RULES = (
     Rule(DIGIT, _VERSE, _verse, frozenset(":")),
+    Rule(DIGIT, _LAP, _lap, frozenset(":")),
     Rule(DIGIT, _SECONDS, _duration, frozenset(":")),
     Rule(DIGIT, _CLOCK, _time, frozenset(":")),
+    Rule(DIGIT, _MILITARY, _military, frozenset("h")),
     Rule(DIGIT, _HOUR_DOT, _hour, frozenset("mM")),
     Rule(DIGIT, _HOUR, _hour, frozenset("mM")),
     Rule(DIGIT, _RATIO, _ratio, frozenset(":")),

@@ -201,7 +201,15 @@ def _release(match: re.Match) -> str | None:
     return _numbers(match.group("numbers")) if before in _PROGRAMS else None
 
 
+_ANY_RELEASE = re.compile(r"(?P<numbers>\d{1,3}(?:\.\d{1,3}){0,3})\.[xX](?!\w)")
+
+
+def _any_release(match: re.Match) -> str:
+    return f"{_numbers(match.group('numbers'))} point X"
+
+
 VERSIONS = (
+    Rule(DIGIT, _ANY_RELEASE, _any_release, frozenset("xX")),
     Rule(DIGIT, _RELEASE, _release, frozenset(".")),
     Rule(DIGIT + "vV", _VERSION, _version, frozenset(".")),
     Rule("vV", _V, _v),
