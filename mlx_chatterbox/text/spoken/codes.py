@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .numbers import digit_words, number_words, ordinal_words, plural_words, short_words
-from .reader import DIGIT, LETTER, Rule
+from .reader import DIGIT, LETTER, Rule, word_before
 
 _CODE = re.compile(
     r"(?P<word>[A-Za-z]{1,12}(?:-?\d{1,12}[A-Za-z]{0,4}){1,6}(?:-\d{1,4}[A-Za-z]?){0,3}(?:(?<=\d)\.\d{1,3}(?!\d|\.\d))?)(?P<rest>['’]s)?(?P<hyphen>-(?=[A-Za-z]))?(?![^\W_])"
@@ -36,6 +36,7 @@ _LANGUAGES = {
     "Notepad++": "Notepad plus plus",
 }
 _LANGUAGE = re.compile(r"(?P<word>(?:C|G|Notepad)\+\+|[CF]#|(?:[A-D]|Disney|Google)\+)(?![\w+])")
+_GRADE = re.compile(r"(?P<grade>[A-D])[-−–](?=[.,;:!?)]|$| (?:in|on|and|or|for)\b)")
 _NET = re.compile(r"\.(?P<word>NET|[a-z]{2,5})(?![\w.])")
 _ORDINALS = re.compile(r"\b(\d{1,3})(?:st|nd|rd|th)\b")
 
@@ -112,6 +113,11 @@ def _formula(match: re.Match) -> str | None:
     return " ".join(said)
 
 
+def _grade(match: re.Match) -> str | None:
+    is_grade = word_before(match.string, match.start()).lower() in ("a", "an", "got", "from", "to")
+    return f"{match.group('grade')} minus" if is_grade else None
+
+
 def _ion(match: re.Match) -> str:
     many = match.group("many") or ""
     many = number_words(int({"²": 2, "³": 3}.get(many, many))) if many else ""
@@ -140,6 +146,7 @@ def _suffixed(match: re.Match) -> str:
 RULES = (
     Rule(DIGIT, _SUFFIXED, _suffixed),
     Rule(LETTER, _LANGUAGE, lambda match: _LANGUAGES[match.group("word")]),
+    Rule("ABCD", _GRADE, _grade),
     Rule(LETTER, _ION, _ion, frozenset("+⁺-−⁻")),
     Rule(LETTER, _FORMULA, _formula, _DIGITS),
     Rule(LETTER, _CODE, _code, _DIGITS),

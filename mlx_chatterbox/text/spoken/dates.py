@@ -76,6 +76,7 @@ _ON = frozenset("on every each next last this by until till from".split())
 _BARE_DAY = re.compile(
     rf"(?P<month>1[0-2]|0?[1-9])/(?P<day>{_DAY})(?![\w/%]|[.,:-]\d| (?:of|cup|inch|mile))"
 )
+_DAYS_APART = re.compile(r"(\d{1,2}/\d{1,2}) ?[-–—] ?(\d{1,2}/\d{1,2})(?![\w/]|[.,]\d)")
 _DATED = frozenset("on by until till since from due dated before after starting through".split())
 _CENTURY = re.compile(r"c(?:ent)?\.(?!\w)")
 _SINGULAR = frozenset(
@@ -190,6 +191,16 @@ def _bare_day(match: re.Match) -> str | None:
     return _day_of(None, int(match.group("month")) - 1, match.group("day"))
 
 
+def _days(match: re.Match) -> str | None:
+    """From a day to a day, 6/12-6/18; not 1/2-3/4."""
+    first, last = (match.group(n).split("/") for n in (1, 2))
+    if {int(first[1]), int(last[1])} <= {2, 3, 4, 8, 16}:
+        return None
+    if not all(1 <= int(m) <= 12 and 1 <= int(d) <= 31 for m, d in (first, last)):
+        return None
+    return " to ".join(_day_of(None, int(m) - 1, d) for m, d in (first, last))
+
+
 def _century(match: re.Match) -> str | None:
     before = word_before(match.string, match.start())
     if not re.fullmatch(r"\d{1,2}(?:st|nd|rd|th)", before):
@@ -270,6 +281,7 @@ def _bare(match: re.Match) -> str | None:
 RULES = (
     Rule(DIGIT, _ISO, _iso, frozenset("-/.")),
     Rule(DIGIT, _SLASHED, _slashed, frozenset("-/.")),
+    Rule(DIGIT, _DAYS_APART, _days, frozenset("/")),
     Rule(DIGIT, _BARE_DAY, _bare_day, frozenset("/")),
     Rule("c", _CENTURY, _century),
     Rule(DIGIT, _DAY_MONTH, _day_month, frozenset("JFMASOND")),

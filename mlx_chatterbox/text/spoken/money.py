@@ -96,8 +96,8 @@ _DESCRIBED = frozenset(
     "deal bill note coin prize fund loan fine budget project contract investment fee ticket reward "
     "bet jackpot salary gift check cheque payment donation grant settlement lawsuit bond mortgage "
     "house mansion home industry company market business bailout bonus question discount run race "
-    "jack plug supply charger fuse outlet cable dash walk hike radius screen bulb file drive battery lens marathon swim "
-    "limit zone bottle "
+    "jack plug supply charger fuse outlet cable dash walk hike radius screen bulb file drive "
+    "battery lens marathon swim limit zone bottle "
     "bag tank engine pool tower man woman boy girl fence wall board pipe rope monitor".split()
 )
 _NO_NOUNS = frozenset(

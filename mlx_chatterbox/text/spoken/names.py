@@ -96,7 +96,7 @@ _ABBREVIATION = re.compile(
 _BARE = re.compile(r"(?P<word>vs|etc|approx|eg|ie)(?![\w.'’])")
 _NUMBERED = re.compile(
     r"(?P<word>[Nn]os?\.|№|[Nn][º°]\.?|pp?\.|[Vv]ols?\.|[Ff]igs?\.|[Cc]h\.|[Cc]hap\.|[Ss]ec\.|[Aa]rt\.|[Ee]q\.|[Pp]ar\.|[Vv]v?\.|[Ll]l?\."
-    r"|[Cc]a?\.|[Ee]st\.|[Ee]xt\.|[Oo]p\.|[Bb]k\.|[Pp]gs?\.|[Rr]ms?\.|[Cc]hs\.|[Pp]ts?\.)\s?(?=\d|[IVXLC]{1,6}\b)"
+    r"|[Cc]a?\.|[Ee]st\.|[Ee]xt\.|[Oo]p\.|[Bb]k\.|[Pp]gs?\.|[Rr]ms?\.|[Ff]l\.|[Ss]te\.|[Rr]te?\.|[Hh]wy\.|[Cc]hs\.|[Pp]ts?\.)\s?(?=\d|[IVXLC]{1,6}\b)"
 )
 _NUMBERED_WORDS = {
     "no.": "number", "nos.": "numbers", "№": "number", "nº": "number", "n°": "number",
@@ -105,7 +105,8 @@ _NUMBERED_WORDS = {
     "chap.": "chapter", "sec.": "section", "art.": "article", "eq.": "equation",
     "par.": "paragraph", "v.": "verse", "vv.": "verses", "l.": "line", "ll.": "lines",
     "c.": "circa", "ca.": "circa", "est.": "established", "ext.": "extension", "op.": "opus",
-    "bk.": "book", "pg.": "page", "pgs.": "pages", "rm.": "room", "rms.": "rooms",
+    "bk.": "book", "pg.": "page", "pgs.": "pages", "rm.": "room", "rms.": "rooms", "fl.": "floor", "ste.": "suite", "rte.": "route", "rt.": "route",
+    "hwy.": "highway",
     "chs.": "chapters", "pt.": "part", "pts.": "parts",
 }  # fmt: skip
 # "My no. is": as no answer would go on.
@@ -314,7 +315,15 @@ def _state(match: re.Match) -> str | None:
     return said
 
 
+_COMPASS = re.compile(
+    r"(?P<side>[NSEW])\.(?= (?:Korea|Africa|America|Ireland|Pole|Carolina|Dakota|Virginia|Germany"
+    r"|Bank|Sea|Wales|London|Vietnam|Side|Coast|Berlin|Yorkshire|Sudan|Atlantic|Pacific|Asia"
+    r"|Europe|Macedonia|Timor|Midlands|Hollywood|Point|End|Hampton|Indies)\b)"
+)
+
+
 RULES = (
+    Rule("NSEW", _COMPASS, lambda match: _SIDES[match.group("side")]),
     Rule(DIGIT, _HOUSE, _house, frozenset("SABRDLCPHWT")),
     Rule("№" + LETTER, _NUMBERED, _numbered, frozenset(".№º°")),
     Rule("nN", _NO, _no),

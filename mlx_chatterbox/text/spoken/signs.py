@@ -7,6 +7,7 @@ import unicodedata
 
 from .numbers import number_words
 from .reader import DIGIT, LETTER, Rule
+from .unit_names import PER
 
 _SAID = {
     "°C": "degrees Celsius", "°F": "degrees Fahrenheit", "&": "and", "@": "at", "%": "percent",
@@ -32,6 +33,9 @@ _TAG = re.compile(
 )
 _SLASH = re.compile(r"/(?=[^\W\d_])")
 _SNAKE = re.compile(r"_(?=[^\W_])")
+_PER = re.compile(
+    r"/(?P<per>mL|ml|L|kg|hr|hour|h|day|wk|week|mo|month|yr|year|min|minute|sec|second|person)(?![\w/])"
+)
 # A 5* hotel; elsewhere a star after a number refers to a note.
 _STAR = re.compile(
     r"(?P<low>[1-9])\*(?P<star>(?=[ -](?:hotels?|resorts?|reviews?|ratings?|restaurants?|generals?"
@@ -51,6 +55,15 @@ def _said(match: re.Match) -> str | None:
     ):
         return None  # a word in Greek
     return _SAID[sign]
+
+
+def _per(match: re.Match) -> str | None:
+    """Behind what is counted: cells/mL, hours/day, 15k/yr."""
+    before = re.search(r"[^\W_]+$", match.string[max(0, match.start() - 30) : match.start()])
+    if before is None or before.group().isdigit():
+        return None
+    word = before.group()
+    return f" per {PER[match.group('per')]}" if word[-1] in "sk" or word.isupper() else None
 
 
 def _star(match: re.Match) -> str:
@@ -80,6 +93,7 @@ RULES = (
     ),
     Rule(DIGIT, _STAR, _star, frozenset("*")),
 )
+PER_WHAT = (Rule("/", _PER, _per),)
 LAST = (
     Rule("/", _SLASH, _slash),
     Rule("_", _SNAKE, _slash),
@@ -105,12 +119,15 @@ _EMOJI = re.compile(
     "[\U0001f000-\U0001faff\u2600-\u26ff\u2700-\u2794\u2798-\u27bf\u2b00-\u2bff\ufe0e\ufe0f\u200d\u20e3"
     "\u231a\u231b\u2328\u23cf\u23e9-\u23f3\u23f8-\u23fa\U000e0020-\U000e007f\u3030\u303d]+"
 )
+# ³⁄₄, with a sign of its own for each.
+_FRACTION = re.compile(r"[⁰¹²³⁴-⁹]{1,3}[\u2044/][₀-₉]{1,3}")
 _SELECTORS = "\ufe0e\ufe0f\u200d\u20e3"
 
 
 def without_marks(text: str) -> tuple[str, list[str]]:
     """A text without what is only layout, and without emoji; and these emoji, each once."""
     left_out: dict[str, None] = {}
+    text = _FRACTION.sub(lambda match: unicodedata.normalize("NFKD", match.group()), text)
     text = text.replace("\u2044", "/")
     if not text.isascii():
         for found in _EMOJI.findall(text):

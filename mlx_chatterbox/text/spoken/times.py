@@ -15,7 +15,7 @@ _CLOCK = re.compile(
     re.IGNORECASE,
 )
 _HOUR = re.compile(
-    r"(?P<hour>\d{1,2})(?:\s?(?P<first>[ap])\.?m\b\.?)?(?:\s?(?:-|–|—)\s?(?P<hour2>\d{1,2}))?"
+    r"(?P<hour>\d{1,2})(?:\s?(?P<first>[ap])\.?m\b\.?)?(?:\s?(?:-|–|—)\s?(?P<hour2>\d{1,2})(?::(?P<minute2>[0-5]\d))?)?"
     rf"\s?{_HALF}(?![\w])",
     re.IGNORECASE,
 )
@@ -25,7 +25,8 @@ _HOUR_DOT = re.compile(
 _SECONDS = re.compile(r"(\d{1,3}):([0-5]\d):([0-5]\d)(?:\.(\d{1,3}))?(?![\d:])")
 # 1:23.456, and 0600 hours.
 _LAP = re.compile(r"(\d{1,2}):([0-5]\d)\.(\d{1,3})(?![\d:])")
-_MILITARY = re.compile(r"(?P<hour>[01]\d|2[0-4])(?P<minute>[0-5]\d)(?= ?(?:hours|hrs)\b)")
+_MILITARY = re.compile(r"(?P<hour>[01]\d|2[0-4])(?P<minute>[0-5]\d)(?![\w]|[-.,:/]\d)")
+_CLOCKED = frozenset("at by before after until till from around about since".split())
 _SIDE = r"(\d{1,3}(?:,\d{3}){1,3}(?!\d)|\d{1,6}(?:\.\d{1,3})?)"
 _RATIO = re.compile(rf"{_SIDE}:{_SIDE}(?![\d:])")
 _RATIOS = frozenset("ratio ratios odds scale aspect mix proportion".split())
@@ -86,7 +87,7 @@ def _hour(match: re.Match) -> str | None:
     if part.get("first") and not part.get("hour2"):
         return None
     if part.get("hour2"):
-        said += f" to {number_words(int(part['hour2']))}"
+        said += f" to {_clock(int(part['hour2']), int(part.get('minute2') or 0), True)}"
     return said + _letters(part["half"]) + stop_after(match, part["stop"])
 
 
@@ -114,7 +115,11 @@ def _lap(match: re.Match) -> str:
     return f"{said}{number_words(int(seconds))} point {digit_words(rest)}"
 
 
-def _military(match: re.Match) -> str:
+def _military(match: re.Match) -> str | None:
+    before = word_before(match.string, match.start()).lower()
+    is_hours = word_after(match.string, match.end()) in ("hours", "hrs")
+    if not is_hours and not (before in _CLOCKED and match.group()[0] == "0"):
+        return None
     hour, minute = match.group("hour"), int(match.group("minute"))
     said = f"{'zero ' if hour[0] == '0' else ''}{number_words(int(hour))}"
     if not minute:
@@ -144,12 +149,13 @@ def _verse(match: re.Match) -> str | None:
     return f"{said} to {number_words(int(match.group('last')))}" if match.group("last") else said
 
 
+# Before numbers that begin with a zero are read digit by digit.
+MILITARY = (Rule(DIGIT, _MILITARY, _military),)
 RULES = (
     Rule(DIGIT, _VERSE, _verse, frozenset(":")),
     Rule(DIGIT, _LAP, _lap, frozenset(":")),
     Rule(DIGIT, _SECONDS, _duration, frozenset(":")),
     Rule(DIGIT, _CLOCK, _time, frozenset(":")),
-    Rule(DIGIT, _MILITARY, _military, frozenset("h")),
     Rule(DIGIT, _HOUR_DOT, _hour, frozenset("mM")),
     Rule(DIGIT, _HOUR, _hour, frozenset("mM")),
     Rule(DIGIT, _RATIO, _ratio, frozenset(":")),

@@ -6,7 +6,7 @@ import re
 
 from .money import describes
 from .numbers import QUANTITY, VULGAR, is_one, plain_words, quantity_words
-from .reader import DIGIT, Rule, word_after
+from .reader import DIGIT, Rule, word_after, word_before
 from .unit_names import PER, UNITS
 
 # So short, or words otherwise, that only what stands at the number is a unit: "5in", not "5 in".
@@ -19,6 +19,12 @@ _CLAUSE_END = re.compile(
     r"|supply|charger|outlet|socket|load|and|or|of force)\b)"
 )
 _MEASURED = re.compile(r"\d ?(?:[kmM]?[VWA]|[kM]?N|K|m|kg|s|°C)\b[^.!?]{0,12}$")
+# After these a letter behind a number is no unit: "Table 1A".
+_LABELS = frozenset(
+    "table figure fig. section part seat exhibit appendix grade type class group gate room "
+    "platform unit question example page plate step item row column chapter schedule form lot block zone "
+    "team division league apt. apartment suite ste. no. number panel figs. tables figures".split()
+)
 _HOT = re.compile(
     r"\b(?:oven|preheat\w*|heat\w*|temp\w*|bak\w+|degrees?|outside|weather|warm\w*|cold\w*|cool\w*|"
     r"hot|zero|boil\w*|melt\w*|freez\w*|roast\w*)\b",
@@ -74,6 +80,8 @@ def _is_unit(match: re.Match) -> bool:
         )
     if symbol in ("st", "kt"):  # 21st is no weight; 24 kt. is of gold
         return gap == " " and low.isdigit() and not word_after(text, end)[:1].isupper()
+    if is_letter and not gap and word_before(text, match.start()).lower() in _LABELS:
+        return False
     if symbol == "pp" and not gap:
         return False
     if gap and symbol in _ATTACHED:
