@@ -105,7 +105,8 @@ _NUMBERED_WORDS = {
     "chap.": "chapter", "sec.": "section", "art.": "article", "eq.": "equation",
     "par.": "paragraph", "v.": "verse", "vv.": "verses", "l.": "line", "ll.": "lines",
     "c.": "circa", "ca.": "circa", "est.": "established", "ext.": "extension", "op.": "opus",
-    "bk.": "book", "pg.": "page", "pgs.": "pages", "rm.": "room", "rms.": "rooms", "fl.": "floor", "ste.": "suite", "rte.": "route", "rt.": "route",
+    "bk.": "book", "pg.": "page", "pgs.": "pages", "rm.": "room", "rms.": "rooms",
+    "fl.": "floor", "ste.": "suite", "rte.": "route", "rt.": "route",
     "hwy.": "highway",
     "chs.": "chapters", "pt.": "part", "pts.": "parts",
 }  # fmt: skip

@@ -122,7 +122,7 @@ def _numeral(match: re.Match) -> str | None:
             return None
         if heading in _LETTERED and roman == "X":
             return None
-        is_heading = before[0].isupper() or roman not in _WORDS
+        is_heading = before[0].isupper() or before[-1] == "." or roman not in _WORDS
         return number_words(number) + rest if is_heading else None
     if before[:1].isupper() and low.rstrip(".") in _REGNAL:
         if roman in ("D", "C", "M", "L") or (roman == "X" and low in ("malcolm", "henry")):

@@ -31,7 +31,7 @@ _SECTIONS = re.compile(r"§§?\s?")
 _TAG = re.compile(
     r"\[\s*(?:pause\b[^\]]{0,80}|[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*)\]", re.IGNORECASE
 )
-_SLASH = re.compile(r"/(?=[^\W\d_])")
+_SLASH = re.compile(r"/(?=[^\W_])")
 _SNAKE = re.compile(r"_(?=[^\W_])")
 _PER = re.compile(
     r"/(?P<per>mL|ml|L|kg|hr|hour|h|day|wk|week|mo|month|yr|year|min|minute|sec|second|person)(?![\w/])"
@@ -78,7 +78,7 @@ def _subscript(match: re.Match) -> str:
 def _slash(match: re.Match) -> str | None:
     """Between two words: AM/FM."""
     before = match.string[match.start() - 1 : match.start()] if match.start() else ""
-    return " " if before.isalpha() else None
+    return " " if before.isalnum() else None
 
 
 def _hyphen(match: re.Match) -> str | None:
@@ -106,6 +106,11 @@ LAST = (
 _LINK = re.compile(r"!?\[([^\[\]\n]{1,200})\]\((?:https?://|/|#|\./|mailto:)[^()\s]{0,300}\)")
 _STRONG = re.compile(
     r"\*{2,3}|~~|`{1,3}|(?<![\w*])\*(?=[^\s*\d])|(?<=[^\s*\d])\*(?![\w*])|(?<!\w)_{1,2}(?=\w)|(?<=\w)_{1,2}(?!\w)"
+)
+# Emphasis that begins with a digit, and the star after a number that refers to a note.
+_NUMBERED = re.compile(r"(?<![\w*)])\*(\d[^*\n]{0,200}[^\s*])\*(?![\w*])")
+_NOTE = re.compile(
+    r"(?<=\d)\*(?=[.,;:!?)\]\"”’]|\s*$|\s+(?!(?:hotel|resort)|[x-z] )[^\W\d_]{1,20})", re.MULTILINE
 )
 _LINE = re.compile(
     r"^[ \t]{0,3}(?:#{1,6}[ \t]+|>[ \t]*(?=[^\s\d=])"
@@ -140,6 +145,7 @@ def without_marks(text: str) -> tuple[str, list[str]]:
         text = _LINK.sub(r"\1", text)
     text = _LINE.sub("", text)
     if any(mark in text for mark in "*~`_"):
+        text = _NOTE.sub("", _NUMBERED.sub(r"\1", text))
         text = _STRONG.sub("", text)
     if "&" in text and ";" in text:
         text = _ENTITIES.sub(lambda match: _ENTITY[match.group()], text)

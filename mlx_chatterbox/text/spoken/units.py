@@ -22,8 +22,9 @@ _MEASURED = re.compile(r"\d ?(?:[kmM]?[VWA]|[kM]?N|K|m|kg|s|°C)\b[^.!?]{0,12}$"
 # After these a letter behind a number is no unit: "Table 1A".
 _LABELS = frozenset(
     "table figure fig. section part seat exhibit appendix grade type class group gate room "
-    "platform unit question example page plate step item row column chapter schedule form lot block zone "
-    "team division league apt. apartment suite ste. no. number panel figs. tables figures".split()
+    "platform unit question example page plate step item row column chapter schedule "
+    "form lot block zone team division league apt. apartment suite ste. no. number panel "
+    "figs. tables figures".split()
 )
 _HOT = re.compile(
     r"\b(?:oven|preheat\w*|heat\w*|temp\w*|bak\w+|degrees?|outside|weather|warm\w*|cold\w*|cool\w*|"

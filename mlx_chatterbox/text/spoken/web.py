@@ -62,7 +62,7 @@ def address_words(text: str) -> str:
     """An address, part by part."""
     said = []
     for part in _PART.findall(text):
-        if part.isdigit():
+        if part.isdecimal():
             said.append(_count(part))
         elif part.isalpha():
             small = part.lower()
@@ -113,7 +113,7 @@ def _words_of(name: str) -> str:
     parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+", name)
     return " ".join(
         _count(part)
-        if part.isdigit()
+        if part.isdecimal()
         else " ".join(part)
         if part.isupper() and 1 < len(part) < 4 and len(parts) > 1
         else part
@@ -174,7 +174,7 @@ def _color(match: re.Match) -> str:
 
 
 def _spelled(text: str) -> str:
-    return " ".join(digit_words(c) if c.isdigit() else c.upper() for c in text)
+    return " ".join(digit_words(c) if c.isdecimal() else c.upper() for c in text)
 
 
 RULES = (
