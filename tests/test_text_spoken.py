@@ -36,7 +36,8 @@ def table(name: str):
         elif line and not line.startswith("# "):
             text, accepted = line.split("\t")
             forms = [form for one in accepted.split(" | ") for form in either(one)]
-            yield pytest.param(text, forms, id=f"{family}: {text}")
+            values = (text, forms) if len(family) != 2 else (family, text, forms)
+            yield pytest.param(*values, id=f"{family}: {text}")
 
 
 def either(form: str) -> list[str]:

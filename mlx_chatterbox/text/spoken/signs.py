@@ -28,7 +28,7 @@ _SAID = {
 # Between words only.
 _LIST = re.compile("|".join(re.escape(sign) for sign in _SAID))
 _SECTIONS = re.compile(r"§§?\s?")
-_TAG = re.compile(
+TAG = re.compile(
     r"\[\s*(?:pause\b[^\]]{0,80}|[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*)\]", re.IGNORECASE
 )
 _SLASH = re.compile(r"/(?=[^\W_])")
@@ -87,7 +87,7 @@ def _hyphen(match: re.Match) -> str | None:
 
 
 RULES = (
-    Rule("[", _TAG, lambda match: match.group()),
+    Rule("[", TAG, lambda match: match.group()),
     Rule(
         "§", _SECTIONS, lambda match: "sections " if match.group().startswith("§§") else "section "
     ),
