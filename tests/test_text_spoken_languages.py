@@ -56,6 +56,14 @@ CASES = [
     ("ja", "2024年に５人", "二千二十四年に五人"),
     ("ko", "2024년 50%", "이천이십사년 오십 퍼센트"),
     ("hi", "१२ लोग, 1,23,456", "बारह लोग, एक लाख तेईस हज़ार चार सौ छप्पन"),
+    ("pl", "12.03.2024", "Dwanaście, trzy, dwa tysiące dwadzieścia cztery"),
+    ("zh", "2024-03-05", "二零二四年三月五日"),
+    ("ja", "2024/3/5", "二千二十四年三月五日"),
+    ("ko", "2024-06-10", "이천이십사년 유월 십일"),
+    ("fr", "H₂O, A320 et COVID-19", "H deux O, A trois cent vingt et COVID dix-neuf"),
+    ("de", "Ruf 030 1234567 oder +49 30 123456 an.",
+     "Ruf null drei null, eins zwei drei vier fünf sechs sieben oder plus vier neun, drei null, "
+     "eins zwei drei vier fünf sechs an."),
     ("ar", "عندي ٣ كتب", "عندي ثلاثة كتب"),
 ]  # fmt: skip
 

@@ -186,7 +186,8 @@ def _slashed(match: re.Match) -> str | None:
 
 
 def _bare_day(match: re.Match) -> str | None:
-    if word_before(match.string, match.start()).lower() not in _DATED:
+    before = word_before(match.string, match.start()).lower()
+    if before not in _DATED and before.rstrip(".") not in _DAYS and not before.endswith("day"):
         return None
     return _day_of(None, int(match.group("month")) - 1, match.group("day"))
 
@@ -214,6 +215,8 @@ def _decade(match: re.Match) -> str | None:
     short, long = match.group("short"), match.group("long")
     if short or len(long) == 2:
         number = int(short or long)
+        if short == "00":
+            return "two thousands"
         return None if number < 20 else plural_words(number_words(number))
     number = int(long)
     if len(long) == 3 or number % 1000 == 0:

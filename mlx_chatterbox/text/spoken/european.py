@@ -115,7 +115,7 @@ class _European:
         yield Rule("§", re.compile(r"§§?\s?"), self._section)
         signs = "".join(re.escape(sign) for sign in words.maths)
         yield Rule("".join(words.maths), re.compile(rf"(?P<sign>[{signs}])\s?"), self._sign)
-        yield Rule("/", re.compile(r"/(?=[^\W\d_])"), self._slash)
+        yield Rule("/", re.compile(r"/(?=[^\W_])"), self._slash)
 
     def _of_code(self) -> Iterator[Rule]:
         if self._code == "de":
@@ -364,4 +364,4 @@ class _European:
     def _slash(self, match: re.Match) -> str | None:
         """Between two words: und/oder."""
         before = match.string[match.start() - 1 : match.start()] if match.start() else ""
-        return " " if before.isalpha() else None
+        return " " if before.isalnum() else None

@@ -145,7 +145,7 @@ _FR = Words(
     ),
     last=_pairs("etc.=et cetera; av. J.-C.=avant Jésus-Christ; apr. J.-C.=après Jésus-Christ"),
     numbered=_pairs(
-        "n°=numéro; nº=numéro; N°=numéro; nos=numéros; p.=page; pp.=pages; chap.=chapitre; "
+        "n°=numéro; nº=numéro; N°=numéro; p.=page; pp.=pages; chap.=chapitre; "
         "vol.=volume; art.=article; fig.=figure; tél.=téléphone; t.=tome"
     ),
     sizes=_pairs("M=million/millions; Md=milliard/milliards; Mds=milliard/milliards; "

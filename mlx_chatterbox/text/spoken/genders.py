@@ -16,6 +16,11 @@ _GERMAN_FEMININE = tuple(
     "Frage "
     "Straße Stadt Hand".split()
 )
+# With these a heading or a sentence goes on after its number.
+_GERMAN_BEGINNINGS = frozenset(
+    "Der Die Das Den Dem Ein Eine Im In Am An Auf Aus Bei Es Er Sie Wir Ich Ihr Du Und Oder Zu Zum "
+    "Zur Von Vom Wie Was Wer Wo Wann Warum Mit Nach Über Unter Vor Für".split()
+)
 _FRENCH_FEMININE = frozenset(
     "année semaine journée foi personne femme fille page maison voiture question ville chose "
     "place pièce partie nuit soirée image victoire défaite lettre langue école équipe".split()
@@ -35,7 +40,7 @@ def counting_rules(code: str, before: str, after: str) -> str | None:
     None: they don't, and the number is said as it stands alone.
     """
     if code == "de":
-        if not after[:1].isupper() or before[:1].isupper():
+        if not after[:1].isupper() or before[:1].isupper() or after in _GERMAN_BEGINNINGS:
             return None
         is_feminine = after in WORDS[code].feminine or after.endswith(_GERMAN_FEMININE)
         return f"spellout-cardinal-{'feminine' if is_feminine else 'masculine'}"

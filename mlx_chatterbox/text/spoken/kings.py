@@ -66,7 +66,8 @@ class Kings:
             is_ordinal = rest == "er" or len(match.group("roman")) > 1
             is_ordinal = is_ordinal or any(after in words for words in self._words.after_roman)
             return said + (stop or "") if is_ordinal else None
-        if before.lower() in self._words.headings or before in self._words.headings:
+        headings = (self._words.headings, self._words.numbered)
+        if any(before.lower() in words or before in words for words in headings):
             return self._spelling.whole(number) + (stop or "")
         if self._spelling.code == "de" and stop and (rules := german_ordinal(before)):
             return self._spelling.whole(number, rules) if after else None
@@ -74,6 +75,8 @@ class Kings:
             feminine or after in self._words.after_roman[0]
         ):
             return self._ordinal(number, feminine)
+        if stop and len(match.group("roman")) == 1 and after[:1].isupper():
+            return None  # an initial
         said = self._king(number, match.group("roman"), before)
         if said is None:
             return None

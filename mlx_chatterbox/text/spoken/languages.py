@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,125 +19,32 @@ from pathlib import Path
 from .european import rules_of
 from .european_words import WORDS, Words
 from .genders import counting_rules
-from .reader import DIGIT, Reader, Rule, Say, word_after, word_before
+from .language_words import LANGUAGES, OWN_UNITS, Language
+from .reader import DIGIT, LETTER, Reader, Rule, Say, word_after, word_before
 from .signs import RULES as TAGS
 
 _MOST_DIGITS = 15
 
 
-@dataclass(frozen=True)
-class Language:
-    """How a language writes its numbers, and the words that CLDR's rules do not have.
-
-    Attributes:
-        decimal: the mark before decimals; `group`: marks between groups of three digits.
-        point: the word for the mark.
-        counting: CLDR's rules for numbers before a noun; `alone`: for others.
-        ordinals: marks behind a number that make it one, and the rules for it.
-        to: the word in "5-10"; "" leaves the dash.
-        hour: the word after the hours of a time.
-        ampersand: the word for "&".
-    """
-
-    decimal: str
-    group: str
-    point: str
-    counting: str
-    alone: str = "spellout-numbering"
-    ordinals: tuple[tuple[str, str], ...] = ()
-    to: str = ""
-    hour: str = ""
-    ampersand: str = ""
-    minus: str = "minus"
-
-
 _SPACES = "\u00a0\u2009\u202f"
-_MASCULINE, _CARDINAL = "spellout-cardinal-masculine", "spellout-cardinal"
-_ORDINAL_M, _ORDINAL_F = "spellout-ordinal-masculine", "spellout-ordinal-feminine"
-_ROMANCE = (("º|o(?=\\b)|°", _ORDINAL_M), ("ª|a(?=\\b)", _ORDINAL_F))
-LANGUAGES = {
-    "ar": Language("٫.", "٬,", "فاصل", "spellout-numbering", to="إلى", ampersand="و", minus="ناقص"),
-    "da": Language(
-        ",", ".", "komma", "spellout-cardinal-common", to="til", hour="", ampersand="og"
-    ),
-    "de": Language(",", ".'", "Komma", _MASCULINE, to="bis", hour="Uhr", ampersand="und"),
-    "el": Language(
-        ",", ".", "κόμμα", "spellout-cardinal-neuter", to="έως", ampersand="και", minus="μείον",
-        ordinals=(("ος", _ORDINAL_M), ("η", _ORDINAL_F), ("ο", "spellout-ordinal-neuter")),
-    ),
-    "es": Language(
-        ",", ".", "coma", _MASCULINE, to="a", ampersand="y", minus="menos",
-        ordinals=(("er", f"{_ORDINAL_M}-adjective"), *_ROMANCE),
-    ),
-    "fi": Language(",", ".", "pilkku", _CARDINAL, ampersand="ja", minus="miinus"),
-    "fr": Language(
-        ",", ".", "virgule", _MASCULINE, to="à", hour="heures", ampersand="et", minus="moins",
-        ordinals=(("ers?", _ORDINAL_M), ("[eè]?res?", _ORDINAL_F),
-                  ("(?:[iè]?[eè]me|nde?|e)s?", _ORDINAL_M)),
-    ),
-    "he": Language(".", ",", "נקודה", "spellout-numbering", to="עד", ampersand="ו", minus="מינוס"),
-    "hi": Language(".", ",", "दशमलव", _CARDINAL, to="से", ampersand="और", minus="ऋण"),
-    "it": Language(
-        ",", ".", "virgola", _MASCULINE, to="a", ampersand="e", minus="meno", ordinals=_ROMANCE
-    ),
-    "ja": Language(
-        ".", ",", "点", "spellout-numbering", to="から", ampersand="と", minus="マイナス"
-    ),
-    "ko": Language(
-        ".", ",", "점", "spellout-cardinal-sinokorean", "spellout-cardinal-sinokorean", to="에서",
-        ampersand="와", minus="마이너스",
-    ),
-    "ms": Language(
-        ".", ",", "perpuluhan", _CARDINAL, to="hingga", ampersand="dan", minus="negatif"
-    ),
-    "nl": Language(
-        ",", ".", "komma", _CARDINAL, to="tot", hour="uur", ampersand="en", minus="min",
-        ordinals=(("de|ste|e", "spellout-ordinal"),),
-    ),
-    "no": Language(",", ".", "komma", _MASCULINE, to="til", ampersand="og"),
-    "pl": Language(",", ".", "przecinek", _MASCULINE, to="do", ampersand="i"),
-    "pt": Language(
-        ",", ".", "vírgula", _MASCULINE, to="a", ampersand="e", minus="menos", ordinals=_ROMANCE
-    ),
-    "ru": Language(
-        ",", ".", "запятая", _MASCULINE, to="до", ampersand="и", minus="минус",
-        ordinals=(("-?(?:ый|ой|ий|й)", _ORDINAL_M), ("-?(?:ая|я)", _ORDINAL_F),
-                  ("-?(?:ое|е)", "spellout-ordinal-neuter")),
-    ),
-    "sv": Language(
-        ",", ".", "komma", "spellout-cardinal-reale", to="till", ampersand="och",
-        ordinals=((":[ae]", "spellout-ordinal-neuter"),),
-    ),
-    "sw": Language(".", ",", "nukta", _CARDINAL, to="hadi", ampersand="na", minus="kasoro"),
-    "tr": Language(
-        ",", ".", "virgül", _CARDINAL, ampersand="ve", minus="eksi",
-        ordinals=(("['’]?(?:inci|ıncı|uncu|üncü|nci|ncı|ncu|ncü)", "spellout-ordinal"),),
-    ),
-    "zh": Language(
-        ".", ",", "点", _CARDINAL, _CARDINAL, to="到", ampersand="和", minus="负"
-    ),
-}  # fmt: skip
 _FEMININE = "spellout-cardinal-feminine"
 _HOURS_FEMININE = ("fr", "es", "it", "pt")
 _UNSPACED = ("zh", "ja")
 # No space between a number and the word after it.
 _CLOSE = (*_UNSPACED, "ko")
 _YEARS_APART = ("de", "nl", "sv", "da", "no")
-# Units in other scripts, as names.json has them.
-_OWN_UNITS = {
-    "ru": {
-        "км": "km", "м": "m", "см": "cm", "мм": "mm", "кг": "kg", "г": "g", "мг": "mg", "л": "l",
-        "мл": "ml", "км/ч": "km/h", "мин": "min", "сек": "s", "ГБ": "GB", "МБ": "MB", "га": "ha",
-        "кВт": "kW", "Вт": "W", "Гц": "Hz",
-    },
-    "el": {"χλμ": "km", "μ": "m", "εκ": "cm", "κιλ": "kg", "γρ": "g", "χλμ/ώρα": "km/h"},
-    "ar": {"كم": "km", "كغ": "kg", "كجم": "kg", "سم": "cm", "م": "m"},
-    "he": {'ק"מ': "km", 'ק"ג': "kg", 'ס"מ': "cm"},
-    "hi": {"किमी": "km", "किग्रा": "kg", "मी": "m", "सेमी": "cm"},
-}  # fmt: skip
 
 
-_TELEPHONE = r"\+?(?P<low>\d{2,5}(?:[ -]\d{2,5}){2,5}|0\d{4,14})(?!\d)"
+_TELEPHONE = (
+    r"(?P<plus>\+)?(?P<low>\d{2,5}(?:[ -]\d{2,5}){2,5}|0\d{4,14}"
+    r"|0\d{1,4}[ /-]\d{3,9}(?:[ -]\d{1,9}){0,3}|(?<=\+)\d{1,3}(?:[ -]\d{1,9}){1,5})(?!\d)"
+)
+_DATE = r"(?P<day>[0-3]?\d)(?P<sign>[./-])(?P<month>[01]?\d)(?P=sign)(?P<year>\d{4})(?![\d./-]?\d)"
+_ISO = r"(?P<year>[12]\d{3})[-/.](?P<month>[01]?\d)[-/.](?P<day>[0-3]?\d)(?![\d./-]?\d)"
+# Letters and digits in one word: H2O, H₂O, A320, COVID-19.
+_CODE = r"[A-Za-z]{1,8}(?:-?[\d₀-₉]{1,6}[A-Za-z]{0,4}){1,4}(?![^\W_])"
+# Two months are said otherwise than by their numbers.
+_KOREAN_MONTHS = {6: "유", 10: "시"}
 _CLOCK = (
     r"(?P<hour>[01]?\d|2[0-4])(?::|h(?=\d))(?P<minute>[0-5]\d)(?![\d:])"
     r"(?:\s?(?P<clock>Uhr|uur|h)\b)?"
@@ -177,7 +84,7 @@ class Spelling:
         self._engine = RbnfEngine.for_language(code)
         names = _names().get(code, {})
         self._units, self.money = dict(names.get("units", {})), dict(names.get("money", {}))
-        own = _OWN_UNITS.get(code, {})
+        own = OWN_UNITS.get(code, {})
         self._units |= {
             mark: self._units[unit] for mark, unit in own.items() if unit in self._units
         }
@@ -287,6 +194,8 @@ class Spelling:
         signs = self.money_starts
         table = (
             (DIGIT, r"(?P<low>\d{37,})", lambda match: self.digits(match.group("low"))),
+            (DIGIT, _ISO, self._say_date),
+            (DIGIT, _DATE, self._say_date),
             (DIGIT + "+", _TELEPHONE, self._say_digits),
             (signs, rf"(?P<minus>(?!))?(?P<sign>{money})\s?{many}", self._say_money),
             (starts, rf"{sign}{many}\s?(?P<sign>{money}){end}", self._say_money),
@@ -296,6 +205,7 @@ class Spelling:
             (DIGIT, rf"{_YEAR}{end}(?![%°]|[.,:]\d)", self._say_year),
             (starts, rf"{sign}{many}", self._say_number),
             ("%٪", rf"[%٪]\s?(?P<low>{number})", self._say_percent),
+            (LETTER, _CODE, self._say_code),
             ("&", "&", lambda match: self._of.ampersand or None),
         )
         found = [Rule(starts, re.compile(pattern), say) for starts, pattern, say in table]
@@ -309,7 +219,7 @@ class Spelling:
             months = "|".join(map(re.escape, self._months))
             rules = {
                 "de": "spellout-ordinal-n", "da": "spellout-ordinal-common",
-                "no": _ORDINAL_M, "fi": "spellout-ordinal",
+                "no": "spellout-ordinal-masculine", "fi": "spellout-ordinal",
             }[self.code]  # fmt: skip
             pattern = rf"(?P<low>[0-3]?\d)\.(?=\s(?:{months})\b)"
             yield DIGIT, pattern, partial(self._ordinal, rules=rules)
@@ -328,7 +238,31 @@ class Spelling:
         groups = re.findall(r"\d+", match.group("low"))
         if sum(map(len, groups)) < 7 and not match.group("low").startswith("0"):
             return None
-        return ", ".join(map(self.digits, groups))
+        plus = self._more.maths.get("+") if match.group("plus") else None
+        return f"{plus} " * bool(plus) + ", ".join(map(self.digits, groups))
+
+    def _say_date(self, match: re.Match) -> str | None:
+        """A date in figures; the six languages with tables have rules of their own for it."""
+        year, month, day = (int(match.group(part)) for part in ("year", "month", "day"))
+        if not (1 <= month <= 12 and 1 <= day <= 31):
+            return None
+        if self.code == "zh":
+            return f"{self.digits(match.group('year'))}年{self.whole(month)}月{self.whole(day)}日"
+        if self.code == "ja":
+            return f"{self.whole(year)}年{self.whole(month)}月{self.whole(day)}日"
+        if self.code == "ko":
+            said = _KOREAN_MONTHS.get(month) or self.whole(month)
+            return f"{self.whole(year)}년 {said}월 {self.whole(day)}일"
+        is_iso = match.start("year") < match.start("day")
+        parts = (year, month, day) if is_iso else (day, month, year)
+        return ", ".join(self.year(part) if part == year else self.whole(part) for part in parts)
+
+    def _say_code(self, match: re.Match) -> str:
+        parts = re.findall(r"[A-Za-z]+|\d+", unicodedata.normalize("NFKD", match.group()))
+        return " ".join(
+            part if part.isalpha() else self.words(part) if len(part) < 4 else self.digits(part)
+            for part in parts
+        )
 
     def _both(self, match: re.Match) -> str:
         """The lower end of a range, and what stands between."""

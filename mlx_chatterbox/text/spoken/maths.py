@@ -252,7 +252,7 @@ def _signed(match: re.Match) -> str | None:
     if sign in _MINUS and match.group()[1:2] == " " and (not follows or not bare[-1].isdigit()):
         return None
     is_spaced = before[-1:].isspace() and match.group()[len(sign) :][:1].isspace()
-    if sign in _BETWEEN_SIGNS and sign not in "+-−–" and follows and is_spaced:
+    if sign in _BETWEEN_SIGNS and sign not in _MINUS and follows and is_spaced:
         return None  # the sign by itself, so that what follows may have a unit
     if sign in "<>≤≥≠≈=" and sign and follows:
         word = _BETWEEN_SIGNS.get(sign[0], word) if sign not in ("<=", ">=") else f"is {word}"

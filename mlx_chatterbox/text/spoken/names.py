@@ -267,7 +267,8 @@ def _numbered(match: re.Match) -> str | None:
 def _slashed(match: re.Match) -> str | None:
     word = match.group("word")
     said = _SLASHED_WORDS.get(word) or _SLASHED_WORDS.get(word.lower())
-    return said and _cased(word, said) + (" " if match.group("gap") else "")
+    said = said and (said if word in ("N/A", "I/O") else _cased(word, said))
+    return said and said + (" " if match.group("gap") else "")
 
 
 _SHORTENED = {

@@ -11,7 +11,8 @@ _SHORT = re.compile(
     r"(?<![^\W_])(?:[^\W\d_]\.){2,4}|(?<![^\W_])[b-df-hj-np-tv-xzB-DF-HJ-NP-TV-XZ]{1,5}\.(?=\s[a-zß-öø-ÿ])"
 )
 _SIGNS = frozenset("@#%§‰")
-_KINDS = frozenset(["Sm", "Sc", "So", "No", "Nd"])
+_KINDS = frozenset(["Sm", "Sc", "So", "No"])
+_DIGITS = re.compile(r"[^\W_]*\d[^\W_]*")
 
 
 def as_they_stand(text: str) -> tuple[str, ...]:
@@ -21,6 +22,7 @@ def as_they_stand(text: str) -> tuple[str, ...]:
     # Where all is in capitals they say nothing.
     if len(capitals) * 2 <= len(_CAPITALS.findall(text)) + 1:
         found |= dict.fromkeys(capitals)
+    found |= dict.fromkeys(match.group() for match in _DIGITS.finditer(text))
     for one in dict.fromkeys(text):
         if one in _SIGNS or unicodedata.category(one) in _KINDS:
             found[one] = None

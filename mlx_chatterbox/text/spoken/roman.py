@@ -28,7 +28,8 @@ _SMALL = re.compile(r"(?P<roman>[ivxlc]{1,7})(?P<rest>(?!))?(?![\w'’])")
 _HEADINGS = frozenset(
     "chapter chapters chap chap. part parts book books volume volumes vol vol. act scene section "
     "sections sec "
-    "sec. article articles appendix canto phase stage type level class grade tier mark mk figure "
+    "sec. art art. bk bk. pt pt. "
+    "article articles appendix canto phase stage type level class grade tier mark mk figure "
     "fig "
     "fig. table title unit lesson verse psalm war bowl apollo saturn vatican episode season act "
     "canto exhibit schedule annex corps model series group factor category division round game "
@@ -89,10 +90,14 @@ def _several(match: re.Match) -> str | None:
     """Numerals behind one heading: "Chapters I-III", "Parts I, II and IV"."""
     before = word_before(match.string, match.start()).lower().rstrip(".")
     heading = before.removesuffix("s")
-    if not {before, heading} & _HEADINGS:
-        return None
     parts = [part.groups() for part in _PART.finditer(match.group())]
-    if heading == before and any(
+    if not {before, heading} & _HEADINGS:
+        # The I-IV scale.
+        numerals = [roman for roman, _ in parts]
+        is_range = len(parts) == 2 and parts[0][1].strip() in ("-", "–", "—", "‑")
+        if not is_range or max(map(len, numerals)) < 2 or not set("".join(numerals)) <= set("IVX"):
+            return None
+    elif heading == before and any(
         not joint or joint.strip() not in "-–—‑" for _, joint in parts[:-1]
     ):
         return None  # "Chapter II and I" is not two chapters

@@ -54,7 +54,7 @@ _THINGS = frozenset(
     "people users views followers subscribers downloads dollars euros pounds copies viewers "
     "customers members fans records tons jobs homes units years times votes words".split()
 )
-_MANY = re.compile(r"(?P<low>\d{1,6}(?:\.\d{1,3})?)(?P<size>bn|[MB])(?![\w'’])")
+_MANY = re.compile(r"(?P<low>\d{1,6}(?:\.\d{1,3})?)(?P<size>bn|[MBmk])(?![\w'’])")
 
 
 def _minus(match: re.Match) -> bool | None:
@@ -131,8 +131,15 @@ def _per(match: re.Match) -> str:
     return f" per {PER[match.group('per')]}" if match.group("per") else ""
 
 
-# A unit after a number that another rule has read.
-UNIT_AFTER = rf"(?:\s?(?P<unit>{_SYMBOLS}){_END}(?:/(?P<per>{_PER_WHAT}){_END})?)?"
+# A unit after a number that another rule has read; none that could be a word: "10^-4 in all".
+_SURE = "|".join(
+    sorted(
+        map(re.escape, set(UNITS) - _ATTACHED - _DOUBTFUL - {"C", "F", "st", "pp", "kt"}),
+        key=len,
+        reverse=True,
+    )
+)
+UNIT_AFTER = rf"(?:\s?(?P<unit>{_SURE}){_END}(?:/(?P<per>{_PER_WHAT}){_END})?)?"
 
 
 def unit_after(match: re.Match) -> str:
@@ -173,7 +180,7 @@ def _inches(match: re.Match) -> str | None:
 def _many(match: re.Match) -> str | None:
     if match.group("size") != "bn" and word_after(match.string, match.end()) not in _THINGS:
         return None
-    size = "million" if match.group("size") == "M" else "billion"
+    size = {"M": "million", "m": "million", "k": "thousand"}.get(match.group("size"), "billion")
     return f"{plain_words(match.group('low'))} {size}"
 
 
@@ -189,7 +196,7 @@ def _by(match: re.Match) -> str | None:
 RULES = (
     Rule("xX×", _BY, _by),
     Rule(DIGIT, _FEET_WORDS, _feet, frozenset("f")),
-    Rule(DIGIT, _MANY, _many, frozenset("bMB")),
+    Rule(DIGIT, _MANY, _many, frozenset("bMBmk")),
     Rule(DIGIT + "-−–.½⅓⅔¼¾⅕⅛⅜⅝⅞", MEASURE, _measure, _ANY_UNIT),
     Rule(DIGIT, _FEET, _feet, frozenset("'’′")),
     Rule(DIGIT + VULGAR, _INCHES, _inches, frozenset('"″')),
