@@ -90,7 +90,7 @@ def _code(match: re.Match) -> str | None:
     if (offset := re.fullmatch(r"(UTC|GMT)-(\d{1,2})", match.group("word"))) is not None:
         return f"{' '.join(offset.group(1))} minus {number_words(int(offset.group(2)))}"
     rest = (match.group("rest") or "").replace("’", "'")
-    if re.search(r"[A-Z]-?\d+s$", match.group("word")):  # B-17s
+    if re.search(r"[A-Za-z]-?\d{1,4}s$", match.group("word")):  # B-17s
         return plural_words(code_words(match.group("word")[:-1])) + rest
     return code_words(match.group("word")) + rest + (" " if match.group("hyphen") else "")
 

@@ -12,7 +12,7 @@ _SHORT = re.compile(
 )
 _SIGNS = frozenset("@#%§‰")
 _KINDS = frozenset(["Sm", "Sc", "So", "No"])
-_DIGITS = re.compile(r"[^\W_]*\d[^\W_]*")
+_WORD = re.compile(r"[^\W_]+")
 
 
 def as_they_stand(text: str) -> tuple[str, ...]:
@@ -22,7 +22,7 @@ def as_they_stand(text: str) -> tuple[str, ...]:
     # Where all is in capitals they say nothing.
     if len(capitals) * 2 <= len(_CAPITALS.findall(text)) + 1:
         found |= dict.fromkeys(capitals)
-    found |= dict.fromkeys(match.group() for match in _DIGITS.finditer(text))
+    found |= dict.fromkeys(word for word in _WORD.findall(text) if re.search(r"\d", word))
     for one in dict.fromkeys(text):
         if one in _SIGNS or unicodedata.category(one) in _KINDS:
             found[one] = None

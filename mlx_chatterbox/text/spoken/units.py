@@ -38,7 +38,7 @@ _PER_WHAT = "|".join(sorted(map(re.escape, PER), key=len, reverse=True))
 _END = r"(?![^\W_])(?![²³])"
 MEASURE = re.compile(
     rf"(?P<minus>[-−–])?(?P<low>{QUANTITY})(?P<first>°[CF]?|%|(?:k?g|[kcm]?m|lbs?|ft|in|mph|[GM]B)(?=\s?[-–—]))?(?:\s?(?P<joint>-|–|—|to|±|x|×)\s?"
-    rf"(?P<high>{QUANTITY}))?(?P<gap>[ \u00a0-]?)(?:(?P<unit>{_SYMBOLS}){_END}"
+    rf"(?P<high>{QUANTITY}))?(?P<more>\+)?(?P<gap>[ \u00a0-]?)(?:(?P<unit>{_SYMBOLS}){_END}"
     rf"(?:/(?P<per>{_PER_WHAT}){_END})?)(?P<stop>\.(?=\s[a-z(]))?"
 )
 _JOINTS = {"±": "plus or minus", "x": "by", "×": "by"}
@@ -119,6 +119,7 @@ def _measure(match: re.Match) -> str | None:
     said = quantity_words(low)
     if high:
         said += f" {_JOINTS.get(match.group('joint'), 'to')} {quantity_words(high)}"
+    said += " plus" if match.group("more") else ""
     is_part = not high and _is_part(low) and singular != plural
     if is_part:
         said = "half a" if said == "one half" else f"{said} of a"
