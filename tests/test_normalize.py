@@ -274,10 +274,11 @@ def test_the_model_s_hash_is_what_it_was_before_the_field(tmp_path):
 
 def test_what_is_left_of_another_language_is_named(show, small_models):
     model = small_models("multilingual")
-    arguments = ("--text", "Um 5 Uhr ⌘ und §.", "--language", "de")
+    arguments = ("--text", "Um 5 Uhr ⌘ und ¶.", "--language", "de")
     code, lines, err = show(*arguments, "--normalize", model=model)
-    assert (code, lines) == (0, ["Um fünf Uhr ⌘ und §."])
+    assert (code, lines) == (0, ["Um fünf Uhr ⌘ und ¶."])
     assert "does not know" in err
+    assert "read as written, since there are no rules for it in 'de': '⌘'" in err
     assert "digits" not in err
     assert "--normalize" not in err
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
 
 from mlx_chatterbox.text.multilingual import SUPPORTED_LANGUAGES
 from mlx_chatterbox.text.spoken import reader_of, spoken_form
+from tests.test_text_spoken import table
 
 NUMBERS = "0 1 2 7 21 100 1984 2005 12345 1000000 999999999999999 007 3,14 3.14 1.234.567 1,234.5"
 OTHERS = "5 km 1 km 20 °C 5 € 1 € 3,50 € $5 50% 5-10 7:05 -5 & 2024 0123456 [pause 0.5s]"
@@ -33,11 +37,11 @@ CASES = [
     ("de", "Es kostet 3,50 €.", "Es kostet drei Euro fünfzig."),
     ("de", "Von -5 bis 5-10 Grad.", "Von minus fünf bis fünf bis zehn Grad."),
     ("fr", "Le 1er mai, la 2e fois, 21 personnes.",
-     "Le premier mai, la deuxième fois, vingt-et-un personnes."),
+     "Le premier mai, la deuxième fois, vingt-et-une personnes."),
     ("fr", "80 000 € et 1,5 kg à 17h45.",
      "quatre-vingt mille euros et un virgule cinq kilogramme à dix-sept heures quarante-cinq."),
     ("es", "Hay 1.234 personas, 5 km y 50%.",
-     "Hay mil doscientos treinta y cuatro personas, cinco kilómetros y cincuenta por ciento."),
+     "Hay mil doscientas treinta y cuatro personas, cinco kilómetros y cincuenta por ciento."),
     ("es", "El 1º y la 2ª.", "El primero y la segunda."),
     ("it", "Nel 1999 con 3,5 euro.", "Nel millenovecentonovantanove con tre virgola cinque euro."),
     ("pt", "São 21 km.", "São vinte e um quilômetros."),
@@ -52,6 +56,14 @@ CASES = [
     ("ja", "2024年に５人", "二千二十四年に五人"),
     ("ko", "2024년 50%", "이천이십사년 오십 퍼센트"),
     ("hi", "१२ लोग, 1,23,456", "बारह लोग, एक लाख तेईस हज़ार चार सौ छप्पन"),
+    ("pl", "12.03.2024", "Dwanaście, trzy, dwa tysiące dwadzieścia cztery"),
+    ("zh", "2024-03-05", "二零二四年三月五日"),
+    ("ja", "2024/3/5", "二千二十四年三月五日"),
+    ("ko", "2024-06-10", "이천이십사년 유월 십일"),
+    ("fr", "H₂O, A320 et COVID-19", "H deux O, A trois cent vingt et COVID dix-neuf"),
+    ("de", "Ruf 030 1234567 oder +49 30 123456 an.",
+     "Ruf null drei null, eins zwei drei vier fünf sechs sieben oder plus vier neun, drei null, "
+     "eins zwei drei vier fünf sechs an."),
     ("ar", "عندي ٣ كتب", "عندي ثلاثة كتب"),
 ]  # fmt: skip
 
@@ -60,6 +72,59 @@ CASES = [
 def test_other_languages(language, text, said):
     found = spoken_form(text, language).text
     assert found.lower() == said.lower()
+
+
+EUROPEAN = [*table("spoken-european.tsv")]
+
+
+def letters(text: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", text.lower().replace("’", "'"))
+
+
+@pytest.mark.parametrize(("language", "text", "accepted"), EUROPEAN)
+def test_what_native_speakers_say(language, text, accepted):
+    said = spoken_form(text, language).text
+    assert letters(said) in [letters(form) for form in accepted], said
+    assert spoken_form(said, language).text == said
+
+
+def test_there_are_many_lines_of_each_language():
+    counts = dict.fromkeys(("de", "fr", "es", "it", "pt", "nl"), 0)
+    for case in EUROPEAN:
+        counts[case.values[0]] += 1
+    assert min(counts.values()) > 40, counts
+
+
+HOSTILE = ("1", "1.", "1,", "1 ", "a ", "a.", "A.", "I ", "1/", "1/2 ", "€", "€1 ", "1 M", "1.1.",
+           "a@", "a@a.", "1-", "- ", "1 + ", "z. ", "²", "x²", "½", "am 1.", "1. A", "der 1. ", "§",
+           "www.", "Mio. ", "(", "*", "1:", "str.", "01 ", "N.º ")  # fmt: skip
+
+
+def test_time_is_linear_in_the_text():
+    # Patterns differ by their words alone: each language takes its share.
+    for at, unit in enumerate(HOSTILE):
+        language = ("de", "fr", "es", "it", "pt", "nl")[at % 6]
+        spoken_form("1", language)
+        text = (unit * 15_000)[:15_000]
+        start = time.process_time()
+        spoken_form(text, language)
+        # About 0.1 s; by the square it would take minutes.
+        assert time.process_time() - start < 3, (language, unit)
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "left"),
+    [
+        ("de", "Die NATO tagt, Bd. mit 5 ⌘.", ("Bd.", "NATO", "⌘")),
+        ("fr", "La S.A. est là, l’ONU aussi.", ("S.A.", "ONU")),
+        ("es", "Hola... sí. ¿No? A las 5.", ()),
+        ("de", "DIE NATO SAGT NEIN", ()),
+        ("pl", "XIV wiek, 5 km", ("XIV",)),
+        ("en", "The NATO is ⌘", ()),
+    ],
+)
+def test_what_no_rule_writes_out_is_named(language, text, left):
+    assert spoken_form(text, language).as_written == left
 
 
 @pytest.mark.parametrize("language", SUPPORTED_LANGUAGES)

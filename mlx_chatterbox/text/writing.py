@@ -9,6 +9,7 @@ from .respelling import Lexicon, Respelling, respelling_of
 from .scripts import HELD, Room
 from .spoken import reader_of, spoken_form
 from .spoken.signs import without_marks
+from .unread import shortened
 
 if TYPE_CHECKING:
     from ..config import TextConfig
@@ -27,6 +28,7 @@ class Writing:
         self.unknown_language = normalizes and reader_of(language) is None
         self.normalizes = normalizes and not self.unknown_language
         self._left_out: dict[str, None] = {}
+        self._as_written: dict[str, None] = {}
         self._cached = lru_cache(maxsize=4096)(self._write)
 
     def __call__(self, text: str) -> str:
@@ -40,6 +42,7 @@ class Writing:
             return text
         form = spoken_form(text, self._language)
         self._left_out.update(dict.fromkeys(form.left_out))
+        self._as_written.update(dict.fromkeys(form.as_written))
         return form.text
 
     def left_out(self, text: str) -> tuple[str, ...]:
@@ -72,6 +75,12 @@ class Writing:
         if self._left_out:
             found.append(f"left out, since it has no words: {' '.join(self._left_out)}")
             self._left_out.clear()
+        if self._as_written:
+            found.append(
+                f"read as written, since there are no rules for it in {self._language!r}: "
+                f"{shortened(tuple(self._as_written))}"
+            )
+            self._as_written.clear()
         return found
 
 

@@ -12,6 +12,8 @@ from functools import lru_cache
 
 from ..sentence_rules import base_language
 from .reader import Reader
+from .remains import as_they_stand
+from .signs import TAG as _TAGS
 from .signs import without_marks
 
 
@@ -21,10 +23,13 @@ class SpokenForm:
 
     Attributes:
         left_out: characters that have no words, such as emoji, each once.
+        as_written: acronyms, numerals, abbreviations and signs that the rules of a language other
+            than English have not written out, each once.
     """
 
     text: str
     left_out: tuple[str, ...] = ()
+    as_written: tuple[str, ...] = ()
 
 
 def spoken_form(text: str, language: str | None = "en") -> SpokenForm:
@@ -37,7 +42,9 @@ def spoken_form(text: str, language: str | None = "en") -> SpokenForm:
     if reader is None:
         return SpokenForm(text)
     bare, left_out = without_marks(text)
-    return SpokenForm(reader(bare), tuple(left_out))
+    said = reader(bare)
+    as_written = () if base_language(language) == "en" else as_they_stand(_TAGS.sub("", said))
+    return SpokenForm(said, tuple(left_out), as_written)
 
 
 @lru_cache(maxsize=64)

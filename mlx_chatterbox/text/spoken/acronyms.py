@@ -120,6 +120,8 @@ def _fits(word: str, match: re.Match) -> bool:
     before = word_before(match.string, match.start()).lower()
     if word_after(match.string, match.end()) in nouns:
         return True
+    if word == "AD" and before in ("century", "centuries"):
+        return True
     return (
         word in ("IT", "WHO", "ER", "MA", "AD")
         and before in ("the", "an", "in", "a")

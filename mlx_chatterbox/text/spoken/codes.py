@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from .numbers import digit_words, number_words, ordinal_words, plural_words, short_words
-from .reader import DIGIT, LETTER, Rule
+from .reader import DIGIT, LETTER, Rule, word_before
 
 _CODE = re.compile(
-    r"(?P<word>[A-Za-z]{1,12}(?:-?\d{1,12}[A-Za-z]{0,4}){1,6}(?:-\d{1,4}[A-Za-z]?){0,3})(?P<rest>['’]s)?(?P<hyphen>-(?=[A-Za-z]))?(?![^\W_])"
+    r"(?P<word>[A-Za-z]{1,12}(?:-?\d{1,12}[A-Za-z]{0,4}){1,6}(?:-\d{1,4}[A-Za-z]?){0,3}(?:(?<=\d)\.\d{1,3}(?!\d|\.\d))?)(?P<rest>['’]s)?(?P<hyphen>-(?=[A-Za-z]))?(?![^\W_])"
 )
 _DIGITS_FIRST = re.compile(
     r"(?P<word>\d{1,12}(?:-?[A-Za-z]{1,4}(?:\d{1,12})?){1,6})(?P<rest>['’]s)?(?P<hyphen>-(?=[A-Za-z]))?(?![^\W_])"
@@ -17,6 +17,10 @@ _PART = re.compile(r"[A-Za-z]+|\d+(?:\.\d+)?")
 _FORMULA = re.compile(
     r"(?P<word>(?:H|He|Li|Be|B|C|N|O|F|Na|Mg|Al|Si|P|S|Cl|K|Ca|Ti|Cr|Mn|Fe|Ni|Cu|Zn|Br|Ag|Sn|I|Au|Hg"
     r"|Pb|U|\d|[₀-₉]){2,20})(?![^\W_])"
+)
+# Ions: Na+, Cl-, Ca2+.
+_ION = re.compile(
+    r"(?P<word>Na|Li|Ca|Mg|Cl|OH|Br|Fe|Cu|Zn)(?P<many>[2-4²³])?(?P<sign>[+⁺\-−⁻])(?=[\s,.;:)]|$)"
 )
 _LANGUAGES = {
     "C++": "C plus plus",
@@ -32,6 +36,7 @@ _LANGUAGES = {
     "Notepad++": "Notepad plus plus",
 }
 _LANGUAGE = re.compile(r"(?P<word>(?:C|G|Notepad)\+\+|[CF]#|(?:[A-D]|Disney|Google)\+)(?![\w+])")
+_GRADE = re.compile(r"(?P<grade>[A-D])[-−–](?=[.,;:!?)]|$| (?:in|on|and|or|for)\b)")
 _NET = re.compile(r"\.(?P<word>NET|[a-z]{2,5})(?![\w.])")
 _ORDINALS = re.compile(r"\b(\d{1,3})(?:st|nd|rd|th)\b")
 
@@ -42,7 +47,10 @@ def ordinals_in(text: str) -> str:
 
 
 def _number(digits: str, alone: bool) -> str:
-    """Digits within a code."""
+    """Digits within a code, with decimals or without."""
+    digits, _, decimals = digits.partition(".")
+    if decimals:
+        return f"{number_words(int(digits))} point {digit_words(decimals)}"
     if len(digits) > 1 and digits.startswith("0"):
         return digit_words(digits)
     if len(digits) < 3:
@@ -82,6 +90,8 @@ def _code(match: re.Match) -> str | None:
     if (offset := re.fullmatch(r"(UTC|GMT)-(\d{1,2})", match.group("word"))) is not None:
         return f"{' '.join(offset.group(1))} minus {number_words(int(offset.group(2)))}"
     rest = (match.group("rest") or "").replace("’", "'")
+    if re.search(r"[A-Za-z]-?\d{1,4}s$", match.group("word")):  # B-17s
+        return plural_words(code_words(match.group("word")[:-1])) + rest
     return code_words(match.group("word")) + rest + (" " if match.group("hyphen") else "")
 
 
@@ -105,6 +115,18 @@ def _formula(match: re.Match) -> str | None:
     return " ".join(said)
 
 
+def _grade(match: re.Match) -> str | None:
+    is_grade = word_before(match.string, match.start()).lower() in ("a", "an", "got", "from", "to")
+    return f"{match.group('grade')} minus" if is_grade else None
+
+
+def _ion(match: re.Match) -> str:
+    many = match.group("many") or ""
+    many = number_words(int({"²": 2, "³": 3}.get(many, many))) if many else ""
+    sign = "plus" if match.group("sign") in "+⁺" else "minus"
+    return " ".join(filter(None, [" ".join(match.group("word").upper()), many, sign]))
+
+
 def _net(match: re.Match) -> str | None:
     before = match.string[match.start() - 1 : match.start()]
     if before and not before.isspace() and before not in "(\"'":
@@ -126,6 +148,8 @@ def _suffixed(match: re.Match) -> str:
 RULES = (
     Rule(DIGIT, _SUFFIXED, _suffixed),
     Rule(LETTER, _LANGUAGE, lambda match: _LANGUAGES[match.group("word")]),
+    Rule("ABCD", _GRADE, _grade),
+    Rule(LETTER, _ION, _ion, frozenset("+⁺-−⁻")),
     Rule(LETTER, _FORMULA, _formula, _DIGITS),
     Rule(LETTER, _CODE, _code, _DIGITS),
     Rule(DIGIT, _DIGITS_FIRST, _digits_first),

@@ -44,7 +44,7 @@ _MONTH_ALONE = re.compile(
     r"(?P<month>Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)(?P<stop>\.)"
 )
 _WEEKDAY = re.compile(
-    r"(?P<day>Mon|Tues|Tue|Wed|Thurs|Thur|Thu|Fri|Sat|Sun)(?:\.(?=,?\s)|(?=,\s(?:Jan|Feb|Mar|Apr"
+    r"(?P<day>Mon|Tues|Tue|Wed|Thurs|Thur|Thu|Fri|Sat|Sun)(?:\.(?=[,;:)\"”’]?(?:\s|$))|(?=,\s(?:Jan|Feb|Mar|Apr"
     r"|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|\d)))"
 )
 _SPAN = re.compile(
@@ -72,6 +72,13 @@ _IN = frozenset(
     "between summer winter spring autumn fall early late mid class".split()
 )
 _ON = frozenset("on every each next last this by until till from".split())
+# "On 12/5", with a month first as in the USA.
+_BARE_DAY = re.compile(
+    rf"(?P<month>1[0-2]|0?[1-9])/(?P<day>{_DAY})(?![\w/%]|[.,:-]\d| (?:of|cup|inch|mile))"
+)
+_DAYS_APART = re.compile(r"(\d{1,2}/\d{1,2}) ?[-–—] ?(\d{1,2}/\d{1,2})(?![\w/]|[.,]\d)")
+_DATED = frozenset("on by until till since from due dated before after starting through".split())
+_CENTURY = re.compile(r"c(?:ent)?\.(?!\w)")
 _SINGULAR = frozenset(
     "was is has this his its as us yes was's perhaps always does gas bus series news across less "
     "unless thus plus christmas olympics games elections census earthquakes".split()
@@ -128,11 +135,22 @@ def _weekday(match: re.Match) -> str | None:
         after.lower()[:3] in _MONTH_OF
         or match.string[match.end() : match.end() + 3].strip(", ")[:1].isdigit()
     )
-    if name in ("sat", "sun") and not is_date and before not in _ON:
+    is_listed = bool(before) and (
+        after[:1].islower() or before.rstrip(".") in _DAYS or _ends_in_day(match)
+    )
+    if name in ("sat", "sun") and not is_date and not is_listed and before not in _ON:
         return None  # he sat; the sun
+    if not match.string[match.end() :].strip('"”’) \n'):
+        return _DAYS[name] + "."
     ends = match.group().endswith(".") and after[:1].isupper()
     is_stop = ends and after.lower() in rules_of("en").starters
     return _DAYS[name] + ("." if is_stop else "")
+
+
+def _ends_in_day(match: re.Match) -> bool:
+    """Whether a day of the week stands before "and": Sat. and Sun."""
+    before = match.string[max(0, match.start() - 16) : match.start()]
+    return re.search(r"(?:\b[A-Z][a-z]{2,4}\.|day)(?:,? (?:and|or|&)|,) $", before) is not None
 
 
 def _span(match: re.Match) -> str:
@@ -167,10 +185,38 @@ def _slashed(match: re.Match) -> str | None:
     return _day_of(year, month - 1, str(day))
 
 
+def _bare_day(match: re.Match) -> str | None:
+    before = word_before(match.string, match.start()).lower()
+    if before not in _DATED and before.rstrip(".") not in _DAYS and not before.endswith("day"):
+        return None
+    return _day_of(None, int(match.group("month")) - 1, match.group("day"))
+
+
+def _days(match: re.Match) -> str | None:
+    """From a day to a day, 6/12-6/18; not 1/2-3/4."""
+    first, last = (match.group(n).split("/") for n in (1, 2))
+    if {int(first[1]), int(last[1])} <= {2, 3, 4, 8, 16}:
+        return None
+    if not all(1 <= int(m) <= 12 and 1 <= int(d) <= 31 for m, d in (first, last)):
+        return None
+    return " to ".join(_day_of(None, int(m) - 1, d) for m, d in (first, last))
+
+
+def _century(match: re.Match) -> str | None:
+    before = word_before(match.string, match.start())
+    if not re.fullmatch(r"\d{1,2}(?:st|nd|rd|th)", before):
+        return None
+    after = word_after(match.string, match.end())
+    is_era = after in ("BC", "AD", "BCE", "CE", "B", "A")
+    return "century" + ("" if is_era else stop_after(match, "."))
+
+
 def _decade(match: re.Match) -> str | None:
     short, long = match.group("short"), match.group("long")
     if short or len(long) == 2:
         number = int(short or long)
+        if short == "00":
+            return "two thousands"
         return None if number < 20 else plural_words(number_words(number))
     number = int(long)
     if len(long) == 3 or number % 1000 == 0:
@@ -238,6 +284,9 @@ def _bare(match: re.Match) -> str | None:
 RULES = (
     Rule(DIGIT, _ISO, _iso, frozenset("-/.")),
     Rule(DIGIT, _SLASHED, _slashed, frozenset("-/.")),
+    Rule(DIGIT, _DAYS_APART, _days, frozenset("/")),
+    Rule(DIGIT, _BARE_DAY, _bare_day, frozenset("/")),
+    Rule("c", _CENTURY, _century),
     Rule(DIGIT, _DAY_MONTH, _day_month, frozenset("JFMASOND")),
     Rule(LETTER, _MONTH_DAY, _month_day),
     Rule(LETTER, _MONTH_YEAR, _month_year),

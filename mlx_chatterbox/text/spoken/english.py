@@ -29,13 +29,14 @@ RULES = (
     *web.RULES,
     *maths.RULES[:1],
     *names.RULES[:1],
-    *dates.RULES[:3],
+    *dates.RULES[:6],
+    *times.MILITARY,
     *telephone.RULES,
     *web.VERSIONS,
     *maths.RULES[1:],
     *times.RULES,
     *money.RULES,
-    *dates.RULES[3:],
+    *dates.RULES[6:],
     *names.RULES[1:],
     *units.RULES,
     *dates.BARE_YEARS,
@@ -43,10 +44,29 @@ RULES = (
     *roman.RULES,
     *codes.RULES,
     *acronyms.RULES,
+    *signs.PER_WHAT,
     *names.SLASHES,
     *maths.LAST,
     *signs.LAST,
 )
 # A word in small letters that nothing stands at. Not those that Roman numerals could be.
 _PLAIN = re.compile(r"(?![ivxlc]+\b)[a-z]+(?:['’][a-z]+)?(?=[\s,;!?)\]\"”…]|$)")
-READER = Reader(RULES, _PLAIN, ("vs", "etc", "approx", "eg", "ie"))
+READER = Reader(
+    RULES,
+    _PLAIN,
+    (
+        "vs",
+        "etc",
+        "approx",
+        "eg",
+        "ie",
+        "gov't",
+        "int'l",
+        "nat'l",
+        "dep't",
+        "ass'n",
+        "sec'y",
+        "cont'd",
+        "rec'd",
+    ),
+)

@@ -10,129 +10,41 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache, partial
 from pathlib import Path
 
-from .reader import DIGIT, Reader, Rule, Say
+from .european import rules_of
+from .european_words import WORDS, Words
+from .genders import counting_rules
+from .language_words import LANGUAGES, OWN_UNITS, Language
+from .reader import DIGIT, LETTER, Reader, Rule, Say, word_after, word_before
 from .signs import RULES as TAGS
 
 _MOST_DIGITS = 15
-_SIGNS = ("€", "$", "£", "¥", "₹", "₽", "₩", "zł", "kr")
-
-
-@dataclass(frozen=True)
-class Language:
-    """How a language writes its numbers, and the words that CLDR's rules do not have.
-
-    Attributes:
-        decimal: the mark before decimals; `group`: marks between groups of three digits.
-        point: the word for the mark.
-        counting: CLDR's rules for numbers before a noun; `alone`: for others.
-        ordinals: marks behind a number that make it one, and the rules for it.
-        to: the word in "5-10"; "" leaves the dash.
-        hour: the word after the hours of a time.
-        ampersand: the word for "&".
-    """
-
-    decimal: str
-    group: str
-    point: str
-    counting: str
-    alone: str = "spellout-numbering"
-    ordinals: tuple[tuple[str, str], ...] = ()
-    to: str = ""
-    hour: str = ""
-    ampersand: str = ""
-    minus: str = "minus"
 
 
 _SPACES = "\u00a0\u2009\u202f"
-_MASCULINE, _CARDINAL = "spellout-cardinal-masculine", "spellout-cardinal"
-_ORDINAL_M, _ORDINAL_F = "spellout-ordinal-masculine", "spellout-ordinal-feminine"
-_ROMANCE = (("º|o(?=\\b)|°", _ORDINAL_M), ("ª|a(?=\\b)", _ORDINAL_F))
-LANGUAGES = {
-    "ar": Language("٫.", "٬,", "فاصل", "spellout-numbering", to="إلى", ampersand="و", minus="ناقص"),
-    "da": Language(
-        ",", ".", "komma", "spellout-cardinal-common", to="til", hour="", ampersand="og"
-    ),
-    "de": Language(",", ".'", "Komma", _MASCULINE, to="bis", hour="Uhr", ampersand="und"),
-    "el": Language(
-        ",", ".", "κόμμα", "spellout-cardinal-neuter", to="έως", ampersand="και", minus="μείον",
-        ordinals=(("ος", _ORDINAL_M), ("η", _ORDINAL_F), ("ο", "spellout-ordinal-neuter")),
-    ),
-    "es": Language(
-        ",", ".", "coma", _MASCULINE, to="a", ampersand="y", minus="menos", ordinals=_ROMANCE
-    ),
-    "fi": Language(",", ".", "pilkku", _CARDINAL, ampersand="ja", minus="miinus"),
-    "fr": Language(
-        ",", ".", "virgule", _MASCULINE, to="à", hour="heures", ampersand="et", minus="moins",
-        ordinals=(("ers?", _ORDINAL_M), ("[eè]?res?", _ORDINAL_F),
-                  ("(?:[iè]?[eè]me|nde?|e)s?", _ORDINAL_M)),
-    ),
-    "he": Language(".", ",", "נקודה", "spellout-numbering", to="עד", ampersand="ו", minus="מינוס"),
-    "hi": Language(".", ",", "दशमलव", _CARDINAL, to="से", ampersand="और", minus="ऋण"),
-    "it": Language(
-        ",", ".", "virgola", _MASCULINE, to="a", ampersand="e", minus="meno", ordinals=_ROMANCE
-    ),
-    "ja": Language(
-        ".", ",", "点", "spellout-numbering", to="から", ampersand="と", minus="マイナス"
-    ),
-    "ko": Language(
-        ".", ",", "점", "spellout-cardinal-sinokorean", "spellout-cardinal-sinokorean", to="에서",
-        ampersand="와", minus="마이너스",
-    ),
-    "ms": Language(
-        ".", ",", "perpuluhan", _CARDINAL, to="hingga", ampersand="dan", minus="negatif"
-    ),
-    "nl": Language(
-        ",", ".", "komma", _CARDINAL, to="tot", hour="uur", ampersand="en", minus="min",
-        ordinals=(("de|ste|e", "spellout-ordinal"),),
-    ),
-    "no": Language(",", ".", "komma", _MASCULINE, to="til", ampersand="og"),
-    "pl": Language(",", ".", "przecinek", _MASCULINE, to="do", ampersand="i"),
-    "pt": Language(
-        ",", ".", "vírgula", _MASCULINE, to="a", ampersand="e", minus="menos", ordinals=_ROMANCE
-    ),
-    "ru": Language(
-        ",", ".", "запятая", _MASCULINE, to="до", ampersand="и", minus="минус",
-        ordinals=(("-?(?:ый|ой|ий|й)", _ORDINAL_M), ("-?(?:ая|я)", _ORDINAL_F),
-                  ("-?(?:ое|е)", "spellout-ordinal-neuter")),
-    ),
-    "sv": Language(
-        ",", ".", "komma", "spellout-cardinal-reale", to="till", ampersand="och",
-        ordinals=((":[ae]", "spellout-ordinal-neuter"),),
-    ),
-    "sw": Language(".", ",", "nukta", _CARDINAL, to="hadi", ampersand="na", minus="kasoro"),
-    "tr": Language(
-        ",", ".", "virgül", _CARDINAL, ampersand="ve", minus="eksi",
-        ordinals=(("['’]?(?:inci|ıncı|uncu|üncü|nci|ncı|ncu|ncü)", "spellout-ordinal"),),
-    ),
-    "zh": Language(
-        ".", ",", "点", _CARDINAL, _CARDINAL, to="到", ampersand="和", minus="负"
-    ),
-}  # fmt: skip
+_FEMININE = "spellout-cardinal-feminine"
+_HOURS_FEMININE = ("fr", "es", "it", "pt")
 _UNSPACED = ("zh", "ja")
 # No space between a number and the word after it.
 _CLOSE = (*_UNSPACED, "ko")
 _YEARS_APART = ("de", "nl", "sv", "da", "no")
-# Units in other scripts, as names.json has them.
-_OWN_UNITS = {
-    "ru": {
-        "км": "km", "м": "m", "см": "cm", "мм": "mm", "кг": "kg", "г": "g", "мг": "mg", "л": "l",
-        "мл": "ml", "км/ч": "km/h", "мин": "min", "сек": "s", "ГБ": "GB", "МБ": "MB", "га": "ha",
-        "кВт": "kW", "Вт": "W", "Гц": "Hz",
-    },
-    "el": {"χλμ": "km", "μ": "m", "εκ": "cm", "κιλ": "kg", "γρ": "g", "χλμ/ώρα": "km/h"},
-    "ar": {"كم": "km", "كغ": "kg", "كجم": "kg", "سم": "cm", "م": "m"},
-    "he": {'ק"מ': "km", 'ק"ג': "kg", 'ס"מ': "cm"},
-    "hi": {"किमी": "km", "किग्रा": "kg", "मी": "m", "सेमी": "cm"},
-}  # fmt: skip
 
 
-_TELEPHONE = r"\+?(?P<low>\d{2,5}(?:[ -]\d{2,5}){2,5}|0\d{4,14})(?!\d)"
+_TELEPHONE = (
+    r"(?P<plus>\+)?(?P<low>\d{2,5}(?:[ -]\d{2,5}){2,5}|0\d{4,14}"
+    r"|0\d{1,4}[ /-]\d{3,9}(?:[ -]\d{1,9}){0,3}|(?<=\+)\d{1,3}(?:[ -]\d{1,9}){1,5})(?!\d)"
+)
+_DATE = r"(?P<day>[0-3]?\d)(?P<sign>[./-])(?P<month>[01]?\d)(?P=sign)(?P<year>\d{4})(?![\d./-]?\d)"
+_ISO = r"(?P<year>[12]\d{3})[-/.](?P<month>[01]?\d)[-/.](?P<day>[0-3]?\d)(?![\d./-]?\d)"
+# Letters and digits in one word: H2O, H₂O, A320, COVID-19.
+_CODE = r"[A-Za-z]{1,8}(?:-?[\d₀-₉]{1,6}[A-Za-z]{0,4}){1,4}(?![^\W_])"
+# Two months are said otherwise than by their numbers.
+_KOREAN_MONTHS = {6: "유", 10: "시"}
 _CLOCK = (
     r"(?P<hour>[01]?\d|2[0-4])(?::|h(?=\d))(?P<minute>[0-5]\d)(?![\d:])"
     r"(?:\s?(?P<clock>Uhr|uur|h)\b)?"
@@ -146,54 +58,72 @@ def _names() -> dict[str, dict]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def _forms(both: str, counted: bool) -> dict[str, str]:
+    """Names in the singular and the plural as CLDR has them; `counted`: with the number."""
+    one, _, many = both.partition("/")
+    place = "{0} " if counted else ""
+    return {"one": place + one, "other": place + (many or one)}
+
+
 @lru_cache(maxsize=32)
 def reader_for(code: str) -> Reader | None:
     """The rules of a language; None if there are none."""
     if code not in LANGUAGES:
         return None
-    return Reader(_Spelling(code, LANGUAGES[code]).rules(), spaced=code not in _CLOSE)
+    return Reader(Spelling(code, LANGUAGES[code]).rules(), spaced=code not in _CLOSE)
 
 
-class _Spelling:
+class Spelling:
     """Words for the numbers of one language."""
 
     def __init__(self, code: str, language: Language):
         # Needed by few, and 0.1 s.
         from unicode_rbnf import RbnfEngine
 
-        self._code, self._of = code, language
+        self.code, self._of = code, language
         self._engine = RbnfEngine.for_language(code)
         names = _names().get(code, {})
-        self._units, self._money = dict(names.get("units", {})), names.get("money", {})
-        own = _OWN_UNITS.get(code, {})
+        self._units, self.money = dict(names.get("units", {})), dict(names.get("money", {}))
+        own = OWN_UNITS.get(code, {})
         self._units |= {
             mark: self._units[unit] for mark, unit in own.items() if unit in self._units
         }
+        self._more = WORDS.get(code, Words(()))
+        for table, more in ((self._units, self._more.units), (self.money, self._more.money)):
+            table |= {mark: _forms(both, table is self._units) for mark, both in more.items()}
         self._months = names.get("months", [])
+        self.counting, self.minus, self.to = language.counting, language.minus, language.to
+        self.number = self._number()
+        # Signs of money, and with which characters they begin.
+        self.money_signs = "|".join(sorted(map(re.escape, self.money), key=len, reverse=True))
+        self.money_starts = "".join(dict.fromkeys(sign[0] for sign in self.money))
         self._gap = "" if code in _UNSPACED else " "
 
     # Words.
 
-    def _whole(self, number: int, rules: str) -> str:
+    def whole(self, number: int, rules: str | None = None) -> str:
+        """A whole number; without rules as it stands alone."""
+        rules = rules or self._of.alone
         said = "".join(self._engine.iter_format_number(number, rules)).replace("\u00ad", "")
-        if self._code in _UNSPACED:
-            return said.replace("〇", "零" if self._code == "zh" else "ゼロ")
+        if self.code in _UNSPACED:
+            return said.replace("〇", "零" if self.code == "zh" else "ゼロ")
         return " ".join(said.replace(",", "").split())
 
-    def _digits(self, text: str) -> str:
-        return self._gap.join(self._whole(int(digit), self._of.alone) for digit in text)
+    def digits(self, text: str) -> str:
+        """Digits one by one."""
+        return self._gap.join(self.whole(int(digit), self._of.alone) for digit in text)
 
     def words(self, text: str, rules: str | None = None) -> str:
         """A number as it is written, with separators."""
         whole, decimals = self._parts(text)
         if len(whole) > _MOST_DIGITS or (len(whole) > 1 and int(whole[0]) == 0):
-            said = self._digits(whole)
+            said = self.digits(whole)
         else:
-            said = self._whole(
+            said = self.whole(
                 int(whole or 0), self._of.alone if decimals else rules or self._of.alone
             )
         if decimals:
-            said = self._gap.join([said, self._of.point, self._digits(decimals)])
+            said = self._gap.join([said, self._of.point, self.digits(decimals)])
         return said
 
     def _parts(self, text: str) -> tuple[str, str]:
@@ -211,39 +141,63 @@ class _Spelling:
         whole, _, decimals = text.rpartition(last)
         return re.sub(r"\D", "", whole), decimals
 
-    def _counted(self, text: str, forms: dict[str, str]) -> str:
+    def counted(self, text: str, forms: dict[str, str]) -> str:
         """A number with what is counted, in the form that agrees."""
         from unicode_rbnf.plural_rules import get_plural_category
 
         whole, decimals = self._parts(text)
         number = Decimal(f"{whole or 0}.{decimals}") if decimals else int(whole or 0)
-        form = forms.get(get_plural_category(self._code, number)) or forms["other"]
+        form = forms.get(get_plural_category(self.code, number)) or forms["other"]
         if "{0}" not in form:
             return form if form is not forms["other"] else f"{self.words(text)}{self._gap}{form}"
-        return form.replace("{0}", self.words(text, self._of.counting)).strip()
+        named = forms.get("one", form).replace("{0}", "").split()
+        is_feminine = bool(named) and named[0] in self._more.feminine
+        rules = _FEMININE if is_feminine else self.counting
+        return form.replace("{0}", self.words(text, rules)).strip()
+
+    def year(self, number: int) -> str:
+        """A year in words."""
+        rules = "spellout-numbering-year"
+        if self.code not in _YEARS_APART or rules not in self._engine.rulesets:
+            rules = self._of.alone
+        return self.whole(number, rules)
+
+    def time(self, hour: int, minute: int) -> str:
+        """A time of day in words."""
+        rules = self.counting if self._of.hour else self._of.alone
+        said = self.whole(hour, _FEMININE if self.code in _HOURS_FEMININE else rules)
+        word = self._of.hour
+        if word == "heures" and hour < 2:
+            said, word = {0: "zéro", 1: "une"}[hour], "heure"
+        return " ".join(filter(None, [said, word, self.whole(minute) if minute else ""]))
 
     # Rules.
 
-    def rules(self) -> tuple[Rule, ...]:
-        """In the order in which they are tried."""
+    def _number(self) -> str:
+        """What a number looks like."""
         group = re.escape(self._of.group + "'’") + _SPACES
-        number = (
+        return (
             rf"(?:\d{{1,3}}(?:[{group}]\d{{3}}){{1,11}}(?!\d)(?:[{self._of.decimal}]\d{{1,15}})?"
             rf"|\d{{1,3}}(?:\.\d{{3}}){{2,11}}(?!\d)|\d{{1,3}}(?: \d{{3}}){{1,4}}(?! ?\d)"
             rf"|\d{{1,2}}(?:,\d\d){{1,6}},\d{{3}}(?!\d)|\d{{1,36}}(?:[.,{self._of.decimal}]\d{{1,15}})?)"
         )
+
+    def rules(self) -> tuple[Rule, ...]:
+        """In the order in which they are tried."""
+        number, money = self.number, self.money_signs
         sign = r"(?P<minus>(?<![\w)])[-−–](?=\d))?"
-        money = "|".join(map(re.escape, (s for s in _SIGNS if s in self._money)))
         units = "|".join(sorted(map(re.escape, self._units), key=len, reverse=True))
         many = rf"(?P<low>{number})(?:\s?[-–—]\s?(?P<high>{number}))?"
         # Chinese, Japanese and Korean write on behind a number.
-        end = r"(?![A-Za-z\d])" if self._code in _CLOSE else r"(?![^\W_])"
+        end = r"(?![A-Za-z\d])" if self.code in _CLOSE else r"(?![^\W_])"
         starts = DIGIT + "-−–"
-        signs = "".join(sign for sign in _SIGNS if not sign.isalpha())
+        signs = self.money_starts
         table = (
-            (DIGIT, r"(?P<low>\d{37,})", lambda match: self._digits(match.group("low"))),
+            (DIGIT, r"(?P<low>\d{37,})", lambda match: self.digits(match.group("low"))),
+            (DIGIT, _ISO, self._say_date),
+            (DIGIT, _DATE, self._say_date),
             (DIGIT + "+", _TELEPHONE, self._say_digits),
-            (signs, rf"(?P<sign>{money})\s?{many}", self._say_money),
+            (signs, rf"(?P<minus>(?!))?(?P<sign>{money})\s?{many}", self._say_money),
             (starts, rf"{sign}{many}\s?(?P<sign>{money}){end}", self._say_money),
             (starts, rf"{sign}{many}\s?(?P<unit>{units}){end}", self._say_unit),
             (DIGIT, _CLOCK, self._say_time),
@@ -251,10 +205,11 @@ class _Spelling:
             (DIGIT, rf"{_YEAR}{end}(?![%°]|[.,:]\d)", self._say_year),
             (starts, rf"{sign}{many}", self._say_number),
             ("%٪", rf"[%٪]\s?(?P<low>{number})", self._say_percent),
+            (LETTER, _CODE, self._say_code),
             ("&", "&", lambda match: self._of.ampersand or None),
         )
         found = [Rule(starts, re.compile(pattern), say) for starts, pattern, say in table]
-        return (*TAGS[:1], *found)
+        return (*TAGS[:1], *rules_of(self), *found)
 
     def _ordinals(self) -> Iterator[tuple[str, str, Say]]:
         for marks, rules in self._of.ordinals:
@@ -264,24 +219,50 @@ class _Spelling:
             months = "|".join(map(re.escape, self._months))
             rules = {
                 "de": "spellout-ordinal-n", "da": "spellout-ordinal-common",
-                "no": _ORDINAL_M, "fi": "spellout-ordinal",
-            }[self._code]  # fmt: skip
+                "no": "spellout-ordinal-masculine", "fi": "spellout-ordinal",
+            }[self.code]  # fmt: skip
             pattern = rf"(?P<low>[0-3]?\d)\.(?=\s(?:{months})\b)"
             yield DIGIT, pattern, partial(self._ordinal, rules=rules)
 
     def _ordinal(self, match: re.Match, rules: str) -> str | None:
         if rules not in self._engine.rulesets:
             return None
+        if match.group().endswith("°") and int(match.group("low")) >= 20:
+            return None  # an angle
         before = match.string[max(0, match.start() - 4) : match.start()].lower()
         if rules == "spellout-ordinal-n" and before.endswith("der "):
             rules = "spellout-ordinal"
-        return self._whole(int(match.group("low")), rules)
+        return self.whole(int(match.group("low")), rules)
 
     def _say_digits(self, match: re.Match) -> str | None:
         groups = re.findall(r"\d+", match.group("low"))
         if sum(map(len, groups)) < 7 and not match.group("low").startswith("0"):
             return None
-        return ", ".join(map(self._digits, groups))
+        plus = self._more.maths.get("+") if match.group("plus") else None
+        return f"{plus} " * bool(plus) + ", ".join(map(self.digits, groups))
+
+    def _say_date(self, match: re.Match) -> str | None:
+        """A date in figures; the six languages with tables have rules of their own for it."""
+        year, month, day = (int(match.group(part)) for part in ("year", "month", "day"))
+        if not (1 <= month <= 12 and 1 <= day <= 31):
+            return None
+        if self.code == "zh":
+            return f"{self.digits(match.group('year'))}年{self.whole(month)}月{self.whole(day)}日"
+        if self.code == "ja":
+            return f"{self.whole(year)}年{self.whole(month)}月{self.whole(day)}日"
+        if self.code == "ko":
+            said = _KOREAN_MONTHS.get(month) or self.whole(month)
+            return f"{self.whole(year)}년 {said}월 {self.whole(day)}일"
+        is_iso = match.start("year") < match.start("day")
+        parts = (year, month, day) if is_iso else (day, month, year)
+        return ", ".join(self.year(part) if part == year else self.whole(part) for part in parts)
+
+    def _say_code(self, match: re.Match) -> str:
+        parts = re.findall(r"[A-Za-z]+|\d+", unicodedata.normalize("NFKD", match.group()))
+        return " ".join(
+            part if part.isalpha() else self.words(part) if len(part) < 4 else self.digits(part)
+            for part in parts
+        )
 
     def _both(self, match: re.Match) -> str:
         """The lower end of a range, and what stands between."""
@@ -296,49 +277,54 @@ class _Spelling:
 
     def _say_money(self, match: re.Match) -> str:
         number = match.group("high") or match.group("low")
-        forms = self._money[match.group("sign")]
+        forms = self.money[match.group("sign")]
         whole, decimals = self._parts(number)
         if len(decimals) == 2:
             # 3,50 €: three euros fifty.
+            cents = self._more.cents.get(match.group("sign"))
+            if not int(whole or 0) and int(decimals) and cents:
+                said = self.counted(str(int(decimals)), _forms(cents, True))
+                return self._signed(match, self._both(match) + said)
             said = self._with_name(whole or "0", forms)
             if int(decimals):
-                said += f" {self.words(str(int(decimals)))}"
+                said += f"{self._more.and_cents}{self.words(str(int(decimals)))}"
         else:
             said = self._with_name(number, forms)
         return self._signed(match, self._both(match) + said)
 
     def _with_name(self, number: str, forms: dict[str, str]) -> str:
         pattern = {name: f"{{0}}{self._gap}{form}" for name, form in forms.items()}
-        return self._counted(number, pattern)
+        return self.counted(number, pattern)
 
     def _say_unit(self, match: re.Match) -> str:
-        number = match.group("high") or match.group("low")
-        said = self._counted(number, self._units[match.group("unit")])
-        return self._signed(match, self._both(match) + said)
+        number, unit = match.group("high") or match.group("low"), match.group("unit")
+        if (
+            unit == "°"
+            and self.code in _HOURS_FEMININE[1:]
+            and number.isdecimal()
+            and int(number) < 20
+        ):
+            return None  # primo
+        said = self.counted(number, self._units[unit])
+        ends = unit.endswith(".") and not match.string[match.end() :].strip()
+        return self._signed(match, self._both(match) + said) + ("." if ends else "")
 
     def _say_percent(self, match: re.Match) -> str | None:
         """As Turkish has it: %50."""
-        return self._counted(match.group("low"), self._units["%"]) if "%" in self._units else None
+        return self.counted(match.group("low"), self._units["%"]) if "%" in self._units else None
 
     def _say_time(self, match: re.Match) -> str:
-        hour, minute = int(match.group("hour")), int(match.group("minute"))
-        said = self._whole(hour, self._of.counting if self._of.hour else self._of.alone)
-        word = self._of.hour
-        if word == "heures" and hour < 2:
-            said, word = {0: "zéro", 1: "une"}[hour], "heure"
-        parts = [said, word, self._whole(minute, self._of.alone) if minute else ""]
-        return " ".join(filter(None, parts))
+        return self.time(int(match.group("hour")), int(match.group("minute")))
 
     def _say_year(self, match: re.Match) -> str:
         if match.group("cjk"):
-            if self._code == "zh":
-                return self._digits(match.group("year")) + match.group("cjk")
-            return self._whole(int(match.group("year")), self._of.alone) + match.group("cjk")
-        rules = "spellout-numbering-year"
-        if self._code not in _YEARS_APART or rules not in self._engine.rulesets:
-            rules = self._of.alone
-        return self._whole(int(match.group("year")), rules)
+            if self.code == "zh":
+                return self.digits(match.group("year")) + match.group("cjk")
+            return self.whole(int(match.group("year")), self._of.alone) + match.group("cjk")
+        return self.year(int(match.group("year")))
 
     def _say_number(self, match: re.Match) -> str:
         number = match.group("high") or match.group("low")
-        return self._signed(match, self._both(match) + self.words(number))
+        before = word_before(match.string, match.start())
+        rules = counting_rules(self.code, before, word_after(match.string, match.end()))
+        return self._signed(match, self._both(match) + self.words(number, rules))

@@ -15,20 +15,24 @@ from .numbers import (
     ordinal_words,
     plain_words,
     quantity_words,
+    short_words,
 )
 from .reader import DIGIT, LETTER, Rule, word_after
-from .units import UNITS
+from .units import UNIT_AFTER, UNITS, unit_after
 
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
 _MINUS = "-−–"
 _SCIENTIFIC = re.compile(
     rf"(?P<minus>[-−])?(?P<low>{NUMBER})\s?[×xX·*]\s?10(?:\^\{{?|(?=[{_RAISED}]))(?P<power>[-−+]?\d{{1,3}}|[{_RAISED}]{{1,4}})\}}?"
+    + UNIT_AFTER
 )
 _E = re.compile(
     r"(?P<minus>[-−])?(?P<low>\d{1,6}(?:\.\d{1,12})?)[eE](?P<power>[-−+]?\d{1,3})(?![\w.])"
+    + UNIT_AFTER
 )
 _POWER = re.compile(
     rf"(?P<low>{NUMBER}|[A-Za-z]{{1,3}}(?=[\^{_RAISED}]))(?:\^[({{]?(?P<power>[-−+]?\d{{1,3}}|[A-Za-z])[)}}]?(?![\w])|(?P<raised>[{_RAISED}]{{1,4}}))"
+    + UNIT_AFTER
 )
 _ROOT = re.compile(rf"(?P<root>[√∛∜])\(?(?P<low>{NUMBER}|[A-Za-z](?!\w))?")
 _ORDINAL = re.compile(
@@ -46,10 +50,14 @@ _SPECIAL = {
     "7/11": "seven eleven",
     "365/24/7": "three sixty five twenty four seven",
 }
+# The 401(k), 501(c)(3).
+_CLAUSE = re.compile(r"(?P<low>\d{3})(?P<rest>(?:\([a-z\d]\)){1,3})")
 _SPECIALS = re.compile(rf"(?:{'|'.join(_SPECIAL)})(?![\d/]|\.\d)")
 _OUT_OF = re.compile(r"(?P<over>\d{1,2}\.\d)/(?P<under>5|10|100)(?![\w/]|\.\d)")
 _SCORES = frozenset("rated scored score rating rate got gave give scores earned".split())
-_TIMES = re.compile(rf"(?P<low>{NUMBER})\s?[x×X](?=\s|$|[.,;:!?)-](?!\d)|-)")
+_TIMES = re.compile(
+    rf"(?P<low>{NUMBER})\s?(?P<sign>[x×X])(?=(?P<sum>\s?[-+−=<>≤≥^/]\s?\w)|\s|$|[.,;:!?)-](?!\d)|-)"
+)
 _BY = re.compile(
     rf"(?P<one>{NUMBER})\s?[x×X]\s?(?P<other>{NUMBER})(?:\s?[x×X]\s?(?P<third>{NUMBER}))?(?![\w])"
 )
@@ -71,12 +79,13 @@ _SIGNS = {
     ">=": "greater than or equal to", "≠": "not equal to", "=": "equals", "==": "equals",
 }  # fmt: skip
 _BARE = re.compile(rf"(?P<low>{QUANTITY})(?P<hyphen>-(?=[A-Za-z]))?")
-_BETWEEN = re.compile(r"(?P<sign>[+±×÷=<>≤≥≠≈∗*/^]|<=|>=|!=|==)")
+_BETWEEN = re.compile(r"(?P<sign>[+±×÷=<>≤≥≠≈∗*/^]|<=|>=|!=|==|[-−–](?= [^=\n]{1,20}=))")
 _BETWEEN_SIGNS = {
     "+": "plus", "±": "plus or minus", "×": "times", "÷": "divided by", "=": "equals",
     "<": "is less than", ">": "is greater than", "≤": "is less than or equal to",
     "≥": "is greater than or equal to", "≠": "is not equal to", "≈": "is approximately equal to",
-    "∗": "times", "*": "times", "/": "divided by", "^": "to the power of",
+    "-": "minus", "−": "minus", "–": "minus", "∗": "times", "*": "times",
+    "/": "divided by", "^": "to the power of",
 }  # fmt: skip
 _NUMBER_SIGN = re.compile(rf"(?:#|№)\s?(?P<low>{NUMBER})(?P<hyphen>-(?=[A-Za-z]))?")
 
@@ -112,7 +121,7 @@ def _scientific(match: re.Match) -> str | None:
         if power < 0
         else f"to the {ordinal_words(power) if power else 'zero'}"
     )
-    return f"{sign}{plain_words(match.group('low'))} times ten {how}"
+    return f"{sign}{plain_words(match.group('low'))} times ten {how}{unit_after(match)}"
 
 
 def _power(match: re.Match) -> str | None:
@@ -130,7 +139,7 @@ def _power(match: re.Match) -> str | None:
     if power and power.isalpha():
         return f"{base} {power_words(None, power)}"
     number = _exponent(power or raised)
-    return None if number is None else f"{base} {power_words(number)}"
+    return None if number is None else f"{base} {power_words(number)}{unit_after(match)}"
 
 
 def _root(match: re.Match) -> str:
@@ -164,17 +173,20 @@ def _fraction(match: re.Match) -> str | None:
 
 
 def _times(match: re.Match) -> str:
+    if match.group("sum") and match.group("sign") == "x" and match.group("sum")[0] != "-":
+        return f"{plain_words(match.group('low'))} x"  # the unknown of an equation: 2x + 3
     return f"{plain_words(match.group('low'))} times"
 
 
+_AFTER_PRODUCTS = frozenset("is equals makes gives plus and minus or in to are was".split())
+
+
 def _by(match: re.Match) -> str | None:
-    text = match.string[match.end() : match.end() + 3]
-    word = (
-        "times"
-        if text.strip().startswith("=")
-        or (re.search(r"\d ?×", match.group()) and not match.group("third"))
-        else "by"
-    )
+    text = match.string[match.end() : match.end() + 3].strip()
+    after = word_after(match.string, match.end())
+    is_product = re.search(r"\d ?×", match.group()) and not match.group("third")
+    goes_on = after and after not in _AFTER_PRODUCTS
+    word = "times" if text.startswith("=") or (is_product and not goes_on) else "by"
     parts = [match.group(name) for name in ("one", "other", "third") if match.group(name)]
     return f" {word} ".join(_size(part) for part in parts)
 
@@ -240,7 +252,7 @@ def _signed(match: re.Match) -> str | None:
     if sign in _MINUS and match.group()[1:2] == " " and (not follows or not bare[-1].isdigit()):
         return None
     is_spaced = before[-1:].isspace() and match.group()[len(sign) :][:1].isspace()
-    if sign in _BETWEEN_SIGNS and sign != "+" and follows and is_spaced:
+    if sign in _BETWEEN_SIGNS and sign not in _MINUS and follows and is_spaced:
         return None  # the sign by itself, so that what follows may have a unit
     if sign in "<>≤≥≠≈=" and sign and follows:
         word = _BETWEEN_SIGNS.get(sign[0], word) if sign not in ("<=", ">=") else f"is {word}"
@@ -272,10 +284,22 @@ def _between(match: re.Match) -> str | None:
         return ","
     if sign in "<>" and not spaced and not (left.isdigit() or right.isdigit()):
         return None
+    if sign in _MINUS and not (
+        spaced and re.search(r"(?:\b[a-zA-Z]|\d[a-z]?|[)²³]) $", text[max(0, start - 4) : start])
+    ):
+        return None
     word = _BETWEEN_SIGNS[sign]
     if left.isdigit() and right.isdigit() and sign == "=":
         word = "equals"
     return word
+
+
+def _clause(match: re.Match) -> str:
+    parts = [
+        number_words(int(part)) if part.isdigit() else part.upper()
+        for part in re.findall(r"\w", match.group("rest"))
+    ]
+    return " ".join([short_words(match.group("low")), *parts])
 
 
 def _number_sign(match: re.Match) -> str:
@@ -284,6 +308,7 @@ def _number_sign(match: re.Match) -> str:
 
 RULES = (
     Rule(DIGIT, _SPECIALS, lambda match: _SPECIAL[match.group()], frozenset("/-")),
+    Rule(DIGIT, _CLAUSE, _clause, frozenset("(")),
     Rule(DIGIT + "-−.", _SCIENTIFIC, _scientific, frozenset("×xX·*")),
     Rule(DIGIT + "-−", _E, _scientific, frozenset("eE")),
     Rule(DIGIT + LETTER, _POWER, _power, frozenset("^" + _RAISED)),
@@ -294,7 +319,10 @@ RULES = (
     Rule(DIGIT, _TIGHT_LIST, _list, frozenset(",")),
 )
 _MIXED = re.compile(r"(?P<low>\d{1,4}[ -]\d{1,2}/\d{1,3})(?![\d/]|\.\d)")
-_POINT = re.compile(r"\.(?P<rest>\d{1,9})(?![\d.])")
+_POINT = re.compile(
+    r"\.(?P<rest>\d{1,9})(?!\d|\.\d)(?P<gun>[ -](?=(?:cal|rifle|pistol|revolver|gun|handgun"
+    r"|round|bullet|magnum|ammo|shell)))?"
+)
 
 
 def _out_of(match: re.Match) -> str:
@@ -308,6 +336,8 @@ def _mixed(match: re.Match) -> str | None:
 
 def _point(match: re.Match) -> str | None:
     before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+    if match.group("gun"):
+        return short_words(match.group("rest")) + " "
     return f"point {digit_words(match.group('rest'))}" if before.isalnum() else None
 
 
@@ -340,5 +370,5 @@ NUMBERS = (
 )
 LAST = (
     Rule(DIGIT + "." + VULGAR, _BARE, _bare),
-    Rule("+±×÷=<>≤≥≠≈∗*/^", _BETWEEN, _between),
+    Rule("+±×÷=<>≤≥≠≈∗*/^-−–", _BETWEEN, _between),
 )

@@ -88,7 +88,18 @@ _AFTER = re.compile(
     rf"(?P<low>{NUMBER})(?P<size>{_SIZE})?(?:\s?(?:-|–|—)\s?(?P<high>{NUMBER})"
     rf"(?P<high_size>{_SIZE})?)?\s?(?P<sign>{_BEHIND_SIGN})(?:\s?/\s?(?P<per>{_PER_WHAT})\b)?"
 )
-_CENTS = re.compile(r"(?P<low>\d{1,3}(?:\.\d{1,2})?)(?:\s?¢|p(?![\w'’]))")
+_CENTS = re.compile(
+    r"(?P<low>\d{1,3}(?:\.\d{1,2})?)(?:\s?¢|p(?![\w'’]))"
+    rf"(?:\s?/\s?(?P<per>{_PER_WHAT})\b)?"
+)
+# Of before 1971: £3 10s. 6d.
+_OLD = re.compile(
+    r"(?:£(?P<pounds>\d{1,6}),? )?(?P<shillings>\d{1,2})s\.?(?:,? (?P<pence>\d{1,2})d\b\.?)?"
+    r"(?P<stop>(?=\s[A-Z]|\s*$))?"
+)
+# Some $100s.
+_HUNDREDS = re.compile(r"(?P<sign>[$£€])(?P<many>10|100|1,?000)s\b")
+_MANY = {"10": "tens", "100": "hundreds", "1000": "thousands"}
 # After these a number stands before a noun that it describes: "a $5 bill".
 _ARTICLES = ("a", "an")
 # Nouns that a sum or a measure describes without an article, too: "the $5 million deal".
@@ -96,8 +107,8 @@ _DESCRIBED = frozenset(
     "deal bill note coin prize fund loan fine budget project contract investment fee ticket reward "
     "bet jackpot salary gift check cheque payment donation grant settlement lawsuit bond mortgage "
     "house mansion home industry company market business bailout bonus question discount run race "
-    "jack plug cable dash walk hike radius screen bulb file drive battery lens marathon swim "
-    "limit zone bottle "
+    "jack plug supply charger fuse outlet cable dash walk hike radius screen bulb file drive "
+    "battery lens marathon swim limit zone bottle "
     "bag tank engine pool tower man woman boy girl fence wall board pipe rope monitor".split()
 )
 _NO_NOUNS = frozenset(
@@ -170,11 +181,33 @@ def _money(match: re.Match) -> str | None:
 def _cents(match: re.Match) -> str:
     name, names = _SMALL["¢" if "¢" in match.group() else "p"]
     low = match.group("low")
-    return f"{plain_words(low)} {name if low == '1' else names}"
+    per = f" per {_PER[match.group('per')]}" if match.group("per") else ""
+    return f"{plain_words(low)} {name if low == '1' else names}{per}"
+
+
+def _old(match: re.Match) -> str | None:
+    part = match.groupdict()
+    if not part["pounds"] and not part["pence"]:
+        return None
+    names = (("pounds", "pound"), ("shillings", "shilling"), ("pence", "penny"))
+    said = " ".join(
+        f"{number_words(int(part[many]))} {one if part[many] == '1' else many}"
+        for many, one in names
+        if part[many]
+    )
+    is_end = match.group().endswith(".") and part["stop"] is not None
+    return said + ("." if is_end else "")
+
+
+def _hundreds(match: re.Match) -> str:
+    names = _CURRENCIES[match.group("sign")]
+    return f"{_MANY[match.group('many').replace(',', '')]} of {names[1]}"
 
 
 _STARTS = "".join(dict.fromkeys(sign[0] for sign in _ALL))
 RULES = (
+    Rule("£" + DIGIT, _OLD, _old, frozenset("s")),
+    Rule("$£€", _HUNDREDS, _hundreds, frozenset("s")),
     Rule("-−–", _BEFORE, _money),
     Rule("".join(c for c in _STARTS if not c.isalpha()) + "a", _BEFORE, _money),
     Rule(DIGIT, _AFTER, _money, frozenset(_BEHIND_SIGN)),

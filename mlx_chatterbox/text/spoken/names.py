@@ -44,12 +44,17 @@ _DOTTED = {
     "nos": "numbers", "resp": "respectively", "lit": "literally", "mfg": "manufacturing",
     "ca": "circa", "vol": "volume", "fig": "figure", "ch": "chapter", "chap": "chapter",
     "para": "paragraph", "ed": "edition", "opp": "opposite", "ref": "reference",
+    "asst": "assistant", "mgr": "manager", "wk": "week", "yr": "year", "rm": "room",
+    "pg": "page", "pgs": "pages", "pct": "percent", "natl": "national", "dist": "district",
+    "acct": "account", "amt": "amount", "pkg": "package", "encl": "enclosed", "ln": "lane",
+    "treas": "treasurer", "secy": "secretary", "mtg": "meeting", "hosp": "hospital",
+    "prob": "probably", "esp": "especially", "ea": "each", "usu": "usually", "abbr": "abbreviated",
 }  # fmt: skip
 # Those of them that are words: only where a number follows, or precedes.
 _BEFORE_NUMBERS = frozenset(
-    "vol fig ch chap para ed pp nos figs chs vols ca ext sec ref est".split()
+    "vol fig ch chap para pp nos figs chs vols ca ext sec ref est rm pg pgs".split()
 )
-_AFTER_NUMBERS = frozenset("hrs mins secs yrs wks mos tsp tbsp oz lbs".split())
+_AFTER_NUMBERS = frozenset("hrs mins secs yrs wks mos tsp tbsp oz lbs pct".split())
 # Words of their own when they end a sentence.
 _WORDS = frozenset("al ed ch fig av sq lit ste temp max min est para ref sec resp ext".split())
 _ALWAYS_ENDERS = frozenset("v e.g i.e eg ie vs viz cf approx a.k.a ca".split())
@@ -91,7 +96,7 @@ _ABBREVIATION = re.compile(
 _BARE = re.compile(r"(?P<word>vs|etc|approx|eg|ie)(?![\w.'’])")
 _NUMBERED = re.compile(
     r"(?P<word>[Nn]os?\.|№|[Nn][º°]\.?|pp?\.|[Vv]ols?\.|[Ff]igs?\.|[Cc]h\.|[Cc]hap\.|[Ss]ec\.|[Aa]rt\.|[Ee]q\.|[Pp]ar\.|[Vv]v?\.|[Ll]l?\."
-    r"|[Cc]a?\.|[Ee]st\.|[Ee]xt\.|[Oo]p\.|[Bb]k\.)\s?(?=\d|[IVXLC]{2,6}\b)"
+    r"|[Cc]a?\.|[Ee]st\.|[Ee]xt\.|[Oo]p\.|[Bb]k\.|[Pp]gs?\.|[Rr]ms?\.|[Ff]l\.|[Ss]te\.|[Rr]te?\.|[Hh]wy\.|[Cc]hs\.|[Pp]ts?\.)\s?(?=\d|[IVXLC]{1,6}\b)"
 )
 _NUMBERED_WORDS = {
     "no.": "number", "nos.": "numbers", "№": "number", "nº": "number", "n°": "number",
@@ -100,9 +105,16 @@ _NUMBERED_WORDS = {
     "chap.": "chapter", "sec.": "section", "art.": "article", "eq.": "equation",
     "par.": "paragraph", "v.": "verse", "vv.": "verses", "l.": "line", "ll.": "lines",
     "c.": "circa", "ca.": "circa", "est.": "established", "ext.": "extension", "op.": "opus",
-    "bk.": "book",
+    "bk.": "book", "pg.": "page", "pgs.": "pages", "rm.": "room", "rms.": "rooms",
+    "fl.": "floor", "ste.": "suite", "rte.": "route", "rt.": "route",
+    "hwy.": "highway",
+    "chs.": "chapters", "pt.": "part", "pts.": "parts",
 }  # fmt: skip
-_SLASHED = re.compile(r"(?P<word>w/o|w/|b/c|a/c|c/o|n/a|N/A|I/O|and/or)(?P<gap>\s?)(?!\w*/)")
+# "My no. is": as no answer would go on.
+_NO = re.compile(r"[Nn]o\.(?= (?:is|was|for)\b)")
+_SLASHED = re.compile(
+    r"(?P<word>[Ww]/[oO]|[Ww]/|[Bb]/c|a/c|[Cc]/o|n/a|N/A|I/O|and/or)(?P<gap>\s?)(?!\w*/)"
+)
 _SLASHED_WORDS = {
     "w/o": "without", "w/": "with", "b/c": "because", "a/c": "A C", "c/o": "care of",
     "n/a": "not applicable", "I/O": "I O", "and/or": "and or",
@@ -119,13 +131,17 @@ _HOUSE = re.compile(
     r"|Boulevard|Road|Drive|Lane|Court|Place|Square|Highway|Parkway|Way|Terrace|Circle|Broadway)(?P<stop>\.)?(?![\w])"
 )
 _STATE = re.compile(
-    rf"(?P<city>[A-Z][a-z]{{2,20}}), (?P<state>{'|'.join(STATES)})"
+    rf"(?P<city>[A-Z][a-z]{{2,20}}|NYC|LA|SF|KC|SLC), (?P<state>{'|'.join(STATES)})"
     r"(?P<zip> \d{5}(?:-\d{4})?)?(?![\w'’])"
 )
 
 
 def _cased(word: str, said: str) -> str:
     return said[0].upper() + said[1:] if word[0].isupper() else said
+
+
+def _no(match: re.Match) -> str:
+    return _cased(match.group(), "number")
 
 
 def _title(match: re.Match) -> str:
@@ -136,7 +152,9 @@ def _rank(match: re.Match) -> str | None:
     word, after = match.group("word"), word_after(match.string, match.end())
     if not after[:1].isupper():
         return None
-    if word == "Sec" or (word == "Sr" and word_before(match.string, match.start())[:1].isupper()):
+    if word == "Sec" and not re.match(r"[A-Z][a-z]", after):
+        return None
+    if word == "Sr" and word_before(match.string, match.start())[:1].isupper():
         return None
     return _RANKS[word]
 
@@ -208,7 +226,11 @@ def _abbreviation(match: re.Match) -> str | None:
         return None
     if small == "al" and before.lower() != "et":
         return None
-    if small in _WORDS and stop_after(match, ".") and small != "al":
+    if small == "ed":
+        # The 2nd ed., rev. ed.; Mr. Ed.
+        if not re.fullmatch(r"\d{1,2}(?:st|nd|rd|th)|rev\.|new|first|second|third|this", before):
+            return None
+    elif small in _WORDS and stop_after(match, ".") and small != "al":
         return None
     after = word_after(text, match.end())
     goes_on = small in _ALWAYS_ENDERS or text[match.end() : match.end() + 2].strip().isdigit()
@@ -222,12 +244,19 @@ def _bare(match: re.Match) -> str | None:
     return _cased(match.group("word"), _DOTTED[match.group("word")])
 
 
+# After these a single I is a numeral, after "v." and "p." it speaks.
+_BEFORE_ROMAN = frozenset("vol. vols. ch. chs. chap. bk. pt. pts. art. fig. figs.".split())
+_ONE = re.compile(r"I\b")
+
+
 def _numbered(match: re.Match) -> str | None:
     word = match.group("word")
     said = _NUMBERED_WORDS.get(word.lower())
     if said is None:
         return None
     before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+    if _ONE.match(match.string, match.end()) and word.lower() not in _BEFORE_ROMAN:
+        return None
     if word.lower() in ("no.", "nos.") and not match.string[match.end()].isdigit():
         return None
     if before.isalnum() or before == ".":
@@ -238,7 +267,20 @@ def _numbered(match: re.Match) -> str | None:
 def _slashed(match: re.Match) -> str | None:
     word = match.group("word")
     said = _SLASHED_WORDS.get(word) or _SLASHED_WORDS.get(word.lower())
+    said = said and (said if word in ("N/A", "I/O") else _cased(word, said))
     return said and said + (" " if match.group("gap") else "")
+
+
+_SHORTENED = {
+    "gov't": "government", "int'l": "international", "nat'l": "national", "dep't": "department",
+    "ass'n": "association", "sec'y": "secretary", "cont'd": "continued", "rec'd": "received",
+}  # fmt: skip
+_APOSTROPHE = re.compile(r"(?P<word>(?:gov|int|nat|dep|ass|sec|cont|rec)['’][tlnyd])(?!\w)", re.I)
+
+
+def _shortened(match: re.Match) -> str | None:
+    said = _SHORTENED.get(match.group().lower().replace("’", "'"))
+    return said and _cased(match.group(), said)
 
 
 def _either(match: re.Match) -> str | None:
@@ -258,16 +300,35 @@ def _house(match: re.Match) -> str | None:
     return said + stop_after(match, part["stop"])
 
 
-def _state(match: re.Match) -> str:
-    said = f"{match.group('city')}, {STATES[match.group('state')].replace('_', ' ')}"
+# Answers, after which these are no states: "Well, OK".
+_ANSWERS = frozenset(
+    "Well Yes Yeah Yep No Nope Sure Oh Hey Fine Alright Okay Now Then Hello Hmm".split()
+)
+
+
+def _state(match: re.Match) -> str | None:
+    city = match.group("city")
+    if city in _ANSWERS and not match.group("zip"):
+        return None
+    city = " ".join(city) if city.isupper() else city
+    said = f"{city}, {STATES[match.group('state')].replace('_', ' ')}"
     if match.group("zip"):
         said += f" {digit_words(match.group('zip'), 'oh')}"
     return said
 
 
+_COMPASS = re.compile(
+    r"(?P<side>[NSEW])\.(?= (?:Korea|Africa|America|Ireland|Pole|Carolina|Dakota|Virginia|Germany"
+    r"|Bank|Sea|Wales|London|Vietnam|Side|Coast|Berlin|Yorkshire|Sudan|Atlantic|Pacific|Asia"
+    r"|Europe|Macedonia|Timor|Midlands|Hollywood|Point|End|Hampton|Indies)\b)"
+)
+
+
 RULES = (
+    Rule("NSEW", _COMPASS, lambda match: _SIDES[match.group("side")]),
     Rule(DIGIT, _HOUSE, _house, frozenset("SABRDLCPHWT")),
     Rule("№" + LETTER, _NUMBERED, _numbered, frozenset(".№º°")),
+    Rule("nN", _NO, _no),
     Rule(LETTER, _STATE, _state, frozenset(",")),
     Rule("M" + "P", _TITLE, _title),
     Rule(LETTER, _DOCTOR, _doctor),
@@ -276,5 +337,6 @@ RULES = (
     Rule(LETTER, _ABBREVIATION, _abbreviation, frozenset(".")),
     Rule(LETTER, _BARE, _bare),
     Rule(LETTER, _SLASHED, _slashed, frozenset("/")),
+    Rule(LETTER, _APOSTROPHE, _shortened, frozenset("'’")),
 )
 SLASHES = (Rule(LETTER, _EITHER, _either, frozenset("/")),)

@@ -10,11 +10,26 @@ from .reader import Rule, word_after, word_before
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _VALID = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})$")
 _NUMERAL = re.compile(r"(?P<roman>[IVXLCDM]{1,15})(?P<rest>['’]s)?(?![\w'’])")
+# Several behind one heading: I-III; I, II and IV.
+_NTH = re.compile(r"(?P<roman>[IVXL]{2,9}(?:th|st|nd|rd)|[VX]th)(?![\w'’])")
+_JOINT = r"(?: ?[-–—‑] ?|,? (?:and|or|to|through|&) |, )"
+_SEVERAL = re.compile(
+    rf"(?P<all>[IVXLCDM]{{1,15}}(?:{_JOINT}[IVXLCDM]{{1,15}}(?![\w'’])){{1,20}}"
+    rf"|[ivxlc]{{1,7}}(?:{_JOINT}[ivxlc]{{1,7}}(?![\w'’])){{1,20}})"
+)
+_PART = re.compile(rf"(?P<roman>[IVXLCDMivxlcdm]+)(?P<joint>{_JOINT})?")
+# What only chapters and verses go up to; elsewhere these are letters: "Appendix C", "Model X".
+_LETTERS = {"C": 100, "L": 50, "D": 500, "M": 1000}
+_LONG = frozenset("chapter chap chap. canto psalm sonnet book lesson lecture verse page".split())
+_LETTERED = frozenset(
+    "model series exhibit grade factor category group plate schedule class".split()
+)
 _SMALL = re.compile(r"(?P<roman>[ivxlc]{1,7})(?P<rest>(?!))?(?![\w'’])")
 _HEADINGS = frozenset(
     "chapter chapters chap chap. part parts book books volume volumes vol vol. act scene section "
     "sections sec "
-    "sec. article articles appendix canto phase stage type level class grade tier mark mk figure "
+    "sec. art art. bk bk. pt pt. "
+    "article articles appendix canto phase stage type level class grade tier mark mk figure "
     "fig "
     "fig. table title unit lesson verse psalm war bowl apollo saturn vatican episode season act "
     "canto exhibit schedule annex corps model series group factor category division round game "
@@ -65,6 +80,38 @@ def value_of(roman: str) -> int | None:
     return total
 
 
+def _nth(match: re.Match) -> str | None:
+    """The XVIIIth century."""
+    number = value_of(match.group("roman")[:-2])
+    return None if number is None else ordinal_words(number)
+
+
+def _several(match: re.Match) -> str | None:
+    """Numerals behind one heading: "Chapters I-III", "Parts I, II and IV"."""
+    before = word_before(match.string, match.start()).lower().rstrip(".")
+    heading = before.removesuffix("s")
+    parts = [part.groups() for part in _PART.finditer(match.group())]
+    if not {before, heading} & _HEADINGS:
+        # The I-IV scale.
+        numerals = [roman for roman, _ in parts]
+        is_range = len(parts) == 2 and parts[0][1].strip() in ("-", "–", "—", "‑")
+        if not is_range or max(map(len, numerals)) < 2 or not set("".join(numerals)) <= set("IVX"):
+            return None
+    elif heading == before and any(
+        not joint or joint.strip() not in "-–—‑" for _, joint in parts[:-1]
+    ):
+        return None  # "Chapter II and I" is not two chapters
+    said = []
+    for roman, joint in parts:
+        number = value_of(roman.upper())
+        if number is None:
+            return None
+        said.append(number_words(number))
+        joint = joint or ""
+        said.append(" to " if joint.strip() in ("-", "–", "—", "‑") else joint.replace("&", "and"))
+    return "".join(said)
+
+
 def _numeral(match: re.Match) -> str | None:
     roman, text = match.group("roman"), match.string
     number = value_of(roman)
@@ -74,8 +121,13 @@ def _numeral(match: re.Match) -> str | None:
     before = word_before(text, match.start())
     low = before.lower().rstrip(".,'’s") if before.endswith(("'s", "’s")) else before.lower()
     after = word_after(text, match.end())
-    if low in _HEADINGS and before[:1].isalpha():
-        is_heading = before[0].isupper() or roman not in _WORDS
+    heading = low if low in _HEADINGS else low.rstrip(".").removesuffix("s")
+    if heading in _HEADINGS and before[:1].isalpha():
+        if roman in _LETTERS and (heading not in _LONG or roman in "DM"):
+            return None
+        if heading in _LETTERED and roman == "X":
+            return None
+        is_heading = before[0].isupper() or before[-1] == "." or roman not in _WORDS
         return number_words(number) + rest if is_heading else None
     if before[:1].isupper() and low.rstrip(".") in _REGNAL:
         if roman in ("D", "C", "M", "L") or (roman == "X" and low in ("malcolm", "henry")):
@@ -129,4 +181,9 @@ def _small(match: re.Match) -> str | None:
     return None if number is None or match.group() == "c" else number_words(number)
 
 
-RULES = (Rule("IVXLCDM", _NUMERAL, _numeral), Rule("ivxlc", _SMALL, _small))
+RULES = (
+    Rule("IVXLCDMivxlc", _SEVERAL, _several),
+    Rule("IVXL", _NTH, _nth),
+    Rule("IVXLCDM", _NUMERAL, _numeral),
+    Rule("ivxlc", _SMALL, _small),
+)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
-from .reader import Rule
+from .numbers import number_words
+from .reader import DIGIT, LETTER, Rule
+from .unit_names import PER
 
 _SAID = {
     "°C": "degrees Celsius", "°F": "degrees Fahrenheit", "&": "and", "@": "at", "%": "percent",
@@ -25,11 +28,20 @@ _SAID = {
 # Between words only.
 _LIST = re.compile("|".join(re.escape(sign) for sign in _SAID))
 _SECTIONS = re.compile(r"§§?\s?")
-_TAG = re.compile(
+TAG = re.compile(
     r"\[\s*(?:pause\b[^\]]{0,80}|[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*)\]", re.IGNORECASE
 )
-_SLASH = re.compile(r"/(?=[^\W\d_])")
+_SLASH = re.compile(r"/(?=[^\W_])")
 _SNAKE = re.compile(r"_(?=[^\W_])")
+_PER = re.compile(
+    r"/(?P<per>mL|ml|L|kg|hr|hour|h|day|wk|week|mo|month|yr|year|min|minute|sec|second|person)(?![\w/])"
+)
+# A 5* hotel; elsewhere a star after a number refers to a note.
+_STAR = re.compile(
+    r"(?P<low>[1-9])\*(?P<star>(?=[ -](?:hotels?|resorts?|reviews?|ratings?|restaurants?|generals?"
+    r"|service|food|rated|rooms?|accommodation|luxury|spa)\b))?(?![\w*(]| ?[\d(])"
+)
+_SUBSCRIPT = re.compile(r"(?P<of>[A-Za-zα-ω])(?P<low>[₀-₉]{1,4})(?![\w])")
 _HYPHEN = re.compile(r"[-‐‑](?=\d)")
 
 
@@ -38,18 +50,35 @@ def _said(match: re.Match) -> str | None:
     before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
     if sign in "$£€¥¢@" and before.isalpha() and after.isalpha():
         return None  # Ke$ha
-    is_greek = sign in "αβγδεθλσπτφωμΔΩµ"
-    if is_greek and (
-        (before.isalpha() and before not in _SAID) or (after.isalpha() and after not in _SAID)
+    if sign in "αβγδεθλσπτφωμΔΩµ" and any(
+        "\u0370" <= one < "\u0400" and one not in _SAID for one in (before, after) if one
     ):
         return None  # a word in Greek
     return _SAID[sign]
 
 
+def _per(match: re.Match) -> str | None:
+    """Behind what is counted: cells/mL, hours/day, 15k/yr."""
+    before = re.search(r"[^\W_]+$", match.string[max(0, match.start() - 30) : match.start()])
+    if before is None or before.group().isdigit():
+        return None
+    word = before.group()
+    return f" per {PER[match.group('per')]}" if word[-1] in "sk" or word.isupper() else None
+
+
+def _star(match: re.Match) -> str:
+    return number_words(int(match.group("low"))) + ("" if match.group("star") is None else " star")
+
+
+def _subscript(match: re.Match) -> str:
+    low = unicodedata.normalize("NFKD", match.group("low"))
+    return f"{match.group('of')} {number_words(int(low))}"
+
+
 def _slash(match: re.Match) -> str | None:
     """Between two words: AM/FM."""
     before = match.string[match.start() - 1 : match.start()] if match.start() else ""
-    return " " if before.isalpha() else None
+    return " " if before.isalnum() else None
 
 
 def _hyphen(match: re.Match) -> str | None:
@@ -58,14 +87,17 @@ def _hyphen(match: re.Match) -> str | None:
 
 
 RULES = (
-    Rule("[", _TAG, lambda match: match.group()),
+    Rule("[", TAG, lambda match: match.group()),
     Rule(
         "§", _SECTIONS, lambda match: "sections " if match.group().startswith("§§") else "section "
     ),
+    Rule(DIGIT, _STAR, _star, frozenset("*")),
 )
+PER_WHAT = (Rule("/", _PER, _per),)
 LAST = (
     Rule("/", _SLASH, _slash),
     Rule("_", _SNAKE, _slash),
+    Rule(LETTER, _SUBSCRIPT, _subscript, frozenset("₀₁₂₃₄₅₆₇₈₉")),
     Rule("-‐‑", _HYPHEN, _hyphen),
     Rule("".join(_SAID) + "a", _LIST, _said),
 )
@@ -74,6 +106,11 @@ LAST = (
 _LINK = re.compile(r"!?\[([^\[\]\n]{1,200})\]\((?:https?://|/|#|\./|mailto:)[^()\s]{0,300}\)")
 _STRONG = re.compile(
     r"\*{2,3}|~~|`{1,3}|(?<![\w*])\*(?=[^\s*\d])|(?<=[^\s*\d])\*(?![\w*])|(?<!\w)_{1,2}(?=\w)|(?<=\w)_{1,2}(?!\w)"
+)
+# Emphasis that begins with a digit, and the star after a number that refers to a note.
+_NUMBERED = re.compile(r"(?<![\w*)])\*(\d[^*\n]{0,200}[^\s*])\*(?![\w*])")
+_NOTE = re.compile(
+    r"(?<=\d)\*(?=[.,;:!?)\]\"”’]|\s*$|\s+(?!(?:hotel|resort)|[x-z] )[^\W\d_]{1,20})", re.MULTILINE
 )
 _LINE = re.compile(
     r"^[ \t]{0,3}(?:#{1,6}[ \t]+|>[ \t]*(?=[^\s\d=])"
@@ -87,12 +124,15 @@ _EMOJI = re.compile(
     "[\U0001f000-\U0001faff\u2600-\u26ff\u2700-\u2794\u2798-\u27bf\u2b00-\u2bff\ufe0e\ufe0f\u200d\u20e3"
     "\u231a\u231b\u2328\u23cf\u23e9-\u23f3\u23f8-\u23fa\U000e0020-\U000e007f\u3030\u303d]+"
 )
+# ³⁄₄, with a sign of its own for each.
+_FRACTION = re.compile(r"[⁰¹²³⁴-⁹]{1,3}[\u2044/][₀-₉]{1,3}")
 _SELECTORS = "\ufe0e\ufe0f\u200d\u20e3"
 
 
 def without_marks(text: str) -> tuple[str, list[str]]:
     """A text without what is only layout, and without emoji; and these emoji, each once."""
     left_out: dict[str, None] = {}
+    text = _FRACTION.sub(lambda match: unicodedata.normalize("NFKD", match.group()), text)
     text = text.replace("\u2044", "/")
     if not text.isascii():
         for found in _EMOJI.findall(text):
@@ -105,6 +145,7 @@ def without_marks(text: str) -> tuple[str, list[str]]:
         text = _LINK.sub(r"\1", text)
     text = _LINE.sub("", text)
     if any(mark in text for mark in "*~`_"):
+        text = _NOTE.sub("", _NUMBERED.sub(r"\1", text))
         text = _STRONG.sub("", text)
     if "&" in text and ";" in text:
         text = _ENTITIES.sub(lambda match: _ENTITY[match.group()], text)

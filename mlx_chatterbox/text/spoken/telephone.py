@@ -6,7 +6,7 @@ import re
 
 from .names import STATES
 from .numbers import digit_words, number_words, short_words
-from .reader import DIGIT, Rule, word_before
+from .reader import DIGIT, Rule, word_after, word_before
 
 _GAP = r"[-.\u2010\u2011\u2013 \u00a0]"
 _PHONE = re.compile(
@@ -20,7 +20,10 @@ _UK = re.compile(r"(?P<rest>0\d{2,4} \d{3,4}(?: ?\d{3,4}){1,2})(?![\w])")
 _CARD = re.compile(r"(?P<rest>\d{4}(?:[ -]\d{4}){2,4})(?![\w])")
 _SSN = re.compile(r"(?P<rest>\d{3}-\d{2}-\d{4})(?![\w-])")
 _LONG = re.compile(r"(?P<rest>\d{37,})")
-_ZEROS = re.compile(r"(?P<rest>0\d{1,15})(?![\w.,:/-]?\d|[\w°%])")
+_ZEROS = re.compile(r"(?P<rest>0\d{1,15})(?![\w.,:/-]?\d|[\w°%]|(?<=0\d{3}) (?:hours|hrs)\b)")
+# Keys and numbers dialled: *67, the # key.
+_KEY = re.compile(r"(?P<key>[*#])(?P<rest>\d{2,3}#?)?(?![^\s.,;:!?)\"”’])")
+_KEYS = frozenset("dial dialed press pressed pressing hit enter push".split())
 _CALLED = frozenset(
     "call dial phone telephone tel tel. fax text number ring mobile cell sms at or on".split()
 )
@@ -29,6 +32,8 @@ _CALLS = frozenset("call called calling calls dial dialed dialled dialing ring r
 _CODES = frozenset(
     "zip zipcode code pin postcode password passcode id serial account ssn isbn".split()
 )
+# A number that texts go to: "text 741741", "text STOP to 12345".
+_TEXTED = re.compile(r"\b(?:text|texts|sms)(?: \S{1,20} to)? $", re.IGNORECASE)
 _CODE = re.compile(r"(?P<rest>\d{3,16})(?![\w]|[-.,/:]\d)")
 _PLACES = frozenset(
     "room rooms flight flights suite apartment apt apt. bus route highway hwy hwy. interstate "
@@ -37,6 +42,9 @@ _PLACES = frozenset(
     "area seat seats row block berth".split()
 )
 _LETTERED = re.compile(r"1-(?P<area>8\d\d|900)-(?=[A-Z])")
+# A Boeing 737-800, the 747.
+_PLANE = re.compile(r"(?P<rest>\d{3})-(?P<more>\d{1,4})(?![\w]|[-.,/:]\d)")
+_JET = re.compile(r"7[0-8]7(?![\w%°$€£]|[-.,/:]\d)")
 _ROOM = re.compile(r"(?P<rest>\d{3,4}|\d{1,2}(?=[A-Z]))(?P<letter>[A-Z])?(?![\w]|[-.,/:]\d)")
 
 
@@ -78,8 +86,8 @@ def _spaced(match: re.Match) -> str | None:
 
 
 def _emergency(match: re.Match) -> str | None:
-    before = word_before(match.string, match.start()).lower()
-    if match.group() != "911" and before not in _CALLS:
+    before = re.split(r"[.!?\n]", match.string[max(0, match.start() - 30) : match.start()])[-1]
+    if match.group() != "911" and _CALLS.isdisjoint(before.lower().split()):
         return None
     return digit_words(match.group())
 
@@ -88,6 +96,10 @@ def _code(match: re.Match) -> str | None:
     if len(match.group()) == 5 and word_before(match.string, match.start()) in STATES:
         return digit_words(match.group(), "oh")
     text = match.string[max(0, match.start() - 30) : match.start()].lower().rstrip(" :#")
+    if len(match.group()) > 4 and _TEXTED.search(
+        match.string, max(0, match.start() - 40), match.start()
+    ):
+        return digit_words(match.group(), "oh")
     words = re.split(r"[^\w]+", text)
     before = words[-2:] if words[-1] in ("is", "number", "no", "the") else words[-1:]
     if not _CODES & set(before) or (
@@ -97,12 +109,41 @@ def _code(match: re.Match) -> str | None:
     return digit_words(match.group(), "oh" if {"zip", "zipcode"} & set(words) else "zero")
 
 
+def _key(match: re.Match) -> str | None:
+    after = word_after(match.string, match.end())
+    if word_before(match.string, match.start()).lower() not in _KEYS and after not in (
+        "key",
+        "button",
+    ):
+        return None
+    said = "star" if match.group("key") == "*" else "pound"
+    rest = match.group("rest") or ""
+    if rest:
+        said += f" {digit_words(rest)}"
+    return said + (" pound" if rest.endswith("#") else "")
+
+
 def _room(match: re.Match) -> str | None:
     before = word_before(match.string, match.start()).lower()
     if before not in _PLACES:
         return None
     letter = match.group("letter")
     return short_words(match.group("rest")) + (f" {letter}" if letter else "")
+
+
+def _plane(match: re.Match) -> str | None:
+    if word_before(match.string, match.start()).lower() not in ("boeing", "airbus", "the", "a"):
+        return None
+    if not _JET.match(match.group("rest")):
+        return None
+    return f"{short_words(match.group('rest'))} {short_words(match.group('more'))}"
+
+
+def _jet(match: re.Match) -> str | None:
+    after = word_after(match.string, match.end())
+    if word_before(match.string, match.start()).lower() not in ("the", "a", "boeing"):
+        return None
+    return None if len(after) > 3 and after.endswith("s") else short_words(match.group())
 
 
 def _lettered(match: re.Match) -> str:
@@ -126,6 +167,9 @@ RULES = (
     Rule(DIGIT, _UK, _digits, frozenset(" ")),
     Rule(DIGIT, _EMERGENCY, _emergency),
     Rule(DIGIT, _CODE, _code),
+    Rule(DIGIT, _PLANE, _plane, frozenset("-")),
+    Rule("7", _JET, _jet),
     Rule(DIGIT, _ROOM, _room),
     Rule(DIGIT, _ZEROS, _plain_digits),
+    Rule("*#", _KEY, _key),
 )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 
-from .numbers import number_words, plain_words
+from .numbers import digit_words, number_words, plain_words
 from .reader import DIGIT, Rule, word_after, word_before
 
 _HALF = r"(?P<half>[ap])\.?\s?m\b(?P<stop>\.)?"
 _CLOCK = re.compile(
-    rf"(?P<hour>\d{{1,2}}):(?P<minute>[0-5]\d)(?!\d|:\d)(?:\s?{_HALF}(?![\w]))?"
+    rf"(?P<hour>\d{{1,2}}):(?P<minute>[0-5]\d)(?!\d|:\d|,\d{{3}}(?!\d))(?:\s?{_HALF}(?![\w]))?"
     rf"(?:\s?(?:-|–|—)\s?(?P<hour2>\d{{1,2}})(?::(?P<minute2>[0-5]\d))?(?!\d|:\d)"
     r"(?:\s?(?P<half2>[ap])\.?\s?m\b(?P<stop2>\.)?(?![\w]))?)?",
     re.IGNORECASE,
 )
 _HOUR = re.compile(
-    r"(?P<hour>\d{1,2})(?:\s?(?P<first>[ap])\.?m\b\.?)?(?:\s?(?:-|–|—)\s?(?P<hour2>\d{1,2}))?"
+    r"(?P<hour>\d{1,2})(?:\s?(?P<first>[ap])\.?m\b\.?)?(?:\s?(?:-|–|—)\s?(?P<hour2>\d{1,2})(?::(?P<minute2>[0-5]\d))?)?"
     rf"\s?{_HALF}(?![\w])",
     re.IGNORECASE,
 )
@@ -23,7 +23,12 @@ _HOUR_DOT = re.compile(
     rf"(?P<hour>\d{{1,2}})\.(?P<minute>[0-5]\d)\s?{_HALF}(?![\w])", re.IGNORECASE
 )
 _SECONDS = re.compile(r"(\d{1,3}):([0-5]\d):([0-5]\d)(?:\.(\d{1,3}))?(?![\d:])")
-_RATIO = re.compile(r"(\d{1,6}(?:\.\d{1,3})?):(\d{1,6}(?:\.\d{1,3})?)(?![\d:])")
+# 1:23.456, and 0600 hours.
+_LAP = re.compile(r"(\d{1,2}):([0-5]\d)\.(\d{1,3})(?![\d:])")
+_MILITARY = re.compile(r"(?P<hour>[01]\d|2[0-4])(?P<minute>[0-5]\d)(?![\w]|[-.,:/]\d)")
+_CLOCKED = frozenset("at by before after until till from around about since".split())
+_SIDE = r"(\d{1,3}(?:,\d{3}){1,3}(?!\d)|\d{1,6}(?:\.\d{1,3})?)"
+_RATIO = re.compile(rf"{_SIDE}:{_SIDE}(?![\d:])")
 _RATIOS = frozenset("ratio ratios odds scale aspect mix proportion".split())
 
 
@@ -82,7 +87,7 @@ def _hour(match: re.Match) -> str | None:
     if part.get("first") and not part.get("hour2"):
         return None
     if part.get("hour2"):
-        said += f" to {number_words(int(part['hour2']))}"
+        said += f" to {_clock(int(part['hour2']), int(part.get('minute2') or 0), True)}"
     return said + _letters(part["half"]) + stop_after(match, part["stop"])
 
 
@@ -102,6 +107,24 @@ def _duration(match: re.Match) -> str:
     if len(parts) == 1:
         return parts[0]
     return f"{' '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _lap(match: re.Match) -> str:
+    minutes, seconds, rest = match.groups()
+    said = f"{number_words(int(minutes))} {'oh ' if seconds[0] == '0' else ''}"
+    return f"{said}{number_words(int(seconds))} point {digit_words(rest)}"
+
+
+def _military(match: re.Match) -> str | None:
+    before = word_before(match.string, match.start()).lower()
+    is_hours = word_after(match.string, match.end()) in ("hours", "hrs")
+    if not is_hours and not (before in _CLOCKED and match.group()[0] == "0"):
+        return None
+    hour, minute = match.group("hour"), int(match.group("minute"))
+    said = f"{'zero ' if hour[0] == '0' else ''}{number_words(int(hour))}"
+    if not minute:
+        return f"{said} hundred"
+    return f"{said} {'zero ' if minute < 10 else ''}{number_words(minute)}"
 
 
 def _ratio(match: re.Match) -> str:
@@ -126,8 +149,11 @@ def _verse(match: re.Match) -> str | None:
     return f"{said} to {number_words(int(match.group('last')))}" if match.group("last") else said
 
 
+# Before numbers that begin with a zero are read digit by digit.
+MILITARY = (Rule(DIGIT, _MILITARY, _military),)
 RULES = (
     Rule(DIGIT, _VERSE, _verse, frozenset(":")),
+    Rule(DIGIT, _LAP, _lap, frozenset(":")),
     Rule(DIGIT, _SECONDS, _duration, frozenset(":")),
     Rule(DIGIT, _CLOCK, _time, frozenset(":")),
     Rule(DIGIT, _HOUR_DOT, _hour, frozenset("mM")),

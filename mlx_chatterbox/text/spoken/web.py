@@ -14,16 +14,16 @@ _TOP = (
 )
 # Of a bare name: endings that are no words, or stand with "www.".
 _BARE_TOP = "com|org|net|edu|gov|mil|info|biz|io|ai|dev|app|tv|fm|ly|xyz|co\\.uk|co|eu|uk|de|fr"
-_HOST = r"(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,5}"
-_URL = re.compile(
-    rf"(?:(?P<scheme>https?|ftp)://|(?=www\.))(?P<rest>{_HOST}[A-Za-z]{{2,12}}(?::\d{{1,5}})?"
+HOST = r"(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,5}"
+URL = re.compile(
+    rf"(?:(?P<scheme>https?|ftp)://|(?=www\.))(?P<rest>{HOST}[A-Za-z]{{2,12}}(?::\d{{1,5}})?"
     r"(?:[/?#][^\s<>\"“”)\]]{0,500})?|localhost(?::\d{1,5})?(?:/[^\s<>\"“”)\]]{0,500})?)"
 )
 _BARE = re.compile(
-    rf"(?P<rest>{_HOST}(?:{_BARE_TOP})\b(?:/[^\s<>\"“”)\]]{{0,500}})?)(?![\w@])(?!\.\w)"
+    rf"(?P<rest>{HOST}(?:{_BARE_TOP})\b(?:/[^\s<>\"“”)\]]{{0,500}})?)(?![\w@])(?!\.\w)"
 )
-_MAIL = re.compile(
-    rf"(?P<name>[A-Za-z0-9][A-Za-z0-9._%+-]{{0,63}})@(?P<host>{_HOST}[A-Za-z]{{2,12}})(?![\w@])"
+MAIL = re.compile(
+    rf"(?P<name>[A-Za-z0-9][A-Za-z0-9._%+-]{{0,63}})@(?P<host>{HOST}[A-Za-z]{{2,12}})(?![\w@])"
 )
 _FILE = re.compile(
     r"(?P<name>[A-Za-z0-9][\w-]{0,63}(?:\.[\w-]{1,20})?)\.(?P<ending>pdf|docx?|xlsx?|pptx?|txt|csv|json"
@@ -45,7 +45,7 @@ _SIGNS = {
     ".": "dot", "/": "slash", "-": "dash", "_": "underscore", "@": "at", "?": "question mark",
     "=": "equals", "&": "and", "#": "hash", "%": "percent", "+": "plus", ":": "colon", "~": "tilde",
 }  # fmt: skip
-_PART = re.compile(r"[A-Za-z]+|\d+|[^\sA-Za-z\d]")
+PART = re.compile(r"[A-Za-z]+|\d+|[^\sA-Za-z\d]")
 _SPELLED = frozenset(
     "uk us eu de fr nl be ch jp cn br mx ru dk pl nz au tv fm js py cpp hpp ts rb rs sh "
     "www html htm css php xml svg gif pdf png jpg csv sql doc docx xls xlsx ppt pptx txt exe "
@@ -61,8 +61,8 @@ def _letters(text: str) -> str:
 def address_words(text: str) -> str:
     """An address, part by part."""
     said = []
-    for part in _PART.findall(text):
-        if part.isdigit():
+    for part in PART.findall(text):
+        if part.isdecimal():
             said.append(_count(part))
         elif part.isalpha():
             small = part.lower()
@@ -113,7 +113,7 @@ def _words_of(name: str) -> str:
     parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+", name)
     return " ".join(
         _count(part)
-        if part.isdigit()
+        if part.isdecimal()
         else " ".join(part)
         if part.isupper() and 1 < len(part) < 4 and len(parts) > 1
         else part
@@ -174,12 +174,12 @@ def _color(match: re.Match) -> str:
 
 
 def _spelled(text: str) -> str:
-    return " ".join(digit_words(c) if c.isdigit() else c.upper() for c in text)
+    return " ".join(digit_words(c) if c.isdecimal() else c.upper() for c in text)
 
 
 RULES = (
-    Rule(LETTER, _URL, _url, frozenset(":./")),
-    Rule(LETTER + DIGIT, _MAIL, _mail, frozenset("@")),
+    Rule(LETTER, URL, _url, frozenset(":./")),
+    Rule(LETTER + DIGIT, MAIL, _mail, frozenset("@")),
     Rule(LETTER + DIGIT, _BARE, _bare, frozenset(".")),
     Rule(LETTER + DIGIT, _FILE, _file, frozenset(".")),
     Rule(DIGIT, _IP, _ip, frozenset(".")),
@@ -201,7 +201,15 @@ def _release(match: re.Match) -> str | None:
     return _numbers(match.group("numbers")) if before in _PROGRAMS else None
 
 
+_ANY_RELEASE = re.compile(r"(?P<numbers>\d{1,3}(?:\.\d{1,3}){0,3})\.[xX](?!\w)")
+
+
+def _any_release(match: re.Match) -> str:
+    return f"{_numbers(match.group('numbers'))} point X"
+
+
 VERSIONS = (
+    Rule(DIGIT, _ANY_RELEASE, _any_release, frozenset("xX")),
     Rule(DIGIT, _RELEASE, _release, frozenset(".")),
     Rule(DIGIT + "vV", _VERSION, _version, frozenset(".")),
     Rule("vV", _V, _v),

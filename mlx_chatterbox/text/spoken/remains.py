@@ -1,0 +1,29 @@
+"""What of a text in another language than English no rule has written out, so that it is told."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Acronyms and Roman numerals; abbreviations that a sentence goes on after.
+_CAPITALS = re.compile(r"(?<![^\W_])[^\W\d_]{2,6}(?![^\W_])")
+_SHORT = re.compile(
+    r"(?<![^\W_])(?:[^\W\d_]\.){2,4}|(?<![^\W_])[b-df-hj-np-tv-xzB-DF-HJ-NP-TV-XZ]{1,5}\.(?=\s[a-zß-öø-ÿ])"
+)
+_SIGNS = frozenset("@#%§‰")
+_KINDS = frozenset(["Sm", "Sc", "So", "No"])
+_WORD = re.compile(r"[^\W_]+")
+
+
+def as_they_stand(text: str) -> tuple[str, ...]:
+    """Acronyms, numerals, abbreviations and signs in a text that was written out, each once."""
+    found = dict.fromkeys(match.group() for match in _SHORT.finditer(text))
+    capitals = [word.group() for word in _CAPITALS.finditer(text) if word.group().isupper()]
+    # Where all is in capitals they say nothing.
+    if len(capitals) * 2 <= len(_CAPITALS.findall(text)) + 1:
+        found |= dict.fromkeys(capitals)
+    found |= dict.fromkeys(word for word in _WORD.findall(text) if re.search(r"\d", word))
+    for one in dict.fromkeys(text):
+        if one in _SIGNS or unicodedata.category(one) in _KINDS:
+            found[one] = None
+    return tuple(found)
