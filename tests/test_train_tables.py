@@ -68,6 +68,12 @@ TABLES = {
         f"wavs/a.wav|0|{HELLO}\nwavs/b.wav|1|{RAIN}\nwavs/c.wav|0|{TEA}\n", {"name": "train.txt"},
         [("wavs/a", "0", "-", HELLO), ("wavs/b", "1", "-", RAIN), ("wavs/c", "0", "-", TEA)],
     ),
+    "a speaker and a gender": (f"a|ann|f|{HELLO}\nb|bob|m|{RAIN}\nc|ann|f|{TEA}\n", {}, SPOKEN),
+    "a duration": (f"a|{HELLO}|1.6\nb|{RAIN}|1.7\nc|{TEA}|2\n", {}, PLAIN),
+    "quotes in texts with commas": (
+        f'a.wav,He said "no", then left.\nb.wav,{RAIN}\n', {},
+        [("a", "speaker", "-", 'He said "no", then left.'), PLAIN[1]],
+    ),
     "coqui": (
         f"audio_file|text|speaker_name\na.wav|{HELLO}|ann\nb.wav|{RAIN}|bob\nc.wav|{TEA}|ann\n",
         {}, SPOKEN,
@@ -108,7 +114,7 @@ TABLES = {
     ),
     "columns named in the configuration": (
         f"{HELLO}|x|a|ann\n{RAIN}|y|b|bob\n{TEA}|z|c|ann\n",
-        {"columns": ["text", "-", "audio", "speaker"]}, SPOKEN,
+        {"columns": ["text", "_", "audio", "speaker"]}, SPOKEN,
     ),
     "windows-1252, named": (f"audio;text\na;{HELLO}\nb;Caf\xe9 cr\xe8me.\n".encode("cp1252"),
                             {"encoding": "windows-1252"},
@@ -181,8 +187,15 @@ REFUSED = {
         r"metadata.csv:1: there is no header, .* dataset.columns, such as \[audio, text, speaker\]",
     ),
     "two columns that may be the speaker": (
-        f"a|ann|f|{HELLO}\nb|bob|m|{RAIN}\nc|ann|f|{TEA}\nd|bob|m|{BUS}\n", {},
+        f"a|ann|x1|{HELLO}\nb|bob|x2|{RAIN}\nc|ann|x1|{TEA}\nd|bob|x2|{BUS}\n", {},
         r"metadata.csv:1: there is no header",
+    ),
+    "a column that may be an emotion": (
+        f"a\t{HELLO}\tHappy\nb\t{RAIN}\tSad\nc\t{TEA}\tHappy\n", {"name": "x.tsv"},
+        r"x.tsv:1: there is no header, .*such as \[audio, text, \?\]",
+    ),
+    "words that may be texts or names": (
+        "a|ann|hello\nb|bob|hello\n", {}, r"metadata.csv:1: there is no header",
     ),
     "names that nobody uses": (
         f"sound;words\na.wav;{HELLO}\nb.wav;{RAIN}\n", {},

@@ -162,7 +162,7 @@ class DatasetSection:
     columns: list[str] = option(
         factory=list,
         doc="metadata_csv: names of the columns of a table without a header, in their order "
-        "([audio, speaker, language, text]; `-` is not read)",
+        "([audio, speaker, language, text]; `_` is not read)",
     )
     encoding: str | None = option(
         None,

@@ -11,8 +11,16 @@ from .recordings import Recordings, without_ending
 
 # Rows that are looked at.
 SAMPLE = 400
-UNUSED, RAW = "-", "raw_text"
-_DECIMAL = re.compile(r"[-+]?\d+[.,]\d+")
+UNUSED, RAW = "_", "raw_text"
+_NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?")
+# Labels that are no names.
+_TRAITS = frozenset(
+    [
+        *("m", "f", "male", "female", "man", "woman", "men", "women", "masculine", "feminine"),
+        *("neutral", "happy", "sad", "angry", "surprise", "surprised", "fear", "fearful"),
+        *("disgust", "calm", "train", "val", "dev", "test", "true", "false", "none", "unknown"),
+    ]
+)
 _SENTENCE_END = (".", "?", "!", "。", "？", "！", "…", ",")
 
 
@@ -25,7 +33,7 @@ def audio_column(columns: Sequence[Sequence[str]], recordings: Recordings) -> in
     """The column that names recordings; None if it is not certain which."""
     shares = [share_found(column, recordings) for column in columns]
     best = max(shares)
-    if best == 0:
+    if best < 0.2:
         # Nothing is there: what looks like a file name, else the first column, is looked for.
         ends = [mean(without_ending(v.strip()) != v.strip() for v in c) for c in columns]
         place = ends.index(max(ends))
@@ -49,7 +57,7 @@ def guess(rows: Sequence[Sequence[str]], recordings: Recordings) -> tuple[list[s
     """Names for the columns of rows of one length, as a header would have them.
 
     Returns:
-        Names from `columns`, "-" for what is not read; and whether they are certain.
+        Names from `columns`, "_" for what is not read; and whether they are certain.
     """
     columns = [[row[i].strip() for row in rows] for i in range(len(rows[0]))]
     names = [UNUSED] * len(columns)
@@ -71,35 +79,50 @@ def guess(rows: Sequence[Sequence[str]], recordings: Recordings) -> tuple[list[s
 def _worth_reading(column: Sequence[str]) -> bool:
     """Not blank, and no measurements such as durations."""
     filled = [value for value in column if value]
-    return bool(filled) and not all(_DECIMAL.fullmatch(value) for value in filled)
+    numbers = all(_NUMBER.fullmatch(value) for value in filled)
+    measured = numbers and any("." in v or "," in v for v in filled) and not _repeat(filled)
+    return bool(filled) and not measured
 
 
 def _texts_and_speaker(columns, rest: list[int], names: list[str]) -> bool:
     """Name the other columns; whether that is certain."""
     labels = [i for i in rest if _are_labels(columns[i])]
-    speakers = [i for i in labels if _repeat(columns[i])]
-    texts = [i for i in rest if i not in speakers]
-    if len(rest) == 1:
-        names[rest[0]] = "text"
+    traits = [i for i in labels if _TRAITS.issuperset(v.lower() for v in columns[i])]
+    speakers = [i for i in labels if _repeat(columns[i]) and i not in traits]
+    if speakers or not traits:
+        # Beside somebody's name, "f" and "happy" are none.
+        rest = [i for i in rest if i not in traits]
+        texts = [i for i in rest if i not in speakers]
+        if _settled(columns, texts, speakers, labels, names):
+            return True
+    for i in rest:
+        names[i] = "speaker" if i in labels and i not in traits else "?"
+    texts = [i for i in rest if i not in labels]
+    if texts:
+        names[max(texts, key=lambda i: sum(map(_width, columns[i])))] = "text"
+    return False
+
+
+def _settled(columns, texts: list[int], speakers: list[int], labels, names: list[str]) -> bool:
+    """Name texts and speaker if only one reading is possible."""
+    if len(texts) + len(speakers) == 1:
+        names[(texts + speakers)[0]] = "text"
         return True
     if len(texts) == 2 and len(speakers) <= 1 and _same_words(*(columns[i] for i in texts)):
         names[texts[0]], names[texts[1]] = RAW, "normalized_text"
-        if speakers:
-            names[speakers[0]] = "speaker"
+        for i in speakers:
+            names[i] = "speaker"
         return True
     if len(texts) == len(speakers) == 1:
         names[texts[0]], names[speakers[0]] = "text", "speaker"
-        return True
-    if len(texts) == 2 and not speakers and len(labels) == 1:
+        # "hello" of two people, of whom each comes once, is not the speaker of "ann" and "bob".
+        wide = mean(map(_width, columns[texts[0]])) > 1.5 * mean(map(_width, columns[speakers[0]]))
+        return wide or texts[0] not in labels
+    if len(texts) == 2 and len(labels) == 1 and not speakers:
         # Every speaker once, as in a very small table: certain only in the order of GPT-SoVITS.
-        speaker, text = labels[0], next(i for i in texts if i not in labels)
-        names[speaker], names[text] = "speaker", "text"
+        names[labels[0]] = "speaker"
+        names[next(i for i in texts if i not in labels)] = "text"
         return names == ["audio", "speaker", "language", "text"]
-    for i in rest:
-        names[i] = "speaker" if i in labels else "?"
-    if texts:
-        longest = max(texts, key=lambda i: sum(map(len, columns[i])))
-        names[longest] = "text"
     return False
 
 
@@ -111,9 +134,9 @@ def _are_labels(column: Sequence[str]) -> bool:
 
 
 def _repeat(column: Sequence[str]) -> bool:
-    """Whether few values come again and again."""
+    """Whether values come again."""
     filled = [value for value in column if value]
-    return len(filled) > 1 and len(set(filled)) <= 0.7 * len(filled)
+    return len(set(filled)) < len(filled)
 
 
 def _same_words(first: Sequence[str], other: Sequence[str]) -> bool:
@@ -130,3 +153,8 @@ def _words(text: str) -> set[str]:
     """Words; characters of scripts that do not write spaces."""
     words = re.findall(r"\w+", text.casefold())
     return {c for word in words for c in word} if "\u3040" <= max(text) <= "\uffff" else set(words)
+
+
+def _width(text: str) -> float:
+    """How much there is to read: letters, and signs that stand for words as several."""
+    return sum(2.5 if c >= "\u3040" else 1.0 for c in text)

@@ -148,7 +148,7 @@ class Recordings:
             self._anywhere(parts)
         same = self._tree.get(normalize("NFC", without_ending(parts[-1])).casefold(), [])
         if len(same) > 1:
-            return f"{name} may be {same[0]} or {same[1]}: write its folder too"
+            return f"{name} may be {same[0]} or {same[1]}: write its folder and ending too"
         place = name if Path(name).is_absolute() else self.folder.joinpath(*parts)
         return (
             f"there is no {place}; looked for it in {self.folder}, and in "

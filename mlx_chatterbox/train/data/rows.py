@@ -168,18 +168,23 @@ def fitted(grid: Grid, names: Sequence[str], path: Path, text: int) -> tuple[lis
             cells = cells[:-1]
         cut = (
             commas and not tables_have_spaces and text + 1 < len(cells) <= width
-            and cells[text + 1].startswith(" ") and '"' not in row.raw
+            and cells[text + 1].startswith(" ") and not _quotes(row, separator)
         )  # fmt: skip
         if len(cells) > width or cut:
             tight = row.tight
             others = [cell for place, cell in enumerate(tight) if place != text]
             touched = any(cell not in row.cells for cell in others)
-            if len(tight) != width or '"' in row.raw or touched:
+            if len(tight) != width or _quotes(row, separator) or touched:
                 raise _too_many(row, names, path)
             cells = tight
             joined.append(row)
         result.append(replace(row, cells=cells))
     return result, joined
+
+
+def _quotes(row: Row, separator: str) -> bool:
+    """Whether a cell begins with a quote, which then is no character of it."""
+    return row.raw.startswith('"') or f'{separator}"' in row.raw
 
 
 def _too_many(row: Row, names: Sequence[str], path: Path) -> DataError:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ...errors import DataError
+from .columns import ROLES
 from .hub import hub_items
 from .item import Item
 from .json_lists import json_items
@@ -40,11 +41,22 @@ def items_of(dataset) -> tuple[list[Item], list[str]]:
     if dataset.dataset_type not in readers:
         known = ", ".join(readers)
         raise DataError(f"dataset_type {dataset.dataset_type!r} is none of {known}.")
-    notes: list[str] = []
+    notes = _without_effect(dataset)
     items = _unique(readers[dataset.dataset_type](dataset, notes))
     if not items:
         raise DataError(f"{dataset.dataset_path or dataset.dataset_name} lists no clips.")
     return items, notes
+
+
+def _without_effect(dataset) -> list[str]:
+    """Settings that are not of this kind of data set, for people."""
+    if dataset.saved:
+        return []
+    kind = dataset.dataset_type
+    names = ["columns"] if kind != "metadata_csv" else []
+    names += [f"{role}_column_name" for role in ROLES] if kind == "wav_txt" else []
+    given = [f"dataset.{name}" for name in names if getattr(dataset, name)]
+    return [f"{', '.join(given)} has no effect with dataset_type {kind}"] if given else []
 
 
 def _unique(items: Iterator[Item]) -> list[Item]:

@@ -163,7 +163,7 @@ class _Table:
     @classmethod
     def _named(cls, path, candidates: list[Grid], dataset, recordings) -> _Table:
         """With the names that the user gives for the columns, in their order."""
-        names = [f"{UNUSED}{i}" if plain(name) in ("", UNUSED, "_") else name
+        names = [f"{UNUSED}{i}" if plain(name) in ("", UNUSED) else name
                  for i, name in enumerate(dataset.columns)]  # fmt: skip
         wide = [grid for grid in candidates if expected_length(grid.rows) >= len(names)]
         grid = _most_recordings(wide or candidates, recordings)
@@ -198,7 +198,7 @@ class _Table:
                 f"{path}:{first.line}: there is no header, and it is not certain which column is "
                 f"which: {first.raw.strip()[:80]!r}; name them in their order by dataset.columns, "
                 f"such as [{', '.join(names)}], or in a first line "
-                f"{grid.separator.join(names)} (audio, text, speaker, language; - is not read)."
+                f"{grid.separator.join(names)} (audio, text, speaker, language; _ is not read)."
             )
         unique = [f"{UNUSED}{i}" if name == UNUSED else name for i, name in enumerate(names)]
         optional = {role: role if role in names else None for role in ("speaker", "language")}
