@@ -8,8 +8,11 @@ import unicodedata
 
 import pytest
 
+from mlx_chatterbox.errors import DataError
 from mlx_chatterbox.train.__main__ import main
-from tests.train_data import write
+from mlx_chatterbox.train.config import TrainConfig, load_saved, save_config
+from mlx_chatterbox.train.data.check import read_clips
+from tests.train_data import section, write
 
 HELLO, RAIN, TEA, BUS = "Hello, you.", "It rains today.", "The tea is hot.", "Where is the bus?"
 # Name, speaker, language, text.
@@ -281,3 +284,32 @@ def test_windows_1252_that_nobody_named_is_explained(listed):
     rows, said = listed(table)
     assert rows == PLAIN[:1]
     assert "metadata.csv:2: in windows-1252 it is 'Café.': set dataset.encoding" in said
+
+
+def test_a_recording_with_two_texts_says_so(listed):
+    rows, said = listed(f"a|{HELLO}\na|{RAIN}\nb|{TEA}\n")
+    assert [row[3] for row in rows] == [HELLO, TEA]
+    assert "the same as a, whose text is another: 'Hello, you.'" in said
+
+
+def test_settings_without_effect_are_told(listed, tmp_path):
+    (tmp_path / "wavs").mkdir()
+    (tmp_path / "wavs" / "a.txt").write_text(RAIN)
+    rows, said = listed(None, dataset_type="wav_txt", text_column_name="words")
+    assert [row[3] for row in rows] == [RAIN]
+    assert "dataset.text_column_name has no effect with dataset_type wav_txt" in said
+
+
+def test_a_run_that_was_begun_goes_on_with_its_columns(tmp_path, voices):
+    """Runs begun while a column's name had a default have that default in their files."""
+    write(tmp_path / "a.wav", voices[0])
+    write(tmp_path / "b.wav", voices[1])
+    (tmp_path / "metadata.csv").write_text(f"path,sentence\na.wav,{RAIN}\nb.wav,{TEA}\n")
+    begun = TrainConfig()
+    begun.dataset = section(tmp_path, "metadata_csv", text_column_name="text")
+    begun.dataset.speaker_column_name = "speaker"
+    with pytest.raises(DataError, match="no column 'text'"):
+        read_clips(begun.dataset)
+    save_config(begun, tmp_path / "config.yaml")
+    clips, _ = read_clips(load_saved(tmp_path / "config.yaml").dataset)
+    assert [clip.text for clip in clips] == [RAIN, TEA]

@@ -107,7 +107,7 @@ def read_clips(
     report = Report(listed=len(items), notes=notes)
     limits = _Limits(dataset, text_encoder, max_text_tokens, max_speech_tokens)
     clips: list[Clip] = []
-    first_of: dict[str, str] = {}
+    first_of: dict[str, tuple[str, str]] = {}
     where: dict[str, str] = {}
     new: list[tuple[str, Facts]] = []
     workers = reader_threads(dataset.preprocessing_num_workers)
@@ -124,10 +124,12 @@ def read_clips(
                 if key is not None:
                     new.append((key, facts))
                 if clip.content in first_of:
-                    detail = f"the same as {first_of[clip.content]}"
+                    first, text = first_of[clip.content]
+                    other = "" if text == clip.text else f", whose text is another: {text[:40]!r}"
+                    detail = f"the same as {first}{other}"
                     report.left_out.append(Remark(item.id, item.where, DUPLICATE, detail))
                 else:
-                    first_of[clip.content] = clip.id
+                    first_of[clip.content] = clip.id, clip.text
                     clips.append(clip)
                     report.warnings += [Remark(item.id, item.where, *w) for w in warnings]
             if len(new) >= 200 or done == len(items):

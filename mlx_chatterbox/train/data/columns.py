@@ -161,7 +161,11 @@ def _one_of(
         equal = same or (lambda a, b: list(a) == list(b))
         if role in ("speaker", "language"):
             equal = _same_groups
-        if other == first or not equal(values(first), values(other)):
+        if other == first:
+            raise DataError(
+                f"{where}: two columns are called {first}: give them names of their own."
+            )
+        if not equal(values(first), values(other)):
             raise DataError(
                 f"{where}: {' and '.join(names)} could each be the {_SHOWN.get(role, role)}: "
                 f"name the right one by dataset.{role}_column_name."

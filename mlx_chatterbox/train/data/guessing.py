@@ -115,15 +115,21 @@ def _settled(columns, texts: list[int], speakers: list[int], labels, names: list
         return True
     if len(texts) == len(speakers) == 1:
         names[texts[0]], names[speakers[0]] = "text", "speaker"
-        # "hello" of two people, of whom each comes once, is not the speaker of "ann" and "bob".
-        wide = mean(map(_width, columns[texts[0]])) > 1.5 * mean(map(_width, columns[speakers[0]]))
-        return wide or texts[0] not in labels
-    if len(texts) == 2 and len(labels) == 1 and not speakers:
+        return _says_more(columns, texts[0], speakers[0], labels)
+    if len(texts) == 2 and texts[0] in labels and not speakers:
         # Every speaker once, as in a very small table: certain only in the order of GPT-SoVITS.
-        names[labels[0]] = "speaker"
-        names[next(i for i in texts if i not in labels)] = "text"
-        return names == ["audio", "speaker", "language", "text"]
+        order = names[0] == "audio" and names[2:3] == ["language"] and texts == [1, 3]
+        if order and len(names) == 4 and _says_more(columns, 3, 1, labels):
+            names[1], names[3] = "speaker", "text"
+            return True
     return False
+
+
+def _says_more(columns, text: int, speaker: int, labels: list[int]) -> bool:
+    """Whether a column is text beside a speaker's: "hello" of two people, of whom each comes once,
+    is not the speaker of "ann" and "bob"."""
+    wide = mean(map(_width, columns[text])) > 1.5 * mean(map(_width, columns[speaker]))
+    return wide or text not in labels
 
 
 def _are_labels(column: Sequence[str]) -> bool:

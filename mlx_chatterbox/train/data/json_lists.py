@@ -139,14 +139,15 @@ def _lines(path: Path, content: str, error: ValueError) -> Iterator[tuple[str, A
 def _of_object(path: Path, whole: dict, dataset) -> Iterator[tuple[str, Any]]:
     """One record, clips by their ids, a list under some key, or columns."""
     lists = {k: v for k, v in whole.items() if isinstance(v, list) and v}
+    records = {k: v for k, v in lists.items() if all(isinstance(value, dict) for value in v)}
     roles = roles_of(list(whole), dataset)
     if roles["audio"] and roles["text"] and not lists:
         yield f"{path}:1", whole
     elif roles["audio"] and roles["text"] and len({len(v) for v in lists.values()}) == 1:
         for i, values in enumerate(zip(*lists.values(), strict=True), start=1):
             yield f"{path}:item {i}", dict(zip(lists, values, strict=True))
-    elif len(lists) == 1 and all(isinstance(value, dict) for value in next(iter(lists.values()))):
-        ((key, values),) = lists.items()
+    elif len(records) == 1:
+        ((key, values),) = records.items()
         yield from ((f"{path}:{key} {i}", value) for i, value in enumerate(values, start=1))
     elif whole and all(isinstance(value, (dict, str)) for value in whole.values()):
         for key, value in whole.items():

@@ -53,7 +53,9 @@ def folder_items(dataset, notes: list[str]) -> Iterator[Item]:
             f"{root} lists no clips: there is no recording in it or its folders "
             f"({', '.join(AUDIO_ENDINGS[:4])}, ...)."
         )
-    texts = _Texts(root, [path for path in files if path.suffix.lower() in (".txt", ".lab")])
+    texts = _Texts(
+        root, [p for p in files if p.suffix.lower() in (".txt", ".lab")], dataset.encoding
+    )
     stems = Counter(path.with_suffix("") for path in recordings)
     pairs = [(path, texts.of(path)) for path in recordings]
     if not any(text for _, text in pairs) and (lists := _lists_in(root)):
@@ -68,7 +70,7 @@ def folder_items(dataset, notes: list[str]) -> Iterator[Item]:
         yield Item(
             id=name.as_posix(),
             audio=path,
-            text=texts.read(found, dataset.encoding),
+            text=texts.read(found),
             speaker=_speaker(relative),
             language=dataset.language,
             where=str(path),
@@ -95,8 +97,8 @@ def _lists_in(root: Path) -> list[Path]:
 class _Texts:
     """The text files of a folder, and what they say about which recording."""
 
-    def __init__(self, root: Path, files: list[Path]):
-        self._root = root
+    def __init__(self, root: Path, files: list[Path], encoding: str | None):
+        self._encoding = encoding
         self._files = {path for path in files if not path.name.lower().endswith(_TRANSCRIPTS)}
         self._by_lower = {str(path).lower(): path for path in self._files}
         self._used: set[Path] = set()
@@ -107,7 +109,7 @@ class _Texts:
         self._lines: dict[Path, dict[str, str]] = {}
         self._transcripts = [path for path in files if path not in self._files]
         for path in self._transcripts:
-            self._lines.setdefault(path.parent, {}).update(_transcripts(path))
+            self._lines.setdefault(path.parent, {}).update(_transcripts(path, encoding))
         self._elsewhere = 0
 
     def of(self, recording: Path) -> Path | str | None:
@@ -133,8 +135,8 @@ class _Texts:
                 return files[0]
         return None
 
-    def read(self, found: Path | str | None, encoding: str | None) -> str | None:
-        return read_text(found, encoding) if isinstance(found, Path) else found
+    def read(self, found: Path | str | None) -> str | None:
+        return read_text(found, self._encoding) if isinstance(found, Path) else found
 
     def unused(self) -> list[Path]:
         """Text files without a recording."""
@@ -156,8 +158,11 @@ def _stem(path: Path) -> str:
     return path.name[: -len(ending)]
 
 
-def _transcripts(path: Path) -> dict[str, str]:
+def _transcripts(path: Path, encoding: str | None) -> dict[str, str]:
     """Texts by the name of the recording, of LibriSpeech's lines "84-121123-0000 TEXT" or
     LibriTTS's with tabs."""
-    lines = (re.split(r"[ \t]", line.strip(), maxsplit=1) for line in read_text(path).split("\n"))
+    lines = (
+        re.split(r"[ \t]", line.strip(), maxsplit=1)
+        for line in read_text(path, encoding).split("\n")
+    )
     return {parts[0]: parts[1].split("\t")[-1] for parts in lines if len(parts) == 2}

@@ -19,6 +19,7 @@ class _Entry:
     item: Item
     name: str
     as_named: bool
+    has_speaker: bool
 
 
 class Listed:
@@ -55,7 +56,6 @@ class Listed:
         text = next((text for text in texts if text.strip()), texts[0] if texts else None)
         name = cell(columns.audio)
         speaker, language = cell(columns.speaker), cell(columns.language)
-        unnamed = columns.speaker is not None and not speaker
         item = Item(
             id=_id_of(name) or where.rsplit("/", 1)[-1],
             audio=None,
@@ -64,17 +64,14 @@ class Listed:
             language=language or self._dataset.language,
             where=where,
             fault=fault,
-            remarks=((NO_SPEAKER, f"taken for {ONE_SPEAKER!r}"),) if unnamed else (),
         )
-        if not name:
-            self._entries.append(_Entry(item, name, True))
-            return
-        found = self._recordings.find(name)
-        if found is None:
+        found = self._recordings.find(name) if name else None
+        if found is not None:
+            item = replace(item, audio=found.path)
+        elif name:
             item = replace(item, missing=self._recordings.missing(name))
-            self._entries.append(_Entry(item, name, True))
-        else:
-            self._entries.append(_Entry(replace(item, audio=found.path), name, found.as_named))
+        as_named = found is None or found.as_named
+        self._entries.append(_Entry(item, name, as_named, bool(speaker)))
 
     def items(self, notes: list[str]) -> Iterator[Item]:
         """All of them, in their order; `notes` is told of recordings under other names."""
@@ -89,14 +86,17 @@ class Listed:
                 f"{self._path.name}: {len(others)} recordings were found under another name or in "
                 f"another folder: {first.name} is {first.item.audio}"
             )
+        speakers = any(entry.has_speaker for entry in self._entries)
         for entry in self._entries:
+            item = entry.item
+            if speakers and not entry.has_speaker:
+                item = replace(item, remarks=((NO_SPEAKER, f"taken for {ONE_SPEAKER!r}"),))
             same = claims.get(entry.item.audio, [])
             rival = next((e for e in same if e.name != entry.name), None)
             if rival is not None and not all(e.as_named for e in same):
                 fault = f"{entry.name} and {rival.name} ({rival.item.where}) both lead to "
-                yield replace(entry.item, fault=f"{fault}{entry.item.audio}")
-            else:
-                yield entry.item
+                item = replace(item, fault=f"{fault}{item.audio}")
+            yield item
 
 
 def _id_of(name: str) -> str:

@@ -26,6 +26,7 @@ _OTHER_FILES = {
     b"PK\x03\x04": "an Excel workbook or another archive: save the table as CSV (UTF-8)",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the table as CSV (UTF-8)",
     b"PAR1": "a Parquet file: set dataset_type to hf_dataset",
+    b"version https://git-lfs": "a Git LFS pointer, not the table: fetch it by `git lfs pull`",
     b"RIFF": "a recording; dataset_path is the table",
 }
 
@@ -66,9 +67,10 @@ def content_of(path: Path, dataset) -> tuple[str, str]:
             raise DataError(f"{path} is {what}.")
     text = decode(content, path, dataset.encoding)
     if "\0" in text:
+        order = "be" if content.startswith(b"\0") else "le"
         raise DataError(
             f"{path} looks like UTF-16 without a byte order mark: set dataset.encoding to "
-            "utf-16-le, or save it as UTF-8."
+            f"utf-16-{order}, or save it as UTF-8."
         )
     return text, dataset.encoding or encoding_of(content)
 
@@ -88,8 +90,8 @@ def table_items(dataset, notes: list[str]) -> Iterator[Item]:
     if not candidates:
         if content.strip():
             raise DataError(
-                f"{path}: its first line has no '|', tab, ';' or ',' between cells: a table has a "
-                "recording and a text in every line."
+                f"{path}:1: {content.strip()[:40]!r}: there is no '|', tab, ';' or ',' between "
+                "cells: a table has a recording and a text in every line."
             )
         return
     table = _Table.of(path, candidates, dataset, recordings)
@@ -97,8 +99,8 @@ def table_items(dataset, notes: list[str]) -> Iterator[Item]:
     notes.append(f"{path.name}: {encoding}, {table}")
     if joined:
         notes.append(
-            f"{path.name}: in {len(joined)} rows (the first in line {joined[0].line}) the text has "
-            "separators outside quotes; it is read to its end"
+            f"{path.name}: texts with separators outside quotes are read to their end: "
+            f"{len(joined)}, the first in line {joined[0].line}"
         )
     listed = Listed(path, dataset, recordings, table.columns)
     for row in rows:
@@ -146,15 +148,8 @@ class _Table:
     def _with_header(cls, path, grid: Grid, dataset, recordings) -> _Table:
         first, rows = grid.rows[0], grid.rows[1:]
         names = [cell.strip().strip("\ufeff") for cell in first.cells]
-        twice = sorted({name for name in names if name and names.count(name) > 1})
         columns = by_name(names, dataset, f"{path}:{first.line}", _values(names, rows),
                           lambda a, b: same_files(a, b, recordings))  # fmt: skip
-        used = {columns.audio, columns.speaker, columns.language, *columns.text}
-        if used & set(twice):
-            raise DataError(
-                f"{path}:{first.line}: two columns are called {twice[0]}: give them names of "
-                "their own."
-            )
         if grid.fault:
             raise grid.fault
         header = f"header in line {first.line}"
