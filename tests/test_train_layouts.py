@@ -129,6 +129,20 @@ def test_parquet(parquet, whole, monkeypatch):
         read_clips(section(path, "hf_dataset", text_column_name="words"))
 
 
+def test_parquet_without_the_hub_s_description(parquet, voices):
+    """As pandas writes it: bytes, or paths beside the file."""
+    pyarrow = pytest.importorskip("pyarrow")
+    sound = (parquet.parent / "sounds" / "0.wav").read_bytes()
+    file = parquet / "pandas.parquet"
+    rows = {"audio": [{"bytes": sound, "path": None}], "text": [RAIN]}
+    for audio in (rows["audio"], [sound], ["sounds/0.wav"]):
+        pyarrow.parquet.write_table(pyarrow.table({**rows, "audio": audio}), file)
+        if isinstance(audio[0], str):
+            write(parquet / "sounds" / "0.wav", voices[0])
+        (clip,), _ = read_clips(section(file, "hf_dataset"))
+        assert clip.text == RAIN
+
+
 def test_parquet_is_no_table(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"PAR1 and so on")
     with pytest.raises(DataError, match="Parquet file: set dataset_type to hf_dataset"):

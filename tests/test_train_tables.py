@@ -313,3 +313,12 @@ def test_a_run_that_was_begun_goes_on_with_its_columns(tmp_path, voices):
     save_config(begun, tmp_path / "config.yaml")
     clips, _ = read_clips(load_saved(tmp_path / "config.yaml").dataset)
     assert [clip.text for clip in clips] == [RAIN, TEA]
+
+
+def test_a_list_in_a_folder_of_its_own_names_what_is_beside_it(tmp_path, voices):
+    write(tmp_path / "set" / "wavs" / "a.wav", voices[0])
+    (tmp_path / "filelists").mkdir()
+    (tmp_path / "filelists" / "train.txt").write_text(f"set/wavs/a.wav|{RAIN}\n")
+    (clip,), report = read_clips(section(tmp_path / "filelists", "metadata_csv"))
+    assert (clip.text, clip.audio) == (RAIN, tmp_path / "set" / "wavs" / "a.wav")
+    assert "all clips are one speaker's" in report.table()

@@ -79,6 +79,9 @@ def _from_folder(dataset, metadata: Path, split: str, notes: list[str]) -> Itera
     """Items of an audio folder; those in the folders of other splits are not its own."""
     table = replace(dataset, dataset_path=str(metadata))
     table.saved = dataset.saved
+    if plain(dataset.audio_column_name or "") == "audio":
+        # So `datasets` calls what the table of an audio folder calls file_name.
+        table.audio_column_name = None
     read = json_items if metadata.suffix.lower() in (".jsonl", ".json", ".ndjson") else table_items
     others = 0
     for item in read(table, notes):

@@ -58,7 +58,10 @@ def folder_items(dataset, notes: list[str]) -> Iterator[Item]:
     )
     stems = Counter(path.with_suffix("") for path in recordings)
     pairs = [(path, texts.of(path)) for path in recordings]
-    if not any(text for _, text in pairs) and (lists := _lists_in(root)):
+    lists = _lists_in(root)
+    if lists and any(text for _, text in pairs):
+        notes.append(f"{lists[0].name} is not read: dataset_type wav_txt has pairs of files")
+    elif lists:
         raise DataError(
             f"{root}: no recording has a text file of its name, but there is {lists[0].name}: set "
             f"dataset_type to {'metadata_json' if 'json' in lists[0].suffix else 'metadata_csv'}."

@@ -68,8 +68,9 @@ class Listed:
         found = self._recordings.find(name) if name else None
         if found is not None:
             item = replace(item, audio=found.path)
-        elif name:
-            item = replace(item, missing=self._recordings.missing(name))
+        else:
+            missing = self._recordings.missing(name) if name else "no recording is named"
+            item = replace(item, missing=missing)
         as_named = found is None or found.as_named
         self._entries.append(_Entry(item, name, as_named, bool(speaker)))
 
@@ -87,6 +88,8 @@ class Listed:
                 f"another folder: {first.name} is {first.item.audio}"
             )
         speakers = any(entry.has_speaker for entry in self._entries)
+        if not speakers:
+            notes.append(f"{self._path.name}: nothing says who speaks: all clips are one speaker's")
         for entry in self._entries:
             item = entry.item
             if speakers and not entry.has_speaker:

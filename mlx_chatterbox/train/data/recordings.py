@@ -108,6 +108,11 @@ class Recordings:
                 found = self._in(self.folder.joinpath(beside, *folders), base)
                 if found is not None:
                     return Found(found.path, found.as_named and not skipped)
+        *folders, base = parts
+        for above in list(self.folder.parents)[:3] if len(folders) > 1 else ():
+            # Lists in a folder of their own often name what is beside that folder.
+            if (found := self._in(above.joinpath(*folders), base)) is not None:
+                return Found(found.path, as_named=False)
         return self._anywhere(parts)
 
     def _in(self, folder: Path, base: str) -> Found | None:
