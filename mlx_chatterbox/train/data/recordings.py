@@ -36,8 +36,7 @@ def without_ending(name: str) -> str:
 class _Listing:
     """The recordings of one folder, by name, by stem and by stem in any case."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: str):
         self.names: set[str] = set()
         self.exact: dict[str, list[str]] = defaultdict(list)
         self.folded: dict[str, list[str]] = defaultdict(list)
@@ -84,7 +83,8 @@ class Recordings:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._listings: dict[Path, _Listing] = {}
+        self._above = [str(place) for place in folder.parents][:3]
+        self._listings: dict[str, _Listing] = {}
         self._known: dict[str, Found | None] = {}
         self._tree: dict[str, list[Path]] | None = None
 
@@ -100,29 +100,29 @@ class Recordings:
             return None
         if Path(name).is_absolute():
             path = Path(name)
-            if (found := self._in(path.parent, path.name)) is not None:
+            if (found := self._in(str(path.parent), path.name)) is not None:
                 return found
         for skipped in range(len(parts)):
             *folders, base = parts[skipped:]
             for beside in AUDIO_FOLDERS:
-                found = self._in(self.folder.joinpath(beside, *folders), base)
+                found = self._in(os.path.join(self.folder, beside, *folders), base)
                 if found is not None:
                     return Found(found.path, found.as_named and not skipped)
         *folders, base = parts
-        for above in list(self.folder.parents)[:3] if len(folders) > 1 else ():
+        for above in self._above if len(folders) > 1 else ():
             # Lists in a folder of their own often name what is beside that folder.
-            if (found := self._in(above.joinpath(*folders), base)) is not None:
+            if (found := self._in(os.path.join(above, *folders), base)) is not None:
                 return Found(found.path, as_named=False)
         return self._anywhere(parts)
 
-    def _in(self, folder: Path, base: str) -> Found | None:
+    def _in(self, folder: str, base: str) -> Found | None:
         if folder not in self._listings:
             self._listings[folder] = _Listing(folder)
-        matches = self._listings[folder].matches(base)
-        if len(matches) != 1:
+        listing = self._listings[folder]
+        if not listing.names or len(matches := listing.matches(base)) != 1:
             return None
         as_named = matches[0] == base or without_ending(matches[0]) == base
-        return Found(folder / matches[0], as_named)
+        return Found(Path(folder, matches[0]), as_named)
 
     def _anywhere(self, parts: list[str]) -> Found | None:
         """The only recording of the name below the folder; of several, the one in a folder of the
