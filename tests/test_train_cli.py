@@ -130,6 +130,9 @@ def test_from_recordings_to_a_voice(configuration, voice_data, tmp_path, capsys,
     assert {"final_model", "last", "metrics.jsonl", "data-report.json"} <= {
         path.name for path in run.iterdir()
     }
+    said = capsys.readouterr().err
+    assert "10 of 13 clips can be trained on" in said
+    assert "silent.wav: its loudest sample" in said
     whole = without_timings(read_metrics(run / "metrics.jsonl"))
     assert any("eval_loss" in line for line in whole)
 

@@ -34,7 +34,7 @@ def broken(tmp_path_factory, voices):
     write(root / "latin1.wav", voices[2])
     (root / "latin1.txt").write_bytes("Ein schöner Tag.".encode("latin-1"))
     write(root / "utf16.wav", voices[2])
-    (root / "utf16.txt").write_bytes("Hello.".encode("utf-16"))
+    (root / "utf16.txt").write_bytes("Hello.".encode("utf-16-le"))
     write(root / "replaced.wav", voices[2], "Ein sch\ufffdner Tag.")
     (root / "unreadable.wav").write_bytes(b"RIFF and then nothing of the kind")
     (root / "unreadable.txt").write_text("Unreadable.")

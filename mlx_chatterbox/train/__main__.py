@@ -28,6 +28,8 @@ examples, from recordings to a voice:
       write a configuration whose comments teach; edit it
   python -m mlx_chatterbox.train validate --config voice.yaml
       check settings, model and every recording; trains nothing
+  python -m mlx_chatterbox.train validate --config voice.yaml --list
+      print every clip with its seconds, speaker, language and text
   python -m mlx_chatterbox.train --config voice.yaml
       train; checkpoints, metrics and samples go to training.output_dir
   python -m mlx_chatterbox.train resume voice-training
@@ -106,12 +108,22 @@ def _add_commands(parser, settings, common) -> None:
         metavar="FOLDER",
         help="with the recordings, relative to FILE (default: ./voice_data)",
     )
-    commands.add_parser(
+    validate = commands.add_parser(
         "validate",
         parents=[settings, common],
         help="check settings, model and data; train nothing",
         description="Check the settings, the model and every recording, and say how many steps "
         "there would be. Exit code 1 if training would fail.",
+    )
+    validate.add_argument(
+        "file", type=Path, nargs="?", metavar="FILE", help="the YAML file, as --config FILE"
+    )
+    validate.add_argument(
+        "--list",
+        action="store_true",
+        help="print every clip as it would be trained on, a line each with tabs: name, seconds, "
+        "speaker, language (- for none), text, and phones if the model reads them; all else "
+        "goes to standard error",
     )
     resume = commands.add_parser(
         "resume",
@@ -158,6 +170,10 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
         return export(arguments.checkpoint, arguments.output, arguments.upstream)
     from .config import load_config
 
+    if arguments.command == "validate" and arguments.file is not None:
+        if hasattr(arguments, "config"):
+            build_parser().error("FILE and --config are the same: give one of them.")
+        arguments.config = arguments.file
     if not hasattr(arguments, "config"):
         build_parser().error(f"--config FILE is needed; `{PROGRAM} init` writes a first one.")
     config = load_config(arguments.config, getattr(arguments, "set", ()))
@@ -166,7 +182,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     if arguments.command == "validate":
         from .session import validate
 
-        return validate(config, progress)
+        return validate(config, progress, arguments.list)
     from .session import train
 
     return train(config, progress)

@@ -91,7 +91,9 @@ def load_saved(path: str | Path) -> TrainConfig:
     It has been checked already; and rules that ask what was written down, rather than left to its
     default, make no sense of it.
     """
-    return _reader().dataclass(TrainConfig, read_yaml(Path(path)))
+    config = _reader().dataclass(TrainConfig, read_yaml(Path(path)))
+    config.dataset.saved = True
+    return config
 
 
 def _reader() -> Reader:

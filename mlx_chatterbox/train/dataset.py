@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,7 @@ class Data:
         )
         if self._multilingual(prepared):
             _check_languages(clips)
+        self._clips = clips
         self.train, self.evaluation = split(clips, config.dataset.eval_split_size, config.seed)
         if not self.train:
             raise TrainingError(f"all {len(clips)} clips are for evaluation, none for training.")
@@ -88,6 +90,20 @@ class Data:
         size = training.per_device_train_batch_size * training.gradient_accumulation_steps
         an_epoch = len(self._plan(self.train, size * machines))
         return an_epoch, training.max_steps or share(training.num_train_epochs, an_epoch)
+
+    def lines(self) -> Iterator[str]:
+        """Every clip as it is trained on or judged by: name, seconds, speaker, language ("-" for
+        none), the text as the tokenizer gets it, and its phones if the model reads those, with
+        tabs between them."""
+        for clip in self._clips:
+            cells = [clip.id, f"{clip.seconds:.2f}", clip.speaker, clip.language or "-"]
+            if self._encoder is None:
+                cells.append(clip.text)
+            else:
+                cells.append(self._encoder.normalized(clip.text))
+                cells += filter(None, [self._encoder.phones(clip.text)])
+            line = "\t".join(" ".join(cell.split()) for cell in cells)
+            yield line.encode("utf-8", "backslashreplace").decode()
 
     def features(
         self, prepared: Prepared, group: Group, progress: Bars | None = None

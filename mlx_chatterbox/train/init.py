@@ -57,7 +57,7 @@ model:
 {strategy_lines}
 dataset:
   # wav_txt: a folder with 1.wav and 1.txt, 2.wav and 2.txt, ...
-  # metadata_csv: a CSV file with a header; metadata_json: JSON Lines; hf_dataset: from the hub.
+  # metadata_csv: a table (CSV, TSV, ...); metadata_json: JSON (Lines); hf_dataset: from the hub.
   dataset_type: wav_txt
   dataset_path: {data}
   # language: de                 # multilingual models need it, for clips that do not say their own

@@ -127,13 +127,13 @@ class DatasetSection:
         "wav_txt", "metadata_csv", "metadata_json", "jsonl", "hf_dataset", "huggingface", "hf"
     ] = option(
         "wav_txt",
-        "a folder of pairs 1.wav, 1.txt; a CSV file with a header; JSON Lines (jsonl is the same); "
-        "or a data set of the hub (hf and huggingface are the same; extra: datasets)",
+        "a folder of pairs 1.wav, 1.txt; a table (CSV, TSV, ...); JSON or JSON Lines (jsonl is the "
+        "same); or a data set of the hub (hf and huggingface are the same; extra: datasets)",
     )
     dataset_path: str | None = option(
         None,
         "the folder (wav_txt), the file or its folder (metadata_csv, metadata_json), or a saved "
-        "data set (hf_dataset)",
+        "data set, an audio folder or a Parquet file (hf_dataset)",
     )
     dataset_name: str | None = option(None, "hf_dataset: OWNER/NAME on the hub")
     dataset_config_name: str | None = option(None, "hf_dataset: its configuration")
@@ -141,14 +141,33 @@ class DatasetSection:
     eval_split_name: str | None = option(
         None, "hf_dataset: the split to evaluate on; none: a part of the training split"
     )
-    text_column_name: str = option("text", "name of the column or key that holds the text")
-    audio_column_name: str = option("audio", "name of the column or key that holds the recording")
-    speaker_column_name: str = option(
-        "speaker",
-        "name of the column that says who speaks; where there is none, everybody is one speaker",
+    text_column_name: str | None = option(
+        None,
+        "name of the column or key that holds the text; none: found by its usual names. What is "
+        "named must be there",
     )
-    language_column_name: str = option(
-        "language", "name of the column with the language's code, for multilingual models"
+    audio_column_name: str | None = option(
+        None, "name of the column or key that holds the recording; none: by its usual names"
+    )
+    speaker_column_name: str | None = option(
+        None,
+        "name of the column that says who speaks; none: by its usual names, and where there is "
+        "none, everybody is one speaker",
+    )
+    language_column_name: str | None = option(
+        None,
+        "name of the column with the language's code, for multilingual models; none: by its usual "
+        "names",
+    )
+    columns: list[str] = option(
+        factory=list,
+        doc="metadata_csv: names of the columns of a table without a header, in their order "
+        "([audio, speaker, language, text]; `_` is not read)",
+    )
+    encoding: str | None = option(
+        None,
+        "of tables, JSON and texts (windows-1252, ...); none: UTF-8, or UTF-16 with its byte order "
+        "mark",
     )
     language: str | None = option(
         None, "language of every clip that does not say its own (multilingual models need one)"
@@ -165,6 +184,11 @@ class DatasetSection:
     min_text_length: int = option(1, "clips with a shorter text are left out", "characters", low=1)
     max_text_length: int | None = option(
         None, "clips with a longer text are left out", "characters", low=1
+    )
+    leave_out_misfits: bool = option(
+        False,
+        "leave out clips whose text does not fit their length, by the rate of the others, instead "
+        "of only warning of them",
     )
     trim_silence: bool = option(True, "cut silence before and after the speech")
     trim_top_db: float = option(
@@ -191,6 +215,9 @@ class DatasetSection:
         False, "hf_dataset: run the data set's own loading script, if it has one"
     )
     use_auth_token: bool = option(False, "hf_dataset: log in with the token of `hf auth login`")
+
+    # Whether it comes from a run that was begun, whose file also holds what nobody set.
+    saved = False
 
     def __post_init__(self):
         self.dataset_type = _DATASET_TYPES.get(self.dataset_type, self.dataset_type)

@@ -97,6 +97,7 @@ def train(config: TrainConfig, progress: Bars) -> int:
         if group.is_first:
             folder.mkdir(parents=True, exist_ok=True)
             data.report.write(folder / REPORT_NAME)
+            say(data.report.table())
             say(summary(config, prepared, data, group.size))
         store = data.features(prepared, group, quiet)
         samples, evaluation = data.samples(store, group)
@@ -164,8 +165,13 @@ def _config_of(checkpoint: Path) -> TrainConfig:
     return config
 
 
-def validate(config: TrainConfig, progress: Bars) -> int:
-    """Check everything that training needs, and say what it would do; the exit code."""
+def validate(config: TrainConfig, progress: Bars, listing: bool = False) -> int:
+    """Check everything that training needs, and say what it would do; the exit code.
+
+    Args:
+        listing: print every clip on standard output, and nothing else there.
+    """
+    tell = say if listing else print
     check_trackers(config)
     with on_device(config.device):
         folder = base_model.find(config)
@@ -183,13 +189,15 @@ def validate(config: TrainConfig, progress: Bars) -> int:
         if prepared is not None:
             begin(prepared, data)
         progress.close()
-        print(data.report.table(examples=10))
-        print(summary(config, prepared, data))
+        if listing:
+            print("\n".join(data.lines()))
+        tell(data.report.table(examples=10))
+        tell(summary(config, prepared, data))
         if config.training.resume_from_checkpoint is None:
             refuse_other_run(config)
         else:
             find_checkpoint(config.training.resume_from_checkpoint)
-    print("everything is ready; nothing was trained.")
+    tell("everything is ready; nothing was trained.")
     return 0
 
 

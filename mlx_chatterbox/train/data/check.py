@@ -9,13 +9,17 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import AudioError, DataError, TextError
+from ...text.multilingual import SUPPORTED_LANGUAGES
 from ...voice import MIN_PEAK
+from .encoding import advice
 from .item import Item, Recording
+from .language_codes import known_language
 from .listen import Facts, Listener, ahead, reader_threads
+from .rates import misfits
 from .report import Remark, Report
 from .sources import items_of
 from .text import TextEncoder
@@ -38,6 +42,8 @@ DUPLICATE = "duplicate audio"
 CLIPPED = "clipped"
 NARROW = "sample rate under 16 kHz"
 UNKNOWN_LETTERS = "letters unknown to the model"
+# A warning, or left out if the configuration says so.
+MISFIT = "text does not fit the length"
 
 # Shorter ones are under the windows of the networks, whatever the configuration allows.
 LEAST_SECONDS = 0.2
@@ -95,12 +101,14 @@ def read_clips(
     Raises:
         DataError: the data set cannot be read at all, or nothing of it can be trained on.
     """
-    items = items_of(dataset)
+    items, notes = items_of(dataset)
+    items = _in_known_languages(items, text_encoder, notes)
     listener = Listener(dataset, None if cache_dir is None else Path(cache_dir))
-    report = Report(listed=len(items))
+    report = Report(listed=len(items), notes=notes)
     limits = _Limits(dataset, text_encoder, max_text_tokens, max_speech_tokens)
     clips: list[Clip] = []
-    first_of: dict[str, str] = {}
+    first_of: dict[str, tuple[str, str]] = {}
+    where: dict[str, str] = {}
     new: list[tuple[str, Facts]] = []
     workers = reader_threads(dataset.preprocessing_num_workers)
     with ThreadPoolExecutor(workers) as pool:
@@ -112,13 +120,16 @@ def read_clips(
                 report.left_out.append(Remark(item.id, item.where, *result.args))
             else:
                 clip, facts, key, warnings = result
+                where[clip.id] = item.where
                 if key is not None:
                     new.append((key, facts))
                 if clip.content in first_of:
-                    detail = f"the same as {first_of[clip.content]}"
+                    first, text = first_of[clip.content]
+                    other = "" if text == clip.text else f", whose text is another: {text[:40]!r}"
+                    detail = f"the same as {first}{other}"
                     report.left_out.append(Remark(item.id, item.where, DUPLICATE, detail))
                 else:
-                    first_of[clip.content] = clip.id
+                    first_of[clip.content] = clip.id, clip.text
                     clips.append(clip)
                     report.warnings += [Remark(item.id, item.where, *w) for w in warnings]
             if len(new) >= 200 or done == len(items):
@@ -126,13 +137,55 @@ def read_clips(
                 new = []
             if progress is not None:
                 progress("checking clips", done, len(items))
+    clips = _without_misfits(clips, dataset, report, where)
     report.kept = len(clips)
     report.seconds = sum(clip.seconds for clip in clips)
     report.speakers = dict(sorted(Counter(clip.speaker for clip in clips).items()))
     if not clips:
-        why = ", ".join(f"{count} {reason}" for reason, count in report.counts().items())
-        raise DataError(f"none of the {len(items)} clips can be trained on: {why}.")
+        raise DataError(f"none of the {len(items)} clips can be trained on: {_why(report)}")
     return clips, report
+
+
+def _in_known_languages(
+    items: list[Item], text_encoder: TextEncoder | None, notes: list[str]
+) -> list[Item]:
+    """Items with the model's codes of their languages; `notes` is told of other words for them."""
+    known = SUPPORTED_LANGUAGES if text_encoder is None else text_encoder.languages
+    languages = {item.language for item in items}
+    codes = {language: known_language(language, known) for language in languages}
+    changed = [
+        f"{old} is read as {new}"
+        for old, new in codes.items()
+        if old and old.lower() != new.lower()
+    ]
+    if changed:
+        notes.append(f"languages: {', '.join(sorted(changed)[:10])}")
+    return [replace(item, language=codes[item.language]) for item in items]
+
+
+def _without_misfits(
+    clips: list[Clip], dataset, report: Report, where: dict[str, str]
+) -> list[Clip]:
+    """The clips, without those whose text does not fit their length if they are to be left out."""
+    wrong = misfits(clips)
+    told = report.left_out if dataset.leave_out_misfits else report.warnings
+    told += [Remark(id, where[id], MISFIT, detail) for id, detail in wrong.items()]
+    return [c for c in clips if c.id not in wrong] if dataset.leave_out_misfits else clips
+
+
+def _why(report: Report) -> str:
+    """The reasons with their counts, and an example of each."""
+    counts = report.counts()
+    why = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+    first = {}
+    for remark in report.left_out:
+        if remark.detail:
+            first.setdefault(remark.reason, f"{remark.where or remark.id}: {remark.detail}")
+    examples = [first[reason] for reason in counts if reason in first][:3]
+    said = [f" Such as {'; '.join(examples)}."] if examples else []
+    notes = [f" It was read so: {'; '.join(report.notes)}."] if report.notes else []
+    text = f"{why}.{''.join(said + notes)}"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True)
@@ -145,7 +198,8 @@ class _Limits:
 
 def _text_or_rejection(item: Item, limits: _Limits):
     try:
-        return _checked_text(item, limits)
+        text, warnings = _checked_text(item, limits)
+        return text, [*item.remarks, *warnings]
     except _Rejected as rejected:
         return rejected
 
@@ -186,7 +240,7 @@ def _checked_text(item: Item, limits: _Limits) -> tuple[str, list[tuple[str, str
     # Surrogates are bytes that were no UTF-8, U+FFFD stands where others met such bytes before,
     # and zeros are what UTF-16 looks like.
     if any("\ud800" <= c <= "\udfff" or c in "\ufffd\0" for c in item.text):
-        raise _Rejected(BAD_ENCODING, "save it as UTF-8")
+        raise _Rejected(BAD_ENCODING, advice(item.text))
     text = " ".join(item.text.split())
     if not text:
         raise _Rejected(EMPTY_TEXT, "")
@@ -211,7 +265,8 @@ def _checked_text(item: Item, limits: _Limits) -> tuple[str, list[tuple[str, str
 
 def _checked_audio(item: Item, limits: _Limits, listener: Listener) -> tuple[Facts, str | None]:
     if item.audio is None or (isinstance(item.audio, Path) and not item.audio.is_file()):
-        raise _Rejected(NO_AUDIO, "" if item.audio is None else f"there is no {item.audio}")
+        detail = item.missing or ("" if item.audio is None else f"there is no {item.audio}")
+        raise _Rejected(NO_AUDIO, detail)
     longest = limits.dataset.max_audio_duration_s
     if (seconds := listener.too_long_to_read(item.audio)) is not None:
         raise _Rejected(LONG, f"{seconds:.2f} s; max_audio_duration_s is {longest}")

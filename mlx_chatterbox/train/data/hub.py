@@ -1,29 +1,106 @@
-"""Clips of a Hugging Face data set, by the package `datasets`, which is an extra."""
+"""Clips of a Hugging Face data set, by the package `datasets`, which is an extra; folders of
+recordings with their metadata are read without it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
-from .item import (
-    AUDIO_NAMES,
-    LANGUAGE_NAMES,
-    ONE_SPEAKER,
-    SPEAKER_NAMES,
-    TEXT_NAMES,
-    Item,
-    Recording,
-    named,
-)
+from .columns import AUDIO_NAMES, Columns, by_name, plain
+from .item import ONE_SPEAKER, Item, Recording
+from .json_lists import json_items
+from .recordings import Recordings
+from .tables import table_items
+
+_METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
+# Folders that `datasets` takes for splits, by the word it looks for.
+_SPLITS = {
+    "train": re.compile(r"train(ing)?", re.I),
+    "validation": re.compile(r"val(id(ation)?)?|dev|eval(uation)?", re.I),
+    "test": re.compile(r"test(ing)?", re.I),
+}
 
 
-def hub_items(dataset) -> Iterator[Item]:
-    """`hf_dataset`: a data set of the hub or on disk, by the package `datasets`.
+def hub_items(dataset, notes: list[str]) -> Iterator[Item]:
+    """`hf_dataset`: a data set of the hub or on disk.
 
-    Audio is never decoded by that package (its decoder needs PyTorch), but read as files are.
+    Audio is never decoded by the package `datasets` (its decoder needs PyTorch), but read as files
+    are.
+
+    Raises:
+        DataError: `datasets` is needed and missing, the data set cannot be loaded, or its columns
+            are not known.
     """
+    parts = {"train": dataset.train_split_name or "train"}
+    if dataset.eval_split_name:
+        parts["eval"] = dataset.eval_split_name
+    for part, split in parts.items():
+        metadata = _metadata_of(dataset, split)
+        if metadata is None:
+            items = _from_package(dataset, split, notes)
+        else:
+            items = _from_folder(dataset, metadata, split, notes)
+        for item in items:
+            # Without a split of its own for evaluation, one is taken from the training part.
+            yield replace(item, part=part if len(parts) > 1 else None)
+
+
+def _local(dataset) -> Path | None:
+    return Path(dataset.dataset_path).expanduser() if dataset.dataset_path else None
+
+
+def _metadata_of(dataset, split: str) -> Path | None:
+    """The table of an audio folder, in the split's folder or in the whole one."""
+    root = _local(dataset)
+    if root is None:
+        return None
+    if root.is_file() and root.suffix.lower() != ".parquet":
+        return root
+    kind = _split_kind(split)
+    inside = [p for data in (root, root / "data") if data.is_dir() for p in sorted(data.iterdir())]
+    folders = [
+        p for p in inside if p.is_dir() and kind is not None and _SPLITS[kind].fullmatch(p.name)
+    ]
+    named = [root / split, root / "data" / split]
+    places = [*named, *folders, root]
+    return next((p / name for p in places for name in _METADATA if (p / name).is_file()), None)
+
+
+def _split_kind(name: str) -> str | None:
+    return next((kind for kind, word in _SPLITS.items() if word.fullmatch(name)), None)
+
+
+def _from_folder(dataset, metadata: Path, split: str, notes: list[str]) -> Iterator[Item]:
+    """Items of an audio folder; those in the folders of other splits are not its own."""
+    table = replace(dataset, dataset_path=str(metadata))
+    table.saved = dataset.saved
+    if plain(dataset.audio_column_name or "") == "audio":
+        # So `datasets` calls what the table of an audio folder calls file_name.
+        table.audio_column_name = None
+    read = json_items if metadata.suffix.lower() in (".jsonl", ".json", ".ndjson") else table_items
+    others = 0
+    for item in read(table, notes):
+        path = item.audio
+        inside = (
+            path.relative_to(metadata.parent).parts[:-1]
+            if isinstance(path, Path) and path.is_relative_to(metadata.parent)
+            else ()
+        )
+        kinds = {kind for name in inside if (kind := _split_kind(name)) is not None}
+        if kinds and _split_kind(split) not in kinds:
+            others += 1
+        else:
+            yield item
+    if others:
+        notes.append(f"{metadata.name}: {others} clips are in the folders of other splits")
+
+
+def _from_package(dataset, split: str, notes: list[str]) -> Iterator[Item]:
     try:
         import datasets
     except ImportError:
@@ -31,24 +108,20 @@ def hub_items(dataset) -> Iterator[Item]:
             f"dataset_type {dataset.dataset_type} needs the package datasets: "
             "pip install 'mlx-chatterbox[datasets]'."
         ) from None
-    parts = {"train": dataset.train_split_name or "train"}
-    if dataset.eval_split_name:
-        parts["eval"] = dataset.eval_split_name
-    for part, split in parts.items():
-        rows = _load_split(datasets, dataset, split)
-        for item in _rows(datasets, dataset, rows, split):
-            # Without a split of its own for evaluation, one is taken from the training part.
-            yield Item(**{**vars(item), "part": part if len(parts) > 1 else None})
+    rows = _load_split(datasets, dataset, split)
+    yield from _rows(datasets, dataset, rows, split, notes)
 
 
 def _load_split(datasets, dataset, split: str):
-    local = Path(dataset.dataset_path).expanduser() if dataset.dataset_path else None
+    local = _local(dataset)
     try:
         if local is not None and any(
             (local / name).is_file() for name in ("dataset_dict.json", "state.json")
         ):
             saved = datasets.load_from_disk(str(local))
             return saved[split] if isinstance(saved, dict) else saved
+        if local is not None and local.is_file():
+            return datasets.load_dataset("parquet", data_files={split: str(local)}, split=split)
         options: dict[str, Any] = {"split": split}
         if dataset.trust_remote_code:
             options["trust_remote_code"] = True
@@ -71,39 +144,68 @@ def _load_split(datasets, dataset, split: str):
         ) from None
 
 
-def _rows(datasets, dataset, rows, split: str) -> Iterator[Item]:
-    columns = {name.lower(): name for name in rows.column_names}
-    audio = named(columns, dataset.audio_column_name, AUDIO_NAMES)
-    text = named(columns, dataset.text_column_name, TEXT_NAMES)
-    if audio is None or text is None:
-        raise DataError(
-            f"the data set has the columns {', '.join(rows.column_names)}, and no "
-            f"{dataset.audio_column_name if audio is None else dataset.text_column_name}: name it "
-            "by audio_column_name or text_column_name."
-        )
-    speaker = named(columns, dataset.speaker_column_name, SPEAKER_NAMES)
-    language = named(columns, dataset.language_column_name, LANGUAGE_NAMES)
+def _rows(datasets, dataset, rows, split: str, notes: list[str]) -> Iterator[Item]:
+    features = getattr(rows, "features", None) or {}
+    columns = _columns(dataset, rows, features, split)
+    notes.append(f"split {split}: {columns}")
+    audio = columns.audio
     rows = rows.cast_column(audio, datasets.Audio(decode=False))
     # The audio is left where it is until a clip is read.
     described = rows.remove_columns([audio])
+    local = _local(dataset)
+    folder = None if local is None else local if local.is_dir() else local.parent
+    recordings = None if folder is None else Recordings(folder)
     for index, row in enumerate(described):
+        texts = [row[name] for name in columns.text if row[name] is not None]
+        text = next((text for text in texts if str(text).strip()), texts[0] if texts else None)
+        speaker = _label(row, columns.speaker, features)
         yield Item(
             id=f"{split}/{index:07d}",
-            audio=Recording(f"{split}/{index:07d}", _fetcher(rows, index, audio)),
-            text=None if row[text] is None else str(row[text]),
-            speaker=str(row[speaker]) if speaker and row[speaker] is not None else ONE_SPEAKER,
-            language=(row[language] if language else None) or dataset.language,
+            audio=Recording(f"{split}/{index:07d}", _fetcher(rows, index, audio, recordings)),
+            text=None if text is None else str(text),
+            speaker=speaker or ONE_SPEAKER,
+            language=_label(row, columns.language, features) or dataset.language,
             where=f"row {index} of {split}",
         )
 
 
-def _fetcher(rows, index: int, column: str) -> Callable[[], Any]:
+def _columns(dataset, rows, features, split: str) -> Columns:
+    """The columns to read; a column of recordings is known by its kind too."""
+    names = list(rows.column_names)
+    kinds = [name for name in names if type(features.get(name)).__name__ == "Audio"]
+    audio = kinds if len(kinds) == 1 else [name for name in names if plain(name) == "audio"]
+    others = {name for some in AUDIO_NAMES for name in some}
+    if audio and not dataset.audio_column_name:
+        names = [name for name in names if name in audio or plain(name) not in others]
+        if plain(audio[0]) not in others:
+            dataset = replace(dataset, audio_column_name=audio[0])
+
+    def values(name: str) -> list[str]:
+        plain_rows = rows.remove_columns(kinds)
+        return [str(row[name]) for row in islice(plain_rows, 400)] if name not in kinds else [name]
+
+    return by_name(names, dataset, f"split {split}", values)
+
+
+def _label(row: dict, column: str | None, features) -> str | None:
+    """A speaker or language as a word, where the data set keeps its number."""
+    if column is None or row[column] is None:
+        return None
+    names = getattr(features.get(column), "names", None)
+    return names[row[column]] if names and isinstance(row[column], int) else str(row[column])
+
+
+def _fetcher(rows, index: int, column: str, recordings: Recordings | None) -> Callable[[], Any]:
     def fetch():
         value = rows[index][column]
-        if isinstance(value, dict):
-            if value.get("array") is not None:
-                return value["array"], value["sampling_rate"]
-            return value.get("bytes") or value.get("path")
-        return value
+        if not isinstance(value, dict):
+            return value
+        if value.get("array") is not None:
+            return value["array"], value["sampling_rate"]
+        path = value.get("path")
+        if value.get("bytes") or not path or recordings is None or Path(path).is_file():
+            return value.get("bytes") or path
+        found = recordings.find(path)
+        return path if found is None else found.path
 
     return fetch

@@ -1,9 +1,9 @@
-"""What every source of clips has in common: an item, a recording, the names of columns."""
+"""What every source of clips has in common: an item, and a recording that is no file."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,6 @@ AUDIO_ENDINGS = (
     *(".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga", ".aiff", ".aif", ".au", ".w64", ".caf"),
     *(".m4a", ".m4b", ".mp4", ".mov", ".aac", ".wma", ".webm", ".mka", ".mkv", ".3gp", ".amr"),
 )
-# Column names in use elsewhere (Coqui, NeMo, Common Voice, Hugging Face), tried after the
-# configured one.
-AUDIO_NAMES = ("audio", "file_name", "audio_file", "audio_path", "audio_filepath", "path", "file")
-TEXT_NAMES = ("text", "transcription", "transcript", "sentence")
-SPEAKER_NAMES = ("speaker", "speaker_id", "speaker_name")
-LANGUAGE_NAMES = ("language", "lang", "language_id")
 # Who speaks where nothing says so.
 ONE_SPEAKER = "speaker"
 
@@ -73,6 +67,8 @@ class Item:
         part: "train" or "eval" where the source says so itself.
         where: file and line, for messages.
         fault: what makes the line unusable, if reading it has shown that already.
+        missing: where the recording was looked for, if there is none.
+        remarks: (reason, detail) of warnings; the clip is kept.
     """
 
     id: str
@@ -83,14 +79,8 @@ class Item:
     part: str | None = None
     where: str = ""
     fault: str | None = None
-
-
-def named(names: dict[str, Any], wanted: str | None, others: Sequence[str]):
-    """The value under the configured name, or else under the first usual one."""
-    for name in (wanted, *others):
-        if name and name.lower() in names:
-            return names[name.lower()]
-    return None
+    missing: str | None = None
+    remarks: tuple[tuple[str, str], ...] = ()
 
 
 def path_of(dataset) -> Path:
@@ -101,8 +91,3 @@ def path_of(dataset) -> Path:
     if not path.exists():
         raise DataError(f"there is no data set at {path} (dataset_path).")
     return path
-
-
-def read_text(path: Path) -> str:
-    """A text file as UTF-8, with or without byte order mark; other bytes become surrogates."""
-    return path.read_bytes().decode("utf-8-sig", errors="surrogateescape").replace("\r\n", "\n")

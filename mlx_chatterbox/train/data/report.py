@@ -28,6 +28,7 @@ class Report:
         seconds: how long what was kept lasts.
         speakers: clips kept of each.
         left_out, warnings: one remark an item, in the order of the source.
+        notes: what was decided in reading the source, a line each.
     """
 
     listed: int = 0
@@ -36,6 +37,7 @@ class Report:
     speakers: dict[str, int] = field(default_factory=dict)
     left_out: list[Remark] = field(default_factory=list)
     warnings: list[Remark] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
         """How many items were left out for each reason, the commonest first."""
@@ -46,8 +48,9 @@ class Report:
         minutes = self.seconds / 60
         lines = [
             f"{self.kept} of {self.listed} clips can be trained on: {minutes:.1f} minutes, "
-            f"{len(self.speakers)} speaker(s)."
+            f"{len(self.speakers)} speaker(s){self._who()}."
         ]
+        lines += [f"read: {note}" for note in self.notes]
         for title, remarks in (("left out", self.left_out), ("warnings", self.warnings)):
             if not remarks:
                 continue
@@ -58,7 +61,15 @@ class Report:
                 lines += [f"           {_shown(remark)}" for remark in which[:examples]]
                 if count > examples:
                     lines.append(f"           ... and {count - examples} more")
-        return "\n".join(lines)
+        return "\n".join(lines).encode("utf-8", "backslashreplace").decode()
+
+    def _who(self) -> str:
+        """Clips of each of several speakers, those with the most first."""
+        if len(self.speakers) < 2:
+            return ""
+        most = sorted(self.speakers.items(), key=lambda pair: -pair[1])
+        more = ", ..." if len(most) > 8 else ""
+        return ": " + ", ".join(f"{name[:30]} {count}" for name, count in most[:8]) + more
 
     def write(self, path: str | os.PathLike) -> Path:
         """All of it as JSON, whole or not at all."""

@@ -1,45 +1,53 @@
-"""Clips listed in a table, or in JSON: one line a clip, its recording beside the list."""
+"""Clips listed in a table: one row a clip, its recording in the same folder or below.
+
+What a table is, is decided once (`_Table.of`) and told: separator, header, columns. Where it is not
+certain, it is refused with its line.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...errors import DataError
-from .item import (
-    AUDIO_ENDINGS,
-    AUDIO_NAMES,
-    LANGUAGE_NAMES,
-    ONE_SPEAKER,
-    SPEAKER_NAMES,
-    TEXT_NAMES,
-    Item,
-    named,
-    path_of,
-    read_text,
-)
+from .columns import Columns, by_name, plain, roles_of, wanted_names
+from .encoding import decode, encoding_of
+from .guessing import SAMPLE, UNUSED, guess, same_files, share_found
+from .item import Item, path_of
+from .listed import Listed
+from .recordings import Recordings
+from .rows import SEPARATOR_NAMES, Grid, Row, expected_length, fitted, grids
 
-# Folders beside a table in which its recordings may be.
-_AUDIO_FOLDERS = ("", "wavs", "wav", "audio", "clips")
 _TABLE_NAMES = ("metadata.csv", "train.csv", "metadata.tsv", "train.tsv", "metadata.txt")
-_JSON_NAMES = ("metadata.jsonl", "train.jsonl", "metadata.json", "train.json", "manifest.json")
+_TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".psv", ".list", ".lst")
+# Files that are no text, by how they begin.
+_OTHER_FILES = {
+    b"PK\x03\x04": "an Excel workbook or another archive: save the table as CSV (UTF-8)",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the table as CSV (UTF-8)",
+    b"PAR1": "a Parquet file: set dataset_type to hf_dataset",
+    b"version https://git-lfs": "a Git LFS pointer, not the table: fetch it by `git lfs pull`",
+    b"RIFF": "a recording; dataset_path is the table",
+}
 
 
-def _only_file(root: Path, names: Sequence[str], endings: tuple[str, ...]) -> Path:
-    """The table to read: the path itself, or in a folder the well-known or only one."""
+def list_file(root: Path, names: Sequence[str], endings: tuple[str, ...], notes: list[str]) -> Path:
+    """The file to read: the path itself, or in a folder the well-known or only one.
+
+    Args:
+        notes: told which files beside it are not read.
+    """
     if root.is_file():
         return root
-    for name in names:
-        if (root / name).is_file():
-            return root / name
-    found = sorted(path for path in root.iterdir() if path.suffix.lower() in endings)
-    if len(found) == 1:
-        return found[0]
+    found = sorted(p for p in root.iterdir() if p.is_file() and p.suffix.lower() in endings)
+    found = [path for path in found if not path.name.startswith(".")]
+    known = [root / name for name in names if (root / name).is_file()]
+    if known or len(found) == 1:
+        chosen = (known or found)[0]
+        others = ", ".join(path.name for path in found if path != chosen)
+        if others:
+            notes.append(f"{chosen.name} is read; beside it, not read: {others[:200]}")
+        return chosen
     what = "none" if not found else ", ".join(path.name for path in found[:4])
     raise DataError(
         f"{root} has no {names[0]}, and of {'/'.join(endings)} it has {what}: "
@@ -47,191 +55,221 @@ def _only_file(root: Path, names: Sequence[str], endings: tuple[str, ...]) -> Pa
     )
 
 
-def delimiter_of(first_line: str) -> str:
-    """`|` if the first line has one, else tab, else `;` if there are more of them than commas, else
-    comma."""
-    for delimiter in ("|", "\t"):
-        if delimiter in first_line:
-            return delimiter
-    return ";" if first_line.count(";") > first_line.count(",") else ","
+def content_of(path: Path, dataset) -> tuple[str, str]:
+    """A list's text, and its encoding.
 
-
-def table_items(dataset) -> Iterator[Item]:
-    """`metadata_csv`: a table with a header, or LJSpeech's `id|text[|normalised text]` without.
-
-    With commas and semicolons, quotes are those of RFC 4180 (a quoted cell may hold delimiters and
-    line ends); with `|` and tabs, quotes are plain characters, as LJSpeech and Common Voice have
-    them. Only tables with `|` or tabs may lack the header; their third column, if they have one,
-    is then the text in words, and taken instead of the second.
+    Raises:
+        DataError: it is no text.
     """
-    path = _only_file(path_of(dataset), _TABLE_NAMES, (".csv", ".tsv", ".txt", ".psv"))
-    content = read_text(path)
-    first = next((line for line in content.splitlines() if line.strip()), "")
-    delimiter = delimiter_of(first)
-    rows = list(_rows_of(path, content, delimiter))
-    if not rows:
+    content = path.read_bytes()
+    for beginning, what in _OTHER_FILES.items():
+        if content.startswith(beginning):
+            raise DataError(f"{path} is {what}.")
+    text = decode(content, path, dataset.encoding)
+    if "\0" in text:
+        order = "be" if content.startswith(b"\0") else "le"
+        raise DataError(
+            f"{path} looks like UTF-16 without a byte order mark: set dataset.encoding to "
+            f"utf-16-{order}, or save it as UTF-8."
+        )
+    return text, dataset.encoding or encoding_of(content)
+
+
+def table_items(dataset, notes: list[str]) -> Iterator[Item]:
+    """`metadata_csv`: a table, with a header or without.
+
+    Raises:
+        DataError: it cannot be read, or not with certainty.
+    """
+    path = list_file(path_of(dataset), _TABLE_NAMES, _TABLE_ENDINGS, notes)
+    content, encoding = content_of(path, dataset)
+    if content.lstrip().startswith(("{", "[{")):
+        raise DataError(f"{path} is JSON: set dataset_type to metadata_json.")
+    recordings = Recordings(path.parent)
+    candidates = grids(path, content, excel=encoding.startswith("utf-16"))
+    if not candidates:
+        if content.strip():
+            raise DataError(
+                f"{path}:1: {content.strip()[:40]!r}: there is no '|', tab, ';' or ',' between "
+                "cells: a table has a recording and a text in every line."
+            )
         return
-    columns = _Columns.of_header([cell.strip() for cell in rows[0][1]], dataset)
-    if columns is not None:
-        rows = rows[1:]
-    elif delimiter in "|\t" and len(rows[0][1]) > 1:
-        columns = _Columns(audio=0, text=1, spoken=2)
-        _check_spoken(path, [row for _, row in rows])
-    else:
-        raise DataError(
-            f"{path}:{rows[0][0]}: the header ({first.strip()[:80]}) has no column "
-            f"{dataset.audio_column_name} or no {dataset.text_column_name}; name them by "
-            "audio_column_name and text_column_name."
+    table = _Table.of(path, candidates, dataset, recordings)
+    rows, joined = fitted(table.grid, table.names, path, table.names.index(table.columns.text[0]))
+    notes.append(f"{path.name}: {encoding}, {table}")
+    if joined:
+        notes.append(
+            f"{path.name}: texts with separators outside quotes are read to their end: "
+            f"{len(joined)}, the first in line {joined[0].line}"
         )
-    for line, row in rows:
-        yield columns.item(row, path, f"{path}:{line}", dataset)
-
-
-def _rows_of(path: Path, content: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of the rows that are not blank."""
-    quoting = csv.QUOTE_NONE if delimiter in "|\t" else csv.QUOTE_MINIMAL
-    source = io.StringIO(content, newline="")
-    reader = csv.reader(source, delimiter=delimiter, quoting=quoting, strict=True)
-    before = 0
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                yield before + 1, row
-            before = reader.line_num
-    except csv.Error as error:
-        raise DataError(
-            f"{path}:{before + 1} cannot be read: {error}; a quote inside a quoted cell is written "
-            "twice, and every cell that begins with one ends with one."
-        ) from None
-
-
-def _check_spoken(path: Path, rows: list[list[str]]) -> None:
-    """Raise DataError if the third column cannot be the second one in words: a speaker's name."""
-    both = [row for row in rows if len(row) > 2 and row[2].strip()]
-    words = [sum(len(row[column].split()) for row in both) for column in (1, 2)]
-    if words[1] < 0.5 * words[0]:
-        raise DataError(
-            f"{path}: without a header the third column is the text in words, and this one is "
-            "not: give the file a header, such as audio|text|speaker."
-        )
+    listed = Listed(path, dataset, recordings, table.columns)
+    for row in rows:
+        listed.add(f"{path}:{row.line}", dict(zip(table.names, row.cells, strict=False)),
+                   table.fault_of(row, recordings))  # fmt: skip
+    yield from listed.items(notes)
 
 
 @dataclass(frozen=True)
-class _Columns:
-    """Positions of the columns; `spoken` is LJSpeech's normalised text, better where it is."""
+class _Table:
+    """A table whose columns are known.
 
-    audio: int
-    text: int
-    speaker: int | None = None
-    language: int | None = None
-    spoken: int | None = None
+    Attributes:
+        grid: without the header.
+        names: of its columns.
+    """
+
+    path: Path
+    grid: Grid
+    names: list[str]
+    columns: Columns
+    header: str
 
     @classmethod
-    def of_header(cls, header: list[str], dataset) -> _Columns | None:
-        names = {name.lower(): index for index, name in reversed(list(enumerate(header)))}
-        audio = named(names, dataset.audio_column_name, AUDIO_NAMES)
-        text = named(names, dataset.text_column_name, TEXT_NAMES)
-        if audio is None or text is None:
-            return None
-        speaker = named(names, dataset.speaker_column_name, SPEAKER_NAMES)
-        language = named(names, dataset.language_column_name, LANGUAGE_NAMES)
-        return cls(audio, text, speaker, language)
+    def of(cls, path: Path, candidates: list[Grid], dataset, recordings: Recordings) -> _Table:
+        """Decide on the separator, the header and the columns.
 
-    def item(self, row: list[str], path: Path, where: str, dataset) -> Item:
-        def cell(index: int | None) -> str | None:
-            return row[index].strip() if index is not None and index < len(row) else None
+        Raises:
+            DataError: see `table_items`.
+        """
+        if dataset.columns:
+            return cls._named(path, candidates, dataset, recordings)
+        for complete in (True, False):
+            for grid in candidates:
+                if _is_header(grid.rows[0], dataset, recordings, complete):
+                    return cls._with_header(path, grid, dataset, recordings)
+        grid = _most_recordings(candidates, recordings)
+        first = grid.rows[0]
+        wanted = [name for name in wanted_names(dataset).values() if name]
+        if (wanted and not dataset.saved) or _looks_like_header(grid, recordings):
+            return cls._with_header(path, grid, dataset, recordings)
+        return cls._without_header(path, grid, first, dataset, recordings)
 
-        return _listed(
-            path,
-            where,
-            dataset,
-            audio=cell(self.audio),
-            text=cell(self.spoken) or cell(self.text),
-            speaker=cell(self.speaker),
-            language=cell(self.language),
-        )
+    @classmethod
+    def _with_header(cls, path, grid: Grid, dataset, recordings) -> _Table:
+        first, rows = grid.rows[0], grid.rows[1:]
+        names = [cell.strip().strip("\ufeff") for cell in first.cells]
+        columns = by_name(names, dataset, f"{path}:{first.line}", _values(names, rows),
+                          lambda a, b: same_files(a, b, recordings))  # fmt: skip
+        if grid.fault:
+            raise grid.fault
+        header = f"header in line {first.line}"
+        return cls(path, Grid(grid.separator, rows), names, columns, header)
+
+    @classmethod
+    def _named(cls, path, candidates: list[Grid], dataset, recordings) -> _Table:
+        """With the names that the user gives for the columns, in their order."""
+        names = [f"{UNUSED}{i}" if plain(name) in ("", UNUSED) else name
+                 for i, name in enumerate(dataset.columns)]  # fmt: skip
+        wide = [grid for grid in candidates if expected_length(grid.rows) >= len(names)]
+        grid = _most_recordings(wide or candidates, recordings)
+        first, rows = grid.rows[0], grid.rows
+        if grid.fault:
+            raise grid.fault
+        if len(first.cells) < len(names):
+            raise DataError(
+                f"{path}:{first.line}: dataset.columns names {len(names)} columns, and this line "
+                f"has {len(first.cells)}: {first.raw.strip()[:80]!r}."
+            )
+        if [plain(cell) for cell in first.cells] == [plain(name) for name in dataset.columns]:
+            rows = rows[1:]
+        columns = by_name(names, dataset, f"{path}: dataset.columns", _values(names, rows),
+                          lambda a, b: same_files(a, b, recordings))  # fmt: skip
+        return cls(path, Grid(grid.separator, rows), names, columns, "dataset.columns")
+
+    @classmethod
+    def _without_header(cls, path, grid: Grid, first: Row, dataset, recordings) -> _Table:
+        if grid.fault:
+            raise grid.fault
+        width = expected_length(grid.rows)
+        rows = [cells for row in grid.rows[:SAMPLE] if (cells := _of_length(row, width))]
+        if width < 2 or not rows:
+            raise DataError(
+                f"{path}:{first.line}: no separator divides this table into a recording and a "
+                f"text: {first.raw.strip()[:80]!r}."
+            )
+        names, certain = guess(rows, recordings)
+        if not certain:
+            raise DataError(
+                f"{path}:{first.line}: there is no header, and it is not certain which column is "
+                f"which: {first.raw.strip()[:80]!r}; name them in their order by dataset.columns, "
+                f"such as [{', '.join(names)}], or in a first line "
+                f"{grid.separator.join(names)} (audio, text, speaker, language; _ is not read)."
+            )
+        unique = [f"{UNUSED}{i}" if name == UNUSED else name for i, name in enumerate(names)]
+        optional = {role: role if role in names else None for role in ("speaker", "language")}
+        text = tuple(name for name in ("normalized_text", "raw_text", "text") if name in names)
+        columns = Columns("audio", text, **optional)
+        shown = "no header: " + ", ".join("(not read)" if n == UNUSED else n for n in names)
+        return cls(path, grid, unique, columns, shown)
+
+    def fault_of(self, row: Row, recordings: Recordings) -> str | None:
+        """What speaks against a row: cells that are missing, or another row inside it."""
+        missing = self.names[len(row.cells) :]
+        text = self.columns.text
+        needed = {self.columns.audio, self.columns.speaker, self.columns.language, text[-1]}
+        if needed & set(missing):
+            return f"{len(row.cells)} cells for {len(self.names)} columns"
+        for cell in row.cells:
+            for line in cell.split("\n")[1:]:
+                name = line.split(self.grid.separator)[0]
+                if self.grid.separator in line and recordings.find(name) is not None:
+                    return f"another row ({name}) is inside its quotes: close them"
+        return None
+
+    def __str__(self) -> str:
+        """For people: "separator '|', header in line 1, columns: ..."."""
+        separator = SEPARATOR_NAMES.get(self.grid.separator, repr(self.grid.separator))
+        columns = "" if self.header.startswith("no header: ") else f", {self.columns}"
+        return f"separator {separator}, {self.header}{columns}"
 
 
-def _listed(
-    table: Path,
-    where: str,
-    dataset,
-    audio: str | None,
-    text: str | None,
-    speaker: str | None,
-    language: str | None,
-) -> Item:
-    """An item of a table or of JSON, whose recording is found beside it."""
-    if not audio:
-        return Item(id=where.rsplit("/", 1)[-1], audio=None, text=text, where=where)
-    name = audio.replace("\\", "/")
-    path = _find_recording(table.parent, name)
-    known_ending = Path(name).suffix.lower() in AUDIO_ENDINGS
-    return Item(
-        id=name[: -len(Path(name).suffix)] if known_ending else name,
-        audio=path,
-        text=text,
-        speaker=speaker or ONE_SPEAKER,
-        language=language or dataset.language,
-        where=where,
+def _of_length(row: Row, width: int) -> tuple[str, ...] | None:
+    return next((cells for cells in (row.cells, row.tight) if len(cells) == width), None)
+
+
+def _values(names: list[str], rows: Sequence[Row]):
+    """The cells of a column of some rows."""
+
+    def values(name: str) -> list[str]:
+        place = names.index(name)
+        return [row.cells[place].strip() if place < len(row.cells) else "" for row in rows[:SAMPLE]]
+
+    return values
+
+
+def _is_header(row: Row, dataset, recordings: Recordings, complete: bool) -> bool:
+    """Whether a row names columns: recording and text, or one of the two and no recording."""
+    roles = roles_of([cell.strip() for cell in row.cells], dataset)
+    if complete:
+        return bool(roles["audio"] and roles["text"])
+    if not any(roles.values()) or len(row.cells) < 2:
+        return False
+    return not any(recordings.find(cell) for cell in row.cells) and all(
+        len(cell.split()) <= 3 for cell in row.cells
     )
 
 
-def _find_recording(folder: Path, name: str) -> Path:
-    """The file that a table's name means; one that is not there if none is."""
-    for subfolder in _AUDIO_FOLDERS:
-        base = folder / subfolder / name
-        if base.is_file():
-            return base
-        if base.suffix.lower() not in AUDIO_ENDINGS:
-            for ending in AUDIO_ENDINGS:
-                # Not `with_suffix`: in "LJ001.0001" the dot is no ending.
-                if (candidate := base.with_name(base.name + ending)).is_file():
-                    return candidate
-    return folder / name
+def _looks_like_header(grid: Grid, recordings: Recordings) -> bool:
+    """Whether the first row alone has no recording, and nothing but words that are names."""
+    first, *rest = grid.rows
+    if any(recordings.find(cell) for cell in first.cells) or not rest:
+        return False
+    others = [any(recordings.find(cell) for cell in row.cells) for row in rest[:SAMPLE]]
+    return all(others) and all(
+        cell.strip().replace("_", "").replace(" ", "").isalpha() for cell in first.cells
+    )
 
 
-def json_items(dataset) -> Iterator[Item]:
-    """`metadata_json`, `jsonl`: one object a line, or an array of objects."""
-    path = _only_file(path_of(dataset), _JSON_NAMES, (".jsonl", ".json", ".ndjson"))
-    for where, record in _records(path):
-        if isinstance(record, dict):
-            yield _of_record(record, path, where, dataset)
-        else:
-            name = where.rsplit("/", 1)[-1]
-            yield Item(id=name, audio=None, text=None, where=where, fault="no JSON object")
+def _most_recordings(candidates: list[Grid], recordings: Recordings) -> Grid:
+    """The separator by which a column names recordings that are there; else the likeliest."""
 
+    def share(grid: Grid) -> float:
+        width = expected_length(grid.rows)
+        rows = [cells for row in grid.rows[:SAMPLE] if (cells := _of_length(row, width))]
+        if width < 2:
+            return -1.0
+        columns = zip(*rows, strict=True)
+        shares = (share_found([cell.strip() for cell in column], recordings) for column in columns)
+        return max(shares, default=0.0)
 
-def _records(path: Path) -> Iterator[tuple[str, Any]]:
-    """(file and line or position, value); None for a line that is no JSON."""
-    content = read_text(path)
-    if content.lstrip().startswith("["):
-        try:
-            values = json.loads(content)
-        except ValueError as error:
-            raise DataError(f"{path} is no JSON: {error}.") from None
-        yield from ((f"{path}:item {i}", value) for i, value in enumerate(values, start=1))
-        return
-    # Not splitlines(), which also splits at U+2028 inside a string.
-    for number, line in enumerate(content.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError:
-            value = None
-        yield f"{path}:{number}", value
-
-
-def _of_record(record: dict, path: Path, where: str, dataset) -> Item:
-    names = {str(name).lower(): value for name, value in record.items()}
-    values = {
-        "audio": named(names, dataset.audio_column_name, AUDIO_NAMES),
-        "text": named(names, dataset.text_column_name, TEXT_NAMES),
-        "speaker": named(names, dataset.speaker_column_name, SPEAKER_NAMES),
-        "language": named(names, dataset.language_column_name, LANGUAGE_NAMES),
-    }
-    if isinstance(values["audio"], dict):  # Hugging Face's own form: {"path": ..., ...}
-        values["audio"] = values["audio"].get("path")
-    texts = {key: None if value is None else str(value) for key, value in values.items()}
-    return _listed(path, where, dataset, **texts)
+    return max(candidates, key=share)

@@ -7,6 +7,7 @@ import numpy as np
 from ...config import ModelConfig
 from ...errors import TextError
 from ...text.gpt2 import drop_unknown_tags
+from ...text.multilingual import SUPPORTED_LANGUAGES
 from ...text.normalize import punc_norm
 
 
@@ -36,15 +37,30 @@ class TextEncoder:
             _, unknown = drop_unknown_tags(text, self._tokenizer)
             if unknown:
                 raise TextError(f"unknown tag(s) {', '.join(unknown)}: take them out.")
-            ids = self._tokenizer.encode(punc_norm(text, self._style))
+            ids = self._tokenizer.encode(self.normalized(text))
             return np.array(ids, dtype=np.int32)
         languages = self._languages(language)
         if not self._tokenizer.knows_any(text, *languages):
             raise TextError("the model knows none of its letters.")
-        keeps_case = getattr(self._tokenizer, "keeps_case", False)
-        normal = punc_norm(text, self._style, capitalize=not keeps_case)
-        ids = self._tokenizer.encode(normal, *languages)
+        ids = self._tokenizer.encode(self.normalized(text), *languages)
         return np.array([self._start, *ids, self._stop], dtype=np.int32)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes that the model knows; without a choice of languages, those that are usual."""
+        return tuple(getattr(self._tokenizer, "languages", SUPPORTED_LANGUAGES))
+
+    def normalized(self, text: str) -> str:
+        """A text as it goes to the tokenizer: punctuation and capitals as the model has them."""
+        if self._kind == "gpt2":
+            return punc_norm(text, self._style)
+        keeps_case = getattr(self._tokenizer, "keeps_case", False)
+        return punc_norm(text, self._style, capitalize=not keeps_case)
+
+    def phones(self, text: str) -> str | None:
+        """Its phones, for a model that reads those; None for one that reads letters."""
+        spoken = getattr(self._tokenizer, "phones", None)
+        return None if spoken is None else spoken(self.normalized(text))
 
     def unknown_letters(self, text: str, language: str | None = None) -> list[str]:
         """Letters and digits that the vocabulary lacks, each once, in alphabetical order."""

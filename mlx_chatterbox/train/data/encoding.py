@@ -1,0 +1,71 @@
+"""Bytes of text files to text: UTF-8, what a byte order mark says, or what the user names."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from ...errors import DataError
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def encoding_of(content: bytes) -> str:
+    """The encoding that a byte order mark names; UTF-8 without one."""
+    return next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+
+
+def decode(content: bytes, path: Path | str, encoding: str | None = None) -> str:
+    """Text with line feeds for line ends.
+
+    Args:
+        path: for messages.
+        encoding: named by the user; None: the byte order mark's, else UTF-8, in which bytes that
+            are none become surrogates, so that only the clips they belong to are left out.
+
+    Raises:
+        DataError: an unknown encoding, or bytes that are not of the named one.
+    """
+    chosen = encoding or encoding_of(content)
+    strict = chosen not in ("utf-8", "utf-8-sig") or encoding is not None
+    try:
+        text = content.decode(chosen, errors="strict" if strict else "surrogateescape")
+    except LookupError:
+        raise DataError(
+            f"dataset.encoding {encoding!r} is unknown; usual are utf-8, windows-1252, utf-16."
+        ) from None
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{path}:{line}: not {chosen}: {error.reason}; save it as UTF-8, or set "
+            "dataset.encoding to what it is."
+        ) from None
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    return text if "\n" in text else text.replace("\r", "\n")
+
+
+def read_text(path: Path, encoding: str | None = None) -> str:
+    """Read a text file; see `decode`."""
+    return decode(path.read_bytes(), path, encoding)
+
+
+def advice(text: str) -> str:
+    """What to do about a text with characters that were no UTF-8 (surrogates, U+FFFD, zeros)."""
+    if "\0" in text:
+        return "it looks like UTF-16: set dataset.encoding to utf-16-le, or save it as UTF-8"
+    try:
+        windows = text.encode("utf-8", "surrogateescape").decode("windows-1252")
+    except UnicodeError:
+        return "save it as UTF-8"
+    if "\ufffd" in text:
+        return "letters were lost when it was saved (U+FFFD stands for them): write them again"
+    return (
+        f"in windows-1252 it is {' '.join(windows.split())[:40]!r}: set dataset.encoding to "
+        "windows-1252 if that is right, or save it as UTF-8"
+    )

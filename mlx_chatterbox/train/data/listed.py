@@ -1,0 +1,106 @@
+"""Records of a table or of JSON to items, their recordings found beside the list."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .columns import Columns
+from .item import ONE_SPEAKER, Item
+from .recordings import Recordings, without_ending
+
+NO_SPEAKER = "no speaker named"
+
+
+@dataclass(frozen=True)
+class _Entry:
+    item: Item
+    name: str
+    as_named: bool
+    has_speaker: bool
+
+
+class Listed:
+    """The items of a list, collected, so that what contradicts itself is seen."""
+
+    def __init__(self, path: Path, dataset, recordings: Recordings, columns: Columns | None = None):
+        self._path = path
+        self._dataset = dataset
+        self._recordings = recordings
+        self._columns = columns
+        self._entries: list[_Entry] = []
+
+    def add(
+        self,
+        where: str,
+        values: Mapping[str, str | None],
+        fault: str | None = None,
+        columns: Columns | None = None,
+    ) -> None:
+        """Take a record.
+
+        Args:
+            where: file and line.
+            values: cells by the names of their columns.
+            fault: what speaks against it.
+            columns: its own, if not those of the whole list.
+        """
+        columns = columns or self._columns
+
+        def cell(name: str | None) -> str:
+            return (values.get(name) or "").strip() if name else ""
+
+        texts = [values[name] for name in columns.text if values.get(name) is not None]
+        text = next((text for text in texts if text.strip()), texts[0] if texts else None)
+        name = cell(columns.audio)
+        speaker, language = cell(columns.speaker), cell(columns.language)
+        item = Item(
+            id=_id_of(name) or where.rsplit("/", 1)[-1],
+            audio=None,
+            text=text,
+            speaker=speaker or ONE_SPEAKER,
+            language=language or self._dataset.language,
+            where=where,
+            fault=fault,
+        )
+        found = self._recordings.find(name) if name else None
+        if found is not None:
+            item = replace(item, audio=found.path)
+        else:
+            missing = self._recordings.missing(name) if name else "no recording is named"
+            item = replace(item, missing=missing)
+        as_named = found is None or found.as_named
+        self._entries.append(_Entry(item, name, as_named, bool(speaker)))
+
+    def items(self, notes: list[str]) -> Iterator[Item]:
+        """All of them, in their order; `notes` is told of recordings under other names."""
+        claims: dict[Path, list[_Entry]] = defaultdict(list)
+        for entry in self._entries:
+            if entry.item.audio is not None:
+                claims[entry.item.audio].append(entry)
+        others = [entry for entry in self._entries if not entry.as_named]
+        if others:
+            first = others[0]
+            notes.append(
+                f"{self._path.name}: {len(others)} recordings were found under another name or in "
+                f"another folder: {first.name} is {first.item.audio}"
+            )
+        speakers = any(entry.has_speaker for entry in self._entries)
+        if not speakers:
+            notes.append(f"{self._path.name}: nothing says who speaks: all clips are one speaker's")
+        for entry in self._entries:
+            item = entry.item
+            if speakers and not entry.has_speaker:
+                item = replace(item, remarks=((NO_SPEAKER, f"taken for {ONE_SPEAKER!r}"),))
+            same = claims.get(entry.item.audio, [])
+            rival = next((e for e in same if e.name != entry.name), None)
+            if rival is not None and not all(e.as_named for e in same):
+                fault = f"{entry.name} and {rival.name} ({rival.item.where}) both lead to "
+                item = replace(item, fault=f"{fault}{item.audio}")
+            yield item
+
+
+def _id_of(name: str) -> str:
+    return without_ending(name.replace("\\", "/"))

@@ -1,0 +1,172 @@
+"""The file that a table's name means, in a folder of recordings.
+
+Names come from other machines: with folders that are not there, the ending of the file before it
+was converted, capitals of Windows, or letters as macOS takes them apart (NFD).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from unicodedata import normalize
+
+from .item import AUDIO_ENDINGS
+
+# Folders beside a table in which its recordings may be.
+AUDIO_FOLDERS = ("", "wavs", "wav", "audio", "clips")
+_RANK = {ending: place for place, ending in enumerate(AUDIO_ENDINGS)}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A recording; `as_named` unless a folder, the ending or the spelling differs from the name."""
+
+    path: Path
+    as_named: bool = True
+
+
+def without_ending(name: str) -> str:
+    """A file name without the ending of a recording; "LJ001.0003" has none."""
+    ending = os.path.splitext(name)[1]
+    return name[: -len(ending)] if ending.lower() in _RANK else name
+
+
+class _Listing:
+    """The recordings of one folder, by name, by stem and by stem in any case."""
+
+    def __init__(self, folder: str):
+        self.names: set[str] = set()
+        self.exact: dict[str, list[str]] = defaultdict(list)
+        self.folded: dict[str, list[str]] = defaultdict(list)
+        try:
+            names = sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir())
+        except (OSError, ValueError):  # no such folder; a name with a zero in it
+            names = []
+        for name in names:
+            self.add(name)
+
+    def add(self, name: str) -> None:
+        self.names.add(name)
+        if os.path.splitext(name)[1].lower() in _RANK:
+            stem = normalize("NFC", without_ending(name))
+            self.exact[stem].append(name)
+            self.folded[stem.casefold()].append(name)
+
+    def matches(self, name: str) -> list[str]:
+        """Names of the files that it may mean, all equally good; the one of this name if it is
+        there."""
+        if name in self.names:
+            return [name]
+        plain = normalize("NFC", name)
+        for stem in dict.fromkeys((without_ending(plain), plain)):
+            found = self.exact.get(stem) or self.folded.get(stem.casefold(), ())
+            if found:
+                return _best(found, os.path.splitext(plain)[1].lower())
+        return []
+
+
+def _best(names: list[str], ending: str) -> list[str]:
+    """Those with the ending that was asked for, else with the first of `AUDIO_ENDINGS`."""
+
+    def rank(name: str) -> int:
+        own = os.path.splitext(name)[1].lower()
+        return -1 if own == ending else _RANK[own]
+
+    best = min(map(rank, names))
+    return [name for name in names if rank(name) == best]
+
+
+class Recordings:
+    """Finds the recordings that a table in a folder names."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._above = [str(place) for place in folder.parents][:3]
+        self._listings: dict[str, _Listing] = {}
+        self._known: dict[str, Found | None] = {}
+        self._tree: dict[str, list[Path]] | None = None
+
+    def find(self, name: str) -> Found | None:
+        """The recording, or None if there is none or it is not certain which."""
+        if name not in self._known:
+            self._known[name] = self._find(name)
+        return self._known[name]
+
+    def _find(self, name: str) -> Found | None:
+        parts = _parts(name)
+        if not parts or len(name) > 1000:
+            return None
+        if Path(name).is_absolute():
+            path = Path(name)
+            if (found := self._in(str(path.parent), path.name)) is not None:
+                return found
+        for skipped in range(len(parts)):
+            *folders, base = parts[skipped:]
+            for beside in AUDIO_FOLDERS:
+                found = self._in(os.path.join(self.folder, beside, *folders), base)
+                if found is not None:
+                    return Found(found.path, found.as_named and not skipped)
+        *folders, base = parts
+        for above in self._above if len(folders) > 1 else ():
+            # Lists in a folder of their own often name what is beside that folder.
+            if (found := self._in(os.path.join(above, *folders), base)) is not None:
+                return Found(found.path, as_named=False)
+        return self._anywhere(parts)
+
+    def _in(self, folder: str, base: str) -> Found | None:
+        if folder not in self._listings:
+            self._listings[folder] = _Listing(folder)
+        listing = self._listings[folder]
+        if not listing.names or len(matches := listing.matches(base)) != 1:
+            return None
+        as_named = matches[0] == base or without_ending(matches[0]) == base
+        return Found(Path(folder, matches[0]), as_named)
+
+    def _anywhere(self, parts: list[str]) -> Found | None:
+        """The only recording of the name below the folder; of several, the one in a folder of the
+        name's own."""
+        if self._tree is None:
+            self._tree = defaultdict(list)
+            for place, folders, names in os.walk(self.folder):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                for name in names:
+                    if os.path.splitext(name)[1].lower() in _RANK:
+                        key = normalize("NFC", without_ending(name)).casefold()
+                        self._tree[key].append(Path(place, name))
+        key = normalize("NFC", without_ending(parts[-1])).casefold()
+        files = self._tree.get(key, [])
+        for skipped in range(len(parts)):
+            folders = tuple(parts[skipped:-1])
+            inside = [p for p in files if not folders or p.parts[-len(folders) - 1 : -1] == folders]
+            if len(inside) == 1:
+                return Found(inside[0], as_named=False)
+            if inside:
+                return None
+        return None
+
+    def missing(self, name: str) -> str:
+        """Where a recording was looked for, for people."""
+        parts = _parts(name) or [name]
+        if self._tree is None:
+            self._anywhere(parts)
+        same = self._tree.get(normalize("NFC", without_ending(parts[-1])).casefold(), [])
+        if len(same) > 1:
+            return f"{name} may be {same[0]} or {same[1]}: write its folder and ending too"
+        place = name if Path(name).is_absolute() else self.folder.joinpath(*parts)
+        return (
+            f"there is no {place}; looked for it in {self.folder}, and in "
+            f"{', '.join(AUDIO_FOLDERS[1:])} and every other folder there, with other endings too "
+            f"({', '.join(AUDIO_ENDINGS[:4])}, ...)"
+        )
+
+
+def _parts(name: str) -> list[str]:
+    """Folders and file name of a path of any system."""
+    name = name.strip().removeprefix("file://").replace("\\", "/")
+    return [part for part in name.split("/") if part not in ("", ".") and not _is_drive(part)]
+
+
+def _is_drive(part: str) -> bool:
+    return len(part) == 2 and part[1] == ":"

@@ -1,0 +1,198 @@
+"""A table's text to rows of cells: separators, quotes, line numbers, what has too many cells."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...errors import DataError
+
+SEPARATORS = ("|", "\t", ";", ",")
+SEPARATOR_NAMES = {"|": "'|'", "\t": "tab", ";": "';'", ",": "','"}
+_EXCEL = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        line: the first of its lines in the file, from 1.
+        raw: as it is written.
+    """
+
+    line: int
+    cells: tuple[str, ...]
+    raw: str = ""
+
+    @property
+    def tight(self) -> tuple[str, ...]:
+        """Cells, divided only where no space follows a separator: between cells there is none, and
+        between the words of a text there is one."""
+        whole: list[str] = []
+        separator = self._separator
+        for cell in self.cells:
+            if whole and cell.startswith(" "):
+                whole[-1] += separator + cell
+            else:
+                whole.append(cell)
+        return tuple(whole)
+
+    @property
+    def _separator(self) -> str:
+        place = len(self.cells[0])
+        return self.raw[place] if place < len(self.raw) else ","
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as one separator divides it.
+
+    Attributes:
+        rows: those that are not blank.
+        fault: why it cannot be read to the end so.
+    """
+
+    separator: str
+    rows: tuple[Row, ...]
+    fault: DataError | None = None
+
+
+def grids(path: Path, content: str, excel: bool = False) -> list[Grid]:
+    """The table by every separator that its first row has, the likeliest first.
+
+    Args:
+        excel: the file is one that only Excel writes so, whose cells are quoted whatever separates
+            them.
+    """
+    lines = content.split("\n")
+    first = next((i for i, line in enumerate(lines) if line.strip()), None)
+    if first is None:
+        return []
+    named = _EXCEL.fullmatch(lines[first].strip(" "))
+    if named:
+        lines[first] = ""
+        content = "\n".join(lines)
+        first_line = next((line for line in lines if line.strip()), "")
+        separators = [named.group(1)]
+    else:
+        first_line = lines[first]
+        separators = [s for s in SEPARATORS if s in first_line]
+        if "," in separators and ";" in separators:
+            separators.sort(key=lambda s: s == ";" and first_line.count(",") > first_line.count(s))
+    return [grid for s in separators if (grid := _grid(path, content, s, excel)).rows]
+
+
+def _grid(path: Path, content: str, separator: str, excel: bool) -> Grid:
+    quoted = _read(path, content, separator, csv.QUOTE_MINIMAL)
+    if separator in ",;" or separator not in SEPARATORS:
+        return quoted
+    plain = _read(path, content, separator, csv.QUOTE_NONE)
+    # With "|" and tabs, LJSpeech and others have quotes as plain characters, Excel and pandas have
+    # not: what is proof is a cell that would be wrong otherwise.
+    return quoted if not quoted.fault and (excel or _proof(quoted, plain)) else plain
+
+
+def _proof(quoted: Grid, plain: Grid) -> bool:
+    """Whether quotes are those of cells: they hide a separator or quotes written twice, and rows
+    become as long as the first."""
+    if quoted.rows == plain.rows or len(quoted.rows) > len(plain.rows):
+        return False
+    cells = [cell for row in quoted.rows for cell in row.cells]
+    if any(quoted.separator in cell.partition("\n")[2] for cell in cells):
+        return False  # rows would be swallowed from one quote to the next
+    length = Counter(len(row.cells) for row in quoted.rows).most_common(1)[0][0]
+    fitting = sum(len(row.cells) == length for row in quoted.rows)
+    hidden = any(quoted.separator in cell for cell in cells)
+    doubled = any(re.search(r'\w""|""\w', row.raw) for row in quoted.rows)
+    everywhere = all(row.raw.count('"') >= 2 for row in quoted.rows)
+    return fitting >= 0.9 * len(quoted.rows) and (hidden or doubled or everywhere)
+
+
+def _read(path: Path, content: str, separator: str, quoting: int) -> Grid:
+    lines = content.split("\n")
+    source = io.StringIO(content, newline="")
+    reader = csv.reader(source, delimiter=separator, quoting=quoting, strict=True)
+    rows, before = [], 0
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                raw = "\n".join(lines[before : reader.line_num])
+                rows.append(Row(before + 1, tuple(cells), raw))
+            before = reader.line_num
+    except csv.Error as error:
+        fault = DataError(
+            f"{path}:{before + 1} cannot be read: {error}; a quote inside a quoted cell is written "
+            "twice, and every cell that begins with one ends with one."
+        )
+        return Grid(separator, tuple(rows), fault)
+    return Grid(separator, tuple(rows))
+
+
+def expected_length(rows: Sequence[Row]) -> int:
+    """Cells of a row of a table without a header."""
+    tight = {len(row.tight) for row in rows}
+    if len(tight) == 1 and tight != {1}:
+        return tight.pop()
+    counts = Counter(len(row.cells) for row in rows)
+    most = max(counts.values())
+    return max(length for length, count in counts.items() if count == most)
+
+
+def fitted(grid: Grid, names: Sequence[str], path: Path, text: int) -> tuple[list[Row], list[Row]]:
+    """Rows with as many cells as there are names, or fewer, and those that were put together.
+
+    A text with the separator and a space in it, without quotes, is put together where no other
+    reading is possible.
+
+    Args:
+        text: place of the column with the text.
+
+    Raises:
+        DataError: a row has more cells, and it is not certain which belong together.
+    """
+    rows, separator = grid.rows, grid.separator
+    width, joined = len(names), []
+    spaced = sum(any(cell.startswith(" ") for cell in row.cells[1:width]) for row in rows)
+    commas = separator in ",;"
+    tables_have_spaces = spaced > 0.5 * len(rows)
+    result = []
+    for row in rows:
+        cells = row.cells
+        while len(cells) > width and not cells[-1].strip():
+            cells = cells[:-1]
+        cut = (
+            commas and not tables_have_spaces and text + 1 < len(cells) <= width
+            and cells[text + 1].startswith(" ") and not _quotes(row, separator)
+        )  # fmt: skip
+        if len(cells) > width or cut:
+            tight = row.tight
+            others = [cell for place, cell in enumerate(tight) if place != text]
+            touched = any(cell not in row.cells for cell in others)
+            if len(tight) != width or _quotes(row, separator) or touched:
+                raise _too_many(row, names, path)
+            cells = tight
+            joined.append(row)
+        result.append(replace(row, cells=cells))
+    return result, joined
+
+
+def _quotes(row: Row, separator: str) -> bool:
+    """Whether a cell begins with a quote, which then is no character of it."""
+    return row.raw.startswith('"') or f'{separator}"' in row.raw
+
+
+def _too_many(row: Row, names: Sequence[str], path: Path) -> DataError:
+    what = f"{len(row.cells)} cells for {len(names)} columns"
+    if len(row.cells) <= len(names):
+        what = "the text seems to go on after a separator; cells are missing for the columns"
+    return DataError(
+        f"{path}:{row.line}: {what} ({', '.join(names)}): {row.raw.strip()[:80]!r}; put a text "
+        'with the separator in it into quotes ("Well, yes."), or name the columns in their order '
+        "by dataset.columns."
+    )
