@@ -7,6 +7,7 @@ import io
 import os
 import re
 import unicodedata
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -18,7 +19,7 @@ from ..errors import AudioError, ChatterboxError, SettingError, TextError
 from .outputs import subtitles_path
 from .plan import Document
 from .readers import ENDINGS, read_document
-from .readers.plain import read_characters
+from .readers.plain import characters_of
 from .split import document_of_text
 
 COLUMNS = ("text", "voice", "language", "output", "speed")
@@ -125,7 +126,9 @@ def _of_folder(folder, output_dir, voice, language, ending) -> Iterator[Row]:
 
 def _of_csv(source, voice, language, ending) -> Iterator[Row]:
     csv.field_size_limit(_LONGEST_CELL)
-    text = read_characters(source)
+    text, guessed = characters_of(source, language)
+    for remark in guessed:
+        warnings.warn(f"{source.name}: {remark}.", stacklevel=2)
     separator, text = _separator(source, text)
     reader = csv.DictReader(io.StringIO(text), delimiter=separator)
     try:
