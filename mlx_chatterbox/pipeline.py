@@ -30,10 +30,11 @@ from .nn.parallel import choosing_alone
 from .seeds import piece_seeds
 from .synthesis import Synthesis
 from .text.given import checked_text, checked_texts, shown
-from .text.pauses import Breath, breaths
-from .text.reading import Reading, read_text
-from .text.unread import merged
-from .text.writing import writing_for
+from .text.pauses import Breath, breaths, without_pauses
+from .text.reading import Reading, read_text, without_mere_tags
+from .text.unread import UnreadWarning, merged, shortened
+from .text.unwritten import unwritten
+from .text.writing import Writing, writing_for
 from .tries import Utterance
 from .voice import Voice, embed_voice, is_saved_voice
 from .watermark.weights import is_wanted
@@ -285,10 +286,34 @@ class Pipeline:
         config = self.checkpoint.config.text
         writing = writing_for(config, language_id, extras.normalize, extras.lexicon)
         longest = self.defaults.longest_piece
-        said = [breaths(writing(text), longest, language_id) for text in texts]
-        for note in writing.notes():
-            warnings.warn(note, stacklevel=4)
-        return said, [writing.left_out(text) for text in texts]
+        said, lost = zip(
+            *(
+                without_mere_tags(
+                    breaths(writing(text), longest, language_id), self.tokenizer, config.tokenizer
+                )
+                for text in texts
+            ),
+            strict=True,
+        )
+        self._warn(writing, texts, merged(lost))
+        left_out = [
+            merged([writing.left_out(text), tags]) for text, tags in zip(texts, lost, strict=True)
+        ]
+        return list(said), left_out
+
+    def _warn(self, writing: Writing, texts: Sequence[str], tags: Sequence[str]) -> None:
+        """Tell what of texts is not spoken, or not as it is written."""
+        notes = writing.notes()
+        if tags:
+            words = f"not read, because the model does not know it: {shortened(tags)}."
+            notes.append(UnreadWarning(words))
+        if not writing.normalizes:
+            digits = unwritten(map(without_pauses, texts), self.tokenizer)
+            notes += (
+                [UnreadWarning(f"{digits} (normalize=True writes them out).")] if digits else []
+            )
+        for note in notes:
+            warnings.warn(note, stacklevel=5)
 
     def _readings(
         self,
