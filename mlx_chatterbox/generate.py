@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--file",
         type=Path,
-        help="a text of any length to say: .txt (UTF-8), .md, .epub, or subtitles: .srt, .vtt",
+        help="a text of any length to say: .txt, .md, .epub, or subtitles: .srt, .vtt",
     )
     what.add_argument(
         "--batch",

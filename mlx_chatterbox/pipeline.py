@@ -16,7 +16,7 @@ from typing import ClassVar
 import mlx.core as mx
 import numpy as np
 
-from .arguments import Batch, Default, Extras, Finished
+from .arguments import Batch, Default, Extras, Finished, check_number, check_whole
 from .audio.stretch import checked_speed
 from .checkpoint import Checkpoint, load
 from .devices import on_device
@@ -179,6 +179,7 @@ class Pipeline:
                 that is none of them.
         """
         texts = checked_texts(texts)
+        _check_of_batch(seed, seeds, finished)
         if seeds is None:
             seeds = [None if seed is None else seed + i for i in range(len(texts))]
         elif seed is not None or len(seeds) != len(texts):
@@ -221,6 +222,7 @@ class Pipeline:
     ) -> np.ndarray | list[np.ndarray]:
         """Text to waveform, (samples,) float32; for a `Batch` one for each text."""
         batch = text if isinstance(text, Batch) else Batch((text,), (extras.seed,))
+        check_number("cfg_weight", cfg_weight)
         at_once = self._at_once(extras.batch_size, cfg_weight)
         speed = checked_speed(extras.speed)
         said, left_out = self._said(batch.texts, language_id, extras)
@@ -379,3 +381,15 @@ def _utterances(
         )
         for number, (text, reading, seed) in enumerate(zip(texts, readings, own, strict=True))
     ]
+
+
+def _check_of_batch(seed, seeds, finished) -> None:
+    """Raise SettingError for what `generate_batch` was given of another kind."""
+    check_whole("seed", seed)
+    if seeds is not None:
+        if isinstance(seeds, (str, bytes)) or not hasattr(seeds, "__len__"):
+            raise SettingError(f"seeds must be a list of whole numbers; got {shown(seeds)}.")
+        for one in seeds:
+            check_whole("a seed", one)
+    if finished is not None and not callable(finished):
+        raise SettingError(f"finished must be a function; got {shown(finished)}.")

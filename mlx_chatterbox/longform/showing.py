@@ -136,6 +136,7 @@ def _show_batch(arguments: argparse.Namespace, model: TextModel) -> int:
         try:
             if row.problem:
                 raise SettingError(row.problem)
+            _check_row(row, model)
             document = row.document(writing.room(longest_of(model.config)), not arguments.no_sdh)
             _print(_pieces(document, model, row.language, writing))
         except ChatterboxError as error:
@@ -143,6 +144,21 @@ def _show_batch(arguments: argparse.Namespace, model: TextModel) -> int:
             print(f"row {row.number} ({row.output}): {error}", file=sys.stderr)
         tell(writing, True)
     return 1 if failed else 0
+
+
+def _check_row(row: Row, model: TextModel) -> None:
+    """Raise SettingError for a language that the model does not speak, as speaking would."""
+    language = (row.language or "").lower()
+    if model.config.text.tokenizer != "multilingual":
+        if language not in ("", "en"):
+            raise SettingError(
+                f"{model.config.variant} speaks English alone, not {row.language!r}."
+            )
+        return
+    languages = getattr(model.tokenizer, "languages", ())
+    if languages and language not in languages:
+        wrong = f"{row.language!r} is none" if language else "it is missing"
+        raise SettingError(f"the language: {wrong}; known are {', '.join(languages)}.")
 
 
 def _rows(arguments: argparse.Namespace) -> list[Row]:
