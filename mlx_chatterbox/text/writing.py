@@ -80,11 +80,8 @@ class Writing:
             self._left_out.clear()
         if self._as_written:
             shown = shortened(tuple(self._as_written))
-            found.append(
-                UserWarning(
-                    f"read as written, since there are no rules for it in {self._language!r}: {shown}"
-                )
-            )
+            why = f"since there are no rules for it in {self._language!r}"
+            found.append(UserWarning(f"read as written, {why}: {shown}"))
             self._as_written.clear()
         return found
 
