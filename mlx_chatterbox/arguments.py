@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import mlx.core as mx
 import numpy as np
 
+from .errors import SettingError
 from .guards import Outcome
+from .text.given import shown
 from .text.respelling import Lexicon
 from .voice import Voice
 
@@ -39,6 +42,34 @@ class Extras:
     batch_size: int | None = None
     speed: float | None = None
     normalize: bool | None = None
+
+    def __post_init__(self):
+        """Raises SettingError for a value of another kind, which would fail far from here."""
+        for name in ("seed", "max_new_tokens", "n_cfm_timesteps", "batch_size"):
+            check_whole(name, getattr(self, name))
+        for name in ("watermark", "guard", "normalize"):
+            value = getattr(self, name)
+            is_whole = isinstance(value, Integral) and value in (0, 1)
+            if value is not None and not (is_whole or isinstance(value, np.bool_)):
+                raise SettingError(f"{name} must be True or False; got {shown(value)}.")
+        for name in ("noise", "source"):
+            value = getattr(self, name)
+            if value is not None and not hasattr(value, "shape"):
+                raise SettingError(f"{name} must be an array; got {shown(value)}.")
+        if self.progress is not None and not callable(self.progress):
+            raise SettingError(f"progress must be a function; got {shown(self.progress)}.")
+
+
+def check_whole(name: str, value: object) -> None:
+    """Raise SettingError unless a value is a whole number or left out."""
+    if value is not None and not isinstance(value, Integral):
+        raise SettingError(f"{name} must be a whole number; got {shown(value)}.")
+
+
+def check_number(name: str, value: object) -> None:
+    """Raise SettingError unless a value is a number."""
+    if not isinstance(value, Real):
+        raise SettingError(f"{name} must be a number; got {shown(value)}.")
 
 
 @dataclass(frozen=True)

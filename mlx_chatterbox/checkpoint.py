@@ -20,6 +20,7 @@ from .config import DTYPES, ModelConfig
 from .errors import CheckpointError
 from .folders import cache_folder
 from .hub import (
+    holds_model,
     is_converted,
     is_own_configuration,
     local_folder,
@@ -235,6 +236,8 @@ def _variant_by_texts(folder: Path) -> Variant:
 
     rows = [row for row in VARIANTS.values() if has(*row.tokenizer_files)]
     if not rows:
+        if not holds_model(folder):
+            raise CheckpointError(f"the folder {folder} holds no model.")
         raise CheckpointError(f"{folder} has no tokenizer of a model that is known.")
     return next((row for row in rows if has(row.t3_file)), rows[0])
 

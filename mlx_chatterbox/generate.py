@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--file",
         type=Path,
-        help="a text of any length to say: .txt (UTF-8), .md, .epub, or subtitles: .srt, .vtt",
+        help="a text of any length to say: .txt, .md, .epub, or subtitles: .srt, .vtt",
     )
     what.add_argument(
         "--batch",
@@ -286,15 +286,20 @@ def what_guards_found(outcomes: Sequence[Outcome]) -> list[str]:
     return lines
 
 
-def what_was_not_read(outcomes: Sequence[Outcome]) -> list[str]:
-    """Lines for people; none where the model knew all of every piece."""
+def what_was_not_read(outcomes: Sequence[Outcome], has_tags: bool = False) -> list[str]:
+    """Lines for people; none where the model knew all of every piece.
+
+    Args:
+        has_tags: the model has tags, and warnings have said which it does not know.
+    """
     from .text.unread import not_read
 
-    return [
-        not_read(f"piece {number} of {len(outcomes)}", one.unread)
-        for number, one in enumerate(outcomes, start=1)
-        if one.unread
-    ]
+    lines = []
+    for number, one in enumerate(outcomes, start=1):
+        unread = [text for text in one.unread if not (has_tags and text[0] in "[<")]
+        if unread:
+            lines.append(not_read(f"piece {number} of {len(outcomes)}", unread))
+    return lines
 
 
 def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
@@ -363,7 +368,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     )
     # Of a model with tags, warnings have said which it does not know.
     has_tags = hasattr(getattr(tts, "tokenizer", None), "tags")
-    unread = [] if has_tags else what_was_not_read(spoken.outcomes)
+    unread = what_was_not_read(spoken.outcomes, has_tags)
     for line in [*unread, *what_guards_found(spoken.outcomes)]:
         print(line, file=sys.stderr)
     if not spoken.stopped:

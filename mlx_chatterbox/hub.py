@@ -12,6 +12,7 @@ from .config import CONFIG_NAME, MODEL_TYPE
 from .errors import CheckpointError, HubError
 from .resuming import fetch_large_files
 from .swap import recover
+from .text.given import shown
 from .variants import VARIANTS, Variant
 
 WEIGHTS_NAME = "model.safetensors"
@@ -28,7 +29,7 @@ OUR_PARTS = ("chatterbox-s3gen", "chatterbox-hiftnet")
 S3_TOKENIZER_V1 = "s3tokenizer-v1"  # `speech_tokenizer_v1.py`
 # Of a repository that is none of ours to know: all that could be a model's.
 ANY_FILES = ("*.json", "*.safetensors", "*.pt", "*.txt", "*.txt.gz")
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_REPOSITORY = re.compile(r"\w[\w.-]*/[\w.-]*\w")
 
 
 def is_known(name: str | Path) -> bool:
@@ -47,6 +48,8 @@ def local_folder(name: str | Path) -> Path | None:
     Names of models win. Another name that is not written as a path means a folder of the working
     directory if that holds a model, or if it can mean nothing else.
     """
+    if not isinstance(name, (str, Path)):
+        raise CheckpointError(f"a model is a name or a folder; got {shown(name)}.")
     if is_known(name):
         return POCKET_FOLDER if name == POCKET else None
     folder = Path(name).expanduser()
@@ -155,7 +158,11 @@ def resolve_texts(name: str | Path, cache_dir: str | Path | None = None) -> Path
 
 
 def _repository(name: str | Path) -> str:
-    repository = None if isinstance(name, Path) else repository_of(name)
+    repository = None if is_path(name) else repository_of(name)
+    if repository is None and Path(name).is_file():
+        raise CheckpointError(f"{name} is a file: a model is the folder that it lies in.")
+    if repository is None and is_path(name):
+        raise CheckpointError(f"there is no folder {name}.")
     if repository is None:
         known = ", ".join(sorted({*ALIASES, *VARIANTS, POCKET}))
         raise CheckpointError(

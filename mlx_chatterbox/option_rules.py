@@ -90,7 +90,11 @@ def joined(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
             at += 1
             continue
         value, used = words[at + 1], 2
-        if value == "--" and at + 2 < len(words):
+        if value == "--":
+            # By itself it says that no option follows, and is no text.
+            if at + 2 == len(words):
+                result += [word]
+                break
             value, used = words[at + 2], 3
         elif value == "-" or not value.startswith("-") or _is_option(value, parser):
             result.append(word)

@@ -16,7 +16,7 @@ from typing import ClassVar
 import mlx.core as mx
 import numpy as np
 
-from .arguments import Batch, Default, Extras, Finished
+from .arguments import Batch, Default, Extras, Finished, check_number, check_whole
 from .audio.stretch import checked_speed
 from .checkpoint import Checkpoint, load
 from .devices import on_device
@@ -30,10 +30,11 @@ from .nn.parallel import choosing_alone
 from .seeds import piece_seeds
 from .synthesis import Synthesis
 from .text.given import checked_text, checked_texts, shown
-from .text.pauses import Breath, breaths
-from .text.reading import Reading, read_text
-from .text.unread import merged
-from .text.writing import writing_for
+from .text.pauses import Breath, breaths, without_pauses
+from .text.reading import Reading, read_text, without_mere_tags
+from .text.unread import UnreadWarning, merged, shortened
+from .text.unwritten import unwritten
+from .text.writing import Writing, writing_for
 from .tries import Utterance
 from .voice import Voice, embed_voice, is_saved_voice
 from .watermark.weights import is_wanted
@@ -178,6 +179,7 @@ class Pipeline:
                 that is none of them.
         """
         texts = checked_texts(texts)
+        _check_of_batch(seed, seeds, finished)
         if seeds is None:
             seeds = [None if seed is None else seed + i for i in range(len(texts))]
         elif seed is not None or len(seeds) != len(texts):
@@ -220,6 +222,7 @@ class Pipeline:
     ) -> np.ndarray | list[np.ndarray]:
         """Text to waveform, (samples,) float32; for a `Batch` one for each text."""
         batch = text if isinstance(text, Batch) else Batch((text,), (extras.seed,))
+        check_number("cfg_weight", cfg_weight)
         at_once = self._at_once(extras.batch_size, cfg_weight)
         speed = checked_speed(extras.speed)
         said, left_out = self._said(batch.texts, language_id, extras)
@@ -285,10 +288,34 @@ class Pipeline:
         config = self.checkpoint.config.text
         writing = writing_for(config, language_id, extras.normalize, extras.lexicon)
         longest = self.defaults.longest_piece
-        said = [breaths(writing(text), longest, language_id) for text in texts]
-        for note in writing.notes():
-            warnings.warn(note, stacklevel=4)
-        return said, [writing.left_out(text) for text in texts]
+        said, lost = zip(
+            *(
+                without_mere_tags(
+                    breaths(writing(text), longest, language_id), self.tokenizer, config.tokenizer
+                )
+                for text in texts
+            ),
+            strict=True,
+        )
+        self._warn(writing, texts, merged(lost))
+        left_out = [
+            merged([writing.left_out(text), tags]) for text, tags in zip(texts, lost, strict=True)
+        ]
+        return list(said), left_out
+
+    def _warn(self, writing: Writing, texts: Sequence[str], tags: Sequence[str]) -> None:
+        """Tell what of texts is not spoken, or not as it is written."""
+        notes = writing.notes()
+        if tags:
+            words = f"not read, because the model does not know it: {shortened(tags)}."
+            notes.append(UnreadWarning(words))
+        if not writing.normalizes:
+            digits = unwritten(map(without_pauses, texts), self.tokenizer)
+            notes += (
+                [UnreadWarning(f"{digits} (normalize=True writes them out).")] if digits else []
+            )
+        for note in notes:
+            warnings.warn(note, stacklevel=5)
 
     def _readings(
         self,
@@ -354,3 +381,15 @@ def _utterances(
         )
         for number, (text, reading, seed) in enumerate(zip(texts, readings, own, strict=True))
     ]
+
+
+def _check_of_batch(seed, seeds, finished) -> None:
+    """Raise SettingError for what `generate_batch` was given of another kind."""
+    check_whole("seed", seed)
+    if seeds is not None:
+        if isinstance(seeds, (str, bytes)) or not hasattr(seeds, "__len__"):
+            raise SettingError(f"seeds must be a list of whole numbers; got {shown(seeds)}.")
+        for one in seeds:
+            check_whole("a seed", one)
+    if finished is not None and not callable(finished):
+        raise SettingError(f"finished must be a function; got {shown(finished)}.")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from .arguments import Extras
+from .arguments import Extras, check_number
 from .audio.silence import silence
 from .audio.stretch import checked_speed, stretch_stream
 from .devices import computed_on, on_device
@@ -160,6 +160,7 @@ class StreamingPipeline(Pipeline):
         """Find whatever can be wrong; the rest is done when the first chunk is asked for."""
         if extras.noise is not None or extras.source is not None:
             raise SettingError("noise and source are of a whole utterance: not for a stream.")
+        check_number("cfg_weight", cfg_weight)
         defaults, steps, limit = self.defaults, extras.n_cfm_timesteps, extras.max_new_tokens
         steps = defaults.cfm_steps if steps is None else steps
         limit = defaults.max_new_tokens if limit is None else limit

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import mlx.core as mx
@@ -28,9 +30,13 @@ from .errors import AudioError, CheckpointError, SettingError
 from .models.s3gen.s3gen import Reference
 from .nn.parallel import can_run_two, run_two
 from .nn.threads import compute_in_this_thread
+from .text.given import shown
 
 ENCODER_RATE = 16000
 DECODER_RATE = 24000
+# Seconds of a recording that are read: the speaker's embedding is the mean of all of it, which
+# changes no more after some minutes.
+LONGEST_REFERENCE = 300.0
 S3GEN_PROMPT_SECONDS = 10
 SAMPLES_PER_TOKEN = DECODER_RATE // 25
 # A recording whose loudest sample is under -60 dB of full scale holds no voice.
@@ -102,6 +108,8 @@ class Voice:
             CheckpointError: missing, damaged, or no voice.
         """
         compute_in_this_thread()
+        if not isinstance(path, (str, os.PathLike)):
+            raise SettingError(f"a voice is loaded from the path of a file; got {shown(path)}.")
         if not Path(path).is_file():
             raise CheckpointError(f"the voice {path} does not exist.")
         try:
@@ -123,6 +131,8 @@ class Voice:
 
 def check_emotion(emotion: float) -> None:
     """Raise SettingError unless the emotion is a number upstream's interface would offer."""
+    if not isinstance(emotion, Real):
+        raise SettingError(f"exaggeration must be a number; got {shown(emotion)}.")
     if not 0.0 <= emotion <= 2.0:
         raise SettingError(f"exaggeration must be from 0 to 2; got {emotion}.")
 
@@ -185,11 +195,30 @@ def read_reference(
     if isinstance(recording, np.ndarray):
         name = "the reference"
         waveform = checked_samples(recording, name)
+    elif not isinstance(recording, (str, os.PathLike)):
+        raise AudioError(
+            "the reference must be the path of a recording, or its samples as (n,) float32 at 24 "
+            f"kHz; got {shown(recording)}."
+        )
     else:
         name = f"the reference {recording}"
         waveform = load_audio(recording, DECODER_RATE, seconds)
     check_reference(waveform, DECODER_RATE, min_seconds, name)
     return waveform
+
+
+def _beginning_of(recording: str | Path | np.ndarray, min_seconds: float) -> np.ndarray:
+    """As `read_reference`, of a recording of hours no more than serves."""
+    waveform = read_reference(recording, min_seconds, LONGEST_REFERENCE)
+    longest = round(LONGEST_REFERENCE * DECODER_RATE)
+    if isinstance(recording, np.ndarray) or len(waveform) <= longest:
+        return waveform
+    warnings.warn(
+        f"the reference {recording} is long: its first {LONGEST_REFERENCE / 60:g} minutes are "
+        "used.",
+        stacklevel=4,
+    )
+    return waveform[:longest]
 
 
 def embed_reference(networks, waveform: np.ndarray, at_16k: mx.array | None = None) -> Reference:
@@ -264,7 +293,7 @@ def embed_voice(
     """
     emotion = generation.exaggeration if emotion is None else emotion
     check_emotion(emotion)
-    waveform = read_reference(recording, generation.min_reference_seconds)
+    waveform = _beginning_of(recording, generation.min_reference_seconds)
     if loudness and generation.loudness_lufs is not None:
         waveform = normalise_loudness(waveform, DECODER_RATE, generation.loudness_lufs)
     at_16k = resample_soxr(waveform, DECODER_RATE, ENCODER_RATE)

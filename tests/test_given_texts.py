@@ -127,11 +127,15 @@ GOOD = [
     (b"One.\r\nTwo.\r", "One.\nTwo.\n"),
 ]
 BAD = [
+    (b"\xff\xfeH\x00\x00\xd8", "UTF-16"),
+    (b"H\x00e\x00l", "zero bytes"),
+    (b"\xed\xb3\xa9", "line 1.*0xed"),
+]
+# A file's encoding is guessed, and said; what is piped is this session's, and ought to be right.
+GUESSED = [
     (b"One.\nGr\xfc\xdfe.", "line 2.*0xfc"),
     (b"caf\xe9", "line 1.*0xe9"),
-    (b"\xff\xfeH\x00\x00\xd8", "UTF-16"),
     (b"H\x00e\x00l\x00l\x00o\x00", "zero bytes"),
-    (b"\xed\xb3\xa9", "line 1.*0xed"),
 ]
 
 
@@ -153,6 +157,12 @@ def test_standard_input_and_files_are_refused_alike(content, message, monkeypatc
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(TextError, match=f"a.txt.*{message}"):
         check_before_loading(parse(build_parser(), ["--file", "a.txt"]))
+
+
+@pytest.mark.parametrize(("content", "message"), GUESSED)
+def test_the_encoding_of_standard_input_is_not_guessed(content, message, monkeypatch):
+    with pytest.raises(TextError, match=f"standard input.*{message}"):
+        from_stdin(monkeypatch, content)
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])

@@ -244,6 +244,31 @@ def test_unquoted_semicolons_within_commas_and_the_other_way_round(tmp_path):
     assert texts == ["One; two.", "One, 3,5 two."]
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        "text|output\nOne, two.|a.wav\n",
+        "sep=|\ntext|output\nOne, two.|a.wav\n",
+        "text;output;\nOne, two.;a.wav;\n",
+        "text;output;;\nOne, two.;a.wav;;\n;;;\n; ;;\n",
+        "\n\ntext;output\nOne, two.;a.wav\n;\n",
+    ],
+)
+def test_tables_as_spreadsheets_leave_them(tmp_path, table):
+    """Bars, columns without a name, rows without a text or anything else."""
+    (tmp_path / "a.csv").write_text(table)
+    (row,) = read_rows(tmp_path / "a.csv", tmp_path, None, "en", "wav")
+    assert (row.number, row.text, row.output, row.problem) == (1, "One, two.", "a.wav", "")
+
+
+def test_what_stands_in_a_column_without_a_name_is_told(tmp_path):
+    (tmp_path / "a.csv").write_text("text;output;\nOne;a.wav;lost\n;;\nTwo;b.wav;\n")
+    first, second = read_rows(tmp_path / "a.csv", tmp_path, None, "en", "wav")
+    assert "more cells than the header has" in first.problem
+    # Rows that were emptied count, so that outputs keep their names.
+    assert (second.number, second.text, second.problem) == (3, "Two", "")
+
+
 def test_a_utf16_table_as_spreadsheets_write_it(tmp_path):
     (tmp_path / "a.txt").write_text("text\toutput\nGröße\ta.wav\n", encoding="utf-16")
     (row,) = read_rows(tmp_path / "a.txt", tmp_path, None, "de", "wav")
@@ -253,7 +278,8 @@ def test_a_utf16_table_as_spreadsheets_write_it(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("text|voice\na|b\n", "separated by commas, semicolons or tabs"),
+        ("text:voice\na:b\n", "separated by commas, semicolons, tabs or bars"),
+        ("text;text\na;b\n", "each once; got text, text"),
         ("texte;voix\na;b\n", "has no column 'text'"),
         ("text;wav\na;b\n", "got text, wav"),
         ('text,output\n"Never closed,a.wav\nB,b.wav\n', "line 2: a quotation mark opens a text"),

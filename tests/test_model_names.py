@@ -172,3 +172,25 @@ def test_a_folder_that_lacks_one_file_is_told_which(at, small_upstream):
     with pytest.raises(CheckpointError, match=r"english.*lacks tokenizer\.json") as caught:
         convert_folder("almost", "out")
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("./nope", "there is no folder ./nope"),
+        ("../x/y", "there is no folder ../x/y"),
+        ("nope/", "there is no folder nope/"),
+        ("./a.txt", "./a.txt is a file: a model is the folder that it lies in"),
+        ("a.txt", "a.txt is a file"),
+        ("./empty", "the folder empty holds no model"),
+        ("-x/y", "is no folder, no known model"),
+    ],
+)
+def test_paths_that_are_no_model(name, message, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "empty").mkdir()
+    assert generate([f"--model={name}", "--text", "Hi.", "--show-text"]) == 1
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1

@@ -106,6 +106,10 @@ def test_all_pairs(mode):
         extra = [word for n in (one, other) if n not in MODE_WORDS[mode] for word in words_for(n)]
         said = refusal([*MODE_WORDS[mode], *extra])
         wrong = [n for n in (one, other) if not set(RULES[n].modes) & modes]
+        if not wrong:
+            silent = [n for n in table.SILENT if n in (one, other)]
+            of_speech = set(table.OF_SPEECH) & {one, other}
+            wrong = silent if len(silent) == 2 or of_speech else []
         assert said.partition(" ")[0] == (wrong[0] if wrong else ""), (one, other)
 
 
@@ -448,3 +452,54 @@ def test_every_option_of_a_conversion_is_done_or_refused():
             is_taken = mode in convert_options.RULES[name].modes
             assert bool(said) != is_taken, (mode, name, said)
             assert is_taken or said.startswith("--")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--show-text", "--play"], "--show-text speaks nothing: leave out --play"),
+        (["--show-text", "--save-voice", "v.safetensors"], "leave out --save-voice"),
+        (["--show-text", "--redo", "1", "--play"], "leave out --play and --redo"),
+        (["--list-chapters", "--play"], "--list-chapters speaks nothing: leave out --play"),
+        (["--list-chapters", "--redo", "1"], "leave out --redo"),
+        (["--list-chapters", "--show-text"], "--show-text and --list-chapters: give one of them"),
+    ],
+)
+def test_where_nothing_is_spoken_what_is_done_with_speech_is_refused(
+    words, message, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("a.md").write_text("# One\n\nText.\n")
+    assert main(["--model", "pocket", "--file", "a.md", *words]) == 1
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.md"]
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "texts"])
+def test_no_sdh_of_a_batch_without_subtitles_is_refused(name, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("text\nHello.\n")
+    Path("texts").mkdir()
+    Path("texts/a.txt").write_text("Hello.")
+    words = ["--model", "pocket", "--batch", name, "--show-text", "--no-sdh"]
+    assert main(words) == 1
+    assert "--no-sdh is of subtitles" in capsys.readouterr().err
+    Path("texts/b.srt").write_text("1\n00:01 --> 00:02\n[sighs] Yes.\n")
+    if name == "texts":
+        assert main(words) == 0
+        assert capsys.readouterr().out.split("\n") == ["Hello.", "Yes.", ""]
+
+
+def test_a_row_is_shown_only_in_a_language_that_is_spoken(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("text,language\nHello.,EN\nBonjour.,fr\n")
+    assert main(["--model", "pocket", "--batch", "rows.csv", "--show-text"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "Hello.\n"
+    assert "row 2 (0002.wav): english speaks English alone, not 'fr'" in err
+
+
+def test_two_dashes_are_no_text(capsys):
+    with pytest.raises(SystemExit):
+        main(["--text", "--"])
+    assert "argument --text: expected one argument" in capsys.readouterr().err

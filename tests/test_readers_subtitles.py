@@ -102,7 +102,7 @@ def test_times_of_all_makes(read, times, start, end):
 @pytest.mark.parametrize(
     ("times", "problem"),
     [
-        ("00:00:01,000 -> 00:00:02,000", "line 6 should be times"),
+        ("-00:00:01,000 --> 00:00:02,000", "line 6 should be times"),
         ("00:00:01,000 00:00:02,000", "line 6 should be times"),
         ("00:00:xx,000 --> 00:00:02,000", "line 6 should be times"),
         ("00:00:01,000 -->", "line 6 should be times"),
@@ -123,7 +123,7 @@ def test_many_wrong_subtitles_are_counted_and_all_wrong_ones_refused(read):
     wrong = "".join(f"{n}\n00:00:05,000 --> 00:00:04,000\nWrong.\n\n" for n in range(30))
     found = read(wrong + f"31\n{A}\nOne.")
     assert len(found.remarks) == 11
-    assert found.remarks[-1] == "20 more subtitles are wrong so"
+    assert found.remarks[-1] == "20 more subtitles are wrong in such a way"
     with pytest.raises(TextError, match="line 2: it ends before it begins"):
         read(wrong)
 
@@ -284,3 +284,115 @@ def test_hostile_files_take_no_time(read, part):
     with contextlib.suppress(TextError):
         read(part * 20000)
     assert time.process_time() - began < 5
+
+
+# Of other makers
+
+
+@pytest.mark.parametrize(
+    "arrow", ["->", "-- >", " - > ", "→", "==>", "->>", "--&gt;", "–>", "-->", "—>"]
+)
+def test_what_was_typed_for_the_arrow(read, arrow):
+    found = read(f"1\n00:00:01,000 {arrow} 00:00:02,500\nOne.\n")
+    assert said(found) == [("One.", 1.0, 2.5)]
+    assert found.remarks == ()
+
+
+@pytest.mark.parametrize(
+    "times", ["00:00:01;000 --> 00:00:02;500", "00.00.01,000 --> 00.00.02,500"]
+)
+def test_other_marks_within_times(read, times):
+    assert said(read(f"1\n{times}\nOne.\n")) == [("One.", 1.0, 2.5)]
+
+
+def test_times_before_the_beginning_are_told_wherever_they_stand(read):
+    wrong = "-00:00:01,000 --> 00:00:02,000"
+    first = read(f"1\n{wrong}\nWrong.\n\n2\n{C}\nThree.\n")
+    later = read(f"1\n{A}\nOne.\n\n2\n{wrong}\nWrong.\n\n3\n{C}\nThree.\n")
+    assert (words(first), words(later)) == (["Three."], ["One.", "Three."])
+    assert first.remarks[0].startswith("line 2 should be times")
+    assert later.remarks[0].startswith("line 6 should be times")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("< i >One</ i > two.", "One two."),
+        ("<I>One</I> <!-- two --> <3", "One <3"),
+        ("¶ Oh, say ¶", "Oh, say"),
+        ("#singing along\nand on#", "singing along and on"),
+        ("#1 and #2", "#1 and #2"),
+        (">> Thank you. >> You too.", "Thank you. You too."),
+        ("3 > 2 and 2 >> 1", "3 > 2 and 2 >> 1"),
+    ],
+)
+def test_marks_that_are_not_spoken(read, text, expected):
+    assert words(read(f"1\n{A}\n{text}\n")) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("JOHN: Come. MARY: Stay.", "Come. Stay."),
+        ("JOHN (V.O.): One. MAN #2 (on radio): Two.", "One. Two."),
+        ("McCOY: He's dead. O'BRIEN: Yes.", "He's dead. Yes."),
+        ("Dr. SMITH: Yes.", "Yes."),
+        ("Mrs. Smith: Hi. Note: this is it.", "Mrs. Smith: Hi. Note: this is it."),
+        ("*sighs* Oh. *door opens*", "Oh."),
+        ("I *never* said so.", "I *never* said so."),
+        ("¶ Oh, say ¶\nHello.", "Hello."),
+        ("At 10:30 I left.", "At 10:30 I left."),
+    ],
+)
+def test_more_descriptions_for_the_deaf(text, expected):
+    assert " ".join(without_sdh(text).split()) == expected
+
+
+@pytest.mark.parametrize("content", ["", " \n\n", "\ufeff\n"])
+def test_empty_subtitles(read, content):
+    with pytest.raises(TextError, match="nothing to speak"):
+        read(content)
+
+
+# Rolling subtitles
+
+ROLLING = """WEBVTT
+
+00:00:00.000 --> 00:00:02.000 align:start position:0%
+ 
+hello<00:00:01.000><c> world</c>
+
+00:00:02.000 --> 00:00:02.010 align:start position:0%
+hello world
+ 
+
+00:00:02.010 --> 00:00:04.000 align:start position:0%
+hello world
+how<00:00:03.000><c> are</c>
+
+00:00:04.000 --> 00:00:04.010 align:start position:0%
+how are
+ 
+
+00:00:04.010 --> 00:00:06.000 align:start position:0%
+how are
+you
+"""  # noqa: W293
+
+
+def test_rolling_subtitles_are_spoken_once(read):
+    found = read(ROLLING, "x.vtt")
+    assert said(found) == [("hello world", 0.0, 2.0), ("how are", 2.01, 4.0), ("you", 4.01, 6.0)]
+    assert found.remarks == (
+        "rolling subtitles: 4 lines that are only shown again are spoken once",
+    )
+
+
+def test_what_people_say_twice_stays(read):
+    times = [f"00:00:0{n}.000 --> 00:00:0{n + 1}.000" for n in range(1, 7)]
+    spoken = ["No.", "No.", "Yes.", "Why?", "Why?", "So."]
+    found = read(
+        "WEBVTT\n\n" + "\n\n".join(map("\n".join, zip(times, spoken, strict=True))), "x.vtt"
+    )
+    assert words(found) == spoken
+    assert found.remarks == ()

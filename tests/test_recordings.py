@@ -344,3 +344,40 @@ def test_a_book_is_played_after_it_was_written(tmp_path, monkeypatch):
     play_file(tmp_path / "book.m4b")
     assert played[0] == (RATE, 1)
     assert sum(played[1:]) == pytest.approx(2 * RATE, abs=0.1 * RATE)
+
+
+def test_an_empty_file_is_called_so(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"")
+    with pytest.raises(AudioError, match=r"a\.wav is empty: there is no recording in it"):
+        load_audio(tmp_path / "a.wav", RATE)
+
+
+def test_a_protected_recording_is_called_so(tmp_path):
+    clear = encoded(tmp_path / "clear.m4a", "-c:a", "aac")
+    path = tmp_path / "locked.m4a"
+    keys = ("-encryption_key", "00" * 16, "-encryption_kid", "11" * 16)
+    command = [find_ffmpeg(), "-loglevel", "error", "-i", str(clear), "-c", "copy"]
+    subprocess.run(
+        [*command, "-f", "mp4", "-encryption_scheme", "cenc-aes-ctr", *keys, str(path)], check=True
+    )
+    with pytest.raises(AudioError, match=r"locked\.m4a is an MPEG-4 .* that is encrypted \(DRM\)"):
+        load_audio(path, RATE)
+
+
+def test_of_hours_only_the_beginning_is_a_voice(tmp_path, monkeypatch):
+    """What comes after the longest reference is not read, and that is said."""
+    from mlx_chatterbox import voice
+
+    monkeypatch.setattr(voice, "LONGEST_REFERENCE", 3.0)
+    speech = synthetic_voice(6.0, RATE)
+    for name, samples in (("whole", speech), ("beginning", speech[: 3 * RATE])):
+        soundfile.write(tmp_path / f"{name}.wav", samples, RATE, subtype="FLOAT")
+    tts = ChatterboxTTS.from_pretrained("pocket")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        beginning = tts.voice_of(tmp_path / "beginning.wav")
+        assert not any("minutes" in str(one.message) for one in told)
+        whole = tts.voice_of(tmp_path / "whole.wav")
+    assert any("minutes are used" in str(one.message) for one in told)
+    assert np.array_equal(whole.speaker_embedding, beginning.speaker_embedding)
+    assert np.array_equal(whole.prompt_token, beginning.prompt_token)

@@ -273,3 +273,45 @@ def test_long_lists_are_shortened():
     many = [f"слово{n}" for n in range(30)]
     assert shortened(many) == "'слово0', 'слово1', 'слово2', 'слово3' and 26 more"
     assert len(shortened(["й" * 500])) < 40
+
+
+def show(capsys, *words) -> tuple[list[str], str]:
+    code = main(["--model", "pocket", "--show-text", *words])
+    out, err = capsys.readouterr()
+    assert code == 0
+    return out.splitlines(), err
+
+
+def test_a_tag_alone_between_pauses_costs_nothing_but_itself(tts):
+    text = "Hello there. [pause 1s] [laugh] [pause 0.5s] Good bye."
+    with pytest.warns(UnreadWarning, match=r"does not know it: '\[laugh\]'"):
+        waveform = tts.generate(text, seed=1, **FAST)
+    assert [one.unread for one in tts.outcomes] == [("[laugh]",), ()]
+    # Both pauses stay.
+    (_, end), (start, _) = tts.spans
+    assert start - end >= 1.5 * tts.sr - 1
+    assert np.abs(waveform[end + 4800 : start - 4800]).max() < 1e-3
+
+
+def test_text_is_shown_as_it_is_spoken_without_unknown_tags(capsys):
+    lines, err = show(capsys, "--text", "Oh [laugh] no. [pause 0.5s] [sigh] [pause 2s] So [x].")
+    assert lines == ["Oh no.", "So [x]."]
+    assert "left out, since the model has no such tag: '[laugh]'" in err
+    # The seconds of a pause are not said, so that they are not unknown either.
+    assert show(capsys, "--no-normalize", "--text", "One. [pause 12s] Two.")[1] == ""
+
+
+def test_what_a_font_of_its_own_shows_is_named_by_its_number(tts, capsys):
+    with pytest.warns(UnreadWarning, match=r"U\+F0B7"):
+        tts.generate("\uf0b7 Milk and honey.", seed=1, **FAST)
+    assert tts.outcomes[0].unread == ("\uf0b7",)
+    assert "'U+F0B7'" in show(capsys, "--text", "\uf0b7 Milk.")[1]
+
+
+def test_an_emoji_is_told_once(capsys, tmp_path):
+    words = [*COMMON, "--text", "Hello 😀 you.", "--output", str(tmp_path / "a.wav")]
+    assert main(words) == 0
+    err = capsys.readouterr().err
+    assert err.count("😀") == 1
+    assert "not read in piece 1 of 1: '😀'" in err
+    assert "left out, since it has no words: 😀" in show(capsys, "--text", "Hello 😀.")[1]

@@ -25,6 +25,7 @@ HOW_TO_GET_IT = "brew install ffmpeg, apt install ffmpeg or pip install 'mlx-cha
 # Without a byte for so long the program hangs.
 IDLE_SECONDS = 60
 _READ_BYTES = 1 << 18
+_DESCRIPTION = 1 << 20
 _HEADER = struct.Struct(">4s5I")
 _DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _NO_SOUND = ("matches no streams", "does not contain any stream")
@@ -77,8 +78,10 @@ class Decoder:
         errors,
         name: str,
         kind: Kind,
+        path: Path,
     ):
-        self._process, self._errors, self._name, self._kind = process, errors, name, kind
+        self._process, self._errors = process, errors
+        self._name, self._kind, self._path = name, kind, path
         self._pipe = process.stdout
         self._ready = ready
         ready.register(self._pipe, selectors.EVENT_READ)
@@ -153,10 +156,28 @@ class Decoder:
                 f"{self._name} is {self._kind.name} without a sound track: it cannot be "
                 "read as audio."
             )
+        if self._kind.demuxer == "mov" and _is_protected(self._path):
+            return AudioError(
+                f"{self._name} is {self._kind.name} that is encrypted (DRM): its shop's app alone "
+                "can read it."
+            )
         return AudioError(
             f"{self._name} is {self._kind.name} that cannot be read as audio "
             f"({self._last_words() or 'ffmpeg failed'}); convert it to WAV or FLAC."
         )
+
+
+def _is_protected(path: Path) -> bool:
+    """Whether an MPEG-4 file says that its sound is encrypted; its description stands at one of the
+    file's ends."""
+    try:
+        with path.open("rb") as file:
+            ends = file.read(_DESCRIPTION)
+            file.seek(max(0, path.stat().st_size - _DESCRIPTION))
+            ends += file.read()
+    except OSError:
+        return False
+    return b"sinf" in ends and any(name in ends for name in (b"enca", b"drms", b"aavd"))
 
 
 @contextlib.contextmanager
@@ -192,7 +213,7 @@ def open_decoder(
         except OSError:
             raise missing from None
         try:
-            yield Decoder(process, ready, errors, name, kind)
+            yield Decoder(process, ready, errors, name, kind, path)
         finally:
             process.kill()
             process.stdout.close()

@@ -181,6 +181,9 @@ def _opened(
                     source = io.BytesIO(source.read())
             except OSError as error:
                 raise AudioError(f"{path} cannot be read ({reason_of(error)}).") from error
+        if not source.read(1):
+            raise AudioError(f"{name} is empty: there is no recording in it.")
+        source.seek(0)
         kind = kind_of(source)
         if kind is not None and not kind.demuxer:
             raise AudioError(f"{name} cannot be read as audio: it is {kind.name}.")

@@ -76,6 +76,22 @@ def modes_of(arguments: argparse.Namespace) -> tuple[str, ...]:
     return (TEXT,) if arguments.file is None else (SHORT, LONG)
 
 
+# What is done with speech, and so is not where nothing is spoken.
+SILENT = ("--show-text", "--list-chapters")
+OF_SPEECH = ("--play", "--save-voice", "--redo")
+
+
+def _of_silence(given: frozenset[str]) -> str:
+    """What is wrong with options beside one with which nothing is spoken; "" for nothing."""
+    silent = [name for name in SILENT if name in given]
+    if len(silent) > 1:
+        return f"{' and '.join(silent)}: give one of them."
+    wrong = [name for name in OF_SPEECH if name in given]
+    if silent and wrong:
+        return f"{silent[0]} speaks nothing: leave out {' and '.join(wrong)}."
+    return ""
+
+
 def check_options(arguments: argparse.Namespace, modes: tuple[str, ...] | None = None) -> None:
     """Find options that would be ignored.
 
@@ -86,5 +102,6 @@ def check_options(arguments: argparse.Namespace, modes: tuple[str, ...] | None =
         SettingError: there is one.
     """
     wrong = ignored(arguments.given, modes or modes_of(arguments), RULES)
+    wrong = wrong or _of_silence(arguments.given)
     if wrong:
         raise SettingError(wrong)

@@ -124,6 +124,15 @@ def check_document_options(arguments: argparse.Namespace) -> None:
         raise SettingError("--list-chapters lists all of them: leave out --chapters.")
     if arguments.no_sdh and arguments.batch is None and name not in SUBTITLES:
         raise SettingError(f"--no-sdh is of subtitles: a --file in {' or '.join(SUBTITLES)}.")
+    if arguments.no_sdh and arguments.batch is not None and not _has_subtitles(arguments.batch):
+        raise SettingError(
+            f"--no-sdh is of subtitles, and {arguments.batch} is no folder with a "
+            f"{' or '.join(SUBTITLES)} in it: leave it out."
+        )
+
+
+def _has_subtitles(folder: Path) -> bool:
+    return folder.is_dir() and any(map(is_timed, folder.rglob("*")))
 
 
 def check_batch_options(arguments: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import unicodedata
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -18,13 +19,13 @@ from ..errors import AudioError, ChatterboxError, SettingError, TextError
 from .outputs import subtitles_path
 from .plan import Document
 from .readers import ENDINGS, read_document
-from .readers.plain import read_characters
+from .readers.plain import characters_of
 from .split import document_of_text
 
 COLUMNS = ("text", "voice", "language", "output", "speed")
 # What separates cells, and its name.
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-_SAYS_SEPARATOR = re.compile(r"\s*\"?sep=([,;\t])\"?[^\n]*\n", re.IGNORECASE)
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_SAYS_SEPARATOR = re.compile(r"\s*\"?sep=([,;\t|])\"?[^\n]*\n", re.IGNORECASE)
 _LONGEST_CELL = 1 << 27
 
 
@@ -125,13 +126,18 @@ def _of_folder(folder, output_dir, voice, language, ending) -> Iterator[Row]:
 
 def _of_csv(source, voice, language, ending) -> Iterator[Row]:
     csv.field_size_limit(_LONGEST_CELL)
-    text = read_characters(source)
-    separator, text = _separator(source, text)
+    text, guessed = characters_of(source, language)
+    for remark in guessed:
+        warnings.warn(f"{source.name}: {remark}.", stacklevel=2)
+    separator, text = _separator(source, text.lstrip("\n"))
     reader = csv.DictReader(io.StringIO(text), delimiter=separator)
     try:
         header = [name.strip().lower() for name in reader.fieldnames or []]
-        reader.fieldnames = header
+        # A name for each, so that none takes another's place.
+        reader.fieldnames = [name or f" {at}" for at, name in enumerate(header)]
         for number, cells in enumerate(reader, start=1):
+            if not any(map(str.strip, _flat(cells))):
+                continue  # what a spreadsheet leaves of a row that was emptied
             yield _of_cells(number, cells, separator, source.parent, voice, language, ending)
     except csv.Error as error:
         raise TextError(f"{source}, line {reader.line_num}: no CSV ({error}).") from None
@@ -151,12 +157,17 @@ def _separator(source: Path, text: str) -> tuple[str, str]:
         return separator, text
     headers = {separator: _header(text, separator) for separator in SEPARATORS}
     for separator, header in headers.items():
-        if "text" in header and set(header) <= set(COLUMNS):
+        if "text" in header and set(header) <= {*COLUMNS, ""}:
             _check_header(source, header)
             return separator, text
     # The one that makes most of it says what is wrong.
     _check_header(source, max(headers.values(), key=lambda header: ("text" in header, len(header))))
     raise AssertionError("a header that is none passed its check")
+
+
+def _flat(cells: dict) -> list[str]:
+    """All cells of a row, also those that the header has no name for."""
+    return [*filter(None, (v for k, v in cells.items() if k is not None)), *cells.get(None, [])]
 
 
 def _header(text: str, separator: str) -> list[str]:
@@ -182,16 +193,21 @@ def _check_header(source: Path, header: list[str]) -> None:
     if "text" not in header:
         raise TextError(
             f"{source} has no column 'text': its first line must be a header with text, and if "
-            "wanted voice, language, output, speed, separated by commas, semicolons or tabs."
+            "wanted voice, language, output, speed, separated by commas, semicolons, tabs or bars."
         )
-    unknown = [name for name in header if name not in COLUMNS]
-    if unknown or len(set(header)) < len(header):
+    # Columns without a name are a spreadsheet's; with something in them they are told by row.
+    named = [name for name in header if name]
+    unknown = [name for name in named if name not in COLUMNS]
+    if unknown or len(set(named)) < len(named):
         raise TextError(
-            f"{source}: columns are {', '.join(COLUMNS)}, each once; got {', '.join(header)}."
+            f"{source}: columns are {', '.join(COLUMNS)}, each once; got {', '.join(named)}."
         )
 
 
 def _of_cells(number, cells, separator, folder, voice, language, ending) -> Row:
+    unnamed = [cells.pop(name) for name in [*cells] if (name or "x").startswith(" ")]
+    if any(map(str.strip, filter(None, unnamed))):
+        cells[None] = unnamed
     problem = _cell_problem(cells, separator)
     cells.pop(None, None)
     given = {name: (value or "").strip() for name, value in cells.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from ..config import ModelConfig
 from ..errors import ChatterboxError, SettingError
 from ..text.load import Tokenizer
 from ..text.pauses import breaths
+from ..text.reading import without_unknown_tags
+from ..text.unread import shortened
 from ..text.writing import Writing, writing_for
 from .batch import FOLDER_NAME
 from .command import document_of, is_job
@@ -57,8 +60,8 @@ def show_text(arguments: argparse.Namespace, text: str) -> int:
             model.config.text, arguments.language, arguments.normalize, arguments.lexicon
         )
         tell_unread(model, arguments, [text])
-        _print(_breaths(text, model.config, arguments.language, writing))
-        tell(writing)
+        _print(_breaths(text, model, arguments.language, writing))
+        tell(writing, True)
         return 0
     document = document_of(arguments, model)
     tell_unread(model, arguments, (piece.text for piece in document.pieces))
@@ -70,8 +73,8 @@ def show_text(arguments: argparse.Namespace, text: str) -> int:
         arguments.lexicon,
         arguments.normalize,
     )
-    _print(_pieces(document, model.config, arguments.language, writing))
-    tell(writing)
+    _print(_pieces(document, model, arguments.language, writing))
+    tell(writing, True)
     return 0
 
 
@@ -93,19 +96,28 @@ def _check_language(
 
 
 def _pieces(
-    document: Document, config: ModelConfig, language: str | None, writing: Writing
+    document: Document, model: TextModel, language: str | None, writing: Writing
 ) -> Iterator[str]:
     for piece in filter(is_spoken, document.pieces):
-        yield from _breaths(piece.text, config, language, writing)
+        yield from _breaths(piece.text, model, language, writing)
 
 
-def _breaths(
-    text: str, config: ModelConfig, language: str | None, writing: Writing
-) -> Iterator[str]:
-    """What is said in one go, of a text or of a piece of one."""
+def _breaths(text: str, model: TextModel, language: str | None, writing: Writing) -> Iterator[str]:
+    """What is said in one go, of a text or of a piece of one; tags that the model does not know
+    are left out, and told."""
+    config, tokenizer = model.config, model.tokenizer
+    unknown: dict[str, None] = {}
     for breath in breaths(writing(text), config.generation.longest_piece, language):
-        if breath.text.strip():
-            yield breath.text
+        shown, tags = breath.text, []
+        if tokenizer is not None:
+            shown, tags = without_unknown_tags(shown, tokenizer, config.text.tokenizer)
+        unknown.update(dict.fromkeys(tags))
+        if shown.strip() and not (tags and not any(map(str.isalnum, shown))):
+            yield shown
+    if unknown:
+        warnings.warn(
+            f"left out, since the model has no such tag: {shortened([*unknown])}.", stacklevel=2
+        )
 
 
 def _print(lines: Iterator[str]) -> None:
@@ -124,13 +136,29 @@ def _show_batch(arguments: argparse.Namespace, model: TextModel) -> int:
         try:
             if row.problem:
                 raise SettingError(row.problem)
+            _check_row(row, model)
             document = row.document(writing.room(longest_of(model.config)), not arguments.no_sdh)
-            _print(_pieces(document, model.config, row.language, writing))
+            _print(_pieces(document, model, row.language, writing))
         except ChatterboxError as error:
             failed += 1
             print(f"row {row.number} ({row.output}): {error}", file=sys.stderr)
-        tell(writing)
+        tell(writing, True)
     return 1 if failed else 0
+
+
+def _check_row(row: Row, model: TextModel) -> None:
+    """Raise SettingError for a language that the model does not speak, as speaking would."""
+    language = (row.language or "").lower()
+    if model.config.text.tokenizer != "multilingual":
+        if language not in ("", "en"):
+            raise SettingError(
+                f"{model.config.variant} speaks English alone, not {row.language!r}."
+            )
+        return
+    languages = getattr(model.tokenizer, "languages", ())
+    if languages and language not in languages:
+        wrong = f"{row.language!r} is none" if language else "it is missing"
+        raise SettingError(f"the language: {wrong}; known are {', '.join(languages)}.")
 
 
 def _rows(arguments: argparse.Namespace) -> list[Row]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..config import TextConfig
+from ..text.pauses import without_pauses
 from ..text.respelling import Lexicon
 from ..text.unwritten import unknown, unwritten
 from ..text.writing import Writing, writing_for
@@ -54,7 +55,8 @@ def tell_unread(checkpoint, arguments, texts: Iterable[str]) -> None:
     """
     config = getattr(checkpoint.config, "text", None) or TextConfig()
     tokenizer, language = getattr(checkpoint, "tokenizer", None), arguments.language
-    normalize, texts = arguments.normalize, list(texts)
+    # The seconds of a pause are not read.
+    normalize, texts = arguments.normalize, list(map(without_pauses, texts))
     if normalize is None and not arguments.stream and arguments.file is not None:
         normalize = writing_before(job_folder(arguments.output))
     writing = writing_for(config, language, normalize)
@@ -73,7 +75,11 @@ def tell_unread(checkpoint, arguments, texts: Iterable[str]) -> None:
         warnings.warn(f"{'; '.join(filter(None, lines))}{hint}.", stacklevel=2)
 
 
-def tell(writing: Writing) -> None:
-    """Warn of what is not spoken, once."""
+def tell(writing: Writing, is_shown: bool = False) -> None:
+    """Warn of what is not spoken, once.
+
+    Args:
+        is_shown: nothing is spoken, so that no outcome of a piece tells it later.
+    """
     for note in writing.notes():
-        warnings.warn(note, stacklevel=3)
+        warnings.warn(UserWarning(str(note)) if is_shown else note, stacklevel=3)

@@ -164,12 +164,10 @@ def _unaccented(text: str) -> str:
 
 
 def _signs(character: str) -> list[str]:
-    """Of a character what ought to be read: letters, digits and symbols."""
-    return [
-        one
-        for one in _unaccented(character)
-        if unicodedata.category(one)[0] in "LNS" or one in _SPOKEN_SIGNS
-    ]
+    """Of a character what ought to be read: letters, digits and symbols, and what a font of its own
+    shows (of private use)."""
+    kinds = ((one, unicodedata.category(one)) for one in _unaccented(character))
+    return [one for one, kind in kinds if kind[0] in "LNS" or kind == "Co" or one in _SPOKEN_SIGNS]
 
 
 def _plain(text: str) -> str:

@@ -52,6 +52,11 @@ def breaths(text: str, longest: int, language: str | None) -> list[Breath]:
     return [replace(found[0], before=before), *found[1:]]
 
 
+def without_pauses(text: str) -> str:
+    """A text without its pauses, well written or not."""
+    return _PAUSE.sub(" ", text)
+
+
 def at_pauses(text: str) -> list[tuple[str, float]]:
     """The parts of a text between its pauses, each with the seconds of silence behind it.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import TextError
 from .gpt2 import drop_unknown_tags
 from .normalize import punc_norm
+from .pauses import Breath
 from .tags import find_tags, without, without_brackets
 from .unread import UnreadWarning, shortened
 
@@ -31,6 +33,42 @@ class Reading:
     unread: tuple[str, ...] = ()
 
 
+def without_unknown_tags(text: str, tokenizer, kind: str) -> tuple[str, list[str]]:
+    """A text without the tags that a model has no token for, and these.
+
+    Args:
+        kind: of tokenizer (`TextConfig.tokenizer`).
+    """
+    if kind == "gpt2":
+        return drop_unknown_tags(text, tokenizer)
+    tags = find_tags(text, tokenizer.has_token)
+    return without(text, tags), tags
+
+
+def without_mere_tags(
+    said: Sequence[Breath], tokenizer, kind: str
+) -> tuple[list[Breath], tuple[str, ...]]:
+    """What is said in one go, without that which is nothing but tags which the model does not know
+    (its pauses stay), and these tags. Where nothing else is said it stays.
+    """
+    kept: list[Breath] = []
+    lost: list[str] = []
+    before = 0.0
+    for breath in said:
+        text, tags = without_unknown_tags(breath.text, tokenizer, kind)
+        if not tags or any(map(str.isalnum, text)):
+            kept.append(replace(breath, before=breath.before + before))
+            before = 0.0
+        else:
+            lost += tags
+            pause = breath.before + breath.behind
+            if kept:
+                kept[-1] = replace(kept[-1], behind=kept[-1].behind + pause)
+            else:
+                before += pause
+    return (kept, tuple(dict.fromkeys(lost))) if kept else (list(said), ())
+
+
 def read_text(text: str, tokenizer, config: ModelConfig, language_id: str | None) -> Reading:
     """Find the tokens of a text, and warn of what has none.
 
@@ -44,8 +82,8 @@ def read_text(text: str, tokenizer, config: ModelConfig, language_id: str | None
         raise TextError(f"there is nothing to speak in {shown}: no letter.")
     if config.text.tokenizer == "gpt2":
         return _read_with_tags(text, tokenizer, config.text.punctuation, shown)
-    whole, tags = text, find_tags(text, tokenizer.has_token)
-    text = without(text, tags)
+    whole = text
+    text, tags = without_unknown_tags(text, tokenizer, config.text.tokenizer)
     if not any(character.isalnum() for character in text):
         raise TextError(f"there is nothing to speak in {shown} but tags; the model knows none.")
     language = (language_id,) if config.text.tokenizer == "multilingual" else ()

@@ -18,11 +18,12 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import TextError
+from .given import shown
 from .scripts import is_unspaced
 
 EXACTLY = "="
@@ -166,7 +167,22 @@ def respelling_of(lexicon: Lexicon) -> Respelling | None:
     """
     if lexicon is None or isinstance(lexicon, Respelling):
         return lexicon
-    return Respelling.read(lexicon) if isinstance(lexicon, (str, Path)) else Respelling(lexicon)
+    if isinstance(lexicon, (str, Path)):
+        return Respelling.read(lexicon)
+    pairs = [*lexicon.items()] if isinstance(lexicon, Mapping) else lexicon
+    if isinstance(pairs, bytes) or not isinstance(pairs, Iterable):
+        what = "a file's path, or words and respellings"
+        raise TextError(f"a lexicon is {what}; got {shown(pairs)}.")
+    pairs = list(pairs)
+    for pair in pairs:
+        is_pair = isinstance(pair, Sequence) and not isinstance(pair, (str, bytes))
+        if not (is_pair and len(pair) == 2 and all(map(_is_text, pair))):
+            raise TextError(f"a lexicon has pairs of a word and its respelling; got {shown(pair)}.")
+    return Respelling(pairs)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _beginning(text: str, at: int) -> tuple[str, int]:

@@ -52,10 +52,19 @@ def shortened(unread: Sequence[str]) -> str:
     # Not `repr`, which writes the joiners within an emoji as numbers.
     shown = [
         f"'{one}'" if len(one) <= _LONGEST else f"'{one[: _LONGEST - 1]}\u2026'"
-        for one in unread[:_SHOWN]
+        for one in map(_visible, unread[:_SHOWN])
     ]
     more = len(unread) - _SHOWN
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _visible(text: str) -> str:
+    """A text in which characters that no font has, such as those for private use, are numbers."""
+    if not any(unicodedata.category(one) in ("Co", "Cn") for one in text):
+        return text
+    return "".join(
+        f"U+{ord(one):04X}" if unicodedata.category(one) in ("Co", "Cn") else one for one in text
+    )
 
 
 def not_read(where: str, unread: Sequence[str]) -> str:

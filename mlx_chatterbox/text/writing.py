@@ -9,7 +9,7 @@ from .respelling import Lexicon, Respelling, respelling_of
 from .scripts import HELD, Room
 from .spoken import reader_of, spoken_form
 from .spoken.signs import without_marks
-from .unread import shortened
+from .unread import UnreadWarning, shortened
 
 if TYPE_CHECKING:
     from ..config import TextConfig
@@ -65,21 +65,23 @@ class Writing:
         """A length in which texts are measured as they will be spoken."""
         return Room(longest, self) if self.normalizes else longest
 
-    def notes(self) -> list[str]:
-        """What is to be told of the texts so far, in lines; told once."""
-        found = []
+    def notes(self) -> list[Warning]:
+        """What is to be told of the texts so far, a warning a line; told once."""
+        found: list[Warning] = []
         if self.unknown_language:
             of = f"for the language {self._language!r}" if self._language else "without a language"
-            found.append(f"there are no rules {of}: the text is spoken as it is written")
+            found.append(
+                UserWarning(f"there are no rules {of}: the text is spoken as it is written")
+            )
             self.unknown_language = False
         if self._left_out:
-            found.append(f"left out, since it has no words: {' '.join(self._left_out)}")
+            shown = " ".join(self._left_out)
+            found.append(UnreadWarning(f"left out, since it has no words: {shown}"))
             self._left_out.clear()
         if self._as_written:
-            found.append(
-                f"read as written, since there are no rules for it in {self._language!r}: "
-                f"{shortened(tuple(self._as_written))}"
-            )
+            shown = shortened(tuple(self._as_written))
+            why = f"since there are no rules for it in {self._language!r}"
+            found.append(UserWarning(f"read as written, {why}: {shown}"))
             self._as_written.clear()
         return found
 

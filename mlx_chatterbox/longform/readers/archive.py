@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import posixpath
 import re
+import unicodedata
 import zipfile
 from pathlib import Path
 from urllib.parse import unquote
@@ -36,9 +37,24 @@ class Archive:
         self._path, self._archive = path, archive
         self._left = MOST_BYTES_IN_ALL
         self.names = frozenset(archive.namelist())
-        self._folded = {name.casefold(): name for name in sorted(self.names, reverse=True)}
+        self._folded = {_folded(name): name for name in sorted(self.names, reverse=True)}
         self._sheets: dict[str, str | None] = {}
         self.decoder = Decoder()
+
+    def __contains__(self, name: str) -> bool:
+        return self._stored(name) is not None
+
+    def _stored(self, name: str) -> str | None:
+        """A file's name as the archive has it: perhaps with backslashes, or other accents."""
+        return name if name in self.names else self._folded.get(_folded(name))
+
+    def packages(self) -> list[str]:
+        """Files that may list a book's files, but for those that macOS adds."""
+        return [
+            name
+            for name in sorted(self.names)
+            if name.lower().endswith(".opf") and not name.startswith("__MACOSX")
+        ]
 
     @staticmethod
     def unquoted(address: str) -> str:
@@ -47,15 +63,18 @@ class Archive:
     def resolved(self, name: str, address: str) -> str:
         """The name of a file to which an address in another one leads; as it is written if there
         is none, since some archives write `%20`, and others mix capitals."""
-        folder, address = posixpath.dirname(name), address.partition("#")[0].replace("\\", "/")
-        plain = posixpath.normpath(posixpath.join(folder, unquote(address)))
+        folder = posixpath.dirname(name.replace("\\", "/"))
+        address = address.partition("#")[0].replace("\\", "/")
+        # From "/" on is from the archive's root on.
+        plain, quoted = (
+            posixpath.normpath(posixpath.join(folder, each)).lstrip("/")
+            for each in (unquote(address), address)
+        )
         if plain in self.names:
             return plain
-        quoted = posixpath.normpath(posixpath.join(folder, address))
         if quoted in self.names:
             return quoted
-        found = self._folded.get(plain.casefold()) or self._folded.get(quoted.casefold())
-        return found or plain
+        return self._stored(plain) or self._stored(quoted) or plain
 
     def bytes(self, name: str) -> bytes:
         """A file's content.
@@ -63,10 +82,11 @@ class Archive:
         Raises:
             TextError: it is missing, or larger than what is read of a book.
         """
-        if name not in self.names:
+        stored = self._stored(name)
+        if stored is None:
             raise TextError(f"{self._path} is no whole EPUB: {name} is missing.")
         most = min(MOST_BYTES, self._left)
-        with self._archive.open(name) as file:
+        with self._archive.open(stored) as file:
             content = file.read(most + 1)
         if len(content) > most:
             raise TextError(f"{self._path}: {name} is too large for a chapter of a book.")
@@ -92,6 +112,10 @@ class Archive:
     def xml(self, name: str) -> ElementTree.Element:
         """A file as XML without namespaces; errors as `text`, and of `parsed`."""
         return parsed(self.text(name), f"{self._path}: {name}")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.replace("\\", "/")).casefold()
 
 
 def parsed(text: str, name: str) -> ElementTree.Element:

@@ -1,4 +1,4 @@
-"""Bytes of a book's files as characters: declared, recognised, or guessed from its language."""
+"""Bytes of texts as characters: declared, recognised, or guessed from the language."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ _BY_LANGUAGE = {
 # What is called so is written in the wider one, in practice.
 _WIDER = {"iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254", "gb2312": "gb18030",
           "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}  # fmt: skip
+# Typed by those who write the Latin alphabet: what stands beside letters, and what does not.
+_TYPED = frozenset("\u00a0–—‘’“”„‚…«»‹›•°€£§©®™¡¿·")
 # Python knows codecs that are no character sets, such as punycode.
 _CHARACTER_SETS = tuple(
     "utf-8 utf-16 utf-32 ascii iso8859 iso2022 cp koi8 mac gb hz big5 shift euc tis johab".split()
@@ -81,18 +83,17 @@ class Decoder:
             not declared.startswith(("utf-16", "utf-32", "iso2022", "hz")) and "\x1b" not in text
         ):
             return text
-        if (text := _mostly_utf8(content)) is not None:
-            self.guessed.setdefault("UTF-8 and windows-1252 mixed", []).append(name)
-            return text
         if declared and not declared.startswith(("utf-16", "utf-32", "utf-8")):
-            text = _tried(content, _WIDER.get(declared, declared))
+            text = (
+                None if _mostly_utf8(content) else _tried(content, _WIDER.get(declared, declared))
+            )
             text = _tried(content, declared) if text is None else text
-            if text is not None:
+            if text is not None and not _mostly_utf8(content):
                 return text
-        for encoding in (_BY_LANGUAGE.get(self.language[:2].lower(), "cp1252"), "cp1252"):
-            if (text := _tried(content, encoding)) is not None and _is_text(text):
-                self.guessed.setdefault(encoding.replace("cp1252", "windows-1252"), []).append(name)
-                return text
+        if (found := guess(content, self.language)) is not None:
+            text, encoding = found
+            self.guessed.setdefault(encoding, []).append(name)
+            return text
         return None
 
     def remarks(self) -> list[str]:
@@ -102,6 +103,69 @@ class Decoder:
             f"UTF-8, nor in an encoding that is declared: read as {encoding}"
             for encoding, names in self.guessed.items()
         ]
+
+
+def guess(content: bytes, language: str | None = None) -> tuple[str, str] | None:
+    """Characters of a text that declares no encoding and is no UTF-8, and what it was read as.
+
+    Args:
+        language: of the text, a code: each has its own.
+
+    Returns:
+        None where nothing fits.
+    """
+    if (text := _wide(content)) is not None:
+        return text
+    if (text := _mostly_utf8(content)) is not None:
+        return text, "UTF-8 and windows-1252 mixed"
+    own = _BY_LANGUAGE.get((language or "")[:2].lower(), "cp1252")
+    found = {one: _tried(content, one) for one in dict.fromkeys((own, "cp1252", "mac_roman"))}
+    found = {one: text for one, text in found.items() if text is not None and _is_text(text)}
+    if not found:
+        return None
+    # The Macintosh's only where it makes more of the text.
+    mac = found.pop("mac_roman", "")
+    likeness = _likeness(mac)
+    others = list(found.items())[:1]
+    if likeness > 0 and (not others or (own == "cp1252" and likeness > _likeness(others[0][1]))):
+        return mac, "Mac Roman"
+    if not others or (others[0][0] == "cp1252" and _likeness(others[0][1]) < 0):
+        return None
+    encoding, text = others[0]
+    return text, encoding.replace("cp1252", "windows-1252")
+
+
+def _wide(content: bytes) -> tuple[str, str] | None:
+    """UTF-16 without a byte order mark: every other byte of Latin letters is zero."""
+    if len(content) % 2 or not content:
+        return None
+    sample = content[:4000]
+    odd, even = sample[1::2].count(0), sample[::2].count(0)
+    if max(odd, even) * 10 < len(sample[::2]) * 7 or min(odd, even):
+        return None
+    text = _tried(content, "utf-16-le" if odd else "utf-16-be")
+    return None if text is None else (text, "UTF-16")
+
+
+def _likeness(text: str) -> int:
+    """How much more often letters and signs beyond ASCII stand where they do in words, than not."""
+    found = 0
+    padded = f" {text} "
+    for at, one in enumerate(padded):
+        if one < "\x80":
+            continue
+        before, after = padded[at - 1], padded[at + 1]
+        if one.isalpha() and before.isspace() and (after.isspace() or after in ".,;:!?"):
+            continue  # a word of one letter: "à"
+        if one.isalpha() and one.isupper():
+            # "École", "CAFÉ", not "CafÉ" nor "itÕs".
+            found += 1 if not before.islower() and after.isalpha() else -1
+        elif one.isalpha():
+            found += 1 if before.isalpha() or after.isalpha() else -1
+        else:
+            between = before.isalpha() and after.isalpha()
+            found += 1 if one in _TYPED and (not between or one in "’—–…") else -1
+    return found
 
 
 def _declared(content: bytes) -> str:

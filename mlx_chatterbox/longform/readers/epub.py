@@ -10,6 +10,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,18 +20,22 @@ from ..plan import Document
 from .archive import Archive
 from .contents import Entry, entries_of_nav, entries_of_ncx, shaped
 from .cover import cover_of
+from .links import find_contents
 from .markup import Element, Markup
 from .notes import Chapter, find_notes
 from .styles import Styles, applies_to, sheets_of
 from .xhtml import ChapterReader
 
 CONTAINER, ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
+# What some shops add to books that they encrypt.
+RIGHTS = ("META-INF/rights.xml", "META-INF/sinf.xml", "META-INF/license.lcpl")
 _XHTML = ("application/xhtml+xml", "text/html", "text/x-oeb1-document", "application/x-dtbook+xml")
 _ENDINGS = (".xhtml", ".html", ".htm", ".xht")
 # What is left out, one and many of it, in the order in which it is told.
 _NAMES = {
     "note": ("note", "notes"),
     "mark": ("mark of a note", "marks of notes"),
+    "contents": ("list of links to chapters", "lists of links to chapters"),
     "hidden passage": ("hidden passage", "hidden passages"),
     "table": ("table", "tables"),
     "passage of code": ("passage of code", "passages of code"),
@@ -73,10 +78,7 @@ class _Book:
     def __init__(self, path: Path, archive: zipfile.ZipFile, language: str | None):
         self._path = path
         self._archive = Archive(path, archive)
-        rootfile = self._archive.xml(CONTAINER).find(".//rootfile")
-        if rootfile is None or not rootfile.get("full-path"):
-            raise TextError(f"{path} is no EPUB: {CONTAINER} names no package.")
-        package_name = self._archive.resolved("package", rootfile.get("full-path"))
+        package_name = self._package_name()
         self._package = self._archive.xml(package_name)
         self._name = package_name
         self.title = (_texts(self._package, "title") or [None])[0]
@@ -87,11 +89,25 @@ class _Book:
         self._left_out: Counter[str] = Counter()
         self._problems: list[str] = []
 
+    def _package_name(self) -> str:
+        """The file that lists all others; without a container, which archives packed by hand have
+        elsewhere, the one that can be meant."""
+        if CONTAINER not in self._archive:
+            found = self._archive.packages()
+            if len(found) != 1:
+                raise TextError(f"{self._path} is no whole EPUB: {CONTAINER} is missing.")
+            return found[0]
+        rootfile = self._archive.xml(CONTAINER).find(".//rootfile")
+        if rootfile is None or not rootfile.get("full-path"):
+            raise TextError(f"{self._path} is no EPUB: {CONTAINER} names no package.")
+        return self._archive.resolved("package", rootfile.get("full-path"))
+
     def blocks(self) -> list[Block]:
         """Of all chapters in reading order, a break between them where no heading begins one."""
         names, aside = self._reading_order()
         chapters = [self._chapter(name) for name in names]
         find_notes(chapters, self._archive.resolved, aside)
+        find_contents(chapters, self._archive.resolved)
         entries = self._entries({chapter.name: chapter for chapter in chapters})
         found: list[Block] = []
         for at, chapter in enumerate(chapters):
@@ -130,10 +146,14 @@ class _Book:
             raise TextError(f"{self._path} is no EPUB: {self._name} has no spine.")
         locked = self._locked()
         names: dict[str, None] = {}
+        missing: dict[str, None] = {}
         aside = set()
         for reference in spine.findall("./itemref"):
             item = self._items.get(reference.get("idref"))
-            if item is None or "nav" in item.get("properties", "").split():
+            if item is None:
+                missing[str(reference.get("idref"))] = None
+                continue
+            if "nav" in item.get("properties", "").split():
                 continue
             name = self._archive.resolved(self._name, item.get("href", ""))
             if reference.get("linear") == "no":
@@ -147,13 +167,33 @@ class _Book:
                 raise TextError(
                     f"{self._path} is encrypted: it can be read by its shop's app only."
                 )
+            if name not in self._archive:
+                missing[name] = None
+                continue
             names[name] = None
+        self._say_missing(missing, names)
         return list(names), frozenset(aside - names.keys())
+
+    def _say_missing(self, missing: Collection[str], names: Collection[str]) -> None:
+        if not missing:
+            return
+        first = next(iter(missing))
+        if not names:
+            raise TextError(f"{self._path} is no whole EPUB: {first} is missing.")
+        many = "files are" if len(missing) > 1 else "file is"
+        self._problems.append(
+            f"the book is not whole: {len(missing)} {many} missing in it ({first})"
+        )
 
     def _chapter(self, name: str) -> Chapter:
         try:
             markup = Markup(self._archive.text(name))
         except TextError as error:
+            if any(rights in self._archive for rights in RIGHTS):
+                raise TextError(
+                    f"{self._path}: {name} cannot be read: the book is protected (DRM), and its "
+                    "shop's app alone can."
+                ) from None
             if str(error).startswith("it "):
                 raise TextError(f"{self._path}: {name}: {error}") from None
             raise
@@ -193,7 +233,7 @@ class _Book:
             if not is_nav and item.get("media-type") != "application/x-dtbncx+xml":
                 continue
             name = self._archive.resolved(self._name, item.get("href", ""))
-            if name not in self._archive.names:
+            if name not in self._archive:
                 continue
             try:
                 if is_nav:
@@ -206,7 +246,7 @@ class _Book:
 
     def _locked(self) -> frozenset[str]:
         """Encrypted files; fonts often are, and do not matter."""
-        if ENCRYPTION not in self._archive.names:
+        if ENCRYPTION not in self._archive:
             return frozenset()
         references = self._archive.xml(ENCRYPTION).iter("CipherReference")
         return frozenset(

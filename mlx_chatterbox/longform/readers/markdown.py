@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..blocks import Block, plan_blocks
 from ..plan import Document
-from .plain import read_characters
+from .plain import characters_of
 
 _FRONT_MATTER = re.compile(r"---[^\S\n]*\n(.*?)\n(?:---|\.\.\.)[^\S\n]*(?:\n|$)", re.DOTALL)
 _FIELD = re.compile(r"^(title|author)\s*:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
@@ -33,7 +33,7 @@ _ADDRESS = re.compile(r"\s*(?:https?://|www\.)\S*[^\s.,;:!?)]")
 def read_markdown(path: Path, language: str | None, longest: int) -> Document:
     """See `read_document`. Without a front matter the title is the one heading of level 1, if
     there is just one."""
-    text = read_characters(path)
+    text, guessed = characters_of(path, language)
     fields: dict[str, str] = {}
     if (front := _FRONT_MATTER.match(text)) is not None:
         found = reversed(_FIELD.findall(front.group(1)))
@@ -49,7 +49,7 @@ def read_markdown(path: Path, language: str | None, longest: int) -> Document:
         for what, count in sorted(left_out.items())
         if count
     ]
-    remarks = (f"left out: {', '.join(parts)}",) if parts else ()
+    remarks = (*guessed, *([f"left out: {', '.join(parts)}"] if parts else []))
     return Document(title, fields.get("author"), pieces, remarks=remarks)
 
 

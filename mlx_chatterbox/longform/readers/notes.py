@@ -51,6 +51,8 @@ _BACK = re.compile(
 _CONTAINERS = frozenset("p li dd dt aside blockquote td tr div section".split())
 _NUMBERED = re.compile(r"[\[({]?(?:\d{1,4}|[*†‡§¶]{1,3})[\])}.:\s]|[\[({][a-z][\])}]")
 _TO_A_NOTE = re.compile(r"\b(?:notes?|nn?\.|fn\.?)\s*$", re.IGNORECASE)
+# A word, perhaps with the end of its sentence, to which a mark is glued.
+_GLUED = re.compile(r"[^\W\d_]{2}[.,;:!?…\"'”’»)\]]*$")
 # A note is not as long as a chapter.
 _LONGEST = 20_000
 
@@ -64,6 +66,8 @@ class Chapter:
         styles: what its style sheets hide.
         ids: its elements by `id`, and anchors by `name`.
         left_out: elements that are notes or their marks, by where they begin; what each is.
+        silent: events in which a list of links to chapters stands (`links`), and how many such
+            lists there are: `contents`.
         with_headings: whether an element, by where it begins, is no note: it is long, or has a
             heading; as far as that was asked.
     """
@@ -73,6 +77,8 @@ class Chapter:
     styles: Styles = field(default_factory=Styles)
     ids: dict[str, Element] = field(default_factory=dict)
     left_out: dict[int, str] = field(default_factory=dict)
+    silent: set[int] = field(default_factory=set)
+    contents: int = 0
     with_headings: dict[int, bool] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -182,6 +188,9 @@ def _links(number: int, chapter: Chapter, resolved) -> list[_Link]:
         address = event.get("href")
         path, _, fragment = address.partition("#")
         if re.match(r"[a-z][a-z0-9+.-]*:", path, re.IGNORECASE):
+            if fragment and text.isdigit() and _GLUED.search(tail):
+                # To a note on the page of the web that the book was made from.
+                chapter.left_out.setdefault(event.begin, "mark")
             continue
         target = resolved(chapter.name, path) if path else chapter.name
         is_certain = _is_certain(event, events, text, fragment, tail, raised > 0)
@@ -198,7 +207,9 @@ def _is_certain(event: Element, events, text, fragment, tail, raised) -> bool:
     """Whether a link marks a note wherever it leads: it follows a word, and looks like a mark."""
     if any(map(_CLASS_OF_MARKS.fullmatch, event.classes)):
         return True
-    if not fragment or not tail.strip():
+    if not fragment:
+        return text.strip("()[]").isdigit() and bool(_GLUED.search(tail))
+    if not tail.strip():
         return False
     inside = events[event.begin + 1 : min(event.end, event.begin + 8)]
     if raised or any(isinstance(each, Element) and each.tag == "sup" for each in inside):

@@ -10,6 +10,7 @@ from pathlib import Path
 from ...errors import TextError
 from ..plan import Document
 from ..split import document_of_text
+from .encodings import guess
 
 # A book is about a megabyte; the whole of an encyclopaedia is no mistake to spend a week on.
 MOST_BYTES = 64 << 20
@@ -23,14 +24,37 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 def read_plain(path: Path, language: str | None, longest: int) -> Document:
     """See `read_document`. What Project Gutenberg puts around its books is left out, and the
     underscores that it writes for italics."""
-    text = read_characters(path)
+    text, guessed = characters_of(path, language)
     title = author = None
     if (begin := _BEGIN.search(text)) and (end := _END.search(text, begin.end())):
         fields = dict(_FIELD.findall(text[: begin.start()]))
         title, author = fields.get("Title"), fields.get("Author")
         text = text[begin.end() : end.start()]
     document = document_of_text(_ITALICS.sub(r"\1", text), language, longest)
-    return replace(document, title=title, author=author)
+    remarks = (*guessed, *document.remarks)
+    return replace(document, title=title, author=author, remarks=remarks)
+
+
+def characters_of(path: Path, language: str | None = None) -> tuple[str, list[str]]:
+    r"""A text file's characters, its line ends as "\n", and a remark where its encoding, which no
+    text file declares, had to be guessed.
+
+    Args:
+        language: of the text, a code: before UTF-8 each had an encoding of its own.
+
+    Raises:
+        TextError: as `read_characters`, but for encodings that can be guessed.
+    """
+    content = _content(path)
+    try:
+        return decoded(content, str(path)), []
+    except TextError:
+        found = None if content.startswith(_UTF16) else guess(content, language)
+        if found is None or "\0" in found[0]:
+            raise
+    text, encoding = found
+    remark = f"it is not in UTF-8, and was read as {encoding}: if words are wrong, save it as UTF-8"
+    return _with_line_ends(text), [remark]
 
 
 def read_characters(path: Path) -> str:
@@ -40,14 +64,17 @@ def read_characters(path: Path) -> str:
         TextError: it cannot be read, is too large, or is no text in UTF-8 (with or without byte
             order mark) or in UTF-16 with one.
     """
+    return decoded(_content(path), str(path))
+
+
+def _content(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise TextError(f"{path} has {size >> 20} MB: over {MOST_BYTES >> 20} is no text.")
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise TextError(f"{path} cannot be read: {error.strerror}.") from None
-    return decoded(content, str(path))
 
 
 def decoded(content: bytes, name: str) -> str:
@@ -64,4 +91,8 @@ def decoded(content: bytes, name: str) -> str:
         ) from None
     if "\0" in text:
         raise TextError(f"{name} is no text: it has zero bytes.")
+    return _with_line_ends(text)
+
+
+def _with_line_ends(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")

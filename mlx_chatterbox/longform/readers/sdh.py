@@ -6,17 +6,29 @@ import re
 
 _SQUARE = re.compile(r"\[[^\[\]]{0,400}\]|【[^【】]{0,400}】|（[^（）]{0,400}）|\{[^{}]{0,400}\}")
 _ROUND = re.compile(r"\(([^()]{0,400})\)")
-_NOTE = "♪♫♬♩"
-# Between two notes, over any lines; from one to the end of its line; # at both ends of a line.
+# Some programs have ¶ for the note.
+_NOTE = "♪♫♬♩¶"
+# *sighs*
+_STARRED = re.compile(r"\*([^*\n]{1,60})\*")
+# Between two notes, over any lines; from one to the end of its line; # at both ends of a line, or
+# of all.
 _SUNG = re.compile(
-    rf"[{_NOTE}][^{_NOTE}]*[{_NOTE}]+|[{_NOTE}][^\n]*|^[^\n{_NOTE}]*[{_NOTE}]\s*$|^\s*#\s[^\n]*\s#\s*$",
+    rf"[{_NOTE}][^{_NOTE}]*[{_NOTE}]+|[{_NOTE}][^\n]*|^[^\n{_NOTE}]*[{_NOTE}]\s*$|^\s*#\s[^\n]*\s#\s*$"
+    r"|\A\s*#(?!\d)[^#]+#\s*\Z",
     re.MULTILINE,
 )
-# JOHN:, MAN #2:, DR. SMITH:, JOHN AND MARY:; before a word, not before the minutes of 10:30.
+# JOHN:, MAN #2:, DR. SMITH:, JOHN AND MARY:; before a word, not before the minutes of 10:30. Also
+# after a sentence on the same line.
 _SPEAKER = re.compile(
-    r"^(\s{0,9}(?:[-–—]\s{0,9}|>{2,9}\s{0,9}){0,3})([^\W\d_][^:\n]{0,40}?)\s{0,9}:(?=\s|$|[^\W\d_])\s{0,9}",
+    r"(^\s{0,9}(?:[-–—]\s{0,9}|>{2,9}\s{0,9}){0,3}|(?<=[.!?…\"”])\s{1,9}(?:[-–—]\s{0,9}|>{2,9}\s{0,9})?)"
+    r"([^\W\d_][^:\n]{0,40}?)\s{0,9}:(?=\s|$|[^\W\d_])\s{0,9}",
     re.MULTILINE,
 )
+# McCOY, O'BRIEN, MacDONALD: small letters of a name in capitals.
+_SMALL_IN_NAMES = re.compile(
+    r"\b(?:Mc|Mac|de|von|van)(?=\s?[A-Z]{2})|\b[A-Z][a-z]{1,2}\.(?=\s[A-Z]{2})"
+)
+_SENTENCE = re.compile(r"(?:(.*)([.!?…\"”]\s+))?(.*)$", re.DOTALL)
 # What is left of "[JOHN]:".
 _LEFT = re.compile(r"^(\s{0,9}(?:[-–—]\s{0,9})?):\s{0,9}", re.MULTILINE)
 
@@ -24,12 +36,14 @@ _LEFT = re.compile(r"^(\s{0,9}(?:[-–—]\s{0,9})?):\s{0,9}", re.MULTILINE)
 def without_sdh(text: str) -> str:
     """A subtitle's lines without sounds, speakers' names and songs.
 
-    Left out are `[door slams]` and other brackets, `(SIGHS)` where it is in capitals, or does not
-    stand within a sentence, `JOHN:` in capitals before a line, and what stands between notes of
-    music.
+    Left out are `[door slams]` and other brackets, `(SIGHS)` and `*sighs*` where they are in
+    capitals, or do not stand within a sentence, `JOHN:` in capitals before a line or a sentence,
+    and what stands between notes of music.
     """
     found = _SQUARE.sub(" ", _SUNG.sub("\n", text))
-    found = _LEFT.sub(r"\1", _SPEAKER.sub(_named, _ROUND.sub(_described, found)))
+    found = _LEFT.sub(
+        r"\1", _SPEAKER.sub(_named, _ROUND.sub(_described, _STARRED.sub(_described, found)))
+    )
     if found == text:
         return text
     return "\n".join(line for line in found.split("\n") if any(map(str.isalnum, line)))
@@ -45,8 +59,14 @@ def _described(match: re.Match) -> str:
 
 
 def _named(match: re.Match) -> str:
-    name = match.group(2)
-    letters = [letter for letter in name if letter.isalpha()]
-    if len(letters) > 1 and all(not letter.islower() for letter in letters):
+    if _is_name(match.group(2)):
         return match.group(1)
-    return match.group()
+    # A sentence and a name: "Come. MARY: Stay."
+    before, end, name = _SENTENCE.match(match.group(2)).groups(default="")
+    return f"{match.group(1)}{before}{end}" if end and _is_name(name) else match.group()
+
+
+def _is_name(name: str) -> bool:
+    name = _SMALL_IN_NAMES.sub(lambda small: small.group().upper(), name)
+    letters = [letter for letter in name if letter.isalpha()]
+    return len(letters) > 1 and all(not letter.islower() for letter in letters)

@@ -16,23 +16,39 @@ from ...errors import TextError
 from ...text.clauses import pieces
 from ...text.scripts import flowed, spoken_length
 from ..plan import Document, Piece
-from .plain import read_characters
+from .plain import characters_of
+from .rolling import shown_once
 from .sdh import without_sdh
 
-_TIME = r"(?:(\d{1,4})\s?:\s?)?(\d{1,3})\s?:\s?(\d{1,2})(?:\s?[,.:]\s?(\d{1,9}))?"
+_TIME = r"(?:(\d{1,4})\s?:\s?)?(\d{1,3})\s?:\s?(\d{1,2})(?:\s?[,.:;]\s?(\d{1,9}))?"
+# Some write 00.00.01,500.
+_DOTTED = r"(\d{1,4})\.(\d{1,2})\.(\d{1,2})(?:[,:;](\d{1,9}))"
+# "-->", and what was typed for it.
+_ARROW = r"\s*(?:[-–—=]{1,3}\s?(?:>|&gt;){1,2}|→)\s*"
 # What follows the times, such as a place on the screen, is left out.
-_TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:[^\d,.:].*)?$")
+_TIMES, _DOTTED_TIMES = (
+    re.compile(rf"\s*{time}{_ARROW}{time}(?:[^\d,.:;].*)?$") for time in (_TIME, _DOTTED)
+)
 # What was meant to be times.
 _NEARLY = re.compile(
-    r"\s*\d[\d\s]{0,20}:[\d:.,\s]{0,40}\S{0,2}\s{0,9}(?:[-–—=]{1,3}>|→).*|\s*\d.*-->.*|\s*-->.*"
+    r"\s*[-−]?\d[\d\s]{0,20}:[\d:.,\s]{0,40}\S{0,2}\s{0,9}(?:[-–—=]{1,3}>|→).*"
+    r"|\s*[-−]?\d.*-->.*|\s*-->.*"
     r"|\s*\d{1,3}:\d{1,2}:\d{1,2}[,.]\d{2,3}\b.*"
 )
 # <i>, <font color="red">, <v Ann>, <00:00:01.000>, {\an8}, {y:i}.
-_TAGS = re.compile(r"</?[a-zA-Z][^<>]*>|<[\d:.]+>|</>|\{\\[^{}]*\}|\{[a-zA-Z]:[^{}]*\}")
+_TAGS = re.compile(
+    r"</?[a-zA-Z][^<>]*>|<[\d:.]+>|</>|\{\\[^{}]*\}|\{[a-zA-Z]:[^{}]*\}|<!--.*?-->"
+    r"|<\s{0,3}/?\s{0,3}(?:[ibus]|em|strong|font)\s{0,3}>",
+    re.IGNORECASE,
+)
 # Notes of a tune, marks of a text's direction.
-_UNSPOKEN = re.compile("[♪♫♬♩\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+_UNSPOKEN = re.compile("[♪♫♬♩¶\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 # A dash before each of two speakers, >> where the speaker changes, # around a song.
-_BEGINNING = re.compile(r"^\s*(?:[-–—]\s*|>{2,}\s*)+|^\s*#\s+|\s+#\s*$", re.MULTILINE)
+_BEGINNING = re.compile(
+    r"^\s*(?:[-–—]\s*|>{2,}\s*)+|^\s*#\s+|\s+#\s*$|(?:(?<=\s)|^)>{2,3}(?=\s{0,3}(?:[^\W\d_\s]|$))",
+    re.MULTILINE,
+)
+_SONG = re.compile(r"\A\s*#\s?(?!\d)([^#]*[^#\s])\s?#\s*\Z")
 _PAUSE = re.compile(r"\[\s*pause\b[^\]]{0,80}\]", re.IGNORECASE)
 _VTT_BLOCK = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
 # Problems that are told one by one.
@@ -66,15 +82,22 @@ def read_srt(path: Path, language: str | None, longest: int, sdh: bool = True) -
     """See `read_document`. Pieces come in the order of their times, which each has; a subtitle that
     is too long for one piece is cut into several that share its time by their lengths. One without
     a letter is left out."""
-    content = read_characters(path)
+    content, guessed = characters_of(path, language)
+    if not content.strip("\ufeff \t\n"):
+        raise TextError(f"{path}: there is nothing to speak in it.")
     is_vtt = path.suffix.lower() == ".vtt" or content.startswith("WEBVTT")
     found = subtitles(content, is_vtt)
     if not found.cues and found.problems:
         raise TextError(f"{path}: {found.problems[0]}.")
-    remarks = _remarks(found.problems)
+    remarks = [*guessed, *_remarks(found.problems)]
     spoken: list[Piece] = []
     described = emptied = 0
-    for cue in _in_order(found.cues):
+    cues, again = shown_once(_in_order(found.cues))
+    if again:
+        remarks.append(
+            f"rolling subtitles: {again} lines that are only shown again are spoken once"
+        )
+    for cue in cues:
         shown = _shown(cue.text)
         text = _spoken(shown if sdh else without_sdh(shown))
         if not sdh:
@@ -102,7 +125,7 @@ def subtitles(text: str, is_vtt: bool = False) -> Subtitles:
     marks = [
         at
         for at, line in enumerate(lines)
-        if at not in noted and (_TIMES.match(line) or _NEARLY.match(line))
+        if at not in noted and (_times_in(line) or _NEARLY.match(line))
     ]
     found = Subtitles()
     if not marks:
@@ -125,8 +148,12 @@ def subtitles(text: str, is_vtt: bool = False) -> Subtitles:
     return found
 
 
+def _times_in(line: str) -> re.Match | None:
+    return _TIMES.match(line) or _DOTTED_TIMES.match(line)
+
+
 def _add(times: str, at: int, text: str, found: Subtitles) -> None:
-    match = _TIMES.match(times)
+    match = _times_in(times)
     words = f": {' '.join(text.split())[:40]!r} is left out" if text.strip() else ""
     if match is None:
         found.problems.append(_no_times(at, times) + words)
@@ -183,9 +210,9 @@ def _find_stray(lines: Sequence[str], found: Subtitles) -> None:
 
 
 def _of_vtt(body: list[str]) -> list[str]:
-    """A cue's lines end at a blank one."""
+    """A cue's lines end at an empty one; YouTube's have lines of a space in them."""
     for at, line in enumerate(body):
-        if not line.strip():
+        if not line:
             return body[:at]
     return body
 
@@ -203,7 +230,8 @@ def _noted_lines(lines: Sequence[str]) -> Iterator[int]:
 def _remarks(problems: Sequence[str]) -> list[str]:
     told = list(problems[:_MOST_TOLD])
     more = len(problems) - len(told)
-    return [*told, *([f"{more} more subtitles are wrong so"] if more else [])]
+    many = "subtitles are" if more > 1 else "subtitle is"
+    return [*told, *([f"{more} more {many} wrong in such a way"] if more else [])]
 
 
 def _in_order(found: Sequence[Cue]) -> list[Cue]:
@@ -238,7 +266,8 @@ def _shown(text: str) -> str:
 
 
 def _spoken(text: str) -> str:
-    return flowed(_PAUSE.sub(" ", _BEGINNING.sub("", _UNSPOKEN.sub("", text))))
+    text = _SONG.sub(r"\1", _UNSPOKEN.sub("", text))
+    return flowed(_PAUSE.sub(" ", _BEGINNING.sub("", text)))
 
 
 def _seconds(parts: tuple[str | None, ...]) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from .markup import Element
@@ -20,6 +20,11 @@ _PART = re.compile(r"[.#][\w-]+")
 _IMPORT = re.compile(r"""@import\s{0,9}(?:url\(\s{0,9})?["']?([^"');\s]{1,300})""", re.IGNORECASE)
 _MEDIA = re.compile(r"\s*(?:only\s+)?(?:all|screen)\s*", re.IGNORECASE)
 _PROPERTIES = ("display", "visibility", "vertical-align")
+# Other ways to hide: text that is not painted, stands outside the page, or has no size.
+_OTHERS = ("opacity", "position", "left", "top", "clip", "clip-path", "font-size")
+_NOTHING = re.compile(r"0*\.?0+(?:px|em|rem|pt|%)?")
+_OUTSIDE = re.compile(r"-\d{3,}(?:\.\d+)?(?:px|em|rem|pt|%|vw|ex|ch)")
+_CLIPPED = re.compile(r"rect\((?:\s*,?\s*[01](?:px)?){4}\s*\)|inset\((?:50|100)%\)")
 _SEEN = {"hidden": True, "collapse": True, "visible": False}
 
 
@@ -82,6 +87,11 @@ class Styles:
         """
         found = self._values(element)
         if found.get("display") == "none":
+            return True
+        if _is_unseen(found):
+            return True
+        if _NOTHING.fullmatch(found.get("font-size", "-")) and element.end - element.begin <= 2:
+            # What stands inside may have a size of its own.
             return True
         return _SEEN.get(found.get("visibility", ""))
 
@@ -191,12 +201,27 @@ def without_comments(sheet: str) -> str:
     return parts[0] + " ".join(part.partition("*/")[2] for part in parts[1:])
 
 
+def _is_unseen(found: Mapping[str, str]) -> bool:
+    """Whether properties make an element invisible that is displayed."""
+    if _NOTHING.fullmatch(found.get("opacity", "-")):
+        return True
+    if found.get("position") not in ("absolute", "fixed"):
+        return False
+    places = (found.get("left", ""), found.get("top", ""))
+    clips = (found.get("clip", ""), found.get("clip-path", ""))
+    return any(map(_OUTSIDE.fullmatch, places)) or any(map(_CLIPPED.fullmatch, clips))
+
+
 def _declarations(body: str) -> list[tuple[str, tuple[str, bool]]]:
-    """Of `_PROPERTIES`: value, and whether it is important; the last of each."""
+    """Of what hides or raises: value, and whether it is important; the last of each."""
     found = {}
     for part in body.split(";") if ":" in body else ():
         name, _, value = part.partition(":")
-        if name.strip().lower() in _PROPERTIES:
+        kept = name.strip().lower() in _PROPERTIES
+        if name.strip().lower() in _OTHERS:
+            # Sizes are in nearly every rule.
+            kept = "size" not in name.lower() or bool(_NOTHING.fullmatch(value.strip()))
+        if kept:
             value, mark, _ = value.lower().partition("!")
             found[name.strip().lower()] = (value.strip(), bool(mark))
     return list(found.items())

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from ..blocks import Block
 from .dropcaps import is_cap, joins, letter_of, repeats
-from .markup import BLOCKS, HEADINGS, VOID, Element, End, Markup
+from .markup import BLOCKS, HEADINGS, VOID, Element, End, Event, Markup
 from .notes import Chapter, find_notes, is_back_link
 from .raised import MARK, Raised
 from .styles import Styles
@@ -24,13 +24,23 @@ _LEFT_OUT = {
 }
 _TYPES = {"pagebreak": "", "toc": "", "index": "index", "landmarks": "", "page-list": ""}
 # Numbers of pages, and of the lines of a poem.
-_PAGE_CLASSES = re.compile(r"(?:page|line)[-_]?(?:num(?:ber)?|no|break)s?", re.IGNORECASE)
+_PAGE_CLASSES = re.compile(
+    r"(?:[\w-]{1,20}[-_])?(?:page|pg|line)[-_]?(?:num(?:ber)?|nr|no|break|marker)s?\d?"
+    r"|pb|pgs?|pages?|xxpn|folio|pagina",
+    re.IGNORECASE,
+)
+# Events within one; a whole page of text has more.
+_MOST_OF_A_NUMBER = 12
+# An anchor of a page, such as id="page12": its number is the page's.
+_PAGE_ID = re.compile(r"(?:page|pg|p)[-_.]{0,2}0{0,3}(\d{1,4}|[ivxlc]{1,7})", re.IGNORECASE)
 _PAGE = re.compile(
     r"[\W_]*(?:(?:page|pg|p|seite|s)\.?\s*)?(?:\d{1,5}|[ivxlc]{1,8})[\W_]*", re.IGNORECASE
 )
 _RAISED_CLASS = re.compile(r"(?:sup|super|superscript|exponent)\d{0,2}", re.IGNORECASE)
 # A raised text that is longer is only small print.
 _LONGEST_RAISED = 40
+# A cell of a table is hardly ever longer.
+_SENTENCES = 80
 
 
 def xhtml_blocks(text: str) -> list[Block]:
@@ -71,10 +81,14 @@ class ChapterReader:
     def blocks(self) -> list[Block]:
         """Blocks of the kinds of `blocks.Block`, and besides "entry": a title of the table of
         contents, where it leads to, and "note": what was left out here was a note."""
+        if self._chapter.contents:
+            self.left_out["contents"] += self._chapter.contents
         at = 0
         while at < len(self._events):
             event = self._events[at]
-            if isinstance(event, str):
+            if at in self._chapter.silent and self._is_inline(event):
+                pass
+            elif isinstance(event, str):
                 self._say(event)
             elif isinstance(event, End):
                 self._ended(event.element.tag)
@@ -85,6 +99,14 @@ class ChapterReader:
         self._flush()
         self._blocks += [Block("entry", title) for title in self._next]
         return self._blocks
+
+    @staticmethod
+    def _is_inline(event: Event) -> bool:
+        """Whether an event neither begins nor ends a paragraph."""
+        if isinstance(event, str):
+            return True
+        tag = (event.element if isinstance(event, End) else event).tag
+        return tag not in BLOCKS and tag not in HEADINGS and tag != "hr"
 
     def _begun(self, element: Element) -> int | None:
         """Take in an element's beginning; where to go on if not in it."""
@@ -100,10 +122,10 @@ class ChapterReader:
             return self._raise(element)
         elif tag == "span" and element.classes and not self._has_text:
             return self._cap_as_text(element)
-        elif tag in HEADINGS:
+        elif tag in HEADINGS and not _is_beside(element):
             self._flush()
             self._level = HEADINGS[tag]
-        elif tag in BLOCKS:
+        elif tag in HEADINGS or tag in BLOCKS:
             self._boundary()
         return None
 
@@ -137,6 +159,8 @@ class ChapterReader:
             return ""
         if any(map(_PAGE_CLASSES.fullmatch, element.classes)) and self._is_page(element):
             return ""
+        if tag in ("a", "span") and self._is_page_of_id(element):
+            return ""
         if "pg-boilerplate" in element.classes or element.get("id") in ("pg-header", "pg-footer"):
             return "text of Project Gutenberg's own"
         return self._hidden(element)
@@ -146,6 +170,8 @@ class ChapterReader:
             cap = letter_of(element, self._text(element))
             if cap and self._begin_with(cap, element):
                 return ""
+        if element.tag == "table" and is_layout(element, self._chapter.markup):
+            return self._hidden(element)
         return _LEFT_OUT[element.tag]
 
     def _hidden(self, element: Element) -> str | None:
@@ -161,7 +187,19 @@ class ChapterReader:
             return "hidden passage" if self._text(element).strip() else ""
         return None
 
+    def _is_page_of_id(self, element: Element) -> bool:
+        """Whether an anchor's text is the number of the page that its name has."""
+        match = _PAGE_ID.fullmatch(element.get("id") or element.get("name"))
+        text = self._text(element).strip()
+        return (
+            match is not None
+            and bool(_PAGE.fullmatch(text))
+            and re.sub(r"[\W_]|(?i:page|pg|p)(?=\W|\d)", "", text).lower() == match[1].lower()
+        )
+
     def _is_page(self, element: Element) -> bool:
+        if element.end - element.begin > _MOST_OF_A_NUMBER:
+            return False
         return bool(_PAGE.fullmatch(self._text(element).strip() or "1"))
 
     def _text(self, element: Element) -> str:
@@ -230,6 +268,12 @@ class ChapterReader:
         if marks or (links and text.strip() and MARK.fullmatch(text.strip())):
             self._note(text)
             return element.end + 1
+        tower = next((each for each in inside if getattr(each, "tag", "") == "sup"), None)
+        if tower is not None and not links:
+            # 10 to the 10 to the 2.
+            top = self._chapter.markup.words(tower, _LONGEST_RAISED)
+            self._say(f"^{text.removesuffix(top).strip()}^{top.strip()}")
+            return element.end + 1
         if len(text) > _LONGEST_RAISED or element.end - element.begin > 60 or links:
             return None
         before = "".join(self._words[-12:])[-60:]
@@ -283,3 +327,32 @@ class ChapterReader:
             return f"{cap} {text}"
         self.left_out["picture"] += 1
         return text
+
+
+def _is_beside(element: Element) -> bool:
+    """Whether a heading is that of a picture or a box, not of a chapter."""
+    parent = element.parent
+    while parent is not None:
+        if parent.tag in ("figure", "figcaption", "aside"):
+            return True
+        parent = parent.parent
+    return False
+
+
+def is_layout(table: Element, markup: Markup) -> bool:
+    """Whether a table only says where text stands: it says so, or no row has two cells with words,
+    and there are sentences in it."""
+    if "presentation" in table.types or "none" in table.types:
+        return True
+    inside = markup.events[table.begin + 1 : table.end]
+    cells: Counter[int] = Counter()
+    words = ""
+    for event in inside:
+        if not isinstance(event, Element) or event.tag not in ("td", "th"):
+            continue
+        text = markup.words(event, 400).strip()
+        if any(map(str.isalnum, text)):
+            row = event.parent.begin if event.parent is not None else 0
+            cells[row] += 1
+            words = max(words, text, key=len)
+    return bool(cells) and max(cells.values()) == 1 and len(words) > _SENTENCES

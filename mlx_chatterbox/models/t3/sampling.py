@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import mlx.core as mx
 import numpy as np
@@ -43,6 +44,9 @@ class SamplingSettings:
     order: str = "penalty_first"
 
     def __post_init__(self):
+        for name in ("temperature", "repetition_penalty", "min_p", "top_p", "top_k"):
+            if not isinstance(getattr(self, name), Real):
+                raise SettingError(f"{name} must be a number; got {getattr(self, name)!r}.")
         _check("temperature", self.temperature, self.temperature >= 0, "0 (greedy) or more")
         _check(
             "repetition_penalty", self.repetition_penalty, self.repetition_penalty > 0, "above 0"

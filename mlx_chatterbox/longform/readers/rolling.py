@@ -1,0 +1,65 @@
+"""Rolling subtitles, as YouTube makes them: each line is shown again while the next one comes."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Protocol, TypeVar
+
+
+class _Timed(Protocol):
+    start: float
+    end: float
+    text: str
+
+
+Cue = TypeVar("Cue", bound=_Timed)
+_TAG = re.compile(r"<[^<>]*>")
+# Of a file's pairs of neighbours, those that roll; people say a thing twice now and then.
+_MOST_OF_THEM = 0.6
+_FEWEST = 3
+_TOUCH = 0.1  # s
+
+
+def shown_once(cues: Sequence[Cue]) -> tuple[list[Cue], int]:
+    """Subtitles without the lines that they repeat from the one before, and how many lines these
+    were: 0, and the same subtitles, where most of a file does not roll.
+
+    Args:
+        cues: in the order of their times.
+    """
+    lines = [_lines(cue.text) for cue in cues]
+    shared = [_shared(one, other) for one, other in pairwise(lines)]
+    touching = [
+        count
+        for count, (one, other) in zip(shared, pairwise(cues), strict=True)
+        if abs(other.start - one.end) <= _TOUCH or other.start < one.end
+    ]
+    rolling = sum(count > 0 for count in touching)
+    if rolling < _FEWEST or rolling < _MOST_OF_THEM * max(1, len(cues) - 1):
+        return list(cues), 0
+    found = list(cues[:1])
+    for cue, own, count in zip(cues[1:], lines[1:], shared, strict=True):
+        fresh = [line for line in cue.text.split("\n") if _plain(line)][count:]
+        if fresh or not own:
+            found.append(replace(cue, text="\n".join(fresh)))
+    return found, sum(shared)
+
+
+def _lines(text: str) -> list[str]:
+    return [plain for line in text.split("\n") if (plain := _plain(line))]
+
+
+def _plain(line: str) -> str:
+    return " ".join(html.unescape(_TAG.sub("", line)).split())
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many lines a subtitle begins with are those that the one before ends with."""
+    for count in range(min(len(one), len(other)), 0, -1):
+        if list(one[-count:]) == list(other[:count]):
+            return count
+    return 0
