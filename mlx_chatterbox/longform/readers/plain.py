@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import TextError
+from ...own_files import open_input
 from ..plan import Document
 from ..split import document_of_text
 
@@ -33,8 +34,11 @@ def read_plain(path: Path, language: str | None, longest: int) -> Document:
     return replace(document, title=title, author=author)
 
 
-def read_characters(path: Path) -> str:
+def read_characters(path: Path, zeros: bool = False) -> str:
     r"""A text file's characters, its line ends as "\n".
+
+    Args:
+        zeros: whether it may have zero characters.
 
     Raises:
         TextError: it cannot be read, is too large, or is no text in UTF-8 (with or without byte
@@ -42,16 +46,19 @@ def read_characters(path: Path) -> str:
     """
     try:
         size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise TextError(f"{path} has {size >> 20} MB: over {MOST_BYTES >> 20} is no text.")
-        content = path.read_bytes()
+        if size <= MOST_BYTES:
+            with open_input(path) as file:
+                content = file.read(MOST_BYTES + 1)
+            size = len(content)  # a pipe says nothing of its own
     except OSError as error:
         raise TextError(f"{path} cannot be read: {error.strerror}.") from None
-    return decoded(content, str(path))
+    if size > MOST_BYTES:
+        raise TextError(f"{path} has {size >> 20} MB: over {MOST_BYTES >> 20} is no text.")
+    return decoded(content, str(path), zeros)
 
 
-def decoded(content: bytes, name: str) -> str:
-    """Bytes of a text, called `name` in messages, to characters; errors as `read_characters`."""
+def decoded(content: bytes, name: str, zeros: bool = False) -> str:
+    """Bytes of a text, called `name` in messages, to characters; else as `read_characters`."""
     wide = content.startswith(_UTF16)
     try:
         text = content.decode("utf-16" if wide else "utf-8-sig")
@@ -62,6 +69,6 @@ def decoded(content: bytes, name: str) -> str:
         raise TextError(
             f"{name}: line {line} is no UTF-8 text (byte 0x{byte:02x}): save it as UTF-8."
         ) from None
-    if "\0" in text:
+    if "\0" in text and not zeros:
         raise TextError(f"{name} is no text: it has zero bytes.")
     return text.replace("\r\n", "\n").replace("\r", "\n")
