@@ -67,7 +67,8 @@ def test_a_file_is_written_whole_or_left_as_it_was(tmp_path):
     def broken():
         yield b"half"
         temporary, there = names(tmp_path)  # beside its place
-        assert re.fullmatch(r"\.file\.[0-9a-f]{16}\.tmp", temporary) and there == "file"
+        assert re.fullmatch(r"\.file\.[0-9a-f]{16}\.tmp", temporary)
+        assert there == "file"
         raise RuntimeError("no more")
 
     with pytest.raises(RuntimeError):
@@ -143,9 +144,7 @@ def test_a_piece_is_done_when_its_audio_is_what_the_record_says(store):
     assert store.record(A) is None
     audio = encode(sound(0.1), RATE)
     store.write(A, audio, record(tokens=[1, 2]))
-    assert store.record(A) == record(
-        tokens=[1, 2], sha256=hashlib.sha256(audio).hexdigest()
-    )
+    assert store.record(A) == record(tokens=[1, 2], sha256=hashlib.sha256(audio).hexdigest())
     assert store.is_done(A)
     store.audio_path(A).write_bytes(audio[:-1])
     assert not store.is_done(A)
