@@ -143,20 +143,18 @@ def _is_shared(status: os.stat_result) -> bool:
 def own(folder: Path) -> None:
     """Make a folder with mode 0700 below one that is ours alone.
 
-    One that others could write to (earlier versions left that to the umask) is removed first, as
-    is a link; one that they could read is closed to them.
+    One that is somebody else's, or that others could write to (earlier versions left that to the
+    umask), is removed first, as is a link; one that they could read is closed to them.
 
     Raises:
-        OSError: it is somebody else's, or cannot be made.
+        OSError: it cannot be made, or not be made ours.
     """
     with suppress(FileNotFoundError):
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode):
             folder.unlink()
-        else:
-            _require_owner(status, folder)
-            if _others_write(status):
-                _remove(folder)
+        elif status.st_uid != os.geteuid() or _others_write(status):
+            _remove(folder)
     with suppress(FileExistsError):
         os.mkdir(folder, 0o700)
     status = folder.lstat()

@@ -119,7 +119,7 @@ def _tuned() -> bool:
     if os.environ.get("MLX_CHATTERBOX_KERNELS", "").lower() == "plain":
         return False
     compiler = shutil.which("g++")
-    if compiler is None:
+    if compiler is None or not mlx_folder.fuses():
         return False
     try:
         target = instruction_set(compiler)

@@ -35,6 +35,7 @@ _library: ctypes.CDLL | None = None
 # This process's folder, and its lock, which is held until the process ends.
 _run: Path | None = None
 _lock: int | None = None
+_fuses = True
 
 
 def stand_before() -> None:
@@ -62,9 +63,9 @@ def stand_before() -> None:
         _library = code_cache.library(path, build, _NAMES, ctypes.RTLD_GLOBAL)
 
 
-def is_ours() -> bool:
-    """Whether MLX asks us for its folder."""
-    return _library is not None
+def fuses() -> bool:
+    """Whether MLX may load what it compiles."""
+    return _fuses
 
 
 @contextlib.contextmanager
@@ -170,6 +171,7 @@ def _keep_at_exit(run: Path, place: Path, kept: Path) -> None:
 
 def _make_ours(version: str) -> None:
     """Make MLX's own folder where it is, or see that nothing is loaded from it."""
+    global _fuses
     import shutil
     import warnings
 
@@ -187,6 +189,7 @@ def _make_ours(version: str) -> None:
         for path in folder.glob("*.so"):
             code_cache.require_ours(path)
     except OSError as error:
+        _fuses = False
         mx.disable_compile()
         warnings.warn(
             f"MLX keeps compiled code in {folder}, which is not safe to load "
