@@ -14,7 +14,6 @@ import errno
 import hashlib
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,7 +36,7 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 # What `problem_of` says of a file that is not there.
 MISSING = "does not exist"
 # A shell's `<(...)` and `< file`.
-_GIVEN_OPEN = re.compile(r"/dev/stdin|(?:/dev/fd|/proc/(?:self|\d+)/fd)/\d+")
+_GIVEN_OPEN = r"/dev/stdin|(?:/dev/fd|/proc/(?:self|\d+)/fd)/\d+"
 
 
 def open_regular(path: str | os.PathLike, follow: bool = True) -> BinaryIO:
@@ -89,7 +88,7 @@ def problem_of(path: str | os.PathLike) -> str:
 
 def is_given_open(path: str | os.PathLike) -> bool:
     """Whether a path names a pipe or a terminal that this process was started with."""
-    if not _GIVEN_OPEN.fullmatch(os.fspath(path)):
+    if not re.fullmatch(_GIVEN_OPEN, os.fspath(path)):
         return False
     with contextlib.suppress(OSError):
         mode = os.stat(path).st_mode
@@ -202,7 +201,7 @@ def new_beside(path: Path, suffix: str = "") -> BinaryIO:
     """Open a new file in the folder of `path` to write and read, under a name that nobody can know
     beforehand. It is locked while it is open, by which `remove_leftovers` knows it is in use."""
     while True:
-        name = path.with_name(f"{_stem(path.name)}.{secrets.token_hex(8)}.tmp{suffix}")
+        name = path.with_name(f"{_stem(path.name)}.{os.urandom(8).hex()}.tmp{suffix}")
         file = open(name, "x+b", opener=_open_new)  # noqa: SIM115
         # Between the two it may have been taken for a leftover.
         if _lock(file.fileno(), wait=True) is None or os.fstat(file.fileno()).st_nlink:

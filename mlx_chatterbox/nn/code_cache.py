@@ -176,10 +176,9 @@ def require_ours(path: Path) -> None:
 
 def _remove(folder: Path) -> None:
     """Remove a folder under another name, so that nobody takes it for whole meanwhile."""
-    import secrets
     import shutil
 
-    away = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
+    away = folder.with_name(f".{folder.name}.{os.urandom(8).hex()}")
     os.rename(folder, away)
     shutil.rmtree(away, ignore_errors=True)
 
