@@ -134,15 +134,19 @@ def own_folder(path: Path) -> None:
         raise OSError(errno.ENOTDIR, f"it is {kind_of(mode) or 'a file'}, not a folder", str(path))
 
 
-def open_lock(path: Path) -> int:
-    """Open a file that is only there to be locked, made if it is not there; its descriptor.
+def open_lock(path: Path, make: bool = True) -> int:
+    """Open a file that is only there to be locked; its descriptor.
+
+    Args:
+        make: whether it is made if it is not there.
 
     Raises:
         OSError: it is a link, also a hard one, or no regular file.
     """
     with contextlib.suppress(FileNotFoundError):
         _require_regular(os.lstat(path).st_mode, path)
-    flags = os.O_RDWR | os.O_CREAT | _NO_LINK | _NO_WAITING | _CLOSED_IN_CHILDREN
+    flags = os.O_RDWR | _NO_LINK | _NO_WAITING | _CLOSED_IN_CHILDREN
+    flags |= os.O_CREAT if make else 0
     descriptor = os.open(path, flags, 0o644)
     try:
         status = os.fstat(descriptor)
