@@ -95,23 +95,30 @@ def arrange(version: str) -> None:
     is_linux = sys.platform.startswith("linux")
     if _run is not None or not is_linux or WRITING in os.environ:
         return
-    if _library is None:
+    try:
+        _run = None if _library is None else _arranged(version)
+    except OSError:  # the disk may be full
+        _run = None
+    if _run is None:
         _make_ours(version)
-        return
-    with contextlib.suppress(OSError):
-        base = code_cache.root() / "mlx"
-        kept, runs, for_cuda = base / f"cpu-{version}", base / "runs", base / f"ptx-{version}"
-        for folder in (base, kept, runs, for_cuda):
-            code_cache.own(folder)
-        _remove_dead(runs)
-        run = _new_run(runs)
-        place = run / "mlx" / version / "cpu"
-        place.mkdir(parents=True, mode=0o700)
-        place.with_name("ptx").symlink_to(for_cuda)
-        _link(kept, place)
-        _run = run
-        _library.mlx_use_folder(os.fsencode(run))
-        _keep_at_exit(run, place, kept)
+    else:
+        _library.mlx_use_folder(os.fsencode(_run))
+
+
+def _arranged(version: str) -> Path:
+    """Make the folder of this process, with what others have kept."""
+    base = code_cache.root() / "mlx"
+    kept, runs, for_cuda = base / f"cpu-{version}", base / "runs", base / f"ptx-{version}"
+    for folder in (base, kept, runs, for_cuda):
+        code_cache.own(folder)
+    _remove_dead(runs)
+    run = _new_run(runs)
+    place = run / "mlx" / version / "cpu"
+    place.mkdir(parents=True, mode=0o700)
+    place.with_name("ptx").symlink_to(for_cuda)
+    _link(kept, place)
+    _keep_at_exit(run, place, kept)
+    return run
 
 
 def _new_run(runs: Path) -> Path:
