@@ -5,75 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
-import subprocess
-import sys
-import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from mlx_chatterbox import hub, own_files, swap
-from mlx_chatterbox.audio.files import load_audio, save_audio
-from mlx_chatterbox.config import ModelConfig
-from mlx_chatterbox.errors import AudioError, ChatterboxError, CheckpointError, JobError, TextError
+from mlx_chatterbox import own_files
+from mlx_chatterbox.audio.files import save_audio
+from mlx_chatterbox.errors import JobError, TextError
 from mlx_chatterbox.longform.batch import speak_batch
-from mlx_chatterbox.longform.book import speak_document
-from mlx_chatterbox.longform.job import job_folder
-from mlx_chatterbox.longform.readers import read_document
-from mlx_chatterbox.longform.readers.plain import read_characters
-from mlx_chatterbox.text.respelling import Respelling
-from mlx_chatterbox.voice import Voice, is_saved_voice
-from tests.job_stub import RATE, StubTTS, document
-
-SENTENCES = ["This is one.", "This is two.", "This is three."]
-
-
-class Place:
-    """A folder with an output and its job, and one outside that nothing may touch."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.outside = folder / "in", folder / "outside"
-        self.folder.mkdir()
-        self.outside.mkdir()
-        for name in ("a.flac", "notes.txt", f"{'0' * 32}.flac", "job.json", "x.safetensors"):
-            (self.outside / name).write_text("precious")
-        (self.outside / "sub").mkdir()
-        self.output = self.folder / "out.wav"
-        self.job = job_folder(self.output)
-
-    def speak(self, **options) -> StubTTS:
-        tts = StubTTS(self.folder.parent / "model")
-        speak_document(tts, document(SENTENCES), self.output, seed=1, batch_size=2, **options)
-        return tts
-
-    def batch(self, table: str, **options) -> dict[str, tuple[str, str]]:
-        """Status and message of each row's output."""
-        source = self.folder.parent / "rows.csv"
-        source.write_bytes(table.encode())
-        tts = StubTTS(self.folder.parent / "model")
-        lines = speak_batch(tts, source, self.folder, longest=300, seed=1, **options)
-        return {line.output: (line.status, line.message) for line in lines}
-
-    def outside_is(self) -> dict[str, str]:
-        return {
-            path.name: path.read_text() if path.is_file() else "" for path in self.outside.iterdir()
-        }
+from tests.job_stub import RATE, StubTTS
+from tests.prepared import ODD, SENTENCES, Place, in_time, link, make_odd
 
 
 @pytest.fixture
 def place(tmp_path) -> Place:
-    made = Place(tmp_path)
-    before = made.outside_is()
-    made.untouched = lambda: made.outside_is() == before
-    return made
-
-
-def link(path: Path, target: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.symlink_to(target)
+    return Place(tmp_path)
 
 
 # --- Links and strangers' files in a job ----------------------------------------------------------
@@ -273,44 +220,6 @@ def test_a_piece_of_another_shape_is_spoken_again(place, what):
     assert place.output.read_bytes() == sound
 
 
-def make_odd(path: Path, kind: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    else:
-        here = os.getcwd()
-        os.chdir(path.parent)  # the name of a socket has 107 bytes at most
-        try:
-            with socket.socket(socket.AF_UNIX) as one:
-                one.bind(path.name)
-        finally:
-            os.chdir(here)
-
-
-ODD = ["pipe", "folder", "device", "socket"]
-
-
-def in_time(work):
-    """What work returns or raises; nothing may wait for a pipe, or read a device to its end."""
-    found = []
-
-    def run():
-        try:
-            found.append(work())
-        except BaseException as error:
-            found.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(timeout=20)
-    assert found, "it hangs"
-    return found[0]
-
-
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("name", ["job.json", "lock", "pieces", "piece", "record"])
 def test_what_is_no_file_in_a_job_is_no_crash(place, kind, name):
@@ -328,52 +237,6 @@ def test_what_is_no_file_in_a_job_is_no_crash(place, kind, name):
     assert isinstance(found, (StubTTS, JobError)), found
     if isinstance(found, JobError):
         assert "\n" not in str(found)
-
-
-# --- Inputs ---------------------------------------------------------------------------------------
-
-
-def reader_of(ending: str):
-    return lambda path: read_document(path.rename(path.with_suffix(ending)))
-
-
-@pytest.mark.parametrize("kind", ODD)
-@pytest.mark.parametrize(
-    "read",
-    [
-        lambda path: load_audio(path, RATE),
-        Voice.load,
-        read_characters,
-        Respelling.read,
-        *(reader_of(ending) for ending in (".txt", ".md", ".epub", ".srt")),
-    ],
-    ids=["recording", "voice", "table", "lexicon", "text", "markdown", "epub", "subtitles"],
-)  # fmt: skip
-def test_inputs_that_are_no_files_are_refused(tmp_path, kind, read):
-    path = tmp_path / "input"
-    make_odd(path, kind)
-    found = in_time(lambda: read(path))
-    assert isinstance(found, ChatterboxError), found
-    assert "\n" not in str(found)
-    what = {"pipe": "a named pipe", "folder": "a folder", "device": "a device"}
-    assert what.get(kind, "a socket") in str(found)
-    assert in_time(lambda: is_saved_voice(path)) is False
-
-
-def test_pipes_that_the_shell_opened_are_read(tmp_path):
-    """`<(...)` and `/dev/stdin`, for tables and recordings, as ever."""
-    save_audio(tmp_path / "a.wav", np.full(RATE, 0.1, np.float32), RATE)
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from mlx_chatterbox.audio.files import load_audio\n"
-        "from mlx_chatterbox.longform.readers.plain import read_characters\n"
-        "print(read_characters(Path(sys.argv[1])).strip(), len(load_audio(sys.argv[2], 24000)))\n"
-    )
-    script = f'{sys.executable} -c "$0" <(echo table) /dev/stdin < <(cat a.wav)'
-    done = subprocess.run(
-        ["bash", "-c", script, code], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert done.stdout == f"table {RATE}\n", done.stderr
 
 
 # --- Outputs of a batch ---------------------------------------------------------------------------
@@ -424,6 +287,18 @@ def test_a_row_with_a_zero_or_too_long_a_name_fails_alone(place):
     assert report.count("spoken") == 4
 
 
+def test_what_is_no_file_in_a_folder_of_texts_fails_alone(place):
+    texts = place.folder.parent / "texts"
+    make_odd(texts / "a.txt", "pipe")
+    link(texts / "b.txt", texts / "missing")
+    (texts / "c.txt").write_text("One.")
+    tts = StubTTS(place.folder.parent / "model")
+    found = in_time(lambda: speak_batch(tts, texts, place.folder, longest=300, seed=1))
+    assert [line.status for line in found] == ["failed", "failed", "spoken"]
+    assert "a named pipe" in found[0].message
+    assert "there is no file" in found[1].message
+
+
 def test_a_table_that_is_no_text_is_still_none(place):
     with pytest.raises(TextError, match="zero bytes"):
         place.batch("t\0e\0x\0t\0\nOne.\n")
@@ -450,75 +325,3 @@ def test_a_finished_output_that_became_something_else_is_made_again(place):
     (place.folder / "1.wav").unlink()
     os.mkfifo(place.folder / "1.wav")
     assert in_time(lambda: place.batch("text,output\nOne.,1.wav\n"))["1.wav"][0] == "spoken"
-
-
-# --- Other files ----------------------------------------------------------------------------------
-
-
-def test_a_configuration_is_written_through_no_link(place):
-    for name in ("config.json.tmp", ".config.json.tmp", "config.json"):
-        link(place.folder / name, place.outside / "notes.txt")
-    ModelConfig().save(place.folder)
-    assert ModelConfig.load(place.folder) == ModelConfig()
-    assert place.untouched()
-
-
-def test_a_sound_file_is_written_through_no_link(place):
-    link(place.output, place.outside / "notes.txt")
-    save_audio(place.output, np.full(100, 0.1, np.float32), RATE)
-    assert place.untouched()
-    assert soundfile.info(place.output).frames == 100
-
-
-def test_too_long_a_name_of_an_output_is_one_line(tmp_path):
-    with pytest.raises(AudioError, match="too long"):
-        save_audio(tmp_path / ("n" * 252 + ".wav"), np.full(100, 0.1, np.float32), RATE)
-
-
-def test_naming_a_model_changes_nothing_on_the_disk(tmp_path):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    for name in (f".voiceA.tmp-{gone.pid}", f".voiceA.old-{gone.pid}", f".other.old-{gone.pid}"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / swap.LOCK).touch()
-    before = sorted(path.name for path in tmp_path.iterdir())
-    with pytest.raises(CheckpointError, match=r"voiceA is not there: .*called \.voiceA\.old-"):
-        hub.local_folder(str(tmp_path / "voiceA"))
-    assert hub.local_folder(str(tmp_path / "voiceB")) is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == before
-    # A conversion puts each back under its own name.
-    swap.recover(tmp_path / "voiceA")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "voiceA"]
-
-
-# --- The module -----------------------------------------------------------------------------------
-
-
-def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_are_not(tmp_path):
-    path = tmp_path / "file.json"
-    (tmp_path / ".file.json.0123456789abcdef.tmp").write_text("dead")
-    others = [".file.json.tmp", ".other.json.0123456789abcdef.tmp", ".file.json.0123.tmp"]
-    for name in others:
-        (tmp_path / name).write_text("no business of ours")
-    with own_files.whole_file(path) as living:
-        living.write(b"first")
-        own_files.write_whole(path, "second", clean=True)
-        assert path.read_text() == "second"
-        assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(
-            [*others, "file.json", Path(living.name).name]
-        )
-    assert path.read_text() == "first"
-
-
-def test_a_write_that_fails_leaves_nothing(tmp_path):
-    (tmp_path / "file").write_text("old")
-
-    def fail() -> None:
-        with own_files.whole_file(tmp_path / "file") as file:
-            file.write(b"half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-    assert (tmp_path / "file").read_text() == "old"

@@ -255,9 +255,9 @@ def _recorded(state: dict[str, Any]) -> bool | None:
 
 def _is_unit(keys: Sequence[str], by_key: Mapping[str, Wanted]) -> bool:
     """Whether keys that were read can be a unit: known pieces of one manner."""
-    return len({one.manner.identity if (one := by_key.get(key)) else "" for key in keys}) == 1 and (
-        keys[0] in by_key
-    )
+    if not keys or not all(key in by_key for key in keys):
+        return False
+    return len({by_key[key].manner.identity for key in keys}) == 1
 
 
 def _together(wanted: Iterable[Wanted], size: int) -> Iterator[Unit]:

@@ -117,7 +117,7 @@ def _of_folder(folder, output_dir, voice, language, ending) -> Iterator[Row]:
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in ENDINGS
-        and path.is_file()
+        and not path.is_dir()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and outputs not in path.resolve().parents
     )
