@@ -89,12 +89,15 @@ def _convert(arguments: argparse.Namespace) -> None:
         speech_tokenizer,
         variant_called,
     )
+    from mlx_chatterbox.swap import recover
 
     from .core import convert
     from .recipes import RECIPES, uniform
 
     source, variant, repo = arguments.source, arguments.variant, None
     say_passed_over(source)
+    if not Path(source).expanduser().is_dir() and not is_known(source):
+        recover(Path(source).expanduser())  # a conversion over it may have been killed
     here = local_folder(source)  # a folder, or the model in the package by its name
     named = variant_called(source) if here is None else None
     if here is not None:

@@ -7,7 +7,6 @@ kept by the hub, by its hash, and is not sent a second time.
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import shlex
 import sys
@@ -19,6 +18,7 @@ from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError, HubError
 from mlx_chatterbox.hub import is_converted
 from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest, list_again
+from mlx_chatterbox.own_files import write_whole
 from mlx_chatterbox.swap import recover
 
 from . import model_card
@@ -163,12 +163,7 @@ def _hide_paths(folder: Path) -> bool:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, text, clean=True)
 
 
 def _upload(folder: Path, repo: str, private: bool, names: list[str]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from mlx_chatterbox.config import GenerationConfig, ModelConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import weight_files
 from mlx_chatterbox.manifest import sha256
+from mlx_chatterbox.own_files import write_whole
 from mlx_chatterbox.voice import Voice
 from parity.compare import relative_rms
 from parity.inputs import Sizes, make_inputs
@@ -120,7 +120,6 @@ class Verification:
     def save(self, folder: Path) -> Path:
         """Write it beside the weights, whole or not at all."""
         path = folder / FILE_NAME
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         rows = [
             {
                 **dataclasses.asdict(row),
@@ -131,8 +130,7 @@ class Verification:
             for row in self.rows
         ]
         document = {**dataclasses.asdict(self), "holds": self.holds, "rows": rows}
-        temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, json.dumps(document, indent=2) + "\n", clean=True)
         return path
 
     @classmethod

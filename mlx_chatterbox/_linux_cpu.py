@@ -22,7 +22,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from .nn import native
+from .nn import mlx_folder, native
 
 ADVICE = "install OpenBLAS (Debian and Ubuntu: apt install libopenblas0-pthread)"
 _FAST_NAMES = ("openblas", "mkl_rt", "libblis")
@@ -42,6 +42,8 @@ _CORES = (
 # For how long OpenBLAS's threads look for work before they sleep, in powers of two of clock cycles.
 # By default it is 2^26, a fiftieth of a second, which they take from the threads that have work.
 _SHORTEST_WAIT = "4"
+
+MLX_CAME_FIRST = "mlx.core" in sys.modules
 
 _said = False
 _blas: ctypes.CDLL | None = None
@@ -77,6 +79,8 @@ def prepare() -> None:
     if sys.platform.startswith("linux"):
         _keep_freed_memory()
         _preload_blas()
+        if not MLX_CAME_FIRST:
+            mlx_folder.stand_before()
 
 
 def _keep_freed_memory() -> None:
@@ -170,9 +174,6 @@ def blas_core() -> str:
     if MLX_CAME_FIRST or not sys.platform.startswith("linux"):
         return ""
     return _core_of(_blas if _blas is not None else ctypes.CDLL(None))
-
-
-MLX_CAME_FIRST = "mlx.core" in sys.modules
 
 
 def warn_if_slow(device_is_cpu: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from .models.s3gen.config import S3GenConfig
 from .models.s3tokenizer.config import S3TokenizerConfig
 from .models.t3.config import T3Config
 from .models.voice_encoder.config import VoiceEncoderConfig
+from .own_files import write_whole
 
 CONFIG_NAME = "config.json"
 MODEL_TYPE = "chatterbox"
@@ -184,7 +184,5 @@ class ModelConfig(Config):
     def save(self, folder: str | Path) -> Path:
         """Write `config.json` into `folder`, whole or not at all."""
         path = Path(folder) / CONFIG_NAME
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, json.dumps(self.to_dict(), indent=2) + "\n", clean=True)
         return path

@@ -25,6 +25,7 @@ from .errors import AudioError, SettingError, TextError
 from .live import STANDARD_OUTPUT, Spoken, add_stream, check_stream, speak_live
 from .longform.option_table import check_options
 from .longform.options import add_long_text, add_many_texts, check_batch_options
+from .own_files import problem_of
 from .text.given import checked_text
 
 if TYPE_CHECKING:
@@ -246,8 +247,8 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     check_stream(arguments)
     check_batch_options(arguments)
     check_paths(arguments)
-    if arguments.voice is not None and not arguments.voice.is_file():
-        raise AudioError(f"the voice {arguments.voice} does not exist.")
+    if arguments.voice is not None and (problem := problem_of(arguments.voice)):
+        raise AudioError(f"the voice {arguments.voice} {problem}.")
     if arguments.lexicon is not None:
         from .text.respelling import Respelling
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from .config import CONFIG_NAME, MODEL_TYPE
 from .errors import CheckpointError, HubError
 from .resuming import fetch_large_files
-from .swap import recover
+from .swap import moved_aside
 from .text.given import shown
 from .variants import VARIANTS, Variant
 
@@ -46,7 +46,10 @@ def local_folder(name: str | Path) -> Path | None:
     """The folder that a name means by itself: a path, or the model in the package.
 
     Names of models win. Another name that is not written as a path means a folder of the working
-    directory if that holds a model, or if it can mean nothing else.
+    directory if that holds a model, or if it can mean nothing else. Nothing is changed there.
+
+    Raises:
+        CheckpointError: a conversion that was killed has left it under another name.
     """
     if not isinstance(name, (str, Path)):
         raise CheckpointError(f"a model is a name or a folder; got {shown(name)}.")
@@ -54,8 +57,11 @@ def local_folder(name: str | Path) -> Path | None:
         return POCKET_FOLDER if name == POCKET else None
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        recover(folder)  # a conversion over it may have been killed
-    if not folder.is_dir():
+        if (old := moved_aside(folder)) is not None:
+            raise CheckpointError(
+                f"{folder} is not there: a conversion that was to replace it was killed, and it "
+                f"is called {old.name} now. The same conversion again, or renaming it, mends that."
+            )
         return None
     is_meant = is_path(name) or holds_model(folder) or not _REPOSITORY.fullmatch(str(name))
     return folder if is_meant else None

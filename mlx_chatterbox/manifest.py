@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .errors import CheckpointError
+from .own_files import open_regular, write_whole
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
@@ -39,9 +39,7 @@ def write_manifest(folder: Path, known: Mapping[str, str] | None = None) -> Path
         entry["sha256"] = known.get(path.name) or sha256(path)
         files[path.name] = entry
     content = json.dumps({"version": VERSION, "files": files}, indent=2) + "\n"
-    temporary = folder / (MANIFEST_NAME + ".tmp")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, folder / MANIFEST_NAME)
+    write_whole(folder / MANIFEST_NAME, content, clean=True)
     return folder / MANIFEST_NAME
 
 
@@ -131,9 +129,9 @@ def count_tensors(path: Path) -> int:
 
 
 def sha256(path: Path, report: Callable[[int], None] | None = None) -> str:
-    """Hash of a file's bytes; `report` is told how many were read each time."""
+    """Hash of a regular file's bytes; `report` is told how many were read each time."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
             if report is not None:

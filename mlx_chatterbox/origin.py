@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .folders import cache_folder
+from .own_files import write_whole
 
 
 def remember(hashes: Mapping[str, str], folder: Path) -> None:
@@ -24,7 +25,7 @@ def remember(hashes: Mapping[str, str], folder: Path) -> None:
         for other in note.parent.glob("*.txt"):
             if not Path(other.read_text(encoding="utf-8")).is_dir():
                 other.unlink(missing_ok=True)
-        note.write_text(str(folder), encoding="utf-8")
+        write_whole(note, str(folder))
 
 
 def recall(source: Mapping[str, Any]) -> Path | None:

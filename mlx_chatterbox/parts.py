@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import mlx.core as mx
 from .config import CONFIG_NAME
 from .errors import CheckpointError
 from .hub import WEIGHTS_NAME
+from .own_files import whole_file, write_whole
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -60,20 +59,13 @@ def write_part(
         CheckpointError: it cannot be written.
     """
     folder = Path(folder).expanduser()
-    temporary = folder / f".tmp-{os.getpid()}.safetensors"
-    stated = temporary.with_suffix(".json")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # They may still be unread, and in the very file that is replaced.
         mx.eval(dict(tensors))
-        mx.save_safetensors(str(temporary), dict(tensors), {"format": made_for})
-        os.replace(temporary, folder / WEIGHTS_NAME)
-        stated.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        os.replace(stated, folder / CONFIG_NAME)
+        with whole_file(folder / WEIGHTS_NAME, ".safetensors", clean=True) as file:
+            mx.save_safetensors(file.name, dict(tensors), {"format": made_for})
+        write_whole(folder / CONFIG_NAME, json.dumps(values, indent=2) + "\n", clean=True)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{folder} cannot be written: {error}.") from None
-    finally:
-        for left in (temporary, stated):
-            with contextlib.suppress(OSError):
-                left.unlink()
     return folder

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import CheckpointError
+from .own_files import open_lock
 
 LOCK = ".being-written"
 _TEMPORARY = re.compile(r"\.(.+)\.tmp-(\d+)")
@@ -59,14 +60,23 @@ def recover(output: Path) -> None:
     beside it that hold our lock.
     """
     for folder in _beside(output, _OLD):
-        if not output.exists():
+        target = folder.with_name(_OLD.fullmatch(folder.name)[1])
+        if not os.path.lexists(target):
             with contextlib.suppress(OSError):
-                os.rename(folder, output)
-                (output / LOCK).unlink(missing_ok=True)
+                os.rename(folder, target)
+                (target / LOCK).unlink(missing_ok=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
     for folder in _beside(output, _TEMPORARY):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def moved_aside(output: Path) -> Path | None:
+    """The folder that `recover` would give the name `output`, which is not there."""
+    if output.exists():
+        return None
+    ours = (one for one in _beside(output, _OLD) if _OLD.fullmatch(one.name)[1] == output.name)
+    return next(ours, None)
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -90,7 +100,7 @@ def _beside(output: Path, pattern: re.Pattern) -> list[Path]:
     found = []
     for folder in output.parent.glob(".*"):
         match = pattern.fullmatch(folder.name)
-        if match is None or not folder.is_dir():
+        if match is None or folder.is_symlink() or not folder.is_dir():
             continue
         ours = match[1] == output.name or (folder / LOCK).exists()
         if ours and not _in_use(folder, int(match[2])):
@@ -101,7 +111,7 @@ def _beside(output: Path, pattern: re.Pattern) -> list[Path]:
 def _in_use(folder: Path, process: int) -> bool:
     """Whether a process is at work on `folder`: it holds the lock, or has yet to take it."""
     try:
-        handle = os.open(folder / LOCK, os.O_RDWR)
+        handle = open_lock(folder / LOCK, make=False)
     except OSError:
         return _lives(process)
     try:
@@ -128,7 +138,7 @@ def _held(path: Path) -> Iterator[None]:
     Raises:
         CheckpointError: another process has it.
     """
-    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    handle = open_lock(path)
     try:
         if _lock(handle) is False:
             raise CheckpointError(f"another process is at work on {path.parent}.")

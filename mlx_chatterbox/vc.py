@@ -41,6 +41,7 @@ from .models.s3gen.long import speak_in_pieces, waveform_length
 from .models.s3gen.s3gen import Reference
 from .models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
 from .nn.memory import clear_device_cache
+from .own_files import problem_of
 from .seeds import random_key
 from .voice import (
     DECODER_RATE,
@@ -391,8 +392,8 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
     )
     checked_speed(arguments.speed)
     for what, path in (("recording", arguments.input), ("voice", arguments.voice)):
-        if path is not None and not path.is_file():
-            raise AudioError(f"the {what} {path} does not exist.")
+        if path is not None and (problem := problem_of(path)):
+            raise AudioError(f"the {what} {path} {problem}.")
     model = choose_model(arguments.model)
 
     started = time.perf_counter()

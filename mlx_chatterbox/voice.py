@@ -30,6 +30,7 @@ from .errors import AudioError, CheckpointError, SettingError
 from .models.s3gen.s3gen import Reference
 from .nn.parallel import can_run_two, run_two
 from .nn.threads import compute_in_this_thread
+from .own_files import open_input, problem_of, whole_file
 from .text.given import shown
 
 ENCODER_RATE = 16000
@@ -92,12 +93,8 @@ class Voice:
         tensors = {key: getattr(self, name) for name, key in _KEYS.items() if name != "emotion"}
         tensors["t3.emotion_adv"] = mx.array(self.emotion, dtype=mx.float32).reshape(1, 1, 1)
         tensors["gen.prompt_token_len"] = mx.array([self.prompt_token.shape[1]], dtype=mx.int32)
-        temporary = path.with_name(f".{path.name}.tmp.safetensors")
-        try:
-            mx.save_safetensors(str(temporary), tensors, {"format": "mlx-chatterbox voice"})
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path, ".safetensors", clean=True) as file:
+            mx.save_safetensors(file.name, tensors, {"format": "mlx-chatterbox voice"})
         return path
 
     @classmethod
@@ -110,8 +107,8 @@ class Voice:
         compute_in_this_thread()
         if not isinstance(path, (str, os.PathLike)):
             raise SettingError(f"a voice is loaded from the path of a file; got {shown(path)}.")
-        if not Path(path).is_file():
-            raise CheckpointError(f"the voice {path} does not exist.")
+        if problem := problem_of(path):
+            raise CheckpointError(f"the voice {path} {problem}.")
         try:
             tensors = mx.load(str(path), format="safetensors")
         except (RuntimeError, ValueError) as error:
@@ -143,7 +140,7 @@ def is_saved_voice(path: str | Path) -> bool:
     path = Path(path)
     is_called_so = path.suffix.lower() == ".safetensors"
     try:
-        with path.open("rb") as file:
+        with open_input(path) as file:
             kind, head = kind_of(file), file.read(9)
     except OSError:
         return is_called_so

@@ -346,6 +346,15 @@ def test_killed_while_it_takes_the_place_of_another(source, tmp_path, exchanges,
         convert(dtype="float16")
     """
     run_to_death(source, output, code)
+    if not output.exists():
+        # Who names a model changes nothing on the disk; who converts does.
+        before = left_in(tmp_path)
+        with pytest.raises(
+            CheckpointError, match=r"out is not there: .* called \.out\.old-\d+ now"
+        ):
+            whole(output)
+        assert left_in(tmp_path) == before
+        swap.recover(output)
     assert whole(output) == expected
     convert_folder(source, output, config=small_config(), force=True)
     assert left_in(tmp_path) == ["out", "upstream"]

@@ -143,10 +143,10 @@ GUESSED = [
 def test_standard_input_and_files_are_decoded_alike(content, text, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert from_stdin(monkeypatch, content) == text
-    from mlx_chatterbox.longform.readers.plain import read_characters
+    from mlx_chatterbox.longform.readers.plain import characters_of
 
     (tmp_path / "a.txt").write_bytes(content)
-    assert read_characters(tmp_path / "a.txt") == text
+    assert characters_of(tmp_path / "a.txt") == (text, [])
 
 
 @pytest.mark.parametrize(("content", "message"), BAD)

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,19 @@ def sound(value: float) -> np.ndarray:
     return np.full(100, value, np.float32)
 
 
+def record(**values) -> dict:
+    """What is remembered of a piece of `sound`."""
+    usual = {"seed": 1, "tries": 1, "outcome": "", "samples": 100, "loudness": -20.5, "tokens": []}
+    return {**usual, **values}
+
+
+def key_of(letter: str) -> str:
+    return f"{ord(letter):032x}"
+
+
+A, B, C, K, X = map(key_of, "abckx")
+
+
 # --- Files -------------------------------------------------------------------------------------
 
 
@@ -52,7 +66,9 @@ def test_a_file_is_written_whole_or_left_as_it_was(tmp_path):
 
     def broken():
         yield b"half"
-        assert names(tmp_path) == [".file.tmp", "file"]  # beside its place
+        temporary, there = names(tmp_path)  # beside its place
+        assert re.fullmatch(r"\.file\.[0-9a-f]{16}\.tmp", temporary)
+        assert there == "file"
         raise RuntimeError("no more")
 
     with pytest.raises(RuntimeError):
@@ -114,49 +130,53 @@ def test_json_is_read_as_it_was_written(tmp_path):
 
 def test_audio_is_kept_to_24_bits_and_clipped(store):
     samples = np.array([0.0, 0.5, -0.5, 1.5, -1.5, 1 / 2**23], np.float64)
-    store.write("key", encode(samples, 16000), {})
-    info = soundfile.info(store.audio_path("key"))
-    assert (info.samplerate, info.format, info.subtype) == (16000, "FLAC", "PCM_24")
-    read = store.read("key")
+    store.write(A, encode(samples, RATE), record())
+    info = soundfile.info(store.audio_path(A))
+    assert (info.samplerate, info.format, info.subtype) == (RATE, "FLAC", "PCM_24")
+    read = store.read(A)
     assert read.dtype == np.float32
     np.testing.assert_allclose(read, np.clip(samples, -1.0, 1.0), atol=1.5 / 2**23)
     assert read[5] > 0.0
 
 
 def test_a_piece_is_done_when_its_audio_is_what_the_record_says(store):
-    assert not store.is_done("key")
-    assert store.record("key") is None
+    assert not store.is_done(A)
+    assert store.record(A) is None
     audio = encode(sound(0.1), RATE)
-    store.write("key", audio, {"tokens": [1, 2]})
-    assert store.record("key") == {"tokens": [1, 2], "sha256": hashlib.sha256(audio).hexdigest()}
-    assert store.is_done("key")
-    store.audio_path("key").write_bytes(audio[:-1])
-    assert not store.is_done("key")
-    store.audio_path("key").unlink()
-    assert not store.is_done("key")
+    store.write(A, audio, record(tokens=[1, 2]))
+    assert store.record(A) == record(tokens=[1, 2], sha256=hashlib.sha256(audio).hexdigest())
+    assert store.is_done(A)
+    store.audio_path(A).write_bytes(audio[:-1])
+    assert not store.is_done(A)
+    store.audio_path(A).unlink()
+    assert not store.is_done(A)
     with pytest.raises(JobError, match="missing or damaged"):
-        store.read("key")
-    record = store.folder / "key.json"
+        store.read(A)
+    file = store.folder / f"{A}.json"
     for damage in ("[1]", "{}", "", "null"):
-        store.write("key", audio, {})
-        record.write_text(damage)
-        assert not store.is_done("key")
-    assert store.record("key") is None
-    store.audio_path("key").write_bytes(b"no audio")
+        store.write(A, audio, record())
+        file.write_text(damage)
+        assert not store.is_done(A)
+    assert store.record(A) is None
+    store.audio_path(A).write_bytes(b"no audio")
     with pytest.raises(JobError, match="missing or damaged"):
-        store.read("key")
+        store.read(A)
 
 
 def test_only_what_is_needed_stays(store):
-    for key in ("one", "two", "three"):
-        store.write(key, encode(sound(0.1), RATE), {})
-    store.keep_only(key for key in ("one", "three"))
-    assert names(store.folder) == ["one.flac", "one.json", "three.flac", "three.json"]
-    (store.folder / ".four.flac.tmp").write_bytes(b"half")
-    (store.folder / "five.tmp").write_bytes(b"a stranger's")
-    PieceStore(store.folder)
-    assert names(store.folder)[0] == "five.tmp"
-    assert store.is_done("one")
+    for key in (A, B, C):
+        store.write(key, encode(sound(0.1), RATE), record())
+    store.keep_only(key for key in (A, C))
+    assert names(store.folder) == [f"{A}.flac", f"{A}.json", f"{C}.flac", f"{C}.json"]
+    # Of this version and of earlier ones.
+    for left in (f".{A}.flac.0123456789abcdef.tmp", f".{B}.json.tmp"):
+        (store.folder / left).write_bytes(b"half")
+    theirs = ["five.tmp", "five.flac", f"{B}.txt", ".four.flac.tmp"]
+    for name in theirs:
+        (store.folder / name).write_bytes(b"a stranger's")
+    PieceStore(store.folder).keep_only([A])
+    assert names(store.folder) == sorted([*theirs, f"{A}.flac", f"{A}.json"])
+    assert store.is_done(A)
 
 
 # --- The job -----------------------------------------------------------------------------------
@@ -166,11 +186,11 @@ MANNERS = {name: Manner({}, None, "", "", name) for name in ("calm", "loud")}
 
 
 def wanted(keys: str, manner: str = "calm", alone: bool = False) -> list[Wanted]:
-    return [Wanted(key, f"text {key}", 1, MANNERS[manner], alone) for key in keys]
+    return [Wanted(key_of(one), f"text {one}", 1, MANNERS[manner], alone) for one in keys]
 
 
 def keys(units) -> list[str]:
-    return ["".join(one.key for one in unit) for unit in units]
+    return ["".join(chr(int(one.key, 16)) for one in unit) for unit in units]
 
 
 @pytest.fixture
@@ -181,7 +201,8 @@ def job(tmp_path):
 
 def speak(unit, store):
     for one in unit:
-        store(Spoken(one.key, encode(sound(0.2), RATE), {"tokens": [ord(one.key)]}))
+        tokens = [int(one.key, 16)]
+        store(Spoken(one.key, encode(sound(0.2), RATE), record(tokens=tokens)))
 
 
 def run(job, units, spoken=None):
@@ -206,12 +227,12 @@ def test_units_stay_however_often_a_job_is_interrupted(tmp_path):
         ((first, *others),) = job.units(pieces, 3)
         # What is on disk brings its record; it is written with the others and not sounded.
         assert first.record["tokens"] == [ord("a")]
-        assert [(one.key, one.record) for one in others] == [("b", None), ("c", None)]
+        assert [(one.key, one.record) for one in others] == [(B, None), (C, None)]
         run(job, [[*others]])
     with Job(folder) as job:
         assert job.units(pieces, 3) == []
         # Pieces that were lost since are a unit of their own, with those they were written with.
-        job.pieces.audio_path("e").unlink()
+        job.pieces.audio_path(key_of("e")).unlink()
         assert keys(job.units(pieces, 3)) == ["def"]
         # Other pieces, or another size, are another plan: what is there is no part of it.
         assert keys(job.units(wanted("abcdefgh"), 3)) == ["egh"]
@@ -219,7 +240,7 @@ def test_units_stay_however_often_a_job_is_interrupted(tmp_path):
 
 
 def test_what_has_its_output_needs_no_piece(job):
-    assert keys(job.units(wanted("abc"), 2, unneeded=("a",))) == ["bc"]
+    assert keys(job.units(wanted("abc"), 2, unneeded=(A,))) == ["bc"]
     assert keys(job.units(wanted("abc"), 2)) == ["bc", "a"]
 
 
@@ -227,8 +248,8 @@ def test_a_piece_whose_audio_was_lost_brings_no_record(job):
     pieces = wanted("abc")
     assert keys(job.units(pieces, 3)) == ["abc"]
     run(job, [pieces[:2]])
-    job.pieces.audio_path("a").unlink()
-    ((a, b, c),) = job.units(pieces, 3, unneeded=("a",))
+    job.pieces.audio_path(A).unlink()
+    ((a, b, c),) = job.units(pieces, 3, unneeded=(A,))
     assert (a.record, c.record) == (None, None)
     assert b.record["tokens"] == [ord("b")]
 
@@ -243,12 +264,12 @@ def test_each_piece_is_on_disk_when_it_is_reported(job):
 
     def execute(units, store):
         speak(units[0], store)
-        store(Spoken("x", failure="cannot be spoken"))
+        store(Spoken(X, failure="cannot be spoken"))
 
     job.run([wanted("ab")], execute, report)
     assert here == [True, True, False]
-    assert [one.key for one in spoken] == ["a", "b", "x"]
-    assert job.pieces.record("a")["tokens"] == [ord("a")]
+    assert [one.key for one in spoken] == [A, B, X]
+    assert job.pieces.record(A)["tokens"] == [ord("a")]
     job.run([], lambda *_: pytest.fail("nothing is left"), report)
 
 
@@ -265,16 +286,16 @@ def test_a_job_remembers(tmp_path):
         job.speak_again(["a", "b", "a"])
         job.speak_again(["a"])
         assert [job.take(name) for name in "abc"] == [1, 1, 0]
-        job.files["voice.wav"] = [1, "hash"]
+        job.files["voice.wav"] = [1, 2, "hash"]
         job.save()
     with Job(folder) as job:
-        assert (job.seed, job.files) == (0, {"voice.wav": [1, "hash"]})
+        assert (job.seed, job.files) == (0, {"voice.wav": [1, 2, "hash"]})
         # An order that was not finished is no second one; after that it is.
         job.speak_again(["a"])
         assert job.take("a") == 1
         run(job, [wanted("kl")])
-        job.finished("k")
-        assert names(job.pieces.folder) == ["k.flac", "k.json"]
+        job.finished([K])
+        assert names(job.pieces.folder) == [f"{K}.flac", f"{K}.json"]
     with Job(folder) as job:
         job.speak_again(["a"])
         assert job.take("a") == 2

@@ -19,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import AudioError
+from ..own_files import open_input
 from .ffmpeg import HOW_TO_GET_IT, duration, ffmpeg_program, open_decoder
 from .formats import check_output, reason_of
 from .kinds import Kind, kind_of
@@ -176,7 +177,7 @@ def _opened(
                 raise AudioError(f"There is no file {path}: check the path of the recording.")
             name = str(path)
             try:
-                source = stack.enter_context(path.open("rb", buffering=0))
+                source = stack.enter_context(open_input(path)).raw
                 if not source.seekable():
                     source = io.BytesIO(source.read())
             except OSError as error:

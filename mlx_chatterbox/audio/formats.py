@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from ..errors import AudioError
@@ -50,9 +51,15 @@ def check_output(path: str | os.PathLike) -> tuple[str, str]:
     """
     path = Path(path)
     formats = format_of(path)
-    if path.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False
+    except (OSError, ValueError) as error:  # too long, or with a zero character
+        raise AudioError(f"{path} cannot be written ({reason_of(error)}).") from None
+    if is_folder:
         raise AudioError(f"{path} is a folder: name a file to write to.")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise AudioError(f"There is no folder {path.parent}: create it, or write elsewhere.")
     if formats == BOOK:
         from .m4b import find_ffmpeg

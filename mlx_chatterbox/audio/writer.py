@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
 from ..errors import AudioError
+from ..own_files import new_beside
 from .formats import BOOK, check_output, reason_of
 
 # Written at once, always: what Vorbis makes of samples depends on how many come together, and its
@@ -134,8 +134,10 @@ def open_writer(
     """
     path = Path(path)
     container, subtype = check_output(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     encoder: Encoder | None = None
+    with _explained(path):
+        file = new_beside(path)
+    temporary = Path(file.name)
     try:
         with _explained(path):
             if (container, subtype) == BOOK:
@@ -144,7 +146,7 @@ def open_writer(
                 encoder = BookEncoder(temporary, sample_rate, channels, title, author, cover)
             else:
                 encoder = _SoundFileEncoder(
-                    temporary, sample_rate, channels, container, subtype, title, author
+                    file, sample_rate, channels, container, subtype, title, author
                 )
         most = None
         if container == "WAV":
@@ -156,11 +158,14 @@ def open_writer(
         with _explained(path):
             writer.flush()
             encoder.finish(writer.chapters)
+            os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
         if encoder is not None:
             encoder.discard()
-        temporary.unlink(missing_ok=True)
+        file.close()
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -179,7 +184,7 @@ class _SoundFileEncoder:
 
     def __init__(
         self,
-        path: Path,
+        file: BinaryIO,
         sample_rate: int,
         channels: int,
         container: str,
@@ -189,8 +194,8 @@ class _SoundFileEncoder:
     ):
         import soundfile
 
-        self._path, self._is_ogg = path, container == "OGG"
-        self._bytes = _Checked(path)
+        self._path, self._is_ogg = Path(file.name), container == "OGG"
+        self._bytes = _Checked(file)
         self._file = soundfile.SoundFile(
             self._bytes, "w", sample_rate, channels, format=container, subtype=subtype
         )
@@ -222,9 +227,9 @@ class _Checked:
     """A file for libsndfile, which does not tell why a write failed, nor, of what it writes when
     the file is closed, that it did: a full disk would leave a file that is cut short."""
 
-    def __init__(self, path: Path):
-        # Without a buffer, so that nothing is left to be written when it is sought in.
-        self._file = path.open("wb+", buffering=0)
+    def __init__(self, file: BinaryIO):
+        # Without its buffer, so that nothing is left to be written when it is sought in.
+        self._file = os.fdopen(os.dup(file.fileno()), "rb+", buffering=0)
         self._error: OSError | None = None
         self.read, self.readinto = self._file.read, self._file.readinto
         self.seek, self.tell = self._file.seek, self._file.tell

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from .._version import __version__
+from ..own_files import write_whole
 from .examination import Examination
 from .findings import (
     FAILED,
@@ -178,9 +178,4 @@ def _section(section: Section) -> dict:
 def write(path: Path, exam: Examination, verdict: Verdict) -> None:
     """Write the object, whole or not at all."""
     text = json.dumps(document(exam, verdict), indent=2, allow_nan=False) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, text, clean=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import glob
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from ..audio.writer import open_writer
 from ..errors import AudioError
+from ..own_files import remove_leftovers
 from .fit import Fitted
 from .plan import Document, Piece
 from .store import disk_error
@@ -111,8 +111,7 @@ def write_output(
         AudioError: nothing to write, or it cannot be written.
         JobError: the disk is full.
     """
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
-        left.unlink(missing_ok=True)  # of a run that was killed; we hold the job's lock
+    remove_leftovers(path, alone=True)  # of a run that was killed; we hold the job's lock
     try:
         with open_writer(
             path, rate, title=document.title, author=document.author, cover=document.cover

@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import hashlib
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,6 +21,7 @@ from typing import Any
 from .._version import __version__
 from ..errors import ChatterboxError, JobError
 from ..manifest import sha256
+from ..own_files import is_regular, own_folder, remove_leftovers, remove_named
 from ..text.respelling import Lexicon, respelling_of
 from ..text.unread import shortened
 from ..text.writing import Writing
@@ -29,13 +31,16 @@ from .job import Executor, Job
 from .local import local
 from .outputs import Output, finish, plan_output
 from .progress import JobBar
+from .records import is_output_state
 from .rows import Row, one_line, read_rows
 from .speaking import Spoken, remarks_on
-from .store import read_json, write_durably, write_json
+from .store import disk_error, read_json, write_durably, write_json
 from .wording import job_writing, tell
 
 FOLDER_NAME = "batch.job"
 REPORT_NAME = "report.csv"
+# What a killed process leaves among the outputs' states (of earlier versions: without a number).
+_LEFT = re.compile(r"\.[0-9a-f]{32}(?:\.manifest)?\.json(?:\.[0-9a-f]{16})?\.tmp")
 
 
 @dataclass
@@ -109,7 +114,7 @@ def speak_batch(
         raise JobError(f"{output_dir} cannot be made: {error.strerror}.") from None
     reserved = [output_dir / FOLDER_NAME, output_dir / REPORT_NAME]
     rows = read_rows(source, output_dir, voice, language, ending, subtitles, reserved, read)
-    with Job(output_dir / FOLDER_NAME) as job:
+    with Job(output_dir / FOLDER_NAME, tts.sr) as job:
         chosen = job.choose_seed(seed)
         about = {"program": __version__, "model": str(model), "seed": chosen}
         lexicon = respelling_of(lexicon)
@@ -138,7 +143,11 @@ class _Batch:
         self.lines: list[Line] = []
         self._planned: list[tuple[Line, Output]] = []
         self._states = job.folder / "outputs"
-        self._states.mkdir(exist_ok=True)
+        try:
+            own_folder(self._states)
+        except OSError as error:
+            raise disk_error(self._states, error) from None
+        remove_named(self._states, _LEFT.fullmatch)
 
     def plan(self, row: Row, casting: Casting, longest: int, seed: int, sdh: bool) -> None:
         """Find out what a row needs."""
@@ -239,12 +248,11 @@ class _Batch:
 
     def _is_there(self, line: Line, output: Output) -> bool:
         state = read_json(self._state_path(output))
+        if not is_output_state(state) or state["fingerprint"] != self._fingerprint(output):
+            return False
         try:
-            there = (
-                state["fingerprint"] == self._fingerprint(output)
-                and sha256(output.path) == state["sha256"]
-            )
-        except (OSError, KeyError, TypeError):
+            there = is_regular(output.path) and sha256(output.path) == state["sha256"]
+        except OSError:
             return False
         if there:
             line.status, line.seconds = "kept", state["seconds"]
@@ -298,4 +306,5 @@ def _write_report(path: Path, lines: Sequence[Line]) -> None:
         seconds = f"{line.seconds:.2f}" if line.seconds else ""
         message = "; ".join(filter(None, (line.message, line.heard)))
         writer.writerow([line.row, line.output, line.status, seconds, message])
+    remove_leftovers(path, alone=True)  # we hold the job's lock
     write_durably(path, text.getvalue().encode())

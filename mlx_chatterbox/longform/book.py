@@ -93,7 +93,7 @@ def speak_document(
         SettingError: no such number to redo; a setting that the model does not have.
         TextError, AudioError: nothing could be spoken.
     """
-    with Job(job_folder(output)) as job:
+    with Job(job_folder(output), tts.sr) as job:
         is_known = job.seed is not None
         casting = Casting(job, tts, settings or {})
         manner = casting.manner(voice, language)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
-from ..errors import AudioError, JobError, SettingError
+from ..errors import AudioError, CheckpointError, JobError, SettingError
+from ..own_files import is_regular, own_folder, problem_of
+from ..voice import Voice
 from .identity import digest, file_hash, manner_hash, model_hash
 from .job import Job
 from .speaking import Manner, checked_settings
+from .store import disk_error
 
 _BUILT_IN = "conds.safetensors"
 
@@ -55,16 +59,31 @@ class Casting:
                 )
             built_in = self._tts.checkpoint.folder / _BUILT_IN
             return None, file_hash(built_in, self._job.files) if built_in.is_file() else ""
-        if not voice.is_file():
-            raise AudioError(f"the voice {voice} does not exist.")
+        if problem := problem_of(voice):
+            raise AudioError(f"the voice {voice} {problem}.")
         voice_hash = file_hash(voice, self._job.files)
         folder = self._job.folder / "voices"
-        folder.mkdir(exist_ok=True)
+        try:
+            own_folder(folder)
+        except OSError as error:
+            raise disk_error(folder, error) from None
         saved = folder / f"{digest([voice_hash, self.model])}.safetensors"
-        if not saved.is_file():
+        if not _is_kept(saved):
             heard = self._tts.voice_of(voice)
             try:
                 heard.save(saved)
             except (OSError, RuntimeError) as error:
                 raise JobError(f"the voice cannot be kept in {folder}: {error}.") from None
         return saved, voice_hash
+
+
+def _is_kept(saved: Path) -> bool:
+    """Whether a voice is there as it was written, and not a link or damaged."""
+    if not is_regular(saved):
+        return False
+    try:
+        Voice.load(saved)
+    except CheckpointError as error:
+        warnings.warn(f"{error} The voice is heard again.", stacklevel=2)
+        return False
+    return True

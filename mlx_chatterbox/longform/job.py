@@ -14,19 +14,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from ..errors import JobError
+from ..own_files import open_lock, own_folder, remove_named
 from .identity import digest
+from .records import is_state
 from .speaking import Spoken, Store, Wanted
-from .store import PieceStore, disk_error, read_json, write_json
+from .store import SAMPLE_RATE, PieceStore, disk_error, read_json, write_json
 
 VERSION = 1
 STATE_NAME = "job.json"
+# What a killed process leaves (of earlier versions: without a number).
+_LEFT = re.compile(r"\.[^/]+\.json(?:\.[0-9a-f]{16})?\.tmp")
 
 Unit = list[Wanted]
 # Speaks units; stores each piece when it is finished, in any order and from any thread.
@@ -44,20 +49,26 @@ class Job:
         files: hashes of files that were read before (`identity.file_hash`).
         chapters: numbers of those that the output has; [] for all.
 
+    Args:
+        rate: samples a second of its pieces.
+
     Raises:
-        JobError: somebody else is at work on it, or it cannot be written to.
+        JobError: somebody else is at work on it, it cannot be written to, or it has a link where
+            a file or folder of its own must be.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, rate: int = SAMPLE_RATE):
+        self.folder, self._rate = folder, rate
         self._lock = None
 
     def __enter__(self) -> Job:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.folder / "lock").open("a+", encoding="utf-8")
+            own_folder(self.folder)
+            self._lock = os.fdopen(
+                open_lock(self.folder / "lock"), "r+", encoding="utf-8", errors="replace"
+            )
         except OSError as error:
-            raise disk_error(self.folder, error) from None
+            raise disk_error(Path(error.filename or self.folder), error) from None
         self._take_lock()
         try:
             self._open()
@@ -78,27 +89,33 @@ class Job:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 self._lock.seek(0)
-                who = self._lock.read().strip()
+                who = self._lock.read(20).strip()
+                who = who if who.isdigit() else ""
                 self._lock.close()
                 raise JobError(
                     f"another run{f' (process {who})' if who else ''} is at work on {self.folder}: "
                     "wait for it, or write to another --output."
                 ) from None
         self._lock.truncate(0)
+        self._lock.seek(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
 
     def _open(self) -> None:
         path = self.folder / STATE_NAME
+        remove_named(self.folder, _LEFT.fullmatch)
         state = read_json(path)
-        if state is None and path.exists():
-            raise JobError(f"{path} is damaged: remove {self.folder} to begin anew.")
-        state = state or {}
+        if state is None and not os.path.lexists(path):
+            state = {}
+        if not isinstance(state, dict):
+            raise _damaged(path)
         if state.get("version", VERSION) != VERSION:
             raise JobError(
                 f"{path} was written by another version of this program: finish it there, or "
                 f"remove {self.folder} to begin anew."
             )
+        if not is_state(state):
+            raise _damaged(path)
         self.seed: int | None = state.get("seed")
         self.normalizes = _recorded(state)
         self.files: dict[str, list] = state.get("files", {})
@@ -107,7 +124,7 @@ class Job:
         self.chapters: list[int] = state.get("chapters", [])
         self._plan: str = state.get("plan", "")
         self._units: list[list[str]] = state.get("units", [])
-        self.pieces = PieceStore(self.folder / "pieces")
+        self.pieces = PieceStore(self.folder / "pieces", self._rate)
 
     def save(self) -> None:
         """Keep what must be remembered.
@@ -172,7 +189,7 @@ class Job:
         by_key = {one.key: one for one in wanted}
         needed = by_key.keys() - unneeded
         missing = {key for key in needed if not self.pieces.is_done(key)}
-        if plan != self._plan:
+        if plan != self._plan or not all(_is_unit(keys, by_key) for keys in self._units):
             self._plan, self._units = plan, []
         in_units = {key for keys in self._units for key in keys}
         # At first all that is missing; later only what was lost since.
@@ -225,11 +242,22 @@ def job_folder(output: Path) -> Path:
 def writing_before(folder: Path) -> bool | None:
     """Whether a job in a folder has its texts written out; None if none is begun there."""
     state = read_json(folder / STATE_NAME)
-    return _recorded(state) if isinstance(state, dict) else None
+    return _recorded(state) if is_state(state) else None
+
+
+def _damaged(path: Path) -> JobError:
+    return JobError(f"{path} is damaged: remove {path.parent} to begin anew.")
 
 
 def _recorded(state: dict[str, Any]) -> bool | None:
     return state.get("normalize", False) if state else None
+
+
+def _is_unit(keys: Sequence[str], by_key: Mapping[str, Wanted]) -> bool:
+    """Whether keys that were read can be a unit: known pieces of one manner."""
+    if not keys or not all(key in by_key for key in keys):
+        return False
+    return len({by_key[key].manner.identity for key in keys}) == 1
 
 
 def _together(wanted: Iterable[Wanted], size: int) -> Iterator[Unit]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..own_files import remove_leftovers
 from ..text.writing import Writing
 from .assemble import Part, Placed, Sound, write_output
 from .fit import Fitted, prepared, slots
@@ -145,7 +146,9 @@ def finish(
     placed, samples = write_output(output.path, output.document, parts, sound, rate)
     if subtitles is not None:
         text = render(_cues(output.parts, placed, rate), subtitles)
-        write_durably(subtitles_path(output.path, subtitles), text.encode())
+        beside = subtitles_path(output.path, subtitles)
+        remove_leftovers(beside, alone=True)  # of a run that was killed; we hold the job's lock
+        write_durably(beside, text.encode())
     about = {**about, "sample_rate": rate, "seconds": round(samples / rate, 6)}
     record_of = job.pieces.record
     write_manifest(manifest, about, output.parts, record_of, placed, rate, failures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def _of_text(output: Path, job: Path | None, subtitles: str | None) -> list[Name
             raise SettingError(f"--subtitles would be {path}, which is a folder: rename --output.")
         outputs.append((f"{path}, of --subtitles {subtitles},", path))
     if job is not None:
-        if job.exists() and not job.is_dir():
+        if os.path.exists(job) and not job.is_dir():
             raise SettingError(
                 f"{job}, where --output {output} would keep finished pieces, is a file: rename "
                 "--output."

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ..apart import Named, is_same_file, is_within
-from ..audio.files import check_output
+from ..audio.formats import check_output, reason_of
 from ..audio.stretch import checked_speed
 from ..errors import AudioError, ChatterboxError, SettingError, TextError
+from ..own_files import problem_of
 from .outputs import subtitles_path
 from .plan import Document
 from .readers import ENDINGS, read_document
@@ -27,6 +28,8 @@ COLUMNS = ("text", "voice", "language", "output", "speed")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _SAYS_SEPARATOR = re.compile(r"\s*\"?sep=([,;\t|])\"?[^\n]*\n", re.IGNORECASE)
 _LONGEST_CELL = 1 << 27
+# Of Unicode's numbers, those that never are characters.
+_NO_CHARACTERS = [chr(number) for number in range(0xFDD0, 0xFDF0)]
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def _of_folder(folder, output_dir, voice, language, ending) -> Iterator[Row]:
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in ENDINGS
-        and path.is_file()
+        and not path.is_dir()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and outputs not in path.resolve().parents
     )
@@ -126,9 +129,10 @@ def _of_folder(folder, output_dir, voice, language, ending) -> Iterator[Row]:
 
 def _of_csv(source, voice, language, ending) -> Iterator[Row]:
     csv.field_size_limit(_LONGEST_CELL)
-    text, guessed = characters_of(source, language)
+    text, guessed = characters_of(source, language, zeros=True)
     for remark in guessed:
         warnings.warn(f"{source.name}: {remark}.", stacklevel=2)
+    text, zero = _without_zeros(source, text)
     separator, text = _separator(source, text.lstrip("\n"))
     reader = csv.DictReader(io.StringIO(text), delimiter=separator)
     try:
@@ -138,10 +142,28 @@ def _of_csv(source, voice, language, ending) -> Iterator[Row]:
         for number, cells in enumerate(reader, start=1):
             if not any(map(str.strip, _flat(cells))):
                 continue  # what a spreadsheet leaves of a row that was emptied
-            yield _of_cells(number, cells, separator, source.parent, voice, language, ending)
+            row = _of_cells(number, cells, separator, zero, source.parent, voice, language, ending)
+            yield row
     except csv.Error as error:
         raise TextError(f"{source}, line {reader.line_num}: no CSV ({error}).") from None
     _check_quotes(source, text, separator)
+
+
+def _without_zeros(source: Path, text: str) -> tuple[str, str]:
+    """The text of a table, and what stands in it for zero characters, which `csv` does not take on
+    every Python; "" if there are none. The rows that have one fail alone.
+
+    Raises:
+        TextError: its first line has one: it is no table.
+    """
+    if "\0" not in text:
+        return text, ""
+    if "\0" in text.partition("\n")[0]:
+        raise TextError(f"{source} is no text: its first line has zero bytes.")
+    zero = next((one for one in _NO_CHARACTERS if one not in text), "")
+    if not zero:
+        raise TextError(f"{source} is no text: it has zero bytes.")
+    return text.replace("\0", zero), zero
 
 
 def _separator(source: Path, text: str) -> tuple[str, str]:
@@ -204,12 +226,17 @@ def _check_header(source: Path, header: list[str]) -> None:
         )
 
 
-def _of_cells(number, cells, separator, folder, voice, language, ending) -> Row:
+def _of_cells(number, cells, separator, zero, folder, voice, language, ending) -> Row:
     unnamed = [cells.pop(name) for name in [*cells] if (name or "x").startswith(" ")]
     if any(map(str.strip, filter(None, unnamed))):
         cells[None] = unnamed
     problem = _cell_problem(cells, separator)
     cells.pop(None, None)
+    with_zero = [name for name, value in cells.items() if zero and zero in (value or "")]
+    if with_zero:
+        problem = problem or f"there is a zero character in its {' and '.join(with_zero)}"
+        shown = "\N{SYMBOL FOR NULL}"
+        cells = {name: (value or "").replace(zero, shown) for name, value in cells.items()}
     given = {name: (value or "").strip() for name, value in cells.items()}
     if given.get("voice"):
         voice = folder / given["voice"]
@@ -260,18 +287,23 @@ class _Checks:
 
     def row(self, row: Row) -> Row:
         """The row, with its problem."""
-        problem = row.problem or self._problem(row)
+        try:
+            problem = row.problem or self._problem(row)
+        except (OSError, ValueError) as error:  # a name that is too long, or has zero characters
+            problem = f"output {row.output} cannot be written: {reason_of(error)}"
         return replace(row, problem=problem)
 
     def _problem(self, row: Row) -> str:
         name = PurePosixPath(row.output)
         if name.is_absolute() or ".." in name.parts or "\\" in row.output:
-            return f"output {row.output} is not below the folder of outputs"
+            return f"output {row.output} is not below the folder of outputs: not allowed"
         if isinstance(row.text, str) and not row.text:
             return "there is no text to speak"
-        if row.voice is not None and not row.voice.is_file():
-            return f"the voice {row.voice} does not exist"
+        if row.voice is not None and (wrong := problem_of(row.voice)):
+            return f"the voice {row.voice} {wrong}"
         path = self._folder / name
+        if not is_within(path.parent, self._folder):
+            return f"output {row.output} leads out of the folder of outputs by a link: not allowed"
         written = [path]
         if self._subtitles is not None:
             written.append(subtitles_path(path, self._subtitles))
@@ -294,7 +326,10 @@ class _Checks:
             return f"output {shown} is row {same}'s too"
         for taken in self._reserved:
             if is_within(path, taken):
-                return f"output {shown} is the batch's own: {taken.name} is written there"
+                return (
+                    f"output {shown} is not allowed: {taken.name} is the batch's own and is "
+                    "written there"
+                )
         read = self._read.get(_file_id(path))
         if read is not None:
             return f"output {shown} is {read}, which would be destroyed"
@@ -307,7 +342,7 @@ def _file_id(path: Path) -> tuple[int, int] | None:
     """What the disk knows a file by, through all links; None if it is not there."""
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino
 

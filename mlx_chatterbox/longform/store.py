@@ -2,19 +2,19 @@
 
 A piece is known by its key, a hash of everything that it is made from (`identity.py`), so a piece
 whose text, seed, voice, model or settings have changed is simply another one. It counts as done
-when its record is there and its audio has the hash that the record says; the record is written
+when its record is there and sound, and its audio is what the record says; the record is written
 last. Everything is written beside its place, flushed to the disk and renamed, so whatever moment a
-process dies at, what is there is whole.
+process dies at, what is there is whole. A folder may come from somebody else (`own_files.py`):
+what lies in it is believed in nothing, and what is not ours in it is neither followed nor removed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import io
 import json
-import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,21 @@ import numpy as np
 
 from ..errors import JobError
 from ..manifest import sha256
+from ..own_files import (
+    is_regular,
+    open_regular,
+    own_folder,
+    remove_named,
+    whole_file,
+)
+from .records import is_sound
 
 SUBTYPE = "PCM_24"
+SAMPLE_RATE = 24000
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# A finished file of ours, and what a killed process leaves (of earlier versions: without a number).
+_FINISHED = re.compile(r"[0-9a-f]{32}\.(?:flac|json)")
+_LEFT = re.compile(r"\.[0-9a-f]{32}\.(?:flac|json)(?:\.[0-9a-f]{16})?\.tmp")
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -39,18 +51,10 @@ def write_stream(path: Path, chunks: Iterable[bytes]) -> None:
     Raises:
         JobError: the disk is full, or the folder cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        try:
-            with temporary.open("wb") as file:
-                for chunk in chunks:
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        with whole_file(path) as file:
+            for chunk in chunks:
+                file.write(chunk)
     except OSError as error:
         raise disk_error(path, error) from None
 
@@ -62,15 +66,6 @@ def disk_error(path: Path, error: OSError) -> JobError:
     return JobError(f"{path} cannot be written: {error.strerror or error}.")
 
 
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # not every file system can
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def write_json(path: Path, values: Any) -> None:
     """Write JSON whole or not at all; see `write_durably`."""
     text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
@@ -78,10 +73,11 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; None if it is missing or damaged."""
+    """What a JSON file holds; None if it is missing, damaged, or no regular file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with open_regular(path, follow=False) as file:
+            return json.loads(file.read().decode("utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -96,13 +92,22 @@ def encode(waveform: np.ndarray, sample_rate: int) -> bytes:
 
 
 class PieceStore:
-    """The pieces of a job, by key."""
+    """The pieces of a job, by key.
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".*.tmp"):  # of a process that was killed; we hold the lock
-            left.unlink(missing_ok=True)
+    Args:
+        rate: samples a second that they have.
+
+    Raises:
+        JobError: the folder cannot be made, or is a link.
+    """
+
+    def __init__(self, folder: Path, rate: int = SAMPLE_RATE):
+        self.folder, self.rate = folder, rate
+        try:
+            own_folder(folder)
+        except OSError as error:
+            raise disk_error(folder, error) from None
+        remove_named(folder, _LEFT.fullmatch)  # of a process that was killed; we hold the lock
 
     def audio_path(self, key: str) -> Path:
         return self.folder / f"{key}.flac"
@@ -125,17 +130,30 @@ class PieceStore:
         write_json(self._record_path(key), record)
 
     def record(self, key: str) -> dict[str, Any] | None:
-        """What is remembered of a piece, None if it is not there."""
+        """What is remembered of a piece, None if it is not there or not what we write."""
         record = read_json(self._record_path(key))
-        return record if isinstance(record, dict) else None
+        return record if is_sound(record) else None
 
     def is_done(self, key: str) -> bool:
-        """Whether the piece is here and is what was written; reads it all."""
+        """Whether the piece is here and is what was written; reads it all.
+
+        The hash tells of damage. Who changes a piece can change its hash too, so it must also be
+        of one channel, of our rate, and as long as its record says.
+        """
+        import soundfile
+
         record, path = self.record(key), self.audio_path(key)
-        try:
-            return record is not None and sha256(path) == record["sha256"]
-        except (OSError, KeyError):
+        if record is None or not is_regular(path):
             return False
+        try:
+            if sha256(path) != record["sha256"]:
+                return False
+            with open_regular(path, follow=False) as file:
+                about = soundfile.info(file)
+        except (OSError, RuntimeError, soundfile.SoundFileError):
+            return False
+        wanted = (1, self.rate, record["samples"])
+        return (about.channels, about.samplerate, about.frames) == wanted
 
     def read(self, key: str) -> np.ndarray:
         """Samples of a piece, (n,) float32.
@@ -147,16 +165,19 @@ class PieceStore:
 
         path = self.audio_path(key)
         try:
-            waveform, _ = soundfile.read(path, dtype="float32")
+            with open_regular(path, follow=False) as file:
+                waveform, rate = soundfile.read(file, dtype="float32")
         except (soundfile.SoundFileError, OSError, RuntimeError):
-            raise JobError(
-                f"{path} is missing or damaged: the same command again speaks it anew."
-            ) from None
+            waveform, rate = np.empty((0, 0)), 0
+        if waveform.ndim != 1 or rate != self.rate:
+            raise JobError(f"{path} is missing or damaged: the same command again speaks it anew.")
         return waveform
 
     def keep_only(self, keys: Iterable[str]) -> None:
         """Remove pieces that nothing needs any more."""
         wanted = set(keys)
-        for path in self.folder.iterdir():
-            if path.stem not in wanted:
-                path.unlink(missing_ok=True)
+
+        def is_unneeded(name: str) -> bool:
+            return bool(_FINISHED.fullmatch(name)) and name.partition(".")[0] not in wanted
+
+        remove_named(self.folder, is_unneeded)

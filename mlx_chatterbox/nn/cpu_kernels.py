@@ -6,8 +6,9 @@ that overlaps an input by half. With a few more flags, and a line before each lo
 runs ten to forty times faster. MLX has no setting for them. So, once per machine, a process of ours
 lets MLX write its sources, where `g++` is a script that makes empty functions of them; then they
 are compiled as they should be, all in one, which takes a second instead of a dozen. While they are
-loaded (once per process), and only then, `TMPDIR`, where MLX keeps what it compiled, is a folder of
-ours: what other programs compiled is neither used nor replaced.
+loaded (once per process), and only then, MLX is told that its folder is theirs (`mlx_folder.py`);
+what it compiles itself is in another one of ours. What other programs compiled is neither used nor
+replaced.
 
 `MLX_CHATTERBOX_KERNELS=plain` switches this off, and `MLX_CHATTERBOX_ISA` names another instruction
 set than the processor's own. Whatever fails, MLX's own compilation serves.
@@ -23,8 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -32,8 +33,12 @@ from threading import Lock
 
 import mlx.core as mx
 
-from . import device
+from ..own_files import write_whole
+from . import code_cache, device, mlx_folder
 from .processor import compiled_folder, instruction_set
+
+# Before anything is fused.
+mlx_folder.arrange(mx.__version__)
 
 # Nothing here lets the compiler reorder sums or ignore NaNs; errno and floating-point traps are
 # what no kernel uses. The last one lets it inline `exp`, without which no loop is vectorised.
@@ -60,7 +65,7 @@ _X86_FLAGS = ("-mprefer-vector-width=512",)
 # A vectorised `exp` takes 0.3 to 1 ns an element, one that was not 5 to 20.
 _SLOWEST_EXP_NS = 3.0
 # Which of the two was found, beside the compiled kernels.
-_VERDICT, _FAST = "exp", "fast"
+_VERDICT, _FAST, _SLOW = "exp", "fast", "slow"
 
 # Modules of this package that define kernels.
 _MODULES = ("activations", "norm", "rotary")
@@ -114,7 +119,7 @@ def _tuned() -> bool:
     if os.environ.get("MLX_CHATTERBOX_KERNELS", "").lower() == "plain":
         return False
     compiler = shutil.which("g++")
-    if compiler is None:
+    if compiler is None or not mlx_folder.fuses():
         return False
     try:
         target = instruction_set(compiler)
@@ -123,9 +128,12 @@ def _tuned() -> bool:
         flags = (target, *_flags())
         sources = [Path(__file__).with_name(f"{name}.py").read_text() for name in _MODULES]
         place = compiled_folder(compiler, mx.__version__, _INDEPENDENT, *flags, *sources)
-        if not place.is_dir():
+        if not code_cache.is_whole_folder(place / "mlx"):
+            code_cache.remove(place / "mlx")
             _compile(compiler, flags, place)
-        with _environment(place):
+            if not code_cache.is_whole_folder(place / "mlx"):
+                return False
+        with mlx_folder.used(place):
             _evaluate_all()
         return _fast_enough(place)
     except (OSError, RuntimeError, ValueError, subprocess.SubprocessError):
@@ -143,7 +151,6 @@ def _flags() -> tuple[str, ...]:
 
 def _compile(compiler: str, flags: tuple[str, ...], place: Path) -> None:
     """Compile all kernels in a folder that takes its name when it is complete."""
-    place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix="new-") as folder:
         script = Path(folder) / "bin" / "g++"
         script.parent.mkdir()
@@ -159,13 +166,14 @@ def _compile(compiler: str, flags: tuple[str, ...], place: Path) -> None:
             "PATH": f"{script.parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONPATH": os.pathsep.join([package_root, *filter(None, sys.path)]),
             "MLX_CHATTERBOX_KERNELS": "plain",
+            mlx_folder.WRITING: "1",
         }
         options = {"check": True, "capture_output": True, "timeout": 300}
         subprocess.run([sys.executable, "-c", code], env=environment, **options)
         _compile_together(compiler, flags, Path(folder), options)
         finished = Path(folder) / "finished"
         (Path(folder) / "mlx").rename(finished)
-        place.mkdir(exist_ok=True)
+        code_cache.keep_folder(finished)
         with suppress(OSError):  # another process was faster
             finished.rename(place / "mlx")
 
@@ -187,21 +195,8 @@ def _compile_together(compiler: str, flags: tuple[str, ...], folder: Path, optio
     command = [compiler, *given, *flags, "-w", str(together), "-o", str(library)]
     subprocess.run(command, **options)
     for empty in (folder / "mlx").glob("*/**/*.so"):
-        shutil.copyfile(library, empty)
-
-
-@contextmanager
-def _environment(place: Path) -> Iterator[None]:
-    """`TMPDIR` is where our kernels are, until the block ends."""
-    before = os.environ.get("TMPDIR")
-    os.environ["TMPDIR"] = str(place)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TMPDIR"]
-        else:
-            os.environ["TMPDIR"] = before
+        empty.unlink()
+        os.link(library, empty)
 
 
 def _evaluate_all() -> None:
@@ -221,13 +216,12 @@ def _fast_enough(place: Path) -> bool:
     otherwise, and compute another last bit than the process before it.
     """
     verdict = place / _VERDICT
-    with suppress(OSError):
-        return verdict.read_text() == _FAST
+    # Cut to nothing by a power cut it says nothing.
+    with suppress(OSError, KeyError):
+        return {_FAST: True, _SLOW: False}[verdict.read_text()]
     found = _exp_nanoseconds() < _SLOWEST_EXP_NS
     with suppress(OSError):
-        new = verdict.with_name(f".{_VERDICT}-{os.getpid()}")
-        new.write_text(_FAST if found else "slow")
-        os.replace(new, verdict)
+        write_whole(verdict, _FAST if found else _SLOW)
     return found
 
 

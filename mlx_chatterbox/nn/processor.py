@@ -7,7 +7,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from ..folders import cache_folder
+from . import code_cache
 
 _VARIABLE = "MLX_CHATTERBOX_ISA"
 # Extensions that compilers name otherwise than Linux does; of all others the names are alike.
@@ -75,11 +75,16 @@ def _description() -> list[str]:
 
 
 def compiled_folder(compiler: str, *parts: str) -> Path:
-    """A folder for what `compiler` makes, for this processor, of what `parts` say.
+    """A folder, ours alone, for what `compiler` makes, for this processor, of what `parts` say.
 
     A home directory may be shared by machines, and a compiler be replaced by another version.
+
+    Raises:
+        OSError: it cannot be made.
     """
     real = Path(compiler).resolve()
     version = [str(real), str(real.stat().st_mtime_ns)]
     key = "\n".join([*_description(), *version, *parts])
-    return cache_folder() / "kernels" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = code_cache.root() / hashlib.sha256(key.encode()).hexdigest()[:16]
+    code_cache.own(folder)
+    return folder

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import TextError
+from ..own_files import open_input
 from .given import shown
 from .scripts import is_unspaced
 
@@ -74,7 +75,8 @@ class Respelling:
                 says which.
         """
         try:
-            content = Path(path).read_bytes()
+            with open_input(path) as file:
+                content = file.read()
         except OSError as error:
             raise TextError(f"the lexicon {path} cannot be read: {error.strerror}.") from None
         if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ConfigError
+from ..own_files import write_whole
 from .options import Reader, option, rows
 from .sections import DatasetSection, LoraConfig, ModelSection, TrainingSection, WandbSection
 from .spellings import ALIASES, HINTS, IGNORED, IGNORED_ADAPTERS, REFUSED
@@ -132,9 +133,7 @@ def read_config(tree: Node) -> TrainConfig:
 
 def save_config(config: TrainConfig, path: Path) -> None:
     """Write a configuration as YAML, whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(write_yaml(config.to_dict()), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, write_yaml(config.to_dict()))
 
 
 def _override(tree: Node, text: str) -> None:

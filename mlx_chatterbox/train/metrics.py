@@ -15,6 +15,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from ..errors import ChatterboxError
+from ..own_files import whole_file
 from .trackers import MissingExtra, Tracker
 
 METRICS_NAME, PLOT_NAME, SAMPLES_NAME = "metrics.jsonl", "loss.png", "samples"
@@ -169,9 +170,8 @@ def plot_losses(lines: Sequence[Mapping], path: Path) -> None:
     axes.set_ylabel("loss")
     if curves:
         axes.legend()
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=100)
-    os.replace(temporary, path)
+    with whole_file(path, clean=True) as file:
+        figure.savefig(file, format="png", dpi=100)
 
 
 def speakers_of(

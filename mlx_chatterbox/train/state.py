@@ -29,6 +29,8 @@ from .config import TrainConfig, save_config
 
 WEIGHTS, ADAPTERS = "weights.safetensors", "adapters.safetensors"
 OPTIMIZER, STATE, CONFIG = "optimizer.safetensors", "state.json", "config.yaml"
+# What a killed process leaves of `new_folder` (of earlier versions: without a number).
+_LEFT = re.compile(r"\.(.+?)(?:\.[0-9a-f]{16})?\.(tmp|old)")
 _NAMED = re.compile(r"(checkpoint|best)-(\d+)")
 
 
@@ -75,16 +77,20 @@ def new_folder(target: Path) -> Iterator[Path]:
 
     A folder that is there already is replaced. What is left of a killed process is removed.
     """
-    temporary = target.with_name(f".{target.name}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
     old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for path in target.parent.glob(".*"):
+        left = _LEFT.fullmatch(path.name)
+        if left is not None and left[1] == target.name and left[2] == "tmp":
+            _remove(path)
+    temporary.mkdir()
     try:
         yield temporary
         for path in temporary.iterdir():
             sync(path)
         sync(temporary)
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
         if target.exists():
             os.rename(target, old)
         os.rename(temporary, target)
@@ -92,6 +98,14 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder and what is in it, or a link; what it leads to stays."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def sync(path: Path) -> None:
@@ -232,11 +246,15 @@ class Checkpoints:
     def go_back_to(self, state: RunState) -> None:
         """Remove what came after a checkpoint that is gone on from, and what a kill left over."""
         for path in self.folder.glob(".*"):
-            if path.name.endswith(".tmp") and path.is_dir():
+            left = _LEFT.fullmatch(path.name)
+            is_ours = left is not None and _NAMED.fullmatch(left[1])
+            if not is_ours or path.is_symlink() or not path.is_dir():
+                continue
+            if left[2] == "tmp":
                 shutil.rmtree(path, ignore_errors=True)
-            elif path.name.endswith(".old") and path.is_dir():
+            else:
                 # Killed between two renames: the replaced folder is the only one there is.
-                target = path.with_name(path.name[1 : -len(".old")])
+                target = path.with_name(left[1])
                 if target.exists():
                     shutil.rmtree(path, ignore_errors=True)
                 else:

@@ -16,6 +16,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from ..errors import ChatterboxError
+from ..own_files import write_whole
 from .config import TrainConfig
 
 WANDB_PROJECT = "mlx-chatterbox"
@@ -191,7 +192,7 @@ def _run_id(folder: Path, resumed: bool) -> str:
     if resumed and file.is_file():
         return file.read_text(encoding="utf-8").strip()
     run_id = uuid4().hex[:12]
-    file.write_text(run_id + "\n", encoding="utf-8")
+    write_whole(file, run_id + "\n")
     return run_id
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..own_files import open_input
 
 _INT = re.compile(r"[+-]?[0-9][0-9_]*")
 _FLOAT = re.compile(r"[+-]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][+-]?[0-9]+)?")
@@ -106,7 +107,8 @@ def read_yaml(path: Path) -> Node:
         ConfigError: no such file, no YAML, a key that stands twice, or PyYAML is not installed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with open_input(path) as file:
+            text = file.read().decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist.") from None
     except UnicodeDecodeError:

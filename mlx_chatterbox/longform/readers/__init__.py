@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import TextError
+from ...own_files import MISSING, problem_of
 from ..options import SUBTITLES
 from ..plan import LONGEST, Document
 
@@ -36,8 +37,9 @@ def read_document(
     path = Path(path)
     if path.is_dir():
         raise TextError(f"{path} is a folder: name one file.")
-    if not path.is_file():
-        raise TextError(f"there is no file {path}.")
+    if problem := problem_of(path):
+        missing = problem == MISSING
+        raise TextError(f"there is no file {path}." if missing else f"{path} {problem}.")
     options = {"sdh": sdh} if path.suffix.lower() in SUBTITLES else {}
     document = _reader_of(path)(path, language, longest, **options)
     if not any(piece.text for piece in document.pieces):

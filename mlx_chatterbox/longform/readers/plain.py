@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import TextError
+from ...own_files import open_input
 from ..plan import Document
 from ..split import document_of_text
 from .encodings import guess
@@ -35,15 +36,19 @@ def read_plain(path: Path, language: str | None, longest: int) -> Document:
     return replace(document, title=title, author=author, remarks=remarks)
 
 
-def characters_of(path: Path, language: str | None = None) -> tuple[str, list[str]]:
+def characters_of(
+    path: Path, language: str | None = None, zeros: bool = False
+) -> tuple[str, list[str]]:
     r"""A text file's characters, its line ends as "\n", and a remark where its encoding, which no
     text file declares, had to be guessed.
 
     Args:
         language: of the text, a code: before UTF-8 each had an encoding of its own.
+        zeros: whether it may have zero characters, in UTF-8.
 
     Raises:
-        TextError: as `read_characters`, but for encodings that can be guessed.
+        TextError: it cannot be read, is too large, or is no text in UTF-8 (with or without byte
+            order mark), in UTF-16 with one, or in an encoding that can be guessed.
     """
     content = _content(path)
     try:
@@ -51,34 +56,34 @@ def characters_of(path: Path, language: str | None = None) -> tuple[str, list[st
     except TextError:
         found = None if content.startswith(_UTF16) else guess(content, language)
         if found is None or "\0" in found[0]:
+            if zeros:
+                return decoded(content, str(path), zeros), []
             raise
     text, encoding = found
     remark = f"it is not in UTF-8, and was read as {encoding}: if words are wrong, save it as UTF-8"
     return _with_line_ends(text), [remark]
 
 
-def read_characters(path: Path) -> str:
-    r"""A text file's characters, its line ends as "\n".
-
-    Raises:
-        TextError: it cannot be read, is too large, or is no text in UTF-8 (with or without byte
-            order mark) or in UTF-16 with one.
-    """
-    return decoded(_content(path), str(path))
-
-
 def _content(path: Path) -> bytes:
     try:
         size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise TextError(f"{path} has {size >> 20} MB: over {MOST_BYTES >> 20} is no text.")
-        return path.read_bytes()
+        if size <= MOST_BYTES:
+            with open_input(path) as file:
+                content = file.read(MOST_BYTES + 1)
+            size = len(content)  # a pipe says nothing of its own
     except OSError as error:
         raise TextError(f"{path} cannot be read: {error.strerror}.") from None
+    if size > MOST_BYTES:
+        raise TextError(f"{path} has {size >> 20} MB: over {MOST_BYTES >> 20} is no text.")
+    return content
 
 
-def decoded(content: bytes, name: str) -> str:
-    """Bytes of a text, called `name` in messages, to characters; errors as `read_characters`."""
+def decoded(content: bytes, name: str, zeros: bool = False) -> str:
+    r"""Bytes of a text, called `name` in messages, to characters, its line ends as "\n".
+
+    Raises:
+        TextError: it is no text in UTF-8, nor in UTF-16 with a byte order mark.
+    """
     wide = content.startswith(_UTF16)
     try:
         text = content.decode("utf-16" if wide else "utf-8-sig")
@@ -89,7 +94,7 @@ def decoded(content: bytes, name: str) -> str:
         raise TextError(
             f"{name}: line {line} is no UTF-8 text (byte 0x{byte:02x}): save it as UTF-8."
         ) from None
-    if "\0" in text:
+    if "\0" in text and not zeros:
         raise TextError(f"{name} is no text: it has zero bytes.")
     return _with_line_ends(text)
 

@@ -32,6 +32,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import code_cache
 from ..processor import compiled_folder, instruction_set
 from .choice import LAYOUT, most_rows
 
@@ -42,6 +43,12 @@ if TYPE_CHECKING:
 SOURCES = sorted(Path(__file__).parent.glob("*.c"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
 FLAGS = ("-O3", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden")
+
+# What the library exports.
+NAMES = (
+    "add_harmonics", "attend_columns", "cblas_sgemm", "conform", "convolve", "convolve_depthwise",
+    "decode", "estimate", "lstm_layer", "spectrum", "stand_before", "take_rows",
+)  # fmt: skip
 
 _library: ctypes.CDLL | None = None
 
@@ -112,13 +119,12 @@ def stand_before(blas: ctypes.CDLL) -> bool:
     # Only OpenBLAS says how many threads it is to use at the moment.
     if not hasattr(blas, "openblas_get_num_threads"):
         return False
-    # RuntimeError: there is no home directory.
-    with suppress(OSError, RuntimeError):
-        path = _compiled()
-        if path is not None:
-            _library = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    with suppress(OSError):
+        folder, loaded = _compiled()
+        if loaded is not None:
+            _library = loaded
             _library.stand_before(blas.cblas_sgemm, blas.openblas_get_num_threads)
-            _library.take_rows(most_rows(_library, blas, path.parent))
+            _library.take_rows(most_rows(_library, blas, folder))
             return True
     return False
 
@@ -138,24 +144,20 @@ def compile_to(path: Path, compiler: str, *more_flags: str) -> bool:
         return False
 
 
-def _compiled() -> Path | None:
-    """The library for this processor, compiled if it is not there; None without a compiler."""
+def _compiled() -> tuple[Path | None, ctypes.CDLL | None]:
+    """The library for this processor, compiled if it is not there, and its folder; None without a
+    compiler."""
     import shutil
 
     compiler = shutil.which("gcc") or shutil.which("cc")
     target = instruction_set(compiler) if compiler is not None else None
     if target is None:
-        return None
+        return None, None
     texts = (path.read_text() for path in [*SOURCES, *HEADERS])
     folder = compiled_folder(compiler, target, *FLAGS, *texts)
-    path = folder / "native.so"
-    if not path.exists():
-        import tempfile
 
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            new = Path(scratch) / path.name
-            if not compile_to(new, compiler, target):
-                return None
-            new.rename(path)
-    return path
+    def build(path: Path) -> bool:
+        return compile_to(path, compiler, target)
+
+    loaded = code_cache.library(folder / "native.so", build, NAMES, ctypes.RTLD_GLOBAL)
+    return folder, loaded

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from ...own_files import write_whole
 
 # Of `cblas_sgemm`: row after row, the first matrix as it is, the second one transposed.
 LAYOUT = (101, 111, 112)
@@ -34,9 +35,7 @@ def most_rows(library: ctypes.CDLL, blas: ctypes.CDLL, folder: Path) -> int:
         return int(verdict.read_text())
     rows = _measure(library, blas)
     with suppress(OSError):
-        new = verdict.with_name(f".{verdict.name}-{os.getpid()}")
-        new.write_text(str(rows))
-        os.replace(new, verdict)
+        write_whole(verdict, str(rows))
     return rows
 
 

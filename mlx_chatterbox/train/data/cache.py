@@ -13,10 +13,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from pathlib import Path
 
 import numpy as np
+
+from ...own_files import whole_file
 
 _CHECKSUM = "checksum"
 
@@ -73,12 +74,9 @@ class ArrayCache:
         path = self.path(kind, key)
         path.parent.mkdir(parents=True, exist_ok=True)
         # The ending is not that of a finished file, so that nothing takes it for one.
-        temporary = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.tmp")
-        try:
-            temporary.write_bytes(save({"array": array}, {_CHECKSUM: _checksum(array)}))
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        # The checksum tells what a power cut spoils, so nobody waits for the disk.
+        with whole_file(path, durable=False) as file:
+            file.write(save({"array": array}, {_CHECKSUM: _checksum(array)}))
 
 
 def _checksum(array: np.ndarray) -> str:

@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ...own_files import write_whole
+
 
 @dataclass(frozen=True)
 class Remark:
@@ -74,11 +76,9 @@ class Report:
     def write(self, path: str | os.PathLike) -> Path:
         """All of it as JSON, whole or not at all."""
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.tmp")
         content = {"counts": self.counts(), **asdict(self)}
         # Text that is no UTF-8 may stand in an id; as an escape it can be written.
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, json.dumps(content, indent=2) + "\n", clean=True)
         return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import mlx.nn as nn
 import numpy as np
 
 from ...models.s3tokenizer.s3tokenizer import S3TokenizerV2
+from ...own_files import whole_file
 from ..tasks.tokenizer import TokenizerTask
 from ..trained import seeded
 from . import running, voices
@@ -71,6 +71,5 @@ def tokenise(corpus: Corpus, folder: Path, progress: Callable | None = None) -> 
             if clip.shard == shard:
                 log_mel = mx.array(corpus.feature(index, "log_mel_16k"))
                 codes.append(np.array(tokenizer.encode_mel(log_mel.T)))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.npy")
-        np.save(temporary, np.concatenate(codes).astype(np.int16))
-        os.replace(temporary, path)
+        with whole_file(path) as file:
+            np.save(file, np.concatenate(codes).astype(np.int16))

@@ -6,7 +6,6 @@ waveform: with 31 harmonics it would be a third of the work of every step.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import mlx.core as mx
@@ -15,6 +14,7 @@ import numpy as np
 
 from ...models.s3gen.config import HiFTNetConfig
 from ...models.s3gen.hift import HiFTGenerator
+from ...own_files import whole_file
 from ..data.pitch import HOP, f0
 from ..tasks.base import generator
 from ..tasks.vocoder import VocoderTask
@@ -56,9 +56,8 @@ def prepare_shard(corpus: Corpus, shard: str, config: HiFTNetConfig) -> None:
         pitches.append(pitch)
         sources.append(np.array(mx.round(source * 32767.0).astype(mx.int16)))
     for name, rows in (("f0", pitches), ("source", sources)):
-        temporary = folder / f".{name}.{os.getpid()}.npy"
-        np.save(temporary, np.concatenate(rows))
-        os.replace(temporary, folder / f"{name}.npy")
+        with whole_file(folder / f"{name}.npy") as file:
+            np.save(file, np.concatenate(rows))
 
 
 class _Networks(nn.Module):

@@ -1,0 +1,286 @@
+"""Reading and writing where somebody else may have prepared the place.
+
+Folders of jobs, outputs and checkpoints are passed around, and what lies in them may have been put
+there to have other files read, overwritten or removed. So whatever is written goes into a new file
+with a random name, which takes its place when it is whole and on the disk; nothing is opened
+through a link; what is read is a regular file, so that nobody waits for a pipe or reads a device
+without end; and what is removed is ours by its name and its kind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+# Or opening a pipe would wait for somebody to write into it.
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0)
+_CLOSED_IN_CHILDREN = getattr(os, "O_CLOEXEC", 0)
+# Bytes: what file systems allow is 255, and more than our own ending is appended here and there.
+_LONGEST_STEM = 180
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISLNK, "a link"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+# What `problem_of` says of a file that is not there.
+MISSING = "does not exist"
+# A shell's `<(...)` and `< file`.
+_GIVEN_OPEN = r"/dev/stdin|(?:/dev/fd|/proc/(?:self|\d+)/fd)/\d+"
+
+
+def open_regular(path: str | os.PathLike, follow: bool = True) -> BinaryIO:
+    """Open a regular file to read bytes.
+
+    Args:
+        follow: whether `path` may be a link to one.
+
+    Raises:
+        OSError: it is missing, unreadable, or no regular file; its `strerror` says which.
+    """
+    _require_regular(os.stat(path, follow_symlinks=follow).st_mode, path)
+    more = _NO_WAITING | _CLOSED_IN_CHILDREN | (0 if follow else _NO_LINK)
+    file = open(  # noqa: SIM115
+        path, "rb", opener=lambda name, flags: os.open(name, flags | more)
+    )
+    try:
+        _require_regular(os.fstat(file.fileno()).st_mode, path)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def open_input(path: str | os.PathLike) -> BinaryIO:
+    """Open what a user names to be read: a regular file, or a pipe that the shell has opened
+    (`<(...)`, `/dev/stdin`).
+
+    Raises:
+        OSError: as `open_regular`.
+    """
+    if is_given_open(path):
+        return open(path, "rb")
+    return open_regular(path)
+
+
+def problem_of(path: str | os.PathLike) -> str:
+    """What is wrong with a path that is to be a regular file, or a link to one; "" if nothing."""
+    try:
+        kind = kind_of(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return MISSING
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    except ValueError:  # a zero character
+        return "is no name of a file"
+    return f"is {kind}, not a file" if kind else ""
+
+
+def is_given_open(path: str | os.PathLike) -> bool:
+    """Whether a path names a pipe or a terminal that this process was started with."""
+    if not re.fullmatch(_GIVEN_OPEN, os.fspath(path)):
+        return False
+    with contextlib.suppress(OSError):
+        mode = os.stat(path).st_mode
+        return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or (stat.S_ISCHR(mode) and _is_tty(path))
+    return False
+
+
+def _is_tty(path: str | os.PathLike) -> bool:
+    with open(path, "rb", buffering=0) as file:
+        return file.isatty()
+
+
+def kind_of(mode: int) -> str:
+    """What a file is that is no regular one, by `st_mode`; "" for a regular one."""
+    if stat.S_ISREG(mode):
+        return ""
+    return next((name for is_one, name in _KINDS if is_one(mode)), "something else")
+
+
+def _require_regular(mode: int, path: str | os.PathLike) -> None:
+    if kind := kind_of(mode):
+        code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(code, f"it is {kind}, not a file", os.fspath(path))
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a path is a regular file itself, not a link to one."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def own_folder(path: Path) -> None:
+    """Make a folder, with those above it, unless it is there.
+
+    Raises:
+        OSError: it cannot be made, or is a link or no folder.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    mode = os.lstat(path).st_mode
+    if not stat.S_ISDIR(mode):
+        raise OSError(errno.ENOTDIR, f"it is {kind_of(mode) or 'a file'}, not a folder", str(path))
+
+
+def open_lock(path: Path, make: bool = True) -> int:
+    """Open a file that is only there to be locked; its descriptor.
+
+    Args:
+        make: whether it is made if it is not there.
+
+    Raises:
+        OSError: it is a link, also a hard one, or no regular file.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _require_regular(os.lstat(path).st_mode, path)
+    flags = os.O_RDWR | _NO_LINK | _NO_WAITING | _CLOSED_IN_CHILDREN
+    flags |= os.O_CREAT if make else 0
+    descriptor = os.open(path, flags, 0o644)
+    try:
+        status = os.fstat(descriptor)
+        _require_regular(status.st_mode, path)
+        if status.st_nlink > 1:
+            raise OSError(errno.EMLINK, "it is linked to another file", str(path))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextlib.contextmanager
+def whole_file(
+    path: Path, suffix: str = "", clean: bool = False, durable: bool = True
+) -> Iterator[BinaryIO]:
+    """Write a file whole or not at all, also where the power fails.
+
+    Yields an open file beside `path` with a random name (`.name`), which is brought to the disk
+    and takes the name `path` when the block ends; a link of that name is replaced, not followed.
+    If the block fails it is removed.
+
+    Args:
+        suffix: what the temporary name must end in, for writers that look at it.
+        clean: also remove what killed processes left of the same file.
+        durable: False does not wait for the disk: then it may be damaged where the power fails.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if clean:
+        remove_leftovers(path)
+    file = new_beside(path, suffix)
+    try:
+        with file:
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+            os.replace(file.name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(file.name)
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def write_whole(path: Path, data: bytes | str, clean: bool = False) -> None:
+    """Write a file of this content (text as UTF-8) whole or not at all; see `whole_file`."""
+    with whole_file(path, clean=clean) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+def new_beside(path: Path, suffix: str = "") -> BinaryIO:
+    """Open a new file in the folder of `path` to write and read, under a name that nobody can know
+    beforehand. It is locked while it is open, by which `remove_leftovers` knows it is in use."""
+    while True:
+        name = path.with_name(f"{_stem(path.name)}.{os.urandom(8).hex()}.tmp{suffix}")
+        file = open(name, "x+b", opener=_open_new)  # noqa: SIM115
+        # Between the two it may have been taken for a leftover.
+        if _lock(file.fileno(), wait=True) is None or os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()
+
+
+def _open_new(name: str, flags: int) -> int:
+    return os.open(name, flags | _NO_LINK | _CLOSED_IN_CHILDREN, 0o666)
+
+
+def _stem(name: str) -> str:
+    """What the temporary names for a file begin with, within what file systems allow."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= _LONGEST_STEM:
+        return f".{name}"
+    shown = encoded[: _LONGEST_STEM - 17].decode(errors="ignore")
+    return f".{shown}~{hashlib.blake2b(encoded, digest_size=8).hexdigest()}"
+
+
+def remove_leftovers(path: Path, alone: bool = False) -> None:
+    """Remove what killed processes left of writing `path`: regular files of such a name.
+
+    Args:
+        alone: nobody else writes it now; else those that are locked are left.
+    """
+    pattern = re.compile(re.escape(_stem(path.name)) + r"\.[0-9a-f]{16}\.tmp(?:\.[a-z]+)?")
+    remove_named(path.parent, pattern.fullmatch, alone)
+
+
+def remove_named(folder: Path, is_ours: Callable[[str], object], alone: bool = True) -> None:
+    """Remove regular files of a folder by their names; no links, no folders.
+
+    Args:
+        is_ours: whether a file of a name is to be removed.
+        alone: nobody else uses them now; else those that are locked are left.
+    """
+    found: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        found += [
+            entry.path
+            for entry in entries
+            if is_ours(entry.name) and entry.is_file(follow_symlinks=False)
+        ]
+    for name in found:
+        with contextlib.suppress(OSError):
+            if alone or _is_free(name):
+                os.unlink(name)
+
+
+def _is_free(name: str) -> bool:
+    with open_regular(name, follow=False) as file:
+        return _lock(file.fileno(), wait=False) is True
+
+
+def _lock(descriptor: int, wait: bool) -> bool | None:
+    """Lock an open file; False if another process has it, None where there are no locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:  # some network's file system
+        return None
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
