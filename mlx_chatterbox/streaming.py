@@ -19,6 +19,7 @@ import numpy as np
 from .arguments import Extras, check_number
 from .audio.silence import silence
 from .audio.stretch import checked_speed, stretch_stream
+from .config import SILENCE_TOKEN
 from .devices import computed_on, on_device
 from .errors import SettingError, TextError
 from .guards import Outcome, Plausible, Watch, plausible
@@ -29,7 +30,6 @@ from .nn.memory import give_back_memory
 from .nn.parallel import choosing_alone
 from .pipeline import Pipeline
 from .seeds import piece_seeds
-from .synthesis import SILENCE_TOKEN
 from .text.pauses import Breath
 from .text.reading import Reading
 from .tries import Written, judge_written
