@@ -63,7 +63,6 @@ def test_a_number_that_is_none(folder, value):
         ("t3.stop_speech_token", 10**6),
         ("t3.start_text_token", 96),
         ("t3.rope_scaling", {"rope_type": "llama3"}),
-        ("t3.rope_scaling", {"rope_type": ["llama3"]}),
         ("t3.rope_scaling", []),
         ("t3.rope_theta", -1.0),
         ("t3.head_dim", 63),
@@ -133,6 +132,10 @@ def test_values_that_fit_no_model(folder, key, value):
 def test_more_layers_than_there_are_tensors_are_not_built(folder, key):
     assert "layers" in refused(folder, (key, 10**9))
     assert "layers" in refused(folder, (key, 1000))
+
+
+def test_a_scaling_of_an_unknown_kind(folder):
+    assert "scaling is of type" in refused(folder, ("t3.rope_scaling", {"rope_type": ["llama3"]}))
 
 
 def test_layers_in_lists_are_counted(folder):
