@@ -18,6 +18,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from . import _linux_cpu
 from .checks.plain import named
 from .checks.safetensors_file import load_safetensors
+from .checks.voices import check_voice
 from .config import DTYPES, ModelConfig
 from .errors import CheckpointError
 from .folders import cache_folder
@@ -199,14 +200,27 @@ def load_converted(folder: Path, dtype: str | None = None) -> Checkpoint:
         _cast(networks, config, dtype)
     _linux_cpu.warn_if_slow(device.on_cpu())
     bound_cache()
-    voice_path = folder / VOICE_NAME
     return Checkpoint(
         folder=folder,
         config=config,
         networks=networks,
         tokenizer=load_tokenizer(folder, config.text),
-        voice=Voice.load(voice_path) if voice_path.is_file() else None,
+        voice=built_in_voice(folder, networks),
     )
+
+
+def built_in_voice(folder: Path, networks: nn.Module) -> Voice | None:
+    """The voice of a checkpoint, where it has one.
+
+    Raises:
+        CheckpointError: it is damaged, or another model's.
+    """
+    path = folder / VOICE_NAME
+    if not path.is_file():
+        return None
+    voice = Voice.load(path)
+    check_voice(voice, networks, str(path))
+    return voice
 
 
 def _cast(networks: Chatterbox, config: ModelConfig, dtype: str) -> None:
@@ -265,10 +279,9 @@ def _variant_by_texts(folder: Path) -> Variant:
 def verify_folder(folder: Path) -> None:
     """Raise CheckpointError unless a converted folder can be loaded."""
     config = ModelConfig.load(folder)
-    loaded(config, read_weights(folder), folder)
+    networks = loaded(config, read_weights(folder), folder)
     load_tokenizer(folder, config.text)
-    if (folder / VOICE_NAME).is_file():
-        Voice.load(folder / VOICE_NAME)
+    built_in_voice(folder, networks)
 
 
 def _told(progress, what: str) -> Callable[[int, int], None] | None:

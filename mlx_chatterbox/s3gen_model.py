@@ -19,6 +19,7 @@ import numpy as np
 from .arrays import ArrayLike, given_back, is_mlx, one_for_each, split_rows
 from .audio.resample import resample_sinc
 from .config import QuantizationConfig
+from .config_base import need
 from .devices import on_device
 from .errors import SettingError
 from .hiftnet_model import HiFTNetModel, begun_rows
@@ -67,6 +68,7 @@ class S3GenModel(nn.Module):
         super().__init__()
         self.config = S3GenConfig() if config is None else config
         self.tokenizer_config = tokenizer_config or S3TokenizerConfig()
+        need("S3GenModel", quantizer_dims=self.tokenizer_config.codes <= self.config.vocab_size)
         self.s3gen = S3Gen(self.config)
         self.s3_tokenizer = S3TokenizerV2(self.tokenizer_config)
         self.n_cfm_timesteps = MEANFLOW_STEPS if self.config.meanflow else STEPS

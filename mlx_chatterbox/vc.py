@@ -24,6 +24,7 @@ from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
 from .audio.stretch import checked_speed, stretch_stream
 from .checkpoint import Checkpoint, load
+from .checks.voices import check_reference
 from .cli import (
     Bars,
     add_check,
@@ -133,7 +134,7 @@ class ChatterboxVC:
     def reference_of(self, recording: Recording) -> Reference:
         """The voice of a recording, or a saved voice, without taking it into use."""
         if not isinstance(recording, np.ndarray) and is_saved_voice(recording):
-            return Voice.load(recording).reference
+            return self._checked(Voice.load(recording).reference, f"the voice {recording}")
         waveform = read_reference(recording, MIN_REFERENCE_SECONDS, S3GEN_PROMPT_SECONDS)
         with on_device(self.device):
             prompt = whole_tokens(waveform[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
@@ -213,6 +214,10 @@ class ChatterboxVC:
         )
         return self._speak(work, marks)
 
+    def _checked(self, reference: Reference, name: str = "the voice") -> Reference:
+        check_reference(reference, self.networks.s3gen.config, name)
+        return reference
+
     def _prepare(
         self, audio, target_voice_path, voice, seed, n_cfm_timesteps, progress, speed
     ) -> _Conversion:
@@ -229,7 +234,9 @@ class ChatterboxVC:
             if target_voice_path is not None:
                 self.set_target_voice(target_voice_path)
             reference = self.reference
-        if reference is None:
+        if reference is not None:
+            self._checked(reference)
+        else:
             raise SettingError(
                 "no voice: this checkpoint has none built in, so give a recording of the voice "
                 "(set_target_voice, target_voice_path=, or --voice on the command line)."

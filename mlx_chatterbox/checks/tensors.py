@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import mlx.core as mx
+import numpy as np
 
 from ..errors import ChatterboxError, CheckpointError
 
 Shape = tuple[int | None, ...]
+Array = mx.array | np.ndarray
 
 
 def check_shape(
-    values: mx.array, shape: Shape, name: str, error: type[ChatterboxError] = CheckpointError
-) -> mx.array:
-    """`values`, if they have a shape.
+    values: Array, shape: Shape, name: str, error: type[ChatterboxError] = CheckpointError
+) -> None:
+    """Compare the shape of `values`.
 
     Args:
         shape: a length for each axis, None for any from 1.
@@ -29,41 +31,39 @@ def check_shape(
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
         wanted += "," if len(shape) == 1 else ""
         raise error(f"{name} has shape {tuple(values.shape)}, not ({wanted}).")
-    return values
 
 
 def check_tokens(
-    values: mx.array, count: int, name: str, error: type[ChatterboxError] = CheckpointError
-) -> mx.array:
-    """Whole numbers from 0 to `count` - 1, as int32: indices into a table of `count` rows.
+    values: Array, count: int, name: str, error: type[ChatterboxError] = CheckpointError
+) -> None:
+    """Look whether all are indices into a table: whole numbers from 0 to `count` - 1.
 
     Raises:
         ChatterboxError: of type `error`: another type of number, or one outside the table.
     """
-    if not mx.issubdtype(values.dtype, mx.integer):
-        raise error(f"{name} must be whole numbers; got {_type_name(values)}.")
+    values = _numpy(values)
+    if values.dtype.kind not in "iu":
+        raise error(f"{name} must be whole numbers; got {values.dtype}.")
     if values.size:
-        # Before any conversion: 2^32 would become 0.
-        least, most = values.min().item(), values.max().item()
+        least, most = int(values.min()), int(values.max())
         if least < 0 or most >= count:
             raise error(f"{name} must be from 0 to {count - 1}; got {least} to {most}.")
-    return values.astype(mx.int32)
 
 
-def check_finite(
-    values: mx.array, name: str, error: type[ChatterboxError] = CheckpointError
-) -> mx.array:
-    """Floating-point numbers, all finite.
+def check_finite(values: Array, name: str, error: type[ChatterboxError] = CheckpointError) -> None:
+    """Look whether all are floating-point numbers, and finite.
 
     Raises:
         ChatterboxError: of type `error`: another type, NaN or Inf.
     """
-    if not mx.issubdtype(values.dtype, mx.floating):
-        raise error(f"{name} must be floating-point numbers; got {_type_name(values)}.")
-    if not mx.isfinite(values).all().item():
+    values = _numpy(values)
+    if values.dtype.kind != "f":
+        raise error(f"{name} must be floating-point numbers; got {values.dtype}.")
+    if not np.isfinite(values).all():
         raise error(f"{name} holds NaN or Inf.")
-    return values
 
 
-def _type_name(values: mx.array) -> str:
-    return str(values.dtype).rpartition(".")[2]
+def _numpy(values: Array) -> np.ndarray:
+    if isinstance(values, mx.array) and values.dtype == mx.bfloat16:  # which NumPy has not
+        values = values.astype(mx.float32)
+    return np.asarray(values)

@@ -109,7 +109,13 @@ class Quantizer(nn.Module):
 
     def __init__(self, config: S3TokenizerConfig):
         super().__init__()
+        self._codes = config.codes
         self.codebook = FSQCodebook(config)
+
+    @property
+    def codes(self) -> int:
+        """How many different tokens there are."""
+        return self._codes
 
     def encode(self, hidden: mx.array) -> mx.array:
         return self.codebook.encode(hidden)

@@ -92,7 +92,7 @@ class T3Config(Config):
         need(
             "T3",
             text_tokens_dict_size=text < self.text_tokens_dict_size,
-            speech_cond_prompt_len=self.speech_cond_prompt_len <= self.max_speech_tokens + 4,
+            speech_cond_prompt_len=self.speech_cond_prompt_len <= self.max_prompt_tokens,
             perceiver_heads=not self.hears_prompt or divides(width, self.perceiver_heads),
             head_dim=divides(self.head_dim, 2),
             rope_theta=self.rope_theta > 0,
@@ -106,6 +106,11 @@ class T3Config(Config):
     def hears_prompt(self) -> bool:
         """Whether it is told the reference's beginning; small models may know the speaker alone."""
         return self.speech_cond_prompt_len > 0
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        """The most speech tokens of a reference that there are positions for."""
+        return self.speech_cond_prompt_len if self.is_gpt2 else self.max_speech_tokens + 4
 
     @property
     def is_gpt2(self) -> bool:
