@@ -38,6 +38,7 @@ from .cli import (
 from .compressed import mend
 from .devices import computed_on, is_device, on_device
 from .errors import AudioError, SettingError
+from .models.s3gen.flow import check_steps
 from .models.s3gen.long import speak_in_pieces, waveform_length
 from .models.s3gen.s3gen import Reference
 from .models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
@@ -225,8 +226,7 @@ class ChatterboxVC:
         key, speed = random_key(seed), checked_speed(speed)
         steps = n_cfm_timesteps
         steps = self.checkpoint.config.generation.cfm_steps if steps is None else steps
-        if steps < 1:
-            raise SettingError(f"n_cfm_timesteps must be 1 or more; got {steps}.")
+        check_steps(steps)
         waveform = read_speech(audio)
         if voice is not None:
             reference = voice.reference

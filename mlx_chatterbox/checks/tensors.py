@@ -5,14 +5,14 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 
-from ..errors import ChatterboxError, CheckpointError
+from ..errors import CheckpointError
 
 Shape = tuple[int | None, ...]
 Array = mx.array | np.ndarray
 
 
 def check_shape(
-    values: Array, shape: Shape, name: str, error: type[ChatterboxError] = CheckpointError
+    values: Array, shape: Shape, name: str, error: type[Exception] = CheckpointError
 ) -> None:
     """Compare the shape of `values`.
 
@@ -21,7 +21,7 @@ def check_shape(
         name: of the values, for errors.
 
     Raises:
-        ChatterboxError: of type `error`: another shape.
+        Exception: of type `error`: another shape.
     """
     fits = len(shape) == values.ndim and all(
         n == wanted if wanted is not None else n > 0
@@ -34,12 +34,12 @@ def check_shape(
 
 
 def check_tokens(
-    values: Array, count: int, name: str, error: type[ChatterboxError] = CheckpointError
+    values: Array, count: int, name: str, error: type[Exception] = CheckpointError
 ) -> None:
     """Look whether all are indices into a table: whole numbers from 0 to `count` - 1.
 
     Raises:
-        ChatterboxError: of type `error`: another type of number, or one outside the table.
+        Exception: of type `error`: another type of number, or one outside the table.
     """
     values = _numpy(values)
     if values.dtype.kind not in "iu":
@@ -50,11 +50,11 @@ def check_tokens(
             raise error(f"{name} must be from 0 to {count - 1}; got {least} to {most}.")
 
 
-def check_finite(values: Array, name: str, error: type[ChatterboxError] = CheckpointError) -> None:
+def check_finite(values: Array, name: str, error: type[Exception] = CheckpointError) -> None:
     """Look whether all are floating-point numbers, and finite.
 
     Raises:
-        ChatterboxError: of type `error`: another type, NaN or Inf.
+        Exception: of type `error`: another type, NaN or Inf.
     """
     values = _numpy(values)
     if values.dtype.kind != "f":
