@@ -54,7 +54,7 @@ def row_keys(seed: Seed, rows: int) -> list[mx.array]:
     Raises:
         SettingError: not as many seeds as rows.
     """
-    is_one = seed is None or isinstance(seed, int)
+    is_one = not isinstance(seed, (Sequence, np.ndarray)) or isinstance(seed, str)
     seeds = [seed] * rows if is_one else list(seed)
     if len(seeds) != rows:
         raise SettingError(f"{len(seeds)} seeds for {rows} row(s); give one, or one for each.")

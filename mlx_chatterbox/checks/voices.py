@@ -59,8 +59,7 @@ def checked_tensors(tensors: Mapping[str, mx.array], path: str | Path) -> dict[s
             checked[key] = values.astype(mx.int32)
         else:
             check_finite(values, name)
-            # A GPU has no float64.
-            checked[key] = values.astype(mx.float32) if values.dtype == mx.float64 else values
+            checked[key] = values
     tokens = checked["gen.prompt_token"]
     length = checked[_LENGTH].item() if _LENGTH in checked else tokens.shape[1]
     if not 1 <= length <= tokens.shape[1]:
