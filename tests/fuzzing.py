@@ -51,7 +51,8 @@ class Reader:
         damages: ways of making a bad file of a good one; one is drawn for each input.
         suffix: of the file's name.
         refuses: exceptions that are right answers.
-        quick: inputs in the default tests, which should take 3 s at most.
+        quick: inputs in the default tests, which should take 2 s at most; 0: it is not in them.
+        many: inputs in the slow tests.
         seconds, megabytes: the most that an input may take.
     """
 
@@ -61,7 +62,8 @@ class Reader:
     damages: tuple[Damage, ...]
     suffix: str = ""
     refuses: tuple[type[Exception], ...] = (ChatterboxError,)
-    quick: int = 200
+    quick: int = 100
+    many: int = 500
     seconds: float = SECONDS
     megabytes: int = MEGABYTES
 

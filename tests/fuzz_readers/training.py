@@ -85,6 +85,6 @@ READERS = (
     Reader("run", read_run, runs, (damage_json, damage_bytes), ".json"),
     Reader(
         "feature", read_feature, features, (damage_feature, damage_header, damage_bytes),
-        ".safetensors", quick=100,
+        ".safetensors", quick=0,
     ),
 )  # fmt: skip

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mlx_chatterbox.errors import ChatterboxError
 from mlx_chatterbox.hub import POCKET_FOLDER
 from tests.fuzz_damage import (
     damage_bytes,
@@ -113,10 +112,10 @@ def calls() -> list[bytes]:
 _DAMAGES = (damage_tensors, damage_tensors, damage_header, damage_bytes)
 
 READERS = (
-    Reader("voice", read_voice, voice_files, _DAMAGES, ".safetensors", quick=100),
-    Reader("conds", read_conds, voice_files, _DAMAGES, ".safetensors", quick=100),
+    Reader("voice", read_voice, voice_files, _DAMAGES, ".safetensors", quick=40),
+    Reader("conds", read_conds, voice_files, _DAMAGES, ".safetensors", quick=0),
     Reader(
         "s3gen", read_call, calls, (damage_tensors,), ".safetensors",
-        refuses=(ChatterboxError,), quick=60,
+        quick=0,
     ),
 )  # fmt: skip
