@@ -201,7 +201,8 @@ def damage_tensor(rng: random.Random, tensors: dict[str, np.ndarray]) -> None:
     elif kind == 2:
         tensors[key] = np.zeros(_odd_shape(rng, value.shape), value.dtype)
     elif kind == 3:
-        tensors[key] = value.astype(rng.choice(list(_TYPES.values())))
+        with np.errstate(all="ignore"):
+            tensors[key] = value.astype(rng.choice(list(_TYPES.values())))
     elif kind == 4:
         tensors[key] = value.reshape(rng.choice(((-1,), (1, *value.shape), (*value.shape, 1))))
     elif kind == 5 and value.ndim:

@@ -36,6 +36,7 @@ from mlx_chatterbox.errors import ChatterboxError
 CORPUS = Path(__file__).with_name("data") / "fuzz"
 # Of one input, and of a worker's start, which may compile kernels.
 SECONDS, START_SECONDS = 10.0, 300.0
+FIRST_TIMES = 6
 MEGABYTES = 2048
 
 Damage = Callable[[random.Random, bytes], bytes]
@@ -205,12 +206,14 @@ class Workers:
         path = place / f"input{self._reader.suffix}"
         path.write_bytes(content)
         try:
-            if self._process is None:
+            is_new = self._process is None
+            if is_new:
                 self._start()
             with contextlib.suppress(BrokenPipeError):  # it has died since: the reply says so
                 self._process.stdin.write(f"{path}\n".encode())
                 self._process.stdin.flush()
-            reply = self._reply(self._reader.seconds)
+            # The first one also loads what it needs, a model perhaps.
+            reply = self._reply(self._reader.seconds * (FIRST_TIMES if is_new else 1))
         finally:
             shutil.rmtree(place, ignore_errors=True)
         if self._listing() != self._outside:
@@ -250,7 +253,7 @@ class Workers:
             return answer, details[-3000:]
         if not ready:
             self._end()
-            return f"no end within {seconds:g} s", ""
+            return f"no end within {self._reader.seconds:g} s", ""
         code = process.wait()
         self._end()
         return f"the process died ({code})", ""
