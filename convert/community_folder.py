@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from math import prod
 from pathlib import Path
 
+from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.config import BITS, CONFIG_NAME, DTYPES, QuantizationConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import SPEECH_TOKENIZER_REPO
@@ -74,10 +74,7 @@ def community_source(
 
 
 def _stated(folder: Path) -> dict:
-    try:
-        values = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / CONFIG_NAME} cannot be read: {error}.") from None
+    values = read_json(folder / CONFIG_NAME, object)
     return values if isinstance(values, dict) else {}
 
 

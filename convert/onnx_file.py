@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mlx_chatterbox.checks.plain import MAX_INTEGER, named
+from mlx_chatterbox.checks.safetensors_file import MAX_AXES
 from mlx_chatterbox.errors import CheckpointError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -65,6 +67,8 @@ class OnnxFile:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         try:
+            if not self.path.is_file():  # a pipe without a writer would never be opened
+                raise ValueError("it is no file")
             with self.path.open("rb") as file:
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
@@ -100,15 +104,16 @@ class OnnxFile:
         tensor, count = self._tensors[name], prod(self.shapes[name])
         if tensor.external:
             raise CheckpointError(
-                f"{self.path}: {name} lies in a file of its own, which is not read; save the model "
-                "as one file (onnx.save without external data)."
+                f"{self.path}: {named(name)} lies in a file of its own, which is not read; save "
+                "the model as one file (onnx.save without external data)."
             )
         spans = tensor.floats if tensor.raw is None else [tensor.raw]
         kind = "<f4" if tensor.raw is None else _FLOATING[tensor.kind]
-        parts = [np.frombuffer(self._bytes[start:end], kind) for start, end in spans]
-        values = np.concatenate([np.zeros(0, kind), *parts])
-        if values.size != count:
-            raise CheckpointError(f"{self.path}: {name} has {values.size} numbers, not {count}.")
+        have = sum(end - start for start, end in spans) / np.dtype(kind).itemsize
+        if have != count:
+            raise CheckpointError(f"{self.path}: {named(name)} has {have:g} numbers, not {count}.")
+        # Each row is of whole numbers, or they would not be so many.
+        values = np.frombuffer(b"".join(self._bytes[start:end] for start, end in spans), kind)
         return values.astype(np.float32).reshape(self.shapes[name])
 
     def _read_graph(self, start: int, end: int) -> None:
@@ -142,7 +147,9 @@ class OnnxFile:
         tensor = _Tensor()
         for number, begin, stop in self._fields(start, end):
             if number == _TENSOR_DIMS:
-                tensor.shape += self._integers(begin, stop)
+                tensor.shape += self._integers(begin, stop, MAX_AXES)
+                if len(tensor.shape) > MAX_AXES or max(tensor.shape, default=0) > MAX_INTEGER:
+                    raise ValueError("a tensor of more axes or longer than there are")
             elif number == _TENSOR_TYPE:
                 (tensor.kind,) = self._integers(begin, stop)
             elif number == _TENSOR_NAME:
@@ -185,12 +192,18 @@ class OnnxFile:
                 return value, at
         raise ValueError("an integer without an end")
 
-    def _integers(self, at: int, end: int) -> list[int]:
-        """One integer, or several in a row."""
+    def _integers(self, at: int, end: int, most: int = 1000) -> list[int]:
+        """One integer, or several in a row.
+
+        Raises:
+            ValueError: more than `most`.
+        """
         values = []
         while at < end:
             value, at = self._varint(at)
             values.append(value)
+            if len(values) > most:
+                raise ValueError("a row of more integers than there can be")
         return values
 
     def _text(self, start: int, end: int) -> str:

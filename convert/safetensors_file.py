@@ -8,18 +8,15 @@ Format: https://huggingface.co/docs/safetensors
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 
+from mlx_chatterbox.checks.safetensors_file import TensorInfo, read_header
 from mlx_chatterbox.errors import CheckpointError
-
-MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 
 # Name in the file: MLX type, and the NumPy type with the same bytes.
 DTYPES: dict[str, tuple[mx.Dtype, type]] = {
@@ -40,16 +37,6 @@ DTYPES: dict[str, tuple[mx.Dtype, type]] = {
 NAMES = {dtype: name for name, (dtype, _) in DTYPES.items() if name != "F64"}
 
 
-@dataclass(frozen=True)
-class TensorInfo:
-    """Where a tensor lies: `start` and `stop` in bytes from the beginning of the file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    stop: int
-
-
 class SafetensorsReader:
     """A safetensors file whose header has been checked against its length.
 
@@ -61,13 +48,7 @@ class SafetensorsReader:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        try:
-            with self.path.open("rb") as file:
-                self.tensors = self._read_header(file, os.fstat(file.fileno()).st_size)
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise CheckpointError(f"{path} is not a valid safetensors file.") from None
+        self.tensors = read_header(path)
         self.shapes = {key: info.shape for key, info in self.tensors.items()}
         self.dtypes = {key: info.dtype for key, info in self.tensors.items()}
         self._unread: dict[str, mx.array] = {}  # MLX reads a tensor when it is asked for
@@ -79,7 +60,8 @@ class SafetensorsReader:
     def read(self, key: str) -> mx.array:
         """One tensor, read now, straight into its place in memory."""
         info = self.tensors[key]
-        if info.dtype == "F64" or prod(info.shape) == 0:
+        # MLX reads no file with a tensor of float64 in it.
+        if "F64" in self.dtypes.values() or prod(info.shape) == 0:
             return self._through_numpy(key, info)
         try:
             if key not in self._unread:
@@ -106,42 +88,6 @@ class SafetensorsReader:
             values = values.astype(np.float32)
         array = mx.array(values.reshape(info.shape))
         return array.view(dtype) if info.dtype == "BF16" else array
-
-    def _read_header(self, file, size: int) -> dict[str, TensorInfo]:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > MAX_HEADER_BYTES:
-            raise CheckpointError(f"{self.path} is not a safetensors file.")
-        if 8 + length > size:
-            raise self._truncated(size, f"its header alone takes {8 + length}")
-        header = json.loads(file.read(length).decode("utf-8"))
-        header.pop("__metadata__", None)
-        infos = {key: self._info(key, value, 8 + length) for key, value in header.items()}
-        ordered = dict(sorted(infos.items(), key=lambda item: (item[1].start, item[1].stop)))
-        end = 8 + length
-        for key, info in ordered.items():
-            if info.start != end:
-                raise CheckpointError(f"{self.path}: {key} does not begin where it should.")
-            end = info.stop
-        if end > size:
-            raise self._truncated(size, f"it should have {end}")
-        if end < size:
-            raise CheckpointError(f"{self.path} has {size - end} bytes more than its header says.")
-        return ordered
-
-    def _truncated(self, size: int, expected: str) -> CheckpointError:
-        return CheckpointError(
-            f"{self.path} is truncated: it has {size} bytes, {expected}. Fetch it again."
-        )
-
-    def _info(self, key: str, value: dict, offset: int) -> TensorInfo:
-        dtype, shape, (start, stop) = value["dtype"], value["shape"], value["data_offsets"]
-        if dtype not in DTYPES:
-            raise CheckpointError(f"{self.path}: {key} is of type {dtype}, which cannot be read.")
-        if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
-            raise ValueError(key)
-        if stop - start != prod(shape) * np.dtype(DTYPES[dtype][1]).itemsize:
-            raise CheckpointError(f"{self.path}: {key} has not as many bytes as its shape needs.")
-        return TensorInfo(dtype, tuple(shape), offset + start, offset + stop)
 
 
 class SafetensorsWriter:

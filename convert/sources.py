@@ -8,9 +8,9 @@ single-language packs.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
+from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.config import CONFIG_NAME
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.variants import VARIANTS, Variant, variant_named
@@ -184,8 +184,8 @@ def _unrecognised(folder: Path, rows: list[Variant]) -> CheckpointError:
 def stated_type(folder: Path) -> str | None:
     """The model type in `config.json`, "" where it has none; None where it cannot be read."""
     try:
-        values = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        values = read_json(folder / CONFIG_NAME, object)
+    except CheckpointError:
         return None
     return str(values.get("model_type", "")) if isinstance(values, dict) else None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from math import prod
 from pathlib import Path
 
 import mlx.core as mx
@@ -44,7 +45,7 @@ def read_onnx(path: str | Path) -> tuple[dict[str, mx.array], int]:
             )
         for node in file.nodes:
             # A single number is a constant of the computation.
-            taken = [n for n in node.inputs if n in file.shapes and np.prod(file.shapes[n]) > 1]
+            taken = [n for n in node.inputs if n in file.shapes and prod(file.shapes[n]) > 1]
             for name in taken:
                 key = _key(node, name, convolutions)
                 if key is None:

@@ -18,6 +18,7 @@ import numpy as np
 import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is found)
 from mlx_chatterbox._version import __version__
 from mlx_chatterbox.checkpoint import Checkpoint, load_converted
+from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.config import GenerationConfig, ModelConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import weight_files
@@ -144,7 +145,7 @@ class Verification:
         if not path.is_file():
             return None
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = read_json(path)
             rows = tuple(
                 Row(
                     row["name"],
@@ -155,7 +156,7 @@ class Verification:
                 for row in document["rows"]
             )
             found = cls(rows=rows, **{key: document[key] for key in _SAVED})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}.") from None
         if found.weights != weight_hashes(folder):
             raise CheckpointError(f"{path} is of other weights than those beside it.")

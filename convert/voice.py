@@ -9,6 +9,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from mlx_chatterbox.checks.plain import MAX_INTEGER, named
+from mlx_chatterbox.checks.tensors import check_finite, check_tokens
 from mlx_chatterbox.errors import CheckpointError
 
 from .rules import Dropped
@@ -59,7 +61,9 @@ def voice_tensors(conds: Any, name: str = "conds.pt") -> tuple[dict[str, mx.arra
     dropped = [Dropped(name, key, UNUSED[key]) for key in given if key in UNUSED]
     unknown = [key for key in given if key not in VOICE_TENSORS and key not in UNUSED]
     if unknown:
-        raise CheckpointError(f"{name} holds what no voice has: {', '.join(unknown)}.")
+        raise CheckpointError(
+            f"{name} holds what no voice has: {', '.join(map(named, unknown[:3]))}."
+        )
     missing = [key for key in VOICE_TENSORS if key not in given]
     if missing:
         raise CheckpointError(f"{name} lacks {', '.join(missing)}.")
@@ -105,9 +109,16 @@ def _tensor(
     value: Any, shape: tuple[int | None, ...], dtype: mx.Dtype, label: str, may_be_empty: bool
 ) -> mx.array:
     try:
-        values = np.asarray(value, dtype=np.int64 if dtype == mx.int32 else np.float32)
+        values = np.asarray(value)
     except (TypeError, ValueError):
         raise CheckpointError(f"{label} is no tensor.") from None
+    if values.dtype.kind not in "biuf":
+        raise CheckpointError(f"{label} is no tensor.")
+    if dtype == mx.int32 and values.size:
+        check_tokens(values, MAX_INTEGER, label)
+    elif dtype == mx.float32:
+        with np.errstate(over="ignore"):  # it becomes Inf, and is found as that
+            values = values.astype(np.float32)
     if values.size == 1 and None not in shape:
         values = values.reshape(shape)  # upstream also saved plain numbers here
     fits = len(shape) == values.ndim and all(
@@ -116,6 +127,6 @@ def _tensor(
     if not fits or (values.size == 0 and not may_be_empty):
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
         raise CheckpointError(f"{label} has shape {values.shape}, not ({wanted}).")
-    if not np.isfinite(values).all():
-        raise CheckpointError(f"{label} holds values that are not finite.")
+    if dtype == mx.float32:
+        check_finite(values, label)
     return mx.array(values).astype(dtype)

@@ -12,6 +12,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from .checks.plain import MAX_INTEGER, shown
+from .checks.tensors import check_tokens
 from .errors import SettingError
 
 ArrayLike = Any
@@ -25,12 +27,21 @@ def is_mlx(values: ArrayLike) -> bool:
 
 
 def to_mlx(values: ArrayLike) -> mx.array:
-    """Numbers of any kind as an MLX array; float64 becomes float32, as MLX has no other use."""
+    """Numbers of any kind as an MLX array; float64 becomes float32, as MLX has no other use.
+
+    Raises:
+        SettingError: no numbers, or rows of different lengths.
+    """
     if isinstance(values, mx.array):
         return values
     if hasattr(values, "detach"):  # a PyTorch tensor, which is not imported here
         values = values.detach().cpu().numpy()
-    values = np.asarray(values)
+    try:
+        values = np.asarray(values)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise SettingError(f"these are no numbers in rows of one length: {error}.") from None
+    if values.dtype.kind not in "biuf":
+        raise SettingError(f"these are no numbers: {shown(values.tolist())}.")
     return mx.array(values.astype(np.float32) if values.dtype == np.float64 else values)
 
 
@@ -71,13 +82,24 @@ def split_rows(
         raise SettingError(f"{name} has no rows.")
     if lengths is None:
         return rows
-    counts = [int(count) for count in np.asarray(to_mlx(lengths)).reshape(-1)]
+    counts = whole_numbers(lengths, lengths_name)
     if len(counts) != len(rows):
         raise SettingError(f"{lengths_name} has {len(counts)} entries for {len(rows)} row(s).")
     for row, count in zip(rows, counts, strict=True):
         if not 0 < count <= row.shape[0]:
             raise SettingError(f"{lengths_name} says {count} of a row of {row.shape[0]}.")
     return [row[:count] for row, count in zip(rows, counts, strict=True)]
+
+
+def whole_numbers(values: ArrayLike, name: str) -> list[int]:
+    """Lengths of any kind as numbers from 0.
+
+    Raises:
+        SettingError: no whole numbers, or too large for a length.
+    """
+    array = to_mlx(values)
+    check_tokens(array, MAX_INTEGER, name, SettingError)
+    return np.asarray(array).reshape(-1).tolist()
 
 
 def one_for_each(values: Sequence, count: int, name: str) -> list:

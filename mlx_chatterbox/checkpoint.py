@@ -16,6 +16,9 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
 from . import _linux_cpu
+from .checks.plain import named
+from .checks.safetensors_file import load_safetensors
+from .checks.voices import check_voice
 from .config import DTYPES, ModelConfig
 from .errors import CheckpointError
 from .folders import cache_folder
@@ -86,23 +89,38 @@ def build(config: ModelConfig) -> Chatterbox:
     return networks
 
 
+def loaded(config: ModelConfig, weights: Mapping[str, mx.array], name: object) -> Chatterbox:
+    """Networks with a checkpoint's weights.
+
+    Raises:
+        CheckpointError: the weights are not those of the configuration; see
+            `load_weights_strictly`. What is far too large is refused before it is built.
+    """
+    config.check_layers(len(weights), name)
+    networks = build(config)
+    load_weights_strictly(networks, weights, name)
+    return networks
+
+
 def load_weights_strictly(networks: nn.Module, weights: Mapping[str, mx.array], name) -> None:
     """Replace every parameter.
 
     Raises:
-        CheckpointError: a tensor is missing, left over, or of another shape; each kind is counted
-            and the first few are named.
+        CheckpointError: a tensor is missing, left over, of another shape, or of whole numbers where
+            others are wanted; each kind is counted and the first few are named.
     """
     expected = dict(tree_flatten(networks.parameters()))
+    both = sorted(expected.keys() & weights.keys())
     wrong_shape = [
         f"{key} {tuple(weights[key].shape)} instead of {tuple(expected[key].shape)}"
-        for key in sorted(expected.keys() & weights.keys())
+        for key in both
         if weights[key].shape != expected[key].shape
     ]
     problems = {
         "missing": sorted(expected.keys() - weights.keys()),
-        "unknown": sorted(weights.keys() - expected.keys()),
+        "unknown": sorted(map(named, weights.keys() - expected.keys())),
         "wrongly shaped": wrong_shape,
+        "of a wrong type": [key for key in both if not _fits(expected[key], weights[key])],
     }
     found = [
         f"{len(keys)} {kind} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
@@ -114,6 +132,13 @@ def load_weights_strictly(networks: nn.Module, weights: Mapping[str, mx.array], 
     networks.update(tree_unflatten(list(weights.items())))
 
 
+def _fits(expected: mx.array, given: mx.array) -> bool:
+    """Whether a tensor has numbers of the kind that a parameter has: floating point, or codes."""
+    if mx.issubdtype(expected.dtype, mx.floating):
+        return mx.issubdtype(given.dtype, mx.floating)
+    return given.dtype == expected.dtype
+
+
 def read_weights(folder: Path) -> dict[str, mx.array]:
     """Tensors of a converted folder, unpacked, read when they are used.
 
@@ -122,10 +147,7 @@ def read_weights(folder: Path) -> dict[str, mx.array]:
     """
     weights: dict[str, mx.array] = {}
     for path in weight_files(folder):
-        try:
-            weights |= mx.load(str(path), format="safetensors")
-        except (RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{path} is damaged or cut short: {error}") from None
+        weights |= load_safetensors(path)
     config = ModelConfig.load(folder)
     if config.packing.bits:
         return unpack(weights, config.packing, getattr(mx, config.dtype))
@@ -173,20 +195,32 @@ def load(
 def load_converted(folder: Path, dtype: str | None = None) -> Checkpoint:
     """Load a checkpoint folder of ours; see `load`."""
     config = ModelConfig.load(folder)
-    networks = build(config)
-    load_weights_strictly(networks, read_weights(folder), folder)
+    networks = loaded(config, read_weights(folder), folder)
     if dtype is not None and dtype != config.dtype:
         _cast(networks, config, dtype)
     _linux_cpu.warn_if_slow(device.on_cpu())
     bound_cache()
-    voice_path = folder / VOICE_NAME
     return Checkpoint(
         folder=folder,
         config=config,
         networks=networks,
         tokenizer=load_tokenizer(folder, config.text),
-        voice=Voice.load(voice_path) if voice_path.is_file() else None,
+        voice=built_in_voice(folder, networks),
     )
+
+
+def built_in_voice(folder: Path, networks: nn.Module) -> Voice | None:
+    """The voice of a checkpoint, where it has one.
+
+    Raises:
+        CheckpointError: it is damaged, or another model's.
+    """
+    path = folder / VOICE_NAME
+    if not path.is_file():
+        return None
+    voice = Voice.load(path)
+    check_voice(voice, networks, str(path))
+    return voice
 
 
 def _cast(networks: Chatterbox, config: ModelConfig, dtype: str) -> None:
@@ -245,10 +279,9 @@ def _variant_by_texts(folder: Path) -> Variant:
 def verify_folder(folder: Path) -> None:
     """Raise CheckpointError unless a converted folder can be loaded."""
     config = ModelConfig.load(folder)
-    load_weights_strictly(build(config), read_weights(folder), folder)
+    networks = loaded(config, read_weights(folder), folder)
     load_tokenizer(folder, config.text)
-    if (folder / VOICE_NAME).is_file():
-        Voice.load(folder / VOICE_NAME)
+    built_in_voice(folder, networks)
 
 
 def _told(progress, what: str) -> Callable[[int, int], None] | None:

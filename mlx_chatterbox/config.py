@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from .config_base import Config
+from .checks.json_file import read_json
+from .checks.plain import shown
+from .config_base import Config, need
 from .errors import CheckpointError
-from .models.s3gen.config import S3GenConfig
+from .models.s3gen.config import MAX_CFM_STEPS, S3GenConfig
 from .models.s3tokenizer.config import S3TokenizerConfig
 from .models.t3.config import T3Config
 from .models.voice_encoder.config import VoiceEncoderConfig
@@ -20,6 +22,12 @@ MODEL_TYPE = "chatterbox"
 DTYPES = ("float32", "float16", "bfloat16")
 BITS = (3, 4, 6, 8)
 GROUP_SIZES = (32, 64, 128)
+# Of what is stored and unpacked; 0: nothing is.
+PACKED_BITS = (0, 2, 3, 4, 5, 6, 8)
+# Upstream has 3.
+MAX_SILENCE_TOKENS = 250
+# Upstream's token of silence (`models/s3gen/const.py`).
+SILENCE_TOKEN = 4299
 
 
 @dataclass
@@ -36,6 +44,11 @@ class TextConfig(Config):
             (`text/spoken/`), unless the caller says otherwise.
         languages: codes that the multilingual tokenizer knows beyond its 23, learnt by fine-tuning.
     """
+
+    CHOICES: ClassVar = {
+        "tokenizer": ("english", "multilingual", "gpt2"),
+        "punctuation": ("english", "multilingual", "turbo"),
+    }
 
     tokenizer: str = "english"
     punctuation: str = "english"
@@ -64,6 +77,11 @@ class GenerationConfig(Config):
             take (`guards.py`).
     """
 
+    MAY_BE_ZERO: ClassVar = frozenset(
+        {"top_k", "silence_tokens", "t3_prompt_seconds", "longest_piece"}
+    )
+    CHOICES: ClassVar = {"sampler_order": ("penalty_first", "penalty_last")}
+
     temperature: float = 0.8
     repetition_penalty: float = 1.2
     min_p: float = 0.05
@@ -83,6 +101,17 @@ class GenerationConfig(Config):
     watermark: bool = True
     seconds_per_letter: float = 0.075
 
+    def __post_init__(self):
+        need(
+            "a model",
+            cfm_steps=self.cfm_steps <= MAX_CFM_STEPS,
+            silence_tokens=self.silence_tokens <= MAX_SILENCE_TOKENS,
+            loudness_lufs=self.loudness_lufs is None or -70 <= self.loudness_lufs <= 0,
+            min_reference_seconds=0 <= self.min_reference_seconds <= 3600,
+            t3_prompt_seconds=self.t3_prompt_seconds <= 3600,
+            seconds_per_letter=0 < self.seconds_per_letter <= 60,
+        )
+
 
 @dataclass
 class PackingConfig(Config):
@@ -92,6 +121,9 @@ class PackingConfig(Config):
         bits: of a number; 0: nothing is packed.
         group_size: numbers that share a scale and an offset.
     """
+
+    MAY_BE_ZERO: ClassVar = frozenset({"bits"})
+    CHOICES: ClassVar = {"bits": PACKED_BITS, "group_size": GROUP_SIZES}
 
     bits: int = 0
     group_size: int = 64
@@ -117,7 +149,7 @@ class QuantizationConfig(Config):
             raise CheckpointError(f"{CONFIG_NAME}: quantization.rules is no list.")
         for rule in self.rules:
             if problem := _problem_of(rule):
-                raise CheckpointError(f"{CONFIG_NAME}: quantization rule {rule!r}: {problem}.")
+                raise CheckpointError(f"{CONFIG_NAME}: quantization rule {shown(rule)}: {problem}.")
 
 
 def _problem_of(rule: object) -> str:
@@ -125,7 +157,7 @@ def _problem_of(rule: object) -> str:
         return "it names no layers"
     unknown = sorted(set(rule) - {"layers", "bits", "group_size", "dtype"})
     if unknown:
-        return f"unknown key(s) {', '.join(unknown)}"
+        return f"unknown key(s) {shown(unknown)}"
     if rule.get("dtype", DTYPES[0]) not in DTYPES:
         return f"dtype is none of {', '.join(DTYPES)}"
     if ("bits" in rule) != ("group_size" in rule):
@@ -140,6 +172,8 @@ def _problem_of(rule: object) -> str:
 @dataclass
 class ModelConfig(Config):
     """A whole model. `source` says where the weights came from (folder or repository, hashes)."""
+
+    CHOICES: ClassVar = {"dtype": DTYPES}
 
     variant: str = "english"
     dtype: str = "float32"
@@ -161,25 +195,35 @@ class ModelConfig(Config):
         """Read `config.json` of a checkpoint folder.
 
         Raises:
-            CheckpointError: no such file, not JSON, another model type, or an unknown key.
+            CheckpointError: no such file, not JSON, another model type, an unknown key, or values
+                that no model can have.
         """
         path = Path(folder) / CONFIG_NAME
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise CheckpointError(
-                f"{path} is missing: {folder} is no converted checkpoint."
-            ) from None
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}.") from None
-        if not isinstance(values, dict) or values.pop("model_type", None) != MODEL_TYPE:
+        if not path.exists():
+            raise CheckpointError(f"{path} is missing: {folder} is no converted checkpoint.")
+        values = read_json(path)
+        if values.pop("model_type", None) != MODEL_TYPE:
             raise CheckpointError(f'{path} does not say "model_type": "{MODEL_TYPE}".')
-        config = cls.from_dict(values)
-        if config.dtype not in DTYPES:
-            raise CheckpointError(f"{path}: dtype {config.dtype!r} is none of {', '.join(DTYPES)}.")
+        try:
+            config = cls.from_dict(values)
+            config.check_parts()
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from None
         if config.packing.bits and config.quantization.rules:
             raise CheckpointError(f"{path}: a model is packed or quantised, not both.")
         return config
+
+    def check_parts(self) -> None:
+        """Raise CheckpointError unless each network takes what the others give it."""
+        self.s3gen.check_vocoder()
+        codes, speech = self.s3gen.vocab_size, self.t3.speech_tokens_dict_size
+        need(
+            "a model",
+            quantizer_dims=self.s3_tokenizer.codes <= (min(codes, speech)),
+            silence_tokens=not self.generation.silence_tokens or codes > SILENCE_TOKEN,
+            speaker_embed_size=self.t3.speaker_embed_size == self.voice_encoder.speaker_embed_size,
+            tokenizer=(self.text.tokenizer == "gpt2") == self.t3.is_gpt2,
+        )
 
     def save(self, folder: str | Path) -> Path:
         """Write `config.json` into `folder`, whole or not at all."""

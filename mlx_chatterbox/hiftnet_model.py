@@ -129,8 +129,13 @@ class HiFTNetModel(nn.Module):
 
     def decode(self, x: ArrayLike, s: ArrayLike) -> mx.array | np.ndarray:
         """Mel (B, 80, T) and excitation (B, 1, samples_per_frame T) to waveforms, as long."""
-        mel = to_mlx(x).swapaxes(1, 2).astype(self._dtype)
-        source = to_mlx(s)[:, 0]
+        mel, source = to_mlx(x), to_mlx(s)
+        if mel.ndim != 3 or mel.shape[1] != self.config.in_channels or source.ndim != 3:
+            raise SettingError(
+                f"x has shape {tuple(mel.shape)} and s {tuple(source.shape)}; they must be "
+                f"(B, {self.config.in_channels}, T) and (B, 1, samples)."
+            )
+        mel, source = mel.swapaxes(1, 2).astype(self._dtype), source[:, 0]
         if source.shape != (mel.shape[0], mel.shape[1] * self.samples_per_frame):
             raise SettingError(
                 f"s has shape {tuple(s.shape)}; {mel.shape[1]} mel frames in {mel.shape[0]} row(s) "
@@ -145,9 +150,9 @@ class HiFTNetModel(nn.Module):
     def _mels(self, speech_feat: ArrayLike, lengths: ArrayLike | None) -> list[mx.array]:
         compute_in_this_thread()
         if isinstance(speech_feat, (list, tuple)):
-            rows = [to_mlx(row).swapaxes(-1, -2) for row in speech_feat]
+            rows = [_turned(to_mlx(row)) for row in speech_feat]
         else:
-            rows = to_mlx(speech_feat).swapaxes(-1, -2)
+            rows = _turned(to_mlx(speech_feat))
         mels = split_rows(rows, lengths, "speech_feat", "speech_feat_lens", axes=1)
         if any(mel.shape[1] != self.config.in_channels for mel in mels):
             raise SettingError(
@@ -155,6 +160,13 @@ class HiFTNetModel(nn.Module):
                 f"(B, {self.config.in_channels}, T)."
             )
         return [mel.astype(self._dtype) for mel in mels]
+
+
+def _turned(mel: mx.array) -> mx.array:
+    """(..., 80, T) as (..., T, 80)."""
+    if mel.ndim < 2:
+        raise SettingError(f"speech_feat has shape {tuple(mel.shape)}; it must be (B, 80, T).")
+    return mel.swapaxes(-1, -2)
 
 
 def begun_rows(cache_source: ArrayLike | None, rows: int) -> Sequence[mx.array | None]:

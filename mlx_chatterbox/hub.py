@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import json
 import re
 import warnings
 from pathlib import Path
 
+from .checks.json_file import read_json
 from .config import CONFIG_NAME, MODEL_TYPE
 from .errors import CheckpointError, HubError
 from .resuming import fetch_large_files
@@ -99,11 +99,9 @@ def is_converted(folder: Path) -> bool:
     if not (folder / CONFIG_NAME).is_file() or not weight_files(folder):
         return False
     try:
-        values = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        values = read_json(folder / CONFIG_NAME)
+    except CheckpointError:
         return True  # damaged: whoever loads it says so
-    if not isinstance(values, dict):
-        return True
     kind = values.get("model_type")
     return kind not in (*_OTHERS, *OUR_PARTS, S3_TOKENIZER_V1) and not (
         kind == MODEL_TYPE and "variant" not in values
@@ -113,12 +111,10 @@ def is_converted(folder: Path) -> bool:
 def is_own_configuration(folder: Path) -> bool:
     """Whether a folder has a whole model's configuration of ours, its weights or not."""
     try:
-        values = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        values = read_json(folder / CONFIG_NAME)
+    except CheckpointError:
         return False
-    return (
-        isinstance(values, dict) and values.get("model_type") == MODEL_TYPE and "variant" in values
-    )
+    return values.get("model_type") == MODEL_TYPE and "variant" in values
 
 
 def variant_called(name: str | Path) -> Variant | None:

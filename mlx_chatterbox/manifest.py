@@ -11,6 +11,8 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from .checks.json_file import read_json
+from .checks.safetensors_file import read_header
 from .errors import CheckpointError
 from .own_files import open_regular, write_whole
 
@@ -97,34 +99,33 @@ def check_manifest(folder: Path, progress: Progress | None = None) -> int:
 
 def _read(folder: Path) -> dict[str, dict]:
     path = folder / MANIFEST_NAME
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        files = values["files"]
-        sound = isinstance(files, dict) and all(
-            Path(name).name == name
-            and isinstance(entry["bytes"], int)
-            and isinstance(entry["sha256"], str)
-            for name, entry in files.items()
-        )
-    except FileNotFoundError:
+    if not path.exists():
         raise CheckpointError(
             f"{folder} has no {MANIFEST_NAME} to be checked against; `python -m convert` writes "
             "one (it converts its own folders too)."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError):
-        sound = False
-    if not sound:
+        )
+    try:
+        files = read_json(path).get("files")
+    except CheckpointError:
+        files = None
+    if not isinstance(files, dict) or not all(map(_is_sound, files.keys(), files.values())):
         raise CheckpointError(f"{path} is damaged: fetch or convert the folder again.")
     return files
+
+
+def _is_sound(name: str, entry: object) -> bool:
+    """Whether an entry names a file of the folder itself and says what belongs there."""
+    if not isinstance(entry, dict) or Path(name).name != name or not name.isprintable():
+        return False
+    size = entry.get("bytes")
+    return type(size) is int and size >= 0 and isinstance(entry.get("sha256"), str)
 
 
 def count_tensors(path: Path) -> int:
     """Tensors in a safetensors file, by its header; -1 if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return len([key for key in header if key != "__metadata__"])
-    except (OSError, ValueError, MemoryError, OverflowError):
+        return len(read_header(path))
+    except CheckpointError:
         return -1
 
 

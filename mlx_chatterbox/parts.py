@@ -9,6 +9,8 @@ from typing import Any
 
 import mlx.core as mx
 
+from .checks.json_file import read_json
+from .checks.safetensors_file import load_safetensors
 from .config import CONFIG_NAME
 from .errors import CheckpointError
 from .hub import WEIGHTS_NAME
@@ -24,10 +26,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_NAME
     if not path.is_file():
         return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}.") from None
+    values = read_json(path, object)
     return values if isinstance(values, dict) else {}
 
 
@@ -37,10 +36,7 @@ def read_tensors(path: Path) -> dict[str, mx.array]:
     Raises:
         CheckpointError: missing or damaged.
     """
-    try:
-        return mx.load(str(path), format="safetensors")
-    except (RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path} is missing, damaged or cut short: {error}") from None
+    return load_safetensors(path)
 
 
 def write_part(

@@ -19,6 +19,7 @@ import numpy as np
 from .arguments import Batch, Default, Extras, Finished, check_number, check_whole
 from .audio.stretch import checked_speed
 from .checkpoint import Checkpoint, load
+from .checks.voices import check_voice
 from .devices import on_device
 from .errors import CheckpointError, SettingError
 from .joining import Joining
@@ -342,6 +343,7 @@ class Pipeline:
                     f"voice must be a Voice (Voice.load, voice_of); got {shown(voice)}: a "
                     "recording is given as audio_prompt_path."
                 )
+            check_voice(voice, self.networks)
             return voice.with_emotion(exaggeration)
         # Another thread may put its own into `conds` at any time.
         voice = self.conds
@@ -352,6 +354,7 @@ class Pipeline:
                 "no voice: this checkpoint has none built in, so give a reference recording "
                 "(audio_prompt_path=, or --voice on the command line)."
             )
+        check_voice(voice, self.networks)
         self.conds = voice = voice.with_emotion(exaggeration)
         return voice
 

@@ -16,9 +16,10 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from .arrays import ArrayLike, given_back, is_mlx, one_for_each, split_rows
+from .arrays import ArrayLike, given_back, is_mlx, one_for_each, split_rows, whole_numbers
 from .audio.resample import resample_sinc
 from .config import QuantizationConfig
+from .config_base import need
 from .devices import on_device
 from .errors import SettingError
 from .hiftnet_model import HiFTNetModel, begun_rows
@@ -31,7 +32,6 @@ from .nn.threads import compute_in_this_thread
 from .s3gen_rows import (
     Rows,
     checked_recording,
-    lengths_of,
     loss_samples,
     put_noise,
     references_of,
@@ -67,6 +67,7 @@ class S3GenModel(nn.Module):
         super().__init__()
         self.config = S3GenConfig() if config is None else config
         self.tokenizer_config = tokenizer_config or S3TokenizerConfig()
+        need("S3GenModel", quantizer_dims=self.tokenizer_config.codes <= self.config.vocab_size)
         self.s3gen = S3Gen(self.config)
         self.s3_tokenizer = S3TokenizerV2(self.tokenizer_config)
         self.n_cfm_timesteps = MEANFLOW_STEPS if self.config.meanflow else STEPS
@@ -297,8 +298,8 @@ class S3GenModel(nn.Module):
             speech_token_lens: (B,) tokens of each row.
             ref_dict: of `embed_ref`; an odd frame that a prompt has beyond its tokens is missing.
         """
-        counts = lengths_of(speech_token_lens)
-        references = one_for_each(references_of(ref_dict), len(counts), "ref_dict")
+        counts = whole_numbers(speech_token_lens, "speech_token_lens")
+        references = one_for_each(references_of(ref_dict, self.config), len(counts), "ref_dict")
         return [
             mel_frames(self.s3gen.flow, count, reference, self._unspoken(finalize))[1]
             for count, reference in zip(counts, references, strict=True)
@@ -321,7 +322,7 @@ class S3GenModel(nn.Module):
         from .train.tasks.flow import FlowTask
 
         task = FlowTask(self.config)
-        collated = task.collate(loss_samples(batch, seed, self.config.token_mel_ratio))
+        collated = task.collate(loss_samples(batch, seed, self.config))
         return task.loss(self, collated, task.counts(collated))[0]
 
     # --- Beneath ---------------------------------------------------------------------------------
@@ -337,7 +338,9 @@ class S3GenModel(nn.Module):
             if ref_sr is None:
                 raise SettingError("ref_wav needs ref_sr, its sample rate in Hz.")
             ref_dict = self.embed_ref(ref_wav, ref_sr)
-        return rows_of(self.config, speech_tokens, lengths, references_of(ref_dict), seed)
+        return rows_of(
+            self.config, speech_tokens, lengths, references_of(ref_dict, self.config), seed
+        )
 
     def _mels(self, rows: Rows, finalize, n_timesteps, noised_mels, on_step) -> list[mx.array]:
         unspoken = self._unspoken(finalize)

@@ -13,6 +13,9 @@ import mlx.core as mx
 import numpy as np
 
 from .arrays import ArrayLike, one_for_each, split_rows, to_mlx
+from .checks.plain import shown
+from .checks.tensors import check_shape, check_tokens
+from .checks.voices import check_reference
 from .errors import AudioError, SettingError
 from .models.s3gen.config import S3GenConfig
 from .models.s3gen.s3gen import Reference
@@ -21,6 +24,8 @@ from .voice import S3GEN_PROMPT_SECONDS
 
 # The speaker encoder's first frame is 25 ms, and two tokens are the least it can compare.
 MIN_REFERENCE_SECONDS = 0.08
+# Hz. Outside of these no recording is made, and at 1 Hz a second becomes 24,000 samples of a day.
+MIN_RATE, MAX_RATE = 1000, 384000
 
 
 @dataclass(frozen=True)
@@ -71,19 +76,15 @@ def _checked_tokens(
     for row in rows:
         if row.size == 0:
             raise SettingError("speech_tokens has a row without tokens.")
-        least, most = row.min().item(), row.max().item()
-        if least < 0 or most >= config.vocab_size:
-            raise SettingError(
-                f"speech_tokens must be from 0 to {config.vocab_size - 1}; got {least} to {most}."
-            )
+        check_tokens(row, config.vocab_size, "speech_tokens", SettingError)
     return [row.astype(mx.int32) for row in rows]
 
 
-def references_of(ref_dict: dict[str, Any]) -> list[Reference]:
+def references_of(ref_dict: dict[str, Any], config: S3GenConfig) -> list[Reference]:
     """The voices in a dictionary of `embed_ref`, or of upstream's `conds.pt` ("gen").
 
     Raises:
-        SettingError: what is in it does not belong together.
+        SettingError: what is in it does not belong together, or not to this model.
     """
     missing = [
         name for name in ("prompt_token", "prompt_feat", "embedding") if name not in ref_dict
@@ -104,15 +105,21 @@ def references_of(ref_dict: dict[str, Any]) -> list[Reference]:
         axes=1,
     )
     embeddings = to_mlx(ref_dict["embedding"])
+    if embeddings.ndim != 2:
+        raise SettingError(f"embedding has {embeddings.ndim} axes; it must be (B, n).")
     if not len(tokens) == len(mels) == len(embeddings):
         raise SettingError(
             f"ref_dict has {len(tokens)} rows of tokens, {len(mels)} of mels and "
             f"{len(embeddings)} embeddings."
         )
-    return [
-        Reference(token.astype(mx.int32)[None], mel[None], embedding[None])
+    references = [
+        Reference(token[None], mel[None], embedding[None])
         for token, mel, embedding in zip(tokens, mels, embeddings, strict=True)
     ]
+    for reference in references:
+        check_reference(reference, config, "ref_dict", SettingError)
+        reference.prompt_token = reference.prompt_token.astype(mx.int32)
+    return references
 
 
 def put_noise(
@@ -129,6 +136,8 @@ def put_noise(
         SettingError: another shape, or more than the flow has.
     """
     given = to_mlx(noised_mels)
+    if not mx.isfinite(given).all().item():
+        raise SettingError("noised_mels holds NaN or Inf.")
     if given.ndim != 3 or given.shape[:2] != (len(noises), config.mel_bins):
         raise SettingError(
             f"noised_mels has shape {tuple(given.shape)}; it must be "
@@ -147,8 +156,11 @@ def checked_recording(recording: mx.array, rate: int) -> mx.array:
     """A reference (n,), float32.
 
     Raises:
-        AudioError: too short, or not finite.
+        AudioError: too short, or not finite. SettingError: no sample rate that a recording has.
     """
+    is_number = isinstance(rate, (int, float, np.integer, np.floating))
+    if not is_number or not MIN_RATE <= rate <= MAX_RATE or rate != int(rate):
+        raise SettingError(f"ref_sr must be from {MIN_RATE} to {MAX_RATE} Hz; got {shown(rate)}.")
     recording = recording.astype(mx.float32)
     seconds = recording.shape[0] / rate
     if seconds < MIN_REFERENCE_SECONDS:
@@ -167,13 +179,28 @@ def checked_recording(recording: mx.array, rate: int) -> mx.array:
     return recording
 
 
-def loss_samples(batch: dict[str, ArrayLike], seed: int, ratio: int) -> list[dict[str, Any]]:
-    """Rows of a training batch in upstream's form as the trainer's samples."""
+def loss_samples(
+    batch: dict[str, ArrayLike], seed: int, config: S3GenConfig
+) -> list[dict[str, Any]]:
+    """Rows of a training batch in upstream's form as the trainer's samples.
+
+    Raises:
+        SettingError: a part is missing, or not as many of each.
+    """
+    missing = [name for name in ("speech_token", "speech_feat", "embedding") if name not in batch]
+    if missing:
+        raise SettingError(f"the batch lacks {', '.join(missing)}.")
     tokens = split_rows(
         batch["speech_token"], batch.get("speech_token_len"), "speech_token", "speech_token_len"
     )
-    mels = to_mlx(batch["speech_feat"]).swapaxes(1, 2)
-    embeddings = np.array(to_mlx(batch["embedding"]))
+    mels, embeddings = to_mlx(batch["speech_feat"]), to_mlx(batch["embedding"])
+    rows, ratio = len(tokens), config.token_mel_ratio
+    if mels.ndim != 3 or mels.shape[:2] != (rows, config.mel_bins):
+        raise SettingError(f"speech_feat has shape {mels.shape}, not ({rows}, 80, T).")
+    check_shape(embeddings, (rows, config.speaker_embed_dim), "embedding", SettingError)
+    for row in tokens:
+        check_tokens(row, config.vocab_size, "speech_token", SettingError)
+    mels, embeddings = mels.swapaxes(1, 2), np.array(embeddings)
     return [
         {
             "key": np.array([seed, row], dtype=np.uint32),
@@ -181,10 +208,5 @@ def loss_samples(batch: dict[str, ArrayLike], seed: int, ratio: int) -> list[dic
             "mel": np.array(mels[row, : ratio * len(tokens[row])]),
             "xvector": embeddings[row],
         }
-        for row in range(len(tokens))
+        for row in range(rows)
     ]
-
-
-def lengths_of(values: ArrayLike) -> list[int]:
-    """Lengths of any kind as numbers."""
-    return [int(count) for count in np.asarray(to_mlx(values)).reshape(-1)]

@@ -55,7 +55,11 @@ Weights = dict[str, mx.array]
 def load_s3gen(kind, name, dtype, config, tokenizer_config) -> S3GenModel:
     """See `S3GenModel.from_pretrained`."""
     known, weights = _read(name, dtype, _S3GEN)
-    model = kind(config or known.s3gen, tokenizer_config or known.s3_tokenizer)
+    config, tokenizer_config = config or known.s3gen, tokenizer_config or known.s3_tokenizer
+    config.check_layers(len(weights), name)
+    tokenizer_config.check_layers(len(weights), name)
+    config.check_vocoder()
+    model = kind(config, tokenizer_config)
     model.n_cfm_timesteps = known.generation.cfm_steps
     return _finished(model, model, known, weights, name, dtype)
 
@@ -63,7 +67,9 @@ def load_s3gen(kind, name, dtype, config, tokenizer_config) -> S3GenModel:
 def load_vocoder(kind, name, dtype, config) -> HiFTNetModel:
     """See `HiFTNetModel.from_pretrained`."""
     known, weights = _read(name, dtype, (_VOCODER,))
-    model = kind(config or known.s3gen.hift)
+    config = config or known.s3gen.hift
+    config.check_layers(len(weights), name)
+    model = kind(config)
     return _finished(model, _in_its_place(model), known, weights, name, dtype)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import mlx.core as mx
 import numpy as np
 
+from .checks.plain import shown
 from .errors import SettingError
 
 # One for all rows, one for each, or none.
@@ -22,9 +23,11 @@ def random_key(seed: int | None) -> mx.array:
     """
     if seed is None:
         seed = secrets.randbits(63)
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise SettingError(f"seed must be a whole number; got {shown(seed)}.")
     if not 0 <= seed < 2**64:
         raise SettingError(f"seed must be from 0 to 2^64 - 1; got {seed}.")
-    return mx.random.key(seed)
+    return mx.random.key(int(seed))
 
 
 def piece_keys(key: mx.array, count: int) -> list[mx.array]:
@@ -51,7 +54,7 @@ def row_keys(seed: Seed, rows: int) -> list[mx.array]:
     Raises:
         SettingError: not as many seeds as rows.
     """
-    is_one = seed is None or isinstance(seed, int)
+    is_one = not isinstance(seed, (Sequence, np.ndarray)) or isinstance(seed, str)
     seeds = [seed] * rows if is_one else list(seed)
     if len(seeds) != rows:
         raise SettingError(f"{len(seeds)} seeds for {rows} row(s); give one, or one for each.")

@@ -57,6 +57,7 @@ def load_speech_tokenizer_v1(
                 f"{' or '.join(TOKEN_RATES_V1)}."
             )
         config, weights = dataclasses.replace(config, token_rate=rate), read_state_dict(path)
+    config.check_layers(len(weights), path)
     model = S3TokenizerV1(config)
     load_weights_strictly(model, weights, path)
     model.eval()

@@ -19,9 +19,11 @@ import numpy as np
 from .arguments import Extras, check_number
 from .audio.silence import silence
 from .audio.stretch import checked_speed, stretch_stream
+from .config import SILENCE_TOKEN
 from .devices import computed_on, on_device
 from .errors import SettingError, TextError
 from .guards import Outcome, Plausible, Watch, plausible
+from .models.s3gen.flow import check_steps
 from .models.s3gen.token_stream import ChunkTokens, TokenStream
 from .models.t3.decoding import check_lengths, decode
 from .models.t3.sampling import SamplingSettings
@@ -29,7 +31,6 @@ from .nn.memory import give_back_memory
 from .nn.parallel import choosing_alone
 from .pipeline import Pipeline
 from .seeds import piece_seeds
-from .synthesis import SILENCE_TOKEN
 from .text.pauses import Breath
 from .text.reading import Reading
 from .tries import Written, judge_written
@@ -165,8 +166,7 @@ class StreamingPipeline(Pipeline):
         steps = defaults.cfm_steps if steps is None else steps
         limit = defaults.max_new_tokens if limit is None else limit
         speed = checked_speed(extras.speed)
-        if steps < 1:
-            raise SettingError(f"n_cfm_timesteps must be 1 or more; got {steps}.")
+        check_steps(steps)
         of_texts, left_out = self._said((said.text,), language_id, extras)
         (breaths,) = of_texts
         readings = self._readings(of_texts, left_out, language_id)

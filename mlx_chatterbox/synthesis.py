@@ -10,7 +10,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from .arguments import Extras
-from .config import ModelConfig
+from .config import SILENCE_TOKEN, ModelConfig
 from .guards import Watch
 from .models.t3.cache import Past
 from .models.t3.decoding import decode_batch
@@ -20,8 +20,6 @@ from .nn.parallel import can_run_two, choosing_alone, run_all
 from .tries import Finish, Try, Utterance, Written, speak_guarded, speak_unguarded
 from .voice import Voice
 
-# Upstream's token of silence (`models/s3gen/const.py`).
-SILENCE_TOKEN = 4299
 # Up to this size T3's weights stay in the cache, and cost nothing to be read by two cores. Larger
 # ones are read from memory at each step: then that is what a step takes its time for, and as many
 # rows as possible are to share it.

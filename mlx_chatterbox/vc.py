@@ -24,6 +24,7 @@ from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
 from .audio.stretch import checked_speed, stretch_stream
 from .checkpoint import Checkpoint, load
+from .checks.voices import check_reference
 from .cli import (
     Bars,
     add_check,
@@ -37,6 +38,7 @@ from .cli import (
 from .compressed import mend
 from .devices import computed_on, is_device, on_device
 from .errors import AudioError, SettingError
+from .models.s3gen.flow import check_steps
 from .models.s3gen.long import speak_in_pieces, waveform_length
 from .models.s3gen.s3gen import Reference
 from .models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
@@ -134,7 +136,7 @@ class ChatterboxVC:
     def reference_of(self, recording: Recording) -> Reference:
         """The voice of a recording, or a saved voice, without taking it into use."""
         if not isinstance(recording, np.ndarray) and is_saved_voice(recording):
-            return Voice.load(recording).reference
+            return self._checked(Voice.load(recording).reference, f"the voice {recording}")
         waveform = read_reference(recording, MIN_REFERENCE_SECONDS, S3GEN_PROMPT_SECONDS)
         with on_device(self.device):
             prompt = whole_tokens(waveform[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
@@ -214,6 +216,10 @@ class ChatterboxVC:
         )
         return self._speak(work, marks)
 
+    def _checked(self, reference: Reference, name: str = "the voice") -> Reference:
+        check_reference(reference, self.networks.s3gen.config, name)
+        return reference
+
     def _prepare(
         self, audio, target_voice_path, voice, seed, n_cfm_timesteps, progress, speed
     ) -> _Conversion:
@@ -221,8 +227,7 @@ class ChatterboxVC:
         key, speed = random_key(seed), checked_speed(speed)
         steps = n_cfm_timesteps
         steps = self.checkpoint.config.generation.cfm_steps if steps is None else steps
-        if steps < 1:
-            raise SettingError(f"n_cfm_timesteps must be 1 or more; got {steps}.")
+        check_steps(steps)
         waveform = read_speech(audio)
         if voice is not None:
             reference = voice.reference
@@ -230,7 +235,9 @@ class ChatterboxVC:
             if target_voice_path is not None:
                 self.set_target_voice(target_voice_path)
             reference = self.reference
-        if reference is None:
+        if reference is not None:
+            self._checked(reference)
+        else:
             raise SettingError(
                 "no voice: this checkpoint has none built in, so give a recording of the voice "
                 "(set_target_voice, target_voice_path=, or --voice on the command line)."

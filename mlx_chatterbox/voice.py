@@ -24,6 +24,8 @@ from .audio.kinds import kind_of
 from .audio.loudness import normalise_loudness
 from .audio.mel import s3gen_mel
 from .audio.resample import resample_sinc, resample_soxr
+from .checks.safetensors_file import load_safetensors
+from .checks.voices import checked_tensors
 from .compressed import mend
 from .config import GenerationConfig
 from .errors import AudioError, CheckpointError, SettingError
@@ -101,6 +103,8 @@ class Voice:
     def load(cls, path: str | Path) -> Voice:
         """Read a saved voice.
 
+        Which model it is for is not known here: `checks.voices.check_voice` looks whether it fits.
+
         Raises:
             CheckpointError: missing, damaged, or no voice.
         """
@@ -110,19 +114,17 @@ class Voice:
         if problem := problem_of(path):
             raise CheckpointError(f"the voice {path} {problem}.")
         try:
-            tensors = mx.load(str(path), format="safetensors")
-        except (RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{path} is no saved voice: {error}.") from None
+            tensors = load_safetensors(path)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path} is no saved voice: {error}") from None
         missing = [key for key in _KEYS.values() if key not in tensors]
         if missing:
             raise CheckpointError(f"{path} is no saved voice: it lacks {', '.join(missing)}.")
+        tensors = checked_tensors(tensors, path)
         values = {name: tensors[key] for name, key in _KEYS.items()}
-        values["emotion"] = float(values["emotion"].reshape(-1)[0])
-        length = int(tensors.get("gen.prompt_token_len", mx.array([0])).reshape(-1)[0])
-        if length:
-            values["prompt_token"] = values["prompt_token"][:, :length]
+        values["emotion"] = values["emotion"].item()
         # Read now: another thread could not.
-        mx.eval(values)
+        mx.eval([value for value in values.values() if isinstance(value, mx.array)])
         return cls(**values)
 
 

@@ -31,7 +31,8 @@ def read_dump_with_metadata(path: str | Path) -> tuple[dict[str, np.ndarray], di
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, dict(file.metadata() or {})
     except (SafetensorError, OSError, TypeError, ValueError) as error:
-        raise DumpError(f"{path} is no readable safetensors file: {error}.") from error
+        reason = " ".join(str(error).split())[:200]  # it may quote all of the file
+        raise DumpError(f"{path} is no readable safetensors file: {reason}.") from error
 
 
 def write_dump(

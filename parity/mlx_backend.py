@@ -13,6 +13,8 @@ from mlx_chatterbox.audio.kaldi import fbank
 from mlx_chatterbox.audio.mel import s3_tokenizer_log_mel, s3gen_mel, voice_encoder_mel
 from mlx_chatterbox.audio.resample import resample_sinc, resample_soxr
 from mlx_chatterbox.audio.silence import trim_silence
+from mlx_chatterbox.checks.plain import MAX_INTEGER
+from mlx_chatterbox.checks.tensors import check_tokens
 from mlx_chatterbox.models.t3.decoding import decode
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, process_logits
 from mlx_chatterbox.watermark.detector import answer, at_32k
@@ -21,9 +23,13 @@ from mlx_chatterbox.watermark.detector import answer, at_32k
 import mlx.core as mx
 
 from . import stages
+from .errors import ParityError
 from .mlx_pipeline import pipeline
 from .tap_names import TAPPED_STAGES
 from .taps import CALLS, Tap
+
+# 4 minutes; S3Gen's work grows with the square.
+_MOST_TOKENS = 6000
 
 Arrays = Mapping[str, np.ndarray]
 Outputs = dict[str, "mx.array | np.ndarray"]
@@ -98,12 +104,22 @@ def _floats(inputs: Arrays, name: str) -> mx.array:
     return mx.array(np.asarray(inputs[name], dtype=np.float32))
 
 
-def _ints(inputs: Arrays, name: str) -> mx.array:
-    return mx.array(np.asarray(inputs[name], dtype=np.int32))
+def _tokens(inputs: Arrays, name: str, count: int, most: int) -> mx.array:
+    """Tokens (n,) out of `count` different ones, at most `most`: MLX would look no further."""
+    tokens = np.asarray(inputs[name])
+    check_tokens(tokens, count, name, ParityError)
+    if tokens.ndim != 1 or len(tokens) > most:
+        raise ParityError(f"{name} has shape {tokens.shape}; it must be (n,), n at most {most}.")
+    return mx.array(tokens.astype(np.int32))
 
 
 def _number(inputs: Arrays, name: str) -> int:
-    return int(np.ravel(inputs[name])[0])
+    """One whole number, 0 or more."""
+    values = np.asarray(inputs[name])
+    check_tokens(values, MAX_INTEGER, name, ParityError)
+    if values.size != 1:
+        raise ParityError(f"{name} has shape {values.shape}; it must be one number.")
+    return int(values.reshape(-1)[0])
 
 
 def _voice_encoder(networks, inputs: Arrays) -> Outputs:
@@ -153,19 +169,32 @@ def _sinc_resample(networks, inputs: Arrays) -> Outputs:
 
 
 def _conditioning(networks, inputs: Arrays) -> mx.array:
+    config = networks.t3.config
+    speech, most = config.speech_tokens_dict_size, config.max_prompt_tokens
     return networks.t3.embed_conditioning(
         _floats(inputs, "voice_encoder/embedding"),
-        _ints(inputs, "t3/cond_prompt_tokens")[None],
+        _tokens(inputs, "t3/cond_prompt_tokens", speech, most)[None],
         _floats(inputs, "t3/emotion"),
     )
 
 
+def _text_tokens(networks, inputs: Arrays, speech: int) -> mx.array:
+    """Text tokens that there are positions for, together with so many of speech."""
+    config = networks.t3.config
+    most = config.max_text_tokens + 2
+    if config.is_gpt2:
+        most = config.max_position_embeddings - config.speech_cond_prompt_len - 2 - speech
+    return _tokens(inputs, "t3/text_tokens", config.text_tokens_dict_size, most)
+
+
 def _t3(networks, inputs: Arrays) -> Outputs:
     cond_emb = _conditioning(networks, inputs)
-    logits = networks.t3.teacher_forced_logits(
-        cond_emb, _ints(inputs, "t3/text_tokens"), _ints(inputs, "t3/speech_tokens")
-    )
-    gpt2 = networks.t3.config.is_gpt2
+    config = networks.t3.config
+    most = config.max_position_embeddings if config.is_gpt2 else config.max_speech_tokens + 3
+    speech = _tokens(inputs, "t3/speech_tokens", config.speech_tokens_dict_size, most)
+    text = _text_tokens(networks, inputs, len(speech))
+    logits = networks.t3.teacher_forced_logits(cond_emb, text, speech)
+    gpt2 = config.is_gpt2
     return {"t3/cond_emb": cond_emb[0], "t3/logits": logits[0] if gpt2 else logits}
 
 
@@ -180,7 +209,7 @@ def _t3_greedy(networks, inputs: Arrays) -> Outputs:
     tokens = decode(
         networks.t3,
         _conditioning(networks, inputs),
-        _ints(inputs, "t3/text_tokens"),
+        _text_tokens(networks, inputs, 0),
         settings,
         cfg_weight=stages.GREEDY_CFG_WEIGHT,
         max_new_tokens=_number(inputs, "t3/greedy_steps"),
@@ -224,8 +253,11 @@ def _distributions(inputs: Arrays, stage: str, as_settings: Callable) -> np.ndar
 
 def _flow(networks, inputs: Arrays) -> Outputs:
     flow = networks.s3gen.flow
-    prompt = _ints(inputs, "flow/prompt_token")[None]
-    tokens = _ints(inputs, "flow/speech_tokens")[None]
+    codes = networks.s3gen.config.vocab_size
+    prompt, tokens = (
+        _tokens(inputs, f"flow/{name}", codes, _MOST_TOKENS)[None]
+        for name in ("prompt_token", "speech_tokens")
+    )
     embedding = _floats(inputs, "speaker_encoder/embedding")
     mel = flow.inference(
         tokens,

@@ -6,11 +6,13 @@ same files are read by the `tokenizers` library beneath it.
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from pathlib import Path
 
+from ..checks.json_file import read_json
+from ..checks.plain import named, shown
+from ..checks.tokenizer_file import check_tokenizer_file, check_vocabulary_file, guarded
 from ..errors import CheckpointError
 from .tags import find_tags, without
 
@@ -43,7 +45,9 @@ class GPT2Tokenizer:
             )
             add([token])
             if self._tokenizer.token_to_id(token.content) != index:
-                raise CheckpointError(f"{folder}: the token {token.content} should be {index}.")
+                raise CheckpointError(
+                    f"{folder}: the token {named(token.content)} should be {index}."
+                )
         if self._tokenizer.token_to_id(END_OF_TEXT) is not None:
             self._tokenizer.add_special_tokens([END_OF_TEXT])
         self.tags = frozenset(
@@ -52,6 +56,12 @@ class GPT2Tokenizer:
             if token.content.startswith("[") and token.content.endswith("]")
         )
         self.max_length: int | None = settings.get("model_max_length")
+        if self.max_length is not None and not (
+            type(self.max_length) in (int, float) and self.max_length >= 1
+        ):
+            raise CheckpointError(
+                f"{folder / SETTINGS}: model_max_length is {shown(self.max_length)}."
+            )
 
     def __len__(self) -> int:
         return self._tokenizer.get_vocab_size()
@@ -59,13 +69,16 @@ class GPT2Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Token ids. A text over the files' `model_max_length` is cut there, as upstream's is, with
         a warning."""
-        ids = self._tokenizer.encode(text).ids
+        ids = guarded(
+            lambda: self._tokenizer.encode(text).ids,
+            lambda why: CheckpointError(f"the tokenizer fails, its files are damaged: {why}."),
+        )
         if self.max_length is not None and len(ids) > self.max_length:
             warnings.warn(
                 f"the text has {len(ids)} tokens; only the first {self.max_length} are spoken.",
                 stacklevel=2,
             )
-            ids = ids[: self.max_length]
+            ids = ids[: int(self.max_length)]
         return ids
 
     def decode(self, ids: list[int]) -> str:
@@ -109,10 +122,13 @@ def _base_tokenizer(folder: Path, add_prefix_space: bool):
     for name in names:
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name} is missing: the checkpoint has no tokenizer.")
-    try:
-        tokenizer = build()
-    except Exception as error:  # the library raises the bare class
-        raise CheckpointError(f"{folder / names[0]} is no tokenizer: {error}.") from None
+    if names == (WHOLE,):
+        check_tokenizer_file(folder / WHOLE)
+    else:
+        check_vocabulary_file(folder / VOCABULARY)
+    tokenizer = guarded(
+        build, lambda why: CheckpointError(f"{folder / names[0]} is no tokenizer: {why}.")
+    )
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
@@ -127,7 +143,10 @@ def _added_tokens(folder: Path, settings: dict) -> list[tuple[int, object]]:
     described = settings.get("added_tokens_decoder")
     try:
         if described is not None:
-            tokens = {int(index): AddedToken(**token) for index, token in described.items()}
+            described = {int(index): token for index, token in described.items()}
+            if not all(token.get("content") for token in described.values()):
+                raise ValueError("one has no content")
+            tokens = {index: AddedToken(**token) for index, token in described.items()}
         elif (folder / ADDED).is_file():
             names = _read_json(folder / ADDED)
             tokens = {
@@ -135,16 +154,12 @@ def _added_tokens(folder: Path, settings: dict) -> list[tuple[int, object]]:
             }
         else:
             tokens = {}
-    except (TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{folder}: the added tokens cannot be read: {error}.") from None
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CheckpointError(
+            f"{folder}: the added tokens cannot be read: {named(str(error))}."
+        ) from None
     return sorted(tokens.items())
 
 
 def _read_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}.") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is no JSON object.")
-    return content
+    return read_json(path)

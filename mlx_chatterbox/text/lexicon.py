@@ -9,17 +9,23 @@ the model knows too, only less well. What is no word is written out before (`spo
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import unicodedata
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from ..checks.json_file import read_small
+from ..checks.plain import named
 from ..errors import CheckpointError
 from .spoken import spoken_form
 from .tokenizer import SPACE, START, STOP, UNKNOWN, EnglishTokenizer
 from .unread import unread_runs
 
 LEXICON_FILE = "lexicon.txt.gz"
+# Ours has 3 MB.
+MAX_BYTES = 64 * 2**20
 STRESS = "ˈ"
 # CMU's names of the phones to the characters that stand for them.
 PHONES = {
@@ -81,10 +87,18 @@ def read_lexicon(path: Path) -> dict[str, str]:
         CheckpointError: it is missing or damaged.
     """
     try:
-        lines = gzip.decompress(path.read_bytes()).decode("utf-8").splitlines()
-        return dict(line.split("\t") for line in lines)
-    except (OSError, EOFError, ValueError) as error:
+        # Not path.read_bytes(): a gzip file of megabytes can hold gigabytes.
+        with gzip.GzipFile(fileobj=io.BytesIO(read_small(path))) as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"it holds more than {MAX_BYTES} bytes")
+        words = dict(line.split("\t") for line in content.decode("utf-8").splitlines())
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise CheckpointError(f"{path} is no lexicon: {error}.") from None
+    silent = next((word for word, phones in words.items() if not phones.strip()), None)
+    if silent is not None:
+        raise CheckpointError(f"{path} is no lexicon: {named(silent)} has no phones.")
+    return words
 
 
 class LexiconTokenizer(EnglishTokenizer):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..checks.tokenizer_file import check_tokenizer_file, guarded
 from ..errors import CheckpointError
 from .unread import unread_runs
 
@@ -29,10 +30,11 @@ class SpacedTokenizer:
 
         if not Path(path).is_file():
             raise CheckpointError(f"{path} is missing: the checkpoint has no tokenizer.")
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises the bare class
-            raise CheckpointError(f"{path} is no tokenizer: {error}.") from None
+        check_tokenizer_file(path)
+        self._tokenizer = guarded(
+            lambda: Tokenizer.from_file(str(path)),
+            lambda why: CheckpointError(f"{path} is no tokenizer: {why}."),
+        )
         for token in (START, STOP):
             if self._tokenizer.token_to_id(token) is None:
                 raise CheckpointError(f"{path} has no {token} token: another model's tokenizer?")
@@ -41,7 +43,11 @@ class SpacedTokenizer:
         self._known: dict[tuple[str, str | None], bool] = {}
 
     def _ids(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text.replace(" ", SPACE)).ids
+        text = text.replace(" ", SPACE)
+        return guarded(
+            lambda: self._tokenizer.encode(text).ids,
+            lambda why: CheckpointError(f"the tokenizer fails, its file is damaged: {why}."),
+        )
 
     def _has_known(self, text: str) -> bool:
         return any(token not in (self._unknown, self._space) for token in self._ids(text))

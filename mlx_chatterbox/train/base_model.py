@@ -121,9 +121,14 @@ def _from_scratch(folder: Path, config: TrainConfig) -> Checkpoint:
     import mlx.core as mx
     from mlx.utils import tree_flatten
 
-    from ..checkpoint import VOICE_NAME, Checkpoint, build, load_weights_strictly, read_weights
+    from ..checkpoint import (
+        Checkpoint,
+        build,
+        built_in_voice,
+        load_weights_strictly,
+        read_weights,
+    )
     from ..text.load import load_tokenizer
-    from ..voice import Voice
     from .trained import seeded
 
     base = ModelConfig.load(folder)
@@ -147,13 +152,12 @@ def _from_scratch(folder: Path, config: TrainConfig) -> Checkpoint:
         load_weights_strictly(
             networks, {**{k: v for k, v in weights.items() if k not in kept}, **stored}, folder
         )
-    voice = folder / VOICE_NAME
     return Checkpoint(
         folder=folder,
         config=wanted,
         networks=networks,
         tokenizer=load_tokenizer(folder, wanted.text),
-        voice=Voice.load(voice) if voice.is_file() else None,
+        voice=built_in_voice(folder, networks),
     )
 
 

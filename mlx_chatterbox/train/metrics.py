@@ -14,6 +14,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from ..checks.json_file import parse_json
 from ..errors import ChatterboxError
 from ..own_files import whole_file
 from .trackers import MissingExtra, Tracker
@@ -30,8 +31,8 @@ def read_metrics(path: str | Path) -> list[dict]:
     lines = []
     for line in Path(path).read_text(encoding="utf-8").splitlines():
         try:
-            lines.append(json.loads(line))
-        except ValueError:
+            lines.append(parse_json(line))
+        except (ValueError, RecursionError):
             break
     return lines
 

@@ -21,9 +21,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_type_hints
 
 import mlx.core as mx
 
+from ..checks.json_file import parse_json, read_small
+from ..checks.plain import named, typed
+from ..checks.safetensors_file import load_safetensors
 from ..errors import CheckpointError
 from .config import TrainConfig, save_config
 
@@ -67,8 +71,30 @@ class RunState:
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> RunState:
-        return cls(**json.loads(text))
+    def from_json(cls, text: str | bytes) -> RunState:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError, RecursionError: it did not.
+        """
+        values, hints = parse_json(text), get_type_hints(cls)
+        unknown = sorted(values.keys() - hints.keys())
+        if unknown:
+            raise ValueError(f"unknown key(s) {', '.join(map(named, unknown[:3]))}")
+        for name, value in values.items():
+            if name == "window":
+                _check_numbers(value, name)
+            elif name == "loss_scales":
+                for key, scales in typed(value, dict, name).items():
+                    _check_numbers(scales, f"{name}.{named(key)}")
+            elif not (name == "best_metric" and type(value) is float):  # which may be NaN
+                typed(value, hints[name], name)
+        return cls(**values)
+
+
+def _check_numbers(values: object, name: str) -> None:
+    if not all(type(value) in (int, float) for value in typed(values, dict, name).values()):
+        raise ValueError(f"{name} holds what is no number")
 
 
 @contextmanager
@@ -132,8 +158,8 @@ def read_arrays(path: Path) -> dict[str, mx.array]:
         CheckpointError: missing or damaged.
     """
     try:
-        return mx.load(str(path), format="safetensors")
-    except (RuntimeError, ValueError) as error:
+        return load_safetensors(path)
+    except CheckpointError as error:
         raise CheckpointError(f"{path} is missing or damaged: {error}") from None
 
 
@@ -144,8 +170,10 @@ def read_state(folder: Path) -> RunState:
         CheckpointError: the folder is no checkpoint of a training run.
     """
     try:
-        return RunState.from_json((folder / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError) as error:
+        return RunState.from_json(read_small(folder / STATE))
+    except RecursionError:
+        raise CheckpointError(f"{folder / STATE} is nested too deeply.") from None
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} is no checkpoint of a training run: {error}.") from None
 
 

@@ -7,15 +7,20 @@ Sources: upstream `models/s3gen/s3gen.py`, `configs.py`, `hifigan.py`, `xvector.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from ...config_base import Config
+from ...checks.plain import shown
+from ...config_base import Config, divides, need
 from ...errors import CheckpointError
 
 
 @dataclass
 class HiFTNetConfig(Config):
     """HiFT: neural source filter and inverse STFT (https://arxiv.org/abs/2309.09493)."""
+
+    MAY_BE_ZERO: ClassVar = frozenset({"nb_harmonics"})
 
     in_channels: int = 80
     base_channels: int = 512
@@ -45,6 +50,43 @@ class HiFTNetConfig(Config):
     # and frames of 20 ms, 200 a second, are enough.
     filter_source: bool = False
 
+    def __post_init__(self):
+        rates, kernels = self.upsample_rates, self.upsample_kernel_sizes
+        stages = len(rates)
+        need(
+            "HiFT",
+            upsample_rates=stages > 0,
+            upsample_kernel_sizes=len(kernels) == stages
+            and all(
+                k >= rate and (k - rate) % 2 == 0 for k, rate in zip(kernels, rates, strict=False)
+            ),
+            base_channels=stages < 31 and self.base_channels >> stages > 0,
+            resblock_kernel_sizes=_are_odd(self.resblock_kernel_sizes),
+            resblock_dilation_sizes=len(self.resblock_dilation_sizes)
+            == len(self.resblock_kernel_sizes),
+            source_resblock_kernel_sizes=len(self.source_resblock_kernel_sizes) >= stages
+            and _are_odd(self.source_resblock_kernel_sizes),
+            source_resblock_dilation_sizes=len(self.source_resblock_dilation_sizes) >= stages,
+            istft_n_fft=divides(self.istft_n_fft, 2),
+            istft_hop_len=self.istft_hop_len <= self.istft_n_fft,
+            audio_limit=self.audio_limit > 0,
+        )
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Waveform samples of a mel frame."""
+        return math.prod(self.upsample_rates) * self.istft_hop_len
+
+    def layers(self) -> int:
+        stages = len(self.upsample_rates)
+        pairs = stages * sum(map(len, self.resblock_dilation_sizes))
+        return stages + pairs + sum(map(len, self.source_resblock_dilation_sizes[:stages]))
+
+
+def _are_odd(sizes: list[int]) -> bool:
+    """Whether there are sizes of kernels, all with a middle."""
+    return bool(sizes) and all(size % 2 for size in sizes)
+
 
 def chatterbox_hift() -> HiFTNetConfig:
     """The vocoder inside S3Gen: 24 kHz, 480 samples a mel frame."""
@@ -71,6 +113,20 @@ class CAMPPlusConfig(Config):
     block_dilations: list[int] = field(default_factory=lambda: [1, 2, 2])
     segment_length: int = 100
 
+    def __post_init__(self):
+        need(
+            "CAM++",
+            block_layers=len(self.block_layers) > 0,
+            block_dilations=len(self.block_dilations) == len(self.block_layers),
+            feat_dim=self.feat_dim == _FIXED["mel_bins"],
+        )
+
+    def layers(self) -> int:
+        return sum(self.block_layers)
+
+
+# Of the flow. More change nothing that can be heard, and each takes its time.
+MAX_CFM_STEPS = 1000
 
 # Fields of the Hugging Face configuration that every published model has the same, and for which
 # the code knows one value: another one is refused rather than ignored.
@@ -92,6 +148,11 @@ _FIXED = {
 @dataclass
 class S3GenConfig(Config):
     """S3Gen at full size; `meanflow` adds the second time input of the distilled models."""
+
+    MAY_BE_ZERO: ClassVar = frozenset(
+        {"fmin", "encoder_num_blocks", "encoder_num_up_blocks", "decoder_n_blocks"}
+        | {"decoder_num_mid_blocks"}
+    )
 
     vocab_size: int = 6561
     token_embed_dim: int = 512
@@ -137,4 +198,32 @@ class S3GenConfig(Config):
         values = {name: getattr(self, name) for name in _FIXED}
         other = {name: value for name, value in values.items() if value != _FIXED[name]}
         if other:
-            raise CheckpointError(f"S3Gen cannot be built with {other}; it has {_FIXED}.")
+            wanted = {name: _FIXED[name] for name in other}
+            raise CheckpointError(f"S3Gen cannot be built with {shown(other)}; it has {wanted}.")
+        width, heads = self.encoder_output_size, self.encoder_attention_heads
+        frames = self.sampling_rate // self.hop_length
+        need(
+            "S3Gen",
+            token_embed_dim=self.token_embed_dim == width,  # upstream's encoder keeps one width
+            encoder_attention_heads=divides(width, heads),
+            decoder_channels=len(self.decoder_channels) == 1,  # the estimator has one level
+            decoder_out_channels=self.decoder_out_channels == self.mel_bins,
+            decoder_in_channels=self.decoder_in_channels == 4 * self.decoder_out_channels,
+            token_mel_ratio=self.token_mel_ratio * self.input_frame_rate == frames,
+            speaker_embed_dim=self.speaker_embed_dim == self.speaker_encoder.embedding_size,
+        )
+
+    def check_vocoder(self) -> None:
+        """Raise CheckpointError unless the vocoder takes the flow's mels."""
+        hift = self.hift
+        need(
+            "S3Gen's vocoder",
+            sampling_rate=hift.sampling_rate == self.sampling_rate,
+            in_channels=hift.in_channels == hift.f0_predictor_in_channels == self.mel_bins,
+            upsample_rates=hift.samples_per_frame == self.hop_length,
+        )
+
+    def layers(self) -> int:
+        stages = self.decoder_num_mid_blocks + 2
+        own = self.encoder_num_blocks + self.encoder_num_up_blocks
+        return own + stages * max(self.decoder_n_blocks, 1) + super().layers()

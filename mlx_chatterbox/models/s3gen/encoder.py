@@ -171,8 +171,6 @@ class UpsampleConformerEncoder(nn.Module):
     def __init__(self, config: S3GenConfig):
         super().__init__()
         width = config.encoder_output_size
-        if config.token_embed_dim != width:
-            raise ValueError("upstream's encoder keeps one width: token_embed_dim must equal it")
         self._ratio = config.token_mel_ratio
         self.embed = LinearEmbedding(config.token_embed_dim, width)
         self.pre_lookahead_layer = PreLookaheadLayer(width, config.pre_lookahead_len)

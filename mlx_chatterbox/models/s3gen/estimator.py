@@ -185,8 +185,6 @@ class ConditionalDecoder(nn.Module):
 
     def __init__(self, config: S3GenConfig):
         super().__init__()
-        if len(config.decoder_channels) != 1:
-            raise ValueError("the causal estimator has one level: decoder_channels needs one entry")
         channels = config.decoder_channels[0]
         self._heads = config.decoder_num_heads, config.decoder_attention_head_dim
         self._time_features = config.decoder_in_channels

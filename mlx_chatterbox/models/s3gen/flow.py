@@ -10,10 +10,12 @@ from collections.abc import Callable
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
+from ...checks.plain import shown
 from ...errors import SettingError
 from ...nn.parallel import can_run_two, run_two
-from .config import S3GenConfig
+from .config import MAX_CFM_STEPS, S3GenConfig
 from .encoder import UpsampleConformerEncoder
 from .estimator import ConditionalDecoder
 
@@ -22,6 +24,18 @@ def cosine_times(n_timesteps: int) -> mx.array:
     """Flow times 0 to 1, dense at the start: 1 - cos(pi i / 2 n), (n + 1,)."""
     steps = mx.linspace(0.0, 1.0, n_timesteps + 1)
     return 1.0 - mx.cos(steps * (0.5 * math.pi))
+
+
+def check_steps(n_timesteps: int) -> None:
+    """Raise SettingError unless the flow can take so many steps."""
+    if isinstance(n_timesteps, bool) or not isinstance(n_timesteps, (int, np.integer)):
+        raise SettingError(f"n_cfm_timesteps must be a whole number; got {shown(n_timesteps)}.")
+    if n_timesteps < 1:
+        raise SettingError(f"n_cfm_timesteps must be 1 or more; got {shown(n_timesteps)}.")
+    if n_timesteps > MAX_CFM_STEPS:
+        raise SettingError(
+            f"n_cfm_timesteps must be {MAX_CFM_STEPS} or fewer; got {shown(n_timesteps)}."
+        )
 
 
 class ConditionalFlowMatching(nn.Module):
@@ -202,8 +216,7 @@ class CausalMaskedDiffWithXvec(nn.Module):
         Raises:
             SettingError: fewer than one step.
         """
-        if n_timesteps < 1:
-            raise SettingError(f"n_cfm_timesteps must be 1 or more; got {n_timesteps}.")
+        check_steps(n_timesteps)
         mu = self.encode(tokens, token_mask)[:, : noise.shape[1]]
         speakers = self.project_speaker(embedding)
         noise, cond = noise.astype(self.dtype), cond.astype(self.dtype)

@@ -9,6 +9,7 @@ import mlx.nn as nn
 import numpy as np
 
 from ...audio.mel import s3_tokenizer_log_mel
+from ...checks.tensors import check_tokens
 from .windows import SAMPLES_PER_FRAME, merge_windows, split_windows, window_log_mels
 
 SAMPLE_RATE = 16000
@@ -52,6 +53,8 @@ class SpeechTokenizer(nn.Module):
             # 1.4 %.
             codes.append(self.quantizer.encode(self.encoder(log_mel.T[None]))[0])
             mx.eval(codes[-1])
+            # Of weights that hold NaN, no code is one.
+            check_tokens(codes[-1], self.quantizer.codes, "what the speech tokenizer writes")
             if on_window is not None:
                 on_window(len(codes), in_all)
         return merge_windows(codes, self.frames_per_token)

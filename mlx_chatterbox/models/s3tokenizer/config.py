@@ -6,14 +6,17 @@ Sources: S3Tokenizer `s3tokenizer/model_v2.py`, `s3tokenizer/model.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ...config_base import Config
+from ...config_base import Config, divides, need
 from ...errors import CheckpointError
 
 
 @dataclass
 class S3TokenizerConfig(Config):
     """Version 2, 25 tokens/s: FSMN attention and a finite scalar quantiser of 3^8 codes."""
+
+    CHOICES: ClassVar = {"quantizer_levels": (3,)}
 
     n_mels: int = 128
     n_audio_state: int = 1280
@@ -24,6 +27,26 @@ class S3TokenizerConfig(Config):
     attention_norm_eps: float = 1e-5
     quantizer_dims: int = 8
     quantizer_levels: int = 3
+
+    def __post_init__(self):
+        need("the S3 tokenizer", n_audio_head=_has_heads(self), quantizer_dims=_codes(self) < 2**31)
+
+    @property
+    def codes(self) -> int:
+        """How many different tokens there are."""
+        return _codes(self)
+
+    def layers(self) -> int:
+        return self.n_audio_layer
+
+
+def _codes(config: S3TokenizerConfig) -> int:
+    return config.quantizer_levels ** min(config.quantizer_dims, 64)
+
+
+def _has_heads(config: S3TokenizerConfig | S3TokenizerV1Config) -> bool:
+    """Whether the width divides into heads, of an even number of channels each."""
+    return divides(config.n_audio_state, 2 * config.n_audio_head)
 
 
 # Tokens a second by the names that the models are published under.
@@ -52,3 +75,7 @@ class S3TokenizerV1Config(Config):
             raise CheckpointError(
                 f"the S3 tokenizer has 50 or 25 tokens a second, not {self.token_rate}."
             )
+        need("the S3 tokenizer", n_audio_head=_has_heads(self))
+
+    def layers(self) -> int:
+        return self.n_audio_layer

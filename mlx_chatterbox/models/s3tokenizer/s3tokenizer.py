@@ -97,11 +97,13 @@ class FSQCodebook(nn.Module):
         self.project_down = nn.Linear(config.n_audio_state, config.quantizer_dims)
 
     def encode(self, hidden: mx.array) -> mx.array:
-        """(B, T, width) to codes (B, T), int32."""
+        """(B, T, width) to codes (B, T), int32; -1 for NaN."""
         # The factor just under one keeps a saturated tanh from rounding past the outer levels.
         digits = mx.round(mx.tanh(self.project_down(hidden)) * 0.9990000128746033) + 1
         powers = self._levels ** mx.arange(digits.shape[-1])
-        return (digits.astype(mx.int32) * powers).sum(axis=-1).astype(mx.int32)
+        codes = (digits.astype(mx.int32) * powers).sum(axis=-1).astype(mx.int32)
+        # What NaN becomes as a whole number differs by processor, and can be a code.
+        return mx.where(mx.isnan(digits).any(axis=-1), -1, codes)
 
 
 class Quantizer(nn.Module):
@@ -109,7 +111,13 @@ class Quantizer(nn.Module):
 
     def __init__(self, config: S3TokenizerConfig):
         super().__init__()
+        self._codes = config.codes
         self.codebook = FSQCodebook(config)
+
+    @property
+    def codes(self) -> int:
+        """How many different tokens there are."""
+        return self._codes
 
     def encode(self, hidden: mx.array) -> mx.array:
         return self.codebook.encode(hidden)

@@ -12,6 +12,8 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
+from ...checks.tensors import check_tokens
+from ...errors import SettingError
 from ...nn.activations import gelu
 from ...nn.attention import attend, merge_heads, split_heads
 from ...nn.conv import Conv1d
@@ -114,6 +116,11 @@ class VectorQuantization(nn.Module):
         super().__init__()
         self.codebook = EuclideanCodebook(config.n_codebook_size, config.n_audio_state)
 
+    @property
+    def codes(self) -> int:
+        """How many different tokens there are."""
+        return self.codebook.embed.shape[0]
+
     def encode(self, hidden: mx.array) -> mx.array:
         """(B, T, width) to codes (B, T), int32."""
         hidden = hidden.astype(mx.float32)
@@ -121,7 +128,12 @@ class VectorQuantization(nn.Module):
         return self.codebook.encode(hidden / mx.maximum(length, 1e-12))
 
     def decode(self, codes: mx.array) -> mx.array:
-        """Codes (B, T) to their vectors (B, T, width); upstream's are (B, width, T)."""
+        """Codes (B, T) to their vectors (B, T, width); upstream's are (B, width, T).
+
+        Raises:
+            SettingError: a code that there is none of.
+        """
+        check_tokens(codes, self.codes, "codes", SettingError)
         return self.codebook.decode(codes)
 
 

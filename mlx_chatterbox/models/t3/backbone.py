@@ -14,6 +14,7 @@ from functools import partial
 import mlx.core as mx
 import mlx.nn as nn
 
+from ...checks.plain import shown
 from ...errors import CheckpointError
 from ...nn.activations import gated_silu, gelu_approx
 from ...nn.attention import attend
@@ -40,7 +41,7 @@ def rotary_wavelengths(config: T3Config) -> mx.array:
     if kind == "default":
         return wavelengths
     if kind != "llama3":
-        raise CheckpointError(f"T3's rope_scaling is of type {kind!r}; llama3 is known.")
+        raise CheckpointError(f"T3's rope_scaling is of type {shown(kind)}; llama3 is known.")
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
     turns = scaling["original_max_position_embeddings"] / (2 * math.pi * wavelengths)
     smooth = mx.clip((turns - low) / (high - low), 0.0, 1.0)

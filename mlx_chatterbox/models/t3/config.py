@@ -5,10 +5,12 @@ Source: upstream `models/t3/modules/t3_config.py` and `models/t3/llama_configs.p
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from ...config_base import Config
+from ...checks.plain import shown
+from ...config_base import Config, divides, need
 from ...errors import CheckpointError
 
 
@@ -24,6 +26,12 @@ def llama3_rope_scaling() -> dict[str, Any]:
 
 
 BACKBONES = ("llama", "gpt2")
+_LLAMA3_SCALING = (
+    "factor",
+    "high_freq_factor",
+    "low_freq_factor",
+    "original_max_position_embeddings",
+)
 
 
 @dataclass
@@ -34,6 +42,16 @@ class T3Config(Config):
     an emotion, and are guided; the GPT-2 ones (Turbo, Nano) do none of it, and their backbone has
     positions of its own.
     """
+
+    MAY_BE_ZERO: ClassVar = frozenset(
+        {
+            "start_text_token",
+            "stop_text_token",
+            "start_speech_token",
+            "stop_speech_token",
+            "speech_cond_prompt_len",
+        }
+    )
 
     backbone: str = "llama"
     text_tokens_dict_size: int = 704
@@ -63,7 +81,26 @@ class T3Config(Config):
 
     def __post_init__(self):
         if self.backbone not in BACKBONES:
-            raise CheckpointError(f"T3 backbone {self.backbone!r} is none of {BACKBONES}.")
+            raise CheckpointError(f"T3 backbone {shown(self.backbone)} is none of {BACKBONES}.")
+        speech = max(self.start_speech_token, self.stop_speech_token)
+        need("T3", speech_tokens_dict_size=speech < self.speech_tokens_dict_size)
+        if self.is_gpt2:
+            need("T3", num_attention_heads=divides(self.hidden_size, self.num_attention_heads))
+            return
+        text = max(self.start_text_token, self.stop_text_token)
+        width = self.hidden_size
+        need(
+            "T3",
+            text_tokens_dict_size=text < self.text_tokens_dict_size,
+            speech_cond_prompt_len=self.speech_cond_prompt_len <= self.max_prompt_tokens,
+            perceiver_heads=not self.hears_prompt or divides(width, self.perceiver_heads),
+            head_dim=divides(self.head_dim, 2),
+            rope_theta=self.rope_theta > 0,
+            rope_scaling=_is_scaling(self.rope_scaling),
+        )
+
+    def layers(self) -> int:
+        return self.num_hidden_layers
 
     @property
     def hears_prompt(self) -> bool:
@@ -71,9 +108,24 @@ class T3Config(Config):
         return self.speech_cond_prompt_len > 0
 
     @property
+    def max_prompt_tokens(self) -> int:
+        """The most speech tokens of a reference that there are positions for."""
+        return self.speech_cond_prompt_len if self.is_gpt2 else self.max_speech_tokens + 4
+
+    @property
     def is_gpt2(self) -> bool:
         """Whether this is a Turbo or Nano T3."""
         return self.backbone == "gpt2"
+
+
+def _is_scaling(values: dict) -> bool:
+    """Whether `rope_scaling` has what its type needs; unknown types are refused later, by name."""
+    if not values or values.get("rope_type", "default") != "llama3":
+        return isinstance(values, dict)
+    numbers = [values.get(name) for name in _LLAMA3_SCALING]
+    if not all(type(n) in (int, float) and math.isfinite(n) and n > 0 for n in numbers):
+        return False
+    return values["high_freq_factor"] > values["low_freq_factor"]
 
 
 def gpt2_config(hidden_size: int, num_hidden_layers: int, num_attention_heads: int) -> T3Config:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...config_base import Config
+from ...config_base import Config, need
 
 
 @dataclass
@@ -19,3 +19,10 @@ class VoiceEncoderConfig(Config):
     num_layers: int = 3
     speaker_embed_size: int = 256
     partial_frames: int = 160
+
+    def __post_init__(self):
+        # Partial utterances follow each other by a whole number of frames, 1 or more.
+        need("the voice encoder", partial_frames=self.partial_frames <= 12000)
+
+    def layers(self) -> int:
+        return self.num_layers

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from functools import cache
 from pathlib import Path
 from unicodedata import category
 
+from ...checks.json_file import read_json
 from ...errors import CheckpointError
 from .notice import say_once
 
@@ -55,9 +55,9 @@ class CangjieConverter:
             )
             return _CangjieTable([])
         try:
-            entries = json.loads(self._path.read_text(encoding="utf-8"))
+            entries = read_json(self._path, list)
             return _CangjieTable([entry.split("\t")[:2] for entry in entries])
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+        except (ValueError, AttributeError, TypeError) as error:
             raise CheckpointError(f"{self._path} is no table of Cangjie codes: {error}.") from None
 
 

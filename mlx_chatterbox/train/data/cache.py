@@ -11,12 +11,13 @@ or damaged counts as missing.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 
+from ...checks.safetensors_file import read_header
+from ...errors import CheckpointError
 from ...own_files import whole_file
 
 _CHECKSUM = "checksum"
@@ -42,28 +43,22 @@ class ArrayCache:
 
     def has(self, kind: str, key: str) -> bool:
         """Whether the file is there and as long as it says; its content is checked by `read`."""
-        path = self.path(kind, key)
         try:
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                size = os.fstat(file.fileno()).st_size
-                if not 2 <= length <= size - 8:
-                    return False
-                header = json.loads(file.read(length))
-            end = max(t["data_offsets"][1] for name, t in header.items() if name != "__metadata__")
-            return 8 + length + end == size
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return "array" in read_header(self.path(kind, key))
+        except CheckpointError:
             return False
 
     def read(self, kind: str, key: str) -> np.ndarray | None:
         """The array; None if it is missing or damaged."""
         from safetensors import SafetensorError, safe_open
 
+        if not self.has(kind, key):
+            return None
         try:
             with safe_open(str(self.path(kind, key)), framework="numpy") as file:
                 array = file.get_tensor("array")
                 checksum = (file.metadata() or {}).get(_CHECKSUM)
-        except (OSError, SafetensorError):
+        except (OSError, SafetensorError, TypeError, ValueError, AttributeError):  # bfloat16, too
             return None
         return array if checksum == _checksum(array) else None
 

@@ -105,6 +105,9 @@ _FEATURES: dict[str, Callable] = {
     "f0": lambda networks, p: p.f0,
     "ve_mel": lambda networks, p: _voice_mel(p),
 }
+_WIDTHS = {"mel": 80, "log_mel_16k": 128, "fbank": 80, "ve_mel": 40}
+# The others are of a clip as a whole.
+_IN_TIME = frozenset(_FEATURES) - {"speaker_embedding", "xvector"}
 # Which network's weights a feature depends on, by its place among the networks.
 _NETWORK = {
     "speech_tokens": "s3_tokenizer",
@@ -225,10 +228,13 @@ class FeatureStore:
                 values[name] = self._text_tokens[clip_id]
                 continue
             value = self._cache.read(self._kind(name), self._key(clip))
-            if value is None:
+            if value is None or not self._is_sound(name, value):
                 damaged.append(name)
             else:
                 values[name] = value
+        # What goes with the tokens is of one length, or some of it is of another recording.
+        if len({len(values[name]) // n for name, n in _PER_TOKEN.items() if name in values}) > 1:
+            damaged += [name for name in _PER_TOKEN if name in values]
         if damaged:
             values |= self._again(clip, damaged)
         return values
@@ -244,6 +250,25 @@ class FeatureStore:
         for name, value in values.items():
             self._cache.write(self._kind(name), self._key(clip), value)
         return values
+
+    def _is_sound(self, name: str, value: np.ndarray) -> bool:
+        """Whether an array has the type and shape of a feature, and tokens are codes."""
+        width = self._width(name)
+        shape = value.shape[1:] if name in _IN_TIME else value.shape
+        if value.ndim == 0 or shape != (() if width is None else (width,)) or not len(value):
+            return False
+        if name == "speech_tokens":
+            codes = self._networks.s3_tokenizer.quantizer.codes
+            return value.dtype == np.int32 and value.min() >= 0 and value.max() < codes
+        is_whole = len(value) % _PER_TOKEN.get(name, 1) == 0
+        return value.dtype == np.float32 and is_whole and bool(np.isfinite(value).all())
+
+    def _width(self, name: str) -> int | None:
+        if name == "speaker_embedding":
+            return self._networks.ve.proj.weight.shape[0]
+        if name == "xvector":
+            return self._networks.s3gen.config.speaker_encoder.embedding_size
+        return _WIDTHS.get(name)
 
     def _has(self, clip: Clip, name: str) -> bool:
         return self._cache.has(self._kind(name), self._key(clip))

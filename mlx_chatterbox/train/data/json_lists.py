@@ -109,7 +109,7 @@ def _records(path: Path, content: str, dataset) -> Iterator[tuple[str, Any]]:
     """(file and line or position, value); None for a line that is no JSON."""
     try:
         whole = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         yield from _lines(path, content, error)
         return
     if isinstance(whole, dict):
@@ -120,7 +120,7 @@ def _records(path: Path, content: str, dataset) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{path} holds no list of clips.")
 
 
-def _lines(path: Path, content: str, error: ValueError) -> Iterator[tuple[str, Any]]:
+def _lines(path: Path, content: str, error: Exception) -> Iterator[tuple[str, Any]]:
     """JSON Lines; `error` says why it is not one value."""
     # Not splitlines(), which also splits at U+2028 inside a string.
     lines = [(i, line) for i, line in enumerate(content.split("\n"), start=1) if line.strip()]
@@ -128,7 +128,7 @@ def _lines(path: Path, content: str, error: ValueError) -> Iterator[tuple[str, A
     for number, line in lines:
         try:
             values.append((f"{path}:{number}", json.loads(line)))
-        except ValueError:
+        except (ValueError, RecursionError):
             values.append((f"{path}:{number}", None))
     if lines and not any(isinstance(value, dict) for _, value in values):
         hint = "" if content.lstrip()[0] in "[{" else "; for a table, dataset_type is metadata_csv"

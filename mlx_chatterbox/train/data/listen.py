@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 
 from ...audio.files import duration_of, read_channels, to_mono
 from ...audio.silence import loud_part
+from ...checks.plain import typed
 from .item import Recording
 
 # What trimming leaves before and after the speech: breath, and the end of a plosive.
@@ -39,6 +41,20 @@ class Facts:
     @property
     def seconds(self) -> float:
         return (self.end - self.start) / self.rate
+
+
+def _facts(values: object) -> Facts:
+    """Facts as they were remembered.
+
+    Raises:
+        ValueError, KeyError: they are none.
+    """
+    values = typed(values, dict, "facts")
+    hints = get_type_hints(Facts)
+    facts = Facts(**{name: typed(values[name], kind, name) for name, kind in hints.items()})
+    if not facts.rate:
+        raise ValueError("a rate of 0")
+    return facts
 
 
 def read_audio(audio: Path | Recording) -> tuple[np.ndarray, int]:
@@ -83,13 +99,13 @@ class Listener:
         self._longest = dataset.max_audio_duration_s
         self._file = None if cache_dir is None else cache_dir / "recordings.jsonl"
         self._settings = f"{self._trims} {self._top_db} {TRIM_MARGIN_SECONDS}"
-        self._known: dict[str, dict] = {}
+        self._known: dict[str, Facts] = {}
         if self._file is not None and self._file.is_file():
             for line in self._file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     entry = json.loads(line)
-                    self._known[entry["key"]] = entry["facts"]
-                except (ValueError, KeyError, TypeError):
+                    self._known[entry["key"]] = _facts(entry["facts"])
+                except (ValueError, KeyError, TypeError, RecursionError):
                     continue  # the last line of a process that was killed
 
     def __call__(self, audio: Path | Recording) -> tuple[Facts, str | None]:
@@ -99,7 +115,7 @@ class Listener:
             status = audio.stat()
             key = f"{audio.resolve()} {status.st_size} {status.st_mtime_ns} {self._settings}"
             if key in self._known:
-                return Facts(**self._known[key]), None
+                return self._known[key], None
         return self._listen(audio), key
 
     def remember(self, found: list[tuple[str, Facts]]) -> None:

@@ -15,6 +15,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from ...checks.tensors import check_tokens
 from ...errors import DataError, SettingError
 from ..adapters import draw_dropout_from
 
@@ -192,6 +193,17 @@ def of_reference(sample: Sample, feature: str) -> np.ndarray:
     """A feature of the sample's prompt; of the sample itself where the prompt has none."""
     prompt = sample.get("prompt") or {}
     return np.asarray(prompt[feature] if feature in prompt else sample[feature])
+
+
+def phones_of(sample: Sample, kinds: int) -> np.ndarray:
+    """The sample's labels of phones, int32.
+
+    Raises:
+        DataError: a label that is none of the `kinds` there are.
+    """
+    phones = np.asarray(sample["phones"])
+    check_tokens(phones, kinds, f"phones of {sample.get('id', 'a sample')}", DataError)
+    return phones.astype(np.int32)
 
 
 def total(array: mx.array) -> float:

@@ -25,6 +25,7 @@ from .base import (
     length_mask,
     of_reference,
     padded,
+    phones_of,
     total,
 )
 
@@ -137,7 +138,7 @@ class FlowTask(Task):
         start = int(generator(sample["key"], _CROP).integers(spare + 1))
         stop = start + min(len(tokens), self.max_tokens)
         frames = slice(ratio * start, ratio * stop)
-        phones = np.asarray(sample["phones"])[frames] if self.phones else None
+        phones = phones_of(sample, self.phones)[frames] if self.phones else None
         return tokens[start:stop], mel[frames], phones
 
     def _draw(self, sample: Sample, frames: int) -> tuple[int, float, np.ndarray, bool]:

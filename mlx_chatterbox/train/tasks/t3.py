@@ -23,6 +23,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from ...checks.tensors import check_tokens
 from ...errors import DataError
 from ...models.t3.cache import causal_bias
 from ...models.t3.config import T3Config
@@ -38,6 +39,7 @@ from .base import (
     length_mask,
     of_reference,
     padded,
+    phones_of,
     total,
 )
 
@@ -52,11 +54,11 @@ class PhoneHeads(nn.Module):
 
     def __init__(self, width: int, phones: int):
         super().__init__()
-        self._phones = phones
+        self.phones = phones
         self.heads = nn.Linear(width, _PHONE_LABELS * phones)
 
     def __call__(self, hidden: mx.array) -> mx.array:
-        return self.heads(hidden).reshape(*hidden.shape[:-1], _PHONE_LABELS, self._phones)
+        return self.heads(hidden).reshape(*hidden.shape[:-1], _PHONE_LABELS, self.phones)
 
 
 class T3Task(Task):
@@ -137,7 +139,7 @@ class T3Task(Task):
         for weights, (start, stop) in zip(indices["speech_weights"], spans, strict=True):
             weights[start:stop] = 0.0
         if self._heads is not None:
-            indices |= _phone_labels(samples, speech, indices)
+            indices |= _phone_labels(samples, speech, indices, self._heads.phones)
         for part in ("text", "speech"):
             indices |= _scored(indices, part)
         said = [self._misheard(s, spoken) for s, spoken in zip(samples, speech, strict=True)]
@@ -187,7 +189,10 @@ class T3Task(Task):
 
     def _prompt(self, sample: Sample) -> np.ndarray:
         prompt = (sample.get("prompt") or {}).get("speech_tokens", ())
-        return np.asarray(prompt, dtype=np.int32)[: self.prompt_tokens]
+        prompt = np.asarray(prompt, dtype=np.int32)[: self.prompt_tokens]
+        name = f"the prompt of {sample.get('id', 'a sample')}"
+        check_tokens(prompt, self.config.speech_tokens_dict_size, name, DataError)
+        return prompt
 
     def counts(self, batch: Batch) -> Totals:
         return {part: total(batch[f"{part}_weights"]) for part in self.parts}
@@ -227,13 +232,16 @@ class T3Task(Task):
 
 
 def _phone_labels(
-    samples: Sequence[Sample], speech: Sequence[np.ndarray], indices: dict[str, np.ndarray]
+    samples: Sequence[Sample],
+    speech: Sequence[np.ndarray],
+    indices: dict[str, np.ndarray],
+    kinds: int,
 ) -> dict[str, np.ndarray]:
     """Labels (B, S, 2) beside those of the speech; where T3 is to stop, they weigh nothing."""
     weights = indices["speech_weights"].copy()
     labels = np.zeros((*weights.shape, _PHONE_LABELS), dtype=np.int32)
     for b, (sample, spoken) in enumerate(zip(samples, speech, strict=True)):
-        phones, count = np.asarray(sample["phones"], dtype=np.int32), len(spoken)
+        phones, count = phones_of(sample, kinds), len(spoken)
         if len(phones) != 2 * count:
             raise DataError(f"{sample.get('id', 'a sample')} needs two phones a speech token.")
         weights[b, count:] = 0.0

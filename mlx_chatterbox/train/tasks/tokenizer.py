@@ -17,7 +17,18 @@ from ...errors import DataError
 from ...models.s3tokenizer.config import S3TokenizerConfig
 from ...models.s3tokenizer.windows import FRAMES_PER_TOKEN
 from ...nn.conv import Conv1d
-from .base import Batch, Sample, Task, Totals, generator, keys_of, length_mask, padded, total
+from .base import (
+    Batch,
+    Sample,
+    Task,
+    Totals,
+    generator,
+    keys_of,
+    length_mask,
+    padded,
+    phones_of,
+    total,
+)
 
 # S3Gen's log-mel of speech has about this mean and deviation.
 MEL_MEAN, MEL_DEVIATION = -5.5, 2.5
@@ -126,7 +137,7 @@ class TokenizerTask(Task):
             raise DataError(f"{sample.get('id', 'a sample')} is shorter than a token.")
         start = int(generator(sample["key"], _CROP).integers(max(n - self.tokens, 0) + 1))
         stop = min(start + self.tokens, n)
-        phones = np.asarray(sample["phones"]) if self.phones else np.zeros(2 * n, np.int32)
+        phones = phones_of(sample, self.phones) if self.phones else np.zeros(2 * n, np.int32)
         return (
             log_mel[FRAMES_PER_TOKEN * start : FRAMES_PER_TOKEN * stop],
             mel[MEL_FRAMES_PER_TOKEN * start : MEL_FRAMES_PER_TOKEN * stop],
