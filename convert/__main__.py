@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mlx_chatterbox.errors import ChatterboxError
 
     try:
-        _run(arguments)
+        with warnings.catch_warnings():
+            if not arguments.verbose:
+                warnings.showwarning = _note
+            _run(arguments)
     except KeyboardInterrupt:
         if arguments.verbose:
             raise
@@ -46,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _note(message, *_) -> None:
+    print(f"note: {message}", file=sys.stderr)
 
 
 def _check_files(arguments: argparse.Namespace) -> None:
