@@ -116,7 +116,9 @@ def _convert(arguments: argparse.Namespace) -> None:
     if arguments.recipe is not None:
         recipe = RECIPES[arguments.recipe]
     elif arguments.quantize is not None:
-        recipe = uniform(arguments.quantize, arguments.group_size or 64)
+        recipe = uniform(
+            arguments.quantize, arguments.group_size or 64, arguments.dtype or "float16"
+        )
     else:
         recipe = None  # the source's own
     given = {
@@ -273,10 +275,13 @@ def _progress_bar() -> Iterator[Progress]:
 
 def summary(result: Conversion, verbose: bool = False) -> str:
     """What was written and what was left behind, for people."""
+    from .components import as_text
+
     voice = "with the built-in voice" if result.voice else "without a built-in voice"
     lines = [
         f"{result.folder}: {result.variant}, {result.tensors} tensors in {result.dtype}, "
         f"{result.size / 1e6:.1f} MB, {voice}; from {result.layout}'s files",
+        *(f"  {line}" for line in as_text(result.components)),
         *(f"note: {note}" for note in result.notes),
     ]
     groups = Counter((item.file, _pattern(item.key), item.reason) for item in result.dropped)

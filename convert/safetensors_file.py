@@ -18,6 +18,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.shards import check_shards, files_of, refuse_pointer
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 
@@ -61,6 +62,7 @@ class SafetensorsReader:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        refuse_pointer(self.path)
         try:
             with self.path.open("rb") as file:
                 self.tensors = self._read_header(file, os.fstat(file.fileno()).st_size)
@@ -142,6 +144,33 @@ class SafetensorsReader:
         if stop - start != prod(shape) * np.dtype(DTYPES[dtype][1]).itemsize:
             raise CheckpointError(f"{self.path}: {key} has not as many bytes as its shape needs.")
         return TensorInfo(dtype, tuple(shape), offset + start, offset + stop)
+
+
+class ShardedReader:
+    """A safetensors file that is split into shards, read as if it were whole.
+
+    Raises:
+        CheckpointError: as of `SafetensorsReader`; a shard is missing, or not what the index says.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        shards = [SafetensorsReader(shard) for shard in files_of(self.path)]
+        names = [shard.path.relative_to(self.path.parent).as_posix() for shard in shards]
+        keys = [list(shard.shapes) for shard in shards]
+        check_shards(self.path, dict(zip(names, keys, strict=True)))
+        self._of = {key: shard for shard in shards for key in shard.shapes}
+        self.shapes = {key: shard.shapes[key] for key, shard in self._of.items()}
+        self.dtypes = {key: shard.dtypes[key] for key, shard in self._of.items()}
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for shard in self._of.values():
+            shard.close()
+
+    def read(self, key: str) -> mx.array:
+        """One tensor, read now."""
+        return self._of[key].read(key)
 
 
 class SafetensorsWriter:

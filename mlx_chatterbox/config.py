@@ -14,6 +14,7 @@ from .models.s3gen.config import S3GenConfig
 from .models.s3tokenizer.config import S3TokenizerConfig
 from .models.t3.config import T3Config
 from .models.voice_encoder.config import VoiceEncoderConfig
+from .shards import refuse_pointer
 
 CONFIG_NAME = "config.json"
 MODEL_TYPE = "chatterbox"
@@ -164,6 +165,7 @@ class ModelConfig(Config):
             CheckpointError: no such file, not JSON, another model type, or an unknown key.
         """
         path = Path(folder) / CONFIG_NAME
+        refuse_pointer(path)
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:

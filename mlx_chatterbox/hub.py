@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from . import shards
 from .config import CONFIG_NAME, MODEL_TYPE
 from .errors import CheckpointError, HubError
 from .hub_errors import explain, incomplete, is_offline, why
@@ -20,6 +21,7 @@ from .text.given import shown
 from .variants import VARIANTS, Variant
 
 WEIGHTS_NAME = "model.safetensors"
+PARTS_PATTERN = "model-*.safetensors"
 SPEECH_TOKENIZER_REPO = "mlx-community/S3TokenizerV2"
 POCKET = "pocket"
 AUTO = "auto"  # whatever is on this machine (`cli.choose_model`)
@@ -85,9 +87,18 @@ def say_passed_over(name: str | Path) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Where a converted folder's tensors are: one file, or in the cache several parts."""
+    """Where a converted folder's tensors are: one file, its shards, or in the cache parts.
+
+    Raises:
+        CheckpointError: a shard is missing, or the index cannot be used.
+    """
     whole = folder / WEIGHTS_NAME
-    return [whole] if whole.is_file() else sorted(folder.glob("model-*.safetensors"))
+    return shards.files_of(whole) if shards.is_there(whole) else sorted(folder.glob(PARTS_PATTERN))
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder has tensors where ours have them, complete or not."""
+    return shards.is_there(folder / WEIGHTS_NAME) or any(folder.glob(PARTS_PATTERN))
 
 
 def is_converted(folder: Path) -> bool:
@@ -95,7 +106,7 @@ def is_converted(folder: Path) -> bool:
 
     mlx-audio's folders look the same from outside, and Hugging Face's S3Gen nearly so.
     """
-    if not (folder / CONFIG_NAME).is_file() or not weight_files(folder):
+    if not (folder / CONFIG_NAME).is_file() or not has_weights(folder):
         return False
     try:
         values = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))

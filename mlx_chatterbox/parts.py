@@ -14,6 +14,7 @@ import mlx.core as mx
 from .config import CONFIG_NAME
 from .errors import CheckpointError
 from .hub import WEIGHTS_NAME
+from .shards import refuse_pointer
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -25,6 +26,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_NAME
     if not path.is_file():
         return {}
+    refuse_pointer(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -38,6 +40,7 @@ def read_tensors(path: Path) -> dict[str, mx.array]:
     Raises:
         CheckpointError: missing or damaged.
     """
+    refuse_pointer(path)
     try:
         return mx.load(str(path), format="safetensors")
     except (RuntimeError, ValueError) as error:

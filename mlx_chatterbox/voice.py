@@ -30,6 +30,7 @@ from .errors import AudioError, CheckpointError, SettingError
 from .models.s3gen.s3gen import Reference
 from .nn.parallel import can_run_two, run_two
 from .nn.threads import compute_in_this_thread
+from .shards import refuse_pointer
 from .text.given import shown
 
 ENCODER_RATE = 16000
@@ -112,6 +113,7 @@ class Voice:
             raise SettingError(f"a voice is loaded from the path of a file; got {shown(path)}.")
         if not Path(path).is_file():
             raise CheckpointError(f"the voice {path} does not exist.")
+        refuse_pointer(path)
         try:
             tensors = mx.load(str(path), format="safetensors")
         except (RuntimeError, ValueError) as error:
