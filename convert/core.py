@@ -132,6 +132,7 @@ def convert(
     for path in found.files.values():
         _refuse_to_replace(path, output)
         refuse_pointer(path)
+    _check_replaceable(output)
     config = _configuration(found, config, dtype, quantization)
     with contextlib.ExitStack() as stack:
         readers = {
@@ -373,13 +374,18 @@ def _check_output(source: Path, output: Path, force: bool) -> None:
         return
     if not output.is_dir():
         raise CheckpointError(f"OUTPUT {output} is a file; choose another name.")
-    if not _is_replaceable(output):  # --force must never delete somebody's documents
+    if not force:
+        _check_replaceable(output)
+        raise CheckpointError(f"{output} exists already; --force replaces it.")
+
+
+def _check_replaceable(output: Path) -> None:
+    """Raise CheckpointError of what is no checkpoint: never delete somebody's documents."""
+    if output.exists() and not _is_replaceable(output):
         raise CheckpointError(
             f"{output} exists already and is not a converted checkpoint, so it is not replaced, by "
             "--force either: choose another OUTPUT, or move it away."
         )
-    if not force:
-        raise CheckpointError(f"{output} exists already; --force replaces it.")
 
 
 def _is_replaceable(output: Path) -> bool:
