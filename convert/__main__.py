@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mlx_chatterbox.errors import ChatterboxError
 
     try:
-        _run(arguments)
+        with warnings.catch_warnings():
+            if not arguments.verbose:
+                warnings.showwarning = _note
+            _run(arguments)
     except KeyboardInterrupt:
         if arguments.verbose:
             raise
@@ -46,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _note(message, *_) -> None:
+    print(f"note: {message}", file=sys.stderr)
 
 
 def _check_files(arguments: argparse.Namespace) -> None:
@@ -111,7 +119,9 @@ def _convert(arguments: argparse.Namespace) -> None:
     if arguments.recipe is not None:
         recipe = RECIPES[arguments.recipe]
     elif arguments.quantize is not None:
-        recipe = uniform(arguments.quantize, arguments.group_size or 64)
+        recipe = uniform(
+            arguments.quantize, arguments.group_size or 64, arguments.dtype or "float16"
+        )
     else:
         recipe = None  # the source's own
     given = {
@@ -268,10 +278,13 @@ def _progress_bar() -> Iterator[Progress]:
 
 def summary(result: Conversion, verbose: bool = False) -> str:
     """What was written and what was left behind, for people."""
+    from .components import as_text
+
     voice = "with the built-in voice" if result.voice else "without a built-in voice"
     lines = [
         f"{result.folder}: {result.variant}, {result.tensors} tensors in {result.dtype}, "
         f"{result.size / 1e6:.1f} MB, {voice}; from {result.layout}'s files",
+        *(f"  {line}" for line in as_text(result.components)),
         *(f"note: {note}" for note in result.notes),
     ]
     groups = Counter((item.file, _pattern(item.key), item.reason) for item in result.dropped)

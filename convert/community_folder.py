@@ -13,6 +13,7 @@ from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.config import BITS, CONFIG_NAME, DTYPES, QuantizationConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import SPEECH_TOKENIZER_REPO
+from mlx_chatterbox.shards import is_there
 from mlx_chatterbox.variants import VARIANTS, Variant, variant_named
 
 from . import community
@@ -20,8 +21,7 @@ from .model_source import COMMUNITY, Source, first_present, present
 from .packed import GROUP_SIZE, UnpackingReader
 from .rules import Plan, Shapes
 from .safetensors_file import DTYPES as STORED_DTYPES
-from .safetensors_file import SafetensorsReader
-from .sources import WEIGHTS_NAME, listed
+from .sources import WEIGHTS_NAME, listed, open_weights
 from .voice import VOICE_NAME
 
 # What mlx-audio quantises, under its name and ours.
@@ -33,7 +33,7 @@ def community_source(
 ) -> Source:
     """What a folder of mlx-audio's holds; arguments and errors as in `layouts.recognise`."""
     path = folder / WEIGHTS_NAME
-    shapes = SafetensorsReader(path).shapes
+    shapes = open_weights(path).shapes
     stated = _stated(folder)
     row = _variant(folder, shapes, stated, variant)
     weights = {WEIGHTS_NAME: path}
@@ -44,7 +44,7 @@ def community_source(
     group_size, own_sizes = group_sizes(stated)
 
     def open_one(name: str) -> UnpackingReader:
-        return UnpackingReader(SafetensorsReader(weights[name]), group_size, own_sizes)
+        return UnpackingReader(open_weights(weights[name]), group_size, own_sizes)
 
     config = row.default_config()
     with contextlib.closing(open_one(WEIGHTS_NAME)) as reader:
@@ -190,7 +190,7 @@ def _speech_tokenizer(folder: Path, fetch: Callable[[], Path] | None) -> Path:
     """The file of the separate speech tokenizer: in the folder, beside it, or fetched."""
     name = community.SPEECH_TOKENIZER_FOLDER
     for place in (folder / name, folder.parent / name):
-        if (place / WEIGHTS_NAME).is_file():
+        if is_there(place / WEIGHTS_NAME):
             return place / WEIGHTS_NAME
     if fetch is not None:
         return fetch()

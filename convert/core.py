@@ -9,21 +9,25 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mlx.core as mx
 
 from mlx_chatterbox.apart import is_within
+from mlx_chatterbox.checks.git_lfs import refuse_pointer
 from mlx_chatterbox.config import CONFIG_NAME, DTYPES, ModelConfig, QuantizationConfig
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.manifest import sha256, write_manifest
+from mlx_chatterbox.hub import PARTS_PATTERN, WEIGHTS_NAME, is_own_configuration
+from mlx_chatterbox.manifest import MANIFEST_NAME, sha256, write_manifest
 from mlx_chatterbox.origin import remember, without_paths
 from mlx_chatterbox.quantization import Precision, precision_of, quantized, stored_shapes
 from mlx_chatterbox.swap import check_space, recover, whole_folder
 
+from .components import Components, by_component
 from .layouts import recognise
 from .model_source import OURS, Source
 from .packed import UnpackingReader
@@ -31,12 +35,14 @@ from .rules import Dropped, Entry, Plan
 from .safetensors_file import DTYPES as STORED_DTYPES
 from .safetensors_file import SafetensorsWriter
 from .shared import prune, share
-from .sources import PARTS_PATTERN, WEIGHTS_NAME, Reader, weight_files
+from .sources import Reader, weight_files
 from .tensors import apply
 from .voice import convert_voice
 
 __all__ = ["Conversion", "convert", "convert_folder", "weight_files"]
 
+# What is written into a checkpoint after its manifest.
+_OURS_TOO = {MANIFEST_NAME, "README.md", "verification.json"}
 # Beside the tensors and the copied files: headers, the configuration, the voice.
 SPARE_BYTES = 8 * 2**20
 
@@ -50,6 +56,7 @@ class Conversion:
     layout: what the source was: "upstream", "mlx-audio" or "mlx-chatterbox".
     notes: what people should know of the source.
     shared: bytes of it that were in the shared folder already.
+    components: bytes by network and precision.
     """
 
     folder: Path
@@ -62,6 +69,7 @@ class Conversion:
     layout: str = "upstream"
     notes: tuple[str, ...] = ()
     shared: int = 0
+    components: Components = field(default_factory=dict)
 
 
 def convert_folder(source: str | Path, output: str | Path, **settings) -> Path:
@@ -123,6 +131,8 @@ def convert(
     # What is read may lie elsewhere than in SOURCE: in a run's final model, in another S3Gen.
     for path in found.files.values():
         _refuse_to_replace(path, output)
+        refuse_pointer(path)
+    _check_replaceable(output)
     config = _configuration(found, config, dtype, quantization)
     with contextlib.ExitStack() as stack:
         readers = {
@@ -141,6 +151,7 @@ def convert(
         if shared is not None:
             stack.callback(prune, Path(shared))
 
+        replaced = _said_replaced(output)
         folder = stack.enter_context(whole_folder(output, force))
         hashes = {name: sha256(path, report.add) for name, path in found.files.items()}
         written, linked = job.write(folder, report, None if shared is None else Path(shared))
@@ -167,8 +178,9 @@ def convert(
         voice=voice,
         dropped=dropped,
         layout=found.layout,
-        notes=tuple(found.notes(todo)),
+        notes=(*found.notes(todo), *replaced),
         shared=linked,
+        components=job.components,
     )
 
 
@@ -231,6 +243,20 @@ class _Job:
             _count(entry.shape) * max(mx.float32.size, self._given(entry).size)
             for entry in self._entries
         )
+
+    @property
+    def components(self) -> Components:
+        """Bytes by network and precision."""
+        rows = []
+        for entry in self._entries:
+            tensors = self._stored[entry.target]
+            precision = self._precision(entry)
+            kind = str(next(iter(tensors.values()))[1]).rpartition(".")[2]
+            if precision is not None and precision.bits:
+                kind = f"{precision.bits} bits"
+            size = sum(_count(shape) * kind.size for shape, kind in tensors.values())
+            rows.append((entry.target, kind, size))
+        return by_component(rows)
 
     def write(
         self, folder: Path, report: _Meter, shared: Path | None
@@ -346,9 +372,42 @@ def _check_output(source: Path, output: Path, force: bool) -> None:
         raise CheckpointError(f"the folder {output.parent} does not exist: make it first.")
     if not output.exists():
         return
+    if not output.is_dir():
+        raise CheckpointError(f"OUTPUT {output} is a file; choose another name.")
     if not force:
+        _check_replaceable(output)
         raise CheckpointError(f"{output} exists already; --force replaces it.")
-    there = {path.name for path in output.iterdir()} if output.is_dir() else {"a file"}
-    ours = there & {CONFIG_NAME, WEIGHTS_NAME} or any(output.glob(PARTS_PATTERN))
-    if there and not ours:  # --force must never delete somebody's documents
-        raise CheckpointError(f"{output} is not a converted checkpoint; it is not replaced.")
+
+
+def _check_replaceable(output: Path) -> None:
+    """Raise CheckpointError of what is no checkpoint: never delete somebody's documents."""
+    if output.exists() and not _is_replaceable(output):
+        raise CheckpointError(
+            f"{output} exists already and is not a converted checkpoint, so it is not replaced, by "
+            "--force either: choose another OUTPUT, or move it away."
+        )
+
+
+def _is_replaceable(output: Path) -> bool:
+    """Whether a folder is empty, or a checkpoint of ours or what is left of one."""
+    if not any(output.iterdir()) or is_own_configuration(output):
+        return True
+    return WEIGHTS_NAME in _listed(output) or CONFIG_NAME in _listed(output)
+
+
+def _listed(output: Path) -> set[str]:
+    """The files that a checkpoint's manifest lists; none where there is no manifest."""
+    try:
+        document = json.loads((output / MANIFEST_NAME).read_text(encoding="utf-8"))
+        return set(document["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _said_replaced(output: Path) -> list[str]:
+    """A note of what lies in an old checkpoint that no conversion put there; hidden files aside."""
+    if not (listed := _listed(output)):
+        return []
+    names = {path.name for path in output.iterdir() if not path.name.startswith(".")}
+    others = ", ".join(sorted(names - listed - _OURS_TOO))
+    return [f"removed with the old {output.name}: {others}."] if others else []

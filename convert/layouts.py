@@ -15,13 +15,14 @@ from pathlib import Path
 from mlx_chatterbox.config import CONFIG_NAME, MODEL_TYPE
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import is_converted
+from mlx_chatterbox.shards import is_there
 
 from .community_folder import community_source
+from .kinds import looks_like, refuse_pointers, refuse_without_configuration
 from .model_source import COMMUNITY, OURS, UPSTREAM, Source
 from .own_folder import own_source
 from .s3gen_folder import is_s3gen
-from .safetensors_file import SafetensorsReader
-from .sources import WEIGHTS_NAME, stated_type
+from .sources import WEIGHTS_NAME, UnknownFolder, open_weights, stated_type
 from .upstream_folder import upstream_source
 
 # Of our trainer's output folder, the model.
@@ -55,6 +56,7 @@ def recognise(
         return own_source(folder, variant)
     if layout == COMMUNITY:
         return community_source(folder, variant, speech_tokenizer)
+    refuse_without_configuration(folder)
     if s3gen is None and is_s3gen(folder / WEIGHTS_NAME):
         s3gen = folder / WEIGHTS_NAME
         if not any(folder.glob("t3_*")) and variant is None:
@@ -62,7 +64,11 @@ def recognise(
                 f"{folder} holds S3Gen alone, in Hugging Face's layout, which cannot speak without "
                 f"a T3: give it to a model as another S3Gen, SOURCE OUTPUT --s3gen {folder}."
             )
-    return upstream_source(folder, variant, t3_file, s3gen)
+    try:
+        return upstream_source(folder, variant, t3_file, s3gen)
+    except UnknownFolder as error:
+        refuse_pointers(folder)
+        raise CheckpointError(f"{error} {looks_like(folder)}".strip()) from None
 
 
 def stated_layout(folder: Path) -> str:
@@ -70,8 +76,8 @@ def stated_layout(folder: Path) -> str:
     if is_converted(folder) and stated_type(folder) in (None, MODEL_TYPE):
         return OURS
     path = folder / WEIGHTS_NAME
-    if path.is_file() and (folder / CONFIG_NAME).is_file():
-        prefixes = {key.partition(".")[0] for key in SafetensorsReader(path).shapes}
+    if is_there(path) and (folder / CONFIG_NAME).is_file():
+        prefixes = {key.partition(".")[0] for key in open_weights(path).shapes}
         if {"ve", "t3", "s3gen"} <= prefixes:
             return COMMUNITY
     return UPSTREAM

@@ -9,6 +9,7 @@ from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.text.multilingual import SUPPORTED_LANGUAGES
 from mlx_chatterbox.variants import VARIANTS
 
+from .components import as_text, components_of, cost_of_reading
 from .verification import Verification, as_markdown, verdict
 
 NAME = "README.md"
@@ -131,7 +132,26 @@ def _sizes(folder: Path, config: ModelConfig) -> str:
     lines += [f"| {path.name} | {path.stat().st_size / 1e6:.1f} |" for path in files]
     lines.append(f"| all | {sum(path.stat().st_size for path in files) / 1e6:.1f} |")
     table = "\n".join(lines)
-    return f"## Sizes\n\n{table}\n\n{_precisions(config)}"
+    return f"## Sizes\n\n{table}\n\n{_precisions(config)}\n\n{_networks(folder, config)}"
+
+
+def _networks(folder: Path, config: ModelConfig) -> str:
+    """What each network is stored as, and what is kept for reading recordings at what cost."""
+    components = components_of(folder, config)
+    lines = ["| network | stored as |", "|---|---|"]
+    lines += [f"| {' | '.join(line.split(': ', 1))} |" for line in as_text(components)]
+    table = "\n".join(lines)
+    cost = cost_of_reading(folder, config)
+    if cost is None:
+        return table
+    bits, more = cost
+    kept = next(iter(components["speech tokenizer"]))
+    return (
+        f"{table}\n\nThe speech tokenizer, the voice encoder and the speaker encoder serve only "
+        "when a recording is read, and are not quantised. Few bits would change the tokens that "
+        f"the first makes of a recording; in {kept} it takes {more / 1e6:.1f} MB more than it "
+        f"would in {bits} bits."
+    )
 
 
 def _precisions(config: ModelConfig) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.shards import files_of
 from mlx_chatterbox.variants import Variant
 
 from .rules import Plan, Shapes
@@ -48,8 +49,13 @@ class Source:
     def files(self) -> dict[str, Path]:
         """Every file that the model is made from, by the name to note it under."""
         voice = {} if self.voice is None else {self.voice.name: self.voice}
+        weights = {}
+        for name, path in self.weights.items():
+            for part in files_of(path):
+                own = PurePosixPath(name).parent / part.relative_to(path.parent).as_posix()
+                weights[name if part == path else str(own)] = part
         # Texts under the name that they have in the source.
-        return {**self.weights, **{p.name: p for p in self.texts.values()}, **voice}
+        return {**weights, **{p.name: p for p in self.texts.values()}, **voice}
 
 
 def present(folder: Path, names: Sequence[str]) -> dict[str, Path]:

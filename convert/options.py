@@ -24,15 +24,17 @@ multilingual-v2, turbo, nano, pocket); a folder that is called like a model is w
   this library's          to be converted again: another type, packed weights unpacked
   our trainer's           its output folder, or the final_model in it
 Where SOURCE holds several models, English is taken unless --variant says otherwise.
+A large file may be split into shards, with an index or without.
 OUTPUT is the folder to make. It appears only when everything in it is complete and loads, with a
 manifest of what its files must be, which --check compares.
 
 Precision: the source's own types unless said otherwise, float32 for upstream's files. --dtype
 rounds every weight to one type. --quantize puts linear layers and embeddings in the same few bits;
---recipe chooses them by layer, from measured damage: balanced is a little over half of float16's
-size, small about two fifths, exact is float32. What no group of numbers divides, and what makes a
-voice, a pitch or a token, is never quantised. What the source has in few bits stays so, to the bit,
-unless --recipe or --quantize says otherwise.
+--recipe chooses them by layer, from measured damage: balanced is a little under three fifths of
+float16's size, small half, exact is float32. What no group of numbers divides, and what makes a
+voice, a pitch or a token, is never quantised: the speech tokenizer, which serves only when a
+recording is read, stays in float16. What the source has in few bits stays so, to the bit, unless
+--recipe or --quantize says otherwise. docs/conversion.md has figures.
 
 --verify holds the result against the source in float32 and writes verification.json beside the
 weights. --upload-repo does so by itself, and publishes nothing past the bounds, or unverified,
@@ -58,6 +60,7 @@ examples:
   python -m convert ~/Downloads/chatterbox mine --s3gen ~/Downloads/s3gen-hf
   python -m convert --check my-chatterbox
   python -m convert.damage pocket      # what each precision does to each group of layers
+  python -m convert.reading pocket     # ... and to what reads recordings
   python -m mlx_chatterbox.generate --model chatterbox-fp16 --text "Hello." --output hello.wav"""
 
 
@@ -99,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--force",
         action="store_true",
-        help="replace OUTPUT if it is a checkpoint already",
+        help="replace OUTPUT if it is a checkpoint of this library's or an empty folder",
     )
     result.add_argument(
         "--verbose", action="store_true", help="name every dropped key; show tracebacks"
@@ -120,7 +123,8 @@ def _add_precisions(result: argparse.ArgumentParser) -> None:
         type=int,
         choices=(3, 4, 6, 8),
         metavar="BITS",
-        help="linear layers and embeddings in 3, 4, 6 or 8 bits, the rest in --dtype",
+        help="linear layers and embeddings in 3, 4, 6 or 8 bits, the rest in --dtype (the speech "
+        "tokenizer in float16 at least)",
     )
     section.add_argument(
         "--group-size",

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from mlx_chatterbox.config import ModelConfig, PackingConfig
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.shards import is_there
 from mlx_chatterbox.text.lexicon import LEXICON_FILE
 from mlx_chatterbox.variants import variant_named
 
 from .model_source import OURS, Source, first_present, present
 from .packed import UnpackingReader
 from .rules import Entry, Plan, Shapes
-from .safetensors_file import SafetensorsReader
-from .sources import Reader, weight_files
+from .sources import WEIGHTS_NAME, Reader, open_weights, weight_files
 from .voice import VOICE_NAME
 
 
@@ -27,10 +27,14 @@ def own_source(folder: Path, variant: str | None) -> Source:
     if variant is not None and variant != row.name:
         raise CheckpointError(f"{folder} holds {row.name}, not {variant}.")
     packing = config.packing
-    weights = {path.name: path for path in weight_files(folder)}
+    whole = folder / WEIGHTS_NAME
+    if is_there(whole):
+        weights = {WEIGHTS_NAME: whole}
+    else:
+        weights = {path.name: path for path in weight_files(folder)}
 
     def open_one(name: str) -> Reader:
-        reader = SafetensorsReader(weights[name])
+        reader = open_weights(weights[name])
         if packing.bits:
             return UnpackingReader(reader, packing.group_size, offsets=".offsets")
         if config.quantization.rules:

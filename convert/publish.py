@@ -17,6 +17,7 @@ from pathlib import Path
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError, HubError
 from mlx_chatterbox.hub import is_converted
+from mlx_chatterbox.hub_errors import why
 from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest, list_again
 from mlx_chatterbox.own_files import write_whole
 from mlx_chatterbox.swap import recover
@@ -64,7 +65,7 @@ def check_access() -> str:
             "nobody is logged in to the hub: `hf auth login`, or set HF_TOKEN."
         ) from None
     except Exception as error:  # the client's own, its HTTP library's, the system's
-        raise HubError(f"the hub does not know you: {_line(error)}") from None
+        raise HubError(f"the hub does not know you: {why(error, 'your account')}.") from None
 
 
 def publish(
@@ -119,7 +120,7 @@ def publish(
         url = _upload(folder, repo, private, list(files))
     except Exception as error:  # the client's own, its HTTP library's, the system's
         goes_on = resumption(folder, repo, private=private, force=force, license=license)
-        raise HubError(f"the upload to {repo} broke off: {_line(error)} {goes_on}") from None
+        raise HubError(f"the upload to {repo} broke off: {why(error, repo)}. {goes_on}") from None
     return Published(repo, url, files, card)
 
 
@@ -182,15 +183,3 @@ def _upload(folder: Path, repo: str, private: bool, names: list[str]) -> str:
         commit_message="Upload by mlx-chatterbox",
     )
     return made.commit_url
-
-
-def _line(error: BaseException) -> str:
-    """An error and what caused it, in one line."""
-    said = []
-    while error is not None:
-        text = " ".join(str(error).split()) or type(error).__name__
-        if text not in said:
-            said.append(text)
-        error = error.__cause__
-    text = ": ".join(said)
-    return text if text.endswith((".", "!")) else f"{text}."

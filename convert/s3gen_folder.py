@@ -21,11 +21,12 @@ from mlx_chatterbox.hub import OUR_PARTS
 from mlx_chatterbox.models.s3gen.config import S3GenConfig
 from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerConfig
 from mlx_chatterbox.parts import read_config
+from mlx_chatterbox.shards import is_there
 
 from . import upstream
 from .packed import RenamingReader
 from .rules import Plan
-from .safetensors_file import DTYPES, SafetensorsReader
+from .safetensors_file import DTYPES
 from .sources import WEIGHTS_NAME, Reader, open_weights
 from .tensors import apply
 
@@ -41,9 +42,9 @@ _MEANFLOW_KEY = "flow.decoder.estimator.time_embed_mixer.weight"
 
 def is_s3gen(path: Path) -> bool:
     """Whether a file holds S3Gen and nothing else, in upstream's or Hugging Face's spelling."""
-    if not path.is_file():
+    if not is_there(path):
         return False
-    keys = SafetensorsReader(path).shapes
+    keys = open_weights(path).shapes
     return {"flow", "mel2wav"} <= {key.removeprefix("s3gen.").partition(".")[0] for key in keys}
 
 
@@ -62,7 +63,7 @@ def s3gen_file(path: Path) -> Path:
             "S3GenModel.save_pretrained(folder, layout='transformers')."
         )
     for name in _NAMES:
-        if (path / name).is_file():
+        if is_there(path / name):
             return path / name
     raise CheckpointError(f"{path} holds no S3Gen; looked for {', '.join(_NAMES)}.")
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from mlx_chatterbox.checks.safetensors_file import TensorInfo, read_header
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.shards import check_shards, files_of
 
 # Name in the file: MLX type, and the NumPy type with the same bytes.
 DTYPES: dict[str, tuple[mx.Dtype, type]] = {
@@ -88,6 +89,33 @@ class SafetensorsReader:
             values = values.astype(np.float32)
         array = mx.array(values.reshape(info.shape))
         return array.view(dtype) if info.dtype == "BF16" else array
+
+
+class ShardedReader:
+    """A safetensors file that is split into shards, read as if it were whole.
+
+    Raises:
+        CheckpointError: as of `SafetensorsReader`; a shard is missing, or not what the index says.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        shards = [SafetensorsReader(shard) for shard in files_of(self.path)]
+        names = [shard.path.relative_to(self.path.parent).as_posix() for shard in shards]
+        keys = [list(shard.shapes) for shard in shards]
+        check_shards(self.path, dict(zip(names, keys, strict=True)))
+        self._of = {key: shard for shard in shards for key in shard.shapes}
+        self.shapes = {key: shard.shapes[key] for key, shard in self._of.items()}
+        self.dtypes = {key: shard.dtypes[key] for key, shard in self._of.items()}
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for shard in self._of.values():
+            shard.close()
+
+    def read(self, key: str) -> mx.array:
+        """One tensor, read now."""
+        return self._of[key].read(key)
 
 
 class SafetensorsWriter:

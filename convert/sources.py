@@ -10,29 +10,38 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from mlx_chatterbox import hub
 from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.config import CONFIG_NAME
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.hub import WEIGHTS_NAME
+from mlx_chatterbox.shards import is_there, split_names
 from mlx_chatterbox.variants import VARIANTS, Variant, variant_named
 
 from .rules import Shapes
-from .safetensors_file import SafetensorsReader
+from .safetensors_file import SafetensorsReader, ShardedReader
 from .unpickle import TorchReader
 
-WEIGHTS_NAME = "model.safetensors"
-PARTS_PATTERN = "model-*.safetensors"
 T3_KEYS = frozenset({"text_emb.weight", "speech_emb.weight", "speech_head.weight"})
 
-Reader = SafetensorsReader | TorchReader
+
+class UnknownFolder(CheckpointError):
+    """A folder with nothing that is known as a model, or with not all of it."""
+
+
+Reader = SafetensorsReader | ShardedReader | TorchReader
 
 
 def open_weights(path: Path) -> Reader:
-    """A reader of the tensors in a .safetensors or .pt file.
+    """A reader of the tensors in a .safetensors or .pt file, or in the shards of the first.
 
     Raises:
         CheckpointError: missing, damaged, or something else.
     """
-    return TorchReader(path) if path.suffix == ".pt" else SafetensorsReader(path)
+    if path.suffix == ".pt":
+        return TorchReader(path)
+    split = not path.is_file() and is_there(path)
+    return ShardedReader(path) if split else SafetensorsReader(path)
 
 
 def weight_files(folder: str | Path) -> list[Path]:
@@ -41,11 +50,9 @@ def weight_files(folder: str | Path) -> list[Path]:
     Raises:
         CheckpointError: there is none.
     """
-    folder = Path(folder)
-    whole = folder / WEIGHTS_NAME
-    files = [whole] if whole.is_file() else sorted(folder.glob(PARTS_PATTERN))
+    files = hub.weight_files(Path(folder))
     if not files:
-        raise CheckpointError(f"{whole} is missing.")
+        raise CheckpointError(f"{Path(folder) / WEIGHTS_NAME} is missing.")
     return files
 
 
@@ -92,12 +99,12 @@ def _located(folder: Path, row: Variant, t3_file: str) -> Variant:
 
 def _either_format(folder: Path, name: str) -> str:
     other = Path(name).with_suffix(".safetensors" if name.endswith(".pt") else ".pt").name
-    return other if (folder / other).is_file() and not (folder / name).is_file() else name
+    return other if is_there(folder / other) and not is_there(folder / name) else name
 
 
 def _missing(folder: Path, row: Variant, elsewhere: bool = False) -> list[str]:
     names = [n for n in row.required_files if not (elsewhere and n == row.s3gen_file)]
-    return [name for name in names if not (folder / name).is_file()]
+    return [name for name in names if not is_there(folder / name)]
 
 
 # --- T3 under another name -----------------------------------------------------------------------
@@ -106,14 +113,14 @@ def _missing(folder: Path, row: Variant, elsewhere: bool = False) -> list[str]:
 def _rows_for(folder: Path, t3_file: str, rows: list[Variant]) -> list[Variant]:
     """Those of `rows` that the T3 in `t3_file` can belong to, the likeliest first."""
     path = folder / t3_file
-    if path.name != t3_file or path.suffix != ".safetensors" or not path.is_file():
+    if path.name != t3_file or path.suffix != ".safetensors" or not is_there(path):
         found = ", ".join(_t3_files(folder)) or "none"
         raise CheckpointError(
             f"{t3_file} is no .safetensors file in {folder}; those with a T3 there: {found}."
         )
     if named := [row for row in rows if row.t3_file == t3_file]:
         return named
-    shapes = SafetensorsReader(path).shapes
+    shapes = open_weights(path).shapes
     fitting = [row for row in rows if _fits(row, shapes)]
     if not fitting:
         rows_read = ", ".join(f"{row.name} (text vocabulary {_vocabulary(row)})" for row in rows)
@@ -145,9 +152,10 @@ def _renamed_t3(folder: Path, row: Variant, elsewhere: bool) -> str | None:
 def _t3_files(folder: Path) -> dict[str, Shapes]:
     """Every .safetensors file with T3's keys, and its shapes; unreadable ones are left out."""
     found = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    names = {path.name for path in folder.glob("*.safetensors")} | set(split_names(folder))
+    for path in [folder / name for name in sorted(names)]:
         try:
-            shapes = SafetensorsReader(path).shapes
+            shapes = open_weights(path).shapes
         except CheckpointError:
             continue
         if shapes.keys() >= T3_KEYS:
@@ -168,14 +176,14 @@ def _vocabulary(row: Variant) -> int:
     return row.default_config().t3.text_tokens_dict_size
 
 
-def _unrecognised(folder: Path, rows: list[Variant]) -> CheckpointError:
+def _unrecognised(folder: Path, rows: list[Variant]) -> UnknownFolder:
     """What a folder lacks of the model that it has most of, or that was asked for."""
     nearest = min(rows, key=lambda row: len(_missing(folder, row)) / len(row.required_files))
     missing = _missing(folder, nearest)
     hint = ""
     if len(rows) == 1 or len(missing) < len(nearest.required_files):
         hint = f" For upstream's {nearest.name} it lacks {', '.join(missing)}."
-    return CheckpointError(
+    return UnknownFolder(
         f"{folder} holds no model that can be converted (upstream's files, mlx-audio's, this "
         f"library's or its trainer's).{hint} Found: {listed(folder)}."
     )

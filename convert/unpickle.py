@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlx_chatterbox.checks.git_lfs import refuse_pointer
 from mlx_chatterbox.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -259,6 +260,7 @@ class TorchReader:
 def _opened(path: str | Path, keep: bool = False) -> Iterator[_Archive]:
     """The archive at `path`, closed at the end, unless it is to be kept and all went well."""
     path = Path(path)
+    refuse_pointer(path)
     with _errors(path):
         if not zipfile.is_zipfile(path):
             raise _Refused(_why_no_zip(path))

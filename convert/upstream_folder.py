@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.hub import is_own_configuration
+from mlx_chatterbox.text.lexicon import LEXICON_FILE
+from mlx_chatterbox.variants import Variant
+
 from . import upstream
 from .model_source import UPSTREAM, Source, first_present, present
 from .s3gen_folder import plain_names, s3gen_file, stated_config
 from .sources import Reader, find_source, open_weights
+
+
+def _configuration(folder: Path, row: Variant) -> ModelConfig:
+    """The variant's sizes and settings, or those that our trainer's export states beside it."""
+    if not is_own_configuration(folder):
+        return row.default_config()
+    config = ModelConfig.load(folder)
+    return config if config.variant == row.name else row.default_config()
 
 
 def upstream_source(
@@ -16,7 +29,7 @@ def upstream_source(
     """What a folder of upstream's holds; arguments and errors as in `layouts.recognise`."""
     row = find_source(folder, variant, t3_file, elsewhere=s3gen is not None)
     weights = {name: folder / name for name in row.weight_files}
-    config = row.default_config()
+    config = _configuration(folder, row)
     if s3gen is not None:
         weights[row.s3gen_file] = path = s3gen_file(s3gen)
         config.s3gen = stated_config(path.parent, config.s3gen)
@@ -29,7 +42,7 @@ def upstream_source(
         layout=UPSTREAM,
         row=row,
         weights=weights,
-        texts=present(folder, (*row.tokenizer_files, *row.optional_files)),
+        texts=present(folder, (*row.tokenizer_files, *row.optional_files, LEXICON_FILE)),
         voice=first_present(folder, (row.voice_file,)),
         config=config,
         plan=lambda shapes: upstream.plan(shapes, row),

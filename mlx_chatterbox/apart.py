@@ -67,7 +67,7 @@ def model_files(name: str | Path) -> list[Named]:
     """The files of a model in a folder, for `check_apart`; none of one on the hub."""
     from .checkpoint import VOICE_NAME
     from .config import CONFIG_NAME
-    from .hub import local_folder, weight_files
+    from .hub import PARTS_PATTERN, WEIGHTS_NAME, local_folder
     from .manifest import MANIFEST_NAME
     from .variants import VARIANTS
 
@@ -77,5 +77,6 @@ def model_files(name: str | Path) -> list[Named]:
     names = {CONFIG_NAME, MANIFEST_NAME, VOICE_NAME}
     for row in VARIANTS.values():
         names |= {*row.required_files, *row.optional_files, row.voice_file}
-    files = [*(folder / one for one in sorted(names)), *weight_files(folder)]
+    names.add(WEIGHTS_NAME)
+    files = [*(folder / one for one in sorted(names)), *sorted(folder.glob(PARTS_PATTERN))]
     return [(f"{path}, a file of the model", path) for path in files if path.is_file()]

@@ -23,6 +23,7 @@ from .config import DTYPES, ModelConfig
 from .errors import CheckpointError
 from .folders import cache_folder
 from .hub import (
+    WEIGHTS_NAME,
     holds_model,
     is_converted,
     is_own_configuration,
@@ -43,6 +44,7 @@ from .nn import device
 from .nn.memory import bound_cache
 from .packing import unpack
 from .quantization import precision_of, quantize_networks
+from .shards import check_shards
 from .text.load import load_tokenizer
 from .variants import VARIANTS, Variant
 from .voice import Voice
@@ -146,8 +148,13 @@ def read_weights(folder: Path) -> dict[str, mx.array]:
         CheckpointError: missing or damaged.
     """
     weights: dict[str, mx.array] = {}
+    keys = {}
     for path in weight_files(folder):
-        weights |= load_safetensors(path)
+        tensors = load_safetensors(path)
+        keys[path.relative_to(folder).as_posix()] = list(tensors)
+        weights |= tensors
+    if len(keys) > 1:
+        check_shards(folder / WEIGHTS_NAME, keys)
     config = ModelConfig.load(folder)
     if config.packing.bits:
         return unpack(weights, config.packing, getattr(mx, config.dtype))

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import re
+import sys
 import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from . import shards
 from .checks.json_file import read_json
 from .config import CONFIG_NAME, MODEL_TYPE
 from .errors import CheckpointError, HubError
+from .hub_errors import explain, incomplete, is_offline, why
 from .resuming import fetch_large_files
 from .swap import moved_aside
 from .text.given import shown
 from .variants import VARIANTS, Variant
 
 WEIGHTS_NAME = "model.safetensors"
+PARTS_PATTERN = "model-*.safetensors"
 SPEECH_TOKENIZER_REPO = "mlx-community/S3TokenizerV2"
 POCKET = "pocket"
 AUTO = "auto"  # whatever is on this machine (`cli.choose_model`)
@@ -29,6 +35,7 @@ OUR_PARTS = ("chatterbox-s3gen", "chatterbox-hiftnet")
 S3_TOKENIZER_V1 = "s3tokenizer-v1"  # `speech_tokenizer_v1.py`
 # Of a repository that is none of ours to know: all that could be a model's.
 ANY_FILES = ("*.json", "*.safetensors", "*.pt", "*.txt", "*.txt.gz")
+_WEIGHTS = (".safetensors", ".pt")
 _REPOSITORY = re.compile(r"\w[\w.-]*/[\w.-]*\w")
 
 
@@ -86,9 +93,18 @@ def say_passed_over(name: str | Path) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Where a converted folder's tensors are: one file, or in the cache several parts."""
+    """Where a converted folder's tensors are: one file, its shards, or in the cache parts.
+
+    Raises:
+        CheckpointError: a shard is missing, or the index cannot be used.
+    """
     whole = folder / WEIGHTS_NAME
-    return [whole] if whole.is_file() else sorted(folder.glob("model-*.safetensors"))
+    return shards.files_of(whole) if shards.is_there(whole) else sorted(folder.glob(PARTS_PATTERN))
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder has tensors where ours have them, complete or not."""
+    return shards.is_there(folder / WEIGHTS_NAME) or any(folder.glob(PARTS_PATTERN))
 
 
 def is_converted(folder: Path) -> bool:
@@ -96,7 +112,7 @@ def is_converted(folder: Path) -> bool:
 
     mlx-audio's folders look the same from outside, and Hugging Face's S3Gen nearly so.
     """
-    if not (folder / CONFIG_NAME).is_file() or not weight_files(folder):
+    if not (folder / CONFIG_NAME).is_file() or not has_weights(folder):
         return False
     try:
         values = read_json(folder / CONFIG_NAME)
@@ -150,7 +166,11 @@ def resolve(
     if folder is not None:
         return folder
     repository = _repository(name)
-    return download(repository, _wanted_files(str(name), repository, t3_file), cache_dir)
+    variant = _variant_of(str(name), repository)
+    if variant is None:
+        return download(repository, list(ANY_FILES), cache_dir, [t3_file] if t3_file else [])
+    required = required_files(variant, t3_file)
+    return download(repository, files_of(variant, t3_file), cache_dir, required)
 
 
 def resolve_texts(name: str | Path, cache_dir: str | Path | None = None) -> Path:
@@ -173,20 +193,23 @@ def _repository(name: str | Path) -> str:
     return repository
 
 
-def _wanted_files(name: str, repository: str, t3_file: str | None = None) -> list[str]:
-    """What to download: a variant's files, or of an unknown repository all that could be used."""
+def _variant_of(name: str, repository: str) -> Variant | None:
+    """The variant that a name or a repository means, if it is in the table."""
     variant = variant_called(name)
     if variant is None:
         variant = next((row for row in VARIANTS.values() if row.repo == repository), None)
-    if variant is None:
-        return list(ANY_FILES)
-    return files_of(variant, t3_file)
+    return variant
+
+
+def required_files(variant: Variant, t3_file: str | None = None) -> list[str]:
+    """What a variant cannot do without, with another T3 than its own if one is named."""
+    required = [file for file in variant.required_files if file != variant.t3_file]
+    return [*required, t3_file or variant.t3_file]
 
 
 def files_of(variant: Variant, t3_file: str | None = None) -> list[str]:
     """A variant's files in its repository, with another T3 than its own if one is named."""
-    required = [file for file in variant.required_files if file != variant.t3_file]
-    return [*required, t3_file or variant.t3_file, *variant.optional_files, variant.voice_file]
+    return [*required_files(variant, t3_file), *variant.optional_files, variant.voice_file]
 
 
 def on_this_machine(name: str, cache_dir: str | Path | None = None) -> Path | None:
@@ -198,7 +221,15 @@ def on_this_machine(name: str, cache_dir: str | Path | None = None) -> Path | No
     if variant is None:
         return None
     try:
-        folder = Path(snapshot_download(variant.repo, cache_dir=cache_dir, local_files_only=True))
+        folder = Path(
+            snapshot_download(
+                variant.repo,
+                cache_dir=cache_dir,
+                local_files_only=True,
+                # Newer clients refuse a copy that lacks anything of what is asked for.
+                allow_patterns=list(variant.required_files),
+            )
+        )
     except (LocalEntryNotFoundError, OSError):
         return None
     return folder if all((folder / file).is_file() for file in variant.required_files) else None
@@ -206,37 +237,117 @@ def on_this_machine(name: str, cache_dir: str | Path | None = None) -> Path | No
 
 def speech_tokenizer(cache_dir: str | Path | None = None) -> Path:
     """The speech tokenizer that mlx-audio's checkpoints share, downloaded unless it is here."""
-    return download(SPEECH_TOKENIZER_REPO, [WEIGHTS_NAME], cache_dir) / WEIGHTS_NAME
+    return download(SPEECH_TOKENIZER_REPO, [WEIGHTS_NAME], cache_dir, [WEIGHTS_NAME]) / WEIGHTS_NAME
 
 
-def download(repository: str, files: list[str], cache_dir: str | Path | None = None) -> Path:
-    """Download files, or go on with what is here if the hub cannot be reached.
+def download(
+    repository: str,
+    files: list[str],
+    cache_dir: str | Path | None = None,
+    required: Sequence[str] = (),
+) -> Path:
+    """Download files, or go on with what is here if the hub cannot be asked, which is said.
 
     What has come of an interrupted download is kept, and the next one goes on behind it.
+
+    Args:
+        files: names and patterns of what is wanted.
+        required: names that must be there; looked for before anything is downloaded.
 
     Raises:
         HubError: see `resolve`.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub import HfApi, constants, snapshot_download
 
-    fetch_large_files(repository, files, cache_dir)
     try:
-        return Path(snapshot_download(repository, cache_dir=cache_dir, allow_patterns=files))
-    except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else None
-        if status in (401, 403, 404):
-            raise HubError(
-                f"the hub has no repository {repository}, or it is private (see `hf auth login`)."
-            ) from None
-        raise HubError(f"the hub failed on {repository}: {error}") from None
-    except (LocalEntryNotFoundError, OSError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise HubError(
-                f"the disk is full: {repository} is not here as a whole. Make room and start "
-                "again; what has come is kept."
-            ) from None
+        about = HfApi().model_info(repository, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except Exception as error:  # the client's own, its HTTP library's, the system's
+        return _kept(repository, files, cache_dir, required, error)
+    _check_listed(repository, [s.rfilename for s in about.siblings or []], files, required)
+    with _bars_on_a_terminal():
+        fetch_large_files(repository, files, cache_dir)
+        try:
+            return Path(snapshot_download(repository, cache_dir=cache_dir, allow_patterns=files))
+        except Exception as error:
+            raise HubError(explain(error, repository)) from None
+
+
+@contextmanager
+def _bars_on_a_terminal() -> Iterator[None]:
+    """Keep the client's progress bars out of pipes and files."""
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    if sys.stderr.isatty() or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+def _check_listed(
+    repository: str, names: list[str], files: list[str], required: Sequence[str]
+) -> None:
+    """Raise HubError where a repository does not list what a model needs."""
+    if missing := [name for name in required if name not in names]:
+        raise HubError(f"{repository} has no {', '.join(missing)}; it has {_listed(names)}.")
+    if not required and not _are_wanted(names, files):
         raise HubError(
-            f"{repository} is not on this machine and the hub cannot be reached: check the "
-            "network, or give --model a folder with the model's files."
-        ) from None
+            f"{repository} holds no weights (.safetensors or .pt): it is no model that can be "
+            f"converted. It has {_listed(names)}."
+        )
+
+
+def _are_wanted(names: Iterable[str], files: Iterable[str]) -> bool:
+    """Whether something of names is wanted; weights, where weights are wanted at all."""
+    patterns = [file for file in files if file.endswith(_WEIGHTS)] or list(files)
+    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(sorted(names)[:most]) or "nothing") + more
+
+
+def _kept(
+    repository: str,
+    files: list[str],
+    cache_dir: str | Path | None,
+    required: Sequence[str],
+    failure: BaseException,
+) -> Path:
+    """What is in the hub's cache, where the hub gave `failure` instead of an answer.
+
+    Raises:
+        HubError: nothing is, or not all that is needed.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    here = {"cache_dir": cache_dir, "local_files_only": True}
+    try:
+        folder = Path(snapshot_download(repository, allow_patterns=files, **here))
+    except LocalEntryNotFoundError as error:
+        if not hasattr(error, "snapshot_path"):  # newer clients know that a copy is incomplete
+            raise HubError(explain(failure, repository)) from None
+        lacking = re.search(r"missing \((.+?)\)\.", str(error))
+        raise HubError(incomplete(failure, repository, lacking[1] if lacking else "")) from None
+    except OSError:
+        raise HubError(explain(failure, repository)) from None
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    missing = [name for name in required if name not in names]
+    if missing or not _are_wanted(names, files):
+        raise HubError(incomplete(failure, repository, ", ".join(missing) or "any weights"))
+    if not is_offline(failure):
+        warnings.warn(
+            f"{why(failure, repository)}; the copy of {repository} on this machine is taken, "
+            "which may be older.",
+            stacklevel=4,
+        )
+    return folder

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from .errors import HubError
+from .hub_errors import explain, has_status, one_line
 from .manifest import sha256
 
 LARGE = 8 * 2**20
@@ -138,9 +139,13 @@ def _fetch(label: str, url: str, about, blobs: Path) -> None:
                     expected_size=about.size,
                 )
             except Exception as error:
+                repository, _, name = label.partition(": ")
+                if has_status(error):  # the hub refuses
+                    raise HubError(explain(error, repository, name)) from None
                 raise HubError(
                     f"{label} was interrupted after {_there(part) / 1e6:.1f} of "
-                    f"{about.size / 1e6:.1f} MB ({error}); start again and it goes on from there."
+                    f"{about.size / 1e6:.1f} MB ({one_line(error).rstrip('.')}); start again and "
+                    "it goes on from there."
                 ) from None
         # Still alone: nobody else appends to what is being looked at.
         file.flush()

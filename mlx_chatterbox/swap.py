@@ -167,7 +167,7 @@ def _move_in(temporary: Path, output: Path, force: bool) -> None:
         os.rename(temporary, output)
         return
     if not force:  # it appeared while we worked
-        raise CheckpointError(f"{output} exists already; --force replaces it.")
+        raise CheckpointError(f"{output} has appeared meanwhile; nothing was replaced.")
     if exchange(temporary, output):
         return  # the old one has the temporary name now, and is removed
     old = output.with_name(f".{output.name}.old-{os.getpid()}")

@@ -49,6 +49,9 @@ class Hub:
         ranges: for each download its file and first byte.
         tags: entity tags of files, where they are not their hashes.
         sending: called with (file, bytes sent so far) between the pieces of a download.
+        gated: repositories that list their files to everybody and give them to nobody.
+        failing: pattern of method and path (`GET /api/models/`), and the status, headers and
+            seconds of silence before it with which such requests are answered.
     """
 
     url: str = ""
@@ -65,6 +68,13 @@ class Hub:
     ranges: list[tuple[str, int]] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     sending: Callable[[str, int], None] = lambda name, count: None
+    gated: set[str] = field(default_factory=set)
+    failing: dict[str, tuple[int, dict[str, str], float]] = field(default_factory=dict)
+
+    def fail(self, pattern: str, status: int, silence: float = 0.0, **headers: str) -> None:
+        """Answer requests, method and path, that a pattern matches from their beginning."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.failing[pattern] = (status, named, silence)
 
     def add(self, repo: str, files: Mapping[str, bytes]) -> None:
         """A public repository with these files."""
@@ -132,6 +142,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self._begin()
+        for pattern, (status, headers, silence) in self.hub.failing.items():
+            if re.match(pattern, f"{self.command} {path}"):
+                if silence:
+                    self.hub.go_on.wait(silence)
+                return self._answer({"error": headers.get("X-Error-Message", "")}, status, headers)
         if path == "/api/whoami-v2":
             if not self._known():
                 return self._answer({"error": "Invalid credentials"}, 401)
@@ -145,6 +160,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._about(match[1], found)
         if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
             found = self._repository(match[1])
+            if match[1] in self.hub.gated:
+                status = 403 if self._known() else 401
+                return self._answer({"error": "gated"}, status, {"X-Error-Code": "GatedRepo"})
             if found is not None and match[2] in found.files:
                 return self._file(found, match[2])
         return self._missing()

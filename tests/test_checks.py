@@ -329,6 +329,7 @@ def test_json_that_is_no_file_or_too_long(tmp_path):
         gzip.compress(b"cat\tkat")[:-9],
         b"",
     ],
+    ids=range(8),
 )
 def test_a_lexicon_that_is_none(tmp_path, content):
     path = tmp_path / "lexicon.txt.gz"

@@ -67,12 +67,13 @@ def test_fewer_bits_have_wider_bounds():
 
 def test_tokens_are_counted_and_may_be_fewer():
     name = "s3_tokenizer/tokens"
-    assert precisions.held_to(outputs()[name], "8bit").measure == UNEQUAL_SHARE
-    tokens = np.arange(20, dtype=np.int32)
-    rows = compare({name: tokens}, {name: tokens[:19]}, precision="8bit").rows
-    assert rows[0].error == pytest.approx(0.05)
+    assert precisions.held_to(outputs()[name], "bfloat16").measure == UNEQUAL_SHARE
+    tokens = np.arange(25, dtype=np.int32)
+    rows = compare({name: tokens}, {name: tokens[:24]}, precision="bfloat16").rows
+    assert rows[0].error == pytest.approx(0.04)
     assert rows[0].holds
-    assert not compare({name: tokens}, {name: tokens[:19]}).holds
+    for other in ("float32", "8bit", "4bit"):
+        assert not compare({name: tokens}, {name: tokens[:24]}, precision=other).holds
 
 
 def test_the_command_holds_a_dump_to_its_precision(reference, tmp_path):

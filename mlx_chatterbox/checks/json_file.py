@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ChatterboxError, CheckpointError
+from .git_lfs import refuse_pointer
 
 MAX_BYTES = 16 * 2**20
 # Python's own limit differs by version; what is read here is also walked through by functions that
@@ -30,8 +31,9 @@ def read_json(
 
     Raises:
         ChatterboxError: of type `error`: missing, no regular file, too large, no JSON, nested
-            deeper than `MAX_DEPTH`, or another type at the top.
+            deeper than `MAX_DEPTH`, another type at the top, or Git LFS's note of a file.
     """
+    refuse_pointer(path, error)
     try:
         return parse_json(read_small(path, max_bytes), kind)
     except OSError as problem:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import CheckpointError
+from .git_lfs import refuse_pointer
 from .plain import MAX_INTEGER, named, shown
 
 if TYPE_CHECKING:
@@ -43,9 +44,11 @@ def read_header(path: str | Path) -> dict[str, TensorInfo]:
     """The tensors of a file, in the order of their bytes.
 
     Raises:
-        CheckpointError: no safetensors file, cut short, or of a type that cannot be read.
+        CheckpointError: no safetensors file, cut short, of a type that cannot be read, or Git
+            LFS's note of a file.
     """
     path = Path(path)
+    refuse_pointer(path)
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -66,6 +69,7 @@ def load_safetensors(path: str | Path) -> dict[str, mx.array]:
     """
     import mlx.core as mx
 
+    refuse_pointer(path)
     try:
         read_header(path)
         return mx.load(str(path), format="safetensors")

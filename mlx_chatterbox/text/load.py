@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..checks.git_lfs import refuse_pointer
 from ..errors import CheckpointError
+from ..variants import VARIANTS
 from .gpt2 import GPT2Tokenizer
 from .lexicon import LEXICON_FILE, LexiconTokenizer
 from .multilingual import MultilingualTokenizer
@@ -31,6 +33,9 @@ def load_tokenizer(folder: str | Path, config: TextConfig) -> Tokenizer:
         CheckpointError: a file is missing or damaged, or the configuration names no tokenizer.
     """
     folder = Path(folder)
+    for row in VARIANTS.values():
+        for name in (*row.tokenizer_files, *row.optional_files, LEXICON_FILE):
+            refuse_pointer(folder / name)
     if config.tokenizer == "english" and config.lexicon:
         return LexiconTokenizer(folder / ENGLISH_FILE, folder / LEXICON_FILE)
     if config.tokenizer == "english":

@@ -102,8 +102,7 @@ def _write_ours(checkpoint: Checkpoint, tensors: dict[str, mx.array], folder: Pa
         for key, value in sorted(tensors.items())
     }
     mx.save_safetensors(str(folder / WEIGHTS_NAME), cast, {"format": "mlx"})
-    base = checkpoint.config.source or {"folder": str(checkpoint.folder)}
-    source = {"fine_tuned_from": without_paths(base)}
+    source = {"fine_tuned_from": without_paths(_base(checkpoint))}
     quantization = QuantizationConfig(rules=rules_of(checkpoint.networks, checkpoint.config))
     if quantization.rules == checkpoint.config.quantization.rules:
         quantization = checkpoint.config.quantization
@@ -114,6 +113,10 @@ def _write_ours(checkpoint: Checkpoint, tensors: dict[str, mx.array], folder: Pa
         checkpoint.voice.save(folder / VOICE_NAME)
     write_manifest(folder)
     verify_folder(folder)
+
+
+def _base(checkpoint: Checkpoint) -> dict:
+    return checkpoint.config.source or {"folder": str(checkpoint.folder)}
 
 
 # --- Upstream's layout ---------------------------------------------------------------------------
@@ -128,6 +131,14 @@ def _write_upstream(checkpoint: Checkpoint, tensors: dict[str, mx.array], folder
         _write_tensors(folder / name, content)
     if checkpoint.voice is not None:
         _write_voice(checkpoint.voice, folder / row.voice_file)
+    # Upstream's package asks for no such file; by it sizes and texts that differ come back here.
+    dataclasses.replace(
+        checkpoint.config,
+        dtype="float32",
+        source={"fine_tuned_from": without_paths(_base(checkpoint))},
+        packing=PackingConfig(),
+        quantization=QuantizationConfig(),
+    ).save(folder)
 
 
 def _warn_of_sizes(config: ModelConfig, row: Variant) -> None:

@@ -1,0 +1,205 @@
+"""`python -m convert.reading MODEL [WAV ...]`: what precisions do to what reads recordings.
+
+The speech tokenizer, the voice encoder and the speaker encoder serve only when a recording becomes
+a voice, or is converted to another voice. Each is put into each precision alone, then whole recipes
+are; all are converted for good, loaded, and held against the model in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .components import READING
+from .recipes import RECIPES, Recipe, plain, uniform
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RATE = 24000
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a model makes of recordings: tokens (n,) and two embeddings (width,) of each."""
+
+    tokens: list[np.ndarray]
+    voices: list[np.ndarray]
+    speakers: list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Of a model in another precision.
+
+    Attributes:
+        precision: of the part, or the recipe's name.
+        bytes: of the part's tensors, or of all.
+        equal: share of the recordings' tokens that are the same.
+        voice, speaker: the smallest cosine of an embedding with the one before.
+    """
+
+    part: str
+    precision: str
+    bytes: int
+    equal: float
+    voice: float
+    speaker: float
+
+
+def read(folder: Path, recordings: Sequence[np.ndarray]) -> Heard:
+    """What a converted folder makes of recordings, (n,) float32 at 24 kHz each."""
+    import numpy as np
+
+    from mlx_chatterbox.audio.resample import resample_soxr
+    from mlx_chatterbox.checkpoint import load_converted
+    from mlx_chatterbox.voice import ENCODER_RATE, embed_reference
+
+    networks = load_converted(folder).networks
+    tokens, voices, speakers = [], [], []
+    for recording in recordings:
+        found = embed_reference(networks, recording)
+        at_16k = resample_soxr(recording, RATE, ENCODER_RATE)
+        tokens.append(np.array(found.prompt_token[0]))
+        speakers.append(_plain(found.embedding))
+        voices.append(_plain(networks.ve.embed(at_16k)))
+    return Heard(tokens, voices, speakers)
+
+
+def _plain(embedding) -> np.ndarray:
+    import mlx.core as mx
+    import numpy as np
+
+    return np.array(embedding.astype(mx.float32)).reshape(-1).astype(np.float64)
+
+
+def measure(
+    source: str | Path, recordings: Sequence[np.ndarray], bits: Sequence[int] = (8, 6, 4, 3)
+) -> Iterator[Change]:
+    """Put the parts, then the whole model, into each precision.
+
+    Args:
+        source: what `convert` takes.
+        recordings: (n,) float32 at 24 kHz each, at most 10 s.
+    """
+    from .core import convert
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+
+        def heard(recipe: Recipe) -> tuple[Heard, dict[str, int], int]:
+            made = convert(
+                source, folder, dtype=recipe.dtype, quantization=recipe.quantization, force=True
+            )
+            sizes = {name: sum(kinds.values()) for name, kinds in made.components.items()}
+            return read(made.folder, recordings), sizes, made.size
+
+        # What the source has of few bits is unpacked.
+        reference, *_ = heard(Recipe("source", "", "float32", _nothing()))
+        for part, layers in READING.items():
+            for name, rule in _precisions(bits):
+                recipe = Recipe(name, "", "float32", ({"layers": layers, **rule},))
+                found, sizes, _ = heard(recipe)
+                yield _change(part, name, sizes[part], reference, found)
+        for recipe in (plain("float16"), plain("bfloat16"), *map(uniform, bits), *_recipes()):
+            found, _, size = heard(recipe)
+            yield _change("all", recipe.name, size, reference, found)
+
+
+def _nothing() -> tuple[dict, ...]:
+    return ({"layers": "*", "dtype": "float32"},)
+
+
+def _recipes() -> list[Recipe]:
+    return [recipe for recipe in RECIPES.values() if recipe.rules]
+
+
+def _precisions(bits: Sequence[int]) -> Iterator[tuple[str, dict]]:
+    for dtype in ("float32", "float16", "bfloat16"):
+        yield dtype, {"dtype": dtype}
+    for count in bits:
+        yield f"{count} bits", {"bits": count, "group_size": 64, "dtype": "float16"}
+
+
+def _change(part: str, name: str, size: int, reference: Heard, found: Heard) -> Change:
+    import numpy as np
+
+    same = [a == b for a, b in zip(reference.tokens, found.tokens, strict=True)]
+    return Change(
+        part,
+        name,
+        size,
+        float(np.mean(np.concatenate(same))),
+        _least_cosine(reference.voices, found.voices),
+        _least_cosine(reference.speakers, found.speakers),
+    )
+
+
+def _least_cosine(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> float:
+    import numpy as np
+
+    return min(
+        float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+# --- Command line ---------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog="python -m convert.reading",
+        description="Measures what each precision does to the parts that serve only when a "
+        "recording is read: share of equal tokens, least cosine of the embeddings, and bytes.",
+    )
+    result.add_argument("model", metavar="MODEL", help="folder, or pocket")
+    result.add_argument(
+        "recordings", metavar="WAV", nargs="*", help="recordings to read (default: a made-up voice)"
+    )
+    result.add_argument(
+        "--bits", type=int, nargs="+", default=[8, 6, 4, 3], choices=(3, 4, 6, 8), metavar="N"
+    )
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    from mlx_chatterbox.errors import ChatterboxError
+    from mlx_chatterbox.hub import resolve
+
+    try:
+        recordings = [piece for path in arguments.recordings for piece in _pieces(path)]
+        print("part | precision | MB | equal tokens | voice cosine | speaker cosine")
+        for row in measure(resolve(arguments.model), recordings or _made_up(), arguments.bits):
+            figures = (f"{row.bytes / 1e6:.2f}", f"{row.equal:.1%}", f"{row.voice:.5f}",
+                       f"{row.speaker:.5f}")  # fmt: skip
+            print(" | ".join((row.part, row.precision, *figures)), flush=True)
+    except (ChatterboxError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _pieces(path: str) -> list[np.ndarray]:
+    """A recording in pieces of 10 s, which is what is read of a reference; short ends left out."""
+    from mlx_chatterbox.audio.files import load_audio
+
+    samples = load_audio(path, RATE)
+    pieces = [samples[at : at + 10 * RATE] for at in range(0, len(samples), 10 * RATE)]
+    return [piece for piece in pieces if len(piece) >= RATE] or [samples]
+
+
+def _made_up() -> list[np.ndarray]:
+    from parity.synthetic_voice import synthetic_voice
+
+    return [synthetic_voice(10.0, seed) for seed in range(4)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
