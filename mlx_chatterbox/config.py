@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -114,6 +115,59 @@ class GenerationConfig(Config):
 
 
 @dataclass
+class FineTuningConfig(Config):
+    """How a model is fine-tuned unless the user says otherwise: as it was trained itself.
+
+    Of loudness `GenerationConfig.loudness_lufs` tells: what references are brought to, clips are.
+
+    Attributes:
+        learning_rate: the highest one for all weights; adapters do not ask for it.
+        trim_silence: recordings are cut to their speech.
+        trim_margin_s: seconds of silence that stay before and after it.
+        speech_lufs: how loud the speech was that the model was trained on, least and most, where
+            it does not understand other loudness; null where it does, or nobody knows.
+        text_dropout: share of T3's samples without text; see `train.sections`.
+        token_noise: share of the tokens replaced that T3 sees as its own.
+        condition_dropout: share of the flow's samples without condition.
+        start_share: share of the flow's samples at its very start, time 0.
+        loss_weights: for each component, weights of the parts of its loss that are not 1.
+    """
+
+    learning_rate: float = 5e-5
+    trim_silence: bool = True
+    trim_margin_s: float = 0.1
+    speech_lufs: list[float] | None = None
+    text_dropout: float = 0.1
+    token_noise: float = 0.0
+    condition_dropout: float = 0.2
+    start_share: float = 0.0
+    loss_weights: dict = field(default_factory=dict)
+
+    MAY_BE_ZERO: ClassVar = frozenset(
+        {"trim_margin_s", "text_dropout", "token_noise", "condition_dropout", "start_share"}
+    )
+
+    def __post_init__(self):
+        level, weights = self.speech_lufs, self.loss_weights.values()
+        need(
+            "fine_tuning",
+            learning_rate=0 < self.learning_rate <= 1,
+            trim_margin_s=0 <= self.trim_margin_s <= 5,
+            speech_lufs=level is None or (len(level) == 2 and -70 <= level[0] < level[1] <= 0),
+            text_dropout=0 <= self.text_dropout <= 1,
+            token_noise=0 <= self.token_noise <= 1,
+            condition_dropout=0 <= self.condition_dropout <= 1,
+            start_share=0 <= self.start_share <= 1,
+            loss_weights=all(isinstance(parts, dict) and _are_weights(parts) for parts in weights),
+        )
+
+
+def _are_weights(parts: dict) -> bool:
+    values = parts.values()
+    return all(type(value) in (int, float) and 0 <= value < math.inf for value in values)
+
+
+@dataclass
 class PackingConfig(Config):
     """Weights that are stored in few bits and unpacked when they are read (`packing.py`).
 
@@ -183,12 +237,17 @@ class ModelConfig(Config):
     voice_encoder: VoiceEncoderConfig = field(default_factory=VoiceEncoderConfig)
     text: TextConfig = field(default_factory=TextConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+    fine_tuning: FineTuningConfig = field(default_factory=FineTuningConfig)
     packing: PackingConfig = field(default_factory=PackingConfig)
     quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
     source: dict = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"model_type": MODEL_TYPE, **super().to_dict()}
+        values = {"model_type": MODEL_TYPE, **super().to_dict()}
+        if self.fine_tuning == FineTuningConfig():
+            # Left out, so that older versions can read what has nothing to say here.
+            del values["fine_tuning"]
+        return values
 
     @classmethod
     def load(cls, folder: str | Path) -> ModelConfig:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import CheckpointError
+from .locks import try_lock
 from .own_files import open_lock
 
 LOCK = ".being-written"
@@ -115,7 +116,7 @@ def _in_use(folder: Path, process: int) -> bool:
     except OSError:
         return _lives(process)
     try:
-        locked = _lock(handle)
+        locked = try_lock(handle)
     finally:
         os.close(handle)
     return _lives(process) if locked is None else not locked
@@ -140,26 +141,11 @@ def _held(path: Path) -> Iterator[None]:
     """
     handle = open_lock(path)
     try:
-        if _lock(handle) is False:
+        if try_lock(handle) is False:
             raise CheckpointError(f"another process is at work on {path.parent}.")
         yield
     finally:
         os.close(handle)
-
-
-def _lock(handle: int) -> bool | None:
-    """Take the lock; False if another process has it, None where there are no locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network's file system
-        return None
-    return True
 
 
 def _move_in(temporary: Path, output: Path, force: bool) -> None:

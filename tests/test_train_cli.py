@@ -107,7 +107,7 @@ def test_a_language_that_is_missing_is_asked_for(configuration, small_models, ca
     arguments = ["--set", f"model.local_model_dir={small_models('multilingual')}"]
     file = configuration()
     assert main(["validate", "--config", str(file), *arguments]) == 1
-    assert "10 of 10 clips have no language" in capsys.readouterr().err
+    assert "the clips have no language" in capsys.readouterr().err
     arguments += ["--set", "dataset.language=no"]
     assert main(["validate", "--config", str(file), *arguments]) == 0
 

@@ -126,7 +126,7 @@ def test_limits_of_length_are_measured_behind_trimming(tmp_path, voices):
     with pytest.raises(DataError, match="audio too long"):
         read_clips(section(tmp_path, **limits))
     (clip,), _ = read_clips(section(tmp_path, trim_silence=True, **limits))
-    margin = listen.TRIM_MARGIN_SECONDS * RATE
+    margin = section().trim_margin_s * RATE
     assert 2 * RATE - 2 * margin < clip.start < 2 * RATE - margin / 2
     assert 2 * RATE + len(speech) + margin / 2 < clip.end
     assert clip.seconds < len(speech) / RATE + 0.4

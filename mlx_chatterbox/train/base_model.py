@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from ..config import ModelConfig, PackingConfig, QuantizationConfig
 from ..errors import CheckpointError
-from ..hub import local_folder, on_this_machine, resolve, say_passed_over, variant_called
+from ..hub import (
+    is_own_configuration,
+    local_folder,
+    on_this_machine,
+    resolve,
+    say_passed_over,
+    variant_called,
+)
 from ..variants import VARIANTS, Variant
 from .config import TrainConfig
 from .sections import ModelSection
@@ -64,6 +71,25 @@ def find(config: TrainConfig) -> Path | None:
             f"{model.source} is no folder, no known model and no repository (OWNER/NAME).",
         )
     return None
+
+
+def configuration(config: TrainConfig) -> ModelConfig | None:
+    """The base model's configuration, or the one with `init: scratch`, without loading weights.
+
+    Returns:
+        None where a folder of others' files or a repository does not say.
+
+    Raises:
+        CheckpointError, ConfigError: see `find` and `sizes`.
+    """
+    folder, variant = find(config), published(config.model)
+    if folder is not None and is_own_configuration(folder):
+        model = ModelConfig.load(folder)
+    elif variant is not None or config.model.variant is not None:
+        model = (variant or VARIANTS[config.model.variant]).default_config()
+    else:
+        return None
+    return sizes(model, config) if config.model.init == "scratch" else model
 
 
 def open_base(config: TrainConfig, progress: Bars | None = None) -> Checkpoint:

@@ -35,6 +35,7 @@ def _t3(config: TrainConfig, model: ModelConfig) -> Task:
     return T3Task(
         model.t3,
         text_dropout=training.text_dropout,
+        token_noise=training.token_noise,
         prompt_tokens=round(lengths.audio_prompt_duration_s * _TOKENS_PER_SECOND),
         max_text_len=lengths.max_text_len,
         max_speech_len=lengths.max_speech_len,
@@ -50,6 +51,7 @@ def _flow(config: TrainConfig, model: ModelConfig) -> Task:
     return FlowTask(
         model.s3gen,
         condition_dropout=training.condition_dropout,
+        start_share=training.start_share,
         max_tokens=min(
             lengths.max_speech_token_len, lengths.max_mel_len // model.s3gen.token_mel_ratio
         ),

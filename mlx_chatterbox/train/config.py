@@ -28,6 +28,7 @@ class TrainConfig:
     Attributes:
         notes: what was accepted but has no effect, a line each.
         places: where each given key stands, for messages of later checks.
+        all_given: nothing was left to its default: the configuration of a run, saved.
     """
 
     model: ModelSection = option(factory=ModelSection, doc="")
@@ -40,6 +41,7 @@ class TrainConfig:
     )
     notes: list[str] = field(default_factory=list, repr=False, compare=False)
     places: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    all_given: bool = field(default=False, repr=False, compare=False)
 
     @property
     def lora(self) -> LoraConfig | None:
@@ -59,7 +61,8 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `load_config` reads back equal."""
         values = dataclasses.asdict(self)
-        del values["notes"], values["places"]
+        for name in ("notes", "places", "all_given"):
+            del values[name]
         return values
 
 
@@ -94,6 +97,7 @@ def load_saved(path: str | Path) -> TrainConfig:
     """
     config = _reader().dataclass(TrainConfig, read_yaml(Path(path)))
     config.dataset.saved = True
+    config.all_given = True
     return config
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..cli import Bars
+from ..config import ModelConfig
 from ..errors import DataError
 from .config import TrainConfig
 from .data.batches import Batches, group_by_speaker, make_sample, split
@@ -15,6 +16,8 @@ from .data.check import Clip, read_clips
 from .data.features import FeatureStore, token_count
 from .data.text import TextEncoder
 from .distributed import Group
+from .early import check_language
+from .follow import middle
 from .prepared import Prepared
 from .samples import Samples, TrainingError
 from .schedules import share
@@ -28,15 +31,22 @@ class Data:
     Attributes:
         train, evaluation: clips.
         report: what was left out.
+        levelled: speakers whose clips are brought to the middle of `loudness_range_lufs`, and the
+            median of their loudness.
     """
 
     def __init__(
-        self, config: TrainConfig, prepared: Prepared | None, progress: Bars | None = None
+        self,
+        config: TrainConfig,
+        prepared: Prepared | None,
+        progress: Bars | None = None,
+        model: ModelConfig | None = None,
     ):
         """Listen to every recording.
 
         Args:
             prepared: without it texts are not held against the model's vocabulary.
+            model: the base model's configuration, where there is no `prepared`.
 
         Raises:
             DataError: there is nothing to train on.
@@ -53,8 +63,15 @@ class Data:
                 task = next(task for task in prepared.tasks if task.name == "t3")
                 # A small model may have fewer positions than the configuration allows.
                 most_text, most_speech = task.max_text_len, task.max_speech_len
-        if self._multilingual(prepared):
-            _check_language(config, prepared)
+        if prepared is not None:
+            model = prepared.checkpoint.config
+        multilingual = (
+            "t3" in config.model.trained
+            and model is not None
+            and model.text.tokenizer == "multilingual"
+        )
+        if multilingual and prepared is not None:
+            check_language(config, prepared.checkpoint.tokenizer.languages)
         clips, self.report = read_clips(
             config.dataset,
             self._encoder,
@@ -63,26 +80,27 @@ class Data:
             cache_dir=self.cache_dir,
             progress=progress,
         )
-        if self._multilingual(prepared):
+        if multilingual:
             _check_languages(clips)
         self._clips = clips
+        self.levelled = _outside(clips, config.dataset.loudness_range_lufs)
         self.train, self.evaluation = split(clips, config.dataset.eval_split_size, config.seed)
         if not self.train:
             raise TrainingError(f"all {len(clips)} clips are for evaluation, none for training.")
         if config.training.eval_strategy == "no":
             self.evaluation = []
 
-    def _multilingual(self, prepared: Prepared | None) -> bool:
-        """Whether texts are tokenised, by a multilingual model."""
-        return (
-            self._encoder is not None
-            and prepared.checkpoint.config.text.tokenizer == "multilingual"
-        )
-
     @property
     def cache_dir(self) -> Path:
         given = self._config.dataset.feature_cache_dir
         return Path(given or Path(self._config.training.output_dir) / FEATURES_NAME)
+
+    def _loudness(self) -> float | dict[str, float] | None:
+        """What clips are brought to, or the speakers that are."""
+        dataset = self._config.dataset
+        if dataset.loudness_range_lufs is None:
+            return dataset.loudness_lufs
+        return {speaker: middle(dataset) for speaker in self.levelled}
 
     def steps(self, machines: int = 1) -> tuple[int, int]:
         """Optimizer steps of an epoch, and in all."""
@@ -114,7 +132,7 @@ class Data:
             self.cache_dir,
             prepared.checkpoint.networks,
             self._encoder,
-            loudness_lufs=dataset.loudness_lufs,
+            loudness_lufs=self._loudness(),
             workers=dataset.preprocessing_num_workers,
         )
         needed = set().union(*(t.features | t.prompt_features for t in prepared.tasks))
@@ -153,16 +171,16 @@ class Data:
         return Batches([token_count(clip) for clip in clips], batch, self._config.seed)
 
 
-def _check_language(config: TrainConfig, prepared: Prepared) -> None:
-    """Raise ConfigError if the model does not know the language that is set for all clips."""
-    language = config.dataset.language
-    known = prepared.checkpoint.tokenizer.languages
-    if language is not None and language.lower() not in known:
-        raise config.fail(
-            "dataset.language",
-            f"the model does not know language {language!r} ({', '.join(known)}); to teach it a "
-            f'new one, add its tag to model.new_tokens: ["[{language.lower()}]"].',
-        )
+def _outside(clips: list[Clip], limits: list[float] | None) -> dict[str, float]:
+    """Speakers whose median loudness is outside of these limits, and that median, LUFS."""
+    if limits is None:
+        return {}
+    found: dict[str, list[float]] = {}
+    for clip in clips:
+        if clip.lufs is not None:
+            found.setdefault(clip.speaker, []).append(clip.lufs)
+    medians = {speaker: float(np.median(values)) for speaker, values in found.items()}
+    return {s: value for s, value in medians.items() if not limits[0] <= value <= limits[1]}
 
 
 def _check_languages(clips: list[Clip]) -> None:

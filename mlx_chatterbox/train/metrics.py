@@ -6,6 +6,7 @@ Only the first of several machines writes; the others have a `Metrics` that does
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
@@ -147,13 +148,26 @@ def _bar(total: int, step: int):
     return tqdm(total=total, initial=step, desc="training", disable=None, file=sys.stderr)
 
 
+def _figure() -> type:
+    """Matplotlib's Figure; that its own folder cannot be written is nothing that a run is hurt by,
+    and it says so in two long lines."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        from matplotlib.figure import Figure
+    finally:
+        logger.setLevel(level)
+    return Figure
+
+
 def plot_losses(lines: Sequence[Mapping], path: Path) -> None:
     """Draw every loss over the steps into a PNG file, whole or not at all.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
+    Figure = _figure()
 
     curves: dict[str, list[tuple[int, float]]] = {}
     for line in lines:

@@ -12,6 +12,7 @@ from . import base_model, checkpointing
 from .adapters import apply_lora, quantize_base, trainable
 from .components import make_tasks
 from .config import TrainConfig
+from .follow import base_lines, follow_base
 from .trained import seeded
 from .vocabulary import extend_vocabulary
 
@@ -25,10 +26,12 @@ class Prepared:
     Attributes:
         checkpoint: the base model, its networks holding adapters and new rows as configured.
         tasks: one for each trained component.
+        followed: what the base decides, for people; see `base_lines`.
     """
 
     checkpoint: Checkpoint
     tasks: list
+    followed: str
 
     @property
     def trained_weights(self) -> dict[str, int]:
@@ -44,8 +47,13 @@ class Prepared:
 
 
 def prepare(config: TrainConfig, progress: Bars | None = None) -> Prepared:
-    """Load the model and make ready what is trained of it."""
+    """Load the model and make ready what is trained of it.
+
+    What the configuration leaves open is filled in on the way, by `follow_base`.
+    """
     checkpoint = base_model.open_base(config, progress)
+    followed = base_lines(config, checkpoint.config)
+    follow_base(config, checkpoint.config)
     if config.model.new_tokens:
         checkpoint = extend_vocabulary(checkpoint, config.model.new_tokens)
     with seeded(config.seed):  # heads draw their first weights
@@ -64,4 +72,4 @@ def prepare(config: TrainConfig, progress: Bars | None = None) -> Prepared:
     if config.training.gradient_checkpointing:
         for module in modules:
             checkpointing.enable(module)
-    return Prepared(checkpoint, tasks)
+    return Prepared(checkpoint, tasks, followed)

@@ -179,6 +179,19 @@ def _check_dataset(config: TrainConfig) -> None:
         )
     if not hub:
         _check_hub_only(config)
+    if data.loudness_range_lufs is not None:
+        if data.loudness_lufs is not None:
+            raise config.fail(
+                "dataset.loudness_range_lufs",
+                "loudness_lufs and loudness_range_lufs are both set: choose one.",
+            )
+        if len(data.loudness_range_lufs) != 2 or sorted(set(data.loudness_range_lufs)) != (
+            data.loudness_range_lufs
+        ):
+            raise config.fail(
+                "dataset.loudness_range_lufs",
+                "loudness_range_lufs must be two numbers, the lower first: [-23, -14].",
+            )
     for what in ("audio_duration_s", "text_length"):
         low, high = getattr(data, f"min_{what}"), getattr(data, f"max_{what}")
         if high is not None and low > high:
@@ -323,7 +336,9 @@ def _check_evaluation(config: TrainConfig) -> None:
 # Settings that only the training of one component heeds.
 _ACTORS = {
     "text_dropout": "t3",
+    "token_noise": "t3",
     "condition_dropout": "flow",
+    "start_share": "flow",
     "tokenizer_dims": "s3_tokenizer",
     "custom_params.max_text_len": "t3",
     "custom_params.max_speech_len": "t3",

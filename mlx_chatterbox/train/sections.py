@@ -190,16 +190,32 @@ class DatasetSection:
         "leave out clips whose text does not fit their length, by the rate of the others, instead "
         "of only warning of them",
     )
-    trim_silence: bool = option(True, "cut silence before and after the speech")
+    trim_silence: bool = option(
+        True, "cut silence before and after the speech; left out: as the base was trained"
+    )
     trim_top_db: float = option(
         40.0, "what is so much quieter than the loudest part counts as silence", "dB", above=0
     )
     trim_margin_s: float = option(
-        0.05, "how much of the silence is left on both sides", "s", low=0, high=5
+        0.1,
+        "how much of the silence is left on both sides; left out: as the base was trained "
+        "(pocket 0.3)",
+        "s",
+        low=0,
+        high=5,
     )
     loudness_lufs: float | None = option(
-        -27.0,
-        "bring every clip to this loudness (ITU-R BS.1770); none leaves them",
+        None,
+        "bring every clip to this loudness (ITU-R BS.1770); none leaves them; left out: as the "
+        "base (Turbo and Nano -27, all others none)",
+        "LUFS",
+        low=-60,
+        high=0,
+    )
+    loudness_range_lufs: list[float] | None = option(
+        None,
+        "clips of a speaker whose median is outside of [least, most] are brought to the middle; "
+        "left out: as the base (pocket [-23, -14], all others none)",
         "LUFS",
         low=-60,
         high=0,
@@ -263,7 +279,11 @@ class TrainingSection:
     gradient_accumulation_steps: int = option(
         1, "micro-batches for one optimizer step: the memory of one, the result of all", low=1
     )
-    learning_rate: float = option(5e-5, "the highest learning rate", above=0)
+    learning_rate: float = option(
+        5e-5,
+        "the highest learning rate; left out: as the base wants it (pocket 1e-5, adapters 5e-5)",
+        above=0,
+    )
     component_learning_rates: dict[str, float] = option(
         factory=dict, doc="another learning rate for a component ({flow: 1e-5})", above=0
     )
@@ -352,10 +372,32 @@ class TrainingSection:
         0.0, "what counts as better: an improvement by more than this", low=0
     )
     text_dropout: float = option(
-        0.1, "T3: share of samples that see no text, for classifier-free guidance", low=0, high=1
+        0.1,
+        "T3: share of samples that see no text, for classifier-free guidance; left out: as the "
+        "base was trained (pocket 0.05)",
+        low=0,
+        high=1,
+    )
+    token_noise: float = option(
+        0.0,
+        "T3: share of the speech tokens before the one to be told that are replaced at random, so "
+        "that it relies on the text; left out: as the base was trained (pocket 0.08)",
+        low=0,
+        high=1,
     )
     condition_dropout: float = option(
-        0.2, "flow: share of samples that see no condition, for the same", low=0, high=1
+        0.2,
+        "flow: share of samples that see no condition, for the same; left out: as the base was "
+        "trained (pocket 0)",
+        low=0,
+        high=1,
+    )
+    start_share: float = option(
+        0.0,
+        "flow: share of samples at time 0, where a flow with little noise does nearly all of its "
+        "work; left out: as the base was trained (pocket 0.5)",
+        low=0,
+        high=1,
     )
     tokenizer_dims: int | None = option(
         None,

@@ -17,16 +17,21 @@ from ..apart import is_within
 from ..audio.resample import resample_soxr
 from ..checkpoint import Checkpoint
 from ..cli import Bars
+from ..config import FineTuningConfig, ModelConfig
 from ..devices import on_device
 from ..errors import ChatterboxError, CheckpointError
 from . import base_model
+from .clip_list import changes, listed, read_list, write_list
 from .config import TrainConfig, load_saved
 from .data.listen import read_audio
 from .dataset import Data
 from .distributed import Group
+from .early import check_early
 from .export import check_output
 from .export import export as write_model
+from .follow import base_lines, follow_base, follow_run, middle
 from .metrics import speakers_of
+from .output import alone_in, check_folders, plain_disk_errors, refuse_busy
 from .prepared import Prepared, prepare
 from .samples import TrainingError
 from .state import CONFIG, Checkpoints, find_checkpoint, read_arrays, read_state, weights_file
@@ -81,46 +86,99 @@ def _interruptible(config: TrainConfig) -> Iterator[None]:
 
 def train(config: TrainConfig, progress: Bars) -> int:
     """Train to the end and write `final_model`; the exit code."""
-    with on_device(config.device), _interruptible(config):
+    folder = Path(config.training.output_dir)
+    with on_device(config.device), _interruptible(config), plain_disk_errors(folder):
         group = Group.start()
-        quiet = progress if group.is_first else None
-        if config.training.resume_from_checkpoint is None:
-            refuse_other_run(config)
         if group.is_first:
             check_trackers(config)
-            if config.training.resume_from_checkpoint is not None:
-                find_checkpoint(config.training.resume_from_checkpoint)
-        prepared = prepare(config, quiet)
-        data = Data(config, prepared, quiet)
-        begin(prepared, data)
-        folder = Path(config.training.output_dir)
-        if group.is_first:
-            folder.mkdir(parents=True, exist_ok=True)
-            data.report.write(folder / REPORT_NAME)
-            say(data.report.table())
-            say(summary(config, prepared, data, group.size))
-        store = data.features(prepared, group, quiet)
-        samples, evaluation = data.samples(store, group)
-        speakers = _speakers(config, prepared, data) if group.is_first else []
-        trainer = Trainer(
-            config,
-            prepared.checkpoint.networks,
-            prepared.tasks,
-            samples,
-            evaluation,
-            group,
-            speakers,
-        )
-        if config.training.resume_from_checkpoint is not None:
-            trainer.resume(config.training.resume_from_checkpoint)
-        progress.close()
-        state = trainer.fit()
-        if group.is_first:
-            final = _final(config, prepared, trainer.weights)
-            write_model(final, folder / FINAL_NAME, force=True)
-            best = "" if state.best_step is None else f", the best evaluation at {state.best_step}"
-            print(f"{folder / FINAL_NAME}: {state.step} steps{best}")
+        _check_early(config)
+        with alone_in(folder, group):
+            _train(config, progress, group)
     return 0
+
+
+def _check_early(config: TrainConfig) -> ModelConfig | None:
+    """Find what needs no weights and no recordings, before any work.
+
+    Returns:
+        The base model's configuration, if it can be known.
+
+    Raises:
+        ChatterboxError: training would fail.
+    """
+    check_folders(config)
+    if config.training.resume_from_checkpoint is None:
+        refuse_other_run(config)
+    else:
+        checkpoint = find_checkpoint(config.training.resume_from_checkpoint)
+        if not config.all_given:
+            follow_run(config, _config_of(checkpoint))
+    return check_early(config)
+
+
+def _train(config: TrainConfig, progress: Bars, group: Group) -> None:
+    folder = Path(config.training.output_dir)
+    quiet = progress if group.is_first else None
+    prepared = prepare(config, quiet)
+    data = Data(config, prepared, quiet)
+    begin(prepared, data)
+    if group.is_first:
+        data.report.write(folder / REPORT_NAME)
+        say(data.report.table())
+        say(summary(config, prepared, data, prepared.followed, group.size))
+        _note_clips(config, data)
+    store = data.features(prepared, group, quiet)
+    samples, evaluation = data.samples(store, group)
+    speakers = _speakers(config, prepared, data) if group.is_first else []
+    trainer = Trainer(
+        config,
+        prepared.checkpoint.networks,
+        prepared.tasks,
+        samples,
+        evaluation,
+        group,
+        speakers,
+    )
+    if config.training.resume_from_checkpoint is not None:
+        trainer.resume(config.training.resume_from_checkpoint)
+        if group.is_first and not trainer.steps_left:
+            say(_nothing_left(config, trainer))
+    progress.close()
+    state = trainer.fit()
+    if group.is_first:
+        final = _final(config, prepared, trainer.weights)
+        write_model(final, folder / FINAL_NAME, force=True)
+        best = "" if state.best_step is None else f", the best evaluation at {state.best_step}"
+        print(f"{folder / FINAL_NAME}: {state.step} steps{best}")
+
+
+def _note_clips(config: TrainConfig, data: Data) -> None:
+    """Say what has changed about the clips since the run began, and remember what they are now."""
+    folder = Path(config.training.output_dir)
+    now = listed(data.train, data.evaluation)
+    if config.training.resume_from_checkpoint is not None:
+        checkpoint = find_checkpoint(config.training.resume_from_checkpoint)
+        before = read_list(checkpoint.parent)
+        if before is not None and (changed := changes(before, now)):
+            say(
+                f"note: the clips are not those that the run was at work on: {changed}. It goes "
+                "on with those that are there now."
+            )
+    write_list(folder, now)
+
+
+def _nothing_left(config: TrainConfig, trainer: Trainer) -> str:
+    state, training = trainer.state, config.training
+    why = f"step {state.step} of {trainer.total_steps} is done"
+    if state.step < trainer.total_steps:
+        why += f", and {state.waited} evaluations brought nothing better"
+    more = "early_stopping_patience" if state.step < trainer.total_steps else "num_train_epochs"
+    more = "max_steps" if more == "num_train_epochs" and training.max_steps is not None else more
+    return (
+        f"note: no step is left: {why}. {FINAL_NAME} is written anew. To train on, set "
+        f"training.resume_from_checkpoint to {training.output_dir} and a higher {more} in the "
+        "configuration."
+    )
 
 
 def _final(config: TrainConfig, prepared: Prepared, weights: dict[str, mx.array]) -> Checkpoint:
@@ -162,6 +220,9 @@ def _config_of(checkpoint: Path) -> TrainConfig:
     """The configuration that a checkpoint was made with, wherever its folder is now."""
     config = load_saved(checkpoint / CONFIG)
     config.training.output_dir = str(checkpoint.parent)
+    if read_state(checkpoint).version < 2:
+        # It stood there without effect.
+        config.dataset.trim_margin_s = FineTuningConfig().trim_margin_s
     return config
 
 
@@ -173,7 +234,10 @@ def validate(config: TrainConfig, progress: Bars, listing: bool = False) -> int:
     """
     tell = say if listing else print
     check_trackers(config)
-    with on_device(config.device):
+    output = Path(config.training.output_dir)
+    with on_device(config.device), plain_disk_errors(output):
+        model = _check_early(config)
+        refuse_busy(output)
         folder = base_model.find(config)
         prepared = None
         if folder is None:
@@ -185,24 +249,27 @@ def validate(config: TrainConfig, progress: Bars, listing: bool = False) -> int:
             )
         else:
             prepared = prepare(config, progress)
-        data = Data(config, prepared, progress)
+        followed = base_lines(config, model)
+        if prepared is not None:
+            followed = prepared.followed
+        elif model is not None:
+            follow_base(config, model)
+        data = Data(config, prepared, progress, model)
         if prepared is not None:
             begin(prepared, data)
         progress.close()
         if listing:
             print("\n".join(data.lines()))
         tell(data.report.table(examples=10))
-        tell(summary(config, prepared, data))
-        if config.training.resume_from_checkpoint is None:
-            refuse_other_run(config)
-        else:
-            find_checkpoint(config.training.resume_from_checkpoint)
+        tell(summary(config, prepared, data, followed))
     tell("everything is ready; nothing was trained.")
     return 0
 
 
-def summary(config: TrainConfig, prepared: Prepared | None, data: Data, machines: int = 1) -> str:
-    """What is trained on what, for people."""
+def summary(
+    config: TrainConfig, prepared: Prepared | None, data: Data, followed: str, machines: int = 1
+) -> str:
+    """What is trained on what, for people; `followed` as of `base_lines`."""
     an_epoch, steps = data.steps(machines)
     training = config.training
     batch = training.per_device_train_batch_size * training.gradient_accumulation_steps * machines
@@ -217,9 +284,19 @@ def summary(config: TrainConfig, prepared: Prepared | None, data: Data, machines
         f"model: {source}\n"
         f"trained: {trained}; {how}\n"
         f"clips: {len(data.train)} to train on, {len(data.evaluation)} to evaluate on\n"
+        f"{followed}\n{_levelled(config, data)}"
         f"steps: {steps} of {batch} clips; {an_epoch} are an epoch\n"
         f"output: {training.output_dir}"
     )
+
+
+def _levelled(config: TrainConfig, data: Data) -> str:
+    """Whose clips get another loudness than they were recorded with, in a line of its own."""
+    if not data.levelled:
+        return ""
+    some = [f"{name} ({lufs:.1f} LUFS)" for name, lufs in list(data.levelled.items())[:3]]
+    more = f" and {len(data.levelled) - 3} more" if len(data.levelled) > 3 else ""
+    return f"brought to {middle(config.dataset):g} LUFS: {', '.join(some)}{more}\n"
 
 
 def say(text: str) -> None:
@@ -231,7 +308,7 @@ def export(source: Path, output: Path, upstream: bool) -> int:
     checkpoint = _to_export(source)
     config = _config_of(checkpoint)
     check_output(output, base_model.find(config))
-    with on_device(config.device):
+    with on_device(config.device), plain_disk_errors(output):
         prepared = prepare(config)
         file = weights_file(checkpoint)
         _take_weights(prepared.checkpoint.networks, read_arrays(file), file)

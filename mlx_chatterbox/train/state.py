@@ -13,6 +13,7 @@ called `checkpoint-N` is complete, whenever the process was killed. In it:
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -35,6 +36,9 @@ WEIGHTS, ADAPTERS = "weights.safetensors", "adapters.safetensors"
 OPTIMIZER, STATE, CONFIG = "optimizer.safetensors", "state.json", "config.yaml"
 # What a killed process leaves of `new_folder` (of earlier versions: without a number).
 _LEFT = re.compile(r"\.(.+?)(?:\.[0-9a-f]{16})?\.(tmp|old)")
+VERSION = 2
+# Below this a disk counts as full where nothing says why it took no file.
+LEAST_FREE = 2**20
 _NAMED = re.compile(r"(checkpoint|best)-(\d+)")
 
 
@@ -52,6 +56,7 @@ class RunState:
         loss_scales: of each task.
         metrics_bytes: length of `metrics.jsonl`.
         finished: the run came to its end.
+        version: of what a run's settings mean; 1 had `trim_margin_s` without effect, 0.1 s.
     """
 
     step: int = 0
@@ -65,6 +70,7 @@ class RunState:
     loss_scales: dict[str, dict[str, float]] = field(default_factory=dict)
     metrics_bytes: int = 0
     finished: bool = False
+    version: int = VERSION
 
     def to_json(self) -> str:
         # Python writes floats so that they are read back exactly.
@@ -89,7 +95,7 @@ class RunState:
                     _check_numbers(scales, f"{name}.{named(key)}")
             elif not (name == "best_metric" and type(value) is float):  # which may be NaN
                 typed(value, hints[name], name)
-        return cls(**values)
+        return cls(**{"version": 1, **values})
 
 
 def _check_numbers(values: object, name: str) -> None:
@@ -149,6 +155,25 @@ def link(name: Path, target: Path) -> None:
     temporary.unlink(missing_ok=True)
     os.symlink(target.name, temporary)
     os.replace(temporary, name)
+
+
+def write_arrays(
+    path: Path, arrays: Mapping[str, mx.array], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    try:
+        mx.save_safetensors(str(path), dict(arrays), dict(metadata or {}))
+    except RuntimeError as error:
+        # MLX does not say why. A disk that has just become full has no room for anything now.
+        full = shutil.disk_usage(path.parent).free < LEAST_FREE
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        reason = f"{str(error).rstrip('.')}; is the disk full?"
+        raise OSError(errno.EIO, reason, str(path)) from error
 
 
 def read_arrays(path: Path) -> dict[str, mx.array]:
@@ -252,7 +277,7 @@ class Checkpoints:
         target = self.folder / f"checkpoint-{state.step}"
         with new_folder(target) as folder:
             self._write(folder, state, weights, config, adapters)
-            mx.save_safetensors(str(folder / OPTIMIZER), dict(optimizer))
+            write_arrays(folder / OPTIMIZER, optimizer)
         link(self.folder / "last", target)
         self._prune(state)
         return target
@@ -303,7 +328,7 @@ class Checkpoints:
     def _write(self, folder: Path, state: RunState, weights, config, adapters: bool) -> None:
         metadata = {"format": "mlx", "step": str(state.step)}
         name = ADAPTERS if adapters else WEIGHTS
-        mx.save_safetensors(str(folder / name), dict(weights), metadata)
+        write_arrays(folder / name, weights, metadata)
         save_config(config, folder / CONFIG)
         (folder / STATE).write_text(state.to_json(), encoding="utf-8")
 

@@ -202,6 +202,11 @@ class Trainer:
         text = json.dumps([values, self.config.seed, plans], default=int)
         self.group.check_same("configuration or data", hashlib.sha256(text.encode()).digest())
 
+    @property
+    def steps_left(self) -> int:
+        """Optimizer steps that `fit` would make, unless it stops early."""
+        return 0 if self._out_of_patience else max(0, self.total_steps - self.state.step)
+
     # --- The loop --------------------------------------------------------------------------------
 
     def fit(self) -> RunState:

@@ -61,6 +61,7 @@ class Clip:
         start, end: what is used of it, in samples at its own rate.
         seconds: how long that is.
         part: "train" or "eval" where the data set says so itself.
+        lufs: its loudness, where that was measured (`loudness_range_lufs`).
     """
 
     id: str
@@ -73,6 +74,7 @@ class Clip:
     end: int
     seconds: float
     part: str | None = None
+    lufs: float | None = None
 
 
 class _Rejected(Exception):
@@ -228,6 +230,7 @@ def _examine(item: Item, text_result, limits: _Limits, listener: Listener):
         end=facts.end,
         seconds=facts.seconds,
         part=item.part,
+        lufs=facts.lufs,
     )
     return clip, facts, key, warnings
 

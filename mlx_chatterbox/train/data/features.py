@@ -145,7 +145,7 @@ class FeatureStore:
         networks,
         text_encoder: TextEncoder | None = None,
         *,
-        loudness_lufs: float | None = None,
+        loudness_lufs: float | Mapping[str, float] | None = None,
         workers: int | None = None,
     ):
         """Open the cache; nothing is computed yet.
@@ -155,7 +155,8 @@ class FeatureStore:
             networks: has `ve`, `s3gen` and `s3_tokenizer`; those that a wanted feature comes from
                 must stay as they are for as long as the store is in use.
             text_encoder: for `text_tokens`.
-            loudness_lufs: clips are brought to this loudness; None leaves them.
+            loudness_lufs: clips are brought to this loudness; None leaves them. Or by speaker:
+                those who are not named are left.
             workers: threads that read recordings.
         """
         self._cache = ArrayCache(cache_dir)
@@ -275,8 +276,13 @@ class FeatureStore:
 
     def _key(self, clip: Clip) -> str:
         """Of everything but the feature and its network: the samples and what is done to them."""
-        used = f"{clip.start} {clip.end} {self._loudness} {_VERSION}"
+        used = f"{clip.start} {clip.end} {self._loudness_of(clip)} {_VERSION}"
         return short_hash(clip.content, used)
+
+    def _loudness_of(self, clip: Clip) -> float | None:
+        if isinstance(self._loudness, Mapping):
+            return self._loudness.get(clip.speaker)
+        return self._loudness
 
     def _kind(self, name: str) -> str:
         if name not in self._kinds:
@@ -300,8 +306,9 @@ class FeatureStore:
         if content_hash(samples, rate) != clip.content:
             raise DataError(f"{clip.audio} has changed since it was checked: start again.")
         exact = resample_soxr(samples[clip.start : clip.end], rate, DECODER_RATE)
-        if self._loudness is not None:
-            exact = normalise_loudness(exact, DECODER_RATE, self._loudness)
+        loudness = self._loudness_of(clip)
+        if loudness is not None:
+            exact = normalise_loudness(exact, DECODER_RATE, loudness)
             peak = float(np.abs(exact).max())
             if peak > _MAX_PEAK:
                 exact = exact * np.float32(_MAX_PEAK / peak)

@@ -18,18 +18,21 @@ from typing import get_type_hints
 import numpy as np
 
 from ...audio.files import duration_of, read_channels, to_mono
+from ...audio.loudness import loudness_of
 from ...audio.silence import loud_part
 from ...checks.plain import typed
 from .item import Recording
 
-# What trimming leaves before and after the speech: breath, and the end of a plosive.
-TRIM_MARGIN_SECONDS = 0.1
 _FULL_SCALE = 0.999
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What listening to a recording has shown; `start` and `end` as in `Clip`."""
+    """What listening to a recording has shown; `start` and `end` as in `Clip`.
+
+    Attributes:
+        lufs: loudness of what is used, where it was asked for and is no silence.
+    """
 
     content: str
     rate: int
@@ -37,6 +40,7 @@ class Facts:
     end: int
     peak: float
     clipped: float
+    lufs: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -98,7 +102,11 @@ class Listener:
         self._top_db = dataset.trim_top_db
         self._longest = dataset.max_audio_duration_s
         self._file = None if cache_dir is None else cache_dir / "recordings.jsonl"
-        self._settings = f"{self._trims} {self._top_db} {TRIM_MARGIN_SECONDS}"
+        self._margin = dataset.trim_margin_s
+        self._measures = dataset.loudness_range_lufs is not None
+        self._settings = f"{self._trims} {self._top_db} {self._margin}"
+        if self._measures:
+            self._settings += " lufs"
         self._known: dict[str, Facts] = {}
         if self._file is not None and self._file.is_file():
             for line in self._file.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -140,7 +148,7 @@ class Listener:
         start, end = 0, len(samples)
         if self._trims:
             start, end = loud_part(samples, self._top_db)
-            margin = round(TRIM_MARGIN_SECONDS * rate)
+            margin = round(self._margin * rate)
             start, end = max(0, start - margin), min(len(samples), end + margin)
         size = np.abs(samples)
         return Facts(
@@ -150,4 +158,5 @@ class Listener:
             end=end,
             peak=float(size.max()),
             clipped=float(np.count_nonzero(size >= _FULL_SCALE) / len(size)),
+            lufs=loudness_of(samples[start:end], rate) if self._measures else None,
         )

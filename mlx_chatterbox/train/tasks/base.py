@@ -60,6 +60,7 @@ class Task:
         prompt_features: what the sample's `prompt`, features of another clip of the speaker or of
             another part of this one, must hold; a task without one works with an empty dict.
         parts: names of the loss's parts, each with a total of its own.
+        metrics: names of what is measured besides.
         weights: of the parts; 1 for those that are not there.
     """
 
@@ -67,6 +68,7 @@ class Task:
     features: frozenset[str]
     prompt_features: frozenset[str] = frozenset()
     parts: tuple[str, ...]
+    metrics: tuple[str, ...] = ()
 
     def __init__(self, weights: dict[str, float] | None = None):
         weights = weights or {}

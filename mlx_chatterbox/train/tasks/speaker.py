@@ -56,6 +56,7 @@ class SpeakerTask(Task):
     """
 
     parts = ("speaker",)
+    metrics = ("speaker_accuracy",)
 
     def __init__(
         self,

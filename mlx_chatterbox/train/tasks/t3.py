@@ -85,6 +85,7 @@ class T3Task(Task):
     features = frozenset({"text_tokens", "speech_tokens", "speaker_embedding"})
     prompt_features = frozenset({"speech_tokens", "speaker_embedding"})
     parts = ("text", "speech")
+    metrics = ("text_accuracy", "speech_accuracy")
 
     def __init__(
         self,
