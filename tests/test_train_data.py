@@ -9,11 +9,13 @@ import pytest
 
 from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.errors import DataError, TextError
+from mlx_chatterbox.hub import POCKET_FOLDER
 from mlx_chatterbox.text.load import load_tokenizer
 from mlx_chatterbox.text.reading import read_text
 from mlx_chatterbox.train.data import check, listen
 from mlx_chatterbox.train.data.check import read_clips
 from mlx_chatterbox.train.data.text import TextEncoder
+from mlx_chatterbox.variants import VARIANTS
 from tests.train_data import RATE, section, write
 
 # Checking.
@@ -168,3 +170,22 @@ def test_text_tokens_are_those_of_speaking(variant, small_models):
     )
     with pytest.raises(TextError):
         encoder("...", language)
+
+
+def test_texts_are_written_out_as_when_speaking(tmp_path, voices):
+    """By pocket, as its configuration says; by others if they are told to."""
+    checkpoint = load_converted(POCKET_FOLDER)
+    text = "Louis XIV came at 7:05 for $2bn \N{GRINNING FACE}."
+    said = "Louis the fourteenth came at seven oh five for two billion dollars."
+    encoder = TextEncoder(checkpoint.tokenizer, checkpoint.config)
+    assert encoder.written(text) == said
+    assert encoder.notes() == ["left out, since it has no words: \N{GRINNING FACE}"]
+    assert TextEncoder(checkpoint.tokenizer, checkpoint.config, False).written(text) == text
+    upstreams = VARIANTS["multilingual"].default_config()
+    assert TextEncoder(None, upstreams).written(text, "de") == text
+    assert TextEncoder(None, upstreams, True).written("um 8:30 Uhr", "de") == "um acht Uhr dreißig"
+    write(tmp_path / "one.wav", voices[0], text)
+    anew = TextEncoder(checkpoint.tokenizer, checkpoint.config)
+    (clip,), report = read_clips(section(tmp_path), anew)
+    assert clip.text == said
+    assert any("has no words" in note for note in report.notes)

@@ -124,6 +124,7 @@ def test_what_is_left_open_is_the_bases(name, tmp_path):
         assert training.loss_weights == {}
         assert (training.text_dropout, training.condition_dropout) == (0.1, 0.2)
         assert training.token_noise == 0.0
+    assert data.normalize is (name == "pocket")
     assert training.learning_rate == (1e-5 if name == "pocket" else 5e-5)
     line = base_lines(configured(tmp_path, tmp_path), model)
     assert ("learning_rate 1e-05, text_dropout 0.05, token_noise 0.08" in line) == (

@@ -59,7 +59,9 @@ class Data:
             most_text, most_speech = lengths.max_text_len, lengths.max_speech_len
             if prepared is not None:
                 checkpoint = prepared.checkpoint
-                self._encoder = TextEncoder(checkpoint.tokenizer, checkpoint.config)
+                self._encoder = TextEncoder(
+                    checkpoint.tokenizer, checkpoint.config, config.dataset.normalize
+                )
                 task = next(task for task in prepared.tasks if task.name == "t3")
                 # A small model may have fewer positions than the configuration allows.
                 most_text, most_speech = task.max_text_len, task.max_speech_len

@@ -18,6 +18,7 @@ _SHARES = tuple(
     for name in ("text_dropout", "token_noise", "condition_dropout", "start_share")
 )
 _TRIMMING = ("dataset.trim_silence", "dataset.trim_margin_s")
+_NORMALIZE = "dataset.normalize"
 _LEVEL = ("dataset.loudness_lufs", "dataset.loudness_range_lufs")
 
 
@@ -31,6 +32,8 @@ def follow_base(config: TrainConfig, model: ModelConfig) -> None:
     data, training = config.dataset, config.training
     if config.lora is None and not is_given(config, _RATE):
         training.learning_rate = own.learning_rate
+    if data.normalize is None:
+        data.normalize = model.text.normalize
     for name in ("trim_silence", "trim_margin_s"):
         if f"dataset.{name}" in open_:
             setattr(data, name, getattr(own, name))
@@ -55,7 +58,7 @@ def follow_run(config: TrainConfig, begun: TrainConfig) -> None:
     Args:
         begun: that run's configuration, as it was saved.
     """
-    for key in (_RATE, *_TRIMMING, *_LEVEL, *_SHARES):
+    for key in (_RATE, _NORMALIZE, *_TRIMMING, *_LEVEL, *_SHARES):
         section, _, name = key.partition(".")
         if not is_given(config, key):
             setattr(getattr(config, section), name, getattr(getattr(begun, section), name))

@@ -172,6 +172,11 @@ class DatasetSection:
     language: str | None = option(
         None, "language of every clip that does not say its own (multilingual models need one)"
     )
+    normalize: bool | None = option(
+        None,
+        "write numbers, abbreviations and signs out in words, as when speaking; left out: as the "
+        "base does (pocket does, upstream's models do not)",
+    )
     eval_split_size: float = option(
         0.05, "share of the clips kept for evaluation, chosen by the seed", low=0, high=0.9
     )

@@ -223,6 +223,8 @@ def _config_of(checkpoint: Path) -> TrainConfig:
     if read_state(checkpoint).version < 2:
         # It stood there without effect.
         config.dataset.trim_margin_s = FineTuningConfig().trim_margin_s
+        # Texts were trained on as they stand.
+        config.dataset.normalize = False
     return config
 
 

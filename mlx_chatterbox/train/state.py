@@ -56,7 +56,8 @@ class RunState:
         loss_scales: of each task.
         metrics_bytes: length of `metrics.jsonl`.
         finished: the run came to its end.
-        version: of what a run's settings mean; 1 had `trim_margin_s` without effect, 0.1 s.
+        version: of what a run's settings mean; 1 had `trim_margin_s` without effect, 0.1 s,
+            and trained on texts as they stand.
     """
 
     step: int = 0

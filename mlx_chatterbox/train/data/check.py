@@ -139,6 +139,8 @@ def read_clips(
                 new = []
             if progress is not None:
                 progress("checking clips", done, len(items))
+    if text_encoder is not None:
+        report.notes += [f"texts: {note}" for note in text_encoder.notes()]
     clips = _without_misfits(clips, dataset, report, where)
     report.kept = len(clips)
     report.seconds = sum(clip.seconds for clip in clips)
@@ -257,6 +259,7 @@ def _checked_text(item: Item, limits: _Limits) -> tuple[str, list[tuple[str, str
     if limits.text_encoder is None:
         return text, []
     try:
+        text = limits.text_encoder.written(text, item.language)
         n_tokens = len(limits.text_encoder(text, item.language))
         unknown = limits.text_encoder.unknown_letters(text, item.language)
     except TextError as error:

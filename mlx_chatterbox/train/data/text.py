@@ -9,6 +9,7 @@ from ...errors import TextError
 from ...text.gpt2 import drop_unknown_tags
 from ...text.multilingual import SUPPORTED_LANGUAGES
 from ...text.normalize import punc_norm
+from ...text.writing import Writing, writing_for
 
 
 class TextEncoder:
@@ -18,8 +19,11 @@ class TextEncoder:
     an error, never a warning.
     """
 
-    def __init__(self, tokenizer, config: ModelConfig):
+    def __init__(self, tokenizer, config: ModelConfig, normalize: bool | None = None):
+        """normalize: as of `writing_for`."""
         self._tokenizer = tokenizer
+        self._config, self._normalize = config.text, normalize
+        self._writings: dict[str | None, Writing] = {}
         self._kind = config.text.tokenizer
         self._style = config.text.punctuation
         self._start, self._stop = config.t3.start_text_token, config.t3.stop_text_token
@@ -44,6 +48,17 @@ class TextEncoder:
             raise TextError("the model knows none of its letters.")
         ids = self._tokenizer.encode(self.normalized(text), *languages)
         return np.array([self._start, *ids, self._stop], dtype=np.int32)
+
+    def written(self, text: str, language: str | None = None) -> str:
+        """The text with numbers, abbreviations and signs in words, if that is done."""
+        if language not in self._writings:
+            self._writings[language] = writing_for(self._config, language, self._normalize)
+        return self._writings[language](text)
+
+    def notes(self) -> list[str]:
+        """What is to be told of the texts that were written out."""
+        notes = [str(note) for one in self._writings.values() for note in one.notes()]
+        return list(dict.fromkeys(notes))
 
     @property
     def languages(self) -> tuple[str, ...]:
