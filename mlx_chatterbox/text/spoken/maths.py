@@ -17,7 +17,7 @@ from .numbers import (
     quantity_words,
     short_words,
 )
-from .reader import DIGIT, LETTER, Rule, word_after
+from .reader import DIGIT, LETTER, Rule, word_after, word_before
 from .units import UNIT_AFTER, UNITS, unit_after
 
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
@@ -36,7 +36,7 @@ _POWER = re.compile(
 )
 _ROOT = re.compile(rf"(?P<root>[√∛∜])\(?(?P<low>{NUMBER}|[A-Za-z](?!\w))?")
 _ORDINAL = re.compile(
-    r"(?P<low>\d{1,3}(?:,\d{3}){1,4}|\d{1,15})(?:st|nd|rd|th|ST|ND|RD|TH|ˢᵗ|ⁿᵈ|ʳᵈ|ᵗʰ|º|ª)(?![^\W_])(?P<hyphen>-(?=[A-Za-z]))?"
+    r"(?P<low>\d{1,3}(?:,\d{3}){1,4}|\d{1,15})(?:st|nd|rd|th|(?<=[23])d(?=[ -][A-Z][a-z]|[ ](?:of|day|edition|ed\.|ser\.|regiment|series)\b)|ST|ND|RD|TH|ˢᵗ|ⁿᵈ|ʳᵈ|ᵗʰ|º|ª)(?![^\W_])(?P<hyphen>-(?=[A-Za-z]))?"
 )
 _FRACTION = re.compile(
     r"(?P<over>\d{1,3})/(?P<under>\d{1,4})(?![\d/]|\.\d)(?P<ord>ths?|rds?|nds?)?(?P<hyphen>-(?=[A-Za-z]))?"
@@ -267,6 +267,9 @@ def _bare(match: re.Match) -> str:
     return quantity_words(match.group("low")) + _tail(match)
 
 
+_MEASURED = re.compile(r"\d ?(?:[A-Za-z]{2,4}|[°º][CF]?)\.? $")
+
+
 def _between(match: re.Match) -> str | None:
     """A sign between two things that are counted with: "a < b", "2+2=4"."""
     text, start, end = match.string, match.start(), match.end()
@@ -275,11 +278,16 @@ def _between(match: re.Match) -> str | None:
     if not before.strip() or not after.strip():
         return None
     left, right = before.rstrip()[-1:], after.lstrip()[:1]
-    if not (left.isalnum() or left in ")²³%") or not (right.isalnum() or right in "(-−√∞πθαβ"):
-        return None
     spaced = before[-1].isspace() and after[0].isspace()
+    is_added = sign == "+" and spaced and left == "."  # "per mo. + utilities"
+    if not (left.isalnum() or left in ")²³%" or is_added) or not (
+        right.isalnum() or right in "(-−√∞πθαβ"
+    ):
+        return None
     if sign in "*/^" and not spaced and not (left.isdigit() and right.isdigit()):
         return None
+    if sign == "/" and spaced and _MEASURED.search(text, max(0, start - 8), start):
+        return ","  # 150 kg / 330 lbs
     if sign == "/" and re.match(r"(?! ?[\d.,]+(?:[^\w%°]|$))", text[end : end + 16]):
         return ","
     if sign in "<>" and not spaced and not (left.isdigit() or right.isdigit()):
@@ -319,6 +327,11 @@ RULES = (
     Rule(DIGIT, _TIGHT_LIST, _list, frozenset(",")),
 )
 _MIXED = re.compile(r"(?P<low>\d{1,4}[ -]\d{1,2}/\d{1,3})(?![\d/]|\.\d)")
+# Guns and averages: "a .45", "he batted .305".
+_GUNS = frozenset("22 25 32 38 40 44 45 50 303 308 357 410".split())
+_AVERAGE = re.compile(
+    r"\b(?:bat|bats|batt(?:ed|ing)|hit|hits|hitting|average|averag(?:ed|ing)) (?:only |just |around )?$"
+)
 _POINT = re.compile(
     r"\.(?P<rest>\d{1,9})(?!\d|\.\d)(?P<gun>[ -](?=(?:cal|rifle|pistol|revolver|gun|handgun"
     r"|round|bullet|magnum|ammo|shell)))?"
@@ -335,9 +348,14 @@ def _mixed(match: re.Match) -> str | None:
 
 
 def _point(match: re.Match) -> str | None:
-    before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+    text, start, rest = match.string, match.start(), match.group("rest")
+    before = text[start - 1 : start] if start else ""
     if match.group("gun"):
-        return short_words(match.group("rest")) + " "
+        return short_words(rest) + " "
+    if rest in _GUNS and word_before(text, start).lower() in ("a", "his", "her", "my", "your"):
+        return short_words(rest)
+    if len(rest) == 3 and _AVERAGE.search(text, max(0, start - 24), start):
+        return short_words(rest) if rest[0] != "0" else None
     return f"point {digit_words(match.group('rest'))}" if before.isalnum() else None
 
 

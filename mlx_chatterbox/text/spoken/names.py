@@ -150,7 +150,7 @@ def _title(match: re.Match) -> str:
 
 def _rank(match: re.Match) -> str | None:
     word, after = match.group("word"), word_after(match.string, match.end())
-    if not after[:1].isupper():
+    if not after[:1].isupper() or after in _BEGINNINGS:
         return None
     if word == "Sec" and not re.match(r"[A-Z][a-z]", after):
         return None
@@ -222,7 +222,9 @@ def _abbreviation(match: re.Match) -> str | None:
     if small in _BEFORE_NUMBERS and not text[match.end() : match.end() + 3].strip()[:1].isdigit():
         return None
     before = word_before(text, match.start())
-    if small in _AFTER_NUMBERS and not before[:1].isdigit():
+    if small in _AFTER_NUMBERS and not (
+        before[:1].isdigit() and (word.islower() or word.isupper())
+    ):
         return None
     if small == "al" and before.lower() != "et":
         return None

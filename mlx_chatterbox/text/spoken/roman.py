@@ -12,12 +12,12 @@ _VALID = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3
 _NUMERAL = re.compile(r"(?P<roman>[IVXLCDM]{1,15})(?P<rest>['’]s)?(?![\w'’])")
 # Several behind one heading: I-III; I, II and IV.
 _NTH = re.compile(r"(?P<roman>[IVXL]{2,9}(?:th|st|nd|rd)|[VX]th)(?![\w'’])")
-_JOINT = r"(?: ?[-–—‑] ?|,? (?:and|or|to|through|&) |, )"
+JOINT = r"(?: ?[-–—‑] ?|,? (?:and|or|to|through|&) |, )"
 _SEVERAL = re.compile(
-    rf"(?P<all>[IVXLCDM]{{1,15}}(?:{_JOINT}[IVXLCDM]{{1,15}}(?![\w'’])){{1,20}}"
-    rf"|[ivxlc]{{1,7}}(?:{_JOINT}[ivxlc]{{1,7}}(?![\w'’])){{1,20}})"
+    rf"(?P<all>[IVXLCDM]{{1,15}}(?:{JOINT}[IVXLCDM]{{1,15}}(?![\w'’])){{1,20}}"
+    rf"|[ivxlc]{{1,7}}(?:{JOINT}[ivxlc]{{1,7}}(?![\w'’])){{1,20}})"
 )
-_PART = re.compile(rf"(?P<roman>[IVXLCDMivxlcdm]+)(?P<joint>{_JOINT})?")
+PART = re.compile(rf"(?P<roman>[IVXLCDMivxlcdm]+)(?P<joint>{JOINT})?")
 # What only chapters and verses go up to; elsewhere these are letters: "Appendix C", "Model X".
 _LETTERS = {"C": 100, "L": 50, "D": 500, "M": 1000}
 _LONG = frozenset("chapter chap chap. canto psalm sonnet book lesson lecture verse page".split())
@@ -90,7 +90,7 @@ def _several(match: re.Match) -> str | None:
     """Numerals behind one heading: "Chapters I-III", "Parts I, II and IV"."""
     before = word_before(match.string, match.start()).lower().rstrip(".")
     heading = before.removesuffix("s")
-    parts = [part.groups() for part in _PART.finditer(match.group())]
+    parts = [part.groups() for part in PART.finditer(match.group())]
     if not {before, heading} & _HEADINGS:
         # The I-IV scale.
         numerals = [roman for roman, _ in parts]

@@ -7,6 +7,7 @@ import re
 from .money import describes
 from .numbers import QUANTITY, VULGAR, is_one, plain_words, quantity_words
 from .reader import DIGIT, Rule, word_after, word_before
+from .times import stop_after
 from .unit_names import PER, UNITS
 
 # So short, or words otherwise, that only what stands at the number is a unit: "5in", not "5 in".
@@ -54,7 +55,9 @@ _THINGS = frozenset(
     "people users views followers subscribers downloads dollars euros pounds copies viewers "
     "customers members fans records tons jobs homes units years times votes words".split()
 )
-_MANY = re.compile(r"(?P<low>\d{1,6}(?:\.\d{1,3})?)(?P<size>bn|[MBmk])(?![\w'’])")
+_MANY = re.compile(
+    r"(?P<low>\d{1,6}(?:\.\d{1,3})?)(?P<size>bn|[MBmk])(?: (?P<unit>mi|km)\b\.?)?(?![\w'’])"
+)
 
 
 def _minus(match: re.Match) -> bool | None:
@@ -105,6 +108,10 @@ def _is_hot(match: re.Match) -> bool:
     return _HOT.search(match.string, max(0, match.start() - 40), match.start()) is not None
 
 
+# Hours before in the same sentence, with no measure of length between.
+_HOURS = re.compile(r"\d ?h(?:rs?)?\.?(?: |,|\d)(?:(?![.!?\n] |\d ?k?m )[^\n]){0,24}$")
+
+
 def _measure(match: re.Match) -> str | None:
     low, high, symbol = (match.group(k) for k in ("low", "high", "unit"))
     negative = _minus(match)
@@ -112,9 +119,8 @@ def _measure(match: re.Match) -> str | None:
         return None
     if not high and (match.group("joint") or match.group("first")):
         return None
-    before = match.string[max(0, match.start() - 6) : match.start()]
-    if symbol == "m" and re.search(r"\d ?h(?:rs?)?\.? $", before):
-        symbol = "min"  # 1h 30m
+    if symbol == "m" and _HOURS.search(match.string, max(0, match.start() - 40), match.start()):
+        symbol = "min"  # 1h 30m; 2h30m, then 45m
     singular, plural = UNITS[symbol]
     said = quantity_words(low)
     if high:
@@ -179,10 +185,11 @@ def _inches(match: re.Match) -> str | None:
 
 
 def _many(match: re.Match) -> str | None:
-    if match.group("size") != "bn" and word_after(match.string, match.end()) not in _THINGS:
+    size, unit = match.group("size"), match.group("unit")
+    if size != "bn" and not unit and word_after(match.string, match.end()) not in _THINGS:
         return None
-    size = {"M": "million", "m": "million", "k": "thousand"}.get(match.group("size"), "billion")
-    return f"{plain_words(match.group('low'))} {size}"
+    size = {"M": "million", "m": "million", "k": "thousand"}.get(size, "billion")
+    return f"{plain_words(match.group('low'))} {size}" + (f" {UNITS[unit][1]}" if unit else "")
 
 
 _ANY_UNIT = frozenset("".join(UNITS))
@@ -194,7 +201,64 @@ def _by(match: re.Match) -> str | None:
     return "by" if re.search(r"\d ?(?:ft|in|cm|mm|m|km|yd)\.? $|\d['\"′″] $", before) else None
 
 
+# With a full stop, behind few: "2 c. flour", "62 pts.", "2 doz.", "½ pt. cream".
+_FEW = re.compile(
+    rf"(?P<low>(?:\d{{1,2}} )?\d/\d{{1,2}}|\d{{0,2}}\s?[{VULGAR}]|\d{{1,3}})(?:\s?[-–]\s?(?P<high>\d{{1,2}}))?"
+    r"[ \u00a0]?(?P<unit>c|C|doz|pkgs?|pts?|pcs?|qts|gals|tbs|tbsps|Tbsps?|tsps)\.(?!\w)"
+)
+_FEW_NAMES = {
+    "c": "cup", "doz": "dozen", "pkg": "package", "pkgs": "package", "pt": "pint", "pts": "pint",
+    "pc": "piece", "pcs": "piece", "qts": "quart", "gals": "gallon", "tbs": "tablespoon",
+    "tbsp": "tablespoon", "tbsps": "tablespoon", "tsps": "teaspoon",
+}  # fmt: skip
+
+
+def _few(match: re.Match) -> str | None:
+    low, high, unit = match.group("low"), match.group("high"), match.group("unit").lower()
+    after = word_after(match.string, match.end())
+    name = _FEW_NAMES[unit]
+    if unit == "c" and not after.islower():
+        return None
+    if unit == "pts" and (not after.islower() or (low.isdigit() and int(low) > 10)):
+        name = "point"  # of a score
+    elif unit == "pt" and not after.islower():
+        return None
+    names = name if is_one(high or low) or name == "dozen" else f"{name}s"
+    said = quantity_words(low) + (f" to {quantity_words(high)}" if high else "")
+    return f"{said} {names}" + (stop_after(match, ".") if not after.islower() else "")
+
+
+# Volts and hertz of two nets: 50/60 Hz.
+_EITHER = re.compile(
+    r"(?P<one>\d{2,3})/(?P<other>\d{2,3})\s?(?P<unit>[kM]?Hz|k?V|k?W|m?A)(?![^\W_])"
+)
+# 48°51′N, 2°21'03"E
+_PLACE = re.compile(
+    r"(?P<degrees>\d{1,3}(?:\.\d{1,6})?)\s?°\s?(?:(?P<minutes>\d{1,2}(?:\.\d{1,4})?)\s?[′'’]\s?)?"
+    r"(?:(?P<seconds>\d{1,2}(?:\.\d{1,4})?)\s?(?:″|\"|”|'')\s?)?(?P<side>[NSEW])(?![^\W_])"
+)
+_SIDES = {"N": "north", "S": "south", "E": "east", "W": "west"}
+
+
+def _place(match: re.Match) -> str:
+    """Degrees, minutes and seconds of latitude or longitude."""
+    said = [
+        f"{plain_words(match.group(name))} {name[:-1] if match.group(name) in ('1', '01') else name}"
+        for name in ("degrees", "minutes", "seconds")
+        if match.group(name)
+    ]
+    return " ".join([*said, _SIDES[match.group("side")]])
+
+
+def _either(match: re.Match) -> str:
+    one, other, unit = match.groups()
+    return f"{plain_words(one)} or {plain_words(other)} {UNITS[unit][1]}"
+
+
 RULES = (
+    Rule(DIGIT, _PLACE, _place, frozenset("°")),
+    Rule(DIGIT, _EITHER, _either, frozenset("/")),
+    Rule(DIGIT + VULGAR, _FEW, _few, frozenset(".")),
     Rule("xX×", _BY, _by),
     Rule(DIGIT, _FEET_WORDS, _feet, frozenset("f")),
     Rule(DIGIT, _MANY, _many, frozenset("bMBmk")),
