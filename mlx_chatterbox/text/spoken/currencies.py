@@ -39,7 +39,8 @@ SIGNS: dict[str, Names] = {
     "₴": _plain("hryvnia", None, "kopeck"), "₫": _plain("dong", "dong", "xu", "xu"),
     "₱": _PESO, "₦": _plain("naira", "naira", "kobo", "kobo"), "₿": _BITCOIN,
     "฿": _plain("baht", "baht", "satang", "satang"), "₵": _plain("cedi", None, "pesewa"),
-    "₡": _plain("colon", "colones", "centimo"), "₲": _plain("guarani"), "₸": _plain("tenge", "tenge"),
+    "₡": _plain("colon", "colones", "centimo"), "₲": _plain("guarani"),
+    "₸": _plain("tenge", "tenge"),
     "₾": _plain("lari", "lari", "tetri", "tetri"), "₼": _plain("manat", "manat"),
     "৳": _plain("taka", "taka"), "₭": _plain("kip", "kip"), "₮": _plain("tugrik"),
     "֏": _plain("dram"), "៛": _plain("riel"), "₣": _FRANC, "₤": _POUND,
@@ -57,7 +58,7 @@ BEFORE: dict[str, Names] = {
     "R$": _REAL, "Mex$": _plain("Mexican peso", None, "centavo"),
     "MX$": _plain("Mexican peso", None, "centavo"), "CN¥": _YUAN, "JP¥": _YEN, "GH₵": SIGNS["₵"],
     "GH¢": SIGNS["₵"], "IR£": _plain("Irish pound", None, "penny", "pence"),
-    "E£": _plain("Egyptian pound", None, "piastre"), 
+    "E£": _plain("Egyptian pound", None, "piastre"),
     "Rs.": _RUPEE, "Rs": _RUPEE, "Rp.": _plain("rupiah", "rupiah"),
     "Rp": _plain("rupiah", "rupiah"), "kr.": _KRONE, "kr": _KRONE, "Kr.": _KRONE, "Kr": _KRONE,
     "sFr.": _SWISS, "sFr": _SWISS, "SFr.": _SWISS, "SFr": _SWISS, "sfr.": _SWISS, "Fr.": _FRANC,
@@ -66,7 +67,8 @@ BEFORE: dict[str, Names] = {
     "KSh.": _plain("shilling"), "USh": _plain("shilling"), "TSh": _plain("shilling"),
     "Tk.": _plain("taka", "taka"), "Tk": _plain("taka", "taka"),
     "Kč": _KORUNA, "zł": _ZLOTY, "Bs.": _plain("boliviano"),
-    "Dhs.": _plain("dirham"), "Dhs": _plain("dirham"), "Dh": _plain("dirham"), "S/.": _plain("sol", "soles"),
+    "Dhs.": _plain("dirham"), "Dhs": _plain("dirham"), "Dh": _plain("dirham"),
+    "S/.": _plain("sol", "soles"),
 }  # fmt: skip
 # Before a sum and after it.
 CODES: dict[str, Names] = {
@@ -98,4 +100,4 @@ AFTER: dict[str, Names] = {
 # Where a point before three digits groups thousands: 20.000 ₫.
 GROUPED_BY_POINTS = frozenset("₫ € Rp Rp. kr kr. zł Kč Ft ₺ TL DM VND IDR EUR DKK HUF ₲ ₡".split())
 # Words, programs and meetings as well: no small sum stands before or after these.
-WORD_LIKE = frozenset("COP PEN RON MAD TRY PHP Php ETH NIS TL FF BF SAR".split())
+WORD_LIKE = frozenset("COP PEN RON MAD TRY PHP Php ETH NIS TL FF BF SAR Tk".split())

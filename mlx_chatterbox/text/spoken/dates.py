@@ -85,7 +85,10 @@ _BARE_DAY = re.compile(
     rf"(?P<month>1[0-2]|0?[1-9])/(?P<day>{_DAY})(?![\w/%]|[.,:-]\d| (?:of|cup|inch|mile))"
 )
 _DAYS_APART = re.compile(r"(\d{1,2}/\d{1,2}) ?[-–—] ?(\d{1,2}/\d{1,2})(?![\w/]|[.,]\d)")
-_DATED = frozenset("on by until till since from due dated before after starting through".split())
+_DATED = frozenset(
+    "on by until till since from due dated before after starting through avail avail. "
+    "available expires exp".split()
+)
 _CENTURY = re.compile(r"c(?:ent)?\.(?!\w)")
 _SINGULAR = frozenset(
     "was is has this his its as us yes was's perhaps always does gas bus series news across less "

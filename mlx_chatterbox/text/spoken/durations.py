@@ -24,8 +24,8 @@ _FORM = "|".join(sorted(_NAME_OF, key=len, reverse=True))
 _PART = rf"\d{{1,4}}\s?(?:{_FORM})"
 # At least two parts; the last number of hours and minutes may go without its unit: 1h30.
 _COMPOUND = re.compile(
-    rf"(?P<all>{_PART}(?:\.?[ \u00a0]?{_PART}){{1,6}}(?:\.(?=\s?[a-z,;:)]))?)(?P<hyphen>-(?=[a-z]))?"
-    r"(?![^\W_])"
+    rf"(?P<all>{_PART}(?:\.?[ \u00a0]?{_PART}){{1,6}}(?:\.(?=\s?[a-z,;:)]))?)"
+    r"(?P<hyphen>-(?=[a-z]))?(?![^\W_])"
 )
 _BARE_MINUTES = re.compile(
     r"(?P<hours>\d{1,3})[hH](?P<minutes>[0-5]\d)(?:['’′](?P<seconds>[0-5]\d)(?:[\"”″]|''))?"
@@ -34,6 +34,9 @@ _BARE_MINUTES = re.compile(
 _COUNTED = re.compile(rf"(\d{{1,4}})\s?({_FORM})")
 _CLOCKED = frozenset(["at", "until", "till", "til"])
 _ROUND = re.compile(r"(?P<low>[1-9]0)s(?![\w'’])")
+# Of banknotes and the like: "the 5s and 10s".
+_PLURAL = re.compile(r"(?P<low>[1-9]|1\d)s(?![\w'’])")
+_THE = re.compile(r"\b[Tt]he (?:\d{1,2}s(?:,| and| or|, and) ){0,3}$")
 # Before these numbers a decade is meant: "the 30s", "in her late 40s".
 _DECADES = frozenset(
     "the his her their my your our its one's whose this that these those early mid late middle "
@@ -81,7 +84,9 @@ def _compound(match: re.Match) -> str | None:
     return _said(counts, one) + (" " if match.group("hyphen") else "")
 
 
-def _bare_minutes(match: re.Match) -> str:
+def _bare_minutes(match: re.Match) -> str | None:
+    if match.start() and match.string[match.start() - 1] in "-_./":
+        return None
     hours, minutes = int(match.group("hours")), int(match.group("minutes"))
     if match.group("seconds"):
         counts = [(hours, "hour"), (minutes, "minute"), (int(match.group("seconds")), "second")]
@@ -113,6 +118,15 @@ def _round(match: re.Match) -> str | None:
     return f"{number_words(number)} second{'' if is_timed else 's'}"
 
 
+def _plural(match: re.Match) -> str | None:
+    text = match.string
+    if _THE.search(text, max(0, match.start() - 28), match.start()) is None:
+        return None
+    if word_after(text, match.end()) in _TIMED:
+        return None
+    return plural_words(number_words(int(match.group("low"))))
+
+
 def _near_another(match: re.Match) -> bool:
     """Whether another measure of time stands in the same clause."""
     text = match.string
@@ -134,5 +148,6 @@ def _is_decade(text: str, match: re.Match, before: str) -> bool:
 RULES = (
     Rule(DIGIT, _BARE_MINUTES, _bare_minutes, frozenset("hH")),
     Rule(DIGIT, _COMPOUND, _compound, frozenset("ymwdhms")),
+    Rule(DIGIT, _PLURAL, _plural, frozenset("s")),
     Rule(DIGIT, _ROUND, _round, frozenset("s")),
 )

@@ -1,4 +1,4 @@
-"""Abbreviated headings before Roman numerals: Ch. IV, Vols. I and II, Act III, Sc. ii, pp. iv-vi."""
+"""Abbreviated headings before Roman numerals: Ch. IV, Vols. I and II, Sc. ii, pp. iv-vi."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from .numbers import number_words
 from .reader import LETTER, Rule, word_after
-from .roman import JOINT, PART, value_of
+from .roman import JOINT, PART, PRONOUN, value_of
 
 # With a capital or without, and in the plural with an s.
 _HEADINGS = {
@@ -24,10 +24,6 @@ _PLURALS = {"appendix": "appendices", "series": "series", "annex": "annexes"}
 _WORDS = frozenset("no art app cap op pl tab par para can tit ex ann prop st reg div ser".split())
 # After these a single I is a numeral.
 _BEFORE_ONE = frozenset("ch chap vol bk pt sc ep sect lect".split())
-_SPEAKS = frozenset(
-    "am was have had think know believe guess want will would could should can do did said say "
-    "saw went love need hope see mean don shall must may might never always".split()
-)
 # An IV is a drip as well.
 _DRIPS = frozenset(
     "fluid fluids drip drips line lines bag bags pole therapy antibiotics drug".split()
@@ -60,7 +56,7 @@ def _heading(match: re.Match) -> str | None:
         return None
     if word in _WORDS and word_after(text, match.end()) in _DRIPS:
         return None
-    if len(first) == 1 and not is_many and not _is_numeral(match, word, first):
+    if len(first) == 1 and len(numerals) < 2 and not _is_numeral(match, word, first):
         return None
     said = "".join(
         number_words(value_of(one.upper())) + (" to " if joint.strip() in tuple("-–—‑") else joint)
@@ -78,7 +74,10 @@ def _is_numeral(match: re.Match, word: str, letter: str) -> bool:
     if letter in "CDLMcl":
         return False
     if letter in "Ii":
-        return word in _BEFORE_ONE and after.lower() not in _SPEAKS
+        # "He was a good chap. I left him."
+        goes_on = not after.islower() or after in ("of", "is", "and", "has", "contains")
+        is_name = match.group()[0].isupper() and word != "chap"
+        return word in _BEFORE_ONE and after not in PRONOUN and (goes_on or is_name)
     return word not in _WORDS or (match.group()[0].isupper() and not after[:1].isupper())
 
 

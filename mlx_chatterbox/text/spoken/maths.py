@@ -35,8 +35,16 @@ _POWER = re.compile(
     + UNIT_AFTER
 )
 _ROOT = re.compile(rf"(?P<root>[√∛∜])\(?(?P<low>{NUMBER}|[A-Za-z](?!\w))?")
+# As older books write it: the 2d of June, the 22d Regiment.
+_D = (
+    r"(?<=[23])d(?=[ -](?:of|day|edition|ed\.|ser\.|regiment|series|Regiment|Cavalry|Infantry"
+    r"|Battalion|Division|Brigade|Corps|Army|Artillery|Street|Avenue|Earl|Duke|Lord|Baron|Lieut|District"
+    r"|Edition|Series|Congress|Session|Mate|Floor|Cir\.)\b)"
+)
 _ORDINAL = re.compile(
-    r"(?P<low>\d{1,3}(?:,\d{3}){1,4}|\d{1,15})(?:st|nd|rd|th|(?<=[23])d(?=[ -][A-Z][a-z]|[ ](?:of|day|edition|ed\.|ser\.|regiment|series)\b)|ST|ND|RD|TH|ˢᵗ|ⁿᵈ|ʳᵈ|ᵗʰ|º|ª)(?![^\W_])(?P<hyphen>-(?=[A-Za-z]))?"
+    rf"(?P<low>\d{{1,3}}(?:,\d{{3}}){{1,4}}|\d{{1,15}})"
+    rf"(?:st|nd|rd|th|{_D}|ST|ND|RD|TH|ˢᵗ|ⁿᵈ|ʳᵈ|ᵗʰ|º|ª)"
+    r"(?![^\W_])(?P<hyphen>-(?=[A-Za-z]))?"
 )
 _FRACTION = re.compile(
     r"(?P<over>\d{1,3})/(?P<under>\d{1,4})(?![\d/]|\.\d)(?P<ord>ths?|rds?|nds?)?(?P<hyphen>-(?=[A-Za-z]))?"
@@ -56,10 +64,10 @@ _SPECIALS = re.compile(rf"(?:{'|'.join(_SPECIAL)})(?![\d/]|\.\d)")
 _OUT_OF = re.compile(r"(?P<over>\d{1,2}\.\d)/(?P<under>5|10|100)(?![\w/]|\.\d)")
 _SCORES = frozenset("rated scored score rating rate got gave give scores earned".split())
 _TIMES = re.compile(
-    rf"(?P<low>{NUMBER})\s?(?P<sign>[x×X])(?=(?P<sum>\s?[-+−=<>≤≥^/]\s?\w)|\s|$|[.,;:!?)-](?!\d)|-)"
+    rf"(?P<low>{NUMBER})\s?(?P<sign>[x×]|(?<!\s)X)(?=(?P<sum>\s?[-+−=<>≤≥^/]\s?\w)|\s|$|[.,;:!?)-](?!\d)|-)"
 )
 _BY = re.compile(
-    rf"(?P<one>{NUMBER})\s?[x×X]\s?(?P<other>{NUMBER})(?:\s?[x×X]\s?(?P<third>{NUMBER}))?(?![\w])"
+    rf"(?P<one>{NUMBER})\s?[x×X]\s?(?P<other>{NUMBER})(?:\s?[x×X]\s?(?P<third>{NUMBER})(?P<tail>{UNIT_AFTER}))?(?![\w])"
 )
 _RANGE = re.compile(
     rf"(?P<minus>[-−–])?(?P<low>{QUANTITY})\s?(?:-|–|—|‑)\s?(?P<high>{QUANTITY})(?![\w]|[-–/.:]\d)(?P<hyphen>-(?=[A-Za-z]))?"
@@ -188,7 +196,7 @@ def _by(match: re.Match) -> str | None:
     goes_on = after and after not in _AFTER_PRODUCTS
     word = "times" if text.startswith("=") or (is_product and not goes_on) else "by"
     parts = [match.group(name) for name in ("one", "other", "third") if match.group(name)]
-    return f" {word} ".join(_size(part) for part in parts)
+    return f" {word} ".join(_size(part) for part in parts) + unit_after(match)
 
 
 def _size(text: str) -> str:
@@ -208,8 +216,8 @@ def _range(match: re.Match) -> str | None:
     if spaced and low.isdigit() and high.isdigit() and int(low) > int(high):
         said = f"{quantity_words(low)} minus {quantity_words(high)}"
     if match.group("minus"):
-        before = match.string[match.start() - 1 : match.start()]
-        if before.isalnum():
+        before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+        if before.isalnum() or before in tuple("-–—"):
             return None
         said = f"minus {said}"
     return said
@@ -254,7 +262,8 @@ def _signed(match: re.Match) -> str | None:
     is_spaced = before[-1:].isspace() and match.group()[len(sign) :][:1].isspace()
     if sign in _BETWEEN_SIGNS and sign not in _MINUS and follows and is_spaced:
         return None  # the sign by itself, so that what follows may have a unit
-    if sign in "<>≤≥≠≈=" and sign and follows:
+    is_said = word_before(text, at).lower() in ("is", "was", "are", "were", "be", "been", "of")
+    if sign in "<>≤≥≠≈=" and sign and follows and not is_said:
         word = _BETWEEN_SIGNS.get(sign[0], word) if sign not in ("<=", ">=") else f"is {word}"
     if sign == "<=":
         word = "is less than or equal to" if follows else word
@@ -297,6 +306,8 @@ def _between(match: re.Match) -> str | None:
     ):
         return None
     word = _BETWEEN_SIGNS[sign]
+    if word_before(text, start).lower() in ("is", "was", "are", "were", "be", "been", "of", "at"):
+        word = word.removeprefix("is ")
     if left.isdigit() and right.isdigit() and sign == "=":
         word = "equals"
     return word
@@ -330,7 +341,8 @@ _MIXED = re.compile(r"(?P<low>\d{1,4}[ -]\d{1,2}/\d{1,3})(?![\d/]|\.\d)")
 # Guns and averages: "a .45", "he batted .305".
 _GUNS = frozenset("22 25 32 38 40 44 45 50 303 308 357 410".split())
 _AVERAGE = re.compile(
-    r"\b(?:bat|bats|batt(?:ed|ing)|hit|hits|hitting|average|averag(?:ed|ing)) (?:only |just |around )?$"
+    r"\b(?:bat|bats|batt(?:ed|ing)|hit|hits|hitting|average|averag(?:ed|ing)) "
+    r"(?:only |just |around )?$"
 )
 _POINT = re.compile(
     r"\.(?P<rest>\d{1,9})(?!\d|\.\d)(?P<gun>[ -](?=(?:cal|rifle|pistol|revolver|gun|handgun"

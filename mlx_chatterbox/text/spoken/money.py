@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .currencies import AFTER, BEFORE, CODES, GROUPED_BY_POINTS, SIGNS, WORD_LIKE, Names
-from .numbers import NUMBER, canonical, number_words, plain_words
+from .numbers import NUMBER, canonical, number_words, plain_words, quantity_words
 from .reader import DIGIT, LETTER, Rule, word_after, word_before
 
 _SMALL = {"¢": ("cent", "cents"), "p": ("penny", "pence")}
@@ -31,8 +31,8 @@ _PER = {
     "user": "user", "ea": "each", "piece": "piece", "head": "head",
 }  # fmt: skip
 _SIZE = (
-    r"(?i:[\s-]?(?:lakh crore|lakhs?|lacs?|crores?|hundred|thousand|million|billion|trillion|mio|mil"
-    r"|mn|mm|bil|bn|trn|tn|[kmbt])\b)"
+    r"(?i:[\s-]?(?:lakh crore|lakhs?|lacs?|crores?|hundred|thousand|million|billion|trillion|mio"
+    r"|mil|mn|mm|bil|bn|trn|tn|[kmbt])\b)"
 )
 _SIGN = "|".join(sorted(map(re.escape, _ALL), key=len, reverse=True))
 _BEHIND_SIGN = "|".join(
@@ -63,7 +63,7 @@ _CENTS = re.compile(
 )
 # Of before 1971: £3 10s. 6d.
 _OLD = re.compile(
-    r"(?:£(?P<pounds>\d{1,6}),? )?(?P<shillings>\d{1,2})s\.?(?:,? (?P<pence>\d{1,2})d\b\.?)?"
+    r"(?:[£L](?P<pounds>\d{1,6}),? )?(?P<shillings>\d{1,2})s\.?(?:,? (?P<pence>\d{1,2})d\b\.?)?"
     r"(?P<stop>(?=\s[A-Z]|\s*$))?"
 )
 # Some $100s.
@@ -126,7 +126,7 @@ def _is_money(match: re.Match, is_before: bool) -> bool:
     if not any(c.isalpha() for c in sign) or sign[-1] in "$¥£₵¢":
         return True
     after = word_after(text, end)
-    if text[end : end + 1].isalnum() or re.match(r"[:/]\d|-\d", text[end : end + 2]):
+    if text[end : end + 1].isalnum() or re.match(r"[:/.-]\d", text[end : end + 2]):
         return False
     amount = float(canonical(low))
     if sign == "R":
@@ -148,8 +148,8 @@ def _rand(match: re.Match) -> str | None:
     """R250 a night, R2.5 billion; not the R500 form."""
     low, size, text = match.group("low"), match.group("size"), match.string
     after = word_after(text, match.end())
-    is_sum = (size and size.strip()) or re.search(r",\d{3}| \d{3}|\.\d\d$", low)
-    if not is_sum and not (re.fullmatch(r"\d{2,}", low) and after in ("a", "an", "per", "each")):
+    is_sum = size or re.search(r",\d{3}| \d{3}|^\d{3,}\.\d\d$", low)
+    if not is_sum and not (len(low) > 1 and after in ("a", "an", "per", "each")):
         return None
     return _said(low.replace(" ", ""), size, BEFORE["R"], describes(match))
 
@@ -202,7 +202,10 @@ def _cents(match: re.Match) -> str:
 
 def _old(match: re.Match) -> str | None:
     part = match.groupdict()
-    if not part["pounds"] and not part["pence"]:
+    text, end = match.string, match.end()
+    # "10s. in gold": the second has no full stop.
+    is_coin = match.group().endswith(".") and text[end : end + 2].strip()[:1].islower()
+    if not part["pounds"] and not part["pence"] and not is_coin:
         return None
     names = (("pounds", "pound"), ("shillings", "shilling"), ("pence", "penny"))
     said = " ".join(
@@ -214,6 +217,20 @@ def _old(match: re.Match) -> str | None:
     return said + ("." if is_end else "")
 
 
+# 4d., 7½d.; the 2d. and the 3d. may be days, too.
+_PENCE = re.compile(r"(?P<low>\d{1,2}(?:\s?½)?|½)d\.(?!\w)")
+_PRICED = frozenset("for at from to of costs cost costing paid pay only a price and or".split())
+
+
+def _pence(match: re.Match) -> str | None:
+    low, text = match.group("low"), match.string
+    is_day = low[-1] in "23" and low not in ("12", "13")
+    if is_day and word_before(text, match.start()).lower() not in _PRICED - {"of", "a", "and"}:
+        return None
+    is_end = word_after(text, match.end())[:1].isupper() or not text[match.end() :].strip()
+    return f"{quantity_words(low)} {'penny' if low == '1' else 'pence'}" + ("." if is_end else "")
+
+
 def _hundreds(match: re.Match) -> str:
     names = SIGNS[match.group("sign")]
     return f"{_MANY[match.group('many').replace(',', '')]} of {names[1]}"
@@ -221,7 +238,8 @@ def _hundreds(match: re.Match) -> str:
 
 _STARTS = "".join(dict.fromkeys(sign[0] for sign in _ALL if not sign[0].isalpha()))
 RULES = (
-    Rule("£" + DIGIT, _OLD, _old, frozenset("s")),
+    Rule(DIGIT, _PENCE, _pence, frozenset("d")),
+    Rule("£L" + DIGIT, _OLD, _old, frozenset("s")),
     Rule("$£€", _HUNDREDS, _hundreds, frozenset("s")),
     Rule("₹RI", _IN_LAKHS, _in_lakhs, frozenset("cCL")),
     Rule("R", _RAND, _rand, frozenset("0123456789")),

@@ -60,10 +60,23 @@ _WORDS = frozenset(
     "CV "
     "XL XXL LI MIC XML XXX D C M L X V CIVIC ILL MILL DILL VIC DIV MV LCM CVC".split()
 )
-_PRONOUN = frozenset(
-    "am think have had know believe guess want love need hope see mean do don can will would "
-    "could should cannot said say saw went".split()
+PRONOUN = frozenset(
+    "am think thought have had know knew believe guess want wanted love loved like liked need hope "
+    "see saw seen mean meant do don did can will would could should cannot shall must may might "
+    "said say tell told went go was were left read wrote write found find took take made make gave "
+    "give got get felt feel heard hear came come used use always never ever ask asked just play "
+    "played bought sold shot won lost met remember wish drew kept keep put ran sat spoke once "
+    "still really actually truly myself".split()
 )
+# Kings do these as well: "Charles I was king".
+_REIGNED = frozenset(
+    "was were left wrote took made gave came found won lost met sat spoke sold bought kept "
+    "put".split()
+)
+# Before a name that "I" goes on with: "the Mary I knew".
+_BEFORE_KNOWN = frozenset("the that this a an my another every same dear poor old young".split())
+# Of clothes, and others that are no numbers.
+_SIZES = frozenset("XXL LXX CXI LII CXX".split())
 # What is numbered without "the": films, games, missions.
 _SERIES = frozenset("Trek Wars Fantasy Park Story Quest Tour Men Avengers Godfather".split())
 _TIMES = frozenset("century dynasty olympiad legion army corps congress arrondissement".split())
@@ -122,7 +135,10 @@ def _numeral(match: re.Match) -> str | None:
     low = before.lower().rstrip(".,'’s") if before.endswith(("'s", "’s")) else before.lower()
     after = word_after(text, match.end())
     heading = low if low in _HEADINGS else low.rstrip(".").removesuffix("s")
+    speaks = roman == "I" and after in PRONOUN
     if heading in _HEADINGS and before[:1].isalpha():
+        if speaks or before[-1] == ".":
+            return None  # another sentence
         if roman in _LETTERS and (heading not in _LONG or roman in "DM"):
             return None
         if heading in _LETTERED and roman == "X":
@@ -132,13 +148,16 @@ def _numeral(match: re.Match) -> str | None:
     if before[:1].isupper() and low.rstrip(".") in _REGNAL:
         if roman in ("D", "C", "M", "L") or (roman == "X" and low in ("malcolm", "henry")):
             return None
-        if roman == "I" and after.lower() in _PRONOUN:
+        earlier = word_before(text, text.rindex(before, 0, match.start())).lower()
+        if (speaks and after not in _REIGNED) or (roman == "I" and earlier in _BEFORE_KNOWN):
             return None
         return f"the {ordinal_words(number)}{rest}"
     if after.lower() in _TIMES and roman != "I":
         return ordinal_words(number)
     if roman in _WORDS:
         return _alone(match, number) if roman in "IVX" else None
+    if len(roman) > 2 and "I" in roman + "I" and _HIGH.match(roman) and roman not in _SIZES:
+        return number_words(number) + rest
     if len(roman) < 2 or not set(roman) <= set("IVX"):
         return None
     return _after_name(match, number, before, rest)
@@ -158,6 +177,10 @@ def _after_name(match: re.Match, number: int, before: str, rest: str) -> str | N
     if alone := _alone(match, number):
         return alone
     return number_words(number) + rest if len(match.group("roman")) > 2 else None
+
+
+# Beyond 39, and no word: XLII, LXI, XCIX.
+_HIGH = re.compile(r"(?:X[LC]|L?X{1,3}|LX{0,3}|C{1,3}X)(?:IX|IV|V?I{0,3})$")
 
 
 def _alone(match: re.Match, number: int) -> str | None:

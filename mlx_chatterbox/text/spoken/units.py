@@ -40,7 +40,7 @@ _END = r"(?![^\W_])(?![²³])"
 MEASURE = re.compile(
     rf"(?P<minus>[-−–])?(?P<low>{QUANTITY})(?P<first>°[CF]?|%|(?:k?g|[kcm]?m|lbs?|ft|in|mph|[GM]B)(?=\s?[-–—]))?(?:\s?(?P<joint>-|–|—|to|±|x|×)\s?"
     rf"(?P<high>{QUANTITY}))?(?P<more>\+)?(?P<gap>[ \u00a0-]?)(?:(?P<unit>{_SYMBOLS}){_END}"
-    rf"(?:/(?P<per>{_PER_WHAT}){_END})?)(?P<stop>\.(?=\s[a-z(]))?"
+    rf"(?:/(?P<per>{_PER_WHAT}){_END})?)(?P<stop>\.(?=\s[a-z(]|\)))?"
 )
 _JOINTS = {"±": "plus or minus", "x": "by", "×": "by"}
 _FEET = re.compile(
@@ -53,7 +53,10 @@ _FEET_WORDS = re.compile(
 _INCHES = re.compile(rf"(?P<inches>{QUANTITY})(?:\"|″)")
 _THINGS = frozenset(
     "people users views followers subscribers downloads dollars euros pounds copies viewers "
-    "customers members fans records tons jobs homes units years times votes words".split()
+    "customers members fans records tons jobs homes units years times votes words passengers "
+    "visitors voters workers residents patients children tonnes barrels doses shares cases "
+    "deaths adults americans britons refugees students pupils households hectares litres liters "
+    "accounts streams listeners tourists tests families migrants".split()
 )
 _MANY = re.compile(
     r"(?P<low>\d{1,6}(?:\.\d{1,3})?)(?P<size>bn|[MBmk])(?: (?P<unit>mi|km)\b\.?)?(?![\w'’])"
@@ -65,7 +68,7 @@ def _minus(match: re.Match) -> bool | None:
     if not match.group("minus"):
         return False
     before = match.string[match.start() - 1 : match.start()]
-    return None if before.isalnum() or before in (")", "%", "°") else True
+    return None if before.isalnum() or before in tuple(")%°-–—") else True
 
 
 def _is_unit(match: re.Match) -> bool:
@@ -91,7 +94,7 @@ def _is_unit(match: re.Match) -> bool:
     if gap and symbol in _ATTACHED:
         return symbol == "in" and (match.group("stop") or text[end : end + 1]) == "."
     if is_letter and gap == "-":
-        return False
+        return symbol in "mgLWV" and word_after(text, end).islower()
     if symbol in ("K", "N"):
         return False
     if symbol == "s" and low in ("707", "717", "727", "737", "747", "757", "767", "777", "787"):
@@ -110,6 +113,22 @@ def _is_hot(match: re.Match) -> bool:
 
 # Hours before in the same sentence, with no measure of length between.
 _HOURS = re.compile(r"\d ?h(?:rs?)?\.?(?: |,|\d)(?:(?![.!?\n] |\d ?k?m )[^\n]){0,24}$")
+
+
+_PARTS = re.compile(r"(?P<part>1/[2-9]|1/1\d|1/2\d)s(?![^\W_])")
+# Of blood: 120/80 mmHg.
+_PRESSURE = re.compile(r"(?P<over>\d{2,3})/(?P<under>\d{2,3})\s?mm\s?Hg(?![^\W_])")
+
+
+def _parts(match: re.Match) -> str:
+    """In 1/4s."""
+    said = quantity_words(match.group("part")).removeprefix("one ")
+    return "halves" if said == "half" else f"{said}s"
+
+
+def _pressure(match: re.Match) -> str:
+    over, under = match.groups()
+    return f"{plain_words(over)} over {plain_words(under)} {UNITS['mmHg'][1]}"
 
 
 def _measure(match: re.Match) -> str | None:
@@ -174,7 +193,9 @@ def _feet(match: re.Match) -> str | None:
 
 def _inches(match: re.Match) -> str | None:
     text, end = match.string, match.end() - 1
-    is_second = re.search(r"\d[\"″] ?[x×] ?$", text[max(0, match.start() - 6) : match.start()])
+    is_second = re.search(
+        r"\d[\"″](?: ?[WDHLwdhl])? ?[x×] ?$", text[max(0, match.start() - 8) : match.start()]
+    )
     if match.group()[-1] == '"' and not is_second and text.count('"', max(0, end - 1000), end) % 2:
         return None  # it closes a quotation
     inches = match.group("inches")
@@ -203,7 +224,8 @@ def _by(match: re.Match) -> str | None:
 
 # With a full stop, behind few: "2 c. flour", "62 pts.", "2 doz.", "½ pt. cream".
 _FEW = re.compile(
-    rf"(?P<low>(?:\d{{1,2}} )?\d/\d{{1,2}}|\d{{0,2}}\s?[{VULGAR}]|\d{{1,3}})(?:\s?[-–]\s?(?P<high>\d{{1,2}}))?"
+    rf"(?P<low>(?:\d{{1,2}} )?\d/\d{{1,2}}|\d{{0,2}}\s?[{VULGAR}]|\d{{1,3}})"
+    r"(?:\s?[-–]\s?(?P<high>\d{1,2}))?"
     r"[ \u00a0]?(?P<unit>c|C|doz|pkgs?|pts?|pcs?|qts|gals|tbs|tbsps|Tbsps?|tsps)\.(?!\w)"
 )
 _FEW_NAMES = {
@@ -243,9 +265,9 @@ _SIDES = {"N": "north", "S": "south", "E": "east", "W": "west"}
 def _place(match: re.Match) -> str:
     """Degrees, minutes and seconds of latitude or longitude."""
     said = [
-        f"{plain_words(match.group(name))} {name[:-1] if match.group(name) in ('1', '01') else name}"
+        f"{plain_words(number)} {name[:-1] if number in ('1', '01') else name}"
         for name in ("degrees", "minutes", "seconds")
-        if match.group(name)
+        if (number := match.group(name))
     ]
     return " ".join([*said, _SIDES[match.group("side")]])
 
@@ -257,6 +279,8 @@ def _either(match: re.Match) -> str:
 
 RULES = (
     Rule(DIGIT, _PLACE, _place, frozenset("°")),
+    Rule(DIGIT, _PRESSURE, _pressure, frozenset("/")),
+    Rule(DIGIT, _PARTS, _parts, frozenset("/")),
     Rule(DIGIT, _EITHER, _either, frozenset("/")),
     Rule(DIGIT + VULGAR, _FEW, _few, frozenset(".")),
     Rule("xX×", _BY, _by),
