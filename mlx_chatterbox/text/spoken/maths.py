@@ -60,6 +60,8 @@ _SPECIAL = {
 }
 # The 401(k), 501(c)(3).
 _CLAUSE = re.compile(r"(?P<low>\d{3})(?P<rest>(?:\([a-z\d]\)){1,3})")
+# Of music: 2/4 time.
+_BEATS = frozenset("time meter metre bar bars beat rhythm signature".split())
 _SPECIALS = re.compile(rf"(?:{'|'.join(_SPECIAL)})(?![\d/]|\.\d)")
 _OUT_OF = re.compile(r"(?P<over>\d{1,2}\.\d)/(?P<under>5|10|100)(?![\w/]|\.\d)")
 _SCORES = frozenset("rated scored score rating rate got gave give scores earned".split())
@@ -161,8 +163,14 @@ def _tail(match: re.Match) -> str:
     return " " if match.group("hyphen") else ""
 
 
-def _ordinal(match: re.Match) -> str:
+def _ordinal(match: re.Match) -> str | None:
+    if match.group().endswith("st") and match.group("low")[-2:] in _STONES:
+        return None
     return ordinal_words(int(match.group("low").replace(",", ""))) + _tail(match)
+
+
+# No ordinals but weights: 14st.
+_STONES = frozenset(str(number) for number in range(6, 31) if number % 10 != 1 or number == 11)
 
 
 def _fraction(match: re.Match) -> str | None:
@@ -174,6 +182,8 @@ def _fraction(match: re.Match) -> str | None:
     stars = word_after(match.string, match.end()) in ("stars", "points", "star", "rating")
     if under in (5, 10, 100) and (stars or not _SCORES.isdisjoint(before) or over == under):
         return f"{number_words(over)} out of {number_words(under)}{_tail(match)}"
+    if under in (2, 4, 8, 16) and word_after(match.string, match.end()) in _BEATS:
+        return f"{number_words(over)} {number_words(under)}"
     is_fraction = 0 < over < under or (under in (2, 3, 4, 8, 16) and over)
     if is_fraction and (under <= 20 or under in (32, 64, 100, 1000)):
         return fraction_words(over, under) + _tail(match)

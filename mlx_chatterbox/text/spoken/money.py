@@ -219,6 +219,12 @@ def _old(match: re.Match) -> str | None:
 
 # 4d., 7½d.; the 2d. and the 3d. may be days, too.
 _PENCE = re.compile(r"(?P<low>\d{1,2}(?:\s?½)?|½)d\.(?!\w)")
+# 26l. sterling; 2l. of water is another thing.
+_POUNDS = re.compile(
+    r"(?P<low>\d{1,3}(?:,\d{3})+|\d{1,6})l\."
+    r"(?: (?P<shillings>\d{1,2})s\.)?(?: (?P<pence>\d{1,2})d\.)?"
+    r"(?=\s(?!of\b)[a-z])"
+)
 _PRICED = frozenset("for at from to of costs cost costing paid pay only a price and or".split())
 
 
@@ -231,6 +237,14 @@ def _pence(match: re.Match) -> str | None:
     return f"{quantity_words(low)} {'penny' if low == '1' else 'pence'}" + ("." if is_end else "")
 
 
+def _pounds(match: re.Match) -> str:
+    low, shillings, pence = match.groups()
+    said = f"{plain_words(low)} {'pound' if low == '1' else 'pounds'}"
+    if shillings:
+        said += f" {number_words(int(shillings))} {'shilling' if shillings == '1' else 'shillings'}"
+    return said + (f" {number_words(int(pence))} pence" if pence else "")
+
+
 def _hundreds(match: re.Match) -> str:
     names = SIGNS[match.group("sign")]
     return f"{_MANY[match.group('many').replace(',', '')]} of {names[1]}"
@@ -238,6 +252,7 @@ def _hundreds(match: re.Match) -> str:
 
 _STARTS = "".join(dict.fromkeys(sign[0] for sign in _ALL if not sign[0].isalpha()))
 RULES = (
+    Rule(DIGIT, _POUNDS, _pounds, frozenset("l")),
     Rule(DIGIT, _PENCE, _pence, frozenset("d")),
     Rule("£L" + DIGIT, _OLD, _old, frozenset("s")),
     Rule("$£€", _HUNDREDS, _hundreds, frozenset("s")),

@@ -145,6 +145,14 @@ def _no(match: re.Match) -> str:
     return _cased(match.group(), "number")
 
 
+# As older books write it.
+_AND_SO_ON = re.compile(r"&c(?P<stop>\.)?(?![^\W_])")
+
+
+def _and_so_on(match: re.Match) -> str:
+    return "et cetera" + stop_after(match, match.group("stop"))
+
+
 def _title(match: re.Match) -> str:
     return _TITLES[match.group("word")]
 
@@ -265,6 +273,8 @@ def _numbered(match: re.Match) -> str | None:
     if said is None:
         return None
     before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+    if word in ("L.", "V.", "C.", "P.") and not match.string[match.end()].isdigit():
+        return None  # L. V. Beethoven
     if word.lower() in ("no.", "nos.") and not match.string[match.end()].isdigit():
         return None
     if before.isalnum() or before == ".":
@@ -345,6 +355,7 @@ RULES = (
     Rule(DIGIT, _HOUSE, _house, frozenset("SABRDLCPHWT")),
     Rule("№" + LETTER, _NUMBERED, _numbered, frozenset(".№º°")),
     Rule("nN", _NO, _no),
+    Rule("&", _AND_SO_ON, _and_so_on),
     Rule(LETTER, _STATE, _state, frozenset(",")),
     Rule("M" + "P", _TITLE, _title),
     Rule(LETTER, _DOCTOR, _doctor),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..sentence_rules import rules_of
 from .numbers import number_words, ordinal_words
 from .reader import Rule, word_after, word_before
 
@@ -68,6 +69,8 @@ PRONOUN = frozenset(
     "played bought sold shot won lost met remember wish drew kept keep put ran sat spoke once "
     "still really actually truly myself".split()
 )
+# After an initial: "Martin I. Jones".
+_INITIAL = re.compile(r"\. ?([A-Z][\w'’]{0,30})")
 # Kings do these as well: "Charles I was king".
 _REIGNED = frozenset(
     "was were left wrote took made gave came found won lost met sat spoke sold bought kept "
@@ -145,7 +148,10 @@ def _numeral(match: re.Match) -> str | None:
             return None
         is_heading = before[0].isupper() or before[-1] == "." or roman not in _WORDS
         return number_words(number) + rest if is_heading else None
-    if before[:1].isupper() and low.rstrip(".") in _REGNAL:
+    if before[:1].isupper() and low in _REGNAL:
+        is_initial = len(roman) == 1 and _INITIAL.match(text, match.end())
+        if is_initial and is_initial.group(1).lower() not in rules_of("en").starters:
+            return None
         if roman in ("D", "C", "M", "L") or (roman == "X" and low in ("malcolm", "henry")):
             return None
         earlier = word_before(text, text.rindex(before, 0, match.start())).lower()

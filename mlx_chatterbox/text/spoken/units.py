@@ -86,7 +86,9 @@ def _is_unit(match: re.Match) -> bool:
             "." in low or symbol != "A" or _MEASURED.search(before) is not None
         )
     if symbol in ("st", "kt"):  # 21st is no weight; 24 kt. is of gold
-        return gap == " " and low.isdigit() and not word_after(text, end)[:1].isupper()
+        is_ordinal = symbol == "st" and not gap and low.endswith("1") and low != "11"
+        is_apart = gap == " " or (symbol == "st" and not gap and not is_ordinal)
+        return is_apart and low.isdigit() and not word_after(text, end)[:1].isupper()
     if is_letter and not gap and word_before(text, match.start()).lower() in _LABELS:
         return False
     if symbol == "pp" and not gap:
@@ -181,6 +183,8 @@ def _is_part(text: str) -> bool:
 
 def _feet(match: re.Match) -> str | None:
     feet, inches = match.group("feet"), match.group("inches")
+    if match.start() and match.string[match.start() - 1] in "'‘":
+        return None  # in quotation marks: the '400'
     if inches is None and (
         match.string[match.end() : match.end() + 1].isalnum() or "’" in match.group()
     ):
