@@ -264,6 +264,8 @@ def _abbreviation(match: re.Match) -> str | None:
 
 
 def _bare(match: re.Match) -> str | None:
+    if match.start() and match.string[match.start() - 1] in "'’-":
+        return None
     return _cased(match.group("word"), _DOTTED[match.group("word")])
 
 

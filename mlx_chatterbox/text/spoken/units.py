@@ -228,14 +228,14 @@ def _by(match: re.Match) -> str | None:
 
 # With a full stop, behind few: "2 c. flour", "62 pts.", "2 doz.", "½ pt. cream".
 _FEW = re.compile(
-    rf"(?P<low>(?:\d{{1,2}} )?\d/\d{{1,2}}|\d{{0,2}}\s?[{VULGAR}]|\d{{1,3}})"
+    rf"(?P<low>(?:\d{{1,2}} )?\d/\d{{1,2}}|\d{{0,2}}\s?[{VULGAR}]|\d{{1,4}})"
     r"(?:\s?[-–]\s?(?P<high>\d{1,2}))?"
-    r"[ \u00a0]?(?P<unit>c|C|doz|pkgs?|pts?|pcs?|qts|gals|tbs|tbsps|Tbsps?|tsps)\.(?!\w)"
+    r"[ \u00a0]?(?P<unit>c|C|doz|pkgs?|pts?|pcs?|qts|gals|tbs|tbsps|Tbsps?|tsps|pp)\.(?!\w)"
 )
 _FEW_NAMES = {
     "c": "cup", "doz": "dozen", "pkg": "package", "pkgs": "package", "pt": "pint", "pts": "pint",
     "pc": "piece", "pcs": "piece", "qts": "quart", "gals": "gallon", "tbs": "tablespoon",
-    "tbsp": "tablespoon", "tbsps": "tablespoon", "tsps": "teaspoon",
+    "tbsp": "tablespoon", "tbsps": "tablespoon", "pp": "page", "tsps": "teaspoon",
 }  # fmt: skip
 
 
@@ -245,6 +245,9 @@ def _few(match: re.Match) -> str | None:
     name = _FEW_NAMES[unit]
     if unit == "c" and not after.islower():
         return None
+    count = int(low) if low.isdigit() else 0
+    if (unit == "pp" and count < 20) or (unit != "pp" and count > 999):
+        return None  # "up 3 pp." is of percentage points
     if unit == "pts" and (not after.islower() or (low.isdigit() and int(low) > 10)):
         name = "point"  # of a score
     elif unit == "pt" and not after.islower():
