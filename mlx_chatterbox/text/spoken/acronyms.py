@@ -20,7 +20,8 @@ _SPELLED = frozenset(
     "UPS USPS EU ISS ICBM IED NGO IDE ORM SQL JSON IP VPN ISP IOT AR VR XR UHD AAA AA TV DVD CD "
     "EP LP CGI RPG ROTC EMT ABBA OCR ASR AES RSA UEFI BIOS PDF UTC ICE IPA MVP TBD UAV EEA IKEA "
     "USAF RAF RAM OTC AMA NRA ANC BMI BPA IBS UTI STI ECT ICC ICJ ILO IAEA EIA OPA ETC "
-    "NYC TGIF LGBTQIA USMC NYSE PhD UPC SKU AOL MSN AWS IAM LA NYPD LAPD EMS".split()
+    "NYC TGIF LGBTQIA USMC NYSE PhD UPC SKU AOL MSN AWS IAM LA NYPD LAPD EMS UNHCR UNDP UNFPA "
+    "UNEP CI".split()
 ) - frozenset("ABBA BIOS EBITDA IKEA JSON RAM SAT ACT ICE ETC ADD LA RIP AKA".split())
 # As words.
 _READ = frozenset(
@@ -58,6 +59,7 @@ _LAST_BARE = re.compile(r"(?P<word>(?:[A-Z]\.){1,5}[A-Z])(?P<rest>s|['’]s)?(?!
 _AND = re.compile(r"(?P<one>[A-Z]{1,4})\s?&\s?(?P<other>[A-Z]{1,4})(?P<rest>s|['’]s)?(?![\w])")
 _MIXED = {
     "AM/FM": "A M F M",
+    "MSS": "manuscripts",
     "WWI": "World War one", "WWII": "World War two", "WW1": "World War one", "WW2": "World War two",
     "PhD": "P H D", "PhDs": "P H Ds", "BSc": "B S C", "MSc": "M S C", "IoT": "I O T",
     "GHz": "gigahertz",

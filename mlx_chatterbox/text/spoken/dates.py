@@ -18,7 +18,7 @@ _SHORT = {
 }  # fmt: skip
 _MONTH_OF = {**_SHORT, **{name.lower(): index for index, name in enumerate(MONTHS)}}
 _DAYS = {
-    "mon": "Monday", "tue": "Tuesday", "tues": "Tuesday", "wed": "Wednesday",
+    "mon": "Monday", "tue": "Tuesday", "tues": "Tuesday", "wed": "Wednesday", "weds": "Wednesday",
     "thu": "Thursday", "thur": "Thursday", "thurs": "Thursday", "fri": "Friday",
     "sat": "Saturday", "sun": "Sunday",
 }  # fmt: skip
@@ -28,7 +28,7 @@ _MONTH = (
     r"|DECEMBER|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)\b\.?)"
 )
 _DAY = r"(?:[0-2]?[1-9]|[1-3]0|31)"
-_TH = r"(?:st|nd|rd|th)?"
+_TH = r"(?:st|nd|rd|th|(?<=[23])d)?"
 _YEAR = r"(?P<year>\d{4})(?![\d.,:/-]?\d)(?!s\b)"
 _MONTH_DAY = re.compile(
     rf"{_MONTH}\s?(?:the )?(?P<day>{_DAY}){_TH}(?![\w:%°]|[.,/-]\d)"
@@ -44,7 +44,7 @@ _MONTH_ALONE = re.compile(
     r"(?P<month>Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)(?P<stop>\.)"
 )
 _WEEKDAY = re.compile(
-    r"(?P<day>Mon|Tues|Tue|Wed|Thurs|Thur|Thu|Fri|Sat|Sun)(?:\.(?=[,;:)\"”’]?(?:\s|$))|(?=,\s(?:Jan|Feb|Mar|Apr"
+    r"(?P<day>Mon|Tues|Tue|Weds|Wed|Thurs|Thur|Thu|Fri|Sat|Sun)(?:\.(?=[,;:)\"”’]?(?:\s|$))|(?=,\s(?:Jan|Feb|Mar|Apr"
     r"|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|\d)))"
 )
 _SPAN = re.compile(
@@ -72,12 +72,23 @@ _IN = frozenset(
     "between summer winter spring autumn fall early late mid class".split()
 )
 _ON = frozenset("on every each next last this by until till from".split())
+# To another date, after the one that stands before: 10 May 1815 – 2 June 1852; 2015–present.
+_TO = re.compile(
+    rf"\s?[-–—]\s?(?=(?:(?:c\.|ca\.|circa) )?(?:{_DAY} {_MONTH.replace('?P<month>', '?:')}|"
+    rf"{_MONTH.replace('?P<month>', '?:')},? \d)|present\b)"
+)
+_DATE_BEFORE = re.compile(
+    rf"(?:\b\d{{4}}(?: (?:BC|AD|BCE|CE))?|{_MONTH.replace('?P<month>', '?:')} \d{{1,2}})\s?$"
+)
 # "On 12/5", with a month first as in the USA.
 _BARE_DAY = re.compile(
     rf"(?P<month>1[0-2]|0?[1-9])/(?P<day>{_DAY})(?![\w/%]|[.,:-]\d| (?:of|cup|inch|mile))"
 )
 _DAYS_APART = re.compile(r"(\d{1,2}/\d{1,2}) ?[-–—] ?(\d{1,2}/\d{1,2})(?![\w/]|[.,]\d)")
-_DATED = frozenset("on by until till since from due dated before after starting through".split())
+_DATED = frozenset(
+    "on by until till since from due dated before after starting through avail avail. "
+    "available expires exp".split()
+)
 _CENTURY = re.compile(r"c(?:ent)?\.(?!\w)")
 _SINGULAR = frozenset(
     "was is has this his its as us yes was's perhaps always does gas bus series news across less "
@@ -104,6 +115,15 @@ def _month_index(match: re.Match) -> int:
 def _month_day(match: re.Match) -> str:
     part = match.groupdict()
     return _day_of(part["year"], _month_index(match), part["day"], part["day2"])
+
+
+def _to(match: re.Match) -> str | None:
+    text, start = match.string, match.start()
+    if _DATE_BEFORE.search(text, max(0, start - 16), start) is None:
+        before = word_before(text, start)
+        if before.rstrip(".,") not in MONTHS and before.lower().rstrip(".,") not in _SHORT:
+            return None
+    return "to "
 
 
 def _day_month(match: re.Match) -> str | None:
@@ -291,6 +311,7 @@ RULES = (
     Rule(LETTER, _MONTH_DAY, _month_day),
     Rule(LETTER, _MONTH_YEAR, _month_year),
     Rule(LETTER, _SPAN, _span, frozenset("-–—")),
+    Rule(" -–—", _TO, _to),
     Rule(LETTER, _MONTH_ALONE, _month_alone),
     Rule(LETTER, _WEEKDAY, _weekday),
     Rule("'’‘", _DECADE, _decade_at),

@@ -17,7 +17,7 @@ from .numbers import (
     quantity_words,
     short_words,
 )
-from .reader import DIGIT, LETTER, Rule, word_after
+from .reader import DIGIT, LETTER, Rule, word_after, word_before
 from .units import UNIT_AFTER, UNITS, unit_after
 
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
@@ -35,8 +35,16 @@ _POWER = re.compile(
     + UNIT_AFTER
 )
 _ROOT = re.compile(rf"(?P<root>[√∛∜])\(?(?P<low>{NUMBER}|[A-Za-z](?!\w))?")
+# As older books write it: the 2d of June, the 22d Regiment.
+_D = (
+    r"(?<=[23])d(?=[ -](?:of|day|edition|ed\.|ser\.|regiment|series|Regiment|Cavalry|Infantry"
+    r"|Battalion|Division|Brigade|Corps|Army|Artillery|Street|Avenue|Earl|Duke|Lord|Baron|Lieut|District"
+    r"|Edition|Series|Congress|Session|Mate|Floor|Cir\.)\b)"
+)
 _ORDINAL = re.compile(
-    r"(?P<low>\d{1,3}(?:,\d{3}){1,4}|\d{1,15})(?:st|nd|rd|th|ST|ND|RD|TH|ˢᵗ|ⁿᵈ|ʳᵈ|ᵗʰ|º|ª)(?![^\W_])(?P<hyphen>-(?=[A-Za-z]))?"
+    rf"(?P<low>\d{{1,3}}(?:,\d{{3}}){{1,4}}|\d{{1,15}})"
+    rf"(?:st|nd|rd|th|{_D}|ST|ND|RD|TH|ˢᵗ|ⁿᵈ|ʳᵈ|ᵗʰ|º|ª)"
+    r"(?![^\W_])(?P<hyphen>-(?=[A-Za-z]))?"
 )
 _FRACTION = re.compile(
     r"(?P<over>\d{1,3})/(?P<under>\d{1,4})(?![\d/]|\.\d)(?P<ord>ths?|rds?|nds?)?(?P<hyphen>-(?=[A-Za-z]))?"
@@ -52,14 +60,16 @@ _SPECIAL = {
 }
 # The 401(k), 501(c)(3).
 _CLAUSE = re.compile(r"(?P<low>\d{3})(?P<rest>(?:\([a-z\d]\)){1,3})")
+# Of music: 2/4 time.
+_BEATS = frozenset("time meter metre bar bars beat rhythm signature".split())
 _SPECIALS = re.compile(rf"(?:{'|'.join(_SPECIAL)})(?![\d/]|\.\d)")
 _OUT_OF = re.compile(r"(?P<over>\d{1,2}\.\d)/(?P<under>5|10|100)(?![\w/]|\.\d)")
 _SCORES = frozenset("rated scored score rating rate got gave give scores earned".split())
 _TIMES = re.compile(
-    rf"(?P<low>{NUMBER})\s?(?P<sign>[x×X])(?=(?P<sum>\s?[-+−=<>≤≥^/]\s?\w)|\s|$|[.,;:!?)-](?!\d)|-)"
+    rf"(?P<low>{NUMBER})\s?(?P<sign>[x×]|(?<!\s)X)(?=(?P<sum>\s?[-+−=<>≤≥^/]\s?\w)|\s|$|[.,;:!?)-](?!\d)|-)"
 )
 _BY = re.compile(
-    rf"(?P<one>{NUMBER})\s?[x×X]\s?(?P<other>{NUMBER})(?:\s?[x×X]\s?(?P<third>{NUMBER}))?(?![\w])"
+    rf"(?P<one>{NUMBER})\s?[x×X]\s?(?P<other>{NUMBER})(?:\s?[x×X]\s?(?P<third>{NUMBER})(?P<tail>{UNIT_AFTER}))?(?![\w])"
 )
 _RANGE = re.compile(
     rf"(?P<minus>[-−–])?(?P<low>{QUANTITY})\s?(?:-|–|—|‑)\s?(?P<high>{QUANTITY})(?![\w]|[-–/.:]\d)(?P<hyphen>-(?=[A-Za-z]))?"
@@ -153,8 +163,14 @@ def _tail(match: re.Match) -> str:
     return " " if match.group("hyphen") else ""
 
 
-def _ordinal(match: re.Match) -> str:
+def _ordinal(match: re.Match) -> str | None:
+    if match.group().endswith("st") and match.group("low")[-2:] in _STONES:
+        return None
     return ordinal_words(int(match.group("low").replace(",", ""))) + _tail(match)
+
+
+# No ordinals but weights: 14st.
+_STONES = frozenset(str(number) for number in range(6, 31) if number % 10 != 1 or number == 11)
 
 
 def _fraction(match: re.Match) -> str | None:
@@ -166,6 +182,8 @@ def _fraction(match: re.Match) -> str | None:
     stars = word_after(match.string, match.end()) in ("stars", "points", "star", "rating")
     if under in (5, 10, 100) and (stars or not _SCORES.isdisjoint(before) or over == under):
         return f"{number_words(over)} out of {number_words(under)}{_tail(match)}"
+    if under in (2, 4, 8, 16) and word_after(match.string, match.end()) in _BEATS:
+        return f"{number_words(over)} {number_words(under)}"
     is_fraction = 0 < over < under or (under in (2, 3, 4, 8, 16) and over)
     if is_fraction and (under <= 20 or under in (32, 64, 100, 1000)):
         return fraction_words(over, under) + _tail(match)
@@ -188,7 +206,7 @@ def _by(match: re.Match) -> str | None:
     goes_on = after and after not in _AFTER_PRODUCTS
     word = "times" if text.startswith("=") or (is_product and not goes_on) else "by"
     parts = [match.group(name) for name in ("one", "other", "third") if match.group(name)]
-    return f" {word} ".join(_size(part) for part in parts)
+    return f" {word} ".join(_size(part) for part in parts) + unit_after(match)
 
 
 def _size(text: str) -> str:
@@ -208,8 +226,8 @@ def _range(match: re.Match) -> str | None:
     if spaced and low.isdigit() and high.isdigit() and int(low) > int(high):
         said = f"{quantity_words(low)} minus {quantity_words(high)}"
     if match.group("minus"):
-        before = match.string[match.start() - 1 : match.start()]
-        if before.isalnum():
+        before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+        if before.isalnum() or before in tuple("-–—"):
             return None
         said = f"minus {said}"
     return said
@@ -254,7 +272,8 @@ def _signed(match: re.Match) -> str | None:
     is_spaced = before[-1:].isspace() and match.group()[len(sign) :][:1].isspace()
     if sign in _BETWEEN_SIGNS and sign not in _MINUS and follows and is_spaced:
         return None  # the sign by itself, so that what follows may have a unit
-    if sign in "<>≤≥≠≈=" and sign and follows:
+    is_said = word_before(text, at).lower() in ("is", "was", "are", "were", "be", "been", "of")
+    if sign in "<>≤≥≠≈=" and sign and follows and not is_said:
         word = _BETWEEN_SIGNS.get(sign[0], word) if sign not in ("<=", ">=") else f"is {word}"
     if sign == "<=":
         word = "is less than or equal to" if follows else word
@@ -267,6 +286,9 @@ def _bare(match: re.Match) -> str:
     return quantity_words(match.group("low")) + _tail(match)
 
 
+_MEASURED = re.compile(r"\d ?(?:[A-Za-z]{2,4}|[°º][CF]?)\.? $")
+
+
 def _between(match: re.Match) -> str | None:
     """A sign between two things that are counted with: "a < b", "2+2=4"."""
     text, start, end = match.string, match.start(), match.end()
@@ -275,11 +297,16 @@ def _between(match: re.Match) -> str | None:
     if not before.strip() or not after.strip():
         return None
     left, right = before.rstrip()[-1:], after.lstrip()[:1]
-    if not (left.isalnum() or left in ")²³%") or not (right.isalnum() or right in "(-−√∞πθαβ"):
-        return None
     spaced = before[-1].isspace() and after[0].isspace()
+    is_added = sign == "+" and spaced and left == "."  # "per mo. + utilities"
+    if not (left.isalnum() or left in ")²³%" or is_added) or not (
+        right.isalnum() or right in "(-−√∞πθαβ"
+    ):
+        return None
     if sign in "*/^" and not spaced and not (left.isdigit() and right.isdigit()):
         return None
+    if sign == "/" and spaced and _MEASURED.search(text, max(0, start - 8), start):
+        return ","  # 150 kg / 330 lbs
     if sign == "/" and re.match(r"(?! ?[\d.,]+(?:[^\w%°]|$))", text[end : end + 16]):
         return ","
     if sign in "<>" and not spaced and not (left.isdigit() or right.isdigit()):
@@ -289,6 +316,8 @@ def _between(match: re.Match) -> str | None:
     ):
         return None
     word = _BETWEEN_SIGNS[sign]
+    if word_before(text, start).lower() in ("is", "was", "are", "were", "be", "been", "of", "at"):
+        word = word.removeprefix("is ")
     if left.isdigit() and right.isdigit() and sign == "=":
         word = "equals"
     return word
@@ -319,6 +348,12 @@ RULES = (
     Rule(DIGIT, _TIGHT_LIST, _list, frozenset(",")),
 )
 _MIXED = re.compile(r"(?P<low>\d{1,4}[ -]\d{1,2}/\d{1,3})(?![\d/]|\.\d)")
+# Guns and averages: "a .45", "he batted .305".
+_GUNS = frozenset("22 25 32 38 40 44 45 50 303 308 357 410".split())
+_AVERAGE = re.compile(
+    r"\b(?:bat|bats|batt(?:ed|ing)|hit|hits|hitting|average|averag(?:ed|ing)) "
+    r"(?:only |just |around )?$"
+)
 _POINT = re.compile(
     r"\.(?P<rest>\d{1,9})(?!\d|\.\d)(?P<gun>[ -](?=(?:cal|rifle|pistol|revolver|gun|handgun"
     r"|round|bullet|magnum|ammo|shell)))?"
@@ -335,9 +370,14 @@ def _mixed(match: re.Match) -> str | None:
 
 
 def _point(match: re.Match) -> str | None:
-    before = match.string[match.start() - 1 : match.start()] if match.start() else ""
+    text, start, rest = match.string, match.start(), match.group("rest")
+    before = text[start - 1 : start] if start else ""
     if match.group("gun"):
-        return short_words(match.group("rest")) + " "
+        return short_words(rest) + " "
+    if rest in _GUNS and word_before(text, start).lower() in ("a", "his", "her", "my", "your"):
+        return short_words(rest)
+    if len(rest) == 3 and _AVERAGE.search(text, max(0, start - 24), start):
+        return short_words(rest) if rest[0] != "0" else None
     return f"point {digit_words(match.group('rest'))}" if before.isalnum() else None
 
 

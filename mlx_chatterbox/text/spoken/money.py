@@ -4,62 +4,21 @@ from __future__ import annotations
 
 import re
 
-from .numbers import NUMBER, canonical, number_words, plain_words
-from .reader import DIGIT, Rule, word_after, word_before
+from .currencies import AFTER, BEFORE, CODES, GROUPED_BY_POINTS, SIGNS, WORD_LIKE, Names
+from .numbers import NUMBER, canonical, number_words, plain_words, quantity_words
+from .reader import DIGIT, LETTER, Rule, word_after, word_before
 
-# Sign or code: name, names, hundredth part, parts.
-_DOLLAR = ("dollar", "dollars", "cent", "cents")
-_CURRENCIES = {
-    "$": _DOLLAR,
-    "£": ("pound", "pounds", "penny", "pence"),
-    "€": ("euro", "euros", "cent", "cents"),
-    "¥": ("yen", "yen", "sen", "sen"),
-    "₹": ("rupee", "rupees", "paisa", "paise"),
-    "₽": ("ruble", "rubles", "kopeck", "kopecks"),
-    "₩": ("won", "won", "jeon", "jeon"),
-    "₪": ("shekel", "shekels", "agora", "agorot"),
-    "₺": ("lira", "lira", "kurus", "kurus"),
-    "₴": ("hryvnia", "hryvnias", "kopeck", "kopecks"),
-    "₫": ("dong", "dong", "xu", "xu"),
-    "₱": ("peso", "pesos", "centavo", "centavos"),
-    "₦": ("naira", "naira", "kobo", "kobo"),
-    "₿": ("bitcoin", "bitcoins", "cent", "cents"),
-    "฿": ("baht", "baht", "satang", "satang"),
-}
-_CODES = {
-    "USD": _DOLLAR,
-    "US$": ("U S dollar", "U S dollars", "cent", "cents"),
-    "AU$": ("Australian dollar", "Australian dollars", "cent", "cents"),
-    "A$": ("Australian dollar", "Australian dollars", "cent", "cents"),
-    "CA$": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
-    "C$": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
-    "NZ$": ("New Zealand dollar", "New Zealand dollars", "cent", "cents"),
-    "HK$": ("Hong Kong dollar", "Hong Kong dollars", "cent", "cents"),
-    "R$": ("real", "reais", "centavo", "centavos"),
-    "AUD": ("Australian dollar", "Australian dollars", "cent", "cents"),
-    "CAD": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
-    "EUR": _CURRENCIES["€"],
-    "GBP": _CURRENCIES["£"],
-    "JPY": _CURRENCIES["¥"],
-    "CNY": ("yuan", "yuan", "fen", "fen"),
-    "RMB": ("yuan", "yuan", "fen", "fen"),
-    "CHF": ("Swiss franc", "Swiss francs", "centime", "centimes"),
-    "INR": _CURRENCIES["₹"],
-    "Rs.": _CURRENCIES["₹"],
-    "Rs": _CURRENCIES["₹"],
-    "BTC": _CURRENCIES["₿"],
-    "SEK": ("krona", "kronor", "öre", "öre"),
-    "NOK": ("krone", "kroner", "øre", "øre"),
-    "DKK": ("krone", "kroner", "øre", "øre"),
-}
 _SMALL = {"¢": ("cent", "cents"), "p": ("penny", "pence")}
-_ALL = {**_CURRENCIES, **_CODES}
+_ALL = {**SIGNS, **CODES, **BEFORE}
+_AFTERS = {**SIGNS, **CODES, **AFTER}
 _SIZES = {
     "k": "thousand", "thousand": "thousand", "hundred": "hundred",
     "m": "million", "mn": "million", "mm": "million", "mil": "million", "mio": "million",
     "million": "million",
     "b": "billion", "bn": "billion", "bil": "billion", "billion": "billion",
     "t": "trillion", "tn": "trillion", "trn": "trillion", "trillion": "trillion",
+    "lakh crore": "lakh crore", "lakh": "lakh", "lakhs": "lakh", "lac": "lakh", "lacs": "lakh",
+    "crore": "crore", "crores": "crore",
 }  # fmt: skip
 _PER = {
     "h": "hour", "hr": "hour", "hour": "hour", "d": "day", "day": "day", "wk": "week",
@@ -71,30 +30,40 @@ _PER = {
     "sq ft": "square foot",
     "user": "user", "ea": "each", "piece": "piece", "head": "head",
 }  # fmt: skip
-_SIZE = r"\s?(?:hundred|thousand|million|billion|trillion|mio|mil|mn|mm|bil|bn|trn|tn|[kmbt])\b"
-_SIGN = "|".join(sorted(map(re.escape, _ALL), key=len, reverse=True))
-_BEHIND_SIGN = (
-    r"€|£|¥|₹|₽|₩|₪|₺|₴|₫|₱|₦|₿|฿|(?:USD|EUR|GBP|JPY|AUD|CAD|CHF|CNY|RMB|INR|BTC|SEK|NOK|DKK)\b"
-    r"|\$(?!\d)"
+_SIZE = (
+    r"(?i:[\s-]?(?:lakh crore|lakhs?|lacs?|crores?|hundred|thousand|million|billion|trillion|mio"
+    r"|mil|mn|mm|bil|bn|trn|tn|[kmbt])\b)"
 )
+_SIGN = "|".join(sorted(map(re.escape, _ALL), key=len, reverse=True))
+_BEHIND_SIGN = "|".join(
+    re.escape(sign) + (r"(?![^\W_])" if sign[-1].isalpha() else r"(?!\d)" if sign == "$" else "")
+    for sign in sorted(_AFTERS, key=len, reverse=True)
+)
+# With no hundredth parts, as in "50,-".
+_EVEN = r"(?:[,.][-–](?=\s|[;)]|$))?"
 _PER_WHAT = "|".join(sorted(_PER, key=len, reverse=True))
 _BEFORE = re.compile(
     rf"(?P<minus>[-−–]\s?)?(?P<sign>{_SIGN})\s?(?P<inner>[-−])?(?P<low>{NUMBER})(?P<size>{_SIZE})?"
     rf"(?:\s?(?:-|–|—)\s?(?:{_SIGN})?(?P<high>{NUMBER})(?P<high_size>{_SIZE})?)?"
-    rf"(?P<plus>\+)?(?:\s?/\s?(?P<per>{_PER_WHAT})\b)?(?P<hyphen>-(?=[A-Za-z]))?",
-    re.IGNORECASE,
+    rf"(?P<plus>\+)?(?:\s?/\s?(?P<per>{_PER_WHAT})\b(?:\.(?=\s[^A-Z\s]))?)?"
+    rf"(?P<hyphen>-(?=[A-Za-z]))?{_EVEN}"
 )
 _AFTER = re.compile(
     rf"(?P<low>{NUMBER})(?P<size>{_SIZE})?(?:\s?(?:-|–|—)\s?(?P<high>{NUMBER})"
-    rf"(?P<high_size>{_SIZE})?)?\s?(?P<sign>{_BEHIND_SIGN})(?:\s?/\s?(?P<per>{_PER_WHAT})\b)?"
+    rf"(?P<high_size>{_SIZE})?)?{_EVEN}[\s-]?(?P<sign>{_BEHIND_SIGN})"
+    rf"(?:\s?/\s?(?P<per>{_PER_WHAT})\b(?:\.(?=\s[^A-Z\s]))?)?"
 )
+_IN_LAKHS = re.compile(rf"(?:₹|Rs\.?|INR)\s?(?P<low>{NUMBER})\s?(?P<size>[Cc]r\b\.?|L(?![^\W_]))")
+# Thousands grouped by a space, or by points, as where the currency is at home.
+_SPACED = r"\d{1,3}(?: \d{3}){1,4}(?!\d)"
+_RAND = re.compile(rf"R ?(?P<low>{_SPACED}|{NUMBER})(?P<size>{_SIZE})?(?![^\W_])")
 _CENTS = re.compile(
     r"(?P<low>\d{1,3}(?:\.\d{1,2})?)(?:\s?¢|p(?![\w'’]))"
     rf"(?:\s?/\s?(?P<per>{_PER_WHAT})\b)?"
 )
 # Of before 1971: £3 10s. 6d.
 _OLD = re.compile(
-    r"(?:£(?P<pounds>\d{1,6}),? )?(?P<shillings>\d{1,2})s\.?(?:,? (?P<pence>\d{1,2})d\b\.?)?"
+    r"(?:[£L](?P<pounds>\d{1,6}),? )?(?P<shillings>\d{1,2})s\.?(?:,? (?P<pence>\d{1,2})d\b\.?)?"
     r"(?P<stop>(?=\s[A-Z]|\s*$))?"
 )
 # Some $100s.
@@ -126,17 +95,17 @@ def describes(match: re.Match) -> bool:
     return before in _ARTICLES and bool(after) and after not in _NO_NOUNS
 
 
-def _said(number: str, size: str | None, names: tuple[str, ...], one: bool) -> str:
+def _said(number: str, size: str | None, names: Names, one: bool) -> str:
     """A sum, with its unit."""
     singular, plural, part, parts = names
     digits = canonical(number)
     if size:
-        word = _SIZES[size.strip().lower()]
+        word = _SIZES[size.strip(" \u00a0\n-").lower()]
         return f"{plain_words(number)} {word} {singular if one else plural}"
     whole, _, decimals = digits.partition(".")
     if len(decimals) == 1 and decimals != "0":
         decimals += "0"
-    if len(decimals) > 2 or (decimals and len(whole) > 12):
+    if len(decimals) > 2 or (decimals and (len(whole) > 12 or not part)):
         return f"{plain_words(number)} {plural}"
     cents = int(decimals or 0)
     in_cents = f"{number_words(cents)} {part if cents == 1 else parts}"
@@ -147,16 +116,62 @@ def _said(number: str, size: str | None, names: tuple[str, ...], one: bool) -> s
     return f"{said} and {in_cents}" if cents else said
 
 
+# The point of 20.000, which in a price is none of decimals: €1.499 per liter is another thing.
+_GROUPED = re.compile(r"(?<=^[1-9])\.(?=\d{3}$)|(?<=^\d\d)\.(?=\d{3}$)|(?<=^\d{3})\.(?=\d{3}$)")
+
+
+def _is_money(match: re.Match, is_before: bool) -> bool:
+    """Whether letters at a number are a currency, and not a word, a fort or a father."""
+    sign, low, text, end = match.group("sign"), match.group("low"), match.string, match.end()
+    if not any(c.isalpha() for c in sign) or sign[-1] in "$¥£₵¢":
+        return True
+    after = word_after(text, end)
+    if text[end : end + 1].isalnum() or re.match(r"[:/.-]\d", text[end : end + 2]):
+        return False
+    amount = float(canonical(low))
+    if sign == "R":
+        return False  # `_rand` has looked
+    if sign == "Ft":
+        return amount >= 1000 and not after[:1].isupper() and after not in _HEIGHTS
+    if not is_before and sign.rstrip(".").lower() in ("fr", "frs"):
+        return not after[:1].isupper()
+    if sign in WORD_LIKE:
+        is_small = amount < 100 and not match.group("size") and is_before
+        return not (is_small or (after.isupper() and len(after) > 1))
+    return True
+
+
+_HEIGHTS = frozenset("above below high tall deep long wide of up down away elevation".split())
+
+
+def _rand(match: re.Match) -> str | None:
+    """R250 a night, R2.5 billion; not the R500 form."""
+    low, size, text = match.group("low"), match.group("size"), match.string
+    after = word_after(text, match.end())
+    is_sum = size or re.search(r",\d{3}| \d{3}|^\d{3,}\.\d\d$", low)
+    if not is_sum and not (len(low) > 1 and after in ("a", "an", "per", "each")):
+        return None
+    return _said(low.replace(" ", ""), size, BEFORE["R"], describes(match))
+
+
+def _in_lakhs(match: re.Match) -> str:
+    size = "crore" if match.group("size").lower().startswith("cr") else "lakh"
+    return _said(match.group("low"), size, SIGNS["₹"], describes(match))
+
+
 def _money(match: re.Match) -> str | None:
     parts = match.groupdict()
     sign = parts["sign"]
-    names = _ALL.get(sign) or _ALL.get(sign.upper())
-    if names is None or (sign.isalpha() and sign not in _ALL):
+    is_before = match.start("sign") < match.start("low")
+    names = (_ALL if is_before else _AFTERS)[sign]
+    if not _is_money(match, is_before):
         return None
     if parts.get("minus") and match.start() and match.string[match.start() - 1].isalnum():
         return None
     one = bool(parts.get("hyphen")) or describes(match)
     low, high, size, high_size = (parts[k] for k in ("low", "high", "size", "high_size"))
+    if sign in GROUPED_BY_POINTS and not size:
+        low, high = (text and _GROUPED.sub("", text) for text in (low, high))
     if high:
         last = _said(high, high_size, names, one)
         if size or (high_size and low != high and not size):
@@ -187,7 +202,10 @@ def _cents(match: re.Match) -> str:
 
 def _old(match: re.Match) -> str | None:
     part = match.groupdict()
-    if not part["pounds"] and not part["pence"]:
+    text, end = match.string, match.end()
+    # "10s. in gold": the second has no full stop.
+    is_coin = match.group().endswith(".") and text[end : end + 2].strip()[:1].islower()
+    if not part["pounds"] and not part["pence"] and not is_coin:
         return None
     names = (("pounds", "pound"), ("shillings", "shilling"), ("pence", "penny"))
     said = " ".join(
@@ -199,17 +217,48 @@ def _old(match: re.Match) -> str | None:
     return said + ("." if is_end else "")
 
 
+# 4d., 7½d.; the 2d. and the 3d. may be days, too.
+_PENCE = re.compile(r"(?P<low>\d{1,2}(?:\s?½)?|½)d\.(?!\w)")
+# 26l. sterling; 2l. of water is another thing.
+_POUNDS = re.compile(
+    r"(?P<low>\d{1,3}(?:,\d{3})+|\d{1,6})l\."
+    r"(?: (?P<shillings>\d{1,2})s\.)?(?: (?P<pence>\d{1,2})d\.)?"
+    r"(?=\s(?!of\b)[a-z])"
+)
+_PRICED = frozenset("for at from to of costs cost costing paid pay only a price and or".split())
+
+
+def _pence(match: re.Match) -> str | None:
+    low, text = match.group("low"), match.string
+    is_day = low[-1] in "23" and low not in ("12", "13")
+    if is_day and word_before(text, match.start()).lower() not in _PRICED - {"of", "a", "and"}:
+        return None
+    is_end = word_after(text, match.end())[:1].isupper() or not text[match.end() :].strip()
+    return f"{quantity_words(low)} {'penny' if low == '1' else 'pence'}" + ("." if is_end else "")
+
+
+def _pounds(match: re.Match) -> str:
+    low, shillings, pence = match.groups()
+    said = f"{plain_words(low)} {'pound' if low == '1' else 'pounds'}"
+    if shillings:
+        said += f" {number_words(int(shillings))} {'shilling' if shillings == '1' else 'shillings'}"
+    return said + (f" {number_words(int(pence))} pence" if pence else "")
+
+
 def _hundreds(match: re.Match) -> str:
-    names = _CURRENCIES[match.group("sign")]
+    names = SIGNS[match.group("sign")]
     return f"{_MANY[match.group('many').replace(',', '')]} of {names[1]}"
 
 
-_STARTS = "".join(dict.fromkeys(sign[0] for sign in _ALL))
+_STARTS = "".join(dict.fromkeys(sign[0] for sign in _ALL if not sign[0].isalpha()))
 RULES = (
-    Rule("£" + DIGIT, _OLD, _old, frozenset("s")),
+    Rule(DIGIT, _POUNDS, _pounds, frozenset("l")),
+    Rule(DIGIT, _PENCE, _pence, frozenset("d")),
+    Rule("£L" + DIGIT, _OLD, _old, frozenset("s")),
     Rule("$£€", _HUNDREDS, _hundreds, frozenset("s")),
-    Rule("-−–", _BEFORE, _money),
-    Rule("".join(c for c in _STARTS if not c.isalpha()) + "a", _BEFORE, _money),
-    Rule(DIGIT, _AFTER, _money, frozenset(_BEHIND_SIGN)),
+    Rule("₹RI", _IN_LAKHS, _in_lakhs, frozenset("cCL")),
+    Rule("R", _RAND, _rand, frozenset("0123456789")),
+    Rule("-−–" + _STARTS + LETTER, _BEFORE, _money, frozenset("0123456789")),
+    Rule(DIGIT, _AFTER, _money, frozenset(sign[0] for sign in _AFTERS)),
     Rule(DIGIT, _CENTS, _cents, frozenset("¢p")),
 )

@@ -46,13 +46,14 @@ _DOTTED = {
     "para": "paragraph", "ed": "edition", "opp": "opposite", "ref": "reference",
     "asst": "assistant", "mgr": "manager", "wk": "week", "yr": "year", "rm": "room",
     "pg": "page", "pgs": "pages", "pct": "percent", "natl": "national", "dist": "district",
-    "acct": "account", "amt": "amount", "pkg": "package", "encl": "enclosed", "ln": "lane",
+    "acct": "account", "amt": "amount", "pkg": "package", "pkgs": "packages",
+    "pls": "please", "avail": "available", "encl": "enclosed", "ln": "lane",
     "treas": "treasurer", "secy": "secretary", "mtg": "meeting", "hosp": "hospital",
     "prob": "probably", "esp": "especially", "ea": "each", "usu": "usually", "abbr": "abbreviated",
 }  # fmt: skip
 # Those of them that are words: only where a number follows, or precedes.
 _BEFORE_NUMBERS = frozenset(
-    "vol fig ch chap para pp nos figs chs vols ca ext sec ref est rm pg pgs".split()
+    "vol fig ch chap para pp nos figs chs vols ca ext sec ref est rm pg pgs avail".split()
 )
 _AFTER_NUMBERS = frozenset("hrs mins secs yrs wks mos tsp tbsp oz lbs pct".split())
 # Words of their own when they end a sentence.
@@ -96,7 +97,7 @@ _ABBREVIATION = re.compile(
 _BARE = re.compile(r"(?P<word>vs|etc|approx|eg|ie)(?![\w.'’])")
 _NUMBERED = re.compile(
     r"(?P<word>[Nn]os?\.|№|[Nn][º°]\.?|pp?\.|[Vv]ols?\.|[Ff]igs?\.|[Cc]h\.|[Cc]hap\.|[Ss]ec\.|[Aa]rt\.|[Ee]q\.|[Pp]ar\.|[Vv]v?\.|[Ll]l?\."
-    r"|[Cc]a?\.|[Ee]st\.|[Ee]xt\.|[Oo]p\.|[Bb]k\.|[Pp]gs?\.|[Rr]ms?\.|[Ff]l\.|[Ss]te\.|[Rr]te?\.|[Hh]wy\.|[Cc]hs\.|[Pp]ts?\.)\s?(?=\d|[IVXLC]{1,6}\b)"
+    r"|[Cc]a?\.|[Ee]st\.|[Ee]xt\.|[Oo]p\.|[Bb]k\.|[Pp]gs?\.|[Rr]ms?\.|[Ff]l\.|[Ss]te\.|[Rr]te?\.|[Hh]wy\.|[Cc]hs\.|[Pp]ts?\.)\s?(?=\d|[VXLC]{1,6}\b|I[IVX]{1,6}\b)"
 )
 _NUMBERED_WORDS = {
     "no.": "number", "nos.": "numbers", "№": "number", "nº": "number", "n°": "number",
@@ -144,13 +145,27 @@ def _no(match: re.Match) -> str:
     return _cased(match.group(), "number")
 
 
+# As older books write it.
+_AND_SO_ON = re.compile(r"&c(?P<stop>\.)?(?![^\W_])")
+
+
+def _and_so_on(match: re.Match) -> str:
+    return "et cetera" + stop_after(match, match.group("stop"))
+
+
 def _title(match: re.Match) -> str:
     return _TITLES[match.group("word")]
 
 
+# The Rev. and Mrs. Poole.
+_AND_WIFE = re.compile(r" (?:and|&) (?:Mrs|Mr|Ms|Dr|Lady|Madam|Madame)\b")
+
+
 def _rank(match: re.Match) -> str | None:
     word, after = match.group("word"), word_after(match.string, match.end())
-    if not after[:1].isupper():
+    if _AND_WIFE.match(match.string, match.end()):
+        return _RANKS[word]
+    if not after[:1].isupper() or after in _BEGINNINGS:
         return None
     if word == "Sec" and not re.match(r"[A-Z][a-z]", after):
         return None
@@ -219,10 +234,18 @@ def _abbreviation(match: re.Match) -> str | None:
         said = "versus" if word_after(text, match.end())[:1].isupper() else None
     if said is None:
         return None
-    if small in _BEFORE_NUMBERS and not text[match.end() : match.end() + 3].strip()[:1].isdigit():
+    after = word_after(text, match.end())
+    is_referred = small == "ref" and after in ("No", "Nos")
+    if (
+        small in _BEFORE_NUMBERS
+        and not is_referred
+        and not text[match.end() : match.end() + 3].strip()[:1].isdigit()
+    ):
         return None
     before = word_before(text, match.start())
-    if small in _AFTER_NUMBERS and not before[:1].isdigit():
+    if small in _AFTER_NUMBERS and not (
+        before[:1].isdigit() and (word.islower() or word.isupper())
+    ):
         return None
     if small == "al" and before.lower() != "et":
         return None
@@ -230,7 +253,7 @@ def _abbreviation(match: re.Match) -> str | None:
         # The 2nd ed., rev. ed.; Mr. Ed.
         if not re.fullmatch(r"\d{1,2}(?:st|nd|rd|th)|rev\.|new|first|second|third|this", before):
             return None
-    elif small in _WORDS and stop_after(match, ".") and small != "al":
+    elif small in _WORDS and stop_after(match, ".") and small != "al" and not is_referred:
         return None
     after = word_after(text, match.end())
     goes_on = small in _ALWAYS_ENDERS or text[match.end() : match.end() + 2].strip().isdigit()
@@ -241,12 +264,9 @@ def _abbreviation(match: re.Match) -> str | None:
 
 
 def _bare(match: re.Match) -> str | None:
+    if match.start() and match.string[match.start() - 1] in "'’-":
+        return None
     return _cased(match.group("word"), _DOTTED[match.group("word")])
-
-
-# After these a single I is a numeral, after "v." and "p." it speaks.
-_BEFORE_ROMAN = frozenset("vol. vols. ch. chs. chap. bk. pt. pts. art. fig. figs.".split())
-_ONE = re.compile(r"I\b")
 
 
 def _numbered(match: re.Match) -> str | None:
@@ -255,8 +275,8 @@ def _numbered(match: re.Match) -> str | None:
     if said is None:
         return None
     before = match.string[match.start() - 1 : match.start()] if match.start() else ""
-    if _ONE.match(match.string, match.end()) and word.lower() not in _BEFORE_ROMAN:
-        return None
+    if word in ("L.", "V.", "C.", "P.") and not match.string[match.end()].isdigit():
+        return None  # L. V. Beethoven
     if word.lower() in ("no.", "nos.") and not match.string[match.end()].isdigit():
         return None
     if before.isalnum() or before == ".":
@@ -306,9 +326,17 @@ _ANSWERS = frozenset(
 )
 
 
+def _is_degree(match: re.Match) -> bool:
+    """Whether letters behind a name are a degree: "Dr. A. Khan, MD"."""
+    before = match.string[max(0, match.start() - 24) : match.start()]
+    return match.group("state") in ("MD", "MA", "PA", "DC") and (
+        re.search(r"\b(?:Dr|Prof)\.? (?:\w+\.? ){0,2}$|\b[A-DF-MO-RT-VX-Z]\. $", before) is not None
+    )
+
+
 def _state(match: re.Match) -> str | None:
     city = match.group("city")
-    if city in _ANSWERS and not match.group("zip"):
+    if not match.group("zip") and (city in _ANSWERS or _is_degree(match)):
         return None
     city = " ".join(city) if city.isupper() else city
     said = f"{city}, {STATES[match.group('state')].replace('_', ' ')}"
@@ -329,6 +357,7 @@ RULES = (
     Rule(DIGIT, _HOUSE, _house, frozenset("SABRDLCPHWT")),
     Rule("№" + LETTER, _NUMBERED, _numbered, frozenset(".№º°")),
     Rule("nN", _NO, _no),
+    Rule("&", _AND_SO_ON, _and_so_on),
     Rule(LETTER, _STATE, _state, frozenset(",")),
     Rule("M" + "P", _TITLE, _title),
     Rule(LETTER, _DOCTOR, _doctor),

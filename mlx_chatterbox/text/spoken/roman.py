@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..sentence_rules import rules_of
 from .numbers import number_words, ordinal_words
 from .reader import Rule, word_after, word_before
 
@@ -12,12 +13,12 @@ _VALID = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3
 _NUMERAL = re.compile(r"(?P<roman>[IVXLCDM]{1,15})(?P<rest>['’]s)?(?![\w'’])")
 # Several behind one heading: I-III; I, II and IV.
 _NTH = re.compile(r"(?P<roman>[IVXL]{2,9}(?:th|st|nd|rd)|[VX]th)(?![\w'’])")
-_JOINT = r"(?: ?[-–—‑] ?|,? (?:and|or|to|through|&) |, )"
+JOINT = r"(?: ?[-–—‑] ?|,? (?:and|or|to|through|&) |, )"
 _SEVERAL = re.compile(
-    rf"(?P<all>[IVXLCDM]{{1,15}}(?:{_JOINT}[IVXLCDM]{{1,15}}(?![\w'’])){{1,20}}"
-    rf"|[ivxlc]{{1,7}}(?:{_JOINT}[ivxlc]{{1,7}}(?![\w'’])){{1,20}})"
+    rf"(?P<all>[IVXLCDM]{{1,15}}(?:{JOINT}[IVXLCDM]{{1,15}}(?![\w'’])){{1,20}}"
+    rf"|[ivxlc]{{1,7}}(?:{JOINT}[ivxlc]{{1,7}}(?![\w'’])){{1,20}})"
 )
-_PART = re.compile(rf"(?P<roman>[IVXLCDMivxlcdm]+)(?P<joint>{_JOINT})?")
+PART = re.compile(rf"(?P<roman>[IVXLCDMivxlcdm]+)(?P<joint>{JOINT})?")
 # What only chapters and verses go up to; elsewhere these are letters: "Appendix C", "Model X".
 _LETTERS = {"C": 100, "L": 50, "D": 500, "M": 1000}
 _LONG = frozenset("chapter chap chap. canto psalm sonnet book lesson lecture verse page".split())
@@ -60,10 +61,25 @@ _WORDS = frozenset(
     "CV "
     "XL XXL LI MIC XML XXX D C M L X V CIVIC ILL MILL DILL VIC DIV MV LCM CVC".split()
 )
-_PRONOUN = frozenset(
-    "am think have had know believe guess want love need hope see mean do don can will would "
-    "could should cannot said say saw went".split()
+PRONOUN = frozenset(
+    "am think thought have had know knew believe guess want wanted love loved like liked need hope "
+    "see saw seen mean meant do don did can will would could should cannot shall must may might "
+    "said say tell told went go was were left read wrote write found find took take made make gave "
+    "give got get felt feel heard hear came come used use always never ever ask asked just play "
+    "played bought sold shot won lost met remember wish drew kept keep put ran sat spoke once "
+    "still really actually truly myself".split()
 )
+# After an initial: "Martin I. Jones".
+_INITIAL = re.compile(r"\. ?([A-Z][\w'’]{0,30})")
+# Kings do these as well: "Charles I was king".
+_REIGNED = frozenset(
+    "was were left wrote took made gave came found won lost met sat spoke sold bought kept "
+    "put".split()
+)
+# Before a name that "I" goes on with: "the Mary I knew".
+_BEFORE_KNOWN = frozenset("the that this a an my another every same dear poor old young".split())
+# Of clothes, and others that are no numbers.
+_SIZES = frozenset("XXL LXX CXI LII CXX".split())
 # What is numbered without "the": films, games, missions.
 _SERIES = frozenset("Trek Wars Fantasy Park Story Quest Tour Men Avengers Godfather".split())
 _TIMES = frozenset("century dynasty olympiad legion army corps congress arrondissement".split())
@@ -90,7 +106,7 @@ def _several(match: re.Match) -> str | None:
     """Numerals behind one heading: "Chapters I-III", "Parts I, II and IV"."""
     before = word_before(match.string, match.start()).lower().rstrip(".")
     heading = before.removesuffix("s")
-    parts = [part.groups() for part in _PART.finditer(match.group())]
+    parts = [part.groups() for part in PART.finditer(match.group())]
     if not {before, heading} & _HEADINGS:
         # The I-IV scale.
         numerals = [roman for roman, _ in parts]
@@ -122,23 +138,32 @@ def _numeral(match: re.Match) -> str | None:
     low = before.lower().rstrip(".,'’s") if before.endswith(("'s", "’s")) else before.lower()
     after = word_after(text, match.end())
     heading = low if low in _HEADINGS else low.rstrip(".").removesuffix("s")
+    speaks = roman == "I" and after in PRONOUN
     if heading in _HEADINGS and before[:1].isalpha():
+        if speaks or before[-1] == ".":
+            return None  # another sentence
         if roman in _LETTERS and (heading not in _LONG or roman in "DM"):
             return None
         if heading in _LETTERED and roman == "X":
             return None
         is_heading = before[0].isupper() or before[-1] == "." or roman not in _WORDS
         return number_words(number) + rest if is_heading else None
-    if before[:1].isupper() and low.rstrip(".") in _REGNAL:
+    if before[:1].isupper() and low in _REGNAL:
+        is_initial = len(roman) == 1 and _INITIAL.match(text, match.end())
+        if is_initial and is_initial.group(1).lower() not in rules_of("en").starters:
+            return None
         if roman in ("D", "C", "M", "L") or (roman == "X" and low in ("malcolm", "henry")):
             return None
-        if roman == "I" and after.lower() in _PRONOUN:
+        earlier = word_before(text, text.rindex(before, 0, match.start())).lower()
+        if (speaks and after not in _REIGNED) or (roman == "I" and earlier in _BEFORE_KNOWN):
             return None
         return f"the {ordinal_words(number)}{rest}"
     if after.lower() in _TIMES and roman != "I":
         return ordinal_words(number)
     if roman in _WORDS:
         return _alone(match, number) if roman in "IVX" else None
+    if len(roman) > 2 and "I" in roman + "I" and _HIGH.match(roman) and roman not in _SIZES:
+        return number_words(number) + rest
     if len(roman) < 2 or not set(roman) <= set("IVX"):
         return None
     return _after_name(match, number, before, rest)
@@ -158,6 +183,10 @@ def _after_name(match: re.Match, number: int, before: str, rest: str) -> str | N
     if alone := _alone(match, number):
         return alone
     return number_words(number) + rest if len(match.group("roman")) > 2 else None
+
+
+# Beyond 39, and no word: XLII, LXI, XCIX.
+_HIGH = re.compile(r"(?:X[LC]|L?X{1,3}|LX{0,3}|C{1,3}X)(?:IX|IV|V?I{0,3})$")
 
 
 def _alone(match: re.Match, number: int) -> str | None:

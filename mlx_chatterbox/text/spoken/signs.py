@@ -31,7 +31,7 @@ _SECTIONS = re.compile(r"§§?\s?")
 TAG = re.compile(
     r"\[\s*(?:pause\b[^\]]{0,80}|[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*)\]", re.IGNORECASE
 )
-_SLASH = re.compile(r"/(?=[^\W_])")
+_SLASH = re.compile(r"/(?=[^\W_]|[$£€¥₹]\d)")
 _SNAKE = re.compile(r"_(?=[^\W_])")
 _PER = re.compile(
     r"/(?P<per>mL|ml|L|kg|hr|hour|h|day|wk|week|mo|month|yr|year|min|minute|sec|second|person)(?![\w/])"
@@ -78,7 +78,9 @@ def _subscript(match: re.Match) -> str:
 def _slash(match: re.Match) -> str | None:
     """Between two words: AM/FM."""
     before = match.string[match.start() - 1 : match.start()] if match.start() else ""
-    return " " if before.isalnum() else None
+    if not before.isalnum():
+        return None
+    return ", " if match.string[match.end()] in "$£€¥₹" else " "
 
 
 def _hyphen(match: re.Match) -> str | None:

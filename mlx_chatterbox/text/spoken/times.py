@@ -22,6 +22,12 @@ _HOUR = re.compile(
 _HOUR_DOT = re.compile(
     rf"(?P<hour>\d{{1,2}})\.(?P<minute>[0-5]\d)\s?{_HALF}(?![\w])", re.IGNORECASE
 )
+# As in Britain: "the 9.15 from Paddington", "at 6.30 in the morning".
+_DOTTED = re.compile(
+    r"(?P<hour>1?\d|2[0-4])\.(?P<minute>[0-5]\d)(?![\d%]|\.\d)(?=(?P<train> (?:from|to|train|bus|"
+    r"express|ferry|down|up|special)\b)| (?:in the (?:morning|afternoon|evening)|at night"
+    r"|o['’]clock|sharp)\b)"
+)
 _SECONDS = re.compile(r"(\d{1,3}):([0-5]\d):([0-5]\d)(?:\.(\d{1,3}))?(?![\d:])")
 # 1:23.456, and 0600 hours.
 _LAP = re.compile(r"(\d{1,2}):([0-5]\d)\.(\d{1,3})(?![\d:])")
@@ -72,6 +78,12 @@ def _time(match: re.Match) -> str | None:
         second = _clock(int(part["hour2"]), int(part["minute2"] or 0), bool(part["half2"]))
         said += f" to {second}{_letters(part['half2'])}"
     return said + stop_after(match, part["stop2"] or (part["stop"] if not part["hour2"] else None))
+
+
+def _dotted(match: re.Match) -> str | None:
+    if match.group("train") and word_before(match.string, match.start()).lower() != "the":
+        return None
+    return _clock(int(match.group("hour")), int(match.group("minute")), False)
 
 
 def _hour(match: re.Match) -> str | None:
@@ -156,6 +168,7 @@ RULES = (
     Rule(DIGIT, _LAP, _lap, frozenset(":")),
     Rule(DIGIT, _SECONDS, _duration, frozenset(":")),
     Rule(DIGIT, _CLOCK, _time, frozenset(":")),
+    Rule(DIGIT, _DOTTED, _dotted, frozenset(".")),
     Rule(DIGIT, _HOUR_DOT, _hour, frozenset("mM")),
     Rule(DIGIT, _HOUR, _hour, frozenset("mM")),
     Rule(DIGIT, _RATIO, _ratio, frozenset(":")),

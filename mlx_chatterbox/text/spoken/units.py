@@ -7,6 +7,7 @@ import re
 from .money import describes
 from .numbers import QUANTITY, VULGAR, is_one, plain_words, quantity_words
 from .reader import DIGIT, Rule, word_after, word_before
+from .times import stop_after
 from .unit_names import PER, UNITS
 
 # So short, or words otherwise, that only what stands at the number is a unit: "5in", not "5 in".
@@ -39,7 +40,7 @@ _END = r"(?![^\W_])(?![²³])"
 MEASURE = re.compile(
     rf"(?P<minus>[-−–])?(?P<low>{QUANTITY})(?P<first>°[CF]?|%|(?:k?g|[kcm]?m|lbs?|ft|in|mph|[GM]B)(?=\s?[-–—]))?(?:\s?(?P<joint>-|–|—|to|±|x|×)\s?"
     rf"(?P<high>{QUANTITY}))?(?P<more>\+)?(?P<gap>[ \u00a0-]?)(?:(?P<unit>{_SYMBOLS}){_END}"
-    rf"(?:/(?P<per>{_PER_WHAT}){_END})?)(?P<stop>\.(?=\s[a-z(]))?"
+    rf"(?:/(?P<per>{_PER_WHAT}){_END})?)(?P<stop>\.(?=\s[a-z(]|\)))?"
 )
 _JOINTS = {"±": "plus or minus", "x": "by", "×": "by"}
 _FEET = re.compile(
@@ -52,9 +53,14 @@ _FEET_WORDS = re.compile(
 _INCHES = re.compile(rf"(?P<inches>{QUANTITY})(?:\"|″)")
 _THINGS = frozenset(
     "people users views followers subscribers downloads dollars euros pounds copies viewers "
-    "customers members fans records tons jobs homes units years times votes words".split()
+    "customers members fans records tons jobs homes units years times votes words passengers "
+    "visitors voters workers residents patients children tonnes barrels doses shares cases "
+    "deaths adults americans britons refugees students pupils households hectares litres liters "
+    "accounts streams listeners tourists tests families migrants".split()
 )
-_MANY = re.compile(r"(?P<low>\d{1,6}(?:\.\d{1,3})?)(?P<size>bn|[MBmk])(?![\w'’])")
+_MANY = re.compile(
+    r"(?P<low>\d{1,6}(?:\.\d{1,3})?)(?P<size>bn|[MBmk])(?: (?P<unit>mi|km)\b\.?)?(?![\w'’])"
+)
 
 
 def _minus(match: re.Match) -> bool | None:
@@ -62,7 +68,7 @@ def _minus(match: re.Match) -> bool | None:
     if not match.group("minus"):
         return False
     before = match.string[match.start() - 1 : match.start()]
-    return None if before.isalnum() or before in (")", "%", "°") else True
+    return None if before.isalnum() or before in tuple(")%°-–—") else True
 
 
 def _is_unit(match: re.Match) -> bool:
@@ -80,7 +86,9 @@ def _is_unit(match: re.Match) -> bool:
             "." in low or symbol != "A" or _MEASURED.search(before) is not None
         )
     if symbol in ("st", "kt"):  # 21st is no weight; 24 kt. is of gold
-        return gap == " " and low.isdigit() and not word_after(text, end)[:1].isupper()
+        is_ordinal = symbol == "st" and not gap and low.endswith("1") and low != "11"
+        is_apart = gap == " " or (symbol == "st" and not gap and not is_ordinal)
+        return is_apart and low.isdigit() and not word_after(text, end)[:1].isupper()
     if is_letter and not gap and word_before(text, match.start()).lower() in _LABELS:
         return False
     if symbol == "pp" and not gap:
@@ -88,7 +96,7 @@ def _is_unit(match: re.Match) -> bool:
     if gap and symbol in _ATTACHED:
         return symbol == "in" and (match.group("stop") or text[end : end + 1]) == "."
     if is_letter and gap == "-":
-        return False
+        return symbol in "mgLWV" and word_after(text, end).islower()
     if symbol in ("K", "N"):
         return False
     if symbol == "s" and low in ("707", "717", "727", "737", "747", "757", "767", "777", "787"):
@@ -105,6 +113,26 @@ def _is_hot(match: re.Match) -> bool:
     return _HOT.search(match.string, max(0, match.start() - 40), match.start()) is not None
 
 
+# Hours before in the same sentence, with no measure of length between.
+_HOURS = re.compile(r"\d ?h(?:rs?)?\.?(?: |,|\d)(?:(?![.!?\n] |\d ?k?m )[^\n]){0,24}$")
+
+
+_PARTS = re.compile(r"(?P<part>1/[2-9]|1/1\d|1/2\d)s(?![^\W_])")
+# Of blood: 120/80 mmHg.
+_PRESSURE = re.compile(r"(?P<over>\d{2,3})/(?P<under>\d{2,3})\s?mm\s?Hg(?![^\W_])")
+
+
+def _parts(match: re.Match) -> str:
+    """In 1/4s."""
+    said = quantity_words(match.group("part")).removeprefix("one ")
+    return "halves" if said == "half" else f"{said}s"
+
+
+def _pressure(match: re.Match) -> str:
+    over, under = match.groups()
+    return f"{plain_words(over)} over {plain_words(under)} {UNITS['mmHg'][1]}"
+
+
 def _measure(match: re.Match) -> str | None:
     low, high, symbol = (match.group(k) for k in ("low", "high", "unit"))
     negative = _minus(match)
@@ -112,9 +140,8 @@ def _measure(match: re.Match) -> str | None:
         return None
     if not high and (match.group("joint") or match.group("first")):
         return None
-    before = match.string[max(0, match.start() - 6) : match.start()]
-    if symbol == "m" and re.search(r"\d ?h(?:rs?)?\.? $", before):
-        symbol = "min"  # 1h 30m
+    if symbol == "m" and _HOURS.search(match.string, max(0, match.start() - 40), match.start()):
+        symbol = "min"  # 1h 30m; 2h30m, then 45m
     singular, plural = UNITS[symbol]
     said = quantity_words(low)
     if high:
@@ -156,6 +183,8 @@ def _is_part(text: str) -> bool:
 
 def _feet(match: re.Match) -> str | None:
     feet, inches = match.group("feet"), match.group("inches")
+    if match.start() and match.string[match.start() - 1] in "'‘":
+        return None  # in quotation marks: the '400'
     if inches is None and (
         match.string[match.end() : match.end() + 1].isalnum() or "’" in match.group()
     ):
@@ -168,7 +197,9 @@ def _feet(match: re.Match) -> str | None:
 
 def _inches(match: re.Match) -> str | None:
     text, end = match.string, match.end() - 1
-    is_second = re.search(r"\d[\"″] ?[x×] ?$", text[max(0, match.start() - 6) : match.start()])
+    is_second = re.search(
+        r"\d[\"″](?: ?[WDHLwdhl])? ?[x×] ?$", text[max(0, match.start() - 8) : match.start()]
+    )
     if match.group()[-1] == '"' and not is_second and text.count('"', max(0, end - 1000), end) % 2:
         return None  # it closes a quotation
     inches = match.group("inches")
@@ -179,10 +210,11 @@ def _inches(match: re.Match) -> str | None:
 
 
 def _many(match: re.Match) -> str | None:
-    if match.group("size") != "bn" and word_after(match.string, match.end()) not in _THINGS:
+    size, unit = match.group("size"), match.group("unit")
+    if size != "bn" and not unit and word_after(match.string, match.end()) not in _THINGS:
         return None
-    size = {"M": "million", "m": "million", "k": "thousand"}.get(match.group("size"), "billion")
-    return f"{plain_words(match.group('low'))} {size}"
+    size = {"M": "million", "m": "million", "k": "thousand"}.get(size, "billion")
+    return f"{plain_words(match.group('low'))} {size}" + (f" {UNITS[unit][1]}" if unit else "")
 
 
 _ANY_UNIT = frozenset("".join(UNITS))
@@ -194,7 +226,70 @@ def _by(match: re.Match) -> str | None:
     return "by" if re.search(r"\d ?(?:ft|in|cm|mm|m|km|yd)\.? $|\d['\"′″] $", before) else None
 
 
+# With a full stop, behind few: "2 c. flour", "62 pts.", "2 doz.", "½ pt. cream".
+_FEW = re.compile(
+    rf"(?P<low>(?:\d{{1,2}} )?\d/\d{{1,2}}|\d{{0,2}}\s?[{VULGAR}]|\d{{1,4}})"
+    r"(?:\s?[-–]\s?(?P<high>\d{1,2}))?"
+    r"[ \u00a0]?(?P<unit>c|C|doz|pkgs?|pts?|pcs?|qts|gals|tbs|tbsps|Tbsps?|tsps|pp)\.(?!\w)"
+)
+_FEW_NAMES = {
+    "c": "cup", "doz": "dozen", "pkg": "package", "pkgs": "package", "pt": "pint", "pts": "pint",
+    "pc": "piece", "pcs": "piece", "qts": "quart", "gals": "gallon", "tbs": "tablespoon",
+    "tbsp": "tablespoon", "tbsps": "tablespoon", "pp": "page", "tsps": "teaspoon",
+}  # fmt: skip
+
+
+def _few(match: re.Match) -> str | None:
+    low, high, unit = match.group("low"), match.group("high"), match.group("unit").lower()
+    after = word_after(match.string, match.end())
+    name = _FEW_NAMES[unit]
+    if unit == "c" and not after.islower():
+        return None
+    count = int(low) if low.isdigit() else 0
+    if (unit == "pp" and count < 20) or (unit != "pp" and count > 999):
+        return None  # "up 3 pp." is of percentage points
+    if unit == "pts" and (not after.islower() or (low.isdigit() and int(low) > 10)):
+        name = "point"  # of a score
+    elif unit == "pt" and not after.islower():
+        return None
+    names = name if is_one(high or low) or name == "dozen" else f"{name}s"
+    said = quantity_words(low) + (f" to {quantity_words(high)}" if high else "")
+    return f"{said} {names}" + (stop_after(match, ".") if not after.islower() else "")
+
+
+# Volts and hertz of two nets: 50/60 Hz.
+_EITHER = re.compile(
+    r"(?P<one>\d{2,3})/(?P<other>\d{2,3})\s?(?P<unit>[kM]?Hz|k?V|k?W|m?A)(?![^\W_])"
+)
+# 48°51′N, 2°21'03"E
+_PLACE = re.compile(
+    r"(?P<degrees>\d{1,3}(?:\.\d{1,6})?)\s?°\s?(?:(?P<minutes>\d{1,2}(?:\.\d{1,4})?)\s?[′'’]\s?)?"
+    r"(?:(?P<seconds>\d{1,2}(?:\.\d{1,4})?)\s?(?:″|\"|”|'')\s?)?(?P<side>[NSEW])(?![^\W_])"
+)
+_SIDES = {"N": "north", "S": "south", "E": "east", "W": "west"}
+
+
+def _place(match: re.Match) -> str:
+    """Degrees, minutes and seconds of latitude or longitude."""
+    said = [
+        f"{plain_words(number)} {name[:-1] if number in ('1', '01') else name}"
+        for name in ("degrees", "minutes", "seconds")
+        if (number := match.group(name))
+    ]
+    return " ".join([*said, _SIDES[match.group("side")]])
+
+
+def _either(match: re.Match) -> str:
+    one, other, unit = match.groups()
+    return f"{plain_words(one)} or {plain_words(other)} {UNITS[unit][1]}"
+
+
 RULES = (
+    Rule(DIGIT, _PLACE, _place, frozenset("°")),
+    Rule(DIGIT, _PRESSURE, _pressure, frozenset("/")),
+    Rule(DIGIT, _PARTS, _parts, frozenset("/")),
+    Rule(DIGIT, _EITHER, _either, frozenset("/")),
+    Rule(DIGIT + VULGAR, _FEW, _few, frozenset(".")),
     Rule("xX×", _BY, _by),
     Rule(DIGIT, _FEET_WORDS, _feet, frozenset("f")),
     Rule(DIGIT, _MANY, _many, frozenset("bMBmk")),
