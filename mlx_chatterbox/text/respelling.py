@@ -190,8 +190,9 @@ def _is_text(value: object) -> bool:
 def _beginning(text: str, at: int) -> tuple[str, int]:
     """What an entry is looked up by, and where the next may begin: a word in lower case; one
     character where it is no letter, or its script writes no spaces."""
-    word = _WORD.match(text, at)
-    if word is None or is_unspaced(text[at]):
+    # Looked at first: a text without spaces is one word to its end from every character.
+    word = None if is_unspaced(text[at]) else _WORD.match(text, at)
+    if word is None:
         return text[at], at + 1
     return word.group().lower(), word.end()
 
