@@ -15,7 +15,7 @@ from mlx_chatterbox.audio import blocks, files, kinds
 from mlx_chatterbox.audio.blocks import TooLongError
 from mlx_chatterbox.audio.files import blocks_of, load_audio, read_channels
 from mlx_chatterbox.errors import AudioError
-from mlx_chatterbox.voice import LONGEST_REFERENCE, embed_voice, read_reference
+from mlx_chatterbox.voice import LONGEST_REFERENCE, read_reference
 from mlx_chatterbox.watermark.__main__ import main as watermark
 
 RATE = 24000
@@ -121,16 +121,6 @@ def test_a_voice_needs_no_more_than_its_beginning(tmp_path):
     most = int(LONGEST_REFERENCE)
     assert peak(lambda: read_reference(path, 1.0, most)) < 200 * MEGABYTE
     assert len(read_reference(path, 1.0, 12)) < 15 * RATE
-
-
-def test_a_long_voice_is_cut_and_it_is_told(checkpoint, rng):
-    """10 s more are no other voice."""
-    long = (0.1 * rng.standard_normal((int(LONGEST_REFERENCE) + 10) * RATE)).astype(np.float32)
-    settings = checkpoint.config.generation
-    with pytest.warns(UserWarning, match="reference"):
-        whole = embed_voice(checkpoint.networks, long, settings)
-    cut = embed_voice(checkpoint.networks, long[: int(LONGEST_REFERENCE) * RATE], settings)
-    np.testing.assert_array_equal(whole.speaker_embedding, cut.speaker_embedding)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sparse files")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 
 HAN = "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 KANA = "\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
@@ -67,6 +69,16 @@ def glue(left: str, right: str) -> str:
     if not left or not right:
         return ""
     return "" if _CLOSE_UP.match(left[-1]) and _CLOSE_UP.match(right[0]) else " "
+
+
+def glued(parts: Sequence[str]) -> str:
+    """Parts in one, `glue` between them."""
+    if len(parts) == 1:
+        return parts[0]
+    out = [parts[0]]
+    for left, right in pairwise(parts):
+        out += [glue(left, right), right]
+    return "".join(out)
 
 
 def flowed(text: str) -> str:

@@ -7,6 +7,8 @@ leads out of the archive.
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
 import zlib
 from collections import Counter
@@ -29,6 +31,7 @@ from .xhtml import ChapterReader
 CONTAINER, ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
 # What some shops add to books that they encrypt.
 RIGHTS = ("META-INF/rights.xml", "META-INF/sinf.xml", "META-INF/license.lcpl")
+MOST_CHAPTERS = 10_000
 _XHTML = ("application/xhtml+xml", "text/html", "text/x-oeb1-document", "application/x-dtbook+xml")
 _ENDINGS = (".xhtml", ".html", ".htm", ".xht")
 # What is left out, one and many of it, in the order in which it is told.
@@ -66,6 +69,8 @@ def read_epub(path: Path, language: str | None, longest: int) -> Document:
         raise TextError(f"{path} is no EPUB, or a damaged one: {error}.") from None
     except OSError as error:
         raise TextError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except (lzma.LZMAError, ValueError, struct.error, MemoryError) as error:
+        raise TextError(f"{path} is no EPUB, or a damaged one: {str(error)[:80]}.") from None
 
 
 class _Book:
@@ -148,7 +153,12 @@ class _Book:
         names: dict[str, None] = {}
         missing: dict[str, None] = {}
         aside = set()
-        for reference in spine.findall("./itemref"):
+        references = spine.findall("./itemref")
+        if len(references) > MOST_CHAPTERS:
+            raise TextError(
+                f"{self._path} lists {len(references)} chapters: over {MOST_CHAPTERS} are no book."
+            )
+        for reference in references:
             item = self._items.get(reference.get("idref"))
             if item is None:
                 missing[str(reference.get("idref"))] = None
