@@ -222,7 +222,7 @@ def _check_header(source: Path, header: list[str]) -> None:
     unknown = [name for name in named if name not in COLUMNS]
     if unknown or len(set(named)) < len(named):
         raise TextError(
-            f"{source}: columns are {', '.join(COLUMNS)}, each once; got {', '.join(named)}."
+            f"{source}: columns are {', '.join(COLUMNS)}, each once; got {', '.join(named)[:200]}."
         )
 
 

@@ -16,9 +16,9 @@ def read(path: Path) -> None:
 
 def configurations() -> list[bytes]:
     text = (
-        "# a voice\nmodel: &m\n  name: pocket\ndataset:\n  train: data.csv  # rows\n"
-        "  languages: [en, de]\ntraining:\n  learning_rate: 1e-4\n  num_train_epochs: 3\n"
-        "  output_dir: 'out'\n  seed: 1_000\n  logging_steps: 10\n"
+        "# a voice\nmodel: &m\n  freeze_components: [voice_encoder, s3gen]\ndataset:\n"
+        "  dataset_path: ./data  # rows\ntraining:\n  output_dir: 'out'\n  learning_rate: 2e-5\n"
+        "  num_train_epochs: 3\n  seed: 1_000\n  logging_steps: 10\n"
     )
     return [text.encode()]
 

@@ -31,7 +31,8 @@ from .xhtml import ChapterReader
 CONTAINER, ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
 # What some shops add to books that they encrypt.
 RIGHTS = ("META-INF/rights.xml", "META-INF/sinf.xml", "META-INF/license.lcpl")
-MOST_CHAPTERS = 10_000
+# What a book's reading order has at most, and one of its chapters of style sheets.
+MOST_CHAPTERS, _MOST_SHEETS = 10_000, 50
 _XHTML = ("application/xhtml+xml", "text/html", "text/x-oeb1-document", "application/x-dtbook+xml")
 _ENDINGS = (".xhtml", ".html", ".htm", ".xht")
 # What is left out, one and many of it, in the order in which it is told.
@@ -92,6 +93,7 @@ class _Book:
         self._archive.decoder.language = languages[0] if languages else language or ""
         self._items = {item.get("id"): item for item in self._package.findall("./manifest/item")}
         self._left_out: Counter[str] = Counter()
+        self._sheets: dict[tuple[tuple[str, str], ...], Styles] = {}
         self._problems: list[str] = []
 
     def _package_name(self) -> str:
@@ -215,7 +217,10 @@ class _Book:
                     sheets += filter(None, [self._archive.sheet(name, event.get("href"))])
             elif isinstance(event, Element) and event.tag == "body":
                 break
-        return Chapter(name, markup, Styles(sheets_of(sheets, self._archive.sheet)))
+        key = tuple(dict.fromkeys(sheets))[:_MOST_SHEETS]
+        if key not in self._sheets:
+            self._sheets[key] = Styles(sheets_of(key, self._archive.sheet))
+        return Chapter(name, markup, self._sheets[key].of_another_file())
 
     def _entries(self, chapters: dict[str, Chapter]) -> dict[str, dict[str, list[str]]]:
         """Titles of the table of contents by file and the id in it, "" for the file's beginning."""
