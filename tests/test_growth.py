@@ -54,12 +54,21 @@ def test_what_is_quoted_of_a_text_is_short(tmp_path):
     from mlx_chatterbox.errors import TextError
     from mlx_chatterbox.longform.rows import read_rows
     from mlx_chatterbox.text.pauses import at_pauses
+    from mlx_chatterbox.text.respelling import Respelling
 
     path = tmp_path / "a.csv"
     path.write_text(f"text,{'x' * 40_000}\na,b\n", encoding="utf-8")
     with pytest.raises(TextError, match="columns are") as caught:
         read_rows(path, tmp_path / "out", None, "en", "wav")
     assert len(str(caught.value)) < 600
+    for line in ("x" * 40_000 + "\t", "x" * 40_000 + "\ta\n" + "x" * 40_000 + "\tb"):
+        path.write_text(line, encoding="utf-8")
+        with pytest.raises(TextError, match="respelling") as caught:
+            Respelling.read(path)
+        assert len(str(caught.value)) < 300
+    path.write_text(f"text,output\na,{'../x' * 10_000}\nb,{'x' * 40_000}\n", encoding="utf-8")
+    for row in read_rows(path, tmp_path / "out", None, "en", "wav"):
+        assert 0 < len(row.problem) < 600
     with pytest.raises(TextError) as caught:
         at_pauses("[pause " + "x" * 40_000 + " 99s]" + "[pause xyz]")
     assert len(str(caught.value)) < 300

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from ..errors import TextError
 from ..own_files import open_input
-from .given import shown
+from .given import excerpt, shown
 from .scripts import is_unspaced
 
 EXACTLY = "="
@@ -120,10 +120,10 @@ class Respelling:
         if not any(map(str.isalnum, word)):
             raise TextError("there is no word before the tab")
         if not respelling:
-            raise TextError(f"{word!r} has no respelling")
+            raise TextError(f"{excerpt(word)!r} has no respelling")
         key = word if exact else word.lower()
         if self._respellings.setdefault(key, respelling) != respelling:
-            raise TextError(f"{word!r} has another respelling already")
+            raise TextError(f"{excerpt(word)!r} has another respelling already")
         for form in {unicodedata.normalize(kind, word) for kind in ("NFC", "NFD")}:
             entry = _Entry(form, respelling, _pattern(form, exact), exact)
             self._by_beginning.setdefault(_beginning(form, 0)[0], []).append(entry)
