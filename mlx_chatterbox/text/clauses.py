@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from itertools import pairwise
 
-from .scripts import HELD, Room, flowed, glue, is_unspaced, measured
+from .scripts import HELD, UNSPACED, Room, flowed, glue, measured
 from .sentence_rules import rules_of
 from .sentences import sentences
 
@@ -21,11 +20,12 @@ _CLAUSES = re.compile(
 # Not inside a tag such as [clear throat].
 _WORDS = re.compile(r"\s+(?![^\[\]]{0,40}\])")
 # Never at the beginning of a line: small kana, marks, what combines with the letter before.
-_BOUND = re.compile(
+_BOUND = (
     r"[\u0300-\u036f\u0e31\u0e33-\u0e3a\u0e45-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece"
     r"\u102b-\u103e\u17b4-\u17d3ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々"
     r"、。，．！？；：」』”’）】》〉…・ゝヽ]"
 )
+_BETWEEN = re.compile(f"(?<={UNSPACED})(?!{_BOUND})")
 
 
 def pieces(text: str, longest: int, language: str | None = "en") -> list[str]:
@@ -88,10 +88,7 @@ def _cuts(language: str | None) -> tuple[Cut, ...]:
 
 def _characters(text: str) -> list[str]:
     """Between characters of a script without spaces, whatever is no part of the one before."""
-    starts = [
-        at for at in range(1, len(text)) if is_unspaced(text[at - 1]) and not _BOUND.match(text[at])
-    ]
-    return [text[start:end] for start, end in pairwise([0, *starts, len(text)])]
+    return _BETWEEN.split(text)
 
 
 def _cut(text: str, longest: int, cuts: tuple[Cut, ...]) -> list[str]:

@@ -13,7 +13,8 @@ _UNVOWELLED = "\u05d0-\u05ea\u0620-\u064a\u066e-\u06d3"
 # Thai, Lao, Burmese, Khmer: no spaces between words either.
 _SOUTH_EAST = "\u0e01-\u0e5b\u0e81-\u0edf\u1000-\u109f\u1780-\u17ff"
 _CJK_MARKS = "\u3001-\u3003\u3008-\u301f\uff01-\uff0f\uff1a-\uff1f\uff3b-\uff3d\uff5b-\uff65"
-_UNSPACED = re.compile(f"[{HAN}{KANA}{_SOUTH_EAST}]")
+UNSPACED = f"[{HAN}{KANA}{_SOUTH_EAST}]"
+_UNSPACED = re.compile(UNSPACED)
 _CLOSE_UP = re.compile(f"[{HAN}{KANA}{_CJK_MARKS}]")
 # A reader says some 15 Latin letters a second, 5 Chinese characters, 8 kana, 6 Korean syllables;
 # Arabic and Hebrew write no short vowels.

@@ -17,8 +17,7 @@ _STORY = 'It was late. "Who\'s there?" asked Mr. Smith, at 10:30 -- he heard [pa
 def read(path: Path) -> None:
     from mlx_chatterbox.longform.readers import read_document
 
-    document = read_document(path, "en", 200)
-    assert all(len(piece.text) < 100_000 for piece in document.pieces)
+    read_document(path, "en", 200)
 
 
 def read_without_sounds(path: Path) -> None:
