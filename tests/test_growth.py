@@ -16,7 +16,6 @@ SLOW_ONCE = [
     ("respelling", "中", 80_000),
     ("respelling", "ก", 80_000),
     ("respelling", "カ", 80_000),
-    ("tags", " ", 80_000),
     ("srt-cue", "\\N", 120_000),
     ("srt-cue", "\n", 120_000),
     ("srt-cue", " ", 120_000),
@@ -25,7 +24,7 @@ SLOW_ONCE = [
     ("srt-cue-no-sdh", "(a) ", 400_000),
     ("srt-cue-no-sdh", "\\N", 120_000),
     ("markdown", "*a **a ", 140_000),
-    ("markdown", "a" + " " * 60_000, 60_001),
+    ("markdown", "a" + " " * 60_000 + "b", 60_002),
     ("markdown-front", "title: a" + " " * 60_000 + "b\n", 60_010),
     ("yaml-number", "_1", 100_000),
     ("xhtml-style-attribute", "a:b;", 400_000),
@@ -43,10 +42,11 @@ def test_many_tags_take_linear_time():
 
     from mlx_chatterbox.text.tags import without
 
-    names = [f"[{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}{'x' * (n // 676)}]" for n in range(8000)]
+    names = [f"[{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}{'x' * (n // 676)}]" for n in range(40_000)]
     text = " ".join(names)
     started = time.process_time()
     assert without(text, names) == ""
+    assert without("a [x]" + " " * 80_000 + "b", ["[x]"]) == "a b"
     assert time.process_time() - started < 2.0
 
 

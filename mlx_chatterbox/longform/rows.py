@@ -224,8 +224,9 @@ def _check_header(source: Path, header: list[str]) -> None:
     named = [name for name in header if name]
     unknown = [name for name in named if name not in COLUMNS]
     if unknown or len(set(named)) < len(named):
+        shown = " ".join(", ".join(named).split())
         raise TextError(
-            f"{source}: columns are {', '.join(COLUMNS)}, each once; got {', '.join(named)[:200]}."
+            f"{source}: columns are {', '.join(COLUMNS)}, each once; got {excerpt(shown)}."
         )
 
 
