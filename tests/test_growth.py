@@ -42,7 +42,9 @@ def test_many_tags_take_linear_time():
 
     from mlx_chatterbox.text.tags import without
 
-    names = [f"[{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}{'x' * (n // 676)}]" for n in range(40_000)]
+    names = [
+        f"[{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}{'x' * (n // 676)}]" for n in range(40_000)
+    ]
     text = " ".join(names)
     started = time.process_time()
     assert without(text, names) == ""
