@@ -181,7 +181,7 @@ READERS = (
     Reader("plain", read, plain, _TEXT, ".txt"),
     Reader("markdown", read, markdown, _TEXT, ".md"),
     Reader("srt", read, srt, _TEXT, ".srt"),
-    Reader("srt-no-sdh", read_without_sounds, srt, _TEXT, ".srt"),
+    Reader("srt-no-sdh", read_without_sounds, srt, _TEXT, ".srt", quick=0),
     Reader("vtt", read, vtt, _TEXT, ".vtt"),
     Reader("csv", read_table, tables, _TEXT, ".csv"),
     Reader("respelling", read_lexicon, lexicons, _TEXT, ".tsv"),

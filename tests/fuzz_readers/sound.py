@@ -60,5 +60,5 @@ def read(path: Path) -> None:
 
 
 READERS = (
-    Reader("audio", read, recordings, (damage_header, damage_header, damage_bytes), ".wav", quick=150),
+    Reader("audio", read, recordings, (damage_header, damage_header, damage_bytes), ".wav", quick=60),
 )  # fmt: skip
