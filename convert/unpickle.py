@@ -2,13 +2,13 @@
 
 A pickle is a program that may call any function it can name. Here it can name the handful that
 rebuild tensors, each a stand-in of our own, and `OrderedDict`; any other name is refused before
-anything is called. Sizes, strides and offsets are checked against the storages. The storages lie
+anything is called, and every step is one of a machine of our own (`pickle_machine.py`). Sizes,
+strides and offsets are checked against the storages, and these against the file. The storages lie
 uncompressed in a zip file, so that weights of gigabytes can be read one tensor at a time.
 """
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -21,7 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlx_chatterbox.checks.git_lfs import refuse_pointer
+from mlx_chatterbox.checks.plain import named, shown
 from mlx_chatterbox.errors import CheckpointError
+
+from .pickle_machine import Machine, Refused, unknown
+from .torch_archive import TorchArchive
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -39,81 +43,17 @@ STORAGE_TYPES: dict[str, tuple[str, str]] = {
     "ByteStorage": ("u1", "U8"),
     "BoolStorage": ("?", "BOOL"),
 }
-MAX_PICKLE_BYTES = 64 * 2**20
-_PIECE = 2**20
-MAX_EXPANDED = 2**24  # elements of a tensor that is larger than its storage (stride 0)
+MAX_PICKLE_BYTES = 16 * 2**20
+# Elements of all tensors that are larger than their storages (stride 0).
+MAX_EXPANDED = 2**24
 
 
-class _Refused(Exception):
-    """Something in the file that is not accepted; the text says what."""
-
-
-class _Archive:
-    """The zip file, whose last record that several tensors share is kept."""
-
-    def __init__(self, path: Path):
-        self._file = zipfile.ZipFile(path)
-        names = [name for name in self._file.namelist() if name.endswith("/data.pkl")]
-        if len(names) != 1 or names[0].count("/") != 1:
-            raise _Refused("it is a zip file, but not one written by torch.save")
-        self._prefix = names[0].removesuffix("data.pkl")
-        self._last: tuple[str, np.ndarray | None] = ("", None)
-        order = self._prefix + "byteorder"
-        if order in self._file.namelist() and self.open("byteorder", 16).read() != b"little":
-            raise _Refused("its numbers are stored big-endian")
-
-    def size(self, name: str) -> int:
-        """Bytes of a record; torch.save never compresses, so a compressed one is none."""
-        info = self._file.getinfo(self._prefix + name)
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise _Refused(f"{name} inside it is compressed")
-        return info.file_size
-
-    def open(self, name: str, limit: int):
-        """A record as a file to read from, of at most `limit` bytes."""
-        if self.size(name) > limit:
-            raise _Refused(f"{name} inside it is too large")
-        return self._file.open(self._prefix + name)
-
-    def read(self, name: str, dtype: np.dtype) -> np.ndarray:
-        """A whole record, its checksum compared."""
-        if self._last[0] != name:
-            self._last = ("", None)  # given back before the next one is read
-            values = np.empty(self.size(name) // dtype.itemsize, dtype)
-            self.read_into(name, values)
-            self._last = (name, values)
-        return self._last[1]
-
-    def read_into(self, name: str, values: np.ndarray) -> None:
-        """A whole record straight into its place, (n,) of its type; its checksum is compared."""
-        self._last = ("", None)
-        place = memoryview(values).cast("B")
-        with self._file.open(self._prefix + name) as record:
-            for start in range(0, len(place), _PIECE):
-                piece = place[start : start + _PIECE]
-                if record.readinto(piece) != len(piece):
-                    raise _Refused(f"{name} is cut short")
-
-    def close(self) -> None:
-        self._last = ("", None)
-        self._file.close()
-
-
-class _Fixed:
-    """What a pickle may hold but not change: BUILD, which sets attributes, is refused."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state: Any) -> None:
-        raise _Refused("its pickle changes a tensor after it was made")
-
-
-class _Storage(_Fixed):
+class _Storage:
     """Elements that tensors view, still in the file."""
 
     __slots__ = ("archive", "dtype", "kind", "name", "size")
 
-    def __init__(self, archive: _Archive, name: str, kind: str):
+    def __init__(self, archive: TorchArchive, name: str, kind: str):
         stored, self.kind = STORAGE_TYPES[kind]
         self.archive, self.name, self.dtype = archive, name, np.dtype(stored)
         self.size = archive.size(name) // self.dtype.itemsize
@@ -122,7 +62,7 @@ class _Storage(_Fixed):
         return self.archive.read(self.name, self.dtype)
 
 
-class StoredTensor(_Fixed):
+class StoredTensor:
     """A tensor in the file: `shape`, `dtype` by its name in safetensors files, and `read()`."""
 
     __slots__ = ("_offset", "_storage", "_stride", "shape")
@@ -134,6 +74,16 @@ class StoredTensor(_Fixed):
     @property
     def dtype(self) -> str:
         return self._storage.kind
+
+    @property
+    def is_expanded(self) -> bool:
+        """Whether it has more elements than are stored."""
+        return prod(self.shape) > self._storage.size
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of an element on disk."""
+        return self._storage.dtype.itemsize
 
     @property
     def is_whole(self) -> bool:
@@ -161,19 +111,11 @@ class StoredTensor(_Fixed):
         return view.copy(order="C")
 
 
+@dataclass(frozen=True)
 class _StandIn:
-    """Calls `function`; has no attributes that a pickle could set."""
+    """Stands for a function that a pickle may call."""
 
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable):
-        object.__setattr__(self, "_function", function)
-
-    def __call__(self, *args):
-        return self._function(*args)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise _Refused(f"its pickle sets the attribute {name!r} of a function")
+    function: Callable
 
 
 @dataclass(frozen=True)
@@ -194,7 +136,18 @@ def load_torch(path: str | Path) -> Any:
             tensors and plain containers. Nothing in such a file is run.
     """
     with _opened(path) as archive:
-        return _Unpickler(archive, StoredTensor.read).load()
+        left = archive.bytes + MAX_EXPANDED * 4
+
+        def read(tensor: StoredTensor) -> np.ndarray:
+            """Now, so long as all of them take no more memory than the file does on disk, but for
+            what is expanded."""
+            nonlocal left
+            left -= prod(tensor.shape) * tensor.item_bytes
+            if left < 0:
+                raise Refused("its tensors take more memory than the file on disk")
+            return tensor.read()
+
+        return _Unpickler(archive, read).load()
 
 
 class TorchReader:
@@ -257,14 +210,14 @@ class TorchReader:
 
 
 @contextmanager
-def _opened(path: str | Path, keep: bool = False) -> Iterator[_Archive]:
+def _opened(path: str | Path, keep: bool = False) -> Iterator[TorchArchive]:
     """The archive at `path`, closed at the end, unless it is to be kept and all went well."""
     path = Path(path)
     refuse_pointer(path)
     with _errors(path):
         if not zipfile.is_zipfile(path):
-            raise _Refused(_why_no_zip(path))
-        archive = _Archive(path)
+            raise Refused(_why_no_zip(path))
+        archive = TorchArchive(path)
         try:
             yield archive
         except BaseException:
@@ -279,12 +232,13 @@ def _errors(path: Path) -> Iterator[None]:
     """Whatever goes wrong with a file, in one line."""
     try:
         yield
-    except _Refused as refusal:
+    except Refused as refusal:
         raise CheckpointError(f"{path} is not read: {refusal}.") from None
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing.") from None
     except Exception as error:
-        raise CheckpointError(f"{path} is damaged ({type(error).__name__}: {error}).") from None
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise CheckpointError(f"{path} is damaged ({reason}).") from None
 
 
 def _why_no_zip(path: Path) -> str:
@@ -297,43 +251,63 @@ def _why_no_zip(path: Path) -> str:
     return "it is not a file written by torch.save"
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler:
     """Builds tensors and plain containers, and nothing else; `finish` has every tensor."""
 
-    def __init__(self, archive: _Archive, finish: Callable[[StoredTensor], Any]):
-        super().__init__(archive.open("data.pkl", MAX_PICKLE_BYTES), encoding="utf-8")
-        self._archive = archive
+    def __init__(self, archive: TorchArchive, finish: Callable[[StoredTensor], Any]):
+        self._archive, self._finish = archive, finish
         self._storages: dict[str, _Storage] = {}
+        self._expanded = 0
         self._stand_ins = {
-            ("torch._utils", "_rebuild_tensor_v2"): _StandIn(
-                lambda *args: finish(_rebuild_tensor(*args))
-            ),
+            ("torch._utils", "_rebuild_tensor_v2"): _StandIn(self._tensor),
             **_STAND_INS,
         }
 
-    def find_class(self, module: str, name: str) -> Any:
+    def load(self) -> Any:
+        """What the archive's pickle makes."""
+        with self._archive.open("data.pkl", MAX_PICKLE_BYTES) as record:
+            content = record.read()
+        return Machine(self._find, self._call, self._storage).run(content)
+
+    def _find(self, module: Any, name: Any) -> Any:
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise Refused("its pickle asks for something without a name")
         if module == "torch" and name in STORAGE_TYPES:
             return _StorageType(name)
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) in self._stand_ins:
             return self._stand_ins[module, name]
-        raise _Refused(
-            f"its pickle asks for {module}.{name}, which is no part of a tensor; "
-            "nothing of it was run"
-        )
+        raise unknown(module, name)
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def _call(self, function: Any, arguments: tuple) -> Any:
+        if not isinstance(function, _StandIn):
+            raise Refused("its pickle calls what is no function")
+        return function.function(*arguments)
+
+    def _tensor(self, *arguments) -> Any:
+        tensor = _rebuild_tensor(*arguments)
+        if tensor.is_expanded:
+            self._expanded += prod(tensor.shape)
+            if self._expanded > MAX_EXPANDED:
+                raise Refused(
+                    f"its tensors have more than {MAX_EXPANDED} elements that are repeated, not "
+                    "stored"
+                )
+        return self._finish(tensor)
+
+    def _storage(self, pid: Any) -> _Storage:
         if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage"):
-            raise _Refused("its pickle refers to something that is no tensor storage")
+            raise Refused("its pickle refers to something that is no tensor storage")
         _, kind, key, _, count = pid
         if not (isinstance(kind, _StorageType) and isinstance(key, str) and _is_size(count)):
-            raise _Refused("its pickle describes a storage that cannot be understood")
-        if key not in self._storages:
-            self._storages[key] = _Storage(self._archive, f"data/{key}", kind.name)
-        storage = self._storages[key]
+            raise Refused("its pickle describes a storage that cannot be understood")
+        # The same bytes may be used as numbers of two types.
+        storage = self._storages.get(key)
+        if storage is None or storage.kind != STORAGE_TYPES[kind.name][1]:
+            storage = self._storages[key] = _Storage(self._archive, f"data/{key}", kind.name)
         if storage.size < count:
-            raise _Refused(f"storage {key} has {storage.size} elements, not {count}")
+            raise Refused(f"storage {named(key)} has {storage.size} elements, not {count}")
         return storage
 
 
@@ -352,32 +326,40 @@ def _rebuild_tensor(
 ) -> StoredTensor:
     """`size` elements of `storage` from `offset` on, `stride` elements apart."""
     if not isinstance(storage, _Storage) or not _is_size(offset):
-        raise _Refused("its pickle describes a tensor without a storage")
+        raise Refused("its pickle describes a tensor without a storage")
     if not (isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride)):
-        raise _Refused("a tensor's size and stride do not fit together")
+        raise Refused("a tensor's size and stride do not fit together")
     if not all(_is_size(number) for number in size + stride) or len(size) > 32:
-        raise _Refused("a tensor's size or stride is not a whole number")
+        raise Refused("a tensor's size or stride is not a whole number")
     count = prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if count and (last >= storage.size or count > max(storage.size, MAX_EXPANDED)):
-        raise _Refused(
-            f"a tensor of size {size} reaches past its storage of {storage.size} elements"
+        raise Refused(
+            f"a tensor of size {shown(size)} reaches past its storage of {storage.size} elements"
         )
     return StoredTensor(storage, offset, size, stride)
 
 
 def _rebuild_parameter(data: Any, requires_grad=False, hooks=None) -> Any:
     if not isinstance(data, (np.ndarray, StoredTensor)):
-        raise _Refused("its pickle describes a parameter without a tensor")
+        raise Refused("its pickle describes a parameter without a tensor")
     return data
 
 
-def _device(*args) -> str:
-    return ":".join(str(arg) for arg in args)
+def _device(kind: Any, index: Any = None) -> str:
+    if not isinstance(kind, str) or not (index is None or _is_size(index)):
+        raise Refused("its pickle describes a device without a name")
+    return kind if index is None else f"{kind}:{index}"
+
+
+def _size(sizes: Any = ()) -> tuple[int, ...]:
+    if not (isinstance(sizes, (tuple, list)) and all(map(_is_size, sizes))):
+        raise Refused("its pickle describes a size that is no whole numbers")
+    return tuple(sizes)
 
 
 _STAND_INS: dict[tuple[str, str], _StandIn] = {
     ("torch._utils", "_rebuild_parameter"): _StandIn(_rebuild_parameter),
-    ("torch", "Size"): _StandIn(tuple),
+    ("torch", "Size"): _StandIn(_size),
     ("torch", "device"): _StandIn(_device),
 }

@@ -108,6 +108,9 @@ def _sections(source: Path) -> dict[str, dict[str, np.ndarray]]:
 def _tensor(
     value: Any, shape: tuple[int | None, ...], dtype: mx.Dtype, label: str, may_be_empty: bool
 ) -> mx.array:
+    # Of a nest of tuples NumPy would make an array of any size.
+    if type(value) not in (np.ndarray, int, float):
+        raise CheckpointError(f"{label} is no tensor.")
     try:
         values = np.asarray(value)
     except (TypeError, ValueError):

@@ -35,7 +35,8 @@ _TAG = re.compile(r"\[[^\[\]]*\]")
 _TAG_SECONDS = 1.0
 # Letter by letter, or with a capital at least: "USA", "BBC"; and each of "a, b or c".
 _CAPITALS = re.compile(r"\b[A-Z]{2,5}\b|\b[A-Za-z]\b")
-_PAUSES = re.compile(r"[.!?…。！？,;:，、；：—–\n]+(?=.*\w)", re.DOTALL)
+_PAUSES = re.compile(r"[.!?…。！？,;:，、；：—–\n]+")
+_TO_LAST_WORD = re.compile(r".*\w", re.DOTALL)
 _PAUSE_SECONDS = 0.35
 # Silence before and behind, and the drawl of a word that stands alone.
 _MARGIN_SECONDS = 0.8
@@ -126,7 +127,8 @@ def plausible(text: str, seconds_per_letter: float) -> Plausible:
     """
     tags = len(_TAG.findall(text))
     text = _TAG.sub(" ", text)
-    pauses = len(_PAUSES.findall(text.strip()))
+    spoken = _TO_LAST_WORD.match(text)
+    pauses = len(_PAUSES.findall(spoken.group())) if spoken is not None else 0
     least, usual = _letters(text)
     seconds = usual * seconds_per_letter + pauses * _PAUSE_SECONDS + tags * _TAG_SECONDS
     seconds += _MARGIN_SECONDS

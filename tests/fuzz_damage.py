@@ -70,7 +70,7 @@ def damage_text(rng: random.Random, content: bytes) -> bytes:
             place = rng.randrange(len(lines[at]) + 1)
             lines[at] = lines[at][:place] + signs * rng.choice((1, 1, 3, 5000)) + lines[at][place:]
         elif kind == 3:
-            lines[at] = lines[at] * rng.choice((0, 2, 1000))
+            lines[at] = lines[at][:1000] * rng.choice((0, 2, 1000))
         elif kind == 4:
             lines[at] = lines[at][: rng.randrange(len(lines[at]) + 1)]
         else:

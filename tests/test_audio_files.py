@@ -123,7 +123,7 @@ def make_infinite(path):
         (lambda path: None, "There is no file"),
         (lambda path: path.mkdir(), "is a folder"),
         (make_unreadable, "cannot be read as audio"),
-        (make_empty_file, "cannot be read as audio"),
+        (make_empty_file, "is empty"),
         (make_without_samples, "no samples"),
         (make_nan, "NaN"),
         (make_infinite, "infinite"),

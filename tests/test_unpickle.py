@@ -118,7 +118,7 @@ def test_bfloat16_becomes_float32(tmp_path):
 
 
 def test_containers_and_plain_values_keep_their_form(tmp_path):
-    value = {"a": [1, 2.5, None, True, "text"], "b": (2**70, {"c": OrderedDict(x=1)})}
+    value = {"a": [1, 2.5, None, True, "text"], "b": (2**63, {"c": OrderedDict(x=1)})}
     assert load_torch(torch_save(tmp_path / "a.pt", value)) == value
 
 
@@ -267,7 +267,7 @@ def test_changed_bytes_are_noticed(tmp_path):
 
 def test_a_pickle_that_nests_for_ever_is_refused(tmp_path):
     code = b"\x80\x02" + b"(" * 10_000_000 + b"."
-    refuses(torch_save(tmp_path / "a.pt", None, records={"data.pkl": code}), "damaged")
+    refuses(torch_save(tmp_path / "a.pt", None, records={"data.pkl": code}), "operations")
 
 
 @pytest.mark.reference

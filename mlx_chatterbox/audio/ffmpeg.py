@@ -7,6 +7,7 @@ file, and is ended when nothing comes of it any more.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import selectors
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import AudioError
+from .blocks import check_rate
 from .kinds import Kind
 
 HOW_TO_GET_IT = "brew install ffmpeg, apt install ffmpeg or pip install 'mlx-chatterbox[m4b]'"
@@ -89,8 +91,9 @@ class Decoder:
         if len(head) < _HEADER.size:
             raise self._failed()
         mark, start, _, _, self.rate, self.channels = _HEADER.unpack(head)
-        if mark != b".snd" or self.channels < 1 or self.rate < 1:
+        if mark != b".snd" or self.channels < 1:
             raise self._failed()
+        check_rate(self.rate, name)
         self._take(start - _HEADER.size)
 
     def blocks(self) -> Iterator[np.ndarray]:
@@ -140,18 +143,22 @@ class Decoder:
             )
         return self._pipe.read(most)
 
+    def _complaints(self) -> str:
+        """The end of what ffmpeg wrote about something wrong, which may be a line a frame."""
+        size = self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, size - _READ_BYTES))
+        return self._errors.read(_READ_BYTES).decode(errors="replace")
+
     def _last_words(self) -> str:
         """The last line that ffmpeg wrote about something wrong, shortened."""
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        lines = self._complaints().strip().splitlines()
         words = [_SPEAKER.sub("", line).strip() for line in lines]
         words = [line for line in words if line and not line.startswith("Error opening output")]
         return words[-1][:160].rstrip(".") if words else ""
 
     def _failed(self) -> AudioError:
         self._ended()
-        self._errors.seek(0)
-        if any(mark in self._errors.read().decode(errors="replace") for mark in _NO_SOUND):
+        if any(mark in self._complaints() for mark in _NO_SOUND):
             return AudioError(
                 f"{self._name} is {self._kind.name} without a sound track: it cannot be "
                 "read as audio."

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..errors import AudioError
 from ..own_files import open_input
+from .blocks import MAX_PIPED_BYTES, check_rate, collected, sound_blocks
 from .ffmpeg import HOW_TO_GET_IT, duration, ffmpeg_program, open_decoder
 from .formats import check_output, reason_of
 from .kinds import Kind, kind_of
@@ -67,7 +68,8 @@ def load_audio(
     samples, native_rate = read_channels(
         path, seconds=None if seconds is None else seconds + _MARGIN_SECONDS
     )
-    return resample_soxr(to_mono(samples, str(path)), native_rate, sample_rate)
+    with _enough_memory(str(path)):
+        return resample_soxr(to_mono(samples, str(path)), native_rate, sample_rate)
 
 
 def to_mono(samples: np.ndarray, name: str) -> np.ndarray:
@@ -104,10 +106,12 @@ def read_channels(
         seconds: no more than these; None: all.
 
     Raises:
-        AudioError: the file is missing, unreadable, empty, or holds NaN or infinite samples; for
-            reading it ffmpeg is needed and missing.
+        AudioError: the file is missing, unreadable, empty, or holds NaN or infinite samples; its
+            rate is none of sound; for reading it ffmpeg is needed and missing.
+        TooLongError: it is longer than what is read at once (`blocks.MAX_SECONDS`).
     """
-    with _opened(source, name) as (file, name, kind):
+    shown = str(source if name is None else name)
+    with _enough_memory(shown), _opened(source, name) as (file, name, kind):
         if kind is not None and kind.is_foreign:
             samples, rate = _decoded(file, name, kind, seconds)
         else:
@@ -117,10 +121,18 @@ def read_channels(
                 samples, rate = _decoded_after(error, file, name, kind, seconds)
             else:
                 samples, rate = _read(sound, name, seconds)
-    if len(samples) == 0:
-        raise AudioError(f"{name} is empty: it has no samples.")
-    _require_finite(samples, str(name))
-    return samples, rate
+        if len(samples) == 0:
+            raise AudioError(f"{name} is empty: it has no samples.")
+        _require_finite(samples, str(name))
+        return samples, rate
+
+
+@contextlib.contextmanager
+def _enough_memory(name: str) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise AudioError(f"there is not enough memory to read {name}: cut it into parts.") from None
 
 
 @contextlib.contextmanager
@@ -140,8 +152,16 @@ def blocks_of(path: str | os.PathLike) -> Iterator[tuple[int, int, Iterator[np.n
         except _errors() as error:
             raise _unreadable(name, kind, error) from error
         with sound:
-            blocks = sound.blocks(sound.samplerate, dtype="float32", always_2d=True)
-            yield sound.samplerate, sound.channels, blocks
+            check_rate(sound.samplerate, name)
+            seconds = sound_blocks(sound, at_once=sound.samplerate)
+            yield sound.samplerate, sound.channels, _checked(seconds, name)
+
+
+def _checked(blocks: Iterator[np.ndarray], name: str) -> Iterator[np.ndarray]:
+    try:
+        yield from blocks
+    except _errors() as error:
+        raise _unreadable(name, None, error) from error
 
 
 def duration_of(path: str | os.PathLike) -> float | None:
@@ -179,7 +199,7 @@ def _opened(
             try:
                 source = stack.enter_context(open_input(path)).raw
                 if not source.seekable():
-                    source = io.BytesIO(source.read())
+                    source = io.BytesIO(_piped(source, name))
             except OSError as error:
                 raise AudioError(f"{path} cannot be read ({reason_of(error)}).") from error
         if not source.read(1):
@@ -191,13 +211,32 @@ def _opened(
         yield source, str(name), kind
 
 
+def _piped(file: io.FileIO, name: str) -> bytes:
+    content = bytearray()
+    while data := file.read(1 << 20):
+        content += data
+        if len(content) > MAX_PIPED_BYTES:
+            raise AudioError(
+                f"{name} has more than {MAX_PIPED_BYTES >> 20} MB, and is no file: save it as one."
+            )
+    return bytes(content)
+
+
 def _sound_file(file: BinaryIO):
-    """libsndfile's reader. It is not told the name, whose ending it would believe."""
+    """libsndfile's reader, from the beginning on. It is not told the name, whose ending it would
+    believe."""
     import soundfile
 
+    class Straight(soundfile.SoundFile):
+        """After each block `soundfile` goes to where it is already, which fails at the end of a
+        file that says it is longer."""
+
+        def seekable(self) -> bool:
+            return False
+
     if not isinstance(file, io.FileIO):
-        return soundfile.SoundFile(_Nameless(file))
-    return soundfile.SoundFile(file.fileno(), closefd=False)
+        return Straight(_Nameless(file))
+    return Straight(file.fileno(), closefd=False)
 
 
 class _Nameless:
@@ -210,10 +249,21 @@ class _Nameless:
 
 
 def _read(sound, name: str, seconds: float | None) -> tuple[np.ndarray, int]:
-    frames = -1 if seconds is None else round(seconds * sound.samplerate)
+    rate, channels = sound.samplerate, sound.channels
+    frames = None if seconds is None else round(seconds * rate)
     try:
         with sound:
-            return sound.read(frames, dtype="float32", always_2d=True), sound.samplerate
+            check_rate(rate, name)
+            samples = collected(sound_blocks(sound, frames), channels, rate, name)
+            wanted = sound.frames if frames is None else min(frames, sound.frames)
+            # Of other formats libsndfile itself looks how long they are.
+            if sound.format == "FLAC" and len(samples) < wanted:
+                warnings.warn(
+                    f"{name} is cut short, or its header is wrong: it says {sound.frames} samples, "
+                    f"and {len(samples)} are there.",
+                    stacklevel=4,
+                )
+            return samples, rate
     except _errors() as error:
         raise _unreadable(name, None, error) from error
 
@@ -257,10 +307,7 @@ def _decoded(
             spool.flush()
             path = Path(spool.name)
         decoder = stack.enter_context(open_decoder(path, name, kind, seconds))
-        # Twice the memory of the samples at most, while they are put together.
-        blocks = list(decoder.blocks())
-        empty = np.zeros((0, decoder.channels), np.float32)
-        return np.concatenate(blocks or [empty]), decoder.rate
+        return collected(decoder.blocks(), decoder.channels, decoder.rate, name), decoder.rate
 
 
 def save_audio(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -> None:

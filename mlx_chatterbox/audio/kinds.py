@@ -11,6 +11,8 @@ from typing import BinaryIO
 LOOKED_AT = 1 << 16
 # A table of tracks that is larger is read no further; a book of ten hours has 5 MB.
 _MOST_TABLE = 1 << 24
+# Tags before the sound, and boxes of MPEG-4 before the table of tracks.
+_MOST_TAGS, _MOST_BOXES = 100, 10_000
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def kind_of(file: BinaryIO) -> Kind | None:
 def _after_tags(file: BinaryIO) -> int:
     """Where the sound begins: behind the tags (ID3) that some programs put before any format."""
     at = 0
-    while True:
+    for _ in range(_MOST_TAGS):
         file.seek(at)
         head = file.read(10)
         if len(head) < 10 or head[:3] != b"ID3":
@@ -116,6 +118,7 @@ def _after_tags(file: BinaryIO) -> int:
         for byte in head[6:]:
             size = size << 7 | byte & 0x7F
         at += 10 + size + (10 if head[5] & 0x10 else 0)
+    return at
 
 
 def _by_signature(head: bytes) -> Kind | None:
@@ -170,7 +173,7 @@ def _mpeg4(file: BinaryIO, start: int, head: bytes) -> str:
 def _tracks(file: BinaryIO, start: int) -> bytes:
     """The box `moov` of an MPEG-4 file, wherever it stands; b"" if there is none."""
     at = start
-    while True:
+    for _ in range(_MOST_BOXES):
         file.seek(at)
         head = file.read(16)
         if len(head) < 8:
@@ -183,6 +186,9 @@ def _tracks(file: BinaryIO, start: int) -> bytes:
         if size < 8:
             return b""  # to the end of the file, or nonsense
         at += size
+        if at >= 1 << 63:
+            return b""
+    return b""
 
 
 def _codec(content: bytes, codecs) -> str:

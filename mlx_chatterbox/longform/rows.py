@@ -17,6 +17,7 @@ from ..audio.formats import check_output, reason_of
 from ..audio.stretch import checked_speed
 from ..errors import AudioError, ChatterboxError, SettingError, TextError
 from ..own_files import problem_of
+from ..text.given import excerpt
 from .outputs import subtitles_path
 from .plan import Document
 from .readers import ENDINGS, read_document
@@ -28,6 +29,8 @@ COLUMNS = ("text", "voice", "language", "output", "speed")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _SAYS_SEPARATOR = re.compile(r"\s*\"?sep=([,;\t|])\"?[^\n]*\n", re.IGNORECASE)
 _LONGEST_CELL = 1 << 27
+# A problem may quote a cell.
+_LONGEST_PROBLEM = 500
 # Of Unicode's numbers, those that never are characters.
 _NO_CHARACTERS = [chr(number) for number in range(0xFDD0, 0xFDF0)]
 
@@ -221,8 +224,9 @@ def _check_header(source: Path, header: list[str]) -> None:
     named = [name for name in header if name]
     unknown = [name for name in named if name not in COLUMNS]
     if unknown or len(set(named)) < len(named):
+        shown = " ".join(", ".join(named).split())
         raise TextError(
-            f"{source}: columns are {', '.join(COLUMNS)}, each once; got {', '.join(named)}."
+            f"{source}: columns are {', '.join(COLUMNS)}, each once; got {excerpt(shown)}."
         )
 
 
@@ -291,7 +295,7 @@ class _Checks:
             problem = row.problem or self._problem(row)
         except (OSError, ValueError) as error:  # a name that is too long, or has zero characters
             problem = f"output {row.output} cannot be written: {reason_of(error)}"
-        return replace(row, problem=problem)
+        return replace(row, problem=excerpt(problem, _LONGEST_PROBLEM))
 
     def _problem(self, row: Row) -> str:
         name = PurePosixPath(row.output)

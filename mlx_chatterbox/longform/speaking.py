@@ -22,6 +22,7 @@ from ..audio.stretch import checked_speed
 from ..errors import AudioError, SettingError, TextError
 from ..guards import Outcome
 from ..nn.memory import give_back_memory
+from ..text.given import excerpt
 from ..text.unread import merged, not_read
 from ..voice import Voice
 from .fit import trimmed
@@ -242,9 +243,11 @@ def checked_settings(tts, settings: Mapping[str, Any], language: str | None) -> 
         if not language:
             raise SettingError(f"the language is missing: one of {', '.join(languages)}.")
         if language.lower() not in languages:
-            raise TextError(f"the model does not speak {language!r}; it speaks {languages}.")
+            raise TextError(
+                f"the model does not speak {excerpt(language)!r}; it speaks {languages}."
+            )
         settings["language_id"] = language.lower()
     elif language and language.lower() != "en":
         variant = tts.checkpoint.config.variant
-        raise SettingError(f"{variant} speaks English alone, not {language!r}.")
+        raise SettingError(f"{variant} speaks English alone, not {excerpt(language)!r}.")
     return settings

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from .scripts import HELD, Room, flowed, glue, is_unspaced, measured
+from .scripts import HELD, UNSPACED, Room, flowed, glue, measured
 from .sentence_rules import rules_of
 from .sentences import sentences
 
@@ -20,11 +20,12 @@ _CLAUSES = re.compile(
 # Not inside a tag such as [clear throat].
 _WORDS = re.compile(r"\s+(?![^\[\]]{0,40}\])")
 # Never at the beginning of a line: small kana, marks, what combines with the letter before.
-_BOUND = re.compile(
+_BOUND = (
     r"[\u0300-\u036f\u0e31\u0e33-\u0e3a\u0e45-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece"
     r"\u102b-\u103e\u17b4-\u17d3ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々"
     r"、。，．！？；：」』”’）】》〉…・ゝヽ]"
 )
+_BETWEEN = re.compile(f"(?<={UNSPACED})(?!{_BOUND})")
 
 
 def pieces(text: str, longest: int, language: str | None = "en") -> list[str]:
@@ -49,14 +50,22 @@ def pieces(text: str, longest: int, language: str | None = "en") -> list[str]:
     if isinstance(longest, Room):
         text = longest.writing.held(text)
     found: list[str] = []
-    for piece in _cut(text, longest, _cuts(language)):
-        if found and not any(map(str.isalnum, piece)):
-            found[-1] += glue(found[-1], piece) + piece
-        else:
-            found.append(piece)
+    for group in with_letters(_cut(text, longest, _cuts(language))):
+        found.append(_joined(group, None))
     if len(found) > 1 and not any(map(str.isalnum, found[0])):
         found[:2] = [found[0] + glue(found[0], found[1]) + found[1]]
     return [piece.replace(HELD, " ") for piece in found]
+
+
+def with_letters(parts: Iterable[str]) -> list[list[str]]:
+    """Parts in groups: one that has no letter or digit is with the one before it."""
+    groups: list[list[str]] = []
+    for part in parts:
+        if groups and not any(map(str.isalnum, part)):
+            groups[-1].append(part)
+        else:
+            groups.append([part])
+    return groups
 
 
 Cut = Callable[[str], list[str]]
@@ -79,14 +88,7 @@ def _cuts(language: str | None) -> tuple[Cut, ...]:
 
 def _characters(text: str) -> list[str]:
     """Between characters of a script without spaces, whatever is no part of the one before."""
-    parts: list[str] = []
-    for character in text:
-        apart = parts and is_unspaced(parts[-1][-1]) and not _BOUND.match(character)
-        if apart or not parts:
-            parts.append(character)
-        else:
-            parts[-1] += character
-    return parts
+    return _BETWEEN.split(text)
 
 
 def _cut(text: str, longest: int, cuts: tuple[Cut, ...]) -> list[str]:

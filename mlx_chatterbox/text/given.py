@@ -20,6 +20,11 @@ def shown(value: object, most: int = 60) -> str:
     return f"the {type(value).__name__} {words if len(words) <= most else words[:most] + '...'}"
 
 
+def excerpt(text: str, most: int = 80) -> str:
+    """As much of a text as an error quotes of it."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def checked_text(text: object, name: str = "text") -> str:
     """A text, two halves of a character (surrogates) put together where they stand so.
 

@@ -91,9 +91,10 @@ class GPT2Tokenizer:
 
     def unknown_tags(self, text: str) -> list[str]:
         """What looks like a tag and is none, each once, in order. Capitals count."""
-        found = dict.fromkeys([*_BRACKETED.findall(text), *find_tags(text)])
-        unknown = [tag for tag in found if tag not in self.tags]
-        return sorted(unknown, key=text.find)
+        other = frozenset(find_tags(text))
+        places = {m.group(): m.start() for m in reversed([*_BRACKETED.finditer(text)])}
+        places |= {tag: text.find(tag) for tag in other}
+        return sorted(places.keys() - self.tags, key=places.__getitem__)
 
     def unread(self, text: str) -> tuple[str, ...]:
         """Nothing: every byte has a token."""

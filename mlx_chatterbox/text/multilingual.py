@@ -8,6 +8,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from ..errors import CheckpointError, TextError
+from .given import excerpt
 from .languages import he, ja, ko, ru, zh
 from .tokenizer import SpacedTokenizer, letters_and_digits
 
@@ -134,7 +135,7 @@ class MultilingualTokenizer(SpacedTokenizer):
         language = language_id.lower()
         if language not in self.languages:
             raise TextError(
-                f"unknown language {language_id!r}; known are {', '.join(self.languages)}."
+                f"unknown language {excerpt(language_id)!r}; known are {', '.join(self.languages)}."
             )
         return language
 

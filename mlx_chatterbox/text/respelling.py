@@ -24,7 +24,7 @@ from pathlib import Path
 
 from ..errors import TextError
 from ..own_files import open_input
-from .given import shown
+from .given import excerpt, shown
 from .scripts import is_unspaced
 
 EXACTLY = "="
@@ -120,10 +120,10 @@ class Respelling:
         if not any(map(str.isalnum, word)):
             raise TextError("there is no word before the tab")
         if not respelling:
-            raise TextError(f"{word!r} has no respelling")
+            raise TextError(f"{excerpt(word)!r} has no respelling")
         key = word if exact else word.lower()
         if self._respellings.setdefault(key, respelling) != respelling:
-            raise TextError(f"{word!r} has another respelling already")
+            raise TextError(f"{excerpt(word)!r} has another respelling already")
         for form in {unicodedata.normalize(kind, word) for kind in ("NFC", "NFD")}:
             entry = _Entry(form, respelling, _pattern(form, exact), exact)
             self._by_beginning.setdefault(_beginning(form, 0)[0], []).append(entry)
@@ -190,8 +190,9 @@ def _is_text(value: object) -> bool:
 def _beginning(text: str, at: int) -> tuple[str, int]:
     """What an entry is looked up by, and where the next may begin: a word in lower case; one
     character where it is no letter, or its script writes no spaces."""
-    word = _WORD.match(text, at)
-    if word is None or is_unspaced(text[at]):
+    # Looked at first: a text without spaces is one word to its end from every character.
+    word = None if is_unspaced(text[at]) else _WORD.match(text, at)
+    if word is None:
         return text[at], at + 1
     return word.group().lower(), word.end()
 

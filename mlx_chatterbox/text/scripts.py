@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 
 HAN = "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 KANA = "\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
@@ -11,7 +13,8 @@ _UNVOWELLED = "\u05d0-\u05ea\u0620-\u064a\u066e-\u06d3"
 # Thai, Lao, Burmese, Khmer: no spaces between words either.
 _SOUTH_EAST = "\u0e01-\u0e5b\u0e81-\u0edf\u1000-\u109f\u1780-\u17ff"
 _CJK_MARKS = "\u3001-\u3003\u3008-\u301f\uff01-\uff0f\uff1a-\uff1f\uff3b-\uff3d\uff5b-\uff65"
-_UNSPACED = re.compile(f"[{HAN}{KANA}{_SOUTH_EAST}]")
+UNSPACED = f"[{HAN}{KANA}{_SOUTH_EAST}]"
+_UNSPACED = re.compile(UNSPACED)
 _CLOSE_UP = re.compile(f"[{HAN}{KANA}{_CJK_MARKS}]")
 # A reader says some 15 Latin letters a second, 5 Chinese characters, 8 kana, 6 Korean syllables;
 # Arabic and Hebrew write no short vowels.
@@ -67,6 +70,16 @@ def glue(left: str, right: str) -> str:
     if not left or not right:
         return ""
     return "" if _CLOSE_UP.match(left[-1]) and _CLOSE_UP.match(right[0]) else " "
+
+
+def glued(parts: Sequence[str]) -> str:
+    """Parts in one, `glue` between them."""
+    if len(parts) == 1:
+        return parts[0]
+    out = [parts[0]]
+    for left, right in pairwise(parts):
+        out += [glue(left, right), right]
+    return "".join(out)
 
 
 def flowed(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from .scripts import HELD, glue
+from .scripts import HELD, glued
 from .sentence_rules import Rules, rules_of
 
 # These end a sentence even where no space follows.
@@ -128,15 +128,12 @@ def _full_stop_ends(word: str, previous: str, text: str, at: int, rules: Rules) 
 
 def _with_letters(found: list[str]) -> list[str]:
     """What has no letter or digit goes to the sentence before it, or else to the next."""
-    kept: list[str] = []
-    waiting = ""
+    kept: list[list[str]] = []
+    waiting: list[str] = []
     for sentence in filter(None, found):
-        if not any(map(str.isalnum, sentence)):
-            if kept:
-                kept[-1] += glue(kept[-1], sentence) + sentence
-            else:
-                waiting += glue(waiting, sentence) + sentence
-            continue
-        kept.append(waiting + glue(waiting, sentence) + sentence)
-        waiting = ""
-    return kept or ([waiting] if waiting else [])
+        if any(map(str.isalnum, sentence)):
+            kept.append([*waiting, sentence])
+            waiting = []
+        else:
+            (kept[-1] if kept else waiting).append(sentence)
+    return [glued(parts) for parts in kept or ([waiting] if waiting else [])]

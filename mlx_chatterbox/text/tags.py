@@ -27,6 +27,7 @@ NAMES = frozenset(
     + list(_OTHER_FORMS)
 )
 _CANDIDATE = re.compile(r"\[[^\[\]<>\n]{1,40}\]|<[^\[\]<>\n]{1,40}>")
+_TAG = re.compile(r"\[[^\[\]<>]*\]|<[^\[\]<>\n]{1,40}>")
 # A bracket with a text, and no address after it; what may be a token of the vocabulary.
 _BRACKETED = re.compile(r"\[([^\[\]]*)\]")
 
@@ -49,8 +50,11 @@ def without(text: str, tags: list[str]) -> str:
     """
     if not tags:
         return text
-    one = "|".join(map(re.escape, tags))
-    return re.sub(rf"[ \t]*(?:{one})(?:[ \t]*(?:{one}))*[ \t]*", _gap, text)
+    wanted = frozenset(tags)
+    # Any number of them is looked for at once: a mark that the text has not takes their place.
+    mark = next(one for one in map(chr, range(0xE100, 0xF900)) if one not in text)
+    marked = _TAG.sub(lambda m: mark if m.group() in wanted else m.group(), text)
+    return re.sub(rf"(?<![ \t])[ \t]*{mark}(?:[ \t]*{mark})*[ \t]*", _gap, marked)
 
 
 def without_brackets(text: str, knows: Callable[[str], bool]) -> str:

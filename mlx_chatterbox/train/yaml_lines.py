@@ -3,11 +3,15 @@
 PyYAML parses; what it would guess (that `1e-4` is text, that `no` is false) is left to whoever
 knows the type that is wanted. So a learning rate may be written `1e-4` and the language Norwegian
 `no`.
+
+A configuration may come with a model from somewhere: what it can make of a few lines by anchors is
+counted, and numbers are read in linear time.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,10 +19,15 @@ from ..errors import ConfigError
 from ..own_files import open_input
 
 _INT = re.compile(r"[+-]?[0-9][0-9_]*")
-_FLOAT = re.compile(r"[+-]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][+-]?[0-9]+)?")
+_FLOAT = re.compile(r"[+-]?([0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)([eE][+-]?[0-9]+)?")
 _BOOLS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _NULLS = ("", "~", "null", "none")
-_DEEPEST = 20  # a file that contains itself by anchors would never end
+# A file that contains itself by anchors would never end; ten lines can stand for billions.
+MAX_DEPTH, MAX_NODES = 20, 20_000
+MAX_BYTES = 2**20
+# Of a number; Python takes the square of their count in time for a whole one.
+_MAX_DIGITS = 300
+_MAX_MESSAGE = 400
 
 
 @dataclass
@@ -50,6 +59,9 @@ class Node:
 
     def fail(self, message: str) -> ConfigError:
         """The error to raise about this value."""
+        if len(message) > _MAX_MESSAGE:  # it quotes a value
+            half = _MAX_MESSAGE // 2
+            message = f"{message[:half]} ... {message[-half:]}"
         return ConfigError(f"{self.where}: {message}")
 
     def describe(self) -> str:
@@ -79,7 +91,9 @@ class Node:
 
     def as_float(self) -> float | None:
         """A number, or None if it is none."""
-        if not isinstance(self.value, str) or self.quoted or not _FLOAT.fullmatch(self.value):
+        if not isinstance(self.value, str) or self.quoted or len(self.value) > _MAX_DIGITS:
+            return None
+        if not _FLOAT.fullmatch(self.value):
             return None
         return float(self.value.replace("_", ""))
 
@@ -95,7 +109,7 @@ class Node:
             return None
         if self.as_bool() is not None:
             return self.as_bool()
-        if _INT.fullmatch(self.value):
+        if self.as_float() is not None and _INT.fullmatch(self.value):
             return self.as_int()
         return self.value if self.as_float() is None else self.as_float()
 
@@ -108,13 +122,18 @@ def read_yaml(path: Path) -> Node:
     """
     try:
         with open_input(path) as file:
-            text = file.read().decode("utf-8")
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ConfigError(f"{path} has more than {MAX_BYTES} bytes: it is no configuration.")
+        text = content.decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist.") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is no UTF-8 text: save it as UTF-8.") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+    # As text files are read: line ends of any system.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     node = parse(text, str(path))
     if node is None or node.is_null:
         return Node({}, str(path))
@@ -141,51 +160,128 @@ def parse(text: str, name: str, line_numbers: bool = True) -> Node | None:
             "training reads its configuration with PyYAML, which is not installed: "
             "pip install 'mlx-chatterbox[train]'"
         ) from None
-    loader = yaml.SafeLoader(text)
     try:
-        tree = loader.get_single_node()
+        tree = _compose(text, name)
         if tree is None:
             return None
-        return _convert(loader, tree, name, line_numbers, _DEEPEST)
+        return _Conversion(name, line_numbers).node(tree, MAX_DEPTH)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark and line_numbers else name
         problem = " ".join(part for part in (error.context, error.problem) if part)
-        raise ConfigError(f"{where}: this is no YAML: {problem}.") from None
+        raise Node("", where).fail(f"this is no YAML: {problem}.") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: this is no YAML: {' '.join(str(error).split())}.") from None
+        raise Node("", name).fail(f"this is no YAML: {' '.join(str(error).split())}.") from None
+    except (ValueError, OverflowError) as error:  # a character or a version beyond all numbers
+        raise Node("", name).fail(f"this is no YAML: {error}.") from None
+
+
+def _compose(text: str, name: str):
+    """PyYAML's tree of a text, in which an anchor's node stands wherever it is named.
+
+    Raises:
+        ConfigError: too many nodes, or nested too deeply: PyYAML itself has no bounds.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        count = depth = 0
+
+        def compose_node(self, parent, index):
+            self.count, self.depth = self.count + 1, self.depth + 1
+            where = f"{name}:{self.peek_event().start_mark.line + 1}"
+            if self.depth > 2 * MAX_DEPTH:  # of keys it is said below that they are words
+                raise ConfigError(f"{where}: nested too deeply.")
+            if self.count > 2 * MAX_NODES:  # keys count, too
+                raise ConfigError(f"{where}: {_TOO_MANY}.")
+            found = super().compose_node(parent, index)
+            self.depth -= 1
+            return found
+
+    loader = Loader(text)
+    try:
+        return loader.get_single_node()
     finally:
         loader.dispose()
 
 
-def _convert(loader, tree, name: str, lines: bool, depth: int) -> Node:
-    import yaml
+_TOO_MANY = f"more than {MAX_NODES} values: this is no configuration"
 
-    def place(part) -> str:
-        return f"{name}:{part.start_mark.line + 1}" if lines else name
 
-    where = place(tree)
-    if depth == 0:
-        raise ConfigError(f"{where}: nested too deeply.")
-    if isinstance(tree, yaml.ScalarNode):
-        return Node(tree.value, where, quoted=tree.style is not None)
-    if isinstance(tree, yaml.SequenceNode):
-        return Node([_convert(loader, item, name, lines, depth - 1) for item in tree.value], where)
-    seen: dict[str, str] = {}
-    for key, _ in tree.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise ConfigError(f"{place(key)}: a key must be a word.")
-        if key.value in seen:
-            raise ConfigError(
-                f"{place(key)}: {key.value} stands here again; first at {seen[key.value]}."
-            )
-        seen[key.value] = place(key)
-    loader.flatten_mapping(tree)  # `<<: *anchor`; later pairs win
-    return Node(
-        {key.value: _convert(loader, value, name, lines, depth - 1) for key, value in tree.value},
-        where,
-        keys={key.value: place(key) for key, _ in tree.value},
-    )
+class _Conversion:
+    """Makes nodes of PyYAML's, and counts them."""
+
+    def __init__(self, name: str, lines: bool):
+        self._name, self._lines = name, lines
+        self._left = MAX_NODES
+
+    def node(self, tree, depth: int) -> Node:
+        """One with all that is in it, at most `depth` deep.
+
+        Raises:
+            ConfigError: too many, too deep, a key that is no word or stands twice.
+        """
+        import yaml
+
+        where = self._place(tree)
+        self._count(where)
+        if depth == 0:
+            raise ConfigError(f"{where}: nested too deeply.")
+        if isinstance(tree, yaml.ScalarNode):
+            return Node(tree.value, where, quoted=tree.style is not None)
+        if isinstance(tree, yaml.SequenceNode):
+            return Node([self.node(item, depth - 1) for item in tree.value], where)
+        pairs = self._pairs(tree, depth)
+        return Node(
+            {key.value: self.node(value, depth - 1) for key, value in pairs.values()},
+            where,
+            keys={key.value: self._place(key) for key, _ in pairs.values()},
+        )
+
+    def _place(self, part) -> str:
+        return f"{self._name}:{part.start_mark.line + 1}" if self._lines else self._name
+
+    def _count(self, where: str) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise ConfigError(f"{where}: {_TOO_MANY}.")
+
+    def _pairs(self, tree, depth: int) -> dict:
+        """Keys and values of a section by the key's name, those that it takes over by
+        `<<: *anchor` first."""
+        import yaml
+
+        if depth == 0:
+            raise ConfigError(f"{self._place(tree)}: nested too deeply.")
+        own, seen, merged = {}, {}, {}
+        for key, value in tree.value:
+            self._count(self._place(key))
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConfigError(f"{self._place(key)}: a key must be a word.")
+            if key.value in seen:
+                raise Node("", self._place(key)).fail(
+                    f"{key.value} stands here again; first at {seen[key.value]}."
+                )
+            seen[key.value] = self._place(key)
+            if key.tag != _MERGE:
+                own[key.value] = (key, value)
+                continue
+            for source in self._sources(value):
+                merged.update(self._pairs(source, depth - 1))
+        return {**merged, **own}
+
+    def _sources(self, value) -> Iterator:
+        """The sections that are taken over, the first one last, since it wins."""
+        import yaml
+
+        found = value.value if isinstance(value, yaml.SequenceNode) else [value]
+        for one in reversed(found):
+            if not isinstance(one, yaml.MappingNode):
+                raise ConfigError(f"{self._place(one)}: << takes a section, or a list of them.")
+            yield one
+
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 def write_yaml(values: dict) -> str:

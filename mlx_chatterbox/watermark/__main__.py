@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..apart import check_apart
 from ..cli import Bars, add_version, run_command
 from ..errors import AudioError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 EXAMPLES = """\
 examples:
@@ -78,7 +82,6 @@ def _apply(source: Path, target: Path) -> int:
 
 
 def _detect(files: list[Path]) -> int:
-    from ..audio.files import read_channels
     from . import THRESHOLD, detect
     from .weights import weights_file
 
@@ -86,7 +89,7 @@ def _detect(files: list[Path]) -> int:
     all_marked = True
     for path in files:
         try:
-            score = detect(*read_channels(path))
+            score = detect(*_beginning(path))
         except AudioError as error:
             message = str(error)
             if str(path) not in message:
@@ -98,6 +101,19 @@ def _detect(files: list[Path]) -> int:
         all_marked &= marked
         print(f"{score:.3f} {'yes' if marked else 'no '} {path}", flush=True)
     return 0 if all_marked else 1
+
+
+def _beginning(path: Path) -> tuple[np.ndarray, int]:
+    """A recording, or as much of it as can be looked at at once, which is told."""
+    from ..audio.blocks import TooLongError
+    from ..audio.files import read_channels
+
+    try:
+        return read_channels(path)
+    except TooLongError as error:
+        hours = error.seconds / 3600
+        print(f"note: {path}: only its first {hours:.1f} hours are looked at", file=sys.stderr)
+        return read_channels(path, seconds=error.seconds)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from ..checks.plain import shown
 from ..errors import CheckpointError
 from .network import PerthNet
 from .spectrogram import BAND
@@ -74,6 +75,8 @@ def load_networks() -> PerthNet:
     for name, value in stored.items():
         if name.startswith("ap."):  # windows of the transform, which are ours to make
             continue
+        if not isinstance(value, np.ndarray):
+            raise CheckpointError(f"{path} holds {shown(name)}, which is no tensor; {INSTALL}.")
         # (out, in, kernel) in PyTorch, (out, kernel, in) here.
         moved = value.transpose(0, 2, 1) if value.ndim == 3 else value
         # In that order in memory too, or every use of it would copy it.

@@ -18,8 +18,12 @@ from xml.parsers import expat
 from ...errors import TextError
 from .encodings import Decoder
 
-# Of one file, and of all that is read of a book.
-MOST_BYTES, MOST_BYTES_IN_ALL = 16 << 20, 128 << 20
+# Of one file, and of all that is read of a book; a novel has one megabyte.
+MOST_BYTES, MOST_BYTES_IN_ALL = 16 << 20, 32 << 20
+# Of tags in all that is read, and of files in the archive.
+MOST_TAGS, MOST_FILES = 1_000_000, 50_000
+# What an EPUB may be packed with; others take gigabytes to unpack a byte.
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]{1,31});")
 _OF_XML = frozenset(("amp", "lt", "gt", "quot", "apos"))
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]{0,400}\?>\s*")
@@ -35,7 +39,9 @@ class Archive:
 
     def __init__(self, path: Path, archive: zipfile.ZipFile):
         self._path, self._archive = path, archive
-        self._left = MOST_BYTES_IN_ALL
+        self._left, self._tags = MOST_BYTES_IN_ALL, MOST_TAGS
+        if len(archive.infolist()) > MOST_FILES:
+            raise TextError(f"{path} has more than {MOST_FILES} files in it: it is no book.")
         self.names = frozenset(archive.namelist())
         self._folded = {_folded(name): name for name in sorted(self.names, reverse=True)}
         self._sheets: dict[str, str | None] = {}
@@ -85,6 +91,8 @@ class Archive:
         stored = self._stored(name)
         if stored is None:
             raise TextError(f"{self._path} is no whole EPUB: {name} is missing.")
+        if self._archive.getinfo(stored).compress_type not in _PACKED:
+            raise TextError(f"{self._path}: {name} is packed in a way that no EPUB is.")
         most = min(MOST_BYTES, self._left)
         with self._archive.open(stored) as file:
             content = file.read(most + 1)
@@ -94,8 +102,13 @@ class Archive:
         return content
 
     def text(self, name: str) -> str:
-        """A file's characters; errors as `bytes`, and TextError where no encoding fits."""
-        return self.decoder.decode(self.bytes(name), name, f"{self._path}: {name}")
+        """A file's characters; errors as `bytes`, and TextError where no encoding fits, or there
+        are more tags than in a book: that is seen before anything is made of them."""
+        text = self.decoder.decode(self.bytes(name), name, f"{self._path}: {name}")
+        self._tags -= text.count("<")
+        if self._tags < 0:
+            raise TextError(f"{self._path}: at {name}, it has more than {MOST_TAGS} tags: no book.")
+        return text
 
     def sheet(self, name: str, address: str) -> tuple[str, str] | None:
         """Name and content of a style sheet; None if there is none in the archive, or it cannot be

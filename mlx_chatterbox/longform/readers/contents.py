@@ -58,7 +58,11 @@ def entries_of_nav(text: str) -> list[Entry]:
     chosen = [nav for nav in navs if "toc" in nav.types] or [nav for nav in navs if not nav.types]
     spans = [(nav.begin, nav.end) for nav in chosen] or [(0, len(markup.events))]
     found: list[Entry] = []
+    last = 0
     for begin, end in spans:
+        if begin < last:
+            continue  # within the one before
+        last = end
         link, words, depth = None, [], 0
         for event in markup.events[begin:end]:
             tag = getattr(getattr(event, "element", event), "tag", "")

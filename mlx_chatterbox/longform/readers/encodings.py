@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ...errors import TextError
 
@@ -35,6 +36,11 @@ _CHARACTER_SETS = tuple(
 )
 # A byte that is no UTF-8, as Python marks it.
 _STRANGE = re.compile("[\udc80-\udcff]")
+_BEYOND_ASCII = re.compile("[^\0-\x7f]")
+# Control characters that no text has.
+_ODD = re.compile(r"[\x00-\x08\x0b\x0e-\x1f]")
+# So many letters beyond ASCII say what a text is.
+_ENOUGH = 100_000
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -151,9 +157,8 @@ def _likeness(text: str) -> int:
     """How much more often letters and signs beyond ASCII stand where they do in words, than not."""
     found = 0
     padded = f" {text} "
-    for at, one in enumerate(padded):
-        if one < "\x80":
-            continue
+    for match in islice(_BEYOND_ASCII.finditer(padded), _ENOUGH):
+        at, one = match.start(), match.group()
         before, after = padded[at - 1], padded[at + 1]
         if one.isalpha() and before.isspace() and (after.isspace() or after in ".,;:!?"):
             continue  # a word of one letter: "à"
@@ -190,8 +195,8 @@ def _tried(content: bytes, encoding: str) -> str | None:
 def _mostly_utf8(content: bytes) -> str | None:
     """A text in UTF-8 with a few bytes of windows-1252 in it; None if it is not that."""
     text = content.decode("utf-8", "surrogateescape")
-    strange = sum("\udc80" <= character <= "\udcff" for character in text)
-    others = sum(character > "\x7f" for character in text) - strange
+    strange = len(_STRANGE.findall(text))
+    others = len(_BEYOND_ASCII.findall(text)) - strange
     if others < 2 * strange:
         return None
     return _STRANGE.sub(lambda match: _of_windows(match.group()), text)
@@ -203,5 +208,4 @@ def _of_windows(character: str) -> str:
 
 def _is_text(text: str) -> bool:
     """Whether a guess gives mostly what texts are made of."""
-    odd = sum(character < " " and character not in "\t\n\r\f" for character in text)
-    return odd * 100 <= len(text)
+    return len(_ODD.findall(text)) * 100 <= len(text)

@@ -7,6 +7,8 @@ leads out of the archive.
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
 import zlib
 from collections import Counter
@@ -29,6 +31,8 @@ from .xhtml import ChapterReader
 CONTAINER, ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
 # What some shops add to books that they encrypt.
 RIGHTS = ("META-INF/rights.xml", "META-INF/sinf.xml", "META-INF/license.lcpl")
+# What a book's reading order has at most, and one of its chapters of style sheets.
+MOST_CHAPTERS, _MOST_SHEETS = 10_000, 50
 _XHTML = ("application/xhtml+xml", "text/html", "text/x-oeb1-document", "application/x-dtbook+xml")
 _ENDINGS = (".xhtml", ".html", ".htm", ".xht")
 # What is left out, one and many of it, in the order in which it is told.
@@ -66,6 +70,8 @@ def read_epub(path: Path, language: str | None, longest: int) -> Document:
         raise TextError(f"{path} is no EPUB, or a damaged one: {error}.") from None
     except OSError as error:
         raise TextError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except (lzma.LZMAError, ValueError, struct.error, MemoryError) as error:
+        raise TextError(f"{path} is no EPUB, or a damaged one: {str(error)[:80]}.") from None
 
 
 class _Book:
@@ -87,6 +93,7 @@ class _Book:
         self._archive.decoder.language = languages[0] if languages else language or ""
         self._items = {item.get("id"): item for item in self._package.findall("./manifest/item")}
         self._left_out: Counter[str] = Counter()
+        self._sheets: dict[tuple[tuple[str, str], ...], Styles] = {}
         self._problems: list[str] = []
 
     def _package_name(self) -> str:
@@ -148,7 +155,12 @@ class _Book:
         names: dict[str, None] = {}
         missing: dict[str, None] = {}
         aside = set()
-        for reference in spine.findall("./itemref"):
+        references = spine.findall("./itemref")
+        if len(references) > MOST_CHAPTERS:
+            raise TextError(
+                f"{self._path} lists {len(references)} chapters: over {MOST_CHAPTERS} are no book."
+            )
+        for reference in references:
             item = self._items.get(reference.get("idref"))
             if item is None:
                 missing[str(reference.get("idref"))] = None
@@ -205,7 +217,10 @@ class _Book:
                     sheets += filter(None, [self._archive.sheet(name, event.get("href"))])
             elif isinstance(event, Element) and event.tag == "body":
                 break
-        return Chapter(name, markup, Styles(sheets_of(sheets, self._archive.sheet)))
+        key = tuple(dict.fromkeys(sheets))[:_MOST_SHEETS]
+        if key not in self._sheets:
+            self._sheets[key] = Styles(sheets_of(key, self._archive.sheet))
+        return Chapter(name, markup, self._sheets[key].of_another_file())
 
     def _entries(self, chapters: dict[str, Chapter]) -> dict[str, dict[str, list[str]]]:
         """Titles of the table of contents by file and the id in it, "" for the file's beginning."""

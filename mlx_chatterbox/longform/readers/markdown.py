@@ -7,6 +7,7 @@ matter (`---` at the top; its title and author are the document's) are left out.
 
 from __future__ import annotations
 
+import html
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from ..plan import Document
 from .plain import characters_of
 
 _FRONT_MATTER = re.compile(r"---[^\S\n]*\n(.*?)\n(?:---|\.\.\.)[^\S\n]*(?:\n|$)", re.DOTALL)
-_FIELD = re.compile(r"^(title|author)\s*:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+_FIELD = re.compile(r"^(title|author)[^\S\n]*:[^\S\n]*(\S.*)$", re.IGNORECASE | re.MULTILINE)
 _FOOTNOTE = re.compile(r"\[\^[^\]\s]{1,80}\](?::[^\n]*)?")
 _NOTE = re.compile(r"^\[\^[^\]\s]{1,80}\]:", re.MULTILINE)
 _LEFT_OUT = {
@@ -27,7 +28,11 @@ _LEFT_OUT = {
     "html_block": "block of HTML",
     "image": "picture",
 }
-_ADDRESS = re.compile(r"\s*(?:https?://|www\.)\S*[^\s.,;:!?)]")
+# What begins or ends something within a paragraph; a long one has some hundreds.
+_MARKS = re.compile(r"[*_`\[\]<!&\\]|~~")
+_EMPHASIS = re.compile(r"[*_`]+|~~")
+MOST_MARKS = 2000
+_ADDRESS = re.compile(r"(?<!\s)\s*(?:https?://|www\.)\S*[^\s.,;:!?)]")
 
 
 def read_markdown(path: Path, language: str | None, longest: int) -> Document:
@@ -37,7 +42,7 @@ def read_markdown(path: Path, language: str | None, longest: int) -> Document:
     fields: dict[str, str] = {}
     if (front := _FRONT_MATTER.match(text)) is not None:
         found = reversed(_FIELD.findall(front.group(1)))
-        fields = {name.lower(): value.strip("\"'") for name, value in found}
+        fields = {name.lower(): value.strip().strip("\"'") for name, value in found}
         text = text[front.end() :]
     left_out: Counter[str] = Counter()
     blocks = list(markdown_blocks(text, left_out))
@@ -63,7 +68,9 @@ def markdown_blocks(text: str, left_out: Counter[str] | None = None) -> Iterator
 
     counted = Counter() if left_out is None else left_out
     counted["note"] += len(_NOTE.findall(text))
-    tokens = MarkdownIt("commonmark").enable("table").parse(_FOOTNOTE.sub("", text))
+    parser = MarkdownIt("commonmark").enable("table")
+    parser.core.ruler.at("inline", _parse_inline)
+    tokens = parser.parse(_FOOTNOTE.sub("", text))
     level = in_table = 0
     for token in tokens:
         counted.update(_left_out(token))
@@ -79,6 +86,21 @@ def markdown_blocks(text: str, left_out: Counter[str] | None = None) -> Iterator
             words = _spoken(token.children or [])
             if words:
                 yield Block("heading", words, level) if level else Block("paragraph", words)
+
+
+def _parse_inline(state) -> None:
+    """Emphasis and links, as the library does; of a paragraph of thousands of marks, for which it
+    takes the square of their number in time, only the words."""
+    from markdown_it.token import Token
+
+    for token in state.tokens:
+        if token.type != "inline":
+            continue
+        if len(_MARKS.findall(token.content)) > MOST_MARKS:
+            words = html.unescape(_EMPHASIS.sub("", token.content))
+            token.children = [Token("text", "", 0, content=words)]
+        else:
+            state.md.inline.parse(token.content, state.md, state.env, token.children)
 
 
 def _left_out(token) -> Iterator[str]:

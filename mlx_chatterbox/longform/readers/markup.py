@@ -35,6 +35,8 @@ _ENDS_ANOTHER = {
 
 # What never becomes a tag; the standard library's parser takes the square of their number in time.
 _SUBSET = re.compile(r"^[^[]{0,400}<!DOCTYPE[^<>[]{0,400}\[.*?\]\s*>", re.DOTALL | re.IGNORECASE)
+# `<![if !mso]>`: Word's, which is a remark to everybody else, and an error to that parser.
+_REMARK = re.compile(r"<!\[[^<>]*>")
 _LOOSE = re.compile(r"<(?![^<>]*>)")
 
 
@@ -185,7 +187,7 @@ def _tidied(text: str) -> tuple[str, list[str]]:
     text, _ = _without(text, "<script", "</script>")
     text, styles = _without(text, "<style", "</style>")
     text = _SUBSET.sub("", text, count=1)
-    text = text.replace("<![CDATA[", "").replace("]]>", "")
+    text = _REMARK.sub("", text.replace("<![CDATA[", "").replace("]]>", ""))
     return _LOOSE.sub("&lt;", text), [style.partition(">")[2] for style in styles]
 
 

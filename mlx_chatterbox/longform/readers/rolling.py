@@ -22,6 +22,8 @@ _TAG = re.compile(r"<[^<>]*>")
 _MOST_OF_THEM = 0.6
 _FEWEST = 3
 _TOUCH = 0.1  # s
+# No screen shows more lines again.
+_MOST_LINES = 20
 
 
 def shown_once(cues: Sequence[Cue]) -> tuple[list[Cue], int]:
@@ -59,7 +61,7 @@ def _plain(line: str) -> str:
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:
     """How many lines a subtitle begins with are those that the one before ends with."""
-    for count in range(min(len(one), len(other)), 0, -1):
+    for count in range(min(len(one), len(other), _MOST_LINES), 0, -1):
         if list(one[-count:]) == list(other[:count]):
             return count
     return 0

@@ -13,7 +13,7 @@ _STARRED = re.compile(r"\*([^*\n]{1,60})\*")
 # Between two notes, over any lines; from one to the end of its line; # at both ends of a line, or
 # of all.
 _SUNG = re.compile(
-    rf"[{_NOTE}][^{_NOTE}]*[{_NOTE}]+|[{_NOTE}][^\n]*|^[^\n{_NOTE}]*[{_NOTE}]\s*$|^\s*#\s[^\n]*\s#\s*$"
+    rf"[{_NOTE}][^{_NOTE}]*[{_NOTE}]+|[{_NOTE}][^\n]*|^[^\n{_NOTE}]*[{_NOTE}]\s*$|^[^\S\n]*#\s[^\n]*\s#\s*$"
     r"|\A\s*#(?!\d)[^#]+#\s*\Z",
     re.MULTILINE,
 )
@@ -29,6 +29,8 @@ _SMALL_IN_NAMES = re.compile(
     r"\b(?:Mc|Mac|de|von|van)(?=\s?[A-Z]{2})|\b[A-Z][a-z]{1,2}\.(?=\s[A-Z]{2})"
 )
 _SENTENCE = re.compile(r"(?:(.*)([.!?…\"”]\s+))?(.*)$", re.DOTALL)
+# So much of a line is looked at around a bracket; a subtitle's lines are shorter.
+_NEAR = 200
 # What is left of "[JOHN]:".
 _LEFT = re.compile(r"^(\s{0,9}(?:[-–—]\s{0,9})?):\s{0,9}", re.MULTILINE)
 
@@ -51,8 +53,9 @@ def without_sdh(text: str) -> str:
 
 def _described(match: re.Match) -> str:
     inner, text = match.group(1), match.string
-    before = text[: match.start()].rsplit("\n", 1)[-1].strip(" -–—>")
-    after = text[match.end() :].split("\n", 1)[0].strip()
+    before = text[max(0, match.start() - _NEAR) : match.start()].rsplit("\n", 1)[-1]
+    before = before.strip(" -–—>")
+    after = text[match.end() : match.end() + _NEAR].split("\n", 1)[0].strip()
     # It stands alone, begins or ends a line, follows a name or a sentence.
     apart = not before or not after.strip(" .,;:!?-–—") or before[-1] in ".!?:…" or after[0] == ":"
     return " " if inner.upper() == inner or apart else match.group()

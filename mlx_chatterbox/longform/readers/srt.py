@@ -10,6 +10,7 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from ...errors import TextError
@@ -37,15 +38,18 @@ _NEARLY = re.compile(
 )
 # <i>, <font color="red">, <v Ann>, <00:00:01.000>, {\an8}, {y:i}.
 _TAGS = re.compile(
-    r"</?[a-zA-Z][^<>]*>|<[\d:.]+>|</>|\{\\[^{}]*\}|\{[a-zA-Z]:[^{}]*\}|<!--.*?-->"
+    r"</?[a-zA-Z][^<>]*>|<[\d:.]+>|</>|\{\\[^{}]*\}|\{[a-zA-Z]:[^{}]*\}|<!--(?:(?!<!--|-->).)*-->"
     r"|<\s{0,3}/?\s{0,3}(?:[ibus]|em|strong|font)\s{0,3}>",
     re.IGNORECASE,
 )
 # Notes of a tune, marks of a text's direction.
 _UNSPOKEN = re.compile("[♪♫♬♩¶\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+# Within a line: what may span lines begins anew at each of them.
+_GAP = r"[^\S\n]"
 # A dash before each of two speakers, >> where the speaker changes, # around a song.
 _BEGINNING = re.compile(
-    r"^\s*(?:[-–—]\s*|>{2,}\s*)+|^\s*#\s+|\s+#\s*$|(?:(?<=\s)|^)>{2,3}(?=\s{0,3}(?:[^\W\d_\s]|$))",
+    rf"^{_GAP}*(?:[-–—]{_GAP}*|>{{2,}}{_GAP}*)+|^{_GAP}*#(?:{_GAP}+|$)|(?<!{_GAP}){_GAP}+#{_GAP}*$"
+    r"|(?:(?<=\s)|^)>{2,3}(?=\s{0,3}(?:[^\W\d_\s]|$))",
     re.MULTILINE,
 )
 _SONG = re.compile(r"\A\s*#\s?(?!\d)([^#]*[^#\s])\s?#\s*\Z")
@@ -237,11 +241,10 @@ def _remarks(problems: Sequence[str]) -> list[str]:
 def _in_order(found: Sequence[Cue]) -> list[Cue]:
     """By their times; what begins at one time is one subtitle."""
     ordered: list[Cue] = []
-    for cue in sorted(found, key=lambda cue: cue.start):
-        if ordered and cue.start == ordered[-1].start:
-            last = ordered.pop()
-            cue = Cue(cue.start, max(cue.end, last.end), f"{last.text}\n{cue.text}", last.line)
-        ordered.append(cue)
+    for start, same in groupby(sorted(found, key=lambda cue: cue.start), lambda cue: cue.start):
+        cues = list(same)
+        text = "\n".join(cue.text for cue in cues)
+        ordered.append(Cue(start, max(cue.end for cue in cues), text, cues[0].line))
     return ordered
 
 

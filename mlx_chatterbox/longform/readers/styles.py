@@ -11,10 +11,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from ...errors import TextError
 from .markup import Element
 
 # A book has a few; a hostile one must not have one for each of its elements.
 _MOST_RULES, _MOST_IMPORTS, _MOST_ANCESTORS = 1000, 20, 60
+# Of a file's elements with rules.
+_MOST_COMPARISONS = 2_000_000
 _COMPOUND = re.compile(r"(\*|[a-z][\w-]*)?((?:[.#][\w-]+)*)", re.IGNORECASE)
 _PART = re.compile(r"[.#][\w-]+")
 _IMPORT = re.compile(r"""@import\s{0,9}(?:url\(\s{0,9})?["']?([^"');\s]{1,300})""", re.IGNORECASE)
@@ -75,8 +78,17 @@ class Styles:
     def __init__(self, sheets: Iterable[str] = ()):
         self._rules: dict[str, list[_Rule]] = defaultdict(list)
         self._count = 0
+        self._left = _MOST_COMPARISONS
+        # Brothers and sisters that are called the same look the same.
+        self._known: dict[tuple, dict[str, str]] = {}
         for sheet in sheets:
             self._read(sheet)
+
+    def of_another_file(self) -> Styles:
+        """The same rules, for a file that has the same sheets."""
+        same = Styles()
+        same._rules, same._count = self._rules, self._count
+        return same
 
     def hides(self, element: Element) -> bool | None:
         """Whether an element, apart from those around it, is hidden.
@@ -100,11 +112,23 @@ class Styles:
         return self._values(element).get("vertical-align") == "super"
 
     def _values(self, element: Element) -> dict[str, str]:
+        if not self._count and not element.get("style"):
+            return {}
+        said = (element.get("class"), element.get("id"), element.get("style"))
+        key = (id(element.parent), element.tag, *said)
+        if key not in self._known:
+            self._known[key] = self._computed(element)
+        return self._known[key]
+
+    def _computed(self, element: Element) -> dict[str, str]:
         own = dict(_declarations(element.get("style")))
         found = {name: (value, (important, 9, 0, 0, 0)) for name, (value, important) in own.items()}
         for rule in self._candidates(element):
             if rule.name in found and found[rule.name][1] > rule.weight:
                 continue
+            self._left -= 1
+            if self._left < 0:
+                raise TextError("its style sheets have too many rules for its elements: no book.")
             if rule.fits(element):
                 found[rule.name] = (rule.value, rule.weight)
         return {name: value for name, (value, _) in found.items()}

@@ -39,6 +39,8 @@ _PAGE = re.compile(
 _RAISED_CLASS = re.compile(r"(?:sup|super|superscript|exponent)\d{0,2}", re.IGNORECASE)
 # A raised text that is longer is only small print.
 _LONGEST_RAISED = 40
+# Tables of the layout within each other.
+_MOST_NESTED = 4
 # A cell of a table is hardly ever longer.
 _SENTENCES = 80
 
@@ -69,6 +71,7 @@ class ChapterReader:
         self.left_out: Counter[str] = Counter()
         self._blocks: list[Block] = []
         self._words: list[str] = []
+        self._looked_at = 0  # events within tables
         self._level = 0
         self._raised = Raised()
         # Titles of the table of contents that stand before this paragraph, and before the next.
@@ -170,9 +173,16 @@ class ChapterReader:
             cap = letter_of(element, self._text(element))
             if cap and self._begin_with(cap, element):
                 return ""
-        if element.tag == "table" and is_layout(element, self._chapter.markup):
+        if element.tag == "table" and self._is_layout(element):
             return self._hidden(element)
         return _LEFT_OUT[element.tag]
+
+    def _is_layout(self, table: Element) -> bool:
+        """As `is_layout`; of tables within tables within tables no further."""
+        self._looked_at += table.end - table.begin
+        if self._looked_at > _MOST_NESTED * len(self._events):
+            return False
+        return is_layout(table, self._chapter.markup)
 
     def _hidden(self, element: Element) -> str | None:
         """ "" or a reason if an element is not shown; None if it is."""
@@ -350,7 +360,7 @@ def is_layout(table: Element, markup: Markup) -> bool:
     for event in inside:
         if not isinstance(event, Element) or event.tag not in ("td", "th"):
             continue
-        text = markup.words(event, 400).strip()
+        text = markup.words(event, 120).strip()
         if any(map(str.isalnum, text)):
             row = event.parent.begin if event.parent is not None else 0
             cells[row] += 1

@@ -1,0 +1,96 @@
+"""Recordings block by block: what a file's header says of its length is not believed.
+
+A FLAC file of a second may say that it has 2^36 samples, and ten hours of silence take a megabyte,
+or none on a disk that leaves out zeros. So memory is taken as samples come, and up to a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from ..errors import AudioError
+
+# Rates in Hz. Resampled, a second of 1 Hz would become thousands.
+MIN_RATE, MAX_RATE = 1_000, 384_000
+# Of one recording that is read whole; samples of all channels together, 2 GiB as float32.
+MAX_SECONDS, MAX_SAMPLES = 6 * 3600, 2**29
+# Of a recording that comes through a pipe.
+MAX_PIPED_BYTES = 2**29
+_BLOCK_SAMPLES = 2**20
+
+
+class TooLongError(AudioError):
+    """A recording is longer than what is read at once.
+
+    Attributes:
+        seconds: how much of its beginning can be read.
+    """
+
+    def __init__(self, message: str, seconds: float):
+        super().__init__(message)
+        self.seconds = seconds
+
+
+def check_rate(rate: int, name: str) -> None:
+    """Compare a file's sample rate with what there is.
+
+    Raises:
+        AudioError: it is no rate of sound.
+    """
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise AudioError(
+            f"{name} says that its sample rate is {rate} Hz: rates from {MIN_RATE} to {MAX_RATE} "
+            "Hz can be read. Its header is damaged, or it is no sound."
+        )
+
+
+def sound_blocks(
+    sound, frames: int | None = None, at_once: int | None = None
+) -> Iterator[np.ndarray]:
+    """What an open `soundfile.SoundFile` has, (n, channels) float32 each, n > 0.
+
+    Args:
+        frames: no more than these; None: until nothing comes any more.
+        at_once: the n of all but the last.
+    """
+    most = at_once or max(1, _BLOCK_SAMPLES // sound.channels)
+    while frames is None or frames > 0:
+        block = sound.read(
+            most if frames is None else min(most, frames), dtype="float32", always_2d=True
+        )
+        if len(block) == 0:
+            return
+        if frames is not None:
+            frames -= len(block)
+        yield block
+
+
+def collected(blocks: Iterable[np.ndarray], channels: int, rate: int, name: str) -> np.ndarray:
+    """All blocks as one array, (n, channels) float32.
+
+    Raises:
+        TooLongError: more than is read at once.
+    """
+    most = min(MAX_SECONDS * rate, MAX_SAMPLES // channels)
+    first, kept, frames = None, bytearray(), 0
+    for block in blocks:
+        frames += len(block)
+        if frames > most:
+            seconds = most / rate
+            raise TooLongError(
+                f"{name} lasts more than {seconds / 3600:.1f} hours: that is too long to be read "
+                "at once. Cut it into parts.",
+                seconds,
+            )
+        if first is None:
+            first = block
+            continue
+        if not kept:
+            kept += memoryview(np.ascontiguousarray(first)).cast("B")
+        # Grows in its place: no moment at which all samples are there twice.
+        kept += memoryview(np.ascontiguousarray(block)).cast("B")
+    if first is None:
+        return np.zeros((0, channels), np.float32)
+    return np.frombuffer(kept, np.float32).reshape(-1, channels) if kept else first
