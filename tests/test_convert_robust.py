@@ -430,7 +430,7 @@ def test_without_locks_what_killed_processes_left_is_told_by_their_numbers(tmp_p
     gone.wait()
     dead = folder_with(tmp_path / f".out.tmp-{gone.pid}", swap.LOCK)
     alive = folder_with(tmp_path / f".out.tmp-{os.getppid()}", swap.LOCK)
-    monkeypatch.setattr(swap, "_lock", lambda handle: None)
+    monkeypatch.setattr(swap, "try_lock", lambda handle: None)
     with swap.whole_folder(tmp_path / "out", force=False) as folder:
         (folder / "new").touch()
     assert not dead.exists()
@@ -439,7 +439,7 @@ def test_without_locks_what_killed_processes_left_is_told_by_their_numbers(tmp_p
 
 
 def test_a_lock_that_another_process_has_is_respected(tmp_path, monkeypatch):
-    monkeypatch.setattr(swap, "_lock", lambda handle: False)
+    monkeypatch.setattr(swap, "try_lock", lambda handle: False)
     with (
         pytest.raises(CheckpointError, match="another process is at work"),
         swap.whole_folder(tmp_path / "out", force=False),

@@ -442,3 +442,13 @@ def test_subtitles_that_begin_together_are_one(read):
     text = "1\n00:00:05,000 --> 00:00:06,000\nOne.\n\n2\n00:00:05,000 --> 00:00:07,000\nTwo."
     (piece,) = read("x.srt", text).pieces
     assert (piece.text, piece.start, piece.end) == ("One. Two.", 5.0, 7.0)
+
+
+def test_a_paragraph_of_thousands_of_marks_is_read_as_plain_words_and_told(tmp_path):
+    path = tmp_path / "a.md"
+    path.write_text("*a* " * 3000 + "\n\nAnd *then*.\n")
+    document = read_document(path)
+    assert document.remarks == ("left out: 1 overfull paragraph's markup",)
+    words = " ".join(piece.text for piece in document.pieces)
+    assert "*" not in words
+    assert words.endswith("And then.")

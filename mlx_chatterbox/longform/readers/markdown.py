@@ -32,6 +32,7 @@ _LEFT_OUT = {
 _MARKS = re.compile(r"[*_`\[\]<!&\\]|~~")
 _EMPHASIS = re.compile(r"[*_`]+|~~")
 MOST_MARKS = 2000
+_OVERFULL = "overfull paragraph's markup"
 _ADDRESS = re.compile(r"(?<!\s)\s*(?:https?://|www\.)\S*[^\s.,;:!?)]")
 
 
@@ -70,7 +71,9 @@ def markdown_blocks(text: str, left_out: Counter[str] | None = None) -> Iterator
     counted["note"] += len(_NOTE.findall(text))
     parser = MarkdownIt("commonmark").enable("table")
     parser.core.ruler.at("inline", _parse_inline)
-    tokens = parser.parse(_FOOTNOTE.sub("", text))
+    overfull = {_OVERFULL: 0}
+    tokens = parser.parse(_FOOTNOTE.sub("", text), overfull)
+    counted.update(overfull)
     level = in_table = 0
     for token in tokens:
         counted.update(_left_out(token))
@@ -99,6 +102,7 @@ def _parse_inline(state) -> None:
         if len(_MARKS.findall(token.content)) > MOST_MARKS:
             words = html.unescape(_EMPHASIS.sub("", token.content))
             token.children = [Token("text", "", 0, content=words)]
+            state.env[_OVERFULL] += 1
         else:
             state.md.inline.parse(token.content, state.md, state.env, token.children)
 
