@@ -96,7 +96,7 @@ def test_work_is_known_for_every_stage_that_has_a_limit():
 def test_a_decoding_step_reads_the_weights_and_the_caches():
     config = T3Config(
         hidden_size=8, intermediate_size=12, num_hidden_layers=2, num_attention_heads=2,
-        head_dim=4, speech_tokens_dict_size=10,
+        head_dim=4, speech_tokens_dict_size=10, start_speech_token=8, stop_speech_token=9,
     )  # fmt: skip
     # By hand: q, k, v, o 4 x 64; gate, up, down 3 x 96; two norms of 8; a last norm, a head.
     weights = 2 * (256 + 288 + 16) + 8 + 80
@@ -109,7 +109,7 @@ def test_flow_operations_by_hand():
     config = S3GenConfig(
         token_embed_dim=4, encoder_output_size=4, encoder_attention_heads=2,
         encoder_linear_units=6, encoder_num_blocks=1, encoder_num_up_blocks=1,
-        decoder_in_channels=5, decoder_out_channels=3, decoder_channels=[2], decoder_n_blocks=1,
+        decoder_in_channels=320, decoder_out_channels=80, decoder_channels=[2], decoder_n_blocks=1,
         decoder_num_mid_blocks=1, decoder_num_heads=1, decoder_attention_head_dim=2,
     )  # fmt: skip
     # Two tokens, four frames. Conformer at length L: five products of 4 x 4, one of them over
@@ -117,11 +117,11 @@ def test_flow_operations_by_hand():
     lower = (4 * 2 + 3) * 16 + 2 * (2 + 2 + 3) * 4 + 2 * 2 * 4 * 6
     upper = (4 * 4 + 7) * 16 + 4 * (4 + 4 + 7) * 4 + 2 * 4 * 4 * 6
     # Embeddings at both rates, look-ahead of four and causal of three, upsampling of five taps.
-    around = (2 + 4) * 16 + 2 * 7 * 16 + 4 * 5 * 16 + 4 * 4 * 3
-    # U-Net, a frame: resnets from 5, 2 and 4 channels; three blocks; three convolutions; out.
-    resnets = (3 * 5 * 2 + 12 + 10) + (12 + 12 + 4) + (3 * 4 * 2 + 12 + 8)
+    around = (2 + 4) * 16 + 2 * 7 * 16 + 4 * 5 * 16 + 4 * 4 * 80
+    # U-Net, a frame: resnets from 320, 2 and 4 channels; three blocks; three convolutions; out.
+    resnets = (3 * 320 * 2 + 12 + 640) + (12 + 12 + 4) + (3 * 4 * 2 + 12 + 8)
     block = 4 * 2 * 2 + 2 * 4 * 2 + 8 * 2 * 2
-    unet = 4 * (resnets + 3 * block + 3 * 12 + 2 * 3)
+    unet = 4 * (resnets + 3 * block + 3 * 12 + 2 * 80)
     assert counts.flow_flops(config, 1, 1, steps=3) == 2 * (lower + upper + around + 3 * 2 * unet)
     config.meanflow = True
     assert counts.flow_flops(config, 1, 1, steps=2) == 2 * (lower + upper + around + 2 * unet)

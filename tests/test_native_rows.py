@@ -204,5 +204,5 @@ def test_this_machines_was_measured():
     """It is kept beside the compiled code."""
     if native.library() is None:
         pytest.skip("the compiled code is not in use")
-    kept = native._compiled().parent / f"rows-{_linux_cpu.blas_core()}"
+    kept = native._compiled()[0] / f"rows-{_linux_cpu.blas_core()}"
     assert int(kept.read_text()) in (0, *choice._LADDER, choice._ALL)

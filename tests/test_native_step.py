@@ -23,6 +23,7 @@ pytestmark = pytest.mark.numbers
 
 SIZES = {
     "text_tokens_dict_size": 40,
+    "start_text_token": 38,
     "speech_tokens_dict_size": 33,
     "start_speech_token": 30,
     "stop_speech_token": 31,
@@ -30,7 +31,13 @@ SIZES = {
 }
 # Widths that fill vectors, and widths that do not.
 EVEN = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "head_dim": 64}
-ODD = {"hidden_size": 30, "intermediate_size": 50, "num_attention_heads": 3, "head_dim": 10}
+ODD = {
+    "hidden_size": 30,
+    "intermediate_size": 50,
+    "num_attention_heads": 3,
+    "head_dim": 10,
+    "perceiver_heads": 3,
+}
 # Weights that are multiplied otherwise from nine rows on, where a vector has sixteen lanes.
 LARGE = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 4, "head_dim": 64}
 BACKBONES = {"llama": {}, "gpt2": {"backbone": "gpt2", "max_position_embeddings": 700}}

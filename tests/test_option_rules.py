@@ -153,7 +153,8 @@ class Stub:
         self.defaults = config.generation
         self.tokenizer = SimpleNamespace()
         one = mx.ones((1, 2))
-        self.conds = Voice(one, one.astype(mx.int32), 0.5, one.astype(mx.int32), one, one)
+        tokens, mel = one.astype(mx.int32), mx.ones((1, 4, 80))
+        self.conds = Voice(one, tokens, 0.5, tokens, mel, one)
         self.told: dict = {}
 
     def voice_of(self, path):

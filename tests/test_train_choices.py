@@ -204,7 +204,7 @@ def test_a_broken_data_set_is_reported_and_the_rest_trained_on(
         "unreadable": (None, "Unreadable."),
         "blip": (voice[12000:14400], "Too short."),
         "lecture": (np.tile(voice[12000:36000], 180), "Three minutes."),
-        "encoding": (voice, "Schöne Grüße.".encode("utf-16")),
+        "encoding": (voice, "Schöne Grüße.".encode("utf-16-le")),
     }
     for name, (waveform, text) in faults.items():
         if waveform is None:
