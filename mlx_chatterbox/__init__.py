@@ -10,9 +10,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import _linux_cpu, _mlx_settings
+# `_interrupts` before all else that takes time.
+from . import _interrupts, _linux_cpu, _mlx_settings
 from ._version import __version__
 
+_interrupts.prepare()
 _linux_cpu.prepare()
 _mlx_settings.prepare()
 
