@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from mlx_chatterbox.cli import add_verbose
-from mlx_chatterbox.program import run_program
-
 from .stages import PEERS, STAGES
 
 DESCRIPTION = """\
@@ -99,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mlx-audio-python", type=Path, metavar="PATH", help="interpreter that has mlx-audio"
     )
-    add_verbose(parser)
+    parser.add_argument("--verbose", action="store_true", help="show tracebacks of errors")
     return parser
 
 
@@ -135,13 +132,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    from mlx_chatterbox.program import run_program
+
     parser = build_parser()
 
     def work(arguments: argparse.Namespace) -> int:
         _check(arguments, parser)
         return _run(arguments)
 
-    return run_program(parser, argv, work)
+    return run_program(parser, argv, work, name="")
 
 
 def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

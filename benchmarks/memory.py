@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     add_verbose(parser)
-    return run_program(parser, argv, _work)
+    return run_program(parser, argv, _work, name="")
 
 
 def _work(arguments: argparse.Namespace) -> int:

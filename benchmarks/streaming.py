@@ -279,7 +279,7 @@ def _show_distances(rows: Iterable[dict]) -> list[dict]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_program(build_parser(), argv, _work)
+    return run_program(build_parser(), argv, _work, name="")
 
 
 def _work(arguments: argparse.Namespace) -> int:

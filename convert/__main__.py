@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             command_line.error(wrong)
         _run(arguments)
 
-    return run_program(command_line, argv, work)
+    return run_program(command_line, argv, work, name="")
 
 
 def _check_files(arguments: argparse.Namespace) -> None:

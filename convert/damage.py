@@ -238,7 +238,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_program(parser(), argv, _work)
+    return run_program(parser(), argv, _work, name="")
 
 
 def _work(arguments: argparse.Namespace) -> int:

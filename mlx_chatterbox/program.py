@@ -13,7 +13,6 @@ import re
 import signal
 import sys
 import threading
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -43,54 +42,61 @@ def run_program(
     parser: argparse.ArgumentParser,
     argv: list[str] | None,
     work: Callable[[argparse.Namespace], int | None],
+    name: str | None = None,
 ) -> int:
     """Parse, work, and turn whatever goes wrong into one line.
 
     Args:
-        work: returns the exit code, or None for 0. Its arguments have `verbose`.
+        work: returns the exit code, or None for 0. Its arguments may have `verbose`.
+        name: what lines on standard error begin with; None: the parser's; "": nothing.
 
     Returns:
         0 done, 1 failed (also where standard output could not be written), 130 interrupted, or what
         `work` returned. Wrong use exits with 2, by argparse.
     """
+    name = parser.prog if name is None else name
     with streams.guarded() as (output, _), _interrupts() as interrupts:
         code = 1
         try:
-            code = _run(parser, argv, work, interrupts)
+            code = _run(parser, argv, work, name, interrupts)
         except SystemExit as end:
             output.flush()
             if end.code in (0, None) and streams.problem_of(output):
-                raise SystemExit(_lost(parser.prog, output)) from None
+                raise SystemExit(_lost(name, output)) from None
             raise
         output.flush()
         if streams.problem_of(output):
-            return code or _lost(parser.prog, output)
+            return code or _lost(name, output)
     return code
 
 
-def _run(parser, argv, work, interrupts: list[bool]) -> int:
+def _run(parser, argv, work, name: str, interrupts: list[bool]) -> int:
     verbose = False
     try:
         arguments = parse(parser, argv)
         verbose = getattr(arguments, "verbose", False)
         with warnings.catch_warnings():
             if not verbose:
-                warnings.showwarning = lambda message, *_: _say(parser.prog, f"note: {message}")
+                warnings.showwarning = lambda message, *_: _say(name, f"note: {message}")
             return work(arguments) or 0
     except KeyboardInterrupt as error:
         told = str(error)
     except Exception as error:
         if not interrupts:
             if verbose:
-                traceback.print_exc()
-            _say(parser.prog, f"error: {explained(error)}")
+                _show_traceback()
+            _say(name, f"error: {explained(error)}")
             return 1
         # What an interrupt became on its way: NumPy's import makes it an ImportError.
         told = ""
-    if verbose:
-        traceback.print_exc()
-    _say(parser.prog, told or "interrupted; nothing was written")
+    _say(name, told or "interrupted; nothing was written")
     return INTERRUPTED
+
+
+def _show_traceback() -> None:
+    import traceback  # is not needed to start
+
+    traceback.print_exc()
 
 
 def explained(error: Exception) -> str:
@@ -117,7 +123,7 @@ def _explained_by_system(error: OSError) -> str:
 
 
 def _say(program: str, text: str) -> None:
-    print(f"{program}: {one_line(text)}", file=sys.stderr)
+    print(f"{program}: {one_line(text)}" if program else one_line(text), file=sys.stderr)
 
 
 def _lost(program: str, output: streams.Stream) -> int:

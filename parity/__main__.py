@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 if everything asked for holds or is done, 1 if not. Wrong use exits with 2.
     """
-    return run_program(parser(), argv, lambda arguments: arguments.function(arguments))
+    return run_program(parser(), argv, lambda arguments: arguments.function(arguments), name="")
 
 
 def _dump(arguments) -> int:
