@@ -97,13 +97,13 @@ PROGRAMS = [
     ("mlx_chatterbox.watermark.__main__", "_detect", ["detect", "a.wav"]),
     ("mlx_chatterbox.doctor.__main__", "run", []),
     ("mlx_chatterbox.train.__main__", "_init", ["init", "a.yaml"]),
-    ("mlx_chatterbox.train.pocket.__main__", "Places", []),
+    ("mlx_chatterbox.train.pocket.__main__", "Places", ["--work", "a"]),
     ("convert.__main__", "_run", ["a", "b"]),
     ("convert.damage", "_work", ["pocket"]),
     ("parity.__main__", "_inputs", ["inputs", "a"]),
     ("benchmarks.__main__", "_check", []),
     ("benchmarks.jobs", "_work", []),
-    ("benchmarks.streaming", "_work", []),
+    ("benchmarks.streaming", "_work", ["pocket"]),
     ("benchmarks.training", "_work", ["--model", "a"]),
     ("benchmarks.batch", "_work", ["pocket"]),
     ("benchmarks.memory", "_work", ["pocket"]),
@@ -142,7 +142,7 @@ def shell(line: str, folder: Path, **environment: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout.decode(), done.stderr.decode(errors="replace")
 
 
-SPEAK = "mlx generate --model pocket --text Hi --seed 1 --max-new-tokens 10 --output"
+SPEAK = "mlx generate --model pocket --text Hi --seed 1 --output"
 full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no /dev/full")
 
 
@@ -248,9 +248,13 @@ def test_in_a_thread_and_within_another_it_runs_too(capsys):
 
 
 def test_a_terminal_gets_bars_and_no_commands_of_others():
+    import fcntl
     import pty
+    import struct
+    import termios
 
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 200, 0, 0))
     code = (
         "import argparse, sys\n"
         "from mlx_chatterbox.program import run_program\n"
@@ -262,7 +266,7 @@ def test_a_terminal_gets_bars_and_no_commands_of_others():
         f"    print('name ' + {ESCAPES!r})\n"
         "run_program(argparse.ArgumentParser(), [], work)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with os.fdopen(ours, "rb", buffering=0) as terminal:
         child = subprocess.Popen(
             [sys.executable, "-c", code], stdout=theirs, stderr=theirs, env=environment
@@ -276,6 +280,6 @@ def test_a_terminal_gets_bars_and_no_commands_of_others():
             pass
         assert child.wait() == 0
     text = found.decode()
-    assert "33%" in text
+    assert "%|" in text
     assert not set("\x1b\x07\x9b\x7f\u202e\u2028") & set(text)
     assert "name \\x1b]0;title\\x07 \\x1b[2J \\r" in text
