@@ -30,8 +30,8 @@ from mlx_chatterbox.program import run_program
 from .jobs import compose
 
 # Beyond what the outputs take: temporary files, and the pages of a file system.
-_ROOM = 4 << 20
-_FULL = ("No space left", "disk is full", "disk quota")
+_ROOM = 32 << 20
+_FULL = ("No space left", "disk is full", "disk quota", "make room")
 # In them are times of day, seconds that something took, or names of temporary folders.
 _TIMED = ("metrics.jsonl", "manifest.json", "job.json", "state.json", "config.yaml", "loss.png")
 

@@ -17,7 +17,7 @@ from .t3 import T3
 # So many numbers of noise are drawn at a time where a step is not MLX's.
 _NOISE_AT_ONCE = 1 << 16
 # Beyond it guided logits are more than numbers of 32 bits tell apart.
-MAX_CFG_WEIGHT = 10_000
+MAX_CFG_WEIGHT = 1_000_000
 
 
 def guide(logits: Array, cfg_weight: float, sentences: int) -> Array:

@@ -21,7 +21,7 @@ from ...errors import SettingError
 Array = mx.array | np.ndarray
 
 # Beyond them numbers of 32 bits say nothing of logits any more.
-_LEAST, _MOST = 1e-4, 1e4
+_LEAST, _MOST = 1e-6, 1e9
 ORDERS = ("penalty_first", "penalty_last")
 
 
