@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlx_chatterbox._interrupts import CODE as INTERRUPTED
+from mlx_chatterbox._begin import CODE as INTERRUPTED
 from mlx_chatterbox.harmless import one_line
 from mlx_chatterbox.program import run_program
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-# `_interrupts` before all else that takes time.
-from . import _interrupts, _linux_cpu, _mlx_settings
+# `_begin` does its work when it is imported, before all else that takes time.
+from . import _begin, _linux_cpu, _mlx_settings  # noqa: F401
 from ._version import __version__
 
-_interrupts.prepare()
 _linux_cpu.prepare()
 _mlx_settings.prepare()
 

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 
 from . import streams
-from ._interrupts import CODE as INTERRUPTED
+from ._begin import CODE as INTERRUPTED
 from .harmless import one_line
 from .option_rules import parse
 

@@ -283,3 +283,10 @@ def test_a_terminal_gets_bars_and_no_commands_of_others():
     assert "%|" in text
     assert not set("\x1b\x07\x9b\x7f\u202e\u2028") & set(text)
     assert "name \\x1b]0;title\\x07 \\x1b[2J \\r" in text
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for no BLAS")
+def test_what_importing_warns_of_is_a_line(tmp_path):
+    code, out, err = shell("mlx train --version", tmp_path, MLX_CHATTERBOX_BLAS="/nowhere")
+    assert (code, err) == (0, "note: MLX_CHATTERBOX_BLAS=/nowhere cannot be loaded.\n")
+    assert out

@@ -1,8 +1,9 @@
-"""Ctrl-C while a program of ours is still being imported.
+"""A program of ours while it is still being imported: Ctrl-C, and warnings.
 
 There a KeyboardInterrupt is no answer: within the import of NumPy it becomes an ImportError that
 advises to install NumPy anew. Nothing is written yet, so the process can end at once. Who imports
-the package into a program of their own keeps their own handling; `program.py` does the rest.
+the package into a program of their own keeps their own handling; `program.py` does the rest. What
+importing warns of is a line, as later.
 """
 
 from __future__ import annotations
@@ -11,15 +12,26 @@ import contextlib
 import os
 import signal
 import sys
+import warnings
 
 CODE = 130
 _PACKAGES = ("mlx_chatterbox", "convert", "parity", "benchmarks")
 
 
 def prepare() -> None:
-    """End at once on Ctrl-C, if this process is a program of ours and nobody handles it."""
-    if is_program() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    """If this process is a program of ours, end at once on Ctrl-C, and warn in one line."""
+    if not is_program():
+        return
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
+    if "--verbose" not in sys.argv:
+        warnings.showwarning = _note
+
+
+def _note(message, *_) -> None:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(f"note: {message}", file=sys.stderr)
 
 
 def is_program() -> bool:
