@@ -34,7 +34,7 @@ examples:
   mlx-chatterbox doctor --short
       half a minute, for CI: every subject, less of each
 
-exit codes: 0 everything that was checked is right, 1 something failed, 2 wrong use, 130 interrupted.
+exit codes: 0 everything that was checked is right, 1 something failed, 2 wrong use, 130 Ctrl-C.
 What each line of the report tells is in docs/doctor.md.
 """
 
