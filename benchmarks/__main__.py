@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from .errors import BenchmarkError
 from .stages import PEERS, STAGES
 
 DESCRIPTION = """\
@@ -97,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mlx-audio-python", type=Path, metavar="PATH", help="interpreter that has mlx-audio"
     )
+    parser.add_argument("--verbose", action="store_true", help="show tracebacks of errors")
     return parser
 
 
@@ -132,24 +132,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    from mlx_chatterbox.program import run_program
+
     parser = build_parser()
-    arguments = parser.parse_args(argv)
-    try:
+
+    def work(arguments: argparse.Namespace) -> int:
         _check(arguments, parser)
         return _run(arguments)
-    except BenchmarkError as error:
-        message = str(error)
-    except KeyboardInterrupt:
-        message = "interrupted"
-    except Exception as error:
-        from mlx_chatterbox.errors import ChatterboxError
-        from parity.errors import ParityError
 
-        if not isinstance(error, (ChatterboxError, ParityError)):
-            raise
-        message = str(error)
-    print(f"error: {message}", file=sys.stderr)
-    return 1
+    return run_program(parser, argv, work, name="")
 
 
 def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

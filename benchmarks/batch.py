@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mlx_chatterbox.errors import ChatterboxError
+from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.program import run_program
 
 from .worker import peak_resident
 
@@ -144,7 +145,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tokens", type=int, metavar="N", help="at most, of 40 ms, a sentence")
     parser.add_argument("--plain", action="store_true", help="without guards and watermark")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    arguments = parser.parse_args(argv)
+    add_verbose(parser)
+    return run_program(parser, argv, _work, name="")
+
+
+def _work(arguments: argparse.Namespace) -> int:
     found = measure(
         arguments.model,
         arguments.sentences,
@@ -160,7 +165,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except ChatterboxError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

@@ -21,7 +21,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.errors import ChatterboxError
+from mlx_chatterbox.program import run_program
 from mlx_chatterbox.train.pocket.judging import Recogniser, plain_words, word_errors
 from mlx_chatterbox.train.pocket.texts import template
 
@@ -170,13 +172,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--word-errors", action="store_true", help="let pocketsphinx listen to it too"
     )
-    arguments = parser.parse_args(argv)
+    add_verbose(parser)
+    return run_program(parser, argv, _work)
+
+
+def _work(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            found = measure(arguments, Path(folder))
-        except ChatterboxError as error:
-            print(error, file=sys.stderr)
-            return 1
+        found = measure(arguments, Path(folder))
     print(json.dumps(found))
     return 0 if found["same"] and found["growth"] <= 0.1 else 1
 

@@ -16,7 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlx_chatterbox.errors import ChatterboxError
+from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.program import run_program
 
 from .worker import peak_resident
 
@@ -65,7 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--times", type=int, default=5, help="said so often (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args(argv)
+    add_verbose(parser)
+    return run_program(parser, argv, _work, name="")
+
+
+def _work(arguments: argparse.Namespace) -> int:
     if arguments.worker:
         print(json.dumps(measure(arguments.models[0], arguments.tokens, arguments.times)))
         return 0
@@ -89,7 +94,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except ChatterboxError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

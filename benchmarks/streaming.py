@@ -29,11 +29,12 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_chatterbox.audio.mel import s3gen_mel
-from mlx_chatterbox.errors import ChatterboxError
+from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.models.s3gen.f0_predictor import LAYERS
 from mlx_chatterbox.models.s3gen.flow_windows import FadeIn, FlowWindows
 from mlx_chatterbox.models.s3gen.hift_stream import HiFTStream, context_frames
 from mlx_chatterbox.models.s3gen.token_stream import CROSS_FADE_FRAMES, ChunkTokens, TokenStream
+from mlx_chatterbox.program import run_program
 from mlx_chatterbox.streaming import Chunks
 
 from .worker import peak_resident
@@ -230,6 +231,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sentences", type=int, default=20, help="compared (%(default)s)")
     parser.add_argument("--word-errors", action="store_true", help="needs pocketsphinx")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    add_verbose(parser)
     for name, value in asdict(Chunks()).items():
         parser.add_argument(f"--{name}", type=float, default=value, metavar="SECONDS")
     return parser
@@ -277,11 +279,14 @@ def _show_distances(rows: Iterable[dict]) -> list[dict]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    return run_program(build_parser(), argv, _work, name="")
+
+
+def _work(arguments: argparse.Namespace) -> int:
     from mlx_chatterbox.train.pocket.heldout import HELD_OUT
     from mlx_chatterbox.tts import open_model
     from parity.synthetic_voice import synthetic_voice
 
-    arguments = build_parser().parse_args(argv)
     chunks = Chunks(**{name: getattr(arguments, name) for name in asdict(Chunks())})
     tts = open_model(arguments.model)
     if arguments.voice:
@@ -312,7 +317,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except ChatterboxError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

@@ -22,6 +22,8 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core: it chooses the BLAS)
 import mlx.core as mx
 import numpy as np
 
+from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.program import run_program
 from mlx_chatterbox.train.config import TrainConfig
 from mlx_chatterbox.train.distributed import Group
 from mlx_chatterbox.train.optimizer import OptimizerSettings
@@ -90,7 +92,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--bits", type=int, choices=(4, 8), help="of the frozen weights")
     parser.add_argument("--checkpointing", action="store_true", help="keep no activations")
-    arguments = parser.parse_args(argv)
+    add_verbose(parser)
+    return run_program(parser, argv, _work)
+
+
+def _work(arguments: argparse.Namespace) -> int:
     config = TrainConfig()
     config.model.local_model_dir = str(arguments.model)
     config.model.freeze_components = ["voice_encoder", "s3gen"]

@@ -8,14 +8,15 @@ import re
 import signal
 import sys
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlx_chatterbox.option_rules import parse
+from mlx_chatterbox._begin import CODE as INTERRUPTED
+from mlx_chatterbox.harmless import one_line
+from mlx_chatterbox.program import run_program
 
 from .options import misuse, parser
 
@@ -26,34 +27,13 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 when done, 1 on an error. Wrong use exits with 2."""
     command_line = parser()
-    arguments = parse(command_line, argv)
-    if wrong := misuse(arguments):
-        command_line.error(wrong)
-    from mlx_chatterbox.errors import ChatterboxError
 
-    try:
-        with warnings.catch_warnings():
-            if not arguments.verbose:
-                warnings.showwarning = _note
-            _run(arguments)
-    except KeyboardInterrupt:
-        if arguments.verbose:
-            raise
-        print("interrupted; nothing was written.", file=sys.stderr)
-        return 1
-    except (ChatterboxError, OSError) as error:
-        if arguments.verbose:
-            import traceback
+    def work(arguments: argparse.Namespace) -> None:
+        if wrong := misuse(arguments):
+            command_line.error(wrong)
+        _run(arguments)
 
-            traceback.print_exc()
-        else:
-            print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _note(message, *_) -> None:
-    print(f"note: {message}", file=sys.stderr)
+    return run_program(command_line, argv, work, name="")
 
 
 def _check_files(arguments: argparse.Namespace) -> None:
@@ -240,7 +220,7 @@ def _stops_at_once(message: str) -> Iterator[None]:
 
     def stop(*_) -> None:
         os.write(sys.stderr.fileno(), f"\n{message}\n".encode())
-        os._exit(1)
+        os._exit(INTERRUPTED)
 
     sys.stdout.flush()
     before = signal.signal(signal.SIGINT, stop)
@@ -284,16 +264,16 @@ def summary(result: Conversion, verbose: bool = False) -> str:
     lines = [
         f"{result.folder}: {result.variant}, {result.tensors} tensors in {result.dtype}, "
         f"{result.size / 1e6:.1f} MB, {voice}; from {result.layout}'s files",
-        *(f"  {line}" for line in as_text(result.components)),
-        *(f"note: {note}" for note in result.notes),
+        *(f"  {one_line(line)}" for line in as_text(result.components)),
+        *(one_line(f"note: {note}") for note in result.notes),
     ]
     groups = Counter((item.file, _pattern(item.key), item.reason) for item in result.dropped)
     for (file, pattern, reason), count in groups.items():
         times = f" ({count} keys)" if count > 1 else ""
-        lines.append(f"dropped {file}: {pattern}{times}: {reason}")
+        lines.append(one_line(f"dropped {file}: {pattern}{times}: {reason}"))
         if verbose and count > 1:
             lines += [
-                f"    {item.key}"
+                f"    {one_line(item.key)}"
                 for item in result.dropped
                 if (item.file, _pattern(item.key)) == (file, pattern)
             ]

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.program import run_program
+
 if TYPE_CHECKING:
     from mlx_chatterbox.checkpoint import Checkpoint
 
@@ -230,11 +233,15 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--positions", type=int, default=500, help="of T3 (default: %(default)s)")
     result.add_argument("--seed", type=int, default=0)
     result.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    add_verbose(result)
     return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parser().parse_args(argv)
+    return run_program(parser(), argv, _work, name="")
+
+
+def _work(arguments: argparse.Namespace) -> int:
     if arguments.word_errors and not arguments.recipes:
         parser().error("--word-errors goes with --recipes.")
     if arguments.group and arguments.recipes:
@@ -242,19 +249,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mlx_chatterbox.apart import check_apart, model_files
     from mlx_chatterbox.errors import ChatterboxError
 
-    try:
-        if arguments.json is not None:
-            if arguments.json.is_dir() or not arguments.json.parent.is_dir():
-                raise ChatterboxError(
-                    f"--json {arguments.json}: name a file in a folder that exists."
-                )
-            check_apart(
-                [(f"--json {arguments.json}", arguments.json)], model_files(arguments.model)
-            )
-        rows = _run(arguments)
-    except (ChatterboxError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if arguments.json is not None:
+        if arguments.json.is_dir() or not arguments.json.parent.is_dir():
+            raise ChatterboxError(f"--json {arguments.json}: name a file in a folder that exists.")
+        check_apart([(f"--json {arguments.json}", arguments.json)], model_files(arguments.model))
+    rows = _run(arguments)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 0

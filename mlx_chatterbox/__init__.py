@@ -10,7 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import _linux_cpu, _mlx_settings
+# `_begin` does its work when it is imported, before all else that takes time.
+from . import _begin, _linux_cpu, _mlx_settings  # noqa: F401
 from ._version import __version__
 
 _linux_cpu.prepare()

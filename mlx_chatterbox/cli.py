@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Callable
 
-from .errors import AudioError, ChatterboxError
-from .option_rules import parse
+from .errors import AudioError
+from .program import run_program
 
 # What `auto` looks for, best for a sentence of English first.
 AUTO = ("chatterbox", "turbo", "multilingual", "multilingual-v2", "nano")
@@ -80,7 +79,7 @@ def play(waveform, sample_rate: int) -> None:
 def add_common(parser: argparse.ArgumentParser) -> None:
     """`--play`, `--verbose` and `--version`, the same everywhere."""
     parser.add_argument("--play", action="store_true", help="play it too (extra: play)")
-    parser.add_argument("--verbose", action="store_true", help="show tracebacks of errors")
+    add_verbose(parser)
     add_version(parser)
 
 
@@ -118,36 +117,22 @@ def add_watermark(parser) -> None:
     )
 
 
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--verbose", action="store_true", help="show tracebacks of errors")
+
+
 def run_command(
     parser: argparse.ArgumentParser,
     argv: list[str] | None,
     work: Callable[[argparse.Namespace, Bars], int | None],
 ) -> int:
-    """Parse, do the work with progress bars at hand, and turn errors and warnings into one line.
-
-    Returns:
-        The exit code: the work's own if it returns one, else 0 done, 1 failed. Wrong use exits
-        with 2, by argparse.
-    """
-    arguments = parse(parser, argv)
+    """`run_program` of work that shows progress bars; the exit code."""
     progress = Bars()
 
-    def note(message, *_) -> None:
-        print(f"{parser.prog}: note: {message}", file=sys.stderr)
+    def with_bars(arguments: argparse.Namespace) -> int | None:
+        try:
+            return work(arguments, progress)
+        finally:
+            progress.close()
 
-    try:
-        with warnings.catch_warnings():
-            if not arguments.verbose:
-                warnings.showwarning = note
-            code = work(arguments, progress)
-    except ChatterboxError as error:
-        if arguments.verbose:
-            raise
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted; nothing was written", file=sys.stderr)
-        return 1
-    finally:
-        progress.close()
-    return code or 0
+    return run_program(parser, argv, with_bars)

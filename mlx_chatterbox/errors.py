@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from .harmless import harmless, quotes_shortened
+
 
 class ChatterboxError(Exception):
-    """Base of every error that this library raises on purpose."""
+    """Base of every error that this library raises on purpose.
+
+    Messages quote names and texts from files: what a terminal would obey in them is written out,
+    and long quotations are shortened.
+
+    Attributes:
+        tells_all: its message is for users, so that programs show it without a traceback.
+    """
+
+    tells_all = True
+
+    def __str__(self) -> str:
+        return harmless(quotes_shortened(super().__str__()))
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with what to tell of it: what is kept, and how to go on."""
 
 
 class AudioError(ChatterboxError):

@@ -222,8 +222,10 @@ def standard_input() -> str:
     """All of standard input, decoded as a file is.
 
     Raises:
-        TextError: it is no text in UTF-8, nor in UTF-16 with a byte order mark.
+        TextError: it is closed, or is no text in UTF-8, nor in UTF-16 with a byte order mark.
     """
+    if sys.stdin is None:
+        raise TextError("standard input is closed: give a text, or --file.")
     from .longform.readers.plain import decoded
 
     # A notebook's, or a test's, has characters alone.
@@ -354,12 +356,13 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
         seconds = len(waveform) / tts.sr
         spoken = Spoken(seconds, len(tts.last_tokens), "", tts.outcomes, tts.stopped)
     progress.close()
-    if arguments.save_voice is not None:
-        tts.conds.save(arguments.save_voice)
     if waveform is not None:
         save_audio(arguments.output, waveform, tts.sr)
-        if arguments.subtitles is not None:
-            write_subtitles(arguments, tts, said[0].text)
+    # Only now: what was spoken is not lost if the voice cannot be written.
+    if arguments.save_voice is not None:
+        tts.conds.save(arguments.save_voice)
+    if waveform is not None and arguments.subtitles is not None:
+        write_subtitles(arguments, tts, said[0].text)
     piped = arguments.output == STANDARD_OUTPUT
     print(
         f"{'standard output' if piped else arguments.output}: {spoken.seconds:.2f} s of speech, "

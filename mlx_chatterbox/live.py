@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from .cli import Bars
 from .errors import SettingError
 from .longform.options import is_timed
+from .streams import is_closed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +54,8 @@ def check_stream(arguments: argparse.Namespace) -> None:
         raise SettingError("--output - writes while it speaks: give --stream too.")
     if arguments.raw and not to_pipe:
         raise SettingError("--raw is for standard output: give --stream --output - too.")
+    if to_pipe and is_closed(sys.stdout):
+        raise SettingError("standard output is closed: leave out --output -, or pipe it somewhere.")
     if to_pipe and sys.stdout.isatty():
         raise SettingError("standard output is a terminal: pipe it to a player, or name a file.")
 
@@ -114,7 +117,7 @@ def speak_live(
 def _chunks(
     tts, pieces: Sequence[Piece], bars: Bars, settings: dict, said: Spoken
 ) -> Iterator[np.ndarray]:
-    from .audio.silence import silence
+    from .audio.silence import silence_in_blocks
     from .audio.stretch import checked_speed
     from .seeds import piece_seeds
 
@@ -127,7 +130,8 @@ def _chunks(
             said.outcomes += tts.outcomes
             said.stopped = said.stopped and tts.stopped
         if piece.pause:
-            yield silence(piece.pause / checked_speed(settings.get("speed")), tts.sr)
+            seconds = piece.pause / checked_speed(settings.get("speed"))
+            yield from silence_in_blocks(seconds, tts.sr)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from .models.s3gen.s3gen import Reference
 from .nn.parallel import can_run_two, run_two
 from .nn.threads import compute_in_this_thread
 from .own_files import open_input, problem_of, whole_file
+from .saving import save_arrays
 from .text.given import shown
 
 ENCODER_RATE = 16000
@@ -87,7 +88,7 @@ class Voice:
         """Write as safetensors, whole or not at all.
 
         Raises:
-            AudioError: the folder is not there.
+            AudioError: the folder is not there, or the disk does not take it.
         """
         path = Path(path)
         if not path.parent.is_dir():
@@ -95,8 +96,12 @@ class Voice:
         tensors = {key: getattr(self, name) for name, key in _KEYS.items() if name != "emotion"}
         tensors["t3.emotion_adv"] = mx.array(self.emotion, dtype=mx.float32).reshape(1, 1, 1)
         tensors["gen.prompt_token_len"] = mx.array([self.prompt_token.shape[1]], dtype=mx.int32)
-        with whole_file(path, ".safetensors", clean=True) as file:
-            mx.save_safetensors(file.name, tensors, {"format": "mlx-chatterbox voice"})
+        try:
+            with whole_file(path, ".safetensors", clean=True) as file:
+                save_arrays(Path(file.name), tensors, {"format": "mlx-chatterbox voice"})
+        except OSError as error:
+            reason = error.strerror or error
+            raise AudioError(f"the voice cannot be saved as {path}: {reason}.") from error
         return path
 
     @classmethod

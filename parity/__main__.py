@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlx_chatterbox.program import run_program
+
 from . import options, report_commands
 from .layer_commands import add_bisect, add_mutate, add_stages
 
@@ -54,6 +56,8 @@ def parser() -> argparse.ArgumentParser:
     _add_makers(commands)
     add_bisect(commands, argparse.RawDescriptionHelpFormatter)
     add_mutate(commands)
+    for command in commands.choices.values():
+        command.add_argument("--verbose", action="store_true", help="show tracebacks of errors")
     return result
 
 
@@ -134,19 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 if everything asked for holds or is done, 1 if not. Wrong use exits with 2.
     """
-    arguments = parser().parse_args(argv)
-    from mlx_chatterbox.errors import ChatterboxError
-
-    from .errors import ParityError
-
-    try:
-        return arguments.function(arguments)
-    except (ParityError, ChatterboxError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted.", file=sys.stderr)
-        return 1
+    return run_program(parser(), argv, lambda arguments: arguments.function(arguments), name="")
 
 
 def _dump(arguments) -> int:

@@ -6,6 +6,8 @@ from __future__ import annotations
 class ParityError(Exception):
     """Base of the harness's own errors: one line that says what is wrong and what to do."""
 
+    tells_all = True  # to the command line: no traceback is needed
+
 
 class DumpError(ParityError):
     """A dump that cannot be read or written, or lacks what was asked of it."""

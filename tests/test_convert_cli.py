@@ -176,13 +176,13 @@ def test_a_tensor_that_does_not_fit_exits_with_1(run, source, tmp_path, small_va
     assert left_in(tmp_path) == ["upstream"]
 
 
-def test_an_interrupt_exits_with_1(run, source, tmp_path, small_variant, monkeypatch):
+def test_an_interrupt_exits_with_130(run, source, tmp_path, small_variant, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mlx_chatterbox.checkpoint.verify_folder", interrupt)
     code, _, err = run(source, tmp_path / "ours")
-    assert (code, err) == (1, "interrupted; nothing was written.\n")
+    assert (code, err) == (130, "interrupted; nothing was written\n")
     assert left_in(tmp_path) == ["upstream"]
 
 

@@ -372,7 +372,7 @@ def test_interrupted_by_the_user_it_ends_at_once_and_says_how_to_go_on(folder, h
     assert hub.stalled.wait(60)
     process.send_signal(signal.SIGINT)  # while the hub is still waiting for the rest
     code, _, err = finished(process)
-    assert code == 1
+    assert code == 130
     assert f"convert {folder} --upload-repo me/voice --license cc0-1.0` goes on" in err
     assert "Traceback" not in err
 

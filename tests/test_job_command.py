@@ -83,7 +83,7 @@ def test_ctrl_c_says_how_to_go_on(speak, monkeypatch):
     monkeypatch.setattr(book, "local", lambda tts: interrupted)
     output = speak.folder / "out.wav"
     code, _, err = speak("--file", speak.folder / "long.txt", "--output", output)
-    assert code == 1
+    assert code == 130
     assert "out.wav.job; the same command goes on from there" in err
     assert not output.exists()
 

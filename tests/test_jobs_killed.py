@@ -11,6 +11,7 @@ import random
 import pytest
 
 from benchmarks.jobs import Speaking, compose, main
+from benchmarks.kills import main as kills
 
 
 def test_the_text_is_the_same_each_time_and_long_enough():
@@ -43,3 +44,13 @@ def test_killed_several_times_and_memory_stays(capsys):
     assert found["same"]
     assert found["kills"] >= 1
     assert found["growth"] <= 0.10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["generate", "job", "convert", "train"])
+def test_killed_or_on_a_full_disk_files_are_whole_or_not_there(program, capsys):
+    """What `python -m benchmarks.kills` does, briefly."""
+    assert kills([program, "--kills", "2", "--fills", "2", "--words", "20"]) == 0
+    found = json.loads(capsys.readouterr().out)[program]
+    print(found)
+    assert set(found) == {"seconds", "killed", "disk_full"}

@@ -215,7 +215,7 @@ def test_an_interruption_silences_and_leaves_nothing(command, at, speakers, monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mlx_chatterbox.streaming.decode", interrupted)
-    assert main([*command, "--play"]) == 1
+    assert main([*command, "--play"]) == 130
     assert "interrupted" in capsys.readouterr().err
     assert "abort" in speakers.calls
     assert "stop" not in speakers.calls

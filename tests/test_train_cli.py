@@ -215,7 +215,7 @@ def test_an_interruption_says_how_to_go_on(configuration, tmp_path, capsys, monk
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Metrics, "advance", interrupt)
-    assert main(["--config", str(file)]) == 1
+    assert main(["--config", str(file)]) == 130
     assert f"go on with: python -m mlx_chatterbox.train resume {tmp_path / 'run'}" in (
         capsys.readouterr().err
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 _FRAME = 2048
@@ -42,6 +44,14 @@ def loud_part(waveform: np.ndarray, top_db: float = 20.0) -> tuple[int, int]:
     if len(loud) == 0:
         return 0, 0
     return int(loud[0]) * _HOP, min(n, (int(loud[-1]) + 1) * _HOP)
+
+
+def silence_in_blocks(seconds: float, sr: int) -> Iterator[np.ndarray]:
+    """`silence` of any length, a minute at a time."""
+    left, most = round(seconds * sr), 60 * sr
+    while left > 0:
+        yield np.zeros(min(left, most), np.float32)
+        left -= most
 
 
 def silence(seconds: float, sr: int) -> np.ndarray:

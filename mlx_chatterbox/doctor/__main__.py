@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from ..errors import Interrupted
+from ..program import run_program
+
 # In the order in which they run: what is cheap and proves something comes before what is dear.
 CHECKS = ("machine", "limits", "correctness", "threads", "processes", "memory", "t3", "s3gen")
 
@@ -31,7 +34,7 @@ examples:
   mlx-chatterbox doctor --short
       half a minute, for CI: every subject, less of each
 
-exit codes: 0 everything that was checked is right, 1 something failed, 2 wrong use.
+exit codes: 0 everything that was checked is right, 1 something failed, 2 wrong use, 130 Ctrl-C.
 What each line of the report tells is in docs/doctor.md.
 """
 
@@ -64,8 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="where the JSON goes (default: doctor.json)",
     )
-    from ..cli import add_version
+    from ..cli import add_verbose, add_version
 
+    add_verbose(parser)
     add_version(parser)
     return parser
 
@@ -120,7 +124,11 @@ def _tell(text: str) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = build_parser()
-    arguments = parser.parse_args(argv)
+    return run_program(parser, argv, lambda arguments: run(parser, arguments))
+
+
+def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    """Do what the command line says; the exit code."""
     if not arguments.minutes > 0:
         parser.error(f"--minutes must be above 0; got {arguments.minutes}")
     if arguments.memory is not None and not arguments.memory > 0:
@@ -141,13 +149,9 @@ def main(argv: list[str] | None = None) -> int:
         verdict = judge(exam)
         _tell(verdict_text(exam, verdict))
         _tell(issue_text(exam, verdict))
-        write(arguments.output, exam, verdict)
     except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted; no JSON was written", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"{parser.prog}: error: {arguments.output}: {error}", file=sys.stderr)
-        return 1
+        raise Interrupted("interrupted; no JSON was written") from None
+    write(arguments.output, exam, verdict)
     return 1 if verdict.failed else 0
 
 

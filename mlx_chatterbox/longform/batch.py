@@ -20,6 +20,7 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import ChatterboxError, JobError
+from ..harmless import cell
 from ..manifest import sha256
 from ..own_files import is_regular, own_folder, remove_leftovers, remove_named
 from ..text.respelling import Lexicon, respelling_of
@@ -305,6 +306,7 @@ def _write_report(path: Path, lines: Sequence[Line]) -> None:
     for line in lines:
         seconds = f"{line.seconds:.2f}" if line.seconds else ""
         message = "; ".join(filter(None, (line.message, line.heard)))
-        writer.writerow([line.row, line.output, line.status, seconds, message])
+        cells = [cell(line.output), line.status, seconds, cell(message)]
+        writer.writerow([line.row, *cells])
     remove_leftovers(path, alone=True)  # we hold the job's lock
     write_durably(path, text.getvalue().encode())

@@ -9,9 +9,11 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import SettingError
+from ..harmless import shortened
 from ..text.respelling import Lexicon
 from .assemble import Placed
 from .casting import Casting
+from .chapters import spans
 from .job import Executor, Job, job_folder
 from .local import local
 from .manifest import write_manifest
@@ -176,10 +178,10 @@ def _speak(job: Job, planned: Output, units, executor) -> Done:
 
 def _names(planned: Output, numbers: Sequence[int]) -> list[str]:
     by_number = dict(zip(planned.numbers, planned.names, strict=True))
-    wrong = [str(number) for number in numbers if number not in by_number]
+    wrong = {number for number in numbers if number not in by_number}
     if wrong:
         raise SettingError(
-            f"--redo {','.join(wrong)}: no such spoken piece; numbers are from 1 to "
+            f"--redo {shortened(spans(wrong))}: no such spoken piece; numbers are from 1 to "
             f"{len(planned.parts)}, as in {MANIFEST_NAME}."
         )
     return [by_number[number] for number in numbers]

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..errors import AudioError, SettingError
+from ..errors import AudioError, Interrupted, SettingError
+from ..harmless import one_line
 from ..text.pauses import breaths
 from .batch import REPORT_NAME, speak_batch
 from .book import MANIFEST_NAME, speak_document
@@ -68,7 +69,7 @@ def _read(arguments: argparse.Namespace, longest: int) -> Document:
 def say_remarks(path: Path, document: Document) -> None:
     """Tell people what of a file is not spoken."""
     for remark in document.remarks:
-        print(f"{path.name}: {remark}", file=sys.stderr)
+        print(one_line(f"{path.name}: {remark}"), file=sys.stderr)
 
 
 def is_job(arguments: argparse.Namespace, document: Document) -> bool:
@@ -123,12 +124,11 @@ def run_document(
             **_common(arguments, settings),
         )
     except KeyboardInterrupt:
-        print(
-            f"interrupted: what is finished is in {folder}; the same command goes on from there",
-            file=sys.stderr,
-        )
-        return 1
+        raise Interrupted(
+            f"interrupted: what is finished is in {folder}; the same command goes on from there"
+        ) from None
     for number, why in sorted(done.failures.items()):
+        why = one_line(why)
         print(f"piece {number} could not be spoken and is left out: {why}", file=sys.stderr)
     for line in done.remarks:
         print(line, file=sys.stderr)
@@ -179,15 +179,14 @@ def run_batch(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -> i
             **_common(arguments, settings),
         )
     except KeyboardInterrupt:
-        print(
-            f"interrupted: {report} says what is finished; the same command goes on from there",
-            file=sys.stderr,
-        )
-        return 1
+        raise Interrupted(
+            f"interrupted: {report} says what is finished; the same command goes on from there"
+        ) from None
     failed = [line for line in lines if line.status == "failed"]
     for line in lines:
         if line.message:
-            print(f"row {line.row} ({line.output}): {line.message}", file=sys.stderr)
+            said = one_line(f"row {line.row} ({line.output}): {line.message}")
+            print(said, file=sys.stderr)
         for remark in line.remarks:
             print(remark, file=sys.stderr)
     counts = {name: sum(line.status == name for line in lines) for name in ("spoken", "kept")}

@@ -101,12 +101,12 @@ def numbers(text: str, what: str = "piece") -> list[int]:
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not first.isdecimal() or (dash and not last.isdecimal()):
             raise argparse.ArgumentTypeError(f"{part!r} is no number of a {what}")
         end = int(last if dash else first)
         if end < int(first):
             raise argparse.ArgumentTypeError(f"{part!r} runs backwards: write {last}-{first}")
-        if end - int(first) > _MOST_NUMBERS:
+        if len(found) + end - int(first) >= _MOST_NUMBERS:
             raise argparse.ArgumentTypeError(f"{part!r}: no text has so many {what}s")
         found += range(int(first), end + 1)
     return found

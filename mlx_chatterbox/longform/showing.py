@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..config import ModelConfig
 from ..errors import ChatterboxError, SettingError
+from ..harmless import one_line
 from ..text.load import Tokenizer
 from ..text.pauses import breaths
 from ..text.reading import without_unknown_tags
@@ -141,7 +142,8 @@ def _show_batch(arguments: argparse.Namespace, model: TextModel) -> int:
             _print(_pieces(document, model, row.language, writing))
         except ChatterboxError as error:
             failed += 1
-            print(f"row {row.number} ({row.output}): {error}", file=sys.stderr)
+            said = one_line(f"row {row.number} ({row.output}): {error}")
+            print(said, file=sys.stderr)
         tell(writing, True)
     return 1 if failed else 0
 

@@ -11,6 +11,8 @@ from .clauses import pieces
 # A `[pause]` without a number.
 PLAIN_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
+# All pauses of what is held in memory as a whole: 170 MB of samples.
+LONGEST_SILENCE = 1800.0
 _PAUSE = re.compile(r"\[\s*pause\b([^\]]{0,80})\]", re.IGNORECASE)
 _SECONDS = re.compile(
     r"\s*[:=]?\s*(\d+(?:[.,]\d+)?|[.,]\d+)\s*(ms|milliseconds|s|sec|seconds?)?\s*$"
@@ -33,9 +35,15 @@ def breaths(text: str, longest: int, language: str | None) -> list[Breath]:
         At least one; with an empty text if there is nothing but pauses.
 
     Raises:
-        TextError: a `[pause ...]` that is none, or over a minute.
+        TextError: a `[pause ...]` that is none, or over a minute; over half an hour of them.
     """
     parts = at_pauses(text)
+    together = sum(seconds for _, seconds in parts)
+    if together > LONGEST_SILENCE:
+        raise TextError(
+            f"the pauses of a text last {together:.0f} s together, more than {LONGEST_SILENCE:.0f} "
+            "s: speak it in parts, or as paragraphs of a --file."
+        )
     if len(parts) == 1:
         return [Breath(piece) for piece in pieces(text, longest, language)]
     found: list[Breath] = []

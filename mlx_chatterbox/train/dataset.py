@@ -10,6 +10,7 @@ import numpy as np
 from ..cli import Bars
 from ..config import ModelConfig
 from ..errors import DataError
+from ..harmless import harmless
 from .config import TrainConfig
 from .data.batches import Batches, group_by_speaker, make_sample, split
 from .data.check import Clip, read_clips
@@ -122,8 +123,7 @@ class Data:
             else:
                 cells.append(self._encoder.normalized(clip.text))
                 cells += filter(None, [self._encoder.phones(clip.text)])
-            line = "\t".join(" ".join(cell.split()) for cell in cells)
-            yield line.encode("utf-8", "backslashreplace").decode()
+            yield "\t".join(harmless(" ".join(cell.split())) for cell in cells)
 
     def features(
         self, prepared: Prepared, group: Group, progress: Bars | None = None

@@ -23,10 +23,11 @@ from ..hub import WEIGHTS_NAME, is_converted
 from ..manifest import write_manifest
 from ..origin import without_paths
 from ..quantization import dequantize_layers, rules_of
+from ..saving import save_arrays
 from ..text.lexicon import LEXICON_FILE
 from ..variants import Variant, variant_named
 from .adapters import fuse
-from .state import new_folder, write_arrays
+from .state import new_folder
 from .vocabulary import save_tokenizer
 
 
@@ -101,7 +102,7 @@ def _write_ours(checkpoint: Checkpoint, tensors: dict[str, mx.array], folder: Pa
         key: value.astype(dtype) if mx.issubdtype(value.dtype, mx.floating) else value
         for key, value in sorted(tensors.items())
     }
-    write_arrays(folder / WEIGHTS_NAME, cast, {"format": "mlx"})
+    save_arrays(folder / WEIGHTS_NAME, cast, {"format": "mlx"})
     source = {"fine_tuned_from": without_paths(_base(checkpoint))}
     quantization = QuantizationConfig(rules=rules_of(checkpoint.networks, checkpoint.config))
     if quantization.rules == checkpoint.config.quantization.rules:
@@ -161,7 +162,7 @@ def _write_tensors(path: Path, tensors: dict[str, mx.array]) -> None:
         for key, value in tensors.items()
     }
     if path.suffix != ".pt":
-        write_arrays(path, plain, {"format": "pt"})
+        save_arrays(path, plain, {"format": "pt"})
         return
     from convert.torch_zip import write_state_dict
 

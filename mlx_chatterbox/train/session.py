@@ -19,7 +19,7 @@ from ..checkpoint import Checkpoint
 from ..cli import Bars
 from ..config import FineTuningConfig, ModelConfig
 from ..devices import on_device
-from ..errors import ChatterboxError, CheckpointError
+from ..errors import CheckpointError, Interrupted
 from . import base_model
 from .clip_list import changes, listed, read_list, write_list
 from .config import TrainConfig, load_saved
@@ -78,8 +78,8 @@ def _interruptible(config: TrainConfig) -> Iterator[None]:
     except KeyboardInterrupt:
         folder = Path(config.training.output_dir)
         if Checkpoints(folder).newest() is None:
-            raise ChatterboxError("interrupted before the first checkpoint.") from None
-        raise ChatterboxError(
+            raise Interrupted("interrupted before the first checkpoint") from None
+        raise Interrupted(
             f"interrupted; go on with: python -m mlx_chatterbox.train resume {folder}"
         ) from None
 

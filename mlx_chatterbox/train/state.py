@@ -13,7 +13,6 @@ called `checkpoint-N` is complete, whenever the process was killed. In it:
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import os
 import re
@@ -30,6 +29,7 @@ from ..checks.json_file import parse_json, read_small
 from ..checks.plain import named, typed
 from ..checks.safetensors_file import load_safetensors
 from ..errors import CheckpointError
+from ..saving import save_arrays
 from .config import TrainConfig, save_config
 
 WEIGHTS, ADAPTERS = "weights.safetensors", "adapters.safetensors"
@@ -37,8 +37,6 @@ OPTIMIZER, STATE, CONFIG = "optimizer.safetensors", "state.json", "config.yaml"
 # What a killed process leaves of `new_folder` (of earlier versions: without a number).
 _LEFT = re.compile(r"\.(.+?)(?:\.[0-9a-f]{16})?\.(tmp|old)")
 VERSION = 2
-# Below this a disk counts as full where nothing says why it took no file.
-LEAST_FREE = 2**20
 _NAMED = re.compile(r"(checkpoint|best)-(\d+)")
 
 
@@ -158,25 +156,6 @@ def link(name: Path, target: Path) -> None:
     os.replace(temporary, name)
 
 
-def write_arrays(
-    path: Path, arrays: Mapping[str, mx.array], metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write a safetensors file.
-
-    Raises:
-        OSError: the disk does not take it.
-    """
-    try:
-        mx.save_safetensors(str(path), dict(arrays), dict(metadata or {}))
-    except RuntimeError as error:
-        # MLX does not say why. A disk that has just become full has no room for anything now.
-        full = shutil.disk_usage(path.parent).free < LEAST_FREE
-        if full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        reason = f"{str(error).rstrip('.')}; is the disk full?"
-        raise OSError(errno.EIO, reason, str(path)) from error
-
-
 def read_arrays(path: Path) -> dict[str, mx.array]:
     """Tensors of a checkpoint's file.
 
@@ -278,7 +257,7 @@ class Checkpoints:
         target = self.folder / f"checkpoint-{state.step}"
         with new_folder(target) as folder:
             self._write(folder, state, weights, config, adapters)
-            write_arrays(folder / OPTIMIZER, optimizer)
+            save_arrays(folder / OPTIMIZER, optimizer)
         link(self.folder / "last", target)
         self._prune(state)
         return target
@@ -329,7 +308,7 @@ class Checkpoints:
     def _write(self, folder: Path, state: RunState, weights, config, adapters: bool) -> None:
         metadata = {"format": "mlx", "step": str(state.step)}
         name = ADAPTERS if adapters else WEIGHTS
-        write_arrays(folder / name, weights, metadata)
+        save_arrays(folder / name, weights, metadata)
         save_config(config, folder / CONFIG)
         (folder / STATE).write_text(state.to_json(), encoding="utf-8")
 

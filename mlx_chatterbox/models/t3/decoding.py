@@ -16,6 +16,8 @@ from .t3 import T3
 
 # So many numbers of noise are drawn at a time where a step is not MLX's.
 _NOISE_AT_ONCE = 1 << 16
+# Beyond it guided logits are more than numbers of 32 bits tell apart.
+MAX_CFG_WEIGHT = 1_000_000
 
 
 def guide(logits: Array, cfg_weight: float, sentences: int) -> Array:
@@ -270,8 +272,8 @@ def check_lengths(t3: T3, text_tokens: mx.array, cfg_weight: float, max_new_toke
     longest = t3.config.max_speech_tokens
     if not 1 <= max_new_tokens <= longest:
         raise SettingError(f"max_new_tokens must be from 1 to {longest}; got {max_new_tokens}.")
-    if not 0 <= cfg_weight < float("inf"):
-        raise SettingError(f"cfg_weight must be 0 or more; got {cfg_weight}.")
+    if not 0 <= cfg_weight <= MAX_CFG_WEIGHT:
+        raise SettingError(f"cfg_weight must be from 0 to {MAX_CFG_WEIGHT}; got {cfg_weight}.")
     room = t3.config.max_text_tokens + 2
     if t3.config.is_gpt2:
         prompt = t3.config.speech_cond_prompt_len + 2

@@ -20,6 +20,8 @@ from ...errors import SettingError
 # What decides on a draw is the same for both: where a step is computed by MLX, and where it is not.
 Array = mx.array | np.ndarray
 
+# Beyond them numbers of 32 bits say nothing of logits any more.
+_LEAST, _MOST = 1e-6, 1e9
 ORDERS = ("penalty_first", "penalty_last")
 
 
@@ -47,19 +49,27 @@ class SamplingSettings:
         for name in ("temperature", "repetition_penalty", "min_p", "top_p", "top_k"):
             if not isinstance(getattr(self, name), Real):
                 raise SettingError(f"{name} must be a number; got {getattr(self, name)!r}.")
-        _check("temperature", self.temperature, self.temperature >= 0, "0 (greedy) or more")
         _check(
-            "repetition_penalty", self.repetition_penalty, self.repetition_penalty > 0, "above 0"
+            "temperature",
+            self.temperature,
+            self.temperature == 0 or _LEAST <= self.temperature <= _MOST,
+            f"0 (greedy) or from {_LEAST:g} to {_MOST:g}",
+        )
+        _check(
+            "repetition_penalty",
+            self.repetition_penalty,
+            _LEAST <= self.repetition_penalty <= _MOST,
+            f"from {_LEAST:g} to {_MOST:g}",
         )
         _check("min_p", self.min_p, 0 <= self.min_p <= 1, "from 0 to 1")
         _check("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1")
-        _check("top_k", self.top_k, self.top_k >= 0, "0 (all) or more")
+        _check("top_k", self.top_k, 0 <= self.top_k < 2**31, "0 (all) or more")
         if self.order not in ORDERS:
             raise SettingError(f"the sampler's order must be one of {ORDERS}; got {self.order!r}.")
 
 
 def _check(name: str, value: float, holds: bool, allowed: str) -> None:
-    if not (math.isfinite(value) and holds):
+    if not (holds and math.isfinite(value)):
         raise SettingError(f"{name} must be {allowed}; got {value}.")
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ...harmless import one_line
 from ...own_files import write_whole
 
 
@@ -52,18 +53,18 @@ class Report:
             f"{self.kept} of {self.listed} clips can be trained on: {minutes:.1f} minutes, "
             f"{len(self.speakers)} speaker(s){self._who()}."
         ]
-        lines += [f"read: {note}" for note in self.notes]
+        lines += [f"read: {one_line(note)}" for note in self.notes]
         for title, remarks in (("left out", self.left_out), ("warnings", self.warnings)):
             if not remarks:
                 continue
             lines.append(f"{title}: {len(remarks)}")
             for reason, count in Counter(remark.reason for remark in remarks).most_common():
-                lines.append(f"  {count:5d}  {reason}")
+                lines.append(f"  {count:5d}  {one_line(reason)}")
                 which = [remark for remark in remarks if remark.reason == reason]
                 lines += [f"           {_shown(remark)}" for remark in which[:examples]]
                 if count > examples:
                     lines.append(f"           ... and {count - examples} more")
-        return "\n".join(lines).encode("utf-8", "backslashreplace").decode()
+        return "\n".join(lines)
 
     def _who(self) -> str:
         """Clips of each of several speakers, those with the most first."""
@@ -71,7 +72,7 @@ class Report:
             return ""
         most = sorted(self.speakers.items(), key=lambda pair: -pair[1])
         more = ", ..." if len(most) > 8 else ""
-        return ": " + ", ".join(f"{name[:30]} {count}" for name, count in most[:8]) + more
+        return ": " + ", ".join(f"{one_line(name[:30])} {count}" for name, count in most[:8]) + more
 
     def write(self, path: str | os.PathLike) -> Path:
         """All of it as JSON, whole or not at all."""
@@ -84,5 +85,4 @@ class Report:
 
 def _shown(remark: Remark) -> str:
     where = remark.where or remark.id
-    line = f"{where}: {remark.detail}" if remark.detail else where
-    return line.encode("utf-8", "backslashreplace").decode()
+    return one_line(f"{where}: {remark.detail}" if remark.detail else where)

@@ -15,6 +15,7 @@ from ...checkpoint import VOICE_NAME, Chatterbox, build, load_converted, verify_
 from ...hub import WEIGHTS_NAME
 from ...manifest import write_manifest
 from ...packing import pack
+from ...saving import save_arrays
 from ...text.lexicon import LEXICON_FILE
 from ...text.load import ENGLISH_FILE
 from ...voice import embed_voice
@@ -71,7 +72,7 @@ def _write(networks: Chatterbox, config, texts: Path, folder: Path) -> None:
         for key, value in sorted(tree_flatten(networks.parameters()))
     }
     packed = pack(half, config.packing, lambda key: key.startswith(_PACKED))
-    mx.save_safetensors(str(folder / WEIGHTS_NAME), packed, {"format": "mlx"})
+    save_arrays(folder / WEIGHTS_NAME, packed, {"format": "mlx"})
     config.save(folder)
     verify_folder(folder)
     # The voices are made by the weights as they are stored.
