@@ -218,6 +218,7 @@ def test_programs_say_it_in_one_line_and_end_with_1(asked, hub, tmp_path, monkey
     hub.add(REPO, {"model.safetensors": WEIGHTS})
     hub.gated.add(REPO)
     Path("voice.yaml").write_text(TRAINING)
+    Path("voice_data").mkdir()
     done = asked(code="import sys\n" + PROGRAMS[program], status=1)
     assert "is gated: accept its terms at" in done
     assert len(done.splitlines()) == 1, done

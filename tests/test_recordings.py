@@ -30,6 +30,7 @@ from mlx_chatterbox.vc import ChatterboxVC
 from mlx_chatterbox.voice import Voice, is_saved_voice
 from mlx_chatterbox.watermark.__main__ import main as watermark
 from parity.synthetic_voice import synthetic_voice
+from tests.train_data import section
 
 RATE = 24000
 CASES = Path(__file__).parent / "data"
@@ -308,7 +309,7 @@ def test_voices_and_conversion_read_what_a_telephone_records(tmp_path, checkpoin
 
 def test_training_listens_to_what_a_telephone_records(tmp_path, recording):
     path = encoded(tmp_path / "clip.m4a", "-f", "ipod", samples=recording)
-    settings = SimpleNamespace(trim_silence=False, trim_top_db=30, max_audio_duration_s=15)
+    settings = section(tmp_path, trim_silence=False, max_audio_duration_s=15)
     listener = Listener(settings, None)
     facts, _ = listener(path)
     assert facts.rate == RATE
