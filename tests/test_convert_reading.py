@@ -8,6 +8,7 @@ from convert import reading
 
 
 @pytest.mark.numbers
+@pytest.mark.slow
 def test_the_command_tells_each_part_s_loss_and_that_whole_models_have_none(
     small_checkpoint, recording_file, capsys
 ):

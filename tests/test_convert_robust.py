@@ -360,6 +360,7 @@ def test_killed_while_it_takes_the_place_of_another(source, tmp_path, exchanges,
     assert left_in(tmp_path) == ["out", "upstream"]
 
 
+@pytest.mark.slow
 def test_killed_at_ten_random_moments_the_old_or_the_new_is_whole(source, tmp_path):
     """A process that converts over the same folder again and again, in turn to two types."""
     output = convert_folder(source, tmp_path / "out", config=small_config())

@@ -454,6 +454,7 @@ def test_too_many_elements_are_no_chapter(read, monkeypatch):
         '<div><p id="x">1 a</p>',
     ],
 )
+@pytest.mark.slow
 def test_hostile_chapters_take_a_time_that_grows_with_their_length(part):
     import time
 

@@ -195,6 +195,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
 
 AT_IMPORT = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
 class Press:
     def find_spec(self, name, path=None, target=None):
         if name.endswith({name!r}):
@@ -217,6 +218,15 @@ def test_ctrl_c_while_modules_are_imported(name, tmp_path):
     assert "interrupted" in err
 
 
+@pytest.fixture
+def heard():
+    """Ctrl-C as Python begins with it; a shell's background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_ctrl_c_that_became_another_error_is_still_one(capsys):
     parser = argparse.ArgumentParser(prog="speak")
 
