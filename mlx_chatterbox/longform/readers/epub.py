@@ -17,6 +17,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from ...errors import TextError
+from ...harmless import shortened
 from ..blocks import Block, plan_blocks
 from ..plan import Document
 from .archive import Archive
@@ -67,7 +68,9 @@ def read_epub(path: Path, language: str | None, longest: int) -> Document:
             pieces = plan_blocks(blocks, language, longest)
             return Document(book.title, book.author, pieces, book.cover(), tuple(book.remarks()))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise TextError(f"{path} is no EPUB, or a damaged one: {error}.") from None
+        # The library's message may hold a name of 64 kB.
+        why = shortened(str(error))
+        raise TextError(f"{path} is no EPUB, or a damaged one: {why}.") from None
     except OSError as error:
         raise TextError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (lzma.LZMAError, ValueError, struct.error, MemoryError) as error:
