@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import IO
 
 
-def try_lock(file: IO | int) -> bool | None:
-    """Lock an open file for this process alone, until it is closed; never waits.
+def try_lock(file: IO | int, wait: bool = False) -> bool | None:
+    """Lock an open file for this process alone, until it is closed.
+
+    Args:
+        wait: until whoever has it locked lets go.
 
     Returns:
         Whether it is locked now; None where there are no such locks (Windows, some network file
@@ -17,7 +20,7 @@ def try_lock(file: IO | int) -> bool | None:
     except ImportError:
         return None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError:

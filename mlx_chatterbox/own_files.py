@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from .locks import try_lock
+
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 # Or opening a pipe would wait for somebody to write into it.
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)
@@ -208,7 +210,7 @@ def new_beside(path: Path, suffix: str = "") -> BinaryIO:
         name = path.with_name(f"{_stem(path.name)}.{os.urandom(8).hex()}.tmp{suffix}")
         file = open(name, "x+b", opener=_open_new)  # noqa: SIM115
         # Between the two it may have been taken for a leftover.
-        if _lock(file.fileno(), wait=True) is None or os.fstat(file.fileno()).st_nlink:
+        if try_lock(file, wait=True) is None or os.fstat(file.fileno()).st_nlink:
             return file
         file.close()
 
@@ -258,22 +260,7 @@ def remove_named(folder: Path, is_ours: Callable[[str], object], alone: bool = T
 
 def _is_free(name: str) -> bool:
     with open_regular(name, follow=False) as file:
-        return _lock(file.fileno(), wait=False) is True
-
-
-def _lock(descriptor: int, wait: bool) -> bool | None:
-    """Lock an open file; False if another process has it, None where there are no locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except OSError:  # some network's file system
-        return None
-    return True
+        return try_lock(file) is True
 
 
 def sync_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import urlparse
 
 from .errors import HubError
 from .hub_errors import explain, has_status, one_line
+from .locks import try_lock
 from .manifest import sha256
 
 LARGE = 8 * 2**20
@@ -83,7 +84,7 @@ def _remove_outdated(repository: str, blobs: Path, wanted: set[str]) -> None:
         if part.stem in known:
             continue
         with contextlib.suppress(OSError), part.open("ab") as file:
-            if _alone(file):
+            if try_lock(file) is not False:
                 part.unlink()
 
 
@@ -118,7 +119,7 @@ def _fetch(label: str, url: str, about, blobs: Path) -> None:
 
     part, blob = blobs / f"{about.etag}.part", blobs / about.etag
     with part.open("ab") as file:
-        if not _alone(file):
+        if try_lock(file) is False:
             return  # another process is at it; the client waits for nobody and fetches it too
         if not _is_still(part, file):
             return  # another process has just finished it
@@ -162,14 +163,3 @@ def _is_still(part: Path, file) -> bool:
     with contextlib.suppress(OSError):
         return os.path.samestat(part.stat(), os.fstat(file.fileno()))
     return False
-
-
-def _alone(file) -> bool:
-    with contextlib.suppress(ImportError):
-        import fcntl
-
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-    return True

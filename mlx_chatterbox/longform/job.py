@@ -11,7 +11,6 @@ The same command reads what is there and does the rest. Nothing in the folder is
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import re
@@ -22,6 +21,7 @@ from threading import Lock
 from typing import Any
 
 from ..errors import JobError
+from ..locks import try_lock
 from ..own_files import open_lock, own_folder, remove_named
 from .identity import digest
 from .records import is_state
@@ -81,21 +81,15 @@ class Job:
         self._lock.close()
 
     def _take_lock(self) -> None:
-        """An operating system's lock: it ends with the process, however that ends."""
-        with contextlib.suppress(ImportError):
-            import fcntl
-
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self._lock.seek(0)
-                who = self._lock.read(20).strip()
-                who = who if who.isdigit() else ""
-                self._lock.close()
-                raise JobError(
-                    f"another run{f' (process {who})' if who else ''} is at work on {self.folder}: "
-                    "wait for it, or write to another --output."
-                ) from None
+        if try_lock(self._lock) is False:
+            self._lock.seek(0)
+            who = self._lock.read(20).strip()
+            who = who if who.isdigit() else ""
+            self._lock.close()
+            raise JobError(
+                f"another run{f' (process {who})' if who else ''} is at work on {self.folder}: "
+                "wait for it, or write to another --output."
+            )
         self._lock.truncate(0)
         self._lock.seek(0)
         self._lock.write(str(os.getpid()))

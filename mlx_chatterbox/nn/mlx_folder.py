@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..locks import try_lock
 from . import code_cache
 from .processor import compiled_folder
 
@@ -122,20 +123,17 @@ def _arranged(version: str) -> Path:
 
 
 def _new_run(runs: Path) -> Path:
-    import fcntl
     import tempfile
 
     global _lock
     run = Path(tempfile.mkdtemp(dir=runs))
     _lock = os.open(run / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with contextlib.suppress(OSError):  # some network's file system
-        fcntl.flock(_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try_lock(_lock)
     return run
 
 
 def _remove_dead(runs: Path) -> None:
     """Remove folders of processes that were killed."""
-    import fcntl
     import shutil
     import time
 
@@ -144,8 +142,8 @@ def _remove_dead(runs: Path) -> None:
             if time.time() - run.stat().st_mtime < _YOUNG_SECONDS:
                 continue
             with (run / "lock").open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(run, ignore_errors=True)
+                if try_lock(lock):
+                    shutil.rmtree(run, ignore_errors=True)
 
 
 def _link(kept: Path, place: Path) -> None:

@@ -58,7 +58,7 @@ class HiFTNetConfig(Config):
             upsample_rates=stages > 0,
             upsample_kernel_sizes=len(kernels) == stages
             and all(
-                k >= rate and (k - rate) % 2 == 0 for k, rate in zip(kernels, rates, strict=False)
+                k >= rate and (k - rate) % 2 == 0 for k, rate in zip(kernels, rates, strict=True)
             ),
             base_channels=stages < 31 and self.base_channels >> stages > 0,
             resblock_kernel_sizes=_are_odd(self.resblock_kernel_sizes),
