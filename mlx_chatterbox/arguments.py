@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import SettingError
 from .guards import Outcome
-from .text.given import shown
+from .text.given import described
 from .text.respelling import Lexicon
 from .voice import Voice
 
@@ -51,25 +51,25 @@ class Extras:
             value = getattr(self, name)
             is_whole = isinstance(value, Integral) and value in (0, 1)
             if value is not None and not (is_whole or isinstance(value, np.bool_)):
-                raise SettingError(f"{name} must be True or False; got {shown(value)}.")
+                raise SettingError(f"{name} must be True or False; got {described(value)}.")
         for name in ("noise", "source"):
             value = getattr(self, name)
             if value is not None and not hasattr(value, "shape"):
-                raise SettingError(f"{name} must be an array; got {shown(value)}.")
+                raise SettingError(f"{name} must be an array; got {described(value)}.")
         if self.progress is not None and not callable(self.progress):
-            raise SettingError(f"progress must be a function; got {shown(self.progress)}.")
+            raise SettingError(f"progress must be a function; got {described(self.progress)}.")
 
 
 def check_whole(name: str, value: object) -> None:
     """Raise SettingError unless a value is a whole number or left out."""
     if value is not None and not isinstance(value, Integral):
-        raise SettingError(f"{name} must be a whole number; got {shown(value)}.")
+        raise SettingError(f"{name} must be a whole number; got {described(value)}.")
 
 
 def check_number(name: str, value: object) -> None:
     """Raise SettingError unless a value is a number."""
     if not isinstance(value, Real):
-        raise SettingError(f"{name} must be a number; got {shown(value)}.")
+        raise SettingError(f"{name} must be a number; got {described(value)}.")
 
 
 @dataclass(frozen=True)

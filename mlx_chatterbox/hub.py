@@ -17,7 +17,7 @@ from .errors import CheckpointError, HubError
 from .hub_errors import explain, incomplete, is_offline, why
 from .resuming import fetch_large_files
 from .swap import moved_aside
-from .text.given import shown
+from .text.given import described
 from .variants import VARIANTS, Variant
 
 WEIGHTS_NAME = "model.safetensors"
@@ -59,7 +59,7 @@ def local_folder(name: str | Path) -> Path | None:
         CheckpointError: a conversion that was killed has left it under another name.
     """
     if not isinstance(name, (str, Path)):
-        raise CheckpointError(f"a model is a name or a folder; got {shown(name)}.")
+        raise CheckpointError(f"a model is a name or a folder; got {described(name)}.")
     if is_known(name):
         return POCKET_FOLDER if name == POCKET else None
     folder = Path(name).expanduser()

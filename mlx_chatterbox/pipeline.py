@@ -30,7 +30,7 @@ from .nn.memory import clear_device_cache
 from .nn.parallel import choosing_alone
 from .seeds import piece_seeds
 from .synthesis import Synthesis
-from .text.given import checked_text, checked_texts, shown
+from .text.given import checked_text, checked_texts, described
 from .text.pauses import Breath, breaths, without_pauses
 from .text.reading import Reading, read_text, without_mere_tags
 from .text.unread import UnreadWarning, merged, shortened
@@ -340,7 +340,7 @@ class Pipeline:
         if voice is not None:
             if not isinstance(voice, Voice):
                 raise SettingError(
-                    f"voice must be a Voice (Voice.load, voice_of); got {shown(voice)}: a "
+                    f"voice must be a Voice (Voice.load, voice_of); got {described(voice)}: a "
                     "recording is given as audio_prompt_path."
                 )
             check_voice(voice, self.networks)
@@ -391,8 +391,8 @@ def _check_of_batch(seed, seeds, finished) -> None:
     check_whole("seed", seed)
     if seeds is not None:
         if isinstance(seeds, (str, bytes)) or not hasattr(seeds, "__len__"):
-            raise SettingError(f"seeds must be a list of whole numbers; got {shown(seeds)}.")
+            raise SettingError(f"seeds must be a list of whole numbers; got {described(seeds)}.")
         for one in seeds:
             check_whole("a seed", one)
     if finished is not None and not callable(finished):
-        raise SettingError(f"finished must be a function; got {shown(finished)}.")
+        raise SettingError(f"finished must be a function; got {described(finished)}.")

@@ -112,7 +112,7 @@ def _there(part: Path) -> int:
 
 
 def _fetch(label: str, url: str, about, blobs: Path) -> None:
-    """One file, behind what is there of it."""
+    """What is missing of one file, after what is there."""
     from huggingface_hub import constants, get_hf_file_metadata
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers

@@ -41,7 +41,7 @@ from .checkpoint import Checkpoint, load
 from .devices import is_device, on_device
 from .errors import SettingError
 from .streaming import StreamingPipeline
-from .text.given import shown
+from .text.given import described
 from .text.multilingual import SUPPORTED_LANGUAGES
 from .text.respelling import Lexicon
 from .voice import Voice
@@ -368,7 +368,9 @@ CLASSES = {
 
 def _code(language_id: str | None) -> str | None:
     if language_id is not None and not isinstance(language_id, str):
-        raise SettingError(f"language_id must be a code such as 'fr'; got {shown(language_id)}.")
+        raise SettingError(
+            f"language_id must be a code such as 'fr'; got {described(language_id)}."
+        )
     return language_id.lower() if language_id else None
 
 

@@ -34,7 +34,7 @@ from .nn.parallel import can_run_two, run_two
 from .nn.threads import compute_in_this_thread
 from .own_files import open_input, problem_of, whole_file
 from .saving import save_arrays
-from .text.given import shown
+from .text.given import described
 
 ENCODER_RATE = 16000
 DECODER_RATE = 24000
@@ -115,7 +115,7 @@ class Voice:
         """
         compute_in_this_thread()
         if not isinstance(path, (str, os.PathLike)):
-            raise SettingError(f"a voice is loaded from the path of a file; got {shown(path)}.")
+            raise SettingError(f"a voice is loaded from the path of a file; got {described(path)}.")
         if problem := problem_of(path):
             raise CheckpointError(f"the voice {path} {problem}.")
         try:
@@ -136,7 +136,7 @@ class Voice:
 def check_emotion(emotion: float) -> None:
     """Raise SettingError unless the emotion is a number upstream's interface would offer."""
     if not isinstance(emotion, Real):
-        raise SettingError(f"exaggeration must be a number; got {shown(emotion)}.")
+        raise SettingError(f"exaggeration must be a number; got {described(emotion)}.")
     if not 0.0 <= emotion <= 2.0:
         raise SettingError(f"exaggeration must be from 0 to 2; got {emotion}.")
 
@@ -202,7 +202,7 @@ def read_reference(
     elif not isinstance(recording, (str, os.PathLike)):
         raise AudioError(
             "the reference must be the path of a recording, or its samples as (n,) float32 at 24 "
-            f"kHz; got {shown(recording)}."
+            f"kHz; got {described(recording)}."
         )
     else:
         name = f"the reference {recording}"

@@ -12,7 +12,7 @@ _HALF = re.compile(r"[\ud800-\udfff]")
 _BYTE = range(0xDC80, 0xDD00)
 
 
-def shown(value: object, most: int = 60) -> str:
+def described(value: object, most: int = 60) -> str:
     """A value for an error: "None", "the int 123", shortened."""
     if value is None:
         return "None"
@@ -41,7 +41,7 @@ def checked_text(text: object, name: str = "text") -> str:
             hint = "; several texts are spoken by generate_batch"
         elif isinstance(text, (bytes, bytearray)):
             hint = "; decode it first"
-        raise TextError(f"{name} must be a str; got {shown(text)}{hint}.")
+        raise TextError(f"{name} must be a str; got {described(text)}{hint}.")
     if _HALF.search(text) is None:
         return text
     whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
@@ -64,9 +64,9 @@ def checked_texts(texts: object) -> list[str]:
     """
     wanted = "generate_batch takes a list of texts"
     if isinstance(texts, str):
-        raise SettingError(f"{wanted}; got {shown(texts)}: write [{shown(texts)[8:]}].")
+        raise SettingError(f"{wanted}; got {described(texts)}: write [{described(texts)[8:]}].")
     if isinstance(texts, (bytes, Mapping)) or not isinstance(texts, Iterable):
-        got = "None" if texts is None else shown(texts)
+        got = "None" if texts is None else described(texts)
         raise SettingError(f"{wanted}; got {got}.")
     listed = list(texts)
     if not listed:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from ..errors import TextError
 from ..own_files import open_input
-from .given import excerpt, shown
+from .given import described, excerpt
 from .scripts import is_unspaced
 
 EXACTLY = "="
@@ -174,12 +174,14 @@ def respelling_of(lexicon: Lexicon) -> Respelling | None:
     pairs = [*lexicon.items()] if isinstance(lexicon, Mapping) else lexicon
     if isinstance(pairs, bytes) or not isinstance(pairs, Iterable):
         what = "a file's path, or words and respellings"
-        raise TextError(f"a lexicon is {what}; got {shown(pairs)}.")
+        raise TextError(f"a lexicon is {what}; got {described(pairs)}.")
     pairs = list(pairs)
     for pair in pairs:
         is_pair = isinstance(pair, Sequence) and not isinstance(pair, (str, bytes))
         if not (is_pair and len(pair) == 2 and all(map(_is_text, pair))):
-            raise TextError(f"a lexicon has pairs of a word and its respelling; got {shown(pair)}.")
+            raise TextError(
+                f"a lexicon has pairs of a word and its respelling; got {described(pair)}."
+            )
     return Respelling(pairs)
 
 

@@ -35,7 +35,7 @@ _END = r"(?![\w'’])"
 
 
 def _numerals(letters: str) -> str:
-    """A pattern: a numeral, a range of two, and behind a heading in the plural a list."""
+    """A pattern: a numeral, a range of two, and after a heading in the plural a list."""
     one = f"[{letters}]{{1,9}}"
     return rf"{one}{_END}(?:(?(many){JOINT}|{_DASH}){one}{_END}){{0,9}}"
 

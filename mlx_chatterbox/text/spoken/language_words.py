@@ -13,7 +13,7 @@ class Language:
         decimal: the mark before decimals; `group`: marks between groups of three digits.
         point: the word for the mark.
         counting: CLDR's rules for numbers before a noun; `alone`: for others.
-        ordinals: marks behind a number that make it one, and the rules for it.
+        ordinals: marks after a number that make it one, and the rules for it.
         to: the word in "5-10"; "" leaves the dash.
         hour: the word after the hours of a time.
         ampersand: the word for "&".

@@ -188,7 +188,7 @@ class Spelling:
         sign = r"(?P<minus>(?<![\w)])[-−–](?=\d))?"
         units = "|".join(sorted(map(re.escape, self._units), key=len, reverse=True))
         many = rf"(?P<low>{number})(?:\s?[-–—]\s?(?P<high>{number}))?"
-        # Chinese, Japanese and Korean write on behind a number.
+        # Chinese, Japanese and Korean write on after a number.
         end = r"(?![A-Za-z\d])" if self.code in _CLOSE else r"(?![^\W_])"
         starts = DIGIT + "-−–"
         signs = self.money_starts

@@ -327,7 +327,7 @@ _ANSWERS = frozenset(
 
 
 def _is_degree(match: re.Match) -> bool:
-    """Whether letters behind a name are a degree: "Dr. A. Khan, MD"."""
+    """Whether letters after a name are a degree: "Dr. A. Khan, MD"."""
     before = match.string[max(0, match.start() - 24) : match.start()]
     return match.group("state") in ("MD", "MA", "PA", "DC") and (
         re.search(r"\b(?:Dr|Prof)\.? (?:\w+\.? ){0,2}$|\b[A-DF-MO-RT-VX-Z]\. $", before) is not None

@@ -11,7 +11,7 @@ from .reader import Rule, word_after, word_before
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _VALID = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})$")
 _NUMERAL = re.compile(r"(?P<roman>[IVXLCDM]{1,15})(?P<rest>['’]s)?(?![\w'’])")
-# Several behind one heading: I-III; I, II and IV.
+# Several after one heading: I-III; I, II and IV.
 _NTH = re.compile(r"(?P<roman>[IVXL]{2,9}(?:th|st|nd|rd)|[VX]th)(?![\w'’])")
 JOINT = r"(?: ?[-–—‑] ?|,? (?:and|or|to|through|&) |, )"
 _SEVERAL = re.compile(
@@ -103,7 +103,7 @@ def _nth(match: re.Match) -> str | None:
 
 
 def _several(match: re.Match) -> str | None:
-    """Numerals behind one heading: "Chapters I-III", "Parts I, II and IV"."""
+    """Numerals after one heading: "Chapters I-III", "Parts I, II and IV"."""
     before = word_before(match.string, match.start()).lower().rstrip(".")
     heading = before.removesuffix("s")
     parts = [part.groups() for part in PART.finditer(match.group())]

@@ -20,7 +20,7 @@ _CLAUSE_END = re.compile(
     r"|supply|charger|outlet|socket|load|and|or|of force)\b)"
 )
 _MEASURED = re.compile(r"\d ?(?:[kmM]?[VWA]|[kM]?N|K|m|kg|s|°C)\b[^.!?]{0,12}$")
-# After these a letter behind a number is no unit: "Table 1A".
+# After these a letter after a number is no unit: "Table 1A".
 _LABELS = frozenset(
     "table figure fig. section part seat exhibit appendix grade type class group gate room "
     "platform unit question example page plate step item row column chapter schedule "
@@ -226,7 +226,7 @@ def _by(match: re.Match) -> str | None:
     return "by" if re.search(r"\d ?(?:ft|in|cm|mm|m|km|yd)\.? $|\d['\"′″] $", before) else None
 
 
-# With a full stop, behind few: "2 c. flour", "62 pts.", "2 doz.", "½ pt. cream".
+# With a full stop, after few: "2 c. flour", "62 pts.", "2 doz.", "½ pt. cream".
 _FEW = re.compile(
     rf"(?P<low>(?:\d{{1,2}} )?\d/\d{{1,2}}|\d{{0,2}}\s?[{VULGAR}]|\d{{1,4}})"
     r"(?:\s?[-–]\s?(?P<high>\d{1,2}))?"
