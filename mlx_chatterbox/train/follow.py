@@ -97,6 +97,12 @@ def base_lines(config: TrainConfig, model: ModelConfig | None) -> str:
     why = "as the configuration says" if trimmed else _why_cut(model)
     loud = "as the configuration says" if levelled else _why_loud(model)
     lines = f"recordings: {cut} ({why}); loudness {_level(data)} ({loud})"
+    if "t3" in config.model.trained:
+        read = "written out in words as when speaking" if data.normalize else "read as they stand"
+        why = (
+            "as the base does" if config.dataset.normalize is None else "as the configuration says"
+        )
+        lines += f"\ntexts: {read} ({why})"
     training = TrainConfig().training
     taken = [
         f"{name} {getattr(copy.training, name):g}"
