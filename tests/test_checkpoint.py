@@ -117,6 +117,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch, tmp_path):
     """A closed port on this machine stands for the missing network."""
     import huggingface_hub.constants as constants
 
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # what the machine has set
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(HubError, match="cannot be reached"):
