@@ -17,7 +17,8 @@ from .tables import write_file
 
 BASELINE_FILE = Path(__file__).with_name("baseline.json")
 PEER_FILE = Path(__file__).with_name("peer.json")
-README = Path(__file__).parent.parent / "README.md"
+# The page of the documentation that has the table.
+PAGE = Path(__file__).parent.parent / "docs" / "parity.md"
 GROWTH = 10.0
 # What is below this part of its bound is rounding, which a tenfold change of says nothing.
 ROUNDING = 1e-3
@@ -105,25 +106,23 @@ def of_reports(reports: Iterable[Mapping]) -> dict[str, dict[str, dict[str, floa
     return result
 
 
-def write(
-    reports: Iterable[Mapping], path: Path = BASELINE_FILE, readme: Path = README
-) -> list[Path]:
-    """Write the baseline, in which variants without a report stay, and the README's table."""
+def write(reports: Iterable[Mapping], path: Path = BASELINE_FILE, page: Path = PAGE) -> list[Path]:
+    """Write the baseline, in which variants without a report stay, and the page's table."""
     known = read_baseline(path) if path.is_file() else {}
     baseline = {**known, **of_reports(reports)}
     write_file(path, json.dumps(baseline, indent=1) + "\n")
-    write_file(readme, with_table(readme.read_text(encoding="utf-8"), baseline, read_peer()))
-    return [path, readme]
+    write_file(page, with_table(page.read_text(encoding="utf-8"), baseline, read_peer()))
+    return [path, page]
 
 
-def write_peer(comparison: Comparison, path: Path = PEER_FILE, readme: Path = README) -> list[Path]:
-    """Write another port's errors, two digits of each, and the README's table."""
+def write_peer(comparison: Comparison, path: Path = PEER_FILE, page: Path = PAGE) -> list[Path]:
+    """Write another port's errors, two digits of each, and the page's table."""
     errors = {row.output: shortened(row.error) for row in comparison.rows}
     peer = {"name": comparison.checked, "errors": errors}
     write_file(path, json.dumps(peer, indent=1) + "\n")
-    text = with_table(readme.read_text(encoding="utf-8"), read_baseline(), peer)
-    write_file(readme, text)
-    return [path, readme]
+    text = with_table(page.read_text(encoding="utf-8"), read_baseline(), peer)
+    write_file(page, text)
+    return [path, page]
 
 
 def read_peer(path: Path = PEER_FILE) -> dict:
@@ -136,7 +135,7 @@ def shortened(error: float | None) -> float | None:
 
 
 def table(baseline: Mapping, peer: Mapping) -> str:
-    """The README's table: ours in float32 against PyTorch, a column a variant; then the peer."""
+    """The page's table: ours in float32 against PyTorch, a column a variant; then the peer."""
     heads = ["stage", "output", *baseline, f"{peer['name']}, english"]
     lines = [heads, ["---"] * len(heads)]
     for stage in STAGES:
@@ -150,7 +149,7 @@ def table(baseline: Mapping, peer: Mapping) -> str:
 
 
 def with_table(text: str, baseline: Mapping, peer: Mapping) -> str:
-    """A README with the table between its two marks.
+    """A page with the table between its two marks.
 
     Raises:
         ParityError: it has no marks.
@@ -158,7 +157,7 @@ def with_table(text: str, baseline: Mapping, peer: Mapping) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ParityError(f"no {BEGIN} and {END} in the README.")
+        raise ParityError(f"no {BEGIN} and {END} in the page of the table.")
     return f"{before}{BEGIN}\n\n{table(baseline, peer)}\n\n{END}{after}"
 
 

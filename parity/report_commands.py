@@ -116,7 +116,7 @@ def add_baseline(commands) -> None:
     baseline.add_argument(
         "--write",
         action="store_true",
-        help="take their errors as the new baseline, and write the README's table from it",
+        help="take their errors as the new baseline, and write the table of docs/parity.md from it",
     )
     baseline.set_defaults(function=_baseline)
 
@@ -140,7 +140,7 @@ def add_peer(commands) -> None:
     peer.add_argument(
         "--write",
         action="store_true",
-        help="keep its errors in parity/peer.json and put them into the README's table",
+        help="keep its errors in parity/peer.json and put them into the table of docs/parity.md",
     )
     peer.set_defaults(function=_peer)
 

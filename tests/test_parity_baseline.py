@@ -1,4 +1,4 @@
-"""What grows tenfold is seen, bounds or not; the README's table is the baseline's."""
+"""What grows tenfold is seen, bounds or not; the table of docs/parity.md is the baseline's."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def test_what_is_missing_is_an_error_and_what_is_new_is_not(report):
 
 
 def test_it_is_written_with_its_table_and_other_variants_stay(report, tmp_path):
-    path, readme = tmp_path / "baseline.json", tmp_path / "README.md"
-    readme.write_text(f"before\n{baseline.BEGIN}\nold\n{baseline.END}\nafter\n")
-    baseline.write([report], path, readme)
-    baseline.write([{**report, "about": {"variant": "turbo"}}], path, readme)
+    path, page = tmp_path / "baseline.json", tmp_path / "parity.md"
+    page.write_text(f"before\n{baseline.BEGIN}\nold\n{baseline.END}\nafter\n")
+    baseline.write([report], path, page)
+    baseline.write([{**report, "about": {"variant": "turbo"}}], path, page)
     assert list(baseline.read_baseline(path)) == ["english", "turbo"]
-    text = readme.read_text()
+    text = page.read_text()
     name = baseline.read_peer()["name"]
     assert f"| stage | output | english | turbo | {name}, english |" in text
     assert "| flow | mel | 1.3e-06 | 1.3e-06 | " in text
@@ -100,8 +100,8 @@ def test_the_command(report, tmp_path, monkeypatch, capsys):
     assert main(["baseline", str(none)]) == 1
 
 
-def test_the_readme_has_the_table_of_the_committed_baseline():
-    text = baseline.README.read_text(encoding="utf-8")
+def test_the_page_has_the_table_of_the_committed_baseline():
+    text = baseline.PAGE.read_text(encoding="utf-8")
     assert baseline.with_table(text, baseline.read_baseline(), baseline.read_peer()) == text
 
 
@@ -111,11 +111,11 @@ def test_a_peers_errors_stand_beside_ours(tmp_path):
         Row("s3_tokenizer", "s3_tokenizer/tokens", EQUAL, 7.0, 0.0, False),
         Row("vocoder", "vocoder/f0", RELATIVE_RMS, None, 1e-4, False, "missing"),
     )
-    path, readme = tmp_path / "peer.json", tmp_path / "README.md"
-    readme.write_text(f"{baseline.BEGIN}\nold\n{baseline.END}\n")
-    baseline.write_peer(Comparison("other 1.0", "torch", rows), path, readme)
+    path, page = tmp_path / "peer.json", tmp_path / "parity.md"
+    page.write_text(f"{baseline.BEGIN}\nold\n{baseline.END}\n")
+    baseline.write_peer(Comparison("other 1.0", "torch", rows), path, page)
     assert baseline.read_peer(path)["name"] == "other 1.0"
-    lines = readme.read_text().splitlines()
+    lines = page.read_text().splitlines()
     assert lines[2].endswith("| other 1.0, english |")
     cells = [line.strip("| ").split(" | ") for line in lines if " | " in line]
     ends = {(stage, output): last for stage, output, *_, last in cells}
