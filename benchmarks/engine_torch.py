@@ -26,7 +26,7 @@ def use_device(device: str) -> None:
         BenchmarkError: this build of PyTorch has no GPU.
     """
     global _device
-    from parity.torch_env import prepare
+    from parity.torch.env import prepare
 
     prepare()
     import torch
@@ -52,7 +52,7 @@ def device_memory() -> int | None:
 
 def load(folder: Path, variant: str = "english"):
     """All three modules in memory, as upstream's `from_local` loads them."""
-    from parity.torch_networks import Networks
+    from parity.torch.networks import Networks
 
     networks = Networks(folder, variant=variant)
     for module in (networks.t3, networks.s3gen, networks.voice_encoder):

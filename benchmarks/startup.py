@@ -32,7 +32,7 @@ def main() -> None:
     started = time.perf_counter()
     if what == "import":
         if engine == "torch":
-            from parity.torch_env import prepare
+            from parity.torch.env import prepare
 
             prepare()
         for package in PACKAGES[engine]:

@@ -147,7 +147,7 @@ def torch_dump(
         arguments += ["--t3-file", t3_file]
     if t3_layers is not None:
         arguments += ["--t3-layers", str(t3_layers)]
-    run_module(python, "parity.torch_reference", arguments)
+    run_module(python, "parity.torch.backend", arguments)
 
 
 def taps_job(
@@ -159,7 +159,7 @@ def taps_job(
     calls: int | None = None,
     config: str | Path | None = None,
 ) -> list[str]:
-    """Arguments of `parity.torch_reference` for a file of taps; see `run_jobs`.
+    """Arguments of `parity.torch.backend` for a file of taps; see `run_jobs`.
 
     Args:
         inputs: dump with the stages' inputs.
@@ -198,16 +198,16 @@ def run_jobs(python: str, jobs: Sequence[Sequence[str]]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary, "jobs.json")
         file.write_text(json.dumps([list(job) for job in jobs]), encoding="utf-8")
-        run_module(python, "parity.torch_reference", ["--jobs", str(file)])
+        run_module(python, "parity.torch.backend", ["--jobs", str(file)])
 
 
 def torch_texts(python: str, folder: str | Path, texts: Sequence[str]) -> Mapping[str, list]:
-    """Upstream's normalised texts and token ids; see `parity.torch_text.text_reference`."""
+    """Upstream's normalised texts and token ids; see `parity.torch.text.text_reference`."""
     with tempfile.TemporaryDirectory() as temporary:
         source, output = Path(temporary, "texts.json"), Path(temporary, "result.json")
         source.write_text(json.dumps(list(texts)), encoding="utf-8")
         arguments = ["--checkpoint", str(folder), "--texts", str(source), "--output", str(output)]
-        run_module(python, "parity.torch_reference", arguments)
+        run_module(python, "parity.torch.backend", arguments)
         return json.loads(output.read_text(encoding="utf-8"))
 
 

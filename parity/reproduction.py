@@ -217,7 +217,7 @@ def _stage_by_mlx(about: dict, inputs: Arrays) -> Arrays:
 
 
 def _by_torch(folder: Path, about: dict, inputs: Arrays) -> Arrays:
-    from .torch_layers import call
+    from .torch.layers import call
 
     if about["upstream"] is None:
         raise ParityError("a function, or a stage; what the reference made of it is saved.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import ParityError
 from .reference import interpreter_of, run_module
-from .torch_env import REQUIREMENTS, WITHOUT_DEPENDENCIES
+from .torch.env import REQUIREMENTS, WITHOUT_DEPENDENCIES
 
 
 def commands(venv: Path, torch_index: str | None = None) -> list[list[str]]:
@@ -51,5 +51,5 @@ def make_environment(venv: Path, torch_index: str | None = None) -> Path:
             raise ParityError(f"this step failed: {' '.join(command)}")
     python = interpreter_of(venv)
     print("checking that upstream's modules import ...", flush=True)
-    run_module(str(python), "parity.torch_env", [])
+    run_module(str(python), "parity.torch.env", [])
     return python

@@ -88,7 +88,7 @@ def test_settings_are_read_as_decimals():
 @pytest.mark.reference
 @pytest.mark.parametrize("seed", range(20))
 def test_the_sampler_equals_hugging_face(seed):
-    from parity.torch_env import prepare
+    from parity.torch.env import prepare
 
     prepare()
     import torch

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.config import ModelConfig
-from parity import reference, setup_env, torch_env
+from parity import reference, setup_env
 from parity.__main__ import main
 from parity.dumps import write_dump
 from parity.errors import ParityError, ReferenceMissing
+from parity.torch import env as torch_env
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_an_interpreter_without_the_packages_names_them(tmp_path):
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
     with pytest.raises(ParityError, match=r"torch==[\d.]+, chatterbox-tts==0\.1\.7"):
-        reference.run_module(str(reference.interpreter_of(bare)), "parity.torch_env", [])
+        reference.run_module(str(reference.interpreter_of(bare)), "parity.torch.env", [])
 
 
 def test_the_stand_ins_are_registered_once_and_load_nothing(monkeypatch):
@@ -74,7 +75,7 @@ def test_the_stand_ins_are_registered_once_and_load_nothing(monkeypatch):
 
 def test_the_reference_module_loads_neither_mlx_nor_this_library():
     code = (
-        "import sys, parity.torch_reference;"
+        "import sys, parity.torch.backend;"
         "print([m for m in ('mlx', 'mlx_chatterbox', 'torch') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

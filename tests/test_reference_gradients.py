@@ -26,7 +26,7 @@ RELATIVE = 1e-4
 
 @pytest.fixture(scope="module", autouse=True)
 def upstream_environment():
-    from parity.torch_env import prepare
+    from parity.torch.env import prepare
 
     prepare()
 

@@ -27,7 +27,7 @@ TOKENIZER = {"n_audio_state": 64, "n_audio_head": 1, "n_audio_layer": 1}
 
 @pytest.fixture(scope="module", autouse=True)
 def upstream_environment():
-    from parity.torch_env import prepare
+    from parity.torch.env import prepare
 
     prepare()
 

@@ -37,7 +37,7 @@ def upstream(folder: Path, work: Path, texts: list, *options: str) -> dict[str, 
     source.write_text(json.dumps(texts), encoding="utf-8")
     arguments = ["multilingual", "--checkpoint", str(folder), "--texts", str(source)]
     arguments += ["--output", str(output), *options]
-    run_module(find_interpreter(), "parity.torch_text", arguments)
+    run_module(find_interpreter(), "parity.torch.text", arguments)
     return json.loads(output.read_text(encoding="utf-8"))
 
 

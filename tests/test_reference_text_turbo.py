@@ -60,7 +60,7 @@ def upstream(folder: Path, work: Path, texts: list[str]) -> dict[str, list]:
     source, output = work / "texts.json", work / "result.json"
     source.write_text(json.dumps(texts), encoding="utf-8")
     arguments = ["turbo", "--checkpoint", str(folder), "--texts", str(source)]
-    run_module(find_interpreter(), "parity.torch_text", [*arguments, "--output", str(output)])
+    run_module(find_interpreter(), "parity.torch.text", [*arguments, "--output", str(output)])
     return json.loads(output.read_text(encoding="utf-8"))
 
 

@@ -147,7 +147,7 @@ def test_what_cannot_be_read(onnx_files, weights, tmp_path):
 
 @pytest.fixture(scope="module")
 def package():
-    from parity.torch_env import prepare
+    from parity.torch.env import prepare
 
     prepare()
     import s3tokenizer.model

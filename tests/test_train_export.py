@@ -250,8 +250,8 @@ def test_upstreams_networks_load_the_export_strictly(tmp_path):
     from convert.core import convert_folder
     from mlx_chatterbox.variants import variant_named
     from parity.fabricate import fabricate
-    from parity.torch_env import prepare
-    from parity.torch_networks import Networks
+    from parity.torch.env import prepare
+    from parity.torch.networks import Networks
 
     prepare()
     config = variant_named("english").default_config()

@@ -8,7 +8,7 @@ decoding the arg max in place of the draw.
 Neither MLX nor this library is imported: the module runs in an interpreter that has only PyTorch
 and upstream's package (`python -m parity setup` makes one):
 
-    python -m parity.torch_reference --checkpoint FOLDER --inputs IN --output OUT
+    python -m parity.torch.backend --checkpoint FOLDER --inputs IN --output OUT
 """
 
 from __future__ import annotations
@@ -21,15 +21,19 @@ from pathlib import Path
 
 import numpy as np
 
-from . import stages, torch_env, torch_pipeline, torch_t3, torch_watermark
-from .dumps import read_dump, write_dump
-from .errors import DumpError, ParityError
-from .tap_names import TAPPED_STAGES
-from .taps import CALLS, Tap, write_taps
-from .torch_networks import VARIANTS, Networks
-from .torch_sized import SizedNetworks
-from .torch_t3 import as_float, as_int, as_long, replaced
-from .torch_text import text_reference
+from .. import stages
+from ..dumps import read_dump, write_dump
+from ..errors import DumpError, ParityError
+from ..tap_names import TAPPED_STAGES
+from ..taps import CALLS, Tap, write_taps
+from . import env as torch_env
+from . import pipeline as torch_pipeline
+from . import t3 as torch_t3
+from . import watermark as torch_watermark
+from .networks import VARIANTS, Networks
+from .sized import SizedNetworks
+from .t3 import as_float, as_int, as_long, replaced
+from .text import text_reference
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -76,7 +80,7 @@ def record(
     torch_env.prepare()
     import torch
 
-    from .torch_taps import TorchRecorder, tapped
+    from .taps import TorchRecorder, tapped
 
     recorder = TorchRecorder(calls)
     if "t3/speech_tokens" in inputs:
@@ -289,7 +293,7 @@ _STAGES: dict[str, Callable[[Networks, Arrays], dict]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of the reference's own interpreter; see `python -m parity` for the whole."""
-    parser = argparse.ArgumentParser(prog="python -m parity.torch_reference", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m parity.torch.backend", description=__doc__)
     parser.add_argument("--checkpoint", help="folder in upstream's format")
     parser.add_argument("--inputs", help="dump with the stages' inputs")
     parser.add_argument("--variant", choices=VARIANTS, default="english")

@@ -18,7 +18,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-from .errors import ReferenceMissing
+from ..errors import ReferenceMissing
 
 CHATTERBOX_VERSION = "0.1.7"
 

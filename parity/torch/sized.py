@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .torch_networks import Networks
+from .networks import Networks
 
 
 class SizedNetworks(Networks):

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from . import stages
-from .torch_networks import Networks
+from .. import stages
+from .networks import Networks
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -1,6 +1,6 @@
 """The reference for text: upstream's three `punc_norm` and its three tokenizers.
 
-    python -m parity.torch_text KIND --checkpoint FOLDER --texts IN.json --output OUT.json
+    python -m parity.torch.text KIND --checkpoint FOLDER --texts IN.json --output OUT.json
 
 IN is a list of strings; for the multilingual tokenizer, of [string, language or null].
 """
@@ -15,8 +15,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import torch_env
-from .errors import ParityError
+from ..errors import ParityError
+from . import env as torch_env
 
 MULTILINGUAL_FILE, CANGJIE_FILE = "grapheme_mtl_merged_expanded_v1.json", "Cangjie5_TC.json"
 
@@ -103,7 +103,7 @@ def _function_from_source(package: str, file: str, function: str) -> Callable:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m parity.torch_text")
+    parser = argparse.ArgumentParser(prog="python -m parity.torch.text")
     parser.add_argument("kind", choices=("multilingual", "turbo"))
     parser.add_argument("--checkpoint", required=True, help="folder with the tokenizer's files")
     parser.add_argument("--texts", required=True, help="JSON list")

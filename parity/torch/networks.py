@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import DumpError, WeightMismatch
+from ..errors import DumpError, WeightMismatch
 
 VOICE_ENCODER_FILE = "ve"
 S3GEN_MAY_LACK = frozenset({"tokenizer._mel_filters", "tokenizer.window"})

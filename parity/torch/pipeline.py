@@ -18,12 +18,12 @@ from unittest.mock import patch
 
 import numpy as np
 
-from .errors import DumpError
-from .given import decoded, written
-from .torch_networks import Networks
-from .torch_t3 import as_float, replaced
-from .torch_text import CANGJIE_FILE, MULTILINGUAL_FILE
-from .torch_watermark import watermarker
+from ..errors import DumpError
+from ..given import decoded, written
+from .networks import Networks
+from .t3 import as_float, replaced
+from .text import CANGJIE_FILE, MULTILINGUAL_FILE
+from .watermark import watermarker
 
 Arrays = Mapping[str, np.ndarray]
 

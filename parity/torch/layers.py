@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from . import torch_env
-from .errors import ParityError
-from .tap_names import CHANNELS_SECOND_IN, PADDED_OUTSIDE
-from .taps import Arrays
-from .torch_sized import SizedNetworks
-from .torch_taps import _kind, _outputs
+from ..errors import ParityError
+from ..tap_names import CHANNELS_SECOND_IN, PADDED_OUTSIDE
+from ..taps import Arrays
+from . import env as torch_env
+from .sized import SizedNetworks
+from .taps import _kind, _outputs
 
 _VARIANT_OF_BACKBONE = {"gpt2": "turbo", "llama": "english"}
 
