@@ -17,7 +17,7 @@ def dump(arguments) -> None:
         _by_torch(arguments)
         return
     if arguments.backend == "numpy":
-        from .numpy_reference import compute
+        from .numpy.backend import compute
 
         outputs = compute(inputs, _numpy_networks(arguments))
     elif arguments.taps:
@@ -52,7 +52,7 @@ def _numpy_networks(arguments):
     from mlx_chatterbox.hub import is_converted
     from mlx_chatterbox.variants import variant_named
 
-    from .numpy_networks import networks_of
+    from .numpy.networks import networks_of
     from .reference import upstream_of
 
     found = upstream_of(arguments.checkpoint, arguments.variant, arguments.t3_file)

@@ -201,7 +201,7 @@ def _filter_buffer(key: str, shape: tuple[int, ...]) -> np.ndarray:
     if key == "tokenizer.window":
         phase = 2 * np.pi * np.arange(shape[0]) / shape[0]
         return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
-    from .numpy_reference import slaney_mel_filters
+    from .numpy.backend import slaney_mel_filters
 
     n_mels, n_fft = shape[0], 2 * (shape[1] - 1)
     return slaney_mel_filters(16000, n_fft, n_mels, 0.0, 8000.0).astype(np.float32)

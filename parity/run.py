@@ -82,8 +82,8 @@ def _run_in(work: Path, settings: Settings, python: str) -> Report:
     with phase("numpy reference"):
         from mlx_chatterbox.config import ModelConfig
 
-        from .numpy_networks import networks_of
-        from .numpy_reference import compute as compute_numpy
+        from .numpy.backend import compute as compute_numpy
+        from .numpy.networks import networks_of
 
         config = ModelConfig.load(converted)
         by_numpy = compute_numpy(inputs, networks_of(upstream, config, settings.variant))

@@ -19,7 +19,7 @@ from mlx_chatterbox.audio.mel import (
 from mlx_chatterbox.audio.silence import trim_silence
 from mlx_chatterbox.audio.stft import raised_cosine
 from mlx_chatterbox.errors import AudioError
-from parity import numpy_reference
+from parity.numpy import backend as numpy_reference
 
 pytestmark = pytest.mark.numbers
 

@@ -9,13 +9,14 @@ import pytest
 
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.variants import VARIANTS
-from parity import numpy_reference, stages
+from parity import stages
 from parity.__main__ import main
 from parity.compare import compare
 from parity.dumps import read_dump, read_dump_with_metadata, write_dump
 from parity.errors import ParityError
 from parity.inputs import make_inputs
 from parity.mlx_backend import compute
+from parity.numpy import backend as numpy_reference
 from parity.pipeline_inputs import pipeline_inputs
 from parity.reference import upstream_of
 from parity.small import SMALL_SIZES

@@ -18,9 +18,9 @@ from mlx_chatterbox.audio.stft import raised_cosine
 from mlx_chatterbox.models.s3gen.estimator import ConditionalDecoder
 from mlx_chatterbox.models.t3 import sampling
 from mlx_chatterbox.models.t3.t3 import T3
-from parity import numpy_reference
 from parity.compare import compare
 from parity.mlx_backend import compute_with
+from parity.numpy import backend as numpy_reference
 from tests.small import small_config
 from tests.test_parity_dump import SMALL
 

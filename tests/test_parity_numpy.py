@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.checkpoint import load
-from parity import numpy_reference
 from parity.compare import compare, relative_rms
 from parity.inputs import make_inputs
 from parity.mlx_backend import compute_with
-from parity.numpy_encoders import fsq_tokens
-from parity.numpy_layers import Weights
-from parity.numpy_loudness import integrated_loudness
-from parity.numpy_networks import networks_of
-from parity.numpy_vocoder import istft, stft
+from parity.numpy import backend as numpy_reference
+from parity.numpy.encoders import fsq_tokens
+from parity.numpy.layers import Weights
+from parity.numpy.loudness import integrated_loudness
+from parity.numpy.networks import networks_of
+from parity.numpy.vocoder import istft, stft
 from parity.reference import upstream_of
 from parity.small import SMALL_SIZES
 from tests.small import small_config

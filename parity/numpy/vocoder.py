@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.signal import get_window
 
-from .numpy_layers import (
+from .layers import (
     Weights,
     conv1d,
     conv_transpose1d,

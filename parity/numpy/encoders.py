@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .numpy_layers import (
+from .layers import (
     Weights,
     attention,
     batch_norm,

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from . import numpy_encoders, numpy_vocoder
-from .dumps import read_dump
-from .numpy_layers import Weights
+from ..dumps import read_dump
+from . import encoders as numpy_encoders
+from . import vocoder as numpy_vocoder
+from .layers import Weights
 
 
 class NumpyNetworks:
