@@ -23,7 +23,7 @@ def dump(arguments) -> None:
     elif arguments.taps:
         from mlx_chatterbox.checkpoint import load
 
-        from .mlx_backend import record_with
+        from .mlx.backend import record_with
         from .taps import write_taps
 
         networks = load(arguments.checkpoint, **_model(arguments)).networks
@@ -32,7 +32,7 @@ def dump(arguments) -> None:
             write_taps(arguments.output, outputs, inputs, {"backend": "mlx"})
             return
     else:
-        from .mlx_backend import compute
+        from .mlx.backend import compute
 
         outputs = compute(arguments.checkpoint, inputs, arguments.stages, **_model(arguments))
     if not outputs:

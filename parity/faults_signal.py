@@ -8,7 +8,7 @@ import numpy as np
 from mlx_chatterbox.audio import kaldi, mel, stft
 from mlx_chatterbox.models.s3gen import hift
 
-from . import mlx_backend
+from .mlx import backend as mlx_backend
 from .mutations import Fault, Patches
 
 

@@ -99,7 +99,7 @@ def _work(folder: Path | None) -> Iterator[Path]:
 
 def _bisect(arguments) -> int:
     from .bisect import as_text, bisect, first_fault
-    from .mlx_backend import record_with
+    from .mlx.backend import record_with
     from .mutations import planted
     from .taps import read_taps
 

@@ -148,7 +148,7 @@ class Mutant:
 def mutant(model: SmallModel, fault) -> Mutant:
     """Plant one fault in a small model, compare and bisect."""
     from .bisect import bisect, first_fault
-    from .mlx_backend import compute_with, record_with
+    from .mlx.backend import compute_with, record_with
     from .mutations import planted
 
     networks = model.networks()

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from .errors import ParityError
-from .mlx_taps import layer_by_layer, replaced
+from .mlx.taps import layer_by_layer, replaced
 
 
 class Patches:

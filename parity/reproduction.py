@@ -114,8 +114,8 @@ def _write_weights(folder: Path, networks, config, name: str) -> list[str] | Non
 
     from convert.upstream import to_upstream
 
-    from .layers import layer_at
-    from .mlx_taps import as_numpy
+    from .mlx.layers import layer_at
+    from .mlx.taps import as_numpy
     from .tap_names import upstream_names
 
     layer = layer_at(networks, name)
@@ -190,7 +190,7 @@ def _by_mlx(folder: Path, about: dict, inputs: Arrays) -> Arrays:
     from mlx_chatterbox.checkpoint import build
     from mlx_chatterbox.config import ModelConfig
 
-    from .layers import call
+    from .mlx.layers import call
     from .mutations import planted
 
     if about["checkpoint"] is not None:
@@ -208,7 +208,7 @@ def _by_mlx(folder: Path, about: dict, inputs: Arrays) -> Arrays:
 def _stage_by_mlx(about: dict, inputs: Arrays) -> Arrays:
     from mlx_chatterbox.checkpoint import load
 
-    from .mlx_backend import compute_with
+    from .mlx.backend import compute_with
     from .mutations import planted
 
     networks = load(about["checkpoint"]).networks

@@ -101,7 +101,7 @@ def _run_in(work: Path, settings: Settings, python: str) -> Report:
 
 def _compute_ours(work: Path, folder: Path, inputs: dict, precision: str) -> Path:
     """Write the dump of our networks in a precision, in float32 whatever that is."""
-    from .mlx_backend import compute
+    from .mlx.backend import compute
 
     name = dump_name(precision)
     only = [stage.name for stage in STAGES if stage.name != PIPELINE or precision == "float32"]

@@ -31,7 +31,7 @@ from mlx_chatterbox.tts import ChatterboxTTS
 from mlx_chatterbox.variants import VARIANTS
 from mlx_chatterbox.vc import ChatterboxVC
 from parity.inputs import Sizes, make_inputs
-from parity.mlx_backend import compute
+from parity.mlx.backend import compute
 from parity.synthetic_voice import synthetic_voice
 from tests.by_recipe import folders_by_recipe
 

@@ -15,7 +15,7 @@ from parity.compare import compare
 from parity.dumps import read_dump, read_dump_with_metadata, write_dump
 from parity.errors import ParityError
 from parity.inputs import make_inputs
-from parity.mlx_backend import compute
+from parity.mlx.backend import compute
 from parity.numpy import backend as numpy_reference
 from parity.pipeline_inputs import pipeline_inputs
 from parity.reference import upstream_of

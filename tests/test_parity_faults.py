@@ -19,7 +19,7 @@ from mlx_chatterbox.models.s3gen.estimator import ConditionalDecoder
 from mlx_chatterbox.models.t3 import sampling
 from mlx_chatterbox.models.t3.t3 import T3
 from parity.compare import compare
-from parity.mlx_backend import compute_with
+from parity.mlx.backend import compute_with
 from parity.numpy import backend as numpy_reference
 from tests.small import small_config
 from tests.test_parity_dump import SMALL
@@ -60,7 +60,7 @@ def swapped_samplers(monkeypatch) -> None:
         logits = sampling.keep_top_p(logits, settings.top_p)
         return logits / settings.temperature
 
-    monkeypatch.setattr("parity.mlx_backend.process_logits", swapped)
+    monkeypatch.setattr("parity.mlx.backend.process_logits", swapped)
 
 
 def penalty_first(monkeypatch) -> None:
@@ -71,7 +71,7 @@ def penalty_first(monkeypatch) -> None:
         logits = sampling.keep_top_k(logits / settings.temperature, settings.top_k)
         return sampling.keep_top_p(logits, settings.top_p)
 
-    monkeypatch.setattr("parity.mlx_backend.process_logits", swapped)
+    monkeypatch.setattr("parity.mlx.backend.process_logits", swapped)
 
 
 def second_start(monkeypatch) -> None:

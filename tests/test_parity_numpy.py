@@ -6,7 +6,7 @@ import pytest
 from mlx_chatterbox.checkpoint import load
 from parity.compare import compare, relative_rms
 from parity.inputs import make_inputs
-from parity.mlx_backend import compute_with
+from parity.mlx.backend import compute_with
 from parity.numpy import backend as numpy_reference
 from parity.numpy.encoders import fsq_tokens
 from parity.numpy.layers import Weights

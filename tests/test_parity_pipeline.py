@@ -9,7 +9,7 @@ from mlx_chatterbox.models.t3 import decoding, sampling
 from mlx_chatterbox.tts import CLASSES, open_model
 from parity.compare import compare
 from parity.given import decoded, encoded, written
-from parity.mlx_backend import compute
+from parity.mlx.backend import compute
 from parity.pipeline_inputs import TEXTS, TOKENS, pipeline_inputs
 from parity.stages import PIPELINE, STAGES
 from parity.synthetic_voice import synthetic_voice

@@ -10,7 +10,7 @@ from parity.compare import compare
 from parity.dumps import write_dump
 from parity.errors import ParityError
 from parity.inputs import make_inputs
-from parity.mlx_backend import compute_with
+from parity.mlx.backend import compute_with
 from parity.reference import upstream_of
 from parity.small import SMALL_SIZES
 from parity.stages import STAGES, UNEQUAL_SHARE

@@ -11,7 +11,7 @@ from mlx_chatterbox.variants import variant_named
 from parity.compare import compare
 from parity.dumps import read_dump, write_dump
 from parity.inputs import make_inputs
-from parity.mlx_backend import compute_with
+from parity.mlx.backend import compute_with
 from parity.reference import find_interpreter, torch_dump
 from tests.test_parity_dump import SMALL
 from tests.test_parity_faults import FAULTS, red_stages, selected

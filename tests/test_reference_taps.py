@@ -8,7 +8,7 @@ import pytest
 
 from parity.bisect import bisect
 from parity.layerwise import mutant, mutants_as_text, small_models
-from parity.mlx_backend import record_with
+from parity.mlx.backend import record_with
 from parity.mutations import faults
 from parity.reference import find_interpreter
 from parity.reproduction import Model, save

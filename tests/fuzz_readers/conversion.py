@@ -82,7 +82,7 @@ def _networks():
 
 def read_dump(path: Path) -> None:
     from parity.dumps import read_dump
-    from parity.mlx_backend import compute_with
+    from parity.mlx.backend import compute_with
 
     inputs = read_dump(path)
     compute_with(_networks(), inputs, ("t3", "t3_greedy", "flow", "source"))

@@ -13,10 +13,10 @@ from mlx_chatterbox.models.s3gen.campplus import batch_norm_relu
 from mlx_chatterbox.models.t3.backbone import GPT2Model, LlamaModel
 from mlx_chatterbox.models.t3.cache import Growing, causal_bias
 
-from .errors import ParityError
-from .mlx_taps import FUNCTIONS, as_numpy
-from .tap_names import APPENDED, BACKBONE, OUTPUTS, WITH_RELU
-from .taps import Arrays
+from ..errors import ParityError
+from ..tap_names import APPENDED, BACKBONE, OUTPUTS, WITH_RELU
+from ..taps import Arrays
+from .taps import FUNCTIONS, as_numpy
 
 # Arguments in order, by class, where it is not x alone; None is a mask that hides nothing.
 _ARGUMENTS: dict[str, tuple[str | None, ...]] = {

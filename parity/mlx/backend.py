@@ -22,11 +22,11 @@ from mlx_chatterbox.watermark.detector import answer, at_32k
 # isort: split
 import mlx.core as mx
 
-from . import stages
-from .errors import ParityError
-from .mlx_pipeline import pipeline
-from .tap_names import TAPPED_STAGES
-from .taps import CALLS, Tap
+from .. import stages
+from ..errors import ParityError
+from ..tap_names import TAPPED_STAGES
+from ..taps import CALLS, Tap
+from .pipeline import pipeline
 
 # 4 minutes; S3Gen's work grows with the square.
 _MOST_TOKENS = 6000
@@ -83,7 +83,7 @@ def record_with(
         only: names of stages; the others are left out.
         calls: how many of a layer in a stage.
     """
-    from .mlx_taps import MLXRecorder, tapped
+    from .taps import MLXRecorder, tapped
 
     recorder = MLXRecorder(calls)
     with tapped(networks, recorder):

@@ -35,7 +35,7 @@ from mlx_chatterbox.models.t3.native_step import NativeStep
 from mlx_chatterbox.models.t3.t3 import T3
 from mlx_chatterbox.nn import parallel
 
-from .tap_names import (
+from ..tap_names import (
     APPENDED,
     BACKBONE,
     EMBEDDINGS,
@@ -44,7 +44,7 @@ from .tap_names import (
     OUTPUTS,
     SWAPPED,
 )
-from .taps import CALLS, Arrays, Recorder, Tap, without_repeats
+from ..taps import CALLS, Arrays, Recorder, Tap, without_repeats
 
 # Methods that do a layer's work beside `__call__`.
 METHODS: tuple[tuple[type, str], ...] = (
@@ -72,7 +72,7 @@ FUNCTIONS: tuple[tuple[str, str], ...] = (
     ("s3gen.flow.decoder.estimator.time_embeddings", "time_sinusoids"),
     (".pos_enc", "relative_positions"),
 )
-_MODULES = ("mlx_chatterbox.audio.", "mlx_chatterbox.models.", "parity.mlx_backend")
+_MODULES = ("mlx_chatterbox.audio.", "mlx_chatterbox.models.", "parity.mlx.backend")
 
 
 def as_numpy(value) -> np.ndarray:
