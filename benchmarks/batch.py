@@ -65,7 +65,7 @@ def measure(
     if plain:
         settings |= {"guard": False, "watermark": False}
     if tts.conds is None:
-        from parity.synthetic_voice import synthetic_voice
+        from parity.inputs.synthetic_voice import synthetic_voice
 
         tts.prepare_conditionals(synthetic_voice(REFERENCE_SECONDS, 0))
     texts = [TEXTS[i % len(TEXTS)] for i in range(sentences)]

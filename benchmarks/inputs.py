@@ -21,7 +21,7 @@ def make_inputs(seed: int = 0) -> dict[str, np.ndarray]:
 
     `text_batch` has eight texts of that length, the first of them the same.
     """
-    from parity.synthetic_voice import synthetic_voice
+    from parity.inputs.synthetic_voice import synthetic_voice
 
     rng = np.random.default_rng(seed)
     prompt_tokens = 25 * REFERENCE_SECONDS

@@ -125,7 +125,7 @@ def _small_model(work: Path) -> Path:
 
 def _clips(folder: Path) -> Path:
     from mlx_chatterbox.audio.files import save_audio
-    from parity.synthetic_voice import synthetic_voice
+    from parity.inputs.synthetic_voice import synthetic_voice
 
     folder.mkdir()
     for number in range(6):

@@ -34,7 +34,7 @@ def measure(folder: Path, tokens: int, times: int) -> dict:
     """
     from mlx_chatterbox.hub import weight_files
     from mlx_chatterbox.tts import open_model
-    from parity.synthetic_voice import synthetic_voice
+    from parity.inputs.synthetic_voice import synthetic_voice
 
     tts = open_model(folder)
     config = tts.checkpoint.config

@@ -285,7 +285,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _work(arguments: argparse.Namespace) -> int:
     from mlx_chatterbox.train.pocket.heldout import HELD_OUT
     from mlx_chatterbox.tts import open_model
-    from parity.synthetic_voice import synthetic_voice
+    from parity.inputs.synthetic_voice import synthetic_voice
 
     chunks = Chunks(**{name: getattr(arguments, name) for name in asdict(Chunks())})
     tts = open_model(arguments.model)

@@ -185,7 +185,7 @@ def _inputs(arguments) -> int:
     from mlx_chatterbox.variants import variant_named
 
     from .dumps import write_dump
-    from .inputs import inputs_with_pipeline
+    from .inputs.make import inputs_with_pipeline
 
     config = variant_named(arguments.variant).default_config()
     write_dump(arguments.output, inputs_with_pipeline(config, arguments.seed, arguments.audio))

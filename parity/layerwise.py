@@ -91,7 +91,7 @@ def small_models(work: Path, python: str, variants: Sequence[str]) -> dict[str, 
     from convert.core import convert_folder
 
     from .fabricate import fabricate
-    from .inputs import make_inputs
+    from .inputs.make import make_inputs
     from .small import SMALL_SIZES, small_config
 
     jobs = []

@@ -19,12 +19,12 @@ from pathlib import Path
 
 from .dumps import read_dump_with_metadata, write_dump
 from .errors import ParityError
+from .inputs.synthetic_voice import SAMPLE_RATE
 from .precisions import as_float32, convert_to
 from .provenance import ABOUT_NAME, about
 from .reference import find_interpreter, torch_dump, upstream_of
 from .report import LAYERS_NAME, NUMPY_NAME, TORCH_NAME, Report, dump_name, of_folder
 from .stages import PIPELINE, STAGES
-from .synthetic_voice import SAMPLE_RATE
 
 CONVERTED_STAMP = "parity-run.json"
 
@@ -162,7 +162,7 @@ def inputs_of(converted: Path, settings: Settings) -> dict:
     """Inputs for every stage of the model in `converted`."""
     from mlx_chatterbox.config import ModelConfig
 
-    from .inputs import inputs_with_pipeline
+    from .inputs.make import inputs_with_pipeline
 
     return inputs_with_pipeline(ModelConfig.load(converted), settings.seed, settings.audio)
 

@@ -167,7 +167,7 @@ class Sound:
 def sound(small_models):
     """By variant; our own stages stand for upstream's, but for what NumPy computes by itself."""
     from mlx_chatterbox.checkpoint import load
-    from parity.inputs import make_inputs
+    from parity.inputs.make import make_inputs
 
     made: dict[str, Sound] = {}
 

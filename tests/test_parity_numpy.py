@@ -5,7 +5,7 @@ import pytest
 
 from mlx_chatterbox.checkpoint import load
 from parity.compare import compare, relative_rms
-from parity.inputs import make_inputs
+from parity.inputs.make import make_inputs
 from parity.mlx.backend import compute_with
 from parity.numpy import backend as numpy_reference
 from parity.numpy.encoders import fsq_tokens

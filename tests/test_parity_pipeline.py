@@ -8,11 +8,11 @@ from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.models.t3 import decoding, sampling
 from mlx_chatterbox.tts import CLASSES, open_model
 from parity.compare import compare
-from parity.given import decoded, encoded, written
+from parity.inputs.encoding import decoded, encoded, written
+from parity.inputs.pipeline import TEXTS, TOKENS, pipeline_inputs
+from parity.inputs.synthetic_voice import synthetic_voice
 from parity.mlx.backend import compute
-from parity.pipeline_inputs import TEXTS, TOKENS, pipeline_inputs
 from parity.stages import PIPELINE, STAGES
-from parity.synthetic_voice import synthetic_voice
 
 pytestmark = pytest.mark.numbers
 

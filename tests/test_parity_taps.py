@@ -14,7 +14,7 @@ from parity.__main__ import main
 from parity.bisect import aligned, as_text, bisect, first_fault
 from parity.dumps import read_dump, write_dump
 from parity.errors import DumpError, ParityError
-from parity.inputs import make_inputs
+from parity.inputs.make import make_inputs
 from parity.mlx.backend import compute_with, record_with
 from parity.mutations import faults, planted
 from parity.small import SMALL_SIZES

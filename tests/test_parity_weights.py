@@ -27,7 +27,7 @@ from tests.small import small_config
 from parity import mlx_backend, run
 from parity.__main__ import main
 from parity.dumps import read_dump, write_dump
-from parity.inputs import make_inputs
+from parity.inputs.make import make_inputs
 from parity.small import SMALL_SIZES
 
 config = small_config()

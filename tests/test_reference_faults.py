@@ -10,7 +10,7 @@ import pytest
 from mlx_chatterbox.variants import variant_named
 from parity.compare import compare
 from parity.dumps import read_dump, write_dump
-from parity.inputs import make_inputs
+from parity.inputs.make import make_inputs
 from parity.mlx.backend import compute_with
 from parity.reference import find_interpreter, torch_dump
 from tests.test_parity_dump import SMALL

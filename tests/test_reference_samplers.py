@@ -5,10 +5,10 @@ import pytest
 
 from parity.compare import compare
 from parity.dumps import read_dump, write_dump
+from parity.inputs.sampler_cases import sampler_cases, turbo_sampler_cases
 from parity.mlx.backend import compute_with
 from parity.numpy import backend as numpy_reference
 from parity.reference import find_interpreter, torch_dump
-from parity.sampler_cases import sampler_cases, turbo_sampler_cases
 
 pytestmark = pytest.mark.reference
 

@@ -13,7 +13,7 @@ from mlx_chatterbox.models.s3tokenizer.windows import (
     split_windows,
     window_log_mels,
 )
-from parity.synthetic_voice import synthetic_voice
+from parity.inputs.synthetic_voice import synthetic_voice
 
 pytestmark = pytest.mark.numbers
 

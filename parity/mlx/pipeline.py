@@ -12,7 +12,7 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is fo
 import mlx.core as mx
 import numpy as np
 
-from ..given import decoded, written
+from ..inputs.encoding import decoded, written
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -19,7 +19,7 @@ from unittest.mock import patch
 import numpy as np
 
 from ..errors import DumpError
-from ..given import decoded, written
+from ..inputs.encoding import decoded, written
 from .networks import Networks
 from .t3 import as_float, replaced
 from .text import CANGJIE_FILE, MULTILINGUAL_FILE

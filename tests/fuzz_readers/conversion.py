@@ -91,7 +91,7 @@ def read_dump(path: Path) -> None:
 @cache
 def dumps() -> list[bytes]:
     from parity.dumps import write_dump
-    from parity.inputs import make_inputs
+    from parity.inputs.make import make_inputs
     from parity.small import SMALL_SIZES
     from tests.small import small_config
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from mlx_chatterbox.seeds import random_key
 
-from .given import encoded
+from .encoding import encoded
 
 TEXTS = {
     "english": ("The quick brown fox, he said, jumps over 2 lazy dogs!", ""),

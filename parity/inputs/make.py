@@ -73,7 +73,7 @@ def inputs_with_pipeline(
     config, seed: int = 0, audio: str | Path | None = None
 ) -> dict[str, np.ndarray]:
     """All inputs of the parity table; arguments and errors as of `make_inputs`."""
-    from .pipeline_inputs import pipeline_inputs
+    from .pipeline import pipeline_inputs
 
     made = make_inputs(config, seed, audio)
     return {**made, **pipeline_inputs(config, made["audio/ref_24k"], seed)}
