@@ -24,7 +24,7 @@ def dump(arguments) -> None:
         from mlx_chatterbox.checkpoint import load
 
         from .mlx.backend import record_with
-        from .taps import write_taps
+        from .taps.recording import write_taps
 
         networks = load(arguments.checkpoint, **_model(arguments)).networks
         outputs = record_with(networks, inputs, arguments.stages, arguments.calls)

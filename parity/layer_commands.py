@@ -73,7 +73,7 @@ def add_mutate(commands) -> None:
 
 def add_stages(command) -> None:
     """Which stages, and how many calls of a layer in each."""
-    from .tap_names import CALLS, TAPPED_STAGES
+    from .taps.names import CALLS, TAPPED_STAGES
 
     command.add_argument(
         "--stages", nargs="+", choices=TAPPED_STAGES, metavar="STAGE", help="these alone"
@@ -101,7 +101,7 @@ def _bisect(arguments) -> int:
     from .bisect import as_text, bisect, first_fault
     from .mlx.backend import record_with
     from .mutations import planted
-    from .taps import read_taps
+    from .taps.recording import read_taps
 
     with _work(arguments.work) as work:
         if arguments.found is not None and arguments.reference is not None:
@@ -154,7 +154,7 @@ def _reference(arguments, work: Path):
 
     from .errors import ParityError
     from .reference import find_interpreter, upstream_of
-    from .taps import read_taps
+    from .taps.recording import read_taps
 
     if arguments.reference is not None:
         if arguments.checkpoint is None:

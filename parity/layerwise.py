@@ -12,14 +12,14 @@ import numpy as np
 from .compare import compare
 from .dumps import read_dump, write_dump
 from .reference import dump_job, run_jobs, taps_job, upstream_of
-from .taps import CALLS, Tap, read_taps
+from .taps.recording import CALLS, Tap, read_taps
 
 
 def write_names(path: str | Path, networks) -> Path:
     """The names of a model's layers on both sides, for the reference's process."""
     import mlx.nn as nn
 
-    from .tap_names import upstream_names
+    from .taps.names import upstream_names
 
     # Ours stand for upstream's activations, which are functions here.
     paths = [

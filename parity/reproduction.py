@@ -18,7 +18,7 @@ from .bisect import Finding, error
 from .dumps import read_dump, write_dump
 from .errors import ParityError
 from .stages import STAGES
-from .taps import Arrays
+from .taps.recording import Arrays
 
 SCRIPT = '''\
 """{name}, call {call} of stage {stage}, by itself.
@@ -116,7 +116,7 @@ def _write_weights(folder: Path, networks, config, name: str) -> list[str] | Non
 
     from .mlx.layers import layer_at
     from .mlx.taps import as_numpy
-    from .tap_names import upstream_names
+    from .taps.names import upstream_names
 
     layer = layer_at(networks, name)
     if layer is None:

@@ -8,7 +8,7 @@ import pytest
 from parity.bisect import bisect
 from parity.profiles import TIME_AXES, as_plain, error_over_time, layer_errors, over_time
 from parity.stages import STAGES
-from parity.taps import Tap
+from parity.taps.recording import Tap
 
 
 def stage_of_two(change: float = 0.0) -> list[Tap]:

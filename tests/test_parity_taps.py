@@ -18,8 +18,8 @@ from parity.inputs.make import make_inputs
 from parity.mlx.backend import compute_with, record_with
 from parity.mutations import faults, planted
 from parity.small import SMALL_SIZES
-from parity.tap_names import upstream_names
-from parity.taps import Recorder, read_taps, write_taps
+from parity.taps.names import upstream_names
+from parity.taps.recording import Recorder, read_taps, write_taps
 from tests.small import small_config
 
 STAGES = ("t3", "t3_greedy", "flow", "estimator", "vocoder", "ref_mel")

@@ -12,7 +12,7 @@ from parity.mlx.backend import record_with
 from parity.mutations import faults
 from parity.reference import find_interpreter
 from parity.reproduction import Model, save
-from parity.tap_names import TAPPED_STAGES
+from parity.taps.names import TAPPED_STAGES
 
 pytestmark = pytest.mark.reference
 

@@ -24,8 +24,8 @@ import mlx.core as mx
 
 from .. import stages
 from ..errors import ParityError
-from ..tap_names import TAPPED_STAGES
-from ..taps import CALLS, Tap
+from ..taps.names import TAPPED_STAGES
+from ..taps.recording import CALLS, Tap
 from .pipeline import pipeline
 
 # 4 minutes; S3Gen's work grows with the square.

@@ -14,8 +14,8 @@ from mlx_chatterbox.models.t3.backbone import GPT2Model, LlamaModel
 from mlx_chatterbox.models.t3.cache import Growing, causal_bias
 
 from ..errors import ParityError
-from ..tap_names import APPENDED, BACKBONE, OUTPUTS, WITH_RELU
-from ..taps import Arrays
+from ..taps.names import APPENDED, BACKBONE, OUTPUTS, WITH_RELU
+from ..taps.recording import Arrays
 from .taps import FUNCTIONS, as_numpy
 
 # Arguments in order, by class, where it is not x alone; None is a mask that hides nothing.

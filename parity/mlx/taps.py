@@ -35,7 +35,7 @@ from mlx_chatterbox.models.t3.native_step import NativeStep
 from mlx_chatterbox.models.t3.t3 import T3
 from mlx_chatterbox.nn import parallel
 
-from ..tap_names import (
+from ..taps.names import (
     APPENDED,
     BACKBONE,
     EMBEDDINGS,
@@ -44,7 +44,7 @@ from ..tap_names import (
     OUTPUTS,
     SWAPPED,
 )
-from ..taps import CALLS, Arrays, Recorder, Tap, without_repeats
+from ..taps.recording import CALLS, Arrays, Recorder, Tap, without_repeats
 
 # Methods that do a layer's work beside `__call__`.
 METHODS: tuple[tuple[type, str], ...] = (

@@ -24,8 +24,8 @@ import numpy as np
 from .. import stages
 from ..dumps import read_dump, write_dump
 from ..errors import DumpError, ParityError
-from ..tap_names import TAPPED_STAGES
-from ..taps import CALLS, Tap, write_taps
+from ..taps.names import TAPPED_STAGES
+from ..taps.recording import CALLS, Tap, write_taps
 from . import env as torch_env
 from . import pipeline as torch_pipeline
 from . import t3 as torch_t3

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ParityError
-from ..tap_names import CHANNELS_SECOND_IN, PADDED_OUTSIDE
-from ..taps import Arrays
+from ..taps.names import CHANNELS_SECOND_IN, PADDED_OUTSIDE
+from ..taps.recording import Arrays
 from . import env as torch_env
 from .sized import SizedNetworks
 from .taps import _kind, _outputs

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
-from ..tap_names import (
+from ..taps.names import (
     CHANNELS_SECOND_IN,
     CHANNELS_SECOND_OUT,
     EMBEDDINGS,
@@ -26,7 +26,7 @@ from ..tap_names import (
     TIMES,
     WITH_RELU,
 )
-from ..taps import CALLS, Arrays, Recorder, Tap, without_repeats
+from ..taps.recording import CALLS, Arrays, Recorder, Tap, without_repeats
 
 # Upstream calls these methods of a layer, hooks or not: network, path, method.
 METHODS = (

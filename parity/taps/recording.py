@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .dumps import read_dump_with_metadata, write_dump
-from .errors import DumpError
-from .tap_names import CALLS, EMBEDDINGS
+from ..dumps import read_dump_with_metadata, write_dump
+from ..errors import DumpError
+from .names import CALLS, EMBEDDINGS
 
 FORMAT = "parity-taps-1"
 
