@@ -116,8 +116,8 @@ training:
 
 def _small_model(work: Path) -> Path:
     from convert.core import convert_folder
-    from parity.fabricate import fabricate
-    from parity.small import small_config
+    from parity.fabricate.checkpoint import fabricate
+    from parity.fabricate.small import small_config
 
     upstream = fabricate(work / "upstream", config=small_config())
     return convert_folder(upstream, work / "small", config=small_config())

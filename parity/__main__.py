@@ -161,7 +161,7 @@ def _dump(arguments) -> int:
 
 def _fabricate(arguments) -> int:
     from .errors import ParityError
-    from .fabricate import STAMP, fabricate
+    from .fabricate.checkpoint import STAMP, fabricate
     from .run import phase
 
     folder = arguments.output

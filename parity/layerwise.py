@@ -90,9 +90,9 @@ def small_models(work: Path, python: str, variants: Sequence[str]) -> dict[str, 
     """
     from convert.core import convert_folder
 
-    from .fabricate import fabricate
+    from .fabricate.checkpoint import fabricate
+    from .fabricate.small import SMALL_SIZES, small_config
     from .inputs.make import make_inputs
-    from .small import SMALL_SIZES, small_config
 
     jobs = []
     for variant in variants:

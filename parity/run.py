@@ -122,7 +122,7 @@ def upstream_weights(work: Path, settings: Settings) -> Path:
         if not Path(settings.weights).is_dir():
             raise ParityError(f"--weights {settings.weights}: no such folder.")
         return Path(settings.weights)
-    from .fabricate import fabricate_layout, is_fabricated, upstream_shapes
+    from .fabricate.checkpoint import fabricate_layout, is_fabricated, upstream_shapes
 
     folder = work / "upstream"
     layout = upstream_shapes(variant.default_config(), variant=variant.name)

@@ -20,7 +20,7 @@ def small_config():
 @pytest.fixture(scope="session")
 def small_upstream(tmp_path_factory, small_config):
     """A folder with upstream's files of a small model."""
-    from parity.fabricate import fabricate
+    from parity.fabricate.checkpoint import fabricate
 
     return fabricate(tmp_path_factory.mktemp("upstream"), config=small_config)
 
@@ -54,7 +54,7 @@ def encoder(checkpoint):
 def small_models(tmp_path_factory, small_checkpoint):
     """Converted folders of small models, by variant, made when first asked for."""
     from convert.core import convert_folder
-    from parity.fabricate import fabricate
+    from parity.fabricate.checkpoint import fabricate
     from tests.small import small_config
 
     made = {"english": small_checkpoint}

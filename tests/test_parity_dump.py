@@ -14,12 +14,12 @@ from parity.__main__ import main
 from parity.compare import compare
 from parity.dumps import read_dump, read_dump_with_metadata, write_dump
 from parity.errors import ParityError
+from parity.fabricate.small import SMALL_SIZES
 from parity.inputs.make import make_inputs
 from parity.inputs.pipeline import pipeline_inputs
 from parity.mlx.backend import compute
 from parity.numpy import backend as numpy_reference
 from parity.reference import upstream_of
-from parity.small import SMALL_SIZES
 from tests.small import small_config as small_variant
 
 SMALL = SMALL_SIZES

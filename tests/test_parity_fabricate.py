@@ -10,9 +10,9 @@ from safetensors.numpy import load_file
 from convert.unpickle import TorchReader
 from mlx_chatterbox.variants import VARIANTS
 from parity.__main__ import main
-from parity.fabricate import fabricate, fabricate_layout, is_fabricated, upstream_shapes
-from parity.fabricated_tokenizer import tokenizer_json
-from parity.fabricated_values import tensor
+from parity.fabricate.checkpoint import fabricate, fabricate_layout, is_fabricated, upstream_shapes
+from parity.fabricate.english import tokenizer_json
+from parity.fabricate.values import tensor
 from tests.small import small_config as small_variant
 
 FILES = {"ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors"}

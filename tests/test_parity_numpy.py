@@ -5,6 +5,7 @@ import pytest
 
 from mlx_chatterbox.checkpoint import load
 from parity.compare import compare, relative_rms
+from parity.fabricate.small import SMALL_SIZES
 from parity.inputs.make import make_inputs
 from parity.mlx.backend import compute_with
 from parity.numpy import backend as numpy_reference
@@ -14,7 +15,6 @@ from parity.numpy.loudness import integrated_loudness
 from parity.numpy.networks import networks_of
 from parity.numpy.vocoder import istft, stft
 from parity.reference import upstream_of
-from parity.small import SMALL_SIZES
 from tests.small import small_config
 
 pytestmark = pytest.mark.numbers

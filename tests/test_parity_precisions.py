@@ -9,10 +9,10 @@ from parity.__main__ import main
 from parity.compare import compare
 from parity.dumps import write_dump
 from parity.errors import ParityError
+from parity.fabricate.small import SMALL_SIZES
 from parity.inputs.make import make_inputs
 from parity.mlx.backend import compute_with
 from parity.reference import upstream_of
-from parity.small import SMALL_SIZES
 from parity.stages import STAGES, UNEQUAL_SHARE
 from tests.small import small_config
 

@@ -28,7 +28,7 @@ from parity import mlx_backend, run
 from parity.__main__ import main
 from parity.dumps import read_dump, write_dump
 from parity.inputs.make import make_inputs
-from parity.small import SMALL_SIZES
+from parity.fabricate.small import SMALL_SIZES
 
 config = small_config()
 run.find_interpreter = lambda given: sys.executable

@@ -44,7 +44,7 @@ def folders(variant, config, tmp_path_factory):
     from shutil import rmtree
 
     from convert.core import convert_folder
-    from parity.fabricate import fabricate
+    from parity.fabricate.checkpoint import fabricate
 
     root = tmp_path_factory.mktemp("reference")
     upstream = fabricate(root / "upstream", variant, config=config, seed=2)

@@ -8,8 +8,8 @@ import pytest
 
 from mlx_chatterbox.text.gpt2 import GPT2Tokenizer
 from mlx_chatterbox.text.normalize import punc_norm
-from parity.fabricated_gpt2 import MAX_LENGTH, TAGS
-from parity.fabricated_tokenizer import tokenizer_files
+from parity.fabricate.english import tokenizer_files
+from parity.fabricate.gpt2 import MAX_LENGTH, TAGS
 from parity.reference import find_interpreter, run_module
 from tests.sentences import LANGUAGES, sentences
 from tests.test_reference_text import FIXED, random_text

@@ -91,8 +91,8 @@ def read_dump(path: Path) -> None:
 @cache
 def dumps() -> list[bytes]:
     from parity.dumps import write_dump
+    from parity.fabricate.small import SMALL_SIZES
     from parity.inputs.make import make_inputs
-    from parity.small import SMALL_SIZES
     from tests.small import small_config
 
     inputs = make_inputs(small_config(), sizes=SMALL_SIZES)

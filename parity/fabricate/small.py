@@ -9,7 +9,7 @@ from mlx_chatterbox.models.t3.config import T3Config
 from mlx_chatterbox.models.voice_encoder.config import VoiceEncoderConfig
 from mlx_chatterbox.variants import variant_named
 
-from .inputs.make import Sizes
+from ..inputs.make import Sizes
 
 SMALL_SIZES = Sizes(
     audio_seconds=2.6,

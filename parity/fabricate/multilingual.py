@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import chain, product, zip_longest
 from unicodedata import category
 
-from .fabricated_tokenizer import (
+from .english import (
     SPACE,
     START,
     START_ID,

@@ -44,11 +44,11 @@ def tokenizer_files(kind: str) -> dict[str, str]:
     if kind == "english":
         return {"tokenizer.json": tokenizer_json()}
     if kind == "multilingual":
-        from . import fabricated_multilingual
+        from . import multilingual as fabricated_multilingual
 
         return fabricated_multilingual.files()
     if kind == "gpt2":
-        from . import fabricated_gpt2
+        from . import gpt2 as fabricated_gpt2
 
         return fabricated_gpt2.files()
     raise ValueError(f"unknown tokenizer {kind!r}")

@@ -11,7 +11,7 @@ import string
 from collections.abc import Iterator
 from itertools import chain, product
 
-from .fabricated_tokenizer import choose_merges, english_candidates
+from .english import choose_merges, english_candidates
 
 BASE_SIZE, SIZE = 50257, 50276
 END_OF_TEXT = "<|endoftext|>"

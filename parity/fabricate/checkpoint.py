@@ -16,8 +16,8 @@ import numpy as np
 
 from convert.torch_zip import write_state_dict
 
-from .fabricated_tokenizer import tokenizer_files
-from .fabricated_values import tensor
+from .english import tokenizer_files
+from .values import tensor
 
 Layout = Mapping[str, Mapping[str, tuple[int, ...]]]
 Progress = Callable[[int, int], None]
@@ -125,7 +125,7 @@ def layout_hash(layout: Layout) -> str:
         for file, tensors in sorted(layout.items())
     }
     digest = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode())
-    for module in sorted(Path(__file__).parent.glob("fabricated_*.py")):
+    for module in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(module.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -201,7 +201,7 @@ def _filter_buffer(key: str, shape: tuple[int, ...]) -> np.ndarray:
     if key == "tokenizer.window":
         phase = 2 * np.pi * np.arange(shape[0]) / shape[0]
         return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
-    from .numpy.backend import slaney_mel_filters
+    from ..numpy.backend import slaney_mel_filters
 
     n_mels, n_fft = shape[0], 2 * (shape[1] - 1)
     return slaney_mel_filters(16000, n_fft, n_mels, 0.0, 8000.0).astype(np.float32)
