@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.reference import module_command
+from parity.upstream.process import module_command
 
 from .errors import BenchmarkError
 

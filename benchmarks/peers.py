@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from parity.errors import ParityError, ReferenceMissing
-from parity.reference import default_venv, find_interpreter, interpreter_of
+from parity.upstream.process import default_venv, find_interpreter, interpreter_of
 
 from .engines import output_of, say
 from .errors import BenchmarkError, PeerMissing
@@ -60,7 +60,7 @@ def _torch(given: Path | None) -> str:
         return find_interpreter(given)
     except ReferenceMissing:
         pass
-    from parity.setup_env import make_environment
+    from parity.upstream.setup import make_environment
 
     say(f"making PyTorch's environment in {default_venv()} (1 to 6 GB, once) ...")
     try:

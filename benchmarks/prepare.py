@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from parity.reference import module_command
+from parity.upstream.process import module_command
 
 from .engines import PACKAGES, Place, output_of, say
 from .errors import BenchmarkError, PeerMissing

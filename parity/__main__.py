@@ -193,8 +193,8 @@ def _inputs(arguments) -> int:
 
 
 def _setup(arguments) -> int:
-    from .reference import default_venv
-    from .setup_env import make_environment
+    from .upstream.process import default_venv
+    from .upstream.setup import make_environment
 
     python = make_environment(arguments.venv or default_venv(), arguments.torch_index)
     print(f"ready: {python}")

@@ -53,7 +53,7 @@ def _numpy_networks(arguments):
     from mlx_chatterbox.variants import variant_named
 
     from .numpy.networks import networks_of
-    from .reference import upstream_of
+    from .upstream.process import upstream_of
 
     found = upstream_of(arguments.checkpoint, arguments.variant, arguments.t3_file)
     config = variant_named(found.variant).default_config()
@@ -63,7 +63,7 @@ def _numpy_networks(arguments):
 
 
 def _by_torch(arguments) -> None:
-    from .reference import find_interpreter, torch_dump, upstream_of
+    from .upstream.process import find_interpreter, torch_dump, upstream_of
 
     python = find_interpreter(arguments.reference_python)
     found = upstream_of(arguments.checkpoint, arguments.variant, arguments.t3_file)

@@ -153,8 +153,8 @@ def _reference(arguments, work: Path):
     from mlx_chatterbox.checkpoint import load
 
     from .errors import ParityError
-    from .reference import find_interpreter, upstream_of
     from .taps.recording import read_taps
+    from .upstream.process import find_interpreter, upstream_of
 
     if arguments.reference is not None:
         if arguments.checkpoint is None:
@@ -197,7 +197,7 @@ def _mutate(arguments) -> int:
     from .errors import ParityError
     from .layerwise import mutant, mutants_as_text, small_models
     from .mutations import faults
-    from .reference import find_interpreter
+    from .upstream.process import find_interpreter
 
     known = faults()
     if arguments.list:

@@ -11,8 +11,8 @@ import numpy as np
 
 from .compare import compare
 from .dumps import read_dump, write_dump
-from .reference import dump_job, run_jobs, taps_job, upstream_of
 from .taps.recording import CALLS, Tap, read_taps
+from .upstream.process import dump_job, run_jobs, taps_job, upstream_of
 
 
 def write_names(path: str | Path, networks) -> Path:

@@ -29,7 +29,7 @@ def score(folder: Path, python: Path | None = None) -> Comparison:
     from benchmarks.peers import MLX_AUDIO, interpreter
     from benchmarks.prepare import mlx_audio_weights
 
-    from .reference import module_command
+    from .upstream.process import module_command
 
     dumps = [folder / "inputs.safetensors", folder / TORCH_NAME]
     upstream = folder / "upstream"

@@ -22,9 +22,9 @@ from .errors import ParityError
 from .inputs.synthetic_voice import SAMPLE_RATE
 from .precisions import as_float32, convert_to
 from .provenance import ABOUT_NAME, about
-from .reference import find_interpreter, torch_dump, upstream_of
 from .report import LAYERS_NAME, NUMPY_NAME, TORCH_NAME, Report, dump_name, of_folder
 from .stages import PIPELINE, STAGES
+from .upstream.process import find_interpreter, torch_dump, upstream_of
 
 CONVERTED_STAMP = "parity-run.json"
 

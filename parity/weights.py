@@ -29,7 +29,7 @@ def located(settings: Settings) -> Settings:
         folder, row = _downloaded(given, settings)
     variant = settings.variant or (row and row.name)
     if variant is None:
-        from .reference import upstream_of
+        from .upstream.process import upstream_of
 
         variant = upstream_of(folder, t3_file=settings.t3_file).variant
     return replace(settings, weights=folder, weights_name=given_name(given), variant=variant)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.config import ModelConfig
-from parity import reference, setup_env
 from parity.__main__ import main
 from parity.dumps import write_dump
 from parity.errors import ParityError, ReferenceMissing
 from parity.torch import env as torch_env
+from parity.upstream import process as reference
+from parity.upstream import setup as setup_env
 
 
 @pytest.fixture

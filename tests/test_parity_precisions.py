@@ -12,8 +12,8 @@ from parity.errors import ParityError
 from parity.fabricate.small import SMALL_SIZES
 from parity.inputs.make import make_inputs
 from parity.mlx.backend import compute_with
-from parity.reference import upstream_of
 from parity.stages import STAGES, UNEQUAL_SHARE
+from parity.upstream.process import upstream_of
 from tests.small import small_config
 
 WATERMARK = {"watermark"}

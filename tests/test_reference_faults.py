@@ -12,7 +12,7 @@ from parity.compare import compare
 from parity.dumps import read_dump, write_dump
 from parity.inputs.make import make_inputs
 from parity.mlx.backend import compute_with
-from parity.reference import find_interpreter, torch_dump
+from parity.upstream.process import find_interpreter, torch_dump
 from tests.test_parity_dump import SMALL
 from tests.test_parity_faults import FAULTS, red_stages, selected
 

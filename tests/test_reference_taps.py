@@ -10,9 +10,9 @@ from parity.bisect import bisect
 from parity.layerwise import mutant, mutants_as_text, small_models
 from parity.mlx.backend import record_with
 from parity.mutations import faults
-from parity.reference import find_interpreter
 from parity.reproduction import Model, save
 from parity.taps.names import TAPPED_STAGES
+from parity.upstream.process import find_interpreter
 
 pytestmark = pytest.mark.reference
 

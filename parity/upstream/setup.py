@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .errors import ParityError
-from .reference import interpreter_of, run_module
-from .torch.env import REQUIREMENTS, WITHOUT_DEPENDENCIES
+from ..errors import ParityError
+from ..torch.env import REQUIREMENTS, WITHOUT_DEPENDENCIES
+from .process import interpreter_of, run_module
 
 
 def commands(venv: Path, torch_index: str | None = None) -> list[list[str]]:

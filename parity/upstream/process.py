@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ParityError, ReferenceMissing
+from ..errors import ParityError, ReferenceMissing
 
 # Puts the packages named, and nothing else that may lie beside them, into the other interpreter.
 _BOOTSTRAP = """\
@@ -215,7 +215,7 @@ def module_command(
     python: str, module: str, arguments: Sequence[str], packages: Sequence[str] = ("parity",)
 ) -> list[str]:
     """The command that runs a module of these packages of ours in another interpreter."""
-    beside = Path(__file__).resolve().parent.parent
+    beside = Path(__file__).resolve().parents[2]
     folders = ";".join(str(beside / package) for package in packages)
     return [python, "-c", _BOOTSTRAP, folders, module, *arguments]
 
