@@ -99,8 +99,8 @@ def _work(folder: Path | None) -> Iterator[Path]:
 
 def _bisect(arguments) -> int:
     from .bisect import as_text, bisect, first_fault
+    from .faults.planting import planted
     from .mlx.backend import record_with
-    from .mutations import planted
     from .taps.recording import read_taps
 
     with _work(arguments.work) as work:
@@ -162,8 +162,8 @@ def _reference(arguments, work: Path):
         return read_taps(arguments.reference), load(arguments.checkpoint)
     python = find_interpreter(arguments.reference_python)
     if arguments.small:
+        from .faults.planting import faults
         from .layerwise import small_models
-        from .mutations import faults
 
         known = faults().get(arguments.fault)
         variant = (arguments.variant or "english") if known is None else known.variant
@@ -195,8 +195,8 @@ def _reference(arguments, work: Path):
 
 def _mutate(arguments) -> int:
     from .errors import ParityError
+    from .faults.planting import faults
     from .layerwise import mutant, mutants_as_text, small_models
-    from .mutations import faults
     from .upstream.process import find_interpreter
 
     known = faults()

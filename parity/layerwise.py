@@ -148,8 +148,8 @@ class Mutant:
 def mutant(model: SmallModel, fault) -> Mutant:
     """Plant one fault in a small model, compare and bisect."""
     from .bisect import bisect, first_fault
+    from .faults.planting import planted
     from .mlx.backend import compute_with, record_with
-    from .mutations import planted
 
     networks = model.networks()
     with planted(fault.name, networks):

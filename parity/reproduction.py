@@ -190,8 +190,8 @@ def _by_mlx(folder: Path, about: dict, inputs: Arrays) -> Arrays:
     from mlx_chatterbox.checkpoint import build
     from mlx_chatterbox.config import ModelConfig
 
+    from .faults.planting import planted
     from .mlx.layers import call
-    from .mutations import planted
 
     if about["checkpoint"] is not None:
         return _stage_by_mlx(about, inputs)
@@ -208,8 +208,8 @@ def _by_mlx(folder: Path, about: dict, inputs: Arrays) -> Arrays:
 def _stage_by_mlx(about: dict, inputs: Arrays) -> Arrays:
     from mlx_chatterbox.checkpoint import load
 
+    from .faults.planting import planted
     from .mlx.backend import compute_with
-    from .mutations import planted
 
     networks = load(about["checkpoint"]).networks
     with planted(about["fault"], networks):

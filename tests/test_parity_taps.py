@@ -15,9 +15,9 @@ from parity.bisect import aligned, as_text, bisect, first_fault
 from parity.dumps import read_dump, write_dump
 from parity.errors import DumpError, ParityError
 from parity.fabricate.small import SMALL_SIZES
+from parity.faults.planting import faults, planted
 from parity.inputs.make import make_inputs
 from parity.mlx.backend import compute_with, record_with
-from parity.mutations import faults, planted
 from parity.taps.names import upstream_names
 from parity.taps.recording import Recorder, read_taps, write_taps
 from tests.small import small_config

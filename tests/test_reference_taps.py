@@ -7,9 +7,9 @@ import mlx.core as mx
 import pytest
 
 from parity.bisect import bisect
+from parity.faults.planting import faults
 from parity.layerwise import mutant, mutants_as_text, small_models
 from parity.mlx.backend import record_with
-from parity.mutations import faults
 from parity.reproduction import Model, save
 from parity.taps.names import TAPPED_STAGES
 from parity.upstream.process import find_interpreter
@@ -53,7 +53,7 @@ def test_all_planted_faults_are_caught_and_named(models):
 @pytest.mark.parametrize("name", ["missing_bias", "wrong_gelu"])
 def test_a_reproduction_runs_by_itself(models, name, tmp_path):
     from mlx_chatterbox.checkpoint import load
-    from parity.mutations import planted
+    from parity.faults.planting import planted
 
     fault = faults()[name]
     model = models[fault.variant]

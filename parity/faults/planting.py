@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from .errors import ParityError
-from .mlx.taps import layer_by_layer, replaced
+from ..errors import ParityError
+from ..mlx.taps import layer_by_layer, replaced
 
 
 class Patches:
@@ -55,9 +55,9 @@ class Fault:
 
 def faults() -> dict[str, Fault]:
     """All of them, by name."""
-    from .faults_networks import FAULTS as in_networks
-    from .faults_signal import FAULTS as in_signal
-    from .faults_weights import FAULTS as in_weights
+    from .networks import FAULTS as in_networks
+    from .signal import FAULTS as in_signal
+    from .weights import FAULTS as in_weights
 
     return {fault.name: fault for fault in (*in_signal, *in_weights, *in_networks)}
 

@@ -8,8 +8,8 @@ import numpy as np
 from mlx_chatterbox.audio import kaldi, mel, stft
 from mlx_chatterbox.models.s3gen import hift
 
-from .mlx import backend as mlx_backend
-from .mutations import Fault, Patches
+from ..mlx import backend as mlx_backend
+from .planting import Fault, Patches
 
 
 def _symmetric_window(patches: Patches) -> None:
