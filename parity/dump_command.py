@@ -74,7 +74,7 @@ def _by_torch(arguments) -> None:
     from mlx_chatterbox.checkpoint import build
     from mlx_chatterbox.variants import variant_named
 
-    from .layerwise import torch_taps
+    from .layers.both_sides import torch_taps
 
     # Only the names of its layers are asked for; nothing is computed.
     networks = build(variant_named(found.variant).default_config())

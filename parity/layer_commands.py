@@ -98,8 +98,8 @@ def _work(folder: Path | None) -> Iterator[Path]:
 
 
 def _bisect(arguments) -> int:
-    from .bisect import as_text, bisect, first_fault
     from .faults.planting import planted
+    from .layers.bisect import as_text, bisect, first_fault
     from .mlx.backend import record_with
     from .taps.recording import read_taps
 
@@ -120,7 +120,7 @@ def _bisect(arguments) -> int:
         if fault is None:
             return 0
         if model is not None:
-            from .reproduction import save
+            from .layers.reproduction import save
 
             folder = save(fault, arguments.save, _as_model(model, expected), arguments.fault)
             print(f"\nsaved: {folder}; by itself: python {folder / 'reproduce.py'}")
@@ -129,7 +129,7 @@ def _bisect(arguments) -> int:
 
 def _write_layers(arguments, findings, model) -> None:
     """Where it was asked for, and beside a kept run's dumps, where `report` finds it."""
-    from .profiles import as_plain
+    from .layers.profiles import as_plain
     from .report import LAYERS_NAME
     from .tables import write_file
 
@@ -143,7 +143,7 @@ def _write_layers(arguments, findings, model) -> None:
 
 
 def _as_model(checkpoint, expected):
-    from .reproduction import Model
+    from .layers.reproduction import Model
 
     return Model(checkpoint.networks, checkpoint.config, checkpoint.folder, expected.inputs)
 
@@ -163,14 +163,14 @@ def _reference(arguments, work: Path):
     python = find_interpreter(arguments.reference_python)
     if arguments.small:
         from .faults.planting import faults
-        from .layerwise import small_models
+        from .layers.both_sides import small_models
 
         known = faults().get(arguments.fault)
         variant = (arguments.variant or "english") if known is None else known.variant
         small = small_models(work, python, [variant])[variant]
         return read_taps(work / variant / "torch.taps"), load(small.converted)
     from .dumps import write_dump
-    from .layerwise import torch_taps
+    from .layers.both_sides import torch_taps
     from .run import Settings, converted_weights, inputs_of, phase, upstream_weights
     from .weights import located
 
@@ -196,7 +196,7 @@ def _reference(arguments, work: Path):
 def _mutate(arguments) -> int:
     from .errors import ParityError
     from .faults.planting import faults
-    from .layerwise import mutant, mutants_as_text, small_models
+    from .layers.both_sides import mutant, mutants_as_text, small_models
     from .upstream.process import find_interpreter
 
     known = faults()

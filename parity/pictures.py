@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import plots
-from .bisect import aligned
+from .layers.bisect import aligned
+from .layers.profiles import TIME_AXES, error_over_time
 from .png import DIFFERENCE, SOUND, as_url, coloured, encode, narrowed
-from .profiles import TIME_AXES, error_over_time
 
 # Seen as a picture, frequency (or number) upwards and time to the right.
 _IMAGES = frozenset(

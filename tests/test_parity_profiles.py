@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from parity.bisect import bisect
-from parity.profiles import TIME_AXES, as_plain, error_over_time, layer_errors, over_time
+from parity.layers.bisect import bisect
+from parity.layers.profiles import TIME_AXES, as_plain, error_over_time, layer_errors, over_time
 from parity.stages import STAGES
 from parity.taps.recording import Tap
 

@@ -11,12 +11,12 @@ import pytest
 
 from mlx_chatterbox.checkpoint import load
 from parity.__main__ import main
-from parity.bisect import aligned, as_text, bisect, first_fault
 from parity.dumps import read_dump, write_dump
 from parity.errors import DumpError, ParityError
 from parity.fabricate.small import SMALL_SIZES
 from parity.faults.planting import faults, planted
 from parity.inputs.make import make_inputs
+from parity.layers.bisect import aligned, as_text, bisect, first_fault
 from parity.mlx.backend import compute_with, record_with
 from parity.taps.names import upstream_names
 from parity.taps.recording import Recorder, read_taps, write_taps
@@ -209,7 +209,7 @@ def test_a_difference_is_saved_with_a_script_that_shows_it(
 def test_a_stages_own_code_is_saved_with_the_stages_inputs(
     taps, inputs, small_checkpoint, tmp_path, capsys
 ):
-    from parity.reproduction import reproduce
+    from parity.layers.reproduction import reproduce
 
     reference = write_taps(tmp_path / "reference.taps", taps, inputs)
     folder = tmp_path / "found"

@@ -6,11 +6,11 @@ import sys
 import mlx.core as mx
 import pytest
 
-from parity.bisect import bisect
 from parity.faults.planting import faults
-from parity.layerwise import mutant, mutants_as_text, small_models
+from parity.layers.bisect import bisect
+from parity.layers.both_sides import mutant, mutants_as_text, small_models
+from parity.layers.reproduction import Model, save
 from parity.mlx.backend import record_with
-from parity.reproduction import Model, save
 from parity.taps.names import TAPPED_STAGES
 from parity.upstream.process import find_interpreter
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..dumps import read_dump, write_dump
+from ..errors import ParityError
+from ..stages import STAGES
+from ..taps.recording import Arrays
 from .bisect import Finding, error
-from .dumps import read_dump, write_dump
-from .errors import ParityError
-from .stages import STAGES
-from .taps.recording import Arrays
 
 SCRIPT = '''\
 """{name}, call {call} of stage {stage}, by itself.
@@ -36,7 +36,7 @@ from pathlib import Path
 
 sys.path[:0] = [os.getcwd(), {root!r}]
 
-from parity.reproduction import reproduce
+from parity.layers.reproduction import reproduce
 
 if __name__ == "__main__":
     sys.exit(reproduce(Path(__file__).parent))
@@ -100,7 +100,7 @@ def save(finding: Finding, folder: str | Path, model: Model, fault: str = "") ->
     write_dump(folder / "found.safetensors", step.found.outputs)
     model.config.save(folder)
     (folder / "layer.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     script = SCRIPT.format(
         name=step.found.name, call=step.found.call, stage=finding.stage, root=root
     )
@@ -114,9 +114,9 @@ def _write_weights(folder: Path, networks, config, name: str) -> list[str] | Non
 
     from convert.upstream import to_upstream
 
-    from .mlx.layers import layer_at
-    from .mlx.taps import as_numpy
-    from .taps.names import upstream_names
+    from ..mlx.layers import layer_at
+    from ..mlx.taps import as_numpy
+    from ..taps.names import upstream_names
 
     layer = layer_at(networks, name)
     if layer is None:
@@ -190,8 +190,8 @@ def _by_mlx(folder: Path, about: dict, inputs: Arrays) -> Arrays:
     from mlx_chatterbox.checkpoint import build
     from mlx_chatterbox.config import ModelConfig
 
-    from .faults.planting import planted
-    from .mlx.layers import call
+    from ..faults.planting import planted
+    from ..mlx.layers import call
 
     if about["checkpoint"] is not None:
         return _stage_by_mlx(about, inputs)
@@ -208,8 +208,8 @@ def _by_mlx(folder: Path, about: dict, inputs: Arrays) -> Arrays:
 def _stage_by_mlx(about: dict, inputs: Arrays) -> Arrays:
     from mlx_chatterbox.checkpoint import load
 
-    from .faults.planting import planted
-    from .mlx.backend import compute_with
+    from ..faults.planting import planted
+    from ..mlx.backend import compute_with
 
     networks = load(about["checkpoint"]).networks
     with planted(about["fault"], networks):
@@ -217,7 +217,7 @@ def _stage_by_mlx(about: dict, inputs: Arrays) -> Arrays:
 
 
 def _by_torch(folder: Path, about: dict, inputs: Arrays) -> Arrays:
-    from .torch.layers import call
+    from ..torch.layers import call
 
     if about["upstream"] is None:
         raise ParityError("a function, or a stage; what the reference made of it is saved.")

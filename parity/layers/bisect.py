@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .compare import relative_rms
-from .errors import ParityError
-from .taps.recording import Arrays, Tap
+from ..compare import relative_rms
+from ..errors import ParityError
+from ..taps.recording import Arrays, Tap
 
 # What agrees: layers of these networks differ by 1e-7 to 1e-5 in float32 (the logarithms of almost
 # nothing most), a fault that matters makes 1e-4 and more.

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from .compare import compare
-from .dumps import read_dump, write_dump
-from .taps.recording import CALLS, Tap, read_taps
-from .upstream.process import dump_job, run_jobs, taps_job, upstream_of
+from ..compare import compare
+from ..dumps import read_dump, write_dump
+from ..taps.recording import CALLS, Tap, read_taps
+from ..upstream.process import dump_job, run_jobs, taps_job, upstream_of
 
 
 def write_names(path: str | Path, networks) -> Path:
     """The names of a model's layers on both sides, for the reference's process."""
     import mlx.nn as nn
 
-    from .taps.names import upstream_names
+    from ..taps.names import upstream_names
 
     # Ours stand for upstream's activations, which are functions here.
     paths = [
@@ -90,9 +90,9 @@ def small_models(work: Path, python: str, variants: Sequence[str]) -> dict[str, 
     """
     from convert.core import convert_folder
 
-    from .fabricate.checkpoint import fabricate
-    from .fabricate.small import SMALL_SIZES, small_config
-    from .inputs.make import make_inputs
+    from ..fabricate.checkpoint import fabricate
+    from ..fabricate.small import SMALL_SIZES, small_config
+    from ..inputs.make import make_inputs
 
     jobs = []
     for variant in variants:
@@ -147,9 +147,9 @@ class Mutant:
 
 def mutant(model: SmallModel, fault) -> Mutant:
     """Plant one fault in a small model, compare and bisect."""
+    from ..faults.planting import planted
+    from ..mlx.backend import compute_with, record_with
     from .bisect import bisect, first_fault
-    from .faults.planting import planted
-    from .mlx.backend import compute_with, record_with
 
     networks = model.networks()
     with planted(fault.name, networks):
