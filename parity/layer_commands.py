@@ -130,8 +130,8 @@ def _bisect(arguments) -> int:
 def _write_layers(arguments, findings, model) -> None:
     """Where it was asked for, and beside a kept run's dumps, where `report` finds it."""
     from .layers.profiles import as_plain
-    from .report import LAYERS_NAME
-    from .tables import write_file
+    from .report.report import LAYERS_NAME
+    from .report.tables import write_file
 
     paths = [arguments.json]
     whole_run = arguments.work and not (arguments.small or arguments.fault or arguments.stages)

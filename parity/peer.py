@@ -7,7 +7,7 @@ from pathlib import Path
 from .compare import Comparison, compare
 from .dumps import read_dump
 from .errors import ParityError
-from .report import TORCH_NAME
+from .report.report import TORCH_NAME
 from .run import phase
 
 PEER = "mlx-audio"

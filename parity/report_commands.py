@@ -9,7 +9,7 @@ from . import options
 
 DEFAULT_REPORT = "parity-report"
 _FORMATS = (
-    ("json", "for programs, as parity/report_schema.json says"),
+    ("json", "for programs, as parity/report/schema.json says"),
     ("markdown", "a table for a CI summary"),
     ("html", "a page to look at"),
     ("svg", "errors and bounds as a picture"),
@@ -151,7 +151,7 @@ def _formats(command) -> None:
 
 
 def _run(arguments) -> int:
-    from .report import write_all
+    from .report.report import write_all
     from .run import Settings, run
 
     options.check_folders(*(getattr(arguments, name) for name, _ in _FORMATS))
@@ -167,7 +167,8 @@ def _run(arguments) -> int:
 
 
 def _peer(arguments) -> int:
-    from . import baseline, peer, tables
+    from . import peer
+    from .report import baseline, tables
 
     comparison = peer.score(arguments.folder, arguments.mlx_audio_python)
     print(tables.as_text([comparison]))
@@ -180,7 +181,7 @@ def _peer(arguments) -> int:
 def _compare(arguments) -> int:
     from .compare import compare
     from .dumps import read_dump
-    from .report import Report
+    from .report.report import Report
 
     names = (arguments.out.name, arguments.reference.name)
     dumps = (read_dump(arguments.reference), read_dump(arguments.out))
@@ -191,8 +192,9 @@ def _compare(arguments) -> int:
 
 def _finish(report, arguments) -> int:
     """Print the table, write the formats asked for, and say by the exit code whether all holds."""
-    from . import chart, junit, report_page, tables
     from .compare import all_hold
+    from .report import chart, junit, tables
+    from .report import page as report_page
 
     comparisons = report.comparisons
     print(tables.as_text(comparisons))
@@ -213,8 +215,8 @@ def _finish(report, arguments) -> int:
 
 def _report(arguments) -> int:
     from .compare import all_hold
-    from .report import of_folder, read_layers, write_all
-    from .tables import verdict
+    from .report.report import of_folder, read_layers, write_all
+    from .report.tables import verdict
 
     report = of_folder(arguments.folder)
     if arguments.layers is not None:
@@ -229,7 +231,7 @@ def _say_written(paths: list[Path]) -> None:
 
 
 def _baseline(arguments) -> int:
-    from . import baseline
+    from .report import baseline
 
     documents = [baseline.read_report(path) for path in arguments.reports]
     known = {} if arguments.write else baseline.read_baseline()

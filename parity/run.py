@@ -21,8 +21,8 @@ from .dumps import read_dump_with_metadata, write_dump
 from .errors import ParityError
 from .inputs.synthetic_voice import SAMPLE_RATE
 from .precisions import as_float32, convert_to
-from .provenance import ABOUT_NAME, about
-from .report import LAYERS_NAME, NUMPY_NAME, TORCH_NAME, Report, dump_name, of_folder
+from .report.provenance import ABOUT_NAME, about
+from .report.report import LAYERS_NAME, NUMPY_NAME, TORCH_NAME, Report, dump_name, of_folder
 from .stages import PIPELINE, STAGES
 from .upstream.process import find_interpreter, torch_dump, upstream_of
 

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from parity import baseline
 from parity.__main__ import main
 from parity.compare import Comparison, Row
 from parity.errors import ParityError
+from parity.report import baseline
 from parity.stages import EQUAL, RELATIVE_RMS, STAGES
 
 

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.nn import device
-from parity import plots, png, provenance, tables
 from parity.__main__ import main
 from parity.compare import compare
 from parity.dumps import write_dump
-from parity.pictures import layers_picture, pictures_of
-from parity.report import Report, of_folder, write_all
-from parity.report_page import as_html
+from parity.report import plots, png, provenance, tables
+from parity.report.page import as_html
+from parity.report.pictures import layers_picture, pictures_of
+from parity.report.report import Report, of_folder, write_all
 from tests.json_schema import check
 
 VOID = {"meta", "img"}
@@ -205,7 +205,7 @@ def test_junit_has_a_case_for_every_row(folder, tmp_path):
 def test_json_is_as_its_schema_says(folder, tmp_path):
     import parity
 
-    schema = json.loads((Path(parity.__file__).parent / "report_schema.json").read_text())
+    schema = json.loads((Path(parity.__file__).parent / "report/schema.json").read_text())
     write_all(of_folder(folder), tmp_path / "report")
     document = json.loads((tmp_path / "report" / "report.json").read_text())
     check(document, schema)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .compare import Comparison, compare
-from .dumps import read_dump
-from .errors import ParityError
-from .precisions import PRECISIONS
+from ..compare import Comparison, compare
+from ..dumps import read_dump
+from ..errors import ParityError
+from ..precisions import PRECISIONS
 from .provenance import ABOUT_NAME
 
 LAYERS_NAME = "layers.json"
@@ -84,7 +84,8 @@ def write_all(report: Report, folder: Path) -> list[Path]:
     Raises:
         ParityError: it cannot be written.
     """
-    from . import junit, report_page, sharing, tables
+    from . import junit, sharing, tables
+    from . import page as report_page
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

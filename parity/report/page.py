@@ -9,10 +9,10 @@ import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from .compare import Comparison, Row
+from ..compare import Comparison, Row
 from .pictures import Picture, layers_picture, pictures_of
 from .report import Report
-from .report_style import STYLE
+from .style import STYLE
 from .tables import error_text, margin_text, verdict
 
 _PAGE = """\

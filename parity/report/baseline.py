@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .compare import Comparison
-from .errors import ParityError
-from .stages import EQUAL, STAGES, Output
+from ..compare import Comparison
+from ..errors import ParityError
+from ..stages import EQUAL, STAGES, Output
 from .tables import write_file
 
-BASELINE_FILE = Path(__file__).with_name("baseline.json")
-PEER_FILE = Path(__file__).with_name("peer.json")
-README = Path(__file__).parent.parent / "README.md"
+_PARITY = Path(__file__).parents[1]
+BASELINE_FILE, PEER_FILE = _PARITY / "baseline.json", _PARITY / "peer.json"
+README = _PARITY.parent / "README.md"
 GROWTH = 10.0
 # What is below this part of its bound is rounding, which a tenfold change of says nothing.
 ROUNDING = 1e-3

@@ -8,8 +8,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .compare import Comparison, Row, all_hold
-from .errors import ParityError
+from ..compare import Comparison, Row, all_hold
+from ..errors import ParityError
 
 _HEADINGS = ("stage", "output", "checked", "reference", "error", "bound", "margin", "result")
 
@@ -36,7 +36,7 @@ def verdict(comparisons: Sequence[Comparison]) -> str:
 
 
 def as_json(comparisons: Sequence[Comparison], about: Mapping | None = None) -> str:
-    """For programs, as `report_schema.json` says; an error is null where there is none."""
+    """For programs, as `report/schema.json` says; an error is null where there is none."""
     rows = [
         {
             "stage": row.stage,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..layers.bisect import aligned
+from ..layers.profiles import TIME_AXES, error_over_time
 from . import plots
-from .layers.bisect import aligned
-from .layers.profiles import TIME_AXES, error_over_time
 from .png import DIFFERENCE, SOUND, as_url, coloured, encode, narrowed
 
 # Seen as a picture, frequency (or number) upwards and time to the right.

@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Sequence
 
-from .compare import Comparison, Row
+from ..compare import Comparison, Row
 
 _DECADES = (-9, 0)
 _LABEL, _PLOT, _VALUE, _ROW, _TOP = 210, 430, 130, 20, 46

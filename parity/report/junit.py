@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from .compare import Comparison, Row
+from ..compare import Comparison, Row
 
 
 def as_junit(comparisons: Sequence[Comparison]) -> str:
