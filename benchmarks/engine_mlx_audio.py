@@ -13,10 +13,11 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from parity.peers.mlx_audio_weights import TOKENIZER_FOLDER
+
 from .clock import TokenClock, watch_positions
 from .inputs import DECODED_TOKENS, SAMPLE_RATE
 from .limits import device_memory, use_device
-from .mlx_audio_weights import TOKENIZER_FOLDER
 
 __all__ = ["device_memory", "load", "stages", "use_device"]
 

@@ -10,12 +10,12 @@ import shutil
 import sys
 from pathlib import Path
 
+from parity.peers.environments import MLX_AUDIO, interpreter
 from parity.upstream.process import module_command
 
 from .engines import PACKAGES, Place, output_of, say
 from .errors import BenchmarkError, PeerMissing
 from .inputs import make_inputs
-from .peers import MLX_AUDIO, interpreter
 
 MLX_AUDIO_STAMP = "benchmarks-weights.json"
 
@@ -81,7 +81,7 @@ def mlx_audio_weights(python: str, upstream: Path, output: Path) -> Path:
     shutil.rmtree(output, ignore_errors=True)
     say("writing the weights in mlx-audio's files ...")
     arguments = [str(upstream), str(output)]
-    command = module_command(python, "benchmarks.mlx_audio_weights", arguments, PACKAGES)
+    command = module_command(python, "parity.peers.mlx_audio_weights", arguments, PACKAGES)
     try:
         output_of(command)
     except BenchmarkError as error:

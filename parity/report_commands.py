@@ -167,7 +167,7 @@ def _run(arguments) -> int:
 
 
 def _peer(arguments) -> int:
-    from . import peer
+    from .peers import score as peer
     from .report import baseline, tables
 
     comparison = peer.score(arguments.folder, arguments.mlx_audio_python)

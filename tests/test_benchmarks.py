@@ -8,7 +8,7 @@ import types
 import mlx.core as mx
 import pytest
 
-from benchmarks import engines, measure, peers, plot, prepare, report
+from benchmarks import engines, measure, plot, prepare, report
 from benchmarks.__main__ import main
 from benchmarks.clock import TokenClock, watch_positions
 from benchmarks.errors import BenchmarkError, PeerMissing
@@ -19,6 +19,7 @@ from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.doctor import counts
 from mlx_chatterbox.models.s3gen.config import HiFTNetConfig, S3GenConfig
 from mlx_chatterbox.models.t3.config import T3Config
+from parity.peers import environments as peers
 
 
 @pytest.fixture

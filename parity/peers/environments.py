@@ -12,11 +12,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from parity.errors import ParityError, ReferenceMissing
-from parity.upstream.process import default_venv, find_interpreter, interpreter_of
+from benchmarks.engines import output_of, say
+from benchmarks.errors import BenchmarkError, PeerMissing
 
-from .engines import output_of, say
-from .errors import BenchmarkError, PeerMissing
+from ..errors import ParityError, ReferenceMissing
+from ..upstream.process import default_venv, find_interpreter, interpreter_of
 
 MLX_AUDIO = "mlx-audio==0.6.2"
 # MLX's front and its backends, of which a machine has one or two.
@@ -60,7 +60,7 @@ def _torch(given: Path | None) -> str:
         return find_interpreter(given)
     except ReferenceMissing:
         pass
-    from parity.upstream.setup import make_environment
+    from ..upstream.setup import make_environment
 
     say(f"making PyTorch's environment in {default_venv()} (1 to 6 GB, once) ...")
     try:

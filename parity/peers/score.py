@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .compare import Comparison, compare
-from .dumps import read_dump
-from .errors import ParityError
-from .report.report import TORCH_NAME
-from .run import phase
+from ..compare import Comparison, compare
+from ..dumps import read_dump
+from ..errors import ParityError
+from ..report.report import TORCH_NAME
+from ..run import phase
 
 PEER = "mlx-audio"
 DUMP_NAME = "mlx-audio.safetensors"
@@ -26,10 +26,10 @@ def score(folder: Path, python: Path | None = None) -> Comparison:
     """
     from benchmarks.engines import PACKAGES, Place, output_of
     from benchmarks.errors import BenchmarkError
-    from benchmarks.peers import MLX_AUDIO, interpreter
     from benchmarks.prepare import mlx_audio_weights
 
-    from .upstream.process import module_command
+    from ..upstream.process import module_command
+    from .environments import MLX_AUDIO, interpreter
 
     dumps = [folder / "inputs.safetensors", folder / TORCH_NAME]
     upstream = folder / "upstream"
@@ -43,7 +43,7 @@ def score(folder: Path, python: Path | None = None) -> Comparison:
             mlx_audio_weights(place.python, upstream, place.folder)
         arguments = ["--checkpoint", str(place.folder), "--inputs", str(dumps[0])]
         arguments += ["--output", str(output)]
-        command = module_command(place.python, "parity.mlx_audio_stages", arguments, PACKAGES)
+        command = module_command(place.python, "parity.peers.mlx_audio_stages", arguments, PACKAGES)
         with phase(PEER):
             output_of(command, environment=place.environment())
     except BenchmarkError as error:

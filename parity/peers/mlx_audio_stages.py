@@ -3,7 +3,7 @@
 A peer to be measured, not a reference. Each stage does what its `prepare_conditionals` and
 `generate` do with the inputs given; what it has no counterpart of is left out.
 
-    python -m parity.mlx_audio_stages --checkpoint FOLDER --inputs IN --output OUT
+    python -m parity.peers.mlx_audio_stages --checkpoint FOLDER --inputs IN --output OUT
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 
 from benchmarks.engine_mlx_audio import load
 
-from . import stages
-from .dumps import read_dump, write_dump
+from .. import stages
+from ..dumps import read_dump, write_dump
 
 Arrays = Mapping[str, np.ndarray]
 SAMPLE_RATE_16K, SAMPLE_RATE_24K = 16000, 24000
