@@ -9,8 +9,9 @@ from pathlib import Path
 
 from mlx_chatterbox.program import run_program
 
-from . import options, report_commands
-from .layer_commands import add_bisect, add_mutate, add_stages
+from .commands import options
+from .commands import report as report_commands
+from .commands.layers import add_bisect, add_mutate, add_stages
 
 DESCRIPTION = """\
 Compares every stage of our networks with a reference, on the same weights and the same inputs.
@@ -144,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dump(arguments) -> int:
     from mlx_chatterbox.apart import check_apart
 
-    from .dump_command import dump
+    from .commands.dump import dump
 
     if arguments.checkpoint is None and arguments.backend != "numpy":
         parser().error(f"dump --backend {arguments.backend} needs --checkpoint FOLDER")

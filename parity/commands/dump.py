@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .dumps import read_dump, write_dump
-from .errors import ParityError
+from ..dumps import read_dump, write_dump
+from ..errors import ParityError
 
 
 def dump(arguments) -> None:
@@ -17,14 +17,14 @@ def dump(arguments) -> None:
         _by_torch(arguments)
         return
     if arguments.backend == "numpy":
-        from .numpy.backend import compute
+        from ..numpy.backend import compute
 
         outputs = compute(inputs, _numpy_networks(arguments))
     elif arguments.taps:
         from mlx_chatterbox.checkpoint import load
 
-        from .mlx.backend import record_with
-        from .taps.recording import write_taps
+        from ..mlx.backend import record_with
+        from ..taps.recording import write_taps
 
         networks = load(arguments.checkpoint, **_model(arguments)).networks
         outputs = record_with(networks, inputs, arguments.stages, arguments.calls)
@@ -32,7 +32,7 @@ def dump(arguments) -> None:
             write_taps(arguments.output, outputs, inputs, {"backend": "mlx"})
             return
     else:
-        from .mlx.backend import compute
+        from ..mlx.backend import compute
 
         outputs = compute(arguments.checkpoint, inputs, arguments.stages, **_model(arguments))
     if not outputs:
@@ -52,8 +52,8 @@ def _numpy_networks(arguments):
     from mlx_chatterbox.hub import is_converted
     from mlx_chatterbox.variants import variant_named
 
-    from .numpy.networks import networks_of
-    from .upstream.process import upstream_of
+    from ..numpy.networks import networks_of
+    from ..upstream.process import upstream_of
 
     found = upstream_of(arguments.checkpoint, arguments.variant, arguments.t3_file)
     config = variant_named(found.variant).default_config()
@@ -63,7 +63,7 @@ def _numpy_networks(arguments):
 
 
 def _by_torch(arguments) -> None:
-    from .upstream.process import find_interpreter, torch_dump, upstream_of
+    from ..upstream.process import find_interpreter, torch_dump, upstream_of
 
     python = find_interpreter(arguments.reference_python)
     found = upstream_of(arguments.checkpoint, arguments.variant, arguments.t3_file)
@@ -74,7 +74,7 @@ def _by_torch(arguments) -> None:
     from mlx_chatterbox.checkpoint import build
     from mlx_chatterbox.variants import variant_named
 
-    from .layers.both_sides import torch_taps
+    from ..layers.both_sides import torch_taps
 
     # Only the names of its layers are asked for; nothing is computed.
     networks = build(variant_named(found.variant).default_config())

@@ -73,7 +73,7 @@ def add_mutate(commands) -> None:
 
 def add_stages(command) -> None:
     """Which stages, and how many calls of a layer in each."""
-    from .taps.names import CALLS, TAPPED_STAGES
+    from ..taps.names import CALLS, TAPPED_STAGES
 
     command.add_argument(
         "--stages", nargs="+", choices=TAPPED_STAGES, metavar="STAGE", help="these alone"
@@ -98,10 +98,10 @@ def _work(folder: Path | None) -> Iterator[Path]:
 
 
 def _bisect(arguments) -> int:
-    from .faults.planting import planted
-    from .layers.bisect import as_text, bisect, first_fault
-    from .mlx.backend import record_with
-    from .taps.recording import read_taps
+    from ..faults.planting import planted
+    from ..layers.bisect import as_text, bisect, first_fault
+    from ..mlx.backend import record_with
+    from ..taps.recording import read_taps
 
     with _work(arguments.work) as work:
         if arguments.found is not None and arguments.reference is not None:
@@ -120,7 +120,7 @@ def _bisect(arguments) -> int:
         if fault is None:
             return 0
         if model is not None:
-            from .layers.reproduction import save
+            from ..layers.reproduction import save
 
             folder = save(fault, arguments.save, _as_model(model, expected), arguments.fault)
             print(f"\nsaved: {folder}; by itself: python {folder / 'reproduce.py'}")
@@ -129,9 +129,9 @@ def _bisect(arguments) -> int:
 
 def _write_layers(arguments, findings, model) -> None:
     """Where it was asked for, and beside a kept run's dumps, where `report` finds it."""
-    from .layers.profiles import as_plain
-    from .report.report import LAYERS_NAME
-    from .report.tables import write_file
+    from ..layers.profiles import as_plain
+    from ..report.report import LAYERS_NAME
+    from ..report.tables import write_file
 
     paths = [arguments.json]
     whole_run = arguments.work and not (arguments.small or arguments.fault or arguments.stages)
@@ -143,7 +143,7 @@ def _write_layers(arguments, findings, model) -> None:
 
 
 def _as_model(checkpoint, expected):
-    from .layers.reproduction import Model
+    from ..layers.reproduction import Model
 
     return Model(checkpoint.networks, checkpoint.config, checkpoint.folder, expected.inputs)
 
@@ -152,9 +152,9 @@ def _reference(arguments, work: Path):
     """The reference's taps, and our checkpoint, loaded."""
     from mlx_chatterbox.checkpoint import load
 
-    from .errors import ParityError
-    from .taps.recording import read_taps
-    from .upstream.process import find_interpreter, upstream_of
+    from ..errors import ParityError
+    from ..taps.recording import read_taps
+    from ..upstream.process import find_interpreter, upstream_of
 
     if arguments.reference is not None:
         if arguments.checkpoint is None:
@@ -162,17 +162,17 @@ def _reference(arguments, work: Path):
         return read_taps(arguments.reference), load(arguments.checkpoint)
     python = find_interpreter(arguments.reference_python)
     if arguments.small:
-        from .faults.planting import faults
-        from .layers.both_sides import small_models
+        from ..faults.planting import faults
+        from ..layers.both_sides import small_models
 
         known = faults().get(arguments.fault)
         variant = (arguments.variant or "english") if known is None else known.variant
         small = small_models(work, python, [variant])[variant]
         return read_taps(work / variant / "torch.taps"), load(small.converted)
-    from .dumps import write_dump
-    from .layers.both_sides import torch_taps
-    from .run import Settings, converted_weights, inputs_of, phase, upstream_weights
-    from .weights import located
+    from ..dumps import write_dump
+    from ..layers.both_sides import torch_taps
+    from ..run import Settings, converted_weights, inputs_of, phase, upstream_weights
+    from ..weights import located
 
     names = ("variant", "t3_file", "weights", "work", "seed", "audio", "reference_python")
     settings = located(Settings(**{name: getattr(arguments, name) for name in names}))
@@ -194,10 +194,10 @@ def _reference(arguments, work: Path):
 
 
 def _mutate(arguments) -> int:
-    from .errors import ParityError
-    from .faults.planting import faults
-    from .layers.both_sides import mutant, mutants_as_text, small_models
-    from .upstream.process import find_interpreter
+    from ..errors import ParityError
+    from ..faults.planting import faults
+    from ..layers.both_sides import mutant, mutants_as_text, small_models
+    from ..upstream.process import find_interpreter
 
     known = faults()
     if arguments.list:

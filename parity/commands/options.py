@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .errors import ParityError
+from ..errors import ParityError
 
 
 def variant(command: argparse.ArgumentParser, default: str | None = "english") -> None:

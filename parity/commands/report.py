@@ -151,8 +151,8 @@ def _formats(command) -> None:
 
 
 def _run(arguments) -> int:
-    from .report.report import write_all
-    from .run import Settings, run
+    from ..report.report import write_all
+    from ..run import Settings, run
 
     options.check_folders(*(getattr(arguments, name) for name, _ in _FORMATS))
     names = ("variant", "t3_file", "weights", "work", "seed", "audio", "reference_python")
@@ -167,8 +167,8 @@ def _run(arguments) -> int:
 
 
 def _peer(arguments) -> int:
-    from .peers import score as peer
-    from .report import baseline, tables
+    from ..peers import score as peer
+    from ..report import baseline, tables
 
     comparison = peer.score(arguments.folder, arguments.mlx_audio_python)
     print(tables.as_text([comparison]))
@@ -179,9 +179,9 @@ def _peer(arguments) -> int:
 
 
 def _compare(arguments) -> int:
-    from .compare import compare
-    from .dumps import read_dump
-    from .report.report import Report
+    from ..compare import compare
+    from ..dumps import read_dump
+    from ..report.report import Report
 
     names = (arguments.out.name, arguments.reference.name)
     dumps = (read_dump(arguments.reference), read_dump(arguments.out))
@@ -192,9 +192,9 @@ def _compare(arguments) -> int:
 
 def _finish(report, arguments) -> int:
     """Print the table, write the formats asked for, and say by the exit code whether all holds."""
-    from .compare import all_hold
-    from .report import chart, junit, tables
-    from .report import page as report_page
+    from ..compare import all_hold
+    from ..report import chart, junit, tables
+    from ..report import page as report_page
 
     comparisons = report.comparisons
     print(tables.as_text(comparisons))
@@ -214,9 +214,9 @@ def _finish(report, arguments) -> int:
 
 
 def _report(arguments) -> int:
-    from .compare import all_hold
-    from .report.report import of_folder, read_layers, write_all
-    from .report.tables import verdict
+    from ..compare import all_hold
+    from ..report.report import of_folder, read_layers, write_all
+    from ..report.tables import verdict
 
     report = of_folder(arguments.folder)
     if arguments.layers is not None:
@@ -231,7 +231,7 @@ def _say_written(paths: list[Path]) -> None:
 
 
 def _baseline(arguments) -> int:
-    from .report import baseline
+    from ..report import baseline
 
     documents = [baseline.read_report(path) for path in arguments.reports]
     known = {} if arguments.write else baseline.read_baseline()
