@@ -13,8 +13,8 @@ from parity.dumps import read_dump, write_dump
 from parity.inputs.make import make_inputs
 from parity.mlx.backend import compute_with
 from parity.upstream.process import find_interpreter, torch_dump
-from tests.test_parity_dump import SMALL
-from tests.test_parity_faults import FAULTS, red_stages, selected
+from tests.parity.test_dump import SMALL
+from tests.parity.test_faults import FAULTS, red_stages, selected
 
 pytestmark = [pytest.mark.reference, pytest.mark.slow]
 

@@ -50,7 +50,7 @@ sys.exit(main(sys.argv[1:]))
 def start(tmp_path):
     def run(hub, *arguments: str) -> subprocess.CompletedProcess:
         environment = {**os.environ, **hub.environment(), "HF_HOME": str(tmp_path / "hf")}
-        environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
+        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
         command = [sys.executable, "-c", RUN, "run", *arguments]
         return subprocess.run(
             command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300

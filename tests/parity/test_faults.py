@@ -21,8 +21,8 @@ from mlx_chatterbox.models.t3.t3 import T3
 from parity.compare import compare
 from parity.mlx.backend import compute_with
 from parity.numpy import backend as numpy_reference
+from tests.parity.test_dump import SMALL
 from tests.small import small_config
-from tests.test_parity_dump import SMALL
 
 
 def symmetric_window(monkeypatch) -> None:
