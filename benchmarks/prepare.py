@@ -39,7 +39,8 @@ def places(
 
     mlx-audio has the English model only.
     """
-    from parity.run import Settings, converted_weights, upstream_weights
+    from parity.run import converted_weights, upstream_weights
+    from parity.settings import Settings
 
     folder = work / variant
     folder.mkdir(parents=True, exist_ok=True)

@@ -163,7 +163,7 @@ def _dump(arguments) -> int:
 def _fabricate(arguments) -> int:
     from .errors import ParityError
     from .fabricate.checkpoint import STAMP, fabricate
-    from .run import phase
+    from .progress import phase
 
     folder = arguments.output
     if folder.is_file() or (

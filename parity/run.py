@@ -10,38 +10,34 @@ import contextlib
 import hashlib
 import json
 import shutil
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+
+import convert
+import mlx_chatterbox
+from mlx_chatterbox.audio.files import load_audio
+from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.variants import variant_named
 
 from .dumps import read_dump_with_metadata, write_dump
 from .errors import ParityError
+from .fabricate.checkpoint import fabricate_layout, is_fabricated, upstream_shapes
+from .inputs.make import inputs_with_pipeline
 from .inputs.synthetic_voice import SAMPLE_RATE
+from .mlx.backend import compute as compute_mlx
+from .numpy.backend import compute as compute_numpy
+from .numpy.networks import networks_of
 from .precisions import as_float32, convert_to
+from .progress import phase, say
 from .report.provenance import ABOUT_NAME, about
 from .report.report import LAYERS_NAME, NUMPY_NAME, TORCH_NAME, Report, dump_name, of_folder
+from .settings import Settings
 from .stages import PIPELINE, STAGES
 from .upstream.process import find_interpreter, torch_dump, upstream_of
+from .weights import located
 
 CONVERTED_STAMP = "parity-run.json"
-
-
-@dataclass
-class Settings:
-    """What `run` is asked to do; the command line's options, under their names."""
-
-    variant: str | None = None
-    t3_file: str | None = None
-    weights: Path | str | None = None
-    work: Path | None = None
-    seed: int = 0
-    audio: Path | None = None
-    reference_python: Path | None = None
-    precisions: tuple[str, ...] = ("float32",)
-    weights_name: str | None = None  # how to call the weights; set by `weights.located`
 
 
 def run(settings: Settings) -> Report:
@@ -54,13 +50,9 @@ def run(settings: Settings) -> Report:
     # Asked first: without a reference or the recording, minutes of work would be for nothing.
     python = find_interpreter(settings.reference_python)
     if settings.audio is not None:
-        from mlx_chatterbox.audio.files import load_audio
-
         load_audio(settings.audio, SAMPLE_RATE)
-    from .weights import located
-
     settings = located(settings)
-    with _work_folder(settings.work) as work:
+    with work_folder(settings.work) as work:
         folder = work / settings.variant
         folder.mkdir(exist_ok=True)
         return _run_in(folder, settings, python)
@@ -80,11 +72,6 @@ def _run_in(work: Path, settings: Settings, python: str) -> Report:
         found = upstream_of(upstream, settings.variant, settings.t3_file)
         torch_dump(python, upstream, dumps["inputs"], dumps["torch"], found.variant, found.t3_file)
     with phase("numpy reference"):
-        from mlx_chatterbox.config import ModelConfig
-
-        from .numpy.backend import compute as compute_numpy
-        from .numpy.networks import networks_of
-
         config = ModelConfig.load(converted)
         by_numpy = compute_numpy(inputs, networks_of(upstream, config, settings.variant))
         dumps["numpy"] = write_dump(work / NUMPY_NAME, by_numpy, {"backend": "numpy"})
@@ -101,12 +88,10 @@ def _run_in(work: Path, settings: Settings, python: str) -> Report:
 
 def _compute_ours(work: Path, folder: Path, inputs: dict, precision: str) -> Path:
     """Write the dump of our networks in a precision, in float32 whatever that is."""
-    from .mlx.backend import compute
-
     name = dump_name(precision)
     only = [stage.name for stage in STAGES if stage.name != PIPELINE or precision == "float32"]
     with phase(name.removesuffix(".safetensors")):
-        ours = compute(folder, inputs, only)
+        ours = compute_mlx(folder, inputs, only)
         if precision != "float32":
             ours = as_float32(ours)
         metadata = {"backend": "mlx", "precision": precision}
@@ -115,19 +100,15 @@ def _compute_ours(work: Path, folder: Path, inputs: dict, precision: str) -> Pat
 
 def upstream_weights(work: Path, settings: Settings) -> Path:
     """The weights in upstream's format: the given folder, or a fabricated one, kept in `work`."""
-    from mlx_chatterbox.variants import variant_named
-
     variant = variant_named(settings.variant)
     if settings.weights is not None:
         if not Path(settings.weights).is_dir():
             raise ParityError(f"--weights {settings.weights}: no such folder.")
         return Path(settings.weights)
-    from .fabricate.checkpoint import fabricate_layout, is_fabricated, upstream_shapes
-
     folder = work / "upstream"
     layout = upstream_shapes(variant.default_config(), variant=variant.name)
     if is_fabricated(folder, layout, variant.name, settings.seed):
-        _say(f"fabricated weights: kept from before, in {folder}")
+        say(f"fabricated weights: kept from before, in {folder}")
         return folder
     with phase("fabricate weights") as progress:
         fabricate_layout(folder, layout, variant.name, settings.seed, progress)
@@ -144,7 +125,7 @@ def converted_weights(
     model = {"variant": settings.variant, "t3_file": settings.t3_file}
     stamp = {**model, "files": _fingerprint(upstream), "code": _code_hash()}
     if _reads_as(stamp_file, stamp) and folder.is_dir():
-        _say(f"converted checkpoint: kept from before, in {folder}")
+        say(f"converted checkpoint: kept from before, in {folder}")
         return folder
     stamp_file.unlink(missing_ok=True)
     if folder.exists():
@@ -160,10 +141,6 @@ def converted_weights(
 
 def inputs_of(converted: Path, settings: Settings) -> dict:
     """Inputs for every stage of the model in `converted`."""
-    from mlx_chatterbox.config import ModelConfig
-
-    from .inputs.make import inputs_with_pipeline
-
     return inputs_with_pipeline(ModelConfig.load(converted), settings.seed, settings.audio)
 
 
@@ -178,9 +155,6 @@ def _fingerprint(folder: Path) -> list[str]:
 
 def _code_hash() -> str:
     """Of the converter and the configurations, so that a change to either converts anew."""
-    import convert
-    import mlx_chatterbox
-
     package = Path(mlx_chatterbox.__file__).parent
     files = [*Path(convert.__file__).parent.glob("*.py"), *package.rglob("*config*.py")]
     digest = hashlib.sha256()
@@ -197,7 +171,7 @@ def _reads_as(path: Path, value: dict) -> bool:
 
 
 @contextlib.contextmanager
-def _work_folder(work: Path | None) -> Iterator[Path]:
+def work_folder(work: Path | None) -> Iterator[Path]:
     """The folder given, kept; or a temporary one, removed at the end whatever happens."""
     if work is not None:
         work.mkdir(parents=True, exist_ok=True)
@@ -205,25 +179,3 @@ def _work_folder(work: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="mlx-chatterbox-parity-") as temporary:
         yield Path(temporary)
-
-
-@contextlib.contextmanager
-def phase(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Time a step: a bar on a terminal where it tells its progress, and one line when it ends."""
-    from tqdm import tqdm
-
-    start = time.perf_counter()
-    with tqdm(
-        desc=name, unit="B", unit_scale=True, leave=False, disable=not sys.stderr.isatty()
-    ) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield progress
-    _say(f"{name}: {time.perf_counter() - start:.1f} s")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from mlx_chatterbox.hub import ANY_FILES, download, files_of, repository_of, variant_called
+from mlx_chatterbox.variants import VARIANTS
+
 from .errors import ParityError
-from .run import Settings, phase
+from .progress import phase
+from .settings import Settings
+from .upstream.process import upstream_of
 
 
 def located(settings: Settings) -> Settings:
@@ -29,8 +34,6 @@ def located(settings: Settings) -> Settings:
         folder, row = _downloaded(given, settings)
     variant = settings.variant or (row and row.name)
     if variant is None:
-        from .upstream.process import upstream_of
-
         variant = upstream_of(folder, t3_file=settings.t3_file).variant
     return replace(settings, weights=folder, weights_name=given_name(given), variant=variant)
 
@@ -42,9 +45,6 @@ def given_name(given: str) -> str:
 
 def _downloaded(given: str, settings: Settings):
     """The repository's folder, and its row of the table of variants if it is in it."""
-    from mlx_chatterbox.hub import ANY_FILES, download, files_of, repository_of, variant_called
-    from mlx_chatterbox.variants import VARIANTS
-
     repository = None if variant_called(given) else repository_of(given)
     if repository is None:
         raise ParityError(f"--weights {given}: no such folder, and no repository (OWNER/NAME).")

@@ -171,7 +171,9 @@ def _reference(arguments, work: Path):
         return read_taps(work / variant / "torch.taps"), load(small.converted)
     from ..dumps import write_dump
     from ..layers.both_sides import torch_taps
-    from ..run import Settings, converted_weights, inputs_of, phase, upstream_weights
+    from ..progress import phase
+    from ..run import converted_weights, inputs_of, upstream_weights
+    from ..settings import Settings
     from ..weights import located
 
     names = ("variant", "t3_file", "weights", "work", "seed", "audio", "reference_python")

@@ -152,7 +152,8 @@ def _formats(command) -> None:
 
 def _run(arguments) -> int:
     from ..report.report import write_all
-    from ..run import Settings, run
+    from ..run import run
+    from ..settings import Settings
 
     options.check_folders(*(getattr(arguments, name) for name, _ in _FORMATS))
     names = ("variant", "t3_file", "weights", "work", "seed", "audio", "reference_python")

@@ -7,8 +7,8 @@ from pathlib import Path
 from ..compare import Comparison, compare
 from ..dumps import read_dump
 from ..errors import ParityError
+from ..progress import phase
 from ..report.report import TORCH_NAME
-from ..run import phase
 
 PEER = "mlx-audio"
 DUMP_NAME = "mlx-audio.safetensors"

@@ -16,7 +16,7 @@ import pytest
 from mlx_chatterbox.variants import variant_named
 from parity.__main__ import main
 from parity.errors import ParityError
-from parity.run import Settings
+from parity.settings import Settings
 from parity.weights import located
 from tests.hub_stand_in import hub_stand_in
 
@@ -24,7 +24,8 @@ from tests.hub_stand_in import hub_stand_in
 RUN = """
 import functools, json, sys
 from tests.small import small_config
-from parity import mlx_backend, run
+from parity import run
+from parity.mlx import backend as mlx_backend
 from parity.__main__ import main
 from parity.dumps import read_dump, write_dump
 from parity.inputs.make import make_inputs
@@ -93,7 +94,7 @@ def test_a_variant_chooses_its_files(monkeypatch, tmp_path):
         asked.append((repository, set(files)))
         return tmp_path
 
-    monkeypatch.setattr("mlx_chatterbox.hub.download", download)
+    monkeypatch.setattr("parity.weights.download", download)
     given = located(Settings(variant="multilingual", weights="ResembleAI/chatterbox"))
     assert (given.variant, given.weights) == ("multilingual", tmp_path)
     turbo = variant_named("turbo")
