@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from parity.errors import PeerError
+from parity.peers.processes import output_of, peer_environment
 from parity.upstream.process import module_command
 
 from .errors import BenchmarkError
@@ -32,17 +32,8 @@ class Place:
         return module_command(self.python, module, [self.engine, *arguments], PACKAGES)
 
     def environment(self) -> dict[str, str]:
-        """Quiet libraries; for mlx-audio the BLAS and the kernels that ours chose for itself."""
-        quiet = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
-        environment = os.environ | quiet | {"TRANSFORMERS_VERBOSITY": "error"}
-        if self.engine == "mlx-audio":
-            from mlx_chatterbox._linux_cpu import blas_core, loaded_blas
-
-            if library := loaded_blas():
-                environment["LD_PRELOAD"] = library
-            if core := blas_core():
-                environment["OPENBLAS_CORETYPE"] = core
-        return environment
+        """The variables that its process gets."""
+        return peer_environment(self.engine)
 
 
 class Worker:
@@ -127,25 +118,7 @@ def in_new_process(place: Place, what: str) -> dict[str, float]:
         BenchmarkError: it failed.
     """
     command = place.command("benchmarks.startup", [what, str(place.folder), place.device])
-    return json.loads(output_of(command, place.environment()))
-
-
-def output_of(command: list[str], environment: dict[str, str] | None = None) -> str:
-    """What a command prints.
-
-    Raises:
-        BenchmarkError: it failed; the last line of what it said.
-    """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    except OSError as error:
-        raise BenchmarkError(f"{command[0]} cannot be run: {error}") from error
-    if done.returncode:
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        raise BenchmarkError("".join(lines[-1:]) or f"it ended with {done.returncode}")
-    return done.stdout
-
-
-def say(line: str) -> None:
-    """Progress, where it does not mix with the result."""
-    print(line, file=sys.stderr, flush=True)
+        return json.loads(output_of(command, place.environment()))
+    except PeerError as error:
+        raise BenchmarkError(str(error)) from error

@@ -9,7 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .engines import Place, Worker, in_new_process, say, worker
+from parity.progress import say
+
+from .engines import Place, Worker, in_new_process, worker
 from .errors import BenchmarkError
 from .stages import AFTER_MEMORY, STAGES, TITLES, groups
 

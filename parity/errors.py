@@ -17,5 +17,13 @@ class ReferenceMissing(ParityError):
     """Upstream's package, or something it needs, is not installed."""
 
 
+class PeerError(ParityError):
+    """Another port's process that failed; the message is the last line that it printed."""
+
+
+class PeerMissing(PeerError):
+    """A peer that cannot be installed or does not run here."""
+
+
 class WeightMismatch(ParityError):
     """A file's tensors are not exactly the ones upstream's module has."""

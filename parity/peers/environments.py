@@ -12,11 +12,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from benchmarks.engines import output_of, say
-from benchmarks.errors import BenchmarkError, PeerMissing
-
-from ..errors import ParityError, ReferenceMissing
+from ..errors import ParityError, PeerError, PeerMissing, ReferenceMissing
+from ..progress import say
 from ..upstream.process import default_venv, find_interpreter, interpreter_of
+from ..upstream.setup import make_environment
+from .processes import output_of
 
 MLX_AUDIO = "mlx-audio==0.6.2"
 # MLX's front and its backends, of which a machine has one or two.
@@ -60,8 +60,6 @@ def _torch(given: Path | None) -> str:
         return find_interpreter(given)
     except ReferenceMissing:
         pass
-    from ..upstream.setup import make_environment
-
     say(f"making PyTorch's environment in {default_venv()} (1 to 6 GB, once) ...")
     try:
         return str(make_environment(default_venv()))
@@ -92,7 +90,7 @@ def _step(command: list[str]) -> None:
     say("$ " + " ".join(command))
     try:
         output_of(command)
-    except BenchmarkError as error:
+    except PeerError as error:
         raise PeerMissing(f"mlx-audio: this step failed: {' '.join(command)}: {error}") from error
 
 

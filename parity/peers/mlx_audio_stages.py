@@ -14,11 +14,15 @@ from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
-
-from benchmarks.engine_mlx_audio import load
+from mlx_audio.tts.models.chatterbox.s3gen.mel import mel_spectrogram
+from mlx_audio.tts.models.chatterbox.s3gen.xvector import kaldi_fbank
+from mlx_audio.tts.models.chatterbox.s3tokenizer import log_mel_spectrogram
+from mlx_audio.tts.models.chatterbox.t3.cond_enc import T3Cond
+from mlx_audio.utils import resample_audio
 
 from .. import stages
 from ..dumps import read_dump, write_dump
+from .mlx_audio import load
 
 Arrays = Mapping[str, np.ndarray]
 SAMPLE_RATE_16K, SAMPLE_RATE_24K = 16000, 24000
@@ -60,16 +64,12 @@ def _voice_encoder(model, inputs: Arrays) -> dict:
 
 
 def _s3_tokenizer(model, inputs: Arrays) -> dict:
-    from mlx_audio.tts.models.chatterbox.s3tokenizer import log_mel_spectrogram
-
     log_mel = log_mel_spectrogram(_given(inputs, "audio/ref_16k"))
     tokens, _ = model._s3_tokenizer(log_mel[None], mx.array([log_mel.shape[1]]))
     return {"s3_tokenizer/log_mel": log_mel, "s3_tokenizer/tokens": tokens[0]}
 
 
 def _speaker_encoder(model, inputs: Arrays) -> dict:
-    from mlx_audio.tts.models.chatterbox.s3gen.xvector import kaldi_fbank
-
     waveform = _given(inputs, "audio/ref_16k")
     features = kaldi_fbank(waveform, num_mel_bins=80)
     return {
@@ -79,21 +79,15 @@ def _speaker_encoder(model, inputs: Arrays) -> dict:
 
 
 def _ref_mel(model, inputs: Arrays) -> dict:
-    from mlx_audio.tts.models.chatterbox.s3gen.mel import mel_spectrogram
-
     return {"s3gen/ref_mel": mel_spectrogram(_given(inputs, "audio/ref_24k")[None])[0].T}
 
 
 def _resample(model, inputs: Arrays) -> dict:
-    from mlx_audio.utils import resample_audio
-
     waveform = _given(inputs, "audio/ref_24k")
     return {"resample/ref_16k": resample_audio(waveform, SAMPLE_RATE_24K, SAMPLE_RATE_16K)}
 
 
 def _condition(inputs: Arrays):
-    from mlx_audio.tts.models.chatterbox.t3.cond_enc import T3Cond
-
     return T3Cond(
         speaker_emb=_given(inputs, "voice_encoder/embedding"),
         cond_prompt_speech_tokens=_given(inputs, "t3/cond_prompt_tokens")[None],

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
+from mlx_audio.tts.models.chatterbox import Model
+from mlx_audio.tts.models.chatterbox.config import ModelConfig
 
 TOKENIZER_FOLDER = "S3TokenizerV2"
 CONFIG = {"model_type": "chatterbox", "t3_model": "english", "multilingual": False}
@@ -42,9 +44,6 @@ def write(upstream: Path, output: Path) -> None:
     Raises:
         WeightsDoNotFit: a parameter is missing or has another shape.
     """
-    from mlx_audio.tts.models.chatterbox import Model
-    from mlx_audio.tts.models.chatterbox.config import ModelConfig
-
     mx.set_default_device(mx.cpu)
     model = Model(ModelConfig.from_dict(CONFIG))
     s3gen = mx.load(str(upstream / "s3gen.safetensors"))

@@ -6,9 +6,13 @@ from pathlib import Path
 
 from ..compare import Comparison, compare
 from ..dumps import read_dump
-from ..errors import ParityError
+from ..errors import ParityError, PeerError
 from ..progress import phase
 from ..report.report import TORCH_NAME
+from ..upstream.process import module_command
+from .environments import MLX_AUDIO, interpreter
+from .mlx_audio_files import mlx_audio_files
+from .processes import output_of, peer_environment
 
 PEER = "mlx-audio"
 DUMP_NAME = "mlx-audio.safetensors"
@@ -24,13 +28,6 @@ def score(folder: Path, python: Path | None = None) -> Comparison:
     Raises:
         ParityError: no such run, no environment, or mlx-audio failed; the message is its own.
     """
-    from benchmarks.engines import PACKAGES, Place, output_of
-    from benchmarks.errors import BenchmarkError
-    from benchmarks.prepare import mlx_audio_weights
-
-    from ..upstream.process import module_command
-    from .environments import MLX_AUDIO, interpreter
-
     dumps = [folder / "inputs.safetensors", folder / TORCH_NAME]
     upstream = folder / "upstream"
     if not all(path.exists() for path in (*dumps, upstream)):
@@ -38,15 +35,15 @@ def score(folder: Path, python: Path | None = None) -> Comparison:
     output = folder / DUMP_NAME
     output.unlink(missing_ok=True)
     try:
-        place = Place(PEER, interpreter(PEER, python), folder / PEER)
+        its_python = interpreter(PEER, python)
         with phase("mlx-audio's files"):
-            mlx_audio_weights(place.python, upstream, place.folder)
-        arguments = ["--checkpoint", str(place.folder), "--inputs", str(dumps[0])]
+            files = mlx_audio_files(its_python, upstream, folder / PEER)
+        arguments = ["--checkpoint", str(files), "--inputs", str(dumps[0])]
         arguments += ["--output", str(output)]
-        command = module_command(place.python, "parity.peers.mlx_audio_stages", arguments, PACKAGES)
+        command = module_command(its_python, "parity.peers.mlx_audio_stages", arguments)
         with phase(PEER):
-            output_of(command, environment=place.environment())
-    except BenchmarkError as error:
+            output_of(command, peer_environment(PEER))
+    except PeerError as error:
         raise ParityError(f"{PEER}: {error}") from error
     names = (MLX_AUDIO.replace("==", " "), "torch")
     found = read_dump(output)

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import engines, measure, plot, prepare, report
 from benchmarks.__main__ import main
 from benchmarks.clock import TokenClock, watch_positions
-from benchmarks.errors import BenchmarkError, PeerMissing
+from benchmarks.errors import BenchmarkError
 from benchmarks.inputs import BATCHES, DECODED_TOKENS, make_inputs
 from benchmarks.measure import Measured
 from benchmarks.stages import ENGINES, MODULES, STAGES, groups
@@ -19,7 +19,7 @@ from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.doctor import counts
 from mlx_chatterbox.models.s3gen.config import HiFTNetConfig, S3GenConfig
 from mlx_chatterbox.models.t3.config import T3Config
-from parity.peers import environments as peers
+from parity.errors import PeerMissing
 
 
 @pytest.fixture
@@ -272,32 +272,6 @@ def test_a_plot_is_a_picture(measured, tmp_path):
         plot.draw(measured, tmp_path / "speed.unknown", "a title")
 
 
-def test_mlx_audio_gets_the_mlx_that_is_here():
-    wanted = peers.mlx_audio_requirements()
-    assert wanted[0] == peers.MLX_AUDIO
-    assert any(line.startswith("mlx==") for line in wanted)
-
-
-def test_an_environment_that_cannot_be_made_is_one_line(monkeypatch, tmp_path):
-    monkeypatch.setattr(peers, "mlx_audio_venv", lambda: tmp_path / "mlx-audio")
-    monkeypatch.setattr(peers, "mlx_audio_requirements", lambda: ["./no-such-package"])
-    monkeypatch.setattr(peers.sys, "executable", str(tmp_path / "no-python"))
-    with pytest.raises(PeerMissing, match=r"this step failed.*venv"):
-        peers.interpreter("mlx-audio", None)
-    with pytest.raises(PeerMissing, match="no such file"):
-        peers.interpreter("mlx-audio", tmp_path / "python")
-
-
-def test_an_environment_is_kept_while_its_requirements_stay(monkeypatch, tmp_path):
-    venv = tmp_path / "mlx-audio"
-    monkeypatch.setattr(peers, "mlx_audio_venv", lambda: venv)
-    python = peers.interpreter_of(venv)
-    python.parent.mkdir(parents=True)
-    python.touch()
-    (venv / peers.STAMP).write_text(json.dumps(peers.mlx_audio_requirements()))
-    assert peers.interpreter("mlx-audio", None) == str(python)
-
-
 def test_a_peer_that_cannot_be_had_is_left_out(monkeypatch, capsys):
     def missing(peer, given):
         raise PeerMissing(f"{peer}: no network")
@@ -323,7 +297,7 @@ def test_a_worker_that_cannot_load_says_why(tmp_path):
 def test_a_small_model_is_timed_from_end_to_end(
     small_upstream, small_checkpoint, monkeypatch, tmp_path, capsys
 ):
-    monkeypatch.setattr("parity.run.converted_weights", lambda *_: small_checkpoint)
+    monkeypatch.setattr("benchmarks.prepare.converted_weights", lambda *_: small_checkpoint)
     monkeypatch.setattr("benchmarks.measure.in_new_process", lambda place, what: {what: 0.25})
     monkeypatch.setattr(
         "benchmarks.engines.in_new_process",
