@@ -9,7 +9,7 @@ import pytest
 from mlx_chatterbox.text.languages import zh
 from mlx_chatterbox.text.multilingual import SUPPORTED_LANGUAGES, MultilingualTokenizer
 from mlx_chatterbox.text.normalize import punc_norm
-from parity.fabricate.english import tokenizer_files
+from parity.fabricate.tokenizers import tokenizer_files
 from parity.upstream.process import find_interpreter, run_module
 from tests.sentences import LANGUAGES, sentences
 from tests.test_reference_text import FIXED, random_text

@@ -8,8 +8,8 @@ import pytest
 
 from mlx_chatterbox.text.gpt2 import GPT2Tokenizer
 from mlx_chatterbox.text.normalize import punc_norm
-from parity.fabricate.english import tokenizer_files
 from parity.fabricate.gpt2 import MAX_LENGTH, TAGS
+from parity.fabricate.tokenizers import tokenizer_files
 from parity.upstream.process import find_interpreter, run_module
 from tests.sentences import LANGUAGES, sentences
 from tests.test_reference_text import FIXED, random_text

@@ -16,7 +16,7 @@ import numpy as np
 
 from convert.torch_zip import write_state_dict
 
-from .english import tokenizer_files
+from .tokenizers import tokenizer_files
 from .values import tensor
 
 Layout = Mapping[str, Mapping[str, tuple[int, ...]]]

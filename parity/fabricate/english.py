@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import string
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 
 SIZE = 704
 STOP, UNK, SPACE, START = "[STOP]", "[UNK]", "[SPACE]", "[START]"
@@ -32,26 +31,6 @@ def tokenizer_json() -> str:
     before = START_ID - len(_FIRST)
     order = [*_FIRST, *ordinary[:before], START, *ordinary[before:], *_OTHERS]
     return tokenizer_file(order, merges, (*_FIRST, START, *_OTHERS))
-
-
-@cache
-def tokenizer_files(kind: str) -> dict[str, str]:
-    """File name and text of everything that a checkpoint's tokenizer is read from.
-
-    Args:
-        kind: "english", "multilingual" or "gpt2", as in `TextConfig.tokenizer`.
-    """
-    if kind == "english":
-        return {"tokenizer.json": tokenizer_json()}
-    if kind == "multilingual":
-        from . import multilingual as fabricated_multilingual
-
-        return fabricated_multilingual.files()
-    if kind == "gpt2":
-        from . import gpt2 as fabricated_gpt2
-
-        return fabricated_gpt2.files()
-    raise ValueError(f"unknown tokenizer {kind!r}")
 
 
 def tokenizer_file(
