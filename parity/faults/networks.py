@@ -9,7 +9,7 @@ from mlx_chatterbox.models.s3gen import campplus, encoder, estimator, flow, hift
 from mlx_chatterbox.models.s3tokenizer import s3tokenizer
 from mlx_chatterbox.models.t3 import backbone, t3
 
-from .planting import Fault, Patches
+from .fault import Fault, Patches
 
 _ESTIMATOR = "s3gen.flow.decoder.estimator"
 _ENCODER = "s3gen.flow.encoder"

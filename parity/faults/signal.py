@@ -9,7 +9,7 @@ from mlx_chatterbox.audio import kaldi, mel, stft
 from mlx_chatterbox.models.s3gen import hift
 
 from ..mlx import backend as mlx_backend
-from .planting import Fault, Patches
+from .fault import Fault, Patches
 
 
 def _symmetric_window(patches: Patches) -> None:

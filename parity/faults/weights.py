@@ -7,7 +7,7 @@ import mlx.nn as nn
 
 from mlx_chatterbox.nn import conv
 
-from .planting import Fault
+from .fault import Fault
 
 
 def _reversed_kernel(networks) -> None:
