@@ -151,7 +151,7 @@ def _formats(command) -> None:
 
 
 def _run(arguments) -> int:
-    from ..report.report import write_all
+    from ..report.writing import write_all
     from ..run import run
     from ..settings import Settings
 
@@ -216,8 +216,9 @@ def _finish(report, arguments) -> int:
 
 def _report(arguments) -> int:
     from ..compare import all_hold
-    from ..report.report import of_folder, read_layers, write_all
+    from ..report.report import of_folder, read_layers
     from ..report.tables import verdict
+    from ..report.writing import write_all
 
     report = of_folder(arguments.folder)
     if arguments.layers is not None:

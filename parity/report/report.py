@@ -1,4 +1,4 @@
-"""The report of a run in all its formats, from its dumps."""
+"""The report of a run, from its dumps: what every format is written from."""
 
 from __future__ import annotations
 
@@ -76,31 +76,6 @@ def of_folder(folder: Path, precisions: Sequence[str] | None = None) -> Report:
     first = next(iter(dumps.values()))
     layers = _read_json(folder / LAYERS_NAME, [])
     return Report(comparisons, known, by_torch, first, layers)
-
-
-def write_all(report: Report, folder: Path) -> list[Path]:
-    """Every format, in `folder`, which is made; returns the files.
-
-    Raises:
-        ParityError: it cannot be written.
-    """
-    from . import junit, sharing, tables
-    from . import page as report_page
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ParityError(f"{folder} cannot be made: {error}.") from error
-    texts = {
-        "report.html": report_page.as_html(report),
-        "report.md": tables.as_markdown(report.comparisons, report.about),
-        "report.json": tables.as_json(report.comparisons, report.about),
-        "junit.xml": junit.as_junit(report.comparisons),
-        "share.json": sharing.as_json(report),
-    }
-    for name, text in texts.items():
-        tables.write_file(folder / name, text)
-    return [folder / name for name in texts]
 
 
 def read_layers(path: Path) -> list:

@@ -1,4 +1,4 @@
-"""Other ports' environments: what is installed, what is kept, and what is said when neither works."""
+"""Other ports' environments: what is installed and kept, and what is said when neither works."""
 
 import json
 
@@ -15,8 +15,8 @@ def test_mlx_audio_gets_the_mlx_that_is_here():
 
 
 def test_an_environment_that_cannot_be_made_is_one_line(monkeypatch, tmp_path):
-    monkeypatch.setattr(peers, "mlx_audio_venv", lambda: tmp_path / "mlx-audio")
-    monkeypatch.setattr(peers, "mlx_audio_requirements", lambda: ["./no-such-package"])
+    monkeypatch.setattr(environments, "mlx_audio_venv", lambda: tmp_path / "mlx-audio")
+    monkeypatch.setattr(environments, "mlx_audio_requirements", lambda: ["./no-such-package"])
     monkeypatch.setattr(environments.sys, "executable", str(tmp_path / "no-python"))
     with pytest.raises(PeerMissing, match=r"this step failed.*venv"):
         environments.interpreter("mlx-audio", None)
@@ -26,7 +26,7 @@ def test_an_environment_that_cannot_be_made_is_one_line(monkeypatch, tmp_path):
 
 def test_an_environment_is_kept_while_its_requirements_stay(monkeypatch, tmp_path):
     venv = tmp_path / "mlx-audio"
-    monkeypatch.setattr(peers, "mlx_audio_venv", lambda: venv)
+    monkeypatch.setattr(environments, "mlx_audio_venv", lambda: venv)
     python = environments.interpreter_of(venv)
     python.parent.mkdir(parents=True)
     python.touch()

@@ -21,7 +21,8 @@ from parity.dumps import write_dump
 from parity.report import plots, png, provenance, tables
 from parity.report.page import as_html
 from parity.report.pictures import layers_picture, pictures_of
-from parity.report.report import Report, of_folder, write_all
+from parity.report.report import Report, of_folder
+from parity.report.writing import write_all
 from tests.json_schema import check
 
 VOID = {"meta", "img"}
