@@ -2,42 +2,71 @@
 
 from __future__ import annotations
 
+from mlx_chatterbox.apart import check_apart
+from mlx_chatterbox.checkpoint import build, load
+from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.hub import is_converted
+from mlx_chatterbox.variants import variant_named
+
 from ..dumps import read_dump, write_dump
 from ..errors import ParityError
+from ..layers.both_sides import torch_taps
+from ..mlx.backend import compute as compute_mlx
+from ..mlx.backend import record_with
+from ..numpy.backend import compute as compute_numpy
+from ..numpy.networks import networks_of
+from ..taps.recording import write_taps
+from ..upstream.process import find_interpreter, torch_dump, upstream_of
+from . import options
+from .parser import parser
 
 
-def dump(arguments) -> None:
-    """Do what the command line asks for.
+def dump(arguments) -> int:
+    """`python -m parity dump`.
 
     Raises:
         ParityError: the inputs are those of no stage, or the reference failed.
     """
+    if arguments.checkpoint is None and arguments.backend != "numpy":
+        parser().error(f"dump --backend {arguments.backend} needs --checkpoint FOLDER")
+    if arguments.taps and arguments.backend == "numpy":
+        parser().error("dump --taps is of networks: --backend mlx or torch")
+    options.check_folders(arguments.output)
+    check_apart(
+        [(f"--output {arguments.output}", arguments.output)],
+        [(f"--inputs {arguments.inputs}", arguments.inputs)],
+    )
     inputs = read_dump(arguments.inputs)
     if arguments.backend == "torch":
         _by_torch(arguments)
-        return
-    if arguments.backend == "numpy":
-        from ..numpy.backend import compute
-
-        outputs = compute(inputs, _numpy_networks(arguments))
     elif arguments.taps:
-        from mlx_chatterbox.checkpoint import load
-
-        from ..mlx.backend import record_with
-        from ..taps.recording import write_taps
-
-        networks = load(arguments.checkpoint, **_model(arguments)).networks
-        outputs = record_with(networks, inputs, arguments.stages, arguments.calls)
-        if outputs:
-            write_taps(arguments.output, outputs, inputs, {"backend": "mlx"})
-            return
+        _taps_by_mlx(arguments, inputs)
     else:
-        from ..mlx.backend import compute
+        _outputs(arguments, inputs)
+    return 0
 
-        outputs = compute(arguments.checkpoint, inputs, arguments.stages, **_model(arguments))
-    if not outputs:
-        raise ParityError(f"{arguments.inputs} has the inputs of no stage; nothing was written.")
+
+def _outputs(arguments, inputs: dict) -> None:
+    """Write what NumPy or our networks make of the inputs."""
+    if arguments.backend == "numpy":
+        outputs = compute_numpy(inputs, _numpy_networks(arguments))
+    else:
+        outputs = compute_mlx(arguments.checkpoint, inputs, arguments.stages, **_model(arguments))
+    _check_found(arguments, outputs)
     write_dump(arguments.output, outputs, {"backend": arguments.backend})
+
+
+def _taps_by_mlx(arguments, inputs: dict) -> None:
+    """Write what every layer of ours is given and makes."""
+    networks = load(arguments.checkpoint, **_model(arguments)).networks
+    taps = record_with(networks, inputs, arguments.stages, arguments.calls)
+    _check_found(arguments, taps)
+    write_taps(arguments.output, taps, inputs, {"backend": "mlx"})
+
+
+def _check_found(arguments, found) -> None:
+    if not found:
+        raise ParityError(f"{arguments.inputs} has the inputs of no stage; nothing was written.")
 
 
 def _model(arguments) -> dict:
@@ -45,37 +74,24 @@ def _model(arguments) -> dict:
 
 
 def _numpy_networks(arguments):
-    """Of upstream's files, where a checkpoint is given; NumPy needs none for signal processing."""
+    """NumPy's networks of upstream's files; None without a checkpoint, for signal processing."""
     if arguments.checkpoint is None:
         return None
-    from mlx_chatterbox.config import ModelConfig
-    from mlx_chatterbox.hub import is_converted
-    from mlx_chatterbox.variants import variant_named
-
-    from ..numpy.networks import networks_of
-    from ..upstream.process import upstream_of
-
-    found = upstream_of(arguments.checkpoint, arguments.variant, arguments.t3_file)
-    config = variant_named(found.variant).default_config()
+    upstream = upstream_of(arguments.checkpoint, arguments.variant, arguments.t3_file)
+    config = variant_named(upstream.variant).default_config()
     if is_converted(arguments.checkpoint):
         config = ModelConfig.load(arguments.checkpoint)
-    return networks_of(found.folder, config, found.variant)
+    return networks_of(upstream.folder, config, upstream.variant)
 
 
 def _by_torch(arguments) -> None:
-    from ..upstream.process import find_interpreter, torch_dump, upstream_of
-
+    """Have the reference's process write its outputs or taps."""
     python = find_interpreter(arguments.reference_python)
-    found = upstream_of(arguments.checkpoint, arguments.variant, arguments.t3_file)
+    upstream = upstream_of(arguments.checkpoint, arguments.variant, arguments.t3_file)
     files = (arguments.inputs, arguments.output)
     if not arguments.taps:
-        torch_dump(python, found.folder, *files, found.variant, found.t3_file)
+        torch_dump(python, upstream.folder, *files, upstream.variant, upstream.t3_file)
         return
-    from mlx_chatterbox.checkpoint import build
-    from mlx_chatterbox.variants import variant_named
-
-    from ..layers.both_sides import torch_taps
-
     # Only the names of its layers are asked for; nothing is computed.
-    networks = build(variant_named(found.variant).default_config())
-    torch_taps(python, found, networks, *files, arguments.stages, arguments.calls)
+    networks = build(variant_named(upstream.variant).default_config())
+    torch_taps(python, upstream, networks, *files, arguments.stages, arguments.calls)

@@ -1,109 +1,34 @@
-"""The commands that look at layers: `bisect` and `mutate`."""
+"""`bisect` and `mutate`, which look at layers."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-BISECT = """\
-Walks the layers of every network in order of computation, holds what each was given and what it
-made against the reference, and names the first that makes something else of the same. Its inputs,
-outputs and weights are saved with a script that calls it by itself."""
+from mlx_chatterbox.checkpoint import load
 
-BISECT_EXAMPLES = """\
-examples:
-  python -m parity bisect --small                 a model of seconds, against upstream's classes
-  python -m parity bisect --small --fault wrong_gelu      the same with a fault planted
-  python -m parity bisect --variant turbo --stages t3     full size, one stage
-  python -m parity bisect --reference torch.taps --checkpoint FOLDER   against a file, no PyTorch
-  python -m parity bisect --reference torch.taps --found mine.taps     two files
-a file is written by `python -m parity dump --taps`"""
-
-
-def add_bisect(commands, parser_class) -> None:
-    """`python -m parity bisect`."""
-    bisect = commands.add_parser(
-        "bisect",
-        help="find the first layer that differs",
-        description=BISECT,
-        epilog=BISECT_EXAMPLES,
-        formatter_class=parser_class,
-    )
-    bisect.add_argument("--variant", help="default: english, or what the weights are")
-    bisect.add_argument("--t3", dest="t3_file", metavar="FILE", help="as in `run`")
-    bisect.add_argument("--weights", metavar="FOLDER or OWNER/NAME", help="as in `run`")
-    bisect.add_argument("--work", type=Path, metavar="DIR", help="as in `run`")
-    bisect.add_argument("--seed", type=int, default=0, help="of all that is made up")
-    bisect.add_argument("--audio", type=Path, metavar="WAV", help="as in `run`")
-    bisect.add_argument("--small", action="store_true", help="a small model with made-up weights")
-    bisect.add_argument("--reference-python", type=Path, metavar="PATH", help="as in `run`")
-    bisect.add_argument("--reference", type=Path, metavar="TAPS", help="a file, not PyTorch")
-    bisect.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="ours, with --reference")
-    bisect.add_argument("--found", type=Path, metavar="TAPS", help="in place of a checkpoint")
-    add_stages(bisect)
-    bisect.add_argument("--fault", default="", metavar="NAME", help="plant one of `mutate`'s")
-    bisect.add_argument(
-        "--save",
-        type=Path,
-        metavar="DIR",
-        default=Path("parity-bisect"),
-        help="where what reproduces a difference goes, if there is one (default: %(default)s)",
-    )
-    bisect.add_argument("--json", type=Path, metavar="F", help="write all layers' errors too")
-    bisect.set_defaults(function=_bisect)
+from ..dumps import write_dump
+from ..errors import ParityError
+from ..faults.planting import faults, planted
+from ..layers.bisect import as_text, first_fault
+from ..layers.bisect import bisect as bisect_taps
+from ..layers.both_sides import mutant, mutants_as_text, small_models, torch_taps
+from ..layers.profiles import as_plain
+from ..layers.reproduction import Model, save
+from ..mlx.backend import record_with
+from ..progress import phase
+from ..report.report import LAYERS_NAME
+from ..report.tables import write_file
+from ..run import converted_weights, inputs_of, upstream_weights, work_folder
+from ..taps.recording import read_taps
+from ..upstream.process import find_interpreter, upstream_of
+from ..weights import located
+from . import options
 
 
-def add_mutate(commands) -> None:
-    """`python -m parity mutate`."""
-    mutate = commands.add_parser(
-        "mutate",
-        help="plant faults one at a time: is each caught, and named?",
-        description="Plants realistic porting faults in small models of ours, one at a time: `run` "
-        "must catch each, `bisect` must name the layer it is in.",
-    )
-    mutate.add_argument("faults", nargs="*", metavar="FAULT", help="these alone")
-    mutate.add_argument("--list", action="store_true", help="say which there are, and what they do")
-    mutate.add_argument("--work", type=Path, metavar="DIR", help="keep the small models here")
-    mutate.add_argument("--reference-python", type=Path, metavar="PATH", help="as in `run`")
-    mutate.set_defaults(function=_mutate)
-
-
-def add_stages(command) -> None:
-    """Which stages, and how many calls of a layer in each."""
-    from ..taps.names import CALLS, TAPPED_STAGES
-
-    command.add_argument(
-        "--stages", nargs="+", choices=TAPPED_STAGES, metavar="STAGE", help="these alone"
-    )
-    command.add_argument(
-        "--calls",
-        type=int,
-        default=CALLS,
-        metavar="N",
-        help="how many calls of a layer are looked at in a stage (default: %(default)s)",
-    )
-
-
-@contextlib.contextmanager
-def _work(folder: Path | None) -> Iterator[Path]:
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="mlx-chatterbox-parity-") as temporary:
-        yield Path(temporary)
-
-
-def _bisect(arguments) -> int:
-    from ..faults.planting import planted
-    from ..layers.bisect import as_text, bisect, first_fault
-    from ..mlx.backend import record_with
-    from ..taps.recording import read_taps
-
-    with _work(arguments.work) as work:
+def bisect(arguments) -> int:
+    """`python -m parity bisect`; 1 if a layer differs."""
+    with work_folder(arguments.work) as work:
         if arguments.found is not None and arguments.reference is not None:
             expected, found = read_taps(arguments.reference), read_taps(arguments.found).taps
             model = None
@@ -113,15 +38,13 @@ def _bisect(arguments) -> int:
                 found = record_with(
                     model.networks, expected.inputs, arguments.stages, arguments.calls
                 )
-        findings = bisect(expected.taps, found, arguments.stages)
+        findings = bisect_taps(expected.taps, found, arguments.stages)
         print(as_text(findings))
         _write_layers(arguments, findings, model)
         fault = first_fault(findings)
         if fault is None:
             return 0
         if model is not None:
-            from ..layers.reproduction import save
-
             folder = save(fault, arguments.save, _as_model(model, expected), arguments.fault)
             print(f"\nsaved: {folder}; by itself: python {folder / 'reproduce.py'}")
         return 1
@@ -129,10 +52,6 @@ def _bisect(arguments) -> int:
 
 def _write_layers(arguments, findings, model) -> None:
     """Where it was asked for, and beside a kept run's dumps, where `report` finds it."""
-    from ..layers.profiles import as_plain
-    from ..report.report import LAYERS_NAME
-    from ..report.tables import write_file
-
     paths = [arguments.json]
     whole_run = arguments.work and not (arguments.small or arguments.fault or arguments.stages)
     if whole_run and arguments.reference is None:
@@ -143,41 +62,22 @@ def _write_layers(arguments, findings, model) -> None:
 
 
 def _as_model(checkpoint, expected):
-    from ..layers.reproduction import Model
-
     return Model(checkpoint.networks, checkpoint.config, checkpoint.folder, expected.inputs)
 
 
 def _reference(arguments, work: Path):
     """The reference's taps, and our checkpoint, loaded."""
-    from mlx_chatterbox.checkpoint import load
-
-    from ..errors import ParityError
-    from ..taps.recording import read_taps
-    from ..upstream.process import find_interpreter, upstream_of
-
     if arguments.reference is not None:
         if arguments.checkpoint is None:
             raise ParityError("--reference needs --checkpoint FOLDER or --found TAPS beside it.")
         return read_taps(arguments.reference), load(arguments.checkpoint)
     python = find_interpreter(arguments.reference_python)
     if arguments.small:
-        from ..faults.planting import faults
-        from ..layers.both_sides import small_models
-
-        known = faults().get(arguments.fault)
-        variant = (arguments.variant or "english") if known is None else known.variant
+        fault = faults().get(arguments.fault)
+        variant = (arguments.variant or "english") if fault is None else fault.variant
         small = small_models(work, python, [variant])[variant]
         return read_taps(work / variant / "torch.taps"), load(small.converted)
-    from ..dumps import write_dump
-    from ..layers.both_sides import torch_taps
-    from ..progress import phase
-    from ..run import converted_weights, inputs_of, upstream_weights
-    from ..settings import Settings
-    from ..weights import located
-
-    names = ("variant", "t3_file", "weights", "work", "seed", "audio", "reference_python")
-    settings = located(Settings(**{name: getattr(arguments, name) for name in names}))
+    settings = located(options.settings(arguments))
     folder = work / settings.variant
     folder.mkdir(exist_ok=True)
     upstream = upstream_weights(folder, settings)
@@ -195,24 +95,20 @@ def _reference(arguments, work: Path):
         output.unlink()
 
 
-def _mutate(arguments) -> int:
-    from ..errors import ParityError
-    from ..faults.planting import faults
-    from ..layers.both_sides import mutant, mutants_as_text, small_models
-    from ..upstream.process import find_interpreter
-
-    known = faults()
+def mutate(arguments) -> int:
+    """`python -m parity mutate`; 0 if every planted fault is caught and named."""
+    every = faults()
     if arguments.list:
-        print("\n".join(f"{fault.name}: {fault.what} ({fault.layer})" for fault in known.values()))
+        print("\n".join(f"{fault.name}: {fault.what} ({fault.layer})" for fault in every.values()))
         return 0
-    unknown = [name for name in arguments.faults if name not in known]
+    unknown = [name for name in arguments.faults if name not in every]
     if unknown:
         raise ParityError(f"{', '.join(unknown)}: no such fault; `--list` says which there are.")
-    chosen = [known[name] for name in arguments.faults or known]
+    chosen = [every[name] for name in arguments.faults or every]
     python = find_interpreter(arguments.reference_python)
     variants = list(dict.fromkeys(fault.variant for fault in chosen))
-    with _work(arguments.work) as work:
+    with work_folder(arguments.work) as work:
         models = small_models(work, python, variants)
         mutants = [mutant(models[fault.variant], fault) for fault in chosen]
     print(mutants_as_text(mutants))
-    return 0 if all(one.caught and one.found for one in mutants) else 1
+    return 0 if all(each.caught and each.found for each in mutants) else 1

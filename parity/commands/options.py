@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 from ..errors import ParityError
+from ..settings import Settings
+from ..taps.names import CALLS, TAPPED_STAGES
 
 
 def variant(command: argparse.ArgumentParser, default: str | None = "english") -> None:
@@ -35,6 +37,20 @@ def audio(command: argparse.ArgumentParser) -> None:
     )
 
 
+def stages(command) -> None:
+    """Which stages, and how many calls of a layer in each."""
+    command.add_argument(
+        "--stages", nargs="+", choices=TAPPED_STAGES, metavar="STAGE", help="these alone"
+    )
+    command.add_argument(
+        "--calls",
+        type=int,
+        default=CALLS,
+        metavar="N",
+        help="how many calls of a layer are looked at in a stage (default: %(default)s)",
+    )
+
+
 def known_variant(text: str) -> str:
     from mlx_chatterbox.variants import VARIANTS
 
@@ -55,3 +71,9 @@ def check_folders(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and not path.absolute().parent.is_dir():
             raise ParityError(f"{path}: the folder {path.absolute().parent} does not exist.")
+
+
+def settings(arguments: argparse.Namespace, **more) -> Settings:
+    """The settings of a run, from the options of the same names, and `more`."""
+    names = ("variant", "t3_file", "weights", "work", "seed", "audio", "reference_python")
+    return Settings(**{name: getattr(arguments, name) for name in names}, **more)

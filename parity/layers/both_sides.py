@@ -19,7 +19,7 @@ def write_names(path: str | Path, networks) -> Path:
     """The names of a model's layers on both sides, for the reference's process."""
     import mlx.nn as nn
 
-    from ..taps.names import upstream_names
+    from ..taps.upstream_names import upstream_names
 
     # Ours stand for upstream's activations, which are functions here.
     paths = [

@@ -116,7 +116,7 @@ def _write_weights(folder: Path, networks, config, name: str) -> list[str] | Non
 
     from ..mlx.layers import layer_at
     from ..mlx.taps import as_numpy
-    from ..taps.names import upstream_names
+    from ..taps.upstream_names import upstream_names
 
     layer = layer_at(networks, name)
     if layer is None:

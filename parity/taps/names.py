@@ -7,7 +7,6 @@ arrays have channels last; PyTorch's convolutions have them second. No array lib
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 # How many calls of a layer are kept in a stage, if not said otherwise: the steps of the flow and of
 # decoding repeat the same layers; two show what a step does, and what it leaves to the next.
@@ -43,28 +42,6 @@ EXTRA_NAMES: tuple[tuple[str, str, str], ...] = (
 
 # Calls that the two sides make differently often, and whose inner parts are recorded anyway.
 NOT_TAPPED = re.compile(r"t3\.(text|speech)_pos_emb$|s3gen$|s3_tokenizer$|s3_tokenizer\.quantizer$")
-
-
-def upstream_names(paths: Iterable[str]) -> list[tuple[str, str, str]]:
-    """For paths of our layers the network and path that upstream has them under.
-
-    Returns:
-        (network, upstream's path, ours), those of `EXTRA_NAMES` included.
-    """
-    from convert.rules import RULES
-
-    prefixes = [
-        (ours, theirs, NETWORK_OF_FILE[file])
-        for file, rules in RULES.items()
-        for theirs, ours in rules.prefixes
-    ]
-    found = list(EXTRA_NAMES)
-    for path in paths:
-        for ours, theirs, network in prefixes:
-            if f"{path}.".startswith(ours) and not NOT_TAPPED.fullmatch(path):
-                found.append((network, (theirs + f"{path}."[len(ours) :]).rstrip("."), path))
-                break
-    return found
 
 
 # --- Layout, by the name of upstream's class ---------------------------------------------------

@@ -18,8 +18,8 @@ from parity.faults.planting import faults, planted
 from parity.inputs.make import make_inputs
 from parity.layers.bisect import aligned, as_text, bisect, first_fault
 from parity.mlx.backend import compute_with, record_with
-from parity.taps.names import upstream_names
 from parity.taps.recording import Recorder, read_taps, write_taps
+from parity.taps.upstream_names import upstream_names
 from tests.small import small_config
 
 STAGES = ("t3", "t3_greedy", "flow", "estimator", "vocoder", "ref_mel")

@@ -1,0 +1,70 @@
+"""The options of the commands that look at layers: `bisect` and `mutate`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import options
+
+BISECT = """\
+Walks the layers of every network in order of computation, holds what each was given and what it
+made against the reference, and names the first that makes something else of the same. Its inputs,
+outputs and weights are saved with a script that calls it by itself."""
+
+BISECT_EXAMPLES = """\
+examples:
+  python -m parity bisect --small                 a model of seconds, against upstream's classes
+  python -m parity bisect --small --fault wrong_gelu      the same with a fault planted
+  python -m parity bisect --variant turbo --stages t3     full size, one stage
+  python -m parity bisect --reference torch.taps --checkpoint FOLDER   against a file, no PyTorch
+  python -m parity bisect --reference torch.taps --found mine.taps     two files
+a file is written by `python -m parity dump --taps`"""
+
+
+def add_bisect(commands) -> None:
+    """`python -m parity bisect`."""
+    bisect = commands.add_parser(
+        "bisect",
+        help="find the first layer that differs",
+        description=BISECT,
+        epilog=BISECT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.variant(bisect, default=None)
+    options.t3_file(bisect)
+    bisect.add_argument("--weights", metavar="FOLDER or OWNER/NAME", help="as in `run`")
+    bisect.add_argument("--work", type=Path, metavar="DIR", help="as in `run`")
+    options.seed(bisect)
+    bisect.add_argument("--audio", type=Path, metavar="WAV", help="as in `run`")
+    bisect.add_argument("--small", action="store_true", help="a small model with made-up weights")
+    bisect.add_argument("--reference-python", type=Path, metavar="PATH", help="as in `run`")
+    bisect.add_argument("--reference", type=Path, metavar="TAPS", help="a file, not PyTorch")
+    bisect.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="ours, with --reference")
+    bisect.add_argument("--found", type=Path, metavar="TAPS", help="in place of a checkpoint")
+    options.stages(bisect)
+    bisect.add_argument("--fault", default="", metavar="NAME", help="plant one of `mutate`'s")
+    bisect.add_argument(
+        "--save",
+        type=Path,
+        metavar="DIR",
+        default=Path("parity-bisect"),
+        help="where what reproduces a difference goes, if there is one (default: %(default)s)",
+    )
+    bisect.add_argument("--json", type=Path, metavar="F", help="write all layers' errors too")
+    bisect.set_defaults(action="layers.bisect")
+
+
+def add_mutate(commands) -> None:
+    """`python -m parity mutate`."""
+    mutate = commands.add_parser(
+        "mutate",
+        help="plant faults one at a time: is each caught, and named?",
+        description="Plants realistic porting faults in small models of ours, one at a time: `run` "
+        "must catch each, `bisect` must name the layer it is in.",
+    )
+    mutate.add_argument("faults", nargs="*", metavar="FAULT", help="these alone")
+    mutate.add_argument("--list", action="store_true", help="say which there are, and what they do")
+    mutate.add_argument("--work", type=Path, metavar="DIR", help="keep the small models here")
+    mutate.add_argument("--reference-python", type=Path, metavar="PATH", help="as in `run`")
+    mutate.set_defaults(action="layers.mutate")
