@@ -15,8 +15,8 @@ from parity.errors import PeerError, PeerMissing
 from parity.peers.environments import MLX_AUDIO, interpreter
 from parity.peers.mlx_audio_files import mlx_audio_files
 from parity.progress import say
-from parity.run import converted_weights, upstream_weights
 from parity.settings import Settings
+from parity.weights import converted_weights, upstream_weights
 
 from .engines import Place
 from .inputs import make_inputs

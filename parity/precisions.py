@@ -1,4 +1,4 @@
-"""Precisions beside float32: how a model is converted to each, and how far its stages may be off.
+"""Precisions beside float32: how far the stages of a model in each may be off.
 
 The reference stays upstream's float32. What has no weights (features, resampling, samplers) is held
 to float32's bounds in every precision; the networks to those of `convert.bounds`, several times
@@ -8,7 +8,6 @@ what conversion does to trained models, so that they catch what is wrong and not
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from .errors import ParityError
 from .stages import EQUAL, RELATIVE_RMS, UNEQUAL_SHARE, Output
@@ -33,6 +32,7 @@ def held_to(output: Output, precision: str) -> Output:
     Raises:
         ParityError: there is no such precision.
     """
+    # Not at the top: what runs beside PyTorch alone compares without the library.
     from convert.bounds import BOUNDS
 
     if precision not in PRECISIONS:
@@ -47,28 +47,6 @@ def held_to(output: Output, precision: str) -> Output:
     if output.measure == RELATIVE_RMS:
         return replace(output, bound=max(output.bound, bounds.stage))
     return output
-
-
-def convert_to(precision: str, upstream: Path, folder: Path, **settings) -> Path:
-    """Convert upstream's files to a precision.
-
-    Args:
-        folder: to make.
-        settings: further arguments of `convert_folder`.
-
-    Raises:
-        ParityError: there is no such precision.
-        CheckpointError: the files cannot be converted.
-    """
-    from convert.core import convert_folder
-    from convert.recipes import plain, uniform
-
-    if precision not in PRECISIONS:
-        raise ParityError(f"{precision!r} is no precision; there are {', '.join(PRECISIONS)}.")
-    recipe = uniform(int(precision[0])) if precision.endswith("bit") else plain(precision)
-    return convert_folder(
-        upstream, folder, dtype=recipe.dtype, quantization=recipe.quantization, **settings
-    )
 
 
 def as_float32(outputs: dict) -> dict:

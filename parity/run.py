@@ -7,37 +7,28 @@ stage from the original files, ours from the converted ones, both from one dump 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import convert
-import mlx_chatterbox
 from mlx_chatterbox.audio.files import load_audio
 from mlx_chatterbox.config import ModelConfig
-from mlx_chatterbox.variants import variant_named
 
 from .dumps import read_dump_with_metadata, write_dump
-from .errors import ParityError
-from .fabricate.checkpoint import fabricate_layout, is_fabricated, upstream_shapes
 from .inputs.make import inputs_with_pipeline
 from .inputs.synthetic_voice import SAMPLE_RATE
 from .mlx.backend import compute as compute_mlx
 from .numpy.backend import compute as compute_numpy
 from .numpy.networks import networks_of
-from .precisions import as_float32, convert_to
-from .progress import phase, say
+from .precisions import as_float32
+from .progress import phase
 from .report.provenance import ABOUT_NAME, about
 from .report.report import LAYERS_NAME, NUMPY_NAME, TORCH_NAME, Report, dump_name, of_folder
 from .settings import Settings
 from .stages import PIPELINE, STAGES
 from .upstream.process import find_interpreter, torch_dump, upstream_of
-from .weights import located
-
-CONVERTED_STAMP = "parity-run.json"
+from .weights import converted_weights, located, upstream_weights
 
 
 def run(settings: Settings) -> Report:
@@ -98,76 +89,9 @@ def _compute_ours(work: Path, folder: Path, inputs: dict, precision: str) -> Pat
         return write_dump(work / name, ours, metadata)
 
 
-def upstream_weights(work: Path, settings: Settings) -> Path:
-    """The weights in upstream's format: the given folder, or a fabricated one, kept in `work`."""
-    variant = variant_named(settings.variant)
-    if settings.weights is not None:
-        if not Path(settings.weights).is_dir():
-            raise ParityError(f"--weights {settings.weights}: no such folder.")
-        return Path(settings.weights)
-    folder = work / "upstream"
-    layout = upstream_shapes(variant.default_config(), variant=variant.name)
-    if is_fabricated(folder, layout, variant.name, settings.seed):
-        say(f"fabricated weights: kept from before, in {folder}")
-        return folder
-    with phase("fabricate weights") as progress:
-        fabricate_layout(folder, layout, variant.name, settings.seed, progress)
-    return folder
-
-
-def converted_weights(
-    work: Path, upstream: Path, settings: Settings, precision: str = "float32"
-) -> Path:
-    """A conversion of `upstream`, reused if neither the files nor the converter changed."""
-    ending = "" if precision == "float32" else f"-{precision}"
-    folder = work / f"converted{ending}"
-    stamp_file = work / CONVERTED_STAMP.replace(".json", f"{ending}.json")
-    model = {"variant": settings.variant, "t3_file": settings.t3_file}
-    stamp = {**model, "files": _fingerprint(upstream), "code": _code_hash()}
-    if _reads_as(stamp_file, stamp) and folder.is_dir():
-        say(f"converted checkpoint: kept from before, in {folder}")
-        return folder
-    stamp_file.unlink(missing_ok=True)
-    if folder.exists():
-        shutil.rmtree(folder)
-    with phase("convert") as progress:
-        shared = None if settings.work is None else settings.work / "shared"
-        # What several models share is kept once, which is for float32 alone.
-        shared = shared if precision == "float32" else None
-        convert_to(precision, upstream, folder, **model, progress=progress, shared=shared)
-    stamp_file.write_text(json.dumps(stamp) + "\n", encoding="utf-8")
-    return folder
-
-
 def inputs_of(converted: Path, settings: Settings) -> dict:
     """Inputs for every stage of the model in `converted`."""
     return inputs_with_pipeline(ModelConfig.load(converted), settings.seed, settings.audio)
-
-
-def _fingerprint(folder: Path) -> list[str]:
-    """Path, size and time of every file, which change when a file does."""
-    return [
-        f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}"
-        for path in sorted(folder.iterdir())
-        if path.is_file()
-    ]
-
-
-def _code_hash() -> str:
-    """Of the converter and the configurations, so that a change to either converts anew."""
-    package = Path(mlx_chatterbox.__file__).parent
-    files = [*Path(convert.__file__).parent.glob("*.py"), *package.rglob("*config*.py")]
-    digest = hashlib.sha256()
-    for path in sorted([*files, package / "variants.py"]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _reads_as(path: Path, value: dict) -> bool:
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) == value
-    except (OSError, ValueError):
-        return False
 
 
 @contextlib.contextmanager

@@ -1,17 +1,28 @@
-"""Real weights for a comparison: a folder, or a repository of the hub, downloaded once."""
+"""Weights for a comparison: given, downloaded or fabricated; and their conversion, kept."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import convert
+import mlx_chatterbox
+from convert.core import convert_folder
+from convert.recipes import plain, uniform
 from mlx_chatterbox.hub import ANY_FILES, download, files_of, repository_of, variant_called
-from mlx_chatterbox.variants import VARIANTS
+from mlx_chatterbox.variants import VARIANTS, variant_named
 
 from .errors import ParityError
-from .progress import phase
+from .fabricate.checkpoint import fabricate_layout, is_fabricated, upstream_shapes
+from .precisions import PRECISIONS
+from .progress import phase, say
 from .settings import Settings
 from .upstream.process import upstream_of
+
+CONVERTED_STAMP = "parity-run.json"
 
 
 def located(settings: Settings) -> Settings:
@@ -55,3 +66,89 @@ def _downloaded(given: str, settings: Settings):
     files = ANY_FILES if row is None else files_of(row, settings.t3_file)
     with phase(f"download {repository}"):
         return download(repository, list(files)), row
+
+
+def upstream_weights(work: Path, settings: Settings) -> Path:
+    """The weights in upstream's format: the given folder, or a fabricated one, kept in `work`."""
+    variant = variant_named(settings.variant)
+    if settings.weights is not None:
+        if not Path(settings.weights).is_dir():
+            raise ParityError(f"--weights {settings.weights}: no such folder.")
+        return Path(settings.weights)
+    folder = work / "upstream"
+    layout = upstream_shapes(variant.default_config(), variant=variant.name)
+    if is_fabricated(folder, layout, variant.name, settings.seed):
+        say(f"fabricated weights: kept from before, in {folder}")
+        return folder
+    with phase("fabricate weights") as progress:
+        fabricate_layout(folder, layout, variant.name, settings.seed, progress)
+    return folder
+
+
+def converted_weights(
+    work: Path, upstream: Path, settings: Settings, precision: str = "float32"
+) -> Path:
+    """A conversion of `upstream`, reused if neither the files nor the converter changed."""
+    ending = "" if precision == "float32" else f"-{precision}"
+    folder = work / f"converted{ending}"
+    stamp_file = work / CONVERTED_STAMP.replace(".json", f"{ending}.json")
+    model = {"variant": settings.variant, "t3_file": settings.t3_file}
+    stamp = {**model, "files": _fingerprint(upstream), "code": _code_hash()}
+    if _reads_as(stamp_file, stamp) and folder.is_dir():
+        say(f"converted checkpoint: kept from before, in {folder}")
+        return folder
+    stamp_file.unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+    with phase("convert") as progress:
+        shared = None if settings.work is None else settings.work / "shared"
+        # What several models share is kept once, which is for float32 alone.
+        shared = shared if precision == "float32" else None
+        convert_to(precision, upstream, folder, **model, progress=progress, shared=shared)
+    stamp_file.write_text(json.dumps(stamp) + "\n", encoding="utf-8")
+    return folder
+
+
+def convert_to(precision: str, upstream: Path, folder: Path, **settings) -> Path:
+    """Convert upstream's files to a precision.
+
+    Args:
+        folder: to make.
+        settings: further arguments of `convert_folder`.
+
+    Raises:
+        ParityError: there is no such precision.
+        CheckpointError: the files cannot be converted.
+    """
+    if precision not in PRECISIONS:
+        raise ParityError(f"{precision!r} is no precision; there are {', '.join(PRECISIONS)}.")
+    recipe = uniform(int(precision[0])) if precision.endswith("bit") else plain(precision)
+    return convert_folder(
+        upstream, folder, dtype=recipe.dtype, quantization=recipe.quantization, **settings
+    )
+
+
+def _fingerprint(folder: Path) -> list[str]:
+    """Path, size and time of every file, which change when a file does."""
+    return [
+        f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}"
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+    ]
+
+
+def _code_hash() -> str:
+    """Of the converter and the configurations, so that a change to either converts anew."""
+    package = Path(mlx_chatterbox.__file__).parent
+    files = [*Path(convert.__file__).parent.glob("*.py"), *package.rglob("*config*.py")]
+    digest = hashlib.sha256()
+    for path in sorted([*files, package / "variants.py"]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _reads_as(path: Path, value: dict) -> bool:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) == value
+    except (OSError, ValueError):
+        return False

@@ -14,15 +14,15 @@ from ..layers.bisect import as_text, first_fault
 from ..layers.bisect import bisect as bisect_taps
 from ..layers.both_sides import mutant, mutants_as_text, small_models, torch_taps
 from ..layers.profiles import as_plain
-from ..layers.reproduction import Model, save
+from ..layers.saving import Model, save
 from ..mlx.backend import record_with
 from ..progress import phase
 from ..report.report import LAYERS_NAME
 from ..report.tables import write_file
-from ..run import converted_weights, inputs_of, upstream_weights, work_folder
+from ..run import inputs_of, work_folder
 from ..taps.recording import read_taps
 from ..upstream.process import find_interpreter, upstream_of
-from ..weights import located
+from ..weights import converted_weights, located, upstream_weights
 from . import options
 
 

@@ -13,9 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from mlx.utils import tree_flatten
 
 from convert.torch_zip import write_state_dict
+from convert.upstream import upstream_layout
+from mlx_chatterbox.checkpoint import build
+from mlx_chatterbox.variants import variant_named
 
+from ..numpy.backend import slaney_mel_filters
 from .tokenizers import tokenizer_files
 from .values import tensor
 
@@ -42,11 +47,6 @@ def upstream_shapes(
     Returns:
         file name -> tensor name -> shape.
     """
-    from mlx.utils import tree_flatten
-
-    from convert.upstream import upstream_layout
-    from mlx_chatterbox.checkpoint import build
-
     shapes = {key: tuple(value.shape) for key, value in tree_flatten(build(config).parameters())}
     return upstream_layout(shapes, weight_norm, filter_buffers, variant)
 
@@ -75,8 +75,6 @@ def fabricate(
     Returns:
         The folder.
     """
-    from mlx_chatterbox.variants import variant_named
-
     config = config or variant_named(variant).default_config()
     layout = upstream_shapes(config, weight_norm, filter_buffers, variant)
     return fabricate_layout(folder, layout, variant=variant, seed=seed, progress=progress)
@@ -90,8 +88,6 @@ def fabricate_layout(
     progress: Progress | None = None,
 ) -> Path:
     """Like `fabricate`, from names and shapes alone."""
-    from mlx_chatterbox.variants import variant_named
-
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STAMP).unlink(missing_ok=True)
@@ -201,8 +197,6 @@ def _filter_buffer(key: str, shape: tuple[int, ...]) -> np.ndarray:
     if key == "tokenizer.window":
         phase = 2 * np.pi * np.arange(shape[0]) / shape[0]
         return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
-    from ..numpy.backend import slaney_mel_filters
-
     n_mels, n_fft = shape[0], 2 * (shape[1] - 1)
     return slaney_mel_filters(16000, n_fft, n_mels, 0.0, 8000.0).astype(np.float32)
 

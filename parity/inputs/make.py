@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mlx_chatterbox.audio.files import load_audio
+
+from .pipeline import pipeline_inputs
 from .sampler_cases import sampler_cases, turbo_sampler_cases
 from .synthetic_voice import SAMPLE_RATE, synthetic_voice
 
@@ -73,8 +76,6 @@ def inputs_with_pipeline(
     config, seed: int = 0, audio: str | Path | None = None
 ) -> dict[str, np.ndarray]:
     """All inputs of the parity table; arguments and errors as of `make_inputs`."""
-    from .pipeline import pipeline_inputs
-
     made = make_inputs(config, seed, audio)
     return {**made, **pipeline_inputs(config, made["audio/ref_24k"], seed)}
 
@@ -85,8 +86,6 @@ def _audio(seed: int, audio: str | Path | None, sizes: Sizes) -> dict[str, np.nd
     if audio is None:
         waveform = synthetic_voice(sizes.audio_seconds, seed)
     else:
-        from mlx_chatterbox.audio.files import load_audio
-
         waveform = load_audio(audio, SAMPLE_RATE)[: round(MAX_AUDIO_SECONDS * SAMPLE_RATE)]
     at_16k = soxr.resample(waveform, SAMPLE_RATE, SAMPLE_RATE_16K, quality="HQ")
     return {"audio/ref_24k": _float32(waveform), "audio/ref_16k": _float32(at_16k)}

@@ -7,20 +7,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import mlx.nn as nn
 import numpy as np
+
+from convert.core import convert_folder
+from mlx_chatterbox.checkpoint import build, load
 
 from ..compare import compare
 from ..dumps import read_dump, write_dump
+from ..fabricate.checkpoint import fabricate
+from ..fabricate.small import SMALL_SIZES, small_config
+from ..faults.planting import planted
+from ..inputs.make import make_inputs
+from ..mlx.backend import compute_with, record_with
 from ..taps.recording import CALLS, Tap, read_taps
+from ..taps.upstream_names import upstream_names
 from ..upstream.process import dump_job, run_jobs, taps_job, upstream_of
+from .bisect import bisect, first_fault
 
 
 def write_names(path: str | Path, networks) -> Path:
     """The names of a model's layers on both sides, for the reference's process."""
-    import mlx.nn as nn
-
-    from ..taps.upstream_names import upstream_names
-
     # Ours stand for upstream's activations, which are functions here.
     paths = [
         name
@@ -77,8 +84,6 @@ class SmallModel:
 
     def networks(self):
         """Ours, freshly loaded."""
-        from mlx_chatterbox.checkpoint import load
-
         return load(self.converted).networks
 
 
@@ -88,12 +93,6 @@ def small_models(work: Path, python: str, variants: Sequence[str]) -> dict[str, 
     Args:
         work: where to; what is there of an earlier call is used again.
     """
-    from convert.core import convert_folder
-
-    from ..fabricate.checkpoint import fabricate
-    from ..fabricate.small import SMALL_SIZES, small_config
-    from ..inputs.make import make_inputs
-
     jobs = []
     for variant in variants:
         folder = work / variant
@@ -107,8 +106,6 @@ def small_models(work: Path, python: str, variants: Sequence[str]) -> dict[str, 
             folder / "inputs.safetensors", make_inputs(config, seed=5, sizes=SMALL_SIZES)
         )
         config.save(folder)
-        from mlx_chatterbox.checkpoint import build
-
         found = upstream_of(upstream, variant)
         names = write_names(folder / "names.json", build(config))
         sizes = folder / "config.json"
@@ -147,10 +144,6 @@ class Mutant:
 
 def mutant(model: SmallModel, fault) -> Mutant:
     """Plant one fault in a small model, compare and bisect."""
-    from ..faults.planting import planted
-    from ..mlx.backend import compute_with, record_with
-    from .bisect import bisect, first_fault
-
     networks = model.networks()
     with planted(fault.name, networks):
         outputs = compute_with(networks, model.inputs, fault.stages)

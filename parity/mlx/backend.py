@@ -22,11 +22,14 @@ from mlx_chatterbox.watermark.detector import answer, at_32k
 # isort: split
 import mlx.core as mx
 
+from mlx_chatterbox.checkpoint import load
+
 from .. import stages
 from ..errors import ParityError
 from ..taps.names import TAPPED_STAGES
 from ..taps.recording import CALLS, Tap
 from .pipeline import pipeline
+from .taps import MLXRecorder, tapped
 
 # 4 minutes; S3Gen's work grows with the square.
 _MOST_TOKENS = 6000
@@ -49,8 +52,6 @@ def compute(
     Raises:
         CheckpointError: the folder does not load.
     """
-    from mlx_chatterbox.checkpoint import load
-
     checkpoint = load(folder, **model)
     whole = {stages.PIPELINE: lambda _, given: pipeline(checkpoint, given)}
     return _computed({**_STAGES, **whole}, checkpoint.networks, inputs, only)
@@ -83,8 +84,6 @@ def record_with(
         only: names of stages; the others are left out.
         calls: how many of a layer in a stage.
     """
-    from .taps import MLXRecorder, tapped
-
     recorder = MLXRecorder(calls)
     with tapped(networks, recorder):
         stages.compute_each(_STAGES, networks, inputs, only or TAPPED_STAGES, recorder, _array)

@@ -10,6 +10,7 @@ import mlx.nn as nn
 import numpy as np
 
 from mlx_chatterbox.models.s3gen.campplus import batch_norm_relu
+from mlx_chatterbox.models.t3 import backbone
 from mlx_chatterbox.models.t3.backbone import GPT2Model, LlamaModel
 from mlx_chatterbox.models.t3.cache import Growing, causal_bias
 
@@ -100,8 +101,6 @@ def _call_function(name: str, given: Mapping) -> Arrays:
 
 def _call_backbone(t3, name: str, layer: nn.Module, x: mx.array) -> np.ndarray:
     """A part of T3's transformer over a sequence from position 0: x (B, T, C)."""
-    from mlx_chatterbox.models.t3 import backbone
-
     rows, length, _ = x.shape
     bias = causal_bias(0, length, x.dtype)
     start = mx.zeros((rows,), dtype=mx.int32)

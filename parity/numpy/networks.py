@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from convert.sources import find_source
+from convert.unpickle import load_torch
+
 from ..dumps import read_dump
 from . import encoders as numpy_encoders
 from . import vocoder as numpy_vocoder
@@ -86,8 +89,6 @@ def networks_of(folder: str | Path, config, variant: str | None = None) -> Numpy
     Raises:
         CheckpointError: they are not there.
     """
-    from convert.sources import find_source
-
     row = find_source(Path(folder), variant)
     return NumpyNetworks(folder, config.to_dict(), row.s3gen_file, row.voice_encoder_file)
 
@@ -96,6 +97,4 @@ def _read(path: Path) -> Mapping[str, np.ndarray]:
     """The tensors of a file, .pt ones through the converter's reader."""
     if path.suffix != ".pt":
         return read_dump(path)
-    from convert.unpickle import load_torch
-
     return {name: np.asarray(value) for name, value in load_torch(path).items()}

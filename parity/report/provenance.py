@@ -8,6 +8,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import mlx.core as mx
+import numpy as np
+
+from mlx_chatterbox._version import __version__
+from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.manifest import sha256
+from mlx_chatterbox.nn.device import is_tf32, product_error
+
 ABOUT_NAME = "about.json"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -21,9 +29,6 @@ def about(settings, converted: Path, dumps: Mapping[str, Path], torch_metadata: 
         dumps: by name.
         torch_metadata: what the reference wrote about itself.
     """
-    from mlx_chatterbox.config import ModelConfig
-    from mlx_chatterbox.manifest import sha256
-
     weights = settings.weights
     return {
         "variant": settings.variant,
@@ -43,11 +48,6 @@ def about(settings, converted: Path, dumps: Mapping[str, Path], torch_metadata: 
 
 def our_versions() -> dict[str, str]:
     """Of what computes here."""
-    import mlx.core as mx
-    import numpy as np
-
-    from mlx_chatterbox._version import __version__
-
     return {
         "mlx-chatterbox": __version__,
         "mlx": mx.__version__,
@@ -61,10 +61,6 @@ def machine() -> dict[str, str]:
 
     Whether float32 is multiplied in TF32 is measured, whatever the settings say.
     """
-    import mlx.core as mx
-
-    from mlx_chatterbox.nn.device import is_tf32, product_error
-
     error = product_error()
     return {
         "system": platform.system(),

@@ -33,6 +33,7 @@ from . import watermark as torch_watermark
 from .networks import VARIANTS, Networks
 from .sized import SizedNetworks
 from .t3 import as_float, as_int, as_long, replaced
+from .taps import TorchRecorder, tapped
 from .text import text_reference
 
 Arrays = Mapping[str, np.ndarray]
@@ -79,8 +80,6 @@ def record(
     """
     torch_env.prepare()
     import torch
-
-    from .taps import TorchRecorder, tapped
 
     recorder = TorchRecorder(calls)
     if "t3/speech_tokens" in inputs:

@@ -16,6 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from convert.sources import find_source
+from mlx_chatterbox.config import CONFIG_NAME, ModelConfig
+from mlx_chatterbox.hub import is_converted
+from mlx_chatterbox.origin import recall
+
 from ..errors import ParityError, ReferenceMissing
 
 # Puts the packages named, and nothing else that may lie beside them, into the other interpreter.
@@ -89,11 +94,6 @@ def upstream_of(
         ParityError: a converted checkpoint whose source was a repository, or is gone.
         CheckpointError: upstream's files are not there.
     """
-    from convert.sources import find_source
-    from mlx_chatterbox.config import CONFIG_NAME, ModelConfig
-    from mlx_chatterbox.hub import is_converted
-    from mlx_chatterbox.origin import recall
-
     folder = Path(folder)
     if not is_converted(folder):
         row = find_source(folder, variant, t3_file)

@@ -14,6 +14,7 @@ from parity.inputs.make import make_inputs
 from parity.mlx.backend import compute_with
 from parity.stages import STAGES, UNEQUAL_SHARE
 from parity.upstream.process import upstream_of
+from parity.weights import convert_to
 from tests.small import small_config
 
 WATERMARK = {"watermark"}
@@ -36,7 +37,7 @@ def test_a_model_in_another_precision_holds_to_its_bounds(
 ):
     upstream = upstream_of(small_checkpoint).folder
     config = small_config()
-    folder = precisions.convert_to(precision, upstream, tmp_path / precision, config=config)
+    folder = convert_to(precision, upstream, tmp_path / precision, config=config)
     outputs = compute_with(load(folder).networks, inputs, COMPUTED)
     comparison = compare(reference, precisions.as_float32(outputs), precision=precision)
     assert [row for row in comparison.rows if not row.holds] == []

@@ -9,7 +9,7 @@ import pytest
 from parity.faults.planting import faults
 from parity.layers.bisect import bisect
 from parity.layers.both_sides import mutant, mutants_as_text, small_models
-from parity.layers.reproduction import Model, save
+from parity.layers.saving import Model, save
 from parity.mlx.backend import record_with
 from parity.taps.names import TAPPED_STAGES
 from parity.upstream.process import find_interpreter

@@ -24,7 +24,7 @@ from tests.hub_stand_in import hub_stand_in
 RUN = """
 import functools, json, sys
 from tests.small import small_config
-from parity import run
+from parity import run, weights
 from parity.mlx import backend as mlx_backend
 from parity.__main__ import main
 from parity.dumps import read_dump, write_dump
@@ -33,7 +33,7 @@ from parity.fabricate.small import SMALL_SIZES
 
 config = small_config()
 run.find_interpreter = lambda given: sys.executable
-run.convert_to = functools.partial(run.convert_to, config=config)
+weights.convert_to = functools.partial(weights.convert_to, config=config)
 run.inputs_of = lambda converted, settings: make_inputs(config, settings.seed, sizes=SMALL_SIZES)
 
 def reference(python, upstream, inputs, output, variant, t3_file):
