@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from .stages import PEERS, STAGES
@@ -132,19 +129,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    # Not at the top: --help is there at once, without MLX.
     from mlx_chatterbox.program import run_program
 
     parser = build_parser()
 
     def work(arguments: argparse.Namespace) -> int:
         _check(arguments, parser)
-        return _run(arguments)
+        from .run import run
+
+        return run(arguments)
 
     return run_program(parser, argv, work, name="")
 
 
 def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """What can be known before minutes of work."""
+    """Refuse what can be known to be wrong before minutes of work."""
     from .plot import require_matplotlib
 
     for name in ("json", "plot"):
@@ -158,63 +158,6 @@ def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> No
             parser.error("--weights is the English model's: name --stages without nano_utterance")
     if arguments.plot is not None:
         require_matplotlib()
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from mlx_chatterbox.config import ModelConfig
-
-    from .limits import default_device
-    from .measure import Measured
-    from .prepare import about
-    from .report import full, shares_text, summary, table, work_of
-
-    if arguments.device is None:
-        arguments.device = default_device()
-    measured = Measured(about=about(arguments))
-    with ExitStack() as stack:
-        work = arguments.work
-        if work is None:
-            temporary = tempfile.TemporaryDirectory(prefix="mlx-chatterbox-benchmarks-")
-            work = Path(stack.enter_context(temporary))
-        english = _measure(arguments, measured, work)
-        amounts = {} if english is None else work_of(ModelConfig.load(english), arguments.steps)
-    print(table(measured, arguments.peers))
-    if text := shares_text(measured, amounts):
-        print(text)
-    if arguments.json is not None:
-        text = json.dumps(full(measured, amounts), indent=2)
-        arguments.json.write_text(text + "\n", encoding="utf-8")
-    if arguments.plot is not None:
-        from .plot import draw
-
-        draw(measured, arguments.plot, measured.about["title"])
-    print(json.dumps(summary(measured)))
-    return 0
-
-
-def _measure(arguments: argparse.Namespace, measured, work: Path) -> Path | None:
-    """Time all that was asked for; returns the English model's folder, if it was needed."""
-    from .engines import in_new_process
-    from .measure import measure_stages, measure_starts
-    from .prepare import find_interpreters, places, write_inputs
-
-    interpreters = find_interpreters(arguments)
-    inputs = write_inputs(work)
-    english = None
-    for variant in ("english", "nano"):
-        wanted = [name for name in arguments.stages if STAGES[name].variant == variant]
-        if not wanted:
-            continue
-        found = places(arguments, interpreters, work, variant)
-        if variant == "english":
-            english = found["ours"].folder
-            measured.limits = in_new_process(found["ours"], "limits")
-        measure_starts(measured, found, wanted, arguments.runs)
-        if any(not STAGES[name].in_new_process for name in wanted):
-            measure_stages(
-                measured, found, wanted, arguments.runs, arguments.steps, inputs, variant
-            )
-    return english
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ import numpy as np
 
 from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.program import run_program
+from mlx_chatterbox.tts import open_model
+from parity.inputs.synthetic_voice import synthetic_voice
 
 from .worker import peak_resident
 
@@ -55,8 +57,6 @@ def measure(
         tokens: at most so many a sentence; None leaves it to the model.
         plain: speak as upstream does, without guards and watermark.
     """
-    from mlx_chatterbox.tts import open_model
-
     tts = open_model(model)
     config = tts.checkpoint.config
     settings: dict = {"max_new_tokens": tokens}
@@ -65,8 +65,6 @@ def measure(
     if plain:
         settings |= {"guard": False, "watermark": False}
     if tts.conds is None:
-        from parity.inputs.synthetic_voice import synthetic_voice
-
         tts.prepare_conditionals(synthetic_voice(REFERENCE_SECONDS, 0))
     texts = [TEXTS[i % len(TEXTS)] for i in range(sentences)]
 

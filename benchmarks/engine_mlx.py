@@ -11,6 +11,12 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core)
 import mlx.core as mx
 import numpy as np
 
+from mlx_chatterbox.checkpoint import load_converted
+from mlx_chatterbox.models.s3gen.s3gen import Reference
+from mlx_chatterbox.models.t3.decoding import decode, decode_batch
+from mlx_chatterbox.models.t3.sampling import SamplingSettings
+from mlx_chatterbox.voice import embed_voice
+
 from .clock import TokenClock
 from .inputs import BATCHES, DECODED_TOKENS, UTTERANCE_TOKENS
 from .limits import device_memory, limits, use_device
@@ -20,8 +26,6 @@ __all__ = ["device_memory", "limits", "load", "stages", "use_device"]
 
 def load(folder: Path):
     """Everything in memory; returns the checkpoint."""
-    from mlx_chatterbox.checkpoint import load_converted
-
     checkpoint = load_converted(folder)
     mx.eval(checkpoint.networks.parameters())
     return checkpoint
@@ -30,11 +34,6 @@ def load(folder: Path):
 def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict[str, Callable]:
     """Group of stages to a function of the flow's steps; the folder's configuration says the
     variant."""
-    from mlx_chatterbox.models.s3gen.s3gen import Reference
-    from mlx_chatterbox.models.t3.decoding import decode
-    from mlx_chatterbox.models.t3.sampling import SamplingSettings
-    from mlx_chatterbox.voice import embed_voice
-
     checkpoint = load(folder)
     networks, generation = checkpoint.networks, checkpoint.config.generation
     arrays = {name: mx.array(value) for name, value in inputs.items() if name != "audio"}
@@ -101,8 +100,6 @@ def batch_stages(t3, conditioning: Callable, texts: mx.array, settings) -> dict[
     """Several sentences decoded together: seconds per token of all of them."""
 
     def batched(sentences: int) -> dict[str, float]:
-        from mlx_chatterbox.models.t3.decoding import decode_batch
-
         clock = TokenClock()
         keys = [mx.random.key(number) for number in range(sentences)]
         given = (conditioning(), list(texts[:sentences]), settings, 0.5, 1 + DECODED_TOKENS, keys)

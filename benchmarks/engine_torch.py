@@ -12,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from parity.torch.env import prepare
+from parity.torch.networks import Networks
+
 from .clock import TokenClock, watch_positions
 from .errors import BenchmarkError
 from .inputs import BATCHES, DECODED_TOKENS, SAMPLE_RATE, UTTERANCE_TOKENS
@@ -26,8 +29,6 @@ def use_device(device: str) -> None:
         BenchmarkError: this build of PyTorch has no GPU.
     """
     global _device
-    from parity.torch.env import prepare
-
     prepare()
     import torch
 
@@ -52,8 +53,6 @@ def device_memory() -> int | None:
 
 def load(folder: Path, variant: str = "english"):
     """All three modules in memory, as upstream's `from_local` loads them."""
-    from parity.torch.networks import Networks
-
     networks = Networks(folder, variant=variant)
     for module in (networks.t3, networks.s3gen, networks.voice_encoder):
         module.to(_device)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from parity.errors import PeerError
 from parity.peers.processes import output_of, peer_environment
 from parity.upstream.process import module_command
@@ -57,8 +59,6 @@ class Worker:
 
     def logits(self, file: Path):
         """T3's first logits on the inputs, (2, vocabulary)."""
-        import numpy as np
-
         self._ask({"logits": str(file)})
         return np.load(file)
 

@@ -23,9 +23,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from convert.core import convert_folder
+from mlx_chatterbox.audio.files import save_audio
 from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.errors import ChatterboxError
 from mlx_chatterbox.program import run_program
+from parity.fabricate.checkpoint import fabricate
+from parity.fabricate.small import small_config
+from parity.inputs.synthetic_voice import synthetic_voice
 
 from .jobs import compose
 
@@ -115,18 +120,11 @@ training:
 
 
 def _small_model(work: Path) -> Path:
-    from convert.core import convert_folder
-    from parity.fabricate.checkpoint import fabricate
-    from parity.fabricate.small import small_config
-
     upstream = fabricate(work / "upstream", config=small_config())
     return convert_folder(upstream, work / "small", config=small_config())
 
 
 def _clips(folder: Path) -> Path:
-    from mlx_chatterbox.audio.files import save_audio
-    from parity.inputs.synthetic_voice import synthetic_voice
-
     folder.mkdir()
     for number in range(6):
         save_audio(folder / f"{number}.wav", synthetic_voice(1.5, seed=number), 24000)

@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from parity.progress import say
 
 from .engines import Place, Worker, in_new_process, worker
@@ -147,8 +149,6 @@ def _memory(workers: dict[str, Worker]) -> dict[str, int]:
 
 def _compare_logits(measured: Measured, workers: dict[str, Worker]) -> None:
     """Make sure that a peer runs the model that ours does, and drop it if not."""
-    import numpy as np
-
     with tempfile.TemporaryDirectory() as temporary:
         ours = workers["ours"].logits(Path(temporary, "ours.npy"))
         for engine in [name for name in workers if name != "ours"]:

@@ -17,7 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.hub import weight_files
 from mlx_chatterbox.program import run_program
+from mlx_chatterbox.tts import open_model
+from parity.inputs.synthetic_voice import synthetic_voice
 
 from .worker import peak_resident
 
@@ -32,10 +35,6 @@ def measure(folder: Path, tokens: int, times: int) -> dict:
         folder: a model, converted or not.
         tokens: speech tokens at most of each utterance, 40 ms of audio each.
     """
-    from mlx_chatterbox.hub import weight_files
-    from mlx_chatterbox.tts import open_model
-    from parity.inputs.synthetic_voice import synthetic_voice
-
     tts = open_model(folder)
     config = tts.checkpoint.config
     language = {"language_id": "en"} if config.text.tokenizer == "multilingual" else {}

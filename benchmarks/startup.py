@@ -13,6 +13,8 @@ import time
 from importlib import import_module
 from pathlib import Path
 
+from parity.torch.env import prepare
+
 from .stages import MODULES
 
 PACKAGES = {
@@ -32,8 +34,6 @@ def main() -> None:
     started = time.perf_counter()
     if what == "import":
         if engine == "torch":
-            from parity.torch.env import prepare
-
             prepare()
         for package in PACKAGES[engine]:
             import_module(package)

@@ -36,6 +36,10 @@ from mlx_chatterbox.models.s3gen.hift_stream import HiFTStream, context_frames
 from mlx_chatterbox.models.s3gen.token_stream import CROSS_FADE_FRAMES, ChunkTokens, TokenStream
 from mlx_chatterbox.program import run_program
 from mlx_chatterbox.streaming import Chunks
+from mlx_chatterbox.train.pocket.heldout import HELD_OUT
+from mlx_chatterbox.train.pocket.judging import Recogniser, score
+from mlx_chatterbox.tts import open_model
+from parity.inputs.synthetic_voice import synthetic_voice
 
 from .worker import peak_resident
 
@@ -193,8 +197,6 @@ def _means(rows: list[dict]) -> dict:
 
 def word_errors(tts, texts: Sequence[str], chunks: Chunks, voices: Sequence[Path]) -> dict:
     """Word error rates of `generate` and of a stream, the same sentences and seeds."""
-    from mlx_chatterbox.train.pocket.judging import Recogniser, score
-
     recogniser = Recogniser()
     voices = [tts.voice_of(path) for path in voices] or [tts.conds]
 
@@ -283,10 +285,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> int:
-    from mlx_chatterbox.train.pocket.heldout import HELD_OUT
-    from mlx_chatterbox.tts import open_model
-    from parity.inputs.synthetic_voice import synthetic_voice
-
     chunks = Chunks(**{name: getattr(arguments, name) for name in asdict(Chunks())})
     tts = open_model(arguments.model)
     if arguments.voice:

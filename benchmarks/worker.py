@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from parity.dumps import read_dump
+
 from .stages import MODULES
 
 
@@ -64,8 +66,6 @@ def main() -> None:
 
     def reply(message: dict) -> None:
         print(json.dumps(message), file=answers, flush=True)
-
-    from parity.dumps import read_dump
 
     try:
         engine = import_module(f".{MODULES[arguments.engine]}", __package__)

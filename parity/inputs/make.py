@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soxr
 
 from mlx_chatterbox.audio.files import load_audio
 
@@ -81,8 +82,6 @@ def inputs_with_pipeline(
 
 
 def _audio(seed: int, audio: str | Path | None, sizes: Sizes) -> dict[str, np.ndarray]:
-    import soxr
-
     if audio is None:
         waveform = synthetic_voice(sizes.audio_seconds, seed)
     else:

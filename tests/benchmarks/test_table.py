@@ -300,7 +300,7 @@ def test_a_small_model_is_timed_from_end_to_end(
     monkeypatch.setattr("benchmarks.prepare.converted_weights", lambda *_: small_checkpoint)
     monkeypatch.setattr("benchmarks.measure.in_new_process", lambda place, what: {what: 0.25})
     monkeypatch.setattr(
-        "benchmarks.engines.in_new_process",
+        "benchmarks.run.in_new_process",
         lambda place, what: {"bytes_per_second": 1e9, "flops_per_second": 1e9},
     )
     out = tmp_path / "result.json"
@@ -330,7 +330,7 @@ def test_what_is_measured_is_mlxs_default_device(kind, monkeypatch, tmp_path):
         seen.append((arguments.device, measured.about["device"]))
         raise BenchmarkError("enough")
 
-    monkeypatch.setattr("benchmarks.__main__._measure", measure)
+    monkeypatch.setattr("benchmarks.run._measure", measure)
     assert main(["--work", str(tmp_path)]) == 1
     assert main(["--work", str(tmp_path), "--device", "cpu"]) == 1
     name = "cpu" if kind == mx.cpu else "gpu"
