@@ -97,14 +97,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _names(text: str, known: Sequence[str], what: str) -> list[str]:
-    """Those of `known` that a list with commas names, in the order of `known`."""
+def _names(text: str, choices: Sequence[str], what: str) -> list[str]:
+    """Pick those of `choices` that a list with commas names, in the order of `choices`."""
     given = [name.strip() for name in text.split(",") if name.strip()]
-    if unknown := [name for name in given if name not in known]:
+    if unknown := [name for name in given if name not in choices]:
         raise argparse.ArgumentTypeError(
-            f"unknown {what} {', '.join(unknown)}; there are {', '.join(known)}"
+            f"unknown {what} {', '.join(unknown)}; there are {', '.join(choices)}"
         )
-    return [name for name in known if name in given]
+    return [name for name in choices if name in given]
 
 
 def _peers(text: str) -> list[str]:

@@ -22,6 +22,7 @@ import numpy as np
 from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.program import run_program
 from mlx_chatterbox.tts import open_model
+from parity.compare import relative_rms
 from parity.inputs.synthetic_voice import synthetic_voice
 
 from .worker import peak_resident
@@ -100,17 +101,14 @@ def measure(
         "ratios": ratios,
         "ratio": statistics.median(ratios),
         "same_tokens": sum(a == b for a, b in zip(tokens_alone, tokens_together, strict=True)),
-        "audio": max(map(relative_rms, batch, one_by_one)),
+        "audio": max(map(_distance, batch, one_by_one)),
         "peaks": peaks,
     }
 
 
-def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
-    """RMS of the difference over that of what is expected; infinite for other lengths."""
-    if found.shape != expected.shape:
-        return float("inf")
-    size = float(np.sqrt(np.mean(np.square(expected, dtype=np.float64))))
-    return float(np.sqrt(np.mean(np.square(found - expected, dtype=np.float64)))) / max(size, 1e-12)
+def _distance(found: np.ndarray, expected: np.ndarray) -> float:
+    """Relative RMS error of a waveform; infinite for another length."""
+    return relative_rms(expected, found) if found.shape == expected.shape else float("inf")
 
 
 def table(found: dict) -> str:

@@ -124,9 +124,9 @@ def heard_wrong(folder: Path, name: str, recogniser: Recogniser) -> float:
             continue
         start, end = (round(piece[key] * rate) for key in ("start", "end"))
         waveform, _ = soundfile.read(folder / f"{name}.wav", start=start, stop=end, dtype="float32")
-        said = plain_words(piece["text"])
-        errors += word_errors(said, plain_words(recogniser(waveform)))
-        words += len(said)
+        expected = plain_words(piece["text"])
+        errors += word_errors(expected, plain_words(recogniser(waveform)))
+        words += len(expected)
     return errors / words
 
 

@@ -42,7 +42,7 @@ _TIMED = ("metrics.jsonl", "manifest.json", "job.json", "state.json", "config.ya
 
 
 @dataclass(frozen=True)
-class Kind:
+class Program:
     """A program.
 
     Attributes:
@@ -70,7 +70,7 @@ class Kind:
         }
 
 
-def kinds(work: Path, words: int) -> dict[str, Kind]:
+def programs(work: Path, words: int) -> dict[str, Program]:
     """All programs, with what they read in `work`."""
     model, clips = _small_model(work), _clips(work / "clips")
     book, config = work / "book.txt", work / "voice.yaml"
@@ -97,10 +97,10 @@ def kinds(work: Path, words: int) -> dict[str, Kind]:
 
     every = ("*", "*/*")
     return {
-        "generate": Kind("generate", sentence, ("*.wav", "*.safetensors")),
-        "job": Kind("job", long_text, ("*.flac", "*.srt", "*.job/pieces/*.flac")),
-        "convert": Kind("convert", conversion, tuple(f"model/{one}" for one in every)),
-        "train": Kind("train", training, ("run/checkpoint-*/*", "run/final_model/*")),
+        "generate": Program("generate", sentence, ("*.wav", "*.safetensors")),
+        "job": Program("job", long_text, ("*.flac", "*.srt", "*.job/pieces/*.flac")),
+        "convert": Program("convert", conversion, tuple(f"model/{pattern}" for pattern in every)),
+        "train": Program("train", training, ("run/checkpoint-*/*", "run/final_model/*")),
     }
 
 
@@ -136,7 +136,7 @@ def _clips(folder: Path) -> Path:
 class Trial:
     """One program, and what it gives undisturbed."""
 
-    def __init__(self, kind: Kind, work: Path, draw: random.Random):
+    def __init__(self, kind: Program, work: Path, draw: random.Random):
         self.kind, self._draw = kind, draw
         self._log, whole = work / f"{kind.name}.log", work / f"{kind.name}-whole"
         whole.mkdir()
@@ -248,9 +248,9 @@ def measure(names: Sequence[str], kills: int, fills: int, words: int, seed: int)
     found = {}
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        known = kinds(work, words)
+        every = programs(work, words)
         for name in names:
-            trial = Trial(known[name], work, random.Random(f"{seed} {name}"))
+            trial = Trial(every[name], work, random.Random(f"{seed} {name}"))
             place = work / f"{name}-killed"
             place.mkdir()
             met = trial.kills(place, kills)

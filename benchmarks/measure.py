@@ -111,7 +111,7 @@ def _take_turns(
     for name in names:
         measured.seconds.setdefault(name, {})
     for run in range(runs + 1):
-        said = []
+        figures = []
         for engine in list(actions):
             began = time.monotonic()
             try:
@@ -126,9 +126,11 @@ def _take_turns(
                 measured.add(engine, found, names)
                 if time.monotonic() - began > PATIENCE and engine != "ours":
                     del actions[engine]
-            said.append(f"{TITLES[engine]} " + ", ".join(f"{found[n]:.3f}" for n in names) + " s")
+            figures.append(
+                f"{TITLES[engine]} " + ", ".join(f"{found[n]:.3f}" for n in names) + " s"
+            )
         turn = f"run {run} of {runs}" if run > 0 else "warm-up"
-        say(f"  {', '.join(names)}: {turn}: {'; '.join(said)}")
+        say(f"  {', '.join(names)}: {turn}: {'; '.join(figures)}")
 
 
 def _give_up(engine: str, doing: str, error: BenchmarkError) -> None:

@@ -15,7 +15,7 @@ from parity.errors import PeerError, PeerMissing
 from parity.peers.environments import MLX_AUDIO, interpreter
 from parity.peers.mlx_audio_files import mlx_audio_files
 from parity.progress import say
-from parity.settings import Settings
+from parity.settings import RunSettings
 from parity.weights import converted_weights, upstream_weights
 
 from .engines import Place
@@ -44,7 +44,7 @@ def places(
     folder = work / variant
     folder.mkdir(parents=True, exist_ok=True)
     weights = arguments.weights if variant == "english" else None
-    settings = Settings(variant=variant, weights=weights, work=work)
+    settings = RunSettings(variant=variant, weights=weights, work=work)
     upstream = upstream_weights(folder, settings)
     folders = {"ours": converted_weights(folder, upstream, settings), "torch": upstream}
     if "mlx-audio" in interpreters and variant == "english":
@@ -67,7 +67,7 @@ def write_inputs(work: Path) -> Path:
     return write_dump(work / "benchmark-inputs.safetensors", make_inputs())
 
 
-def about(arguments: argparse.Namespace) -> dict:
+def metadata(arguments: argparse.Namespace) -> dict:
     """What the figures depend on, and a title for the picture."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     machine = f"{platform.system()} {platform.machine()}, {cores} cores"

@@ -14,7 +14,7 @@ from .engines import in_new_process
 from .limits import default_device
 from .measure import Measured, measure_stages, measure_starts
 from .plot import draw
-from .prepare import about, find_interpreters, places, write_inputs
+from .prepare import find_interpreters, metadata, places, write_inputs
 from .report import full, shares_text, summary, table, work_of
 from .stages import STAGES
 
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Time what was asked for, print it, and write the files asked for; the exit code."""
     if arguments.device is None:
         arguments.device = default_device()
-    measured = Measured(about=about(arguments))
+    measured = Measured(about=metadata(arguments))
     with ExitStack() as stack:
         work = arguments.work
         if work is None:

@@ -50,7 +50,7 @@ SENTENCE = (
 )
 SIZES = [
     *[Chunks(lookahead=ahead) for ahead in (0.12, 0.32, 0.6, 1.0)],
-    *[Chunks(context=behind) for behind in (0.0, 1.0, 4.0, 8.0)],
+    *[Chunks(context=seconds) for seconds in (0.0, 1.0, 4.0, 8.0)],
     *[Chunks(largest=largest) for largest in (1.0, 2.0, 4.0)],
     *[Chunks(first=first) for first in (0.2, 0.6, 1.0)],
     *[Chunks(first_reference=seconds) for seconds in (1.0, 2.0, 10.0)],
@@ -122,14 +122,14 @@ def streamed(
     return np.concatenate(parts), seams
 
 
-def compare(one: np.ndarray, other: np.ndarray) -> dict:
+def compare(waveform: np.ndarray, other: np.ndarray) -> dict:
     """Of two waveforms of the same length: log-mel RMS in dB, relative RMS, correlation."""
-    mels = [np.array(s3gen_mel(mx.array(waveform))) for waveform in (one, other)]
+    mels = [np.array(s3gen_mel(mx.array(side))) for side in (waveform, other)]
     difference = (mels[0] - mels[1]) * 20.0 / np.log(10.0)
     return {
         "mel_db": float(np.sqrt(np.mean(difference**2))),
-        "relative": float(np.sqrt(np.mean((one - other) ** 2) / np.mean(other**2))),
-        "correlation": float(np.corrcoef(one, other)[0, 1]),
+        "relative": float(np.sqrt(np.mean((waveform - other) ** 2) / np.mean(other**2))),
+        "correlation": float(np.corrcoef(waveform, other)[0, 1]),
     }
 
 
@@ -143,7 +143,7 @@ def step_at_seams(
 
 
 @dataclass
-class Spoken:
+class WholeSpeech:
     """A sentence's tokens, and its waveform as a whole with two random draws."""
 
     tokens: list[int]
@@ -152,7 +152,7 @@ class Spoken:
     other: np.ndarray
 
 
-def speak_whole(tts, texts: Sequence[str], settings: dict) -> list[Spoken]:
+def speak_whole(tts, texts: Sequence[str], settings: dict) -> list[WholeSpeech]:
     """What `distances` compares with."""
     s3gen, reference, steps = tts.networks.s3gen, tts.conds.reference, tts.defaults.cfm_steps
     found = []
@@ -160,12 +160,14 @@ def speak_whole(tts, texts: Sequence[str], settings: dict) -> list[Spoken]:
         list(tts.stream(text, **{**settings, "seed": number, "watermark": False}))
         tokens, keys = list(tts.last_tokens), [mx.random.key(number), mx.random.key(1000 + number)]
         found.append(
-            Spoken(tokens, keys[0], *(whole(s3gen, tokens, reference, key, steps) for key in keys))
+            WholeSpeech(
+                tokens, keys[0], *(whole(s3gen, tokens, reference, key, steps) for key in keys)
+            )
         )
     return found
 
 
-def distances(tts, spoken: Sequence[Spoken], chunks: Chunks) -> dict:
+def distances(tts, spoken: Sequence[WholeSpeech], chunks: Chunks) -> dict:
     """Means over sentences of `compare`, and the worst seam against its signal."""
     to_whole, to_other, seams = [], [], []
     for sentence in spoken:
@@ -208,12 +210,12 @@ def word_errors(tts, texts: Sequence[str], chunks: Chunks, voices: Sequence[Path
         words = sum(found.words for found in scores)
         return {"words": words, "rate": sum(found.errors for found in scores) / words}
 
-    said = {"seed": 1, "watermark": False}
+    settings = {"seed": 1, "watermark": False}
     return {
-        "whole": by(lambda text, voice: tts.generate(text, voice=voice, **said)),
+        "whole": by(lambda text, voice: tts.generate(text, voice=voice, **settings)),
         "stream": by(
             lambda text, voice: np.concatenate(
-                list(tts.stream(text, voice=voice, chunks=chunks, **said))
+                list(tts.stream(text, voice=voice, chunks=chunks, **settings))
             )
         ),
     }

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import ParityError
-from .precisions import held_to
-from .stages import EQUAL, MAX_ABS, PIPELINE, STAGES, UNEQUAL_SHARE, Output
+from .precisions import with_bound
+from .stages import EQUAL, MAX_ABS, PIPELINE, STAGES, UNEQUAL_SHARE, StageOutput
 
 
 @dataclass(frozen=True)
-class Row:
+class Verdict:
     """The verdict on one output. `error` is None where the two could not be subtracted."""
 
     stage: str
@@ -35,7 +35,7 @@ class Comparison:
 
     checked: str
     reference: str
-    rows: tuple[Row, ...]
+    rows: tuple[Verdict, ...]
     precision: str = "float32"
 
     @property
@@ -62,9 +62,9 @@ def compare(
         ParityError: the reference has no output of the table, so that nothing could be compared.
     """
     rows = tuple(
-        _row(
+        _verdict(
             stage.name,
-            held_to(output, precision),
+            with_bound(output, precision),
             reference[output.name],
             checked.get(output.name),
         )
@@ -103,7 +103,9 @@ def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
 
 
-def _row(stage: str, output: Output, reference: np.ndarray, checked: np.ndarray | None) -> Row:
+def _verdict(
+    stage: str, output: StageOutput, reference: np.ndarray, checked: np.ndarray | None
+) -> Verdict:
     error, problem = None, _problem(reference, checked)
     if output.measure == UNEQUAL_SHARE and checked is not None and checked.ndim == 1:
         # Tokens may also be fewer or more.
@@ -114,7 +116,7 @@ def _row(stage: str, output: Output, reference: np.ndarray, checked: np.ndarray 
         error = _error(output.measure, reference, checked)
         if not error <= output.bound:
             problem = f"{error:.3g} is over the bound of {output.bound:.3g}"
-    return Row(stage, output.name, output.measure, error, output.bound, not problem, problem)
+    return Verdict(stage, output.name, output.measure, error, output.bound, not problem, problem)
 
 
 def _unequal_share(reference: np.ndarray, checked: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .errors import ParityError
-from .stages import EQUAL, RELATIVE_RMS, UNEQUAL_SHARE, Output
+from .stages import EQUAL, RELATIVE_RMS, UNEQUAL_SHARE, StageOutput
 
 PRECISIONS = ("float32", "float16", "bfloat16", "8bit", "4bit")
 
@@ -26,7 +26,7 @@ _WITHOUT_WEIGHTS = frozenset(
 _REPORTED = frozenset({"t3/greedy_tokens"})
 
 
-def held_to(output: Output, precision: str) -> Output:
+def with_bound(output: StageOutput, precision: str) -> StageOutput:
     """An output of the table with the measure and bound that it has in a precision.
 
     Raises:

@@ -23,16 +23,16 @@ from .numpy.backend import compute as compute_numpy
 from .numpy.networks import networks_of
 from .precisions import as_float32
 from .progress import phase
-from .report.provenance import ABOUT_NAME, about
-from .report.report import LAYERS_NAME, NUMPY_NAME, TORCH_NAME, Report, dump_name, of_folder
-from .settings import Settings
+from .report.provenance import METADATA_NAME, run_metadata
+from .report.report import LAYERS_NAME, NUMPY_NAME, TORCH_NAME, ParityReport, dump_name, of_folder
+from .settings import RunSettings
 from .stages import PIPELINE, STAGES
 from .upstream.process import find_interpreter, torch_dump, upstream_of
 from .weights import converted_weights, located, upstream_weights
 
 
-def run(settings: Settings) -> Report:
-    """Compare our networks with both references; the work folder keeps the dumps behind it.
+def run(settings: RunSettings) -> ParityReport:
+    """Compare our networks with both references; the work folder keeps the dumps.
 
     Raises:
         ParityError: the reference is not installed or failed.
@@ -49,19 +49,19 @@ def run(settings: Settings) -> Report:
         return _run_in(folder, settings, python)
 
 
-def _run_in(work: Path, settings: Settings, python: str) -> Report:
+def _run_in(work: Path, settings: RunSettings, python: str) -> ParityReport:
     upstream = upstream_weights(work, settings)
     converted = converted_weights(work, upstream, settings)
     dumps = {"inputs": work / "inputs.safetensors", "torch": work / TORCH_NAME}
-    for earlier in (ABOUT_NAME, LAYERS_NAME):
+    for earlier in (METADATA_NAME, LAYERS_NAME):
         (work / earlier).unlink(missing_ok=True)
     with phase("inputs"):
         inputs = inputs_of(converted, settings)
         write_dump(dumps["inputs"], inputs)
     with phase("torch reference"):
         dumps["torch"].unlink(missing_ok=True)
-        found = upstream_of(upstream, settings.variant, settings.t3_file)
-        torch_dump(python, upstream, dumps["inputs"], dumps["torch"], found.variant, found.t3_file)
+        model = upstream_of(upstream, settings.variant, settings.t3_file)
+        torch_dump(python, upstream, dumps["inputs"], dumps["torch"], model.variant, model.t3_file)
     with phase("numpy reference"):
         config = ModelConfig.load(converted)
         by_numpy = compute_numpy(inputs, networks_of(upstream, config, settings.variant))
@@ -71,8 +71,9 @@ def _run_in(work: Path, settings: Settings, python: str) -> Report:
         if precision != "float32":
             folder = converted_weights(work, upstream, settings, precision)
         dumps[f"mlx {precision}"] = _compute_ours(work, folder, inputs, precision)
-    known = about(settings, converted, dumps, read_dump_with_metadata(dumps["torch"])[1])
-    (work / ABOUT_NAME).write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    by_torch = read_dump_with_metadata(dumps["torch"])[1]
+    metadata = run_metadata(settings, converted, dumps, by_torch)
+    (work / METADATA_NAME).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
     # Read back, so that what is compared is what lies in the files.
     return of_folder(work, settings.precisions)
 
@@ -89,7 +90,7 @@ def _compute_ours(work: Path, folder: Path, inputs: dict, precision: str) -> Pat
         return write_dump(work / name, ours, metadata)
 
 
-def inputs_of(converted: Path, settings: Settings) -> dict:
+def inputs_of(converted: Path, settings: RunSettings) -> dict:
     """Inputs for every stage of the model in `converted`."""
     return inputs_with_pipeline(ModelConfig.load(converted), settings.seed, settings.audio)
 

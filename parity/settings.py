@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass
-class Settings:
+class RunSettings:
     """What `run` is asked to do; the command line's options, under their names."""
 
     variant: str | None = None

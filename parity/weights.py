@@ -19,13 +19,13 @@ from .errors import ParityError
 from .fabricate.checkpoint import fabricate_layout, is_fabricated, upstream_shapes
 from .precisions import PRECISIONS
 from .progress import phase, say
-from .settings import Settings
+from .settings import RunSettings
 from .upstream.process import upstream_of
 
 CONVERTED_STAMP = "parity-run.json"
 
 
-def located(settings: Settings) -> Settings:
+def located(settings: RunSettings) -> RunSettings:
     """The settings with `weights` a folder and `variant` known.
 
     A repository is downloaded into the hub's cache unless it is there. Without a variant it is the
@@ -54,7 +54,7 @@ def given_name(given: str) -> str:
     return Path(given).expanduser().resolve().name if Path(given).expanduser().is_dir() else given
 
 
-def _downloaded(given: str, settings: Settings):
+def _downloaded(given: str, settings: RunSettings):
     """The repository's folder, and its row of the table of variants if it is in it."""
     repository = None if variant_called(given) else repository_of(given)
     if repository is None:
@@ -68,7 +68,7 @@ def _downloaded(given: str, settings: Settings):
         return download(repository, list(files)), row
 
 
-def upstream_weights(work: Path, settings: Settings) -> Path:
+def upstream_weights(work: Path, settings: RunSettings) -> Path:
     """The weights in upstream's format: the given folder, or a fabricated one, kept in `work`."""
     variant = variant_named(settings.variant)
     if settings.weights is not None:
@@ -86,7 +86,7 @@ def upstream_weights(work: Path, settings: Settings) -> Path:
 
 
 def converted_weights(
-    work: Path, upstream: Path, settings: Settings, precision: str = "float32"
+    work: Path, upstream: Path, settings: RunSettings, precision: str = "float32"
 ) -> Path:
     """A conversion of `upstream`, reused if neither the files nor the converter changed."""
     ending = "" if precision == "float32" else f"-{precision}"

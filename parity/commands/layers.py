@@ -12,7 +12,7 @@ from ..errors import ParityError
 from ..faults.planting import faults, planted
 from ..layers.bisect import as_text, first_fault
 from ..layers.bisect import bisect as bisect_taps
-from ..layers.both_sides import mutant, mutants_as_text, small_models, torch_taps
+from ..layers.both_sides import mutants_as_text, small_models, torch_taps, try_fault
 from ..layers.profiles import as_plain
 from ..layers.saving import Model, save
 from ..mlx.backend import record_with
@@ -85,10 +85,10 @@ def _reference(arguments, work: Path):
     model = load(converted)
     inputs = write_dump(folder / "inputs.safetensors", inputs_of(converted, settings))
     with phase("torch reference"):
-        found = upstream_of(upstream, settings.variant, settings.t3_file)
+        files = upstream_of(upstream, settings.variant, settings.t3_file)
         chosen = {"stages": arguments.stages, "calls": arguments.calls}
         output = folder / "torch.taps"
-        torch_taps(python, found, model.networks, inputs, output, **chosen)
+        torch_taps(python, files, model.networks, inputs, output, **chosen)
     try:
         return read_taps(output), model
     finally:
@@ -109,6 +109,6 @@ def mutate(arguments) -> int:
     variants = list(dict.fromkeys(fault.variant for fault in chosen))
     with work_folder(arguments.work) as work:
         models = small_models(work, python, variants)
-        mutants = [mutant(models[fault.variant], fault) for fault in chosen]
+        mutants = [try_fault(models[fault.variant], fault) for fault in chosen]
     print(mutants_as_text(mutants))
-    return 0 if all(each.caught and each.found for each in mutants) else 1
+    return 0 if all(mutant.caught and mutant.found for mutant in mutants) else 1

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import ParityError
-from ..settings import Settings
+from ..settings import RunSettings
 from ..taps.names import CALLS, TAPPED_STAGES
 
 
@@ -73,7 +73,7 @@ def check_folders(*paths: Path | None) -> None:
             raise ParityError(f"{path}: the folder {path.absolute().parent} does not exist.")
 
 
-def settings(arguments: argparse.Namespace, **more) -> Settings:
+def settings(arguments: argparse.Namespace, **more) -> RunSettings:
     """The settings of a run, from the options of the same names, and `more`."""
     names = ("variant", "t3_file", "weights", "work", "seed", "audio", "reference_python")
-    return Settings(**{name: getattr(arguments, name) for name in names}, **more)
+    return RunSettings(**{name: getattr(arguments, name) for name in names}, **more)

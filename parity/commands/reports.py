@@ -11,7 +11,7 @@ from ..dumps import read_dump
 from ..peers.score import score
 from ..report import baseline as baselines
 from ..report import chart, junit, page, tables
-from ..report.report import Report, of_folder, read_layers
+from ..report.report import ParityReport, of_folder, read_layers
 from ..report.writing import write_all
 from ..run import run as run_all
 from . import options
@@ -46,19 +46,19 @@ def compare(arguments) -> int:
     names = (arguments.out.name, arguments.reference.name)
     dumps = (read_dump(arguments.reference), read_dump(arguments.out))
     comparison = compare_dumps(*dumps, names=names, precision=arguments.precision)
-    about = {"reference": arguments.reference.name, "checked": arguments.out.name}
-    return _finish(Report([comparison], about, *dumps), arguments)
+    metadata = {"reference": arguments.reference.name, "checked": arguments.out.name}
+    return _finish(ParityReport([comparison], metadata, *dumps), arguments)
 
 
 def _finish(report, arguments) -> int:
     """Print the table, write the formats asked for, and say by the exit code whether all holds."""
     comparisons = report.comparisons
     print(tables.as_text(comparisons))
-    if said := tables.computed_on(report.about):
-        print(said)
+    if device := tables.computed_on(report.metadata):
+        print(device)
     writers: dict[str, Callable[[], str]] = {
-        "json": lambda: tables.as_json(comparisons, report.about),
-        "markdown": lambda: tables.as_markdown(comparisons, report.about),
+        "json": lambda: tables.as_json(comparisons, report.metadata),
+        "markdown": lambda: tables.as_markdown(comparisons, report.metadata),
         "html": lambda: page.as_html(report),
         "svg": lambda: chart.as_svg(comparisons),
         "junit": lambda: junit.as_junit(comparisons),
@@ -71,12 +71,12 @@ def _finish(report, arguments) -> int:
 
 def report(arguments) -> int:
     """`python -m parity report`; 0 if everything holds."""
-    found = of_folder(arguments.folder)
+    loaded = of_folder(arguments.folder)
     if arguments.layers is not None:
-        found.layers = read_layers(arguments.layers)
-    _say_written(write_all(found, arguments.output))
-    print(tables.verdict(found.comparisons))
-    return 0 if all_hold(found.comparisons) else 1
+        loaded.layers = read_layers(arguments.layers)
+    _say_written(write_all(loaded, arguments.output))
+    print(tables.verdict(loaded.comparisons))
+    return 0 if all_hold(loaded.comparisons) else 1
 
 
 def _say_written(paths: list[Path]) -> None:
@@ -93,13 +93,13 @@ def baseline(arguments) -> int:
         return 0
     for variant in {document["about"]["variant"] for document in documents} - set(previous):
         print(f"{variant} is not in the baseline: `--write` takes it in.")
-    found = [growth for document in documents for growth in baselines.growths(document, previous)]
-    for growth in found:
+    grown = [growth for document in documents for growth in baselines.growths(document, previous)]
+    for growth in grown:
         print(growth)
     rows = sum(len(document["rows"]) for document in documents)
     print(
-        f"{len(found)} of {rows} errors have grown tenfold."
-        if found
+        f"{len(grown)} of {rows} errors have grown tenfold."
+        if grown
         else f"None of {rows} errors has grown tenfold."
     )
-    return 1 if found else 0
+    return 1 if grown else 0

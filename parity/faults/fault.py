@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from ..mlx.taps import replaced
+from ..taps.replacing import replaced
 
 
 class Patches:

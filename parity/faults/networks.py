@@ -54,8 +54,8 @@ def _next_position(patches: Patches) -> None:
 
 def _mask_on_the_wrong_side(patches: Patches) -> None:
     def sees_the_future(earlier: int, new: int, dtype: mx.Dtype) -> mx.array:
-        behind = mx.arange(earlier + new)[None] < earlier + mx.arange(new)[:, None]
-        return mx.where(behind, -1e9, 0.0).astype(dtype)
+        past = mx.arange(earlier + new)[None] < earlier + mx.arange(new)[:, None]
+        return mx.where(past, -1e9, 0.0).astype(dtype)
 
     patches.set(t3, "causal_bias", sees_the_future)
 

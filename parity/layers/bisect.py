@@ -50,7 +50,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Bisection:
     """What was found in one stage.
 
     Attributes:
@@ -76,7 +76,7 @@ def bisect(
     found: Sequence[Tap],
     only: Iterable[str] | None = None,
     tolerance: float = TOLERANCE,
-) -> list[Finding]:
+) -> list[Bisection]:
     """Compare two sides' taps, stage by stage.
 
     Args:
@@ -98,12 +98,14 @@ def bisect(
     return [_bisect_stage(stage, references, found, tolerance) for stage in stages]
 
 
-def first_fault(findings: Sequence[Finding]) -> Finding | None:
+def first_fault(findings: Sequence[Bisection]) -> Bisection | None:
     """The first stage with something wrong; the stages are independent of each other."""
     return next((finding for finding in findings if finding.culprit), None)
 
 
-def _bisect_stage(stage: str, references: dict, found: Sequence[Tap], tolerance: float) -> Finding:
+def _bisect_stage(
+    stage: str, references: dict, found: Sequence[Tap], tolerance: float
+) -> Bisection:
     steps = tuple(
         _step(references[stage, tap.key], tap)
         for tap in found
@@ -111,7 +113,7 @@ def _bisect_stage(stage: str, references: dict, found: Sequence[Tap], tolerance:
     )
     culprit = next((step for step in steps if _is_to_blame(step, tolerance)), None)
     inside = None if culprit is None else _first_inside(culprit, steps, tolerance)
-    return Finding(stage, steps, culprit, inside)
+    return Bisection(stage, steps, culprit, inside)
 
 
 def _is_to_blame(step: Step, tolerance: float) -> bool:
@@ -185,7 +187,7 @@ def aligned(expected: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.nda
 _SHOWN_BEFORE, _SHOWN_AFTER = 4, 6
 
 
-def as_text(findings: Sequence[Finding]) -> str:
+def as_text(findings: Sequence[Bisection]) -> str:
     """One line a stage, then the layers around the first that differs."""
     lines = []
     for finding in findings:
@@ -198,7 +200,7 @@ def as_text(findings: Sequence[Finding]) -> str:
     return "\n".join([*lines, *([] if fault is None else ["", *_around(fault)])])
 
 
-def _around(finding: Finding) -> list[str]:
+def _around(finding: Bisection) -> list[str]:
     culprit, steps = finding.culprit, list(finding.steps)
     place = steps.index(culprit)
     inside = finding.inside and steps.index(finding.inside)

@@ -106,11 +106,11 @@ def small_models(work: Path, python: str, variants: Sequence[str]) -> dict[str, 
             folder / "inputs.safetensors", make_inputs(config, seed=5, sizes=SMALL_SIZES)
         )
         config.save(folder)
-        found = upstream_of(upstream, variant)
+        files = upstream_of(upstream, variant)
         names = write_names(folder / "names.json", build(config))
         sizes = folder / "config.json"
-        jobs.append(dump_job(found, inputs, folder / "torch.safetensors", sizes))
-        jobs.append(taps_job(found, inputs, names, folder / "torch.taps", config=sizes))
+        jobs.append(dump_job(files, inputs, folder / "torch.safetensors", sizes))
+        jobs.append(taps_job(files, inputs, names, folder / "torch.taps", config=sizes))
     if jobs:
         run_jobs(python, jobs)
     return {variant: _small_model(work / variant, variant) for variant in variants}
@@ -142,7 +142,7 @@ class Mutant:
         return self.named == self.expected
 
 
-def mutant(model: SmallModel, fault) -> Mutant:
+def try_fault(model: SmallModel, fault) -> Mutant:
     """Plant one fault in a small model, compare and bisect."""
     networks = model.networks()
     with planted(fault.name, networks):
@@ -157,14 +157,15 @@ def mutant(model: SmallModel, fault) -> Mutant:
 
 def mutants_as_text(mutants: Sequence[Mutant]) -> str:
     """A line a fault, then how many were caught and named."""
-    width = max((len(one.fault) for one in mutants), default=0)
+    width = max((len(mutant.fault) for mutant in mutants), default=0)
     lines = []
-    for one in mutants:
-        verdict = "caught" if one.caught else "NOT CAUGHT"
-        where = f"named {one.named}"
-        if not one.found:
-            where = f"NAMED {one.named or 'nothing'} instead of {one.expected}"
-        lines.append(f"{one.fault.ljust(width)}  {verdict}  {where}")
-    caught, named = sum(one.caught for one in mutants), sum(one.found for one in mutants)
+    for mutant in mutants:
+        verdict = "caught" if mutant.caught else "NOT CAUGHT"
+        where = f"named {mutant.named}"
+        if not mutant.found:
+            where = f"NAMED {mutant.named or 'nothing'} instead of {mutant.expected}"
+        lines.append(f"{mutant.fault.ljust(width)}  {verdict}  {where}")
+    caught = sum(mutant.caught for mutant in mutants)
+    named = sum(mutant.found for mutant in mutants)
     count = len(mutants)
     return "\n".join([*lines, "", f"{caught} of {count} caught, {named} of {count} named."])

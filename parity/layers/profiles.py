@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .bisect import Finding, aligned
+from .bisect import Bisection, aligned
 
 # Of each output with a time axis: which it is, and how many of its entries there are in a second
 # (tokens, frames, samples).
@@ -71,7 +71,7 @@ class TimeProfile:
     errors: tuple[float, ...]
 
 
-def layer_errors(finding: Finding) -> list[LayerError]:
+def layer_errors(finding: Bisection) -> list[LayerError]:
     """Of all calls that both sides have in a stage."""
     return [
         LayerError(
@@ -98,7 +98,7 @@ def error_over_time(
     if output not in TIME_AXES or pair is None or not expected.size:
         return None
     axis, rate = TIME_AXES[output]
-    expected, found = (np.moveaxis(one, axis, 0).astype(np.float64) for one in pair)
+    expected, found = (np.moveaxis(side, axis, 0).astype(np.float64) for side in pair)
     count = len(expected)
     edges = np.linspace(0, count, min(points, count) + 1).astype(int)
     if output.endswith("tokens"):
@@ -123,7 +123,7 @@ def over_time(
     return [profile for profile in profiles if profile is not None]
 
 
-def as_plain(findings: Sequence[Finding]) -> list[dict]:
+def as_plain(findings: Sequence[Bisection]) -> list[dict]:
     """For JSON, a stage each: layers' errors, and which layer differs first (null if none).
 
     An error that is infinite, as where shapes differ, is null.
@@ -133,7 +133,7 @@ def as_plain(findings: Sequence[Finding]) -> list[dict]:
             "stage": finding.stage,
             "differs_first": finding.culprit and finding.culprit.found.key,
             "inside": finding.inside and finding.inside.found.key,
-            "layers": [_finite(asdict(one)) for one in layer_errors(finding)],
+            "layers": [_finite(asdict(layer)) for layer in layer_errors(finding)],
         }
         for finding in findings
     ]

@@ -23,12 +23,12 @@ def reproduce(folder: Path) -> int:
     Returns:
         0 if everything that could be called agrees with the reference, 1 if not.
     """
-    about = json.loads((folder / "layer.json").read_text(encoding="utf-8"))
+    metadata = json.loads((folder / "layer.json").read_text(encoding="utf-8"))
     inputs = read_dump(folder / "inputs.safetensors")
     expected = read_dump(folder / "expected.safetensors")
-    print(f"{about['name']}, call {about['call']} of stage {about['stage']}")
-    if about["fault"]:
-        print(f"planted on purpose: {about['fault']}")
+    print(f"{metadata['name']}, call {metadata['call']} of stage {metadata['stage']}")
+    if metadata["fault"]:
+        print(f"planted on purpose: {metadata['fault']}")
     agrees = _print("found", expected, read_dump(folder / "found.safetensors"))
     for title, module, function in (
         ("mlx", "mlx", _by_mlx),
@@ -38,7 +38,7 @@ def reproduce(folder: Path) -> int:
             print(f"{title}: not installed here")
             continue
         try:
-            result = function(folder, about, inputs)
+            result = function(folder, metadata, inputs)
         except ParityError as problem:
             print(f"{title}: {problem}")
             continue
@@ -55,7 +55,7 @@ def _print(title: str, expected: Arrays, result: Arrays) -> bool:
     return all(value <= TOLERANCE for value in errors.values())
 
 
-def _by_mlx(folder: Path, about: dict, inputs: Arrays) -> Arrays:
+def _by_mlx(folder: Path, metadata: dict, inputs: Arrays) -> Arrays:
     import mlx.core as mx
     from mlx.utils import tree_unflatten
 
@@ -65,35 +65,35 @@ def _by_mlx(folder: Path, about: dict, inputs: Arrays) -> Arrays:
     from ..faults.planting import planted
     from ..mlx.layers import call
 
-    if about["checkpoint"] is not None:
-        return _stage_by_mlx(about, inputs)
+    if metadata["checkpoint"] is not None:
+        return _stage_by_mlx(metadata, inputs)
     networks = build(ModelConfig.load(folder))
     file = folder / "weights.safetensors"
     if file.is_file():
         weights = {key: mx.array(value) for key, value in read_dump(file).items()}
         networks.update(tree_unflatten(list(weights.items())))
     # The weights were saved with the fault in them: what is planted again is code.
-    with planted(about["fault"], None):
-        return call(networks, about["name"], inputs)
+    with planted(metadata["fault"], None):
+        return call(networks, metadata["name"], inputs)
 
 
-def _stage_by_mlx(about: dict, inputs: Arrays) -> Arrays:
+def _stage_by_mlx(metadata: dict, inputs: Arrays) -> Arrays:
     from mlx_chatterbox.checkpoint import load
 
     from ..faults.planting import planted
     from ..mlx.backend import compute_with
 
-    networks = load(about["checkpoint"]).networks
-    with planted(about["fault"], networks):
-        return compute_with(networks, inputs, [about["stage"]])
+    networks = load(metadata["checkpoint"]).networks
+    with planted(metadata["fault"], networks):
+        return compute_with(networks, inputs, [metadata["stage"]])
 
 
-def _by_torch(folder: Path, about: dict, inputs: Arrays) -> Arrays:
+def _by_torch(folder: Path, metadata: dict, inputs: Arrays) -> Arrays:
     from ..torch.layers import call
 
-    if about["upstream"] is None:
+    if metadata["upstream"] is None:
         raise ParityError("a function, or a stage; what the reference made of it is saved.")
-    network, path = about["upstream"]
+    network, path = metadata["upstream"]
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     weights = {key: np.array(v) for key, v in read_dump(folder / "upstream.safetensors").items()}
-    return call(config, network, path, about["name"], weights, inputs)
+    return call(config, network, path, metadata["name"], weights, inputs)

@@ -22,7 +22,7 @@ from ..mlx.layers import layer_at
 from ..mlx.taps import as_numpy
 from ..stages import STAGES
 from ..taps.upstream_names import upstream_names
-from .bisect import Finding
+from .bisect import Bisection
 
 SCRIPT = '''\
 """{name}, call {call} of stage {stage}, by itself.
@@ -63,7 +63,7 @@ class Model:
     inputs: Mapping[str, np.ndarray]
 
 
-def save(finding: Finding, folder: str | Path, model: Model, fault: str = "") -> Path:
+def save(finding: Bisection, folder: str | Path, model: Model, fault: str = "") -> Path:
     """Write the folder for a finding's culprit.
 
     Where it is a stage's own code the folder has the stage's inputs, and names the checkpoint
@@ -80,7 +80,7 @@ def save(finding: Finding, folder: str | Path, model: Model, fault: str = "") ->
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     step = finding.culprit
-    about = {
+    metadata = {
         "stage": finding.stage,
         "name": step.found.name,
         "call": step.found.call,
@@ -91,19 +91,19 @@ def save(finding: Finding, folder: str | Path, model: Model, fault: str = "") ->
         "upstream": None,
     }
     if step.found.is_stage:
-        stage = next(one for one in STAGES if one.name == finding.stage)
+        stage = next(stage for stage in STAGES if stage.name == finding.stage)
         names = (*stage.inputs, *stage.optional_inputs)
         inputs = {name: model.inputs[name] for name in names if name in model.inputs}
-        about["checkpoint"] = str(Path(model.checkpoint).resolve())
+        metadata["checkpoint"] = str(Path(model.checkpoint).resolve())
     else:
         # What only one side recorded (flow times, noise) is needed to call the layer again.
         inputs = {**step.found.inputs, **step.expected.inputs}
-        about["upstream"] = _write_weights(folder, model.networks, model.config, step.found.name)
+        metadata["upstream"] = _write_weights(folder, model.networks, model.config, step.found.name)
     write_dump(folder / "inputs.safetensors", inputs)
     write_dump(folder / "expected.safetensors", step.expected.outputs)
     write_dump(folder / "found.safetensors", step.found.outputs)
     model.config.save(folder)
-    (folder / "layer.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    (folder / "layer.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
     root = str(Path(__file__).resolve().parents[2])
     script = SCRIPT.format(
         name=step.found.name, call=step.found.call, stage=finding.stage, root=root

@@ -91,12 +91,12 @@ def _call_function(name: str, given: Mapping) -> Arrays:
         module, function = _INNER[function]
     elif name not in dict(FUNCTIONS):
         raise ParityError(f"{name} is a stage, which is called by `python -m parity dump`.")
-    found = getattr(importlib.import_module(f"mlx_chatterbox.{module}"), function)
+    called = getattr(importlib.import_module(f"mlx_chatterbox.{module}"), function)
     if function in _TAKE_NUMPY:
         given = {k: np.array(v) if isinstance(v, mx.array) else v for k, v in given.items()}
-    result = found(**given)
+    result = called(**given)
     results = result if isinstance(result, tuple) else (result,)
-    return {str(i): as_numpy(one) for i, one in enumerate(results)}
+    return {str(i): as_numpy(output) for i, output in enumerate(results)}
 
 
 def _call_backbone(t3, name: str, layer: nn.Module, x: mx.array) -> np.ndarray:

@@ -41,7 +41,7 @@ class GivenRandomness:
         return self._s3gen(tokens, reference, **settings)
 
 
-class _Networks:
+class _WithS3Gen:
     """A model's networks with another S3Gen."""
 
     def __init__(self, networks, s3gen):
@@ -65,7 +65,7 @@ def pipeline(checkpoint, inputs: Arrays) -> dict[str, np.ndarray]:
         mx.array(np.asarray(inputs["pipeline/noise"], dtype=np.float32)).T[None],
         mx.array(np.asarray(inputs["pipeline/source"], dtype=np.float32))[None],
     )
-    tts.networks = _Networks(checkpoint.networks, speaker)
+    tts.networks = _WithS3Gen(checkpoint.networks, speaker)
     language = inputs.get("pipeline/language")
     with tempfile.TemporaryDirectory() as folder:
         waveform = tts.generate(

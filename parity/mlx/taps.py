@@ -45,6 +45,7 @@ from ..taps.names import (
     SWAPPED,
 )
 from ..taps.recording import CALLS, Arrays, Recorder, Tap, without_repeats
+from ..taps.replacing import replaced
 
 # Methods that do a layer's work beside `__call__`.
 METHODS: tuple[tuple[type, str], ...] = (
@@ -116,8 +117,8 @@ def _joined(taps: list[Tap]) -> list[Tap]:
             tap.call -= 1
             if tap.call == 1:
                 before = firsts[tap.name]
-                tap.inputs = _behind(before.inputs, tap.inputs)
-                tap.outputs = _behind(before.outputs, tap.outputs)
+                tap.inputs = _joined_in_time(before.inputs, tap.inputs)
+                tap.outputs = _joined_in_time(before.outputs, tap.outputs)
         if "#" in tap.parent:
             parent, _, call = tap.parent.rpartition("#")
             if parent in seconds:
@@ -126,8 +127,8 @@ def _joined(taps: list[Tap]) -> list[Tap]:
     return kept
 
 
-def _behind(before: Arrays, after: Arrays) -> Arrays:
-    """Along time, the one row of what is before serving every row of what is after."""
+def _joined_in_time(before: Arrays, after: Arrays) -> Arrays:
+    """Join along time; the one row of `before` serves every row of `after`."""
     joined = {}
     for name, array in after.items():
         first = np.broadcast_to(before[name], (len(array), *before[name].shape[1:]))
@@ -157,21 +158,6 @@ def tapped(networks: nn.Module, recorder: Recorder) -> Iterator[Recorder]:
 
 
 @contextmanager
-def replaced(owner: object, name: str, value: object) -> Iterator[None]:
-    """`owner.name` is `value` inside the block; afterwards it is what it was, or gone again."""
-    own = name in vars(owner)
-    before = vars(owner).get(name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if own:
-            setattr(owner, name, before)
-        else:
-            delattr(owner, name)
-
-
-@contextmanager
 def layer_by_layer() -> Iterator[None]:
     """No network runs as one piece of C, which asks neither layers nor functions for anything."""
     with ExitStack() as stack:
@@ -184,7 +170,7 @@ def layer_by_layer() -> Iterator[None]:
 def _plain_path() -> Iterator[None]:
     """Layer by layer, on one thread: see above."""
     with ExitStack() as stack:
-        # What `can_run_two` asks: nothing is split while two are said to run already.
+        # What `can_run_two` asks: nothing is split while two seem to run already.
         stack.enter_context(parallel._running)
         stack.enter_context(replaced(estimator, "attends_by_columns", lambda x: False))
         stack.enter_context(layer_by_layer())
@@ -251,9 +237,9 @@ def _unflatten(tap: Tap | None, recorder: Recorder, arrays: Arrays) -> None:
 def _wrapped_function(tap_name: str, name: str, recorder: Recorder) -> Iterator[None]:
     with ExitStack() as stack:
         for module in list(sys.modules.values()):
-            found = vars(module).get(name) if module else None
-            if callable(found) and module.__name__.startswith(_MODULES):
-                stack.enter_context(replaced(module, name, _function(tap_name, found, recorder)))
+            function = vars(module).get(name) if module else None
+            if callable(function) and module.__name__.startswith(_MODULES):
+                stack.enter_context(replaced(module, name, _function(tap_name, function, recorder)))
         yield
 
 
@@ -267,7 +253,7 @@ def _function(tap_name: str, original: Callable, recorder: Recorder) -> Callable
         tap = recorder.enter(name, _arguments(original, args, kwargs))
         result = original(*args, **kwargs)
         results = result if isinstance(result, tuple) else (result,)
-        recorder.leave(tap, {str(i): as_numpy(one) for i, one in enumerate(results)})
+        recorder.leave(tap, {str(i): as_numpy(output) for i, output in enumerate(results)})
         return result
 
     return call
@@ -284,7 +270,7 @@ def _arguments(function: Callable, args: tuple, kwargs: dict) -> Arrays:
 
 @contextmanager
 def _batch_norms(paths: dict[int, str], recorder: Recorder) -> Iterator[None]:
-    """CAM++ computes a batch norm and the ReLU behind it in one function, without the layer."""
+    """CAM++ computes a batch norm and the ReLU after it in one function, without the layer."""
     original = campplus.batch_norm_relu
 
     def call(norm, x, residual=None):

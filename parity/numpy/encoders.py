@@ -145,7 +145,9 @@ def _dense(w: Weights, x: np.ndarray, dilation: int) -> np.ndarray:
     cam = w.at("cam_layer")
     # The mean of each 100 frames, of what is left in the last, held over them.
     segments = [x[:, :, start : start + 100] for start in range(0, x.shape[2], 100)]
-    held = [np.broadcast_to(one.mean(axis=2, keepdims=True), one.shape) for one in segments]
+    held = [
+        np.broadcast_to(segment.mean(axis=2, keepdims=True), segment.shape) for segment in segments
+    ]
     context = x.mean(axis=2, keepdims=True) + np.concatenate(held, axis=2)
     gate = sigmoid(conv1d(cam.at("linear2"), relu(conv1d(cam.at("linear1"), context))))
     local = conv1d(cam.at("linear_local"), x, padding=(dilation, dilation), dilation=dilation)

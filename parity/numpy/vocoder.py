@@ -66,8 +66,8 @@ def istft(spectrum: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
     frames = np.fft.irfft(spectrum.T, n=n_fft, axis=1) * window
     signal = np.zeros((len(frames) - 1) * hop + n_fft)
     envelope = np.zeros_like(signal)
-    for number, one in enumerate(frames):
-        signal[number * hop : number * hop + n_fft] += one
+    for number, frame in enumerate(frames):
+        signal[number * hop : number * hop + n_fft] += frame
         envelope[number * hop : number * hop + n_fft] += window**2
     inside = slice(n_fft // 2, len(signal) - n_fft // 2)
     return signal[inside] / envelope[inside]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..compare import Comparison
 from ..errors import ParityError
-from ..stages import EQUAL, STAGES, Output
+from ..stages import EQUAL, STAGES, StageOutput
 from .tables import write_file
 
 _PARITY = Path(__file__).parents[1]
@@ -109,8 +109,8 @@ def write(
     reports: Iterable[Mapping], path: Path = BASELINE_FILE, readme: Path = README
 ) -> list[Path]:
     """Write the baseline, in which variants without a report stay, and the README's table."""
-    known = read_baseline(path) if path.is_file() else {}
-    baseline = {**known, **of_reports(reports)}
+    previous = read_baseline(path) if path.is_file() else {}
+    baseline = {**previous, **of_reports(reports)}
     write_file(path, json.dumps(baseline, indent=1) + "\n")
     write_file(readme, with_table(readme.read_text(encoding="utf-8"), baseline, read_peer()))
     return [path, readme]
@@ -141,7 +141,7 @@ def table(baseline: Mapping, peer: Mapping) -> str:
     lines = [heads, ["---"] * len(heads)]
     for stage in STAGES:
         for output in stage.outputs:
-            errors = [baseline[one].get(_MAIN, {}).get(output.name) for one in baseline]
+            errors = [outputs.get(_MAIN, {}).get(output.name) for outputs in baseline.values()]
             if any(error is not None for error in errors):
                 errors.append(peer["errors"].get(output.name))
                 name = output.name.partition("/")[2]
@@ -166,7 +166,7 @@ def _against(row: Mapping) -> str:
     return f"{row['checked']} against {row['reference']}"
 
 
-def _shown(error: float | None, output: Output) -> str:
+def _shown(error: float | None, output: StageOutput) -> str:
     """An error as the table has it: for tokens, how many differ."""
     if error is None:
         return "-"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from ..compare import Comparison, Row
+from ..compare import Comparison, Verdict
 
 
 def as_junit(comparisons: Sequence[Comparison]) -> str:
@@ -22,16 +22,16 @@ def as_junit(comparisons: Sequence[Comparison]) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
 
 
-def _counts(rows: Sequence[Row]) -> dict[str, str]:
+def _counts(rows: Sequence[Verdict]) -> dict[str, str]:
     failed = sum(not row.holds for row in rows)
     return {"tests": str(len(rows)), "failures": str(failed), "errors": "0", "skipped": "0"}
 
 
-def _case(suite: ElementTree.Element, comparison: Comparison, row: Row) -> None:
+def _case(suite: ElementTree.Element, comparison: Comparison, row: Verdict) -> None:
     where = f"parity.{comparison.checked}.{comparison.reference}.{row.stage}".replace(" ", "_")
     case = ElementTree.SubElement(suite, "testcase", classname=where, name=row.output, time="0")
-    said = f"{row.measure}: {row.error}, bound {row.bound}"
+    text = f"{row.measure}: {row.error}, bound {row.bound}"
     if not row.holds:
         failure = ElementTree.SubElement(case, "failure", message=row.problem, type="parity")
-        failure.text = said
-    ElementTree.SubElement(case, "system-out").text = said
+        failure.text = text
+    ElementTree.SubElement(case, "system-out").text = text

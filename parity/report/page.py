@@ -9,9 +9,9 @@ import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..compare import Comparison, Row
+from ..compare import Comparison, Verdict
 from .pictures import Picture, layers_picture, pictures_of
-from .report import Report
+from .report import ParityReport
 from .style import STYLE
 from .tables import error_text, margin_text, verdict
 
@@ -40,10 +40,10 @@ _PAGE = """\
 _COLUMNS = ("output", "precision", "error", "bound", "margin", "")
 
 
-def as_html(report: Report) -> str:
+def as_html(report: ParityReport) -> str:
     """The page."""
     holds = all(comparison.holds for comparison in report.comparisons)
-    body = [_summary(report), *_stages(report), _provenance(report.about)]
+    body = [_summary(report), *_stages(report), _provenance(report.metadata)]
     return _PAGE.format(
         style=STYLE,
         state="holds" if holds else "fails",
@@ -53,21 +53,21 @@ def as_html(report: Report) -> str:
     )
 
 
-def _facts(report: Report) -> str:
+def _facts(report: ParityReport) -> str:
     """The line below the verdict: which model, on what."""
-    about, versions = report.about, report.about.get("versions", {})
-    said = [
-        about.get("variant"),
-        about.get("weights") and f"weights: {about['weights']}",
+    metadata, versions = report.metadata, report.metadata.get("versions", {})
+    facts = [
+        metadata.get("variant"),
+        metadata.get("weights") and f"weights: {metadata['weights']}",
         versions.get("mlx") and f"MLX {versions['mlx']}",
-        about.get("machine") and " ".join(map(str, about["machine"].values())),
+        metadata.get("machine") and " ".join(map(str, metadata["machine"].values())),
         *sorted({f"against {comparison.reference}" for comparison in report.comparisons}),
     ]
-    shown = "".join(f"<li>{html.escape(str(one))}</li>" for one in said if one)
+    shown = "".join(f"<li>{html.escape(str(fact))}</li>" for fact in facts if fact)
     return f'<ul class="facts">{shown}</ul>'
 
 
-def _by_stage(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[Comparison, Row]]]:
+def _by_stage(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[Comparison, Verdict]]]:
     stages: dict[str, list] = {}
     for comparison in comparisons:
         for row in comparison.rows:
@@ -75,7 +75,7 @@ def _by_stage(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[Compari
     return stages
 
 
-def _summary(report: Report) -> str:
+def _summary(report: ParityReport) -> str:
     """A line a stage: its worst output in each, and a link to it."""
     lines = []
     for stage, rows in _by_stage(report.comparisons).items():
@@ -90,14 +90,14 @@ def _summary(report: Report) -> str:
     return f"<h2>Summary</h2>{_table(heads, lines)}"
 
 
-def _severity(row: Row) -> float:
+def _severity(row: Verdict) -> float:
     """How much of its bound an output uses; more than all of it where it fails."""
     if not row.holds:
         return math.inf
     return row.error / row.bound if row.bound and row.error else 0.0
 
 
-def _stages(report: Report) -> Iterator[str]:
+def _stages(report: ParityReport) -> Iterator[str]:
     layers = {stage["stage"]: stage for stage in report.layers}
     pictured = report.comparisons[0] if report.comparisons else None
     for stage, rows in _by_stage(report.comparisons).items():
@@ -124,7 +124,7 @@ def _stages(report: Report) -> Iterator[str]:
         )
 
 
-def _figures(row: Row) -> str:
+def _figures(row: Verdict) -> str:
     bound = f"{row.bound:.0e}" if row.bound else "equal"
     mark = "holds" if row.holds else "fails"
     return (
@@ -135,7 +135,7 @@ def _figures(row: Row) -> str:
     )
 
 
-def _problem(row: Row) -> str:
+def _problem(row: Verdict) -> str:
     if not row.problem:
         return ""
     return f'<tr class="fails"><td colspan="6">{html.escape(row.problem)}</td></tr>'
@@ -154,11 +154,11 @@ def _figure(picture: Picture) -> str:
     return f"<figure>{picture.content}<figcaption>{caption}</figcaption></figure>\n"
 
 
-def _provenance(about: Mapping) -> str:
+def _provenance(metadata: Mapping) -> str:
     """Everything that is known of what was compared."""
     lines = [
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
-        for name, value in _flat(about)
+        for name, value in _flat(metadata)
     ]
     if not lines:
         return ""

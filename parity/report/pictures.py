@@ -75,20 +75,22 @@ def layers_picture(stage: Mapping) -> Picture | None:
     layers = stage["layers"]
     if len(layers) < 2:
         return None
-    errors = [np.inf if one["output_error"] is None else one["output_error"] for one in layers]
+    errors = [
+        np.inf if layer["output_error"] is None else layer["output_error"] for layer in layers
+    ]
     first = stage["differs_first"]
-    keys = [f"{one['name']}#{one['call']}" for one in layers]
+    keys = [f"{layer['name']}#{layer['call']}" for layer in layers]
     marked = keys.index(first) if first in keys else None
-    said = f"first that differs: {first}" if first else "none differs"
+    verdict = f"first that differs: {first}" if first else "none differs"
     drawing = plots.logarithmic(
         list(range(len(errors))), errors, f"{stage['stage']}: error by layer", "", marked=marked
     )
-    caption = f"error by layer, {len(layers)} calls in order of computation; {said}"
+    caption = f"error by layer, {len(layers)} calls in order of computation; {verdict}"
     return Picture(drawing, caption)
 
 
 def _images(output: str, expected: np.ndarray, found: np.ndarray) -> list[Picture]:
-    expected, found = (_upright(output, one) for one in (expected, found))
+    expected, found = (_upright(output, side) for side in (expected, found))
     difference = np.abs(found.astype(float) - expected.astype(float))
     finite = expected[np.isfinite(expected)]
     low, high = np.percentile(finite, (1, 99.5)) if finite.size else (0.0, 1.0)
@@ -122,7 +124,7 @@ def _image(
 
 def _curves(output: str, expected: np.ndarray, found: np.ndarray) -> list[Picture]:
     seconds = expected.size / TIME_AXES[output][1]
-    expected, found = (one.reshape(-1).astype(float) for one in (expected, found))
+    expected, found = (side.reshape(-1).astype(float) for side in (expected, found))
     return [
         Picture(plots.envelope(values, seconds, caption), caption)
         for values, caption in (
@@ -134,7 +136,7 @@ def _curves(output: str, expected: np.ndarray, found: np.ndarray) -> list[Pictur
 
 
 def _histogram(output: str, expected: np.ndarray, found: np.ndarray) -> Picture:
-    expected, found = (one.astype(np.float64).reshape(-1) for one in (expected, found))
+    expected, found = (side.astype(np.float64).reshape(-1) for side in (expected, found))
     scale = float(np.sqrt(np.mean(expected**2)))
     with np.errstate(divide="ignore", invalid="ignore"):
         exponents = np.log10(np.abs(found - expected) / (scale or 1.0))

@@ -36,8 +36,8 @@ def logarithmic(
         bound: a line across.
         marked: index of a value to point at.
     """
-    known = [v for v in (*values, *([] if bound is None else [bound])) if 0 < v < math.inf]
-    low, high = _decades(known)
+    drawable = [v for v in (*values, *([] if bound is None else [bound])) if 0 < v < math.inf]
+    low, high = _decades(drawable)
     start, end = (places[0], places[-1]) if len(places) > 1 else (0.0, 1.0)
 
     def x(place: float) -> float:

@@ -16,15 +16,17 @@ from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.manifest import sha256
 from mlx_chatterbox.nn.device import is_tf32, product_error
 
-ABOUT_NAME = "about.json"
+METADATA_NAME = "about.json"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def about(settings, converted: Path, dumps: Mapping[str, Path], torch_metadata: Mapping) -> dict:
-    """Of a run: settings, versions, machine, and SHA-256 of the weights and dumps. No paths.
+def run_metadata(
+    settings, converted: Path, dumps: Mapping[str, Path], torch_metadata: Mapping
+) -> dict:
+    """Metadata of a run: settings, versions, machine, SHA-256 of weights and dumps; no paths.
 
     Args:
-        settings: `run.Settings`.
+        settings: `settings.RunSettings`.
         converted: our checkpoint, which notes its sources' hashes.
         dumps: by name.
         torch_metadata: what the reference wrote about itself.

@@ -13,7 +13,7 @@ from ..compare import Comparison, compare
 from ..dumps import read_dump
 from ..errors import ParityError
 from ..precisions import PRECISIONS
-from .provenance import ABOUT_NAME
+from .provenance import METADATA_NAME
 
 LAYERS_NAME = "layers.json"
 TORCH_NAME, NUMPY_NAME = "torch.safetensors", "numpy.safetensors"
@@ -21,17 +21,17 @@ Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass
-class Report:
+class ParityReport:
     """What is reported.
 
     Attributes:
-        about: `provenance.about`, or whatever is known.
-        reference, found: the dumps behind the first comparison, for pictures.
+        metadata: `provenance.run_metadata`, or whatever is known.
+        reference, found: the dumps of the first comparison, for pictures.
         layers: `profiles.as_plain`; empty where layers were not compared.
     """
 
     comparisons: Sequence[Comparison]
-    about: Mapping = field(default_factory=dict)
+    metadata: Mapping = field(default_factory=dict)
     reference: Arrays = field(default_factory=dict)
     found: Arrays = field(default_factory=dict)
     layers: Sequence[Mapping] = ()
@@ -42,7 +42,7 @@ def dump_name(precision: str) -> str:
     return "mlx.safetensors" if precision == "float32" else f"mlx-{precision}.safetensors"
 
 
-def of_folder(folder: Path, precisions: Sequence[str] | None = None) -> Report:
+def of_folder(folder: Path, precisions: Sequence[str] | None = None) -> ParityReport:
     """The report of a run's folder, from the dumps in it.
 
     Args:
@@ -52,10 +52,10 @@ def of_folder(folder: Path, precisions: Sequence[str] | None = None) -> Report:
     Raises:
         ParityError: a dump is not there or damaged.
     """
-    known = _read_json(folder / ABOUT_NAME, {})
+    metadata = _read_json(folder / METADATA_NAME, {})
     if precisions is None:
-        there = [one for one in PRECISIONS if (folder / dump_name(one)).is_file()]
-        precisions = known.get("precisions") or there
+        there = [name for name in PRECISIONS if (folder / dump_name(name)).is_file()]
+        precisions = metadata.get("precisions") or there
     if not precisions or not (folder / TORCH_NAME).is_file():
         raise ParityError(
             f"{folder} has no dumps of a run: {TORCH_NAME}, {dump_name('float32')}. They are kept "
@@ -63,7 +63,7 @@ def of_folder(folder: Path, precisions: Sequence[str] | None = None) -> Report:
         )
     by_torch = read_dump(folder / TORCH_NAME)
     by_numpy = read_dump(folder / NUMPY_NAME) if (folder / NUMPY_NAME).is_file() else {}
-    dumps = {one: read_dump(folder / dump_name(one)) for one in precisions}
+    dumps = {name: read_dump(folder / dump_name(name)) for name in precisions}
     comparisons = []
     for precision, ours in dumps.items():
         name = "mlx" if precision == "float32" else f"mlx {precision}"
@@ -75,7 +75,7 @@ def of_folder(folder: Path, precisions: Sequence[str] | None = None) -> Report:
         comparisons.append(compare(common, by_numpy, names=("numpy", "torch")))
     first = next(iter(dumps.values()))
     layers = _read_json(folder / LAYERS_NAME, [])
-    return Report(comparisons, known, by_torch, first, layers)
+    return ParityReport(comparisons, metadata, by_torch, first, layers)
 
 
 def read_layers(path: Path) -> list:
@@ -85,7 +85,7 @@ def read_layers(path: Path) -> list:
         ParityError: not readable as that.
     """
     layers = _read_json(path, None)
-    if not isinstance(layers, list) or not all("layers" in one for one in layers):
+    if not isinstance(layers, list) or not all("layers" in stage for stage in layers):
         raise ParityError(f"{path} is not what `python -m parity bisect --json` writes.")
     return layers
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 
 from . import tables
-from .report import Report
+from .report import ParityReport
 
 FORMAT = "mlx-chatterbox parity 1"
 
 
-def as_json(report: Report) -> str:
+def as_json(report: ParityReport) -> str:
     """A few kilobytes without paths, names of people or of machines, and no audio."""
     rows = json.loads(tables.as_json(report.comparisons))["rows"]
     document = {
         "format": FORMAT,
         "holds": all(row["holds"] for row in rows),
-        **{key: report.about.get(key) for key in _ABOUT},
+        **{key: report.metadata.get(key) for key in _METADATA},
         "errors": {
             f"{comparison.checked} against {comparison.reference}": {
                 row["output"]: row["error"] if row["holds"] else row["problem"]
@@ -29,4 +29,4 @@ def as_json(report: Report) -> str:
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
-_ABOUT = ("variant", "weights", "revision", "seed", "audio", "versions", "machine", "sha256")
+_METADATA = ("variant", "weights", "revision", "seed", "audio", "versions", "machine", "sha256")

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..compare import Comparison, Row, all_hold
+from ..compare import Comparison, Verdict, all_hold
 from ..errors import ParityError
 
 _HEADINGS = ("stage", "output", "checked", "reference", "error", "bound", "margin", "result")
@@ -35,7 +35,7 @@ def verdict(comparisons: Sequence[Comparison]) -> str:
     return f"Parity holds: all {len(rows)} comparisons."
 
 
-def as_json(comparisons: Sequence[Comparison], about: Mapping | None = None) -> str:
+def as_json(comparisons: Sequence[Comparison], metadata: Mapping | None = None) -> str:
     """For programs, as `report/schema.json` says; an error is null where there is none."""
     rows = [
         {
@@ -54,27 +54,27 @@ def as_json(comparisons: Sequence[Comparison], about: Mapping | None = None) -> 
         for comparison in comparisons
         for row in comparison.rows
     ]
-    document = {"holds": all_hold(comparisons), "about": dict(about or {}), "rows": rows}
+    document = {"holds": all_hold(comparisons), "about": dict(metadata or {}), "rows": rows}
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def computed_on(about: Mapping) -> str:
+def computed_on(metadata: Mapping) -> str:
     """Device, precisions and kind of products of a run, in a sentence; "" if that is not known."""
-    machine = about.get("machine", {})
+    machine = metadata.get("machine", {})
     if "TF32" not in machine:
         return ""
-    line = f"Computed on a {machine['device']} in {', '.join(about.get('precisions', ()))}; "
+    line = f"Computed on a {machine['device']} in {', '.join(metadata.get('precisions', ()))}; "
     line += f"float32 products: {machine['float32 products']}, as measured"
     if machine["TF32"] == "yes":
         return f"{line}: that is TF32, so float32 cannot hold. Set MLX_ENABLE_TF32=0."
     return f"{line}: no TF32."
 
 
-def as_markdown(comparisons: Sequence[Comparison], about: Mapping | None = None) -> str:
+def as_markdown(comparisons: Sequence[Comparison], metadata: Mapping | None = None) -> str:
     """For a CI summary: the verdict, what it was computed on, then a table."""
     lines = [_HEADINGS, tuple("---" for _ in _HEADINGS), *_cells(comparisons)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    paragraphs = [f"**{verdict(comparisons)}**", computed_on(about or {}), table]
+    paragraphs = [f"**{verdict(comparisons)}**", computed_on(metadata or {}), table]
     return "\n\n".join(filter(None, paragraphs)) + "\n"
 
 
@@ -112,21 +112,21 @@ def _cells(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
     ]
 
 
-def error_text(row: Row) -> str:
+def error_text(row: Verdict) -> str:
     """The error as people read it."""
     if row.error is None:
         return "-"
     return f"{row.error:.2e}" if row.bound and row.error else f"{row.error:.0f}"
 
 
-def margin(row: Row) -> float | None:
+def margin(row: Verdict) -> float | None:
     """How many times the error goes into the bound; None where there is nothing to divide."""
     if row.error is None or not row.error > 0 or not row.bound or math.isinf(row.error):
         return None
     return row.bound / row.error
 
 
-def margin_text(row: Row) -> str:
+def margin_text(row: Verdict) -> str:
     """The margin as people read it."""
     value = margin(row)
     if value is None:

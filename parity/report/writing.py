@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ..errors import ParityError
 from . import junit, page, sharing, tables
-from .report import Report
+from .report import ParityReport
 
 
-def write_all(report: Report, folder: Path) -> list[Path]:
+def write_all(report: ParityReport, folder: Path) -> list[Path]:
     """Write every format into `folder`, which is made; returns the files.
 
     Raises:
@@ -21,8 +21,8 @@ def write_all(report: Report, folder: Path) -> list[Path]:
         raise ParityError(f"{folder} cannot be made: {error}.") from error
     texts = {
         "report.html": page.as_html(report),
-        "report.md": tables.as_markdown(report.comparisons, report.about),
-        "report.json": tables.as_json(report.comparisons, report.about),
+        "report.md": tables.as_markdown(report.comparisons, report.metadata),
+        "report.json": tables.as_json(report.comparisons, report.metadata),
         "junit.xml": junit.as_junit(report.comparisons),
         "share.json": sharing.as_json(report),
     }

@@ -112,7 +112,7 @@ PADDED_OUTSIDE: tuple[tuple[re.Pattern, int, int], ...] = (
 PER_SEGMENT = re.compile(r"cam_layer\.linear[12]$")
 SEGMENT = 100
 
-# Their batch norms are one step with the ReLU behind them here.
+# Their batch norms are one step with the ReLU after them here.
 WITH_RELU = re.compile(
     r"speaker_encoder\.(head\.(layer\d\.\d\.)?bn1|head\.bn2|xvector\.(?!dense).*\.batchnorm)$"
 )

@@ -183,16 +183,16 @@ def write_taps(
         DumpError: the folder does not exist or cannot be written.
     """
     tensors = {f"inputs/{name}": array for name, array in inputs.items()}
-    known: dict[str, str] = {}
+    keys: dict[str, str] = {}
 
     def stored(tap: Tap, role: str, arrays: Arrays) -> dict[str, str]:
         names = {}
         for name, array in arrays.items():
             array = np.ascontiguousarray(array)
             key = f"{tap.stage}/{tap.key}/{role}.{name}"
-            about = f"{array.dtype}{array.shape}".encode()
-            digest = hashlib.blake2b(about + array.tobytes(), digest_size=16).hexdigest()
-            names[name] = known.setdefault(digest, key)
+            kind = f"{array.dtype}{array.shape}".encode()
+            digest = hashlib.blake2b(kind + array.tobytes(), digest_size=16).hexdigest()
+            names[name] = keys.setdefault(digest, key)
             if names[name] == key:
                 tensors[key] = array
         return names
@@ -209,8 +209,9 @@ def write_taps(
         }
         for tap in taps
     ]
-    about = {**(metadata or {}), "format": FORMAT, "taps": json.dumps(rows)}
-    return write_dump(path, tensors, about)
+    return write_dump(
+        path, tensors, {**(metadata or {}), "format": FORMAT, "taps": json.dumps(rows)}
+    )
 
 
 def read_taps(path: str | Path) -> TapFile:

@@ -26,13 +26,14 @@ from ..dumps import read_dump, write_dump
 from ..errors import DumpError, ParityError
 from ..taps.names import TAPPED_STAGES
 from ..taps.recording import CALLS, Tap, write_taps
+from ..taps.replacing import replaced
 from . import env as torch_env
 from . import pipeline as torch_pipeline
 from . import t3 as torch_t3
 from . import watermark as torch_watermark
 from .networks import VARIANTS, Networks
 from .sized import SizedNetworks
-from .t3 import as_float, as_int, as_long, replaced
+from .t3 import as_float, as_int, as_long
 from .taps import TorchRecorder, tapped
 from .text import text_reference
 
@@ -180,7 +181,7 @@ def _flow(networks: Networks, inputs: Arrays) -> dict:
     tokens = as_long(inputs, "flow/speech_tokens")[None]
     prompt = as_long(inputs, "flow/prompt_token")[None]
     try:
-        with replaced("randn_like", _given_noise(noise)):
+        with replaced(torch, "randn_like", _given_noise(noise)):
             mel, _ = flow.inference(
                 token=tokens,
                 token_len=torch.tensor([tokens.shape[1]]),
@@ -237,7 +238,7 @@ def _source(networks: Networks, inputs: Arrays) -> dict:
     phases = as_float(inputs, "source/phases")[None, :, None]
     noise = as_float(inputs, "source/noise").T[None]
 
-    class Given:
+    class FixedPhases:
         def __init__(self, low, high):
             pass
 
@@ -249,13 +250,9 @@ def _source(networks: Networks, inputs: Arrays) -> dict:
         return noise.clone() if like.shape == noise.shape else torch.zeros_like(like)
 
     held = vocoder.f0_upsamp(as_float(inputs, "source/f0")[None, None]).transpose(1, 2)
-    uniform = hifigan.Uniform
-    hifigan.Uniform = Given
-    try:
-        with replaced("randn_like", randn_like):
-            source, _, _ = vocoder.m_source(held)
-    finally:
-        hifigan.Uniform = uniform
+    uniform = replaced(hifigan, "Uniform", FixedPhases)
+    with uniform, replaced(torch, "randn_like", randn_like):
+        source, _, _ = vocoder.m_source(held)
     return {"source/excitation": source[0, :, 0]}
 
 

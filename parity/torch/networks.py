@@ -17,7 +17,7 @@ GPT2_SMALL = {"n_embd": 768, "hidden_size": 768, "n_head": 12, "n_layer": 12}
 
 
 @dataclass(frozen=True)
-class Variant:
+class UpstreamModel:
     """What upstream's `from_local` builds and reads; S3Gen's file without its ending."""
 
     t3_file: str
@@ -31,16 +31,16 @@ class Variant:
         return self.backbone.startswith("GPT2")
 
 
-def _multilingual(version: str) -> Variant:
-    return Variant(f"t3_mtl23ls_{version}.safetensors", text_vocabulary=2454)
+def _multilingual(version: str) -> UpstreamModel:
+    return UpstreamModel(f"t3_mtl23ls_{version}.safetensors", text_vocabulary=2454)
 
 
-def _turbo(name: str, backbone: str) -> Variant:
-    return Variant(f"t3_{name}_v1.safetensors", backbone, 50276, "s3gen_meanflow")
+def _turbo(name: str, backbone: str) -> UpstreamModel:
+    return UpstreamModel(f"t3_{name}_v1.safetensors", backbone, 50276, "s3gen_meanflow")
 
 
-VARIANTS: dict[str, Variant] = {
-    "english": Variant("t3_cfg.safetensors"),
+VARIANTS: dict[str, UpstreamModel] = {
+    "english": UpstreamModel("t3_cfg.safetensors"),
     "multilingual": _multilingual("v3"),
     "multilingual-v2": _multilingual("v2"),
     "turbo": _turbo("turbo", "GPT2_medium"),
@@ -116,12 +116,12 @@ class Networks:
     def _t3_settings(self):
         from chatterbox.models.t3.modules.t3_config import T3Config
 
-        class Settings(T3Config):
+        class T3Settings(T3Config):
             """Without the alignment analyser, which the repository has given up since."""
 
             is_multilingual = False
 
-        settings = Settings(text_tokens_dict_size=self.variant.text_vocabulary)
+        settings = T3Settings(text_tokens_dict_size=self.variant.text_vocabulary)
         if self.variant.is_turbo:
             settings.llama_config_name = self.variant.backbone
             settings.speech_tokens_dict_size = 6563

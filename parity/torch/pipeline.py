@@ -20,8 +20,9 @@ import numpy as np
 
 from ..errors import DumpError
 from ..inputs.encoding import decoded, written
+from ..taps.replacing import replaced
 from .networks import Networks
-from .t3 import as_float, replaced
+from .t3 import as_float
 from .text import CANGJIE_FILE, MULTILINGUAL_FILE
 from .watermark import watermarker
 
@@ -34,26 +35,28 @@ _CODES = 6561
 def pipeline(networks: Networks, inputs: Arrays) -> dict:
     """From the recording's file and the text to marked samples."""
     import perth
+    import torch
 
     # Where the package could not import it, it stands for None.
     with patch.object(perth, "PerthImplicitWatermarker", watermarker):
         tts, settings = _speaker(networks)
-    said: list = []
-    given = [as_float(inputs, f"pipeline/{name}") for name in ("noise", "source", "gumbel")]
-    noise, source, gumbel = given
+    spoken: list = []
+    noise, source, gumbel = (
+        as_float(inputs, f"pipeline/{name}") for name in ("noise", "source", "gumbel")
+    )
     if "pipeline/language" in inputs:
         settings["language_id"] = decoded(inputs["pipeline/language"])
     with (
         tempfile.TemporaryDirectory() as folder,
         _tokens_at_most(networks, len(gumbel)),
-        replaced("multinomial", _draws(gumbel)),
-        _given_to_s3gen(networks, noise, source, said),
+        replaced(torch, "multinomial", _draws(gumbel)),
+        _fixed_s3gen(networks, noise, source, spoken),
     ):
         path = written(Path(folder) / "reference.wav", inputs["pipeline/ref_24k"])
         waveform = tts.generate(
             decoded(inputs["pipeline/text"]), audio_prompt_path=path, **settings
         )
-    return {"pipeline/tokens": said[-1], "pipeline/waveform": waveform[0]}
+    return {"pipeline/tokens": spoken[-1], "pipeline/waveform": waveform[0]}
 
 
 def _speaker(networks: Networks) -> tuple[object, dict]:
@@ -128,11 +131,11 @@ def _draws(gumbel):
 
 
 @contextlib.contextmanager
-def _given_to_s3gen(networks: Networks, noise, source, said: list) -> Iterator[None]:
-    """Its noise, (80, frames), and source, (samples,), are the beginning of these.
+def _fixed_s3gen(networks: Networks, noise, source, spoken: list) -> Iterator[None]:
+    """Give S3Gen the beginning of this noise, (80, frames), and of this source, (samples,).
 
     Args:
-        said: gets what S3Gen is asked to say.
+        spoken: a list that gets the tokens that S3Gen is given.
     """
     import torch
 
@@ -141,7 +144,7 @@ def _given_to_s3gen(networks: Networks, noise, source, said: list) -> Iterator[N
     def inference(speech_tokens, ref_dict, **settings):
         if _is_multilingual(networks):
             speech_tokens = speech_tokens[speech_tokens < _CODES]
-        said.append(speech_tokens)
+        spoken.append(speech_tokens)
         new = 2 * len(speech_tokens)
         whole = noise[None, :, : 2 * ref_dict["prompt_token"].shape[1] + new]
 
@@ -154,7 +157,7 @@ def _given_to_s3gen(networks: Networks, noise, source, said: list) -> Iterator[N
                 raise DumpError(f"the flow asks for noise of {shape}.")
             return whole[..., -new:].clone()
 
-        with replaced("randn_like", randn_like), replaced("randn", randn):
+        with replaced(torch, "randn_like", randn_like), replaced(torch, "randn", randn):
             waveform, excitation = original(
                 speech_tokens=speech_tokens, ref_dict=ref_dict, **settings
             )

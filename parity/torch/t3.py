@@ -5,12 +5,12 @@ The Llama's order is that of `T3.inference`, GPT-2's that of `T3.inference_turbo
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from .. import stages
+from ..taps.replacing import replaced
 from .networks import Networks
 
 Arrays = Mapping[str, np.ndarray]
@@ -33,19 +33,6 @@ def as_long(inputs: Arrays, name: str):
 def as_int(inputs: Arrays, name: str) -> int:
     """The one number in a tensor of the dump."""
     return int(np.ravel(inputs[name])[0])
-
-
-@contextlib.contextmanager
-def replaced(name: str, function: Callable) -> Iterator[None]:
-    """`torch.<name>` is `function` inside the block, and what it was before after it."""
-    import torch
-
-    original = getattr(torch, name)
-    setattr(torch, name, function)
-    try:
-        yield
-    finally:
-        setattr(torch, name, original)
 
 
 def _conditioning(inputs: Arrays):
@@ -115,10 +102,12 @@ def _gpt2_logits(t3, inputs: Arrays):
 
 def greedy(networks: Networks, inputs: Arrays) -> dict:
     """Upstream's own loop, the most probable token taken in place of the draw."""
+    import torch
+
     t3, steps = networks.t3, as_int(inputs, "t3/greedy_steps")
     text = as_long(inputs, "t3/text_tokens")[None]
     penalty = stages.GREEDY_REPETITION_PENALTY
-    with replaced("multinomial", lambda probs, num_samples: probs.argmax(-1, keepdim=True)):
+    with replaced(torch, "multinomial", lambda probs, num_samples: probs.argmax(-1, keepdim=True)):
         if networks.variant.is_turbo:
             tokens = t3.inference_turbo(
                 _conditioning(inputs),

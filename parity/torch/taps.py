@@ -27,6 +27,7 @@ from ..taps.names import (
     WITH_RELU,
 )
 from ..taps.recording import CALLS, Arrays, Recorder, Tap, without_repeats
+from ..taps.replacing import replaced
 
 # Upstream calls these methods of a layer, hooks or not: network, path, method.
 METHODS = (
@@ -308,7 +309,7 @@ def _signal(recorder: TorchRecorder) -> Iterator[None]:
     )
     with ExitStack() as stack:
         for owner, name, wrap in wrapped:
-            stack.enter_context(_replaced(owner, name, wrap(getattr(owner, name))))
+            stack.enter_context(replaced(owner, name, wrap(getattr(owner, name))))
         yield
 
 
@@ -323,13 +324,3 @@ def _real_and_imaginary(spectrum) -> Arrays:
 
 def _with_nyquist(banks) -> np.ndarray:
     return np.pad(as_numpy(banks).T, [(0, 1), (0, 0)])
-
-
-@contextmanager
-def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)

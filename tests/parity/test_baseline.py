@@ -8,7 +8,7 @@ import json
 import pytest
 
 from parity.__main__ import main
-from parity.compare import Comparison, Row
+from parity.compare import Comparison, Verdict
 from parity.errors import ParityError
 from parity.report import baseline
 from parity.stages import EQUAL, RELATIVE_RMS, STAGES
@@ -107,9 +107,9 @@ def test_the_readme_has_the_table_of_the_committed_baseline():
 
 def test_a_peers_errors_stand_beside_ours(tmp_path):
     rows = (
-        Row("flow", "flow/mel", RELATIVE_RMS, 0.0123, 1e-4, False),
-        Row("s3_tokenizer", "s3_tokenizer/tokens", EQUAL, 7.0, 0.0, False),
-        Row("vocoder", "vocoder/f0", RELATIVE_RMS, None, 1e-4, False, "missing"),
+        Verdict("flow", "flow/mel", RELATIVE_RMS, 0.0123, 1e-4, False),
+        Verdict("s3_tokenizer", "s3_tokenizer/tokens", EQUAL, 7.0, 0.0, False),
+        Verdict("vocoder", "vocoder/f0", RELATIVE_RMS, None, 1e-4, False, "missing"),
     )
     path, readme = tmp_path / "peer.json", tmp_path / "README.md"
     readme.write_text(f"{baseline.BEGIN}\nold\n{baseline.END}\n")

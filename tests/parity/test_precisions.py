@@ -54,21 +54,21 @@ def test_what_has_no_weights_has_float32s_bounds_always():
     known = outputs()
     assert set(known) >= precisions._WITHOUT_WEIGHTS
     for name in precisions._WITHOUT_WEIGHTS:
-        assert precisions.held_to(known[name], "4bit") == known[name]
+        assert precisions.with_bound(known[name], "4bit") == known[name]
 
 
 def test_fewer_bits_have_wider_bounds():
     logits = outputs()["t3/logits"]
-    bounds = [precisions.held_to(logits, name).bound for name in precisions.PRECISIONS]
+    bounds = [precisions.with_bound(logits, name).bound for name in precisions.PRECISIONS]
     assert bounds == sorted(bounds)
     assert bounds[0] < bounds[1] < bounds[-1]
     with pytest.raises(ParityError, match="no precision"):
-        precisions.held_to(logits, "2bit")
+        precisions.with_bound(logits, "2bit")
 
 
 def test_tokens_are_counted_and_may_be_fewer():
     name = "s3_tokenizer/tokens"
-    assert precisions.held_to(outputs()[name], "bfloat16").measure == UNEQUAL_SHARE
+    assert precisions.with_bound(outputs()[name], "bfloat16").measure == UNEQUAL_SHARE
     tokens = np.arange(25, dtype=np.int32)
     rows = compare({name: tokens}, {name: tokens[:24]}, precision="bfloat16").rows
     assert rows[0].error == pytest.approx(0.04)

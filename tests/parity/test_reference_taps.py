@@ -8,7 +8,7 @@ import pytest
 
 from parity.faults.planting import faults
 from parity.layers.bisect import bisect
-from parity.layers.both_sides import mutant, mutants_as_text, small_models
+from parity.layers.both_sides import mutants_as_text, small_models, try_fault
 from parity.layers.saving import Model, save
 from parity.mlx.backend import record_with
 from parity.taps.names import TAPPED_STAGES
@@ -43,7 +43,7 @@ def test_every_layer_agrees_with_upstreams(models, variant):
 
 def test_all_planted_faults_are_caught_and_named(models):
     known = faults()
-    mutants = [mutant(models[fault.variant], fault) for fault in known.values()]
+    mutants = [try_fault(models[fault.variant], fault) for fault in known.values()]
     assert len(mutants) >= 25
     table = mutants_as_text(mutants)
     assert all(one.caught for one in mutants), table

@@ -21,7 +21,7 @@ from parity.dumps import write_dump
 from parity.report import plots, png, provenance, tables
 from parity.report.page import as_html
 from parity.report.pictures import layers_picture, pictures_of
-from parity.report.report import Report, of_folder
+from parity.report.report import ParityReport, of_folder
 from parity.report.writing import write_all
 from tests.json_schema import check
 
@@ -258,7 +258,7 @@ def test_layers_that_are_none_are_one_clear_line(folder, tmp_path, capsys):
 
 
 def test_a_report_of_two_dumps_needs_nothing_else(outputs):
-    page = Page(as_html(Report([compare(outputs, outputs)])))
+    page = Page(as_html(ParityReport([compare(outputs, outputs)])))
     assert "Parity holds: all 6" in page.words
 
 

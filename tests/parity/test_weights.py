@@ -16,7 +16,7 @@ import pytest
 from mlx_chatterbox.variants import variant_named
 from parity.__main__ import main
 from parity.errors import ParityError
-from parity.settings import Settings
+from parity.settings import RunSettings
 from parity.weights import located
 from tests.hub_stand_in import hub_stand_in
 
@@ -95,10 +95,10 @@ def test_a_variant_chooses_its_files(monkeypatch, tmp_path):
         return tmp_path
 
     monkeypatch.setattr("parity.weights.download", download)
-    given = located(Settings(variant="multilingual", weights="ResembleAI/chatterbox"))
+    given = located(RunSettings(variant="multilingual", weights="ResembleAI/chatterbox"))
     assert (given.variant, given.weights) == ("multilingual", tmp_path)
     turbo = variant_named("turbo")
-    assert located(Settings(weights=turbo.repo)).variant == "turbo"
+    assert located(RunSettings(weights=turbo.repo)).variant == "turbo"
     assert asked[0][0] == "ResembleAI/chatterbox"
     assert variant_named("multilingual").t3_file in asked[0][1]
     assert variant_named("english").t3_file not in asked[0][1]
@@ -106,15 +106,15 @@ def test_a_variant_chooses_its_files(monkeypatch, tmp_path):
 
 
 def test_a_folder_is_what_its_files_are_and_only_its_name_is_told(small_upstream):
-    given = located(Settings(weights=str(small_upstream)))
+    given = located(RunSettings(weights=str(small_upstream)))
     assert (given.variant, given.weights) == ("english", small_upstream)
     assert given.weights_name == small_upstream.name
-    assert located(Settings()).variant == "english"
+    assert located(RunSettings()).variant == "english"
 
 
 def test_neither_folder_nor_repository_is_one_clear_line(tmp_path, monkeypatch, capsys):
     with pytest.raises(ParityError, match="no such folder, and no repository"):
-        located(Settings(weights="a/b/c"))
+        located(RunSettings(weights="a/b/c"))
     monkeypatch.setattr("parity.run.find_interpreter", lambda given: sys.executable)
     assert main(["run", "--weights", str(tmp_path / "absent")]) == 1
     assert "no such folder" in capsys.readouterr().err
