@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: how long each stage of speech takes, ours and the peers in one run."""
+"""`python -m benchmarks`: times of every stage of speech, ours and the peers' in one run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ exit codes: 0 done (a peer that failed is said and left out), 1 cannot be done, 
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line; nothing heavy is imported for --help."""
+    """Make the command line; nothing heavy is imported for --help."""
     width = max(map(len, STAGES))
     stages = "\n".join(f"  {name:{width}}  {stage.title}" for name, stage in STAGES.items())
     parser = argparse.ArgumentParser(

@@ -1,4 +1,4 @@
-"""Several sentences together against one by one: throughput, tokens, audio.
+"""Several sentences together and one by one: throughput, tokens, audio.
 
     python -m benchmarks.batch pocket
 
@@ -52,7 +52,7 @@ REFERENCE_SECONDS = 10.0
 def measure(
     model: str, sentences: int, batch_size: int, rounds: int, tokens: int | None, plain: bool
 ) -> dict:
-    """Seconds of both ways, and how far apart they are.
+    """Measure both ways: seconds, and how far the results are apart.
 
     Args:
         tokens: at most so many a sentence; None leaves it to the model.
@@ -112,7 +112,7 @@ def _distance(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def table(found: dict) -> str:
-    """The figures for people."""
+    """Table of the figures."""
     count, speech = found["sentences"], found["speech"]
     lines = [f"{found['variant']}: {count} sentences, {speech:.1f} s of speech"]
     for name, seconds in found["seconds"].items():

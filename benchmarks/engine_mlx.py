@@ -25,7 +25,7 @@ __all__ = ["device_memory", "limits", "load", "stages", "use_device"]
 
 
 def load(folder: Path):
-    """Everything in memory; returns the checkpoint."""
+    """Load all weights into memory; returns the checkpoint."""
     checkpoint = load_converted(folder)
     mx.eval(checkpoint.networks.parameters())
     return checkpoint

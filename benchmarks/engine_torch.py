@@ -43,7 +43,7 @@ def use_device(device: str) -> None:
 
 
 def device_memory() -> int | None:
-    """Bytes that were taken of the GPU at most; None on the CPU, where the process's count."""
+    """Peak memory of the GPU in bytes; None on the CPU, where the process's counts."""
     import torch
 
     if _device == "cuda":
@@ -52,7 +52,7 @@ def device_memory() -> int | None:
 
 
 def load(folder: Path, variant: str = "english"):
-    """All three modules in memory, as upstream's `from_local` loads them."""
+    """Load all three modules, as upstream's `from_local` does."""
     networks = Networks(folder, variant=variant)
     for module in (networks.t3, networks.s3gen, networks.voice_encoder):
         module.to(_device)
@@ -61,7 +61,7 @@ def load(folder: Path, variant: str = "english"):
 
 
 def _wait() -> None:
-    """Until the device has done what was asked of it."""
+    """Wait until the device has done its work."""
     import torch
 
     if _device == "cuda":
@@ -255,7 +255,7 @@ def _condition(speaker, prompt):
 
 
 def _conditioning(networks, audio: np.ndarray) -> None:
-    """What upstream's `prepare_conditionals` does with a loaded recording."""
+    """Follow upstream's `prepare_conditionals` with a loaded recording."""
     import librosa
 
     at_16k = librosa.resample(audio, orig_sr=SAMPLE_RATE, target_sr=16000)

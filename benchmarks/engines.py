@@ -23,7 +23,7 @@ PACKAGES = ("parity", "benchmarks")
 
 @dataclass(frozen=True)
 class Place:
-    """Where an engine runs and what it reads."""
+    """An engine's interpreter, the folder that it reads, and its device."""
 
     engine: str
     python: str
@@ -34,7 +34,7 @@ class Place:
         return module_command(self.python, module, [self.engine, *arguments], PACKAGES)
 
     def environment(self) -> dict[str, str]:
-        """The variables that its process gets."""
+        """Environment variables of its process."""
         return peer_environment(self.engine)
 
 
@@ -54,7 +54,7 @@ class Worker:
         return self._ask({"run": group, "steps": steps})["seconds"]
 
     def memory(self) -> int:
-        """Bytes that it has taken at most so far."""
+        """Peak memory so far, in bytes."""
         return self._ask({"memory": True})["memory"]
 
     def logits(self, file: Path):
@@ -112,7 +112,7 @@ def worker(place: Place, inputs: Path, variant: str) -> Iterator[Worker]:
 
 
 def in_new_process(place: Place, what: str) -> dict[str, float]:
-    """Seconds of "import" or "load" under these names, or the "limits" (ours alone knows them).
+    """Seconds of "import" or "load", or the "limits", which only ours measures.
 
     Raises:
         BenchmarkError: it failed.

@@ -1,4 +1,4 @@
-"""What can be told to the user in a line."""
+"""Errors of the benchmarks, of one line each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every engine is timed on: one set of seeded arrays, at the sizes of real use."""
+"""Inputs of every engine: one set of seeded arrays, at the sizes of real use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long texts as jobs: whether memory stays bounded, and whether kills leave a trace.
+"""Long texts as jobs: bounded memory, and kills that leave no trace.
 
     python -m benchmarks.jobs --words 3000 --kills 10
 
@@ -44,7 +44,7 @@ SENTENCES_OF_A_PARAGRAPH = 6
 
 
 def compose(words: int, seed: int = 1) -> str:
-    """A text of at least so many words, in paragraphs; the same for the same seed."""
+    """Text of at least `words` words, in paragraphs; the same for the same seed."""
     draw = random.Random(seed)
     paragraphs: list[str] = []
     count = 0
@@ -113,7 +113,7 @@ class Speaking:
 
 
 def heard_wrong(folder: Path, name: str, recogniser: Recogniser) -> float:
-    """Word error rate of a spoken text, piece by piece, 0 to 1 and beyond."""
+    """Word error rate of a spoken text, piece by piece; it may exceed 1."""
     import soundfile
 
     manifest = json.loads((folder / f"{name}.wav.job" / "manifest.json").read_text())
@@ -131,7 +131,7 @@ def heard_wrong(folder: Path, name: str, recogniser: Recogniser) -> float:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict:
-    """Do it all; what came of it."""
+    """Run everything; returns the figures."""
     speaking = Speaking(folder, arguments.model, arguments.batch_size)
     recogniser = Recogniser() if arguments.word_errors else None
     short, long = compose(SHORT_WORDS), compose(arguments.words)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.kills`: programs that are killed, or whose disk becomes full, at any time.
+"""`python -m benchmarks.kills`: programs that are killed, or whose disk fills up, at any time.
 
 Each of four (a sentence, a long text, a conversion, a training run) is started again and again on
 small models and killed at a random moment; then its disk, a tmpfs of a few megabytes, is filled
@@ -43,7 +43,7 @@ _TIMED = ("metrics.jsonl", "manifest.json", "job.json", "state.json", "config.ya
 
 @dataclass(frozen=True)
 class Program:
-    """A program.
+    """A program that is disturbed.
 
     Attributes:
         name: of what it does.
@@ -134,7 +134,7 @@ def _clips(folder: Path) -> Path:
 
 
 class Trial:
-    """One program, and what it gives undisturbed."""
+    """A program, and its undisturbed output."""
 
     def __init__(self, kind: Program, work: Path, draw: random.Random):
         self.kind, self._draw = kind, draw
@@ -147,7 +147,7 @@ class Trial:
         self._bytes = sum(path.stat().st_size for path in whole.rglob("*") if path.is_file())
 
     def kills(self, folder: Path, count: int) -> int:
-        """Kill it so often; how many of them met it at work."""
+        """Kill the program so often; returns how many kills met it at work."""
         met = 0
         for _ in range(count):
             process = self.kind.start(folder, self._log)
@@ -164,7 +164,7 @@ class Trial:
         return met
 
     def full_disk(self, folder: Path) -> bool:
-        """Fill its disk at a random moment; whether it failed of that."""
+        """Fill its disk at a random moment; True if it failed of that."""
         filler = folder / "filler"
         process = self.kind.start(folder, self._log)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -185,7 +185,7 @@ class Trial:
 
     @property
     def room(self) -> int:
-        """Bytes of a disk on which it comes through."""
+        """Size of a disk, in bytes, on which it succeeds."""
         return 3 * self._bytes + _ROOM
 
     def _finish(self, folder: Path) -> None:
@@ -213,7 +213,7 @@ def _names(folder: Path) -> set[str]:
 
 
 def _fill(path: Path, free: int) -> None:
-    """Fill the disk under a file but for so many bytes."""
+    """Fill the disk of a file, leaving `left` bytes."""
     left = shutil.disk_usage(path.parent).free - free
     with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
         while left > 0:
@@ -222,7 +222,7 @@ def _fill(path: Path, free: int) -> None:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[Path | None]:
-    """A disk of so many bytes; None where this user may not mount one."""
+    """Mount a disk of so many bytes; None where this user may not."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     try:

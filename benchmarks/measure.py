@@ -25,7 +25,7 @@ SAME_MODEL = 1e-3
 
 @dataclass
 class Measured:
-    """Everything that one run found out.
+    """Results of a run.
 
     Attributes:
         seconds: stage -> engine -> seconds of each counted run; engines that cannot are absent.
@@ -104,7 +104,7 @@ def _take_turns(
     runs: int,
     steps: int,
 ):
-    """One run that is not counted, then `runs` that are; one for an engine that is very slow.
+    """Run engines in turns, once uncounted and `runs` times counted; a very slow one once.
 
     The first has one step of the flow: it meets every shape and kernel that all its steps do.
     """
@@ -150,7 +150,7 @@ def _memory(workers: dict[str, Worker]) -> dict[str, int]:
 
 
 def _compare_logits(measured: Measured, workers: dict[str, Worker]) -> None:
-    """Make sure that a peer runs the model that ours does, and drop it if not."""
+    """Check that each peer runs the same model as ours, and drop it if not."""
     with tempfile.TemporaryDirectory() as temporary:
         ours = workers["ours"].logits(Path(temporary, "ours.npy"))
         for engine in [name for name in workers if name != "ours"]:

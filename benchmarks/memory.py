@@ -1,4 +1,4 @@
-"""Memory of a whole model: speaking once, and again and again.
+"""Memory of a whole model: one utterance, and many.
 
     python -m benchmarks.memory FOLDER [FOLDER ...]
 
@@ -29,7 +29,7 @@ REFERENCE_SECONDS = 10.0
 
 
 def measure(folder: Path, tokens: int, times: int) -> dict:
-    """Bytes at most in this process, after each utterance.
+    """Peak memory of this process, in bytes, after each utterance.
 
     Args:
         folder: a model, converted or not.

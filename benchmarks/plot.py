@@ -17,7 +17,7 @@ BAR = 0.8
 
 
 def require_matplotlib() -> None:
-    """Raise BenchmarkError unless matplotlib is installed; said before minutes of work."""
+    """Raise BenchmarkError unless matplotlib is installed, before minutes of work."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:

@@ -1,4 +1,4 @@
-"""What is ready before anything is timed: interpreters, each engine's weights, inputs."""
+"""Preparations for a run: interpreters, each engine's weights, inputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .inputs import make_inputs
 
 
 def find_interpreters(arguments: argparse.Namespace) -> dict[str, str]:
-    """Engine -> its Python; a peer that cannot be had is said and left out."""
+    """Python of each engine; a peer without one is left out, with a line on standard error."""
     given = {"torch": arguments.reference_python, "mlx-audio": arguments.mlx_audio_python}
     found = {"ours": sys.executable}
     for peer in arguments.peers:
@@ -37,7 +37,7 @@ def find_interpreters(arguments: argparse.Namespace) -> dict[str, str]:
 def places(
     arguments: argparse.Namespace, interpreters: dict[str, str], work: Path, variant: str
 ) -> dict[str, Place]:
-    """Engine -> where it runs and the folder that it loads, made if need be.
+    """Place of each engine, with the folder that it loads, made if need be.
 
     mlx-audio has the English model only.
     """
@@ -62,13 +62,13 @@ def places(
 
 
 def write_inputs(work: Path) -> Path:
-    """The inputs as a file that every engine reads."""
+    """Write the inputs as a file that every engine reads."""
     work.mkdir(parents=True, exist_ok=True)
     return write_dump(work / "benchmark-inputs.safetensors", make_inputs())
 
 
 def metadata(arguments: argparse.Namespace) -> dict:
-    """What the figures depend on, and a title for the picture."""
+    """Machine, settings and versions that the figures depend on, and a title for the picture."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     machine = f"{platform.system()} {platform.machine()}, {cores} cores"
     device = "" if arguments.device == "cpu" else ", GPU"

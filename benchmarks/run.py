@@ -20,7 +20,7 @@ from .stages import STAGES
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Time what was asked for, print it, and write the files asked for; the exit code."""
+    """Time what was asked for, print it, and write the files asked for; returns the exit code."""
     if arguments.device is None:
         arguments.device = default_device()
     measured = Measured(about=metadata(arguments))

@@ -1,4 +1,4 @@
-"""What is timed, under which name, on which model, and where."""
+"""Stages that are timed: names, models, and the process that times each."""
 
 from __future__ import annotations
 

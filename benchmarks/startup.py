@@ -1,4 +1,4 @@
-"""In a new process: an engine's `import`, its `load` with all that it imports, or `limits`.
+"""Timing in a new process: an engine's `import`, its `load` with all imports, or `limits`.
 
 Ours imports what it needs when it is needed, so that `import` alone flatters it; `load` does not.
 The folder's files are in the system's cache after the first run, which is not counted.

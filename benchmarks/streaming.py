@@ -1,4 +1,4 @@
-"""Streaming: how soon the first sound comes, and how far a stream is from the whole.
+"""Streaming: latency of the first sound, and distance of a stream from the whole.
 
     python -m benchmarks.streaming pocket
     python -m benchmarks.streaming pocket --sizes --word-errors
@@ -58,7 +58,7 @@ SIZES = [
 
 
 def timing(tts, text: str, chunks: Chunks, settings: dict, warm: bool = True) -> dict:
-    """Seconds of a whole and of a stream, and of each chunk (seconds until then, of sound)."""
+    """Times of a whole and of a stream, and of each chunk (seconds until then, of sound)."""
     for _ in range(1 + warm):
         started = time.perf_counter()
         waveform = tts.generate(text, **settings)
@@ -87,7 +87,7 @@ def timing(tts, text: str, chunks: Chunks, settings: dict, warm: bool = True) ->
 
 
 def _stalls(chunks: list[tuple[float, float]]) -> float:
-    """Seconds of silence in which somebody who plays the chunks as they come waits for one."""
+    """Seconds of silence for somebody who plays the chunks as they come."""
     heard = chunks[0][0]
     waited = 0.0
     for moment, seconds in chunks:
@@ -97,7 +97,7 @@ def _stalls(chunks: list[tuple[float, float]]) -> float:
 
 
 def whole(s3gen, tokens: list[int], reference, key: mx.array, steps: int) -> np.ndarray:
-    """What a stream would give if its first chunk were everything, with a stream's noise."""
+    """Waveform of a stream whose first chunk is everything, with a stream's noise."""
     flow_key, source_key = mx.random.split(key)
     windows = FlowWindows(s3gen, reference, flow_key, steps, CROSS_FADE_FRAMES)
     mel = windows.mel(mx.array(tokens), 0, s3gen.config.token_mel_ratio * len(tokens))
@@ -123,7 +123,7 @@ def streamed(
 
 
 def compare(waveform: np.ndarray, other: np.ndarray) -> dict:
-    """Of two waveforms of the same length: log-mel RMS in dB, relative RMS, correlation."""
+    """Distances of two waveforms of one length: log-mel RMS in dB, relative RMS, correlation."""
     mels = [np.array(s3gen_mel(mx.array(side))) for side in (waveform, other)]
     difference = (mels[0] - mels[1]) * 20.0 / np.log(10.0)
     return {
@@ -153,7 +153,7 @@ class WholeSpeech:
 
 
 def speak_whole(tts, texts: Sequence[str], settings: dict) -> list[WholeSpeech]:
-    """What `distances` compares with."""
+    """Speak texts without streaming, for `distances`."""
     s3gen, reference, steps = tts.networks.s3gen, tts.conds.reference, tts.defaults.cfm_steps
     found = []
     for number, text in enumerate(texts):
@@ -259,7 +259,7 @@ def _show_timing(found: dict) -> None:
 
 
 def _show_distances(rows: Iterable[dict]) -> list[dict]:
-    """As they come; returns them."""
+    """Print the distances as they come; returns them."""
     shown = []
     measured = "log-mel, dB", "relative", "r", "worst seam"
     _row("first", "largest", "context", "lookahead", "first reference", *measured)

@@ -1,4 +1,4 @@
-"""One optimizer step of T3 by LoRA: its time and its memory.
+"""Time and memory of one optimizer step of T3 by LoRA.
 
     python -m benchmarks.training --model FOLDER
     python -m benchmarks.training --model FOLDER --checkpointing
@@ -33,7 +33,7 @@ from mlx_chatterbox.train.trained import TrainedTask
 
 
 def made_up_sample(config, text: int, speech: int, prompt: int, seed: int = 0) -> dict:
-    """A sample of T3's, of random tokens.
+    """Sample of T3's training data, of random tokens.
 
     Args:
         config: T3's.

@@ -1,4 +1,4 @@
-"""The proof: every stage of our networks beside a reference, on the same weights and inputs.
+"""Proof that every stage of our networks equals a reference on the same weights and inputs.
 
 Nothing of ours is imported here, so that `parity.torch.backend` runs in an interpreter that has
 PyTorch and upstream's package but neither MLX nor this library.

@@ -1,4 +1,4 @@
-"""`python -m parity`: is what runs here what upstream's authors trained?"""
+"""`python -m parity`: compare what runs here with what upstream's authors trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two dumps side by side: for every output of the table, whether the second is the first.
+"""Comparison of two dumps: every output of the table, its error and its bound.
 
 What the reference holds must be there, of the same shape and dtype, finite, and within its bound.
 Inputs, stages the reference does not have, and extra tensors are ignored.
@@ -31,7 +31,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows of one dump held against one reference; the names are for the table."""
+    """Verdicts on all outputs of one dump against one reference; the names are for the table."""
 
     checked: str
     reference: str
@@ -50,7 +50,7 @@ def compare(
     names: tuple[str, str] = ("out", "reference"),
     precision: str = "float32",
 ) -> Comparison:
-    """Hold `checked` against `reference`.
+    """Compare `checked` with `reference`.
 
     Args:
         reference: tensors by name; only the table's outputs count.
@@ -81,7 +81,7 @@ def compare(
 
 
 def all_hold(comparisons: Iterable[Comparison]) -> bool:
-    """Whether there is anything at all, and every row of it holds."""
+    """True if there is at least one comparison and every verdict in them holds."""
     comparisons = tuple(comparisons)
     return bool(comparisons) and all(comparison.holds for comparison in comparisons)
 
@@ -120,14 +120,14 @@ def _verdict(
 
 
 def _unequal_share(reference: np.ndarray, checked: np.ndarray) -> float:
-    """Of the reference's entries those that are not in `checked` at the same place."""
+    """Share of the reference's entries that differ from `checked` at the same place."""
     both = min(len(reference), len(checked))
     equal = np.count_nonzero(reference[:both] == checked[:both])
     return 1.0 - equal / max(len(reference), 1)
 
 
 def _problem(reference: np.ndarray, checked: np.ndarray | None) -> str:
-    """What forbids a subtraction; empty if nothing does."""
+    """Reason why the two cannot be subtracted; empty if they can."""
     if checked is None:
         return "missing"
     if checked.shape != reference.shape:

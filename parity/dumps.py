@@ -23,7 +23,7 @@ def read_dump(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def read_dump_with_metadata(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Every tensor of a dump, and what its backend wrote about itself (versions, say)."""
+    """Every tensor of a dump, and its backend's metadata (versions, for example)."""
     if not Path(path).is_file():
         raise DumpError(f"{path}: no such file.")
     try:

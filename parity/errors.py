@@ -1,4 +1,4 @@
-"""The errors a user of the harness can meet, importable where neither MLX nor PyTorch is."""
+"""Errors that a user of the harness can meet, importable without MLX and PyTorch."""
 
 from __future__ import annotations
 

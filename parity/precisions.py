@@ -1,4 +1,4 @@
-"""Precisions beside float32: how far the stages of a model in each may be off.
+"""Precisions beside float32, and the bounds of the stages in each.
 
 The reference stays upstream's float32. What has no weights (features, resampling, samplers) is held
 to float32's bounds in every precision; the networks to those of `convert.bounds`, several times
@@ -27,7 +27,7 @@ _REPORTED = frozenset({"t3/greedy_tokens"})
 
 
 def with_bound(output: StageOutput, precision: str) -> StageOutput:
-    """An output of the table with the measure and bound that it has in a precision.
+    """An output of the table with its measure and bound in a precision.
 
     Raises:
         ParityError: there is no such precision.

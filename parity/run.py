@@ -1,4 +1,4 @@
-"""`python -m parity run`: from nothing to a verdict, each step once, in a work folder.
+"""`python -m parity run`: weights to verdict, each step once, in a work folder.
 
 Weights (given, or fabricated) are converted as a user's would be; the reference computes every
 stage from the original files, ours from the converted ones, both from one dump of inputs.
@@ -79,7 +79,7 @@ def _run_in(work: Path, settings: RunSettings, python: str) -> ParityReport:
 
 
 def _compute_ours(work: Path, folder: Path, inputs: dict, precision: str) -> Path:
-    """Write the dump of our networks in a precision, in float32 whatever that is."""
+    """Write the dump of our networks in a precision, as float32."""
     name = dump_name(precision)
     only = [stage.name for stage in STAGES if stage.name != PIPELINE or precision == "float32"]
     with phase(name.removesuffix(".safetensors")):
@@ -97,7 +97,7 @@ def inputs_of(converted: Path, settings: RunSettings) -> dict:
 
 @contextlib.contextmanager
 def work_folder(work: Path | None) -> Iterator[Path]:
-    """The folder given, kept; or a temporary one, removed at the end whatever happens."""
+    """The given folder, kept; or a temporary one, removed at the end in any case."""
     if work is not None:
         work.mkdir(parents=True, exist_ok=True)
         yield work

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass
 class RunSettings:
-    """What `run` is asked to do; the command line's options, under their names."""
+    """Settings of `run`: the command line's options, under their names."""
 
     variant: str | None = None
     t3_file: str | None = None

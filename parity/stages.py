@@ -1,4 +1,4 @@
-"""The table of parity stages: what each reads from a dump, what it writes, how close is equal.
+"""The table of parity stages: inputs in a dump, outputs, and the bound within which they agree.
 
 A stage reads its inputs from the dump and never from another stage's result, so that errors do
 not add up. No array library is imported here: every backend and the comparison share this table.

@@ -1,4 +1,4 @@
-"""Weights for a comparison: given, downloaded or fabricated; and their conversion, kept."""
+"""Weights for a comparison: given, downloaded or fabricated; and their conversions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONVERTED_STAMP = "parity-run.json"
 
 
 def located(settings: RunSettings) -> RunSettings:
-    """The settings with `weights` a folder and `variant` known.
+    """Settings with `weights` a folder and `variant` known.
 
     A repository is downloaded into the hub's cache unless it is there. Without a variant it is the
     one that the repository is of, else the one that the folder's files are.
@@ -50,12 +50,12 @@ def located(settings: RunSettings) -> RunSettings:
 
 
 def given_name(given: str) -> str:
-    """A repository's name, or the last part of a folder's path: the rest is nobody's business."""
+    """Name of a repository, or the last part of a folder's path: the rest is private."""
     return Path(given).expanduser().resolve().name if Path(given).expanduser().is_dir() else given
 
 
 def _downloaded(given: str, settings: RunSettings):
-    """The repository's folder, and its row of the table of variants if it is in it."""
+    """Folder of a repository, and its row of the table of variants if it has one."""
     repository = None if variant_called(given) else repository_of(given)
     if repository is None:
         raise ParityError(f"--weights {given}: no such folder, and no repository (OWNER/NAME).")
@@ -138,7 +138,7 @@ def _fingerprint(folder: Path) -> list[str]:
 
 
 def _code_hash() -> str:
-    """Of the converter and the configurations, so that a change to either converts anew."""
+    """Hash of the converter and the configurations, so that a change to either converts anew."""
     package = Path(mlx_chatterbox.__file__).parent
     files = [*Path(convert.__file__).parent.glob("*.py"), *package.rglob("*config*.py")]
     digest = hashlib.sha256()

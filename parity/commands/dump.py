@@ -22,7 +22,7 @@ from .parser import parser
 
 
 def dump(arguments) -> int:
-    """`python -m parity dump`.
+    """Run `python -m parity dump`.
 
     Raises:
         ParityError: the inputs are those of no stage, or the reference failed.

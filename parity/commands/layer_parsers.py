@@ -23,7 +23,7 @@ a file is written by `python -m parity dump --taps`"""
 
 
 def add_bisect(commands) -> None:
-    """`python -m parity bisect`."""
+    """Add `python -m parity bisect`."""
     bisect = commands.add_parser(
         "bisect",
         help="find the first layer that differs",
@@ -56,7 +56,7 @@ def add_bisect(commands) -> None:
 
 
 def add_mutate(commands) -> None:
-    """`python -m parity mutate`."""
+    """Add `python -m parity mutate`."""
     mutate = commands.add_parser(
         "mutate",
         help="plant faults one at a time: is each caught, and named?",

@@ -27,7 +27,7 @@ from . import options
 
 
 def bisect(arguments) -> int:
-    """`python -m parity bisect`; 1 if a layer differs."""
+    """Run `python -m parity bisect`; 1 if a layer differs."""
     with work_folder(arguments.work) as work:
         if arguments.found is not None and arguments.reference is not None:
             expected, found = read_taps(arguments.reference), read_taps(arguments.found).taps
@@ -51,7 +51,7 @@ def bisect(arguments) -> int:
 
 
 def _write_layers(arguments, findings, model) -> None:
-    """Where it was asked for, and beside a kept run's dumps, where `report` finds it."""
+    """Write the layers' errors where `--json` says, and beside a kept run's dumps for `report`."""
     paths = [arguments.json]
     whole_run = arguments.work and not (arguments.small or arguments.fault or arguments.stages)
     if whole_run and arguments.reference is None:
@@ -66,7 +66,7 @@ def _as_model(checkpoint, expected):
 
 
 def _reference(arguments, work: Path):
-    """The reference's taps, and our checkpoint, loaded."""
+    """Load the reference's taps and our checkpoint."""
     if arguments.reference is not None:
         if arguments.checkpoint is None:
             raise ParityError("--reference needs --checkpoint FOLDER or --found TAPS beside it.")
@@ -96,7 +96,7 @@ def _reference(arguments, work: Path):
 
 
 def mutate(arguments) -> int:
-    """`python -m parity mutate`; 0 if every planted fault is caught and named."""
+    """Run `python -m parity mutate`; 0 if every planted fault is caught and named."""
     every = faults()
     if arguments.list:
         print("\n".join(f"{fault.name}: {fault.what} ({fault.layer})" for fault in every.values()))

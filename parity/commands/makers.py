@@ -14,7 +14,7 @@ from ..upstream.setup import make_environment
 
 
 def fabricated(arguments) -> int:
-    """`python -m parity fabricate`."""
+    """Run `python -m parity fabricate`."""
     folder = arguments.output
     if folder.is_file() or (
         folder.is_dir() and any(folder.iterdir()) and not (folder / STAMP).is_file()
@@ -33,14 +33,14 @@ def fabricated(arguments) -> int:
 
 
 def inputs(arguments) -> int:
-    """`python -m parity inputs`."""
+    """Run `python -m parity inputs`."""
     config = variant_named(arguments.variant).default_config()
     write_dump(arguments.output, inputs_with_pipeline(config, arguments.seed, arguments.audio))
     return 0
 
 
 def setup(arguments) -> int:
-    """`python -m parity setup`."""
+    """Run `python -m parity setup`."""
     python = make_environment(arguments.venv or default_venv(), arguments.torch_index)
     print(f"ready: {python}")
     if arguments.venv is not None:

@@ -11,7 +11,7 @@ from ..taps.names import CALLS, TAPPED_STAGES
 
 
 def variant(command: argparse.ArgumentParser, default: str | None = "english") -> None:
-    """Which model; None: what the given weights are."""
+    """Add `--variant`; with default None it is what the given weights are."""
     shown = "default: english, or what the weights are" if default is None else "default: english"
     command.add_argument("--variant", type=known_variant, default=default, help=shown)
 
@@ -38,7 +38,7 @@ def audio(command: argparse.ArgumentParser) -> None:
 
 
 def stages(command) -> None:
-    """Which stages, and how many calls of a layer in each."""
+    """Add `--stages`, and `--calls` of a layer in each."""
     command.add_argument(
         "--stages", nargs="+", choices=TAPPED_STAGES, metavar="STAGE", help="these alone"
     )
@@ -67,13 +67,13 @@ def natural(text: str) -> int:
 
 
 def check_folders(*paths: Path | None) -> None:
-    """Refuse outputs in folders that are not there before minutes of work, not after."""
+    """Refuse outputs in missing folders before minutes of work, not after."""
     for path in paths:
         if path is not None and not path.absolute().parent.is_dir():
             raise ParityError(f"{path}: the folder {path.absolute().parent} does not exist.")
 
 
 def settings(arguments: argparse.Namespace, **more) -> RunSettings:
-    """The settings of a run, from the options of the same names, and `more`."""
+    """Settings of a run, from the options of the same names, and `more`."""
     names = ("variant", "t3_file", "weights", "work", "seed", "audio", "reference_python")
     return RunSettings(**{name: getattr(arguments, name) for name in names}, **more)

@@ -35,7 +35,7 @@ exit codes: 0 everything holds, 1 something does not or cannot be done, 2 wrong 
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; nothing heavy is imported for --help."""
+    """Make the command line; nothing heavy is imported for --help."""
     result = argparse.ArgumentParser(
         prog="python -m parity",
         description=DESCRIPTION,
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def perform(arguments: argparse.Namespace) -> int:
-    """Do what the command line asks for; the exit code.
+    """Do what the command line asks for; returns the exit code.
 
     The command's module is imported here, when its command has been chosen, since it needs MLX.
     """

@@ -17,7 +17,7 @@ FORMATS = (
 
 
 def add_run(commands) -> None:
-    """`python -m parity run`."""
+    """Add `python -m parity run`."""
     run = commands.add_parser(
         "run",
         help="everything at once: weights, conversion, both references, ours, the verdict",
@@ -62,7 +62,7 @@ def add_run(commands) -> None:
 
 
 def add_compare(commands) -> None:
-    """`python -m parity compare`."""
+    """Add `python -m parity compare`."""
     compare = commands.add_parser(
         "compare",
         help="hold one dump against another",
@@ -77,7 +77,7 @@ def add_compare(commands) -> None:
 
 
 def add_report(commands) -> None:
-    """`python -m parity report`."""
+    """Add `python -m parity report`."""
     report = commands.add_parser(
         "report",
         help="write the reports of a run that was kept, pictures and all",
@@ -104,7 +104,7 @@ def add_report(commands) -> None:
 
 
 def add_baseline(commands) -> None:
-    """`python -m parity baseline`."""
+    """Add `python -m parity baseline`."""
     baseline = commands.add_parser(
         "baseline",
         help="has an error grown tenfold?",
@@ -121,7 +121,7 @@ def add_baseline(commands) -> None:
 
 
 def add_peer(commands) -> None:
-    """`python -m parity peer`."""
+    """Add `python -m parity peer`."""
     peer = commands.add_parser(
         "peer",
         help="what does mlx-audio's port score on the same weights?",

@@ -19,7 +19,7 @@ from .report_parsers import DEFAULT_REPORT, FORMATS
 
 
 def run(arguments) -> int:
-    """`python -m parity run`; 0 if everything holds."""
+    """Run `python -m parity run`; 0 if everything holds."""
     options.check_folders(*(getattr(arguments, name) for name, _ in FORMATS))
     precisions = tuple(arguments.precision)
     report = run_all(options.settings(arguments, precisions=precisions))
@@ -32,7 +32,7 @@ def run(arguments) -> int:
 
 
 def peer(arguments) -> int:
-    """`python -m parity peer`; 0 whatever the peer scores."""
+    """Run `python -m parity peer`; 0 whatever the peer scores."""
     comparison = score(arguments.folder, arguments.mlx_audio_python)
     print(tables.as_text([comparison]))
     if arguments.write:
@@ -42,7 +42,7 @@ def peer(arguments) -> int:
 
 
 def compare(arguments) -> int:
-    """`python -m parity compare`; 0 if everything holds."""
+    """Run `python -m parity compare`; 0 if everything holds."""
     names = (arguments.out.name, arguments.reference.name)
     dumps = (read_dump(arguments.reference), read_dump(arguments.out))
     comparison = compare_dumps(*dumps, names=names, precision=arguments.precision)
@@ -51,7 +51,7 @@ def compare(arguments) -> int:
 
 
 def _finish(report, arguments) -> int:
-    """Print the table, write the formats asked for, and say by the exit code whether all holds."""
+    """Print the table and write the formats asked for; 0 if everything holds."""
     comparisons = report.comparisons
     print(tables.as_text(comparisons))
     if device := tables.computed_on(report.metadata):
@@ -70,7 +70,7 @@ def _finish(report, arguments) -> int:
 
 
 def report(arguments) -> int:
-    """`python -m parity report`; 0 if everything holds."""
+    """Run `python -m parity report`; 0 if everything holds."""
     loaded = of_folder(arguments.folder)
     if arguments.layers is not None:
         loaded.layers = read_layers(arguments.layers)
@@ -84,7 +84,7 @@ def _say_written(paths: list[Path]) -> None:
 
 
 def baseline(arguments) -> int:
-    """`python -m parity baseline`; 0 if no error has grown tenfold."""
+    """Run `python -m parity baseline`; 0 if no error has grown tenfold."""
     documents = [baselines.read_report(path) for path in arguments.reports]
     previous = {} if arguments.write else baselines.read_baseline()
     if arguments.write:

@@ -87,7 +87,7 @@ def fabricate_layout(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Path:
-    """Like `fabricate`, from names and shapes alone."""
+    """Write what `fabricate` writes, from names and shapes alone."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STAMP).unlink(missing_ok=True)
@@ -105,7 +105,7 @@ def fabricate_layout(
 
 
 def is_fabricated(folder: str | Path, layout: Layout, variant: str, seed: int) -> bool:
-    """Whether `folder` already holds exactly what `fabricate_layout` would write, whole."""
+    """True if `folder` already holds exactly what `fabricate_layout` would write, complete."""
     try:
         stamp = json.loads((Path(folder) / STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -115,7 +115,7 @@ def is_fabricated(folder: str | Path, layout: Layout, variant: str, seed: int) -
 
 
 def layout_hash(layout: Layout) -> str:
-    """Names, shapes and the code that fills them, in 16 hexadecimal digits."""
+    """Hash of names, shapes and the code that fills them, in 16 hexadecimal digits."""
     shapes = {
         file: {key: list(shape) for key, shape in sorted(tensors.items())}
         for file, tensors in sorted(layout.items())
@@ -193,7 +193,7 @@ def _value(key: str, shape: tuple[int, ...], shapes: Mapping, seed: int) -> np.n
 
 
 def _filter_buffer(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The tokenizer's two buffers hold constants, not weights: upstream would use them as read."""
+    """Constants of the tokenizer's two buffers, which upstream would use as read."""
     if key == "tokenizer.window":
         phase = 2 * np.pi * np.arange(shape[0]) / shape[0]
         return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)

@@ -62,7 +62,7 @@ def _described(token: str, special: bool) -> dict:
 
 
 def _alphabet() -> dict[int, str]:
-    """Byte: the visible character that stands for it, in GPT-2's order."""
+    """Visible character of each byte, in GPT-2's order."""
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(256) if byte not in visible]
     shown = {byte: chr(byte) for byte in visible}

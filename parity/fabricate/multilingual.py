@@ -66,7 +66,7 @@ _COMMON_CHARACTERS = (
 
 
 def files() -> dict[str, str]:
-    """Both files, by name; the same on every call."""
+    """The two files by name; the same on every call."""
     return {VOCABULARY_FILE: vocabulary_json(), CANGJIE_FILE: cangjie_json()}
 
 
@@ -132,6 +132,6 @@ def _candidates() -> list[Iterator[tuple[str, str]]]:
 
 
 def _interleaved(candidates: list[Iterator[tuple[str, str]]]) -> Iterator[tuple[str, str]]:
-    """One of each in turn, so that every script has its share of the vocabulary."""
+    """Pairs of all scripts in turn, so that each has its share of the vocabulary."""
     for row in zip_longest(*candidates):
         yield from (pair for pair in row if pair is not None)

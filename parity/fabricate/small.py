@@ -28,7 +28,7 @@ SMALL_SIZES = Sizes(
 
 
 def small_config(variant: str = "english") -> ModelConfig:
-    """Full vocabularies and rates, small widths and depths; text and generation as published."""
+    """Configuration with full vocabularies and rates, and small widths and depths."""
     config = variant_named(variant).default_config()
     config.t3 = T3Config(
         backbone=config.t3.backbone,

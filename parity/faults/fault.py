@@ -1,4 +1,4 @@
-"""What a fault is: code that is put in another's place, or a weight that is changed.
+"""Definition of a fault: code that is put in another's place, or a weight that is changed.
 
 `Fault.layer` is where `bisect` should point to: the layer or function whose own code or weight the
 fault is in.
@@ -14,23 +14,23 @@ from ..taps.replacing import replaced
 
 
 class Patches:
-    """Puts code in another's place until the fault is taken out again."""
+    """Replacements of code that last until the fault is removed."""
 
     def __init__(self, stack: ExitStack):
         self._stack = stack
 
     def set(self, owner: object, name: str, value: object) -> None:
-        """`owner.name` is `value`."""
+        """Let `owner.name` be `value`."""
         self._stack.enter_context(replaced(owner, name, value))
 
     def at_the_end(self, function: Callable) -> None:
-        """Call `function` when the fault is taken out."""
+        """Call `function` when the fault is removed."""
         self._stack.callback(function)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault.
+    """A porting fault, and where it should be found.
 
     Attributes:
         name: for the command line.

@@ -79,7 +79,7 @@ def _biased_deviation(patches: Patches) -> None:
 
 
 def _segment_of_zeros(patches: Patches) -> None:
-    """The last segment's mean over 100 frames, though fewer are left."""
+    """Average the last segment over 100 frames, though fewer are left."""
 
     def means(self, x: mx.array) -> mx.array:
         missing = -x.shape[1] % self._segment

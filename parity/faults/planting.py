@@ -1,4 +1,4 @@
-"""Realistic porting faults, planted in our networks one at a time: is each caught and named?
+"""Realistic porting faults, planted in our networks one at a time to see whether each is found.
 
 A fault is code that is put in another's place, or a weight that is changed as a wrong conversion
 would change it.
@@ -18,13 +18,13 @@ from .weights import FAULTS as IN_WEIGHTS
 
 
 def faults() -> dict[str, Fault]:
-    """All of them, by name."""
+    """All faults by name."""
     return {fault.name: fault for fault in (*IN_SIGNALS, *IN_WEIGHTS, *IN_NETWORKS)}
 
 
 @contextmanager
 def planted(name: str, networks: object | None) -> Iterator[None]:
-    """The fault of this name, or none if the name is empty, until the block ends.
+    """Plant the fault of this name, or none if the name is empty, until the block ends.
 
     Args:
         networks: whose weights are changed, for good; None leaves weights alone.

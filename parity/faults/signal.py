@@ -58,7 +58,7 @@ def _hann_for_povey(patches: Patches) -> None:
 
 
 def _no_envelope(patches: Patches) -> None:
-    """Overlapping frames added up, not divided by the sum of their squared windows."""
+    """Add up overlapping frames without dividing by the sum of their squared windows."""
     exact = hift.istft
 
     def istft(real, imag, n_fft, hop, window):

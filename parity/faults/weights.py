@@ -26,7 +26,7 @@ def _untransposed(networks) -> None:
 
 
 def _swapped_gates(networks) -> None:
-    """Input, cell, forget, output: the order of other libraries."""
+    """Order the gates as other libraries do: input, cell, forget, output."""
     lstm = networks.ve.lstm
     for name, value in list(lstm.parameters().items()):
         enter, forget, new, leave = mx.split(value, 4)

@@ -1,4 +1,4 @@
-"""Inputs for every stage: one dump, from a seed and, if wanted, a recording.
+"""Inputs for every stage: one dump, from a seed and optionally a recording.
 
 Sizes are moderate, so that a comparison at full model size takes a minute or two on two cores,
 and mostly odd, so that an off-by-one shows.
@@ -25,7 +25,7 @@ SAMPLES_PER_FRAME = 480
 
 @dataclass(frozen=True)
 class Sizes:
-    """Lengths of the inputs; tokens unless said otherwise."""
+    """Lengths of the inputs, in tokens unless the name has another unit."""
 
     audio_seconds: float = 7.3
     text_tokens: int = 24
@@ -76,7 +76,7 @@ def make_inputs(
 def inputs_with_pipeline(
     config, seed: int = 0, audio: str | Path | None = None
 ) -> dict[str, np.ndarray]:
-    """All inputs of the parity table; arguments and errors as of `make_inputs`."""
+    """All inputs of the parity table; arguments and errors are those of `make_inputs`."""
     made = make_inputs(config, seed, audio)
     return {**made, **pipeline_inputs(config, made["audio/ref_24k"], seed)}
 
@@ -125,7 +125,7 @@ def _t3(config, rng: np.random.Generator, sizes: Sizes) -> dict[str, np.ndarray]
 
 
 def _sampler(config, seed: int, sizes: Sizes) -> dict[str, np.ndarray]:
-    """For the order of this model's sampler."""
+    """Sampler cases for the order of this model's sampler."""
     last = config.generation.sampler_order == "penalty_last"
     cases = turbo_sampler_cases if last else sampler_cases
     return cases(sizes.sampler_cases, config.t3.speech_tokens_dict_size, seed)

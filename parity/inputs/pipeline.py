@@ -1,4 +1,4 @@
-"""Inputs of the stage `pipeline`: `generate`, whole, with everything that is random in it given.
+"""Inputs of the stage `pipeline`: a whole `generate` with fixed randomness.
 
 The recording is that of the other stages, cut to whole tokens of 40 ms: after one with half a token
 more, upstream speaks 20 ms less and ours does not. The tokens' draws are those that our `generate`
@@ -30,7 +30,7 @@ _SAMPLES_PER_TOKEN = 960
 
 
 def pipeline_inputs(config, audio: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-    """All of them.
+    """All inputs of the stage `pipeline`.
 
     Args:
         config: `ModelConfig`.

@@ -60,7 +60,7 @@ def _logits_and_history(rng: np.random.Generator, cases: int, vocabulary: int):
 
 
 def _settings(rng: np.random.Generator, row: int) -> np.ndarray:
-    """Upstream's defaults first, then each switched off in turn, then anything."""
+    """Settings of a case: upstream's defaults, each switched off in turn, then random ones."""
     if row == 0:
         return np.array([1.2, 0.8, 0.05, 1.0])
     penalty = 1.0 if row % 7 == 1 else rng.uniform(1.0, 2.0)

@@ -1,4 +1,4 @@
-"""The first layer that differs: two sides' taps, walked in the order of computation.
+"""Search for the first layer that differs: two sides' taps in the order of computation.
 
 A layer is to blame if what it was given agrees and what it made does not. Layers end before what
 contains them, so the first such tap in that order is the innermost one: a convolution by itself, or
@@ -27,7 +27,7 @@ GROWTH = 8.0
 
 @dataclass(frozen=True)
 class Step:
-    """One call on both sides.
+    """A call of a layer on both sides.
 
     Attributes:
         found, expected: the checked side's tap and the reference's.
@@ -51,7 +51,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Bisection:
-    """What was found in one stage.
+    """Result of the search in one stage.
 
     Attributes:
         steps: all calls that both sides have, in order of computation.
@@ -67,7 +67,7 @@ class Bisection:
 
     @property
     def unmatched(self) -> bool:
-        """Whether nothing could be compared."""
+        """True if nothing could be compared."""
         return not self.steps
 
 
@@ -162,7 +162,7 @@ def error(expected: np.ndarray, found: np.ndarray) -> float:
 
 
 def aligned(expected: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Both in one shape, or None.
+    """Bring two arrays to one shape; None if they do not fit.
 
     One side may lack axes of length one, or have one row of a batch where the other has the same
     row for each.
@@ -188,7 +188,7 @@ _SHOWN_BEFORE, _SHOWN_AFTER = 4, 6
 
 
 def as_text(findings: Sequence[Bisection]) -> str:
-    """One line a stage, then the layers around the first that differs."""
+    """Text with a line for each stage, then the layers around the first that differs."""
     lines = []
     for finding in findings:
         worst = max((step.output_error for step in finding.steps), default=0.0)

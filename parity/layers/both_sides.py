@@ -1,4 +1,4 @@
-"""Both sides' taps for a model: where `bisect` and `mutate` get what they compare."""
+"""Taps of both sides for a model, which `bisect` and `mutate` compare."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .bisect import bisect, first_fault
 
 
 def write_names(path: str | Path, networks) -> Path:
-    """The names of a model's layers on both sides, for the reference's process."""
+    """Write the names of a model's layers on both sides, for the reference's process."""
     # Ours stand for upstream's activations, which are functions here.
     paths = [
         name
@@ -48,7 +48,7 @@ def torch_taps(
     stages: Sequence[str] | None = None,
     calls: int = CALLS,
 ) -> Path:
-    """Write upstream's taps.
+    """Have upstream's taps written.
 
     Args:
         upstream: `reference.Upstream`.
@@ -69,7 +69,7 @@ def torch_taps(
 
 @dataclass
 class SmallModel:
-    """A small model with inputs, and what upstream makes of them.
+    """A small model with inputs, and upstream's results for them.
 
     Attributes:
         converted: our checkpoint.
@@ -83,12 +83,12 @@ class SmallModel:
     taps: list[Tap]
 
     def networks(self):
-        """Ours, freshly loaded."""
+        """Load our networks anew."""
         return load(self.converted).networks
 
 
 def small_models(work: Path, python: str, variants: Sequence[str]) -> dict[str, SmallModel]:
-    """Small models of these variants, upstream's side in one process of PyTorch.
+    """Make small models of these variants, with upstream's side in one process of PyTorch.
 
     Args:
         work: where to; what is there of an earlier call is used again.
@@ -124,7 +124,7 @@ def _small_model(folder: Path, variant: str) -> SmallModel:
 
 @dataclass(frozen=True)
 class Mutant:
-    """What became of one planted fault.
+    """Outcome of one planted fault.
 
     Attributes:
         caught: whether `run` would have shown red.
@@ -156,7 +156,7 @@ def try_fault(model: SmallModel, fault) -> Mutant:
 
 
 def mutants_as_text(mutants: Sequence[Mutant]) -> str:
-    """A line a fault, then how many were caught and named."""
+    """Text with a line for each fault, then how many were caught and named."""
     width = max((len(mutant.fault) for mutant in mutants), default=0)
     lines = []
     for mutant in mutants:

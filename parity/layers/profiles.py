@@ -41,7 +41,7 @@ TIME_AXES: dict[str, tuple[int, float]] = {
 
 @dataclass(frozen=True)
 class LayerError:
-    """One call of a layer, in a stage's order of computation.
+    """A call of a layer, in a stage's order of computation.
 
     Attributes:
         order: 0, 1, 2, ... in the stage.
@@ -72,7 +72,7 @@ class TimeProfile:
 
 
 def layer_errors(finding: Bisection) -> list[LayerError]:
-    """Of all calls that both sides have in a stage."""
+    """Errors of all calls that both sides have in a stage."""
     return [
         LayerError(
             finding.stage,
@@ -89,7 +89,7 @@ def layer_errors(finding: Bisection) -> list[LayerError]:
 def error_over_time(
     output: str, expected: np.ndarray, found: np.ndarray, points: int = 200
 ) -> TimeProfile | None:
-    """An output's error along time; None if it has no time, or the two do not fit together.
+    """Error of an output along time; None without a time axis, or if the two do not fit.
 
     Args:
         points: at most so many stretches.
@@ -114,7 +114,7 @@ def error_over_time(
 def over_time(
     expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], points: int = 200
 ) -> list[TimeProfile]:
-    """Of all outputs of two dumps that have time."""
+    """Error profiles of all outputs of two dumps that have a time axis."""
     profiles = (
         error_over_time(name, expected[name], found[name], points)
         for name in expected
@@ -124,7 +124,7 @@ def over_time(
 
 
 def as_plain(findings: Sequence[Bisection]) -> list[dict]:
-    """For JSON, a stage each: layers' errors, and which layer differs first (null if none).
+    """Data for JSON, per stage: layers' errors, and the layer that differs first (or null).
 
     An error that is infinite, as where shapes differ, is null.
     """

@@ -1,4 +1,4 @@
-"""What `reproduce.py` in a folder of `saving` does: one layer, called by itself.
+"""Code of a saved `reproduce.py`: one layer, called by itself.
 
 It runs where MLX is, or PyTorch, or both: each is imported by the function that asks it.
 """

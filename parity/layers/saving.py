@@ -1,4 +1,4 @@
-"""A folder that reproduces a difference: what one layer got, made, and should have made.
+"""Saves a difference for reproduction: one layer's inputs, outputs, expected outputs, weights.
 
 `reproduce.py` in it builds that layer alone, from the weights beside it, and prints the error: in
 MLX, in PyTorch, or in both, whichever is there.
@@ -49,7 +49,7 @@ if __name__ == "__main__":
 
 @dataclass(frozen=True)
 class Model:
-    """What a reproduction is made of.
+    """A model whose layer is saved.
 
     Attributes:
         networks, config: ours.
@@ -113,7 +113,7 @@ def save(finding: Bisection, folder: str | Path, model: Model, fault: str = "") 
 
 
 def _write_weights(folder: Path, networks, config, name: str) -> list[str] | None:
-    """Ours and upstream's; returns upstream's network and path of the layer, or None."""
+    """Write both sides' weights; returns upstream's network and path of the layer, or None."""
     layer = layer_at(networks, name)
     if layer is None:
         return None

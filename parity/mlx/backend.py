@@ -1,4 +1,4 @@
-"""Our networks, stage by stage, from a converted checkpoint: what is held against a reference."""
+"""Our networks, stage by stage, from a converted checkpoint."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Outputs = dict[str, "mx.array | np.ndarray"]
 def compute(
     folder: str | Path, inputs: Arrays, only: Iterable[str] | None = None, **model
 ) -> dict[str, np.ndarray]:
-    """The outputs of every stage whose inputs are present.
+    """Compute the outputs of every stage whose inputs are present.
 
     Args:
         folder: a converted checkpoint.
@@ -60,7 +60,7 @@ def compute(
 def compute_with(
     networks, inputs: Arrays, only: Iterable[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """Like `compute`, with networks already loaded (`checkpoint.build` or `load`).
+    """Compute as `compute` does, with networks loaded by `checkpoint.build` or `load`.
 
     The stage `pipeline` needs a whole checkpoint and is left out.
 
@@ -78,7 +78,7 @@ def _computed(functions, networks, inputs: Arrays, only) -> dict[str, np.ndarray
 def record_with(
     networks, inputs: Arrays, only: Iterable[str] | None = None, calls: int = CALLS
 ) -> list[Tap]:
-    """Every layer's inputs and outputs, stage by stage.
+    """Record every layer's inputs and outputs, stage by stage.
 
     Args:
         only: names of stages; the others are left out.
@@ -104,7 +104,7 @@ def _floats(inputs: Arrays, name: str) -> mx.array:
 
 
 def _tokens(inputs: Arrays, name: str, count: int, most: int) -> mx.array:
-    """Tokens (n,) out of `count` different ones, at most `most`: MLX would look no further."""
+    """Tokens (n,) below `count`, at most `most` of them; checked, since MLX checks neither."""
     tokens = np.asarray(inputs[name])
     check_tokens(tokens, count, name, ParityError)
     if tokens.ndim != 1 or len(tokens) > most:
@@ -113,7 +113,7 @@ def _tokens(inputs: Arrays, name: str, count: int, most: int) -> mx.array:
 
 
 def _number(inputs: Arrays, name: str) -> int:
-    """One whole number, 0 or more."""
+    """A single integer, 0 or more."""
     values = np.asarray(inputs[name])
     check_tokens(values, MAX_INTEGER, name, ParityError)
     if values.size != 1:
@@ -178,7 +178,7 @@ def _conditioning(networks, inputs: Arrays) -> mx.array:
 
 
 def _text_tokens(networks, inputs: Arrays, speech: int) -> mx.array:
-    """Text tokens that there are positions for, together with so many of speech."""
+    """Text tokens, checked to fit the positions beside `speech` speech tokens."""
     config = networks.t3.config
     most = config.max_text_tokens + 2
     if config.is_gpt2:
@@ -231,7 +231,7 @@ def _sampler_turbo(networks, inputs: Arrays) -> Outputs:
 
 
 def _distributions(inputs: Arrays, stage: str, as_settings: Callable) -> np.ndarray:
-    """One case after the other: the settings are numbers of a whole call, not of a row.
+    """Distributions case by case, since the settings belong to a call and not to a row.
 
     The distribution drawn from is the softmax of the processed logits; it is written out in
     float64, because `mx.softmax` over 8,000 entries loses more on the CPU than the bound allows.

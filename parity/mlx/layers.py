@@ -1,4 +1,4 @@
-"""One layer of ours by itself: found by its tap's name, and called with what a tap recorded."""
+"""One layer of ours by itself: found by its tap's name, called with the inputs of a tap."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _call_function(name: str, given: Mapping) -> Arrays:
 
 
 def _call_backbone(t3, name: str, layer: nn.Module, x: mx.array) -> np.ndarray:
-    """A part of T3's transformer over a sequence from position 0: x (B, T, C)."""
+    """Call a part of T3's transformer on a sequence from position 0: x (B, T, C)."""
     rows, length, _ = x.shape
     bias = causal_bias(0, length, x.dtype)
     start = mx.zeros((rows,), dtype=mx.int32)

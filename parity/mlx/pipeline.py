@@ -18,7 +18,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class GivenRandomness:
-    """S3Gen whose noise and source are the beginning of given ones, whatever is to be said.
+    """S3Gen with fixed noise and source, of which it uses the beginning.
 
     Attributes:
         tokens: what it was last asked to say.
@@ -52,7 +52,7 @@ class _WithS3Gen:
 
 
 def pipeline(checkpoint, inputs: Arrays) -> dict[str, np.ndarray]:
-    """From the recording's file and the text to marked samples.
+    """Generate from the recording's file and the text to marked samples.
 
     Args:
         checkpoint: `checkpoint.Checkpoint`.

@@ -1,4 +1,4 @@
-"""Taps of our networks: `__call__` is wrapped while a recording lasts, and nothing is edited.
+"""Taps of our networks: `__call__` is wrapped while a recording lasts; no code is edited.
 
 Python looks a call up in the class, so each class in the tree is wrapped, and the instance told by
 its identity. What is wrapped is what is there when the recording begins: a method or function that
@@ -77,7 +77,7 @@ _MODULES = ("mlx_chatterbox.audio.", "mlx_chatterbox.models.", "parity.mlx.backe
 
 
 def as_numpy(value) -> np.ndarray:
-    """A copy as NumPy has it; bfloat16, which it has not, as float32."""
+    """Copy to NumPy; bfloat16, which NumPy lacks, becomes float32."""
     if isinstance(value, mx.array):
         if value.dtype in (mx.bfloat16, mx.float16):
             value = value.astype(mx.float32)
@@ -89,7 +89,7 @@ def as_numpy(value) -> np.ndarray:
 
 
 class MLXRecorder(Recorder):
-    """A recorder that knows what our T3 does otherwise than upstream's."""
+    """A recorder that knows how calls of our T3 differ from upstream's."""
 
     def __init__(self, calls: int = CALLS):
         # Two calls of ours may be one of upstream's: one more is kept.
@@ -105,7 +105,7 @@ class MLXRecorder(Recorder):
 
 
 def _joined(taps: list[Tap]) -> list[Tap]:
-    """Each layer's first two calls of the backbone as one: the conditioning, then the rest."""
+    """Join each layer's first two calls of the backbone: the conditioning, then the rest."""
     firsts: dict[str, Tap] = {}
     seconds = {t.name for t in taps if t.call == 2 and BACKBONE.match(t.name)}
     kept = []
@@ -159,7 +159,7 @@ def tapped(networks: nn.Module, recorder: Recorder) -> Iterator[Recorder]:
 
 @contextmanager
 def layer_by_layer() -> Iterator[None]:
-    """No network runs as one piece of C, which asks neither layers nor functions for anything."""
+    """Keep networks from running as one piece of C, which calls neither layers nor functions."""
     with ExitStack() as stack:
         for compiled in (NativeStep, NativeEstimator, NativeLayers):
             stack.enter_context(replaced(compiled, "of", classmethod(lambda cls, network: None)))
@@ -168,7 +168,7 @@ def layer_by_layer() -> Iterator[None]:
 
 @contextmanager
 def _plain_path() -> Iterator[None]:
-    """Layer by layer, on one thread: see above."""
+    """Compute layer by layer, on one thread: see above."""
     with ExitStack() as stack:
         # What `can_run_two` asks: nothing is split while two seem to run already.
         stack.enter_context(parallel._running)
@@ -221,7 +221,7 @@ def _outputs(kind: str, result) -> Arrays:
 
 
 def _unflatten(tap: Tap | None, recorder: Recorder, arrays: Arrays) -> None:
-    """The backbone's layers take (B * T, C): to (B, T, C), in place."""
+    """Reshape arrays of the backbone's layers, (B * T, C), to (B, T, C), in place."""
     if tap is None or not BACKBONE.match(tap.name):
         return
     whole = next((t for t in recorder.stack if t.name == "t3.tfmr.model"), None)
@@ -270,7 +270,7 @@ def _arguments(function: Callable, args: tuple, kwargs: dict) -> Arrays:
 
 @contextmanager
 def _batch_norms(paths: dict[int, str], recorder: Recorder) -> Iterator[None]:
-    """CAM++ computes a batch norm and the ReLU after it in one function, without the layer."""
+    """Record CAM++'s batch norms, computed with their ReLU in one function without the layer."""
     original = campplus.batch_norm_relu
 
     def call(norm, x, residual=None):
@@ -289,7 +289,7 @@ def _batch_norms(paths: dict[int, str], recorder: Recorder) -> Iterator[None]:
 
 @contextmanager
 def _rotations(recorder: Recorder) -> Iterator[None]:
-    """Rotary positions are a function made for all layers: cosines and sines are read off it."""
+    """Record rotary positions, a function made once for all layers, as cosines and sines."""
     original = backbone.rotation
 
     def call(wavelengths, start, length):

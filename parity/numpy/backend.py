@@ -171,7 +171,7 @@ def turbo_sampler_probs(
     top_k: float,
     top_p: float,
 ) -> np.ndarray:
-    """The same in the order of upstream's `inference_turbo`: the penalty after all removals."""
+    """Distribution in the order of upstream's `inference_turbo`: the penalty after removals."""
     if temperature <= 0:
         raise ValueError(f"a temperature of {temperature} is greedy decoding: no distribution")
     scores = logits.astype(np.float64) / temperature
@@ -187,7 +187,7 @@ def _penalised(scores: np.ndarray, history: np.ndarray, penalty: float) -> np.nd
 
 
 def _nucleus(scores: np.ndarray, top_p: float) -> np.ndarray:
-    """The least likely tokens removed that hold 1 - top_p between them, but never the likeliest."""
+    """Remove the least likely tokens that hold 1 - top_p together, but never the likeliest."""
     ascending = np.argsort(scores, kind="stable")
     tail = np.cumsum(_softmax(scores)[ascending]) <= 1 - top_p
     tail[-1] = False

@@ -1,4 +1,4 @@
-"""The networks that listen, in plain NumPy: voice encoder, speech tokenizer, speaker encoder.
+"""Encoders of recordings in plain NumPy: voice encoder, speech tokenizer, speaker encoder.
 
 From the papers and upstream's weights, in float64 and without a line of `mlx_chatterbox`.
 """

@@ -19,11 +19,11 @@ class Weights:
         self._tensors, self._prefix = tensors, prefix
 
     def at(self, name: str) -> Weights:
-        """Those of a part."""
+        """Weights of a part."""
         return Weights(self._tensors, f"{self._prefix}{name}.")
 
     def __contains__(self, name: str) -> bool:
-        """Whether there is a tensor of this name, or one below it."""
+        """True if there is a tensor of this name, or one below it."""
         start = self._prefix + name
         return any(key == start or key.startswith(f"{start}.") for key in self._tensors)
 
@@ -149,7 +149,7 @@ def elu(x: np.ndarray) -> np.ndarray:
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
-    """By the error function."""
+    """GELU by the error function."""
     return 0.5 * x * (1.0 + erf(x / np.sqrt(2.0)))
 
 

@@ -1,4 +1,4 @@
-"""The peers' environments: one each, made when first needed.
+"""Environments of other ports: one each, made when first needed.
 
 PyTorch's is that of `python -m parity setup`. mlx-audio's has the same build of MLX as ours, so
 that the two differ by their own code and nothing else.
@@ -26,12 +26,12 @@ IMPORTABLE = "import mlx.core, safetensors, mlx_audio.tts.models.chatterbox"
 
 
 def mlx_audio_venv() -> Path:
-    """Where mlx-audio's environment is made, beside the reference's."""
+    """Folder of mlx-audio's environment, beside the reference's."""
     return default_venv().with_name("mlx-audio")
 
 
 def mlx_audio_requirements() -> list[str]:
-    """mlx-audio, and MLX exactly as it is installed here."""
+    """Requirements of mlx-audio's environment, with MLX exactly as it is installed here."""
     found = [MLX_AUDIO]
     for name in MLX_DISTRIBUTIONS:
         try:
@@ -42,7 +42,7 @@ def mlx_audio_requirements() -> list[str]:
 
 
 def interpreter(peer: str, given: Path | None) -> str:
-    """The Python that has a peer; its environment is made if none is given and none is there.
+    """Python that has a peer; its environment is made if none is given or present.
 
     Raises:
         PeerMissing: there is no such file, or the environment cannot be made; the message says

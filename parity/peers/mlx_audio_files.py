@@ -16,7 +16,7 @@ STAMP = "benchmarks-weights.json"
 
 
 def mlx_audio_files(python: str, upstream: Path, output: Path) -> Path:
-    """The model in mlx-audio's files, kept while upstream's files stay as they are.
+    """Write the model in mlx-audio's files, or keep them while upstream's stay as they are.
 
     Args:
         python: an interpreter with mlx-audio.

@@ -198,7 +198,7 @@ _STAGES = {
 
 
 def compute(model, inputs: Arrays) -> dict[str, np.ndarray]:
-    """The outputs of every stage that it has and whose inputs are present."""
+    """Compute the outputs of every stage that it has and whose inputs are present."""
     found = stages.compute_each(_STAGES, model, inputs)
     outputs = {name: np.array(value) for name, value in found.items()}
     return {

@@ -1,4 +1,4 @@
-"""Upstream's files as mlx-audio wants them; runs where mlx-audio is installed.
+"""Upstream's weights in mlx-audio's layout; runs where mlx-audio is installed.
 
 Its own converter fetches the files from the hub and reads them with PyTorch. Here they lie on disk
 and MLX reads them; names and layouts are changed by the same methods that its converter calls, the

@@ -1,4 +1,4 @@
-"""Other ports run in processes of their own: what surrounds them, and what they print."""
+"""Processes of other ports: their environment variables and their output."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def peer_environment(peer: str) -> dict[str, str]:
 
 
 def output_of(command: list[str], environment: dict[str, str] | None = None) -> str:
-    """Run a command; what it prints to standard output.
+    """Run a command; returns what it prints to standard output.
 
     Raises:
         PeerError: it failed; the message is the last line that it printed.

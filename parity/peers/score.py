@@ -1,4 +1,4 @@
-"""`python -m parity peer`: what another port of Chatterbox scores on the weights of a run."""
+"""`python -m parity peer`: errors of another port of Chatterbox on the weights of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DUMP_NAME = "mlx-audio.safetensors"
 
 
 def score(folder: Path, python: Path | None = None) -> Comparison:
-    """mlx-audio's errors against PyTorch on the inputs and weights of a run that was kept.
+    """Errors of mlx-audio against PyTorch on the inputs and weights of a run that was kept.
 
     Args:
         folder: WORK/english of `run --work WORK`; mlx-audio has no other variant in these files.

@@ -1,4 +1,4 @@
-"""Errors measured before, in `baseline.json`: what grows tenfold is seen long before it fails.
+"""Errors measured before, in `baseline.json`, so that a tenfold growth is seen before a failure.
 
 The figures are of two Linux cores; another machine rounds otherwise, by less than tenfold.
 """
@@ -45,12 +45,12 @@ class Growth:
 
 
 def read_baseline(path: Path = BASELINE_FILE) -> dict[str, dict[str, dict[str, float]]]:
-    """Errors by variant, by who is held against whom, by output."""
+    """Errors by variant, by the pair compared, by output."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_report(path: Path) -> dict:
-    """A report of `run --json`.
+    """Read a report of `run --json`.
 
     Raises:
         ParityError: it is none.
@@ -65,7 +65,7 @@ def read_report(path: Path) -> dict:
 
 
 def growths(report: Mapping, baseline: Mapping | None = None) -> list[Growth]:
-    """The errors of a report that are more than ten times those of the baseline.
+    """Errors of a report that are more than ten times those of the baseline.
 
     An output or a variant that the baseline does not have is new, and has no limit but its bound;
     an output that the report does not have any more is an error.
@@ -89,7 +89,7 @@ def growths(report: Mapping, baseline: Mapping | None = None) -> list[Growth]:
 
 
 def of_reports(reports: Iterable[Mapping]) -> dict[str, dict[str, dict[str, float]]]:
-    """A baseline of reports' errors, two digits of each.
+    """Baseline of reports' errors, two digits of each.
 
     Raises:
         ParityError: one of them does not hold.
@@ -167,7 +167,7 @@ def _against(row: Mapping) -> str:
 
 
 def _shown(error: float | None, output: StageOutput) -> str:
-    """An error as the table has it: for tokens, how many differ."""
+    """An error as the table shows it; for tokens, how many differ."""
     if error is None:
         return "-"
     if error == 0:

@@ -1,4 +1,4 @@
-"""The errors of a comparison as a picture: bars on a logarithmic scale, beside their bounds."""
+"""Errors of a comparison as a picture: bars on a logarithmic scale, beside their bounds."""
 
 from __future__ import annotations
 

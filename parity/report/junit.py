@@ -9,7 +9,7 @@ from ..compare import Comparison, Verdict
 
 
 def as_junit(comparisons: Sequence[Comparison]) -> str:
-    """A suite a comparison, a case an output."""
+    """Test suites, one for each comparison, with a case for each output."""
     rows = [row for comparison in comparisons for row in comparison.rows]
     root = ElementTree.Element("testsuites", name="parity", **_counts(rows))
     for comparison in comparisons:

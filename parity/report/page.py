@@ -41,7 +41,7 @@ _COLUMNS = ("output", "precision", "error", "bound", "margin", "")
 
 
 def as_html(report: ParityReport) -> str:
-    """The page."""
+    """Write the page as HTML."""
     holds = all(comparison.holds for comparison in report.comparisons)
     body = [_summary(report), *_stages(report), _provenance(report.metadata)]
     return _PAGE.format(
@@ -54,7 +54,7 @@ def as_html(report: ParityReport) -> str:
 
 
 def _facts(report: ParityReport) -> str:
-    """The line below the verdict: which model, on what."""
+    """Line below the verdict: the model, the weights, the machine."""
     metadata, versions = report.metadata, report.metadata.get("versions", {})
     facts = [
         metadata.get("variant"),
@@ -76,7 +76,7 @@ def _by_stage(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[Compari
 
 
 def _summary(report: ParityReport) -> str:
-    """A line a stage: its worst output in each, and a link to it."""
+    """Table with a line for each stage: its worst output, and a link to it."""
     lines = []
     for stage, rows in _by_stage(report.comparisons).items():
         worst = max((row for _, row in rows), key=_severity)
@@ -91,7 +91,7 @@ def _summary(report: ParityReport) -> str:
 
 
 def _severity(row: Verdict) -> float:
-    """How much of its bound an output uses; more than all of it where it fails."""
+    """Share of its bound that an output uses; infinite where it fails."""
     if not row.holds:
         return math.inf
     return row.error / row.bound if row.bound and row.error else 0.0
@@ -155,7 +155,7 @@ def _figure(picture: Picture) -> str:
 
 
 def _provenance(metadata: Mapping) -> str:
-    """Everything that is known of what was compared."""
+    """Table of all metadata."""
     lines = [
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
         for name, value in _flat(metadata)

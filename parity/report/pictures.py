@@ -1,4 +1,4 @@
-"""What shows an output and its error: mels, waveforms, where in time, in which layers, how much."""
+"""Pictures of an output and its error: mels, waveforms, along time, by layer, a histogram."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Picture:
 def pictures_of(
     output: str, expected: np.ndarray, found: np.ndarray, bound: float
 ) -> list[Picture]:
-    """What explains an output; nothing where the two cannot be laid over each other."""
+    """Pictures that explain an output; none where the two arrays do not fit."""
     pair = aligned(expected, found)
     if pair is None or not expected.size:
         return []

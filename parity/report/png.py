@@ -60,5 +60,5 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def as_url(png: bytes) -> str:
-    """For the `src` of a picture in a page."""
+    """Data URL of a picture, for `src` in a page."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

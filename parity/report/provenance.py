@@ -1,4 +1,4 @@
-"""What was compared, so that somebody else can compare the same: versions and hashes."""
+"""Provenance of a comparison, so that others can repeat it: versions and hashes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run_metadata(
 
 
 def our_versions() -> dict[str, str]:
-    """Of what computes here."""
+    """Versions of this library, MLX, NumPy and Python."""
     return {
         "mlx-chatterbox": __version__,
         "mlx": mx.__version__,
@@ -59,7 +59,7 @@ def our_versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """The system and processor, and what MLX computes on; nothing that names a person or host.
+    """System, processor and MLX's device; nothing that names a person or host.
 
     Whether float32 is multiplied in TF32 is measured, whatever the settings say.
     """
@@ -75,6 +75,6 @@ def machine() -> dict[str, str]:
 
 
 def revision_of(folder: Path) -> str | None:
-    """The hub's commit that a downloaded folder is, by its name in the hub's cache; else None."""
+    """Commit of a downloaded folder, from its name in the hub's cache; else None."""
     name = folder.resolve().name
     return name if _COMMIT.fullmatch(name) else None

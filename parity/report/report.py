@@ -1,4 +1,4 @@
-"""The report of a run, from its dumps: what every format is written from."""
+"""The report of a run, from its dumps; every format is written from it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass
 class ParityReport:
-    """What is reported.
+    """Content of a report, from which every format is written.
 
     Attributes:
         metadata: `provenance.run_metadata`, or whatever is known.
@@ -38,12 +38,12 @@ class ParityReport:
 
 
 def dump_name(precision: str) -> str:
-    """The file in a run's folder with our networks' dump."""
+    """Name of the file in a run's folder with our networks' dump."""
     return "mlx.safetensors" if precision == "float32" else f"mlx-{precision}.safetensors"
 
 
 def of_folder(folder: Path, precisions: Sequence[str] | None = None) -> ParityReport:
-    """The report of a run's folder, from the dumps in it.
+    """Read the report of a run's folder, from the dumps in it.
 
     Args:
         folder: `WORK/VARIANT` of `run --work WORK`.
@@ -79,7 +79,7 @@ def of_folder(folder: Path, precisions: Sequence[str] | None = None) -> ParityRe
 
 
 def read_layers(path: Path) -> list:
-    """What `python -m parity bisect --json` wrote.
+    """Read a file of `python -m parity bisect --json`.
 
     Raises:
         ParityError: not readable as that.

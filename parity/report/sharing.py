@@ -1,4 +1,4 @@
-"""The small JSON that a volunteer shares: what was compared, on what, how close it is."""
+"""Small JSON for volunteers to share: what was compared, on what, and how close it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FORMAT = "mlx-chatterbox parity 1"
 
 
 def as_json(report: ParityReport) -> str:
-    """A few kilobytes without paths, names of people or of machines, and no audio."""
+    """JSON of a few kilobytes without paths, names of people or machines, or audio."""
     rows = json.loads(tables.as_json(report.comparisons))["rows"]
     document = {
         "format": FORMAT,

@@ -1,4 +1,4 @@
-"""How the report's page looks; see `report_page.py`."""
+"""Style sheet of the report's page."""
 
 STYLE = """
 :root {

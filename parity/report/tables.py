@@ -36,7 +36,7 @@ def verdict(comparisons: Sequence[Comparison]) -> str:
 
 
 def as_json(comparisons: Sequence[Comparison], metadata: Mapping | None = None) -> str:
-    """For programs, as `report/schema.json` says; an error is null where there is none."""
+    """JSON for programs, as in `report/schema.json`; an error is null where there is none."""
     rows = [
         {
             "stage": row.stage,
@@ -71,7 +71,7 @@ def computed_on(metadata: Mapping) -> str:
 
 
 def as_markdown(comparisons: Sequence[Comparison], metadata: Mapping | None = None) -> str:
-    """For a CI summary: the verdict, what it was computed on, then a table."""
+    """Markdown for a CI summary: the verdict, the device, then a table."""
     lines = [_HEADINGS, tuple("---" for _ in _HEADINGS), *_cells(comparisons)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     paragraphs = [f"**{verdict(comparisons)}**", computed_on(metadata or {}), table]
@@ -113,21 +113,21 @@ def _cells(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
 
 
 def error_text(row: Verdict) -> str:
-    """The error as people read it."""
+    """An error as text."""
     if row.error is None:
         return "-"
     return f"{row.error:.2e}" if row.bound and row.error else f"{row.error:.0f}"
 
 
 def margin(row: Verdict) -> float | None:
-    """How many times the error goes into the bound; None where there is nothing to divide."""
+    """Bound divided by error; None where there is nothing to divide."""
     if row.error is None or not row.error > 0 or not row.bound or math.isinf(row.error):
         return None
     return row.bound / row.error
 
 
 def margin_text(row: Verdict) -> str:
-    """The margin as people read it."""
+    """A margin as text."""
     value = margin(row)
     if value is None:
         return "equal" if row.error == 0 else "-"

@@ -1,4 +1,4 @@
-"""Where the two sides' layers differ in name, layout or cut, as data.
+"""Differences between the two sides' layers in name, layout or cut, as data.
 
 Names are ours, the keys of `model.safetensors`; upstream's follow from the converter's rules. Our
 arrays have channels last; PyTorch's convolutions have them second. No array library but NumPy.

@@ -1,4 +1,4 @@
-"""What every layer was given and what it made of it, on either side: recording, and tap files.
+"""Recording of every layer's inputs and outputs, on either side, and tap files.
 
 A tap is one call of a layer or function: its name (the layer's key in `model.safetensors`, without
 the tensor), which call it was (name#k), inputs and outputs in our layout, channels last. The list
@@ -32,7 +32,7 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass
 class Tap:
-    """One call.
+    """A recorded call.
 
     Attributes:
         stage: the parity stage that it belongs to.
@@ -53,7 +53,7 @@ class Tap:
 
     @property
     def key(self) -> str:
-        """`name#call`."""
+        """Name and call number, `name#call`."""
         return f"{self.name}#{self.call}"
 
     @property
@@ -62,7 +62,7 @@ class Tap:
 
 
 class Recorder:
-    """Collects taps, stage by stage.
+    """A collector of taps, stage by stage.
 
     Args:
         calls: how many calls of a layer are kept in a stage. The steps of the flow and of decoding
@@ -87,11 +87,11 @@ class Recorder:
 
     @property
     def stack(self) -> Sequence[Tap]:
-        """All whose calls are running, from the stage inwards."""
+        """Taps whose calls are running, from the stage inwards."""
         return self._stack
 
     def enter(self, name: str, inputs: Arrays) -> Tap | None:
-        """A call begins; None outside of a stage, where nothing is recorded."""
+        """Begin a call; None outside of a stage, where nothing is recorded."""
         if self._stage is None:
             return None
         self._calls[name] = call = self._calls.get(name, 0) + 1
@@ -102,7 +102,7 @@ class Recorder:
         return tap
 
     def leave(self, tap: Tap | None, outputs: Arrays) -> None:
-        """It ends."""
+        """End a call."""
         if tap is None:
             return
         self._stack.remove(tap)
@@ -111,7 +111,7 @@ class Recorder:
             self._current.append(tap)
 
     def note(self, name: str, outputs: Arrays, inputs: Arrays | None = None) -> None:
-        """A result that no call of its own made."""
+        """Record a result that no call of its own made."""
         self.leave(self.enter(name, inputs or {}), outputs)
 
     @contextmanager
@@ -141,7 +141,7 @@ def renumbered(taps: list[Tap]) -> list[Tap]:
 
 
 def without_repeats(taps: list[Tap]) -> list[Tap]:
-    """Embeddings that are looked up twice in a row for the same tokens are one tap."""
+    """Merge embeddings that are looked up twice in a row for the same tokens."""
     kept, last = [], {}
     for tap in taps:
         if EMBEDDINGS.search(tap.name):
@@ -155,13 +155,13 @@ def without_repeats(taps: list[Tap]) -> list[Tap]:
 
 
 def _same_tokens(before: np.ndarray, given: np.ndarray) -> bool:
-    """Of a start token each, in one row or two, or the very same."""
+    """True for a start token each, in one row or two, or for equal tokens."""
     return np.array_equal(before, given) or len({*before.tolist(), *given.tolist()}) == 1
 
 
 @dataclass
 class TapFile:
-    """What a file of taps holds: the taps, the inputs of the stages, and who wrote it."""
+    """Content of a tap file: the taps, the inputs of the stages, and its metadata."""
 
     taps: list[Tap]
     inputs: Arrays

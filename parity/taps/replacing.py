@@ -1,4 +1,4 @@
-"""Code put in another's place for a while; needs neither MLX nor PyTorch."""
+"""Temporary replacement of code; needs neither MLX nor PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names that upstream has our layers under, by the converter's rules."""
+"""Upstream's names of our layers, by the converter's rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .names import EXTRA_NAMES, NETWORK_OF_FILE, NOT_TAPPED
 
 
 def upstream_names(paths: Iterable[str]) -> list[tuple[str, str, str]]:
-    """For paths of our layers the network and path that upstream has them under.
+    """Network and path in upstream's modules for paths of our layers.
 
     Returns:
         (network, upstream's path, ours), those of `EXTRA_NAMES` included.

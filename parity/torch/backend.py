@@ -45,7 +45,7 @@ SAMPLE_RATE_16K, SAMPLE_RATE_24K = 16000, 24000
 def compute(
     networks: Networks, inputs: Arrays, only: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """The outputs of every stage whose inputs are present.
+    """Compute the outputs of every stage whose inputs are present.
 
     Args:
         networks: upstream's, not loaded yet.
@@ -71,7 +71,7 @@ def record(
     only: Sequence[str] | None = None,
     calls: int = CALLS,
 ) -> list[Tap]:
-    """Every layer's inputs and outputs, stage by stage, under our names.
+    """Record every layer's inputs and outputs, stage by stage, under our names.
 
     Args:
         networks: upstream's, not loaded yet, or they would not be hooked.
@@ -96,7 +96,7 @@ def _array(value) -> np.ndarray:
 
 
 def _voice_encoder(networks: Networks, inputs: Arrays) -> dict:
-    """What `VoiceEncoder.embeds_from_wavs` does with one recording, result by result."""
+    """Follow `VoiceEncoder.embeds_from_wavs` for one recording, result by result."""
     import librosa
     from chatterbox.models.voice_encoder.melspec import melspectrogram
 

@@ -1,4 +1,4 @@
-"""What must be in place before upstream's package can be imported outside its own environment.
+"""Preparations for importing upstream's package outside its own environment.
 
 Three stand-ins, registered without loading anything:
 - `chatterbox`: an empty package with the installed package's path. Its own `__init__` imports the

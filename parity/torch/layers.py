@@ -1,4 +1,4 @@
-"""One layer of upstream's by itself, called with what a tap recorded. Needs PyTorch, not MLX."""
+"""One layer of upstream's, called with the inputs of a tap; needs PyTorch, not MLX."""
 
 from __future__ import annotations
 

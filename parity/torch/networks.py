@@ -18,7 +18,7 @@ GPT2_SMALL = {"n_embd": 768, "hidden_size": 768, "n_head": 12, "n_layer": 12}
 
 @dataclass(frozen=True)
 class UpstreamModel:
-    """What upstream's `from_local` builds and reads; S3Gen's file without its ending."""
+    """Files and sizes of a model, as upstream's `from_local` has them."""
 
     t3_file: str
     backbone: str = "Llama_520M"
@@ -117,7 +117,7 @@ class Networks:
         from chatterbox.models.t3.modules.t3_config import T3Config
 
         class T3Settings(T3Config):
-            """Without the alignment analyser, which the repository has given up since."""
+            """Settings without the alignment analyser, which the repository has given up since."""
 
             is_multilingual = False
 
@@ -144,7 +144,7 @@ class Networks:
 
 
 def _weights_path(folder: Path, file: str) -> Path:
-    """The file; where it has no ending, whichever format there is.
+    """Path of a file; where it has no ending, of whichever format exists.
 
     Raises:
         WeightMismatch: it is not there.

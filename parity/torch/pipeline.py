@@ -33,7 +33,7 @@ _CODES = 6561
 
 
 def pipeline(networks: Networks, inputs: Arrays) -> dict:
-    """From the recording's file and the text to marked samples."""
+    """Generate from the recording's file and the text to marked samples."""
     import perth
     import torch
 
@@ -60,7 +60,7 @@ def pipeline(networks: Networks, inputs: Arrays) -> dict:
 
 
 def _speaker(networks: Networks) -> tuple[object, dict]:
-    """Upstream's object, and what its repository would have its `generate` called with."""
+    """Upstream's object, and the arguments of its repository for `generate`."""
     parts = (networks.t3, networks.s3gen, networks.voice_encoder)
     if networks.variant.is_turbo:
         from chatterbox.tts_turbo import ChatterboxTurboTTS
@@ -101,7 +101,7 @@ def _is_multilingual(networks: Networks) -> bool:
 
 @contextlib.contextmanager
 def _tokens_at_most(networks: Networks, limit: int) -> Iterator[None]:
-    """Upstream's classes leave no choice but 1000."""
+    """Limit the tokens, which upstream's classes fix at 1000."""
     t3 = networks.t3
     name, argument = ("inference_turbo", "max_gen_len")
     if not networks.variant.is_turbo:
@@ -118,7 +118,7 @@ def _tokens_at_most(networks: Networks, limit: int) -> Iterator[None]:
 
 
 def _draws(gumbel):
-    """In place of `torch.multinomial`: the likeliest with the step's Gumbel noise is a draw."""
+    """Replacement of `torch.multinomial`: the largest sum with the step's Gumbel noise."""
     steps = iter(gumbel)
 
     def multinomial(probs, num_samples):

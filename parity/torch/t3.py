@@ -59,7 +59,7 @@ def logits(networks: Networks, inputs: Arrays) -> dict:
 
 
 def _llama_logits(t3, inputs: Arrays):
-    """As `T3.inference` meets them, (2, S + 1, V).
+    """Logits of `T3.inference`'s steps, (2, S + 1, V).
 
     Upstream's prompt ends in two start tokens, both at learned position 0; the token drawn at step
     i enters at position i + 1. Row 1 has the text embeddings zeroed, its positions kept.
@@ -85,7 +85,7 @@ def _llama_logits(t3, inputs: Arrays):
 
 
 def _gpt2_logits(t3, inputs: Arrays):
-    """As `T3.inference_turbo` meets them, (S + 1, V): one start token, no guidance."""
+    """Logits of `T3.inference_turbo`'s steps, (S + 1, V): one start token, no guidance."""
     import torch
 
     text = as_long(inputs, "t3/text_tokens")[None]
@@ -101,7 +101,7 @@ def _gpt2_logits(t3, inputs: Arrays):
 
 
 def greedy(networks: Networks, inputs: Arrays) -> dict:
-    """Upstream's own loop, the most probable token taken in place of the draw."""
+    """Tokens of upstream's own loop, with the most probable one in place of the draw."""
     import torch
 
     t3, steps = networks.t3, as_int(inputs, "t3/greedy_steps")

@@ -42,7 +42,7 @@ Names = Sequence[tuple[str, str, str]]
 
 
 class TorchRecorder(Recorder):
-    """A recorder that brings upstream's calls to the form that ours have.
+    """A recorder that brings upstream's calls to the form of ours.
 
     Attributes:
         meanflow: whether each step embeds two flow times.
@@ -66,7 +66,7 @@ class TorchRecorder(Recorder):
         return taps
 
     def _times_together(self, taps: list[Tap]) -> list[Tap]:
-        """The steps' embedded times as one call, of all starts (and with mean flow of all ends)."""
+        """Join the steps' embedded times into one call, all starts (in mean flow then all ends)."""
         kinds = 2 if self.meanflow else 1
         kept, steps = [], {}
         for tap in taps:
@@ -230,7 +230,7 @@ def _cut(name: str, array: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _signal(recorder: TorchRecorder) -> Iterator[None]:
-    """What PyTorch and librosa are asked for, under the names of our functions."""
+    """Record the functions of PyTorch and librosa under the names of ours."""
     import librosa
     import torch
     import torchaudio
@@ -314,7 +314,7 @@ def _signal(recorder: TorchRecorder) -> Iterator[None]:
 
 
 def _mel(name: str, noted: Callable, filters: Callable) -> Callable:
-    """A mel spectrogram: (bins, T) there, (T, bins) here."""
+    """Mel spectrogram, (bins, T) in upstream, as (T, bins)."""
     return noted(f"audio.mel.{name}", lambda result: as_numpy(result).swapaxes(-1, -2), filters)
 
 

@@ -22,7 +22,7 @@ MULTILINGUAL_FILE, CANGJIE_FILE = "grapheme_mtl_merged_expanded_v1.json", "Cangj
 
 
 def text_reference(tokenizer_file: str | Path, texts: Sequence[str]) -> dict[str, list]:
-    """Upstream's `punc_norm` of every text, and its English tokenizer's ids of the result.
+    """Normalise texts by upstream's `punc_norm` and encode them by its English tokenizer.
 
     `punc_norm` stands in a file whose imports need the watermarker, so that the one function is
     compiled from the installed source.
@@ -42,7 +42,7 @@ def text_reference(tokenizer_file: str | Path, texts: Sequence[str]) -> dict[str
 def multilingual_reference(
     folder: str | Path, texts: Sequence[tuple[str, str | None]], segment: bool = True
 ) -> dict[str, list]:
-    """The same of the multilingual tokenizer, for texts with their languages.
+    """Normalise and encode texts with their languages by the multilingual tokenizer.
 
     Args:
         folder: holds the vocabulary and the Cangjie table, which upstream asks the hub for.
@@ -67,7 +67,7 @@ def multilingual_reference(
 
 
 def turbo_reference(folder: str | Path, texts: Sequence[str]) -> dict[str, list]:
-    """The same of Turbo's, which transformers reads; called with upstream's arguments."""
+    """Normalise and encode texts by Turbo's tokenizer, called with upstream's arguments."""
     torch_env.prepare()
     from transformers import AutoTokenizer
 

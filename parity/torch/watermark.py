@@ -19,7 +19,7 @@ def watermarker():
 
 
 def answer(waveform: np.ndarray, sample_rate: int) -> float:
-    """What the detector says before it is kept to 0 to 1, step by step as `get_watermark` does."""
+    """Detector's output before it is clipped to 0 to 1, step by step as in `get_watermark`."""
     import torch
     from librosa import resample
 

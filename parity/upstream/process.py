@@ -1,4 +1,4 @@
-"""Where the PyTorch reference runs: a process of its own, in an interpreter that has it.
+"""The PyTorch reference in a process of its own, in an interpreter that has it.
 
 That may be this very interpreter or another environment; either way the two programs share no
 state, and the reference's gigabytes are given back when it ends.
@@ -39,7 +39,7 @@ runpy.run_module(module, run_name="__main__", alter_sys=False)
 
 
 def default_venv() -> Path:
-    """Where `python -m parity setup` puts the reference's environment."""
+    """Folder of the environment that `python -m parity setup` makes."""
     if sys.platform == "darwin":
         cache = Path.home() / "Library" / "Caches"
     else:
@@ -48,12 +48,12 @@ def default_venv() -> Path:
 
 
 def interpreter_of(venv: Path) -> Path:
-    """The Python of a virtual environment."""
+    """Path of a virtual environment's Python."""
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def find_interpreter(explicit: str | Path | None = None) -> str:
-    """The Python to run the reference with: the one given, this one, or that of `parity setup`.
+    """Find the reference's Python: the one given, this one, or that of `parity setup`.
 
     Raises:
         ReferenceMissing: there is none; the message says how to get one.
@@ -75,7 +75,7 @@ def find_interpreter(explicit: str | Path | None = None) -> str:
 
 @dataclass(frozen=True)
 class Upstream:
-    """A folder of upstream's files, and which model of those in it is meant."""
+    """A folder of upstream's files, and the model in it."""
 
     folder: Path
     variant: str
@@ -85,7 +85,7 @@ class Upstream:
 def upstream_of(
     folder: str | Path, variant: str | None = None, t3_file: str | None = None
 ) -> Upstream:
-    """The folder itself if it has upstream's files, or the one it was converted from.
+    """Find upstream's files: the folder itself, or the one it was converted from.
 
     Args:
         variant, t3_file: which model in a folder of upstream's, as in `convert`.
@@ -110,13 +110,13 @@ def upstream_of(
 
 
 def _stated_folder(source: Mapping[str, object]) -> Path | None:
-    """The folder whose whole path folders converted by earlier versions state."""
+    """Folder whose whole path conversions by earlier versions noted."""
     folder = Path(str(source.get("folder", "")))
     return folder if folder.is_absolute() and folder.is_dir() else None
 
 
 def _converted_t3(files: Mapping[str, str]) -> str | None:
-    """T3's file among those that a checkpoint was converted from."""
+    """Name of T3's file among those that a checkpoint was converted from."""
     others = ("s3gen", "ve.")
     names = [n for n in files if n.endswith(".safetensors") and not n.startswith(others)]
     return names[0] if len(names) == 1 else None
@@ -179,7 +179,7 @@ def taps_job(
 def dump_job(
     upstream: Upstream, inputs: str | Path, output: str | Path, config: str | Path | None = None
 ) -> list[str]:
-    """As `taps_job`, for a dump of the stages' outputs."""
+    """Arguments of `parity.torch.backend` for a dump of the stages' outputs; see `run_jobs`."""
     return [*_model_arguments(upstream, config), "--inputs", str(inputs), "--output", str(output)]
 
 
@@ -190,7 +190,7 @@ def _model_arguments(upstream: Upstream, config: str | Path | None) -> list[str]
 
 
 def run_jobs(python: str, jobs: Sequence[Sequence[str]]) -> None:
-    """Several jobs of the reference in one process: loading PyTorch takes longer than a small one.
+    """Run several jobs of the reference in one process, since loading PyTorch takes long.
 
     Raises:
         ParityError: the reference failed; the message is its own.
@@ -214,7 +214,7 @@ def torch_texts(python: str, folder: str | Path, texts: Sequence[str]) -> Mappin
 def module_command(
     python: str, module: str, arguments: Sequence[str], packages: Sequence[str] = ("parity",)
 ) -> list[str]:
-    """The command that runs a module of these packages of ours in another interpreter."""
+    """Command that runs a module of these packages of ours in another interpreter."""
     beside = Path(__file__).resolve().parents[2]
     folders = ";".join(str(beside / package) for package in packages)
     return [python, "-c", _BOOTSTRAP, folders, module, *arguments]

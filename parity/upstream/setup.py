@@ -12,7 +12,7 @@ from .process import interpreter_of, run_module
 
 
 def commands(venv: Path, torch_index: str | None = None) -> list[list[str]]:
-    """What is run, in order.
+    """Commands that make the environment, in order.
 
     PyTorch comes first and alone, so that its index can be chosen; then what must come without
     what it declares (the pins exclude each other, or pull in what is never used); then the rest.
