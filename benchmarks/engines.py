@@ -14,7 +14,7 @@ import numpy as np
 
 from parity.errors import PeerError
 from parity.peers.processes import output_of, peer_environment
-from parity.upstream.process import module_command
+from parity.upstream.interpreter import module_command
 
 from .errors import BenchmarkError
 

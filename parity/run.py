@@ -27,7 +27,9 @@ from .report.provenance import METADATA_NAME, run_metadata
 from .report.report import LAYERS_NAME, NUMPY_NAME, TORCH_NAME, ParityReport, dump_name, of_folder
 from .settings import RunSettings
 from .stages import PIPELINE, STAGES
-from .upstream.process import find_interpreter, torch_dump, upstream_of
+from .upstream.files import upstream_of
+from .upstream.interpreter import find_interpreter
+from .upstream.jobs import torch_dump
 from .weights import converted_weights, located, upstream_weights
 
 

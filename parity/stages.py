@@ -238,7 +238,7 @@ def compute_each(
 
     Args:
         only: names of stages; the others are left out.
-        recorder: `taps.Recorder` to record each stage with.
+        recorder: `taps.recording.Recorder` to record each stage with.
         as_array: makes an array of NumPy's of an output, for the recorder.
 
     Raises:

@@ -20,7 +20,7 @@ from .fabricate.checkpoint import fabricate_layout, is_fabricated, upstream_shap
 from .precisions import PRECISIONS
 from .progress import phase, say
 from .settings import RunSettings
-from .upstream.process import upstream_of
+from .upstream.files import upstream_of
 
 CONVERTED_STAMP = "parity-run.json"
 

@@ -10,7 +10,7 @@ from mlx_chatterbox.text.gpt2 import GPT2Tokenizer
 from mlx_chatterbox.text.normalize import punc_norm
 from parity.fabricate.gpt2 import MAX_LENGTH, TAGS
 from parity.fabricate.tokenizers import tokenizer_files
-from parity.upstream.process import find_interpreter, run_module
+from parity.upstream.interpreter import find_interpreter, run_module
 from tests.sentences import LANGUAGES, sentences
 from tests.test_reference_text import FIXED, random_text
 

@@ -16,7 +16,9 @@ from ..mlx.backend import record_with
 from ..numpy.backend import compute as compute_numpy
 from ..numpy.networks import networks_of
 from ..taps.recording import write_taps
-from ..upstream.process import find_interpreter, torch_dump, upstream_of
+from ..upstream.files import upstream_of
+from ..upstream.interpreter import find_interpreter
+from ..upstream.jobs import torch_dump
 from . import options
 from .parser import parser
 

@@ -12,7 +12,8 @@ from ..errors import ParityError
 from ..faults.planting import faults, planted
 from ..layers.bisect import as_text, first_fault
 from ..layers.bisect import bisect as bisect_taps
-from ..layers.both_sides import mutants_as_text, small_models, torch_taps, try_fault
+from ..layers.both_sides import small_models, torch_taps
+from ..layers.mutants import mutants_as_text, try_fault
 from ..layers.profiles import as_plain
 from ..layers.saving import Model, save
 from ..mlx.backend import record_with
@@ -21,7 +22,8 @@ from ..report.report import LAYERS_NAME
 from ..report.tables import write_file
 from ..run import inputs_of, work_folder
 from ..taps.recording import read_taps
-from ..upstream.process import find_interpreter, upstream_of
+from ..upstream.files import upstream_of
+from ..upstream.interpreter import find_interpreter
 from ..weights import converted_weights, located, upstream_weights
 from . import options
 

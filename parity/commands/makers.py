@@ -9,7 +9,7 @@ from ..errors import ParityError
 from ..fabricate.checkpoint import STAMP, fabricate
 from ..inputs.make import inputs_with_pipeline
 from ..progress import phase
-from ..upstream.process import default_venv
+from ..upstream.interpreter import default_venv
 from ..upstream.setup import make_environment
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from mlx_chatterbox.audio import kaldi, mel, stft
 from mlx_chatterbox.models.s3gen import hift
 
-from ..mlx import backend as mlx_backend
+from ..mlx import backend
 from .fault import Fault, Patches
 
 
@@ -28,13 +28,13 @@ def _htk_scale(patches: Patches) -> None:
 
 
 def _decimal_logarithm(patches: Patches) -> None:
-    natural = mlx_backend.s3gen_mel
-    patches.set(mlx_backend, "s3gen_mel", lambda waveform: natural(waveform) / float(np.log(10.0)))
+    natural = backend.s3gen_mel
+    patches.set(backend, "s3gen_mel", lambda waveform: natural(waveform) / float(np.log(10.0)))
 
 
 def _dropped_frame(patches: Patches) -> None:
-    whole = mlx_backend.voice_encoder_mel
-    patches.set(mlx_backend, "voice_encoder_mel", lambda waveform: whole(waveform)[:-1])
+    whole = backend.voice_encoder_mel
+    patches.set(backend, "voice_encoder_mel", lambda waveform: whole(waveform)[:-1])
 
 
 def _magnitude_for_power(patches: Patches) -> None:
@@ -45,7 +45,7 @@ def _magnitude_for_power(patches: Patches) -> None:
         log_power = mx.log10(mx.maximum(power, 1e-10))
         return mel.clip_log_power(log_power, log_power.max())
 
-    patches.set(mlx_backend, "s3_tokenizer_log_mel", magnitude)
+    patches.set(backend, "s3_tokenizer_log_mel", magnitude)
 
 
 def _no_preemphasis(patches: Patches) -> None:

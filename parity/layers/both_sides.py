@@ -13,17 +13,14 @@ import numpy as np
 from convert.core import convert_folder
 from mlx_chatterbox.checkpoint import build, load
 
-from ..compare import compare
 from ..dumps import read_dump, write_dump
 from ..fabricate.checkpoint import fabricate
 from ..fabricate.small import SMALL_SIZES, small_config
-from ..faults.planting import planted
 from ..inputs.make import make_inputs
-from ..mlx.backend import compute_with, record_with
 from ..taps.recording import CALLS, Tap, read_taps
 from ..taps.upstream_names import upstream_names
-from ..upstream.process import dump_job, run_jobs, taps_job, upstream_of
-from .bisect import bisect, first_fault
+from ..upstream.files import upstream_of
+from ..upstream.jobs import dump_job, run_jobs, taps_job
 
 
 def write_names(path: str | Path, networks) -> Path:
@@ -51,7 +48,7 @@ def torch_taps(
     """Have upstream's taps written.
 
     Args:
-        upstream: `reference.Upstream`.
+        upstream: `upstream.files.Upstream`.
         networks: ours of the same model, for the layers' names.
         inputs: dump with the stages' inputs.
 
@@ -120,52 +117,3 @@ def _small_model(folder: Path, variant: str) -> SmallModel:
     file = read_taps(folder / "torch.taps")
     outputs = read_dump(folder / "torch.safetensors")
     return SmallModel(variant, folder / "converted", file.inputs, outputs, file.taps)
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """Outcome of one planted fault.
-
-    Attributes:
-        caught: whether `run` would have shown red.
-        named: the layer that `bisect` pointed to; empty if none.
-        expected: the layer that it is in.
-    """
-
-    fault: str
-    caught: bool
-    named: str
-    expected: str
-
-    @property
-    def found(self) -> bool:
-        return self.named == self.expected
-
-
-def try_fault(model: SmallModel, fault) -> Mutant:
-    """Plant one fault in a small model, compare and bisect."""
-    networks = model.networks()
-    with planted(fault.name, networks):
-        outputs = compute_with(networks, model.inputs, fault.stages)
-        taps = record_with(networks, model.inputs, fault.stages)
-    expected = {name: value for name, value in model.outputs.items() if name in outputs}
-    caught = not compare(expected, outputs).holds
-    finding = first_fault(bisect(model.taps, taps, fault.stages))
-    named = "" if finding is None else finding.culprit.found.name
-    return Mutant(fault.name, caught, named, fault.layer)
-
-
-def mutants_as_text(mutants: Sequence[Mutant]) -> str:
-    """Text with a line for each fault, then how many were caught and named."""
-    width = max((len(mutant.fault) for mutant in mutants), default=0)
-    lines = []
-    for mutant in mutants:
-        verdict = "caught" if mutant.caught else "NOT CAUGHT"
-        where = f"named {mutant.named}"
-        if not mutant.found:
-            where = f"NAMED {mutant.named or 'nothing'} instead of {mutant.expected}"
-        lines.append(f"{mutant.fault.ljust(width)}  {verdict}  {where}")
-    caught = sum(mutant.caught for mutant in mutants)
-    named = sum(mutant.found for mutant in mutants)
-    count = len(mutants)
-    return "\n".join([*lines, "", f"{caught} of {count} caught, {named} of {count} named."])

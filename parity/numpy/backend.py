@@ -1,7 +1,7 @@
 """The stages that plain NumPy and SciPy can compute, as a reference for `parity compare`.
 
 Signal processing and samplers are here; the networks, where their weights are given, in
-`numpy_encoders` and `numpy_vocoder`.
+`encoders` and `vocoder`.
 
 Written from the definitions, in float64 and without a line of `mlx_chatterbox`, so that agreement
 between the two means something. It is slow and direct on purpose. What it does not do itself:
@@ -263,7 +263,7 @@ def compute(inputs: Mapping[str, np.ndarray], networks=None) -> dict[str, np.nda
             (n,), `sampler/logits` (N, V), `sampler/history` (N, H) int32, `sampler/settings` (N, 4)
             = repetition penalty, temperature, min_p, top_p; `sampler_turbo/settings` has top_k for
             min_p.
-        networks: `numpy_networks.NumpyNetworks`, for what is in NETWORK_STAGES; None without.
+        networks: `networks.NumpyNetworks`, for what is in NETWORK_STAGES; None without.
     """
     stages = {name: (names, function) for name, (names, function) in STAGES.items()}
     if networks is not None:

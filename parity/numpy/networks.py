@@ -13,8 +13,8 @@ from convert.sources import find_source
 from convert.unpickle import load_torch
 
 from ..dumps import read_dump
-from . import encoders as numpy_encoders
-from . import vocoder as numpy_vocoder
+from . import encoders
+from . import vocoder as vocoders
 from .layers import Weights
 
 
@@ -51,33 +51,33 @@ class NumpyNetworks:
 
     def voice_embedding(self, mel: np.ndarray) -> np.ndarray:
         """(T, 40) -> (1, 256)."""
-        return numpy_encoders.voice_embedding(self._voice_encoder, mel)
+        return encoders.voice_embedding(self._voice_encoder, mel)
 
     def codes(self, log_mel: np.ndarray) -> np.ndarray:
         """(128, T) -> (T / 4, 8)."""
         heads = self._config["s3_tokenizer"]["n_audio_head"]
-        return numpy_encoders.tokenizer_codes(self._s3gen.at("tokenizer"), log_mel, heads)
+        return encoders.tokenizer_codes(self._s3gen.at("tokenizer"), log_mel, heads)
 
     def tokens(self, log_mel: np.ndarray) -> np.ndarray:
         """(128, T), up to 30 s, -> (T / 4,)."""
-        return numpy_encoders.fsq_tokens(self.codes(log_mel))
+        return encoders.fsq_tokens(self.codes(log_mel))
 
     def speaker_embedding(self, fbank: np.ndarray) -> np.ndarray:
         """(T, 80) -> (1, 192)."""
-        return numpy_encoders.speaker_embedding(self._s3gen.at("speaker_encoder"), fbank)
+        return encoders.speaker_embedding(self._s3gen.at("speaker_encoder"), fbank)
 
     def f0(self, mel: np.ndarray) -> np.ndarray:
         """(T, 80) -> (T,)."""
-        return numpy_vocoder.f0(self._s3gen.at("mel2wav"), mel)
+        return vocoders.f0(self._s3gen.at("mel2wav"), mel)
 
     def excitation(self, pitch: np.ndarray, phases: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """(T,), (harmonics,), (480 T, harmonics) -> (480 T,)."""
         vocoder = self._s3gen.at("mel2wav")
-        return numpy_vocoder.excitation(vocoder, pitch, phases, noise, self._hift)
+        return vocoders.excitation(vocoder, pitch, phases, noise, self._hift)
 
     def waveform(self, mel: np.ndarray, source: np.ndarray) -> np.ndarray:
         """(T, 80), (480 T,) -> (480 T,)."""
-        return numpy_vocoder.waveform(self._s3gen.at("mel2wav"), mel, source, self._hift)
+        return vocoders.waveform(self._s3gen.at("mel2wav"), mel, source, self._hift)
 
 
 def networks_of(folder: str | Path, config, variant: str | None = None) -> NumpyNetworks:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import ParityError, PeerError, PeerMissing, ReferenceMissing
 from ..progress import say
-from ..upstream.process import default_venv, find_interpreter, interpreter_of
+from ..upstream.interpreter import default_venv, find_interpreter, interpreter_of
 from ..upstream.setup import make_environment
 from .processes import output_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import PeerError, PeerMissing
 from ..progress import say
-from ..upstream.process import module_command
+from ..upstream.interpreter import module_command
 from .environments import MLX_AUDIO
 from .processes import output_of
 

@@ -9,7 +9,7 @@ from ..dumps import read_dump
 from ..errors import ParityError, PeerError
 from ..progress import phase
 from ..report.report import TORCH_NAME
-from ..upstream.process import module_command
+from ..upstream.interpreter import module_command
 from .environments import MLX_AUDIO, interpreter
 from .mlx_audio_files import mlx_audio_files
 from .processes import output_of, peer_environment

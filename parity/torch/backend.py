@@ -27,15 +27,14 @@ from ..errors import DumpError, ParityError
 from ..taps.names import TAPPED_STAGES
 from ..taps.recording import CALLS, Tap, write_taps
 from ..taps.replacing import replaced
-from . import env as torch_env
-from . import pipeline as torch_pipeline
-from . import t3 as torch_t3
-from . import watermark as torch_watermark
+from . import env, t3
 from .networks import VARIANTS, Networks
+from .pipeline import pipeline
 from .sized import SizedNetworks
 from .t3 import as_float, as_int, as_long
 from .taps import TorchRecorder, tapped
 from .text import text_reference
+from .watermark import watermark
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -56,7 +55,7 @@ def compute(
         ReferenceMissing: upstream's package is not installed here.
         WeightMismatch: a file does not fit upstream's module exactly.
     """
-    torch_env.prepare()
+    env.prepare()
     import torch
 
     with torch.inference_mode():
@@ -79,7 +78,7 @@ def record(
         only: names of stages; the others are left out.
         calls: how many of a layer in a stage.
     """
-    torch_env.prepare()
+    env.prepare()
     import torch
 
     recorder = TorchRecorder(calls)
@@ -274,16 +273,16 @@ _STAGES: dict[str, Callable[[Networks, Arrays], dict]] = {
     "ref_mel": _ref_mel,
     "resample": _resample,
     "sinc_resample": _sinc_resample,
-    "t3": torch_t3.logits,
-    "t3_greedy": torch_t3.greedy,
-    "sampler": torch_t3.sampler,
-    "sampler_turbo": torch_t3.sampler_turbo,
+    "t3": t3.logits,
+    "t3_greedy": t3.greedy,
+    "sampler": t3.sampler,
+    "sampler_turbo": t3.sampler_turbo,
     "flow": _flow,
     "estimator": _estimator,
     "source": _source,
     "vocoder": _vocoder,
-    "watermark": torch_watermark.watermark,
-    "pipeline": torch_pipeline.pipeline,
+    "watermark": watermark,
+    "pipeline": pipeline,
 }
 
 
@@ -327,7 +326,7 @@ def _job(args: argparse.Namespace) -> None:
         Path(args.output).write_text(json.dumps(result), encoding="utf-8")
         return
     inputs = read_dump(args.inputs)
-    metadata = {"backend": "torch", "versions": json.dumps(torch_env.versions())}
+    metadata = {"backend": "torch", "versions": json.dumps(env.versions())}
     if args.config:
         config = json.loads(Path(args.config).read_text(encoding="utf-8"))
         networks = SizedNetworks(config, args.checkpoint, args.variant, args.t3_file)

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ParityError
 from ..taps.names import CHANNELS_SECOND_IN, PADDED_OUTSIDE
 from ..taps.recording import Arrays
-from . import env as torch_env
+from . import env
 from .sized import SizedNetworks
 from .taps import _kind, _outputs
 
@@ -37,7 +37,7 @@ def call(
     Raises:
         ParityError: it takes more than can be given to it here.
     """
-    torch_env.prepare()
+    env.prepare()
     import torch
 
     networks = SizedNetworks(config, None, _VARIANT_OF_BACKBONE[config["t3"]["backbone"]])

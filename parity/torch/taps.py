@@ -1,6 +1,6 @@
 """Taps of upstream's networks by forward hooks, under our names and in our layout.
 
-Runs where neither MLX nor this library is; `tap_names` says what is called and cut otherwise, and
+Runs where neither MLX nor this library is; `taps.names` says what is called and cut otherwise, and
 the process that asks for taps sends the names. What is hooked is copied at once: upstream changes
 tensors in place (`+=`, in-place ReLU) after a layer has returned them.
 """
@@ -102,7 +102,7 @@ def tapped(networks, recorder: TorchRecorder, names: Names) -> Iterator[Recorder
 
     Args:
         networks: `torch_networks.Networks`; each is hooked when it is loaded.
-        names: network, upstream's path and ours, see `tap_names.upstream_names`.
+        names: network, upstream's path and ours, see `taps.upstream_names`.
     """
     recorder.meanflow = networks.variant.is_turbo
     with ExitStack() as stack:

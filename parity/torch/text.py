@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import ParityError
-from . import env as torch_env
+from . import env
 
 MULTILINGUAL_FILE, CANGJIE_FILE = "grapheme_mtl_merged_expanded_v1.json", "Cangjie5_TC.json"
 
@@ -30,7 +30,7 @@ def text_reference(tokenizer_file: str | Path, texts: Sequence[str]) -> dict[str
     Returns:
         `normalized` (strings), `tokens` (lists of ids), `decoded` (the ids read back).
     """
-    torch_env.prepare()
+    env.prepare()
     from chatterbox.models.tokenizers import EnTokenizer
 
     normalized = list(map(_function_from_source("chatterbox", "tts.py", "punc_norm"), texts))
@@ -49,7 +49,7 @@ def multilingual_reference(
         segment: False leaves Chinese words together, as upstream does without pkuseg. True needs
             pkuseg's model in `PKUSEG_HOME`.
     """
-    torch_env.prepare()
+    env.prepare()
     if not segment:
         sys.modules["spacy_pkuseg"] = None
     from chatterbox.models.tokenizers import MTLTokenizer
@@ -68,7 +68,7 @@ def multilingual_reference(
 
 def turbo_reference(folder: str | Path, texts: Sequence[str]) -> dict[str, list]:
     """Normalise and encode texts by Turbo's tokenizer, called with upstream's arguments."""
-    torch_env.prepare()
+    env.prepare()
     from transformers import AutoTokenizer
 
     normalized = list(map(_function_from_source("chatterbox", "tts_turbo.py", "punc_norm"), texts))

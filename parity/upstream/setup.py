@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import ParityError
 from ..torch.env import REQUIREMENTS, WITHOUT_DEPENDENCIES
-from .process import interpreter_of, run_module
+from .interpreter import interpreter_of, run_module
 
 
 def commands(venv: Path, torch_index: str | None = None) -> list[list[str]]:

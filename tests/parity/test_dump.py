@@ -19,7 +19,7 @@ from parity.inputs.make import make_inputs
 from parity.inputs.pipeline import pipeline_inputs
 from parity.mlx.backend import compute
 from parity.numpy import backend as numpy_reference
-from parity.upstream.process import upstream_of
+from parity.upstream.files import upstream_of
 from tests.small import small_config as small_variant
 
 SMALL = SMALL_SIZES

@@ -13,9 +13,8 @@ from mlx_chatterbox.config import ModelConfig
 from parity.__main__ import main
 from parity.dumps import write_dump
 from parity.errors import ParityError, ReferenceMissing
-from parity.torch import env as torch_env
-from parity.upstream import process as reference
-from parity.upstream import setup as setup_env
+from parity.torch import env
+from parity.upstream import interpreter, setup
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def nowhere(monkeypatch, tmp_path):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name in hidden else find_spec(name)
     )
-    monkeypatch.setattr(reference, "default_venv", lambda: tmp_path / "reference")
+    monkeypatch.setattr(interpreter, "default_venv", lambda: tmp_path / "reference")
     return tmp_path
 
 
@@ -38,37 +37,37 @@ def test_a_missing_reference_says_how_to_get_one(nowhere, capsys):
 
 
 def test_the_environment_of_setup_is_found(nowhere):
-    python = reference.interpreter_of(nowhere / "reference")
+    python = interpreter.interpreter_of(nowhere / "reference")
     python.parent.mkdir(parents=True)
     python.touch()
-    assert reference.find_interpreter() == str(python)
+    assert interpreter.find_interpreter() == str(python)
 
 
 def test_a_given_interpreter_must_be_there(nowhere):
     with pytest.raises(ReferenceMissing, match="no such file"):
-        reference.find_interpreter(nowhere / "python")
+        interpreter.find_interpreter(nowhere / "python")
 
 
 def test_an_interpreter_without_the_packages_names_them(tmp_path):
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
     with pytest.raises(ParityError, match=r"torch==[\d.]+, chatterbox-tts==0\.1\.7"):
-        reference.run_module(str(reference.interpreter_of(bare)), "parity.torch.env", [])
+        interpreter.run_module(str(interpreter.interpreter_of(bare)), "parity.torch.env", [])
 
 
 def test_the_stand_ins_are_registered_once_and_load_nothing(monkeypatch):
     spec = importlib.util.spec_from_loader("chatterbox", loader=None, is_package=True)
     spec.submodule_search_locations.append("/somewhere/chatterbox")
-    monkeypatch.setattr(torch_env, "missing_requirements", list)
+    monkeypatch.setattr(env, "missing_requirements", list)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
     with mock.patch.dict(sys.modules):
         for name in ("chatterbox", "torchaudio", "torchaudio._extension"):
             sys.modules.pop(name, None)
-        torch_env.prepare()
+        env.prepare()
         package, extension = sys.modules["chatterbox"], sys.modules["torchaudio._extension"]
         assert list(package.__path__) == ["/somewhere/chatterbox"]
         assert extension._IS_TORCHAUDIO_EXT_AVAILABLE is False
-        torch_env.prepare()
+        env.prepare()
         assert sys.modules["chatterbox"] is package
         assert sys.modules["torchaudio._extension"] is extension
         assert "torchaudio" not in sys.modules
@@ -84,7 +83,7 @@ def test_the_reference_module_loads_neither_mlx_nor_this_library():
 
 
 def test_setup_installs_pytorch_first_and_the_pinned_packages_without_dependencies():
-    commands = setup_env.commands(Path("env"), torch_index="https://example.org/cpu")
+    commands = setup.commands(Path("env"), torch_index="https://example.org/cpu")
     assert commands[0][1:] == ["-m", "venv", "env"]
     assert commands[1][-3].startswith("torch==")
     assert commands[1][-2:] == ["--index-url", "https://example.org/cpu"]

@@ -14,7 +14,7 @@ from parity.numpy.layers import Weights
 from parity.numpy.loudness import integrated_loudness
 from parity.numpy.networks import networks_of
 from parity.numpy.vocoder import istft, stft
-from parity.upstream.process import upstream_of
+from parity.upstream.files import upstream_of
 from tests.small import small_config
 
 pytestmark = pytest.mark.numbers

@@ -13,7 +13,7 @@ from parity.fabricate.small import SMALL_SIZES
 from parity.inputs.make import make_inputs
 from parity.mlx.backend import compute_with
 from parity.stages import STAGES, UNEQUAL_SHARE
-from parity.upstream.process import upstream_of
+from parity.upstream.files import upstream_of
 from parity.weights import convert_to
 from tests.small import small_config
 

@@ -12,7 +12,8 @@ from parity.compare import compare
 from parity.dumps import read_dump, write_dump
 from parity.inputs.make import make_inputs
 from parity.mlx.backend import compute_with
-from parity.upstream.process import find_interpreter, torch_dump
+from parity.upstream.interpreter import find_interpreter
+from parity.upstream.jobs import torch_dump
 from tests.parity.test_dump import SMALL
 from tests.parity.test_faults import FAULTS, red_stages, selected
 

@@ -8,7 +8,8 @@ from parity.dumps import read_dump, write_dump
 from parity.inputs.sampler_cases import sampler_cases, turbo_sampler_cases
 from parity.mlx.backend import compute_with
 from parity.numpy import backend as numpy_reference
-from parity.upstream.process import find_interpreter, torch_dump
+from parity.upstream.interpreter import find_interpreter
+from parity.upstream.jobs import torch_dump
 
 pytestmark = pytest.mark.reference
 

@@ -8,11 +8,12 @@ import pytest
 
 from parity.faults.planting import faults
 from parity.layers.bisect import bisect
-from parity.layers.both_sides import mutants_as_text, small_models, try_fault
+from parity.layers.both_sides import small_models
+from parity.layers.mutants import mutants_as_text, try_fault
 from parity.layers.saving import Model, save
 from parity.mlx.backend import record_with
 from parity.taps.names import TAPPED_STAGES
-from parity.upstream.process import find_interpreter
+from parity.upstream.interpreter import find_interpreter
 
 pytestmark = pytest.mark.reference
 
