@@ -99,12 +99,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _names(text: str, choices: Sequence[str], what: str) -> list[str]:
     """Pick those of `choices` that a list with commas names, in the order of `choices`."""
-    given = [name.strip() for name in text.split(",") if name.strip()]
-    if unknown := [name for name in given if name not in choices]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in choices]:
         raise argparse.ArgumentTypeError(
             f"unknown {what} {', '.join(unknown)}; there are {', '.join(choices)}"
         )
-    return [name for name in choices if name in given]
+    return [name for name in choices if name in names]
 
 
 def _peers(text: str) -> list[str]:

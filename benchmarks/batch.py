@@ -97,7 +97,7 @@ def measure(
         "sentences": sentences,
         "batch_size": batch_size,
         "speech": sum(map(len, batch)) / tts.sr,
-        "seconds": {name: statistics.median(found) for name, found in seconds.items()},
+        "seconds": {name: statistics.median(result) for name, result in seconds.items()},
         "ratios": ratios,
         "ratio": statistics.median(ratios),
         "same_tokens": sum(a == b for a, b in zip(tokens_alone, tokens_together, strict=True)),
@@ -106,26 +106,26 @@ def measure(
     }
 
 
-def _distance(found: np.ndarray, expected: np.ndarray) -> float:
+def _distance(result: np.ndarray, expected: np.ndarray) -> float:
     """Relative RMS error of a waveform; infinite for another length."""
-    return relative_rms(expected, found) if found.shape == expected.shape else float("inf")
+    return relative_rms(expected, result) if result.shape == expected.shape else float("inf")
 
 
-def table(found: dict) -> str:
+def table(result: dict) -> str:
     """Table of the figures."""
-    count, speech = found["sentences"], found["speech"]
-    lines = [f"{found['variant']}: {count} sentences, {speech:.1f} s of speech"]
-    for name, seconds in found["seconds"].items():
-        peak = found["peaks"][name] / 1e9
+    count, speech = result["sentences"], result["speech"]
+    lines = [f"{result['variant']}: {count} sentences, {speech:.1f} s of speech"]
+    for name, seconds in result["seconds"].items():
+        peak = result["peaks"][name] / 1e9
         lines.append(
             f"{name}: {seconds:.2f} s, {speech / seconds:.2f} s of speech a second, "
             f"{peak:.2f} GB at most so far"
         )
-    shown = ", ".join(f"{ratio:.2f}" for ratio in found["ratios"])
-    lines.append(f"together is {found['ratio']:.2f} times as fast ({shown})")
+    shown = ", ".join(f"{ratio:.2f}" for ratio in result["ratios"])
+    lines.append(f"together is {result['ratio']:.2f} times as fast ({shown})")
     lines.append(
-        f"same tokens: {found['same_tokens']} of {count}; audio apart by at most "
-        f"{found['audio']:.1e} (relative RMS)"
+        f"same tokens: {result['same_tokens']} of {count}; audio apart by at most "
+        f"{result['audio']:.1e} (relative RMS)"
     )
     return "\n".join(lines)
 
@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> int:
-    found = measure(
+    result = measure(
         arguments.model,
         arguments.sentences,
         arguments.batch_size,
@@ -154,9 +154,9 @@ def _work(arguments: argparse.Namespace) -> int:
         arguments.tokens,
         arguments.plain,
     )
-    print(table(found))
+    print(table(result))
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

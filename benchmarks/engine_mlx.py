@@ -76,8 +76,8 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict
     def flow(steps: int) -> None:
         tokens = arrays["speech_tokens"]
         noise = s3gen.noise_for(tokens.shape[1], reference, mx.random.key(1))
-        given = (reference.prompt_token, reference.prompt_feat, reference.embedding, noise)
-        mx.eval(s3gen.flow.inference(tokens, *given, steps))
+        arguments = (reference.prompt_token, reference.prompt_feat, reference.embedding, noise)
+        mx.eval(s3gen.flow.inference(tokens, *arguments, steps))
 
     def utterance(steps: int) -> None:
         decoded(UTTERANCE_TOKENS)
@@ -102,8 +102,9 @@ def batch_stages(t3, conditioning: Callable, texts: mx.array, settings) -> dict[
     def batched(sentences: int) -> dict[str, float]:
         clock = TokenClock()
         keys = [mx.random.key(number) for number in range(sentences)]
-        given = (conditioning(), list(texts[:sentences]), settings, 0.5, 1 + DECODED_TOKENS, keys)
-        for drawn in decode_batch(t3, *given):
+        chosen = list(texts[:sentences])
+        arguments = (conditioning(), chosen, settings, 0.5, 1 + DECODED_TOKENS, keys)
+        for drawn in decode_batch(t3, *arguments):
             if len(drawn) != sentences:
                 raise RuntimeError(f"T3 stopped in {sentences - len(drawn)} of {sentences} rows")
             clock.tick()

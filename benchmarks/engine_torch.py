@@ -184,7 +184,7 @@ def _s3gen(s3gen, arrays) -> dict[str, Callable]:
     import torch
 
     reference = _reference(arrays)
-    given = arrays["mel"].transpose(1, 2)
+    mel = arrays["mel"].transpose(1, 2)
 
     def flow(steps: int):
         return _flow(s3gen, arrays["speech_tokens"], reference, n_timesteps=steps)
@@ -194,7 +194,7 @@ def _s3gen(s3gen, arrays) -> dict[str, Callable]:
 
     return {
         "flow": flow,
-        "vocoder": lambda steps: vocode(given),
+        "vocoder": lambda steps: vocode(mel),
         "s3gen": lambda steps: vocode(flow(steps)),
     }
 

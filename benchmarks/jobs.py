@@ -143,7 +143,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     draw = random.Random(arguments.chance)
     kills = speaking.killed(long, "killed", arguments.kills, whole["seconds"], draw)
     same = speaking.output("whole").read_bytes() == speaking.output("killed").read_bytes()
-    found = {
+    figures = {
         "words": len(long.split()),
         "seconds": round(whole["seconds"], 1),
         "peak_short": peak_short,
@@ -153,8 +153,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
         "same": same,
     }
     if recogniser is not None:
-        found["word_error_rate"] = round(heard_wrong(folder, "whole", recogniser), 4)
-    return found
+        figures["word_error_rate"] = round(heard_wrong(folder, "whole", recogniser), 4)
+    return figures
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -178,9 +178,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _work(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(arguments, Path(folder))
-    print(json.dumps(found))
-    return 0 if found["same"] and found["growth"] <= 0.1 else 1
+        figures = measure(arguments, Path(folder))
+    print(json.dumps(figures))
+    return 0 if figures["same"] and figures["growth"] <= 0.1 else 1
 
 
 if __name__ == "__main__":

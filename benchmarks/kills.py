@@ -62,10 +62,10 @@ class Program:
 
     def files(self, folder: Path) -> dict[str, str]:
         """SHA-256 of the files that must be whole, by name."""
-        found = {path for pattern in self.kept for path in folder.glob(pattern)}
+        paths = {path for pattern in self.kept for path in folder.glob(pattern)}
         return {
             path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(found)
+            for path in sorted(paths)
             if path.is_file() and path.name not in _TIMED
         }
 
@@ -136,21 +136,21 @@ def _clips(folder: Path) -> Path:
 class Trial:
     """A program, and its undisturbed output."""
 
-    def __init__(self, kind: Program, work: Path, draw: random.Random):
-        self.kind, self._draw = kind, draw
-        self._log, whole = work / f"{kind.name}.log", work / f"{kind.name}-whole"
+    def __init__(self, program: Program, work: Path, draw: random.Random):
+        self.program, self._draw = program, draw
+        self._log, whole = work / f"{program.name}.log", work / f"{program.name}-whole"
         whole.mkdir()
         started = time.perf_counter()
         self._finish(whole)
         self.seconds = time.perf_counter() - started
-        self._expected, self._names = kind.files(whole), _names(whole)
+        self._expected, self._names = program.files(whole), _names(whole)
         self._bytes = sum(path.stat().st_size for path in whole.rglob("*") if path.is_file())
 
     def kills(self, folder: Path, count: int) -> int:
         """Kill the program so often; returns how many kills met it at work."""
         met = 0
         for _ in range(count):
-            process = self.kind.start(folder, self._log)
+            process = self.program.start(folder, self._log)
             try:
                 process.wait(timeout=self._draw.uniform(0.1, self.seconds))
                 self._empty(folder)  # it came through
@@ -166,16 +166,16 @@ class Trial:
     def full_disk(self, folder: Path) -> bool:
         """Fill its disk at a random moment; True if it failed of that."""
         filler = folder / "filler"
-        process = self.kind.start(folder, self._log)
+        process = self.program.start(folder, self._log)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=self._draw.uniform(0.0, self.seconds))
         _fill(filler, self._draw.randrange(self._bytes))
         code = process.wait()
         log = self._log.read_text()
         if code not in (0, 1) or "Traceback" in log:
-            raise ChatterboxError(f"{self.kind.name}, exit code {code}, of a full disk: {log}")
+            raise ChatterboxError(f"{self.program.name}, exit code {code}, of a full disk: {log}")
         if code and not any(words in log for words in _FULL):
-            raise ChatterboxError(f"{self.kind.name} does not say that the disk is full: {log}")
+            raise ChatterboxError(f"{self.program.name} does not say that the disk is full: {log}")
         self._check_whole(folder)
         filler.unlink()
         self._finish(folder)
@@ -189,19 +189,19 @@ class Trial:
         return 3 * self._bytes + _ROOM
 
     def _finish(self, folder: Path) -> None:
-        if self.kind.start(folder, self._log).wait():
-            raise ChatterboxError(f"{self.kind.name} failed: {self._log.read_text()}")
+        if self.program.start(folder, self._log).wait():
+            raise ChatterboxError(f"{self.program.name} failed: {self._log.read_text()}")
 
     def _check_whole(self, folder: Path) -> None:
-        for name, found in self.kind.files(folder).items():
-            if found != self._expected.get(name):
-                raise ChatterboxError(f"{self.kind.name}: {name} is not what it should be.")
+        for name, digest in self.program.files(folder).items():
+            if digest != self._expected.get(name):
+                raise ChatterboxError(f"{self.program.name}: {name} is not what it should be.")
 
     def _check_all(self, folder: Path) -> None:
-        if self.kind.files(folder) != self._expected:
-            raise ChatterboxError(f"{self.kind.name}: not all is there, or not the same.")
+        if self.program.files(folder) != self._expected:
+            raise ChatterboxError(f"{self.program.name}: not all is there, or not the same.")
         if left := _names(folder) ^ self._names:
-            raise ChatterboxError(f"{self.kind.name}: too much or too little: {sorted(left)}.")
+            raise ChatterboxError(f"{self.program.name}: too much or too little: {sorted(left)}.")
 
     def _empty(self, folder: Path) -> None:
         for path in folder.iterdir():
@@ -245,7 +245,7 @@ def measure(names: Sequence[str], kills: int, fills: int, words: int, seed: int)
     Raises:
         ChatterboxError: something was lost, cut short, left behind or not told.
     """
-    found = {}
+    outcomes = {}
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         every = programs(work, words)
@@ -256,9 +256,9 @@ def measure(names: Sequence[str], kills: int, fills: int, words: int, seed: int)
             met = trial.kills(place, kills)
             with small_disk(work / f"{name}-full", trial.room) as disk:
                 full = None if disk is None else sum(trial.full_disk(disk) for _ in range(fills))
-            found[name] = {"seconds": round(trial.seconds, 2), "killed": met, "disk_full": full}
-            print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
-    return found
+            outcomes[name] = {"seconds": round(trial.seconds, 2), "killed": met, "disk_full": full}
+            print(f"{name}: {outcomes[name]}", file=sys.stderr, flush=True)
+    return outcomes
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -115,7 +115,7 @@ def _take_turns(
         for engine in list(actions):
             began = time.monotonic()
             try:
-                found = actions[engine](steps if run > 0 else 1)
+                results = actions[engine](steps if run > 0 else 1)
             except BenchmarkError as error:
                 _give_up(engine, group, error)
                 del actions[engine]
@@ -123,11 +123,11 @@ def _take_turns(
                     measured.seconds[name].pop(engine, None)
                 continue
             if run > 0:
-                measured.add(engine, found, names)
+                measured.add(engine, results, names)
                 if time.monotonic() - began > PATIENCE and engine != "ours":
                     del actions[engine]
             figures.append(
-                f"{TITLES[engine]} " + ", ".join(f"{found[n]:.3f}" for n in names) + " s"
+                f"{TITLES[engine]} " + ", ".join(f"{results[n]:.3f}" for n in names) + " s"
             )
         turn = f"run {run} of {runs}" if run > 0 else "warm-up"
         say(f"  {', '.join(names)}: {turn}: {'; '.join(figures)}")
@@ -140,13 +140,13 @@ def _give_up(engine: str, doing: str, error: BenchmarkError) -> None:
 
 
 def _memory(workers: dict[str, Worker]) -> dict[str, int]:
-    found = {}
+    results = {}
     for engine, running in workers.items():
         try:
-            found[engine] = running.memory()
+            results[engine] = running.memory()
         except BenchmarkError as error:
             _give_up(engine, "memory", error)
-    return found
+    return results
 
 
 def _compare_logits(measured: Measured, workers: dict[str, Worker]) -> None:

@@ -73,7 +73,7 @@ def _work(arguments: argparse.Namespace) -> int:
     if arguments.worker:
         print(json.dumps(measure(arguments.models[0], arguments.tokens, arguments.times)))
         return 0
-    found = []
+    rows = []
     print("| model | weights | one utterance | after all |\n|---|---|---|---|")
     for model in arguments.models:
         command = [sys.executable, "-m", "benchmarks.memory", "--worker", str(model)]
@@ -86,9 +86,9 @@ def _work(arguments: argparse.Namespace) -> int:
         sizes = (row["weights"], row["peaks"][0], row["peaks"][-1])
         shown = " | ".join(f"{size / 1e9:.2f} GB" for size in sizes)
         print(f"| {row['variant']} | {shown} |", flush=True)
-        found.append({"model": str(model), **row})
+        rows.append({"model": str(model), **row})
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

@@ -39,7 +39,7 @@ def draw(measured: Measured, path: Path, title: str) -> Path:
     from matplotlib.figure import Figure
 
     stages = list(measured.seconds)
-    present = {name for found in measured.seconds.values() for name in found}
+    present = {name for engines in measured.seconds.values() for name in engines}
     engines = [name for name in ENGINES if name in present]
     figure = Figure(figsize=(9, 1.2 + 0.26 * len(stages) * (len(engines) + 0.6)), dpi=150)
     axes = figure.add_subplot()

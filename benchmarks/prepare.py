@@ -24,14 +24,14 @@ from .inputs import make_inputs
 
 def find_interpreters(arguments: argparse.Namespace) -> dict[str, str]:
     """Python of each engine; a peer without one is left out, with a line on standard error."""
-    given = {"torch": arguments.reference_python, "mlx-audio": arguments.mlx_audio_python}
-    found = {"ours": sys.executable}
+    chosen = {"torch": arguments.reference_python, "mlx-audio": arguments.mlx_audio_python}
+    interpreters = {"ours": sys.executable}
     for peer in arguments.peers:
         try:
-            found[peer] = interpreter(peer, given[peer])
+            interpreters[peer] = interpreter(peer, chosen[peer])
         except PeerMissing as error:
             say(f"left out: {error}")
-    return found
+    return interpreters
 
 
 def places(

@@ -52,13 +52,13 @@ def _measure(arguments: argparse.Namespace, measured, work: Path) -> Path | None
         wanted = [name for name in arguments.stages if STAGES[name].variant == variant]
         if not wanted:
             continue
-        found = places(arguments, interpreters, work, variant)
+        engines = places(arguments, interpreters, work, variant)
         if variant == "english":
-            english = found["ours"].folder
-            measured.limits = in_new_process(found["ours"], "limits")
-        measure_starts(measured, found, wanted, arguments.runs)
+            english = engines["ours"].folder
+            measured.limits = in_new_process(engines["ours"], "limits")
+        measure_starts(measured, engines, wanted, arguments.runs)
         if any(not STAGES[name].in_new_process for name in wanted):
             measure_stages(
-                measured, found, wanted, arguments.runs, arguments.steps, inputs, variant
+                measured, engines, wanted, arguments.runs, arguments.steps, inputs, variant
             )
     return english

@@ -48,8 +48,8 @@ AFTER_MEMORY = ("t3_batch4", "t3_batch8")
 
 def groups(names: list[str]) -> dict[str, list[str]]:
     """Group -> the stages among `names` that it times, in the table's order."""
-    found: dict[str, list[str]] = {}
+    by_group: dict[str, list[str]] = {}
     for name, stage in STAGES.items():
         if name in names:
-            found.setdefault(stage.group, []).append(name)
-    return found
+            by_group.setdefault(stage.group, []).append(name)
+    return by_group

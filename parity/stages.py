@@ -254,9 +254,9 @@ def compute_each(
                 outputs.update(functions[stage.name](networks, inputs))
                 continue
             with recorder.stage(stage.name) as tap:
-                found = functions[stage.name](networks, inputs)
-                tap.outputs = {name: as_array(value) for name, value in found.items()}
-            outputs.update(found)
+                results = functions[stage.name](networks, inputs)
+                tap.outputs = {name: as_array(value) for name, value in results.items()}
+            outputs.update(results)
         except (ValueError, IndexError, TypeError) as error:
             raise ParityError(f"stage {stage.name}: {error}") from error
     return outputs

@@ -38,27 +38,28 @@ def located(settings: RunSettings) -> RunSettings:
     """
     if settings.weights is None:
         return replace(settings, variant=settings.variant or "english")
-    given = str(settings.weights)
-    folder = Path(given).expanduser()
+    source = str(settings.weights)
+    folder = Path(source).expanduser()
     row = None
     if not folder.is_dir():
-        folder, row = _downloaded(given, settings)
+        folder, row = _downloaded(source, settings)
     variant = settings.variant or (row and row.name)
     if variant is None:
         variant = upstream_of(folder, t3_file=settings.t3_file).variant
-    return replace(settings, weights=folder, weights_name=given_name(given), variant=variant)
+    return replace(settings, weights=folder, weights_name=weights_name(source), variant=variant)
 
 
-def given_name(given: str) -> str:
+def weights_name(source: str) -> str:
     """Name of a repository, or the last part of a folder's path: the rest is private."""
-    return Path(given).expanduser().resolve().name if Path(given).expanduser().is_dir() else given
+    folder = Path(source).expanduser()
+    return folder.resolve().name if folder.is_dir() else source
 
 
-def _downloaded(given: str, settings: RunSettings):
+def _downloaded(source: str, settings: RunSettings):
     """Folder of a repository, and its row of the table of variants if it has one."""
-    repository = None if variant_called(given) else repository_of(given)
+    repository = None if variant_called(source) else repository_of(source)
     if repository is None:
-        raise ParityError(f"--weights {given}: no such folder, and no repository (OWNER/NAME).")
+        raise ParityError(f"--weights {source}: no such folder, and no repository (OWNER/NAME).")
     rows = [row for row in VARIANTS.values() if row.repo == repository]
     if settings.variant is not None:
         rows = [row for row in rows if row.name == settings.variant]

@@ -64,7 +64,7 @@ def add_mutate(commands) -> None:
         "must catch each, `bisect` must name the layer it is in.",
     )
     mutate.add_argument("faults", nargs="*", metavar="FAULT", help="these alone")
-    mutate.add_argument("--list", action="store_true", help="say which there are, and what they do")
+    mutate.add_argument("--list", action="store_true", help="list the faults and what each does")
     mutate.add_argument("--work", type=Path, metavar="DIR", help="keep the small models here")
     mutate.add_argument("--reference-python", type=Path, metavar="PATH", help="as in `run`")
     mutate.set_defaults(action="layers.mutate")

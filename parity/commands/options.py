@@ -28,7 +28,7 @@ def precision(command: argparse.ArgumentParser, what: str, **how) -> None:
 
 
 def seed(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seed", type=natural, default=0, help="of all that is made up")
+    command.add_argument("--seed", type=natural, default=0, help="of everything random")
 
 
 def audio(command: argparse.ArgumentParser) -> None:

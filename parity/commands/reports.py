@@ -25,7 +25,7 @@ def run(arguments) -> int:
     report = run_all(options.settings(arguments, precisions=precisions))
     folder = arguments.report
     if folder is None and arguments.weights is not None:
-        folder = Path(f"{DEFAULT_REPORT}-{report.about['variant']}")
+        folder = Path(f"{DEFAULT_REPORT}-{report.metadata['variant']}")
     if folder is not None:
         _say_written(write_all(report, folder))
     return _finish(report, arguments)

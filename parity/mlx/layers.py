@@ -61,23 +61,23 @@ def call(networks: nn.Module, name: str, inputs: Mapping[str, np.ndarray]) -> Ar
     Raises:
         ParityError: it cannot be called by itself.
     """
-    given = {key: _array(value) for key, value in inputs.items()}
+    arrays = {key: _array(value) for key, value in inputs.items()}
     if name == "t3.tfmr.model.rotary_emb":
         raise ParityError(f"{name} takes no input: compare the saved outputs.")
     layer = layer_at(networks, name)
     if layer is None:
-        return _call_function(name, given)
+        return _call_function(name, arrays)
     if WITH_RELU.search(name):
-        return {"0": as_numpy(batch_norm_relu(layer, given["x"]))}
+        return {"0": as_numpy(batch_norm_relu(layer, arrays["x"]))}
     if BACKBONE.match(name):
-        return {"0": _call_backbone(networks.t3, name, layer, given["x"])}
+        return {"0": _call_backbone(networks.t3, name, layer, arrays["x"])}
     kind = type(layer).__name__
-    arguments = [None if key is None else given[key] for key in _ARGUMENTS.get(kind, ("x",))]
+    arguments = [None if key is None else arrays[key] for key in _ARGUMENTS.get(kind, ("x",))]
     result = getattr(layer, _METHODS.get(kind, "__call__"))(*arguments)
     results = result if isinstance(result, tuple) else (result,)
     outputs = {key: as_numpy(results[int(key)]) for key in OUTPUTS.get(kind, ("0",))}
     if APPENDED.search(name):
-        outputs = {"0": outputs["0"][..., given["x"].shape[-1] :]}
+        outputs = {"0": outputs["0"][..., arrays["x"].shape[-1] :]}
     return outputs
 
 
@@ -85,7 +85,7 @@ def _array(value: np.ndarray) -> mx.array | int | float:
     return mx.array(value) if value.ndim else value.item()
 
 
-def _call_function(name: str, given: Mapping) -> Arrays:
+def _call_function(name: str, arrays: Mapping) -> Arrays:
     module, _, function = name.rpartition(".")
     if function in _INNER:
         module, function = _INNER[function]
@@ -93,8 +93,8 @@ def _call_function(name: str, given: Mapping) -> Arrays:
         raise ParityError(f"{name} is a stage, which is called by `python -m parity dump`.")
     called = getattr(importlib.import_module(f"mlx_chatterbox.{module}"), function)
     if function in _TAKE_NUMPY:
-        given = {k: np.array(v) if isinstance(v, mx.array) else v for k, v in given.items()}
-    result = called(**given)
+        arrays = {k: np.array(v) if isinstance(v, mx.array) else v for k, v in arrays.items()}
+    result = called(**arrays)
     results = result if isinstance(result, tuple) else (result,)
     return {str(i): as_numpy(output) for i, output in enumerate(results)}
 

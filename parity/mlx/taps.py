@@ -206,11 +206,11 @@ def _inputs(layer: nn.Module, function: Callable, args: tuple, kwargs: dict) -> 
     if wanted is None:
         first = next((a for a in (*args, *kwargs.values()) if isinstance(a, mx.array)), None)
         return {} if first is None else {"x": as_numpy(first)}
-    given = inspect.signature(function).bind(layer, *args, **kwargs).arguments
+    bound = inspect.signature(function).bind(layer, *args, **kwargs).arguments
     return {
-        name: as_numpy(given[parameter])
+        name: as_numpy(bound[parameter])
         for name, parameter in wanted.items()
-        if isinstance(given.get(parameter), (mx.array, int))
+        if isinstance(bound.get(parameter), (mx.array, int))
     }
 
 
@@ -261,11 +261,11 @@ def _function(tap_name: str, original: Callable, recorder: Recorder) -> Callable
 
 def _arguments(function: Callable, args: tuple, kwargs: dict) -> Arrays:
     try:
-        given = inspect.signature(function).bind(*args, **kwargs).arguments
+        bound = inspect.signature(function).bind(*args, **kwargs).arguments
     except (TypeError, ValueError):
-        given = {str(i): value for i, value in enumerate(args)} | kwargs
+        bound = {str(i): value for i, value in enumerate(args)} | kwargs
     kinds = (mx.array, np.ndarray, int, float)
-    return {name: as_numpy(value) for name, value in given.items() if isinstance(value, kinds)}
+    return {name: as_numpy(value) for name, value in bound.items() if isinstance(value, kinds)}
 
 
 @contextmanager

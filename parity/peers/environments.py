@@ -32,32 +32,32 @@ def mlx_audio_venv() -> Path:
 
 def mlx_audio_requirements() -> list[str]:
     """Requirements of mlx-audio's environment, with MLX exactly as it is installed here."""
-    found = [MLX_AUDIO]
+    requirements = [MLX_AUDIO]
     for name in MLX_DISTRIBUTIONS:
         try:
-            found.append(f"{name}=={importlib.metadata.version(name)}")
+            requirements.append(f"{name}=={importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return requirements
 
 
-def interpreter(peer: str, given: Path | None) -> str:
+def interpreter(peer: str, python: Path | None) -> str:
     """Python that has a peer; its environment is made if none is given or present.
 
     Raises:
         PeerMissing: there is no such file, or the environment cannot be made; the message says
             what failed.
     """
-    if given is not None and not given.is_file():
-        raise PeerMissing(f"{peer}: {given}: no such file.")
+    if python is not None and not python.is_file():
+        raise PeerMissing(f"{peer}: {python}: no such file.")
     if peer == "torch":
-        return _torch(given)
-    return str(given) if given is not None else str(_mlx_audio(mlx_audio_venv()))
+        return _torch(python)
+    return str(python) if python is not None else str(_mlx_audio(mlx_audio_venv()))
 
 
-def _torch(given: Path | None) -> str:
+def _torch(python: Path | None) -> str:
     try:
-        return find_interpreter(given)
+        return find_interpreter(python)
     except ReferenceMissing:
         pass
     say(f"making PyTorch's environment in {default_venv()} (1 to 6 GB, once) ...")

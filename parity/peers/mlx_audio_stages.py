@@ -47,11 +47,11 @@ def _given(inputs: Arrays, name: str) -> mx.array:
 
 
 def _voice_encoder(model, inputs: Arrays) -> dict:
-    encoder, found = model.ve, {}
+    encoder, results = model.ve, {}
     original = encoder.embeds_from_mels
 
     def embeds_from_mels(mels, *arguments, **settings):
-        found["voice_encoder/mel"] = mels[0]
+        results["voice_encoder/mel"] = mels[0]
         return original(mels, *arguments, **settings)
 
     encoder.embeds_from_mels = embeds_from_mels
@@ -60,7 +60,7 @@ def _voice_encoder(model, inputs: Arrays) -> dict:
         embedding = encoder.embeds_from_wavs([waveform], sample_rate=SAMPLE_RATE_16K)
     finally:
         del encoder.embeds_from_mels
-    return {**found, "voice_encoder/embedding": embedding}
+    return {**results, "voice_encoder/embedding": embedding}
 
 
 def _s3_tokenizer(model, inputs: Arrays) -> dict:
@@ -199,8 +199,8 @@ _STAGES = {
 
 def compute(model, inputs: Arrays) -> dict[str, np.ndarray]:
     """Compute the outputs of every stage that it has and whose inputs are present."""
-    found = stages.compute_each(_STAGES, model, inputs)
-    outputs = {name: np.array(value) for name, value in found.items()}
+    results = stages.compute_each(_STAGES, model, inputs)
+    outputs = {name: np.array(value) for name, value in results.items()}
     return {
         name: value.astype(np.int32 if value.dtype.kind in "iu" else np.float32)
         for name, value in outputs.items()

@@ -73,11 +73,11 @@ def write(upstream: Path, output: Path) -> None:
 def _sanitized(network, values: dict, name: str) -> dict:
     fitted = network.sanitize(values)
     for key, expected in tree_flatten(network.parameters()):
-        found = fitted.get(key)
-        if key in UNUSED or (found is None and key.endswith(COMPUTED)):
+        value = fitted.get(key)
+        if key in UNUSED or (value is None and key.endswith(COMPUTED)):
             continue
-        if found is None or found.shape != expected.shape:
-            shape = "missing" if found is None else tuple(found.shape)
+        if value is None or value.shape != expected.shape:
+            shape = "missing" if value is None else tuple(value.shape)
             raise WeightsDoNotFit(f"{name}.{key}: {shape} instead of {tuple(expected.shape)}")
     return fitted
 

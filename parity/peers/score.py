@@ -46,7 +46,7 @@ def score(folder: Path, python: Path | None = None) -> Comparison:
     except PeerError as error:
         raise ParityError(f"{PEER}: {error}") from error
     names = (MLX_AUDIO.replace("==", " "), "torch")
-    found = read_dump(output)
+    theirs = read_dump(output)
     reference = read_dump(dumps[1])
     # What it has no counterpart of is no error of its.
-    return compare({name: reference[name] for name in found}, found, names=names)
+    return compare({name: reference[name] for name in theirs}, theirs, names=names)

@@ -76,7 +76,7 @@ def growths(report: Mapping, baseline: Mapping | None = None) -> list[Growth]:
     baseline = read_baseline() if baseline is None else baseline
     variant = report["about"]["variant"]
     rows = {(_against(row), row["output"]): row for row in report["rows"]}
-    found = []
+    grown = []
     for against, outputs in baseline.get(variant, {}).items():
         for output, before in outputs.items():
             row = rows.get((against, output))
@@ -84,8 +84,8 @@ def growths(report: Mapping, baseline: Mapping | None = None) -> list[Growth]:
                 raise ParityError(f"the report of {variant} has no {output}, {against}.")
             limit = GROWTH * max(before, ROUNDING * row["bound"])
             if row["error"] is None or row["error"] > limit:
-                found.append(Growth(variant, against, output, before, row["error"], limit))
-    return found
+                grown.append(Growth(variant, against, output, before, row["error"], limit))
+    return grown
 
 
 def of_reports(reports: Iterable[Mapping]) -> dict[str, dict[str, dict[str, float]]]:

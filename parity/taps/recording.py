@@ -145,18 +145,18 @@ def without_repeats(taps: list[Tap]) -> list[Tap]:
     kept, last = [], {}
     for tap in taps:
         if EMBEDDINGS.search(tap.name):
-            given = next(iter(tap.inputs.values())).reshape(-1)
+            tokens = next(iter(tap.inputs.values())).reshape(-1)
             before = last.get(tap.name)
-            last[tap.name] = given
-            if before is not None and _same_tokens(before, given):
+            last[tap.name] = tokens
+            if before is not None and _same_tokens(before, tokens):
                 continue
         kept.append(tap)
     return renumbered(kept)
 
 
-def _same_tokens(before: np.ndarray, given: np.ndarray) -> bool:
+def _same_tokens(before: np.ndarray, tokens: np.ndarray) -> bool:
     """True for a start token each, in one row or two, or for equal tokens."""
-    return np.array_equal(before, given) or len({*before.tolist(), *given.tolist()}) == 1
+    return np.array_equal(before, tokens) or len({*before.tolist(), *tokens.tolist()}) == 1
 
 
 @dataclass

@@ -20,10 +20,10 @@ def upstream_names(paths: Iterable[str]) -> list[tuple[str, str, str]]:
         for file, rules in RULES.items()
         for theirs, ours in rules.prefixes
     ]
-    found = list(EXTRA_NAMES)
+    names = list(EXTRA_NAMES)
     for path in paths:
         for ours, theirs, network in prefixes:
             if f"{path}.".startswith(ours) and not NOT_TAPPED.fullmatch(path):
-                found.append((network, (theirs + f"{path}."[len(ours) :]).rstrip("."), path))
+                names.append((network, (theirs + f"{path}."[len(ours) :]).rstrip("."), path))
                 break
-    return found
+    return names

@@ -107,14 +107,14 @@ def _torchaudio_extension() -> ModuleType:
 
 def versions() -> dict[str, str]:
     """Installed versions of the packages whose numbers the reference's results depend on."""
-    found = {"python": sys.version.split()[0]}
+    installed = {"python": sys.version.split()[0]}
     for package in ("torch", "torchaudio", "chatterbox-tts", "s3tokenizer", "transformers",
                     "librosa", "resemble-perth", "numpy"):  # fmt: skip
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+            installed[package] = "unknown"
+    return installed
 
 
 if __name__ == "__main__":

@@ -60,14 +60,14 @@ def _arguments(layer, name: str, inputs: Mapping[str, np.ndarray]) -> list:
         raise ParityError(f"{name} is not called by itself in PyTorch; its outputs are saved.")
     if kind in CHANNELS_SECOND_IN and x.ndim > 2:
         x = np.moveaxis(x, -1, 1)
-    given = torch.from_numpy(np.ascontiguousarray(x))
-    if given.dtype == torch.int32:
-        given = given.long()
+    tensor = torch.from_numpy(np.ascontiguousarray(x))
+    if tensor.dtype == torch.int32:
+        tensor = tensor.long()
     masked = {"CausalBlock1D", "CausalResnetBlock1D"}
     if kind == "CausalBlock1D":
-        return [given, torch.ones(len(x), 1, x.shape[-1])]
+        return [tensor, torch.ones(len(x), 1, x.shape[-1])]
     if "context" in inputs:
-        return [given, torch.from_numpy(np.array(inputs["context"]))]
+        return [tensor, torch.from_numpy(np.array(inputs["context"]))]
     if set(inputs) != {"x"} or kind in masked or "Llama" in kind or kind.startswith("GPT2Att"):
         raise ParityError(f"{name} is not called by itself in PyTorch; its outputs are saved.")
-    return [given]
+    return [tensor]

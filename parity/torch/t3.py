@@ -49,13 +49,13 @@ def logits(networks: Networks, inputs: Arrays) -> dict:
     """The conditioning, and the logits of all steps in one pass over the given tokens."""
     t3 = networks.t3
     forced = _gpt2_logits if networks.variant.is_turbo else _llama_logits
-    found: dict = {}
-    hook = t3.cond_enc.register_forward_hook(lambda m, x, y: found.update(cond_emb=y[0].clone()))
+    hooked: dict = {}
+    hook = t3.cond_enc.register_forward_hook(lambda m, x, y: hooked.update(cond_emb=y[0].clone()))
     try:
         logits = forced(t3, inputs)
     finally:
         hook.remove()
-    return {"t3/cond_emb": found["cond_emb"], "t3/logits": logits}
+    return {"t3/cond_emb": hooked["cond_emb"], "t3/logits": logits}
 
 
 def _llama_logits(t3, inputs: Arrays):
