@@ -8,10 +8,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import convert
 import mlx_chatterbox
+from convert import core as converter
 from convert.core import convert_folder
 from convert.recipes import plain, uniform
+from mlx_chatterbox import variants
 from mlx_chatterbox.hub import ANY_FILES, download, files_of, repository_of, variant_called
 from mlx_chatterbox.variants import VARIANTS, variant_named
 
@@ -140,10 +141,10 @@ def _fingerprint(folder: Path) -> list[str]:
 
 def _code_hash() -> str:
     """Hash of the converter and the configurations, so that a change to either converts anew."""
-    package = Path(mlx_chatterbox.__file__).parent
-    files = [*Path(convert.__file__).parent.glob("*.py"), *package.rglob("*config*.py")]
+    library = Path(mlx_chatterbox.__file__).parent
+    files = {*Path(converter.__file__).parent.glob("*.py"), *library.rglob("*config*.py")}
     digest = hashlib.sha256()
-    for path in sorted([*files, package / "variants.py"]):
+    for path in sorted({*files, Path(variants.__file__)}):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.variants import variant_named
 
 from ..numpy.backend import slaney_mel_filters
+from ..whole_file import whole_file
 from .tokenizers import tokenizer_files
 from .values import tensor
 
@@ -139,17 +139,13 @@ def _write_weights(
     progress: Progress | None,
 ) -> int:
     """Stream one file tensor by tensor: a 2 GB file needs no 2 GB of memory."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     values = (_value(key, tuple(shape), shapes, seed) for key, shape in shapes.items())
     write = _write_torch if path.suffix == ".pt" else _write_safetensors
-    try:
+    with whole_file(path) as temporary:
         for _, shape in zip(write(temporary, shapes, values), shapes.values(), strict=True):
             done += 4 * _count(shape)
             if progress is not None:
                 progress(done, total)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return done
 
 
@@ -202,6 +198,5 @@ def _filter_buffer(key: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

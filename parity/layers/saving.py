@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from mlx.utils import tree_flatten
 
+import mlx_chatterbox
 from convert.upstream import to_upstream
 
 from ..dumps import write_dump
@@ -27,7 +28,7 @@ from .bisect import Bisection
 SCRIPT = '''\
 """{name}, call {call} of stage {stage}, by itself.
 
-Needs the packages `parity` and `mlx_chatterbox` (run it in a clone's root, or install them), and
+Needs the packages `{package}` and `mlx_chatterbox` (run it in a clone's root, or install them), and
 for upstream's side its PyTorch package. Beside it: inputs.safetensors (the reference's),
 expected.safetensors (what the reference made of them), found.safetensors (what was found),
 weights.safetensors (the layer's, in MLX's layout), upstream.safetensors (the same in PyTorch's),
@@ -40,7 +41,7 @@ from pathlib import Path
 
 sys.path[:0] = [os.getcwd(), {root!r}]
 
-from parity.layers.reproduction import reproduce
+from {package}.layers.reproduction import reproduce
 
 if __name__ == "__main__":
     sys.exit(reproduce(Path(__file__).parent))
@@ -104,9 +105,12 @@ def save(finding: Bisection, folder: str | Path, model: Model, fault: str = "") 
     write_dump(folder / "found.safetensors", step.found.outputs)
     model.config.save(folder)
     (folder / "layer.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-    root = str(Path(__file__).resolve().parents[2])
     script = SCRIPT.format(
-        name=step.found.name, call=step.found.call, stage=finding.stage, root=root
+        name=step.found.name,
+        call=step.found.call,
+        stage=finding.stage,
+        root=str(Path(mlx_chatterbox.__file__).resolve().parents[1]),
+        package=__name__.rpartition(".layers.")[0],
     )
     (folder / "reproduce.py").write_text(script, encoding="utf-8")
     return folder

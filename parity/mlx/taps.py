@@ -73,7 +73,7 @@ FUNCTIONS: tuple[tuple[str, str], ...] = (
     ("s3gen.flow.decoder.estimator.time_embeddings", "time_sinusoids"),
     (".pos_enc", "relative_positions"),
 )
-_MODULES = ("mlx_chatterbox.audio.", "mlx_chatterbox.models.", "parity.mlx.backend")
+_MODULES = ("mlx_chatterbox.audio.", "mlx_chatterbox.models.", f"{__package__}.backend")
 
 
 def as_numpy(value) -> np.ndarray:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..compare import Comparison, Verdict, all_hold
 from ..errors import ParityError
+from ..whole_file import whole_file
 
 _HEADINGS = ("stage", "output", "checked", "reference", "error", "bound", "margin", "result")
 
@@ -85,14 +85,11 @@ def write_file(path: str | Path, text: str) -> None:
         ParityError: the folder is not there or cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        with whole_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ParityError(f"{path} cannot be written: {error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _cells(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlx_chatterbox.folders import cache_folder
+
 from ..errors import ParityError, ReferenceMissing
 
 # Puts the packages named, and nothing else that may lie beside them, into the other interpreter.
@@ -33,10 +35,8 @@ runpy.run_module(module, run_name="__main__", alter_sys=False)
 def default_venv() -> Path:
     """Folder of the environment that `python -m parity setup` makes."""
     if sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    else:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "mlx-chatterbox" / "reference"
+        return Path.home() / "Library" / "Caches" / "mlx-chatterbox" / "reference"
+    return cache_folder() / "reference"
 
 
 def interpreter_of(venv: Path) -> Path:
