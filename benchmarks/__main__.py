@@ -51,14 +51,14 @@ def build_parser() -> argparse.ArgumentParser:
         type=_peers,
         default=[],
         metavar="NAMES",
-        help=f"whom to compare with, of {','.join(PEERS)} (default: nobody)",
+        help=f"peers to compare with, of {','.join(PEERS)} (default: none)",
     )
     parser.add_argument(
         "--stages",
         type=_stages,
         default=list(STAGES),
         metavar="NAMES",
-        help="which ones, with commas (default: all)",
+        help="stages to time, separated by commas (default: all)",
     )
     parser.add_argument(
         "--runs", type=_positive, default=3, metavar="N", help="counted runs (default: 3)"
@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device",
         choices=("cpu", "gpu"),
-        help="what all compute on; gpu: MLX's (Metal or CUDA), and PyTorch's on the same machine "
+        help="device of all engines; gpu: MLX's (Metal or CUDA), and PyTorch's on the same machine "
         "(default: MLX's default device, on a Mac the GPU)",
     )
     parser.add_argument("--json", type=Path, metavar="F", help="write every run's seconds here")
@@ -102,7 +102,7 @@ def _names(text: str, choices: Sequence[str], what: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if unknown := [name for name in names if name not in choices]:
         raise argparse.ArgumentTypeError(
-            f"unknown {what} {', '.join(unknown)}; there are {', '.join(choices)}"
+            f"unknown {what} {', '.join(unknown)}; choose from {', '.join(choices)}"
         )
     return [name for name in choices if name in names]
 
@@ -119,7 +119,7 @@ def _stages(text: str) -> list[str]:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of 1 or more")
     return int(text)
 
 

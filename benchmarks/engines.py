@@ -83,7 +83,7 @@ class Worker:
         code = self._process.wait()
         self._errors.seek(0)
         lines = [line for line in self._errors.read().splitlines() if line.strip()]
-        return f"its process ended with {code}: {''.join(lines[-1:]) or 'it printed nothing'}"
+        return f"its process ended, exit code {code}: {''.join(lines[-1:]) or 'it printed nothing'}"
 
 
 @contextmanager

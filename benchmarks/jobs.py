@@ -90,7 +90,7 @@ class Speaking:
         code = self.start(text, name).wait()
         log = (self.folder / f"{name}.log").read_text()
         if code:
-            raise ChatterboxError(f"it failed: {log}")
+            raise ChatterboxError(f"the command failed: {log}")
         return {"seconds": time.perf_counter() - started, "peak": int(log.split()[-1])}
 
     def killed(self, text: str, name: str, kills: int, seconds: float, draw: random.Random) -> int:

@@ -173,7 +173,7 @@ class Trial:
         code = process.wait()
         log = self._log.read_text()
         if code not in (0, 1) or "Traceback" in log:
-            raise ChatterboxError(f"{self.program.name}, exit code {code}, of a full disk: {log}")
+            raise ChatterboxError(f"{self.program.name}, exit code {code} on a full disk: {log}")
         if code and not any(words in log for words in _FULL):
             raise ChatterboxError(f"{self.program.name} does not say that the disk is full: {log}")
         self._check_whole(folder)
@@ -195,13 +195,17 @@ class Trial:
     def _check_whole(self, folder: Path) -> None:
         for name, digest in self.program.files(folder).items():
             if digest != self._expected.get(name):
-                raise ChatterboxError(f"{self.program.name}: {name} is not what it should be.")
+                raise ChatterboxError(
+                    f"{self.program.name}: {name} differs from the undisturbed run."
+                )
 
     def _check_all(self, folder: Path) -> None:
         if self.program.files(folder) != self._expected:
-            raise ChatterboxError(f"{self.program.name}: not all is there, or not the same.")
+            raise ChatterboxError(f"{self.program.name}: files are missing or differ.")
         if left := _names(folder) ^ self._names:
-            raise ChatterboxError(f"{self.program.name}: too much or too little: {sorted(left)}.")
+            raise ChatterboxError(
+                f"{self.program.name}: unexpected or missing files: {sorted(left)}."
+            )
 
     def _empty(self, folder: Path) -> None:
         for path in folder.iterdir():

@@ -74,7 +74,7 @@ def compare(
     )
     if not rows:
         raise ParityError(
-            "the reference holds no output of any parity stage: nothing to compare. Is it a dump "
+            "the reference has no output of any parity stage: nothing to compare. Is it a dump "
             "of inputs, or of another program?"
         )
     return Comparison(names[0], names[1], rows, precision)

@@ -32,7 +32,7 @@ def read_dump_with_metadata(path: str | Path) -> tuple[dict[str, np.ndarray], di
             return tensors, dict(file.metadata() or {})
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]  # it may quote all of the file
-        raise DumpError(f"{path} is no readable safetensors file: {reason}.") from error
+        raise DumpError(f"{path} is not a readable safetensors file: {reason}.") from error
 
 
 def write_dump(

@@ -36,7 +36,7 @@ def with_bound(output: StageOutput, precision: str) -> StageOutput:
     from convert.bounds import BOUNDS
 
     if precision not in PRECISIONS:
-        raise ParityError(f"{precision!r} is no precision; there are {', '.join(PRECISIONS)}.")
+        raise ParityError(f"{precision!r} is not a precision; choose from {', '.join(PRECISIONS)}.")
     if precision == "float32" or output.name in _WITHOUT_WEIGHTS:
         return output
     bounds = BOUNDS[precision]

@@ -123,7 +123,7 @@ def convert_to(precision: str, upstream: Path, folder: Path, **settings) -> Path
         CheckpointError: the files cannot be converted.
     """
     if precision not in PRECISIONS:
-        raise ParityError(f"{precision!r} is no precision; there are {', '.join(PRECISIONS)}.")
+        raise ParityError(f"{precision!r} is not a precision; choose from {', '.join(PRECISIONS)}.")
     recipe = uniform(int(precision[0])) if precision.endswith("bit") else plain(precision)
     return convert_folder(
         upstream, folder, dtype=recipe.dtype, quantization=recipe.quantization, **settings

@@ -68,7 +68,9 @@ def _taps_by_mlx(arguments, inputs: dict) -> None:
 
 def _check_found(arguments, found) -> None:
     if not found:
-        raise ParityError(f"{arguments.inputs} has the inputs of no stage; nothing was written.")
+        raise ParityError(
+            f"{arguments.inputs} does not have all inputs of any stage; nothing was written."
+        )
 
 
 def _model(arguments) -> dict:

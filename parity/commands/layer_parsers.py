@@ -8,9 +8,9 @@ from pathlib import Path
 from . import options
 
 BISECT = """\
-Walks the layers of every network in order of computation, holds what each was given and what it
-made against the reference, and names the first that makes something else of the same. Its inputs,
-outputs and weights are saved with a script that calls it by itself."""
+Walks the layers of every network in order of computation, compares the inputs and outputs of each
+with the reference, and names the first whose outputs differ though its inputs do not. Its inputs,
+outputs and weights are saved with a script that calls it alone."""
 
 BISECT_EXAMPLES = """\
 examples:
@@ -39,17 +39,25 @@ def add_bisect(commands) -> None:
     bisect.add_argument("--audio", type=Path, metavar="WAV", help="as in `run`")
     bisect.add_argument("--small", action="store_true", help="a small model with made-up weights")
     bisect.add_argument("--reference-python", type=Path, metavar="PATH", help="as in `run`")
-    bisect.add_argument("--reference", type=Path, metavar="TAPS", help="a file, not PyTorch")
-    bisect.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="ours, with --reference")
-    bisect.add_argument("--found", type=Path, metavar="TAPS", help="in place of a checkpoint")
+    bisect.add_argument(
+        "--reference", type=Path, metavar="TAPS", help="a tap file in place of PyTorch"
+    )
+    bisect.add_argument(
+        "--checkpoint", type=Path, metavar="FOLDER", help="our checkpoint, with --reference"
+    )
+    bisect.add_argument(
+        "--found", type=Path, metavar="TAPS", help="a tap file in place of a checkpoint"
+    )
     options.stages(bisect)
-    bisect.add_argument("--fault", default="", metavar="NAME", help="plant one of `mutate`'s")
+    bisect.add_argument(
+        "--fault", default="", metavar="NAME", help="plant one of the faults of `mutate`"
+    )
     bisect.add_argument(
         "--save",
         type=Path,
         metavar="DIR",
         default=Path("parity-bisect"),
-        help="where what reproduces a difference goes, if there is one (default: %(default)s)",
+        help="folder for the reproduction of a difference, if there is one (default: %(default)s)",
     )
     bisect.add_argument("--json", type=Path, metavar="F", help="write all layers' errors too")
     bisect.set_defaults(action="layers.bisect")
@@ -59,11 +67,11 @@ def add_mutate(commands) -> None:
     """Add `python -m parity mutate`."""
     mutate = commands.add_parser(
         "mutate",
-        help="plant faults one at a time: is each caught, and named?",
+        help="plant faults one at a time, to see whether each is caught and named",
         description="Plants realistic porting faults in small models of ours, one at a time: `run` "
         "must catch each, `bisect` must name the layer it is in.",
     )
-    mutate.add_argument("faults", nargs="*", metavar="FAULT", help="these alone")
+    mutate.add_argument("faults", nargs="*", metavar="FAULT", help="only these")
     mutate.add_argument("--list", action="store_true", help="list the faults and what each does")
     mutate.add_argument("--work", type=Path, metavar="DIR", help="keep the small models here")
     mutate.add_argument("--reference-python", type=Path, metavar="PATH", help="as in `run`")

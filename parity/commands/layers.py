@@ -71,7 +71,7 @@ def _reference(arguments, work: Path):
     """Load the reference's taps and our checkpoint."""
     if arguments.reference is not None:
         if arguments.checkpoint is None:
-            raise ParityError("--reference needs --checkpoint FOLDER or --found TAPS beside it.")
+            raise ParityError("--reference also needs --checkpoint FOLDER or --found TAPS.")
         return read_taps(arguments.reference), load(arguments.checkpoint)
     python = find_interpreter(arguments.reference_python)
     if arguments.small:
@@ -105,7 +105,7 @@ def mutate(arguments) -> int:
         return 0
     unknown = [name for name in arguments.faults if name not in every]
     if unknown:
-        raise ParityError(f"{', '.join(unknown)}: no such fault; `--list` says which there are.")
+        raise ParityError(f"{', '.join(unknown)}: no such fault; `--list` names them.")
     chosen = [every[name] for name in arguments.faults or every]
     python = find_interpreter(arguments.reference_python)
     variants = list(dict.fromkeys(fault.variant for fault in chosen))

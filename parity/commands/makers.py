@@ -19,7 +19,7 @@ def fabricated(arguments) -> int:
     if folder.is_file() or (
         folder.is_dir() and any(folder.iterdir()) and not (folder / STAMP).is_file()
     ):
-        raise ParityError(f"{folder} is there already and was not fabricated; choose another name.")
+        raise ParityError(f"{folder} exists and was not fabricated; choose another name.")
     with phase("fabricate weights") as progress:
         fabricate(
             folder,

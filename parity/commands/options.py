@@ -12,7 +12,7 @@ from ..taps.names import CALLS, TAPPED_STAGES
 
 def variant(command: argparse.ArgumentParser, default: str | None = "english") -> None:
     """Add `--variant`; with default None it is what the given weights are."""
-    shown = "default: english, or what the weights are" if default is None else "default: english"
+    shown = "default: english, or that of the weights" if default is None else "default: english"
     command.add_argument("--variant", type=known_variant, default=default, help=shown)
 
 
@@ -40,14 +40,14 @@ def audio(command: argparse.ArgumentParser) -> None:
 def stages(command) -> None:
     """Add `--stages`, and `--calls` of a layer in each."""
     command.add_argument(
-        "--stages", nargs="+", choices=TAPPED_STAGES, metavar="STAGE", help="these alone"
+        "--stages", nargs="+", choices=TAPPED_STAGES, metavar="STAGE", help="only these"
     )
     command.add_argument(
         "--calls",
         type=int,
         default=CALLS,
         metavar="N",
-        help="how many calls of a layer are looked at in a stage (default: %(default)s)",
+        help="calls of a layer that are compared in a stage (default: %(default)s)",
     )
 
 
@@ -55,7 +55,7 @@ def known_variant(text: str) -> str:
     from mlx_chatterbox.variants import VARIANTS
 
     if text not in VARIANTS:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(VARIANTS)}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(VARIANTS)}")
     return text
 
 

@@ -21,7 +21,7 @@ examples:
   python -m parity run --weights ResembleAI/chatterbox    the same on real weights; docs/parity.md
   python -m parity report WORK/english          a page to look at, from a run that was kept
   python -m parity bisect --small               the first layer that differs, if one does
-  python -m parity mutate                       are planted faults found?
+  python -m parity mutate                       plant faults, see that each is found
 by hand, one step at a time:
   python -m parity fabricate upstream           made-up weights in upstream's files, 3.2 GB
   python -m convert upstream checkpoint
@@ -100,7 +100,7 @@ def _add_makers(commands) -> None:
     fabricate = commands.add_parser(
         "fabricate",
         help="write made-up weights in upstream's files",
-        description="Fills upstream's files by a seeded generator, activations of order one.",
+        description="Fills upstream's files from a seeded generator; activations are of order one.",
     )
     fabricate.add_argument("output", metavar="OUTPUT", type=Path, help="folder to make")
     options.variant(fabricate)
@@ -109,10 +109,12 @@ def _add_makers(commands) -> None:
         "--weight-norm",
         choices=("parametrizations", "g_v"),
         default="parametrizations",
-        help="which of PyTorch's two spellings (default: %(default)s)",
+        help="PyTorch's spelling of weight norm (default: %(default)s)",
     )
     fabricate.add_argument(
-        "--filter-buffers", action="store_true", help="with the tokenizer's mel filters and window"
+        "--filter-buffers",
+        action="store_true",
+        help="include the tokenizer's mel filters and window",
     )
     fabricate.set_defaults(action="makers.fabricated")
 

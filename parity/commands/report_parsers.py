@@ -20,7 +20,7 @@ def add_run(commands) -> None:
     """Add `python -m parity run`."""
     run = commands.add_parser(
         "run",
-        help="everything at once: weights, conversion, both references, ours, the verdict",
+        help="run everything: weights, conversion, both references, ours, the verdict",
         description="Compares all stages at full size. About three minutes on two cores.",
     )
     options.variant(run, default=None)
@@ -65,13 +65,13 @@ def add_compare(commands) -> None:
     """Add `python -m parity compare`."""
     compare = commands.add_parser(
         "compare",
-        help="hold one dump against another",
-        description="Holds OUT against REFERENCE: every output of a stage that REFERENCE has must "
+        help="compare one dump with another",
+        description="Compares OUT with REFERENCE: every output of a stage that REFERENCE has must "
         "be in OUT, of the same shape and dtype, finite, and within the stage's bound.",
     )
     compare.add_argument("reference", metavar="REFERENCE", type=Path)
     compare.add_argument("out", metavar="OUT", type=Path)
-    options.precision(compare, default="float32", what="of OUT: which bounds hold")
+    options.precision(compare, default="float32", what="of OUT, whose bounds apply")
     _formats(compare)
     compare.set_defaults(action="reports.compare")
 
@@ -80,7 +80,7 @@ def add_report(commands) -> None:
     """Add `python -m parity report`."""
     report = commands.add_parser(
         "report",
-        help="write the reports of a run that was kept, pictures and all",
+        help="write the reports of a kept run, with pictures",
         description="Writes report.html (one page that needs nothing else), report.md, "
         "report.json, junit.xml and share.json from the dumps of a run.",
     )
@@ -92,7 +92,7 @@ def add_report(commands) -> None:
         type=Path,
         metavar="DIR",
         default=Path(DEFAULT_REPORT),
-        help="where to (default: %(default)s)",
+        help="folder to write to (default: %(default)s)",
     )
     report.add_argument(
         "--layers",
@@ -107,15 +107,15 @@ def add_baseline(commands) -> None:
     """Add `python -m parity baseline`."""
     baseline = commands.add_parser(
         "baseline",
-        help="has an error grown tenfold?",
-        description="Holds reports (`run --json`) against the errors measured before, in "
+        help="check that no error has grown tenfold",
+        description="Compares reports (`run --json`) with the errors measured before, in "
         "parity/baseline.json: none may be more than ten times as large, bounds or not.",
     )
     baseline.add_argument("reports", nargs="+", type=Path, metavar="JSON")
     baseline.add_argument(
         "--write",
         action="store_true",
-        help="take their errors as the new baseline, and write the README's table from it",
+        help="make their errors the new baseline, and write the README's table from it",
     )
     baseline.set_defaults(action="reports.baseline")
 
@@ -124,9 +124,9 @@ def add_peer(commands) -> None:
     """Add `python -m parity peer`."""
     peer = commands.add_parser(
         "peer",
-        help="what does mlx-audio's port score on the same weights?",
+        help="measure mlx-audio's port on the same weights",
         description="Computes every stage that mlx-audio 0.6.2 has with mlx-audio's own functions, "
-        "on the weights and inputs of a run that was kept, and holds them against PyTorch. Makes "
+        "on the weights and inputs of a run that was kept, and compares them with PyTorch. Makes "
         "its environment (0.6 GB) and its files (3.2 GB, in FOLDER) where there are none. Ends "
         "with 0 whatever it scores.",
     )

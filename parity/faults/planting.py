@@ -37,7 +37,7 @@ def planted(name: str, networks: object | None) -> Iterator[None]:
         return
     every = faults()
     if name not in every:
-        raise ParityError(f"{name!r} is no fault; there are {', '.join(every)}.")
+        raise ParityError(f"{name!r} is not a fault; choose from {', '.join(every)}.")
     fault = every[name]
     with ExitStack() as stack:
         # A layer with a fault is to be asked.

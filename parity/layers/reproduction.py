@@ -92,7 +92,9 @@ def _by_torch(folder: Path, metadata: dict, inputs: Arrays) -> Arrays:
     from ..torch.layers import call
 
     if metadata["upstream"] is None:
-        raise ParityError("a function, or a stage; what the reference made of it is saved.")
+        raise ParityError(
+            "a function or a stage, which is not called alone; the reference's outputs are saved."
+        )
     network, path = metadata["upstream"]
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     weights = {key: np.array(v) for key, v in read_dump(folder / "upstream.safetensors").items()}

@@ -77,7 +77,7 @@ def save(finding: Bisection, folder: str | Path, model: Model, fault: str = "") 
         ParityError: nothing was found, or the folder cannot be written.
     """
     if finding.culprit is None:
-        raise ParityError(f"stage {finding.stage}: nothing differs, there is nothing to save.")
+        raise ParityError(f"stage {finding.stage}: nothing differs, so there is nothing to save.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     step = finding.culprit

@@ -90,7 +90,7 @@ def _call_function(name: str, arrays: Mapping) -> Arrays:
     if function in _INNER:
         module, function = _INNER[function]
     elif name not in dict(FUNCTIONS):
-        raise ParityError(f"{name} is a stage, which is called by `python -m parity dump`.")
+        raise ParityError(f"{name} is a stage; `python -m parity dump` computes it.")
     called = getattr(importlib.import_module(f"mlx_chatterbox.{module}"), function)
     if function in _TAKE_NUMPY:
         arrays = {k: np.array(v) if isinstance(v, mx.array) else v for k, v in arrays.items()}

@@ -38,5 +38,5 @@ def output_of(command: list[str], environment: dict[str, str] | None = None) -> 
         raise PeerError(f"{command[0]} cannot be run: {error}") from error
     if done.returncode:
         lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        raise PeerError("".join(lines[-1:]) or f"it ended with {done.returncode}")
+        raise PeerError("".join(lines[-1:]) or f"exit code {done.returncode}")
     return done.stdout

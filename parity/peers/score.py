@@ -31,7 +31,9 @@ def score(folder: Path, python: Path | None = None) -> Comparison:
     dumps = [folder / "inputs.safetensors", folder / TORCH_NAME]
     upstream = folder / "upstream"
     if not all(path.exists() for path in (*dumps, upstream)):
-        raise ParityError(f"{folder} is not kept from `run --variant english --work` as made up.")
+        raise ParityError(
+            f"{folder} is not a kept run of made-up weights; see `run --variant english --work`."
+        )
     output = folder / DUMP_NAME
     output.unlink(missing_ok=True)
     try:
@@ -48,5 +50,5 @@ def score(folder: Path, python: Path | None = None) -> Comparison:
     names = (MLX_AUDIO.replace("==", " "), "torch")
     theirs = read_dump(output)
     reference = read_dump(dumps[1])
-    # What it has no counterpart of is no error of its.
+    # Outputs that it does not have do not count as errors.
     return compare({name: reference[name] for name in theirs}, theirs, names=names)

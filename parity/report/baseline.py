@@ -53,14 +53,14 @@ def read_report(path: Path) -> dict:
     """Read a report of `run --json`.
 
     Raises:
-        ParityError: it is none.
+        ParityError: it is not a report.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         document["about"]["variant"]
         document["rows"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise ParityError(f"{path} is no report of `python -m parity run --json`.") from None
+        raise ParityError(f"{path} is not a report of `python -m parity run --json`.") from None
     return document
 
 
@@ -98,7 +98,7 @@ def of_reports(reports: Iterable[Mapping]) -> dict[str, dict[str, dict[str, floa
     for report in reports:
         variant = report["about"]["variant"]
         if not report["holds"]:
-            raise ParityError(f"the report of {variant} does not hold: it is no baseline.")
+            raise ParityError(f"the report of {variant} does not hold, so it cannot be a baseline.")
         for row in report["rows"]:
             outputs = result.setdefault(variant, {}).setdefault(_against(row), {})
             outputs[row["output"]] = shortened(row["error"])

@@ -86,7 +86,7 @@ def read_layers(path: Path) -> list:
     """
     layers = _read_json(path, None)
     if not isinstance(layers, list) or not all("layers" in stage for stage in layers):
-        raise ParityError(f"{path} is not what `python -m parity bisect --json` writes.")
+        raise ParityError(f"{path} is not a file of `python -m parity bisect --json`.")
     return layers
 
 

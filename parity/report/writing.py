@@ -18,7 +18,7 @@ def write_all(report: ParityReport, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ParityError(f"{folder} cannot be made: {error}.") from error
+        raise ParityError(f"{folder} cannot be created: {error}.") from error
     texts = {
         "report.html": page.as_html(report),
         "report.md": tables.as_markdown(report.comparisons, report.metadata),

@@ -222,7 +222,7 @@ def read_taps(path: str | Path) -> TapFile:
     """
     tensors, metadata = read_dump_with_metadata(path)
     if metadata.pop("format", None) != FORMAT:
-        raise DumpError(f"{path} is no file of taps: `python -m parity dump --taps` writes one.")
+        raise DumpError(f"{path} is not a tap file: `python -m parity dump --taps` writes one.")
     try:
         rows = json.loads(metadata.pop("taps"))
         taps = [
@@ -234,7 +234,7 @@ def read_taps(path: str | Path) -> TapFile:
             for row in rows
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise DumpError(f"{path} is a damaged file of taps: {error}.") from error
+        raise DumpError(f"{path} is a damaged tap file: {error}.") from error
     inputs = {
         name.removeprefix("inputs/"): array
         for name, array in tensors.items()

@@ -57,7 +57,7 @@ def _arguments(layer, name: str, inputs: Mapping[str, np.ndarray]) -> list:
         if pattern.search(name):
             x = np.pad(x, [(0, 0), (before, after), (0, 0)])
     if x is None or set(inputs) - {"x", "time", "positions", "context"}:
-        raise ParityError(f"{name} is not called by itself in PyTorch; its outputs are saved.")
+        raise ParityError(f"{name} is not called alone in PyTorch; its outputs are saved.")
     if kind in CHANNELS_SECOND_IN and x.ndim > 2:
         x = np.moveaxis(x, -1, 1)
     tensor = torch.from_numpy(np.ascontiguousarray(x))
@@ -69,5 +69,5 @@ def _arguments(layer, name: str, inputs: Mapping[str, np.ndarray]) -> list:
     if "context" in inputs:
         return [tensor, torch.from_numpy(np.array(inputs["context"]))]
     if set(inputs) != {"x"} or kind in masked or "Llama" in kind or kind.startswith("GPT2Att"):
-        raise ParityError(f"{name} is not called by itself in PyTorch; its outputs are saved.")
+        raise ParityError(f"{name} is not called alone in PyTorch; its outputs are saved.")
     return [tensor]

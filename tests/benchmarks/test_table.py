@@ -227,10 +227,10 @@ def test_our_own_failure_is_an_error():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--stages", "flwo"], "unknown stage flwo; there are import, load,"),
+        (["--stages", "flwo"], "unknown stage flwo; choose from import, load,"),
         (["--stages", ","], "name a stage"),
-        (["--peers", "onnx"], "unknown peer onnx; there are mlx-audio, torch"),
-        (["--runs", "0"], "no number of 1 or more"),
+        (["--peers", "onnx"], "unknown peer onnx; choose from mlx-audio, torch"),
+        (["--runs", "0"], "not an integer of 1 or more"),
         (["--device", "tpu"], "invalid choice"),
         (["--json", "nowhere/at/all.json"], "the folder is not there"),
         (["--weights", "nowhere"], "no such folder"),

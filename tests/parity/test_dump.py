@@ -203,7 +203,7 @@ def test_a_dump_without_any_stages_inputs_is_an_error(small_checkpoint, tmp_path
     path = write_dump(tmp_path / "in.safetensors", {"audio/other": np.ones(3, np.float32)})
     arguments = ["--inputs", str(path), "--output", str(tmp_path / "out.safetensors")]
     assert main(["dump", "--checkpoint", str(small_checkpoint), *arguments]) == 1
-    assert "has the inputs of no stage" in capsys.readouterr().err
+    assert "does not have all inputs of any stage" in capsys.readouterr().err
 
 
 def test_an_output_folder_that_is_not_there_is_said_before_the_work(inputs_file, tmp_path, capsys):

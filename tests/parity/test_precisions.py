@@ -62,7 +62,7 @@ def test_fewer_bits_have_wider_bounds():
     bounds = [precisions.with_bound(logits, name).bound for name in precisions.PRECISIONS]
     assert bounds == sorted(bounds)
     assert bounds[0] < bounds[1] < bounds[-1]
-    with pytest.raises(ParityError, match="no precision"):
+    with pytest.raises(ParityError, match="not a precision"):
         precisions.with_bound(logits, "2bit")
 
 
