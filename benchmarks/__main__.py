@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    # Not at the top: --help is there at once, without MLX.
+    # Not at the top: --help needs no MLX.
     from mlx_chatterbox.program import run_program
 
     parser = build_parser()

@@ -31,7 +31,7 @@ SHORT_WORDS = 100
 # Two threads work on neighbouring sentences; how much both need at the same moment is chance, and
 # few sentences draw it seldom.
 SHORT_RUNS = 3
-# The command, and then how much memory it took.
+# The command, then its peak memory.
 _COMMAND = """
 import sys
 from mlx_chatterbox.generate import main

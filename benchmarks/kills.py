@@ -34,7 +34,7 @@ from parity.inputs.synthetic_voice import synthetic_voice
 
 from .jobs import compose
 
-# Beyond what the outputs take: temporary files, and the pages of a file system.
+# Room beyond the outputs: temporary files, and the pages of a file system.
 _ROOM = 32 << 20
 _FULL = ("No space left", "disk is full", "disk quota", "make room")
 # In them are times of day, seconds that something took, or names of temporary folders.

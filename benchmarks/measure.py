@@ -17,9 +17,9 @@ from .engines import Place, Worker, in_new_process, worker
 from .errors import BenchmarkError
 from .stages import AFTER_MEMORY, STAGES, TITLES, groups
 
-# An engine that needs more seconds than this for a stage is timed once, not `runs` times.
+# An engine that takes more seconds than this for a stage is timed once, not `runs` times.
 PATIENCE = 45.0
-# Of T3's first logits, relative RMS: engines further apart than this have not the same weights.
+# Relative RMS of T3's first logits; engines further apart have different weights.
 SAME_MODEL = 1e-3
 
 

@@ -11,7 +11,7 @@ from .report import in_units
 from .stages import ENGINES, STAGES, TITLES
 
 COLOURS = {"ours": "#2da44e", "mlx-audio": "#8250df", "torch": "#bf8700"}
-# Longer bars are cut, and say so; the others would be too short to compare.
+# Longer bars are cut, with a mark; the others would be too short to compare.
 LONGEST = 4.0
 BAR = 0.8
 

@@ -20,7 +20,7 @@ from .stages import MODULES
 PACKAGES = {
     "ours": ["mlx_chatterbox"],
     "mlx-audio": ["mlx_audio.tts.models.chatterbox"],
-    # The package itself imports a watermarker that this environment is spared.
+    # The package itself imports a watermarker that this environment does not need.
     "torch": [
         f"chatterbox.models.{name}" for name in ("t3", "s3gen", "voice_encoder", "tokenizers")
     ],

@@ -14,7 +14,7 @@ from .stages import EQUAL, RELATIVE_RMS, UNEQUAL_SHARE, StageOutput
 
 PRECISIONS = ("float32", "float16", "bfloat16", "8bit", "4bit")
 
-# Outputs that no weight has a part in; the watermark's weights are its own, always float32.
+# Outputs computed without the model's weights; the watermark's own are always float32.
 _WITHOUT_WEIGHTS = frozenset(
     {
         *("voice_encoder/trimmed", "voice_encoder/mel", "s3_tokenizer/log_mel"),
@@ -22,7 +22,7 @@ _WITHOUT_WEIGHTS = frozenset(
         *("sampler/probs", "sampler_turbo/probs", "watermark/marked", "watermark/answer"),
     }
 )
-# Greedy decoding goes another way after one token that differs, whatever the reason: reported.
+# Greedy decoding diverges after one token that differs, so the share is reported, not bounded.
 _REPORTED = frozenset({"t3/greedy_tokens"})
 
 
@@ -32,7 +32,7 @@ def with_bound(output: StageOutput, precision: str) -> StageOutput:
     Raises:
         ParityError: there is no such precision.
     """
-    # Not at the top: what runs beside PyTorch alone compares without the library.
+    # Not at the top: `reproduce.py` compares where PyTorch is installed and this library is not.
     from convert.bounds import BOUNDS
 
     if precision not in PRECISIONS:

@@ -40,7 +40,7 @@ def run(settings: RunSettings) -> ParityReport:
         ParityError: the reference is not installed or failed.
         ChatterboxError: the weights cannot be converted or loaded, or the recording not read.
     """
-    # Asked first: without a reference or the recording, minutes of work would be for nothing.
+    # Checked first: without a reference or the recording, minutes of work would be lost.
     python = find_interpreter(settings.reference_python)
     if settings.audio is not None:
         load_audio(settings.audio, SAMPLE_RATE)

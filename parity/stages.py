@@ -166,7 +166,7 @@ STAGES: tuple[Stage, ...] = (
         outputs=(StageOutput("estimator/out", "(B, 80, T)"),),
         optional_inputs=("estimator/r",),
     ),
-    # The vocoder's excitation, with what is random in it given.
+    # The vocoder's excitation, with fixed randomness.
     Stage(
         "source",
         inputs=("source/f0", "source/phases", "source/noise"),
@@ -180,7 +180,7 @@ STAGES: tuple[Stage, ...] = (
             StageOutput("vocoder/waveform", "(480*T,)"),
         ),
     ),
-    # With the published weights, whatever the model's are. Upstream's detector keeps its answer to
+    # With the published weights in every model. Upstream's detector clips its answer to
     # 0 to 1; the one compared is from before that, or it would mostly be 0 or 1.
     Stage(
         "watermark",
@@ -190,8 +190,8 @@ STAGES: tuple[Stage, ...] = (
             StageOutput("watermark/answer", "(1,)", measure=MAX_ABS, bound=SCORE_BOUND),
         ),
     ),
-    # `generate`, as a user calls it, with all that is random in it given; text and language are
-    # code points. A token drawn otherwise would make another waveform: in float32 alone.
+    # `generate`, as a user calls it, with fixed randomness; text and language are
+    # code points. In float32 only, since one different token would change the whole waveform.
     Stage(
         PIPELINE,
         inputs=(

@@ -104,7 +104,7 @@ def converted_weights(
         shutil.rmtree(folder)
     with phase("convert") as progress:
         shared = None if settings.work is None else settings.work / "shared"
-        # What several models share is kept once, which is for float32 alone.
+        # Files that several models share are kept once, in float32 only.
         shared = shared if precision == "float32" else None
         convert_to(precision, upstream, folder, **model, progress=progress, shared=shared)
     stamp_file.write_text(json.dumps(stamp) + "\n", encoding="utf-8")

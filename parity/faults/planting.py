@@ -40,7 +40,7 @@ def planted(name: str, networks: object | None) -> Iterator[None]:
         raise ParityError(f"{name!r} is not a fault; choose from {', '.join(every)}.")
     fault = every[name]
     with ExitStack() as stack:
-        # A layer with a fault is to be asked.
+        # Native code would bypass the layer with the fault.
         stack.enter_context(layer_by_layer())
         if fault.code is not None:
             fault.code(Patches(stack))

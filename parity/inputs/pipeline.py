@@ -24,7 +24,7 @@ TEXTS = {
     "gpt2": ("The quick brown fox, he said [laugh], jumps over 2 lazy dogs!", ""),
 }
 TOKENS = 40
-# Of 10 s, which is as much as S3Gen hears.
+# Tokens of 10 s, the most that S3Gen uses.
 _LONGEST_PROMPT = 250
 _SAMPLES_PER_TOKEN = 960
 

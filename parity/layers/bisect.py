@@ -16,12 +16,12 @@ from ..compare import relative_rms
 from ..errors import ParityError
 from ..taps.recording import Arrays, Tap
 
-# What agrees: layers of these networks differ by 1e-7 to 1e-5 in float32 (the logarithms of almost
+# Errors up to this agree: layers differ by 1e-7 to 1e-5 in float32 (the logarithms of almost
 # nothing most), a fault that matters makes 1e-4 and more.
 TOLERANCE = 3e-5
-# A stage's own outputs are held to what `run` holds them to.
+# A stage's own outputs have the bound of `run`.
 STAGE_TOLERANCE = 1e-4
-# A layer may make its input's error larger, by this much and not be to blame.
+# A layer that amplifies its input's error by less than this is not to blame.
 GROWTH = 8.0
 
 

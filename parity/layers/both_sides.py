@@ -25,7 +25,7 @@ from ..upstream.jobs import dump_job, run_jobs, taps_job
 
 def write_names(path: str | Path, networks) -> Path:
     """Write the names of a model's layers on both sides, for the reference's process."""
-    # Ours stand for upstream's activations, which are functions here.
+    # Identity layers stand for upstream's activations, which are functions here.
     paths = [
         name
         for name, layer in networks.named_modules()

@@ -14,7 +14,7 @@ import numpy as np
 
 from .bisect import Bisection, aligned
 
-# Of each output with a time axis: which it is, and how many of its entries there are in a second
+# Time axis of each output that has one, and its entries per second
 # (tokens, frames, samples).
 TIME_AXES: dict[str, tuple[int, float]] = {
     "voice_encoder/mel": (0, 100.0),

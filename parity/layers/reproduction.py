@@ -43,7 +43,7 @@ def reproduce(folder: Path) -> int:
             print(f"{title}: {problem}")
             continue
         held = _print(title, expected, result)
-        # What MLX makes now counts for more than what was found then.
+        # The result of MLX now outweighs the one that was saved.
         agrees = held if title == "mlx" else agrees and held
     return 0 if agrees else 1
 
@@ -72,7 +72,7 @@ def _by_mlx(folder: Path, metadata: dict, inputs: Arrays) -> Arrays:
     if file.is_file():
         weights = {key: mx.array(value) for key, value in read_dump(file).items()}
         networks.update(tree_unflatten(list(weights.items())))
-    # The weights were saved with the fault in them: what is planted again is code.
+    # The saved weights contain the fault; only code is planted again.
     with planted(metadata["fault"], None):
         return call(networks, metadata["name"], inputs)
 

@@ -97,7 +97,7 @@ def save(finding: Bisection, folder: str | Path, model: Model, fault: str = "") 
         inputs = {name: model.inputs[name] for name in names if name in model.inputs}
         metadata["checkpoint"] = str(Path(model.checkpoint).resolve())
     else:
-        # What only one side recorded (flow times, noise) is needed to call the layer again.
+        # Inputs that only one side recorded (flow times, noise) are needed to call the layer again.
         inputs = {**step.found.inputs, **step.expected.inputs}
         metadata["upstream"] = _write_weights(folder, model.networks, model.config, step.found.name)
     write_dump(folder / "inputs.safetensors", inputs)

@@ -47,7 +47,7 @@ from ..taps.names import (
 from ..taps.recording import CALLS, Arrays, Recorder, Tap, without_repeats
 from ..taps.replacing import replaced
 
-# Methods that do a layer's work beside `__call__`.
+# Methods that do a layer's work besides `__call__`.
 METHODS: tuple[tuple[type, str], ...] = (
     (ConditionalDecoder, "velocity"),
     (HiFTGenerator, "decode"),
@@ -92,7 +92,7 @@ class MLXRecorder(Recorder):
     """A recorder that knows how calls of our T3 differ from upstream's."""
 
     def __init__(self, calls: int = CALLS):
-        # Two calls of ours may be one of upstream's: one more is kept.
+        # Two calls of ours may equal one of upstream's, so one more is kept.
         super().__init__(calls + 1, f"{EMBEDDINGS.pattern}|{SWAPPED.pattern}")
 
     def finished(self, taps: list[Tap]) -> list[Tap]:
@@ -145,7 +145,7 @@ def tapped(networks: nn.Module, recorder: Recorder) -> Iterator[Recorder]:
     with ExitStack() as stack:
         stack.enter_context(_plain_path())
         for kind in sorted(classes, key=lambda kind: kind.__name__):
-            # Some hold others and are not called.
+            # Containers of other modules are not called.
             if issubclass(kind, Callable):
                 stack.enter_context(_wrapped_method(kind, "__call__", paths, recorder))
         for kind, name in METHODS:
@@ -170,7 +170,7 @@ def layer_by_layer() -> Iterator[None]:
 def _plain_path() -> Iterator[None]:
     """Compute layer by layer, on one thread: see above."""
     with ExitStack() as stack:
-        # What `can_run_two` asks: nothing is split while two seem to run already.
+        # `can_run_two` reads this: nothing is split while two seem to run already.
         stack.enter_context(parallel._running)
         stack.enter_context(replaced(estimator, "attends_by_columns", lambda x: False))
         stack.enter_context(layer_by_layer())
@@ -275,7 +275,7 @@ def _batch_norms(paths: dict[int, str], recorder: Recorder) -> Iterator[None]:
 
     def call(norm, x, residual=None):
         path = paths.get(id(norm))
-        # With a residual there is nothing of upstream's that it could be held against.
+        # With a residual, upstream has no counterpart to compare with.
         if path is None or residual is not None:
             return original(norm, x, residual)
         tap = recorder.enter(path, {"x": as_numpy(x)})

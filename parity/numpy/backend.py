@@ -237,7 +237,7 @@ STAGES: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
 }
 
 
-# The same of networks, which come first.
+# The same for networks, which are the first argument.
 NETWORK_STAGES: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
     "voice_encoder/embedding": (("audio/ref_16k",), lambda w, x: w.voice_embedding(_voice_mel(x))),
     "s3_tokenizer/tokens": (("audio/ref_16k",), lambda w, x: w.tokens(s3_tokenizer_log_mel(x))),

@@ -19,7 +19,7 @@ from ..upstream.setup import make_environment
 from .processes import output_of
 
 MLX_AUDIO = "mlx-audio==0.6.2"
-# MLX's front and its backends, of which a machine has one or two.
+# MLX and its backends, of which a machine has one or two.
 MLX_DISTRIBUTIONS = ("mlx", "mlx-cpu", "mlx-metal", "mlx-cuda-12", "mlx-cuda-13")
 STAMP = "benchmarks-environment.json"
 IMPORTABLE = "import mlx.core, safetensors, mlx_audio.tts.models.chatterbox"
@@ -73,7 +73,7 @@ def _mlx_audio(venv: Path) -> Path:
     if python.is_file() and _stamp(venv) == wanted:
         return python
     say(f"making mlx-audio's environment in {venv} (0.6 GB, once) ...")
-    # What is there lacks its stamp or has another MLX: begin anew rather than mend.
+    # An environment without its stamp, or with another MLX, is made anew.
     shutil.rmtree(venv, ignore_errors=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     for command in (

@@ -20,7 +20,7 @@ from mlx_audio.tts.models.chatterbox.config import ModelConfig
 
 TOKENIZER_FOLDER = "S3TokenizerV2"
 CONFIG = {"model_type": "chatterbox", "t3_model": "english", "multilingual": False}
-# What its networks compute when they are made, by the name's end.
+# Parameters that its networks compute when they are created, by the end of the name.
 COMPUTED = ("rand_noise", "pos_enc.pe", "stft_window", "trim_fade")
 # Of the Llama, which is fed with embeddings and whose output goes to heads of T3's own.
 UNUSED = ("tfmr.model.embed_tokens.weight", "tfmr.lm_head.weight")

@@ -19,7 +19,7 @@ _PARITY = Path(__file__).parents[1]
 BASELINE_FILE, PEER_FILE = _PARITY / "baseline.json", _PARITY / "peer.json"
 README = _PARITY.parent / "README.md"
 GROWTH = 10.0
-# What is below this part of its bound is rounding, which a tenfold change of says nothing.
+# Errors below this share of their bound are rounding; a tenfold change of them means nothing.
 ROUNDING = 1e-3
 BEGIN, END = "<!-- parity table, from parity/baseline.json -->", "<!-- end of parity table -->"
 _MAIN = "mlx against torch"

@@ -13,14 +13,14 @@ from ..layers.profiles import TIME_AXES, error_over_time
 from . import plots
 from .png import DIFFERENCE, SOUND, as_url, coloured, encode, narrowed
 
-# Seen as a picture, frequency (or number) upwards and time to the right.
+# Outputs shown as images, frequency (or number) upwards and time to the right.
 _IMAGES = frozenset(
     {
         *("voice_encoder/mel", "s3_tokenizer/log_mel", "s3_encoder/codes", "speaker_encoder/fbank"),
         *("s3gen/ref_mel", "flow/mu", "flow/mel", "estimator/out"),
     }
 )
-# Seen as a curve.
+# Outputs shown as curves.
 _CURVES = frozenset(
     {
         *("resample/ref_16k", "resample/sinc_16k", "source/excitation"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-# How many calls of a layer are kept in a stage, if not said otherwise: the steps of the flow and of
+# Calls of a layer that are kept in a stage by default: the steps of the flow and of
 # decoding repeat the same layers; two show what a step does, and what it leaves to the next.
 CALLS = 2
 
@@ -21,10 +21,10 @@ TAPPED_STAGES = (
 
 # --- Names ------------------------------------------------------------------------------------
 
-# Which of upstream's three modules a file of weights belongs to.
+# Upstream's module that a file of weights belongs to.
 NETWORK_OF_FILE = {"voice_encoder_file": "voice_encoder", "t3_file": "t3", "s3gen_file": "s3gen"}
 
-# Called by upstream without a layer's name of ours, or the other way round.
+# Names that the converter's rules do not give.
 # The GPT-2 backbone and the Llama have their names from Hugging Face; the three that compute
 # positions are modules there and functions here.
 EXTRA_NAMES: tuple[tuple[str, str, str], ...] = (
@@ -51,7 +51,7 @@ _BOTH_WAYS = {
     *("Snake", "ResBlock", "HiFTGenerator", "BatchNorm1d", "BatchNorm2d"),
     *("CausalBlock1D", "CausalResnetBlock1D", "ConditionalDecoder", "CausalConditionalCFM"),
     *("BasicResBlock", "FCM", "TDNNLayer", "CAMLayer", "CAMDenseTDNNLayer", "TransitLayer"),
-    # Of those that count, all are batch norm and ReLU.
+    # Numbered ones are all batch norm and ReLU.
     "Sequential",
     "Upsample1D",
 }
@@ -67,7 +67,7 @@ INPUTS_OURS: dict[str, dict[str, str]] = {
         "mu": "mu",
         "spks": "spks",
         "cond": "cond",
-        # Not upstream's arguments; for calling it again.
+        # Not arguments of upstream's; needed to call the layer again.
         "noise": "noise",
         "n_timesteps": "n_timesteps",
     },
@@ -91,7 +91,7 @@ INPUTS_UPSTREAM: dict[str, dict[str, str]] = {
     "SinusoidalPosEmb": {"t": "x"},
 }
 
-# Results of which more than the first is compared.
+# Layers of whose results more than the first is compared.
 OUTPUTS: dict[str, tuple[str, ...]] = {
     "LinearEmbedding": ("0", "1"),
     "LinearNoSubsampling": ("0", "1"),

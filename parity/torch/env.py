@@ -44,7 +44,7 @@ REQUIREMENTS: dict[str, str] = {
     "spacy_pkuseg": "spacy-pkuseg==1.0.2",
 }
 
-# Installed without what they declare: their pins exclude each other or pull in what is not used.
+# Installed without dependencies: their pins exclude each other or pull in what is not used.
 WITHOUT_DEPENDENCIES = (
     "chatterbox",
     "torchaudio",

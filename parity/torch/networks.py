@@ -71,7 +71,7 @@ class Networks:
         self.t3_layers = t3_layers
         self._t3_file = t3_file or self.variant.t3_file
         self._loaded: dict[str, object] = {}
-        # Told the name and the module of each network when it is there.
+        # Called with the name and the module of each network once it is loaded.
         self.when_loaded: Callable[[str, object], None] | None = None
 
     @property

@@ -37,7 +37,7 @@ def pipeline(networks: Networks, inputs: Arrays) -> dict:
     import perth
     import torch
 
-    # Where the package could not import it, it stands for None.
+    # perth sets it to None where it could not import it.
     with patch.object(perth, "PerthImplicitWatermarker", watermarker):
         tts, settings = _speaker(networks)
     spoken: list = []

@@ -29,7 +29,7 @@ from ..taps.names import (
 from ..taps.recording import CALLS, Arrays, Recorder, Tap, without_repeats
 from ..taps.replacing import replaced
 
-# Upstream calls these methods of a layer, hooks or not: network, path, method.
+# Methods that upstream calls without hooks: network, path, method.
 METHODS = (
     ("s3gen", "flow.decoder.estimator", "forward"),
     ("s3gen", "speaker_encoder", "forward"),
@@ -278,7 +278,7 @@ def _signal(recorder: TorchRecorder) -> Iterator[None]:
                 tap = recorder.enter(name, {})
                 result = original(*args, **kwargs)
                 if filters is not None:
-                    # They are kept from one call to the next, so they are looked up, not made.
+                    # Upstream caches these between calls.
                     recorder.note("audio.mel.mel_filters", {"0": as_numpy(filters(*args))})
                 recorder.leave(tap, {"0": as_numpy(change(result))})
                 return result

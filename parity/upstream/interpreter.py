@@ -17,7 +17,7 @@ from mlx_chatterbox.folders import cache_folder
 
 from ..errors import ParityError, ReferenceMissing
 
-# Puts the packages named, and nothing else that may lie beside them, into the other interpreter.
+# Gives the other interpreter the named packages alone, not what else lies beside them.
 _BOOTSTRAP = """\
 import importlib.util, runpy, sys
 folders, module = sys.argv[1].split(";"), sys.argv[2]
