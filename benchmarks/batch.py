@@ -1,4 +1,4 @@
-"""Several sentences together against one by one: throughput, tokens, audio.
+"""Several sentences together and one by one: throughput, tokens, audio.
 
     python -m benchmarks.batch pocket
 
@@ -21,6 +21,9 @@ import numpy as np
 
 from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.program import run_program
+from mlx_chatterbox.tts import open_model
+from parity.compare import relative_rms
+from parity.inputs.synthetic_voice import synthetic_voice
 
 from .worker import peak_resident
 
@@ -49,14 +52,12 @@ REFERENCE_SECONDS = 10.0
 def measure(
     model: str, sentences: int, batch_size: int, rounds: int, tokens: int | None, plain: bool
 ) -> dict:
-    """Seconds of both ways, and how far apart they are.
+    """Measure both ways: seconds, and how far the results are apart.
 
     Args:
         tokens: at most so many a sentence; None leaves it to the model.
         plain: speak as upstream does, without guards and watermark.
     """
-    from mlx_chatterbox.tts import open_model
-
     tts = open_model(model)
     config = tts.checkpoint.config
     settings: dict = {"max_new_tokens": tokens}
@@ -65,8 +66,6 @@ def measure(
     if plain:
         settings |= {"guard": False, "watermark": False}
     if tts.conds is None:
-        from parity.synthetic_voice import synthetic_voice
-
         tts.prepare_conditionals(synthetic_voice(REFERENCE_SECONDS, 0))
     texts = [TEXTS[i % len(TEXTS)] for i in range(sentences)]
 
@@ -98,38 +97,35 @@ def measure(
         "sentences": sentences,
         "batch_size": batch_size,
         "speech": sum(map(len, batch)) / tts.sr,
-        "seconds": {name: statistics.median(found) for name, found in seconds.items()},
+        "seconds": {name: statistics.median(result) for name, result in seconds.items()},
         "ratios": ratios,
         "ratio": statistics.median(ratios),
         "same_tokens": sum(a == b for a, b in zip(tokens_alone, tokens_together, strict=True)),
-        "audio": max(map(relative_rms, batch, one_by_one)),
+        "audio": max(map(_distance, batch, one_by_one)),
         "peaks": peaks,
     }
 
 
-def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
-    """RMS of the difference over that of what is expected; infinite for other lengths."""
-    if found.shape != expected.shape:
-        return float("inf")
-    size = float(np.sqrt(np.mean(np.square(expected, dtype=np.float64))))
-    return float(np.sqrt(np.mean(np.square(found - expected, dtype=np.float64)))) / max(size, 1e-12)
+def _distance(result: np.ndarray, expected: np.ndarray) -> float:
+    """Relative RMS error of a waveform; infinite for another length."""
+    return relative_rms(expected, result) if result.shape == expected.shape else float("inf")
 
 
-def table(found: dict) -> str:
-    """The figures for people."""
-    count, speech = found["sentences"], found["speech"]
-    lines = [f"{found['variant']}: {count} sentences, {speech:.1f} s of speech"]
-    for name, seconds in found["seconds"].items():
-        peak = found["peaks"][name] / 1e9
+def table(result: dict) -> str:
+    """Table of the figures."""
+    count, speech = result["sentences"], result["speech"]
+    lines = [f"{result['variant']}: {count} sentences, {speech:.1f} s of speech"]
+    for name, seconds in result["seconds"].items():
+        peak = result["peaks"][name] / 1e9
         lines.append(
             f"{name}: {seconds:.2f} s, {speech / seconds:.2f} s of speech a second, "
             f"{peak:.2f} GB at most so far"
         )
-    shown = ", ".join(f"{ratio:.2f}" for ratio in found["ratios"])
-    lines.append(f"together is {found['ratio']:.2f} times as fast ({shown})")
+    shown = ", ".join(f"{ratio:.2f}" for ratio in result["ratios"])
+    lines.append(f"together is {result['ratio']:.2f} times as fast ({shown})")
     lines.append(
-        f"same tokens: {found['same_tokens']} of {count}; audio apart by at most "
-        f"{found['audio']:.1e} (relative RMS)"
+        f"same tokens: {result['same_tokens']} of {count}; audio apart by at most "
+        f"{result['audio']:.1e} (relative RMS)"
     )
     return "\n".join(lines)
 
@@ -150,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> int:
-    found = measure(
+    result = measure(
         arguments.model,
         arguments.sentences,
         arguments.batch_size,
@@ -158,9 +154,9 @@ def _work(arguments: argparse.Namespace) -> int:
         arguments.tokens,
         arguments.plain,
     )
-    print(table(found))
+    print(table(result))
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""One optimizer step of T3 by LoRA: its time and its memory.
+"""Time and memory of one optimizer step of T3 by LoRA.
 
     python -m benchmarks.training --model FOLDER
     python -m benchmarks.training --model FOLDER --checkpointing
@@ -33,7 +33,7 @@ from mlx_chatterbox.train.trained import TrainedTask
 
 
 def made_up_sample(config, text: int, speech: int, prompt: int, seed: int = 0) -> dict:
-    """A sample of T3's, of random tokens.
+    """Sample of T3's training data, of random tokens.
 
     Args:
         config: T3's.
@@ -104,7 +104,7 @@ def _work(arguments: argparse.Namespace) -> int:
     config.model.quantize_base = arguments.bits
     config.training.text_dropout = 0.0
     config.training.gradient_checkpointing = arguments.checkpointing
-    found = measure(
+    figures = measure(
         prepare(config),
         arguments.steps,
         arguments.batch,
@@ -112,12 +112,12 @@ def _work(arguments: argparse.Namespace) -> int:
         arguments.speech,
         arguments.dtype,
     )
-    times = " ".join(f"{seconds:.2f}" for seconds in found["times"])
+    times = " ".join(f"{seconds:.2f}" for seconds in figures["times"])
     print(
-        f"{arguments.batch} x {arguments.speech} speech tokens, {found['positions']} positions, "
+        f"{arguments.batch} x {arguments.speech} speech tokens, {figures['positions']} positions, "
         f"{arguments.dtype}, checkpointing {'on' if arguments.checkpointing else 'off'}: "
-        f"median {statistics.median(found['times']):.2f} s a step ({times}), peak "
-        f"{found['mlx'] / 1e9:.2f} GB of MLX, {found['process'] / 1e9:.2f} GB of the process"
+        f"median {statistics.median(figures['times']):.2f} s a step ({times}), peak "
+        f"{figures['mlx'] / 1e9:.2f} GB of MLX, {figures['process'] / 1e9:.2f} GB of the process"
     )
     return 0
 

@@ -126,7 +126,7 @@ def prepare(
     texts = TEXTS if texts is None else texts
     voice = reference.voice
     if voice is None:
-        from parity.synthetic_voice import synthetic_voice
+        from parity.inputs.synthetic_voice import synthetic_voice
 
         seconds = max(4.0, config.generation.min_reference_seconds + 1.0)
         voice = embed_voice(reference.networks, synthetic_voice(seconds, seed), config.generation)

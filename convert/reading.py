@@ -196,7 +196,7 @@ def _pieces(path: str) -> list[np.ndarray]:
 
 
 def _made_up() -> list[np.ndarray]:
-    from parity.synthetic_voice import synthetic_voice
+    from parity.inputs.synthetic_voice import synthetic_voice
 
     return [synthetic_voice(10.0, seed) for seed in range(4)]
 

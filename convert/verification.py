@@ -26,8 +26,8 @@ from mlx_chatterbox.manifest import sha256
 from mlx_chatterbox.own_files import write_whole
 from mlx_chatterbox.voice import Voice
 from parity.compare import relative_rms
-from parity.inputs import Sizes, make_inputs
-from parity.mlx_backend import compute_with
+from parity.inputs.make import Sizes, make_inputs
+from parity.mlx.backend import compute_with
 
 from .bounds import BOUNDS, Bounds, precision_name
 from .measures import (

@@ -20,7 +20,7 @@ def small_config():
 @pytest.fixture(scope="session")
 def small_upstream(tmp_path_factory, small_config):
     """A folder with upstream's files of a small model."""
-    from parity.fabricate import fabricate
+    from parity.fabricate.checkpoint import fabricate
 
     return fabricate(tmp_path_factory.mktemp("upstream"), config=small_config)
 
@@ -54,7 +54,7 @@ def encoder(checkpoint):
 def small_models(tmp_path_factory, small_checkpoint):
     """Converted folders of small models, by variant, made when first asked for."""
     from convert.core import convert_folder
-    from parity.fabricate import fabricate
+    from parity.fabricate.checkpoint import fabricate
     from tests.small import small_config
 
     made = {"english": small_checkpoint}
@@ -75,7 +75,7 @@ def small_models(tmp_path_factory, small_checkpoint):
 @pytest.fixture(scope="session")
 def recording():
     """3 s of a voiced sound between silences, (72000,) at 24 kHz."""
-    from parity.synthetic_voice import synthetic_voice
+    from parity.inputs.synthetic_voice import synthetic_voice
 
     return synthetic_voice(3.0, seed=3)
 
@@ -92,7 +92,7 @@ def recording_file(tmp_path_factory, recording):
 @pytest.fixture(scope="session")
 def voices():
     """Ten recordings of 1.6 to 2.5 s, (n,) at 24 kHz, all different."""
-    from parity.synthetic_voice import synthetic_voice
+    from parity.inputs.synthetic_voice import synthetic_voice
 
     return [synthetic_voice(1.6 + 0.1 * i, seed=i) for i in range(10)]
 
@@ -113,7 +113,7 @@ def clip_folder(tmp_path_factory, voices):
 def voice_data(tmp_path_factory):
     """Ten clips of a made-up speaker, and three that cannot be trained on."""
     from mlx_chatterbox.audio.files import save_audio
-    from parity.synthetic_voice import synthetic_voice
+    from parity.inputs.synthetic_voice import synthetic_voice
     from tests.train_data import SENTENCES
 
     folder = tmp_path_factory.mktemp("voice_data")
@@ -133,7 +133,7 @@ def voice_data(tmp_path_factory):
 def two_voices(tmp_path_factory):
     """Five clips of two made-up speakers."""
     from mlx_chatterbox.audio.files import save_audio
-    from parity.synthetic_voice import synthetic_voice
+    from parity.inputs.synthetic_voice import synthetic_voice
     from tests.train_data import SENTENCES
 
     folder = tmp_path_factory.mktemp("two_voices")

@@ -16,7 +16,7 @@ import mlx.core as mx
 
 from convert import community
 from mlx_chatterbox.text.load import ENGLISH_FILE, MULTILINGUAL_FILE
-from parity.fabricated_tokenizer import tokenizer_files
+from parity.fabricate.tokenizers import tokenizer_files
 
 LAYOUTS = ("chatterbox", "chatterbox-first", "chatterbox-turbo")
 GROUP = 32

@@ -23,7 +23,7 @@ from mlx_chatterbox.checkpoint import build, verify_folder
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.origin import recall
-from parity.fabricated_tokenizer import tokenizer_files
+from parity.fabricate.tokenizers import tokenizer_files
 from tests.small import small_config
 from tests.test_unpickle import FakeTensor, torch_save
 

@@ -30,9 +30,9 @@ from mlx_chatterbox.quantization import (
 from mlx_chatterbox.tts import ChatterboxTTS
 from mlx_chatterbox.variants import VARIANTS
 from mlx_chatterbox.vc import ChatterboxVC
-from parity.inputs import Sizes, make_inputs
-from parity.mlx_backend import compute
-from parity.synthetic_voice import synthetic_voice
+from parity.inputs.make import Sizes, make_inputs
+from parity.inputs.synthetic_voice import synthetic_voice
+from parity.mlx.backend import compute
 from tests.by_recipe import folders_by_recipe
 
 SMALL = Sizes(1.5, 8, 41, 20, 6, 4, 9, 6, 2, 13, 9, 2)

@@ -28,7 +28,7 @@ from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError, HubError
 from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest, list_again
 from mlx_chatterbox.tts import ChatterboxTTS
-from parity.inputs import Sizes
+from parity.inputs.make import Sizes
 from tests.hub_stand_in import hub_stand_in
 from tests.test_convert_cli import make_small
 

@@ -67,7 +67,7 @@ def speech(folder, recording) -> np.ndarray:
 @pytest.fixture(scope="module")
 def long_recording():
     """Six seconds: Turbo wants five."""
-    from parity.synthetic_voice import synthetic_voice
+    from parity.inputs.synthetic_voice import synthetic_voice
 
     return synthetic_voice(6.0, seed=3)
 

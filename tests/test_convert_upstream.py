@@ -168,8 +168,8 @@ def test_keys_that_are_not_ours_have_no_place_upstream():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_full_size_is_upstreams_own_state(variant):
     """Every key and every shape, against upstream's modules as PyTorch lists them."""
-    from parity.torch_env import prepare
-    from parity.torch_networks import Networks
+    from parity.torch.env import prepare
+    from parity.torch.networks import Networks
 
     prepare()
     import torch

@@ -38,7 +38,7 @@ from convert.verification import (
 from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError
-from parity.inputs import Sizes
+from parity.inputs.make import Sizes
 from parity.stages import STAGES
 from tests.by_recipe import folders_by_recipe
 

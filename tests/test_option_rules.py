@@ -25,7 +25,7 @@ from mlx_chatterbox.option_rules import joined, name_of, parse
 from mlx_chatterbox.train.__main__ import main as train
 from mlx_chatterbox.vc import build_parser as vc_parser
 from mlx_chatterbox.voice import Voice
-from parity.synthetic_voice import synthetic_voice
+from parity.inputs.synthetic_voice import synthetic_voice
 
 # A value for every option that takes one.
 VALUES = {

@@ -100,7 +100,7 @@ PROGRAMS = [
     ("mlx_chatterbox.train.pocket.__main__", "Places", ["--work", "a"]),
     ("convert.__main__", "_run", ["a", "b"]),
     ("convert.damage", "_work", ["pocket"]),
-    ("parity.__main__", "_inputs", ["inputs", "a"]),
+    ("parity.__main__", "perform", ["inputs", "a"]),
     ("benchmarks.__main__", "_check", []),
     ("benchmarks.jobs", "_work", []),
     ("benchmarks.streaming", "_work", ["pocket"]),

@@ -29,7 +29,7 @@ from mlx_chatterbox.tts import ChatterboxTTS
 from mlx_chatterbox.vc import ChatterboxVC
 from mlx_chatterbox.voice import Voice, is_saved_voice
 from mlx_chatterbox.watermark.__main__ import main as watermark
-from parity.synthetic_voice import synthetic_voice
+from parity.inputs.synthetic_voice import synthetic_voice
 from tests.train_data import section
 
 RATE = 24000

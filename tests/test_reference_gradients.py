@@ -26,7 +26,7 @@ RELATIVE = 1e-4
 
 @pytest.fixture(scope="module", autouse=True)
 def upstream_environment():
-    from parity.torch_env import prepare
+    from parity.torch.env import prepare
 
     prepare()
 
@@ -38,7 +38,7 @@ class Model:
         from convert.core import convert_folder
         from mlx_chatterbox.checkpoint import load
         from mlx_chatterbox.variants import variant_named
-        from parity.fabricate import fabricate
+        from parity.fabricate.checkpoint import fabricate
 
         self.config = config
         self.variant = variant_named(variant)

@@ -17,7 +17,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_chatterbox import HiFTNetModel, S3GenModel
 from mlx_chatterbox.models.s3gen.config import CAMPPlusConfig
 from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerConfig
-from parity.synthetic_voice import synthetic_voice
+from parity.inputs.synthetic_voice import synthetic_voice
 from tests.small import small_s3gen
 
 pytestmark = pytest.mark.reference
@@ -27,7 +27,7 @@ TOKENIZER = {"n_audio_state": 64, "n_audio_head": 1, "n_audio_layer": 1}
 
 @pytest.fixture(scope="module", autouse=True)
 def upstream_environment():
-    from parity.torch_env import prepare
+    from parity.torch.env import prepare
 
     prepare()
 

@@ -6,8 +6,9 @@ import pytest
 
 from mlx_chatterbox.text.normalize import punc_norm
 from mlx_chatterbox.text.tokenizer import EnglishTokenizer
-from parity.fabricated_tokenizer import tokenizer_json
-from parity.reference import find_interpreter, torch_texts
+from parity.fabricate.english import tokenizer_json
+from parity.upstream.interpreter import find_interpreter
+from parity.upstream.jobs import torch_texts
 
 pytestmark = pytest.mark.reference
 

@@ -9,8 +9,8 @@ import pytest
 from mlx_chatterbox.text.languages import zh
 from mlx_chatterbox.text.multilingual import SUPPORTED_LANGUAGES, MultilingualTokenizer
 from mlx_chatterbox.text.normalize import punc_norm
-from parity.fabricated_tokenizer import tokenizer_files
-from parity.reference import find_interpreter, run_module
+from parity.fabricate.tokenizers import tokenizer_files
+from parity.upstream.interpreter import find_interpreter, run_module
 from tests.sentences import LANGUAGES, sentences
 from tests.test_reference_text import FIXED, random_text
 
@@ -37,7 +37,7 @@ def upstream(folder: Path, work: Path, texts: list, *options: str) -> dict[str, 
     source.write_text(json.dumps(texts), encoding="utf-8")
     arguments = ["multilingual", "--checkpoint", str(folder), "--texts", str(source)]
     arguments += ["--output", str(output), *options]
-    run_module(find_interpreter(), "parity.torch_text", arguments)
+    run_module(find_interpreter(), "parity.torch.text", arguments)
     return json.loads(output.read_text(encoding="utf-8"))
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from mlx_chatterbox.text.gpt2 import GPT2Tokenizer
 from mlx_chatterbox.text.normalize import punc_norm
-from parity.fabricated_gpt2 import MAX_LENGTH, TAGS
-from parity.fabricated_tokenizer import tokenizer_files
-from parity.reference import find_interpreter, run_module
+from parity.fabricate.gpt2 import MAX_LENGTH, TAGS
+from parity.fabricate.tokenizers import tokenizer_files
+from parity.upstream.interpreter import find_interpreter, run_module
 from tests.sentences import LANGUAGES, sentences
 from tests.test_reference_text import FIXED, random_text
 
@@ -60,7 +60,7 @@ def upstream(folder: Path, work: Path, texts: list[str]) -> dict[str, list]:
     source, output = work / "texts.json", work / "result.json"
     source.write_text(json.dumps(texts), encoding="utf-8")
     arguments = ["turbo", "--checkpoint", str(folder), "--texts", str(source)]
-    run_module(find_interpreter(), "parity.torch_text", [*arguments, "--output", str(output)])
+    run_module(find_interpreter(), "parity.torch.text", [*arguments, "--output", str(output)])
     return json.loads(output.read_text(encoding="utf-8"))
 
 

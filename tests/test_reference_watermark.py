@@ -9,8 +9,9 @@ import soundfile
 
 from mlx_chatterbox import watermark
 from mlx_chatterbox.audio.resample import resample_soxr
-from parity import torch_env, torch_watermark
-from parity.synthetic_voice import synthetic_voice
+from parity.inputs.synthetic_voice import synthetic_voice
+from parity.torch import env as torch_env
+from parity.torch import watermark as torch_watermark
 
 pytestmark = pytest.mark.reference
 

@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 from mlx_chatterbox import HiFTNetModel, S3GenModel, s3gen_store
 from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.errors import CheckpointError
-from parity.synthetic_voice import synthetic_voice
+from parity.inputs.synthetic_voice import synthetic_voice
 from tests import mlx_audio_layout
 
 # Of fabricated upstream files: small sizes that no file states.

@@ -13,7 +13,7 @@ from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.s3tokenizer.config import TOKEN_RATES_V1, S3TokenizerV1Config
 from mlx_chatterbox.models.s3tokenizer.v1 import EuclideanCodebook, S3TokenizerV1, sinusoids
 from mlx_chatterbox.speech_tokenizer_v1 import load_speech_tokenizer_v1, save_speech_tokenizer_v1
-from parity.synthetic_voice import synthetic_voice
+from parity.inputs.synthetic_voice import synthetic_voice
 from tests.onnx_stand_in import field, speech_tokenizer_v1
 
 pytestmark = pytest.mark.numbers
@@ -147,7 +147,7 @@ def test_what_cannot_be_read(onnx_files, weights, tmp_path):
 
 @pytest.fixture(scope="module")
 def package():
-    from parity.torch_env import prepare
+    from parity.torch.env import prepare
 
     prepare()
     import s3tokenizer.model

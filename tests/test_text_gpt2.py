@@ -8,8 +8,8 @@ import pytest
 
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.text.gpt2 import GPT2Tokenizer, drop_unknown_tags
-from parity.fabricated_gpt2 import TAGS
-from parity.fabricated_tokenizer import tokenizer_files
+from parity.fabricate.gpt2 import TAGS
+from parity.fabricate.tokenizers import tokenizer_files
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from mlx_chatterbox.errors import CheckpointError, TextError
 from mlx_chatterbox.text.load import load_tokenizer
 from mlx_chatterbox.text.multilingual import SUPPORTED_LANGUAGES, MultilingualTokenizer
 from mlx_chatterbox.text.normalize import punc_norm
-from parity.fabricated_tokenizer import tokenizer_files
+from parity.fabricate.tokenizers import tokenizer_files
 
 VOCABULARY = "grapheme_mtl_merged_expanded_v1.json"
 

@@ -249,9 +249,9 @@ def test_upstreams_networks_load_the_export_strictly(tmp_path):
     """Upstream's own sizes, but for the depth of T3, which its table can change."""
     from convert.core import convert_folder
     from mlx_chatterbox.variants import variant_named
-    from parity.fabricate import fabricate
-    from parity.torch_env import prepare
-    from parity.torch_networks import Networks
+    from parity.fabricate.checkpoint import fabricate
+    from parity.torch.env import prepare
+    from parity.torch.networks import Networks
 
     prepare()
     config = variant_named("english").default_config()

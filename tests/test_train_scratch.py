@@ -23,7 +23,7 @@ def recorded(index: int, seconds: float = 0.8) -> dict:
     from mlx_chatterbox.audio.kaldi import fbank
     from mlx_chatterbox.audio.mel import s3_tokenizer_log_mel, s3gen_mel, voice_encoder_mel
     from mlx_chatterbox.audio.resample import resample_sinc
-    from parity.synthetic_voice import synthetic_voice
+    from parity.inputs.synthetic_voice import synthetic_voice
 
     # Behind the silence that it begins with.
     waveform = synthetic_voice(2.0, seed=index)[8400:]

@@ -17,8 +17,8 @@ from mlx_chatterbox.text.reading import read_text
 from mlx_chatterbox.text.tags import TAGS, find_tags, without
 from mlx_chatterbox.text.unread import UnreadWarning, shortened
 from mlx_chatterbox.variants import VARIANTS
-from parity.fabricated_gpt2 import TAGS as PUBLISHED
-from parity.fabricated_tokenizer import tokenizer_files
+from parity.fabricate.gpt2 import TAGS as PUBLISHED
+from parity.fabricate.tokenizers import tokenizer_files
 
 FAST = {"n_cfm_timesteps": 1, "watermark": False}
 COMMON = ["--model", "pocket", "--seed", "1", "--no-watermark", "--cfm-steps", "1"]

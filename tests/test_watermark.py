@@ -18,7 +18,7 @@ from mlx_chatterbox.generate import main as generate
 from mlx_chatterbox.vc import main as convert_voice
 from mlx_chatterbox.watermark import spectrogram, weights
 from mlx_chatterbox.watermark.__main__ import main
-from parity.synthetic_voice import synthetic_voice
+from parity.inputs.synthetic_voice import synthetic_voice
 
 SR = 24000
 SHORT = {"max_new_tokens": 12, "n_cfm_timesteps": 2}

@@ -87,7 +87,7 @@ def _pocket_t3():
 
 
 def english_files() -> list[bytes]:
-    from parity.fabricated_tokenizer import tokenizer_json
+    from parity.fabricate.english import tokenizer_json
 
     return [(POCKET_FOLDER / ENGLISH).read_bytes(), tokenizer_json().encode()]
 
@@ -113,7 +113,7 @@ _GPT2 = ("vocab.json", "merges.txt", "tokenizer_config.json", "added_tokens.json
 
 @cache
 def _gpt2_files() -> dict[str, str]:
-    from parity.fabricated_gpt2 import files
+    from parity.fabricate.gpt2 import files
 
     return files()
 

@@ -82,7 +82,7 @@ def _networks():
 
 def read_dump(path: Path) -> None:
     from parity.dumps import read_dump
-    from parity.mlx_backend import compute_with
+    from parity.mlx.backend import compute_with
 
     inputs = read_dump(path)
     compute_with(_networks(), inputs, ("t3", "t3_greedy", "flow", "source"))
@@ -91,8 +91,8 @@ def read_dump(path: Path) -> None:
 @cache
 def dumps() -> list[bytes]:
     from parity.dumps import write_dump
-    from parity.inputs import make_inputs
-    from parity.small import SMALL_SIZES
+    from parity.fabricate.small import SMALL_SIZES
+    from parity.inputs.make import make_inputs
     from tests.small import small_config
 
     inputs = make_inputs(small_config(), sizes=SMALL_SIZES)
