@@ -1,4 +1,4 @@
-"""What `benchmarks.unchanged` runs in each of two trees: public names only, nothing of this package.
+"""The program that `benchmarks.unchanged` runs in each of two trees, by public names only.
 
     python - MODELS WORK < benchmarks/unchanged_probe.py > results.json
 
