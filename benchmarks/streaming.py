@@ -35,7 +35,7 @@ from mlx_chatterbox.models.s3gen.flow_windows import FadeIn, FlowWindows
 from mlx_chatterbox.models.s3gen.hift_stream import HiFTStream, context_frames
 from mlx_chatterbox.models.s3gen.token_stream import CROSS_FADE_FRAMES, ChunkTokens, TokenStream
 from mlx_chatterbox.program import run_program
-from mlx_chatterbox.streaming import Chunks
+from mlx_chatterbox.synthesis.streaming import Chunks
 
 from .worker import peak_resident
 

@@ -29,7 +29,7 @@ from .own_files import problem_of
 from .text.given import checked_text
 
 if TYPE_CHECKING:
-    from .guards import Outcome
+    from .synthesis.monitor import Outcome
 
 EXAMPLES = """\
 examples:

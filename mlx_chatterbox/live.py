@@ -20,8 +20,8 @@ from .streams import is_closed
 if TYPE_CHECKING:
     import numpy as np
 
-    from .guards import Outcome
     from .longform.plan import Piece
+    from .synthesis.monitor import Outcome
 
 STANDARD_OUTPUT = Path("-")
 

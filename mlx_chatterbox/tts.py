@@ -36,11 +36,11 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-from .arguments import Default, Extras, Progress
 from .checkpoint import Checkpoint, load
 from .devices import is_device, on_device
 from .errors import SettingError
-from .streaming import StreamingPipeline
+from .synthesis.request import Default, Extras, Progress
+from .synthesis.streaming import StreamingPipeline
 from .text.given import described
 from .text.multilingual import SUPPORTED_LANGUAGES
 from .text.respelling import Lexicon

@@ -19,7 +19,6 @@ import mlx.core as mx
 import numpy as np
 
 from .apart import check_apart, model_files
-from .arguments import Progress
 from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
 from .audio.stretch import checked_speed, stretch_stream
@@ -45,6 +44,7 @@ from .models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
 from .nn.memory import clear_device_cache
 from .own_files import problem_of
 from .seeds import random_key
+from .synthesis.request import Progress
 from .voice import (
     DECODER_RATE,
     MIN_PEAK,

@@ -207,7 +207,7 @@ def pytest_configure(config):
 @pytest.fixture
 def sounded(monkeypatch) -> list[int]:
     """How many tokens each piece has whose sounding was begun."""
-    from mlx_chatterbox.synthesis import Synthesis
+    from mlx_chatterbox.synthesis.synthesizer import Synthesis
 
     begun = []
     waveform = Synthesis._waveform

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from mlx_chatterbox.errors import TextError
-from mlx_chatterbox.guards import Outcome
 from mlx_chatterbox.longform.plan import Document, Piece
+from mlx_chatterbox.synthesis.monitor import Outcome
 
 RATE = 24000
 SENTENCES = [f"This is sentence number {n}." for n in range(12)]

@@ -18,10 +18,10 @@ from convert import options as convert_options
 from mlx_chatterbox import tts as tts_module
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import build_parser, main, settings_for
-from mlx_chatterbox.guards import Outcome
 from mlx_chatterbox.longform import option_table as table
 from mlx_chatterbox.longform.option_table import BATCH, LONG, RULES, SHORT, STREAM, TEXT
 from mlx_chatterbox.option_rules import joined, name_of, parse
+from mlx_chatterbox.synthesis.monitor import Outcome
 from mlx_chatterbox.train.__main__ import main as train
 from mlx_chatterbox.vc import build_parser as vc_parser
 from mlx_chatterbox.voice import Voice

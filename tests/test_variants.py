@@ -11,10 +11,10 @@ import pytest
 
 import mlx_chatterbox
 from mlx_chatterbox import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS
-from mlx_chatterbox.arguments import Extras
 from mlx_chatterbox.errors import AudioError, CheckpointError, SettingError, TextError
 from mlx_chatterbox.models.t3.decoding import decode
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
+from mlx_chatterbox.synthesis.request import Extras
 from mlx_chatterbox.tts import CLASSES, open_model, t3_file
 from mlx_chatterbox.variants import VARIANTS
 
@@ -226,7 +226,8 @@ def test_upstreams_device_arguments(monkeypatch):
     """from_pretrained(device, t3_model) and (device, nano), positionally as upstream's."""
     calls = []
     monkeypatch.setattr(
-        "mlx_chatterbox.pipeline.load", lambda name, **kw: calls.append((name, kw)) or _stop()
+        "mlx_chatterbox.synthesis.engine.load",
+        lambda name, **kw: calls.append((name, kw)) or _stop(),
     )
 
     def _stop():

@@ -20,8 +20,8 @@ import numpy as np
 
 from ..audio.stretch import checked_speed
 from ..errors import AudioError, SettingError, TextError
-from ..guards import Outcome
 from ..nn.memory import give_back_memory
+from ..synthesis.monitor import Outcome
 from ..text.given import excerpt
 from ..text.unread import merged, not_read
 from ..voice import Voice

@@ -7,13 +7,13 @@ from threading import Lock
 
 import numpy as np
 
-from . import watermark
-from .arguments import Batch
-from .audio.silence import silence
-from .audio.stretch import stretch
-from .errors import AudioError
-from .text.pauses import Breath
-from .tries import Spoken, Utterance
+from .. import watermark
+from ..audio.silence import silence
+from ..audio.stretch import stretch
+from ..errors import AudioError
+from ..text.pauses import Breath
+from .request import Batch
+from .retries import Spoken, Utterance
 
 
 class Joining:

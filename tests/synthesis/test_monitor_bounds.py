@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mlx_chatterbox.guards import (
+from mlx_chatterbox.synthesis.monitor import (
     Plausible,
     Watch,
     cut,

@@ -16,29 +16,29 @@ from typing import ClassVar
 import mlx.core as mx
 import numpy as np
 
-from .arguments import Batch, Default, Extras, Finished, check_number, check_whole
-from .audio.stretch import checked_speed
-from .checkpoint import Checkpoint, load
-from .checks.voices import check_voice
-from .devices import on_device
-from .errors import CheckpointError, SettingError
-from .joining import Joining
-from .last_call import OfLastCall, set_before_any
-from .models.t3.prefix import PrefixMemory
-from .models.t3.sampling import SamplingSettings
-from .nn.memory import clear_device_cache
-from .nn.parallel import choosing_alone
-from .seeds import piece_seeds
-from .synthesis import Synthesis
-from .text.given import checked_text, checked_texts, described
-from .text.pauses import Breath, breaths, without_pauses
-from .text.reading import Reading, read_text, without_mere_tags
-from .text.unread import UnreadWarning, merged, shortened
-from .text.unwritten import unwritten
-from .text.writing import Writing, writing_for
-from .tries import Utterance
-from .voice import Voice, embed_voice, is_saved_voice
-from .watermark.weights import is_wanted
+from ..audio.stretch import checked_speed
+from ..checkpoint import Checkpoint, load
+from ..checks.voices import check_voice
+from ..devices import on_device
+from ..errors import CheckpointError, SettingError
+from ..models.t3.prefix import PrefixMemory
+from ..models.t3.sampling import SamplingSettings
+from ..nn.memory import clear_device_cache
+from ..nn.parallel import choosing_alone
+from ..seeds import piece_seeds
+from ..text.given import checked_text, checked_texts, described
+from ..text.pauses import Breath, breaths, without_pauses
+from ..text.reading import Reading, read_text, without_mere_tags
+from ..text.unread import UnreadWarning, merged, shortened
+from ..text.unwritten import unwritten
+from ..text.writing import Writing, writing_for
+from ..voice import Voice, embed_voice, is_saved_voice
+from ..watermark.weights import is_wanted
+from .assembling import Joining
+from .request import Batch, Default, Extras, Finished, check_number, check_whole
+from .result import OfLastCall, set_before_any
+from .retries import Utterance
+from .synthesizer import Synthesis
 
 # So many rows are written together: texts, or pieces of a long one, and, with guidance, as many
 # again without text. Memory stays bounded, and a CPU gains nothing from more (`MOST_ROWS`).

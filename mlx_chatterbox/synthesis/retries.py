@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from .errors import TextError
-from .guards import (
+from ..errors import TextError
+from .monitor import (
     Finding,
     Outcome,
     Plausible,

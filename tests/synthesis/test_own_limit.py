@@ -11,8 +11,8 @@ import pytest
 
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.generate import main
-from mlx_chatterbox.guards import judge_tokens, plausible
-from mlx_chatterbox.tries import Written, judge_written
+from mlx_chatterbox.synthesis.monitor import judge_tokens, plausible
+from mlx_chatterbox.synthesis.retries import Written, judge_written
 
 # So many digits that twice their length is longer than the model can write.
 DIGITS = "Call 1 800 555 0199 or 555 0123 today, code 4 4 4 4 4 4."
@@ -130,9 +130,9 @@ def test_digits_on_pocket_are_never_called_good_where_they_ran_on(tts, seed):
 @pytest.fixture
 def babbling(monkeypatch):
     """Every model that is loaded writes on to its limit, which is short."""
-    from mlx_chatterbox import pipeline
+    from mlx_chatterbox.synthesis import engine
 
-    made = pipeline.Pipeline.__init__
+    made = engine.Pipeline.__init__
 
     def init(self, *arguments, **settings):
         made(self, *arguments, **settings)
@@ -147,7 +147,7 @@ def babbling(monkeypatch):
 
         t3["speech_head"] = without_stop
 
-    monkeypatch.setattr(pipeline.Pipeline, "__init__", init)
+    monkeypatch.setattr(engine.Pipeline, "__init__", init)
 
 
 COMMON = ["--model", "pocket", "--seed", "1", "--no-watermark", "--cfm-steps", "1"]

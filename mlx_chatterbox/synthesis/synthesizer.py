@@ -9,16 +9,16 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from .arguments import Extras
-from .config import SILENCE_TOKEN, ModelConfig
-from .guards import Watch
-from .models.t3.cache import Past
-from .models.t3.decoding import decode_batch
-from .models.t3.sampling import SamplingSettings
-from .nn.memory import clear_device_cache
-from .nn.parallel import can_run_two, choosing_alone, run_all
-from .tries import Finish, Try, Utterance, Written, speak_guarded, speak_unguarded
-from .voice import Voice
+from ..config import SILENCE_TOKEN, ModelConfig
+from ..models.t3.cache import Past
+from ..models.t3.decoding import decode_batch
+from ..models.t3.sampling import SamplingSettings
+from ..nn.memory import clear_device_cache
+from ..nn.parallel import can_run_two, choosing_alone, run_all
+from ..voice import Voice
+from .monitor import Watch
+from .request import Extras
+from .retries import Finish, Try, Utterance, Written, speak_guarded, speak_unguarded
 
 # Up to this size T3's weights stay in the cache, and cost nothing to be read by two cores. Larger
 # ones are read from memory at each step: then that is what a step takes its time for, and as many

@@ -9,11 +9,11 @@ from numbers import Integral, Real
 import mlx.core as mx
 import numpy as np
 
-from .errors import SettingError
-from .guards import Outcome
-from .text.given import described
-from .text.respelling import Lexicon
-from .voice import Voice
+from ..errors import SettingError
+from ..text.given import described
+from ..text.respelling import Lexicon
+from ..voice import Voice
+from .monitor import Outcome
 
 Progress = Callable[[str, int, int], None]
 # Given each text of a batch when it is final: its number from 0, its waveform, (samples,) float32,

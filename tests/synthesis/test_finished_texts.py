@@ -9,7 +9,7 @@ import pytest
 
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.errors import AudioError, SettingError
-from mlx_chatterbox.synthesis import Synthesis
+from mlx_chatterbox.synthesis.synthesizer import Synthesis
 
 # The second is said in several breaths.
 LONG = (

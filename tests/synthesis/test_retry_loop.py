@@ -8,13 +8,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_chatterbox.arguments import Batch
 from mlx_chatterbox.errors import AudioError, TextError
-from mlx_chatterbox.guards import Outcome, plausible, seed_of_try
-from mlx_chatterbox.joining import Joining
-from mlx_chatterbox.synthesis import audible_tokens
-from mlx_chatterbox.text.pauses import Breath
-from mlx_chatterbox.tries import (
+from mlx_chatterbox.synthesis.assembling import Joining
+from mlx_chatterbox.synthesis.monitor import Outcome, plausible, seed_of_try
+from mlx_chatterbox.synthesis.request import Batch
+from mlx_chatterbox.synthesis.retries import (
     MOST_TRIES,
     Spoken,
     Utterance,
@@ -23,6 +21,8 @@ from mlx_chatterbox.tries import (
     speak_guarded,
     speak_unguarded,
 )
+from mlx_chatterbox.synthesis.synthesizer import audible_tokens
+from mlx_chatterbox.text.pauses import Breath
 
 RATE = 24000
 PACE = 0.075

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlx_chatterbox import guards
-from mlx_chatterbox.guards import Watch, find_loop, judge_audio, judge_tokens, plausible
+from mlx_chatterbox.synthesis import monitor as guards
+from mlx_chatterbox.synthesis.monitor import Watch, find_loop, judge_audio, judge_tokens, plausible
 
 RATE = 24000
 PACE = 0.075

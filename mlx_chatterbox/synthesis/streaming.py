@@ -16,27 +16,27 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from .arguments import Extras, check_number
-from .audio.silence import silence
-from .audio.stretch import checked_speed, stretch_stream
-from .config import SILENCE_TOKEN
-from .devices import computed_on, on_device
-from .errors import SettingError, TextError
-from .guards import Outcome, Plausible, Watch, plausible
-from .models.s3gen.flow import check_steps
-from .models.s3gen.token_stream import ChunkTokens, TokenStream
-from .models.t3.decoding import check_lengths, decode
-from .models.t3.sampling import SamplingSettings
-from .nn.memory import give_back_memory
-from .nn.parallel import choosing_alone
-from .pipeline import Pipeline
-from .seeds import piece_seeds
-from .text.pauses import Breath
-from .text.reading import Reading
-from .tries import Written, judge_written
-from .voice import Voice
-from .watermark.marker import DELAY_SECONDS, mark_stream
-from .watermark.weights import is_wanted
+from ..audio.silence import silence
+from ..audio.stretch import checked_speed, stretch_stream
+from ..config import SILENCE_TOKEN
+from ..devices import computed_on, on_device
+from ..errors import SettingError, TextError
+from ..models.s3gen.flow import check_steps
+from ..models.s3gen.token_stream import ChunkTokens, TokenStream
+from ..models.t3.decoding import check_lengths, decode
+from ..models.t3.sampling import SamplingSettings
+from ..nn.memory import give_back_memory
+from ..nn.parallel import choosing_alone
+from ..seeds import piece_seeds
+from ..text.pauses import Breath
+from ..text.reading import Reading
+from ..voice import Voice
+from ..watermark.marker import DELAY_SECONDS, mark_stream
+from ..watermark.weights import is_wanted
+from .engine import Pipeline
+from .monitor import Outcome, Plausible, Watch, plausible
+from .request import Extras, check_number
+from .retries import Written, judge_written
 
 TOKENS_PER_SECOND = 25
 
