@@ -184,7 +184,6 @@ def mistakes(tts) -> dict:
         "batch of none": lambda: tts.generate_batch([]),
         "batch of a string": lambda: tts.generate_batch(TEXT),
         "seeds": lambda: tts.generate_batch([TEXT], seeds=[1, 2]),
-        "decoded only": lambda: tts.generate_batch([TEXT], unneeded={4}),
         "chunks": lambda: tts.stream(TEXT, chunks=Chunks(first=99.0)),
         "stream with noise": lambda: tts.stream(TEXT, noise=np.zeros((1, 2, 80))),
         "stream without a letter": lambda: tts.stream("..."),

@@ -21,7 +21,7 @@ import numpy as np
 from ..audio.stretch import checked_speed
 from ..errors import AudioError, SettingError, TextError
 from ..nn.memory import give_back_memory
-from ..synthesis.monitor import Outcome
+from ..synthesis.result import Outcome
 from ..text.given import excerpt
 from ..text.unread import merged, not_read
 from ..voice import Voice
@@ -145,7 +145,7 @@ class Speaker:
             batch_size=len(unit),
             progress=_between_pieces,
             finished=keep,
-            unneeded=_unneeded(unit),
+            decode_only=_decode_only(unit),
             **self._as_written,
             **manner.settings,
         )
@@ -201,8 +201,8 @@ def remarks_on(where: str, record: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _unneeded(unit: Sequence[Wanted]) -> set[int]:
-    """Which pieces of a unit need not be sounded again, because they are on disk.
+def _decode_only(unit: Sequence[Wanted]) -> set[int]:
+    """Which pieces of a unit are not vocoded again, because they are on disk.
 
     None where one of them was spoken more than once: second tries are written together too, and
     what becomes of one can depend, in its last bits, on which others there are. Nor where one was

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
@@ -11,86 +12,106 @@ from .. import watermark
 from ..audio.silence import silence
 from ..audio.stretch import stretch
 from ..errors import AudioError
-from ..text.pauses import Breath
-from .request import Batch
-from .retries import Spoken, Utterance
+from .request import Request, Utterance
+from .result import Outcome, Result
+from .tokens import DecodedTokens
 
 
-class Joining:
-    """The texts of one call, on their way.
-
-    Args:
-        said: the pieces of each text.
-        marks: whether whole texts are watermarked.
-        speed: how much faster they become before.
+@dataclass
+class FinishedPiece:
+    """A piece of which nothing can change any more.
 
     Attributes:
-        spans: of each text, where its pieces stand in it: first sample, and behind the last.
-        waveforms: of each text, (samples,) float32; nothing of one that is not needed.
+        waveform: (samples,) float32.
+        decoded: tokens of the attempt that was kept.
+    """
+
+    waveform: np.ndarray
+    decoded: DecodedTokens
+    outcome: Outcome
+
+
+class TextAssembler:
+    """The texts of a request, on their way.
+
+    Attributes:
+        waveforms: of each text, (samples,) float32; (0,) before it is whole.
+        spans: of each text, where its pieces lie in it: (first sample, end).
         failure: why a text could not be marked. The others go on, so that which of them are
             finished does not depend on which was sooner.
     """
 
-    def __init__(
-        self,
-        batch: Batch,
-        said: Sequence[Sequence[Breath]],
-        sr: int,
-        marks: bool,
-        speed: float = 1.0,
-    ):
-        self._batch, self._said, self._sr, self._marks = batch, said, sr, marks
-        self._speed = speed
+    def __init__(self, request: Request, sample_rate: int):
+        self._request, self._sample_rate = request, sample_rate
         self._places = [
-            (text, at) for text, of_text in enumerate(said) for at in range(len(of_text))
+            (text, at) for text, pieces in enumerate(request.texts) for at in range(len(pieces))
         ]
-        self._spoken: list[list[Spoken | None]] = [[None] * len(of_text) for of_text in said]
+        self._finished: list[list[FinishedPiece | None]] = [
+            [None] * len(pieces) for pieces in request.texts
+        ]
         self._lock = Lock()
-        self.spans: list[list[tuple[int, int]]] = [[] for _ in said]
-        self.waveforms = [np.zeros(0, np.float32) for _ in said]
+        self.spans: list[list[tuple[int, int]]] = [[] for _ in request.texts]
+        self.waveforms = [np.zeros(0, np.float32) for _ in request.texts]
         self.failure: AudioError | None = None
 
-    def is_needed(self, number: int) -> bool:
-        """Whether a piece, counted through all texts, is to be sounded."""
-        return self._places[number][0] not in self._batch.unneeded
-
-    def add(self, utterance: Utterance, spoken: Spoken) -> None:
+    def add(self, utterance: Utterance, finished: FinishedPiece) -> None:
         """Take a finished piece; in any thread. The last of a text finishes that."""
         text, at = self._places[utterance.number]
         with self._lock:
-            self._spoken[text][at] = spoken
-            is_whole = all(one is not None for one in self._spoken[text])
+            self._finished[text][at] = finished
+            is_whole = all(one is not None for one in self._finished[text])
         if is_whole:
             self._finish(text)
 
     def _finish(self, text: int) -> None:
         waveform = np.concatenate(list(self._parts(text)))
-        if self._speed != 1.0:
-            before, waveform = len(waveform), stretch(waveform, self._sr, self._speed)
+        speed = self._request.settings.speed
+        if speed != 1.0:
+            before, waveform = len(waveform), stretch(waveform, self._sample_rate, speed)
             self.spans[text] = [
                 (start * len(waveform) // before, end * len(waveform) // before)
                 for start, end in self.spans[text]
             ]
-        if self._marks:
+        if self._request.settings.watermark:
             try:
-                waveform = watermark.apply(waveform, self._sr)
+                waveform = watermark.apply(waveform, self._sample_rate)
             except AudioError as error:
                 self.failure = error
                 return
         self.waveforms[text] = waveform
-        if self._batch.finished is not None:
-            outcomes = tuple(one.outcome for one in self._spoken[text])
-            self._batch.finished(text, waveform, outcomes)
+        if self._request.finished is not None:
+            outcomes = tuple(one.outcome for one in self._finished[text])
+            self._request.finished(text, waveform, outcomes)
 
     def _parts(self, text: int) -> Iterator[np.ndarray]:
         at = 0
-        for breath, one in zip(self._said[text], self._spoken[text], strict=True):
-            before, behind = silence(breath.before, self._sr), silence(breath.behind, self._sr)
+        for piece, one in zip(self._request.texts[text], self._finished[text], strict=True):
+            before = silence(piece.pause_before, self._sample_rate)
+            after = silence(piece.pause_after, self._sample_rate)
             start = at + len(before)
             self.spans[text].append((start, start + len(one.waveform)))
-            at = self.spans[text][-1][1] + len(behind)
-            yield from (before, one.waveform, behind)
+            at = self.spans[text][-1][1] + len(after)
+            yield from (before, one.waveform, after)
 
-    def spoken(self) -> list[Spoken]:
+    def finished(self) -> list[FinishedPiece]:
         """All finished pieces, in order."""
-        return [one for of_text in self._spoken for one in of_text if one is not None]
+        return [one for of_text in self._finished for one in of_text if one is not None]
+
+    def result(self) -> Result:
+        """What the request has become.
+
+        Raises:
+            AudioError: see `failure`.
+        """
+        if self.failure is not None:
+            raise self.failure
+        finished, limit = self.finished(), self._request.settings.limit.tokens
+        outcomes = [one.outcome for one in finished]
+        return Result(
+            limit,
+            waveforms=self.waveforms,
+            tokens=[token for one in outcomes for token in one.tokens],
+            outcomes=outcomes,
+            spans=[span for of_text in self.spans for span in of_text],
+            stopped=not any(one.decoded.count >= limit for one in finished),
+        )

@@ -1,224 +1,161 @@
-"""Speaking pieces of text, and again where a guard finds something wrong (`guards.py`).
+"""Attempts at utterances: once, and again where a guard finds something wrong (`monitor.py`).
 
-Each further try has a seed of its own that follows from the first one's, so that the same call
-gives the same audio. Of tries that all have something wrong the least bad one is kept, without what
-is worthless of it.
+Each further attempt has a seed of its own that follows from the first one's, so that the same call
+gives the same audio. Of attempts that all have something wrong the least bad one is kept, without
+what is worthless of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-import mlx.core as mx
-import numpy as np
+import hashlib
+from collections.abc import Sequence
 
 from ..errors import TextError
+from .assembling import FinishedPiece, TextAssembler
 from .monitor import (
-    Finding,
-    Outcome,
     Plausible,
-    Watch,
+    TokenMonitor,
     cut,
     judge_audio,
-    judge_tokens,
+    judge_decoded,
     plausible,
     quiet_end,
-    seed_of_try,
 )
+from .request import Utterance
+from .result import Outcome
+from .synthesizer import Attempt, BatchSynthesizer
 
-MOST_TRIES = 3
+MAX_ATTEMPTS = 3
 
 
-@dataclass(frozen=True)
-class Utterance:
-    """A piece of text that is spoken in one go.
+class RetryLoop:
+    """Speaks utterances together, and those that have something wrong with them again.
 
-    Attributes:
-        number: among all of its call, from 0.
-        text_tokens: (n,) ids.
-        seed: of its first try.
-        is_needed: False: its tokens are written with the others' and nothing comes of them.
-        read: what of the text the model reads; `unread`: what it does not.
+    What is well is finished at once, before others are vocoded. Without guards there is one
+    attempt, whatever comes of it.
+
+    Args:
+        synthesizer: decodes and vocodes.
+        assembler: takes each utterance that is finished, perhaps two at the same time.
+        is_guarded: whether findings are looked for.
+        sample_rate, seconds_per_letter: the model's.
     """
 
-    number: int
-    text: str
-    text_tokens: mx.array
-    seed: int
-    is_needed: bool = True
-    read: str = ""
-    unread: tuple[str, ...] = ()
+    def __init__(
+        self,
+        synthesizer: BatchSynthesizer,
+        assembler: TextAssembler,
+        is_guarded: bool,
+        sample_rate: int,
+        seconds_per_letter: float,
+    ):
+        self._synthesizer, self._assembler = synthesizer, assembler
+        self._is_guarded, self._sample_rate = is_guarded, sample_rate
+        self._seconds_per_letter = seconds_per_letter
+        self._attempts: dict[int, list[Attempt]] = {}
+        self._together = 0
 
+    def run(self, utterances: Sequence[Utterance]) -> None:
+        """Attempt, judge, attempt again, up to `MAX_ATTEMPTS` times.
 
-@dataclass
-class Written:
-    """The tokens of one try.
+        Raises:
+            TextError: the model decoded nothing that has a sound; some may be finished by then.
+        """
+        self._attempts = {one.number: [] for one in utterances}
+        self._together = len(utterances)
+        pending, hopeless = list(utterances), []
+        for number in range(MAX_ATTEMPTS if self._is_guarded else 1):
+            attempts = self._decode(pending, number)
+            plausible_ones = [one for one in attempts if one.finding is None]
+            self._synthesizer.vocode(plausible_ones, self._finish_if_well)
+            wrong = [one for one in attempts if one.finding is not None]
+            pending = [one.utterance for one in wrong if not one.finding.is_final]
+            hopeless += [one.utterance for one in wrong if one.finding.is_final]
+            if not pending:
+                break
+        kept = [min(self._attempts[one.number], key=_badness) for one in [*hopeless, *pending]]
+        self._refuse_silence(kept)
+        self._synthesizer.vocode(kept, self._finish)
 
-    Attributes:
-        count: tokens written, with and without a sound.
-        audible: those that have a sound.
-        was_ended: by a watch, before the stop token came.
-        is_cut_off: they are as many as the caller wanted at most.
-        ran_on: they are as many as the model can write, though nobody wanted so few.
-    """
-
-    count: int
-    audible: list[int]
-    was_ended: bool
-    is_cut_off: bool
-    ran_on: bool = False
-
-    @property
-    def stopped(self) -> bool:
-        """Whether they came to an end before their limit."""
-        return not (self.is_cut_off or self.ran_on)
-
-
-@dataclass
-class Spoken:
-    """A finished piece.
-
-    Attributes:
-        waveform: (samples,) float32.
-        written: of the try that was kept.
-    """
-
-    waveform: np.ndarray
-    written: Written
-    outcome: Outcome
-
-
-@dataclass
-class Try:
-    """One try at an utterance.
-
-    Attributes:
-        waveform: (samples,) float32; None until it is sounded.
-    """
-
-    utterance: Utterance
-    seed: int
-    written: Written
-    finding: Finding | None = None
-    waveform: np.ndarray | None = None
-
-
-# From utterances, a seed for each, and a watch for each or none, to their tokens.
-Write = Callable[[Sequence[Utterance], Sequence[int], Sequence[Watch] | None], list[Written]]
-# Gives those tries a waveform that have none; each is handed on in the work that sounded it, and
-# perhaps two of them at the same time.
-Sound = Callable[[Sequence[Try], Callable[[Try], None]], None]
-# Takes a finished piece, in the same work.
-Finish = Callable[[Utterance, Spoken], None]
-
-
-def speak_unguarded(
-    utterances: Sequence[Utterance], write: Write, sound: Sound, finish: Finish
-) -> None:
-    """Speak once, whatever comes of it."""
-    seeds = [utterance.seed for utterance in utterances]
-    tries = [
-        Try(utterance, seed, written)
-        for utterance, seed, written in zip(
-            utterances, seeds, write(utterances, seeds, None), strict=True
-        )
-        if utterance.is_needed
-    ]
-    _refuse_silence(tries, len(utterances))
-
-    def as_it_is(one: Try) -> None:
-        outcome = _outcome(one, one.written.audible, "", 1)
-        finish(one.utterance, Spoken(one.waveform, one.written, outcome))
-
-    sound(tries, as_it_is)
-
-
-def speak_guarded(
-    utterances: Sequence[Utterance],
-    write: Write,
-    sound: Sound,
-    finish: Finish,
-    sample_rate: int,
-    seconds_per_letter: float,
-) -> None:
-    """Speak; what has something wrong with it again, together, up to `MOST_TRIES` times.
-
-    What is well is finished at once, before others are sounded.
-    """
-    bounds = {one.number: plausible(one.read, seconds_per_letter) for one in utterances}
-    tries: dict[int, list[Try]] = {one.number: [] for one in utterances}
-
-    def listen(one: Try) -> None:
-        one.finding = judge_audio(one.waveform, sample_rate)
-        if one.finding is None:
-            keep(one)
-
-    def keep(one: Try) -> None:
-        number = one.utterance.number
-        finish(one.utterance, _finished(one, len(tries[number]), bounds[number], sample_rate))
-
-    pending, hopeless = list(utterances), []
-    for number in range(MOST_TRIES):
-        seeds = [seed_of_try(one.seed, number) for one in pending]
-        watches = [Watch(bounds[one.number]) for one in pending]
-        latest = [
-            Try(one, seed, written, judge_written(written, bounds[one.number]))
-            for one, seed, written in zip(
-                pending, seeds, write(pending, seeds, watches), strict=True
-            )
-            if one.is_needed
+    def _decode(self, utterances: Sequence[Utterance], number: int) -> list[Attempt]:
+        """Attempt number 0, 1, ... at each that is to be heard, its tokens judged."""
+        seeds = [attempt_seed(one.seed, number) for one in utterances]
+        monitors = None
+        if self._is_guarded:
+            monitors = [TokenMonitor(self._bounds(one)) for one in utterances]
+        decoded = self._synthesizer.decode_tokens(utterances, seeds, monitors)
+        attempts = [
+            Attempt(utterance, seed, tokens)
+            for utterance, seed, tokens in zip(utterances, seeds, decoded, strict=True)
+            if not utterance.decode_only
         ]
-        for one in latest:
-            tries[one.utterance.number].append(one)
-        sound([one for one in latest if one.finding is None], listen)
-        found = [one for one in latest if one.finding is not None]
-        pending = [one.utterance for one in found if not one.finding.is_final]
-        hopeless += [one.utterance for one in found if one.finding.is_final]
-        if not pending:
-            break
-    kept = [min(tries[one.number], key=_badness) for one in [*hopeless, *pending]]
-    _refuse_silence(kept, len(utterances))
-    sound(kept, keep)
+        for one in attempts:
+            self._attempts[one.utterance.number].append(one)
+            if self._is_guarded:
+                one.finding = judge_decoded(one.decoded, self._bounds(one.utterance))
+        if not self._is_guarded:
+            self._refuse_silence(attempts)
+        return attempts
 
+    def _finish_if_well(self, attempt: Attempt) -> None:
+        """Judge what an attempt sounds like, and hand it on if there is nothing wrong."""
+        if self._is_guarded:
+            attempt.finding = judge_audio(attempt.waveform, self._sample_rate)
+        if attempt.finding is None:
+            self._finish(attempt)
 
-def _refuse_silence(tries: Sequence[Try], together: int) -> None:
-    for one in tries:
-        if not one.written.audible:
-            which = f" for {one.utterance.text[:40]!r}" if together > 1 else ""
-            raise TextError(
-                f"the model wrote {one.written.count} speech tokens{which} and none that has a "
-                "sound; try another seed or more max_new_tokens."
-            )
+    def _finish(self, attempt: Attempt) -> None:
+        tokens, waveform, verdict = attempt.decoded.audible, attempt.waveform, ""
+        if attempt.finding is not None:
+            verdict = attempt.finding.reason
+            keep = self._worth_keeping(attempt)
+            if keep is not None and keep < len(tokens):
+                tokens, waveform = tokens[:keep], cut(waveform, self._sample_rate, keep)
+        utterance = attempt.utterance
+        outcome = Outcome(
+            tuple(tokens),
+            verdict,
+            len(self._attempts[utterance.number]),
+            attempt.seed,
+            attempt.decoded.stopped,
+            utterance.piece.unread,
+        )
+        self._assembler.add(utterance, FinishedPiece(waveform, attempt.decoded, outcome))
 
-
-def _badness(one: Try) -> float:
-    return 0.0 if one.finding is None else one.finding.weight
-
-
-def judge_written(written: Written, bounds: Plausible) -> Finding | None:
-    """What is wrong with the tokens of a try; what a watch ended is never well."""
-    is_cut_off = written.is_cut_off and not written.was_ended
-    own_limit = written.count if written.ran_on else None
-    finding = judge_tokens(written.audible, bounds, is_cut_off, own_limit)
-    if finding is None and written.was_ended:
-        return Finding("no end, and many tokens without a sound", 4.5)
-    return finding
-
-
-def _finished(best: Try, count: int, bounds: Plausible, sample_rate: int) -> Spoken:
-    tokens, waveform, verdict = best.written.audible, best.waveform, ""
-    if best.finding is not None:
-        verdict, keep = best.finding.reason, best.finding.keep
+    def _worth_keeping(self, attempt: Attempt) -> int | None:
+        """How many tokens of an attempt with a finding to keep; None: all."""
+        decoded, bounds = attempt.decoded, self._bounds(attempt.utterance)
         # What takes longer than the model can speak is not babble: all of it is kept.
-        ran_on = best.written.ran_on and bounds.usual < best.written.count
-        if keep is None and (best.written.was_ended or ran_on):
-            keep = quiet_end(waveform, sample_rate, bounds)
-        if keep is not None and keep < len(tokens):
-            tokens, waveform = tokens[:keep], cut(waveform, sample_rate, keep)
-    return Spoken(waveform, best.written, _outcome(best, tokens, verdict, count))
+        ran_on = decoded.ran_on and bounds.usual < decoded.count
+        keep = attempt.finding.keep_tokens
+        if keep is None and (decoded.was_ended or ran_on):
+            return quiet_end(attempt.waveform, self._sample_rate, bounds)
+        return keep
+
+    def _bounds(self, utterance: Utterance) -> Plausible:
+        return plausible(utterance.piece.read, self._seconds_per_letter)
+
+    def _refuse_silence(self, attempts: Sequence[Attempt]) -> None:
+        for one in attempts:
+            if not one.decoded.audible:
+                text = one.utterance.piece.text
+                which = f" for {text[:40]!r}" if self._together > 1 else ""
+                raise TextError(
+                    f"the model wrote {one.decoded.count} speech tokens{which} and none that has a "
+                    "sound; try another seed or more max_new_tokens."
+                )
 
 
-def _outcome(one: Try, tokens: Sequence[int], verdict: str, count: int) -> Outcome:
-    written, unread = one.written, one.utterance.unread
-    return Outcome(tuple(tokens), verdict, count, one.seed, written.stopped, unread)
+def attempt_seed(seed: int, number: int) -> int:
+    """The seed of attempt 0, 1, ...: the first is the given one; the others follow from it alone.
+
+    They are far from the seeds of other sentences, which are often consecutive numbers.
+    """
+    if number == 0:
+        return seed
+    digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def _badness(attempt: Attempt) -> float:
+    return 0.0 if attempt.finding is None else attempt.finding.weight

@@ -1,6 +1,6 @@
-"""Speech while T3 is still writing it: `tts.stream(text, ...)`.
+"""Speech while T3 is still decoding: `tts.stream(text, ...)`.
 
-The tokens are those that `generate` writes with the same seed, and the waveform has its length. A
+The tokens are those that `generate` decodes with the same seed, and the waveform has its length. A
 text that is over before the first chunk is due gives `generate`'s waveform to the bit; of a longer
 one every chunk is computed in a window of bounded length, so that neither memory nor the work for a
 chunk grows with the text (`models/s3gen/token_stream.py`; figures in `docs/streaming.md`).
@@ -9,7 +9,7 @@ chunk grows with the text (`models/s3gen/token_stream.py`; figures in `docs/stre
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -17,28 +17,21 @@ import mlx.core as mx
 import numpy as np
 
 from ..audio.silence import silence
-from ..audio.stretch import checked_speed, stretch_stream
-from ..config import SILENCE_TOKEN
-from ..devices import computed_on, on_device
+from ..audio.stretch import stretch_stream
+from ..config import SILENCE_TOKEN, ModelConfig
+from ..devices import computed_on
 from ..errors import SettingError, TextError
-from ..models.s3gen.flow import check_steps
 from ..models.s3gen.token_stream import ChunkTokens, TokenStream
-from ..models.t3.decoding import check_lengths, decode
-from ..models.t3.sampling import SamplingSettings
+from ..models.t3.cache import Past
+from ..models.t3.decoding import decode
 from ..nn.memory import give_back_memory
 from ..nn.parallel import choosing_alone
-from ..seeds import piece_seeds
-from ..text.pauses import Breath
-from ..text.reading import Reading
-from ..voice import Voice
+from ..seeds import token_and_sound_keys
 from ..watermark.marker import DELAY_SECONDS, mark_stream
-from ..watermark.weights import is_wanted
-from .engine import Pipeline
-from .monitor import Outcome, Plausible, Watch, plausible
-from .request import Extras, check_number
-from .retries import Written, judge_written
-
-TOKENS_PER_SECOND = 25
+from .monitor import Plausible, TokenMonitor, judge_decoded, plausible
+from .request import Request, Utterance
+from .result import Outcome, Result
+from .tokens import TOKENS_PER_SECOND, AudibleTokens, DecodedTokens
 
 
 @dataclass(frozen=True)
@@ -48,9 +41,9 @@ class Chunks:
     Attributes:
         first: the first chunk. Shorter is sooner; each further one is twice as long.
         largest: no chunk is longer. With longer ones less is computed twice.
-        context: how much of what was said before a chunk is looked at for it.
-        lookahead: how much of what comes behind it. Longer is nearer to the whole, and later. The
-            default is what the encoder looks ahead behind the cross-fade between two windows.
+        context: how much of the speech before a chunk is looked at for it.
+        lookahead: how much of the speech after it. Longer is nearer to the whole, and later. The
+            default is what the encoder looks ahead after the cross-fade between two windows.
         first_reference: how much of the reference the first chunk looks at, all others at all of
             it. The flow computes the reference anew for every chunk: less is sooner.
 
@@ -80,213 +73,197 @@ class Chunks:
             raise SettingError(f"chunks: first ({self.first}) is above largest ({self.largest}).")
 
     def in_tokens(self, delay: float = 0.0) -> ChunkTokens:
-        """In tokens; `delay`: seconds by which what comes behind S3Gen holds sound back."""
+        """In tokens; `delay`: seconds by which what comes after S3Gen holds sound back."""
         sizes = {name: round(seconds * TOKENS_PER_SECOND) for name, seconds in vars(self).items()}
         return ChunkTokens(**sizes, delay=math.ceil(delay * TOKENS_PER_SECOND))
 
 
-@dataclass(frozen=True)
-class Streamed:
-    """What `stream` hands to `generate` in place of a text."""
+class StreamSynthesizer:
+    """Decodes and vocodes the only text of a request, piece by piece, in one attempt.
 
-    text: str
-    chunks: Chunks
+    Args:
+        networks, config: the model's.
+        prefix_of_voice: gives T3's keys and values of the request's voice.
+        chunks: how the sound is cut.
+    """
+
+    def __init__(
+        self,
+        networks,
+        config: ModelConfig,
+        request: Request,
+        prefix_of_voice: Callable[[], Past],
+        chunks: Chunks,
+    ):
+        self._networks, self._config, self._request = networks, config, request
+        self._prefix_of_voice = prefix_of_voice
+        self._sizes = chunks.in_tokens(DELAY_SECONDS if request.settings.watermark else 0.0)
+        self.sample_rate = config.s3gen.sampling_rate
+
+    def chunks(
+        self, result: Result, on_begin: Callable[[Result], None]
+    ) -> Iterator[tuple[np.ndarray, bool]]:
+        """(n,) float32, possibly nothing, and whether it is the last; `result` grows with them."""
+        on_begin(result)
+        utterances = self._request.utterances()
+        for utterance in utterances:
+            yield silence(utterance.piece.pause_before, self.sample_rate), False
+            is_last = utterance.number + 1 == len(utterances)
+            with closing(self._chunks_of(utterance, result)) as chunks:
+                for chunk, ends_piece in chunks:
+                    yield chunk, is_last and ends_piece
+
+    def _chunks_of(self, utterance: Utterance, result: Result) -> Iterator[tuple[np.ndarray, bool]]:
+        """The chunks of a piece, and whether each is its last, with the pause after it."""
+        defaults, voice = self._config.generation, self._request.voice
+        token_key, sound_key = token_and_sound_keys(utterance.seed)
+        sound = TokenStream(
+            self._networks.s3gen,
+            voice.reference,
+            sound_key,
+            self._sizes,
+            self._request.settings.cfm_steps,
+        )
+        decoding = _Decoding(
+            AudibleTokens(
+                self._networks.t3.config.start_speech_token,
+                self._config.s3gen.vocab_size,
+                into=result.tokens,
+            ),
+            plausible(utterance.piece.read, defaults.seconds_per_letter),
+        )
+        with closing(self._decode(utterance, decoding, token_key)) as tokens:
+            for token in tokens:
+                is_audible = decoding.audible.add(token, is_played=sound.begun)
+                if not is_audible:
+                    if not decoding.audible.tokens:
+                        sound.drop()
+                    continue
+                with choosing_alone():
+                    chunk = sound.push(token)
+                if chunk is not None:
+                    yield np.array(chunk), False
+        self._finish(utterance, decoding, result)
+        with choosing_alone():
+            rest = np.array(
+                sound.finish(defaults.silence_tokens, SILENCE_TOKEN, defaults.drop_last_token)
+            )
+        # What this piece has left behind fits no later one, and would add up.
+        del sound
+        give_back_memory()
+        pause = silence(utterance.piece.pause_after, self.sample_rate)
+        yield np.concatenate([rest, pause]), True
+
+    def _decode(self, utterance: Utterance, decoding: _Decoding, key: mx.array) -> Iterator[int]:
+        """Speech tokens as T3 decodes them, as long as they can be what the text says."""
+        settings, progress = self._request.settings, self._request.progress
+        limit = settings.limit.tokens
+        monitor = TokenMonitor(decoding.bounds) if settings.guard else None
+        tokens = decode(
+            self._networks.t3,
+            self._prefix_of_voice(),
+            utterance.piece.ids,
+            settings.sampling,
+            settings.cfg_weight,
+            limit,
+            key,
+        )
+        with closing(tokens):
+            for token in tokens:
+                decoding.count += 1
+                if progress is not None:
+                    progress("tokens", decoding.count, limit)
+                yield token
+                if monitor is not None and monitor.add(token):
+                    decoding.was_ended = True
+                    return
+
+    def _finish(self, utterance: Utterance, decoding: _Decoding, result: Result) -> None:
+        """Say in the result how a piece came out. It is heard already: there is no other attempt.
+
+        Raises:
+            TextError: no token of it has a sound.
+        """
+        settings, audible = self._request.settings, decoding.audible.tokens
+        decoded = DecodedTokens.within(settings.limit, decoding.count, audible, decoding.was_ended)
+        # What a guard ended did not run into the limit.
+        if not decoding.was_ended:
+            result.stopped = result.stopped and decoded.stopped
+        if not audible:
+            is_one = len(self._request.texts[0]) == 1
+            which = "" if is_one else f" for piece {utterance.number + 1}"
+            raise TextError(
+                f"the model wrote no speech token{which} that has a sound; try another seed or "
+                "more max_new_tokens."
+            )
+        finding = judge_decoded(decoded, decoding.bounds) if settings.guard else None
+        reason = "" if finding is None else finding.reason
+        result.outcomes.append(
+            Outcome(
+                tuple(audible),
+                reason,
+                1,
+                utterance.seed,
+                decoded.stopped,
+                utterance.piece.unread,
+            )
+        )
 
 
 @dataclass
-class _Plan:
-    """What is decided before the first token is written."""
+class _Decoding:
+    """How far the decoding of a piece has come.
 
-    said: list[Breath]
-    readings: list[Reading]
-    tokens: list[mx.array]
-    seeds: list[int]
-    voice: Voice
-    settings: SamplingSettings
-    cfg_weight: float
-    limit: int
-    steps: int
-    sizes: ChunkTokens
-    extras: Extras
-    # How many tokens of the piece that is written there are, and whether a guard ended it.
+    Attributes:
+        count: tokens, with and without a sound.
+        was_ended: by a monitor.
+    """
+
+    audible: AudibleTokens
+    bounds: Plausible
     count: int = 0
     was_ended: bool = False
 
 
-class StreamingPipeline(Pipeline):
-    """A pipeline that also speaks while it writes."""
+class SpeechStream(Iterator[np.ndarray]):
+    """The chunks of a request's speech, (n,) float32, n > 0. Whoever has enough may close it.
 
-    def stream(
-        self, text: str, *arguments, chunks: Chunks | None = None, **settings
-    ) -> Iterator[np.ndarray]:
-        """Speak, chunk by chunk.
+    Attributes:
+        result: what the request has become so far; complete when the stream ends.
+    """
 
-        Args:
-            text: what to say.
-            arguments, settings: as `generate`'s behind its text, and they mean the same; `noise`
-                and `source`, which are of a whole utterance, cannot be given. `progress` is told
-                of tokens alone. `guard` ends what runs away, and says nothing again: it is heard by
-                then (`outcomes`).
-            chunks: how the sound is cut.
+    def __init__(self, chunks: Iterator[np.ndarray], result: Result):
+        self._chunks, self.result = chunks, result
 
-        Returns:
-            An iterator of (n,) float32 at `sr`, n > 0; together as long as what `generate` returns
-            with the same seed. Whoever has heard enough may close it. `last_tokens` and `stopped`
-            are complete when it ends.
+    def __next__(self) -> np.ndarray:
+        return next(self._chunks)
 
-        Raises:
-            TextError, SettingError, AudioError: as `generate`, at once; while speaking only
-                TextError, if no token has a sound.
-        """
-        return self.generate(Streamed(text, chunks or Chunks()), *arguments, **settings)
-
-    def _speak(self, text, settings, cfg_weight, exaggeration, recording, extras, **more):
-        if not isinstance(text, Streamed):
-            return super()._speak(
-                text, settings, cfg_weight, exaggeration, recording, extras, **more
-            )
-        return self._stream(text, settings, cfg_weight, exaggeration, recording, extras, **more)
-
-    def _stream(
-        self,
-        said: Streamed,
-        settings: SamplingSettings,
-        cfg_weight: float,
-        exaggeration: float,
-        recording,
-        extras: Extras,
-        language_id: str | None = None,
-        norm_loudness: bool = True,
-    ) -> Iterator[np.ndarray]:
-        """Find whatever can be wrong; the rest is done when the first chunk is asked for."""
-        if extras.noise is not None or extras.source is not None:
-            raise SettingError("noise and source are of a whole utterance: not for a stream.")
-        check_number("cfg_weight", cfg_weight)
-        defaults, steps, limit = self.defaults, extras.n_cfm_timesteps, extras.max_new_tokens
-        steps = defaults.cfm_steps if steps is None else steps
-        limit = defaults.max_new_tokens if limit is None else limit
-        speed = checked_speed(extras.speed)
-        check_steps(steps)
-        of_texts, left_out = self._said((said.text,), language_id, extras)
-        (breaths,) = of_texts
-        readings = self._readings(of_texts, left_out, language_id)
-        tokens = [mx.array(reading.ids, dtype=mx.int32) for reading in readings]
-        for of_text in tokens:
-            check_lengths(self.networks.t3, of_text, cfg_weight, limit)
-        marks = is_wanted(extras.watermark, defaults.watermark)
-        with on_device(self.device):
-            seeds = piece_seeds(extras.seed, len(breaths))
-            voice = self._voice_for(extras.voice, recording, exaggeration, norm_loudness)
-        sizes = said.chunks.in_tokens(DELAY_SECONDS if marks else 0.0)
-        plan = _Plan(
-            breaths,
-            readings,
-            tokens,
-            seeds,
-            voice,
-            settings,
-            cfg_weight,
-            limit,
-            steps,
-            sizes,
-            extras,
-        )
-        chunks = self._chunks(plan)
-        if speed != 1.0:
-            chunks = stretch_stream(chunks, self.sr, speed)
-        return computed_on(self.device, mark_stream(chunks, self.sr) if marks else _sound(chunks))
-
-    def _chunks(self, plan: _Plan) -> Iterator[tuple[np.ndarray, bool]]:
-        """(n,) float32, possibly nothing, and whether it is the last."""
-        self.last_tokens, self.outcomes, self.stopped, self.limit = [], [], True, plan.limit
-        for index, breath in enumerate(plan.said):
-            yield silence(breath.before, self.sr), False
-            token_key, sound_key = mx.random.split(mx.random.key(plan.seeds[index]))
-            stream = TokenStream(
-                self.networks.s3gen, plan.voice.reference, sound_key, plan.sizes, plan.steps
-            )
-            before = len(self.last_tokens)
-            with closing(self._written(plan, index, token_key)) as written:
-                for token in self._audible(written, stream):
-                    with choosing_alone():
-                        chunk = stream.push(token)
-                    if chunk is not None:
-                        yield np.array(chunk), False
-            tokens = self.last_tokens[before:]
-            if not tokens:
-                which = f" for piece {index + 1}" if len(plan.said) > 1 else ""
-                raise TextError(
-                    f"the model wrote no speech token{which} that has a sound; try another seed or "
-                    "more max_new_tokens."
-                )
-            self.outcomes.append(self._outcome(plan, index, tokens))
-            with choosing_alone():
-                rest = stream.finish(
-                    self.defaults.silence_tokens, SILENCE_TOKEN, self.defaults.drop_last_token
-                )
-                rest = np.array(rest)
-            # What this piece has left behind fits no later one, and would add up.
-            del stream
-            give_back_memory()
-            rest = np.concatenate([rest, silence(breath.behind, self.sr)])
-            yield rest, index + 1 == len(plan.said)
-
-    def _written(self, plan: _Plan, index: int, key: mx.array) -> Iterator[int]:
-        """Speech tokens as T3 writes them, as long as they can be what the text says."""
-        t3, voice, text = self.networks.t3, plan.voice, plan.tokens[index]
-        past = self._prefixes.past_of(
-            t3, voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
-        )
-        watch = Watch(self._bounds(plan, index)) if plan.extras.guard else None
-        plan.was_ended, plan.count = False, 0
-        tokens = decode(t3, past, text, plan.settings, plan.cfg_weight, plan.limit, key)
-        with closing(tokens):
-            for token in tokens:
-                plan.count += 1
-                if plan.extras.progress is not None:
-                    plan.extras.progress("tokens", plan.count, plan.limit)
-                yield token
-                if watch is not None and watch.add(token):
-                    plan.was_ended = True
-                    return
-        self.stopped = self.stopped and plan.count < plan.limit
-
-    def _bounds(self, plan: _Plan, index: int) -> Plausible:
-        return plausible(plan.readings[index].text, self.defaults.seconds_per_letter)
-
-    def _outcome(self, plan: _Plan, index: int, tokens: list[int]) -> Outcome:
-        """What guards find in a piece: it is heard already, so that there is no other try."""
-        finding = None
-        is_wish, at_limit = plan.extras.max_new_tokens is not None, plan.count >= plan.limit
-        written = Written(
-            plan.count, tokens, plan.was_ended, is_wish and at_limit, not is_wish and at_limit
-        )
-        if plan.extras.guard:
-            finding = judge_written(written, self._bounds(plan, index))
-        reason = "" if finding is None else finding.reason
-        unread = plan.readings[index].unread
-        return Outcome(tuple(tokens), reason, 1, plan.seeds[index], written.stopped, unread)
-
-    def _audible(self, written: Iterator[int], stream: TokenStream) -> Iterator[int]:
-        """As `audible_tokens`, while they come; all are kept in `last_tokens`, too.
-
-        A start token makes all before it void. That is done as long as none of it has been heard.
-        """
-        start = self.networks.t3.config.start_speech_token
-        n_codes = self.checkpoint.config.s3gen.vocab_size
-        first, started = len(self.last_tokens), False
-        for token in written:
-            if token == start and not started and not stream.begun:
-                stream.drop()
-                del self.last_tokens[first:]
-            started = started or token == start
-            if token < n_codes:
-                self.last_tokens.append(token)
-                yield token
+    def close(self) -> None:
+        """Decode no more."""
+        self._chunks.close()
 
 
-def _sound(chunks: Iterator[tuple[np.ndarray, bool]]) -> Iterator[np.ndarray]:
-    """The chunks that have any sound."""
+def stream_speech(
+    synthesizer: StreamSynthesizer,
+    request: Request,
+    device: str | None,
+    on_begin: Callable[[Result], None],
+) -> SpeechStream:
+    """Speak chunk by chunk, stretched and marked as the request wants it.
+
+    Args:
+        on_begin: given the result when the first chunk is asked for, in the thread that does.
+    """
+    settings, sample_rate = request.settings, synthesizer.sample_rate
+    result = Result(settings.limit.tokens)
+    chunks = synthesizer.chunks(result, on_begin)
+    if settings.speed != 1.0:
+        chunks = stretch_stream(chunks, sample_rate, settings.speed)
+    chunks = mark_stream(chunks, sample_rate) if settings.watermark else _not_empty(chunks)
+    return SpeechStream(computed_on(device, chunks), result)
+
+
+def _not_empty(chunks: Iterator[tuple[np.ndarray, bool]]) -> Iterator[np.ndarray]:
     with closing(chunks):
         for chunk, _ in chunks:
             if chunk.size:

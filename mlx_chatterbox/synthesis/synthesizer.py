@@ -1,8 +1,9 @@
-"""From text tokens to waveforms: one model in one voice with one set of settings."""
+"""From text tokens to speech tokens with T3, and to waveforms with S3Gen: several together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import mlx.core as mx
@@ -12,13 +13,12 @@ from mlx.utils import tree_flatten
 from ..config import SILENCE_TOKEN, ModelConfig
 from ..models.t3.cache import Past
 from ..models.t3.decoding import decode_batch
-from ..models.t3.sampling import SamplingSettings
 from ..nn.memory import clear_device_cache
 from ..nn.parallel import can_run_two, choosing_alone, run_all
-from ..voice import Voice
-from .monitor import Watch
-from .request import Extras
-from .retries import Finish, Try, Utterance, Written, speak_guarded, speak_unguarded
+from ..seeds import token_and_sound_keys
+from .monitor import Finding, TokenMonitor
+from .request import Request, Utterance
+from .tokens import TOKENS_PER_SECOND, DecodedTokens, audible_tokens
 
 # Up to this size T3's weights stay in the cache, and cost nothing to be read by two cores. Larger
 # ones are read from memory at each step: then that is what a step takes its time for, and as many
@@ -26,157 +26,136 @@ from .retries import Finish, Try, Utterance, Written, speak_guarded, speak_ungua
 _SMALL_T3 = 32 * 2**20
 
 
-def audible_tokens(tokens: list[int], start: int, n_codes: int) -> list[int]:
-    """Tokens that have a sound: those behind a predicted start token, under `n_codes`.
+@dataclass
+class Attempt:
+    """One attempt at an utterance.
 
-    Source: upstream `drop_invalid_tokens` and the filter behind it; where upstream fails on a
-    second start token, that one is dropped like any other token without sound.
+    Attributes:
+        waveform: (samples,) float32; None until it is vocoded.
     """
-    if start in tokens:
-        tokens = tokens[tokens.index(start) + 1 :]
-    return [token for token in tokens if token < n_codes]
+
+    utterance: Utterance
+    seed: int
+    decoded: DecodedTokens
+    finding: Finding | None = None
+    waveform: np.ndarray | None = None
 
 
-class Synthesis:
-    """Speaks utterances for one call of `generate` or `generate_batch`.
+class BatchSynthesizer:
+    """Decodes and vocodes utterances of one request: one model, one voice, one way to speak.
 
     Args:
         networks, config: the model's.
-        past: what T3 has read of the voice.
-        limit: speech tokens of an utterance at most.
-        is_shared: each utterance may have all cores, one after the other; else they are sounded
-            side by side, where the machine gains from that.
+        prefix: T3's keys and values of the voice.
     """
 
-    def __init__(
-        self,
-        networks,
-        config: ModelConfig,
-        voice: Voice,
-        past: Past,
-        settings: SamplingSettings,
-        cfg_weight: float,
-        limit: int,
-        extras: Extras,
-        is_shared: bool,
-    ):
+    def __init__(self, networks, config: ModelConfig, request: Request, prefix: Past):
         self._networks, self._config = networks, config
-        self._voice, self._past = voice, past
-        self._settings, self._cfg_weight, self._limit = settings, cfg_weight, limit
-        self._extras, self._is_shared = extras, is_shared
+        self._request, self._prefix = request, prefix
+        # Of one text the pieces share both cores, as a text in one piece does: to the last bit a
+        # piece is what it is alone. Of several each has a core, where the machine gains from that.
+        self._is_shared = len(request.texts) == 1
 
-    def speak(self, utterances: Sequence[Utterance], is_guarded: bool, finish: Finish) -> None:
-        """Write and sound utterances together; guarded, with further tries where one is needed.
+    def core_groups(self, utterances: Sequence[Utterance]) -> list[list[Utterance]]:
+        """Utterances in two groups where each of two cores is to speak one, else in one."""
+        if len(utterances) == 1 or not self._gains_from_groups():
+            return [list(utterances)]
+        # The tokens of a group depend on its texts alone, so that is how they are dealt out.
+        by_length = sorted(utterances, key=lambda one: -one.piece.ids.size)
+        mx.eval([one.piece.ids for one in utterances], vars(self._request.voice))
+        return [sorted(by_length[i::2], key=lambda one: one.number) for i in range(2)]
 
-        Args:
-            finish: given each as soon as nothing more can change about it.
-
-        Raises:
-            TextError: the model wrote nothing that has a sound; some may be finished by then.
-        """
-        with choosing_alone():
-            if len(utterances) > 1 and self._writes_apart():
-                # What a group of its own is written with depends on the texts alone.
-                by_length = sorted(utterances, key=lambda one: -one.text_tokens.size)
-                mx.eval([one.text_tokens for one in utterances], vars(self._voice))
-                groups = [sorted(by_length[i::2], key=lambda one: one.number) for i in range(2)]
-                run_all([partial(self._speak, group, is_guarded, finish) for group in groups])
-                return
-        self._speak(utterances, is_guarded, finish)
-
-    def _writes_apart(self) -> bool:
-        """Whether each of two cores writes, and sounds, a half of the utterances."""
+    def _gains_from_groups(self) -> bool:
         weights = tree_flatten(self._networks.t3.parameters())
         is_small = sum(weight.nbytes for _, weight in weights) <= _SMALL_T3
         return is_small and not self._is_shared and can_run_two()
 
-    def _speak(self, utterances: Sequence[Utterance], is_guarded: bool, finish: Finish) -> None:
-        if not is_guarded:
-            speak_unguarded(utterances, self.write, self.sound, finish)
-            return
-        rate, pace = self._config.s3gen.sampling_rate, self._config.generation.seconds_per_letter
-        speak_guarded(utterances, self.write, self.sound, finish, rate, pace)
-
-    def write(
+    def decode_tokens(
         self,
         utterances: Sequence[Utterance],
         seeds: Sequence[int],
-        watches: Sequence[Watch] | None,
-    ) -> list[Written]:
-        """Speech tokens of each, written together; a watch may end its own."""
-        t3, progress = self._networks.t3, self._extras.progress
-        texts = [utterance.text_tokens for utterance in utterances]
-        keys = [mx.random.split(mx.random.key(seed))[0] for seed in seeds]
-        written: list[list[int]] = [[] for _ in texts]
+        monitors: Sequence[TokenMonitor] | None,
+    ) -> list[DecodedTokens]:
+        """Speech tokens of each, decoded together.
+
+        Args:
+            seeds: one for each.
+            monitors: one for each, which may end it; or None.
+        """
+        t3, settings, progress = self._networks.t3, self._request.settings, self._request.progress
+        limit = settings.limit
+        decoded: list[list[int]] = [[] for _ in utterances]
         ended: set[int] = set()
         steps = decode_batch(
-            t3, self._past, texts, self._settings, self._cfg_weight, self._limit, keys, ended
+            t3,
+            self._prefix,
+            [one.piece.ids for one in utterances],
+            settings.sampling,
+            settings.cfg_weight,
+            limit.tokens,
+            [token_and_sound_keys(seed)[0] for seed in seeds],
+            ended,
         )
         for done, step in enumerate(steps, start=1):
-            for sentence, token in step:
-                written[sentence].append(token)
-                if watches is not None and watches[sentence].add(token):
-                    ended.add(sentence)
+            for row, token in step:
+                decoded[row].append(token)
+                if monitors is not None and monitors[row].add(token):
+                    ended.add(row)
             if progress is not None:
-                progress("tokens", done, self._limit)
+                progress("tokens", done, limit.tokens)
         start, n_codes = t3.config.start_speech_token, self._config.s3gen.vocab_size
-        is_wish = self._extras.max_new_tokens is not None
-        # The last token may still have been followed by the stop token, which is then not drawn.
         return [
-            Written(
-                len(tokens),
-                audible_tokens(tokens, start, n_codes),
-                was_ended=sentence in ended,
-                is_cut_off=is_wish and len(tokens) >= self._limit,
-                ran_on=not is_wish and len(tokens) >= self._limit,
+            DecodedTokens.within(
+                limit, len(tokens), audible_tokens(tokens, start, n_codes), row in ended
             )
-            for sentence, tokens in enumerate(written)
+            for row, tokens in enumerate(decoded)
         ]
 
-    def sound(self, tries: Sequence[Try], then: Callable[[Try], None]) -> None:
-        """Give a waveform to each try that has none, and do with it what is to be done then.
+    def vocode(self, attempts: Sequence[Attempt], then: Callable[[Attempt], None]) -> None:
+        """Give a waveform to each attempt that has none, and do with each what is next.
 
-        Both are one piece of work, so that what follows, too, has one core to itself where two are
-        sounded side by side, and does not wait for the others; see `is_shared`.
+        Args:
+            then: called in the thread that vocoded the attempt, perhaps for two at the same time,
+                so that what is next does not wait for the others.
         """
-        if not tries:
+        if not attempts:
             return
-        keys = [mx.random.split(mx.random.key(one.seed))[1] for one in tries]
-        mx.eval(vars(self._voice), keys)
+        keys = [token_and_sound_keys(one.seed)[1] for one in attempts]
+        mx.eval(vars(self._request.voice), keys)
 
-        def work(one: Try, key: mx.array) -> None:
-            if one.waveform is None:
-                one.waveform = self._waveform(one.written.audible, key)
-            then(one)
+        def work(attempt: Attempt, key: mx.array) -> None:
+            if attempt.waveform is None:
+                attempt.waveform = self._waveform(attempt.decoded.audible, key)
+            then(attempt)
 
-        works = [partial(work, one, key) for one, key in zip(tries, keys, strict=True)]
+        works = [partial(work, one, key) for one, key in zip(attempts, keys, strict=True)]
         with choosing_alone():
             if self._is_shared:
                 for one in works:
                     one()
                 return
             # The longest first, or at the end one core would be waited for.
-            order = sorted(range(len(works)), key=lambda i: -len(tries[i].written.audible))
+            order = sorted(range(len(works)), key=lambda i: -len(attempts[i].decoded.audible))
             run_all([works[i] for i in order])
 
     def _waveform(self, tokens: list[int], key: mx.array) -> np.ndarray:
         """Speech tokens to a waveform, (samples,) float32."""
-        extras, defaults = self._extras, self._config.generation
-        progress, steps = extras.progress, extras.n_cfm_timesteps
+        request, defaults = self._request, self._config.generation
+        progress = request.progress
         waveform = self._networks.s3gen(
             mx.array(tokens + [SILENCE_TOKEN] * defaults.silence_tokens, dtype=mx.int32),
-            self._voice.reference,
+            request.voice.reference,
             key=key,
-            noise=extras.noise,
-            source=extras.source,
-            n_timesteps=defaults.cfm_steps if steps is None else steps,
-            on_step=None if progress is None else lambda i, n: progress("flow", i, n),
+            noise=request.noise,
+            source=request.source,
+            n_timesteps=request.settings.cfm_steps,
+            on_step=None if progress is None else lambda done, total: progress("flow", done, total),
         )
         waveform = np.array(waveform)
         # The next sentence has other sizes: what this one leaves fits none of its arrays.
         clear_device_cache()
         if defaults.drop_last_token:
-            # Upstream: written just before the stop token, it decodes to 40 ms of noise.
-            samples_per_token = self._config.s3gen.sampling_rate // 25
+            # Upstream: decoded just before the stop token, it becomes 40 ms of noise.
+            samples_per_token = self._config.s3gen.sampling_rate // TOKENS_PER_SECOND
             waveform = waveform[: max(1, len(tokens) - 1) * samples_per_token]
         return waveform

@@ -15,7 +15,7 @@ from mlx_chatterbox.errors import SettingError, TextError
 from mlx_chatterbox.models.s3gen.flow_windows import FadeIn
 from mlx_chatterbox.models.s3gen.s3gen import trim_fade
 from mlx_chatterbox.models.s3gen.token_stream import ChunkTokens, TokenStream, vocoder_delay
-from mlx_chatterbox.synthesis.synthesizer import audible_tokens
+from mlx_chatterbox.synthesis.tokens import audible_tokens
 from mlx_chatterbox.tts import open_model
 from mlx_chatterbox.watermark import Marker
 from mlx_chatterbox.watermark.marker import mark_stream
@@ -421,7 +421,7 @@ def test_what_a_guard_ended_is_never_called_well(tts, monkeypatch):
     settings = {**LONG, "guard": True}
     collect(tts.stream(text, **LONG))
     assert [one.verdict for one in tts.outcomes] == ["", ""]
-    monkeypatch.setattr("mlx_chatterbox.synthesis.streaming.Watch", Impatient)
+    monkeypatch.setattr("mlx_chatterbox.synthesis.streaming.TokenMonitor", Impatient)
     collect(tts.stream(text, **settings))
     assert len(tts.outcomes) == 2
     assert all(one.verdict for one in tts.outcomes)
