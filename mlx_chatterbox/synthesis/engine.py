@@ -125,15 +125,15 @@ class Engine:
             options.get("normalize"),
             options.get("lexicon"),
         )
-        pieces = splitter.split(texts)
         noise, source = options.get("noise"), options.get("source")
-        check_noise(noise, source, pieces)
-        self._check_lengths(pieces, settings)
         first = options.get("seed")
         following = (None if first is None else first + i for i in range(1, len(texts)))
         seeds = (first, *following)
-        check_seeds(seeds, len(texts))
         with on_device(self._device):
+            pieces = splitter.split(texts)
+            check_noise(noise, source, pieces)
+            self._check_lengths(pieces, settings)
+            check_seeds(seeds, len(texts))
             own_voice = voice()
             check_voice(own_voice, self.networks)
         return Request(
@@ -186,8 +186,9 @@ class Engine:
             AudioError: samples that cannot be marked; the other texts are finished.
         """
         assembler = TextAssembler(request, self.sample_rate)
-        utterances, size = request.utterances(), request.batch_size
+        size = request.batch_size
         with on_device(self._device):
+            utterances = request.utterances()
             prefix = self._prefix_of(request.voice)
             synthesizer = BatchSynthesizer(self.networks, self.config, request, prefix)
             for first in range(0, len(utterances), size):
