@@ -151,7 +151,7 @@ class Speaker:
         )
 
     def _spoken(self, wanted: Wanted, waveform: np.ndarray, outcomes: Sequence[Outcome]) -> Spoken:
-        """A piece; `outcomes` are several where the model said it in several breaths."""
+        """A piece; `outcomes` are several where the model spoke it in several."""
         rate = self.tts.sr
         is_one = len(outcomes) == 1
         verdicts = dict.fromkeys(one.verdict for one in outcomes if one.verdict)

@@ -10,7 +10,7 @@ import mlx.core as mx
 
 from ..errors import warn_user
 from ..text.given import checked_text
-from ..text.pauses import breaths, without_pauses
+from ..text.pauses import Segment, segments, without_pauses
 from ..text.reading import read_text, without_mere_tags
 from ..text.respelling import Lexicon
 from ..text.unread import UnreadWarning, merged, shortened
@@ -67,35 +67,37 @@ class TextSplitter:
         """
         texts = [checked_text(text) for text in texts]
         longest, kind = self._config.generation.longest_piece, self._config.text.tokenizer
-        said, lost = zip(
+        spoken, tags = zip(
             *(
                 without_mere_tags(
-                    breaths(self._writing(text), longest, self._language), self._tokenizer, kind
+                    segments(self._writing(text), longest, self._language), self._tokenizer, kind
                 )
                 for text in texts
             ),
             strict=True,
         )
-        _warn(self._writing, self._tokenizer, texts, merged(lost))
+        _warn(self._writing, self._tokenizer, texts, merged(tags))
         return tuple(
-            self._pieces(of_text, merged([self._writing.left_out(text), tags]))
-            for text, of_text, tags in zip(texts, said, lost, strict=True)
+            self._pieces(of_text, merged([self._writing.left_out(text), of_text_tags]))
+            for text, of_text, of_text_tags in zip(texts, spoken, tags, strict=True)
         )
 
-    def _pieces(self, said, without_words: tuple[str, ...]) -> tuple[TextPiece, ...]:
+    def _pieces(
+        self, of_text: Sequence[Segment], without_words: tuple[str, ...]
+    ) -> tuple[TextPiece, ...]:
         """The pieces of a text; what has no words counts for the first."""
-        first, *others = (self._piece(breath) for breath in said)
+        first, *others = (self._piece(segment) for segment in of_text)
         return replace(first, unread=merged([without_words, first.unread])), *others
 
-    def _piece(self, breath) -> TextPiece:
-        reading = read_text(breath.text, self._tokenizer, self._config, self._language)
+    def _piece(self, segment: Segment) -> TextPiece:
+        reading = read_text(segment.text, self._tokenizer, self._config, self._language)
         return TextPiece(
-            breath.text,
+            segment.text,
             mx.array(reading.ids, dtype=mx.int32),
             reading.text,
             reading.unread,
-            breath.before,
-            breath.behind,
+            segment.pause_before,
+            segment.pause_after,
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import TextError
 from .gpt2 import drop_unknown_tags
 from .normalize import punc_norm
-from .pauses import Breath
+from .pauses import Segment
 from .tags import find_tags, without, without_brackets
 from .unread import UnreadWarning, shortened
 
@@ -46,24 +46,24 @@ def without_unknown_tags(text: str, tokenizer, kind: str) -> tuple[str, list[str
 
 
 def without_mere_tags(
-    said: Sequence[Breath], tokenizer, kind: str
-) -> tuple[list[Breath], tuple[str, ...]]:
+    said: Sequence[Segment], tokenizer, kind: str
+) -> tuple[list[Segment], tuple[str, ...]]:
     """What is said in one go, without that which is nothing but tags which the model does not know
     (its pauses stay), and these tags. Where nothing else is said it stays.
     """
-    kept: list[Breath] = []
+    kept: list[Segment] = []
     lost: list[str] = []
     before = 0.0
-    for breath in said:
-        text, tags = without_unknown_tags(breath.text, tokenizer, kind)
+    for segment in said:
+        text, tags = without_unknown_tags(segment.text, tokenizer, kind)
         if not tags or any(map(str.isalnum, text)):
-            kept.append(replace(breath, before=breath.before + before))
+            kept.append(replace(segment, pause_before=segment.pause_before + before))
             before = 0.0
         else:
             lost += tags
-            pause = breath.before + breath.behind
+            pause = segment.pause_before + segment.pause_after
             if kept:
-                kept[-1] = replace(kept[-1], behind=kept[-1].behind + pause)
+                kept[-1] = replace(kept[-1], pause_after=kept[-1].pause_after + pause)
             else:
                 before += pause
     return (kept, tuple(dict.fromkeys(lost))) if kept else (list(said), ())

@@ -11,7 +11,7 @@ from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.errors import AudioError, SettingError
 from mlx_chatterbox.synthesis.synthesizer import BatchSynthesizer
 
-# The second is said in several breaths.
+# The second is spoken in several pieces.
 LONG = (
     "Open the window. Nobody knows where the books are, and the red hat is old. Good morning, my "
     "friend, and thank you for the letter of last week."
