@@ -77,13 +77,13 @@ def _config_hash(path: Path) -> str:
     return hashlib.sha256(_NORMALIZE.sub(b"", path.read_bytes())).hexdigest()
 
 
-def piece_key(text: str, seed: int, manner: str) -> str:
+def piece_key(text: str, seed: int, identity: str) -> str:
     """What a piece is stored under.
 
     Args:
-        manner: hash of everything else: model, voice, settings.
+        identity: hash of everything else: model, voice, settings.
     """
-    return digest([text, seed, manner])
+    return digest([text, seed, identity])
 
 
 def manner_hash(model: str, voice: str, settings: Mapping[str, Any]) -> str:

@@ -11,24 +11,24 @@ from ..own_files import is_regular, own_folder, problem_of
 from ..voice import Voice
 from .identity import digest, file_hash, manner_hash, model_hash
 from .job import Job
-from .speaking import Manner, checked_settings
+from .speaking import VoiceSettings, checked_settings
 from .store import disk_error
 
 _BUILT_IN = "conds.safetensors"
 
 
-class Casting:
-    """Makes `Manner`s for one model; each voice is heard once and kept in the job's folder."""
+class VoiceResolver:
+    """Makes `VoiceSettings` for a model; each voice is heard once and kept in the job's folder."""
 
     def __init__(self, job: Job, tts, settings: dict[str, Any]):
         """Args: settings are keyword arguments of `generate`, without seed, voice and language."""
         self._job, self._tts, self._settings = job, tts, settings
         self.model = model_hash(tts.checkpoint.folder, job.files)
-        self._made: dict[tuple[Path | None, str | None, float | None], Manner] = {}
+        self._made: dict[tuple[Path | None, str | None, float | None], VoiceSettings] = {}
 
-    def manner(
+    def resolve(
         self, voice: Path | None, language: str | None, speed: float | None = None
-    ) -> Manner:
+    ) -> VoiceSettings:
         """How something is said.
 
         Args:
@@ -48,7 +48,7 @@ class Casting:
             # No setting of `generate`, but it changes what is said.
             hashed = {**settings, "dtype": self._tts.checkpoint.config.dtype}
             identity = manner_hash(self.model, voice_hash, hashed)
-            self._made[key] = Manner(settings, saved, voice_hash, self.model, identity)
+            self._made[key] = VoiceSettings(settings, saved, voice_hash, self.model, identity)
         return self._made[key]
 
     def _voice(self, voice: Path | None) -> tuple[Path | None, str]:
