@@ -153,8 +153,10 @@ def speak_whole(tts, texts: Sequence[str], settings: dict) -> list[Spoken]:
     s3gen, reference, steps = tts.networks.s3gen, tts.conds.reference, tts.defaults.cfm_steps
     found = []
     for number, text in enumerate(texts):
-        list(tts.stream(text, **{**settings, "seed": number, "watermark": False}))
-        tokens, keys = list(tts.last_tokens), [mx.random.key(number), mx.random.key(1000 + number)]
+        stream = tts.stream(text, **{**settings, "seed": number, "watermark": False})
+        list(stream)
+        tokens = stream.result.tokens
+        keys = [mx.random.key(number), mx.random.key(1000 + number)]
         found.append(
             Spoken(tokens, keys[0], *(whole(s3gen, tokens, reference, key, steps) for key in keys))
         )

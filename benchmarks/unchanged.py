@@ -1,4 +1,4 @@
-"""Whether speech is what it was at another commit, to the bit.
+"""Compare speech with that of another commit, to the bit.
 
     python -m benchmarks.unchanged --against main
 
@@ -73,7 +73,7 @@ def make_models(folder: Path) -> None:
 
 
 def probed(tree: Path, models: Path, work: Path) -> dict[str, Any]:
-    """What the probe finds in a tree.
+    """Run the probe in a tree; return what it finds.
 
     Raises:
         BenchmarkError: it does not run there.
@@ -91,7 +91,7 @@ def probed(tree: Path, models: Path, work: Path) -> dict[str, Any]:
 
 
 def differences(ours: Any, theirs: Any, where: str = "") -> Iterator[str]:
-    """Where two results are not equal, one line each."""
+    """Yield a line for each place where two results are not equal."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for name in [*ours, *(name for name in theirs if name not in ours)]:
             place = f"{where}: {name}" if where else name
@@ -106,7 +106,7 @@ def _short(value: Any, most: int = 120) -> str:
 
 
 def count(found: Any) -> int:
-    """How many values were compared."""
+    """Count the values that were compared."""
     return sum(map(count, found.values())) if isinstance(found, dict) else 1
 
 

@@ -53,7 +53,7 @@ def digest(samples: np.ndarray) -> list:
 
 
 def told(tts) -> dict:
-    """What a model tells of its latest call."""
+    """Attributes that a model keeps of its latest call."""
     return {
         "tokens": [int(token) for token in tts.last_tokens],
         "limit": int(tts.limit),
@@ -94,7 +94,7 @@ def chunks(pieces: Iterable[np.ndarray]) -> list:
 
 
 def problem(call: Callable) -> list:
-    """What a call that cannot be done says."""
+    """The error of a call that cannot be done."""
     try:
         call()
     except Exception as error:
@@ -245,7 +245,7 @@ def commands() -> dict:
 
 
 def job_records(manifest: Path) -> list:
-    """Of every piece of a job what its manifest says about the speech."""
+    """The part of a job's manifest that is about the speech of its pieces."""
     pieces = json.loads(manifest.read_text(encoding="utf-8"))["pieces"]
     kept = ("text", "seed", "tries", "outcome", "samples", "loudness")
     return [{name: piece.get(name) for name in kept} for piece in pieces]

@@ -32,7 +32,7 @@ def upstreams(number):
 
 
 def is_left_out(value: object) -> bool:
-    """Whether a setting is what `upstreams` made."""
+    """Tell whether a setting is what `upstreams` made."""
     return isinstance(value, (_UpstreamFloat, _UpstreamInt))
 
 

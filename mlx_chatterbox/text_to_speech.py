@@ -1,4 +1,4 @@
-"""What all text-to-speech classes have in common: a voice, an engine, and the ways to speak."""
+"""The base of all text-to-speech classes: a voice, an engine, and the ways to speak."""
 
 from __future__ import annotations
 

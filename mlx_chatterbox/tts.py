@@ -60,7 +60,7 @@ class ChatterboxTTS(TextToSpeech):
                 here too: `from_pretrained("mps")`.
             device: "cpu" runs on the CPU, anything else on MLX's default device.
             dtype: "float32", "float16" or "bfloat16" instead of the checkpoint's own.
-            progress: told (what, done, in all) while upstream's files are converted.
+            progress: callback(stage, done, total) while upstream's files are converted.
 
         Raises:
             CheckpointError, HubError: see `checkpoint.load`.

@@ -102,7 +102,7 @@ class ChatterboxVC:
                 here too: `from_pretrained("mps")`.
             device: "cpu" runs on the CPU, anything else on MLX's default device.
             dtype: "float32", "float16" or "bfloat16" instead of the checkpoint's own.
-            progress: told (what, done, in all) while upstream's files are converted.
+            progress: callback(stage, done, total) while upstream's files are converted.
             check: compare every file with the folder's manifest first.
 
         Raises:
@@ -169,7 +169,7 @@ class ChatterboxVC:
             voice: a `Voice` for this call alone; the model's own stays.
             seed: the same seed gives the same audio; None draws another each time.
             n_cfm_timesteps: steps of the flow; None takes the checkpoint's.
-            progress: told ("windows" of 30 s, done, in all), then ("seconds", done, in all).
+            progress: callback(stage, done, total): "windows" of 30 s, then "seconds" of speech.
             watermark: False leaves the speech without the mark that says that a machine made it;
                 None takes the checkpoint's setting, which is to mark.
             speed: how much faster, 0.5 to 2, at the same pitch.

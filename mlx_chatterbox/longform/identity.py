@@ -86,6 +86,6 @@ def piece_key(text: str, seed: int, identity: str) -> str:
     return digest([text, seed, identity])
 
 
-def manner_hash(model: str, voice: str, settings: Mapping[str, Any]) -> str:
+def settings_hash(model: str, voice: str, settings: Mapping[str, Any]) -> str:
     """Hash of how pieces are said."""
     return digest({"model": model, "voice": voice, "settings": dict(settings)})

@@ -1,4 +1,4 @@
-"""How the pieces of a job are said: model, voice and settings, with the hash that tells them."""
+"""Resolve how the pieces of a job are spoken: model, voice and settings, and their hash."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import AudioError, CheckpointError, JobError, SettingError
 from ..own_files import is_regular, own_folder, problem_of
 from ..voice import Voice
-from .identity import digest, file_hash, manner_hash, model_hash
+from .identity import digest, file_hash, model_hash, settings_hash
 from .job import Job
 from .speaking import VoiceSettings, checked_settings
 from .store import disk_error
@@ -29,7 +29,7 @@ class VoiceResolver:
     def resolve(
         self, voice: Path | None, language: str | None, speed: float | None = None
     ) -> VoiceSettings:
-        """How something is said.
+        """The voice and settings of some pieces.
 
         Args:
             voice: a recording or a saved voice; None: the model's own.
@@ -47,7 +47,7 @@ class VoiceResolver:
             saved, voice_hash = self._voice(voice)
             # No setting of `generate`, but it changes what is said.
             hashed = {**settings, "dtype": self._tts.checkpoint.config.dtype}
-            identity = manner_hash(self.model, voice_hash, hashed)
+            identity = settings_hash(self.model, voice_hash, hashed)
             self._made[key] = VoiceSettings(settings, saved, voice_hash, self.model, identity)
         return self._made[key]
 
@@ -78,7 +78,7 @@ class VoiceResolver:
 
 
 def _is_kept(saved: Path) -> bool:
-    """Whether a voice is there as it was written, and not a link or damaged."""
+    """Tell whether a voice is there as it was written, and not a link or damaged."""
     if not is_regular(saved):
         return False
     try:

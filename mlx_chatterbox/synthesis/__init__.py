@@ -1,4 +1,4 @@
-"""From a request to samples.
+"""Synthesis: from a request to samples.
 
 The road of a call, file by file: a public class (`tts.py`) lets its engine make a `Request`
 (`request.py`, with the texts in pieces by `splitting.py`) and speak it (`engine.py`). A batch goes

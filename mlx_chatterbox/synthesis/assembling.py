@@ -1,4 +1,4 @@
-"""From finished pieces to whole texts, each as soon as its last piece is there."""
+"""Assemble whole texts from finished pieces, each as soon as its last piece is there."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FinishedPiece:
 
 
 class TextAssembler:
-    """The texts of a request, on their way.
+    """Collects the finished pieces of a request's texts.
 
     Attributes:
         waveforms: of each text, (samples,) float32; (0,) before it is whole.
@@ -98,7 +98,7 @@ class TextAssembler:
         return [one for of_text in self._finished for one in of_text if one is not None]
 
     def result(self) -> Result:
-        """What the request has become.
+        """Everything that the request has become.
 
         Raises:
             AudioError: see `failure`.

@@ -150,7 +150,7 @@ class Engine:
     def _settings(
         self, sampling: SamplingSettings, cfg_weight: float, options: SpeechOptions
     ) -> SpeechSettings:
-        """How to speak, with the checkpoint's own settings where the caller has none."""
+        """Settings to speak with, the checkpoint's own where the caller has none."""
         wanted, steps = options.get("max_new_tokens"), options.get("n_cfm_timesteps")
         limit = self.defaults.max_new_tokens if wanted is None else wanted
         steps = self.defaults.cfm_steps if steps is None else steps

@@ -64,7 +64,7 @@ _KEPT_SILENCE = 0.3
 
 @dataclass(frozen=True)
 class Plausible:
-    """How many tokens can be a text.
+    """Bounds of how many tokens can be a text.
 
     Attributes:
         shortest, longest: fewer and more cannot be all of it, and nothing else.
@@ -78,7 +78,7 @@ class Plausible:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong.
+    """Something that is wrong with speech.
 
     Attributes:
         reason: in a few words.
@@ -94,7 +94,7 @@ class Finding:
 
 
 def plausible(text: str, seconds_per_letter: float) -> Plausible:
-    """How many tokens a text may take.
+    """Estimate how many tokens a text may take.
 
     Args:
         text: as it was given, in any script; digits, symbols and tags such as `[laugh]` count as
@@ -117,7 +117,7 @@ def plausible(text: str, seconds_per_letter: float) -> Plausible:
 
 
 def _letters(text: str) -> tuple[float, float]:
-    """Of how many Latin letters' length a text is, at least and usually."""
+    """A text's length in Latin letters, at least and usually."""
     spelled = sum(map(len, _CAPITALS.findall(text)))
     least = usual = 0.0
     for character in text:
@@ -190,7 +190,7 @@ class TokenMonitor:
         self._tokens: list[int] = []
 
     def add(self, token: int) -> bool:
-        """Take the next token; whether to stop here."""
+        """Take the next token; return whether to stop here."""
         self._tokens.append(token)
         count = len(self._tokens)
         if count > self._longest:
@@ -199,7 +199,7 @@ class TokenMonitor:
 
 
 def judge_decoded(decoded: DecodedTokens, bounds: Plausible) -> Finding | None:
-    """What is wrong with the tokens of an attempt; what a monitor ended is never well."""
+    """Judge the tokens of an attempt; what a monitor ended is never well."""
     is_cut_off = decoded.is_cut_off and not decoded.was_ended
     own_limit = decoded.count if decoded.ran_on else None
     finding = judge_tokens(decoded.audible, bounds, is_cut_off, own_limit)
@@ -211,7 +211,7 @@ def judge_decoded(decoded: DecodedTokens, bounds: Plausible) -> Finding | None:
 def judge_tokens(
     tokens: list[int], bounds: Plausible, is_cut_off: bool, own_limit: int | None = None
 ) -> Finding | None:
-    """What is wrong with the tokens of a text.
+    """Find what is wrong with the tokens of a text.
 
     Args:
         tokens: those that have a sound.
@@ -254,12 +254,12 @@ def _unfinished(own_limit: int, bounds: Plausible) -> Finding:
 
 
 def _missing(kept: int, bounds: Plausible) -> float:
-    """How far from the usual length, 0 to 1."""
+    """Distance from the usual length, 0 to 1."""
     return min(1.0, abs(kept - bounds.usual) / bounds.usual)
 
 
 def judge_audio(waveform: np.ndarray, sample_rate: int) -> Finding | None:
-    """What is wrong with how loud a piece of speech is.
+    """Find what is wrong with how loud a piece of speech is.
 
     Args:
         waveform: (samples,), full scale 1.

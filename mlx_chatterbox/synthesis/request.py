@@ -27,7 +27,7 @@ Finished = Callable[[int, np.ndarray, tuple[Outcome, ...]], None]
 
 
 class SpeechOptions(TypedDict, total=False):
-    """What every way to speak takes by keyword, beyond upstream's arguments.
+    """Keyword arguments of every way to speak, beyond upstream's arguments.
 
     Keys:
         voice: a `Voice` for this call alone; the model's own stays.
@@ -72,7 +72,7 @@ OPTION_DEFAULTS: SpeechOptions = {"guard": True}
 
 @dataclass(frozen=True)
 class SpeechSettings:
-    """How a text is spoken; nothing is left to be looked up.
+    """Settings of how a text is spoken; nothing is left to be looked up.
 
     With the voice, the seed and the pieces of its text this is all that a text's speech depends on.
 
@@ -111,7 +111,7 @@ class Utterance:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What one call is to speak. `Engine.request` makes it, and finds whatever can be wrong.
+    """Everything that one call is to speak, checked and made by `Engine.request`.
 
     Attributes:
         texts: the pieces of each text.
@@ -148,7 +148,7 @@ class Request:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether findings are looked for. Noise that the caller gave fits no further attempt."""
+        """Tell whether findings are looked for: the caller's noise fits no further attempt."""
         return self.settings.guard and self.noise is None and self.source is None
 
     def utterances(self) -> list[Utterance]:

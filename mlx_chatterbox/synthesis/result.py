@@ -1,4 +1,4 @@
-"""What a call produces: one `Result`."""
+"""Results: everything that a call produces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a piece of text came out.
+    """The outcome of a piece of text.
 
     Attributes:
         tokens: speech tokens that are heard in the audio.

@@ -123,7 +123,7 @@ class RetryLoop:
         self._assembler.add(utterance, FinishedPiece(waveform, attempt.decoded, outcome))
 
     def _worth_keeping(self, attempt: Attempt) -> int | None:
-        """How many tokens of an attempt with a finding to keep; None: all."""
+        """The number of tokens to keep of an attempt with a finding; None: all."""
         decoded, bounds = attempt.decoded, self._bounds(attempt.utterance)
         # What takes longer than the model can speak is not babble: all of it is kept.
         ran_on = decoded.ran_on and bounds.usual < decoded.count

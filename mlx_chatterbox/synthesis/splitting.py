@@ -1,4 +1,4 @@
-"""From a text to the pieces that are spoken in one go, each with its text tokens."""
+"""Split texts into the pieces that are spoken in one go, each with its text tokens."""
 
 from __future__ import annotations
 

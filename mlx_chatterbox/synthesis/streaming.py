@@ -36,7 +36,7 @@ from .tokens import TOKENS_PER_SECOND, AudibleTokens, DecodedTokens
 
 @dataclass(frozen=True)
 class Chunks:
-    """How a stream is cut, in seconds of sound.
+    """Sizes of a stream's chunks, in seconds of sound.
 
     Attributes:
         first: the first chunk. Shorter is sooner; each further one is twice as long.
@@ -103,7 +103,7 @@ class StreamSynthesizer:
     def chunks(
         self, result: Result, on_begin: Callable[[Result], None]
     ) -> Iterator[tuple[np.ndarray, bool]]:
-        """(n,) float32, possibly nothing, and whether it is the last; `result` grows with them."""
+        """Yield (n,) float32, n may be 0, and whether it is the last; `result` grows with them."""
         on_begin(result)
         utterances = self._request.utterances()
         for utterance in utterances:
@@ -114,7 +114,7 @@ class StreamSynthesizer:
                     yield chunk, is_last and ends_piece
 
     def _chunks_of(self, utterance: Utterance, result: Result) -> Iterator[tuple[np.ndarray, bool]]:
-        """The chunks of a piece, and whether each is its last, with the pause after it."""
+        """Yield the chunks of a piece, and whether each is its last, with the pause after it."""
         defaults, voice = self._config.generation, self._request.voice
         token_key, sound_key = token_and_sound_keys(utterance.seed)
         sound = TokenStream(
@@ -212,7 +212,7 @@ class StreamSynthesizer:
 
 @dataclass
 class _Decoding:
-    """How far the decoding of a piece has come.
+    """State of the decoding of a piece.
 
     Attributes:
         count: tokens, with and without a sound.

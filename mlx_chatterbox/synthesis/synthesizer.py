@@ -1,4 +1,4 @@
-"""From text tokens to speech tokens with T3, and to waveforms with S3Gen: several together."""
+"""Decode text to speech tokens with T3 and vocode those with S3Gen, several together."""
 
 from __future__ import annotations
 

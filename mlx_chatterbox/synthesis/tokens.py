@@ -10,7 +10,7 @@ TOKENS_PER_SECOND = 25
 
 @dataclass(frozen=True)
 class TokenLimit:
-    """How many tokens may be decoded for a piece of text.
+    """The largest number of tokens that are decoded for a piece of text.
 
     Attributes:
         is_callers: the caller wants no more, so that reaching it is no fault; else it is the
@@ -54,7 +54,7 @@ class DecodedTokens:
 
     @property
     def stopped(self) -> bool:
-        """Whether they came to an end before their limit."""
+        """Tell whether they came to an end before their limit."""
         return not (self.is_cut_off or self.ran_on)
 
 

@@ -66,7 +66,7 @@ def without_pauses(text: str) -> str:
 
 
 def at_pauses(text: str) -> list[tuple[str, float]]:
-    """The parts of a text between its pauses, each with the seconds of silence behind it.
+    """The parts of a text between its pauses, each with the seconds of silence after it.
 
     Raises:
         TextError: as `segments`.
@@ -80,7 +80,7 @@ def at_pauses(text: str) -> list[tuple[str, float]]:
 
 
 def _seconds(text: str) -> float:
-    """Of `[pause 0.8s]`, what stands behind the word."""
+    """Seconds of what stands after the word in `[pause 0.8s]`."""
     if not text.strip():
         return PLAIN_PAUSE
     match = _SECONDS.match(text.lower())

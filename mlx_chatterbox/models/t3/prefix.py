@@ -62,7 +62,7 @@ class _Prefix:
     past: Past
 
     def belongs_to(self, weights: list[mx.array], voice: tuple) -> bool:
-        """Whether the prefix of these weights and this voice would be this one."""
+        """Tell whether the prefix of these weights and this voice would be this one."""
         return (
             voice == self.voice
             and len(weights) == len(self.weights)
