@@ -56,7 +56,7 @@ def _git(*words: str) -> str:
     except FileNotFoundError:
         raise BenchmarkError("git is needed, to have the files of another commit.") from None
     if done.returncode:
-        raise BenchmarkError(f"git {words[0]}: {' '.join(done.stderr.split())}")
+        raise BenchmarkError(f"git {' '.join(words)}: {' '.join(done.stderr.split())}")
     return done.stdout.strip()
 
 
