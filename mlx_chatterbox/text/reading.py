@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..errors import TextError
+from ..errors import TextError, warn_user
 from .gpt2 import drop_unknown_tags
 from .normalize import punc_norm
 from .pauses import Segment
@@ -100,7 +99,8 @@ def read_text(text: str, tokenizer, config: ModelConfig, language_id: str | None
     )
     unread = tuple(sorted([*tags, *letters], key=whole.find))
     if unread:
-        _warn(f"not read, because the model does not know it: {shortened(unread)}.", UnreadWarning)
+        words = f"not read, because the model does not know it: {shortened(unread)}."
+        warn_user(UnreadWarning(words))
     ids = [config.t3.start_text_token, *ids, config.t3.stop_text_token]
     for one in letters:
         text = text.replace(one, " ")
@@ -112,12 +112,7 @@ def _read_with_tags(text: str, tokenizer, style: str, shown: str) -> Reading:
     text, unknown = drop_unknown_tags(text, tokenizer)
     if unknown:
         known = ", ".join(sorted(tokenizer.tags))
-        _warn(f"unknown tag(s) left out: {', '.join(unknown)}; known are {known}.")
+        warn_user(f"unknown tag(s) left out: {', '.join(unknown)}; known are {known}.")
     if not any(character.isalnum() for character in text):
         raise TextError(f"there is nothing to speak in {shown} but unknown tags.")
     return Reading(tokenizer.encode(punc_norm(text, style)), text, tuple(unknown))
-
-
-def _warn(message: str, kind: type[Warning] = UserWarning) -> None:
-    # Of the line that called `generate`, as far as anybody can tell.
-    warnings.warn(message, kind, stacklevel=6)
