@@ -70,15 +70,12 @@ def measure(
     texts = [TEXTS[i % len(TEXTS)] for i in range(sentences)]
 
     def alone() -> tuple[list[np.ndarray], list[tuple[int, ...]]]:
-        waveforms, written = [], []
-        for i, text in enumerate(texts):
-            waveforms.append(tts.generate(text, seed=1 + i, **settings))
-            written.append(tuple(tts.last_tokens))
-        return waveforms, written
+        results = [tts.speak(text, seed=1 + i, **settings) for i, text in enumerate(texts)]
+        return [one.waveform for one in results], [tuple(one.tokens) for one in results]
 
     def together() -> tuple[list[np.ndarray], list[tuple[int, ...]]]:
-        waveforms = tts.generate_batch(texts, seed=1, batch_size=batch_size, **settings)
-        return waveforms, [outcome.tokens for outcome in tts.outcomes]
+        result = tts.speak(texts, seed=1, batch_size=batch_size, **settings)
+        return result.waveforms, [outcome.tokens for outcome in result.outcomes]
 
     ways = {"one by one": alone, "together": together}
     seconds: dict[str, list[float]] = {name: [] for name in ways}

@@ -35,7 +35,7 @@ from mlx_chatterbox.models.s3gen.flow_windows import FadeIn, FlowWindows
 from mlx_chatterbox.models.s3gen.hift_stream import HiFTStream, context_frames
 from mlx_chatterbox.models.s3gen.token_stream import CROSS_FADE_FRAMES, ChunkTokens, TokenStream
 from mlx_chatterbox.program import run_program
-from mlx_chatterbox.streaming import Chunks
+from mlx_chatterbox.synthesis.streaming import Chunks
 from mlx_chatterbox.train.pocket.heldout import HELD_OUT
 from mlx_chatterbox.train.pocket.judging import Recogniser, score
 from mlx_chatterbox.tts import open_model
@@ -157,8 +157,10 @@ def speak_whole(tts, texts: Sequence[str], settings: dict) -> list[WholeSpeech]:
     s3gen, reference, steps = tts.networks.s3gen, tts.conds.reference, tts.defaults.cfm_steps
     found = []
     for number, text in enumerate(texts):
-        list(tts.stream(text, **{**settings, "seed": number, "watermark": False}))
-        tokens, keys = list(tts.last_tokens), [mx.random.key(number), mx.random.key(1000 + number)]
+        stream = tts.stream(text, **{**settings, "seed": number, "watermark": False})
+        list(stream)
+        tokens = stream.result.tokens
+        keys = [mx.random.key(number), mx.random.key(1000 + number)]
         found.append(
             WholeSpeech(
                 tokens, keys[0], *(whole(s3gen, tokens, reference, key, steps) for key in keys)

@@ -17,7 +17,7 @@ from mlx_chatterbox.audio.mel import s3gen_mel
 from mlx_chatterbox.checkpoint import Checkpoint
 from mlx_chatterbox.models.t3.decoding import decode_batch
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
-from mlx_chatterbox.synthesis import audible_tokens
+from mlx_chatterbox.synthesis.tokens import audible_tokens
 from mlx_chatterbox.train.data.text import TextEncoder
 from mlx_chatterbox.voice import Voice, embed_voice
 

@@ -26,7 +26,7 @@ _PUBLIC = {
     "SUPPORTED_LANGUAGES": ".text.multilingual",
     "Voice": ".voice",
     "ChatterboxError": ".errors",
-    "Chunks": ".streaming",
+    "Chunks": ".synthesis.streaming",
     "HiFTNetConfig": ".models.s3gen.config",
     "HiFTNetModel": ".hiftnet_model",
     "S3GenConfig": ".models.s3gen.config",
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from .hiftnet_model import HiFTNetModel
     from .models.s3gen.config import HiFTNetConfig, S3GenConfig
     from .s3gen_model import S3GenModel
-    from .streaming import Chunks
+    from .synthesis.streaming import Chunks
     from .text.multilingual import SUPPORTED_LANGUAGES
     from .tts import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS
     from .vc import ChatterboxVC

@@ -29,7 +29,7 @@ from .own_files import problem_of
 from .text.given import checked_text
 
 if TYPE_CHECKING:
-    from .guards import Outcome
+    from .synthesis.result import Outcome
 
 EXAMPLES = """\
 examples:
@@ -348,21 +348,21 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     if arguments.voice is not None:
         tts.conds = tts.voice_of(arguments.voice)
     settings["watermark"] = False if arguments.no_watermark else None
-    waveform = None
+    result = None
     if arguments.stream:
         spoken = speak_live(tts, said, arguments, progress, settings)
     else:
-        waveform = tts.generate(said[0].text, progress=progress, **settings)
-        seconds = len(waveform) / tts.sr
-        spoken = Spoken(seconds, len(tts.last_tokens), "", tts.outcomes, tts.stopped)
+        result = tts.speak(said[0].text, progress=progress, **settings)
+        seconds = len(result.waveform) / tts.sr
+        spoken = Spoken(seconds, len(result.tokens), "", result.outcomes, result.stopped)
     progress.close()
-    if waveform is not None:
-        save_audio(arguments.output, waveform, tts.sr)
+    if result is not None:
+        save_audio(arguments.output, result.waveform, tts.sr)
     # Only now: what was spoken is not lost if the voice cannot be written.
     if arguments.save_voice is not None:
         tts.conds.save(arguments.save_voice)
-    if waveform is not None and arguments.subtitles is not None:
-        write_subtitles(arguments, tts, said[0].text)
+    if result is not None and arguments.subtitles is not None:
+        write_subtitles(arguments, tts, said[0].text, result.spans)
     piped = arguments.output == STANDARD_OUTPUT
     print(
         f"{'standard output' if piped else arguments.output}: {spoken.seconds:.2f} s of speech, "
@@ -381,8 +381,8 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
             "(--max-new-tokens)",
             file=sys.stderr,
         )
-    if arguments.play and waveform is not None:
-        play(waveform, tts.sr)
+    if arguments.play and result is not None:
+        play(result.waveform, tts.sr)
     return None
 
 

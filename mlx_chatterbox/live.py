@@ -20,8 +20,8 @@ from .streams import is_closed
 if TYPE_CHECKING:
     import numpy as np
 
-    from .guards import Outcome
     from .longform.plan import Piece
+    from .synthesis.result import Outcome
 
 STANDARD_OUTPUT = Path("-")
 
@@ -124,11 +124,12 @@ def _chunks(
     seeds = piece_seeds(settings.get("seed"), len(pieces))
     for piece, seed in zip(pieces, seeds, strict=True):
         if piece.text:
-            with closing(tts.stream(piece.text, progress=bars, **{**settings, "seed": seed})) as it:
-                yield from it
-            said.tokens += len(tts.last_tokens)
-            said.outcomes += tts.outcomes
-            said.stopped = said.stopped and tts.stopped
+            stream = tts.stream(piece.text, progress=bars, **{**settings, "seed": seed})
+            with closing(stream):
+                yield from stream
+            said.tokens += len(stream.result.tokens)
+            said.outcomes += stream.result.outcomes
+            said.stopped = said.stopped and stream.result.stopped
         if piece.pause:
             seconds = piece.pause / checked_speed(settings.get("speed"))
             yield from silence_in_blocks(seconds, tts.sr)

@@ -59,3 +59,9 @@ def row_keys(seed: Seed, rows: int) -> list[mx.array]:
     if len(seeds) != rows:
         raise SettingError(f"{len(seeds)} seeds for {rows} row(s); give one, or one for each.")
     return [random_key(one) for one in seeds]
+
+
+def token_and_sound_keys(seed: int) -> tuple[mx.array, mx.array]:
+    """The keys of an utterance: T3's draws of tokens, and S3Gen's of noise."""
+    token_key, sound_key = mx.random.split(mx.random.key(seed))
+    return token_key, sound_key

@@ -2,26 +2,8 @@
 
 A script changes by its import and by the line that saves (at upstream's revision 5de7a54:
 `tts.py`, `mtl_tts.py`, `tts_turbo.py`). A setting that is left out is the checkpoint's own, which
-for upstream's checkpoints is the number in the signature. What is added is keyword-only:
-
-voice: a `Voice` for this call alone; the model's own stays.
-seed: the same seed gives the same audio; None draws another each time.
-max_new_tokens: at most this many tokens of 40 ms.
-n_cfm_timesteps: steps of the flow.
-noise, source: the flow's start (1, 2 n + 2 m, 80) and the vocoder's excitation (1, 960 m).
-progress: told ("tokens" or "flow", done, in all).
-watermark: False leaves the speech without the mark that says that a machine made it.
-lexicon: words and how to write them so that they are said right: a file's path, a mapping, or a
-    `Respelling` (`text/respelling.py`).
-guard: False speaks once, whatever comes of it, as upstream does. Otherwise what babbles, loops,
-    stops early or is silent is spoken again with another seed, and `outcomes` says of every piece
-    what was found (`docs/guards.md`). Not with `noise` or `source`, which are of one try.
-speed: how much faster, 0.5 to 2, at the same pitch (`audio/stretch.py`); pauses too. 1 changes
-    nothing.
-batch_size: so many pieces of a long text, or texts of a batch, are written together; 8 with
-    guidance, else 16.
-normalize: write numbers, abbreviations and signs out in words first; None does what the checkpoint
-    says, and upstream's say no (`docs/spoken-forms.md`).
+for upstream's checkpoints is the number in the signature. What is added is keyword-only
+(`SpeechOptions`).
 
 Every `generate` returns (samples,) float32 at `sr`, 24 kHz, and raises TextError (nothing to
 speak), SettingError (a setting outside its range, or no voice) or AudioError (a reference that
@@ -30,21 +12,23 @@ cannot serve).
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import mlx.core as mx
 import numpy as np
 
-from .arguments import Default, Extras, Progress
 from .checkpoint import Checkpoint, load
 from .devices import is_device, on_device
-from .errors import SettingError
-from .streaming import StreamingPipeline
-from .text.given import described
+from .errors import SettingError, warn_user
+from .signatures import shows_options, takes_what, upstreams
+from .synthesis.request import Progress, Request, SpeechOptions
+from .text.given import checked_text, described
 from .text.multilingual import SUPPORTED_LANGUAGES
-from .text.respelling import Lexicon
-from .voice import Voice
+from .text_to_speech import Recording, TextToSpeech
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 MULTILINGUAL_T3_MODELS = {
     "v2": "t3_mtl23ls_v2.safetensors",
@@ -53,10 +37,8 @@ MULTILINGUAL_T3_MODELS = {
     "t3_mtl23ls_v3": "t3_mtl23ls_v3.safetensors",
 }
 
-Recording = str | Path | np.ndarray
 
-
-class ChatterboxTTS(StreamingPipeline):
+class ChatterboxTTS(TextToSpeech):
     """English."""
 
     tokenizer_kind = "english"
@@ -78,7 +60,7 @@ class ChatterboxTTS(StreamingPipeline):
                 here too: `from_pretrained("mps")`.
             device: "cpu" runs on the CPU, anything else on MLX's default device.
             dtype: "float32", "float16" or "bfloat16" instead of the checkpoint's own.
-            progress: told (what, done, in all) while upstream's files are converted.
+            progress: callback(stage, done, total) while upstream's files are converted.
 
         Raises:
             CheckpointError, HubError: see `checkpoint.load`.
@@ -94,66 +76,49 @@ class ChatterboxTTS(StreamingPipeline):
         """Load from a folder, converted or with upstream's own files; see `from_pretrained`."""
         return cls._load(Path(ckpt_dir), device, dtype=dtype)
 
-    def generate(
+    @shows_options
+    def request(
         self,
-        text: str,
-        repetition_penalty: float = Default(1.2),
-        min_p: float = Default(0.05),
-        top_p: float = Default(1.0),
+        text: str | Sequence[str],
+        repetition_penalty: float = upstreams(1.2),
+        min_p: float = upstreams(0.05),
+        top_p: float = upstreams(1.0),
         audio_prompt_path: Recording | None = None,
-        exaggeration: float = Default(0.5),
-        cfg_weight: float = Default(0.5),
-        temperature: float = Default(0.8),
-        *,
-        voice: Voice | None = None,
-        seed: int | None = None,
-        max_new_tokens: int | None = None,
-        n_cfm_timesteps: int | None = None,
-        noise: mx.array | None = None,
-        source: mx.array | None = None,
-        progress: Progress | None = None,
-        watermark: bool | None = None,
-        lexicon: Lexicon = None,
-        guard: bool = True,
-        batch_size: int | None = None,
-        speed: float | None = None,
-        normalize: bool | None = None,
-    ) -> np.ndarray:
+        exaggeration: float = upstreams(0.5),
+        cfg_weight: float = upstreams(0.5),
+        temperature: float = upstreams(0.8),
+        **options: Unpack[SpeechOptions],
+    ) -> Request:
+        """A request for what `generate` speaks; see there. `text` may be a list of several."""
+        return self._request(
+            text,
+            recording=audio_prompt_path,
+            exaggeration=exaggeration,
+            cfg_weight=cfg_weight,
+            temperature=temperature,
+            repetition_penalty=repetition_penalty,
+            min_p=min_p,
+            top_p=top_p,
+            options=options,
+        )
+
+    @takes_what(request)
+    def generate(self, text: str, *arguments, **options) -> np.ndarray:
         """Speak.
 
         Args:
+            text: what to say.
             repetition_penalty, min_p, top_p, temperature: see `SamplingSettings`.
             audio_prompt_path: a reference recording, kept as the voice for later calls as
                 upstream does.
             exaggeration: emotion, 0 to 1 (and beyond, at your own risk); 0.5 is neutral.
             cfg_weight: how strongly the text guides; 0 is faster and off.
-            voice, seed, ...: see the module.
+            voice, seed, ...: see `SpeechOptions` (`synthesis/request.py`).
         """
-        return self._speak(
-            text,
-            self._settings(temperature, repetition_penalty, min_p, top_p),
-            self._or_default("cfg_weight", cfg_weight),
-            self._or_default("exaggeration", exaggeration),
-            audio_prompt_path,
-            Extras(
-                voice,
-                seed,
-                max_new_tokens,
-                n_cfm_timesteps,
-                noise,
-                source,
-                progress,
-                watermark,
-                lexicon,
-                guard,
-                batch_size,
-                speed,
-                normalize,
-            ),
-        )
+        return self.speak(checked_text(text), *arguments, **options).waveform
 
 
-class ChatterboxMultilingualTTS(StreamingPipeline):
+class ChatterboxMultilingualTTS(TextToSpeech):
     """23 languages: v2 (upstream's default), v3, and the single-language packs."""
 
     tokenizer_kind = "multilingual"
@@ -197,32 +162,36 @@ class ChatterboxMultilingualTTS(StreamingPipeline):
         settings = {"dtype": dtype, "t3_file": t3_file(t3_model), "variant": cls.default_model}
         return cls._load(Path(ckpt_dir), device, **settings)
 
-    def generate(
+    @shows_options
+    def request(
         self,
-        text: str,
+        text: str | Sequence[str],
         language_id: str | None,
         audio_prompt_path: Recording | None = None,
-        exaggeration: float = Default(0.5),
-        cfg_weight: float = Default(0.5),
-        temperature: float = Default(0.8),
-        repetition_penalty: float = Default(1.2),
-        min_p: float = Default(0.05),
-        top_p: float = Default(1.0),
-        *,
-        voice: Voice | None = None,
-        seed: int | None = None,
-        max_new_tokens: int | None = None,
-        n_cfm_timesteps: int | None = None,
-        noise: mx.array | None = None,
-        source: mx.array | None = None,
-        progress: Progress | None = None,
-        watermark: bool | None = None,
-        lexicon: Lexicon = None,
-        guard: bool = True,
-        batch_size: int | None = None,
-        speed: float | None = None,
-        normalize: bool | None = None,
-    ) -> np.ndarray:
+        exaggeration: float = upstreams(0.5),
+        cfg_weight: float = upstreams(0.5),
+        temperature: float = upstreams(0.8),
+        repetition_penalty: float = upstreams(1.2),
+        min_p: float = upstreams(0.05),
+        top_p: float = upstreams(1.0),
+        **options: Unpack[SpeechOptions],
+    ) -> Request:
+        """A request for what `generate` speaks; see there. `text` may be a list of several."""
+        return self._request(
+            text,
+            recording=audio_prompt_path,
+            exaggeration=exaggeration,
+            cfg_weight=cfg_weight,
+            temperature=temperature,
+            repetition_penalty=repetition_penalty,
+            min_p=min_p,
+            top_p=top_p,
+            language_id=_code(language_id),
+            options=options,
+        )
+
+    @takes_what(request)
+    def generate(self, text: str, *arguments, **options) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`.
 
         Args:
@@ -232,32 +201,10 @@ class ChatterboxMultilingualTTS(StreamingPipeline):
         Raises:
             TextError: an unknown language, or one whose front end is missing.
         """
-        return self._speak(
-            text,
-            self._settings(temperature, repetition_penalty, min_p, top_p),
-            self._or_default("cfg_weight", cfg_weight),
-            self._or_default("exaggeration", exaggeration),
-            audio_prompt_path,
-            Extras(
-                voice,
-                seed,
-                max_new_tokens,
-                n_cfm_timesteps,
-                noise,
-                source,
-                progress,
-                watermark,
-                lexicon,
-                guard,
-                batch_size,
-                speed,
-                normalize,
-            ),
-            language_id=_code(language_id),
-        )
+        return self.speak(checked_text(text), *arguments, **options).waveform
 
 
-class ChatterboxTurboTTS(StreamingPipeline):
+class ChatterboxTurboTTS(TextToSpeech):
     """English in two steps instead of ten, with tags such as `[laugh]`: Turbo, and Nano."""
 
     tokenizer_kind = "gpt2"
@@ -298,66 +245,49 @@ class ChatterboxTurboTTS(StreamingPipeline):
         variant = "nano" if nano else None
         return cls._load(Path(ckpt_dir), device, dtype=dtype, variant=variant)
 
-    def generate(
+    @shows_options
+    def request(
         self,
-        text: str,
-        repetition_penalty: float = Default(1.2),
-        min_p: float = Default(0.0),
-        top_p: float = Default(0.95),
+        text: str | Sequence[str],
+        repetition_penalty: float = upstreams(1.2),
+        min_p: float = upstreams(0.0),
+        top_p: float = upstreams(0.95),
         audio_prompt_path: Recording | None = None,
-        exaggeration: float = Default(0.0),
-        cfg_weight: float = Default(0.0),
-        temperature: float = Default(0.8),
-        top_k: int = Default(1000),
+        exaggeration: float = upstreams(0.0),
+        cfg_weight: float = upstreams(0.0),
+        temperature: float = upstreams(0.8),
+        top_k: int = upstreams(1000),
         norm_loudness: bool = True,
-        *,
-        voice: Voice | None = None,
-        seed: int | None = None,
-        max_new_tokens: int | None = None,
-        n_cfm_timesteps: int | None = None,
-        noise: mx.array | None = None,
-        source: mx.array | None = None,
-        progress: Progress | None = None,
-        watermark: bool | None = None,
-        lexicon: Lexicon = None,
-        guard: bool = True,
-        batch_size: int | None = None,
-        speed: float | None = None,
-        normalize: bool | None = None,
-    ) -> np.ndarray:
+        **options: Unpack[SpeechOptions],
+    ) -> Request:
+        """A request for what `generate` speaks; see there. `text` may be a list of several."""
+        ignored = {"cfg_weight": cfg_weight, "min_p": min_p, "exaggeration": exaggeration}
+        asked = [name for name, value in ignored.items() if value > 0]
+        if asked:
+            warn_user(f"Turbo and Nano ignore {', '.join(asked)}.")
+        return self._request(
+            text,
+            recording=audio_prompt_path,
+            exaggeration=0.0,
+            cfg_weight=0.0,
+            temperature=temperature,
+            repetition_penalty=repetition_penalty,
+            min_p=0.0,
+            top_p=top_p,
+            top_k=top_k,
+            norm_loudness=norm_loudness,
+            options=options,
+        )
+
+    @takes_what(request)
+    def generate(self, text: str, *arguments, **options) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`. Guidance, min-p and emotion do nothing here.
 
         Args:
             top_k: keep this many of the likeliest tokens; 0 keeps all.
             norm_loudness: bring the reference to -27 LUFS.
         """
-        ignored = {"cfg_weight": cfg_weight, "min_p": min_p, "exaggeration": exaggeration}
-        asked = [name for name, value in ignored.items() if value > 0]
-        if asked:
-            warnings.warn(f"Turbo and Nano ignore {', '.join(asked)}.", stacklevel=2)
-        return self._speak(
-            text,
-            self._settings(temperature, repetition_penalty, 0.0, top_p, top_k),
-            0.0,
-            0.0,
-            audio_prompt_path,
-            Extras(
-                voice,
-                seed,
-                max_new_tokens,
-                n_cfm_timesteps,
-                noise,
-                source,
-                progress,
-                watermark,
-                lexicon,
-                guard,
-                batch_size,
-                speed,
-                normalize,
-            ),
-            norm_loudness=norm_loudness,
-        )
+        return self.speak(checked_text(text), *arguments, **options).waveform
 
 
 CLASSES = {
@@ -394,7 +324,7 @@ def open_model(
     dtype: str | None = None,
     progress: Progress | None = None,
     check: bool = False,
-) -> StreamingPipeline:
+) -> TextToSpeech:
     """Load any model, whichever class it wants; see `ChatterboxTTS.from_pretrained`.
 
     Args:

@@ -19,7 +19,6 @@ import mlx.core as mx
 import numpy as np
 
 from .apart import check_apart, model_files
-from .arguments import Progress
 from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
 from .audio.stretch import checked_speed, stretch_stream
@@ -45,6 +44,7 @@ from .models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
 from .nn.memory import clear_device_cache
 from .own_files import problem_of
 from .seeds import random_key
+from .synthesis.request import Progress
 from .voice import (
     DECODER_RATE,
     MIN_PEAK,
@@ -102,7 +102,7 @@ class ChatterboxVC:
                 here too: `from_pretrained("mps")`.
             device: "cpu" runs on the CPU, anything else on MLX's default device.
             dtype: "float32", "float16" or "bfloat16" instead of the checkpoint's own.
-            progress: told (what, done, in all) while upstream's files are converted.
+            progress: callback(stage, done, total) while upstream's files are converted.
             check: compare every file with the folder's manifest first.
 
         Raises:
@@ -169,7 +169,7 @@ class ChatterboxVC:
             voice: a `Voice` for this call alone; the model's own stays.
             seed: the same seed gives the same audio; None draws another each time.
             n_cfm_timesteps: steps of the flow; None takes the checkpoint's.
-            progress: told ("windows" of 30 s, done, in all), then ("seconds", done, in all).
+            progress: callback(stage, done, total): "windows" of 30 s, then "seconds" of speech.
             watermark: False leaves the speech without the mark that says that a machine made it;
                 None takes the checkpoint's setting, which is to mark.
             speed: how much faster, 0.5 to 2, at the same pitch.

@@ -207,14 +207,14 @@ def pytest_configure(config):
 @pytest.fixture
 def sounded(monkeypatch) -> list[int]:
     """How many tokens each piece has whose sounding was begun."""
-    from mlx_chatterbox.synthesis import Synthesis
+    from mlx_chatterbox.synthesis.synthesizer import BatchSynthesizer
 
     begun = []
-    waveform = Synthesis._waveform
+    waveform = BatchSynthesizer._waveform
 
     def counted(self, tokens, key):
         begun.append(len(tokens))
         return waveform(self, tokens, key)
 
-    monkeypatch.setattr(Synthesis, "_waveform", counted)
+    monkeypatch.setattr(BatchSynthesizer, "_waveform", counted)
     return begun

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from mlx_chatterbox.errors import TextError
-from mlx_chatterbox.guards import Outcome
 from mlx_chatterbox.longform.plan import Document, Piece
+from mlx_chatterbox.synthesis.result import Outcome
 
 RATE = 24000
 SENTENCES = [f"This is sentence number {n}." for n in range(12)]
@@ -46,7 +46,7 @@ class StubTTS:
         batch_size,
         progress,
         finished,
-        unneeded,
+        decode_only,
         voice=None,
         temperature=0.8,
         watermark=None,
@@ -57,9 +57,9 @@ class StubTTS:
         if any("unspeakable" in text for text in texts):
             raise TextError("the model knows none of the letters.")
         # Second tries are written together, and it matters for them which of them there are.
-        again = [t for i, t in enumerate(texts) if is_retried(t) and i not in unneeded]
+        again = [t for i, t in enumerate(texts) if is_retried(t) and i not in decode_only]
         for index, (text, seed) in enumerate(zip(texts, seeds, strict=True)):
-            if index in unneeded:
+            if index in decode_only:
                 continue
             company = [list(texts), again] if is_retried(text) else [list(texts)]
             whole = repr((text, seed, company, temperature))

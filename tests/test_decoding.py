@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from dataclasses import replace
 
 import mlx.core as mx
@@ -191,6 +192,34 @@ def test_other_weights_make_another_memory(t3):
     changed = memory.past_of(t3, *given)
     t3.cond_enc.spkr_enc.bias = bias
     assert float(mx.abs(changed.keys[0] - past.keys[0]).max()) > 1e-3
+
+
+def test_weights_in_the_place_of_replaced_ones_are_other_weights(t3):
+    """A new array may have the `id` of one that is gone; the prefix must be computed anew."""
+    memory, layer = PrefixMemory(), t3.cond_enc.spkr_enc
+    given = (mx.ones((1, 256)) / 16, mx.arange(20)[None], 0.5)
+    bias = np.array(layer.bias)
+    past = memory.past_of(t3, *given)
+    address = id(layer.bias)
+    layer.bias = mx.zeros(bias.shape)
+    others = []
+    while id(layer.bias) != address:
+        assert len(others) < 10_000
+        others.append(layer.bias)
+        layer.bias = mx.array(-bias)
+    changed = memory.past_of(t3, *given)
+    layer.bias = mx.array(bias)
+    assert float(mx.abs(changed.keys[0] - past.keys[0]).max()) > 1e-3
+
+
+def test_replaced_weights_are_not_kept_alive(t3):
+    memory, layer = PrefixMemory(), t3.cond_enc.spkr_enc
+    bias = np.array(layer.bias)
+    layer.bias = mx.array(bias)
+    memory.past_of(t3, mx.ones((1, 256)) / 16, mx.arange(20)[None], 0.5)
+    replaced = weakref.ref(layer.bias)
+    layer.bias = mx.array(bias)
+    assert replaced() is None
 
 
 @pytest.mark.numbers

@@ -12,6 +12,8 @@ import soundfile
 from mlx_chatterbox import cli
 from mlx_chatterbox.generate import main
 
+DECODE = "mlx_chatterbox.synthesis.synthesizer.decode_batch"
+
 
 @pytest.fixture
 def speak(small_checkpoint, recording_file, tmp_path, capsys):
@@ -122,7 +124,7 @@ def test_an_interruption_leaves_nothing(speak, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mlx_chatterbox.synthesis.decode_batch", interrupted)
+    monkeypatch.setattr(DECODE, interrupted)
     code, _, err = speak("--text", "Hello.")
     assert code == 130
     assert "interrupted" in err
@@ -133,9 +135,13 @@ def test_unfinished_text_is_said(speak, monkeypatch):
     def written(count):
         return ([(0, token)] for token in range(count))
 
-    monkeypatch.setattr("mlx_chatterbox.synthesis.decode_batch", lambda *a, **k: written(8))
+    monkeypatch.setattr(
+        "mlx_chatterbox.synthesis.synthesizer.decode_batch", lambda *a, **k: written(8)
+    )
     assert "not finished within 8 tokens" in speak("--text", "Hello.")[2]
-    monkeypatch.setattr("mlx_chatterbox.synthesis.decode_batch", lambda *a, **k: written(5))
+    monkeypatch.setattr(
+        "mlx_chatterbox.synthesis.synthesizer.decode_batch", lambda *a, **k: written(5)
+    )
     assert "not finished" not in speak("--text", "Hello.")[2]
 
 

@@ -15,7 +15,7 @@ from mlx_chatterbox.errors import ChatterboxError, SettingError, TextError
 from mlx_chatterbox.generate import main
 from mlx_chatterbox.harmless import LONGEST_QUOTE, cell, harmless, one_line, shortened
 from mlx_chatterbox.longform.options import numbers
-from mlx_chatterbox.text.pauses import breaths
+from mlx_chatterbox.text.pauses import segments
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202etxt"
 OBEYED = set("\x1b\x07\r\x9b\u202e")
@@ -160,9 +160,9 @@ def test_pauses_have_a_limit_together(capsys, tmp_path):
     err = capsys.readouterr().err
     assert "120000 s together" in err
     assert err.count("\n") == 1
-    assert len(breaths("Hi. " + "[pause 60s] a " * 30, 300, "en")) == 31
+    assert len(segments("Hi. " + "[pause 60s] a " * 30, 300, "en")) == 31
     with pytest.raises(TextError):
-        breaths("Hi. " + "[pause 60s] a " * 31, 300, "en")
+        segments("Hi. " + "[pause 60s] a " * 31, 300, "en")
 
 
 @pytest.mark.parametrize("text", ["1-999999999", "1-1000000,1-2", "5," * 9 + "1-" + "9" * 30, "²"])

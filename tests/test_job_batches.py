@@ -116,16 +116,16 @@ def test_of_a_long_row_with_a_bad_piece_nothing_is_written(speak):
 
 
 def test_rows_of_one_language_and_voice_are_written_together(speak, monkeypatch):
-    from mlx_chatterbox.longform.casting import Casting
-    from mlx_chatterbox.longform.speaking import Manner
+    from mlx_chatterbox.longform.speaking import VoiceSettings
+    from mlx_chatterbox.longform.voice_resolver import VoiceResolver
 
     heard = []
 
-    def manner(self, voice, language, speed):
+    def resolve(self, voice, language, speed):
         heard.append(language)
-        return Manner({}, None, "", "", language or "")
+        return VoiceSettings({}, None, "", "", language or "")
 
-    monkeypatch.setattr(Casting, "manner", manner)
+    monkeypatch.setattr(VoiceResolver, "resolve", resolve)
     rows = "".join(f"Number {n}.,,{'fr' if n % 2 else 'de'},\n" for n in range(8))
     tts = speak(HEADER + rows)
     assert tts.said == [

@@ -10,10 +10,11 @@ from threading import Lock
 
 import pytest
 
-from mlx_chatterbox import ChatterboxTTS, tries
-from mlx_chatterbox.guards import Finding
+from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.longform.book import job_folder, speak_document
 from mlx_chatterbox.longform.local import local
+from mlx_chatterbox.synthesis import retries
+from mlx_chatterbox.synthesis.monitor import Finding
 from tests.job_stub import SENTENCES, StubTTS, document
 
 TEXTS = ["Good morning.", "Open the window.", "Thank you.", "The red hat is old.", "Yes.", "No."]
@@ -117,7 +118,7 @@ def test_a_piece_is_on_disk_before_others_are_begun(tts, tmp_path, sounded):
 
 def test_a_unit_with_second_tries_is_the_same(tts, tmp_path, sounded, monkeypatch):
     """Second tries are written together: where one is on disk, all is done again."""
-    judge, short = tries.judge_audio, []
+    judge, short = retries.judge_audio, []
 
     def fussy(waveform, sample_rate):
         if len(waveform) in short:
@@ -128,7 +129,7 @@ def test_a_unit_with_second_tries_is_the_same(tts, tmp_path, sounded, monkeypatc
     speak_document(tts, document(TEXTS), first, **UNIT)
     found = records(first)
     short += [found[text]["samples"] for text in ("Open the window.", "Thank you.")]
-    monkeypatch.setattr(tries, "judge_audio", fussy)
+    monkeypatch.setattr(retries, "judge_audio", fussy)
     sounded.clear()
     speak_document(tts, document(TEXTS), whole, **UNIT)
     soundings = len(sounded)

@@ -89,8 +89,8 @@ def test_a_model_that_is_not_the_same_there(tts, cluster, tmp_path):
     from mlx_chatterbox.longform.ray_job import ray_executor
 
     def execute(units, store):
-        wrong = dataclasses.replace(units[0][0].manner, model_hash="another")
-        units = [[dataclasses.replace(one, manner=wrong) for one in unit] for unit in units]
+        wrong = dataclasses.replace(units[0][0].voice_settings, model_hash="another")
+        units = [[dataclasses.replace(one, voice_settings=wrong) for one in unit] for unit in units]
         ray_executor("pocket", workers=1)(units, store)
 
     book = Document(None, None, BOOK.pieces[:2])

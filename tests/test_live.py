@@ -214,7 +214,7 @@ def test_an_interruption_silences_and_leaves_nothing(command, at, speakers, monk
         yield from range(40)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mlx_chatterbox.streaming.decode", interrupted)
+    monkeypatch.setattr("mlx_chatterbox.synthesis.streaming.decode", interrupted)
     assert main([*command, "--play"]) == 130
     assert "interrupted" in capsys.readouterr().err
     assert "abort" in speakers.calls

@@ -16,7 +16,7 @@ from mlx_chatterbox.longform.identity import model_hash
 from mlx_chatterbox.longform.job import STATE_NAME, Job
 from mlx_chatterbox.longform.split import plan_text
 from mlx_chatterbox.longform.wording import job_writing
-from mlx_chatterbox.text.pauses import breaths
+from mlx_chatterbox.text.pauses import segments
 from mlx_chatterbox.text.unwritten import unknown, unwritten
 from mlx_chatterbox.text.writing import writing_for
 from mlx_chatterbox.tts import ChatterboxTTS
@@ -76,7 +76,7 @@ def test_what_is_cut_is_as_long_as_it_is_spoken():
         writing = writing_for(ON, None)
         pieces = [piece.text for piece in plan_text(text, "en", writing.room(room))]
         assert " ".join(pieces) == text
-        spoken = [breath.text for breath in breaths(writing(text), room, "en")]
+        spoken = [segment.text for segment in segments(writing(text), room, "en")]
         assert max(map(len, spoken)) <= room
         for piece in pieces:
             # A sum is not cut, however long it is.

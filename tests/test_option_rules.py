@@ -18,10 +18,11 @@ from convert import options as convert_options
 from mlx_chatterbox import tts as tts_module
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import build_parser, main, settings_for
-from mlx_chatterbox.guards import Outcome
 from mlx_chatterbox.longform import option_table as table
 from mlx_chatterbox.longform.option_table import BATCH, LONG, RULES, SHORT, STREAM, TEXT
 from mlx_chatterbox.option_rules import joined, name_of, parse
+from mlx_chatterbox.synthesis.result import Outcome, Result
+from mlx_chatterbox.synthesis.streaming import SpeechStream
 from mlx_chatterbox.train.__main__ import main as train
 from mlx_chatterbox.vc import build_parser as vc_parser
 from mlx_chatterbox.voice import Voice
@@ -135,11 +136,7 @@ class Stub:
     """Takes note of what it is told to do."""
 
     sr = 24000
-    last_tokens = (1, 2)
-    stopped = True
     limit = 10
-    spans = ((0, 24000),)
-    outcomes = (Outcome((1, 2), "", 1, 1),)
 
     def __init__(self, folder: Path):
         config = SimpleNamespace(
@@ -186,12 +183,19 @@ class Stub:
         self.told |= {k: v for k, v in locals().items() if k != "self"}
         return np.full(24000, 0.1, np.float32)
 
-    def stream(self, text, **settings):
-        yield self.generate(text, **settings)
+    def speak(self, text, **settings):
+        outcomes = [Outcome((1, 2), "", 1, 1)]
+        waveform = self.generate(text, **settings)
+        return Result(self.limit, [waveform], [1, 2], outcomes, [(0, 24000)])
 
-    def generate_batch(self, texts, *, seeds, finished, unneeded, **settings):
+    def stream(self, text, **settings):
+        result = self.speak(text, **settings)
+        return SpeechStream((one for one in result.waveforms), result)
+
+    def generate_batch(self, texts, *, seeds, finished, decode_only, **settings):
         for index, text in enumerate(texts):
-            finished(index, self.generate(text, **settings), self.outcomes)
+            result = self.speak(text, **settings)
+            finished(index, result.waveform, result.outcomes)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import soundfile
 
 from mlx_chatterbox.errors import JobError
 from mlx_chatterbox.longform.job import Job, job_folder, writing_before
-from mlx_chatterbox.longform.speaking import Manner, Spoken, Wanted
+from mlx_chatterbox.longform.speaking import Spoken, VoiceSettings, Wanted
 from mlx_chatterbox.longform.store import (
     PieceStore,
     disk_error,
@@ -182,11 +182,11 @@ def test_only_what_is_needed_stays(store):
 # --- The job -----------------------------------------------------------------------------------
 
 
-MANNERS = {name: Manner({}, None, "", "", name) for name in ("calm", "loud")}
+SETTINGS = {name: VoiceSettings({}, None, "", "", name) for name in ("calm", "loud")}
 
 
-def wanted(keys: str, manner: str = "calm", alone: bool = False) -> list[Wanted]:
-    return [Wanted(key_of(one), f"text {one}", 1, MANNERS[manner], alone) for one in keys]
+def wanted(keys: str, settings: str = "calm", alone: bool = False) -> list[Wanted]:
+    return [Wanted(key_of(one), f"text {one}", 1, SETTINGS[settings], alone) for one in keys]
 
 
 def keys(units) -> list[str]:

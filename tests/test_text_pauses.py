@@ -7,7 +7,7 @@ import soundfile
 from mlx_chatterbox.errors import TextError
 from mlx_chatterbox.generate import main
 from mlx_chatterbox.seeds import piece_seeds
-from mlx_chatterbox.text.pauses import Breath, at_pauses, breaths
+from mlx_chatterbox.text.pauses import Segment, at_pauses, segments
 from mlx_chatterbox.tts import ChatterboxTTS
 
 SETTINGS = {"n_cfm_timesteps": 1, "max_new_tokens": 12, "guard": False, "watermark": False}
@@ -29,13 +29,16 @@ def test_a_text_is_cut_where_it_pauses():
         at_pauses("One [pause 61s] two")
 
 
-def test_breaths_have_their_silence_before_and_behind():
-    assert breaths("One.", 0, "en") == [Breath("One.")]
-    found = breaths("[pause 1s] One. [pause 250ms] [pause 250 ms] Two. [pause 2]", 0, "en")
-    assert found == [Breath("One.", before=1.0, behind=0.5), Breath("Two.", behind=2.0)]
-    assert breaths("[pause 1s] ... [pause]", 0, "en") == [Breath("")]
-    long = breaths("One one one. Two two two. [pause 1s] Three.", 14, "en")
-    assert [(one.text, one.behind) for one in long] == [
+def test_segments_have_their_silence_before_and_after():
+    assert segments("One.", 0, "en") == [Segment("One.")]
+    found = segments("[pause 1s] One. [pause 250ms] [pause 250 ms] Two. [pause 2]", 0, "en")
+    assert found == [
+        Segment("One.", pause_before=1.0, pause_after=0.5),
+        Segment("Two.", pause_after=2.0),
+    ]
+    assert segments("[pause 1s] ... [pause]", 0, "en") == [Segment("")]
+    long = segments("One one one. Two two two. [pause 1s] Three.", 14, "en")
+    assert [(one.text, one.pause_after) for one in long] == [
         ("One one one.", 0.0),
         ("Two two two.", 1.0),
         ("Three.", 0.0),

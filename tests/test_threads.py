@@ -16,7 +16,7 @@ import pytest
 from mlx_chatterbox import ChatterboxTTS, ChatterboxVC, S3GenModel, Voice, watermark
 from mlx_chatterbox.models.s3gen import long
 from mlx_chatterbox.nn import device
-from mlx_chatterbox.streaming import Chunks
+from mlx_chatterbox.synthesis.streaming import Chunks
 
 SHORT = {"max_new_tokens": 12, "n_cfm_timesteps": 2}
 TEXTS = ("Hello there.", "A rather longer sentence than the other.")

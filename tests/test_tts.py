@@ -10,7 +10,7 @@ from mlx_chatterbox import ChatterboxTTS, Voice
 from mlx_chatterbox.checkpoint import load
 from mlx_chatterbox.devices import is_device
 from mlx_chatterbox.errors import AudioError, CheckpointError, SettingError, TextError
-from mlx_chatterbox.synthesis import audible_tokens
+from mlx_chatterbox.synthesis.tokens import audible_tokens
 from mlx_chatterbox.voice import embed_voice, whole_tokens
 
 
@@ -209,7 +209,7 @@ def test_audible_tokens():
 
 def test_tokens_that_have_no_sound_are_an_error(tts, monkeypatch):
     monkeypatch.setattr(
-        "mlx_chatterbox.synthesis.decode_batch",
+        "mlx_chatterbox.synthesis.synthesizer.decode_batch",
         lambda *a, **k: iter([[(0, 7000)], [(0, 8000)]]),
     )
     with pytest.raises(TextError, match="none that has a sound"):

@@ -11,10 +11,10 @@ import pytest
 
 import mlx_chatterbox
 from mlx_chatterbox import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS
-from mlx_chatterbox.arguments import Extras
 from mlx_chatterbox.errors import AudioError, CheckpointError, SettingError, TextError
 from mlx_chatterbox.models.t3.decoding import decode
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
+from mlx_chatterbox.synthesis.request import SpeechOptions
 from mlx_chatterbox.tts import CLASSES, open_model, t3_file
 from mlx_chatterbox.variants import VARIANTS
 
@@ -117,7 +117,8 @@ def test_a_language_may_be_left_open(multilingual):
 
 
 def test_the_language_matters(multilingual):
-    tokens = [multilingual._reading("Hello.", code).ids for code in ("en", "fr", None)]
+    requests = [multilingual.request("Hello.", code, **SHORT) for code in ("en", "fr", None)]
+    tokens = [request.texts[0][0].ids.tolist() for request in requests]
     assert tokens[0] != tokens[1] != tokens[2]
 
 
@@ -198,7 +199,7 @@ def test_arguments_and_defaults_are_upstreams(kind):
     }
     assert list(ours.items()) == list(UPSTREAM[kind].items())
     extras = {n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
-    assert extras == set(inspect.signature(Extras).parameters)
+    assert extras == set(SpeechOptions.__annotations__)
 
 
 @pytest.mark.parametrize("variant", ["english", "turbo", "multilingual"])
@@ -210,7 +211,7 @@ def test_upstreams_checkpoints_keep_upstreams_defaults(variant):
 
 
 def test_a_checkpoints_own_defaults_count_when_nothing_is_said(turbo):
-    assert turbo._settings(*(type(turbo).generate.__defaults__[i] for i in (6, 0, 1, 2))) == (
+    assert turbo.request("Hello.").settings.sampling == (
         SamplingSettings(0.8, 1.2, 0.0, 0.95, 1000, "penalty_last")
     )
 
@@ -226,7 +227,8 @@ def test_upstreams_device_arguments(monkeypatch):
     """from_pretrained(device, t3_model) and (device, nano), positionally as upstream's."""
     calls = []
     monkeypatch.setattr(
-        "mlx_chatterbox.pipeline.load", lambda name, **kw: calls.append((name, kw)) or _stop()
+        "mlx_chatterbox.text_to_speech.load",
+        lambda name, **kw: calls.append((name, kw)) or _stop(),
     )
 
     def _stop():

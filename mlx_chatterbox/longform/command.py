@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import AudioError, Interrupted, SettingError
 from ..harmless import one_line
-from ..text.pauses import breaths
+from ..text.pauses import segments
 from .batch import REPORT_NAME, speak_batch
 from .book import MANIFEST_NAME, speak_document
 from .chapters import choose, listing, spans
@@ -86,11 +87,13 @@ def is_job(arguments: argparse.Namespace, document: Document) -> bool:
     return False
 
 
-def write_subtitles(arguments: argparse.Namespace, tts, text: str) -> None:
-    """Write the subtitles of a text that was said at once, from where its pieces stand in it."""
-    spans, rate = tts.spans, tts.sr
+def write_subtitles(
+    arguments: argparse.Namespace, tts, text: str, spans: Sequence[tuple[int, int]]
+) -> None:
+    """Write the subtitles of a text that was spoken at once, from where its pieces lie in it."""
+    rate = tts.sr
     # As the text is written; a lexicon may have made other pieces of how it is spoken.
-    written = [one.text for one in breaths(text, tts.defaults.longest_piece, arguments.language)]
+    written = [one.text for one in segments(text, tts.defaults.longest_piece, arguments.language)]
     if len(written) != len(spans):
         written, spans = [" ".join(text.split())], [(spans[0][0], spans[-1][1])]
     shown = [

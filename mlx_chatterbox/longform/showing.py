@@ -14,7 +14,7 @@ from ..config import ModelConfig
 from ..errors import ChatterboxError, SettingError
 from ..harmless import one_line
 from ..text.load import Tokenizer
-from ..text.pauses import breaths
+from ..text.pauses import segments
 from ..text.reading import without_unknown_tags
 from ..text.unread import shortened
 from ..text.writing import Writing, writing_for
@@ -108,8 +108,8 @@ def _breaths(text: str, model: TextModel, language: str | None, writing: Writing
     are left out, and told."""
     config, tokenizer = model.config, model.tokenizer
     unknown: dict[str, None] = {}
-    for breath in breaths(writing(text), config.generation.longest_piece, language):
-        shown, tags = breath.text, []
+    for segment in segments(writing(text), config.generation.longest_piece, language):
+        shown, tags = segment.text, []
         if tokenizer is not None:
             shown, tags = without_unknown_tags(shown, tokenizer, config.text.tokenizer)
         unknown.update(dict.fromkeys(tags))

@@ -65,7 +65,7 @@ def pipeline_inputs(config, audio: np.ndarray, seed: int = 0) -> dict[str, np.nd
 def draws_of(seed: int, vocabulary: int) -> np.ndarray:
     """(TOKENS, vocabulary) Gumbel noise whose largest sum with the logits `generate` draws.
 
-    As `Pipeline._speak` splits its key and `decode_batch` the tokens' half of it.
+    As `seeds.token_and_sound_keys` splits the seed's key and `decode_batch` the tokens' half of it.
     """
     token_key = mx.random.split(random_key(seed))[0]
     keys = mx.random.split(token_key, TOKENS)

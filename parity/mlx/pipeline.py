@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is found)
@@ -59,13 +60,13 @@ def pipeline(checkpoint, inputs: Arrays) -> dict[str, np.ndarray]:
     """
     from mlx_chatterbox.tts import CLASSES
 
-    tts = CLASSES[checkpoint.config.text.tokenizer](checkpoint)
     speaker = GivenRandomness(
         checkpoint.networks.s3gen,
         mx.array(np.asarray(inputs["pipeline/noise"], dtype=np.float32)).T[None],
         mx.array(np.asarray(inputs["pipeline/source"], dtype=np.float32))[None],
     )
-    tts.networks = _WithS3Gen(checkpoint.networks, speaker)
+    kind = CLASSES[checkpoint.config.text.tokenizer]
+    tts = kind(replace(checkpoint, networks=_WithS3Gen(checkpoint.networks, speaker)))
     language = inputs.get("pipeline/language")
     with tempfile.TemporaryDirectory() as folder:
         waveform = tts.generate(

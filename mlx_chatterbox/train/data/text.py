@@ -15,7 +15,7 @@ from ...text.writing import Writing, writing_for
 class TextEncoder:
     """A checkpoint's tokenizer, with its normalising in front and start and stop around it.
 
-    Equal to what `Pipeline` does before it speaks, tested there; here what is wrong with a text is
+    Equal to what `TextSplitter` does, tested there; here what is wrong with a text is
     an error, never a warning.
     """
 

@@ -11,9 +11,9 @@ import pytest
 
 from mlx_chatterbox import ChatterboxTTS, Chunks
 from mlx_chatterbox.errors import SettingError, TextError
-from mlx_chatterbox.guards import plausible
 from mlx_chatterbox.models.s3gen.token_stream import ChunkTokens, vocoder_delay
 from mlx_chatterbox.seeds import piece_seeds
+from mlx_chatterbox.synthesis.monitor import plausible
 from mlx_chatterbox.watermark.marker import DELAY_SECONDS
 
 SETTINGS = {"n_cfm_timesteps": 1, "watermark": False, "seed": 1, "max_new_tokens": 200}
@@ -37,7 +37,7 @@ def writes(monkeypatch, *pieces):
         limits.append(limit)
         yield from left.pop(0)[:limit]
 
-    monkeypatch.setattr("mlx_chatterbox.streaming.decode", decode)
+    monkeypatch.setattr("mlx_chatterbox.synthesis.streaming.decode", decode)
     return limits
 
 

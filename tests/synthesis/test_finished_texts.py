@@ -9,9 +9,9 @@ import pytest
 
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.errors import AudioError, SettingError
-from mlx_chatterbox.synthesis import Synthesis
+from mlx_chatterbox.synthesis.synthesizer import BatchSynthesizer
 
-# The second is said in several breaths.
+# The second is spoken in several pieces.
 LONG = (
     "Open the window. Nobody knows where the books are, and the red hat is old. Good morning, my "
     "friend, and thank you for the letter of last week."
@@ -65,15 +65,15 @@ def test_a_text_by_itself_is_handed_on_too(tts):
 
 
 @pytest.mark.numbers
-@pytest.mark.parametrize("unneeded", [{0, 3}, {1}, {0, 1, 2, 4, 5}, set(range(6))])
+@pytest.mark.parametrize("decode_only", [{0, 3}, {1}, {0, 1, 2, 4, 5}, set(range(6))])
 @pytest.mark.parametrize("batch_size", [3, None])
-def test_what_is_not_needed_changes_no_other(tts, whole, unneeded, batch_size, sounded):
+def test_what_is_decoded_only_changes_no_other(tts, whole, decode_only, batch_size, sounded):
     settings = {**FAST, "batch_size": batch_size}
     expected = whole if batch_size is None else tts.generate_batch(TEXTS, **settings)
     sounded.clear()
     taken = Taken()
-    found = tts.generate_batch(TEXTS, finished=taken, unneeded=unneeded, **settings)
-    needed = set(range(len(TEXTS))) - unneeded
+    found = tts.generate_batch(TEXTS, finished=taken, decode_only=decode_only, **settings)
+    needed = set(range(len(TEXTS))) - decode_only
     assert set(taken.waveforms) == needed
     for number in range(len(TEXTS)):
         if number in needed:
@@ -85,10 +85,10 @@ def test_what_is_not_needed_changes_no_other(tts, whole, unneeded, batch_size, s
     assert bool(sounded) == bool(needed)
 
 
-def test_an_unneeded_text_that_is_none_of_them(tts):
+def test_a_number_to_decode_only_that_is_no_texts(tts):
     for wrong in ({6}, {-1}):
-        with pytest.raises(SettingError, match="unneeded: numbers from 0 to 5"):
-            tts.generate_batch(TEXTS, unneeded=wrong, **FAST)
+        with pytest.raises(SettingError, match="decode_only: numbers from 0 to 5"):
+            tts.generate_batch(TEXTS, decode_only=wrong, **FAST)
 
 
 @pytest.mark.parametrize("at", [1, 2, len(TEXTS)])
@@ -111,15 +111,23 @@ def test_an_error_of_whoever_takes_them_ends_the_call(tts, whole, at, sounded):
 
 def test_one_that_cannot_be_marked_leaves_the_others(tts, whole, monkeypatch):
     """Whichever is sounded first: what is finished must not depend on that."""
-    waveform = Synthesis._waveform
+    waveform = BatchSynthesizer._waveform
     wrong = len(whole[2])
 
     def with_no_number(self, tokens, key):
         found = waveform(self, tokens, key)
         return np.full_like(found, np.nan) if len(found) == wrong else found
 
-    monkeypatch.setattr(Synthesis, "_waveform", with_no_number)
+    monkeypatch.setattr(BatchSynthesizer, "_waveform", with_no_number)
     taken = Taken()
     with pytest.raises(AudioError):
         tts.generate_batch(TEXTS, finished=taken, watermark=True, guard=False, **FAST)
     assert sorted(taken.waveforms) == [i for i, one in enumerate(whole) if len(one) != wrong]
+
+
+def test_the_older_name_of_decode_only(tts):
+    settings = {**FAST, "max_new_tokens": 8}
+    older = tts.generate_batch(TEXTS[:1] + TEXTS[2:4], unneeded=[1], **settings)
+    newer = tts.generate_batch(TEXTS[:1] + TEXTS[2:4], decode_only=[1], **settings)
+    assert [len(one) for one in older] == [len(one) for one in newer]
+    assert len(older[1]) == 0

@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from mlx_chatterbox.guards import (
+from mlx_chatterbox.synthesis.monitor import (
     Plausible,
-    Watch,
+    TokenMonitor,
     cut,
     find_loop,
     frame_levels,
@@ -17,8 +17,8 @@ from mlx_chatterbox.guards import (
     judge_tokens,
     plausible,
     quiet_end,
-    seed_of_try,
 )
+from mlx_chatterbox.synthesis.retries import attempt_seed
 
 RATE = 24000
 PACE = 0.08
@@ -142,7 +142,7 @@ def test_of_two_loops_the_first_that_is_complete_counts(rng):
 
 def test_a_watch_looks_once_a_second_and_far_enough_back(rng):
     for period in (1, 2, 40, 75):
-        watch = Watch(Plausible(0, 1000, 2000))
+        watch = TokenMonitor(Plausible(0, 1000, 2000))
         turn = rng.integers(0, 6561, period).tolist()
         tokens = rng.integers(0, 6561, 313).tolist() + turn * 300
         ended = [watch.add(token) for token in tokens[:700]].index(True) + 1
@@ -185,15 +185,15 @@ def test_what_is_said_of_tokens(rng):
     words = rng.integers(0, 6561, 400).tolist()
     held = judge_tokens(words[:30] + [7] * 60, BOUNDS, False)
     assert held.reason == "a loop: one sound held from 1.2 s on"
-    assert held.keep == 35
+    assert held.keep_tokens == 35
     turned = judge_tokens(words[:30] + words[100:103] * 20, BOUNDS, True)
     assert turned.reason == "a loop: 0.12 s repeated from 1.2 s on"
-    assert turned.keep == 33
+    assert turned.keep_tokens == 33
     endless = judge_tokens(words[:201], BOUNDS, False)
     assert endless.reason.startswith("no end within 8.0 s")
     early = judge_tokens(words[:39], BOUNDS, False)
     assert early.reason == "an early end: 1.6 s, where the text takes 1.6 s at least"
-    assert endless.keep is early.keep is None
+    assert endless.keep_tokens is early.keep_tokens is None
     for count in (40, 200):
         assert judge_tokens(words[:count], BOUNDS, False) is None
     assert judge_tokens(words[:201], BOUNDS, True) is None
@@ -210,7 +210,7 @@ def test_the_models_own_limit(usual, reason, is_final):
     tokens = list(range(50))
     bounds = Plausible(shortest=40, usual=usual, longest=2 * usual)
     finding = judge_tokens(tokens, bounds, False, own_limit=50)
-    assert (finding.reason, finding.is_final, finding.keep) == (reason, is_final, None)
+    assert (finding.reason, finding.is_final, finding.keep_tokens) == (reason, is_final, None)
     assert finding.weight == 4.0
     # The caller's is none, and beyond what can be the text it has no end.
     assert judge_tokens(tokens, bounds, True, own_limit=50) is None
@@ -259,7 +259,7 @@ def test_how_long_silence_may_be():
     for seconds, found in ((1.5, ""), (1.7, "1.7 s of silence at the end")):
         assert reason(loud, level(-90, seconds)) == found
     # What is kept ends 0.3 s after the speech, at a whole token.
-    assert judge_audio(np.concatenate([loud, level(-90, 2)]), RATE).keep == 33
+    assert judge_audio(np.concatenate([loud, level(-90, 2)]), RATE).keep_tokens == 33
 
 
 @pytest.mark.parametrize(("quiet", "found"), [(70, False), (90, True), (120, True), (140, False)])
@@ -297,6 +297,6 @@ def test_what_is_cut_off_fades_out():
 
 def test_seeds_of_tries_stay_what_they_are():
     """Otherwise the same call would give other audio than before an update."""
-    assert seed_of_try(7, 0) == 7
-    assert seed_of_try(7, 1) == 4228751037375301439
-    assert seed_of_try(2**64 - 1, 2) == 141888562753529491
+    assert attempt_seed(7, 0) == 7
+    assert attempt_seed(7, 1) == 4228751037375301439
+    assert attempt_seed(2**64 - 1, 2) == 141888562753529491

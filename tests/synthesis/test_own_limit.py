@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import pytest
 
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.generate import main
-from mlx_chatterbox.guards import judge_tokens, plausible
-from mlx_chatterbox.tries import Written, judge_written
+from mlx_chatterbox.synthesis.monitor import judge_decoded, judge_tokens, plausible
+from mlx_chatterbox.synthesis.tokens import DecodedTokens
 
 # So many digits that twice their length is longer than the model can write.
 DIGITS = "Call 1 800 555 0199 or 555 0123 today, code 4 4 4 4 4 4."
@@ -37,7 +36,7 @@ def short(tts, monkeypatch):
         return mx.where(stop, -1e9, 0.3 * logits)
 
     monkeypatch.setitem(t3, "speech_head", without_stop)
-    monkeypatch.setattr(tts, "defaults", dataclasses.replace(tts.defaults, max_new_tokens=LIMIT))
+    monkeypatch.setattr(tts.defaults, "max_new_tokens", LIMIT)
     return tts
 
 
@@ -55,19 +54,19 @@ def test_tokens_up_to_the_models_own_limit_are_a_finding():
     tokens = list(range(500))
     assert judge_tokens(tokens, bounds, is_cut_off=True) is None
     assert judge_tokens(tokens, bounds, is_cut_off=False) is None
-    found = judge_written(Written(500, tokens, False, False, ran_on=True), bounds)
+    found = judge_decoded(DecodedTokens(500, tokens, False, False, ran_on=True), bounds)
     assert "own limit" in found.reason
     assert not found.is_final
 
 
 def test_a_text_far_too_long_for_the_model_is_said_and_not_tried_again():
     bounds = plausible("a" * 500, 0.075)
-    found = judge_written(Written(500, list(range(500)), False, False, ran_on=True), bounds)
+    found = judge_decoded(DecodedTokens(500, list(range(500)), False, False, ran_on=True), bounds)
     assert "cut off after 20.0 s" in found.reason
     assert found.is_final
     # Nor is it called an early end.
     bounds = plausible("a" * 5000, 0.075)
-    found = judge_written(Written(500, list(range(500)), False, False, ran_on=True), bounds)
+    found = judge_decoded(DecodedTokens(500, list(range(500)), False, False, ran_on=True), bounds)
     assert "cut off" in found.reason
 
 
@@ -75,7 +74,7 @@ def test_a_full_models_limit_of_a_thousand(tts):
     """40 s where the text may take 48: as English and Multilingual with 280 letters."""
     bounds = plausible("abcde " * 60, 0.075)
     assert bounds.longest > 1000 > bounds.usual
-    found = judge_written(Written(1000, list(range(1000)), False, False, ran_on=True), bounds)
+    found = judge_decoded(DecodedTokens(1000, list(range(1000)), False, False, ran_on=True), bounds)
     assert "40.0 s" in found.reason
 
 
@@ -130,13 +129,13 @@ def test_digits_on_pocket_are_never_called_good_where_they_ran_on(tts, seed):
 @pytest.fixture
 def babbling(monkeypatch):
     """Every model that is loaded writes on to its limit, which is short."""
-    from mlx_chatterbox import pipeline
+    from mlx_chatterbox.synthesis import engine
 
-    made = pipeline.Pipeline.__init__
+    made = engine.Engine.__init__
 
     def init(self, *arguments, **settings):
         made(self, *arguments, **settings)
-        self.defaults = dataclasses.replace(self.defaults, max_new_tokens=LIMIT)
+        self.defaults.max_new_tokens = LIMIT
         t3 = self.networks.t3
         head = t3.speech_head
 
@@ -147,7 +146,7 @@ def babbling(monkeypatch):
 
         t3["speech_head"] = without_stop
 
-    monkeypatch.setattr(pipeline.Pipeline, "__init__", init)
+    monkeypatch.setattr(engine.Engine, "__init__", init)
 
 
 COMMON = ["--model", "pocket", "--seed", "1", "--no-watermark", "--cfm-steps", "1"]

@@ -8,12 +8,15 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_chatterbox import ChatterboxTTS, synthesis, tries
+from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import main, what_guards_found
-from mlx_chatterbox.guards import Outcome, plausible, seed_of_try
 from mlx_chatterbox.nn import device, parallel
-from mlx_chatterbox.synthesis import Synthesis
+from mlx_chatterbox.synthesis import retries, synthesizer
+from mlx_chatterbox.synthesis.monitor import plausible
+from mlx_chatterbox.synthesis.result import Outcome
+from mlx_chatterbox.synthesis.retries import attempt_seed
+from mlx_chatterbox.synthesis.synthesizer import BatchSynthesizer
 from mlx_chatterbox.text.clauses import pieces
 from mlx_chatterbox.train.pocket.heldout import HELD_OUT
 from tests.rounding import Rounding, pitched
@@ -54,7 +57,7 @@ def no_stop(tts, monkeypatch):
 
 def written_as(monkeypatch, change):
     """What T3 writes goes through `change(sentence text tokens, seed key, tokens)`."""
-    decode = synthesis.decode_batch
+    decode = synthesizer.decode_batch
 
     def changed(t3, past, texts, settings, cfg_weight, limit, keys, unwanted=()):
         own = [
@@ -75,7 +78,7 @@ def written_as(monkeypatch, change):
                 return
             yield step
 
-    monkeypatch.setattr(synthesis, "decode_batch", changed)
+    monkeypatch.setattr(synthesizer, "decode_batch", changed)
 
 
 def is_first_try(key, seeds) -> bool:
@@ -96,7 +99,7 @@ def test_without_the_stop_token_it_ends_and_says_why(tts, no_stop):
     bounds = plausible(TEXT, tts.defaults.seconds_per_letter)
     (outcome,) = tts.outcomes
     assert outcome.verdict
-    assert outcome.tries == tries.MOST_TRIES
+    assert outcome.tries == retries.MAX_ATTEMPTS
     assert len(spoken) == 960 * len(outcome.tokens) == 960 * len(tts.last_tokens)
     assert 0.3 * bounds.usual < len(outcome.tokens) <= 1.3 * bounds.usual + 1
     assert np.abs(spoken).max() > 0.05
@@ -117,19 +120,19 @@ def test_a_forced_loop_is_cut_where_it_begins_again(tts, monkeypatch):
 
 def test_a_second_try_that_is_well_is_kept(tts, monkeypatch):
     """It is what its own seed gives, and the report says which that is."""
-    well = tts.generate(TEXT, seed=seed_of_try(1, 1), **FAST)
+    well = tts.generate(TEXT, seed=attempt_seed(1, 1), **FAST)
     written_as(
         monkeypatch,
         lambda i, key, tokens: tokens[:5] if is_first_try(key, [1]) else tokens,
     )
     spoken = tts.generate(TEXT, seed=1, **FAST)
     (outcome,) = tts.outcomes
-    assert (outcome.verdict, outcome.tries, outcome.seed) == ("", 2, seed_of_try(1, 1))
+    assert (outcome.verdict, outcome.tries, outcome.seed) == ("", 2, attempt_seed(1, 1))
     np.testing.assert_array_equal(spoken, well)
 
 
 def test_of_a_batch_only_the_bad_sentence_is_spoken_again(tts, steady_voice, monkeypatch):
-    seeds = (5, seed_of_try(6, 1), 7)
+    seeds = (5, attempt_seed(6, 1), 7)
 
     def alone() -> list[np.ndarray]:
         return [
@@ -153,7 +156,7 @@ def test_of_a_batch_only_the_bad_sentence_is_spoken_again(tts, steady_voice, mon
 
 
 def test_silent_audio_is_spoken_again(tts, monkeypatch):
-    waveform = Synthesis._waveform
+    waveform = BatchSynthesizer._waveform
     calls = []
 
     def first_is_silent(self, *arguments):
@@ -161,7 +164,7 @@ def test_silent_audio_is_spoken_again(tts, monkeypatch):
         found = waveform(self, *arguments)
         return np.zeros_like(found) if len(calls) == 1 else found
 
-    monkeypatch.setattr(Synthesis, "_waveform", first_is_silent)
+    monkeypatch.setattr(BatchSynthesizer, "_waveform", first_is_silent)
     assert np.abs(tts.generate("Good morning.", seed=1, **FAST)).max() > 0.05
     assert (tts.outcomes[0].verdict, tts.outcomes[0].tries) == ("", 2)
 
@@ -200,13 +203,13 @@ def test_a_pieces_seed_gives_that_piece_alone(tts):
 def together(monkeypatch):
     """How many texts T3 wrote together, each time, and in which thread."""
     counts = []
-    decode = synthesis.decode_batch
+    decode = synthesizer.decode_batch
 
     def counted(t3, past, texts, *more):
         counts.append((len(texts), threading.get_ident()))
         return decode(t3, past, texts, *more)
 
-    monkeypatch.setattr(synthesis, "decode_batch", counted)
+    monkeypatch.setattr(synthesizer, "decode_batch", counted)
     return counts
 
 
@@ -218,7 +221,7 @@ def test_on_two_cores_each_writes_a_half_of_what_a_small_t3_says(
         pytest.skip("no CPU with OpenBLAS")
     monkeypatch.setattr(parallel, "_cores", lambda: 2)
     if not is_small:
-        monkeypatch.setattr(synthesis, "_SMALL_T3", 1000)
+        monkeypatch.setattr(synthesizer, "_SMALL_T3", 1000)
     texts = ["Yes.", "No.", "Why?", "Good.", TEXT]
     found = tts.generate_batch(texts, seed=1, **FAST)
     assert sorted(count for count, _ in together) == ([2, 3] if is_small else [5])
@@ -243,7 +246,7 @@ def test_on_two_cores_each_writes_a_half_of_what_a_small_t3_says(
 
 
 def test_a_batch_size_bounds_what_is_written_together(tts, steady_voice, monkeypatch, together):
-    monkeypatch.setattr(synthesis, "can_run_two", lambda: False)
+    monkeypatch.setattr(synthesizer, "can_run_two", lambda: False)
     texts = ["Yes.", "No.", "Why?", "Good.", TEXT]
 
     def by_two() -> list[np.ndarray]:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlx_chatterbox import guards
-from mlx_chatterbox.guards import Watch, find_loop, judge_audio, judge_tokens, plausible
+from mlx_chatterbox.synthesis import monitor
+from mlx_chatterbox.synthesis.monitor import (
+    TokenMonitor,
+    find_loop,
+    judge_audio,
+    judge_tokens,
+    plausible,
+)
 
 RATE = 24000
 PACE = 0.075
@@ -103,7 +109,7 @@ def test_a_loop_is_kept_once(rng, written):
     finding = judge_tokens(written[:50] + turn * 4, bounds, is_cut_off=False)
     assert "loop" in finding.reason
     assert "1.00 s repeated from 2.0 s" in finding.reason
-    assert finding.keep == 75
+    assert finding.keep_tokens == 75
 
 
 def test_too_many_and_too_few_tokens(rng, written):
@@ -120,12 +126,12 @@ def test_too_many_and_too_few_tokens(rng, written):
 
 def test_a_watch_ends_what_runs_away_and_nothing_else(rng, written):
     bounds = plausible(TEXT, PACE)
-    watch = Watch(bounds)
+    watch = TokenMonitor(bounds)
     assert not any(watch.add(token) for token in written)
-    watch = Watch(bounds)
+    watch = TokenMonitor(bounds)
     endless = rng.integers(0, 6561, 1000).tolist()
     assert [watch.add(token) for token in endless].index(True) == bounds.longest
-    watch = Watch(bounds)
+    watch = TokenMonitor(bounds)
     turn = rng.integers(0, 6561, 20).tolist()
     # Three turns, and the look that comes every second.
     assert [watch.add(token) for token in turn * 20].index(True) < 85
@@ -148,7 +154,7 @@ def test_silence_within_at_the_end_and_throughout(rng):
     assert "silence within" in judge_audio(np.concatenate([pause, said]), RATE).reason
     finding = judge_audio(np.concatenate([said, pause]), RATE)
     assert "2.5 s of silence at the end" in finding.reason
-    assert 25 < finding.keep < 40
+    assert 25 < finding.keep_tokens < 40
     said[100] = np.nan
     assert "no numbers" in judge_audio(said, RATE).reason
 
@@ -158,17 +164,9 @@ def test_what_has_no_end_is_cut_at_a_quiet_place(rng):
     endless = speech(rng, bounds.longest / 25)
     place = bounds.usual + 6
     endless[place * 960 : (place + 3) * 960] *= 0.01
-    kept = guards.quiet_end(endless, RATE, bounds)
+    kept = monitor.quiet_end(endless, RATE, bounds)
     assert kept == place + 3
-    audio = guards.cut(endless, RATE, kept)
+    audio = monitor.cut(endless, RATE, kept)
     assert len(audio) == kept * 960
     np.testing.assert_array_equal(audio[:-480], endless[: kept * 960 - 480])
     assert audio[-1] == 0.0
-
-
-def test_seeds_of_tries_follow_from_the_first_and_are_others_of_nobody():
-    seeds = [guards.seed_of_try(seed, number) for seed in range(50) for number in range(3)]
-    assert len(set(seeds)) == 150
-    assert [guards.seed_of_try(seed, 0) for seed in range(3)] == [0, 1, 2]
-    assert guards.seed_of_try(7, 1) == guards.seed_of_try(7, 1)
-    assert all(0 <= seed < 2**64 for seed in seeds)

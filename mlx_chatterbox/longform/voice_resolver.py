@@ -1,4 +1,4 @@
-"""How the pieces of a job are said: model, voice and settings, with the hash that tells them."""
+"""Resolve how the pieces of a job are spoken: model, voice and settings, and their hash."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 from ..errors import AudioError, CheckpointError, JobError, SettingError
 from ..own_files import is_regular, own_folder, problem_of
 from ..voice import Voice
-from .identity import digest, file_hash, manner_hash, model_hash
+from .identity import digest, file_hash, model_hash, settings_hash
 from .job import Job
-from .speaking import Manner, checked_settings
+from .speaking import VoiceSettings, checked_settings
 from .store import disk_error
 
 _BUILT_IN = "conds.safetensors"
 
 
-class Casting:
-    """Makes `Manner`s for one model; each voice is heard once and kept in the job's folder."""
+class VoiceResolver:
+    """Makes `VoiceSettings` for a model; each voice is heard once and kept in the job's folder."""
 
     def __init__(self, job: Job, tts, settings: dict[str, Any]):
         """Args: settings are keyword arguments of `generate`, without seed, voice and language."""
         self._job, self._tts, self._settings = job, tts, settings
         self.model = model_hash(tts.checkpoint.folder, job.files)
-        self._made: dict[tuple[Path | None, str | None, float | None], Manner] = {}
+        self._made: dict[tuple[Path | None, str | None, float | None], VoiceSettings] = {}
 
-    def manner(
+    def resolve(
         self, voice: Path | None, language: str | None, speed: float | None = None
-    ) -> Manner:
-        """How something is said.
+    ) -> VoiceSettings:
+        """The voice and settings of some pieces.
 
         Args:
             voice: a recording or a saved voice; None: the model's own.
@@ -47,8 +47,8 @@ class Casting:
             saved, voice_hash = self._voice(voice)
             # No setting of `generate`, but it changes what is said.
             hashed = {**settings, "dtype": self._tts.checkpoint.config.dtype}
-            identity = manner_hash(self.model, voice_hash, hashed)
-            self._made[key] = Manner(settings, saved, voice_hash, self.model, identity)
+            identity = settings_hash(self.model, voice_hash, hashed)
+            self._made[key] = VoiceSettings(settings, saved, voice_hash, self.model, identity)
         return self._made[key]
 
     def _voice(self, voice: Path | None) -> tuple[Path | None, str]:
@@ -78,7 +78,7 @@ class Casting:
 
 
 def _is_kept(saved: Path) -> bool:
-    """Whether a voice is there as it was written, and not a link or damaged."""
+    """Tell whether a voice is there as it was written, and not a link or damaged."""
     if not is_regular(saved):
         return False
     try:

@@ -15,7 +15,7 @@ from mlx_chatterbox.errors import SettingError, TextError
 from mlx_chatterbox.models.s3gen.flow_windows import FadeIn
 from mlx_chatterbox.models.s3gen.s3gen import trim_fade
 from mlx_chatterbox.models.s3gen.token_stream import ChunkTokens, TokenStream, vocoder_delay
-from mlx_chatterbox.synthesis import audible_tokens
+from mlx_chatterbox.synthesis.tokens import audible_tokens
 from mlx_chatterbox.tts import open_model
 from mlx_chatterbox.watermark import Marker
 from mlx_chatterbox.watermark.marker import mark_stream
@@ -268,7 +268,7 @@ def written_tokens(monkeypatch, tokens):
         finally:
             closed.append(True)
 
-    monkeypatch.setattr("mlx_chatterbox.streaming.decode", decode)
+    monkeypatch.setattr("mlx_chatterbox.synthesis.streaming.decode", decode)
     return closed
 
 
@@ -308,7 +308,7 @@ def test_closing_early_ends_everything(tts, monkeypatch):
             super().__init__(*arguments)
             streams.add(self)
 
-    monkeypatch.setattr("mlx_chatterbox.streaming.TokenStream", Watched)
+    monkeypatch.setattr("mlx_chatterbox.synthesis.streaming.TokenStream", Watched)
     chunks = tts.stream(TEXT, chunks=SMALL, **LONG)
     next(chunks)
     assert len(streams) == 1
@@ -421,7 +421,7 @@ def test_what_a_guard_ended_is_never_called_well(tts, monkeypatch):
     settings = {**LONG, "guard": True}
     collect(tts.stream(text, **LONG))
     assert [one.verdict for one in tts.outcomes] == ["", ""]
-    monkeypatch.setattr("mlx_chatterbox.streaming.Watch", Impatient)
+    monkeypatch.setattr("mlx_chatterbox.synthesis.streaming.TokenMonitor", Impatient)
     collect(tts.stream(text, **settings))
     assert len(tts.outcomes) == 2
     assert all(one.verdict for one in tts.outcomes)

@@ -1,15 +1,14 @@
-"""Guards: whether what was written and spoken can be what a text says.
+"""Guards: whether what was decoded and spoken can be what a text says.
 
 A model of this kind draws its tokens, and now and then it misses the end: it babbles on, says one
 thing over and over, stops in the middle or falls silent. All of that shows in how many tokens there
 are for the text, in tokens that repeat themselves, and in how loud the audio is. Everything here
 looks and judges; nothing is drawn, computed on a device or changed. What follows from a finding is
-in `tries.py`.
+in `retries.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-TOKENS_PER_SECOND = 25
+from .tokens import TOKENS_PER_SECOND, DecodedTokens
+
 # How long characters take to say, in Latin letters of running text. A Chinese syllable takes
 # 0.22 s, a mora 0.14 s; letters of scripts without vowels, or whose consonants carry one, more.
 _IN_LETTERS = {
@@ -38,12 +38,12 @@ _CAPITALS = re.compile(r"\b[A-Z]{2,5}\b|\b[A-Za-z]\b")
 _PAUSES = re.compile(r"[.!?…。！？,;:，、；：—–\n]+")
 _TO_LAST_WORD = re.compile(r".*\w", re.DOTALL)
 _PAUSE_SECONDS = 0.35
-# Silence before and behind, and the drawl of a word that stands alone.
+# Silence before and after, and the drawl of a word that stands alone.
 _MARGIN_SECONDS = 0.8
 # Speech of more than this many times the plausible length is none, and of less than this share
 # of the letters' time alone something is missing: 27 letters a second nobody says.
 _MOST, _LEAST = 2.0, 0.5
-# A text of so many times what the model can write at most is too long for it with any seed: no
+# A text of so many times what the model can decode at most is too long for it with any seed: no
 # sentence of pocket's voice was shorter than 0.72 times its usual length.
 _HOPELESS = 1.5
 
@@ -63,31 +63,8 @@ _KEPT_SILENCE = 0.3
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a piece of text came out.
-
-    Attributes:
-        tokens: speech tokens that are heard in the audio.
-        verdict: what was found wrong with it, "" for nothing.
-        tries: how often it was spoken; more than one if something was found before.
-        seed: of the try that was kept: the piece alone with this seed gives this audio.
-        stopped: whether the speech came to its end before the limit of its tokens, the caller's or
-            the model's own.
-        unread: what of the text the model does not know and did not read: letters, symbols, tags;
-            each once, in order.
-    """
-
-    tokens: tuple[int, ...]
-    verdict: str
-    tries: int
-    seed: int
-    stopped: bool = True
-    unread: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Plausible:
-    """How many tokens can be a text.
+    """Bounds of how many tokens can be a text.
 
     Attributes:
         shortest, longest: fewer and more cannot be all of it, and nothing else.
@@ -101,23 +78,23 @@ class Plausible:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong.
+    """Something that is wrong with speech.
 
     Attributes:
         reason: in a few words.
-        weight: how bad; the least bad of several tries is kept.
-        keep: how many tokens of 40 ms, from the beginning on, are worth keeping; None: all.
+        weight: how bad; the least bad of several attempts is kept.
+        keep_tokens: how many of 40 ms, from the beginning on, are worth keeping; None: all.
         is_final: no other seed can mend it.
     """
 
     reason: str
     weight: float
-    keep: int | None = None
+    keep_tokens: int | None = None
     is_final: bool = False
 
 
 def plausible(text: str, seconds_per_letter: float) -> Plausible:
-    """How many tokens a text may take.
+    """Estimate how many tokens a text may take.
 
     Args:
         text: as it was given, in any script; digits, symbols and tags such as `[laugh]` count as
@@ -140,7 +117,7 @@ def plausible(text: str, seconds_per_letter: float) -> Plausible:
 
 
 def _letters(text: str) -> tuple[float, float]:
-    """Of how many Latin letters' length a text is, at least and usually."""
+    """A text's length in Latin letters, at least and usually."""
     spelled = sum(map(len, _CAPITALS.findall(text)))
     least = usual = 0.0
     for character in text:
@@ -177,7 +154,7 @@ def find_loop(tokens: list[int]) -> tuple[int, int] | None:
     periods = np.arange(1, most + 1)
     wanted = np.maximum(2 * periods, _SHORTEST_LOOP)
     wanted[0] = _LONGEST_HELD
-    # alike[i, p - 1]: token i + p is token i; behind the end nothing is.
+    # alike[i, p - 1]: token i + p is token i; after the end nothing is.
     padded = np.concatenate([given, np.full(most, -1)])
     alike = sliding_window_view(padded[1:], most)[:count] == given[:, None]
     before = np.zeros((count + int(wanted.max()) + 1, most), dtype=np.int32)
@@ -199,32 +176,42 @@ def find_loop(tokens: list[int]) -> tuple[int, int] | None:
     return start + int(np.argmax(alike[start:, period - 1])), period
 
 
-class Watch:
-    """Looks at tokens while they are written, to end what has run away.
+class TokenMonitor:
+    """Looks at tokens while they are decoded, to end what has run away.
 
     A look at the last hundreds takes a fifth of a millisecond, and comes every second.
     """
 
     _EVERY = TOKENS_PER_SECOND
-    _BEHIND = 3 * _LONGEST_PERIOD + 2 * _EVERY
+    _LOOK_BACK = 3 * _LONGEST_PERIOD + 2 * _EVERY
 
     def __init__(self, bounds: Plausible):
         self._longest = bounds.longest
         self._tokens: list[int] = []
 
     def add(self, token: int) -> bool:
-        """Take the next token; whether to stop writing here."""
+        """Take the next token; return whether to stop here."""
         self._tokens.append(token)
         count = len(self._tokens)
         if count > self._longest:
             return True
-        return count % self._EVERY == 0 and find_loop(self._tokens[-self._BEHIND :]) is not None
+        return count % self._EVERY == 0 and find_loop(self._tokens[-self._LOOK_BACK :]) is not None
+
+
+def judge_decoded(decoded: DecodedTokens, bounds: Plausible) -> Finding | None:
+    """Judge the tokens of an attempt; what a monitor ended is never well."""
+    is_cut_off = decoded.is_cut_off and not decoded.was_ended
+    own_limit = decoded.count if decoded.ran_on else None
+    finding = judge_tokens(decoded.audible, bounds, is_cut_off, own_limit)
+    if finding is None and decoded.was_ended:
+        return Finding("no end, and many tokens without a sound", 4.5)
+    return finding
 
 
 def judge_tokens(
     tokens: list[int], bounds: Plausible, is_cut_off: bool, own_limit: int | None = None
 ) -> Finding | None:
-    """What is wrong with the tokens of a text.
+    """Find what is wrong with the tokens of a text.
 
     Args:
         tokens: those that have a sound.
@@ -267,12 +254,12 @@ def _unfinished(own_limit: int, bounds: Plausible) -> Finding:
 
 
 def _missing(kept: int, bounds: Plausible) -> float:
-    """How far from the usual length, 0 to 1."""
+    """Distance from the usual length, 0 to 1."""
     return min(1.0, abs(kept - bounds.usual) / bounds.usual)
 
 
 def judge_audio(waveform: np.ndarray, sample_rate: int) -> Finding | None:
-    """What is wrong with how loud a piece of speech is.
+    """Find what is wrong with how loud a piece of speech is.
 
     Args:
         waveform: (samples,), full scale 1.
@@ -285,14 +272,14 @@ def judge_audio(waveform: np.ndarray, sample_rate: int) -> Finding | None:
     loud = np.flatnonzero(levels > silent_under(levels))
     # The longest way from one loud frame to the next.
     longest = float(np.diff(loud).max(initial=0)) * _FRAME_SECONDS
-    behind = (len(levels) - 1 - loud[-1]) * _FRAME_SECONDS
+    silent_end = (len(levels) - 1 - loud[-1]) * _FRAME_SECONDS
     before = loud[0] * _FRAME_SECONDS
     if longest > _LONGEST_SILENCE or before > _LONGEST_SILENCE:
         return Finding(f"{max(longest, before):.1f} s of silence within", 2.0)
-    if behind > _LONGEST_SILENT_END:
+    if silent_end > _LONGEST_SILENT_END:
         seconds = (loud[-1] + 1) * _FRAME_SECONDS + _KEPT_SILENCE
         keep = int(np.ceil(seconds * TOKENS_PER_SECOND))
-        return Finding(f"{behind:.1f} s of silence at the end", 1.0, keep)
+        return Finding(f"{silent_end:.1f} s of silence at the end", 1.0, keep)
     return None
 
 
@@ -336,14 +323,3 @@ def cut(waveform: np.ndarray, sample_rate: int, tokens: int) -> np.ndarray:
     if fade:
         kept[-fade:] *= np.linspace(1.0, 0.0, fade, dtype=kept.dtype)
     return kept
-
-
-def seed_of_try(seed: int, number: int) -> int:
-    """The seed of try 0, 1, ...: the first is the given one; the others follow from it alone.
-
-    They are far from the seeds of other sentences, which are often consecutive numbers.
-    """
-    if number == 0:
-        return seed
-    digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big")

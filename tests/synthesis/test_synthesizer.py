@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlx_chatterbox.synthesis import SILENCE_TOKEN
+from mlx_chatterbox.config import SILENCE_TOKEN
 from mlx_chatterbox.tts import open_model
 
 SETTINGS = {"watermark": False, "seed": 1, "max_new_tokens": 40}
@@ -46,8 +46,8 @@ class Watched:
             return speak(network, tokens, reference, key=key, **settings)
 
         # All together, so that the sentences are known by their order.
-        monkeypatch.setattr("mlx_chatterbox.synthesis.can_run_two", lambda: False)
-        monkeypatch.setattr("mlx_chatterbox.synthesis.decode_batch", decode_batch)
+        monkeypatch.setattr("mlx_chatterbox.synthesis.synthesizer.can_run_two", lambda: False)
+        monkeypatch.setattr("mlx_chatterbox.synthesis.synthesizer.decode_batch", decode_batch)
         monkeypatch.setattr(s3gen, "__call__", watched)
 
 
