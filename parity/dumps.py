@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .errors import DumpError
+from .whole import whole_path
 
 
 def read_dump(path: str | Path) -> dict[str, np.ndarray]:
@@ -40,22 +40,19 @@ def write_dump(
     tensors: Mapping[str, np.ndarray],
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write `tensors` to `path` through a temporary name in the same folder.
+    """Write `tensors` to `path`, whole or not at all.
 
     Raises:
         DumpError: the folder does not exist or cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(
-            {name: np.ascontiguousarray(value) for name, value in tensors.items()},
-            str(temporary),
-            metadata=dict(metadata or {}),
-        )
-        os.replace(temporary, path)
+        with whole_path(path) as temporary:
+            save_file(
+                {name: np.ascontiguousarray(value) for name, value in tensors.items()},
+                str(temporary),
+                metadata=dict(metadata or {}),
+            )
     except (OSError, SafetensorError) as error:
         raise DumpError(f"{path} cannot be written: {error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

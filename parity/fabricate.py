@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from convert.torch_zip import write_state_dict
 
 from .fabricated_tokenizer import tokenizer_files
 from .fabricated_values import tensor
+from .whole import whole_path, write_text
 
 Layout = Mapping[str, Mapping[str, tuple[int, ...]]]
 Progress = Callable[[int, int], None]
@@ -102,9 +102,9 @@ def fabricate_layout(
     for file, text in tokenizer_files(
         variant_named(variant).default_config().text.tokenizer
     ).items():
-        _write_text(folder / file, text)
+        write_text(folder / file, text)
     stamp = {"variant": variant, "seed": seed, "layout": layout_hash(layout)}
-    _write_text(folder / STAMP, json.dumps(stamp) + "\n")
+    write_text(folder / STAMP, json.dumps(stamp) + "\n")
     return folder
 
 
@@ -143,17 +143,13 @@ def _write_weights(
     progress: Progress | None,
 ) -> int:
     """Stream one file tensor by tensor: a 2 GB file needs no 2 GB of memory."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     values = (_value(key, tuple(shape), shapes, seed) for key, shape in shapes.items())
     write = _write_torch if path.suffix == ".pt" else _write_safetensors
-    try:
+    with whole_path(path) as temporary:
         for _, shape in zip(write(temporary, shapes, values), shapes.values(), strict=True):
             done += 4 * _count(shape)
             if progress is not None:
                 progress(done, total)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return done
 
 
@@ -205,9 +201,3 @@ def _filter_buffer(key: str, shape: tuple[int, ...]) -> np.ndarray:
 
     n_mels, n_fft = shape[0], 2 * (shape[1] - 1)
     return slaney_mel_filters(16000, n_fft, n_mels, 0.0, 8000.0).astype(np.float32)
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -19,6 +19,7 @@ from .dumps import read_dump, write_dump
 from .errors import ParityError
 from .stages import STAGES
 from .taps import Arrays
+from .whole import write_text
 
 SCRIPT = '''\
 """{name}, call {call} of stage {stage}, by itself.
@@ -99,12 +100,12 @@ def save(finding: Finding, folder: str | Path, model: Model, fault: str = "") ->
     write_dump(folder / "expected.safetensors", step.expected.outputs)
     write_dump(folder / "found.safetensors", step.found.outputs)
     model.config.save(folder)
-    (folder / "layer.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "layer.json", json.dumps(about, indent=2) + "\n")
     root = str(Path(__file__).resolve().parent.parent)
     script = SCRIPT.format(
         name=step.found.name, call=step.found.call, stage=finding.stage, root=root
     )
-    (folder / "reproduce.py").write_text(script, encoding="utf-8")
+    write_text(folder / "reproduce.py", script)
     return folder
 
 

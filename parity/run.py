@@ -25,6 +25,7 @@ from .reference import find_interpreter, torch_dump, upstream_of
 from .report import LAYERS_NAME, NUMPY_NAME, TORCH_NAME, Report, dump_name, of_folder
 from .stages import PIPELINE, STAGES
 from .synthetic_voice import SAMPLE_RATE
+from .whole import write_text
 
 CONVERTED_STAMP = "parity-run.json"
 
@@ -94,7 +95,7 @@ def _run_in(work: Path, settings: Settings, python: str) -> Report:
             folder = converted_weights(work, upstream, settings, precision)
         dumps[f"mlx {precision}"] = _compute_ours(work, folder, inputs, precision)
     known = about(settings, converted, dumps, read_dump_with_metadata(dumps["torch"])[1])
-    (work / ABOUT_NAME).write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    write_text(work / ABOUT_NAME, json.dumps(known, indent=1) + "\n")
     # Read back, so that what is compared is what lies in the files.
     return of_folder(work, settings.precisions)
 
@@ -154,7 +155,7 @@ def converted_weights(
         # What several models share is kept once, which is for float32 alone.
         shared = shared if precision == "float32" else None
         convert_to(precision, upstream, folder, **model, progress=progress, shared=shared)
-    stamp_file.write_text(json.dumps(stamp) + "\n", encoding="utf-8")
+    write_text(stamp_file, json.dumps(stamp) + "\n")
     return folder
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .compare import Comparison, Row, all_hold
 from .errors import ParityError
+from .whole import write_text
 
 _HEADINGS = ("stage", "output", "checked", "reference", "error", "bound", "margin", "result")
 
@@ -79,20 +79,16 @@ def as_markdown(comparisons: Sequence[Comparison], about: Mapping | None = None)
 
 
 def write_file(path: str | Path, text: str) -> None:
-    """Write a report through a temporary name in the same folder.
+    """Write a report, whole or not at all.
 
     Raises:
         ParityError: the folder is not there or cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, text)
     except OSError as error:
         raise ParityError(f"{path} cannot be written: {error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _cells(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
