@@ -169,21 +169,18 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parser().parse_args(argv)
-    from mlx_chatterbox.errors import ChatterboxError
+    return run_program(parser(), argv, _work, name="")
+
+
+def _work(arguments: argparse.Namespace) -> None:
     from mlx_chatterbox.hub import resolve
 
-    try:
-        recordings = [piece for path in arguments.recordings for piece in _pieces(path)]
-        print("part | precision | MB | equal tokens | voice cosine | speaker cosine")
-        for row in measure(resolve(arguments.model), recordings or _made_up(), arguments.bits):
-            figures = (f"{row.bytes / 1e6:.2f}", f"{row.equal:.1%}", f"{row.voice:.5f}",
-                       f"{row.speaker:.5f}")  # fmt: skip
-            print(" | ".join((row.part, row.precision, *figures)), flush=True)
-    except (ChatterboxError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    recordings = [piece for path in arguments.recordings for piece in _pieces(path)]
+    print("part | precision | MB | equal tokens | voice cosine | speaker cosine")
+    for row in measure(resolve(arguments.model), recordings or _made_up(), arguments.bits):
+        figures = (f"{row.bytes / 1e6:.2f}", f"{row.equal:.1%}", f"{row.voice:.5f}",
+                   f"{row.speaker:.5f}")  # fmt: skip
+        print(" | ".join((row.part, row.precision, *figures)), flush=True)
 
 
 def _pieces(path: str) -> list[np.ndarray]:
