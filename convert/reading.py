@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.program import run_program
+
 from .components import READING
 from .recipes import RECIPES, Recipe, plain, uniform
 
@@ -165,6 +168,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--bits", type=int, nargs="+", default=[8, 6, 4, 3], choices=(3, 4, 6, 8), metavar="N"
     )
+    add_verbose(result)
     return result
 
 
