@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.number_options import whole
 from mlx_chatterbox.program import run_program
 
 from .components import READING
@@ -166,7 +167,7 @@ def parser() -> argparse.ArgumentParser:
         "recordings", metavar="WAV", nargs="*", help="recordings to read (default: a made-up voice)"
     )
     result.add_argument(
-        "--bits", type=int, nargs="+", default=[8, 6, 4, 3], choices=(3, 4, 6, 8), metavar="N"
+        "--bits", type=whole(), nargs="+", default=[8, 6, 4, 3], choices=(3, 4, 6, 8), metavar="N"
     )
     add_verbose(result)
     return result

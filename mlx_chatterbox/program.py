@@ -1,7 +1,7 @@
 """How every program of ours runs: errors in one line, exit codes, Ctrl-C, standard streams.
 
-A traceback is shown with `--verbose` alone, also of other threads and of destructors. What a user can
-meet has a message of its own; anything else is a fault of ours and is called so.
+A traceback is shown with `--verbose` alone, also of other threads and of destructors. What a user
+can meet has a message of its own; anything else is a fault of ours and is called so.
 """
 
 from __future__ import annotations

@@ -8,6 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from mlx_chatterbox.number_options import whole
+
+from . import options
+
 BISECT = """\
 Walks the layers of every network in order of computation, holds what each was given and what it
 made against the reference, and names the first that makes something else of the same. Its inputs,
@@ -36,7 +40,7 @@ def add_bisect(commands, parser_class) -> None:
     bisect.add_argument("--t3", dest="t3_file", metavar="FILE", help="as in `run`")
     bisect.add_argument("--weights", metavar="FOLDER or OWNER/NAME", help="as in `run`")
     bisect.add_argument("--work", type=Path, metavar="DIR", help="as in `run`")
-    bisect.add_argument("--seed", type=int, default=0, help="of all that is made up")
+    options.seed(bisect)
     bisect.add_argument("--audio", type=Path, metavar="WAV", help="as in `run`")
     bisect.add_argument("--small", action="store_true", help="a small model with made-up weights")
     bisect.add_argument("--reference-python", type=Path, metavar="PATH", help="as in `run`")
@@ -80,7 +84,7 @@ def add_stages(command) -> None:
     )
     command.add_argument(
         "--calls",
-        type=int,
+        type=whole(1, 10_000),
         default=CALLS,
         metavar="N",
         help="how many calls of a layer are looked at in a stage (default: %(default)s)",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mlx_chatterbox.number_options import whole
+
 from .errors import ParityError
 
 
@@ -26,7 +28,9 @@ def precision(command: argparse.ArgumentParser, what: str, **how) -> None:
 
 
 def seed(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seed", type=natural, default=0, help="of all that is made up")
+    command.add_argument(
+        "--seed", type=whole(0, 2**63 - 1), default=0, help="of all that is made up"
+    )
 
 
 def audio(command: argparse.ArgumentParser) -> None:
@@ -41,13 +45,6 @@ def known_variant(text: str) -> str:
     if text not in VARIANTS:
         raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(VARIANTS)}")
     return text
-
-
-def natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return value
 
 
 def check_folders(*paths: Path | None) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...cli import Bars, add_version, run_command
+from ...number_options import whole
 
 PROGRAM = "python -m mlx_chatterbox.train.pocket"
 
@@ -38,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--rounds",
-        type=int,
+        type=whole(1, 10_000),
         default=ROUNDS,
         metavar="N",
         help=f"how much is synthesised: about an hour each ({ROUNDS})",
