@@ -84,10 +84,10 @@ def check_settings(kind: str, settings: Mapping[str, Any], learning_rate: float)
                 raise ValueError(f"{name} must be {', '.join(_SHAPES)}, not {value}.")
         elif isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{name} must be a number, not {value}.")
+        elif value != value or value > MAX_REAL:
+            raise ValueError(f"{name} must be at most {MAX_REAL:g}.")
         elif value < 0 or (value == 0 and name in ("timescale", "power", "num_cycles")):
             raise ValueError(f"{name} must be {'at least' if value else 'more than'} 0.")
-        elif value > MAX_REAL:
-            raise ValueError(f"{name} must be at most {MAX_REAL:g}.")
     if "min_lr" in known and len({"min_lr", "min_lr_rate"} & settings.keys()) != 1:
         raise ValueError(
             f"{kind} wants one of min_lr (a learning rate) and min_lr_rate (a share of the "
