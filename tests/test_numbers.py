@@ -10,6 +10,7 @@ import pytest
 
 from mlx_chatterbox.errors import ConfigError
 from mlx_chatterbox.number_options import any_real, any_whole, real, seed, whole
+from mlx_chatterbox.train.base_model import open_base
 from mlx_chatterbox.train.config import TrainConfig, load_config
 from mlx_chatterbox.train.options import MAX_REAL, MAX_WHOLE, rows
 from mlx_chatterbox.train.schedules import SCHEDULES, check_settings
@@ -162,3 +163,27 @@ def test_schedules_refuse_what_they_cannot_compute_with(kind):
         for value in (1e308, float("inf"), float("nan"), 2**200, -1):
             with pytest.raises(ValueError, match=name):
                 check_settings(kind, {name: value}, 1.0)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        "{t3: {num_hidden_layers: 1000000000}}",
+        "{t3: {num_hidden_layers: 100000}}",
+        "{t3: {hidden_size: 1000000000}}",
+        "{t3: {hidden_size: 1000000, intermediate_size: 1000000}}",
+        "{s3gen: {vocab_size: 2147483647}}",
+        "{voice_encoder: {num_layers: 1e6}}",
+    ],
+)
+def test_networks_that_no_machine_holds_are_refused_before_they_are_made(tmp_path, sizes):
+    path = tmp_path / "voice.yaml"
+    path.write_text(
+        f"model:\n  base_model: pocket\n  init: scratch\n  config: {sizes}\n"
+        "dataset:\n  dataset_path: data\n"
+    )
+    config = load_config(path)
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=r"at most|are the most|this machine has"):
+        open_base(config)
+    assert time.monotonic() - started < 20
