@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import checked_json
 from .compare import Comparison
 from .errors import ParityError
 from .stages import EQUAL, STAGES, Output
@@ -55,13 +56,7 @@ def read_report(path: Path) -> dict:
     Raises:
         ParityError: it is none.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        document["about"]["variant"]
-        document["rows"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ParityError(f"{path} is no report of `python -m parity run --json`.") from None
-    return document
+    return checked_json.read_report(path)
 
 
 def growths(report: Mapping, baseline: Mapping | None = None) -> list[Growth]:

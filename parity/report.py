@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from . import checked_json
+from .checked_json import read_about
 from .compare import Comparison, compare
 from .dumps import read_dump
 from .errors import ParityError
@@ -52,7 +53,7 @@ def of_folder(folder: Path, precisions: Sequence[str] | None = None) -> Report:
     Raises:
         ParityError: a dump is not there or damaged.
     """
-    known = _read_json(folder / ABOUT_NAME, {})
+    known = read_about(folder / ABOUT_NAME)
     if precisions is None:
         there = [one for one in PRECISIONS if (folder / dump_name(one)).is_file()]
         precisions = known.get("precisions") or there
@@ -74,7 +75,8 @@ def of_folder(folder: Path, precisions: Sequence[str] | None = None) -> Report:
         common = {name: by_torch[name] for name in by_numpy if name in by_torch}
         comparisons.append(compare(common, by_numpy, names=("numpy", "torch")))
     first = next(iter(dumps.values()))
-    layers = _read_json(folder / LAYERS_NAME, [])
+    path = folder / LAYERS_NAME
+    layers = checked_json.read_layers(path, "no errors by layer") if path.exists() else []
     return Report(comparisons, known, by_torch, first, layers)
 
 
@@ -108,14 +110,4 @@ def read_layers(path: Path) -> list:
     Raises:
         ParityError: not readable as that.
     """
-    layers = _read_json(path, None)
-    if not isinstance(layers, list) or not all("layers" in one for one in layers):
-        raise ParityError(f"{path} is not what `python -m parity bisect --json` writes.")
-    return layers
-
-
-def _read_json(path: Path, otherwise):
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return otherwise
+    return checked_json.read_layers(path, "not what `python -m parity bisect --json` writes")
