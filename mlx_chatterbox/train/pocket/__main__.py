@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...cli import Bars, add_version, run_command
 from ...number_options import whole
+from ...own_files import write_whole
 
 PROGRAM = "python -m mlx_chatterbox.train.pocket"
 
@@ -145,7 +146,7 @@ def _judge(places: Places, arguments, progress: Bars) -> None:
         "others": judging.judge(tts, OTHERS, _SPEAKING, recogniser),
         "conversion": judging.convert_voices(vc, HELD_OUT[:20], _CONVERSIONS, recogniser),
     }
-    places.figures.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_whole(places.figures, json.dumps(figures, indent=1) + "\n")
     shown = judging.table(figures)
     write_figures(places.model, shown)
     print(shown)
