@@ -105,6 +105,6 @@ def _after_number(damage):
 _DAMAGES = (_after_number(damage_json), _after_number(damage_json), _after_number(damage_bytes))
 
 READERS = (
-    Reader("job", read_job, jobs, _DAMAGES, quick=30),
-    Reader("batch", read_batch, batches, _DAMAGES, quick=30),
+    Reader("job", read_job, jobs, _DAMAGES, quick=15),
+    Reader("batch", read_batch, batches, _DAMAGES, quick=0),
 )

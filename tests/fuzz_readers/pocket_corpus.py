@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import warnings
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -219,14 +220,24 @@ def damage_member(rng: random.Random, content: bytes) -> bytes:
         files[at] = (name, damage_npy(rng, array))
     way = rng.choice((zipfile.ZIP_STORED,) * 6 + (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA))
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", way) as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(file, "w", way) as archive:
+        warnings.simplefilter("ignore")  # of names that stand there twice
         for name, array in files:
             archive.writestr(zipfile.ZipInfo(name), array, way)
     return file.getvalue()
 
 
 READERS = (
-    Reader("corpus", read_shard, named_files, (damage_named_npy, damage_named_npy, damage_bytes)),
-    Reader("clips", read_clips, clip_lists, (damage_line, damage_line, damage_text, damage_bytes)),
-    Reader("embeddings", read_embeddings, archives, (damage_member, damage_member, damage_bytes)),
-)
+    Reader(
+        "corpus", read_shard, named_files, (damage_named_npy, damage_named_npy, damage_bytes),
+        quick=40,
+    ),
+    Reader(
+        "clips", read_clips, clip_lists, (damage_line, damage_line, damage_text, damage_bytes),
+        quick=40,
+    ),
+    Reader(
+        "embeddings", read_embeddings, archives, (damage_member, damage_member, damage_bytes),
+        quick=40,
+    ),
+)  # fmt: skip

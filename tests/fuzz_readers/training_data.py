@@ -142,8 +142,8 @@ def damage_remembered(rng: random.Random, content: bytes) -> bytes:
 _OF_TEXT = (damage_text, damage_text, damage_bytes)
 
 READERS = (
-    Reader("train-table", read_table, tables, _OF_TEXT, ".csv", quick=40),
-    Reader("train-json", read_json, lists, (damage_rows, damage_rows, damage_text), quick=40),
-    Reader("train-text", read_transcript, transcripts, _OF_TEXT, ".txt", quick=30),
+    Reader("train-table", read_table, tables, _OF_TEXT, ".csv", quick=25),
+    Reader("train-json", read_json, lists, (damage_rows, damage_rows, damage_text), quick=25),
+    Reader("train-text", read_transcript, transcripts, _OF_TEXT, ".txt", quick=20),
     Reader("train-kept", read_remembered, remembered, (damage_remembered,), quick=0),
 )
