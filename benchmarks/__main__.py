@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from mlx_chatterbox.number_options import whole
-
 from .stages import PEERS, STAGES
 
 DESCRIPTION = """\
@@ -66,10 +64,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="which ones, with commas (default: all)",
     )
     parser.add_argument(
-        "--runs", type=whole(1, 10_000), default=3, metavar="N", help="counted runs (default: 3)"
+        "--runs", type=_positive, default=3, metavar="N", help="counted runs (default: 3)"
     )
     parser.add_argument(
-        "--steps", type=whole(1, 10_000), default=10, metavar="N", help="of the flow (default: 10)"
+        "--steps", type=_positive, default=10, metavar="N", help="of the flow (default: 10)"
     )
     parser.add_argument(
         "--device",
@@ -120,6 +118,12 @@ def _stages(text: str) -> list[str]:
     if names := _names(text, list(STAGES), "stage"):
         return names
     raise argparse.ArgumentTypeError("name a stage, or leave --stages out for all")
+
+
+def _positive(text: str) -> int:
+    from mlx_chatterbox.number_options import whole  # which --help is spared
+
+    return whole(1, 10_000)(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

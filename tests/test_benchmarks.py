@@ -229,7 +229,7 @@ def test_our_own_failure_is_an_error():
         (["--stages", "flwo"], "unknown stage flwo; there are import, load,"),
         (["--stages", ","], "name a stage"),
         (["--peers", "onnx"], "unknown peer onnx; there are mlx-audio, torch"),
-        (["--runs", "0"], "no number of 1 or more"),
+        (["--runs", "0"], "at least 1 and at most"),
         (["--device", "tpu"], "invalid choice"),
         (["--json", "nowhere/at/all.json"], "the folder is not there"),
         (["--weights", "nowhere"], "no such folder"),

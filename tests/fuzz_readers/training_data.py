@@ -62,7 +62,9 @@ def tables() -> list[bytes]:
 
 
 def lists() -> list[bytes]:
-    rows = [{"audio": f"{name}.wav", "text": _TEXT, "speaker": "ann", "offset": 0} for name in _NAMES]
+    rows = [
+        {"audio": f"{name}.wav", "text": _TEXT, "speaker": "ann", "offset": 0} for name in _NAMES
+    ]
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     by_id = dict(zip(_NAMES, rows, strict=True))
     whole = [json.dumps(value).encode() for value in (rows, columns, by_id, {"data": rows})]
