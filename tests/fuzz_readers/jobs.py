@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -37,22 +36,22 @@ _KINDS = {"job": _speak, "batch": _speak_table}
 
 
 @cache
-def _finished(kind: str) -> Path:
-    """A folder with a finished job, made once a process."""
-    folder = Path(tempfile.mkdtemp(prefix="fuzz-job-"))
-    _KINDS[kind](folder)
-    return folder
+def _finished(kind: str) -> dict[Path, bytes]:
+    """The files of a finished job, made once a process."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _KINDS[kind](folder)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 def _files(kind: str) -> list[Path]:
-    """The job's own files, of each kind one, in the folder."""
-    folder = _finished(kind)
+    """The job's own files, of each kind one."""
     found: dict[tuple[str, str], Path] = {}
-    for path in sorted(folder.rglob("*")):
-        place = path.relative_to(folder)
-        if path.is_file() and any(part.endswith(".job") for part in place.parts):
-            long = len(path.name) > 30
-            found.setdefault((str(place.parent), path.suffix if long else path.name), place)
+    for place in _finished(kind):
+        if any(part.endswith(".job") for part in place.parts):
+            long = len(place.name) > 30
+            found.setdefault((str(place.parent), place.suffix if long else place.name), place)
     return [place for place in found.values() if place.name != "lock"]
 
 
@@ -62,8 +61,9 @@ def _read(path: Path, kind: str) -> None:
     files = _files(kind)
     place = files[int(number) % len(files) if number.isdigit() and len(number) < 5 else 0]
     folder = path.parent / "work"
-    shutil.copytree(_finished(kind), folder)
-    (folder / place).write_bytes(content)
+    for name, sound in _finished(kind).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content if name == place else sound)
     _KINDS[kind](folder)
     # Whatever was believed, what came of it is a job that is finished.
     _KINDS[kind](folder)
@@ -79,7 +79,7 @@ def read_batch(path: Path) -> None:
 
 def _seeds(kind: str) -> list[bytes]:
     return [
-        str(number).encode() + b"\n" + (_finished(kind) / place).read_bytes()
+        str(number).encode() + b"\n" + _finished(kind)[place]
         for number, place in enumerate(_files(kind))
     ]
 
