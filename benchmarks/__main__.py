@@ -118,9 +118,9 @@ def _stages(text: str) -> list[str]:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of 1 or more")
-    return int(text)
+    from mlx_chatterbox.number_options import whole  # which --help is spared
+
+    return whole(1, 10_000)(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.number_options import whole
 from mlx_chatterbox.program import run_program
 from mlx_chatterbox.tts import open_model
 from parity.compare import relative_rms
@@ -132,10 +133,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.batch", description=__doc__.split("\n")[0]
     )
     parser.add_argument("model", help="a name or a folder, as mlx-chatterbox --model")
-    parser.add_argument("--sentences", type=int, default=16, help="(default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="counted ones (default: %(default)s)")
-    parser.add_argument("--tokens", type=int, metavar="N", help="at most, of 40 ms, a sentence")
+    parser.add_argument(
+        "--sentences", type=whole(1, 10_000), default=16, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--batch-size", type=whole(1, 10_000), default=16, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rounds", type=whole(0, 10_000), default=3, help="counted ones (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tokens", type=whole(1, 1_000_000), metavar="N", help="at most, of 40 ms, a sentence"
+    )
     parser.add_argument("--plain", action="store_true", help="without guards and watermark")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     add_verbose(parser)

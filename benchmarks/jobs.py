@@ -23,6 +23,7 @@ from pathlib import Path
 
 from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.errors import ChatterboxError
+from mlx_chatterbox.number_options import seed, whole
 from mlx_chatterbox.program import run_program
 from mlx_chatterbox.train.pocket.judging import Recogniser, plain_words, word_errors
 from mlx_chatterbox.train.pocket.texts import template
@@ -164,11 +165,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--words", type=int, default=3000, metavar="N", help="(3000)")
-    parser.add_argument("--kills", type=int, default=10, metavar="N", help="(10)")
+    parser.add_argument(
+        "--words", type=whole(1, 1_000_000), default=3000, metavar="N", help="(3000)"
+    )
+    parser.add_argument("--kills", type=whole(0, 10_000), default=10, metavar="N", help="(10)")
     parser.add_argument("--model", default="pocket", metavar="NAME", help="(pocket)")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="(8)")
-    parser.add_argument("--chance", type=int, metavar="SEED", help="of the moments; else any")
+    parser.add_argument("--batch-size", type=whole(1, 10_000), default=8, metavar="N", help="(8)")
+    parser.add_argument("--chance", type=seed, metavar="SEED", help="of the moments; else any")
     parser.add_argument(
         "--word-errors", action="store_true", help="let pocketsphinx listen to it too"
     )

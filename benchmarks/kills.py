@@ -27,6 +27,7 @@ from convert.core import convert_folder
 from mlx_chatterbox.audio.files import save_audio
 from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.errors import ChatterboxError
+from mlx_chatterbox.number_options import seed, whole
 from mlx_chatterbox.program import run_program
 from parity.fabricate.checkpoint import fabricate
 from parity.fabricate.small import small_config
@@ -274,10 +275,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("programs", nargs="*", metavar="PROGRAM", help=", ".join(names) + " (all)")
-    parser.add_argument("--kills", type=int, default=10, metavar="N", help="of each (10)")
-    parser.add_argument("--fills", type=int, default=10, metavar="N", help="of each's disk (10)")
-    parser.add_argument("--words", type=int, default=40, metavar="N", help="of the long text (40)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
+    parser.add_argument(
+        "--kills", type=whole(0, 10_000), default=10, metavar="N", help="of each (10)"
+    )
+    parser.add_argument(
+        "--fills", type=whole(0, 10_000), default=10, metavar="N", help="of each's disk (10)"
+    )
+    parser.add_argument(
+        "--words", type=whole(1, 1_000_000), default=40, metavar="N", help="of the long text (40)"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="of the moments (0)")
     add_verbose(parser)
 
     def work(arguments: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.hub import weight_files
+from mlx_chatterbox.number_options import whole
 from mlx_chatterbox.program import run_program
 from mlx_chatterbox.tts import open_model
 from parity.inputs.synthetic_voice import synthetic_voice
@@ -61,8 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="On a GPU the figures leave out what the GPU has of its own.",
     )
     parser.add_argument("models", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--tokens", type=int, default=150, help="of 40 ms (default: %(default)s)")
-    parser.add_argument("--times", type=int, default=5, help="said so often (default: %(default)s)")
+    parser.add_argument(
+        "--tokens", type=whole(1, 1_000_000), default=150, help="of 40 ms (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--times", type=whole(1, 10_000), default=5, help="said so often (default: %(default)s)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     add_verbose(parser)

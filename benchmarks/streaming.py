@@ -34,6 +34,8 @@ from mlx_chatterbox.models.s3gen.f0_predictor import LAYERS
 from mlx_chatterbox.models.s3gen.flow_windows import FadeIn, FlowWindows
 from mlx_chatterbox.models.s3gen.hift_stream import HiFTStream, context_frames
 from mlx_chatterbox.models.s3gen.token_stream import CROSS_FADE_FRAMES, ChunkTokens, TokenStream
+from mlx_chatterbox.number_options import real
+from mlx_chatterbox.number_options import whole as whole_number
 from mlx_chatterbox.program import run_program
 from mlx_chatterbox.synthesis.streaming import Chunks
 from mlx_chatterbox.train.pocket.heldout import HELD_OUT
@@ -229,17 +231,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", help="a folder, or a name such as pocket")
     parser.add_argument("--text", default=SENTENCE)
-    parser.add_argument("--tokens", type=int, metavar="N", help="of 40 ms, at most")
+    parser.add_argument(
+        "--tokens", type=whole_number(1, 1_000_000), metavar="N", help="of 40 ms, at most"
+    )
     parser.add_argument("--once", action="store_true", help="measure at once, without warming up")
     parser.add_argument("--voice", type=Path, action="append", default=[], metavar="FILE")
     parser.add_argument("--distances", action="store_true", help="how far from the whole")
     parser.add_argument("--sizes", action="store_true", help="that, for other sizes too")
-    parser.add_argument("--sentences", type=int, default=20, help="compared (%(default)s)")
+    parser.add_argument(
+        "--sentences", type=whole_number(1, 10_000), default=20, help="compared (%(default)s)"
+    )
     parser.add_argument("--word-errors", action="store_true", help="needs pocketsphinx")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     add_verbose(parser)
     for name, value in asdict(Chunks()).items():
-        parser.add_argument(f"--{name}", type=float, default=value, metavar="SECONDS")
+        parser.add_argument(f"--{name}", type=real(0, 3600), default=value, metavar="SECONDS")
     return parser
 
 

@@ -23,6 +23,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.number_options import whole
 from mlx_chatterbox.program import run_program
 from mlx_chatterbox.train.config import TrainConfig
 from mlx_chatterbox.train.distributed import Group
@@ -84,13 +85,17 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m benchmarks.training", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--model", type=Path, required=True, help="a converted folder")
-    parser.add_argument("--steps", type=int, default=3, help="measured, after a first one")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--speech", type=int, default=250, help="speech tokens of a clip")
-    parser.add_argument("--text", type=int, default=60, help="text tokens of a clip")
-    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument(
+        "--steps", type=whole(1, 10_000), default=3, help="measured, after a first one"
+    )
+    parser.add_argument("--batch", type=whole(1, 10_000), default=1)
+    parser.add_argument(
+        "--speech", type=whole(1, 10_000), default=250, help="speech tokens of a clip"
+    )
+    parser.add_argument("--text", type=whole(1, 10_000), default=60, help="text tokens of a clip")
+    parser.add_argument("--rank", type=whole(1, 10_000), default=16)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
-    parser.add_argument("--bits", type=int, choices=(4, 8), help="of the frozen weights")
+    parser.add_argument("--bits", type=whole(), choices=(4, 8), help="of the frozen weights")
     parser.add_argument("--checkpointing", action="store_true", help="keep no activations")
     add_verbose(parser)
     return run_program(parser, argv, _work)

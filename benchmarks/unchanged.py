@@ -64,8 +64,8 @@ def _git(*words: str) -> str:
 def make_models(folder: Path) -> None:
     """A converted folder of a small model with seeded weights for each variant."""
     from convert.core import convert_folder
-    from parity.fabricate import fabricate
-    from parity.small import small_config
+    from parity.fabricate.checkpoint import fabricate
+    from parity.fabricate.small import small_config
 
     for variant in VARIANTS:
         config = small_config(variant)

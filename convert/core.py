@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import mlx.core as mx
 
 from mlx_chatterbox.apart import is_within
 from mlx_chatterbox.checks.git_lfs import refuse_pointer
+from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.config import CONFIG_NAME, DTYPES, ModelConfig, QuantizationConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import PARTS_PATTERN, WEIGHTS_NAME, is_own_configuration
@@ -396,11 +396,11 @@ def _is_replaceable(output: Path) -> bool:
 
 
 def _listed(output: Path) -> set[str]:
-    """The files that a checkpoint's manifest lists; none where there is no manifest."""
+    """The files that a checkpoint's manifest lists; none where there is no manifest, or a damaged
+    one."""
     try:
-        document = json.loads((output / MANIFEST_NAME).read_text(encoding="utf-8"))
-        return set(document["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return set(read_json(output / MANIFEST_NAME)["files"])
+    except (CheckpointError, KeyError, TypeError):
         return set()
 
 

@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.number_options import seed, whole
 from mlx_chatterbox.program import run_program
+
+from .options import MAX_POSITIONS
 
 if TYPE_CHECKING:
     from mlx_chatterbox.checkpoint import Checkpoint
@@ -216,9 +219,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("model", metavar="MODEL", help="folder, known name or OWNER/NAME")
     result.add_argument(
-        "--bits", type=int, nargs="+", default=[8, 6, 4, 3], choices=(3, 4, 6, 8), metavar="N"
+        "--bits", type=whole(), nargs="+", default=[8, 6, 4, 3], choices=(3, 4, 6, 8), metavar="N"
     )
-    result.add_argument("--group-size", type=int, default=64, choices=(32, 64, 128))
+    result.add_argument("--group-size", type=whole(), default=64, choices=(32, 64, 128))
     result.add_argument(
         "--group", action="append", choices=tuple(GROUPS), help="only this one; may be repeated"
     )
@@ -230,8 +233,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="with --recipes: what a recogniser mishears, too (needs pocketsphinx)",
     )
-    result.add_argument("--positions", type=int, default=500, help="of T3 (default: %(default)s)")
-    result.add_argument("--seed", type=int, default=0)
+    result.add_argument(
+        "--positions",
+        type=whole(1, MAX_POSITIONS),
+        default=500,
+        help="of T3 (default: %(default)s)",
+    )
+    result.add_argument("--seed", type=seed, default=0)
     result.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     add_verbose(result)
     return result

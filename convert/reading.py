@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.number_options import whole
+from mlx_chatterbox.program import run_program
+
 from .components import READING
 from .recipes import RECIPES, Recipe, plain, uniform
 
@@ -163,27 +167,25 @@ def parser() -> argparse.ArgumentParser:
         "recordings", metavar="WAV", nargs="*", help="recordings to read (default: a made-up voice)"
     )
     result.add_argument(
-        "--bits", type=int, nargs="+", default=[8, 6, 4, 3], choices=(3, 4, 6, 8), metavar="N"
+        "--bits", type=whole(), nargs="+", default=[8, 6, 4, 3], choices=(3, 4, 6, 8), metavar="N"
     )
+    add_verbose(result)
     return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parser().parse_args(argv)
-    from mlx_chatterbox.errors import ChatterboxError
+    return run_program(parser(), argv, _work, name="")
+
+
+def _work(arguments: argparse.Namespace) -> None:
     from mlx_chatterbox.hub import resolve
 
-    try:
-        recordings = [piece for path in arguments.recordings for piece in _pieces(path)]
-        print("part | precision | MB | equal tokens | voice cosine | speaker cosine")
-        for row in measure(resolve(arguments.model), recordings or _made_up(), arguments.bits):
-            figures = (f"{row.bytes / 1e6:.2f}", f"{row.equal:.1%}", f"{row.voice:.5f}",
-                       f"{row.speaker:.5f}")  # fmt: skip
-            print(" | ".join((row.part, row.precision, *figures)), flush=True)
-    except (ChatterboxError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    recordings = [piece for path in arguments.recordings for piece in _pieces(path)]
+    print("part | precision | MB | equal tokens | voice cosine | speaker cosine")
+    for row in measure(resolve(arguments.model), recordings or _made_up(), arguments.bits):
+        figures = (f"{row.bytes / 1e6:.2f}", f"{row.equal:.1%}", f"{row.voice:.5f}",
+                   f"{row.speaker:.5f}")  # fmt: skip
+        print(" | ".join((row.part, row.precision, *figures)), flush=True)
 
 
 def _pieces(path: str) -> list[np.ndarray]:

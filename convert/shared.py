@@ -12,17 +12,21 @@ import contextlib
 import os
 from pathlib import Path
 
+from mlx_chatterbox.manifest import sha256
+from mlx_chatterbox.own_files import is_regular
+
 
 def share(part: Path, digest: str, folder: Path) -> bool:
     """Make `part` one file with the one of the same content in `folder`, where there is one.
 
     Args:
         part: a finished file of a checkpoint that is being made.
-        digest: hash of its bytes.
+        digest: SHA-256 of its bytes.
         folder: the shared folder; made if it is not there.
 
     Returns:
-        Whether the content was there before.
+        Whether the content was there before. A file that has the name of it and is something else
+        is left alone, and not used.
     """
     folder.mkdir(parents=True, exist_ok=True)
     known = folder / f"{digest}.safetensors"
@@ -33,13 +37,18 @@ def share(part: Path, digest: str, folder: Path) -> bool:
         pass
     except OSError:  # another file system, or one without hard links
         return False
-    temporary = part.with_name(f".{part.name}.link")
+    temporary = part.with_name(f".{os.urandom(8).hex()}.tmp")
     try:
         os.link(known, temporary)
+        # By the second name: nobody can put another file under that one.
+        if not is_regular(temporary) or sha256(temporary) != digest:
+            return False
         os.replace(temporary, part)
     except OSError:  # removed by another process just now
-        temporary.unlink(missing_ok=True)
         return False
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return True
 
 

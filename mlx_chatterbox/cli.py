@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from .errors import AudioError
+from .number_options import any_real
 from .program import run_program
 
 # What `auto` looks for, best for a sentence of English first.
@@ -102,7 +103,7 @@ def add_speed(parser) -> None:
     """`--speed`, for everything that makes speech."""
     parser.add_argument(
         "--speed",
-        type=float,
+        type=any_real,
         metavar="N",
         help="how much faster, 0.5 to 2, at the same pitch; pauses too (1)",
     )

@@ -25,6 +25,7 @@ from .errors import AudioError, SettingError, TextError
 from .live import STANDARD_OUTPUT, Spoken, add_stream, check_stream, speak_live
 from .longform.option_table import check_options
 from .longform.options import add_long_text, add_many_texts, check_batch_options
+from .number_options import any_real, any_whole
 from .own_files import problem_of
 from .text.given import checked_text
 
@@ -149,19 +150,19 @@ def _add_settings(group) -> None:
     )
     settings = {
         "--seed": (
-            int,
+            any_whole,
             "same seed, same audio; without it every run differs",
         ),
-        "--temperature": (float, "randomness; 0 always takes the likeliest token (0.8)"),
-        "--cfg-weight": (float, "how strongly the text guides; 0 is faster (0.5)"),
-        "--exaggeration": (float, "emotion, 0 to 2; 0.5 is neutral (0.5)"),
-        "--repetition-penalty": (float, "above 1 discourages repeated tokens (1.2)"),
-        "--min-p": (float, "drop tokens less likely than this share of the likeliest (0.05)"),
-        "--top-p": (float, "keep the likeliest tokens up to this probability (1; turbo 0.95)"),
-        "--top-k": (int, "keep this many of the likeliest tokens; turbo and nano (1000)"),
-        "--max-new-tokens": (int, "at most this many tokens of 40 ms (1000)"),
-        "--cfm-steps": (int, "steps of the flow; fewer are faster and rougher (10; turbo 2)"),
-        "--batch-size": (int, "so many pieces of a long text are written together (8 or 16)"),
+        "--temperature": (any_real, "randomness; 0 always takes the likeliest token (0.8)"),
+        "--cfg-weight": (any_real, "how strongly the text guides; 0 is faster (0.5)"),
+        "--exaggeration": (any_real, "emotion, 0 to 2; 0.5 is neutral (0.5)"),
+        "--repetition-penalty": (any_real, "above 1 discourages repeated tokens (1.2)"),
+        "--min-p": (any_real, "drop tokens less likely than this share of the likeliest (0.05)"),
+        "--top-p": (any_real, "keep the likeliest tokens up to this probability (1; turbo 0.95)"),
+        "--top-k": (any_whole, "keep this many of the likeliest tokens; turbo and nano (1000)"),
+        "--max-new-tokens": (any_whole, "at most this many tokens of 40 ms (1000)"),
+        "--cfm-steps": (any_whole, "steps of the flow; fewer are faster and rougher (10; turbo 2)"),
+        "--batch-size": (any_whole, "so many pieces of a long text are written together (8 or 16)"),
     }
     add_speed(group)
     for flag, (kind, text) in settings.items():

@@ -23,18 +23,26 @@ def remember(hashes: Mapping[str, str], folder: Path) -> None:
     with contextlib.suppress(OSError):
         note.parent.mkdir(parents=True, exist_ok=True)
         for other in note.parent.glob("*.txt"):
-            if not Path(other.read_text(encoding="utf-8")).is_dir():
+            if not _is_folder(other):
                 other.unlink(missing_ok=True)
         write_whole(note, str(folder))
 
 
 def recall(source: Mapping[str, Any]) -> Path | None:
     """The folder that a configuration's `source` stands for, if it is on this machine."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         folder = Path(_note(source.get("files", {})).read_text(encoding="utf-8"))
         if folder.is_dir():
             return folder
     return None
+
+
+def _is_folder(note: Path) -> bool:
+    """Whether the folder that a note names is there; of a damaged note nothing is."""
+    try:
+        return Path(note.read_text(encoding="utf-8")).is_dir()
+    except ValueError:
+        return False
 
 
 def without_paths(source: Any) -> Any:

@@ -1,7 +1,7 @@
 """How every program of ours runs: errors in one line, exit codes, Ctrl-C, standard streams.
 
-A traceback is shown with `--verbose` alone. What a user can meet has a message of its own; anything
-else is a fault of ours and is called so.
+A traceback is shown with `--verbose` alone, also of other threads and of destructors. What a user
+can meet has a message of its own; anything else is a fault of ours and is called so.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 
 from . import streams
 from ._begin import CODE as INTERRUPTED
+from ._begin import is_program
 from .harmless import one_line
 from .option_rules import parse
 
@@ -55,10 +56,10 @@ def run_program(
         `work` returned. Wrong use exits with 2, by argparse.
     """
     name = parser.prog if name is None else name
-    with streams.guarded() as (output, _), _interrupts() as interrupts:
+    with streams.guarded() as (output, _), _interrupts() as interrupts, _elsewhere(name) as others:
         code = 1
         try:
-            code = _run(parser, argv, work, name, interrupts)
+            code = _run(parser, argv, work, name, interrupts, others) or int(others.failed)
         except SystemExit as end:
             output.flush()
             if end.code in (0, None) and streams.problem_of(output):
@@ -70,11 +71,11 @@ def run_program(
     return code
 
 
-def _run(parser, argv, work, name: str, interrupts: list[bool]) -> int:
+def _run(parser, argv, work, name: str, interrupts: list[bool], others: _Elsewhere) -> int:
     verbose = False
     try:
         arguments = parse(parser, argv)
-        verbose = getattr(arguments, "verbose", False)
+        others.verbose = verbose = getattr(arguments, "verbose", False)
         with warnings.catch_warnings():
             if not verbose:
                 warnings.showwarning = lambda message, *_: _say(name, f"note: {message}")
@@ -91,6 +92,49 @@ def _run(parser, argv, work, name: str, interrupts: list[bool]) -> int:
         told = ""
     _say(name, told or "interrupted; nothing was written")
     return INTERRUPTED
+
+
+class _Elsewhere:
+    """What happens where nobody waits for it: in threads, and in destructors.
+
+    Attributes:
+        failed: an error has ended a thread, so that its work was not done.
+    """
+
+    def __init__(self, name: str):
+        self._name, self.verbose, self.failed = name, False, False
+        self._before = threading.excepthook, sys.unraisablehook
+
+    def of_thread(self, found: threading.ExceptHookArgs) -> None:
+        if issubclass(found.exc_type, SystemExit):
+            return
+        self.failed = True
+        self._tell(found.exc_value, found.exc_type, "error", self._before[0], found)
+
+    def of_destructor(self, found: sys.UnraisableHookArgs) -> None:
+        self._tell(found.exc_value, found.exc_type, "note", self._before[1], found)
+
+    def _tell(self, error, kind: type, what: str, before: Callable, found) -> None:
+        if self.verbose:
+            before(found)
+        if isinstance(error, Exception):
+            _say(self._name, f"{what}: {explained(error)}")
+        elif not self.verbose:
+            _say(self._name, f"{what}: {kind.__name__}")
+
+
+@contextlib.contextmanager
+def _elsewhere(name: str) -> Iterator[_Elsewhere]:
+    """Errors in threads and destructors are told in one line each within the block, and if this
+    process is a program of ours until it ends."""
+    before = threading.excepthook, sys.unraisablehook
+    others = _Elsewhere(name)
+    threading.excepthook, sys.unraisablehook = others.of_thread, others.of_destructor
+    try:
+        yield others
+    finally:
+        if not is_program():
+            threading.excepthook, sys.unraisablehook = before
 
 
 def _show_traceback() -> None:

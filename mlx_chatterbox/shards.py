@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from .checks.json_file import read_json
+from .checks.plain import named as shown_name
 from .errors import CheckpointError
 
 _INDEX = ".index.json"
@@ -58,7 +59,7 @@ def files_of(path: Path) -> list[Path]:
         return [path]
     missing = [name for name in names if not (path.parent / name).is_file()]
     if missing:
-        which = ", ".join(missing[:4]) + (", ..." if len(missing) > 4 else "")
+        which = ", ".join(map(shown_name, missing[:4])) + (", ..." if len(missing) > 4 else "")
         raise CheckpointError(
             f"{path.parent} lacks {len(missing)} of the {len(names)} files that {said}: {which}. "
             "Fetch them; `hf download OWNER/NAME --local-dir FOLDER` goes on where it stopped."
@@ -83,9 +84,11 @@ def weight_map(path: Path) -> dict[str, str]:
     for name in sorted(set(named.values())):
         parts = PurePosixPath(name).parts
         if PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name or ":" in name:
-            raise CheckpointError(f"{index} names a file outside its folder, {name}: not read.")
+            raise CheckpointError(
+                f"{index} names a file outside its folder, {shown_name(name)}: not read."
+            )
         if not name.endswith(_ENDING):
-            raise CheckpointError(f"{index} names {name}, which is no {_ENDING} file.")
+            raise CheckpointError(f"{index} names {shown_name(name)}, which is no {_ENDING} file.")
     return named
 
 
@@ -103,17 +106,19 @@ def check_shards(path: Path, keys: Mapping[str, list[str]]) -> None:
     for name, found in keys.items():
         for key in found:
             if key in where:
+                both = " and ".join(map(shown_name, (where[key], name)))
                 raise CheckpointError(
-                    f"{key} stands in two files of {path.parent}, {where[key]} and {name}."
+                    f"{shown_name(key)} stands in two files of {path.parent}, {both}."
                 )
             where[key] = name
     if not index_of(path).is_file():
         return
     wrong = sorted(dict(weight_map(path).items() ^ where.items()))
     if wrong:
+        some = ", ".join(map(shown_name, wrong[:3])) + (", ..." if len(wrong) > 3 else "")
         raise CheckpointError(
             f"{index_of(path)} is of other files than those beside it: {len(wrong)} tensors are "
-            f"not where it says ({', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''})."
+            f"not where it says ({some})."
         )
 
 

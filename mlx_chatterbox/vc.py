@@ -42,6 +42,7 @@ from .models.s3gen.long import speak_in_pieces, waveform_length
 from .models.s3gen.s3gen import Reference
 from .models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
 from .nn.memory import clear_device_cache
+from .number_options import any_whole
 from .own_files import problem_of
 from .seeds import random_key
 from .synthesis.request import Progress
@@ -365,11 +366,14 @@ def build_parser() -> argparse.ArgumentParser:
         "first time), a folder (one called like a model: ./turbo), or OWNER/REPOSITORY on the hub",
     )
     parser.add_argument(
-        "--seed", type=int, metavar="N", help="same seed, same audio; without it every run differs"
+        "--seed",
+        type=any_whole,
+        metavar="N",
+        help="same seed, same audio; without it every run differs",
     )
     parser.add_argument(
         "--cfm-steps",
-        type=int,
+        type=any_whole,
         metavar="N",
         help="steps of the flow; fewer are faster and rougher (default: the checkpoint's, 10)",
     )

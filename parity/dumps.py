@@ -40,7 +40,7 @@ def write_dump(
     tensors: Mapping[str, np.ndarray],
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write `tensors` to `path` through a temporary name in the same folder.
+    """Write `tensors` to `path`, whole or not at all.
 
     Raises:
         DumpError: the folder does not exist or cannot be written.

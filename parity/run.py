@@ -31,6 +31,7 @@ from .upstream.files import upstream_of
 from .upstream.interpreter import find_interpreter
 from .upstream.jobs import torch_dump
 from .weights import converted_weights, located, upstream_weights
+from .whole_file import write_text
 
 
 def run(settings: RunSettings) -> ParityReport:
@@ -75,7 +76,7 @@ def _run_in(work: Path, settings: RunSettings, python: str) -> ParityReport:
         dumps[f"mlx {precision}"] = _compute_ours(work, folder, inputs, precision)
     by_torch = read_dump_with_metadata(dumps["torch"])[1]
     metadata = run_metadata(settings, converted, dumps, by_torch)
-    (work / METADATA_NAME).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
+    write_text(work / METADATA_NAME, json.dumps(metadata, indent=1) + "\n")
     # Read back, so that what is compared is what lies in the files.
     return of_folder(work, settings.precisions)
 

@@ -22,6 +22,7 @@ from .precisions import PRECISIONS
 from .progress import phase, say
 from .settings import RunSettings
 from .upstream.files import upstream_of
+from .whole_file import write_text
 
 CONVERTED_STAMP = "parity-run.json"
 
@@ -107,7 +108,7 @@ def converted_weights(
         # Files that several models share are kept once, in float32 only.
         shared = shared if precision == "float32" else None
         convert_to(precision, upstream, folder, **model, progress=progress, shared=shared)
-    stamp_file.write_text(json.dumps(stamp) + "\n", encoding="utf-8")
+    write_text(stamp_file, json.dumps(stamp) + "\n")
     return folder
 
 

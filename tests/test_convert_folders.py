@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from mlx_chatterbox.manifest import check_manifest
 from mlx_chatterbox.train.export import export
 from mlx_chatterbox.tts import ChatterboxTTS
 from tests import mlx_audio_layout
+from tests.prepared import in_time
 from tests.small import small_config
 from tests.test_convert_cli import make_small
 
@@ -337,6 +339,26 @@ def test_force_helps_where_it_is_named_and_is_not_named_elsewhere(run, small_ups
     # What is left of a checkpoint that somebody took files out of.
     (empty / "model.safetensors").unlink()
     assert run(small_upstream, empty, "--force")[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["pipe", "nested", "list", "odd names"])
+def test_a_manifest_that_somebody_prepared_neither_hangs_nor_lets_a_folder_be_replaced(
+    run, small_upstream, tmp_path, kind
+):
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "letter.txt").write_text("kept")
+    manifest = place / "manifest.json"
+    if kind == "pipe":
+        os.mkfifo(manifest)
+    else:
+        texts = {"nested": "[" * 100_000, "list": "[1]", "odd names": '{"files": [[1]]}'}
+        manifest.write_text(texts[kind])
+    code, _, said = in_time(lambda: run(small_upstream, place, "--force"))
+    assert code == 1
+    assert "bug" not in said
+    assert "nested too deeply" not in said
+    assert (place / "letter.txt").read_text() == "kept"
 
 
 def test_the_summary_says_what_each_network_is_stored_in(run, small_upstream, tmp_path):

@@ -352,7 +352,7 @@ def test_a_shared_file_that_goes_away_costs_only_space(family, store, monkeypatc
     link = os.link
 
     def race(old, new):
-        if str(new).endswith(".link"):
+        if str(new).endswith(".tmp"):
             raise FileNotFoundError(old)
         link(old, new)
 

@@ -3,6 +3,7 @@
 import io
 import zipfile
 
+import numpy as np
 import pytest
 
 from mlx_chatterbox.errors import TextError
@@ -342,11 +343,18 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
     path = book(tmp_path, files={"OEBPS/text/one.xhtml": b" " * (100 << 20)})
     assert path.stat().st_size < 1 << 20
     tracemalloc.start()
-    with pytest.raises(TextError, match=r"one\.xhtml is too large for a chapter"):
+    with pytest.raises(TextError, match=r"one\.xhtml, it unpacks to more than 50 times"):
         read_document(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * archive.MOST_BYTES
+
+
+def test_a_file_that_is_large_as_it_is_is_no_chapter(tmp_path):
+    noise = np.random.default_rng(0).integers(97, 123, 17 << 20, np.uint8).tobytes()
+    path = book(tmp_path, files={"OEBPS/text/one.xhtml": noise})
+    with pytest.raises(TextError, match=r"one\.xhtml is too large for a chapter"):
+        read_document(path)
 
 
 def test_many_large_chapters_are_too_much_as_well(tmp_path, monkeypatch):

@@ -183,3 +183,52 @@ def test_positions_are_part_of_longer_ones(length):
     angles = distances * np.exp(np.arange(0, 8, 2) * -(np.log(10000.0) / 8))
     expected = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(-1, 8)
     np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+# --- Shapes that do not go together --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bins", [0, 1, 79, 81])
+@pytest.mark.parametrize("place", [0, 1, 2, 4])
+def test_the_estimator_refuses_what_it_would_read_beyond(flow, place, bins):
+    """What is compiled reads by the numbers that it is told."""
+    estimator = NativeEstimator.of(flow.decoder.estimator)
+    width = estimator._sizes[-1]
+    given = [mx.zeros((1, 5, 80)), mx.zeros((1, 5, 80)), mx.zeros((1, width)), mx.zeros((1, 80)),
+             mx.zeros((1, 5, 80))]  # fmt: skip
+    given[place] = mx.zeros((*given[place].shape[:-1], bins))
+    with pytest.raises(ValueError, match="estimate takes arrays of shapes"):
+        estimator(*given)
+
+
+def test_the_estimator_refuses_other_lengths(flow):
+    estimator = NativeEstimator.of(flow.decoder.estimator)
+    width = estimator._sizes[-1]
+    for place in (1, 4):
+        given = [mx.zeros((1, 50, 80)), mx.zeros((1, 50, 80)), mx.zeros((1, width)),
+                 mx.zeros((1, 80)), mx.zeros((1, 50, 80))]  # fmt: skip
+        given[place] = mx.zeros((1, 5, 80))
+        with pytest.raises(ValueError, match="estimate takes arrays of shapes"):
+            estimator(*given)
+
+
+@pytest.mark.parametrize("shape", [(1, 20, 42 - 1), (1, 20, 0)])
+def test_the_encoder_refuses_other_widths(flow, shape):
+    layers = NativeLayers.of(flow.encoder.encoders)
+    with pytest.raises(ValueError, match="conform takes arrays of shapes"):
+        layers(mx.zeros(shape), mx.zeros((39, 42)))
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 26, 0), (1, 26, 79), (1, 25, 80), (2, 26, 80), (26, 80), (1, 0, 80)]
+)
+def test_noise_of_another_shape_is_refused(shape):
+    from mlx_chatterbox.errors import SettingError
+    from mlx_chatterbox.models.s3gen.s3gen import Reference, S3Gen
+
+    s3gen = S3Gen(small_s3gen())
+    reference = Reference(mx.zeros((1, 5), mx.int32), mx.zeros((1, 10, 80)), mx.ones((1, 192)))
+    tokens = mx.zeros((8,), mx.int32)
+    with pytest.raises(SettingError, match="noise has shape"):
+        s3gen(tokens, reference, noise=mx.zeros(shape), n_timesteps=1)
+    assert s3gen(tokens, reference, noise=mx.zeros((1, 26, 80)), n_timesteps=1).size

@@ -100,6 +100,7 @@ PROGRAMS = [
     ("mlx_chatterbox.train.pocket.__main__", "Places", ["--work", "a"]),
     ("convert.__main__", "_run", ["a", "b"]),
     ("convert.damage", "_work", ["pocket"]),
+    ("convert.reading", "_made_up", ["pocket"]),
     ("parity.__main__", "perform", ["inputs", "a"]),
     ("benchmarks.__main__", "_check", []),
     ("benchmarks.jobs", "_work", []),
@@ -124,6 +125,60 @@ def test_every_program_runs_so(module, place, words, monkeypatch, capsys):
 
 def fails(*_, **__):
     raise ZeroDivisionError("planted")
+
+
+def in_thread(work) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def leaves(*_, **__):
+    sys.exit(3)
+
+
+class Destroyed:
+    def __del__(self):
+        raise OSError(errno.ENOSPC, "No space left on device", "a.wav")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(("module", "place", "words"), PROGRAMS)
+def test_every_program_tells_of_its_threads_so(module, place, words, monkeypatch, capsys):
+    def fails_elsewhere(*_, **__):
+        in_thread(fails)
+        raise SettingError("and here")
+
+    program = importlib.import_module(module)
+    monkeypatch.setattr(program, place, fails_elsewhere)
+    for more in ([], ["--verbose"]):
+        code = program.main([*words, *more])
+        err = capsys.readouterr().err
+        assert code == 1
+        assert "this is a bug of mlx-chatterbox: ZeroDivisionError: planted" in err
+        assert "error: and here" in err
+        assert ("Traceback" in err) == bool(more)
+        assert more or err.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("work", "code", "told"),
+    [
+        (lambda: in_thread(fails), 1, "speak: error: this is a bug of mlx-chatterbox: ZeroDiv"),
+        (lambda: in_thread(leaves), 0, ""),
+        (lambda: Destroyed() and None, 0, "speak: note: a.wav: No space left on device; make room"),
+        (lambda: in_thread(Destroyed), 0, "speak: note: a.wav: No space left on device; make room"),
+    ],
+    ids=["thread", "thread that ends", "destructor", "destructor in a thread"],
+)
+def test_what_fails_where_nobody_waits_for_it_is_a_line(work, code, told, capsys):
+    parser = argparse.ArgumentParser(prog="speak")
+    before = threading.excepthook, sys.unraisablehook
+    assert run_program(parser, [], lambda _: work()) == code
+    err = capsys.readouterr().err
+    assert err.startswith(told)
+    assert err.count("\n") == bool(told)
+    assert (threading.excepthook, sys.unraisablehook) == before
 
 
 # --- In processes of their own -------------------------------------------------------------------

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ..errors import Interrupted
+from ..number_options import real
 from ..program import run_program
 
 # In the order in which they run: what is cheap and proves something comes before what is dear.
@@ -48,14 +49,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--minutes",
-        type=float,
+        type=real(0, 1e5, above=True),
         default=2.0,
         metavar="N",
         help="take about so long at most; what does not fit is left out, and said so (default: 2)",
     )
     parser.add_argument(
         "--memory",
-        type=float,
+        type=real(0, 1e6, above=True),
         metavar="GB",
         help="take so much at most (default: four fifths of what is free)",
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..checks.plain import shown
 from ..errors import SettingError
+from ..number_options import whole
 from .subtitles import FORMATS
 
 BATCH_SIZE = 8
 # Endings of files that have times.
 SUBTITLES = (".srt", ".vtt")
-_MOST_NUMBERS = 1_000_000
+_MOST_NUMBERS, _MOST_DIGITS = 1_000_000, 20
 
 
 def is_timed(path: Path) -> bool:
@@ -42,7 +44,7 @@ def add_long_text(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--ray",
-        type=_at_least_one,
+        type=whole(1, 10_000),
         nargs="?",
         const=0,
         metavar="N",
@@ -89,25 +91,20 @@ def add_many_texts(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return number
-
-
 def numbers(text: str, what: str = "piece") -> list[int]:
     """Numbers of pieces, or of something else: "7", "7,9", "7-9"."""
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise argparse.ArgumentTypeError(f"{part!r} is no number of a {what}")
+            raise argparse.ArgumentTypeError(f"{shown(part)} is no number of a {what}")
+        if max(len(first), len(last)) > _MOST_DIGITS:
+            raise argparse.ArgumentTypeError(f"{shown(part)}: no text has so many {what}s")
         end = int(last if dash else first)
         if end < int(first):
-            raise argparse.ArgumentTypeError(f"{part!r} runs backwards: write {last}-{first}")
+            raise argparse.ArgumentTypeError(f"{shown(part)} runs backwards: write {last}-{first}")
         if len(found) + end - int(first) >= _MOST_NUMBERS:
-            raise argparse.ArgumentTypeError(f"{part!r}: no text has so many {what}s")
+            raise argparse.ArgumentTypeError(f"{shown(part)}: no text has so many {what}s")
         found += range(int(first), end + 1)
     return found
 

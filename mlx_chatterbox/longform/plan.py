@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ..errors import TextError
+
 if TYPE_CHECKING:
     from ..config import ModelConfig
 
@@ -16,6 +18,21 @@ if TYPE_CHECKING:
 LONGEST = MappingProxyType(
     {"english": 280, "multilingual": 280, "multilingual-v2": 280, "turbo": 240, "nano": 200}
 )
+
+
+# Of a document; all of Shakespeare has 30,000.
+MAX_PIECES = 500_000
+
+
+def checked_count(count: int) -> int:
+    """A number of pieces so far.
+
+    Raises:
+        TextError: no document has so many.
+    """
+    if count > MAX_PIECES:
+        raise TextError(f"the text has more than {MAX_PIECES} pieces to speak: cut it into parts.")
+    return count
 
 
 @dataclass(frozen=True)

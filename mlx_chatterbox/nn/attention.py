@@ -135,8 +135,9 @@ def attend_columns(
         lengths = [others[i].shape[1] for i in range(pieces)]
         sizes = (heads, width // heads, frames, *lengths, *[0] * (2 - pieces))
         given += [None] * (4 - len(given))
-        shape = queries.shape
-        return native.call("attend_columns", [queries, *given], shape, *sizes, float(scale))
+        shapes = [(width, frames), *((width, n) for n in lengths for _ in range(2))]
+        arrays = [queries, *given]
+        return native.call("attend_columns", arrays, shapes, queries.shape, *sizes, float(scale))
 
     return attended(queries, *keys, *values)
 

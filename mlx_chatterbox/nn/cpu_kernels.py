@@ -216,8 +216,8 @@ def _fast_enough(place: Path) -> bool:
     otherwise, and compute another last bit than the process before it.
     """
     verdict = place / _VERDICT
-    # Cut to nothing by a power cut it says nothing.
-    with suppress(OSError, KeyError):
+    # Cut to nothing, or damaged, it says nothing.
+    with suppress(OSError, KeyError, ValueError):
         return {_FAST: True, _SLOW: False}[verdict.read_text()]
     found = _exp_nanoseconds() < _SLOWEST_EXP_NS
     with suppress(OSError):

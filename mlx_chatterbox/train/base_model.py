@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +23,13 @@ from .sections import ModelSection
 from .tasks.base import PLACES
 
 if TYPE_CHECKING:
+    import mlx.core as mx
+
     from ..checkpoint import Checkpoint
     from ..cli import Bars
+
+# Of what `model.config` can set: no network of speech has a tenth of it.
+MAX_SIZE, MAX_LAYERS = 2**20, 2000
 
 
 def published(model: ModelSection) -> Variant | None:
@@ -118,9 +125,41 @@ def sizes(base: ModelConfig, config: TrainConfig) -> ModelConfig:
         ConfigError: a value that the networks cannot have.
     """
     try:
-        return ModelConfig.from_dict(_merged(_plain(base), config.model.config))
+        wanted = ModelConfig.from_dict(_merged(_plain(base), config.model.config))
     except (CheckpointError, TypeError) as error:
         raise config.fail("model.config", str(error)) from None
+    for name, value in _whole_numbers(config.model.config):
+        if value > MAX_SIZE:
+            raise config.fail("model.config", f"{name} must be at most {MAX_SIZE}, not {value}.")
+    if wanted.layers() > MAX_LAYERS:
+        raise config.fail(
+            "model.config", f"it has {wanted.layers()} layers; {MAX_LAYERS} are the most."
+        )
+    return wanted
+
+
+def _whole_numbers(values: object, name: str = "model.config") -> Iterator[tuple[str, int]]:
+    """Of a configuration, with their names."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from _whole_numbers(value, f"{name}.{key}")
+    elif isinstance(values, list):
+        for value in values:
+            yield from _whole_numbers(value, name)
+    elif (isinstance(values, float) and values.is_integer()) or type(values) is int:
+        yield name, int(values)
+
+
+def _check_memory(weights: Mapping[str, mx.array], config: TrainConfig) -> None:
+    """Raise ConfigError where there is not the memory for random weights, which nobody has computed
+    yet: MLX would be ended by the system."""
+    needed = sum(4 * value.size for value in weights.values())
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise config.fail(
+            "model.config",
+            f"its weights take {needed / 2**30:.0f} GB, and this machine has {there / 2**30:.0f}.",
+        )
 
 
 def _plain(config: ModelConfig) -> dict:
@@ -169,6 +208,7 @@ def _from_scratch(folder: Path, config: TrainConfig) -> Checkpoint:
     with seeded(config.seed):
         networks = build(wanted)
         weights = dict(tree_flatten(networks.parameters()))
+        _check_memory(weights, config)
         mx.eval([value for key, value in weights.items() if key.startswith(random)])
     kept = {key for key in weights if not key.startswith(random)}
     if kept:

@@ -18,7 +18,7 @@ from .options import Reader, option, rows
 from .sections import DatasetSection, LoraConfig, ModelSection, TrainingSection, WandbSection
 from .spellings import ALIASES, HINTS, IGNORED, IGNORED_ADAPTERS, REFUSED
 from .translate import TRANSLATED, put, rename, translate
-from .yaml_lines import Node, parse, read_yaml, write_yaml
+from .yaml_lines import Node, error_at, parse, read_yaml, write_yaml
 
 
 @dataclass
@@ -35,7 +35,9 @@ class TrainConfig:
     dataset: DatasetSection = option(factory=DatasetSection, doc="")
     training: TrainingSection = option(factory=TrainingSection, doc="")
     wandb: WandbSection = option(factory=WandbSection, doc="")
-    seed: int = option(42, "of everything that is random: same seed, same run", low=0)
+    seed: int = option(
+        42, "of everything that is random: same seed, same run", low=0, high=2**64 - 1
+    )
     device: Literal["auto", "gpu", "cpu", "mps", "cuda"] | None = option(
         None, "`cpu` computes on the processor; anything else on MLX's default device"
     )
@@ -56,7 +58,7 @@ class TrainConfig:
     def fail(self, key: str, message: str) -> ConfigError:
         """The error to raise about a key, naming its line where the file gives it."""
         where = self.places.get(key) or self.places.get("", "configuration")
-        return ConfigError(f"{where}: {message}")
+        return error_at(where, message)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `load_config` reads back equal."""

@@ -150,10 +150,16 @@ def sync(path: Path) -> None:
 
 def link(name: Path, target: Path) -> None:
     """Make `name` a link to `target` beside it, in one move."""
-    temporary = name.with_name(f".{name.name}.link")
-    temporary.unlink(missing_ok=True)
+    temporary = name.with_name(f".{name.name}.{os.urandom(8).hex()}.link")
+    for path in name.parent.glob(f".{name.name}*.link"):  # of a killed process
+        if path.is_symlink():
+            path.unlink(missing_ok=True)
     os.symlink(target.name, temporary)
-    os.replace(temporary, name)
+    try:
+        os.replace(temporary, name)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_arrays(path: Path) -> dict[str, mx.array]:

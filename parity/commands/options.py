@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mlx_chatterbox.number_options import whole
+
 from ..errors import ParityError
 from ..settings import RunSettings
 from ..taps.names import CALLS, TAPPED_STAGES
@@ -28,7 +30,7 @@ def precision(command: argparse.ArgumentParser, what: str, **how) -> None:
 
 
 def seed(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seed", type=natural, default=0, help="of everything random")
+    command.add_argument("--seed", type=whole(0, 2**63 - 1), default=0, help="of everything random")
 
 
 def audio(command: argparse.ArgumentParser) -> None:
@@ -44,7 +46,7 @@ def stages(command) -> None:
     )
     command.add_argument(
         "--calls",
-        type=int,
+        type=whole(1, 10_000),
         default=CALLS,
         metavar="N",
         help="calls of a layer that are compared in a stage (default: %(default)s)",
@@ -57,13 +59,6 @@ def known_variant(text: str) -> str:
     if text not in VARIANTS:
         raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(VARIANTS)}")
     return text
-
-
-def natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return value
 
 
 def check_folders(*paths: Path | None) -> None:

@@ -20,7 +20,7 @@ from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.variants import variant_named
 
 from ..numpy.backend import slaney_mel_filters
-from ..whole_file import whole_file
+from ..whole_file import whole_file, write_text
 from .tokenizers import tokenizer_files
 from .values import tensor
 
@@ -98,9 +98,9 @@ def fabricate_layout(
     for file, text in tokenizer_files(
         variant_named(variant).default_config().text.tokenizer
     ).items():
-        _write_text(folder / file, text)
+        write_text(folder / file, text)
     stamp = {"variant": variant, "seed": seed, "layout": layout_hash(layout)}
-    _write_text(folder / STAMP, json.dumps(stamp) + "\n")
+    write_text(folder / STAMP, json.dumps(stamp) + "\n")
     return folder
 
 
@@ -195,8 +195,3 @@ def _filter_buffer(key: str, shape: tuple[int, ...]) -> np.ndarray:
         return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
     n_mels, n_fft = shape[0], 2 * (shape[1] - 1)
     return slaney_mel_filters(16000, n_fft, n_mels, 0.0, 8000.0).astype(np.float32)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

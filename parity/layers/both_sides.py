@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +57,9 @@ def torch_taps(
         ParityError: the reference failed; the message is its own.
     """
     output = Path(output)
-    names = write_names(output.with_name(f"{output.name}.names.json"), networks)
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        names = write_names(Path(folder, "names.json"), networks)
         run_jobs(python, [taps_job(upstream, inputs, names, output, stages, calls)])
-    finally:
-        names.unlink(missing_ok=True)
     return output
 
 

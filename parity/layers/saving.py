@@ -23,6 +23,7 @@ from ..mlx.layers import layer_at
 from ..mlx.taps import as_numpy
 from ..stages import STAGES
 from ..taps.upstream_names import upstream_names
+from ..whole_file import write_text
 from .bisect import Bisection
 
 SCRIPT = '''\
@@ -104,7 +105,7 @@ def save(finding: Bisection, folder: str | Path, model: Model, fault: str = "") 
     write_dump(folder / "expected.safetensors", step.expected.outputs)
     write_dump(folder / "found.safetensors", step.found.outputs)
     model.config.save(folder)
-    (folder / "layer.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "layer.json", json.dumps(metadata, indent=2) + "\n")
     script = SCRIPT.format(
         name=step.found.name,
         call=step.found.call,
@@ -112,7 +113,7 @@ def save(finding: Bisection, folder: str | Path, model: Model, fault: str = "") 
         root=str(Path(mlx_chatterbox.__file__).resolve().parents[1]),
         package=__name__.rpartition(".layers.")[0],
     )
-    (folder / "reproduce.py").write_text(script, encoding="utf-8")
+    write_text(folder / "reproduce.py", script)
     return folder
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..compare import Comparison
 from ..errors import ParityError
 from ..stages import EQUAL, STAGES, StageOutput
+from .report import checked_json
 from .tables import write_file
 
 _PARITY = Path(__file__).parents[1]
@@ -56,13 +57,7 @@ def read_report(path: Path) -> dict:
     Raises:
         ParityError: it is not a report.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        document["about"]["variant"]
-        document["rows"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ParityError(f"{path} is not a report of `python -m parity run --json`.") from None
-    return document
+    return checked_json.read_report(path)
 
 
 def growths(report: Mapping, baseline: Mapping | None = None) -> list[Growth]:

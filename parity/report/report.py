@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,9 @@ from ..compare import Comparison, compare
 from ..dumps import read_dump
 from ..errors import ParityError
 from ..precisions import PRECISIONS
+from .checked_json import read_metadata
 from .provenance import METADATA_NAME
+from .report import checked_json
 
 LAYERS_NAME = "layers.json"
 TORCH_NAME, NUMPY_NAME = "torch.safetensors", "numpy.safetensors"
@@ -52,7 +53,7 @@ def of_folder(folder: Path, precisions: Sequence[str] | None = None) -> ParityRe
     Raises:
         ParityError: a dump is not there or damaged.
     """
-    metadata = _read_json(folder / METADATA_NAME, {})
+    metadata = read_metadata(folder / METADATA_NAME)
     if precisions is None:
         there = [name for name in PRECISIONS if (folder / dump_name(name)).is_file()]
         precisions = metadata.get("precisions") or there
@@ -74,7 +75,8 @@ def of_folder(folder: Path, precisions: Sequence[str] | None = None) -> ParityRe
         common = {name: by_torch[name] for name in by_numpy if name in by_torch}
         comparisons.append(compare(common, by_numpy, names=("numpy", "torch")))
     first = next(iter(dumps.values()))
-    layers = _read_json(folder / LAYERS_NAME, [])
+    path = folder / LAYERS_NAME
+    layers = checked_json.read_layers(path, "no errors by layer") if path.exists() else []
     return ParityReport(comparisons, metadata, by_torch, first, layers)
 
 
@@ -84,14 +86,4 @@ def read_layers(path: Path) -> list:
     Raises:
         ParityError: not readable as that.
     """
-    layers = _read_json(path, None)
-    if not isinstance(layers, list) or not all("layers" in stage for stage in layers):
-        raise ParityError(f"{path} is not a file of `python -m parity bisect --json`.")
-    return layers
-
-
-def _read_json(path: Path, otherwise):
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return otherwise
+    return checked_json.read_layers(path, "not what `python -m parity bisect --json` writes")

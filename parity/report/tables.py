@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..compare import Comparison, Verdict, all_hold
 from ..errors import ParityError
-from ..whole_file import whole_file
+from ..whole_file import write_text
 
 _HEADINGS = ("stage", "output", "checked", "reference", "error", "bound", "margin", "result")
 
@@ -79,15 +79,14 @@ def as_markdown(comparisons: Sequence[Comparison], metadata: Mapping | None = No
 
 
 def write_file(path: str | Path, text: str) -> None:
-    """Write a report through a temporary name in the same folder.
+    """Write a report, whole or not at all.
 
     Raises:
         ParityError: the folder is not there or cannot be written.
     """
     path = Path(path)
     try:
-        with whole_file(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, text)
     except OSError as error:
         raise ParityError(f"{path} cannot be written: {error}.") from error
 

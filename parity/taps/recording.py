@@ -214,6 +214,26 @@ def write_taps(
     )
 
 
+_FIELDS = {"stage": str, "name": str, "call": int, "parent": str, "started": int}
+
+
+def _tap(row: object, tensors: Arrays) -> Tap:
+    """A tap as it is stored.
+
+    Raises:
+        KeyError, ValueError: it is none, or names a tensor that is not there.
+    """
+    kinds = {**_FIELDS, "inputs": dict, "outputs": dict}
+    if not isinstance(row, dict) or any(
+        type(row[name]) is not kind for name, kind in kinds.items()
+    ):
+        raise ValueError("a row is no layer's call")
+    arrays = (
+        {n: tensors[str(key)] for n, key in row[way].items()} for way in ("inputs", "outputs")
+    )
+    return Tap(*(row[name] for name in _FIELDS), *arrays)
+
+
 def read_taps(path: str | Path) -> TapFile:
     """The taps of a file.
 
@@ -224,17 +244,10 @@ def read_taps(path: str | Path) -> TapFile:
     if metadata.pop("format", None) != FORMAT:
         raise DumpError(f"{path} is not a tap file: `python -m parity dump --taps` writes one.")
     try:
-        rows = json.loads(metadata.pop("taps"))
-        taps = [
-            Tap(
-                **{name: row[name] for name in ("stage", "name", "call", "parent", "started")},
-                inputs={name: tensors[key] for name, key in row["inputs"].items()},
-                outputs={name: tensors[key] for name, key in row["outputs"].items()},
-            )
-            for row in rows
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DumpError(f"{path} is a damaged tap file: {error}.") from error
+        taps = [_tap(row, tensors) for row in json.loads(metadata.pop("taps"))]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DumpError(f"{path} is a damaged file of taps: {reason}.") from error
     inputs = {
         name.removeprefix("inputs/"): array
         for name, array in tensors.items()

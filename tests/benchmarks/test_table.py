@@ -230,7 +230,7 @@ def test_our_own_failure_is_an_error():
         (["--stages", "flwo"], "unknown stage flwo; choose from import, load,"),
         (["--stages", ","], "name a stage"),
         (["--peers", "onnx"], "unknown peer onnx; choose from mlx-audio, torch"),
-        (["--runs", "0"], "not an integer of 1 or more"),
+        (["--runs", "0"], "at least 1 and at most"),
         (["--device", "tpu"], "invalid choice"),
         (["--json", "nowhere/at/all.json"], "the folder is not there"),
         (["--weights", "nowhere"], "no such folder"),

@@ -24,7 +24,7 @@ class NotRun:
 _INSTALLS = "it would change the environment of the tests, and needs a network; .ci/run installs"
 _LOUDSPEAKER = "it needs a sound card"
 _REFERENCE = "it needs upstream's PyTorch package: .ci/run sets it up and runs parity"
-_MINUTES = "it takes many minutes; tests/test_benchmarks.py runs its parts"
+_MINUTES = "it takes many minutes; tests/benchmarks/test_table.py runs its parts"
 _CLUSTER = "it needs Ray; tests/test_job_ray.py runs a job by it"
 
 NOT_RUN = [

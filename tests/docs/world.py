@@ -16,8 +16,8 @@ from pathlib import Path
 from mlx_chatterbox.audio.files import save_audio
 from mlx_chatterbox.folders import cache_folder
 from mlx_chatterbox.variants import variant_named
-from parity.fabricate import fabricate
-from parity.synthetic_voice import synthetic_voice
+from parity.fabricate.checkpoint import fabricate
+from parity.inputs.synthetic_voice import synthetic_voice
 from tests.docs.acceptance import scripts
 from tests.docs.pages import ROOT, Command, blocks
 from tests.epubs import write_epub

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.fuzz_damage import (
     damage_json,
     damage_tensors,
     damage_text,
+    safetensors_of,
 )
 from tests.fuzzing import Reader
 
@@ -146,7 +148,47 @@ def small_lexicon() -> list[bytes]:
     return [gzip.compress(b"".join(words[::1000]) + "cat\tkæt\n".encode(), mtime=0)]
 
 
+def read_cangjie(path: Path) -> None:
+    from mlx_chatterbox.text.languages.zh import CangjieConverter
+
+    CangjieConverter(path)("日月 好")
+
+
+def cangjie() -> list[bytes]:
+    return [json.dumps([f"{sign}\ta{sign}\tx" for sign in "日月明好"], ensure_ascii=False).encode()]
+
+
+def read_index(path: Path) -> None:
+    """Weights in two files, and an index that says which has what."""
+    from convert.safetensors_file import SafetensorsReader
+    from mlx_chatterbox.shards import check_shards, index_of, weight_map
+
+    whole = path.parent / WEIGHTS_NAME
+    path.rename(index_of(whole))
+    for name, content in _shards().items():
+        (path.parent / name).write_bytes(content)
+    files = sorted(set(weight_map(whole).values()))
+    check_shards(
+        whole, {name: list(SafetensorsReader(path.parent / name).shapes) for name in files}
+    )
+
+
+def _shards() -> dict[str, bytes]:
+    tensor = np.zeros(3, np.float32)
+    return {
+        f"part-{number}.safetensors": safetensors_of({key: tensor})
+        for number, key in enumerate("ab")
+    }
+
+
+def indices() -> list[bytes]:
+    named = {"a": "part-0.safetensors", "b": "part-1.safetensors"}
+    return [json.dumps({"metadata": {"total_size": 24}, "weight_map": named}).encode()]
+
+
 READERS = (
+    Reader("cangjie", read_cangjie, cangjie, (damage_json, damage_bytes), ".json", quick=40),
+    Reader("index", read_index, indices, (damage_json, damage_json, damage_bytes), quick=40),
     Reader(
         "config", read_config, pocket_file(CONFIG_NAME), (damage_json, damage_json, damage_bytes),
         quick=20,

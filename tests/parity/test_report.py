@@ -286,3 +286,31 @@ def test_tf32_is_off_and_measured():
     relative = np.sqrt((error**2).mean() / ((exact @ exact) ** 2).mean())
     assert device.is_tf32(relative)
     assert not device.is_tf32(device.product_error())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{", b"[1]", b'"x"', b"[" * 100_000, b"\xff", b'{"precisions": "float32"}',
+        b'{"precisions": ["float64"]}', b'{"machine": {"TF32": "no"}}', b'{"versions": []}',
+        b'{"variant": NaN}', b'{"weights": "\\ud800"}',
+    ],
+)  # fmt: skip
+def test_a_damaged_record_of_a_run_is_told(folder, content, capsys):
+    """It was taken for one that says nothing."""
+    (folder / "about.json").write_bytes(content)
+    assert main(["report", str(folder), "--output", str(folder / "out")]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "about.json" in err
+    assert "bug" not in err
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[{}]", b'[{"layers": []}]', b"[1]", b"[[1, 2]]"])
+def test_errors_by_layer_that_are_none_are_told(folder, content, capsys):
+    (folder / "layers.json").write_bytes(content)
+    assert main(["report", str(folder), "--output", str(folder / "out")]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "layers.json" in err
+    assert "bug" not in err

@@ -29,7 +29,7 @@ from parity.mlx import backend as mlx_backend
 from parity.__main__ import main
 from parity.dumps import read_dump, write_dump
 from parity.inputs.make import make_inputs
-from parity.fabricate.small import SMALL_SIZES
+from parity.fabricate.checkpoint.small import SMALL_SIZES
 
 config = small_config()
 run.find_interpreter = lambda given: sys.executable

@@ -136,7 +136,7 @@ def test_every_option_is_shown_and_only_declared_once():
 
 
 def test_warnings_are_of_the_users_line(tts):
-    with pytest.warns(UnreadWarning) as noted:
+    with pytest.warns(UnreadWarning) as noted:  # noqa: PT031 (both ways to speak)
         tts.generate_batch(["Yes 🙂 yes.", "No мир."], normalize=True, **FAST)
         tts.generate("Yes мир.", **FAST)
     assert len(noted) >= 3

@@ -45,7 +45,10 @@ def _spectrum(said: mx.array, evaluate: bool) -> tuple[mx.array, mx.array]:
     @with_gradient_of(lambda said: mx.stack(_spectrum_by_steps(said), axis=1))
     def spectra(said: mx.array) -> mx.array:
         shape, limits = (2, frames, bins), (_MAX_EXPONENT, MAX_MAGNITUDE)
-        return stacked([native.call("spectrum", [row], shape, *shape[1:], *limits) for row in said])
+        given = [(frames, 2 * bins)]
+        return stacked(
+            [native.call("spectrum", [row], given, shape, *shape[1:], *limits) for row in said]
+        )
 
     parts = spectra(said)
     return parts[:, 0], parts[:, 1]

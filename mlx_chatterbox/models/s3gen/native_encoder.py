@@ -58,9 +58,12 @@ class NativeLayers:
             MemoryError: there is none left.
         """
         layers = ctypes.c_void_p(self._table.ctypes.data), len(self._table)
-        shape = x.shape[1:]
-        sizes = (*layers, shape[0], *self._sizes)
-        return stacked([native.call("conform", [row, positions], shape, *sizes) for row in x])
+        frames, width = x.shape[1], self._sizes[0] * self._sizes[1]
+        sizes = (*layers, frames, *self._sizes)
+        shape, shapes = (frames, width), [(frames, width), (2 * frames - 1, width)]
+        return stacked(
+            [native.call("conform", [row, positions], shapes, shape, *sizes) for row in x]
+        )
 
 
 def _weights(layer: ConformerLayer) -> Iterator[np.ndarray | None]:

@@ -76,14 +76,17 @@ class NativeEstimator:
 
         Raises:
             MemoryError: there is none left.
+            ValueError: the shapes do not go together.
         """
         batch, frames, _ = x.shape
         times = mx.broadcast_to(time, (batch, time.shape[-1]))
         pointers = [ctypes.c_void_p(rows.ctypes.data) for rows in self._tables]
         sizes = (*pointers, *self._stages, frames, *self._sizes)
+        mel, speaker = (frames, self._bins), (self._bins,)
+        shapes = [mel, mel, speaker, mel, (self._sizes[-1],)]
         return stacked(
             [
-                native.call("estimate", [*row], (frames, self._bins), *sizes)
+                native.call("estimate", [*row], shapes, mel, *sizes)
                 for row in zip(x, mu, spks, cond, times, strict=True)
             ]
         )

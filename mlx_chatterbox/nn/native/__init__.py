@@ -67,13 +67,24 @@ def takes(*arrays: mx.array) -> bool:
     return library() is not None and device.on_cpu() and all(a.dtype == mx.float32 for a in arrays)
 
 
-def call(name: str, arrays: list[mx.array | None], shape: tuple[int, ...], *numbers) -> mx.array:
+def call(
+    name: str,
+    arrays: list[mx.array | None],
+    shapes: list[tuple[int, ...]],
+    shape: tuple[int, ...],
+    *numbers,
+) -> mx.array:
     """Call a function that takes arrays, one more of `shape` for its result, and numbers.
 
-    The arrays are evaluated, now.
+    The arrays are evaluated, now. What is compiled knows no lengths but the numbers, and reads what
+    lies behind an array that is shorter.
+
+    Args:
+        shapes: of the arrays that are given, as the function reads them by its numbers.
 
     Raises:
         TypeError: an array is not float32.
+        ValueError: an array is of another shape, as MLX has it where shapes do not go together.
         MemoryError: there is none left.
     """
     # Not before a process has decided which BLAS MLX is to find.
@@ -83,6 +94,9 @@ def call(name: str, arrays: list[mx.array | None], shape: tuple[int, ...], *numb
     present = [array for array in arrays if array is not None]
     if any(array.dtype != mx.float32 for array in present):
         raise TypeError(f"{name} takes float32; got {[array.dtype for array in present]}")
+    found = [array.shape for array in present]
+    if found != [tuple(one) for one in shapes] or any(n < 0 for n in shape):
+        raise ValueError(f"{name} takes arrays of shapes {shapes}; got {found}, for {shape}")
     mx.eval(present)
     given = [None if a is None else np.ascontiguousarray(np.asarray(a)) for a in arrays]
     result = np.empty(shape, np.float32)

@@ -146,6 +146,10 @@ class Spelling:
         from unicode_rbnf.plural_rules import get_plural_category
 
         whole, decimals = self._parts(text)
+        # Which form agrees is in the last digits, and what looks for it cannot divide long numbers.
+        if len(whole) > _MOST_DIGITS:
+            whole = f"1{whole[-_MOST_DIGITS:]}"
+        decimals = decimals[:_MOST_DIGITS]
         number = Decimal(f"{whole or 0}.{decimals}") if decimals else int(whole or 0)
         form = forms.get(get_plural_category(self.code, number)) or forms["other"]
         if "{0}" not in form:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...cli import Bars, add_version, run_command
+from ...number_options import whole
+from ...own_files import write_whole
 
 PROGRAM = "python -m mlx_chatterbox.train.pocket"
 
@@ -38,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--rounds",
-        type=int,
+        type=whole(1, 10_000),
         default=ROUNDS,
         metavar="N",
         help=f"how much is synthesised: about an hour each ({ROUNDS})",
@@ -144,7 +146,7 @@ def _judge(places: Places, arguments, progress: Bars) -> None:
         "others": judging.judge(tts, OTHERS, _SPEAKING, recogniser),
         "conversion": judging.convert_voices(vc, HELD_OUT[:20], _CONVERSIONS, recogniser),
     }
-    places.figures.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_whole(places.figures, json.dumps(figures, indent=1) + "\n")
     shown = judging.table(figures)
     write_figures(places.model, shown)
     print(shown)

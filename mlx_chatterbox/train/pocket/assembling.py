@@ -14,6 +14,7 @@ from ...audio.resample import resample_soxr
 from ...checkpoint import VOICE_NAME, Chatterbox, build, load_converted, verify_folder
 from ...hub import WEIGHTS_NAME
 from ...manifest import write_manifest
+from ...own_files import write_whole
 from ...packing import pack
 from ...saving import save_arrays
 from ...text.lexicon import LEXICON_FILE
@@ -93,7 +94,7 @@ def write_figures(model: Path, figures: str) -> None:
     text = card.read_text(encoding="utf-8")
     before, behind = text.split(_BEGIN)[0], text.split(_END)[1]
     lines = "".join(f"* {line}\n" for line in figures.splitlines())
-    card.write_text(f"{before}{_BEGIN}\n{lines}{_END}{behind}", encoding="utf-8")
+    write_whole(card, f"{before}{_BEGIN}\n{lines}{_END}{behind}")
 
 
 def reference(voice: str, text: str) -> np.ndarray:
