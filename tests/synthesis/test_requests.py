@@ -136,21 +136,12 @@ def test_every_option_is_shown_and_only_declared_once():
     assert not {one.name for one in dataclasses.fields(Request)} & {"text", "temperature"}
 
 
-<<<<<<< HEAD
-def test_warnings_are_of_the_users_line(tts):
-    with pytest.warns(UnreadWarning) as noted:  # noqa: PT031 (both ways to speak)
-        tts.generate_batch(["Yes 🙂 yes.", "No мир."], normalize=True, **FAST)
-        tts.generate("Yes мир.", **FAST)
-    assert len(noted) >= 3
-    assert {one.filename for one in noted} == {__file__}
-=======
 @pytest.mark.parametrize("text", ["Yes 🙂 yes.", "No мир."])
 def test_warnings_are_of_the_users_line(tts, text):
     for speak in (partial(tts.generate, text), partial(tts.generate_batch, ["No.", text])):
         with pytest.warns(UnreadWarning) as noted:
             speak(normalize=True, **FAST)
         assert {one.filename for one in noted} == {__file__}
->>>>>>> r23
 
 
 def test_a_thread_reads_its_own_result_or_the_latest():
