@@ -23,12 +23,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from convert.core import convert_folder
 from mlx_chatterbox.audio.files import save_audio
 from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.errors import ChatterboxError
 from mlx_chatterbox.number_options import seed, whole
 from mlx_chatterbox.program import run_program
+from mlx_chatterbox.weights.conversion.core import convert_folder
 from parity.fabricate.checkpoint import fabricate
 from parity.fabricate.small import small_config
 from parity.inputs.synthetic_voice import synthetic_voice

@@ -63,7 +63,7 @@ def _git(*words: str) -> str:
 
 def make_models(folder: Path) -> None:
     """A converted folder of a small model with seeded weights for each variant."""
-    from convert.core import convert_folder
+    from mlx_chatterbox.weights.conversion.core import convert_folder
     from parity.fabricate.checkpoint import fabricate
     from parity.fabricate.small import small_config
 

@@ -21,7 +21,7 @@ from mlx_chatterbox.program import run_program
 from .options import misuse, parser
 
 if TYPE_CHECKING:
-    from .core import Conversion, Progress
+    from mlx_chatterbox.weights.conversion.core import Conversion, Progress
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,9 +78,8 @@ def _convert(arguments: argparse.Namespace) -> None:
         variant_called,
     )
     from mlx_chatterbox.swap import recover
-
-    from .core import convert
-    from .recipes import RECIPES, uniform
+    from mlx_chatterbox.weights.conversion.core import convert
+    from mlx_chatterbox.weights.conversion.recipes import RECIPES, uniform
 
     source, variant, repo = arguments.source, arguments.variant, None
     say_passed_over(source)
@@ -141,8 +140,8 @@ def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Na
 
     from mlx_chatterbox.config import QuantizationConfig
     from mlx_chatterbox.manifest import list_again
+    from mlx_chatterbox.weights.conversion.core import convert_folder
 
-    from .core import convert_folder
     from .verification import TEXTS, as_text, verify
 
     print("verifying against the source in float32 ...", file=sys.stderr)
@@ -258,7 +257,7 @@ def _progress_bar() -> Iterator[Progress]:
 
 def summary(result: Conversion, verbose: bool = False) -> str:
     """What was written and what was left behind, for people."""
-    from .components import as_text
+    from mlx_chatterbox.weights.conversion.components import as_text
 
     voice = "with the built-in voice" if result.voice else "without a built-in voice"
     lines = [

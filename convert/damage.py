@@ -1,8 +1,8 @@
 """`python -m convert.damage MODEL`: what few bits do to each group of layers.
 
 Every group is put into each precision alone, all else staying float32, and the model is held
-against itself before. The table is what `convert.recipes` is chosen by: a group with much to save
-and little damage goes low.
+against itself before. The table is what `weights.conversion.recipes` is chosen by: a group with
+much to save and little damage goes low.
 """
 
 from __future__ import annotations
@@ -307,8 +307,9 @@ def _rows(checkpoint, material, arguments) -> Iterator[Damage]:
             checkpoint, material, arguments.bits, arguments.group_size, groups=arguments.group
         )
         return
+    from mlx_chatterbox.weights.conversion.recipes import RECIPES, plain, uniform
+
     from .measures import TEXTS, outcome
-    from .recipes import RECIPES, plain, uniform
     from .verification import open_recogniser, word_error_rate
 
     listen = open_recogniser() if arguments.word_errors else None

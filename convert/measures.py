@@ -126,7 +126,7 @@ def prepare(
     texts = TEXTS if texts is None else texts
     voice = reference.voice
     if voice is None:
-        from parity.inputs.synthetic_voice import synthetic_voice
+        from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
         seconds = max(4.0, config.generation.min_reference_seconds + 1.0)
         voice = embed_voice(reference.networks, synthetic_voice(seconds, seed), config.generation)
@@ -257,7 +257,7 @@ def spectral_distance(reference: np.ndarray, other: np.ndarray) -> float:
 
 
 def _relative_rms(reference: np.ndarray, other: np.ndarray) -> float:
-    from parity.compare import relative_rms
+    from mlx_chatterbox.parity.compare import relative_rms
 
     return _or_infinite(relative_rms(reference, other))
 

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.text.multilingual import SUPPORTED_LANGUAGES
 from mlx_chatterbox.variants import VARIANTS
+from mlx_chatterbox.weights.conversion.components import as_text, components_of, cost_of_reading
 
-from .components import as_text, components_of, cost_of_reading
 from .verification import Verification, as_markdown, verdict
 
 NAME = "README.md"

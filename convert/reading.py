@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.number_options import whole
 from mlx_chatterbox.program import run_program
-
-from .components import READING
-from .recipes import RECIPES, Recipe, plain, uniform
+from mlx_chatterbox.weights.conversion.components import READING
+from mlx_chatterbox.weights.conversion.recipes import RECIPES, Recipe, plain, uniform
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +90,7 @@ def measure(
         source: what `convert` takes.
         recordings: (n,) float32 at 24 kHz each, at most 10 s.
     """
-    from .core import convert
+    from mlx_chatterbox.weights.conversion.core import convert
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
@@ -198,7 +197,7 @@ def _pieces(path: str) -> list[np.ndarray]:
 
 
 def _made_up() -> list[np.ndarray]:
-    from parity.inputs.synthetic_voice import synthetic_voice
+    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
     return [synthetic_voice(10.0, seed) for seed in range(4)]
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from mlx_chatterbox.parity.compare import relative_rms
+from mlx_chatterbox.parity.inputs.make import Sizes, make_inputs
+from mlx_chatterbox.parity.mlx.backend import compute_with
 
 import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is found)
 from mlx_chatterbox._version import __version__
@@ -25,11 +28,8 @@ from mlx_chatterbox.hub import weight_files
 from mlx_chatterbox.manifest import sha256
 from mlx_chatterbox.own_files import write_whole
 from mlx_chatterbox.voice import Voice
-from parity.compare import relative_rms
-from parity.inputs.make import Sizes, make_inputs
-from parity.mlx.backend import compute_with
+from mlx_chatterbox.weights.conversion.bounds import BOUNDS, Bounds, precision_name
 
-from .bounds import BOUNDS, Bounds, precision_name
 from .measures import (
     POSITIONS,
     SPOKEN_TOKENS,

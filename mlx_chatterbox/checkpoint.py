@@ -302,7 +302,7 @@ def _converted_copy(
 
     Weights that several models share, S3Gen above all, are kept once.
     """
-    from convert.core import convert_folder
+    from mlx_chatterbox.weights.conversion.core import convert_folder
 
     stamp = hashlib.sha256(f"{dtype} {variant} {t3_file}".encode())
     for file in sorted(folder.iterdir()):

@@ -3,7 +3,7 @@
 A folder of `save_pretrained` has `config.json` (`model_type` "chatterbox-s3gen" or
 "chatterbox-hiftnet", with the fields of a whole checkpoint's that concern it) and
 `model.safetensors`, under the keys that a whole checkpoint has. Hugging Face's layout can be read
-and written instead (`convert/s3gen_folder.py`).
+and written instead (`weights/conversion/s3gen_folder.py`).
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ def _saved_part(folder: Path) -> ModelConfig | None:
 
 def _converted(path: Path, dtype: str, within: tuple[str, ...]) -> tuple[ModelConfig, Weights]:
     """S3Gen of upstream's, Hugging Face's or mlx-audio's files, converted in memory."""
-    from convert import s3gen_folder
-    from convert.layouts import COMMUNITY, recognise, stated_layout
+    from mlx_chatterbox.weights.conversion import s3gen_folder
+    from mlx_chatterbox.weights.conversion.layouts import COMMUNITY, recognise, stated_layout
 
     kind = getattr(mx, dtype)
     if path.is_dir() and stated_layout(path) == COMMUNITY:
@@ -172,7 +172,7 @@ def save_s3gen(model: S3GenModel, folder: str | Path, layout: str) -> Path:
     """See `S3GenModel.save_pretrained`."""
     weights = dict(tree_flatten(model.parameters()))
     if _checked(layout) == "transformers":
-        from convert.s3gen_folder import to_hugging_face
+        from mlx_chatterbox.weights.conversion.s3gen_folder import to_hugging_face
 
         _refuse_quantised(model)
         tensors, values = to_hugging_face(weights, model.config, model.tokenizer_config)
@@ -194,7 +194,7 @@ def save_vocoder(model: HiFTNetModel, folder: str | Path, layout: str) -> Path:
     weights = dict(tree_flatten(whole.parameters()))
     dtype = _name(model.mel2wav.conv_pre.weight.dtype)
     if _checked(layout) == "transformers":
-        from convert.s3gen_folder import vocoder_to_hugging_face
+        from mlx_chatterbox.weights.conversion.s3gen_folder import vocoder_to_hugging_face
 
         _refuse_quantised(whole)
         tensors, values = vocoder_to_hugging_face(weights, model.config)

@@ -37,7 +37,7 @@ def load_speech_tokenizer_v1(
     Raises:
         CheckpointError: missing, damaged, of other shapes, or of unknown rate.
     """
-    from convert.speech_tokenizer_v1 import read_onnx, read_state_dict
+    from mlx_chatterbox.weights.conversion.speech_tokenizer_v1 import read_onnx, read_state_dict
 
     path = Path(source).expanduser()
     config = config or S3TokenizerV1Config()

@@ -1,8 +1,9 @@
 """Precisions beside float32, and the bounds of the stages in each.
 
 The reference stays upstream's float32. What has no weights (features, resampling, samplers) is held
-to float32's bounds in every precision; the networks to those of `convert.bounds`, several times
-what conversion does to trained models, so that they catch what is wrong and not what is rounded.
+to float32's bounds in every precision; the networks to those of `weights.conversion.bounds`,
+several times what conversion does to trained models, so that they catch what is wrong and not what
+is rounded.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def with_bound(output: StageOutput, precision: str) -> StageOutput:
         ParityError: there is no such precision.
     """
     # Not at the top: `reproduce.py` compares where PyTorch is installed and this library is not.
-    from convert.bounds import BOUNDS
+    from mlx_chatterbox.weights.conversion.bounds import BOUNDS
 
     if precision not in PRECISIONS:
         raise ParityError(f"{precision!r} is not a precision; choose from {', '.join(PRECISIONS)}.")

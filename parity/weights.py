@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import mlx_chatterbox
-from convert import core as converter
-from convert.core import convert_folder
-from convert.recipes import plain, uniform
 from mlx_chatterbox import variants
 from mlx_chatterbox.hub import ANY_FILES, download, files_of, repository_of, variant_called
 from mlx_chatterbox.variants import VARIANTS, variant_named
+from mlx_chatterbox.weights.conversion import core as converter
+from mlx_chatterbox.weights.conversion.core import convert_folder
+from mlx_chatterbox.weights.conversion.recipes import plain, uniform
 
 from .errors import ParityError
 from .fabricate.checkpoint import fabricate_layout, is_fabricated, upstream_shapes

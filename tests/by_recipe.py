@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from convert.core import convert
 from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.weights.conversion.core import convert
 
 
 def folders_by_recipe(root: Path, upstream: Path, config: ModelConfig) -> Callable[..., Path]:

@@ -13,10 +13,10 @@ from functools import cache
 from pathlib import Path
 
 import mlx.core as mx
+from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 
-from convert import community
 from mlx_chatterbox.text.load import ENGLISH_FILE, MULTILINGUAL_FILE
-from parity.fabricate.tokenizers import tokenizer_files
+from mlx_chatterbox.weights.conversion import community
 
 LAYOUTS = ("chatterbox", "chatterbox-first", "chatterbox-turbo")
 GROUP = 32

@@ -6,8 +6,8 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from mlx_chatterbox.convert.damage import main as damage
 
-from convert.damage import main as damage
 from mlx_chatterbox import tts as tts_module
 from mlx_chatterbox import vc as vc_module
 from mlx_chatterbox.apart import check_apart, is_same_file
@@ -225,7 +225,7 @@ def test_two_files_that_differ_by_capitals_are_two(tmp_path):
 
 
 def test_conversion_into_its_source_is_refused_through_links(at, small_checkpoint):
-    from convert.core import convert
+    from mlx_chatterbox.weights.conversion.core import convert
 
     os.symlink("model", "again")
     for source, output in (("model", "again"), ("again", "model"), ("model", "./sub/../model")):

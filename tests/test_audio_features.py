@@ -7,6 +7,7 @@ to two digits of that.
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx_chatterbox.parity.numpy import backend as numpy_reference
 
 from mlx_chatterbox.audio import mel
 from mlx_chatterbox.audio.kaldi import fbank
@@ -19,7 +20,6 @@ from mlx_chatterbox.audio.mel import (
 from mlx_chatterbox.audio.silence import trim_silence
 from mlx_chatterbox.audio.stft import raised_cosine
 from mlx_chatterbox.errors import AudioError
-from parity.numpy import backend as numpy_reference
 
 pytestmark = pytest.mark.numbers
 
@@ -166,7 +166,7 @@ def test_trimming_equals_librosa(top_db, n):
 
 @pytest.mark.reference
 def test_voice_encoder_mel_equals_upstream():
-    from parity.torch.env import prepare
+    from mlx_chatterbox.parity.torch.env import prepare
 
     prepare()
     from chatterbox.models.voice_encoder.config import VoiceEncConfig
@@ -178,7 +178,7 @@ def test_voice_encoder_mel_equals_upstream():
 
 @pytest.mark.reference
 def test_s3gen_mel_equals_upstream():
-    from parity.torch.env import prepare
+    from mlx_chatterbox.parity.torch.env import prepare
 
     prepare()
     from chatterbox.models.s3gen.utils.mel import mel_spectrogram
@@ -189,7 +189,7 @@ def test_s3gen_mel_equals_upstream():
 
 @pytest.mark.reference
 def test_s3_tokenizer_log_mel_equals_upstream():
-    from parity.torch.env import prepare
+    from mlx_chatterbox.parity.torch.env import prepare
 
     prepare()
     import librosa
@@ -210,7 +210,7 @@ def test_s3_tokenizer_log_mel_equals_upstream():
 
 @pytest.mark.reference
 def test_fbank_equals_torchaudio():
-    from parity.torch.env import prepare
+    from mlx_chatterbox.parity.torch.env import prepare
 
     prepare()
     import torch

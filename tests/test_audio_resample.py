@@ -84,7 +84,7 @@ def test_gathered_phases_equal_the_matrix(monkeypatch, orig, target):
 @pytest.mark.parametrize(("orig", "target"), [*RATES, (4001, 3000)])
 @pytest.mark.parametrize("n", [5003, 240_001])
 def test_sinc_equals_torchaudio(orig, target, n):
-    from parity.torch.env import prepare
+    from mlx_chatterbox.parity.torch.env import prepare
 
     prepare()
     import torch

@@ -9,7 +9,6 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from convert.voice import convert_voice
 from mlx_chatterbox import ChatterboxTTS, ChatterboxVC, S3GenModel, Voice
 from mlx_chatterbox.checks.json_file import MAX_DEPTH, read_json
 from mlx_chatterbox.checks.safetensors_file import load_safetensors, read_header
@@ -18,6 +17,7 @@ from mlx_chatterbox.errors import CheckpointError, DataError, SettingError
 from mlx_chatterbox.hub import POCKET_FOLDER
 from mlx_chatterbox.text.lexicon import read_lexicon
 from mlx_chatterbox.text.tokenizer import EnglishTokenizer
+from mlx_chatterbox.weights.conversion.voice import convert_voice
 from tests.fuzz_damage import safetensors_of, tensors_of
 
 SLT = POCKET_FOLDER / "voices" / "slt.safetensors"

@@ -15,15 +15,15 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
+from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 
-from convert.core import convert, convert_folder
-from convert.upstream import to_upstream
 from mlx_chatterbox import swap
 from mlx_chatterbox.checkpoint import build, verify_folder
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.origin import recall
-from parity.fabricate.tokenizers import tokenizer_files
+from mlx_chatterbox.weights.conversion.core import convert, convert_folder
+from mlx_chatterbox.weights.conversion.upstream import to_upstream
 from tests.small import small_config
 from tests.test_unpickle import FakeTensor, torch_save
 
@@ -197,7 +197,7 @@ def test_progress_ends_at_the_total(source, tmp_path):
 
 def test_the_core_imports_no_network():
     """So that loading a model can convert upstream's files on the way."""
-    code = "import sys, convert.core; print('\\n'.join(sys.modules))"
+    code = "import sys, weights.conversion.core; print('\\n'.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     ours = {name for name in done.stdout.split() if name.startswith("mlx_chatterbox.models.")}
     assert not {name for name in ours if name.count(".") > 2 and not name.endswith(".config")}

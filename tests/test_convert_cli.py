@@ -12,15 +12,15 @@ import sys
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx_chatterbox.convert import __main__ as cli
+from mlx_chatterbox.convert import options
 
-from convert import __main__ as cli
-from convert import options
-from convert.core import convert
-from convert.upstream import to_upstream
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.variants import VARIANTS
 from mlx_chatterbox.voice import Voice
+from mlx_chatterbox.weights.conversion.core import convert
+from mlx_chatterbox.weights.conversion.upstream import to_upstream
 from tests.small import small_config
 from tests.test_convert import change, left_in, save, small_weights
 from tests.test_unpickle import FakeTensor, Global, torch_save
@@ -231,7 +231,7 @@ def test_only_the_files_of_the_model_asked_for_are_fetched(
         calls.append((variant, t3_file))
         raise CheckpointError("enough")
 
-    monkeypatch.setattr("convert.core.convert", convert)
+    monkeypatch.setattr("mlx_chatterbox.weights.conversion.core.convert", convert)
     assert run(arguments[0], "out", *arguments[1:])[0] == 1
     assert calls == [asked[:2], (asked[2], asked[1])]
 

@@ -10,12 +10,9 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx_chatterbox.convert import __main__ as cli
+from mlx_chatterbox.convert.model_card import model_card
 
-from convert import __main__ as cli
-from convert.components import COMPONENTS
-from convert.core import convert
-from convert.model_card import model_card
-from convert.recipes import RECIPES, uniform
 from mlx_chatterbox.checkpoint import load, load_converted, read_weights
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError
@@ -23,6 +20,9 @@ from mlx_chatterbox.hub import is_converted
 from mlx_chatterbox.manifest import check_manifest
 from mlx_chatterbox.train.export import export
 from mlx_chatterbox.tts import ChatterboxTTS
+from mlx_chatterbox.weights.conversion.components import COMPONENTS
+from mlx_chatterbox.weights.conversion.core import convert
+from mlx_chatterbox.weights.conversion.recipes import RECIPES, uniform
 from tests import mlx_audio_layout
 from tests.prepared import in_time
 from tests.small import small_config

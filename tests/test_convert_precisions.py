@@ -13,9 +13,10 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
+from mlx_chatterbox.parity.inputs.make import Sizes, make_inputs
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
+from mlx_chatterbox.parity.mlx.backend import compute
 
-from convert.core import convert
-from convert.recipes import KEPT, RECIPES, plain, uniform
 from mlx_chatterbox.checkpoint import build, load_converted, read_weights, verify_folder
 from mlx_chatterbox.config import ModelConfig, PackingConfig, QuantizationConfig
 from mlx_chatterbox.errors import CheckpointError
@@ -30,9 +31,8 @@ from mlx_chatterbox.quantization import (
 from mlx_chatterbox.tts import ChatterboxTTS
 from mlx_chatterbox.variants import VARIANTS
 from mlx_chatterbox.vc import ChatterboxVC
-from parity.inputs.make import Sizes, make_inputs
-from parity.inputs.synthetic_voice import synthetic_voice
-from parity.mlx.backend import compute
+from mlx_chatterbox.weights.conversion.core import convert
+from mlx_chatterbox.weights.conversion.recipes import KEPT, RECIPES, plain, uniform
 from tests.by_recipe import folders_by_recipe
 
 SMALL = Sizes(1.5, 8, 41, 20, 6, 4, 9, 6, 2, 13, 9, 2)

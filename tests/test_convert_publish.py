@@ -14,21 +14,27 @@ import sys
 import numpy as np
 import pytest
 import yaml
+from mlx_chatterbox.convert import __main__ as cli
+from mlx_chatterbox.convert import options, verification
+from mlx_chatterbox.convert.measures import TEXTS
+from mlx_chatterbox.convert.model_card import base_of, model_card, public
+from mlx_chatterbox.convert.publish import files_of, publish
+from mlx_chatterbox.convert.verification import (
+    FILE_NAME,
+    REQUIRED,
+    Row,
+    Verification,
+    weight_hashes,
+)
+from mlx_chatterbox.parity.inputs.make import Sizes
 
-from convert import __main__ as cli
-from convert import options, verification
-from convert.core import convert
-from convert.measures import TEXTS
-from convert.model_card import base_of, model_card, public
-from convert.publish import files_of, publish
-from convert.recipes import RECIPES
-from convert.verification import FILE_NAME, REQUIRED, Row, Verification, weight_hashes
 from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError, HubError
 from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest, list_again
 from mlx_chatterbox.tts import ChatterboxTTS
-from parity.inputs.make import Sizes
+from mlx_chatterbox.weights.conversion.core import convert
+from mlx_chatterbox.weights.conversion.recipes import RECIPES
 from tests.hub_stand_in import hub_stand_in
 from tests.test_convert_cli import make_small
 
@@ -149,7 +155,8 @@ def test_the_card_says_what_the_hub_and_people_need(folder):
 
 def test_a_multilingual_card_names_every_language():
     """Norwegian's code is YAML's word for false."""
-    from convert.model_card import _front_matter, languages_of
+    from mlx_chatterbox.convert.model_card import _front_matter, languages_of
+
     from mlx_chatterbox.variants import VARIANTS
 
     config = VARIANTS["multilingual"].default_config()

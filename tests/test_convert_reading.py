@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from convert import reading
+from mlx_chatterbox.convert import reading
 
 
 @pytest.mark.numbers

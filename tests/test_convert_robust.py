@@ -18,11 +18,8 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx_chatterbox.convert import __main__ as cli
 
-from convert import __main__ as cli
-from convert.core import convert, convert_folder
-from convert.torch_zip import write_state_dict
-from convert.upstream import to_upstream
 from mlx_chatterbox import generate, swap
 from mlx_chatterbox.checkpoint import load, verify_folder
 from mlx_chatterbox.config import ModelConfig
@@ -30,6 +27,9 @@ from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import resolve
 from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest
 from mlx_chatterbox.origin import recall
+from mlx_chatterbox.weights.conversion.core import convert, convert_folder
+from mlx_chatterbox.weights.conversion.upstream import to_upstream
+from mlx_chatterbox.weights.formats.torch_zip import write_state_dict
 from tests.small import small_config
 from tests.test_convert import left_in, save, small_weights
 from tests.test_convert_cli import conds
@@ -192,7 +192,7 @@ def test_room_for_the_reference_in_float32_is_looked_for_first(source, tmp_path,
     """In float16 and its copy in float32: three times what is written."""
     weights = convert(source, tmp_path / "a", config=small_config(), dtype="float16").size
     usage, calls = shutil.disk_usage(tmp_path), []
-    monkeypatch.setattr("convert.core.SPARE_BYTES", 0)
+    monkeypatch.setattr("mlx_chatterbox.weights.conversion.core.SPARE_BYTES", 0)
     free = int(2.5 * weights)
     monkeypatch.setattr(swap.shutil, "disk_usage", lambda path: usage._replace(free=free))
     settings = {"config": small_config(), "dtype": "float16", "verify": calls.append}
@@ -251,7 +251,7 @@ def test_paths_of_older_folders_are_shortened(ours, tmp_path):
 KILLED = """
 import os, random, signal, sys
 from pathlib import Path
-from convert.core import convert_folder
+from mlx_chatterbox.weights.conversion.core import convert_folder
 from mlx_chatterbox import swap
 from tests.small import small_config
 
@@ -497,7 +497,7 @@ def test_memory_holds_one_tensor_at_a_time(ours, source, tmp_path, dtype, large)
     ours, shape = large(ours, source), LARGE
     code = f"""
 import sys
-from convert.core import convert_folder
+from mlx_chatterbox.weights.conversion.core import convert_folder
 
 def peak():
     with open("/proc/self/status") as file:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from convert.core import SPARE_BYTES, convert
-from convert.upstream import to_upstream
+from mlx_chatterbox.weights.conversion.core import SPARE_BYTES, convert
+from mlx_chatterbox.weights.conversion.upstream import to_upstream
 from tests.small import small_config
 from tests.test_convert import save, small_weights
 
@@ -14,7 +14,10 @@ from tests.test_convert import save, small_weights
 def asked(monkeypatch):
     """Bytes that were asked for, one number for each conversion."""
     numbers = []
-    monkeypatch.setattr("convert.core.check_space", lambda _, needed: numbers.append(needed))
+    monkeypatch.setattr(
+        "mlx_chatterbox.weights.conversion.core.check_space",
+        lambda _, needed: numbers.append(needed),
+    )
     return numbers
 
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from convert.rules import (
+from mlx_chatterbox.weights.conversion.rules import (
     OPERATIONS,
     RULES,
     WEIGHT_NORMED,

@@ -14,15 +14,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
+from mlx_chatterbox.convert import __main__ as cli
 
-from convert import __main__ as cli
-from convert import community, layouts
-from convert.community_folder import group_sizes
-from convert.core import convert
-from convert.packed import UnpackingReader
-from convert.recipes import RECIPES
-from convert.safetensors_file import SafetensorsReader
-from convert.upstream import to_upstream, upstream_layout
 from mlx_chatterbox.checkpoint import build, load, load_converted, verify_folder
 from mlx_chatterbox.config import ModelConfig, PackingConfig, QuantizationConfig
 from mlx_chatterbox.errors import CheckpointError
@@ -32,6 +25,13 @@ from mlx_chatterbox.quantization import quantized_layers
 from mlx_chatterbox.train.export import export
 from mlx_chatterbox.tts import ChatterboxTTS, open_model
 from mlx_chatterbox.variants import variant_named
+from mlx_chatterbox.weights.conversion import community, layouts
+from mlx_chatterbox.weights.conversion.community_folder import group_sizes
+from mlx_chatterbox.weights.conversion.core import convert
+from mlx_chatterbox.weights.conversion.packed import UnpackingReader
+from mlx_chatterbox.weights.conversion.recipes import RECIPES
+from mlx_chatterbox.weights.conversion.upstream import to_upstream, upstream_layout
+from mlx_chatterbox.weights.formats.safetensors_file import SafetensorsReader
 from tests import mlx_audio_layout
 from tests.small import small_config
 from tests.test_convert import left_in, save
@@ -67,7 +67,7 @@ def speech(folder, recording) -> np.ndarray:
 @pytest.fixture(scope="module")
 def long_recording():
     """Six seconds: Turbo wants five."""
-    from parity.inputs.synthetic_voice import synthetic_voice
+    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
     return synthetic_voice(6.0, seed=3)
 

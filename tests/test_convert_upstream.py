@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from mlx.utils import tree_flatten
 
-from convert.upstream import plan, upstream_layout
 from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.variants import VARIANTS
+from mlx_chatterbox.weights.conversion.upstream import plan, upstream_layout
 
 
 def shapes_of(variant: str) -> dict[str, tuple[int, ...]]:
@@ -168,8 +168,8 @@ def test_keys_that_are_not_ours_have_no_place_upstream():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_full_size_is_upstreams_own_state(variant):
     """Every key and every shape, against upstream's modules as PyTorch lists them."""
-    from parity.torch.env import prepare
-    from parity.torch.networks import Networks
+    from mlx_chatterbox.parity.torch.env import prepare
+    from mlx_chatterbox.parity.torch.networks import Networks
 
     prepare()
     import torch

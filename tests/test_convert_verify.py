@@ -9,11 +9,9 @@ import sys
 
 import numpy as np
 import pytest
-
-from convert import __main__ as cli
-from convert.bounds import BOUNDS, precision_name
-from convert.damage import GROUPS, measure, measure_recipe
-from convert.measures import (
+from mlx_chatterbox.convert import __main__ as cli
+from mlx_chatterbox.convert.damage import GROUPS, measure, measure_recipe
+from mlx_chatterbox.convert.measures import (
     TEXTS,
     divergence,
     outcome,
@@ -21,8 +19,7 @@ from convert.measures import (
     spectral_distance,
     token_distributions,
 )
-from convert.recipes import RECIPES, plain, uniform
-from convert.verification import (
+from mlx_chatterbox.convert.verification import (
     FILE_NAME,
     OUTPUTS,
     REQUIRED,
@@ -35,11 +32,14 @@ from convert.verification import (
     verify,
     weight_hashes,
 )
+from mlx_chatterbox.parity.inputs.make import Sizes
+from mlx_chatterbox.parity.stages import STAGES
+
 from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError
-from parity.inputs.make import Sizes
-from parity.stages import STAGES
+from mlx_chatterbox.weights.conversion.bounds import BOUNDS, precision_name
+from mlx_chatterbox.weights.conversion.recipes import RECIPES, plain, uniform
 from tests.by_recipe import folders_by_recipe
 
 SIZES = Sizes(1.5, 8, 41, 20, 6, 4, 9, 6, 2, 13, 9, 2)
@@ -153,7 +153,7 @@ def _spoil(networks, part: str) -> None:
     ],
 )
 def test_damage_to_any_network_fails(reference, exact, part, monkeypatch):
-    from convert import verification
+    from mlx_chatterbox.convert import verification
 
     def spoiled(folder, *rest):
         checkpoint = load_converted(folder, *rest)
@@ -227,7 +227,7 @@ def test_what_was_not_measured_or_not_judged_does_not_hold(name):
 
 
 def test_a_stage_that_was_not_computed_is_an_error(reference, exact, monkeypatch):
-    from convert import verification
+    from mlx_chatterbox.convert import verification
 
     monkeypatch.setattr(
         verification,
@@ -310,7 +310,7 @@ def test_a_recipe_s_damage_is_the_folder_s(exact, folder_of, material):
 
 def test_word_errors_are_counted_of_both_and_bounded(exact, folder_of, monkeypatch):
     """With a recogniser that hears the first model well and the second badly."""
-    from convert import verification
+    from mlx_chatterbox.convert import verification
 
     heard = iter([TWO[0], "nothing", "nothing", "nothing"])
     monkeypatch.setattr(verification, "open_recogniser", lambda: lambda waveform: next(heard))

@@ -247,7 +247,7 @@ def test_as_many_keys_as_sentences(t3, cond, settings):
 
 @pytest.fixture(scope="module", params=["english", "nano"])
 def tts(request, small_models):
-    from parity.inputs.synthetic_voice import synthetic_voice
+    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
     tts = open_model(small_models(request.param))
     tts.prepare_conditionals(synthetic_voice(6.0, seed=4))

@@ -23,7 +23,7 @@ def weights(request, tmp_path_factory):
     given = request.config.getoption("--full-size")
     if given:
         return given
-    from parity.fabricate.checkpoint import fabricate
+    from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
 
     return fabricate(tmp_path_factory.mktemp("full") / "upstream")
 

@@ -12,10 +12,10 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from convert.pickle_machine import MAX_OPERATIONS
-from convert.unpickle import MAX_EXPANDED, TorchReader, load_torch
-from convert.voice import convert_voice
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.weights.conversion.voice import convert_voice
+from mlx_chatterbox.weights.formats.pickle_machine import MAX_OPERATIONS
+from mlx_chatterbox.weights.formats.unpickle import MAX_EXPANDED, TorchReader, load_torch
 
 from .test_unpickle import FakeTensor, Global, TorchPickler, torch_save
 

@@ -200,7 +200,8 @@ def test_a_model_whose_repository_has_more_than_it_needs_is_on_this_machine(aske
 PROGRAMS = {
     "generate": "from mlx_chatterbox.generate import main\n"
     "sys.exit(main(['--model', 'somebody/model', '--text', 'Hi.', '--output', 'o.wav']))",
-    "convert": "from convert.__main__ import main\nsys.exit(main(['somebody/model', 'out']))",
+    "convert": "from mlx_chatterbox.convert.__main__ import main\n"
+    "sys.exit(main(['somebody/model', 'out']))",
     "train": "from mlx_chatterbox.train.__main__ import main\n"
     "sys.exit(main(['--config', 'voice.yaml']))",
 }

@@ -6,9 +6,8 @@ import warnings
 from pathlib import Path
 
 import pytest
+from mlx_chatterbox.convert.__main__ import main as convert
 
-from convert.__main__ import main as convert
-from convert.core import convert as convert_folder
 from mlx_chatterbox import hub
 from mlx_chatterbox.checkpoint import load
 from mlx_chatterbox.cli import choose_model
@@ -20,6 +19,7 @@ from mlx_chatterbox.train import base_model
 from mlx_chatterbox.train.config import TrainConfig
 from mlx_chatterbox.train.sections import ModelSection
 from mlx_chatterbox.vc import ChatterboxVC
+from mlx_chatterbox.weights.conversion.core import convert as convert_folder
 
 KNOWN = ["pocket", "turbo", "nano", "chatterbox", "english", "multilingual", "multilingual-v2"]
 

@@ -13,8 +13,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import soundfile
+from mlx_chatterbox.convert import options as convert_options
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
-from convert import options as convert_options
 from mlx_chatterbox import tts as tts_module
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import build_parser, main, settings_for
@@ -26,7 +27,6 @@ from mlx_chatterbox.synthesis.streaming import SpeechStream
 from mlx_chatterbox.train.__main__ import main as train
 from mlx_chatterbox.vc import build_parser as vc_parser
 from mlx_chatterbox.voice import Voice
-from parity.inputs.synthetic_voice import synthetic_voice
 
 # A value for every option that takes one.
 VALUES = {

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 from mlx.utils import tree_flatten
+from mlx_chatterbox.convert.__main__ import main as convert
 
-from convert.__main__ import main as convert
 from mlx_chatterbox import ChatterboxTTS, ChatterboxVC, Voice
 from mlx_chatterbox.checkpoint import load
 from mlx_chatterbox.errors import SettingError

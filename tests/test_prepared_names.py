@@ -7,13 +7,13 @@ import os
 
 import numpy as np
 import pytest
+from mlx_chatterbox.parity import whole_file
+from mlx_chatterbox.parity.dumps import read_dump, write_dump
+from mlx_chatterbox.parity.fabricate import checkpoint as fabricate
+from mlx_chatterbox.parity.report import tables
 
-from convert.shared import share
 from mlx_chatterbox.train.state import link as point_to
-from parity import whole_file
-from parity.dumps import read_dump, write_dump
-from parity.fabricate import checkpoint as fabricate
-from parity.report import tables
+from mlx_chatterbox.weights.conversion.shared import share
 
 
 def in_parity(path):

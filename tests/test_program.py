@@ -13,10 +13,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from mlx_chatterbox.parity.errors import ParityError
 
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.program import run_program
-from parity.errors import ParityError
 
 ROOT = Path(__file__).parent.parent
 ESCAPES = "\x1b]0;title\x07 \x1b[2J \r \x9b31m \x7f \u202eevil\u2066 \u2028"
@@ -98,10 +98,10 @@ PROGRAMS = [
     ("mlx_chatterbox.doctor.__main__", "run", []),
     ("mlx_chatterbox.train.__main__", "_init", ["init", "a.yaml"]),
     ("mlx_chatterbox.train.pocket.__main__", "Places", ["--work", "a"]),
-    ("convert.__main__", "_run", ["a", "b"]),
-    ("convert.damage", "_work", ["pocket"]),
-    ("convert.reading", "_made_up", ["pocket"]),
-    ("parity.__main__", "perform", ["inputs", "a"]),
+    ("mlx_chatterbox.convert.__main__", "_run", ["a", "b"]),
+    ("mlx_chatterbox.convert.damage", "_work", ["pocket"]),
+    ("mlx_chatterbox.convert.reading", "_made_up", ["pocket"]),
+    ("mlx_chatterbox.parity.__main__", "perform", ["inputs", "a"]),
     ("benchmarks.__main__", "_check", []),
     ("benchmarks.jobs", "_work", []),
     ("benchmarks.streaming", "_work", ["pocket"]),

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox.audio import ffmpeg
 from mlx_chatterbox.audio.files import (
@@ -29,7 +30,6 @@ from mlx_chatterbox.tts import ChatterboxTTS
 from mlx_chatterbox.vc import ChatterboxVC
 from mlx_chatterbox.voice import Voice, is_saved_voice
 from mlx_chatterbox.watermark.__main__ import main as watermark
-from parity.inputs.synthetic_voice import synthetic_voice
 from tests.train_data import section
 
 RATE = 24000

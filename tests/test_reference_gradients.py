@@ -26,7 +26,7 @@ RELATIVE = 1e-4
 
 @pytest.fixture(scope="module", autouse=True)
 def upstream_environment():
-    from parity.torch.env import prepare
+    from mlx_chatterbox.parity.torch.env import prepare
 
     prepare()
 
@@ -35,10 +35,11 @@ class Model:
     """A small model twice: upstream's files, and our networks made from them by conversion."""
 
     def __init__(self, folder, variant: str, config):
-        from convert.core import convert_folder
+        from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
+
         from mlx_chatterbox.checkpoint import load
         from mlx_chatterbox.variants import variant_named
-        from parity.fabricate.checkpoint import fabricate
+        from mlx_chatterbox.weights.conversion.core import convert_folder
 
         self.config = config
         self.variant = variant_named(variant)
@@ -61,8 +62,8 @@ class Model:
 
     def ours(self, file: str, prefix: str, grads: dict, within: str) -> dict[str, np.ndarray]:
         """PyTorch's gradients under our names and in our layout, as conversion treats weights."""
-        from convert.rules import axes_of
-        from convert.upstream import plan
+        from mlx_chatterbox.weights.conversion.rules import axes_of
+        from mlx_chatterbox.weights.conversion.upstream import plan
 
         named = {prefix + key: grad.numpy() for key, grad in grads.items()}
         shapes = {key: tuple(grad.shape) for key, grad in named.items()}

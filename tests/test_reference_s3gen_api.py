@@ -13,11 +13,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_unflatten
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox import HiFTNetModel, S3GenModel
 from mlx_chatterbox.models.s3gen.config import CAMPPlusConfig
 from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerConfig
-from parity.inputs.synthetic_voice import synthetic_voice
 from tests.small import small_s3gen
 
 pytestmark = pytest.mark.reference
@@ -27,7 +27,7 @@ TOKENIZER = {"n_audio_state": 64, "n_audio_head": 1, "n_audio_layer": 1}
 
 @pytest.fixture(scope="module", autouse=True)
 def upstream_environment():
-    from parity.torch.env import prepare
+    from mlx_chatterbox.parity.torch.env import prepare
 
     prepare()
 
@@ -53,7 +53,7 @@ def weights(model):
     """The same as upstream's files have them."""
     import torch
 
-    from convert.upstream import to_upstream
+    from mlx_chatterbox.weights.conversion.upstream import to_upstream
 
     files = to_upstream(dict(tree_flatten(model.parameters())))
     return {k: torch.from_numpy(np.array(v)) for k, v in files["s3gen.safetensors"].items()}

@@ -3,12 +3,12 @@
 import random
 
 import pytest
+from mlx_chatterbox.parity.fabricate.english import tokenizer_json
+from mlx_chatterbox.parity.upstream.interpreter import find_interpreter
+from mlx_chatterbox.parity.upstream.jobs import torch_texts
 
 from mlx_chatterbox.text.normalize import punc_norm
 from mlx_chatterbox.text.tokenizer import EnglishTokenizer
-from parity.fabricate.english import tokenizer_json
-from parity.upstream.interpreter import find_interpreter
-from parity.upstream.jobs import torch_texts
 
 pytestmark = pytest.mark.reference
 

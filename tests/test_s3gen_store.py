@@ -9,11 +9,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox import HiFTNetModel, S3GenModel, s3gen_store
 from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.errors import CheckpointError
-from parity.inputs.synthetic_voice import synthetic_voice
 from tests import mlx_audio_layout
 
 # Of fabricated upstream files: small sizes that no file states.
@@ -127,7 +127,7 @@ def test_hugging_faces_layout_has_its_names(model, tmp_path):
 
 @pytest.mark.numbers
 def test_a_saved_s3gen_takes_a_models_place(model, small_upstream, small_config, tmp_path):
-    from convert.core import convert_folder
+    from mlx_chatterbox.weights.conversion.core import convert_folder
 
     changed = S3GenModel(model.config, model.tokenizer_config)
     folder = changed.save_pretrained(tmp_path / "s3gen", "transformers")
@@ -156,8 +156,8 @@ def test_upstreams_mean_flow_is_known_by_its_layer(small_models, tmp_path):
 
 
 def test_few_bits_stay_few(small_upstream, small_config, tmp_path):
-    from convert.core import convert_folder
     from mlx_chatterbox.config import QuantizationConfig
+    from mlx_chatterbox.weights.conversion.core import convert_folder
 
     config = dataclasses.replace(small_config)
     rules = [{"layers": "s3gen.flow.encoder.*", "bits": 8, "group_size": 32}]

@@ -6,14 +6,14 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
-from convert.torch_zip import write_state_dict
 from mlx_chatterbox.audio.mel import s3_tokenizer_log_mel
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.s3tokenizer.config import TOKEN_RATES_V1, S3TokenizerV1Config
 from mlx_chatterbox.models.s3tokenizer.v1 import EuclideanCodebook, S3TokenizerV1, sinusoids
 from mlx_chatterbox.speech_tokenizer_v1 import load_speech_tokenizer_v1, save_speech_tokenizer_v1
-from parity.inputs.synthetic_voice import synthetic_voice
+from mlx_chatterbox.weights.formats.torch_zip import write_state_dict
 from tests.onnx_stand_in import field, speech_tokenizer_v1
 
 pytestmark = pytest.mark.numbers
@@ -147,7 +147,7 @@ def test_what_cannot_be_read(onnx_files, weights, tmp_path):
 
 @pytest.fixture(scope="module")
 def package():
-    from parity.torch.env import prepare
+    from mlx_chatterbox.parity.torch.env import prepare
 
     prepare()
     import s3tokenizer.model

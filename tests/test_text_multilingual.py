@@ -6,13 +6,13 @@ import json
 import sys
 
 import pytest
+from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 
 from mlx_chatterbox.config import TextConfig
 from mlx_chatterbox.errors import CheckpointError, TextError
 from mlx_chatterbox.text.load import load_tokenizer
 from mlx_chatterbox.text.multilingual import SUPPORTED_LANGUAGES, MultilingualTokenizer
 from mlx_chatterbox.text.normalize import punc_norm
-from parity.fabricate.tokenizers import tokenizer_files
 
 VOCABULARY = "grapheme_mtl_merged_expanded_v1.json"
 

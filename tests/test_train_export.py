@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from convert.core import convert_folder
-from convert.recipes import RECIPES, uniform
 from mlx_chatterbox.checkpoint import VOICE_NAME, load_converted, read_weights
 from mlx_chatterbox.errors import CheckpointError, SettingError, TextError
 from mlx_chatterbox.quantization import is_quantized, quantized_layers
@@ -23,6 +21,8 @@ from mlx_chatterbox.train.export import export
 from mlx_chatterbox.train.vocabulary import extend_vocabulary
 from mlx_chatterbox.tts import CLASSES
 from mlx_chatterbox.voice import embed_voice
+from mlx_chatterbox.weights.conversion.core import convert_folder
+from mlx_chatterbox.weights.conversion.recipes import RECIPES, uniform
 from tests.small import small_config
 
 LORA = SimpleNamespace(rank=4, alpha=8.0, dropout=0.0, dora=False, targets=None, layers=None)
@@ -141,7 +141,7 @@ def test_an_existing_folder_is_replaced_only_if_asked_and_ours(tmp_path, small_m
 
 @pytest.mark.parametrize("variant", ["english", "multilingual", "turbo"])
 def test_upstreams_files_convert_back_to_the_same_model(tmp_path, small_models, variant, recording):
-    from convert.core import convert_folder
+    from mlx_chatterbox.weights.conversion.core import convert_folder
 
     checkpoint = loaded(small_models, variant)
     recording = np.tile(recording, 3)
@@ -247,11 +247,12 @@ def test_gpt2_needs_no_new_letters(small_models):
 @pytest.mark.reference
 def test_upstreams_networks_load_the_export_strictly(tmp_path):
     """Upstream's own sizes, but for the depth of T3, which its table can change."""
-    from convert.core import convert_folder
+    from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
+    from mlx_chatterbox.parity.torch.env import prepare
+    from mlx_chatterbox.parity.torch.networks import Networks
+
     from mlx_chatterbox.variants import variant_named
-    from parity.fabricate.checkpoint import fabricate
-    from parity.torch.env import prepare
-    from parity.torch.networks import Networks
+    from mlx_chatterbox.weights.conversion.core import convert_folder
 
     prepare()
     config = variant_named("english").default_config()

@@ -14,8 +14,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from convert.unpickle import TorchReader, load_torch
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.weights.formats.unpickle import TorchReader, load_torch
 
 STORAGES = {
     "float32": "FloatStorage",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlx_chatterbox.parity.fabricate.gpt2 import TAGS as PUBLISHED
+from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.errors import TextError
@@ -17,8 +19,6 @@ from mlx_chatterbox.text.reading import read_text
 from mlx_chatterbox.text.tags import TAGS, find_tags, without
 from mlx_chatterbox.text.unread import UnreadWarning, shortened
 from mlx_chatterbox.variants import VARIANTS
-from parity.fabricate.gpt2 import TAGS as PUBLISHED
-from parity.fabricate.tokenizers import tokenizer_files
 
 FAST = {"n_cfm_timesteps": 1, "watermark": False}
 COMMON = ["--model", "pocket", "--seed", "1", "--no-watermark", "--cfm-steps", "1"]

@@ -23,7 +23,7 @@ SHORT = {"max_new_tokens": 12, "n_cfm_timesteps": 2}
 
 @pytest.fixture(scope="module")
 def long_recording():
-    from parity.inputs.synthetic_voice import synthetic_voice
+    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
     return synthetic_voice(6.0, seed=4)
 

@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import soundfile
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxVC, watermark
 from mlx_chatterbox.audio.files import load_audio, read_channels, save_audio
@@ -18,7 +19,6 @@ from mlx_chatterbox.generate import main as generate
 from mlx_chatterbox.vc import main as convert_voice
 from mlx_chatterbox.watermark import spectrogram, weights
 from mlx_chatterbox.watermark.__main__ import main
-from parity.inputs.synthetic_voice import synthetic_voice
 
 SR = 24000
 SHORT = {"max_new_tokens": 12, "n_cfm_timesteps": 2}
@@ -249,7 +249,7 @@ def test_without_the_package(no_package, speech, small_checkpoint, recording):
     [({"step": 1}, "holds no model"), ({"model": {"encoder.x": np.zeros(1)}}, "other weights")],
 )
 def test_another_file(monkeypatch, content, message):
-    monkeypatch.setattr("convert.unpickle.load_torch", lambda path: content)
+    monkeypatch.setattr("mlx_chatterbox.weights.formats.unpickle.load_torch", lambda path: content)
     weights.load_networks.cache_clear()
     with pytest.raises(CheckpointError, match=message):
         weights.load_networks()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox.audio.mel import s3_tokenizer_log_mel
 from mlx_chatterbox.checkpoint import build
@@ -13,7 +14,6 @@ from mlx_chatterbox.models.s3tokenizer.windows import (
     split_windows,
     window_log_mels,
 )
-from parity.inputs.synthetic_voice import synthetic_voice
 
 pytestmark = pytest.mark.numbers
 
@@ -114,7 +114,7 @@ def test_a_long_recording_gives_the_tokens_of_its_log_mel(small_config):
 @pytest.mark.parametrize("seconds", [31, 35, 53, 55, 60, 95])
 def test_tokens_equal_upstreams_windows(seconds):
     """Upstream's own long-audio code on a small network; the stretch it loses left out."""
-    from parity.torch.env import prepare
+    from mlx_chatterbox.parity.torch.env import prepare
 
     prepare()
     import torch

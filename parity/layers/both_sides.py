@@ -11,8 +11,8 @@ from pathlib import Path
 import mlx.nn as nn
 import numpy as np
 
-from convert.core import convert_folder
 from mlx_chatterbox.checkpoint import build, load
+from mlx_chatterbox.weights.conversion.core import convert_folder
 
 from ..dumps import read_dump, write_dump
 from ..fabricate.checkpoint import fabricate

@@ -15,7 +15,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 import mlx_chatterbox
-from convert.upstream import to_upstream
+from mlx_chatterbox.weights.conversion.upstream import to_upstream
 
 from ..dumps import write_dump
 from ..errors import ParityError

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from convert.sources import find_source
-from convert.unpickle import load_torch
+from mlx_chatterbox.weights.conversion.sources import find_source
+from mlx_chatterbox.weights.formats.unpickle import load_torch
 
 from ..dumps import read_dump
 from . import encoders

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from convert.rules import RULES
+from mlx_chatterbox.weights.conversion.rules import RULES
 
 from .names import EXTRA_NAMES, NETWORK_OF_FILE, NOT_TAPPED
 

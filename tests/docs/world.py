@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
+
 from mlx_chatterbox.audio.files import save_audio
 from mlx_chatterbox.folders import cache_folder
 from mlx_chatterbox.variants import variant_named
-from parity.fabricate.checkpoint import fabricate
-from parity.inputs.synthetic_voice import synthetic_voice
 from tests.docs.acceptance import scripts
 from tests.docs.pages import ROOT, Command, blocks
 from tests.epubs import write_epub

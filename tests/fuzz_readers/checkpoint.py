@@ -89,7 +89,7 @@ def _pocket_t3():
 
 
 def english_files() -> list[bytes]:
-    from parity.fabricate.english import tokenizer_json
+    from mlx_chatterbox.parity.fabricate.english import tokenizer_json
 
     return [(POCKET_FOLDER / ENGLISH).read_bytes(), tokenizer_json().encode()]
 
@@ -115,7 +115,7 @@ _GPT2 = ("vocab.json", "merges.txt", "tokenizer_config.json", "added_tokens.json
 
 @cache
 def _gpt2_files() -> dict[str, str]:
-    from parity.fabricate.gpt2 import files
+    from mlx_chatterbox.parity.fabricate.gpt2 import files
 
     return files()
 
@@ -160,8 +160,8 @@ def cangjie() -> list[bytes]:
 
 def read_index(path: Path) -> None:
     """Weights in two files, and an index that says which has what."""
-    from convert.safetensors_file import SafetensorsReader
     from mlx_chatterbox.shards import check_shards, index_of, weight_map
+    from mlx_chatterbox.weights.formats.safetensors_file import SafetensorsReader
 
     whole = path.parent / WEIGHTS_NAME
     path.rename(index_of(whole))

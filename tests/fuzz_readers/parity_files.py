@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from mlx_chatterbox.parity.errors import ParityError
 
 from mlx_chatterbox.errors import ChatterboxError
-from parity.errors import ParityError
 from tests.fuzz_damage import (
     damage_bytes,
     damage_header,
@@ -55,11 +55,11 @@ def _texts() -> dict[str, bytes]:
 
 def read_run(path: Path) -> None:
     """The first line is the damaged file's name."""
-    from parity.dumps import write_dump
-    from parity.report import baseline
-    from parity.report.report import of_folder, read_layers
-    from parity.report.tables import computed_on
-    from parity.report.writing import write_all
+    from mlx_chatterbox.parity.dumps import write_dump
+    from mlx_chatterbox.parity.report import baseline
+    from mlx_chatterbox.parity.report.report import of_folder, read_layers
+    from mlx_chatterbox.parity.report.tables import computed_on
+    from mlx_chatterbox.parity.report.writing import write_all
 
     name, _, content = path.read_bytes().partition(b"\n")
     files = dict(_texts())
@@ -93,7 +93,7 @@ def damage_text(rng: random.Random, content: bytes) -> bytes:
 
 
 def read_taps(path: Path) -> None:
-    from parity.taps.recording import read_taps
+    from mlx_chatterbox.parity.taps.recording import read_taps
 
     found = read_taps(path)
     for tap in found.taps:
@@ -104,7 +104,7 @@ def read_taps(path: Path) -> None:
 
 @cache
 def taps() -> list[bytes]:
-    from parity.taps.recording import Tap, write_taps
+    from mlx_chatterbox.parity.taps.recording import Tap, write_taps
 
     values = _arrays()["flow/mel"]
     made = [

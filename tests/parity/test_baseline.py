@@ -6,12 +6,11 @@ import copy
 import json
 
 import pytest
-
-from parity.__main__ import main
-from parity.compare import Comparison, Verdict
-from parity.errors import ParityError
-from parity.report import baseline
-from parity.stages import EQUAL, RELATIVE_RMS, STAGES
+from mlx_chatterbox.parity.__main__ import main
+from mlx_chatterbox.parity.compare import Comparison, Verdict
+from mlx_chatterbox.parity.errors import ParityError
+from mlx_chatterbox.parity.report import baseline
+from mlx_chatterbox.parity.stages import EQUAL, RELATIVE_RMS, STAGES
 
 
 def row(output, error, bound=1e-4, **other):

@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-from parity.commands.parser import parser
+from mlx_chatterbox.parity.commands.parser import parser
 
 
 def test_every_command_names_a_function_that_there_is():

@@ -4,12 +4,11 @@ import json
 
 import numpy as np
 import pytest
-
-from parity.__main__ import main
-from parity.compare import all_hold, compare, relative_rms
-from parity.dumps import read_dump, write_dump
-from parity.errors import DumpError, ParityError
-from parity.report import tables
+from mlx_chatterbox.parity.__main__ import main
+from mlx_chatterbox.parity.compare import all_hold, compare, relative_rms
+from mlx_chatterbox.parity.dumps import read_dump, write_dump
+from mlx_chatterbox.parity.errors import DumpError, ParityError
+from mlx_chatterbox.parity.report import tables
 
 MEL = "s3gen/ref_mel"
 TOKENS = "s3_tokenizer/tokens"
@@ -191,7 +190,7 @@ def test_wrong_use_exits_with_2(arguments, capsys):
 def test_the_chart_shows_every_error_and_its_bound():
     from xml.etree import ElementTree
 
-    from parity.report.chart import as_svg
+    from mlx_chatterbox.parity.report.chart import as_svg
 
     rng = np.random.default_rng(0)
     reference = {"flow/mu": rng.standard_normal((4, 80)).astype(np.float32)}

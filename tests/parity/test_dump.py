@@ -6,20 +6,20 @@ from shutil import copyfile, copytree
 
 import numpy as np
 import pytest
+from mlx_chatterbox.parity import stages
+from mlx_chatterbox.parity.__main__ import main
+from mlx_chatterbox.parity.compare import compare
+from mlx_chatterbox.parity.dumps import read_dump, read_dump_with_metadata, write_dump
+from mlx_chatterbox.parity.errors import ParityError
+from mlx_chatterbox.parity.fabricate.small import SMALL_SIZES
+from mlx_chatterbox.parity.inputs.make import make_inputs
+from mlx_chatterbox.parity.inputs.pipeline import pipeline_inputs
+from mlx_chatterbox.parity.mlx.backend import compute
+from mlx_chatterbox.parity.numpy import backend as numpy_reference
+from mlx_chatterbox.parity.upstream.files import upstream_of
 
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.variants import VARIANTS
-from parity import stages
-from parity.__main__ import main
-from parity.compare import compare
-from parity.dumps import read_dump, read_dump_with_metadata, write_dump
-from parity.errors import ParityError
-from parity.fabricate.small import SMALL_SIZES
-from parity.inputs.make import make_inputs
-from parity.inputs.pipeline import pipeline_inputs
-from parity.mlx.backend import compute
-from parity.numpy import backend as numpy_reference
-from parity.upstream.files import upstream_of
 from tests.small import small_config as small_variant
 
 SMALL = SMALL_SIZES
@@ -222,7 +222,7 @@ def test_the_torch_backend_finds_what_a_checkpoint_was_converted_from(small_mode
 
 
 def test_the_torch_backend_finds_a_language_packs_t3(small_models, tmp_path):
-    from convert.core import convert_folder
+    from mlx_chatterbox.weights.conversion.core import convert_folder
 
     folder = copytree(upstream_of(small_models("multilingual")).folder, tmp_path / "pack")
     own = folder / "own.safetensors"

@@ -8,13 +8,13 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from mlx_chatterbox.parity.__main__ import main
+from mlx_chatterbox.parity.dumps import write_dump
+from mlx_chatterbox.parity.errors import ParityError, ReferenceMissing
+from mlx_chatterbox.parity.torch import env
+from mlx_chatterbox.parity.upstream import interpreter, setup
 
 from mlx_chatterbox.config import ModelConfig
-from parity.__main__ import main
-from parity.dumps import write_dump
-from parity.errors import ParityError, ReferenceMissing
-from parity.torch import env
-from parity.upstream import interpreter, setup
 
 
 @pytest.fixture
@@ -93,13 +93,13 @@ def test_setup_installs_pytorch_first_and_the_pinned_packages_without_dependenci
 
 
 def test_a_missing_weights_folder_is_one_clear_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("parity.run.find_interpreter", lambda given: sys.executable)
+    monkeypatch.setattr("mlx_chatterbox.parity.run.find_interpreter", lambda given: sys.executable)
     assert main(["run", "--weights", str(tmp_path / "absent"), "--work", str(tmp_path)]) == 1
     assert "no such folder" in capsys.readouterr().err
 
 
 def test_a_missing_recording_is_said_before_anything_is_made(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("parity.run.find_interpreter", lambda given: sys.executable)
+    monkeypatch.setattr("mlx_chatterbox.parity.run.find_interpreter", lambda given: sys.executable)
     work = tmp_path / "work"
     assert main(["run", "--audio", str(tmp_path / "absent.wav"), "--work", str(work)]) == 1
     assert "absent.wav" in capsys.readouterr().err

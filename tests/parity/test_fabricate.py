@@ -5,14 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlx_chatterbox.parity.__main__ import main
+from mlx_chatterbox.parity.fabricate.checkpoint import (
+    fabricate,
+    fabricate_layout,
+    is_fabricated,
+    upstream_shapes,
+)
+from mlx_chatterbox.parity.fabricate.english import tokenizer_json
+from mlx_chatterbox.parity.fabricate.values import tensor
 from safetensors.numpy import load_file
 
-from convert.unpickle import TorchReader
 from mlx_chatterbox.variants import VARIANTS
-from parity.__main__ import main
-from parity.fabricate.checkpoint import fabricate, fabricate_layout, is_fabricated, upstream_shapes
-from parity.fabricate.english import tokenizer_json
-from parity.fabricate.values import tensor
+from mlx_chatterbox.weights.formats.unpickle import TorchReader
 from tests.small import small_config as small_variant
 
 FILES = {"ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors"}

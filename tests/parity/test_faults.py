@@ -13,14 +13,14 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
+from mlx_chatterbox.parity.compare import compare
+from mlx_chatterbox.parity.mlx.backend import compute_with
+from mlx_chatterbox.parity.numpy import backend as numpy_reference
 
 from mlx_chatterbox.audio.stft import raised_cosine
 from mlx_chatterbox.models.s3gen.estimator import ConditionalDecoder
 from mlx_chatterbox.models.t3 import sampling
 from mlx_chatterbox.models.t3.t3 import T3
-from parity.compare import compare
-from parity.mlx.backend import compute_with
-from parity.numpy import backend as numpy_reference
 from tests.parity.test_dump import SMALL
 from tests.small import small_config
 
@@ -60,7 +60,7 @@ def swapped_samplers(monkeypatch) -> None:
         logits = sampling.keep_top_p(logits, settings.top_p)
         return logits / settings.temperature
 
-    monkeypatch.setattr("parity.mlx.backend.process_logits", swapped)
+    monkeypatch.setattr("mlx_chatterbox.parity.mlx.backend.process_logits", swapped)
 
 
 def penalty_first(monkeypatch) -> None:
@@ -71,7 +71,7 @@ def penalty_first(monkeypatch) -> None:
         logits = sampling.keep_top_k(logits / settings.temperature, settings.top_k)
         return sampling.keep_top_p(logits, settings.top_p)
 
-    monkeypatch.setattr("parity.mlx.backend.process_logits", swapped)
+    monkeypatch.setattr("mlx_chatterbox.parity.mlx.backend.process_logits", swapped)
 
 
 def second_start(monkeypatch) -> None:
@@ -166,8 +166,9 @@ class Sound:
 @pytest.fixture(scope="module")
 def sound(small_models):
     """By variant; our own stages stand for upstream's, but for what NumPy computes by itself."""
+    from mlx_chatterbox.parity.inputs.make import make_inputs
+
     from mlx_chatterbox.checkpoint import load
-    from parity.inputs.make import make_inputs
 
     made: dict[str, Sound] = {}
 

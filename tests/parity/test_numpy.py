@@ -2,19 +2,19 @@
 
 import numpy as np
 import pytest
+from mlx_chatterbox.parity.compare import compare, relative_rms
+from mlx_chatterbox.parity.fabricate.small import SMALL_SIZES
+from mlx_chatterbox.parity.inputs.make import make_inputs
+from mlx_chatterbox.parity.mlx.backend import compute_with
+from mlx_chatterbox.parity.numpy import backend as numpy_reference
+from mlx_chatterbox.parity.numpy.encoders import fsq_tokens
+from mlx_chatterbox.parity.numpy.layers import Weights
+from mlx_chatterbox.parity.numpy.loudness import integrated_loudness
+from mlx_chatterbox.parity.numpy.networks import networks_of
+from mlx_chatterbox.parity.numpy.vocoder import istft, stft
+from mlx_chatterbox.parity.upstream.files import upstream_of
 
 from mlx_chatterbox.checkpoint import load
-from parity.compare import compare, relative_rms
-from parity.fabricate.small import SMALL_SIZES
-from parity.inputs.make import make_inputs
-from parity.mlx.backend import compute_with
-from parity.numpy import backend as numpy_reference
-from parity.numpy.encoders import fsq_tokens
-from parity.numpy.layers import Weights
-from parity.numpy.loudness import integrated_loudness
-from parity.numpy.networks import networks_of
-from parity.numpy.vocoder import istft, stft
-from parity.upstream.files import upstream_of
 from tests.small import small_config
 
 pytestmark = pytest.mark.numbers

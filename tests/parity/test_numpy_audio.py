@@ -5,8 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-
-from parity.numpy.backend import compute, sampler_probs
+from mlx_chatterbox.parity.numpy.backend import compute, sampler_probs
 
 pytestmark = pytest.mark.numbers
 
@@ -88,7 +87,7 @@ def test_settings_are_read_as_decimals():
 @pytest.mark.reference
 @pytest.mark.parametrize("seed", range(20))
 def test_the_sampler_equals_hugging_face(seed):
-    from parity.torch.env import prepare
+    from mlx_chatterbox.parity.torch.env import prepare
 
     prepare()
     import torch

@@ -3,9 +3,8 @@
 import json
 
 import pytest
-
-from parity.errors import PeerMissing
-from parity.peers import environments
+from mlx_chatterbox.parity.errors import PeerMissing
+from mlx_chatterbox.parity.peers import environments
 
 
 def test_mlx_audio_gets_the_mlx_that_is_here():

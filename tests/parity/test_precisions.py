@@ -2,19 +2,19 @@
 
 import numpy as np
 import pytest
+from mlx_chatterbox.parity import precisions
+from mlx_chatterbox.parity.__main__ import main
+from mlx_chatterbox.parity.compare import compare
+from mlx_chatterbox.parity.dumps import write_dump
+from mlx_chatterbox.parity.errors import ParityError
+from mlx_chatterbox.parity.fabricate.small import SMALL_SIZES
+from mlx_chatterbox.parity.inputs.make import make_inputs
+from mlx_chatterbox.parity.mlx.backend import compute_with
+from mlx_chatterbox.parity.stages import STAGES, UNEQUAL_SHARE
+from mlx_chatterbox.parity.upstream.files import upstream_of
+from mlx_chatterbox.parity.weights import convert_to
 
 from mlx_chatterbox.checkpoint import load
-from parity import precisions
-from parity.__main__ import main
-from parity.compare import compare
-from parity.dumps import write_dump
-from parity.errors import ParityError
-from parity.fabricate.small import SMALL_SIZES
-from parity.inputs.make import make_inputs
-from parity.mlx.backend import compute_with
-from parity.stages import STAGES, UNEQUAL_SHARE
-from parity.upstream.files import upstream_of
-from parity.weights import convert_to
 from tests.small import small_config
 
 WATERMARK = {"watermark"}

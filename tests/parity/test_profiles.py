@@ -4,11 +4,16 @@ import json
 
 import numpy as np
 import pytest
-
-from parity.layers.bisect import bisect
-from parity.layers.profiles import TIME_AXES, as_plain, error_over_time, layer_errors, over_time
-from parity.stages import STAGES
-from parity.taps.recording import Tap
+from mlx_chatterbox.parity.layers.bisect import bisect
+from mlx_chatterbox.parity.layers.profiles import (
+    TIME_AXES,
+    as_plain,
+    error_over_time,
+    layer_errors,
+    over_time,
+)
+from mlx_chatterbox.parity.stages import STAGES
+from mlx_chatterbox.parity.taps.recording import Tap
 
 
 def stage_of_two(change: float = 0.0) -> list[Tap]:

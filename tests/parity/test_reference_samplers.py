@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-
-from parity.compare import compare
-from parity.dumps import read_dump, write_dump
-from parity.inputs.sampler_cases import sampler_cases, turbo_sampler_cases
-from parity.mlx.backend import compute_with
-from parity.numpy import backend as numpy_reference
-from parity.upstream.interpreter import find_interpreter
-from parity.upstream.jobs import torch_dump
+from mlx_chatterbox.parity.compare import compare
+from mlx_chatterbox.parity.dumps import read_dump, write_dump
+from mlx_chatterbox.parity.inputs.sampler_cases import sampler_cases, turbo_sampler_cases
+from mlx_chatterbox.parity.mlx.backend import compute_with
+from mlx_chatterbox.parity.numpy import backend as numpy_reference
+from mlx_chatterbox.parity.upstream.interpreter import find_interpreter
+from mlx_chatterbox.parity.upstream.jobs import torch_dump
 
 pytestmark = pytest.mark.reference
 

@@ -5,15 +5,14 @@ import sys
 
 import mlx.core as mx
 import pytest
-
-from parity.faults.planting import faults
-from parity.layers.bisect import bisect
-from parity.layers.both_sides import small_models
-from parity.layers.mutants import mutants_as_text, try_fault
-from parity.layers.saving import Model, save
-from parity.mlx.backend import record_with
-from parity.taps.names import TAPPED_STAGES
-from parity.upstream.interpreter import find_interpreter
+from mlx_chatterbox.parity.faults.planting import faults
+from mlx_chatterbox.parity.layers.bisect import bisect
+from mlx_chatterbox.parity.layers.both_sides import small_models
+from mlx_chatterbox.parity.layers.mutants import mutants_as_text, try_fault
+from mlx_chatterbox.parity.layers.saving import Model, save
+from mlx_chatterbox.parity.mlx.backend import record_with
+from mlx_chatterbox.parity.taps.names import TAPPED_STAGES
+from mlx_chatterbox.parity.upstream.interpreter import find_interpreter
 
 pytestmark = pytest.mark.reference
 
@@ -53,8 +52,9 @@ def test_all_planted_faults_are_caught_and_named(models):
 
 @pytest.mark.parametrize("name", ["missing_bias", "wrong_gelu"])
 def test_a_reproduction_runs_by_itself(models, name, tmp_path):
+    from mlx_chatterbox.parity.faults.planting import planted
+
     from mlx_chatterbox.checkpoint import load
-    from parity.faults.planting import planted
 
     fault = faults()[name]
     model = models[fault.variant]

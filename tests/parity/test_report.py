@@ -13,16 +13,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from mlx_chatterbox.parity.__main__ import main
+from mlx_chatterbox.parity.compare import compare
+from mlx_chatterbox.parity.dumps import write_dump
+from mlx_chatterbox.parity.report import plots, png, provenance, tables
+from mlx_chatterbox.parity.report.page import as_html
+from mlx_chatterbox.parity.report.pictures import layers_picture, pictures_of
+from mlx_chatterbox.parity.report.report import ParityReport, of_folder
+from mlx_chatterbox.parity.report.writing import write_all
 
 from mlx_chatterbox.nn import device
-from parity.__main__ import main
-from parity.compare import compare
-from parity.dumps import write_dump
-from parity.report import plots, png, provenance, tables
-from parity.report.page import as_html
-from parity.report.pictures import layers_picture, pictures_of
-from parity.report.report import ParityReport, of_folder
-from parity.report.writing import write_all
 from tests.json_schema import check
 
 VOID = {"meta", "img"}

@@ -8,18 +8,18 @@ import sys
 
 import numpy as np
 import pytest
+from mlx_chatterbox.parity.__main__ import main
+from mlx_chatterbox.parity.dumps import read_dump, write_dump
+from mlx_chatterbox.parity.errors import DumpError, ParityError
+from mlx_chatterbox.parity.fabricate.small import SMALL_SIZES
+from mlx_chatterbox.parity.faults.planting import faults, planted
+from mlx_chatterbox.parity.inputs.make import make_inputs
+from mlx_chatterbox.parity.layers.bisect import aligned, as_text, bisect, first_fault
+from mlx_chatterbox.parity.mlx.backend import compute_with, record_with
+from mlx_chatterbox.parity.taps.recording import Recorder, read_taps, write_taps
+from mlx_chatterbox.parity.taps.upstream_names import upstream_names
 
 from mlx_chatterbox.checkpoint import load
-from parity.__main__ import main
-from parity.dumps import read_dump, write_dump
-from parity.errors import DumpError, ParityError
-from parity.fabricate.small import SMALL_SIZES
-from parity.faults.planting import faults, planted
-from parity.inputs.make import make_inputs
-from parity.layers.bisect import aligned, as_text, bisect, first_fault
-from parity.mlx.backend import compute_with, record_with
-from parity.taps.recording import Recorder, read_taps, write_taps
-from parity.taps.upstream_names import upstream_names
 from tests.small import small_config
 
 STAGES = ("t3", "t3_greedy", "flow", "estimator", "vocoder", "ref_mel")
@@ -209,7 +209,7 @@ def test_a_difference_is_saved_with_a_script_that_shows_it(
 def test_a_stages_own_code_is_saved_with_the_stages_inputs(
     taps, inputs, small_checkpoint, tmp_path, capsys
 ):
-    from parity.layers.reproduction import reproduce
+    from mlx_chatterbox.parity.layers.reproduction import reproduce
 
     reference = write_taps(tmp_path / "reference.taps", taps, inputs)
     folder = tmp_path / "found"

@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlx_chatterbox.parity.__main__ import main
+from mlx_chatterbox.parity.errors import ParityError
+from mlx_chatterbox.parity.settings import RunSettings
+from mlx_chatterbox.parity.weights import located
 
 from mlx_chatterbox.variants import variant_named
-from parity.__main__ import main
-from parity.errors import ParityError
-from parity.settings import RunSettings
-from parity.weights import located
 from tests.hub_stand_in import hub_stand_in
 
 # A process of its own: the hub's client reads where the hub is when it is imported.
@@ -94,7 +94,7 @@ def test_a_variant_chooses_its_files(monkeypatch, tmp_path):
         asked.append((repository, set(files)))
         return tmp_path
 
-    monkeypatch.setattr("parity.weights.download", download)
+    monkeypatch.setattr("mlx_chatterbox.parity.weights.download", download)
     given = located(RunSettings(variant="multilingual", weights="ResembleAI/chatterbox"))
     assert (given.variant, given.weights) == ("multilingual", tmp_path)
     turbo = variant_named("turbo")
@@ -115,6 +115,6 @@ def test_a_folder_is_what_its_files_are_and_only_its_name_is_told(small_upstream
 def test_neither_folder_nor_repository_is_one_clear_line(tmp_path, monkeypatch, capsys):
     with pytest.raises(ParityError, match="no such folder, and no repository"):
         located(RunSettings(weights="a/b/c"))
-    monkeypatch.setattr("parity.run.find_interpreter", lambda given: sys.executable)
+    monkeypatch.setattr("mlx_chatterbox.parity.run.find_interpreter", lambda given: sys.executable)
     assert main(["run", "--weights", str(tmp_path / "absent")]) == 1
     assert "no such folder" in capsys.readouterr().err

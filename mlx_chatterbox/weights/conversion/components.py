@@ -15,7 +15,7 @@ from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.quantization import Precision, group_that_fits, stored_shapes
 
 if TYPE_CHECKING:
-    from .safetensors_file import TensorInfo
+    from ..formats.safetensors_file import TensorInfo
 
 # In the order of an utterance; the last three serve only when a recording is read.
 READING = {
@@ -56,7 +56,7 @@ def by_component(stored: Iterable[tuple[str, str, int]]) -> Components:
 
 def components_of(folder: Path, config: ModelConfig) -> Components:
     """The same of a converted folder, from its files' headers."""
-    from .safetensors_file import DTYPES
+    from ..formats.safetensors_file import DTYPES
 
     rows, tensors = [], _headers(folder)
     for key, info in tensors.items():
@@ -71,7 +71,7 @@ def components_of(folder: Path, config: ModelConfig) -> Components:
 
 
 def _headers(folder: Path) -> dict[str, TensorInfo]:
-    from .safetensors_file import SafetensorsReader
+    from ..formats.safetensors_file import SafetensorsReader
     from .sources import weight_files
 
     tensors: dict[str, TensorInfo] = {}

@@ -13,9 +13,9 @@ from mlx_chatterbox.checks.plain import MAX_INTEGER, named
 from mlx_chatterbox.checks.tensors import check_finite, check_tokens
 from mlx_chatterbox.errors import CheckpointError
 
+from ..formats.safetensors_file import SafetensorsReader, SafetensorsWriter
+from ..formats.unpickle import load_torch
 from .rules import Dropped
-from .safetensors_file import SafetensorsReader, SafetensorsWriter
-from .unpickle import load_torch
 
 VOICE_NAME = "conds.safetensors"
 NEUTRAL = 0.5  # upstream's default exaggeration

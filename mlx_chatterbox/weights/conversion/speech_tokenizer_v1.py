@@ -18,7 +18,7 @@ import numpy as np
 
 from mlx_chatterbox.errors import CheckpointError
 
-from .onnx_file import Node, OnnxFile
+from ..formats.onnx_file import Node, OnnxFile
 from .sources import open_weights
 
 _POSITIONS = "encoders.positional_embedding"

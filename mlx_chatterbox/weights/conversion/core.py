@@ -27,13 +27,13 @@ from mlx_chatterbox.origin import remember, without_paths
 from mlx_chatterbox.quantization import Precision, precision_of, quantized, stored_shapes
 from mlx_chatterbox.swap import check_space, recover, whole_folder
 
+from ..formats.safetensors_file import DTYPES as STORED_DTYPES
+from ..formats.safetensors_file import SafetensorsWriter
 from .components import Components, by_component
 from .layouts import recognise
 from .model_source import OURS, Source
 from .packed import UnpackingReader
 from .rules import Dropped, Entry, Plan
-from .safetensors_file import DTYPES as STORED_DTYPES
-from .safetensors_file import SafetensorsWriter
 from .shared import prune, share
 from .sources import Reader, weight_files
 from .tensors import apply
@@ -100,8 +100,8 @@ def convert(
     Args:
         dtype: of the floating-point weights: float32, float16 or bfloat16; None: the source's own,
             float32 for upstream's files.
-        quantization: what is of another precision (`convert.recipes`); None: what is of few
-            bits in the source stays so, to the bit.
+        quantization: what is of another precision (`recipes`); None: what is of few bits in the
+            source stays so, to the bit.
         variant: name in `VARIANTS`; by default the first whose files are there.
         t3_file: name of T3's file in `source`, where it is not the variant's own.
         config: hyperparameters, where they are not the variant's own.

@@ -18,9 +18,9 @@ from mlx_chatterbox.hub import WEIGHTS_NAME
 from mlx_chatterbox.shards import is_there, split_names
 from mlx_chatterbox.variants import VARIANTS, Variant, variant_named
 
+from ..formats.safetensors_file import SafetensorsReader, ShardedReader
+from ..formats.unpickle import TorchReader
 from .rules import Shapes
-from .safetensors_file import SafetensorsReader, ShardedReader
-from .unpickle import TorchReader
 
 T3_KEYS = frozenset({"text_emb.weight", "speech_emb.weight", "speech_head.weight"})
 

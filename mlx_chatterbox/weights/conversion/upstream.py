@@ -1,8 +1,8 @@
 """Upstream's files and ours, forwards and backwards, on names and shapes.
 
-A plan says for every tensor of ours where it comes from and what is done to it; `convert.core`
-carries it out. No tensor is touched here, but for `to_upstream`, the inverse for whole tensors, and
-reading this file does not import MLX.
+A plan says for every tensor of ours where it comes from and what is done to it; `core` carries it
+out. No tensor is touched here, but for `to_upstream`, the inverse for whole tensors, and reading
+this file does not import MLX.
 """
 
 from __future__ import annotations

@@ -16,11 +16,11 @@ from mlx_chatterbox.hub import SPEECH_TOKENIZER_REPO
 from mlx_chatterbox.shards import is_there
 from mlx_chatterbox.variants import VARIANTS, Variant, variant_named
 
+from ..formats.safetensors_file import DTYPES as STORED_DTYPES
 from . import community
 from .model_source import COMMUNITY, Source, first_present, present
 from .packed import GROUP_SIZE, UnpackingReader
 from .rules import Plan, Shapes
-from .safetensors_file import DTYPES as STORED_DTYPES
 from .sources import WEIGHTS_NAME, listed, open_weights
 from .voice import VOICE_NAME
 

@@ -23,10 +23,10 @@ from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerConfig
 from mlx_chatterbox.parts import read_config
 from mlx_chatterbox.shards import is_there
 
+from ..formats.safetensors_file import DTYPES
 from . import upstream
 from .packed import RenamingReader
 from .rules import Plan
-from .safetensors_file import DTYPES
 from .sources import WEIGHTS_NAME, Reader, open_weights
 from .tensors import apply
 
