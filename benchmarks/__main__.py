@@ -118,7 +118,7 @@ def _stages(text: str) -> list[str]:
 
 
 def _positive(text: str) -> int:
-    from mlx_chatterbox.number_options import whole  # which --help is spared
+    from mlx_chatterbox.runtime.number_options import whole  # which --help is spared
 
     return whole(1, 10_000)(text)
 
@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     # Not at the top: --help needs no MLX.
-    from mlx_chatterbox.program import run_program
+    from mlx_chatterbox.runtime.program import run_program
 
     parser = build_parser()
 

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.errors import ChatterboxError
-from mlx_chatterbox.number_options import seed, whole
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.runtime.number_options import seed, whole
+from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.train.pocket.judging import Recogniser, plain_words, word_errors
 from mlx_chatterbox.train.pocket.texts import template
 

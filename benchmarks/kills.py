@@ -26,8 +26,8 @@ from pathlib import Path
 from mlx_chatterbox.audio.files import save_audio
 from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.errors import ChatterboxError
-from mlx_chatterbox.number_options import seed, whole
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.runtime.number_options import seed, whole
+from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.weights.conversion.core import convert_folder
 from parity.fabricate.checkpoint import fabricate
 from parity.fabricate.small import small_config

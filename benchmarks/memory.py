@@ -18,8 +18,8 @@ from pathlib import Path
 
 from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.hub import weight_files
-from mlx_chatterbox.number_options import whole
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.runtime.number_options import whole
+from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.tts import open_model
 from parity.inputs.synthetic_voice import synthetic_voice
 

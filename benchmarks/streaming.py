@@ -34,9 +34,9 @@ from mlx_chatterbox.models.s3gen.f0_predictor import LAYERS
 from mlx_chatterbox.models.s3gen.flow_windows import FadeIn, FlowWindows
 from mlx_chatterbox.models.s3gen.hift_stream import HiFTStream, context_frames
 from mlx_chatterbox.models.s3gen.token_stream import CROSS_FADE_FRAMES, ChunkTokens, TokenStream
-from mlx_chatterbox.number_options import real
-from mlx_chatterbox.number_options import whole as whole_number
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.runtime.number_options import real
+from mlx_chatterbox.runtime.number_options import whole as whole_number
+from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.synthesis.streaming import Chunks
 from mlx_chatterbox.train.pocket.heldout import HELD_OUT
 from mlx_chatterbox.train.pocket.judging import Recogniser, score

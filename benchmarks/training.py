@@ -23,8 +23,8 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_chatterbox.cli import add_verbose
-from mlx_chatterbox.number_options import whole
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.runtime.number_options import whole
+from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.train.config import TrainConfig
 from mlx_chatterbox.train.distributed import Group
 from mlx_chatterbox.train.optimizer import OptimizerSettings

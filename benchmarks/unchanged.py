@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_chatterbox.cli import add_verbose
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.runtime.program import run_program
 
 from .errors import BenchmarkError
 

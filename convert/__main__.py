@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlx_chatterbox._begin import CODE as INTERRUPTED
 from mlx_chatterbox.harmless import one_line
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.runtime.begin import CODE as INTERRUPTED
+from mlx_chatterbox.runtime.program import run_program
 
 from .options import misuse, parser
 

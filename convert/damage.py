@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_chatterbox.cli import add_verbose
-from mlx_chatterbox.number_options import seed, whole
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.runtime.number_options import seed, whole
+from mlx_chatterbox.runtime.program import run_program
 
 from .options import MAX_POSITIONS
 
@@ -254,8 +254,8 @@ def _work(arguments: argparse.Namespace) -> int:
         parser().error("--word-errors goes with --recipes.")
     if arguments.group and arguments.recipes:
         parser().error("--group is of layers, --recipes of whole models: leave one out.")
-    from mlx_chatterbox.apart import check_apart, model_files
     from mlx_chatterbox.errors import ChatterboxError
+    from mlx_chatterbox.runtime.apart import check_apart, model_files
 
     if arguments.json is not None:
         if arguments.json.is_dir() or not arguments.json.parent.is_dir():

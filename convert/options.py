@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-from mlx_chatterbox.number_options import whole
-from mlx_chatterbox.option_rules import Rule, ignored, name_of
+from mlx_chatterbox.runtime.number_options import whole
+from mlx_chatterbox.runtime.option_rules import Rule, ignored, name_of
 
 MAX_POSITIONS = 100_000
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_chatterbox.cli import add_verbose
-from mlx_chatterbox.number_options import whole
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.runtime.number_options import whole
+from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.weights.conversion.components import READING
 from mlx_chatterbox.weights.conversion.recipes import RECIPES, Recipe, plain, uniform
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-# `_begin` does its work when it is imported, before all else that takes time.
-from . import _begin, _linux_cpu, _mlx_settings  # noqa: F401
 from ._version import __version__
+
+# `_begin` does its work when it is imported, before all else that takes time.
+from .runtime import begin as _begin  # noqa: F401
+from .runtime import linux_cpu as _linux_cpu
+from .runtime import mlx_settings as _mlx_settings
 
 _linux_cpu.prepare()
 _mlx_settings.prepare()

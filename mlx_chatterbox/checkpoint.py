@@ -15,13 +15,11 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from . import _linux_cpu
 from .checks.plain import named
 from .checks.safetensors_file import load_safetensors
 from .checks.voices import check_voice
 from .config import DTYPES, ModelConfig
 from .errors import CheckpointError
-from .folders import cache_folder
 from .hub import (
     WEIGHTS_NAME,
     holds_model,
@@ -40,10 +38,11 @@ from .models.s3gen.s3gen import S3Gen
 from .models.s3tokenizer.s3tokenizer import S3TokenizerV2
 from .models.t3.t3 import T3
 from .models.voice_encoder.voice_encoder import VoiceEncoder
-from .nn import device
-from .nn.memory import bound_cache
 from .packing import unpack
 from .quantization import precision_of, quantize_networks
+from .runtime import device, linux_cpu
+from .runtime.folders import cache_folder
+from .runtime.memory import bound_cache
 from .shards import check_shards
 from .text.load import load_tokenizer
 from .variants import VARIANTS, Variant
@@ -205,7 +204,7 @@ def load_converted(folder: Path, dtype: str | None = None) -> Checkpoint:
     networks = loaded(config, read_weights(folder), folder)
     if dtype is not None and dtype != config.dtype:
         _cast(networks, config, dtype)
-    _linux_cpu.warn_if_slow(device.on_cpu())
+    linux_cpu.warn_if_slow(device.on_cpu())
     bound_cache()
     return Checkpoint(
         folder=folder,

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 
 from .errors import AudioError
-from .number_options import any_real
-from .program import run_program
+from .runtime.number_options import any_real
+from .runtime.program import run_program
 
 # What `auto` looks for, best for a sentence of English first.
 AUTO = ("chatterbox", "turbo", "multilingual", "multilingual-v2", "nano")

@@ -16,7 +16,7 @@ from .models.s3gen.config import MAX_CFM_STEPS, S3GenConfig
 from .models.s3tokenizer.config import S3TokenizerConfig
 from .models.t3.config import T3Config
 from .models.voice_encoder.config import VoiceEncoderConfig
-from .own_files import write_whole
+from .runtime.own_files import write_whole
 
 CONFIG_NAME = "config.json"
 MODEL_TYPE = "chatterbox"

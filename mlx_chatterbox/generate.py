@@ -25,8 +25,8 @@ from .errors import AudioError, SettingError, TextError
 from .live import STANDARD_OUTPUT, Spoken, add_stream, check_stream, speak_live
 from .longform.option_table import check_options
 from .longform.options import add_long_text, add_many_texts, check_batch_options
-from .number_options import any_real, any_whole
-from .own_files import problem_of
+from .runtime.number_options import any_real, any_whole
+from .runtime.own_files import problem_of
 from .text.given import checked_text
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from .errors import SettingError
 from .models.s3gen.batch import stack_padded, waveforms_of
 from .models.s3gen.config import HiFTNetConfig
 from .models.s3gen.hift import HiFTGenerator
-from .nn.threads import compute_in_this_thread
-from .seeds import Seed, row_keys
+from .runtime.seeds import Seed, row_keys
+from .runtime.threads import compute_in_this_thread
 
 
 class HiFTNetModel(nn.Module):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from .cli import Bars
 from .errors import SettingError
 from .longform.options import is_timed
-from .streams import is_closed
+from .runtime.streams import is_closed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +119,7 @@ def _chunks(
 ) -> Iterator[np.ndarray]:
     from .audio.silence import silence_in_blocks
     from .audio.stretch import checked_speed
-    from .seeds import piece_seeds
+    from .runtime.seeds import piece_seeds
 
     seeds = piece_seeds(settings.get("seed"), len(pieces))
     for piece, seed in zip(pieces, seeds, strict=True):

@@ -14,7 +14,7 @@ from pathlib import Path
 from .checks.json_file import read_json
 from .checks.safetensors_file import read_header
 from .errors import CheckpointError
-from .own_files import open_regular, write_whole
+from .runtime.own_files import open_regular, write_whole
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1

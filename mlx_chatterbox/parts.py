@@ -14,7 +14,7 @@ from .checks.safetensors_file import load_safetensors
 from .config import CONFIG_NAME
 from .errors import CheckpointError
 from .hub import WEIGHTS_NAME
-from .own_files import whole_file, write_whole
+from .runtime.own_files import whole_file, write_whole
 
 
 def read_config(folder: Path) -> dict[str, Any]:

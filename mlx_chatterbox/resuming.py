@@ -16,8 +16,8 @@ from urllib.parse import urlparse
 
 from .errors import HubError
 from .hub_errors import explain, has_status, one_line
-from .locks import try_lock
 from .manifest import sha256
+from .runtime.locks import try_lock
 
 LARGE = 8 * 2**20
 

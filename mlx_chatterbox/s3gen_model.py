@@ -20,7 +20,6 @@ from .arrays import ArrayLike, given_back, is_mlx, one_for_each, split_rows, who
 from .audio.resample import resample_sinc
 from .config import QuantizationConfig
 from .config_base import need
-from .devices import on_device
 from .errors import SettingError
 from .hiftnet_model import HiFTNetModel, begun_rows
 from .models.s3gen.batch import mel_frames, mels_of, stack_padded, waveforms_of
@@ -28,7 +27,9 @@ from .models.s3gen.config import S3GenConfig
 from .models.s3gen.s3gen import Reference, S3Gen, trim_fade
 from .models.s3tokenizer.config import S3TokenizerConfig
 from .models.s3tokenizer.s3tokenizer import S3TokenizerV2
-from .nn.threads import compute_in_this_thread
+from .runtime.devices import on_device
+from .runtime.seeds import Seed
+from .runtime.threads import compute_in_this_thread
 from .s3gen_rows import (
     Rows,
     checked_recording,
@@ -37,7 +38,6 @@ from .s3gen_rows import (
     references_of,
     rows_of,
 )
-from .seeds import Seed
 from .voice import DECODER_RATE, ENCODER_RATE, embed_reference
 
 # Of a mel, the logarithm of its floor: what is behind a shorter row is silent.

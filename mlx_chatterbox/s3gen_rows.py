@@ -19,7 +19,7 @@ from .checks.voices import check_reference
 from .errors import AudioError, SettingError
 from .models.s3gen.config import S3GenConfig
 from .models.s3gen.s3gen import Reference
-from .seeds import Seed, row_keys
+from .runtime.seeds import Seed, row_keys
 from .voice import S3GEN_PROMPT_SECONDS
 
 # The speaker encoder's first frame is 25 ms, and two tokens are the least it can compare.

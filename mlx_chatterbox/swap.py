@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import CheckpointError
-from .locks import try_lock
-from .own_files import open_lock
+from .runtime.locks import try_lock
+from .runtime.own_files import open_lock
 
 LOCK = ".being-written"
 _TEMPORARY = re.compile(r"\.(.+)\.tmp-(\d+)")

@@ -13,9 +13,9 @@ import numpy as np
 
 from .checkpoint import Checkpoint, load
 from .config import GenerationConfig
-from .devices import on_device
 from .errors import CheckpointError, SettingError
 from .models.t3.sampling import SamplingSettings
+from .runtime.devices import on_device
 from .signatures import is_left_out, upstreams
 from .synthesis.engine import Engine
 from .synthesis.request import (

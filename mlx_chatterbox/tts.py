@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .checkpoint import Checkpoint, load
-from .devices import is_device, on_device
 from .errors import SettingError, warn_user
+from .runtime.devices import is_device, on_device
 from .signatures import shows_options, takes_what, upstreams
 from .synthesis.request import Progress, Request, SpeechOptions
 from .text.given import checked_text, described

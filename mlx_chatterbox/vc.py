@@ -18,7 +18,6 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-from .apart import check_apart, model_files
 from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
 from .audio.stretch import checked_speed, stretch_stream
@@ -35,16 +34,17 @@ from .cli import (
     run_command,
 )
 from .compressed import mend
-from .devices import computed_on, is_device, on_device
 from .errors import AudioError, SettingError
 from .models.s3gen.flow import check_steps
 from .models.s3gen.long import speak_in_pieces, waveform_length
 from .models.s3gen.s3gen import Reference
 from .models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
-from .nn.memory import clear_device_cache
-from .number_options import any_whole
-from .own_files import problem_of
-from .seeds import random_key
+from .runtime.apart import check_apart, model_files
+from .runtime.devices import computed_on, is_device, on_device
+from .runtime.memory import clear_device_cache
+from .runtime.number_options import any_whole
+from .runtime.own_files import problem_of
+from .runtime.seeds import random_key
 from .synthesis.request import Progress
 from .voice import (
     DECODER_RATE,

@@ -30,10 +30,10 @@ from .compressed import mend
 from .config import GenerationConfig
 from .errors import AudioError, CheckpointError, SettingError
 from .models.s3gen.s3gen import Reference
-from .nn.parallel import can_run_two, run_two
-from .nn.threads import compute_in_this_thread
-from .own_files import open_input, problem_of, whole_file
-from .saving import save_arrays
+from .runtime.own_files import open_input, problem_of, whole_file
+from .runtime.parallel import can_run_two, run_two
+from .runtime.saving import save_arrays
+from .runtime.threads import compute_in_this_thread
 from .text.given import described
 
 ENCODER_RATE = 16000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.runtime.program import run_program
 
 from .commands.parser import parser, perform
 

@@ -1,7 +1,7 @@
 """Files that appear whole or not at all, where others may have prepared the folder.
 
-What the library has for this (`mlx_chatterbox/own_files.py`) is not there where upstream's package
-runs: these modules are imported beside PyTorch alone.
+What the library has for this (`mlx_chatterbox/runtime/own_files.py`) is not there where upstream's
+package runs: these modules are imported beside PyTorch alone.
 """
 
 from __future__ import annotations

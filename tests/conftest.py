@@ -200,7 +200,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     if config.getoption("as_gpu"):
-        from mlx_chatterbox.nn import device
+        from mlx_chatterbox.runtime import device
 
         pretending = device.pretend("gpu")
         pretending.__enter__()

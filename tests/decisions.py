@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import mlx_chatterbox
-from mlx_chatterbox.nn import cpu_kernels, device, native, parallel
+from mlx_chatterbox.nn import cpu_kernels
+from mlx_chatterbox.runtime import device, native, parallel
 
 PACKAGE = Path(mlx_chatterbox.__file__).parent
 # `on_cpu`, and what asks it for somebody else: a decision is taken where one of these is called.

@@ -10,11 +10,11 @@ from mlx_chatterbox.convert.damage import main as damage
 
 from mlx_chatterbox import tts as tts_module
 from mlx_chatterbox import vc as vc_module
-from mlx_chatterbox.apart import check_apart, is_same_file
 from mlx_chatterbox.audio.files import save_audio
 from mlx_chatterbox.errors import CheckpointError, SettingError
 from mlx_chatterbox.generate import main as generate
 from mlx_chatterbox.longform.batch import speak_batch
+from mlx_chatterbox.runtime.apart import check_apart, is_same_file
 from mlx_chatterbox.train import session
 from mlx_chatterbox.train.config import TrainConfig
 from mlx_chatterbox.train.samples import TrainingError

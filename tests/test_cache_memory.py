@@ -12,7 +12,7 @@ from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.models.t3 import cache, decoding
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
-from mlx_chatterbox.nn import device, memory
+from mlx_chatterbox.runtime import device, memory
 from tests.small import small_config
 
 SHORT = {"max_new_tokens": 12, "n_cfm_timesteps": 1}

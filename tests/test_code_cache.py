@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from mlx_chatterbox.folders import cache_folder
-from mlx_chatterbox.nn import code_cache, native
+from mlx_chatterbox.runtime import code_cache, native
+from mlx_chatterbox.runtime.folders import cache_folder
 from tests.processes import printed
 
 pytestmark = [

@@ -12,17 +12,10 @@ from mlx.utils import tree_flatten
 
 from mlx_chatterbox.models.s3gen import estimator
 from mlx_chatterbox.models.s3gen.estimator import BasicTransformerBlock
-from mlx_chatterbox.nn import (
-    activations,
-    attention,
-    conv,
-    cpu_kernels,
-    device,
-    native,
-    parallel,
-)
+from mlx_chatterbox.nn import activations, attention, conv, cpu_kernels
 from mlx_chatterbox.nn.conv2d import Conv2d
 from mlx_chatterbox.nn.lstm import LSTM
+from mlx_chatterbox.runtime import device, native, parallel
 from tests.processes import printed
 from tests.rounding import Rounding
 

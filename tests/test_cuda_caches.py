@@ -11,8 +11,8 @@ from collections.abc import Callable
 import mlx.core as mx
 import pytest
 
-from mlx_chatterbox import ChatterboxTTS, _mlx_settings
-from mlx_chatterbox.nn import device
+from mlx_chatterbox import ChatterboxTTS
+from mlx_chatterbox.runtime import device, mlx_settings
 from tests.processes import printed
 
 DEFAULT_CONVOLUTIONS = 128  # mlx/backend/cuda/conv.cpp
@@ -72,7 +72,7 @@ def test_without_settings_the_caches_would_give_up(convolutions):
 
 
 def test_with_ours_they_do_not_and_stay_bounded(convolutions):
-    settings = _mlx_settings.CUDA_SETTINGS
+    settings = mlx_settings.CUDA_SETTINGS
     capacity = int(settings["MLX_CUDA_CONV_CACHE_SIZE"])
     cache = LRUCache(capacity, is_checked=settings["MLX_ENABLE_CACHE_THRASHING_CHECK"] != "0")
     for turn in range(100):  # 1200 lengths
@@ -89,14 +89,14 @@ def test_they_are_in_the_environment_before_mlx_is_loaded():
 import os, sys
 import mlx_chatterbox
 assert "mlx.core" not in sys.modules
-from mlx_chatterbox import _mlx_settings
-print(*(os.environ.get(name) for name in _mlx_settings.CUDA_SETTINGS))
+from mlx_chatterbox.runtime import mlx_settings
+print(*(os.environ.get(name) for name in mlx_settings.CUDA_SETTINGS))
 """
     empty = {name: value for name, value in os.environ.items() if not name.startswith("MLX_")}
     done = subprocess.run(
         [sys.executable, "-c", code], env=empty, capture_output=True, text=True, check=True
     )
-    wanted = _mlx_settings.CUDA_SETTINGS.values() if sys.platform == "linux" else ["None"] * 5
+    wanted = mlx_settings.CUDA_SETTINGS.values() if sys.platform == "linux" else ["None"] * 5
     assert done.stdout.split() == list(wanted)
 
 

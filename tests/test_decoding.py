@@ -17,7 +17,7 @@ from mlx_chatterbox.models.t3 import cache
 from mlx_chatterbox.models.t3.decoding import decode, decode_batch
 from mlx_chatterbox.models.t3.prefix import PrefixMemory
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, draw
-from mlx_chatterbox.nn import device
+from mlx_chatterbox.runtime import device
 from mlx_chatterbox.tts import open_model
 from tests.rounding import Rounding, assert_no_draw_is_close, pitched
 from tests.small import small_config

@@ -18,20 +18,10 @@ import pytest
 from mlx.utils import tree_map
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxTurboTTS, ChatterboxVC
-from mlx_chatterbox.nn import (
-    activations,
-    attention,
-    conv,
-    cpu_kernels,
-    device,
-    few_bits,
-    native,
-    norm,
-    parallel,
-    rotary,
-)
+from mlx_chatterbox.nn import activations, attention, conv, cpu_kernels, few_bits, norm, rotary
 from mlx_chatterbox.nn.conv2d import Conv2d
 from mlx_chatterbox.nn.lstm import LSTM
+from mlx_chatterbox.runtime import device, native, parallel
 from mlx_chatterbox.train.tasks import vocoder
 from tests.decisions import PACKAGE, decisions, is_whole_file, not_taken_both_ways, noted
 

@@ -18,7 +18,7 @@ from mlx_chatterbox.doctor import budget, limits, machine, private, report, verd
 from mlx_chatterbox.doctor.budget import Budget
 from mlx_chatterbox.doctor.examination import Examination, S3GenSpeed, T3Speed
 from mlx_chatterbox.doctor.findings import FAILED, LEFT_OUT, Section, number
-from mlx_chatterbox.nn import device
+from mlx_chatterbox.runtime import device
 from tests.json_schema import check
 
 SCHEMA = json.loads(report.SCHEMA_FILE.read_text())

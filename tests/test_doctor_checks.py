@@ -30,7 +30,7 @@ from mlx_chatterbox.doctor import (
     verdict,
 )
 from mlx_chatterbox.doctor.findings import FAILED, LEFT_OUT, NOT_APPLICABLE, RIGHT, Section
-from mlx_chatterbox.nn import device
+from mlx_chatterbox.runtime import device
 from tests.decisions import decisions, is_whole_file, not_taken_both_ways, noted
 from tests.json_schema import check
 from tests.small import small_config

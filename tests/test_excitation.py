@@ -9,7 +9,7 @@ import pytest
 from mlx_chatterbox.models.s3gen import hift
 from mlx_chatterbox.models.s3gen.config import HiFTNetConfig
 from mlx_chatterbox.models.s3gen.source import SourceModuleHnNSF, _in_one_go, _step_by_step
-from mlx_chatterbox.nn import native
+from mlx_chatterbox.runtime import native
 from tests.rounding import Rounding
 
 pytestmark = pytest.mark.numbers

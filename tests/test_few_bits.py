@@ -5,8 +5,9 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from mlx_chatterbox.nn import attention, conv, device, few_bits
+from mlx_chatterbox.nn import attention, conv, few_bits
 from mlx_chatterbox.nn.conv2d import Conv2d
+from mlx_chatterbox.runtime import device
 
 pytestmark = pytest.mark.numbers
 

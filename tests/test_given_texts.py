@@ -10,7 +10,7 @@ import pytest
 
 from mlx_chatterbox.errors import ChatterboxError, SettingError, TextError
 from mlx_chatterbox.generate import build_parser, check_before_loading, main
-from mlx_chatterbox.option_rules import parse
+from mlx_chatterbox.runtime.option_rules import parse
 from mlx_chatterbox.text.given import checked_text
 from mlx_chatterbox.text.respelling import Respelling
 from mlx_chatterbox.tts import ChatterboxMultilingualTTS, ChatterboxTTS, open_model

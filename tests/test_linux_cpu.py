@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from mlx_chatterbox import _linux_cpu
+from mlx_chatterbox.runtime import linux_cpu
 from tests.processes import printed
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone needs a BLAS")
@@ -23,11 +23,11 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     {first}
     import mlx_chatterbox
-    from mlx_chatterbox import _linux_cpu
+    from mlx_chatterbox.runtime import linux_cpu
     import mlx.core as mx
     for _ in range(2):
-        _linux_cpu.warn_if_slow(True)
-    print(_linux_cpu.loaded_blas() is not None, [str(w.message) for w in caught])
+        linux_cpu.warn_if_slow(True)
+    print(linux_cpu.loaded_blas() is not None, [str(w.message) for w in caught])
 """
 
 
@@ -62,13 +62,13 @@ def test_a_library_that_cannot_be_loaded_is_named():
 
 
 def test_never_in_the_way_elsewhere(monkeypatch):
-    from mlx_chatterbox import _linux_cpu
+    from mlx_chatterbox.runtime import linux_cpu
 
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(_linux_cpu, "_said", False)
-    monkeypatch.setattr(_linux_cpu.ctypes, "CDLL", None)
-    _linux_cpu.prepare()
-    _linux_cpu.warn_if_slow(True)
+    monkeypatch.setattr(linux_cpu, "_said", False)
+    monkeypatch.setattr(linux_cpu.ctypes, "CDLL", None)
+    linux_cpu.prepare()
+    linux_cpu.warn_if_slow(True)
 
 
 FAULTS = """
@@ -97,12 +97,12 @@ def test_freed_memory_is_not_fetched_again_page_by_page():
 CORE = """
 import os
 from pathlib import Path
-from mlx_chatterbox import _linux_cpu
+from mlx_chatterbox.runtime import linux_cpu
 lines = Path("/proc/cpuinfo").read_text().splitlines()
 flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
 import mlx.core as mx
 x = mx.random.normal((300, 200))
-print(_linux_cpu.blas_core(), {"avx2", "fma"} <= flags, "OPENBLAS_CORETYPE" in os.environ)
+print(linux_cpu.blas_core(), {"avx2", "fma"} <= flags, "OPENBLAS_CORETYPE" in os.environ)
 print(mx.abs(x @ x.T - mx.sum(x[:, None] * x[None], axis=-1)).max().item() < 1e-3)
 """
 
@@ -114,7 +114,7 @@ def test_openblas_uses_the_instructions_there_are(monkeypatch):
     # Whoever names kernels gets them.
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     core, vectors, in_environment, right = printed(CORE).split()
-    assert vectors == "False" or core.lower() not in _linux_cpu._FALLBACK_CORES
+    assert vectors == "False" or core.lower() not in linux_cpu._FALLBACK_CORES
     assert (in_environment, right) == ("False", "True")
 
 

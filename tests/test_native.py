@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from mlx_chatterbox.nn import native
+from mlx_chatterbox.runtime import native
 from tests.processes import printed
 
 pytestmark = pytest.mark.skipif(

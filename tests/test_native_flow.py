@@ -16,7 +16,7 @@ from mlx_chatterbox.models.s3gen.config import S3GenConfig
 from mlx_chatterbox.models.s3gen.flow import CausalMaskedDiffWithXvec
 from mlx_chatterbox.models.s3gen.native_encoder import NativeLayers
 from mlx_chatterbox.models.s3gen.native_estimator import NativeEstimator
-from mlx_chatterbox.nn import device, native
+from mlx_chatterbox.runtime import device, native
 from tests.rounding import Rounding
 from tests.small import small_s3gen
 

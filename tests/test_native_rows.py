@@ -13,9 +13,8 @@ import time
 import numpy as np
 import pytest
 
-from mlx_chatterbox import _linux_cpu
-from mlx_chatterbox.nn import native
-from mlx_chatterbox.nn.native import choice
+from mlx_chatterbox.runtime import linux_cpu, native
+from mlx_chatterbox.runtime.native import choice
 from tests.test_native import PLAIN, TARGETS, exact, multiply
 
 pytestmark = pytest.mark.skipif(
@@ -204,5 +203,5 @@ def test_this_machines_was_measured():
     """It is kept beside the compiled code."""
     if native.library() is None:
         pytest.skip("the compiled code is not in use")
-    kept = native._compiled()[0] / f"rows-{_linux_cpu.blas_core()}"
+    kept = native._compiled()[0] / f"rows-{linux_cpu.blas_core()}"
     assert int(kept.read_text()) in (0, *choice._LADDER, choice._ALL)

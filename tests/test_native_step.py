@@ -16,7 +16,7 @@ from mlx_chatterbox.models.t3.config import T3Config
 from mlx_chatterbox.models.t3.native_step import MOST_ROWS, NativeStep
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, gumbel_noise, process_logits
 from mlx_chatterbox.models.t3.t3 import T3
-from mlx_chatterbox.nn import device, native
+from mlx_chatterbox.runtime import device, native
 from tests.rounding import Rounding
 
 pytestmark = pytest.mark.numbers

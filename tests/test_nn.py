@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from mlx_chatterbox.nn import activations, attention, conv, device
+from mlx_chatterbox.nn import activations, attention, conv
 from mlx_chatterbox.nn.conv2d import Conv2d
 from mlx_chatterbox.nn.norm import batch_norm_relu
+from mlx_chatterbox.runtime import device
 from tests.processes import printed
 from tests.rounding import Rounding
 

@@ -21,7 +21,7 @@ from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import build_parser, main, settings_for
 from mlx_chatterbox.longform import option_table as table
 from mlx_chatterbox.longform.option_table import BATCH, LONG, RULES, SHORT, STREAM, TEXT
-from mlx_chatterbox.option_rules import joined, name_of, parse
+from mlx_chatterbox.runtime.option_rules import joined, name_of, parse
 from mlx_chatterbox.synthesis.result import Outcome, Result
 from mlx_chatterbox.synthesis.streaming import SpeechStream
 from mlx_chatterbox.train.__main__ import main as train

@@ -8,7 +8,7 @@ import time
 import mlx.core as mx
 import pytest
 
-from mlx_chatterbox.nn import device, parallel
+from mlx_chatterbox.runtime import device, parallel
 
 pytestmark = pytest.mark.numbers
 

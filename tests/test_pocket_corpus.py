@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.errors import DataError
-from mlx_chatterbox.locks import try_lock
-from mlx_chatterbox.own_files import open_lock
+from mlx_chatterbox.runtime.locks import try_lock
+from mlx_chatterbox.runtime.own_files import open_lock
 from mlx_chatterbox.train.pocket import corpus as corpora
 from mlx_chatterbox.train.pocket.corpus import Corpus, Shard, _make_shard
 from mlx_chatterbox.train.pocket.speakers import Embeddings

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from mlx_chatterbox import own_files
 from mlx_chatterbox.audio.files import save_audio
 from mlx_chatterbox.errors import JobError, TextError
 from mlx_chatterbox.longform.batch import speak_batch
+from mlx_chatterbox.runtime import own_files
 from tests.job_stub import RATE, StubTTS
 from tests.prepared import ODD, SENTENCES, Place, in_time, link, make_odd
 

@@ -16,7 +16,7 @@ import pytest
 from mlx_chatterbox.parity.errors import ParityError
 
 from mlx_chatterbox.errors import SettingError
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.runtime.program import run_program
 
 ROOT = Path(__file__).parent.parent
 ESCAPES = "\x1b]0;title\x07 \x1b[2J \r \x9b31m \x7f \u202eevil\u2066 \u2028"
@@ -261,7 +261,13 @@ sys.meta_path.insert(0, Press())
 
 
 @pytest.mark.parametrize(
-    "name", ["mlx_chatterbox._linux_cpu", "mlx_chatterbox.program", "multiarray", "mlx.core"]
+    "name",
+    [
+        "mlx_chatterbox.runtime.linux_cpu",
+        "mlx_chatterbox.runtime.program",
+        "multiarray",
+        "mlx.core",
+    ],
 )
 def test_ctrl_c_while_modules_are_imported(name, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(AT_IMPORT.format(name=name))
@@ -322,7 +328,7 @@ def test_a_terminal_gets_bars_and_no_commands_of_others():
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 200, 0, 0))
     code = (
         "import argparse, sys\n"
-        "from mlx_chatterbox.program import run_program\n"
+        "from mlx_chatterbox.runtime.program import run_program\n"
         "from mlx_chatterbox.cli import Bars\n"
         "def work(_):\n"
         "    bars = Bars()\n"

@@ -8,7 +8,7 @@ import pytest
 
 from mlx_chatterbox import ChatterboxTTS, Chunks
 from mlx_chatterbox.errors import SettingError
-from mlx_chatterbox.seeds import piece_keys, piece_seeds, random_key, row_keys
+from mlx_chatterbox.runtime.seeds import piece_keys, piece_seeds, random_key, row_keys
 
 # Always the likeliest token: the tokens are the same whatever the seed, and only sound can differ.
 GREEDY = {"temperature": 0.0, "n_cfm_timesteps": 1, "watermark": False, "guard": False}

@@ -6,7 +6,7 @@ import soundfile
 
 from mlx_chatterbox.errors import TextError
 from mlx_chatterbox.generate import main
-from mlx_chatterbox.seeds import piece_seeds
+from mlx_chatterbox.runtime.seeds import piece_seeds
 from mlx_chatterbox.text.pauses import Segment, at_pauses, segments
 from mlx_chatterbox.tts import ChatterboxTTS
 

@@ -15,7 +15,7 @@ import pytest
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxVC, S3GenModel, Voice, watermark
 from mlx_chatterbox.models.s3gen import long
-from mlx_chatterbox.nn import device
+from mlx_chatterbox.runtime import device
 from mlx_chatterbox.synthesis.streaming import Chunks
 
 SHORT = {"max_new_tokens": 12, "n_cfm_timesteps": 2}
@@ -140,7 +140,7 @@ def test_twenty_processes_end_well():
 from threading import Thread
 import mlx_chatterbox
 import mlx.core as mx
-from mlx_chatterbox.devices import on_device
+from mlx_chatterbox.runtime.devices import on_device
 fused = mx.compile(lambda x: mx.sin(x) * x + mx.exp(x))
 def work():
     with on_device(None):

@@ -8,8 +8,8 @@ import pytest
 
 from mlx_chatterbox import ChatterboxTTS, Voice
 from mlx_chatterbox.checkpoint import load
-from mlx_chatterbox.devices import is_device
 from mlx_chatterbox.errors import AudioError, CheckpointError, SettingError, TextError
+from mlx_chatterbox.runtime.devices import is_device
 from mlx_chatterbox.synthesis.tokens import audible_tokens
 from mlx_chatterbox.voice import embed_voice, whole_tokens
 

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import AudioError
-from ..own_files import open_input
+from ..runtime.own_files import open_input
 from .blocks import MAX_PIPED_BYTES, check_rate, collected, sound_blocks
 from .cut_short import how_short
 from .ffmpeg import HOW_TO_GET_IT, duration, ffmpeg_program, open_decoder

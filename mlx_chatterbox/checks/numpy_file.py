@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..harmless import one_line, shortened
-from ..own_files import open_regular
+from ..runtime.own_files import open_regular
 from .json_file import read_small
 from .plain import MAX_INTEGER, named
 from .tensors import Shape, check_shape

@@ -11,8 +11,8 @@ from importlib import import_module
 from pathlib import Path
 
 from ..errors import Interrupted
-from ..number_options import real
-from ..program import run_program
+from ..runtime.number_options import real
+from ..runtime.program import run_program
 
 # In the order in which they run: what is cheap and proves something comes before what is dear.
 CHECKS = ("machine", "limits", "correctness", "threads", "processes", "memory", "t3", "s3gen")

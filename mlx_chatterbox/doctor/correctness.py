@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from ..nn import device
+from ..runtime import device
 from ..voice import Voice, embed_voice
 from ..watermark import THRESHOLD, detect
 from .examination import Examination

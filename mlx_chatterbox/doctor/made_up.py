@@ -11,8 +11,8 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from ..checkpoint import build
 from ..config import ModelConfig, QuantizationConfig
-from ..nn import device
 from ..quantization import is_quantized
+from ..runtime import device
 from ..variants import variant_named
 
 GROUP_SIZE = 64

@@ -9,7 +9,7 @@ import mlx.nn as nn
 
 from ..config import ModelConfig
 from ..models.s3gen.s3gen import S3Gen
-from ..nn import device
+from ..runtime import device
 from ..voice import embed_voice
 from .counts import flow_flops, vocoder_flops
 from .examination import Examination, S3GenSpeed

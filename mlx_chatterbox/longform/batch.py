@@ -22,7 +22,7 @@ from .._version import __version__
 from ..errors import ChatterboxError, JobError
 from ..harmless import cell
 from ..manifest import sha256
-from ..own_files import is_regular, own_folder, remove_leftovers, remove_named
+from ..runtime.own_files import is_regular, own_folder, remove_leftovers, remove_named
 from ..text.respelling import Lexicon, respelling_of
 from ..text.unread import shortened
 from ..text.writing import Writing

@@ -21,8 +21,8 @@ from threading import Lock
 from typing import Any
 
 from ..errors import JobError
-from ..locks import try_lock
-from ..own_files import open_lock, own_folder, remove_named
+from ..runtime.locks import try_lock
+from ..runtime.own_files import open_lock, own_folder, remove_named
 from .identity import digest
 from .records import is_state
 from .speaking import Spoken, Store, Wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..errors import SettingError
-from ..option_rules import Rule, ignored
+from ..runtime.option_rules import Rule, ignored
 
 TEXT, SHORT, LONG = "--text", "a short --file", "a long --file"
 STREAM, BATCH = "--stream", "--batch"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..checks.plain import shown
 from ..errors import SettingError
-from ..number_options import whole
+from ..runtime.number_options import whole
 from .subtitles import FORMATS
 
 BATCH_SIZE = 8

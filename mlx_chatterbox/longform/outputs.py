@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..own_files import remove_leftovers
+from ..runtime.own_files import remove_leftovers
 from ..text.writing import Writing
 from .assemble import Part, Placed, Sound, write_output
 from .fit import Fitted, prepared, slots

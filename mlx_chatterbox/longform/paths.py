@@ -7,9 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..apart import Named, check_apart, is_within, model_files
 from ..audio.files import check_output
 from ..errors import AudioError, SettingError
+from ..runtime.apart import Named, check_apart, is_within, model_files
 from .batch import FOLDER_NAME, REPORT_NAME
 from .book import job_folder
 from .outputs import subtitles_path

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..audio.stretch import checked_speed
 from ..errors import AudioError, SettingError, TextError
-from ..nn.memory import give_back_memory
+from ..runtime.memory import give_back_memory
 from ..synthesis.result import Outcome
 from ..text.given import excerpt
 from ..text.unread import merged, not_read

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AudioError, CheckpointError, JobError, SettingError
-from ..own_files import is_regular, own_folder, problem_of
+from ..runtime.own_files import is_regular, own_folder, problem_of
 from ..voice import Voice
 from .identity import digest, file_hash, model_hash, settings_hash
 from .job import Job

@@ -7,10 +7,10 @@ from functools import partial
 
 import mlx.core as mx
 
-from . import device, native
+from ..runtime import device, native
+from ..runtime.parallel import second_stream
 from .activations import exp_of_negative, scaled_exp_of_negative
 from .gradients import with_gradient_of
-from .parallel import second_stream
 
 # Scores are computed for so many at a time, 1 MB, that they stay in a core's cache.
 _TILE_SCORES = 1 << 18

@@ -17,7 +17,7 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import device, native
+from ..runtime import device, native
 from .gradients import with_gradient_of
 
 # From so many channels on a product for each tap is worth it.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import device, native
+from ..runtime import device, native
 from .conv import stacked
 from .gradients import with_gradient_of
 

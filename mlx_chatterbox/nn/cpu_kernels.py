@@ -33,9 +33,9 @@ from threading import Lock
 
 import mlx.core as mx
 
-from ..own_files import write_whole
-from . import code_cache, device, mlx_folder
-from .processor import compiled_folder, instruction_set
+from ..runtime import code_cache, device, mlx_folder
+from ..runtime.own_files import write_whole
+from ..runtime.processor import compiled_folder, instruction_set
 
 # Before anything is fused.
 mlx_folder.arrange(mx.__version__)

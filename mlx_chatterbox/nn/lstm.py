@@ -8,7 +8,7 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import native
+from ..runtime import native
 from .gradients import with_gradient_of
 
 

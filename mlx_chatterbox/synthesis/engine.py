@@ -17,15 +17,15 @@ from ..audio.stretch import checked_speed
 from ..checkpoint import Checkpoint
 from ..checks.voices import check_voice
 from ..config import GenerationConfig
-from ..devices import on_device
 from ..errors import SettingError
 from ..models.s3gen.flow import check_steps
 from ..models.t3.cache import Past
 from ..models.t3.decoding import check_lengths
 from ..models.t3.prefix import PrefixMemory
 from ..models.t3.sampling import SamplingSettings
-from ..nn.memory import clear_device_cache
-from ..nn.parallel import choosing_alone, run_all
+from ..runtime.devices import on_device
+from ..runtime.memory import clear_device_cache
+from ..runtime.parallel import choosing_alone, run_all
 from ..voice import Voice, embed_voice, is_saved_voice
 from ..watermark.weights import is_wanted
 from .assembling import TextAssembler

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import SettingError
 from ..models.t3.sampling import SamplingSettings
-from ..seeds import piece_seeds, random_key
+from ..runtime.seeds import piece_seeds, random_key
 from ..text.given import described
 from ..text.respelling import Lexicon
 from ..voice import Voice

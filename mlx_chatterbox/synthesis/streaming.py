@@ -19,14 +19,14 @@ import numpy as np
 from ..audio.silence import silence
 from ..audio.stretch import stretch_stream
 from ..config import SILENCE_TOKEN, ModelConfig
-from ..devices import computed_on
 from ..errors import SettingError, TextError
 from ..models.s3gen.token_stream import ChunkTokens, TokenStream
 from ..models.t3.cache import Past
 from ..models.t3.decoding import decode
-from ..nn.memory import give_back_memory
-from ..nn.parallel import choosing_alone
-from ..seeds import token_and_sound_keys
+from ..runtime.devices import computed_on
+from ..runtime.memory import give_back_memory
+from ..runtime.parallel import choosing_alone
+from ..runtime.seeds import token_and_sound_keys
 from ..watermark.marker import DELAY_SECONDS, mark_stream
 from .monitor import Plausible, TokenMonitor, judge_decoded, plausible
 from .request import Request, Utterance

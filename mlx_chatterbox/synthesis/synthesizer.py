@@ -13,9 +13,9 @@ from mlx.utils import tree_flatten
 from ..config import SILENCE_TOKEN, ModelConfig
 from ..models.t3.cache import Past
 from ..models.t3.decoding import decode_batch
-from ..nn.memory import clear_device_cache
-from ..nn.parallel import can_run_two, choosing_alone, run_all
-from ..seeds import token_and_sound_keys
+from ..runtime.memory import clear_device_cache
+from ..runtime.parallel import can_run_two, choosing_alone, run_all
+from ..runtime.seeds import token_and_sound_keys
 from .monitor import Finding, TokenMonitor
 from .request import Request, Utterance
 from .tokens import TOKENS_PER_SECOND, DecodedTokens, audible_tokens

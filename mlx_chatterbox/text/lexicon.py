@@ -19,7 +19,7 @@ from pathlib import Path
 from ..checks.json_file import read_small
 from ..checks.plain import named
 from ..errors import CheckpointError
-from ..own_files import write_whole
+from ..runtime.own_files import write_whole
 from .spoken import spoken_form
 from .tokenizer import SPACE, START, STOP, UNKNOWN, EnglishTokenizer
 from .unread import unread_runs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..cli import Bars, add_version, run_command
 from ..errors import SettingError
-from ..option_rules import Rule, ignored
+from ..runtime.option_rules import Rule, ignored
 from .init import STRATEGIES
 
 # Commands that read a configuration of their own would leave another one unread.

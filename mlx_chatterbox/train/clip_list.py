@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..own_files import open_regular, write_whole
+from ..runtime.own_files import open_regular, write_whole
 from .data.cache import short_hash
 from .data.check import Clip
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ConfigError
-from ..own_files import write_whole
+from ..runtime.own_files import write_whole
 from .options import Reader, option, rows
 from .sections import DatasetSection, LoraConfig, ModelSection, TrainingSection, WandbSection
 from .spellings import ALIASES, HINTS, IGNORED, IGNORED_ADAPTERS, REFUSED

@@ -15,7 +15,6 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from ..apart import is_within
 from ..checkpoint import VOICE_NAME, Checkpoint, read_weights, verify_folder
 from ..config import ModelConfig, PackingConfig, QuantizationConfig
 from ..errors import CheckpointError
@@ -23,7 +22,8 @@ from ..hub import WEIGHTS_NAME, is_converted
 from ..manifest import write_manifest
 from ..origin import without_paths
 from ..quantization import dequantize_layers, rules_of
-from ..saving import save_arrays
+from ..runtime.apart import is_within
+from ..runtime.saving import save_arrays
 from ..text.lexicon import LEXICON_FILE
 from ..variants import Variant, variant_named
 from .adapters import fuse

@@ -18,7 +18,7 @@ import mlx.core as mx
 from ..checks.json_file import parse_json
 from ..checks.plain import typed
 from ..errors import ChatterboxError
-from ..own_files import open_regular, whole_file
+from ..runtime.own_files import open_regular, whole_file
 from .trackers import MissingExtra, Tracker
 
 METRICS_NAME, PLOT_NAME, SAMPLES_NAME = "metrics.jsonl", "loss.png", "samples"

@@ -13,13 +13,13 @@ from pathlib import Path
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
-from ..apart import is_within
 from ..audio.resample import resample_soxr
 from ..checkpoint import Checkpoint
 from ..cli import Bars
 from ..config import FineTuningConfig, ModelConfig
-from ..devices import on_device
 from ..errors import CheckpointError, Interrupted
+from ..runtime.apart import is_within
+from ..runtime.devices import on_device
 from . import base_model
 from .clip_list import changes, listed, read_list, write_list
 from .config import TrainConfig, load_saved

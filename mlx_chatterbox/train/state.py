@@ -29,7 +29,7 @@ from ..checks.json_file import parse_json, read_small
 from ..checks.plain import named, typed
 from ..checks.safetensors_file import load_safetensors
 from ..errors import CheckpointError
-from ..saving import save_arrays
+from ..runtime.saving import save_arrays
 from .config import TrainConfig, save_config
 
 WEIGHTS, ADAPTERS = "weights.safetensors", "adapters.safetensors"

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from ..checks.json_file import read_small
 from ..errors import ChatterboxError
-from ..own_files import write_whole
+from ..runtime.own_files import write_whole
 from .config import TrainConfig
 
 WANDB_PROJECT = "mlx-chatterbox"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..own_files import open_input
+from ..runtime.own_files import open_input
 
 _INT = re.compile(r"[+-]?[0-9][0-9_]*")
 _FLOAT = re.compile(r"[+-]?([0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)([eE][+-]?[0-9]+)?")

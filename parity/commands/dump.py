@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mlx_chatterbox.apart import check_apart
 from mlx_chatterbox.checkpoint import build, load
 from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.hub import is_converted
+from mlx_chatterbox.runtime.apart import check_apart
 from mlx_chatterbox.variants import variant_named
 
 from ..dumps import read_dump, write_dump

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mlx_chatterbox.number_options import whole
+from mlx_chatterbox.runtime.number_options import whole
 
 from ..errors import ParityError
 from ..settings import RunSettings

@@ -14,7 +14,7 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is fo
 import mlx.core as mx
 import numpy as np
 
-from mlx_chatterbox.seeds import random_key
+from mlx_chatterbox.runtime.seeds import random_key
 
 from .encoding import encoded
 

@@ -33,7 +33,7 @@ from mlx_chatterbox.models.s3tokenizer.s3tokenizer import FSQCodebook
 from mlx_chatterbox.models.t3 import backbone
 from mlx_chatterbox.models.t3.native_step import NativeStep
 from mlx_chatterbox.models.t3.t3 import T3
-from mlx_chatterbox.nn import parallel
+from mlx_chatterbox.runtime import parallel
 
 from ..taps.names import (
     APPENDED,

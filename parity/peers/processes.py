@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
-from mlx_chatterbox._linux_cpu import blas_core, loaded_blas
+from mlx_chatterbox.runtime.linux_cpu import blas_core, loaded_blas
 
 from ..errors import PeerError
 

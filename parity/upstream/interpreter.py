@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlx_chatterbox.folders import cache_folder
+from mlx_chatterbox.runtime.folders import cache_folder
 
 from ..errors import ParityError, ReferenceMissing
 

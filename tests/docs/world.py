@@ -17,7 +17,7 @@ from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
 from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox.audio.files import save_audio
-from mlx_chatterbox.folders import cache_folder
+from mlx_chatterbox.runtime.folders import cache_folder
 from mlx_chatterbox.variants import variant_named
 from tests.docs.acceptance import scripts
 from tests.docs.pages import ROOT, Command, blocks

@@ -22,7 +22,7 @@ from mlx_chatterbox.parity.report.pictures import layers_picture, pictures_of
 from mlx_chatterbox.parity.report.report import ParityReport, of_folder
 from mlx_chatterbox.parity.report.writing import write_all
 
-from mlx_chatterbox.nn import device
+from mlx_chatterbox.runtime import device
 from tests.json_schema import check
 
 VOID = {"meta", "img"}

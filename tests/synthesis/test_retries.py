@@ -11,7 +11,7 @@ import pytest
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import main, what_guards_found
-from mlx_chatterbox.nn import device, parallel
+from mlx_chatterbox.runtime import device, parallel
 from mlx_chatterbox.synthesis import retries, synthesizer
 from mlx_chatterbox.synthesis.monitor import plausible
 from mlx_chatterbox.synthesis.result import Outcome

@@ -12,7 +12,7 @@ import pytest
 from mlx_chatterbox import ChatterboxTTS, Chunks
 from mlx_chatterbox.errors import SettingError, TextError
 from mlx_chatterbox.models.s3gen.token_stream import ChunkTokens, vocoder_delay
-from mlx_chatterbox.seeds import piece_seeds
+from mlx_chatterbox.runtime.seeds import piece_seeds
 from mlx_chatterbox.synthesis.monitor import plausible
 from mlx_chatterbox.watermark.marker import DELAY_SECONDS
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import TextError
-from ...own_files import MISSING, problem_of
+from ...runtime.own_files import MISSING, problem_of
 from ..options import SUBTITLES
 from ..plan import LONGEST, Document
 

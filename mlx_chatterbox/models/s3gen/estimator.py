@@ -22,7 +22,7 @@ from ...nn.attention import (
     split_heads,
 )
 from ...nn.conv import CausalConv1d, Conv1d
-from ...nn.parallel import can_run_two, run_two
+from ...runtime.parallel import can_run_two, run_two
 from .config import S3GenConfig
 from .native_estimator import NativeEstimator
 

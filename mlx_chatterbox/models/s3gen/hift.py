@@ -11,11 +11,11 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ...audio.stft import hann_window, istft, reflect_pad, stft
-from ...nn import native
 from ...nn.activations import snake
 from ...nn.conv import Conv1d, ConvTranspose1d, stacked
 from ...nn.gradients import with_gradient_of
-from ...nn.parallel import can_run_two, run_two
+from ...runtime import native
+from ...runtime.parallel import can_run_two, run_two
 from .config import HiFTNetConfig
 from .f0_predictor import ConvRNNF0Predictor
 from .source import SourceModuleHnNSF

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 import numpy as np
 
-from ...nn import native
 from ...nn.conv import stacked
-from ...nn.native.layers import NotPlain, linear_weights, plain, table
+from ...runtime import native
+from ...runtime.native.layers import NotPlain, linear_weights, plain, table
 
 if TYPE_CHECKING:
     from .encoder import ConformerLayer

@@ -14,9 +14,9 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from ...nn import native
 from ...nn.conv import Conv1d, stacked
-from ...nn.native.layers import NotPlain, linear_weights, plain, table
+from ...runtime import native
+from ...runtime.native.layers import NotPlain, linear_weights, plain, table
 
 if TYPE_CHECKING:
     from .estimator import BasicTransformerBlock, CausalResnetBlock1D, ConditionalDecoder

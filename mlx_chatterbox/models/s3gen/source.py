@@ -10,9 +10,9 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
-from ...nn import native
 from ...nn.conv import stacked
 from ...nn.gradients import with_gradient_of
+from ...runtime import native
 from .config import HiFTNetConfig
 
 

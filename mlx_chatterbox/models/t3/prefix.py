@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from ...nn import device
+from ...runtime import device
 from .cache import Past
 from .t3 import T3
 

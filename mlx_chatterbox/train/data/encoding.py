@@ -6,7 +6,7 @@ import codecs
 from pathlib import Path
 
 from ...errors import DataError
-from ...own_files import open_regular
+from ...runtime.own_files import open_regular
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...audio.files import read_channels
 from ...errors import AudioError, DataError
-from ...own_files import problem_of
+from ...runtime.own_files import problem_of
 
 # Endings that are taken for recordings. Those that libsndfile cannot read (m4a and on) are read
 # through ffmpeg; without it they are reported instead of overlooked.

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...cli import Bars, add_version, run_command
-from ...number_options import whole
-from ...own_files import write_whole
+from ...runtime.number_options import whole
+from ...runtime.own_files import write_whole
 
 PROGRAM = "python -m mlx_chatterbox.train.pocket"
 

@@ -14,9 +14,9 @@ from ...audio.resample import resample_soxr
 from ...checkpoint import VOICE_NAME, Chatterbox, build, load_converted, verify_folder
 from ...hub import WEIGHTS_NAME
 from ...manifest import write_manifest
-from ...own_files import write_whole
 from ...packing import pack
-from ...saving import save_arrays
+from ...runtime.own_files import write_whole
+from ...runtime.saving import save_arrays
 from ...text.lexicon import LEXICON_FILE
 from ...text.load import ENGLISH_FILE
 from ...voice import embed_voice

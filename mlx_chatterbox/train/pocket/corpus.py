@@ -37,8 +37,8 @@ from ...checks.numpy_file import mapped_array
 from ...checks.plain import named, typed
 from ...checks.tensors import check_finite, check_tokens
 from ...errors import DataError
-from ...locks import try_lock
-from ...own_files import open_lock
+from ...runtime.locks import try_lock
+from ...runtime.own_files import open_lock
 from ...swap import whole_folder
 from ..data.batches import Batches
 from ..trainer import Samples

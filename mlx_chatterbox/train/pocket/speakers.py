@@ -19,7 +19,7 @@ from ...checks.tensors import check_finite
 from ...errors import DataError
 from ...models.s3gen.campplus import CAMPPlus
 from ...models.voice_encoder.voice_encoder import TRIM_DB, VoiceEncoder
-from ...own_files import whole_file
+from ...runtime.own_files import whole_file
 from ..tasks.speaker import SpeakerTask
 from ..trained import seeded
 from . import running

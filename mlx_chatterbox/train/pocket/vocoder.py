@@ -14,7 +14,7 @@ import numpy as np
 
 from ...models.s3gen.config import HiFTNetConfig
 from ...models.s3gen.hift import HiFTGenerator
-from ...own_files import whole_file
+from ...runtime.own_files import whole_file
 from ..data.pitch import HOP, f0
 from ..tasks.base import generator
 from ..tasks.vocoder import VocoderTask

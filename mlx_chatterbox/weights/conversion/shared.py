@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from mlx_chatterbox.manifest import sha256
-from mlx_chatterbox.own_files import is_regular
+from mlx_chatterbox.runtime.own_files import is_regular
 
 
 def share(part: Path, digest: str, folder: Path) -> bool:

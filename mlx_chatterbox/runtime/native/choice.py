@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ...own_files import write_whole
+from ..own_files import write_whole
 
 # Of `cblas_sgemm`: row after row, the first matrix as it is, the second one transposed.
 LAYOUT = (101, 111, 112)

@@ -20,8 +20,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..locks import try_lock
 from . import code_cache
+from .locks import try_lock
 from .processor import compiled_folder
 
 SOURCE = Path(__file__).with_suffix(".cpp")

@@ -16,10 +16,10 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 
+from ..harmless import one_line
 from . import streams
-from ._begin import CODE as INTERRUPTED
-from ._begin import is_program
-from .harmless import one_line
+from .begin import CODE as INTERRUPTED
+from .begin import is_program
 from .option_rules import parse
 
 # What to do about what the system says.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import mlx.core as mx
 
-from .nn.threads import compute_in_this_thread
+from .threads import compute_in_this_thread
 
 DEVICES = ("cpu", "gpu", "cuda", "mps")
 

@@ -8,7 +8,7 @@ sentence's flow and vocoder at full size work in about half of that, so that wit
 nothing is allocated twice, and no machine that holds the weights lacks it. Between sentences it is
 emptied.
 
-**On a Linux CPU** it is the C library that keeps what is freed (`_linux_cpu.py` says why).
+**On a Linux CPU** it is the C library that keeps what is freed (`runtime/linux_cpu.py` says why).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import threading
 
 import mlx.core as mx
 
-from .._linux_cpu import trim_heap
 from ..errors import SettingError
 from . import device
+from .linux_cpu import trim_heap
 
 LIMIT_VARIABLE = "MLX_CHATTERBOX_CACHE_MB"
 DEFAULT_LIMIT_MB = 1024

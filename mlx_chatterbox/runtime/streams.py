@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-from .harmless import harmless
+from ..harmless import harmless
 
 # How bars move on a terminal, before the text that they write: tqdm's, and those of the hub.
 _MOVES = re.compile(r"\r|\n*(?:\x1b\[A)*")

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from .errors import SettingError
+from ..errors import SettingError
 
 # A name for people, such as "--output out.wav", and the file; None: there is none.
 Named = tuple[str, Path | None]
@@ -65,11 +65,11 @@ def check_apart(outputs: Iterable[Named], inputs: Iterable[Named]) -> None:
 
 def model_files(name: str | Path) -> list[Named]:
     """The files of a model in a folder, for `check_apart`; none of one on the hub."""
-    from .checkpoint import VOICE_NAME
-    from .config import CONFIG_NAME
-    from .hub import PARTS_PATTERN, WEIGHTS_NAME, local_folder
-    from .manifest import MANIFEST_NAME
-    from .variants import VARIANTS
+    from ..checkpoint import VOICE_NAME
+    from ..config import CONFIG_NAME
+    from ..hub import PARTS_PATTERN, WEIGHTS_NAME, local_folder
+    from ..manifest import MANIFEST_NAME
+    from ..variants import VARIANTS
 
     folder = local_folder(name)
     if folder is None:

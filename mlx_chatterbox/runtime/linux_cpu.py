@@ -22,7 +22,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from .nn import mlx_folder, native
+from . import mlx_folder, native
 
 ADVICE = "install OpenBLAS (Debian and Ubuntu: apt install libopenblas0-pthread)"
 _FAST_NAMES = ("openblas", "mkl_rt", "libblis")

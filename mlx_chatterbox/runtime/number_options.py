@@ -10,7 +10,7 @@ import argparse
 import math
 from collections.abc import Callable
 
-from .checks.plain import MAX_INTEGER, shown
+from ..checks.plain import MAX_INTEGER, shown
 
 # More say nothing; Python takes the square of their count in time.
 _MOST_CHARACTERS = 100

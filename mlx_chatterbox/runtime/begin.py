@@ -2,8 +2,8 @@
 
 There a KeyboardInterrupt is no answer: within the import of NumPy it becomes an ImportError that
 advises to install NumPy anew. Nothing is written yet, so the process can end at once. Who imports
-the package into a program of their own keeps their own handling; `program.py` does the rest. What
-importing warns of is a line, as later.
+the package into a program of their own keeps their own handling; `runtime/program.py` does the
+rest. What importing warns of is a line, as later.
 """
 
 from __future__ import annotations

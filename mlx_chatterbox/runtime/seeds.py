@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import mlx.core as mx
 import numpy as np
 
-from .checks.plain import shown
-from .errors import SettingError
+from ..checks.plain import shown
+from ..errors import SettingError
 
 # One for all rows, one for each, or none.
 Seed = int | Sequence[int | None] | None

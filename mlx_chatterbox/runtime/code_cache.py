@@ -21,8 +21,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from ..folders import cache_folder
-from ..own_files import open_regular, write_whole
+from .folders import cache_folder
+from .own_files import open_regular, write_whole
 
 # Of a file's name that another ending is appended to; file systems allow 255.
 _LONGEST_NAME = 240
