@@ -8,7 +8,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.models.config import ModelConfig
 
 from .engines import in_new_process
 from .limits import default_device

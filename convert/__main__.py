@@ -138,8 +138,8 @@ def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Na
         return
     import tempfile
 
-    from mlx_chatterbox.config import QuantizationConfig
     from mlx_chatterbox.manifest import list_again
+    from mlx_chatterbox.models.config import QuantizationConfig
     from mlx_chatterbox.weights.conversion.core import convert_folder
 
     from .verification import TEXTS, as_text, verify
@@ -165,7 +165,7 @@ def _listens(folder: Path, arguments: argparse.Namespace) -> bool:
     """Whether word errors are counted; says so where they would be and cannot."""
     if arguments.word_errors is not None:
         return arguments.word_errors
-    from mlx_chatterbox.config import ModelConfig
+    from mlx_chatterbox.models.config import ModelConfig
     from mlx_chatterbox.train.pocket.judging import MissingRecogniser, Recogniser
 
     from .model_card import is_pocket

@@ -155,7 +155,7 @@ def _damaged(members: dict, precision: str, group_size: int) -> tuple[dict, int,
     """A group's weights rounded; their bytes stored so; whether that changes any."""
     from math import prod
 
-    from mlx_chatterbox.config import ModelConfig, QuantizationConfig
+    from mlx_chatterbox.models.config import ModelConfig, QuantizationConfig
     from mlx_chatterbox.quantization import precision_of, stored_shapes
 
     config = ModelConfig(dtype=precision if " " not in precision else "float16")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.text.multilingual import SUPPORTED_LANGUAGES
 from mlx_chatterbox.variants import VARIANTS
 from mlx_chatterbox.weights.conversion.components import as_text, components_of, cost_of_reading

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError, HubError
 from mlx_chatterbox.hub import is_converted
 from mlx_chatterbox.hub_errors import why
 from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest, list_again
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.runtime.own_files import write_whole
 from mlx_chatterbox.swap import recover
 

@@ -18,7 +18,6 @@ from mlx.utils import tree_flatten, tree_unflatten
 from .checks.plain import named
 from .checks.safetensors_file import load_safetensors
 from .checks.voices import check_voice
-from .config import DTYPES, ModelConfig
 from .errors import CheckpointError
 from .hub import (
     WEIGHTS_NAME,
@@ -34,6 +33,7 @@ from .hub import (
     weight_files,
 )
 from .manifest import check_manifest
+from .models.config import DTYPES, ModelConfig
 from .models.s3gen.s3gen import S3Gen
 from .models.s3tokenizer.s3tokenizer import S3TokenizerV2
 from .models.t3.t3 import T3

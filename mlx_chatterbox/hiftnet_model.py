@@ -14,8 +14,8 @@ import mlx.nn as nn
 import numpy as np
 
 from .arrays import ArrayLike, given_back, is_mlx, one_for_each, split_rows, to_mlx
-from .config import QuantizationConfig
 from .errors import SettingError
+from .models.config import QuantizationConfig
 from .models.s3gen.batch import stack_padded, waveforms_of
 from .models.s3gen.config import HiFTNetConfig
 from .models.s3gen.hift import HiFTGenerator

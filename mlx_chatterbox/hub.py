@@ -12,9 +12,9 @@ from pathlib import Path
 
 from . import shards
 from .checks.json_file import read_json
-from .config import CONFIG_NAME, MODEL_TYPE
 from .errors import CheckpointError, HubError
 from .hub_errors import explain, incomplete, is_offline, why
+from .models.config import CONFIG_NAME, MODEL_TYPE
 from .resuming import fetch_large_files
 from .swap import moved_aside
 from .text.given import described

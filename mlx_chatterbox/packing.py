@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 
 import mlx.core as mx
 
-from .config import PackingConfig
 from .errors import CheckpointError
+from .models.config import PackingConfig
 
 _SCALES, _OFFSETS = ".scales", ".offsets"
 

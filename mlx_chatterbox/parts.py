@@ -11,9 +11,9 @@ import mlx.core as mx
 
 from .checks.json_file import read_json
 from .checks.safetensors_file import load_safetensors
-from .config import CONFIG_NAME
 from .errors import CheckpointError
 from .hub import WEIGHTS_NAME
+from .models.config import CONFIG_NAME
 from .runtime.own_files import whole_file, write_whole
 
 

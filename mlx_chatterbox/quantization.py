@@ -21,11 +21,11 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
-from .config import GROUP_SIZES
+from .models.config import GROUP_SIZES
 from .nn.few_bits import for_any_device
 
 if TYPE_CHECKING:
-    from .config import ModelConfig
+    from .models.config import ModelConfig
 
 SCALES, BIASES = "scales", "biases"
 

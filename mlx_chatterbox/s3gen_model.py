@@ -18,10 +18,10 @@ import numpy as np
 
 from .arrays import ArrayLike, given_back, is_mlx, one_for_each, split_rows, whole_numbers
 from .audio.resample import resample_sinc
-from .config import QuantizationConfig
-from .config_base import need
+from .checks.config_base import need
 from .errors import SettingError
 from .hiftnet_model import HiFTNetModel, begun_rows
+from .models.config import QuantizationConfig
 from .models.s3gen.batch import mel_frames, mels_of, stack_padded, waveforms_of
 from .models.s3gen.config import S3GenConfig
 from .models.s3gen.s3gen import Reference, S3Gen, trim_fade

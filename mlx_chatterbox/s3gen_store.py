@@ -17,7 +17,6 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from .checkpoint import load_weights_strictly, read_weights
-from .config import CONFIG_NAME, DTYPES, ModelConfig
 from .errors import CheckpointError
 from .hub import (
     OUR_PARTS,
@@ -31,6 +30,7 @@ from .hub import (
     speech_tokenizer,
     variant_called,
 )
+from .models.config import CONFIG_NAME, DTYPES, ModelConfig
 from .parts import read_config, read_tensors, write_part
 from .quantization import quantize_networks, quantized_layers, rules_of
 

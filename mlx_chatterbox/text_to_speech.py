@@ -12,8 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from .checkpoint import Checkpoint, load
-from .config import GenerationConfig
 from .errors import CheckpointError, SettingError
+from .models.config import GenerationConfig
 from .models.t3.sampling import SamplingSettings
 from .runtime.devices import on_device
 from .signatures import is_left_out, upstreams

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .config import GenerationConfig, ModelConfig, TextConfig
 from .errors import CheckpointError
+from .models.config import GenerationConfig, ModelConfig, TextConfig
 from .models.s3gen.config import S3GenConfig
 from .models.t3.config import T3Config, gpt2_config
 

@@ -27,8 +27,8 @@ from .audio.resample import resample_sinc, resample_soxr
 from .checks.safetensors_file import load_safetensors
 from .checks.voices import checked_tensors
 from .compressed import mend
-from .config import GenerationConfig
 from .errors import AudioError, CheckpointError, SettingError
+from .models.config import GenerationConfig
 from .models.s3gen.s3gen import Reference
 from .runtime.own_files import open_input, problem_of, whole_file
 from .runtime.parallel import can_run_two, run_two

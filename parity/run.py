@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlx_chatterbox.audio.files import load_audio
-from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.models.config import ModelConfig
 
 from .dumps import read_dump_with_metadata, write_dump
 from .inputs.make import inputs_with_pipeline

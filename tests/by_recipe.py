@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.weights.conversion.core import convert
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from mlx_chatterbox import hub
 from mlx_chatterbox.checkpoint import load
-from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError, HubError
+from mlx_chatterbox.models.config import ModelConfig
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import shutil
 import pytest
 
 from mlx_chatterbox.checkpoint import load
-from mlx_chatterbox.config import CONFIG_NAME, ModelConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import POCKET_FOLDER
 from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest
+from mlx_chatterbox.models.config import CONFIG_NAME, ModelConfig
 from mlx_chatterbox.variants import VARIANTS
 
 NAN, INF = float("nan"), float("inf")

@@ -19,8 +19,8 @@ from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 
 from mlx_chatterbox import swap
 from mlx_chatterbox.checkpoint import build, verify_folder
-from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.origin import recall
 from mlx_chatterbox.weights.conversion.core import convert, convert_folder
 from mlx_chatterbox.weights.conversion.upstream import to_upstream

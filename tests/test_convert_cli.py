@@ -15,8 +15,8 @@ import pytest
 from mlx_chatterbox.convert import __main__ as cli
 from mlx_chatterbox.convert import options
 
-from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.variants import VARIANTS
 from mlx_chatterbox.voice import Voice
 from mlx_chatterbox.weights.conversion.core import convert

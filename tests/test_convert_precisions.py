@@ -18,8 +18,8 @@ from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.parity.mlx.backend import compute
 
 from mlx_chatterbox.checkpoint import build, load_converted, read_weights, verify_folder
-from mlx_chatterbox.config import ModelConfig, PackingConfig, QuantizationConfig
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.models.config import ModelConfig, PackingConfig, QuantizationConfig
 from mlx_chatterbox.models.t3.native_step import NativeStep
 from mlx_chatterbox.quantization import (
     dequantize_layers,

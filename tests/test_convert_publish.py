@@ -29,9 +29,9 @@ from mlx_chatterbox.convert.verification import (
 from mlx_chatterbox.parity.inputs.make import Sizes
 
 from mlx_chatterbox.checkpoint import load_converted
-from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError, HubError
 from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest, list_again
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.tts import ChatterboxTTS
 from mlx_chatterbox.weights.conversion.core import convert
 from mlx_chatterbox.weights.conversion.recipes import RECIPES

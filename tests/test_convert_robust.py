@@ -22,10 +22,10 @@ from mlx_chatterbox.convert import __main__ as cli
 
 from mlx_chatterbox import generate, swap
 from mlx_chatterbox.checkpoint import load, verify_folder
-from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import resolve
 from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.origin import recall
 from mlx_chatterbox.weights.conversion.core import convert, convert_folder
 from mlx_chatterbox.weights.conversion.upstream import to_upstream

@@ -17,9 +17,9 @@ from mlx.utils import tree_flatten
 from mlx_chatterbox.convert import __main__ as cli
 
 from mlx_chatterbox.checkpoint import build, load, load_converted, verify_folder
-from mlx_chatterbox.config import ModelConfig, PackingConfig, QuantizationConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import is_converted
+from mlx_chatterbox.models.config import ModelConfig, PackingConfig, QuantizationConfig
 from mlx_chatterbox.packing import pack
 from mlx_chatterbox.quantization import quantized_layers
 from mlx_chatterbox.train.export import export

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.checkpoint import read_weights, verify_folder
-from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.variants import VARIANTS
 from mlx_chatterbox.weights.conversion import shared as sharing
 from mlx_chatterbox.weights.conversion.core import convert, convert_folder, weight_files

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 import mlx.core as mx
 import pytest
 
-from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.manifest import check_manifest
+from mlx_chatterbox.models.config import ModelConfig
 from tests import mlx_audio_layout
 from tests.hub_stand_in import PIECE, Hub, hub_stand_in
 

@@ -4,7 +4,6 @@ import random
 
 import pytest
 
-from mlx_chatterbox.config import GenerationConfig, ModelConfig
 from mlx_chatterbox.errors import TextError
 from mlx_chatterbox.longform.blocks import (
     AFTER_HEADING,
@@ -21,6 +20,7 @@ from mlx_chatterbox.longform.blocks import (
 )
 from mlx_chatterbox.longform.plan import LONGEST, Piece, longest_of
 from mlx_chatterbox.longform.split import plan_text
+from mlx_chatterbox.models.config import GenerationConfig, ModelConfig
 from mlx_chatterbox.text.pauses import PLAIN_PAUSE
 from mlx_chatterbox.text.scripts import spoken_length
 from mlx_chatterbox.variants import VARIANTS

@@ -9,13 +9,13 @@ import warnings
 
 import pytest
 
-from mlx_chatterbox.config import ModelConfig, TextConfig
 from mlx_chatterbox.generate import main
 from mlx_chatterbox.hub import POCKET_FOLDER
 from mlx_chatterbox.longform.identity import model_hash
 from mlx_chatterbox.longform.job import STATE_NAME, Job
 from mlx_chatterbox.longform.split import plan_text
 from mlx_chatterbox.longform.wording import job_writing
+from mlx_chatterbox.models.config import ModelConfig, TextConfig
 from mlx_chatterbox.text.pauses import segments
 from mlx_chatterbox.text.unwritten import unknown, unwritten
 from mlx_chatterbox.text.writing import writing_for

@@ -12,10 +12,10 @@ import soundfile
 
 from mlx_chatterbox import hub, swap
 from mlx_chatterbox.audio.files import load_audio, save_audio
-from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import AudioError, ChatterboxError, CheckpointError
 from mlx_chatterbox.longform.readers import read_document
 from mlx_chatterbox.longform.readers.plain import characters_of
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.runtime import own_files
 from mlx_chatterbox.text.respelling import Respelling
 from mlx_chatterbox.voice import Voice, is_saved_voice

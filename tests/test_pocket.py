@@ -97,7 +97,7 @@ def test_its_own_settings_act(tts):
     assert config["cfg_weight"] == 0.0
     assert config["cfm_steps"] < 10
     # A full model keeps upstream's.
-    from mlx_chatterbox.config import GenerationConfig
+    from mlx_chatterbox.models.config import GenerationConfig
 
     assert GenerationConfig().longest_piece == 0
 

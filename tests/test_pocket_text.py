@@ -9,9 +9,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_chatterbox.config import ModelConfig, PackingConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import POCKET_FOLDER
+from mlx_chatterbox.models.config import ModelConfig, PackingConfig
 from mlx_chatterbox.packing import pack, unpack
 from mlx_chatterbox.text.clauses import pieces
 from mlx_chatterbox.text.lexicon import (

@@ -156,7 +156,7 @@ def test_upstreams_mean_flow_is_known_by_its_layer(small_models, tmp_path):
 
 
 def test_few_bits_stay_few(small_upstream, small_config, tmp_path):
-    from mlx_chatterbox.config import QuantizationConfig
+    from mlx_chatterbox.models.config import QuantizationConfig
     from mlx_chatterbox.weights.conversion.core import convert_folder
 
     config = dataclasses.replace(small_config)

@@ -11,8 +11,8 @@ import soundfile
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.audio.loudness import normalise_loudness
 from mlx_chatterbox.checkpoint import load_converted
-from mlx_chatterbox.config import FineTuningConfig, ModelConfig
 from mlx_chatterbox.errors import CheckpointError, ConfigError
+from mlx_chatterbox.models.config import FineTuningConfig, ModelConfig
 from mlx_chatterbox.train.__main__ import main
 from mlx_chatterbox.train.config import load_config, load_saved, save_config
 from mlx_chatterbox.train.data.check import read_clips

@@ -10,7 +10,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
 from ..checkpoint import build
-from ..config import ModelConfig, QuantizationConfig
+from ..models.config import ModelConfig, QuantizationConfig
 from ..quantization import is_quantized
 from ..runtime import device
 from ..variants import variant_named

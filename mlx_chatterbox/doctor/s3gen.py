@@ -7,7 +7,7 @@ import time
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import ModelConfig
+from ..models.config import ModelConfig
 from ..models.s3gen.s3gen import S3Gen
 from ..runtime import device
 from ..voice import embed_voice

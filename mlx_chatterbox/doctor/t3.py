@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from ..config import ModelConfig
+from ..models.config import ModelConfig
 from ..models.t3.decoding import decode
 from ..models.t3.native_step import NativeStep
 from ..models.t3.sampling import SamplingSettings

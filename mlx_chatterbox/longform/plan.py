@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import TextError
 
 if TYPE_CHECKING:
-    from ..config import ModelConfig
+    from ..models.config import ModelConfig
 
 # Characters of Latin script that a variant says best in one breath; some 15 are a second. English
 # and Multilingual may write 1000 tokens, 40 s, but were trained on utterances of seconds, lose

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import ModelConfig
 from ..errors import ChatterboxError, SettingError
 from ..harmless import one_line
+from ..models.config import ModelConfig
 from ..text.load import Tokenizer
 from ..text.pauses import segments
 from ..text.reading import without_unknown_tags

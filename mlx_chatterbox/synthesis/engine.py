@@ -16,8 +16,8 @@ import numpy as np
 from ..audio.stretch import checked_speed
 from ..checkpoint import Checkpoint
 from ..checks.voices import check_voice
-from ..config import GenerationConfig
 from ..errors import SettingError
+from ..models.config import GenerationConfig
 from ..models.s3gen.flow import check_steps
 from ..models.t3.cache import Past
 from ..models.t3.decoding import check_lengths

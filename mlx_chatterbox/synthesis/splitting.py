@@ -18,7 +18,7 @@ from ..text.unwritten import unwritten
 from ..text.writing import Writing, writing_for
 
 if TYPE_CHECKING:
-    from ..config import ModelConfig
+    from ..models.config import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ import numpy as np
 
 from ..audio.silence import silence
 from ..audio.stretch import stretch_stream
-from ..config import SILENCE_TOKEN, ModelConfig
 from ..errors import SettingError, TextError
+from ..models.config import SILENCE_TOKEN, ModelConfig
 from ..models.s3gen.token_stream import ChunkTokens, TokenStream
 from ..models.t3.cache import Past
 from ..models.t3.decoding import decode

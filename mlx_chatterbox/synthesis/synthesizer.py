@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from ..config import SILENCE_TOKEN, ModelConfig
+from ..models.config import SILENCE_TOKEN, ModelConfig
 from ..models.t3.cache import Past
 from ..models.t3.decoding import decode_batch
 from ..runtime.memory import clear_device_cache

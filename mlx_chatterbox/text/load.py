@@ -14,7 +14,7 @@ from .multilingual import MultilingualTokenizer
 from .tokenizer import EnglishTokenizer
 
 if TYPE_CHECKING:
-    from ..config import TextConfig
+    from ..models.config import TextConfig
 
 ENGLISH_FILE = "tokenizer.json"
 MULTILINGUAL_FILE = "grapheme_mtl_merged_expanded_v1.json"

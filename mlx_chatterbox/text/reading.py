@@ -14,7 +14,7 @@ from .tags import find_tags, without, without_brackets
 from .unread import UnreadWarning, shortened
 
 if TYPE_CHECKING:
-    from ..config import ModelConfig
+    from ..models.config import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from .spoken.signs import without_marks
 from .unread import UnreadWarning, shortened
 
 if TYPE_CHECKING:
-    from ..config import TextConfig
+    from ..models.config import TextConfig
 
 
 class Writing:

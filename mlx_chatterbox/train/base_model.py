@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import ModelConfig, PackingConfig, QuantizationConfig
 from ..errors import CheckpointError
 from ..hub import (
     is_own_configuration,
@@ -17,6 +16,7 @@ from ..hub import (
     say_passed_over,
     variant_called,
 )
+from ..models.config import ModelConfig, PackingConfig, QuantizationConfig
 from ..variants import VARIANTS, Variant
 from .config import TrainConfig
 from .sections import ModelSection

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ..cli import Bars
-from ..config import ModelConfig
 from ..errors import DataError
 from ..harmless import harmless
+from ..models.config import ModelConfig
 from .config import TrainConfig
 from .data.batches import Batches, group_by_speaker, make_sample, split
 from .data.check import Clip, read_clips

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-from ..config import ModelConfig
+from ..models.config import ModelConfig
 from . import base_model
 from .config import TrainConfig
 from .data.item import path_of

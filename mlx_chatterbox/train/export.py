@@ -16,10 +16,10 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from ..checkpoint import VOICE_NAME, Checkpoint, read_weights, verify_folder
-from ..config import ModelConfig, PackingConfig, QuantizationConfig
 from ..errors import CheckpointError
 from ..hub import WEIGHTS_NAME, is_converted
 from ..manifest import write_manifest
+from ..models.config import ModelConfig, PackingConfig, QuantizationConfig
 from ..origin import without_paths
 from ..quantization import dequantize_layers, rules_of
 from ..runtime.apart import is_within

@@ -9,7 +9,7 @@ import dataclasses
 import typing
 from typing import TYPE_CHECKING, Any
 
-from ..config_base import Config
+from ..checks.config_base import Config
 from .options import nearest
 from .schedules import check_settings
 from .spellings import ADAMW
@@ -124,7 +124,7 @@ def _check_lora(config: TrainConfig) -> None:
 
 def _check_sizes(config: TrainConfig, tree: Node) -> None:
     """`model.config` has only keys of `ModelConfig`; values are checked when it is built."""
-    from ..config import ModelConfig
+    from ..models.config import ModelConfig
 
     section = tree.value.get("model")
     node = section.value.get("config") if section and isinstance(section.value, dict) else None

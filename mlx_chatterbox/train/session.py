@@ -16,8 +16,8 @@ from mlx.utils import tree_flatten, tree_unflatten
 from ..audio.resample import resample_soxr
 from ..checkpoint import Checkpoint
 from ..cli import Bars
-from ..config import FineTuningConfig, ModelConfig
 from ..errors import CheckpointError, Interrupted
+from ..models.config import FineTuningConfig, ModelConfig
 from ..runtime.apart import is_within
 from ..runtime.devices import on_device
 from . import base_model

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mlx_chatterbox.checkpoint import build, load
-from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.hub import is_converted
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.runtime.apart import check_apart
 from mlx_chatterbox.variants import variant_named
 

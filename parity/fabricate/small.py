@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.models.s3gen.config import CAMPPlusConfig, S3GenConfig, chatterbox_hift
 from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerConfig
 from mlx_chatterbox.models.t3.config import T3Config

@@ -60,7 +60,7 @@ def _by_mlx(folder: Path, metadata: dict, inputs: Arrays) -> Arrays:
     from mlx.utils import tree_unflatten
 
     from mlx_chatterbox.checkpoint import build
-    from mlx_chatterbox.config import ModelConfig
+    from mlx_chatterbox.models.config import ModelConfig
 
     from ..faults.planting import planted
     from ..mlx.layers import call

@@ -12,8 +12,8 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_chatterbox._version import __version__
-from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.manifest import sha256
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.runtime.device import is_tf32, product_error
 
 METADATA_NAME = "about.json"

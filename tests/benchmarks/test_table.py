@@ -15,8 +15,8 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.inputs import BATCHES, DECODED_TOKENS, make_inputs
 from benchmarks.measure import Measured
 from benchmarks.stages import ENGINES, MODULES, STAGES, groups
-from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.doctor import counts
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.models.s3gen.config import HiFTNetConfig, S3GenConfig
 from mlx_chatterbox.models.t3.config import T3Config
 from parity.errors import PeerMissing

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mlx_chatterbox.config import CONFIG_NAME
 from mlx_chatterbox.hub import POCKET_FOLDER, WEIGHTS_NAME
 from mlx_chatterbox.manifest import MANIFEST_NAME
+from mlx_chatterbox.models.config import CONFIG_NAME
 from tests.fuzz_damage import (
     compressed,
     damage_bytes,
@@ -83,7 +83,7 @@ def read_english(path: Path) -> None:
 @cache
 def _pocket_t3():
     from mlx_chatterbox.checkpoint import build
-    from mlx_chatterbox.config import ModelConfig
+    from mlx_chatterbox.models.config import ModelConfig
 
     return build(ModelConfig.load(POCKET_FOLDER)).t3
 

@@ -14,7 +14,7 @@ from mlx_chatterbox.parity.errors import ParityError, ReferenceMissing
 from mlx_chatterbox.parity.torch import env
 from mlx_chatterbox.parity.upstream import interpreter, setup
 
-from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.models.config import ModelConfig
 
 
 @pytest.fixture

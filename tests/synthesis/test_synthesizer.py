@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlx_chatterbox.config import SILENCE_TOKEN
+from mlx_chatterbox.models.config import SILENCE_TOKEN
 from mlx_chatterbox.tts import open_model
 
 SETTINGS = {"watermark": False, "seed": 1, "max_new_tokens": 40}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...config import ModelConfig
 from ...errors import TextError
+from ...models.config import ModelConfig
 from ...text.gpt2 import drop_unknown_tags
 from ...text.multilingual import SUPPORTED_LANGUAGES
 from ...text.normalize import punc_norm

@@ -10,9 +10,9 @@ from math import prod
 from pathlib import Path
 
 from mlx_chatterbox.checks.json_file import read_json
-from mlx_chatterbox.config import BITS, CONFIG_NAME, DTYPES, QuantizationConfig
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import SPEECH_TOKENIZER_REPO
+from mlx_chatterbox.models.config import BITS, CONFIG_NAME, DTYPES, QuantizationConfig
 from mlx_chatterbox.shards import is_there
 from mlx_chatterbox.variants import VARIANTS, Variant, variant_named
 

@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.quantization import Precision, group_that_fits, stored_shapes
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mlx_chatterbox.checks.git_lfs import refuse_pointer
-from mlx_chatterbox.config import CONFIG_NAME
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import holds_model
+from mlx_chatterbox.models.config import CONFIG_NAME
 from mlx_chatterbox.shards import is_there
 
 from . import community

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from mlx_chatterbox.config import CONFIG_NAME, MODEL_TYPE
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import is_converted
+from mlx_chatterbox.models.config import CONFIG_NAME, MODEL_TYPE
 from mlx_chatterbox.shards import is_there
 
 from .community_folder import community_source

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.shards import files_of
 from mlx_chatterbox.variants import Variant
 

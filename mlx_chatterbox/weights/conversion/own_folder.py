@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mlx_chatterbox.config import ModelConfig, PackingConfig
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.models.config import ModelConfig, PackingConfig
 from mlx_chatterbox.shards import is_there
 from mlx_chatterbox.text.lexicon import LEXICON_FILE
 from mlx_chatterbox.variants import variant_named

@@ -1,22 +1,21 @@
 """Precisions to convert to: by name, or the same bits everywhere.
 
-Rules are `mlx_chatterbox.config.QuantizationConfig`'s, the first that fits counts. They are chosen
-by `python -m convert.damage`. On the pocket model each of T3's four groups (attention,
+Rules are `mlx_chatterbox.models.config.QuantizationConfig`'s, the first that fits counts. They are
+chosen by `python -m convert.damage`. On the pocket model each of T3's four groups (attention,
 feed-forward, speech head, embeddings) does about the same damage at the same bits, and the
 projections hold most of the weights (of the English model 95 %): they go low, heads and embeddings
 stay higher. Every bit less is about four times the divergence. F0's last layer in 8 bits alone
-moves the spectrum by half a dB and saves nothing: it stays float32.
-What serves only when a recording is read is measured by `python -m convert.reading`: the voice
-encoder, the speaker encoder and the last step of the speech tokenizer are small and stay float32;
-the rest of the tokenizer stays float16, as few bits change its tokens.
-Imports no network.
+moves the spectrum by half a dB and saves nothing: it stays float32. What serves only when a
+recording is read is measured by `python -m convert.reading`: the voice encoder, the speaker encoder
+and the last step of the speech tokenizer are small and stay float32; the rest of the tokenizer
+stays float16, as few bits change its tokens. Imports no network.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlx_chatterbox.config import QuantizationConfig
+from mlx_chatterbox.models.config import QuantizationConfig
 
 GROUP_SIZE = 64
 

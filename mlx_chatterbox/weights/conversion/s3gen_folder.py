@@ -15,7 +15,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_chatterbox.config_base import Config
+from mlx_chatterbox.checks.config_base import Config
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import OUR_PARTS
 from mlx_chatterbox.models.s3gen.config import S3GenConfig

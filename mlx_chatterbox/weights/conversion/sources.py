@@ -12,9 +12,9 @@ from pathlib import Path
 
 from mlx_chatterbox import hub
 from mlx_chatterbox.checks.json_file import read_json
-from mlx_chatterbox.config import CONFIG_NAME
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.hub import WEIGHTS_NAME
+from mlx_chatterbox.models.config import CONFIG_NAME
 from mlx_chatterbox.shards import is_there, split_names
 from mlx_chatterbox.variants import VARIANTS, Variant, variant_named
 

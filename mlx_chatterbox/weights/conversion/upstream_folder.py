@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.hub import is_own_configuration
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.text.lexicon import LEXICON_FILE
 from mlx_chatterbox.variants import Variant
 

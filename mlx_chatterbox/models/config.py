@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .checks.json_file import read_json
-from .checks.plain import shown
-from .config_base import Config, need
-from .errors import CheckpointError
-from .models.s3gen.config import MAX_CFM_STEPS, S3GenConfig
-from .models.s3tokenizer.config import S3TokenizerConfig
-from .models.t3.config import T3Config
-from .models.voice_encoder.config import VoiceEncoderConfig
-from .runtime.own_files import write_whole
+from ..checks.config_base import Config, need
+from ..checks.json_file import read_json
+from ..checks.plain import shown
+from ..errors import CheckpointError
+from ..runtime.own_files import write_whole
+from .s3gen.config import MAX_CFM_STEPS, S3GenConfig
+from .s3tokenizer.config import S3TokenizerConfig
+from .t3.config import T3Config
+from .voice_encoder.config import VoiceEncoderConfig
 
 CONFIG_NAME = "config.json"
 MODEL_TYPE = "chatterbox"

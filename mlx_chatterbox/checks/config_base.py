@@ -11,8 +11,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_type_hints
 
-from .checks.plain import WrongType, named, shown, typed
-from .errors import CheckpointError
+from ..errors import CheckpointError
+from .plain import WrongType, named, shown, typed
 
 
 @dataclass
