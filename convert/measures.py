@@ -19,7 +19,7 @@ from mlx_chatterbox.models.t3.decoding import decode_batch
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.synthesis.tokens import audible_tokens
 from mlx_chatterbox.train.data.text import TextEncoder
-from mlx_chatterbox.voice import Voice, embed_voice
+from mlx_chatterbox.voices.voice import Voice, embed_voice
 
 # isort: split
 import mlx.core as mx

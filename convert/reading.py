@@ -61,7 +61,7 @@ def read(folder: Path, recordings: Sequence[np.ndarray]) -> Heard:
 
     from mlx_chatterbox.audio.resample import resample_soxr
     from mlx_chatterbox.checkpoint import load_converted
-    from mlx_chatterbox.voice import ENCODER_RATE, embed_reference
+    from mlx_chatterbox.voices.voice import ENCODER_RATE, embed_reference
 
     networks = load_converted(folder).networks
     tokens, voices, speakers = [], [], []

@@ -27,7 +27,7 @@ from mlx_chatterbox.hub import weight_files
 from mlx_chatterbox.manifest import sha256
 from mlx_chatterbox.models.config import GenerationConfig, ModelConfig
 from mlx_chatterbox.runtime.own_files import write_whole
-from mlx_chatterbox.voice import Voice
+from mlx_chatterbox.voices.voice import Voice
 from mlx_chatterbox.weights.conversion.bounds import BOUNDS, Bounds, precision_name
 
 from .measures import (

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from .text.multilingual import SUPPORTED_LANGUAGES
     from .tts import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS
     from .vc import ChatterboxVC
-    from .voice import Voice
+    from .voices.voice import Voice
 
 
 def __getattr__(name: str):

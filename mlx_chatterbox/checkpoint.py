@@ -17,7 +17,6 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from .checks.plain import named
 from .checks.safetensors_file import load_safetensors
-from .checks.voices import check_voice
 from .errors import CheckpointError
 from .hub import (
     WEIGHTS_NAME,
@@ -46,7 +45,8 @@ from .runtime.memory import bound_cache
 from .shards import check_shards
 from .text.load import load_tokenizer
 from .variants import VARIANTS, Variant
-from .voice import Voice
+from .voices.checks import check_voice
+from .voices.voice import Voice
 
 VOICE_NAME = "conds.safetensors"
 

@@ -38,7 +38,7 @@ from .s3gen_rows import (
     references_of,
     rows_of,
 )
-from .voice import DECODER_RATE, ENCODER_RATE, embed_reference
+from .voices.voice import DECODER_RATE, ENCODER_RATE, embed_reference
 
 # Of a mel, the logarithm of its floor: what is behind a shorter row is silent.
 SILENT_MEL = float(np.log(np.float32(1e-5)))

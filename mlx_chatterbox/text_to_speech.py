@@ -30,7 +30,7 @@ from .synthesis.request import (
 from .synthesis.result import LatestResult, Outcome, Result
 from .synthesis.streaming import Chunks, SpeechStream
 from .text.given import checked_text, checked_texts, described
-from .voice import Voice
+from .voices.voice import Voice
 
 Recording = str | Path | np.ndarray
 

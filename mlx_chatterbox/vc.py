@@ -22,7 +22,6 @@ from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
 from .audio.stretch import checked_speed, stretch_stream
 from .checkpoint import Checkpoint, load
-from .checks.voices import check_reference
 from .cli import (
     Bars,
     add_check,
@@ -33,7 +32,6 @@ from .cli import (
     play,
     run_command,
 )
-from .compressed import mend
 from .errors import AudioError, SettingError
 from .models.s3gen.flow import check_steps
 from .models.s3gen.long import speak_in_pieces, waveform_length
@@ -46,7 +44,9 @@ from .runtime.number_options import any_whole
 from .runtime.own_files import problem_of
 from .runtime.seeds import random_key
 from .synthesis.request import Progress
-from .voice import (
+from .voices.checks import check_reference
+from .voices.compressed import mend
+from .voices.voice import (
     DECODER_RATE,
     MIN_PEAK,
     S3GEN_PROMPT_SECONDS,

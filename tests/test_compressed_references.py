@@ -79,7 +79,9 @@ def test_of_a_good_recording_nothing_is_said_and_nothing_changes(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         voice = tts.voice_of(path)
-    monkeypatch.setattr("mlx_chatterbox.voice.mend", lambda networks, reference, *more: reference)
+    monkeypatch.setattr(
+        "mlx_chatterbox.voices.voice.mend", lambda networks, reference, *more: reference
+    )
     without = tts.voice_of(path)
     for name in ("speaker_embedding", "embedding", "prompt_feat", "prompt_token"):
         np.testing.assert_array_equal(getattr(voice, name), getattr(without, name))
@@ -95,7 +97,7 @@ def test_a_quiet_or_loud_recording_or_a_silent_beginning_is_no_fault(tts):
 
 
 def test_a_voice_that_stays_quiet_is_said(tts, encoded, monkeypatch):
-    monkeypatch.setattr("mlx_chatterbox.compressed._MENDED", 99.0)
+    monkeypatch.setattr("mlx_chatterbox.voices.compressed._MENDED", 99.0)
     with pytest.warns(UserWarning, match=r"speaks some \d+ dB more quietly in this voice"):
         tts.voice_of(encoded("slt", "24k"))
 
@@ -104,7 +106,7 @@ def test_models_whose_flow_starts_from_noise_stay_as_they_are(
     small_checkpoint, recording, monkeypatch
 ):
     """As upstream's: what they make is a matter of chance, and their encoder heard more."""
-    monkeypatch.setattr("mlx_chatterbox.compressed._level", None)
+    monkeypatch.setattr("mlx_chatterbox.voices.compressed._level", None)
     ChatterboxTTS.from_pretrained(small_checkpoint).voice_of(recording)
 
 

@@ -18,7 +18,7 @@ from mlx_chatterbox.convert import options
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.variants import VARIANTS
-from mlx_chatterbox.voice import Voice
+from mlx_chatterbox.voices.voice import Voice
 from mlx_chatterbox.weights.conversion.core import convert
 from mlx_chatterbox.weights.conversion.upstream import to_upstream
 from tests.small import small_config

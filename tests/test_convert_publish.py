@@ -49,7 +49,7 @@ BAD = tuple(dataclasses.replace(r, value=0.9) if r.name == "waveform" else r for
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory, small_upstream, small_config, recording):
     """A verified folder, with a voice."""
-    from mlx_chatterbox.voice import embed_voice
+    from mlx_chatterbox.voices.voice import embed_voice
 
     recipe = RECIPES["balanced"]
     output = tmp_path_factory.mktemp("published") / "model"

@@ -16,7 +16,7 @@ from mlx_chatterbox.audio.files import blocks_of, read_channels
 from mlx_chatterbox.errors import AudioError
 from mlx_chatterbox.generate import main as generate
 from mlx_chatterbox.vc import main as convert
-from mlx_chatterbox.voice import LONGEST_REFERENCE, read_reference
+from mlx_chatterbox.voices.voice import LONGEST_REFERENCE, read_reference
 from mlx_chatterbox.watermark.__main__ import main as watermark
 
 RATE = 24000

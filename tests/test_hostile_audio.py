@@ -16,7 +16,7 @@ from mlx_chatterbox.audio import blocks, files, kinds
 from mlx_chatterbox.audio.blocks import TooLongError
 from mlx_chatterbox.audio.files import blocks_of, load_audio, read_channels
 from mlx_chatterbox.errors import AudioError
-from mlx_chatterbox.voice import LONGEST_REFERENCE, read_reference
+from mlx_chatterbox.voices.voice import LONGEST_REFERENCE, read_reference
 from mlx_chatterbox.watermark.__main__ import main as watermark
 
 RATE = 24000

@@ -26,7 +26,7 @@ from mlx_chatterbox.synthesis.result import Outcome, Result
 from mlx_chatterbox.synthesis.streaming import SpeechStream
 from mlx_chatterbox.train.__main__ import main as train
 from mlx_chatterbox.vc import build_parser as vc_parser
-from mlx_chatterbox.voice import Voice
+from mlx_chatterbox.voices.voice import Voice
 
 # A value for every option that takes one.
 VALUES = {

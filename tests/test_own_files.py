@@ -18,7 +18,7 @@ from mlx_chatterbox.longform.readers.plain import characters_of
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.runtime import own_files
 from mlx_chatterbox.text.respelling import Respelling
-from mlx_chatterbox.voice import Voice, is_saved_voice
+from mlx_chatterbox.voices.voice import Voice, is_saved_voice
 from tests.job_stub import RATE
 from tests.prepared import ODD, Place, in_time, link, make_odd
 

@@ -28,7 +28,7 @@ from mlx_chatterbox.longform.command import play_file
 from mlx_chatterbox.train.data.listen import Listener
 from mlx_chatterbox.tts import ChatterboxTTS
 from mlx_chatterbox.vc import ChatterboxVC
-from mlx_chatterbox.voice import Voice, is_saved_voice
+from mlx_chatterbox.voices.voice import Voice, is_saved_voice
 from mlx_chatterbox.watermark.__main__ import main as watermark
 from tests.train_data import section
 
@@ -367,7 +367,7 @@ def test_a_protected_recording_is_called_so(tmp_path):
 
 def test_of_hours_only_the_beginning_is_a_voice(tmp_path, monkeypatch):
     """What comes after the longest reference is not read, and that is said."""
-    from mlx_chatterbox import voice
+    from mlx_chatterbox.voices import voice
 
     monkeypatch.setattr(voice, "LONGEST_REFERENCE", 3.0)
     speech = synthetic_voice(6.0, RATE)

@@ -20,7 +20,7 @@ from mlx_chatterbox.train.adapters import adapters, apply_lora, quantize_base, t
 from mlx_chatterbox.train.export import export
 from mlx_chatterbox.train.vocabulary import extend_vocabulary
 from mlx_chatterbox.tts import CLASSES
-from mlx_chatterbox.voice import embed_voice
+from mlx_chatterbox.voices.voice import embed_voice
 from mlx_chatterbox.weights.conversion.core import convert_folder
 from mlx_chatterbox.weights.conversion.recipes import RECIPES, uniform
 from tests.small import small_config

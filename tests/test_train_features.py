@@ -22,7 +22,7 @@ from mlx_chatterbox.train.data.cache import ArrayCache
 from mlx_chatterbox.train.data.check import Clip, read_clips
 from mlx_chatterbox.train.data.features import FEATURES, FeatureStore, token_count, weights_hash
 from mlx_chatterbox.train.data.pitch import f0
-from mlx_chatterbox.voice import embed_reference
+from mlx_chatterbox.voices.voice import embed_reference
 from tests.train_data import RATE, section, write
 
 pytestmark = pytest.mark.numbers

@@ -25,7 +25,7 @@ from mlx_chatterbox.train.pocket.model import pocket_config
 from mlx_chatterbox.train.prepared import prepare
 from mlx_chatterbox.train.trained import TrainedTask
 from mlx_chatterbox.variants import VARIANTS
-from mlx_chatterbox.voice import Voice
+from mlx_chatterbox.voices.voice import Voice
 from tests.train_data import RATE, section, write
 
 TEXTS = (

@@ -26,7 +26,7 @@ from mlx_chatterbox.train.pocket.judging import word_errors as edits
 from mlx_chatterbox.train.pocket.texts import held_out_templates
 from mlx_chatterbox.train.prepared import prepare
 from mlx_chatterbox.train.trained import TrainedTask
-from mlx_chatterbox.voice import Voice
+from mlx_chatterbox.voices.voice import Voice
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from mlx_chatterbox.checkpoint import load
 from mlx_chatterbox.errors import AudioError, CheckpointError, SettingError, TextError
 from mlx_chatterbox.runtime.devices import is_device
 from mlx_chatterbox.synthesis.tokens import audible_tokens
-from mlx_chatterbox.voice import embed_voice, whole_tokens
+from mlx_chatterbox.voices.voice import embed_voice, whole_tokens
 
 
 @pytest.fixture(scope="module")

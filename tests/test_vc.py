@@ -28,7 +28,7 @@ from mlx_chatterbox.models.s3gen.long import (
 from mlx_chatterbox.models.s3gen.noise import FrameNoise
 from mlx_chatterbox.models.s3gen.s3gen import Reference
 from mlx_chatterbox.vc import main
-from mlx_chatterbox.voice import embed_voice
+from mlx_chatterbox.voices.voice import embed_voice
 from tests.rounding import Rounding, pitched
 
 FAST = {"n_cfm_timesteps": 2, "watermark": False}

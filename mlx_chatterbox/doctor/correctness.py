@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..runtime import device
-from ..voice import Voice, embed_voice
+from ..voices.voice import Voice, embed_voice
 from ..watermark import THRESHOLD, detect
 from .examination import Examination
 from .findings import Section

@@ -10,7 +10,7 @@ import mlx.nn as nn
 from ..models.config import ModelConfig
 from ..models.s3gen.s3gen import S3Gen
 from ..runtime import device
-from ..voice import embed_voice
+from ..voices.voice import embed_voice
 from .counts import flow_flops, vocoder_flops
 from .examination import Examination, S3GenSpeed
 from .findings import Section

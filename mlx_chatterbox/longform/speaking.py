@@ -24,7 +24,7 @@ from ..runtime.memory import give_back_memory
 from ..synthesis.result import Outcome
 from ..text.given import excerpt
 from ..text.unread import merged, not_read
-from ..voice import Voice
+from ..voices.voice import Voice
 from .fit import trimmed
 from .level import loudness_of
 from .store import encode

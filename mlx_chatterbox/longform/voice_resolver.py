@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import AudioError, CheckpointError, JobError, SettingError
 from ..runtime.own_files import is_regular, own_folder, problem_of
-from ..voice import Voice
+from ..voices.voice import Voice
 from .identity import digest, file_hash, model_hash, settings_hash
 from .job import Job
 from .speaking import VoiceSettings, checked_settings

@@ -15,7 +15,6 @@ import numpy as np
 
 from ..audio.stretch import checked_speed
 from ..checkpoint import Checkpoint
-from ..checks.voices import check_voice
 from ..errors import SettingError
 from ..models.config import GenerationConfig
 from ..models.s3gen.flow import check_steps
@@ -26,7 +25,8 @@ from ..models.t3.sampling import SamplingSettings
 from ..runtime.devices import on_device
 from ..runtime.memory import clear_device_cache
 from ..runtime.parallel import choosing_alone, run_all
-from ..voice import Voice, embed_voice, is_saved_voice
+from ..voices.checks import check_voice
+from ..voices.voice import Voice, embed_voice, is_saved_voice
 from ..watermark.weights import is_wanted
 from .assembling import TextAssembler
 from .request import (

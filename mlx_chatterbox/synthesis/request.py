@@ -15,7 +15,7 @@ from ..models.t3.sampling import SamplingSettings
 from ..runtime.seeds import piece_seeds, random_key
 from ..text.given import described
 from ..text.respelling import Lexicon
-from ..voice import Voice
+from ..voices.voice import Voice
 from .result import Outcome
 from .splitting import TextPiece
 from .tokens import TokenLimit

@@ -35,7 +35,7 @@ def _float32():
 
 
 def read_voice(path: Path) -> None:
-    from mlx_chatterbox.voice import Voice
+    from mlx_chatterbox.voices.voice import Voice
     from mlx_chatterbox.weights.conversion.voice import convert_voice
 
     folder = path.parent / "voice"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...errors import AudioError, DataError, TextError
 from ...text.multilingual import SUPPORTED_LANGUAGES
-from ...voice import MIN_PEAK
+from ...voices.voice import MIN_PEAK
 from .encoding import advice
 from .item import Item, Recording
 from .language_codes import known_language

@@ -16,7 +16,8 @@ number n of speech tokens of 40 ms. Then everything fits together:
 | xvector | (192,) | by CAM++, of the first 10 s |
 | text_tokens | (m,) int32 | see `TextEncoder` |
 
-All float32 where nothing else is said. Front ends and networks are inference's own (`voice.py`).
+All float32 where nothing else is said. Front ends and networks are inference's own
+(`voices/voice.py`).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from ...audio.resample import resample_sinc, resample_soxr
 from ...audio.silence import trim_silence
 from ...errors import AudioError, DataError
 from ...models.voice_encoder.voice_encoder import TRIM_DB
-from ...voice import (
+from ...voices.voice import (
     DECODER_RATE,
     ENCODER_RATE,
     S3GEN_PROMPT_SECONDS,

@@ -19,7 +19,7 @@ from ...runtime.own_files import write_whole
 from ...runtime.saving import save_arrays
 from ...text.lexicon import LEXICON_FILE
 from ...text.load import ENGLISH_FILE
-from ...voice import embed_voice
+from ...voices.voice import embed_voice
 from ..state import new_folder
 from ..tasks.base import PLACES
 from ..trained import seeded

@@ -16,7 +16,7 @@ import numpy as np
 from ...audio.resample import resample_soxr
 from ...errors import ChatterboxError
 from ...text.spoken import spoken_form
-from ...voice import Voice
+from ...voices.voice import Voice
 from ..data.pitch import f0
 from .assembling import REFERENCE_TEXT, VOICES_FOLDER, reference
 

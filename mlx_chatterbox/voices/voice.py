@@ -18,23 +18,23 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-from .audio.files import load_audio
-from .audio.kaldi import fbank
-from .audio.kinds import kind_of
-from .audio.loudness import normalise_loudness
-from .audio.mel import s3gen_mel
-from .audio.resample import resample_sinc, resample_soxr
-from .checks.safetensors_file import load_safetensors
-from .checks.voices import checked_tensors
+from ..audio.files import load_audio
+from ..audio.kaldi import fbank
+from ..audio.kinds import kind_of
+from ..audio.loudness import normalise_loudness
+from ..audio.mel import s3gen_mel
+from ..audio.resample import resample_sinc, resample_soxr
+from ..checks.safetensors_file import load_safetensors
+from ..errors import AudioError, CheckpointError, SettingError
+from ..models.config import GenerationConfig
+from ..models.s3gen.s3gen import Reference
+from ..runtime.own_files import open_input, problem_of, whole_file
+from ..runtime.parallel import can_run_two, run_two
+from ..runtime.saving import save_arrays
+from ..runtime.threads import compute_in_this_thread
+from ..text.given import described
+from .checks import checked_tensors
 from .compressed import mend
-from .errors import AudioError, CheckpointError, SettingError
-from .models.config import GenerationConfig
-from .models.s3gen.s3gen import Reference
-from .runtime.own_files import open_input, problem_of, whole_file
-from .runtime.parallel import can_run_two, run_two
-from .runtime.saving import save_arrays
-from .runtime.threads import compute_in_this_thread
-from .text.given import described
 
 ENCODER_RATE = 16000
 DECODER_RATE = 24000

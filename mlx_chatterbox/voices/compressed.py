@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 import numpy as np
 
-from .audio.kaldi import fbank
-from .audio.loudness import loudness_of
-from .audio.resample import resample_sinc
+from ..audio.kaldi import fbank
+from ..audio.loudness import loudness_of
+from ..audio.resample import resample_sinc
 
 if TYPE_CHECKING:
-    from .models.s3gen.s3gen import Reference
+    from ..models.s3gen.s3gen import Reference
 
 _RATE, _ENCODER_RATE = 24000, 16000
 _TOKENS = 75

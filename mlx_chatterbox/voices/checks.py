@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
+from ..checks.plain import MAX_INTEGER
+from ..checks.tensors import Shape, check_finite, check_shape, check_tokens
 from ..errors import ChatterboxError, CheckpointError
-from .plain import MAX_INTEGER
-from .tensors import Shape, check_finite, check_shape, check_tokens
 
 if TYPE_CHECKING:
     from ..models.s3gen.config import S3GenConfig
     from ..models.s3gen.s3gen import Reference
-    from ..voice import Voice
+    from .voice import Voice
 
 _LENGTH = "gen.prompt_token_len"
 # The shape of each tensor, whatever the model; None: any length from 1.
