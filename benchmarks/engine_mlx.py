@@ -11,11 +11,11 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core)
 import mlx.core as mx
 import numpy as np
 
-from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.models.s3gen.s3gen import Reference
 from mlx_chatterbox.models.t3.decoding import decode, decode_batch
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.voices.voice import embed_voice
+from mlx_chatterbox.weights.checkpoint import load_converted
 
 from .clock import TokenClock
 from .inputs import BATCHES, DECODED_TOKENS, UTTERANCE_TOKENS

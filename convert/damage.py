@@ -24,7 +24,7 @@ from mlx_chatterbox.runtime.program import run_program
 from .options import MAX_POSITIONS
 
 if TYPE_CHECKING:
-    from mlx_chatterbox.checkpoint import Checkpoint
+    from mlx_chatterbox.weights.checkpoint import Checkpoint
 
     from .measures import Distance, Material, Outcome
 
@@ -103,7 +103,7 @@ def rounded_by(checkpoint: Checkpoint, recipe) -> Iterator[None]:
     """
     from mlx.utils import tree_flatten
 
-    from mlx_chatterbox.quantization import precision_of
+    from mlx_chatterbox.weights.quantization import precision_of
 
     config = dataclasses.replace(
         checkpoint.config, dtype=recipe.dtype, quantization=recipe.quantization
@@ -156,7 +156,7 @@ def _damaged(members: dict, precision: str, group_size: int) -> tuple[dict, int,
     from math import prod
 
     from mlx_chatterbox.models.config import ModelConfig, QuantizationConfig
-    from mlx_chatterbox.quantization import precision_of, stored_shapes
+    from mlx_chatterbox.weights.quantization import precision_of, stored_shapes
 
     config = ModelConfig(dtype=precision if " " not in precision else "float16")
     if " " in precision:
@@ -183,7 +183,7 @@ def _rounded(value, precision):
         return value
     if not precision.bits:
         return value.astype(getattr(mx, precision.dtype)).astype(value.dtype)
-    from mlx_chatterbox.quantization import quantized
+    from mlx_chatterbox.weights.quantization import quantized
 
     codes, scales, offsets = quantized("weight", value, precision).values()
     kind = mx.float32
@@ -272,12 +272,12 @@ _HEADINGS = ("group", "precision", "MB", "of float16", "KL", "worst", "guided", 
 
 
 def _run(arguments: argparse.Namespace) -> list[dict]:
-    from mlx_chatterbox.checkpoint import load
+    from mlx_chatterbox.weights.checkpoint import load
 
     from .measures import prepare
 
     checkpoint = load(arguments.model, dtype="float32")
-    from mlx_chatterbox.quantization import quantized_layers
+    from mlx_chatterbox.weights.quantization import quantized_layers
 
     if quantized_layers(checkpoint.networks):
         from mlx_chatterbox.errors import CheckpointError
@@ -331,7 +331,7 @@ def weight_bytes(checkpoint: Checkpoint, recipe) -> int:
     import mlx.core as mx
     from mlx.utils import tree_flatten
 
-    from mlx_chatterbox.quantization import precision_of, stored_shapes
+    from mlx_chatterbox.weights.quantization import precision_of, stored_shapes
 
     config = dataclasses.replace(
         checkpoint.config, dtype=recipe.dtype, quantization=recipe.quantization

@@ -14,12 +14,12 @@ import numpy as np
 
 import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is found)
 from mlx_chatterbox.audio.mel import s3gen_mel
-from mlx_chatterbox.checkpoint import Checkpoint
 from mlx_chatterbox.models.t3.decoding import decode_batch
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.synthesis.tokens import audible_tokens
 from mlx_chatterbox.train.data.text import TextEncoder
 from mlx_chatterbox.voices.voice import Voice, embed_voice
+from mlx_chatterbox.weights.checkpoint import Checkpoint
 
 # isort: split
 import mlx.core as mx

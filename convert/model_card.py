@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.text.multilingual import SUPPORTED_LANGUAGES
-from mlx_chatterbox.variants import VARIANTS
 from mlx_chatterbox.weights.conversion.components import as_text, components_of, cost_of_reading
+from mlx_chatterbox.weights.variants import VARIANTS
 
 from .verification import Verification, as_markdown, verdict
 

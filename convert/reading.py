@@ -60,8 +60,8 @@ def read(folder: Path, recordings: Sequence[np.ndarray]) -> Heard:
     import numpy as np
 
     from mlx_chatterbox.audio.resample import resample_soxr
-    from mlx_chatterbox.checkpoint import load_converted
     from mlx_chatterbox.voices.voice import ENCODER_RATE, embed_reference
+    from mlx_chatterbox.weights.checkpoint import load_converted
 
     networks = load_converted(folder).networks
     tokens, voices, speakers = [], [], []
@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> None:
-    from mlx_chatterbox.hub import resolve
+    from mlx_chatterbox.weights.hub import resolve
 
     recordings = [piece for path in arguments.recordings for piece in _pieces(path)]
     print("part | precision | MB | equal tokens | voice cosine | speaker cosine")

@@ -20,15 +20,15 @@ from mlx_chatterbox.parity.mlx.backend import compute_with
 
 import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is found)
 from mlx_chatterbox._version import __version__
-from mlx_chatterbox.checkpoint import Checkpoint, load_converted
 from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.hub import weight_files
-from mlx_chatterbox.manifest import sha256
 from mlx_chatterbox.models.config import GenerationConfig, ModelConfig
 from mlx_chatterbox.runtime.own_files import write_whole
 from mlx_chatterbox.voices.voice import Voice
+from mlx_chatterbox.weights.checkpoint import Checkpoint, load_converted
 from mlx_chatterbox.weights.conversion.bounds import BOUNDS, Bounds, precision_name
+from mlx_chatterbox.weights.hub import weight_files
+from mlx_chatterbox.weights.manifest import sha256
 
 from .measures import (
     POSITIONS,

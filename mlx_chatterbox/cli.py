@@ -21,7 +21,7 @@ def choose_model(name: str) -> str:
     """
     if name != "auto":
         return name
-    from .hub import POCKET, on_this_machine, say_passed_over
+    from .weights.hub import POCKET, on_this_machine, say_passed_over
 
     say_passed_over(name)
 

@@ -76,13 +76,13 @@ class HiFTNetModel(nn.Module):
         Raises:
             CheckpointError, HubError: see there.
         """
-        from .s3gen_store import load_vocoder
+        from .weights.s3gen_store import load_vocoder
 
         return load_vocoder(cls, name, dtype, config)
 
     def save_pretrained(self, folder: str | Path, layout: str = "mlx") -> Path:
         """Save into a folder, as `S3GenModel.save_pretrained`."""
-        from .s3gen_store import save_vocoder
+        from .weights.s3gen_store import save_vocoder
 
         return save_vocoder(self, folder, layout)
 

@@ -98,7 +98,7 @@ class S3GenModel(nn.Module):
         Raises:
             CheckpointError, HubError: not found, damaged, or of other shapes.
         """
-        from .s3gen_store import load_s3gen
+        from .weights.s3gen_store import load_s3gen
 
         return load_s3gen(cls, name, dtype, config, tokenizer_config)
 
@@ -114,7 +114,7 @@ class S3GenModel(nn.Module):
             CheckpointError: another layout, the folder cannot be written, or quantised layers,
                 which "transformers" does not have.
         """
-        from .s3gen_store import save_s3gen
+        from .weights.s3gen_store import save_s3gen
 
         return save_s3gen(self, folder, layout)
 

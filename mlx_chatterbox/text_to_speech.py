@@ -11,7 +11,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from .checkpoint import Checkpoint, load
 from .errors import CheckpointError, SettingError
 from .models.config import GenerationConfig
 from .models.t3.sampling import SamplingSettings
@@ -31,6 +30,7 @@ from .synthesis.result import LatestResult, Outcome, Result
 from .synthesis.streaming import Chunks, SpeechStream
 from .text.given import checked_text, checked_texts, described
 from .voices.voice import Voice
+from .weights.checkpoint import Checkpoint, load
 
 Recording = str | Path | np.ndarray
 

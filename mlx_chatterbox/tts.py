@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .checkpoint import Checkpoint, load
 from .errors import SettingError, warn_user
 from .runtime.devices import is_device, on_device
 from .signatures import shows_options, takes_what, upstreams
@@ -26,6 +25,7 @@ from .synthesis.request import Progress, Request, SpeechOptions
 from .text.given import checked_text, described
 from .text.multilingual import SUPPORTED_LANGUAGES
 from .text_to_speech import Recording, TextToSpeech
+from .weights.checkpoint import Checkpoint, load
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

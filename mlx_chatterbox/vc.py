@@ -21,7 +21,6 @@ import numpy as np
 from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
 from .audio.stretch import checked_speed, stretch_stream
-from .checkpoint import Checkpoint, load
 from .cli import (
     Bars,
     add_check,
@@ -60,6 +59,7 @@ from .voices.voice import (
 from .watermark.marker import apply as mark
 from .watermark.marker import mark_stream
 from .watermark.weights import is_wanted
+from .weights.checkpoint import Checkpoint, load
 
 Recording = str | Path | np.ndarray
 # Of these, the first 40 ms are faded in.

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import mlx_chatterbox
-from mlx_chatterbox import variants
-from mlx_chatterbox.hub import ANY_FILES, download, files_of, repository_of, variant_called
-from mlx_chatterbox.variants import VARIANTS, variant_named
+from mlx_chatterbox.weights import variants
 from mlx_chatterbox.weights.conversion import core as converter
 from mlx_chatterbox.weights.conversion.core import convert_folder
 from mlx_chatterbox.weights.conversion.recipes import plain, uniform
+from mlx_chatterbox.weights.hub import ANY_FILES, download, files_of, repository_of, variant_called
+from mlx_chatterbox.weights.variants import VARIANTS, variant_named
 
 from .errors import ParityError
 from .fabricate.checkpoint import fabricate_layout, is_fabricated, upstream_shapes

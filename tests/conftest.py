@@ -37,7 +37,7 @@ def small_checkpoint(tmp_path_factory, small_upstream, small_config):
 @pytest.fixture(scope="module")
 def checkpoint(small_checkpoint):
     """The converted folder, loaded."""
-    from mlx_chatterbox.checkpoint import load_converted
+    from mlx_chatterbox.weights.checkpoint import load_converted
 
     return load_converted(small_checkpoint)
 

@@ -8,11 +8,11 @@ import mlx.core as mx
 import pytest
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxVC
-from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.models.t3 import cache, decoding
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.runtime import device, memory
+from mlx_chatterbox.weights.checkpoint import build
 from tests.small import small_config
 
 SHORT = {"max_new_tokens": 12, "n_cfm_timesteps": 1}

@@ -8,10 +8,10 @@ import shutil
 import mlx.core as mx
 import pytest
 
-from mlx_chatterbox import hub
-from mlx_chatterbox.checkpoint import load
 from mlx_chatterbox.errors import CheckpointError, HubError
 from mlx_chatterbox.models.config import ModelConfig
+from mlx_chatterbox.weights import hub
+from mlx_chatterbox.weights.checkpoint import load
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from mlx_chatterbox.checks.json_file import MAX_DEPTH, read_json
 from mlx_chatterbox.checks.safetensors_file import load_safetensors, read_header
 from mlx_chatterbox.checks.tensors import check_finite, check_shape, check_tokens
 from mlx_chatterbox.errors import CheckpointError, DataError, SettingError
-from mlx_chatterbox.hub import POCKET_FOLDER
 from mlx_chatterbox.text.lexicon import read_lexicon
 from mlx_chatterbox.text.tokenizer import EnglishTokenizer
 from mlx_chatterbox.weights.conversion.voice import convert_voice
+from mlx_chatterbox.weights.hub import POCKET_FOLDER
 from tests.fuzz_damage import safetensors_of, tensors_of
 
 SLT = POCKET_FOLDER / "voices" / "slt.safetensors"
@@ -149,7 +149,7 @@ def test_conds_with_tokens_that_are_none_are_not_converted(spoilt, tmp_path, tok
 
 
 def test_codes_of_weights_that_are_no_numbers_are_not_looked_up(tts, recording):
-    from mlx_chatterbox.checkpoint import load
+    from mlx_chatterbox.weights.checkpoint import load
 
     networks = load("pocket").networks
     down = networks.s3_tokenizer.quantizer.codebook.project_down

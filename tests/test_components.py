@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mlx_chatterbox import S3GenModel
-from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.models.s3tokenizer.v1 import S3TokenizerV1
+from mlx_chatterbox.weights.checkpoint import build
 from tests.small import small_config
 
 PAGE = Path(__file__).parent.parent / "docs" / "components.md"

@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 
-from mlx_chatterbox.checkpoint import load
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.hub import POCKET_FOLDER
-from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest
 from mlx_chatterbox.models.config import CONFIG_NAME, ModelConfig
-from mlx_chatterbox.variants import VARIANTS
+from mlx_chatterbox.weights.checkpoint import load
+from mlx_chatterbox.weights.hub import POCKET_FOLDER
+from mlx_chatterbox.weights.manifest import MANIFEST_NAME, check_manifest
+from mlx_chatterbox.weights.variants import VARIANTS
 
 NAN, INF = float("nan"), float("inf")
 

@@ -17,13 +17,13 @@ import pytest
 from mlx.utils import tree_flatten
 from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 
-from mlx_chatterbox import swap
-from mlx_chatterbox.checkpoint import build, verify_folder
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig
-from mlx_chatterbox.origin import recall
+from mlx_chatterbox.weights import swap
+from mlx_chatterbox.weights.checkpoint import build, verify_folder
 from mlx_chatterbox.weights.conversion.core import convert, convert_folder
 from mlx_chatterbox.weights.conversion.upstream import to_upstream
+from mlx_chatterbox.weights.origin import recall
 from tests.small import small_config
 from tests.test_unpickle import FakeTensor, torch_save
 
@@ -201,7 +201,7 @@ def test_the_core_imports_no_network():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     ours = {name for name in done.stdout.split() if name.startswith("mlx_chatterbox.models.")}
     assert not {name for name in ours if name.count(".") > 2 and not name.endswith(".config")}
-    assert "mlx_chatterbox.checkpoint" not in done.stdout.split()
+    assert "mlx_chatterbox.weights.checkpoint" not in done.stdout.split()
     assert "mlx_lm" not in done.stdout.split()
 
 

@@ -17,10 +17,10 @@ from mlx_chatterbox.convert import options
 
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig
-from mlx_chatterbox.variants import VARIANTS
 from mlx_chatterbox.voices.voice import Voice
 from mlx_chatterbox.weights.conversion.core import convert
 from mlx_chatterbox.weights.conversion.upstream import to_upstream
+from mlx_chatterbox.weights.variants import VARIANTS
 from tests.small import small_config
 from tests.test_convert import change, left_in, save, small_weights
 from tests.test_unpickle import FakeTensor, Global, torch_save
@@ -180,7 +180,7 @@ def test_an_interrupt_exits_with_130(run, source, tmp_path, small_variant, monke
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mlx_chatterbox.checkpoint.verify_folder", interrupt)
+    monkeypatch.setattr("mlx_chatterbox.weights.checkpoint.verify_folder", interrupt)
     code, _, err = run(source, tmp_path / "ours")
     assert (code, err) == (130, "interrupted; nothing was written\n")
     assert left_in(tmp_path) == ["upstream"]
@@ -198,7 +198,9 @@ def test_wrong_use_exits_with_2(arguments, capsys):
 
 
 def test_a_repository_is_resolved_by_the_hub(run, source, tmp_path, small_variant, monkeypatch):
-    monkeypatch.setattr("mlx_chatterbox.hub.resolve", lambda name, t3: {"owner/name": source}[name])
+    monkeypatch.setattr(
+        "mlx_chatterbox.weights.hub.resolve", lambda name, t3: {"owner/name": source}[name]
+    )
     code, _, err = run("owner/name", tmp_path / "ours")
     assert (code, err) == (0, "")
     assert ModelConfig.load(tmp_path / "ours").source["repository"] == "owner/name"
@@ -225,7 +227,9 @@ def test_only_the_files_of_the_model_asked_for_are_fetched(
     run, tmp_path, monkeypatch, arguments, asked
 ):
     calls = []
-    monkeypatch.setattr("mlx_chatterbox.hub.resolve", lambda *call: calls.append(call) or tmp_path)
+    monkeypatch.setattr(
+        "mlx_chatterbox.weights.hub.resolve", lambda *call: calls.append(call) or tmp_path
+    )
 
     def convert(source, output, variant, t3_file, **_):
         calls.append((variant, t3_file))

@@ -13,16 +13,16 @@ import pytest
 from mlx_chatterbox.convert import __main__ as cli
 from mlx_chatterbox.convert.model_card import model_card
 
-from mlx_chatterbox.checkpoint import load, load_converted, read_weights
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.hub import is_converted
-from mlx_chatterbox.manifest import check_manifest
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.train.export import export
 from mlx_chatterbox.tts import ChatterboxTTS
+from mlx_chatterbox.weights.checkpoint import load, load_converted, read_weights
 from mlx_chatterbox.weights.conversion.components import COMPONENTS
 from mlx_chatterbox.weights.conversion.core import convert
 from mlx_chatterbox.weights.conversion.recipes import RECIPES, uniform
+from mlx_chatterbox.weights.hub import is_converted
+from mlx_chatterbox.weights.manifest import check_manifest
 from tests import mlx_audio_layout
 from tests.prepared import in_time
 from tests.small import small_config

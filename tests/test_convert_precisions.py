@@ -17,22 +17,22 @@ from mlx_chatterbox.parity.inputs.make import Sizes, make_inputs
 from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.parity.mlx.backend import compute
 
-from mlx_chatterbox.checkpoint import build, load_converted, read_weights, verify_folder
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig, PackingConfig, QuantizationConfig
 from mlx_chatterbox.models.t3.native_step import NativeStep
-from mlx_chatterbox.quantization import (
+from mlx_chatterbox.tts import ChatterboxTTS
+from mlx_chatterbox.vc import ChatterboxVC
+from mlx_chatterbox.weights.checkpoint import build, load_converted, read_weights, verify_folder
+from mlx_chatterbox.weights.conversion.core import convert
+from mlx_chatterbox.weights.conversion.recipes import KEPT, RECIPES, plain, uniform
+from mlx_chatterbox.weights.quantization import (
     dequantize_layers,
     is_quantized,
     precision_of,
     quantized_layers,
     stored_shapes,
 )
-from mlx_chatterbox.tts import ChatterboxTTS
-from mlx_chatterbox.variants import VARIANTS
-from mlx_chatterbox.vc import ChatterboxVC
-from mlx_chatterbox.weights.conversion.core import convert
-from mlx_chatterbox.weights.conversion.recipes import KEPT, RECIPES, plain, uniform
+from mlx_chatterbox.weights.variants import VARIANTS
 from tests.by_recipe import folders_by_recipe
 
 SMALL = Sizes(1.5, 8, 41, 20, 6, 4, 9, 6, 2, 13, 9, 2)

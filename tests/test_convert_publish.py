@@ -28,13 +28,13 @@ from mlx_chatterbox.convert.verification import (
 )
 from mlx_chatterbox.parity.inputs.make import Sizes
 
-from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.errors import CheckpointError, HubError
-from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest, list_again
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.tts import ChatterboxTTS
+from mlx_chatterbox.weights.checkpoint import load_converted
 from mlx_chatterbox.weights.conversion.core import convert
 from mlx_chatterbox.weights.conversion.recipes import RECIPES
+from mlx_chatterbox.weights.manifest import MANIFEST_NAME, check_manifest, list_again
 from tests.hub_stand_in import hub_stand_in
 from tests.test_convert_cli import make_small
 
@@ -157,7 +157,7 @@ def test_a_multilingual_card_names_every_language():
     """Norwegian's code is YAML's word for false."""
     from mlx_chatterbox.convert.model_card import _front_matter, languages_of
 
-    from mlx_chatterbox.variants import VARIANTS
+    from mlx_chatterbox.weights.variants import VARIANTS
 
     config = VARIANTS["multilingual"].default_config()
     config.text.languages = ["xx"]

@@ -20,16 +20,17 @@ import numpy as np
 import pytest
 from mlx_chatterbox.convert import __main__ as cli
 
-from mlx_chatterbox import generate, swap
-from mlx_chatterbox.checkpoint import load, verify_folder
+from mlx_chatterbox import generate
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.hub import resolve
-from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest
 from mlx_chatterbox.models.config import ModelConfig
-from mlx_chatterbox.origin import recall
+from mlx_chatterbox.weights import swap
+from mlx_chatterbox.weights.checkpoint import load, verify_folder
 from mlx_chatterbox.weights.conversion.core import convert, convert_folder
 from mlx_chatterbox.weights.conversion.upstream import to_upstream
 from mlx_chatterbox.weights.formats.torch_zip import write_state_dict
+from mlx_chatterbox.weights.hub import resolve
+from mlx_chatterbox.weights.manifest import MANIFEST_NAME, check_manifest
+from mlx_chatterbox.weights.origin import recall
 from tests.small import small_config
 from tests.test_convert import left_in, save, small_weights
 from tests.test_convert_cli import conds

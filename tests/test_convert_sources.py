@@ -16,15 +16,11 @@ import pytest
 from mlx.utils import tree_flatten
 from mlx_chatterbox.convert import __main__ as cli
 
-from mlx_chatterbox.checkpoint import build, load, load_converted, verify_folder
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.hub import is_converted
 from mlx_chatterbox.models.config import ModelConfig, PackingConfig, QuantizationConfig
-from mlx_chatterbox.packing import pack
-from mlx_chatterbox.quantization import quantized_layers
 from mlx_chatterbox.train.export import export
 from mlx_chatterbox.tts import ChatterboxTTS, open_model
-from mlx_chatterbox.variants import variant_named
+from mlx_chatterbox.weights.checkpoint import build, load, load_converted, verify_folder
 from mlx_chatterbox.weights.conversion import community, layouts
 from mlx_chatterbox.weights.conversion.community_folder import group_sizes
 from mlx_chatterbox.weights.conversion.core import convert
@@ -32,6 +28,10 @@ from mlx_chatterbox.weights.conversion.packed import UnpackingReader
 from mlx_chatterbox.weights.conversion.recipes import RECIPES
 from mlx_chatterbox.weights.conversion.upstream import to_upstream, upstream_layout
 from mlx_chatterbox.weights.formats.safetensors_file import SafetensorsReader
+from mlx_chatterbox.weights.hub import is_converted
+from mlx_chatterbox.weights.packing import pack
+from mlx_chatterbox.weights.quantization import quantized_layers
+from mlx_chatterbox.weights.variants import variant_named
 from tests import mlx_audio_layout
 from tests.small import small_config
 from tests.test_convert import left_in, save

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from mlx.utils import tree_flatten
 
-from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.variants import VARIANTS
+from mlx_chatterbox.weights.checkpoint import build
 from mlx_chatterbox.weights.conversion.upstream import plan, upstream_layout
+from mlx_chatterbox.weights.variants import VARIANTS
 
 
 def shapes_of(variant: str) -> dict[str, tuple[int, ...]]:

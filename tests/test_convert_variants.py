@@ -9,15 +9,15 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_chatterbox.checkpoint import read_weights, verify_folder
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig
-from mlx_chatterbox.variants import VARIANTS
+from mlx_chatterbox.weights.checkpoint import read_weights, verify_folder
 from mlx_chatterbox.weights.conversion import shared as sharing
 from mlx_chatterbox.weights.conversion.core import convert, convert_folder, weight_files
 from mlx_chatterbox.weights.conversion.sources import find_source
 from mlx_chatterbox.weights.conversion.upstream import to_upstream
 from mlx_chatterbox.weights.formats.unpickle import TorchReader
+from mlx_chatterbox.weights.variants import VARIANTS
 from tests.small import small_config
 from tests.test_convert import left_in, refuses, save, small_weights
 from tests.test_unpickle import FakeTensor, Global, torch_save

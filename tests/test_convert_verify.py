@@ -35,9 +35,9 @@ from mlx_chatterbox.convert.verification import (
 from mlx_chatterbox.parity.inputs.make import Sizes
 from mlx_chatterbox.parity.stages import STAGES
 
-from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig
+from mlx_chatterbox.weights.checkpoint import load_converted
 from mlx_chatterbox.weights.conversion.bounds import BOUNDS, precision_name
 from mlx_chatterbox.weights.conversion.recipes import RECIPES, plain, uniform
 from tests.by_recipe import folders_by_recipe

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
-from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.errors import SettingError, TextError
 from mlx_chatterbox.models.t3 import cache
 from mlx_chatterbox.models.t3.decoding import decode, decode_batch
@@ -19,6 +18,7 @@ from mlx_chatterbox.models.t3.prefix import PrefixMemory
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, draw
 from mlx_chatterbox.runtime import device
 from mlx_chatterbox.tts import open_model
+from mlx_chatterbox.weights.checkpoint import build
 from tests.rounding import Rounding, assert_no_draw_is_close, pitched
 from tests.small import small_config
 

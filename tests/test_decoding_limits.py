@@ -6,10 +6,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.errors import SettingError, TextError
 from mlx_chatterbox.models.t3.decoding import check_lengths, decode, decode_batch
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
+from mlx_chatterbox.weights.checkpoint import build
 from tests.small import small_config
 
 STOP = 6562

@@ -79,9 +79,9 @@ def test_a_sentence_has_its_tokens_in_any_company(weights):
     """The same seed, the same tokens: alone and among 2, 4 and 8, of various lengths."""
     import mlx.core as mx
 
-    from mlx_chatterbox.checkpoint import load
     from mlx_chatterbox.models.t3.decoding import decode_batch
     from mlx_chatterbox.models.t3.sampling import SamplingSettings
+    from mlx_chatterbox.weights.checkpoint import load
 
     t3 = load(weights).networks.t3
     draw = np.random.default_rng(0)

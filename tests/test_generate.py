@@ -163,7 +163,7 @@ def test_help_teaches_without_loading_a_network(capsys):
 
 
 def test_auto_falls_to_the_voice_in_the_package(monkeypatch, capsys):
-    monkeypatch.setattr("mlx_chatterbox.hub.on_this_machine", lambda name: None)
+    monkeypatch.setattr("mlx_chatterbox.weights.hub.on_this_machine", lambda name: None)
     assert cli.choose_model("auto") == "pocket"
     said = capsys.readouterr().err
     assert "pocket" in said
@@ -172,7 +172,7 @@ def test_auto_falls_to_the_voice_in_the_package(monkeypatch, capsys):
 
 def test_auto_takes_what_is_here(monkeypatch, capsys, tmp_path):
     here = {"turbo": tmp_path}
-    monkeypatch.setattr("mlx_chatterbox.hub.on_this_machine", here.get)
+    monkeypatch.setattr("mlx_chatterbox.weights.hub.on_this_machine", here.get)
     assert cli.choose_model("auto") == "turbo"
     assert str(tmp_path) in capsys.readouterr().err
 

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 import mlx.core as mx
 import pytest
 
-from mlx_chatterbox.manifest import check_manifest
 from mlx_chatterbox.models.config import ModelConfig
+from mlx_chatterbox.weights.manifest import check_manifest
 from tests import mlx_audio_layout
 from tests.hub_stand_in import PIECE, Hub, hub_stand_in
 
@@ -25,7 +25,7 @@ SIZE = 24 * 2**20  # the client writes in pieces of 10 MB
 
 FETCH = """
 import sys
-from mlx_chatterbox.hub import resolve
+from mlx_chatterbox.weights.hub import resolve
 print(resolve(sys.argv[1]))
 """
 
@@ -105,7 +105,7 @@ def test_what_other_downloads_have_begun_stays(start, hub, tmp_path):
     """Parts of other files of the repository, and those that somebody is at; not outdated ones."""
     fcntl = pytest.importorskip("fcntl")
     files = {"model.safetensors": bytes(SIZE), "other.md": b"x"}
-    code = "from mlx_chatterbox.hub import download\ndownload('somebody/model', ['*.safetensors'])"
+    code = "from mlx_chatterbox.weights.hub import download\ndownload('somebody/model', ['*.safetensors'])"
     blobs = tmp_path / "hf" / "hub" / "models--somebody--model" / "blobs"
     blobs.mkdir(parents=True)
     hub.add("somebody/model", files)
@@ -128,7 +128,7 @@ def test_addresses_are_asked_for_file_by_file_and_hashes_taken_under_the_lock(
     import huggingface_hub
     from huggingface_hub import file_download
 
-    from mlx_chatterbox import resuming
+    from mlx_chatterbox.weights import resuming
 
     fcntl = pytest.importorskip("fcntl")
     content = random.Random(1).randbytes(1000)
@@ -166,7 +166,7 @@ def test_a_disk_too_small_for_a_download_is_known_before(start, hub):
     code = """
 import shutil, sys
 from mlx_chatterbox import resuming
-from mlx_chatterbox.hub import resolve
+from mlx_chatterbox.weights.hub import resolve
 resuming.shutil.disk_usage = lambda path: shutil._ntuple_diskusage(10**6, 0, 10**6)
 resolve(sys.argv[1])
 """
@@ -180,7 +180,7 @@ resolve(sys.argv[1])
 
 def test_the_speech_tokenizer_of_mlx_audios_models_is_fetched(start, hub):
     hub.add("mlx-community/S3TokenizerV2", {"model.safetensors": b"tokens", "README.md": b""})
-    code = "from mlx_chatterbox.hub import speech_tokenizer\nprint(speech_tokenizer())"
+    code = "from mlx_chatterbox.weights.hub import speech_tokenizer\nprint(speech_tokenizer())"
     output, errors = start(code=code).communicate(timeout=60)
     assert Path(output.strip()).read_bytes() == b"tokens", errors
 
@@ -195,7 +195,7 @@ def test_a_repository_that_is_not_there_is_one_line(start):
 CONVERT = """
 import copy, dataclasses, sys
 from convert import __main__ as cli
-from mlx_chatterbox.variants import VARIANTS
+from mlx_chatterbox.weights.variants import VARIANTS
 from tests.small import small_config
 
 config = small_config()

@@ -22,7 +22,7 @@ WEIGHTS = bytes(9 * 2**20)  # above what is fetched by the client alone
 ASK = """
 import sys, warnings
 from mlx_chatterbox.errors import HubError
-from mlx_chatterbox.hub import on_this_machine, resolve, speech_tokenizer
+from mlx_chatterbox.weights.hub import on_this_machine, resolve, speech_tokenizer
 warnings.showwarning = lambda message, *_: print("note:", message)
 for name in sys.argv[1:]:
     try:
@@ -181,7 +181,7 @@ def test_an_incomplete_copy_is_told_as_that(asked, hub):
 
 HERE = """
 import sys
-from mlx_chatterbox.hub import on_this_machine, resolve
+from mlx_chatterbox.weights.hub import on_this_machine, resolve
 print(resolve("chatterbox"))
 print(on_this_machine("chatterbox"))
 """
@@ -189,7 +189,7 @@ print(on_this_machine("chatterbox"))
 
 def test_a_model_whose_repository_has_more_than_it_needs_is_on_this_machine(asked, hub):
     """`auto` looks for it: newer clients call a copy incomplete that lacks other models' files."""
-    from mlx_chatterbox.variants import VARIANTS
+    from mlx_chatterbox.weights.variants import VARIANTS
 
     files = dict.fromkeys(VARIANTS["english"].required_files, b"x")
     hub.add("ResembleAI/chatterbox", {**files, "t3_23lang.safetensors": b"x", "README.md": b""})

@@ -23,7 +23,7 @@ from mlx_chatterbox.longform.split import plan_text
 from mlx_chatterbox.models.config import GenerationConfig, ModelConfig
 from mlx_chatterbox.text.pauses import PLAIN_PAUSE
 from mlx_chatterbox.text.scripts import spoken_length
-from mlx_chatterbox.variants import VARIANTS
+from mlx_chatterbox.weights.variants import VARIANTS
 
 STORY = "The old house stood at the end of the road, and nobody had lived in it for many years."
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
-from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.models.s3gen.encoder import _at_distances, relative_positions
 from mlx_chatterbox.models.s3tokenizer.windows import merge_windows, split_windows
 from mlx_chatterbox.models.voice_encoder.voice_encoder import (
@@ -15,6 +14,7 @@ from mlx_chatterbox.models.voice_encoder.voice_encoder import (
     speaker_embedding,
     voice_similarity,
 )
+from mlx_chatterbox.weights.checkpoint import build
 
 pytestmark = pytest.mark.numbers
 

@@ -10,7 +10,6 @@ import warnings
 import pytest
 
 from mlx_chatterbox.generate import main
-from mlx_chatterbox.hub import POCKET_FOLDER
 from mlx_chatterbox.longform.identity import model_hash
 from mlx_chatterbox.longform.job import STATE_NAME, Job
 from mlx_chatterbox.longform.split import plan_text
@@ -20,6 +19,7 @@ from mlx_chatterbox.text.pauses import segments
 from mlx_chatterbox.text.unwritten import unknown, unwritten
 from mlx_chatterbox.text.writing import writing_for
 from mlx_chatterbox.tts import ChatterboxTTS
+from mlx_chatterbox.weights.hub import POCKET_FOLDER
 from tests.job_stub import StubTTS, document
 
 ON, OFF = TextConfig(normalize=True), TextConfig()
@@ -41,7 +41,7 @@ def show(capsys, tmp_path):
 
 
 def test_it_is_on_for_pocket_and_off_for_upstream_s():
-    from mlx_chatterbox.variants import VARIANTS
+    from mlx_chatterbox.weights.variants import VARIANTS
 
     assert ModelConfig.load(POCKET_FOLDER).text.normalize
     assert not any(row.default_config().text.normalize for row in VARIANTS.values())

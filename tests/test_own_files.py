@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from mlx_chatterbox import hub, swap
 from mlx_chatterbox.audio.files import load_audio, save_audio
 from mlx_chatterbox.errors import AudioError, ChatterboxError, CheckpointError
 from mlx_chatterbox.longform.readers import read_document
@@ -19,6 +18,7 @@ from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.runtime import own_files
 from mlx_chatterbox.text.respelling import Respelling
 from mlx_chatterbox.voices.voice import Voice, is_saved_voice
+from mlx_chatterbox.weights import hub, swap
 from tests.job_stub import RATE
 from tests.prepared import ODD, Place, in_time, link, make_odd
 

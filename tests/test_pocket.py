@@ -14,12 +14,12 @@ from mlx.utils import tree_flatten
 from mlx_chatterbox.convert.__main__ import main as convert
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxVC, Voice
-from mlx_chatterbox.checkpoint import load
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import main
-from mlx_chatterbox.hub import POCKET_FOLDER, resolve
 from mlx_chatterbox.text.clauses import pieces
 from mlx_chatterbox.train.config import load_config
+from mlx_chatterbox.weights.checkpoint import load
+from mlx_chatterbox.weights.hub import POCKET_FOLDER, resolve
 
 MOST_BYTES = 20e6
 VOICES = ("slt", "rms", "awb")

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.hub import POCKET_FOLDER
 from mlx_chatterbox.models.config import ModelConfig, PackingConfig
-from mlx_chatterbox.packing import pack, unpack
 from mlx_chatterbox.text.clauses import pieces
 from mlx_chatterbox.text.lexicon import (
     LETTERS,
@@ -24,6 +22,8 @@ from mlx_chatterbox.text.lexicon import (
 )
 from mlx_chatterbox.text.load import load_tokenizer
 from mlx_chatterbox.text.normalize import punc_norm
+from mlx_chatterbox.weights.hub import POCKET_FOLDER
+from mlx_chatterbox.weights.packing import pack, unpack
 
 DATA = Path(__file__).parent / "data"
 

@@ -11,9 +11,10 @@ import pytest
 from mlx.utils import tree_flatten
 from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
-from mlx_chatterbox import HiFTNetModel, S3GenModel, s3gen_store
-from mlx_chatterbox.checkpoint import load_converted
+from mlx_chatterbox import HiFTNetModel, S3GenModel
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.weights import s3gen_store
+from mlx_chatterbox.weights.checkpoint import load_converted
 from tests import mlx_audio_layout
 
 # Of fabricated upstream files: small sizes that no file states.

@@ -12,8 +12,11 @@ from mlx_chatterbox.audio.mel import s3_tokenizer_log_mel
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.s3tokenizer.config import TOKEN_RATES_V1, S3TokenizerV1Config
 from mlx_chatterbox.models.s3tokenizer.v1 import EuclideanCodebook, S3TokenizerV1, sinusoids
-from mlx_chatterbox.speech_tokenizer_v1 import load_speech_tokenizer_v1, save_speech_tokenizer_v1
 from mlx_chatterbox.weights.formats.torch_zip import write_state_dict
+from mlx_chatterbox.weights.speech_tokenizer_v1 import (
+    load_speech_tokenizer_v1,
+    save_speech_tokenizer_v1,
+)
 from tests.onnx_stand_in import field, speech_tokenizer_v1
 
 pytestmark = pytest.mark.numbers

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from mlx_chatterbox.hub import POCKET_FOLDER
 from mlx_chatterbox.text.spoken import headings, roman, spoken_form
 from mlx_chatterbox.text.spoken.numbers import (
     number_words,
@@ -19,6 +18,7 @@ from mlx_chatterbox.text.spoken.numbers import (
     short_words,
     year_words,
 )
+from mlx_chatterbox.weights.hub import POCKET_FOLDER
 
 DATA = Path(__file__).parent / "data"
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
-from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.train.tasks.t3 import T3Task
+from mlx_chatterbox.weights.checkpoint import build
 from tests.small import small_config
 from tests.train_small import (
     gradients,

@@ -116,9 +116,9 @@ def test_a_base_of_few_bits_stays_so_but_for_what_is_made_anew(
 ):
     import mlx.core as mx
 
-    from mlx_chatterbox.quantization import quantized_layers
     from mlx_chatterbox.weights.conversion.core import convert_folder
     from mlx_chatterbox.weights.conversion.recipes import RECIPES
+    from mlx_chatterbox.weights.quantization import quantized_layers
 
     recipe = RECIPES["small"]
     settings = {"dtype": recipe.dtype, "quantization": recipe.quantization}

@@ -18,7 +18,7 @@ from tests.train_data import without_timings
 def test_half_precision_rounds_nothing_that_adapters_leave(
     configuration, two_voices, small_checkpoint, tmp_path, capsys, kind
 ):
-    from mlx_chatterbox.checkpoint import read_weights
+    from mlx_chatterbox.weights.checkpoint import read_weights
 
     model = "freeze_components: [s3gen]\n  lora: {rank: 2, targets: [q_proj]}"
     file = configuration(model, f"{kind}: true")
@@ -37,7 +37,7 @@ def test_half_precision_rounds_nothing_that_adapters_leave(
 
 def test_a_new_letter_goes_all_the_way(configuration, tmp_path, capsys):
     """The vocabulary grows, is trained, exported, and loaded again."""
-    from mlx_chatterbox.checkpoint import load
+    from mlx_chatterbox.weights.checkpoint import load
 
     file = configuration("new_tokens: ['ő', 'ű']")
     arguments = ["--config", str(file), "--set", "training.max_steps=2"]
@@ -59,8 +59,8 @@ def test_half_precision_from_scratch(
     """Every network that is trained from scratch, learning, resumed exactly, saved in float32."""
     import mlx.core as mx
 
-    from mlx_chatterbox.checkpoint import load, read_weights
     from mlx_chatterbox.train.metrics import read_metrics
+    from mlx_chatterbox.weights.checkpoint import load, read_weights
 
     # The scale begins so high that it is halved some times before the first update.
     monkeypatch.setattr(LossScale, "START", 2.0**4)
@@ -112,8 +112,8 @@ def test_quantised_bases_and_dora_are_exported_in_full(
     the result is evaluated as it was in training, but for what 4 bits had left."""
     import mlx.core as mx
 
-    from mlx_chatterbox.checkpoint import load, read_weights
     from mlx_chatterbox.train.metrics import read_metrics
+    from mlx_chatterbox.weights.checkpoint import load, read_weights
 
     file, run = configuration(f"freeze_components: [s3gen]\n  {settings}"), tmp_path / "run"
     arguments = ["--config", str(file), "--set", f"dataset.dataset_path={two_voices}"]
@@ -149,9 +149,9 @@ def test_a_new_language_of_a_multilingual_model(
     configuration, two_voices, small_models, recording_file, tmp_path, capsys
 ):
     """Refused with a hint, then taught by its tag and a letter, exported, and spoken."""
-    from mlx_chatterbox.checkpoint import load
     from mlx_chatterbox.generate import main as generate
     from mlx_chatterbox.train.metrics import read_metrics
+    from mlx_chatterbox.weights.checkpoint import load
 
     base = small_models("multilingual")
     file = configuration(f"local_model_dir: {base}")

@@ -166,8 +166,8 @@ def test_a_component_from_scratch(
     configuration, two_voices, small_checkpoint, tmp_path, capsys, component, place, metric
 ):
     """Trained, resumed exactly, its head left behind, and all others as they were."""
-    from mlx_chatterbox.checkpoint import load, read_weights
     from mlx_chatterbox.train.metrics import read_metrics
+    from mlx_chatterbox.weights.checkpoint import load, read_weights
 
     file = configuration(
         f"freeze_components: [t3, flow]\n  train_components: [{component}]\n  init: scratch",

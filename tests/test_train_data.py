@@ -7,15 +7,15 @@ import json
 import numpy as np
 import pytest
 
-from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.errors import DataError, TextError
-from mlx_chatterbox.hub import POCKET_FOLDER
 from mlx_chatterbox.text.load import load_tokenizer
 from mlx_chatterbox.text.reading import read_text
 from mlx_chatterbox.train.data import check, listen
 from mlx_chatterbox.train.data.check import read_clips
 from mlx_chatterbox.train.data.text import TextEncoder
-from mlx_chatterbox.variants import VARIANTS
+from mlx_chatterbox.weights.checkpoint import load_converted
+from mlx_chatterbox.weights.hub import POCKET_FOLDER
+from mlx_chatterbox.weights.variants import VARIANTS
 from tests.train_data import RATE, section, write
 
 # Checking.

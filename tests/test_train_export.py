@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from mlx_chatterbox.checkpoint import VOICE_NAME, load_converted, read_weights
 from mlx_chatterbox.errors import CheckpointError, SettingError, TextError
-from mlx_chatterbox.quantization import is_quantized, quantized_layers
 from mlx_chatterbox.train.adapters import adapters, apply_lora, quantize_base, trainable
 from mlx_chatterbox.train.export import export
 from mlx_chatterbox.train.vocabulary import extend_vocabulary
 from mlx_chatterbox.tts import CLASSES
 from mlx_chatterbox.voices.voice import embed_voice
+from mlx_chatterbox.weights.checkpoint import VOICE_NAME, load_converted, read_weights
 from mlx_chatterbox.weights.conversion.core import convert_folder
 from mlx_chatterbox.weights.conversion.recipes import RECIPES, uniform
+from mlx_chatterbox.weights.quantization import is_quantized, quantized_layers
 from tests.small import small_config
 
 LORA = SimpleNamespace(rank=4, alpha=8.0, dropout=0.0, dora=False, targets=None, layers=None)
@@ -251,8 +251,8 @@ def test_upstreams_networks_load_the_export_strictly(tmp_path):
     from mlx_chatterbox.parity.torch.env import prepare
     from mlx_chatterbox.parity.torch.networks import Networks
 
-    from mlx_chatterbox.variants import variant_named
     from mlx_chatterbox.weights.conversion.core import convert_folder
+    from mlx_chatterbox.weights.variants import variant_named
 
     prepare()
     config = variant_named("english").default_config()

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.errors import DataError
 from mlx_chatterbox.train.data import features
 from mlx_chatterbox.train.data.batches import (
@@ -23,6 +22,7 @@ from mlx_chatterbox.train.data.check import Clip, read_clips
 from mlx_chatterbox.train.data.features import FEATURES, FeatureStore, token_count, weights_hash
 from mlx_chatterbox.train.data.pitch import f0
 from mlx_chatterbox.voices.voice import embed_reference
+from mlx_chatterbox.weights.checkpoint import build
 from tests.train_data import RATE, section, write
 
 pytestmark = pytest.mark.numbers

@@ -10,7 +10,6 @@ import soundfile
 
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.audio.loudness import normalise_loudness
-from mlx_chatterbox.checkpoint import load_converted
 from mlx_chatterbox.errors import CheckpointError, ConfigError
 from mlx_chatterbox.models.config import FineTuningConfig, ModelConfig
 from mlx_chatterbox.train.__main__ import main
@@ -24,8 +23,9 @@ from mlx_chatterbox.train.optimizer import OptimizerSettings
 from mlx_chatterbox.train.pocket.model import pocket_config
 from mlx_chatterbox.train.prepared import prepare
 from mlx_chatterbox.train.trained import TrainedTask
-from mlx_chatterbox.variants import VARIANTS
 from mlx_chatterbox.voices.voice import Voice
+from mlx_chatterbox.weights.checkpoint import load_converted
+from mlx_chatterbox.weights.variants import VARIANTS
 from tests.train_data import RATE, section, write
 
 TEXTS = (
@@ -220,6 +220,6 @@ def test_config_json_says_it_only_where_there_is_something_to_say(tmp_path, smal
 
 
 def test_the_bundled_pocket_says_how_it_was_trained():
-    from mlx_chatterbox.hub import resolve
+    from mlx_chatterbox.weights.hub import resolve
 
     assert ModelConfig.load(resolve("pocket")).fine_tuning == pocket_config().fine_tuning

@@ -91,8 +91,8 @@ def test_two_processes_of_the_command_line_equal_one(
     A weight whose gradient is nothing but rounding moves by the learning rate all the same, in
     either direction, so what rounding does is measured: by training that begins a last digit away.
     """
-    from mlx_chatterbox.checkpoint import read_weights
     from mlx_chatterbox.train.__main__ import main
+    from mlx_chatterbox.weights.checkpoint import read_weights
 
     common = ["--config", str(configuration(model)), "--set", f"dataset.dataset_path={two_voices}"]
     common += ["--set", "training.max_steps=4", "--set", "training.eval_steps=2"]

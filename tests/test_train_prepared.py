@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from mlx_chatterbox import origin
 from mlx_chatterbox.errors import DataError
 from mlx_chatterbox.train.data.check import read_clips
 from mlx_chatterbox.train.metrics import METRICS_NAME, plot_losses, read_metrics
 from mlx_chatterbox.train.trackers import WANDB_RUN_NAME, _run_id
+from mlx_chatterbox.weights import origin
 from tests.prepared import in_time, make_odd
 from tests.train_data import section
 

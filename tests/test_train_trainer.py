@@ -78,7 +78,7 @@ def real_trainer(folder, checkpoint, clips, names=("t3", "flow"), **training) ->
     "training", [{}, {"lora": True}, pytest.param({"bf16": True}, marks=pytest.mark.slow)]
 )
 def test_t3_and_flow_learn_and_resume_exactly(tmp_path, small_models, clips, training):
-    from mlx_chatterbox.checkpoint import load_converted
+    from mlx_chatterbox.weights.checkpoint import load_converted
 
     base = small_models("english")
     real_trainer(tmp_path / "a", load_converted(base), clips, **training).fit()
@@ -94,7 +94,7 @@ def test_t3_and_flow_learn_and_resume_exactly(tmp_path, small_models, clips, tra
 
 
 def test_adapters_are_all_that_is_saved(tmp_path, small_models, clips):
-    from mlx_chatterbox.checkpoint import load_converted
+    from mlx_chatterbox.weights.checkpoint import load_converted
 
     checkpoint = load_converted(small_models("english"))
     real_trainer(tmp_path, checkpoint, clips, lora=True, max_steps=2).fit()
@@ -106,7 +106,7 @@ def test_adapters_are_all_that_is_saved(tmp_path, small_models, clips):
 @pytest.mark.numbers
 def test_real_micro_batches_equal_one_batch(tmp_path, small_models, clips):
     """With dropout in the adapters, too: it is the sample's own."""
-    from mlx_chatterbox.checkpoint import load_converted
+    from mlx_chatterbox.weights.checkpoint import load_converted
 
     for name, size, steps in (("whole", 4, 1), ("parts", 1, 4)):
         sizes = {"per_device_train_batch_size": size, "gradient_accumulation_steps": steps}
@@ -117,8 +117,8 @@ def test_real_micro_batches_equal_one_batch(tmp_path, small_models, clips):
 
 def test_nothing_is_dropped_in_an_evaluation(tmp_path, small_models, clips):
     """Text, condition and the adapters' inputs, of which training here loses all or half."""
-    from mlx_chatterbox.checkpoint import load_converted
     from mlx_chatterbox.train.adapters import KeyedDropout
+    from mlx_chatterbox.weights.checkpoint import load_converted
 
     found = []
     for share, adapters_share in ((1.0, 0.5), (0.0, 0.0)):

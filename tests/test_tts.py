@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox import ChatterboxTTS, Voice
-from mlx_chatterbox.checkpoint import load
 from mlx_chatterbox.errors import AudioError, CheckpointError, SettingError, TextError
 from mlx_chatterbox.runtime.devices import is_device
 from mlx_chatterbox.synthesis.tokens import audible_tokens
 from mlx_chatterbox.voices.voice import embed_voice, whole_tokens
+from mlx_chatterbox.weights.checkpoint import load
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_half_precision_speaks(small_checkpoint, recording, dtype):
 def test_upstreams_files_load_as_they_are(small_upstream, small_config, tmp_path, monkeypatch):
     """Converted on the fly, once: the second load finds the converted copy."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("mlx_chatterbox.variants.ModelConfig", lambda **_: small_config)
+    monkeypatch.setattr("mlx_chatterbox.weights.variants.ModelConfig", lambda **_: small_config)
     first = load(small_upstream)
     assert first.folder.parent == tmp_path / "mlx-chatterbox" / "converted"
     stamps = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}

@@ -18,7 +18,7 @@ from mlx_chatterbox.text.load import load_tokenizer
 from mlx_chatterbox.text.reading import read_text
 from mlx_chatterbox.text.tags import TAGS, find_tags, without
 from mlx_chatterbox.text.unread import UnreadWarning, shortened
-from mlx_chatterbox.variants import VARIANTS
+from mlx_chatterbox.weights.variants import VARIANTS
 
 FAST = {"n_cfm_timesteps": 1, "watermark": False}
 COMMON = ["--model", "pocket", "--seed", "1", "--no-watermark", "--cfm-steps", "1"]

@@ -16,7 +16,7 @@ from mlx_chatterbox.models.t3.decoding import decode
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.synthesis.request import SpeechOptions
 from mlx_chatterbox.tts import CLASSES, open_model, t3_file
-from mlx_chatterbox.variants import VARIANTS
+from mlx_chatterbox.weights.variants import VARIANTS
 
 SHORT = {"max_new_tokens": 12, "n_cfm_timesteps": 2}
 

@@ -8,12 +8,12 @@ import pytest
 from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox.audio.mel import s3_tokenizer_log_mel
-from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.models.s3tokenizer.windows import (
     merge_windows,
     split_windows,
     window_log_mels,
 )
+from mlx_chatterbox.weights.checkpoint import build
 
 pytestmark = pytest.mark.numbers
 

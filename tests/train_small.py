@@ -6,9 +6,9 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from mlx_chatterbox.checkpoint import build
 from mlx_chatterbox.train.tasks.flow import FlowTask
 from mlx_chatterbox.train.tasks.t3 import T3Task
+from mlx_chatterbox.weights.checkpoint import build
 from tests.small import small_config
 
 

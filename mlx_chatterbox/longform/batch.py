@@ -21,11 +21,11 @@ from typing import Any
 from .._version import __version__
 from ..errors import ChatterboxError, JobError
 from ..harmless import cell
-from ..manifest import sha256
 from ..runtime.own_files import is_regular, own_folder, remove_leftovers, remove_named
 from ..text.respelling import Lexicon, respelling_of
 from ..text.unread import shortened
 from ..text.writing import Writing
+from ..weights.manifest import sha256
 from .identity import digest, seed_from
 from .job import Executor, Job
 from .local import local

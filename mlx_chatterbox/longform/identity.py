@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..manifest import sha256
 from ..models.config import CONFIG_NAME
+from ..weights.manifest import sha256
 
 # Files of a checkpoint that change nothing of how it speaks.
 _SILENT_ENDINGS = (".md", ".tmp", ".lock")

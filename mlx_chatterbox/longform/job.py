@@ -4,7 +4,7 @@
       job.json         seed, which pieces were spoken again how often, the units (this file)
       pieces/KEY.flac  finished pieces, and KEY.json with tokens, seed, outcome (`store.py`)
       voices/HASH.safetensors   the voice as it was first heard
-      manifest.json    everything about the result, for people and programs (`manifest.py`)
+      manifest.json    everything about the result, for people and programs (`weights/manifest.py`)
 
 The same command reads what is there and does the rest. Nothing in the folder is ever half written.
 """

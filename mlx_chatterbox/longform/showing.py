@@ -50,7 +50,7 @@ def show_text(arguments: argparse.Namespace, text: str) -> int:
     Raises:
         ChatterboxError: as speaking would, as far as it concerns the text.
     """
-    from ..checkpoint import read_text_model
+    from ..weights.checkpoint import read_text_model
 
     model = TextModel(*read_text_model(arguments.model))
     _check_language(arguments, model.config, model.tokenizer)

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import JobError
-from ..manifest import sha256
 from ..runtime.own_files import is_regular, open_regular, own_folder, remove_named, whole_file
+from ..weights.manifest import sha256
 from .records import is_sound
 
 SUBTYPE = "PCM_24"

@@ -169,7 +169,7 @@ def _are_weights(parts: dict) -> bool:
 
 @dataclass
 class PackingConfig(Config):
-    """Weights that are stored in few bits and unpacked when they are read (`packing.py`).
+    """Weights that are stored in few bits and unpacked when they are read (`weights/packing.py`).
 
     Attributes:
         bits: of a number; 0: nothing is packed.
@@ -185,7 +185,7 @@ class PackingConfig(Config):
 
 @dataclass
 class QuantizationConfig(Config):
-    """What is not simply of the model's `dtype` (`quantization.py`).
+    """What is not simply of the model's `dtype` (`weights/quantization.py`).
 
     Attributes:
         recipe: the name it was asked for by, for people; loading follows the rules alone.

@@ -65,11 +65,11 @@ def check_apart(outputs: Iterable[Named], inputs: Iterable[Named]) -> None:
 
 def model_files(name: str | Path) -> list[Named]:
     """The files of a model in a folder, for `check_apart`; none of one on the hub."""
-    from ..checkpoint import VOICE_NAME
-    from ..hub import PARTS_PATTERN, WEIGHTS_NAME, local_folder
-    from ..manifest import MANIFEST_NAME
     from ..models.config import CONFIG_NAME
-    from ..variants import VARIANTS
+    from ..weights.checkpoint import VOICE_NAME
+    from ..weights.hub import PARTS_PATTERN, WEIGHTS_NAME, local_folder
+    from ..weights.manifest import MANIFEST_NAME
+    from ..weights.variants import VARIANTS
 
     folder = local_folder(name)
     if folder is None:

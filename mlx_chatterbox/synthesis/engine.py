@@ -14,7 +14,6 @@ import mlx.core as mx
 import numpy as np
 
 from ..audio.stretch import checked_speed
-from ..checkpoint import Checkpoint
 from ..errors import SettingError
 from ..models.config import GenerationConfig
 from ..models.s3gen.flow import check_steps
@@ -28,6 +27,7 @@ from ..runtime.parallel import choosing_alone, run_all
 from ..voices.checks import check_voice
 from ..voices.voice import Voice, embed_voice, is_saved_voice
 from ..watermark.weights import is_wanted
+from ..weights.checkpoint import Checkpoint
 from .assembling import TextAssembler
 from .request import (
     Request,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..checks.git_lfs import refuse_pointer
 from ..errors import CheckpointError
-from ..variants import VARIANTS
+from ..weights.variants import VARIANTS
 from .gpt2 import GPT2Tokenizer
 from .lexicon import LEXICON_FILE, LexiconTokenizer
 from .multilingual import MultilingualTokenizer

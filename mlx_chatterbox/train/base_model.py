@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError
-from ..hub import (
+from ..models.config import ModelConfig, PackingConfig, QuantizationConfig
+from ..weights.hub import (
     is_own_configuration,
     local_folder,
     on_this_machine,
@@ -16,8 +17,7 @@ from ..hub import (
     say_passed_over,
     variant_called,
 )
-from ..models.config import ModelConfig, PackingConfig, QuantizationConfig
-from ..variants import VARIANTS, Variant
+from ..weights.variants import VARIANTS, Variant
 from .config import TrainConfig
 from .sections import ModelSection
 from .tasks.base import PLACES
@@ -25,8 +25,8 @@ from .tasks.base import PLACES
 if TYPE_CHECKING:
     import mlx.core as mx
 
-    from ..checkpoint import Checkpoint
     from ..cli import Bars
+    from ..weights.checkpoint import Checkpoint
 
 # Of what `model.config` can set: no network of speech has a tenth of it.
 MAX_SIZE, MAX_LAYERS = 2**20, 2000
@@ -70,7 +70,7 @@ def find(config: TrainConfig) -> Path | None:
     variant = published(model)
     if variant is not None:
         return on_this_machine(variant.name, model.cache_dir)
-    from ..hub import repository_of
+    from ..weights.hub import repository_of
 
     if repository_of(model.source) is None:
         raise config.fail(
@@ -105,7 +105,7 @@ def open_base(config: TrainConfig, progress: Bars | None = None) -> Checkpoint:
     Raises:
         CheckpointError, HubError, ConfigError: see `checkpoint.load`.
     """
-    from ..checkpoint import load
+    from ..weights.checkpoint import load
 
     model = config.model
     folder, variant = find(config), published(model)
@@ -186,14 +186,14 @@ def _from_scratch(folder: Path, config: TrainConfig) -> Checkpoint:
     import mlx.core as mx
     from mlx.utils import tree_flatten
 
-    from ..checkpoint import (
+    from ..text.load import load_tokenizer
+    from ..weights.checkpoint import (
         Checkpoint,
         build,
         built_in_voice,
         load_weights_strictly,
         read_weights,
     )
-    from ..text.load import load_tokenizer
     from .trained import seeded
 
     base = ModelConfig.load(folder)

@@ -109,7 +109,7 @@ def check_language(config: TrainConfig, known: Sequence[str]) -> None:
 
 
 def _check_targets(config: TrainConfig, model: ModelConfig) -> None:
-    from ..checkpoint import build
+    from ..weights.checkpoint import build
     from .adapters import targets
 
     networks = build(model)  # its weights are drawn when they are used, which they are not

@@ -15,17 +15,17 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from ..checkpoint import VOICE_NAME, Checkpoint, read_weights, verify_folder
 from ..errors import CheckpointError
-from ..hub import WEIGHTS_NAME, is_converted
-from ..manifest import write_manifest
 from ..models.config import ModelConfig, PackingConfig, QuantizationConfig
-from ..origin import without_paths
-from ..quantization import dequantize_layers, rules_of
 from ..runtime.apart import is_within
 from ..runtime.saving import save_arrays
 from ..text.lexicon import LEXICON_FILE
-from ..variants import Variant, variant_named
+from ..weights.checkpoint import VOICE_NAME, Checkpoint, read_weights, verify_folder
+from ..weights.hub import WEIGHTS_NAME, is_converted
+from ..weights.manifest import write_manifest
+from ..weights.origin import without_paths
+from ..weights.quantization import dequantize_layers, rules_of
+from ..weights.variants import Variant, variant_named
 from .adapters import fuse
 from .state import new_folder
 from .vocabulary import save_tokenizer

@@ -39,7 +39,7 @@ def check(config: TrainConfig, tree: Node) -> None:
 
 
 def _check_model(config: TrainConfig) -> None:
-    from ..variants import VARIANTS
+    from ..weights.variants import VARIANTS
 
     model, given = config.model, config.places
     if "model.local_model_dir" in given and "model.base_model" in given and model.local_model_dir:

@@ -14,12 +14,12 @@ import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
 from ..audio.resample import resample_soxr
-from ..checkpoint import Checkpoint
 from ..cli import Bars
 from ..errors import CheckpointError, Interrupted
 from ..models.config import FineTuningConfig, ModelConfig
 from ..runtime.apart import is_within
 from ..runtime.devices import on_device
+from ..weights.checkpoint import Checkpoint
 from . import base_model
 from .clip_list import changes, listed, read_list, write_list
 from .config import TrainConfig, load_saved

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from mlx_chatterbox.checkpoint import build, load
-from mlx_chatterbox.hub import is_converted
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.runtime.apart import check_apart
-from mlx_chatterbox.variants import variant_named
+from mlx_chatterbox.weights.checkpoint import build, load
+from mlx_chatterbox.weights.hub import is_converted
+from mlx_chatterbox.weights.variants import variant_named
 
 from ..dumps import read_dump, write_dump
 from ..errors import ParityError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mlx_chatterbox.checkpoint import load
+from mlx_chatterbox.weights.checkpoint import load
 
 from ..dumps import write_dump
 from ..errors import ParityError

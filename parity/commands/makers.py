@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlx_chatterbox.variants import variant_named
+from mlx_chatterbox.weights.variants import variant_named
 
 from ..dumps import write_dump
 from ..errors import ParityError

@@ -54,7 +54,7 @@ def stages(command) -> None:
 
 
 def known_variant(text: str) -> str:
-    from mlx_chatterbox.variants import VARIANTS
+    from mlx_chatterbox.weights.variants import VARIANTS
 
     if text not in VARIANTS:
         raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(VARIANTS)}")

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from mlx.utils import tree_flatten
 
-from mlx_chatterbox.checkpoint import build
-from mlx_chatterbox.variants import variant_named
+from mlx_chatterbox.weights.checkpoint import build
 from mlx_chatterbox.weights.conversion.upstream import upstream_layout
 from mlx_chatterbox.weights.formats.torch_zip import write_state_dict
+from mlx_chatterbox.weights.variants import variant_named
 
 from ..numpy.backend import slaney_mel_filters
 from ..whole_file import whole_file, write_text

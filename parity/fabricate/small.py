@@ -7,7 +7,7 @@ from mlx_chatterbox.models.s3gen.config import CAMPPlusConfig, S3GenConfig, chat
 from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerConfig
 from mlx_chatterbox.models.t3.config import T3Config
 from mlx_chatterbox.models.voice_encoder.config import VoiceEncoderConfig
-from mlx_chatterbox.variants import variant_named
+from mlx_chatterbox.weights.variants import variant_named
 
 from ..inputs.make import Sizes
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import mlx.nn as nn
 import numpy as np
 
-from mlx_chatterbox.checkpoint import build, load
+from mlx_chatterbox.weights.checkpoint import build, load
 from mlx_chatterbox.weights.conversion.core import convert_folder
 
 from ..dumps import read_dump, write_dump

@@ -59,8 +59,8 @@ def _by_mlx(folder: Path, metadata: dict, inputs: Arrays) -> Arrays:
     import mlx.core as mx
     from mlx.utils import tree_unflatten
 
-    from mlx_chatterbox.checkpoint import build
     from mlx_chatterbox.models.config import ModelConfig
+    from mlx_chatterbox.weights.checkpoint import build
 
     from ..faults.planting import planted
     from ..mlx.layers import call
@@ -78,7 +78,7 @@ def _by_mlx(folder: Path, metadata: dict, inputs: Arrays) -> Arrays:
 
 
 def _stage_by_mlx(metadata: dict, inputs: Arrays) -> Arrays:
-    from mlx_chatterbox.checkpoint import load
+    from mlx_chatterbox.weights.checkpoint import load
 
     from ..faults.planting import planted
     from ..mlx.backend import compute_with

@@ -22,7 +22,7 @@ from mlx_chatterbox.watermark.detector import answer, at_32k
 # isort: split
 import mlx.core as mx
 
-from mlx_chatterbox.checkpoint import load
+from mlx_chatterbox.weights.checkpoint import load
 
 from .. import stages
 from ..errors import ParityError

@@ -12,9 +12,9 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_chatterbox._version import __version__
-from mlx_chatterbox.manifest import sha256
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.runtime.device import is_tf32, product_error
+from mlx_chatterbox.weights.manifest import sha256
 
 METADATA_NAME = "about.json"
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlx_chatterbox.hub import is_converted
 from mlx_chatterbox.models.config import CONFIG_NAME, ModelConfig
-from mlx_chatterbox.origin import recall
 from mlx_chatterbox.weights.conversion.sources import find_source
+from mlx_chatterbox.weights.hub import is_converted
+from mlx_chatterbox.weights.origin import recall
 
 from ..errors import ParityError
 

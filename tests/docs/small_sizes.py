@@ -13,7 +13,7 @@ import dataclasses
 import runpy
 import sys
 
-from mlx_chatterbox.variants import VARIANTS
+from mlx_chatterbox.weights.variants import VARIANTS
 from tests.small import small_config
 
 

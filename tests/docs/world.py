@@ -18,7 +18,7 @@ from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox.audio.files import save_audio
 from mlx_chatterbox.runtime.folders import cache_folder
-from mlx_chatterbox.variants import variant_named
+from mlx_chatterbox.weights.variants import variant_named
 from tests.docs.acceptance import scripts
 from tests.docs.pages import ROOT, Command, blocks
 from tests.epubs import write_epub

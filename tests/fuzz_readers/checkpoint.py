@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mlx_chatterbox.hub import POCKET_FOLDER, WEIGHTS_NAME
-from mlx_chatterbox.manifest import MANIFEST_NAME
 from mlx_chatterbox.models.config import CONFIG_NAME
+from mlx_chatterbox.weights.hub import POCKET_FOLDER, WEIGHTS_NAME
+from mlx_chatterbox.weights.manifest import MANIFEST_NAME
 from tests.fuzz_damage import (
     compressed,
     damage_bytes,
@@ -55,7 +55,7 @@ def read_config(path: Path) -> None:
 
 
 def read_manifest(path: Path) -> None:
-    from mlx_chatterbox.manifest import check_manifest
+    from mlx_chatterbox.weights.manifest import check_manifest
 
     check_manifest(with_file(path, MANIFEST_NAME))
 
@@ -82,8 +82,8 @@ def read_english(path: Path) -> None:
 
 @cache
 def _pocket_t3():
-    from mlx_chatterbox.checkpoint import build
     from mlx_chatterbox.models.config import ModelConfig
+    from mlx_chatterbox.weights.checkpoint import build
 
     return build(ModelConfig.load(POCKET_FOLDER)).t3
 
@@ -160,8 +160,8 @@ def cangjie() -> list[bytes]:
 
 def read_index(path: Path) -> None:
     """Weights in two files, and an index that says which has what."""
-    from mlx_chatterbox.shards import check_shards, index_of, weight_map
     from mlx_chatterbox.weights.formats.safetensors_file import SafetensorsReader
+    from mlx_chatterbox.weights.shards import check_shards, index_of, weight_map
 
     whole = path.parent / WEIGHTS_NAME
     path.rename(index_of(whole))

@@ -74,7 +74,7 @@ def onnx_files() -> list[bytes]:
 
 @cache
 def _networks():
-    from mlx_chatterbox.checkpoint import build
+    from mlx_chatterbox.weights.checkpoint import build
     from tests.small import small_config
 
     return build(small_config())

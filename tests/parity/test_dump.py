@@ -19,7 +19,7 @@ from mlx_chatterbox.parity.numpy import backend as numpy_reference
 from mlx_chatterbox.parity.upstream.files import upstream_of
 
 from mlx_chatterbox.models.config import ModelConfig
-from mlx_chatterbox.variants import VARIANTS
+from mlx_chatterbox.weights.variants import VARIANTS
 from tests.small import small_config as small_variant
 
 SMALL = SMALL_SIZES

@@ -16,8 +16,8 @@ from mlx_chatterbox.parity.fabricate.english import tokenizer_json
 from mlx_chatterbox.parity.fabricate.values import tensor
 from safetensors.numpy import load_file
 
-from mlx_chatterbox.variants import VARIANTS
 from mlx_chatterbox.weights.formats.unpickle import TorchReader
+from mlx_chatterbox.weights.variants import VARIANTS
 from tests.small import small_config as small_variant
 
 FILES = {"ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors"}

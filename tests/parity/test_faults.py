@@ -168,7 +168,7 @@ def sound(small_models):
     """By variant; our own stages stand for upstream's, but for what NumPy computes by itself."""
     from mlx_chatterbox.parity.inputs.make import make_inputs
 
-    from mlx_chatterbox.checkpoint import load
+    from mlx_chatterbox.weights.checkpoint import load
 
     made: dict[str, Sound] = {}
 

@@ -14,7 +14,7 @@ from mlx_chatterbox.parity.numpy.networks import networks_of
 from mlx_chatterbox.parity.numpy.vocoder import istft, stft
 from mlx_chatterbox.parity.upstream.files import upstream_of
 
-from mlx_chatterbox.checkpoint import load
+from mlx_chatterbox.weights.checkpoint import load
 from tests.small import small_config
 
 pytestmark = pytest.mark.numbers

@@ -14,7 +14,7 @@ from mlx_chatterbox.parity.stages import STAGES, UNEQUAL_SHARE
 from mlx_chatterbox.parity.upstream.files import upstream_of
 from mlx_chatterbox.parity.weights import convert_to
 
-from mlx_chatterbox.checkpoint import load
+from mlx_chatterbox.weights.checkpoint import load
 from tests.small import small_config
 
 WATERMARK = {"watermark"}

@@ -13,7 +13,7 @@ from mlx_chatterbox.parity.mlx.backend import compute_with
 from mlx_chatterbox.parity.upstream.interpreter import find_interpreter
 from mlx_chatterbox.parity.upstream.jobs import torch_dump
 
-from mlx_chatterbox.variants import variant_named
+from mlx_chatterbox.weights.variants import variant_named
 from tests.parity.test_dump import SMALL
 from tests.parity.test_faults import FAULTS, red_stages, selected
 
@@ -65,7 +65,7 @@ def upstream(variant, folders, inputs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def networks(folders):
-    from mlx_chatterbox.checkpoint import load
+    from mlx_chatterbox.weights.checkpoint import load
 
     return load(folders[1]).networks
 

@@ -54,7 +54,7 @@ def test_all_planted_faults_are_caught_and_named(models):
 def test_a_reproduction_runs_by_itself(models, name, tmp_path):
     from mlx_chatterbox.parity.faults.planting import planted
 
-    from mlx_chatterbox.checkpoint import load
+    from mlx_chatterbox.weights.checkpoint import load
 
     fault = faults()[name]
     model = models[fault.variant]

@@ -19,7 +19,7 @@ from mlx_chatterbox.parity.mlx.backend import compute_with, record_with
 from mlx_chatterbox.parity.taps.recording import Recorder, read_taps, write_taps
 from mlx_chatterbox.parity.taps.upstream_names import upstream_names
 
-from mlx_chatterbox.checkpoint import load
+from mlx_chatterbox.weights.checkpoint import load
 from tests.small import small_config
 
 STAGES = ("t3", "t3_greedy", "flow", "estimator", "vocoder", "ref_mel")

@@ -11,15 +11,15 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from ...audio.resample import resample_soxr
-from ...checkpoint import VOICE_NAME, Chatterbox, build, load_converted, verify_folder
-from ...hub import WEIGHTS_NAME
-from ...manifest import write_manifest
-from ...packing import pack
 from ...runtime.own_files import write_whole
 from ...runtime.saving import save_arrays
 from ...text.lexicon import LEXICON_FILE
 from ...text.load import ENGLISH_FILE
 from ...voices.voice import embed_voice
+from ...weights.checkpoint import VOICE_NAME, Chatterbox, build, load_converted, verify_folder
+from ...weights.hub import WEIGHTS_NAME
+from ...weights.manifest import write_manifest
+from ...weights.packing import pack
 from ..state import new_folder
 from ..tasks.base import PLACES
 from ..trained import seeded

@@ -39,7 +39,7 @@ from ...checks.tensors import check_finite, check_tokens
 from ...errors import DataError
 from ...runtime.locks import try_lock
 from ...runtime.own_files import open_lock
-from ...swap import whole_folder
+from ...weights.swap import whole_folder
 from ..data.batches import Batches
 from ..trainer import Samples
 from . import voices

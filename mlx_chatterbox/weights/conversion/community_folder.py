@@ -11,10 +11,10 @@ from pathlib import Path
 
 from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.hub import SPEECH_TOKENIZER_REPO
 from mlx_chatterbox.models.config import BITS, CONFIG_NAME, DTYPES, QuantizationConfig
-from mlx_chatterbox.shards import is_there
-from mlx_chatterbox.variants import VARIANTS, Variant, variant_named
+from mlx_chatterbox.weights.hub import SPEECH_TOKENIZER_REPO
+from mlx_chatterbox.weights.shards import is_there
+from mlx_chatterbox.weights.variants import VARIANTS, Variant, variant_named
 
 from ..formats.safetensors_file import DTYPES as STORED_DTYPES
 from . import community

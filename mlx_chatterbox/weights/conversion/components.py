@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_chatterbox.models.config import ModelConfig
-from mlx_chatterbox.quantization import Precision, group_that_fits, stored_shapes
+from mlx_chatterbox.weights.quantization import Precision, group_that_fits, stored_shapes
 
 if TYPE_CHECKING:
     from ..formats.safetensors_file import TensorInfo

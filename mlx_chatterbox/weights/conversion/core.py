@@ -19,13 +19,13 @@ import mlx.core as mx
 from mlx_chatterbox.checks.git_lfs import refuse_pointer
 from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.hub import PARTS_PATTERN, WEIGHTS_NAME, is_own_configuration
-from mlx_chatterbox.manifest import MANIFEST_NAME, sha256, write_manifest
 from mlx_chatterbox.models.config import CONFIG_NAME, DTYPES, ModelConfig, QuantizationConfig
-from mlx_chatterbox.origin import remember, without_paths
-from mlx_chatterbox.quantization import Precision, precision_of, quantized, stored_shapes
 from mlx_chatterbox.runtime.apart import is_within
-from mlx_chatterbox.swap import check_space, recover, whole_folder
+from mlx_chatterbox.weights.hub import PARTS_PATTERN, WEIGHTS_NAME, is_own_configuration
+from mlx_chatterbox.weights.manifest import MANIFEST_NAME, sha256, write_manifest
+from mlx_chatterbox.weights.origin import remember, without_paths
+from mlx_chatterbox.weights.quantization import Precision, precision_of, quantized, stored_shapes
+from mlx_chatterbox.weights.swap import check_space, recover, whole_folder
 
 from ..formats.safetensors_file import DTYPES as STORED_DTYPES
 from ..formats.safetensors_file import SafetensorsWriter

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from mlx_chatterbox.checks.git_lfs import refuse_pointer
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.hub import holds_model
 from mlx_chatterbox.models.config import CONFIG_NAME
-from mlx_chatterbox.shards import is_there
+from mlx_chatterbox.weights.hub import holds_model
+from mlx_chatterbox.weights.shards import is_there
 
 from . import community
 from .rules import Shapes

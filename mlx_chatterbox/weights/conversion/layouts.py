@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.hub import is_converted
 from mlx_chatterbox.models.config import CONFIG_NAME, MODEL_TYPE
-from mlx_chatterbox.shards import is_there
+from mlx_chatterbox.weights.hub import is_converted
+from mlx_chatterbox.weights.shards import is_there
 
 from .community_folder import community_source
 from .kinds import looks_like, refuse_pointers, refuse_without_configuration

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mlx_chatterbox.models.config import ModelConfig
-from mlx_chatterbox.shards import files_of
-from mlx_chatterbox.variants import Variant
+from mlx_chatterbox.weights.shards import files_of
+from mlx_chatterbox.weights.variants import Variant
 
 from .rules import Plan, Shapes
 from .sources import Reader

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig, PackingConfig
-from mlx_chatterbox.shards import is_there
 from mlx_chatterbox.text.lexicon import LEXICON_FILE
-from mlx_chatterbox.variants import variant_named
+from mlx_chatterbox.weights.shards import is_there
+from mlx_chatterbox.weights.variants import variant_named
 
 from .model_source import OURS, Source, first_present, present
 from .packed import UnpackingReader

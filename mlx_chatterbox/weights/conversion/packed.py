@@ -2,7 +2,7 @@
 
 Two ways of packing: MLX's quantised layers (`X.weight` in uint32, `X.scales`, `X.biases`), as
 mlx-audio stores its 4- and 8-bit models, and ours for weights in the package (`KEY`,
-`KEY.scales`, `KEY.offsets`; see `mlx_chatterbox/packing.py`).
+`KEY.scales`, `KEY.offsets`; see `mlx_chatterbox/weights/packing.py`).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlx_chatterbox.variants import Variant, variant_named
+from mlx_chatterbox.weights.variants import Variant, variant_named
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]

@@ -17,11 +17,11 @@ import mlx.core as mx
 
 from mlx_chatterbox.checks.config_base import Config
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.hub import OUR_PARTS
 from mlx_chatterbox.models.s3gen.config import S3GenConfig
 from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerConfig
-from mlx_chatterbox.parts import read_config
-from mlx_chatterbox.shards import is_there
+from mlx_chatterbox.weights.hub import OUR_PARTS
+from mlx_chatterbox.weights.parts import read_config
+from mlx_chatterbox.weights.shards import is_there
 
 from ..formats.safetensors_file import DTYPES
 from . import upstream

@@ -12,8 +12,8 @@ import contextlib
 import os
 from pathlib import Path
 
-from mlx_chatterbox.manifest import sha256
 from mlx_chatterbox.runtime.own_files import is_regular
+from mlx_chatterbox.weights.manifest import sha256
 
 
 def share(part: Path, digest: str, folder: Path) -> bool:

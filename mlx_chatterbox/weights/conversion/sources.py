@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from mlx_chatterbox import hub
 from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.hub import WEIGHTS_NAME
 from mlx_chatterbox.models.config import CONFIG_NAME
-from mlx_chatterbox.shards import is_there, split_names
-from mlx_chatterbox.variants import VARIANTS, Variant, variant_named
+from mlx_chatterbox.weights import hub
+from mlx_chatterbox.weights.hub import WEIGHTS_NAME
+from mlx_chatterbox.weights.shards import is_there, split_names
+from mlx_chatterbox.weights.variants import VARIANTS, Variant, variant_named
 
 from ..formats.safetensors_file import SafetensorsReader, ShardedReader
 from ..formats.unpickle import TorchReader

@@ -13,7 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.variants import Variant, variant_named
+from mlx_chatterbox.weights.variants import Variant, variant_named
 
 from .rules import (
     WEIGHT_NORM_SPELLINGS,

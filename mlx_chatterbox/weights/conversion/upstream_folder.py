@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlx_chatterbox.hub import is_own_configuration
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.text.lexicon import LEXICON_FILE
-from mlx_chatterbox.variants import Variant
+from mlx_chatterbox.weights.hub import is_own_configuration
+from mlx_chatterbox.weights.variants import Variant
 
 from . import upstream
 from .model_source import UPSTREAM, Source, first_present, present

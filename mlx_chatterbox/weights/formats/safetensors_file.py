@@ -17,7 +17,7 @@ import numpy as np
 
 from mlx_chatterbox.checks.safetensors_file import TensorInfo, read_header
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.shards import check_shards, files_of
+from mlx_chatterbox.weights.shards import check_shards, files_of
 
 # Name in the file: MLX type, and the NumPy type with the same bytes.
 DTYPES: dict[str, tuple[mx.Dtype, type]] = {

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from ..checks.json_file import read_json
+from ..errors import CheckpointError, HubError
+from ..models.config import CONFIG_NAME, MODEL_TYPE
+from ..text.given import described
 from . import shards
-from .checks.json_file import read_json
-from .errors import CheckpointError, HubError
 from .hub_errors import explain, incomplete, is_offline, why
-from .models.config import CONFIG_NAME, MODEL_TYPE
 from .resuming import fetch_large_files
 from .swap import moved_aside
-from .text.given import described
 from .variants import VARIANTS, Variant
 
 WEIGHTS_NAME = "model.safetensors"
@@ -30,9 +30,9 @@ POCKET_FOLDER = Path(__file__).parent / "pocket"
 ALIASES = {"chatterbox": "english", "multilingual-v3": "multilingual"}
 # Model types of other libraries' folders that can be converted.
 _OTHERS = ("chatterbox_turbo", "s3gen", "hiftnet")
-# Of folders with a part of a model: S3Gen, its vocoder (`s3gen_store.py`).
+# Of folders with a part of a model: S3Gen, its vocoder (`weights/s3gen_store.py`).
 OUR_PARTS = ("chatterbox-s3gen", "chatterbox-hiftnet")
-S3_TOKENIZER_V1 = "s3tokenizer-v1"  # `speech_tokenizer_v1.py`
+S3_TOKENIZER_V1 = "s3tokenizer-v1"  # `weights/speech_tokenizer_v1.py`
 # Of a repository that is none of ours to know: all that could be a model's.
 ANY_FILES = ("*.json", "*.safetensors", "*.pt", "*.txt", "*.txt.gz")
 _WEIGHTS = (".safetensors", ".pt")

@@ -5,9 +5,9 @@ for a layer, so a folder loads by its own configuration and nothing is guessed. 
 stored and computed with as MLX's `QuantizedLinear` or `QuantizedEmbedding`: `weight` (uint32),
 `scales` and `biases`; it is never expanded.
 
-That is not `packing.py`, which makes a file small whatever its tensors are, convolutions too, and
-gives plain weights to networks that compute in float32. Quantised layers can only be linear layers
-and embeddings, and make memory small as well. A model has one or the other.
+That is not `weights/packing.py`, which makes a file small whatever its tensors are, convolutions
+too, and gives plain weights to networks that compute in float32. Quantised layers can only be
+linear layers and embeddings, and make memory small as well. A model has one or the other.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
-from .models.config import GROUP_SIZES
-from .nn.few_bits import for_any_device
+from ..models.config import GROUP_SIZES
+from ..nn.few_bits import for_any_device
 
 if TYPE_CHECKING:
-    from .models.config import ModelConfig
+    from ..models.config import ModelConfig
 
 SCALES, BIASES = "scales", "biases"
 

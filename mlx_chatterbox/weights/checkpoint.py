@@ -15,9 +15,20 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from .checks.plain import named
-from .checks.safetensors_file import load_safetensors
-from .errors import CheckpointError
+from ..checks.plain import named
+from ..checks.safetensors_file import load_safetensors
+from ..errors import CheckpointError
+from ..models.config import DTYPES, ModelConfig
+from ..models.s3gen.s3gen import S3Gen
+from ..models.s3tokenizer.s3tokenizer import S3TokenizerV2
+from ..models.t3.t3 import T3
+from ..models.voice_encoder.voice_encoder import VoiceEncoder
+from ..runtime import device, linux_cpu
+from ..runtime.folders import cache_folder
+from ..runtime.memory import bound_cache
+from ..text.load import load_tokenizer
+from ..voices.checks import check_voice
+from ..voices.voice import Voice
 from .hub import (
     WEIGHTS_NAME,
     holds_model,
@@ -32,21 +43,10 @@ from .hub import (
     weight_files,
 )
 from .manifest import check_manifest
-from .models.config import DTYPES, ModelConfig
-from .models.s3gen.s3gen import S3Gen
-from .models.s3tokenizer.s3tokenizer import S3TokenizerV2
-from .models.t3.t3 import T3
-from .models.voice_encoder.voice_encoder import VoiceEncoder
 from .packing import unpack
 from .quantization import precision_of, quantize_networks
-from .runtime import device, linux_cpu
-from .runtime.folders import cache_folder
-from .runtime.memory import bound_cache
 from .shards import check_shards
-from .text.load import load_tokenizer
 from .variants import VARIANTS, Variant
-from .voices.checks import check_voice
-from .voices.voice import Voice
 
 VOICE_NAME = "conds.safetensors"
 

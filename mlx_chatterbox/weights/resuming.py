@@ -14,10 +14,10 @@ import shutil
 from pathlib import Path
 from urllib.parse import urlparse
 
-from .errors import HubError
+from ..errors import HubError
+from ..runtime.locks import try_lock
 from .hub_errors import explain, has_status, one_line
 from .manifest import sha256
-from .runtime.locks import try_lock
 
 LARGE = 8 * 2**20
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
+from ..errors import CheckpointError
+from ..models.s3tokenizer.config import TOKEN_RATES_V1, S3TokenizerV1Config
+from ..models.s3tokenizer.v1 import S3TokenizerV1
 from .checkpoint import load_weights_strictly
-from .errors import CheckpointError
 from .hub import S3_TOKENIZER_V1, WEIGHTS_NAME
-from .models.s3tokenizer.config import TOKEN_RATES_V1, S3TokenizerV1Config
-from .models.s3tokenizer.v1 import S3TokenizerV1
 from .parts import read_config, read_tensors, write_part
 
 

@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from .checks.json_file import read_json
-from .checks.plain import named as shown_name
-from .errors import CheckpointError
+from ..checks.json_file import read_json
+from ..checks.plain import named as shown_name
+from ..errors import CheckpointError
 
 _INDEX = ".index.json"
 _ENDING = ".safetensors"

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .errors import CheckpointError
-from .models.config import GenerationConfig, ModelConfig, TextConfig
-from .models.s3gen.config import S3GenConfig
-from .models.t3.config import T3Config, gpt2_config
+from ..errors import CheckpointError
+from ..models.config import GenerationConfig, ModelConfig, TextConfig
+from ..models.s3gen.config import S3GenConfig
+from ..models.t3.config import T3Config, gpt2_config
 
 
 @dataclass(frozen=True)

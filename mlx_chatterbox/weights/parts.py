@@ -9,12 +9,12 @@ from typing import Any
 
 import mlx.core as mx
 
-from .checks.json_file import read_json
-from .checks.safetensors_file import load_safetensors
-from .errors import CheckpointError
+from ..checks.json_file import read_json
+from ..checks.safetensors_file import load_safetensors
+from ..errors import CheckpointError
+from ..models.config import CONFIG_NAME
+from ..runtime.own_files import whole_file, write_whole
 from .hub import WEIGHTS_NAME
-from .models.config import CONFIG_NAME
-from .runtime.own_files import whole_file, write_whole
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -16,8 +16,9 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from ..errors import CheckpointError
+from ..models.config import CONFIG_NAME, DTYPES, ModelConfig
 from .checkpoint import load_weights_strictly, read_weights
-from .errors import CheckpointError
 from .hub import (
     OUR_PARTS,
     WEIGHTS_NAME,
@@ -30,13 +31,12 @@ from .hub import (
     speech_tokenizer,
     variant_called,
 )
-from .models.config import CONFIG_NAME, DTYPES, ModelConfig
 from .parts import read_config, read_tensors, write_part
 from .quantization import quantize_networks, quantized_layers, rules_of
 
 if TYPE_CHECKING:
-    from .hiftnet_model import HiFTNetModel
-    from .s3gen_model import S3GenModel
+    from ..hiftnet_model import HiFTNetModel
+    from ..s3gen_model import S3GenModel
 
 S3GEN_TYPE, HIFTNET_TYPE = OUR_PARTS
 MEANFLOW_STEPS = 2

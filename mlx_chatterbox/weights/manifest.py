@@ -11,10 +11,10 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .checks.json_file import read_json
-from .checks.safetensors_file import read_header
-from .errors import CheckpointError
-from .runtime.own_files import open_regular, write_whole
+from ..checks.json_file import read_json
+from ..checks.safetensors_file import read_header
+from ..errors import CheckpointError
+from ..runtime.own_files import open_regular, write_whole
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1

@@ -1,9 +1,8 @@
 """Weights in 8 bits on the disk, in floating point in memory: for the model in the package.
 
-This makes a file small, not a network: what is quantised to compute with is `quantization.py`'s,
-where it says why there are two.
-A packed tensor `KEY` is stored as `KEY` (uint32), `KEY.scales` and `KEY.offsets`, as `mx.quantize`
-makes them along the last axis.
+This makes a file small, not a network: what is quantised to compute with is
+`weights/quantization.py`'s, where it says why there are two. A packed tensor `KEY` is stored as
+`KEY` (uint32), `KEY.scales` and `KEY.offsets`, as `mx.quantize` makes them along the last axis.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from collections.abc import Callable, Mapping
 
 import mlx.core as mx
 
-from .errors import CheckpointError
-from .models.config import PackingConfig
+from ..errors import CheckpointError
+from ..models.config import PackingConfig
 
 _SCALES, _OFFSETS = ".scales", ".offsets"
 

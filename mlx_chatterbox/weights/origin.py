@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .runtime.folders import cache_folder
-from .runtime.own_files import write_whole
+from ..runtime.folders import cache_folder
+from ..runtime.own_files import write_whole
 
 
 def remember(hashes: Mapping[str, str], folder: Path) -> None:

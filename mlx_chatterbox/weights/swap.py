@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import CheckpointError
-from .runtime.locks import try_lock
-from .runtime.own_files import open_lock
+from ..errors import CheckpointError
+from ..runtime.locks import try_lock
+from ..runtime.own_files import open_lock
 
 LOCK = ".being-written"
 _TEMPORARY = re.compile(r"\.(.+)\.tmp-(\d+)")
