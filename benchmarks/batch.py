@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mlx_chatterbox.api.tts import open_model
 from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.runtime.number_options import whole
 from mlx_chatterbox.runtime.program import run_program
-from mlx_chatterbox.tts import open_model
 from parity.compare import relative_rms
 from parity.inputs.synthetic_voice import synthetic_voice
 

@@ -28,6 +28,7 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core)
 import mlx.core as mx
 import numpy as np
 
+from mlx_chatterbox.api.tts import open_model
 from mlx_chatterbox.audio.mel import s3gen_mel
 from mlx_chatterbox.cli import add_verbose
 from mlx_chatterbox.models.s3gen.f0_predictor import LAYERS
@@ -40,7 +41,6 @@ from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.synthesis.streaming import Chunks
 from mlx_chatterbox.train.pocket.heldout import HELD_OUT
 from mlx_chatterbox.train.pocket.judging import Recogniser, score
-from mlx_chatterbox.tts import open_model
 from parity.inputs.synthetic_voice import synthetic_voice
 
 from .worker import peak_resident

@@ -316,8 +316,8 @@ def word_error_rate(
     """What a recogniser mishears of the texts, as the model says them."""
     if listen is None:
         return None
+    from mlx_chatterbox.api.tts import CLASSES
     from mlx_chatterbox.train.pocket.judging import score
-    from mlx_chatterbox.tts import CLASSES
 
     kind = checkpoint.config.text.tokenizer
     tts = CLASSES[kind](checkpoint)

@@ -53,13 +53,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from .api.hiftnet_model import HiFTNetModel
+    from .api.s3gen_model import S3GenModel
+    from .api.tts import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS
     from .errors import ChatterboxError
-    from .hiftnet_model import HiFTNetModel
     from .models.s3gen.config import HiFTNetConfig, S3GenConfig
-    from .s3gen_model import S3GenModel
     from .synthesis.streaming import Chunks
     from .text.multilingual import SUPPORTED_LANGUAGES
-    from .tts import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS
     from .vc import ChatterboxVC
     from .voices.voice import Voice
 

@@ -323,11 +323,11 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
 
         return show_text(arguments, text)
 
+    from .api.tts import open_model
     from .audio.files import save_audio
     from .longform.command import document_of, is_job, run_batch, run_document, write_subtitles
     from .longform.plan import Piece
     from .longform.wording import tell_unread
-    from .tts import open_model
 
     started = time.perf_counter()
     tts = open_model(model, dtype=arguments.dtype, progress=progress, check=arguments.check)

@@ -36,7 +36,7 @@ def test_chapters_are_listed_without_a_model(tmp_path, capsys, monkeypatch):
     from mlx_chatterbox import generate
 
     monkeypatch.setattr(generate, "choose_model", None)
-    monkeypatch.setitem(sys.modules, "mlx_chatterbox.tts", None)
+    monkeypatch.setitem(sys.modules, "mlx_chatterbox.api.tts", None)
     for path in files(tmp_path):
         assert main(["--file", str(path), "--list-chapters"]) == 0
         out = capsys.readouterr().out
@@ -177,7 +177,7 @@ def test_chapters_from_the_command_line(speak):
     ],
 )
 def test_wrong_use_is_said_before_the_model_is_loaded(speak, monkeypatch, arguments, message):
-    from mlx_chatterbox import tts
+    from mlx_chatterbox.api import tts
 
     files(speak.folder)
     (speak.folder / "x.srt").write_text("1\n00:00:00,000 --> 00:00:02,000\nOne two.\n")

@@ -13,10 +13,10 @@ import pytest
 from mlx_chatterbox.convert import __main__ as cli
 from mlx_chatterbox.convert.model_card import model_card
 
+from mlx_chatterbox.api.tts import ChatterboxTTS
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.train.export import export
-from mlx_chatterbox.tts import ChatterboxTTS
 from mlx_chatterbox.weights.checkpoint import load, load_converted, read_weights
 from mlx_chatterbox.weights.conversion.components import COMPONENTS
 from mlx_chatterbox.weights.conversion.core import convert

@@ -17,10 +17,10 @@ from mlx_chatterbox.parity.inputs.make import Sizes, make_inputs
 from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.parity.mlx.backend import compute
 
+from mlx_chatterbox.api.tts import ChatterboxTTS
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig, PackingConfig, QuantizationConfig
 from mlx_chatterbox.models.t3.native_step import NativeStep
-from mlx_chatterbox.tts import ChatterboxTTS
 from mlx_chatterbox.vc import ChatterboxVC
 from mlx_chatterbox.weights.checkpoint import build, load_converted, read_weights, verify_folder
 from mlx_chatterbox.weights.conversion.core import convert
@@ -352,7 +352,7 @@ def test_attention_by_columns_takes_layers_of_few_bits():
 
 def test_turbo_of_few_bits_speaks(tmp_path, small_models):
     """GPT-2's layers, joined projections with biases, and a head with one."""
-    from mlx_chatterbox.tts import ChatterboxTurboTTS
+    from mlx_chatterbox.api.tts import ChatterboxTurboTTS
 
     recipe = RECIPES["small"]
     settings = {"dtype": recipe.dtype, "quantization": recipe.quantization}

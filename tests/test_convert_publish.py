@@ -28,9 +28,9 @@ from mlx_chatterbox.convert.verification import (
 )
 from mlx_chatterbox.parity.inputs.make import Sizes
 
+from mlx_chatterbox.api.tts import ChatterboxTTS
 from mlx_chatterbox.errors import CheckpointError, HubError
 from mlx_chatterbox.models.config import ModelConfig
-from mlx_chatterbox.tts import ChatterboxTTS
 from mlx_chatterbox.weights.checkpoint import load_converted
 from mlx_chatterbox.weights.conversion.core import convert
 from mlx_chatterbox.weights.conversion.recipes import RECIPES

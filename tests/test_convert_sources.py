@@ -16,10 +16,10 @@ import pytest
 from mlx.utils import tree_flatten
 from mlx_chatterbox.convert import __main__ as cli
 
+from mlx_chatterbox.api.tts import ChatterboxTTS, open_model
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig, PackingConfig, QuantizationConfig
 from mlx_chatterbox.train.export import export
-from mlx_chatterbox.tts import ChatterboxTTS, open_model
 from mlx_chatterbox.weights.checkpoint import build, load, load_converted, verify_folder
 from mlx_chatterbox.weights.conversion import community, layouts
 from mlx_chatterbox.weights.conversion.community_folder import group_sizes

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
+from mlx_chatterbox.api.tts import open_model
 from mlx_chatterbox.errors import SettingError, TextError
 from mlx_chatterbox.models.t3 import cache
 from mlx_chatterbox.models.t3.decoding import decode, decode_batch
 from mlx_chatterbox.models.t3.prefix import PrefixMemory
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, draw
 from mlx_chatterbox.runtime import device
-from mlx_chatterbox.tts import open_model
 from mlx_chatterbox.weights.checkpoint import build
 from tests.rounding import Rounding, assert_no_draw_is_close, pitched
 from tests.small import small_config

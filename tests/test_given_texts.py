@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 
+from mlx_chatterbox.api.tts import ChatterboxMultilingualTTS, ChatterboxTTS, open_model
 from mlx_chatterbox.errors import ChatterboxError, SettingError, TextError
 from mlx_chatterbox.generate import build_parser, check_before_loading, main
 from mlx_chatterbox.runtime.option_rules import parse
 from mlx_chatterbox.text.given import checked_text
 from mlx_chatterbox.text.respelling import Respelling
-from mlx_chatterbox.tts import ChatterboxMultilingualTTS, ChatterboxTTS, open_model
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def test_rows(speak, recording_file):
     ],
 )
 def test_wrong_use_is_said_before_the_model_is_loaded(speak, monkeypatch, arguments, message):
-    from mlx_chatterbox import tts
+    from mlx_chatterbox.api import tts
 
     monkeypatch.setattr(tts, "open_model", None)
     code, _, err = speak(*arguments)

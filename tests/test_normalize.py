@@ -9,6 +9,7 @@ import warnings
 
 import pytest
 
+from mlx_chatterbox.api.tts import ChatterboxTTS
 from mlx_chatterbox.generate import main
 from mlx_chatterbox.longform.identity import model_hash
 from mlx_chatterbox.longform.job import STATE_NAME, Job
@@ -18,7 +19,6 @@ from mlx_chatterbox.models.config import ModelConfig, TextConfig
 from mlx_chatterbox.text.pauses import segments
 from mlx_chatterbox.text.unwritten import unknown, unwritten
 from mlx_chatterbox.text.writing import writing_for
-from mlx_chatterbox.tts import ChatterboxTTS
 from mlx_chatterbox.weights.hub import POCKET_FOLDER
 from tests.job_stub import StubTTS, document
 
@@ -177,7 +177,7 @@ def test_show_text_imports_no_network():
     code = (
         "import sys; from mlx_chatterbox.generate import main;"
         "main(['--model', 'pocket', '--show-text', '--text', '5 cats']);"
-        "assert 'mlx_chatterbox.tts' not in sys.modules"
+        "assert 'mlx_chatterbox.api.tts' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "Five cats\n"

@@ -16,7 +16,7 @@ import soundfile
 from mlx_chatterbox.convert import options as convert_options
 from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
-from mlx_chatterbox import tts as tts_module
+from mlx_chatterbox.api import tts as tts_module
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import build_parser, main, settings_for
 from mlx_chatterbox.longform import option_table as table
@@ -336,7 +336,7 @@ def test_a_text_gets_subtitles_with_the_times_of_its_pieces(
 
 
 def test_settings_that_a_model_does_not_have_are_refused(small_models):
-    from mlx_chatterbox.tts import open_model
+    from mlx_chatterbox.api.tts import open_model
 
     for variant, words, name in (
         ("english", ["--top-k", "5"], "top_k"),

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from mlx_chatterbox.api.tts import ChatterboxTTS
 from mlx_chatterbox.errors import TextError
 from mlx_chatterbox.generate import main
 from mlx_chatterbox.runtime.seeds import piece_seeds
 from mlx_chatterbox.text.pauses import Segment, at_pauses, segments
-from mlx_chatterbox.tts import ChatterboxTTS
 
 SETTINGS = {"n_cfm_timesteps": 1, "max_new_tokens": 12, "guard": False, "watermark": False}
 

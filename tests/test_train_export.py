@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from mlx_chatterbox.api.tts import CLASSES
 from mlx_chatterbox.errors import CheckpointError, SettingError, TextError
 from mlx_chatterbox.train.adapters import adapters, apply_lora, quantize_base, trainable
 from mlx_chatterbox.train.export import export
 from mlx_chatterbox.train.vocabulary import extend_vocabulary
-from mlx_chatterbox.tts import CLASSES
 from mlx_chatterbox.voices.voice import embed_voice
 from mlx_chatterbox.weights.checkpoint import VOICE_NAME, load_converted, read_weights
 from mlx_chatterbox.weights.conversion.core import convert_folder

@@ -11,11 +11,11 @@ import pytest
 
 import mlx_chatterbox
 from mlx_chatterbox import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS
+from mlx_chatterbox.api.tts import CLASSES, open_model, t3_file
 from mlx_chatterbox.errors import AudioError, CheckpointError, SettingError, TextError
 from mlx_chatterbox.models.t3.decoding import decode
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.synthesis.request import SpeechOptions
-from mlx_chatterbox.tts import CLASSES, open_model, t3_file
 from mlx_chatterbox.weights.variants import VARIANTS
 
 SHORT = {"max_new_tokens": 12, "n_cfm_timesteps": 2}
@@ -227,7 +227,7 @@ def test_upstreams_device_arguments(monkeypatch):
     """from_pretrained(device, t3_model) and (device, nano), positionally as upstream's."""
     calls = []
     monkeypatch.setattr(
-        "mlx_chatterbox.text_to_speech.load",
+        "mlx_chatterbox.api.text_to_speech.load",
         lambda name, **kw: calls.append((name, kw)) or _stop(),
     )
 

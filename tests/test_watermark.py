@@ -257,7 +257,7 @@ def test_another_file(monkeypatch, content, message):
 
 @pytest.mark.parametrize("variant", ["english", "turbo"])
 def test_speech_is_marked_unless_told_otherwise(small_models, recording, variant):
-    from mlx_chatterbox.tts import open_model
+    from mlx_chatterbox.api.tts import open_model
 
     tts = open_model(small_models(variant))
     tts.conds = tts.voice_of(np.tile(recording, 2))

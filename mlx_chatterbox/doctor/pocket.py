@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..tts import ChatterboxTTS, open_model
+from ..api.tts import ChatterboxTTS, open_model
 from ..weights.hub import POCKET
 
 TEXT = "The ferry leaves the island at seven, and the last bus waits for it."

@@ -150,7 +150,7 @@ class UnitSpeaker:
 
 
 def _load(model: str, dtype: str | None, wanted_model: str) -> Speaker:
-    from ..tts import open_model
+    from ..api.tts import open_model
 
     tts = open_model(model, dtype=dtype)
     if model_hash(tts.checkpoint.folder, {}) != wanted_model:

@@ -215,8 +215,8 @@ def speakers_of(
         max_new_tokens: a model that has not learnt to stop is cut off there; None: a second and
             0.2 s for every character.
     """
+    from ..api.tts import CLASSES
     from ..audio.files import save_audio
-    from ..tts import CLASSES
 
     kind = checkpoint.config.text.tokenizer
     tts = CLASSES[kind](checkpoint)

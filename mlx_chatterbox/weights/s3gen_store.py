@@ -35,8 +35,8 @@ from .parts import read_config, read_tensors, write_part
 from .quantization import quantize_networks, quantized_layers, rules_of
 
 if TYPE_CHECKING:
-    from ..hiftnet_model import HiFTNetModel
-    from ..s3gen_model import S3GenModel
+    from ..api.hiftnet_model import HiFTNetModel
+    from ..api.s3gen_model import S3GenModel
 
 S3GEN_TYPE, HIFTNET_TYPE = OUR_PARTS
 MEANFLOW_STEPS = 2

@@ -58,7 +58,7 @@ def pipeline(checkpoint, inputs: Arrays) -> dict[str, np.ndarray]:
     Args:
         checkpoint: `checkpoint.Checkpoint`.
     """
-    from mlx_chatterbox.tts import CLASSES
+    from mlx_chatterbox.api.tts import CLASSES
 
     speaker = GivenRandomness(
         checkpoint.networks.s3gen,

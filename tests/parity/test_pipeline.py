@@ -10,9 +10,9 @@ from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.parity.mlx.backend import compute
 from mlx_chatterbox.parity.stages import PIPELINE, STAGES
 
+from mlx_chatterbox.api.tts import CLASSES, open_model
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.models.t3 import decoding, sampling
-from mlx_chatterbox.tts import CLASSES, open_model
 
 pytestmark = pytest.mark.numbers
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox import ChatterboxTTS, Chunks
+from mlx_chatterbox.api.tts import open_model
 from mlx_chatterbox.errors import SettingError, TextError
 from mlx_chatterbox.models.s3gen.flow_windows import FadeIn
 from mlx_chatterbox.models.s3gen.s3gen import trim_fade
 from mlx_chatterbox.models.s3gen.token_stream import ChunkTokens, TokenStream, vocoder_delay
 from mlx_chatterbox.synthesis.tokens import audible_tokens
-from mlx_chatterbox.tts import open_model
 from mlx_chatterbox.watermark import Marker
 from mlx_chatterbox.watermark.marker import mark_stream
 from tests.rounding import Rounding, pitched

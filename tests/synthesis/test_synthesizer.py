@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mlx_chatterbox.api.tts import open_model
 from mlx_chatterbox.models.config import SILENCE_TOKEN
-from mlx_chatterbox.tts import open_model
 
 SETTINGS = {"watermark": False, "seed": 1, "max_new_tokens": 40}
 WORDS = np.random.default_rng(3).permutation(6561).tolist()

@@ -132,7 +132,7 @@ def _assemble(places: Places, arguments, progress: Bars) -> None:
 
 
 def _judge(places: Places, arguments, progress: Bars) -> None:
-    from ...tts import ChatterboxTTS
+    from ...api.tts import ChatterboxTTS
     from ...vc import ChatterboxVC
     from . import judging
     from .assembling import write_figures
@@ -153,7 +153,7 @@ def _judge(places: Places, arguments, progress: Bars) -> None:
 
 
 def _samples(places: Places, arguments, progress: Bars) -> None:
-    from ...tts import ChatterboxTTS
+    from ...api.tts import ChatterboxTTS
     from .samples import write_samples
 
     write_samples(ChatterboxTTS.from_local(places.model), _SPEAKING, places.samples)

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from .synthesis.request import OPTION_DEFAULTS, SpeechOptions
+from ..synthesis.request import OPTION_DEFAULTS, SpeechOptions
 
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")

@@ -13,20 +13,20 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from ..errors import SettingError
+from ..models.config import QuantizationConfig
+from ..models.s3gen.batch import stack_padded, waveforms_of
+from ..models.s3gen.config import HiFTNetConfig
+from ..models.s3gen.hift import HiFTGenerator
+from ..runtime.seeds import Seed, row_keys
+from ..runtime.threads import compute_in_this_thread
 from .arrays import ArrayLike, given_back, is_mlx, one_for_each, split_rows, to_mlx
-from .errors import SettingError
-from .models.config import QuantizationConfig
-from .models.s3gen.batch import stack_padded, waveforms_of
-from .models.s3gen.config import HiFTNetConfig
-from .models.s3gen.hift import HiFTGenerator
-from .runtime.seeds import Seed, row_keys
-from .runtime.threads import compute_in_this_thread
 
 
 class HiFTNetModel(nn.Module):
     """Mel spectrogram to waveform.
 
-    Arrays of any library are taken; see `arrays.py` for what comes back.
+    Arrays of any library are taken; see `api/arrays.py` for what comes back.
 
     Attributes:
         config: hyperparameters.
@@ -76,13 +76,13 @@ class HiFTNetModel(nn.Module):
         Raises:
             CheckpointError, HubError: see there.
         """
-        from .weights.s3gen_store import load_vocoder
+        from ..weights.s3gen_store import load_vocoder
 
         return load_vocoder(cls, name, dtype, config)
 
     def save_pretrained(self, folder: str | Path, layout: str = "mlx") -> Path:
         """Save into a folder, as `S3GenModel.save_pretrained`."""
-        from .weights.s3gen_store import save_vocoder
+        from ..weights.s3gen_store import save_vocoder
 
         return save_vocoder(self, folder, layout)
 

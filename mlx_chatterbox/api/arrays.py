@@ -12,9 +12,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from .checks.plain import MAX_INTEGER, shown
-from .checks.tensors import check_tokens
-from .errors import SettingError
+from ..checks.plain import MAX_INTEGER, shown
+from ..checks.tensors import check_tokens
+from ..errors import SettingError
 
 ArrayLike = Any
 

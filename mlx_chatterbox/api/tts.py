@@ -1,8 +1,8 @@
 """The public text-to-speech classes: upstream's names, arguments, order and defaults.
 
 A script changes by its import and by the line that saves (at upstream's revision 5de7a54:
-`tts.py`, `mtl_tts.py`, `tts_turbo.py`). A setting that is left out is the checkpoint's own, which
-for upstream's checkpoints is the number in the signature. What is added is keyword-only
+`api/tts.py`, `mtl_tts.py`, `tts_turbo.py`). A setting that is left out is the checkpoint's own,
+which for upstream's checkpoints is the number in the signature. What is added is keyword-only
 (`SpeechOptions`).
 
 Every `generate` returns (samples,) float32 at `sr`, 24 kHz, and raises TextError (nothing to
@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import SettingError, warn_user
-from .runtime.devices import is_device, on_device
+from ..errors import SettingError, warn_user
+from ..runtime.devices import is_device, on_device
+from ..synthesis.request import Progress, Request, SpeechOptions
+from ..text.given import checked_text, described
+from ..text.multilingual import SUPPORTED_LANGUAGES
+from ..weights.checkpoint import Checkpoint, load
 from .signatures import shows_options, takes_what, upstreams
-from .synthesis.request import Progress, Request, SpeechOptions
-from .text.given import checked_text, described
-from .text.multilingual import SUPPORTED_LANGUAGES
 from .text_to_speech import Recording, TextToSpeech
-from .weights.checkpoint import Checkpoint, load
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -12,15 +12,15 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from ..checks.plain import shown
+from ..checks.tensors import check_shape, check_tokens
+from ..errors import AudioError, SettingError
+from ..models.s3gen.config import S3GenConfig
+from ..models.s3gen.s3gen import Reference
+from ..runtime.seeds import Seed, row_keys
+from ..voices.checks import check_reference
+from ..voices.voice import S3GEN_PROMPT_SECONDS
 from .arrays import ArrayLike, one_for_each, split_rows, to_mlx
-from .checks.plain import shown
-from .checks.tensors import check_shape, check_tokens
-from .errors import AudioError, SettingError
-from .models.s3gen.config import S3GenConfig
-from .models.s3gen.s3gen import Reference
-from .runtime.seeds import Seed, row_keys
-from .voices.checks import check_reference
-from .voices.voice import S3GEN_PROMPT_SECONDS
 
 # The speaker encoder's first frame is 25 ms, and two tokens are the least it can compare.
 MIN_REFERENCE_SECONDS = 0.08

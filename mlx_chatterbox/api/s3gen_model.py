@@ -16,20 +16,21 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from ..audio.resample import resample_sinc
+from ..checks.config_base import need
+from ..errors import SettingError
+from ..models.config import QuantizationConfig
+from ..models.s3gen.batch import mel_frames, mels_of, stack_padded, waveforms_of
+from ..models.s3gen.config import S3GenConfig
+from ..models.s3gen.s3gen import Reference, S3Gen, trim_fade
+from ..models.s3tokenizer.config import S3TokenizerConfig
+from ..models.s3tokenizer.s3tokenizer import S3TokenizerV2
+from ..runtime.devices import on_device
+from ..runtime.seeds import Seed
+from ..runtime.threads import compute_in_this_thread
+from ..voices.voice import DECODER_RATE, ENCODER_RATE, embed_reference
 from .arrays import ArrayLike, given_back, is_mlx, one_for_each, split_rows, whole_numbers
-from .audio.resample import resample_sinc
-from .checks.config_base import need
-from .errors import SettingError
 from .hiftnet_model import HiFTNetModel, begun_rows
-from .models.config import QuantizationConfig
-from .models.s3gen.batch import mel_frames, mels_of, stack_padded, waveforms_of
-from .models.s3gen.config import S3GenConfig
-from .models.s3gen.s3gen import Reference, S3Gen, trim_fade
-from .models.s3tokenizer.config import S3TokenizerConfig
-from .models.s3tokenizer.s3tokenizer import S3TokenizerV2
-from .runtime.devices import on_device
-from .runtime.seeds import Seed
-from .runtime.threads import compute_in_this_thread
 from .s3gen_rows import (
     Rows,
     checked_recording,
@@ -38,7 +39,6 @@ from .s3gen_rows import (
     references_of,
     rows_of,
 )
-from .voices.voice import DECODER_RATE, ENCODER_RATE, embed_reference
 
 # Of a mel, the logarithm of its floor: what is behind a shorter row is silent.
 SILENT_MEL = float(np.log(np.float32(1e-5)))
@@ -49,8 +49,8 @@ Array = mx.array | np.ndarray
 class S3GenModel(nn.Module):
     """Tokens and a reference recording to mel and waveform.
 
-    Arrays of any library are taken; see `arrays.py` for what comes back. Parameters are named as in
-    a checkpoint, `s3gen.*` and `s3_tokenizer.*`.
+    Arrays of any library are taken; see `api/arrays.py` for what comes back. Parameters are named
+    as in a checkpoint, `s3gen.*` and `s3_tokenizer.*`.
 
     Attributes:
         config: hyperparameters.
@@ -98,7 +98,7 @@ class S3GenModel(nn.Module):
         Raises:
             CheckpointError, HubError: not found, damaged, or of other shapes.
         """
-        from .weights.s3gen_store import load_s3gen
+        from ..weights.s3gen_store import load_s3gen
 
         return load_s3gen(cls, name, dtype, config, tokenizer_config)
 
@@ -114,7 +114,7 @@ class S3GenModel(nn.Module):
             CheckpointError: another layout, the folder cannot be written, or quantised layers,
                 which "transformers" does not have.
         """
-        from .weights.s3gen_store import save_s3gen
+        from ..weights.s3gen_store import save_s3gen
 
         return save_s3gen(self, folder, layout)
 
@@ -319,7 +319,7 @@ class S3GenModel(nn.Module):
         Raises:
             SettingError: a mean flow, which has no such loss. DataError: mels of other lengths.
         """
-        from .train.tasks.flow import FlowTask
+        from ..train.tasks.flow import FlowTask
 
         task = FlowTask(self.config)
         collated = task.collate(loss_samples(batch, seed, self.config))

@@ -11,13 +11,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from .errors import CheckpointError, SettingError
-from .models.config import GenerationConfig
-from .models.t3.sampling import SamplingSettings
-from .runtime.devices import on_device
-from .signatures import is_left_out, upstreams
-from .synthesis.engine import Engine
-from .synthesis.request import (
+from ..errors import CheckpointError, SettingError
+from ..models.config import GenerationConfig
+from ..models.t3.sampling import SamplingSettings
+from ..runtime.devices import on_device
+from ..synthesis.engine import Engine
+from ..synthesis.request import (
     Finished,
     Request,
     SpeechOptions,
@@ -26,11 +25,12 @@ from .synthesis.request import (
     check_seeds,
     check_whole,
 )
-from .synthesis.result import LatestResult, Outcome, Result
-from .synthesis.streaming import Chunks, SpeechStream
-from .text.given import checked_text, checked_texts, described
-from .voices.voice import Voice
-from .weights.checkpoint import Checkpoint, load
+from ..synthesis.result import LatestResult, Outcome, Result
+from ..synthesis.streaming import Chunks, SpeechStream
+from ..text.given import checked_text, checked_texts, described
+from ..voices.voice import Voice
+from ..weights.checkpoint import Checkpoint, load
+from .signatures import is_left_out, upstreams
 
 Recording = str | Path | np.ndarray
 
