@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from mlx_chatterbox.api.tts import open_model
-from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.commands.cli import add_verbose
 from mlx_chatterbox.runtime.number_options import whole
 from mlx_chatterbox.runtime.program import run_program
 from parity.compare import relative_rms

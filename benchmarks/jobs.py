@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.commands.cli import add_verbose
 from mlx_chatterbox.errors import ChatterboxError
 from mlx_chatterbox.runtime.number_options import seed, whole
 from mlx_chatterbox.runtime.program import run_program

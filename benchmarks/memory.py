@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlx_chatterbox.api.tts import open_model
-from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.commands.cli import add_verbose
 from mlx_chatterbox.runtime.number_options import whole
 from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.weights.hub import weight_files

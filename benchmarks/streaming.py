@@ -30,7 +30,7 @@ import numpy as np
 
 from mlx_chatterbox.api.tts import open_model
 from mlx_chatterbox.audio.mel import s3gen_mel
-from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.commands.cli import add_verbose
 from mlx_chatterbox.models.s3gen.f0_predictor import LAYERS
 from mlx_chatterbox.models.s3gen.flow_windows import FadeIn, FlowWindows
 from mlx_chatterbox.models.s3gen.hift_stream import HiFTStream, context_frames

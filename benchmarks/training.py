@@ -22,7 +22,7 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core: it chooses the BLAS)
 import mlx.core as mx
 import numpy as np
 
-from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.commands.cli import add_verbose
 from mlx_chatterbox.runtime.number_options import whole
 from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.train.config import TrainConfig

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.commands.cli import add_verbose
 from mlx_chatterbox.runtime.program import run_program
 
 from .errors import BenchmarkError

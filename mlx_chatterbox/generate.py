@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import (
+from .commands.cli import (
     Bars,
     add_check,
     add_common,
@@ -21,10 +21,10 @@ from .cli import (
     play,
     run_command,
 )
+from .commands.live import STANDARD_OUTPUT, Spoken, add_stream, check_stream, speak_live
+from .commands.longform_options import add_long_text, add_many_texts, check_batch_options
+from .commands.option_table import check_options
 from .errors import AudioError, SettingError, TextError
-from .live import STANDARD_OUTPUT, Spoken, add_stream, check_stream, speak_live
-from .longform.option_table import check_options
-from .longform.options import add_long_text, add_many_texts, check_batch_options
 from .runtime.number_options import any_real, any_whole
 from .runtime.own_files import problem_of
 from .text.given import checked_text
@@ -243,7 +243,7 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
         ChatterboxError: see the message.
     """
     from .audio.stretch import checked_speed
-    from .longform.paths import check_paths
+    from .commands.paths import check_paths
 
     check_options(arguments)
     checked_speed(arguments.speed)
@@ -259,7 +259,7 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     if arguments.batch is not None:
         return ""
     if arguments.file is not None:
-        from .longform.command import check_document
+        from .commands.long_text import check_document
 
         # Read again when it is known how much the model says at once.
         check_document(arguments)
@@ -309,7 +309,7 @@ def what_was_not_read(outcomes: Sequence[Outcome], has_tags: bool = False) -> li
 def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     """Do what the command line says; the exit code of a job."""
     if arguments.list_chapters:
-        from .longform.command import list_chapters
+        from .commands.long_text import list_chapters
 
         return list_chapters(arguments)
     from .text.unread import UnreadWarning
@@ -319,13 +319,13 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     text = check_before_loading(arguments)
     arguments.model = model = choose_model(arguments.model)
     if arguments.show_text:
-        from .longform.showing import show_text
+        from .commands.show_text import show_text
 
         return show_text(arguments, text)
 
     from .api.tts import open_model
     from .audio.files import save_audio
-    from .longform.command import document_of, is_job, run_batch, run_document, write_subtitles
+    from .commands.long_text import document_of, is_job, run_batch, run_document, write_subtitles
     from .longform.plan import Piece
     from .longform.wording import tell_unread
 
@@ -334,7 +334,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     loaded = time.perf_counter()
     settings = settings_for(tts, arguments)
     if arguments.batch is not None:
-        from .longform.showing import batch_texts
+        from .commands.show_text import batch_texts
 
         tell_unread(tts.checkpoint, arguments, batch_texts(arguments))
         return run_batch(arguments, tts, settings)

@@ -21,7 +21,7 @@ import numpy as np
 from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
 from .audio.stretch import checked_speed, stretch_stream
-from .cli import (
+from .commands.cli import (
     Bars,
     add_check,
     add_common,

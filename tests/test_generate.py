@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mlx_chatterbox import cli
+from mlx_chatterbox.commands import cli
 from mlx_chatterbox.generate import main
 
 DECODE = "mlx_chatterbox.synthesis.synthesizer.decode_batch"

@@ -11,10 +11,10 @@ import unicodedata
 import pytest
 
 from mlx_chatterbox.audio.files import read_channels
+from mlx_chatterbox.commands.longform_options import numbers
 from mlx_chatterbox.errors import ChatterboxError, SettingError, TextError
 from mlx_chatterbox.generate import main
 from mlx_chatterbox.harmless import LONGEST_QUOTE, cell, harmless, one_line, shortened
-from mlx_chatterbox.longform.options import numbers
 from mlx_chatterbox.text.pauses import segments
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202etxt"

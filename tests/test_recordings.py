@@ -24,8 +24,8 @@ from mlx_chatterbox.audio.files import (
     save_audio,
 )
 from mlx_chatterbox.audio.m4b import find_ffmpeg
+from mlx_chatterbox.commands.long_text import play_file
 from mlx_chatterbox.errors import AudioError
-from mlx_chatterbox.longform.command import play_file
 from mlx_chatterbox.train.data.listen import Listener
 from mlx_chatterbox.vc import ChatterboxVC
 from mlx_chatterbox.voices.voice import Voice, is_saved_voice

@@ -193,7 +193,7 @@ def test_the_command_line(tmp_path, plain):
 
 @pytest.mark.parametrize("speed", ["0.4", "2.5", "nan"])
 def test_a_wrong_speed_is_one_line_before_a_model_is_loaded(tmp_path, capsys, speed, monkeypatch):
-    from mlx_chatterbox import cli
+    from mlx_chatterbox.commands import cli
 
     monkeypatch.setattr(cli, "choose_model", None)
     words = ["--text", TEXT, "--output", str(tmp_path / "a.wav"), "--speed", speed]

@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="where the JSON goes (default: doctor.json)",
     )
-    from ..cli import add_verbose, add_version
+    from ..commands.cli import add_verbose, add_version
 
     add_verbose(parser)
     add_version(parser)

@@ -2,7 +2,7 @@
 
 A command line has modes ("--text", "--batch", ...), and each of its options a `Rule` with the modes
 in which it does something. Given in another one it is an error, never silence. The tables:
-`longform/option_table.py` of `mlx-chatterbox`, `convert/option_table.py` of `python -m convert`.
+`commands/option_table.py` of `mlx-chatterbox`, `convert/option_table.py` of `python -m convert`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..cli import Bars, add_version, run_command
+from ..commands.cli import Bars, add_version, run_command
 from ..errors import SettingError
 from ..runtime.option_rules import Rule, ignored
 from .init import STRATEGIES

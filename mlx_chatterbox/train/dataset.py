@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cli import Bars
+from ..commands.cli import Bars
 from ..errors import DataError
 from ..harmless import harmless
 from ..models.config import ModelConfig

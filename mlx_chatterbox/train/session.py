@@ -14,7 +14,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
 from ..audio.resample import resample_soxr
-from ..cli import Bars
+from ..commands.cli import Bars
 from ..errors import CheckpointError, Interrupted
 from ..models.config import FineTuningConfig, ModelConfig
 from ..runtime.apart import is_within

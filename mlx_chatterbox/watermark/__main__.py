@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..cli import Bars, add_version, run_command
+from ..commands.cli import Bars, add_version, run_command
 from ..errors import AudioError
 from ..runtime.apart import check_apart
 

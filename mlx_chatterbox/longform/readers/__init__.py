@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ...commands.longform_options import SUBTITLES
 from ...errors import TextError
 from ...runtime.own_files import MISSING, problem_of
-from ..options import SUBTITLES
 from ..plan import LONGEST, Document
 
 PLAIN = ("", ".txt", ".text")

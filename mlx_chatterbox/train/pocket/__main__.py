@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ...cli import Bars, add_version, run_command
+from ...commands.cli import Bars, add_version, run_command
 from ...runtime.number_options import whole
 from ...runtime.own_files import write_whole
 

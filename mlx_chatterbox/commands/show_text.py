@@ -12,19 +12,19 @@ from pathlib import Path
 
 from ..errors import ChatterboxError, SettingError
 from ..harmless import one_line
+from ..longform.batch import FOLDER_NAME
+from ..longform.job import job_folder
+from ..longform.outputs import is_spoken
+from ..longform.plan import Document, longest_of
+from ..longform.rows import Row, read_rows
+from ..longform.wording import planned_writing, tell, tell_unread
 from ..models.config import ModelConfig
 from ..text.load import Tokenizer
 from ..text.pauses import segments
 from ..text.reading import without_unknown_tags
 from ..text.unread import shortened
 from ..text.writing import Writing, writing_for
-from .batch import FOLDER_NAME
-from .command import document_of, is_job
-from .job import job_folder
-from .outputs import is_spoken
-from .plan import Document, longest_of
-from .rows import Row, read_rows
-from .wording import planned_writing, tell, tell_unread
+from .long_text import document_of, is_job
 
 
 @dataclass

@@ -11,19 +11,19 @@ from typing import Any
 
 from ..errors import AudioError, Interrupted, SettingError
 from ..harmless import one_line
+from ..longform.batch import REPORT_NAME, speak_batch
+from ..longform.book import MANIFEST_NAME, speak_document
+from ..longform.chapters import choose, listing, spans
+from ..longform.job import Executor, job_folder
+from ..longform.outputs import subtitles_path
+from ..longform.plan import LONGEST, Document, longest_of
+from ..longform.readers import PLAIN, read_document
+from ..longform.store import write_durably
+from ..longform.subtitles import Cue, render
+from ..longform.wording import planned_writing, text_config
 from ..text.pauses import segments
-from .batch import REPORT_NAME, speak_batch
-from .book import MANIFEST_NAME, speak_document
-from .chapters import choose, listing, spans
-from .job import Executor, job_folder
+from .longform_options import BATCH_SIZE, check_batch_options
 from .option_table import SHORT, check_options
-from .options import BATCH_SIZE, check_batch_options
-from .outputs import subtitles_path
-from .plan import LONGEST, Document, longest_of
-from .readers import PLAIN, read_document
-from .store import write_durably
-from .subtitles import Cue, render
-from .wording import planned_writing, text_config
 
 # Subtitles that are told one by one.
 _MOST_TOLD = 20
@@ -223,7 +223,7 @@ def _common(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str
 def _executor(arguments: argparse.Namespace) -> Executor | None:
     if arguments.ray is None:
         return None
-    from .ray_job import ray_executor
+    from ..longform.ray_job import ray_executor
 
     return ray_executor(arguments.model, arguments.dtype, arguments.ray)
 

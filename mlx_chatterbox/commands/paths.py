@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ..audio.files import check_output
 from ..errors import AudioError, SettingError
+from ..longform.batch import FOLDER_NAME, REPORT_NAME
+from ..longform.book import job_folder
+from ..longform.outputs import subtitles_path
 from ..runtime.apart import Named, check_apart, is_within, model_files
-from .batch import FOLDER_NAME, REPORT_NAME
-from .book import job_folder
-from .outputs import subtitles_path
 
 STANDARD_OUTPUT = Path("-")
 

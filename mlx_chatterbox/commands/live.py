@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import SettingError
+from ..runtime.streams import is_closed
 from .cli import Bars
-from .errors import SettingError
-from .longform.options import is_timed
-from .runtime.streams import is_closed
+from .longform_options import is_timed
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .longform.plan import Piece
-    from .synthesis.result import Outcome
+    from ..longform.plan import Piece
+    from ..synthesis.result import Outcome
 
 STANDARD_OUTPUT = Path("-")
 
@@ -117,9 +117,9 @@ def speak_live(
 def _chunks(
     tts, pieces: Sequence[Piece], bars: Bars, settings: dict, said: Spoken
 ) -> Iterator[np.ndarray]:
-    from .audio.silence import silence_in_blocks
-    from .audio.stretch import checked_speed
-    from .runtime.seeds import piece_seeds
+    from ..audio.silence import silence_in_blocks
+    from ..audio.stretch import checked_speed
+    from ..runtime.seeds import piece_seeds
 
     seeds = piece_seeds(settings.get("seed"), len(pieces))
     for piece, seed in zip(pieces, seeds, strict=True):
@@ -137,8 +137,8 @@ def _chunks(
 
 @contextmanager
 def _opened(output: Path, sample_rate: int, raw: bool) -> Iterator[Callable]:
-    from .audio.live import PipeWriter
-    from .audio.writer import open_writer
+    from ..audio.live import PipeWriter
+    from ..audio.writer import open_writer
 
     if output != STANDARD_OUTPUT:
         with open_writer(output, sample_rate) as writer:
@@ -151,7 +151,7 @@ def _opened(output: Path, sample_rate: int, raw: bool) -> Iterator[Callable]:
 
 @contextmanager
 def _playing(sample_rate: int) -> Iterator[Callable]:
-    from .audio.live import Player
+    from ..audio.live import Player
 
     player = Player(sample_rate)
     try:

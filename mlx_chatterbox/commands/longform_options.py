@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..checks.plain import shown
 from ..errors import SettingError
+from ..longform.subtitles import FORMATS
 from ..runtime.number_options import whole
-from .subtitles import FORMATS
 
 BATCH_SIZE = 8
 # Endings of files that have times.

@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from .errors import AudioError
-from .runtime.number_options import any_real
-from .runtime.program import run_program
+from ..errors import AudioError
+from ..runtime.number_options import any_real
+from ..runtime.program import run_program
 
 # What `auto` looks for, best for a sentence of English first.
 AUTO = ("chatterbox", "turbo", "multilingual", "multilingual-v2", "nano")
@@ -21,7 +21,7 @@ def choose_model(name: str) -> str:
     """
     if name != "auto":
         return name
-    from .weights.hub import POCKET, on_this_machine, say_passed_over
+    from ..weights.hub import POCKET, on_this_machine, say_passed_over
 
     say_passed_over(name)
 
@@ -68,7 +68,7 @@ def play(waveform, sample_rate: int) -> None:
     Raises:
         AudioError: no sounddevice, or no device.
     """
-    from .audio.live import import_sounddevice
+    from ..audio.live import import_sounddevice
 
     sounddevice = import_sounddevice()
     try:
@@ -85,7 +85,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:
-    from ._version import __version__
+    from .._version import __version__
 
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
 
