@@ -22,18 +22,18 @@ _mlx_settings.prepare()
 
 
 _PUBLIC = {
-    "ChatterboxMultilingualTTS": ".tts",
-    "ChatterboxTTS": ".tts",
-    "ChatterboxTurboTTS": ".tts",
+    "ChatterboxMultilingualTTS": ".api.tts",
+    "ChatterboxTTS": ".api.tts",
+    "ChatterboxTurboTTS": ".api.tts",
     "ChatterboxVC": ".vc",
     "SUPPORTED_LANGUAGES": ".text.multilingual",
-    "Voice": ".voice",
+    "Voice": ".voices.voice",
     "ChatterboxError": ".errors",
     "Chunks": ".synthesis.streaming",
     "HiFTNetConfig": ".models.s3gen.config",
-    "HiFTNetModel": ".hiftnet_model",
+    "HiFTNetModel": ".api.hiftnet_model",
     "S3GenConfig": ".models.s3gen.config",
-    "S3GenModel": ".s3gen_model",
+    "S3GenModel": ".api.s3gen_model",
 }
 
 __all__ = [

@@ -105,7 +105,10 @@ def test_what_other_downloads_have_begun_stays(start, hub, tmp_path):
     """Parts of other files of the repository, and those that somebody is at; not outdated ones."""
     fcntl = pytest.importorskip("fcntl")
     files = {"model.safetensors": bytes(SIZE), "other.md": b"x"}
-    code = "from mlx_chatterbox.weights.hub import download\ndownload('somebody/model', ['*.safetensors'])"
+    code = (
+        "from mlx_chatterbox.weights.hub import download\n"
+        "download('somebody/model', ['*.safetensors'])"
+    )
     blobs = tmp_path / "hf" / "hub" / "models--somebody--model" / "blobs"
     blobs.mkdir(parents=True)
     hub.add("somebody/model", files)

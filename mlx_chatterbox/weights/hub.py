@@ -26,7 +26,7 @@ SPEECH_TOKENIZER_REPO = "mlx-community/S3TokenizerV2"
 POCKET = "pocket"
 AUTO = "auto"  # whatever is on this machine (`cli.choose_model`)
 # The model that comes with the package.
-POCKET_FOLDER = Path(__file__).parent / "pocket"
+POCKET_FOLDER = Path(__file__).parents[1] / "pocket"
 ALIASES = {"chatterbox": "english", "multilingual-v3": "multilingual"}
 # Model types of other libraries' folders that can be converted.
 _OTHERS = ("chatterbox_turbo", "s3gen", "hiftnet")
