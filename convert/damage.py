@@ -255,7 +255,8 @@ def _work(arguments: argparse.Namespace) -> int:
     if arguments.group and arguments.recipes:
         parser().error("--group is of layers, --recipes of whole models: leave one out.")
     from mlx_chatterbox.errors import ChatterboxError
-    from mlx_chatterbox.runtime.apart import check_apart, model_files
+    from mlx_chatterbox.runtime.apart import check_apart
+    from mlx_chatterbox.weights.model_files import model_files
 
     if arguments.json is not None:
         if arguments.json.is_dir() or not arguments.json.parent.is_dir():

@@ -22,7 +22,6 @@ from .audio.files import check_output, load_audio, save_audio
 from .audio.resample import resample_soxr
 from .audio.stretch import checked_speed, stretch_stream
 from .commands.cli import (
-    Bars,
     add_check,
     add_common,
     add_speed,
@@ -36,11 +35,12 @@ from .models.s3gen.flow import check_steps
 from .models.s3gen.long import speak_in_pieces, waveform_length
 from .models.s3gen.s3gen import Reference
 from .models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
-from .runtime.apart import check_apart, model_files
+from .runtime.apart import check_apart
 from .runtime.devices import computed_on, is_device, on_device
 from .runtime.memory import clear_device_cache
 from .runtime.number_options import any_whole
 from .runtime.own_files import problem_of
+from .runtime.progress import Bars
 from .runtime.seeds import random_key
 from .synthesis.request import Progress
 from .voices.checks import check_reference
@@ -60,6 +60,7 @@ from .watermark.marker import apply as mark
 from .watermark.marker import mark_stream
 from .watermark.weights import is_wanted
 from .weights.checkpoint import Checkpoint, load
+from .weights.model_files import model_files
 
 Recording = str | Path | np.ndarray
 # Of these, the first 40 ms are faded in.

@@ -15,7 +15,7 @@ from pathlib import Path
 import mlx.core as mx
 from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 
-from mlx_chatterbox.text.load import ENGLISH_FILE, MULTILINGUAL_FILE
+from mlx_chatterbox.text.files import ENGLISH_FILE, MULTILINGUAL_FILE
 from mlx_chatterbox.weights.conversion import community
 
 LAYOUTS = ("chatterbox", "chatterbox-first", "chatterbox-turbo")

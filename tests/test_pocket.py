@@ -17,7 +17,7 @@ from mlx_chatterbox import ChatterboxTTS, ChatterboxVC, Voice
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import main
 from mlx_chatterbox.text.clauses import pieces
-from mlx_chatterbox.train.config import load_config
+from mlx_chatterbox.train.loading import load_config
 from mlx_chatterbox.weights.checkpoint import load
 from mlx_chatterbox.weights.hub import POCKET_FOLDER, resolve
 

@@ -329,7 +329,7 @@ def test_a_terminal_gets_bars_and_no_commands_of_others():
     code = (
         "import argparse, sys\n"
         "from mlx_chatterbox.runtime.program import run_program\n"
-        "from mlx_chatterbox.commands.cli import Bars\n"
+        "from mlx_chatterbox.runtime.progress import Bars\n"
         "def work(_):\n"
         "    bars = Bars()\n"
         f"    bars({ESCAPES!r}, 1, 3)\n"

@@ -18,7 +18,8 @@ from mlx_chatterbox.train.data.batches import (
     split,
 )
 from mlx_chatterbox.train.data.cache import ArrayCache
-from mlx_chatterbox.train.data.check import Clip, read_clips
+from mlx_chatterbox.train.data.check import read_clips
+from mlx_chatterbox.train.data.clip import Clip
 from mlx_chatterbox.train.data.features import FEATURES, FeatureStore, token_count, weights_hash
 from mlx_chatterbox.train.data.pitch import f0
 from mlx_chatterbox.voices.voice import embed_reference

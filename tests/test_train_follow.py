@@ -13,12 +13,12 @@ from mlx_chatterbox.audio.loudness import normalise_loudness
 from mlx_chatterbox.errors import CheckpointError, ConfigError
 from mlx_chatterbox.models.config import FineTuningConfig, ModelConfig
 from mlx_chatterbox.train.__main__ import main
-from mlx_chatterbox.train.config import load_config, load_saved, save_config
 from mlx_chatterbox.train.data.check import read_clips
 from mlx_chatterbox.train.dataset import Data
 from mlx_chatterbox.train.distributed import Group
 from mlx_chatterbox.train.follow import base_lines, follow_base, follow_run
 from mlx_chatterbox.train.judge import Judge
+from mlx_chatterbox.train.loading import load_config, load_saved, save_config
 from mlx_chatterbox.train.optimizer import OptimizerSettings
 from mlx_chatterbox.train.pocket.model import pocket_config
 from mlx_chatterbox.train.prepared import prepare

@@ -15,10 +15,10 @@ import pytest
 
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.train.__main__ import main
-from mlx_chatterbox.train.config import load_config
 from mlx_chatterbox.train.dataset import Data
 from mlx_chatterbox.train.distributed import Group
 from mlx_chatterbox.train.judge import Judge
+from mlx_chatterbox.train.loading import load_config
 from mlx_chatterbox.train.optimizer import OptimizerSettings
 from mlx_chatterbox.train.pocket.heldout import HELD_OUT
 from mlx_chatterbox.train.pocket.judging import Recogniser, excess, plain_words

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from mlx_chatterbox.errors import ConfigError
-from mlx_chatterbox.train.config import TrainConfig, load_config, load_saved, save_config
+from mlx_chatterbox.train.config import TrainConfig
+from mlx_chatterbox.train.loading import load_config, load_saved, save_config
 from mlx_chatterbox.train.options import rows
 from mlx_chatterbox.train.sections import CustomParams
 from mlx_chatterbox.train.spellings import ALIASES, IGNORED, IGNORED_ADAPTERS, REFUSED

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.train.__main__ import main
-from mlx_chatterbox.train.config import load_config
 from mlx_chatterbox.train.dataset import Data
 from mlx_chatterbox.train.distributed import Group
 from mlx_chatterbox.train.judge import Judge
+from mlx_chatterbox.train.loading import load_config
 from mlx_chatterbox.train.optimizer import OptimizerSettings
 from mlx_chatterbox.train.prepared import prepare
 from mlx_chatterbox.train.trained import TrainedTask

@@ -10,8 +10,9 @@ import pytest
 
 from mlx_chatterbox.errors import DataError
 from mlx_chatterbox.train.__main__ import main
-from mlx_chatterbox.train.config import TrainConfig, load_saved, save_config
+from mlx_chatterbox.train.config import TrainConfig
 from mlx_chatterbox.train.data.check import read_clips
+from mlx_chatterbox.train.loading import load_saved, save_config
 from tests.train_data import section, write
 
 HELLO, RAIN, TEA, BUS = "Hello, you.", "It rains today.", "The tea is hot.", "Where is the bus?"

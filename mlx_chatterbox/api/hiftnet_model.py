@@ -14,12 +14,13 @@ import mlx.nn as nn
 import numpy as np
 
 from ..errors import SettingError
-from ..models.config import QuantizationConfig
+from ..models.config import ModelConfig, QuantizationConfig
 from ..models.s3gen.batch import stack_padded, waveforms_of
 from ..models.s3gen.config import HiFTNetConfig
 from ..models.s3gen.hift import HiFTGenerator
 from ..runtime.seeds import Seed, row_keys
 from ..runtime.threads import compute_in_this_thread
+from ..weights.s3gen_store import VOCODER, dtype_name, in_whole, read_part, save_vocoder
 from .arrays import ArrayLike, given_back, is_mlx, one_for_each, split_rows, to_mlx
 
 
@@ -76,15 +77,19 @@ class HiFTNetModel(nn.Module):
         Raises:
             CheckpointError, HubError: see there.
         """
-        from ..weights.s3gen_store import load_vocoder
-
-        return load_vocoder(cls, name, dtype, config)
+        part = read_part(name, dtype, VOCODER)
+        config = config or part.config.s3gen.hift
+        config.check_layers(len(part.weights), name)
+        model = cls(config)
+        part.fill(in_whole(model))
+        model.quantization = part.config.quantization
+        return model.eval()
 
     def save_pretrained(self, folder: str | Path, layout: str = "mlx") -> Path:
         """Save into a folder, as `S3GenModel.save_pretrained`."""
-        from ..weights.s3gen_store import save_vocoder
-
-        return save_vocoder(self, folder, layout)
+        config = ModelConfig(dtype=dtype_name(self._dtype), quantization=self.quantization)
+        config.s3gen.hift = self.config
+        return save_vocoder(in_whole(self), config, folder, layout)
 
     @property
     def samples_per_frame(self) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from ..audio.resample import resample_sinc
 from ..checks.config_base import need
 from ..errors import SettingError
-from ..models.config import QuantizationConfig
+from ..models.config import ModelConfig, QuantizationConfig
 from ..models.s3gen.batch import mel_frames, mels_of, stack_padded, waveforms_of
 from ..models.s3gen.config import S3GenConfig
 from ..models.s3gen.s3gen import Reference, S3Gen, trim_fade
@@ -28,7 +28,9 @@ from ..models.s3tokenizer.s3tokenizer import S3TokenizerV2
 from ..runtime.devices import on_device
 from ..runtime.seeds import Seed
 from ..runtime.threads import compute_in_this_thread
+from ..train.tasks.flow import FlowTask
 from ..voices.voice import DECODER_RATE, ENCODER_RATE, embed_reference
+from ..weights.s3gen_store import S3GEN, dtype_name, read_part, save_s3gen
 from .arrays import ArrayLike, given_back, is_mlx, one_for_each, split_rows, whole_numbers
 from .hiftnet_model import HiFTNetModel, begun_rows
 from .s3gen_rows import (
@@ -98,9 +100,17 @@ class S3GenModel(nn.Module):
         Raises:
             CheckpointError, HubError: not found, damaged, or of other shapes.
         """
-        from ..weights.s3gen_store import load_s3gen
-
-        return load_s3gen(cls, name, dtype, config, tokenizer_config)
+        part = read_part(name, dtype, S3GEN)
+        config = config or part.config.s3gen
+        tokenizer_config = tokenizer_config or part.config.s3_tokenizer
+        config.check_layers(len(part.weights), name)
+        tokenizer_config.check_layers(len(part.weights), name)
+        config.check_vocoder()
+        model = cls(config, tokenizer_config)
+        model.n_cfm_timesteps = part.config.generation.cfm_steps
+        part.fill(model)
+        model.quantization = part.config.quantization
+        return model
 
     def save_pretrained(self, folder: str | Path, layout: str = "mlx") -> Path:
         """Save weights and configuration; other files in the folder stay.
@@ -114,9 +124,14 @@ class S3GenModel(nn.Module):
             CheckpointError: another layout, the folder cannot be written, or quantised layers,
                 which "transformers" does not have.
         """
-        from ..weights.s3gen_store import save_s3gen
-
-        return save_s3gen(self, folder, layout)
+        config = ModelConfig(
+            dtype=dtype_name(self.flow.dtype),
+            s3gen=self.config,
+            s3_tokenizer=self.tokenizer_config,
+            quantization=self.quantization,
+        )
+        config.generation.cfm_steps = self.n_cfm_timesteps
+        return save_s3gen(self, config, folder, layout)
 
     @property
     def tokenizer(self) -> S3TokenizerV2:
@@ -319,8 +334,6 @@ class S3GenModel(nn.Module):
         Raises:
             SettingError: a mean flow, which has no such loss. DataError: mels of other lengths.
         """
-        from ..train.tasks.flow import FlowTask
-
         task = FlowTask(self.config)
         collated = task.collate(loss_samples(batch, seed, self.config))
         return task.loss(self, collated, task.counts(collated))[0]

@@ -1,4 +1,4 @@
-"""What the command lines share: finding the model, progress bars, playing, exit codes."""
+"""What the command lines share: finding the model, playing, common options, exit codes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ..errors import AudioError
 from ..runtime.number_options import any_real
 from ..runtime.program import run_program
+from ..runtime.progress import Bars
 
 # What `auto` looks for, best for a sentence of English first.
 AUTO = ("chatterbox", "turbo", "multilingual", "multilingual-v2", "nano")
@@ -36,30 +37,6 @@ def choose_model(name: str) -> str:
         file=sys.stderr,
     )
     return POCKET
-
-
-class Bars:
-    """Progress bars on a terminal, nothing in a pipe."""
-
-    def __init__(self):
-        self._bar = None
-        self._what = None
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        from tqdm import tqdm
-
-        if what != self._what:
-            self.close()
-            self._what = what
-            self._bar = tqdm(total=total, desc=what, disable=None, leave=False)
-        self._bar.update(done - self._bar.n)
-        if done >= total:
-            self.close()
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        self._bar = self._what = None
 
 
 def play(waveform, sample_rate: int) -> None:

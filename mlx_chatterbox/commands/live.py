@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import SettingError
+from ..longform.readers import is_timed
+from ..runtime.progress import Bars
 from ..runtime.streams import is_closed
-from .cli import Bars
-from .longform_options import is_timed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,18 +7,12 @@ from pathlib import Path
 
 from ..checks.plain import shown
 from ..errors import SettingError
+from ..longform.readers import SUBTITLES, is_timed
 from ..longform.subtitles import FORMATS
 from ..runtime.number_options import whole
 
 BATCH_SIZE = 8
-# Endings of files that have times.
-SUBTITLES = (".srt", ".vtt")
 _MOST_NUMBERS, _MOST_DIGITS = 1_000_000, 20
-
-
-def is_timed(path: Path) -> bool:
-    """Whether a file is subtitles."""
-    return path.suffix.lower() in SUBTITLES
 
 
 def add_long_text(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,8 @@ from ..errors import AudioError, SettingError
 from ..longform.batch import FOLDER_NAME, REPORT_NAME
 from ..longform.book import job_folder
 from ..longform.outputs import subtitles_path
-from ..runtime.apart import Named, check_apart, is_within, model_files
+from ..runtime.apart import Named, check_apart, is_within
+from ..weights.model_files import model_files
 
 STANDARD_OUTPUT = Path("-")
 

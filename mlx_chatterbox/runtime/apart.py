@@ -61,22 +61,3 @@ def check_apart(outputs: Iterable[Named], inputs: Iterable[Named]) -> None:
                 raise SettingError(
                     f"{name} is the same file as {other_name}, which is written too: name another."
                 )
-
-
-def model_files(name: str | Path) -> list[Named]:
-    """The files of a model in a folder, for `check_apart`; none of one on the hub."""
-    from ..models.config import CONFIG_NAME
-    from ..weights.checkpoint import VOICE_NAME
-    from ..weights.hub import PARTS_PATTERN, WEIGHTS_NAME, local_folder
-    from ..weights.manifest import MANIFEST_NAME
-    from ..weights.variants import VARIANTS
-
-    folder = local_folder(name)
-    if folder is None:
-        return []
-    names = {CONFIG_NAME, MANIFEST_NAME, VOICE_NAME}
-    for row in VARIANTS.values():
-        names |= {*row.required_files, *row.optional_files, row.voice_file}
-    names.add(WEIGHTS_NAME)
-    files = [*(folder / one for one in sorted(names)), *sorted(folder.glob(PARTS_PATTERN))]
-    return [(f"{path}, a file of the model", path) for path in files if path.is_file()]

@@ -24,7 +24,6 @@ from .spoken import spoken_form
 from .tokenizer import SPACE, START, STOP, UNKNOWN, EnglishTokenizer
 from .unread import unread_runs
 
-LEXICON_FILE = "lexicon.txt.gz"
 # Ours has 3 MB.
 MAX_BYTES = 64 * 2**20
 STRESS = "ˈ"

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from ..errors import TextError, warn_user
+from ..models.config import ModelConfig
 from .gpt2 import drop_unknown_tags
 from .normalize import punc_norm
 from .pauses import Segment
 from .tags import find_tags, without, without_brackets
 from .unread import UnreadWarning, shortened
-
-if TYPE_CHECKING:
-    from ..models.config import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from .tasks.base import PLACES
 if TYPE_CHECKING:
     import mlx.core as mx
 
-    from ..commands.cli import Bars
+    from ..runtime.progress import Bars
     from ..weights.checkpoint import Checkpoint
 
 # Of what `model.config` can set: no network of speech has a tenth of it.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..runtime.own_files import open_regular, write_whole
 from .data.cache import short_hash
-from .data.check import Clip
+from .data.clip import Clip
 
 CLIPS_NAME = "clips.json"
 _NAMED = 3

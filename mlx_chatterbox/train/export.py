@@ -19,7 +19,7 @@ from ..errors import CheckpointError
 from ..models.config import ModelConfig, PackingConfig, QuantizationConfig
 from ..runtime.apart import is_within
 from ..runtime.saving import save_arrays
-from ..text.lexicon import LEXICON_FILE
+from ..text.files import LEXICON_FILE
 from ..weights.checkpoint import VOICE_NAME, Checkpoint, read_weights, verify_folder
 from ..weights.hub import WEIGHTS_NAME, is_converted
 from ..weights.manifest import write_manifest

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mlx.utils import tree_flatten
 
-from ..commands.cli import Bars
+from ..runtime.progress import Bars
 from ..weights.checkpoint import Checkpoint
 from . import base_model, checkpointing
 from .adapters import apply_lora, quantize_base, trainable

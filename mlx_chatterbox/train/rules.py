@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..checks.config_base import Config
+from .config import TrainConfig
 from .options import nearest
 from .schedules import check_settings
 from .spellings import ADAMW
 from .yaml_lines import Node
-
-if TYPE_CHECKING:
-    from .config import TrainConfig
 
 
 def check(config: TrainConfig, tree: Node) -> None:

@@ -30,7 +30,8 @@ from ..checks.plain import named, typed
 from ..checks.safetensors_file import load_safetensors
 from ..errors import CheckpointError
 from ..runtime.saving import save_arrays
-from .config import TrainConfig, save_config
+from .config import TrainConfig
+from .loading import save_config
 
 WEIGHTS, ADAPTERS = "weights.safetensors", "adapters.safetensors"
 OPTIMIZER, STATE, CONFIG = "optimizer.safetensors", "state.json", "config.yaml"

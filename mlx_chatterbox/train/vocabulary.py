@@ -18,8 +18,9 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..errors import CheckpointError, TextError
+from ..text.files import ENGLISH_FILE, MULTILINGUAL_FILE
 from ..text.gpt2 import GPT2Tokenizer
-from ..text.load import ENGLISH_FILE, MULTILINGUAL_FILE, load_tokenizer
+from ..text.load import load_tokenizer
 from ..text.multilingual import MultilingualTokenizer
 from ..weights.checkpoint import Checkpoint
 from ..weights.quantization import dequantize_layers

@@ -33,8 +33,8 @@ from ..runtime.parallel import can_run_two, run_two
 from ..runtime.saving import save_arrays
 from ..runtime.threads import compute_in_this_thread
 from ..text.given import described
-from .checks import checked_tensors
 from .compressed import mend
+from .layout import checked_tensors
 
 ENCODER_RATE = 16000
 DECODER_RATE = 24000

@@ -9,8 +9,8 @@ and written instead (`weights/conversion/s3gen_folder.py`).
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -34,15 +34,11 @@ from .hub import (
 from .parts import read_config, read_tensors, write_part
 from .quantization import quantize_networks, quantized_layers, rules_of
 
-if TYPE_CHECKING:
-    from ..api.hiftnet_model import HiFTNetModel
-    from ..api.s3gen_model import S3GenModel
-
 S3GEN_TYPE, HIFTNET_TYPE = OUR_PARTS
 MEANFLOW_STEPS = 2
 LAYOUTS = ("mlx", "transformers")
-_S3GEN = ("s3gen.", "s3_tokenizer.")
-_VOCODER = "s3gen.mel2wav."
+# What the keys of a part begin with.
+S3GEN, VOCODER = ("s3gen.", "s3_tokenizer."), ("s3gen.mel2wav.",)
 # Of a repository that is none of the known ones.
 _WANTED = [CONFIG_NAME, "model*.safetensors", "s3gen.safetensors", "s3gen_meanflow.safetensors"]
 
@@ -52,50 +48,63 @@ Weights = dict[str, mx.array]
 # --- Reading -------------------------------------------------------------------------------------
 
 
-def load_s3gen(kind, name, dtype, config, tokenizer_config) -> S3GenModel:
-    """See `S3GenModel.from_pretrained`."""
-    known, weights = _read(name, dtype, _S3GEN)
-    config, tokenizer_config = config or known.s3gen, tokenizer_config or known.s3_tokenizer
-    config.check_layers(len(weights), name)
-    tokenizer_config.check_layers(len(weights), name)
-    config.check_vocoder()
-    model = kind(config, tokenizer_config)
-    model.n_cfm_timesteps = known.generation.cfm_steps
-    return _finished(model, model, known, weights, name, dtype)
+@dataclass(frozen=True)
+class Part:
+    """S3Gen's or the vocoder's part of a model, read.
+
+    Attributes:
+        name: as the caller gave it, for errors.
+        config: of the whole model, with defaults where the part says nothing.
+        weights: by their keys in a whole checkpoint.
+        dtype: to change them to; None keeps them.
+    """
+
+    name: str | Path
+    config: ModelConfig
+    weights: Weights
+    dtype: str | None
+
+    def fill(self, networks: nn.Module) -> None:
+        """Give networks their weights, quantised as the configuration says, and evaluate them.
+
+        Raises:
+            CheckpointError: the weights are not theirs.
+        """
+        quantize_networks(networks, self.config)
+        load_weights_strictly(networks, self.weights, self.name)
+        if self.dtype is not None and self.dtype != self.config.dtype:
+            networks.set_dtype(getattr(mx, self.dtype))
+        networks.eval()
+        # Now: another thread than this one could not read what is still to be read.
+        mx.eval(networks.state)
 
 
-def load_vocoder(kind, name, dtype, config) -> HiFTNetModel:
-    """See `HiFTNetModel.from_pretrained`."""
-    known, weights = _read(name, dtype, (_VOCODER,))
-    config = config or known.s3gen.hift
-    config.check_layers(len(weights), name)
-    model = kind(config)
-    return _finished(model, _in_its_place(model), known, weights, name, dtype)
+def read_part(name: str | Path, dtype: str | None, within: tuple[str, ...]) -> Part:
+    """Find and read what of a model has keys that begin with one of `within`.
+
+    Raises:
+        CheckpointError, HubError: see `S3GenModel.from_pretrained`.
+    """
+    config, weights = _read(name, dtype, within)
+    return Part(name, config, weights, dtype)
 
 
-def _finished(model, networks: nn.Module, known: ModelConfig, weights: Weights, name, dtype):
-    """`model`, whose parameters are those of `networks`, with weights in it."""
-    quantize_networks(networks, known)
-    load_weights_strictly(networks, weights, name)
-    if dtype is not None and dtype != known.dtype:
-        networks.set_dtype(getattr(mx, dtype))
-    model.quantization = known.quantization
-    model.eval()
-    # Now: another thread than this one could not read what is still to be read.
-    mx.eval(model.state)
-    return model
+def in_whole(vocoder: nn.Module) -> nn.Module:
+    """The vocoder where a whole checkpoint has it, so that names and rules mean the same.
 
-
-def _in_its_place(vocoder: HiFTNetModel) -> nn.Module:
-    """The vocoder where a whole checkpoint has it, so that names and rules mean the same."""
+    Args:
+        vocoder: has `mel2wav`.
+    """
     whole, s3gen = nn.Module(), nn.Module()
     s3gen.mel2wav = vocoder.mel2wav
     whole.s3gen = s3gen
     return whole
 
 
-def _read(name: str | Path, dtype: str | None, within: tuple[str, ...]) -> tuple[Any, Weights]:
-    """What is known of a model, and its tensors whose keys begin with one of `within`."""
+def _read(
+    name: str | Path, dtype: str | None, within: tuple[str, ...]
+) -> tuple[ModelConfig, Weights]:
+    """The configuration of a model, and its tensors whose keys begin with one of `within`."""
     if dtype is not None and dtype not in DTYPES:
         raise CheckpointError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
     path = Path(name).expanduser()
@@ -135,8 +144,8 @@ def _saved_part(folder: Path) -> ModelConfig | None:
 
 def _converted(path: Path, dtype: str, within: tuple[str, ...]) -> tuple[ModelConfig, Weights]:
     """S3Gen of upstream's, Hugging Face's or mlx-audio's files, converted in memory."""
-    from mlx_chatterbox.weights.conversion import s3gen_folder
-    from mlx_chatterbox.weights.conversion.layouts import COMMUNITY, recognise, stated_layout
+    from .conversion import s3gen_folder
+    from .conversion.layouts import COMMUNITY, recognise, stated_layout
 
     kind = getattr(mx, dtype)
     if path.is_dir() and stated_layout(path) == COMMUNITY:
@@ -168,42 +177,42 @@ def _converted(path: Path, dtype: str, within: tuple[str, ...]) -> tuple[ModelCo
 # --- Writing -------------------------------------------------------------------------------------
 
 
-def save_s3gen(model: S3GenModel, folder: str | Path, layout: str) -> Path:
-    """See `S3GenModel.save_pretrained`."""
-    weights = dict(tree_flatten(model.parameters()))
-    if _checked(layout) == "transformers":
-        from mlx_chatterbox.weights.conversion.s3gen_folder import to_hugging_face
+def save_s3gen(networks: nn.Module, config: ModelConfig, folder: str | Path, layout: str) -> Path:
+    """Write S3Gen and its tokenizer; see `S3GenModel.save_pretrained`.
 
-        _refuse_quantised(model)
-        tensors, values = to_hugging_face(weights, model.config, model.tokenizer_config)
-        return write_part(folder, tensors, {**values, "torch_dtype": _name(model.flow.dtype)}, "pt")
-    known = ModelConfig(
-        dtype=_name(model.flow.dtype), s3gen=model.config, s3_tokenizer=model.tokenizer_config
-    )
-    known.quantization = model.quantization
-    known.quantization.rules = rules_of(model, known)
-    values = known.to_dict()
+    Args:
+        config: its `s3gen`, `s3_tokenizer`, `quantization`, `generation.cfm_steps` and `dtype`.
+    """
+    weights = dict(tree_flatten(networks.parameters()))
+    if _checked(layout) == "transformers":
+        from .conversion.s3gen_folder import to_hugging_face
+
+        _refuse_quantised(networks)
+        tensors, values = to_hugging_face(weights, config.s3gen, config.s3_tokenizer)
+        return write_part(folder, tensors, {**values, "torch_dtype": config.dtype}, "pt")
+    config.quantization.rules = rules_of(networks, config)
+    values = config.to_dict()
     stated = {name: values[name] for name in ("dtype", "s3gen", "s3_tokenizer", "quantization")}
-    stated["generation"] = {"cfm_steps": model.n_cfm_timesteps}
+    stated["generation"] = {"cfm_steps": config.generation.cfm_steps}
     return write_part(folder, weights, {"model_type": S3GEN_TYPE, **stated})
 
 
-def save_vocoder(model: HiFTNetModel, folder: str | Path, layout: str) -> Path:
-    """See `HiFTNetModel.save_pretrained`."""
-    whole = _in_its_place(model)
-    weights = dict(tree_flatten(whole.parameters()))
-    dtype = _name(model.mel2wav.conv_pre.weight.dtype)
-    if _checked(layout) == "transformers":
-        from mlx_chatterbox.weights.conversion.s3gen_folder import vocoder_to_hugging_face
+def save_vocoder(networks: nn.Module, config: ModelConfig, folder: str | Path, layout: str) -> Path:
+    """Write the vocoder; see `HiFTNetModel.save_pretrained`.
 
-        _refuse_quantised(whole)
-        tensors, values = vocoder_to_hugging_face(weights, model.config)
-        return write_part(folder, tensors, {**values, "torch_dtype": dtype}, "pt")
-    known = ModelConfig(dtype=dtype)
-    known.quantization = model.quantization
-    known.quantization.rules = rules_of(whole, known)
-    known.s3gen.hift = model.config
-    values = known.to_dict()
+    Args:
+        networks: of `in_whole`.
+        config: its `s3gen.hift`, `quantization` and `dtype`.
+    """
+    weights = dict(tree_flatten(networks.parameters()))
+    if _checked(layout) == "transformers":
+        from .conversion.s3gen_folder import vocoder_to_hugging_face
+
+        _refuse_quantised(networks)
+        tensors, values = vocoder_to_hugging_face(weights, config.s3gen.hift)
+        return write_part(folder, tensors, {**values, "torch_dtype": config.dtype}, "pt")
+    config.quantization.rules = rules_of(networks, config)
+    values = config.to_dict()
     stated = {name: values[name] for name in ("dtype", "s3gen", "quantization")}
     return write_part(folder, weights, {"model_type": HIFTNET_TYPE, **stated})
 
@@ -219,5 +228,6 @@ def _refuse_quantised(networks: nn.Module) -> None:
         raise CheckpointError("transformers has no layers of few bits: save with layout='mlx'.")
 
 
-def _name(dtype: mx.Dtype) -> str:
+def dtype_name(dtype: mx.Dtype) -> str:
+    """As configurations have it: "float32"."""
     return str(dtype).rpartition(".")[2]

@@ -13,6 +13,17 @@ from ..errors import CheckpointError
 from ..models.config import GenerationConfig, ModelConfig, TextConfig
 from ..models.s3gen.config import S3GenConfig
 from ..models.t3.config import T3Config, gpt2_config
+from ..text.files import (
+    ADDED,
+    CANGJIE_FILE,
+    ENGLISH_FILE,
+    MERGES,
+    MULTILINGUAL_FILE,
+    SETTINGS,
+    SPECIAL,
+    VOCABULARY,
+    WHOLE,
+)
 
 
 @dataclass(frozen=True)
@@ -46,10 +57,6 @@ class Variant:
         return self.weight_files + self.tokenizer_files
 
 
-MULTILINGUAL_TOKENIZER = "grapheme_mtl_merged_expanded_v1.json"
-CANGJIE_NAME = "Cangjie5_TC.json"
-
-
 def _multilingual(name: str, t3_file: str, repo: str = "ResembleAI/chatterbox") -> Variant:
     def config() -> ModelConfig:
         return ModelConfig(
@@ -65,8 +72,8 @@ def _multilingual(name: str, t3_file: str, repo: str = "ResembleAI/chatterbox") 
         t3_file=t3_file,
         s3gen_file="s3gen.pt",
         voice_encoder_file="ve.pt",
-        tokenizer_files=(MULTILINGUAL_TOKENIZER,),
-        optional_files=(CANGJIE_NAME,),
+        tokenizer_files=(MULTILINGUAL_FILE,),
+        optional_files=(CANGJIE_FILE,),
         default_config=config,
     )
 
@@ -100,13 +107,8 @@ def _turbo(name: str, repo: str, t3_file: str, size: str, **t3) -> Variant:
         t3_file=t3_file,
         s3gen_file="s3gen_meanflow.safetensors",
         voice_encoder_file="ve.safetensors",
-        tokenizer_files=("vocab.json", "merges.txt"),
-        optional_files=(
-            "added_tokens.json",
-            "special_tokens_map.json",
-            "tokenizer_config.json",
-            "tokenizer.json",
-        ),
+        tokenizer_files=(VOCABULARY, MERGES),
+        optional_files=(ADDED, SPECIAL, SETTINGS, WHOLE),
         default_config=config,
         size=size,
     )
@@ -119,7 +121,7 @@ _ROWS = (
         t3_file="t3_cfg.safetensors",
         s3gen_file="s3gen.safetensors",
         voice_encoder_file="ve.safetensors",
-        tokenizer_files=("tokenizer.json",),
+        tokenizer_files=(ENGLISH_FILE,),
         default_config=lambda: ModelConfig(variant="english"),
     ),
     _multilingual("multilingual", "t3_mtl23ls_v3.safetensors"),

@@ -48,7 +48,8 @@ from ...voices.voice import (
     whole_tokens,
 )
 from .cache import ArrayCache, short_hash
-from .check import Clip, Progress
+from .check import Progress
+from .clip import Clip
 from .listen import ahead, content_hash, read_audio, reader_threads
 from .pitch import f0
 from .text import TextEncoder

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ...commands.cli import Bars, add_version, run_command
+from ...commands.cli import add_version, run_command
 from ...runtime.number_options import whole
 from ...runtime.own_files import write_whole
+from ...runtime.progress import Bars
 
 PROGRAM = "python -m mlx_chatterbox.train.pocket"
 
@@ -63,8 +64,8 @@ class Places:
 
 
 def _lexicon(places: Places, arguments, progress: Bars) -> None:
-    from ...text.lexicon import LEXICON_FILE, write_vocabulary
-    from ...text.load import ENGLISH_FILE
+    from ...text.files import ENGLISH_FILE, LEXICON_FILE
+    from ...text.lexicon import write_vocabulary
     from .lexicon import make_lexicon
 
     places.texts.mkdir(parents=True, exist_ok=True)

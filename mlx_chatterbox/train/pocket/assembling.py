@@ -13,8 +13,7 @@ from mlx.utils import tree_flatten
 from ...audio.resample import resample_soxr
 from ...runtime.own_files import write_whole
 from ...runtime.saving import save_arrays
-from ...text.lexicon import LEXICON_FILE
-from ...text.load import ENGLISH_FILE
+from ...text.files import ENGLISH_FILE, LEXICON_FILE
 from ...voices.voice import embed_voice
 from ...weights.checkpoint import VOICE_NAME, Chatterbox, build, load_converted, verify_folder
 from ...weights.hub import WEIGHTS_NAME

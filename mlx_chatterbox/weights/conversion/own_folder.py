@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig, PackingConfig
-from mlx_chatterbox.text.lexicon import LEXICON_FILE
+from mlx_chatterbox.text.files import LEXICON_FILE
 from mlx_chatterbox.weights.shards import is_there
 from mlx_chatterbox.weights.variants import variant_named
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlx_chatterbox.models.config import ModelConfig
-from mlx_chatterbox.text.lexicon import LEXICON_FILE
+from mlx_chatterbox.text.files import LEXICON_FILE
 from mlx_chatterbox.weights.hub import is_own_configuration
 from mlx_chatterbox.weights.variants import Variant
 
