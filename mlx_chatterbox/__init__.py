@@ -25,7 +25,7 @@ _PUBLIC = {
     "ChatterboxMultilingualTTS": ".api.tts",
     "ChatterboxTTS": ".api.tts",
     "ChatterboxTurboTTS": ".api.tts",
-    "ChatterboxVC": ".vc",
+    "ChatterboxVC": ".api.vc",
     "SUPPORTED_LANGUAGES": ".text.multilingual",
     "Voice": ".voices.voice",
     "ChatterboxError": ".errors",
@@ -56,11 +56,11 @@ if TYPE_CHECKING:
     from .api.hiftnet_model import HiFTNetModel
     from .api.s3gen_model import S3GenModel
     from .api.tts import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS
+    from .api.vc import ChatterboxVC
     from .errors import ChatterboxError
     from .models.s3gen.config import HiFTNetConfig, S3GenConfig
     from .synthesis.streaming import Chunks
     from .text.multilingual import SUPPORTED_LANGUAGES
-    from .vc import ChatterboxVC
     from .voices.voice import Voice
 
 

@@ -9,13 +9,13 @@ import pytest
 from mlx_chatterbox.convert.__main__ import main as convert
 
 from mlx_chatterbox.api.s3gen_model import S3GenModel
+from mlx_chatterbox.api.vc import ChatterboxVC
 from mlx_chatterbox.commands.cli import choose_model
 from mlx_chatterbox.errors import CheckpointError, HubError
 from mlx_chatterbox.generate import main as generate
 from mlx_chatterbox.train import base_model
 from mlx_chatterbox.train.config import TrainConfig
 from mlx_chatterbox.train.sections import ModelSection
-from mlx_chatterbox.vc import ChatterboxVC
 from mlx_chatterbox.weights import hub
 from mlx_chatterbox.weights.checkpoint import load
 from mlx_chatterbox.weights.conversion.core import convert as convert_folder

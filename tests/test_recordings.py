@@ -15,6 +15,7 @@ import soundfile
 from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox.api.tts import ChatterboxTTS
+from mlx_chatterbox.api.vc import ChatterboxVC
 from mlx_chatterbox.audio import ffmpeg
 from mlx_chatterbox.audio.files import (
     blocks_of,
@@ -27,7 +28,6 @@ from mlx_chatterbox.audio.m4b import find_ffmpeg
 from mlx_chatterbox.commands.long_text import play_file
 from mlx_chatterbox.errors import AudioError
 from mlx_chatterbox.train.data.listen import Listener
-from mlx_chatterbox.vc import ChatterboxVC
 from mlx_chatterbox.voices.voice import Voice, is_saved_voice
 from mlx_chatterbox.watermark.__main__ import main as watermark
 from tests.train_data import section

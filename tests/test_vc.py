@@ -440,7 +440,7 @@ def test_an_interruption_leaves_nothing(convert, recording_file, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mlx_chatterbox.vc.speak_in_pieces", interrupted)
+    monkeypatch.setattr("mlx_chatterbox.api.vc.speak_in_pieces", interrupted)
     code, _, err = convert("--input", recording_file)
     assert code == 130
     assert "interrupted" in err

@@ -134,7 +134,7 @@ def _assemble(places: Places, arguments, progress: Bars) -> None:
 
 def _judge(places: Places, arguments, progress: Bars) -> None:
     from ...api.tts import ChatterboxTTS
-    from ...vc import ChatterboxVC
+    from ...api.vc import ChatterboxVC
     from . import judging
     from .assembling import write_figures
     from .heldout import HELD_OUT, OTHERS
