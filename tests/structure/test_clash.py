@@ -1,4 +1,4 @@
-"""Programs started in a folder with other people's `convert.py`, `parity.py` and `benchmarks.py`."""
+"""Programs started in a folder with other people's `convert.py`, `parity.py`, `benchmarks.py`."""
 
 from __future__ import annotations
 
