@@ -101,7 +101,7 @@ def voices():
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory, voices):
     """Two speakers with four clips each, and one with a single clip."""
-    from tests.train_data import write
+    from tests.train.data import write
 
     root = tmp_path_factory.mktemp("clips")
     for i, voice in enumerate(voices[:8]):
@@ -116,7 +116,7 @@ def voice_data(tmp_path_factory):
     from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
     from mlx_chatterbox.audio.files import save_audio
-    from tests.train_data import SENTENCES
+    from tests.train.data import SENTENCES
 
     folder = tmp_path_factory.mktemp("voice_data")
     for number, sentence in enumerate(SENTENCES):
@@ -137,7 +137,7 @@ def two_voices(tmp_path_factory):
     from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
     from mlx_chatterbox.audio.files import save_audio
-    from tests.train_data import SENTENCES
+    from tests.train.data import SENTENCES
 
     folder = tmp_path_factory.mktemp("two_voices")
     for number, sentence in enumerate(SENTENCES[:5]):

@@ -25,7 +25,7 @@ _INSTALLS = "it would change the environment of the tests, and needs a network; 
 _LOUDSPEAKER = "it needs a sound card"
 _REFERENCE = "it needs upstream's PyTorch package: .ci/run sets it up and runs parity"
 _MINUTES = "it takes many minutes; tests/benchmarks/test_table.py runs its parts"
-_CLUSTER = "it needs Ray; tests/test_job_ray.py runs a job by it"
+_CLUSTER = "it needs Ray; tests/longform/test_job_ray.py runs a job by it"
 
 NOT_RUN = [
     NotRun("git clone *", _INSTALLS),
@@ -48,7 +48,7 @@ NOT_RUN = [
     NotRun("python -m mlx_chatterbox.train.pocket *", "it takes a day, and needs Debian's flite"),
     NotRun("*--ray*", _CLUSTER),
     NotRun("ray *", _CLUSTER),
-    NotRun("mlx.launch *", "tests/test_train_machines.py trains on two processes"),
+    NotRun("mlx.launch *", "tests/train/test_machines.py trains on two processes"),
     NotRun("python -m tests.fuzz voice --count *", "5,000 inputs; test_fuzz.py tries some"),
     NotRun(".ci/run", "it is what runs these tests"),
     NotRun(".ci/mutants", "it takes hours"),

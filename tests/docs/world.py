@@ -21,10 +21,10 @@ from mlx_chatterbox.runtime.folders import cache_folder
 from mlx_chatterbox.weights.variants import variant_named
 from tests.docs.acceptance import scripts
 from tests.docs.pages import ROOT, Command, blocks
-from tests.epubs import write_epub
-from tests.hub_stand_in import Hub, hub_stand_in
+from tests.longform.epubs import write_epub
 from tests.small import small_config
-from tests.train_data import SENTENCES
+from tests.train.data import SENTENCES
+from tests.weights.hub_stand_in import Hub, hub_stand_in
 
 RATE = 24000
 LONGEST = 300  # seconds for a command, on a busy machine

@@ -60,7 +60,7 @@ def onnx_files() -> list[bytes]:
 
     from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerV1Config
     from mlx_chatterbox.models.s3tokenizer.v1 import S3TokenizerV1
-    from tests.onnx_stand_in import field, initializer, node
+    from tests.weights.onnx_stand_in import field, initializer, node
 
     config = S3TokenizerV1Config(n_audio_state=16, n_audio_head=2, n_audio_layer=1)
     weights = dict(tree_flatten(S3TokenizerV1(config).parameters()))

@@ -15,7 +15,7 @@ _TABLE = "text,output\nHello there.,a.wav\nAnd you.,b.wav\n"
 
 def _speak(folder: Path) -> None:
     from mlx_chatterbox.longform.book import speak_document
-    from tests.job_stub import StubTTS, document
+    from tests.longform.job_stub import StubTTS, document
 
     speak_document(
         StubTTS(folder / "model"), document(_TEXTS), folder / "a.wav", seed=1, batch_size=2
@@ -24,7 +24,7 @@ def _speak(folder: Path) -> None:
 
 def _speak_table(folder: Path) -> None:
     from mlx_chatterbox.longform.batch import speak_batch
-    from tests.job_stub import StubTTS
+    from tests.longform.job_stub import StubTTS
 
     source = folder / "rows.csv"
     source.write_text(_TABLE)

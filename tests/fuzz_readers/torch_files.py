@@ -47,7 +47,7 @@ def read_voice(path: Path) -> None:
 @cache
 def weights() -> list[bytes]:
     from mlx_chatterbox.weights.formats.torch_zip import write_state_dict
-    from tests.test_unpickle import FakeTensor, torch_save
+    from tests.weights.test_unpickle import FakeTensor, torch_save
 
     rng = np.random.default_rng(0)
     values = [rng.standard_normal((3, 4)).astype(np.float32), np.arange(5)]

@@ -30,7 +30,7 @@ def _with_recordings(path: Path, name: str) -> Path:
 
 def _read_clips(folder: Path, kind: str) -> None:
     from mlx_chatterbox.train.data.check import read_clips
-    from tests.train_data import section
+    from tests.train.data import section
 
     clips, report = read_clips(section(folder, kind), cache_dir=folder / "cache")
     assert len(clips) <= report.listed
@@ -116,7 +116,7 @@ def read_remembered(path: Path) -> None:
     from mlx_chatterbox.train.data.listen import Listener
     from mlx_chatterbox.train.metrics import METRICS_NAME, plot_losses, read_metrics
     from mlx_chatterbox.train.trackers import WANDB_RUN_NAME, _run_id
-    from tests.train_data import section
+    from tests.train.data import section
 
     files = dict(_remembered())
     files[WANDB_RUN_NAME] = files.pop("wandb_run_id")

@@ -23,7 +23,7 @@ from mlx_chatterbox.parity.report.report import ParityReport, of_folder
 from mlx_chatterbox.parity.report.writing import write_all
 
 from mlx_chatterbox.runtime import device
-from tests.json_schema import check
+from tests.convert.json_schema import check
 
 VOID = {"meta", "img"}
 ABOUT = {

@@ -18,7 +18,7 @@ from mlx_chatterbox.parity.settings import RunSettings
 from mlx_chatterbox.parity.weights import located
 
 from mlx_chatterbox.weights.variants import variant_named
-from tests.hub_stand_in import hub_stand_in
+from tests.weights.hub_stand_in import hub_stand_in
 
 # A process of its own: the hub's client reads where the hub is when it is imported.
 RUN = """
