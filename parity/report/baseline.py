@@ -13,7 +13,7 @@ from pathlib import Path
 from ..compare import Comparison
 from ..errors import ParityError
 from ..stages import EQUAL, STAGES, StageOutput
-from .report import checked_json
+from . import checked_json
 from .tables import write_file
 
 _PARITY = Path(__file__).parents[1]

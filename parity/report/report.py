@@ -12,9 +12,9 @@ from ..compare import Comparison, compare
 from ..dumps import read_dump
 from ..errors import ParityError
 from ..precisions import PRECISIONS
+from . import checked_json
 from .checked_json import read_metadata
 from .provenance import METADATA_NAME
-from .report import checked_json
 
 LAYERS_NAME = "layers.json"
 TORCH_NAME, NUMPY_NAME = "torch.safetensors", "numpy.safetensors"

@@ -54,6 +54,8 @@ def imported(name: str, path: Path) -> Iterator[str]:
 
 
 def _known(full: str, files: Mapping[str, Path]) -> str | None:
+    if full.split(".")[0] in WITHIN:  # as `benchmarks`, which needs a checkout, names them
+        full = f"{LIBRARY}.{full}"
     while full and full not in files:
         full = full.rpartition(".")[0]
     return full or None

@@ -33,11 +33,11 @@ import numpy as np
 from ...audio.mel import s3_tokenizer_log_mel, s3gen_mel
 from ...audio.resample import resample_soxr
 from ...checks.json_file import parse_json, read_small
-from ...checks.numpy_file import mapped_array
 from ...checks.plain import named, typed
 from ...checks.tensors import check_finite, check_tokens
 from ...errors import DataError
 from ...runtime.locks import try_lock
+from ...runtime.numpy_file import mapped_array
 from ...runtime.own_files import open_lock
 from ...weights.swap import whole_folder
 from ..data.batches import Batches

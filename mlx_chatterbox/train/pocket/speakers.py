@@ -13,12 +13,12 @@ from ...audio.kaldi import fbank
 from ...audio.mel import voice_encoder_mel
 from ...audio.resample import resample_sinc, resample_soxr
 from ...audio.silence import trim_silence
-from ...checks.numpy_file import read_arrays
 from ...checks.plain import named
 from ...checks.tensors import check_finite
 from ...errors import DataError
 from ...models.s3gen.campplus import CAMPPlus
 from ...models.voice_encoder.voice_encoder import TRIM_DB, VoiceEncoder
+from ...runtime.numpy_file import read_arrays
 from ...runtime.own_files import whole_file
 from ..tasks.speaker import SpeakerTask
 from ..trained import seeded

@@ -17,12 +17,12 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ..checks.json_file import read_small
+from ..checks.plain import MAX_INTEGER, named
+from ..checks.tensors import Shape, check_shape
 from ..errors import DataError
 from ..harmless import one_line, shortened
-from ..runtime.own_files import open_regular
-from .json_file import read_small
-from .plain import MAX_INTEGER, named
-from .tensors import Shape, check_shape
+from .own_files import open_regular
 
 _MAGIC = b"\x93NUMPY"
 MAX_HEADER_BYTES = 10_000
