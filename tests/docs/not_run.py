@@ -54,7 +54,7 @@ NOT_RUN = [
     NotRun(".ci/mutants", "it takes hours"),
     NotRun(".ci/mutants --list", "it needs cosmic-ray, which nothing else here needs"),
     NotRun(".ci/mutants --sample *", "it takes hours"),
-    NotRun(".ci/mutants guards *", "it takes ten minutes by its own words"),
+    NotRun(".ci/mutants monitor *", "it takes ten minutes by its own words"),
     NotRun(".ci/mutants --again", "it needs the results of a run"),
     NotRun(".ci/mutants --report", "it needs the results of a run"),
     NotRun(".venv/bin/*", "it is of an environment that a reader makes; .ci/run runs these tools"),

@@ -47,7 +47,7 @@ def test_every_python_block_imports_what_is_there(block):
 @pytest.mark.parametrize("block", [*all_blocks(SETTINGS)], ids=str)
 def test_every_configuration_is_read(block, tmp_path):
     """Parts of one are read with the data set that every configuration has."""
-    from mlx_chatterbox.train.config import load_config
+    from mlx_chatterbox.train.loading import load_config
 
     file = tmp_path / "voice.yaml"
     file.write_text(block.code, encoding="utf-8")
@@ -95,13 +95,13 @@ def test_blocks_of_shells_say_so():
     ("text", "told"),
     [
         ("mlx-chatterbox --text x --no-such-option", "unrecognized arguments: --no-such-option"),
-        ("mlx-chatterbox --text x | mlx-chatterbox --cfm-steps many", "invalid int value"),
+        ("mlx-chatterbox --text x | mlx-chatterbox --cfm-steps many", "is not a whole number"),
         ("python -m mlx_chatterbox.train.nothing", "No module named"),
         ("mlx-chatterbox-cook --text x", "no program that is known here"),
         ("pip install 'mlx-chatterbox[cooking]'", "there is no extra cooking"),
         ("python -m pytest tests/nowhere", "there is no tests/nowhere"),
         (".ci/nothing", "there is no nothing"),
-        ("mlx-chatterbox doctor --minutes long", "invalid float value"),
+        ("mlx-chatterbox doctor --minutes long", "is not a number"),
         ("mlx.launch -n 2 -- python -m mlx_chatterbox.train --confg x", "invalid choice"),
         ("mlx-chatterbox --output x.wav", "is required"),
     ],
