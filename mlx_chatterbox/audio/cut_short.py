@@ -118,11 +118,13 @@ def _rf64(file: BinaryIO, size: int) -> tuple[int, int] | None:
 def _w64(file: BinaryIO, size: int) -> tuple[int, int] | None:
     at = 40  # a GUID, a size and another GUID
     for _ in range(_MOST_CHUNKS):
+        if at + 24 > size:
+            return None
         file.seek(at)
         guid, length = struct.unpack("<16sQ", file.read(24))  # the size of the chunk with its head
         if guid == _GUID_DATA:
             return None if length <= 24 or length >= 2**63 else (at + 24, length - 24)
-        if length < 24 or at > size:
+        if length < 24:
             return None
         at += (length + 7) // 8 * 8
     return None
