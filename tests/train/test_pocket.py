@@ -31,7 +31,7 @@ from mlx_chatterbox.voices.voice import Voice
 pytestmark = pytest.mark.slow
 
 # Pocket was trained on none of these; fine-tuning sees the first 25 alone.
-LEARNT, JUDGED = HELD_OUT[:25], [*HELD_OUT[25:], *held_out_templates(21, 75)]
+LEARNT, JUDGED = HELD_OUT[:25], [*HELD_OUT[25:], *held_out_templates(21, 50)]
 SEEDS = (1, 2)
 WORDS = len(SEEDS) * sum(len(plain_words(text)) for text in JUDGED)
 # Three epochs at the default rate move the loss on unseen clips by less, at ten times it by more.
@@ -172,9 +172,9 @@ def test_ten_times_the_rate_is_seen_in_the_loss_on_unseen_clips(tmp_path):
     assert unseen > base + UNSEEN
 
 
-def test_a_hundred_times_the_rate_is_heard(tmp_path, pool):
+def test_three_hundred_times_the_rate_is_heard(tmp_path, pool):
     before = untouched("rms", pool)
-    after = word_errors(trained_at("1e-3", tmp_path), "rms", pool)
+    after = word_errors(trained_at("3e-3", tmp_path), "rms", pool)
     _, at_least = excess(before, after, WORDS)
     print(f"errors {sum(before)} -> {sum(after)} of {WORDS} words, at least {at_least:+.1%}")
     assert at_least > 0
