@@ -13,7 +13,7 @@ MOST_WORDS = 1500
 # Written by our programs, so not in the repository.
 GENERATED = {"reproduce.py"}
 FOLDERS = ("mlx_chatterbox", "convert", "parity", "benchmarks", "tests", "docs", ".ci")
-SOURCES = [
+SOURCES = ["/pyproject.toml"] + [
     f"/{path.relative_to(ROOT).as_posix()}"
     for name in FOLDERS
     for path in (ROOT / name).rglob("*.*")

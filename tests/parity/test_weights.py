@@ -24,12 +24,12 @@ from tests.weights.hub_stand_in import hub_stand_in
 RUN = """
 import functools, json, sys
 from tests.small import small_config
-from parity import run, weights
-from parity.mlx import backend as mlx_backend
-from parity.__main__ import main
-from parity.dumps import read_dump, write_dump
-from parity.inputs.make import make_inputs
-from parity.fabricate.checkpoint.small import SMALL_SIZES
+from mlx_chatterbox.parity import run, weights
+from mlx_chatterbox.parity.mlx import backend as mlx_backend
+from mlx_chatterbox.parity.__main__ import main
+from mlx_chatterbox.parity.dumps import read_dump, write_dump
+from mlx_chatterbox.parity.inputs.make import make_inputs
+from mlx_chatterbox.parity.fabricate.small import SMALL_SIZES
 
 config = small_config()
 run.find_interpreter = lambda given: sys.executable

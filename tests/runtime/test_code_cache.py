@@ -30,7 +30,7 @@ import sys, warnings
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     import mlx_chatterbox
-    from mlx_chatterbox.nn import native, mlx_folder
+    from mlx_chatterbox.runtime import mlx_folder, native
 loaded = [one is not None for one in (native.library(), mlx_folder._library)]
 print(loaded == [True] * 2, native.library() and native.library()._name)
 print(*[one.message for one in said])

@@ -295,7 +295,8 @@ with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     import mlx_chatterbox
     import mlx.core as mx
-    from mlx_chatterbox.nn import cpu_kernels, native
+    from mlx_chatterbox.nn import cpu_kernels
+    from mlx_chatterbox.runtime import native
     mx.set_default_device(mx.cpu)
     cpu_kernels.tuned()
 print(native.library() is not None, [str(one.message) for one in said])

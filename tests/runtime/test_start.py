@@ -40,7 +40,8 @@ TWO_THREADS = """
 import os
 import mlx_chatterbox
 import mlx.core as mx
-from mlx_chatterbox.nn import cpu_kernels, parallel
+from mlx_chatterbox.nn import cpu_kernels
+from mlx_chatterbox.runtime import parallel
 mx.set_default_device(mx.cpu)
 before, asked = dict(os.environ), []
 measured = cpu_kernels._fast_enough
@@ -308,7 +309,8 @@ import mlx_chatterbox
 import mlx.core as mx
 from mlx_chatterbox.models.s3gen import estimator
 from mlx_chatterbox.models.s3gen.estimator import BasicTransformerBlock
-from mlx_chatterbox.nn import activations, parallel
+from mlx_chatterbox.nn import activations
+from mlx_chatterbox.runtime import parallel
 x = mx.ones((30, 30)); mx.eval(x)
 parallel.run_two(lambda: activations.gelu(x @ x), lambda: activations.silu(x @ x))
 """

@@ -197,7 +197,7 @@ def test_progress_ends_at_the_total(source, tmp_path):
 
 def test_the_core_imports_no_network():
     """So that loading a model can convert upstream's files on the way."""
-    code = "import sys, weights.conversion.core; print('\\n'.join(sys.modules))"
+    code = "import sys, mlx_chatterbox.weights.conversion.core; print('\\n'.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     ours = {name for name in done.stdout.split() if name.startswith("mlx_chatterbox.models.")}
     assert not {name for name in ours if name.count(".") > 2 and not name.endswith(".config")}

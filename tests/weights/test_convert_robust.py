@@ -253,7 +253,7 @@ KILLED = """
 import os, random, signal, sys
 from pathlib import Path
 from mlx_chatterbox.weights.conversion.core import convert_folder
-from mlx_chatterbox import swap
+from mlx_chatterbox.weights import swap
 from tests.small import small_config
 
 def die(*_, **__):

@@ -168,7 +168,7 @@ def test_addresses_are_asked_for_file_by_file_and_hashes_taken_under_the_lock(
 def test_a_disk_too_small_for_a_download_is_known_before(start, hub):
     code = """
 import shutil, sys
-from mlx_chatterbox import resuming
+from mlx_chatterbox.weights import resuming
 from mlx_chatterbox.weights.hub import resolve
 resuming.shutil.disk_usage = lambda path: shutil._ntuple_diskusage(10**6, 0, 10**6)
 resolve(sys.argv[1])
