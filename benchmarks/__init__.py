@@ -1,4 +1,4 @@
-"""How long each stage takes, ours beside PyTorch's, in one run: `python -m benchmarks`.
+"""Times of every stage, ours beside PyTorch's, in one run: `python -m benchmarks`.
 
 Imports nothing heavy: the PyTorch side runs in another interpreter.
 """

@@ -1,13 +1,10 @@
-"""`python -m benchmarks`: how long each stage of speech takes, ours and the peers in one run."""
+"""`python -m benchmarks`: times of every stage of speech, ours and the peers' in one run."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from .stages import PEERS, STAGES
@@ -40,7 +37,7 @@ exit codes: 0 done (a peer that failed is said and left out), 1 cannot be done, 
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line; nothing heavy is imported for --help."""
+    """Make the command line; nothing heavy is imported for --help."""
     width = max(map(len, STAGES))
     stages = "\n".join(f"  {name:{width}}  {stage.title}" for name, stage in STAGES.items())
     parser = argparse.ArgumentParser(
@@ -54,14 +51,14 @@ def build_parser() -> argparse.ArgumentParser:
         type=_peers,
         default=[],
         metavar="NAMES",
-        help=f"whom to compare with, of {','.join(PEERS)} (default: nobody)",
+        help=f"peers to compare with, of {','.join(PEERS)} (default: none)",
     )
     parser.add_argument(
         "--stages",
         type=_stages,
         default=list(STAGES),
         metavar="NAMES",
-        help="which ones, with commas (default: all)",
+        help="stages to time, separated by commas (default: all)",
     )
     parser.add_argument(
         "--runs", type=_positive, default=3, metavar="N", help="counted runs (default: 3)"
@@ -72,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device",
         choices=("cpu", "gpu"),
-        help="what all compute on; gpu: MLX's (Metal or CUDA), and PyTorch's on the same machine "
+        help="device of all engines; gpu: MLX's (Metal or CUDA), and PyTorch's on the same machine "
         "(default: MLX's default device, on a Mac the GPU)",
     )
     parser.add_argument("--json", type=Path, metavar="F", help="write every run's seconds here")
@@ -100,14 +97,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _names(text: str, known: Sequence[str], what: str) -> list[str]:
-    """Those of `known` that a list with commas names, in the order of `known`."""
-    given = [name.strip() for name in text.split(",") if name.strip()]
-    if unknown := [name for name in given if name not in known]:
+def _names(text: str, choices: Sequence[str], what: str) -> list[str]:
+    """Pick those of `choices` that a list with commas names, in the order of `choices`."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in choices]:
         raise argparse.ArgumentTypeError(
-            f"unknown {what} {', '.join(unknown)}; there are {', '.join(known)}"
+            f"unknown {what} {', '.join(unknown)}; choose from {', '.join(choices)}"
         )
-    return [name for name in known if name in given]
+    return [name for name in choices if name in names]
 
 
 def _peers(text: str) -> list[str]:
@@ -121,9 +118,9 @@ def _stages(text: str) -> list[str]:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
-    return int(text)
+    from mlx_chatterbox.runtime.number_options import whole  # which --help is spared
+
+    return whole(1, 10_000)(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,19 +129,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    from mlx_chatterbox.program import run_program
+    # Not at the top: --help needs no MLX.
+    from mlx_chatterbox.runtime.program import run_program
 
     parser = build_parser()
 
     def work(arguments: argparse.Namespace) -> int:
         _check(arguments, parser)
-        return _run(arguments)
+        from .run import run
+
+        return run(arguments)
 
     return run_program(parser, argv, work, name="")
 
 
 def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """What can be known before minutes of work."""
+    """Refuse what can be known to be wrong before minutes of work."""
     from .plot import require_matplotlib
 
     for name in ("json", "plot"):
@@ -158,63 +158,6 @@ def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> No
             parser.error("--weights is the English model's: name --stages without nano_utterance")
     if arguments.plot is not None:
         require_matplotlib()
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from mlx_chatterbox.config import ModelConfig
-
-    from .limits import default_device
-    from .measure import Measured
-    from .prepare import about
-    from .report import full, shares_text, summary, table, work_of
-
-    if arguments.device is None:
-        arguments.device = default_device()
-    measured = Measured(about=about(arguments))
-    with ExitStack() as stack:
-        work = arguments.work
-        if work is None:
-            temporary = tempfile.TemporaryDirectory(prefix="mlx-chatterbox-benchmarks-")
-            work = Path(stack.enter_context(temporary))
-        english = _measure(arguments, measured, work)
-        amounts = {} if english is None else work_of(ModelConfig.load(english), arguments.steps)
-    print(table(measured, arguments.peers))
-    if text := shares_text(measured, amounts):
-        print(text)
-    if arguments.json is not None:
-        text = json.dumps(full(measured, amounts), indent=2)
-        arguments.json.write_text(text + "\n", encoding="utf-8")
-    if arguments.plot is not None:
-        from .plot import draw
-
-        draw(measured, arguments.plot, measured.about["title"])
-    print(json.dumps(summary(measured)))
-    return 0
-
-
-def _measure(arguments: argparse.Namespace, measured, work: Path) -> Path | None:
-    """Time all that was asked for; returns the English model's folder, if it was needed."""
-    from .engines import in_new_process
-    from .measure import measure_stages, measure_starts
-    from .prepare import find_interpreters, places, write_inputs
-
-    interpreters = find_interpreters(arguments)
-    inputs = write_inputs(work)
-    english = None
-    for variant in ("english", "nano"):
-        wanted = [name for name in arguments.stages if STAGES[name].variant == variant]
-        if not wanted:
-            continue
-        found = places(arguments, interpreters, work, variant)
-        if variant == "english":
-            english = found["ours"].folder
-            measured.limits = in_new_process(found["ours"], "limits")
-        measure_starts(measured, found, wanted, arguments.runs)
-        if any(not STAGES[name].in_new_process for name in wanted):
-            measure_stages(
-                measured, found, wanted, arguments.runs, arguments.steps, inputs, variant
-            )
-    return english
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Several sentences together against one by one: throughput, tokens, audio.
+"""Several sentences together and one by one: throughput, tokens, audio.
 
     python -m benchmarks.batch pocket
 
@@ -19,8 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mlx_chatterbox.cli import add_verbose
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.api.tts import open_model
+from mlx_chatterbox.commands.cli import add_verbose
+from mlx_chatterbox.runtime.number_options import whole
+from mlx_chatterbox.runtime.program import run_program
+from parity.compare import relative_rms
+from parity.inputs.synthetic_voice import synthetic_voice
 
 from .worker import peak_resident
 
@@ -49,14 +53,12 @@ REFERENCE_SECONDS = 10.0
 def measure(
     model: str, sentences: int, batch_size: int, rounds: int, tokens: int | None, plain: bool
 ) -> dict:
-    """Seconds of both ways, and how far apart they are.
+    """Measure both ways: seconds, and how far the results are apart.
 
     Args:
         tokens: at most so many a sentence; None leaves it to the model.
         plain: speak as upstream does, without guards and watermark.
     """
-    from mlx_chatterbox.tts import open_model
-
     tts = open_model(model)
     config = tts.checkpoint.config
     settings: dict = {"max_new_tokens": tokens}
@@ -65,21 +67,16 @@ def measure(
     if plain:
         settings |= {"guard": False, "watermark": False}
     if tts.conds is None:
-        from parity.synthetic_voice import synthetic_voice
-
         tts.prepare_conditionals(synthetic_voice(REFERENCE_SECONDS, 0))
     texts = [TEXTS[i % len(TEXTS)] for i in range(sentences)]
 
     def alone() -> tuple[list[np.ndarray], list[tuple[int, ...]]]:
-        waveforms, written = [], []
-        for i, text in enumerate(texts):
-            waveforms.append(tts.generate(text, seed=1 + i, **settings))
-            written.append(tuple(tts.last_tokens))
-        return waveforms, written
+        results = [tts.speak(text, seed=1 + i, **settings) for i, text in enumerate(texts)]
+        return [one.waveform for one in results], [tuple(one.tokens) for one in results]
 
     def together() -> tuple[list[np.ndarray], list[tuple[int, ...]]]:
-        waveforms = tts.generate_batch(texts, seed=1, batch_size=batch_size, **settings)
-        return waveforms, [outcome.tokens for outcome in tts.outcomes]
+        result = tts.speak(texts, seed=1, batch_size=batch_size, **settings)
+        return result.waveforms, [outcome.tokens for outcome in result.outcomes]
 
     ways = {"one by one": alone, "together": together}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -98,38 +95,35 @@ def measure(
         "sentences": sentences,
         "batch_size": batch_size,
         "speech": sum(map(len, batch)) / tts.sr,
-        "seconds": {name: statistics.median(found) for name, found in seconds.items()},
+        "seconds": {name: statistics.median(result) for name, result in seconds.items()},
         "ratios": ratios,
         "ratio": statistics.median(ratios),
         "same_tokens": sum(a == b for a, b in zip(tokens_alone, tokens_together, strict=True)),
-        "audio": max(map(relative_rms, batch, one_by_one)),
+        "audio": max(map(_distance, batch, one_by_one)),
         "peaks": peaks,
     }
 
 
-def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
-    """RMS of the difference over that of what is expected; infinite for other lengths."""
-    if found.shape != expected.shape:
-        return float("inf")
-    size = float(np.sqrt(np.mean(np.square(expected, dtype=np.float64))))
-    return float(np.sqrt(np.mean(np.square(found - expected, dtype=np.float64)))) / max(size, 1e-12)
+def _distance(result: np.ndarray, expected: np.ndarray) -> float:
+    """Relative RMS error of a waveform; infinite for another length."""
+    return relative_rms(expected, result) if result.shape == expected.shape else float("inf")
 
 
-def table(found: dict) -> str:
-    """The figures for people."""
-    count, speech = found["sentences"], found["speech"]
-    lines = [f"{found['variant']}: {count} sentences, {speech:.1f} s of speech"]
-    for name, seconds in found["seconds"].items():
-        peak = found["peaks"][name] / 1e9
+def table(result: dict) -> str:
+    """Table of the figures."""
+    count, speech = result["sentences"], result["speech"]
+    lines = [f"{result['variant']}: {count} sentences, {speech:.1f} s of speech"]
+    for name, seconds in result["seconds"].items():
+        peak = result["peaks"][name] / 1e9
         lines.append(
             f"{name}: {seconds:.2f} s, {speech / seconds:.2f} s of speech a second, "
             f"{peak:.2f} GB at most so far"
         )
-    shown = ", ".join(f"{ratio:.2f}" for ratio in found["ratios"])
-    lines.append(f"together is {found['ratio']:.2f} times as fast ({shown})")
+    shown = ", ".join(f"{ratio:.2f}" for ratio in result["ratios"])
+    lines.append(f"together is {result['ratio']:.2f} times as fast ({shown})")
     lines.append(
-        f"same tokens: {found['same_tokens']} of {count}; audio apart by at most "
-        f"{found['audio']:.1e} (relative RMS)"
+        f"same tokens: {result['same_tokens']} of {count}; audio apart by at most "
+        f"{result['audio']:.1e} (relative RMS)"
     )
     return "\n".join(lines)
 
@@ -139,10 +133,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.batch", description=__doc__.split("\n")[0]
     )
     parser.add_argument("model", help="a name or a folder, as mlx-chatterbox --model")
-    parser.add_argument("--sentences", type=int, default=16, help="(default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="counted ones (default: %(default)s)")
-    parser.add_argument("--tokens", type=int, metavar="N", help="at most, of 40 ms, a sentence")
+    parser.add_argument(
+        "--sentences", type=whole(1, 10_000), default=16, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--batch-size", type=whole(1, 10_000), default=16, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rounds", type=whole(0, 10_000), default=3, help="counted ones (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tokens", type=whole(1, 1_000_000), metavar="N", help="at most, of 40 ms, a sentence"
+    )
     parser.add_argument("--plain", action="store_true", help="without guards and watermark")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     add_verbose(parser)
@@ -150,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> int:
-    found = measure(
+    result = measure(
         arguments.model,
         arguments.sentences,
         arguments.batch_size,
@@ -158,9 +160,9 @@ def _work(arguments: argparse.Namespace) -> int:
         arguments.tokens,
         arguments.plain,
     )
-    print(table(found))
+    print(table(result))
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

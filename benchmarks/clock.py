@@ -1,4 +1,4 @@
-"""When each token was known, so that one decoding gives T3's two figures."""
+"""A clock of tokens, so that one decoding gives T3's two figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TokenClock:
         self._known: list[float] = []
 
     def tick(self) -> None:
-        """A token is known."""
+        """Note that a token is known."""
         self._known.append(time.perf_counter())
 
     def seconds(self) -> dict[str, float]:

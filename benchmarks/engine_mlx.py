@@ -11,6 +11,12 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core)
 import mlx.core as mx
 import numpy as np
 
+from mlx_chatterbox.models.s3gen.s3gen import Reference
+from mlx_chatterbox.models.t3.decoding import decode, decode_batch
+from mlx_chatterbox.models.t3.sampling import SamplingSettings
+from mlx_chatterbox.voices.voice import embed_voice
+from mlx_chatterbox.weights.checkpoint import load_converted
+
 from .clock import TokenClock
 from .inputs import BATCHES, DECODED_TOKENS, UTTERANCE_TOKENS
 from .limits import device_memory, limits, use_device
@@ -19,9 +25,7 @@ __all__ = ["device_memory", "limits", "load", "stages", "use_device"]
 
 
 def load(folder: Path):
-    """Everything in memory; returns the checkpoint."""
-    from mlx_chatterbox.checkpoint import load_converted
-
+    """Load all weights into memory; returns the checkpoint."""
     checkpoint = load_converted(folder)
     mx.eval(checkpoint.networks.parameters())
     return checkpoint
@@ -30,11 +34,6 @@ def load(folder: Path):
 def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict[str, Callable]:
     """Group of stages to a function of the flow's steps; the folder's configuration says the
     variant."""
-    from mlx_chatterbox.models.s3gen.s3gen import Reference
-    from mlx_chatterbox.models.t3.decoding import decode
-    from mlx_chatterbox.models.t3.sampling import SamplingSettings
-    from mlx_chatterbox.voice import embed_voice
-
     checkpoint = load(folder)
     networks, generation = checkpoint.networks, checkpoint.config.generation
     arrays = {name: mx.array(value) for name, value in inputs.items() if name != "audio"}
@@ -77,8 +76,8 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict
     def flow(steps: int) -> None:
         tokens = arrays["speech_tokens"]
         noise = s3gen.noise_for(tokens.shape[1], reference, mx.random.key(1))
-        given = (reference.prompt_token, reference.prompt_feat, reference.embedding, noise)
-        mx.eval(s3gen.flow.inference(tokens, *given, steps))
+        arguments = (reference.prompt_token, reference.prompt_feat, reference.embedding, noise)
+        mx.eval(s3gen.flow.inference(tokens, *arguments, steps))
 
     def utterance(steps: int) -> None:
         decoded(UTTERANCE_TOKENS)
@@ -101,12 +100,11 @@ def batch_stages(t3, conditioning: Callable, texts: mx.array, settings) -> dict[
     """Several sentences decoded together: seconds per token of all of them."""
 
     def batched(sentences: int) -> dict[str, float]:
-        from mlx_chatterbox.models.t3.decoding import decode_batch
-
         clock = TokenClock()
         keys = [mx.random.key(number) for number in range(sentences)]
-        given = (conditioning(), list(texts[:sentences]), settings, 0.5, 1 + DECODED_TOKENS, keys)
-        for drawn in decode_batch(t3, *given):
+        chosen = list(texts[:sentences])
+        arguments = (conditioning(), chosen, settings, 0.5, 1 + DECODED_TOKENS, keys)
+        for drawn in decode_batch(t3, *arguments):
             if len(drawn) != sentences:
                 raise RuntimeError(f"T3 stopped in {sentences - len(drawn)} of {sentences} rows")
             clock.tick()

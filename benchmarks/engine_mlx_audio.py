@@ -6,43 +6,24 @@ Nano, and decodes one sentence at a time.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
+from mlx_audio.tts.models.chatterbox.t3.cond_enc import T3Cond
+
+from parity.peers.mlx_audio import load
 
 from .clock import TokenClock, watch_positions
 from .inputs import DECODED_TOKENS, SAMPLE_RATE
 from .limits import device_memory, use_device
-from .mlx_audio_weights import TOKENIZER_FOLDER
 
 __all__ = ["device_memory", "load", "stages", "use_device"]
 
 
-def load(folder: Path):
-    """Everything in memory, by mlx-audio's own loading; it asks the hub for the speech tokenizer,
-    and is given the folder."""
-    import huggingface_hub
-    from mlx_audio.tts.models.chatterbox import Model
-
-    original = huggingface_hub.snapshot_download
-    huggingface_hub.snapshot_download = lambda **_: str(folder / TOKENIZER_FOLDER)
-    try:
-        # It prints as it goes.
-        with contextlib.redirect_stdout(None):
-            model = Model.from_pretrained(folder)
-    finally:
-        huggingface_hub.snapshot_download = original
-    mx.eval(model.parameters())
-    return model
-
-
 def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict[str, Callable]:
     """Group of stages to a function of the flow's steps."""
-    from mlx_audio.tts.models.chatterbox.t3.cond_enc import T3Cond
-
     model = load(folder)
     t3, s3gen = model.t3, model.s3gen
     arrays = {name: mx.array(value) for name, value in inputs.items() if name != "audio"}

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from parity.torch.env import prepare
+from parity.torch.networks import Networks
+
 from .clock import TokenClock, watch_positions
 from .errors import BenchmarkError
 from .inputs import BATCHES, DECODED_TOKENS, SAMPLE_RATE, UTTERANCE_TOKENS
@@ -26,8 +29,6 @@ def use_device(device: str) -> None:
         BenchmarkError: this build of PyTorch has no GPU.
     """
     global _device
-    from parity.torch_env import prepare
-
     prepare()
     import torch
 
@@ -42,7 +43,7 @@ def use_device(device: str) -> None:
 
 
 def device_memory() -> int | None:
-    """Bytes that were taken of the GPU at most; None on the CPU, where the process's count."""
+    """Peak memory of the GPU in bytes; None on the CPU, where the process's counts."""
     import torch
 
     if _device == "cuda":
@@ -51,9 +52,7 @@ def device_memory() -> int | None:
 
 
 def load(folder: Path, variant: str = "english"):
-    """All three modules in memory, as upstream's `from_local` loads them."""
-    from parity.torch_networks import Networks
-
+    """Load all three modules, as upstream's `from_local` does."""
     networks = Networks(folder, variant=variant)
     for module in (networks.t3, networks.s3gen, networks.voice_encoder):
         module.to(_device)
@@ -62,7 +61,7 @@ def load(folder: Path, variant: str = "english"):
 
 
 def _wait() -> None:
-    """Until the device has done what was asked of it."""
+    """Wait until the device has done its work."""
     import torch
 
     if _device == "cuda":
@@ -185,7 +184,7 @@ def _s3gen(s3gen, arrays) -> dict[str, Callable]:
     import torch
 
     reference = _reference(arrays)
-    given = arrays["mel"].transpose(1, 2)
+    mel = arrays["mel"].transpose(1, 2)
 
     def flow(steps: int):
         return _flow(s3gen, arrays["speech_tokens"], reference, n_timesteps=steps)
@@ -195,7 +194,7 @@ def _s3gen(s3gen, arrays) -> dict[str, Callable]:
 
     return {
         "flow": flow,
-        "vocoder": lambda steps: vocode(given),
+        "vocoder": lambda steps: vocode(mel),
         "s3gen": lambda steps: vocode(flow(steps)),
     }
 
@@ -256,7 +255,7 @@ def _condition(speaker, prompt):
 
 
 def _conditioning(networks, audio: np.ndarray) -> None:
-    """What upstream's `prepare_conditionals` does with a loaded recording."""
+    """Follow upstream's `prepare_conditionals` with a loaded recording."""
     import librosa
 
     at_16k = librosa.resample(audio, orig_sr=SAMPLE_RATE, target_sr=16000)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.reference import module_command
+import numpy as np
+
+from parity.errors import PeerError
+from parity.peers.processes import output_of, peer_environment
+from parity.upstream.interpreter import module_command
 
 from .errors import BenchmarkError
 
@@ -21,7 +23,7 @@ PACKAGES = ("parity", "benchmarks")
 
 @dataclass(frozen=True)
 class Place:
-    """Where an engine runs and what it reads."""
+    """An engine's interpreter, the folder that it reads, and its device."""
 
     engine: str
     python: str
@@ -32,17 +34,8 @@ class Place:
         return module_command(self.python, module, [self.engine, *arguments], PACKAGES)
 
     def environment(self) -> dict[str, str]:
-        """Quiet libraries; for mlx-audio the BLAS and the kernels that ours chose for itself."""
-        quiet = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
-        environment = os.environ | quiet | {"TRANSFORMERS_VERBOSITY": "error"}
-        if self.engine == "mlx-audio":
-            from mlx_chatterbox._linux_cpu import blas_core, loaded_blas
-
-            if library := loaded_blas():
-                environment["LD_PRELOAD"] = library
-            if core := blas_core():
-                environment["OPENBLAS_CORETYPE"] = core
-        return environment
+        """Environment variables of its process."""
+        return peer_environment(self.engine)
 
 
 class Worker:
@@ -61,13 +54,11 @@ class Worker:
         return self._ask({"run": group, "steps": steps})["seconds"]
 
     def memory(self) -> int:
-        """Bytes that it has taken at most so far."""
+        """Peak memory so far, in bytes."""
         return self._ask({"memory": True})["memory"]
 
     def logits(self, file: Path):
         """T3's first logits on the inputs, (2, vocabulary)."""
-        import numpy as np
-
         self._ask({"logits": str(file)})
         return np.load(file)
 
@@ -92,7 +83,7 @@ class Worker:
         code = self._process.wait()
         self._errors.seek(0)
         lines = [line for line in self._errors.read().splitlines() if line.strip()]
-        return f"its process ended with {code}: {''.join(lines[-1:]) or 'it said nothing'}"
+        return f"its process ended, exit code {code}: {''.join(lines[-1:]) or 'it printed nothing'}"
 
 
 @contextmanager
@@ -121,31 +112,13 @@ def worker(place: Place, inputs: Path, variant: str) -> Iterator[Worker]:
 
 
 def in_new_process(place: Place, what: str) -> dict[str, float]:
-    """Seconds of "import" or "load" under these names, or the "limits" (ours alone knows them).
+    """Seconds of "import" or "load", or the "limits", which only ours measures.
 
     Raises:
         BenchmarkError: it failed.
     """
     command = place.command("benchmarks.startup", [what, str(place.folder), place.device])
-    return json.loads(output_of(command, place.environment()))
-
-
-def output_of(command: list[str], environment: dict[str, str] | None = None) -> str:
-    """What a command prints.
-
-    Raises:
-        BenchmarkError: it failed; the last line of what it said.
-    """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    except OSError as error:
-        raise BenchmarkError(f"{command[0]} cannot be run: {error}") from error
-    if done.returncode:
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        raise BenchmarkError("".join(lines[-1:]) or f"it ended with {done.returncode}")
-    return done.stdout
-
-
-def say(line: str) -> None:
-    """Progress, where it does not mix with the result."""
-    print(line, file=sys.stderr, flush=True)
+        return json.loads(output_of(command, place.environment()))
+    except PeerError as error:
+        raise BenchmarkError(str(error)) from error

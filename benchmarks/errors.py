@@ -1,4 +1,4 @@
-"""What can be told to the user in a line."""
+"""Errors of the benchmarks, of one line each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,3 @@ class BenchmarkError(Exception):
     """A measurement that cannot be made."""
 
     tells_all = True  # to the command line: no traceback is needed
-
-
-class PeerMissing(BenchmarkError):
-    """A peer that cannot be installed or does not run here; its column stays empty."""

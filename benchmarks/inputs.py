@@ -1,4 +1,4 @@
-"""What every engine is timed on: one set of seeded arrays, at the sizes of real use."""
+"""Inputs of every engine: one set of seeded arrays, at the sizes of real use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SAMPLE_RATE = 24000
 REFERENCE_SECONDS = 10
 NEW_TOKENS = 100
 TEXT_TOKENS = 60
-# Tokens behind the first that T3 is timed on.
+# Tokens after the first that T3 is timed on.
 DECODED_TOKENS = 16
 # Sentences decoded together.
 BATCHES = (4, 8)
@@ -21,7 +21,8 @@ def make_inputs(seed: int = 0) -> dict[str, np.ndarray]:
 
     `text_batch` has eight texts of that length, the first of them the same.
     """
-    from parity.synthetic_voice import synthetic_voice
+    # Not at the top: the peers' processes read the sizes above and may have no SciPy.
+    from parity.inputs.synthetic_voice import synthetic_voice
 
     rng = np.random.default_rng(seed)
     prompt_tokens = 25 * REFERENCE_SECONDS

@@ -1,4 +1,4 @@
-"""Long texts as jobs: whether memory stays bounded, and whether kills leave a trace.
+"""Long texts as jobs: bounded memory, and kills that leave no trace.
 
     python -m benchmarks.jobs --words 3000 --kills 10
 
@@ -21,9 +21,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.commands.cli import add_verbose
 from mlx_chatterbox.errors import ChatterboxError
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.runtime.number_options import seed, whole
+from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.train.pocket.judging import Recogniser, plain_words, word_errors
 from mlx_chatterbox.train.pocket.texts import template
 
@@ -31,7 +32,7 @@ SHORT_WORDS = 100
 # Two threads work on neighbouring sentences; how much both need at the same moment is chance, and
 # few sentences draw it seldom.
 SHORT_RUNS = 3
-# The command, and then how much memory it took.
+# The command, then its peak memory.
 _COMMAND = """
 import sys
 from mlx_chatterbox.generate import main
@@ -44,7 +45,7 @@ SENTENCES_OF_A_PARAGRAPH = 6
 
 
 def compose(words: int, seed: int = 1) -> str:
-    """A text of at least so many words, in paragraphs; the same for the same seed."""
+    """Text of at least `words` words, in paragraphs; the same for the same seed."""
     draw = random.Random(seed)
     paragraphs: list[str] = []
     count = 0
@@ -90,7 +91,7 @@ class Speaking:
         code = self.start(text, name).wait()
         log = (self.folder / f"{name}.log").read_text()
         if code:
-            raise ChatterboxError(f"it failed: {log}")
+            raise ChatterboxError(f"the command failed: {log}")
         return {"seconds": time.perf_counter() - started, "peak": int(log.split()[-1])}
 
     def killed(self, text: str, name: str, kills: int, seconds: float, draw: random.Random) -> int:
@@ -113,7 +114,7 @@ class Speaking:
 
 
 def heard_wrong(folder: Path, name: str, recogniser: Recogniser) -> float:
-    """Word error rate of a spoken text, piece by piece, 0 to 1 and beyond."""
+    """Word error rate of a spoken text, piece by piece; it may exceed 1."""
     import soundfile
 
     manifest = json.loads((folder / f"{name}.wav.job" / "manifest.json").read_text())
@@ -124,14 +125,14 @@ def heard_wrong(folder: Path, name: str, recogniser: Recogniser) -> float:
             continue
         start, end = (round(piece[key] * rate) for key in ("start", "end"))
         waveform, _ = soundfile.read(folder / f"{name}.wav", start=start, stop=end, dtype="float32")
-        said = plain_words(piece["text"])
-        errors += word_errors(said, plain_words(recogniser(waveform)))
-        words += len(said)
+        expected = plain_words(piece["text"])
+        errors += word_errors(expected, plain_words(recogniser(waveform)))
+        words += len(expected)
     return errors / words
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict:
-    """Do it all; what came of it."""
+    """Run everything; returns the figures."""
     speaking = Speaking(folder, arguments.model, arguments.batch_size)
     recogniser = Recogniser() if arguments.word_errors else None
     short, long = compose(SHORT_WORDS), compose(arguments.words)
@@ -143,7 +144,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
     draw = random.Random(arguments.chance)
     kills = speaking.killed(long, "killed", arguments.kills, whole["seconds"], draw)
     same = speaking.output("whole").read_bytes() == speaking.output("killed").read_bytes()
-    found = {
+    figures = {
         "words": len(long.split()),
         "seconds": round(whole["seconds"], 1),
         "peak_short": peak_short,
@@ -153,8 +154,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
         "same": same,
     }
     if recogniser is not None:
-        found["word_error_rate"] = round(heard_wrong(folder, "whole", recogniser), 4)
-    return found
+        figures["word_error_rate"] = round(heard_wrong(folder, "whole", recogniser), 4)
+    return figures
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -164,11 +165,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--words", type=int, default=3000, metavar="N", help="(3000)")
-    parser.add_argument("--kills", type=int, default=10, metavar="N", help="(10)")
+    parser.add_argument(
+        "--words", type=whole(1, 1_000_000), default=3000, metavar="N", help="(3000)"
+    )
+    parser.add_argument("--kills", type=whole(0, 10_000), default=10, metavar="N", help="(10)")
     parser.add_argument("--model", default="pocket", metavar="NAME", help="(pocket)")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="(8)")
-    parser.add_argument("--chance", type=int, metavar="SEED", help="of the moments; else any")
+    parser.add_argument("--batch-size", type=whole(1, 10_000), default=8, metavar="N", help="(8)")
+    parser.add_argument("--chance", type=seed, metavar="SEED", help="of the moments; else any")
     parser.add_argument(
         "--word-errors", action="store_true", help="let pocketsphinx listen to it too"
     )
@@ -178,9 +181,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _work(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(arguments, Path(folder))
-    print(json.dumps(found))
-    return 0 if found["same"] and found["growth"] <= 0.1 else 1
+        figures = measure(arguments, Path(folder))
+    print(json.dumps(figures))
+    return 0 if figures["same"] and figures["growth"] <= 0.1 else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.kills`: programs that are killed, or whose disk becomes full, at any time.
+"""`python -m benchmarks.kills`: programs that are killed, or whose disk fills up, at any time.
 
 Each of four (a sentence, a long text, a conversion, a training run) is started again and again on
 small models and killed at a random moment; then its disk, a tmpfs of a few megabytes, is filled
@@ -23,13 +23,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.audio.files import save_audio
+from mlx_chatterbox.commands.cli import add_verbose
 from mlx_chatterbox.errors import ChatterboxError
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.runtime.number_options import seed, whole
+from mlx_chatterbox.runtime.program import run_program
+from mlx_chatterbox.weights.conversion.core import convert_folder
+from parity.fabricate.checkpoint import fabricate
+from parity.fabricate.small import small_config
+from parity.inputs.synthetic_voice import synthetic_voice
 
 from .jobs import compose
 
-# Beyond what the outputs take: temporary files, and the pages of a file system.
+# Room beyond the outputs: temporary files, and the pages of a file system.
 _ROOM = 32 << 20
 _FULL = ("No space left", "disk is full", "disk quota", "make room")
 # In them are times of day, seconds that something took, or names of temporary folders.
@@ -37,8 +43,8 @@ _TIMED = ("metrics.jsonl", "manifest.json", "job.json", "state.json", "config.ya
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A program.
+class Program:
+    """A program that is disturbed.
 
     Attributes:
         name: of what it does.
@@ -57,15 +63,15 @@ class Kind:
 
     def files(self, folder: Path) -> dict[str, str]:
         """SHA-256 of the files that must be whole, by name."""
-        found = {path for pattern in self.kept for path in folder.glob(pattern)}
+        paths = {path for pattern in self.kept for path in folder.glob(pattern)}
         return {
             path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(found)
+            for path in sorted(paths)
             if path.is_file() and path.name not in _TIMED
         }
 
 
-def kinds(work: Path, words: int) -> dict[str, Kind]:
+def programs(work: Path, words: int) -> dict[str, Program]:
     """All programs, with what they read in `work`."""
     model, clips = _small_model(work), _clips(work / "clips")
     book, config = work / "book.txt", work / "voice.yaml"
@@ -92,10 +98,10 @@ def kinds(work: Path, words: int) -> dict[str, Kind]:
 
     every = ("*", "*/*")
     return {
-        "generate": Kind("generate", sentence, ("*.wav", "*.safetensors")),
-        "job": Kind("job", long_text, ("*.flac", "*.srt", "*.job/pieces/*.flac")),
-        "convert": Kind("convert", conversion, tuple(f"model/{one}" for one in every)),
-        "train": Kind("train", training, ("run/checkpoint-*/*", "run/final_model/*")),
+        "generate": Program("generate", sentence, ("*.wav", "*.safetensors")),
+        "job": Program("job", long_text, ("*.flac", "*.srt", "*.job/pieces/*.flac")),
+        "convert": Program("convert", conversion, tuple(f"model/{pattern}" for pattern in every)),
+        "train": Program("train", training, ("run/checkpoint-*/*", "run/final_model/*")),
     }
 
 
@@ -115,18 +121,11 @@ training:
 
 
 def _small_model(work: Path) -> Path:
-    from convert.core import convert_folder
-    from parity.fabricate import fabricate
-    from parity.small import small_config
-
     upstream = fabricate(work / "upstream", config=small_config())
     return convert_folder(upstream, work / "small", config=small_config())
 
 
 def _clips(folder: Path) -> Path:
-    from mlx_chatterbox.audio.files import save_audio
-    from parity.synthetic_voice import synthetic_voice
-
     folder.mkdir()
     for number in range(6):
         save_audio(folder / f"{number}.wav", synthetic_voice(1.5, seed=number), 24000)
@@ -136,23 +135,23 @@ def _clips(folder: Path) -> Path:
 
 
 class Trial:
-    """One program, and what it gives undisturbed."""
+    """A program, and its undisturbed output."""
 
-    def __init__(self, kind: Kind, work: Path, draw: random.Random):
-        self.kind, self._draw = kind, draw
-        self._log, whole = work / f"{kind.name}.log", work / f"{kind.name}-whole"
+    def __init__(self, program: Program, work: Path, draw: random.Random):
+        self.program, self._draw = program, draw
+        self._log, whole = work / f"{program.name}.log", work / f"{program.name}-whole"
         whole.mkdir()
         started = time.perf_counter()
         self._finish(whole)
         self.seconds = time.perf_counter() - started
-        self._expected, self._names = kind.files(whole), _names(whole)
+        self._expected, self._names = program.files(whole), _names(whole)
         self._bytes = sum(path.stat().st_size for path in whole.rglob("*") if path.is_file())
 
     def kills(self, folder: Path, count: int) -> int:
-        """Kill it so often; how many of them met it at work."""
+        """Kill the program so often; returns how many kills met it at work."""
         met = 0
         for _ in range(count):
-            process = self.kind.start(folder, self._log)
+            process = self.program.start(folder, self._log)
             try:
                 process.wait(timeout=self._draw.uniform(0.1, self.seconds))
                 self._empty(folder)  # it came through
@@ -166,18 +165,18 @@ class Trial:
         return met
 
     def full_disk(self, folder: Path) -> bool:
-        """Fill its disk at a random moment; whether it failed of that."""
+        """Fill its disk at a random moment; True if it failed of that."""
         filler = folder / "filler"
-        process = self.kind.start(folder, self._log)
+        process = self.program.start(folder, self._log)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=self._draw.uniform(0.0, self.seconds))
         _fill(filler, self._draw.randrange(self._bytes))
         code = process.wait()
         log = self._log.read_text()
         if code not in (0, 1) or "Traceback" in log:
-            raise ChatterboxError(f"{self.kind.name}, exit code {code}, of a full disk: {log}")
+            raise ChatterboxError(f"{self.program.name}, exit code {code} on a full disk: {log}")
         if code and not any(words in log for words in _FULL):
-            raise ChatterboxError(f"{self.kind.name} does not say that the disk is full: {log}")
+            raise ChatterboxError(f"{self.program.name} does not say that the disk is full: {log}")
         self._check_whole(folder)
         filler.unlink()
         self._finish(folder)
@@ -187,23 +186,27 @@ class Trial:
 
     @property
     def room(self) -> int:
-        """Bytes of a disk on which it comes through."""
+        """Size of a disk, in bytes, on which it succeeds."""
         return 3 * self._bytes + _ROOM
 
     def _finish(self, folder: Path) -> None:
-        if self.kind.start(folder, self._log).wait():
-            raise ChatterboxError(f"{self.kind.name} failed: {self._log.read_text()}")
+        if self.program.start(folder, self._log).wait():
+            raise ChatterboxError(f"{self.program.name} failed: {self._log.read_text()}")
 
     def _check_whole(self, folder: Path) -> None:
-        for name, found in self.kind.files(folder).items():
-            if found != self._expected.get(name):
-                raise ChatterboxError(f"{self.kind.name}: {name} is not what it should be.")
+        for name, digest in self.program.files(folder).items():
+            if digest != self._expected.get(name):
+                raise ChatterboxError(
+                    f"{self.program.name}: {name} differs from the undisturbed run."
+                )
 
     def _check_all(self, folder: Path) -> None:
-        if self.kind.files(folder) != self._expected:
-            raise ChatterboxError(f"{self.kind.name}: not all is there, or not the same.")
+        if self.program.files(folder) != self._expected:
+            raise ChatterboxError(f"{self.program.name}: files are missing or differ.")
         if left := _names(folder) ^ self._names:
-            raise ChatterboxError(f"{self.kind.name}: too much or too little: {sorted(left)}.")
+            raise ChatterboxError(
+                f"{self.program.name}: unexpected or missing files: {sorted(left)}."
+            )
 
     def _empty(self, folder: Path) -> None:
         for path in folder.iterdir():
@@ -215,7 +218,7 @@ def _names(folder: Path) -> set[str]:
 
 
 def _fill(path: Path, free: int) -> None:
-    """Fill the disk under a file but for so many bytes."""
+    """Fill the disk of a file, leaving `left` bytes."""
     left = shutil.disk_usage(path.parent).free - free
     with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
         while left > 0:
@@ -224,7 +227,7 @@ def _fill(path: Path, free: int) -> None:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[Path | None]:
-    """A disk of so many bytes; None where this user may not mount one."""
+    """Mount a disk of so many bytes; None where this user may not."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     try:
@@ -247,20 +250,20 @@ def measure(names: Sequence[str], kills: int, fills: int, words: int, seed: int)
     Raises:
         ChatterboxError: something was lost, cut short, left behind or not told.
     """
-    found = {}
+    outcomes = {}
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        known = kinds(work, words)
+        every = programs(work, words)
         for name in names:
-            trial = Trial(known[name], work, random.Random(f"{seed} {name}"))
+            trial = Trial(every[name], work, random.Random(f"{seed} {name}"))
             place = work / f"{name}-killed"
             place.mkdir()
             met = trial.kills(place, kills)
             with small_disk(work / f"{name}-full", trial.room) as disk:
                 full = None if disk is None else sum(trial.full_disk(disk) for _ in range(fills))
-            found[name] = {"seconds": round(trial.seconds, 2), "killed": met, "disk_full": full}
-            print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
-    return found
+            outcomes[name] = {"seconds": round(trial.seconds, 2), "killed": met, "disk_full": full}
+            print(f"{name}: {outcomes[name]}", file=sys.stderr, flush=True)
+    return outcomes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -272,10 +275,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("programs", nargs="*", metavar="PROGRAM", help=", ".join(names) + " (all)")
-    parser.add_argument("--kills", type=int, default=10, metavar="N", help="of each (10)")
-    parser.add_argument("--fills", type=int, default=10, metavar="N", help="of each's disk (10)")
-    parser.add_argument("--words", type=int, default=40, metavar="N", help="of the long text (40)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
+    parser.add_argument(
+        "--kills", type=whole(0, 10_000), default=10, metavar="N", help="of each (10)"
+    )
+    parser.add_argument(
+        "--fills", type=whole(0, 10_000), default=10, metavar="N", help="of each's disk (10)"
+    )
+    parser.add_argument(
+        "--words", type=whole(1, 1_000_000), default=40, metavar="N", help="of the long text (40)"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="of the moments (0)")
     add_verbose(parser)
 
     def work(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What this machine can do at most, measured through MLX, and which device of it is used."""
+"""Limits of this machine, measured through MLX, and the device that is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRODUCT_SIZE = 2048
 
 
 def default_device() -> str:
-    """What MLX computes on unless it is told otherwise: "cpu", or "gpu" where it has one."""
+    """MLX's default device: "cpu", or "gpu" where it has one."""
     return mx.default_device().type.name
 
 
@@ -32,7 +32,7 @@ def use_device(device: str) -> None:
 
 
 def device_memory() -> int | None:
-    """Bytes that were taken of the GPU at most; None on the CPU, where the process's count."""
+    """Peak memory of the GPU in bytes; None on the CPU, where the process's counts."""
     return None if mx.default_device() == mx.Device(mx.cpu) else mx.get_peak_memory()
 
 

@@ -9,19 +9,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .engines import Place, Worker, in_new_process, say, worker
+import numpy as np
+
+from parity.progress import say
+
+from .engines import Place, Worker, in_new_process, worker
 from .errors import BenchmarkError
 from .stages import AFTER_MEMORY, STAGES, TITLES, groups
 
-# An engine that needs more seconds than this for a stage is timed once, not `runs` times.
+# An engine that takes more seconds than this for a stage is timed once, not `runs` times.
 PATIENCE = 45.0
-# Of T3's first logits, relative RMS: engines further apart than this have not the same weights.
+# Relative RMS of T3's first logits; engines further apart have different weights.
 SAME_MODEL = 1e-3
 
 
 @dataclass
 class Measured:
-    """Everything that one run found out.
+    """Results of a run.
 
     Attributes:
         seconds: stage -> engine -> seconds of each counted run; engines that cannot are absent.
@@ -100,18 +104,18 @@ def _take_turns(
     runs: int,
     steps: int,
 ):
-    """One run that is not counted, then `runs` that are; one for an engine that is very slow.
+    """Run engines in turns, once uncounted and `runs` times counted; a very slow one once.
 
     The first has one step of the flow: it meets every shape and kernel that all its steps do.
     """
     for name in names:
         measured.seconds.setdefault(name, {})
     for run in range(runs + 1):
-        said = []
+        figures = []
         for engine in list(actions):
             began = time.monotonic()
             try:
-                found = actions[engine](steps if run > 0 else 1)
+                results = actions[engine](steps if run > 0 else 1)
             except BenchmarkError as error:
                 _give_up(engine, group, error)
                 del actions[engine]
@@ -119,12 +123,14 @@ def _take_turns(
                     measured.seconds[name].pop(engine, None)
                 continue
             if run > 0:
-                measured.add(engine, found, names)
+                measured.add(engine, results, names)
                 if time.monotonic() - began > PATIENCE and engine != "ours":
                     del actions[engine]
-            said.append(f"{TITLES[engine]} " + ", ".join(f"{found[n]:.3f}" for n in names) + " s")
+            figures.append(
+                f"{TITLES[engine]} " + ", ".join(f"{results[n]:.3f}" for n in names) + " s"
+            )
         turn = f"run {run} of {runs}" if run > 0 else "warm-up"
-        say(f"  {', '.join(names)}: {turn}: {'; '.join(said)}")
+        say(f"  {', '.join(names)}: {turn}: {'; '.join(figures)}")
 
 
 def _give_up(engine: str, doing: str, error: BenchmarkError) -> None:
@@ -134,19 +140,17 @@ def _give_up(engine: str, doing: str, error: BenchmarkError) -> None:
 
 
 def _memory(workers: dict[str, Worker]) -> dict[str, int]:
-    found = {}
+    results = {}
     for engine, running in workers.items():
         try:
-            found[engine] = running.memory()
+            results[engine] = running.memory()
         except BenchmarkError as error:
             _give_up(engine, "memory", error)
-    return found
+    return results
 
 
 def _compare_logits(measured: Measured, workers: dict[str, Worker]) -> None:
-    """Make sure that a peer runs the model that ours does, and drop it if not."""
-    import numpy as np
-
+    """Check that each peer runs the same model as ours, and drop it if not."""
     with tempfile.TemporaryDirectory() as temporary:
         ours = workers["ours"].logits(Path(temporary, "ours.npy"))
         for engine in [name for name in workers if name != "ours"]:

@@ -1,4 +1,4 @@
-"""Memory of a whole model: speaking once, and again and again.
+"""Memory of a whole model: one utterance, and many.
 
     python -m benchmarks.memory FOLDER [FOLDER ...]
 
@@ -16,8 +16,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlx_chatterbox.cli import add_verbose
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.api.tts import open_model
+from mlx_chatterbox.commands.cli import add_verbose
+from mlx_chatterbox.runtime.number_options import whole
+from mlx_chatterbox.runtime.program import run_program
+from mlx_chatterbox.weights.hub import weight_files
+from parity.inputs.synthetic_voice import synthetic_voice
 
 from .worker import peak_resident
 
@@ -26,16 +30,12 @@ REFERENCE_SECONDS = 10.0
 
 
 def measure(folder: Path, tokens: int, times: int) -> dict:
-    """Bytes at most in this process, after each utterance.
+    """Peak memory of this process, in bytes, after each utterance.
 
     Args:
         folder: a model, converted or not.
         tokens: speech tokens at most of each utterance, 40 ms of audio each.
     """
-    from mlx_chatterbox.hub import weight_files
-    from mlx_chatterbox.tts import open_model
-    from parity.synthetic_voice import synthetic_voice
-
     tts = open_model(folder)
     config = tts.checkpoint.config
     language = {"language_id": "en"} if config.text.tokenizer == "multilingual" else {}
@@ -62,8 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="On a GPU the figures leave out what the GPU has of its own.",
     )
     parser.add_argument("models", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--tokens", type=int, default=150, help="of 40 ms (default: %(default)s)")
-    parser.add_argument("--times", type=int, default=5, help="said so often (default: %(default)s)")
+    parser.add_argument(
+        "--tokens", type=whole(1, 1_000_000), default=150, help="of 40 ms (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--times", type=whole(1, 10_000), default=5, help="said so often (default: %(default)s)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     add_verbose(parser)
@@ -74,7 +78,7 @@ def _work(arguments: argparse.Namespace) -> int:
     if arguments.worker:
         print(json.dumps(measure(arguments.models[0], arguments.tokens, arguments.times)))
         return 0
-    found = []
+    rows = []
     print("| model | weights | one utterance | after all |\n|---|---|---|---|")
     for model in arguments.models:
         command = [sys.executable, "-m", "benchmarks.memory", "--worker", str(model)]
@@ -87,9 +91,9 @@ def _work(arguments: argparse.Namespace) -> int:
         sizes = (row["weights"], row["peaks"][0], row["peaks"][-1])
         shown = " | ".join(f"{size / 1e9:.2f} GB" for size in sizes)
         print(f"| {row['variant']} | {shown} |", flush=True)
-        found.append({"model": str(model), **row})
+        rows.append({"model": str(model), **row})
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

@@ -11,13 +11,13 @@ from .report import in_units
 from .stages import ENGINES, STAGES, TITLES
 
 COLOURS = {"ours": "#2da44e", "mlx-audio": "#8250df", "torch": "#bf8700"}
-# Longer bars are cut, and say so; the others would be too short to compare.
+# Longer bars are cut, with a mark; the others would be too short to compare.
 LONGEST = 4.0
 BAR = 0.8
 
 
 def require_matplotlib() -> None:
-    """Raise BenchmarkError unless matplotlib is installed; said before minutes of work."""
+    """Raise BenchmarkError unless matplotlib is installed, before minutes of work."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -39,7 +39,7 @@ def draw(measured: Measured, path: Path, title: str) -> Path:
     from matplotlib.figure import Figure
 
     stages = list(measured.seconds)
-    present = {name for found in measured.seconds.values() for name in found}
+    present = {name for engines in measured.seconds.values() for name in engines}
     engines = [name for name in ENGINES if name in present]
     figure = Figure(figsize=(9, 1.2 + 0.26 * len(stages) * (len(engines) + 0.6)), dpi=150)
     axes = figure.add_subplot()

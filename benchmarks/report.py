@@ -1,4 +1,4 @@
-"""What was measured, for people and for programs."""
+"""Reports of a run, for people and for programs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ VARIANT_TITLES = {"english": "English", "nano": "Nano"}
 
 
 def in_units(seconds: float) -> str:
-    """Three figures, in seconds or milliseconds."""
+    """Seconds as text of three figures, in seconds or milliseconds."""
     if seconds < 0.9995:
         return f"{1000 * seconds:.3g} ms"
     return f"{seconds:.3g} s" if seconds < 100 else f"{seconds:.0f} s"
 
 
 def ratio(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
-    """Ours over theirs: of the medians, and the least and the most of runs side by side.
+    """Ours divided by theirs: of the medians, and the least and the most of paired runs.
 
     A peer may have fewer runs than ours.
     """
@@ -133,5 +133,5 @@ def summary(measured: Measured) -> dict:
 
 
 def full(measured: Measured, work: dict[str, tuple[str, int]]) -> dict:
-    """Everything, for `--json`: the last line's object, each run, the limits and the shares."""
+    """Object for `--json`: the last line's, each run, the limits and the shares."""
     return {**summary(measured), **asdict(measured), "shares": shares(measured, work)}

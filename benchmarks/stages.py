@@ -1,4 +1,4 @@
-"""What is timed, under which name, on which model, and where."""
+"""Stages that are timed: names, models, and the process that times each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TITLES = {"ours": "ours", "mlx-audio": "mlx-audio", "torch": "PyTorch"}
 
 
 @dataclass(frozen=True)
-class Stage:
+class TimedStage:
     """A row of the table.
 
     Attributes:
@@ -27,18 +27,18 @@ class Stage:
     in_new_process: bool = False
 
 
-STAGES: dict[str, Stage] = {
-    "import": Stage("import", "import", in_new_process=True),
-    "load": Stage("load from disk, with imports", "load", in_new_process=True),
-    "conditioning": Stage("conditioning, 10 s reference", "conditioning"),
-    "t3_prefill": Stage("T3, prefill and first token", "t3"),
-    "t3_token": Stage("T3, each further token", "t3"),
-    "flow": Stage("flow", "flow"),
-    "vocoder": Stage("vocoder", "vocoder"),
-    "s3gen": Stage("S3Gen (flow and vocoder)", "s3gen"),
-    "t3_token_batch4": Stage("T3, per token of 4 sentences", "t3_batch4"),
-    "t3_token_batch8": Stage("T3, per token of 8 sentences", "t3_batch8"),
-    "nano_utterance": Stage("Nano, 6 s of speech", "nano_utterance", variant="nano"),
+STAGES: dict[str, TimedStage] = {
+    "import": TimedStage("import", "import", in_new_process=True),
+    "load": TimedStage("load from disk, with imports", "load", in_new_process=True),
+    "conditioning": TimedStage("conditioning, 10 s reference", "conditioning"),
+    "t3_prefill": TimedStage("T3, prefill and first token", "t3"),
+    "t3_token": TimedStage("T3, each further token", "t3"),
+    "flow": TimedStage("flow", "flow"),
+    "vocoder": TimedStage("vocoder", "vocoder"),
+    "s3gen": TimedStage("S3Gen (flow and vocoder)", "s3gen"),
+    "t3_token_batch4": TimedStage("T3, per token of 4 sentences", "t3_batch4"),
+    "t3_token_batch8": TimedStage("T3, per token of 8 sentences", "t3_batch8"),
+    "nano_utterance": TimedStage("Nano, 6 s of speech", "nano_utterance", variant="nano"),
 }
 
 # Decoding several sentences at once takes memory that one sentence does not; what an engine needs
@@ -48,8 +48,8 @@ AFTER_MEMORY = ("t3_batch4", "t3_batch8")
 
 def groups(names: list[str]) -> dict[str, list[str]]:
     """Group -> the stages among `names` that it times, in the table's order."""
-    found: dict[str, list[str]] = {}
+    by_group: dict[str, list[str]] = {}
     for name, stage in STAGES.items():
         if name in names:
-            found.setdefault(stage.group, []).append(name)
-    return found
+            by_group.setdefault(stage.group, []).append(name)
+    return by_group

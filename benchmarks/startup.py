@@ -1,4 +1,4 @@
-"""In a new process: an engine's `import`, its `load` with all that it imports, or `limits`.
+"""Timing in a new process: an engine's `import`, its `load` with all imports, or `limits`.
 
 Ours imports what it needs when it is needed, so that `import` alone flatters it; `load` does not.
 The folder's files are in the system's cache after the first run, which is not counted.
@@ -13,12 +13,14 @@ import time
 from importlib import import_module
 from pathlib import Path
 
+from parity.torch.env import prepare
+
 from .stages import MODULES
 
 PACKAGES = {
     "ours": ["mlx_chatterbox"],
     "mlx-audio": ["mlx_audio.tts.models.chatterbox"],
-    # The package itself imports a watermarker that this environment is spared.
+    # The package itself imports a watermarker that this environment does not need.
     "torch": [
         f"chatterbox.models.{name}" for name in ("t3", "s3gen", "voice_encoder", "tokenizers")
     ],
@@ -32,8 +34,6 @@ def main() -> None:
     started = time.perf_counter()
     if what == "import":
         if engine == "torch":
-            from parity.torch_env import prepare
-
             prepare()
         for package in PACKAGES[engine]:
             import_module(package)

@@ -1,4 +1,4 @@
-"""Streaming: how soon the first sound comes, and how far a stream is from the whole.
+"""Streaming: latency of the first sound, and distance of a stream from the whole.
 
     python -m benchmarks.streaming pocket
     python -m benchmarks.streaming pocket --sizes --word-errors
@@ -28,14 +28,20 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core)
 import mlx.core as mx
 import numpy as np
 
+from mlx_chatterbox.api.tts import open_model
 from mlx_chatterbox.audio.mel import s3gen_mel
-from mlx_chatterbox.cli import add_verbose
+from mlx_chatterbox.commands.cli import add_verbose
 from mlx_chatterbox.models.s3gen.f0_predictor import LAYERS
 from mlx_chatterbox.models.s3gen.flow_windows import FadeIn, FlowWindows
 from mlx_chatterbox.models.s3gen.hift_stream import HiFTStream, context_frames
 from mlx_chatterbox.models.s3gen.token_stream import CROSS_FADE_FRAMES, ChunkTokens, TokenStream
-from mlx_chatterbox.program import run_program
-from mlx_chatterbox.streaming import Chunks
+from mlx_chatterbox.runtime.number_options import real
+from mlx_chatterbox.runtime.number_options import whole as whole_number
+from mlx_chatterbox.runtime.program import run_program
+from mlx_chatterbox.synthesis.streaming import Chunks
+from mlx_chatterbox.train.pocket.heldout import HELD_OUT
+from mlx_chatterbox.train.pocket.judging import Recogniser, score
+from parity.inputs.synthetic_voice import synthetic_voice
 
 from .worker import peak_resident
 
@@ -46,7 +52,7 @@ SENTENCE = (
 )
 SIZES = [
     *[Chunks(lookahead=ahead) for ahead in (0.12, 0.32, 0.6, 1.0)],
-    *[Chunks(context=behind) for behind in (0.0, 1.0, 4.0, 8.0)],
+    *[Chunks(context=seconds) for seconds in (0.0, 1.0, 4.0, 8.0)],
     *[Chunks(largest=largest) for largest in (1.0, 2.0, 4.0)],
     *[Chunks(first=first) for first in (0.2, 0.6, 1.0)],
     *[Chunks(first_reference=seconds) for seconds in (1.0, 2.0, 10.0)],
@@ -54,7 +60,7 @@ SIZES = [
 
 
 def timing(tts, text: str, chunks: Chunks, settings: dict, warm: bool = True) -> dict:
-    """Seconds of a whole and of a stream, and of each chunk (seconds until then, of sound)."""
+    """Times of a whole and of a stream, and of each chunk (seconds until then, of sound)."""
     for _ in range(1 + warm):
         started = time.perf_counter()
         waveform = tts.generate(text, **settings)
@@ -83,7 +89,7 @@ def timing(tts, text: str, chunks: Chunks, settings: dict, warm: bool = True) ->
 
 
 def _stalls(chunks: list[tuple[float, float]]) -> float:
-    """Seconds of silence in which somebody who plays the chunks as they come waits for one."""
+    """Seconds of silence for somebody who plays the chunks as they come."""
     heard = chunks[0][0]
     waited = 0.0
     for moment, seconds in chunks:
@@ -93,7 +99,7 @@ def _stalls(chunks: list[tuple[float, float]]) -> float:
 
 
 def whole(s3gen, tokens: list[int], reference, key: mx.array, steps: int) -> np.ndarray:
-    """What a stream would give if its first chunk were everything, with a stream's noise."""
+    """Waveform of a stream whose first chunk is everything, with a stream's noise."""
     flow_key, source_key = mx.random.split(key)
     windows = FlowWindows(s3gen, reference, flow_key, steps, CROSS_FADE_FRAMES)
     mel = windows.mel(mx.array(tokens), 0, s3gen.config.token_mel_ratio * len(tokens))
@@ -118,14 +124,14 @@ def streamed(
     return np.concatenate(parts), seams
 
 
-def compare(one: np.ndarray, other: np.ndarray) -> dict:
-    """Of two waveforms of the same length: log-mel RMS in dB, relative RMS, correlation."""
-    mels = [np.array(s3gen_mel(mx.array(waveform))) for waveform in (one, other)]
+def compare(waveform: np.ndarray, other: np.ndarray) -> dict:
+    """Distances of two waveforms of one length: log-mel RMS in dB, relative RMS, correlation."""
+    mels = [np.array(s3gen_mel(mx.array(side))) for side in (waveform, other)]
     difference = (mels[0] - mels[1]) * 20.0 / np.log(10.0)
     return {
         "mel_db": float(np.sqrt(np.mean(difference**2))),
-        "relative": float(np.sqrt(np.mean((one - other) ** 2) / np.mean(other**2))),
-        "correlation": float(np.corrcoef(one, other)[0, 1]),
+        "relative": float(np.sqrt(np.mean((waveform - other) ** 2) / np.mean(other**2))),
+        "correlation": float(np.corrcoef(waveform, other)[0, 1]),
     }
 
 
@@ -139,7 +145,7 @@ def step_at_seams(
 
 
 @dataclass
-class Spoken:
+class WholeSpeech:
     """A sentence's tokens, and its waveform as a whole with two random draws."""
 
     tokens: list[int]
@@ -148,20 +154,24 @@ class Spoken:
     other: np.ndarray
 
 
-def speak_whole(tts, texts: Sequence[str], settings: dict) -> list[Spoken]:
-    """What `distances` compares with."""
+def speak_whole(tts, texts: Sequence[str], settings: dict) -> list[WholeSpeech]:
+    """Speak texts without streaming, for `distances`."""
     s3gen, reference, steps = tts.networks.s3gen, tts.conds.reference, tts.defaults.cfm_steps
     found = []
     for number, text in enumerate(texts):
-        list(tts.stream(text, **{**settings, "seed": number, "watermark": False}))
-        tokens, keys = list(tts.last_tokens), [mx.random.key(number), mx.random.key(1000 + number)]
+        stream = tts.stream(text, **{**settings, "seed": number, "watermark": False})
+        list(stream)
+        tokens = stream.result.tokens
+        keys = [mx.random.key(number), mx.random.key(1000 + number)]
         found.append(
-            Spoken(tokens, keys[0], *(whole(s3gen, tokens, reference, key, steps) for key in keys))
+            WholeSpeech(
+                tokens, keys[0], *(whole(s3gen, tokens, reference, key, steps) for key in keys)
+            )
         )
     return found
 
 
-def distances(tts, spoken: Sequence[Spoken], chunks: Chunks) -> dict:
+def distances(tts, spoken: Sequence[WholeSpeech], chunks: Chunks) -> dict:
     """Means over sentences of `compare`, and the worst seam against its signal."""
     to_whole, to_other, seams = [], [], []
     for sentence in spoken:
@@ -193,8 +203,6 @@ def _means(rows: list[dict]) -> dict:
 
 def word_errors(tts, texts: Sequence[str], chunks: Chunks, voices: Sequence[Path]) -> dict:
     """Word error rates of `generate` and of a stream, the same sentences and seeds."""
-    from mlx_chatterbox.train.pocket.judging import Recogniser, score
-
     recogniser = Recogniser()
     voices = [tts.voice_of(path) for path in voices] or [tts.conds]
 
@@ -206,12 +214,12 @@ def word_errors(tts, texts: Sequence[str], chunks: Chunks, voices: Sequence[Path
         words = sum(found.words for found in scores)
         return {"words": words, "rate": sum(found.errors for found in scores) / words}
 
-    said = {"seed": 1, "watermark": False}
+    settings = {"seed": 1, "watermark": False}
     return {
-        "whole": by(lambda text, voice: tts.generate(text, voice=voice, **said)),
+        "whole": by(lambda text, voice: tts.generate(text, voice=voice, **settings)),
         "stream": by(
             lambda text, voice: np.concatenate(
-                list(tts.stream(text, voice=voice, chunks=chunks, **said))
+                list(tts.stream(text, voice=voice, chunks=chunks, **settings))
             )
         ),
     }
@@ -223,17 +231,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", help="a folder, or a name such as pocket")
     parser.add_argument("--text", default=SENTENCE)
-    parser.add_argument("--tokens", type=int, metavar="N", help="of 40 ms, at most")
+    parser.add_argument(
+        "--tokens", type=whole_number(1, 1_000_000), metavar="N", help="of 40 ms, at most"
+    )
     parser.add_argument("--once", action="store_true", help="measure at once, without warming up")
     parser.add_argument("--voice", type=Path, action="append", default=[], metavar="FILE")
     parser.add_argument("--distances", action="store_true", help="how far from the whole")
     parser.add_argument("--sizes", action="store_true", help="that, for other sizes too")
-    parser.add_argument("--sentences", type=int, default=20, help="compared (%(default)s)")
+    parser.add_argument(
+        "--sentences", type=whole_number(1, 10_000), default=20, help="compared (%(default)s)"
+    )
     parser.add_argument("--word-errors", action="store_true", help="needs pocketsphinx")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     add_verbose(parser)
     for name, value in asdict(Chunks()).items():
-        parser.add_argument(f"--{name}", type=float, default=value, metavar="SECONDS")
+        parser.add_argument(f"--{name}", type=real(0, 3600), default=value, metavar="SECONDS")
     return parser
 
 
@@ -255,7 +267,7 @@ def _show_timing(found: dict) -> None:
 
 
 def _show_distances(rows: Iterable[dict]) -> list[dict]:
-    """As they come; returns them."""
+    """Print the distances as they come; returns them."""
     shown = []
     measured = "log-mel, dB", "relative", "r", "worst seam"
     _row("first", "largest", "context", "lookahead", "first reference", *measured)
@@ -283,10 +295,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> int:
-    from mlx_chatterbox.train.pocket.heldout import HELD_OUT
-    from mlx_chatterbox.tts import open_model
-    from parity.synthetic_voice import synthetic_voice
-
     chunks = Chunks(**{name: getattr(arguments, name) for name in asdict(Chunks())})
     tts = open_model(arguments.model)
     if arguments.voice:

@@ -1,4 +1,4 @@
-"""One optimizer step of T3 by LoRA: its time and its memory.
+"""Time and memory of one optimizer step of T3 by LoRA.
 
     python -m benchmarks.training --model FOLDER
     python -m benchmarks.training --model FOLDER --checkpointing
@@ -22,8 +22,9 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core: it chooses the BLAS)
 import mlx.core as mx
 import numpy as np
 
-from mlx_chatterbox.cli import add_verbose
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.commands.cli import add_verbose
+from mlx_chatterbox.runtime.number_options import whole
+from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.train.config import TrainConfig
 from mlx_chatterbox.train.distributed import Group
 from mlx_chatterbox.train.optimizer import OptimizerSettings
@@ -33,7 +34,7 @@ from mlx_chatterbox.train.trained import TrainedTask
 
 
 def made_up_sample(config, text: int, speech: int, prompt: int, seed: int = 0) -> dict:
-    """A sample of T3's, of random tokens.
+    """Sample of T3's training data, of random tokens.
 
     Args:
         config: T3's.
@@ -84,13 +85,17 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m benchmarks.training", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--model", type=Path, required=True, help="a converted folder")
-    parser.add_argument("--steps", type=int, default=3, help="measured, after a first one")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--speech", type=int, default=250, help="speech tokens of a clip")
-    parser.add_argument("--text", type=int, default=60, help="text tokens of a clip")
-    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument(
+        "--steps", type=whole(1, 10_000), default=3, help="measured, after a first one"
+    )
+    parser.add_argument("--batch", type=whole(1, 10_000), default=1)
+    parser.add_argument(
+        "--speech", type=whole(1, 10_000), default=250, help="speech tokens of a clip"
+    )
+    parser.add_argument("--text", type=whole(1, 10_000), default=60, help="text tokens of a clip")
+    parser.add_argument("--rank", type=whole(1, 10_000), default=16)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
-    parser.add_argument("--bits", type=int, choices=(4, 8), help="of the frozen weights")
+    parser.add_argument("--bits", type=whole(), choices=(4, 8), help="of the frozen weights")
     parser.add_argument("--checkpointing", action="store_true", help="keep no activations")
     add_verbose(parser)
     return run_program(parser, argv, _work)
@@ -104,7 +109,7 @@ def _work(arguments: argparse.Namespace) -> int:
     config.model.quantize_base = arguments.bits
     config.training.text_dropout = 0.0
     config.training.gradient_checkpointing = arguments.checkpointing
-    found = measure(
+    figures = measure(
         prepare(config),
         arguments.steps,
         arguments.batch,
@@ -112,12 +117,12 @@ def _work(arguments: argparse.Namespace) -> int:
         arguments.speech,
         arguments.dtype,
     )
-    times = " ".join(f"{seconds:.2f}" for seconds in found["times"])
+    times = " ".join(f"{seconds:.2f}" for seconds in figures["times"])
     print(
-        f"{arguments.batch} x {arguments.speech} speech tokens, {found['positions']} positions, "
+        f"{arguments.batch} x {arguments.speech} speech tokens, {figures['positions']} positions, "
         f"{arguments.dtype}, checkpointing {'on' if arguments.checkpointing else 'off'}: "
-        f"median {statistics.median(found['times']):.2f} s a step ({times}), peak "
-        f"{found['mlx'] / 1e9:.2f} GB of MLX, {found['process'] / 1e9:.2f} GB of the process"
+        f"median {statistics.median(figures['times']):.2f} s a step ({times}), peak "
+        f"{figures['mlx'] / 1e9:.2f} GB of MLX, {figures['process'] / 1e9:.2f} GB of the process"
     )
     return 0
 

@@ -1,4 +1,4 @@
-"""One engine in a process of its own: reads what to time, answers with seconds.
+"""An engine in a process of its own: reads what to time, answers with seconds.
 
 Protocol: a line of JSON each way. First comes `{"ready": [GROUP, ...]}`, what this engine can do.
 Then `{"run": GROUP, "steps": N}` is answered by `{"seconds": {STAGE: S, ...}}`, `{"memory": true}`
@@ -19,11 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
+from parity.dumps import read_dump
+
 from .stages import MODULES
 
 
 def peak_resident() -> int:
-    """Bytes of memory that this process has had at most.
+    """Peak resident memory of this process, in bytes.
 
     On Linux not from `getrusage`, whose figure a process inherits from the one that started it.
     """
@@ -37,7 +39,7 @@ def peak_resident() -> int:
 
 
 def answer(request: dict, engine, stages: dict) -> dict:
-    """Do what one line asks for."""
+    """Answer one line of the protocol."""
     if "memory" in request:
         return {"memory": engine.device_memory() or peak_resident()}
     if "logits" in request:
@@ -64,8 +66,6 @@ def main() -> None:
 
     def reply(message: dict) -> None:
         print(json.dumps(message), file=answers, flush=True)
-
-    from parity.dumps import read_dump
 
     try:
         engine = import_module(f".{MODULES[arguments.engine]}", __package__)

@@ -1,4 +1,4 @@
-"""Upstream's weights to ours: `python -m convert`, or `convert.core.convert_folder`."""
+"""Upstream's weights to ours: `python -m convert`, or `weights.conversion.core.convert_folder`."""
 
 # Looks up the BLAS, which must come before any module here imports mlx.core.
 import mlx_chatterbox  # noqa: F401

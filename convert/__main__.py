@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlx_chatterbox._begin import CODE as INTERRUPTED
 from mlx_chatterbox.harmless import one_line
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.runtime.begin import CODE as INTERRUPTED
+from mlx_chatterbox.runtime.program import run_program
 
 from .options import misuse, parser
 
 if TYPE_CHECKING:
-    from .core import Conversion, Progress
+    from mlx_chatterbox.weights.conversion.core import Conversion, Progress
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_files(arguments: argparse.Namespace) -> None:
-    from mlx_chatterbox.checkpoint import verify_folder
-    from mlx_chatterbox.hub import resolve
-    from mlx_chatterbox.manifest import check_manifest
+    from mlx_chatterbox.weights.checkpoint import verify_folder
+    from mlx_chatterbox.weights.hub import resolve
+    from mlx_chatterbox.weights.manifest import check_manifest
 
     folder = resolve(arguments.source)
     with _progress_bar() as progress:
@@ -69,7 +69,9 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from mlx_chatterbox.hub import (
+    from mlx_chatterbox.weights.conversion.core import convert
+    from mlx_chatterbox.weights.conversion.recipes import RECIPES, uniform
+    from mlx_chatterbox.weights.hub import (
         is_known,
         local_folder,
         resolve,
@@ -77,10 +79,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         speech_tokenizer,
         variant_called,
     )
-    from mlx_chatterbox.swap import recover
-
-    from .core import convert
-    from .recipes import RECIPES, uniform
+    from mlx_chatterbox.weights.swap import recover
 
     source, variant, repo = arguments.source, arguments.variant, None
     say_passed_over(source)
@@ -132,17 +131,17 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Namespace) -> None:
     """Of a finished folder, before it takes its name: it loads; if wanted, how good it is."""
-    from mlx_chatterbox.checkpoint import verify_folder
+    from mlx_chatterbox.weights.checkpoint import verify_folder
 
     verify_folder(folder)
     if not _verifies(arguments):
         return
     import tempfile
 
-    from mlx_chatterbox.config import QuantizationConfig
-    from mlx_chatterbox.manifest import list_again
+    from mlx_chatterbox.models.config import QuantizationConfig
+    from mlx_chatterbox.weights.conversion.core import convert_folder
+    from mlx_chatterbox.weights.manifest import list_again
 
-    from .core import convert_folder
     from .verification import TEXTS, as_text, verify
 
     print("verifying against the source in float32 ...", file=sys.stderr)
@@ -166,7 +165,7 @@ def _listens(folder: Path, arguments: argparse.Namespace) -> bool:
     """Whether word errors are counted; says so where they would be and cannot."""
     if arguments.word_errors is not None:
         return arguments.word_errors
-    from mlx_chatterbox.config import ModelConfig
+    from mlx_chatterbox.models.config import ModelConfig
     from mlx_chatterbox.train.pocket.judging import MissingRecogniser, Recogniser
 
     from .model_card import is_pocket
@@ -237,7 +236,7 @@ def _looks_like_repository(source: str) -> bool:
 
 def _publishes(repo: str, variant: str | None) -> bool:
     """Whether the variant's own files are this repository's, so that only they are fetched."""
-    from mlx_chatterbox.variants import VARIANTS
+    from mlx_chatterbox.weights.variants import VARIANTS
 
     return variant in VARIANTS and VARIANTS[variant].repo == repo
 
@@ -258,7 +257,7 @@ def _progress_bar() -> Iterator[Progress]:
 
 def summary(result: Conversion, verbose: bool = False) -> str:
     """What was written and what was left behind, for people."""
-    from .components import as_text
+    from mlx_chatterbox.weights.conversion.components import as_text
 
     voice = "with the built-in voice" if result.voice else "without a built-in voice"
     lines = [

@@ -1,8 +1,8 @@
 """`python -m convert.damage MODEL`: what few bits do to each group of layers.
 
 Every group is put into each precision alone, all else staying float32, and the model is held
-against itself before. The table is what `convert.recipes` is chosen by: a group with much to save
-and little damage goes low.
+against itself before. The table is what `weights.conversion.recipes` is chosen by: a group with
+much to save and little damage goes low.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlx_chatterbox.cli import add_verbose
-from mlx_chatterbox.program import run_program
+from mlx_chatterbox.commands.cli import add_verbose
+from mlx_chatterbox.runtime.number_options import seed, whole
+from mlx_chatterbox.runtime.program import run_program
+
+from .options import MAX_POSITIONS
 
 if TYPE_CHECKING:
-    from mlx_chatterbox.checkpoint import Checkpoint
+    from mlx_chatterbox.weights.checkpoint import Checkpoint
 
     from .measures import Distance, Material, Outcome
 
@@ -100,7 +103,7 @@ def rounded_by(checkpoint: Checkpoint, recipe) -> Iterator[None]:
     """
     from mlx.utils import tree_flatten
 
-    from mlx_chatterbox.quantization import precision_of
+    from mlx_chatterbox.weights.quantization import precision_of
 
     config = dataclasses.replace(
         checkpoint.config, dtype=recipe.dtype, quantization=recipe.quantization
@@ -152,8 +155,8 @@ def _damaged(members: dict, precision: str, group_size: int) -> tuple[dict, int,
     """A group's weights rounded; their bytes stored so; whether that changes any."""
     from math import prod
 
-    from mlx_chatterbox.config import ModelConfig, QuantizationConfig
-    from mlx_chatterbox.quantization import precision_of, stored_shapes
+    from mlx_chatterbox.models.config import ModelConfig, QuantizationConfig
+    from mlx_chatterbox.weights.quantization import precision_of, stored_shapes
 
     config = ModelConfig(dtype=precision if " " not in precision else "float16")
     if " " in precision:
@@ -180,7 +183,7 @@ def _rounded(value, precision):
         return value
     if not precision.bits:
         return value.astype(getattr(mx, precision.dtype)).astype(value.dtype)
-    from mlx_chatterbox.quantization import quantized
+    from mlx_chatterbox.weights.quantization import quantized
 
     codes, scales, offsets = quantized("weight", value, precision).values()
     kind = mx.float32
@@ -216,9 +219,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("model", metavar="MODEL", help="folder, known name or OWNER/NAME")
     result.add_argument(
-        "--bits", type=int, nargs="+", default=[8, 6, 4, 3], choices=(3, 4, 6, 8), metavar="N"
+        "--bits", type=whole(), nargs="+", default=[8, 6, 4, 3], choices=(3, 4, 6, 8), metavar="N"
     )
-    result.add_argument("--group-size", type=int, default=64, choices=(32, 64, 128))
+    result.add_argument("--group-size", type=whole(), default=64, choices=(32, 64, 128))
     result.add_argument(
         "--group", action="append", choices=tuple(GROUPS), help="only this one; may be repeated"
     )
@@ -230,8 +233,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="with --recipes: what a recogniser mishears, too (needs pocketsphinx)",
     )
-    result.add_argument("--positions", type=int, default=500, help="of T3 (default: %(default)s)")
-    result.add_argument("--seed", type=int, default=0)
+    result.add_argument(
+        "--positions",
+        type=whole(1, MAX_POSITIONS),
+        default=500,
+        help="of T3 (default: %(default)s)",
+    )
+    result.add_argument("--seed", type=seed, default=0)
     result.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     add_verbose(result)
     return result
@@ -246,8 +254,9 @@ def _work(arguments: argparse.Namespace) -> int:
         parser().error("--word-errors goes with --recipes.")
     if arguments.group and arguments.recipes:
         parser().error("--group is of layers, --recipes of whole models: leave one out.")
-    from mlx_chatterbox.apart import check_apart, model_files
     from mlx_chatterbox.errors import ChatterboxError
+    from mlx_chatterbox.runtime.apart import check_apart
+    from mlx_chatterbox.weights.model_files import model_files
 
     if arguments.json is not None:
         if arguments.json.is_dir() or not arguments.json.parent.is_dir():
@@ -264,12 +273,12 @@ _HEADINGS = ("group", "precision", "MB", "of float16", "KL", "worst", "guided", 
 
 
 def _run(arguments: argparse.Namespace) -> list[dict]:
-    from mlx_chatterbox.checkpoint import load
+    from mlx_chatterbox.weights.checkpoint import load
 
     from .measures import prepare
 
     checkpoint = load(arguments.model, dtype="float32")
-    from mlx_chatterbox.quantization import quantized_layers
+    from mlx_chatterbox.weights.quantization import quantized_layers
 
     if quantized_layers(checkpoint.networks):
         from mlx_chatterbox.errors import CheckpointError
@@ -299,8 +308,9 @@ def _rows(checkpoint, material, arguments) -> Iterator[Damage]:
             checkpoint, material, arguments.bits, arguments.group_size, groups=arguments.group
         )
         return
+    from mlx_chatterbox.weights.conversion.recipes import RECIPES, plain, uniform
+
     from .measures import TEXTS, outcome
-    from .recipes import RECIPES, plain, uniform
     from .verification import open_recogniser, word_error_rate
 
     listen = open_recogniser() if arguments.word_errors else None
@@ -322,7 +332,7 @@ def weight_bytes(checkpoint: Checkpoint, recipe) -> int:
     import mlx.core as mx
     from mlx.utils import tree_flatten
 
-    from mlx_chatterbox.quantization import precision_of, stored_shapes
+    from mlx_chatterbox.weights.quantization import precision_of, stored_shapes
 
     config = dataclasses.replace(
         checkpoint.config, dtype=recipe.dtype, quantization=recipe.quantization

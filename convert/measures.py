@@ -14,12 +14,12 @@ import numpy as np
 
 import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is found)
 from mlx_chatterbox.audio.mel import s3gen_mel
-from mlx_chatterbox.checkpoint import Checkpoint
 from mlx_chatterbox.models.t3.decoding import decode_batch
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
-from mlx_chatterbox.synthesis import audible_tokens
+from mlx_chatterbox.synthesis.tokens import audible_tokens
 from mlx_chatterbox.train.data.text import TextEncoder
-from mlx_chatterbox.voice import Voice, embed_voice
+from mlx_chatterbox.voices.voice import Voice, embed_voice
+from mlx_chatterbox.weights.checkpoint import Checkpoint
 
 # isort: split
 import mlx.core as mx
@@ -126,7 +126,7 @@ def prepare(
     texts = TEXTS if texts is None else texts
     voice = reference.voice
     if voice is None:
-        from parity.synthetic_voice import synthetic_voice
+        from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
         seconds = max(4.0, config.generation.min_reference_seconds + 1.0)
         voice = embed_voice(reference.networks, synthetic_voice(seconds, seed), config.generation)
@@ -257,7 +257,7 @@ def spectral_distance(reference: np.ndarray, other: np.ndarray) -> float:
 
 
 def _relative_rms(reference: np.ndarray, other: np.ndarray) -> float:
-    from parity.compare import relative_rms
+    from mlx_chatterbox.parity.compare import relative_rms
 
     return _or_infinite(relative_rms(reference, other))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from mlx_chatterbox.config import ModelConfig
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.text.multilingual import SUPPORTED_LANGUAGES
-from mlx_chatterbox.variants import VARIANTS
+from mlx_chatterbox.weights.conversion.components import as_text, components_of, cost_of_reading
+from mlx_chatterbox.weights.variants import VARIANTS
 
-from .components import as_text, components_of, cost_of_reading
 from .verification import Verification, as_markdown, verdict
 
 NAME = "README.md"

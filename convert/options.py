@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import argparse
 
-from mlx_chatterbox.option_rules import Rule, ignored, name_of
+from mlx_chatterbox.runtime.number_options import whole
+from mlx_chatterbox.runtime.option_rules import Rule, ignored, name_of
+
+MAX_POSITIONS = 100_000
 
 DESCRIPTION = """\
 Converts Chatterbox, in whatever form it is published, into a folder that this library loads.
@@ -120,7 +123,7 @@ def _add_precisions(result: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--quantize",
-        type=int,
+        type=whole(),
         choices=(3, 4, 6, 8),
         metavar="BITS",
         help="linear layers and embeddings in 3, 4, 6 or 8 bits, the rest in --dtype (the speech "
@@ -128,7 +131,7 @@ def _add_precisions(result: argparse.ArgumentParser) -> None:
     )
     section.add_argument(
         "--group-size",
-        type=int,
+        type=whole(),
         choices=(32, 64, 128),
         metavar="N",
         help="numbers that share a scale: 32, 64 (the default) or 128",
@@ -151,7 +154,7 @@ def _add_verification(result: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--positions",
-        type=int,
+        type=whole(1, MAX_POSITIONS),
         default=500,
         metavar="N",
         help="of T3 to compare (default: %(default)s)",
@@ -207,8 +210,6 @@ def misuse(arguments: argparse.Namespace) -> str:
     measured = given_in(arguments) & {"--positions", "--word-errors"}
     if measured and not verifies:
         return f"{min(measured)} is a part of verification: give --verify too."
-    if arguments.positions < 1:
-        return "--positions must be 1 or more."
     return ""
 
 

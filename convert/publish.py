@@ -14,13 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlx_chatterbox.config import ModelConfig
 from mlx_chatterbox.errors import CheckpointError, HubError
-from mlx_chatterbox.hub import is_converted
-from mlx_chatterbox.hub_errors import why
-from mlx_chatterbox.manifest import MANIFEST_NAME, check_manifest, list_again
-from mlx_chatterbox.own_files import write_whole
-from mlx_chatterbox.swap import recover
+from mlx_chatterbox.models.config import ModelConfig
+from mlx_chatterbox.runtime.own_files import write_whole
+from mlx_chatterbox.weights.hub import is_converted
+from mlx_chatterbox.weights.hub_errors import why
+from mlx_chatterbox.weights.manifest import MANIFEST_NAME, check_manifest, list_again
+from mlx_chatterbox.weights.swap import recover
 
 from . import model_card
 from .model_card import is_pocket

@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .components import READING
-from .recipes import RECIPES, Recipe, plain, uniform
+from mlx_chatterbox.commands.cli import add_verbose
+from mlx_chatterbox.runtime.number_options import whole
+from mlx_chatterbox.runtime.program import run_program
+from mlx_chatterbox.weights.conversion.components import READING
+from mlx_chatterbox.weights.conversion.recipes import RECIPES, Recipe, plain, uniform
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,8 +60,8 @@ def read(folder: Path, recordings: Sequence[np.ndarray]) -> Heard:
     import numpy as np
 
     from mlx_chatterbox.audio.resample import resample_soxr
-    from mlx_chatterbox.checkpoint import load_converted
-    from mlx_chatterbox.voice import ENCODER_RATE, embed_reference
+    from mlx_chatterbox.voices.voice import ENCODER_RATE, embed_reference
+    from mlx_chatterbox.weights.checkpoint import load_converted
 
     networks = load_converted(folder).networks
     tokens, voices, speakers = [], [], []
@@ -87,7 +90,7 @@ def measure(
         source: what `convert` takes.
         recordings: (n,) float32 at 24 kHz each, at most 10 s.
     """
-    from .core import convert
+    from mlx_chatterbox.weights.conversion.core import convert
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
@@ -163,27 +166,25 @@ def parser() -> argparse.ArgumentParser:
         "recordings", metavar="WAV", nargs="*", help="recordings to read (default: a made-up voice)"
     )
     result.add_argument(
-        "--bits", type=int, nargs="+", default=[8, 6, 4, 3], choices=(3, 4, 6, 8), metavar="N"
+        "--bits", type=whole(), nargs="+", default=[8, 6, 4, 3], choices=(3, 4, 6, 8), metavar="N"
     )
+    add_verbose(result)
     return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parser().parse_args(argv)
-    from mlx_chatterbox.errors import ChatterboxError
-    from mlx_chatterbox.hub import resolve
+    return run_program(parser(), argv, _work, name="")
 
-    try:
-        recordings = [piece for path in arguments.recordings for piece in _pieces(path)]
-        print("part | precision | MB | equal tokens | voice cosine | speaker cosine")
-        for row in measure(resolve(arguments.model), recordings or _made_up(), arguments.bits):
-            figures = (f"{row.bytes / 1e6:.2f}", f"{row.equal:.1%}", f"{row.voice:.5f}",
-                       f"{row.speaker:.5f}")  # fmt: skip
-            print(" | ".join((row.part, row.precision, *figures)), flush=True)
-    except (ChatterboxError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+def _work(arguments: argparse.Namespace) -> None:
+    from mlx_chatterbox.weights.hub import resolve
+
+    recordings = [piece for path in arguments.recordings for piece in _pieces(path)]
+    print("part | precision | MB | equal tokens | voice cosine | speaker cosine")
+    for row in measure(resolve(arguments.model), recordings or _made_up(), arguments.bits):
+        figures = (f"{row.bytes / 1e6:.2f}", f"{row.equal:.1%}", f"{row.voice:.5f}",
+                   f"{row.speaker:.5f}")  # fmt: skip
+        print(" | ".join((row.part, row.precision, *figures)), flush=True)
 
 
 def _pieces(path: str) -> list[np.ndarray]:
@@ -196,7 +197,7 @@ def _pieces(path: str) -> list[np.ndarray]:
 
 
 def _made_up() -> list[np.ndarray]:
-    from parity.synthetic_voice import synthetic_voice
+    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
     return [synthetic_voice(10.0, seed) for seed in range(4)]
 

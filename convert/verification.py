@@ -14,22 +14,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from mlx_chatterbox.parity.compare import relative_rms
+from mlx_chatterbox.parity.inputs.make import Sizes, make_inputs
+from mlx_chatterbox.parity.mlx.backend import compute_with
 
 import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is found)
 from mlx_chatterbox._version import __version__
-from mlx_chatterbox.checkpoint import Checkpoint, load_converted
 from mlx_chatterbox.checks.json_file import read_json
-from mlx_chatterbox.config import GenerationConfig, ModelConfig
 from mlx_chatterbox.errors import CheckpointError
-from mlx_chatterbox.hub import weight_files
-from mlx_chatterbox.manifest import sha256
-from mlx_chatterbox.own_files import write_whole
-from mlx_chatterbox.voice import Voice
-from parity.compare import relative_rms
-from parity.inputs import Sizes, make_inputs
-from parity.mlx_backend import compute_with
+from mlx_chatterbox.models.config import GenerationConfig, ModelConfig
+from mlx_chatterbox.runtime.own_files import write_whole
+from mlx_chatterbox.voices.voice import Voice
+from mlx_chatterbox.weights.checkpoint import Checkpoint, load_converted
+from mlx_chatterbox.weights.conversion.bounds import BOUNDS, Bounds, precision_name
+from mlx_chatterbox.weights.hub import weight_files
+from mlx_chatterbox.weights.manifest import sha256
 
-from .bounds import BOUNDS, Bounds, precision_name
 from .measures import (
     POSITIONS,
     SPOKEN_TOKENS,
@@ -316,8 +316,8 @@ def word_error_rate(
     """What a recogniser mishears of the texts, as the model says them."""
     if listen is None:
         return None
+    from mlx_chatterbox.api.tts import CLASSES
     from mlx_chatterbox.train.pocket.judging import score
-    from mlx_chatterbox.tts import CLASSES
 
     kind = checkpoint.config.text.tokenizer
     tts = CLASSES[kind](checkpoint)

@@ -10,27 +10,30 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-# `_begin` does its work when it is imported, before all else that takes time.
-from . import _begin, _linux_cpu, _mlx_settings  # noqa: F401
 from ._version import __version__
+
+# `_begin` does its work when it is imported, before all else that takes time.
+from .runtime import begin as _begin  # noqa: F401
+from .runtime import linux_cpu as _linux_cpu
+from .runtime import mlx_settings as _mlx_settings
 
 _linux_cpu.prepare()
 _mlx_settings.prepare()
 
 
 _PUBLIC = {
-    "ChatterboxMultilingualTTS": ".tts",
-    "ChatterboxTTS": ".tts",
-    "ChatterboxTurboTTS": ".tts",
-    "ChatterboxVC": ".vc",
+    "ChatterboxMultilingualTTS": ".api.tts",
+    "ChatterboxTTS": ".api.tts",
+    "ChatterboxTurboTTS": ".api.tts",
+    "ChatterboxVC": ".api.vc",
     "SUPPORTED_LANGUAGES": ".text.multilingual",
-    "Voice": ".voice",
+    "Voice": ".voices.voice",
     "ChatterboxError": ".errors",
-    "Chunks": ".streaming",
+    "Chunks": ".synthesis.streaming",
     "HiFTNetConfig": ".models.s3gen.config",
-    "HiFTNetModel": ".hiftnet_model",
+    "HiFTNetModel": ".api.hiftnet_model",
     "S3GenConfig": ".models.s3gen.config",
-    "S3GenModel": ".s3gen_model",
+    "S3GenModel": ".api.s3gen_model",
 }
 
 __all__ = [
@@ -50,15 +53,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from .api.hiftnet_model import HiFTNetModel
+    from .api.s3gen_model import S3GenModel
+    from .api.tts import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS
+    from .api.vc import ChatterboxVC
     from .errors import ChatterboxError
-    from .hiftnet_model import HiFTNetModel
     from .models.s3gen.config import HiFTNetConfig, S3GenConfig
-    from .s3gen_model import S3GenModel
-    from .streaming import Chunks
+    from .synthesis.streaming import Chunks
     from .text.multilingual import SUPPORTED_LANGUAGES
-    from .tts import ChatterboxMultilingualTTS, ChatterboxTTS, ChatterboxTurboTTS
-    from .vc import ChatterboxVC
-    from .voice import Voice
+    from .voices.voice import Voice
 
 
 def __getattr__(name: str):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 from .harmless import harmless, quotes_shortened
 
 
@@ -55,3 +58,12 @@ class DataError(ChatterboxError):
 
 class JobError(ChatterboxError):
     """A job whose folder is in use or cannot be written, or with nothing that can be done."""
+
+
+def warn_user(warning: Warning | str) -> None:
+    """Warn, at the line of the user's program that called this library."""
+    frame, level = sys._getframe(), 1
+    package = __name__.partition(".")[0]
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(warning, stacklevel=level)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli import (
+from .commands.cli import (
     Bars,
     add_check,
     add_common,
@@ -21,15 +21,16 @@ from .cli import (
     play,
     run_command,
 )
+from .commands.live import STANDARD_OUTPUT, Spoken, add_stream, check_stream, speak_live
+from .commands.longform_options import add_long_text, add_many_texts, check_batch_options
+from .commands.option_table import check_options
 from .errors import AudioError, SettingError, TextError
-from .live import STANDARD_OUTPUT, Spoken, add_stream, check_stream, speak_live
-from .longform.option_table import check_options
-from .longform.options import add_long_text, add_many_texts, check_batch_options
-from .own_files import problem_of
+from .runtime.number_options import any_real, any_whole
+from .runtime.own_files import problem_of
 from .text.given import checked_text
 
 if TYPE_CHECKING:
-    from .guards import Outcome
+    from .synthesis.result import Outcome
 
 EXAMPLES = """\
 examples:
@@ -149,19 +150,19 @@ def _add_settings(group) -> None:
     )
     settings = {
         "--seed": (
-            int,
+            any_whole,
             "same seed, same audio; without it every run differs",
         ),
-        "--temperature": (float, "randomness; 0 always takes the likeliest token (0.8)"),
-        "--cfg-weight": (float, "how strongly the text guides; 0 is faster (0.5)"),
-        "--exaggeration": (float, "emotion, 0 to 2; 0.5 is neutral (0.5)"),
-        "--repetition-penalty": (float, "above 1 discourages repeated tokens (1.2)"),
-        "--min-p": (float, "drop tokens less likely than this share of the likeliest (0.05)"),
-        "--top-p": (float, "keep the likeliest tokens up to this probability (1; turbo 0.95)"),
-        "--top-k": (int, "keep this many of the likeliest tokens; turbo and nano (1000)"),
-        "--max-new-tokens": (int, "at most this many tokens of 40 ms (1000)"),
-        "--cfm-steps": (int, "steps of the flow; fewer are faster and rougher (10; turbo 2)"),
-        "--batch-size": (int, "so many pieces of a long text are written together (8 or 16)"),
+        "--temperature": (any_real, "randomness; 0 always takes the likeliest token (0.8)"),
+        "--cfg-weight": (any_real, "how strongly the text guides; 0 is faster (0.5)"),
+        "--exaggeration": (any_real, "emotion, 0 to 2; 0.5 is neutral (0.5)"),
+        "--repetition-penalty": (any_real, "above 1 discourages repeated tokens (1.2)"),
+        "--min-p": (any_real, "drop tokens less likely than this share of the likeliest (0.05)"),
+        "--top-p": (any_real, "keep the likeliest tokens up to this probability (1; turbo 0.95)"),
+        "--top-k": (any_whole, "keep this many of the likeliest tokens; turbo and nano (1000)"),
+        "--max-new-tokens": (any_whole, "at most this many tokens of 40 ms (1000)"),
+        "--cfm-steps": (any_whole, "steps of the flow; fewer are faster and rougher (10; turbo 2)"),
+        "--batch-size": (any_whole, "so many pieces of a long text are written together (8 or 16)"),
     }
     add_speed(group)
     for flag, (kind, text) in settings.items():
@@ -242,7 +243,7 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
         ChatterboxError: see the message.
     """
     from .audio.stretch import checked_speed
-    from .longform.paths import check_paths
+    from .commands.paths import check_paths
 
     check_options(arguments)
     checked_speed(arguments.speed)
@@ -258,7 +259,7 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     if arguments.batch is not None:
         return ""
     if arguments.file is not None:
-        from .longform.command import check_document
+        from .commands.long_text import check_document
 
         # Read again when it is known how much the model says at once.
         check_document(arguments)
@@ -308,7 +309,7 @@ def what_was_not_read(outcomes: Sequence[Outcome], has_tags: bool = False) -> li
 def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     """Do what the command line says; the exit code of a job."""
     if arguments.list_chapters:
-        from .longform.command import list_chapters
+        from .commands.long_text import list_chapters
 
         return list_chapters(arguments)
     from .text.unread import UnreadWarning
@@ -318,22 +319,22 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     text = check_before_loading(arguments)
     arguments.model = model = choose_model(arguments.model)
     if arguments.show_text:
-        from .longform.showing import show_text
+        from .commands.show_text import show_text
 
         return show_text(arguments, text)
 
+    from .api.tts import open_model
     from .audio.files import save_audio
-    from .longform.command import document_of, is_job, run_batch, run_document, write_subtitles
+    from .commands.long_text import document_of, is_job, run_batch, run_document, write_subtitles
     from .longform.plan import Piece
     from .longform.wording import tell_unread
-    from .tts import open_model
 
     started = time.perf_counter()
     tts = open_model(model, dtype=arguments.dtype, progress=progress, check=arguments.check)
     loaded = time.perf_counter()
     settings = settings_for(tts, arguments)
     if arguments.batch is not None:
-        from .longform.showing import batch_texts
+        from .commands.show_text import batch_texts
 
         tell_unread(tts.checkpoint, arguments, batch_texts(arguments))
         return run_batch(arguments, tts, settings)
@@ -348,21 +349,21 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     if arguments.voice is not None:
         tts.conds = tts.voice_of(arguments.voice)
     settings["watermark"] = False if arguments.no_watermark else None
-    waveform = None
+    result = None
     if arguments.stream:
         spoken = speak_live(tts, said, arguments, progress, settings)
     else:
-        waveform = tts.generate(said[0].text, progress=progress, **settings)
-        seconds = len(waveform) / tts.sr
-        spoken = Spoken(seconds, len(tts.last_tokens), "", tts.outcomes, tts.stopped)
+        result = tts.speak(said[0].text, progress=progress, **settings)
+        seconds = len(result.waveform) / tts.sr
+        spoken = Spoken(seconds, len(result.tokens), "", result.outcomes, result.stopped)
     progress.close()
-    if waveform is not None:
-        save_audio(arguments.output, waveform, tts.sr)
+    if result is not None:
+        save_audio(arguments.output, result.waveform, tts.sr)
     # Only now: what was spoken is not lost if the voice cannot be written.
     if arguments.save_voice is not None:
         tts.conds.save(arguments.save_voice)
-    if waveform is not None and arguments.subtitles is not None:
-        write_subtitles(arguments, tts, said[0].text)
+    if result is not None and arguments.subtitles is not None:
+        write_subtitles(arguments, tts, said[0].text, result.spans)
     piped = arguments.output == STANDARD_OUTPUT
     print(
         f"{'standard output' if piped else arguments.output}: {spoken.seconds:.2f} s of speech, "
@@ -381,8 +382,8 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
             "(--max-new-tokens)",
             file=sys.stderr,
         )
-    if arguments.play and waveform is not None:
-        play(waveform, tts.sr)
+    if arguments.play and result is not None:
+        play(result.waveform, tts.sr)
     return None
 
 

@@ -1,32 +1,16 @@
-"""ChatterboxVC: a recording, spoken by another voice.
-
-Words, melody and timing stay; the voice changes. The class has upstream's methods and arguments
-(`vc.py` at revision 5de7a54); what is added is keyword-only. A recording may be of any length, and
-memory beyond the audio itself does not grow with it. `python -m mlx_chatterbox.vc` does the same
-from the command line.
-"""
+"""`python -m mlx_chatterbox.vc`: let another voice say what is said in a recording."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import mlx.core as mx
-import numpy as np
-
-from .apart import check_apart, model_files
-from .arguments import Progress
-from .audio.files import check_output, load_audio, save_audio
-from .audio.resample import resample_soxr
-from .audio.stretch import checked_speed, stretch_stream
-from .checkpoint import Checkpoint, load
-from .checks.voices import check_reference
-from .cli import (
-    Bars,
+from .api.vc import ChatterboxVC
+from .audio.files import check_output, save_audio
+from .audio.stretch import checked_speed
+from .commands.cli import (
     add_check,
     add_common,
     add_speed,
@@ -35,286 +19,12 @@ from .cli import (
     play,
     run_command,
 )
-from .compressed import mend
-from .devices import computed_on, is_device, on_device
-from .errors import AudioError, SettingError
-from .models.s3gen.flow import check_steps
-from .models.s3gen.long import speak_in_pieces, waveform_length
-from .models.s3gen.s3gen import Reference
-from .models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
-from .nn.memory import clear_device_cache
-from .own_files import problem_of
-from .seeds import random_key
-from .voice import (
-    DECODER_RATE,
-    MIN_PEAK,
-    S3GEN_PROMPT_SECONDS,
-    Voice,
-    checked_samples,
-    embed_reference,
-    is_saved_voice,
-    read_reference,
-    whole_tokens,
-)
-from .watermark.marker import apply as mark
-from .watermark.marker import mark_stream
-from .watermark.weights import is_wanted
-
-Recording = str | Path | np.ndarray
-# Of these, the first 40 ms are faded in.
-MIN_SECONDS = 0.1
-MIN_REFERENCE_SECONDS = 0.5
-
-
-class ChatterboxVC:
-    """Voice conversion. Of a checkpoint it uses S3Gen and the S3 tokenizer, whichever the variant.
-
-    Attributes:
-        sr: sample rate of what `generate` returns, 24000.
-        reference: the voice in use, the checkpoint's built-in one at first, or None.
-    """
-
-    def __init__(self, checkpoint: Checkpoint, device: str | None = None):
-        self.checkpoint = checkpoint
-        # The other networks' weights are never asked for, so that they stay on the disk.
-        self.networks = checkpoint.networks
-        # These now: arrays belong to the thread that made them until they are evaluated.
-        mx.eval(self.networks.s3gen.state, self.networks.s3_tokenizer.state)
-        self.device = device
-        self.sr = checkpoint.config.s3gen.sampling_rate
-        voice = checkpoint.voice
-        self.reference: Reference | None = None if voice is None else voice.reference
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        model: str | Path | None = None,
-        device: str | None = None,
-        *,
-        dtype: str | None = None,
-        progress: Progress | None = None,
-        check: bool = False,
-    ) -> ChatterboxVC:
-        """Load a model by name, hub repository or folder.
-
-        Args:
-            model: without it upstream's own repository. Upstream's device names are understood
-                here too: `from_pretrained("mps")`.
-            device: "cpu" runs on the CPU, anything else on MLX's default device.
-            dtype: "float32", "float16" or "bfloat16" instead of the checkpoint's own.
-            progress: told (what, done, in all) while upstream's files are converted.
-            check: compare every file with the folder's manifest first.
-
-        Raises:
-            CheckpointError, HubError: see `checkpoint.load`.
-        """
-        if is_device(model):
-            model, device = None, model
-        with on_device(device):
-            settings = {"dtype": dtype, "progress": progress, "check": check}
-            return cls(load(model or "chatterbox", **settings), device)
-
-    @classmethod
-    def from_local(
-        cls, ckpt_dir: str | Path, device: str | None = None, *, dtype: str | None = None
-    ) -> ChatterboxVC:
-        """Load from a folder, converted or with upstream's own files; see `from_pretrained`."""
-        return cls.from_pretrained(Path(ckpt_dir), device, dtype=dtype)
-
-    def set_target_voice(self, wav_fpath: Recording) -> None:
-        """Take the voice of a recording for what `generate` converts from now on.
-
-        Args:
-            wav_fpath: a file of any format and rate (`audio.files`), (n,) samples at 24 kHz, or a
-                saved voice (.safetensors); 10 s are used.
-
-        Raises:
-            AudioError: it cannot be read, is silent, or too short. CheckpointError: no saved voice.
-        """
-        self.reference = self.reference_of(wav_fpath)
-
-    def reference_of(self, recording: Recording) -> Reference:
-        """The voice of a recording, or a saved voice, without taking it into use."""
-        if not isinstance(recording, np.ndarray) and is_saved_voice(recording):
-            return self._checked(Voice.load(recording).reference, f"the voice {recording}")
-        waveform = read_reference(recording, MIN_REFERENCE_SECONDS, S3GEN_PROMPT_SECONDS)
-        with on_device(self.device):
-            prompt = whole_tokens(waveform[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
-            reference = embed_reference(self.networks, prompt)
-            steps = self.checkpoint.config.generation.cfm_steps
-            name = "the reference"
-            if not isinstance(recording, np.ndarray):
-                name += f" {recording}"
-            reference = mend(self.networks, reference, prompt, steps, name)
-            mx.eval(reference.prompt_token, reference.prompt_feat, reference.embedding)
-        return reference
-
-    def generate(
-        self,
-        audio: Recording,
-        target_voice_path: Recording | None = None,
-        *,
-        voice: Voice | None = None,
-        seed: int | None = None,
-        n_cfm_timesteps: int | None = None,
-        progress: Progress | None = None,
-        watermark: bool | None = None,
-        speed: float | None = None,
-    ) -> np.ndarray:
-        """Convert.
-
-        Args:
-            audio: what is said: a file of any format and rate, or (n,) samples at 24 kHz.
-            target_voice_path: a recording of the voice, kept for later calls as upstream does.
-            voice: a `Voice` for this call alone; the model's own stays.
-            seed: the same seed gives the same audio; None draws another each time.
-            n_cfm_timesteps: steps of the flow; None takes the checkpoint's.
-            progress: told ("windows" of 30 s, done, in all), then ("seconds", done, in all).
-            watermark: False leaves the speech without the mark that says that a machine made it;
-                None takes the checkpoint's setting, which is to mark.
-            speed: how much faster, 0.5 to 2, at the same pitch.
-
-        Returns:
-            (samples,) float32 at `sr`: 960 for each begun 40 ms of the recording, over the speed.
-
-        Raises:
-            AudioError: a recording that cannot be read, is silent, or too short.
-            SettingError: a setting outside its range, or no voice.
-        """
-        marks = is_wanted(watermark, self.checkpoint.config.generation.watermark)
-        work = self._prepare(
-            audio, target_voice_path, voice, seed, n_cfm_timesteps, progress, speed
-        )
-        length = waveform_length(self.networks.s3gen, work.tokens.shape[0], work.reference)
-        length = round(length / work.speed)
-        waveform = np.empty(length, dtype=np.float32)
-        done = 0
-        for piece in self._speak(work, marks=False):
-            waveform[done : done + len(piece)] = piece
-            done += len(piece)
-        if not marks:
-            return waveform
-        with on_device(self.device):
-            return mark(waveform, self.sr)
-
-    def stream(
-        self,
-        audio: Recording,
-        target_voice_path: Recording | None = None,
-        *,
-        voice: Voice | None = None,
-        seed: int | None = None,
-        n_cfm_timesteps: int | None = None,
-        progress: Progress | None = None,
-        watermark: bool | None = None,
-        speed: float | None = None,
-    ) -> Iterator[np.ndarray]:
-        """As `generate`, but yields the waveform in pieces of up to half a minute, as they come."""
-        marks = is_wanted(watermark, self.checkpoint.config.generation.watermark)
-        work = self._prepare(
-            audio, target_voice_path, voice, seed, n_cfm_timesteps, progress, speed
-        )
-        return self._speak(work, marks)
-
-    def _checked(self, reference: Reference, name: str = "the voice") -> Reference:
-        check_reference(reference, self.networks.s3gen.config, name)
-        return reference
-
-    def _prepare(
-        self, audio, target_voice_path, voice, seed, n_cfm_timesteps, progress, speed
-    ) -> _Conversion:
-        """Everything that can be wrong, then the tokens of the recording."""
-        key, speed = random_key(seed), checked_speed(speed)
-        steps = n_cfm_timesteps
-        steps = self.checkpoint.config.generation.cfm_steps if steps is None else steps
-        check_steps(steps)
-        waveform = read_speech(audio)
-        if voice is not None:
-            reference = voice.reference
-        else:
-            if target_voice_path is not None:
-                self.set_target_voice(target_voice_path)
-            reference = self.reference
-        if reference is not None:
-            self._checked(reference)
-        else:
-            raise SettingError(
-                "no voice: this checkpoint has none built in, so give a recording of the voice "
-                "(set_target_voice, target_voice_path=, or --voice on the command line)."
-            )
-        told = None if progress is None else lambda i, n: progress("windows", i, n)
-        with on_device(self.device):
-            tokens = self.networks.s3_tokenizer(waveform, on_window=told)
-            mx.eval(tokens)
-        return _Conversion(tokens, reference, key, steps, progress, speed)
-
-    def _speak(self, work: _Conversion, marks: bool) -> Iterator[np.ndarray]:
-        rate = self.checkpoint.config.s3gen.input_frame_rate
-        seconds = -(-work.tokens.shape[0] // rate)
-
-        def on_step(done: int, steps: int) -> None:
-            if work.progress is not None:
-                work.progress("seconds", seconds * done // steps, seconds)
-
-        pieces = speak_in_pieces(
-            self.networks.s3gen, work.tokens, work.reference, work.key, work.steps, on_step
-        )
-
-        def as_numpy(piece: mx.array) -> np.ndarray:
-            samples = np.array(piece)
-            # The next piece, or recording, has other sizes.
-            clear_device_cache()
-            return samples
-
-        length = waveform_length(self.networks.s3gen, work.tokens.shape[0], work.reference)
-
-        def and_whether_last() -> Iterator[tuple[np.ndarray, bool]]:
-            done = 0
-            for piece in pieces:
-                done += piece.shape[0]
-                yield as_numpy(piece), done == length
-
-        chunks = and_whether_last()
-        if work.speed != 1.0:
-            chunks = stretch_stream(chunks, self.sr, work.speed)
-        if marks:
-            return computed_on(self.device, mark_stream(chunks, self.sr))
-        return computed_on(self.device, (chunk for chunk, _ in chunks if chunk.size))
-
-
-@dataclass
-class _Conversion:
-    """What is decided before the first sample is computed."""
-
-    tokens: mx.array
-    reference: Reference
-    key: mx.array
-    steps: int
-    progress: Progress | None
-    speed: float
-
-
-def read_speech(audio: Recording) -> np.ndarray:
-    """A recording to convert, (n,) float32 at 16 kHz.
-
-    Args:
-        audio: a file, or (n,) samples at 24 kHz.
-
-    Raises:
-        AudioError: it cannot be read, is silent, or too short.
-    """
-    if isinstance(audio, np.ndarray):
-        name = "the recording"
-        waveform = resample_soxr(checked_samples(audio, name), DECODER_RATE, TOKENIZER_RATE)
-    else:
-        name, waveform = str(audio), load_audio(audio, TOKENIZER_RATE)
-    seconds = len(waveform) / TOKENIZER_RATE
-    if seconds < MIN_SECONDS:
-        raise AudioError(f"{name} lasts {seconds:.2f} s; at least {MIN_SECONDS} s are needed.")
-    if max(waveform.max(), -waveform.min()) < MIN_PEAK:
-        raise AudioError(f"{name} is silent: there is nothing to convert.")
-    return waveform
-
+from .errors import AudioError
+from .runtime.apart import check_apart
+from .runtime.number_options import any_whole
+from .runtime.own_files import problem_of
+from .runtime.progress import Bars
+from .weights.model_files import model_files
 
 EXAMPLES = """\
 examples:
@@ -365,11 +75,14 @@ def build_parser() -> argparse.ArgumentParser:
         "first time), a folder (one called like a model: ./turbo), or OWNER/REPOSITORY on the hub",
     )
     parser.add_argument(
-        "--seed", type=int, metavar="N", help="same seed, same audio; without it every run differs"
+        "--seed",
+        type=any_whole,
+        metavar="N",
+        help="same seed, same audio; without it every run differs",
     )
     parser.add_argument(
         "--cfm-steps",
-        type=int,
+        type=any_whole,
         metavar="N",
         help="steps of the flow; fewer are faster and rougher (default: the checkpoint's, 10)",
     )

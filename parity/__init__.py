@@ -1,6 +1,6 @@
-"""The proof: every stage of our networks beside a reference, on the same weights and inputs.
+"""Proof that every stage of our networks equals a reference on the same weights and inputs.
 
-Nothing of ours is imported here, so that `parity.torch_reference` runs in an interpreter that has
+Nothing of ours is imported here, so that `parity.torch.backend` runs in an interpreter that has
 PyTorch and upstream's package but neither MLX nor this library.
 
 MLX multiplies float32 in TF32, which has ten bits, on CUDA and on the newest Macs. Equal to

@@ -1,4 +1,4 @@
-"""Two dumps side by side: for every output of the table, whether the second is the first.
+"""Comparison of two dumps: every output of the table, its error and its bound.
 
 What the reference holds must be there, of the same shape and dtype, finite, and within its bound.
 Inputs, stages the reference does not have, and extra tensors are ignored.
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import ParityError
-from .precisions import held_to
-from .stages import EQUAL, MAX_ABS, PIPELINE, STAGES, UNEQUAL_SHARE, Output
+from .precisions import with_bound
+from .stages import EQUAL, MAX_ABS, PIPELINE, STAGES, UNEQUAL_SHARE, StageOutput
 
 
 @dataclass(frozen=True)
-class Row:
+class Verdict:
     """The verdict on one output. `error` is None where the two could not be subtracted."""
 
     stage: str
@@ -31,11 +31,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows of one dump held against one reference; the names are for the table."""
+    """Verdicts on all outputs of one dump against one reference; the names are for the table."""
 
     checked: str
     reference: str
-    rows: tuple[Row, ...]
+    rows: tuple[Verdict, ...]
     precision: str = "float32"
 
     @property
@@ -50,7 +50,7 @@ def compare(
     names: tuple[str, str] = ("out", "reference"),
     precision: str = "float32",
 ) -> Comparison:
-    """Hold `checked` against `reference`.
+    """Compare `checked` with `reference`.
 
     Args:
         reference: tensors by name; only the table's outputs count.
@@ -62,9 +62,9 @@ def compare(
         ParityError: the reference has no output of the table, so that nothing could be compared.
     """
     rows = tuple(
-        _row(
+        _verdict(
             stage.name,
-            held_to(output, precision),
+            with_bound(output, precision),
             reference[output.name],
             checked.get(output.name),
         )
@@ -74,14 +74,14 @@ def compare(
     )
     if not rows:
         raise ParityError(
-            "the reference holds no output of any parity stage: nothing to compare. Is it a dump "
+            "the reference has no output of any parity stage: nothing to compare. Is it a dump "
             "of inputs, or of another program?"
         )
     return Comparison(names[0], names[1], rows, precision)
 
 
 def all_hold(comparisons: Iterable[Comparison]) -> bool:
-    """Whether there is anything at all, and every row of it holds."""
+    """True if there is at least one comparison and every verdict in them holds."""
     comparisons = tuple(comparisons)
     return bool(comparisons) and all(comparison.holds for comparison in comparisons)
 
@@ -103,7 +103,9 @@ def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
 
 
-def _row(stage: str, output: Output, reference: np.ndarray, checked: np.ndarray | None) -> Row:
+def _verdict(
+    stage: str, output: StageOutput, reference: np.ndarray, checked: np.ndarray | None
+) -> Verdict:
     error, problem = None, _problem(reference, checked)
     if output.measure == UNEQUAL_SHARE and checked is not None and checked.ndim == 1:
         # Tokens may also be fewer or more.
@@ -114,18 +116,18 @@ def _row(stage: str, output: Output, reference: np.ndarray, checked: np.ndarray 
         error = _error(output.measure, reference, checked)
         if not error <= output.bound:
             problem = f"{error:.3g} is over the bound of {output.bound:.3g}"
-    return Row(stage, output.name, output.measure, error, output.bound, not problem, problem)
+    return Verdict(stage, output.name, output.measure, error, output.bound, not problem, problem)
 
 
 def _unequal_share(reference: np.ndarray, checked: np.ndarray) -> float:
-    """Of the reference's entries those that are not in `checked` at the same place."""
+    """Share of the reference's entries that differ from `checked` at the same place."""
     both = min(len(reference), len(checked))
     equal = np.count_nonzero(reference[:both] == checked[:both])
     return 1.0 - equal / max(len(reference), 1)
 
 
 def _problem(reference: np.ndarray, checked: np.ndarray | None) -> str:
-    """What forbids a subtraction; empty if nothing does."""
+    """Reason why the two cannot be subtracted; empty if they can."""
     if checked is None:
         return "missing"
     if checked.shape != reference.shape:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .errors import DumpError
+from .whole_file import whole_file
 
 
 def read_dump(path: str | Path) -> dict[str, np.ndarray]:
@@ -23,7 +23,7 @@ def read_dump(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def read_dump_with_metadata(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Every tensor of a dump, and what its backend wrote about itself (versions, say)."""
+    """Every tensor of a dump, and its backend's metadata (versions, for example)."""
     if not Path(path).is_file():
         raise DumpError(f"{path}: no such file.")
     try:
@@ -32,7 +32,7 @@ def read_dump_with_metadata(path: str | Path) -> tuple[dict[str, np.ndarray], di
             return tensors, dict(file.metadata() or {})
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]  # it may quote all of the file
-        raise DumpError(f"{path} is no readable safetensors file: {reason}.") from error
+        raise DumpError(f"{path} is not a readable safetensors file: {reason}.") from error
 
 
 def write_dump(
@@ -40,22 +40,16 @@ def write_dump(
     tensors: Mapping[str, np.ndarray],
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write `tensors` to `path` through a temporary name in the same folder.
+    """Write `tensors` to `path`, whole or not at all.
 
     Raises:
         DumpError: the folder does not exist or cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     try:
-        save_file(
-            {name: np.ascontiguousarray(value) for name, value in tensors.items()},
-            str(temporary),
-            metadata=dict(metadata or {}),
-        )
-        os.replace(temporary, path)
+        with whole_file(path) as temporary:
+            save_file(arrays, str(temporary), metadata=dict(metadata or {}))
     except (OSError, SafetensorError) as error:
         raise DumpError(f"{path} cannot be written: {error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

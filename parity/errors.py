@@ -1,4 +1,4 @@
-"""The errors a user of the harness can meet, importable where neither MLX nor PyTorch is."""
+"""Errors that a user of the harness can meet, importable without MLX and PyTorch."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ class DumpError(ParityError):
 
 class ReferenceMissing(ParityError):
     """Upstream's package, or something it needs, is not installed."""
+
+
+class PeerError(ParityError):
+    """Another port's process that failed; the message is the last line that it printed."""
+
+
+class PeerMissing(PeerError):
+    """A peer that cannot be installed or does not run here."""
 
 
 class WeightMismatch(ParityError):

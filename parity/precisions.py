@@ -1,21 +1,21 @@
-"""Precisions beside float32: how a model is converted to each, and how far its stages may be off.
+"""Precisions beside float32, and the bounds of the stages in each.
 
 The reference stays upstream's float32. What has no weights (features, resampling, samplers) is held
-to float32's bounds in every precision; the networks to those of `convert.bounds`, several times
-what conversion does to trained models, so that they catch what is wrong and not what is rounded.
+to float32's bounds in every precision; the networks to those of `weights.conversion.bounds`,
+several times what conversion does to trained models, so that they catch what is wrong and not what
+is rounded.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from .errors import ParityError
-from .stages import EQUAL, RELATIVE_RMS, UNEQUAL_SHARE, Output
+from .stages import EQUAL, RELATIVE_RMS, UNEQUAL_SHARE, StageOutput
 
 PRECISIONS = ("float32", "float16", "bfloat16", "8bit", "4bit")
 
-# Outputs that no weight has a part in; the watermark's weights are its own, always float32.
+# Outputs computed without the model's weights; the watermark's own are always float32.
 _WITHOUT_WEIGHTS = frozenset(
     {
         *("voice_encoder/trimmed", "voice_encoder/mel", "s3_tokenizer/log_mel"),
@@ -23,20 +23,21 @@ _WITHOUT_WEIGHTS = frozenset(
         *("sampler/probs", "sampler_turbo/probs", "watermark/marked", "watermark/answer"),
     }
 )
-# Greedy decoding goes another way after one token that differs, whatever the reason: reported.
+# Greedy decoding diverges after one token that differs, so the share is reported, not bounded.
 _REPORTED = frozenset({"t3/greedy_tokens"})
 
 
-def held_to(output: Output, precision: str) -> Output:
-    """An output of the table with the measure and bound that it has in a precision.
+def with_bound(output: StageOutput, precision: str) -> StageOutput:
+    """An output of the table with its measure and bound in a precision.
 
     Raises:
         ParityError: there is no such precision.
     """
-    from convert.bounds import BOUNDS
+    # Not at the top: `reproduce.py` compares where PyTorch is installed and this library is not.
+    from mlx_chatterbox.weights.conversion.bounds import BOUNDS
 
     if precision not in PRECISIONS:
-        raise ParityError(f"{precision!r} is no precision; there are {', '.join(PRECISIONS)}.")
+        raise ParityError(f"{precision!r} is not a precision; choose from {', '.join(PRECISIONS)}.")
     if precision == "float32" or output.name in _WITHOUT_WEIGHTS:
         return output
     bounds = BOUNDS[precision]
@@ -47,28 +48,6 @@ def held_to(output: Output, precision: str) -> Output:
     if output.measure == RELATIVE_RMS:
         return replace(output, bound=max(output.bound, bounds.stage))
     return output
-
-
-def convert_to(precision: str, upstream: Path, folder: Path, **settings) -> Path:
-    """Convert upstream's files to a precision.
-
-    Args:
-        folder: to make.
-        settings: further arguments of `convert_folder`.
-
-    Raises:
-        ParityError: there is no such precision.
-        CheckpointError: the files cannot be converted.
-    """
-    from convert.core import convert_folder
-    from convert.recipes import plain, uniform
-
-    if precision not in PRECISIONS:
-        raise ParityError(f"{precision!r} is no precision; there are {', '.join(PRECISIONS)}.")
-    recipe = uniform(int(precision[0])) if precision.endswith("bit") else plain(precision)
-    return convert_folder(
-        upstream, folder, dtype=recipe.dtype, quantization=recipe.quantization, **settings
-    )
 
 
 def as_float32(outputs: dict) -> dict:

@@ -1,4 +1,4 @@
-"""The table of parity stages: what each reads from a dump, what it writes, how close is equal.
+"""The table of parity stages: inputs in a dump, outputs, and the bound within which they agree.
 
 A stage reads its inputs from the dump and never from another stage's result, so that errors do
 not add up. No array library is imported here: every backend and the comparison share this table.
@@ -29,7 +29,7 @@ PIPELINE = "pipeline"
 
 
 @dataclass(frozen=True)
-class Output:
+class StageOutput:
     """One tensor of a stage. `measure` says which error is held against `bound`."""
 
     name: str
@@ -45,12 +45,12 @@ class Stage:
 
     name: str
     inputs: tuple[str, ...]
-    outputs: tuple[Output, ...]
+    outputs: tuple[StageOutput, ...]
     optional_inputs: tuple[str, ...] = ()
 
 
-def _tokens(name: str, shape: str) -> Output:
-    return Output(name, shape, dtype="int32", measure=EQUAL, bound=0.0)
+def _tokens(name: str, shape: str) -> StageOutput:
+    return StageOutput(name, shape, dtype="int32", measure=EQUAL, bound=0.0)
 
 
 STAGES: tuple[Stage, ...] = (
@@ -58,16 +58,16 @@ STAGES: tuple[Stage, ...] = (
         "voice_encoder",
         inputs=("audio/ref_16k",),
         outputs=(
-            Output("voice_encoder/trimmed", "(n,)"),
-            Output("voice_encoder/mel", "(T, 40)"),
-            Output("voice_encoder/embedding", "(1, 256)"),
+            StageOutput("voice_encoder/trimmed", "(n,)"),
+            StageOutput("voice_encoder/mel", "(T, 40)"),
+            StageOutput("voice_encoder/embedding", "(1, 256)"),
         ),
     ),
     Stage(
         "s3_tokenizer",
         inputs=("audio/ref_16k",),
         outputs=(
-            Output("s3_tokenizer/log_mel", "(128, T)"),
+            StageOutput("s3_tokenizer/log_mel", "(128, T)"),
             _tokens("s3_tokenizer/tokens", "(n,)"),
         ),
     ),
@@ -75,30 +75,30 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "s3_encoder",
         inputs=("s3_encoder/log_mel",),
-        outputs=(Output("s3_encoder/codes", "(T/4, 8)"),),
+        outputs=(StageOutput("s3_encoder/codes", "(T/4, 8)"),),
     ),
     Stage(
         "speaker_encoder",
         inputs=("audio/ref_16k",),
         outputs=(
-            Output("speaker_encoder/fbank", "(T, 80)"),
-            Output("speaker_encoder/embedding", "(1, 192)"),
+            StageOutput("speaker_encoder/fbank", "(T, 80)"),
+            StageOutput("speaker_encoder/embedding", "(1, 192)"),
         ),
     ),
     Stage(
         "ref_mel",
         inputs=("audio/ref_24k",),
-        outputs=(Output("s3gen/ref_mel", "(T, 80)"),),
+        outputs=(StageOutput("s3gen/ref_mel", "(T, 80)"),),
     ),
     Stage(
         "resample",
         inputs=("audio/ref_24k",),
-        outputs=(Output("resample/ref_16k", "(n,)"),),
+        outputs=(StageOutput("resample/ref_16k", "(n,)"),),
     ),
     Stage(
         "sinc_resample",
         inputs=("audio/ref_24k",),
-        outputs=(Output("resample/sinc_16k", "(n,)"),),
+        outputs=(StageOutput("resample/sinc_16k", "(n,)"),),
     ),
     Stage(
         "t3",
@@ -110,8 +110,8 @@ STAGES: tuple[Stage, ...] = (
             "t3/speech_tokens",
         ),
         outputs=(
-            Output("t3/cond_emb", "(C, dim)"),
-            Output("t3/logits", "(2, S+1, V), GPT-2 (S+1, V)"),
+            StageOutput("t3/cond_emb", "(C, dim)"),
+            StageOutput("t3/logits", "(2, S+1, V), GPT-2 (S+1, V)"),
         ),
     ),
     Stage(
@@ -128,14 +128,14 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "sampler",
         inputs=("sampler/logits", "sampler/history", "sampler/settings"),
-        outputs=(Output("sampler/probs", "(N, V)", measure=MAX_ABS, bound=PROBABILITY_BOUND),),
+        outputs=(StageOutput("sampler/probs", "(N, V)", measure=MAX_ABS, bound=PROBABILITY_BOUND),),
     ),
     # Turbo's and Nano's order: temperature, top-k, top-p, and the repetition penalty last.
     Stage(
         "sampler_turbo",
         inputs=("sampler_turbo/logits", "sampler_turbo/history", "sampler_turbo/settings"),
         outputs=(
-            Output("sampler_turbo/probs", "(N, V)", measure=MAX_ABS, bound=PROBABILITY_BOUND),
+            StageOutput("sampler_turbo/probs", "(N, V)", measure=MAX_ABS, bound=PROBABILITY_BOUND),
         ),
     ),
     Stage(
@@ -149,9 +149,9 @@ STAGES: tuple[Stage, ...] = (
             "flow/n_timesteps",
         ),
         outputs=(
-            Output("flow/mu", "(2n+2m, 80)"),
-            Output("flow/speaker", "(1, 80)"),
-            Output("flow/mel", "(2m, 80)"),
+            StageOutput("flow/mu", "(2n+2m, 80)"),
+            StageOutput("flow/speaker", "(1, 80)"),
+            StageOutput("flow/mel", "(2m, 80)"),
         ),
     ),
     Stage(
@@ -163,35 +163,35 @@ STAGES: tuple[Stage, ...] = (
             "estimator/spks",
             "estimator/t",
         ),
-        outputs=(Output("estimator/out", "(B, 80, T)"),),
+        outputs=(StageOutput("estimator/out", "(B, 80, T)"),),
         optional_inputs=("estimator/r",),
     ),
-    # The vocoder's excitation, with what is random in it given.
+    # The vocoder's excitation, with fixed randomness.
     Stage(
         "source",
         inputs=("source/f0", "source/phases", "source/noise"),
-        outputs=(Output("source/excitation", "(480*T,)", bound=SOURCE_BOUND),),
+        outputs=(StageOutput("source/excitation", "(480*T,)", bound=SOURCE_BOUND),),
     ),
     Stage(
         "vocoder",
         inputs=("vocoder/mel", "vocoder/source"),
         outputs=(
-            Output("vocoder/f0", "(T,)"),
-            Output("vocoder/waveform", "(480*T,)"),
+            StageOutput("vocoder/f0", "(T,)"),
+            StageOutput("vocoder/waveform", "(480*T,)"),
         ),
     ),
-    # With the published weights, whatever the model's are. Upstream's detector keeps its answer to
+    # With the published weights in every model. Upstream's detector clips its answer to
     # 0 to 1; the one compared is from before that, or it would mostly be 0 or 1.
     Stage(
         "watermark",
         inputs=("audio/ref_24k",),
         outputs=(
-            Output("watermark/marked", "(n,)"),
-            Output("watermark/answer", "(1,)", measure=MAX_ABS, bound=SCORE_BOUND),
+            StageOutput("watermark/marked", "(n,)"),
+            StageOutput("watermark/answer", "(1,)", measure=MAX_ABS, bound=SCORE_BOUND),
         ),
     ),
-    # `generate`, as a user calls it, with all that is random in it given; text and language are
-    # code points. A token drawn otherwise would make another waveform: in float32 alone.
+    # `generate`, as a user calls it, with fixed randomness; text and language are
+    # code points. In float32 only, since one different token would change the whole waveform.
     Stage(
         PIPELINE,
         inputs=(
@@ -204,7 +204,7 @@ STAGES: tuple[Stage, ...] = (
         ),
         outputs=(
             _tokens("pipeline/tokens", "(m,)"),
-            Output("pipeline/waveform", "(n,)", bound=PIPELINE_BOUND),
+            StageOutput("pipeline/waveform", "(n,)", bound=PIPELINE_BOUND),
         ),
         optional_inputs=("pipeline/language",),
     ),
@@ -238,7 +238,7 @@ def compute_each(
 
     Args:
         only: names of stages; the others are left out.
-        recorder: `taps.Recorder` to record each stage with.
+        recorder: `taps.recording.Recorder` to record each stage with.
         as_array: makes an array of NumPy's of an output, for the recorder.
 
     Raises:
@@ -254,9 +254,9 @@ def compute_each(
                 outputs.update(functions[stage.name](networks, inputs))
                 continue
             with recorder.stage(stage.name) as tap:
-                found = functions[stage.name](networks, inputs)
-                tap.outputs = {name: as_array(value) for name, value in found.items()}
-            outputs.update(found)
+                results = functions[stage.name](networks, inputs)
+                tap.outputs = {name: as_array(value) for name, value in results.items()}
+            outputs.update(results)
         except (ValueError, IndexError, TypeError) as error:
             raise ParityError(f"stage {stage.name}: {error}") from error
     return outputs

@@ -1,16 +1,34 @@
-"""Real weights for a comparison: a folder, or a repository of the hub, downloaded once."""
+"""Weights for a comparison: given, downloaded or fabricated; and their conversions."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import mlx_chatterbox
+from mlx_chatterbox.weights import variants
+from mlx_chatterbox.weights.conversion import core as converter
+from mlx_chatterbox.weights.conversion.core import convert_folder
+from mlx_chatterbox.weights.conversion.recipes import plain, uniform
+from mlx_chatterbox.weights.hub import ANY_FILES, download, files_of, repository_of, variant_called
+from mlx_chatterbox.weights.variants import VARIANTS, variant_named
+
 from .errors import ParityError
-from .run import Settings, phase
+from .fabricate.checkpoint import fabricate_layout, is_fabricated, upstream_shapes
+from .precisions import PRECISIONS
+from .progress import phase, say
+from .settings import RunSettings
+from .upstream.files import upstream_of
+from .whole_file import write_text
+
+CONVERTED_STAMP = "parity-run.json"
 
 
-def located(settings: Settings) -> Settings:
-    """The settings with `weights` a folder and `variant` known.
+def located(settings: RunSettings) -> RunSettings:
+    """Settings with `weights` a folder and `variant` known.
 
     A repository is downloaded into the hub's cache unless it is there. Without a variant it is the
     one that the repository is of, else the one that the folder's files are.
@@ -22,32 +40,28 @@ def located(settings: Settings) -> Settings:
     """
     if settings.weights is None:
         return replace(settings, variant=settings.variant or "english")
-    given = str(settings.weights)
-    folder = Path(given).expanduser()
+    source = str(settings.weights)
+    folder = Path(source).expanduser()
     row = None
     if not folder.is_dir():
-        folder, row = _downloaded(given, settings)
+        folder, row = _downloaded(source, settings)
     variant = settings.variant or (row and row.name)
     if variant is None:
-        from .reference import upstream_of
-
         variant = upstream_of(folder, t3_file=settings.t3_file).variant
-    return replace(settings, weights=folder, weights_name=given_name(given), variant=variant)
+    return replace(settings, weights=folder, weights_name=weights_name(source), variant=variant)
 
 
-def given_name(given: str) -> str:
-    """A repository's name, or the last part of a folder's path: the rest is nobody's business."""
-    return Path(given).expanduser().resolve().name if Path(given).expanduser().is_dir() else given
+def weights_name(source: str) -> str:
+    """Name of a repository, or the last part of a folder's path: the rest is private."""
+    folder = Path(source).expanduser()
+    return folder.resolve().name if folder.is_dir() else source
 
 
-def _downloaded(given: str, settings: Settings):
-    """The repository's folder, and its row of the table of variants if it is in it."""
-    from mlx_chatterbox.hub import ANY_FILES, download, files_of, repository_of, variant_called
-    from mlx_chatterbox.variants import VARIANTS
-
-    repository = None if variant_called(given) else repository_of(given)
+def _downloaded(source: str, settings: RunSettings):
+    """Folder of a repository, and its row of the table of variants if it has one."""
+    repository = None if variant_called(source) else repository_of(source)
     if repository is None:
-        raise ParityError(f"--weights {given}: no such folder, and no repository (OWNER/NAME).")
+        raise ParityError(f"--weights {source}: no such folder, and no repository (OWNER/NAME).")
     rows = [row for row in VARIANTS.values() if row.repo == repository]
     if settings.variant is not None:
         rows = [row for row in rows if row.name == settings.variant]
@@ -55,3 +69,89 @@ def _downloaded(given: str, settings: Settings):
     files = ANY_FILES if row is None else files_of(row, settings.t3_file)
     with phase(f"download {repository}"):
         return download(repository, list(files)), row
+
+
+def upstream_weights(work: Path, settings: RunSettings) -> Path:
+    """The weights in upstream's format: the given folder, or a fabricated one, kept in `work`."""
+    variant = variant_named(settings.variant)
+    if settings.weights is not None:
+        if not Path(settings.weights).is_dir():
+            raise ParityError(f"--weights {settings.weights}: no such folder.")
+        return Path(settings.weights)
+    folder = work / "upstream"
+    layout = upstream_shapes(variant.default_config(), variant=variant.name)
+    if is_fabricated(folder, layout, variant.name, settings.seed):
+        say(f"fabricated weights: kept from before, in {folder}")
+        return folder
+    with phase("fabricate weights") as progress:
+        fabricate_layout(folder, layout, variant.name, settings.seed, progress)
+    return folder
+
+
+def converted_weights(
+    work: Path, upstream: Path, settings: RunSettings, precision: str = "float32"
+) -> Path:
+    """A conversion of `upstream`, reused if neither the files nor the converter changed."""
+    ending = "" if precision == "float32" else f"-{precision}"
+    folder = work / f"converted{ending}"
+    stamp_file = work / CONVERTED_STAMP.replace(".json", f"{ending}.json")
+    model = {"variant": settings.variant, "t3_file": settings.t3_file}
+    stamp = {**model, "files": _fingerprint(upstream), "code": _code_hash()}
+    if _reads_as(stamp_file, stamp) and folder.is_dir():
+        say(f"converted checkpoint: kept from before, in {folder}")
+        return folder
+    stamp_file.unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+    with phase("convert") as progress:
+        shared = None if settings.work is None else settings.work / "shared"
+        # Files that several models share are kept once, in float32 only.
+        shared = shared if precision == "float32" else None
+        convert_to(precision, upstream, folder, **model, progress=progress, shared=shared)
+    write_text(stamp_file, json.dumps(stamp) + "\n")
+    return folder
+
+
+def convert_to(precision: str, upstream: Path, folder: Path, **settings) -> Path:
+    """Convert upstream's files to a precision.
+
+    Args:
+        folder: to make.
+        settings: further arguments of `convert_folder`.
+
+    Raises:
+        ParityError: there is no such precision.
+        CheckpointError: the files cannot be converted.
+    """
+    if precision not in PRECISIONS:
+        raise ParityError(f"{precision!r} is not a precision; choose from {', '.join(PRECISIONS)}.")
+    recipe = uniform(int(precision[0])) if precision.endswith("bit") else plain(precision)
+    return convert_folder(
+        upstream, folder, dtype=recipe.dtype, quantization=recipe.quantization, **settings
+    )
+
+
+def _fingerprint(folder: Path) -> list[str]:
+    """Path, size and time of every file, which change when a file does."""
+    return [
+        f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}"
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+    ]
+
+
+def _code_hash() -> str:
+    """Hash of the converter and the configurations, so that a change to either converts anew."""
+    library = Path(mlx_chatterbox.__file__).parent
+    files = {*Path(converter.__file__).parent.glob("*.py"), *library.rglob("*config*.py")}
+    digest = hashlib.sha256()
+    for path in sorted({*files, Path(variants.__file__)}):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _reads_as(path: Path, value: dict) -> bool:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) == value
+    except (OSError, ValueError):
+        return False

@@ -20,7 +20,7 @@ def small_config():
 @pytest.fixture(scope="session")
 def small_upstream(tmp_path_factory, small_config):
     """A folder with upstream's files of a small model."""
-    from parity.fabricate import fabricate
+    from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
 
     return fabricate(tmp_path_factory.mktemp("upstream"), config=small_config)
 
@@ -28,7 +28,7 @@ def small_upstream(tmp_path_factory, small_config):
 @pytest.fixture(scope="session")
 def small_checkpoint(tmp_path_factory, small_upstream, small_config):
     """The same model as a converted folder."""
-    from convert.core import convert_folder
+    from mlx_chatterbox.weights.conversion.core import convert_folder
 
     output = tmp_path_factory.mktemp("converted") / "small"
     return convert_folder(small_upstream, output, config=small_config)
@@ -37,7 +37,7 @@ def small_checkpoint(tmp_path_factory, small_upstream, small_config):
 @pytest.fixture(scope="module")
 def checkpoint(small_checkpoint):
     """The converted folder, loaded."""
-    from mlx_chatterbox.checkpoint import load_converted
+    from mlx_chatterbox.weights.checkpoint import load_converted
 
     return load_converted(small_checkpoint)
 
@@ -53,8 +53,9 @@ def encoder(checkpoint):
 @pytest.fixture(scope="session")
 def small_models(tmp_path_factory, small_checkpoint):
     """Converted folders of small models, by variant, made when first asked for."""
-    from convert.core import convert_folder
-    from parity.fabricate import fabricate
+    from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
+
+    from mlx_chatterbox.weights.conversion.core import convert_folder
     from tests.small import small_config
 
     made = {"english": small_checkpoint}
@@ -75,7 +76,7 @@ def small_models(tmp_path_factory, small_checkpoint):
 @pytest.fixture(scope="session")
 def recording():
     """3 s of a voiced sound between silences, (72000,) at 24 kHz."""
-    from parity.synthetic_voice import synthetic_voice
+    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
     return synthetic_voice(3.0, seed=3)
 
@@ -92,7 +93,7 @@ def recording_file(tmp_path_factory, recording):
 @pytest.fixture(scope="session")
 def voices():
     """Ten recordings of 1.6 to 2.5 s, (n,) at 24 kHz, all different."""
-    from parity.synthetic_voice import synthetic_voice
+    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
     return [synthetic_voice(1.6 + 0.1 * i, seed=i) for i in range(10)]
 
@@ -100,7 +101,7 @@ def voices():
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory, voices):
     """Two speakers with four clips each, and one with a single clip."""
-    from tests.train_data import write
+    from tests.train.data import write
 
     root = tmp_path_factory.mktemp("clips")
     for i, voice in enumerate(voices[:8]):
@@ -112,9 +113,10 @@ def clip_folder(tmp_path_factory, voices):
 @pytest.fixture(scope="session")
 def voice_data(tmp_path_factory):
     """Ten clips of a made-up speaker, and three that cannot be trained on."""
+    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
+
     from mlx_chatterbox.audio.files import save_audio
-    from parity.synthetic_voice import synthetic_voice
-    from tests.train_data import SENTENCES
+    from tests.train.data import SENTENCES
 
     folder = tmp_path_factory.mktemp("voice_data")
     for number, sentence in enumerate(SENTENCES):
@@ -132,9 +134,10 @@ def voice_data(tmp_path_factory):
 @pytest.fixture(scope="session")
 def two_voices(tmp_path_factory):
     """Five clips of two made-up speakers."""
+    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
+
     from mlx_chatterbox.audio.files import save_audio
-    from parity.synthetic_voice import synthetic_voice
-    from tests.train_data import SENTENCES
+    from tests.train.data import SENTENCES
 
     folder = tmp_path_factory.mktemp("two_voices")
     for number, sentence in enumerate(SENTENCES[:5]):
@@ -197,7 +200,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     if config.getoption("as_gpu"):
-        from mlx_chatterbox.nn import device
+        from mlx_chatterbox.runtime import device
 
         pretending = device.pretend("gpu")
         pretending.__enter__()
@@ -207,14 +210,14 @@ def pytest_configure(config):
 @pytest.fixture
 def sounded(monkeypatch) -> list[int]:
     """How many tokens each piece has whose sounding was begun."""
-    from mlx_chatterbox.synthesis import Synthesis
+    from mlx_chatterbox.synthesis.synthesizer import BatchSynthesizer
 
     begun = []
-    waveform = Synthesis._waveform
+    waveform = BatchSynthesizer._waveform
 
     def counted(self, tokens, key):
         begun.append(len(tokens))
         return waveform(self, tokens, key)
 
-    monkeypatch.setattr(Synthesis, "_waveform", counted)
+    monkeypatch.setattr(BatchSynthesizer, "_waveform", counted)
     return begun

@@ -55,8 +55,8 @@ Function = Callable[[str], object]
 
 def text_functions() -> dict[str, Function]:
     """What is done with a text that is spoken."""
-    from mlx_chatterbox.guards import plausible
     from mlx_chatterbox.longform.split import document_of_text
+    from mlx_chatterbox.synthesis.monitor import plausible
     from mlx_chatterbox.text import clauses, normalize, pauses, scripts, sentences, tags, unread
     from mlx_chatterbox.text.languages import ko
     from mlx_chatterbox.text.respelling import Respelling

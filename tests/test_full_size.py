@@ -23,7 +23,7 @@ def weights(request, tmp_path_factory):
     given = request.config.getoption("--full-size")
     if given:
         return given
-    from parity.fabricate import fabricate
+    from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
 
     return fabricate(tmp_path_factory.mktemp("full") / "upstream")
 
@@ -79,9 +79,9 @@ def test_a_sentence_has_its_tokens_in_any_company(weights):
     """The same seed, the same tokens: alone and among 2, 4 and 8, of various lengths."""
     import mlx.core as mx
 
-    from mlx_chatterbox.checkpoint import load
     from mlx_chatterbox.models.t3.decoding import decode_batch
     from mlx_chatterbox.models.t3.sampling import SamplingSettings
+    from mlx_chatterbox.weights.checkpoint import load
 
     t3 = load(weights).networks.t3
     draw = np.random.default_rng(0)

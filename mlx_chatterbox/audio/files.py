@@ -19,8 +19,9 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import AudioError
-from ..own_files import open_input
+from ..runtime.own_files import open_input
 from .blocks import MAX_PIPED_BYTES, check_rate, collected, sound_blocks
+from .cut_short import how_short
 from .ffmpeg import HOW_TO_GET_IT, duration, ffmpeg_program, open_decoder
 from .formats import check_output, reason_of
 from .kinds import Kind, kind_of
@@ -42,6 +43,10 @@ _MARGIN_SECONDS = 2
 # Channels whose mean is so much quieter than of unrelated ones cancel each other out: 12 dB, which
 # two equal channels reach at a correlation of -0.94.
 _CANCELLED = 0.25
+# Samples: an MP3 file's header counts in packets, and with what the encoder has put before.
+_MPEG_MARGIN = 2 * 1152
+# What libsndfile says of a FLAC file that was written into a pipe.
+_UNKNOWN = 2**63 - 1
 
 
 def _require_finite(waveform: np.ndarray, what: str) -> None:
@@ -115,12 +120,15 @@ def read_channels(
         if kind is not None and kind.is_foreign:
             samples, rate = _decoded(file, name, kind, seconds)
         else:
+            short = how_short(file)
             try:
                 sound = _sound_file(file)
             except _errors() as error:
                 samples, rate = _decoded_after(error, file, name, kind, seconds)
+                if short and (seconds is None or len(samples) < round(seconds * rate)):
+                    _warn_of_short(name, short)
             else:
-                samples, rate = _read(sound, name, seconds)
+                samples, rate = _read(sound, name, seconds, short)
         if len(samples) == 0:
             raise AudioError(f"{name} is empty: it has no samples.")
         _require_finite(samples, str(name))
@@ -147,6 +155,7 @@ def blocks_of(path: str | os.PathLike) -> Iterator[tuple[int, int, Iterator[np.n
             with open_decoder(Path(path), name, kind) as decoder:
                 yield decoder.rate, decoder.channels, decoder.blocks()
             return
+        short = how_short(file)
         try:
             sound = _sound_file(file)
         except _errors() as error:
@@ -154,14 +163,18 @@ def blocks_of(path: str | os.PathLike) -> Iterator[tuple[int, int, Iterator[np.n
         with sound:
             check_rate(sound.samplerate, name)
             seconds = sound_blocks(sound, at_once=sound.samplerate)
-            yield sound.samplerate, sound.channels, _checked(seconds, name)
+            yield sound.samplerate, sound.channels, _checked(seconds, sound, name, short)
 
 
-def _checked(blocks: Iterator[np.ndarray], name: str) -> Iterator[np.ndarray]:
+def _checked(blocks: Iterator[np.ndarray], sound, name: str, short: str) -> Iterator[np.ndarray]:
+    count = 0
     try:
-        yield from blocks
+        for block in blocks:
+            count += len(block)
+            yield block
     except _errors() as error:
         raise _unreadable(name, None, error) from error
+    _tell_if_short(sound, name, short, count, None)
 
 
 def duration_of(path: str | os.PathLike) -> float | None:
@@ -248,24 +261,38 @@ class _Nameless:
             self.readinto = file.readinto
 
 
-def _read(sound, name: str, seconds: float | None) -> tuple[np.ndarray, int]:
+def _read(sound, name: str, seconds: float | None, short: str) -> tuple[np.ndarray, int]:
     rate, channels = sound.samplerate, sound.channels
     frames = None if seconds is None else round(seconds * rate)
     try:
         with sound:
             check_rate(rate, name)
             samples = collected(sound_blocks(sound, frames), channels, rate, name)
-            wanted = sound.frames if frames is None else min(frames, sound.frames)
-            # Of other formats libsndfile itself looks how long they are.
-            if sound.format == "FLAC" and len(samples) < wanted:
-                warnings.warn(
-                    f"{name} is cut short, or its header is wrong: it says {sound.frames} samples, "
-                    f"and {len(samples)} are there.",
-                    stacklevel=4,
-                )
+            _tell_if_short(sound, name, short, len(samples), frames)
             return samples, rate
     except _errors() as error:
         raise _unreadable(name, None, error) from error
+
+
+def _tell_if_short(sound, name: str, short: str, count: int, frames: int | None) -> None:
+    """Warn where less was read of a recording than was wanted and should be there.
+
+    Args:
+        short: what `how_short` says of the file.
+        count: samples that were read; `frames` were wanted, None: all.
+    """
+    if frames is not None and count >= frames:
+        return
+    wanted = sound.frames if frames is None else min(frames, sound.frames)
+    margin = _MPEG_MARGIN if sound.format in ("MP3", "MPEG") else 0
+    if not short and count < wanted - margin and sound.frames != _UNKNOWN:
+        short = f"it says {sound.frames} samples, and {count} are there"
+    if short:
+        _warn_of_short(name, short)
+
+
+def _warn_of_short(name: str, short: str) -> None:
+    warnings.warn(f"{name} is cut short, or its header is wrong: {short}.", stacklevel=6)
 
 
 def _decoded_after(

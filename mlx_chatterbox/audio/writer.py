@@ -19,7 +19,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from ..errors import AudioError
-from ..own_files import new_beside
+from ..runtime.own_files import new_beside
 from .formats import BOOK, check_output, reason_of
 
 # Written at once, always: what Vorbis makes of samples depends on how many come together, and its

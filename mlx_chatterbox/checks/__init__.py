@@ -6,7 +6,6 @@ the end of a table gives what lies there in memory, or ends the process. What th
 by the loaded weights and their configuration.
 
 - `tensors`: tokens, shapes, numbers
-- `voices`: a voice against the model that uses it
 - `git_lfs`: what stands in place of a file that was not fetched
 - `safetensors_file`: a file's header against its length
 - `json_file`: JSON of bounded size and depth, with the wanted type at the top

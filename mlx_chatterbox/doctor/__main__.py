@@ -11,7 +11,8 @@ from importlib import import_module
 from pathlib import Path
 
 from ..errors import Interrupted
-from ..program import run_program
+from ..runtime.number_options import real
+from ..runtime.program import run_program
 
 # In the order in which they run: what is cheap and proves something comes before what is dear.
 CHECKS = ("machine", "limits", "correctness", "threads", "processes", "memory", "t3", "s3gen")
@@ -48,14 +49,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--minutes",
-        type=float,
+        type=real(0, 1e5, above=True),
         default=2.0,
         metavar="N",
         help="take about so long at most; what does not fit is left out, and said so (default: 2)",
     )
     parser.add_argument(
         "--memory",
-        type=float,
+        type=real(0, 1e6, above=True),
         metavar="GB",
         help="take so much at most (default: four fifths of what is free)",
     )
@@ -67,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="where the JSON goes (default: doctor.json)",
     )
-    from ..cli import add_verbose, add_version
+    from ..commands.cli import add_verbose, add_version
 
     add_verbose(parser)
     add_version(parser)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from ..nn import device
+from ..runtime import device
 
 # What is left to the system and to other programs.
 _SPARED = 0.2

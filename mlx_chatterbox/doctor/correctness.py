@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from ..nn import device
-from ..voice import Voice, embed_voice
+from ..runtime import device
+from ..voices.voice import Voice, embed_voice
 from ..watermark import THRESHOLD, detect
 from .examination import Examination
 from .findings import Section

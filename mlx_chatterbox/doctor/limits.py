@@ -6,10 +6,10 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from ..nn import device
 from ..nn.attention import attend
 from ..nn.conv import conv1d, conv1d_by_taps
 from ..nn.few_bits import for_any_device
+from ..runtime import device
 from .examination import Examination
 from .findings import Section
 from .made_up import GROUP_SIZE, bits_of, fill, float_type

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from .. import _linux_cpu
-from .._mlx_settings import CUDA_SETTINGS
 from .._version import __version__
-from ..nn import cpu_kernels, device, native
+from ..nn import cpu_kernels
+from ..runtime import device, linux_cpu, native
+from ..runtime.mlx_settings import CUDA_SETTINGS
 from .budget import all_memory, free_memory
 from .examination import Examination
 from .findings import Section
@@ -117,9 +117,9 @@ def _describe_processor(exam: Examination, section: Section) -> None:
     if not sys.platform.startswith("linux"):
         section.not_applicable("blas", "BLAS for the CPU", "macOS has Accelerate")
         return
-    blas = _linux_cpu.loaded_blas()
+    blas = linux_cpu.loaded_blas()
     section.figure("blas", "BLAS for the CPU", "none that is fast" if blas is None else _name(blas))
-    section.figure("blas_core", "its kernels are for", _linux_cpu.blas_core() or "not known")
+    section.figure("blas_core", "its kernels are for", linux_cpu.blas_core() or "not known")
     section.figure("native", "this package's C is in use", native.library() is not None)
     section.figure("tuned", "fused kernels are tuned to the processor", cpu_kernels.tuned())
 

@@ -9,11 +9,11 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from ..checkpoint import build
-from ..config import ModelConfig, QuantizationConfig
-from ..nn import device
-from ..quantization import is_quantized
-from ..variants import variant_named
+from ..models.config import ModelConfig, QuantizationConfig
+from ..runtime import device
+from ..weights.checkpoint import build
+from ..weights.quantization import is_quantized
+from ..weights.variants import variant_named
 
 GROUP_SIZE = 64
 # No token is this one, so that decoding goes on for as long as it is timed.

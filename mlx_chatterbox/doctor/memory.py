@@ -12,8 +12,8 @@ from pathlib import Path
 import mlx.core as mx
 
 from ..models.s3gen.s3gen import Reference
-from ..nn import device
-from ..nn.memory import bound_cache, cache_limit, clear_device_cache
+from ..runtime import device
+from ..runtime.memory import bound_cache, cache_limit, clear_device_cache
 from .examination import Examination
 from .findings import Section
 from .made_up import configuration, fill, networks_of, size_of

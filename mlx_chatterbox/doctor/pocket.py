@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..hub import POCKET
-from ..tts import ChatterboxTTS, open_model
+from ..api.tts import ChatterboxTTS, open_model
+from ..weights.hub import POCKET
 
 TEXT = "The ferry leaves the island at seven, and the last bus waits for it."
 OTHER_TEXT = "Nobody knew the way."

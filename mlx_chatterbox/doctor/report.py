@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .._version import __version__
-from ..own_files import write_whole
+from ..runtime.own_files import write_whole
 from .examination import Examination
 from .findings import (
     FAILED,

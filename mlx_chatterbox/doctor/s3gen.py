@@ -7,10 +7,10 @@ import time
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import ModelConfig
+from ..models.config import ModelConfig
 from ..models.s3gen.s3gen import S3Gen
-from ..nn import device
-from ..voice import embed_voice
+from ..runtime import device
+from ..voices.voice import embed_voice
 from .counts import flow_flops, vocoder_flops
 from .examination import Examination, S3GenSpeed
 from .findings import Section

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from ..config import ModelConfig
+from ..models.config import ModelConfig
 from ..models.t3.decoding import decode
 from ..models.t3.native_step import NativeStep
 from ..models.t3.sampling import SamplingSettings
 from ..models.t3.t3 import T3
-from ..nn import device
+from ..runtime import device
 from .examination import Examination, T3Speed
 from .findings import Section
 from .made_up import NEVER, configuration, fill, networks_of, size_of

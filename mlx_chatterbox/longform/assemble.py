@@ -13,7 +13,7 @@ import numpy as np
 
 from ..audio.writer import open_writer
 from ..errors import AudioError
-from ..own_files import remove_leftovers
+from ..runtime.own_files import remove_leftovers
 from .fit import Fitted
 from .plan import Document, Piece
 from .store import disk_error

@@ -21,12 +21,11 @@ from typing import Any
 from .._version import __version__
 from ..errors import ChatterboxError, JobError
 from ..harmless import cell
-from ..manifest import sha256
-from ..own_files import is_regular, own_folder, remove_leftovers, remove_named
+from ..runtime.own_files import is_regular, own_folder, remove_leftovers, remove_named
 from ..text.respelling import Lexicon, respelling_of
 from ..text.unread import shortened
 from ..text.writing import Writing
-from .casting import Casting
+from ..weights.manifest import sha256
 from .identity import digest, seed_from
 from .job import Executor, Job
 from .local import local
@@ -36,6 +35,7 @@ from .records import is_output_state
 from .rows import Row, one_line, read_rows
 from .speaking import Spoken, remarks_on
 from .store import disk_error, read_json, write_durably, write_json
+from .voice_resolver import VoiceResolver
 from .wording import job_writing, tell
 
 FOLDER_NAME = "batch.job"
@@ -126,9 +126,9 @@ def speak_batch(
 
         batch = _Batch(job, output_dir, about, tts.sr, subtitles, writing)
         try:
-            casting = Casting(job, tts, settings or {})
+            resolver = VoiceResolver(job, tts, settings or {})
             for row in rows:
-                batch.plan(row, casting, longest, chosen, sdh)
+                batch.plan(row, resolver, longest, chosen, sdh)
             batch.work(batch_size, executor or local(tts))
         finally:
             _write_report(output_dir / REPORT_NAME, batch.lines)
@@ -150,7 +150,7 @@ class _Batch:
             raise disk_error(self._states, error) from None
         remove_named(self._states, _LEFT.fullmatch)
 
-    def plan(self, row: Row, casting: Casting, longest: int, seed: int, sdh: bool) -> None:
+    def plan(self, row: Row, resolver: VoiceResolver, longest: int, seed: int, sdh: bool) -> None:
         """Find out what a row needs."""
         line = Line(row.number, row.output)
         self.lines.append(line)
@@ -160,13 +160,13 @@ class _Batch:
         try:
             writing = self._writing(row.language)
             document = row.document(writing.room(longest), sdh)
-            manner = casting.manner(row.voice, row.language, row.speed)
+            voice_settings = resolver.resolve(row.voice, row.language, row.speed)
         except ChatterboxError as error:
             line.status, line.message = "failed", one_line(error)
             return
         own_seed = seed_from(seed, row.output)
         path = self._folder / row.output
-        output = plan_output(path, document, manner, self._job, own_seed, writing)
+        output = plan_output(path, document, voice_settings, self._job, own_seed, writing)
         tell(writing)
         if not output.wanted:
             line.status, line.message = "failed", "there is nothing to speak in it: no letter"

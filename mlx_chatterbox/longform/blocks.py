@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..text.clauses import pieces
 from ..text.pauses import at_pauses
 from ..text.scripts import flowed, glue, is_unspaced, measured
-from .plan import Piece
+from .plan import Piece, checked_count
 
 # Seconds of silence behind a piece that ends so; a longer one that something else asks for counts.
 SENTENCE, ELLIPSIS, CLAUSE, COMMA = 0.35, 0.5, 0.25, 0.15
@@ -125,7 +125,7 @@ class _Plan:
             last = self._pieces[-1]
             before = last.pause if self._asked == len(self._pieces) else 0.0
             self._pieces[-1] = replace(last, pause=before + seconds)
-        self._asked = len(self._pieces)
+        self._asked = checked_count(len(self._pieces))
 
     def _add(self, text: str) -> None:
         text = self._waiting + glue(self._waiting, text) + text
@@ -162,6 +162,7 @@ class _Plan:
     def _speak(self, text: str) -> None:
         for part in pieces(text, self._longest, self._language):
             self._pieces.append(Piece(part, pause_behind(part), self._take_title()))
+        checked_count(len(self._pieces))
 
     def _take_title(self) -> str | None:
         title, self._title = self._title, None

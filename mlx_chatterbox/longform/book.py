@@ -12,7 +12,6 @@ from ..errors import SettingError
 from ..harmless import shortened
 from ..text.respelling import Lexicon
 from .assemble import Placed
-from .casting import Casting
 from .chapters import spans
 from .job import Executor, Job, job_folder
 from .local import local
@@ -22,6 +21,7 @@ from .plan import Document
 from .progress import JobBar
 from .speaking import Spoken, remarks_on
 from .subtitles import clock
+from .voice_resolver import VoiceResolver
 from .wording import job_writing, tell
 
 MANIFEST_NAME = "manifest.json"
@@ -97,22 +97,22 @@ def speak_document(
     """
     with Job(job_folder(output), tts.sr) as job:
         is_known = job.seed is not None
-        casting = Casting(job, tts, settings or {})
-        manner = casting.manner(voice, language)
+        resolver = VoiceResolver(job, tts, settings or {})
+        voice_settings = resolver.resolve(voice, language)
         chosen, writing = job.choose_seed(seed), job_writing(job, tts, language, lexicon, normalize)
-        planned = plan_output(output, document, manner, job, chosen, writing)
+        planned = plan_output(output, document, voice_settings, job, chosen, writing)
         if redo:
             job.speak_again(_names(planned, redo))
-            planned = plan_output(output, document, manner, job, chosen, writing)
+            planned = plan_output(output, document, voice_settings, job, chosen, writing)
         tell(writing)
         about = {
             "output": output.name,
             "title": document.title,
             "author": document.author,
             "program": __version__,
-            "model": {"name": str(model), "hash": casting.model},
-            "voice": {"name": voice.name if voice else "", "hash": manner.voice_hash},
-            "settings": dict(manner.settings),
+            "model": {"name": str(model), "hash": resolver.model},
+            "voice": {"name": voice.name if voice else "", "hash": voice_settings.voice_hash},
+            "settings": dict(voice_settings.settings),
             "normalize": job.normalizes,
             "seed": chosen,
             "batch_size": batch_size,

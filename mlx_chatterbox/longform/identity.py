@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config import CONFIG_NAME
-from ..manifest import sha256
+from ..models.config import CONFIG_NAME
+from ..weights.manifest import sha256
 
 # Files of a checkpoint that change nothing of how it speaks.
 _SILENT_ENDINGS = (".md", ".tmp", ".lock")
@@ -77,15 +77,15 @@ def _config_hash(path: Path) -> str:
     return hashlib.sha256(_NORMALIZE.sub(b"", path.read_bytes())).hexdigest()
 
 
-def piece_key(text: str, seed: int, manner: str) -> str:
+def piece_key(text: str, seed: int, identity: str) -> str:
     """What a piece is stored under.
 
     Args:
-        manner: hash of everything else: model, voice, settings.
+        identity: hash of everything else: model, voice, settings.
     """
-    return digest([text, seed, manner])
+    return digest([text, seed, identity])
 
 
-def manner_hash(model: str, voice: str, settings: Mapping[str, Any]) -> str:
+def settings_hash(model: str, voice: str, settings: Mapping[str, Any]) -> str:
     """Hash of how pieces are said."""
     return digest({"model": model, "voice": voice, "settings": dict(settings)})

@@ -4,7 +4,7 @@
       job.json         seed, which pieces were spoken again how often, the units (this file)
       pieces/KEY.flac  finished pieces, and KEY.json with tokens, seed, outcome (`store.py`)
       voices/HASH.safetensors   the voice as it was first heard
-      manifest.json    everything about the result, for people and programs (`manifest.py`)
+      manifest.json    everything about the result, for people and programs (`weights/manifest.py`)
 
 The same command reads what is there and does the rest. Nothing in the folder is ever half written.
 """
@@ -21,8 +21,8 @@ from threading import Lock
 from typing import Any
 
 from ..errors import JobError
-from ..locks import try_lock
-from ..own_files import open_lock, own_folder, remove_named
+from ..runtime.locks import try_lock
+from ..runtime.own_files import open_lock, own_folder, remove_named
 from .identity import digest
 from .records import is_state
 from .speaking import Spoken, Store, Wanted
@@ -170,7 +170,7 @@ class Job:
     def units(
         self, wanted: Sequence[Wanted], size: int, unneeded: Collection[str] = ()
     ) -> list[Unit]:
-        """The work that is left, in units of at most `size` pieces of one manner.
+        """The work that is left, in units of at most `size` pieces of one voice and settings.
 
         Units are kept from run to run: the same pieces are written together however often the
         job was interrupted. They are formed anew when the pieces that are wanted have changed.
@@ -248,19 +248,19 @@ def _recorded(state: dict[str, Any]) -> bool | None:
 
 
 def _is_unit(keys: Sequence[str], by_key: Mapping[str, Wanted]) -> bool:
-    """Whether keys that were read can be a unit: known pieces of one manner."""
+    """Whether keys that were read can be a unit: known pieces of one voice and settings."""
     if not keys or not all(key in by_key for key in keys):
         return False
-    return len({by_key[key].manner.identity for key in keys}) == 1
+    return len({by_key[key].voice_settings.identity for key in keys}) == 1
 
 
 def _together(wanted: Iterable[Wanted], size: int) -> Iterator[Unit]:
-    """Pieces of one manner in units, in the order in which they were first met."""
-    by_manner: dict[str, Unit] = {}
+    """Pieces of one voice and settings in units, in the order in which they were first met."""
+    by_settings: dict[str, Unit] = {}
     for one in wanted:
         if not one.alone:
-            by_manner.setdefault(one.manner.identity, []).append(one)
-    for same in by_manner.values():
+            by_settings.setdefault(one.voice_settings.identity, []).append(one)
+    for same in by_settings.values():
         for first in range(0, len(same), size):
             yield same[first : first + size]
     for one in wanted:

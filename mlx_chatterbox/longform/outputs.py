@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..own_files import remove_leftovers
+from ..runtime.own_files import remove_leftovers
 from ..text.writing import Writing
 from .assemble import Part, Placed, Sound, write_output
 from .fit import Fitted, prepared, slots
@@ -16,7 +16,7 @@ from .job import Job
 from .level import common_level
 from .manifest import write_manifest
 from .plan import Document, Piece
-from .speaking import Manner, Wanted
+from .speaking import VoiceSettings, Wanted
 from .store import write_durably
 from .subtitles import Cue, render
 
@@ -70,7 +70,7 @@ def is_spoken(piece: Piece) -> bool:
 def plan_output(
     path: Path,
     document: Document,
-    manner: Manner,
+    voice_settings: VoiceSettings,
     job: Job,
     seed: int,
     respell: Callable[[str], str] | None = None,
@@ -92,13 +92,15 @@ def plan_output(
         own_seed = seed_from(seed, name, take)
         left_out = () if respell is None else _left_out(text, respell)
         text = text if respell is None else respell(text)
-        key = piece_key(text, own_seed, manner.identity)
-        wanted.append(Wanted(key, text, own_seed, manner, alone=take > 0, left_out=left_out))
+        key = piece_key(text, own_seed, voice_settings.identity)
+        wanted.append(
+            Wanted(key, text, own_seed, voice_settings, alone=take > 0, left_out=left_out)
+        )
     places = document.places if document.whole is not None else range(len(whole))
     number_of = {place: number for number, place in enumerate(places, start=1)}
     keys = dict(zip(spoken, (one.key for one in wanted), strict=True))
     parts = [
-        Part(_faster(piece, manner.speed), keys.get(place))
+        Part(_faster(piece, voice_settings.speed), keys.get(place))
         for piece, place in zip(document.pieces, places, strict=True)
     ]
     chosen = [index for index, place in enumerate(spoken) if place in number_of]

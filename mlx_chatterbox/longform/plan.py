@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ..errors import TextError
+
 if TYPE_CHECKING:
-    from ..config import ModelConfig
+    from ..models.config import ModelConfig
 
 # Characters of Latin script that a variant says best in one breath; some 15 are a second. English
 # and Multilingual may write 1000 tokens, 40 s, but were trained on utterances of seconds, lose
@@ -16,6 +18,21 @@ if TYPE_CHECKING:
 LONGEST = MappingProxyType(
     {"english": 280, "multilingual": 280, "multilingual-v2": 280, "turbo": 240, "nano": 200}
 )
+
+
+# Of a document; all of Shakespeare has 30,000.
+MAX_PIECES = 500_000
+
+
+def checked_count(count: int) -> int:
+    """A number of pieces so far.
+
+    Raises:
+        TextError: no document has so many.
+    """
+    if count > MAX_PIECES:
+        raise TextError(f"the text has more than {MAX_PIECES} pieces to speak: cut it into parts.")
+    return count
 
 
 @dataclass(frozen=True)

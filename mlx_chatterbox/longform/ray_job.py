@@ -62,7 +62,7 @@ def _execute(
         ray.init(logging_level="ERROR", log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     workers, shares = _shares(ray, workers)
-    wanted_model = units[0][0].manner.model_hash
+    wanted_model = units[0][0].voice_settings.model_hash
     packed = [{"unit": pickle.dumps(_with_voice(unit))} for unit in units]
     # A block each, so that no actor has to wait for another's and none begins with many.
     spoken = ray.data.from_items(packed, override_num_blocks=len(packed)).map_batches(
@@ -106,7 +106,7 @@ def _shares(ray, workers: int) -> tuple[int, dict[str, float]]:
 
 
 def _with_voice(unit: Unit) -> tuple[Unit, bytes | None]:
-    voice = unit[0].manner.voice
+    voice = unit[0].voice_settings.voice
     return unit, None if voice is None else voice.read_bytes()
 
 
@@ -141,8 +141,8 @@ class UnitSpeaker:
             path = Path(self._voices.name) / name
             if not path.is_file():
                 path.write_bytes(voice)
-            manner = dataclasses.replace(unit[0].manner, voice=path)
-            unit = [dataclasses.replace(wanted, manner=manner) for wanted in unit]
+            voice_settings = dataclasses.replace(unit[0].voice_settings, voice=path)
+            unit = [dataclasses.replace(wanted, voice_settings=voice_settings) for wanted in unit]
         worker = f"{os.uname().nodename}:{os.getpid()}"
         spoken: list[Spoken] = []
         self._speaker.speak(unit, spoken.append)
@@ -150,7 +150,7 @@ class UnitSpeaker:
 
 
 def _load(model: str, dtype: str | None, wanted_model: str) -> Speaker:
-    from ..tts import open_model
+    from ..api.tts import open_model
 
     tts = open_model(model, dtype=dtype)
     if model_hash(tts.checkpoint.folder, {}) != wanted_model:

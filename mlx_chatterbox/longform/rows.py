@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from ..apart import Named, is_same_file, is_within
 from ..audio.formats import check_output, reason_of
 from ..audio.stretch import checked_speed
 from ..errors import AudioError, ChatterboxError, SettingError, TextError
-from ..own_files import problem_of
+from ..runtime.apart import Named, is_same_file, is_within
+from ..runtime.own_files import problem_of
 from ..text.given import excerpt
 from .outputs import subtitles_path
 from .plan import Document

@@ -20,11 +20,11 @@ import numpy as np
 
 from ..audio.stretch import checked_speed
 from ..errors import AudioError, SettingError, TextError
-from ..guards import Outcome
-from ..nn.memory import give_back_memory
+from ..runtime.memory import give_back_memory
+from ..synthesis.result import Outcome
 from ..text.given import excerpt
 from ..text.unread import merged, not_read
-from ..voice import Voice
+from ..voices.voice import Voice
 from .fit import trimmed
 from .level import loudness_of
 from .store import encode
@@ -34,8 +34,8 @@ _VOICES = 8
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How pieces are said; those of one manner can be written together.
+class VoiceSettings:
+    """How pieces are spoken; those with equal ones can be decoded together.
 
     Attributes:
         settings: keyword arguments of `generate_batch`, without seeds.
@@ -71,7 +71,7 @@ class Wanted:
     key: str
     text: str
     seed: int
-    manner: Manner
+    voice_settings: VoiceSettings
     alone: bool = False
     record: Mapping[str, Any] | None = None
     left_out: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ class Speaker:
         self._voices: OrderedDict[Path, Voice] = OrderedDict()
 
     def speak(self, unit: Sequence[Wanted], store: Store) -> None:
-        """Speak what is missing of pieces of one manner, written together.
+        """Speak what is missing of pieces of one voice and settings, decoded together.
 
         Where one of them cannot be spoken each that is not finished by then is tried alone, so
         that the others are.
@@ -137,21 +137,21 @@ class Speaker:
             store(self._spoken(unit[index], waveform, outcomes))
             finished.add(unit[index].key)
 
-        manner = unit[0].manner
+        voice_settings = unit[0].voice_settings
         self.tts.generate_batch(
             [wanted.text for wanted in unit],
             seeds=[wanted.seed for wanted in unit],
-            voice=self._voice(manner.voice),
+            voice=self._voice(voice_settings.voice),
             batch_size=len(unit),
             progress=_between_pieces,
             finished=keep,
-            unneeded=_unneeded(unit),
+            decode_only=_decode_only(unit),
             **self._as_written,
-            **manner.settings,
+            **voice_settings.settings,
         )
 
     def _spoken(self, wanted: Wanted, waveform: np.ndarray, outcomes: Sequence[Outcome]) -> Spoken:
-        """A piece; `outcomes` are several where the model said it in several breaths."""
+        """A piece; `outcomes` are several where the model spoke it in several."""
         rate = self.tts.sr
         is_one = len(outcomes) == 1
         verdicts = dict.fromkeys(one.verdict for one in outcomes if one.verdict)
@@ -201,8 +201,8 @@ def remarks_on(where: str, record: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _unneeded(unit: Sequence[Wanted]) -> set[int]:
-    """Which pieces of a unit need not be sounded again, because they are on disk.
+def _decode_only(unit: Sequence[Wanted]) -> set[int]:
+    """Which pieces of a unit are not vocoded again, because they are on disk.
 
     None where one of them was spoken more than once: second tries are written together too, and
     what becomes of one can depend, in its last bits, on which others there are. Nor where one was

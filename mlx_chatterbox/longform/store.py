@@ -4,8 +4,9 @@ A piece is known by its key, a hash of everything that it is made from (`identit
 whose text, seed, voice, model or settings have changed is simply another one. It counts as done
 when its record is there and sound, and its audio is what the record says; the record is written
 last. Everything is written beside its place, flushed to the disk and renamed, so whatever moment a
-process dies at, what is there is whole. A folder may come from somebody else (`own_files.py`):
-what lies in it is believed in nothing, and what is not ours in it is neither followed nor removed.
+process dies at, what is there is whole. A folder may come from somebody else
+(`runtime/own_files.py`): what lies in it is believed in nothing, and what is not ours in it is
+neither followed nor removed.
 """
 
 from __future__ import annotations
@@ -22,14 +23,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import JobError
-from ..manifest import sha256
-from ..own_files import (
-    is_regular,
-    open_regular,
-    own_folder,
-    remove_named,
-    whole_file,
-)
+from ..runtime.own_files import is_regular, open_regular, own_folder, remove_named, whole_file
+from ..weights.manifest import sha256
 from .records import is_sound
 
 SUBTYPE = "PCM_24"

@@ -19,7 +19,7 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import device
+from ..runtime import device
 from .cpu_kernels import kernel, tuned_for
 
 # Layouts: all of one shape, and a vector for each row.

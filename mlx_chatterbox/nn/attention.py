@@ -7,10 +7,10 @@ from functools import partial
 
 import mlx.core as mx
 
-from . import device, native
+from ..runtime import device, native
+from ..runtime.parallel import second_stream
 from .activations import exp_of_negative, scaled_exp_of_negative
 from .gradients import with_gradient_of
-from .parallel import second_stream
 
 # Scores are computed for so many at a time, 1 MB, that they stay in a core's cache.
 _TILE_SCORES = 1 << 18
@@ -135,8 +135,9 @@ def attend_columns(
         lengths = [others[i].shape[1] for i in range(pieces)]
         sizes = (heads, width // heads, frames, *lengths, *[0] * (2 - pieces))
         given += [None] * (4 - len(given))
-        shape = queries.shape
-        return native.call("attend_columns", [queries, *given], shape, *sizes, float(scale))
+        shapes = [(width, frames), *((width, n) for n in lengths for _ in range(2))]
+        arrays = [queries, *given]
+        return native.call("attend_columns", arrays, shapes, queries.shape, *sizes, float(scale))
 
     return attended(queries, *keys, *values)
 

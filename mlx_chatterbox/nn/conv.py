@@ -17,7 +17,7 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import device, native
+from ..runtime import device, native
 from .gradients import with_gradient_of
 
 # From so many channels on a product for each tap is worth it.
@@ -102,11 +102,9 @@ def _in_one_go(x: mx.array, weight: mx.array, dilation: int, bias: mx.array | No
     @with_gradient_of(by_taps)
     def convolved(x: mx.array, weight: mx.array, *bias: mx.array) -> mx.array:
         sizes = (1, frames, channels, out_channels, 1, kernel, dilation, 1)
-        rows = [
-            native.call("convolve", [row, weight, bias[0] if bias else None], shape, *sizes)
-            for row in x
-        ]
-        return stacked(rows)
+        shapes = [(x.shape[1], channels), weight.shape, *[(out_channels,)] * len(bias)]
+        given = [weight, bias[0] if bias else None]
+        return stacked([native.call("convolve", [row, *given], shapes, shape, *sizes) for row in x])
 
     shape = (frames, out_channels)
     return convolved(x, weight) if bias is None else convolved(x, weight, bias)
@@ -153,7 +151,10 @@ def _depthwise_in_one_go(x: mx.array, weight: mx.array) -> mx.array:
     def convolved(x: mx.array, weight: mx.array) -> mx.array:
         taps = weight[..., 0].T
         shape, sizes = (frames, channels), (frames, channels, kernel)
-        return stacked([native.call("convolve_depthwise", [r, taps], shape, *sizes) for r in x])
+        shapes = [(x.shape[1], channels), (kernel, channels)]
+        return stacked(
+            [native.call("convolve_depthwise", [row, taps], shapes, shape, *sizes) for row in x]
+        )
 
     return convolved(x, weight)
 

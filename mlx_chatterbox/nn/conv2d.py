@@ -11,7 +11,7 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import device, native
+from ..runtime import device, native
 from .conv import stacked
 from .gradients import with_gradient_of
 
@@ -49,8 +49,8 @@ def _in_one_go(x: mx.array, weight: mx.array, stride: int) -> mx.array:
     @with_gradient_of(lambda x, weight: _by_taps(x, weight, stride))
     def convolved(x: mx.array, weight: mx.array) -> mx.array:
         sizes = (lines, frames, channels, out_channels, high, wide, 1, stride)
-        shape = (lines, frames, out_channels)
-        return native.call("convolve", [x, weight, None], shape, *sizes)
+        shape, shapes = (lines, frames, out_channels), [(*x.shape[:2], channels), weight.shape]
+        return native.call("convolve", [x, weight, None], shapes, shape, *sizes)
 
     return convolved(x, weight)
 

@@ -33,9 +33,9 @@ from threading import Lock
 
 import mlx.core as mx
 
-from ..own_files import write_whole
-from . import code_cache, device, mlx_folder
-from .processor import compiled_folder, instruction_set
+from ..runtime import code_cache, device, mlx_folder
+from ..runtime.own_files import write_whole
+from ..runtime.processor import compiled_folder, instruction_set
 
 # Before anything is fused.
 mlx_folder.arrange(mx.__version__)
@@ -216,8 +216,8 @@ def _fast_enough(place: Path) -> bool:
     otherwise, and compute another last bit than the process before it.
     """
     verdict = place / _VERDICT
-    # Cut to nothing by a power cut it says nothing.
-    with suppress(OSError, KeyError):
+    # Cut to nothing, or damaged, it says nothing.
+    with suppress(OSError, KeyError, ValueError):
         return {_FAST: True, _SLOW: False}[verdict.read_text()]
     found = _exp_nanoseconds() < _SLOWEST_EXP_NS
     with suppress(OSError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import device
+from ..runtime import device
 
 # Up to so many rows the packed weights are the faster ones; where numbers do not lie within bytes,
 # unpacking takes ten times as long.

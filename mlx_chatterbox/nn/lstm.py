@@ -8,7 +8,7 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import native
+from ..runtime import native
 from .gradients import with_gradient_of
 
 
@@ -63,6 +63,7 @@ def _in_one_go(fed: mx.array, recurrent: mx.array) -> mx.array:
         rows, steps, _ = fed.shape
         units = recurrent.shape[1]
         shape = (rows, steps, units)
-        return native.call("lstm_layer", [fed, recurrent], shape, *shape)
+        shapes = [(rows, steps, 4 * units), (4 * units, units)]
+        return native.call("lstm_layer", [fed, recurrent], shapes, shape, *shape)
 
     return run(fed, recurrent)

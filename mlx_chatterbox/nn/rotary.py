@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
-from . import device
+from ..runtime import device
 from .cpu_kernels import kernel, tuned_for
 
 # Takes (B, T, H, D) and a factor for all of it, and returns (B, H, T, D).

@@ -14,10 +14,9 @@ from ..checks.json_file import read_json
 from ..checks.plain import named, shown
 from ..checks.tokenizer_file import check_tokenizer_file, check_vocabulary_file, guarded
 from ..errors import CheckpointError
+from .files import ADDED, MERGES, SETTINGS, VOCABULARY, WHOLE
 from .tags import find_tags, without
 
-VOCABULARY, MERGES, WHOLE = "vocab.json", "merges.txt", "tokenizer.json"
-SETTINGS, ADDED = "tokenizer_config.json", "added_tokens.json"
 END_OF_TEXT = "<|endoftext|>"
 # A tag or what was meant as one: up to four words in square brackets, but no link of Markdown.
 _BRACKETED = re.compile(r"\[\s*[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*\](?!\()")

@@ -19,11 +19,11 @@ from pathlib import Path
 from ..checks.json_file import read_small
 from ..checks.plain import named
 from ..errors import CheckpointError
+from ..runtime.own_files import write_whole
 from .spoken import spoken_form
 from .tokenizer import SPACE, START, STOP, UNKNOWN, EnglishTokenizer
 from .unread import unread_runs
 
-LEXICON_FILE = "lexicon.txt.gz"
 # Ours has 3 MB.
 MAX_BYTES = 64 * 2**20
 STRESS = "ˈ"
@@ -77,7 +77,7 @@ def write_vocabulary(path: Path) -> None:
 def write_lexicon(path: Path, words: dict[str, str]) -> None:
     """Words and their phones, the same bytes for the same words."""
     lines = "".join(f"{word}\t{phones}\n" for word, phones in sorted(words.items()))
-    path.write_bytes(gzip.compress(lines.encode(), 9, mtime=0))
+    write_whole(path, gzip.compress(lines.encode(), 9, mtime=0))
 
 
 def read_lexicon(path: Path) -> dict[str, str]:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..checks.git_lfs import refuse_pointer
 from ..errors import CheckpointError
-from ..variants import VARIANTS
+from ..models.config import TextConfig
+from .files import ENGLISH_FILE, LEXICON_FILE, MULTILINGUAL_FILE, TOKENIZER_FILES
 from .gpt2 import GPT2Tokenizer
-from .lexicon import LEXICON_FILE, LexiconTokenizer
+from .lexicon import LexiconTokenizer
 from .multilingual import MultilingualTokenizer
 from .tokenizer import EnglishTokenizer
-
-if TYPE_CHECKING:
-    from ..config import TextConfig
-
-ENGLISH_FILE = "tokenizer.json"
-MULTILINGUAL_FILE = "grapheme_mtl_merged_expanded_v1.json"
 
 Tokenizer = EnglishTokenizer | MultilingualTokenizer | GPT2Tokenizer
 
@@ -33,9 +27,8 @@ def load_tokenizer(folder: str | Path, config: TextConfig) -> Tokenizer:
         CheckpointError: a file is missing or damaged, or the configuration names no tokenizer.
     """
     folder = Path(folder)
-    for row in VARIANTS.values():
-        for name in (*row.tokenizer_files, *row.optional_files, LEXICON_FILE):
-            refuse_pointer(folder / name)
+    for name in TOKENIZER_FILES:
+        refuse_pointer(folder / name)
     if config.tokenizer == "english" and config.lexicon:
         return LexiconTokenizer(folder / ENGLISH_FILE, folder / LEXICON_FILE)
     if config.tokenizer == "english":

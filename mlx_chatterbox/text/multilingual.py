@@ -8,6 +8,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from ..errors import CheckpointError, TextError
+from .files import CANGJIE_FILE
 from .given import excerpt
 from .languages import he, ja, ko, ru, zh
 from .tokenizer import SpacedTokenizer, letters_and_digits
@@ -37,7 +38,6 @@ SUPPORTED_LANGUAGES = {
     "tr": "Turkish",
     "zh": "Chinese",
 }
-CANGJIE_FILE = "Cangjie5_TC.json"
 LOWER, FULL_CASE = "lower,nfkd", "nfkd,fullcase"
 _LEGACY = "legacy"  # mlx-audio's name of upstream's path
 

@@ -20,15 +20,15 @@ _SECONDS = re.compile(
 
 
 @dataclass(frozen=True)
-class Breath:
-    """What is said in one go, with the seconds of silence before and behind it."""
+class Segment:
+    """A part of a text that is spoken in one go, and the seconds of silence around it."""
 
     text: str
-    before: float = 0.0
-    behind: float = 0.0
+    pause_before: float = 0.0
+    pause_after: float = 0.0
 
 
-def breaths(text: str, longest: int, language: str | None) -> list[Breath]:
+def segments(text: str, longest: int, language: str | None) -> list[Segment]:
     """A text cut at its pauses, and what lies between them into pieces (`clauses.pieces`).
 
     Returns:
@@ -45,19 +45,19 @@ def breaths(text: str, longest: int, language: str | None) -> list[Breath]:
             "s: speak it in parts, or as paragraphs of a --file."
         )
     if len(parts) == 1:
-        return [Breath(piece) for piece in pieces(text, longest, language)]
-    found: list[Breath] = []
+        return [Segment(piece) for piece in pieces(text, longest, language)]
+    found: list[Segment] = []
     before = 0.0
     for part, seconds in parts:
         if any(map(str.isalnum, part)):
-            found += [Breath(piece) for piece in pieces(part.strip(), longest, language)]
+            found += [Segment(piece) for piece in pieces(part.strip(), longest, language)]
         if found:
-            found[-1] = replace(found[-1], behind=found[-1].behind + seconds)
+            found[-1] = replace(found[-1], pause_after=found[-1].pause_after + seconds)
         else:
             before += seconds
     if not found:
-        return [Breath("")]
-    return [replace(found[0], before=before), *found[1:]]
+        return [Segment("")]
+    return [replace(found[0], pause_before=before), *found[1:]]
 
 
 def without_pauses(text: str) -> str:
@@ -66,10 +66,10 @@ def without_pauses(text: str) -> str:
 
 
 def at_pauses(text: str) -> list[tuple[str, float]]:
-    """The parts of a text between its pauses, each with the seconds of silence behind it.
+    """The parts of a text between its pauses, each with the seconds of silence after it.
 
     Raises:
-        TextError: as `breaths`.
+        TextError: as `segments`.
     """
     # Between two parts stands what the pause says.
     parts = _PAUSE.split(text)
@@ -80,7 +80,7 @@ def at_pauses(text: str) -> list[tuple[str, float]]:
 
 
 def _seconds(text: str) -> float:
-    """Of `[pause 0.8s]`, what stands behind the word."""
+    """Seconds of what stands after the word in `[pause 0.8s]`."""
     if not text.strip():
         return PLAIN_PAUSE
     match = _SECONDS.match(text.lower())

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from ..errors import TextError
+from ..errors import TextError, warn_user
+from ..models.config import ModelConfig
 from .gpt2 import drop_unknown_tags
 from .normalize import punc_norm
-from .pauses import Breath
+from .pauses import Segment
 from .tags import find_tags, without, without_brackets
 from .unread import UnreadWarning, shortened
-
-if TYPE_CHECKING:
-    from ..config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -46,24 +42,24 @@ def without_unknown_tags(text: str, tokenizer, kind: str) -> tuple[str, list[str
 
 
 def without_mere_tags(
-    said: Sequence[Breath], tokenizer, kind: str
-) -> tuple[list[Breath], tuple[str, ...]]:
+    said: Sequence[Segment], tokenizer, kind: str
+) -> tuple[list[Segment], tuple[str, ...]]:
     """What is said in one go, without that which is nothing but tags which the model does not know
     (its pauses stay), and these tags. Where nothing else is said it stays.
     """
-    kept: list[Breath] = []
+    kept: list[Segment] = []
     lost: list[str] = []
     before = 0.0
-    for breath in said:
-        text, tags = without_unknown_tags(breath.text, tokenizer, kind)
+    for segment in said:
+        text, tags = without_unknown_tags(segment.text, tokenizer, kind)
         if not tags or any(map(str.isalnum, text)):
-            kept.append(replace(breath, before=breath.before + before))
+            kept.append(replace(segment, pause_before=segment.pause_before + before))
             before = 0.0
         else:
             lost += tags
-            pause = breath.before + breath.behind
+            pause = segment.pause_before + segment.pause_after
             if kept:
-                kept[-1] = replace(kept[-1], behind=kept[-1].behind + pause)
+                kept[-1] = replace(kept[-1], pause_after=kept[-1].pause_after + pause)
             else:
                 before += pause
     return (kept, tuple(dict.fromkeys(lost))) if kept else (list(said), ())
@@ -100,7 +96,8 @@ def read_text(text: str, tokenizer, config: ModelConfig, language_id: str | None
     )
     unread = tuple(sorted([*tags, *letters], key=whole.find))
     if unread:
-        _warn(f"not read, because the model does not know it: {shortened(unread)}.", UnreadWarning)
+        words = f"not read, because the model does not know it: {shortened(unread)}."
+        warn_user(UnreadWarning(words))
     ids = [config.t3.start_text_token, *ids, config.t3.stop_text_token]
     for one in letters:
         text = text.replace(one, " ")
@@ -112,12 +109,7 @@ def _read_with_tags(text: str, tokenizer, style: str, shown: str) -> Reading:
     text, unknown = drop_unknown_tags(text, tokenizer)
     if unknown:
         known = ", ".join(sorted(tokenizer.tags))
-        _warn(f"unknown tag(s) left out: {', '.join(unknown)}; known are {known}.")
+        warn_user(f"unknown tag(s) left out: {', '.join(unknown)}; known are {known}.")
     if not any(character.isalnum() for character in text):
         raise TextError(f"there is nothing to speak in {shown} but unknown tags.")
     return Reading(tokenizer.encode(punc_norm(text, style)), text, tuple(unknown))
-
-
-def _warn(message: str, kind: type[Warning] = UserWarning) -> None:
-    # Of the line that called `generate`, as far as anybody can tell.
-    warnings.warn(message, kind, stacklevel=6)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import TextError
-from ..own_files import open_input
+from ..runtime.own_files import open_input
 from .given import described, excerpt
 from .scripts import is_unspaced
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
+from ..models.config import TextConfig
 from .respelling import Lexicon, Respelling, respelling_of
 from .scripts import HELD, Room
 from .spoken import reader_of, spoken_form
 from .spoken.signs import without_marks
 from .unread import UnreadWarning, shortened
-
-if TYPE_CHECKING:
-    from ..config import TextConfig
 
 
 class Writing:

@@ -6,9 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..cli import Bars, add_version, run_command
+from ..commands.cli import add_version, run_command
 from ..errors import SettingError
-from ..option_rules import Rule, ignored
+from ..runtime.option_rules import Rule, ignored
+from ..runtime.progress import Bars
 from .init import STRATEGIES
 
 # Commands that read a configuration of their own would leave another one unread.
@@ -168,7 +169,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
         from .session import export
 
         return export(arguments.checkpoint, arguments.output, arguments.upstream)
-    from .config import load_config
+    from .loading import load_config
 
     if arguments.command == "validate" and arguments.file is not None:
         if hasattr(arguments, "config"):

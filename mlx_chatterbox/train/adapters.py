@@ -17,7 +17,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from ..errors import SettingError
 from ..nn.few_bits import for_any_device
-from ..quantization import SCALES, dequantized, is_quantized, quantized_layers
+from ..weights.quantization import SCALES, dequantized, is_quantized, quantized_layers
 
 # By the end of a layer's path: attention and feed-forward of each network.
 TARGETS: dict[str, tuple[str, ...]] = {

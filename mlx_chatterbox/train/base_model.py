@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import ModelConfig, PackingConfig, QuantizationConfig
 from ..errors import CheckpointError
-from ..hub import (
+from ..models.config import ModelConfig, PackingConfig, QuantizationConfig
+from ..weights.hub import (
     is_own_configuration,
     local_folder,
     on_this_machine,
@@ -15,14 +17,19 @@ from ..hub import (
     say_passed_over,
     variant_called,
 )
-from ..variants import VARIANTS, Variant
+from ..weights.variants import VARIANTS, Variant
 from .config import TrainConfig
 from .sections import ModelSection
 from .tasks.base import PLACES
 
 if TYPE_CHECKING:
-    from ..checkpoint import Checkpoint
-    from ..cli import Bars
+    import mlx.core as mx
+
+    from ..runtime.progress import Bars
+    from ..weights.checkpoint import Checkpoint
+
+# Of what `model.config` can set: no network of speech has a tenth of it.
+MAX_SIZE, MAX_LAYERS = 2**20, 2000
 
 
 def published(model: ModelSection) -> Variant | None:
@@ -63,7 +70,7 @@ def find(config: TrainConfig) -> Path | None:
     variant = published(model)
     if variant is not None:
         return on_this_machine(variant.name, model.cache_dir)
-    from ..hub import repository_of
+    from ..weights.hub import repository_of
 
     if repository_of(model.source) is None:
         raise config.fail(
@@ -98,7 +105,7 @@ def open_base(config: TrainConfig, progress: Bars | None = None) -> Checkpoint:
     Raises:
         CheckpointError, HubError, ConfigError: see `checkpoint.load`.
     """
-    from ..checkpoint import load
+    from ..weights.checkpoint import load
 
     model = config.model
     folder, variant = find(config), published(model)
@@ -118,9 +125,41 @@ def sizes(base: ModelConfig, config: TrainConfig) -> ModelConfig:
         ConfigError: a value that the networks cannot have.
     """
     try:
-        return ModelConfig.from_dict(_merged(_plain(base), config.model.config))
+        wanted = ModelConfig.from_dict(_merged(_plain(base), config.model.config))
     except (CheckpointError, TypeError) as error:
         raise config.fail("model.config", str(error)) from None
+    for name, value in _whole_numbers(config.model.config):
+        if value > MAX_SIZE:
+            raise config.fail("model.config", f"{name} must be at most {MAX_SIZE}, not {value}.")
+    if wanted.layers() > MAX_LAYERS:
+        raise config.fail(
+            "model.config", f"it has {wanted.layers()} layers; {MAX_LAYERS} are the most."
+        )
+    return wanted
+
+
+def _whole_numbers(values: object, name: str = "model.config") -> Iterator[tuple[str, int]]:
+    """Of a configuration, with their names."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from _whole_numbers(value, f"{name}.{key}")
+    elif isinstance(values, list):
+        for value in values:
+            yield from _whole_numbers(value, name)
+    elif (isinstance(values, float) and values.is_integer()) or type(values) is int:
+        yield name, int(values)
+
+
+def _check_memory(weights: Mapping[str, mx.array], config: TrainConfig) -> None:
+    """Raise ConfigError where there is not the memory for random weights, which nobody has computed
+    yet: MLX would be ended by the system."""
+    needed = sum(4 * value.size for value in weights.values())
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise config.fail(
+            "model.config",
+            f"its weights take {needed / 2**30:.0f} GB, and this machine has {there / 2**30:.0f}.",
+        )
 
 
 def _plain(config: ModelConfig) -> dict:
@@ -147,14 +186,14 @@ def _from_scratch(folder: Path, config: TrainConfig) -> Checkpoint:
     import mlx.core as mx
     from mlx.utils import tree_flatten
 
-    from ..checkpoint import (
+    from ..text.load import load_tokenizer
+    from ..weights.checkpoint import (
         Checkpoint,
         build,
         built_in_voice,
         load_weights_strictly,
         read_weights,
     )
-    from ..text.load import load_tokenizer
     from .trained import seeded
 
     base = ModelConfig.load(folder)
@@ -169,6 +208,7 @@ def _from_scratch(folder: Path, config: TrainConfig) -> Checkpoint:
     with seeded(config.seed):
         networks = build(wanted)
         weights = dict(tree_flatten(networks.parameters()))
+        _check_memory(weights, config)
         mx.eval([value for key, value in weights.items() if key.startswith(random)])
     kept = {key for key in weights if not key.startswith(random)}
     if kept:

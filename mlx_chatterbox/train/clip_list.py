@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..own_files import open_regular, write_whole
+from ..runtime.own_files import open_regular, write_whole
 from .data.cache import short_hash
-from .data.check import Clip
+from .data.clip import Clip
 
 CLIPS_NAME = "clips.json"
 _NAMED = 3

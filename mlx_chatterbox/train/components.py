@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..config import ModelConfig
+from ..models.config import ModelConfig
 from .config import TrainConfig
 from .options import nearest
 from .tasks.base import Task

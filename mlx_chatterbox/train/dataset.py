@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cli import Bars
-from ..config import ModelConfig
 from ..errors import DataError
 from ..harmless import harmless
+from ..models.config import ModelConfig
+from ..runtime.progress import Bars
 from .config import TrainConfig
 from .data.batches import Batches, group_by_speaker, make_sample, split
-from .data.check import Clip, read_clips
+from .data.check import read_clips
+from .data.clip import Clip
 from .data.features import FeatureStore, token_count
 from .data.text import TextEncoder
 from .distributed import Group

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-from ..config import ModelConfig
+from ..models.config import ModelConfig
 from . import base_model
 from .config import TrainConfig
 from .data.item import path_of
@@ -109,7 +109,7 @@ def check_language(config: TrainConfig, known: Sequence[str]) -> None:
 
 
 def _check_targets(config: TrainConfig, model: ModelConfig) -> None:
-    from ..checkpoint import build
+    from ..weights.checkpoint import build
     from .adapters import targets
 
     networks = build(model)  # its weights are drawn when they are used, which they are not

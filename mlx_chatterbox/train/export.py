@@ -15,17 +15,17 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from ..apart import is_within
-from ..checkpoint import VOICE_NAME, Checkpoint, read_weights, verify_folder
-from ..config import ModelConfig, PackingConfig, QuantizationConfig
 from ..errors import CheckpointError
-from ..hub import WEIGHTS_NAME, is_converted
-from ..manifest import write_manifest
-from ..origin import without_paths
-from ..quantization import dequantize_layers, rules_of
-from ..saving import save_arrays
-from ..text.lexicon import LEXICON_FILE
-from ..variants import Variant, variant_named
+from ..models.config import ModelConfig, PackingConfig, QuantizationConfig
+from ..runtime.apart import is_within
+from ..runtime.saving import save_arrays
+from ..text.files import LEXICON_FILE
+from ..weights.checkpoint import VOICE_NAME, Checkpoint, read_weights, verify_folder
+from ..weights.hub import WEIGHTS_NAME, is_converted
+from ..weights.manifest import write_manifest
+from ..weights.origin import without_paths
+from ..weights.quantization import dequantize_layers, rules_of
+from ..weights.variants import Variant, variant_named
 from .adapters import fuse
 from .state import new_folder
 from .vocabulary import save_tokenizer
@@ -124,7 +124,7 @@ def _base(checkpoint: Checkpoint) -> dict:
 
 
 def _write_upstream(checkpoint: Checkpoint, tensors: dict[str, mx.array], folder: Path) -> None:
-    from convert.upstream import to_upstream
+    from mlx_chatterbox.weights.conversion.upstream import to_upstream
 
     row = variant_named(checkpoint.config.variant)
     _warn_of_sizes(checkpoint.config, row)
@@ -164,7 +164,7 @@ def _write_tensors(path: Path, tensors: dict[str, mx.array]) -> None:
     if path.suffix != ".pt":
         save_arrays(path, plain, {"format": "pt"})
         return
-    from convert.torch_zip import write_state_dict
+    from mlx_chatterbox.weights.formats.torch_zip import write_state_dict
 
     layout = {
         key: (tuple(value.shape), str(value.dtype).removeprefix("mlx.core."))
@@ -176,7 +176,7 @@ def _write_tensors(path: Path, tensors: dict[str, mx.array]) -> None:
 
 def _write_voice(voice, path: Path) -> None:
     """Upstream's `Conditionals`, as it saves them."""
-    from convert.torch_zip import write_sections
+    from mlx_chatterbox.weights.formats.torch_zip import write_sections
 
     tokens = np.array(voice.cond_prompt_tokens, dtype=np.int64)
     prompt = np.array(voice.prompt_token, dtype=np.int64)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from ..nn.threads import compute_in_this_thread
+from ..runtime.threads import compute_in_this_thread
 from .config import TrainConfig
 from .distributed import Group
 from .samples import TRAINING, Samples, sample_key

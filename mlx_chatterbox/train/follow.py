@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..config import FineTuningConfig, ModelConfig
+from ..models.config import FineTuningConfig, ModelConfig
 from .config import TrainConfig
 
 _RATE = "training.learning_rate"

@@ -16,25 +16,32 @@ from pathlib import Path
 import mlx.core as mx
 
 from ..checks.json_file import parse_json
+from ..checks.plain import typed
 from ..errors import ChatterboxError
-from ..own_files import whole_file
+from ..runtime.own_files import open_regular, whole_file
 from .trackers import MissingExtra, Tracker
 
 METRICS_NAME, PLOT_NAME, SAMPLES_NAME = "metrics.jsonl", "loss.png", "samples"
 # These depend on the machine and its load; everything else is the same in every run.
 TIMINGS = ("seconds", "tokens_per_second", "peak_memory_gb")
 
+# What is larger is no loss, and cannot be drawn.
+_LARGEST = 1e300
+
 Speak = Callable[[Path], None]
 
 
 def read_metrics(path: str | Path) -> list[dict]:
-    """The lines of a `metrics.jsonl`; a last one that was cut short is left out."""
+    """The lines of a `metrics.jsonl`, up to one that was cut short or damaged."""
     lines = []
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(parse_json(line))
-        except (ValueError, RecursionError):
-            break
+    with open_regular(path) as file:
+        for line in file.read().decode("utf-8", "replace").split("\n"):
+            try:
+                values = parse_json(line)
+                typed(values.get("step"), int, "step")
+            except (ValueError, RecursionError):
+                break
+            lines.append(values)
     return lines
 
 
@@ -172,7 +179,8 @@ def plot_losses(lines: Sequence[Mapping], path: Path) -> None:
     curves: dict[str, list[tuple[int, float]]] = {}
     for line in lines:
         for name, value in line.items():
-            if name.endswith("loss"):
+            is_drawn = type(value) in (int, float) and not abs(value) > _LARGEST  # or NaN: a gap
+            if name.endswith("loss") and is_drawn:
                 curves.setdefault(name, []).append((line["step"], value))
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
@@ -207,8 +215,8 @@ def speakers_of(
         max_new_tokens: a model that has not learnt to stop is cut off there; None: a second and
             0.2 s for every character.
     """
+    from ..api.tts import CLASSES
     from ..audio.files import save_audio
-    from ..tts import CLASSES
 
     kind = checkpoint.config.text.tokenizer
     tts = CLASSES[kind](checkpoint)

@@ -16,6 +16,10 @@ from typing import Any, Literal
 from ..errors import ConfigError
 from .yaml_lines import Node
 
+# Sizes of arrays are 32-bit numbers in MLX. What is larger than the other is no setting of
+# anything, and its powers are no float32 any more.
+MAX_WHOLE, MAX_REAL = 2**31 - 1, 1e9
+
 
 def option(
     default: Any = dataclasses.MISSING,
@@ -33,7 +37,8 @@ def option(
     Args:
         doc: what it does, one line.
         unit: of the number.
-        low, high: the smallest and the largest number allowed.
+        low, high: the smallest and the largest number allowed; None: as far as anything can be
+            computed with (`MAX_WHOLE`, `MAX_REAL`).
         above: the number must be larger than this.
         share_of: a whole number, or else a share of this, between 0 and 1.
     """
@@ -282,8 +287,10 @@ def _check_range(value, metadata, node: Node, path: str) -> None:
             raise node.fail(f"{path} must be at least {low:g}, not {number:g}.")
         if above is not None and number <= above:
             raise node.fail(f"{path} must be more than {above:g}, not {number:g}.")
-        if high is not None and number > high:
-            raise node.fail(f"{path} must be at most {high:g}, not {number:g}.")
+        most = high if high is not None else MAX_WHOLE if isinstance(number, int) else MAX_REAL
+        if number > most or (low is None and above is None and number < -most):
+            end, sign = ("at least", "-") if number < 0 else ("at most", "")
+            raise node.fail(f"{path} must be {end} {sign}{most:g}, not {number:g}.")
 
 
 def rows(cls: type, path: str = "") -> Iterator[tuple[str, str, str, str]]:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..locks import try_lock
-from ..own_files import open_lock
+from ..runtime.locks import try_lock
+from ..runtime.own_files import open_lock
 from .config import TrainConfig
 from .distributed import Group
 from .samples import TrainingError

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from mlx.utils import tree_flatten
 
-from ..checkpoint import Checkpoint
-from ..cli import Bars
+from ..runtime.progress import Bars
+from ..weights.checkpoint import Checkpoint
 from . import base_model, checkpointing
 from .adapters import apply_lora, quantize_base, trainable
 from .components import make_tasks

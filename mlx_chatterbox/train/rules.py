@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..config_base import Config
+from ..checks.config_base import Config
+from .config import TrainConfig
 from .options import nearest
 from .schedules import check_settings
 from .spellings import ADAMW
 from .yaml_lines import Node
-
-if TYPE_CHECKING:
-    from .config import TrainConfig
 
 
 def check(config: TrainConfig, tree: Node) -> None:
@@ -39,7 +37,7 @@ def check(config: TrainConfig, tree: Node) -> None:
 
 
 def _check_model(config: TrainConfig) -> None:
-    from ..variants import VARIANTS
+    from ..weights.variants import VARIANTS
 
     model, given = config.model, config.places
     if "model.local_model_dir" in given and "model.base_model" in given and model.local_model_dir:
@@ -124,7 +122,7 @@ def _check_lora(config: TrainConfig) -> None:
 
 def _check_sizes(config: TrainConfig, tree: Node) -> None:
     """`model.config` has only keys of `ModelConfig`; values are checked when it is built."""
-    from ..config import ModelConfig
+    from ..models.config import ModelConfig
 
     section = tree.value.get("model")
     node = section.value.get("config") if section and isinstance(section.value, dict) else None

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .options import nearest
+from .options import MAX_REAL, nearest
 
 # Each schedule's own settings and their defaults; None: worked out from the run.
 SCHEDULES: dict[str, dict[str, Any]] = {
@@ -84,6 +84,8 @@ def check_settings(kind: str, settings: Mapping[str, Any], learning_rate: float)
                 raise ValueError(f"{name} must be {', '.join(_SHAPES)}, not {value}.")
         elif isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{name} must be a number, not {value}.")
+        elif value != value or value > MAX_REAL:
+            raise ValueError(f"{name} must be at most {MAX_REAL:g}.")
         elif value < 0 or (value == 0 and name in ("timescale", "power", "num_cycles")):
             raise ValueError(f"{name} must be {'at least' if value else 'more than'} 0.")
     if "min_lr" in known and len({"min_lr", "min_lr_rate"} & settings.keys()) != 1:

@@ -21,6 +21,8 @@ USUAL = ("t3", "flow")
 # Other names of a dataset_type; only the names on the right go on from here.
 _DATASET_TYPES = {"jsonl": "metadata_json", "hf": "hf_dataset", "huggingface": "hf_dataset"}
 _ALL_STEPS = "all steps"
+# Of an adapter: no layer is wider. Of threads: a machine has fewer cores.
+MAX_RANK, MAX_THREADS = 8192, 256
 # What "s3gen" stands for in `freeze_components`.
 S3GEN = ("flow", "vocoder", "s3_tokenizer", "speaker_encoder")
 
@@ -29,7 +31,9 @@ S3GEN = ("flow", "vocoder", "s3_tokenizer", "speaker_encoder")
 class LoraConfig:
     """Low-rank adapters: small matrices are trained beside the frozen weights."""
 
-    rank: int = option(16, "width of the adapters: more can learn more, and forget more", low=1)
+    rank: int = option(
+        16, "width of the adapters: more can learn more, and forget more", low=1, high=MAX_RANK
+    )
     alpha: float = option(
         32.0, "strength: an adapter's output is multiplied by alpha / rank", above=0
     )
@@ -225,7 +229,9 @@ class DatasetSection:
         low=-60,
         high=0,
     )
-    preprocessing_num_workers: int = option(4, "threads that read and check recordings", low=1)
+    preprocessing_num_workers: int = option(
+        4, "threads that read and check recordings", low=1, high=MAX_THREADS
+    )
     feature_cache_dir: str | None = option(
         None, "where computed features are kept; none: `features` in `training.output_dir`"
     )
@@ -425,7 +431,10 @@ class TrainingSection:
         "are installed; none",
     )
     dataloader_num_workers: int = option(
-        1, "threads that prepare batches while the model computes; 0: none", low=0
+        1,
+        "threads that prepare batches while the model computes; 0: none",
+        low=0,
+        high=MAX_THREADS,
     )
     resume_from_checkpoint: bool | str | None = option(
         None,

@@ -13,16 +13,16 @@ from pathlib import Path
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
-from ..apart import is_within
 from ..audio.resample import resample_soxr
-from ..checkpoint import Checkpoint
-from ..cli import Bars
-from ..config import FineTuningConfig, ModelConfig
-from ..devices import on_device
 from ..errors import CheckpointError, Interrupted
+from ..models.config import FineTuningConfig, ModelConfig
+from ..runtime.apart import is_within
+from ..runtime.devices import on_device
+from ..runtime.progress import Bars
+from ..weights.checkpoint import Checkpoint
 from . import base_model
 from .clip_list import changes, listed, read_list, write_list
-from .config import TrainConfig, load_saved
+from .config import TrainConfig
 from .data.listen import read_audio
 from .dataset import Data
 from .distributed import Group
@@ -30,6 +30,7 @@ from .early import check_early
 from .export import check_output
 from .export import export as write_model
 from .follow import base_lines, follow_base, follow_run, middle
+from .loading import load_saved
 from .metrics import speakers_of
 from .output import alone_in, check_folders, plain_disk_errors, refuse_busy
 from .prepared import Prepared, prepare

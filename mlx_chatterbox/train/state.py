@@ -29,8 +29,9 @@ from ..checks.json_file import parse_json, read_small
 from ..checks.plain import named, typed
 from ..checks.safetensors_file import load_safetensors
 from ..errors import CheckpointError
-from ..saving import save_arrays
-from .config import TrainConfig, save_config
+from ..runtime.saving import save_arrays
+from .config import TrainConfig
+from .loading import save_config
 
 WEIGHTS, ADAPTERS = "weights.safetensors", "adapters.safetensors"
 OPTIMIZER, STATE, CONFIG = "optimizer.safetensors", "state.json", "config.yaml"
@@ -150,10 +151,16 @@ def sync(path: Path) -> None:
 
 def link(name: Path, target: Path) -> None:
     """Make `name` a link to `target` beside it, in one move."""
-    temporary = name.with_name(f".{name.name}.link")
-    temporary.unlink(missing_ok=True)
+    temporary = name.with_name(f".{name.name}.{os.urandom(8).hex()}.link")
+    for path in name.parent.glob(f".{name.name}*.link"):  # of a killed process
+        if path.is_symlink():
+            path.unlink(missing_ok=True)
     os.symlink(target.name, temporary)
-    os.replace(temporary, name)
+    try:
+        os.replace(temporary, name)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_arrays(path: Path) -> dict[str, mx.array]:

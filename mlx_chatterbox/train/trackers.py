@@ -5,6 +5,7 @@ Both by their own packages, which are extras.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -15,12 +16,14 @@ from types import ModuleType
 from typing import Protocol
 from uuid import uuid4
 
+from ..checks.json_file import read_small
 from ..errors import ChatterboxError
-from ..own_files import write_whole
+from ..runtime.own_files import write_whole
 from .config import TrainConfig
 
 WANDB_PROJECT = "mlx-chatterbox"
 WANDB_RUN_NAME = "wandb-run.txt"
+_LONGEST_RUN_ID = 128
 _PATIENCE_S = 30.0
 _LOGIN = "Log in by `wandb login` or WANDB_API_KEY, or write wandb.mode: offline."
 
@@ -189,8 +192,11 @@ def _extra(name: str, module: str) -> ModuleType:
 def _run_id(folder: Path, resumed: bool) -> str:
     """The id of the output folder's run: the one it has, or a new one that is kept there."""
     file = folder / WANDB_RUN_NAME
-    if resumed and file.is_file():
-        return file.read_text(encoding="utf-8").strip()
+    if resumed:
+        with contextlib.suppress(OSError, ValueError):
+            known = read_small(file, _LONGEST_RUN_ID).decode("ascii").strip()
+            if known.isalnum():
+                return known
     run_id = uuid4().hex[:12]
     write_whole(file, run_id + "\n")
     return run_id

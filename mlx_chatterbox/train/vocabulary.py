@@ -17,12 +17,13 @@ from pathlib import Path
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..checkpoint import Checkpoint
 from ..errors import CheckpointError, TextError
-from ..quantization import dequantize_layers
+from ..text.files import ENGLISH_FILE, MULTILINGUAL_FILE
 from ..text.gpt2 import GPT2Tokenizer
-from ..text.load import ENGLISH_FILE, MULTILINGUAL_FILE, load_tokenizer
+from ..text.load import load_tokenizer
 from ..text.multilingual import MultilingualTokenizer
+from ..weights.checkpoint import Checkpoint
+from ..weights.quantization import dequantize_layers
 
 # Codes are written in lower case when a text is tagged.
 _LANGUAGE_TAG = re.compile(r"\[([a-z]{2,8})\]")

@@ -10,13 +10,14 @@ counted, and numbers are read in linear time.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..own_files import open_input
+from ..runtime.own_files import open_input
 
 _INT = re.compile(r"[+-]?[0-9][0-9_]*")
 _FLOAT = re.compile(r"[+-]?([0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)([eE][+-]?[0-9]+)?")
@@ -28,6 +29,14 @@ MAX_BYTES = 2**20
 # Of a number; Python takes the square of their count in time for a whole one.
 _MAX_DIGITS = 300
 _MAX_MESSAGE = 400
+
+
+def error_at(where: str, message: str) -> ConfigError:
+    """The error to raise about a place; of a message that quotes a long value both ends."""
+    if len(message) > _MAX_MESSAGE:
+        half = _MAX_MESSAGE // 2
+        message = f"{message[:half]} ... {message[-half:]}"
+    return ConfigError(f"{where}: {message}")
 
 
 @dataclass
@@ -59,10 +68,7 @@ class Node:
 
     def fail(self, message: str) -> ConfigError:
         """The error to raise about this value."""
-        if len(message) > _MAX_MESSAGE:  # it quotes a value
-            half = _MAX_MESSAGE // 2
-            message = f"{message[:half]} ... {message[-half:]}"
-        return ConfigError(f"{self.where}: {message}")
+        return error_at(self.where, message)
 
     def describe(self) -> str:
         """What stands there, for messages."""
@@ -83,19 +89,20 @@ class Node:
     def as_int(self) -> int | None:
         """A whole number, or None if it is none; `1e3` is one."""
         number = self.as_float()
-        if number is None or number != number or number in (float("inf"), float("-inf")):
+        if number is None:
             return None
         if _INT.fullmatch(self.value):
             return int(self.value.replace("_", ""))
         return int(number) if number == int(number) else None
 
     def as_float(self) -> float | None:
-        """A number, or None if it is none."""
+        """A finite number, or None if it is none."""
         if not isinstance(self.value, str) or self.quoted or len(self.value) > _MAX_DIGITS:
             return None
         if not _FLOAT.fullmatch(self.value):
             return None
-        return float(self.value.replace("_", ""))
+        number = float(self.value.replace("_", ""))
+        return number if math.isfinite(number) else None  # 1e999
 
     def plain(self):
         """Python values, by YAML's own guesses mended for numbers such as `1e-4`."""

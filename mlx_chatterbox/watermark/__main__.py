@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..apart import check_apart
-from ..cli import Bars, add_version, run_command
+from ..commands.cli import add_version, run_command
 from ..errors import AudioError
+from ..runtime.apart import check_apart
+from ..runtime.progress import Bars
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..errors import AudioError
-from ..nn.threads import compute_in_this_thread
+from ..runtime.threads import compute_in_this_thread
 from .marker import as_channels
 from .network import CONTEXT, Layer, run_stack
 from .spectrogram import (

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..audio.stft import hann_window, overlap_add
 from ..errors import AudioError
-from ..nn.threads import compute_in_this_thread
+from ..runtime.threads import compute_in_this_thread
 from .network import CONTEXT, PerthNet, run_stack
 from .spectrogram import (
     BAND,

@@ -64,7 +64,7 @@ def load_networks() -> PerthNet:
     Raises:
         CheckpointError: the file is missing, damaged, or holds other weights.
     """
-    from convert.unpickle import load_torch
+    from mlx_chatterbox.weights.formats.unpickle import load_torch
 
     path = weights_file()
     content = load_torch(path)

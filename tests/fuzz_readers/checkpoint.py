@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from mlx_chatterbox.config import CONFIG_NAME
-from mlx_chatterbox.hub import POCKET_FOLDER, WEIGHTS_NAME
-from mlx_chatterbox.manifest import MANIFEST_NAME
+from mlx_chatterbox.models.config import CONFIG_NAME
+from mlx_chatterbox.weights.hub import POCKET_FOLDER, WEIGHTS_NAME
+from mlx_chatterbox.weights.manifest import MANIFEST_NAME
 from tests.fuzz_damage import (
     compressed,
     damage_bytes,
@@ -18,6 +19,7 @@ from tests.fuzz_damage import (
     damage_json,
     damage_tensors,
     damage_text,
+    safetensors_of,
 )
 from tests.fuzzing import Reader
 
@@ -53,7 +55,7 @@ def read_config(path: Path) -> None:
 
 
 def read_manifest(path: Path) -> None:
-    from mlx_chatterbox.manifest import check_manifest
+    from mlx_chatterbox.weights.manifest import check_manifest
 
     check_manifest(with_file(path, MANIFEST_NAME))
 
@@ -80,14 +82,14 @@ def read_english(path: Path) -> None:
 
 @cache
 def _pocket_t3():
-    from mlx_chatterbox.checkpoint import build
-    from mlx_chatterbox.config import ModelConfig
+    from mlx_chatterbox.models.config import ModelConfig
+    from mlx_chatterbox.weights.checkpoint import build
 
     return build(ModelConfig.load(POCKET_FOLDER)).t3
 
 
 def english_files() -> list[bytes]:
-    from parity.fabricated_tokenizer import tokenizer_json
+    from mlx_chatterbox.parity.fabricate.english import tokenizer_json
 
     return [(POCKET_FOLDER / ENGLISH).read_bytes(), tokenizer_json().encode()]
 
@@ -113,7 +115,7 @@ _GPT2 = ("vocab.json", "merges.txt", "tokenizer_config.json", "added_tokens.json
 
 @cache
 def _gpt2_files() -> dict[str, str]:
-    from parity.fabricated_gpt2 import files
+    from mlx_chatterbox.parity.fabricate.gpt2 import files
 
     return files()
 
@@ -146,7 +148,47 @@ def small_lexicon() -> list[bytes]:
     return [gzip.compress(b"".join(words[::1000]) + "cat\tkæt\n".encode(), mtime=0)]
 
 
+def read_cangjie(path: Path) -> None:
+    from mlx_chatterbox.text.languages.zh import CangjieConverter
+
+    CangjieConverter(path)("日月 好")
+
+
+def cangjie() -> list[bytes]:
+    return [json.dumps([f"{sign}\ta{sign}\tx" for sign in "日月明好"], ensure_ascii=False).encode()]
+
+
+def read_index(path: Path) -> None:
+    """Weights in two files, and an index that says which has what."""
+    from mlx_chatterbox.weights.formats.safetensors_file import SafetensorsReader
+    from mlx_chatterbox.weights.shards import check_shards, index_of, weight_map
+
+    whole = path.parent / WEIGHTS_NAME
+    path.rename(index_of(whole))
+    for name, content in _shards().items():
+        (path.parent / name).write_bytes(content)
+    files = sorted(set(weight_map(whole).values()))
+    check_shards(
+        whole, {name: list(SafetensorsReader(path.parent / name).shapes) for name in files}
+    )
+
+
+def _shards() -> dict[str, bytes]:
+    tensor = np.zeros(3, np.float32)
+    return {
+        f"part-{number}.safetensors": safetensors_of({key: tensor})
+        for number, key in enumerate("ab")
+    }
+
+
+def indices() -> list[bytes]:
+    named = {"a": "part-0.safetensors", "b": "part-1.safetensors"}
+    return [json.dumps({"metadata": {"total_size": 24}, "weight_map": named}).encode()]
+
+
 READERS = (
+    Reader("cangjie", read_cangjie, cangjie, (damage_json, damage_bytes), ".json", quick=40),
+    Reader("index", read_index, indices, (damage_json, damage_json, damage_bytes), quick=40),
     Reader(
         "config", read_config, pocket_file(CONFIG_NAME), (damage_json, damage_json, damage_bytes),
         quick=20,

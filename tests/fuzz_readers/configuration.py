@@ -9,7 +9,7 @@ from tests.fuzzing import Reader
 
 
 def read(path: Path) -> None:
-    from mlx_chatterbox.train.config import load_config
+    from mlx_chatterbox.train.loading import load_config
 
     load_config(path)
 

@@ -7,16 +7,16 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from mlx_chatterbox.parity.errors import ParityError
 
 from mlx_chatterbox.errors import ChatterboxError
-from parity.errors import ParityError
 from tests.fuzz_damage import damage_bytes, damage_header, damage_tensors, safetensors_of
 from tests.fuzzing import Reader
 
 
 def read_safetensors(path: Path) -> None:
-    from convert.safetensors_file import SafetensorsReader
     from mlx_chatterbox.checks.safetensors_file import load_safetensors
+    from mlx_chatterbox.weights.formats.safetensors_file import SafetensorsReader
 
     reader = SafetensorsReader(path)
     for key in reader.shapes:
@@ -45,7 +45,7 @@ def some_tensors() -> list[bytes]:
 
 
 def read_onnx(path: Path) -> None:
-    from convert.onnx_file import OnnxFile
+    from mlx_chatterbox.weights.formats.onnx_file import OnnxFile
 
     file = OnnxFile(path)
     try:
@@ -60,7 +60,7 @@ def onnx_files() -> list[bytes]:
 
     from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerV1Config
     from mlx_chatterbox.models.s3tokenizer.v1 import S3TokenizerV1
-    from tests.onnx_stand_in import field, initializer, node
+    from tests.weights.onnx_stand_in import field, initializer, node
 
     config = S3TokenizerV1Config(n_audio_state=16, n_audio_head=2, n_audio_layer=1)
     weights = dict(tree_flatten(S3TokenizerV1(config).parameters()))
@@ -74,15 +74,15 @@ def onnx_files() -> list[bytes]:
 
 @cache
 def _networks():
-    from mlx_chatterbox.checkpoint import build
+    from mlx_chatterbox.weights.checkpoint import build
     from tests.small import small_config
 
     return build(small_config())
 
 
 def read_dump(path: Path) -> None:
-    from parity.dumps import read_dump
-    from parity.mlx_backend import compute_with
+    from mlx_chatterbox.parity.dumps import read_dump
+    from mlx_chatterbox.parity.mlx.backend import compute_with
 
     inputs = read_dump(path)
     compute_with(_networks(), inputs, ("t3", "t3_greedy", "flow", "source"))
@@ -90,9 +90,10 @@ def read_dump(path: Path) -> None:
 
 @cache
 def dumps() -> list[bytes]:
-    from parity.dumps import write_dump
-    from parity.inputs import make_inputs
-    from parity.small import SMALL_SIZES
+    from mlx_chatterbox.parity.dumps import write_dump
+    from mlx_chatterbox.parity.fabricate.small import SMALL_SIZES
+    from mlx_chatterbox.parity.inputs.make import make_inputs
+
     from tests.small import small_config
 
     inputs = make_inputs(small_config(), sizes=SMALL_SIZES)

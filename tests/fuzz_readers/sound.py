@@ -48,7 +48,7 @@ def damage_header(rng: random.Random, content: bytes) -> bytes:
 
 def read(path: Path) -> None:
     from mlx_chatterbox.audio.files import blocks_of, duration_of, load_audio, read_channels
-    from mlx_chatterbox.voice import LONGEST_REFERENCE, read_reference
+    from mlx_chatterbox.voices.voice import LONGEST_REFERENCE, read_reference
 
     duration_of(path)
     samples, _ = read_channels(path)

@@ -18,7 +18,7 @@ from tests.fuzzing import Reader
 
 
 def read_weights(path: Path) -> None:
-    from convert.unpickle import TorchReader
+    from mlx_chatterbox.weights.formats.unpickle import TorchReader
 
     reader = TorchReader(path)
     try:
@@ -35,8 +35,8 @@ def _float32():
 
 
 def read_voice(path: Path) -> None:
-    from convert.voice import convert_voice
-    from mlx_chatterbox.voice import Voice
+    from mlx_chatterbox.voices.voice import Voice
+    from mlx_chatterbox.weights.conversion.voice import convert_voice
 
     folder = path.parent / "voice"
     folder.mkdir()
@@ -46,8 +46,8 @@ def read_voice(path: Path) -> None:
 
 @cache
 def weights() -> list[bytes]:
-    from convert.torch_zip import write_state_dict
-    from tests.test_unpickle import FakeTensor, torch_save
+    from mlx_chatterbox.weights.formats.torch_zip import write_state_dict
+    from tests.weights.test_unpickle import FakeTensor, torch_save
 
     rng = np.random.default_rng(0)
     values = [rng.standard_normal((3, 4)).astype(np.float32), np.arange(5)]
@@ -67,7 +67,7 @@ def weights() -> list[bytes]:
 
 @cache
 def voices() -> list[bytes]:
-    from convert.torch_zip import write_sections
+    from mlx_chatterbox.weights.formats.torch_zip import write_sections
 
     rng = np.random.default_rng(0)
     sections = {

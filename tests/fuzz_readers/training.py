@@ -30,7 +30,7 @@ def runs() -> list[bytes]:
 
 @cache
 def _networks():
-    from mlx_chatterbox.checkpoint import build
+    from mlx_chatterbox.weights.checkpoint import build
     from tests.small import small_config
 
     return build(small_config())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlx_chatterbox.hub import POCKET_FOLDER
+from mlx_chatterbox.weights.hub import POCKET_FOLDER
 from tests.fuzz_damage import (
     damage_bytes,
     damage_header,
@@ -46,8 +46,8 @@ def read_voice(path: Path) -> None:
 
 def read_conds(path: Path) -> None:
     """As upstream's and mlx-audio's are converted."""
-    from convert.voice import convert_voice
-    from mlx_chatterbox.checkpoint import built_in_voice
+    from mlx_chatterbox.weights.checkpoint import built_in_voice
+    from mlx_chatterbox.weights.conversion.voice import convert_voice
 
     convert_voice(path, path.parent)
     built_in_voice(path.parent, pocket_speech()[0].networks)

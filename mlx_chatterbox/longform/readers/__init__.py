@@ -6,13 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import TextError
-from ...own_files import MISSING, problem_of
-from ..options import SUBTITLES
+from ...runtime.own_files import MISSING, problem_of
 from ..plan import LONGEST, Document
 
+# Endings of files that have times.
+SUBTITLES = (".srt", ".vtt")
 PLAIN = ("", ".txt", ".text")
 MARKDOWN = (".md", ".markdown", ".mdown", ".mkd")
 ENDINGS = (*PLAIN[1:], *MARKDOWN, ".epub", *SUBTITLES)
+
+
+def is_timed(path: Path) -> bool:
+    """Whether a file is subtitles."""
+    return path.suffix.lower() in SUBTITLES
 
 
 def read_document(
@@ -40,7 +46,7 @@ def read_document(
     if problem := problem_of(path):
         missing = problem == MISSING
         raise TextError(f"there is no file {path}." if missing else f"{path} {problem}.")
-    options = {"sdh": sdh} if path.suffix.lower() in SUBTITLES else {}
+    options = {"sdh": sdh} if is_timed(path) else {}
     document = _reader_of(path)(path, language, longest, **options)
     if not any(piece.text for piece in document.pieces):
         raise TextError(f"{path}: there is nothing to speak in it.")

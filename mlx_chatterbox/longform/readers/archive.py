@@ -20,6 +20,9 @@ from .encodings import Decoder
 
 # Of one file, and of all that is read of a book; a novel has one megabyte.
 MOST_BYTES, MOST_BYTES_IN_ALL = 16 << 20, 32 << 20
+# And so many times what the archive has, where that is more than a few kilobytes: texts are packed
+# to a third, the worst of markup to a thirtieth.
+MOST_TIMES, LEAST_BYTES_IN_ALL = 50, 64 << 10
 # Of tags in all that is read, and of files in the archive.
 MOST_TAGS, MOST_FILES = 1_000_000, 50_000
 # What an EPUB may be packed with; others take gigabytes to unpack a byte.
@@ -39,7 +42,9 @@ class Archive:
 
     def __init__(self, path: Path, archive: zipfile.ZipFile):
         self._path, self._archive = path, archive
-        self._left, self._tags = MOST_BYTES_IN_ALL, MOST_TAGS
+        self._size = path.stat().st_size
+        self._most = min(MOST_BYTES_IN_ALL, LEAST_BYTES_IN_ALL + MOST_TIMES * self._size)
+        self._left, self._tags = self._most, MOST_TAGS
         if len(archive.infolist()) > MOST_FILES:
             raise TextError(f"{path} has more than {MOST_FILES} files in it: it is no book.")
         self.names = frozenset(archive.namelist())
@@ -97,6 +102,11 @@ class Archive:
         with self._archive.open(stored) as file:
             content = file.read(most + 1)
         if len(content) > most:
+            if most < MOST_BYTES and self._most < MOST_BYTES_IN_ALL:
+                raise TextError(
+                    f"{self._path}: at {name}, it unpacks to more than {MOST_TIMES} times the "
+                    f"{self._size} bytes that it has: it is no book."
+                )
             raise TextError(f"{self._path}: {name} is too large for a chapter of a book.")
         self._left -= len(content)
         return content

@@ -17,7 +17,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from ...errors import TextError
-from ...harmless import shortened
+from ...harmless import one_line, shortened
 from ..blocks import Block, plan_blocks
 from ..plan import Document
 from .archive import Archive
@@ -69,12 +69,14 @@ def read_epub(path: Path, language: str | None, longest: int) -> Document:
             return Document(book.title, book.author, pieces, book.cover(), tuple(book.remarks()))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         # The library's message may hold a name of 64 kB.
-        why = shortened(str(error))
+        why = shortened(one_line(error))
         raise TextError(f"{path} is no EPUB, or a damaged one: {why}.") from None
     except OSError as error:
         raise TextError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (lzma.LZMAError, ValueError, struct.error, MemoryError) as error:
-        raise TextError(f"{path} is no EPUB, or a damaged one: {str(error)[:80]}.") from None
+        raise TextError(
+            f"{path} is no EPUB, or a damaged one: {shortened(one_line(error))}."
+        ) from None
 
 
 class _Book:

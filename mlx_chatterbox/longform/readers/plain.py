@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import TextError
-from ...own_files import open_input
+from ...runtime.own_files import open_input
 from ..plan import Document
 from ..split import document_of_text
 from .encodings import guess

@@ -16,7 +16,7 @@ from pathlib import Path
 from ...errors import TextError
 from ...text.clauses import pieces
 from ...text.scripts import flowed, spoken_length
-from ..plan import Document, Piece
+from ..plan import Document, Piece, checked_count
 from .plain import characters_of
 from .rolling import shown_once
 from .sdh import without_sdh
@@ -110,6 +110,7 @@ def read_srt(path: Path, language: str | None, longest: int, sdh: bool = True) -
             emptied += _has_words(whole) and not _has_words(text)
         if _has_words(text):
             spoken += _pieces(cue, text, longest, language)
+            checked_count(len(spoken))
     if described:
         remarks.append(
             f"--no-sdh: descriptions of {described} subtitle{'s' * (described > 1)} left out, of "

@@ -6,14 +6,17 @@ Source: upstream `models/s3gen/transformer/upsample_encoder.py`, `attention.py`,
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from ...nn.activations import silu
 from ...nn.attention import attend, merge_heads, padding_bias, split_heads
 from ...nn.conv import CausalConv1d, Conv1d
+from ...runtime.native.layers import NotPlain, linear_weights, plain
 from .config import S3GenConfig
 from .native_encoder import NativeLayers
 
@@ -119,6 +122,34 @@ class ConformerLayer(nn.Module):
     def __call__(self, x: mx.array, positions: mx.array, hidden: mx.array | None) -> mx.array:
         x = x + self.self_attn(self.norm_mha(x), positions, hidden)
         return x + self.feed_forward(self.norm_ff(x))
+
+    def in_c_order(self) -> Iterator[np.ndarray | None]:
+        """Yield the weights for `native_encoder`.
+
+        Raises:
+            NotPlain: see `linear_weights`.
+        """
+        attention, feed_forward = self.self_attn, self.feed_forward
+        yield from (plain(self.norm_mha, "weight"), plain(self.norm_mha, "bias"))
+        for projection in (attention.linear_q, attention.linear_k, attention.linear_v):
+            yield from linear_weights(projection)
+        yield linear_weights(attention.linear_pos)[0]
+        yield from (plain(attention, "pos_bias_u"), plain(attention, "pos_bias_v"))
+        yield from linear_weights(attention.linear_out)
+        yield from (plain(self.norm_ff, "weight"), plain(self.norm_ff, "bias"))
+        yield from linear_weights(feed_forward.w_1)
+        yield from linear_weights(feed_forward.w_2)
+
+    def c_sizes(self) -> tuple[int, int, int, float]:
+        """Return heads, channels of a head, inner width and the norms' epsilon.
+
+        Raises:
+            NotPlain: the norms have different ones.
+        """
+        if self.norm_mha.eps != self.norm_ff.eps:
+            raise NotPlain
+        heads, head_dim = self.self_attn.pos_bias_u.shape
+        return heads, head_dim, self.feed_forward.w_1.weight.shape[0], float(self.norm_ff.eps)
 
 
 class LinearEmbedding(nn.Module):

@@ -7,10 +7,11 @@ Sources: upstream `models/s3gen/decoder.py`, `matcha/decoder.py`, `matcha/transf
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from ...nn.activations import gelu, mish, silu
 from ...nn.attention import (
@@ -22,9 +23,12 @@ from ...nn.attention import (
     split_heads,
 )
 from ...nn.conv import CausalConv1d, Conv1d
-from ...nn.parallel import can_run_two, run_two
+from ...runtime.native.layers import NotPlain, linear_weights, plain
+from ...runtime.parallel import can_run_two, run_two
 from .config import S3GenConfig
-from .native_estimator import NativeEstimator
+from .native_estimator import EPS, NativeEstimator
+
+_Weights = Iterator[np.ndarray | None]
 
 
 def _masked(x: mx.array, mask: mx.array | None) -> mx.array:
@@ -199,10 +203,27 @@ class ConditionalDecoder(nn.Module):
         self.final_block = CausalBlock1D(channels, channels)
         self.final_proj = Conv1d(channels, config.decoder_out_channels, 1)
 
-    @property
-    def heads(self) -> tuple[int, int]:
-        """How many heads attention has, and the channels of each."""
-        return self._heads
+    def in_c_order(self) -> tuple[list[_Weights], list[_Weights], list[_Weights]]:
+        """Return rows of weights for `native_estimator`.
+
+        Raises:
+            NotPlain: while they are read; see `linear_weights`.
+        """
+        stages = self._stages()
+        return (
+            [_resnet(stage[0]) for stage in stages],
+            [_transformer(block) for stage in stages for block in stage[1]],
+            [_ends(self)],
+        )
+
+    def c_sizes(self) -> tuple[int, int, int, int, int, int]:
+        """Return mel bins, channels, heads, channels of a head, stages and blocks of a stage."""
+        bins, _, width = self.final_proj.weight.shape
+        stages = self._stages()
+        return bins, width, *self._heads, len(stages), len(stages[0][1])
+
+    def _stages(self) -> list:
+        return [*self.down_blocks, *self.mid_blocks, *self.up_blocks]
 
     def embed_time(self, t: mx.array, r: mx.array | None = None) -> mx.array:
         """Embed flow times, (B,) to (B, 4 C); `r`, the step's end, is for mean flow only."""
@@ -309,3 +330,47 @@ def _transform_by_halves(x: mx.array, blocks: list) -> mx.array:
 
         begun = run(work)
     return mx.concatenate(begun)
+
+
+def _resnet(net: CausalResnetBlock1D) -> _Weights:
+    """Weights in the order of `Resnet` in `estimator.c`."""
+    yield from linear_weights(net.mlp[1])
+    for block in (net.block1, net.block2):
+        yield from _conv(block.block[0])
+        yield from _norm(block.block[2])
+    yield from _conv(net.res_conv)
+
+
+def _transformer(block: BasicTransformerBlock) -> _Weights:
+    """Weights in the order of `Transformer`."""
+    attention, (wide, _, narrow) = block.attn1, block.ff.net
+    yield from _norm(block.norm1)
+    for projection in (attention.to_q, attention.to_k, attention.to_v):
+        yield linear_weights(projection)[0]
+    yield from linear_weights(attention.to_out[0])
+    yield from _norm(block.norm3)
+    yield from linear_weights(wide.proj)
+    yield from linear_weights(narrow)
+
+
+def _ends(estimator: ConditionalDecoder) -> _Weights:
+    """Weights in the order of `Ends`."""
+    yield from _conv(estimator.down_blocks[0][2])
+    yield from _conv(estimator.up_blocks[0][2])
+    yield from _conv(estimator.final_block.block[0])
+    yield from _norm(estimator.final_block.block[2])
+    yield from _conv(estimator.final_proj)
+
+
+def _conv(layer: nn.Module) -> _Weights:
+    if not isinstance(layer, Conv1d) or layer.weight.shape[1] not in (1, 3):
+        raise NotPlain
+    yield plain(layer, "weight")
+    yield plain(layer, "bias")
+
+
+def _norm(layer: nn.Module) -> _Weights:
+    if layer.eps != EPS:
+        raise NotPlain
+    yield plain(layer, "weight")
+    yield plain(layer, "bias")

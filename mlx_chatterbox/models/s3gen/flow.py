@@ -14,7 +14,7 @@ import numpy as np
 
 from ...checks.plain import shown
 from ...errors import SettingError
-from ...nn.parallel import can_run_two, run_two
+from ...runtime.parallel import can_run_two, run_two
 from .config import MAX_CFM_STEPS, S3GenConfig
 from .encoder import UpsampleConformerEncoder
 from .estimator import ConditionalDecoder

@@ -11,11 +11,11 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ...audio.stft import hann_window, istft, reflect_pad, stft
-from ...nn import native
 from ...nn.activations import snake
 from ...nn.conv import Conv1d, ConvTranspose1d, stacked
 from ...nn.gradients import with_gradient_of
-from ...nn.parallel import can_run_two, run_two
+from ...runtime import native
+from ...runtime.parallel import can_run_two, run_two
 from .config import HiFTNetConfig
 from .f0_predictor import ConvRNNF0Predictor
 from .source import SourceModuleHnNSF
@@ -45,7 +45,10 @@ def _spectrum(said: mx.array, evaluate: bool) -> tuple[mx.array, mx.array]:
     @with_gradient_of(lambda said: mx.stack(_spectrum_by_steps(said), axis=1))
     def spectra(said: mx.array) -> mx.array:
         shape, limits = (2, frames, bins), (_MAX_EXPONENT, MAX_MAGNITUDE)
-        return stacked([native.call("spectrum", [row], shape, *shape[1:], *limits) for row in said])
+        given = [(frames, 2 * bins)]
+        return stacked(
+            [native.call("spectrum", [row], given, shape, *shape[1:], *limits) for row in said]
+        )
 
     parts = spectra(said)
     return parts[:, 0], parts[:, 1]

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import mlx.core as mx
 import numpy as np
 
-from ...nn import native
 from ...nn.conv import stacked
-from ...nn.native.layers import NotPlain, linear_weights, plain, table
+from ...runtime import native
+from ...runtime.native.layers import NotPlain, table
 
-if TYPE_CHECKING:
-    from .encoder import ConformerLayer
+
+class CompiledLayer(Protocol):
+    """A layer that can be evaluated in C."""
+
+    def in_c_order(self) -> Iterable[np.ndarray | None]:
+        """Yield the weights in the order of `Layer` in `conformer.c`; raises NotPlain."""
+
+    def c_sizes(self) -> tuple[int, int, int, float]:
+        """Return heads, channels of a head, inner width and the norms' epsilon."""
 
 
 class NativeLayers:
@@ -24,18 +31,16 @@ class NativeLayers:
         NotPlain: see `NativeLayers.of`, by which to make one.
     """
 
-    def __init__(self, layers: Sequence[ConformerLayer]):
-        self._weights = [list(_weights(layer)) for layer in layers]
+    def __init__(self, layers: Sequence[CompiledLayer]):
+        self._weights = [list(layer.in_c_order()) for layer in layers]
         self._table = table(self._weights)
-        heads, head_dim = layers[0].self_attn.pos_bias_u.shape
-        inner = layers[0].feed_forward.w_1.weight.shape[0]
-        norms = [norm for layer in layers for norm in (layer.norm_mha, layer.norm_ff)]
-        if len({norm.eps for norm in norms}) > 1:
+        sizes = {layer.c_sizes() for layer in layers}
+        if len(sizes) > 1:
             raise NotPlain
-        self._sizes = heads, head_dim, inner, float(norms[0].eps)
+        self._sizes = sizes.pop()
 
     @classmethod
-    def of(cls, layers: Sequence[ConformerLayer]) -> NativeLayers | None:
+    def of(cls, layers: Sequence[CompiledLayer]) -> NativeLayers | None:
         """For float32 weights of plain layers, where there is compiled code; or None."""
         if not layers or not native.takes():
             return None
@@ -58,20 +63,9 @@ class NativeLayers:
             MemoryError: there is none left.
         """
         layers = ctypes.c_void_p(self._table.ctypes.data), len(self._table)
-        shape = x.shape[1:]
-        sizes = (*layers, shape[0], *self._sizes)
-        return stacked([native.call("conform", [row, positions], shape, *sizes) for row in x])
-
-
-def _weights(layer: ConformerLayer) -> Iterator[np.ndarray | None]:
-    """In the order of `Layer` in `conformer.c`."""
-    attention, feed_forward = layer.self_attn, layer.feed_forward
-    yield from (plain(layer.norm_mha, "weight"), plain(layer.norm_mha, "bias"))
-    for projection in (attention.linear_q, attention.linear_k, attention.linear_v):
-        yield from linear_weights(projection)
-    yield linear_weights(attention.linear_pos)[0]
-    yield from (plain(attention, "pos_bias_u"), plain(attention, "pos_bias_v"))
-    yield from linear_weights(attention.linear_out)
-    yield from (plain(layer.norm_ff, "weight"), plain(layer.norm_ff, "bias"))
-    yield from linear_weights(feed_forward.w_1)
-    yield from linear_weights(feed_forward.w_2)
+        frames, width = x.shape[1], self._sizes[0] * self._sizes[1]
+        sizes = (*layers, frames, *self._sizes)
+        shape, shapes = (frames, width), [(frames, width), (2 * frames - 1, width)]
+        return stacked(
+            [native.call("conform", [row, positions], shapes, shape, *sizes) for row in x]
+        )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
+from ...checks.tensors import check_shape
+from ...errors import SettingError
 from .campplus import CAMPPlus
 from .config import S3GenConfig
 from .flow import CausalMaskedDiffWithXvec
@@ -77,10 +79,15 @@ class S3Gen(nn.Module):
 
         Returns:
             (960 m,) float32 at 24 kHz, faded in over its first 40 ms.
+
+        Raises:
+            SettingError: noise of another shape.
         """
         flow_key, source_key = mx.random.split(mx.random.key(0) if key is None else key)
         if noise is None:
             noise = self.noise_for(tokens.shape[0], reference, flow_key)
+        frames = (reference.prompt_token.shape[1] + tokens.shape[0]) * self.config.token_mel_ratio
+        check_shape(noise, (1, frames, self.config.mel_bins), "noise", SettingError)
         mel = self.flow.inference(
             tokens[None],
             reference.prompt_token,

@@ -10,9 +10,9 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
-from ...nn import native
 from ...nn.conv import stacked
 from ...nn.gradients import with_gradient_of
+from ...runtime import native
 from .config import HiFTNetConfig
 
 
@@ -188,9 +188,10 @@ def _in_one_go(cycles: mx.array, reals: mx.array, imags: mx.array) -> mx.array:
     @with_gradient_of(_step_by_step)
     def added(cycles: mx.array, reals: mx.array, imags: mx.array) -> mx.array:
         samples, harmonics = cycles.shape[-1], reals.shape[-1]
+        shapes = [(samples,), (1, harmonics), (1, harmonics)]
         return stacked(
             [
-                native.call("add_harmonics", [*row], (samples,), samples, harmonics)
+                native.call("add_harmonics", [*row], shapes, (samples,), samples, harmonics)
                 for row in zip(cycles, reals, imags, strict=True)
             ]
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...config_base import Config, divides, need
+from ...checks.config_base import Config, divides, need
 from ...errors import CheckpointError
 
 

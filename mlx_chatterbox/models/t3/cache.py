@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from ...nn import device
+from ...runtime import device
 
 # Slots are allocated this many at a time: on the GPU a step is compiled anew when they grow, and
 # on the CPU growing copies what is there.

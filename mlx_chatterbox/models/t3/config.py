@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from ...checks.config_base import Config, divides, need
 from ...checks.plain import shown
-from ...config_base import Config, divides, need
 from ...errors import CheckpointError
 
 

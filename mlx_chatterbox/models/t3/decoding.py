@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from ...errors import SettingError, TextError
-from ...nn import device
+from ...runtime import device
 from .cache import Past, Slots
 from .native_step import MOST_ROWS, NativeStep
 from .sampling import Array, SamplingSettings, draw, gumbel_noise, process_logits

@@ -13,8 +13,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from ...nn import native
-from ...nn.native.layers import NotPlain, address, linear_weights, plain, table
+from ...runtime import native
+from ...runtime.native.layers import NotPlain, address, linear_weights, plain, table
 from .backbone import GPT2Block, LlamaBlock
 from .cache import Slots
 from .t3 import T3

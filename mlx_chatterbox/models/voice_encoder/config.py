@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...config_base import Config, need
+from ...checks.config_base import Config, need
 
 
 @dataclass

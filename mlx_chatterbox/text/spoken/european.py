@@ -18,7 +18,7 @@ from .reader import DIGIT, LETTER, Rule, word_after, word_before
 from .web import HOST, MAIL, PART, URL
 
 if TYPE_CHECKING:
-    from .languages import Spelling
+    from .spelling import Spelling
 
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"
 _MONTH, _DAY = r"(?P<month>1[0-2]|0?[1-9])", r"(?P<day>3[01]|[12]\d|0?[1-9])"

@@ -10,7 +10,7 @@ from .reader import word_after, word_before
 from .roman import value_of
 
 if TYPE_CHECKING:
-    from .languages import Spelling
+    from .spelling import Spelling
 
 ROMAN = re.compile(
     r"(?P<roman>[IVXLCDM]{1,9})(?P<rest>(?<=[IVX])(?:er|[eè]?re|[eè]me|e))?(?P<stop>\.)?(?![^\W_])"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .check import Clip
+from .clip import Clip
 from .features import cut, tokens_in
 
 # Batches that are filled from one run of clips sorted by length: the more, the less padding; the

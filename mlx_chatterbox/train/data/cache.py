@@ -18,7 +18,7 @@ import numpy as np
 
 from ...checks.safetensors_file import read_header
 from ...errors import CheckpointError
-from ...own_files import whole_file
+from ...runtime.own_files import whole_file
 
 _CHECKSUM = "checksum"
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from ...errors import AudioError, DataError, TextError
 from ...text.multilingual import SUPPORTED_LANGUAGES
-from ...voice import MIN_PEAK
+from ...voices.voice import MIN_PEAK
+from .clip import Clip
 from .encoding import advice
-from .item import Item, Recording
+from .item import Item
 from .language_codes import known_language
 from .listen import Facts, Listener, ahead, reader_threads
 from .rates import misfits
@@ -49,32 +50,6 @@ MISFIT = "text does not fit the length"
 LEAST_SECONDS = 0.2
 _CLIPPED_SHARE = 1e-3
 _TOKENS_PER_SECOND = 25
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A recording with its text, checked.
-
-    Attributes:
-        audio: a file, or a recording that is fetched.
-        content: hash of all its samples and their rate.
-        start, end: what is used of it, in samples at its own rate.
-        seconds: how long that is.
-        part: "train" or "eval" where the data set says so itself.
-        lufs: its loudness, where that was measured (`loudness_range_lufs`).
-    """
-
-    id: str
-    audio: Path | Recording
-    text: str
-    speaker: str
-    language: str | None
-    content: str
-    start: int
-    end: int
-    seconds: float
-    part: str | None = None
-    lufs: float | None = None
 
 
 class _Rejected(Exception):

@@ -6,6 +6,7 @@ import codecs
 from pathlib import Path
 
 from ...errors import DataError
+from ...runtime.own_files import open_regular
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -51,8 +52,22 @@ def decode(content: bytes, path: Path | str, encoding: str | None = None) -> str
 
 
 def read_text(path: Path, encoding: str | None = None) -> str:
-    """Read a text file; see `decode`."""
-    return decode(path.read_bytes(), path, encoding)
+    """Read a text file; see `decode` and `read_content`."""
+    return decode(read_content(path), path, encoding)
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a file that somebody lists clips in.
+
+    Raises:
+        DataError: it cannot be read, or is no regular file: a pipe would be waited for, a device
+            has no end.
+    """
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def advice(text: str) -> str:

@@ -16,7 +16,8 @@ number n of speech tokens of 40 ms. Then everything fits together:
 | xvector | (192,) | by CAM++, of the first 10 s |
 | text_tokens | (m,) int32 | see `TextEncoder` |
 
-All float32 where nothing else is said. Front ends and networks are inference's own (`voice.py`).
+All float32 where nothing else is said. Front ends and networks are inference's own
+(`voices/voice.py`).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from ...audio.resample import resample_sinc, resample_soxr
 from ...audio.silence import trim_silence
 from ...errors import AudioError, DataError
 from ...models.voice_encoder.voice_encoder import TRIM_DB
-from ...voice import (
+from ...voices.voice import (
     DECODER_RATE,
     ENCODER_RATE,
     S3GEN_PROMPT_SECONDS,
@@ -47,7 +48,8 @@ from ...voice import (
     whole_tokens,
 )
 from .cache import ArrayCache, short_hash
-from .check import Clip, Progress
+from .check import Progress
+from .clip import Clip
 from .listen import ahead, content_hash, read_audio, reader_threads
 from .pitch import f0
 from .text import TextEncoder

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...audio.files import read_channels
 from ...errors import AudioError, DataError
+from ...runtime.own_files import problem_of
 
 # Endings that are taken for recordings. Those that libsndfile cannot read (m4a and on) are read
 # through ffmpeg; without it they are reported instead of overlooked.
@@ -84,10 +85,13 @@ class Item:
 
 
 def path_of(dataset) -> Path:
-    """The configured `dataset_path`; raises DataError if it is not there."""
+    """The configured `dataset_path`; raises DataError if it is not there, or neither a folder nor a
+    file."""
     if not dataset.dataset_path:
         raise DataError(f"dataset_type {dataset.dataset_type} needs dataset_path.")
     path = Path(dataset.dataset_path).expanduser()
     if not path.exists():
         raise DataError(f"there is no data set at {path} (dataset_path).")
+    if not path.is_dir() and (problem := problem_of(path)):
+        raise DataError(f"dataset_path: {path} {problem}.")
     return path

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...checks.plain import shown
 from ...errors import DataError
 from .columns import Columns, by_name, roles_of
 from .item import Item, path_of
@@ -101,7 +102,7 @@ def _segment(record: dict) -> str | None:
     """What speaks against a record of a part of a recording (NeMo's offset)."""
     offset = record.get("offset")
     if isinstance(offset, (int, float)) and offset > 0:
-        return f"offset {offset:g}: it is a part of a recording: cut it into a file of its own"
+        return f"offset {shown(offset)}: it is a part of a recording: cut it into a file of its own"
     return None
 
 

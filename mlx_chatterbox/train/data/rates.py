@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from statistics import median
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .check import Clip
+from .clip import Clip
 
 # Clips of a language from which on their median says how fast it is spoken.
 _ENOUGH = 5

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ...harmless import one_line
-from ...own_files import write_whole
+from ...runtime.own_files import write_whole
 
 
 @dataclass(frozen=True)

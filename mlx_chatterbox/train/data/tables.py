@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...errors import DataError
 from .columns import Columns, by_name, plain, roles_of, wanted_names
-from .encoding import decode, encoding_of
+from .encoding import decode, encoding_of, read_content
 from .guessing import SAMPLE, UNUSED, guess, same_files, share_found
 from .item import Item, path_of
 from .listed import Listed
@@ -61,7 +61,7 @@ def content_of(path: Path, dataset) -> tuple[str, str]:
     Raises:
         DataError: it is no text.
     """
-    content = path.read_bytes()
+    content = read_content(path)
     for beginning, what in _OTHER_FILES.items():
         if content.startswith(beginning):
             raise DataError(f"{path} is {what}.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...config import ModelConfig
 from ...errors import TextError
+from ...models.config import ModelConfig
 from ...text.gpt2 import drop_unknown_tags
 from ...text.multilingual import SUPPORTED_LANGUAGES
 from ...text.normalize import punc_norm
@@ -15,7 +15,7 @@ from ...text.writing import Writing, writing_for
 class TextEncoder:
     """A checkpoint's tokenizer, with its normalising in front and start and stop around it.
 
-    Equal to what `Pipeline` does before it speaks, tested there; here what is wrong with a text is
+    Equal to what `TextSplitter` does, tested there; here what is wrong with a text is
     an error, never a warning.
     """
 

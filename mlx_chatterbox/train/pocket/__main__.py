@@ -8,7 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ...cli import Bars, add_version, run_command
+from ...commands.cli import add_version, run_command
+from ...runtime.number_options import whole
+from ...runtime.own_files import write_whole
+from ...runtime.progress import Bars
 
 PROGRAM = "python -m mlx_chatterbox.train.pocket"
 
@@ -38,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--rounds",
-        type=int,
+        type=whole(1, 10_000),
         default=ROUNDS,
         metavar="N",
         help=f"how much is synthesised: about an hour each ({ROUNDS})",
@@ -61,8 +64,8 @@ class Places:
 
 
 def _lexicon(places: Places, arguments, progress: Bars) -> None:
-    from ...text.lexicon import LEXICON_FILE, write_vocabulary
-    from ...text.load import ENGLISH_FILE
+    from ...text.files import ENGLISH_FILE, LEXICON_FILE
+    from ...text.lexicon import write_vocabulary
     from .lexicon import make_lexicon
 
     places.texts.mkdir(parents=True, exist_ok=True)
@@ -130,8 +133,8 @@ def _assemble(places: Places, arguments, progress: Bars) -> None:
 
 
 def _judge(places: Places, arguments, progress: Bars) -> None:
-    from ...tts import ChatterboxTTS
-    from ...vc import ChatterboxVC
+    from ...api.tts import ChatterboxTTS
+    from ...api.vc import ChatterboxVC
     from . import judging
     from .assembling import write_figures
     from .heldout import HELD_OUT, OTHERS
@@ -144,14 +147,14 @@ def _judge(places: Places, arguments, progress: Bars) -> None:
         "others": judging.judge(tts, OTHERS, _SPEAKING, recogniser),
         "conversion": judging.convert_voices(vc, HELD_OUT[:20], _CONVERSIONS, recogniser),
     }
-    places.figures.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_whole(places.figures, json.dumps(figures, indent=1) + "\n")
     shown = judging.table(figures)
     write_figures(places.model, shown)
     print(shown)
 
 
 def _samples(places: Places, arguments, progress: Bars) -> None:
-    from ...tts import ChatterboxTTS
+    from ...api.tts import ChatterboxTTS
     from .samples import write_samples
 
     write_samples(ChatterboxTTS.from_local(places.model), _SPEAKING, places.samples)

@@ -11,14 +11,14 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from ...audio.resample import resample_soxr
-from ...checkpoint import VOICE_NAME, Chatterbox, build, load_converted, verify_folder
-from ...hub import WEIGHTS_NAME
-from ...manifest import write_manifest
-from ...packing import pack
-from ...saving import save_arrays
-from ...text.lexicon import LEXICON_FILE
-from ...text.load import ENGLISH_FILE
-from ...voice import embed_voice
+from ...runtime.own_files import write_whole
+from ...runtime.saving import save_arrays
+from ...text.files import ENGLISH_FILE, LEXICON_FILE
+from ...voices.voice import embed_voice
+from ...weights.checkpoint import VOICE_NAME, Chatterbox, build, load_converted, verify_folder
+from ...weights.hub import WEIGHTS_NAME
+from ...weights.manifest import write_manifest
+from ...weights.packing import pack
 from ..state import new_folder
 from ..tasks.base import PLACES
 from ..trained import seeded
@@ -93,7 +93,7 @@ def write_figures(model: Path, figures: str) -> None:
     text = card.read_text(encoding="utf-8")
     before, behind = text.split(_BEGIN)[0], text.split(_END)[1]
     lines = "".join(f"* {line}\n" for line in figures.splitlines())
-    card.write_text(f"{before}{_BEGIN}\n{lines}{_END}{behind}", encoding="utf-8")
+    write_whole(card, f"{before}{_BEGIN}\n{lines}{_END}{behind}")
 
 
 def reference(voice: str, text: str) -> np.ndarray:

@@ -17,12 +17,14 @@ part, "train" or "eval".
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import typing
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import mlx.core as mx
@@ -30,9 +32,18 @@ import numpy as np
 
 from ...audio.mel import s3_tokenizer_log_mel, s3gen_mel
 from ...audio.resample import resample_soxr
+from ...checks.json_file import parse_json, read_small
+from ...checks.plain import named, typed
+from ...checks.tensors import check_finite, check_tokens
+from ...errors import DataError
+from ...runtime.locks import try_lock
+from ...runtime.numpy_file import mapped_array
+from ...runtime.own_files import open_lock
+from ...weights.swap import whole_folder
 from ..data.batches import Batches
 from ..trainer import Samples
 from . import voices
+from .model import CODES
 from .texts import is_held_out, sentences
 
 PER_TOKEN = {
@@ -42,7 +53,19 @@ PER_TOKEN = {
     "phones": 2,
     "speech_tokens": 1,
     "f0": 2,
+    "source": 960,
 }
+# Type and width of each array; and how many entries the table has that it is an index into.
+_KINDS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "mel": ("float16", (80,)),
+    "log_mel_16k": ("float16", (128,)),
+    "waveform": ("int16", ()),
+    "phones": ("uint8", ()),
+    "speech_tokens": ("int16", ()),
+    "f0": ("float32", ()),
+    "source": ("int16", ()),
+}
+_INDICES = {"phones": len(voices.PHONES), "speech_tokens": CODES}
 CLIPS_NAME = "clips.jsonl"
 CLIPS_IN_SHARD = 500
 ESPEAK = "espeak"
@@ -89,36 +112,34 @@ def make(folder: Path, seed: int, rounds: int, progress: Callable | None = None)
     for number, shard in enumerate(plan):
         if progress is not None:
             progress("synthesising", number, len(plan))
-        if (folder / shard.name).exists() or not _claim(folder, shard):
+        if (folder / shard.name).exists():
             continue
-        stream = itertools.islice(stream, shard.first - at, None)
-        texts = list(itertools.islice(stream, shard.count))
-        at = shard.first + shard.count
-        _make_shard(folder, shard, texts)
+        with _claimed(folder, shard) as ours:
+            if not ours:
+                continue
+            stream = itertools.islice(stream, shard.first - at, None)
+            texts = list(itertools.islice(stream, shard.count))
+            at = shard.first + shard.count
+            _make_shard(folder, shard, texts)
     if progress is not None:
         progress("synthesising", len(plan), len(plan))
 
 
-def _claim(folder: Path, shard: Shard) -> bool:
-    """Whether this process is to make the shard: nobody alive is at it."""
-    path = folder / f".{shard.name}.pid"
+@contextlib.contextmanager
+def _claimed(folder: Path, shard: Shard) -> Iterator[bool]:
+    """Whether this process is to make the shard: no other one is at it."""
+    path = folder / f".{shard.name}.lock"
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    except FileExistsError:
-        owner = path.read_text().strip()
-        if owner and Path(f"/proc/{owner}").exists():
-            return False
-        path.unlink(missing_ok=True)
-        return _claim(folder, shard)
-    with open(handle, "w") as file:
-        file.write(str(os.getpid()))
-    return True
+        handle = open_lock(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}.") from None
+    try:
+        yield try_lock(handle) is not False and not (folder / shard.name).exists()
+    finally:
+        os.close(handle)
 
 
 def _make_shard(folder: Path, shard: Shard, texts: Sequence[str]) -> None:
-    temporary = folder / f".{shard.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
     lines, arrays, first = (
         [],
         {name: [] for name in ("mel", "log_mel_16k", "waveform", "phones")},
@@ -144,11 +165,11 @@ def _make_shard(folder: Path, shard: Shard, texts: Sequence[str]) -> None:
             }
         )
         first += spoken.tokens
-    for name, values in arrays.items():
-        np.save(temporary / f"{name}.npy", np.concatenate(values))
-    (temporary / CLIPS_NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    os.replace(temporary, folder / shard.name)
-    (folder / f".{shard.name}.pid").unlink(missing_ok=True)
+    with whole_folder(folder / shard.name, force=False) as temporary:
+        for name, values in arrays.items():
+            np.save(temporary / f"{name}.npy", np.concatenate(values))
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (temporary / CLIPS_NAME).write_text(text, encoding="utf-8")
 
 
 def features_of(spoken: voices.Spoken) -> dict[str, np.ndarray]:
@@ -181,6 +202,44 @@ class PocketClip:
     shard: str
 
 
+def read_clips(folder: Path, shard: str) -> list[PocketClip]:
+    """The clips of a shard, in the order of its arrays, which they fill from end to end.
+
+    Raises:
+        DataError: the list is missing or damaged.
+    """
+    path = folder / shard / CLIPS_NAME
+    clips: list[PocketClip] = []
+    hints = {f.name: typing.get_type_hints(PocketClip)[f.name] for f in fields(PocketClip)}
+    del hints["shard"]
+    try:
+        lines = read_small(path).decode("utf-8").split("\n")
+        for number, line in enumerate(lines, start=1):
+            if not line:
+                continue
+            where, values, first = f"line {number}", parse_json(line), _end_of(clips)
+            if values.keys() != hints.keys():
+                raise ValueError(f"{where} has other entries than a clip's")
+            entries = {key: typed(values[key], hints[key], f"{where}: {key}") for key in hints}
+            clip = PocketClip(**entries, shard=shard)
+            if clip.first != first or not 0 < clip.tokens <= _LONGEST_TOKENS:
+                raise ValueError(f"{where} has tokens that do not follow the line before")
+            clips.append(clip)
+        if not clips:
+            raise ValueError("it has none")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except RecursionError:
+        raise DataError(f"{path} is no list of clips: it is nested too deeply.") from None
+    except ValueError as error:
+        raise DataError(f"{path} is no list of clips: {str(error).rstrip('.')}.") from None
+    return clips
+
+
+def _end_of(clips: Sequence[PocketClip]) -> int:
+    return clips[-1].first + clips[-1].tokens if clips else 0
+
+
 class Corpus:
     """All finished shards of a folder.
 
@@ -193,16 +252,18 @@ class Corpus:
 
         Args:
             names: of the shards; None is all that are finished.
+
+        Raises:
+            DataError: a shard's list of clips is missing or damaged.
         """
         self.folder = Path(folder)
         if names is None:
             names = (path.parent.name for path in self.folder.glob(f"[!.]*/{CLIPS_NAME}"))
         self.shards = sorted(names)
-        self.clips = [
-            PocketClip(**json.loads(line), shard=shard)
-            for shard in self.shards
-            for line in (self.folder / shard / CLIPS_NAME).read_text().splitlines()
-        ]
+        self.clips = [clip for shard in self.shards for clip in read_clips(self.folder, shard)]
+        self._tokens = Counter()
+        for clip in self.clips:
+            self._tokens[clip.shard] += clip.tokens
         self._arrays: dict[tuple[str, str], np.ndarray] = {}
 
     def indices(self, voices: Iterable[str] | None = None, part: str | None = None) -> list[int]:
@@ -215,18 +276,41 @@ class Corpus:
         ]
 
     def array(self, shard: str, name: str) -> np.ndarray:
-        """A whole array of a shard, mapped into memory."""
+        """A whole array of a shard, mapped into memory.
+
+        Raises:
+            DataError: it is missing, damaged, or of another type or shape.
+        """
         key = (shard, name)
         if key not in self._arrays:
-            self._arrays[key] = np.load(self.folder / shard / f"{name}.npy", mmap_mode="r")
+            dtype, width = _KINDS[name]
+            shape = (self._tokens[shard] * PER_TOKEN[name], *width)
+            self._arrays[key] = mapped_array(self.folder / shard / f"{name}.npy", dtype, shape)
         return self._arrays[key]
+
+    def rows(self, index: int, name: str, first: int = 0, count: int | None = None) -> np.ndarray:
+        """An array's rows of a clip as they are stored.
+
+        Args:
+            first, count: of the clip's tokens; None: to its end.
+
+        Raises:
+            DataError: as `array`; or there are NaN, Inf, or indices outside their table.
+        """
+        clip, per_token = self.clips[index], PER_TOKEN[name]
+        count = clip.tokens - first if count is None else count
+        start = (clip.first + first) * per_token
+        rows = self.array(clip.shard, name)[start : start + count * per_token]
+        label = f"{self.folder / clip.shard / name}.npy: {named(clip.id)}"
+        if name in _INDICES:
+            check_tokens(rows, _INDICES[name], label, DataError)
+        elif rows.dtype.kind == "f":
+            check_finite(rows, label, DataError)
+        return rows
 
     def feature(self, index: int, name: str) -> np.ndarray:
         """A feature of a clip, as float32 where it is one of numbers; waveforms within 1."""
-        clip, per_token = self.clips[index], PER_TOKEN[name]
-        rows = self.array(clip.shard, name)[
-            clip.first * per_token : (clip.first + clip.tokens) * per_token
-        ]
+        rows = self.rows(index, name)
         if name == "waveform":
             return rows.astype(np.float32) / 32768.0
         return np.asarray(rows, np.int32 if name in ("phones", "speech_tokens") else np.float32)

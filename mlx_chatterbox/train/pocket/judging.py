@@ -16,11 +16,13 @@ import numpy as np
 from ...audio.resample import resample_soxr
 from ...errors import ChatterboxError
 from ...text.spoken import spoken_form
-from ...voice import Voice
+from ...voices.voice import Voice
 from ..data.pitch import f0
 from .assembling import REFERENCE_TEXT, VOICES_FOLDER, reference
 
 RATE = 24000
+# Times that sentences are drawn anew from those there are, to learn what chance alone does.
+_RESAMPLED = 4000
 
 
 class MissingRecogniser(ChatterboxError):
@@ -96,6 +98,28 @@ def score(
         result.errors += errors
         result.heard.append((errors, text, heard))
     return result
+
+
+def excess(
+    before: Sequence[int], after: Sequence[int], words: int, likely: float = 0.99
+) -> tuple[float, float]:
+    """How many more words are wrong after than before, and how many more at the least.
+
+    Both spoke the same sentences with the same seeds, so sentences are compared one by one: most
+    of what a change of the model leaves alone is heard alike, and counts for nothing.
+
+    Args:
+        before, after: errors of each sentence.
+        words: in all of them.
+        likely: how sure the least is to be exceeded, by bootstrap over sentences.
+
+    Returns:
+        two shares of the words, below 0 where fewer are wrong.
+    """
+    more = np.asarray(after, np.float64) - np.asarray(before, np.float64)
+    rng = np.random.default_rng(0)
+    drawn = more[rng.integers(len(more), size=(_RESAMPLED, len(more)))].sum(axis=1)
+    return float(more.sum() / words), float(np.quantile(drawn, 1.0 - likely) / words)
 
 
 def pitch(waveform: np.ndarray) -> float:

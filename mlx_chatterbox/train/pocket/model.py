@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...config import (
+from ...models.config import (
     FineTuningConfig,
     GenerationConfig,
     ModelConfig,

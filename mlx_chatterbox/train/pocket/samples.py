@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ...voice import Voice
+from ...voices.voice import Voice
 from .assembling import VOICES_FOLDER
 
 TEXT = "Hello world, this is a test of speech."

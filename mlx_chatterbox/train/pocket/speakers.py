@@ -13,8 +13,13 @@ from ...audio.kaldi import fbank
 from ...audio.mel import voice_encoder_mel
 from ...audio.resample import resample_sinc, resample_soxr
 from ...audio.silence import trim_silence
+from ...checks.plain import named
+from ...checks.tensors import check_finite
+from ...errors import DataError
 from ...models.s3gen.campplus import CAMPPlus
 from ...models.voice_encoder.voice_encoder import TRIM_DB, VoiceEncoder
+from ...runtime.numpy_file import read_arrays
+from ...runtime.own_files import whole_file
 from ..tasks.speaker import SpeakerTask
 from ..trained import seeded
 from . import running
@@ -117,17 +122,31 @@ def embed(corpus: Corpus, folders: dict[str, Path]) -> None:
         speaker = networks.ve.embed_mel(_voice_mel(waveform))[0]
         found.setdefault(f"{voice}/xvector", []).append(np.array(xvector))
         found.setdefault(f"{voice}/speaker_embedding", []).append(np.array(speaker))
-    np.savez(corpus.folder / EMBEDDINGS_NAME, **{k: np.stack(v) for k, v in found.items()})
+    with whole_file(corpus.folder / EMBEDDINGS_NAME) as file:
+        np.savez(file, **{k: np.stack(v) for k, v in found.items()})
 
 
 class Embeddings:
     """Draws an embedding of a voice: of another clip than the one that is learnt."""
 
     def __init__(self, corpus: Corpus):
-        with np.load(corpus.folder / EMBEDDINGS_NAME) as stored:
-            self._of = {name: stored[name] for name in stored.files}
+        """Read them all.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        self._path = corpus.folder / EMBEDDINGS_NAME
+        self._of = read_arrays(self._path, "float32", (None, SPEAKER_WIDTH))
+        for name, rows in self._of.items():
+            check_finite(rows, f"{self._path}: {named(name)}", DataError)
 
     def draw(self, voice: str, feature: str, rng: np.random.Generator) -> np.ndarray:
-        """(64,): "xvector" or "speaker_embedding"."""
-        rows = self._of[f"{voice}/{feature}"]
+        """(64,): "xvector" or "speaker_embedding".
+
+        Raises:
+            DataError: there is none of this voice.
+        """
+        rows = self._of.get(f"{voice}/{feature}")
+        if rows is None:
+            raise DataError(f"{self._path} has no {feature} of {named(voice)}.")
         return rows[rng.integers(len(rows))]

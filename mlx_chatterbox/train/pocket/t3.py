@@ -9,8 +9,8 @@ import mlx.nn as nn
 import numpy as np
 
 from ...models.t3.t3 import T3
-from ...text.lexicon import LEXICON_FILE, LexiconTokenizer
-from ...text.load import ENGLISH_FILE
+from ...text.files import ENGLISH_FILE, LEXICON_FILE
+from ...text.lexicon import LexiconTokenizer
 from ...text.normalize import punc_norm
 from ..tasks.base import generator
 from ..tasks.t3 import T3Task

@@ -79,6 +79,17 @@ def is_held_out(text: str) -> bool:
     return rank < HELD_OUT_SHARE
 
 
+def held_out_templates(seed: int, count: int) -> list[str]:
+    """Sentences of the grammar that no stage learns from, none twice; they need no package."""
+    draw = random.Random(seed)
+    found: dict[str, None] = {}
+    while len(found) < count:
+        text = _finished(template(draw), draw)
+        if is_held_out(text):
+            found[text] = None
+    return list(found)
+
+
 def words() -> set[str]:
     """The word list, lower case, without names and abbreviations.
 

@@ -10,7 +10,7 @@ import mlx.nn as nn
 import numpy as np
 
 from ...models.s3tokenizer.s3tokenizer import S3TokenizerV2
-from ...own_files import whole_file
+from ...runtime.own_files import whole_file
 from ..tasks.tokenizer import TokenizerTask
 from ..trained import seeded
 from . import running, voices

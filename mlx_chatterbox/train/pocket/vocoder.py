@@ -14,7 +14,7 @@ import numpy as np
 
 from ...models.s3gen.config import HiFTNetConfig
 from ...models.s3gen.hift import HiFTGenerator
-from ...own_files import whole_file
+from ...runtime.own_files import whole_file
 from ..data.pitch import HOP, f0
 from ..tasks.base import generator
 from ..tasks.vocoder import VocoderTask
@@ -74,17 +74,16 @@ def _stretch(corpus: Corpus, index: int, key: np.ndarray) -> dict:
     clip = corpus.clips[index]
     tokens = FRAMES // 2
     spare = max(clip.tokens - tokens, 0)
-    first = clip.first + int(generator(key, _CROP).integers(spare + 1))
-    last = min(first + tokens, clip.first + clip.tokens)
+    first = int(generator(key, _CROP).integers(spare + 1))
 
-    def rows(name: str, per_token: int) -> np.ndarray:
-        return corpus.array(clip.shard, name)[first * per_token : last * per_token]
+    def rows(name: str) -> np.ndarray:
+        return corpus.rows(index, name, first, min(tokens, clip.tokens))
 
     return {
-        "mel": rows("mel", 2).astype(np.float32),
-        "f0": rows("f0", 2).astype(np.float32),
-        "waveform": rows("waveform", 960) / np.float32(32768.0),
-        "source": rows("source", 960) / np.float32(32767.0),
+        "mel": rows("mel").astype(np.float32),
+        "f0": rows("f0").astype(np.float32),
+        "waveform": rows("waveform") / np.float32(32768.0),
+        "source": rows("source") / np.float32(32767.0),
     }
 
 

@@ -18,7 +18,7 @@ from ...audio.mel import mel_filters
 from ...audio.stft import hann_window, raised_cosine, reflect_pad, stft
 from ...errors import DataError
 from ...models.s3gen.config import HiFTNetConfig
-from ...nn import device
+from ...runtime import device
 from .base import Batch, Sample, Task, Totals, generator, keys_of, length_mask, padded, total
 
 # FFT size, hop and number of mel bands of each resolution.

@@ -1,0 +1,66 @@
+"""Signatures of the public classes: upstream's arguments with upstream's numbers, ours by keyword.
+
+A setting that the caller leaves out is the checkpoint's own, and yet `help()` is to show upstream's
+number; so the defaults are numbers that can be told from a caller's. What all ways to speak take by
+keyword is declared once (`SpeechOptions`) and shown as if it stood in each signature.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from ..synthesis.request import OPTION_DEFAULTS, SpeechOptions
+
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class _UpstreamFloat(float):
+    pass
+
+
+class _UpstreamInt(int):
+    pass
+
+
+def upstreams(number):
+    """Upstream's default of a setting, as the sign that the caller left it out."""
+    return _UpstreamInt(number) if isinstance(number, int) else _UpstreamFloat(number)
+
+
+def is_left_out(value: object) -> bool:
+    """Tell whether a setting is what `upstreams` made."""
+    return isinstance(value, (_UpstreamFloat, _UpstreamInt))
+
+
+def shows_options(method: Method) -> Method:
+    """Show a method's `**options` as the keyword-only parameters of `SpeechOptions`."""
+    signature = inspect.signature(method)
+    own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    options = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=OPTION_DEFAULTS.get(name),
+            annotation=getattr(kind, "__forward_arg__", kind),
+        )
+        for name, kind in SpeechOptions.__annotations__.items()
+    ]
+    method.__signature__ = signature.replace(parameters=[*own, *options])
+    return method
+
+
+def takes_what(
+    other: Callable[Arguments, Any],
+) -> Callable[[Callable[..., Returned]], Callable[Arguments, Returned]]:
+    """Declare that a method takes what another one does, and hands all of it on."""
+
+    def declare(method: Callable[..., Returned]) -> Callable[Arguments, Returned]:
+        returned = inspect.signature(method).return_annotation
+        method.__signature__ = inspect.signature(other).replace(return_annotation=returned)
+        return method
+
+    return declare

@@ -1,0 +1,186 @@
+"""`--show-text`: the pieces that would be spoken, in letters; no weights are loaded."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ChatterboxError, SettingError
+from ..harmless import one_line
+from ..longform.batch import FOLDER_NAME
+from ..longform.job import job_folder
+from ..longform.outputs import is_spoken
+from ..longform.plan import Document, longest_of
+from ..longform.rows import Row, read_rows
+from ..longform.wording import planned_writing, tell, tell_unread
+from ..models.config import ModelConfig
+from ..text.load import Tokenizer
+from ..text.pauses import segments
+from ..text.reading import without_unknown_tags
+from ..text.unread import shortened
+from ..text.writing import Writing, writing_for
+from .long_text import document_of, is_job
+
+
+@dataclass
+class TextModel:
+    """What of a model reads texts: no weights.
+
+    Attributes:
+        checkpoint: itself, so that it stands in for a loaded model.
+        tokenizer: None where it is not on this machine.
+    """
+
+    config: ModelConfig
+    tokenizer: Tokenizer | None
+
+    @property
+    def checkpoint(self) -> TextModel:
+        return self
+
+
+def show_text(arguments: argparse.Namespace, text: str) -> int:
+    """Print what would be spoken, a piece a line; the exit code, 1 if a row of a batch failed.
+
+    Raises:
+        ChatterboxError: as speaking would, as far as it concerns the text.
+    """
+    from ..weights.checkpoint import read_text_model
+
+    model = TextModel(*read_text_model(arguments.model))
+    _check_language(arguments, model.config, model.tokenizer)
+    if arguments.batch is not None:
+        return _show_batch(arguments, model)
+    if arguments.file is None:
+        writing = writing_for(
+            model.config.text, arguments.language, arguments.normalize, arguments.lexicon
+        )
+        tell_unread(model, arguments, [text])
+        _print(_breaths(text, model, arguments.language, writing))
+        tell(writing, True)
+        return 0
+    document = document_of(arguments, model)
+    tell_unread(model, arguments, (piece.text for piece in document.pieces))
+    as_job = not arguments.stream and is_job(arguments, document)
+    writing = planned_writing(
+        job_folder(arguments.output) if as_job else None,
+        model.config.text,
+        arguments.language,
+        arguments.lexicon,
+        arguments.normalize,
+    )
+    _print(_pieces(document, model, arguments.language, writing))
+    tell(writing, True)
+    return 0
+
+
+def _check_language(
+    arguments: argparse.Namespace, config: ModelConfig, tokenizer: Tokenizer | None
+) -> None:
+    """Raise SettingError as speaking would."""
+    language = arguments.language
+    if config.text.tokenizer != "multilingual":
+        if language and language.lower() != "en":
+            raise SettingError(f"{config.variant} has no language_id: leave it out.")
+        return
+    languages = getattr(tokenizer, "languages", ())
+    if language is None and arguments.batch is None:
+        codes = f", one of {', '.join(languages)}" if languages else ""
+        raise SettingError(f"--language is needed: the text's{codes}.")
+    if language and languages and language.lower() not in languages:
+        raise SettingError(f"unknown language {language!r}; known are {', '.join(languages)}.")
+
+
+def _pieces(
+    document: Document, model: TextModel, language: str | None, writing: Writing
+) -> Iterator[str]:
+    for piece in filter(is_spoken, document.pieces):
+        yield from _breaths(piece.text, model, language, writing)
+
+
+def _breaths(text: str, model: TextModel, language: str | None, writing: Writing) -> Iterator[str]:
+    """What is said in one go, of a text or of a piece of one; tags that the model does not know
+    are left out, and told."""
+    config, tokenizer = model.config, model.tokenizer
+    unknown: dict[str, None] = {}
+    for segment in segments(writing(text), config.generation.longest_piece, language):
+        shown, tags = segment.text, []
+        if tokenizer is not None:
+            shown, tags = without_unknown_tags(shown, tokenizer, config.text.tokenizer)
+        unknown.update(dict.fromkeys(tags))
+        if shown.strip() and not (tags and not any(map(str.isalnum, shown))):
+            yield shown
+    if unknown:
+        warnings.warn(
+            f"left out, since the model has no such tag: {shortened([*unknown])}.", stacklevel=2
+        )
+
+
+def _print(lines: Iterator[str]) -> None:
+    for line in lines:
+        print(" ".join(line.split()))
+
+
+def _show_batch(arguments: argparse.Namespace, model: TextModel) -> int:
+    tell_unread(model, arguments, batch_texts(arguments))
+    failed = 0
+    begun = arguments.output_dir and arguments.output_dir / FOLDER_NAME
+    for row in _rows(arguments):
+        writing = planned_writing(
+            begun, model.config.text, row.language, arguments.lexicon, arguments.normalize
+        )
+        try:
+            if row.problem:
+                raise SettingError(row.problem)
+            _check_row(row, model)
+            document = row.document(writing.room(longest_of(model.config)), not arguments.no_sdh)
+            _print(_pieces(document, model, row.language, writing))
+        except ChatterboxError as error:
+            failed += 1
+            said = one_line(f"row {row.number} ({row.output}): {error}")
+            print(said, file=sys.stderr)
+        tell(writing, True)
+    return 1 if failed else 0
+
+
+def _check_row(row: Row, model: TextModel) -> None:
+    """Raise SettingError for a language that the model does not speak, as speaking would."""
+    language = (row.language or "").lower()
+    if model.config.text.tokenizer != "multilingual":
+        if language not in ("", "en"):
+            raise SettingError(
+                f"{model.config.variant} speaks English alone, not {row.language!r}."
+            )
+        return
+    languages = getattr(model.tokenizer, "languages", ())
+    if languages and language not in languages:
+        wrong = f"{row.language!r} is none" if language else "it is missing"
+        raise SettingError(f"the language: {wrong}; known are {', '.join(languages)}.")
+
+
+def _rows(arguments: argparse.Namespace) -> list[Row]:
+    ending = arguments.output_format.lstrip(".")
+    there = arguments.output_dir
+    with tempfile.TemporaryDirectory() as nowhere:
+        # Rows are checked against the folder of outputs, which is made for that: not here.
+        folder = there if there is not None and there.is_dir() else Path(nowhere)
+        return read_rows(arguments.batch, folder, arguments.voice, arguments.language, ending)
+
+
+def batch_texts(arguments: argparse.Namespace) -> Iterator[str]:
+    """The texts of a batch's rows, as far as they can be read."""
+    for row in _rows(arguments):
+        if row.problem:
+            continue
+        if not isinstance(row.text, Path):
+            yield row.text
+            continue
+        try:
+            yield from (piece.text for piece in row.document(1 << 20, not arguments.no_sdh).pieces)
+        except ChatterboxError:
+            continue  # reported when the row is planned

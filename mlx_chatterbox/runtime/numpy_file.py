@@ -1,0 +1,147 @@
+"""NumPy's files of arrays (.npy, .npz): checked against the file's length before NumPy sees them.
+
+No pickle is read: of a type that holds Python objects nothing is loaded, it is an error.
+Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import struct
+import zipfile
+from math import prod
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ..checks.json_file import read_small
+from ..checks.plain import MAX_INTEGER, named
+from ..checks.tensors import Shape, check_shape
+from ..errors import DataError
+from ..harmless import one_line, shortened
+from .own_files import open_regular
+
+_MAGIC = b"\x93NUMPY"
+MAX_HEADER_BYTES = 10_000
+MAX_ARCHIVE_BYTES, MAX_ARRAYS = 64 * 2**20, 10_000
+# As NumPy writes it for plain numbers; what it holds is Python, which nobody need evaluate.
+_HEADER = re.compile(
+    rb"\{'descr': '([<>|=]?[a-z]\d)', 'fortran_order': (False|True), "
+    rb"'shape': \((\d{0,20}(?:, ?\d{1,20})*),?\),? *\} *\n?"
+)
+
+
+def mapped_array(path: str | Path, dtype: str, shape: Shape) -> np.ndarray:
+    """The array of an .npy file, read from the disk as it is used.
+
+    Args:
+        dtype: the only one that is taken ("float16").
+        shape: a length for each axis, None for any from 1.
+
+    Raises:
+        DataError: the file is missing, no regular file, no array, cut short, or of another type or
+            shape.
+    """
+    path = Path(path)
+    try:
+        with open_regular(path) as file:
+            found, start = _header(file, os.fstat(file.fileno()).st_size)
+            _check(found, dtype, shape, str(path))
+            return np.memmap(file, found.dtype, "r", start, found.shape)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:
+        raise DataError(f"{path} is no array of NumPy: {error}.") from None
+
+
+def read_arrays(path: str | Path, dtype: str, shape: Shape) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name, all of one type.
+
+    Args:
+        dtype, shape: of each of them, as `mapped_array`.
+
+    Raises:
+        DataError: the file is missing, too large, compressed, damaged, or holds other things.
+    """
+    path = Path(path)
+    try:
+        content = read_small(path, MAX_ARCHIVE_BYTES)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+            if len(members) > MAX_ARRAYS:
+                raise ValueError(f"it has more than {MAX_ARRAYS} members")
+            if any(one.compress_type != zipfile.ZIP_STORED for one in members):
+                raise ValueError("it is compressed")
+            # Members that overlap would be read as often as they are named.
+            if sum(one.file_size for one in members) > len(content):
+                raise ValueError("its members are larger than the file")
+            if len({one.filename for one in members}) < len(members):
+                raise ValueError("a name stands there twice")
+            return {
+                one.filename.removesuffix(".npy"): _array(archive, one, dtype, shape, path)
+                for one in members
+            }
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except (ValueError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        # It may quote a name of 64 kB.
+        why = shortened(one_line(error)).rstrip(".")
+        raise DataError(f"{path} is no archive of arrays: {why}.") from None
+    except struct.error:
+        raise DataError(f"{path} is no archive of arrays: its table is damaged.") from None
+
+
+def _array(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, dtype: str, shape: Shape, path: Path
+) -> np.ndarray:
+    content = archive.read(member)
+    found, start = _header(io.BytesIO(content), len(content))
+    _check(found, dtype, shape, f"{path}: {named(member.filename)}")
+    return np.frombuffer(content, found.dtype, offset=start).reshape(found.shape)
+
+
+class _Found:
+    """What a header says."""
+
+    def __init__(self, dtype: np.dtype, shape: tuple[int, ...]):
+        self.dtype, self.shape, self.ndim = dtype, shape, len(shape)
+
+
+def _header(file: BinaryIO, size: int) -> tuple[_Found, int]:
+    """Type and shape, and where the numbers begin, which go on to the end of the file.
+
+    Raises:
+        ValueError: it is not so.
+    """
+    start = file.read(8)
+    if start[:6] != _MAGIC or len(start) < 8 or start[6] not in (1, 2, 3):
+        raise ValueError("it does not begin as one")
+    width = 2 if start[6] == 1 else 4
+    length = int.from_bytes(file.read(width), "little")
+    if length > MAX_HEADER_BYTES:
+        raise ValueError("its header is too long")
+    match = _HEADER.fullmatch(file.read(length))
+    if match is None:
+        raise ValueError("its header names no plain numbers")
+    if match[2] == b"True":
+        raise ValueError("its axes are in another order")
+    shape = tuple(int(n) for n in match[3].split(b",") if n.strip())
+    if len(shape) > 16 or any(n > MAX_INTEGER for n in shape):
+        raise ValueError("its shape is too large")
+    try:
+        dtype = np.dtype(match[1].decode())
+    except TypeError:
+        raise ValueError("its header names no plain numbers") from None
+    start_of_numbers = 8 + width + length
+    if size - start_of_numbers != prod(shape) * dtype.itemsize:
+        raise ValueError(f"its shape {shape} needs another number of bytes than are there")
+    return _Found(dtype, shape), start_of_numbers
+
+
+def _check(found: _Found, dtype: str, shape: Shape, name: str) -> None:
+    if found.dtype != np.dtype(dtype):
+        raise DataError(f"{name} holds {found.dtype}, not {dtype}.")
+    check_shape(found, shape, name, DataError)

@@ -1,0 +1,199 @@
+"""How every program of ours runs: errors in one line, exit codes, Ctrl-C, standard streams.
+
+A traceback is shown with `--verbose` alone, also of other threads and of destructors. What a user
+can meet has a message of its own; anything else is a fault of ours and is called so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import re
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+
+from ..harmless import one_line
+from . import streams
+from .begin import CODE as INTERRUPTED
+from .begin import is_program
+from .option_rules import parse
+
+# What to do about what the system says.
+_ADVICE = {
+    errno.ENOSPC: "make room, or write elsewhere",
+    errno.EDQUOT: "make room, or write elsewhere",
+    errno.EROFS: "nothing can be written there: write elsewhere",
+    errno.EACCES: "look at its permissions, or choose another place",
+    errno.EPERM: "look at its permissions, or choose another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "too many files are open: see `ulimit -n`",
+}
+_NO_MEMORY = re.compile(r"unable to allocate|attempting to allocate|bad_alloc|out of memory", re.I)
+_BUG = (
+    "this is a bug of mlx-chatterbox: {what}. --verbose shows where: please report that, with "
+    "the command, in the repository's issues (if a file from elsewhere caused it: SECURITY.md)"
+)
+
+
+def run_program(
+    parser: argparse.ArgumentParser,
+    argv: list[str] | None,
+    work: Callable[[argparse.Namespace], int | None],
+    name: str | None = None,
+) -> int:
+    """Parse, work, and turn whatever goes wrong into one line.
+
+    Args:
+        work: returns the exit code, or None for 0. Its arguments may have `verbose`.
+        name: what lines on standard error begin with; None: the parser's; "": nothing.
+
+    Returns:
+        0 done, 1 failed (also where standard output could not be written), 130 interrupted, or what
+        `work` returned. Wrong use exits with 2, by argparse.
+    """
+    name = parser.prog if name is None else name
+    with streams.guarded() as (output, _), _interrupts() as interrupts, _elsewhere(name) as others:
+        code = 1
+        try:
+            code = _run(parser, argv, work, name, interrupts, others) or int(others.failed)
+        except SystemExit as end:
+            output.flush()
+            if end.code in (0, None) and streams.problem_of(output):
+                raise SystemExit(_lost(name, output)) from None
+            raise
+        output.flush()
+        if streams.problem_of(output):
+            return code or _lost(name, output)
+    return code
+
+
+def _run(parser, argv, work, name: str, interrupts: list[bool], others: _Elsewhere) -> int:
+    verbose = False
+    try:
+        arguments = parse(parser, argv)
+        others.verbose = verbose = getattr(arguments, "verbose", False)
+        with warnings.catch_warnings():
+            if not verbose:
+                warnings.showwarning = lambda message, *_: _say(name, f"note: {message}")
+            return work(arguments) or 0
+    except KeyboardInterrupt as error:
+        told = str(error)
+    except Exception as error:
+        if not interrupts:
+            if verbose:
+                _show_traceback()
+            _say(name, f"error: {explained(error)}")
+            return 1
+        # What an interrupt became on its way: NumPy's import makes it an ImportError.
+        told = ""
+    _say(name, told or "interrupted; nothing was written")
+    return INTERRUPTED
+
+
+class _Elsewhere:
+    """What happens where nobody waits for it: in threads, and in destructors.
+
+    Attributes:
+        failed: an error has ended a thread, so that its work was not done.
+    """
+
+    def __init__(self, name: str):
+        self._name, self.verbose, self.failed = name, False, False
+        self._before = threading.excepthook, sys.unraisablehook
+
+    def of_thread(self, found: threading.ExceptHookArgs) -> None:
+        if issubclass(found.exc_type, SystemExit):
+            return
+        self.failed = True
+        self._tell(found.exc_value, found.exc_type, "error", self._before[0], found)
+
+    def of_destructor(self, found: sys.UnraisableHookArgs) -> None:
+        self._tell(found.exc_value, found.exc_type, "note", self._before[1], found)
+
+    def _tell(self, error, kind: type, what: str, before: Callable, found) -> None:
+        if self.verbose:
+            before(found)
+        if isinstance(error, Exception):
+            _say(self._name, f"{what}: {explained(error)}")
+        elif not self.verbose:
+            _say(self._name, f"{what}: {kind.__name__}")
+
+
+@contextlib.contextmanager
+def _elsewhere(name: str) -> Iterator[_Elsewhere]:
+    """Errors in threads and destructors are told in one line each within the block, and if this
+    process is a program of ours until it ends."""
+    before = threading.excepthook, sys.unraisablehook
+    others = _Elsewhere(name)
+    threading.excepthook, sys.unraisablehook = others.of_thread, others.of_destructor
+    try:
+        yield others
+    finally:
+        if not is_program():
+            threading.excepthook, sys.unraisablehook = before
+
+
+def _show_traceback() -> None:
+    import traceback  # is not needed to start
+
+    traceback.print_exc()
+
+
+def explained(error: Exception) -> str:
+    """An error as a line for people."""
+    if getattr(error, "tells_all", False):
+        return one_line(error)
+    kind, text = type(error).__name__, one_line(error)
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(text):
+        more = f" ({text})" if text else ""
+        return f"there is not enough memory{more}: close other programs, or ask for less at once"
+    if isinstance(error, RecursionError):
+        return f"something is nested too deeply to be read ({text}); --verbose shows where"
+    if isinstance(error, OSError):
+        return _explained_by_system(error)
+    return _BUG.format(what=f"{kind}: {text}" if text else kind)
+
+
+def _explained_by_system(error: OSError) -> str:
+    reason = one_line(error.strerror or error)
+    names = [one_line(name) for name in (error.filename, error.filename2) if name is not None]
+    where = f"{' -> '.join(names)}: " if names else ""
+    advice = f"; {_ADVICE[error.errno]}" if error.errno in _ADVICE else ""
+    return f"{where}{reason}{advice}"
+
+
+def _say(program: str, text: str) -> None:
+    print(f"{program}: {one_line(text)}" if program else one_line(text), file=sys.stderr)
+
+
+def _lost(program: str, output: streams.Stream) -> int:
+    why = streams.problem_of(output)
+    _say(program, f"error: standard output could not be written ({why}); files are whole")
+    return 1
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[bool]]:
+    """Whether Ctrl-C was pressed within the block: the list then holds something."""
+    pressed: list[bool] = []
+
+    def press(*_) -> None:
+        pressed.append(True)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed  # signals come to the main one alone
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN or before is None:  # as nohup and a shell's & have it
+        yield pressed
+        return
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,254 @@
+"""The engine: a loaded model that speaks requests, the same way for every variant.
+
+What differs between variants is data: the checkpoint's configuration says how text is prepared, in
+which order tokens are filtered, what follows the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from ..audio.stretch import checked_speed
+from ..errors import SettingError
+from ..models.config import GenerationConfig
+from ..models.s3gen.flow import check_steps
+from ..models.t3.cache import Past
+from ..models.t3.decoding import check_lengths
+from ..models.t3.prefix import PrefixMemory
+from ..models.t3.sampling import SamplingSettings
+from ..runtime.devices import on_device
+from ..runtime.memory import clear_device_cache
+from ..runtime.parallel import choosing_alone, run_all
+from ..voices.checks import check_voice
+from ..voices.voice import Voice, embed_voice, is_saved_voice
+from ..watermark.weights import is_wanted
+from ..weights.checkpoint import Checkpoint
+from .assembling import TextAssembler
+from .request import (
+    Request,
+    SpeechOptions,
+    SpeechSettings,
+    Utterance,
+    check_noise,
+    check_number,
+    check_options,
+    check_seeds,
+)
+from .result import Result
+from .retries import RetryLoop
+from .splitting import TextPiece, TextSplitter
+from .streaming import Chunks, SpeechStream, StreamSynthesizer, stream_speech
+from .synthesizer import BatchSynthesizer
+from .tokens import TokenLimit
+
+# So many rows are decoded together: texts, or pieces of a long one, and, with guidance, as many
+# again without text. Memory stays bounded, and a CPU gains nothing from more (`MOST_ROWS`).
+ROWS_TOGETHER = 16
+
+
+class Engine:
+    """A loaded model on a device.
+
+    Attributes:
+        networks, config, tokenizer: the checkpoint's.
+        sample_rate: of what it speaks, 24000.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str | None = None):
+        self.networks, self.config = checkpoint.networks, checkpoint.config
+        self.tokenizer = checkpoint.tokenizer
+        self.sample_rate = checkpoint.config.s3gen.sampling_rate
+        self._device = device
+        self._prefixes = PrefixMemory()
+        # Arrays belong to the thread that made them until they are evaluated.
+        voice = checkpoint.voice
+        mx.eval(checkpoint.networks.state, () if voice is None else vars(voice))
+
+    @property
+    def defaults(self) -> GenerationConfig:
+        """The settings that the model is at its best with."""
+        return self.config.generation
+
+    def voice_of(
+        self, recording: str | Path | np.ndarray, emotion: float, norm_loudness: bool = True
+    ) -> Voice:
+        """The voice of a recording, or a saved voice.
+
+        Args:
+            recording: a file of any format and rate (`audio.files`), or (n,) samples at 24 kHz.
+            norm_loudness: bring it to the loudness that Turbo and Nano want.
+
+        Raises:
+            AudioError: it cannot be read, is silent, or too short. CheckpointError: no saved voice.
+        """
+        if isinstance(recording, (str, Path)) and is_saved_voice(recording):
+            return Voice.load(recording)
+        with on_device(self._device), choosing_alone():
+            voice = embed_voice(self.networks, recording, self.defaults, emotion, norm_loudness)
+            mx.eval(vars(voice))
+            clear_device_cache()
+            return voice
+
+    def request(
+        self,
+        texts: Sequence[str],
+        *,
+        voice: Callable[[], Voice],
+        sampling: SamplingSettings,
+        cfg_weight: float,
+        language_id: str | None = None,
+        options: SpeechOptions,
+    ) -> Request:
+        """Find whatever can be wrong, and make a request of the rest.
+
+        Args:
+            voice: gives the voice. Asked when all else is right, since a recording takes seconds;
+                what `options` say of it is not looked at.
+
+        Raises:
+            TextError: nothing to speak; an unknown language; more text than the model can read.
+            SettingError: a setting outside its range, or of another kind.
+            CheckpointError: the voice is another model's.
+        """
+        check_options(options)
+        check_number("cfg_weight", cfg_weight)
+        settings = self._settings(sampling, cfg_weight, options)
+        splitter = TextSplitter(
+            self.config,
+            self.tokenizer,
+            language_id,
+            options.get("normalize"),
+            options.get("lexicon"),
+        )
+        noise, source = options.get("noise"), options.get("source")
+        first = options.get("seed")
+        following = (None if first is None else first + i for i in range(1, len(texts)))
+        seeds = (first, *following)
+        with on_device(self._device):
+            pieces = splitter.split(texts)
+            check_noise(noise, source, pieces)
+            self._check_lengths(pieces, settings)
+            check_seeds(seeds, len(texts))
+            own_voice = voice()
+            check_voice(own_voice, self.networks)
+        return Request(
+            texts=pieces,
+            seeds=seeds,
+            voice=own_voice,
+            settings=settings,
+            batch_size=options.get("batch_size") or self._default_batch_size(cfg_weight),
+            noise=noise,
+            source=source,
+            progress=options.get("progress"),
+        )
+
+    def _settings(
+        self, sampling: SamplingSettings, cfg_weight: float, options: SpeechOptions
+    ) -> SpeechSettings:
+        """Settings to speak with, the checkpoint's own where the caller has none."""
+        wanted, steps = options.get("max_new_tokens"), options.get("n_cfm_timesteps")
+        limit = self.defaults.max_new_tokens if wanted is None else wanted
+        steps = self.defaults.cfm_steps if steps is None else steps
+        check_steps(steps)
+        return SpeechSettings(
+            sampling,
+            cfg_weight,
+            TokenLimit(limit, is_callers=wanted is not None),
+            steps,
+            guard=bool(options.get("guard", True)),
+            watermark=is_wanted(options.get("watermark"), self.defaults.watermark),
+            speed=checked_speed(options.get("speed")),
+        )
+
+    def _default_batch_size(self, cfg_weight: float) -> int:
+        is_guided = cfg_weight > 0 and not self.networks.t3.config.is_gpt2
+        return ROWS_TOGETHER // 2 if is_guided else ROWS_TOGETHER
+
+    def _check_lengths(
+        self, texts: Sequence[Sequence[TextPiece]], settings: SpeechSettings
+    ) -> None:
+        for pieces in texts:
+            for piece in pieces:
+                check_lengths(
+                    self.networks.t3, piece.ids, settings.cfg_weight, settings.limit.tokens
+                )
+
+    def speak(self, request: Request) -> Result:
+        """Speak all texts of a request.
+
+        Raises:
+            TextError: tokens without a sound; some texts may be finished by then.
+            AudioError: samples that cannot be marked; the other texts are finished.
+        """
+        assembler = TextAssembler(request, self.sample_rate)
+        size = request.batch_size
+        with on_device(self._device):
+            utterances = request.utterances()
+            prefix = self._prefix_of(request.voice)
+            synthesizer = BatchSynthesizer(self.networks, self.config, request, prefix)
+            for first in range(0, len(utterances), size):
+                together = utterances[first : first + size]
+                if not all(one.decode_only for one in together):
+                    self._speak_together(request, together, synthesizer, assembler)
+        return assembler.result()
+
+    def _speak_together(
+        self,
+        request: Request,
+        utterances: Sequence[Utterance],
+        synthesizer: BatchSynthesizer,
+        assembler: TextAssembler,
+    ) -> None:
+        """Speak utterances in one loop of attempts, or in two where each is to have a core."""
+
+        def speak(group: Sequence[Utterance]) -> None:
+            pace = self.defaults.seconds_per_letter
+            loop = RetryLoop(synthesizer, assembler, request.is_guarded, self.sample_rate, pace)
+            loop.run(group)
+
+        with choosing_alone():
+            groups = synthesizer.core_groups(utterances)
+            if len(groups) > 1:
+                run_all([partial(speak, group) for group in groups])
+                return
+        speak(utterances)
+
+    def stream(
+        self,
+        request: Request,
+        chunks: Chunks | None = None,
+        on_begin: Callable[[Result], None] = lambda _: None,
+    ) -> SpeechStream:
+        """Speak the only text of a request while T3 is still decoding it.
+
+        Args:
+            chunks: how the sound is cut.
+            on_begin: given the result, which grows, when the first chunk is asked for.
+
+        Raises:
+            SettingError: it has several texts, or noise. While speaking only TextError, if no token
+                has a sound.
+        """
+        if request.noise is not None or request.source is not None:
+            raise SettingError("noise and source are of a whole utterance: not for a stream.")
+        if len(request.texts) != 1:
+            raise SettingError(f"a stream is of one text; this request has {len(request.texts)}.")
+        synthesizer = StreamSynthesizer(
+            self.networks,
+            self.config,
+            request,
+            partial(self._prefix_of, request.voice),
+            chunks or Chunks(),
+        )
+        return stream_speech(synthesizer, request, self._device, on_begin)
+
+    def _prefix_of(self, voice: Voice) -> Past:
+        """T3's keys and values of a voice."""
+        return self._prefixes.past_of(
+            self.networks.t3, voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
+        )

@@ -1,0 +1,161 @@
+"""Attempts at utterances: once, and again where a guard finds something wrong (`monitor.py`).
+
+Each further attempt has a seed of its own that follows from the first one's, so that the same call
+gives the same audio. Of attempts that all have something wrong the least bad one is kept, without
+what is worthless of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from ..errors import TextError
+from .assembling import FinishedPiece, TextAssembler
+from .monitor import (
+    Plausible,
+    TokenMonitor,
+    cut,
+    judge_audio,
+    judge_decoded,
+    plausible,
+    quiet_end,
+)
+from .request import Utterance
+from .result import Outcome
+from .synthesizer import Attempt, BatchSynthesizer
+
+MAX_ATTEMPTS = 3
+
+
+class RetryLoop:
+    """Speaks utterances together, and those that have something wrong with them again.
+
+    What is well is finished at once, before others are vocoded. Without guards there is one
+    attempt, whatever comes of it.
+
+    Args:
+        synthesizer: decodes and vocodes.
+        assembler: takes each utterance that is finished, perhaps two at the same time.
+        is_guarded: whether findings are looked for.
+        sample_rate, seconds_per_letter: the model's.
+    """
+
+    def __init__(
+        self,
+        synthesizer: BatchSynthesizer,
+        assembler: TextAssembler,
+        is_guarded: bool,
+        sample_rate: int,
+        seconds_per_letter: float,
+    ):
+        self._synthesizer, self._assembler = synthesizer, assembler
+        self._is_guarded, self._sample_rate = is_guarded, sample_rate
+        self._seconds_per_letter = seconds_per_letter
+        self._attempts: dict[int, list[Attempt]] = {}
+        self._together = 0
+
+    def run(self, utterances: Sequence[Utterance]) -> None:
+        """Attempt, judge, attempt again, up to `MAX_ATTEMPTS` times.
+
+        Raises:
+            TextError: the model decoded nothing that has a sound; some may be finished by then.
+        """
+        self._attempts = {one.number: [] for one in utterances}
+        self._together = len(utterances)
+        pending, hopeless = list(utterances), []
+        for number in range(MAX_ATTEMPTS if self._is_guarded else 1):
+            attempts = self._decode(pending, number)
+            plausible_ones = [one for one in attempts if one.finding is None]
+            self._synthesizer.vocode(plausible_ones, self._finish_if_well)
+            wrong = [one for one in attempts if one.finding is not None]
+            pending = [one.utterance for one in wrong if not one.finding.is_final]
+            hopeless += [one.utterance for one in wrong if one.finding.is_final]
+            if not pending:
+                break
+        kept = [min(self._attempts[one.number], key=_badness) for one in [*hopeless, *pending]]
+        self._refuse_silence(kept)
+        self._synthesizer.vocode(kept, self._finish)
+
+    def _decode(self, utterances: Sequence[Utterance], number: int) -> list[Attempt]:
+        """Attempt number 0, 1, ... at each that is to be heard, its tokens judged."""
+        seeds = [attempt_seed(one.seed, number) for one in utterances]
+        monitors = None
+        if self._is_guarded:
+            monitors = [TokenMonitor(self._bounds(one)) for one in utterances]
+        decoded = self._synthesizer.decode_tokens(utterances, seeds, monitors)
+        attempts = [
+            Attempt(utterance, seed, tokens)
+            for utterance, seed, tokens in zip(utterances, seeds, decoded, strict=True)
+            if not utterance.decode_only
+        ]
+        for one in attempts:
+            self._attempts[one.utterance.number].append(one)
+            if self._is_guarded:
+                one.finding = judge_decoded(one.decoded, self._bounds(one.utterance))
+        if not self._is_guarded:
+            self._refuse_silence(attempts)
+        return attempts
+
+    def _finish_if_well(self, attempt: Attempt) -> None:
+        """Judge what an attempt sounds like, and hand it on if there is nothing wrong."""
+        if self._is_guarded:
+            attempt.finding = judge_audio(attempt.waveform, self._sample_rate)
+        if attempt.finding is None:
+            self._finish(attempt)
+
+    def _finish(self, attempt: Attempt) -> None:
+        tokens, waveform, verdict = attempt.decoded.audible, attempt.waveform, ""
+        if attempt.finding is not None:
+            verdict = attempt.finding.reason
+            keep = self._worth_keeping(attempt)
+            if keep is not None and keep < len(tokens):
+                tokens, waveform = tokens[:keep], cut(waveform, self._sample_rate, keep)
+        utterance = attempt.utterance
+        outcome = Outcome(
+            tuple(tokens),
+            verdict,
+            len(self._attempts[utterance.number]),
+            attempt.seed,
+            attempt.decoded.stopped,
+            utterance.piece.unread,
+        )
+        self._assembler.add(utterance, FinishedPiece(waveform, attempt.decoded, outcome))
+
+    def _worth_keeping(self, attempt: Attempt) -> int | None:
+        """The number of tokens to keep of an attempt with a finding; None: all."""
+        decoded, bounds = attempt.decoded, self._bounds(attempt.utterance)
+        # What takes longer than the model can speak is not babble: all of it is kept.
+        ran_on = decoded.ran_on and bounds.usual < decoded.count
+        keep = attempt.finding.keep_tokens
+        if keep is None and (decoded.was_ended or ran_on):
+            return quiet_end(attempt.waveform, self._sample_rate, bounds)
+        return keep
+
+    def _bounds(self, utterance: Utterance) -> Plausible:
+        return plausible(utterance.piece.read, self._seconds_per_letter)
+
+    def _refuse_silence(self, attempts: Sequence[Attempt]) -> None:
+        for one in attempts:
+            if not one.decoded.audible:
+                text = one.utterance.piece.text
+                which = f" for {text[:40]!r}" if self._together > 1 else ""
+                raise TextError(
+                    f"the model wrote {one.decoded.count} speech tokens{which} and none that has a "
+                    "sound; try another seed or more max_new_tokens."
+                )
+
+
+def attempt_seed(seed: int, number: int) -> int:
+    """The seed of attempt 0, 1, ...: the first is the given one; the others follow from it alone.
+
+    They are far from the seeds of other sentences, which are often consecutive numbers.
+    """
+    if number == 0:
+        return seed
+    digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def _badness(attempt: Attempt) -> float:
+    return 0.0 if attempt.finding is None else attempt.finding.weight

@@ -1,0 +1,115 @@
+"""Split texts into the pieces that are spoken in one go, each with its text tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+
+from ..errors import warn_user
+from ..text.given import checked_text
+from ..text.pauses import Segment, segments, without_pauses
+from ..text.reading import read_text, without_mere_tags
+from ..text.respelling import Lexicon
+from ..text.unread import UnreadWarning, merged, shortened
+from ..text.unwritten import unwritten
+from ..text.writing import Writing, writing_for
+
+if TYPE_CHECKING:
+    from ..models.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class TextPiece:
+    """A piece of a text, as the model reads it.
+
+    Attributes:
+        text: as it was given, its words respelled and written out.
+        ids: (n,) text tokens, for the Llama with start and stop.
+        read: what of the text the model reads; `unread`: what it does not.
+        pause_before, pause_after: seconds of silence.
+    """
+
+    text: str
+    ids: mx.array
+    read: str = ""
+    unread: tuple[str, ...] = ()
+    pause_before: float = 0.0
+    pause_after: float = 0.0
+
+
+class TextSplitter:
+    """Splits texts in one language for one model.
+
+    Args:
+        language_id: of the multilingual models.
+        normalize, lexicon: as in `SpeechOptions`.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer,
+        language_id: str | None = None,
+        normalize: bool | None = None,
+        lexicon: Lexicon = None,
+    ):
+        self._config, self._tokenizer, self._language = config, tokenizer, language_id
+        self._writing = writing_for(config.text, language_id, normalize, lexicon)
+
+    def split(self, texts: Sequence[str]) -> tuple[tuple[TextPiece, ...], ...]:
+        """The pieces of each text; warns of what will not be spoken as it is written.
+
+        Raises:
+            TextError: nothing to speak, or nothing that the model knows; an unknown language.
+        """
+        texts = [checked_text(text) for text in texts]
+        longest, kind = self._config.generation.longest_piece, self._config.text.tokenizer
+        spoken, tags = zip(
+            *(
+                without_mere_tags(
+                    segments(self._writing(text), longest, self._language), self._tokenizer, kind
+                )
+                for text in texts
+            ),
+            strict=True,
+        )
+        _warn(self._writing, self._tokenizer, texts, merged(tags))
+        return tuple(
+            self._pieces(of_text, merged([self._writing.left_out(text), of_text_tags]))
+            for text, of_text, of_text_tags in zip(texts, spoken, tags, strict=True)
+        )
+
+    def _pieces(
+        self, of_text: Sequence[Segment], without_words: tuple[str, ...]
+    ) -> tuple[TextPiece, ...]:
+        """The pieces of a text; what has no words counts for the first."""
+        first, *others = (self._piece(segment) for segment in of_text)
+        return replace(first, unread=merged([without_words, first.unread])), *others
+
+    def _piece(self, segment: Segment) -> TextPiece:
+        reading = read_text(segment.text, self._tokenizer, self._config, self._language)
+        return TextPiece(
+            segment.text,
+            mx.array(reading.ids, dtype=mx.int32),
+            reading.text,
+            reading.unread,
+            segment.pause_before,
+            segment.pause_after,
+        )
+
+
+def _warn(writing: Writing, tokenizer, texts: Sequence[str], tags: Sequence[str]) -> None:
+    """Tell what of texts is not spoken, or not as it is written."""
+    notes = writing.notes()
+    if tags:
+        words = f"not read, because the model does not know it: {shortened(tags)}."
+        notes.append(UnreadWarning(words))
+    if not writing.normalizes:
+        digits = unwritten(map(without_pauses, texts), tokenizer)
+        if digits:
+            notes.append(UnreadWarning(f"{digits} (normalize=True writes them out)."))
+    for note in notes:
+        warn_user(note)

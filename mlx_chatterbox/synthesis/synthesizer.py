@@ -1,0 +1,161 @@
+"""Decode text to speech tokens with T3 and vocode those with S3Gen, several together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_flatten
+
+from ..models.config import SILENCE_TOKEN, ModelConfig
+from ..models.t3.cache import Past
+from ..models.t3.decoding import decode_batch
+from ..runtime.memory import clear_device_cache
+from ..runtime.parallel import can_run_two, choosing_alone, run_all
+from ..runtime.seeds import token_and_sound_keys
+from .monitor import Finding, TokenMonitor
+from .request import Request, Utterance
+from .tokens import TOKENS_PER_SECOND, DecodedTokens, audible_tokens
+
+# Up to this size T3's weights stay in the cache, and cost nothing to be read by two cores. Larger
+# ones are read from memory at each step: then that is what a step takes its time for, and as many
+# rows as possible are to share it.
+_SMALL_T3 = 32 * 2**20
+
+
+@dataclass
+class Attempt:
+    """One attempt at an utterance.
+
+    Attributes:
+        waveform: (samples,) float32; None until it is vocoded.
+    """
+
+    utterance: Utterance
+    seed: int
+    decoded: DecodedTokens
+    finding: Finding | None = None
+    waveform: np.ndarray | None = None
+
+
+class BatchSynthesizer:
+    """Decodes and vocodes utterances of one request: one model, one voice, one way to speak.
+
+    Args:
+        networks, config: the model's.
+        prefix: T3's keys and values of the voice.
+    """
+
+    def __init__(self, networks, config: ModelConfig, request: Request, prefix: Past):
+        self._networks, self._config = networks, config
+        self._request, self._prefix = request, prefix
+        # Of one text the pieces share both cores, as a text in one piece does: to the last bit a
+        # piece is what it is alone. Of several each has a core, where the machine gains from that.
+        self._is_shared = len(request.texts) == 1
+
+    def core_groups(self, utterances: Sequence[Utterance]) -> list[list[Utterance]]:
+        """Utterances in two groups where each of two cores is to speak one, else in one."""
+        if len(utterances) == 1 or not self._gains_from_groups():
+            return [list(utterances)]
+        # The tokens of a group depend on its texts alone, so that is how they are dealt out.
+        by_length = sorted(utterances, key=lambda one: -one.piece.ids.size)
+        mx.eval([one.piece.ids for one in utterances], vars(self._request.voice))
+        return [sorted(by_length[i::2], key=lambda one: one.number) for i in range(2)]
+
+    def _gains_from_groups(self) -> bool:
+        weights = tree_flatten(self._networks.t3.parameters())
+        is_small = sum(weight.nbytes for _, weight in weights) <= _SMALL_T3
+        return is_small and not self._is_shared and can_run_two()
+
+    def decode_tokens(
+        self,
+        utterances: Sequence[Utterance],
+        seeds: Sequence[int],
+        monitors: Sequence[TokenMonitor] | None,
+    ) -> list[DecodedTokens]:
+        """Speech tokens of each, decoded together.
+
+        Args:
+            seeds: one for each.
+            monitors: one for each, which may end it; or None.
+        """
+        t3, settings, progress = self._networks.t3, self._request.settings, self._request.progress
+        limit = settings.limit
+        decoded: list[list[int]] = [[] for _ in utterances]
+        ended: set[int] = set()
+        steps = decode_batch(
+            t3,
+            self._prefix,
+            [one.piece.ids for one in utterances],
+            settings.sampling,
+            settings.cfg_weight,
+            limit.tokens,
+            [token_and_sound_keys(seed)[0] for seed in seeds],
+            ended,
+        )
+        for done, step in enumerate(steps, start=1):
+            for row, token in step:
+                decoded[row].append(token)
+                if monitors is not None and monitors[row].add(token):
+                    ended.add(row)
+            if progress is not None:
+                progress("tokens", done, limit.tokens)
+        start, n_codes = t3.config.start_speech_token, self._config.s3gen.vocab_size
+        return [
+            DecodedTokens.within(
+                limit, len(tokens), audible_tokens(tokens, start, n_codes), row in ended
+            )
+            for row, tokens in enumerate(decoded)
+        ]
+
+    def vocode(self, attempts: Sequence[Attempt], then: Callable[[Attempt], None]) -> None:
+        """Give a waveform to each attempt that has none, and do with each what is next.
+
+        Args:
+            then: called in the thread that vocoded the attempt, perhaps for two at the same time,
+                so that what is next does not wait for the others.
+        """
+        if not attempts:
+            return
+        keys = [token_and_sound_keys(one.seed)[1] for one in attempts]
+        mx.eval(vars(self._request.voice), keys)
+
+        def work(attempt: Attempt, key: mx.array) -> None:
+            if attempt.waveform is None:
+                attempt.waveform = self._waveform(attempt.decoded.audible, key)
+            then(attempt)
+
+        works = [partial(work, one, key) for one, key in zip(attempts, keys, strict=True)]
+        with choosing_alone():
+            if self._is_shared:
+                for one in works:
+                    one()
+                return
+            # The longest first, or at the end one core would be waited for.
+            order = sorted(range(len(works)), key=lambda i: -len(attempts[i].decoded.audible))
+            run_all([works[i] for i in order])
+
+    def _waveform(self, tokens: list[int], key: mx.array) -> np.ndarray:
+        """Speech tokens to a waveform, (samples,) float32."""
+        request, defaults = self._request, self._config.generation
+        progress = request.progress
+        waveform = self._networks.s3gen(
+            mx.array(tokens + [SILENCE_TOKEN] * defaults.silence_tokens, dtype=mx.int32),
+            request.voice.reference,
+            key=key,
+            noise=request.noise,
+            source=request.source,
+            n_timesteps=request.settings.cfm_steps,
+            on_step=None if progress is None else lambda done, total: progress("flow", done, total),
+        )
+        waveform = np.array(waveform)
+        # The next sentence has other sizes: what this one leaves fits none of its arrays.
+        clear_device_cache()
+        if defaults.drop_last_token:
+            # Upstream: decoded just before the stop token, it becomes 40 ms of noise.
+            samples_per_token = self._config.s3gen.sampling_rate // TOKENS_PER_SECOND
+            waveform = waveform[: max(1, len(tokens) - 1) * samples_per_token]
+        return waveform

@@ -1,0 +1,1 @@
+"""Any Chatterbox weights to a checkpoint of ours."""

@@ -1,0 +1,65 @@
+"""How far a converted model may be from its source, for each precision. Imports no network.
+
+The bounds are several times what `python -m convert.damage` finds on trained models, so that they
+catch a conversion gone wrong and not the rounding that was asked for. Tokens are float16's wherever
+layers are quantised: what makes them is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlx_chatterbox.models.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The most that is published without `--force-upload`.
+
+    Attributes:
+        stage: relative RMS of every parity stage's result.
+        tokens: share of the reference's speech tokens that come out differently.
+        kl: mean Kullback-Leibler divergence of T3's next-token distribution, nats.
+        mel: mean absolute difference, dB.
+        waveform: relative RMS with the same excitation.
+        spectrum: mean difference of the waveforms' mel spectra, dB.
+        word_errors: of 1; how much the word error rate may grow. Not less than three words in a
+            hundred, as other draws alone change so many.
+    """
+
+    stage: float
+    tokens: float
+    kl: float
+    mel: float
+    waveform: float
+    spectrum: float
+    word_errors: float
+
+
+BOUNDS: dict[str, Bounds] = {
+    "float32": Bounds(1e-4, 0.0, 1e-6, 0.01, 1e-4, 0.5, 0.0),
+    "float16": Bounds(0.02, 0.02, 0.001, 0.3, 0.05, 2.0, 0.03),
+    "bfloat16": Bounds(0.1, 0.05, 0.01, 1.0, 0.2, 3.0, 0.05),
+    "8bit": Bounds(0.1, 0.02, 0.005, 0.5, 0.1, 3.0, 0.05),
+    "balanced": Bounds(0.15, 0.02, 0.02, 0.5, 0.1, 3.0, 0.05),
+    "6bit": Bounds(0.2, 0.02, 0.02, 1.0, 0.2, 4.0, 0.05),
+    "small": Bounds(0.3, 0.02, 0.05, 0.5, 0.1, 3.0, 0.05),
+    "4bit": Bounds(0.5, 0.02, 0.1, 2.0, 0.4, 5.0, 0.1),
+    "3bit": Bounds(0.8, 0.02, 0.4, 4.0, 0.8, 6.0, 0.2),
+}
+
+
+def precision_name(config: ModelConfig) -> str:
+    """The row of `BOUNDS` that a model is held to: its recipe's, or that of its fewest bits."""
+    rules = config.quantization.rules
+    if config.quantization.recipe in BOUNDS and rules == _rules_of(config.quantization.recipe):
+        return config.quantization.recipe
+    bits = [rule["bits"] for rule in rules if "bits" in rule]
+    return f"{min(bits)}bit" if bits else config.dtype
+
+
+def _rules_of(recipe: str) -> list[dict] | None:
+    from .recipes import RECIPES
+
+    found = RECIPES.get(recipe)
+    return None if found is None else found.quantization.rules

@@ -1,0 +1,106 @@
+"""What a checkpoint's tensors are stored as, by the network that they belong to.
+
+Imports no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlx_chatterbox.models.config import ModelConfig
+from mlx_chatterbox.weights.quantization import Precision, group_that_fits, stored_shapes
+
+if TYPE_CHECKING:
+    from ..formats.safetensors_file import TensorInfo
+
+# In the order of an utterance; the last three serve only when a recording is read.
+READING = {
+    "speech tokenizer": "s3_tokenizer.*",
+    "voice encoder": "ve.*",
+    "speaker encoder": "s3gen.speaker_encoder.*",
+}
+COMPONENTS = {
+    "T3": "t3.*",
+    "S3Gen's flow": "s3gen.flow.*",
+    "vocoder": "s3gen.mel2wav.*",
+    **READING,
+}
+Components = dict[str, dict[str, int]]
+
+
+def component_of(key: str) -> str:
+    """The network that a tensor of a checkpoint belongs to."""
+    return next((name for name, keys in COMPONENTS.items() if fnmatchcase(key, keys)), "the rest")
+
+
+def by_component(stored: Iterable[tuple[str, str, int]]) -> Components:
+    """Bytes by network and precision, the largest first.
+
+    Args:
+        stored: of each tensor its key, its precision ("4 bits", "float16") and its bytes.
+    """
+    found: Components = {name: {} for name in COMPONENTS}
+    for key, kind, size in stored:
+        kinds = found.setdefault(component_of(key), {})
+        kinds[kind] = kinds.get(kind, 0) + size
+    return {
+        name: dict(sorted(kinds.items(), key=lambda item: -item[1]))
+        for name, kinds in found.items()
+        if kinds
+    }
+
+
+def components_of(folder: Path, config: ModelConfig) -> Components:
+    """The same of a converted folder, from its files' headers."""
+    from ..formats.safetensors_file import DTYPES
+
+    rows, tensors = [], _headers(folder)
+    for key, info in tensors.items():
+        layer = key.rpartition(".")[0]
+        if f"{layer}.scales" in tensors and not key.endswith(".bias"):
+            rule = next(r for r in config.quantization.rules if fnmatchcase(layer, r["layers"]))
+            kind = f"{rule['bits']} bits"
+        else:
+            kind = str(DTYPES[info.dtype][0]).rpartition(".")[2]
+        rows.append((key, kind, info.stop - info.start))
+    return by_component(rows)
+
+
+def _headers(folder: Path) -> dict[str, TensorInfo]:
+    from ..formats.safetensors_file import SafetensorsReader
+    from .sources import weight_files
+
+    tensors: dict[str, TensorInfo] = {}
+    for path in weight_files(folder):
+        tensors |= SafetensorsReader(path).tensors
+    return tensors
+
+
+def cost_of_reading(folder: Path, config: ModelConfig) -> tuple[int, int] | None:
+    """Bits of the other linear layers, and how many bytes more the speech tokenizer takes for
+    not being in as many; None where nothing is quantised, or it is too."""
+    bits = [rule["bits"] for rule in config.quantization.rules if "bits" in rule]
+    own = {k: v for k, v in _headers(folder).items() if component_of(k) == "speech tokenizer"}
+    if not bits or any(key.endswith(".scales") for key in own):
+        return None
+    more = 0
+    for key, info in own.items():
+        linear = len(info.shape) == 2 and key.endswith(".weight") and ".quantizer." not in key
+        group_size = group_that_fits(info.shape[-1], 64) if linear else None
+        if group_size is not None:
+            packed = stored_shapes(key, info.shape, Precision("float16", max(bits), group_size))
+            more += info.stop - info.start
+            more -= sum(prod(shape) * kind.size for shape, kind in packed.values())
+    return max(bits), more
+
+
+def as_text(components: Components) -> list[str]:
+    """A line for each network: how much of it is in which precision."""
+    return [
+        f"{name}: " + ", ".join(f"{size / 1e6:.1f} MB in {kind}" for kind, size in kinds.items())
+        for name, kinds in components.items()
+    ]

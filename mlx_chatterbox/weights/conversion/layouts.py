@@ -1,0 +1,83 @@
+"""What a folder is, recognised by what is in it.
+
+- `upstream`: Resemble AI's own files (`upstream_folder.py`), which our trainer can write too. S3Gen
+  may come in Hugging Face's layout instead.
+- `mlx-audio`: what is published under mlx-community (`community_folder.py`), in any precision.
+- `mlx-chatterbox`: our own (`own_folder.py`), to be converted again, packed ones included, and our
+  trainer's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.models.config import CONFIG_NAME, MODEL_TYPE
+from mlx_chatterbox.weights.hub import is_converted
+from mlx_chatterbox.weights.shards import is_there
+
+from .community_folder import community_source
+from .kinds import looks_like, refuse_pointers, refuse_without_configuration
+from .model_source import COMMUNITY, OURS, UPSTREAM, Source
+from .own_folder import own_source
+from .s3gen_folder import is_s3gen
+from .sources import WEIGHTS_NAME, UnknownFolder, open_weights, stated_type
+from .upstream_folder import upstream_source
+
+# Of our trainer's output folder, the model.
+FINAL_NAME = "final_model"
+
+
+def recognise(
+    folder: Path,
+    variant: str | None = None,
+    t3_file: str | None = None,
+    s3gen: Path | None = None,
+    speech_tokenizer: Callable[[], Path] | None = None,
+) -> Source:
+    """What `folder` holds.
+
+    Args:
+        variant, t3_file: which of several models, as in `find_source`.
+        s3gen: a folder or file with another S3Gen than the model's, upstream's or Hugging Face's.
+        speech_tokenizer: gets mlx-audio's separate speech tokenizer, if it is not beside the
+            folder: a file.
+
+    Raises:
+        CheckpointError: nothing that is known; names what was looked for and what is there.
+    """
+    if not is_converted(folder) and is_converted(folder / FINAL_NAME):
+        folder = folder / FINAL_NAME
+    layout = stated_layout(folder)
+    if layout != UPSTREAM and s3gen is not None:
+        raise CheckpointError(f"--s3gen goes with upstream's files; {folder} has its own S3Gen.")
+    if layout == OURS:
+        return own_source(folder, variant)
+    if layout == COMMUNITY:
+        return community_source(folder, variant, speech_tokenizer)
+    refuse_without_configuration(folder)
+    if s3gen is None and is_s3gen(folder / WEIGHTS_NAME):
+        s3gen = folder / WEIGHTS_NAME
+        if not any(folder.glob("t3_*")) and variant is None:
+            raise CheckpointError(
+                f"{folder} holds S3Gen alone, in Hugging Face's layout, which cannot speak without "
+                f"a T3: give it to a model as another S3Gen, SOURCE OUTPUT --s3gen {folder}."
+            )
+    try:
+        return upstream_source(folder, variant, t3_file, s3gen)
+    except UnknownFolder as error:
+        refuse_pointers(folder)
+        raise CheckpointError(f"{error} {looks_like(folder)}".strip()) from None
+
+
+def stated_layout(folder: Path) -> str:
+    """By the configuration and the first part of the keys; whatever else it is, upstream's."""
+    if is_converted(folder) and stated_type(folder) in (None, MODEL_TYPE):
+        return OURS
+    path = folder / WEIGHTS_NAME
+    if is_there(path) and (folder / CONFIG_NAME).is_file():
+        prefixes = {key.partition(".")[0] for key in open_weights(path).shapes}
+        if {"ve", "t3", "s3gen"} <= prefixes:
+            return COMMUNITY
+    return UPSTREAM

@@ -1,0 +1,77 @@
+"""A folder of ours, to be converted again: another precision, or packed weights unpacked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.models.config import ModelConfig, PackingConfig
+from mlx_chatterbox.text.files import LEXICON_FILE
+from mlx_chatterbox.weights.shards import is_there
+from mlx_chatterbox.weights.variants import variant_named
+
+from .model_source import OURS, Source, first_present, present
+from .packed import UnpackingReader
+from .rules import Entry, Plan, Shapes
+from .sources import WEIGHTS_NAME, Reader, open_weights, weight_files
+from .voice import VOICE_NAME
+
+
+def own_source(folder: Path, variant: str | None) -> Source:
+    """What a folder of ours holds; arguments and errors as in `layouts.recognise`."""
+    config = ModelConfig.load(folder)
+    row = variant_named(config.variant)
+    if variant is not None and variant != row.name:
+        raise CheckpointError(f"{folder} holds {row.name}, not {variant}.")
+    packing = config.packing
+    whole = folder / WEIGHTS_NAME
+    if is_there(whole):
+        weights = {WEIGHTS_NAME: whole}
+    else:
+        weights = {path.name: path for path in weight_files(folder)}
+
+    def open_one(name: str) -> Reader:
+        reader = open_weights(weights[name])
+        if packing.bits:
+            return UnpackingReader(reader, packing.group_size, offsets=".offsets")
+        if config.quantization.rules:
+            return UnpackingReader(reader, own_sizes=_group_sizes(config, reader.shapes))
+        return reader
+
+    return Source(
+        layout=OURS,
+        row=row,
+        weights=weights,
+        texts=present(folder, (*row.tokenizer_files, *row.optional_files, LEXICON_FILE)),
+        voice=first_present(folder, (VOICE_NAME,)),
+        config=dataclasses.replace(config, packing=PackingConfig()),
+        plan=_plan,
+        open=open_one,
+    )
+
+
+def _plan(available: Mapping[str, Shapes]) -> Plan:
+    """Every tensor as it is."""
+    return Plan(
+        tuple(
+            Entry(key, file, (key,), "copy", tuple(shape))
+            for file, shapes in available.items()
+            for key, shape in shapes.items()
+        ),
+        (),
+    )
+
+
+def _group_sizes(config: ModelConfig, shapes: Shapes) -> dict[str, int]:
+    """Of the quantised layers, by key: their rules say how many bits."""
+    sizes = {}
+    for scales in [key for key in shapes if key.endswith(".scales")]:
+        layer = scales.removesuffix(".scales")
+        rules = [rule for rule in config.quantization.rules if fnmatchcase(layer, rule["layers"])]
+        if rules and "bits" in rules[0]:
+            width = shapes[f"{layer}.weight"][-1] * 32 // rules[0]["bits"]
+            sizes[f"{layer}.weight"] = width // shapes[scales][-1]
+    return sizes

@@ -1,0 +1,119 @@
+"""Precisions to convert to: by name, or the same bits everywhere.
+
+Rules are `mlx_chatterbox.models.config.QuantizationConfig`'s, the first that fits counts. They are
+chosen by `python -m convert.damage`. On the pocket model each of T3's four groups (attention,
+feed-forward, speech head, embeddings) does about the same damage at the same bits, and the
+projections hold most of the weights (of the English model 95 %): they go low, heads and embeddings
+stay higher. Every bit less is about four times the divergence. F0's last layer in 8 bits alone
+moves the spectrum by half a dB and saves nothing: it stays float32. What serves only when a
+recording is read is measured by `python -m convert.reading`: the voice encoder, the speaker encoder
+and the last step of the speech tokenizer are small and stay float32; the rest of the tokenizer
+stays float16, as few bits change its tokens. Imports no network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlx_chatterbox.models.config import QuantizationConfig
+
+GROUP_SIZE = 64
+
+# Small, and needed to the last digit: numbers that become digits of a token, a pitch, a voice.
+KEPT = (
+    "s3_tokenizer.quantizer.*",
+    "s3gen.mel2wav.f0_predictor.*",
+    "s3gen.speaker_encoder.*",
+    "ve.*",
+)
+# GPT-2's table of positions, an embedding that lies among the projections (Turbo, Nano).
+T3_POSITIONS = "t3.tfmr.model.wpe"
+T3_PROJECTIONS = "t3.tfmr.*"
+# Heads, embeddings, conditioning.
+T3_REST = "t3.*"
+FLOW = "s3gen.flow.*"
+# Serves only when a recording is read, and every token that few bits change is heard in the voice.
+SPEECH_TOKENIZER = "s3_tokenizer.*"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to make of the weights; `about` is for people."""
+
+    name: str
+    about: str
+    dtype: str
+    rules: tuple[dict, ...] = ()
+
+    @property
+    def quantization(self) -> QuantizationConfig:
+        """As it stands in `config.json`."""
+        return QuantizationConfig(self.name if self.rules else "", [dict(r) for r in self.rules])
+
+
+def _bits(layers: str, bits: int, group_size: int = GROUP_SIZE) -> dict:
+    return {"layers": layers, "bits": bits, "group_size": group_size}
+
+
+def _kept(dtype: str = "float16") -> list[dict]:
+    """What is never quantised; the speech tokenizer in float16 at least, whatever `dtype` is."""
+    own = "float32" if dtype == "float32" else "float16"
+    return [
+        *({"layers": layers, "dtype": "float32"} for layers in KEPT),
+        {"layers": SPEECH_TOKENIZER, "dtype": own},
+    ]
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("exact", "float32, bit for bit as the source", "float32"),
+        Recipe(
+            "balanced",
+            "T3's projections in 6 bits, other linear layers and T3's text tables in 8, its "
+            "speech tables, convolutions and the speech tokenizer in float16, F0 and voice in "
+            "float32",
+            "float16",
+            (
+                *_kept(),
+                _bits(T3_POSITIONS, 8),
+                _bits(T3_PROJECTIONS, 6),
+                # Turbo's 50,000 words are a sixth of it; the head is for training alone.
+                _bits("t3.text_*", 8),
+                _bits(FLOW, 8),
+            ),
+        ),
+        Recipe(
+            "small",
+            "T3's projections in 4 bits, its heads and embeddings and other linear layers in 8, "
+            "convolutions and the speech tokenizer in float16, F0 and voice in float32",
+            "float16",
+            (
+                *_kept(),
+                _bits(T3_POSITIONS, 8),
+                # Groups of 32: a tenth more than 64, and a third less of the error.
+                _bits(T3_PROJECTIONS, 4, 32),
+                _bits(T3_REST, 8),
+                _bits(FLOW, 8),
+            ),
+        ),
+    )
+}
+
+
+def uniform(bits: int, group_size: int = GROUP_SIZE, dtype: str = "float16") -> Recipe:
+    """Every linear layer and embedding in the same bits, but for what is never quantised.
+
+    Args:
+        dtype: of what is not quantised.
+    """
+    layers = (T3_REST, FLOW)
+    name = f"{bits}bit"
+    about = f"linear layers and embeddings in {bits} bits, groups of {group_size}"
+    rules = (*_kept(dtype), *(_bits(of, bits, group_size) for of in layers))
+    return Recipe(name, about, dtype, rules)
+
+
+def plain(dtype: str) -> Recipe:
+    """One floating-point type for all."""
+    return Recipe(dtype, f"everything in {dtype}", dtype)

@@ -1,0 +1,170 @@
+"""S3Gen by itself: upstream's file, or Hugging Face's folder, in and out.
+
+Hugging Face's is the layout of the transformers pull request 42413 (`S3GenModel`): upstream's keys
+but for the speech tokenizer, which stands one level deeper, and hyperparameters in a `config.json`
+with `model_type` "s3gen". Its vocoder by itself (`HiFTNetModel`, "hiftnet") has no prefix.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from mlx_chatterbox.checks.config_base import Config
+from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.models.s3gen.config import S3GenConfig
+from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerConfig
+from mlx_chatterbox.weights.hub import OUR_PARTS
+from mlx_chatterbox.weights.parts import read_config
+from mlx_chatterbox.weights.shards import is_there
+
+from ..formats.safetensors_file import DTYPES
+from . import upstream
+from .packed import RenamingReader
+from .rules import Plan
+from .sources import WEIGHTS_NAME, Reader, open_weights
+from .tensors import apply
+
+S3GEN, HIFTNET = "s3gen", "hiftnet"
+_NAMES = (WEIGHTS_NAME, "s3gen.safetensors", "s3gen.pt", "s3gen_meanflow.safetensors")
+# What upstream's rules call the file, whatever it is called.
+_FILE = "s3gen.safetensors"
+_TOKENIZER, _DEEPER = "tokenizer.", "tokenizer.s3_model."
+_VOCODER = "mel2wav."
+TOKENIZER_FIELD = "s3_tokenizer"
+_MEANFLOW_KEY = "flow.decoder.estimator.time_embed_mixer.weight"
+
+
+def is_s3gen(path: Path) -> bool:
+    """Whether a file holds S3Gen and nothing else, in upstream's or Hugging Face's spelling."""
+    if not is_there(path):
+        return False
+    keys = open_weights(path).shapes
+    return {"flow", "mel2wav"} <= {key.removeprefix("s3gen.").partition(".")[0] for key in keys}
+
+
+def s3gen_file(path: Path) -> Path:
+    """The file with S3Gen that `path`, a file or a folder, means.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = path.expanduser()
+    if path.is_file():
+        return path
+    if read_config(path).get("model_type") in OUR_PARTS:
+        raise CheckpointError(
+            f"{path} holds S3Gen in this library's layout; to put it into a model, save it by "
+            "S3GenModel.save_pretrained(folder, layout='transformers')."
+        )
+    for name in _NAMES:
+        if is_there(path / name):
+            return path / name
+    raise CheckpointError(f"{path} holds no S3Gen; looked for {', '.join(_NAMES)}.")
+
+
+def plain_names(reader: Reader) -> Reader:
+    """Hugging Face's S3Gen or vocoder under upstream's names; upstream's own is as it is."""
+    names = {}
+    vocoder_alone = any(key.startswith("conv_pre.") for key in reader.shapes)
+    for key in reader.shapes:
+        plain = key.removeprefix("s3gen.").replace(_DEEPER, _TOKENIZER, 1)
+        names[_VOCODER + plain if vocoder_alone else plain] = key
+    if len(names) != len(reader.shapes) or all(plain == key for plain, key in names.items()):
+        return reader
+    return RenamingReader(reader, names)
+
+
+def stated_config(folder: Path, config: Config, model_type: str = S3GEN) -> Config:
+    """`config` with the fields that a `config.json` of Hugging Face's states.
+
+    Another model's file, or none, changes nothing; fields that only transformers knows are left.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    values = read_config(folder)
+    if values.get("model_type") != model_type:
+        return config
+    names = {field.name for field in dataclasses.fields(config)}
+    given = {name: value for name, value in values.items() if name in names}
+    return type(config).from_dict({**config.to_dict(), **given})
+
+
+def read_weights(path: Path, dtype: mx.Dtype, within: str = "") -> dict[str, mx.array]:
+    """S3Gen's tensors of a file under our keys and in our layout.
+
+    Args:
+        path: with upstream's or Hugging Face's tensors, .safetensors or .pt.
+        dtype: of the floating-point tensors.
+        within: only keys that begin so, `s3gen.mel2wav.`
+
+    Raises:
+        CheckpointError: damaged, or with keys that are not S3Gen's.
+    """
+    with contextlib.closing(plain_names(open_weights(path))) as reader:
+        todo = upstream.plan({_FILE: reader.shapes}, "english")
+        return read_entries(todo, {_FILE: reader}, dtype, within)
+
+
+def read_entries(
+    todo: Plan, readers: Mapping[str, Reader], dtype: mx.Dtype, within: str | tuple[str, ...]
+) -> dict[str, mx.array]:
+    """The tensors of a plan whose keys begin with `within`, carried out in memory."""
+    weights = {}
+    for entry in todo.entries:
+        if entry.target.startswith(within):
+            reader = readers[entry.file]
+            zeros = entry.operation == "zeros"
+            sources = [] if zeros else [reader.read(key) for key in entry.sources]
+            given = DTYPES[reader.dtypes[entry.sources[-1]]][0]
+            kind = dtype if mx.issubdtype(given, mx.floating) else given
+            weights[entry.target] = apply(entry, sources, kind)
+    return weights
+
+
+def is_meanflow(path: Path) -> bool:
+    """Whether a file's flow was distilled to two steps (Turbo, Nano), by the layer it has more."""
+    with contextlib.closing(open_weights(path)) as reader:
+        return any(key.endswith(_MEANFLOW_KEY) for key in reader.shapes)
+
+
+def stated_tokenizer(folder: Path, config: S3TokenizerConfig) -> S3TokenizerConfig:
+    """`config` with the speech tokenizer's sizes that `to_hugging_face` states.
+
+    The pull request's own folders do not: theirs is the usual one.
+    """
+    values = read_config(folder)
+    given = values.get(TOKENIZER_FIELD, {}) if values.get("model_type") == S3GEN else {}
+    return S3TokenizerConfig.from_dict({**config.to_dict(), **given})
+
+
+def to_hugging_face(
+    weights: Mapping[str, mx.array], config: S3GenConfig, tokenizer: S3TokenizerConfig
+) -> tuple[dict[str, mx.array], dict[str, Any]]:
+    """Tensors and `config.json` as the pull request's `S3GenModel.save_pretrained` writes them.
+
+    Its own code fixes the vocoder's and the speaker encoder's sizes; ours are stated beside what it
+    knows, and so is the speech tokenizer's.
+    """
+    tensors = upstream.to_upstream(weights, filter_buffers=False)[_FILE]
+    renamed = {
+        _DEEPER + key.removeprefix(_TOKENIZER) if key.startswith(_TOKENIZER) else key: value
+        for key, value in tensors.items()
+    }
+    values = {"model_type": S3GEN, "architectures": ["S3GenModel"], **config.to_dict()}
+    return renamed, {**values, TOKENIZER_FIELD: tokenizer.to_dict()}
+
+
+def vocoder_to_hugging_face(
+    weights: Mapping[str, mx.array], config: Config
+) -> tuple[dict[str, mx.array], dict[str, Any]]:
+    """As `to_hugging_face`, for the vocoder by itself; keys of `weights` begin `s3gen.mel2wav.`"""
+    tensors = upstream.to_upstream(weights)[_FILE]
+    values = {"model_type": HIFTNET, "architectures": ["HiFTNetModel"], **config.to_dict()}
+    return {key.removeprefix(_VOCODER): value for key, value in tensors.items()}, values

@@ -1,0 +1,209 @@
+"""Which model a folder of upstream's files holds, and in which files.
+
+A folder may hold several models (ResembleAI/chatterbox has English and both multilinguals), a
+weight file may come as .safetensors or as .pt, and T3 may have a name of its own, as in the
+single-language packs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from mlx_chatterbox.checks.json_file import read_json
+from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.models.config import CONFIG_NAME
+from mlx_chatterbox.weights import hub
+from mlx_chatterbox.weights.hub import WEIGHTS_NAME
+from mlx_chatterbox.weights.shards import is_there, split_names
+from mlx_chatterbox.weights.variants import VARIANTS, Variant, variant_named
+
+from ..formats.safetensors_file import SafetensorsReader, ShardedReader
+from ..formats.unpickle import TorchReader
+from .rules import Shapes
+
+T3_KEYS = frozenset({"text_emb.weight", "speech_emb.weight", "speech_head.weight"})
+
+
+class UnknownFolder(CheckpointError):
+    """A folder with nothing that is known as a model, or with not all of it."""
+
+
+Reader = SafetensorsReader | ShardedReader | TorchReader
+
+
+def open_weights(path: Path) -> Reader:
+    """A reader of the tensors in a .safetensors or .pt file, or in the shards of the first.
+
+    Raises:
+        CheckpointError: missing, damaged, or something else.
+    """
+    if path.suffix == ".pt":
+        return TorchReader(path)
+    split = not path.is_file() and is_there(path)
+    return ShardedReader(path) if split else SafetensorsReader(path)
+
+
+def weight_files(folder: str | Path) -> list[Path]:
+    """The files with the tensors of a converted folder: one for all, or one for each part.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    files = hub.weight_files(Path(folder))
+    if not files:
+        raise CheckpointError(f"{Path(folder) / WEIGHTS_NAME} is missing.")
+    return files
+
+
+def find_source(
+    folder: Path,
+    variant: str | None = None,
+    t3_file: str | None = None,
+    elsewhere: bool = False,
+) -> Variant:
+    """The variant to convert, its file names those that are really there.
+
+    Args:
+        folder: with upstream's files.
+        variant: name in `VARIANTS`; by default the first whose files are all there.
+        t3_file: name of T3's file in `folder`, where it is not the variant's own.
+        elsewhere: S3Gen comes from another place, and need not be in `folder`.
+
+    Raises:
+        CheckpointError: there is none; names what was looked for and what is there.
+    """
+    rows = [variant_named(variant)] if variant else list(VARIANTS.values())
+    if t3_file is not None:
+        rows = _rows_for(folder, t3_file, rows)
+    for row in rows:
+        located = _located(folder, row, t3_file or row.t3_file)
+        if not _missing(folder, located, elsewhere):
+            return located
+    if t3_file is None:
+        for row in rows:
+            if name := _renamed_t3(folder, row, elsewhere):
+                return _located(folder, row, name)
+    raise _unrecognised(folder, [_located(folder, row, t3_file or row.t3_file) for row in rows])
+
+
+def _located(folder: Path, row: Variant, t3_file: str) -> Variant:
+    """The row with T3's name, and the others' in whichever of the two formats they are there."""
+    return dataclasses.replace(
+        row,
+        t3_file=t3_file,
+        s3gen_file=_either_format(folder, row.s3gen_file),
+        voice_encoder_file=_either_format(folder, row.voice_encoder_file),
+    )
+
+
+def _either_format(folder: Path, name: str) -> str:
+    other = Path(name).with_suffix(".safetensors" if name.endswith(".pt") else ".pt").name
+    return other if is_there(folder / other) and not is_there(folder / name) else name
+
+
+def _missing(folder: Path, row: Variant, elsewhere: bool = False) -> list[str]:
+    names = [n for n in row.required_files if not (elsewhere and n == row.s3gen_file)]
+    return [name for name in names if not is_there(folder / name)]
+
+
+# --- T3 under another name -----------------------------------------------------------------------
+
+
+def _rows_for(folder: Path, t3_file: str, rows: list[Variant]) -> list[Variant]:
+    """Those of `rows` that the T3 in `t3_file` can belong to, the likeliest first."""
+    path = folder / t3_file
+    if path.name != t3_file or path.suffix != ".safetensors" or not is_there(path):
+        found = ", ".join(_t3_files(folder)) or "none"
+        raise CheckpointError(
+            f"{t3_file} is no .safetensors file in {folder}; those with a T3 there: {found}."
+        )
+    if named := [row for row in rows if row.t3_file == t3_file]:
+        return named
+    shapes = open_weights(path).shapes
+    fitting = [row for row in rows if _fits(row, shapes)]
+    if not fitting:
+        rows_read = ", ".join(f"{row.name} (text vocabulary {_vocabulary(row)})" for row in rows)
+        what = "holds no T3"
+        if shapes.keys() >= T3_KEYS:
+            what = f"has a T3 with a text vocabulary of {shapes['text_emb.weight'][0]}"
+        raise CheckpointError(f"{path} {what}, which does not fit {rows_read}.")
+    width = shapes["text_emb.weight"][1]  # tells Turbo from Nano
+    return sorted(fitting, key=lambda row: row.default_config().t3.hidden_size != width)
+
+
+def _renamed_t3(folder: Path, row: Variant, elsewhere: bool) -> str | None:
+    """T3's file, where all else of the variant is there and just one other file can be it."""
+    if set(_missing(folder, _located(folder, row, row.t3_file), elsewhere)) != {row.t3_file}:
+        return None
+    known = {name for other in VARIANTS.values() for name in other.weight_files}
+    names = [
+        name
+        for name, shapes in _t3_files(folder).items()
+        if name not in known and _fits(row, shapes)
+    ]
+    if len(names) > 1:
+        raise CheckpointError(
+            f"{folder} holds several T3 models: {', '.join(names)}. Choose one by --t3 NAME."
+        )
+    return names[0] if names else None
+
+
+def _t3_files(folder: Path) -> dict[str, Shapes]:
+    """Every .safetensors file with T3's keys, and its shapes; unreadable ones are left out."""
+    found = {}
+    names = {path.name for path in folder.glob("*.safetensors")} | set(split_names(folder))
+    for path in [folder / name for name in sorted(names)]:
+        try:
+            shapes = open_weights(path).shapes
+        except CheckpointError:
+            continue
+        if shapes.keys() >= T3_KEYS:
+            found[path.name] = shapes
+    return found
+
+
+def _fits(row: Variant, shapes: Shapes) -> bool:
+    """Whether a T3 of these shapes has the variant's backbone and text vocabulary."""
+    if not shapes.keys() >= T3_KEYS:
+        return False
+    is_gpt2 = any(key.startswith("tfmr.h.") for key in shapes)
+    same_backbone = is_gpt2 == row.default_config().t3.is_gpt2
+    return same_backbone and shapes["text_emb.weight"][0] == _vocabulary(row)
+
+
+def _vocabulary(row: Variant) -> int:
+    return row.default_config().t3.text_tokens_dict_size
+
+
+def _unrecognised(folder: Path, rows: list[Variant]) -> UnknownFolder:
+    """What a folder lacks of the model that it has most of, or that was asked for."""
+    nearest = min(rows, key=lambda row: len(_missing(folder, row)) / len(row.required_files))
+    missing = _missing(folder, nearest)
+    hint = ""
+    if len(rows) == 1 or len(missing) < len(nearest.required_files):
+        hint = f" For upstream's {nearest.name} it lacks {', '.join(missing)}."
+    return UnknownFolder(
+        f"{folder} holds no model that can be converted (upstream's files, mlx-audio's, this "
+        f"library's or its trainer's).{hint} Found: {listed(folder)}."
+    )
+
+
+def stated_type(folder: Path) -> str | None:
+    """The model type in `config.json`, "" where it has none; None where it cannot be read."""
+    try:
+        values = read_json(folder / CONFIG_NAME, object)
+    except CheckpointError:
+        return None
+    return str(values.get("model_type", "")) if isinstance(values, dict) else None
+
+
+def listed(folder: Path, most: int = 6) -> str:
+    """What is in a folder, for an error."""
+    kind = stated_type(folder)
+    names = [
+        f'{path.name} (model_type "{kind}")' if path.name == CONFIG_NAME and kind else path.name
+        for path in sorted(folder.iterdir())
+    ]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "nothing") + more

@@ -1,0 +1,50 @@
+"""A folder with upstream's files (`upstream.py`), whose S3Gen may be in Hugging Face's layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlx_chatterbox.models.config import ModelConfig
+from mlx_chatterbox.text.files import LEXICON_FILE
+from mlx_chatterbox.weights.hub import is_own_configuration
+from mlx_chatterbox.weights.variants import Variant
+
+from . import upstream
+from .model_source import UPSTREAM, Source, first_present, present
+from .s3gen_folder import plain_names, s3gen_file, stated_config
+from .sources import Reader, find_source, open_weights
+
+
+def _configuration(folder: Path, row: Variant) -> ModelConfig:
+    """The variant's sizes and settings, or those that our trainer's export states beside it."""
+    if not is_own_configuration(folder):
+        return row.default_config()
+    config = ModelConfig.load(folder)
+    return config if config.variant == row.name else row.default_config()
+
+
+def upstream_source(
+    folder: Path, variant: str | None, t3_file: str | None, s3gen: Path | None
+) -> Source:
+    """What a folder of upstream's holds; arguments and errors as in `layouts.recognise`."""
+    row = find_source(folder, variant, t3_file, elsewhere=s3gen is not None)
+    weights = {name: folder / name for name in row.weight_files}
+    config = _configuration(folder, row)
+    if s3gen is not None:
+        weights[row.s3gen_file] = path = s3gen_file(s3gen)
+        config.s3gen = stated_config(path.parent, config.s3gen)
+
+    def open_one(name: str) -> Reader:
+        reader = open_weights(weights[name])
+        return plain_names(reader) if name == row.s3gen_file else reader
+
+    return Source(
+        layout=UPSTREAM,
+        row=row,
+        weights=weights,
+        texts=present(folder, (*row.tokenizer_files, *row.optional_files, LEXICON_FILE)),
+        voice=first_present(folder, (row.voice_file,)),
+        config=config,
+        plan=lambda shapes: upstream.plan(shapes, row),
+        open=open_one,
+    )

@@ -1,0 +1,1 @@
+"""File formats of tensors that others write, read without running anything."""

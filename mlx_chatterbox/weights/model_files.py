@@ -1,0 +1,25 @@
+"""The files of a model, which nothing that is written may be one of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..models.config import CONFIG_NAME
+from ..runtime.apart import Named
+from .checkpoint import VOICE_NAME
+from .hub import PARTS_PATTERN, WEIGHTS_NAME, local_folder
+from .manifest import MANIFEST_NAME
+from .variants import VARIANTS
+
+
+def model_files(name: str | Path) -> list[Named]:
+    """The files of a model in a folder, for `check_apart`; none of one on the hub."""
+    folder = local_folder(name)
+    if folder is None:
+        return []
+    names = {CONFIG_NAME, MANIFEST_NAME, VOICE_NAME}
+    for row in VARIANTS.values():
+        names |= {*row.required_files, *row.optional_files, row.voice_file}
+    names.add(WEIGHTS_NAME)
+    files = [*(folder / one for one in sorted(names)), *sorted(folder.glob(PARTS_PATTERN))]
+    return [(f"{path}, a file of the model", path) for path in files if path.is_file()]

@@ -1,0 +1,165 @@
+"""Downloads of large files that go on where an earlier process was stopped.
+
+The hub's client keeps whole files, but newer versions of it (from 2.0) begin a file anew that a
+killed process left half-way. Here a large file is fetched into the client's own cache, under the
+name that the client looks for, by the client's own function; what has come stays as `ETAG.part`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import urlparse
+
+from ..errors import HubError
+from ..runtime.locks import try_lock
+from .hub_errors import explain, has_status, one_line
+from .manifest import sha256
+
+LARGE = 8 * 2**20
+
+
+def fetch_large_files(repository: str, patterns: list[str], cache_dir: str | Path | None) -> None:
+    """Have the large files of a repository in the hub's cache, whole and with the right hash.
+
+    Does nothing where the hub cannot be asked: whoever wants the files then says so.
+
+    Raises:
+        HubError: the disk is too small, the connection broke, or what came is damaged.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = repo_folder_name(repo_id=repository, repo_type="model")
+    cache = Path(cache_dir or constants.HF_HUB_CACHE) / folder
+    try:
+        missing = _missing(repository, patterns, cache)
+    except Exception:
+        return  # no network, no such repository, ...: the client's own errors say it better
+    blobs = cache / "blobs"
+    _remove_outdated(repository, blobs, {about.etag for _, _, about in missing})
+    if not missing:
+        return
+    blobs.mkdir(parents=True, exist_ok=True)
+    _check_space(repository, blobs, missing)
+    for name, url, about in missing:
+        _fetch(f"{repository}: {name}", url, about, blobs)
+
+
+def _missing(repository: str, patterns: list[str], cache: Path) -> list:
+    """Names, addresses and metadata of the large files that are not in the cache."""
+    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import filter_repo_objects
+
+    about = HfApi().model_info(repository)
+    names = [sibling.rfilename for sibling in about.siblings or []]
+    found = []
+    for name in filter_repo_objects(names, allow_patterns=patterns):
+        if (cache / "snapshots" / str(about.sha) / name).exists():
+            continue
+        url = hf_hub_url(repository, name, revision=about.sha)
+        file = get_hf_file_metadata(url)
+        plain = file.etag is not None and re.fullmatch(r"[\w-]+", file.etag)
+        if plain and (file.size or 0) >= LARGE and not (cache / "blobs" / file.etag).exists():
+            found.append((name, url, file))
+    return found
+
+
+def _remove_outdated(repository: str, blobs: Path, wanted: set[str]) -> None:
+    """Remove what has come of files that the hub no longer has, unless somebody is at it.
+
+    Other files of the repository are other downloads': theirs stays.
+    """
+    parts = [part for part in blobs.glob("*.part") if part.stem not in wanted]
+    if not parts:
+        return
+    try:
+        known = _entity_tags(repository)
+    except Exception:
+        return
+    for part in parts:
+        if part.stem in known:
+            continue
+        with contextlib.suppress(OSError), part.open("ab") as file:
+            if try_lock(file) is not False:
+                part.unlink()
+
+
+def _entity_tags(repository: str) -> set[str | None]:
+    """Of all files that the repository has now."""
+    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+
+    about = HfApi().model_info(repository)
+    urls = [hf_hub_url(repository, s.rfilename, revision=about.sha) for s in about.siblings or []]
+    return {get_hf_file_metadata(url).etag for url in urls}
+
+
+def _check_space(repository: str, blobs: Path, missing: list) -> None:
+    needed = sum(about.size - _there(blobs / f"{about.etag}.part") for _, _, about in missing)
+    free = shutil.disk_usage(blobs).free
+    if free < needed:
+        raise HubError(
+            f"{repository} needs {needed / 1e9:.2f} GB more in {blobs.parent}, and there are "
+            f"{free / 1e9:.2f} GB free: make room, or set HF_HOME to another disk."
+        )
+
+
+def _there(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _fetch(label: str, url: str, about, blobs: Path) -> None:
+    """What is missing of one file, after what is there."""
+    from huggingface_hub import constants, get_hf_file_metadata
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    part, blob = blobs / f"{about.etag}.part", blobs / about.etag
+    with part.open("ab") as file:
+        if try_lock(file) is False:
+            return  # another process is at it; the client waits for nobody and fetches it too
+        if not _is_still(part, file):
+            return  # another process has just finished it
+        if (have := file.tell()) > about.size:
+            file.truncate(have := 0)
+        if have < about.size:
+            try:
+                # Asked for now: a signed address is good for an hour, and other files came first.
+                location = get_hf_file_metadata(url).location
+                headers = build_hf_headers()
+                if urlparse(location).netloc != urlparse(constants.ENDPOINT).netloc:
+                    headers.pop("authorization", None)  # it needs no token elsewhere
+                http_get(
+                    location,
+                    file,
+                    resume_size=have,
+                    headers=headers,
+                    expected_size=about.size,
+                )
+            except Exception as error:
+                repository, _, name = label.partition(": ")
+                if has_status(error):  # the hub refuses
+                    raise HubError(explain(error, repository, name)) from None
+                raise HubError(
+                    f"{label} was interrupted after {_there(part) / 1e6:.1f} of "
+                    f"{about.size / 1e6:.1f} MB ({one_line(error).rstrip('.')}); start again and "
+                    "it goes on from there."
+                ) from None
+        # Still alone: nobody else appends to what is being looked at.
+        file.flush()
+        if len(about.etag) == 64 and sha256(part) != about.etag:
+            part.unlink()
+            raise HubError(
+                f"{label} came damaged: it has not the hash that the hub says. Start again."
+            )
+        os.replace(part, blob)
+
+
+def _is_still(part: Path, file) -> bool:
+    """Whether an open file has the name that it was opened by."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(part.stat(), os.fstat(file.fileno()))
+    return False

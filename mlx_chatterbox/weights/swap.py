@@ -1,0 +1,182 @@
+"""Folders that appear whole or not at all, and replace another one in a single step.
+
+What is written stands in `.NAME.tmp-PID` beside NAME until it is complete. Linux and macOS can
+exchange two folders at once, so that NAME is the old one or the new one at every moment; where the
+file system cannot, the old one is `.NAME.old-PID` for an instant, and `recover` puts it back if the
+process was killed then. What a killed process leaves behind is removed by the next one, which knows
+by a lock in the folder, or where there are no locks by PID, that nobody is at work on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import CheckpointError
+from ..runtime.locks import try_lock
+from ..runtime.own_files import open_lock
+
+LOCK = ".being-written"
+_TEMPORARY = re.compile(r"\.(.+)\.tmp-(\d+)")
+_OLD = re.compile(r"\.(.+)\.old-(\d+)")
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
+_RENAME_SWAP = 2  # of macOS's renamex_np
+
+
+@contextmanager
+def whole_folder(output: Path, force: bool) -> Iterator[Path]:
+    """A temporary folder beside `output`, which takes its name if all goes well.
+
+    Whatever goes wrong, and if the user interrupts, it is removed and `output` is as it was.
+
+    Raises:
+        CheckpointError: it cannot be made, or `output` is there and `force` is not given.
+    """
+    temporary = output.with_name(f".{output.name}.tmp-{os.getpid()}")
+    try:
+        recover(output)
+        temporary.mkdir()
+        with _held(temporary / LOCK):
+            yield temporary
+            (temporary / LOCK).unlink()
+            _move_in(temporary, output, force)
+    except OSError as error:
+        where = error.filename or output
+        raise CheckpointError(f"{where}: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def recover(output: Path) -> None:
+    """Undo an exchange that was cut in two, and remove what killed processes left.
+
+    Only what nobody is writing any more is touched: folders of `output`'s own name, and those
+    beside it that hold our lock.
+    """
+    for folder in _beside(output, _OLD):
+        target = folder.with_name(_OLD.fullmatch(folder.name)[1])
+        if not os.path.lexists(target):
+            with contextlib.suppress(OSError):
+                os.rename(folder, target)
+                (target / LOCK).unlink(missing_ok=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    for folder in _beside(output, _TEMPORARY):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def moved_aside(output: Path) -> Path | None:
+    """The folder that `recover` would give the name `output`, which is not there."""
+    if output.exists():
+        return None
+    ours = (one for one in _beside(output, _OLD) if _OLD.fullmatch(one.name)[1] == output.name)
+    return next(ours, None)
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Args:
+        needed: bytes that will be written into `folder`.
+
+    Raises:
+        CheckpointError: it has fewer free.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise CheckpointError(
+            f"{folder} has {free / 1e9:.2f} GB free, and {needed / 1e9:.2f} GB will be written: "
+            "make room, or choose another disk."
+        )
+
+
+def _beside(output: Path, pattern: re.Pattern) -> list[Path]:
+    found = []
+    for folder in output.parent.glob(".*"):
+        match = pattern.fullmatch(folder.name)
+        if match is None or folder.is_symlink() or not folder.is_dir():
+            continue
+        ours = match[1] == output.name or (folder / LOCK).exists()
+        if ours and not _in_use(folder, int(match[2])):
+            found.append(folder)
+    return sorted(found, key=lambda folder: folder.stat().st_mtime, reverse=True)
+
+
+def _in_use(folder: Path, process: int) -> bool:
+    """Whether a process is at work on `folder`: it holds the lock, or has yet to take it."""
+    try:
+        handle = open_lock(folder / LOCK, make=False)
+    except OSError:
+        return _lives(process)
+    try:
+        locked = try_lock(handle)
+    finally:
+        os.close(handle)
+    return _lives(process) if locked is None else not locked
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Holds the lock `path`, which the system lets go of however the process ends.
+
+    Raises:
+        CheckpointError: another process has it.
+    """
+    handle = open_lock(path)
+    try:
+        if try_lock(handle) is False:
+            raise CheckpointError(f"another process is at work on {path.parent}.")
+        yield
+    finally:
+        os.close(handle)
+
+
+def _move_in(temporary: Path, output: Path, force: bool) -> None:
+    if not output.exists():
+        os.rename(temporary, output)
+        return
+    if not force:  # it appeared while we worked
+        raise CheckpointError(f"{output} has appeared meanwhile; nothing was replaced.")
+    if exchange(temporary, output):
+        return  # the old one has the temporary name now, and is removed
+    old = output.with_name(f".{output.name}.old-{os.getpid()}")
+    # Locked while it has the other name, so that a process killed now is told from one at work.
+    with _held(output / LOCK):
+        os.rename(output, old)
+        try:
+            os.rename(temporary, output)
+        except BaseException:
+            os.rename(old, output)
+            (output / LOCK).unlink()
+            raise
+        os.rename(old, temporary)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Exchange two names in one step; False where the system or the file system cannot."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        names = os.fsencode(first), os.fsencode(second)
+        if sys.platform == "darwin":
+            return libc.renamex_np(*names, ctypes.c_uint(_RENAME_SWAP)) == 0
+        flags = ctypes.c_uint(_RENAME_EXCHANGE)
+        return libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], flags) == 0
+    except (OSError, AttributeError):
+        return False

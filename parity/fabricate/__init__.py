@@ -1,0 +1,1 @@
+"""Made-up weights and tokenizers in upstream's files, and small models."""

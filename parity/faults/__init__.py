@@ -1,0 +1,1 @@
+"""Porting faults to plant in our networks."""

@@ -1,0 +1,49 @@
+"""Realistic porting faults, planted in our networks one at a time to see whether each is found.
+
+A fault is code that is put in another's place, or a weight that is changed as a wrong conversion
+would change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from ..errors import ParityError
+from ..mlx.taps import layer_by_layer
+from .fault import Fault, Patches
+from .networks import FAULTS as IN_NETWORKS
+from .signal import FAULTS as IN_SIGNALS
+from .weights import FAULTS as IN_WEIGHTS
+
+
+def faults() -> dict[str, Fault]:
+    """All faults by name."""
+    return {fault.name: fault for fault in (*IN_SIGNALS, *IN_WEIGHTS, *IN_NETWORKS)}
+
+
+@contextmanager
+def planted(name: str, networks: object | None) -> Iterator[None]:
+    """Plant the fault of this name, or none if the name is empty, until the block ends.
+
+    Args:
+        networks: whose weights are changed, for good; None leaves weights alone.
+
+    Raises:
+        ParityError: there is no such fault.
+    """
+    if not name:
+        yield
+        return
+    every = faults()
+    if name not in every:
+        raise ParityError(f"{name!r} is not a fault; choose from {', '.join(every)}.")
+    fault = every[name]
+    with ExitStack() as stack:
+        # Native code would bypass the layer with the fault.
+        stack.enter_context(layer_by_layer())
+        if fault.code is not None:
+            fault.code(Patches(stack))
+        if fault.weights is not None and networks is not None:
+            fault.weights(networks)
+        yield

@@ -1,0 +1,1 @@
+"""Inputs of the stages, made from a seed and optionally a recording."""

@@ -1,0 +1,1 @@
+"""Comparison of layers one by one: bisecting, mutants, errors for pictures."""

@@ -1,0 +1,1 @@
+"""Our networks, stage by stage and layer by layer."""

@@ -1,0 +1,118 @@
+"""One layer of ours by itself: found by its tap's name, called with the inputs of a tap."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from mlx_chatterbox.models.s3gen.campplus import batch_norm_relu
+from mlx_chatterbox.models.t3 import backbone
+from mlx_chatterbox.models.t3.backbone import GPT2Model, LlamaModel
+from mlx_chatterbox.models.t3.cache import Growing, causal_bias
+
+from ..errors import ParityError
+from ..taps.names import APPENDED, BACKBONE, OUTPUTS, WITH_RELU
+from ..taps.recording import Arrays
+from .taps import FUNCTIONS, as_numpy
+
+# Arguments in order, by class, where it is not x alone; None is a mask that hides nothing.
+_ARGUMENTS: dict[str, tuple[str | None, ...]] = {
+    "CausalBlock1D": ("x", None),
+    "CausalResnetBlock1D": ("x", None, "time"),
+    "BasicTransformerBlock": ("x", None),
+    "Attention": ("x", None),
+    "RelativeAttention": ("x", "positions", None),
+    "ConformerLayer": ("x", "positions", None),
+    "PreLookaheadLayer": ("x", None),
+    "AttentionBlock": ("x", "context"),
+    "T3CondEnc": ("speaker", "prompt", "emotion"),
+    "ConditionalFlowMatching": ("noise", "mu", "spks", "cond", "n_timesteps"),
+    "ConditionalDecoder": ("x", "mu", "time", "spks", "cond"),
+    "HiFTGenerator": ("x", "source"),
+}
+_METHODS = {"ConditionalDecoder": "velocity", "HiFTGenerator": "decode", "FSQCodebook": "encode"}
+# Functions of a tap's name inside a layer, and where they are.
+_INNER = {
+    "pos_enc": ("models.s3gen.encoder", "relative_positions"),
+    "time_embeddings": ("models.s3gen.estimator", "time_sinusoids"),
+}
+_TAKE_NUMPY = ("trim_silence", "resample_soxr")
+
+
+def layer_at(networks: nn.Module, name: str) -> nn.Module | None:
+    """The layer of a tap's name; None if it is a function."""
+    return dict(networks.named_modules()).get(name)
+
+
+def call(networks: nn.Module, name: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
+    """Call a layer or function of ours.
+
+    Args:
+        name: a tap's.
+        inputs: as recorded by a tap.
+
+    Returns:
+        Its outputs by the names that taps have.
+
+    Raises:
+        ParityError: it cannot be called by itself.
+    """
+    arrays = {key: _array(value) for key, value in inputs.items()}
+    if name == "t3.tfmr.model.rotary_emb":
+        raise ParityError(f"{name} takes no input: compare the saved outputs.")
+    layer = layer_at(networks, name)
+    if layer is None:
+        return _call_function(name, arrays)
+    if WITH_RELU.search(name):
+        return {"0": as_numpy(batch_norm_relu(layer, arrays["x"]))}
+    if BACKBONE.match(name):
+        return {"0": _call_backbone(networks.t3, name, layer, arrays["x"])}
+    kind = type(layer).__name__
+    arguments = [None if key is None else arrays[key] for key in _ARGUMENTS.get(kind, ("x",))]
+    result = getattr(layer, _METHODS.get(kind, "__call__"))(*arguments)
+    results = result if isinstance(result, tuple) else (result,)
+    outputs = {key: as_numpy(results[int(key)]) for key in OUTPUTS.get(kind, ("0",))}
+    if APPENDED.search(name):
+        outputs = {"0": outputs["0"][..., arrays["x"].shape[-1] :]}
+    return outputs
+
+
+def _array(value: np.ndarray) -> mx.array | int | float:
+    return mx.array(value) if value.ndim else value.item()
+
+
+def _call_function(name: str, arrays: Mapping) -> Arrays:
+    module, _, function = name.rpartition(".")
+    if function in _INNER:
+        module, function = _INNER[function]
+    elif name not in dict(FUNCTIONS):
+        raise ParityError(f"{name} is a stage; `python -m parity dump` computes it.")
+    called = getattr(importlib.import_module(f"mlx_chatterbox.{module}"), function)
+    if function in _TAKE_NUMPY:
+        arrays = {k: np.array(v) if isinstance(v, mx.array) else v for k, v in arrays.items()}
+    result = called(**arrays)
+    results = result if isinstance(result, tuple) else (result,)
+    return {str(i): as_numpy(output) for i, output in enumerate(results)}
+
+
+def _call_backbone(t3, name: str, layer: nn.Module, x: mx.array) -> np.ndarray:
+    """Call a part of T3's transformer on a sequence from position 0: x (B, T, C)."""
+    rows, length, _ = x.shape
+    bias = causal_bias(0, length, x.dtype)
+    start = mx.zeros((rows,), dtype=mx.int32)
+    if isinstance(layer, (LlamaModel, GPT2Model)):
+        growing = Growing(t3.config.num_hidden_layers)
+        memory = [growing.layer(i) for i in range(t3.config.num_hidden_layers)]
+        return as_numpy(layer(x, start, bias, memory))
+    if isinstance(layer, nn.Embedding):
+        return as_numpy(layer(x))
+    arguments: list = [x.flatten(0, 1)]
+    if type(layer).__name__.endswith(("Attention", "Block")):
+        arguments += [rows, bias, Growing(1).layer(0)]
+        if not t3.config.is_gpt2:
+            arguments.append(backbone.rotation(t3.tfmr.model._wavelengths, start, length))
+    return as_numpy(layer(*arguments)).reshape(rows, length, -1)

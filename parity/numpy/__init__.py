@@ -1,0 +1,1 @@
+"""The small networks and the signal processing in plain NumPy, as a second reference."""

@@ -1,0 +1,1 @@
+"""Other ports of Chatterbox: their environments, their files, their errors."""

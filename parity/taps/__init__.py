@@ -1,0 +1,1 @@
+"""Recorded inputs and outputs of every layer, and the names that both sides have them under."""

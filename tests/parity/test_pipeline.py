@@ -1,0 +1,100 @@
+"""The stage that is `generate` as a whole: its random numbers are those that `generate` draws."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx_chatterbox.parity.compare import compare
+from mlx_chatterbox.parity.inputs.encoding import decoded, encoded, written
+from mlx_chatterbox.parity.inputs.pipeline import TEXTS, TOKENS, pipeline_inputs
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
+from mlx_chatterbox.parity.mlx.backend import compute
+from mlx_chatterbox.parity.stages import PIPELINE, STAGES
+
+from mlx_chatterbox.api.tts import CLASSES, open_model
+from mlx_chatterbox.models.config import ModelConfig
+from mlx_chatterbox.models.t3 import decoding, sampling
+
+pytestmark = pytest.mark.numbers
+
+RECORDING = synthetic_voice(5.3, 4)
+
+
+@pytest.fixture(scope="module", params=["english", "multilingual", "turbo"])
+def case(request, small_models):
+    """A small model, and inputs of the stage with seed 3."""
+    folder = small_models(request.param)
+    return folder, pipeline_inputs(ModelConfig.load(folder), RECORDING, seed=3)
+
+
+def test_it_is_what_generate_makes_of_the_same_things(case, tmp_path):
+    folder, inputs = case
+    found = compute(folder, inputs)
+    assert set(found) == {"pipeline/tokens", "pipeline/waveform"}
+    tts = open_model(folder)
+    text, language = TEXTS[tts.checkpoint.config.text.tokenizer]
+    settings = {"language_id": language} if language else {}
+    path = written(tmp_path / "voice.wav", inputs["pipeline/ref_24k"])
+    silence = tts.defaults.silence_tokens
+    said = len(found["pipeline/tokens"])
+    prompt = len(inputs["pipeline/ref_24k"]) // 960
+    waveform = tts.generate(
+        text,
+        audio_prompt_path=path,
+        seed=3,
+        max_new_tokens=TOKENS,
+        guard=False,
+        noise=mx.array(inputs["pipeline/noise"][:, : 2 * (prompt + said)]).T[None],
+        source=mx.array(inputs["pipeline/source"][: 960 * said])[None],
+        **settings,
+    )
+    assert tts.last_tokens == found["pipeline/tokens"].tolist()[: said - silence]
+    whole = len(waveform) // 240 * 240
+    assert np.array_equal(found["pipeline/waveform"], waveform[:whole])
+
+
+def test_the_given_draws_are_those_of_the_seed(case, monkeypatch):
+    """With these numbers in place of `draw`'s own, the tokens are the same."""
+    folder, inputs = case
+    before = compute(folder, inputs)["pipeline/tokens"]
+    asked = []
+
+    def given(keys, tokens):
+        """Of one draw, or of some that follow one another."""
+        count = 1 if keys.ndim == 2 else keys.shape[1]
+        first = len(asked)
+        asked.extend(range(first, first + count))
+        noise = mx.array(inputs["pipeline/gumbel"][first : first + count])
+        return noise if keys.ndim == 2 else noise[None]
+
+    for module in (decoding, sampling):
+        monkeypatch.setattr(module, "gumbel_noise", given)
+    assert compute(folder, inputs)["pipeline/tokens"].tolist() == before.tolist()
+    assert len(asked) > TOKENS // 2
+    other = {**inputs, "pipeline/seed": np.array([4], np.int32)}
+    monkeypatch.undo()
+    assert compute(folder, other)["pipeline/tokens"].tolist() != before.tolist()
+
+
+def test_a_recording_that_is_too_short_leaves_the_stage_out(small_models):
+    config = ModelConfig.load(small_models("turbo"))
+    assert pipeline_inputs(config, RECORDING[:100_000]) == {}
+    assert len(pipeline_inputs(config, RECORDING)["pipeline/ref_24k"]) % 960 == 0
+
+
+def test_texts_survive_as_tensors():
+    for text, _ in TEXTS.values():
+        assert decoded(encoded(text)) == text
+    assert set(TEXTS) == set(CLASSES)
+
+
+def test_it_is_compared_in_float32_alone(case):
+    """In other precisions a token may be another, and the rest with it."""
+    folder, inputs = case
+    found = compute(folder, inputs)
+    (stage,) = [stage for stage in STAGES if stage.name == PIPELINE]
+    assert [row.output for row in compare(found, found).rows] == [
+        output.name for output in stage.outputs
+    ]
+    features = {"s3gen/ref_mel": np.ones((3, 80), np.float32)}
+    rows = compare({**found, **features}, features, precision="float16").rows
+    assert [row.output for row in rows] == ["s3gen/ref_mel"]

@@ -1,0 +1,145 @@
+"""From pieces to whole texts, whichever is finished first; no network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from mlx_chatterbox.errors import AudioError, SettingError
+from mlx_chatterbox.models.t3.sampling import SamplingSettings
+from mlx_chatterbox.synthesis.assembling import FinishedPiece, TextAssembler
+from mlx_chatterbox.synthesis.request import Request, SpeechSettings
+from mlx_chatterbox.synthesis.result import Outcome
+from mlx_chatterbox.synthesis.splitting import TextPiece
+from mlx_chatterbox.synthesis.tokens import DecodedTokens, TokenLimit
+
+
+def finished_piece(value: float, samples: int = 10) -> FinishedPiece:
+    waveform = np.full(samples, value, np.float32)
+    decoded = DecodedTokens(2, [int(value)], False, False)
+    return FinishedPiece(waveform, decoded, Outcome((int(value),), "", 1, 0))
+
+
+def piece(before: float = 0.0, after: float = 0.0) -> TextPiece:
+    return TextPiece("a", mx.array([0]), pause_before=before, pause_after=after)
+
+
+TEXTS = (
+    (piece(before=0.001), piece(after=0.002)),
+    (piece(),),
+    (piece(), piece(), piece()),
+)
+
+
+def request(**values) -> Request:
+    settings = {name: values.pop(name) for name in ("watermark", "speed") if name in values}
+    settings = {"watermark": False, **settings}
+    how = SpeechSettings(SamplingSettings(), 0.5, TokenLimit(100, False), 1, **settings)
+    return Request(TEXTS, (1, 2, 3), voice=None, settings=how, **values)
+
+
+def joined(order, **values):
+    finished = []
+    asked = request(finished=lambda *what: finished.append(what), **values)
+    joining = TextAssembler(asked, 1000)
+    utterances = asked.utterances()
+    for number in order:
+        joining.add(utterances[number], finished_piece(number + 1.0))
+    return joining, finished
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 3, 2, 1, 4, 0]])
+def test_a_text_is_its_pieces_in_order_with_their_silence(order):
+    joining, finished = joined(order)
+    one, two, three, four, five, six = (np.full(10, value) for value in range(1, 7))
+    np.testing.assert_array_equal(joining.waveforms[0], np.concatenate([[0], one, two, [0, 0]]))
+    np.testing.assert_array_equal(joining.waveforms[1], three)
+    np.testing.assert_array_equal(joining.waveforms[2], np.concatenate([four, five, six]))
+    assert sorted(text for text, _, _ in finished) == [0, 1, 2]
+    for text, waveform, outcomes in finished:
+        assert waveform is joining.waveforms[text]
+        numbers = [number for number, (t, _) in enumerate(places()) if t == text]
+        assert [one.tokens for one in outcomes] == [(number + 1,) for number in numbers]
+    assert [one.outcome.tokens for one in joining.finished()] == [(n,) for n in range(1, 7)]
+    assert joining.failure is None
+
+
+def places():
+    return [(text, at) for text, pieces in enumerate(TEXTS) for at in range(len(pieces))]
+
+
+def test_a_text_is_finished_with_its_last_piece_and_not_before():
+    order = [3, 0, 5, 1, 4]
+    seen = [[text for text, _, _ in joined(order[:n])[1]] for n in range(1, 6)]
+    assert seen == [[], [], [], [0], [0, 2]]
+    joining, _ = joined(order)
+    assert [len(waveform) for waveform in joining.waveforms] == [23, 0, 30]
+    assert len(joining.finished()) == 5
+
+
+def test_where_the_pieces_of_a_text_stand_in_it():
+    joining, _ = joined(range(6))
+    assert joining.spans == [[(1, 11), (11, 21)], [(0, 10)], [(0, 10), (10, 20), (20, 30)]]
+    fast, _ = joined(range(6), speed=2.0)
+    for waveform, spans, before in zip(fast.waveforms, fast.spans, joining.spans, strict=True):
+        assert len(waveform) < before[-1][1]
+        in_all = {0: 23, 1: 10, 2: 30}[joining.spans.index(before)]
+        ratio = len(waveform) / in_all
+        for (start, end), (was_start, was_end) in zip(spans, before, strict=True):
+            assert 0 <= was_start * ratio - start < 1
+            assert 0 <= was_end * ratio - end < 1
+
+
+def test_a_piece_is_decoded_only_if_its_text_is():
+    decode_only = [one.decode_only for one in request(decode_only=frozenset({0, 2})).utterances()]
+    assert decode_only == [True, True, False] + [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"decode_only": frozenset({3})}, r"decode_only: numbers from 0 to 2; got \[3\]"),
+        ({"noise": mx.zeros((1, 2, 80))}, "noise and source are of one piece"),
+    ],
+)
+def test_a_request_that_contradicts_itself(values, message):
+    with pytest.raises(SettingError, match=message):
+        request(**values)
+
+
+def test_a_request_needs_a_seed_for_each_text():
+    for seeds in ((1, 2), (1, 2, -1), (1, 2, "x")):
+        with pytest.raises(SettingError, match="seed"):
+            replace(request(), seeds=seeds)
+
+
+def test_the_result_has_everything_in_the_order_of_the_texts():
+    joining, _ = joined([5, 3, 2, 1, 4, 0])
+    result = joining.result()
+    assert result.tokens == [1, 2, 3, 4, 5, 6]
+    assert [one.tokens for one in result.outcomes] == [(n,) for n in range(1, 7)]
+    assert result.spans == [span for of_text in joining.spans for span in of_text]
+    assert result.waveforms is joining.waveforms
+    assert (result.limit, result.stopped) == (100, True)
+    with pytest.raises(ValueError, match="3 waveforms"):
+        _ = result.waveform
+
+
+def test_texts_are_marked_and_one_that_cannot_be_leaves_the_others(monkeypatch):
+    def mark(waveform, rate):
+        assert rate == 1000
+        if waveform.max() == 3.0:
+            raise AudioError("no mark")
+        return waveform + 100.0
+
+    monkeypatch.setattr("mlx_chatterbox.watermark.apply", mark)
+    joining, finished = joined(range(6), watermark=True)
+    assert str(joining.failure) == "no mark"
+    assert [text for text, _, _ in finished] == [0, 2]
+    assert joining.waveforms[0].max() == 102.0
+    assert len(joining.waveforms[1]) == 0
+    unmarked, _ = joined(range(6))
+    assert unmarked.waveforms[0].max() == 2.0
