@@ -99,7 +99,8 @@ def _sections(source: Path) -> dict[str, dict[str, np.ndarray]]:
             value = value.astype(mx.float32)
         sections.setdefault(part, {})[name] = np.array(value)
     if (tokens := sections["gen"].get("prompt_token")) is not None:
-        sections["gen"].setdefault("prompt_token_len", np.array([tokens.shape[-1]]))
+        count = tokens.shape[-1] if tokens.ndim else 0  # a single number is refused for its shape
+        sections["gen"].setdefault("prompt_token_len", np.array([count]))
     # Turbo is not conditioned on it, and mlx-audio leaves it out.
     sections["t3"].setdefault("emotion_adv", np.full((1, 1, 1), NEUTRAL, np.float32))
     return sections
