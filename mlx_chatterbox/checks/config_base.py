@@ -14,6 +14,9 @@ from typing import Any, ClassVar, get_type_hints
 from ..errors import CheckpointError
 from .plain import WrongType, named, shown, typed
 
+# No network of speech has a tenth of it, and MLX counts the elements along an axis in 32 bits.
+MAX_SIZE = 2**20
+
 
 @dataclass
 class Config:
@@ -58,6 +61,10 @@ class Config:
         value = typed(value, kind, key)
         if key not in cls.MAY_BE_ZERO and _has_zero(value):
             raise WrongType(f"{key} is 1 or more; got {shown(value)}")
+        if _largest(value) > MAX_SIZE:
+            raise WrongType(f"{key} is at most {MAX_SIZE}; got {shown(value)}")
+        if key.endswith("_eps") and not 0 < value <= 1:
+            raise WrongType(f"{key} is more than 0 and at most 1; got {shown(value)}")
         choices = cls.CHOICES.get(key)
         if choices is not None and value not in choices:
             known = ", ".join(map(str, choices))
@@ -90,6 +97,13 @@ def _has_zero(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(_has_zero, value))
     return type(value) is int and value == 0
+
+
+def _largest(value: Any) -> int:
+    """Return the largest whole number in a value, lists within lists looked through; 0: none."""
+    if isinstance(value, list):
+        return max(map(_largest, value), default=0)
+    return value if type(value) is int else 0
 
 
 def need(network: str, **rules: bool) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..checks.config_base import MAX_SIZE
 from ..errors import CheckpointError
 from ..models.config import ModelConfig, PackingConfig, QuantizationConfig
 from ..weights.hub import (
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from ..runtime.progress import Bars
     from ..weights.checkpoint import Checkpoint
 
-# Of what `model.config` can set: no network of speech has a tenth of it.
-MAX_SIZE, MAX_LAYERS = 2**20, 2000
+# Of what `model.config` can set.
+MAX_LAYERS = 2000
 
 
 def published(model: ModelSection) -> Variant | None:

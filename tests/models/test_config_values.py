@@ -59,6 +59,24 @@ def test_a_number_that_is_none(folder, value):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("t3.hidden_size", 2**20 + 1),
+        ("t3.norm_eps", -1e-5),
+        ("t3.norm_eps", 0.0),
+        ("t3.head_dim", 2**20),
+        ("s3_tokenizer.attention_norm_eps", -1e-5),
+        ("s3gen.decoder_num_heads", 2**20),
+        ("s3gen.hift.source_resblock_dilation_sizes", [[1, 2**31 - 1]] * 3),
+        ("s3gen.hift.resblock_dilation_sizes", [[1, 2**19]] * 3),
+        ("s3gen.speaker_encoder.block_dilations", [1, 2, 2**19]),
+    ],
+)
+def test_a_size_that_no_network_has(folder, key, value):
+    refused(folder, (key, value))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
         ("t3.start_speech_token", 731),
         ("t3.stop_speech_token", 10**6),
         ("t3.start_text_token", 96),

@@ -11,9 +11,12 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ...checks.config_base import Config, divides, need
+from ...checks.config_base import MAX_SIZE, Config, divides, need
 from ...checks.plain import shown
 from ...errors import CheckpointError
+
+# Positions that a dilated convolution may span; the widest that is published spans 55.
+MAX_SPAN = 4096
 
 
 @dataclass
@@ -63,12 +66,16 @@ class HiFTNetConfig(Config):
             base_channels=stages < 31 and self.base_channels >> stages > 0,
             resblock_kernel_sizes=_are_odd(self.resblock_kernel_sizes),
             resblock_dilation_sizes=len(self.resblock_dilation_sizes)
-            == len(self.resblock_kernel_sizes),
+            == len(self.resblock_kernel_sizes)
+            and _span(self.resblock_kernel_sizes, self.resblock_dilation_sizes) <= MAX_SPAN,
             source_resblock_kernel_sizes=len(self.source_resblock_kernel_sizes) >= stages
             and _are_odd(self.source_resblock_kernel_sizes),
-            source_resblock_dilation_sizes=len(self.source_resblock_dilation_sizes) >= stages,
+            source_resblock_dilation_sizes=len(self.source_resblock_dilation_sizes) >= stages
+            and _span(self.source_resblock_kernel_sizes, self.source_resblock_dilation_sizes)
+            <= MAX_SPAN,
             istft_n_fft=divides(self.istft_n_fft, 2),
-            istft_hop_len=self.istft_hop_len <= self.istft_n_fft,
+            istft_hop_len=self.istft_hop_len <= self.istft_n_fft
+            and self.samples_per_frame <= self.sampling_rate,
             audio_limit=self.audio_limit > 0,
         )
 
@@ -81,6 +88,14 @@ class HiFTNetConfig(Config):
         stages = len(self.upsample_rates)
         pairs = stages * sum(map(len, self.resblock_dilation_sizes))
         return stages + pairs + sum(map(len, self.source_resblock_dilation_sizes[:stages]))
+
+
+def _span(kernels: list[int], dilations: list[list[int]]) -> int:
+    """Return how many positions the widest of dilated convolutions spans; 0: there is none."""
+    return max(
+        (kernel * one for kernel, some in zip(kernels, dilations, strict=False) for one in some),
+        default=0,
+    )
 
 
 def _are_odd(sizes: list[int]) -> bool:
@@ -117,7 +132,8 @@ class CAMPPlusConfig(Config):
         need(
             "CAM++",
             block_layers=len(self.block_layers) > 0,
-            block_dilations=len(self.block_dilations) == len(self.block_layers),
+            block_dilations=len(self.block_dilations) == len(self.block_layers)
+            and max(self.block_dilations, default=0) <= MAX_SPAN,
             feat_dim=self.feat_dim == _FIXED["mel_bins"],
         )
 
@@ -207,6 +223,8 @@ class S3GenConfig(Config):
             token_embed_dim=self.token_embed_dim == width,  # upstream's encoder keeps one width
             encoder_attention_heads=divides(width, heads),
             decoder_channels=len(self.decoder_channels) == 1,  # the estimator has one level
+            decoder_attention_head_dim=self.decoder_attention_head_dim * self.decoder_num_heads
+            <= MAX_SIZE,
             decoder_out_channels=self.decoder_out_channels == self.mel_bins,
             decoder_in_channels=self.decoder_in_channels == 4 * self.decoder_out_channels,
             token_mel_ratio=self.token_mel_ratio * self.input_frame_rate == frames,

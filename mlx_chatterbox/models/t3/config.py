@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ...checks.config_base import Config, divides, need
+from ...checks.config_base import MAX_SIZE, Config, divides, need
 from ...checks.plain import shown
 from ...errors import CheckpointError
 
@@ -94,7 +94,8 @@ class T3Config(Config):
             text_tokens_dict_size=text < self.text_tokens_dict_size,
             speech_cond_prompt_len=self.speech_cond_prompt_len <= self.max_prompt_tokens,
             perceiver_heads=not self.hears_prompt or divides(width, self.perceiver_heads),
-            head_dim=divides(self.head_dim, 2),
+            head_dim=divides(self.head_dim, 2)
+            and self.head_dim * self.num_attention_heads <= MAX_SIZE,
             rope_theta=self.rope_theta > 0,
             rope_scaling=_is_scaling(self.rope_scaling),
         )

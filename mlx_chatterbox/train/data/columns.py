@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ...checks.plain import named
 from ...errors import DataError
 
 # Names in use elsewhere (Coqui, NeMo, Common Voice, Hugging Face, LJSpeech, Piper), in lower case
@@ -79,7 +80,9 @@ class Columns:
                  "speaker": self.speaker, "language": self.language}  # fmt: skip
         said = [f"{role} ({name})" for role, name in parts.items() if name]
         line = "columns: " + ", ".join(said)
-        return line + (f"; not read: {', '.join(self.unused)}" if self.unused else "")
+        return line + (
+            f"; not read: {', '.join(map(named, self.unused[:20]))}" if self.unused else ""
+        )
 
 
 def plain(name: str) -> str:
@@ -163,12 +166,13 @@ def _one_of(
             equal = _same_groups
         if other == first:
             raise DataError(
-                f"{where}: two columns are called {first}: give them names of their own."
+                f"{where}: two columns are called {named(first)}: give them names of their own."
             )
         if not equal(values(first), values(other)):
+            several = " and ".join(map(named, names[:5]))
             raise DataError(
-                f"{where}: {' and '.join(names)} could each be the {_SHOWN.get(role, role)}: "
-                f"name the right one by dataset.{role}_column_name."
+                f"{where}: {several} could each be the {_SHOWN.get(role, role)}: name the right "
+                f"one by dataset.{role}_column_name."
             )
     return first
 
