@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import DataError
+from ...harmless import shortened
 from .columns import Columns, by_name, plain, roles_of, wanted_names
 from .encoding import decode, encoding_of, read_content
 from .guessing import SAMPLE, UNUSED, guess, same_files, share_found
@@ -29,6 +30,8 @@ _OTHER_FILES = {
     b"version https://git-lfs": "a Git LFS pointer, not the table: fetch it by `git lfs pull`",
     b"RIFF": "a recording; dataset_path is the table",
 }
+# Data sets that are published have up to some fifty.
+MAX_COLUMNS = 500
 
 
 def list_file(root: Path, names: Sequence[str], endings: tuple[str, ...], notes: list[str]) -> Path:
@@ -94,7 +97,14 @@ def table_items(dataset, notes: list[str]) -> Iterator[Item]:
                 "cells: a table has a recording and a text in every line."
             )
         return
-    table = _Table.of(path, candidates, dataset, recordings)
+    narrow = [grid for grid in candidates if len(grid.rows[0].cells) <= MAX_COLUMNS]
+    if not narrow:
+        first = candidates[0].rows[0]
+        raise DataError(
+            f"{path}:{first.line}: this line has {len(first.cells)} columns; {MAX_COLUMNS} are the "
+            "most."
+        )
+    table = _Table.of(path, narrow, dataset, recordings)
     rows, joined = fitted(table.grid, table.names, path, table.names.index(table.columns.text[0]))
     notes.append(f"{path.name}: {encoding}, {table}")
     if joined:
@@ -189,11 +199,13 @@ class _Table:
             )
         names, certain = guess(rows, recordings)
         if not certain:
+            example = shortened(", ".join(names), 200)
+            line = shortened(grid.separator.join(names), 200)
             raise DataError(
                 f"{path}:{first.line}: there is no header, and it is not certain which column is "
                 f"which: {first.raw.strip()[:80]!r}; name them in their order by dataset.columns, "
-                f"such as [{', '.join(names)}], or in a first line "
-                f"{grid.separator.join(names)} (audio, text, speaker, language; _ is not read)."
+                f"such as [{example}], or in a first line {line} (audio, text, speaker, language; "
+                "_ is not read)."
             )
         unique = [f"{UNUSED}{i}" if name == UNUSED else name for i, name in enumerate(names)]
         optional = {role: role if role in names else None for role in ("speaker", "language")}
