@@ -58,7 +58,7 @@ def split_rows(
     """The rows of a padded batch, without their padding.
 
     Args:
-        values: (n, ...), (B, n, ...), or a list of (n_i, ...), with `axes` axes behind n.
+        values: (n, ...), (B, n, ...), or a list of (n_i, ...), with `axes` axes after n.
         lengths: (B,) how much of each row counts; None: all of it.
 
     Returns:

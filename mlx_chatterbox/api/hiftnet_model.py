@@ -110,13 +110,13 @@ class HiFTNetModel(nn.Module):
             speech_feat: (B, 80, T) log-mel at 50 frames/s.
             cache_source: (B, 1, k) or (1, 1, k), what the excitation begins with: the end of an
                 earlier call's, so that a stream has no seam. None or k = 0: nothing.
-            speech_feat_lens: (B,) mel frames of each row; what is behind is padding.
+            speech_feat_lens: (B,) mel frames of each row; what is after is padding.
             seed: of the excitation's random phases and noise; one number, for all rows alike, or
                 one for each. None draws others each time.
 
         Returns:
             Waveforms (B, samples_per_frame T) within +-0.99, and the excitations that made them,
-            (B, 1, samples_per_frame T); zeros behind a shorter row.
+            (B, 1, samples_per_frame T); zeros after a shorter row.
 
         Raises:
             SettingError: shapes that do not fit.

@@ -42,7 +42,7 @@ from .s3gen_rows import (
     rows_of,
 )
 
-# Of a mel, the logarithm of its floor: what is behind a shorter row is silent.
+# Of a mel, the logarithm of its floor: what is after a shorter row is silent.
 SILENT_MEL = float(np.log(np.float32(1e-5)))
 STEPS, MEANFLOW_STEPS = 10, 2
 Array = mx.array | np.ndarray
@@ -173,7 +173,7 @@ class S3GenModel(nn.Module):
                 are two recordings: mix them before.
             ref_sr: their sample rate in Hz.
             device: "cpu" computes on the CPU, anything else on MLX's default device.
-            ref_wav_lens: (B,) samples of each row; what is behind is padding.
+            ref_wav_lens: (B,) samples of each row; what is after is padding.
 
         Returns:
             `prompt_token` (B, n) int32 and `prompt_token_len` (B,); `prompt_feat` (B, P, 80), the
@@ -229,7 +229,7 @@ class S3GenModel(nn.Module):
             ref_dict: what `embed_ref` gave of them.
             finalize: False, as by default upstream, if more tokens follow: the last three are then
                 heard as what comes next and not spoken.
-            speech_token_lens: (B,) tokens of each row; what is behind is padding.
+            speech_token_lens: (B,) tokens of each row; what is after is padding.
             n_cfm_timesteps: Euler steps of the flow; None: 10, or 2 of a mean flow.
             noised_mels: (B, 80, 2 m) the flow's start for the new tokens, or longer, for the end of
                 the prompt too; None draws it.
@@ -237,7 +237,7 @@ class S3GenModel(nn.Module):
             on_step: told (steps done, steps in all).
 
         Returns:
-            (B, 80, T) log-mel at 50 frames/s, T = 2 m (`mel_lengths`), silent behind a shorter row.
+            (B, 80, T) log-mel at 50 frames/s, T = 2 m (`mel_lengths`), silent after a shorter row.
 
         Raises:
             SettingError: not exactly one of `ref_wav` and `ref_dict`, tokens that have no sound, or
@@ -269,7 +269,7 @@ class S3GenModel(nn.Module):
 
         Returns:
             (B, 960 m) float32 at 24 kHz, faded in over 40 ms, and the vocoder's excitation,
-            (B, 1, 960 m); zeros behind a shorter row.
+            (B, 1, 960 m); zeros after a shorter row.
         """
         rows = self._rows(speech_tokens, speech_token_lens, ref_wav, ref_sr, ref_dict, seed)
         mels = self._mels(rows, finalize, n_cfm_timesteps, noised_mels, on_step)

@@ -107,7 +107,7 @@ def kind_of(file: BinaryIO) -> Kind | None:
 
 
 def _after_tags(file: BinaryIO) -> int:
-    """Where the sound begins: behind the tags (ID3) that some programs put before any format."""
+    """Where the sound begins: after the tags (ID3) that some programs put before any format."""
     at = 0
     for _ in range(_MOST_TAGS):
         file.seek(at)

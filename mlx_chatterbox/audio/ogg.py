@@ -33,28 +33,28 @@ def fix_serial_number(path: str | os.PathLike) -> None:
             *start, serial, number, checksum, n_segments = _HEADER.unpack(header)
             segments = file.read(n_segments)
             length = _HEADER.size + n_segments + sum(segments)
-            behind = length - _SERIAL_AT - 4
+            after = length - _SERIAL_AT - 4
             file.seek(at)
-            file.write(_HEADER.pack(*start, 0, number, checksum ^ _crc(serial, behind), n_segments))
+            file.write(_HEADER.pack(*start, 0, number, checksum ^ _crc(serial, after), n_segments))
             at += length
             file.seek(at)
 
 
 @lru_cache(maxsize=4096)
-def _crc(serial: int, behind: int) -> int:
-    """Ogg's checksum of a serial number with so many zero bytes behind it."""
+def _crc(serial: int, after: int) -> int:
+    """Ogg's checksum of a serial number with so many zero bytes after it."""
     crc = 0
     for byte in struct.pack("<I", serial):
         crc ^= byte << 24
         for _ in range(8):
             crc = _doubled(crc)
-    # x^(8 behind) by squaring, multiplied without carries.
+    # x^(8 after) by squaring, multiplied without carries.
     power, factor = 1, 0x100
-    while behind:
-        if behind & 1:
+    while after:
+        if after & 1:
             power = _product(power, factor)
         factor = _product(factor, factor)
-        behind >>= 1
+        after >>= 1
     return _product(crc, power)
 
 

@@ -23,7 +23,7 @@ def trim_silence(waveform: np.ndarray, top_db: float = 20.0) -> np.ndarray:
 
 
 def loud_part(waveform: np.ndarray, top_db: float = 20.0) -> tuple[int, int]:
-    """Where `trim_silence` cuts: the first sample that stays, and the first behind it.
+    """Where `trim_silence` cuts: the first sample that stays, and the first after it.
 
     A frame counts as loud if its RMS is above the loudest frame's minus `top_db` decibels; frames
     are 2048 samples, centred every 512 on the signal extended by zeros. Uniform silence has no

@@ -90,7 +90,7 @@ class Stretcher:
         self._reach = round(_SEARCH * sample_rate)
         self._front = self._hop + self._reach
         self._window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self._frame) / self._frame)
-        # The signal behind `front` zeros, from `_begin` on, and the sums of its squares before
+        # The signal after `front` zeros, from `_begin` on, and the sums of its squares before
         # each sample.
         self._begin = 0
         self._x = np.zeros(self._front)

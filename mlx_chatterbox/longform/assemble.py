@@ -66,7 +66,7 @@ Sound = Callable[[int, float], Fitted]
 
 
 def assemble(sink: Sink, parts: Sequence[Part], sound: Sound, rate: int) -> list[Placed]:
-    """Write parts one behind the other with their pauses, one of them in memory at a time.
+    """Write parts one after the other with their pauses, one of them in memory at a time.
 
     Args:
         sound: is asked for parts with a key.

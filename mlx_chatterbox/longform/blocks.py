@@ -10,7 +10,7 @@ from ..text.pauses import at_pauses
 from ..text.scripts import flowed, glue, is_unspaced, measured
 from .plan import Piece, checked_count
 
-# Seconds of silence behind a piece that ends so; a longer one that something else asks for counts.
+# Seconds of silence after a piece that ends so; a longer one that something else asks for counts.
 SENTENCE, ELLIPSIS, CLAUSE, COMMA = 0.35, 0.5, 0.25, 0.15
 PARAGRAPH, BREAK = 0.7, 1.5
 BEFORE_HEADING, AFTER_HEADING = 1.5, 0.9
@@ -103,7 +103,7 @@ class _Plan:
         self._title = title or None
 
     def silence(self, seconds: float) -> None:
-        """At least so much behind what was said last; none before anything was said."""
+        """At least so much after what was said last; none before anything was said."""
         self._flush()
         if self._pieces:
             last = self._pieces[-1]
@@ -161,7 +161,7 @@ class _Plan:
 
     def _speak(self, text: str) -> None:
         for part in pieces(text, self._longest, self._language):
-            self._pieces.append(Piece(part, pause_behind(part), self._take_title()))
+            self._pieces.append(Piece(part, pause_after(part), self._take_title()))
         checked_count(len(self._pieces))
 
     def _take_title(self) -> str | None:
@@ -169,8 +169,8 @@ class _Plan:
         return title
 
 
-def pause_behind(text: str) -> float:
-    """Seconds of silence behind a piece, from the mark that it ends in."""
+def pause_after(text: str) -> float:
+    """Seconds of silence after a piece, from the mark that it ends in."""
     bare = text.rstrip(_CLOSING)
     if bare.endswith(("...", "…")):
         return ELLIPSIS
@@ -186,7 +186,7 @@ def _without_pauses(text: str) -> str:
 
 
 def _with_end(text: str) -> str:
-    """A full stop behind a line that has none, since another one will follow in the same piece."""
+    """A full stop after a line that has none, since another one will follow in the same piece."""
     bare = text.rstrip(_CLOSING)
     if not bare or not bare[-1].isalnum():
         return text

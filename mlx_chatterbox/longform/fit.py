@@ -16,7 +16,7 @@ from .plan import Piece
 FASTEST = 1.3
 # Seconds that stay silent between two subtitles, however little time there is.
 GAP = 0.08
-# Behind the last subtitle.
+# After the last subtitle.
 AT_THE_END = 3.0
 # Silence that is left around speech, and how far under its loudest frame it lies.
 _MARGIN, _SILENCE_DB = 0.03, 45.0
@@ -55,13 +55,13 @@ def fit(
     """Bring speech to the length of a slot.
 
     Silence at both ends goes. What is too short is followed by silence; what is too long first uses
-    the pause behind the slot, then becomes faster at the same pitch; what is then still too long
+    the pause after the slot, then becomes faster at the same pitch; what is then still too long
     stays so, and says by how much.
 
     Args:
         waveform: (n,) float32.
         seconds: of the slot.
-        spare: seconds behind the slot that may be used.
+        spare: seconds after the slot that may be used.
         fastest: the highest speed, 1 to 2.
         late: seconds by which it begins after its slot does, since what was before it was too
             long; it is to end in time all the same.

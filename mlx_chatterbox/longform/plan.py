@@ -1,4 +1,4 @@
-"""What is to be spoken: pieces of text in order, with the silence behind each, chapters, times."""
+"""What is to be spoken: pieces of text in order, with the silence after each, chapters, times."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Piece:
 
     Attributes:
         text: what is spoken; "" for a pause alone.
-        pause: seconds of silence behind it.
+        pause: seconds of silence after it.
         chapter: title of the chapter (heading) that begins here.
         start: s; SRT: where it is to begin in the output.
         end: s; SRT: where it is to have ended.

@@ -100,7 +100,7 @@ def read_rows(
     else:
         rows = list(_of_csv(source, voice, language, ending))
         if not rows:
-            raise SettingError(f"{source} has no rows behind its header.")
+            raise SettingError(f"{source} has no rows after its header.")
     checks = _Checks(output_dir, subtitles, reserved, [*read, *_read_by(rows)])
     return [checks.row(row) for row in rows]
 

@@ -19,7 +19,7 @@ _TILE_SCORES = 1 << 18
 _LARGE_SCORES = 256 * 256
 # From so many rows on, as in a batch's decoding, keys and values are too much for one core to read.
 _MANY_ROWS = 8
-# For so few queries, as in decoding, summing costs less than copying the values behind ones.
+# For so few queries, as in decoding, summing costs less than copying the values after ones.
 _FEW_QUERIES = 16
 
 
@@ -80,9 +80,9 @@ def _attend_on_two_streams(
     if bias is not None and bias.ndim == 4 and len(bias) > 1:
         biases = [bias[:middle], bias[middle:]]
     with mx.stream(second_stream()):
-        behind = _attend(queries[middle:], keys[middle:], values[middle:], biases[1])
+        after = _attend(queries[middle:], keys[middle:], values[middle:], biases[1])
     before = _attend(queries[:middle], keys[:middle], values[:middle], biases[0])
-    return mx.concatenate([before, behind])
+    return mx.concatenate([before, after])
 
 
 def _attend(queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array | None) -> mx.array:
@@ -118,7 +118,7 @@ def attend_columns(
 
     Args:
         queries: (heads * D, T).
-        keys, values: one or two pieces of what is attended to, one behind the other, each
+        keys, values: one or two pieces of what is attended to, one after the other, each
             (heads * D, S).
 
     Returns:

@@ -60,7 +60,7 @@ def _by_taps(x: mx.array, weight: mx.array, stride: int) -> mx.array:
     out_channels, high, wide, channels = weight.shape
     width = x.shape[1]
     rows, columns = (x.shape[0] - high) // stride + 1, width - wide + 1
-    # For each tap across, the lines that it meets, one behind the other.
+    # For each tap across, the lines that it meets, one after the other.
     lines = [
         x[tap : tap + stride * (rows - 1) + 1 : stride].reshape(rows * width, channels)
         for tap in range(high)

@@ -57,7 +57,7 @@ _HISSING = "szʃʒʧʤ"
 
 
 def vocabulary() -> dict[str, int]:
-    """Token to id, the stressed vowels behind the plain ones."""
+    """Token to id, the stressed vowels after the plain ones."""
     tokens = [STOP, UNKNOWN, SPACE, START, STRESS, *PUNCTUATION, *PHONES.values()]
     tokens += [STRESS + vowel for vowel in VOWELS] + list(LETTERS)
     return {token: index for index, token in enumerate(tokens)}

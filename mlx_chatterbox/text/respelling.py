@@ -36,7 +36,7 @@ _LETTER = (
 _WORD = re.compile(f"{_LETTER}+")
 _APOSTROPHES = "'’"
 # Not within a longer word: "can" is not in "can't", but "Siobhan" is in "Siobhan's".
-_BEHIND = rf"(?!{_LETTER})(?![{_APOSTROPHES}](?![sS](?!\w))\w)"
+_AFTER = rf"(?!{_LETTER})(?![{_APOSTROPHES}](?![sS](?!\w))\w)"
 # A tag such as [laugh] is no word.
 _TAG = re.compile(r"\[\s*[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*\]")
 
@@ -139,10 +139,10 @@ class Respelling:
             if text[at] == "[" and (tag := _TAG.match(text, at)):
                 at = tag.end()
                 continue
-            beginning, behind = _beginning(text, at)
+            beginning, after = _beginning(text, at)
             match = self._match(text, at, beginning)
             if match is None:
-                at = behind
+                at = after
                 continue
             entry, end = match
             out += [text[done:at], _in_case(entry, text[at:end])]
@@ -209,8 +209,8 @@ def _pattern(word: str, exact: bool) -> re.Pattern:
         else:
             parts.append(re.escape(character))
     last = word[-1]
-    behind = _BEHIND if re.match(_LETTER, last) and not is_unspaced(last) else ""
-    return re.compile("".join(parts) + behind, 0 if exact else re.IGNORECASE)
+    after = _AFTER if re.match(_LETTER, last) and not is_unspaced(last) else ""
+    return re.compile("".join(parts) + after, 0 if exact else re.IGNORECASE)
 
 
 def _in_case(entry: _Entry, said: str) -> str:

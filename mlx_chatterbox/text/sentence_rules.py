@@ -1,7 +1,7 @@
 """What the splitting of sentences has to know of each language, as data.
 
 A full stop ends a sentence, unless what stands here says otherwise. Where in doubt a text stays in
-one: two sentences spoken together sound well, a sentence cut behind "Dr." does not.
+one: two sentences spoken together sound well, a sentence cut after "Dr." does not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Rules:
         numbered: those only before a number: "no. 5", but "No. That is it."
         enders: those that may end a sentence; they do where the next word is one of `starters`,
             or any capitalised word where nouns are not written with capitals.
-        starters: words that so often begin a sentence that they begin one behind an initial, an
+        starters: words that so often begin a sentence that they begin one after an initial, an
             acronym or an ordinal.
         ordinals: numbers up to two digits, and Roman ones, with a full stop are ordinals: "3. Mai".
         nouns_capital: a capital says nothing of a sentence's beginning.

@@ -1,6 +1,6 @@
 """A paragraph cut into sentences, by rules and a table of abbreviations for each language.
 
-Why no library: sentencex cuts behind "M.", "डॉ." or "Der 2." and inside Chinese and Japanese
+Why no library: sentencex cuts after "M.", "डॉ." or "Der 2." and inside Chinese and Japanese
 quotations, pysbd lacks nine of the 23 languages and is no longer kept up; and a book that is taken
 up again after an update has to be cut in the same places.
 """
@@ -44,7 +44,7 @@ def sentences(text: str, language: str | None = "en", *, loosely: bool = False) 
 
     Args:
         language: a code of `sentence_rules.RULES`; of any other, only what holds everywhere.
-        loosely: also cut behind what ends a sentence where the next goes on in lower case, for
+        loosely: also cut after what ends a sentence where the next goes on in lower case, for
             texts whose sentences are too long; abbreviations still hold.
 
     Returns:
@@ -72,10 +72,10 @@ def sentences(text: str, language: str | None = "en", *, loosely: bool = False) 
 
 
 def _is_end(text: str, start: int, match: re.Match, end: int, rules: Rules, loosely: bool) -> bool:
-    """Whether a sentence ends at `end`, behind the marks of `match` and what closes a quotation."""
+    """Whether a sentence ends at `end`, after the marks of `match` and what closes a quotation."""
     mark, closed = match.group(), end > match.end()
     if not text[end].isspace():
-        # Behind a quotation the sentence often goes on: 「本当？」と言った。
+        # After a quotation the sentence often goes on: 「本当？」と言った。
         return mark[-1] in _CJK_ENDS and (not closed or text[end] in _CJK_OPENERS)
     next_word = _BEFORE_WORDS.match(text, end).end()
     if next_word == len(text):
@@ -97,7 +97,7 @@ def _is_end(text: str, start: int, match: re.Match, end: int, rules: Rules, loos
 
 
 def _full_stop_ends(word: str, previous: str, text: str, at: int, rules: Rules) -> bool:
-    """Whether the full stop behind `word` ends a sentence if the text goes on at `at`.
+    """Whether the full stop after `word` ends a sentence if the text goes on at `at`.
 
     previous: the word before it in the same sentence, "" if it is the first.
     """

@@ -207,7 +207,7 @@ class Marker:
         framer.push(self._in.finish())
         framer.finish()
         last = self._mark(framer.frames)
-        # Behind the hop of the last frame less than another hop is left of the signal.
+        # After the hop of the last frame less than another hop is left of the signal.
         rest = N_FFT // 2 + framer.samples - HOP * framer.frames
         skip, self._skip = self._skip, 0
         tail = (self._overlap[skip:rest] / self._weight[skip:rest]) if rest > skip else last[:0]

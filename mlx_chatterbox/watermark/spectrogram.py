@@ -59,7 +59,7 @@ def factor(change: mx.array) -> mx.array:
 
 
 def mirrored(signal: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Samples before and behind a signal, as its mirror image."""
+    """Samples before and after a signal, as its mirror image."""
     period = max(2 * (len(signal) - 1), 1)
     positions = np.abs(positions) % period
     return signal[np.minimum(positions, period - positions)]

@@ -248,7 +248,7 @@ def download(
 ) -> Path:
     """Download files, or go on with what is here if the hub cannot be asked, which is said.
 
-    What has come of an interrupted download is kept, and the next one goes on behind it.
+    What has come of an interrupted download is kept, and the next one goes on where it ended.
 
     Args:
         files: names and patterns of what is wanted.

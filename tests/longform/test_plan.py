@@ -15,7 +15,7 @@ from mlx_chatterbox.longform.blocks import (
     PARAGRAPH,
     SENTENCE,
     Block,
-    pause_behind,
+    pause_after,
     plan_blocks,
 )
 from mlx_chatterbox.longform.plan import LONGEST, Piece, longest_of
@@ -58,7 +58,7 @@ def test_paragraphs_and_sentences_have_their_pauses():
     ],
 )
 def test_the_pause_is_that_of_the_last_mark(text, pause):
-    assert pause_behind(text) == pause
+    assert pause_after(text) == pause
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ def test_chunks_double_up_to_the_largest_and_come_as_soon_as_they_can(s3gen, cal
 def test_a_window_sees_so_much_before_and_after_its_chunk(s3gen, calls):
     sizes = ChunkTokens(4, 10, 6, 3, first_reference=12)
     chunks, stream = streamed(s3gen, sizes, 60)
-    stream.finish(behind=2, silence=4299)
+    stream.finish(after=2, silence=4299)
     *windows, last = [call[0][0].tolist() for call in calls]
     given = [0] + [known - sizes.lookahead for known in chunks]
     for known, before, window in zip(chunks, given[:-1], windows, strict=True):

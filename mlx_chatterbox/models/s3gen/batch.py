@@ -1,8 +1,8 @@
 """S3Gen over several rows of different lengths: each becomes what it becomes alone.
 
 Upstream asserts or assumes one row, or rows that are equally long: it pads a prompt in the middle
-of a sequence and takes the padding for speech. Here a row's tokens stand right behind its own
-prompt, padding comes behind both, and masks keep it out of every convolution and every attention.
+of a sequence and takes the padding for speech. Here a row's tokens stand right after its own
+prompt, padding comes after both, and masks keep it out of every convolution and every attention.
 The vocoder, which mirrors the signal at its ends, takes rows of one length together.
 """
 
@@ -20,16 +20,16 @@ from .s3gen import Reference
 
 
 def stack_padded(rows: Sequence[mx.array], value: float = 0.0) -> mx.array:
-    """Rows (n_i, ...), padded behind with `value`, as (B, max n_i, ...)."""
+    """Rows (n_i, ...), padded after with `value`, as (B, max n_i, ...)."""
     longest = max(row.shape[0] for row in rows)
-    behind = [[(0, longest - row.shape[0])] + [(0, 0)] * (row.ndim - 1) for row in rows]
+    after = [[(0, longest - row.shape[0])] + [(0, 0)] * (row.ndim - 1) for row in rows]
     return mx.stack(
-        [mx.pad(row, pad, constant_values=value) for row, pad in zip(rows, behind, strict=True)]
+        [mx.pad(row, pad, constant_values=value) for row, pad in zip(rows, after, strict=True)]
     )
 
 
 def _mask(lengths: Sequence[int], dtype: mx.Dtype) -> mx.array | None:
-    """(B, longest), 1 in each row's length and 0 behind it; None where all are equally long."""
+    """(B, longest), 1 in each row's length and 0 after it; None where all are equally long."""
     if len(set(lengths)) == 1:
         return None
     inside = np.arange(max(lengths))[None] < np.array(lengths)[:, None]

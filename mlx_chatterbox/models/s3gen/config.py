@@ -1,7 +1,7 @@
 """Hyperparameters of S3Gen: token encoder, flow matching, speaker encoder and HiFT vocoder.
 
 Field names and defaults of the two main classes follow the Hugging Face configuration of the same
-networks (`S3GenConfig`, `HiFTNetConfig`); what that one hard-codes is added behind them.
+networks (`S3GenConfig`, `HiFTNetConfig`); what that one hard-codes is added after them.
 Sources: upstream `models/s3gen/s3gen.py`, `configs.py`, `hifigan.py`, `xvector.py`.
 """
 

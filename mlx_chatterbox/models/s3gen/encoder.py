@@ -109,7 +109,7 @@ class FeedForward(nn.Module):
 
 
 class ConformerLayer(nn.Module):
-    """Attention and feed-forward, each behind its norm (no convolution module in this model)."""
+    """Attention and feed-forward, each after its norm (no convolution module in this model)."""
 
     def __init__(self, config: S3GenConfig):
         super().__init__()
@@ -216,7 +216,7 @@ class UpsampleConformerEncoder(nn.Module):
 
         Args:
             x: (B, n, C) token embeddings.
-            mask: (B, n), 1 for tokens and 0 for padding behind them; None if nothing is padded.
+            mask: (B, n), 1 for tokens and 0 for padding after them; None if nothing is padded.
         """
         x, positions = self.embed(x)
         x = self.pre_lookahead_layer(x, mask)

@@ -159,7 +159,7 @@ class FeedForward(nn.Module):
 
 
 class BasicTransformerBlock(nn.Module):
-    """Attention and feed-forward, each behind its norm."""
+    """Attention and feed-forward, each after its norm."""
 
     def __init__(self, channels: int, heads: int, head_dim: int):
         super().__init__()
@@ -173,14 +173,14 @@ class BasicTransformerBlock(nn.Module):
         return x + self.ff(self.norm3(x))
 
 
-def _stage(config: S3GenConfig, in_channels: int, *behind: nn.Module) -> list:
-    """A resnet block, its transformer blocks, and what comes behind them."""
+def _stage(config: S3GenConfig, in_channels: int, *after: nn.Module) -> list:
+    """A resnet block, its transformer blocks, and what comes after them."""
     channels = config.decoder_channels[0]
     heads, head_dim = config.decoder_num_heads, config.decoder_attention_head_dim
     return [
         CausalResnetBlock1D(in_channels, channels, 4 * channels),
         [BasicTransformerBlock(channels, heads, head_dim) for _ in range(config.decoder_n_blocks)],
-        *behind,
+        *after,
     ]
 
 

@@ -202,13 +202,13 @@ class CausalMaskedDiffWithXvec(nn.Module):
 
         Args:
             tokens: (B, n).
-            cond: (B, T, 80) the prompt's mel, zeros behind it; T is 2 n, or less where the last
+            cond: (B, T, 80) the prompt's mel, zeros after it; T is 2 n, or less where the last
                 tokens are heard and not spoken.
             embedding: (B, 192) speaker embedding.
             noise: (B, T, 80) the flow's start.
             n_timesteps: Euler steps.
             token_mask, frame_mask: (B, n) and (B, T), 1 where there is something and 0 for padding
-                behind it; None where nothing is padded.
+                after it; None where nothing is padded.
 
         Returns:
             (B, T, 80) log-mel at 50 frames/s.

@@ -1,7 +1,7 @@
 """The flow over windows of one utterance that overlap, joined into one mel.
 
 In the flow every frame sees every other, so its memory grows with the square of a window's length;
-a long utterance, or one whose end is not written yet, is computed window by window, each behind
+a long utterance, or one whose end is not written yet, is computed window by window, each after
 the reference as upstream's only one. Frames that two windows share start from the same noise in
 both, and the mel goes from one to the next by a short cross-fade.
 """
@@ -63,7 +63,7 @@ class FlowWindows:
         Args:
             tokens: (n,) the window's, of which the first is the utterance's number `start`.
             stop: the frame up to which this window's mel is given. Either the window goes on for
-                a cross-fade or more behind it, or it ends there and is the last.
+                a cross-fade or more after it, or it ends there and is the last.
             on_step: told (steps done, steps) of this window.
             reference_tokens: of the reference only so many are looked at, its last; None: all.
 

@@ -47,7 +47,7 @@ def context_frames(config: HiFTNetConfig) -> int:
 
 
 def _resblock_reach(kernel_size: int, dilations: list[int]) -> int:
-    """Of a residual block: every dilated convolution has an undilated one behind it."""
+    """Of a residual block: every dilated convolution has an undilated one after it."""
     return (kernel_size - 1) // 2 * (sum(dilations) + len(dilations))
 
 
@@ -55,7 +55,7 @@ class HiFTStream:
     """One mel's way through the vocoder; the state is here and not in the network.
 
     A sample comes out once the mel `context_frames` and five frames (those that F0 depends on)
-    behind it is known.
+    after it is known.
     """
 
     def __init__(self, vocoder: HiFTGenerator, key: mx.array):

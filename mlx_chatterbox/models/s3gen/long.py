@@ -16,7 +16,7 @@ from .flow_windows import FadeIn, FlowWindows, extra_frames
 from .hift_stream import HiFTStream
 from .s3gen import Reference, S3Gen
 
-# 30 s, as long as the tokenizer's windows. Behind a reference of 10 s the flow then takes 0.6 GB at
+# 30 s, as long as the tokenizer's windows. After a reference of 10 s the flow then takes 0.6 GB at
 # full size beside its weights; 40 s would take 0.9.
 PIECE_TOKENS = 750
 OVERLAP_TOKENS = 100

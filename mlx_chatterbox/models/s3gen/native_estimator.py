@@ -67,7 +67,7 @@ class NativeEstimator:
 
         Args:
             x, mu, cond: (B, T, 80).
-            time: (1, 4 C) or (B, 4 C), embedded, behind Mish.
+            time: (1, 4 C) or (B, 4 C), embedded, after Mish.
             spks: (B, 80).
 
         Returns:

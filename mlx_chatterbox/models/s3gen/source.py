@@ -102,7 +102,7 @@ class SourceModuleHnNSF(nn.Module):
             start: (B, 1) uint32, the second result for the piece before; None at the beginning.
 
         Returns:
-            (B, T * samples_per_frame), and the fundamental's phase behind it, (B, 1) uint32, in
+            (B, T * samples_per_frame), and the fundamental's phase after it, (B, 1) uint32, in
             2^-32 of a cycle.
         """
         f0 = f0.astype(mx.float32)

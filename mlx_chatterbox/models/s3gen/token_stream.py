@@ -33,8 +33,8 @@ class ChunkTokens:
         first: of the first chunk's sound.
         largest: of any chunk.
         context: tokens before a chunk that its window sees.
-        lookahead: tokens behind a chunk that its window sees; 3 or more.
-        delay: tokens more for the first window, where what comes behind this holds sound back.
+        lookahead: tokens after a chunk that its window sees; 3 or more.
+        delay: tokens more for the first window, where what comes after this holds sound back.
         first_reference: of the reference, what the first window sees; None: all.
     """
 
@@ -109,22 +109,22 @@ class TokenStream:
         """Forget the tokens so far; only before a chunk has `begun`."""
         self._tokens.clear()
 
-    def finish(self, behind: int = 0, silence: int = 0, drop_last: bool = False) -> mx.array:
+    def finish(self, after: int = 0, silence: int = 0, drop_last: bool = False) -> mx.array:
         """Say what is left, once there are no more tokens; at least one was pushed.
 
         Args:
-            behind: how often the token `silence` follows.
-            drop_last: leave out the last token's 40 ms, if there is another, and all behind it.
+            after: how often the token `silence` follows.
+            drop_last: leave out the last token's 40 ms, if there is another, and all after it.
 
         Returns:
             (n,) as `push`, possibly nothing. All together they are as long as `S3Gen`'s waveform
             of the same tokens, and its equal to the bit if this is all.
         """
         spoken = self._first + len(self._tokens)
-        self._tokens += [silence] * behind
-        total = self._ratio * (spoken + behind) - extra_frames(self._reference, self._ratio)
+        self._tokens += [silence] * after
+        total = self._ratio * (spoken + after) - extra_frames(self._reference, self._ratio)
         if self.begun:
-            waveform = self._speak(self._ratio * (spoken + behind), last=True)
+            waveform = self._speak(self._ratio * (spoken + after), last=True)
         else:
             waveform = self._s3gen(
                 mx.array(self._tokens, dtype=mx.int32),

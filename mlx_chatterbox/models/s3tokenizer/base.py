@@ -72,7 +72,7 @@ class SpeechTokenizer(nn.Module):
         Args:
             waveform: (n,) at 16 kHz.
             max_tokens: cut the log-mel to this many tokens' frames before encoding, as upstream
-                does for T3's prompt (the encoder sees nothing behind the cut).
+                does for T3's prompt (the encoder sees nothing after the cut).
             on_window: told (windows done, windows in all).
 
         Returns:

@@ -55,7 +55,7 @@ class FSMNAttention(nn.Module):
 
 
 class ResidualAttentionBlock(nn.Module):
-    """Attention and a GELU MLP, each behind a layer norm."""
+    """Attention and a GELU MLP, each after a layer norm."""
 
     def __init__(self, config: S3TokenizerConfig):
         super().__init__()

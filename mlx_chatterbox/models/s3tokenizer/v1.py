@@ -51,7 +51,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class ResidualAttentionBlock(nn.Module):
-    """Attention and a GELU MLP, each behind a layer norm."""
+    """Attention and a GELU MLP, each after a layer norm."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()

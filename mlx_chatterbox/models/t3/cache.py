@@ -73,7 +73,7 @@ def _append(earlier: mx.array, new: mx.array) -> mx.array:
 
 
 def causal_bias(earlier: int, new: int, dtype: mx.Dtype) -> mx.array | None:
-    """(new, earlier + new): new positions see all earlier ones, and each other from behind."""
+    """(new, earlier + new): new positions see all earlier ones, and each other up to themselves."""
     if new == 1:
         return None
     ahead = mx.arange(earlier + new)[None] > earlier + mx.arange(new)[:, None]
@@ -98,13 +98,13 @@ class Slots:
         self.used = max(past.length for past in pasts)
         self._capacity = _rounded(self.used + 1, CAPACITY_STEP)
         gaps = [self.used - past.length for past in pasts]
-        # Guidance's second rows stand behind all first ones.
+        # Guidance's second rows stand after all first ones.
         self.padding = mx.array(gaps * rows, dtype=mx.int32)
 
         def joined(layers: Sequence[mx.array]) -> mx.array:
-            behind = self._capacity - self.used
+            after = self._capacity - self.used
             padded = [
-                mx.pad(layer, [(0, 0), (0, 0), (gap, behind), (0, 0)])
+                mx.pad(layer, [(0, 0), (0, 0), (gap, after), (0, 0)])
                 for layer, gap in zip(layers, gaps, strict=True)
             ]
             if len(padded) == 1:
@@ -160,7 +160,7 @@ def write(memory: list[mx.array], index: int, slot: mx.array, extent: int):
 
 
 def slots_bias(padding: mx.array, slot: mx.array, extent: int, dtype: mx.Dtype) -> mx.array:
-    """(B, 1, 1, extent): hides what is before a row's beginning and behind the slot."""
+    """(B, 1, 1, extent): hides what is before a row's beginning and after the slot."""
     slots = mx.arange(extent)
     unseen = (slots < padding[:, None]) | (slots > slot)
     return mx.where(unseen, hidden_score(dtype), 0.0).astype(dtype)[:, None, None]

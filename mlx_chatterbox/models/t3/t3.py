@@ -113,7 +113,7 @@ class T3(nn.Module):
     def conditioning_past(self, cond_emb: mx.array) -> Past:
         """What is remembered of the conditioning, (1, L, C) from `embed_conditioning`.
 
-        It comes first and sees nothing behind it, so it is the same for every sentence of a voice,
+        It comes first and sees nothing after it, so it is the same for every sentence of a voice,
         and for the row without text.
         """
         return self.hidden_states(cond_emb)[1]

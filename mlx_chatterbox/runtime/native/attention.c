@@ -139,7 +139,7 @@ static void attend_tile(void *context, int i) {
 }
 
 /* Queries (heads * depth, frames) over keys and values (heads * depth, sources) and, where `later`
- * is not 0, more behind them (heads * depth, later), row after row, to out (heads * depth, frames).
+ * is not 0, more after them (heads * depth, later), row after row, to out (heads * depth, frames).
  * Returns 0, or 1 without memory. */
 EXPORTED int attend_columns(const float *queries, const float *keys, const float *values,
                             const float *later_keys, const float *later_values, float *out,

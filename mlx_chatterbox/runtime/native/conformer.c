@@ -1,5 +1,5 @@
 /* Conformer layers without convolutions, over (frames, channels), for one row: attention by content
- * and by distance, and a feed-forward, each behind its norm.
+ * and by distance, and a feed-forward, each after its norm.
  */
 
 #include <string.h>

@@ -191,7 +191,7 @@ static void run(Step *job) {
     multiply(job, job->up, &down, 1);
 }
 
-/* x (rows, width), the embedded tokens, to result (rows, width) behind the final norm. Every row
+/* x (rows, width), the embedded tokens, to result (rows, width) after the final norm. Every row
  * goes to the slot `slot` of `keys` and `values`, where `places` (rows) says which of theirs it is,
  * and sees the slots from `padding` (rows) on. `cosine` and `sine` (rows, depth / 2) are of the
  * rotation, or NULL. At most MOST_ROWS rows. Returns 0, or 1 without memory. */

@@ -22,7 +22,7 @@ int attend_columns(const float *queries, const float *keys, const float *values,
                    const float *later_keys, const float *later_values, float *out, int heads,
                    int depth, int frames, int sources, int later, float scale);
 
-/* Weights (out, in), of convolutions (out, 3, in); each with its bias behind it. */
+/* Weights (out, in), of convolutions (out, 3, in); each with its bias after it. */
 typedef struct {
     const float *time, *time_bias, *conv1, *conv1_bias, *norm1, *norm1_bias;
     const float *conv2, *conv2_bias, *norm2, *norm2_bias, *residual, *residual_bias;
@@ -38,7 +38,7 @@ typedef struct {
 
 typedef struct {
     int frames, width, heads, depth, inner, time_width;
-    const float *time; /* (time_width), behind Mish */
+    const float *time; /* (time_width), after Mish */
     float *added, *normed, *hidden, *queries, *keys, *values, *attended, *wide;
     int failed;
 } Job;
@@ -103,7 +103,7 @@ static void run_transformer(Job *job, const Transformer *net, float *x) {
     add_product(job->wide, net->narrow, x, frames, width, job->inner);
 }
 
-/* x, mu and cond (frames, bins), speaker (bins), side by side behind frames of zeros. */
+/* x, mu and cond (frames, bins), speaker (bins), side by side after frames of zeros. */
 static void join(const float *x, const float *mu, const float *speaker, const float *cond,
                  float *to, int frames, int bins) {
     for (int t = 0; t < frames; t++) {
@@ -113,9 +113,9 @@ static void join(const float *x, const float *mu, const float *speaker, const fl
     }
 }
 
-/* x, mu and cond (frames, bins), speaker (bins), and the embedded time behind Mish (time_width) to
+/* x, mu and cond (frames, bins), speaker (bins), and the embedded time after Mish (time_width) to
  * result (frames, bins). `resnets` are that of the way down, those of the middle and that of the
- * way up, each with `blocks` of `transformers` behind it. Returns 0, or 1 without memory. */
+ * way up, each with `blocks` of `transformers` after it. Returns 0, or 1 without memory. */
 EXPORTED int estimate(const float *x, const float *mu, const float *speaker, const float *cond,
                       const float *time, float *result, const Resnet *resnets,
                       const Transformer *transformers, const Ends *ends, int resnet_count,

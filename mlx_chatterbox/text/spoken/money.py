@@ -35,7 +35,7 @@ _SIZE = (
     r"|mil|mn|mm|bil|bn|trn|tn|[kmbt])\b)"
 )
 _SIGN = "|".join(sorted(map(re.escape, _ALL), key=len, reverse=True))
-_BEHIND_SIGN = "|".join(
+_AFTER_SIGN = "|".join(
     re.escape(sign) + (r"(?![^\W_])" if sign[-1].isalpha() else r"(?!\d)" if sign == "$" else "")
     for sign in sorted(_AFTERS, key=len, reverse=True)
 )
@@ -50,7 +50,7 @@ _BEFORE = re.compile(
 )
 _AFTER = re.compile(
     rf"(?P<low>{NUMBER})(?P<size>{_SIZE})?(?:\s?(?:-|–|—)\s?(?P<high>{NUMBER})"
-    rf"(?P<high_size>{_SIZE})?)?{_EVEN}[\s-]?(?P<sign>{_BEHIND_SIGN})"
+    rf"(?P<high_size>{_SIZE})?)?{_EVEN}[\s-]?(?P<sign>{_AFTER_SIGN})"
     rf"(?:\s?/\s?(?P<per>{_PER_WHAT})\b(?:\.(?=\s[^A-Z\s]))?)?"
 )
 _IN_LAKHS = re.compile(rf"(?:₹|Rs\.?|INR)\s?(?P<low>{NUMBER})\s?(?P<size>[Cc]r\b\.?|L(?![^\W_]))")

@@ -58,7 +58,7 @@ def _said(match: re.Match) -> str | None:
 
 
 def _per(match: re.Match) -> str | None:
-    """Behind what is counted: cells/mL, hours/day, 15k/yr."""
+    """After what is counted: cells/mL, hours/day, 15k/yr."""
     before = re.search(r"[^\W_]+$", match.string[max(0, match.start() - 30) : match.start()])
     if before is None or before.group().isdigit():
         return None

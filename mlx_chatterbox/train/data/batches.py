@@ -159,7 +159,7 @@ def make_sample(
         The features; "id", "speaker": as in the clip; "key": (2,) uint32; "prompt": features of the
         prompt (all but text_tokens, fbank and ve_mel), its tokens, mel and waveforms cut to the
         piece, its embeddings those of its whole clip; "prompt_span": (2,) int32, first token and
-        the one behind the last if the prompt is of this clip itself, else (0, 0).
+        the one after the last if the prompt is of this clip itself, else (0, 0).
     """
     clip = clips[index]
     # A stream of its own, so that a task that uses the key itself draws something else.

@@ -91,9 +91,9 @@ def write_figures(model: Path, figures: str) -> None:
     """Put what was measured into the folder's model card, which its manifest does not list."""
     card = model / CARD_NAME
     text = card.read_text(encoding="utf-8")
-    before, behind = text.split(_BEGIN)[0], text.split(_END)[1]
+    before, after = text.split(_BEGIN)[0], text.split(_END)[1]
     lines = "".join(f"* {line}\n" for line in figures.splitlines())
-    write_whole(card, f"{before}{_BEGIN}\n{lines}{_END}{behind}")
+    write_whole(card, f"{before}{_BEGIN}\n{lines}{_END}{after}")
 
 
 def reference(voice: str, text: str) -> np.ndarray:

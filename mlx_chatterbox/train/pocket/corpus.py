@@ -1,7 +1,7 @@
 """The corpus: what the synthesisers said, with features, in shards of flat arrays.
 
 A shard is a folder of a few hundred clips of one kind of voice. Each array holds all clips one
-behind the other and is read from the disk as it is needed:
+after the other and is read from the disk as it is needed:
 
 | file | rows a token | what |
 |---|---|---|

@@ -28,7 +28,7 @@ TEACHERS = ("slt", "rms", "awb")
 # Words given as letters in training, so that words which the dictionary lacks can be said at all.
 LETTERS_SHARE = 0.05
 _LETTERS, _SPEAKER = 101, 102
-# Text tokens to a speech token in the corpus, and how far the text is behind: speech begins with a
+# Text tokens to a speech token in the corpus, and how far the text is after: speech begins with a
 # pause.
 _TEXT_PER_SPEECH, _LEADING_TEXT = 0.58, 3.0
 # As large as the tokens' own embeddings.

@@ -177,7 +177,7 @@ def bucket(length: int, step: int = BUCKET) -> int:
 
 
 def padded(arrays: Iterable[np.ndarray], length: int, dtype=None) -> np.ndarray:
-    """Stack arrays (n_i, ...) with zeros behind them, (B, length, ...)."""
+    """Stack arrays (n_i, ...) with zeros after them, (B, length, ...)."""
     arrays = [np.asarray(array) for array in arrays]
     dtype = dtype or arrays[0].dtype
     stacked = np.zeros((len(arrays), length, *arrays[0].shape[1:]), dtype=dtype)

@@ -108,7 +108,7 @@ class T3Task(Task):
         self.text_dropout = 0.0 if config.is_gpt2 else text_dropout
         most = config.speech_cond_prompt_len
         self.prompt_tokens = most if prompt_tokens is None else min(prompt_tokens, most)
-        # Of the positions one is the first speech token's, behind the start token.
+        # Of the positions one is the first speech token's, after the start token.
         room = config.max_speech_tokens if max_speech_len is None else max_speech_len
         self.max_speech_len = min(room, config.max_speech_tokens)
         room = config.max_text_tokens + 2 if max_text_len is None else max_text_len
@@ -246,7 +246,7 @@ def _phone_labels(
         if len(phones) != 2 * count:
             raise DataError(f"{sample.get('id', 'a sample')} needs two phones a speech token.")
         weights[b, count:] = 0.0
-        # The place where the next phone begins; behind the last one there is only itself.
+        # The place where the next phone begins; after the last one there is only itself.
         changes = np.flatnonzero(np.diff(phones)) + 1
         after = np.searchsorted(changes, np.arange(2 * count), side="right")
         following = phones[np.append(changes, 2 * count - 1)[after]]
@@ -349,10 +349,10 @@ class _Rows:
             )
             out["take"][b, : len(take)] = take
             out["take"][b] += b * pool_length
-            behind = len(cond) + len(text) + starts - 1
+            after = len(cond) + len(text) + starts - 1
             self._predict(out, "text", b, packed_length, len(cond), text[1:], self.heard[b])
             labels = np.append(speech, self.config.stop_speech_token)
-            self._predict(out, "speech", b, packed_length, behind, labels, True)
+            self._predict(out, "speech", b, packed_length, after, labels, True)
         return out
 
     def _cond(self, prompt: int) -> np.ndarray:
