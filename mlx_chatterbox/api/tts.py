@@ -1,7 +1,7 @@
 """The public text-to-speech classes: upstream's names, arguments, order and defaults.
 
 A script changes by its import and by the line that saves (at upstream's revision 5de7a54:
-`api/tts.py`, `mtl_tts.py`, `tts_turbo.py`). A setting that is left out is the checkpoint's own,
+`tts.py`, `mtl_tts.py`, `tts_turbo.py`). A setting that is left out is the checkpoint's own,
 which for upstream's checkpoints is the number in the signature. What is added is keyword-only
 (`SpeechOptions`).
 

@@ -1,4 +1,4 @@
-"""Punctuation as T3 saw it in training. Source: upstream `punc_norm` in `api/tts.py`, `mtl_tts.py`
+"""Punctuation as T3 saw it in training. Source: upstream `punc_norm` in `tts.py`, `mtl_tts.py`
 and `tts_turbo.py`, three functions that differ by what stands in the tables here."""
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 It holds the conditionals of both networks: for T3 a speaker embedding, the tokens of the first
 seconds (6, Turbo and Nano 15) and an emotion; for S3Gen the tokens, mel and speaker embedding of
 the first 10 s.
-Source: upstream `api/tts.py` (`Conditionals`, `prepare_conditionals`).
+Source: upstream `tts.py` (`Conditionals`, `prepare_conditionals`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The spectrogram that PerTh works on: 32 kHz, 100 frames a second, levels from 0 to 1.
 
-A level is decibels above -180, divided by 195. Source: `models/config.py`, `audio_processor.py` and
+A level is decibels above -180, divided by 195. Source: `config.py`, `audio_processor.py` and
 `utils.py` of resemble-perth 1.0.1.
 """
 

@@ -1,7 +1,7 @@
 """The members of the family as rows of data: where each one's files are, and its sizes.
 
 A variant differs from another by what stands here and in its `config.json`, never by code of its
-own. Files and repositories are upstream's (`api/tts.py`, `mtl_tts.py`, `tts_turbo.py`).
+own. Files and repositories are upstream's (`tts.py`, `mtl_tts.py`, `tts_turbo.py`).
 """
 
 from __future__ import annotations

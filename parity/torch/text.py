@@ -33,7 +33,7 @@ def text_reference(tokenizer_file: str | Path, texts: Sequence[str]) -> dict[str
     env.prepare()
     from chatterbox.models.tokenizers import EnTokenizer
 
-    normalized = list(map(_function_from_source("chatterbox", "api/tts.py", "punc_norm"), texts))
+    normalized = list(map(_function_from_source("chatterbox", "tts.py", "punc_norm"), texts))
     tokenizer = EnTokenizer(str(tokenizer_file))
     tokens = [tokenizer.encode(text) for text in normalized]
     return _result(normalized, tokens, tokenizer.decode)
