@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 
-from .harmless import harmless, quotes_shortened
+from .harmless import LONGEST_MESSAGE, harmless, quotes_shortened, shortened
 
 
 class ChatterboxError(Exception):
@@ -53,7 +53,13 @@ class ConfigError(ChatterboxError):
 
 
 class DataError(ChatterboxError):
-    """A data set that cannot be read, or that holds nothing to train on."""
+    """A data set that cannot be read, or that holds nothing to train on.
+
+    Of a message that quotes very long names or lines, the middle is left out, and it is said.
+    """
+
+    def __str__(self) -> str:
+        return shortened(super().__str__(), LONGEST_MESSAGE)
 
 
 class JobError(ChatterboxError):
