@@ -21,6 +21,7 @@ from mlx_chatterbox.commands.cli import add_verbose
 from mlx_chatterbox.runtime.number_options import seed, whole
 from mlx_chatterbox.runtime.program import run_program
 
+from . import COMMAND
 from .options import MAX_POSITIONS
 
 if TYPE_CHECKING:
@@ -202,16 +203,16 @@ def _put(networks, weights: dict) -> None:
 
 # --- Command line ---------------------------------------------------------------------------------
 
-EXAMPLES = """\
+EXAMPLES = f"""\
 examples:
-  python -m convert.damage pocket
-  python -m convert.damage chatterbox --bits 6 4 --group "T3 attention" --group "T3 feed-forward"
-  python -m convert.damage chatterbox-folder --recipes --json damage.json"""
+  {COMMAND}.damage pocket
+  {COMMAND}.damage chatterbox --bits 6 4 --group "T3 attention" --group "T3 feed-forward"
+  {COMMAND}.damage chatterbox-folder --recipes --json damage.json"""
 
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
-        prog="python -m convert.damage",
+        prog=f"{COMMAND}.damage",
         description="Measures what each precision does to each group of layers: KL divergence of "
         "T3's next token (nats), mel and spectrum (dB), waveform (relative RMS), and bytes.",
         epilog=EXAMPLES,

@@ -10,6 +10,8 @@ import argparse
 from mlx_chatterbox.runtime.number_options import whole
 from mlx_chatterbox.runtime.option_rules import Rule, ignored, name_of
 
+from . import COMMAND
+
 MAX_POSITIONS = 100_000
 
 DESCRIPTION = """\
@@ -48,29 +50,29 @@ Whatever ends a conversion, OUTPUT is as it was before; with --force the old one
 one is complete. A file that is cut short or damaged, and a pickle that asks for anything but
 tensors, is refused."""
 
-EXAMPLES = """\
+EXAMPLES = f"""\
 examples:
-  python -m convert ResembleAI/chatterbox my-chatterbox
-  python -m convert chatterbox chatterbox-fp16 --dtype float16
-  python -m convert chatterbox chatterbox-balanced --recipe balanced --verify
-  python -m convert chatterbox chatterbox-4bit --quantize 4 --group-size 32
-  python -m convert chatterbox chatterbox-small --recipe small --upload-repo me/chatterbox-small
-  python -m convert chatterbox-small --upload-repo me/chatterbox-small --private
-  python -m convert ~/Downloads/chatterbox multilingual --variant multilingual
-  python -m convert ~/Downloads/hindi-pack hindi --t3 t3_hindi.safetensors
-  python -m convert mlx-community/chatterbox-4bit community-4bit
-  python -m convert voice-training my-voice --recipe balanced
-  python -m convert ~/Downloads/chatterbox mine --s3gen ~/Downloads/s3gen-hf
-  python -m convert --check my-chatterbox
-  python -m convert.damage pocket      # what each precision does to each group of layers
-  python -m convert.reading pocket     # ... and to what reads recordings
+  {COMMAND} ResembleAI/chatterbox my-chatterbox
+  {COMMAND} chatterbox chatterbox-fp16 --dtype float16
+  {COMMAND} chatterbox chatterbox-balanced --recipe balanced --verify
+  {COMMAND} chatterbox chatterbox-4bit --quantize 4 --group-size 32
+  {COMMAND} chatterbox chatterbox-small --recipe small --upload-repo me/chatterbox-small
+  {COMMAND} chatterbox-small --upload-repo me/chatterbox-small --private
+  {COMMAND} ~/Downloads/chatterbox multilingual --variant multilingual
+  {COMMAND} ~/Downloads/hindi-pack hindi --t3 t3_hindi.safetensors
+  {COMMAND} mlx-community/chatterbox-4bit community-4bit
+  {COMMAND} voice-training my-voice --recipe balanced
+  {COMMAND} ~/Downloads/chatterbox mine --s3gen ~/Downloads/s3gen-hf
+  {COMMAND} --check my-chatterbox
+  {COMMAND}.damage pocket      # what each precision does to each group of layers
+  {COMMAND}.reading pocket     # ... and to what reads recordings
   python -m mlx_chatterbox.generate --model chatterbox-fp16 --text "Hello." --output hello.wav"""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line; importing nothing heavy, so that --help answers at once."""
     result = argparse.ArgumentParser(
-        prog="python -m convert",
+        prog=COMMAND,
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -22,7 +22,7 @@ from mlx_chatterbox.weights.hub_errors import why
 from mlx_chatterbox.weights.manifest import MANIFEST_NAME, check_manifest, list_again
 from mlx_chatterbox.weights.swap import recover
 
-from . import model_card
+from . import COMMAND, model_card
 from .model_card import is_pocket
 from .verification import Verification, verdict
 
@@ -126,7 +126,7 @@ def publish(
 
 def resumption(folder: str | Path, repo: str, *, private: bool, force: bool, license: str) -> str:
     """How to go on after an upload that broke off; arguments as of `publish`."""
-    words = ["python -m convert", shlex.quote(str(folder)), "--upload-repo", repo]
+    words = [COMMAND, shlex.quote(str(folder)), "--upload-repo", repo]
     words += ["--private"] * private + ["--force-upload"] * force
     words += ["--license", license] if license != model_card.LICENSE else []
     return (

@@ -21,6 +21,8 @@ from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.weights.conversion.components import READING
 from mlx_chatterbox.weights.conversion.recipes import RECIPES, Recipe, plain, uniform
 
+from . import COMMAND
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -157,7 +159,7 @@ def _least_cosine(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> 
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
-        prog="python -m convert.reading",
+        prog=f"{COMMAND}.reading",
         description="Measures what each precision does to the parts that serve only when a "
         "recording is read: share of equal tokens, least cosine of the embeddings, and bytes.",
     )

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from mlx_chatterbox.parity.compare import relative_rms
-from mlx_chatterbox.parity.inputs.make import Sizes, make_inputs
-from mlx_chatterbox.parity.mlx.backend import compute_with
 
 import mlx_chatterbox  # noqa: F401  (before mlx.core, so that a fast BLAS is found)
 from mlx_chatterbox._version import __version__
 from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import GenerationConfig, ModelConfig
+from mlx_chatterbox.parity.compare import relative_rms
+from mlx_chatterbox.parity.inputs.make import Sizes, make_inputs
+from mlx_chatterbox.parity.mlx.backend import compute_with
 from mlx_chatterbox.runtime.own_files import write_whole
 from mlx_chatterbox.voices.voice import Voice
 from mlx_chatterbox.weights.checkpoint import Checkpoint, load_converted

@@ -10,3 +10,6 @@ upstream to 1e-4 it can only be without; MLX looks at this variable at its first
 import os
 
 os.environ.setdefault("MLX_ENABLE_TF32", "0")
+
+# How its commands are started: installed within the library, or in a checkout under its own name.
+COMMAND = f"python -m {__name__}"

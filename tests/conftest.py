@@ -54,7 +54,6 @@ def encoder(checkpoint):
 def small_models(tmp_path_factory, small_checkpoint):
     """Converted folders of small models, by variant, made when first asked for."""
     from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
-
     from mlx_chatterbox.weights.conversion.core import convert_folder
     from tests.small import small_config
 
@@ -113,9 +112,8 @@ def clip_folder(tmp_path_factory, voices):
 @pytest.fixture(scope="session")
 def voice_data(tmp_path_factory):
     """Ten clips of a made-up speaker, and three that cannot be trained on."""
-    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
-
     from mlx_chatterbox.audio.files import save_audio
+    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
     from tests.train.data import SENTENCES
 
     folder = tmp_path_factory.mktemp("voice_data")
@@ -134,9 +132,8 @@ def voice_data(tmp_path_factory):
 @pytest.fixture(scope="session")
 def two_voices(tmp_path_factory):
     """Five clips of two made-up speakers."""
-    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
-
     from mlx_chatterbox.audio.files import save_audio
+    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
     from tests.train.data import SENTENCES
 
     folder = tmp_path_factory.mktemp("two_voices")

@@ -101,8 +101,8 @@ def _read(folder: Path) -> dict[str, dict]:
     path = folder / MANIFEST_NAME
     if not path.exists():
         raise CheckpointError(
-            f"{folder} has no {MANIFEST_NAME} to be checked against; `python -m convert` writes "
-            "one (it converts its own folders too)."
+            f"{folder} has no {MANIFEST_NAME} to be checked against; `mlx-chatterbox-convert` "
+            "writes one (it converts its own folders too)."
         )
     try:
         files = read_json(path).get("files")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .. import COMMAND
 from . import options
 
 BISECT = """\
@@ -12,14 +13,14 @@ Walks the layers of every network in order of computation, compares the inputs a
 with the reference, and names the first whose outputs differ though its inputs do not. Its inputs,
 outputs and weights are saved with a script that calls it alone."""
 
-BISECT_EXAMPLES = """\
+BISECT_EXAMPLES = f"""\
 examples:
-  python -m parity bisect --small                 a model of seconds, against upstream's classes
-  python -m parity bisect --small --fault wrong_gelu      the same with a fault planted
-  python -m parity bisect --variant turbo --stages t3     full size, one stage
-  python -m parity bisect --reference torch.taps --checkpoint FOLDER   against a file, no PyTorch
-  python -m parity bisect --reference torch.taps --found mine.taps     two files
-a file is written by `python -m parity dump --taps`"""
+  {COMMAND} bisect --small                 a model of seconds, against upstream's classes
+  {COMMAND} bisect --small --fault wrong_gelu      the same with a fault planted
+  {COMMAND} bisect --variant turbo --stages t3     full size, one stage
+  {COMMAND} bisect --reference torch.taps --checkpoint FOLDER   against a file, no PyTorch
+  {COMMAND} bisect --reference torch.taps --found mine.taps     two files
+a file is written by `{COMMAND} dump --taps`"""
 
 
 def add_bisect(commands) -> None:

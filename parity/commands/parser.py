@@ -6,6 +6,7 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
+from .. import COMMAND
 from . import layer_parsers, options, report_parsers
 
 DESCRIPTION = """\
@@ -14,22 +15,22 @@ Compares every stage of our networks with a reference, on the same weights and t
 A dump is a safetensors file of tensors named stage/tensor. Each stage reads its inputs from a dump
 and never another stage's result, so that an error shows where it is made."""
 
-EXAMPLES = """\
+EXAMPLES = f"""\
 examples:
-  python -m parity setup                        once: an environment for upstream's PyTorch package
-  python -m parity run --variant english        fabricate weights, convert, compare everything
-  python -m parity run --weights ResembleAI/chatterbox    the same on real weights; docs/parity.md
-  python -m parity report WORK/english          a page to look at, from a run that was kept
-  python -m parity bisect --small               the first layer that differs, if one does
-  python -m parity mutate                       plant faults, see that each is found
+  {COMMAND} setup                        once: an environment for upstream's PyTorch package
+  {COMMAND} run --variant english        fabricate weights, convert, compare everything
+  {COMMAND} run --weights ResembleAI/chatterbox    the same on real weights; docs/parity.md
+  {COMMAND} report WORK/english          a page to look at, from a run that was kept
+  {COMMAND} bisect --small               the first layer that differs, if one does
+  {COMMAND} mutate                       plant faults, see that each is found
 by hand, one step at a time:
-  python -m parity fabricate upstream           made-up weights in upstream's files, 3.2 GB
-  python -m convert upstream checkpoint
-  python -m parity inputs in.safetensors
-  python -m parity dump --backend torch --checkpoint upstream --inputs in.safetensors \\
+  {COMMAND} fabricate upstream           made-up weights in upstream's files, 3.2 GB
+  {COMMAND.replace("parity", "convert")} upstream checkpoint
+  {COMMAND} inputs in.safetensors
+  {COMMAND} dump --backend torch --checkpoint upstream --inputs in.safetensors \\
                         --output torch.safetensors
-  python -m parity dump --checkpoint checkpoint --inputs in.safetensors --output ours.safetensors
-  python -m parity compare torch.safetensors ours.safetensors --html report.html
+  {COMMAND} dump --checkpoint checkpoint --inputs in.safetensors --output ours.safetensors
+  {COMMAND} compare torch.safetensors ours.safetensors --html report.html
 
 exit codes: 0 everything holds, 1 something does not or cannot be done, 2 wrong use"""
 
@@ -37,7 +38,7 @@ exit codes: 0 everything holds, 1 something does not or cannot be done, 2 wrong 
 def parser() -> argparse.ArgumentParser:
     """Make the command line; nothing heavy is imported for --help."""
     result = argparse.ArgumentParser(
-        prog="python -m parity",
+        prog=COMMAND,
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .. import COMMAND
 from . import options
 
 DEFAULT_REPORT = "parity-report"
@@ -45,7 +46,7 @@ def add_run(commands) -> None:
         type=Path,
         metavar="PATH",
         help="interpreter with PyTorch and chatterbox-tts (default: this one if it has them, "
-        "else the one of `python -m parity setup`)",
+        f"else the one of `{COMMAND} setup`)",
     )
     options.precision(
         run, nargs="+", default=["float32"], what="of our networks; each is held to its own bounds"

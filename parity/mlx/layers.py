@@ -14,6 +14,7 @@ from mlx_chatterbox.models.t3 import backbone
 from mlx_chatterbox.models.t3.backbone import GPT2Model, LlamaModel
 from mlx_chatterbox.models.t3.cache import Growing, causal_bias
 
+from .. import COMMAND
 from ..errors import ParityError
 from ..taps.names import APPENDED, BACKBONE, OUTPUTS, WITH_RELU
 from ..taps.recording import Arrays
@@ -90,7 +91,7 @@ def _call_function(name: str, arrays: Mapping) -> Arrays:
     if function in _INNER:
         module, function = _INNER[function]
     elif name not in dict(FUNCTIONS):
-        raise ParityError(f"{name} is a stage; `python -m parity dump` computes it.")
+        raise ParityError(f"{name} is a stage; `{COMMAND} dump` computes it.")
     called = getattr(importlib.import_module(f"mlx_chatterbox.{module}"), function)
     if function in _TAKE_NUMPY:
         arrays = {k: np.array(v) if isinstance(v, mx.array) else v for k, v in arrays.items()}

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlx_chatterbox.checks.json_file import read_json
 
+from .. import COMMAND
 from ..errors import ParityError
 from ..precisions import PRECISIONS
 
@@ -42,7 +43,7 @@ def read_report(path: Path) -> dict:
     Raises:
         ParityError: it is missing, or something else.
     """
-    return _read(path, _is_report, "no report of `python -m parity run --json`")
+    return _read(path, _is_report, f"no report of `{COMMAND} run --json`")
 
 
 def _read(path: Path, check: Check, what: str) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import COMMAND
 from ..compare import Comparison, compare
 from ..dumps import read_dump
 from ..errors import ParityError
@@ -60,7 +61,7 @@ def of_folder(folder: Path, precisions: Sequence[str] | None = None) -> ParityRe
     if not precisions or not (folder / TORCH_NAME).is_file():
         raise ParityError(
             f"{folder} has no dumps of a run: {TORCH_NAME}, {dump_name('float32')}. They are kept "
-            "by `python -m parity run --work WORK`, in WORK/VARIANT."
+            f"by `{COMMAND} run --work WORK`, in WORK/VARIANT."
         )
     by_torch = read_dump(folder / TORCH_NAME)
     by_numpy = read_dump(folder / NUMPY_NAME) if (folder / NUMPY_NAME).is_file() else {}
@@ -86,4 +87,4 @@ def read_layers(path: Path) -> list:
     Raises:
         ParityError: not readable as that.
     """
-    return checked_json.read_layers(path, "not what `python -m parity bisect --json` writes")
+    return checked_json.read_layers(path, f"not what `{COMMAND} bisect --json` writes")

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import COMMAND
 from ..dumps import read_dump_with_metadata, write_dump
 from ..errors import DumpError
 from .names import CALLS, EMBEDDINGS
@@ -242,7 +243,7 @@ def read_taps(path: str | Path) -> TapFile:
     """
     tensors, metadata = read_dump_with_metadata(path)
     if metadata.pop("format", None) != FORMAT:
-        raise DumpError(f"{path} is not a tap file: `python -m parity dump --taps` writes one.")
+        raise DumpError(f"{path} is not a tap file: `{COMMAND} dump --taps` writes one.")
     try:
         taps = [_tap(row, tensors) for row in json.loads(metadata.pop("taps"))]
     except (KeyError, TypeError, ValueError, RecursionError) as error:

@@ -74,7 +74,7 @@ def prepare() -> None:
     if missing:
         raise ReferenceMissing(
             f"the PyTorch reference needs {', '.join(missing)}, not installed for "
-            f"{sys.executable}. `python -m parity setup` makes an environment that has everything."
+            f"{sys.executable}. `parity setup` makes an environment that has everything."
         )
     if "chatterbox" not in sys.modules:
         spec = importlib.util.find_spec("chatterbox")

@@ -60,8 +60,8 @@ def find_interpreter(explicit: str | Path | None = None) -> str:
     if installed.is_file():
         return str(installed)
     raise ReferenceMissing(
-        "upstream's PyTorch package is not installed here. Run `python -m parity setup` once (1 to "
-        "6 GB, by the build of PyTorch), or name an interpreter that has it by --reference-python."
+        f"upstream's PyTorch package is not installed here. Run `{COMMAND} setup` once (1 to 6 GB, "
+        "by the build of PyTorch), or name an interpreter that has it by --reference-python."
     )
 
 

@@ -13,11 +13,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_unflatten
-from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox import HiFTNetModel, S3GenModel
 from mlx_chatterbox.models.s3gen.config import CAMPPlusConfig
 from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerConfig
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from tests.small import small_s3gen
 
 pytestmark = pytest.mark.reference

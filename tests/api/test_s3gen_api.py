@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
-from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox import HiFTNetModel, S3GenConfig, S3GenModel
 from mlx_chatterbox.errors import AudioError, SettingError
 from mlx_chatterbox.models.s3gen.s3gen import Reference
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 pytestmark = pytest.mark.numbers
 

@@ -9,10 +9,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox import HiFTNetModel, S3GenModel
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.weights import s3gen_store
 from mlx_chatterbox.weights.checkpoint import load_converted
 from tests.weights import mlx_audio_layout

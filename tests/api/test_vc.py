@@ -11,7 +11,6 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import soundfile
-from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox import ChatterboxVC, Voice
 from mlx_chatterbox.audio.files import save_audio
@@ -27,6 +26,7 @@ from mlx_chatterbox.models.s3gen.long import (
 )
 from mlx_chatterbox.models.s3gen.noise import FrameNoise
 from mlx_chatterbox.models.s3gen.s3gen import Reference
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.vc import main
 from mlx_chatterbox.voices.voice import embed_voice
 from tests.rounding import Rounding, pitched

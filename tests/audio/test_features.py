@@ -7,7 +7,6 @@ to two digits of that.
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx_chatterbox.parity.numpy import backend as numpy_reference
 
 from mlx_chatterbox.audio import mel
 from mlx_chatterbox.audio.kaldi import fbank
@@ -20,6 +19,7 @@ from mlx_chatterbox.audio.mel import (
 from mlx_chatterbox.audio.silence import trim_silence
 from mlx_chatterbox.audio.stft import raised_cosine
 from mlx_chatterbox.errors import AudioError
+from mlx_chatterbox.parity.numpy import backend as numpy_reference
 
 pytestmark = pytest.mark.numbers
 

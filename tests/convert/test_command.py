@@ -12,9 +12,9 @@ import sys
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx_chatterbox.convert import __main__ as cli
-from mlx_chatterbox.convert import options
 
+from mlx_chatterbox.convert import COMMAND, options
+from mlx_chatterbox.convert import __main__ as cli
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.voices.voice import Voice
@@ -278,7 +278,7 @@ def test_the_examples_are_commands_that_it_takes_and_all_different():
     outputs = []
     for line in options.EXAMPLES.splitlines():
         words = shlex.split(line, comments=True)
-        if words[:3] == ["python", "-m", "convert"]:
+        if " ".join(words[:3]) == COMMAND:
             arguments = options.parser().parse_args(words[3:])
             assert options.misuse(arguments) == "", line
             outputs += [arguments.output] if arguments.output else []

@@ -13,15 +13,15 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from mlx_chatterbox.parity.inputs.make import Sizes, make_inputs
-from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
-from mlx_chatterbox.parity.mlx.backend import compute
 
 from mlx_chatterbox.api.tts import ChatterboxTTS
 from mlx_chatterbox.api.vc import ChatterboxVC
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig, PackingConfig, QuantizationConfig
 from mlx_chatterbox.models.t3.native_step import NativeStep
+from mlx_chatterbox.parity.inputs.make import Sizes, make_inputs
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
+from mlx_chatterbox.parity.mlx.backend import compute
 from mlx_chatterbox.weights.checkpoint import build, load_converted, read_weights, verify_folder
 from mlx_chatterbox.weights.conversion.core import convert
 from mlx_chatterbox.weights.conversion.recipes import KEPT, RECIPES, plain, uniform

@@ -14,6 +14,8 @@ import sys
 import numpy as np
 import pytest
 import yaml
+
+from mlx_chatterbox.api.tts import ChatterboxTTS
 from mlx_chatterbox.convert import __main__ as cli
 from mlx_chatterbox.convert import options, verification
 from mlx_chatterbox.convert.measures import TEXTS
@@ -26,11 +28,9 @@ from mlx_chatterbox.convert.verification import (
     Verification,
     weight_hashes,
 )
-from mlx_chatterbox.parity.inputs.make import Sizes
-
-from mlx_chatterbox.api.tts import ChatterboxTTS
 from mlx_chatterbox.errors import CheckpointError, HubError
 from mlx_chatterbox.models.config import ModelConfig
+from mlx_chatterbox.parity.inputs.make import Sizes
 from mlx_chatterbox.weights.checkpoint import load_converted
 from mlx_chatterbox.weights.conversion.core import convert
 from mlx_chatterbox.weights.conversion.recipes import RECIPES
@@ -156,7 +156,6 @@ def test_the_card_says_what_the_hub_and_people_need(folder):
 def test_a_multilingual_card_names_every_language():
     """Norwegian's code is YAML's word for false."""
     from mlx_chatterbox.convert.model_card import _front_matter, languages_of
-
     from mlx_chatterbox.weights.variants import VARIANTS
 
     config = VARIANTS["multilingual"].default_config()

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from mlx_chatterbox.convert import __main__ as cli
 from mlx_chatterbox.convert.damage import GROUPS, measure, measure_recipe
 from mlx_chatterbox.convert.measures import (
@@ -32,11 +33,10 @@ from mlx_chatterbox.convert.verification import (
     verify,
     weight_hashes,
 )
-from mlx_chatterbox.parity.inputs.make import Sizes
-from mlx_chatterbox.parity.stages import STAGES
-
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig
+from mlx_chatterbox.parity.inputs.make import Sizes
+from mlx_chatterbox.parity.stages import STAGES
 from mlx_chatterbox.weights.checkpoint import load_converted
 from mlx_chatterbox.weights.conversion.bounds import BOUNDS, precision_name
 from mlx_chatterbox.weights.conversion.recipes import RECIPES, plain, uniform

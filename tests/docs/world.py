@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlx_chatterbox.audio.files import save_audio
 from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
 from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
-
-from mlx_chatterbox.audio.files import save_audio
 from mlx_chatterbox.runtime.folders import cache_folder
 from mlx_chatterbox.weights.variants import variant_named
 from tests.docs.acceptance import scripts

@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from mlx_chatterbox.parity.errors import ParityError
 
 from mlx_chatterbox.errors import ChatterboxError
+from mlx_chatterbox.parity.errors import ParityError
 from tests.fuzz_damage import damage_bytes, damage_header, damage_tensors, safetensors_of
 from tests.fuzzing import Reader
 
@@ -93,7 +93,6 @@ def dumps() -> list[bytes]:
     from mlx_chatterbox.parity.dumps import write_dump
     from mlx_chatterbox.parity.fabricate.small import SMALL_SIZES
     from mlx_chatterbox.parity.inputs.make import make_inputs
-
     from tests.small import small_config
 
     inputs = make_inputs(small_config(), sizes=SMALL_SIZES)

@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from mlx_chatterbox.parity.errors import ParityError
 
 from mlx_chatterbox.errors import ChatterboxError
+from mlx_chatterbox.parity.errors import ParityError
 from tests.fuzz_damage import (
     damage_bytes,
     damage_header,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox.audio.mel import s3_tokenizer_log_mel
 from mlx_chatterbox.models.s3tokenizer.windows import (
@@ -13,6 +12,7 @@ from mlx_chatterbox.models.s3tokenizer.windows import (
     split_windows,
     window_log_mels,
 )
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.weights.checkpoint import build
 
 pytestmark = pytest.mark.numbers

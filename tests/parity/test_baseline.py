@@ -6,6 +6,7 @@ import copy
 import json
 
 import pytest
+
 from mlx_chatterbox.parity.__main__ import main
 from mlx_chatterbox.parity.compare import Comparison, Verdict
 from mlx_chatterbox.parity.errors import ParityError

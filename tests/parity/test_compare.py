@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from mlx_chatterbox.parity.__main__ import main
 from mlx_chatterbox.parity.compare import all_hold, compare, relative_rms
 from mlx_chatterbox.parity.dumps import read_dump, write_dump

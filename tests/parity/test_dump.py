@@ -6,6 +6,8 @@ from shutil import copyfile, copytree
 
 import numpy as np
 import pytest
+
+from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.parity import stages
 from mlx_chatterbox.parity.__main__ import main
 from mlx_chatterbox.parity.compare import compare
@@ -17,8 +19,6 @@ from mlx_chatterbox.parity.inputs.pipeline import pipeline_inputs
 from mlx_chatterbox.parity.mlx.backend import compute
 from mlx_chatterbox.parity.numpy import backend as numpy_reference
 from mlx_chatterbox.parity.upstream.files import upstream_of
-
-from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.weights.variants import VARIANTS
 from tests.small import small_config as small_variant
 

@@ -8,13 +8,14 @@ from unittest import mock
 
 import numpy as np
 import pytest
+
+from mlx_chatterbox.models.config import ModelConfig
+from mlx_chatterbox.parity import COMMAND
 from mlx_chatterbox.parity.__main__ import main
 from mlx_chatterbox.parity.dumps import write_dump
 from mlx_chatterbox.parity.errors import ParityError, ReferenceMissing
 from mlx_chatterbox.parity.torch import env
 from mlx_chatterbox.parity.upstream import interpreter, setup
-
-from mlx_chatterbox.models.config import ModelConfig
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def nowhere(monkeypatch, tmp_path):
 def test_a_missing_reference_says_how_to_get_one(nowhere, capsys):
     assert main(["run"]) == 1
     error = capsys.readouterr().err
-    assert "python -m parity setup" in error
+    assert f"{COMMAND} setup" in error
     assert "--reference-python" in error
 
 

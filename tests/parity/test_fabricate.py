@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
+
 from mlx_chatterbox.parity.__main__ import main
 from mlx_chatterbox.parity.fabricate.checkpoint import (
     fabricate,
@@ -14,8 +16,6 @@ from mlx_chatterbox.parity.fabricate.checkpoint import (
 )
 from mlx_chatterbox.parity.fabricate.english import tokenizer_json
 from mlx_chatterbox.parity.fabricate.values import tensor
-from safetensors.numpy import load_file
-
 from mlx_chatterbox.weights.formats.unpickle import TorchReader
 from mlx_chatterbox.weights.variants import VARIANTS
 from tests.small import small_config as small_variant

@@ -13,14 +13,14 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-from mlx_chatterbox.parity.compare import compare
-from mlx_chatterbox.parity.mlx.backend import compute_with
-from mlx_chatterbox.parity.numpy import backend as numpy_reference
 
 from mlx_chatterbox.audio.stft import raised_cosine
 from mlx_chatterbox.models.s3gen.estimator import ConditionalDecoder
 from mlx_chatterbox.models.t3 import sampling
 from mlx_chatterbox.models.t3.t3 import T3
+from mlx_chatterbox.parity.compare import compare
+from mlx_chatterbox.parity.mlx.backend import compute_with
+from mlx_chatterbox.parity.numpy import backend as numpy_reference
 from tests.parity.test_dump import SMALL
 from tests.small import small_config
 
@@ -167,7 +167,6 @@ class Sound:
 def sound(small_models):
     """By variant; our own stages stand for upstream's, but for what NumPy computes by itself."""
     from mlx_chatterbox.parity.inputs.make import make_inputs
-
     from mlx_chatterbox.weights.checkpoint import load
 
     made: dict[str, Sound] = {}

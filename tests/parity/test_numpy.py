@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from mlx_chatterbox.parity.compare import compare, relative_rms
 from mlx_chatterbox.parity.fabricate.small import SMALL_SIZES
 from mlx_chatterbox.parity.inputs.make import make_inputs
@@ -13,7 +14,6 @@ from mlx_chatterbox.parity.numpy.loudness import integrated_loudness
 from mlx_chatterbox.parity.numpy.networks import networks_of
 from mlx_chatterbox.parity.numpy.vocoder import istft, stft
 from mlx_chatterbox.parity.upstream.files import upstream_of
-
 from mlx_chatterbox.weights.checkpoint import load
 from tests.small import small_config
 

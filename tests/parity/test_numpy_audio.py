@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from mlx_chatterbox.parity.numpy.backend import compute, sampler_probs
 
 pytestmark = pytest.mark.numbers

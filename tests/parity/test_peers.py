@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from mlx_chatterbox.parity.errors import PeerMissing
 from mlx_chatterbox.parity.peers import environments
 

@@ -3,16 +3,16 @@
 import mlx.core as mx
 import numpy as np
 import pytest
+
+from mlx_chatterbox.api.tts import CLASSES, open_model
+from mlx_chatterbox.models.config import ModelConfig
+from mlx_chatterbox.models.t3 import decoding, sampling
 from mlx_chatterbox.parity.compare import compare
 from mlx_chatterbox.parity.inputs.encoding import decoded, encoded, written
 from mlx_chatterbox.parity.inputs.pipeline import TEXTS, TOKENS, pipeline_inputs
 from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.parity.mlx.backend import compute
 from mlx_chatterbox.parity.stages import PIPELINE, STAGES
-
-from mlx_chatterbox.api.tts import CLASSES, open_model
-from mlx_chatterbox.models.config import ModelConfig
-from mlx_chatterbox.models.t3 import decoding, sampling
 
 pytestmark = pytest.mark.numbers
 

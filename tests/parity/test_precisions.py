@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from mlx_chatterbox.parity import precisions
 from mlx_chatterbox.parity.__main__ import main
 from mlx_chatterbox.parity.compare import compare
@@ -13,7 +14,6 @@ from mlx_chatterbox.parity.mlx.backend import compute_with
 from mlx_chatterbox.parity.stages import STAGES, UNEQUAL_SHARE
 from mlx_chatterbox.parity.upstream.files import upstream_of
 from mlx_chatterbox.parity.weights import convert_to
-
 from mlx_chatterbox.weights.checkpoint import load
 from tests.small import small_config
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from mlx_chatterbox.parity.layers.bisect import bisect
 from mlx_chatterbox.parity.layers.profiles import (
     TIME_AXES,

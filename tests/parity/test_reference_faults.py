@@ -6,13 +6,13 @@ Upstream's constructors fix most sizes, so the networks are full size, but for T
 from __future__ import annotations
 
 import pytest
+
 from mlx_chatterbox.parity.compare import compare
 from mlx_chatterbox.parity.dumps import read_dump, write_dump
 from mlx_chatterbox.parity.inputs.make import make_inputs
 from mlx_chatterbox.parity.mlx.backend import compute_with
 from mlx_chatterbox.parity.upstream.interpreter import find_interpreter
 from mlx_chatterbox.parity.upstream.jobs import torch_dump
-
 from mlx_chatterbox.weights.variants import variant_named
 from tests.parity.test_dump import SMALL
 from tests.parity.test_faults import FAULTS, red_stages, selected
@@ -45,7 +45,6 @@ def folders(variant, config, tmp_path_factory):
     from shutil import rmtree
 
     from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
-
     from mlx_chatterbox.weights.conversion.core import convert_folder
 
     root = tmp_path_factory.mktemp("reference")
@@ -91,8 +90,9 @@ def test_a_fault_turns_its_stages_red_and_no_others(variant, networks, inputs, u
 
 
 def test_a_file_with_a_tensor_too_few_or_too_many_is_refused(folders, inputs, tmp_path):
-    from mlx_chatterbox.parity.errors import ParityError
     from safetensors.numpy import load_file, save_file
+
+    from mlx_chatterbox.parity.errors import ParityError
 
     tensors = load_file(folders[0] / "ve.safetensors")
     audio = {"audio/ref_16k": inputs["audio/ref_16k"]}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from mlx_chatterbox.parity.compare import compare
 from mlx_chatterbox.parity.dumps import read_dump, write_dump
 from mlx_chatterbox.parity.inputs.sampler_cases import sampler_cases, turbo_sampler_cases

@@ -5,6 +5,7 @@ import sys
 
 import mlx.core as mx
 import pytest
+
 from mlx_chatterbox.parity.faults.planting import faults
 from mlx_chatterbox.parity.layers.bisect import bisect
 from mlx_chatterbox.parity.layers.both_sides import small_models
@@ -53,7 +54,6 @@ def test_all_planted_faults_are_caught_and_named(models):
 @pytest.mark.parametrize("name", ["missing_bias", "wrong_gelu"])
 def test_a_reproduction_runs_by_itself(models, name, tmp_path):
     from mlx_chatterbox.parity.faults.planting import planted
-
     from mlx_chatterbox.weights.checkpoint import load
 
     fault = faults()[name]

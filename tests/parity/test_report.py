@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+
 from mlx_chatterbox.parity.__main__ import main
 from mlx_chatterbox.parity.compare import compare
 from mlx_chatterbox.parity.dumps import write_dump
@@ -21,7 +22,6 @@ from mlx_chatterbox.parity.report.page import as_html
 from mlx_chatterbox.parity.report.pictures import layers_picture, pictures_of
 from mlx_chatterbox.parity.report.report import ParityReport, of_folder
 from mlx_chatterbox.parity.report.writing import write_all
-
 from mlx_chatterbox.runtime import device
 from tests.convert.json_schema import check
 

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from mlx_chatterbox.parity.__main__ import main
 from mlx_chatterbox.parity.dumps import read_dump, write_dump
 from mlx_chatterbox.parity.errors import DumpError, ParityError
@@ -18,7 +19,6 @@ from mlx_chatterbox.parity.layers.bisect import aligned, as_text, bisect, first_
 from mlx_chatterbox.parity.mlx.backend import compute_with, record_with
 from mlx_chatterbox.parity.taps.recording import Recorder, read_taps, write_taps
 from mlx_chatterbox.parity.taps.upstream_names import upstream_names
-
 from mlx_chatterbox.weights.checkpoint import load
 from tests.small import small_config
 

@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from mlx_chatterbox.parity.__main__ import main
 from mlx_chatterbox.parity.errors import ParityError
 from mlx_chatterbox.parity.settings import RunSettings
 from mlx_chatterbox.parity.weights import located
-
 from mlx_chatterbox.weights.variants import variant_named
 from tests.weights.hub_stand_in import hub_stand_in
 

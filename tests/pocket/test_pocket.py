@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 from mlx.utils import tree_flatten
-from mlx_chatterbox.convert.__main__ import main as convert
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxVC, Voice
+from mlx_chatterbox.convert.__main__ import main as convert
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import main
 from mlx_chatterbox.text.clauses import pieces

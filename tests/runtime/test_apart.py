@@ -6,11 +6,11 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from mlx_chatterbox.convert.damage import main as damage
 
 from mlx_chatterbox.api import tts as tts_module
 from mlx_chatterbox.api import vc as vc_module
 from mlx_chatterbox.audio.files import save_audio
+from mlx_chatterbox.convert.damage import main as damage
 from mlx_chatterbox.errors import CheckpointError, SettingError
 from mlx_chatterbox.generate import main as generate
 from mlx_chatterbox.longform.batch import speak_batch

@@ -106,6 +106,7 @@ def test_titles_of_chapters_are_texts(tmp_path, capsys):
 
 def test_names_of_tensors_are_texts(small_upstream, tmp_path, capsys):
     import mlx.core as mx
+
     from mlx_chatterbox.convert.__main__ import main as convert
 
     folder = tmp_path / "upstream"

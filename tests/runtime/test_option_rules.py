@@ -13,14 +13,14 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import soundfile
-from mlx_chatterbox.convert import options as convert_options
-from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox.api import tts as tts_module
 from mlx_chatterbox.commands import option_table as table
 from mlx_chatterbox.commands.option_table import BATCH, LONG, RULES, SHORT, STREAM, TEXT
+from mlx_chatterbox.convert import options as convert_options
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import build_parser, main, settings_for
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.runtime.option_rules import joined, name_of, parse
 from mlx_chatterbox.synthesis.result import Outcome, Result
 from mlx_chatterbox.synthesis.streaming import SpeechStream

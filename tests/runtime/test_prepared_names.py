@@ -7,11 +7,11 @@ import os
 
 import numpy as np
 import pytest
+
 from mlx_chatterbox.parity import whole_file
 from mlx_chatterbox.parity.dumps import read_dump, write_dump
 from mlx_chatterbox.parity.fabricate import checkpoint as fabricate
 from mlx_chatterbox.parity.report import tables
-
 from mlx_chatterbox.train.state import link as point_to
 from mlx_chatterbox.weights.conversion.shared import share
 

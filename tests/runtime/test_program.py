@@ -13,9 +13,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from mlx_chatterbox.parity.errors import ParityError
 
 from mlx_chatterbox.errors import SettingError
+from mlx_chatterbox.parity.errors import ParityError
 from mlx_chatterbox.runtime.program import run_program
 
 ROOT = Path(__file__).parents[2]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from mlx_chatterbox.parity.fabricate.gpt2 import TAGS
-from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 
 from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.parity.fabricate.gpt2 import TAGS
+from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 from mlx_chatterbox.text.gpt2 import GPT2Tokenizer, drop_unknown_tags
 
 

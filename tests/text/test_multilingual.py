@@ -6,10 +6,10 @@ import json
 import sys
 
 import pytest
-from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 
 from mlx_chatterbox.errors import CheckpointError, TextError
 from mlx_chatterbox.models.config import TextConfig
+from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 from mlx_chatterbox.text.load import load_tokenizer
 from mlx_chatterbox.text.multilingual import SUPPORTED_LANGUAGES, MultilingualTokenizer
 from mlx_chatterbox.text.normalize import punc_norm

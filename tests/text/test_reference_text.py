@@ -3,10 +3,10 @@
 import random
 
 import pytest
+
 from mlx_chatterbox.parity.fabricate.english import tokenizer_json
 from mlx_chatterbox.parity.upstream.interpreter import find_interpreter
 from mlx_chatterbox.parity.upstream.jobs import torch_texts
-
 from mlx_chatterbox.text.normalize import punc_norm
 from mlx_chatterbox.text.tokenizer import EnglishTokenizer
 

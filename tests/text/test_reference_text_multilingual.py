@@ -5,9 +5,9 @@ import random
 from pathlib import Path
 
 import pytest
+
 from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 from mlx_chatterbox.parity.upstream.interpreter import find_interpreter, run_module
-
 from mlx_chatterbox.text.languages import zh
 from mlx_chatterbox.text.multilingual import SUPPORTED_LANGUAGES, MultilingualTokenizer
 from mlx_chatterbox.text.normalize import punc_norm

@@ -5,10 +5,10 @@ import random
 from pathlib import Path
 
 import pytest
+
 from mlx_chatterbox.parity.fabricate.gpt2 import MAX_LENGTH, TAGS
 from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 from mlx_chatterbox.parity.upstream.interpreter import find_interpreter, run_module
-
 from mlx_chatterbox.text.gpt2 import GPT2Tokenizer
 from mlx_chatterbox.text.normalize import punc_norm
 from tests.text.sentences import LANGUAGES, sentences

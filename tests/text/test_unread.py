@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlx_chatterbox.parity.fabricate.gpt2 import TAGS as PUBLISHED
-from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.errors import TextError
 from mlx_chatterbox.generate import main
+from mlx_chatterbox.parity.fabricate.gpt2 import TAGS as PUBLISHED
+from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 from mlx_chatterbox.text.load import load_tokenizer
 from mlx_chatterbox.text.reading import read_text
 from mlx_chatterbox.text.tags import TAGS, find_tags, without

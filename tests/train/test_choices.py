@@ -192,9 +192,8 @@ def test_a_broken_data_set_is_reported_and_the_rest_trained_on(
     configuration, two_voices, tmp_path, capsys
 ):
     """No text, unreadable audio, 0.1 s, three minutes, another encoding."""
-    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
-
     from mlx_chatterbox.audio.files import save_audio
+    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
     from mlx_chatterbox.train.metrics import read_metrics
 
     folder = tmp_path / "broken"

@@ -250,7 +250,6 @@ def test_upstreams_networks_load_the_export_strictly(tmp_path):
     from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
     from mlx_chatterbox.parity.torch.env import prepare
     from mlx_chatterbox.parity.torch.networks import Networks
-
     from mlx_chatterbox.weights.conversion.core import convert_folder
     from mlx_chatterbox.weights.variants import variant_named
 

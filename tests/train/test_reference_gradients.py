@@ -36,7 +36,6 @@ class Model:
 
     def __init__(self, folder, variant: str, config):
         from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
-
         from mlx_chatterbox.weights.checkpoint import load
         from mlx_chatterbox.weights.conversion.core import convert_folder
         from mlx_chatterbox.weights.variants import variant_named

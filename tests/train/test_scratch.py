@@ -16,11 +16,10 @@ pytestmark = pytest.mark.numbers
 
 def recorded(index: int, seconds: float = 0.8) -> dict:
     """Features of a synthetic voice."""
-    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
-
     from mlx_chatterbox.audio.kaldi import fbank
     from mlx_chatterbox.audio.mel import s3_tokenizer_log_mel, s3gen_mel, voice_encoder_mel
     from mlx_chatterbox.audio.resample import resample_sinc
+    from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
     # Behind the silence that it begins with.
     waveform = synthetic_voice(2.0, seed=index)[8400:]

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox.api.tts import ChatterboxTTS
 from mlx_chatterbox.api.vc import ChatterboxVC
@@ -27,6 +26,7 @@ from mlx_chatterbox.audio.files import (
 from mlx_chatterbox.audio.m4b import find_ffmpeg
 from mlx_chatterbox.commands.long_text import play_file
 from mlx_chatterbox.errors import AudioError
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.train.data.listen import Listener
 from mlx_chatterbox.voices.voice import Voice, is_saved_voice
 from mlx_chatterbox.watermark.__main__ import main as watermark

@@ -6,12 +6,12 @@ import subprocess
 import numpy as np
 import pytest
 import soundfile
-from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
-from mlx_chatterbox.parity.torch import env as torch_env
-from mlx_chatterbox.parity.torch import watermark as torch_watermark
 
 from mlx_chatterbox import watermark
 from mlx_chatterbox.audio.resample import resample_soxr
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
+from mlx_chatterbox.parity.torch import env as torch_env
+from mlx_chatterbox.parity.torch import watermark as torch_watermark
 
 pytestmark = pytest.mark.reference
 

@@ -9,13 +9,13 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import soundfile
-from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxVC, watermark
 from mlx_chatterbox.audio.files import load_audio, read_channels, save_audio
 from mlx_chatterbox.audio.resample import resample_soxr
 from mlx_chatterbox.errors import AudioError, CheckpointError
 from mlx_chatterbox.generate import main as generate
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.vc import main as convert_voice
 from mlx_chatterbox.watermark import spectrogram, weights
 from mlx_chatterbox.watermark.__main__ import main

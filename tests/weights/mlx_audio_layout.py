@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 
 import mlx.core as mx
-from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 
+from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 from mlx_chatterbox.text.files import ENGLISH_FILE, MULTILINGUAL_FILE
 from mlx_chatterbox.weights.conversion import community
 

@@ -15,10 +15,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig
+from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 from mlx_chatterbox.weights import swap
 from mlx_chatterbox.weights.checkpoint import build, verify_folder
 from mlx_chatterbox.weights.conversion.core import convert, convert_folder

@@ -10,10 +10,10 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx_chatterbox.convert import __main__ as cli
-from mlx_chatterbox.convert.model_card import model_card
 
 from mlx_chatterbox.api.tts import ChatterboxTTS
+from mlx_chatterbox.convert import __main__ as cli
+from mlx_chatterbox.convert.model_card import model_card
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.train.export import export

@@ -18,9 +18,9 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx_chatterbox.convert import __main__ as cli
 
 from mlx_chatterbox import generate
+from mlx_chatterbox.convert import __main__ as cli
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.weights import swap

@@ -14,9 +14,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from mlx_chatterbox.convert import __main__ as cli
 
 from mlx_chatterbox.api.tts import ChatterboxTTS, open_model
+from mlx_chatterbox.convert import __main__ as cli
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig, PackingConfig, QuantizationConfig
 from mlx_chatterbox.train.export import export

@@ -6,11 +6,11 @@ import warnings
 from pathlib import Path
 
 import pytest
-from mlx_chatterbox.convert.__main__ import main as convert
 
 from mlx_chatterbox.api.s3gen_model import S3GenModel
 from mlx_chatterbox.api.vc import ChatterboxVC
 from mlx_chatterbox.commands.cli import choose_model
+from mlx_chatterbox.convert.__main__ import main as convert
 from mlx_chatterbox.errors import CheckpointError, HubError
 from mlx_chatterbox.generate import main as generate
 from mlx_chatterbox.train import base_model

@@ -6,12 +6,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 from mlx_chatterbox.audio.mel import s3_tokenizer_log_mel
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.s3tokenizer.config import TOKEN_RATES_V1, S3TokenizerV1Config
 from mlx_chatterbox.models.s3tokenizer.v1 import EuclideanCodebook, S3TokenizerV1, sinusoids
+from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.weights.formats.torch_zip import write_state_dict
 from mlx_chatterbox.weights.speech_tokenizer_v1 import (
     load_speech_tokenizer_v1,

@@ -70,8 +70,14 @@ class HiFTNetConfig(Config):
             and _span(self.resblock_kernel_sizes, self.resblock_dilation_sizes) <= MAX_SPAN,
             source_resblock_kernel_sizes=len(self.source_resblock_kernel_sizes) >= stages
             and _are_odd(self.source_resblock_kernel_sizes),
-            source_resblock_dilation_sizes=len(self.source_resblock_dilation_sizes) >= stages
-            and _span(self.source_resblock_kernel_sizes, self.source_resblock_dilation_sizes)
+            source_resblock_dilation_sizes=min(
+                len(self.source_resblock_dilation_sizes), len(self.source_resblock_kernel_sizes)
+            )
+            >= stages
+            and _span(
+                self.source_resblock_kernel_sizes[:stages],
+                self.source_resblock_dilation_sizes[:stages],
+            )
             <= MAX_SPAN,
             istft_n_fft=divides(self.istft_n_fft, 2),
             istft_hop_len=self.istft_hop_len <= self.istft_n_fft
@@ -93,7 +99,7 @@ class HiFTNetConfig(Config):
 def _span(kernels: list[int], dilations: list[list[int]]) -> int:
     """Return how many positions the widest of dilated convolutions spans; 0: there is none."""
     return max(
-        (kernel * one for kernel, some in zip(kernels, dilations, strict=False) for one in some),
+        (kernel * one for kernel, some in zip(kernels, dilations, strict=True) for one in some),
         default=0,
     )
 
