@@ -25,7 +25,7 @@ from ..models.s3gen.config import S3GenConfig
 from ..models.s3gen.s3gen import Reference, S3Gen, trim_fade
 from ..models.s3tokenizer.config import S3TokenizerConfig
 from ..models.s3tokenizer.s3tokenizer import S3TokenizerV2
-from ..runtime.devices import on_device
+from ..runtime.device_argument import on_device
 from ..runtime.seeds import Seed
 from ..runtime.threads import compute_in_this_thread
 from ..train.tasks.flow import FlowTask

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import CheckpointError, SettingError
 from ..models.config import GenerationConfig
 from ..models.t3.sampling import SamplingSettings
-from ..runtime.devices import on_device
+from ..runtime.device_argument import on_device
 from ..synthesis.engine import Engine
 from ..synthesis.request import (
     Finished,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import SettingError, warn_user
-from ..runtime.devices import is_device, on_device
+from ..runtime.device_argument import is_device, on_device
 from ..synthesis.request import Progress, Request, SpeechOptions
 from ..text.given import checked_text, described
 from ..text.multilingual import SUPPORTED_LANGUAGES

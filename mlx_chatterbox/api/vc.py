@@ -23,7 +23,7 @@ from ..models.s3gen.flow import check_steps
 from ..models.s3gen.long import speak_in_pieces, waveform_length
 from ..models.s3gen.s3gen import Reference
 from ..models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
-from ..runtime.devices import computed_on, is_device, on_device
+from ..runtime.device_argument import computed_on, is_device, on_device
 from ..runtime.memory import clear_device_cache
 from ..runtime.seeds import random_key
 from ..synthesis.request import Progress

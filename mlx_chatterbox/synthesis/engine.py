@@ -21,7 +21,7 @@ from ..models.t3.cache import Past
 from ..models.t3.decoding import check_lengths
 from ..models.t3.prefix import PrefixMemory
 from ..models.t3.sampling import SamplingSettings
-from ..runtime.devices import on_device
+from ..runtime.device_argument import on_device
 from ..runtime.memory import clear_device_cache
 from ..runtime.parallel import choosing_alone, run_all
 from ..voices.checks import check_voice

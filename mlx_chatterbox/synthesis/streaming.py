@@ -23,7 +23,7 @@ from ..models.config import SILENCE_TOKEN, ModelConfig
 from ..models.s3gen.token_stream import ChunkTokens, TokenStream
 from ..models.t3.cache import Past
 from ..models.t3.decoding import decode
-from ..runtime.devices import computed_on
+from ..runtime.device_argument import computed_on
 from ..runtime.memory import give_back_memory
 from ..runtime.parallel import choosing_alone
 from ..runtime.seeds import token_and_sound_keys

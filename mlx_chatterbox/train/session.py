@@ -17,7 +17,7 @@ from ..audio.resample import resample_soxr
 from ..errors import CheckpointError, Interrupted
 from ..models.config import FineTuningConfig, ModelConfig
 from ..runtime.apart import is_within
-from ..runtime.devices import on_device
+from ..runtime.device_argument import on_device
 from ..runtime.progress import Bars
 from ..weights.checkpoint import Checkpoint
 from . import base_model

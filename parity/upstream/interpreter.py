@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mlx_chatterbox.runtime.folders import cache_folder
 
+from .. import COMMAND
 from ..errors import ParityError, ReferenceMissing
 
 # Gives the other interpreter the named packages alone, not what else lies beside them.

@@ -8,7 +8,7 @@ import pytest
 
 from mlx_chatterbox import ChatterboxTTS, Voice
 from mlx_chatterbox.errors import AudioError, CheckpointError, SettingError, TextError
-from mlx_chatterbox.runtime.devices import is_device
+from mlx_chatterbox.runtime.device_argument import is_device
 from mlx_chatterbox.synthesis.tokens import audible_tokens
 from mlx_chatterbox.voices.voice import embed_voice, whole_tokens
 from mlx_chatterbox.weights.checkpoint import load

@@ -140,7 +140,7 @@ def test_twenty_processes_end_well():
 from threading import Thread
 import mlx_chatterbox
 import mlx.core as mx
-from mlx_chatterbox.runtime.devices import on_device
+from mlx_chatterbox.runtime.device_argument import on_device
 fused = mx.compile(lambda x: mx.sin(x) * x + mx.exp(x))
 def work():
     with on_device(None):
