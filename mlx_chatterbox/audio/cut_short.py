@@ -73,8 +73,8 @@ def _sound_of(file: BinaryIO, size: int) -> tuple[int, int] | None:
 
 
 def _known(start: int, claimed: int) -> tuple[int, int] | None:
-    """The same; None for the sizes that are written where the size is not known yet: none, the
-    largest, and sox's and espeak-ng's, which are near 2 GiB."""
+    """Return both, or None for a size that is written where it is not known yet: none, the largest,
+    and sox's and espeak-ng's, which are near 2 GiB."""
     unknown = claimed == 0 or claimed >= 0xFFFF0000 or 0x7FFF0000 <= claimed <= 0x80000000
     return None if unknown else (start, claimed)
 

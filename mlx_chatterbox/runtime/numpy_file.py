@@ -103,14 +103,14 @@ def _array(
     return np.frombuffer(content, found.dtype, offset=start).reshape(found.shape)
 
 
-class _Found:
-    """What a header says."""
+class _ArrayHeader:
+    """Type and shape of an array, as its header states them."""
 
     def __init__(self, dtype: np.dtype, shape: tuple[int, ...]):
         self.dtype, self.shape, self.ndim = dtype, shape, len(shape)
 
 
-def _header(file: BinaryIO, size: int) -> tuple[_Found, int]:
+def _header(file: BinaryIO, size: int) -> tuple[_ArrayHeader, int]:
     """Type and shape, and where the numbers begin, which go on to the end of the file.
 
     Raises:
@@ -138,10 +138,10 @@ def _header(file: BinaryIO, size: int) -> tuple[_Found, int]:
     start_of_numbers = 8 + width + length
     if size - start_of_numbers != prod(shape) * dtype.itemsize:
         raise ValueError(f"its shape {shape} needs another number of bytes than are there")
-    return _Found(dtype, shape), start_of_numbers
+    return _ArrayHeader(dtype, shape), start_of_numbers
 
 
-def _check(found: _Found, dtype: str, shape: Shape, name: str) -> None:
+def _check(found: _ArrayHeader, dtype: str, shape: Shape, name: str) -> None:
     if found.dtype != np.dtype(dtype):
         raise DataError(f"{name} holds {found.dtype}, not {dtype}.")
     check_shape(found, shape, name, DataError)

@@ -56,7 +56,11 @@ def run_program(
         `work` returned. Wrong use exits with 2, by argparse.
     """
     name = parser.prog if name is None else name
-    with streams.guarded() as (output, _), _interrupts() as interrupts, _elsewhere(name) as others:
+    with (
+        streams.guarded() as (output, _),
+        _interrupts() as interrupts,
+        _uncaught_errors(name) as others,
+    ):
         code = 1
         try:
             code = _run(parser, argv, work, name, interrupts, others) or int(others.failed)
@@ -71,7 +75,7 @@ def run_program(
     return code
 
 
-def _run(parser, argv, work, name: str, interrupts: list[bool], others: _Elsewhere) -> int:
+def _run(parser, argv, work, name: str, interrupts: list[bool], others: _UncaughtErrors) -> int:
     verbose = False
     try:
         arguments = parse(parser, argv)
@@ -94,8 +98,8 @@ def _run(parser, argv, work, name: str, interrupts: list[bool], others: _Elsewhe
     return INTERRUPTED
 
 
-class _Elsewhere:
-    """What happens where nobody waits for it: in threads, and in destructors.
+class _UncaughtErrors:
+    """Tells errors that nobody catches, in threads and in destructors, in a line each.
 
     Attributes:
         failed: an error has ended a thread, so that its work was not done.
@@ -105,13 +109,13 @@ class _Elsewhere:
         self._name, self.verbose, self.failed = name, False, False
         self._before = threading.excepthook, sys.unraisablehook
 
-    def of_thread(self, found: threading.ExceptHookArgs) -> None:
+    def thread_hook(self, found: threading.ExceptHookArgs) -> None:
         if issubclass(found.exc_type, SystemExit):
             return
         self.failed = True
         self._tell(found.exc_value, found.exc_type, "error", self._before[0], found)
 
-    def of_destructor(self, found: sys.UnraisableHookArgs) -> None:
+    def destructor_hook(self, found: sys.UnraisableHookArgs) -> None:
         self._tell(found.exc_value, found.exc_type, "note", self._before[1], found)
 
     def _tell(self, error, kind: type, what: str, before: Callable, found) -> None:
@@ -124,12 +128,12 @@ class _Elsewhere:
 
 
 @contextlib.contextmanager
-def _elsewhere(name: str) -> Iterator[_Elsewhere]:
+def _uncaught_errors(name: str) -> Iterator[_UncaughtErrors]:
     """Errors in threads and destructors are told in one line each within the block, and if this
     process is a program of ours until it ends."""
     before = threading.excepthook, sys.unraisablehook
-    others = _Elsewhere(name)
-    threading.excepthook, sys.unraisablehook = others.of_thread, others.of_destructor
+    others = _UncaughtErrors(name)
+    threading.excepthook, sys.unraisablehook = others.thread_hook, others.destructor_hook
     try:
         yield others
     finally:

@@ -15,7 +15,7 @@ WORDS = [
         "after",
         r"(left|leaves?|leave nothing else|leave) behind|lags behind"
         r"|behind a compiled function's back"
-        r"|behind the (old schoolhouse|\{noun\})|lies behind an array",
+        r"|behind the (old schoolhouse|\{noun\})",
     ),
 ]
 ENDINGS = {".py", ".c", ".h", ".cpp", ".md"}

@@ -76,8 +76,8 @@ def call(
 ) -> mx.array:
     """Call a function that takes arrays, one more of `shape` for its result, and numbers.
 
-    The arrays are evaluated, now. What is compiled knows no lengths but the numbers, and reads what
-    lies behind an array that is shorter.
+    The arrays are evaluated, now. What is compiled knows no lengths but the numbers, and reads
+    beyond the end of an array that is shorter.
 
     Args:
         shapes: of the arrays that are given, as the function reads them by its numbers.

@@ -103,7 +103,7 @@ def score(
 def excess(
     before: Sequence[int], after: Sequence[int], words: int, likely: float = 0.99
 ) -> tuple[float, float]:
-    """How many more words are wrong after than before, and how many more at the least.
+    """Return how many more words are wrong after than before, and how many more at the least.
 
     Both spoke the same sentences with the same seeds, so sentences are compared one by one: most
     of what a change of the model leaves alone is heard alike, and counts for nothing.
