@@ -59,11 +59,11 @@ def run_program(
     with (
         streams.guarded() as (output, _),
         _interrupts() as interrupts,
-        _uncaught_errors(name) as others,
+        _uncaught_errors(name) as uncaught,
     ):
         code = 1
         try:
-            code = _run(parser, argv, work, name, interrupts, others) or int(others.failed)
+            code = _run(parser, argv, work, name, interrupts, uncaught) or int(uncaught.failed)
         except SystemExit as end:
             output.flush()
             if end.code in (0, None) and streams.problem_of(output):
@@ -75,11 +75,11 @@ def run_program(
     return code
 
 
-def _run(parser, argv, work, name: str, interrupts: list[bool], others: _UncaughtErrors) -> int:
+def _run(parser, argv, work, name: str, interrupts: list[bool], uncaught: _UncaughtErrors) -> int:
     verbose = False
     try:
         arguments = parse(parser, argv)
-        others.verbose = verbose = getattr(arguments, "verbose", False)
+        uncaught.verbose = verbose = getattr(arguments, "verbose", False)
         with warnings.catch_warnings():
             if not verbose:
                 warnings.showwarning = lambda message, *_: _say(name, f"note: {message}")
@@ -132,10 +132,10 @@ def _uncaught_errors(name: str) -> Iterator[_UncaughtErrors]:
     """Errors in threads and destructors are told in one line each within the block, and if this
     process is a program of ours until it ends."""
     before = threading.excepthook, sys.unraisablehook
-    others = _UncaughtErrors(name)
-    threading.excepthook, sys.unraisablehook = others.thread_hook, others.destructor_hook
+    uncaught = _UncaughtErrors(name)
+    threading.excepthook, sys.unraisablehook = uncaught.thread_hook, uncaught.destructor_hook
     try:
-        yield others
+        yield uncaught
     finally:
         if not is_program():
             threading.excepthook, sys.unraisablehook = before
