@@ -97,12 +97,11 @@ def table_items(dataset, notes: list[str]) -> Iterator[Item]:
                 "cells: a table has a recording and a text in every line."
             )
         return
-    narrow = [grid for grid in candidates if len(grid.rows[0].cells) <= MAX_COLUMNS]
+    widths = [max(len(grid.rows[0].cells), expected_length(grid.rows)) for grid in candidates]
+    narrow = [grid for grid, n in zip(candidates, widths, strict=True) if n <= MAX_COLUMNS]
     if not narrow:
-        first = candidates[0].rows[0]
         raise DataError(
-            f"{path}:{first.line}: this line has {len(first.cells)} columns; {MAX_COLUMNS} are the "
-            "most."
+            f"{path}: its lines have {min(widths)} columns; {MAX_COLUMNS} are the most."
         )
     table = _Table.of(path, narrow, dataset, recordings)
     rows, joined = fitted(table.grid, table.names, path, table.names.index(table.columns.text[0]))
