@@ -280,6 +280,13 @@ def test_speakers_that_are_not_named_are_told(listed):
     assert "metadata.csv:3: taken for 'speaker'" in said
 
 
+@pytest.mark.parametrize("header", ["audio|text\n", ""])
+def test_more_columns_than_a_list_of_clips_has(listed, header):
+    line = "|".join(["a", "Good morning."] + ["x"] * 600)
+    _, said = listed(header + f"{line}\n" * 6)
+    assert "602 columns; 500 are the most" in said
+
+
 def test_windows_1252_that_nobody_named_is_explained(listed):
     table = f"a|{HELLO}\nb|Caf\xe9.\n".encode("cp1252")
     rows, said = listed(table)
