@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from ..runtime import device
+from ..runtime.memory import all_memory
 
 # What is left to the system and to other programs.
 _SPARED = 0.2
@@ -116,11 +116,6 @@ def _free_on_mac(vm_stat: str) -> int:
 
 def _half_of_all() -> int:
     return all_memory() // 2
-
-
-def all_memory() -> int:
-    """Bytes that the machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _cgroup_limit() -> tuple[int | None, int]:

@@ -18,8 +18,9 @@ import mlx.core as mx
 from .._version import __version__
 from ..nn import cpu_kernels
 from ..runtime import device, linux_cpu, native
+from ..runtime.memory import all_memory
 from ..runtime.mlx_settings import CUDA_SETTINGS
-from .budget import all_memory, free_memory
+from .budget import free_memory
 from .examination import Examination
 from .findings import Section
 from .private import anonymous

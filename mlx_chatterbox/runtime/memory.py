@@ -75,3 +75,8 @@ def give_back_memory() -> None:
     """Return to the system what is kept for reuse; between pieces of long work."""
     clear_device_cache()
     trim_heap()
+
+
+def all_memory() -> int:
+    """Bytes of memory that the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

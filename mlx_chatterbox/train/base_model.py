@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..checks.config_base import MAX_SIZE
 from ..errors import CheckpointError
 from ..models.config import ModelConfig, PackingConfig, QuantizationConfig
+from ..runtime.memory import all_memory
 from ..weights.hub import (
     is_own_configuration,
     local_folder,
@@ -129,9 +128,6 @@ def sizes(base: ModelConfig, config: TrainConfig) -> ModelConfig:
         wanted = ModelConfig.from_dict(_merged(_plain(base), config.model.config))
     except (CheckpointError, TypeError) as error:
         raise config.fail("model.config", str(error)) from None
-    for name, value in _whole_numbers(config.model.config):
-        if value > MAX_SIZE:
-            raise config.fail("model.config", f"{name} must be at most {MAX_SIZE}, not {value}.")
     if wanted.layers() > MAX_LAYERS:
         raise config.fail(
             "model.config", f"it has {wanted.layers()} layers; {MAX_LAYERS} are the most."
@@ -139,23 +135,13 @@ def sizes(base: ModelConfig, config: TrainConfig) -> ModelConfig:
     return wanted
 
 
-def _whole_numbers(values: object, name: str = "model.config") -> Iterator[tuple[str, int]]:
-    """Of a configuration, with their names."""
-    if isinstance(values, dict):
-        for key, value in values.items():
-            yield from _whole_numbers(value, f"{name}.{key}")
-    elif isinstance(values, list):
-        for value in values:
-            yield from _whole_numbers(value, name)
-    elif (isinstance(values, float) and values.is_integer()) or type(values) is int:
-        yield name, int(values)
-
-
 def _check_memory(weights: Mapping[str, mx.array], config: TrainConfig) -> None:
-    """Raise ConfigError where there is not the memory for random weights, which nobody has computed
-    yet: MLX would be ended by the system."""
+    """Raise ConfigError where random weights, not computed yet, need more memory than there is.
+
+    The system would end the process.
+    """
     needed = sum(4 * value.size for value in weights.values())
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    there = all_memory()
     if needed > there:
         raise config.fail(
             "model.config",
