@@ -99,14 +99,15 @@ def test_killed_within_a_unit_its_finished_pieces_stay(tts, tmp_path, sounded, e
 
 
 def test_a_piece_is_on_disk_before_others_are_begun(tts, tmp_path, sounded):
-    output, begun = tmp_path / "out.wav", []
+    output, begun, one_at_a_time = tmp_path / "out.wav", [], Lock()
 
     def execute(units, store):
         assert [len(unit) for unit in units] == [len(TEXTS)]
 
         def counted(spoken):
             store(spoken)
-            begun.append((len(records(output)), len(sounded)))
+            with one_at_a_time:  # or what was counted first might be noted last
+                begun.append((len(records(output)), len(sounded)))
 
         local(tts)(units, counted)
 
