@@ -16,6 +16,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import mlx_chatterbox  # noqa: F401  (before mlx.core)
+
+# isort: split
+import mlx.core as mx
+
 from mlx_chatterbox.api.tts import open_model
 from mlx_chatterbox.commands.cli import add_verbose
 from mlx_chatterbox.runtime.number_options import whole
@@ -30,12 +35,16 @@ REFERENCE_SECONDS = 10.0
 
 
 def measure(folder: Path, tokens: int, times: int) -> dict:
-    """Peak memory of this process, in bytes, after each utterance.
+    """Memory of this process in bytes: "peaks", its largest resident size after each utterance.
+
+    "imported" is its size before the model is opened, "needed" the most that MLX held at once
+    (weights and activations). What the peaks are above both is kept for the next utterance.
 
     Args:
         folder: a model, converted or not.
         tokens: speech tokens at most of each utterance, 40 ms of audio each.
     """
+    imported = peak_resident()
     tts = open_model(folder)
     config = tts.checkpoint.config
     language = {"language_id": "en"} if config.text.tokenizer == "multilingual" else {}
@@ -50,6 +59,8 @@ def measure(folder: Path, tokens: int, times: int) -> dict:
     return {
         "variant": config.variant,
         "weights": sum(path.stat().st_size for path in weight_files(tts.checkpoint.folder)),
+        "imported": imported,
+        "needed": mx.get_peak_memory(),
         "peaks": peaks,
         "seconds": seconds,
     }

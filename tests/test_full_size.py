@@ -106,11 +106,17 @@ def test_a_sentence_has_its_tokens_in_any_company(weights):
 
 
 def test_memory_is_the_weights_and_little_more(weights):
-    """And an utterance leaves nothing behind."""
+    """And an utterance leaves nothing behind.
+
+    How much of what is freed glibc keeps depends on which threads freed it, up to a bound.
+    """
+    from mlx_chatterbox.runtime.linux_cpu import MOST_KEPT
+
     command = [sys.executable, "-m", "benchmarks.memory", "--worker", str(weights)]
     command += ["--tokens", "50", "--times", "3"]
     found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     first, *_, last = found["peaks"]
     assert found["weights"] > 3e9
-    assert last - found["weights"] < 0.6e9
+    assert found["needed"] - found["weights"] < 0.25e9
+    assert last - found["imported"] - found["needed"] < MOST_KEPT
     assert last < 1.05 * first

@@ -30,6 +30,7 @@ _FAST_NAMES = ("openblas", "mkl_rt", "libblis")
 # Parameters of glibc's mallopt, from its malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+MOST_KEPT = 512 * 2**20  # bytes that the process keeps of what it has freed
 
 # What OpenBLAS falls back to on an x86 processor that it does not know, and what it should use
 # instead: the first whose instructions the processor has. `OPENBLAS_CORETYPE` overrides.
@@ -93,7 +94,7 @@ def _keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 64 * 2**20)
-        mallopt(_M_TRIM_THRESHOLD, 512 * 2**20)
+        mallopt(_M_TRIM_THRESHOLD, MOST_KEPT)
 
 
 def trim_heap() -> None:
