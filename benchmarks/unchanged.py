@@ -50,6 +50,15 @@ def worktree_of(commit: str, folder: Path) -> Iterator[Path]:
         _git("worktree", "remove", "--force", str(tree))
 
 
+def commit_of(name: str) -> str:
+    """The hash of a commit.
+
+    Raises:
+        BenchmarkError: there is no such commit, or no git.
+    """
+    return _git("rev-parse", "--verify", f"{name}^{{commit}}")
+
+
 def _git(*words: str) -> str:
     command = ["git", "-C", str(HERE), *words]
     try:
@@ -132,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> int:
-    commit = _git("rev-parse", "--verify", f"{arguments.against}^{{commit}}")
+    commit = commit_of(arguments.against)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..checks.json_file import read_json
 from ..models.config import CONFIG_NAME
 from ..weights.manifest import sha256
 
 # Files of a checkpoint that change nothing of how it speaks.
 _SILENT_ENDINGS = (".md", ".tmp", ".lock")
 _SILENT_NAMES = ("manifest.json", "conds.safetensors", "conds.pt")
-
-_NORMALIZE = re.compile(rb'^[ \t]*"normalize": (?:true|false),?\n', re.MULTILINE)
 
 # Of files that were hashed before: size, time of change in ns, SHA-256, by path.
 Known = dict[str, list]
@@ -60,7 +58,8 @@ def file_hash(path: Path, known: Known) -> str:
 def model_hash(folder: Path, known: Known) -> str:
     """Hash of a checkpoint folder: weights, configuration, tokenizer; not the built-in voice.
 
-    Nor whether texts are written out first: that changes texts, which have their own hashes.
+    Nor settings that change nothing of how a text is spoken: of fine-tuning, and whether texts are
+    written out first, since texts have their own hashes.
     """
     files = {
         path.name: _config_hash(path) if path.name == CONFIG_NAME else file_hash(path, known)
@@ -74,7 +73,20 @@ def model_hash(folder: Path, known: Known) -> str:
 
 
 def _config_hash(path: Path) -> str:
-    return hashlib.sha256(_NORMALIZE.sub(b"", path.read_bytes())).hexdigest()
+    """SHA-256 of a configuration as it is without the settings that change no speech.
+
+    Jobs that were begun before there were such settings go on: without them the file is hashed as
+    it is, else as we write it.
+    """
+    content = path.read_bytes()
+    values = read_json(path)
+    text = values.get("text")
+    silent = [(values, "fine_tuning"), (text if isinstance(text, dict) else {}, "normalize")]
+    if any(name in section for section, name in silent):
+        for section, name in silent:
+            section.pop(name, None)
+        content = f"{json.dumps(values, indent=2)}\n".encode()
+    return hashlib.sha256(content).hexdigest()
 
 
 def piece_key(text: str, seed: int, identity: str) -> str:

@@ -11,7 +11,6 @@ import pytest
 
 from mlx_chatterbox.api.tts import ChatterboxTTS
 from mlx_chatterbox.generate import main
-from mlx_chatterbox.longform.identity import model_hash
 from mlx_chatterbox.longform.job import STATE_NAME, Job
 from mlx_chatterbox.longform.split import plan_text
 from mlx_chatterbox.longform.wording import job_writing
@@ -258,18 +257,6 @@ def test_a_new_job_is_written_out(tmp_path):
     manifest = json.loads((tmp_path / "out.wav.job" / "manifest.json").read_text())
     assert manifest["normalize"] is True
     assert manifest["pieces"][0]["text"] == "It cost $5."
-
-
-def test_the_model_s_hash_is_what_it_was_before_the_field(tmp_path):
-    def hash_with(text: dict) -> str:
-        values = {"model_type": "chatterbox", "text": text}
-        (tmp_path / "config.json").write_text(json.dumps(values, indent=2) + "\n")
-        return model_hash(tmp_path, {})
-
-    before = hash_with({"lexicon": True, "languages": []})
-    assert hash_with({"lexicon": True, "normalize": True, "languages": []}) == before
-    assert hash_with({"lexicon": True, "normalize": False, "languages": []}) == before
-    assert hash_with({"lexicon": False, "languages": []}) != before
 
 
 def test_what_is_left_of_another_language_is_named(show, small_models):
