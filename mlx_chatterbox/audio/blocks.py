@@ -88,9 +88,9 @@ def collected(blocks: Iterable[np.ndarray], channels: int, rate: int, name: str)
             first = block
             continue
         if not kept:
-            kept += memoryview(np.ascontiguousarray(first)).cast("B")
+            kept += np.ascontiguousarray(first).data.cast("B")
         # Grows in its place: no moment at which all samples are there twice.
-        kept += memoryview(np.ascontiguousarray(block)).cast("B")
+        kept += np.ascontiguousarray(block).data.cast("B")
     if first is None:
         return np.zeros((0, channels), np.float32)
     return np.frombuffer(kept, np.float32).reshape(-1, channels) if kept else first

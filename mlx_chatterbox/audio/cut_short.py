@@ -1,8 +1,8 @@
-"""Whether a recording is cut short: what its header says of its length, against what is there.
+"""Detection of recordings that are cut short: the length in the header against the file's size.
 
-libsndfile reads what there is of a WAV file and its like and says nothing, so the headers are
-looked at here. Formats: the chunks of RIFF (WAV), RF64, AIFF, Wave64 and CAF; AU; NIST SPHERE; the
-pages of Ogg (RFC 3533), of which the last one is marked.
+libsndfile reads as much of a truncated WAV file (and its like) as there is and reports nothing, so
+the headers are read here. Formats: the chunks of RIFF (WAV), RF64, AIFF, Wave64 and CAF; AU; NIST
+SPHERE; the pages of Ogg (RFC 3533), of which the last one is marked.
 """
 
 from __future__ import annotations
@@ -21,19 +21,22 @@ _LAST_PAGE = 4
 
 
 def how_short(file: BinaryIO) -> str:
-    """What is missing of a recording, for people: "its header says 96000 bytes of sound, and 48000
-    are there"; "" if nothing is, or if its format does not say.
+    """Describe what is missing at the end of a recording.
 
     Args:
-        file: open, of a seekable kind; it is at its beginning afterwards.
+        file: open and seekable; it is at its beginning afterwards.
+
+    Returns:
+        For instance "its header says 96000 bytes of sound, and 48000 are there"; "" if nothing is
+        missing, or if the format does not store the length.
     """
     try:
         size = file.seek(0, os.SEEK_END)
-        found = _sound_of(file, size)
-        if found is None:
+        place = _place_of_sound(file, size)
+        if place is None:
             file.seek(0)
             return _ogg(file, size) if file.read(4) == b"OggS" else ""
-        start, claimed = found
+        start, claimed = place
         there = max(0, size - start)
         if claimed <= there:
             return ""
@@ -44,9 +47,11 @@ def how_short(file: BinaryIO) -> str:
         file.seek(0)
 
 
-def _sound_of(file: BinaryIO, size: int) -> tuple[int, int] | None:
-    """Where the samples begin, and how many bytes they are said to have; None where that is not
-    said, as by a recorder that writes into a pipe and cannot go back."""
+def _place_of_sound(file: BinaryIO, size: int) -> tuple[int, int] | None:
+    """Read the header: the byte where the samples begin, and their size in bytes.
+
+    None where the size is not stored, as by a recorder that writes into a pipe and cannot go back.
+    """
     file.seek(0)
     head = file.read(12)
     mark, kind = head[:4], head[8:12]
@@ -62,7 +67,7 @@ def _sound_of(file: BinaryIO, size: int) -> tuple[int, int] | None:
     if mark == b"caff":
         chunks = _chunks(file, size, 8, ">4sq", even=False)
         return next(
-            (tuple(place) for name, *place in chunks if name == b"data" and place[1] > 0), None
+            ((start, size) for name, start, size in chunks if name == b"data" and size > 0), None
         )
     if mark in (b".snd", b"dns."):
         start, claimed = struct.unpack(">II" if mark == b".snd" else "<II", head[4:12])
@@ -73,8 +78,8 @@ def _sound_of(file: BinaryIO, size: int) -> tuple[int, int] | None:
 
 
 def _known(start: int, claimed: int) -> tuple[int, int] | None:
-    """Return both, or None for a size that is written where it is not known yet: none, the largest,
-    and sox's and espeak-ng's, which are near 2 GiB."""
+    """Return both, or None for a size that stands for "not known yet": 0, the largest number, and
+    those of sox and espeak-ng, near 2 GiB."""
     unknown = claimed == 0 or claimed >= 0xFFFF0000 or 0x7FFF0000 <= claimed <= 0x80000000
     return None if unknown else (start, claimed)
 
@@ -82,7 +87,7 @@ def _known(start: int, claimed: int) -> tuple[int, int] | None:
 def _chunks(
     file: BinaryIO, size: int, at: int, layout: str, even: bool = True
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Name, place of the content and its size, of each chunk from `at` on."""
+    """Yield each chunk from `at` on: its name, the place of its content, and the content's size."""
     head = struct.calcsize(layout)
     for _ in range(_MOST_CHUNKS):
         if at + head > size:
@@ -131,7 +136,7 @@ def _w64(file: BinaryIO, size: int) -> tuple[int, int] | None:
 
 
 def _nist(file: BinaryIO) -> tuple[int, int] | None:
-    """Of speech corpora: a header of 1,024 bytes of text, in lines."""
+    """Read NIST SPHERE, the format of speech corpora: a header of 1,024 bytes, lines of text."""
     file.seek(0)
     lines = [line.split() for line in file.read(1024).decode("latin-1").splitlines()]
     values = {line[0]: line[2] for line in lines if len(line) == 3 and line[1] == "-i"}
@@ -144,7 +149,7 @@ def _nist(file: BinaryIO) -> tuple[int, int] | None:
 
 
 def _ogg(file: BinaryIO, size: int) -> str:
-    """What is missing of an Ogg file."""
+    """Describe what is missing at the end of an Ogg file; "" for nothing."""
     file.seek(max(0, size - _LARGEST_PAGE))
     end = file.read(_LARGEST_PAGE)
     at = end.rfind(b"OggS")

@@ -75,7 +75,7 @@ class Decoder:
 
     def __init__(
         self,
-        process: subprocess.Popen,
+        process: subprocess.Popen[bytes],
         ready: selectors.BaseSelector,
         errors,
         name: str,
@@ -84,6 +84,7 @@ class Decoder:
     ):
         self._process, self._errors = process, errors
         self._name, self._kind, self._path = name, kind, path
+        assert process.stdout is not None  # `open_decoder` asks for a pipe
         self._pipe = process.stdout
         self._ready = ready
         ready.register(self._pipe, selectors.EVENT_READ)
@@ -223,7 +224,8 @@ def open_decoder(
             yield Decoder(process, ready, errors, name, kind, path)
         finally:
             process.kill()
-            process.stdout.close()
+            if process.stdout is not None:
+                process.stdout.close()
             process.wait()
 
 
@@ -244,8 +246,8 @@ def duration(path: Path, kind: Kind) -> float | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = _DURATION.search(done.stderr.decode(errors="replace"))
-    if found is None:
+    match = _DURATION.search(done.stderr.decode(errors="replace"))
+    if match is None:
         return None
-    hours, minutes, seconds = found.groups()
+    hours, minutes, seconds = match.groups()
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)

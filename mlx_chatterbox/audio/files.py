@@ -185,7 +185,9 @@ def duration_of(path: str | os.PathLike) -> float | None:
                 return duration(Path(path), kind)
             with _sound_file(file) as sound:
                 return sound.frames / sound.samplerate
-    except (AudioError, *_errors()):
+    except AudioError:
+        return None
+    except _errors():
         return None
 
 
@@ -209,19 +211,24 @@ def _opened(
             if not path.exists():
                 raise AudioError(f"There is no file {path}: check the path of the recording.")
             name = str(path)
+            file: BinaryIO
             try:
-                source = stack.enter_context(open_input(path)).raw
-                if not source.seekable():
-                    source = io.BytesIO(_piped(source, name))
+                opened = stack.enter_context(open_input(path))
+                # Without its buffer: libsndfile reads from the same file descriptor.
+                raw = opened.raw if isinstance(opened, io.BufferedReader) else None
+                assert isinstance(raw, io.FileIO)  # as `open` makes them
+                file = raw if raw.seekable() else io.BytesIO(_piped(raw, name))
             except OSError as error:
                 raise AudioError(f"{path} cannot be read ({reason_of(error)}).") from error
-        if not source.read(1):
+        else:
+            file = source
+        if not file.read(1):
             raise AudioError(f"{name} is empty: there is no recording in it.")
-        source.seek(0)
-        kind = kind_of(source)
+        file.seek(0)
+        kind = kind_of(file)
         if kind is not None and not kind.demuxer:
             raise AudioError(f"{name} cannot be read as audio: it is {kind.name}.")
-        yield source, str(name), kind
+        yield file, str(name), kind
 
 
 def _piped(file: io.FileIO, name: str) -> bytes:

@@ -59,11 +59,13 @@ class BookEncoder:
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
         )
+        assert self._encoder.stdin is not None  # a pipe, as asked for
+        self._pipe = self._encoder.stdin
 
     def write(self, samples: np.ndarray) -> None:
         """samples: (n, channels) float32."""
         try:
-            self._encoder.stdin.write(np.ascontiguousarray(samples, "<f4").tobytes())
+            self._pipe.write(np.ascontiguousarray(samples, "<f4").tobytes())
         except (BrokenPipeError, ValueError):
             raise self._error() from None
         self._samples += len(samples)
@@ -71,7 +73,7 @@ class BookEncoder:
     def finish(self, chapters: list[tuple[str, int]]) -> None:
         """chapters: title and first sample of each."""
         try:
-            self._encoder.stdin.close()
+            self._pipe.close()
         except BrokenPipeError:
             raise self._error() from None
         if self._encoder.wait():
@@ -79,7 +81,7 @@ class BookEncoder:
         text = chapter_file(chapters, self._samples, self._rate, self._title, self._author)
         self._words.write_text(text, encoding="utf-8")
         kind = cover_format(self._cover)
-        if kind is not None:
+        if self._cover is not None and kind is not None:
             self._picture.write_bytes(self._cover)
             if self._put_together((self._picture, kind)):
                 return
@@ -105,9 +107,9 @@ class BookEncoder:
         if self._encoder.poll() is None:
             self._encoder.kill()
         self._encoder.wait()
-        if not self._encoder.stdin.closed:
+        if not self._pipe.closed:
             with contextlib.suppress(BrokenPipeError):
-                self._encoder.stdin.close()
+                self._pipe.close()
         self._errors.close()
         self._sound.unlink(missing_ok=True)
         self._words.unlink(missing_ok=True)
@@ -151,7 +153,8 @@ def chapters_command(
     Args:
         cover: a picture's file and its `cover_format`.
     """
-    picture, placed = (), ()
+    picture: tuple[str, ...] = ()
+    placed: tuple[str, ...] = ()
     if cover is not None:
         picture = ("-f", cover[1], "-i", _file(cover[0]))
         placed = ("-map", "2:v", "-disposition:v:0", "attached_pic")

@@ -79,10 +79,9 @@ def overlap_add(frames: mx.array, hop: int) -> mx.array:
         frames = mx.pad(frames, [(0, 0)] * (frames.ndim - 1) + [(0, pieces * hop - n)])
     frames = frames.reshape(*batch, count, pieces, hop)
     unpadded = [(0, 0)] * len(batch)
-    total = None
-    for k in range(pieces):
-        shifted = mx.pad(frames[..., k, :], [*unpadded, (k, pieces - 1 - k), (0, 0)])
-        total = shifted if total is None else total + shifted
+    total = mx.pad(frames[..., 0, :], [*unpadded, (0, pieces - 1), (0, 0)])
+    for k in range(1, pieces):
+        total = total + mx.pad(frames[..., k, :], [*unpadded, (k, pieces - 1 - k), (0, 0)])
     return total.reshape(*batch, -1)[..., : (count - 1) * hop + n]
 
 

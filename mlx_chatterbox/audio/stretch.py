@@ -9,7 +9,7 @@ as the whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 
 import numpy as np
@@ -57,8 +57,8 @@ def stretch(waveform: np.ndarray, sample_rate: int, speed: float) -> np.ndarray:
 
 
 def stretch_stream(
-    chunks: Iterator[tuple[np.ndarray, bool]], sample_rate: int, speed: float
-) -> Iterator[tuple[np.ndarray, bool]]:
+    chunks: Generator[tuple[np.ndarray, bool], None, None], sample_rate: int, speed: float
+) -> Generator[tuple[np.ndarray, bool], None, None]:
     """Stretch speech that comes in chunks.
 
     Args:

@@ -33,7 +33,7 @@ _EXPM1_SERIES = (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0)
 
 
 def _polynomial(x: mx.array) -> bool:
-    """Whether the polynomials serve: they need float32, and half precision has other devices."""
+    """Return True where the polynomials are used: float32, on a CPU whose kernels can be fused."""
     return x.dtype == mx.float32 and device.on_cpu() and device.can_compile_on_cpu()
 
 
@@ -45,7 +45,7 @@ def _expm1_of_negative(x: mx.array, squarings: int = 7) -> mx.array:
     with every squaring, as those of exp itself would.
     """
     small = mx.maximum(x, -87.0) * (1 / 2**7)
-    value = 1 / 5040
+    value: mx.array | float = 1 / 5040
     for coefficient in _EXPM1_SERIES:
         value = value * small + coefficient
     value = value * small
@@ -88,7 +88,7 @@ def _gelu_polynomial(x: mx.array) -> mx.array:
     # erfc after Abramowitz and Stegun 7.1.26, absolute error at most 1.5e-7.
     a = mx.abs(x) * math.sqrt(0.5)
     t = 1.0 / (1.0 + 0.3275911 * a)
-    series = 1.061405429
+    series: mx.array | float = 1.061405429
     for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
         series = series * t + coefficient
     erfc = series * t * _exp_of_negative(-a * a)
@@ -133,7 +133,7 @@ def _snake_polynomial(x: mx.array, alpha: mx.array, inverse_alpha: mx.array) -> 
     turns = x * alpha * (1 / math.pi)
     angle = (turns - mx.round(turns)) * math.pi
     square = angle * angle
-    sine = -1 / 39916800
+    sine: mx.array | float = -1 / 39916800
     for coefficient in (1 / 362880, -1 / 5040, 1 / 120, -1 / 6, 1.0):
         sine = sine * square + coefficient
     sine = sine * angle

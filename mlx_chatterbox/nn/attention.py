@@ -40,8 +40,9 @@ def attend(
         (B, H, T, D)
     """
     if device.on_cpu() and device.is_half(queries, keys, values):
-        given = (array.astype(mx.float32) for array in (queries, keys, values))
-        return attend(*given, scale, bias).astype(queries.dtype)
+        full = mx.float32
+        attended = attend(queries.astype(full), keys.astype(full), values.astype(full), scale, bias)
+        return attended.astype(queries.dtype)
     if not device.on_cpu() or queries.dtype != mx.float32:
         return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=bias)
     if scale != 1.0:
@@ -100,7 +101,7 @@ def _attend(queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array 
 
 
 def attends_by_columns(x: mx.array) -> bool:
-    """Whether `attend_columns` is the faster way to attend over x, (B, T, C): long, on the CPU."""
+    """Return True where `attend_columns` is faster for x, (B, T, C): long inputs on the CPU."""
     return device.on_cpu() and x.dtype == mx.float32 and x.shape[1] ** 2 >= _LARGE_SCORES
 
 
@@ -131,12 +132,14 @@ def attend_columns(
     def attended(queries: mx.array, *others: mx.array) -> mx.array:
         width, frames = queries.shape
         pieces = len(others) // 2
-        given = [array for i in range(pieces) for array in (others[i], others[pieces + i])]
+        arrays: list[mx.array | None] = [queries]
+        for i in range(pieces):
+            arrays += [others[i], others[pieces + i]]
+        arrays += [None] * (5 - len(arrays))
         lengths = [others[i].shape[1] for i in range(pieces)]
         sizes = (heads, width // heads, frames, *lengths, *[0] * (2 - pieces))
-        given += [None] * (4 - len(given))
-        shapes = [(width, frames), *((width, n) for n in lengths for _ in range(2))]
-        arrays = [queries, *given]
+        shapes: list[tuple[int, ...]] = [(width, frames)]
+        shapes += [(width, n) for n in lengths for _ in range(2)]
         return native.call("attend_columns", arrays, shapes, queries.shape, *sizes, float(scale))
 
     return attended(queries, *keys, *values)
@@ -147,7 +150,7 @@ def _attend_columns(
 ) -> mx.array:
     pieces = len(keys_and_values) // 2
     keys, values = (
-        one[0] if pieces == 1 else mx.concatenate(one, axis=1)
+        one[0] if pieces == 1 else mx.concatenate(list(one), axis=1)
         for one in (keys_and_values[:pieces], keys_and_values[pieces:])
     )
     width, frames = queries.shape

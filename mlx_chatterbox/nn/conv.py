@@ -52,9 +52,10 @@ def conv1d(
         (B, (T + padding - dilation (K - 1) - 1) // stride + 1, C_out)
     """
     if device.on_cpu() and device.is_half(x, weight):
-        full = [None if array is None else array.astype(mx.float32) for array in (x, weight, bias)]
-        settings = stride, padding, dilation, groups, full[2], unfold, evaluate
-        return conv1d(full[0], full[1], *settings).astype(x.dtype)
+        full = mx.float32
+        full_bias = None if bias is None else bias.astype(full)
+        settings = stride, padding, dilation, groups, full_bias, unfold, evaluate
+        return conv1d(x.astype(full), weight.astype(full), *settings).astype(x.dtype)
     if any(padding):
         x = mx.pad(x, [(0, 0), padding, (0, 0)])
     if not device.on_cpu():
@@ -81,7 +82,7 @@ def stacked(rows: list[mx.array]) -> mx.array:
 def conv1d_by_taps(
     x: mx.array, weight: mx.array, dilation: int = 1, bias: mx.array | None = None
 ) -> mx.array:
-    """As `conv1d` of stride 1 without padding and groups: a product for each tap, added up."""
+    """Convolve like `conv1d` with stride 1, without padding or groups: a product for each tap."""
     kernel = weight.shape[1]
     frames = x.shape[1] - dilation * (kernel - 1)
     first, *others = (weight[:, tap].T for tap in range(kernel))
@@ -92,7 +93,7 @@ def conv1d_by_taps(
 
 
 def _in_one_go(x: mx.array, weight: mx.array, dilation: int, bias: mx.array | None) -> mx.array:
-    """As `conv1d_by_taps`, by `native`."""
+    """Compute `conv1d_by_taps` in compiled code (`native`)."""
     out_channels, kernel, channels = weight.shape
     frames = x.shape[1] - dilation * (kernel - 1)
 
@@ -103,8 +104,10 @@ def _in_one_go(x: mx.array, weight: mx.array, dilation: int, bias: mx.array | No
     def convolved(x: mx.array, weight: mx.array, *bias: mx.array) -> mx.array:
         sizes = (1, frames, channels, out_channels, 1, kernel, dilation, 1)
         shapes = [(x.shape[1], channels), weight.shape, *[(out_channels,)] * len(bias)]
-        given = [weight, bias[0] if bias else None]
-        return stacked([native.call("convolve", [row, *given], shapes, shape, *sizes) for row in x])
+        others = [weight, bias[0] if bias else None]
+        return stacked(
+            [native.call("convolve", [row, *others], shapes, shape, *sizes) for row in x]
+        )
 
     shape = (frames, out_channels)
     return convolved(x, weight) if bias is None else convolved(x, weight, bias)
@@ -143,7 +146,7 @@ def _depthwise(x: mx.array, weight: mx.array, stride: int, dilation: int) -> mx.
 
 
 def _depthwise_in_one_go(x: mx.array, weight: mx.array) -> mx.array:
-    """As `_depthwise` of stride 1, by `native`."""
+    """Compute `_depthwise` with stride 1 in compiled code (`native`)."""
     channels, kernel, _ = weight.shape
     frames = x.shape[1] - kernel + 1
 
@@ -151,7 +154,7 @@ def _depthwise_in_one_go(x: mx.array, weight: mx.array) -> mx.array:
     def convolved(x: mx.array, weight: mx.array) -> mx.array:
         taps = weight[..., 0].T
         shape, sizes = (frames, channels), (frames, channels, kernel)
-        shapes = [(x.shape[1], channels), (kernel, channels)]
+        shapes: list[tuple[int, ...]] = [(x.shape[1], channels), (kernel, channels)]
         return stacked(
             [native.call("convolve_depthwise", [row, taps], shapes, shape, *sizes) for row in x]
         )

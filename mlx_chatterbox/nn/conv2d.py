@@ -31,18 +31,18 @@ class Conv2d(nn.Conv2d):
         """(B, F, T, C_in) to (B, F', T', C_out)."""
         if not device.on_cpu():
             return super().__call__(x)
-        weight, given = self.weight, mx.result_type(x.dtype, self.weight.dtype)
+        weight, dtype = self.weight, mx.result_type(x.dtype, self.weight.dtype)
         if device.is_half(x, weight):  # as in `conv.py`
             x, weight = x.astype(mx.float32), weight.astype(mx.float32)
         if any(self.padding):
             before, along = self.padding
             x = mx.pad(x, [(0, 0), (before, before), (along, along), (0, 0)])
         by = _by_taps if self.training or not native.takes(x, weight) else _in_one_go
-        return stacked([by(row, weight, self.stride[0]) for row in x]).astype(given)
+        return stacked([by(row, weight, self.stride[0]) for row in x]).astype(dtype)
 
 
 def _in_one_go(x: mx.array, weight: mx.array, stride: int) -> mx.array:
-    """As `_by_taps`, by `native`."""
+    """Compute `_by_taps` in compiled code (`native`)."""
     out_channels, high, wide, channels = weight.shape
     lines, frames = (x.shape[0] - high) // stride + 1, x.shape[1] - wide + 1
 
@@ -71,12 +71,13 @@ def _by_taps(x: mx.array, weight: mx.array, stride: int) -> mx.array:
         count = min(at_once, rows - first)
         # The last columns of a line run over into the next; they are cut off below.
         start, length = first * width, count * width - wide + 1
-        out = None
+        out: mx.array | None = None
         for across, line in enumerate(lines):
             for tap in range(wide):
                 seen = line[start + tap : start + tap + length]
                 matrix = weight[:, across, tap].T
                 out = seen @ matrix if out is None else mx.addmm(out, seen, matrix)
+        assert out is not None  # a kernel has taps
         out = mx.pad(out, [(0, wide - 1), (0, 0)]).reshape(count, width, out_channels)
         pieces.append(out[:, :columns])
     return mx.concatenate(pieces)

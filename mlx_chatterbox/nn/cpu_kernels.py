@@ -38,7 +38,8 @@ from ..runtime.own_files import write_whole
 from ..runtime.processor import compiled_folder, instruction_set
 
 # Before anything is fused.
-mlx_folder.arrange(mx.__version__)
+_MLX_VERSION: str = mx.__version__  # type: ignore[attr-defined]  # not in MLX's stubs
+mlx_folder.arrange(_MLX_VERSION)
 
 # Nothing here lets the compiler reorder sums or ignore NaNs; errno and floating-point traps are
 # what no kernel uses. The last one lets it inline `exp`, without which no loop is vectorised.
@@ -127,7 +128,7 @@ def _tuned() -> bool:
             return False
         flags = (target, *_flags())
         sources = [Path(__file__).with_name(f"{name}.py").read_text() for name in _MODULES]
-        place = compiled_folder(compiler, mx.__version__, _INDEPENDENT, *flags, *sources)
+        place = compiled_folder(compiler, _MLX_VERSION, _INDEPENDENT, *flags, *sources)
         if not code_cache.is_whole_folder(place / "mlx"):
             code_cache.remove(place / "mlx")
             _compile(compiler, flags, place)
@@ -168,9 +169,8 @@ def _compile(compiler: str, flags: tuple[str, ...], place: Path) -> None:
             "MLX_CHATTERBOX_KERNELS": "plain",
             mlx_folder.WRITING: "1",
         }
-        options = {"check": True, "capture_output": True, "timeout": 300}
-        subprocess.run([sys.executable, "-c", code], env=environment, **options)
-        _compile_together(compiler, flags, Path(folder), options)
+        _run([sys.executable, "-c", code], environment)
+        _compile_together(compiler, flags, Path(folder))
         finished = Path(folder) / "finished"
         (Path(folder) / "mlx").rename(finished)
         code_cache.keep_folder(finished)
@@ -178,7 +178,16 @@ def _compile(compiler: str, flags: tuple[str, ...], place: Path) -> None:
             finished.rename(place / "mlx")
 
 
-def _compile_together(compiler: str, flags: tuple[str, ...], folder: Path, options: dict) -> None:
+def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
+    """Run a program to its end.
+
+    Raises:
+        subprocess.SubprocessError: it fails, or takes more than 5 minutes.
+    """
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300)
+
+
+def _compile_together(compiler: str, flags: tuple[str, ...], folder: Path) -> None:
     """Compile the sources that MLX wrote into one library, in the place of each empty one."""
     sources = sorted((folder / "mlx").rglob("*.cpp"))
     beginning, kernels = "", []
@@ -187,13 +196,13 @@ def _compile_together(compiler: str, flags: tuple[str, ...], folder: Path, optio
         kernels.append(kernel + re.sub(r"^ *for \(", rf"{_INDEPENDENT}\n\g<0>", body, flags=re.M))
     together, library = folder / "mlx" / "kernels.cpp", folder / "mlx" / "kernels.so"
     together.write_text(beginning + "\n".join(kernels))
-    given = [
+    arguments = [
         argument
         for argument in (folder / "arguments").read_text().splitlines()
         if argument != "-o" and not argument.endswith((".cpp", ".so"))
     ]
-    command = [compiler, *given, *flags, "-w", str(together), "-o", str(library)]
-    subprocess.run(command, **options)
+    command = [compiler, *arguments, *flags, "-w", str(together), "-o", str(library)]
+    _run(command)
     for empty in (folder / "mlx").glob("*/**/*.so"):
         empty.unlink()
         os.link(library, empty)

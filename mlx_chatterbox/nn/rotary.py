@@ -36,10 +36,18 @@ def rotation(wavelengths: mx.array, start: mx.array, length: int) -> Rotate:
     """
     if not device.on_cpu():
         width = 2 * wavelengths.shape[0]
-        options = {"traditional": False, "base": None, "offset": start, "freqs": wavelengths}
 
         def rotate_on_gpu(x: mx.array, scale: float) -> mx.array:
-            return mx.fast.rope(x.swapaxes(1, 2), width, scale=1.0, **options) * scale
+            turned = mx.fast.rope(
+                x.swapaxes(1, 2),
+                width,
+                traditional=False,
+                base=None,
+                scale=1.0,
+                offset=start,
+                freqs=wavelengths,
+            )
+            return turned * scale
 
         return rotate_on_gpu
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from .scripts import HELD, UNSPACED, Room, flowed, glue, measured
+from .scripts import HELD, UNSPACED, SpokenLimit, flowed, glue, measured
 from .sentence_rules import rules_of
 from .sentences import sentences
 
@@ -34,8 +34,8 @@ def pieces(text: str, longest: int, language: str | None = "en") -> list[str]:
     Args:
         longest: of a piece, in Latin letters (`scripts.spoken_length`, in English the number of
             characters), at most; 0 cuts nothing. A longer word stays whole, unless its script
-            writes no spaces. A `Room` counts what will be spoken for the text.
-        language: says where a sentence ends.
+            writes no spaces. A `SpokenLimit` counts the text as it will be spoken.
+        language: a code; its rules find the ends of sentences.
 
     Returns:
         The pieces in order, each with a letter or digit in it; the text alone if it is short
@@ -47,18 +47,18 @@ def pieces(text: str, longest: int, language: str | None = "en") -> list[str]:
     text = flowed(text)
     if measured(text, longest) <= longest:
         return [text]
-    if isinstance(longest, Room):
+    if isinstance(longest, SpokenLimit):
         text = longest.writing.held(text)
-    found: list[str] = []
+    cut: list[str] = []
     for group in with_letters(_cut(text, longest, _cuts(language))):
-        found.append(_joined(group, None))
-    if len(found) > 1 and not any(map(str.isalnum, found[0])):
-        found[:2] = [found[0] + glue(found[0], found[1]) + found[1]]
-    return [piece.replace(HELD, " ") for piece in found]
+        cut.append(_joined(group, None))
+    if len(cut) > 1 and not any(map(str.isalnum, cut[0])):
+        cut[:2] = [cut[0] + glue(cut[0], cut[1]) + cut[1]]
+    return [piece.replace(HELD, " ") for piece in cut]
 
 
 def with_letters(parts: Iterable[str]) -> list[list[str]]:
-    """Parts in groups: one that has no letter or digit is with the one before it."""
+    """Group parts: one that has no letter or digit joins the part before it."""
     groups: list[list[str]] = []
     for part in parts:
         if groups and not any(map(str.isalnum, part)):
@@ -73,7 +73,7 @@ Cut = Callable[[str], list[str]]
 
 @lru_cache(maxsize=32)
 def _cuts(language: str | None) -> tuple[Cut, ...]:
-    """Ways to cut, best first."""
+    """The ways to cut a text, best first."""
     joints = "|".join(map(re.escape, rules_of(language).joints))
     joined = [re.compile(rf"\s+(?=(?:{joints})\s)").split] if joints else []
     return (
@@ -87,7 +87,8 @@ def _cuts(language: str | None) -> tuple[Cut, ...]:
 
 
 def _characters(text: str) -> list[str]:
-    """Between characters of a script without spaces, whatever is no part of the one before."""
+    """Cut between characters of a script without spaces, but not before a mark or a small kana
+    that belongs to the character before it."""
     return _BETWEEN.split(text)
 
 
@@ -101,15 +102,15 @@ def _cut(text: str, longest: int, cuts: tuple[Cut, ...]) -> list[str]:
 
 
 def grouped(parts: list[str], longest: int, between: str | None = None) -> list[str]:
-    """Join neighbours again while they fit, into pieces of about the same length, no crumb left.
+    """Join neighbours again while they fit, into pieces of about equal length, none very short.
 
     Args:
         parts: at least one.
-        between: what joins; None: a space, or nothing within Chinese and Japanese.
+        between: the separator; None: a space, or nothing within Chinese and Japanese.
     """
     lengths = [measured(part, longest) for part in parts]
-    in_all = sum(lengths) + len(parts) - 1
-    wanted = in_all / -(-in_all // longest)
+    total = sum(lengths) + len(parts) - 1
+    wanted = total / -(-total // longest)
     groups: list[list[int]] = [[0]]
     length = lengths[0]
     for i in range(1, len(parts)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..checks.json_file import read_json
 from ..checks.plain import named, shown
@@ -16,6 +17,9 @@ from ..checks.tokenizer_file import check_tokenizer_file, check_vocabulary_file,
 from ..errors import CheckpointError
 from .files import ADDED, MERGES, SETTINGS, VOCABULARY, WHOLE
 from .tags import find_tags, without
+
+if TYPE_CHECKING:
+    from tokenizers import AddedToken, Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 # A tag or what was meant as one: up to four words in square brackets, but no link of Markdown.
@@ -109,20 +113,21 @@ def drop_unknown_tags(text: str, tokenizer: GPT2Tokenizer) -> tuple[str, list[st
     return without(text, unknown), unknown
 
 
-def _base_tokenizer(folder: Path, add_prefix_space: bool):
+def _base_tokenizer(folder: Path, add_prefix_space: bool) -> Tokenizer:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    if (folder / WHOLE).is_file():
-        names, build = (WHOLE,), lambda: Tokenizer.from_file(str(folder / WHOLE))
-    else:
-        names = (VOCABULARY, MERGES)
-        build = lambda: Tokenizer(  # noqa: E731
-            models.BPE.from_file(str(folder / VOCABULARY), str(folder / MERGES))
-        )
+    is_whole = (folder / WHOLE).is_file()
+    names: tuple[str, ...] = (WHOLE,) if is_whole else (VOCABULARY, MERGES)
+
+    def build() -> Tokenizer:
+        if is_whole:
+            return Tokenizer.from_file(str(folder / WHOLE))
+        return Tokenizer(models.BPE.from_file(str(folder / VOCABULARY), str(folder / MERGES)))
+
     for name in names:
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name} is missing: the checkpoint has no tokenizer.")
-    if names == (WHOLE,):
+    if is_whole:
         check_tokenizer_file(folder / WHOLE)
     else:
         check_vocabulary_file(folder / VOCABULARY)
@@ -136,7 +141,7 @@ def _base_tokenizer(folder: Path, add_prefix_space: bool):
     return tokenizer
 
 
-def _added_tokens(folder: Path, settings: dict) -> list[tuple[int, object]]:
+def _added_tokens(folder: Path, settings: dict) -> list[tuple[int, AddedToken]]:
     """(id, token) in the order of ids, described as transformers describes them."""
     from tokenizers import AddedToken
 

@@ -63,8 +63,8 @@ class Respelling:
         self._respellings: dict[str, str] = {}
         for word, respelling in pairs:
             self._take(word, respelling)
-        for entries in self._by_beginning.values():
-            entries.sort(key=lambda entry: -len(entry.word))
+        for alike in self._by_beginning.values():
+            alike.sort(key=lambda entry: -len(entry.word))
 
     @classmethod
     def read(cls, path: str | Path) -> Respelling:

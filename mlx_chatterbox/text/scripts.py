@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Protocol
 
 HAN = "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 KANA = "\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
@@ -28,52 +29,65 @@ _BREAK = re.compile(r"[^\S\n]*\n\s*")
 HELD = "\ue000"
 
 
-class Room(int):
-    """The length of a piece, where texts are measured as they will be spoken, not as they stand.
+class TextForm(Protocol):
+    """The part of `writing.Writing` that measuring and cutting a text need."""
 
-    A plain number is one, too, for whatever takes it for a number.
+    def __call__(self, text: str) -> str:
+        """Write a text out as it is spoken."""
+
+    def held(self, text: str) -> str:
+        """Put `HELD` for each space that no cut may fall on."""
+
+
+class SpokenLimit(int):
+    """The longest that a piece may be, counted in the text as it will be spoken, not as written.
+
+    It is an int, so whatever compares lengths takes it like a plain limit.
 
     Attributes:
-        writing: from a text as it stands to one as it is spoken (`writing.Writing`).
+        writing: writes a text out as it is spoken (`writing.Writing`).
     """
 
-    def __new__(cls, longest: int, writing):
-        room = super().__new__(cls, longest)
-        room.writing = writing
-        return room
+    writing: TextForm
+
+    def __new__(cls, longest: int, writing: TextForm) -> SpokenLimit:
+        limit = super().__new__(cls, longest)
+        limit.writing = writing
+        return limit
 
 
 def measured(text: str, longest: int) -> float:
-    """How long a text is to speak: `spoken_length`, in a `Room` of what will be spoken."""
-    if isinstance(longest, Room):
+    """The `spoken_length` of a text; under a `SpokenLimit`, of the text as it will be spoken."""
+    if isinstance(longest, SpokenLimit):
         text = longest.writing(text.replace(HELD, " "))
     return spoken_length(text)
 
 
 def spoken_length(text: str) -> float:
-    """How long a text is to speak, in Latin letters; its length where there are no others."""
+    """The time a text takes to speak, counted in Latin letters: for Latin text, its length."""
     length = float(len(text))
     if text.isascii():
         return length
     for match in _SLOW.finditer(text):
+        assert match.lastindex is not None  # each alternative is a group
         length += _WEIGHTS[match.lastindex - 1] - 1.0
     return length
 
 
 def is_unspaced(character: str) -> bool:
-    """Of a script that writes words without spaces between them."""
+    """Return True for a character of a script that writes no spaces between words."""
     return bool(_UNSPACED.match(character))
 
 
 def glue(left: str, right: str) -> str:
-    """What stands between two parts of a text: a space, or nothing within Chinese or Japanese."""
+    """The separator of two parts of a text: a space, or nothing within Chinese or Japanese."""
     if not left or not right:
         return ""
     return "" if _CLOSE_UP.match(left[-1]) and _CLOSE_UP.match(right[0]) else " "
 
 
 def glued(parts: Sequence[str]) -> str:
-    """Parts in one, `glue` between them."""
+    """Join parts, with `glue` between them."""
     if len(parts) == 1:
         return parts[0]
     out = [parts[0]]
@@ -83,8 +97,8 @@ def glued(parts: Sequence[str]) -> str:
 
 
 def flowed(text: str) -> str:
-    """One paragraph in one line: white space squeezed, none at line ends within Chinese or
-    Japanese, and what is not seen (soft hyphens, control characters) left out."""
+    """Put a paragraph on one line: white space is squeezed, line ends within Chinese or Japanese
+    vanish, and invisible characters (soft hyphens, control characters) are left out."""
     text = _LEFT_OUT.sub("", text).replace("\r\n", "\n").replace("\r", "\n").strip()
 
     def joined(match: re.Match) -> str:

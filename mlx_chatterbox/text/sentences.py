@@ -77,7 +77,9 @@ def _is_end(text: str, start: int, match: re.Match, end: int, rules: Rules, loos
     if not text[end].isspace():
         # After a quotation the sentence often goes on: 「本当？」と言った。
         return mark[-1] in _CJK_ENDS and (not closed or text[end] in _CJK_OPENERS)
-    next_word = _BEFORE_WORDS.match(text, end).end()
+    before_words = _BEFORE_WORDS.match(text, end)
+    assert before_words is not None  # the pattern matches an empty string, too
+    next_word = before_words.end()
     if next_word == len(text):
         return True
     if text[next_word].islower() and not loosely:

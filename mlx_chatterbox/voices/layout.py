@@ -49,7 +49,7 @@ def checked_tensors(tensors: Mapping[str, mx.array], path: str | Path) -> dict[s
             check_finite(values, name)
             checked[key] = values
     tokens = checked["gen.prompt_token"]
-    length = checked[_LENGTH].item() if _LENGTH in checked else tokens.shape[1]
+    length = int(checked[_LENGTH]) if _LENGTH in checked else tokens.shape[1]
     if not 1 <= length <= tokens.shape[1]:
         raise CheckpointError(f"{path}: {_LENGTH} says {length} of {tokens.shape[1]} tokens.")
     checked["gen.prompt_token"] = tokens[:, :length]

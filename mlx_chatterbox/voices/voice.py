@@ -127,10 +127,10 @@ class Voice:
             raise CheckpointError(f"{path} is no saved voice: it lacks {', '.join(missing)}.")
         tensors = checked_tensors(tensors, path)
         values = {name: tensors[key] for name, key in _KEYS.items()}
-        values["emotion"] = values["emotion"].item()
+        emotion = float(values.pop("emotion"))
         # Read now: another thread could not.
-        mx.eval([value for value in values.values() if isinstance(value, mx.array)])
-        return cls(**values)
+        mx.eval(list(values.values()))
+        return cls(emotion=emotion, **values)
 
 
 def check_emotion(emotion: float) -> None:

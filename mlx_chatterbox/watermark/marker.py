@@ -8,7 +8,7 @@ only the loudest so far is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
 
@@ -85,8 +85,8 @@ def _apply(channel: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def mark_stream(
-    chunks: Iterator[tuple[np.ndarray, bool]], sample_rate: int
-) -> Iterator[np.ndarray]:
+    chunks: Generator[tuple[np.ndarray, bool], None, None], sample_rate: int
+) -> Generator[np.ndarray, None, None]:
     """Mark speech that comes in chunks.
 
     Args:
@@ -186,9 +186,9 @@ class Marker:
         self._take(samples)
         return self._returning(self._out.push(self._mark(self._framer.frames - CONTEXT)))
 
-    def _take(self, samples: np.ndarray) -> None:
+    def _take(self, given: np.ndarray | Sequence[float]) -> None:
         compute_in_this_thread()
-        samples = np.asarray(samples, dtype=np.float32)
+        samples = np.asarray(given, dtype=np.float32)
         if samples.ndim != 1 or not np.isfinite(samples).all():
             raise AudioError("a stream to mark must be finite samples of shape (n,).")
         self._given += len(samples)
@@ -208,9 +208,9 @@ class Marker:
         framer.finish()
         last = self._mark(framer.frames)
         # After the hop of the last frame less than another hop is left of the signal.
-        rest = N_FFT // 2 + framer.samples - HOP * framer.frames
+        end = N_FFT // 2 + framer.samples - HOP * framer.frames
         skip, self._skip = self._skip, 0
-        tail = (self._overlap[skip:rest] / self._weight[skip:rest]) if rest > skip else last[:0]
+        tail = (self._overlap[skip:end] / self._weight[skip:end]) if end > skip else last[:0]
         marked = np.concatenate([last, tail])
         rest = self._returning(np.concatenate([self._out.push(marked), self._out.finish()]))
         missing = self._given - self._returned
@@ -270,7 +270,7 @@ def _marked_frames(
     magnitude = mx.maximum(absolute, MIN_MAGNITUDE)
     level = levels(magnitude)
     sums = level.sum(axis=-1)
-    loudest = max(loudest, sums.max().item())
+    loudest = max(loudest, float(sums.max()))
     change = run_stack(networks.encoder.layers, level[:, :BAND], CONTEXT - before, CONTEXT - after)
     audible = (sums[before:end, None] > SILENCE * loudest).astype(change.dtype)
     # What is below the smallest magnitude is raised to it, as upstream does.

@@ -144,6 +144,6 @@ def framed(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 def loudest_frame(pieces: Iterable[np.ndarray]) -> float:
     """The largest sum of levels of any frame of a signal given in pieces."""
     sums = (
-        levels(magnitudes(spectra(block))).sum(axis=-1).max().item() for block in framed(pieces)
+        float(levels(magnitudes(spectra(block))).sum(axis=-1).max()) for block in framed(pieces)
     )
     return max(sums, default=0.0)

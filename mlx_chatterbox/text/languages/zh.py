@@ -37,13 +37,8 @@ class CangjieConverter:
         """The same without looking for words."""
         if self._table is None:
             self._table = self._read()
-        return "".join(map(self._code, text))
-
-    def _code(self, character: str) -> str:
-        code = self._table.code(character) if category(character) == "Lo" else None
-        if code is None:
-            return character
-        return "".join(f"[cj_{key}]" for key in code) + "[cj_.]"
+        table = self._table
+        return "".join(table.written(character) for character in text)
 
     def _read(self) -> _CangjieTable:
         if not self._path.is_file():
@@ -70,6 +65,13 @@ class _CangjieTable:
         for character, keys in pairs:
             self._keys[character] = keys
             self._characters.setdefault(keys, []).append(character)
+
+    def written(self, character: str) -> str:
+        """The tokens of a Chinese character's code; any other character as it is."""
+        code = self.code(character) if category(character) == "Lo" else None
+        if code is None:
+            return character
+        return "".join(f"[cj_{key}]" for key in code) + "[cj_.]"
 
     def code(self, character: str) -> str | None:
         keys = self._keys.get(character)

@@ -210,17 +210,17 @@ class _European:
                 return None
             spell = self._spelling.whole
             return f"{spell(over)} {self._words.maths['/']} {spell(under)}"
-        said = self._words.half if under == 2 else self._part(over, names)
+        part = self._words.half if under == 2 or names is None else self._part(over, names)
         if whole is None:
-            return said
-        return self._mixed(int(whole), under, said)
+            return part
+        return self._mixed(int(whole), under, part)
 
     def _part(self, over: int, names: str) -> str:
         one, _, many = names.partition("/")
         count = self._spelling.whole(over, self._spelling.counting)
         return f"{count} {one if over == 1 else many or one}"
 
-    def _mixed(self, whole: int, under: int, said: str) -> str:
+    def _mixed(self, whole: int, under: int, part: str) -> str:
         count = self._spelling.whole(whole)
         if under == 2 and self._code == "de":
             return ("ein" if whole == 1 else count) + "einhalb"
@@ -231,7 +231,7 @@ class _European:
         if under == 2:
             return count + self._words.and_half
         joint = self._words.and_half.split()[0] + " " if self._words.and_half else ""
-        return f"{count} {joint}{said}"
+        return f"{count} {joint}{part}"
 
     def _power(self, match: re.Match) -> str | None:
         low, power = match.group("low"), match.group("raised") or match.group("power")

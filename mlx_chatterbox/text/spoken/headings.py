@@ -52,24 +52,25 @@ def _heading(match: re.Match) -> str | None:
     is_many = bool(match.group("many") or match.group("pages"))
     if match.start() and text[match.start() - 1] in ".-'’/":
         return None
-    if first in _NO_NUMERALS or any(value_of(one.upper()) is None for one, _ in numerals):
+    values = [value for one, _ in numerals if (value := value_of(one.upper())) is not None]
+    if first in _NO_NUMERALS or len(values) < len(numerals):
         return None
     if word in _WORDS and word_after(text, match.end()) in _DRIPS:
         return None
     if len(first) == 1 and len(numerals) < 2 and not _is_numeral(match, word, first):
         return None
-    said = "".join(
-        number_words(value_of(one.upper())) + (" to " if joint.strip() in tuple("-–—‑") else joint)
-        for one, joint in numerals
+    numbers = "".join(
+        number_words(value) + (" to " if joint.strip() in tuple("-–—‑") else joint)
+        for value, (_, joint) in zip(values, numerals, strict=True)
     ).replace("&", "and")
     name = _HEADINGS[word]
     if is_many:
         name = _PLURALS.get(name, f"{name}s")
-    return f"{name.capitalize() if match.group()[0].isupper() else name} {said}"
+    return f"{name.capitalize() if match.group()[0].isupper() else name} {numbers}"
 
 
 def _is_numeral(match: re.Match, word: str, letter: str) -> bool:
-    """Whether a single letter after a heading is a numeral: Ch. I, No. V; "He said no. I left."."""
+    """Tell a numeral (Ch. I, No. V) from another single letter (He left no. I did, too)."""
     after = word_after(match.string, match.end())
     if letter in "CDLMcl":
         return False

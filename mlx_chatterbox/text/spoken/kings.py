@@ -62,10 +62,10 @@ class Kings:
         feminine = after in self._words.after_roman[1]
         end = "." if stop and not text[match.end() :].strip() else ""
         if rest:
-            said = self._ordinal(number, feminine or rest in ("re", "ère"))
+            ordinal = self._ordinal(number, feminine or rest in ("re", "ère"))
             is_ordinal = rest == "er" or len(match.group("roman")) > 1
             is_ordinal = is_ordinal or any(after in words for words in self._words.after_roman)
-            return said + (stop or "") if is_ordinal else None
+            return ordinal + (stop or "") if is_ordinal else None
         headings = (self._words.headings, self._words.numbered)
         if any(before.lower() in words or before in words for words in headings):
             return self._spelling.whole(number) + (stop or "")
@@ -77,10 +77,10 @@ class Kings:
             return self._ordinal(number, feminine)
         if stop and len(match.group("roman")) == 1 and after[:1].isupper():
             return None  # an initial
-        said = self._king(number, match.group("roman"), before)
-        if said is None:
+        king = self._king(number, match.group("roman"), before)
+        if king is None:
             return None
-        return said + (end if self._spelling.code == "de" else stop or "")
+        return king + (end if self._spelling.code == "de" else stop or "")
 
     def _ordinal(self, number: int, feminine: bool) -> str:
         gender = "-feminine" if feminine else "-masculine"
@@ -99,8 +99,6 @@ class Kings:
         if number > words.ordinals_to:
             return self._spelling.whole(number)
         if self._spelling.code == "de":
-            said = self._spelling.whole(number, "spellout-ordinal" + ("-n" if of_king else ""))
-            return (
-                f"des {said.capitalize()}" if of_king else words.the[is_queen] + said.capitalize()
-            )
+            ordinal = self._spelling.whole(number, "spellout-ordinal" + ("-n" if of_king else ""))
+            return ("des " if of_king else words.the[is_queen]) + ordinal.capitalize()
         return words.the[is_queen] + self._ordinal(number, is_queen)

@@ -108,10 +108,8 @@ def _exponent(text: str) -> int | None:
         return None
 
 
-def power_words(power: int | None, letter: str | None = None) -> str:
+def power_words(power: int) -> str:
     """An exponent: "squared", "cubed", "to the eighth", "to the minus three"."""
-    if letter:
-        return "to the N" if letter in "nN" else f"to the {letter.upper()}"
     if power == 2:
         return "squared"
     if power == 3:
@@ -119,6 +117,10 @@ def power_words(power: int | None, letter: str | None = None) -> str:
     if power < 0:
         return f"to the minus {number_words(-power)}"
     return f"to the {ordinal_words(power)}" if power else "to the zero"
+
+
+def _lettered_power(letter: str) -> str:
+    return "to the N" if letter in "nN" else f"to the {letter.upper()}"
 
 
 def _scientific(match: re.Match) -> str | None:
@@ -147,7 +149,7 @@ def _power(match: re.Match) -> str | None:
         else " ".join(low)
     )
     if power and power.isalpha():
-        return f"{base} {power_words(None, power)}"
+        return f"{base} {_lettered_power(power)}"
     number = _exponent(power or raised)
     return None if number is None else f"{base} {power_words(number)}{unit_after(match)}"
 

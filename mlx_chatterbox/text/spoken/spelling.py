@@ -295,7 +295,7 @@ class Spelling:
         pattern = {name: f"{{0}}{self._gap}{form}" for name, form in forms.items()}
         return self.counted(number, pattern)
 
-    def _say_unit(self, match: re.Match) -> str:
+    def _say_unit(self, match: re.Match) -> str | None:
         number, unit = match.group("high") or match.group("low"), match.group("unit")
         if (
             unit == "°"
