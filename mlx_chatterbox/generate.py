@@ -27,7 +27,7 @@ from .commands.option_table import check_options
 from .errors import AudioError, SettingError, TextError
 from .runtime.number_options import any_real, any_whole
 from .runtime.own_files import problem_of
-from .text.given import checked_text
+from .text.checked_text import checked_text
 
 if TYPE_CHECKING:
     from .synthesis.result import Outcome

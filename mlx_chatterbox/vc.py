@@ -1,4 +1,4 @@
-"""`python -m mlx_chatterbox.vc`: let another voice say what is said in a recording."""
+"""`python -m mlx_chatterbox.vc`: convert the speech in a recording to another voice."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Clone a voice only with its owner's consent.
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mlx_chatterbox.vc",
-        description="Let another voice say what is said in a recording of any length.",
+        description="Convert the speech in a recording, of any length, to another voice.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -65,7 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("out.wav"),
         metavar="FILE",
-        help="its ending says the format: wav, flac, mp3, ogg, ... (default: out.wav)",
+        help="the file to write; its ending sets the format: wav, flac, mp3, ogg, ... "
+        "(default: out.wav)",
     )
     parser.add_argument(
         "--model",
@@ -99,8 +100,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace, progress: Bars) -> None:
-    """Do what the command line says."""
-    # What can be wrong without the model is found first, so that nobody waits for it.
+    """Run the command line."""
+    # All checks that need no model come first, so that errors come before it is loaded.
     check_output(arguments.output)
     read = [
         (f"--{name} {path}", path)

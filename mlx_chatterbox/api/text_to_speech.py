@@ -27,7 +27,7 @@ from ..synthesis.request import (
 )
 from ..synthesis.result import LatestResult, Outcome, Result
 from ..synthesis.streaming import Chunks, SpeechStream
-from ..text.given import checked_text, checked_texts, described
+from ..text.checked_text import checked_text, checked_texts, described
 from ..voices.voice import Voice
 from ..weights.checkpoint import Checkpoint, load
 from .signatures import is_left_out, upstreams

@@ -21,7 +21,7 @@ import numpy as np
 from ..errors import SettingError, warn_user
 from ..runtime.device_argument import is_device, on_device
 from ..synthesis.request import Progress, Request, SpeechOptions
-from ..text.given import checked_text, described
+from ..text.checked_text import checked_text, described
 from ..text.multilingual import SUPPORTED_LANGUAGES
 from ..weights.checkpoint import Checkpoint, load
 from .signatures import shows_options, takes_what, upstreams

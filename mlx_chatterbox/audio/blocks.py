@@ -1,7 +1,7 @@
-"""Recordings block by block: what a file's header says of its length is not believed.
+"""Recordings block by block, without trust in the length that a file's header gives.
 
-A FLAC file of a second may say that it has 2^36 samples, and ten hours of silence take a megabyte,
-or none on a disk that leaves out zeros. So memory is taken as samples come, and up to a limit.
+The header of a one-second FLAC file may claim 2^36 samples, and ten hours of silence take a
+megabyte, or none in a sparse file. So memory is taken as samples come, and up to a limit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class TooLongError(AudioError):
     """A recording is longer than what is read at once.
 
     Attributes:
-        seconds: how much of its beginning can be read.
+        seconds: the length of its beginning that can be read.
     """
 
     def __init__(self, message: str, seconds: float):
@@ -34,26 +34,26 @@ class TooLongError(AudioError):
 
 
 def check_rate(rate: int, name: str) -> None:
-    """Compare a file's sample rate with what there is.
+    """Check a file's sample rate, in Hz.
 
     Raises:
-        AudioError: it is no rate of sound.
+        AudioError: it is outside `MIN_RATE` to `MAX_RATE`.
     """
     if not MIN_RATE <= rate <= MAX_RATE:
         raise AudioError(
             f"{name} says that its sample rate is {rate} Hz: rates from {MIN_RATE} to {MAX_RATE} "
-            "Hz can be read. Its header is damaged, or it is no sound."
+            "Hz can be read. Its header is damaged, or it is not a recording."
         )
 
 
 def sound_blocks(
     sound, frames: int | None = None, at_once: int | None = None
 ) -> Iterator[np.ndarray]:
-    """What an open `soundfile.SoundFile` has, (n, channels) float32 each, n > 0.
+    """Yield the samples of an open `soundfile.SoundFile`, (n, channels) float32 each, n > 0.
 
     Args:
-        frames: no more than these; None: until nothing comes any more.
-        at_once: the n of all but the last.
+        frames: the most samples of a channel; None: all.
+        at_once: the n of all blocks but the last.
     """
     most = at_once or max(1, _BLOCK_SAMPLES // sound.channels)
     while frames is None or frames > 0:
@@ -68,10 +68,10 @@ def sound_blocks(
 
 
 def collected(blocks: Iterable[np.ndarray], channels: int, rate: int, name: str) -> np.ndarray:
-    """All blocks as one array, (n, channels) float32.
+    """Join blocks into one array, (n, channels) float32.
 
     Raises:
-        TooLongError: more than is read at once.
+        TooLongError: they are longer than what is read at once.
     """
     most = min(MAX_SECONDS * rate, MAX_SAMPLES // channels)
     first, kept, frames = None, bytearray(), 0
@@ -89,7 +89,7 @@ def collected(blocks: Iterable[np.ndarray], channels: int, rate: int, name: str)
             continue
         if not kept:
             kept += np.ascontiguousarray(first).data.cast("B")
-        # Grows in its place: no moment at which all samples are there twice.
+        # It grows in place: the samples are never in memory twice.
         kept += np.ascontiguousarray(block).data.cast("B")
     if first is None:
         return np.zeros((0, channels), np.float32)

@@ -1,7 +1,7 @@
-"""Reading recordings that libsndfile cannot read, through the program ffmpeg where it is.
+"""Reading of recordings that libsndfile cannot read, by the program ffmpeg where it is installed.
 
-The file comes from anywhere, so ffmpeg is told which format to read, may open nothing but that
-file, and is ended when nothing comes of it any more.
+The file is untrusted, so ffmpeg gets the format to read as an option, may open nothing but that
+file, and is stopped when it writes nothing for a minute.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from .blocks import check_rate
 from .kinds import Kind
 
 HOW_TO_GET_IT = "brew install ffmpeg, apt install ffmpeg or pip install 'mlx-chatterbox[m4b]'"
-# Without a byte for so long the program hangs.
+# A program that writes nothing for this long hangs.
 IDLE_SECONDS = 60
 _READ_BYTES = 1 << 18
 _DESCRIPTION = 1 << 20
 _HEADER = struct.Struct(">4s5I")
 _DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _NO_SOUND = ("matches no streams", "does not contain any stream")
-# Before a message: who says it, and an address in memory.
+# Before a message: the name of ffmpeg's part, and an address in memory.
 _SPEAKER = re.compile(r"^(?:\[[^\]]*\]\s*)+")
 
 
 def ffmpeg_program() -> str | None:
-    """The program: the one on the path, else that of the package imageio-ffmpeg; None without."""
+    """The path of ffmpeg: on the search path, else of the package imageio-ffmpeg; None without."""
     program = shutil.which("ffmpeg")
     if program is not None:
         return program
@@ -51,7 +51,7 @@ def ffmpeg_program() -> str | None:
 def decode_command(
     program: str, path: Path, demuxer: str, seconds: float | None = None
 ) -> list[str]:
-    """ffmpeg's, to write the first sound track as 32-bit floats to its standard output."""
+    """The ffmpeg command that writes the first sound track as 32-bit floats to standard output."""
     return [
         *_input(program, path, demuxer),
         *("-map", "0:a:0", *(("-t", f"{seconds:g}") if seconds is not None else ())),
@@ -66,8 +66,8 @@ def _input(program: str, path: Path, demuxer: str) -> list[str]:
     ]
 
 
-class Decoder:
-    """A recording on its way through ffmpeg; made by `open_decoder`.
+class FfmpegDecoder:
+    """A recording that ffmpeg decodes; made by `open_decoder`.
 
     Attributes:
         rate, channels: of the sound track.
@@ -98,7 +98,7 @@ class Decoder:
         self._take(start - _HEADER.size)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """(n, channels) float32 each; warns at the end if ffmpeg has met damage.
+        """Yield (n, channels) float32 each; warn at the end if ffmpeg reported damage.
 
         Raises:
             AudioError: ffmpeg fails or hangs.
@@ -118,12 +118,12 @@ class Decoder:
             import warnings
 
             warnings.warn(
-                f"{self._name} is damaged, and what can be read of it is taken (ffmpeg: {damage}).",
+                f"{self._name} is damaged; the readable parts are used (ffmpeg: {damage}).",
                 stacklevel=2,
             )
 
     def _ended(self) -> int:
-        """The exit code, when nothing more comes; what goes on all the same is ended."""
+        """Wait for ffmpeg's exit code; kill it if it does not end in a minute."""
         try:
             return self._process.wait(IDLE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -140,18 +140,18 @@ class Decoder:
         if not self._ready.select(IDLE_SECONDS):
             self._process.kill()
             raise AudioError(
-                f"{self._name} cannot be read as audio: ffmpeg says nothing for {IDLE_SECONDS} s."
+                f"{self._name} cannot be read as audio: ffmpeg wrote nothing for {IDLE_SECONDS} s."
             )
         return self._pipe.read(most)
 
     def _complaints(self) -> str:
-        """The end of what ffmpeg wrote about something wrong, which may be a line a frame."""
+        """The end of ffmpeg's messages, of which there may be one for each frame."""
         size = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, size - _READ_BYTES))
         return self._errors.read(_READ_BYTES).decode(errors="replace")
 
     def _last_words(self) -> str:
-        """The last line that ffmpeg wrote about something wrong, shortened."""
+        """The last of ffmpeg's messages, shortened; "" for none."""
         lines = self._complaints().strip().splitlines()
         words = [_SPEAKER.sub("", line).strip() for line in lines]
         words = [line for line in words if line and not line.startswith("Error opening output")]
@@ -166,7 +166,7 @@ class Decoder:
             )
         if self._kind.demuxer == "mov" and _is_protected(self._path):
             return AudioError(
-                f"{self._name} is {self._kind.name} that is encrypted (DRM): its shop's app alone "
+                f"{self._name} is {self._kind.name} that is encrypted (DRM): only its shop's app "
                 "can read it."
             )
         return AudioError(
@@ -176,8 +176,10 @@ class Decoder:
 
 
 def _is_protected(path: Path) -> bool:
-    """Whether an MPEG-4 file says that its sound is encrypted; its description stands at one of the
-    file's ends."""
+    """Return True for an MPEG-4 file whose sound is encrypted.
+
+    The description of its tracks stands at the beginning or at the end of the file.
+    """
     try:
         with path.open("rb") as file:
             ends = file.read(_DESCRIPTION)
@@ -191,8 +193,8 @@ def _is_protected(path: Path) -> bool:
 @contextlib.contextmanager
 def open_decoder(
     path: Path, name: str, kind: Kind, seconds: float | None = None
-) -> Iterator[Decoder]:
-    """Let ffmpeg decode a file.
+) -> Iterator[FfmpegDecoder]:
+    """Decode a file by ffmpeg.
 
     Args:
         name: of the file in messages.
@@ -221,7 +223,7 @@ def open_decoder(
         except OSError:
             raise missing from None
         try:
-            yield Decoder(process, ready, errors, name, kind, path)
+            yield FfmpegDecoder(process, ready, errors, name, kind, path)
         finally:
             process.kill()
             if process.stdout is not None:
@@ -230,7 +232,7 @@ def open_decoder(
 
 
 def duration(path: Path, kind: Kind) -> float | None:
-    """Seconds that a file says it lasts, without decoding it; None if ffmpeg cannot tell."""
+    """The length that a file's header gives, in seconds; None if ffmpeg does not print it."""
     program = ffmpeg_program()
     if program is None:
         return None

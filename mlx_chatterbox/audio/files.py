@@ -1,8 +1,8 @@
-"""Reading and writing recordings: mono float32 waveforms and sound files.
+"""Reading and writing of recordings: mono float32 waveforms and sound files.
 
-What a file is decides its content, never its name. libsndfile reads what it can (WAV, FLAC, Ogg,
-Opus, MP3 ...), ffmpeg the rest where it is installed (M4A, AAC, WebM, the sound of videos ...).
-Raises AudioError, with one line that says what is wrong, for everything a user can get wrong.
+The content of a file decides its format, never its name. libsndfile reads what it can (WAV, FLAC,
+Ogg, Opus, MP3 ...), ffmpeg the rest where it is installed (M4A, AAC, WebM, videos ...). All that a
+user can get wrong raises AudioError, with one line that says what is wrong.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .blocks import MAX_PIPED_BYTES, check_rate, collected, sound_blocks
 from .cut_short import how_short
 from .ffmpeg import HOW_TO_GET_IT, duration, ffmpeg_program, open_decoder
 from .formats import check_output, reason_of
-from .kinds import Kind, kind_of
+from .kinds import Kind, kind_of_content
 from .resample import resample_soxr
 from .writer import open_writer
 
@@ -38,14 +38,14 @@ __all__ = [
     "to_mono",
 ]
 
-# What is read beyond what is wanted, so that the resampler does not see where it was cut.
+# Read beyond the wanted part, so that the cut does not show in the resampled signal.
 _MARGIN_SECONDS = 2
-# Channels whose mean is so much quieter than of unrelated ones cancel each other out: 12 dB, which
-# two equal channels reach at a correlation of -0.94.
+# Channels cancel each other out if their mean is this much quieter than that of unrelated ones:
+# 12 dB, which two equal channels reach at a correlation of -0.94.
 _CANCELLED = 0.25
-# Samples: an MP3 file's header counts in packets, and with what the encoder has put before.
+# Samples: the header of an MP3 file counts whole packets, and the encoder's padding with them.
 _MPEG_MARGIN = 2 * 1152
-# What libsndfile says of a FLAC file that was written into a pipe.
+# The length that libsndfile gives for a FLAC file that was written into a pipe.
 _UNKNOWN = 2**63 - 1
 
 
@@ -62,7 +62,7 @@ def load_audio(
     Channels are averaged (`to_mono`), then resampled by soxr HQ.
 
     Args:
-        seconds: so much of the beginning is wanted; a little more may come. None: all.
+        seconds: the length to read from the beginning; a little more may come. None: all.
 
     Returns:
         (n,) float32, nominally in [-1, 1].
@@ -78,11 +78,11 @@ def load_audio(
 
 
 def to_mono(samples: np.ndarray, name: str) -> np.ndarray:
-    """The mean of the channels, (n,) float32; where they cancel each other out, the loudest one.
+    """Average channels to (n,) float32; where they cancel each other out, take the loudest one.
 
     Args:
         samples: (n, channels) float32.
-        name: of the recording, for the warning that says so.
+        name: of the recording, for the warning about the latter.
     """
     mean = samples.mean(axis=1)
     if samples.shape[1] < 2:
@@ -108,11 +108,11 @@ def read_channels(
 
     Args:
         source: a path, or an open binary file, which is called `name` in messages.
-        seconds: no more than these; None: all.
+        seconds: the most to read; None: all.
 
     Raises:
         AudioError: the file is missing, unreadable, empty, or holds NaN or infinite samples; its
-            rate is none of sound; for reading it ffmpeg is needed and missing.
+            rate is impossible; it needs ffmpeg, which is missing.
         TooLongError: it is longer than what is read at once (`blocks.MAX_SECONDS`).
     """
     shown = str(source if name is None else name)
@@ -145,7 +145,7 @@ def _enough_memory(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def blocks_of(path: str | os.PathLike) -> Iterator[tuple[int, int, Iterator[np.ndarray]]]:
-    """A recording of any length in blocks: its rate, its channels, and (n, channels) float32 each.
+    """Open a recording of any length: its rate, its channels, and blocks (n, channels) float32.
 
     Raises:
         AudioError: as `read_channels`.
@@ -178,7 +178,7 @@ def _checked(blocks: Iterator[np.ndarray], sound, name: str, short: str) -> Iter
 
 
 def duration_of(path: str | os.PathLike) -> float | None:
-    """Seconds that a file says it lasts, without decoding it; None where that cannot be told."""
+    """The length that a file's header gives, in seconds; None where it cannot be read."""
     try:
         with _opened(path, None) as (file, _, kind):
             if kind is not None and kind.is_foreign:
@@ -192,7 +192,7 @@ def duration_of(path: str | os.PathLike) -> float | None:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What libsndfile raises."""
+    """The exceptions that libsndfile raises."""
     import soundfile
 
     return (soundfile.SoundFileError, OSError, RuntimeError)
@@ -202,7 +202,7 @@ def _errors() -> tuple[type[Exception], ...]:
 def _opened(
     source: str | os.PathLike | BinaryIO, name: str | None
 ) -> Iterator[tuple[BinaryIO, str, Kind | None]]:
-    """The open file, its name and what it is; not what is no recording."""
+    """Open a recording: the file, its name and its kind. Other kinds of files raise AudioError."""
     with contextlib.ExitStack() as stack:
         if isinstance(source, (str, os.PathLike)):
             path = Path(source)
@@ -225,7 +225,7 @@ def _opened(
         if not file.read(1):
             raise AudioError(f"{name} is empty: there is no recording in it.")
         file.seek(0)
-        kind = kind_of(file)
+        kind = kind_of_content(file)
         if kind is not None and not kind.demuxer:
             raise AudioError(f"{name} cannot be read as audio: it is {kind.name}.")
         yield file, str(name), kind
@@ -237,19 +237,24 @@ def _piped(file: io.FileIO, name: str) -> bytes:
         content += data
         if len(content) > MAX_PIPED_BYTES:
             raise AudioError(
-                f"{name} has more than {MAX_PIPED_BYTES >> 20} MB, and is no file: save it as one."
+                f"{name} is a pipe with more than {MAX_PIPED_BYTES >> 20} MB: save it as a file."
             )
     return bytes(content)
 
 
 def _sound_file(file: BinaryIO):
-    """libsndfile's reader, from the beginning on. It is not told the name, whose ending it would
-    believe."""
+    """Open libsndfile's reader at the beginning of a file.
+
+    It does not get the file's name, whose ending it would trust.
+    """
     import soundfile
 
     class Straight(soundfile.SoundFile):
-        """After each block `soundfile` goes to where it is already, which fails at the end of a
-        file that says it is longer."""
+        """A file that claims not to be seekable.
+
+        Else `soundfile` would seek after each block to where it is already, which fails at the end
+        of a file whose header gives a greater length.
+        """
 
         def seekable(self) -> bool:
             return False
@@ -282,11 +287,11 @@ def _read(sound, name: str, seconds: float | None, short: str) -> tuple[np.ndarr
 
 
 def _tell_if_short(sound, name: str, short: str, count: int, frames: int | None) -> None:
-    """Warn where less was read of a recording than was wanted and should be there.
+    """Warn if less of a recording was read than its header promises.
 
     Args:
-        short: what `how_short` says of the file.
-        count: samples that were read; `frames` were wanted, None: all.
+        short: the result of `how_short` for the file.
+        count: the samples that were read, where `frames` were asked for (None: all).
     """
     if frames is not None and count >= frames:
         return
@@ -305,8 +310,10 @@ def _warn_of_short(name: str, short: str) -> None:
 def _decoded_after(
     error: Exception, file: BinaryIO, name: str, kind: Kind | None, seconds: float | None
 ) -> tuple[np.ndarray, int]:
-    """By ffmpeg what libsndfile has refused, if its container is a known one: the codec may be one
-    that libsndfile does not have."""
+    """Decode by ffmpeg a file that libsndfile has refused, if its container is known.
+
+    libsndfile may lack the codec.
+    """
     if kind is None or ffmpeg_program() is None:
         raise _unreadable(name, kind, error) from error
     try:
@@ -329,7 +336,7 @@ def _unreadable(name: str, kind: Kind | None, error: Exception) -> AudioError:
 def _decoded(
     file: BinaryIO, name: str, kind: Kind, seconds: float | None
 ) -> tuple[np.ndarray, int]:
-    """All samples, by ffmpeg."""
+    """Decode all samples by ffmpeg."""
     with contextlib.ExitStack() as stack:
         if isinstance(file, io.FileIO):
             path = Path(os.fsdecode(file.name))
@@ -346,13 +353,13 @@ def _decoded(
 
 def save_audio(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -> None:
     """Write a waveform to a sound file, in the format of the path's ending (WAV: 16-bit PCM).
-    What comes in pieces is written by `writer.open_writer`.
+    `writer.open_writer` writes audio that comes in pieces.
 
     waveform: (n,) or (n, channels) float32; clipped to [-1, 1] unless the format stores
     floating-point samples.
     The file appears whole or not at all: it is written beside its place, then renamed.
-    Raises AudioError if the ending is unknown, the folder is not there, the samples are no finite
-    array of such a shape, or writing fails.
+    Raises AudioError if the ending is unknown, the folder does not exist, the samples are not
+    finite or of another shape, or writing fails.
     """
     waveform = np.asarray(waveform, dtype=np.float32)
     channels = waveform.shape[1] if waveform.ndim == 2 else 1

@@ -1,4 +1,4 @@
-"""Which format a file to write has, by its ending, and whether it can be written here at all."""
+"""The format of a file to write, by its ending, and checks that it can be written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BOOK_ENDINGS = ("M4B", "M4A")
 
 
 def reason_of(error: Exception) -> str:
-    """The library's own words, without the path that our message names already."""
+    """The message of another library's error, without the path, which ours names already."""
     text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     return " ".join(str(text).split()).rstrip(".")
 
@@ -26,7 +26,7 @@ def format_of(path: Path) -> tuple[str, str]:
     """Format and subtype for the ending of a path: libsndfile's, or `BOOK`.
 
     Raises:
-        AudioError: none is called so, or this libsndfile is too old for it.
+        AudioError: the ending is unknown, or this libsndfile is too old for the format.
     """
     import soundfile
 
@@ -44,9 +44,9 @@ def format_of(path: Path) -> tuple[str, str]:
 
 
 def check_output(path: str | os.PathLike) -> tuple[str, str]:
-    """Format and subtype for a file to write, before the work that fills it.
+    """Check that a file can be written, before the work for it; return its format and subtype.
 
-    Raises AudioError if the ending is unknown, the folder is not there, the path is a folder, or
+    Raises AudioError if the ending is unknown, the folder does not exist, the path is a folder, or
     the format needs ffmpeg and there is none.
     """
     path = Path(path)

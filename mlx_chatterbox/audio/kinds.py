@@ -1,6 +1,6 @@
-"""What a file is, by its contents: its name says nothing certain.
+"""Recognition of files by their contents, since names are unreliable.
 
-Only the first bytes are looked at, and of MPEG-4 the table of its tracks.
+Only the first bytes are read, and for MPEG-4 the table of tracks.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _MOST_TAGS, _MOST_BOXES = 100, 10_000
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file is.
+    """A kind of file.
 
     Attributes:
-        name: for people, with its article: "an MPEG-4 audio file (AAC)".
-        demuxer: what ffmpeg calls the format; "" if it is no recording at all.
+        name: for messages, with its article: "an MPEG-4 audio file (AAC)".
+        demuxer: ffmpeg's name of the format; "" for files that are not recordings.
         is_foreign: libsndfile cannot read it, and must not try: it takes some for MP3.
     """
 
@@ -91,10 +91,10 @@ _MATROSKA_CODECS = (
 _QUICKTIME = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
 
-def kind_of(file: BinaryIO) -> Kind | None:
-    """What an open file is, from its beginning; None where nothing tells.
+def kind_of_content(file: BinaryIO) -> Kind | None:
+    """Recognise an open file by its beginning; None if it is unknown.
 
-    The file's position is where it was at the end.
+    The file's position does not change.
     """
     place = file.tell()
     try:
@@ -107,7 +107,7 @@ def kind_of(file: BinaryIO) -> Kind | None:
 
 
 def _after_tags(file: BinaryIO) -> int:
-    """Where the sound begins: after the tags (ID3) that some programs put before any format."""
+    """The byte where the sound begins: after ID3 tags, which can precede any format."""
     at = 0
     for _ in range(_MOST_TAGS):
         file.seek(at)
@@ -196,7 +196,7 @@ def _codec(content: bytes, codecs) -> str:
 
 
 def _frames(head: bytes) -> Kind | None:
-    """Formats that are nothing but frames: MP3, and AAC, whose frames begin alike."""
+    """Recognise formats without a header, by their frames: MP3 and AAC."""
     if len(head) < 8 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     if head[1] & 0xF6 == 0xF0:
@@ -216,4 +216,4 @@ def _text(head: bytes) -> Kind | None:
             return None
         text = head[: error.start].decode("utf-8")
     is_text = text.strip() and all(one.isprintable() or one in "\r\n\t\ufeff" for one in text[:500])
-    return Kind("a text") if is_text else None
+    return Kind("a text file") if is_text else None

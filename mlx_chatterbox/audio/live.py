@@ -1,6 +1,6 @@
-"""Where speech goes while it is made: the speakers, or a pipe.
+"""Output of speech while it is made: to the speakers, or into a pipe.
 
-Each is given chunks, (n,) float32 at a fixed rate, by `write`, and ends with `close`.
+Both take chunks, (n,) float32 at a fixed rate, by `write`, and end with `close`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 
 from ..errors import AudioError
 
-# What a header says of audio whose length is not known (as ffmpeg's and sox's readers expect).
+# The size in the header of audio of unknown length (as ffmpeg and sox expect it).
 _UNKNOWN = 0xFFFFFFFF
 _HEADER_BYTES = 44
-# Chunks that may wait for the speakers: whoever makes them faster than they are heard waits then.
+# Chunks that may wait for the speakers; `write` waits while there are so many.
 _AHEAD = 8
 
 
 def import_sounddevice():
-    """The package sounddevice.
+    """Import the package sounddevice.
 
     Raises:
         AudioError: it or PortAudio is missing.
@@ -39,7 +39,7 @@ def import_sounddevice():
 
 
 def wav_header(sample_rate: int, samples: int | None = None) -> bytes:
-    """Of mono 16-bit PCM; None says that the length is not known."""
+    """The header of mono 16-bit PCM of a length in samples; None: unknown."""
     size = _UNKNOWN if samples is None else 2 * samples
     riff = _UNKNOWN if samples is None else size + _HEADER_BYTES - 8
     form = struct.pack("<IHHIIHH", 16, 1, 1, sample_rate, 2 * sample_rate, 2, 16)
@@ -49,17 +49,17 @@ def wav_header(sample_rate: int, samples: int | None = None) -> bytes:
 
 
 def pcm16(samples: np.ndarray) -> bytes:
-    """(n,) float32, clipped, to 16-bit little-endian PCM, each sample as libsndfile makes it."""
+    """Convert (n,) float32, clipped, to 16-bit little-endian PCM, rounded as libsndfile does."""
     # It rounds to 32 bits and drops the lower half of them.
     wide = np.rint(np.asarray(samples, np.float64) * 2.0**31)
     return (np.clip(wide, -(2.0**31), 2.0**31 - 1).astype(np.int64) >> 16).astype("<i2").tobytes()
 
 
 class PipeWriter:
-    """WAV or raw 16-bit PCM into a binary file that need not be seekable.
+    """Writes WAV or raw 16-bit PCM into a binary file that need not be seekable.
 
-    The WAV's header says that the length is unknown; where the file can be rewritten (`> x.wav`) it
-    is corrected at the end.
+    The WAV's header gives the length as unknown; where the file can be rewritten (`> x.wav`) it is
+    corrected at the end.
     """
 
     def __init__(self, file: BinaryIO, sample_rate: int, raw: bool = False):
@@ -71,16 +71,17 @@ class PipeWriter:
             self._put(wav_header(sample_rate))
 
     def write(self, samples: np.ndarray) -> None:
-        """(n,) float32, out at once.
+        """Write (n,) float32 at once.
 
         Raises:
-            BrokenPipeError: nobody reads any more. AudioError: the disk is full, or the like.
+            BrokenPipeError: the reader has gone.
+            AudioError: writing fails, for instance on a full disk.
         """
         self._samples += len(samples)
         self._put(pcm16(samples))
 
     def close(self) -> None:
-        """Correct the header if that is possible; the file itself stays open."""
+        """Correct the header if possible; the file itself stays open."""
         # A file that is appended to (`>>`) puts everything at its end.
         if self._raw or self._start != 0 or 2 * self._samples >= _UNKNOWN - _HEADER_BYTES:
             return
@@ -104,7 +105,7 @@ class PipeWriter:
 
 
 def _position(file: BinaryIO) -> int | None:
-    """Where a file stands; None for a pipe."""
+    """The position of a file; None for a pipe."""
     try:
         return file.tell() if file.seekable() else None
     except (OSError, io.UnsupportedOperation):
@@ -112,10 +113,10 @@ def _position(file: BinaryIO) -> int | None:
 
 
 class Player:
-    """Plays through the default device, on a thread of its own.
+    """Plays audio through the default device, on a thread of its own.
 
     Raises:
-        AudioError: no sounddevice, or no device.
+        AudioError: sounddevice or a device is missing.
     """
 
     def __init__(self, sample_rate: int):
@@ -136,7 +137,7 @@ class Player:
         self._thread.start()
 
     def write(self, samples: np.ndarray) -> None:
-        """(n,) float32, to be heard when what came before has been; waits if much is waiting.
+        """Queue (n,) float32 to be played; wait while `_AHEAD` chunks are queued.
 
         Raises:
             AudioError: the device has failed.
@@ -145,7 +146,7 @@ class Player:
         self._waiting.put(np.ascontiguousarray(samples, np.float32))
 
     def close(self) -> None:
-        """Wait until everything has been heard.
+        """Wait until everything has been played.
 
         Raises:
             AudioError: the device has failed.
@@ -155,7 +156,7 @@ class Player:
         self._check()
 
     def abort(self) -> None:
-        """Be silent, within a tenth of a second."""
+        """Stop within a tenth of a second."""
         self._silent = True
         self._waiting.put(None)
         self._thread.join()
@@ -179,7 +180,7 @@ class Player:
             self._device.close()
 
     def _write(self, samples: np.ndarray) -> None:
-        """Short blocks, so that `abort` need not wait. After an error what comes is dropped."""
+        """Play in short blocks, so that `abort` need not wait; after an error, drop the samples."""
         try:
             for start in range(0, len(samples), self._block):
                 if self._silent or self._error is not None:

@@ -1,4 +1,4 @@
-"""Loudness after ITU-R BS.1770, as upstream's Turbo brings its references to it."""
+"""Loudness after ITU-R BS.1770, to which upstream's Turbo normalises its references."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ BITS_PER_SECOND = 64_000
 
 
 def find_ffmpeg() -> str:
-    """The program: the one on the path, else that of the package imageio-ffmpeg.
+    """The path of ffmpeg: of the program on the search path, else of the package imageio-ffmpeg.
 
     Raises:
         AudioError: there is neither.
@@ -33,8 +33,10 @@ def find_ffmpeg() -> str:
 
 
 class BookEncoder:
-    """An `Encoder` (`writer.py`): ffmpeg reads samples from a pipe; chapters are added at the end
-    without encoding again."""
+    """A `FileEncoder` (`writer.py`) by ffmpeg, which reads samples from a pipe.
+
+    Chapters are added at the end, without encoding again.
+    """
 
     def __init__(
         self,
@@ -91,7 +93,7 @@ class BookEncoder:
             raise self._error()
 
     def _put_together(self, cover: tuple[Path, str] | None) -> bool:
-        """Whether sound, chapters and cover became a file."""
+        """Write sound, chapters and cover into one file; return True if that worked."""
         command = chapters_command(self._program, self._sound, self._words, self._path, cover)
         done = subprocess.run(
             command,
@@ -119,11 +121,11 @@ class BookEncoder:
         self._encoder.wait()
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return AudioError(f"ffmpeg failed: {lines[-1] if lines else 'it said nothing'}.")
+        return AudioError(f"ffmpeg failed: {lines[-1] if lines else 'it gave no reason'}.")
 
 
 def encode_command(program: str, output: Path, sample_rate: int, channels: int) -> list[str]:
-    """ffmpeg's, to encode 32-bit floats from its standard input as AAC."""
+    """The ffmpeg command that encodes 32-bit floats from its standard input as AAC."""
     return [
         *_quietly(program),
         *("-f", "f32le", "-ar", str(sample_rate), "-ac", str(channels), "-i", "pipe:0"),
@@ -133,10 +135,10 @@ def encode_command(program: str, output: Path, sample_rate: int, channels: int) 
 
 
 def cover_format(cover: bytes | None) -> str | None:
-    """What ffmpeg calls the format of a picture; None if it is no JPEG or PNG.
+    """ffmpeg's name for the format of a picture; None for anything but JPEG and PNG.
 
-    ffmpeg is told, and does not guess: what a stranger's book calls its cover could be a list of
-    other files to read.
+    The format is passed to ffmpeg, which must not guess it: the "cover" of a stranger's book could
+    be a list of other files to read.
     """
     if cover is None:
         return None
@@ -148,7 +150,7 @@ def cover_format(cover: bytes | None) -> str | None:
 def chapters_command(
     program: str, sound: Path, words: Path, output: Path, cover: tuple[Path, str] | None = None
 ) -> list[str]:
-    """ffmpeg's, to add title, author, chapters and cover; the sound is copied.
+    """The ffmpeg command that adds title, author, chapters and cover; the sound is copied.
 
     Args:
         cover: a picture's file and its `cover_format`.
@@ -187,7 +189,7 @@ def chapter_file(
     Args:
         chapters: title and first sample of each, in order; what comes before the first becomes a
             chapter with the title of the work.
-        samples: in all.
+        samples: the total length.
     """
     if chapters and chapters[0][1] > 0:
         chapters = [(title or "Beginning", 0), *chapters]

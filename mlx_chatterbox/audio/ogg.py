@@ -1,4 +1,4 @@
-"""Ogg files that are the same bytes for the same sound.
+"""Reproducible Ogg files: the same bytes for the same sound.
 
 libsndfile draws each stream's serial number at random, and the checksum of every page covers it.
 Here it becomes 0 throughout. A CRC is linear: what another serial number does to it depends on the
@@ -42,7 +42,7 @@ def fix_serial_number(path: str | os.PathLike) -> None:
 
 @lru_cache(maxsize=4096)
 def _crc(serial: int, after: int) -> int:
-    """Ogg's checksum of a serial number with so many zero bytes after it."""
+    """Ogg's checksum of a serial number and `after` zero bytes."""
     crc = 0
     for byte in struct.pack("<I", serial):
         crc ^= byte << 24
@@ -64,7 +64,7 @@ def _doubled(value: int) -> int:
 
 
 def _product(a: int, b: int) -> int:
-    """Of two polynomials over GF(2), modulo the checksum's."""
+    """Multiply two polynomials over GF(2), modulo the checksum's."""
     total = 0
     while b:
         if b & 1:

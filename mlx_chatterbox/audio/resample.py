@@ -1,4 +1,4 @@
-"""The two resamplers that upstream uses, and one is not the other.
+"""The two resamplers that upstream uses; their results differ.
 
 `resample_soxr` (SoX's "high quality", through the soxr package) is what `librosa.load` and
 `librosa.resample` do; `resample_sinc` is torchaudio's windowed sinc, used inside S3Gen.

@@ -23,7 +23,7 @@ def trim_silence(waveform: np.ndarray, top_db: float = 20.0) -> np.ndarray:
 
 
 def loud_part(waveform: np.ndarray, top_db: float = 20.0) -> tuple[int, int]:
-    """Where `trim_silence` cuts: the first sample that stays, and the first after it.
+    """The part that `trim_silence` keeps: its first sample, and the first after it.
 
     A frame counts as loud if its RMS is above the loudest frame's minus `top_db` decibels; frames
     are 2048 samples, centred every 512 on the signal extended by zeros. Uniform silence has no
@@ -47,7 +47,7 @@ def loud_part(waveform: np.ndarray, top_db: float = 20.0) -> tuple[int, int]:
 
 
 def silence_in_blocks(seconds: float, sr: int) -> Iterator[np.ndarray]:
-    """`silence` of any length, a minute at a time."""
+    """Yield `silence` of any length in blocks of at most a minute."""
     left, most = round(seconds * sr), 60 * sr
     while left > 0:
         yield np.zeros(min(left, most), np.float32)
@@ -55,5 +55,5 @@ def silence_in_blocks(seconds: float, sr: int) -> Iterator[np.ndarray]:
 
 
 def silence(seconds: float, sr: int) -> np.ndarray:
-    """(samples,) float32 zeros."""
+    """Zeros for so many seconds at `sr` Hz, (n,) float32."""
     return np.zeros(round(seconds * sr), np.float32)

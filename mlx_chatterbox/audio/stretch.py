@@ -1,9 +1,8 @@
-"""Speech faster or slower at the same pitch: WSOLA, waveform-similarity overlap-add.
+"""Change of tempo at the same pitch: WSOLA, waveform-similarity overlap-add.
 
-After Verhelst and Roelands (1993). Frames of the signal are laid over each other closer together or
-further apart; each is taken from where, near its place, it best goes on from the frame before it,
-so that the periods of a voice stay whole. A stream is stretched as it comes, with the same samples
-as the whole.
+After Verhelst and Roelands (1993). Frames of the signal are overlapped closer together or further
+apart; each is taken from the place near its own that best continues the frame before it, so that
+the periods of a voice stay whole. A stream gives the same samples as the whole.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ SLOWEST, FASTEST = 0.5, 2.0
 
 
 def checked_speed(speed: float | None) -> float:
-    """A speed that the caller gave; None is 1.
+    """Check a speed; None is 1.
 
     Raises:
-        SettingError: it is outside 0.5 to 2, or no number.
+        SettingError: it is outside 0.5 to 2, or not a number.
     """
     try:
         value = 1.0 if speed is None else float(speed)
@@ -38,7 +37,7 @@ def checked_speed(speed: float | None) -> float:
 
 
 def stretch(waveform: np.ndarray, sample_rate: int, speed: float) -> np.ndarray:
-    """Change how long speech takes.
+    """Change the tempo of speech.
 
     Args:
         waveform: (n,) float32.
@@ -62,11 +61,11 @@ def stretch_stream(
     """Stretch speech that comes in chunks.
 
     Args:
-        chunks: (n,) float32 and whether it is the last; closed when this is.
+        chunks: (n,) float32, and True with the last one; closed with this generator.
 
     Yields:
-        (m,) float32, possibly nothing, and whether it is the last; together what `stretch` makes of
-        the whole. At most 0.1 s of what came is held back.
+        (m,) float32, possibly empty, and True with the last one; together the result of `stretch`
+        for the whole. At most 0.1 s is held back.
     """
     stretcher = Stretcher(sample_rate, speed)
     with closing(chunks):
@@ -76,11 +75,11 @@ def stretch_stream(
 
 
 class Stretcher:
-    """Stretches a stream. All pieces returned, one after the other, are what `stretch` returns.
+    """Stretches a stream. All pieces returned, in order, are the result of `stretch`.
 
     Args:
         sample_rate: in Hz.
-        speed: 0.5 to 2; 1 gives back what came.
+        speed: 0.5 to 2; 1 returns the samples unchanged.
     """
 
     def __init__(self, sample_rate: int, speed: float):
@@ -96,13 +95,13 @@ class Stretcher:
         self._x = np.zeros(self._front)
         self._squares = np.zeros(self._front + 1)
         self._taken = self._returned = 0
-        # Where the latest frame was taken from, where the next one is laid, and what of the
-        # latest one the next will overlap.
+        # Where the latest frame was taken from, where the next one goes, and the part of the
+        # latest one that the next will overlap.
         self._at, self._place = self._front - self._hop, self._hop
         self._overlap: np.ndarray | None = None
 
     def push(self, samples: np.ndarray) -> np.ndarray:
-        """Give (n,) samples, and take what is complete, (m,) float32."""
+        """Take (n,) samples; return those that are complete, (m,) float32."""
         samples = np.asarray(samples, dtype=np.float32)
         self._taken += len(samples)
         if self._speed == 1.0:
@@ -112,12 +111,12 @@ class Stretcher:
         return self._returning(self._frames(None))
 
     def finish(self) -> np.ndarray:
-        """The rest, (m,) float32."""
+        """Return the rest, (m,) float32."""
         length = round(self._taken / self._speed)
         if self._speed == 1.0:
             return np.empty(0, np.float32)
         if length <= self._hop:
-            # Shorter than a frame: there is nothing to lay over each other.
+            # Shorter than a frame: there is nothing to overlap.
             rest = self._x[self._front - self._begin :][:length].astype(np.float32)
             return np.pad(rest, (0, length - len(rest)))
         self._append(np.zeros(2 * self._frame + self._reach + round(self._hop * self._speed)))
@@ -125,17 +124,17 @@ class Stretcher:
         return self._returning(self._frames(length)[:left])
 
     def _append(self, samples: np.ndarray) -> None:
-        """Take samples in, with their sums: one addition after the other, as over the whole."""
+        """Append samples and the running sums of their squares, added in the order of the whole."""
         samples = samples.astype(np.float64)
         sums = np.cumsum(np.concatenate([self._squares[-1:], np.square(samples)]))
         self._x = np.concatenate([self._x, samples])
         self._squares = np.concatenate([self._squares, sums[1:]])
 
     def _frames(self, length: int | None) -> np.ndarray:
-        """Lay the frames that the signal so far suffices for; complete samples.
+        """Overlap the frames that the signal so far suffices for; return the complete samples.
 
         Args:
-            length: of all that is to be returned, where it is known.
+            length: of the whole result, where it is known.
         """
         hop, frame, reach = self._hop, self._frame, self._reach
         complete = []
@@ -157,7 +156,7 @@ class Stretcher:
         return np.concatenate(complete) if complete else np.empty(0)
 
     def _best(self, wanted: int) -> int:
-        """Near `wanted`, from where the signal goes on best from the frame before."""
+        """The place near `wanted` from which the signal best continues the frame before."""
         frame, reach, begin = self._frame, self._reach, self._begin
         after = self._at + self._hop - begin
         following = self._x[after : after + frame]
@@ -171,7 +170,7 @@ class Stretcher:
         return first + begin + best
 
     def _forget(self) -> None:
-        """Let go of what no later frame looks at."""
+        """Drop the samples that no later frame needs."""
         wanted = self._front + round((self._place - self._hop) * self._speed)
         first = min(wanted - self._reach, self._at + (0 if self._overlap is None else self._hop))
         drop = max(0, first - self._begin)

@@ -1,10 +1,10 @@
-"""Writing a sound file piece by piece: nothing of its length is held in memory.
+"""Writing of a sound file piece by piece, in memory that does not depend on its length.
 
     with open_writer("book.m4b", 24000, title="Emma", author="Jane Austen") as writer:
         writer.chapter("Chapter 1")
         writer.write(samples)
 
-The file appears whole, when the block ends, or not at all: it is written beside its place, then
+The file appears whole, when the block ends, or not at all: it is written under another name, then
 renamed. The same samples give the same bytes, whatever the pieces.
 """
 
@@ -22,17 +22,17 @@ from ..errors import AudioError
 from ..runtime.own_files import new_beside
 from .formats import BOOK, check_output, reason_of
 
-# Written at once, always: what Vorbis makes of samples depends on how many come together, and its
+# Always written at once: the output of Vorbis depends on how many samples come together, and its
 # encoder in libsndfile overflows its stack on very many.
 _WRITE_SAMPLES = 1 << 14
-# What a WAV file's 32 bits can count, less room for its header.
+# The bytes that a WAV file's 32 bits can count, less the size of its header.
 _MOST_WAV_BYTES = (1 << 32) - (1 << 16)
 _WAV_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "PCM_U8": 1}
 _FLOATING = ("FLOAT", "DOUBLE")
 
 
-class Encoder(Protocol):
-    """What turns samples into a file at a path of its own."""
+class FileEncoder(Protocol):
+    """Encodes samples into a file at a path of its own."""
 
     def write(self, samples: np.ndarray) -> None: ...
 
@@ -49,7 +49,9 @@ class AudioWriter:
         chapters: title and first sample of each chapter so far.
     """
 
-    def __init__(self, path: Path, encoder: Encoder, channels: int, clips: bool, most: int | None):
+    def __init__(
+        self, path: Path, encoder: FileEncoder, channels: int, clips: bool, most: int | None
+    ):
         self.samples = 0
         self.chapters: list[tuple[str, int]] = []
         self._path = path
@@ -95,7 +97,7 @@ class AudioWriter:
                     self.flush()
 
     def flush(self) -> None:
-        """Hand over what waits for its block to fill; `open_writer` does so at the end."""
+        """Encode the samples that wait for a full block; `open_writer` does so at the end."""
         if self._waiting:
             self._encoder.write(self._block[: self._waiting].copy())
             self._waiting = 0
@@ -106,7 +108,7 @@ class AudioWriter:
             self.write(np.zeros((min(_WRITE_SAMPLES, n - start), self._channels), np.float32))
 
     def chapter(self, title: str) -> None:
-        """A chapter begins with the next sample; formats without chapters ignore it."""
+        """Begin a chapter with the next sample; formats without chapters ignore it."""
         if self.chapters and self.chapters[-1][1] == self.samples:
             self.chapters.pop()
         self.chapters.append((title, self.samples))
@@ -122,19 +124,19 @@ def open_writer(
     author: str | None = None,
     cover: bytes | None = None,
 ) -> Iterator[AudioWriter]:
-    """A writer for the format of the path's ending (WAV and FLAC: 16-bit PCM; M4B by ffmpeg).
+    """Open a writer for the format of the path's ending (WAV, FLAC: 16-bit PCM; M4B by ffmpeg).
 
     Args:
         title, author: of the work; formats without a place for them ignore them.
         cover: a JPEG or PNG file's bytes, for M4B; others ignore it.
 
     Raises:
-        AudioError: as `check_output`, before anything is written; nothing was written in the block;
-            writing fails.
+        AudioError: as `check_output`, before anything is written; or no samples were written in the
+            block; or writing fails.
     """
     path = Path(path)
     container, subtype = check_output(path)
-    encoder: Encoder | None = None
+    encoder: FileEncoder | None = None
     with _explained(path):
         file = new_beside(path)
     temporary = Path(file.name)
@@ -170,7 +172,7 @@ def open_writer(
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Whatever goes wrong while writing as an AudioError."""
+    """Turn all errors of writing into an AudioError."""
     import soundfile
 
     try:
@@ -180,7 +182,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 class _SoundFileEncoder:
-    """Everything that libsndfile writes."""
+    """Encodes the formats that libsndfile writes."""
 
     def __init__(
         self,
@@ -200,7 +202,7 @@ class _SoundFileEncoder:
             self._bytes, "w", sample_rate, channels, format=container, subtype=subtype
         )
         for name, text in (("title", title), ("artist", author)):
-            # Formats without a place for it say so by an error.
+            # Formats without a place for it raise an error.
             if text:
                 with contextlib.suppress(soundfile.SoundFileError):
                     setattr(self._file, name, text)
@@ -224,11 +226,14 @@ class _SoundFileEncoder:
 
 
 class _Checked:
-    """A file for libsndfile, which does not tell why a write failed, nor, of what it writes when
-    the file is closed, that it did: a full disk would leave a file that is cut short."""
+    """A file for libsndfile that keeps the first error of writing.
+
+    libsndfile does not report why a write failed, nor that one failed while it closed the file: a
+    full disk would leave a file that is cut short.
+    """
 
     def __init__(self, file: BinaryIO):
-        # Without its buffer, so that nothing is left to be written when it is sought in.
+        # Unbuffered, so that nothing is left to be written when libsndfile seeks.
         self._file = os.fdopen(os.dup(file.fileno()), "rb+", buffering=0)
         self._error: OSError | None = None
         self.read, self.readinto = self._file.read, self._file.readinto
@@ -242,7 +247,7 @@ class _Checked:
         return len(data)
 
     def close(self) -> None:
-        """Bring it to the disk and close it; does not fail."""
+        """Flush the file to disk and close it; errors are kept for `check`."""
         if not self._file.closed:
             with self._remembered():
                 os.fsync(self._file.fileno())
@@ -257,6 +262,6 @@ class _Checked:
             self._error = self._error or error
 
     def check(self) -> None:
-        """Raise the error that a write met."""
+        """Raise the first error of writing, if there was one."""
         if self._error is not None:
             raise self._error

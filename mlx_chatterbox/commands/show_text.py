@@ -22,7 +22,7 @@ from ..models.config import ModelConfig
 from ..text.load import Tokenizer
 from ..text.pauses import segments
 from ..text.reading import without_unknown_tags
-from ..text.unread import shortened
+from ..text.unread import quoted_list
 from ..text.writing import Writing, writing_for
 from .long_text import document_of, is_job
 
@@ -117,7 +117,7 @@ def _breaths(text: str, model: TextModel, language: str | None, writing: Writing
             yield shown
     if unknown:
         warnings.warn(
-            f"left out, since the model has no such tag: {shortened([*unknown])}.", stacklevel=2
+            f"left out, since the model has no such tag: {quoted_list([*unknown])}.", stacklevel=2
         )
 
 

@@ -8,7 +8,7 @@ from mlx.utils import tree_flatten
 
 from ..nn.attention import attend
 from ..nn.conv import conv1d, conv1d_by_taps
-from ..nn.few_bits import for_any_device
+from ..nn.quantized_linear import install_cpu_kernels
 from ..runtime import device
 from .examination import Examination
 from .findings import Section
@@ -47,7 +47,7 @@ def weights_of(precision: str, nbytes: int) -> nn.Module:
     stack = _Stack(max(1, round(nbytes / (WIDTH * WIDTH * width))))
     if bits_of(precision):
         nn.quantize(stack, GROUP_SIZE, bits_of(precision))
-        for_any_device(stack)
+        install_cpu_kernels(stack)
     return fill(stack, precision)
 
 

@@ -23,7 +23,7 @@ from ..errors import ChatterboxError, JobError
 from ..harmless import cell
 from ..runtime.own_files import is_regular, own_folder, remove_leftovers, remove_named
 from ..text.respelling import Lexicon, respelling_of
-from ..text.unread import shortened
+from ..text.unread import quoted_list
 from ..text.writing import Writing
 from ..weights.manifest import sha256
 from .identity import digest, seed_from
@@ -232,7 +232,7 @@ class _Batch:
             if record.get("outcome"):
                 found[f"guard: {record['outcome']}"] = None
             if record.get("unread"):
-                found[f"not read: {shortened(record['unread'])}"] = None
+                found[f"not read: {quoted_list(record['unread'])}"] = None
         return "; ".join(found)
 
     def _state_path(self, output: Output) -> Path:

@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from ..audio.formats import check_output, reason_of
 from ..audio.stretch import checked_speed
 from ..errors import AudioError, ChatterboxError, SettingError, TextError
+from ..harmless import shortened
 from ..runtime.apart import Named, is_same_file, is_within
 from ..runtime.own_files import problem_of
-from ..text.given import excerpt
 from .outputs import subtitles_path
 from .plan import Document
 from .readers import ENDINGS, read_document
@@ -226,7 +226,7 @@ def _check_header(source: Path, header: list[str]) -> None:
     if unknown or len(set(named)) < len(named):
         shown = " ".join(", ".join(named).split())
         raise TextError(
-            f"{source}: columns are {', '.join(COLUMNS)}, each once; got {excerpt(shown)}."
+            f"{source}: columns are {', '.join(COLUMNS)}, each once; got {shortened(shown)}."
         )
 
 
@@ -295,7 +295,7 @@ class _Checks:
             problem = row.problem or self._problem(row)
         except (OSError, ValueError) as error:  # a name that is too long, or has zero characters
             problem = f"output {row.output} cannot be written: {reason_of(error)}"
-        return replace(row, problem=excerpt(problem, _LONGEST_PROBLEM))
+        return replace(row, problem=shortened(problem, _LONGEST_PROBLEM))
 
     def _problem(self, row: Row) -> str:
         name = PurePosixPath(row.output)

@@ -20,9 +20,9 @@ import numpy as np
 
 from ..audio.stretch import checked_speed
 from ..errors import AudioError, SettingError, TextError
+from ..harmless import shortened
 from ..runtime.memory import give_back_memory
 from ..synthesis.result import Outcome
-from ..text.given import excerpt
 from ..text.unread import merged, not_read
 from ..voices.voice import Voice
 from .fit import trimmed
@@ -244,10 +244,10 @@ def checked_settings(tts, settings: Mapping[str, Any], language: str | None) -> 
             raise SettingError(f"the language is missing: one of {', '.join(languages)}.")
         if language.lower() not in languages:
             raise TextError(
-                f"the model does not speak {excerpt(language)!r}; it speaks {languages}."
+                f"the model does not speak {shortened(language)!r}; it speaks {languages}."
             )
         settings["language_id"] = language.lower()
     elif language and language.lower() != "en":
         variant = tts.checkpoint.config.variant
-        raise SettingError(f"{variant} speaks English alone, not {excerpt(language)!r}.")
+        raise SettingError(f"{variant} speaks English alone, not {shortened(language)!r}.")
     return settings

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ..text.scripts import flowed
-from ..text.sentence_rules import rules_of
+from ..text.sentence_rules import sentence_rules_for
 from .blocks import Block, plan_blocks
 from .pages import remark_of, without_pages
 from .plan import LONGEST, Document, Piece
@@ -84,7 +84,7 @@ def _begins_chapter(first: str, language: str | None) -> bool:
     if _CJK_CHAPTER.match(first):
         return first[-1] not in _SENTENCE_ENDS
     words = first.lower().replace(".", " ").replace(":", " ").split()
-    if not words or words[0] not in rules_of(language).chapters:
+    if not words or words[0] not in sentence_rules_for(language).chapters:
         return False
     # "Part of me wanted to go." is no heading; "Part Two: The Sea" is.
     return first[-1] not in _SENTENCE_ENDS or len(words) <= 3

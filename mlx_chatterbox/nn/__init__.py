@@ -1,1 +1,1 @@
-"""Building blocks shared by the networks; where speed differs by device, it is decided here."""
+"""Layers shared by the networks, each with the fastest implementation for its device."""

@@ -1,8 +1,8 @@
 """Two-dimensional convolutions over (B, F, T, C).
 
-On the CPU MLX unfolds a whole input, a hundred megabytes for ten seconds of speech. Here it is C of
-ours (`native`) or, where there is none or gradients are wanted, one matrix product for each tap,
-added up: with the padding in place, moving by a tap is moving along memory. On the GPU MLX's own
+On the CPU MLX unfolds a whole input, a hundred megabytes for ten seconds of speech. Here it is
+compiled C (`native`) or, without it or for gradients, one matrix product for each tap, added
+up: with the padding in place, moving by a tap is moving along memory. On the GPU MLX's own
 kernels serve.
 """
 

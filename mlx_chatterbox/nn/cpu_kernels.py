@@ -6,7 +6,7 @@ that overlaps an input by half. With a few more flags, and a line before each lo
 runs ten to forty times faster. MLX has no setting for them. So, once per machine, a process of ours
 lets MLX write its sources, where `g++` is a script that makes empty functions of them; then they
 are compiled as they should be, all in one, which takes a second instead of a dozen. While they are
-loaded (once per process), and only then, MLX is told that its folder is theirs (`mlx_folder.py`);
+loaded (once per process), and only then, MLX is made to use their folder (`mlx_folder.py`);
 what it compiles itself is in another one of ours. What other programs compiled is neither used nor
 replaced.
 
@@ -65,7 +65,7 @@ echo "void $name(void) {}" | "$COMPILER" -x c -shared -o "$library" -
 _X86_FLAGS = ("-mprefer-vector-width=512",)
 # A vectorised `exp` takes 0.3 to 1 ns an element, one that was not 5 to 20.
 _SLOWEST_EXP_NS = 3.0
-# Which of the two was found, beside the compiled kernels.
+# The result of the measurement, in a file beside the compiled kernels.
 _VERDICT, _FAST, _SLOW = "exp", "fast", "slow"
 
 # Modules of this package that define kernels.
@@ -104,7 +104,7 @@ _first_call = Lock()
 
 
 def tuned() -> bool:
-    """Whether kernels run on the processor's vector units, which is arranged on the first call.
+    """Compile and load the kernels on the first call; return True if they run on vector units.
 
     The first time on a machine this takes some seconds, later some milliseconds.
     """
@@ -142,7 +142,7 @@ def _tuned() -> bool:
 
 
 def tuned_for(x: mx.array) -> bool:
-    """Whether tuned kernels serve for an array: float32 on the CPU."""
+    """Return True where tuned kernels serve for an array: float32 on the CPU."""
     return x.dtype == mx.float32 and device.on_cpu() and tuned()
 
 
@@ -219,23 +219,23 @@ def _evaluate_all() -> None:
 
 
 def _fast_enough(place: Path) -> bool:
-    """Whether `exp` was vectorised: a compiler may understand the flags and yet not do it.
+    """Return True if `exp` was vectorised: a compiler may accept the flags and yet not do it.
 
-    Found out once and kept beside the kernels: a process on a busy machine would now and then find
-    otherwise, and compute another last bit than the process before it.
+    Measured once, and kept beside the kernels: a process on a busy machine would now and then
+    measure otherwise, and its results would differ in the last bit.
     """
     verdict = place / _VERDICT
-    # Cut to nothing, or damaged, it says nothing.
+    # An empty or damaged file is ignored.
     with suppress(OSError, KeyError, ValueError):
         return {_FAST: True, _SLOW: False}[verdict.read_text()]
-    found = _exp_nanoseconds() < _SLOWEST_EXP_NS
+    fast = _exp_nanoseconds() < _SLOWEST_EXP_NS
     with suppress(OSError):
-        write_whole(verdict, _FAST if found else _SLOW)
-    return found
+        write_whole(verdict, _FAST if fast else _SLOW)
+    return fast
 
 
 def _exp_nanoseconds() -> float:
-    """Of an element, at best: other processes may take most of the core meanwhile."""
+    """The time of `exp` for an element, at best: other processes may take most of the core."""
     with mx.stream(mx.cpu):
         x = mx.ones((64, 1024))
         mx.eval(x, exp_half(x))

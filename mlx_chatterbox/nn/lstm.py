@@ -1,6 +1,7 @@
 """LSTM (Hochreiter and Schmidhuber 1997), as PyTorch has it.
 
-On Linux CPUs a layer is C of ours (`native`), elsewhere a step is a product and a few operations.
+On Linux CPUs a layer runs in compiled C (`native`), elsewhere a step is a product and a few
+operations.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class LSTM(nn.Module):
 
 
 def _by_steps(fed: mx.array, recurrent: mx.array) -> mx.array:
-    """What the input gives to the gates (B, T, 4 H), by weight (4 H, H), to outputs (B, T, H)."""
+    """Run a layer: input to the gates (B, T, 4 H) and weight (4 H, H) to outputs (B, T, H)."""
     hidden = cell = mx.zeros((fed.shape[0], recurrent.shape[1]), dtype=fed.dtype)
     outputs = []
     for step in range(fed.shape[1]):
@@ -56,7 +57,7 @@ def _by_steps(fed: mx.array, recurrent: mx.array) -> mx.array:
 
 
 def _in_one_go(fed: mx.array, recurrent: mx.array) -> mx.array:
-    """As `_by_steps`, by `native`."""
+    """Compute `_by_steps` in compiled code (`native`)."""
 
     @with_gradient_of(_by_steps)
     def run(fed: mx.array, recurrent: mx.array) -> mx.array:

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import SettingError
 from ..models.t3.sampling import SamplingSettings
 from ..runtime.seeds import piece_seeds, random_key
-from ..text.given import described
+from ..text.checked_text import described
 from ..text.respelling import Lexicon
 from ..voices.voice import Voice
 from .result import Outcome

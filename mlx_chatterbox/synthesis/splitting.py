@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 
 from ..errors import warn_user
-from ..text.given import checked_text
+from ..text.checked_text import checked_text
 from ..text.pauses import Segment, segments, without_pauses
 from ..text.reading import read_text, without_mere_tags
 from ..text.respelling import Lexicon
-from ..text.unread import UnreadWarning, merged, shortened
+from ..text.unread import UnreadWarning, merged, quoted_list
 from ..text.unwritten import unwritten
 from ..text.writing import Writing, writing_for
 
@@ -105,7 +105,7 @@ def _warn(writing: Writing, tokenizer, texts: Sequence[str], tags: Sequence[str]
     """Tell what of texts is not spoken, or not as it is written."""
     notes = writing.notes()
     if tags:
-        words = f"not read, because the model does not know it: {shortened(tags)}."
+        words = f"not read, because the model does not know it: {quoted_list(tags)}."
         notes.append(UnreadWarning(words))
     if not writing.normalizes:
         digits = unwritten(map(without_pauses, texts), tokenizer)

@@ -1,1 +1,1 @@
-"""From what a user types to the token ids that T3 reads."""
+"""Text processing: from what a user types to the token ids that T3 reads."""

@@ -1,4 +1,4 @@
-"""Long texts in pieces that a model can say: whole sentences, else clauses, else words."""
+"""Cutting of long texts into pieces that a model can speak: sentences, clauses or words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from .scripts import HELD, UNSPACED, SpokenLimit, flowed, glue, measured
-from .sentence_rules import rules_of
+from .sentence_rules import sentence_rules_for
 from .sentences import sentences
 
 # A piece shorter than this part of the others gets a neighbour's last sentence.
@@ -74,7 +74,7 @@ Cut = Callable[[str], list[str]]
 @lru_cache(maxsize=32)
 def _cuts(language: str | None) -> tuple[Cut, ...]:
     """The ways to cut a text, best first."""
-    joints = "|".join(map(re.escape, rules_of(language).joints))
+    joints = "|".join(map(re.escape, sentence_rules_for(language).joints))
     joined = [re.compile(rf"\s+(?=(?:{joints})\s)").split] if joints else []
     return (
         lambda text: sentences(text, language),

@@ -70,8 +70,11 @@ class GPT2Tokenizer:
         return self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids. A text over the files' `model_max_length` is cut there, as upstream's is, with
-        a warning."""
+        """Token ids.
+
+        A text of more tokens than the files' `model_max_length` is cut there, as upstream does,
+        with a warning.
+        """
         ids = guarded(
             lambda: self._tokenizer.encode(text).ids,
             lambda why: CheckpointError(f"the tokenizer fails, its files are damaged: {why}."),
@@ -89,23 +92,23 @@ class GPT2Tokenizer:
         return self._tokenizer.decode(ids, skip_special_tokens=False)
 
     def knows_any(self, text: str) -> bool:
-        """Whether there is a letter, a digit or a tag to speak."""
+        """Return True where a text has a letter or a digit to speak."""
         return any(map(str.isalnum, text))
 
     def unknown_tags(self, text: str) -> list[str]:
-        """What looks like a tag and is none, each once, in order. Capitals count."""
+        """Bracketed words that look like tags but are not, each once, in order. Case matters."""
         other = frozenset(find_tags(text))
         places = {m.group(): m.start() for m in reversed([*_BRACKETED.finditer(text)])}
         places |= {tag: text.find(tag) for tag in other}
         return sorted(places.keys() - self.tags, key=places.__getitem__)
 
     def unread(self, text: str) -> tuple[str, ...]:
-        """Nothing: every byte has a token."""
+        """Return (): every byte has a token, so nothing is left unread."""
         return ()
 
 
 def drop_unknown_tags(text: str, tokenizer: GPT2Tokenizer) -> tuple[str, list[str]]:
-    """The text without its unknown tags and the space around them, and these tags.
+    """Remove unknown tags, with the space around them, from a text; return it and these tags.
 
     Call it before `punc_norm`, so that the sentence that remains is made whole.
     """
@@ -142,7 +145,7 @@ def _base_tokenizer(folder: Path, add_prefix_space: bool) -> Tokenizer:
 
 
 def _added_tokens(folder: Path, settings: dict) -> list[tuple[int, AddedToken]]:
-    """(id, token) in the order of ids, described as transformers describes them."""
+    """The added tokens as (id, token), in the order of ids, from transformers' description."""
     from tokenizers import AddedToken
 
     described = settings.get("added_tokens_decoder")

@@ -3,7 +3,7 @@
 A model of a few million weights cannot learn English spelling besides speaking. So each word is
 looked up and becomes a string of phones, one character each (IPA where it has one, `PHONES`), a
 mark before a stressed vowel; words that the dictionary lacks are given as capital letters, which
-the model knows too, only less well. What is no word is written out before (`spoken`).
+the model knows too, only less well. Numbers and signs are written out before (`spoken`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _HISSING = "szʃʒʧʤ"
 
 
 def vocabulary() -> dict[str, int]:
-    """Token to id, the stressed vowels after the plain ones."""
+    """Map tokens to ids, the stressed vowels after the plain ones."""
     tokens = [STOP, UNKNOWN, SPACE, START, STRESS, *PUNCTUATION, *PHONES.values()]
     tokens += [STRESS + vowel for vowel in VOWELS] + list(LETTERS)
     return {token: index for index, token in enumerate(tokens)}
@@ -75,13 +75,13 @@ def write_vocabulary(path: Path) -> None:
 
 
 def write_lexicon(path: Path, words: dict[str, str]) -> None:
-    """Words and their phones, the same bytes for the same words."""
+    """Write words and their phones; the same words give the same bytes."""
     lines = "".join(f"{word}\t{phones}\n" for word, phones in sorted(words.items()))
     write_whole(path, gzip.compress(lines.encode(), 9, mtime=0))
 
 
 def read_lexicon(path: Path) -> dict[str, str]:
-    """Word, in lower case, to phones.
+    """Read a dictionary: words, in lower case, to phones.
 
     Raises:
         CheckpointError: it is missing or damaged.
@@ -102,7 +102,7 @@ def read_lexicon(path: Path) -> dict[str, str]:
 
 
 class LexiconTokenizer(EnglishTokenizer):
-    """Text to phones to tokens."""
+    """Tokenizer that looks up the phones of words: text to phones to tokens."""
 
     def __init__(self, path: str | Path, lexicon: str | Path):
         """Read the vocabulary and the dictionary.
@@ -119,13 +119,13 @@ class LexiconTokenizer(EnglishTokenizer):
         """Token ids, without start and stop.
 
         Args:
-            by_letters: words to be given as letters although the dictionary has them, for
+            by_letters: words to be spelled in letters although the dictionary has them, for
                 training.
         """
         return self._ids(self.phones(text, by_letters))
 
     def phones(self, text: str, by_letters: Callable[[str], bool] = lambda word: False) -> str:
-        """What `encode` looks up: phones and letters, a space between words."""
+        """The symbols that `encode` looks up: phones and letters, a space between words."""
         parts: list[str] = []
         words = _WORD.findall(_plain(text))
         for index, word in enumerate(words):
@@ -163,11 +163,11 @@ class LexiconTokenizer(EnglishTokenizer):
         return "".join(letter for letter in word.upper() if letter in LETTERS)
 
     def knows_any(self, text: str) -> bool:
-        """Whether there is a letter or digit to speak."""
+        """Return True where a text has a letter or a digit to speak."""
         return any(map(str.isalnum, self.phones(text)))
 
     def unread(self, text: str, language_id: str | None = None) -> tuple[str, ...]:
-        """Letters, digits and symbols of a text that come to nothing, each once, in order."""
+        """Letters, digits and symbols of a text that have no token, each once, in order."""
         passed_over = {*_WORD.sub("", _plain(text)), *spoken_form(text).left_out}
         return unread_runs(text, lambda one: passed_over.isdisjoint(_signs(one)))
 
@@ -178,8 +178,7 @@ def _unaccented(text: str) -> str:
 
 
 def _signs(character: str) -> list[str]:
-    """Of a character what ought to be read: letters, digits and symbols, and what a font of its own
-    shows (of private use)."""
+    """The readable part of a character: letters, digits, symbols and private-use characters."""
     kinds = ((one, unicodedata.category(one)) for one in _unaccented(character))
     return [one for one, kind in kinds if kind[0] in "LNS" or kind == "Co" or one in _SPOKEN_SIGNS]
 

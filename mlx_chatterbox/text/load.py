@@ -1,4 +1,4 @@
-"""The tokenizer that a checkpoint's configuration asks for."""
+"""Loading of the tokenizer that a checkpoint's configuration names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Tokenizer = EnglishTokenizer | MultilingualTokenizer | GPT2Tokenizer
 
 
 def load_tokenizer(folder: str | Path, config: TextConfig) -> Tokenizer:
-    """Read it from upstream's own file names.
+    """Read a checkpoint's tokenizer from files with upstream's names.
 
     Args:
         config: its `tokenizer` is "english", "multilingual" or "gpt2"; its `preprocessing` and

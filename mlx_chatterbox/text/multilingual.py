@@ -8,8 +8,8 @@ from pathlib import Path
 from unicodedata import normalize
 
 from ..errors import CheckpointError, TextError
+from ..harmless import shortened
 from .files import CANGJIE_FILE
-from .given import excerpt
 from .languages import he, ja, ko, ru, zh
 from .tokenizer import SpacedTokenizer, letters_and_digits
 
@@ -45,7 +45,7 @@ _LEGACY = "legacy"  # mlx-audio's name of upstream's path
 class MultilingualTokenizer(SpacedTokenizer):
     """Text to ids for 23 languages, and for those that a fine-tuned model has learnt.
 
-    `preprocessing` is what a checkpoint's own `text_preprocessing` says (capitals do not matter):
+    `preprocessing` is a checkpoint's `text_preprocessing`, in either case:
 
     - "lower,nfkd", upstream's for every checkpoint: lower case, then NFKD, then the language's
       front end (zh Cangjie, ja readings, ko Jamo, he points, ru stress).
@@ -104,7 +104,7 @@ class MultilingualTokenizer(SpacedTokenizer):
         return self._ids(f"[{language}]{text}" if language else text)
 
     def knows_any(self, text: str, language_id: str | None = None) -> bool:
-        """Whether a letter or digit of the text is in the vocabulary, its front end considered.
+        """Return True where a letter or digit of a text, after the front end, is in the vocabulary.
 
         Raises:
             TextError: as `encode`.
@@ -117,7 +117,7 @@ class MultilingualTokenizer(SpacedTokenizer):
         return self._has_known(self._prepared(spoken, "ja" if language == "ja" else None))
 
     def unread(self, text: str, language_id: str | None = None) -> tuple[str, ...]:
-        """As `SpacedTokenizer.unread`, with the language's front end.
+        """Stretches of a text that the vocabulary lacks after the language's front end.
 
         Raises:
             TextError: as `encode`.
@@ -129,13 +129,14 @@ class MultilingualTokenizer(SpacedTokenizer):
         return self._prepared(character, language_id if language_id in ("zh", "ja") else None)
 
     def _checked(self, language_id: str | None) -> str | None:
-        """The code in lower case; None for None or ""."""
+        """Return a known code in lower case; None for None or ""."""
         if not language_id:
             return None
         language = language_id.lower()
         if language not in self.languages:
             raise TextError(
-                f"unknown language {excerpt(language_id)!r}; known are {', '.join(self.languages)}."
+                f"unknown language {shortened(language_id)!r}; known are "
+                f"{', '.join(self.languages)}."
             )
         return language
 

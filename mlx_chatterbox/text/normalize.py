@@ -1,9 +1,12 @@
-"""Punctuation as T3 saw it in training. Source: upstream `punc_norm` in `tts.py`, `mtl_tts.py`
-and `tts_turbo.py`, three functions that differ by what stands in the tables here."""
+"""Punctuation as T3 saw it in training.
+
+Source: upstream `punc_norm` in `tts.py`, `mtl_tts.py` and `tts_turbo.py`, three functions whose
+differences are the tables here.
+"""
 
 from __future__ import annotations
 
-# In this order: a replacement works on what the ones before it left.
+# In this order: each works on the result of those before it.
 _REPLACEMENTS = (
     ("...", ", "),
     ("\u2026", ", "),

@@ -29,13 +29,14 @@ class Segment:
 
 
 def segments(text: str, longest: int, language: str | None) -> list[Segment]:
-    """A text cut at its pauses, and what lies between them into pieces (`clauses.pieces`).
+    """Cut a text at its pauses, and the parts between them into pieces (`clauses.pieces`).
 
     Returns:
         At least one; with an empty text if there is nothing but pauses.
 
     Raises:
-        TextError: a `[pause ...]` that is none, or over a minute; over half an hour of them.
+        TextError: a `[pause ...]` is badly written or over a minute; together they are over half
+            an hour.
     """
     parts = at_pauses(text)
     together = sum(seconds for _, seconds in parts)
@@ -46,22 +47,22 @@ def segments(text: str, longest: int, language: str | None) -> list[Segment]:
         )
     if len(parts) == 1:
         return [Segment(piece) for piece in pieces(text, longest, language)]
-    found: list[Segment] = []
+    cut: list[Segment] = []
     before = 0.0
     for part, seconds in parts:
         if any(map(str.isalnum, part)):
-            found += [Segment(piece) for piece in pieces(part.strip(), longest, language)]
-        if found:
-            found[-1] = replace(found[-1], pause_after=found[-1].pause_after + seconds)
+            cut += [Segment(piece) for piece in pieces(part.strip(), longest, language)]
+        if cut:
+            cut[-1] = replace(cut[-1], pause_after=cut[-1].pause_after + seconds)
         else:
             before += seconds
-    if not found:
+    if not cut:
         return [Segment("")]
-    return [replace(found[0], pause_before=before), *found[1:]]
+    return [replace(cut[0], pause_before=before), *cut[1:]]
 
 
 def without_pauses(text: str) -> str:
-    """A text without its pauses, well written or not."""
+    """Remove the pauses from a text, also badly written ones."""
     return _PAUSE.sub(" ", text)
 
 
@@ -71,16 +72,16 @@ def at_pauses(text: str) -> list[tuple[str, float]]:
     Raises:
         TextError: as `segments`.
     """
-    # Between two parts stands what the pause says.
+    # Texts and the lengths of pauses, by turns.
     parts = _PAUSE.split(text)
     return [
-        (part, 0.0 if said is None else _seconds(said))
-        for part, said in zip(parts[::2], [*parts[1::2], None], strict=True)
+        (part, 0.0 if length is None else _seconds(length))
+        for part, length in zip(parts[::2], [*parts[1::2], None], strict=True)
     ]
 
 
 def _seconds(text: str) -> float:
-    """Seconds of what stands after the word in `[pause 0.8s]`."""
+    """Parse the length in `[pause 0.8s]` to seconds."""
     if not text.strip():
         return PLAIN_PAUSE
     match = _SECONDS.match(text.lower())

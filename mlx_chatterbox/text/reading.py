@@ -1,4 +1,4 @@
-"""A piece of text as a model reads it: its tokens, and what it has none for."""
+"""The tokens of a piece of text, and the parts of it that have none."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .gpt2 import drop_unknown_tags
 from .normalize import punc_norm
 from .pauses import Segment
 from .tags import find_tags, without, without_brackets
-from .unread import UnreadWarning, shortened
+from .unread import UnreadWarning, quoted_list
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What becomes of a piece of text.
+    """A piece of text in tokens.
 
     Attributes:
         ids: tokens; for the Llama models with start and stop.
-        text: without what is not read.
+        text: the text without the parts that are not read.
         unread: tags and letters that the model does not know, each once, in order.
     """
 
@@ -30,7 +30,7 @@ class Reading:
 
 
 def without_unknown_tags(text: str, tokenizer, kind: str) -> tuple[str, list[str]]:
-    """A text without the tags that a model has no token for, and these.
+    """Remove the tags that a model has no token for; return the text, and these tags.
 
     Args:
         kind: of tokenizer (`TextConfig.tokenizer`).
@@ -42,15 +42,21 @@ def without_unknown_tags(text: str, tokenizer, kind: str) -> tuple[str, list[str
 
 
 def without_mere_tags(
-    said: Sequence[Segment], tokenizer, kind: str
+    spoken: Sequence[Segment], tokenizer, kind: str
 ) -> tuple[list[Segment], tuple[str, ...]]:
-    """What is said in one go, without that which is nothing but tags which the model does not know
-    (its pauses stay), and these tags. Where nothing else is said it stays.
+    """Leave out segments that consist only of tags that the model does not know.
+
+    Args:
+        kind: of tokenizer (`TextConfig.tokenizer`).
+
+    Returns:
+        The segments that stay, with the pauses of those left out, and the unknown tags of the
+        latter. If no segment would stay, all do.
     """
     kept: list[Segment] = []
     lost: list[str] = []
     before = 0.0
-    for segment in said:
+    for segment in spoken:
         text, tags = without_unknown_tags(segment.text, tokenizer, kind)
         if not tags or any(map(str.isalnum, text)):
             kept.append(replace(segment, pause_before=segment.pause_before + before))
@@ -62,11 +68,11 @@ def without_mere_tags(
                 kept[-1] = replace(kept[-1], pause_after=kept[-1].pause_after + pause)
             else:
                 before += pause
-    return (kept, tuple(dict.fromkeys(lost))) if kept else (list(said), ())
+    return (kept, tuple(dict.fromkeys(lost))) if kept else (list(spoken), ())
 
 
 def read_text(text: str, tokenizer, config: ModelConfig, language_id: str | None) -> Reading:
-    """Find the tokens of a text, and warn of what has none.
+    """Encode a text, and warn about the parts of it that have no tokens.
 
     Raises:
         TextError: nothing to speak, or nothing that the model knows; an unknown language.
@@ -96,7 +102,7 @@ def read_text(text: str, tokenizer, config: ModelConfig, language_id: str | None
     )
     unread = tuple(sorted([*tags, *letters], key=whole.find))
     if unread:
-        words = f"not read, because the model does not know it: {shortened(unread)}."
+        words = f"not read, because the model does not know it: {quoted_list(unread)}."
         warn_user(UnreadWarning(words))
     ids = [config.t3.start_text_token, *ids, config.t3.stop_text_token]
     for one in letters:
@@ -105,7 +111,7 @@ def read_text(text: str, tokenizer, config: ModelConfig, language_id: str | None
 
 
 def _read_with_tags(text: str, tokenizer, style: str, shown: str) -> Reading:
-    """For the models that have tags."""
+    """Encode a text for a model that has tags (Turbo, Nano)."""
     text, unknown = drop_unknown_tags(text, tokenizer)
     if unknown:
         known = ", ".join(sorted(tokenizer.tags))

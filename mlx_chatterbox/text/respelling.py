@@ -1,15 +1,15 @@
-"""A user's lexicon: words and how to write them so that the model says them right.
+"""A user's lexicon: words, and how to write them so that a model pronounces them right.
 
-A file with one entry a line, `word<TAB>respelling`, in UTF-8; empty lines, and those that begin
-with `#`, do not count:
+A file has one entry a line, `word<TAB>respelling`, in UTF-8; empty lines and those that begin with
+`#` are skipped:
 
     # names
     Siobhan	shivawn
     New York	noo york
     =US	you ess
 
-Capitals do not matter ("SIOBHAN" is one too), unless the line begins with `=`. Only whole words
-count, "Siobhan's" among them, the longest entry first; what was put in is not looked up again.
+Case is ignored ("SIOBHAN" matches), unless the line begins with `=`. Only whole words match,
+"Siobhan's" among them, the longest entry first; a respelling is not looked up again.
 (`lexicon.py` is something else: the dictionary of phones that is part of a small model.)
 """
 
@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import TextError
+from ..harmless import shortened
 from ..runtime.own_files import open_input
-from .given import described, excerpt
+from .checked_text import described
 from .scripts import is_unspaced
 
 EXACTLY = "="
@@ -42,7 +43,7 @@ _TAG = re.compile(r"\[\s*[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*\]")
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _LexiconEntry:
     word: str
     respelling: str
     pattern: re.Pattern
@@ -59,7 +60,7 @@ class Respelling:
             TextError: one is empty, or a word has two respellings.
         """
         pairs = entries.items() if isinstance(entries, Mapping) else entries
-        self._by_beginning: dict[str, list[_Entry]] = {}
+        self._by_beginning: dict[str, list[_LexiconEntry]] = {}
         self._respellings: dict[str, str] = {}
         for word, respelling in pairs:
             self._take(word, respelling)
@@ -71,8 +72,8 @@ class Respelling:
         """Read a file; see the module.
 
         Raises:
-            TextError: it cannot be read, is no UTF-8, has no entry, or a line is none; the message
-                says which.
+            TextError: it cannot be read, is not UTF-8, has no entry, or has a bad line; the message
+                names it.
         """
         try:
             with open_input(path) as file:
@@ -83,24 +84,24 @@ class Respelling:
             try:
                 content = content.decode("utf-16").encode()
             except UnicodeDecodeError:
-                raise TextError(f"{path} is no whole UTF-16 text: save it as UTF-8.") from None
-        found = cls({})
+                raise TextError(f"{path} is not complete UTF-16 text: save it as UTF-8.") from None
+        lexicon = cls({})
         content = content.removeprefix(codecs.BOM_UTF8)
         for number, line in enumerate(content.split(b"\n"), start=1):
             try:
-                found._read_line(line.decode("utf-8"))
+                lexicon._read_line(line.decode("utf-8"))
             except UnicodeDecodeError:
-                problem = "is no UTF-8 text: save it as UTF-8"
+                problem = "is not UTF-8 text: save it as UTF-8"
             except TextError as error:
                 problem = str(error).rstrip(".")
             else:
                 continue
             raise TextError(f"{path}: line {number}: {problem}.") from None
-        if not found._respellings:
+        if not lexicon._respellings:
             raise TextError(f"{path}: the lexicon has no entry (word, tab, respelling).")
-        for entries in found._by_beginning.values():
+        for entries in lexicon._by_beginning.values():
             entries.sort(key=lambda entry: -len(entry.word))
-        return found
+        return lexicon
 
     def _read_line(self, line: str) -> None:
         line = line.strip("\r\n ")
@@ -120,19 +121,19 @@ class Respelling:
         if not any(map(str.isalnum, word)):
             raise TextError("there is no word before the tab")
         if not respelling:
-            raise TextError(f"{excerpt(word)!r} has no respelling")
+            raise TextError(f"{shortened(word)!r} has no respelling")
         key = word if exact else word.lower()
         if self._respellings.setdefault(key, respelling) != respelling:
-            raise TextError(f"{excerpt(word)!r} has another respelling already")
+            raise TextError(f"{shortened(word)!r} has another respelling already")
         for form in {unicodedata.normalize(kind, word) for kind in ("NFC", "NFD")}:
-            entry = _Entry(form, respelling, _pattern(form, exact), exact)
+            entry = _LexiconEntry(form, respelling, _pattern(form, exact), exact)
             self._by_beginning.setdefault(_beginning(form, 0)[0], []).append(entry)
 
     def __len__(self) -> int:
         return len(self._respellings)
 
     def __call__(self, text: str) -> str:
-        """The text with its words respelled; all else stays as it is."""
+        """Respell the words of a text; all else stays as it is."""
         out: list[str] = []
         done = at = 0
         while at < len(text):
@@ -150,7 +151,7 @@ class Respelling:
         out.append(text[done:])
         return "".join(out)
 
-    def _match(self, text: str, at: int, beginning: str) -> tuple[_Entry, int] | None:
+    def _match(self, text: str, at: int, beginning: str) -> tuple[_LexiconEntry, int] | None:
         for entry in self._by_beginning.get(beginning, ()):
             match = entry.pattern.match(text, at)
             if match is not None:
@@ -162,7 +163,7 @@ Lexicon = Respelling | Mapping[str, str] | str | Path | None
 
 
 def respelling_of(lexicon: Lexicon) -> Respelling | None:
-    """What `generate` takes as `lexicon=`: a file's path, words and respellings, or one read.
+    """Make a `Respelling` from the `lexicon` of `generate`: a file's path, pairs, or one made.
 
     Raises:
         TextError: as `Respelling`.
@@ -190,8 +191,11 @@ def _is_text(value: object) -> bool:
 
 
 def _beginning(text: str, at: int) -> tuple[str, int]:
-    """What an entry is looked up by, and where the next may begin: a word in lower case; one
-    character where it is no letter, or its script writes no spaces."""
+    """The key under which entries that begin at a place are found, and the place after it.
+
+    The key is a word in lower case; one character where that is not a letter, or where its script
+    writes no spaces.
+    """
     # Looked at first: a text without spaces is one word to its end from every character.
     word = None if is_unspaced(text[at]) else _WORD.match(text, at)
     if word is None:
@@ -213,12 +217,12 @@ def _pattern(word: str, exact: bool) -> re.Pattern:
     return re.compile("".join(parts) + after, 0 if exact else re.IGNORECASE)
 
 
-def _in_case(entry: _Entry, said: str) -> str:
-    """The respelling with the capitals of the word in the text."""
+def _in_case(entry: _LexiconEntry, written: str) -> str:
+    """Give a respelling the capitals of the word in the text."""
     if entry.exact:
         return entry.respelling
-    if said.isupper() and sum(map(str.isalpha, said)) > 1:
+    if written.isupper() and sum(map(str.isalpha, written)) > 1:
         return entry.respelling if entry.word.isupper() else entry.respelling.upper()
-    if said[0].isupper():
+    if written[0].isupper():
         return entry.respelling[0].upper() + entry.respelling[1:]
     return entry.respelling

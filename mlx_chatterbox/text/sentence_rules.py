@@ -1,7 +1,7 @@
-"""What the splitting of sentences has to know of each language, as data.
+"""Tables for splitting texts into sentences: each language's abbreviations and other words.
 
-A full stop ends a sentence, unless what stands here says otherwise. Where in doubt a text stays in
-one: two sentences spoken together sound well, a sentence cut after "Dr." does not.
+A full stop ends a sentence, unless these tables say otherwise. In doubt a text is not split: two
+sentences spoken together sound well, a sentence cut after "Dr." does not.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-def _words(text: str) -> frozenset[str]:
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
     return frozenset(text.split())
 
 
 @dataclass(frozen=True)
-class Rules:
-    """Of one language; words in lower case, abbreviations without their last full stop.
+class SentenceRules:
+    """The tables of one language; in lower case, abbreviations without their last full stop.
 
     Attributes:
         titles: abbreviations that something always follows: "dr".
@@ -25,7 +26,7 @@ class Rules:
         starters: words that so often begin a sentence that they begin one after an initial, an
             acronym or an ordinal.
         ordinals: numbers up to two digits, and Roman ones, with a full stop are ordinals: "3. Mai".
-        nouns_capital: a capital says nothing of a sentence's beginning.
+        nouns_capital: nouns have capitals, so a capital does not mark the beginning of a sentence.
         joints: words before which a long clause is cut.
         chapters: words that begin the heading of a chapter in plain text.
     """
@@ -42,19 +43,19 @@ class Rules:
 
 def _rules(
     titles="", numbered="", enders="", starters="", joints="", chapters="", **flags
-) -> Rules:
-    return Rules(
-        _words(titles),
-        _words(numbered),
-        _words(enders),
-        _words(starters),
+) -> SentenceRules:
+    return SentenceRules(
+        word_set(titles),
+        word_set(numbered),
+        word_set(enders),
+        word_set(starters),
         joints=tuple(joints.split()),
         chapters=tuple(chapters.split()),
         **flags,
     )
 
 
-RULES: dict[str, Rules] = {
+RULES: dict[str, SentenceRules] = {
     "en": _rules(
         titles="mr mrs ms mx dr prof rev hon st sr fr gen col capt lt sgt cpl maj cmdr adm gov sen "
         "rep pres supt insp messrs mme mlle mt ft vs viz cf approx e.g i.e jan feb mar apr jun jul "
@@ -264,14 +265,14 @@ RULES: dict[str, Rules] = {
     "ja": _rules(chapters="プロローグ エピローグ 序章 終章 序文 まえがき あとがき"),
     "zh": _rules(chapters="序章 序言 前言 引言 楔子 尾声 后记 後記"),
 }
-PLAIN = Rules()
+PLAIN = SentenceRules()
 
 
 def base_language(language: str | None) -> str | None:
-    """A language's code in lower case and without its country: "pt-BR" is "pt"."""
+    """Reduce a code to lower case without its country: "pt-BR" is "pt"."""
     return language.lower().replace("_", "-").split("-")[0] if language else None
 
 
-def rules_of(language: str | None) -> Rules:
-    """Of a language code ("pt-br" is "pt"); those without abbreviations for an unknown one."""
+def sentence_rules_for(language: str | None) -> SentenceRules:
+    """The rules of a language code ("pt-br" is "pt"); for an unknown one, without abbreviations."""
     return RULES.get(base_language(language) or "en", PLAIN)

@@ -1,8 +1,8 @@
-"""A paragraph cut into sentences, by rules and a table of abbreviations for each language.
+"""Splitting of a paragraph into sentences, by rules and a table of abbreviations per language.
 
-Why no library: sentencex cuts after "M.", "डॉ." or "Der 2." and inside Chinese and Japanese
-quotations, pysbd lacks nine of the 23 languages and is no longer kept up; and a book that is taken
-up again after an update has to be cut in the same places.
+Why not a library: sentencex cuts after "M.", "डॉ." or "Der 2." and inside Chinese and Japanese
+quotations, pysbd lacks nine of the 23 languages and is no longer maintained; and a book that is
+resumed after an update must be cut in the same places.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from .scripts import HELD, glued
-from .sentence_rules import Rules, rules_of
+from .sentence_rules import SentenceRules, sentence_rules_for
 
 # These end a sentence even where no space follows.
 # These end a sentence even where no space follows.
@@ -31,7 +31,7 @@ _DOTTED = re.compile(r"[^\W\d_]{1,3}(?:\.-?[^\W\d_]{1,3})+$")
 # Syllables of Korean are words of their own, so none is an initial; nor is a Chinese character.
 _INITIAL = re.compile(r"[^\W\d_\u0900-\u097f\u1100-\uffff]$|[\u0905-\u0939][\u093e-\u094d]?$")
 _LETTER_AND_STOP = re.compile(r"[^\W\d_]\.")
-# "...?" 라고 물었다: said, he asked.
+# "...?" 라고 물었다: he asked.
 _KOREAN_SAID = re.compile("이?라[고며는]|하[고며]")
 _PRONOUN = re.compile(r"I\b")
 _FRENCH_CLOSER = re.compile("[ \u00a0\u202f]»")
@@ -43,18 +43,19 @@ def sentences(text: str, language: str | None = "en", *, loosely: bool = False) 
     """Cut one paragraph (white space squeezed, see `scripts.flowed`) into sentences.
 
     Args:
-        language: a code of `sentence_rules.RULES`; of any other, only what holds everywhere.
+        language: a code of `sentence_rules.RULES`; for others only the common rules hold.
         loosely: also cut after what ends a sentence where the next goes on in lower case, for
             texts whose sentences are too long; abbreviations still hold.
 
     Returns:
         The sentences in order, without the white space between them; no other character is lost.
     """
-    rules = rules_of(language)
+    rules = sentence_rules_for(language)
     language = (language or "en").lower()[:2]
     ends = _GREEK_END if language == "el" else _END
     closers = _CJK_CLOSERS if language in ("zh", "ja") else _CLOSERS
-    found, start = [], 0
+    cut: list[str] = []
+    start = 0
     for match in ends.finditer(text):
         end = match.end()
         while end < len(text) and text[end] in closers:
@@ -65,14 +66,16 @@ def sentences(text: str, language: str | None = "en", *, loosely: bool = False) 
         if match.start() < start or end >= len(text):
             continue
         if _is_end(text, start, match, end, rules, loosely):
-            found.append(text[start:end].strip())
+            cut.append(text[start:end].strip())
             start = end
-    found.append(text[start:].strip())
-    return _with_letters(found)
+    cut.append(text[start:].strip())
+    return _with_letters(cut)
 
 
-def _is_end(text: str, start: int, match: re.Match, end: int, rules: Rules, loosely: bool) -> bool:
-    """Whether a sentence ends at `end`, after the marks of `match` and what closes a quotation."""
+def _is_end(
+    text: str, start: int, match: re.Match, end: int, rules: SentenceRules, loosely: bool
+) -> bool:
+    """Return True where a sentence ends at `end`, after `match` and closing quotation marks."""
     mark, closed = match.group(), end > match.end()
     if not text[end].isspace():
         # After a quotation the sentence often goes on: 「本当？」と言った。
@@ -98,8 +101,8 @@ def _is_end(text: str, start: int, match: re.Match, end: int, rules: Rules, loos
     return _full_stop_ends(words[-1], words[0] if words[1:] else "", text, next_word, rules)
 
 
-def _full_stop_ends(word: str, previous: str, text: str, at: int, rules: Rules) -> bool:
-    """Whether the full stop after `word` ends a sentence if the text goes on at `at`.
+def _full_stop_ends(word: str, previous: str, text: str, at: int, rules: SentenceRules) -> bool:
+    """Return True where the full stop after `word` ends a sentence if the text goes on at `at`.
 
     previous: the word before it in the same sentence, "" if it is the first.
     """
@@ -128,14 +131,14 @@ def _full_stop_ends(word: str, previous: str, text: str, at: int, rules: Rules) 
     return True
 
 
-def _with_letters(found: list[str]) -> list[str]:
-    """What has no letter or digit goes to the sentence before it, or else to the next."""
+def _with_letters(parts: list[str]) -> list[str]:
+    """Join a part without letters or digits to the sentence before it, or else to the next."""
     kept: list[list[str]] = []
     waiting: list[str] = []
-    for sentence in filter(None, found):
+    for sentence in filter(None, parts):
         if any(map(str.isalnum, sentence)):
             kept.append([*waiting, sentence])
             waiting = []
         else:
             (kept[-1] if kept else waiting).append(sentence)
-    return [glued(parts) for parts in kept or ([waiting] if waiting else [])]
+    return [glued(group) for group in kept or ([waiting] if waiting else [])]

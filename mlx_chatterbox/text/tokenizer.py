@@ -1,4 +1,4 @@
-"""The English tokenizer, and what it shares with the multilingual one.
+"""The English tokenizer, and the base class that it shares with the multilingual one.
 
 Source: upstream `models/tokenizers/tokenizer.py` (`EnTokenizer`).
 """
@@ -53,7 +53,7 @@ class SpacedTokenizer:
         return any(token not in (self._unknown, self._space) for token in self._ids(text))
 
     def has_token(self, text: str) -> bool:
-        """Whether all of it is one token of the vocabulary, such as "[sigh]"."""
+        """Return True where a text is one token of the vocabulary, such as "[sigh]"."""
         return self._tokenizer.token_to_id(text) is not None
 
     def unread(self, text: str, language_id: str | None = None) -> tuple[str, ...]:
@@ -90,10 +90,10 @@ class EnglishTokenizer(SpacedTokenizer):
         return self._ids(text)
 
     def knows_any(self, text: str) -> bool:
-        """Whether a letter or digit of the text is in the vocabulary."""
+        """Return True where a letter or digit of the text is in the vocabulary."""
         return self._has_known(letters_and_digits(text))
 
 
 def letters_and_digits(text: str) -> str:
-    """What of a text is spoken, roughly: for telling a text from mere punctuation."""
+    """The letters and digits of a text, to tell a text from mere punctuation."""
     return "".join(character for character in text if character.isalnum())

@@ -1,4 +1,4 @@
-"""What of a text a model does not know, and so does not read: named, so that nothing vanishes."""
+"""The parts of a text that a model does not know: named in warnings, so that none is lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def unread_runs(text: str, is_known: Callable[[str], bool]) -> tuple[str, ...]:
     """Stretches of a text that are not known, each once, in order.
 
     Args:
-        is_known: of a character with what stands above and below it ("e" and an accent).
+        is_known: takes a character with its combining marks ("e" and an accent).
     """
     runs: dict[str, None] = {}
     run = ""
@@ -33,7 +33,7 @@ def unread_runs(text: str, is_known: Callable[[str], bool]) -> tuple[str, ...]:
 
 
 def _characters(text: str) -> Iterator[str]:
-    """Characters, each with its accents; without what is not seen, such as a byte-order mark."""
+    """Yield characters with their accents; invisible ones, as a byte-order mark, are left out."""
     one = ""
     for character in text:
         kind = unicodedata.category(character)
@@ -47,8 +47,8 @@ def _characters(text: str) -> Iterator[str]:
         yield one
 
 
-def shortened(unread: Sequence[str]) -> str:
-    """For people: "'мир', '🙂' and 3 more"."""
+def quoted_list(unread: Sequence[str]) -> str:
+    """List some texts for a message: "'мир', '🙂' and 3 more"."""
     # Not `repr`, which writes the joiners within an emoji as numbers.
     shown = [
         f"'{one}'" if len(one) <= _LONGEST else f"'{one[: _LONGEST - 1]}\u2026'"
@@ -59,7 +59,7 @@ def shortened(unread: Sequence[str]) -> str:
 
 
 def _visible(text: str) -> str:
-    """A text in which characters that no font has, such as those for private use, are numbers."""
+    """Write characters that no font has, such as private-use ones, as their numbers."""
     if not any(unicodedata.category(one) in ("Co", "Cn") for one in text):
         return text
     return "".join(
@@ -68,11 +68,11 @@ def _visible(text: str) -> str:
 
 
 def not_read(where: str, unread: Sequence[str]) -> str:
-    """A line for people."""
+    """A line for a warning: the unread parts of the text at `where`."""
     them = "it" if len(unread) == 1 else "them"
-    return f"not read in {where}: {shortened(unread)} (the model does not know {them})"
+    return f"not read in {where}: {quoted_list(unread)} (the model does not know {them})"
 
 
 def merged(unread: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """What several pieces left unread, each once, in order."""
+    """The unread parts of several pieces, each once, in order."""
     return tuple(dict.fromkeys(one for of_piece in unread for one in of_piece))

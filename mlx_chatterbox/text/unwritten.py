@@ -1,4 +1,4 @@
-"""What a model makes of a text that is not written out in words, in one line."""
+"""Notes on texts that are not written out in words: digits, and characters without tokens."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from unicodedata import category
 
 from .lexicon import LexiconTokenizer
 from .multilingual import MultilingualTokenizer
-from .unread import shortened
+from .unread import quoted_list
 
 
 def unwritten(texts: Iterable[str], tokenizer) -> str:
-    """That digits are read as the model learnt to; "" where there are none.
+    """A note that digits are read as the model learnt to; "" where there are none.
 
     Args:
         tokenizer: the model's, or None if it is not known. Pocket's dictionary writes out what
@@ -24,13 +24,13 @@ def unwritten(texts: Iterable[str], tokenizer) -> str:
 
 
 def unknown(texts: Iterable[str], tokenizer, language: str | None = None) -> str:
-    """What the model does not know, in a line; "" for nothing.
+    """A note on the parts of texts that the model does not know; "" for none.
 
     Args:
-        tokenizer: one that spells what it does not know by its bytes knows everything.
+        tokenizer: a byte-level one knows everything.
     """
     if not hasattr(tokenizer, "unread"):
         return ""
     more = (language,) if isinstance(tokenizer, MultilingualTokenizer) else ()
-    found = tokenizer.unread("\n".join(texts), *more)
-    return f"the model does not know {shortened(found)}" if found else ""
+    unread = tokenizer.unread("\n".join(texts), *more)
+    return f"the model does not know {quoted_list(unread)}" if unread else ""

@@ -9,7 +9,7 @@ from .respelling import Lexicon, Respelling, respelling_of
 from .scripts import HELD, SpokenLimit
 from .spoken import reader_of, spoken_form
 from .spoken.signs import without_marks
-from .unread import UnreadWarning, shortened
+from .unread import UnreadWarning, quoted_list
 
 
 class Writing:
@@ -52,7 +52,7 @@ class Writing:
         if self._reader is None:
             return text
         parts, done = [], 0
-        for change in self._reader.changes(text):
+        for change in self._reader.replacements(text):
             parts.append(text[done : change.start])
             parts.append(text[change.start : change.end].replace(" ", HELD))
             done = change.end
@@ -76,7 +76,7 @@ class Writing:
             warnings.append(UnreadWarning(f"left out, since it has no words: {shown}"))
             self._left_out.clear()
         if self._as_written:
-            shown = shortened(tuple(self._as_written))
+            shown = quoted_list(tuple(self._as_written))
             why = f"since there are no rules for it in {self._language!r}"
             warnings.append(UserWarning(f"read as written, {why}: {shown}"))
             self._as_written.clear()

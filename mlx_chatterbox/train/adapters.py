@@ -16,7 +16,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
 from ..errors import SettingError
-from ..nn.few_bits import for_any_device
+from ..nn.quantized_linear import install_cpu_kernels
 from ..weights.quantization import SCALES, dequantized, is_quantized, quantized_layers
 
 # By the end of a layer's path: attention and feed-forward of each network.
@@ -192,7 +192,7 @@ def quantize_base(networks: nn.Module, component: str, bits: int) -> list[str]:
     }
     module, _ = _adapted(networks, component)
     nn.quantize(module, GROUP_SIZE, bits, class_predicate=lambda path, layer: path in chosen)
-    for_any_device(module)
+    install_cpu_kernels(module)
     return sorted(chosen)
 
 

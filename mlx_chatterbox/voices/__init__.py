@@ -1,1 +1,1 @@
-"""What a recording becomes: voices, saved, checked, mended."""
+"""Voices: made of recordings, saved, checked against a model, corrected."""

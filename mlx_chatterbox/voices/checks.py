@@ -1,7 +1,7 @@
-"""A voice against the model that is to use it.
+"""Checks of a voice against the model that is to use it.
 
-Voices are small files that people pass around, and of another model's, too, the tokens are indices
-into tables that may be shorter here.
+Voices are small files that people pass around. The tokens of another model's voice are indices into
+tables that may be shorter here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..models.s3gen.s3gen import Reference
     from .voice import Voice
 
-# 60 s. Ours are 10; the flow's work grows with the square.
+# 60 s. Ours have 10 s; the work of the flow grows with the square.
 MAX_PROMPT_TOKENS = 1500
 
 
@@ -39,10 +39,10 @@ def check_voice(voice: Voice, networks, name: str = "the voice") -> None:
             raise CheckpointError(
                 f"{prompt} has {tokens.shape[1]} tokens, more than {config.max_prompt_tokens}."
             )
-    check_reference(voice.reference, networks.s3gen.config, name)
+    check_conditionals(voice.reference, networks.s3gen.config, name)
 
 
-def check_reference(
+def check_conditionals(
     reference: Reference,
     config: S3GenConfig,
     name: str = "the voice",

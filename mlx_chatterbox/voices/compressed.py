@@ -1,15 +1,15 @@
-"""Voices of strongly compressed recordings: noticed where they would come out quiet, and mended.
+"""Voices of strongly compressed recordings: detection of those that come out quiet, correction.
 
-A lossy codec at few bits a second silences what it thinks nobody hears, frame by frame. The
-logarithmic features of the speaker encoder (`audio/kaldi.py`) then fall to their floor and back, as
-no clean recording's do. A small encoder that has heard clean voices alone is thrown by it: the
-embedding of pocket's own voice after MP3 at 24 kbit/s points the other way (a cosine of -0.3), and
-the flow, told of a voice that it has never met, draws a faint mel. Faint noise fills the holes.
+A lossy codec at a low bit rate silences parts of the spectrum that it takes for inaudible, frame by
+frame. The logarithmic features of the speaker encoder (`audio/kaldi.py`) then drop to their floor
+and back, which those of clean recordings never do. A small encoder that was trained on clean voices
+fails on them: the embedding of pocket's own voice after MP3 at 24 kbit/s points the other way (a
+cosine of -0.3), and the flow makes a faint mel for this unknown voice. Faint noise fills the holes.
 
-It shows when a model speaks the reference's own tokens in the reference's own voice: as loud as
-that comes out, so will everything. How loud the recording itself is has no part in it. It is looked
-at where the flow starts from no noise, as pocket's, so that it costs a tenth of a second and is no
-matter of chance; upstream's models stay as they are.
+The test: the model speaks the reference's own tokens in the reference's voice; all speech in it
+will be as loud as the result. The loudness of the recording itself does not matter. The test is
+made only where the flow starts from zeros instead of noise, as pocket's, so that it takes a tenth
+of a second and does not depend on chance; voices of upstream's models stay as they are.
 """
 
 from __future__ import annotations
@@ -33,75 +33,77 @@ _TOKENS = 75
 _SAMPLES_PER_TOKEN = _RATE // 25
 # LUFS. Pocket's own voices come out at -17 to -22.5, and at -27 to -29 after MP3 at 24 kbit/s.
 _USUAL, _QUIET, _FAR = -22.0, -24.5, -27.5
-# The tokens are those of the recording at this level: of a faint one they are not what is said.
+# The recording is brought to this level for its tokens; those of a faint one would be wrong.
 _AT_LEVEL = -23.0
-# Noise so many decibels under the speech brings them back to within 2. Of clean recordings, also
-# of voices that come out faint, none gains more than 1.6 by it; those stay as they were heard.
+# Noise this many decibels under the speech brings them back to within 2 dB. Clean recordings, also
+# of voices that come out faint, gain at most 1.6 dB by it; those are used unchanged.
 _NOISE_UNDER, _MENDED = 34.0, 1.8
 
 
 def mend(
     networks, reference: Reference, waveform: np.ndarray, steps: int, name: object
 ) -> Reference:
-    """The reference, or one that is not thrown by what a codec has left out; warns of either.
+    """Return the reference, or a corrected one if compression spoilt its embedding; warn then.
 
     Args:
         networks: has `s3gen` and `s3_tokenizer`.
         reference: of the waveform.
         waveform: (n,) at 24 kHz.
         steps: of the flow.
-        name: the recording's, for people.
+        name: the recording's, for warnings.
     """
     config = networks.s3gen.config
     if config.cfm_noise_scale * config.cfm_noise_temperature != 0.0:
         return reference
-    heard = loudness_of(waveform, _RATE)
-    if heard is None:
+    loudness = loudness_of(waveform, _RATE)
+    if loudness is None:
         return reference
-    tokens = _loudest_tokens(networks, waveform, heard)
+    tokens = _loudest_tokens(networks, waveform, loudness)
     level = _level(networks, reference, tokens, steps)
     if level is None or level >= _QUIET:
         return reference
-    other = dataclasses.replace(reference, embedding=_embedded_in_noise(networks, waveform, heard))
+    other = dataclasses.replace(
+        reference, embedding=_embedded_in_noise(networks, waveform, loudness)
+    )
     mended = _level(networks, other, tokens, steps)
     if mended is not None and mended >= level + _MENDED:
         warnings.warn(
             f"{name} lacks parts of its spectrum, as after strong compression: its voice would "
-            f"come out {mended - level:.0f} dB too quiet, and was heard through faint noise, which "
-            "mends that. A better recording gives a better likeness.",
+            f"come out {mended - level:.0f} dB too quiet. Faint noise was added to correct that; a "
+            "better recording gives a better likeness.",
             stacklevel=2,
         )
         return other
     if level < _FAR:
         warnings.warn(
             f"{name}: the model speaks some {_USUAL - level:.0f} dB more quietly in this voice "
-            "than in its own, which it is unlike.",
+            "than in its own, from which it differs much.",
             stacklevel=2,
         )
     return reference
 
 
-def _loudest_tokens(networks, waveform: np.ndarray, heard: float) -> mx.array:
-    """Speech tokens of the loudest 3 s of a recording whose loudness was `heard`, LUFS."""
+def _loudest_tokens(networks, waveform: np.ndarray, loudness: float) -> mx.array:
+    """Speech tokens of the loudest 3 s of a recording of a given loudness, LUFS."""
     count = len(waveform) // _SAMPLES_PER_TOKEN
     power = np.square(waveform[: count * _SAMPLES_PER_TOKEN]).reshape(count, -1).sum(axis=1)
     before = np.concatenate([[0.0], np.cumsum(power)])
     length = min(_TOKENS, count)
     first = int(np.argmax(before[length:] - before[: count - length + 1]))
     loudest = waveform[first * _SAMPLES_PER_TOKEN :][: length * _SAMPLES_PER_TOKEN]
-    loudest = loudest * np.float32(10 ** ((_AT_LEVEL - heard) / 20))
+    loudest = loudest * np.float32(10 ** ((_AT_LEVEL - loudness) / 20))
     return networks.s3_tokenizer(resample_sinc(mx.array(loudest), _RATE, _ENCODER_RATE))
 
 
 def _level(networks, reference: Reference, tokens: mx.array, steps: int) -> float | None:
-    """How loud the model says tokens in a voice, LUFS; None for silence."""
-    said = networks.s3gen(tokens, reference, key=mx.random.key(0), n_timesteps=max(1, steps))
-    return loudness_of(np.array(said), _RATE)
+    """The loudness of tokens that the model speaks in a voice, LUFS; None for silence."""
+    speech = networks.s3gen(tokens, reference, key=mx.random.key(0), n_timesteps=max(1, steps))
+    return loudness_of(np.array(speech), _RATE)
 
 
-def _embedded_in_noise(networks, waveform: np.ndarray, heard: float) -> mx.array:
-    """The speaker's embedding, (1, n), with noise over the recording; the same every time."""
-    level = 10 ** ((heard - _NOISE_UNDER) / 20)
+def _embedded_in_noise(networks, waveform: np.ndarray, loudness: float) -> mx.array:
+    """The speaker embedding, (1, n), of the recording with faint noise; the same every time."""
+    level = 10 ** ((loudness - _NOISE_UNDER) / 20)
     noise = np.random.default_rng(0).standard_normal(len(waveform)) * level
     noisy = mx.array((waveform + noise).astype(np.float32))
     features = fbank(resample_sinc(noisy, _RATE, _ENCODER_RATE))

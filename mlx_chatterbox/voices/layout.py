@@ -23,17 +23,17 @@ _SHAPES: dict[str, Shape] = {
     "gen.embedding": (1, None),
 }
 _TOKENS = ("t3.cond_prompt_speech_tokens", "gen.prompt_token", _LENGTH)
-# A T3 that is given no speech to go on from (the pocket model) has a prompt without tokens.
+# A T3 that takes no speech prompt (the pocket model) has a prompt without tokens.
 _MAY_BE_EMPTY = "t3.cond_prompt_speech_tokens"
 
 
 def checked_tensors(tensors: Mapping[str, mx.array], path: str | Path) -> dict[str, mx.array]:
-    """The tensors of a voice's file: tokens as int32, the prompt's cut to their number.
+    """Check the tensors of a voice's file: tokens as int32, the prompt's cut to their length.
 
-    Others that a voice has none of are left out, as older files hold some.
+    Other tensors, which older files hold, are left out.
 
     Raises:
-        CheckpointError: a tensor of another type or shape than a voice of any model has.
+        CheckpointError: a tensor has another type or shape than in a voice of any model.
     """
     checked = {}
     for key, shape in _SHAPES.items():
@@ -51,6 +51,6 @@ def checked_tensors(tensors: Mapping[str, mx.array], path: str | Path) -> dict[s
     tokens = checked["gen.prompt_token"]
     length = int(checked[_LENGTH]) if _LENGTH in checked else tokens.shape[1]
     if not 1 <= length <= tokens.shape[1]:
-        raise CheckpointError(f"{path}: {_LENGTH} says {length} of {tokens.shape[1]} tokens.")
+        raise CheckpointError(f"{path}: {_LENGTH} is {length}, for {tokens.shape[1]} tokens.")
     checked["gen.prompt_token"] = tokens[:, :length]
     return checked

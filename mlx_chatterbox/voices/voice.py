@@ -1,4 +1,4 @@
-"""A voice: what a reference recording becomes, so that it need not be computed again.
+"""A voice: the conditionals computed from a reference recording, which can be saved.
 
 It holds the conditionals of both networks: for T3 a speaker embedding, the tokens of the first
 seconds (6, Turbo and Nano 15) and an emotion; for S3Gen the tokens, mel and speaker embedding of
@@ -20,7 +20,7 @@ import numpy as np
 
 from ..audio.files import load_audio
 from ..audio.kaldi import fbank
-from ..audio.kinds import kind_of
+from ..audio.kinds import kind_of_content
 from ..audio.loudness import normalise_loudness
 from ..audio.mel import s3gen_mel
 from ..audio.resample import resample_sinc, resample_soxr
@@ -32,14 +32,14 @@ from ..runtime.own_files import open_input, problem_of, whole_file
 from ..runtime.parallel import can_run_two, run_two
 from ..runtime.saving import save_arrays
 from ..runtime.threads import compute_in_this_thread
-from ..text.given import described
+from ..text.checked_text import described
 from .compressed import mend
 from .layout import checked_tensors
 
 ENCODER_RATE = 16000
 DECODER_RATE = 24000
-# Seconds of a recording that are read: the speaker's embedding is the mean of all of it, which
-# changes no more after some minutes.
+# Seconds of a recording that are read: the speaker embedding is the mean over all of them, which
+# hardly changes after some minutes.
 LONGEST_REFERENCE = 300.0
 S3GEN_PROMPT_SECONDS = 10
 SAMPLES_PER_TOKEN = DECODER_RATE // 25
@@ -80,7 +80,7 @@ class Voice:
         return Reference(self.prompt_token, self.prompt_feat, self.embedding)
 
     def with_emotion(self, emotion: float) -> Voice:
-        """The same voice at another emotion."""
+        """Return the same voice at another emotion."""
         check_emotion(emotion)
         return dataclasses.replace(self, emotion=float(emotion))
 
@@ -88,7 +88,7 @@ class Voice:
         """Write as safetensors, whole or not at all.
 
         Raises:
-            AudioError: the folder is not there, or the disk does not take it.
+            AudioError: the folder does not exist, or writing fails.
         """
         path = Path(path)
         if not path.parent.is_dir():
@@ -108,10 +108,10 @@ class Voice:
     def load(cls, path: str | Path) -> Voice:
         """Read a saved voice.
 
-        Which model it is for is not known here: `checks.voices.check_voice` looks whether it fits.
+        Its model is not known here: `voices.checks.check_voice` checks that it fits one.
 
         Raises:
-            CheckpointError: missing, damaged, or no voice.
+            CheckpointError: it is missing, damaged, or not a voice.
         """
         compute_in_this_thread()
         if not isinstance(path, (str, os.PathLike)):
@@ -142,21 +142,23 @@ def check_emotion(emotion: float) -> None:
 
 
 def is_saved_voice(path: str | Path) -> bool:
-    """Whether a file is a saved voice rather than a recording: by its contents, which a recording
-    never has, or if it is called so and is nothing else."""
+    """Return True for a saved voice rather than a recording.
+
+    The contents decide, or, if they are of no known kind, the ending `.safetensors`.
+    """
     path = Path(path)
-    is_called_so = path.suffix.lower() == ".safetensors"
+    has_ending = path.suffix.lower() == ".safetensors"
     try:
         with open_input(path) as file:
-            kind, head = kind_of(file), file.read(9)
+            kind, head = kind_of_content(file), file.read(9)
     except OSError:
-        return is_called_so
+        return has_ending
     # The length of a table in JSON, then the table.
     is_safetensors = head[8:] == b"{" and int.from_bytes(head[:8], "little") < 1 << 24
-    return is_safetensors or (is_called_so and (kind is None or not kind.demuxer))
+    return is_safetensors or (has_ending and (kind is None or not kind.demuxer))
 
 
-def check_reference(
+def check_recording(
     waveform: np.ndarray, sample_rate: int, min_seconds: float, name: str | Path
 ) -> None:
     """Raise AudioError unless the recording can serve as a reference."""
@@ -171,7 +173,7 @@ def check_reference(
 
 
 def checked_samples(samples: np.ndarray, name: str) -> np.ndarray:
-    """A recording given as an array, as float32.
+    """Check samples passed as an array, and convert them to float32.
 
     Raises:
         AudioError: it is not one-dimensional, empty, or not finite.
@@ -187,11 +189,11 @@ def checked_samples(samples: np.ndarray, name: str) -> np.ndarray:
 def read_reference(
     recording: str | Path | np.ndarray, min_seconds: float, seconds: float | None = None
 ) -> np.ndarray:
-    """A recording at 24 kHz, (n,) float32: a file, or samples that are so already.
+    """Read a recording at 24 kHz, (n,) float32, from a file, or take samples that are that.
 
     Args:
         min_seconds: it must last longer.
-        seconds: so much of its beginning is wanted; None: all.
+        seconds: the length to read from its beginning; None: all.
 
     Raises:
         AudioError: it cannot be read, is silent, or too short.
@@ -207,12 +209,12 @@ def read_reference(
     else:
         name = f"the reference {recording}"
         waveform = load_audio(recording, DECODER_RATE, seconds)
-    check_reference(waveform, DECODER_RATE, min_seconds, name)
+    check_recording(waveform, DECODER_RATE, min_seconds, name)
     return waveform
 
 
 def _beginning_of(recording: str | Path | np.ndarray, min_seconds: float) -> np.ndarray:
-    """As `read_reference`, of a recording of hours no more than serves."""
+    """Read a reference, at most its first `LONGEST_REFERENCE` seconds."""
     waveform = read_reference(recording, min_seconds, LONGEST_REFERENCE)
     longest = round(LONGEST_REFERENCE * DECODER_RATE)
     if isinstance(recording, np.ndarray) or len(waveform) <= longest:
@@ -226,7 +228,7 @@ def _beginning_of(recording: str | Path | np.ndarray, min_seconds: float) -> np.
 
 
 def embed_reference(networks, waveform: np.ndarray, at_16k: mx.array | None = None) -> Reference:
-    """S3Gen's conditionals of a recording.
+    """Compute S3Gen's conditionals of a recording.
 
     Args:
         networks: has `s3gen` and `s3_tokenizer`.
@@ -283,12 +285,12 @@ def embed_voice(
     emotion: float | None = None,
     loudness: bool = True,
 ) -> Voice:
-    """The voice of a recording.
+    """Compute the voice of a recording.
 
     Args:
         networks: has `ve`, `s3gen`, `s3_tokenizer` and `t3`.
         recording: a file, or (n,) samples at 24 kHz.
-        generation: what the model wants of its references, and its emotion.
+        generation: the model's requirements for references, and its emotion.
         emotion: upstream's "exaggeration", instead of the model's own.
         loudness: whether to bring the reference to the model's loudness, if it has one.
 

@@ -1,7 +1,7 @@
 """PerTh, the inaudible watermark of Resemble AI that marks speech as made by a machine.
 
-Upstream marks every file that it makes, and so does this. `apply` marks a waveform, `detect` says
-how sure the detector is, `Marker` marks a stream piece by piece; `python -m
+Upstream marks every file that it makes, and so does this package. `apply` marks a waveform,
+`detect` returns the detector's score, `Marker` marks a stream piece by piece; `python -m
 mlx_chatterbox.watermark` does both for files. The networks and their weights are those of the
 package resemble-perth (MIT), whose weights are read as a file; none of its code is run.
 """

@@ -1,4 +1,4 @@
-"""`python -m mlx_chatterbox.watermark`: look for the mark in files, or put it into one."""
+"""`python -m mlx_chatterbox.watermark`: detect the watermark in files, or apply it to one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ examples:
       0.999 yes hello.wav
       0.004 no  podcast.mp3
   python -m mlx_chatterbox.watermark apply speech.wav marked.wav
-      the same rate and channels; the ending says the format
+      the same rate and channels; the ending of the name sets the format
 
 The mark is PerTh, by Resemble AI. It is inaudible and survives MP3, resampling, changes of loudness
 and cuts. A score of 0.5 or more means that the mark is there. Almost silent recordings and pure
@@ -32,8 +32,7 @@ tones can score high without it.
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mlx_chatterbox.watermark",
-        description="The watermark that says that a machine made a recording: find it, or put it "
-        "in.",
+        description="Detect or apply the watermark of recordings that were made by a machine.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -44,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     detect = commands.add_parser(
         "detect",
         parents=[common],
-        help="say for each file whether it is marked",
+        help="report for each file whether it is marked",
         description="Print a score from 0 to 1 and yes or no for each file. Exit code 0 if all are "
         "marked, 1 if not.",
     )
@@ -58,12 +57,12 @@ def build_parser() -> argparse.ArgumentParser:
         description="Write a marked copy of a recording, with its rate and channels.",
     )
     apply.add_argument("input", type=Path, metavar="IN", help="wav, flac, mp3, m4a, ...")
-    apply.add_argument("output", type=Path, metavar="OUT", help="its ending says the format")
+    apply.add_argument("output", type=Path, metavar="OUT", help="its ending sets the format")
     return parser
 
 
 def run(arguments: argparse.Namespace, _: Bars) -> int:
-    """Do what the command line says; the exit code."""
+    """Run the command line; return the exit code."""
     if arguments.command == "apply":
         return _apply(arguments.input, arguments.output)
     return _detect(arguments.files)
@@ -86,7 +85,7 @@ def _detect(files: list[Path]) -> int:
     from . import THRESHOLD, detect
     from .weights import weights_file
 
-    weights_file()  # missing, it is one error, not one for each file
+    weights_file()  # if it is missing: one error instead of one for each file
     all_marked = True
     for path in files:
         try:
@@ -105,7 +104,7 @@ def _detect(files: list[Path]) -> int:
 
 
 def _beginning(path: Path) -> tuple[np.ndarray, int]:
-    """A recording, or as much of it as can be looked at at once, which is told."""
+    """Read a recording; of a very long one only the beginning, with a note on standard error."""
     from ..audio.blocks import TooLongError
     from ..audio.files import read_channels
 
@@ -113,7 +112,7 @@ def _beginning(path: Path) -> tuple[np.ndarray, int]:
         return read_channels(path)
     except TooLongError as error:
         hours = error.seconds / 3600
-        print(f"note: {path}: only its first {hours:.1f} hours are looked at", file=sys.stderr)
+        print(f"note: {path}: only its first {hours:.1f} hours are checked", file=sys.stderr)
         return read_channels(path, seconds=error.seconds)
 
 

@@ -1,4 +1,4 @@
-"""Looking for the mark."""
+"""Detection of the watermark."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ MIN_SECONDS = 0.1
 
 
 def detect(waveform: np.ndarray, sample_rate: int) -> float:
-    """How sure the detector is that a recording is marked.
+    """Score a recording: near 1 if it is marked, near 0 if not.
 
     Args:
-        waveform: (samples,) or (samples, channels) float; of several channels the surest counts.
+        waveform: (samples,) or (samples, channels) float; the highest score of the
+            channels counts.
         sample_rate: in Hz.
 
     Returns:
@@ -52,7 +53,7 @@ def detect(waveform: np.ndarray, sample_rate: int) -> float:
 
 
 def at_32k(channel: np.ndarray, sample_rate: int) -> np.ndarray:
-    """(n,) samples, by SciPy's polyphase filter as upstream's detector, unlike its marker, does."""
+    """Resample (n,) by SciPy's polyphase filter, as upstream's detector (not its marker) does."""
     if sample_rate == SAMPLE_RATE:
         return channel
     from scipy.signal import resample_poly
@@ -64,7 +65,7 @@ def at_32k(channel: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def answer(signal: np.ndarray) -> float:
-    """What the detector says of (n,) samples at 32 kHz; the score before it is kept to 0 to 1."""
+    """The detector's score of (n,) samples at 32 kHz, before it is clipped to 0 to 1."""
     band, sums = [], []
     for block in framed([signal]):
         level = levels(magnitudes(spectra(block)))
@@ -88,18 +89,18 @@ def answer(signal: np.ndarray) -> float:
 def _read(
     layers: list[Layer], spectrogram: np.ndarray, audible: np.ndarray, length: int
 ) -> tuple[float, float]:
-    """Confidence and answer of one reader, means over the audible frames.
+    """Run one reader: its confidence and answer, means over the audible frames.
 
     Args:
         spectrogram: (T, BAND).
         audible: (T,) bool.
-        length: to how many frames the spectrogram is stretched first.
+        length: the frames to which the spectrogram is stretched first.
     """
     frames = len(spectrogram)
     # In float32, as PyTorch computes the nearest frame.
     nearest = np.floor(np.arange(length, dtype=np.float32) * np.float32(frames / length))
-    heard = audible[np.minimum(nearest.astype(np.int64), frames - 1)]
-    if not heard.any():
+    is_audible = audible[np.minimum(nearest.astype(np.int64), frames - 1)]
+    if not is_audible.any():
         return -math.inf, 0.0
     total = np.zeros(2)
     for first in range(0, length, FRAMES_AT_ONCE):
@@ -111,8 +112,8 @@ def _read(
             CONTEXT - (first - start),
             CONTEXT - (stop - last),
         )
-        total += np.array(out)[heard[first:last]].sum(axis=0, dtype=np.float64)
-    confidence, mean = total / heard.sum()
+        total += np.array(out)[is_audible[first:last]].sum(axis=0, dtype=np.float64)
+    confidence, mean = total / is_audible.sum()
     return confidence, mean
 
 

@@ -1,9 +1,8 @@
-"""Marking speech: a stream piece by piece, or a waveform at once.
+"""Application of the watermark: to a stream piece by piece, or to a waveform at once.
 
-The mark of a frame depends on the 15 frames to each side, so a stream comes out 0.2 to 0.3 s
-after it went in, and otherwise exactly as a waveform marked at once. One thing is different:
-frames are left alone that are almost digital silence beside the loudest frame, and of a stream
-only the loudest so far is known.
+The mark of a frame depends on the 15 frames to each side, so a stream is delayed by 0.2 to 0.3 s.
+Otherwise it is marked exactly as a waveform at once, but for one thing: frames that are almost
+silent beside the loudest frame stay unmarked, and of a stream only the loudest so far is known.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from .weights import load_networks
 
 _QUALITY = "soxr_hq"  # librosa's default, and so upstream's
 _SECONDS_AT_ONCE = 5
-# By how much a stream that is marked comes out later, at most.
+# The longest delay of a stream that is marked.
 DELAY_SECONDS = 0.27
 
 
@@ -90,11 +89,11 @@ def mark_stream(
     """Mark speech that comes in chunks.
 
     Args:
-        chunks: (n,) float32 and whether it is the last; closed when this is.
+        chunks: (n,) float32, and True with the last one; closed with this generator.
 
     Yields:
-        (n,) float32, n > 0, up to `DELAY_SECONDS` later than it came; one that is alone is marked
-        as `apply` does.
+        (n,) float32, n > 0, delayed by up to `DELAY_SECONDS`; a single chunk is marked as `apply`
+        does.
 
     Raises:
         AudioError, CheckpointError: see `apply`.
@@ -113,7 +112,7 @@ def mark_stream(
 
 
 def as_channels(waveform: np.ndarray, sample_rate: int) -> list[np.ndarray]:
-    """The channels of a waveform, (samples,) float32 each.
+    """Split a waveform into channels, (samples,) float32 each.
 
     Raises:
         AudioError: see `apply`.
@@ -122,13 +121,15 @@ def as_channels(waveform: np.ndarray, sample_rate: int) -> list[np.ndarray]:
     if waveform.dtype.kind != "f":
         raise AudioError(f"the samples are {waveform.dtype}: give floats from -1 to 1.")
     if waveform.ndim not in (1, 2):
-        raise AudioError(f"audio of shape {waveform.shape} is neither (samples,) nor of channels.")
+        raise AudioError(
+            f"audio of shape {waveform.shape} is neither (samples,) nor (samples, channels)."
+        )
     if waveform.ndim == 2 and waveform.shape[1] > waveform.shape[0]:
         raise AudioError(f"audio of shape {waveform.shape}: give (samples, channels).")
     if waveform.size == 0:
         raise AudioError("the audio has no samples.")
     if sample_rate != int(sample_rate) or sample_rate < 1:
-        raise AudioError(f"a sample rate of {sample_rate} is none.")
+        raise AudioError(f"the sample rate must be a whole number of hertz; got {sample_rate}.")
     if not np.isfinite(waveform).all():
         raise AudioError("the audio contains NaN or infinite samples: give clean audio.")
     columns = waveform.reshape(len(waveform), -1).T
@@ -154,7 +155,7 @@ class _Resampler:
 
 
 class Marker:
-    """Marks a stream. All pieces returned, one after the other, are as long as all that went in.
+    """Marks a stream. All pieces returned have together the length of all samples taken.
 
     Args:
         sample_rate: of the stream, in Hz.
@@ -178,7 +179,7 @@ class Marker:
         self._skip = N_FFT // 2
 
     def push(self, samples: np.ndarray) -> np.ndarray:
-        """Give (n,) samples, and take what can be marked so far, (m,) float32.
+        """Take (n,) samples; return those that can be marked so far, (m,) float32.
 
         Raises:
             AudioError: another shape, or samples that are not finite.
@@ -186,16 +187,16 @@ class Marker:
         self._take(samples)
         return self._returning(self._out.push(self._mark(self._framer.frames - CONTEXT)))
 
-    def _take(self, given: np.ndarray | Sequence[float]) -> None:
+    def _take(self, samples_like: np.ndarray | Sequence[float]) -> None:
         compute_in_this_thread()
-        samples = np.asarray(given, dtype=np.float32)
+        samples = np.asarray(samples_like, dtype=np.float32)
         if samples.ndim != 1 or not np.isfinite(samples).all():
             raise AudioError("a stream to mark must be finite samples of shape (n,).")
         self._given += len(samples)
         self._framer.push(self._in.push(samples))
 
     def finish(self, samples: np.ndarray | Sequence[float] = ()) -> np.ndarray:
-        """Give the last (n,) samples, and take the rest, (m,) float32.
+        """Take the last (n,) samples; return the rest, (m,) float32.
 
         Raises:
             AudioError: as `push`.
@@ -222,7 +223,7 @@ class Marker:
         return samples
 
     def _mark(self, until: int) -> np.ndarray:
-        """The signal, at 32 kHz, that is complete with the frames before `until`."""
+        """The marked signal, at 32 kHz, that is complete with the frames before `until`."""
         parts = [np.empty(0, np.float32)]
         while self._marked < until:
             last = min(until, self._marked + FRAMES_AT_ONCE)
@@ -259,7 +260,7 @@ def _marked_frames(
 
     Args:
         spectrum: (T, BINS) complex, the frames and what surrounds them.
-        before, after: how many frames surround them, `CONTEXT` or, at the ends, fewer.
+        before, after: the frames that surround them, `CONTEXT` or, at the ends, fewer.
         loudest: the largest sum of levels so far.
 
     Returns:

@@ -20,7 +20,7 @@ LEAKY_SLOPE = 0.01
 
 
 class Layer(nn.Module):
-    """A convolution without padding: the caller gives the frames around, or zeros."""
+    """A convolution without padding: the caller supplies the frames around, or zeros."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 1):
         super().__init__()
@@ -36,14 +36,14 @@ def _stack(bins: int, outputs: int) -> list[Layer]:
 
 
 def run_stack(layers: list[Layer], x: mx.array, before: int, after: int) -> mx.array:
-    """The layers over a piece of a spectrogram.
+    """Run the layers over a piece of a spectrogram.
 
     Args:
         x: (T, bins), the piece and `CONTEXT` frames to each side; at an end of the recording,
             where there are none, fewer.
-        before, after: how many of the `CONTEXT` frames are missing on either side. The networks
+        before, after: the number of `CONTEXT` frames that are missing on either side. The networks
             were trained with zeros around every layer's input, not around the first one's alone,
-            so what lies outside the recording is set to zero anew for each layer.
+            so what lies outside the recording is set to zero for each layer.
 
     Returns:
         (T + before + after - 2 * CONTEXT, outputs)
@@ -62,16 +62,16 @@ def run_stack(layers: list[Layer], x: mx.array, before: int, after: int) -> mx.a
     return x[0]
 
 
-class Encoder(nn.Module):
-    """What to add to the spectrogram."""
+class PerthEncoder(nn.Module):
+    """Computes the mark, to be added to the spectrogram."""
 
     def __init__(self, bins: int):
         super().__init__()
         self.layers = _stack(bins, bins)
 
 
-class Decoder(nn.Module):
-    """Is there a mark? Three readers, for speech slowed down, as it is, and sped up.
+class PerthDecoder(nn.Module):
+    """Finds the mark by three readers: for speech slowed down, unchanged, and sped up.
 
     Every reader gives each frame an answer and a confidence; means over the frames that are not
     silent, then a mean of the three weighted by the softmax of their confidence.
@@ -85,9 +85,9 @@ class Decoder(nn.Module):
 
 
 class PerthNet(nn.Module):
-    """Both, under the names of the file."""
+    """Both networks, under the names in the weights' file."""
 
     def __init__(self, bins: int):
         super().__init__()
-        self.encoder = Encoder(bins)
-        self.decoder = Decoder(bins)
+        self.encoder = PerthEncoder(bins)
+        self.decoder = PerthDecoder(bins)

@@ -25,41 +25,41 @@ FLOOR_DB = -180.0
 RANGE_DB = 195.0
 #: Frames below this share of the loudest frame's sum of levels are silence: no mark there.
 SILENCE = 0.05
-# A frame takes 8 kB as samples and as much as a spectrum; at this many, tens of MB in all.
+# A frame takes 8 kB as samples and as much as a spectrum; at this many, tens of MB together.
 FRAMES_AT_ONCE = 512
 
 
 def spectra(padded: np.ndarray) -> mx.array:
-    """(n,) samples to (frames, BINS) complex; the frames that fit entirely."""
+    """Transform (n,) samples to (frames, BINS) complex; only frames that fit entirely."""
     return mx.fft.rfft(frame(mx.array(padded), N_FFT, HOP) * hann_window(N_FFT), axis=-1)
 
 
 def scaled(spectrum: mx.array, factors: mx.array) -> mx.array:
-    """(frames, BINS) complex, times real factors."""
+    """Multiply (frames, BINS) complex by real factors."""
     # A product of the two would make the factors complex, and multiply number by number.
     parts = spectrum.view(mx.float32).reshape(*spectrum.shape, 2) * factors[..., None]
     return parts.view(mx.complex64)[..., 0]
 
 
 def magnitudes(spectrum: mx.array) -> mx.array:
-    """Absolute values, at least `MIN_MAGNITUDE`."""
+    """The absolute values of a spectrum, at least `MIN_MAGNITUDE`."""
     return mx.maximum(mx.abs(spectrum), MIN_MAGNITUDE)
 
 
 def levels(magnitude: mx.array) -> mx.array:
-    """Magnitudes, at least `MIN_MAGNITUDE`, to levels."""
+    """Convert magnitudes, at least `MIN_MAGNITUDE`, to levels."""
     # By the natural logarithm, which MLX has for vectors on the CPU.
     decibels = (20 / math.log(10)) * mx.log(magnitude)
     return (decibels - FLOOR_DB) * (1 / RANGE_DB)
 
 
 def factor(change: mx.array) -> mx.array:
-    """What to multiply magnitudes by so that levels rise by `change`."""
+    """The factor of magnitudes that raises levels by `change`."""
     return mx.exp(change * (RANGE_DB / 20 * math.log(10)))
 
 
 def mirrored(signal: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Samples before and after a signal, as its mirror image."""
+    """Samples of a signal extended by its mirror image, at any positions."""
     period = max(2 * (len(signal) - 1), 1)
     positions = np.abs(positions) % period
     return signal[np.minimum(positions, period - positions)]
@@ -69,8 +69,8 @@ class Framer:
     """Gathers samples until whole frames of a centred transform can be cut from them.
 
     Attributes:
-        frames: how many frames there are so far; all of them once `finish` was called.
-        samples: how many samples were given.
+        frames: the number of frames so far; all of them after `finish`.
+        samples: the number of samples taken.
     """
 
     def __init__(self):
@@ -88,11 +88,11 @@ class Framer:
         self._count()
 
     def finish(self) -> None:
-        """Say that no samples follow: the mirror image of the end completes the last frames."""
+        """End the signal: the mirror image of its end completes the last frames."""
         if not self._begun:
             self._begin()
         kept = N_FFT // 2 + self.samples - self._first * HOP
-        # Of a long signal only the end is here, and more than what the mirror image needs.
+        # Only the end of a long signal is kept, more than the mirror image needs.
         end = self._kept[max(0, kept - N_FFT) if self._first else N_FFT // 2 : kept]
         positions = len(end) + np.arange(N_FFT // 2)
         self._kept = np.concatenate([self._kept, mirrored(end, positions)])
@@ -104,7 +104,7 @@ class Framer:
         return self._kept[start : start + (last - first - 1) * HOP + N_FFT]
 
     def drop(self, before: int) -> None:
-        """Forget the frames before this one."""
+        """Drop the frames before this one."""
         self._kept = self._kept[(before - self._first) * HOP :].copy()
         self._first = before
 
@@ -119,7 +119,7 @@ class Framer:
 
 
 def framed(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Blocks of samples whose frames, one block's after the other's, are those of the signal.
+    """Yield blocks of samples whose frames, in order, are those of the signal.
 
     Args:
         pieces: of the signal, (n,) float32 each, at 32 kHz.

@@ -22,11 +22,13 @@ INSTALL = (
 
 
 def weights_file() -> Path:
-    """Where the installed package keeps them. The package itself is not imported: that would
-    need PyTorch, and fails on many Macs for want of pkg_resources.
+    """The path of the weights in the installed package.
+
+    The package is not imported: that would need PyTorch, and fails on many Macs for want of
+    pkg_resources.
 
     Raises:
-        CheckpointError: the package, or the file in it, is not there.
+        CheckpointError: the package, or the file in it, is missing.
     """
     try:
         files = importlib.metadata.files(PACKAGE) or []
@@ -43,13 +45,13 @@ def weights_file() -> Path:
 
 
 def is_wanted(asked: bool | None, default: bool) -> bool:
-    """Whether speech is to be marked; what that needs is looked up now, before the work.
+    """Decide whether speech is to be marked; load the weights for it now, before the work.
 
     Args:
-        asked: what the caller said; None leaves it to the checkpoint's setting, `default`.
+        asked: the caller's choice; None: the checkpoint's setting, `default`.
 
     Raises:
-        CheckpointError: yes, and the weights are not installed.
+        CheckpointError: it is to be marked, and the weights are not installed.
     """
     wanted = default if asked is None else asked
     if wanted:
@@ -59,7 +61,7 @@ def is_wanted(asked: bool | None, default: bool) -> bool:
 
 @cache
 def load_networks() -> PerthNet:
-    """Encoder and decoder with their weights, read once a process (37 MB).
+    """Load encoder and decoder with their weights, once a process (37 MB).
 
     Raises:
         CheckpointError: the file is missing, damaged, or holds other weights.

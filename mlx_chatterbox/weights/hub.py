@@ -13,7 +13,7 @@ from pathlib import Path
 from ..checks.json_file import read_json
 from ..errors import CheckpointError, HubError
 from ..models.config import CONFIG_NAME, MODEL_TYPE
-from ..text.given import described
+from ..text.checked_text import described
 from . import shards
 from .hub_errors import explain, incomplete, is_offline, why
 from .resuming import fetch_large_files

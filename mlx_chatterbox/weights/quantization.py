@@ -22,7 +22,7 @@ import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
 from ..models.config import GROUP_SIZES
-from ..nn.few_bits import for_any_device
+from ..nn.quantized_linear import install_cpu_kernels
 
 if TYPE_CHECKING:
     from ..models.config import ModelConfig
@@ -117,7 +117,7 @@ def quantize_networks(networks: nn.Module, config: ModelConfig) -> None:
         return {"bits": precision.bits, "group_size": precision.group_size}
 
     nn.quantize(networks, class_predicate=chosen)
-    for_any_device(networks)
+    install_cpu_kernels(networks)
 
 
 def is_quantized(layer: nn.Module) -> bool:

@@ -144,7 +144,7 @@ def test_the_mark_is_looked_for_in_the_beginning(tmp_path, monkeypatch, capsys, 
     soundfile.write(tmp_path / "a.wav", noise, RATE)
     assert watermark(["detect", str(tmp_path / "a.wav")]) == 1
     shown = capsys.readouterr()
-    assert "only its first 0.0 hours are looked at" in shown.err
+    assert "only its first 0.0 hours are checked" in shown.err
     assert shown.out.startswith("0.")
 
 

@@ -18,7 +18,15 @@ import pytest
 from mlx.utils import tree_map
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxTurboTTS, ChatterboxVC
-from mlx_chatterbox.nn import activations, attention, conv, cpu_kernels, few_bits, norm, rotary
+from mlx_chatterbox.nn import (
+    activations,
+    attention,
+    conv,
+    cpu_kernels,
+    norm,
+    quantized_linear,
+    rotary,
+)
 from mlx_chatterbox.nn.conv2d import Conv2d
 from mlx_chatterbox.nn.lstm import LSTM
 from mlx_chatterbox.runtime import device, native, parallel
@@ -75,7 +83,7 @@ def quantized(dtype) -> mx.array:
     layer = nn.QuantizedLinear(128, 64, group_size=64, bits=8)
     layer.weight, layer.scales, layer.biases = mx.quantize(weight.astype(dtype), 64, 8)
     layer.bias = mx.zeros((64,), dtype)
-    few_bits.for_any_device(layer)
+    quantized_linear.install_cpu_kernels(layer)
     return layer(normal(30, 128, dtype=dtype))
 
 

@@ -17,7 +17,7 @@ from mlx_chatterbox.text.languages.notice import FrontEndWarning
 
 @pytest.fixture(autouse=True)
 def nothing_said_or_loaded(monkeypatch, tmp_path):
-    monkeypatch.setattr(notice, "_said", set())
+    monkeypatch.setattr(notice, "_warned", set())
     monkeypatch.setenv("PKUSEG_HOME", str(tmp_path / "pkuseg"))
     monkeypatch.delenv(he.MODEL_VARIABLE, raising=False)
     caches = (ja._kakasi, zh._load_segmenter, he._dicta, ru._stresser)

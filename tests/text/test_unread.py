@@ -17,7 +17,7 @@ from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
 from mlx_chatterbox.text.load import load_tokenizer
 from mlx_chatterbox.text.reading import read_text
 from mlx_chatterbox.text.tags import TAGS, find_tags, without
-from mlx_chatterbox.text.unread import UnreadWarning, shortened
+from mlx_chatterbox.text.unread import UnreadWarning, quoted_list
 from mlx_chatterbox.weights.variants import VARIANTS
 
 FAST = {"n_cfm_timesteps": 1, "watermark": False}
@@ -271,8 +271,8 @@ def test_a_batch_says_it_and_its_report_too(tmp_path, capsys):
 
 def test_long_lists_are_shortened():
     many = [f"слово{n}" for n in range(30)]
-    assert shortened(many) == "'слово0', 'слово1', 'слово2', 'слово3' and 26 more"
-    assert len(shortened(["й" * 500])) < 40
+    assert quoted_list(many) == "'слово0', 'слово1', 'слово2', 'слово3' and 26 more"
+    assert len(quoted_list(["й" * 500])) < 40
 
 
 def show(capsys, *words) -> tuple[list[str], str]:

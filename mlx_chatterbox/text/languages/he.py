@@ -22,7 +22,7 @@ TOKENIZER_REPO, TOKENIZER_FILE = "dicta-il/dictabert-large-char-menaked", "token
 
 
 def add_points(text: str, model: str | Path | None = None) -> str:
-    """The text with vowel points; as it is, said once, when no model is named.
+    """Add vowel points to a text; without a model return it unchanged, and warn once.
 
     Args:
         model: the ONNX file; by default what `MLX_CHATTERBOX_HEBREW_MODEL` names.
@@ -49,7 +49,7 @@ def add_points(text: str, model: str | Path | None = None) -> str:
 
 @cache
 def _dicta(model: str):
-    """dicta-onnx's model with its tokenizer read from a file instead of the internet."""
+    """Load dicta-onnx's model, its tokenizer from a file instead of the internet."""
     try:
         import onnxruntime
         from dicta_onnx.model import OnnxDiacritizationModel

@@ -13,7 +13,7 @@ LIKE_PARTICLES = ("は", "へ")
 
 
 def kanji_to_hiragana(text: str) -> str:
-    """Words with kanji by their readings, everything else as it is, then NFKD.
+    """Write words with kanji in hiragana, leave everything else, then normalise to NFKD.
 
     A reading that begins with は or へ gets a space before it.
 

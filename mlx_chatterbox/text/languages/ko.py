@@ -8,7 +8,7 @@ MEDIALS, FINALS = 21, 28  # the first final is none
 
 
 def syllables_to_jamo(text: str) -> str:
-    """Each Hangul syllable as its two or three letters; white space cut off at both ends.
+    """Split each Hangul syllable into its two or three letters; strip white space at both ends.
 
     After NFKD no syllable is left, so there only the ends change.
     """

@@ -1,4 +1,4 @@
-"""Saying once what a language lacks, where upstream goes on without it."""
+"""Warnings, once a process, of what a language lacks, where upstream goes on silently."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ class FrontEndWarning(UserWarning):
     """A language is spoken without something that would make it better."""
 
 
-_said: set[tuple[str, str]] = set()
+_warned: set[tuple[str, str]] = set()
 
 
 def say_once(language: str, lacks: str, message: str) -> None:
     """Warn, the first time in this process that `language` lacks this."""
-    if (language, lacks) not in _said:
-        _said.add((language, lacks))
+    if (language, lacks) not in _warned:
+        _warned.add((language, lacks))
         warnings.warn(message, FrontEndWarning, stacklevel=3)

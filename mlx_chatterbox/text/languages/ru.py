@@ -14,7 +14,7 @@ from .notice import say_once
 
 
 def add_stress(text: str) -> str:
-    """The text with stressed vowels marked; as it is, said once, when nothing can mark them.
+    """Mark stressed vowels; without a library for it return the text unchanged, and warn once.
 
     Raises:
         TextError: the installed library failed.

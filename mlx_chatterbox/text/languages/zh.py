@@ -1,4 +1,7 @@
-"""Chinese: words apart, characters as Cangjie codes. Source: upstream `ChineseCangjieConverter`."""
+"""Chinese: spaces between words, characters as Cangjie codes.
+
+Source: upstream `ChineseCangjieConverter`.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,10 @@ class CangjieConverter:
         self._table: _CangjieTable | None = None
 
     def __call__(self, text: str) -> str:
-        """The text with a space between words and its Chinese characters as codes.
+        """Put a space between words, and write Chinese characters as codes.
 
-        Without the table, or the segmenter, it goes on as upstream does and says so once.
+        Without the table, or the segmenter, it leaves that step out as upstream does, and warns
+        once.
 
         Raises:
             CheckpointError: the table is there but damaged.
@@ -34,7 +38,7 @@ class CangjieConverter:
         return self.codes(" ".join(cut(text)) if cut else text)
 
     def codes(self, text: str) -> str:
-        """The same without looking for words."""
+        """Write Chinese characters as codes, without looking for words."""
         if self._table is None:
             self._table = self._read()
         table = self._table
@@ -57,7 +61,7 @@ class CangjieConverter:
 
 
 class _CangjieTable:
-    """Code of a character: its keys, then its place among those of the same keys unless first."""
+    """Codes of characters: the keys, then, unless 0, the place among those of the same keys."""
 
     def __init__(self, pairs: list[list[str]]):
         self._keys: dict[str, str] = {}
@@ -82,10 +86,10 @@ class _CangjieTable:
 
 
 def _segmenter():
-    """pkuseg's `cut`, or None, said once.
+    """Return pkuseg's `cut`, or None, with one warning, where it cannot be had.
 
-    Neither the package nor upstream's files bring its model. Asked for by name, pkuseg would
-    download it; so it is given the folder, which it reads and nothing else.
+    Neither the package nor upstream's files contain its model. By name, pkuseg would download it;
+    so it gets a folder, and reads nothing else.
     """
     folder = _model_folder()
     if not ((folder / "weights.npz").is_file() and any(folder.glob("features.*"))):
@@ -110,7 +114,7 @@ def _segmenter():
 
 
 def _model_folder() -> Path:
-    """Where pkuseg keeps the model that upstream uses."""
+    """The folder in which pkuseg keeps the model that upstream uses."""
     return Path(os.environ.get("PKUSEG_HOME") or "~/.pkuseg").expanduser() / SEGMENTER_MODEL
 
 

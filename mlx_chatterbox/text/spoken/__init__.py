@@ -1,4 +1,4 @@
-"""From how a text is written to how it is said: numbers, times, money, units, names.
+"""Writing out: from a text as written to the words to speak. Numbers, times, money, units, names.
 
 `spoken_form` is the one place where text is written out; it is pure, and leaves plain words as they
 are, to the byte. English has rules of its own (`english.py`); other languages have what CLDR, the
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ..sentence_rules import base_language
-from .reader import Reader
+from .reader import RuleReader
 from .remains import as_they_stand
 from .signs import TAG as _TAGS
 from .signs import without_marks
@@ -36,19 +36,19 @@ def spoken_form(text: str, language: str | None = "en") -> SpokenForm:
     """Write a text out in words.
 
     Args:
-        language: a code; of a language without rules the text stays as it is.
+        language: a code; in a language without rules the text stays as it is.
     """
     reader = reader_of(language)
     if reader is None:
         return SpokenForm(text)
     bare, left_out = without_marks(text)
-    said = reader(bare)
-    as_written = () if base_language(language) == "en" else as_they_stand(_TAGS.sub("", said))
-    return SpokenForm(said, tuple(left_out), as_written)
+    words = reader(bare)
+    as_written = () if base_language(language) == "en" else as_they_stand(_TAGS.sub("", words))
+    return SpokenForm(words, tuple(left_out), as_written)
 
 
 @lru_cache(maxsize=64)
-def reader_of(language: str | None) -> Reader | None:
+def reader_of(language: str | None) -> RuleReader | None:
     """The rules of a language; None if there are none. Read when they are first needed."""
     code = base_language(language)
     if code == "en":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..sentence_rules import rules_of
-from .reader import LETTER, Rule, word_after, word_before
+from ..sentence_rules import sentence_rules_for
+from .reader import LETTER, ReadingRule, word_after, word_before
 from .times import stop_after
 
 # By their letters, though they have vowels. Those without vowels are spelled anyway.
@@ -74,12 +74,12 @@ _LEADING = re.compile(r"(?P<word>[a-z]{1,3})-?(?=[A-Z]{2,5}(?![\w]))")
 
 
 def spelled(word: str) -> str:
-    """A word's letters, each a word in capitals."""
+    """Spell a word: each letter as a word of its own, in capitals."""
     return " ".join(c.upper() for c in word if c.isalpha())
 
 
 def _is_shouted(text: str, start: int, end: int) -> bool:
-    """Whether the words around are in capitals, too: then capitals say nothing."""
+    """Return True where the words around are in capitals, too: then capitals mark nothing."""
     before = re.findall(r"[^\W\d_]+", text[max(0, start - 30) : start])[-2:]
     after = re.findall(r"[^\W\d_]+", text[end : end + 30])[:2]
     around = [w for w in (*before, *after) if len(w) > 1]
@@ -150,15 +150,15 @@ def _dotted(match: re.Match) -> str | None:
     stop = stop_after(match, ".")
     if stop and word_after(match.string, match.end())[:1].isupper() and not _starts(match):
         stop = ""
-    said = (
+    words = (
         spelled(word) if word.isupper() or not word.islower() else " ".join(word.replace(".", ""))
     )
-    return said + (match.group("rest") or "").replace("’", "'") + stop
+    return words + (match.group("rest") or "").replace("’", "'") + stop
 
 
 def _starts(match: re.Match) -> bool:
-    """Whether the word after is one that begins sentences, rather than a name."""
-    return word_after(match.string, match.end()).lower() in rules_of("en").starters
+    """Return True where the next word is one that begins sentences, rather than a name."""
+    return word_after(match.string, match.end()).lower() in sentence_rules_for("en").starters
 
 
 def _and(match: re.Match) -> str:
@@ -171,11 +171,11 @@ def _mixed(match: re.Match) -> str:
 
 
 RULES = (
-    Rule(LETTER, _AND, _and, frozenset("&")),
-    Rule(LETTER, _DOTTED, _dotted, frozenset(".")),
-    Rule(
+    ReadingRule(LETTER, _AND, _and, frozenset("&")),
+    ReadingRule(LETTER, _DOTTED, _dotted, frozenset(".")),
+    ReadingRule(
         LETTER, _LAST_BARE, lambda match: spelled(match.group("word")) + (match.group("rest") or "")
     ),
-    Rule(LETTER, _MIXED_WORD, _mixed),
-    Rule(LETTER, _CAPITALS, _capitals),
+    ReadingRule(LETTER, _MIXED_WORD, _mixed),
+    ReadingRule(LETTER, _CAPITALS, _capitals),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .numbers import digit_words, number_words, ordinal_words, plural_words, short_words
-from .reader import DIGIT, LETTER, Rule, word_before
+from .reader import DIGIT, LETTER, ReadingRule, word_before
 
 _CODE = re.compile(
     r"(?P<word>[A-Za-z]{1,12}(?:-?\d{1,12}[A-Za-z]{0,4}){1,6}(?:-\d{1,4}[A-Za-z]?){0,3}(?:(?<=\d)\.\d{1,3}(?!\d|\.\d))?)(?P<rest>['’]s)?(?P<hyphen>-(?=[A-Za-z]))?(?![^\W_])"
@@ -109,10 +109,10 @@ def _formula(match: re.Match) -> str | None:
     if not any(c.isdigit() or "₀" <= c <= "₉" for c in word) or not word[0].isalpha():
         return None
     digits = word.translate({0x2080 + n: str(n) for n in range(10)})
-    said = []
+    words = []
     for part in _PART.findall(digits):
-        said.append(number_words(int(part)) if part.isdigit() else " ".join(part.upper()))
-    return " ".join(said)
+        words.append(number_words(int(part)) if part.isdigit() else " ".join(part.upper()))
+    return " ".join(words)
 
 
 def _grade(match: re.Match) -> str | None:
@@ -140,18 +140,18 @@ _SUFFIXED = re.compile(r"(?P<number>\d{1,3})(?P<suffix>ers?|ish)(?![^\W_])")
 
 
 def _suffixed(match: re.Match) -> str:
-    """The 49ers, 50ish."""
-    said, suffix = number_words(int(match.group("number"))), match.group("suffix")
-    return said.removesuffix("e") + suffix if suffix[0] == "e" else said + suffix
+    """Read a number with a suffix: the 49ers, 50ish."""
+    words, suffix = number_words(int(match.group("number"))), match.group("suffix")
+    return words.removesuffix("e") + suffix if suffix[0] == "e" else words + suffix
 
 
 RULES = (
-    Rule(DIGIT, _SUFFIXED, _suffixed),
-    Rule(LETTER, _LANGUAGE, lambda match: _LANGUAGES[match.group("word")]),
-    Rule("ABCD", _GRADE, _grade),
-    Rule(LETTER, _ION, _ion, frozenset("+⁺-−⁻")),
-    Rule(LETTER, _FORMULA, _formula, _DIGITS),
-    Rule(LETTER, _CODE, _code, _DIGITS),
-    Rule(DIGIT, _DIGITS_FIRST, _digits_first),
-    Rule(".", _NET, _net),
+    ReadingRule(DIGIT, _SUFFIXED, _suffixed),
+    ReadingRule(LETTER, _LANGUAGE, lambda match: _LANGUAGES[match.group("word")]),
+    ReadingRule("ABCD", _GRADE, _grade),
+    ReadingRule(LETTER, _ION, _ion, frozenset("+⁺-−⁻")),
+    ReadingRule(LETTER, _FORMULA, _formula, _DIGITS),
+    ReadingRule(LETTER, _CODE, _code, _DIGITS),
+    ReadingRule(DIGIT, _DIGITS_FIRST, _digits_first),
+    ReadingRule(".", _NET, _net),
 )

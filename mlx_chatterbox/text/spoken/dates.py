@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from ..sentence_rules import rules_of
+from ..sentence_rules import sentence_rules_for
 from .numbers import number_words, ordinal_words, plural_words, year_words
-from .reader import DIGIT, LETTER, Rule, word_after, word_before
+from .reader import DIGIT, LETTER, ReadingRule, word_after, word_before
 from .times import stop_after
 
 MONTHS = (
@@ -102,10 +102,10 @@ def _year(text: str) -> str:
 
 
 def _day_of(year: str | None, month: int, day: str, day2: str | None = None) -> str:
-    said = f"{MONTHS[month]} {ordinal_words(int(day))}"
+    words = f"{MONTHS[month]} {ordinal_words(int(day))}"
     if day2:
-        said += f" to {ordinal_words(int(day2))}"
-    return f"{said}, {_year(year)}" if year else said
+        words += f" to {ordinal_words(int(day2))}"
+    return f"{words}, {_year(year)}" if year else words
 
 
 def _month_index(match: re.Match) -> int:
@@ -129,14 +129,14 @@ def _to(match: re.Match) -> str | None:
 def _day_month(match: re.Match) -> str | None:
     part = match.groupdict()
     before = word_before(match.string, match.start()).lower()
-    said = f"{ordinal_words(int(part['day']))} of {MONTHS[_month_index(match)]}"
+    words = f"{ordinal_words(int(part['day']))} of {MONTHS[_month_index(match)]}"
     if part["day2"]:
         last = ordinal_words(int(part["day2"]))
-        first, of, month = said.partition(" of ")
-        said = f"{first} to the {last}{of}{month}"
+        first, of, month = words.partition(" of ")
+        words = f"{first} to the {last}{of}{month}"
     if before not in ("the", "this", "that", "every", "next", "last"):
-        said = f"the {said}"
-    return f"{said}, {_year(part['year'])}" if part["year"] else said
+        words = f"the {words}"
+    return f"{words}, {_year(part['year'])}" if part["year"] else words
 
 
 def _month_year(match: re.Match) -> str:
@@ -163,12 +163,12 @@ def _weekday(match: re.Match) -> str | None:
     if not match.string[match.end() :].strip('"”’) \n'):
         return _DAYS[name] + "."
     ends = match.group().endswith(".") and after[:1].isupper()
-    is_stop = ends and after.lower() in rules_of("en").starters
+    is_stop = ends and after.lower() in sentence_rules_for("en").starters
     return _DAYS[name] + ("." if is_stop else "")
 
 
 def _ends_in_day(match: re.Match) -> bool:
-    """Whether a day of the week stands before "and": Sat. and Sun."""
+    """Return True where a day of the week stands before "and": Sat. and Sun."""
     before = match.string[max(0, match.start() - 16) : match.start()]
     return re.search(r"(?:\b[A-Z][a-z]{2,4}\.|day)(?:,? (?:and|or|&)|,) $", before) is not None
 
@@ -185,8 +185,8 @@ def _iso(match: re.Match) -> str | None:
     month, day = int(match.group("month")), int(match.group("day"))
     if not (1 <= month <= 12 and 1 <= day <= 31):
         return None
-    said = _day_of(match.group("year"), month - 1, str(day))
-    return said + (" at" if match.group().endswith("T") else "")
+    words = _day_of(match.group("year"), month - 1, str(day))
+    return words + (" at" if match.group().endswith("T") else "")
 
 
 def _slashed(match: re.Match) -> str | None:
@@ -213,7 +213,7 @@ def _bare_day(match: re.Match) -> str | None:
 
 
 def _days(match: re.Match) -> str | None:
-    """From a day to a day, 6/12-6/18; not 1/2-3/4."""
+    """Read a range of days, 6/12-6/18; not of fractions, 1/2-3/4."""
     first, last = (match.group(n).split("/") for n in (1, 2))
     if {int(first[1]), int(last[1])} <= {2, 3, 4, 8, 16}:
         return None
@@ -262,10 +262,10 @@ def _decade_at(match: re.Match) -> str | None:
 def _era(match: re.Match) -> str:
     era = " ".join(c for c in match.group("era") if c.isalpha())
     year = match.group("year").replace(",", "")
-    said = _era_year(year)
+    words = _era_year(year)
     if match.group("year2"):
-        said += f" to {_era_year(match.group('year2'))}"
-    return f"{said} {era}" + stop_after(match, "." if match.group().endswith(".") else None)
+        words += f" to {_era_year(match.group('year2'))}"
+    return f"{words} {era}" + stop_after(match, "." if match.group().endswith(".") else None)
 
 
 def _era_year(text: str) -> str:
@@ -302,23 +302,23 @@ def _bare(match: re.Match) -> str | None:
 
 
 RULES = (
-    Rule(DIGIT, _ISO, _iso, frozenset("-/.")),
-    Rule(DIGIT, _SLASHED, _slashed, frozenset("-/.")),
-    Rule(DIGIT, _DAYS_APART, _days, frozenset("/")),
-    Rule(DIGIT, _BARE_DAY, _bare_day, frozenset("/")),
-    Rule("c", _CENTURY, _century),
-    Rule(DIGIT, _DAY_MONTH, _day_month, frozenset("JFMASOND")),
-    Rule(LETTER, _MONTH_DAY, _month_day),
-    Rule(LETTER, _MONTH_YEAR, _month_year),
-    Rule(LETTER, _SPAN, _span, frozenset("-–—")),
-    Rule(" -–—", _TO, _to),
-    Rule(LETTER, _MONTH_ALONE, _month_alone),
-    Rule(LETTER, _WEEKDAY, _weekday),
-    Rule("'’‘", _DECADE, _decade_at),
-    Rule("'’‘", _SHORT_YEAR, _short_year),
-    Rule(DIGIT, _DECADE, _decade, frozenset("s")),
-    Rule(DIGIT, _ERA, _era, frozenset("BCA")),
-    Rule(LETTER, _AD, _ad),
-    Rule(DIGIT, _YEARS, _years, frozenset("-–—/")),
+    ReadingRule(DIGIT, _ISO, _iso, frozenset("-/.")),
+    ReadingRule(DIGIT, _SLASHED, _slashed, frozenset("-/.")),
+    ReadingRule(DIGIT, _DAYS_APART, _days, frozenset("/")),
+    ReadingRule(DIGIT, _BARE_DAY, _bare_day, frozenset("/")),
+    ReadingRule("c", _CENTURY, _century),
+    ReadingRule(DIGIT, _DAY_MONTH, _day_month, frozenset("JFMASOND")),
+    ReadingRule(LETTER, _MONTH_DAY, _month_day),
+    ReadingRule(LETTER, _MONTH_YEAR, _month_year),
+    ReadingRule(LETTER, _SPAN, _span, frozenset("-–—")),
+    ReadingRule(" -–—", _TO, _to),
+    ReadingRule(LETTER, _MONTH_ALONE, _month_alone),
+    ReadingRule(LETTER, _WEEKDAY, _weekday),
+    ReadingRule("'’‘", _DECADE, _decade_at),
+    ReadingRule("'’‘", _SHORT_YEAR, _short_year),
+    ReadingRule(DIGIT, _DECADE, _decade, frozenset("s")),
+    ReadingRule(DIGIT, _ERA, _era, frozenset("BCA")),
+    ReadingRule(LETTER, _AD, _ad),
+    ReadingRule(DIGIT, _YEARS, _years, frozenset("-–—/")),
 )
-BARE_YEARS = (Rule(DIGIT, _BARE, _bare),)
+BARE_YEARS = (ReadingRule(DIGIT, _BARE, _bare),)

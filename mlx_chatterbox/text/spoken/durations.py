@@ -6,7 +6,7 @@ import re
 
 from .money import describes
 from .numbers import number_words, plural_words
-from .reader import DIGIT, Rule, word_after, word_before
+from .reader import DIGIT, ReadingRule, word_after, word_before
 
 # From the longest to the shortest: what is counted, and how it is written.
 _UNITS = (
@@ -65,7 +65,7 @@ _JOINED = re.compile(r"[1-9]0s(?:,| and| or| to| through|,? and) $")
 _JOINS = re.compile(r"(?:,| and| or| to| through) (?:the )?(?:early |mid-?|late )?['’]?[1-9]0s\b")
 
 
-def _said(counts: list[tuple[int, str]], one: bool) -> str:
+def _duration_words(counts: list[tuple[int, str]], one: bool) -> str:
     return " ".join(
         f"{number_words(count)} {name if one or count == 1 else name + 's'}"
         for count, name in counts
@@ -81,7 +81,7 @@ def _compound(match: re.Match) -> str | None:
     if any(count > 99 for count, _ in counts[1:]):
         return None
     one = bool(match.group("hyphen")) or describes(match)
-    return _said(counts, one) + (" " if match.group("hyphen") else "")
+    return _duration_words(counts, one) + (" " if match.group("hyphen") else "")
 
 
 def _bare_minutes(match: re.Match) -> str | None:
@@ -90,19 +90,19 @@ def _bare_minutes(match: re.Match) -> str | None:
     hours, minutes = int(match.group("hours")), int(match.group("minutes"))
     if match.group("seconds"):
         counts = [(hours, "hour"), (minutes, "minute"), (int(match.group("seconds")), "second")]
-        return _said([(count, name) for count, name in counts if count], False)
+        return _duration_words([(count, name) for count, name in counts if count], False)
     is_clock = word_before(match.string, match.start()).lower() in _CLOCKED and hours <= 24
     one = hours == 1 or bool(match.group("hyphen")) or describes(match)
-    said = number_words(hours) + ("" if is_clock else " hour" if one else " hours")
+    words = number_words(hours) + ("" if is_clock else " hour" if one else " hours")
     if minutes:
-        said += f" {'oh ' if minutes < 10 else ''}{number_words(minutes)}"
+        words += f" {'oh ' if minutes < 10 else ''}{number_words(minutes)}"
     elif is_clock:
-        said += " o'clock" if 0 < hours <= 12 else " hundred"
-    return said + (" " if match.group("hyphen") else "")
+        words += " o'clock" if 0 < hours <= 12 else " hundred"
+    return words + (" " if match.group("hyphen") else "")
 
 
 def _round(match: re.Match) -> str | None:
-    """30s: thirty seconds beside words of durations, else a decade, which other rules read."""
+    """Read 30s as thirty seconds beside words of durations; else other rules read a decade."""
     number, text = int(match.group("low")), match.string
     before = word_before(text, match.start()).lower()
     after = word_after(text, match.end())
@@ -128,7 +128,7 @@ def _plural(match: re.Match) -> str | None:
 
 
 def _near_another(match: re.Match) -> bool:
-    """Whether another measure of time stands in the same clause."""
+    """Return True where another measure of time stands in the same clause."""
     text = match.string
     before = re.split(r"[.!?\n](?=\s)", text[max(0, match.start() - 24) : match.start()])[-1]
     after = re.split(r"[.!?\n](?=\s)", text[match.end() : match.end() + 24])[0]
@@ -146,8 +146,8 @@ def _is_decade(text: str, match: re.Match, before: str) -> bool:
 
 
 RULES = (
-    Rule(DIGIT, _BARE_MINUTES, _bare_minutes, frozenset("hH")),
-    Rule(DIGIT, _COMPOUND, _compound, frozenset("ymwdhms")),
-    Rule(DIGIT, _PLURAL, _plural, frozenset("s")),
-    Rule(DIGIT, _ROUND, _round, frozenset("s")),
+    ReadingRule(DIGIT, _BARE_MINUTES, _bare_minutes, frozenset("hH")),
+    ReadingRule(DIGIT, _COMPOUND, _compound, frozenset("ymwdhms")),
+    ReadingRule(DIGIT, _PLURAL, _plural, frozenset("s")),
+    ReadingRule(DIGIT, _ROUND, _round, frozenset("s")),
 )

@@ -1,4 +1,4 @@
-"""English: which rules there are, in the order in which they are tried."""
+"""The rules of English, in the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from . import (
     units,
     web,
 )
-from .reader import LETTER, Reader, Rule
+from .reader import LETTER, ReadingRule, RuleReader
 
-# Nothing of this length is a word; looked at once, and left.
-_ENDLESS = Rule(LETTER, re.compile(r"[^\W_]{65,}"), lambda match: match.group())
+# Longer than any word: matched at once and left as it is.
+_ENDLESS = ReadingRule(LETTER, re.compile(r"[^\W_]{65,}"), lambda match: match.group())
 
 RULES = (
     _ENDLESS,
@@ -53,9 +53,9 @@ RULES = (
     *maths.LAST,
     *signs.LAST,
 )
-# A word in small letters that nothing stands at. Not those that Roman numerals could be.
+# A word in lower case with no sign next to it. Not those that Roman numerals could be.
 _PLAIN = re.compile(r"(?![ivxlc]+\b)[a-z]+(?:['’][a-z]+)?(?=[\s,;!?)\]\"”…]|$)")
-READER = Reader(
+READER = RuleReader(
     RULES,
     _PLAIN,
     (

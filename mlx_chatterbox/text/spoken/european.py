@@ -1,7 +1,7 @@
 """German, French, Spanish, Italian, Portuguese and Dutch: dates, abbreviations, fractions, kings.
 
-What CLDR's rules do not know of them, by the tables in `european_words.py`. These rules are tried
-before those that every language has (`languages.py`).
+They supply what CLDR's rules lack, by the tables in `european_words.py`, and are tried before the
+rules that every language has (`languages.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .european_words import WORDS, Words
 from .kings import ROMAN, Kings, german_ordinal
 from .numbers import VULGAR
-from .reader import DIGIT, LETTER, Rule, word_after, word_before
+from .reader import DIGIT, LETTER, ReadingRule, word_after, word_before
 from .web import HOST, MAIL, PART, URL
 
 if TYPE_CHECKING:
@@ -58,15 +58,15 @@ _WITH_MONEY = frozenset(
 _PREFIXED = "+~<>±≈≤≥"
 
 
-def rules_of(spelling: Spelling) -> tuple[Rule, ...]:
-    """The rules that one of these languages has besides; none for others."""
+def european_rules(spelling: Spelling) -> tuple[ReadingRule, ...]:
+    """The additional rules of one of these languages; none for others."""
     if spelling.code not in WORDS:
         return ()
     return tuple(_European(spelling, WORDS[spelling.code]).rules())
 
 
 def _choice(keys) -> str:
-    """Any of some abbreviations; a space within one may be missing."""
+    """A pattern for any of some abbreviations; a space within one may be missing."""
     parts = (re.escape(key).replace(r"\ ", r"\s?") for key in sorted(keys, key=len, reverse=True))
     return "|".join(parts)
 
@@ -76,71 +76,71 @@ class _European:
 
     def __init__(self, spelling: Spelling, words: Words):
         self._spelling, self._words, self._code = spelling, words, spelling.code
-        self._short_of = {key.replace(" ", ""): said for key, said in words.short.items()}
-        self._last_of = {key.replace(" ", ""): said for key, said in words.last.items()}
+        self._short_of = {key.replace(" ", ""): spoken for key, spoken in words.short.items()}
+        self._last_of = {key.replace(" ", ""): spoken for key, spoken in words.last.items()}
 
-    def rules(self) -> Iterator[Rule]:
-        """In the order in which they are tried."""
+    def rules(self) -> Iterator[ReadingRule]:
+        """Return the rules in the order in which they are tried."""
         words, code = self._words, self._code
-        yield Rule(LETTER, URL, self._url)
-        yield Rule(LETTER + DIGIT, MAIL, self._mail)
-        yield Rule(
+        yield ReadingRule(LETTER, URL, self._url)
+        yield ReadingRule(LETTER + DIGIT, MAIL, self._mail)
+        yield ReadingRule(
             LETTER + DIGIT, re.compile(rf"{HOST}(?:com|org|net|{code})\b(?![\w@])"), self._host
         )
-        yield Rule(DIGIT, _DATE, self._date)
-        yield Rule(DIGIT, _ISO, self._date)
-        yield Rule(DIGIT, _DAY_MONTH, self._day_month)
+        yield ReadingRule(DIGIT, _DATE, self._date)
+        yield ReadingRule(DIGIT, _ISO, self._date)
+        yield ReadingRule(DIGIT, _DAY_MONTH, self._day_month)
         if words.first:
             months = "|".join(words.months)
-            yield Rule(
+            yield ReadingRule(
                 "1", re.compile(rf"1(?=°? ?(?:de )?(?:{months})\b)"), lambda match: words.first
             )
         yield from self._of_code()
         if words.times:
-            yield Rule(DIGIT, _CLOCK, self._time)
-        yield Rule(DIGIT, _VERSION, self._version)
-        yield Rule(DIGIT, _RATIO, self._ratio)
-        yield Rule(DIGIT + VULGAR, _FRACTION, self._fraction)
-        yield Rule(DIGIT + LETTER, _POWER, self._power)
+            yield ReadingRule(DIGIT, _CLOCK, self._time)
+        yield ReadingRule(DIGIT, _VERSION, self._version)
+        yield ReadingRule(DIGIT, _RATIO, self._ratio)
+        yield ReadingRule(DIGIT + VULGAR, _FRACTION, self._fraction)
+        yield ReadingRule(DIGIT + LETTER, _POWER, self._power)
         yield from self._sums()
         last = rf"(?P<short>{_choice(words.last)})(?![^\W_])"
         short = rf"(?P<short>{_choice(words.short)})(?![^\W_])"
         numbered = rf"(?P<short>{_choice(words.numbered)})\s?(?=\d|[IVXLC]+\b)"
-        yield Rule(
+        yield ReadingRule(
             LETTER, re.compile(numbered), lambda match: words.numbered[match.group("short")] + " "
         )
-        yield Rule(LETTER, re.compile(last), self._last)
-        yield Rule(LETTER, re.compile(short), self._short)
-        yield Rule("IVXLCDM", ROMAN, Kings(self._spelling, words).say)
-        yield Rule("§", re.compile(r"§§?\s?"), self._section)
+        yield ReadingRule(LETTER, re.compile(last), self._last)
+        yield ReadingRule(LETTER, re.compile(short), self._short)
+        yield ReadingRule("IVXLCDM", ROMAN, Kings(self._spelling, words).say)
+        yield ReadingRule("§", re.compile(r"§§?\s?"), self._section)
         signs = "".join(re.escape(sign) for sign in words.maths)
-        yield Rule("".join(words.maths), re.compile(rf"(?P<sign>[{signs}])\s?"), self._sign)
-        yield Rule("/", re.compile(r"/(?=[^\W_])"), self._slash)
+        yield ReadingRule("".join(words.maths), re.compile(rf"(?P<sign>[{signs}])\s?"), self._sign)
+        yield ReadingRule("/", re.compile(r"/(?=[^\W_])"), self._slash)
 
-    def _of_code(self) -> Iterator[Rule]:
+    def _of_code(self) -> Iterator[ReadingRule]:
         if self._code == "de":
-            yield Rule(DIGIT, _GERMAN_ORDINAL, self._german_ordinal)
-            yield Rule(DIGIT, _GERMAN_TENS, self._german_tens)
-            yield Rule("1", _ONE_OCLOCK, lambda match: "ein")
-            yield Rule(LETTER, _GERMAN_STREET, lambda match: f"{match.group('name')}straße")
+            yield ReadingRule(DIGIT, _GERMAN_ORDINAL, self._german_ordinal)
+            yield ReadingRule(DIGIT, _GERMAN_TENS, self._german_tens)
+            yield ReadingRule("1", _ONE_OCLOCK, lambda match: "ein")
+            yield ReadingRule(LETTER, _GERMAN_STREET, lambda match: f"{match.group('name')}straße")
         elif self._code == "fr":
-            yield Rule("0", _FRENCH_PHONE, self._french_phone)
+            yield ReadingRule("0", _FRENCH_PHONE, self._french_phone)
 
-    def _sums(self) -> Iterator[Rule]:
-        """Large numbers that are abbreviated, with a sum or without."""
+    def _sums(self) -> Iterator[ReadingRule]:
+        """A rule for abbreviated large numbers, with a currency or without."""
         number, money = self._spelling.number, self._spelling.money_signs
         sizes = _choice(self._words.sizes)
         alone = _choice(set(self._words.sizes) - _WITH_MONEY)
         size, end = rf"(?P<low>{number})\s?(?P<size>{sizes})", r"(?![^\W_])"
         of = r"(?:\s(?:de|di)|\sd['’])?"
         after = rf"{size}{of}\s?(?P<sign>{money}){end}"
-        yield Rule(DIGIT, re.compile(after), self._sum)
+        yield ReadingRule(DIGIT, re.compile(after), self._sum)
         before = rf"(?P<sign>{money})\s?{size}{end}"
-        yield Rule(self._spelling.money_starts, re.compile(before), self._sum)
+        yield ReadingRule(self._spelling.money_starts, re.compile(before), self._sum)
         if alone:
             bare = rf"(?P<low>{number})\s?(?P<size>{alone}){end}(?P<sign>)"
-            yield Rule(DIGIT, re.compile(bare), self._sum)
-        yield Rule("€$£¥", re.compile(r"(?P<sign>[€$£¥])(?!\s?\d)"), self._sign_alone)
+            yield ReadingRule(DIGIT, re.compile(bare), self._sum)
+        yield ReadingRule("€$£¥", re.compile(r"(?P<sign>[€$£¥])(?!\s?\d)"), self._sign_alone)
 
     # Dates and times.
 
@@ -150,7 +150,7 @@ class _European:
             return spell(day, german_ordinal(before) or "spellout-ordinal-r")
         return self._words.first if day == 1 and self._words.first else spell(day)
 
-    def _said_date(self, match: re.Match, year: str | None) -> str:
+    def _date_words(self, match: re.Match, year: str | None) -> str:
         before = word_before(match.string, match.start())
         parts = [
             self._day(int(match.group("day")), before),
@@ -165,7 +165,7 @@ class _European:
         year = match.group("year")
         if len(year) == 2 and len(match.group()) < 8:
             return None  # a version
-        return self._said_date(match, year)
+        return self._date_words(match, year)
 
     def _day_month(self, match: re.Match) -> str | None:
         sign, stop = match.group("sign"), match.group("stop")
@@ -176,7 +176,7 @@ class _European:
         if sign != "." and len(match.group()) < 4:
             return None  # a fraction
         ends = not match.string[match.end() :].strip() or (stop and sign != ".")
-        return self._said_date(match, None) + ("." if stop and ends else "")
+        return self._date_words(match, None) + ("." if stop and ends else "")
 
     def _time(self, match: re.Match) -> str | None:
         before = word_before(match.string, match.start()).lower()
@@ -248,17 +248,17 @@ class _European:
     def _sum(self, match: re.Match) -> str:
         low, size = match.group("low"), match.group("size")
         one, _, many = self._words.sizes[size].partition("/")
-        said = self._spelling.counted(low, {"one": f"{{0}} {one}", "other": f"{{0}} {many}"})
-        if said.split()[-1] in ("mil", "mille", "Tausend"):
-            said = f"{self._spelling.words(low)} {one}"
+        words = self._spelling.counted(low, {"one": f"{{0}} {one}", "other": f"{{0}} {many}"})
+        if words.split()[-1] in ("mil", "mille", "Tausend"):
+            words = f"{self._spelling.words(low)} {one}"
         if not match.group("sign"):
             ends = size.endswith(".") and not match.string[match.end() :].strip()
-            return said + ("." if ends else "")
+            return words + ("." if ends else "")
         names = self._spelling.money[match.group("sign")]["other"]
         of = self._words.of_money
         if of == " d’":
             of = of if names[0] in "aeiouh" else " de "
-        return said + (" " if one in ("mil", "mille") else of) + names
+        return words + (" " if one in ("mil", "mille") else of) + names
 
     def _sign_alone(self, match: re.Match) -> str | None:
         before = match.string[match.start() - 1 : match.start()]
@@ -273,8 +273,8 @@ class _European:
 
     def _german_tens(self, match: re.Match) -> str:
         low = match.group("low")
-        said = self._spelling.year(int(low)) if len(low) == 4 else self._spelling.whole(int(low))
-        return f"{said}er{match.group('rest') or ''}"
+        words = self._spelling.year(int(low)) if len(low) == 4 else self._spelling.whole(int(low))
+        return f"{words}er{match.group('rest') or ''}"
 
     def _french_phone(self, match: re.Match) -> str:
         groups = re.findall(r"\d\d", match.group())
@@ -283,13 +283,13 @@ class _European:
     # Words.
 
     def _ends(self, match: re.Match) -> bool:
-        """Whether a full stop that was read ends a sentence, too."""
+        """Return True where a full stop that was read ends a sentence, too."""
         rest = match.string[match.end() :][:4].lstrip("\"'”’»)")
         return match.group().endswith(".") and (not rest.strip() or rest.lstrip()[:1].isupper())
 
     def _last(self, match: re.Match) -> str:
-        said = self._last_of[re.sub(r"\s", "", match.group("short"))]
-        return said + ("." if self._ends(match) else "")
+        words = self._last_of[re.sub(r"\s", "", match.group("short"))]
+        return words + ("." if self._ends(match) else "")
 
     def _short(self, match: re.Match) -> str | None:
         short = re.sub(r"\s", "", match.group("short"))
@@ -301,20 +301,20 @@ class _European:
     # Signs.
 
     def _address(self, text: str) -> str:
-        said = []
+        words = []
         for part in PART.findall(text):
             if part.isdecimal():
-                said.append(
+                words.append(
                     self._spelling.words(part) if len(part) < 3 else self._spelling.digits(part)
                 )
             elif part.isalpha():
                 is_spelled = part == "www" or (
-                    len(part) == 2 and said and text.endswith(f".{part}")
+                    len(part) == 2 and words and text.endswith(f".{part}")
                 )
-                said.append(" ".join(part) if is_spelled else part)
+                words.append(" ".join(part) if is_spelled else part)
             else:
-                said.append(self._words.address.get(part, ""))
-        return " ".join(filter(None, said))
+                words.append(self._words.address.get(part, ""))
+        return " ".join(filter(None, words))
 
     def _url(self, match: re.Match) -> str:
         bare = match.group("rest").rstrip(".,;:!?'’\"*_")
@@ -362,6 +362,6 @@ class _European:
         return self._words.sections + (" " if follows.isalnum() else "")
 
     def _slash(self, match: re.Match) -> str | None:
-        """Between two words: und/oder."""
+        """Read a slash between two words: und/oder."""
         before = match.string[match.start() - 1 : match.start()] if match.start() else ""
         return " " if before.isalnum() else None

@@ -1,6 +1,6 @@
 """Words of German, French, Spanish, Italian, Portuguese and Dutch that CLDR's rules do not have.
 
-Tables alone; `european.py` says how they are used. Abbreviations are written with their full stops;
+Tables alone; `european.py` uses them. Abbreviations are written with their full stops;
 a space within one may be missing in a text.
 """
 
@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..sentence_rules import word_set as _words
+
 
 def _pairs(text: str) -> dict[str, str]:
     """ "Dr.=Doktor; Nr.=Nummer" as a dictionary."""
     return dict(pair.strip().rsplit("=", 1) for pair in text.split(";"))
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 @dataclass(frozen=True)
 class Words:
-    """Of one language.
+    """The words of one language.
 
     Attributes:
         months: twelve names.

@@ -37,7 +37,7 @@ _NO_NOUNS = frozenset(
 def counting_rules(code: str, before: str, after: str) -> str | None:
     """The rules of CLDR for a number before a noun, where the words around tell: veintiuna casas.
 
-    None: they don't, and the number is said as it stands alone.
+    None where they do not: the number is then spoken in its default form.
     """
     if code == "de":
         if not after[:1].isupper() or before[:1].isupper() or after in _GERMAN_BEGINNINGS:

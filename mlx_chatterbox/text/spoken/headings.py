@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .numbers import number_words
-from .reader import LETTER, Rule, word_after
+from .reader import LETTER, ReadingRule, word_after
 from .roman import JOINT, PART, PRONOUN, value_of
 
 # With a capital or without, and in the plural with an s.
@@ -35,7 +35,7 @@ _END = r"(?![\w'’])"
 
 
 def _numerals(letters: str) -> str:
-    """A pattern: a numeral, a range of two, and after a heading in the plural a list."""
+    """A pattern for a numeral, a range of two, and, after a heading in the plural, a list."""
     one = f"[{letters}]{{1,9}}"
     return rf"{one}{_END}(?:(?(many){JOINT}|{_DASH}){one}{_END}){{0,9}}"
 
@@ -82,4 +82,4 @@ def _is_numeral(match: re.Match, word: str, letter: str) -> bool:
     return word not in _WORDS or (match.group()[0].isupper() and not after[:1].isupper())
 
 
-RULES = (Rule(LETTER, _HEADING, _heading, frozenset(".")),)
+RULES = (ReadingRule(LETTER, _HEADING, _heading, frozenset(".")),)

@@ -43,13 +43,13 @@ def german_ordinal(before: str, after: str = "") -> str | None:
 
 
 class Kings:
-    """Says Roman numerals of one language."""
+    """Writes the Roman numerals of one language in words."""
 
     def __init__(self, spelling: Spelling, words: Words):
         self._spelling, self._words = spelling, words
 
     def say(self, match: re.Match) -> str | None:
-        """A numeral, with the full stop after it if it ends a sentence; None if it is none."""
+        """Write a numeral, with the full stop that ends its sentence; None if it is not one."""
         number, rest, stop = (
             value_of(match.group("roman")),
             match.group("rest"),

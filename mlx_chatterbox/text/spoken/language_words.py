@@ -1,4 +1,4 @@
-"""How 22 languages write numbers, and the words that CLDR's rules do not have, as data."""
+"""Tables of 22 languages: how they write numbers, and the words that CLDR's rules lack."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Language:
-    """How a language writes its numbers, and the words that CLDR's rules do not have.
+    """The way a language writes numbers, and the words that CLDR's rules lack.
 
     Attributes:
         decimal: the mark before decimals; `group`: marks between groups of three digits.

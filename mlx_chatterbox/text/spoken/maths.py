@@ -17,7 +17,7 @@ from .numbers import (
     quantity_words,
     short_words,
 )
-from .reader import DIGIT, LETTER, Rule, word_after, word_before
+from .reader import DIGIT, LETTER, ReadingRule, word_after, word_before
 from .units import UNIT_AFTER, UNITS, unit_after
 
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
@@ -157,8 +157,8 @@ def _power(match: re.Match) -> str | None:
 def _root(match: re.Match) -> str:
     name = {"√": "square", "∛": "cube", "∜": "fourth"}[match.group("root")]
     low = match.group("low") or ""
-    said = low if low.isalpha() or not low else plain_words(low)
-    return f"the {name} root of {said}".rstrip()
+    words = low if low.isalpha() or not low else plain_words(low)
+    return f"the {name} root of {words}".rstrip()
 
 
 def _tail(match: re.Match) -> str:
@@ -221,18 +221,18 @@ def _size(text: str) -> str:
 
 def _range(match: re.Match) -> str | None:
     low, high = match.group("low"), match.group("high")
-    said = f"{quantity_words(low)} to {quantity_words(high)}{_tail(match)}"
+    words = f"{quantity_words(low)} to {quantity_words(high)}{_tail(match)}"
     if low == high and len(low) == 2:
-        said = f"{quantity_words(low)} {quantity_words(high)}{_tail(match)}"
+        words = f"{quantity_words(low)} {quantity_words(high)}{_tail(match)}"
     spaced = match.group()[len(match.group("minus") or "") + len(low)] == " "
     if spaced and low.isdigit() and high.isdigit() and int(low) > int(high):
-        said = f"{quantity_words(low)} minus {quantity_words(high)}"
+        words = f"{quantity_words(low)} minus {quantity_words(high)}"
     if match.group("minus"):
         before = match.string[match.start() - 1 : match.start()] if match.start() else ""
         if before.isalnum() or before in tuple("-–—"):
             return None
-        said = f"minus {said}"
-    return said
+        words = f"minus {words}"
+    return words
 
 
 def _sum(match: re.Match) -> str:
@@ -274,14 +274,14 @@ def _signed(match: re.Match) -> str | None:
     is_spaced = before[-1:].isspace() and match.group()[len(sign) :][:1].isspace()
     if sign in _BETWEEN_SIGNS and sign not in _MINUS and follows and is_spaced:
         return None  # the sign by itself, so that what follows may have a unit
-    is_said = word_before(text, at).lower() in ("is", "was", "are", "were", "be", "been", "of")
-    if sign in "<>≤≥≠≈=" and sign and follows and not is_said:
+    is_predicate = word_before(text, at).lower() in ("is", "was", "are", "were", "be", "been", "of")
+    if sign in "<>≤≥≠≈=" and sign and follows and not is_predicate:
         word = _BETWEEN_SIGNS.get(sign[0], word) if sign not in ("<=", ">=") else f"is {word}"
     if sign == "<=":
         word = "is less than or equal to" if follows else word
     low = match.group("low")
-    said = "infinity" if low == "∞" else quantity_words(low)
-    return f"{word} {said}{_tail(match)}"
+    words = "infinity" if low == "∞" else quantity_words(low)
+    return f"{word} {words}{_tail(match)}"
 
 
 def _bare(match: re.Match) -> str:
@@ -292,7 +292,7 @@ _MEASURED = re.compile(r"\d ?(?:[A-Za-z]{2,4}|[°º][CF]?)\.? $")
 
 
 def _between(match: re.Match) -> str | None:
-    """A sign between two things that are counted with: "a < b", "2+2=4"."""
+    """Read a sign between two numbers or letters: "a < b", "2+2=4"."""
     text, start, end = match.string, match.start(), match.end()
     before, after = text[max(0, start - 2) : start], text[end : end + 2]
     sign = match.group("sign")
@@ -338,16 +338,16 @@ def _number_sign(match: re.Match) -> str:
 
 
 RULES = (
-    Rule(DIGIT, _SPECIALS, lambda match: _SPECIAL[match.group()], frozenset("/-")),
-    Rule(DIGIT, _CLAUSE, _clause, frozenset("(")),
-    Rule(DIGIT + "-−.", _SCIENTIFIC, _scientific, frozenset("×xX·*")),
-    Rule(DIGIT + "-−", _E, _scientific, frozenset("eE")),
-    Rule(DIGIT + LETTER, _POWER, _power, frozenset("^" + _RAISED)),
-    Rule("√∛∜", _ROOT, _root),
-    Rule(DIGIT, _ORDINAL, _ordinal, frozenset("hdtHDTʰⁿᵈˢᵗºª")),
-    Rule("#№", _NUMBER_SIGN, _number_sign),
-    Rule(DIGIT, _CHAIN, _chain, frozenset("-")),
-    Rule(DIGIT, _TIGHT_LIST, _list, frozenset(",")),
+    ReadingRule(DIGIT, _SPECIALS, lambda match: _SPECIAL[match.group()], frozenset("/-")),
+    ReadingRule(DIGIT, _CLAUSE, _clause, frozenset("(")),
+    ReadingRule(DIGIT + "-−.", _SCIENTIFIC, _scientific, frozenset("×xX·*")),
+    ReadingRule(DIGIT + "-−", _E, _scientific, frozenset("eE")),
+    ReadingRule(DIGIT + LETTER, _POWER, _power, frozenset("^" + _RAISED)),
+    ReadingRule("√∛∜", _ROOT, _root),
+    ReadingRule(DIGIT, _ORDINAL, _ordinal, frozenset("hdtHDTʰⁿᵈˢᵗºª")),
+    ReadingRule("#№", _NUMBER_SIGN, _number_sign),
+    ReadingRule(DIGIT, _CHAIN, _chain, frozenset("-")),
+    ReadingRule(DIGIT, _TIGHT_LIST, _list, frozenset(",")),
 )
 _MIXED = re.compile(r"(?P<low>\d{1,4}[ -]\d{1,2}/\d{1,3})(?![\d/]|\.\d)")
 # Guns and averages: "a .45", "he batted .305".
@@ -388,7 +388,7 @@ _COMPARED = re.compile(r"(?P<sign>[~≈∼<>≤≥±]|<=|>=)\s?(?=[-−$£€]?[
 
 
 def _compared(match: re.Match) -> str | None:
-    """A sign before a number that has a unit or a currency: ~5km."""
+    """Read a sign before a number with a unit or a currency: ~5km."""
     before = match.string[max(0, match.start() - 2) : match.start()]
     follows = before.strip() and (before.rstrip()[-1].isalnum() or before.rstrip()[-1] in ")²³°%")
     if follows and (not before[-1].isspace() or match.group()[-1].isspace()):
@@ -397,20 +397,20 @@ def _compared(match: re.Match) -> str | None:
 
 
 NUMBERS = (
-    Rule(".", _POINT, _point),
-    Rule(DIGIT, _OUT_OF, _out_of, frozenset("/")),
-    Rule(DIGIT, _MIXED, _mixed, frozenset("/")),
-    Rule(DIGIT, _SUM, _sum, frozenset("=")),
-    Rule(DIGIT, _SPACED_MINUS, _sum, frozenset("=")),
-    Rule(DIGIT + "-−–" + VULGAR, _RANGE, _range, frozenset("-–—‑")),
-    Rule(DIGIT, _FRACTION, _fraction, frozenset("/")),
-    Rule(DIGIT, _BY, _by, frozenset("xX×")),
-    Rule(DIGIT + ".", _TIMES, _times, frozenset("xX×")),
-    Rule(DIGIT, _PLUSED, _plused, frozenset("+")),
-    Rule("~≈∼<>≤≥±", _COMPARED, _compared),
-    Rule("-−–+±~≈∼<>≤≥≠=", _SIGNED, _signed),
+    ReadingRule(".", _POINT, _point),
+    ReadingRule(DIGIT, _OUT_OF, _out_of, frozenset("/")),
+    ReadingRule(DIGIT, _MIXED, _mixed, frozenset("/")),
+    ReadingRule(DIGIT, _SUM, _sum, frozenset("=")),
+    ReadingRule(DIGIT, _SPACED_MINUS, _sum, frozenset("=")),
+    ReadingRule(DIGIT + "-−–" + VULGAR, _RANGE, _range, frozenset("-–—‑")),
+    ReadingRule(DIGIT, _FRACTION, _fraction, frozenset("/")),
+    ReadingRule(DIGIT, _BY, _by, frozenset("xX×")),
+    ReadingRule(DIGIT + ".", _TIMES, _times, frozenset("xX×")),
+    ReadingRule(DIGIT, _PLUSED, _plused, frozenset("+")),
+    ReadingRule("~≈∼<>≤≥±", _COMPARED, _compared),
+    ReadingRule("-−–+±~≈∼<>≤≥≠=", _SIGNED, _signed),
 )
 LAST = (
-    Rule(DIGIT + "." + VULGAR, _BARE, _bare),
-    Rule("+±×÷=<>≤≥≠≈∗*/^-−–", _BETWEEN, _between),
+    ReadingRule(DIGIT + "." + VULGAR, _BARE, _bare),
+    ReadingRule("+±×÷=<>≤≥≠≈∗*/^-−–", _BETWEEN, _between),
 )

@@ -6,7 +6,7 @@ import re
 
 from .currencies import AFTER, BEFORE, CODES, GROUPED_BY_POINTS, SIGNS, WORD_LIKE, Names
 from .numbers import NUMBER, canonical, number_words, plain_words, quantity_words
-from .reader import DIGIT, LETTER, Rule, word_after, word_before
+from .reader import DIGIT, LETTER, ReadingRule, word_after, word_before
 
 _SMALL = {"¢": ("cent", "cents"), "p": ("penny", "pence")}
 _ALL = {**SIGNS, **CODES, **BEFORE}
@@ -87,7 +87,7 @@ _NO_NOUNS = frozenset(
 
 
 def describes(match: re.Match) -> bool:
-    """Whether what was matched describes a noun after it, so that its unit is in the singular."""
+    """Return True where the match describes a noun after it, so that its unit is singular."""
     before = word_before(match.string, match.start()).lower()
     after = word_after(match.string, match.end())
     if after in _DESCRIBED or after.removesuffix("s") in _DESCRIBED:
@@ -95,7 +95,7 @@ def describes(match: re.Match) -> bool:
     return before in _ARTICLES and bool(after) and after not in _NO_NOUNS
 
 
-def _said(number: str, size: str | None, names: Names, one: bool) -> str:
+def _sum_words(number: str, size: str | None, names: Names, one: bool) -> str:
     """A sum, with its unit."""
     singular, plural, part, parts = names
     digits = canonical(number)
@@ -112,8 +112,8 @@ def _said(number: str, size: str | None, names: Names, one: bool) -> str:
     if cents and not int(whole or 0):
         return in_cents
     unit = singular if int(whole or 0) == 1 or one else plural
-    said = f"{plain_words(whole or '0')} {unit}"
-    return f"{said} and {in_cents}" if cents else said
+    words = f"{plain_words(whole or '0')} {unit}"
+    return f"{words} and {in_cents}" if cents else words
 
 
 # The point of 20.000, which in a price is none of decimals: €1.499 per liter is another thing.
@@ -121,7 +121,7 @@ _GROUPED = re.compile(r"(?<=^[1-9])\.(?=\d{3}$)|(?<=^\d\d)\.(?=\d{3}$)|(?<=^\d{3
 
 
 def _is_money(match: re.Match, is_before: bool) -> bool:
-    """Whether letters at a number are a currency, and not a word, a fort or a father."""
+    """Return True where letters at a number are a currency, not a word, a fort or a father."""
     sign, low, text, end = match.group("sign"), match.group("low"), match.string, match.end()
     if not any(c.isalpha() for c in sign) or sign[-1] in "$¥£₵¢":
         return True
@@ -145,18 +145,18 @@ _HEIGHTS = frozenset("above below high tall deep long wide of up down away eleva
 
 
 def _rand(match: re.Match) -> str | None:
-    """R250 a night, R2.5 billion; not the R500 form."""
+    """Read rands: R250 a night, R2.5 billion; not the R500 form."""
     low, size, text = match.group("low"), match.group("size"), match.string
     after = word_after(text, match.end())
     is_sum = size or re.search(r",\d{3}| \d{3}|^\d{3,}\.\d\d$", low)
     if not is_sum and not (len(low) > 1 and after in ("a", "an", "per", "each")):
         return None
-    return _said(low.replace(" ", ""), size, BEFORE["R"], describes(match))
+    return _sum_words(low.replace(" ", ""), size, BEFORE["R"], describes(match))
 
 
 def _in_lakhs(match: re.Match) -> str:
     size = "crore" if match.group("size").lower().startswith("cr") else "lakh"
-    return _said(match.group("low"), size, SIGNS["₹"], describes(match))
+    return _sum_words(match.group("low"), size, SIGNS["₹"], describes(match))
 
 
 def _money(match: re.Match) -> str | None:
@@ -173,24 +173,24 @@ def _money(match: re.Match) -> str | None:
     if sign in GROUPED_BY_POINTS and not size:
         low, high = (text and _GROUPED.sub("", text) for text in (low, high))
     if high:
-        last = _said(high, high_size, names, one)
+        last = _sum_words(high, high_size, names, one)
         if size or (high_size and low != high and not size):
             first = plain_words(low) + (f" {_SIZES[size.strip().lower()]}" if size else "")
         else:
-            first = _said(low, None, names, False)
+            first = _sum_words(low, None, names, False)
             if "." not in low:
                 first = plain_words(low)
-        said = f"{first} to {last}"
+        words = f"{first} to {last}"
     else:
-        said = _said(low, size, names, one)
+        words = _sum_words(low, size, names, one)
     if parts.get("minus") or parts.get("inner"):
-        said = f"minus {said}"
+        words = f"minus {words}"
     if parts.get("plus"):
-        said = f"{said} plus"
+        words = f"{words} plus"
     if parts.get("per"):
         unit = _PER.get(parts["per"]) or _PER[parts["per"].lower()]
-        said += " each" if unit == "each" else f" per {unit}"
-    return said + (" " if parts.get("hyphen") else "")
+        words += " each" if unit == "each" else f" per {unit}"
+    return words + (" " if parts.get("hyphen") else "")
 
 
 def _cents(match: re.Match) -> str:
@@ -208,13 +208,13 @@ def _old(match: re.Match) -> str | None:
     if not part["pounds"] and not part["pence"] and not is_coin:
         return None
     names = (("pounds", "pound"), ("shillings", "shilling"), ("pence", "penny"))
-    said = " ".join(
+    words = " ".join(
         f"{number_words(int(part[many]))} {one if part[many] == '1' else many}"
         for many, one in names
         if part[many]
     )
     is_end = match.group().endswith(".") and part["stop"] is not None
-    return said + ("." if is_end else "")
+    return words + ("." if is_end else "")
 
 
 # 4d., 7½d.; the 2d. and the 3d. may be days, too.
@@ -239,10 +239,12 @@ def _pence(match: re.Match) -> str | None:
 
 def _pounds(match: re.Match) -> str:
     low, shillings, pence = match.groups()
-    said = f"{plain_words(low)} {'pound' if low == '1' else 'pounds'}"
+    words = f"{plain_words(low)} {'pound' if low == '1' else 'pounds'}"
     if shillings:
-        said += f" {number_words(int(shillings))} {'shilling' if shillings == '1' else 'shillings'}"
-    return said + (f" {number_words(int(pence))} pence" if pence else "")
+        words += (
+            f" {number_words(int(shillings))} {'shilling' if shillings == '1' else 'shillings'}"
+        )
+    return words + (f" {number_words(int(pence))} pence" if pence else "")
 
 
 def _hundreds(match: re.Match) -> str:
@@ -252,13 +254,13 @@ def _hundreds(match: re.Match) -> str:
 
 _STARTS = "".join(dict.fromkeys(sign[0] for sign in _ALL if not sign[0].isalpha()))
 RULES = (
-    Rule(DIGIT, _POUNDS, _pounds, frozenset("l")),
-    Rule(DIGIT, _PENCE, _pence, frozenset("d")),
-    Rule("£L" + DIGIT, _OLD, _old, frozenset("s")),
-    Rule("$£€", _HUNDREDS, _hundreds, frozenset("s")),
-    Rule("₹RI", _IN_LAKHS, _in_lakhs, frozenset("cCL")),
-    Rule("R", _RAND, _rand, frozenset("0123456789")),
-    Rule("-−–" + _STARTS + LETTER, _BEFORE, _money, frozenset("0123456789")),
-    Rule(DIGIT, _AFTER, _money, frozenset(sign[0] for sign in _AFTERS)),
-    Rule(DIGIT, _CENTS, _cents, frozenset("¢p")),
+    ReadingRule(DIGIT, _POUNDS, _pounds, frozenset("l")),
+    ReadingRule(DIGIT, _PENCE, _pence, frozenset("d")),
+    ReadingRule("£L" + DIGIT, _OLD, _old, frozenset("s")),
+    ReadingRule("$£€", _HUNDREDS, _hundreds, frozenset("s")),
+    ReadingRule("₹RI", _IN_LAKHS, _in_lakhs, frozenset("cCL")),
+    ReadingRule("R", _RAND, _rand, frozenset("0123456789")),
+    ReadingRule("-−–" + _STARTS + LETTER, _BEFORE, _money, frozenset("0123456789")),
+    ReadingRule(DIGIT, _AFTER, _money, frozenset(sign[0] for sign in _AFTERS)),
+    ReadingRule(DIGIT, _CENTS, _cents, frozenset("¢p")),
 )

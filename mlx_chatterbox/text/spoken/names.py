@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from ..sentence_rules import rules_of
+from ..sentence_rules import sentence_rules_for
 from .codes import ordinals_in
 from .numbers import digit_words, short_words
-from .reader import DIGIT, LETTER, Rule, word_after, word_before
+from .reader import DIGIT, LETTER, ReadingRule, word_after, word_before
 from .times import stop_after
 
 # With or without a full stop; before a name.
@@ -137,8 +137,8 @@ _STATE = re.compile(
 )
 
 
-def _cased(word: str, said: str) -> str:
-    return said[0].upper() + said[1:] if word[0].isupper() else said
+def _cased(word: str, words: str) -> str:
+    return words[0].upper() + words[1:] if word[0].isupper() else words
 
 
 def _no(match: re.Match) -> str:
@@ -175,7 +175,7 @@ def _rank(match: re.Match) -> str | None:
 
 
 def _doctor(match: re.Match) -> str | None:
-    """Doctor or drive, saint or street."""
+    """Tell doctor from drive, and saint from street."""
     text, word, stop = match.string, match.group("word"), match.group("stop")
     before = word_before(text, match.start())
     after = word_after(text, match.end())
@@ -227,12 +227,12 @@ def _street(match: re.Match) -> str | None:
 def _abbreviation(match: re.Match) -> str | None:
     word, text = match.group("word"), match.string
     small = word.lower()
-    said = _DOTTED.get(small)
+    words = _DOTTED.get(small)
     if small == "sr" and word_before(text, match.start())[:1].isupper():
-        said = "Senior"
+        words = "Senior"
     if small == "v" and word_before(text, match.start())[:1].isupper():
-        said = "versus" if word_after(text, match.end())[:1].isupper() else None
-    if said is None:
+        words = "versus" if word_after(text, match.end())[:1].isupper() else None
+    if words is None:
         return None
     after = word_after(text, match.end())
     is_referred = small == "ref" and after in ("No", "Nos")
@@ -259,8 +259,8 @@ def _abbreviation(match: re.Match) -> str | None:
     goes_on = small in _ALWAYS_ENDERS or text[match.end() : match.end() + 2].strip().isdigit()
     stop = "" if goes_on else stop_after(match, ".")
     if small in ("jr", "sr", "esq", "inc", "ltd", "corp", "bros") and after:
-        stop = stop if after.lower() in rules_of("en").starters else ""
-    return _cased(word, said) + stop
+        stop = stop if after.lower() in sentence_rules_for("en").starters else ""
+    return _cased(word, words) + stop
 
 
 def _bare(match: re.Match) -> str | None:
@@ -271,8 +271,8 @@ def _bare(match: re.Match) -> str | None:
 
 def _numbered(match: re.Match) -> str | None:
     word = match.group("word")
-    said = _NUMBERED_WORDS.get(word.lower())
-    if said is None:
+    words = _NUMBERED_WORDS.get(word.lower())
+    if words is None:
         return None
     before = match.string[match.start() - 1 : match.start()] if match.start() else ""
     if word in ("L.", "V.", "C.", "P.") and not match.string[match.end()].isdigit():
@@ -281,14 +281,14 @@ def _numbered(match: re.Match) -> str | None:
         return None
     if before.isalnum() or before == ".":
         return None
-    return _cased(word, said) + " "
+    return _cased(word, words) + " "
 
 
 def _slashed(match: re.Match) -> str | None:
     word = match.group("word")
-    said = _SLASHED_WORDS.get(word) or _SLASHED_WORDS.get(word.lower())
-    said = said and (said if word in ("N/A", "I/O") else _cased(word, said))
-    return said and said + (" " if match.group("gap") else "")
+    words = _SLASHED_WORDS.get(word) or _SLASHED_WORDS.get(word.lower())
+    words = words and (words if word in ("N/A", "I/O") else _cased(word, words))
+    return words and words + (" " if match.group("gap") else "")
 
 
 _SHORTENED = {
@@ -299,8 +299,8 @@ _APOSTROPHE = re.compile(r"(?P<word>(?:gov|int|nat|dep|ass|sec|cont|rec)['’][t
 
 
 def _shortened(match: re.Match) -> str | None:
-    said = _SHORTENED.get(match.group().lower().replace("’", "'"))
-    return said and _cased(match.group(), said)
+    words = _SHORTENED.get(match.group().lower().replace("’", "'"))
+    return words and _cased(match.group(), words)
 
 
 def _either(match: re.Match) -> str | None:
@@ -313,11 +313,11 @@ def _either(match: re.Match) -> str | None:
 
 def _house(match: re.Match) -> str | None:
     part = match.groupdict()
-    said = short_words(part["house"]) + (f" {part['letter'].upper()}" if part["letter"] else "")
+    words = short_words(part["house"]) + (f" {part['letter'].upper()}" if part["letter"] else "")
     if part["side"]:
-        said += f" {_SIDES[part['side'].strip(' .')]}"
-    said += f"{ordinals_in(part['street'])} {_STREETS.get(part['kind'], part['kind'])}"
-    return said + stop_after(match, part["stop"])
+        words += f" {_SIDES[part['side'].strip(' .')]}"
+    words += f"{ordinals_in(part['street'])} {_STREETS.get(part['kind'], part['kind'])}"
+    return words + stop_after(match, part["stop"])
 
 
 # Answers, after which these are no states: "Well, OK".
@@ -327,7 +327,7 @@ _ANSWERS = frozenset(
 
 
 def _is_degree(match: re.Match) -> bool:
-    """Whether letters after a name are a degree: "Dr. A. Khan, MD"."""
+    """Return True where letters after a name are a degree: "Dr. A. Khan, MD"."""
     before = match.string[max(0, match.start() - 24) : match.start()]
     return match.group("state") in ("MD", "MA", "PA", "DC") and (
         re.search(r"\b(?:Dr|Prof)\.? (?:\w+\.? ){0,2}$|\b[A-DF-MO-RT-VX-Z]\. $", before) is not None
@@ -339,10 +339,10 @@ def _state(match: re.Match) -> str | None:
     if not match.group("zip") and (city in _ANSWERS or _is_degree(match)):
         return None
     city = " ".join(city) if city.isupper() else city
-    said = f"{city}, {STATES[match.group('state')].replace('_', ' ')}"
+    words = f"{city}, {STATES[match.group('state')].replace('_', ' ')}"
     if match.group("zip"):
-        said += f" {digit_words(match.group('zip'), 'oh')}"
-    return said
+        words += f" {digit_words(match.group('zip'), 'oh')}"
+    return words
 
 
 _COMPASS = re.compile(
@@ -353,19 +353,19 @@ _COMPASS = re.compile(
 
 
 RULES = (
-    Rule("NSEW", _COMPASS, lambda match: _SIDES[match.group("side")]),
-    Rule(DIGIT, _HOUSE, _house, frozenset("SABRDLCPHWT")),
-    Rule("№" + LETTER, _NUMBERED, _numbered, frozenset(".№º°")),
-    Rule("nN", _NO, _no),
-    Rule("&", _AND_SO_ON, _and_so_on),
-    Rule(LETTER, _STATE, _state, frozenset(",")),
-    Rule("M" + "P", _TITLE, _title),
-    Rule(LETTER, _DOCTOR, _doctor),
-    Rule(LETTER, _STREET, _street),
-    Rule(LETTER, _RANK, _rank, frozenset(".")),
-    Rule(LETTER, _ABBREVIATION, _abbreviation, frozenset(".")),
-    Rule(LETTER, _BARE, _bare),
-    Rule(LETTER, _SLASHED, _slashed, frozenset("/")),
-    Rule(LETTER, _APOSTROPHE, _shortened, frozenset("'’")),
+    ReadingRule("NSEW", _COMPASS, lambda match: _SIDES[match.group("side")]),
+    ReadingRule(DIGIT, _HOUSE, _house, frozenset("SABRDLCPHWT")),
+    ReadingRule("№" + LETTER, _NUMBERED, _numbered, frozenset(".№º°")),
+    ReadingRule("nN", _NO, _no),
+    ReadingRule("&", _AND_SO_ON, _and_so_on),
+    ReadingRule(LETTER, _STATE, _state, frozenset(",")),
+    ReadingRule("M" + "P", _TITLE, _title),
+    ReadingRule(LETTER, _DOCTOR, _doctor),
+    ReadingRule(LETTER, _STREET, _street),
+    ReadingRule(LETTER, _RANK, _rank, frozenset(".")),
+    ReadingRule(LETTER, _ABBREVIATION, _abbreviation, frozenset(".")),
+    ReadingRule(LETTER, _BARE, _bare),
+    ReadingRule(LETTER, _SLASHED, _slashed, frozenset("/")),
+    ReadingRule(LETTER, _APOSTROPHE, _shortened, frozenset("'’")),
 )
-SLASHES = (Rule(LETTER, _EITHER, _either, frozenset("/")),)
+SLASHES = (ReadingRule(LETTER, _EITHER, _either, frozenset("/")),)

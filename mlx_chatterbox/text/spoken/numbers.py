@@ -87,7 +87,7 @@ def plural_words(words: str) -> str:
 
 
 def year_words(year: int) -> str:
-    """A year as it is said: 1984 to "nineteen eighty four", 2005 to "two thousand five"."""
+    """A year in words: 1984 to "nineteen eighty four", 2005 to "two thousand five"."""
     century, rest = divmod(year, 100)
     if year < 1000 or (century % 10 == 0 and rest < 10):
         return number_words(year)
@@ -99,7 +99,7 @@ def year_words(year: int) -> str:
 
 
 def digit_words(text: str, zero: str = "zero") -> str:
-    """Digits one by one; whatever is none is left out."""
+    """The digits of a text one by one; other characters are left out."""
     return " ".join(_ONES[int(d)] if int(d) else zero for d in text if d.isdecimal())
 
 
@@ -128,14 +128,14 @@ def plain_words(text: str) -> str:
     whole, _, decimals = digits.partition(".")
     most = _MOST_DIGITS if text[: len(whole)] == whole else _MOST_GROUPED
     if len(whole) > most or (len(whole) > 1 and whole.startswith("0")):
-        said = digit_words(whole)
+        words = digit_words(whole)
     else:
-        said = number_words(int(whole or 0))
-    return f"{said} point {digit_words(decimals)}" if decimals else said
+        words = number_words(int(whole or 0))
+    return f"{words} point {digit_words(decimals)}" if decimals else words
 
 
 def is_one(text: str) -> bool:
-    """Whether what is counted stands in the singular: 1, and fractions below it."""
+    """Return True for numbers whose unit is in the singular: 1, and fractions below it."""
     if (match := _FRACTION.fullmatch(text)) is not None:
         return not (match.group(1) or match.group(3))
     return canonical(text) == "1"

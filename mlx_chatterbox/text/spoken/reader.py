@@ -1,9 +1,9 @@
-"""The machine beneath every reader of written text: rules, tried at each place from left to right.
+"""The rewriting of text into words: rules, tried at each place of a text from left to right.
 
-A rule says with which characters what it reads begins, what it looks like, and how that is said.
-The first rule that fits a place wins, and what it has written is not read again, so that no rule
-can spoil another's words. What no rule fits stays as it is, to the byte. Patterns repeat nothing
-that is itself repeated and have bounded lengths, so the time is linear in the text.
+A rule has the characters it may begin with, a pattern, and a function from a match to words. The
+first rule that fits a place wins, and its words are not read again, so that no rule can spoil
+another's. Text that no rule fits stays as it is, to the byte. Patterns repeat nothing that is
+itself repeated and have bounded lengths, so the time is linear in the text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 DIGIT, LETTER = "0", "a"
-# Says what was matched; None: this is something else after all.
+# From a match to its words; None: the match is something else after all.
 Say = Callable[[re.Match], "str | None"]
 
 _WINDOW = 64
@@ -26,15 +26,15 @@ _BEGINNING = re.compile(r"(?:^|[.!?…][\"'”’)\]]{0,3}\s+|\n\s*)[\"'“‘(\
 
 
 @dataclass(frozen=True)
-class Rule:
+class ReadingRule:
     """One way to read something.
 
     Attributes:
         starts: characters that it may begin with; "0" stands for any digit, "a" for any letter.
-        pattern: is matched where a word, a number or a sign begins.
-        say: what is spoken; None leaves the place to the next rule.
-        needs: characters of which one stands within `_WINDOW` of the beginning, wherever the
-            pattern fits: a cheap look before a dear one. Empty: nothing is known.
+        pattern: matched where a word, a number or a sign begins.
+        say: writes a match in words; None leaves the place to the next rule.
+        needs: wherever the pattern fits, one of these characters stands within `_WINDOW` of the
+            beginning: a cheap test before the pattern is tried. Empty: no such test.
     """
 
     starts: str
@@ -44,25 +44,25 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Change:
-    """A part of a text, from `start` to `end`, and what is said for it."""
+class Replacement:
+    """The part of a text from `start` to `end`, and the words to be spoken in its place."""
 
     start: int
     end: int
-    said: str
+    words: str
 
 
-class Reader:
-    """Rules in order, for one language.
+class RuleReader:
+    """Applies the rules of one language, in their order, to a text.
 
     Args:
-        plain: words that no rule is tried on, as far as they are none of `special`.
-        spaced: the language puts spaces between words, and so between a number and a word.
+        plain: matches words that no rule is tried on, except those in `special`.
+        spaced: whether the language puts spaces between words, so also between number and word.
     """
 
     def __init__(
         self,
-        rules: Iterable[Rule],
+        rules: Iterable[ReadingRule],
         plain: re.Pattern | None = None,
         special: Collection[str] = (),
         spaced: bool = True,
@@ -71,30 +71,30 @@ class Reader:
         self._plain, self._special = plain, frozenset(special)
         self._spaced = spaced
         self._word = _WORD if spaced else _LETTERS
-        self._by_start: dict[str, tuple[Rule, ...]] = {}
+        self._by_start: dict[str, tuple[ReadingRule, ...]] = {}
 
-    def changes(self, text: str) -> Iterator[Change]:
-        """What is said otherwise than it is written, in order."""
+    def replacements(self, text: str) -> Iterator[Replacement]:
+        """Yield the parts of a text that are spoken otherwise than written, in order."""
         at = 0
-        while (found := _NEXT.search(text, at)) is not None:
-            at = found.start()
+        while (beginning := _NEXT.search(text, at)) is not None:
+            at = beginning.start()
             kind = _kind(text[at])
             if kind == LETTER and self._plain is not None:
                 word = self._plain.match(text, at)
                 if word is not None and word.group() not in self._special:
                     at = word.end()
                     continue
-            change = self._change(text, at, kind)
-            if change is not None:
-                yield change
-                at = change.end
+            replacement = self._replacement(text, at, kind)
+            if replacement is not None:
+                yield replacement
+                at = replacement.end
             elif kind in (DIGIT, LETTER):
                 word = self._word.match(text, at) or _WORD.match(text, at)
                 at = word.end() if word is not None else at + 1
             else:
                 at += 1
 
-    def _change(self, text: str, at: int, kind: str) -> Change | None:
+    def _replacement(self, text: str, at: int, kind: str) -> Replacement | None:
         rules = self._by_start.get(text[at])
         if rules is None:
             either = {text[at], kind}
@@ -107,35 +107,35 @@ class Reader:
             match = rule.pattern.match(text, at)
             if match is None or match.end() == at:
                 continue
-            said = rule.say(match)
-            if said is not None:
-                return Change(at, match.end(), said)
+            words = rule.say(match)
+            if words is not None:
+                return Replacement(at, match.end(), words)
         return None
 
     def __call__(self, text: str) -> str:
-        """The text in words."""
+        """Write a text out in words."""
         parts: list[str] = []
         done, last = 0, ""
-        for change in self.changes(text):
-            between, said = text[done : change.start], change.said
-            if said == text[change.start : change.end]:
-                parts.append(between + said)
-                last, done = said[-1], change.end
+        for change in self.replacements(text):
+            between, words = text[done : change.start], change.words
+            if words == text[change.start : change.end]:
+                parts.append(between + words)
+                last, done = words[-1], change.end
                 continue
-            # What follows a change goes on with its sentence, whatever full stop that had.
+            # Text after a replacement goes on with its sentence, whatever full stop that had.
             goes_on = (
                 bool(done) and not between.strip() and last not in ".!?" and "\n" not in between
             )
             parts.append(between)
             last, done = (between or last)[-1:], change.end
-            if self._spaced and last and (last.isalnum() or last in ")%") and said[0] != " ":
+            if self._spaced and last and (last.isalnum() or last in ")%") and words[0] != " ":
                 parts.append(" ")
             if not goes_on and not last.isalnum() and _begins(text, change.start):
-                said = said[0].upper() + said[1:]
-            if self._spaced and text[done : done + 1].isalnum() and said[-1] != " ":
-                said += " "
-            parts.append(said)
-            last = said[-1]
+                words = words[0].upper() + words[1:]
+            if self._spaced and text[done : done + 1].isalnum() and words[-1] != " ":
+                words += " "
+            parts.append(words)
+            last = words[-1]
         parts.append(text[done:])
         return "".join(parts)
 
@@ -147,7 +147,7 @@ def _kind(character: str) -> str:
 
 
 def _begins(text: str, at: int) -> bool:
-    """Whether a sentence begins at a place."""
+    """Return True where a sentence begins at `at`."""
     if not at:
         return True
     return _BEGINNING.search(text[max(0, at - 8) : at]) is not None and (
@@ -156,7 +156,7 @@ def _begins(text: str, at: int) -> bool:
 
 
 def word_before(text: str, at: int) -> str:
-    """The word, its full stop too, that ends before a place in the same line; "" for none."""
+    """The word before a place in the same line, with its full stop; "" for none."""
     before = text[max(0, at - 40) : at].rstrip(" \u00a0")
     if not before or before[-1] in "\n,;:!?":
         return ""
@@ -165,8 +165,8 @@ def word_before(text: str, at: int) -> str:
 
 def word_after(text: str, at: int) -> str:
     """The word that begins after a place and white space, without the marks after it."""
-    found = _AFTER.match(text, at)
-    return found.group(1) if found else ""
+    match = _AFTER.match(text, at)
+    return match.group(1) if match else ""
 
 
 _AFTER = re.compile(r"[ \u00a0]{1,3}([^\W\d_]{1,40})")

@@ -1,4 +1,4 @@
-"""What of a text in another language than English no rule has written out, so that it is told."""
+"""Leftovers of writing out a text in a language other than English, to be named in a warning."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 def as_they_stand(text: str) -> tuple[str, ...]:
-    """Acronyms, numerals, abbreviations and signs in a text that was written out, each once."""
-    found = dict.fromkeys(match.group() for match in _SHORT.finditer(text))
+    """Acronyms, numerals, abbreviations and signs that are still in a text, each once."""
+    leftovers = dict.fromkeys(match.group() for match in _SHORT.finditer(text))
     capitals = [word.group() for word in _CAPITALS.finditer(text) if word.group().isupper()]
-    # Where all is in capitals they say nothing.
+    # In a text all in capitals, capitals do not mark acronyms.
     if len(capitals) * 2 <= len(_CAPITALS.findall(text)) + 1:
-        found |= dict.fromkeys(capitals)
-    found |= dict.fromkeys(word for word in _WORD.findall(text) if re.search(r"\d", word))
+        leftovers |= dict.fromkeys(capitals)
+    leftovers |= dict.fromkeys(word for word in _WORD.findall(text) if re.search(r"\d", word))
     for one in dict.fromkeys(text):
         if one in _SIGNS or unicodedata.category(one) in _KINDS:
-            found[one] = None
-    return tuple(found)
+            leftovers[one] = None
+    return tuple(leftovers)

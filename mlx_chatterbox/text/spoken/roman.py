@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from ..sentence_rules import rules_of
+from ..sentence_rules import sentence_rules_for
 from .numbers import number_words, ordinal_words
-from .reader import Rule, word_after, word_before
+from .reader import ReadingRule, word_after, word_before
 
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _VALID = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})$")
@@ -78,7 +78,7 @@ _REIGNED = frozenset(
 )
 # Before a name that "I" goes on with: "the Mary I knew".
 _BEFORE_KNOWN = frozenset("the that this a an my another every same dear poor old young".split())
-# Of clothes, and others that are no numbers.
+# Sizes of clothes, and other letters that are not numerals.
 _SIZES = frozenset("XXL LXX CXI LII CXX".split())
 # What is numbered without "the": films, games, missions.
 _SERIES = frozenset("Trek Wars Fantasy Park Story Quest Tour Men Avengers Godfather".split())
@@ -86,7 +86,7 @@ _TIMES = frozenset("century dynasty olympiad legion army corps congress arrondis
 
 
 def value_of(roman: str) -> int | None:
-    """The number of a Roman numeral; None if it is none."""
+    """The number of a Roman numeral; None if the letters are not one."""
     if not roman or not _VALID.match(roman):
         return None
     total = 0
@@ -97,13 +97,13 @@ def value_of(roman: str) -> int | None:
 
 
 def _nth(match: re.Match) -> str | None:
-    """The XVIIIth century."""
+    """Read an ordinal: the XVIIIth century."""
     number = value_of(match.group("roman")[:-2])
     return None if number is None else ordinal_words(number)
 
 
 def _several(match: re.Match) -> str | None:
-    """Numerals after one heading: "Chapters I-III", "Parts I, II and IV"."""
+    """Read several numerals after one heading: "Chapters I-III", "Parts I, II and IV"."""
     before = word_before(match.string, match.start()).lower().rstrip(".")
     heading = before.removesuffix("s")
     parts = [part.groups() for part in PART.finditer(match.group())]
@@ -117,15 +117,15 @@ def _several(match: re.Match) -> str | None:
         not joint or joint.strip() not in "-–—‑" for _, joint in parts[:-1]
     ):
         return None  # "Chapter II and I" is not two chapters
-    said = []
+    words = []
     for roman, joint in parts:
         number = value_of(roman.upper())
         if number is None:
             return None
-        said.append(number_words(number))
+        words.append(number_words(number))
         joint = joint or ""
-        said.append(" to " if joint.strip() in ("-", "–", "—", "‑") else joint.replace("&", "and"))
-    return "".join(said)
+        words.append(" to " if joint.strip() in ("-", "–", "—", "‑") else joint.replace("&", "and"))
+    return "".join(words)
 
 
 def _numeral(match: re.Match) -> str | None:
@@ -150,7 +150,7 @@ def _numeral(match: re.Match) -> str | None:
         return number_words(number) + rest if is_heading else None
     if before[:1].isupper() and low in _REGNAL:
         is_initial = len(roman) == 1 and _INITIAL.match(text, match.end())
-        if is_initial and is_initial.group(1).lower() not in rules_of("en").starters:
+        if is_initial and is_initial.group(1).lower() not in sentence_rules_for("en").starters:
             return None
         if roman in ("D", "C", "M", "L") or (roman == "X" and low in ("malcolm", "henry")):
             return None
@@ -170,7 +170,7 @@ def _numeral(match: re.Match) -> str | None:
 
 
 def _after_name(match: re.Match, number: int, before: str, rest: str) -> str | None:
-    """A numeral of two letters or more, after any name: "John Smith III", "Rocky II"."""
+    """Read a numeral of two letters or more, after any name: "John Smith III", "Rocky II"."""
     text = match.string
     if before[:1].isupper() and before.isalpha() and not before.isupper():
         earlier = word_before(text, text.rindex(before, 0, match.start()))
@@ -190,7 +190,7 @@ _HIGH = re.compile(r"(?:X[LC]|L?X{1,3}|LX{0,3}|C{1,3}X)(?:IX|IV|V?I{0,3})$")
 
 
 def _alone(match: re.Match, number: int) -> str | None:
-    """A numeral that is the whole text, or opens a list: "IV.", "II. The Sea"."""
+    """Read a numeral that is the whole text, or opens a list: "IV.", "II. The Sea"."""
     text, roman = match.string, match.group("roman")
     before = text[max(0, match.start() - 4) : match.start()]
     if before.strip(" *#") and not before.endswith("\n"):
@@ -211,8 +211,8 @@ def _small(match: re.Match) -> str | None:
 
 
 RULES = (
-    Rule("IVXLCDMivxlc", _SEVERAL, _several),
-    Rule("IVXL", _NTH, _nth),
-    Rule("IVXLCDM", _NUMERAL, _numeral),
-    Rule("ivxlc", _SMALL, _small),
+    ReadingRule("IVXLCDMivxlc", _SEVERAL, _several),
+    ReadingRule("IVXL", _NTH, _nth),
+    ReadingRule("IVXLCDM", _NUMERAL, _numeral),
+    ReadingRule("ivxlc", _SMALL, _small),
 )

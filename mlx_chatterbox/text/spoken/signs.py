@@ -1,4 +1,4 @@
-"""Signs that are said, and those that are left out: & and § have words, emoji have none."""
+"""Signs that have words (& and §), and marks that are left out (emoji, Markdown)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 import unicodedata
 
 from .numbers import number_words
-from .reader import DIGIT, LETTER, Rule
+from .reader import DIGIT, LETTER, ReadingRule
 from .unit_names import PER
 
-_SAID = {
+_SIGN_WORDS = {
     "°C": "degrees Celsius", "°F": "degrees Fahrenheit", "&": "and", "@": "at", "%": "percent",
     "°": "degrees", "©": "copyright", "®": "registered",
     "™": "trademark", "§": "section", "¶": "paragraph", "→": "to", "⇒": "implies", "←": "from",
@@ -26,7 +26,7 @@ _SAID = {
     "±": "plus or minus",
 }  # fmt: skip
 # Between words only.
-_LIST = re.compile("|".join(re.escape(sign) for sign in _SAID))
+_LIST = re.compile("|".join(re.escape(sign) for sign in _SIGN_WORDS))
 _SECTIONS = re.compile(r"§§?\s?")
 TAG = re.compile(
     r"\[\s*(?:pause\b[^\]]{0,80}|[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*)\]", re.IGNORECASE
@@ -45,20 +45,20 @@ _SUBSCRIPT = re.compile(r"(?P<of>[A-Za-zα-ω])(?P<low>[₀-₉]{1,4})(?![\w])")
 _HYPHEN = re.compile(r"[-‐‑](?=\d)")
 
 
-def _said(match: re.Match) -> str | None:
+def _sign_words(match: re.Match) -> str | None:
     sign, text = match.group(), match.string
     before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
     if sign in "$£€¥¢@" and before.isalpha() and after.isalpha():
         return None  # Ke$ha
     if sign in "αβγδεθλσπτφωμΔΩµ" and any(
-        "\u0370" <= one < "\u0400" and one not in _SAID for one in (before, after) if one
+        "\u0370" <= one < "\u0400" and one not in _SIGN_WORDS for one in (before, after) if one
     ):
         return None  # a word in Greek
-    return _SAID[sign]
+    return _SIGN_WORDS[sign]
 
 
 def _per(match: re.Match) -> str | None:
-    """After what is counted: cells/mL, hours/day, 15k/yr."""
+    """Read a slash after a counted thing as "per": cells/mL, hours/day, 15k/yr."""
     before = re.search(r"[^\W_]+$", match.string[max(0, match.start() - 30) : match.start()])
     if before is None or before.group().isdigit():
         return None
@@ -76,7 +76,7 @@ def _subscript(match: re.Match) -> str:
 
 
 def _slash(match: re.Match) -> str | None:
-    """Between two words: AM/FM."""
+    """Read a slash between two words as a pause or a space: AM/FM."""
     before = match.string[match.start() - 1 : match.start()] if match.start() else ""
     if not before.isalnum():
         return None
@@ -89,19 +89,19 @@ def _hyphen(match: re.Match) -> str | None:
 
 
 RULES = (
-    Rule("[", TAG, lambda match: match.group()),
-    Rule(
+    ReadingRule("[", TAG, lambda match: match.group()),
+    ReadingRule(
         "§", _SECTIONS, lambda match: "sections " if match.group().startswith("§§") else "section "
     ),
-    Rule(DIGIT, _STAR, _star, frozenset("*")),
+    ReadingRule(DIGIT, _STAR, _star, frozenset("*")),
 )
-PER_WHAT = (Rule("/", _PER, _per),)
+PER_WHAT = (ReadingRule("/", _PER, _per),)
 LAST = (
-    Rule("/", _SLASH, _slash),
-    Rule("_", _SNAKE, _slash),
-    Rule(LETTER, _SUBSCRIPT, _subscript, frozenset("₀₁₂₃₄₅₆₇₈₉")),
-    Rule("-‐‑", _HYPHEN, _hyphen),
-    Rule("".join(_SAID) + "a", _LIST, _said),
+    ReadingRule("/", _SLASH, _slash),
+    ReadingRule("_", _SNAKE, _slash),
+    ReadingRule(LETTER, _SUBSCRIPT, _subscript, frozenset("₀₁₂₃₄₅₆₇₈₉")),
+    ReadingRule("-‐‑", _HYPHEN, _hyphen),
+    ReadingRule("".join(_SIGN_WORDS) + "a", _LIST, _sign_words),
 )
 
 # Of Markdown, and of web pages.
@@ -132,13 +132,13 @@ _SELECTORS = "\ufe0e\ufe0f\u200d\u20e3"
 
 
 def without_marks(text: str) -> tuple[str, list[str]]:
-    """A text without what is only layout, and without emoji; and these emoji, each once."""
+    """Remove layout marks and emoji from a text; return the text, and the emoji, each once."""
     left_out: dict[str, None] = {}
     text = _FRACTION.sub(lambda match: unicodedata.normalize("NFKD", match.group()), text)
     text = text.replace("\u2044", "/")
     if not text.isascii():
-        for found in _EMOJI.findall(text):
-            left_out.update(dict.fromkeys(c for c in found if c not in _SELECTORS))
+        for emoji in _EMOJI.findall(text):
+            left_out.update(dict.fromkeys(c for c in emoji if c not in _SELECTORS))
         if left_out or "\ufe0f" in text:
             starts = _EMOJI.match(text) is not None
             text = re.sub(rf"[ \t]?(?:{_EMOJI.pattern})", _gap, text)

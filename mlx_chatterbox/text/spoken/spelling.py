@@ -1,9 +1,9 @@
-"""Numbers and what is counted in languages other than English: what CLDR knows of them.
+"""Numbers, units and currencies in languages other than English, by CLDR's data.
 
 Cardinals, ordinals where they are written as such, decimals with the language's own separators,
 percentages, sums of money and measures; times as two numbers. Number words come from CLDR's rules
 by `unicode-rbnf`; names of units and currencies, with their plurals, are CLDR's too (`names.json`).
-Genders and cases beyond what a rule set says are not known: the form is the one used in counting.
+Genders and cases beyond those of a rule set are not known: the form used in counting serves.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from .european_words import WORDS, Words
 from .genders import counting_rules
 from .language_words import OWN_UNITS, Language
-from .reader import DIGIT, LETTER, Rule, Say, word_after, word_before
+from .reader import DIGIT, LETTER, ReadingRule, Say, word_after, word_before
 from .signs import RULES as TAGS
 
 _MOST_DIGITS = 15
@@ -42,7 +42,7 @@ _DATE = r"(?P<day>[0-3]?\d)(?P<sign>[./-])(?P<month>[01]?\d)(?P=sign)(?P<year>\d
 _ISO = r"(?P<year>[12]\d{3})[-/.](?P<month>[01]?\d)[-/.](?P<day>[0-3]?\d)(?![\d./-]?\d)"
 # Letters and digits in one word: H2O, H₂O, A320, COVID-19.
 _CODE = r"[A-Za-z]{1,8}(?:-?[\d₀-₉]{1,6}[A-Za-z]{0,4}){1,4}(?![^\W_])"
-# Two months are said otherwise than by their numbers.
+# Two months have names that differ from their numbers.
 _KOREAN_MONTHS = {6: "유", 10: "시"}
 _CLOCK = (
     r"(?P<hour>[01]?\d|2[0-4])(?::|h(?=\d))(?P<minute>[0-5]\d)(?![\d:])"
@@ -58,7 +58,7 @@ def _names() -> dict[str, dict]:
 
 
 def _forms(both: str, counted: bool) -> dict[str, str]:
-    """Names in the singular and the plural as CLDR has them; `counted`: with the number."""
+    """Singular and plural in CLDR's form; `counted`: with a place for the number."""
     one, _, many = both.partition("/")
     place = "{0} " if counted else ""
     return {"one": place + one, "other": place + (many or one)}
@@ -93,32 +93,32 @@ class Spelling:
     # Words.
 
     def whole(self, number: int, rules: str | None = None) -> str:
-        """A whole number; without rules as it stands alone."""
+        """A whole number in words, by a rule set; by default, the one for a number alone."""
         rules = rules or self._of.alone
-        said = "".join(self._engine.iter_format_number(number, rules)).replace("\u00ad", "")
+        words = "".join(self._engine.iter_format_number(number, rules)).replace("\u00ad", "")
         if self.code in _UNSPACED:
-            return said.replace("〇", "零" if self.code == "zh" else "ゼロ")
-        return " ".join(said.replace(",", "").split())
+            return words.replace("〇", "零" if self.code == "zh" else "ゼロ")
+        return " ".join(words.replace(",", "").split())
 
     def digits(self, text: str) -> str:
-        """Digits one by one."""
+        """Digits one by one, in words."""
         return self._gap.join(self.whole(int(digit), self._of.alone) for digit in text)
 
     def words(self, text: str, rules: str | None = None) -> str:
-        """A number as it is written, with separators."""
+        """A number as written, with separators, in words."""
         whole, decimals = self._parts(text)
         if len(whole) > _MOST_DIGITS or (len(whole) > 1 and int(whole[0]) == 0):
-            said = self.digits(whole)
+            words = self.digits(whole)
         else:
-            said = self.whole(
+            words = self.whole(
                 int(whole or 0), self._of.alone if decimals else rules or self._of.alone
             )
         if decimals:
-            said = self._gap.join([said, self._of.point, self.digits(decimals)])
-        return said
+            words = self._gap.join([words, self._of.point, self.digits(decimals)])
+        return words
 
     def _parts(self, text: str) -> tuple[str, str]:
-        """Digits before and after the decimal mark."""
+        """The digits before and after the decimal mark."""
         text = re.sub(rf"[\s{_SPACES}'’]", "", text)
         marks = [mark for mark in text if not mark.isdecimal()]
         last = marks[-1] if marks else ""
@@ -133,7 +133,7 @@ class Spelling:
         return re.sub(r"\D", "", whole), decimals
 
     def counted(self, text: str, forms: dict[str, str]) -> str:
-        """A number with what is counted, in the form that agrees."""
+        """A number with the counted thing in the form that agrees."""
         from unicode_rbnf.plural_rules import get_plural_category
 
         whole, decimals = self._parts(text)
@@ -160,16 +160,16 @@ class Spelling:
     def time(self, hour: int, minute: int) -> str:
         """A time of day in words."""
         rules = self.counting if self._of.hour else self._of.alone
-        said = self.whole(hour, _FEMININE if self.code in _HOURS_FEMININE else rules)
+        words = self.whole(hour, _FEMININE if self.code in _HOURS_FEMININE else rules)
         word = self._of.hour
         if word == "heures" and hour < 2:
-            said, word = {0: "zéro", 1: "une"}[hour], "heure"
-        return " ".join(filter(None, [said, word, self.whole(minute) if minute else ""]))
+            words, word = {0: "zéro", 1: "une"}[hour], "heure"
+        return " ".join(filter(None, [words, word, self.whole(minute) if minute else ""]))
 
     # Rules.
 
     def _number(self) -> str:
-        """What a number looks like."""
+        """The pattern of a number."""
         group = re.escape(self._of.group + "'’") + _SPACES
         return (
             rf"(?:\d{{1,3}}(?:[{group}]\d{{3}}){{1,11}}(?!\d)(?:[{self._of.decimal}]\d{{1,15}})?"
@@ -177,11 +177,11 @@ class Spelling:
             rf"|\d{{1,2}}(?:,\d\d){{1,6}},\d{{3}}(?!\d)|\d{{1,36}}(?:[.,{self._of.decimal}]\d{{1,15}})?)"
         )
 
-    def rules(self, own: Sequence[Rule]) -> tuple[Rule, ...]:
+    def rules(self, own: Sequence[ReadingRule]) -> tuple[ReadingRule, ...]:
         """Return the rules in the order in which they are tried.
 
         Args:
-            own: of this language alone.
+            own: rules of this language alone.
         """
         number, money = self.number, self.money_signs
         sign = r"(?P<minus>(?<![\w)])[-−–](?=\d))?"
@@ -207,8 +207,8 @@ class Spelling:
             (LETTER, _CODE, self._say_code),
             ("&", "&", lambda match: self._of.ampersand or None),
         )
-        found = [Rule(starts, re.compile(pattern), say) for starts, pattern, say in table]
-        return (*TAGS[:1], *own, *found)
+        common = [ReadingRule(starts, re.compile(pattern), say) for starts, pattern, say in table]
+        return (*TAGS[:1], *own, *common)
 
     def _ordinals(self) -> Iterator[tuple[str, str, Say]]:
         for marks, rules in self._of.ordinals:
@@ -250,8 +250,8 @@ class Spelling:
         if self.code == "ja":
             return f"{self.whole(year)}年{self.whole(month)}月{self.whole(day)}日"
         if self.code == "ko":
-            said = _KOREAN_MONTHS.get(month) or self.whole(month)
-            return f"{self.whole(year)}년 {said}월 {self.whole(day)}일"
+            words = _KOREAN_MONTHS.get(month) or self.whole(month)
+            return f"{self.whole(year)}년 {words}월 {self.whole(day)}일"
         is_iso = match.start("year") < match.start("day")
         parts = (year, month, day) if is_iso else (day, month, year)
         return ", ".join(self.year(part) if part == year else self.whole(part) for part in parts)
@@ -264,15 +264,15 @@ class Spelling:
         )
 
     def _both(self, match: re.Match) -> str:
-        """The lower end of a range, and what stands between."""
+        """The lower end of a range, and the word between; "" where there is no range."""
         if not match.group("high"):
             return ""
         to = f" {self._of.to} " if self._of.to and self._gap else self._of.to or " – "
         return self.words(match.group("low")) + to
 
-    def _signed(self, match: re.Match, said: str) -> str:
+    def _signed(self, match: re.Match, words: str) -> str:
         negative = match.groupdict().get("minus")
-        return f"{self._of.minus}{self._gap}{said}" if negative else said
+        return f"{self._of.minus}{self._gap}{words}" if negative else words
 
     def _say_money(self, match: re.Match) -> str:
         number = match.group("high") or match.group("low")
@@ -282,14 +282,14 @@ class Spelling:
             # 3,50 €: three euros fifty.
             cents = self._more.cents.get(match.group("sign"))
             if not int(whole or 0) and int(decimals) and cents:
-                said = self.counted(str(int(decimals)), _forms(cents, True))
-                return self._signed(match, self._both(match) + said)
-            said = self._with_name(whole or "0", forms)
+                words = self.counted(str(int(decimals)), _forms(cents, True))
+                return self._signed(match, self._both(match) + words)
+            words = self._with_name(whole or "0", forms)
             if int(decimals):
-                said += f"{self._more.and_cents}{self.words(str(int(decimals)))}"
+                words += f"{self._more.and_cents}{self.words(str(int(decimals)))}"
         else:
-            said = self._with_name(number, forms)
-        return self._signed(match, self._both(match) + said)
+            words = self._with_name(number, forms)
+        return self._signed(match, self._both(match) + words)
 
     def _with_name(self, number: str, forms: dict[str, str]) -> str:
         pattern = {name: f"{{0}}{self._gap}{form}" for name, form in forms.items()}
@@ -304,12 +304,12 @@ class Spelling:
             and int(number) < 20
         ):
             return None  # primo
-        said = self.counted(number, self._units[unit])
+        words = self.counted(number, self._units[unit])
         ends = unit.endswith(".") and not match.string[match.end() :].strip()
-        return self._signed(match, self._both(match) + said) + ("." if ends else "")
+        return self._signed(match, self._both(match) + words) + ("." if ends else "")
 
     def _say_percent(self, match: re.Match) -> str | None:
-        """As Turkish has it: %50."""
+        """Read a percentage with the sign before it, as in Turkish: %50."""
         return self.counted(match.group("low"), self._units["%"]) if "%" in self._units else None
 
     def _say_time(self, match: re.Match) -> str:

@@ -6,7 +6,7 @@ import re
 
 from .names import STATES
 from .numbers import digit_words, number_words, short_words
-from .reader import DIGIT, Rule, word_after, word_before
+from .reader import DIGIT, ReadingRule, word_after, word_before
 
 _GAP = r"[-.\u2010\u2011\u2013 \u00a0]"
 _PHONE = re.compile(
@@ -49,7 +49,7 @@ _ROOM = re.compile(r"(?P<rest>\d{3,4}|\d{1,2}(?=[A-Z]))(?P<letter>[A-Z])?(?![\w]
 
 
 def _group(text: str) -> str:
-    """A group of a telephone number: 800 is "eight hundred", the others digit by digit."""
+    """A group of a telephone number in words: 800 is "eight hundred", the others digit by digit."""
     if len(text) == 3 and text.endswith("00") and text[0] != "0":
         return f"{number_words(int(text[0]))} hundred"
     return digit_words(text, "oh")
@@ -61,11 +61,11 @@ def _groups(text: str) -> str:
 
 def _phone(match: re.Match) -> str:
     country = match.group("country") or ""
-    said = "plus " if country.startswith("+") else ""
+    words = "plus " if country.startswith("+") else ""
     area = match.group("area") or match.group("area2")
     groups = [*re.findall(r"\d+", country), area, *re.findall(r"\d+", match.group("rest"))]
     first = [_group(group) for group in groups]
-    return said + ", ".join(first)
+    return words + ", ".join(first)
 
 
 def _digits(match: re.Match) -> str:
@@ -116,11 +116,11 @@ def _key(match: re.Match) -> str | None:
         "button",
     ):
         return None
-    said = "star" if match.group("key") == "*" else "pound"
+    words = "star" if match.group("key") == "*" else "pound"
     rest = match.group("rest") or ""
     if rest:
-        said += f" {digit_words(rest)}"
-    return said + (" pound" if rest.endswith("#") else "")
+        words += f" {digit_words(rest)}"
+    return words + (" pound" if rest.endswith("#") else "")
 
 
 def _room(match: re.Match) -> str | None:
@@ -156,20 +156,20 @@ def _plain_digits(match: re.Match) -> str:
 
 _GAPS = frozenset("-.\u2010\u2011\u2013 \u00a0")
 RULES = (
-    Rule(DIGIT, _LONG, _plain_digits),
-    Rule(DIGIT, _CARD, _digits, _GAPS),
-    Rule(DIGIT, _LETTERED, _lettered, frozenset("-")),
-    Rule(DIGIT, _SSN, _digits, frozenset("-")),
-    Rule(DIGIT + "(+", _PHONE, _phone, _GAPS),
-    Rule("+", _ABROAD, _abroad),
-    Rule(DIGIT, _LOCAL, _digits, frozenset("-\u2010\u2011")),
-    Rule(DIGIT, _LOCAL_SPACED, _spaced),
-    Rule(DIGIT, _UK, _digits, frozenset(" ")),
-    Rule(DIGIT, _EMERGENCY, _emergency),
-    Rule(DIGIT, _CODE, _code),
-    Rule(DIGIT, _PLANE, _plane, frozenset("-")),
-    Rule("7", _JET, _jet),
-    Rule(DIGIT, _ROOM, _room),
-    Rule(DIGIT, _ZEROS, _plain_digits),
-    Rule("*#", _KEY, _key),
+    ReadingRule(DIGIT, _LONG, _plain_digits),
+    ReadingRule(DIGIT, _CARD, _digits, _GAPS),
+    ReadingRule(DIGIT, _LETTERED, _lettered, frozenset("-")),
+    ReadingRule(DIGIT, _SSN, _digits, frozenset("-")),
+    ReadingRule(DIGIT + "(+", _PHONE, _phone, _GAPS),
+    ReadingRule("+", _ABROAD, _abroad),
+    ReadingRule(DIGIT, _LOCAL, _digits, frozenset("-\u2010\u2011")),
+    ReadingRule(DIGIT, _LOCAL_SPACED, _spaced),
+    ReadingRule(DIGIT, _UK, _digits, frozenset(" ")),
+    ReadingRule(DIGIT, _EMERGENCY, _emergency),
+    ReadingRule(DIGIT, _CODE, _code),
+    ReadingRule(DIGIT, _PLANE, _plane, frozenset("-")),
+    ReadingRule("7", _JET, _jet),
+    ReadingRule(DIGIT, _ROOM, _room),
+    ReadingRule(DIGIT, _ZEROS, _plain_digits),
+    ReadingRule("*#", _KEY, _key),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .numbers import digit_words, number_words, plain_words
-from .reader import DIGIT, Rule, word_after, word_before
+from .reader import DIGIT, ReadingRule, word_after, word_before
 
 _HALF = r"(?P<half>[ap])\.?\s?m\b(?P<stop>\.)?"
 _CLOCK = re.compile(
@@ -70,14 +70,14 @@ def _time(match: re.Match) -> str | None:
         return None
     is_whole = word_after(match.string, match.end()) in ("noon", "midnight")
     oclock = word_after(match.string, match.end()).lower() == "o"
-    said = _clock(hour, minute, bool(part["half"] or part["half2"]) or is_whole or oclock)
-    said += _letters(part["half"])
+    words = _clock(hour, minute, bool(part["half"] or part["half2"]) or is_whole or oclock)
+    words += _letters(part["half"])
     if part["hour2"]:
         if int(part["hour2"]) > 24:
             return None
         second = _clock(int(part["hour2"]), int(part["minute2"] or 0), bool(part["half2"]))
-        said += f" to {second}{_letters(part['half2'])}"
-    return said + stop_after(match, part["stop2"] or (part["stop"] if not part["hour2"] else None))
+        words += f" to {second}{_letters(part['half2'])}"
+    return words + stop_after(match, part["stop2"] or (part["stop"] if not part["hour2"] else None))
 
 
 def _dotted(match: re.Match) -> str | None:
@@ -91,16 +91,16 @@ def _hour(match: re.Match) -> str | None:
     hour = int(part["hour"])
     if hour > 24:
         return None
-    said = number_words(hour)
+    words = number_words(hour)
     if "minute" in part:
-        said = _clock(hour, int(part["minute"]), True)
+        words = _clock(hour, int(part["minute"]), True)
     if part.get("first"):
-        said += _letters(part["first"])
+        words += _letters(part["first"])
     if part.get("first") and not part.get("hour2"):
         return None
     if part.get("hour2"):
-        said += f" to {_clock(int(part['hour2']), int(part.get('minute2') or 0), True)}"
-    return said + _letters(part["half"]) + stop_after(match, part["stop"])
+        words += f" to {_clock(int(part['hour2']), int(part.get('minute2') or 0), True)}"
+    return words + _letters(part["half"]) + stop_after(match, part["stop"])
 
 
 def _duration(match: re.Match) -> str:
@@ -123,8 +123,8 @@ def _duration(match: re.Match) -> str:
 
 def _lap(match: re.Match) -> str:
     minutes, seconds, rest = match.groups()
-    said = f"{number_words(int(minutes))} {'oh ' if seconds[0] == '0' else ''}"
-    return f"{said}{number_words(int(seconds))} point {digit_words(rest)}"
+    words = f"{number_words(int(minutes))} {'oh ' if seconds[0] == '0' else ''}"
+    return f"{words}{number_words(int(seconds))} point {digit_words(rest)}"
 
 
 def _military(match: re.Match) -> str | None:
@@ -133,10 +133,10 @@ def _military(match: re.Match) -> str | None:
     if not is_hours and not (before in _CLOCKED and match.group()[0] == "0"):
         return None
     hour, minute = match.group("hour"), int(match.group("minute"))
-    said = f"{'zero ' if hour[0] == '0' else ''}{number_words(int(hour))}"
+    words = f"{'zero ' if hour[0] == '0' else ''}{number_words(int(hour))}"
     if not minute:
-        return f"{said} hundred"
-    return f"{said} {'zero ' if minute < 10 else ''}{number_words(minute)}"
+        return f"{words} hundred"
+    return f"{words} {'zero ' if minute < 10 else ''}{number_words(minute)}"
 
 
 def _ratio(match: re.Match) -> str:
@@ -157,19 +157,19 @@ _VERSE = re.compile(r"(?P<chapter>\d{1,3}):(?P<verse>\d{1,3})(?:[-–](?P<last>\
 def _verse(match: re.Match) -> str | None:
     if word_before(match.string, match.start()).lower().rstrip(".") not in _BOOKS:
         return None
-    said = " ".join(number_words(int(match.group(name))) for name in ("chapter", "verse"))
-    return f"{said} to {number_words(int(match.group('last')))}" if match.group("last") else said
+    words = " ".join(number_words(int(match.group(name))) for name in ("chapter", "verse"))
+    return f"{words} to {number_words(int(match.group('last')))}" if match.group("last") else words
 
 
 # Before numbers that begin with a zero are read digit by digit.
-MILITARY = (Rule(DIGIT, _MILITARY, _military),)
+MILITARY = (ReadingRule(DIGIT, _MILITARY, _military),)
 RULES = (
-    Rule(DIGIT, _VERSE, _verse, frozenset(":")),
-    Rule(DIGIT, _LAP, _lap, frozenset(":")),
-    Rule(DIGIT, _SECONDS, _duration, frozenset(":")),
-    Rule(DIGIT, _CLOCK, _time, frozenset(":")),
-    Rule(DIGIT, _DOTTED, _dotted, frozenset(".")),
-    Rule(DIGIT, _HOUR_DOT, _hour, frozenset("mM")),
-    Rule(DIGIT, _HOUR, _hour, frozenset("mM")),
-    Rule(DIGIT, _RATIO, _ratio, frozenset(":")),
+    ReadingRule(DIGIT, _VERSE, _verse, frozenset(":")),
+    ReadingRule(DIGIT, _LAP, _lap, frozenset(":")),
+    ReadingRule(DIGIT, _SECONDS, _duration, frozenset(":")),
+    ReadingRule(DIGIT, _CLOCK, _time, frozenset(":")),
+    ReadingRule(DIGIT, _DOTTED, _dotted, frozenset(".")),
+    ReadingRule(DIGIT, _HOUR_DOT, _hour, frozenset("mM")),
+    ReadingRule(DIGIT, _HOUR, _hour, frozenset("mM")),
+    ReadingRule(DIGIT, _RATIO, _ratio, frozenset(":")),
 )

@@ -6,7 +6,7 @@ import re
 
 from .money import describes
 from .numbers import QUANTITY, VULGAR, is_one, plain_words, quantity_words
-from .reader import DIGIT, Rule, word_after, word_before
+from .reader import DIGIT, ReadingRule, word_after, word_before
 from .times import stop_after
 from .unit_names import PER, UNITS
 
@@ -64,7 +64,7 @@ _MANY = re.compile(
 
 
 def _minus(match: re.Match) -> bool | None:
-    """Whether a number is negative; None if its dash belongs to what stands before."""
+    """Return True for a negative number; None if its dash belongs to the text before it."""
     if not match.group("minus"):
         return False
     before = match.string[match.start() - 1 : match.start()]
@@ -72,7 +72,7 @@ def _minus(match: re.Match) -> bool | None:
 
 
 def _is_unit(match: re.Match) -> bool:
-    """Whether what stands after a number is a unit, and no word or letter."""
+    """Return True where a unit stands after a number, not a word or a letter."""
     low, symbol, gap = (match.group(k) for k in ("low", "unit", "gap"))
     text, end = match.string, match.end()
     is_letter = len(symbol) == 1 and symbol.isalpha()
@@ -109,7 +109,7 @@ def _is_unit(match: re.Match) -> bool:
 
 
 def _is_hot(match: re.Match) -> bool:
-    """Whether the words before a number speak of temperatures."""
+    """Return True where the words before a number are about temperature."""
     return _HOT.search(match.string, max(0, match.start() - 40), match.start()) is not None
 
 
@@ -123,9 +123,9 @@ _PRESSURE = re.compile(r"(?P<over>\d{2,3})/(?P<under>\d{2,3})\s?mm\s?Hg(?![^\W_]
 
 
 def _parts(match: re.Match) -> str:
-    """In 1/4s."""
-    said = quantity_words(match.group("part")).removeprefix("one ")
-    return "halves" if said == "half" else f"{said}s"
+    """Read a fraction in the plural: in 1/4s."""
+    words = quantity_words(match.group("part")).removeprefix("one ")
+    return "halves" if words == "half" else f"{words}s"
 
 
 def _pressure(match: re.Match) -> str:
@@ -143,16 +143,16 @@ def _measure(match: re.Match) -> str | None:
     if symbol == "m" and _HOURS.search(match.string, max(0, match.start() - 40), match.start()):
         symbol = "min"  # 1h 30m; 2h30m, then 45m
     singular, plural = UNITS[symbol]
-    said = quantity_words(low)
+    words = quantity_words(low)
     if high:
-        said += f" {_JOINTS.get(match.group('joint'), 'to')} {quantity_words(high)}"
-    said += " plus" if match.group("more") else ""
+        words += f" {_JOINTS.get(match.group('joint'), 'to')} {quantity_words(high)}"
+    words += " plus" if match.group("more") else ""
     is_part = not high and _is_part(low) and singular != plural
     if is_part:
-        said = "half a" if said == "one half" else f"{said} of a"
+        words = "half a" if words == "one half" else f"{words} of a"
     one = is_part or is_one(high or low) or match.group("gap") == "-" or describes(match)
-    said = f"{'minus ' if negative else ''}{said} {singular if one else plural}"
-    return said + _per(match)
+    words = f"{'minus ' if negative else ''}{words} {singular if one else plural}"
+    return words + _per(match)
 
 
 def _per(match: re.Match) -> str:
@@ -171,13 +171,13 @@ UNIT_AFTER = rf"(?:\s?(?P<unit>{_SURE}){_END}(?:/(?P<per>{_PER_WHAT}){_END})?)?"
 
 
 def unit_after(match: re.Match) -> str:
-    """The unit that `UNIT_AFTER` found, in the plural, with a space before it; "" for none."""
+    """The unit matched by `UNIT_AFTER`, in the plural, with a space before it; "" for none."""
     unit = match.group("unit")
     return f" {UNITS[unit][1]}{_per(match)}" if unit else ""
 
 
 def _is_part(text: str) -> bool:
-    """Whether a quantity is a fraction alone, as in "half a mile"."""
+    """Return True where a quantity is a fraction alone, as in "half a mile"."""
     return re.fullmatch(rf"[{VULGAR}]|\d+/\d+", text) is not None
 
 
@@ -189,10 +189,10 @@ def _feet(match: re.Match) -> str | None:
         match.string[match.end() : match.end() + 1].isalnum() or "’" in match.group()
     ):
         return None
-    said = f"{plain_words(feet)} {'foot' if feet == '1' else 'feet'}"
+    words = f"{plain_words(feet)} {'foot' if feet == '1' else 'feet'}"
     if inches:
-        said += f" {quantity_words(inches)} {'inch' if inches == '1' else 'inches'}"
-    return said
+        words += f" {quantity_words(inches)} {'inch' if inches == '1' else 'inches'}"
+    return words
 
 
 def _inches(match: re.Match) -> str | None:
@@ -221,7 +221,7 @@ _ANY_UNIT = frozenset("".join(UNITS))
 
 
 def _by(match: re.Match) -> str | None:
-    """Between two measures: 10 ft x 12 ft."""
+    """Read an x between two measures: 10 ft x 12 ft."""
     before = match.string[max(0, match.start() - 8) : match.start()]
     return "by" if re.search(r"\d ?(?:ft|in|cm|mm|m|km|yd)\.? $|\d['\"′″] $", before) else None
 
@@ -253,8 +253,8 @@ def _few(match: re.Match) -> str | None:
     elif unit == "pt" and not after.islower():
         return None
     names = name if is_one(high or low) or name == "dozen" else f"{name}s"
-    said = quantity_words(low) + (f" to {quantity_words(high)}" if high else "")
-    return f"{said} {names}" + (stop_after(match, ".") if not after.islower() else "")
+    words = quantity_words(low) + (f" to {quantity_words(high)}" if high else "")
+    return f"{words} {names}" + (stop_after(match, ".") if not after.islower() else "")
 
 
 # Volts and hertz of two nets: 50/60 Hz.
@@ -270,13 +270,13 @@ _SIDES = {"N": "north", "S": "south", "E": "east", "W": "west"}
 
 
 def _place(match: re.Match) -> str:
-    """Degrees, minutes and seconds of latitude or longitude."""
-    said = [
+    """Read degrees, minutes and seconds of latitude or longitude."""
+    words = [
         f"{plain_words(number)} {name[:-1] if number in ('1', '01') else name}"
         for name in ("degrees", "minutes", "seconds")
         if (number := match.group(name))
     ]
-    return " ".join([*said, _SIDES[match.group("side")]])
+    return " ".join([*words, _SIDES[match.group("side")]])
 
 
 def _either(match: re.Match) -> str:
@@ -285,15 +285,15 @@ def _either(match: re.Match) -> str:
 
 
 RULES = (
-    Rule(DIGIT, _PLACE, _place, frozenset("°")),
-    Rule(DIGIT, _PRESSURE, _pressure, frozenset("/")),
-    Rule(DIGIT, _PARTS, _parts, frozenset("/")),
-    Rule(DIGIT, _EITHER, _either, frozenset("/")),
-    Rule(DIGIT + VULGAR, _FEW, _few, frozenset(".")),
-    Rule("xX×", _BY, _by),
-    Rule(DIGIT, _FEET_WORDS, _feet, frozenset("f")),
-    Rule(DIGIT, _MANY, _many, frozenset("bMBmk")),
-    Rule(DIGIT + "-−–.½⅓⅔¼¾⅕⅛⅜⅝⅞", MEASURE, _measure, _ANY_UNIT),
-    Rule(DIGIT, _FEET, _feet, frozenset("'’′")),
-    Rule(DIGIT + VULGAR, _INCHES, _inches, frozenset('"″')),
+    ReadingRule(DIGIT, _PLACE, _place, frozenset("°")),
+    ReadingRule(DIGIT, _PRESSURE, _pressure, frozenset("/")),
+    ReadingRule(DIGIT, _PARTS, _parts, frozenset("/")),
+    ReadingRule(DIGIT, _EITHER, _either, frozenset("/")),
+    ReadingRule(DIGIT + VULGAR, _FEW, _few, frozenset(".")),
+    ReadingRule("xX×", _BY, _by),
+    ReadingRule(DIGIT, _FEET_WORDS, _feet, frozenset("f")),
+    ReadingRule(DIGIT, _MANY, _many, frozenset("bMBmk")),
+    ReadingRule(DIGIT + "-−–.½⅓⅔¼¾⅕⅛⅜⅝⅞", MEASURE, _measure, _ANY_UNIT),
+    ReadingRule(DIGIT, _FEET, _feet, frozenset("'’′")),
+    ReadingRule(DIGIT + VULGAR, _INCHES, _inches, frozenset('"″')),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .numbers import digit_words, number_words, short_words
-from .reader import DIGIT, LETTER, Rule, word_before
+from .reader import DIGIT, LETTER, ReadingRule, word_before
 
 _TOP = (
     "com|org|net|edu|gov|mil|int|info|biz|io|ai|co|dev|app|me|tv|fm|ly|gg|xyz|online|site|tech"
@@ -59,20 +59,20 @@ def _letters(text: str) -> str:
 
 
 def address_words(text: str) -> str:
-    """An address, part by part."""
-    said = []
+    """An address in words, part by part."""
+    words = []
     for part in PART.findall(text):
         if part.isdecimal():
-            said.append(_count(part))
+            words.append(_count(part))
         elif part.isalpha():
             small = part.lower()
             is_spelled = (small in _SPELLED and small not in _READ) or (
                 len(part) < 5 and not re.search("[aeiouy]", small)
             )
-            said.append(_letters(part) if is_spelled else part)
+            words.append(_letters(part) if is_spelled else part)
         else:
-            said.append(_SIGNS.get(part, ""))
-    return " ".join(filter(None, said))
+            words.append(_SIGNS.get(part, ""))
+    return " ".join(filter(None, words))
 
 
 def _count(digits: str) -> str:
@@ -82,7 +82,7 @@ def _count(digits: str) -> str:
 
 
 def _trimmed(text: str) -> tuple[str, str]:
-    """An address without the marks of the sentence around it, and these."""
+    """Split an address from the punctuation of the sentence around it; return both."""
     bare = text.rstrip(".,;:!?'’\"*_")
     return bare, text[len(bare) :]
 
@@ -104,12 +104,12 @@ def _mail(match: re.Match) -> str:
 
 def _file(match: re.Match) -> str:
     ending = match.group("ending")
-    said = f"{address_words(match.group('name'))} dot "
-    return said + (ending if ending in _ENDINGS_READ else address_words(ending))
+    words = f"{address_words(match.group('name'))} dot "
+    return words + (ending if ending in _ENDINGS_READ else address_words(ending))
 
 
 def _words_of(name: str) -> str:
-    """The words of a name that is written in one: "ThrowbackThursday2024"."""
+    """Split a name written as one word: "ThrowbackThursday2024"."""
     parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+", name)
     return " ".join(
         _count(part)
@@ -133,10 +133,10 @@ def _handle(match: re.Match) -> str:
 
 
 def _ip(match: re.Match) -> str:
-    said = " dot ".join(number_words(int(match.group(n))) for n in range(1, 5))
+    words = " dot ".join(number_words(int(match.group(n))) for n in range(1, 5))
     if match.group(5):
-        said += f" colon {digit_words(match.group(5))}"
-    return said + (f" slash {number_words(int(match.group(6)))}" if match.group(6) else "")
+        words += f" colon {digit_words(match.group(5))}"
+    return words + (f" slash {number_words(int(match.group(6)))}" if match.group(6) else "")
 
 
 def _numbers(text: str) -> str:
@@ -178,15 +178,15 @@ def _spelled(text: str) -> str:
 
 
 RULES = (
-    Rule(LETTER, URL, _url, frozenset(":./")),
-    Rule(LETTER + DIGIT, MAIL, _mail, frozenset("@")),
-    Rule(LETTER + DIGIT, _BARE, _bare, frozenset(".")),
-    Rule(LETTER + DIGIT, _FILE, _file, frozenset(".")),
-    Rule(DIGIT, _IP, _ip, frozenset(".")),
-    Rule("0", _HEX, _hex),
-    Rule("#", _COLOR, _color),
-    Rule("#", _HASHTAG, _hashtag),
-    Rule("@", _HANDLE, _handle),
+    ReadingRule(LETTER, URL, _url, frozenset(":./")),
+    ReadingRule(LETTER + DIGIT, MAIL, _mail, frozenset("@")),
+    ReadingRule(LETTER + DIGIT, _BARE, _bare, frozenset(".")),
+    ReadingRule(LETTER + DIGIT, _FILE, _file, frozenset(".")),
+    ReadingRule(DIGIT, _IP, _ip, frozenset(".")),
+    ReadingRule("0", _HEX, _hex),
+    ReadingRule("#", _COLOR, _color),
+    ReadingRule("#", _HASHTAG, _hashtag),
+    ReadingRule("@", _HANDLE, _handle),
 )
 _RELEASE = re.compile(r"(?P<numbers>\d{1,3}\.\d{1,3})(?![\w]|[.,]\d)")
 _PROGRAMS = frozenset(
@@ -196,7 +196,7 @@ _PROGRAMS = frozenset(
 
 
 def _release(match: re.Match) -> str | None:
-    """A version of two numbers: "Python 3.12" is "three point twelve"."""
+    """Read a version of two numbers: "Python 3.12" is "three point twelve"."""
     before = word_before(match.string, match.start()).lower()
     return _numbers(match.group("numbers")) if before in _PROGRAMS else None
 
@@ -209,8 +209,8 @@ def _any_release(match: re.Match) -> str:
 
 
 VERSIONS = (
-    Rule(DIGIT, _ANY_RELEASE, _any_release, frozenset("xX")),
-    Rule(DIGIT, _RELEASE, _release, frozenset(".")),
-    Rule(DIGIT + "vV", _VERSION, _version, frozenset(".")),
-    Rule("vV", _V, _v),
+    ReadingRule(DIGIT, _ANY_RELEASE, _any_release, frozenset("xX")),
+    ReadingRule(DIGIT, _RELEASE, _release, frozenset(".")),
+    ReadingRule(DIGIT + "vV", _VERSION, _version, frozenset(".")),
+    ReadingRule("vV", _V, _v),
 )

@@ -12,7 +12,7 @@ from mlx_chatterbox.api.tts import ChatterboxMultilingualTTS, ChatterboxTTS, ope
 from mlx_chatterbox.errors import ChatterboxError, SettingError, TextError
 from mlx_chatterbox.generate import build_parser, check_before_loading, main
 from mlx_chatterbox.runtime.option_rules import parse
-from mlx_chatterbox.text.given import checked_text
+from mlx_chatterbox.text.checked_text import checked_text
 from mlx_chatterbox.text.respelling import Respelling
 
 

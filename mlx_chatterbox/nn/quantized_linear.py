@@ -1,9 +1,9 @@
-"""Linear layers whose weights have few bits, with products that a CPU can do.
+"""Quantised linear layers with products that are fast on a CPU.
 
-On a CPU, MLX multiplies by packed weights number by number, which for many rows costs fifty times
-what a BLAS takes, and in half precision, which no CPU of today computes with, forty times that
-again. So there the products are of float32: of a few rows by the packed weights, of more by the
-weights unpacked, which are forgotten after the product. On a GPU MLX's own kernels serve.
+On a CPU, MLX multiplies by packed weights number by number: for many rows fifty times slower than a
+BLAS, and in half precision, in which no CPU of today computes, another forty times slower. So there
+the products are in float32: of a few rows by the packed weights, of more by the weights unpacked,
+which are dropped after the product. On a GPU MLX's own kernels serve.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import mlx.nn as nn
 
 from ..runtime import device
 
-# Up to so many rows the packed weights are the faster ones; where numbers do not lie within bytes,
-# unpacking takes ten times as long.
+# Up to this many rows, by bits, packed weights are faster; numbers of other widths cross the bounds
+# of bytes and take ten times as long to unpack.
 _FEW_ROWS = {4: 4, 8: 4}
 _FEW_ROWS_ELSE = 24
 
@@ -40,8 +40,8 @@ class QuantizedLinear(nn.QuantizedLinear):
         return out.astype(mx.result_type(x.dtype, self.scales.dtype))
 
 
-def for_any_device(networks: nn.Module) -> None:
-    """Let MLX's quantised layers compute as this module says; their weights stay as they are."""
+def install_cpu_kernels(networks: nn.Module) -> None:
+    """Turn MLX's quantised layers into those of this module; their weights stay as they are."""
     for layer in networks.modules():
         if type(layer) is nn.QuantizedLinear:
             layer.__class__ = QuantizedLinear

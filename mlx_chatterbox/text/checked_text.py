@@ -1,4 +1,4 @@
-"""What a caller gives as a text: checked before anything is made of it."""
+"""Checks of the texts that a caller passes, before any work on them."""
 
 from __future__ import annotations
 
@@ -13,27 +13,22 @@ _BYTE = range(0xDC80, 0xDD00)
 
 
 def described(value: object, most: int = 60) -> str:
-    """A value for an error: "None", "the int 123", shortened."""
+    """Describe a value for an error, shortened: "None", "the int 123"."""
     if value is None:
         return "None"
     words = " ".join(repr(value).split())
     return f"the {type(value).__name__} {words if len(words) <= most else words[:most] + '...'}"
 
 
-def excerpt(text: str, most: int = 80) -> str:
-    """As much of a text as an error quotes of it."""
-    return text if len(text) <= most else f"{text[:most]}..."
-
-
 def checked_text(text: object, name: str = "text") -> str:
-    """A text, two halves of a character (surrogates) put together where they stand so.
+    """Check that a text is a str, and join pairs of surrogates into the characters they mean.
 
     Args:
         name: of the text, for errors.
 
     Raises:
-        TextError: it is no string, or holds half a character, which is what becomes of bytes that
-            are not in the encoding they were read in.
+        TextError: it is not a str, or holds a lone surrogate, as bytes leave that were decoded with
+            the wrong encoding.
     """
     if not isinstance(text, str):
         hint = ""
@@ -56,11 +51,11 @@ def checked_text(text: object, name: str = "text") -> str:
 
 
 def checked_texts(texts: object) -> list[str]:
-    """The texts of a batch.
+    """Check the texts of a batch.
 
     Raises:
-        SettingError: it is no list (nor another collection) of texts.
-        TextError: one of them is none; see `checked_text`.
+        SettingError: they are not a list, or another collection, of texts.
+        TextError: one of them fails `checked_text`.
     """
     wanted = "generate_batch takes a list of texts"
     if isinstance(texts, str):

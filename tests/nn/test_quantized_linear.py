@@ -5,7 +5,7 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from mlx_chatterbox.nn import attention, conv, few_bits
+from mlx_chatterbox.nn import attention, conv, quantized_linear
 from mlx_chatterbox.nn.conv2d import Conv2d
 from mlx_chatterbox.runtime import device
 
@@ -28,7 +28,7 @@ def layer():
 def test_a_quantised_layer_multiplies_by_what_its_bits_say(layer, monkeypatch, dtype, bits, rows):
     packed = layer.to_quantized(group_size=64, bits=bits)
     packed.set_dtype(dtype)
-    few_bits.for_any_device(nn.Sequential(packed))
+    quantized_linear.install_cpu_kernels(nn.Sequential(packed))
     weight = mx.dequantize(
         packed.weight, *(a.astype(mx.float32) for a in (packed.scales, packed.biases)), 64, bits
     )
@@ -55,7 +55,7 @@ def test_a_quantised_layer_multiplies_by_what_its_bits_say(layer, monkeypatch, d
 
 def test_gradients_pass_a_quantised_layer(layer):
     packed = layer.to_quantized(group_size=64, bits=8)
-    few_bits.for_any_device(nn.Sequential(packed))
+    quantized_linear.install_cpu_kernels(nn.Sequential(packed))
     x = mx.random.normal((40, 128), key=mx.random.key(3))
     weight = mx.dequantize(packed.weight, packed.scales, packed.biases, 64, 8)
     got = mx.grad(lambda x: mx.square(packed(x)).sum())(x)
