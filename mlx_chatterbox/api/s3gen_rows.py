@@ -18,7 +18,7 @@ from ..errors import AudioError, SettingError
 from ..models.s3gen.config import S3GenConfig
 from ..models.s3gen.s3gen import Reference
 from ..runtime.seeds import Seed, row_keys
-from ..voices.checks import check_conditionals
+from ..voices.checks import check_reference
 from ..voices.voice import S3GEN_PROMPT_SECONDS
 from .arrays import ArrayLike, one_for_each, split_rows, to_mlx
 
@@ -117,7 +117,7 @@ def references_of(ref_dict: dict[str, Any], config: S3GenConfig) -> list[Referen
         for token, mel, embedding in zip(tokens, mels, embeddings, strict=True)
     ]
     for reference in references:
-        check_conditionals(reference, config, "ref_dict", SettingError)
+        check_reference(reference, config, "ref_dict", SettingError)
         reference.prompt_token = reference.prompt_token.astype(mx.int32)
     return references
 

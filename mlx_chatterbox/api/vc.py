@@ -27,7 +27,7 @@ from ..runtime.device_argument import computed_on, is_device, on_device
 from ..runtime.memory import clear_device_cache
 from ..runtime.seeds import random_key
 from ..synthesis.request import Progress
-from ..voices.checks import check_conditionals
+from ..voices.checks import check_reference
 from ..voices.compressed import mend
 from ..voices.voice import (
     DECODER_RATE,
@@ -202,7 +202,7 @@ class ChatterboxVC:
         return self._speak(work, marks)
 
     def _checked(self, reference: Reference, name: str = "the voice") -> Reference:
-        check_conditionals(reference, self.networks.s3gen.config, name)
+        check_reference(reference, self.networks.s3gen.config, name)
         return reference
 
     def _prepare(

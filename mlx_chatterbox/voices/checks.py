@@ -39,10 +39,10 @@ def check_voice(voice: Voice, networks, name: str = "the voice") -> None:
             raise CheckpointError(
                 f"{prompt} has {tokens.shape[1]} tokens, more than {config.max_prompt_tokens}."
             )
-    check_conditionals(voice.reference, networks.s3gen.config, name)
+    check_reference(voice.reference, networks.s3gen.config, name)
 
 
-def check_conditionals(
+def check_reference(
     reference: Reference,
     config: S3GenConfig,
     name: str = "the voice",
