@@ -22,7 +22,7 @@ SLOWEST, FASTEST = 0.5, 2.0
 
 
 def checked_speed(speed: float | None) -> float:
-    """Check a speed; None is 1.
+    """A speed that the caller gave; None is 1.
 
     Raises:
         SettingError: it is outside 0.5 to 2, or not a number.

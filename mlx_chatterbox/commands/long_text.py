@@ -40,7 +40,7 @@ def document_of(arguments: argparse.Namespace, tts) -> Document:
     writing = planned_writing(
         job, text_config(tts), arguments.language, arguments.lexicon, arguments.normalize
     )
-    document = _read(arguments, writing.limit(longest_of(tts.checkpoint.config)))
+    document = _read(arguments, writing.room(longest_of(tts.checkpoint.config)))
     say_remarks(arguments.file, document)
     return document
 

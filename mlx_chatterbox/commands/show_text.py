@@ -138,7 +138,7 @@ def _show_batch(arguments: argparse.Namespace, model: TextModel) -> int:
             if row.problem:
                 raise SettingError(row.problem)
             _check_row(row, model)
-            document = row.document(writing.limit(longest_of(model.config)), not arguments.no_sdh)
+            document = row.document(writing.room(longest_of(model.config)), not arguments.no_sdh)
             _print(_pieces(document, model, row.language, writing))
         except ChatterboxError as error:
             failed += 1

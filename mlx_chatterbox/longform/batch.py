@@ -159,7 +159,7 @@ class _Batch:
             return
         try:
             writing = self._writing(row.language)
-            document = row.document(writing.limit(longest), sdh)
+            document = row.document(writing.room(longest), sdh)
             voice_settings = resolver.resolve(row.voice, row.language, row.speed)
         except ChatterboxError as error:
             line.status, line.message = "failed", one_line(error)

@@ -58,7 +58,7 @@ class Writing:
             done = change.end
         return "".join([*parts, text[done:]])
 
-    def limit(self, longest: int) -> int:
+    def room(self, longest: int) -> int:
         """The limit `longest` on pieces, counted in the text as it will be spoken."""
         return SpokenLimit(longest, self) if self.normalizes else longest
 

@@ -73,7 +73,7 @@ def test_what_is_cut_is_as_long_as_it_is_spoken():
     text = "It cost $1,234,567.89 in all, and $7,654,321.98 more. Then Dr. Smith left for good."
     for limit in (60, 120, 180):
         writing = writing_for(ON, None)
-        pieces = [piece.text for piece in plan_text(text, "en", writing.limit(limit))]
+        pieces = [piece.text for piece in plan_text(text, "en", writing.room(limit))]
         assert " ".join(pieces) == text
         spoken = [segment.text for segment in segments(writing(text), limit, "en")]
         assert max(map(len, spoken)) <= limit
@@ -87,7 +87,7 @@ def test_what_is_read_as_one_is_not_cut():
     text = "word " * 7 + "on March 5, 2024 at 5:30 p.m. in 5 Main St. for $5 million dear words"
     writing = writing_for(ON, None)
     for limit in range(20, 90):
-        pieces = [piece.text for piece in plan_text(text, "en", writing.limit(limit))]
+        pieces = [piece.text for piece in plan_text(text, "en", writing.room(limit))]
         assert " ".join(pieces) == text
         for whole in ("March 5, 2024", "5:30 p.m.", "5 Main St.", "$5 million"):
             assert any(whole in piece for piece in pieces), (limit, pieces)
@@ -95,7 +95,7 @@ def test_what_is_read_as_one_is_not_cut():
 
 def test_without_rules_texts_are_cut_as_before():
     text = "It cost $1,234,567.89 in all. Then Dr. Smith left for good, at 5:30 p.m., I think."
-    limit = writing_for(OFF, None).limit(60)
+    limit = writing_for(OFF, None).room(60)
     assert type(limit) is int
     assert plan_text(text, "en", limit) == plan_text(text, "en", 60)
 
