@@ -14,9 +14,9 @@ from ..errors import AudioError
 
 # Rates in Hz. Resampled, a second of 1 Hz would become thousands.
 MIN_RATE, MAX_RATE = 1_000, 384_000
-# Of one recording that is read whole; samples of all channels together, 2 GiB as float32.
+# Limits of a recording that is read whole; samples of all channels together, 2 GiB as float32.
 MAX_SECONDS, MAX_SAMPLES = 6 * 3600, 2**29
-# Of a recording that comes through a pipe.
+# The limit of a recording that comes through a pipe.
 MAX_PIPED_BYTES = 2**29
 _BLOCK_SAMPLES = 2**20
 

@@ -42,7 +42,7 @@ def how_short(file: BinaryIO) -> str:
             return ""
         return f"its header says {claimed} bytes of sound, and {there} are there"
     except (struct.error, OverflowError, ValueError):
-        return ""  # a header that is itself cut short or damaged: libsndfile says so
+        return ""  # a header that is itself cut short or damaged: libsndfile reports that
     finally:
         file.seek(0)
 

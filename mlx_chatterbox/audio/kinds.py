@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 LOOKED_AT = 1 << 16
-# A table of tracks that is larger is read no further; a book of ten hours has 5 MB.
+# The most that is read of a table of tracks; that of a ten-hour book has 5 MB.
 _MOST_TABLE = 1 << 24
 # Tags before the sound, and boxes of MPEG-4 before the table of tracks.
 _MOST_TAGS, _MOST_BOXES = 100, 10_000
@@ -30,7 +30,7 @@ class Kind:
     is_foreign: bool = False
 
 
-# By the first bytes. What libsndfile reads, at least with the usual codecs:
+# By the first bytes. Formats that libsndfile reads, at least with the usual codecs:
 _USUAL = (
     (b"fLaC", Kind("a FLAC file", "flac")),
     (b"OggS", Kind("an Ogg file", "ogg")),

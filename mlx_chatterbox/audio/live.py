@@ -50,7 +50,7 @@ def wav_header(sample_rate: int, samples: int | None = None) -> bytes:
 
 def pcm16(samples: np.ndarray) -> bytes:
     """Convert (n,) float32, clipped, to 16-bit little-endian PCM, rounded as libsndfile does."""
-    # It rounds to 32 bits and drops the lower half of them.
+    # libsndfile rounds to 32 bits and drops the lower half.
     wide = np.rint(np.asarray(samples, np.float64) * 2.0**31)
     return (np.clip(wide, -(2.0**31), 2.0**31 - 1).astype(np.int64) >> 16).astype("<i2").tobytes()
 
@@ -166,7 +166,7 @@ class Player:
             raise _unplayable(self._error) from None
 
     def _play(self) -> None:
-        # The device is this thread's alone.
+        # Only this thread uses the device.
         try:
             while (samples := self._waiting.get()) is not None:
                 self._write(samples)

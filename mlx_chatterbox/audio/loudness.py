@@ -17,7 +17,7 @@ def normalise_loudness(waveform: np.ndarray, sample_rate: int, target_lufs: floa
     (silence, or under 0.4 s), as upstream leaves it.
     Source: upstream `tts_turbo.py` (`norm_loudness`), by pyloudnorm.
     """
-    # Imported here because it brings in scipy.signal, and one family of models needs it.
+    # Imported here because it imports scipy.signal, and only one family of models needs it.
     import pyloudnorm
 
     try:
@@ -35,7 +35,7 @@ def loudness_of(waveform: np.ndarray, sample_rate: int) -> float | None:
 
     waveform: (n,) float32, also shorter than the 0.4 s that the standard asks for.
     """
-    # Imported here because it brings in scipy.signal.
+    # Imported here because it imports scipy.signal.
     import pyloudnorm
 
     if not len(waveform):

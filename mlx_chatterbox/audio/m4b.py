@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import AudioError
 from .ffmpeg import HOW_TO_GET_IT, ffmpeg_program
 
-# For a mono voice; other rates and channels get the same for each channel.
+# Of AAC, for each channel.
 BITS_PER_SECOND = 64_000
 
 
@@ -173,7 +173,7 @@ def _quietly(program: str) -> list[str]:
 
 
 def _file(path: Path) -> str:
-    # Else a colon in a name would be taken for a protocol.
+    # Without "file:" a colon in a name would be taken for a protocol.
     return f"file:{path}"
 
 

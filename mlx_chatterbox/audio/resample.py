@@ -14,7 +14,7 @@ import numpy as np
 
 from .stft import frame
 
-# Above this many weights per input the filters of all phases are no longer one dense matrix.
+# Above this many weights, the filters of all phases are not held as one dense matrix.
 _DENSE_WEIGHTS = 1 << 20
 
 
@@ -61,7 +61,7 @@ def _sinc_matrix(orig: int, new: int, zeros: int, rolloff: float) -> np.ndarray:
     width = taps.shape[1] // 2
     matrix = np.zeros((new, orig + 2 * width))
     columns = start[:, None] + width + np.arange(taps.shape[1])
-    # What overhangs on the right has weight zero.
+    # Taps beyond the right end have weight zero.
     inside = columns < matrix.shape[1]
     matrix[np.nonzero(inside)[0], columns[inside]] = taps[inside]
     return np.ascontiguousarray(matrix.T, dtype=np.float32)

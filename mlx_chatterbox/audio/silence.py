@@ -8,7 +8,7 @@ import numpy as np
 
 _FRAME = 2048
 _HOP = 512
-# librosa takes no level under this power (amplitude 1e-5) for quieter than it.
+# librosa's floor: all levels below this power (amplitude 1e-5) count as equal to it.
 _LEAST_POWER = 1e-10
 
 

@@ -90,7 +90,7 @@ def _fourier_basis(n_fft: int) -> np.ndarray:
     """(n_fft, 2 * bins) float64: cosines, then negative sines, of the bins 0 to n_fft // 2."""
     angle = 2 * np.pi * np.outer(np.arange(n_fft), np.arange(n_fft // 2 + 1)) / n_fft
     basis = np.concatenate([np.cos(angle), -np.sin(angle)], axis=1)
-    # The imaginary parts of bin 0 and of the Nyquist bin must not count at all.
+    # The imaginary parts of bin 0 and of the Nyquist bin must be exactly zero.
     basis[np.abs(basis) < 1e-12] = 0.0
     return basis
 

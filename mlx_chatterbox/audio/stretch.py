@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import SettingError
 
-# Seconds. A frame, of which half overlaps, holds two periods of a low voice; the search one.
+# Seconds. A frame (half of it overlaps) holds two periods of a low voice, the search range one.
 _FRAME = 0.03
 _SEARCH = 0.01
 SLOWEST, FASTEST = 0.5, 2.0
@@ -165,7 +165,7 @@ class Stretcher:
         energy = self._squares[first + frame : first + frame + 2 * reach + 1]
         energy = energy - self._squares[first : first + 2 * reach + 1]
         alike = np.correlate(near, following, mode="valid") / np.sqrt(np.maximum(energy, 1e-9))
-        # In silence all are alike: then the one in its place.
+        # In silence all places are alike: take the frame's own.
         best = int(alike.argmax()) if alike.max() > 1e-6 else reach
         return first + begin + best
 

@@ -26,7 +26,7 @@ from .cpu_kernels import kernel, tuned_for
 _PLAIN = ((64, 48),)
 _WITH_VECTOR = ((2, 64, 48), (48,))
 
-# From here on 1 + e^-x is e^-x to the last digit, and its square, in gradients, still a number.
+# Beyond this exponent 1 + e^x is e^x to the last digit; its square, in gradients, is still finite.
 _LARGEST_EXPONENT = 40.0
 
 _EXPM1_SERIES = (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0)
@@ -129,7 +129,7 @@ def _elu_polynomial(x: mx.array) -> mx.array:
 
 @mx.compile
 def _snake_polynomial(x: mx.array, alpha: mx.array, inverse_alpha: mx.array) -> mx.array:
-    # sin^2 has period pi, so the nearest multiple of pi can be taken off without minding its sign.
+    # sin^2 has period pi, so the nearest multiple of pi can be subtracted, whatever its sign.
     turns = x * alpha * (1 / math.pi)
     angle = (turns - mx.round(turns)) * math.pi
     square = angle * angle
@@ -146,8 +146,8 @@ def _snake_exact(x: mx.array, alpha: mx.array, inverse_alpha: mx.array) -> mx.ar
     return x + inverse_alpha * (sine * sine)
 
 
-# The kernels that follow are for `tuned_for` alone. MLX fuses no more than eleven operations in a
-# row, so that a polynomial becomes several kernels and these one.
+# The following kernels are for `tuned_for` alone. MLX fuses at most eleven operations in a row: a
+# polynomial becomes several kernels, and each of these is one.
 
 
 @kernel((_PLAIN[0], ()))
@@ -282,7 +282,7 @@ def elu(x: mx.array) -> mx.array:
         return _elu_kernel(x)
     if _polynomial(x):
         return _elu_polynomial(x)
-    # exp of nothing above 0, where it would overflow: in float16 above 11, and then no gradient.
+    # exp only up to 0: beyond it overflows, in float16 from 11 on, and has no gradient.
     below = mx.minimum(x, 0.0)
     return x - below + nn.elu(below)
 

@@ -12,14 +12,14 @@ from ..runtime.parallel import second_stream
 from .activations import exp_of_negative, scaled_exp_of_negative
 from .gradients import with_gradient_of
 
-# Scores are computed for so many at a time, 1 MB, that they stay in a core's cache.
+# Scores computed at a time, 1 MB, so that they stay in a core's cache.
 _TILE_SCORES = 1 << 18
-# A head's scores of this many entries are worth a product of their own: 2 MB stay in the cache
-# from one step to the next, where the scores of all heads together would not.
+# From this many scores of a head on, each head has a product of its own: its scores stay in the
+# cache from one step to the next, where those of all heads together would not.
 _LARGE_SCORES = 256 * 256
-# From so many rows on, as in a batch's decoding, keys and values are too much for one core to read.
+# From this many rows on, as in decoding a batch, one core cannot read keys and values fast enough.
 _MANY_ROWS = 8
-# For so few queries, as in decoding, summing costs less than copying the values after ones.
+# Below this many queries, as in decoding, summing costs less than appending ones to the values.
 _FEW_QUERIES = 16
 
 
@@ -76,7 +76,7 @@ def _attend_on_two_streams(
 ) -> mx.array:
     """Half of the rows each: MLX multiplies a batch's matrices one after the other."""
     middle = len(queries) // 2
-    # One for all rows, or one for each.
+    # The bias is common to all rows, or has one entry for each.
     biases = [bias, bias]
     if bias is not None and bias.ndim == 4 and len(bias) > 1:
         biases = [bias[:middle], bias[middle:]]
@@ -167,7 +167,7 @@ def _attend_columns(
             scores = head_keys @ queries[head, start : start + at_once]
             scores = scores - scores.max(axis=0, keepdims=True)
             tiles.append(head_values @ scaled_exp_of_negative(scores, scale))
-            # At once, so that the next tile's scores come to lie where these were: in the cache.
+            # Evaluated now, so that the next tile's scores reuse this memory, which is cached.
             mx.eval(tiles[-1])
         attended.append(mx.concatenate(tiles, axis=1))
     sums = mx.stack(attended)

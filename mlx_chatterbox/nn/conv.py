@@ -20,10 +20,10 @@ import mlx.nn as nn
 from ..runtime import device, native
 from .gradients import with_gradient_of
 
-# From so many channels on a product for each tap is worth it.
+# From this many channels on, a product for each tap pays.
 _ENOUGH_CHANNELS = 16
-# Windows are unfolded 4 MB at a time: that stays in the cache, while the tens of megabytes of a
-# whole recording would be fetched from the system page by page on every call.
+# Windows are unfolded 4 MB at a time, which stay in the cache; for the tens of megabytes of a whole
+# recording, memory would come from the system page by page on every call.
 _UNFOLDED_ENTRIES = 1 << 20
 
 

@@ -15,7 +15,7 @@ from ..runtime import device, native
 from .conv import stacked
 from .gradients import with_gradient_of
 
-# Rows are convolved so many entries at a time, 1 MB, that what is added up stays in the cache.
+# Entries of a block of rows, 1 MB, so that the sums stay in the cache.
 _ENTRIES_AT_ONCE = 1 << 18
 
 
@@ -60,7 +60,7 @@ def _by_taps(x: mx.array, weight: mx.array, stride: int) -> mx.array:
     out_channels, high, wide, channels = weight.shape
     width = x.shape[1]
     rows, columns = (x.shape[0] - high) // stride + 1, width - wide + 1
-    # For each tap across, the lines that it meets, one after the other.
+    # For each tap along the first axis, the lines that it meets, in order.
     lines = [
         x[tap : tap + stride * (rows - 1) + 1 : stride].reshape(rows * width, channels)
         for tap in range(high)
@@ -69,7 +69,7 @@ def _by_taps(x: mx.array, weight: mx.array, stride: int) -> mx.array:
     pieces = []
     for first in range(0, rows, at_once):
         count = min(at_once, rows - first)
-        # The last columns of a line run over into the next; they are cut off below.
+        # The last columns of a line run into the next line; they are cut off below.
         start, length = first * width, count * width - wide + 1
         out: mx.array | None = None
         for across, line in enumerate(lines):

@@ -1,17 +1,16 @@
 """Fused elementwise kernels for this very processor, on Linux CPUs.
 
 MLX fuses elementwise work on the CPU by writing C++ and calling `g++ -O3`: for the oldest processor
-of the architecture, without inlining the loops' `exp`, and for all the compiler knows with a result
-that overlaps an input by half. With a few more flags, and a line before each loop, the same source
-runs ten to forty times faster. MLX has no setting for them. So, once per machine, a process of ours
-lets MLX write its sources, where `g++` is a script that makes empty functions of them; then they
-are compiled as they should be, all in one, which takes a second instead of a dozen. While they are
-loaded (once per process), and only then, MLX is made to use their folder (`mlx_folder.py`);
-what it compiles itself is in another one of ours. What other programs compiled is neither used nor
-replaced.
+of the architecture, without inlining `exp`, and without the knowledge that results and inputs do
+not overlap. With a few more flags, and a line before each loop, the same source runs ten to forty
+times faster. MLX has no setting for them. So, once per machine, a process of ours lets MLX write
+its sources, with a script in place of `g++` that compiles empty functions; then all sources are
+compiled together with the right flags, in a second instead of a dozen. While the kernels are loaded
+(once per process), and only then, MLX uses their folder (`mlx_folder.py`); its own compilations go
+to another folder of ours. Those of other programs are neither used nor replaced.
 
-`MLX_CHATTERBOX_KERNELS=plain` switches this off, and `MLX_CHATTERBOX_ISA` names another instruction
-set than the processor's own. Whatever fails, MLX's own compilation serves.
+`MLX_CHATTERBOX_KERNELS=plain` switches this off, and `MLX_CHATTERBOX_ISA` names an instruction set
+to use instead of the processor's. If anything fails, MLX's own compilation serves.
 """
 
 from __future__ import annotations
@@ -41,18 +40,17 @@ from ..runtime.processor import compiled_folder, instruction_set
 _MLX_VERSION: str = mx.__version__  # type: ignore[attr-defined]  # not in MLX's stubs
 mlx_folder.arrange(_MLX_VERSION)
 
-# Nothing here lets the compiler reorder sums or ignore NaNs; errno and floating-point traps are
-# what no kernel uses. The last one lets it inline `exp`, without which no loop is vectorised.
+# None of these lets the compiler reorder sums or ignore NaNs; no kernel uses errno or traps of
+# floating-point numbers. The last one lets it inline `exp`, without which no loop is vectorised.
 _FLAGS = (
     "-fno-math-errno",
     "-fno-trapping-math",
     "--param=max-inline-insns-auto=1000",
 )
-# Where a result takes an input's place it takes exactly that, element for element. The compiler
-# cannot know: it makes a loop of vectors for results that lie apart from all inputs, and for all
-# others one of single elements.
+# A result overwrites an input exactly, element for element, or lies apart from all inputs. The
+# compiler cannot know that, and without this line vectorises only loops of the second kind.
 _INDEPENDENT = '_Pragma("GCC ivdep")'
-# What `g++` is while MLX writes its sources: notes the arguments, and makes an empty function.
+# Stands in for `g++` while MLX writes its sources: keeps the arguments, makes an empty function.
 _STAND_IN = """#!/bin/sh
 for argument; do
     case "$argument" in *.cpp) source=$argument ;; *.so) library=$argument ;; esac
@@ -63,7 +61,7 @@ name=$(sed -n 's/^void \\([A-Za-z0-9_]*\\)(.*/\\1/p' "$source")
 echo "void $name(void) {}" | "$COMPILER" -x c -shared -o "$library" -
 """
 _X86_FLAGS = ("-mprefer-vector-width=512",)
-# A vectorised `exp` takes 0.3 to 1 ns an element, one that was not 5 to 20.
+# A vectorised `exp` takes 0.3 to 1 ns an element, another one 5 to 20.
 _SLOWEST_EXP_NS = 3.0
 # The result of the measurement, in a file beside the compiled kernels.
 _VERDICT, _FAST, _SLOW = "exp", "fast", "slow"
@@ -108,7 +106,7 @@ def tuned() -> bool:
 
     The first time on a machine this takes some seconds, later some milliseconds.
     """
-    # Or two threads would arrange it at once, each measuring what the other leaves of a core.
+    # Else two threads would compile at once and disturb each other's measurement.
     with _first_call:
         return _tuned()
 
@@ -157,7 +155,7 @@ def _compile(compiler: str, flags: tuple[str, ...], place: Path) -> None:
         script.parent.mkdir()
         script.write_text(_STAND_IN)
         script.chmod(0o755)
-        # In a process of its own: here they are to be loaded from where they stay.
+        # In a process of its own: this one is to load the kernels from their final place.
         code = f"from {__package__} import cpu_kernels; cpu_kernels._evaluate_all()"
         package_root = str(Path(__file__).parents[2])
         environment = {

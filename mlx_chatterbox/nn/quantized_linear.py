@@ -13,8 +13,8 @@ import mlx.nn as nn
 
 from ..runtime import device
 
-# Up to this many rows, by bits, packed weights are faster; numbers of other widths cross the bounds
-# of bytes and take ten times as long to unpack.
+# Up to this many rows, by bits, packed weights are faster. Numbers of other widths cross bytes, and
+# take ten times as long to unpack.
 _FEW_ROWS = {4: 4, 8: 4}
 _FEW_ROWS_ELSE = 24
 
@@ -27,7 +27,7 @@ class QuantizedLinear(nn.QuantizedLinear):
         if not device.on_cpu():
             return super().__call__(x)
         full = mx.float32
-        assert self.biases is not None  # the affine mode, the only one that is made here, has them
+        assert self.biases is not None  # the affine mode, the only one in use, has them
         scales, offsets = self.scales.astype(full), self.biases.astype(full)
         packing = {"group_size": self.group_size, "bits": self.bits, "mode": self.mode}
         rows = x.astype(full)

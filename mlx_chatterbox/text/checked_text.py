@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from ..errors import SettingError, TextError
 
 _HALF = re.compile(r"[\ud800-\udfff]")
-# Where Python puts bytes that it could not decode.
+# The surrogates by which Python represents bytes that it could not decode.
 _BYTE = range(0xDC80, 0xDD00)
 
 

@@ -10,16 +10,16 @@ from .scripts import HELD, UNSPACED, SpokenLimit, flowed, glue, measured
 from .sentence_rules import sentence_rules_for
 from .sentences import sentences
 
-# A piece shorter than this part of the others gets a neighbour's last sentence.
+# A last piece shorter than this fraction of the others gets the last sentence of its neighbour.
 _CRUMB = 0.3
-# What is matched stays with the piece before it. The last two: CJK and Arabic commas.
+# The mark stays with the piece before it. Among them: CJK and Arabic commas.
 _CLAUSES = re.compile(
     r"(?<=[,;:·])\s+|\s+(?=[—–-]\s)|(?<=…)\s+|(?<=[，、；：])(?=[^\s」』”’）】》])|(?<=[،؛])\s+"
     r"|(?<=[…—])(?=[^\s\x00-\u2fff」』”’）】》…—])"
 )
 # Not inside a tag such as [clear throat].
 _WORDS = re.compile(r"\s+(?![^\[\]]{0,40}\])")
-# Never at the beginning of a line: small kana, marks, what combines with the letter before.
+# Characters that may not begin a line: small kana, marks, combining characters.
 _BOUND = (
     r"[\u0300-\u036f\u0e31\u0e33-\u0e3a\u0e45-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece"
     r"\u102b-\u103e\u17b4-\u17d3ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々"
@@ -42,7 +42,7 @@ def pieces(text: str, longest: int, language: str | None = "en") -> list[str]:
         enough or has none.
     """
     if not longest:
-        # As upstream has it.
+        # As upstream does.
         return [" ".join(text.split())]
     text = flowed(text)
     if measured(text, longest) <= longest:
@@ -97,7 +97,7 @@ def _cut(text: str, longest: int, cuts: tuple[Cut, ...]) -> list[str]:
         return [text]
     parts = [part for part in cuts[0](text) if part]
     small = [piece for part in parts for piece in _cut(part, longest, cuts[1:])]
-    # Parts of a word of a script without spaces have nothing between them.
+    # Parts of a word, in a script without spaces, are joined without a separator.
     return grouped(small, longest, None if cuts[0] is not _characters else "")
 
 

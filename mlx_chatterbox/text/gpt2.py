@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
-# A tag or what was meant as one: up to four words in square brackets, but no link of Markdown.
+# A tag, or an attempt at one: up to four words in square brackets, but not a link of Markdown.
 _BRACKETED = re.compile(r"\[\s*[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*\](?!\()")
 
 

@@ -24,7 +24,7 @@ from .spoken import spoken_form
 from .tokenizer import SPACE, START, STOP, UNKNOWN, EnglishTokenizer
 from .unread import unread_runs
 
-# Ours has 3 MB.
+# The limit of an unpacked dictionary; ours has 3 MB.
 MAX_BYTES = 64 * 2**20
 STRESS = "ˈ"
 # CMU's names of the phones to the characters that stand for them.
@@ -42,16 +42,16 @@ _ABBREVIATIONS = {
     "mr": "mister", "mrs": "missis", "ms": "miss", "dr": "doctor", "st": "saint", "vs": "versus",
     "etc": "et cetera", "prof": "professor", "jr": "junior", "sr": "senior",
 }  # fmt: skip
-# Where letters are spelled: the first one is no article, and those of "C E Os" no word.
+# Spelled letters: a first "A" is not an article, and "Os" in "C E Os" is not a word.
 _NAMES_OF_LETTERS = {"A": "ˈē", "As": "ˈēz", "Os": "ˈōz", "Is": "ˈīz", "Us": "jˈuz", "Es": "ˈiz"}
 # Words of `spoken` that the dictionary lacks.
 _MORE_WORDS = {"missus": "mˈɪsɪz"}
 # Spelled by the names of their letters, if they are no longer and stand in capitals.
 _LONGEST_INITIALS = 5
 _UNVOICED = "ptkfθ"
-# What is looked up of a text; everything else in it is passed over.
+# The parts of a text that are looked up; everything else is skipped.
 _WORD = re.compile(r"[A-Za-z']+|[.,?!]")
-# Punctuation that is read aloud; other signs of it only part what stands around them.
+# Signs that are read aloud; other punctuation only separates words.
 _SPOKEN_SIGNS = "%@#§"
 _HISSING = "szʃʒʧʤ"
 

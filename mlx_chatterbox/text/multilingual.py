@@ -113,7 +113,7 @@ class MultilingualTokenizer(SpacedTokenizer):
         spoken = letters_and_digits(text)
         if language == "zh":
             return self._has_known(self._cangjie.codes(normalize("NFKD", self._cased(spoken))))
-        # What the front ends of the other languages add is no letter; ja's alone is needed.
+        # Only ja's front end is needed: those of other languages add no letters.
         return self._has_known(self._prepared(spoken, "ja" if language == "ja" else None))
 
     def unread(self, text: str, language_id: str | None = None) -> tuple[str, ...]:
@@ -125,7 +125,7 @@ class MultilingualTokenizer(SpacedTokenizer):
         return super().unread(text, self._checked(language_id))
 
     def _alone(self, character: str, language_id: str | None) -> str:
-        # As `knows_any`: what other front ends add is no letter.
+        # As in `knows_any`: other front ends add no letters.
         return self._prepared(character, language_id if language_id in ("zh", "ja") else None)
 
     def _checked(self, language_id: str | None) -> str | None:

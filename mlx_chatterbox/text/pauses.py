@@ -11,7 +11,7 @@ from .clauses import pieces
 # A `[pause]` without a number.
 PLAIN_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
-# All pauses of what is held in memory as a whole: 170 MB of samples.
+# The limit of all pauses in a text whose audio is held in memory: 170 MB of samples.
 LONGEST_SILENCE = 1800.0
 _PAUSE = re.compile(r"\[\s*pause\b([^\]]{0,80})\]", re.IGNORECASE)
 _SECONDS = re.compile(

@@ -96,7 +96,7 @@ def read_text(text: str, tokenizer, config: ModelConfig, language_id: str | None
     keeps_case = getattr(tokenizer, "keeps_case", False)
     normal = punc_norm(text, config.text.punctuation, capitalize=not keeps_case)
     ids = tokenizer.encode(normal, *language)
-    # As it was written: without a capital of ours.
+    # Of the text as written: without the capital that `punc_norm` adds.
     letters = tokenizer.unread(
         punc_norm(text, config.text.punctuation, capitalize=False), *language
     )

@@ -29,7 +29,7 @@ from .checked_text import described
 from .scripts import is_unspaced
 
 EXACTLY = "="
-# Letters and digits, and what is written above or below them: Hindi's vowels, points, accents.
+# Letters and digits, and marks above or below them: Hindi's vowels, points, accents.
 _LETTER = (
     r"[\w\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0903\u093a-\u094f"
     r"\u0955-\u0957\u0962\u0963\u200c\u200d]"
@@ -38,7 +38,7 @@ _WORD = re.compile(f"{_LETTER}+")
 _APOSTROPHES = "'’"
 # Not within a longer word: "can" is not in "can't", but "Siobhan" is in "Siobhan's".
 _AFTER = rf"(?!{_LETTER})(?![{_APOSTROPHES}](?![sS](?!\w))\w)"
-# A tag such as [laugh] is no word.
+# A tag such as [laugh] is not a word.
 _TAG = re.compile(r"\[\s*[^\W\d_]+(?:[ _-][^\W\d_]+){0,3}\s*\]")
 
 
@@ -84,14 +84,14 @@ class Respelling:
             try:
                 content = content.decode("utf-16").encode()
             except UnicodeDecodeError:
-                raise TextError(f"{path} is not complete UTF-16 text: save it as UTF-8.") from None
+                raise TextError(f"{path} is no whole UTF-16 text: save it as UTF-8.") from None
         lexicon = cls({})
         content = content.removeprefix(codecs.BOM_UTF8)
         for number, line in enumerate(content.split(b"\n"), start=1):
             try:
                 lexicon._read_line(line.decode("utf-8"))
             except UnicodeDecodeError:
-                problem = "is not UTF-8 text: save it as UTF-8"
+                problem = "is no UTF-8 text: save it as UTF-8"
             except TextError as error:
                 problem = str(error).rstrip(".")
             else:
@@ -196,7 +196,7 @@ def _beginning(text: str, at: int) -> tuple[str, int]:
     The key is a word in lower case; one character where that is not a letter, or where its script
     writes no spaces.
     """
-    # Looked at first: a text without spaces is one word to its end from every character.
+    # Tested first: in a text without spaces, the pattern would match to the end at each character.
     word = None if is_unspaced(text[at]) else _WORD.match(text, at)
     if word is None:
         return text[at], at + 1

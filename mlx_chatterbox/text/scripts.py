@@ -17,7 +17,7 @@ _CJK_MARKS = "\u3001-\u3003\u3008-\u301f\uff01-\uff0f\uff1a-\uff1f\uff3b-\uff3d\
 UNSPACED = f"[{HAN}{KANA}{_SOUTH_EAST}]"
 _UNSPACED = re.compile(UNSPACED)
 _CLOSE_UP = re.compile(f"[{HAN}{KANA}{_CJK_MARKS}]")
-# A reader says some 15 Latin letters a second, 5 Chinese characters, 8 kana, 6 Korean syllables;
+# A reader speaks some 15 Latin letters a second, 5 Chinese characters, 8 kana, 6 Korean syllables;
 # Arabic and Hebrew write no short vowels.
 _SLOW = re.compile(f"([{HAN}])|([{KANA}])|([{_HANGUL}])|([{_UNVOWELLED}])")
 _WEIGHTS = (3.0, 2.0, 2.5, 1.3)
@@ -25,7 +25,7 @@ _LEFT_OUT = re.compile("[\u00ad\u200b\u2060\ufeff\x00-\x08\x0e-\x1f\x7f]")
 _BREAK = re.compile(r"[^\S\n]*\n\s*")
 
 
-# Stands for a space within what is read as one ("5 March 2024") while a text is cut.
+# Replaces the spaces within an expression ("5 March 2024") while a text is cut.
 HELD = "\ue000"
 
 

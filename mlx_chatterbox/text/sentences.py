@@ -16,7 +16,7 @@ from .sentence_rules import SentenceRules, sentence_rules_for
 # These end a sentence even where no space follows.
 _CJK_ENDS = "。！？｡"
 _FIRM = "!?‼⁇⁈⁉؟۔।॥׃።။៕៚" + _CJK_ENDS
-# What closes a quotation or a bracket, as far as a mark of the sentence's end stands before it.
+# Marks that close a quotation or a bracket, after the mark of a sentence's end.
 _CLOSERS = "\"'”’»›“‘«‹)]}）］｝」』】〉》〕］｣〟"
 _CJK_CLOSERS = "\"'”’»)]}）］｝」』】〉》〕］｣〟"
 _CJK_OPENERS = "「『【〈《〔（［｢“‘"
@@ -35,7 +35,7 @@ _LETTER_AND_STOP = re.compile(r"[^\W\d_]\.")
 _KOREAN_SAID = re.compile("이?라[고며는]|하[고며]")
 _PRONOUN = re.compile(r"I\b")
 _FRENCH_CLOSER = re.compile("[ \u00a0\u202f]»")
-# A longer word is no abbreviation.
+# A longer word is not an abbreviation.
 _LONGEST_WORD = 40
 
 

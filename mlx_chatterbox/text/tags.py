@@ -15,7 +15,7 @@ TAGS = (
     *("[narration]", "[crying]", "[happy]", "[sarcastic]", "[clear throat]", "[sigh]", "[shush]"),
     *("[cough]", "[groan]", "[sniff]", "[gasp]", "[chuckle]", "[laugh]"),
 )
-# The same as people write them: "[laughs]", "[sighing]".
+# Other spellings that people use: "[laughs]", "[sighing]".
 _STEMS = ("laugh", "sigh", "cough", "groan", "sniff", "gasp", "whisper")
 _OTHER_FORMS = (
     *("laughter", "chuckles", "chuckling", "chuckled", "shushes", "shushing", "cry", "cries"),
@@ -28,7 +28,7 @@ NAMES = frozenset(
 )
 _CANDIDATE = re.compile(r"\[[^\[\]<>\n]{1,40}\]|<[^\[\]<>\n]{1,40}>")
 _TAG = re.compile(r"\[[^\[\]<>]*\]|<[^\[\]<>\n]{1,40}>")
-# A bracket with a text, and no address after it; what may be a token of the vocabulary.
+# A text in brackets, which may be a token of the vocabulary.
 _BRACKETED = re.compile(r"\[([^\[\]]*)\]")
 
 

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _SHOWN, _LONGEST = 4, 24
-# Within a word, and within an emoji of several: a soft hyphen, and what makes one of two.
+# Invisible characters within a word or an emoji: the soft hyphen, and the joiner.
 _JOINERS = "\u00ad\u200d"
 
 

@@ -128,7 +128,7 @@ class Voice:
         tensors = checked_tensors(tensors, path)
         values = {name: tensors[key] for name, key in _KEYS.items()}
         emotion = float(values.pop("emotion"))
-        # Read now: another thread could not.
+        # Evaluated now: another thread could not.
         mx.eval(list(values.values()))
         return cls(emotion=emotion, **values)
 
@@ -153,7 +153,7 @@ def is_saved_voice(path: str | Path) -> bool:
             kind, head = kind_of_content(file), file.read(9)
     except OSError:
         return has_ending
-    # The length of a table in JSON, then the table.
+    # The file begins with the length of a JSON table, then comes the table.
     is_safetensors = head[8:] == b"{" and int.from_bytes(head[:8], "little") < 1 << 24
     return is_safetensors or (has_ending and (kind is None or not kind.demuxer))
 
@@ -319,7 +319,7 @@ def embed_voice(
         return tokens, *_reference_sound(networks, prompt, prompt_at_16k)
 
     if can_run_two():
-        # About as much work each.
+        # Both take about the same time.
         encoders = (networks.s3_tokenizer, networks.ve, networks.s3gen.speaker_encoder)
         mx.eval([encoder.parameters() for encoder in encoders])
         (tokens, speaker), (t3_tokens, *sound) = run_two(tokens_and_speaker, t3_tokens_and_sound)

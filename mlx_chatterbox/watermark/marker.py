@@ -208,7 +208,7 @@ class Marker:
         framer.push(self._in.finish())
         framer.finish()
         last = self._mark(framer.frames)
-        # After the hop of the last frame less than another hop is left of the signal.
+        # The signal ends less than a hop after the last frame's hop.
         end = N_FFT // 2 + framer.samples - HOP * framer.frames
         skip, self._skip = self._skip, 0
         tail = (self._overlap[skip:end] / self._weight[skip:end]) if end > skip else last[:0]
@@ -274,7 +274,7 @@ def _marked_frames(
     loudest = max(loudest, float(sums.max()))
     change = run_stack(networks.encoder.layers, level[:, :BAND], CONTEXT - before, CONTEXT - after)
     audible = (sums[before:end, None] > SILENCE * loudest).astype(change.dtype)
-    # What is below the smallest magnitude is raised to it, as upstream does.
+    # Magnitudes below the smallest are raised to it, as upstream does.
     raised = magnitude / mx.maximum(absolute, 1e-30)
     scale = raised[before:end]
     scale = mx.concatenate([scale[:, :BAND] * factor(change * audible), scale[:, BAND:]], axis=1)

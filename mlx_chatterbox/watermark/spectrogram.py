@@ -36,7 +36,7 @@ def spectra(padded: np.ndarray) -> mx.array:
 
 def scaled(spectrum: mx.array, factors: mx.array) -> mx.array:
     """Multiply (frames, BINS) complex by real factors."""
-    # A product of the two would make the factors complex, and multiply number by number.
+    # A plain product would make the factors complex, and be much slower.
     parts = spectrum.view(mx.float32).reshape(*spectrum.shape, 2) * factors[..., None]
     return parts.view(mx.complex64)[..., 0]
 
@@ -48,7 +48,7 @@ def magnitudes(spectrum: mx.array) -> mx.array:
 
 def levels(magnitude: mx.array) -> mx.array:
     """Convert magnitudes, at least `MIN_MAGNITUDE`, to levels."""
-    # By the natural logarithm, which MLX has for vectors on the CPU.
+    # By the natural logarithm, which MLX vectorises on the CPU.
     decibels = (20 / math.log(10)) * mx.log(magnitude)
     return (decibels - FLOOR_DB) * (1 / RANGE_DB)
 

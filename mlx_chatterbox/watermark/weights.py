@@ -75,13 +75,13 @@ def load_networks() -> PerthNet:
         raise CheckpointError(f"{path} holds no model; {INSTALL}.")
     weights = []
     for name, value in stored.items():
-        if name.startswith("ap."):  # windows of the transform, which are ours to make
+        if name.startswith("ap."):  # windows of the transform, which are computed here
             continue
         if not isinstance(value, np.ndarray):
             raise CheckpointError(f"{path} holds {shown(name)}, which is no tensor; {INSTALL}.")
         # (out, in, kernel) in PyTorch, (out, kernel, in) here.
         moved = value.transpose(0, 2, 1) if value.ndim == 3 else value
-        # In that order in memory too, or every use of it would copy it.
+        # In this order in memory too, or every use would copy it.
         weights.append((name, mx.array(np.ascontiguousarray(moved))))
     networks = PerthNet(BAND)
     try:

@@ -192,7 +192,7 @@ def test_a_pipe_without_end(monkeypatch):
 
     thread = threading.Thread(target=fill, daemon=True)
     thread.start()
-    with pytest.raises(AudioError, match="save it as one"):
+    with pytest.raises(AudioError, match="save it as a file"):
         read_channels(f"/dev/fd/{end}")
     os.close(end)
     thread.join(10)
@@ -216,5 +216,5 @@ def test_tags_and_boxes_without_end(tmp_path):
                     reads += 1
                     return file.read(count)
 
-            kinds.kind_of(Counted)
+            kinds.kind_of_content(Counted)
             assert reads < 20_000

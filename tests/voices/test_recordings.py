@@ -148,7 +148,7 @@ def test_a_video_without_sound_is_an_error_that_says_so(tmp_path):
         (b"<!DOCTYPE html><html>", "a web page (HTML)"),
         (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "a playlist"),
         (b"MThd\0\0\0\6" + bytes(100), "a MIDI file: notes"),
-        (b"Just words.\n" * 9, "a text"),
+        (b"Just words.\n" * 9, "a text file"),
     ],
 )
 def test_what_is_no_recording_is_called_what_it_is(tmp_path, content, what):

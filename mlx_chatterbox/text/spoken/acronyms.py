@@ -8,7 +8,7 @@ from ..sentence_rules import sentence_rules_for
 from .reader import LETTER, ReadingRule, word_after, word_before
 from .times import stop_after
 
-# By their letters, though they have vowels. Those without vowels are spelled anyway.
+# Spelled although they have vowels. Acronyms without vowels are always spelled.
 _SPELLED = frozenset(
     "FBI CIA NSA USA UK EU UN UAE USSR IBM CEO CFO CTO COO CIO CMO VIP API APIS CPU GPU TPU NPU "
     "URL URI USB UI UX AI AGI ML OS IOS PC IT ID IQ EQ UFO ATM DIY DNA RNA HIV MRI ICU ER IRA IRS "
@@ -29,7 +29,7 @@ _READ = frozenset(
     "SWAT FEMA OSHA NAFTA ASEAN BAFTA YOLO FOMO COVID SARS MERS CAPTCHA POTUS SCOTUS DARPA ASCII "
     "GIF JPEG MIDI NIMBY NASDAQ ACE OK".split()
 )
-# Words, too: by their letters only where the text around is not in capitals and the place fits.
+# Acronyms that are words, too: spelled only in a fitting place in a text not all in capitals.
 _AMBIGUOUS = {
     "US": None,
     "IT": frozenset("department support team manager staff company industry sector specialist "
@@ -98,7 +98,7 @@ def _is_initials(word: str) -> bool:
         return False
     if word in _SPELLED or not re.search("[AEIOUY]", word):
         return True
-    # No word of English begins like this.
+    # No English word begins like this.
     return len(word) < 6 and word[:2] not in _ONSETS and not re.search("[AEIOUY]", word[:2])
 
 

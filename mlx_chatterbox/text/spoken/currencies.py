@@ -99,5 +99,5 @@ AFTER: dict[str, Names] = {
 }  # fmt: skip
 # Where a point before three digits groups thousands: 20.000 ₫.
 GROUPED_BY_POINTS = frozenset("₫ € Rp Rp. kr kr. zł Kč Ft ₺ TL DM VND IDR EUR DKK HUF ₲ ₡".split())
-# Words, programs and meetings as well: no small sum stands before or after these.
+# Codes that are words, programs or meetings, too: no small sum stands next to them.
 WORD_LIKE = frozenset("COP PEN RON MAD TRY PHP Php ETH NIS TL FF BF SAR Tk".split())

@@ -8,7 +8,7 @@ from .money import describes
 from .numbers import number_words, plural_words
 from .reader import DIGIT, ReadingRule, word_after, word_before
 
-# From the longest to the shortest: what is counted, and how it is written.
+# Units from the longest to the shortest, and their abbreviations.
 _UNITS = (
     ("year", "years|year|yrs|yr|y"),
     ("month", "months|month|mths|mth|mos|mo"),
@@ -55,7 +55,7 @@ _GOES_ON = frozenset(
     "and or then to in with the a while for if when until before after more longer later ago each "
     "between per at on left remaining apart".split()
 )
-# What is so long: "a 30s timer".
+# Nouns described by a duration: "a 30s timer".
 _TIMED = frozenset(
     "timer timeout delay interval intervals pause rest countdown clip video ad ads break "
     "window penalty exposure exposures limit plank sprint hold warning".split()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .european_words import WORDS
 
-# By the ending of the word after a number, its gender; these are not what they look like.
+# The gender of a number is guessed from the ending of the next word; these are exceptions.
 _FEMININE_ENDINGS = {
     "es": ("a", "as", "ción", "ciones", "dad", "dades"),
     "pt": ("a", "as", "ção", "ções", "dade", "dades"),
@@ -16,7 +16,7 @@ _GERMAN_FEMININE = tuple(
     "Frage "
     "Straße Stadt Hand".split()
 )
-# With these a heading or a sentence goes on after its number.
+# Words with which a heading or a sentence goes on after its number.
 _GERMAN_BEGINNINGS = frozenset(
     "Der Die Das Den Dem Ein Eine Im In Am An Auf Aus Bei Es Er Sie Wir Ich Ihr Du Und Oder Zu Zum "
     "Zur Von Vom Wie Was Wer Wo Wann Warum Mit Nach Über Unter Vor Für".split()
@@ -52,5 +52,5 @@ def counting_rules(code: str, before: str, after: str) -> str | None:
         return None
     if after.endswith(_FEMININE_ENDINGS[code]) and not after.endswith(_NOT_FEMININE):
         return "spellout-cardinal-feminine"
-    # Before a masculine noun, in the plural or after 1: veintiún libros; else it may be no noun.
+    # Before a masculine noun, in the plural or after 1: veintiún libros; else it may not be a noun.
     return "spellout-cardinal-masculine" if after.endswith(("o", "os", "es", "i", "e")) else None

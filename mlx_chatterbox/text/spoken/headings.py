@@ -20,7 +20,7 @@ _HEADINGS = {
     "pp": "page", "pg": "page", "stg": "stage", "suppl": "supplement", "prop": "proposition",
 }  # fmt: skip
 _PLURALS = {"appendix": "appendices", "series": "series", "annex": "annexes"}
-# Words that end sentences, too, so that a single numeral after them is a word or a letter.
+# Words that also end sentences, so that a single letter after them is not a numeral.
 _WORDS = frozenset("no art app cap op pl tab par para can tit ex ann prop st reg div ser".split())
 # After these a single I is a numeral.
 _BEFORE_ONE = frozenset("ch chap vol bk pt sc ep sect lect".split())

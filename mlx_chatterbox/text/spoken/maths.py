@@ -171,7 +171,7 @@ def _ordinal(match: re.Match) -> str | None:
     return ordinal_words(int(match.group("low").replace(",", ""))) + _tail(match)
 
 
-# No ordinals but weights: 14st.
+# Not ordinals but weights: 14st.
 _STONES = frozenset(str(number) for number in range(6, 31) if number % 10 != 1 or number == 11)
 
 

@@ -51,7 +51,7 @@ _DOTTED = {
     "treas": "treasurer", "secy": "secretary", "mtg": "meeting", "hosp": "hospital",
     "prob": "probably", "esp": "especially", "ea": "each", "usu": "usually", "abbr": "abbreviated",
 }  # fmt: skip
-# Those of them that are words: only where a number follows, or precedes.
+# Those that are words, too: read only next to a number.
 _BEFORE_NUMBERS = frozenset(
     "vol fig ch chap para pp nos figs chs vols ca ext sec ref est rm pg pgs avail".split()
 )
@@ -196,7 +196,7 @@ def _doctor(match: re.Match) -> str | None:
     return None
 
 
-# With these a sentence begins, and no name.
+# Words that begin a sentence, not a name.
 _BEGINNINGS = frozenset(
     "The A An He She It We You They I This That These Those There Then But And So In On At When "
     "While If My His Her Our Their What Who Where Why How No Yes Not Now After Before As For From "
@@ -320,7 +320,7 @@ def _house(match: re.Match) -> str | None:
     return words + stop_after(match, part["stop"])
 
 
-# Answers, after which these are no states: "Well, OK".
+# Answers, after which these are not states: "Well, OK".
 _ANSWERS = frozenset(
     "Well Yes Yeah Yep No Nope Sure Oh Hey Fine Alright Okay Now Then Hello Hmm".split()
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Acronyms and Roman numerals; abbreviations that a sentence goes on after.
+# Acronyms and Roman numerals; then abbreviations in the middle of a sentence.
 _CAPITALS = re.compile(r"(?<![^\W_])[^\W\d_]{2,6}(?![^\W_])")
 _SHORT = re.compile(
     r"(?<![^\W_])(?:[^\W\d_]\.){2,4}|(?<![^\W_])[b-df-hj-np-tv-xzB-DF-HJ-NP-TV-XZ]{1,5}\.(?=\s[a-zß-öø-ÿ])"

@@ -19,7 +19,7 @@ _SEVERAL = re.compile(
     rf"|[ivxlc]{{1,7}}(?:{JOINT}[ivxlc]{{1,7}}(?![\w'’])){{1,20}})"
 )
 PART = re.compile(rf"(?P<roman>[IVXLCDMivxlcdm]+)(?P<joint>{JOINT})?")
-# What only chapters and verses go up to; elsewhere these are letters: "Appendix C", "Model X".
+# Numerals that are read as such only after chapters and verses: not "Appendix C", "Model X".
 _LETTERS = {"C": 100, "L": 50, "D": 500, "M": 1000}
 _LONG = frozenset("chapter chap chap. canto psalm sonnet book lesson lecture verse page".split())
 _LETTERED = frozenset(
@@ -71,7 +71,7 @@ PRONOUN = frozenset(
 )
 # After an initial: "Martin I. Jones".
 _INITIAL = re.compile(r"\. ?([A-Z][\w'’]{0,30})")
-# Kings do these as well: "Charles I was king".
+# Verbs that also follow a king's numeral: "Charles I was king".
 _REIGNED = frozenset(
     "was were left wrote took made gave came found won lost met sat spoke sold bought kept "
     "put".split()
@@ -80,7 +80,7 @@ _REIGNED = frozenset(
 _BEFORE_KNOWN = frozenset("the that this a an my another every same dear poor old young".split())
 # Sizes of clothes, and other letters that are not numerals.
 _SIZES = frozenset("XXL LXX CXI LII CXX".split())
-# What is numbered without "the": films, games, missions.
+# Numbered things without "the": films, games, missions.
 _SERIES = frozenset("Trek Wars Fantasy Park Story Quest Tour Men Avengers Godfather".split())
 _TIMES = frozenset("century dynasty olympiad legion army corps congress arrondissement".split())
 

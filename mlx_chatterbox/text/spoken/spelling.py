@@ -137,7 +137,7 @@ class Spelling:
         from unicode_rbnf.plural_rules import get_plural_category
 
         whole, decimals = self._parts(text)
-        # Which form agrees is in the last digits, and what looks for it cannot divide long numbers.
+        # The last digits decide which form agrees; the library for it cannot take long numbers.
         if len(whole) > _MOST_DIGITS:
             whole = f"1{whole[-_MOST_DIGITS:]}"
         decimals = decimals[:_MOST_DIGITS]

@@ -102,7 +102,7 @@ def _table() -> dict[str, tuple[str, str]]:
 
 
 UNITS = _table()
-# What a measure is per: 5 mg/ml.
+# Units after "per": 5 mg/ml.
 PER = {
     "s": "second", "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "hour": "hour",
     "day": "day", "d": "day", "week": "week", "month": "month", "year": "year", "yr": "year",

@@ -10,17 +10,17 @@ from .reader import DIGIT, ReadingRule, word_after, word_before
 from .times import stop_after
 from .unit_names import PER, UNITS
 
-# So short, or words otherwise, that only what stands at the number is a unit: "5in", not "5 in".
+# Short symbols, and words: units only without a space after the number: "5in", not "5 in".
 _ATTACHED = frozenset("in mo".split())
-# A letter that may be a word's or a name's: with a space before it only where a number of it ends
-# its clause, or stands near another measure.
+# Letters that may be words or names: after a space, units only where they end their clause, or
+# stand near another measure.
 _DOUBTFUL = frozenset("A N K MP AU".split())
 _CLAUSE_END = re.compile(
     r"(?=\.?(?:$|[\s\"”’]*$)|[,;:)]|\.\s|\s(?:plug|fuse|current|circuit|breaker"
     r"|supply|charger|outlet|socket|load|and|or|of force)\b)"
 )
 _MEASURED = re.compile(r"\d ?(?:[kmM]?[VWA]|[kM]?N|K|m|kg|s|°C)\b[^.!?]{0,12}$")
-# After these a letter after a number is no unit: "Table 1A".
+# After these words a letter after a number is not a unit: "Table 1A".
 _LABELS = frozenset(
     "table figure fig. section part seat exhibit appendix grade type class group gate room "
     "platform unit question example page plate step item row column chapter schedule "
@@ -85,7 +85,7 @@ def _is_unit(match: re.Match) -> bool:
         return _CLAUSE_END.match(text, end) is not None and (
             "." in low or symbol != "A" or _MEASURED.search(before) is not None
         )
-    if symbol in ("st", "kt"):  # 21st is no weight; 24 kt. is of gold
+    if symbol in ("st", "kt"):  # 21st is not a weight; 24 kt. is of gold
         is_ordinal = symbol == "st" and not gap and low.endswith("1") and low != "11"
         is_apart = gap == " " or (symbol == "st" and not gap and not is_ordinal)
         return is_apart and low.isdigit() and not word_after(text, end)[:1].isupper()
@@ -159,7 +159,7 @@ def _per(match: re.Match) -> str:
     return f" per {PER[match.group('per')]}" if match.group("per") else ""
 
 
-# A unit after a number that another rule has read; none that could be a word: "10^-4 in all".
+# Units after a number that another rule has read, except those that could be words: "10^-4 in".
 _SURE = "|".join(
     sorted(
         map(re.escape, set(UNITS) - _ATTACHED - _DOUBTFUL - {"C", "F", "st", "pp", "kt"}),
