@@ -45,7 +45,7 @@ def play(waveform, sample_rate: int) -> None:
     Raises:
         AudioError: no sounddevice, or no device.
     """
-    from ..audio.live import import_sounddevice
+    from ..audio.playback import import_sounddevice
 
     sounddevice = import_sounddevice()
     try:

@@ -137,7 +137,7 @@ def _chunks(
 
 @contextmanager
 def _opened(output: Path, sample_rate: int, raw: bool) -> Iterator[Callable]:
-    from ..audio.live import PipeWriter
+    from ..audio.playback import PipeWriter
     from ..audio.writer import open_writer
 
     if output != STANDARD_OUTPUT:
@@ -151,7 +151,7 @@ def _opened(output: Path, sample_rate: int, raw: bool) -> Iterator[Callable]:
 
 @contextmanager
 def _playing(sample_rate: int) -> Iterator[Callable]:
-    from ..audio.live import Player
+    from ..audio.playback import Player
 
     player = Player(sample_rate)
     try:

@@ -235,7 +235,7 @@ def play_file(path: Path) -> None:
         AudioError: no sounddevice, or no device.
     """
     from ..audio.files import blocks_of
-    from ..audio.live import import_sounddevice
+    from ..audio.playback import import_sounddevice
 
     sounddevice = import_sounddevice()
     try:

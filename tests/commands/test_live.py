@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from mlx_chatterbox.audio.files import save_audio
-from mlx_chatterbox.audio.live import PipeWriter, Player, pcm16, wav_header
+from mlx_chatterbox.audio.playback import PipeWriter, Player, pcm16, wav_header
 from mlx_chatterbox.errors import AudioError
 from mlx_chatterbox.generate import main
 
