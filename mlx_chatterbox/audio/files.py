@@ -174,7 +174,7 @@ def _checked(blocks: Iterator[np.ndarray], sound, name: str, short: str) -> Iter
             yield block
     except _errors() as error:
         raise _unreadable(name, None, error) from error
-    _tell_if_short(sound, name, short, count, None)
+    _warn_if_short(sound, name, short, count, None)
 
 
 def duration_of(path: str | os.PathLike) -> float | None:
@@ -280,13 +280,13 @@ def _read(sound, name: str, seconds: float | None, short: str) -> tuple[np.ndarr
         with sound:
             check_rate(rate, name)
             samples = collected(sound_blocks(sound, frames), channels, rate, name)
-            _tell_if_short(sound, name, short, len(samples), frames)
+            _warn_if_short(sound, name, short, len(samples), frames)
             return samples, rate
     except _errors() as error:
         raise _unreadable(name, None, error) from error
 
 
-def _tell_if_short(sound, name: str, short: str, count: int, frames: int | None) -> None:
+def _warn_if_short(sound, name: str, short: str, count: int, frames: int | None) -> None:
     """Warn if less of a recording was read than its header promises.
 
     Args:

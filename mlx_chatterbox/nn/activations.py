@@ -2,14 +2,13 @@
 
 MLX computes `exp`, `erf`, `tanh` and `sin` on the CPU one element at a time, at 9 to 22 ns each;
 in the networks here that would cost more than the matrix products. In kernels compiled for this
-processor (`cpu_kernels.py`) `exp` and `erf` take less than one. Where those cannot be had, the same
-functions written in multiplications and additions are fused by `mx.compile` and run on vector
-units all the same, to about 1e-7 of a unit. Without a C++ compiler nothing can be fused, and MLX's
-own serve.
+processor (`cpu_kernels.py`) `exp` and `erf` take less than 1 ns. Where these cannot be used,
+`mx.compile` fuses the same functions written as polynomials, which also run on vector units, with
+errors of about 1e-7. Without a C++ compiler nothing can be fused, and MLX's own functions serve.
 
-Gradients are right everywhere: at 0, where MLX gives `maximum(x, 0)` none, x - min(x, 0) and
-(x + |x|) / 2 are the same number with the gradient that is wanted; and no `exp` can overflow, whose
-gradient would not be a number.
+Gradients are right everywhere. At 0 MLX gives `maximum(x, 0)` none; x - min(x, 0) and
+(x + |x|) / 2 are equal to it and have the right one. No `exp` can overflow, which would make its
+gradient NaN.
 """
 
 from __future__ import annotations

@@ -114,8 +114,8 @@ def attend_columns(
 ) -> mx.array:
     """`attend` for one row of a batch on the CPU, with frames along the last axis.
 
-    So laid out a head is a stretch of memory, the maxima and sums of the softmax run down columns,
-    which vector units do at once, and the products take everything as it lies.
+    In this layout a head is contiguous in memory, the maxima and sums of the softmax run down
+    columns, which suits vector units, and the products need no copies.
 
     Args:
         queries: (heads * D, T).

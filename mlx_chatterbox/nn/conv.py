@@ -1,11 +1,12 @@
 """One-dimensional convolutions over (B, T, C).
 
 On the CPU, MLX runs a dilated, grouped or transposed `conv1d` in a plain loop, a hundred times
-slower than the matrix products that it amounts to. So here a convolution of stride 1 is C of ours
-(`native`) or, where there is none or gradients are wanted, a product for each tap, added up (where
-it is depthwise, a multiplication); and one with a stride is a single product of its windows,
-unfolded. Half precision, in which a CPU computes number by number, is float32 for the product's
-time. On the GPU MLX's own kernels serve.
+slower than equivalent matrix products. So here a convolution of stride 1 is compiled C (`native`)
+or, without it or for gradients, the sum of a product for each tap (of a multiplication, if it is
+depthwise); one with a stride is a single product of its unfolded windows. Half precision, in which
+a CPU computes number by number, becomes float32 for the product. On the GPU MLX's own kernels
+serve.
+
 A transposed convolution is a product and a few shifted additions on every device: unfolding over
 the inserted zeros, as MLX does, costs `stride` times the work.
 """
@@ -46,7 +47,7 @@ def conv1d(
         padding: zeros before and after.
         bias: (C_out,), or None.
         unfold: on the CPU always one product, never one for each tap.
-        evaluate: whether x may be evaluated at once, as code outside of MLX wants it.
+        evaluate: whether x may be evaluated now, as compiled code outside of MLX needs it.
 
     Returns:
         (B, (T + padding - dilation (K - 1) - 1) // stride + 1, C_out)

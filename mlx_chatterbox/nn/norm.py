@@ -1,7 +1,7 @@
-"""Normalisation: MLX's own, but for a few rows on the CPU fused kernels.
+"""Normalisation: fused kernels for few rows on the CPU, else MLX's own.
 
-On the CPU `mx.fast` composes a norm of a dozen operations. In decoding, where an operation takes
-longer to arrange than to do, they would be a third of all.
+On the CPU `mx.fast` composes a norm of a dozen operations. In decoding, where scheduling an
+operation takes longer than computing it, they would be a third of all operations.
 """
 
 from __future__ import annotations
