@@ -72,8 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--model",
         default="auto",
         metavar="NAME",
-        help="auto (a model already on this machine; the default), chatterbox (3 GB to download the "
-        "first time), a folder (./turbo for one named like a model), or OWNER/REPOSITORY on the hub",
+        help="auto (a model already on this machine; the default), chatterbox (3 GB to download "
+        "the first time), a folder (./turbo for one named like a model), or OWNER/REPOSITORY on "
+        "the hub",
     )
     parser.add_argument(
         "--seed",
