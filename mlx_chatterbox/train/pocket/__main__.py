@@ -135,20 +135,21 @@ def _assemble(places: Places, arguments, progress: Bars) -> None:
 def _judge(places: Places, arguments, progress: Bars) -> None:
     from ...api.tts import ChatterboxTTS
     from ...api.vc import ChatterboxVC
-    from . import judging
+    from ...recognition.held_out import HELD_OUT, OTHERS
+    from ...recognition.recogniser import Recogniser
     from .assembling import write_figures
-    from .heldout import HELD_OUT, OTHERS
+    from .evaluation import as_text, evaluate_conversion, evaluate_speech
 
-    recogniser = judging.Recogniser()
+    recogniser = Recogniser()
     tts = ChatterboxTTS.from_local(places.model)
     vc = ChatterboxVC(tts.checkpoint)
     figures = {
-        "held_out": judging.judge(tts, HELD_OUT, _SPEAKING, recogniser),
-        "others": judging.judge(tts, OTHERS, _SPEAKING, recogniser),
-        "conversion": judging.convert_voices(vc, HELD_OUT[:20], _CONVERSIONS, recogniser),
+        "held_out": evaluate_speech(tts, HELD_OUT, _SPEAKING, recogniser),
+        "others": evaluate_speech(tts, OTHERS, _SPEAKING, recogniser),
+        "conversion": evaluate_conversion(vc, HELD_OUT[:20], _CONVERSIONS, recogniser),
     }
     write_whole(places.figures, json.dumps(figures, indent=1) + "\n")
-    shown = judging.table(figures)
+    shown = as_text(figures)
     write_figures(places.model, shown)
     print(shown)
 
