@@ -27,7 +27,7 @@ from mlx_chatterbox.recognition.recogniser import Recogniser
 from mlx_chatterbox.recognition.word_errors import comparable_words, edit_distance
 from mlx_chatterbox.runtime.number_options import seed, whole
 from mlx_chatterbox.runtime.program import run_program
-from mlx_chatterbox.train.pocket.texts import template
+from mlx_chatterbox.train.pocket.texts import template_sentence
 
 SHORT_WORDS = 100
 # Two threads work on neighbouring sentences; how much both need at the same moment is chance, and
@@ -58,7 +58,7 @@ def compose(words: int, seed: int = 1) -> str:
 
 
 def _sentence(draw: random.Random) -> str:
-    text = template(draw).strip()
+    text = template_sentence(draw).strip()
     text = text[0].upper() + text[1:]
     return text if text[-1] in ".?!" else text + "."
 

@@ -17,7 +17,7 @@ from ...recognition.recogniser import SAMPLE_RATE, Recogniser
 from ...recognition.word_errors import count_word_errors
 from ...voices.voice import Voice
 from ..data.pitch import f0
-from .assembling import REFERENCE_TEXT, VOICES_FOLDER, reference
+from .checkpoint_folder import REFERENCE_TEXT, VOICES_FOLDER, teacher_speech
 
 if TYPE_CHECKING:
     from ...api.tts import ChatterboxTTS
@@ -71,7 +71,7 @@ def evaluate_speech(
         by_flite: list[np.ndarray] = []
 
         def speak_flite(text: str, name=name, by_flite=by_flite) -> np.ndarray:
-            by_flite.append(reference(name, text))
+            by_flite.append(teacher_speech(name, text))
             return by_flite[-1]
 
         errors = count_word_errors(texts, speak, recogniser)
@@ -87,7 +87,7 @@ def evaluate_speech(
             "shortest": min(durations),
             "longest": max(durations),
             "median_f0": float(np.median([pitch for pitch in pitches if pitch] or [0.0])),
-            "median_f0_reference": median_pitch(reference(name, REFERENCE_TEXT)),
+            "median_f0_reference": median_pitch(teacher_speech(name, REFERENCE_TEXT)),
             "told_apart": sum(right) / len(right),
             "heard": errors.transcripts,
         }
@@ -115,7 +115,9 @@ def evaluate_conversion(
         pitches: list[float] = []
 
         def convert(text: str, source=source, voice=voice, pitches=pitches) -> np.ndarray:
-            converted = vc.generate(reference(source, text), voice=voice, seed=1, watermark=False)
+            converted = vc.generate(
+                teacher_speech(source, text), voice=voice, seed=1, watermark=False
+            )
             pitches.append(median_pitch(converted))
             return converted
 
@@ -123,7 +125,7 @@ def evaluate_conversion(
         report[f"{source} to {target}"] = {
             "word_error_rate": errors.rate,
             "median_f0": float(np.median(pitches)),
-            "median_f0_target": median_pitch(reference(target, REFERENCE_TEXT)),
+            "median_f0_target": median_pitch(teacher_speech(target, REFERENCE_TEXT)),
         }
     return report
 
