@@ -8,14 +8,12 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from ...models.s3gen.config import S3GenConfig
 from ...models.s3gen.flow import CausalMaskedDiffWithXvec
 from ..tasks.base import generator
 from ..tasks.flow import FlowTask
 from ..trained import seeded
 from .corpus import Corpus
-from .model import CODES, SPEAKER_WIDTH
-from .sizes import flow_fields
+from .model import pocket_config
 from .speakers import Embeddings
 from .stage import SEED, run_stage, stage_config
 from .synthesisers import PHONES
@@ -31,11 +29,6 @@ _XVECTOR = 78
 _MEAN_CLIPS = 100
 
 
-def flow_config() -> S3GenConfig:
-    """Return S3Gen's configuration with the fields that the flow reads."""
-    return S3GenConfig(vocab_size=CODES, speaker_embed_dim=SPEAKER_WIDTH, **flow_fields())
-
-
 class _FlowNetworks(nn.Module):
     """The flow at the place where its task finds it, `s3gen.flow`."""
 
@@ -43,7 +36,7 @@ class _FlowNetworks(nn.Module):
         super().__init__()
         self.s3gen = nn.Module()
         with seeded(SEED):
-            self.s3gen.flow = CausalMaskedDiffWithXvec(flow_config())
+            self.s3gen.flow = CausalMaskedDiffWithXvec(pocket_config().s3gen)
 
     def set_output_bias(self, mel: np.ndarray) -> None:
         """Make the outputs of encoder and estimator start at a mel, (80,).
@@ -77,7 +70,7 @@ def train_flow(corpus: Corpus, folder: Path, steps: int = STEPS) -> CausalMasked
 
     with seeded(SEED):
         task = FlowTask(
-            flow_config(),
+            pocket_config().s3gen,
             condition_dropout=0.0,
             max_tokens=TOKENS,
             start_share=_START_SHARE,
