@@ -23,10 +23,11 @@ from pathlib import Path
 
 from mlx_chatterbox.commands.cli import add_verbose
 from mlx_chatterbox.errors import ChatterboxError
+from mlx_chatterbox.recognition.recogniser import Recogniser
+from mlx_chatterbox.recognition.word_errors import comparable_words, edit_distance
 from mlx_chatterbox.runtime.number_options import seed, whole
 from mlx_chatterbox.runtime.program import run_program
-from mlx_chatterbox.train.pocket.judging import Recogniser, plain_words, word_errors
-from mlx_chatterbox.train.pocket.texts import template
+from mlx_chatterbox.train.pocket.texts import template_sentence
 
 SHORT_WORDS = 100
 # Two threads work on neighbouring sentences; how much both need at the same moment is chance, and
@@ -57,7 +58,7 @@ def compose(words: int, seed: int = 1) -> str:
 
 
 def _sentence(draw: random.Random) -> str:
-    text = template(draw).strip()
+    text = template_sentence(draw).strip()
     text = text[0].upper() + text[1:]
     return text if text[-1] in ".?!" else text + "."
 
@@ -113,8 +114,8 @@ class Speaking:
         return kills
 
 
-def heard_wrong(folder: Path, name: str, recogniser: Recogniser) -> float:
-    """Word error rate of a spoken text, piece by piece; it may exceed 1."""
+def word_error_rate(folder: Path, name: str, recogniser: Recogniser) -> float:
+    """Measure the word error rate of a spoken text, piece by piece; it may exceed 1."""
     import soundfile
 
     manifest = json.loads((folder / f"{name}.wav.job" / "manifest.json").read_text())
@@ -125,8 +126,8 @@ def heard_wrong(folder: Path, name: str, recogniser: Recogniser) -> float:
             continue
         start, end = (round(piece[key] * rate) for key in ("start", "end"))
         waveform, _ = soundfile.read(folder / f"{name}.wav", start=start, stop=end, dtype="float32")
-        expected = plain_words(piece["text"])
-        errors += word_errors(expected, plain_words(recogniser(waveform)))
+        expected = comparable_words(piece["text"])
+        errors += edit_distance(expected, comparable_words(recogniser(waveform)))
         words += len(expected)
     return errors / words
 
@@ -154,7 +155,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict:
         "same": same,
     }
     if recogniser is not None:
-        figures["word_error_rate"] = round(heard_wrong(folder, "whole", recogniser), 4)
+        figures["word_error_rate"] = round(word_error_rate(folder, "whole", recogniser), 4)
     return figures
 
 
@@ -173,7 +174,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=whole(1, 10_000), default=8, metavar="N", help="(8)")
     parser.add_argument("--chance", type=seed, metavar="SEED", help="of the moments; else any")
     parser.add_argument(
-        "--word-errors", action="store_true", help="let pocketsphinx listen to it too"
+        "--word-errors",
+        action="store_true",
+        help="also measure the word error rate (needs pocketsphinx)",
     )
     add_verbose(parser)
     return run_program(parser, argv, _work)

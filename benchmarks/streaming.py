@@ -35,12 +35,13 @@ from mlx_chatterbox.models.s3gen.f0_predictor import LAYERS
 from mlx_chatterbox.models.s3gen.flow_windows import FadeIn, FlowWindows
 from mlx_chatterbox.models.s3gen.hift_stream import HiFTStream, context_frames
 from mlx_chatterbox.models.s3gen.token_stream import CROSS_FADE_FRAMES, ChunkTokens, TokenStream
+from mlx_chatterbox.recognition.held_out import HELD_OUT
+from mlx_chatterbox.recognition.recogniser import Recogniser
+from mlx_chatterbox.recognition.word_errors import count_word_errors
 from mlx_chatterbox.runtime.number_options import real
 from mlx_chatterbox.runtime.number_options import whole as whole_number
 from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.synthesis.streaming import Chunks
-from mlx_chatterbox.train.pocket.heldout import HELD_OUT
-from mlx_chatterbox.train.pocket.judging import Recogniser, score
 from parity.inputs.synthetic_voice import synthetic_voice
 
 from .worker import peak_resident
@@ -201,18 +202,18 @@ def _means(rows: list[dict]) -> dict:
     return {name: statistics.fmean(row[name] for row in rows) for name in rows[0]} if rows else {}
 
 
-def word_errors(tts, texts: Sequence[str], chunks: Chunks, voices: Sequence[Path]) -> dict:
-    """Word error rates of `generate` and of a stream, the same sentences and seeds."""
+def compare_word_errors(tts, texts: Sequence[str], chunks: Chunks, voices: Sequence[Path]) -> dict:
+    """Measure the word error rates of `generate` and of a stream, same sentences and seeds."""
     recogniser = Recogniser()
     voices = [tts.voice_of(path) for path in voices] or [tts.conds]
 
     def by(speak) -> dict:
-        scores = [
-            score(texts, lambda text, voice=voice: speak(text, voice), recogniser)
+        results = [
+            count_word_errors(texts, lambda text, voice=voice: speak(text, voice), recogniser)
             for voice in voices
         ]
-        words = sum(found.words for found in scores)
-        return {"words": words, "rate": sum(found.errors for found in scores) / words}
+        words = sum(errors.words for errors in results)
+        return {"words": words, "rate": sum(errors.errors for errors in results) / words}
 
     settings = {"seed": 1, "watermark": False}
     return {
@@ -241,7 +242,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sentences", type=whole_number(1, 10_000), default=20, help="compared (%(default)s)"
     )
-    parser.add_argument("--word-errors", action="store_true", help="needs pocketsphinx")
+    parser.add_argument(
+        "--word-errors", action="store_true", help="measure them too (needs pocketsphinx)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     add_verbose(parser)
     for name, value in asdict(Chunks()).items():
@@ -314,7 +317,7 @@ def _work(arguments: argparse.Namespace) -> int:
         spoken = speak_whole(tts, texts, settings)
         found["distances"] = _show_distances(distances(tts, spoken, sizes) for sizes in wanted)
     if arguments.word_errors:
-        found["word_errors"] = rates = word_errors(tts, HELD_OUT, chunks, arguments.voice)
+        found["word_errors"] = rates = compare_word_errors(tts, HELD_OUT, chunks, arguments.voice)
         print(
             f"word errors: whole {rates['whole']['rate']:.1%}, stream {rates['stream']['rate']:.1%}"
             f" of {rates['whole']['words']} words"

@@ -59,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> None:
         if not arguments.dry_run:  # before hours of work
             check_access()
     if arguments.word_errors:
-        from mlx_chatterbox.train.pocket.judging import Recogniser
+        from mlx_chatterbox.recognition.recogniser import Recogniser
 
         Recogniser()
     if arguments.output is not None:
@@ -166,7 +166,7 @@ def _listens(folder: Path, arguments: argparse.Namespace) -> bool:
     if arguments.word_errors is not None:
         return arguments.word_errors
     from mlx_chatterbox.models.config import ModelConfig
-    from mlx_chatterbox.train.pocket.judging import MissingRecogniser, Recogniser
+    from mlx_chatterbox.recognition.recogniser import MissingRecogniser, Recogniser
 
     from .model_card import is_pocket
 

@@ -305,7 +305,7 @@ def _word_rows(expected: float | None, found: float | None, bounds: Bounds) -> l
 
 
 def open_recogniser() -> Callable[[np.ndarray], str]:
-    from mlx_chatterbox.train.pocket.judging import Recogniser
+    from mlx_chatterbox.recognition.recogniser import Recogniser
 
     return Recogniser()
 
@@ -317,7 +317,7 @@ def word_error_rate(
     if listen is None:
         return None
     from mlx_chatterbox.api.tts import CLASSES
-    from mlx_chatterbox.train.pocket.judging import score
+    from mlx_chatterbox.recognition.word_errors import count_word_errors
 
     kind = checkpoint.config.text.tokenizer
     tts = CLASSES[kind](checkpoint)
@@ -326,7 +326,7 @@ def word_error_rate(
     def speak(text: str) -> np.ndarray:
         return tts.generate(text, voice=voice, seed=1, watermark=False, guard=False, **language)
 
-    return score(texts, speak, listen).rate
+    return count_word_errors(texts, speak, listen).rate
 
 
 def _mlx_version() -> str:

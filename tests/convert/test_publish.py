@@ -245,13 +245,13 @@ def test_a_folder_that_a_killed_conversion_moved_aside_is_published(folder):
 @pytest.mark.parametrize("installed", [True, False])
 def test_the_pocket_model_is_listened_to_before_it_is_published(folder, monkeypatch, installed):
     """Where there is a recogniser; where there is none it is said, in the card too."""
-    from mlx_chatterbox.train.pocket import judging
+    from mlx_chatterbox.recognition import recogniser as module
 
     def recogniser():
         if not installed:
-            raise judging.MissingRecogniser("pip install pocketsphinx")
+            raise module.MissingRecogniser("pip install pocketsphinx")
 
-    monkeypatch.setattr(judging, "Recogniser", recogniser)
+    monkeypatch.setattr(module, "Recogniser", recogniser)
     line = options.parser().parse_args(["pocket", "out", "--upload-repo", "me/voice"])
     assert not cli._listens(folder, line)
     config = ModelConfig.load(folder)

@@ -333,4 +333,4 @@ def test_a_missing_recogniser_is_missed_before_anything_is_done(tmp_path, monkey
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     arguments = ["pocket", str(tmp_path / "out"), "--verify", "--word-errors"]
     assert cli.main(arguments) == 1
-    assert "pip install pocketsphinx" in capsys.readouterr().err
+    assert "pip install 'mlx-chatterbox[recognition]'" in capsys.readouterr().err

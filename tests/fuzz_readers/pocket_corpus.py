@@ -88,7 +88,7 @@ def read_all(folder: Path) -> None:
 
 
 def _phones():
-    from mlx_chatterbox.train.pocket.voices import PHONES
+    from mlx_chatterbox.train.pocket.synthesisers import PHONES
 
     return PHONES
 

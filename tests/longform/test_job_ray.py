@@ -18,7 +18,7 @@ from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.errors import JobError
 from mlx_chatterbox.longform.book import job_folder, speak_document
 from mlx_chatterbox.longform.plan import Document, Piece
-from mlx_chatterbox.train.pocket.heldout import HELD_OUT
+from mlx_chatterbox.recognition.held_out import HELD_OUT
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from mlx_chatterbox.runtime.own_files import open_lock
 from mlx_chatterbox.train.pocket import corpus as corpora
 from mlx_chatterbox.train.pocket.corpus import Corpus, Shard, _make_shard
 from mlx_chatterbox.train.pocket.speakers import Embeddings
-from mlx_chatterbox.train.pocket.voices import Spoken
+from mlx_chatterbox.train.pocket.synthesisers import LabelledSpeech
 from tests.fuzz_readers.pocket_corpus import SHARD, npy, read_all, shard_files, write_corpus
 
 
@@ -152,25 +152,25 @@ def spoken(monkeypatch):
     """Synthesisers that say a second of noise, as quickly as that."""
     texts = []
 
-    def speak(voice: str, text: str) -> Spoken:
+    def speak(voice: str, text: str) -> LabelledSpeech:
         texts.append(text)
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, 16_000).astype(np.float32)
-        return Spoken(noise, np.zeros(50, np.uint8))
+        return LabelledSpeech(noise, np.zeros(50, np.uint8))
 
-    monkeypatch.setattr(corpora.voices, "speak", speak)
-    monkeypatch.setattr(corpora.voices, "check_programs", lambda: None)
-    monkeypatch.setattr(corpora, "sentences", lambda seed: iter(["One.", "Two."] * 1000))
-    monkeypatch.setattr(corpora, "shards", lambda rounds: [Shard(SHARD, "slt", 0, 2)])
+    monkeypatch.setattr(corpora, "synthesise", speak)
+    monkeypatch.setattr(corpora, "check_programs", lambda: None)
+    monkeypatch.setattr(corpora, "training_sentences", lambda seed: iter(["One.", "Two."] * 1000))
+    monkeypatch.setattr(corpora, "plan_shards", lambda rounds: [Shard(SHARD, "slt", 0, 2)])
     return texts
 
 
 def test_what_is_made_can_be_read(tmp_path, spoken):
-    corpora.make(tmp_path, 0, 1)
+    corpora.make_corpus(tmp_path, 0, 1)
     corpus = Corpus(tmp_path)
     assert [clip.tokens for clip in corpus.clips] == [25, 25]
     assert corpus.feature(1, "mel").shape == (50, 80)
     assert corpus.feature(1, "waveform").shape == (24_000,)
-    corpora.make(tmp_path, 0, 1)
+    corpora.make_corpus(tmp_path, 0, 1)
     assert spoken == ["One.", "Two."]
 
 
@@ -182,7 +182,7 @@ def test_nothing_is_written_through_links_that_lie_there(tmp_path, spoken):
     folder.mkdir()
     (folder / f".{SHARD}.tmp").symlink_to(outside)
     (folder / f".{SHARD}.pid").symlink_to("/dev/zero")
-    corpora.make(folder, 0, 1)
+    corpora.make_corpus(folder, 0, 1)
     assert [path.name for path in outside.iterdir()] == ["kept.txt"]
     assert len(Corpus(folder).clips) == 2
 
@@ -192,16 +192,16 @@ def test_a_link_in_place_of_the_lock_is_refused(tmp_path, spoken):
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / f".{SHARD}.lock").symlink_to(tmp_path / "kept.txt")
     with pytest.raises(DataError, match="link"):
-        corpora.make(tmp_path / "corpus", 0, 1)
+        corpora.make_corpus(tmp_path / "corpus", 0, 1)
     assert (tmp_path / "kept.txt").read_text() == "kept"
 
 
 def test_what_another_process_is_making_is_left_to_it(tmp_path, spoken):
     with open(open_lock(tmp_path / f".{SHARD}.lock"), "rb") as lock:
         assert try_lock(lock)
-        corpora.make(tmp_path, 0, 1)
+        corpora.make_corpus(tmp_path, 0, 1)
         assert not spoken
-    corpora.make(tmp_path, 0, 1)
+    corpora.make_corpus(tmp_path, 0, 1)
     assert len(spoken) == 2
 
 
@@ -214,5 +214,5 @@ def test_what_a_killed_process_left_is_no_hindrance(tmp_path, spoken, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             _make_shard(tmp_path, Shard(SHARD, "slt", 0, 2), ["One.", "Two."])
     assert not list(tmp_path.glob(f".{SHARD}.tmp*"))
-    corpora.make(tmp_path, 0, 1)
+    corpora.make_corpus(tmp_path, 0, 1)
     assert len(Corpus(tmp_path).clips) == 2

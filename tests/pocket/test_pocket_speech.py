@@ -1,6 +1,6 @@
-"""Whether the pocket voice still speaks as well as it should: words, stops, pitch, likeness.
+"""Bounds on how well the pocket voice speaks: word errors, durations, pitch, similarity.
 
-Slow: fifty sentences by two voices, heard by pocketsphinx. Run by .ci/run.
+Slow: fifty sentences by two voices, transcribed by pocketsphinx. Run by .ci/run.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import pytest
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxVC
-from mlx_chatterbox.train.pocket import judging
-from mlx_chatterbox.train.pocket.heldout import HELD_OUT, OTHERS
+from mlx_chatterbox.recognition.held_out import HELD_OUT, OTHERS
+from mlx_chatterbox.recognition.recogniser import Recogniser
+from mlx_chatterbox.train.pocket.evaluation import evaluate_conversion, evaluate_speech
 
 # Word error rate above flite's own audio of the same sentences, at most: over both voices, and of
 # one of them. Measured when these were written, held out: 0.16 (slt), 0.07 (rms), 0.12 over both;
@@ -28,13 +29,13 @@ def tts() -> ChatterboxTTS:
 
 
 @pytest.fixture(scope="module")
-def recogniser() -> judging.Recogniser:
-    return judging.Recogniser()
+def recogniser() -> Recogniser:
+    return Recogniser()
 
 
 @pytest.fixture(scope="module")
 def held_out(tts, recogniser) -> dict:
-    return judging.judge(tts, HELD_OUT, ("slt", "rms"), recogniser)
+    return evaluate_speech(tts, HELD_OUT, ("slt", "rms"), recogniser)
 
 
 @pytest.mark.parametrize("name", ["slt", "rms"])
@@ -57,7 +58,7 @@ def test_held_out_sentences_by_both(held_out):
 
 @pytest.mark.parametrize("name", ["slt", "rms"])
 def test_sentences_by_somebody_else(tts, recogniser, name):
-    found = judging.judge(tts, OTHERS, (name,), recogniser)[name]
+    found = evaluate_speech(tts, OTHERS, (name,), recogniser)[name]
     print({key: value for key, value in found.items() if key != "heard"})
     assert found["word_error_rate"] <= found["word_error_rate_flite"] + MOST_ABOVE_FLITE_OTHERS
     assert found["longest"] <= 2.0
@@ -66,7 +67,7 @@ def test_sentences_by_somebody_else(tts, recogniser, name):
 
 def test_voice_conversion_keeps_the_words_and_takes_the_pitch(tts, recogniser):
     vc = ChatterboxVC(tts.checkpoint)
-    report = judging.convert_voices(vc, HELD_OUT[:20], (("rms", "slt"), ("slt", "rms")), recogniser)
+    report = evaluate_conversion(vc, HELD_OUT[:20], (("rms", "slt"), ("slt", "rms")), recogniser)
     print(report)
     for found in report.values():
         assert abs(found["median_f0"] / found["median_f0_target"] - 1) <= PITCH_WITHIN

@@ -11,6 +11,7 @@ import pytest
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import main, what_guards_found
+from mlx_chatterbox.recognition.held_out import HELD_OUT
 from mlx_chatterbox.runtime import device, parallel
 from mlx_chatterbox.synthesis import retries, synthesizer
 from mlx_chatterbox.synthesis.monitor import plausible
@@ -18,7 +19,6 @@ from mlx_chatterbox.synthesis.result import Outcome
 from mlx_chatterbox.synthesis.retries import attempt_seed
 from mlx_chatterbox.synthesis.synthesizer import BatchSynthesizer
 from mlx_chatterbox.text.clauses import pieces
-from mlx_chatterbox.train.pocket.heldout import HELD_OUT
 from tests.rounding import Rounding, pitched
 
 pytestmark = pytest.mark.numbers

@@ -78,7 +78,7 @@ def test_memory_of_a_long_text_is_that_of_a_short_one():
 import sys
 from mlx_chatterbox import ChatterboxTTS
 from benchmarks.worker import peak_resident
-from mlx_chatterbox.train.pocket.heldout import HELD_OUT
+from mlx_chatterbox.recognition.held_out import HELD_OUT
 tts = ChatterboxTTS.from_pretrained("pocket")
 for _ in tts.stream(" ".join(HELD_OUT[:10] * int(sys.argv[1])), seed=1): pass
 print(peak_resident())

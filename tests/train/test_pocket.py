@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox import ChatterboxTTS
+from mlx_chatterbox.recognition.held_out import HELD_OUT
+from mlx_chatterbox.recognition.recogniser import Recogniser
+from mlx_chatterbox.recognition.word_errors import comparable_words, edit_distance, excess_errors
 from mlx_chatterbox.train.__main__ import main
 from mlx_chatterbox.train.dataset import Data
 from mlx_chatterbox.train.distributed import Group
 from mlx_chatterbox.train.judge import Judge
 from mlx_chatterbox.train.loading import load_config
 from mlx_chatterbox.train.optimizer import OptimizerSettings
-from mlx_chatterbox.train.pocket.heldout import HELD_OUT
-from mlx_chatterbox.train.pocket.judging import Recogniser, excess, plain_words
-from mlx_chatterbox.train.pocket.judging import word_errors as edits
 from mlx_chatterbox.train.pocket.texts import held_out_templates
 from mlx_chatterbox.train.prepared import prepare
 from mlx_chatterbox.train.trained import TrainedTask
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 # Pocket was trained on none of these; fine-tuning sees the first 25 alone.
 LEARNT, JUDGED = HELD_OUT[:25], [*HELD_OUT[25:], *held_out_templates(21, 50)]
 SEEDS = (1, 2)
-WORDS = len(SEEDS) * sum(len(plain_words(text)) for text in JUDGED)
+WORDS = len(SEEDS) * sum(len(comparable_words(text)) for text in JUDGED)
 # Three epochs at the default rate move the loss on unseen clips by less, at ten times it by more.
 UNSEEN = 0.002
 T3 = "freeze_components: [voice_encoder, s3gen]"
@@ -120,8 +120,8 @@ def word_errors(model: str | Path, voice: str, pool: ProcessPoolExecutor) -> lis
             key = samples.tobytes()
             if key not in _heard:
                 _heard[key] = pool.submit(hear, samples)
-            found.append((plain_words(text), _heard[key]))
-    errors = [edits(said, plain_words(heard.result())) for said, heard in found]
+            found.append((comparable_words(text), _heard[key]))
+    errors = [edit_distance(said, comparable_words(heard.result())) for said, heard in found]
     return np.array(errors).reshape(len(JUDGED), len(SEEDS)).sum(axis=1).tolist()
 
 
@@ -147,7 +147,7 @@ def test_25_clips_teach_pocket_and_cost_it_nothing(tmp_path, pool, voice, model)
     end = speech_loss(file, f"model.local_model_dir={final}", "model.lora=null")
     base, unseen = unseen_losses(tmp_path, voice, final)
     before, after = untouched(voice, pool), word_errors(final, voice, pool)
-    more, at_least = excess(before, after, WORDS)
+    more, at_least = excess_errors(before, after, WORDS)
     print(
         f"speech loss {own:.3f}, {start:.3f} -> {end:.3f}, unseen {base:.4f} -> {unseen:.4f}; "
         f"errors {sum(before)} -> {sum(after)} of {WORDS} words, {more:+.1%}, at least "
@@ -175,6 +175,6 @@ def test_ten_times_the_rate_is_seen_in_the_loss_on_unseen_clips(tmp_path):
 def test_three_hundred_times_the_rate_is_heard(tmp_path, pool):
     before = untouched("rms", pool)
     after = word_errors(trained_at("3e-3", tmp_path), "rms", pool)
-    _, at_least = excess(before, after, WORDS)
+    _, at_least = excess_errors(before, after, WORDS)
     print(f"errors {sum(before)} -> {sum(after)} of {WORDS} words, at least {at_least:+.1%}")
     assert at_least > 0

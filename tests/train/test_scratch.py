@@ -68,7 +68,7 @@ def scratch_task(name: str):
 def test_networks_from_scratch_learn(name, steps, rate):
     networks, task = small_networks(), scratch_task(name)
     if hasattr(task, "prepare"):
-        task.prepare(networks)
+        task.disable_unused_dims(networks)
     samples = [recorded(index) for index in range(2)]
     losses = train(task, networks, samples, steps, rate, task.extra_module(networks))
     assert losses[-1] < losses[0] / 2, losses
@@ -94,7 +94,7 @@ def test_micro_batches_from_scratch_add_up(name):
 
 def test_unused_dimensions_of_the_tokenizer_stay_silent():
     networks, task = small_networks(), scratch_task("s3_tokenizer")
-    task.prepare(networks)
+    task.disable_unused_dims(networks)
     one = recorded(0)
     train(task, networks, [one], 2, 1e-2, task.extra_module(networks))
     codes = np.array(networks.s3_tokenizer.encode_mel(mx.array(one["log_mel_16k"])))

@@ -1,4 +1,4 @@
-"""`python -m mlx_chatterbox.train.pocket`: the pocket voice from nothing."""
+"""`python -m mlx_chatterbox.train.pocket`: make the pocket model from scratch."""
 
 from __future__ import annotations
 
@@ -16,45 +16,51 @@ from ...runtime.progress import Bars
 PROGRAM = "python -m mlx_chatterbox.train.pocket"
 
 DESCRIPTION = """\
-Makes the pocket voice: texts, speech by free synthesisers, every network from scratch, the
-checkpoint folder, and how well it speaks. Hours on a CPU; stop it when you like, and start it again
-to go on. Needs Debian's packages flite, espeak-ng, wordnet-base and wamerican, and for the last
-stage pocketsphinx (pip). See docs/pocket.md."""
+Make the pocket model from scratch: texts, speech by free synthesisers, the training of every
+network, the checkpoint folder, an evaluation, and sample recordings. This takes hours on a CPU;
+stop it at any time, and run the same command again to continue. It needs Debian's packages flite,
+espeak-ng, wordnet-base and wamerican; the stage `judge` also needs pocketsphinx
+(pip install 'mlx-chatterbox[recognition]'). See docs/pocket.md."""
 
-SEED = 20261121
 ROUNDS = 24
 _CONVERSIONS = (("rms", "slt"), ("slt", "rms"))
-_SPEAKING = ("slt", "rms")
+_VOICES = ("slt", "rms")
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog=PROGRAM, description=DESCRIPTION)
     parser.add_argument(
-        "--work", type=Path, required=True, metavar="FOLDER", help="for everything that is made"
+        "--work",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="folder for everything that is made; created if missing",
     )
     parser.add_argument(
         "--stage",
         choices=list(STAGES),
         action="append",
         metavar="NAME",
-        help=f"only this one (may be repeated): {', '.join(STAGES)}; default: all, in this order",
+        help=f"run only this stage (may be repeated): {', '.join(STAGES)}; "
+        "default: all, in this order",
     )
     parser.add_argument(
         "--rounds",
         type=whole(1, 10_000),
         default=ROUNDS,
         metavar="N",
-        help=f"how much is synthesised: about an hour each ({ROUNDS})",
+        help=f"amount of speech to synthesise: about an hour for each round (default {ROUNDS})",
     )
-    parser.add_argument("--verbose", action="store_true", help="show tracebacks of errors")
+    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
     add_version(parser)
     return parser
 
 
-class Places:
-    """Where everything lies below the work folder."""
+class WorkPaths:
+    """The files and folders below the work folder."""
 
-    def __init__(self, work: Path):
+    def __init__(self, work: Path) -> None:
         self.corpus = work / "corpus"
         self.texts = work / "start"
         self.runs = work / "runs"
@@ -63,105 +69,105 @@ class Places:
         self.samples = work / "samples"
 
 
-def _lexicon(places: Places, arguments, progress: Bars) -> None:
+def _lexicon(paths: WorkPaths, arguments: argparse.Namespace, progress: Bars) -> None:
     from ...text.files import ENGLISH_FILE, LEXICON_FILE
     from ...text.lexicon import write_vocabulary
-    from .lexicon import make_lexicon
+    from .pronunciations import make_lexicon
 
-    places.texts.mkdir(parents=True, exist_ok=True)
-    if not (places.texts / LEXICON_FILE).is_file():
-        write_vocabulary(places.texts / ENGLISH_FILE)
-        make_lexicon(places.texts / LEXICON_FILE, progress)
-
-
-def _corpus(places: Places, arguments, progress: Bars) -> None:
-    from . import corpus
-
-    corpus.make(places.corpus, SEED, arguments.rounds, progress)
+    paths.texts.mkdir(parents=True, exist_ok=True)
+    if not (paths.texts / LEXICON_FILE).is_file():
+        write_vocabulary(paths.texts / ENGLISH_FILE)
+        make_lexicon(paths.texts / LEXICON_FILE, progress)
 
 
-def _tokenizer(places: Places, arguments, progress: Bars) -> None:
-    from . import tokenizer
+def _corpus(paths: WorkPaths, arguments: argparse.Namespace, progress: Bars) -> None:
+    from .corpus import make_corpus
+    from .stage import SEED
+
+    make_corpus(paths.corpus, SEED, arguments.rounds, progress)
+
+
+def _tokenizer(paths: WorkPaths, arguments: argparse.Namespace, progress: Bars) -> None:
     from .corpus import Corpus
+    from .tokenizer import NAME, tokenise_corpus, train_tokenizer
 
-    corpus, folder = Corpus(places.corpus), places.runs / tokenizer.NAME
-    tokenizer.train(corpus, folder)
-    tokenizer.tokenise(corpus, folder, progress)
+    corpus, folder = Corpus(paths.corpus), paths.runs / NAME
+    train_tokenizer(corpus, folder)
+    tokenise_corpus(corpus, folder, progress)
 
 
-def _speakers(places: Places, arguments, progress: Bars) -> None:
-    from . import speakers
+def _speakers(paths: WorkPaths, arguments: argparse.Namespace, progress: Bars) -> None:
     from .corpus import Corpus
+    from .speakers import NAMES, embed_voices, train_speaker_network
 
-    corpus = Corpus(places.corpus)
-    folders = {name: places.runs / name for name in speakers.NAMES}
+    corpus = Corpus(paths.corpus)
+    folders = {name: paths.runs / name for name in NAMES}
     for name, folder in folders.items():
-        speakers.train(corpus, folder, name)
-    speakers.embed(corpus, folders)
+        train_speaker_network(corpus, folder, name)
+    embed_voices(corpus, folders)
 
 
-def _flow(places: Places, arguments, progress: Bars) -> None:
-    from . import flow
+def _flow(paths: WorkPaths, arguments: argparse.Namespace, progress: Bars) -> None:
     from .corpus import Corpus
+    from .flow import train_flow
 
-    flow.train(Corpus(places.corpus), places.runs / "flow")
+    train_flow(Corpus(paths.corpus), paths.runs / "flow")
 
 
-def _vocoder(places: Places, arguments, progress: Bars) -> None:
-    from . import vocoder
+def _vocoder(paths: WorkPaths, arguments: argparse.Namespace, progress: Bars) -> None:
     from .corpus import Corpus
+    from .vocoder import SHARDS, train_vocoder
 
-    # Some hours are plenty, and the F0 of all would take long.
-    some = Corpus(places.corpus, vocoder.SHARDS)
-    vocoder.train(some, places.runs / "vocoder")
+    train_vocoder(Corpus(paths.corpus, SHARDS), paths.runs / "vocoder")
 
 
-def _t3(places: Places, arguments, progress: Bars) -> None:
-    from . import t3
+def _t3(paths: WorkPaths, arguments: argparse.Namespace, progress: Bars) -> None:
     from .corpus import Corpus
+    from .t3 import NAME, train_t3
 
-    t3.train(Corpus(places.corpus), places.texts, places.runs / t3.NAME)
-
-
-def _assemble(places: Places, arguments, progress: Bars) -> None:
-    from .assembling import assemble
-
-    steps = assemble(places.runs, places.texts, places.model)
-    size = sum(path.stat().st_size for path in places.model.rglob("*") if path.is_file())
-    shown = ", ".join(f"{name} {step}" for name, step in steps.items())
-    print(f"{places.model}: {size / 1e6:.1f} MB; steps: {shown}")
+    train_t3(Corpus(paths.corpus), paths.texts, paths.runs / NAME)
 
 
-def _judge(places: Places, arguments, progress: Bars) -> None:
+def _assemble(paths: WorkPaths, arguments: argparse.Namespace, progress: Bars) -> None:
+    from .checkpoint_folder import write_checkpoint_folder
+
+    steps = write_checkpoint_folder(paths.runs, paths.texts, paths.model)
+    size = sum(path.stat().st_size for path in paths.model.rglob("*") if path.is_file())
+    of_each = ", ".join(f"{name} {step}" for name, step in steps.items())
+    print(f"{paths.model}: {size / 1e6:.1f} MB; training steps: {of_each}")
+
+
+def _judge(paths: WorkPaths, arguments: argparse.Namespace, progress: Bars) -> None:
     from ...api.tts import ChatterboxTTS
     from ...api.vc import ChatterboxVC
-    from . import judging
-    from .assembling import write_figures
-    from .heldout import HELD_OUT, OTHERS
+    from ...recognition.held_out import HELD_OUT, OTHERS
+    from ...recognition.recogniser import Recogniser
+    from .checkpoint_folder import write_figures
+    from .evaluation import as_text, evaluate_conversion, evaluate_speech
 
-    recogniser = judging.Recogniser()
-    tts = ChatterboxTTS.from_local(places.model)
+    recogniser = Recogniser()
+    tts = ChatterboxTTS.from_local(paths.model)
     vc = ChatterboxVC(tts.checkpoint)
     figures = {
-        "held_out": judging.judge(tts, HELD_OUT, _SPEAKING, recogniser),
-        "others": judging.judge(tts, OTHERS, _SPEAKING, recogniser),
-        "conversion": judging.convert_voices(vc, HELD_OUT[:20], _CONVERSIONS, recogniser),
+        "held_out": evaluate_speech(tts, HELD_OUT, _VOICES, recogniser),
+        "others": evaluate_speech(tts, OTHERS, _VOICES, recogniser),
+        "conversion": evaluate_conversion(vc, HELD_OUT[:20], _CONVERSIONS, recogniser),
     }
-    write_whole(places.figures, json.dumps(figures, indent=1) + "\n")
-    shown = judging.table(figures)
-    write_figures(places.model, shown)
-    print(shown)
+    write_whole(paths.figures, json.dumps(figures, indent=1) + "\n")
+    text = as_text(figures)
+    write_figures(paths.model, text)
+    print(text)
 
 
-def _samples(places: Places, arguments, progress: Bars) -> None:
+def _samples(paths: WorkPaths, arguments: argparse.Namespace, progress: Bars) -> None:
     from ...api.tts import ChatterboxTTS
-    from .samples import write_samples
+    from .sample_recordings import write_samples
 
-    write_samples(ChatterboxTTS.from_local(places.model), _SPEAKING, places.samples)
-    print(f"recordings and a spectrogram: {places.samples}")
+    write_samples(ChatterboxTTS.from_local(paths.model), _VOICES, paths.samples)
+    print(f"sample recordings and their spectrograms: {paths.samples}")
 
 
-STAGES: dict[str, Callable] = {
+STAGES: dict[str, Callable[[WorkPaths, argparse.Namespace, Bars], None]] = {
     "lexicon": _lexicon,
     "corpus": _corpus,
     "tokenizer": _tokenizer,
@@ -176,15 +182,15 @@ STAGES: dict[str, Callable] = {
 
 
 def run(arguments: argparse.Namespace, progress: Bars) -> None:
-    """Do the stages that are asked for; one that is finished already takes no time."""
-    places = Places(arguments.work)
+    """Run the stages in the order in which they are named; a finished one takes no time."""
+    paths = WorkPaths(arguments.work)
     for name in arguments.stage or STAGES:
         print(f"stage: {name}", file=sys.stderr)
-        STAGES[name](places, arguments, progress)
+        STAGES[name](paths, arguments, progress)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_command(build_parser(), argv, run)
 
 

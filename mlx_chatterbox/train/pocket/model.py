@@ -1,4 +1,4 @@
-"""The pocket model's configuration, and its networks before they are trained."""
+"""The pocket model's configuration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPEAKER_WIDTH = 64
 
 
 def pocket_config() -> ModelConfig:
-    """The whole model, and how it speaks best."""
+    """Return the configuration of the whole model, with the settings that it speaks best with."""
     return ModelConfig(
         variant="english",
         dtype="float32",
@@ -49,7 +49,7 @@ def pocket_config() -> ModelConfig:
             # At 5e-5 three epochs of 25 clips cost a tenth more word errors in other sentences, at
             # 1e-5 none.
             learning_rate=1e-5,
-            # flite begins with up to 0.3 s of silence, and slt, rms and awb are so loud.
+            # The silence at the beginning of flite's speech and the loudness of slt, rms and awb.
             trim_margin_s=0.3,
             speech_lufs=[-23.0, -14.0],
             # As `t3.py` and `flow.py` train.
@@ -65,12 +65,12 @@ def pocket_config() -> ModelConfig:
 
 
 def tokenizer_config() -> S3TokenizerConfig:
-    """Six digits of three levels: 729 codes."""
+    """Return the tokenizer's configuration: six digits of three levels, 729 codes."""
     return S3TokenizerConfig(n_audio_state=128, n_audio_head=2, n_audio_layer=3, quantizer_dims=6)
 
 
 def speaker_encoder_config() -> CAMPPlusConfig:
-    """CAM++."""
+    """Return the configuration of CAM++."""
     return CAMPPlusConfig(
         embedding_size=SPEAKER_WIDTH,
         head_channels=4,
@@ -81,12 +81,15 @@ def speaker_encoder_config() -> CAMPPlusConfig:
 
 
 def voice_encoder_config() -> VoiceEncoderConfig:
-    """The LSTM."""
+    """Return the configuration of the voice encoder, an LSTM."""
     return VoiceEncoderConfig(hidden_size=64, num_layers=2, speaker_embed_size=SPEAKER_WIDTH)
 
 
 def t3_config() -> T3Config:
-    """A Llama that is told the speaker and no prompt: with one it would be a third slower."""
+    """Return T3's configuration: a Llama with a speaker embedding and no speech prompt.
+
+    With a prompt it would be a third slower.
+    """
     tokens = vocabulary()
     return T3Config(
         text_tokens_dict_size=96,

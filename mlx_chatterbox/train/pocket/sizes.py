@@ -1,15 +1,17 @@
-"""The sizes of the pocket model: Chatterbox's networks, each as small as still serves."""
+"""Sizes of pocket's vocoder and flow: Chatterbox's networks, as small as is still understood."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from ...models.s3gen.config import HiFTNetConfig
 
 
 def hift_config() -> HiFTNetConfig:
-    """The vocoder: a source filter over frames of 20 ms, 200 a second; about a million weights.
+    """Return the vocoder's configuration: inverse STFT frames of 20 ms, 200 a second; 1 M weights.
 
-    31 harmonics reach 5 to 6 kHz for a woman's voice and 3 kHz for a man's; above them, as in the
-    synthesisers that it learns from, there is mostly noise.
+    31 harmonics reach 5 to 6 kHz for a woman's voice and 3 kHz for a man's; above them the
+    speech of the synthesisers is mostly noise.
     """
     return HiFTNetConfig(
         base_channels=192,
@@ -29,12 +31,12 @@ def hift_config() -> HiFTNetConfig:
     )
 
 
-def flow_fields() -> dict:
-    """Fields of `S3GenConfig` that are the flow's own; about 3.6 million weights.
+def flow_fields() -> dict[str, Any]:
+    """Return the flow's fields of `S3GenConfig`; about 3.6 million weights.
 
-    From little noise the flow is nearly a regression, which suits speech as regular as a
-    synthesiser's, and from none at all it is understood best. Guidance, which would double the
-    work, is not trained.
+    It is trained from little noise, nearly as a regression, which suits speech as regular as a
+    synthesiser's, and generates from none, with the fewest word errors. Guidance, which would
+    double the work, is not trained.
     """
     return {
         "token_embed_dim": 160,

@@ -1,9 +1,10 @@
-"""The speaker networks, and what they say of the corpus's voices."""
+"""The stage that trains the two speaker networks and embeds the corpus's voices with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -20,13 +21,14 @@ from ...models.s3gen.campplus import CAMPPlus
 from ...models.voice_encoder.voice_encoder import TRIM_DB, VoiceEncoder
 from ...runtime.numpy_file import read_arrays
 from ...runtime.own_files import whole_file
+from ..sections import Component
 from ..tasks.speaker import SpeakerTask
 from ..trained import seeded
-from . import running
 from .corpus import Corpus
 from .model import SPEAKER_WIDTH, speaker_encoder_config, voice_encoder_config
+from .stage import SEED, load_stage_weights, run_stage, stage_config
 
-NAMES = ("speaker_encoder", "voice_encoder")
+NAMES: tuple[Component, ...] = ("speaker_encoder", "voice_encoder")
 STEPS, BATCH = {"speaker_encoder": 160, "voice_encoder": 225}, 24
 _CLIPS_OF_A_VOICE = 150
 # How many embeddings of each voice the other stages draw from.
@@ -34,17 +36,17 @@ _EMBEDDINGS = 40
 EMBEDDINGS_NAME = "embeddings.npz"
 
 
-class _S3Gen(nn.Module):
+class _S3GenSpeaker(nn.Module):
     def __init__(self):
         super().__init__()
         self.speaker_encoder = CAMPPlus(speaker_encoder_config())
 
 
-class _Networks(nn.Module):
+class _SpeakerNetworks(nn.Module):
     def __init__(self):
         super().__init__()
-        with seeded(running.SEED):
-            self.s3gen = _S3Gen()
+        with seeded(SEED):
+            self.s3gen = _S3GenSpeaker()
             self.ve = VoiceEncoder(voice_encoder_config())
 
 
@@ -53,7 +55,8 @@ def _fbank(waveform: np.ndarray) -> mx.array:
 
 
 def _voice_mel(waveform: np.ndarray) -> mx.array:
-    return voice_encoder_mel(trim_silence(resample_soxr(waveform, 24000, 16000), TRIM_DB))
+    trimmed = trim_silence(resample_soxr(waveform, 24000, 16000), TRIM_DB)
+    return voice_encoder_mel(mx.array(trimmed))
 
 
 _FEATURES: dict[str, tuple[str, Callable]] = {
@@ -63,8 +66,8 @@ _FEATURES: dict[str, tuple[str, Callable]] = {
 
 
 def _chosen(corpus: Corpus, most: int, part: str | None) -> list[int]:
-    """At most so many clips of each voice, evenly spread."""
-    chosen = []
+    """Return positions of at most `most` clips of each voice, evenly spread, 1 s or longer."""
+    chosen: list[int] = []
     for voice in sorted({clip.voice for clip in corpus.clips}):
         own = corpus.indices([voice], part)
         own = [i for i in own if corpus.clips[i].tokens >= 25] or own
@@ -73,19 +76,19 @@ def _chosen(corpus: Corpus, most: int, part: str | None) -> list[int]:
     return chosen
 
 
-def train(corpus: Corpus, folder: Path, name: str) -> None:
-    """Train one of the two, or go on."""
+def train_speaker_network(corpus: Corpus, folder: Path, name: Component) -> None:
+    """Train the network of that name, resuming a run that `folder` holds."""
     feature, compute = _FEATURES[name]
-    known: dict[int, np.ndarray] = {}
+    computed: dict[int, np.ndarray] = {}
 
     def features(index: int, key: np.ndarray) -> dict:
-        if index not in known:
-            known[index] = np.array(compute(corpus.feature(index, "waveform")))
+        if index not in computed:
+            computed[index] = np.array(compute(corpus.feature(index, "waveform")))
         return {"id": corpus.clips[index].id, "speaker": corpus.clips[index].voice,
-                feature: known[index]}  # fmt: skip
+                feature: computed[index]}  # fmt: skip
 
     task = SpeakerTask(name, sorted({clip.voice for clip in corpus.clips}), SPEAKER_WIDTH)
-    config = running.settings(
+    config = stage_config(
         folder,
         name,
         max_steps=STEPS[name],
@@ -97,40 +100,41 @@ def train(corpus: Corpus, folder: Path, name: str) -> None:
         save_steps=100,
     )
     chosen = _chosen(corpus, _CLIPS_OF_A_VOICE, "train")
-    samples = corpus.given(chosen, features, BATCH, running.SEED)
-    running.run(config, _Networks(), task, samples)
+    samples = corpus.samples_of(chosen, features, BATCH, SEED)
+    run_stage(config, _SpeakerNetworks(), task, samples)
 
 
-def trained(folders: dict[str, Path]) -> nn.Module:
-    """Both networks with their newest weights: `s3gen.speaker_encoder` and `ve`."""
-    networks = _Networks()
+def trained_speaker_networks(folders: Mapping[Component, Path]) -> _SpeakerNetworks:
+    """Load both networks with their stages' newest weights: `s3gen.speaker_encoder` and `ve`."""
+    networks = _SpeakerNetworks()
     for name, folder in folders.items():
-        running.take(networks, folder, name)
+        load_stage_weights(networks, folder, name)
     networks.eval()
     return networks
 
 
-def embed(corpus: Corpus, folders: dict[str, Path]) -> None:
+def embed_voices(corpus: Corpus, folders: Mapping[Component, Path]) -> None:
     """Write `embeddings.npz`: "VOICE/xvector" and "VOICE/speaker_embedding", (n, 64) each."""
-    networks = trained(folders)
-    found: dict[str, list] = {}
+    networks = trained_speaker_networks(folders)
+    embeddings: dict[str, list[np.ndarray]] = {}
     for index in _chosen(corpus, _EMBEDDINGS, "train"):
         waveform, voice = corpus.feature(index, "waveform"), corpus.clips[index].voice
         features = _fbank(waveform)
         features = features - features.mean(axis=0, keepdims=True)
         xvector = networks.s3gen.speaker_encoder(features[None])[0]
         speaker = networks.ve.embed_mel(_voice_mel(waveform))[0]
-        found.setdefault(f"{voice}/xvector", []).append(np.array(xvector))
-        found.setdefault(f"{voice}/speaker_embedding", []).append(np.array(speaker))
+        embeddings.setdefault(f"{voice}/xvector", []).append(np.array(xvector))
+        embeddings.setdefault(f"{voice}/speaker_embedding", []).append(np.array(speaker))
     with whole_file(corpus.folder / EMBEDDINGS_NAME) as file:
-        np.savez(file, **{k: np.stack(v) for k, v in found.items()})
+        arrays: dict[str, Any] = {name: np.stack(rows) for name, rows in embeddings.items()}
+        np.savez(file, **arrays)
 
 
 class Embeddings:
-    """Draws an embedding of a voice: of another clip than the one that is learnt."""
+    """Embeddings of the corpus's voices, to draw from: mostly of other clips than the sample's."""
 
     def __init__(self, corpus: Corpus):
-        """Read them all.
+        """Read `embeddings.npz`.
 
         Raises:
             DataError: the file is missing or damaged.
@@ -141,10 +145,13 @@ class Embeddings:
             check_finite(rows, f"{self._path}: {named(name)}", DataError)
 
     def draw(self, voice: str, feature: str, rng: np.random.Generator) -> np.ndarray:
-        """(64,): "xvector" or "speaker_embedding".
+        """Draw one of a voice's embeddings at random, (64,).
+
+        Args:
+            feature: "xvector" or "speaker_embedding".
 
         Raises:
-            DataError: there is none of this voice.
+            DataError: the voice has none.
         """
         rows = self._of.get(f"{voice}/{feature}")
         if rows is None:

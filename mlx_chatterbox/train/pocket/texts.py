@@ -1,7 +1,7 @@
-"""What the synthesisers are given to say: templates over common words, and WordNet's sentences.
+"""The training texts of pocket: templates over common words, and WordNet's sentences.
 
-The templates and their words were composed for this. Example sentences and glosses are taken from
-the files of Debian's package wordnet-base (WordNet 3.0, free to use with its notice), and kept if
+The templates and their words were composed for this purpose. Example sentences and glosses are
+from the files of Debian's package wordnet-base (WordNet 3.0, free to use with its notice), kept if
 the word list of Debian's package wamerican (SCOWL, free to use with its notice) has all their
 words. The same seed and packages give the same sentences in the same order.
 """
@@ -22,21 +22,21 @@ WORDNET = Path("/usr/share/wordnet")
 WORD_LIST = Path("/usr/share/dict/american-english")
 HELD_OUT_SHARE = 0.02
 MOST_WORDS = 15
-LONGEST = 210  # characters of a sentence made of several
+LONGEST = 210  # characters of several joined sentences
 
-# Shares of the kinds of sentences; the rest are templates.
+# Shares of the kinds of sentences; the rest are made from templates.
 _EXAMPLES, _GLOSSES, _LISTS, _SHORT = 0.34, 0.14, 0.06, 0.06
-_JOINED = 0.14
+_JOINED = 0.14  # share of texts that are several sentences joined
 
 
-def sentences(seed: int) -> Iterator[str]:
-    """Endless sentences, none twice. Only templates are endless; the others run out first.
+def training_sentences(seed: int) -> Iterator[str]:
+    """Yield sentences without end, none twice; WordNet's run out, and then templates remain.
 
     Raises:
         DataError: the packages are not installed.
     """
     draw = random.Random(seed)
-    known = words()
+    known = common_words()
     examples, glosses = _wordnet(known)
     draw.shuffle(examples)
     draw.shuffle(glosses)
@@ -56,7 +56,7 @@ def sentences(seed: int) -> Iterator[str]:
         share -= _LISTS
         if 0 <= share < _SHORT:
             return _short(draw, common)
-        return template(draw)
+        return template_sentence(draw)
 
     while True:
         text = one()
@@ -66,45 +66,62 @@ def sentences(seed: int) -> Iterator[str]:
                 if len(text) + len(more) > LONGEST:
                     break
                 text = text.rstrip("?") + draw.choice(w.JOINTS) + more
-        text = _finished(text, draw)
+        text = _punctuated(text, draw)
         if text.lower() not in seen:
             seen.add(text.lower())
             yield text
 
 
 def is_held_out(text: str) -> bool:
-    """Whether a sentence is for evaluation: by a hash of its words, whoever speaks it."""
+    """Tell whether a sentence is kept for evaluation, by a hash of its letters and digits.
+
+    The voice that speaks it makes no difference.
+    """
     bare = "".join(filter(str.isalnum, text.lower()))
     rank = int.from_bytes(hashlib.blake2b(bare.encode(), digest_size=8).digest(), "big") / 2**64
     return rank < HELD_OUT_SHARE
 
 
 def held_out_templates(seed: int, count: int) -> list[str]:
-    """Sentences of the grammar that no stage learns from, none twice; they need no package."""
+    """Make held-out sentences from templates, none twice; no package is needed."""
     draw = random.Random(seed)
-    found: dict[str, None] = {}
-    while len(found) < count:
-        text = _finished(template(draw), draw)
+    sentences: dict[str, None] = {}
+    while len(sentences) < count:
+        text = _punctuated(template_sentence(draw), draw)
         if is_held_out(text):
-            found[text] = None
-    return list(found)
+            sentences[text] = None
+    return list(sentences)
 
 
-def words() -> set[str]:
-    """The word list, lower case, without names and abbreviations.
+def word_list() -> list[str]:
+    """Read the word list of Debian's package wamerican.
 
     Raises:
         DataError: the package is not installed.
     """
     if not WORD_LIST.is_file():
         raise DataError(f"{WORD_LIST} is missing: apt-get install wamerican.")
-    lines = WORD_LIST.read_text(encoding="utf-8").split()
-    return {word for word in lines if re.fullmatch(r"[a-z]+('[a-z]+)?", word)} | {"i", "a"}
+    return WORD_LIST.read_text(encoding="utf-8").split()
+
+
+def common_words() -> set[str]:
+    """Return the words of the list in lower case, without names and abbreviations.
+
+    Raises:
+        DataError: the package is not installed.
+    """
+    return {word for word in word_list() if re.fullmatch(r"[a-z]+('[a-z]+)?", word)} | {"i", "a"}
 
 
 def _wordnet(known: set[str]) -> tuple[list[str], list[str]]:
-    """Example sentences and glosses, of words of the list alone."""
-    examples, glosses = {}, {}
+    """Read example sentences and glosses; those with words outside `known` are left out.
+
+    Raises:
+        DataError: the package is not installed.
+    """
+    # Dictionaries, since sets of texts have no fixed order.
+    examples: dict[str, None] = {}
+    glosses: dict[str, None] = {}
     for part in ("noun", "verb", "adj", "adv"):
         path = WORDNET / f"data.{part}"
         if not path.is_file():
@@ -130,7 +147,7 @@ def _wordnet(known: set[str]) -> tuple[list[str], list[str]]:
 
 
 def _common(examples: list[str], known: set[str]) -> set[str]:
-    """Words that occur in at least two examples, and all of the templates'."""
+    """Return the words that occur in at least two examples, and all words of the templates."""
     count: dict[str, int] = {}
     for text in examples:
         for word in set(re.findall(r"[a-z']+", text.lower())):
@@ -151,8 +168,8 @@ def _short(draw: random.Random, common: list[str]) -> str:
     return draw.choice(w.NAMES)
 
 
-def _finished(text: str, draw: random.Random) -> str:
-    """With a capital and an end."""
+def _punctuated(text: str, draw: random.Random) -> str:
+    """Return the text with an initial capital and a final mark."""
     text = " ".join(text.split()).strip(" ,")
     text = text[0].upper() + text[1:]
     if text[-1] in ".?!":
@@ -160,8 +177,8 @@ def _finished(text: str, draw: random.Random) -> str:
     return text + ("!" if draw.random() < 0.04 else ".")
 
 
-def template(draw: random.Random) -> str:
-    """A sentence of a grammar of common words."""
+def template_sentence(draw: random.Random) -> str:
+    """Make a sentence from a random template, without final punctuation."""
     return _expand(draw.choice(w.TEMPLATES), draw)
 
 

@@ -1,4 +1,7 @@
-"""The tokenizer: codes from which mel and phones can be told; then the codes of the corpus."""
+"""The stage that trains pocket's speech tokenizer and encodes the corpus with it.
+
+The codes are learnt so that a small decoder can rebuild the mel and name the phones.
+"""
 
 from __future__ import annotations
 
@@ -11,36 +14,37 @@ import numpy as np
 
 from ...models.s3tokenizer.s3tokenizer import S3TokenizerV2
 from ...runtime.own_files import whole_file
+from ..sections import Component
 from ..tasks.tokenizer import TokenizerTask
 from ..trained import seeded
-from . import running, voices
 from .corpus import Corpus
 from .model import tokenizer_config
+from .stage import SEED, load_stage_weights, run_stage, stage_config
+from .synthesisers import FLITE_VOICES, PHONES
 
-NAME = "s3_tokenizer"
+NAME: Component = "s3_tokenizer"
 STEPS, BATCH, TOKENS = 2000, 12, 48
-_TEACHERS = ("slt", "rms", "awb", "kal16")
 
 
-class _Networks(nn.Module):
+class _TokenizerNetworks(nn.Module):
     def __init__(self):
         super().__init__()
-        with seeded(running.SEED):
+        with seeded(SEED):
             self.s3_tokenizer = S3TokenizerV2(tokenizer_config())
 
 
-def train(corpus: Corpus, folder: Path, steps: int = STEPS) -> None:
-    """Train the tokenizer, or go on."""
-    with seeded(running.SEED):
+def train_tokenizer(corpus: Corpus, folder: Path, steps: int = STEPS) -> None:
+    """Train the tokenizer, resuming a run that `folder` holds."""
+    with seeded(SEED):
         task = TokenizerTask(
             tokenizer_config(),
             tokens=TOKENS,
-            phones=len(voices.PHONES),
+            phones=len(PHONES),
             width=128,
             weights={"phones": 0.4},
         )
     names = sorted(task.features)
-    config = running.settings(
+    config = stage_config(
         folder,
         NAME,
         max_steps=steps,
@@ -49,15 +53,20 @@ def train(corpus: Corpus, folder: Path, steps: int = STEPS) -> None:
         per_device_eval_batch_size=16,
         compile=True,
     )
-    samples = corpus.samples(names, BATCH, running.SEED, _TEACHERS)
-    evaluation = corpus.samples(names, 16, running.SEED, _TEACHERS, part="eval", most=64)
-    running.run(config, _Networks(), task, samples, evaluation)
+    samples = corpus.samples(names, BATCH, SEED, FLITE_VOICES)
+    evaluation = corpus.samples(names, 16, SEED, FLITE_VOICES, part="eval", most=64)
+    run_stage(config, _TokenizerNetworks(), task, samples, evaluation)
 
 
-def tokenise(corpus: Corpus, folder: Path, progress: Callable | None = None) -> None:
-    """Write `speech_tokens.npy` into every shard that has none."""
-    networks = _Networks()
-    running.take(networks, folder, NAME)
+def tokenise_corpus(corpus: Corpus, folder: Path, progress: Callable | None = None) -> None:
+    """Write `speech_tokens.npy` into every shard that lacks it.
+
+    Args:
+        folder: the output folder of the trained tokenizer.
+        progress: callback(stage, done, total).
+    """
+    networks = _TokenizerNetworks()
+    load_stage_weights(networks, folder, NAME)
     networks.eval()
     tokenizer = networks.s3_tokenizer
     for number, shard in enumerate(corpus.shards):

@@ -1,7 +1,7 @@
-"""Pocket's vocoder: F0 and excitation of the corpus, and the training.
+"""The stage that trains pocket's vocoder, after computing F0 and excitation of some shards.
 
-The excitation of a clip is made once, with random phases and noise of its own, and kept beside the
-waveform: with 31 harmonics it would be a third of the work of every step.
+The excitation of a clip is made once, with random phases and noise of its own, and stored beside
+the waveform: with 31 harmonics it would be a third of the work of every step.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from ..data.pitch import HOP, f0
 from ..tasks.base import generator
 from ..tasks.vocoder import VocoderTask
 from ..trained import seeded
-from . import running
 from .corpus import Corpus
 from .sizes import hift_config
+from .stage import SEED, run_stage, stage_config
 
 STEPS, BATCH, RATE = 20000, 8, 1e-3
 # Some hours are plenty, and the F0 of all would take long; slt is the hardest to learn.
 SHARDS = ("slt-00", "slt-01", "rms-00", "awb-00", "kal16-00")
-# Every harmonic's share of the excitation. All together stay where its tanh is nearly straight.
+# Weight of each harmonic in the excitation: their sum stays where its tanh is nearly linear.
 SHARE = 0.3
 FRAMES = 32
 _CROP = 77
 
 
 def fresh_vocoder(config: HiFTNetConfig, seed: int) -> HiFTGenerator:
-    """New weights; the source merges its harmonics evenly, and is not trained."""
+    """Make a vocoder with random weights; its source merges the harmonics evenly, untrained."""
     with seeded(seed):
         vocoder = HiFTGenerator(config)
     merge = vocoder.m_source.l_linear
@@ -42,7 +42,7 @@ def fresh_vocoder(config: HiFTNetConfig, seed: int) -> HiFTGenerator:
 
 
 def prepare_shard(corpus: Corpus, shard: str, config: HiFTNetConfig) -> None:
-    """Write `f0.npy` (2 rows a token) and `source.npy` (960, int16) of a shard, if not there."""
+    """Write a shard's `f0.npy` and `source.npy` (see `corpus`) unless they are there."""
     folder = corpus.folder / shard
     if (folder / "source.npy").exists():
         return
@@ -60,8 +60,8 @@ def prepare_shard(corpus: Corpus, shard: str, config: HiFTNetConfig) -> None:
             np.save(file, np.concatenate(rows))
 
 
-class _Networks(nn.Module):
-    """The vocoder where the task looks for it."""
+class _VocoderNetworks(nn.Module):
+    """The vocoder at the place where its task finds it, `s3gen.mel2wav`."""
 
     def __init__(self, vocoder: HiFTGenerator):
         super().__init__()
@@ -70,7 +70,7 @@ class _Networks(nn.Module):
 
 
 def _stretch(corpus: Corpus, index: int, key: np.ndarray) -> dict:
-    """A random stretch of a clip's features, read alone."""
+    """Read a random stretch of a clip's features, (FRAMES, ...) or all of a shorter clip."""
     clip = corpus.clips[index]
     tokens = FRAMES // 2
     spare = max(clip.tokens - tokens, 0)
@@ -87,10 +87,14 @@ def _stretch(corpus: Corpus, index: int, key: np.ndarray) -> dict:
     }
 
 
-def train(
+def train_vocoder(
     corpus: Corpus, folder: Path, steps: int = STEPS, shards: tuple[str, ...] = SHARDS
 ) -> None:
-    """Train from the beginning, or go on where `folder` holds a run."""
+    """Train the vocoder, resuming a run that `folder` holds.
+
+    Args:
+        shards: the names of the only ones that it learns from.
+    """
     config = hift_config()
     corpus = Corpus(corpus.folder, shards)
     for shard in corpus.shards:
@@ -100,9 +104,9 @@ def train(
         def stretch(index: int, key: np.ndarray) -> dict:
             return _stretch(corpus, index, key)
 
-        return corpus.samples([], size, running.SEED, None, part, most, stretch)
+        return corpus.samples([], size, SEED, None, part, most, stretch)
 
-    settings = running.settings(
+    settings = stage_config(
         folder,
         "vocoder",
         max_steps=steps,
@@ -118,6 +122,6 @@ def train(
         eval_steps=500,
         compile=True,
     )
-    networks = _Networks(fresh_vocoder(config, running.SEED))
+    networks = _VocoderNetworks(fresh_vocoder(config, SEED))
     task = VocoderTask(config, FRAMES, given_source=True)
-    running.run(settings, networks, task, samples("train", BATCH, None), samples("eval", 16, 64))
+    run_stage(settings, networks, task, samples("train", BATCH, None), samples("eval", 16, 64))

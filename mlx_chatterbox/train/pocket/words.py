@@ -1,4 +1,4 @@
-"""Words and templates of the pocket voice's training texts, composed for it."""
+"""Words and templates of pocket's training texts, composed for it."""
 
 from __future__ import annotations
 
@@ -163,6 +163,6 @@ SLOTS["digit"] = NUMBERS[:10]
 
 
 def all_words() -> list[str]:
-    """Every single word in the lists."""
-    found = {word for options in SLOTS.values() for word in options if word.isalpha()}
-    return sorted(word.lower() for word in found)
+    """Return every single word of the lists in lower case, sorted."""
+    words = {word for options in SLOTS.values() for word in options if word.isalpha()}
+    return sorted(word.lower() for word in words)

@@ -1,1 +1,1 @@
-"""What is learnt, component by component: see `base.Task`."""
+"""Training tasks, a module for each component (two for one in `speaker`): see `base.Task`."""

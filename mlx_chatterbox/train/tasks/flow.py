@@ -1,7 +1,7 @@
-"""S3Gen's flow: upstream's conditional flow matching, on noise and times from the samples' keys.
+"""Training of S3Gen's flow: upstream's conditional flow matching, noise and times by sample keys.
 
 Source: upstream `models/s3gen/flow.py` (`compute_loss`) and `flow_matching.py` (`compute_loss`).
-Upstream's encoder has dropout of 0.1 in training mode; here there is none.
+Upstream's encoder has dropout of 0.1 in training; this one has none.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ from ...errors import DataError, SettingError
 from ...models.s3gen.config import S3GenConfig
 from .base import (
     Batch,
+    MetricSums,
     Sample,
+    Sums,
     Task,
     Totals,
     bucket,
     generator,
     keys_of,
     length_mask,
-    of_reference,
     padded,
     phones_of,
+    reference_feature,
     total,
 )
 
-# Upstream's rule for the part of the mel that is given as prompt.
+# Upstream's rule: half of the samples have no prompt, the others up to 0.3 of their mel.
 NO_PROMPT_SHARE = 0.5
 LONGEST_PROMPT_SHARE = 0.3
 
@@ -37,28 +39,28 @@ _CROP, _PROMPT, _TIME, _NOISE, _CONDITION, _START = range(6)
 
 
 class FlowTask(Task):
-    """Flow matching ("flow") and, beyond upstream, the L1 distance of mu from the mel ("mu").
+    """Flow matching loss ("flow") and, beyond upstream, the L1 distance of mu from the mel ("mu").
 
-    The noise is scaled by `cfm_noise_scale`; upstream's is 1.
+    The noise is scaled by `cfm_noise_scale`, which upstream has at 1.
 
-    With `phones`, samples bring labels (2 n,), one a mel frame, and a throwaway layer learns to
-    name them from the encoder's features ("phones"): an encoder from scratch then finds sooner what
-    is said.
+    With `phones`, samples hold labels (2 n,), one for each mel frame, and a discarded layer learns
+    to classify them from the encoder's features ("phones"): an encoder from scratch then learns
+    sooner which sounds the tokens are.
 
     Mean flow models (Turbo, Nano) are refused: they are distilled, by a loss that upstream has not
-    published. Plain flow matching would only teach them steps of no length, while they are used for
-    two long ones.
+    published. Plain flow matching would teach them infinitely short steps, and they take two long
+    ones.
 
     Args:
         config: S3Gen's.
-        condition_dropout: share of samples that see neither tokens, speaker nor prompt (upstream's
+        condition_dropout: share of samples without tokens, speaker and prompt (upstream's
             `training_cfg_rate`), for classifier-free guidance.
-        max_tokens: of longer samples a stretch of so many tokens is taken, at random.
-        max_prompt_frames: the prompt has at most so many mel frames; None is upstream's rule alone.
-        start_share: share of samples at the flow's very start, time 0. A flow with little noise
-            does nearly all of its work there, and upstream's times seldom fall there.
-        phones: how many there are; 0: the samples have no labels.
-        weights: of "flow", "mu" and "phones"; "mu" is 0 unless given, "phones" 0.2.
+        max_tokens: longer samples are cropped at random to this length.
+        max_prompt_frames: upper limit of the prompt's mel frames; None: upstream's rule alone.
+        start_share: share of samples at the flow's start, time 0. A flow with little noise does
+            nearly all of its work there, and upstream's times seldom fall there.
+        phones: number of phone labels; 0: samples have no labels.
+        weights: of "flow" (default 1), "mu" (0) and "phones" (0.2).
 
     Raises:
         SettingError: a mean flow model.
@@ -92,20 +94,23 @@ class FlowTask(Task):
         self.phones = phones
         labels = ["phones"] if phones else []
         self.features = frozenset({"speech_tokens", "mel", "xvector", *labels})
-        self._namer = nn.Linear(config.encoder_output_size, phones) if phones else None
+        self._phone_head = nn.Linear(config.encoder_output_size, phones) if phones else None
 
     def extra_module(self, networks: nn.Module) -> nn.Module | None:
-        return self._namer
+        return self._phone_head
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         self.check(samples)
-        cut = [self._cut(sample) for sample in samples]
-        tokens, mels, phones = ([parts[i] for parts in cut] for i in range(3))
+        cropped = [self._crop(sample) for sample in samples]
+        tokens = [sample_tokens for sample_tokens, _, _ in cropped]
+        mels = [mel for _, mel, _ in cropped]
         length = bucket(max(len(row) for row in tokens))
         frames = length * self.config.token_mel_ratio
         drawn = [self._draw(sample, len(mel)) for sample, mel in zip(samples, mels, strict=True)]
         prompts, times, noises, kept = zip(*drawn, strict=True)
-        embeddings = np.stack([of_reference(sample, "xvector").reshape(-1) for sample in samples])
+        embeddings = np.stack(
+            [reference_feature(sample, "xvector").reshape(-1) for sample in samples]
+        )
         batch = {
             "keys": keys_of(samples),
             "tokens": mx.array(padded(tokens, length, np.int32)),
@@ -119,11 +124,12 @@ class FlowTask(Task):
             "kept": mx.array(np.array(kept, dtype=np.float32)),
         }
         if self.phones:
+            phones = [labels for _, _, labels in cropped]
             batch["phones"] = mx.array(padded(phones, frames, np.int32))
         return batch
 
-    def _cut(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Tokens, mel and, where they are used, phones, no longer than `max_tokens`."""
+    def _crop(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return tokens (n,), mel (2 n, 80) and phones, n at most `max_tokens`; 0 for no labels."""
         tokens = np.asarray(sample["speech_tokens"], dtype=np.int32)
         mel = np.asarray(sample["mel"], dtype=np.float32)
         ratio = self.config.token_mel_ratio
@@ -133,16 +139,19 @@ class FlowTask(Task):
                 f"speech tokens; there must be {ratio} for each."
             )
         if tokens.min() < 0 or tokens.max() >= self.config.vocab_size:
-            raise DataError(f"{sample.get('id', 'a sample')} has speech tokens that have no sound.")
+            raise DataError(
+                f"{sample.get('id', 'a sample')} has speech tokens outside the flow's vocabulary "
+                f"of {self.config.vocab_size}."
+            )
         spare = max(len(tokens) - self.max_tokens, 0)
         start = int(generator(sample["key"], _CROP).integers(spare + 1))
         stop = start + min(len(tokens), self.max_tokens)
         frames = slice(ratio * start, ratio * stop)
-        phones = phones_of(sample, self.phones)[frames] if self.phones else None
-        return tokens[start:stop], mel[frames], phones
+        phones = phones_of(sample, self.phones) if self.phones else np.zeros(len(mel), np.int32)
+        return tokens[start:stop], mel[frames], phones[frames]
 
     def _draw(self, sample: Sample, frames: int) -> tuple[int, float, np.ndarray, bool]:
-        """Frames of prompt, flow time, noise, and whether the condition is kept."""
+        """Draw the prompt's frames, the flow time, the noise, and whether to keep conditions."""
         prompt_rng = generator(sample["key"], _PROMPT)
         prompt = 0
         if prompt_rng.random() >= NO_PROMPT_SHARE:
@@ -162,7 +171,7 @@ class FlowTask(Task):
         entries = frames * self.config.decoder_out_channels
         return {"flow": entries, "mu": entries, "phones": frames if self.phones else 0.0}
 
-    def sums(self, networks: nn.Module, batch: Batch) -> tuple[dict, dict]:
+    def sums(self, networks: nn.Module, batch: Batch) -> tuple[Sums, MetricSums]:
         flow = self.module(networks)
         mask = batch["mel_mask"]
         hidden = flow.encode_hidden(batch["tokens"], batch["token_mask"].astype(flow.dtype))
@@ -175,20 +184,20 @@ class FlowTask(Task):
         if self.weights["mu"]:
             distance = mx.abs(mu.astype(mx.float32) - batch["mel"])
             sums["mu"] = (distance * mask[..., None]).sum()
-        if self._namer is not None:
-            named = self._namer(hidden).astype(mx.float32)
-            entropy = nn.losses.cross_entropy(named, batch["phones"])
+        if self._phone_head is not None:
+            logits = self._phone_head(hidden).astype(mx.float32)
+            entropy = nn.losses.cross_entropy(logits, batch["phones"])
             sums["phones"] = (entropy * mask).sum()
         return sums, {}
 
     def target(self, batch: Batch) -> mx.array:
-        """The direction from noise to mel, (B, T, 80)."""
+        """Return the velocity to learn, from noise to mel, (B, T, 80)."""
         return batch["mel"] - (1.0 - self.config.cfm_sigma_min) * batch["noise"]
 
     def velocity(
         self, flow: nn.Module, batch: Batch, mu: mx.array, speakers: mx.array, cond: mx.array
     ) -> mx.array:
-        """What the estimator takes for that direction, (B, T, 80) float32.
+        """Return the estimator's velocity, (B, T, 80) float32.
 
         Args:
             mu, cond: (B, T, 80).

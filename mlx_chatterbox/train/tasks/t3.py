@@ -1,15 +1,14 @@
-"""T3: cross-entropy of the next text token and of the next speech token.
+"""Training of T3: cross-entropy of the next text token and of the next speech token.
 
-A row is packed as inference meets it, with nothing between its parts and padding at the right end
-alone:
+A row is packed as in inference, with nothing between its parts and padding at the right end only:
 
 - Llama: [speaker, prompt, emotion | text with start and stop | start, start, speech ...]. The
   second start token predicts the first speech token, the last speech token the stop token; the
-  first start predicts nothing, as nobody asks it in inference either.
+  first start predicts nothing, as inference does not use its prediction either.
 - GPT-2: [speaker, prompt | text | start, speech ...].
 
-Tokens that are heard as the prompt too (`prompt_span`, where a speaker has but one clip) are not
-scored: they would only have to be copied.
+Tokens that are the prompt as well (`prompt_span`, where a speaker has only one clip) have no loss:
+T3 would only learn to copy them.
 
 Upstream's own `T3.loss` compares each position with its own token instead of the next one, and so
 is not what its weights were trained with.
@@ -30,27 +29,29 @@ from ...models.t3.config import T3Config
 from ...nn.attention import padding_bias
 from .base import (
     Batch,
+    MetricSums,
     Sample,
+    Sums,
     Task,
     Totals,
     bucket,
     generator,
     keys_of,
     length_mask,
-    of_reference,
     padded,
     phones_of,
+    reference_feature,
     total,
 )
 
 DEFAULT_EMOTION = 0.5
 _TEXT_DROPOUT, _TOKEN_NOISE = 1, 2
-# Speech and phone labels of a token: the phone in its second half, and the phone that comes next.
+# Phone labels of a token: the phone in its second half, and the next different phone.
 _PHONE_LABELS = 2
 
 
 class PhoneHeads(nn.Module):
-    """Phones told from T3's last hidden states, in training alone: (B, n, C) to (B, n, 2, P)."""
+    """Phone logits from T3's last hidden states, in training alone: (B, n, C) to (B, n, 2, P)."""
 
     def __init__(self, width: int, phones: int):
         super().__init__()
@@ -64,27 +65,27 @@ class PhoneHeads(nn.Module):
 class T3Task(Task):
     """Next-token losses of the text ("text") and of the speech ("speech").
 
-    With labels of phones (a sample's "phones", two a token) a throwaway head also tells which phone
-    the next token belongs to and which phone follows ("phones"): from random weights, T3 learns in
-    a tenth of the time where in the text it is.
+    With phone labels (a sample's "phones", two a token) a discarded head also predicts the phone of
+    the next token and the phone that follows it ("phones"): from random weights, T3 then learns to
+    keep its place in the text in a tenth of the time.
 
     Args:
         config: T3's.
         text_dropout: share of samples whose text embeddings are zeroed, as in the row without text
             that classifier-free guidance adds in inference: positions stay, and the text loss of
-            such a row is off. GPT-2 is never guided, so it takes none.
-        prompt_tokens: how much of the reference T3 hears, at most; 75 tokens are 3 s.
-        max_text_len, max_speech_len: longer samples are refused.
-        token_noise: share of the speech tokens that T3 hears of itself that are replaced by others,
-            at random, so that it trusts the text more than what it has said.
-        phones: how many kinds of them the labels know; 0: no labels.
+            such a row is off. For GPT-2, which is never guided, it is 0.
+        prompt_tokens: upper limit of the prompt's speech tokens; 75 tokens are 3 s.
+        max_text_len, max_speech_len: in tokens; longer samples are refused.
+        token_noise: share of the input speech tokens that are replaced at random, while the labels
+            stay, so that T3 relies on the text more than on its own previous tokens.
+        phones: number of phone labels; 0: samples have no labels.
         weights: of "text", "speech" and "phones".
     """
 
     name = "t3"
     features = frozenset({"text_tokens", "speech_tokens", "speaker_embedding"})
     prompt_features = frozenset({"speech_tokens", "speaker_embedding"})
-    parts = ("text", "speech")
+    parts: tuple[str, ...] = ("text", "speech")
     metrics = ("text_accuracy", "speech_accuracy")
 
     def __init__(
@@ -117,7 +118,7 @@ class T3Task(Task):
     def extra_module(self, networks: nn.Module) -> nn.Module | None:
         return self._heads
 
-    def for_evaluation(self) -> Task:
+    def for_evaluation(self) -> T3Task:
         twin = super().for_evaluation()
         twin.token_noise = 0.0
         return twin
@@ -129,34 +130,34 @@ class T3Task(Task):
         for sample, text, spoken in zip(samples, texts, speech, strict=True):
             self._check_tokens(sample, text, spoken)
         prompts = [self._prompt(sample) for sample in samples]
-        heard = [
+        has_text = [
             generator(sample["key"], _TEXT_DROPOUT).random() >= self.text_dropout
             for sample in samples
         ]
         emotions = [float(sample.get("emotion", DEFAULT_EMOTION)) for sample in samples]
         spans = [np.asarray(sample.get("prompt_span", (0, 0))) for sample in samples]
-        rows = _Rows(self.config, [len(a) for a in prompts], texts, speech, heard)
+        rows = _PackedRows(self.config, [len(a) for a in prompts], texts, speech, has_text)
         indices = rows.indices()
         for weights, (start, stop) in zip(indices["speech_weights"], spans, strict=True):
             weights[start:stop] = 0.0
         if self._heads is not None:
             indices |= _phone_labels(samples, speech, indices, self._heads.phones)
         for part in ("text", "speech"):
-            indices |= _scored(indices, part)
-        said = [self._misheard(s, spoken) for s, spoken in zip(samples, speech, strict=True)]
+            indices |= _with_loss(indices, part)
+        inputs = [self._with_noise(s, spoken) for s, spoken in zip(samples, speech, strict=True)]
         return {
             "keys": keys_of(samples),
             "speaker": mx.array(
                 np.stack(
-                    [of_reference(s, "speaker_embedding").reshape(-1) for s in samples]
+                    [reference_feature(s, "speaker_embedding").reshape(-1) for s in samples]
                 ).astype(np.float32)
             ),
             "prompt": mx.array(padded(prompts, rows.prompt_length, np.int32)),
             "prompt_mask": mx.array(length_mask([len(a) for a in prompts], rows.prompt_length)),
             "emotion": mx.array(np.array(emotions, dtype=np.float32).reshape(-1, 1, 1)),
             "text": mx.array(padded(texts, rows.text_length, np.int32)),
-            "text_heard": mx.array(np.array(heard, dtype=np.float32)),
-            "speech": mx.array(padded(said, rows.speech_length, np.int32)),
+            "text_kept": mx.array(np.array(has_text, dtype=np.float32)),
+            "speech": mx.array(padded(inputs, rows.speech_length, np.int32)),
             **{name: mx.array(value) for name, value in indices.items()},
         }
 
@@ -171,17 +172,17 @@ class T3Task(Task):
             if len(tokens) > most:
                 raise DataError(f"{name} has {len(tokens)} {kind} tokens, more than {most}.")
             if tokens.min() < 0 or tokens.max() >= vocabulary:
-                raise DataError(f"{name} has {kind} tokens outside the {vocabulary} there are.")
+                raise DataError(f"{name} has {kind} tokens outside the vocabulary of {vocabulary}.")
         if config.is_gpt2:
-            in_all = 2 + self.prompt_tokens + len(text) + len(speech)
-            if in_all > config.max_position_embeddings:
+            positions = 2 + self.prompt_tokens + len(text) + len(speech)
+            if positions > config.max_position_embeddings:
                 raise DataError(
-                    f"{name} needs {in_all} positions, more than the "
-                    f"{config.max_position_embeddings} there are."
+                    f"{name} needs {positions} positions, more than T3's "
+                    f"{config.max_position_embeddings}."
                 )
 
-    def _misheard(self, sample: Sample, speech: np.ndarray) -> np.ndarray:
-        """The tokens that T3 takes for its own, some of them replaced."""
+    def _with_noise(self, sample: Sample, speech: np.ndarray) -> np.ndarray:
+        """Replace a share of `token_noise` of the speech tokens at random."""
         if not self.token_noise:
             return speech
         rng = generator(sample["key"], _TOKEN_NOISE)
@@ -198,7 +199,7 @@ class T3Task(Task):
     def counts(self, batch: Batch) -> Totals:
         return {part: total(batch[f"{part}_weights"]) for part in self.parts}
 
-    def sums(self, networks: nn.Module, batch: Batch) -> tuple[dict, dict]:
+    def sums(self, networks: nn.Module, batch: Batch) -> tuple[Sums, MetricSums]:
         t3 = self.module(networks)
         hidden = _hidden_states(t3, self.embeddings(t3, batch))
         hidden = hidden.reshape(-1, hidden.shape[-1])
@@ -218,12 +219,12 @@ class T3Task(Task):
         return sums, metrics
 
     def embeddings(self, t3: nn.Module, batch: Batch) -> mx.array:
-        """The packed rows' embeddings, (B, T, C)."""
+        """Return the packed rows' embeddings, (B, T, C)."""
         cond = _conditioning(t3, batch)
-        text = t3.text_emb(batch["text"]) * batch["text_heard"].astype(t3.dtype)[:, None, None]
+        text = t3.text_emb(batch["text"]) * batch["text_kept"].astype(t3.dtype)[:, None, None]
         speech = batch["speech"]
         start = mx.full((speech.shape[0], 1), self.config.start_speech_token, dtype=speech.dtype)
-        # One start token; the Llama's rows take it twice.
+        # Embedded once; the Llama's rows contain it twice.
         speech = t3.embed_speech(mx.concatenate([start, speech], axis=1), 0)
         if not self.config.is_gpt2:
             text = text + t3.text_pos_emb(0, text.shape[1])
@@ -238,7 +239,7 @@ def _phone_labels(
     indices: dict[str, np.ndarray],
     kinds: int,
 ) -> dict[str, np.ndarray]:
-    """Labels (B, S, 2) beside those of the speech; where T3 is to stop, they weigh nothing."""
+    """Return phone labels (B, S, 2) and weights (B, S); the weight of the stop token's is 0."""
     weights = indices["speech_weights"].copy()
     labels = np.zeros((*weights.shape, _PHONE_LABELS), dtype=np.int32)
     for b, (sample, spoken) in enumerate(zip(samples, speech, strict=True)):
@@ -246,7 +247,7 @@ def _phone_labels(
         if len(phones) != 2 * count:
             raise DataError(f"{sample.get('id', 'a sample')} needs two phones a speech token.")
         weights[b, count:] = 0.0
-        # The place where the next phone begins; after the last one there is only itself.
+        # The index where the next phone begins; the last phone is followed by itself.
         changes = np.flatnonzero(np.diff(phones)) + 1
         after = np.searchsorted(changes, np.arange(2 * count), side="right")
         following = phones[np.append(changes, 2 * count - 1)[after]]
@@ -255,20 +256,23 @@ def _phone_labels(
 
 
 def _hidden_states(t3: nn.Module, embeddings: mx.array) -> mx.array:
-    """As `T3.hidden_states`, but nothing is remembered: what a layer hands to the outside would
-    keep a checkpointed layer's activations, and it alone has gradients here."""
+    """Return the last hidden states as `T3.hidden_states` does, without a cache.
+
+    Keys and values that leave a layer would keep the activations of one with gradient
+    checkpointing.
+    """
     rows, length, _ = embeddings.shape
 
-    def remember(keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+    def no_cache(keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         return keys, values
 
-    memory = [remember] * t3.config.num_hidden_layers
+    caches = [no_cache] * t3.config.num_hidden_layers
     start = mx.zeros((rows,), dtype=mx.int32)
-    return t3.tfmr.model(embeddings, start, causal_bias(0, length, embeddings.dtype), memory)
+    return t3.tfmr.model(embeddings, start, causal_bias(0, length, embeddings.dtype), caches)
 
 
 def _conditioning(t3: nn.Module, batch: Batch) -> mx.array:
-    """(B, L, C): what `T3CondEnc` makes of a batch whose prompts differ in length."""
+    """Embed the conditioning of a batch whose prompts differ in length, (B, L, C)."""
     speaker, emotion = batch["speaker"].astype(t3.dtype), batch["emotion"].astype(t3.dtype)
     if batch["prompt"].shape[1] == 0:
         return t3.cond_enc(speaker, None, emotion)
@@ -277,21 +281,21 @@ def _conditioning(t3: nn.Module, batch: Batch) -> mx.array:
     return t3.cond_enc(speaker, prompt, emotion, hidden)
 
 
-def _scored(indices: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
-    """The places of a part that are scored, of all rows in one: (n,) each, padded.
+def _with_loss(indices: dict[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
+    """Select the positions of a part that have a loss, of all rows in one: (n,) each, padded.
 
-    Logits are as wide as the vocabulary; for padding between the rows they would be for nothing.
+    Logits are as wide as the vocabulary; those of padding between the rows would be wasted.
     """
-    scored = indices[f"{part}_weights"] > 0
-    length = bucket(scored.sum())
+    selected = indices[f"{part}_weights"] > 0
+    length = bucket(selected.sum())
     names = [f"{part}_at", f"{part}_labels", f"{part}_weights"]
-    # Labels of phones stand beside those of the speech.
+    # Phone labels go with the speech labels.
     names += [name for name in indices if part == "speech" and name.startswith("phones_")]
-    return {name: padded([indices[name][scored]], length)[0] for name in names}
+    return {name: padded([indices[name][selected]], length)[0] for name in names}
 
 
-class _Rows:
-    """Where everything stands: in the pool of padded parts, in the packed rows, in the losses."""
+class _PackedRows:
+    """The layout of packed rows: where each part is in the pool of parts, the rows, the losses."""
 
     def __init__(
         self,
@@ -299,11 +303,11 @@ class _Rows:
         prompts: list[int],
         texts: list[np.ndarray],
         speech: list[np.ndarray],
-        heard: list[bool],
+        has_text: list[bool],
     ):
         self.config, self.prompts, self.texts, self.speech = config, prompts, texts, speech
-        self.heard = heard
-        # No table of positions is longer than what follows `min`.
+        self.has_text = has_text
+        # Tables of positions are no longer than the second argument of `min`.
         longest = max(prompts)
         self.prompt_length = min(bucket(longest), config.speech_cond_prompt_len) if longest else 0
         self.text_length = self._bucket(texts, config.max_text_tokens + 2)
@@ -313,19 +317,19 @@ class _Rows:
             self.cond_length = (config.perceiver_queries if self.prompt_length else 0) + 2
 
     @staticmethod
-    def _bucket(tokens: list[np.ndarray], most: int) -> int:
+    def _bucket(tokens: list[np.ndarray], limit: int) -> int:
         longest = max(len(row) for row in tokens)
-        return max(longest, min(bucket(longest), most))
+        return max(longest, min(bucket(longest), limit))
 
     def indices(self) -> dict[str, np.ndarray]:
-        """Indices into the flattened pool ("take") and packed rows ("*_at"); labels; weights."""
+        """Return indices into the pool ("take") and the packed rows ("*_at"), labels, weights."""
         starts = 1 if self.config.is_gpt2 else 2
         conds = [self._cond(prompt) for prompt in self.prompts]
         rows = [
             len(cond) + len(text) + starts + len(spoken)
             for cond, text, spoken in zip(conds, self.texts, self.speech, strict=True)
         ]
-        # A label more than tokens: the stop token.
+        # One label more than there are tokens: the stop token.
         shapes = {"text": self.text_length, "speech": self.speech_length + 1}
         packed_length, batch = bucket(max(rows)), len(rows)
         if self.config.is_gpt2:
@@ -350,13 +354,13 @@ class _Rows:
             out["take"][b, : len(take)] = take
             out["take"][b] += b * pool_length
             after = len(cond) + len(text) + starts - 1
-            self._predict(out, "text", b, packed_length, len(cond), text[1:], self.heard[b])
+            self._predict(out, "text", b, packed_length, len(cond), text[1:], self.has_text[b])
             labels = np.append(speech, self.config.stop_speech_token)
             self._predict(out, "speech", b, packed_length, after, labels, True)
         return out
 
     def _cond(self, prompt: int) -> np.ndarray:
-        """A row's places in the conditioning: GPT-2 pads the prompt, the Llama resamples it."""
+        """Return a row's positions in the conditioning; a Llama's prompt is resampled."""
         if self.config.is_gpt2:
             return np.arange(1 + prompt)
         if prompt:
@@ -367,7 +371,7 @@ class _Rows:
     def _predict(
         out: dict, part: str, b: int, packed_length: int, start: int, labels: np.ndarray, on: bool
     ) -> None:
-        """Position `start` of row `b` predicts the first label, and so on."""
+        """Let row `b` predict the labels from `start` on; their weights are 1 if `on`, else 0."""
         n = len(labels)
         out[f"{part}_at"][b, :n] = b * packed_length + start + np.arange(n)
         out[f"{part}_labels"][b, :n] = labels

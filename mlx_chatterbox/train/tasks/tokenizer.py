@@ -1,8 +1,9 @@
-"""The S3 tokenizer from scratch: codes from which a small decoder can draw the mel.
+"""Training of the S3 tokenizer from scratch: codes from which a small decoder rebuilds the mel.
 
-The published one was trained inside a speech recogniser. Here a throwaway decoder rebuilds S3Gen's
-mel from the quantised digits, whose rounding passes gradients straight through; labels of phones
-("phones", where the data has them) make the codes say what is said and not only how it sounds.
+The published one was trained inside a speech recogniser. Here a decoder, discarded afterwards,
+rebuilds S3Gen's mel from the quantised digits, whose rounding passes gradients straight through;
+phone labels ("phones", where the data has them) make the codes represent the words as well as the
+sound.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from ...models.s3tokenizer.windows import FRAMES_PER_TOKEN
 from ...nn.conv import Conv1d
 from .base import (
     Batch,
+    MetricSums,
     Sample,
+    Sums,
     Task,
     Totals,
     generator,
@@ -39,7 +42,7 @@ _CROP = 1
 
 
 class MelDecoder(nn.Module):
-    """Digits (B, n, dims) to normalised mel (B, 2 n, 80), and to logits of phones."""
+    """Digits (B, n, dims) to normalised mel (B, 2 n, 80) and phone logits (B, 2 n, phones)."""
 
     def __init__(self, dims: int, width: int, phones: int):
         super().__init__()
@@ -60,17 +63,18 @@ class MelDecoder(nn.Module):
 class TokenizerTask(Task):
     """L1 distance of the rebuilt mel ("mel") and, with labels, phones' cross-entropy ("phones").
 
-    Samples need "log_mel_16k" (128, 4 n) or (4 n, 128), "mel" (2 n, 80) and, if `phones` is given,
-    "phones" (2 n,) integers. The network knows no padding, so that stretches of one length are
-    taken; where a clip is shorter, its end is silence that is not scored.
+    Samples need "log_mel_16k" (128, 4 n) or (4 n, 128), "mel" (2 n, 80) and, with `phones`,
+    "phones" (2 n,) integers. The network has no padding mask, so all samples are cropped to one
+    length; a shorter clip is extended by silence without loss.
 
     Args:
         config: the tokenizer's.
-        tokens: length of a stretch.
-        active_dims: how many of the quantiser's dimensions may be used; the others always give the
-            digit 1. Fewer make a smaller vocabulary for a small model. None is all of them.
-        phones: how many there are.
-        weights: of "mel" and "phones"; the latter is 0.3 unless given.
+        tokens: length of the crops.
+        active_dims: number of the quantiser's dimensions in use; the others always give the digit
+            1. Fewer make a smaller vocabulary, for a small model. None: all.
+        phones: number of phone labels; 0: samples have no labels.
+        width: of the decoder.
+        weights: of "mel" (default 1) and "phones" (0.3).
     """
 
     name = "s3_tokenizer"
@@ -95,12 +99,12 @@ class TokenizerTask(Task):
         return self._decoder
 
     def begin(self, networks: nn.Module, speakers: Iterable[str]) -> None:
-        self.prepare(networks)
+        self.disable_unused_dims(networks)
 
-    def prepare(self, networks: nn.Module) -> None:
-        """Silence the dimensions that may not be used, before the first step.
+    def disable_unused_dims(self, networks: nn.Module) -> None:
+        """Zero the projection's rows of the dimensions that are not in use, before the first step.
 
-        Their rows become zeros, get no gradient and so stay what they are: tanh(0) is digit 1.
+        They get no gradient and so stay zero: tanh(0) is digit 1.
         """
         down = self.module(networks).quantizer.codebook.project_down
         active = mx.arange(self.config.quantizer_dims) < self.active_dims
@@ -109,10 +113,10 @@ class TokenizerTask(Task):
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         self.check(samples)
-        cut = [self._cut(sample) for sample in samples]
-        log_mels, mels, phones = ([row[i] for row in cut] for i in range(3))
+        cropped = [self._crop(sample) for sample in samples]
+        log_mels, mels, phones = ([arrays[i] for arrays in cropped] for i in range(3))
         frames = MEL_FRAMES_PER_TOKEN * self.tokens
-        quiet = np.stack(
+        extended = np.stack(
             [
                 np.concatenate(
                     [row, np.full((FRAMES_PER_TOKEN * self.tokens - len(row), 128), row.min())]
@@ -122,19 +126,20 @@ class TokenizerTask(Task):
         )
         return {
             "keys": keys_of(samples),
-            "log_mel": mx.array(quiet.astype(np.float32)),
+            "log_mel": mx.array(extended.astype(np.float32)),
             "mel": mx.array(padded(mels, frames, np.float32)),
             "mask": mx.array(length_mask([len(mel) for mel in mels], frames)),
             "phones": mx.array(padded(phones, frames, np.int32)),
         }
 
-    def _cut(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _crop(self, sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return log-mel (4 n, 128), mel (2 n, 80) and phones (2 n,), n at most `tokens`."""
         log_mel, mel = np.asarray(sample["log_mel_16k"]), np.asarray(sample["mel"])
         if log_mel.shape[0] == self.config.n_mels and log_mel.shape[1] != self.config.n_mels:
             log_mel = log_mel.T
         n = min(len(log_mel) // FRAMES_PER_TOKEN, len(mel) // MEL_FRAMES_PER_TOKEN)
         if n == 0:
-            raise DataError(f"{sample.get('id', 'a sample')} is shorter than a token.")
+            raise DataError(f"{sample.get('id', 'a sample')} is shorter than a token (40 ms).")
         start = int(generator(sample["key"], _CROP).integers(max(n - self.tokens, 0) + 1))
         stop = min(start + self.tokens, n)
         phones = phones_of(sample, self.phones) if self.phones else np.zeros(2 * n, np.int32)
@@ -148,7 +153,7 @@ class TokenizerTask(Task):
         frames = total(batch["mask"])
         return {"mel": frames, "phones": frames if self.phones else 0.0}
 
-    def sums(self, networks: nn.Module, batch: Batch) -> tuple[dict, dict]:
+    def sums(self, networks: nn.Module, batch: Batch) -> tuple[Sums, MetricSums]:
         tokenizer = self.module(networks)
         hidden = tokenizer.encoder(batch["log_mel"])
         levels = mx.tanh(tokenizer.quantizer.codebook.project_down(hidden)) * SATURATION

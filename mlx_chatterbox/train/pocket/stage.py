@@ -1,15 +1,18 @@
-"""One stage of the recipe: a task, its data, the trainer; taken up where it was left."""
+"""A stage of the recipe: one task trained to its end, resumed from its newest checkpoint."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
+from ...errors import CheckpointError
 from ..adapters import trainable
 from ..config import ModelSection, TrainConfig, TrainingSection
+from ..sections import Component
 from ..state import Checkpoints, find_checkpoint, read_arrays, weights_file
 from ..tasks.base import PLACES, Task, component_module
 from ..trained import EXTRA
@@ -18,12 +21,17 @@ from ..trainer import Samples, Trainer
 SEED = 20261121
 
 
-def settings(folder: Path, name: str, **training) -> TrainConfig:
-    """A stage's configuration; `training` are fields of `TrainingSection`.
+def stage_config(folder: Path, component: Component, **training: Any) -> TrainConfig:
+    """Make a stage's configuration.
 
-    Evaluations are there to be read; the last weights are taken, as the learning rate ends at 0.
+    Evaluation losses are only logged: the last weights are used, as the learning rate ends at 0.
+
+    Args:
+        folder: the stage's output folder.
+        component: trained from scratch.
+        training: fields of `TrainingSection`, in place of the recipe's defaults.
     """
-    usual = {
+    defaults: dict[str, Any] = {
         "output_dir": str(folder),
         "lr_scheduler_type": "cosine",
         "warmup_steps": 50,
@@ -38,20 +46,25 @@ def settings(folder: Path, name: str, **training) -> TrainConfig:
         "max_steps": 1,
     }
     return TrainConfig(
-        model=ModelSection(init="scratch", train_components=[name]),
-        training=TrainingSection(**(usual | training)),
+        model=ModelSection(init="scratch", train_components=[component]),
+        training=TrainingSection(**(defaults | training)),
         seed=SEED,
     )
 
 
-def run(
+def run_stage(
     config: TrainConfig,
     networks: nn.Module,
     task: Task,
     train: Samples,
     evaluation: Samples | None = None,
 ) -> None:
-    """Train the task's network to the end, from the stage's newest checkpoint if there is one."""
+    """Train the task's network to the end, from the stage's newest checkpoint if there is one.
+
+    Args:
+        config: from `stage_config`.
+        networks: a module with the task's network at its place in `PLACES`; trained in place.
+    """
     trainable(networks, [task.module(networks)])
     trainer = Trainer(config, networks, [task], train, evaluation)
     folder = Path(config.training.output_dir)
@@ -60,22 +73,14 @@ def run(
     trainer.fit()
 
 
-def is_finished(folder: Path) -> bool:
-    """Whether a stage came to its end."""
-    from ..state import read_state
-
-    newest = Checkpoints(folder).newest() if folder.is_dir() else None
-    return newest is not None and read_state(newest).finished
-
-
-def take(networks: nn.Module, folder: Path, component: str) -> int:
-    """Put a stage's newest weights into the networks.
+def load_stage_weights(networks: nn.Module, folder: Path, component: str) -> int:
+    """Load a stage's newest weights into the networks.
 
     Returns:
-        at which step they are.
+        the training step that they were saved at.
 
     Raises:
-        CheckpointError: the stage has none.
+        CheckpointError: the stage has no checkpoint, or one of another architecture.
     """
     checkpoint = find_checkpoint(folder)
     prefix = f"{PLACES[component]}."
@@ -87,9 +92,10 @@ def take(networks: nn.Module, folder: Path, component: str) -> int:
     module = component_module(networks, component)
     expected = dict(tree_flatten(module.parameters()))
     if expected.keys() != weights.keys():
-        from ...errors import CheckpointError
-
-        raise CheckpointError(f"{checkpoint} does not fit the {component} of the pocket model.")
+        raise CheckpointError(
+            f"{checkpoint} was trained with other sizes of {component} than pocket's today: delete "
+            f"{folder} and train the stage again."
+        )
     module.update(tree_unflatten(list(weights.items())))
     mx.eval(module.parameters())
     return int(checkpoint.name.rsplit("-", 1)[-1])

@@ -1,6 +1,6 @@
-"""The free synthesisers: flite, whose voices are learnt, and espeak-ng, for more variety.
+"""The free synthesisers whose speech pocket learns from: flite, and espeak-ng for more variety.
 
-flite also prints when each phone ends: labels for free, which make every stage learn faster.
+flite also prints when each phone ends: labels that make every stage learn faster.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ ESPEAK_VOICES = tuple(f"espeak-{variant}" for variant in ESPEAK_VARIANTS)
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """What a synthesiser said.
+class LabelledSpeech:
+    """Speech of a synthesiser with labels of its phones.
 
     Attributes:
-        waveform: (640 n,) float32 at 16 kHz, the last token filled up with zeros.
-        phones: (2 n,) uint8, indices into `PHONES` at 50 a second; all pauses where unknown.
+        waveform: (640 n,) float32 at 16 kHz, the last token padded with zeros.
+        phones: (2 n,) uint8, indices into `PHONES` at 50 a second; all `PAUSE` for a voice of
+            espeak-ng, which prints none.
     """
 
     waveform: np.ndarray
@@ -48,28 +49,33 @@ class Spoken:
 
     @property
     def tokens(self) -> int:
+        """Length in tokens of 40 ms."""
         return len(self.waveform) // SAMPLES_PER_TOKEN
 
 
 def check_programs() -> None:
-    """Raise DataError unless the synthesisers are installed."""
+    """Check that the synthesisers are installed.
+
+    Raises:
+        DataError: one is missing.
+    """
     for program in ("flite", "espeak-ng", "t2p"):
         if shutil.which(program) is None:
             package = "espeak-ng" if program == "espeak-ng" else "flite"
-            raise DataError(f"{program} is missing: apt-get install {package}.")
+            raise DataError(f"{program} is not installed: apt-get install {package}.")
 
 
-def speak(voice: str, text: str) -> Spoken:
-    """Let a voice say a text.
+def synthesise(voice: str, text: str) -> LabelledSpeech:
+    """Speak a text with a synthesiser's voice.
 
     Args:
         voice: one of `FLITE_VOICES` or `ESPEAK_VOICES`.
 
     Raises:
-        DataError: the program fails.
+        DataError: the synthesiser fails.
     """
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "said.wav"
+        path = Path(folder) / "speech.wav"
         if voice in FLITE_VOICES:
             command = ["flite", "-voice", voice, "-psdur", "-t", text, "-o", str(path)]
         else:
@@ -87,12 +93,12 @@ def speak(voice: str, text: str) -> Spoken:
     phones = np.zeros(2 * tokens, np.uint8)
     if voice in FLITE_VOICES:
         phones = _phones(done.stdout, 2 * tokens)
-    return Spoken(waveform, phones)
+    return LabelledSpeech(waveform, phones)
 
 
-def _phones(printed: str, frames: int) -> np.ndarray:
-    """flite's "phone:end ..." as an index for the middle of each frame of 20 ms."""
-    pairs = [item.rsplit(":", 1) for item in printed.split()]
+def _phones(output: str, frames: int) -> np.ndarray:
+    """Parse flite's "phone:seconds ..." into the phone's index at each 20 ms frame's middle."""
+    pairs = [item.rsplit(":", 1) for item in output.split()]
     ends = np.array([float(end) for _, end in pairs])
     names = np.array([_PHONE_INDEX[name] for name, _ in pairs] + [_PHONE_INDEX[PAUSE]], np.uint8)
     return names[np.searchsorted(ends, (np.arange(frames) + 0.5) * 0.02, side="right")]

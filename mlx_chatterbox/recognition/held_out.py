@@ -1,9 +1,9 @@
-"""What the finished voice is judged on: sentences that it was not trained on.
+"""English sentences to evaluate speech on; the pocket voice was trained on none of them.
 
-`HELD_OUT` are sentences of the kinds that it was trained on, of common words, all on the held-out
-side of `texts.is_held_out`. `OTHERS` are by somebody else: ten of the Harvard sentences (IEEE
-Recommended Practice for Speech Quality Measurements, 1969), and numbers, questions and sentences of
-25 words composed for this.
+`HELD_OUT` are sentences of the kinds that pocket was trained on, of common words, all on the
+held-out side of `train.pocket.texts.is_held_out`. `OTHERS` are of other origin: ten of the Harvard
+sentences (IEEE Recommended Practice for Speech Quality Measurements, 1969), and numbers, questions
+and sentences of 25 words composed for this purpose.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From the stages' weights to a checkpoint folder: the pocket model as it is in the package."""
+"""The checkpoint folder of the pocket model, as it is in the package, from the stages' weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from ...audio.resample import resample_soxr
+from ...models.config import ModelConfig
 from ...runtime.own_files import write_whole
 from ...runtime.saving import save_arrays
 from ...text.files import ENGLISH_FILE, LEXICON_FILE
@@ -22,73 +23,89 @@ from ...weights.packing import pack
 from ..state import new_folder
 from ..tasks.base import PLACES
 from ..trained import seeded
-from . import running, voices
 from .model import pocket_config
+from .stage import SEED, load_stage_weights
+from .synthesisers import RATE, synthesise
 
 VOICES_FOLDER, CARD_NAME = "voices", "MODEL_CARD.md"
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
-# The built-in voices, and what their references say, which is not trained on.
+# The built-in voices, and the text of their reference recordings, which is not trained on.
 BUILT_IN = ("slt", "rms", "awb")
 REFERENCE_TEXT = "A gentle wind moves over the old harbor, and the boats are quiet."
-# The one that is understood best.
-FIRST_VOICE = "rms"
+# The default voice: the one with the fewest word errors.
+DEFAULT_VOICE = "rms"
 _PACKED = ("t3.", "s3gen.flow.")
 
 
-def networks_of(runs: Path) -> tuple[Chatterbox, dict[str, int]]:
-    """The networks with every stage's newest weights, and at which steps these are."""
-    with seeded(running.SEED):
+def trained_networks(runs: Path) -> tuple[Chatterbox, dict[str, int]]:
+    """Build the networks with every stage's newest weights.
+
+    Returns:
+        the networks, and by component the training step of its weights.
+
+    Raises:
+        CheckpointError: a stage has no checkpoint, or one of another architecture.
+    """
+    with seeded(SEED):
         networks = build(pocket_config())
-    steps = {name: running.take(networks, runs / name, name) for name in PLACES}
+    steps = {name: load_stage_weights(networks, runs / name, name) for name in PLACES}
     networks.eval()
     return networks, steps
 
 
-def assemble(runs: Path, texts: Path, output: Path) -> dict[str, int]:
-    """Write the checkpoint folder, anew.
+def write_checkpoint_folder(runs: Path, texts: Path, output: Path) -> dict[str, int]:
+    """Write the checkpoint folder; an older one is replaced.
 
     Args:
-        runs: the stages' output folders.
+        runs: holds the stages' output folders.
         texts: the folder of vocabulary and dictionary.
         output: appears whole or not at all.
 
     Returns:
-        at which step each stage's weights are.
+        by component the training step of its weights.
+
+    Raises:
+        CheckpointError: a stage has no checkpoint, or one of another architecture.
     """
-    networks, steps = networks_of(runs)
+    networks, steps = trained_networks(runs)
     config = pocket_config()
-    config.source = {"name": "pocket", "steps": steps, "seed": running.SEED}
+    config.source = {"name": "pocket", "steps": steps, "seed": SEED}
     with new_folder(output) as folder:
-        _write(networks, config, texts, folder)
+        _write_files(networks, config, texts, folder)
     return steps
 
 
-def _write(networks: Chatterbox, config, texts: Path, folder: Path) -> None:
+def _write_files(networks: Chatterbox, config: ModelConfig, texts: Path, folder: Path) -> None:
     shutil.copyfile(Path(__file__).with_name(CARD_NAME), folder / CARD_NAME)
     for name in (ENGLISH_FILE, LEXICON_FILE):
         shutil.copyfile(texts / name, folder / name)
     half = {
         key: value.astype(mx.float16) if mx.issubdtype(value.dtype, mx.floating) else value
-        for key, value in sorted(tree_flatten(networks.parameters()))
+        for key, value in sorted(dict(tree_flatten(networks.parameters())).items())
     }
     packed = pack(half, config.packing, lambda key: key.startswith(_PACKED))
     save_arrays(folder / WEIGHTS_NAME, packed, {"format": "mlx"})
     config.save(folder)
     verify_folder(folder)
-    # The voices are made by the weights as they are stored.
+    # The voices are embedded by the weights as they are stored.
     loaded = load_converted(folder)
     (folder / VOICES_FOLDER).mkdir()
     for name in BUILT_IN:
-        said = reference(name, REFERENCE_TEXT)
-        voice = embed_voice(loaded.networks, said, config.generation)
+        speech = teacher_speech(name, REFERENCE_TEXT)
+        voice = embed_voice(loaded.networks, speech, config.generation)
         half_mel = dataclasses.replace(voice, prompt_feat=voice.prompt_feat.astype(mx.float16))
         half_mel.save(folder / VOICES_FOLDER / f"{name}.safetensors")
-    shutil.copyfile(folder / VOICES_FOLDER / f"{FIRST_VOICE}.safetensors", folder / VOICE_NAME)
+    shutil.copyfile(folder / VOICES_FOLDER / f"{DEFAULT_VOICE}.safetensors", folder / VOICE_NAME)
     write_manifest(folder)
 
 
 def write_figures(model: Path, figures: str) -> None:
-    """Put what was measured into the folder's model card, which its manifest does not list."""
+    """Write the evaluation's figures into the model card, which the manifest does not list.
+
+    Args:
+        model: the checkpoint folder.
+        figures: lines of text.
+    """
     card = model / CARD_NAME
     text = card.read_text(encoding="utf-8")
     before, after = text.split(_BEGIN)[0], text.split(_END)[1]
@@ -96,6 +113,6 @@ def write_figures(model: Path, figures: str) -> None:
     write_whole(card, f"{before}{_BEGIN}\n{lines}{_END}{after}")
 
 
-def reference(voice: str, text: str) -> np.ndarray:
-    """What a synthesiser says, (n,) float32 at 24 kHz."""
-    return resample_soxr(voices.speak(voice, text).waveform, voices.RATE, 24000)
+def teacher_speech(voice: str, text: str) -> np.ndarray:
+    """Synthesise a text with flite or espeak-ng, (samples,) float32 at 24 kHz."""
+    return resample_soxr(synthesise(voice, text).waveform, RATE, 24000)
