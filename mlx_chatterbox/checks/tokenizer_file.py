@@ -115,8 +115,11 @@ def _growth(pattern: dict, content: str) -> float:
         text = pattern["String"]
         return len(content) / len(text) if isinstance(text, str) and text else len(content) + 1.0
     expression = pattern.get("Regex")
-    is_text = isinstance(expression, str) and len(expression) <= MAX_PATTERN
-    if not is_text or _REPEATED_GROUP.search(expression):
+    if (
+        not isinstance(expression, str)
+        or len(expression) > MAX_PATTERN
+        or _REPEATED_GROUP.search(expression)
+    ):
         raise ValueError(f"its pattern {shown(expression)} could take for ever")
     return len(content) + 1.0
 

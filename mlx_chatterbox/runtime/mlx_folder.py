@@ -100,7 +100,7 @@ def arrange(version: str) -> None:
         _run = None if _library is None else _arranged(version)
     except OSError:  # the disk may be full
         _run = None
-    if _run is None:
+    if _run is None or _library is None:
         _make_ours(version)
     else:
         _library.mlx_use_folder(os.fsencode(_run))

@@ -54,6 +54,7 @@ def can_run_two() -> bool:
 @contextmanager
 def _single_threaded_blas() -> Iterator[None]:
     blas = _blas()
+    assert blas is not None  # `can_run_two`
     before = blas.openblas_get_num_threads()
     blas.openblas_set_num_threads(1)
     try:

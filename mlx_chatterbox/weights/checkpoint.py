@@ -239,7 +239,7 @@ def _cast(networks: Chatterbox, config: ModelConfig, dtype: str) -> None:
     config.quantization = replace(config.quantization, rules=rules)
     changed = {
         key: value.astype(getattr(mx, dtype))
-        for key, value in tree_flatten(networks.parameters())
+        for key, value in dict(tree_flatten(networks.parameters())).items()
         if mx.issubdtype(value.dtype, mx.floating)
         and precision_of(config, key, value.shape).dtype == dtype
     }
@@ -257,10 +257,12 @@ def read_text_model(name: str | Path) -> tuple[ModelConfig, object | None]:
     """
     variant = variant_called(name)
     folder = local_folder(name)
-    if folder is None:
-        folder = on_this_machine(str(name)) if variant is not None else resolve_texts(name)
-    if folder is None:
-        return variant.default_config(), None
+    if folder is None and variant is not None:
+        folder = on_this_machine(str(name))
+        if folder is None:
+            return variant.default_config(), None
+    elif folder is None:
+        folder = resolve_texts(name)
     if is_own_configuration(folder):
         config = ModelConfig.load(folder)
     else:

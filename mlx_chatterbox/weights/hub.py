@@ -180,7 +180,7 @@ def resolve_texts(name: str | Path, cache_dir: str | Path | None = None) -> Path
 
 
 def _repository(name: str | Path) -> str:
-    repository = None if is_path(name) else repository_of(name)
+    repository = None if is_path(name) else repository_of(str(name))
     if repository is None and Path(name).is_file():
         raise CheckpointError(f"{name} is a file: a model is the folder that it lies in.")
     if repository is None and is_path(name):
@@ -330,9 +330,12 @@ def _kept(
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    here = {"cache_dir": cache_dir, "local_files_only": True}
     try:
-        folder = Path(snapshot_download(repository, allow_patterns=files, **here))
+        folder = Path(
+            snapshot_download(
+                repository, cache_dir=cache_dir, local_files_only=True, allow_patterns=files
+            )
+        )
     except LocalEntryNotFoundError as error:
         if not hasattr(error, "snapshot_path"):  # newer clients know that a copy is incomplete
             raise HubError(explain(failure, repository)) from None

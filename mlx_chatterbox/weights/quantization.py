@@ -141,6 +141,7 @@ def dequantized(layer: nn.Module, weight: mx.array | None = None) -> nn.Module:
             layer.weight, layer.scales, layer.biases, layer.group_size, layer.bits, mode=layer.mode
         )
     weight = weight.astype(layer.scales.dtype)
+    plain: nn.Embedding | nn.Linear
     if isinstance(layer, nn.QuantizedEmbedding):
         plain = nn.Embedding(*weight.shape)
     else:

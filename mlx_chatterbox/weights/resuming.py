@@ -56,16 +56,17 @@ def _missing(repository: str, patterns: list[str], cache: Path) -> list:
 
     about = HfApi().model_info(repository)
     names = [sibling.rfilename for sibling in about.siblings or []]
-    found = []
+    missing = []
     for name in filter_repo_objects(names, allow_patterns=patterns):
         if (cache / "snapshots" / str(about.sha) / name).exists():
             continue
         url = hf_hub_url(repository, name, revision=about.sha)
         file = get_hf_file_metadata(url)
-        plain = file.etag is not None and re.fullmatch(r"[\w-]+", file.etag)
-        if plain and (file.size or 0) >= LARGE and not (cache / "blobs" / file.etag).exists():
-            found.append((name, url, file))
-    return found
+        if file.etag is None or not re.fullmatch(r"[\w-]+", file.etag):
+            continue
+        if (file.size or 0) >= LARGE and not (cache / "blobs" / file.etag).exists():
+            missing.append((name, url, file))
+    return missing
 
 
 def _remove_outdated(repository: str, blobs: Path, wanted: set[str]) -> None:

@@ -50,13 +50,14 @@ def load_speech_tokenizer_v1(
         weights, rate = read_onnx(path)
         config = dataclasses.replace(config, token_rate=rate)
     else:
-        rate = TOKEN_RATES_V1.get(path.stem if name is None else name)
-        if rate is None:
+        stated_rate = TOKEN_RATES_V1.get(path.stem if name is None else name)
+        if stated_rate is None:
             raise CheckpointError(
                 f"{path} does not say how many tokens a second it makes: give a name, "
                 f"{' or '.join(TOKEN_RATES_V1)}."
             )
-        config, weights = dataclasses.replace(config, token_rate=rate), read_state_dict(path)
+        weights = read_state_dict(path)
+        config = dataclasses.replace(config, token_rate=stated_rate)
     config.check_layers(len(weights), path)
     model = S3TokenizerV1(config)
     load_weights_strictly(model, weights, path)
@@ -72,6 +73,7 @@ def save_speech_tokenizer_v1(model: S3TokenizerV1, folder: str | Path) -> Path:
     Raises:
         CheckpointError: it cannot be written.
     """
-    weights = {key: value.astype(mx.float32) for key, value in tree_flatten(model.parameters())}
+    parameters = dict(tree_flatten(model.parameters()))
+    weights = {key: value.astype(mx.float32) for key, value in parameters.items()}
     values = {"model_type": S3_TOKENIZER_V1, **model.config.to_dict()}
     return write_part(folder, weights, values)

@@ -60,15 +60,15 @@ def recover(output: Path) -> None:
     Only what nobody is writing any more is touched: folders of `output`'s own name, and those
     beside it that hold our lock.
     """
-    for folder in _beside(output, _OLD):
-        target = folder.with_name(_OLD.fullmatch(folder.name)[1])
+    for folder, name in _beside(output, _OLD):
+        target = folder.with_name(name)
         if not os.path.lexists(target):
             with contextlib.suppress(OSError):
                 os.rename(folder, target)
                 (target / LOCK).unlink(missing_ok=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    for folder in _beside(output, _TEMPORARY):
+    for folder, _ in _beside(output, _TEMPORARY):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -76,8 +76,7 @@ def moved_aside(output: Path) -> Path | None:
     """The folder that `recover` would give the name `output`, which is not there."""
     if output.exists():
         return None
-    ours = (one for one in _beside(output, _OLD) if _OLD.fullmatch(one.name)[1] == output.name)
-    return next(ours, None)
+    return next((folder for folder, name in _beside(output, _OLD) if name == output.name), None)
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -97,16 +96,24 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _beside(output: Path, pattern: re.Pattern) -> list[Path]:
-    found = []
+def _beside(output: Path, pattern: re.Pattern) -> list[tuple[Path, str]]:
+    """Folders that killed processes left beside `output`, the newest first.
+
+    Args:
+        pattern: of their names: the name that each stands for, and the process.
+
+    Returns:
+        Each folder and the name that it stands for.
+    """
+    folders = []
     for folder in output.parent.glob(".*"):
         match = pattern.fullmatch(folder.name)
         if match is None or folder.is_symlink() or not folder.is_dir():
             continue
         ours = match[1] == output.name or (folder / LOCK).exists()
         if ours and not _in_use(folder, int(match[2])):
-            found.append(folder)
-    return sorted(found, key=lambda folder: folder.stat().st_mtime, reverse=True)
+            folders.append((folder, match[1]))
+    return sorted(folders, key=lambda each: each[0].stat().st_mtime, reverse=True)
 
 
 def _in_use(folder: Path, process: int) -> bool:

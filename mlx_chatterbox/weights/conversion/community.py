@@ -117,7 +117,7 @@ def has_speech_tokenizer(keys) -> bool:
     Files from mlx-audio's first weeks have one with a tensor missing from every block.
     """
     ours = {our_key(key) for key in keys if key.startswith(SPEECH_TOKENIZER)}
-    kept = {key for key in ours if reason_to_drop(key) is None}
+    kept = {key for key in ours if key is not None and reason_to_drop(key) is None}
     blocks = {match[1] for key in kept if (match := re.search(r"\.blocks\.(\d+)\.", key))}
     return bool(blocks) and len(kept) == _OUTSIDE_BLOCKS + _IN_BLOCK * len(blocks)
 

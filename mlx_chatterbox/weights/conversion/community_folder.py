@@ -103,7 +103,7 @@ def _variant(folder: Path, shapes: Shapes, stated: dict, variant: str | None) ->
             names = ", ".join(row.name for row in fitting)
             raise CheckpointError(f"{folder} holds {names}, not {variant}.")
         return variant_named(variant)
-    if is_gpt2:  # tells Turbo from Nano
+    if is_gpt2 and embedding is not None:  # tells Turbo from Nano
         width = embedding[1]
         return min(fitting, key=lambda row: row.default_config().t3.hidden_size != width)
     # mlx-audio's first multilingual files did not say which they are: version 2.
@@ -147,15 +147,19 @@ def group_sizes(stated: dict) -> tuple[int, dict[str, int]]:
 def _rules(reader: UnpackingReader) -> list[dict]:
     """Its quantised layers as rules of ours: T3's in one where they are all alike, as usual."""
     packings = {
-        community.our_key(key).removesuffix(".weight"): packing
+        target.removesuffix(".weight"): packing
         for key in reader.shapes
-        if (packing := reader.packing(key)) is not None and community.our_key(key)
+        if (packing := reader.packing(key)) is not None
+        and (target := community.our_key(key)) is not None
     }
     rows = {layer: value for layer, value in packings.items() if value[0] in BITS}
     inner = [
-        community.our_key(key).removesuffix(".weight")
+        target.removesuffix(".weight")
         for key, shape in reader.shapes.items()
-        if fnmatchcase(key, T3_LAYERS) and key.endswith(".weight") and len(shape) == 2
+        if fnmatchcase(key, T3_LAYERS)
+        and key.endswith(".weight")
+        and len(shape) == 2
+        and (target := community.our_key(key)) is not None
     ]
     if inner and set(rows) == set(inner) and len(set(rows.values())) == 1:
         rows = {T3_LAYERS: next(iter(rows.values()))}

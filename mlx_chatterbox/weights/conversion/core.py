@@ -29,13 +29,14 @@ from mlx_chatterbox.weights.swap import check_space, recover, whole_folder
 
 from ..formats.safetensors_file import DTYPES as STORED_DTYPES
 from ..formats.safetensors_file import SafetensorsWriter
+from ..formats.tensor_reader import TensorReader
 from .components import Components, by_component
 from .layouts import recognise
 from .model_source import OURS, Source
 from .packed import UnpackingReader
 from .rules import Dropped, Entry, Plan
 from .shared import prune, share
-from .sources import Reader, weight_files
+from .sources import weight_files
 from .tensors import apply
 from .voice import convert_voice
 
@@ -157,8 +158,8 @@ def convert(
         written, linked = job.write(folder, report, None if shared is None else Path(shared))
         for name, path in found.texts.items():
             shutil.copyfile(path, folder / name)
-        dropped, voice = todo.dropped, found.voice is not None
-        if voice:
+        dropped = todo.dropped
+        if found.voice is not None:
             dropped += tuple(convert_voice(found.voice, folder))
         config.source = {**_origin(source, repo), "layout": found.layout, "files": hashes}
         if found.layout == OURS:
@@ -175,7 +176,7 @@ def convert(
         dtype=config.dtype,
         tensors=len(todo.entries),
         size=job.size,
-        voice=voice,
+        voice=found.voice is not None,
         dropped=dropped,
         layout=found.layout,
         notes=(*found.notes(todo), *replaced),
@@ -229,7 +230,7 @@ def _folder(source: str | Path) -> Path:
 class _Job:
     """The tensors to write; `size` is theirs in bytes, `exact_size` as if they were float32."""
 
-    def __init__(self, todo: Plan, readers: dict[str, Reader], config: ModelConfig):
+    def __init__(self, todo: Plan, readers: dict[str, TensorReader], config: ModelConfig):
         self._readers, self._config = readers, config
         # In an order of their own, so that equal weights make equal files.
         self._entries = sorted(todo.entries, key=lambda entry: entry.target)

@@ -10,8 +10,8 @@ from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.weights.shards import files_of
 from mlx_chatterbox.weights.variants import Variant
 
+from ..formats.tensor_reader import TensorReader
 from .rules import Plan, Shapes
-from .sources import Reader
 
 UPSTREAM, COMMUNITY, OURS = "upstream", "mlx-audio", "mlx-chatterbox"
 
@@ -41,7 +41,7 @@ class Source:
     voice: Path | None
     config: ModelConfig
     plan: Callable[[Mapping[str, Shapes]], Plan]
-    open: Callable[[str], Reader]
+    open: Callable[[str], TensorReader]
     own_types: Sequence[dict] = ()
     notes: Callable[[Plan], Sequence[str]] = lambda plan: ()
 

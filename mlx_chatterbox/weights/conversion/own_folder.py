@@ -13,10 +13,11 @@ from mlx_chatterbox.text.files import LEXICON_FILE
 from mlx_chatterbox.weights.shards import is_there
 from mlx_chatterbox.weights.variants import variant_named
 
+from ..formats.tensor_reader import TensorReader
 from .model_source import OURS, Source, first_present, present
 from .packed import UnpackingReader
 from .rules import Entry, Plan, Shapes
-from .sources import WEIGHTS_NAME, Reader, open_weights, weight_files
+from .sources import WEIGHTS_NAME, open_weights, weight_files
 from .voice import VOICE_NAME
 
 
@@ -33,7 +34,7 @@ def own_source(folder: Path, variant: str | None) -> Source:
     else:
         weights = {path.name: path for path in weight_files(folder)}
 
-    def open_one(name: str) -> Reader:
+    def open_one(name: str) -> TensorReader:
         reader = open_weights(weights[name])
         if packing.bits:
             return UnpackingReader(reader, packing.group_size, offsets=".offsets")

@@ -13,6 +13,8 @@ import mlx.core as mx
 
 from mlx_chatterbox.errors import CheckpointError
 
+from ..formats.tensor_reader import TensorReader
+
 GROUP_SIZE = 64  # MLX's own, where nothing else is stated
 _WORD_BITS = 32
 _BITS = (2, 3, 4, 5, 6, 8)
@@ -33,7 +35,7 @@ class UnpackingReader:
 
     def __init__(
         self,
-        reader,
+        reader: TensorReader,
         group_size: int = GROUP_SIZE,
         own_sizes: Mapping[str, int] | None = None,
         offsets: str = ".biases",
@@ -91,10 +93,10 @@ class UnpackingReader:
         if key not in self._packed:
             return self._reader.read(key)
         _, _, size, bits = self._packed[key]
-        codes, *values = self.parts(key)
-        values = [value.astype(mx.float32) for value in values]
+        codes, scales, offsets = self.parts(key)
+        scales, offsets = scales.astype(mx.float32), offsets.astype(mx.float32)
         try:
-            return mx.dequantize(codes, *values, group_size=size, bits=bits)
+            return mx.dequantize(codes, scales, offsets, size, bits)
         except ValueError as error:
             raise CheckpointError(f"{self.path}: {key} is damaged: {error}") from None
 
@@ -106,7 +108,7 @@ class UnpackingReader:
 class RenamingReader:
     """A reader whose keys have other names: `names` from the shown to the stored ones."""
 
-    def __init__(self, reader, names: Mapping[str, str]):
+    def __init__(self, reader: TensorReader, names: Mapping[str, str]):
         self._reader, self._names, self.path = reader, dict(names), reader.path
         self.shapes = {key: reader.shapes[stored] for key, stored in self._names.items()}
         self.dtypes = {key: reader.dtypes[stored] for key, stored in self._names.items()}

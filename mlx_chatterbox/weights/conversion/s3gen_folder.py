@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mlx.core as mx
 
@@ -24,11 +24,14 @@ from mlx_chatterbox.weights.parts import read_config
 from mlx_chatterbox.weights.shards import is_there
 
 from ..formats.safetensors_file import DTYPES
+from ..formats.tensor_reader import TensorReader
 from . import upstream
 from .packed import RenamingReader
 from .rules import Plan
-from .sources import WEIGHTS_NAME, Reader, open_weights
+from .sources import WEIGHTS_NAME, open_weights
 from .tensors import apply
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 S3GEN, HIFTNET = "s3gen", "hiftnet"
 _NAMES = (WEIGHTS_NAME, "s3gen.safetensors", "s3gen.pt", "s3gen_meanflow.safetensors")
@@ -68,7 +71,7 @@ def s3gen_file(path: Path) -> Path:
     raise CheckpointError(f"{path} holds no S3Gen; looked for {', '.join(_NAMES)}.")
 
 
-def plain_names(reader: Reader) -> Reader:
+def plain_names(reader: TensorReader) -> TensorReader:
     """Hugging Face's S3Gen or vocoder under upstream's names; upstream's own is as it is."""
     names = {}
     vocoder_alone = any(key.startswith("conv_pre.") for key in reader.shapes)
@@ -80,7 +83,7 @@ def plain_names(reader: Reader) -> Reader:
     return RenamingReader(reader, names)
 
 
-def stated_config(folder: Path, config: Config, model_type: str = S3GEN) -> Config:
+def stated_config(folder: Path, config: AnyConfig, model_type: str = S3GEN) -> AnyConfig:
     """`config` with the fields that a `config.json` of Hugging Face's states.
 
     Another model's file, or none, changes nothing; fields that only transformers knows are left.
@@ -96,7 +99,9 @@ def stated_config(folder: Path, config: Config, model_type: str = S3GEN) -> Conf
     return type(config).from_dict({**config.to_dict(), **given})
 
 
-def read_weights(path: Path, dtype: mx.Dtype, within: str = "") -> dict[str, mx.array]:
+def read_weights(
+    path: Path, dtype: mx.Dtype, within: str | tuple[str, ...] = ""
+) -> dict[str, mx.array]:
     """S3Gen's tensors of a file under our keys and in our layout.
 
     Args:
@@ -113,7 +118,7 @@ def read_weights(path: Path, dtype: mx.Dtype, within: str = "") -> dict[str, mx.
 
 
 def read_entries(
-    todo: Plan, readers: Mapping[str, Reader], dtype: mx.Dtype, within: str | tuple[str, ...]
+    todo: Plan, readers: Mapping[str, TensorReader], dtype: mx.Dtype, within: str | tuple[str, ...]
 ) -> dict[str, mx.array]:
     """The tensors of a plan whose keys begin with `within`, carried out in memory."""
     weights = {}

@@ -19,6 +19,7 @@ from mlx_chatterbox.weights.shards import is_there, split_names
 from mlx_chatterbox.weights.variants import VARIANTS, Variant, variant_named
 
 from ..formats.safetensors_file import SafetensorsReader, ShardedReader
+from ..formats.tensor_reader import TensorReader
 from ..formats.unpickle import TorchReader
 from .rules import Shapes
 
@@ -29,10 +30,7 @@ class UnknownFolder(CheckpointError):
     """A folder with nothing that is known as a model, or with not all of it."""
 
 
-Reader = SafetensorsReader | ShardedReader | TorchReader
-
-
-def open_weights(path: Path) -> Reader:
+def open_weights(path: Path) -> TensorReader:
     """A reader of the tensors in a .safetensors or .pt file, or in the shards of the first.
 
     Raises:
@@ -151,7 +149,7 @@ def _renamed_t3(folder: Path, row: Variant, elsewhere: bool) -> str | None:
 
 def _t3_files(folder: Path) -> dict[str, Shapes]:
     """Every .safetensors file with T3's keys, and its shapes; unreadable ones are left out."""
-    found = {}
+    t3_files: dict[str, Shapes] = {}
     names = {path.name for path in folder.glob("*.safetensors")} | set(split_names(folder))
     for path in [folder / name for name in sorted(names)]:
         try:
@@ -159,8 +157,8 @@ def _t3_files(folder: Path) -> dict[str, Shapes]:
         except CheckpointError:
             continue
         if shapes.keys() >= T3_KEYS:
-            found[path.name] = shapes
-    return found
+            t3_files[path.name] = shapes
+    return t3_files
 
 
 def _fits(row: Variant, shapes: Shapes) -> bool:

@@ -63,12 +63,13 @@ def plan(available: Mapping[str, Shapes], variant: Variant | str) -> Plan:
         for name, sources in _folded(shapes).items():
             reason = _reason_to_drop(name, rules[file])
             target = _our_key(name, rules[file])
+            present = tuple(key for key in sources if key is not None)
             if reason is not None:
-                dropped += [Dropped(file, key, reason) for key in sources]
-            elif target is None or None in sources:
-                left_over += [f"{file}: {key}" for key in sources if key]
+                dropped += [Dropped(file, key, reason) for key in present]
+            elif target is None or present != sources:
+                left_over += [f"{file}: {key}" for key in present]
             else:
-                entries.append(_entry(target, name, file, sources, shapes, rules[file]))
+                entries.append(_entry(target, name, file, present, shapes, rules[file]))
     if left_over:
         raise CheckpointError(
             f"{len(left_over)} key(s) belong to no network of this model: {', '.join(left_over)}."

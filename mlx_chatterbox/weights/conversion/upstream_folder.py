@@ -9,10 +9,11 @@ from mlx_chatterbox.text.files import LEXICON_FILE
 from mlx_chatterbox.weights.hub import is_own_configuration
 from mlx_chatterbox.weights.variants import Variant
 
+from ..formats.tensor_reader import TensorReader
 from . import upstream
 from .model_source import UPSTREAM, Source, first_present, present
 from .s3gen_folder import plain_names, s3gen_file, stated_config
-from .sources import Reader, find_source, open_weights
+from .sources import find_source, open_weights
 
 
 def _configuration(folder: Path, row: Variant) -> ModelConfig:
@@ -34,7 +35,7 @@ def upstream_source(
         weights[row.s3gen_file] = path = s3gen_file(s3gen)
         config.s3gen = stated_config(path.parent, config.s3gen)
 
-    def open_one(name: str) -> Reader:
+    def open_one(name: str) -> TensorReader:
         reader = open_weights(weights[name])
         return plain_names(reader) if name == row.s3gen_file else reader
 

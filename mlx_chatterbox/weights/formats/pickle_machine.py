@@ -156,7 +156,7 @@ _VALUES = frozenset(
         *("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
     )
 )
-_STEPS: dict[str, Callable[[Machine, Any], None]] = {
+_STEPS: dict[str, Callable[[Machine, Any], object]] = {
     "NONE": lambda machine, _: machine._stack.append(None),
     "NEWTRUE": lambda machine, _: machine._stack.append(True),
     "NEWFALSE": lambda machine, _: machine._stack.append(False),

@@ -15,7 +15,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-from mlx_chatterbox.checks.safetensors_file import TensorInfo, read_header
+from mlx_chatterbox.checks.safetensors_file import TensorInfo, lazy_tensors, read_header
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.weights.shards import check_shards, files_of
 
@@ -66,7 +66,7 @@ class SafetensorsReader:
             return self._through_numpy(key, info)
         try:
             if key not in self._unread:
-                self._unread = mx.load(str(self.path), format="safetensors")
+                self._unread = lazy_tensors(self.path)
             array = self._unread.pop(key)  # kept there, it would stay in memory
             mx.eval(array)
         except (RuntimeError, ValueError, KeyError):
@@ -76,11 +76,11 @@ class SafetensorsReader:
     def _through_numpy(self, key: str, info: TensorInfo) -> mx.array:
         """For what MLX reads otherwise or not at all: float64 as float32, and empty tensors."""
         dtype, stored = DTYPES[info.dtype]
-        values = np.empty(prod(info.shape), dtype=stored)
+        values: np.ndarray = np.empty(prod(info.shape), dtype=stored)
         try:
             with self.path.open("rb") as file:
                 file.seek(info.start)
-                count = file.readinto(memoryview(values).cast("B")) if values.size else 0
+                count = file.readinto(values.data.cast("B")) if values.size else 0
         except OSError as error:
             raise CheckpointError(f"{self.path} cannot be read: {error.strerror}.") from None
         if count != values.nbytes:
@@ -147,7 +147,7 @@ class SafetensorsWriter:
         text = json.dumps(header, separators=(",", ":")).encode("utf-8")
         text += b" " * (-len(text) % 8)  # so that the tensors begin on a multiple of 8
         self._layout = dict(layout)
-        self._pending = list(reversed(layout))
+        self._pending = list(reversed(self._layout))
         self._digest = digest
         self._file = Path(path).open("wb")  # noqa: SIM115  (closed by __exit__)
         self._put(len(text).to_bytes(8, "little") + text)

@@ -30,7 +30,7 @@ class TorchArchive:
         if len(names) != 1 or names[0].count("/") != 1:
             raise Refused("it is a zip file, but not one written by torch.save")
         self._prefix = names[0].removesuffix("data.pkl")
-        self._last: tuple[str, np.ndarray | None] = ("", None)
+        self._last: tuple[str, np.ndarray] | None = None
         order = self._prefix + "byteorder"
         if (
             any(info.filename == order for info in infos)
@@ -53,23 +53,25 @@ class TorchArchive:
 
     def read(self, name: str, dtype: np.dtype) -> np.ndarray:
         """A whole record, its checksum compared."""
-        if self._last[0] != name:
-            self._last = ("", None)  # given back before the next one is read
-            values = np.empty(self.size(name) // dtype.itemsize, dtype)
-            self.read_into(name, values)
-            self._last = (name, values)
-        return self._last[1]
+        if self._last is not None and self._last[0] == name:
+            return self._last[1]
+        self._last = None  # its memory is given back before the next one is read
+        values = np.empty(self.size(name) // dtype.itemsize, dtype)
+        self.read_into(name, values)
+        self._last = (name, values)
+        return values
 
     def read_into(self, name: str, values: np.ndarray) -> None:
         """A whole record straight into its place, (n,) of its type; its checksum is compared."""
-        self._last = ("", None)
-        place = memoryview(values).cast("B")
+        self._last = None
+        place = values.data.cast("B")
         with self._file.open(self._prefix + name) as record:
+            assert isinstance(record, zipfile.ZipExtFile)  # as everything opened to be read
             for start in range(0, len(place), _PIECE):
                 piece = place[start : start + _PIECE]
                 if record.readinto(piece) != len(piece):
                     raise Refused(f"{named(name)} is cut short")
 
     def close(self) -> None:
-        self._last = ("", None)
+        self._last = None
         self._file.close()
