@@ -69,6 +69,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
+    from mlx_chatterbox.weights.atomic_folder import recover
     from mlx_chatterbox.weights.conversion.core import convert
     from mlx_chatterbox.weights.conversion.recipes import RECIPES, uniform
     from mlx_chatterbox.weights.hub import (
@@ -79,7 +80,6 @@ def _convert(arguments: argparse.Namespace) -> None:
         speech_tokenizer,
         variant_called,
     )
-    from mlx_chatterbox.weights.swap import recover
 
     source, variant, repo = arguments.source, arguments.variant, None
     say_passed_over(source)
@@ -140,7 +140,7 @@ def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Na
 
     from mlx_chatterbox.models.config import QuantizationConfig
     from mlx_chatterbox.weights.conversion.core import convert_folder
-    from mlx_chatterbox.weights.manifest import list_again
+    from mlx_chatterbox.weights.manifest import update_manifest
 
     from .verification import TEXTS, as_text, verify
 
@@ -153,7 +153,7 @@ def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Na
         texts = TEXTS if _listens(folder, arguments) else ()
         found = verify(reference, folder, positions=arguments.positions, word_errors=texts)
     found.save(folder)
-    list_again(folder)
+    update_manifest(folder)
     print(as_text(found))
 
 

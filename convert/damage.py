@@ -27,7 +27,7 @@ from .options import MAX_POSITIONS
 if TYPE_CHECKING:
     from mlx_chatterbox.weights.checkpoint import Checkpoint
 
-    from .measures import Distance, Material, Outcome
+    from .measures import Distance, Material, ModelOutputs
 
 # In this order the first pattern counts that fits a tensor's layer.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -75,10 +75,10 @@ def measure(
     Args:
         checkpoint: in float32, nothing quantised.
     """
-    from .measures import distance, outcome
+    from .measures import compute_outputs, distance
 
     generation = checkpoint.config.generation
-    reference = outcome(checkpoint.networks, material, generation)
+    reference = compute_outputs(checkpoint.networks, material, generation)
     for group, members in _members(checkpoint.networks).items():
         if not members or (groups is not None and group not in groups):
             continue
@@ -88,7 +88,7 @@ def measure(
                 continue
             _put(checkpoint.networks, changed)
             try:
-                other = outcome(checkpoint.networks, material, generation, reference.source)
+                other = compute_outputs(checkpoint.networks, material, generation, reference.source)
             finally:
                 _put(checkpoint.networks, members)
             half = 2 * sum(value.size for value in members.values())
@@ -122,15 +122,15 @@ def rounded_by(checkpoint: Checkpoint, recipe) -> Iterator[None]:
 
 
 def measure_recipe(
-    checkpoint: Checkpoint, material: Material, recipe, reference: Outcome | None = None
+    checkpoint: Checkpoint, material: Material, recipe, reference: ModelOutputs | None = None
 ) -> Distance:
     """The damage of a whole recipe."""
-    from .measures import distance, outcome
+    from .measures import compute_outputs, distance
 
     generation = checkpoint.config.generation
-    reference = reference or outcome(checkpoint.networks, material, generation)
+    reference = reference or compute_outputs(checkpoint.networks, material, generation)
     with rounded_by(checkpoint, recipe):
-        other = outcome(checkpoint.networks, material, generation, reference.source)
+        other = compute_outputs(checkpoint.networks, material, generation, reference.source)
     return distance(reference, other)
 
 
@@ -311,11 +311,11 @@ def _rows(checkpoint, material, arguments) -> Iterator[Damage]:
         return
     from mlx_chatterbox.weights.conversion.recipes import RECIPES, plain, uniform
 
-    from .measures import TEXTS, outcome
+    from .measures import TEXTS, compute_outputs
     from .verification import open_recogniser, word_error_rate
 
     listen = open_recogniser() if arguments.word_errors else None
-    reference = outcome(checkpoint.networks, material, checkpoint.config.generation)
+    reference = compute_outputs(checkpoint.networks, material, checkpoint.config.generation)
     half = weight_bytes(checkpoint, plain("float16"))
     uniforms = [uniform(bits, arguments.group_size) for bits in arguments.bits]
     for recipe in (plain("float16"), plain("bfloat16"), *uniforms, *RECIPES.values()):

@@ -62,7 +62,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ModelOutputs:
     """What a model makes of the material.
 
     Attributes:
@@ -176,7 +176,9 @@ def _conditioning(t3, voice: Voice) -> mx.array:
     return t3.embed_conditioning(voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion)
 
 
-def outcome(networks, material: Material, generation, given: np.ndarray | None = None) -> Outcome:
+def compute_outputs(
+    networks, material: Material, generation, given: np.ndarray | None = None
+) -> ModelOutputs:
     """What networks make of the material.
 
     Args:
@@ -200,7 +202,7 @@ def outcome(networks, material: Material, generation, given: np.ndarray | None =
     if given is not None:
         same = s3gen.mel2wav.decode(mel, mx.array(given)[None])
     arrays = [_float32(value[0]) for value in (mel, waveform, source, same)]
-    return Outcome(tokens, guided, *arrays)
+    return ModelOutputs(tokens, guided, *arrays)
 
 
 def token_distributions(t3, material: Material, cfg_weight: float) -> tuple[np.ndarray, np.ndarray]:
@@ -216,7 +218,7 @@ def token_distributions(t3, material: Material, cfg_weight: float) -> tuple[np.n
     return np.concatenate(plain), np.concatenate(guided)
 
 
-def distance(reference: Outcome, other: Outcome) -> Distance:
+def distance(reference: ModelOutputs, other: ModelOutputs) -> Distance:
     """How far `other` is; infinite where it is not finite."""
     kl, guided = (
         divergence(reference.tokens, other.tokens),

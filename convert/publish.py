@@ -17,10 +17,10 @@ from pathlib import Path
 from mlx_chatterbox.errors import CheckpointError, HubError
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.runtime.own_files import write_whole
+from mlx_chatterbox.weights.atomic_folder import recover
 from mlx_chatterbox.weights.hub import is_converted
 from mlx_chatterbox.weights.hub_errors import why
-from mlx_chatterbox.weights.manifest import MANIFEST_NAME, check_manifest, list_again
-from mlx_chatterbox.weights.swap import recover
+from mlx_chatterbox.weights.manifest import MANIFEST_NAME, check_manifest, update_manifest
 
 from . import COMMAND, model_card
 from .model_card import is_pocket
@@ -110,10 +110,10 @@ def publish(
     if verification is not None and not verification.heard and is_pocket(ModelConfig.load(folder)):
         say(f"note: {model_card.NOT_HEARD}")
     if _hide_paths(folder) and listed:
-        list_again(folder)
+        update_manifest(folder)
     card = model_card.model_card(folder, repo, verification, license=license)
     _write(folder / model_card.NAME, card)
-    files = files_of(folder)
+    files = published_files(folder)
     if dry_run:
         return Published(repo, "", files, card)
     try:
@@ -142,7 +142,7 @@ def refusal(verification: Verification | None) -> str:
     return "" if verification.holds else verdict(verification)
 
 
-def files_of(folder: Path) -> dict[str, int]:
+def published_files(folder: Path) -> dict[str, int]:
     """Names and bytes of what is published: all but hidden and temporary files."""
     return {
         str(path.relative_to(folder).as_posix()): path.stat().st_size

@@ -30,7 +30,7 @@ RATE = 24000
 
 
 @dataclass(frozen=True)
-class Heard:
+class RecordingFeatures:
     """What a model makes of recordings: tokens (n,) and two embeddings (width,) of each."""
 
     tokens: list[np.ndarray]
@@ -39,7 +39,7 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Change:
+class ReadingChange:
     """Of a model in another precision.
 
     Attributes:
@@ -57,7 +57,7 @@ class Change:
     speaker: float
 
 
-def read(folder: Path, recordings: Sequence[np.ndarray]) -> Heard:
+def read(folder: Path, recordings: Sequence[np.ndarray]) -> RecordingFeatures:
     """What a converted folder makes of recordings, (n,) float32 at 24 kHz each."""
     import numpy as np
 
@@ -73,7 +73,7 @@ def read(folder: Path, recordings: Sequence[np.ndarray]) -> Heard:
         tokens.append(np.array(found.prompt_token[0]))
         speakers.append(_plain(found.embedding))
         voices.append(_plain(networks.ve.embed(at_16k)))
-    return Heard(tokens, voices, speakers)
+    return RecordingFeatures(tokens, voices, speakers)
 
 
 def _plain(embedding) -> np.ndarray:
@@ -85,7 +85,7 @@ def _plain(embedding) -> np.ndarray:
 
 def measure(
     source: str | Path, recordings: Sequence[np.ndarray], bits: Sequence[int] = (8, 6, 4, 3)
-) -> Iterator[Change]:
+) -> Iterator[ReadingChange]:
     """Put the parts, then the whole model, into each precision.
 
     Args:
@@ -97,7 +97,7 @@ def measure(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
 
-        def heard(recipe: Recipe) -> tuple[Heard, dict[str, int], int]:
+        def heard(recipe: Recipe) -> tuple[RecordingFeatures, dict[str, int], int]:
             made = convert(
                 source, folder, dtype=recipe.dtype, quantization=recipe.quantization, force=True
             )
@@ -131,11 +131,13 @@ def _precisions(bits: Sequence[int]) -> Iterator[tuple[str, dict]]:
         yield f"{count} bits", {"bits": count, "group_size": 64, "dtype": "float16"}
 
 
-def _change(part: str, name: str, size: int, reference: Heard, found: Heard) -> Change:
+def _change(
+    part: str, name: str, size: int, reference: RecordingFeatures, found: RecordingFeatures
+) -> ReadingChange:
     import numpy as np
 
     same = [a == b for a, b in zip(reference.tokens, found.tokens, strict=True)]
-    return Change(
+    return ReadingChange(
         part,
         name,
         size,

@@ -36,9 +36,9 @@ from .measures import (
     TEXTS,
     Distance,
     Material,
-    Outcome,
+    ModelOutputs,
+    compute_outputs,
     distance,
-    outcome,
     prepare,
 )
 
@@ -68,7 +68,7 @@ _UNUSED = ("audio/ref_24k", "sampler", "t3/greedy_steps")
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """One measured figure. `bound` None: it is told, not judged."""
 
     name: str
@@ -93,7 +93,7 @@ class Verification:
     """
 
     precision: str
-    rows: tuple[Row, ...]
+    rows: tuple[Measurement, ...]
     positions: int
     spoken: int
     weights: Mapping[str, str]
@@ -115,7 +115,7 @@ class Verification:
         return any(row.name == SAID for row in self.rows)
 
     @property
-    def failures(self) -> tuple[Row, ...]:
+    def failures(self) -> tuple[Measurement, ...]:
         return tuple(row for row in self.rows if not row.holds)
 
     def save(self, folder: Path) -> Path:
@@ -147,7 +147,7 @@ class Verification:
         try:
             document = read_json(path)
             rows = tuple(
-                Row(
+                Measurement(
                     row["name"],
                     row["measure"],
                     float("inf") if row["value"] is None else float(row["value"]),
@@ -176,22 +176,22 @@ def verify(reference: Path, converted: Path, **settings) -> Verification:
 
     Args:
         reference: converted folder in float32, nothing quantised.
-        settings: of `Reference.of`.
+        settings: of `ReferenceResults.of`.
 
     Raises:
         CheckpointError: a folder does not load, or the reference is not float32.
         MissingRecogniser: word errors are wanted and pocketsphinx is not there.
     """
-    return Reference.of(reference, **settings).hold(converted)
+    return ReferenceResults.of(reference, **settings).hold(converted)
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceResults:
     """What the source in float32 computes and says; any number of models can be held against it.
 
     Attributes:
         inputs, stages: of parity's stages, and their results.
-        outcome: of the material.
+        outputs: of the model from the material.
         words: sentences that are said and written down by `listen`; () leaves that out.
         word_errors: the reference's own.
     """
@@ -200,7 +200,7 @@ class Reference:
     inputs: Mapping[str, np.ndarray]
     stages: Mapping[str, np.ndarray]
     material: Material
-    outcome: Outcome
+    outputs: ModelOutputs
     words: Sequence[str]
     listen: Callable[[np.ndarray], str] | None
     word_errors: float | None
@@ -216,7 +216,7 @@ class Reference:
         word_errors: Sequence[str] = (),
         sizes: Sizes | None = None,
         seed: int = 0,
-    ) -> Reference:
+    ) -> ReferenceResults:
         """Let a folder in float32 compute; its networks are let go of.
 
         Args:
@@ -241,7 +241,7 @@ class Reference:
             inputs=inputs,
             stages=compute_with(checkpoint.networks, inputs),
             material=material,
-            outcome=outcome(checkpoint.networks, material, config.generation),
+            outputs=compute_outputs(checkpoint.networks, material, config.generation),
             words=word_errors,
             listen=listen,
             word_errors=word_error_rate(checkpoint, word_errors, material.voice, listen),
@@ -257,11 +257,11 @@ class Reference:
         name = precision_name(ModelConfig.load(folder))
         bounds, checkpoint = BOUNDS[name], load_converted(folder)
         networks, voice = checkpoint.networks, self.material.voice
-        found = outcome(networks, self.material, self.generation, self.outcome.source)
+        found = compute_outputs(networks, self.material, self.generation, self.outputs.source)
         said = word_error_rate(checkpoint, self.words, voice, self.listen)
         rows = (
             *_stage_rows(self.stages, compute_with(networks, self.inputs), bounds),
-            *_whole_rows(distance(self.outcome, found), bounds),
+            *_whole_rows(distance(self.outputs, found), bounds),
             *_word_rows(self.word_errors, said, bounds),
         )
         versions = {"mlx-chatterbox": __version__, "mlx": _mlx_version()}
@@ -271,36 +271,36 @@ class Reference:
         )
 
 
-def _stage_rows(expected: Mapping, found: Mapping, bounds: Bounds) -> list[Row]:
+def _stage_rows(expected: Mapping, found: Mapping, bounds: Bounds) -> list[Measurement]:
     for name in (*OUTPUTS, TOKENS):
         if name not in expected or name not in found:
             raise CheckpointError(f"nothing computed {name}, which belongs to a verification.")
     rows = []
     for name in OUTPUTS:
         error = relative_rms(_plain(expected[name]), _plain(found[name]))
-        rows.append(Row(name, "relative RMS", _number(error), bounds.stage))
+        rows.append(Measurement(name, "relative RMS", _number(error), bounds.stage))
     share = float(np.mean(expected[TOKENS] != found[TOKENS]))
-    return [*rows, Row(TOKENS, "share unequal", share, bounds.tokens)]
+    return [*rows, Measurement(TOKENS, "share unequal", share, bounds.tokens)]
 
 
-def _whole_rows(found: Distance, bounds: Bounds) -> list[Row]:
+def _whole_rows(found: Distance, bounds: Bounds) -> list[Measurement]:
     return [
-        Row("next token", "KL, nats", found.kl, bounds.kl),
-        Row("next token, guided", "KL, nats", found.kl_guided, None),
-        Row("next token, worst", "KL, nats", found.kl_worst, None),
-        Row("likeliest token", "share unequal", 1.0 - found.agreement, None),
-        Row("mel", "mean difference, dB", found.mel, bounds.mel),
-        Row("waveform", "relative RMS", found.waveform, bounds.waveform),
-        Row("spectrum", "mean difference, dB", found.spectrum, bounds.spectrum),
+        Measurement("next token", "KL, nats", found.kl, bounds.kl),
+        Measurement("next token, guided", "KL, nats", found.kl_guided, None),
+        Measurement("next token, worst", "KL, nats", found.kl_worst, None),
+        Measurement("likeliest token", "share unequal", 1.0 - found.agreement, None),
+        Measurement("mel", "mean difference, dB", found.mel, bounds.mel),
+        Measurement("waveform", "relative RMS", found.waveform, bounds.waveform),
+        Measurement("spectrum", "mean difference, dB", found.spectrum, bounds.spectrum),
     ]
 
 
-def _word_rows(expected: float | None, found: float | None, bounds: Bounds) -> list[Row]:
+def _word_rows(expected: float | None, found: float | None, bounds: Bounds) -> list[Measurement]:
     if expected is None or found is None:
         return []
     return [
-        Row("word error rate, source", "share of words", expected, None),
-        Row(SAID, "share of words", found, expected + bounds.word_errors),
+        Measurement("word error rate, source", "share of words", expected, None),
+        Measurement(SAID, "share of words", found, expected + bounds.word_errors),
     ]
 
 
@@ -359,7 +359,7 @@ def _cells(verification: Verification) -> list[tuple[str, ...]]:
     ]
 
 
-def _figure(row: Row) -> str:
+def _figure(row: Measurement) -> str:
     return f"{row.value:.1%}" if row.measure.startswith("share") else f"{row.value:.3g}"
 
 

@@ -44,7 +44,7 @@ def check_vocabulary_file(path: str | Path) -> None:
             raise CheckpointError(f"{path}: the token {named(token)} has the id {shown(index)}.")
 
 
-def guarded(call: Callable[[], Answer], error: Callable[[str], Exception]) -> Answer:
+def tokenizer_call(call: Callable[[], Answer], error: Callable[[str], Exception]) -> Answer:
     """What a call of the `tokenizers` library gives; what it raises, panics too, becomes `error`.
 
     Args:

@@ -39,7 +39,7 @@ _lock: int | None = None
 _fuses = True
 
 
-def stand_before() -> None:
+def interpose() -> None:
     """Have MLX, which is not loaded yet, ask us; what stands in the way is no error."""
     global _library
     import shutil

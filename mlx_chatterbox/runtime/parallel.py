@@ -233,7 +233,7 @@ class _Crew:
 
 
 @contextmanager
-def choosing_alone() -> Iterator[None]:
+def core_lock() -> Iterator[None]:
     """Where `can_run_two` depends on nothing that another thread of the program does.
 
     Work on two cores is rounded otherwise than on one: without this the same seed would give other

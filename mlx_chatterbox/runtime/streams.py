@@ -109,7 +109,7 @@ def guarded() -> Iterator[tuple[Stream, Stream]]:
             stream.leave()
 
 
-def problem_of(stream: Stream) -> str:
+def write_problem(stream: Stream) -> str:
     """Why what was printed did not arrive; "" if it did, or nobody wanted it."""
     error = stream.error
     if error is None or isinstance(error, BrokenPipeError):

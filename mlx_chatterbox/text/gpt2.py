@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..checks.json_file import read_json
 from ..checks.plain import named, shown
-from ..checks.tokenizer_file import check_tokenizer_file, check_vocabulary_file, guarded
+from ..checks.tokenizer_file import check_tokenizer_file, check_vocabulary_file, tokenizer_call
 from ..errors import CheckpointError
 from .files import ADDED, MERGES, SETTINGS, VOCABULARY, WHOLE
 from .tags import find_tags, without
@@ -68,7 +68,7 @@ class GPT2Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Token ids. A text over the files' `model_max_length` is cut there, as upstream's is, with
         a warning."""
-        ids = guarded(
+        ids = tokenizer_call(
             lambda: self._tokenizer.encode(text).ids,
             lambda why: CheckpointError(f"the tokenizer fails, its files are damaged: {why}."),
         )
@@ -126,7 +126,7 @@ def _base_tokenizer(folder: Path, add_prefix_space: bool):
         check_tokenizer_file(folder / WHOLE)
     else:
         check_vocabulary_file(folder / VOCABULARY)
-    tokenizer = guarded(
+    tokenizer = tokenizer_call(
         build, lambda why: CheckpointError(f"{folder / names[0]} is no tokenizer: {why}.")
     )
     tokenizer.no_truncation()

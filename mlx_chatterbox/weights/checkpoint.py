@@ -16,7 +16,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
 from ..checks.plain import named
-from ..checks.safetensors_file import load_safetensors
+from ..checks.safetensors_header import load_safetensors
 from ..errors import CheckpointError
 from ..models.config import DTYPES, ModelConfig
 from ..models.s3gen.s3gen import S3Gen

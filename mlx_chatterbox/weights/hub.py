@@ -15,9 +15,9 @@ from ..errors import CheckpointError, HubError
 from ..models.config import CONFIG_NAME, MODEL_TYPE
 from ..text.given import described
 from . import shards
+from .atomic_folder import moved_aside
+from .downloads import fetch_large_files
 from .hub_errors import explain, incomplete, is_offline, why
-from .resuming import fetch_large_files
-from .swap import moved_aside
 from .variants import VARIANTS, Variant
 
 WEIGHTS_NAME = "model.safetensors"
@@ -170,7 +170,7 @@ def resolve(
     if variant is None:
         return download(repository, list(ANY_FILES), cache_dir, [t3_file] if t3_file else [])
     required = required_files(variant, t3_file)
-    return download(repository, files_of(variant, t3_file), cache_dir, required)
+    return download(repository, variant_files(variant, t3_file), cache_dir, required)
 
 
 def resolve_texts(name: str | Path, cache_dir: str | Path | None = None) -> Path:
@@ -207,7 +207,7 @@ def required_files(variant: Variant, t3_file: str | None = None) -> list[str]:
     return [*required, t3_file or variant.t3_file]
 
 
-def files_of(variant: Variant, t3_file: str | None = None) -> list[str]:
+def variant_files(variant: Variant, t3_file: str | None = None) -> list[str]:
     """A variant's files in its repository, with another T3 than its own if one is named."""
     return [*required_files(variant, t3_file), *variant.optional_files, variant.voice_file]
 

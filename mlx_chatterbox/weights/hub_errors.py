@@ -30,7 +30,7 @@ def explain(error: BaseException, repository: str, file: str | None = None) -> s
     for line in (_refusal, _http_status, _unreachable):
         if said := line(error, repository, what):
             return said
-    return f"{what} cannot be fetched from the hub: {one_line(error)}"
+    return f"{what} cannot be fetched from the hub: {causes_in_one_line(error)}"
 
 
 def why(error: BaseException, repository: str) -> str:
@@ -63,7 +63,7 @@ def is_offline(error: BaseException) -> bool:
     return "OfflineModeIsEnabled" in _names(error)
 
 
-def one_line(error: BaseException) -> str:
+def causes_in_one_line(error: BaseException) -> str:
     """An error and what caused it, in one line that ends like a sentence."""
     said: list[str] = []
     for cause in _chain(error):
@@ -150,7 +150,7 @@ def _http_status(error: BaseException, repository: str, what: str) -> str:
             f"the hub has trouble of its own ({status}, {why}), asked for {what}: try again "
             f"{again}, or {_FOLDER}."
         )
-    return f"the hub answered {status} to {what}: {one_line(error)}"
+    return f"the hub answered {status} to {what}: {causes_in_one_line(error)}"
 
 
 def _unreachable(error: BaseException, repository: str, what: str) -> str:
@@ -183,7 +183,7 @@ def _no_connection(error: BaseException) -> str:
     text = " ".join(str(cause) for cause in causes)
     host = urlsplit(_endpoint()).netloc
     if "ProxyError" in names:
-        return f"the proxy refuses ({one_line(causes[-1]).rstrip('.')})"
+        return f"the proxy refuses ({causes_in_one_line(causes[-1]).rstrip('.')})"
     if any(isinstance(c, ssl.SSLError) for c in causes) or "CERTIFICATE_VERIFY_FAILED" in text:
         return f"{host} shows no certificate that is trusted here"
     if any(isinstance(c, socket.gaierror) for c in causes) or re.search(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..checks.json_file import read_json
-from ..checks.safetensors_file import read_header
+from ..checks.safetensors_header import read_header
 from ..errors import CheckpointError
 from ..runtime.own_files import open_regular, write_whole
 
@@ -23,7 +23,7 @@ CHUNK_BYTES = 4 * 2**20
 Progress = Callable[[int, int], None]
 
 
-def write_manifest(folder: Path, known: Mapping[str, str] | None = None) -> Path:
+def write_checkpoint_manifest(folder: Path, known: Mapping[str, str] | None = None) -> Path:
     """List the files that are in `folder` now, but for what only people read: hidden ones, cards.
 
     Args:
@@ -45,14 +45,14 @@ def write_manifest(folder: Path, known: Mapping[str, str] | None = None) -> Path
     return folder / MANIFEST_NAME
 
 
-def list_again(folder: Path) -> Path:
+def update_manifest(folder: Path) -> Path:
     """Write the manifest anew after files were added; the weights it has are not read again."""
     weights = {
         name: entry["sha256"]
         for name, entry in _read(folder).items()
         if name.endswith(".safetensors")
     }
-    return write_manifest(folder, weights)
+    return write_checkpoint_manifest(folder, weights)
 
 
 def check_manifest(folder: Path, progress: Progress | None = None) -> int:

@@ -31,7 +31,7 @@ from .hub import (
     speech_tokenizer,
     variant_called,
 )
-from .parts import read_config, read_tensors, write_part
+from .part_folder import read_config, read_tensors, write_part
 from .quantization import quantize_networks, quantized_layers, rules_of
 
 S3GEN_TYPE, HIFTNET_TYPE = OUR_PARTS
@@ -49,7 +49,7 @@ Weights = dict[str, mx.array]
 
 
 @dataclass(frozen=True)
-class Part:
+class ModelPart:
     """S3Gen's or the vocoder's part of a model, read.
 
     Attributes:
@@ -79,14 +79,14 @@ class Part:
         mx.eval(networks.state)
 
 
-def read_part(name: str | Path, dtype: str | None, within: tuple[str, ...]) -> Part:
+def read_part(name: str | Path, dtype: str | None, within: tuple[str, ...]) -> ModelPart:
     """Find and read what of a model has keys that begin with one of `within`.
 
     Raises:
         CheckpointError, HubError: see `S3GenModel.from_pretrained`.
     """
     config, weights = _read(name, dtype, within)
-    return Part(name, config, weights, dtype)
+    return ModelPart(name, config, weights, dtype)
 
 
 def in_whole(vocoder: nn.Module) -> nn.Module:

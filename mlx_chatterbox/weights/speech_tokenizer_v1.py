@@ -19,7 +19,7 @@ from ..models.s3tokenizer.config import TOKEN_RATES_V1, S3TokenizerV1Config
 from ..models.s3tokenizer.v1 import S3TokenizerV1
 from .checkpoint import load_weights_strictly
 from .hub import S3_TOKENIZER_V1, WEIGHTS_NAME
-from .parts import read_config, read_tensors, write_part
+from .part_folder import read_config, read_tensors, write_part
 
 
 def load_speech_tokenizer_v1(
@@ -37,7 +37,7 @@ def load_speech_tokenizer_v1(
     Raises:
         CheckpointError: missing, damaged, of other shapes, or of unknown rate.
     """
-    from mlx_chatterbox.weights.conversion.speech_tokenizer_v1 import read_onnx, read_state_dict
+    from mlx_chatterbox.weights.conversion.s3_tokenizer_v1 import read_onnx, read_state_dict
 
     path = Path(source).expanduser()
     config = config or S3TokenizerV1Config()

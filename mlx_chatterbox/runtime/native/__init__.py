@@ -47,7 +47,7 @@ FLAGS = ("-O3", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden")
 # What the library exports.
 NAMES = (
     "add_harmonics", "attend_columns", "cblas_sgemm", "conform", "convolve", "convolve_depthwise",
-    "decode", "estimate", "lstm_layer", "spectrum", "stand_before", "take_rows",
+    "decode", "estimate", "lstm_layer", "spectrum", "interpose_sgemm", "take_rows",
 )  # fmt: skip
 
 _library: ctypes.CDLL | None = None
@@ -122,7 +122,7 @@ def multiply(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return result
 
 
-def stand_before(blas: ctypes.CDLL) -> bool:
+def interpose_sgemm(blas: ctypes.CDLL) -> bool:
     """Take over products, by their rows, from a BLAS that is not yet in the global scope.
 
     Returns:
@@ -137,7 +137,7 @@ def stand_before(blas: ctypes.CDLL) -> bool:
     with suppress(OSError):
         if (compiled := _compiled()) is not None:
             folder, _library = compiled
-            _library.stand_before(blas.cblas_sgemm, blas.openblas_get_num_threads)
+            _library.interpose_sgemm(blas.cblas_sgemm, blas.openblas_get_num_threads)
             _library.take_rows(most_rows(_library, blas, folder))
             return True
     return False

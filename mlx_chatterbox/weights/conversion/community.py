@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 from mlx_chatterbox.errors import CheckpointError
 
-from .rules import Drop, Dropped, Entry, Plan, Shapes
+from .rules import ConversionPlan, Drop, Dropped, PlanEntry, Shapes
 
 SPEECH_TOKENIZER_FOLDER = "S3TokenizerV2"
 SPEECH_TOKENIZER = "s3_tokenizer."
@@ -122,7 +122,7 @@ def has_speech_tokenizer(keys) -> bool:
     return bool(blocks) and len(kept) == _OUTSIDE_BLOCKS + _IN_BLOCK * len(blocks)
 
 
-def plan(available: Mapping[str, Shapes], tokenizer_file: str) -> Plan:
+def plan(available: Mapping[str, Shapes], tokenizer_file: str) -> ConversionPlan:
     """What becomes of every key of mlx-audio's files.
 
     Args:
@@ -133,7 +133,7 @@ def plan(available: Mapping[str, Shapes], tokenizer_file: str) -> Plan:
     Raises:
         CheckpointError: keys that no rule knows, all of them named.
     """
-    entries: dict[str, Entry] = {}
+    entries: dict[str, PlanEntry] = {}
     dropped: list[Dropped] = []
     left_over: list[str] = []
     for file, shapes in available.items():
@@ -151,15 +151,15 @@ def plan(available: Mapping[str, Shapes], tokenizer_file: str) -> Plan:
             elif target in entries:
                 raise CheckpointError(f"{file}: {key} and another key are both {target}.")
             else:
-                entries[target] = Entry(target, file, (key,), "copy", tuple(shape))
+                entries[target] = PlanEntry(target, file, (key,), "copy", tuple(shape))
     if left_over:
         raise CheckpointError(
             f"{len(left_over)} key(s) belong to no network of this model: {', '.join(left_over)}."
         )
-    return Plan((*entries.values(), *_zeros(entries)), tuple(dropped))
+    return ConversionPlan((*entries.values(), *_zeros(entries)), tuple(dropped))
 
 
-def _zeros(entries: Mapping[str, Entry]) -> list[Entry]:
+def _zeros(entries: Mapping[str, PlanEntry]) -> list[PlanEntry]:
     """What the files do not have because its value is zero, or was lost and is taken for zero."""
     found = []
     for target, entry in entries.items():
@@ -171,10 +171,10 @@ def _zeros(entries: Mapping[str, Entry]) -> list[Entry]:
     return found
 
 
-def _zero(target: str, like: Entry, shape: tuple[int, ...]) -> Entry:
-    return Entry(target, like.file, like.sources, "zeros", shape)
+def _zero(target: str, like: PlanEntry, shape: tuple[int, ...]) -> PlanEntry:
+    return PlanEntry(target, like.file, like.sources, "zeros", shape)
 
 
-def lost_biases(todo: Plan) -> list[str]:
+def lost_biases(todo: ConversionPlan) -> list[str]:
     """Keys that mlx-audio's first files left out, though upstream's are not zero."""
     return [e.target for e in todo.entries if e.operation == "zeros" and ".to_out." in e.target]

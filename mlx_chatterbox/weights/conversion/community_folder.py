@@ -20,7 +20,7 @@ from ..formats.safetensors_file import DTYPES as STORED_DTYPES
 from . import community
 from .model_source import COMMUNITY, Source, first_present, present
 from .packed import GROUP_SIZE, UnpackingReader
-from .rules import Plan, Shapes
+from .rules import ConversionPlan, Shapes
 from .sources import WEIGHTS_NAME, listed, open_weights
 from .voice import VOICE_NAME
 
@@ -179,7 +179,7 @@ def _own_types(reader: UnpackingReader, part: str | None = None) -> dict[str, st
     return {part: found.most_common(1)[0][0] for part, found in numbers.items()}
 
 
-def _notes(plan: Plan) -> list[str]:
+def _notes(plan: ConversionPlan) -> list[str]:
     lost = community.lost_biases(plan)
     if not lost:
         return []

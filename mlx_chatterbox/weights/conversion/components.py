@@ -72,10 +72,10 @@ def components_of(folder: Path, config: ModelConfig) -> Components:
 
 def _headers(folder: Path) -> dict[str, TensorInfo]:
     from ..formats.safetensors_file import SafetensorsReader
-    from .sources import weight_files
+    from .sources import required_weight_files
 
     tensors: dict[str, TensorInfo] = {}
-    for path in weight_files(folder):
+    for path in required_weight_files(folder):
         tensors |= SafetensorsReader(path).tensors
     return tensors
 

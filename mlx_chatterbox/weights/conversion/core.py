@@ -21,11 +21,11 @@ from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import CONFIG_NAME, DTYPES, ModelConfig, QuantizationConfig
 from mlx_chatterbox.runtime.apart import is_within
+from mlx_chatterbox.weights.atomic_folder import check_space, recover, whole_folder
 from mlx_chatterbox.weights.hub import PARTS_PATTERN, WEIGHTS_NAME, is_own_configuration
-from mlx_chatterbox.weights.manifest import MANIFEST_NAME, sha256, write_manifest
-from mlx_chatterbox.weights.origin import remember, without_paths
+from mlx_chatterbox.weights.manifest import MANIFEST_NAME, sha256, write_checkpoint_manifest
 from mlx_chatterbox.weights.quantization import Precision, precision_of, quantized, stored_shapes
-from mlx_chatterbox.weights.swap import check_space, recover, whole_folder
+from mlx_chatterbox.weights.source_paths import remember, without_paths
 
 from ..formats.safetensors_file import DTYPES as STORED_DTYPES
 from ..formats.safetensors_file import SafetensorsWriter
@@ -33,14 +33,11 @@ from ..formats.tensor_reader import TensorReader
 from .components import Components, by_component
 from .layouts import recognise
 from .model_source import OURS, Source
+from .operations import apply
 from .packed import UnpackingReader
-from .rules import Dropped, Entry, Plan
+from .rules import ConversionPlan, Dropped, PlanEntry
 from .shared import prune, share
-from .sources import weight_files
-from .tensors import apply
 from .voice import convert_voice
-
-__all__ = ["Conversion", "convert", "convert_folder", "weight_files"]
 
 # What is written into a checkpoint after its manifest.
 _OURS_TOO = {MANIFEST_NAME, "README.md", "verification.json"}
@@ -165,7 +162,7 @@ def convert(
         if found.layout == OURS:
             config.source["converted_from"] = without_paths(found.config.source)
         config.save(folder)
-        write_manifest(folder, written)
+        write_checkpoint_manifest(folder, written)
         if verify is not None:
             verify(folder)
     if not repo:
@@ -230,7 +227,7 @@ def _folder(source: str | Path) -> Path:
 class _Job:
     """The tensors to write; `size` is theirs in bytes, `exact_size` as if they were float32."""
 
-    def __init__(self, todo: Plan, readers: dict[str, TensorReader], config: ModelConfig):
+    def __init__(self, todo: ConversionPlan, readers: dict[str, TensorReader], config: ModelConfig):
         self._readers, self._config = readers, config
         # In an order of their own, so that equal weights make equal files.
         self._entries = sorted(todo.entries, key=lambda entry: entry.target)
@@ -270,7 +267,7 @@ class _Job:
         if shared is None:
             digest = self._write_file(folder / WEIGHTS_NAME, self._entries, report)
             return {WEIGHTS_NAME: digest}, 0
-        parts: dict[str, list[Entry]] = {}
+        parts: dict[str, list[PlanEntry]] = {}
         for entry in self._entries:
             parts.setdefault(entry.target.partition(".")[0], []).append(entry)
         written, linked = {}, 0
@@ -281,7 +278,7 @@ class _Job:
                 linked += path.stat().st_size
         return written, linked
 
-    def _write_file(self, path: Path, entries: list[Entry], report: _Meter) -> str:
+    def _write_file(self, path: Path, entries: list[PlanEntry], report: _Meter) -> str:
         """Write one file and return its SHA-256."""
         digest = hashlib.sha256()
         layout = {k: v for entry in entries for k, v in self._stored[entry.target].items()}
@@ -291,12 +288,12 @@ class _Job:
                 mx.clear_cache()  # or MLX keeps the buffers for tensors of the same size
         return digest.hexdigest()
 
-    def _write_entry(self, writer: SafetensorsWriter, entry: Entry, report: _Meter) -> None:
+    def _write_entry(self, writer: SafetensorsWriter, entry: PlanEntry, report: _Meter) -> None:
         # By itself, so that none of it is in memory when the next one is read.
         for key, tensor in self._tensors(entry).items():
             report.add(writer.write(key, tensor))
 
-    def _tensors(self, entry: Entry) -> dict[str, mx.array]:
+    def _tensors(self, entry: PlanEntry) -> dict[str, mx.array]:
         """A tensor of the plan as it is stored: itself, or codes, scales and offsets."""
         precision = self._precision(entry)
         if precision is not None and precision.bits and (kept := self._kept(entry, precision)):
@@ -312,7 +309,7 @@ class _Job:
                 raise CheckpointError(f"{key} is too large for {precision.dtype}; take another.")
         return tensors
 
-    def _kept(self, entry: Entry, precision: Precision) -> dict[str, mx.array] | None:
+    def _kept(self, entry: PlanEntry, precision: Precision) -> dict[str, mx.array] | None:
         """Codes and scales as the source has them, where it has just these bits and groups."""
         reader = self._readers[entry.file]
         if not isinstance(reader, UnpackingReader) or entry.operation != "copy":
@@ -322,19 +319,19 @@ class _Job:
         kept = zip(self._stored[entry.target].items(), reader.parts(entry.sources[0]), strict=True)
         return {key: part.astype(kind) for (key, (_, kind)), part in kept}
 
-    def _stored_as(self, entry: Entry) -> dict[str, tuple[tuple[int, ...], mx.Dtype]]:
+    def _stored_as(self, entry: PlanEntry) -> dict[str, tuple[tuple[int, ...], mx.Dtype]]:
         precision = self._precision(entry)
         if precision is None:
             return {entry.target: (entry.shape, self._given(entry))}
         return stored_shapes(entry.target, entry.shape, precision)
 
-    def _precision(self, entry: Entry) -> Precision | None:
+    def _precision(self, entry: PlanEntry) -> Precision | None:
         """Of a floating-point tensor; others keep their type."""
         if not mx.issubdtype(self._given(entry), mx.floating):
             return None
         return precision_of(self._config, entry.target, entry.shape)
 
-    def _given(self, entry: Entry) -> mx.Dtype:
+    def _given(self, entry: PlanEntry) -> mx.Dtype:
         return STORED_DTYPES[self._readers[entry.file].dtypes[entry.sources[-1]]][0]
 
 

@@ -18,12 +18,12 @@ from mlx_chatterbox.weights.hub import is_converted
 from mlx_chatterbox.weights.shards import is_there
 
 from .community_folder import community_source
-from .kinds import looks_like, refuse_pointers, refuse_without_configuration
 from .model_source import COMMUNITY, OURS, UPSTREAM, Source
 from .own_folder import own_source
 from .s3gen_folder import is_s3gen
 from .sources import WEIGHTS_NAME, UnknownFolder, open_weights, stated_type
 from .upstream_folder import upstream_source
+from .wrong_folders import looks_like, refuse_pointers, refuse_without_configuration
 
 # Of our trainer's output folder, the model.
 FINAL_NAME = "final_model"

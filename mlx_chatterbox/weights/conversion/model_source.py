@@ -11,7 +11,7 @@ from mlx_chatterbox.weights.shards import files_of
 from mlx_chatterbox.weights.variants import Variant
 
 from ..formats.tensor_reader import TensorReader
-from .rules import Plan, Shapes
+from .rules import ConversionPlan, Shapes
 
 UPSTREAM, COMMUNITY, OURS = "upstream", "mlx-audio", "mlx-chatterbox"
 
@@ -40,10 +40,10 @@ class Source:
     texts: Mapping[str, Path]
     voice: Path | None
     config: ModelConfig
-    plan: Callable[[Mapping[str, Shapes]], Plan]
+    plan: Callable[[Mapping[str, Shapes]], ConversionPlan]
     open: Callable[[str], TensorReader]
     own_types: Sequence[dict] = ()
-    notes: Callable[[Plan], Sequence[str]] = lambda plan: ()
+    notes: Callable[[ConversionPlan], Sequence[str]] = lambda plan: ()
 
     @property
     def files(self) -> dict[str, Path]:

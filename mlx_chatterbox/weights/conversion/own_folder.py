@@ -16,8 +16,8 @@ from mlx_chatterbox.weights.variants import variant_named
 from ..formats.tensor_reader import TensorReader
 from .model_source import OURS, Source, first_present, present
 from .packed import UnpackingReader
-from .rules import Entry, Plan, Shapes
-from .sources import WEIGHTS_NAME, open_weights, weight_files
+from .rules import ConversionPlan, PlanEntry, Shapes
+from .sources import WEIGHTS_NAME, open_weights, required_weight_files
 from .voice import VOICE_NAME
 
 
@@ -32,7 +32,7 @@ def own_source(folder: Path, variant: str | None) -> Source:
     if is_there(whole):
         weights = {WEIGHTS_NAME: whole}
     else:
-        weights = {path.name: path for path in weight_files(folder)}
+        weights = {path.name: path for path in required_weight_files(folder)}
 
     def open_one(name: str) -> TensorReader:
         reader = open_weights(weights[name])
@@ -54,11 +54,11 @@ def own_source(folder: Path, variant: str | None) -> Source:
     )
 
 
-def _plan(available: Mapping[str, Shapes]) -> Plan:
+def _plan(available: Mapping[str, Shapes]) -> ConversionPlan:
     """Every tensor as it is."""
-    return Plan(
+    return ConversionPlan(
         tuple(
-            Entry(key, file, (key,), "copy", tuple(shape))
+            PlanEntry(key, file, (key,), "copy", tuple(shape))
             for file, shapes in available.items()
             for key, shape in shapes.items()
         ),

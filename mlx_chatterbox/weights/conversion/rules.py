@@ -114,7 +114,7 @@ RULES: dict[str, FileRules] = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class PlanEntry:
     """One tensor of ours and its origin.
 
     sources: keys in `file`; two of them are the magnitude and the direction of weight norm.
@@ -139,10 +139,10 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConversionPlan:
     """What becomes of every key of a checkpoint."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[PlanEntry, ...]
     dropped: tuple[Dropped, ...]
 
 

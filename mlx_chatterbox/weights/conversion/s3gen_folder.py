@@ -20,16 +20,16 @@ from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.s3gen.config import S3GenConfig
 from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerConfig
 from mlx_chatterbox.weights.hub import OUR_PARTS
-from mlx_chatterbox.weights.parts import read_config
+from mlx_chatterbox.weights.part_folder import read_config
 from mlx_chatterbox.weights.shards import is_there
 
 from ..formats.safetensors_file import DTYPES
 from ..formats.tensor_reader import TensorReader
 from . import upstream
+from .operations import apply
 from .packed import RenamingReader
-from .rules import Plan
+from .rules import ConversionPlan
 from .sources import WEIGHTS_NAME, open_weights
-from .tensors import apply
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
@@ -118,7 +118,10 @@ def read_weights(
 
 
 def read_entries(
-    todo: Plan, readers: Mapping[str, TensorReader], dtype: mx.Dtype, within: str | tuple[str, ...]
+    todo: ConversionPlan,
+    readers: Mapping[str, TensorReader],
+    dtype: mx.Dtype,
+    within: str | tuple[str, ...],
 ) -> dict[str, mx.array]:
     """The tensors of a plan whose keys begin with `within`, carried out in memory."""
     weights = {}

@@ -42,7 +42,7 @@ def open_weights(path: Path) -> TensorReader:
     return ShardedReader(path) if split else SafetensorsReader(path)
 
 
-def weight_files(folder: str | Path) -> list[Path]:
+def required_weight_files(folder: str | Path) -> list[Path]:
     """The files with the tensors of a converted folder: one for all, or one for each part.
 
     Raises:

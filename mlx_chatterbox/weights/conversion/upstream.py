@@ -18,10 +18,10 @@ from mlx_chatterbox.weights.variants import Variant, variant_named
 from .rules import (
     WEIGHT_NORM_SPELLINGS,
     WEIGHT_NORMED,
+    ConversionPlan,
     Dropped,
-    Entry,
     FileRules,
-    Plan,
+    PlanEntry,
     Shape,
     Shapes,
     axes_of,
@@ -41,7 +41,7 @@ UNUSED_EMBEDDING_ROWS = 8
 # --- Forwards: upstream's keys to ours ---------------------------------------------------------
 
 
-def plan(available: Mapping[str, Shapes], variant: Variant | str) -> Plan:
+def plan(available: Mapping[str, Shapes], variant: Variant | str) -> ConversionPlan:
     """What becomes of every key of an upstream checkpoint.
 
     Args:
@@ -53,7 +53,7 @@ def plan(available: Mapping[str, Shapes], variant: Variant | str) -> Plan:
             halves do not fit together.
     """
     rules = file_rules(variant)
-    entries: list[Entry] = []
+    entries: list[PlanEntry] = []
     dropped: list[Dropped] = []
     left_over: list[str] = []
     for file, shapes in available.items():
@@ -75,7 +75,7 @@ def plan(available: Mapping[str, Shapes], variant: Variant | str) -> Plan:
             f"{len(left_over)} key(s) belong to no network of this model: {', '.join(left_over)}."
         )
     _refuse_doubles(entries)
-    return Plan(tuple(entries), tuple(dropped))
+    return ConversionPlan(tuple(entries), tuple(dropped))
 
 
 def _folded(shapes: Shapes) -> dict[str, tuple[str | None, ...]]:
@@ -116,7 +116,7 @@ def _our_key(key: str, rules: FileRules) -> str | None:
 
 def _entry(
     target: str, name: str, file: str, sources: tuple[str, ...], shapes: Shapes, rules: FileRules
-) -> Entry:
+) -> PlanEntry:
     shape = tuple(shapes[sources[-1]])
     if len(sources) == 2:
         magnitude = tuple(shapes[sources[0]])
@@ -126,11 +126,11 @@ def _entry(
                 f"{sources[1]} with shape {shape}."
             )
     operation = operation_on(name, len(shape), rules)
-    return Entry(target, file, sources, operation, permuted(shape, operation))
+    return PlanEntry(target, file, sources, operation, permuted(shape, operation))
 
 
-def _refuse_doubles(entries: list[Entry]) -> None:
-    seen: dict[str, Entry] = {}
+def _refuse_doubles(entries: list[PlanEntry]) -> None:
+    seen: dict[str, PlanEntry] = {}
     for entry in entries:
         other = seen.setdefault(entry.target, entry)
         if other is not entry:
@@ -145,7 +145,7 @@ def _refuse_doubles(entries: list[Entry]) -> None:
 
 def upstream_plan(
     shapes: Shapes, weight_norm: str = "parametrizations", variant: Variant | str = "english"
-) -> tuple[Entry, ...]:
+) -> tuple[PlanEntry, ...]:
     """For every tensor of ours the place and keys it has upstream: `plan`, read backwards.
 
     Args:
@@ -174,7 +174,7 @@ def upstream_plan(
             module = name.removesuffix(".weight")
             sources = tuple(module + ending for ending in WEIGHT_NORM_SPELLINGS[weight_norm])
         operation = operation_on(name, len(shape), rules)
-        entries.append(Entry(key, file, sources, operation, tuple(shape)))
+        entries.append(PlanEntry(key, file, sources, operation, tuple(shape)))
     return tuple(entries)
 
 
@@ -239,7 +239,7 @@ def to_upstream(
     """
     import mlx.core as mx
 
-    from .tensors import magnitude
+    from .operations import magnitude
 
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     files: dict[str, dict[str, mx.array]] = {}

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from mlx_chatterbox.checks.plain import MAX_INTEGER, named
-from mlx_chatterbox.checks.safetensors_file import MAX_AXES
+from mlx_chatterbox.checks.safetensors_header import MAX_AXES
 from mlx_chatterbox.errors import CheckpointError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -34,7 +34,7 @@ _FLOATING = {1: "<f4", 10: "<f2", 11: "<f8"}
 
 
 @dataclass
-class Node:
+class OnnxNode:
     """One operation: the names of its inputs, and those of its attributes that are integers."""
 
     name: str = ""
@@ -73,7 +73,7 @@ class OnnxFile:
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}.") from None
-        self.nodes: list[Node] = []
+        self.nodes: list[OnnxNode] = []
         self._tensors: dict[str, _Tensor] = {}
         try:
             for number, start, end in self._fields(0, len(self._bytes)):
@@ -124,8 +124,8 @@ class OnnxFile:
                 tensor = self._read_tensor(begin, stop)
                 self._tensors[tensor.name] = tensor
 
-    def _read_node(self, start: int, end: int) -> Node:
-        node = Node()
+    def _read_node(self, start: int, end: int) -> OnnxNode:
+        node = OnnxNode()
         for number, begin, stop in self._fields(start, end):
             if number == _NODE_INPUT:
                 node.inputs.append(self._text(begin, stop))

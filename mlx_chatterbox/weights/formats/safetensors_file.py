@@ -15,7 +15,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-from mlx_chatterbox.checks.safetensors_file import TensorInfo, lazy_tensors, read_header
+from mlx_chatterbox.checks.safetensors_header import TensorInfo, lazy_tensors, read_header
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.weights.shards import check_shards, files_of
 

@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..checks.json_file import read_json
-from ..checks.safetensors_file import load_safetensors
+from ..checks.safetensors_header import load_safetensors
 from ..errors import CheckpointError
 from ..models.config import CONFIG_NAME
 from ..runtime.own_files import whole_file, write_whole

@@ -18,7 +18,7 @@ import numpy as np
 
 from mlx_chatterbox.errors import CheckpointError
 
-from ..formats.onnx_file import Node, OnnxFile
+from ..formats.onnx_file import OnnxFile, OnnxNode
 from .sources import open_weights
 
 _POSITIONS = "encoders.positional_embedding"
@@ -76,7 +76,7 @@ def read_state_dict(path: str | Path) -> dict[str, mx.array]:
         }
 
 
-def _key(node: Node, name: str, convolutions: list[Node]) -> str | None:
+def _key(node: OnnxNode, name: str, convolutions: list[OnnxNode]) -> str | None:
     """Our key for a weight that an operation takes; "" for one that is read elsewhere."""
     if node in convolutions:
         part = {1: "weight", 2: "bias"}.get(node.inputs.index(name))

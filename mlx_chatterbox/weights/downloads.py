@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 
 from ..errors import HubError
 from ..runtime.locks import try_lock
-from .hub_errors import explain, has_status, one_line
+from .hub_errors import causes_in_one_line, explain, has_status
 from .manifest import sha256
 
 LARGE = 8 * 2**20
@@ -144,10 +144,10 @@ def _fetch(label: str, url: str, about, blobs: Path) -> None:
                 repository, _, name = label.partition(": ")
                 if has_status(error):  # the hub refuses
                     raise HubError(explain(error, repository, name)) from None
+                reason = causes_in_one_line(error).rstrip(".")
                 raise HubError(
                     f"{label} was interrupted after {_there(part) / 1e6:.1f} of "
-                    f"{about.size / 1e6:.1f} MB ({one_line(error).rstrip('.')}); start again and "
-                    "it goes on from there."
+                    f"{about.size / 1e6:.1f} MB ({reason}); start again and it goes on from there."
                 ) from None
         # Still alone: nobody else appends to what is being looked at.
         file.flush()

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlx_chatterbox.errors import CheckpointError
 
-from .rules import Entry, axes_of
+from .rules import PlanEntry, axes_of
 
 PIECE = 2**20
 
@@ -33,7 +33,7 @@ def fold_weight_norm(g: mx.array, v: mx.array) -> mx.array:
     return v.astype(mx.float32) * (g.astype(mx.float32).reshape(norm.shape) / norm)
 
 
-def apply(entry: Entry, sources: Sequence[mx.array], dtype: mx.Dtype) -> mx.array:
+def apply(entry: PlanEntry, sources: Sequence[mx.array], dtype: mx.Dtype) -> mx.array:
     """The tensor that `entry` describes, evaluated; floating ones in `dtype`, others as they are.
 
     Raises:
