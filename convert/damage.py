@@ -21,7 +21,7 @@ from mlx_chatterbox.commands.cli import add_verbose
 from mlx_chatterbox.runtime.number_options import seed, whole
 from mlx_chatterbox.runtime.program import run_program
 
-from . import COMMAND
+from . import MODULE
 from .options import MAX_POSITIONS
 
 if TYPE_CHECKING:
@@ -205,14 +205,14 @@ def _put(networks, weights: dict) -> None:
 
 EXAMPLES = f"""\
 examples:
-  {COMMAND}.damage pocket
-  {COMMAND}.damage chatterbox --bits 6 4 --group "T3 attention" --group "T3 feed-forward"
-  {COMMAND}.damage chatterbox-folder --recipes --json damage.json"""
+  {MODULE}.damage pocket
+  {MODULE}.damage chatterbox --bits 6 4 --group "T3 attention" --group "T3 feed-forward"
+  {MODULE}.damage chatterbox-folder --recipes --json damage.json"""
 
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
-        prog=f"{COMMAND}.damage",
+        prog=f"{MODULE}.damage",
         description="Measures what each precision does to each group of layers: KL divergence of "
         "T3's next token (nats), mel and spectrum (dB), waveform (relative RMS), and bytes.",
         epilog=EXAMPLES,

@@ -10,7 +10,7 @@ import argparse
 from mlx_chatterbox.runtime.number_options import whole
 from mlx_chatterbox.runtime.option_rules import Rule, ignored, name_of
 
-from . import COMMAND
+from . import COMMAND, MODULE
 
 MAX_POSITIONS = 100_000
 
@@ -64,8 +64,8 @@ examples:
   {COMMAND} voice-training my-voice --recipe balanced
   {COMMAND} ~/Downloads/chatterbox mine --s3gen ~/Downloads/s3gen-hf
   {COMMAND} --check my-chatterbox
-  {COMMAND}.damage pocket      # what each precision does to each group of layers
-  {COMMAND}.reading pocket     # ... and to what reads recordings
+  {MODULE}.damage pocket      # what each precision does to each group of layers
+  {MODULE}.reading pocket     # ... and to what reads recordings
   python -m mlx_chatterbox.generate --model chatterbox-fp16 --text "Hello." --output hello.wav"""
 
 

@@ -21,7 +21,7 @@ from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.weights.conversion.components import READING
 from mlx_chatterbox.weights.conversion.recipes import RECIPES, Recipe, plain, uniform
 
-from . import COMMAND
+from . import MODULE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,7 +161,7 @@ def _least_cosine(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> 
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
-        prog=f"{COMMAND}.reading",
+        prog=f"{MODULE}.reading",
         description="Measures what each precision does to the parts that serve only when a "
         "recording is read: share of equal tokens, least cosine of the embeddings, and bytes.",
     )
