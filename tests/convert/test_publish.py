@@ -209,7 +209,7 @@ def test_what_was_not_verified_is_published_by_force_alone(folder):
     with pytest.raises(CheckpointError, match="not verified"):
         publish(folder, "me/voice", dry_run=True)
     made = publish(folder, "me/voice", dry_run=True, force=True, say=lambda line: None)
-    assert "was **not** held against its source" in made.card
+    assert "was **not** compared with its source" in made.card
 
 
 def test_a_flipped_bit_is_never_published(folder):
@@ -298,7 +298,7 @@ def test_hidden_and_temporary_files_stay_here(folder):
         (["a"], "OUTPUT is missing"),
         (["a", "b", "--private"], "--upload-repo"),
         (["a", "b", "--force-upload"], "--upload-repo"),
-        (["a", "--upload-repo", "me/voice", "--force"], "--force goes with OUTPUT"),
+        (["a", "--upload-repo", "me/voice", "--force"], "--force belongs to OUTPUT"),
         (["a", "b", "--dry-run"], "--upload-repo"),
         (["a", "b", "--group-size", "32"], "--quantize"),
         (["a", "b", "--recipe", "small", "--dtype", "float16"], "--recipe"),
@@ -397,7 +397,7 @@ def test_without_a_login_nothing_is_begun(folder, run, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     code, _, err = run(folder, tmp_path / "out", "--upload-repo", "me/voice")
     assert code == 1
-    assert err.startswith("error: the hub does not know you")
+    assert err.startswith("error: the login at the hub failed")
     assert not (tmp_path / "out").exists()
     assert "hf_wrong" not in err
     monkeypatch.setenv("HF_TOKEN", "")

@@ -213,7 +213,7 @@ def test_tables_name_what_fails():
         Measurement("next token", "KL", 0.001, 0.02),
     )
     found = Verification("small", rows, 500, 75, {})
-    assert as_text(found).endswith("VERIFICATION FAILS: past the bounds of small: mel.")
+    assert as_text(found).endswith("VERIFICATION FAILS: out of bounds for small: mel.")
     assert "| mel | dB | 2 | 1 | FAILS |" in as_markdown(found)
     assert "| next token | KL | 0.001 | 0.02 | ok |" in as_markdown(found)
 
@@ -238,7 +238,7 @@ def test_a_stage_that_was_not_computed_is_an_error(reference, exact, monkeypatch
         "compute_with",
         lambda *_: {k: v for k, v in reference.stages.items() if k != "flow/mu"},
     )
-    with pytest.raises(CheckpointError, match="nothing computed flow/mu"):
+    with pytest.raises(CheckpointError, match="flow/mu was not computed"):
         reference.hold(exact)
 
 

@@ -139,7 +139,7 @@ def test_a_damaged_manifest_is_refused(ours, content):
 
 def test_check_is_asked_for_by_name(ours, capsys, recording_file, tmp_path):
     assert cli.main(["--check", str(ours)]) == 0
-    assert "4 files are what was written" in capsys.readouterr().out
+    assert "4 files match the manifest" in capsys.readouterr().out
     load(ours, check=True)
     tampered(ours, "model.safetensors")
     load(ours)  # a tensor edited on purpose still loads
