@@ -184,7 +184,7 @@ def _add_publishing(result: argparse.ArgumentParser) -> None:
         "--license",
         default="mit",
         metavar="ID",
-        help="license in the model card, by the hub's name for it (default: %(default)s, upstream's)",
+        help="license in the model card, as the hub names it (default: %(default)s, upstream's)",
     )
     group.add_argument(
         "--force-upload",

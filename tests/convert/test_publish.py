@@ -195,7 +195,7 @@ def test_the_pocket_voice_is_based_on_nobody_s_model():
 
 def test_what_is_past_its_bounds_is_published_by_force_alone(folder):
     verified(folder, BAD)
-    with pytest.raises(CheckpointError, match=r"bounds of balanced: waveform.*--force-upload"):
+    with pytest.raises(CheckpointError, match=r"out of bounds for balanced: waveform.*--force-up"):
         publish(folder, "me/voice", dry_run=True)
     said = []
     made = publish(folder, "me/voice", dry_run=True, force=True, say=said.append)
@@ -379,7 +379,7 @@ def test_interrupted_by_the_user_it_ends_at_once_and_says_how_to_go_on(folder, h
     process.send_signal(signal.SIGINT)  # while the hub is still waiting for the rest
     code, _, err = finished(process)
     assert code == 130
-    assert f"convert {folder} --upload-repo me/voice --license cc0-1.0` goes on" in err
+    assert f"convert {folder} --upload-repo me/voice --license cc0-1.0` resumes the upload" in err
     assert "Traceback" not in err
 
 

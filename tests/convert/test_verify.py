@@ -121,7 +121,7 @@ def test_exact_differs_in_nothing(exact):
 @pytest.mark.parametrize("name", ["float16", "balanced", "small"])
 def test_precisions_are_within_their_bounds(reference, folder_of, name):
     recipe = RECIPES.get(name) or plain(name)
-    found = reference.hold(folder_of(recipe))
+    found = reference.compare(folder_of(recipe))
     assert found.precision == name
     assert found.holds, as_text(found)
     assert all(row.value > 0.0 for row in found.rows if row.name in ("t3/logits", "next token"))
@@ -161,7 +161,7 @@ def test_damage_to_any_network_fails(reference, exact, part, monkeypatch):
         return checkpoint
 
     monkeypatch.setattr(verification, "load_converted", spoiled)
-    found = reference.hold(exact)
+    found = reference.compare(exact)
     assert not found.holds
     failed = {row.name for row in found.failures}
     assert part in failed
@@ -239,7 +239,7 @@ def test_a_stage_that_was_not_computed_is_an_error(reference, exact, monkeypatch
         lambda *_: {k: v for k, v in reference.stages.items() if k != "flow/mu"},
     )
     with pytest.raises(CheckpointError, match="flow/mu was not computed"):
-        reference.hold(exact)
+        reference.compare(exact)
 
 
 def test_not_a_number_holds_no_bound():

@@ -1,4 +1,4 @@
-"""A folder of ours, to be converted again: another precision, or packed weights unpacked."""
+"""Checkpoints of ours as a source: to change their precision, or unpack their weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .voice import VOICE_NAME
 
 
 def own_source(folder: Path, variant: str | None) -> Source:
-    """What a folder of ours holds; arguments and errors as in `layouts.recognise`."""
+    """Describe a checkpoint of ours; arguments and errors as in `layouts.recognise`."""
     config = ModelConfig.load(folder)
     row = variant_named(config.variant)
     if variant is not None and variant != row.name:
@@ -55,7 +55,7 @@ def own_source(folder: Path, variant: str | None) -> Source:
 
 
 def _plan(available: Mapping[str, Shapes]) -> ConversionPlan:
-    """Every tensor as it is."""
+    """Plan to copy every tensor."""
     return ConversionPlan(
         tuple(
             PlanEntry(key, file, (key,), "copy", tuple(shape))
@@ -67,7 +67,7 @@ def _plan(available: Mapping[str, Shapes]) -> ConversionPlan:
 
 
 def _group_sizes(config: ModelConfig, shapes: Shapes) -> dict[str, int]:
-    """Of the quantised layers, by key: their rules say how many bits."""
+    """Compute the group sizes of quantised layers, by key, from their shapes and bits."""
     sizes = {}
     for scales in [key for key in shapes if key.endswith(".scales")]:
         layer = scales.removesuffix(".scales")

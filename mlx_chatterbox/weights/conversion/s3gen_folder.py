@@ -1,8 +1,9 @@
-"""S3Gen by itself: upstream's file, or Hugging Face's folder, in and out.
+"""S3Gen without the rest of a model: upstream's file, or Hugging Face's folder, in and out.
 
-Hugging Face's is the layout of the transformers pull request 42413 (`S3GenModel`): upstream's keys
-but for the speech tokenizer, which stands one level deeper, and hyperparameters in a `config.json`
-with `model_type` "s3gen". Its vocoder by itself (`HiFTNetModel`, "hiftnet") has no prefix.
+Hugging Face's layout is that of the transformers pull request 42413 (`S3GenModel`): upstream's keys
+except for the speech tokenizer, which is one level deeper, and hyperparameters in a `config.json`
+with `model_type` "s3gen". The keys of its separate vocoder (`HiFTNetModel`, "hiftnet") have no
+prefix.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 S3GEN, HIFTNET = "s3gen", "hiftnet"
 _NAMES = (WEIGHTS_NAME, "s3gen.safetensors", "s3gen.pt", "s3gen_meanflow.safetensors")
-# What upstream's rules call the file, whatever it is called.
+# The name of the file in upstream's rules, independent of its name on disk.
 _FILE = "s3gen.safetensors"
 _TOKENIZER, _DEEPER = "tokenizer.", "tokenizer.s3_model."
 _VOCODER = "mel2wav."
@@ -44,7 +45,7 @@ _MEANFLOW_KEY = "flow.decoder.estimator.time_embed_mixer.weight"
 
 
 def is_s3gen(path: Path) -> bool:
-    """Whether a file holds S3Gen and nothing else, in upstream's or Hugging Face's spelling."""
+    """Tell whether a file holds S3Gen and nothing else, with upstream's or Hugging Face's keys."""
     if not is_there(path):
         return False
     keys = open_weights(path).shapes
@@ -52,7 +53,7 @@ def is_s3gen(path: Path) -> bool:
 
 
 def s3gen_file(path: Path) -> Path:
-    """The file with S3Gen that `path`, a file or a folder, means.
+    """Find the file with S3Gen in a folder, or return `path` if it is a file.
 
     Raises:
         CheckpointError: there is none.
@@ -62,7 +63,7 @@ def s3gen_file(path: Path) -> Path:
         return path
     if read_config(path).get("model_type") in OUR_PARTS:
         raise CheckpointError(
-            f"{path} holds S3Gen in this library's layout; to put it into a model, save it by "
+            f"{path} holds S3Gen in this library's layout; to use it in a conversion, save it with "
             "S3GenModel.save_pretrained(folder, layout='transformers')."
         )
     for name in _NAMES:
@@ -72,7 +73,7 @@ def s3gen_file(path: Path) -> Path:
 
 
 def plain_names(reader: TensorReader) -> TensorReader:
-    """Hugging Face's S3Gen or vocoder under upstream's names; upstream's own is as it is."""
+    """Give Hugging Face's S3Gen or vocoder upstream's keys; upstream's own stays as it is."""
     names = {}
     vocoder_alone = any(key.startswith("conv_pre.") for key in reader.shapes)
     for key in reader.shapes:
@@ -84,9 +85,10 @@ def plain_names(reader: TensorReader) -> TensorReader:
 
 
 def stated_config(folder: Path, config: AnyConfig, model_type: str = S3GEN) -> AnyConfig:
-    """`config` with the fields that a `config.json` of Hugging Face's states.
+    """Return `config` with the fields that Hugging Face's `config.json` states.
 
-    Another model's file, or none, changes nothing; fields that only transformers knows are left.
+    The file of another model, or none, changes nothing; fields that only transformers has are
+    ignored.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -95,19 +97,19 @@ def stated_config(folder: Path, config: AnyConfig, model_type: str = S3GEN) -> A
     if values.get("model_type") != model_type:
         return config
     names = {field.name for field in dataclasses.fields(config)}
-    given = {name: value for name, value in values.items() if name in names}
-    return type(config).from_dict({**config.to_dict(), **given})
+    stated = {name: value for name, value in values.items() if name in names}
+    return type(config).from_dict({**config.to_dict(), **stated})
 
 
 def read_weights(
     path: Path, dtype: mx.Dtype, within: str | tuple[str, ...] = ""
 ) -> dict[str, mx.array]:
-    """S3Gen's tensors of a file under our keys and in our layout.
+    """Read S3Gen's tensors of a file under our keys and in our layout.
 
     Args:
         path: with upstream's or Hugging Face's tensors, .safetensors or .pt.
         dtype: of the floating-point tensors.
-        within: only keys that begin so, `s3gen.mel2wav.`
+        within: beginning of the keys to read: `s3gen.mel2wav.`
 
     Raises:
         CheckpointError: damaged, or with keys that are not S3Gen's.
@@ -123,42 +125,42 @@ def read_entries(
     dtype: mx.Dtype,
     within: str | tuple[str, ...],
 ) -> dict[str, mx.array]:
-    """The tensors of a plan whose keys begin with `within`, carried out in memory."""
+    """Convert the tensors of a plan whose keys begin with `within`, in memory."""
     weights = {}
     for entry in todo.entries:
         if entry.target.startswith(within):
             reader = readers[entry.file]
             zeros = entry.operation == "zeros"
             sources = [] if zeros else [reader.read(key) for key in entry.sources]
-            given = DTYPES[reader.dtypes[entry.sources[-1]]][0]
-            kind = dtype if mx.issubdtype(given, mx.floating) else given
+            stored = DTYPES[reader.dtypes[entry.sources[-1]]][0]
+            kind = dtype if mx.issubdtype(stored, mx.floating) else stored
             weights[entry.target] = apply(entry, sources, kind)
     return weights
 
 
 def is_meanflow(path: Path) -> bool:
-    """Whether a file's flow was distilled to two steps (Turbo, Nano), by the layer it has more."""
+    """Tell whether a file's flow was distilled to two steps (Turbo, Nano), which adds a layer."""
     with contextlib.closing(open_weights(path)) as reader:
         return any(key.endswith(_MEANFLOW_KEY) for key in reader.shapes)
 
 
 def stated_tokenizer(folder: Path, config: S3TokenizerConfig) -> S3TokenizerConfig:
-    """`config` with the speech tokenizer's sizes that `to_hugging_face` states.
+    """Return `config` with the speech tokenizer's sizes that `to_hugging_face` wrote.
 
-    The pull request's own folders do not: theirs is the usual one.
+    The pull request's own folders do not state them, as they have the usual speech tokenizer.
     """
     values = read_config(folder)
-    given = values.get(TOKENIZER_FIELD, {}) if values.get("model_type") == S3GEN else {}
-    return S3TokenizerConfig.from_dict({**config.to_dict(), **given})
+    stated = values.get(TOKENIZER_FIELD, {}) if values.get("model_type") == S3GEN else {}
+    return S3TokenizerConfig.from_dict({**config.to_dict(), **stated})
 
 
 def to_hugging_face(
     weights: Mapping[str, mx.array], config: S3GenConfig, tokenizer: S3TokenizerConfig
 ) -> tuple[dict[str, mx.array], dict[str, Any]]:
-    """Tensors and `config.json` as the pull request's `S3GenModel.save_pretrained` writes them.
+    """Make tensors and `config.json` as the pull request's `S3GenModel.save_pretrained` does.
 
-    Its own code fixes the vocoder's and the speaker encoder's sizes; ours are stated beside what it
-    knows, and so is the speech tokenizer's.
+    Its code fixes the sizes of vocoder, speaker encoder and speech tokenizer; ours are written in
+    addition.
     """
     tensors = upstream.to_upstream(weights, filter_buffers=False)[_FILE]
     renamed = {
@@ -172,7 +174,7 @@ def to_hugging_face(
 def vocoder_to_hugging_face(
     weights: Mapping[str, mx.array], config: Config
 ) -> tuple[dict[str, mx.array], dict[str, Any]]:
-    """As `to_hugging_face`, for the vocoder by itself; keys of `weights` begin `s3gen.mel2wav.`"""
+    """Do the same as `to_hugging_face` for the vocoder: keys of `weights` begin `s3gen.mel2wav.`"""
     tensors = upstream.to_upstream(weights)[_FILE]
     values = {"model_type": HIFTNET, "architectures": ["HiFTNetModel"], **config.to_dict()}
     return {key.removeprefix(_VOCODER): value for key, value in tensors.items()}, values

@@ -1,4 +1,4 @@
-"""A folder with upstream's files (`upstream.py`), whose S3Gen may be in Hugging Face's layout."""
+"""Folders of upstream's files (`upstream.py`), whose S3Gen may be in Hugging Face's layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .sources import find_source, open_weights
 
 
 def _configuration(folder: Path, row: Variant) -> ModelConfig:
-    """The variant's sizes and settings, or those that our trainer's export states beside it."""
+    """Make the variant's configuration, or read the one that our trainer's export wrote."""
     if not is_own_configuration(folder):
         return row.default_config()
     config = ModelConfig.load(folder)
@@ -27,7 +27,7 @@ def _configuration(folder: Path, row: Variant) -> ModelConfig:
 def upstream_source(
     folder: Path, variant: str | None, t3_file: str | None, s3gen: Path | None
 ) -> Source:
-    """What a folder of upstream's holds; arguments and errors as in `layouts.recognise`."""
+    """Describe a folder of upstream's files; arguments and errors as in `layouts.recognise`."""
     row = find_source(folder, variant, t3_file, elsewhere=s3gen is not None)
     weights = {name: folder / name for name in row.weight_files}
     config = _configuration(folder, row)

@@ -1,8 +1,7 @@
 """Nodes and weights of an ONNX file, without the onnx package.
 
-ONNX is a Protocol Buffers message, and of those a reader needs little: a message is a row of
-fields, each a number and a kind, and what is not asked for is stepped over. Weights are read where
-they lie in the file when they are asked for.
+An ONNX file is a Protocol Buffers message: a sequence of fields, each with a number and a wire
+type, of which unknown ones can be skipped. Weights are read from their places in the file on demand.
 Formats: https://protobuf.dev/programming-guides/encoding/, onnx/onnx.proto.
 """
 
@@ -92,27 +91,27 @@ class OnnxFile:
         }
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._bytes.close()
 
     def read(self, name: str) -> np.ndarray:
-        """A floating-point weight, float32, a copy.
+        """Read a floating-point weight as float32, a copy.
 
         Raises:
-            CheckpointError: it lies in another file, or is not all there.
+            CheckpointError: it is in another file, or incomplete.
         """
         tensor, count = self._tensors[name], prod(self.shapes[name])
         if tensor.external:
             raise CheckpointError(
-                f"{self.path}: {named(name)} lies in a file of its own, which is not read; save "
-                "the model as one file (onnx.save without external data)."
+                f"{self.path}: {named(name)} is in a separate file, which is not read; save the "
+                "model as one file (onnx.save without external data)."
             )
         spans = tensor.floats if tensor.raw is None else [tensor.raw]
         kind = "<f4" if tensor.raw is None else _FLOATING[tensor.kind]
         have = sum(end - start for start, end in spans) / np.dtype(kind).itemsize
         if have != count:
             raise CheckpointError(f"{self.path}: {named(name)} has {have:g} numbers, not {count}.")
-        # Each row is of whole numbers, or they would not be so many.
+        # Each span holds complete numbers, or their count would be another.
         values = np.frombuffer(b"".join(self._bytes[start:end] for start, end in spans), kind)
         return values.astype(np.float32).reshape(self.shapes[name])
 
@@ -163,7 +162,7 @@ class OnnxFile:
         return tensor
 
     def _fields(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """Number, begin and end of each field's contents; an integer's are its own bytes."""
+        """Yield number, begin and end of each field's contents; an integer's are its own bytes."""
         while at < end:
             tag, at = self._varint(at)
             kind = tag & 7
@@ -182,7 +181,7 @@ class OnnxFile:
             at = stop
 
     def _varint(self, at: int) -> tuple[int, int]:
-        """An integer in groups of seven bits, the lowest first, and where it ends."""
+        """Read an integer in groups of seven bits, the lowest first, and return its end too."""
         value = 0
         for shift in range(0, 70, 7):
             byte = self._bytes[at]
@@ -193,7 +192,7 @@ class OnnxFile:
         raise ValueError("an integer without an end")
 
     def _integers(self, at: int, end: int, most: int = 1000) -> list[int]:
-        """One integer, or several in a row.
+        """Read one integer, or several in sequence.
 
         Raises:
             ValueError: more than `most`.

@@ -1,7 +1,7 @@
-"""Safetensors files one tensor at a time: reading checked, writing streamed.
+"""Reading and writing of safetensors files, one tensor at a time.
 
-The header of a file says where each tensor lies, so a model of gigabytes can be read, changed and
-written while only the tensor at hand is in memory.
+The header of a file states the place of each tensor, so a model of gigabytes can be read, changed
+and written with only one tensor in memory.
 Format: https://huggingface.co/docs/safetensors
 """
 
@@ -39,9 +39,11 @@ NAMES = {dtype: name for name, (dtype, _) in DTYPES.items() if name != "F64"}
 
 
 class SafetensorsReader:
-    """A safetensors file whose header has been checked against its length.
+    """A safetensors file whose header has been compared with its length.
 
-    `tensors` lists what is in it, in the order of the bytes; `shapes` and `dtypes` are theirs.
+    Attributes:
+        tensors: places, shapes and types by key, in the order of the bytes.
+        shapes, dtypes: of every tensor by key; types by their names in the file.
 
     Raises:
         CheckpointError: not a safetensors file, truncated, or of a type that cannot be read.
@@ -55,11 +57,15 @@ class SafetensorsReader:
         self._unread: dict[str, mx.array] = {}  # MLX reads a tensor when it is asked for
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._unread = {}
 
     def read(self, key: str) -> mx.array:
-        """One tensor, read now, straight into its place in memory."""
+        """Read one tensor, directly into its place in memory.
+
+        Raises:
+            CheckpointError: the file has changed since it was opened.
+        """
         info = self.tensors[key]
         # MLX reads no file with a tensor of float64 in it.
         if "F64" in self.dtypes.values() or prod(info.shape) == 0:
@@ -74,7 +80,7 @@ class SafetensorsReader:
         return array
 
     def _through_numpy(self, key: str, info: TensorInfo) -> mx.array:
-        """For what MLX reads otherwise or not at all: float64 as float32, and empty tensors."""
+        """Read tensors that MLX cannot read: of float64, as float32, and empty ones."""
         dtype, stored = DTYPES[info.dtype]
         values: np.ndarray = np.empty(prod(info.shape), dtype=stored)
         try:
@@ -109,23 +115,23 @@ class ShardedReader:
         self.dtypes = {key: shard.dtypes[key] for key, shard in self._of.items()}
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for shard in self._of.values():
             shard.close()
 
     def read(self, key: str) -> mx.array:
-        """One tensor, read now."""
+        """Read one tensor; errors as of `SafetensorsReader`."""
         return self._of[key].read(key)
 
 
 class SafetensorsWriter:
-    """Writes a safetensors file of known shapes, tensor after tensor, in the order given.
+    """A writer of a safetensors file of known shapes, tensor after tensor, in a fixed order.
 
     Args:
-        path: written in place; whoever needs it whole or not at all writes elsewhere and renames.
-        layout: for each key its shape and MLX type.
+        path: written in place, so that it is incomplete until the end.
+        layout: for each key its shape and MLX type, in the order of writing.
         metadata: strings for the header.
-        digest: a `hashlib` object that is given every byte written.
+        digest: a `hashlib` object, updated with every byte written.
     """
 
     def __init__(
@@ -153,7 +159,11 @@ class SafetensorsWriter:
         self._put(len(text).to_bytes(8, "little") + text)
 
     def write(self, key: str, tensor: mx.array) -> int:
-        """Append `tensor` and return its bytes. The keys come in the order of the layout."""
+        """Append `tensor` and return its bytes.
+
+        Raises:
+            ValueError: the layout has another key, shape or type next.
+        """
         expected = self._pending.pop() if self._pending else None
         if key != expected or (tuple(tensor.shape), tensor.dtype) != self._layout[key]:
             raise ValueError(f"{key} does not come next with this shape and type.")
