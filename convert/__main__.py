@@ -1,4 +1,4 @@
-"""`python -m convert`: any Chatterbox weights to a checkpoint of ours, small and published."""
+"""`mlx-chatterbox-convert`: convert Chatterbox weights of any origin, check and publish them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _check_files(arguments: argparse.Namespace) -> None:
     with _progress_bar() as progress:
         count = check_manifest(folder, progress)
     verify_folder(folder)
-    print(f"{folder}: {count} files are what was written, and load.")
+    print(f"{folder}: {count} files match the manifest, and the model loads.")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -69,6 +69,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
+    from mlx_chatterbox.weights.atomic_folder import recover
     from mlx_chatterbox.weights.conversion.core import convert
     from mlx_chatterbox.weights.conversion.recipes import RECIPES, uniform
     from mlx_chatterbox.weights.hub import (
@@ -79,7 +80,6 @@ def _convert(arguments: argparse.Namespace) -> None:
         speech_tokenizer,
         variant_called,
     )
-    from mlx_chatterbox.weights.swap import recover
 
     source, variant, repo = arguments.source, arguments.variant, None
     say_passed_over(source)
@@ -103,7 +103,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         )
     else:
         recipe = None  # the source's own
-    given = {
+    settings = {
         "variant": variant,
         "t3_file": arguments.t3,
         "s3gen": arguments.s3gen,
@@ -115,9 +115,9 @@ def _convert(arguments: argparse.Namespace) -> None:
             arguments.output,
             dtype=arguments.dtype or (recipe.dtype if recipe else None),
             quantization=recipe.quantization if recipe else None,
-            **given,
+            **settings,
             force=arguments.force,
-            verify=lambda folder: _check(folder, source, given, arguments),
+            verify=lambda folder: _check(folder, source, settings, arguments),
             with_reference=_verifies(arguments),
             progress=progress,
             repo=repo,
@@ -125,12 +125,18 @@ def _convert(arguments: argparse.Namespace) -> None:
     print(summary(result, arguments.verbose))
     if is_known(arguments.output):
         print(
-            f"note: a model is called {arguments.output}: write ./{arguments.output} to load this."
+            f"note: {arguments.output} is also the name of a model: write ./{arguments.output} to "
+            "load this folder."
         )
 
 
-def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Namespace) -> None:
-    """Of a finished folder, before it takes its name: it loads; if wanted, how good it is."""
+def _check(folder: Path, source: str | Path, settings: dict, arguments: argparse.Namespace) -> None:
+    """Check that a finished folder loads, and verify it if that is wanted, before it is renamed.
+
+    Args:
+        folder: the checkpoint under its temporary name.
+        settings: of `convert`, but for the precision.
+    """
     from mlx_chatterbox.weights.checkpoint import verify_folder
 
     verify_folder(folder)
@@ -140,21 +146,21 @@ def _check(folder: Path, source: str | Path, given: dict, arguments: argparse.Na
 
     from mlx_chatterbox.models.config import QuantizationConfig
     from mlx_chatterbox.weights.conversion.core import convert_folder
-    from mlx_chatterbox.weights.manifest import list_again
+    from mlx_chatterbox.weights.manifest import update_manifest
 
     from .verification import TEXTS, as_text, verify
 
     print("verifying against the source in float32 ...", file=sys.stderr)
     # In the folder that is being made, so that it goes with it if the process is killed.
     with tempfile.TemporaryDirectory(prefix=".float32-", dir=folder) as temporary:
-        # What the source has of few bits is unpacked, too.
-        exact = {**given, "dtype": "float32", "quantization": QuantizationConfig()}
+        # Layers that are quantised in the source are dequantised.
+        exact = {**settings, "dtype": "float32", "quantization": QuantizationConfig()}
         reference = convert_folder(source, Path(temporary) / "reference", **exact)
         texts = TEXTS if _listens(folder, arguments) else ()
-        found = verify(reference, folder, positions=arguments.positions, word_errors=texts)
-    found.save(folder)
-    list_again(folder)
-    print(as_text(found))
+        result = verify(reference, folder, positions=arguments.positions, word_errors=texts)
+    result.save(folder)
+    update_manifest(folder)
+    print(as_text(result))
 
 
 def _verifies(arguments: argparse.Namespace) -> bool:
@@ -162,7 +168,7 @@ def _verifies(arguments: argparse.Namespace) -> bool:
 
 
 def _listens(folder: Path, arguments: argparse.Namespace) -> bool:
-    """Whether word errors are counted; says so where they would be and cannot."""
+    """Decide whether to count word errors; warn where they are wanted and cannot be counted."""
     if arguments.word_errors is not None:
         return arguments.word_errors
     from mlx_chatterbox.models.config import ModelConfig
@@ -209,9 +215,9 @@ def _publish(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def _stops_at_once(message: str) -> Iterator[None]:
-    """Ctrl-C ends the process: the hub's client would first finish the file that is going up.
+    """End the process at once on Ctrl-C: the hub's client would first finish uploading a file.
 
-    What `publish` writes on this machine appears whole or not at all.
+    That leaves no half-written file here: `publish` writes each file whole or not at all.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals come to the main one alone
@@ -235,7 +241,7 @@ def _looks_like_repository(source: str) -> bool:
 
 
 def _publishes(repo: str, variant: str | None) -> bool:
-    """Whether the variant's own files are this repository's, so that only they are fetched."""
+    """Tell whether a repository is the variant's own, so that only its files are downloaded."""
     from mlx_chatterbox.weights.variants import VARIANTS
 
     return variant in VARIANTS and VARIANTS[variant].repo == repo
@@ -243,7 +249,7 @@ def _publishes(repo: str, variant: str | None) -> bool:
 
 @contextmanager
 def _progress_bar() -> Iterator[Progress]:
-    """Shows bytes on a terminal and nothing in a pipe."""
+    """Show bytes on a terminal and nothing in a pipe."""
     from tqdm import tqdm
 
     with tqdm(unit="B", unit_scale=True, unit_divisor=1024, disable=None) as bar:
@@ -256,7 +262,11 @@ def _progress_bar() -> Iterator[Progress]:
 
 
 def summary(result: Conversion, verbose: bool = False) -> str:
-    """What was written and what was left behind, for people."""
+    """Describe what was written and what was dropped, a line each.
+
+    Args:
+        verbose: name every dropped key, not only groups of them.
+    """
     from mlx_chatterbox.weights.conversion.components import as_text
 
     voice = "with the built-in voice" if result.voice else "without a built-in voice"
@@ -280,7 +290,7 @@ def summary(result: Conversion, verbose: bool = False) -> str:
 
 
 def _pattern(key: str) -> str:
-    """Keys that there are many of, by what they have in common."""
+    """Replace a key of which there are many by a pattern for all of them."""
     for ending in (".num_batches_tracked", ".inv_freq"):
         if key.endswith(ending):
             return f"*{ending}"

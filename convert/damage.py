@@ -1,8 +1,8 @@
-"""`python -m convert.damage MODEL`: what few bits do to each group of layers.
+"""`python -m convert.damage MODEL`: the error that few bits cause in each group of layers.
 
-Every group is put into each precision alone, all else staying float32, and the model is held
-against itself before. The table is what `weights.conversion.recipes` is chosen by: a group with
-much to save and little damage goes low.
+One group at a time is rounded to each precision while all else stays float32, and the model is
+compared with the unchanged one. `weights.conversion.recipes` is chosen by this table: groups that
+save much and lose little get few bits.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from mlx_chatterbox.commands.cli import add_verbose
 from mlx_chatterbox.runtime.number_options import seed, whole
 from mlx_chatterbox.runtime.program import run_program
 
-from . import COMMAND
+from . import MODULE
 from .options import MAX_POSITIONS
 
 if TYPE_CHECKING:
     from mlx_chatterbox.weights.checkpoint import Checkpoint
 
-    from .measures import Distance, Material, Outcome
+    from .measures import Distance, Material, ModelOutputs
 
-# In this order the first pattern counts that fits a tensor's layer.
+# A layer belongs to the first group with a pattern that matches it.
 GROUPS: dict[str, tuple[str, ...]] = {
     "T3 attention": ("t3.tfmr.*attn*",),
     "T3 feed-forward": ("t3.tfmr.*mlp*",),
@@ -46,12 +46,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Damage:
-    """One group in one precision, all else as it was.
+    """The error that one group causes in one precision, all else being float32.
 
     Attributes:
-        bytes: of the group stored so.
-        half: the same in float16, for comparison.
-        word_errors: word error rate of what is spoken so; None: not asked for.
+        bytes: of the group in this precision.
+        half: bytes of the group in float16, for comparison.
+        word_errors: word error rate of the model's speech; None: not measured.
     """
 
     group: str
@@ -70,25 +70,28 @@ def measure(
     dtypes: Sequence[str] = ("float16", "bfloat16"),
     groups: Sequence[str] | None = None,
 ) -> Iterator[Damage]:
-    """Damage the groups one after the other; the weights are as before afterwards.
+    """Measure the groups one after the other; the weights are restored afterwards.
 
     Args:
         checkpoint: in float32, nothing quantised.
+        bits, dtypes: the precisions to measure.
+        group_size: numbers that share a scale.
+        groups: names in `GROUPS` to measure; None: all.
     """
-    from .measures import distance, outcome
+    from .measures import compute_outputs, distance
 
     generation = checkpoint.config.generation
-    reference = outcome(checkpoint.networks, material, generation)
+    reference = compute_outputs(checkpoint.networks, material, generation)
     for group, members in _members(checkpoint.networks).items():
         if not members or (groups is not None and group not in groups):
             continue
         for precision in (*dtypes, *(f"{n} bits" for n in bits)):
-            changed, size, touched = _damaged(members, precision, group_size)
-            if not touched:
+            changed, size, is_rounded = _damaged(members, precision, group_size)
+            if not is_rounded:
                 continue
             _put(checkpoint.networks, changed)
             try:
-                other = outcome(checkpoint.networks, material, generation, reference.source)
+                other = compute_outputs(checkpoint.networks, material, generation, reference.source)
             finally:
                 _put(checkpoint.networks, members)
             half = 2 * sum(value.size for value in members.values())
@@ -97,10 +100,10 @@ def measure(
 
 @contextmanager
 def rounded_by(checkpoint: Checkpoint, recipe) -> Iterator[None]:
-    """Within the block the weights are what a recipe leaves of them, in float32.
+    """Round the weights by a recipe within the block, and keep them in float32.
 
-    They compute what the recipe's folder computes, but plainly: on a CPU, where MLX has no fast
-    product of few bits, many times faster.
+    The results are those of a folder converted by the recipe. On a CPU, where MLX has no fast
+    quantised products, they take a fraction of the time.
     """
     from mlx.utils import tree_flatten
 
@@ -122,20 +125,24 @@ def rounded_by(checkpoint: Checkpoint, recipe) -> Iterator[None]:
 
 
 def measure_recipe(
-    checkpoint: Checkpoint, material: Material, recipe, reference: Outcome | None = None
+    checkpoint: Checkpoint, material: Material, recipe, reference: ModelOutputs | None = None
 ) -> Distance:
-    """The damage of a whole recipe."""
-    from .measures import distance, outcome
+    """Measure the error that a whole recipe causes.
+
+    Args:
+        reference: outputs of the unchanged checkpoint; computed if None.
+    """
+    from .measures import compute_outputs, distance
 
     generation = checkpoint.config.generation
-    reference = reference or outcome(checkpoint.networks, material, generation)
+    reference = reference or compute_outputs(checkpoint.networks, material, generation)
     with rounded_by(checkpoint, recipe):
-        other = outcome(checkpoint.networks, material, generation, reference.source)
+        other = compute_outputs(checkpoint.networks, material, generation, reference.source)
     return distance(reference, other)
 
 
 def _members(networks) -> dict[str, dict]:
-    """The floating-point weights of each group, by their keys."""
+    """Sort the floating-point weights into groups: by group, then by key."""
     from fnmatch import fnmatchcase
 
     import mlx.core as mx
@@ -153,7 +160,11 @@ def _members(networks) -> dict[str, dict]:
 
 
 def _damaged(members: dict, precision: str, group_size: int) -> tuple[dict, int, bool]:
-    """A group's weights rounded; their bytes stored so; whether that changes any."""
+    """Round a group's weights.
+
+    Returns:
+        The weights by key, their bytes in this precision, and whether any of them is rounded.
+    """
     from math import prod
 
     from mlx_chatterbox.models.config import ModelConfig, QuantizationConfig
@@ -163,21 +174,21 @@ def _damaged(members: dict, precision: str, group_size: int) -> tuple[dict, int,
     if " " in precision:
         rule = {"layers": "*", "bits": int(precision.split()[0]), "group_size": group_size}
         config.quantization = QuantizationConfig(rules=[rule])
-    changed, size, touched = {}, 0, False
+    changed, size, is_rounded = {}, 0, False
     for key, value in members.items():
-        wanted = precision_of(config, key, value.shape)
-        stored = stored_shapes(key, value.shape, wanted)
+        target = precision_of(config, key, value.shape)
+        stored = stored_shapes(key, value.shape, target)
         size += sum(prod(shape) * kind.size for shape, kind in stored.values())
-        # What stays floating-point stays exact here, so that the bits alone are seen.
-        if wanted.bits or " " not in precision:
-            changed[key], touched = _rounded(value, wanted), True
+        # Tensors that stay floating-point are not rounded: only the bits are to have an effect.
+        if target.bits or " " not in precision:
+            changed[key], is_rounded = _rounded(value, target), True
         else:
             changed[key] = value
-    return changed, size, touched
+    return changed, size, is_rounded
 
 
 def _rounded(value, precision):
-    """A float32 tensor with what a precision leaves of it."""
+    """Round a tensor to a precision, and return it in its own type."""
     import mlx.core as mx
 
     if not mx.issubdtype(value.dtype, mx.floating):
@@ -205,16 +216,17 @@ def _put(networks, weights: dict) -> None:
 
 EXAMPLES = f"""\
 examples:
-  {COMMAND}.damage pocket
-  {COMMAND}.damage chatterbox --bits 6 4 --group "T3 attention" --group "T3 feed-forward"
-  {COMMAND}.damage chatterbox-folder --recipes --json damage.json"""
+  {MODULE}.damage pocket
+  {MODULE}.damage chatterbox --bits 6 4 --group "T3 attention" --group "T3 feed-forward"
+  {MODULE}.damage chatterbox-folder --recipes --json damage.json"""
 
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
-        prog=f"{COMMAND}.damage",
-        description="Measures what each precision does to each group of layers: KL divergence of "
-        "T3's next token (nats), mel and spectrum (dB), waveform (relative RMS), and bytes.",
+        prog=f"{MODULE}.damage",
+        description="Measures the error that each precision causes in each group of layers: KL "
+        "divergence of T3's next token (nats), mel and spectrum (dB), waveform (relative RMS), "
+        "and the size of the group.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -224,24 +236,26 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--group-size", type=whole(), default=64, choices=(32, 64, 128))
     result.add_argument(
-        "--group", action="append", choices=tuple(GROUPS), help="only this one; may be repeated"
+        "--group", action="append", choices=tuple(GROUPS), help="measure only this one (repeatable)"
     )
     result.add_argument(
-        "--recipes", action="store_true", help="measure the recipes and uniform bits instead"
+        "--recipes", action="store_true", help="measure whole models: recipes, and uniform bits"
     )
     result.add_argument(
         "--word-errors",
         action="store_true",
-        help="with --recipes: what a recogniser mishears, too (needs pocketsphinx)",
+        help="with --recipes: also measure the word error rate (needs pocketsphinx)",
     )
     result.add_argument(
         "--positions",
         type=whole(1, MAX_POSITIONS),
         default=500,
-        help="of T3 (default: %(default)s)",
+        help="number of T3's predictions to compare (default: %(default)s)",
     )
     result.add_argument("--seed", type=seed, default=0)
-    result.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    result.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the figures to a file"
+    )
     add_verbose(result)
     return result
 
@@ -252,9 +266,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _work(arguments: argparse.Namespace) -> int:
     if arguments.word_errors and not arguments.recipes:
-        parser().error("--word-errors goes with --recipes.")
+        parser().error("--word-errors needs --recipes.")
     if arguments.group and arguments.recipes:
-        parser().error("--group is of layers, --recipes of whole models: leave one out.")
+        parser().error("--group measures layers, --recipes whole models: leave one out.")
     from mlx_chatterbox.errors import ChatterboxError
     from mlx_chatterbox.runtime.apart import check_apart
     from mlx_chatterbox.weights.model_files import model_files
@@ -285,12 +299,12 @@ def _run(arguments: argparse.Namespace) -> list[dict]:
         from mlx_chatterbox.errors import CheckpointError
 
         raise CheckpointError(
-            f"{arguments.model} is quantised already: measure what it was before."
+            f"{arguments.model} is quantised already: give the model that it was made from."
         )
     material = prepare(checkpoint, positions=arguments.positions, seed=arguments.seed)
     print(f"{material.positions} positions, {len(material.spoken)} speech tokens")
     print(" | ".join(_HEADINGS))
-    found = []
+    measured = []
     for item in _rows(checkpoint, material, arguments):
         d, share = item.distance, item.bytes / item.half
         figures = (f"{item.bytes / 1e6:.2f}", f"{share:.0%}", f"{d.kl:.2e}", f"{d.kl_worst:.2e}",
@@ -299,8 +313,8 @@ def _run(arguments: argparse.Namespace) -> list[dict]:
         if item.word_errors is not None:
             figures += (f"{item.word_errors:.1%}",)
         print(" | ".join((item.group, item.precision, *figures)), flush=True)
-        found.append(dataclasses.asdict(item))
-    return found
+        measured.append(dataclasses.asdict(item))
+    return measured
 
 
 def _rows(checkpoint, material, arguments) -> Iterator[Damage]:
@@ -311,23 +325,23 @@ def _rows(checkpoint, material, arguments) -> Iterator[Damage]:
         return
     from mlx_chatterbox.weights.conversion.recipes import RECIPES, plain, uniform
 
-    from .measures import TEXTS, outcome
+    from .measures import TEXTS, compute_outputs
     from .verification import open_recogniser, word_error_rate
 
     listen = open_recogniser() if arguments.word_errors else None
-    reference = outcome(checkpoint.networks, material, checkpoint.config.generation)
+    reference = compute_outputs(checkpoint.networks, material, checkpoint.config.generation)
     half = weight_bytes(checkpoint, plain("float16"))
     uniforms = [uniform(bits, arguments.group_size) for bits in arguments.bits]
     for recipe in (plain("float16"), plain("bfloat16"), *uniforms, *RECIPES.values()):
-        found = measure_recipe(checkpoint, material, recipe, reference)
+        error = measure_recipe(checkpoint, material, recipe, reference)
         with rounded_by(checkpoint, recipe):
-            errors = word_error_rate(checkpoint, TEXTS, material.voice, listen)
+            word_errors = word_error_rate(checkpoint, TEXTS, material.voice, listen)
         size = weight_bytes(checkpoint, recipe)
-        yield Damage("all", recipe.name, size, half, found, errors)
+        yield Damage("all", recipe.name, size, half, error, word_errors)
 
 
 def weight_bytes(checkpoint: Checkpoint, recipe) -> int:
-    """Bytes of a model's weights under a recipe, from shapes."""
+    """Compute from shapes the bytes that a model's weights take under a recipe."""
     from math import prod
 
     import mlx.core as mx

@@ -1,8 +1,8 @@
-"""How far a model is from another with the same configuration: tokens, mel and waveform.
+"""The distance of a model from another with the same configuration: tokens, mel and waveform.
 
-What is said, in which voice and with what noise is settled once, by the reference in float32, so
-that nothing but the weights differs: T3's distributions are compared along the reference's own
-speech tokens, and S3Gen speaks these.
+The float32 reference fixes text, voice, speech tokens and noise once, so that only the weights
+differ: T3's distributions are compared along the reference's speech tokens, and S3Gen synthesises
+these tokens.
 """
 
 from __future__ import annotations
@@ -48,7 +48,13 @@ TEXTS = (
 
 @dataclass(frozen=True)
 class Material:
-    """What is said. sentences: text tokens and the reference's speech tokens of each, (n,)."""
+    """The input of a comparison, the same for every model.
+
+    Attributes:
+        sentences: for each its text tokens (n,) and the reference's speech tokens (m,), int32.
+        spoken: (T,) int32, the speech tokens that S3Gen synthesises.
+        seed: of S3Gen's noise.
+    """
 
     voice: Voice
     sentences: tuple[tuple[np.ndarray, np.ndarray], ...]
@@ -57,20 +63,21 @@ class Material:
 
     @property
     def positions(self) -> int:
-        """Distributions that are compared: one for each speech token and one for what follows."""
+        """The number of distributions to compare: one for each speech token, one for the end."""
         return sum(len(speech) + 1 for _, speech in self.sentences)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a model makes of the material.
+class ModelOutputs:
+    """A model's results for the material.
 
     Attributes:
-        tokens: (P, V) log-probabilities of the next token, for the row with the text.
-        guided: (P, V) the same under classifier-free guidance, which is what is drawn from.
+        tokens: (P, V) log-probabilities of the next token, without guidance.
+        guided: (P, V) the same with classifier-free guidance; tokens are drawn from these.
         mel: (T, 80) natural logarithms.
-        waveform: (480 T,) with the excitation that the model makes itself, which is `source`.
-        given: (480 T,) with the reference's excitation.
+        waveform: (480 T,) with the model's own excitation.
+        source: (480 T,) the model's own excitation.
+        same_source: (480 T,) the waveform with the reference's excitation.
     """
 
     tokens: np.ndarray
@@ -78,16 +85,16 @@ class Outcome:
     mel: np.ndarray
     waveform: np.ndarray
     source: np.ndarray
-    given: np.ndarray
+    same_source: np.ndarray
 
 
 @dataclass(frozen=True)
 class Distance:
-    """Of one outcome from another.
+    """The distance between two models' outputs.
 
     Attributes:
         kl, kl_guided: mean Kullback-Leibler divergence of the next token's distribution, nats.
-        kl_worst: the largest of the positions', nats.
+        kl_worst: the largest divergence at any position, nats.
         agreement: share of positions with the same likeliest token.
         mel: mean absolute difference, dB.
         waveform: relative RMS, the excitation being the same.
@@ -111,12 +118,13 @@ def prepare(
     seed: int = 0,
     language: str = "en",
 ) -> Material:
-    """Let the reference say the texts.
+    """Have the reference draw speech tokens for the texts.
 
     Args:
         texts: by default `TEXTS`.
-        positions: about how many of T3 to compare; sentences end by themselves, or here.
-        spoken: speech tokens for mel and waveform.
+        positions: about how many of T3's predictions to compare; sentences are cut to fit.
+        spoken: number of speech tokens for mel and waveform.
+        seed: of sampling, and of S3Gen's noise.
         language: of the texts, for a multilingual model.
 
     Raises:
@@ -133,14 +141,18 @@ def prepare(
     encode = TextEncoder(reference.tokenizer, config)
     written = _written(reference, voice, [encode(t, language) for t in texts], positions, seed)
     start, codes = config.t3.start_speech_token, config.s3gen.vocab_size
-    heard = [t for _, speech in written for t in audible_tokens(speech.tolist(), start, codes)]
-    if len(heard) < spoken:  # a model that hardly speaks still has an S3Gen
-        heard += np.random.default_rng(seed).integers(0, codes, spoken - len(heard)).tolist()
-    return Material(voice, written, np.array(heard[:spoken], dtype=np.int32), seed)
+    audible = [t for _, speech in written for t in audible_tokens(speech.tolist(), start, codes)]
+    if len(audible) < spoken:  # a model that hardly speaks still has an S3Gen
+        audible += np.random.default_rng(seed).integers(0, codes, spoken - len(audible)).tolist()
+    return Material(voice, written, np.array(audible[:spoken], dtype=np.int32), seed)
 
 
 def _written(reference: Checkpoint, voice: Voice, texts, positions: int, seed: int):
-    """Text tokens with the speech tokens that the reference draws for them, as it would speak."""
+    """Draw speech tokens for text tokens, with the reference's usual sampling settings.
+
+    Returns:
+        For each sentence its text tokens and speech tokens, at most `positions` predictions in all.
+    """
     t3, generation = reference.networks.t3, reference.config.generation
     settings = SamplingSettings(
         generation.temperature,
@@ -163,25 +175,27 @@ def _written(reference: Checkpoint, voice: Voice, texts, positions: int, seed: i
     for step in steps:
         for sentence, token in step:
             speech[sentence].append(token)
-    taken, left = [], positions
+    sentences, left = [], positions
     for text, tokens in zip(texts, speech, strict=True):
         if left > 0:
             tokens = tokens[: left - 1]
             left -= len(tokens) + 1
-            taken.append((text, np.array(tokens, dtype=np.int32)))
-    return tuple(taken)
+            sentences.append((text, np.array(tokens, dtype=np.int32)))
+    return tuple(sentences)
 
 
 def _conditioning(t3, voice: Voice) -> mx.array:
     return t3.embed_conditioning(voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion)
 
 
-def outcome(networks, material: Material, generation, given: np.ndarray | None = None) -> Outcome:
-    """What networks make of the material.
+def compute_outputs(
+    networks, material: Material, generation, source: np.ndarray | None = None
+) -> ModelOutputs:
+    """Run networks on the material.
 
     Args:
         generation: has `cfg_weight` and `cfm_steps`.
-        given: (480 T,) the reference's excitation; None: this is the reference.
+        source: (480 T,) the reference's excitation; None: these networks are the reference.
     """
     tokens, guided = token_distributions(networks.t3, material, generation.cfg_weight)
     s3gen, reference = networks.s3gen, material.voice.reference
@@ -195,16 +209,20 @@ def outcome(networks, material: Material, generation, given: np.ndarray | None =
         s3gen.noise_for(len(material.spoken), reference, flow_key),
         generation.cfm_steps,
     )
-    waveform, source = s3gen.mel2wav(mel, None, source_key)
-    same = waveform
-    if given is not None:
-        same = s3gen.mel2wav.decode(mel, mx.array(given)[None])
-    arrays = [_float32(value[0]) for value in (mel, waveform, source, same)]
-    return Outcome(tokens, guided, *arrays)
+    waveform, own_source = s3gen.mel2wav(mel, None, source_key)
+    same_source = waveform
+    if source is not None:
+        same_source = s3gen.mel2wav.decode(mel, mx.array(source)[None])
+    arrays = [_float32(value[0]) for value in (mel, waveform, own_source, same_source)]
+    return ModelOutputs(tokens, guided, *arrays)
 
 
 def token_distributions(t3, material: Material, cfg_weight: float) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities of the next speech token along the material, (P, V), plain and guided."""
+    """Compute T3's log-probabilities of the next speech token along the material.
+
+    Returns:
+        (P, V) float32 without guidance, and with classifier-free guidance.
+    """
     conditioning = _conditioning(t3, material.voice)
     plain, guided = [], []
     for text, speech in material.sentences:
@@ -216,8 +234,8 @@ def token_distributions(t3, material: Material, cfg_weight: float) -> tuple[np.n
     return np.concatenate(plain), np.concatenate(guided)
 
 
-def distance(reference: Outcome, other: Outcome) -> Distance:
-    """How far `other` is; infinite where it is not finite."""
+def distance(reference: ModelOutputs, other: ModelOutputs) -> Distance:
+    """Measure the distance of `other` from the reference; infinite where `other` is not finite."""
     kl, guided = (
         divergence(reference.tokens, other.tokens),
         divergence(reference.guided, other.guided),
@@ -228,13 +246,13 @@ def distance(reference: Outcome, other: Outcome) -> Distance:
         kl_worst=float(kl.max()),
         agreement=float((reference.tokens.argmax(-1) == other.tokens.argmax(-1)).mean()),
         mel=_or_infinite(np.abs(reference.mel - other.mel).mean() * MEL_TO_DB),
-        waveform=_relative_rms(reference.given, other.given),
+        waveform=_relative_rms(reference.same_source, other.same_source),
         spectrum=spectral_distance(reference.waveform, other.waveform),
     )
 
 
 def divergence(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """KL of log-probabilities (P, V) from the reference's, (P,) nats, in float64."""
+    """Compute the Kullback-Leibler divergence of log-probabilities (P, V): (P,) nats, float64."""
     p, q = reference.astype(np.float64), other.astype(np.float64)
     terms = np.exp(p) * (p - q)
     kl = terms.sum(axis=-1)
@@ -243,10 +261,10 @@ def divergence(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def spectral_distance(reference: np.ndarray, other: np.ndarray) -> float:
-    """Mean absolute difference of two waveforms' mel spectra, (n,) at 24 kHz, in dB.
+    """Compute the mean absolute difference of two waveforms' mel spectra, (n,) at 24 kHz, in dB.
 
-    By mel bands, which a harmonic that has moved a little does not leave. What is 60 dB under the
-    loudest counts as silent, in either.
+    Mel bands are wide enough that a harmonic which has moved a little stays in its band. Levels
+    more than 60 dB below the reference's maximum count as that level.
     """
     first, second = (
         _float32(s3gen_mel(mx.array(waveform))) * MEL_TO_DB for waveform in (reference, other)

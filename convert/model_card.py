@@ -1,4 +1,4 @@
-"""The model card of a published checkpoint: README.md with the front matter that the hub reads."""
+"""The model card of a published checkpoint: README.md with front matter for the hub."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .verification import Verification, as_markdown, verdict
 
 NAME = "README.md"
 LICENSE = "mit"
-NOT_HEARD = "word errors were not measured (--word-errors, which needs pocketsphinx)."
+NO_WORD_ERRORS = "word errors were not measured (--word-errors, which needs pocketsphinx)."
 _CLASSES = {
     "english": "ChatterboxTTS",
     "multilingual": "ChatterboxMultilingualTTS",
@@ -30,12 +30,14 @@ def model_card(
     license: str = LICENSE,
     base_model: str | None = None,
 ) -> str:
-    """What README.md says.
+    """Compose README.md.
 
     Args:
         folder: the checkpoint.
-        repo: OWNER/NAME that it goes to.
-        base_model: repository that the weights are from, where the configuration does not say.
+        repo: OWNER/NAME of the repository to publish in.
+        verification: None: the model was not verified.
+        license: the hub's identifier of it.
+        base_model: repository that the weights come from, if the configuration does not name it.
     """
     config = ModelConfig.load(folder)
     base_model = base_model or base_of(config)
@@ -51,7 +53,7 @@ def model_card(
 
 
 def base_of(config: ModelConfig) -> str | None:
-    """The repository that the weights come from in the end, as far as is known."""
+    """Find the repository that the weights originally come from; None if it is not known."""
     for level in _levels(config.source):
         if "repository" in level:
             return str(level["repository"])
@@ -62,19 +64,19 @@ def base_of(config: ModelConfig) -> str | None:
 
 
 def is_pocket(config: ModelConfig) -> bool:
-    """Whether it is the pocket model, or was made from it."""
+    """Tell whether a model is the pocket model, or was made from it."""
     return any(level.get("name") == "pocket" for level in _levels(config.source))
 
 
 def languages_of(config: ModelConfig) -> list[str]:
-    """Codes of the languages that the model speaks."""
+    """List the codes of the languages that the model speaks."""
     if config.text.tokenizer != "multilingual":
         return ["en"]
     return sorted({*SUPPORTED_LANGUAGES, *config.text.languages})
 
 
 def _levels(source: dict) -> Iterator[dict]:
-    """A description of an origin, and the origin's own."""
+    """Yield a configuration's `source`, then the `source` of that model, and so on."""
     yield source
     for value in source.values():
         if isinstance(value, dict) and value is not source.get("files"):
@@ -136,7 +138,7 @@ def _sizes(folder: Path, config: ModelConfig) -> str:
 
 
 def _networks(folder: Path, config: ModelConfig) -> str:
-    """What each network is stored as, and what is kept for reading recordings at what cost."""
+    """List the precision of each network, and the cost of keeping the speech tokenizer precise."""
     components = components_of(folder, config)
     lines = ["| network | stored as |", "|---|---|"]
     lines += [f"| {' | '.join(line.split(': ', 1))} |" for line in as_text(components)]
@@ -147,15 +149,15 @@ def _networks(folder: Path, config: ModelConfig) -> str:
     bits, more = cost
     kept = next(iter(components["speech tokenizer"]))
     return (
-        f"{table}\n\nThe speech tokenizer, the voice encoder and the speaker encoder serve only "
-        "when a recording is read, and are not quantised. Few bits would change the tokens that "
-        f"the first makes of a recording; in {kept} it takes {more / 1e6:.1f} MB more than it "
-        f"would in {bits} bits."
+        f"{table}\n\nThe speech tokenizer, the voice encoder and the speaker encoder are needed "
+        "only to read recordings, and are not quantised: that would change the tokens of a "
+        f"recording. In {kept} the speech tokenizer takes {more / 1e6:.1f} MB more than in "
+        f"{bits} bits."
     )
 
 
 def _precisions(config: ModelConfig) -> str:
-    """The rules in words, the first that fits first."""
+    """Describe the quantisation rules in a table, in the order in which they are tried."""
     quantization = config.quantization
     if not quantization.rules:
         return f"All weights are {config.dtype}."
@@ -169,20 +171,22 @@ def _precisions(config: ModelConfig) -> str:
     name = f"Recipe `{quantization.recipe}`. " if quantization.recipe else ""
     table = "\n".join(lines)
     return (
-        f"{name}The first line that fits counts; only linear layers and embeddings are quantised, "
-        f"and they stay so in memory.\n\n{table}"
+        f"{name}The first line that matches a layer applies; only linear layers and embeddings are "
+        f"quantised, and they stay quantised in memory.\n\n{table}"
     )
 
 
 def _verified(verification: Verification | None, pocket: bool) -> str:
     if verification is None:
-        return "## Verification\n\nThis conversion was **not** held against its source."
-    unheard = "" if verification.heard or not pocket else f" {NOT_HEARD[0].upper()}{NOT_HEARD[1:]}"
+        return "## Verification\n\nThis conversion was **not** compared with its source."
+    note = ""
+    if pocket and not verification.has_word_errors:
+        note = f" {NO_WORD_ERRORS[0].upper()}{NO_WORD_ERRORS[1:]}"
     return (
-        "## Verification\n\nHeld against the source in float32, on "
-        f"{verification.positions} positions of T3 along real text and {verification.spoken} "
-        f"spoken tokens.\n\n{as_markdown(verification)}\n\n"
-        f"{verdict(verification)}{unheard}"
+        "## Verification\n\nCompared with the source in float32, on "
+        f"{verification.positions} predictions of T3 along real text and {verification.spoken} "
+        f"speech tokens.\n\n{as_markdown(verification)}\n\n"
+        f"{verdict(verification)}{note}"
     )
 
 
@@ -209,7 +213,7 @@ def _origin_lines(source: dict, depth: int = 0) -> list[str]:
 
 
 def public(value):
-    """A description of an origin without paths of the machine: of these the last name is left."""
+    """Shorten every absolute path in a `source` to its last part, for publication."""
     if isinstance(value, dict):
         return {key: public(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

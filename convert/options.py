@@ -1,4 +1,4 @@
-"""The command line of `python -m convert`: its options, its help, and what does not go together.
+"""The command line of the converter: options, help, and options that exclude each other.
 
 Imports nothing heavy, so that --help answers at once.
 """
@@ -10,45 +10,45 @@ import argparse
 from mlx_chatterbox.runtime.number_options import whole
 from mlx_chatterbox.runtime.option_rules import Rule, ignored, name_of
 
-from . import COMMAND
+from . import COMMAND, MODULE
 
 MAX_POSITIONS = 100_000
 
 DESCRIPTION = """\
-Converts Chatterbox, in whatever form it is published, into a folder that this library loads.
+Converts Chatterbox, in any form in which it is published, into a folder that this library loads.
 
 SOURCE is a folder, a hub repository OWNER/NAME, or a model's name (chatterbox, multilingual,
-multilingual-v2, turbo, nano, pocket); a folder that is called like a model is written as a path
-(./turbo). What it holds is recognised by what is in it:
-  upstream's files        the voice encoder's, T3's and S3Gen's weights (.safetensors or .pt), the
-                          tokenizer's files, conds.pt (the built-in voice) where there is one;
-                          language packs, whose T3 has a name of its own
-  mlx-audio's             what is under mlx-community: one model.safetensors, in any precision. The
-                          newer ones leave out the speech tokenizer: it is fetched with a
-                          repository, and looked for in S3TokenizerV2 in or beside a folder
-  this library's          to be converted again: another type, packed weights unpacked
+multilingual-v2, turbo, nano, pocket); write a folder that has the name of a model as a path
+(./turbo). The layout of SOURCE is recognised by its files:
+  upstream's files        weights of the voice encoder, T3 and S3Gen (.safetensors or .pt), the
+                          tokenizer's files, and conds.pt if there is a built-in voice; language
+                          packs too, whose T3 file has a name of its own
+  mlx-audio's             the models of mlx-community: one model.safetensors, in any precision.
+                          Newer ones lack the speech tokenizer: it is downloaded with a repository,
+                          and looked for in S3TokenizerV2 in or beside a folder
+  this library's          checkpoints, to change their type or unpack their weights
   our trainer's           its output folder, or the final_model in it
-Where SOURCE holds several models, English is taken unless --variant says otherwise.
-A large file may be split into shards, with an index or without.
-OUTPUT is the folder to make. It appears only when everything in it is complete and loads, with a
-manifest of what its files must be, which --check compares.
+If SOURCE holds several models, the English one is converted unless --variant names another.
+A large file may be split into shards, with or without an index.
+OUTPUT is the folder to make. It appears only when all of its files are complete and load, with a
+manifest of their sizes and hashes, which --check compares.
 
-Precision: the source's own types unless said otherwise, float32 for upstream's files. --dtype
-rounds every weight to one type. --quantize puts linear layers and embeddings in the same few bits;
---recipe chooses them by layer, from measured damage: balanced is a little under three fifths of
-float16's size, small half, exact is float32. What no group of numbers divides, and what makes a
-voice, a pitch or a token, is never quantised: the speech tokenizer, which serves only when a
-recording is read, stays in float16. What the source has in few bits stays so, to the bit, unless
---recipe or --quantize says otherwise. docs/conversion.md has figures.
+Precision: by default that of the source, float32 for upstream's files. --dtype rounds every weight
+to one type. --quantize stores linear layers and embeddings with the same number of bits; --recipe
+chooses the bits layer by layer, by measured damage: balanced takes a little less than three fifths
+of the space of float16, small half of it, exact is float32. Layers whose width no group size
+divides, and those that compute a voice, a pitch or speech tokens, are never quantised: the speech
+tokenizer, needed only to read recordings, stays float16. Layers that are quantised in the source
+keep their exact bits unless --recipe or --quantize is given. docs/conversion.md has figures.
 
---verify holds the result against the source in float32 and writes verification.json beside the
-weights. --upload-repo does so by itself, and publishes nothing past the bounds, or unverified,
-without --force-upload. Without OUTPUT it publishes the converted folder SOURCE, or goes on where
-an upload broke off.
+--verify compares the result with the source in float32 and writes verification.json next to the
+weights. --upload-repo verifies too, and publishes a model that is out of bounds or unverified only
+with --force-upload. Without OUTPUT it publishes SOURCE, a converted folder, or resumes an upload
+that was interrupted.
 
-Whatever ends a conversion, OUTPUT is as it was before; with --force the old one stays until the new
-one is complete. A file that is cut short or damaged, and a pickle that asks for anything but
-tensors, is refused."""
+If a conversion fails or is interrupted, OUTPUT stays as it was; with --force the old one stays
+until the new one is complete. Files that are truncated or damaged, and pickles that contain
+anything but tensors, are refused."""
 
 EXAMPLES = f"""\
 examples:
@@ -64,13 +64,13 @@ examples:
   {COMMAND} voice-training my-voice --recipe balanced
   {COMMAND} ~/Downloads/chatterbox mine --s3gen ~/Downloads/s3gen-hf
   {COMMAND} --check my-chatterbox
-  {COMMAND}.damage pocket      # what each precision does to each group of layers
-  {COMMAND}.reading pocket     # ... and to what reads recordings
+  {MODULE}.damage pocket      # error of each group of layers in each precision
+  {MODULE}.reading pocket     # ... and of the networks that read recordings
   python -m mlx_chatterbox.generate --model chatterbox-fp16 --text "Hello." --output hello.wav"""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; importing nothing heavy, so that --help answers at once."""
+    """Make the parser; nothing heavy is imported, so that --help answers at once."""
     result = argparse.ArgumentParser(
         prog=COMMAND,
         description=DESCRIPTION,
@@ -96,13 +96,15 @@ def parser() -> argparse.ArgumentParser:
         "whose files are there)",
     )
     result.add_argument(
-        "--t3", metavar="FILE", help="T3's .safetensors file in SOURCE, if it has a name of its own"
+        "--t3",
+        metavar="FILE",
+        help="the file of T3 in SOURCE (.safetensors), if its name is unusual",
     )
     result.add_argument(
         "--s3gen",
         metavar="PATH",
-        help="another S3Gen than SOURCE's: a file or folder of upstream's, or one in Hugging "
-        "Face's layout (flow.*, mel2wav.*, tokenizer.s3_model.*)",
+        help="take S3Gen from here instead of SOURCE: a file or folder of upstream's, or one in "
+        "Hugging Face's layout (flow.*, mel2wav.*, tokenizer.s3_model.*)",
     )
     result.add_argument(
         "--force",
@@ -110,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
         help="replace OUTPUT if it is a checkpoint of this library's or an empty folder",
     )
     result.add_argument(
-        "--verbose", action="store_true", help="name every dropped key; show tracebacks"
+        "--verbose", action="store_true", help="list every dropped key, and show tracebacks"
     )
     return result
 
@@ -121,15 +123,15 @@ def _add_precisions(result: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--recipe",
         choices=("small", "balanced", "exact"),
-        help="mixed precisions by layer; how they are put together is in config.json",
+        help="mixed precision, chosen by layer; config.json lists which layer has which",
     )
     group.add_argument(
         "--quantize",
         type=whole(),
         choices=(3, 4, 6, 8),
         metavar="BITS",
-        help="linear layers and embeddings in 3, 4, 6 or 8 bits, the rest in --dtype (the speech "
-        "tokenizer in float16 at least)",
+        help="store linear layers and embeddings in 3, 4, 6 or 8 bits, the rest in --dtype (the "
+        "speech tokenizer in float16 or float32)",
     )
     section.add_argument(
         "--group-size",
@@ -141,8 +143,8 @@ def _add_precisions(result: argparse.ArgumentParser) -> None:
     section.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16"),
-        help="type of the weights (default: the source's own, float32 for upstream's files; with "
-        "--quantize float16)",
+        help="type of the weights (default: that of the source, float32 for upstream's files; "
+        "float16 with --quantize)",
     )
 
 
@@ -151,89 +153,91 @@ def _add_verification(result: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--verify",
         action=argparse.BooleanOptionalAction,
-        help="hold the result against the source in float32: each stage, T3's next token along "
-        "real text, mel and waveform (default: with --upload-repo)",
+        help="compare the result with the source in float32: each stage, T3's next token along "
+        "real text, mel and waveform (default: only with --upload-repo)",
     )
     group.add_argument(
         "--positions",
         type=whole(1, MAX_POSITIONS),
         default=500,
         metavar="N",
-        help="of T3 to compare (default: %(default)s)",
+        help="number of T3's predictions to compare (default: %(default)s)",
     )
     group.add_argument(
         "--word-errors",
         action=argparse.BooleanOptionalAction,
-        help="also let both speak, and count what a recogniser mishears (needs pocketsphinx; "
-        "default: with --upload-repo, of the pocket model and what was made from it, where "
-        "pocketsphinx is installed)",
+        help="also measure the word error rate of both models by speech recognition (needs "
+        "pocketsphinx; default: only with --upload-repo, for the pocket model and models made from "
+        "it, if pocketsphinx is installed)",
     )
 
 
 def _add_publishing(result: argparse.ArgumentParser) -> None:
     group = result.add_argument_group("publishing")
     group.add_argument(
-        "--upload-repo", metavar="OWNER/NAME", help="publish on the Hugging Face hub, with a card"
+        "--upload-repo",
+        metavar="OWNER/NAME",
+        help="publish on the Hugging Face hub, with a model card",
     )
-    group.add_argument("--private", action="store_true", help="a new repository is private")
+    group.add_argument("--private", action="store_true", help="make a new repository private")
     group.add_argument(
         "--license",
         default="mit",
         metavar="ID",
-        help="in the card, as the hub calls it (default: %(default)s, upstream's)",
+        help="license in the model card, as the hub names it (default: %(default)s, upstream's)",
     )
     group.add_argument(
         "--force-upload",
         action="store_true",
-        help="publish also what was not verified, or is past its bounds",
+        help="publish even a model that was not verified or is out of bounds",
     )
     group.add_argument(
         "--dry-run",
         action="store_true",
-        help="do everything but the upload: write the card and say what would go up",
+        help="do everything except the upload: write the model card and list the files",
     )
 
 
 def misuse(arguments: argparse.Namespace) -> str:
-    """What is wrong with the arguments together; empty if nothing is."""
+    """Check arguments that depend on each other; return a message, empty if all is well."""
     if arguments.check and (arguments.output is not None or arguments.upload_repo is not None):
-        return "--check takes SOURCE alone."
+        return "--check takes only SOURCE."
     if not arguments.check and arguments.output is None and arguments.upload_repo is None:
-        return "OUTPUT is missing (without it, --upload-repo publishes SOURCE as it is)."
+        return "OUTPUT is missing (it may be left out only with --upload-repo, to publish SOURCE)."
     if wrong := ignored(given_in(arguments), modes_of(arguments), RULES):
         return wrong
     if arguments.group_size is not None and arguments.quantize is None:
-        return "--group-size goes with --quantize."
+        return "--group-size needs --quantize."
     if arguments.recipe is not None and arguments.dtype is not None:
-        return "--recipe says the types by itself: leave --dtype out."
+        return "--recipe chooses the types itself: leave out --dtype."
     if arguments.word_errors and arguments.verify is False:
-        return "--word-errors is a part of verification."
+        return "--word-errors is part of verification, which --no-verify turns off."
     verifies = arguments.verify or (arguments.verify is None and arguments.upload_repo is not None)
     measured = given_in(arguments) & {"--positions", "--word-errors"}
     if measured and not verifies:
-        return f"{min(measured)} is a part of verification: give --verify too."
+        return f"{min(measured)} is part of verification: add --verify."
     return ""
 
 
 CHECK, CONVERT, PUBLISH, BOTH = "--check", "OUTPUT", "SOURCE alone", "OUTPUT and --upload-repo"
-_MAKES = Rule((CONVERT, BOTH), "is of a conversion into OUTPUT")
-_PUBLISHES = Rule((PUBLISH, BOTH), "goes with --upload-repo")
+_MAKES = Rule((CONVERT, BOTH), "belongs to a conversion into OUTPUT")
+_PUBLISHES = Rule((PUBLISH, BOTH), "belongs to --upload-repo")
 _ALWAYS = Rule((CHECK, CONVERT, PUBLISH, BOTH))
 RULES = {
     **dict.fromkeys(("--recipe", "--quantize", "--group-size", "--dtype"), _MAKES),
     **dict.fromkeys(("--verify", "--positions", "--word-errors"), _MAKES),
     **dict.fromkeys(("--variant", "--t3", "--s3gen"), _MAKES),
-    "--force": Rule((CONVERT, BOTH), "goes with OUTPUT, which it replaces"),
+    "--force": Rule((CONVERT, BOTH), "belongs to OUTPUT, which it replaces"),
     **dict.fromkeys(("--private", "--license", "--force-upload", "--dry-run"), _PUBLISHES),
     "--upload-repo": _PUBLISHES,
-    "--check": Rule((CHECK,), "takes SOURCE alone"),
+    "--check": Rule((CHECK,), "takes only SOURCE"),
     "--verbose": _ALWAYS,
     "--help": _ALWAYS,
 }
 
 
 def modes_of(arguments: argparse.Namespace) -> tuple[str]:
-    """What a command line means."""
+    """Name the mode of a command line, as the rules call it."""
     if arguments.check:
         return (CHECK,)
     if arguments.output is None:
@@ -242,7 +246,8 @@ def modes_of(arguments: argparse.Namespace) -> tuple[str]:
 
 
 def given_in(arguments: argparse.Namespace) -> frozenset[str]:
-    """The options that were written: as `parse` notes them, else those that are not as usual."""
+    """List the options of a command line: as `parse` notes them, else those that differ from their
+    defaults."""
     if hasattr(arguments, "given"):
         return arguments.given
     options = [action for action in parser()._actions if action.option_strings]

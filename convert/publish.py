@@ -1,7 +1,7 @@
-"""`--upload-repo`: a converted folder to a repository of the Hugging Face hub.
+"""`--upload-repo`: upload a converted folder to a repository of the Hugging Face hub.
 
-One commit, so that nobody ever downloads half a model. What has arrived of an interrupted upload is
-kept by the hub, by its hash, and is not sent a second time.
+It is a single commit, so that nobody can download half a model. The hub keeps the files that an
+interrupted upload has sent, by their hashes, and they are not sent again.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from mlx_chatterbox.errors import CheckpointError, HubError
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.runtime.own_files import write_whole
+from mlx_chatterbox.weights.atomic_folder import recover
 from mlx_chatterbox.weights.hub import is_converted
 from mlx_chatterbox.weights.hub_errors import why
-from mlx_chatterbox.weights.manifest import MANIFEST_NAME, check_manifest, list_again
-from mlx_chatterbox.weights.swap import recover
+from mlx_chatterbox.weights.manifest import MANIFEST_NAME, check_manifest, update_manifest
 
 from . import COMMAND, model_card
 from .model_card import is_pocket
@@ -31,7 +31,13 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True)
 class Published:
-    """What went up, or in a dry run would: `files` with their bytes; `url` is empty then."""
+    """A finished upload, or a dry run.
+
+    Attributes:
+        url: of the commit; empty for a dry run.
+        files: bytes of each file by its name.
+        card: text of the model card.
+    """
 
     repo: str
     url: str
@@ -46,14 +52,14 @@ class Published:
 def check_repository(repo: str) -> None:
     """Raise CheckpointError unless the name has the form OWNER/NAME."""
     if not _REPOSITORY.fullmatch(repo) or ".." in repo or "--" in repo:
-        raise CheckpointError(f"{repo!r} is no name of a repository: OWNER/NAME.")
+        raise CheckpointError(f"{repo!r} is not the name of a repository: OWNER/NAME.")
 
 
 def check_access() -> str:
-    """Who is logged in; asked before hours of work.
+    """Return the name of the user who is logged in to the hub; called before hours of work.
 
     Raises:
-        HubError: nobody, or the hub cannot be reached.
+        HubError: nobody is logged in, or the hub cannot be reached.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import LocalTokenNotFoundError
@@ -62,10 +68,10 @@ def check_access() -> str:
         return HfApi().whoami()["name"]
     except LocalTokenNotFoundError:
         raise HubError(
-            "nobody is logged in to the hub: `hf auth login`, or set HF_TOKEN."
+            "nobody is logged in to the hub: run `hf auth login`, or set HF_TOKEN."
         ) from None
     except Exception as error:  # the client's own, its HTTP library's, the system's
-        raise HubError(f"the hub does not know you: {why(error, 'your account')}.") from None
+        raise HubError(f"the login at the hub failed: {why(error, 'your account')}.") from None
 
 
 def publish(
@@ -82,68 +88,70 @@ def publish(
 
     Args:
         folder: a checkpoint of ours with its `verification.json`.
-        repo: OWNER/NAME; made if it is not there.
-        private: of a new repository.
-        dry_run: write the card, tell what would go up, and ask the hub nothing.
-        force: also what was not verified, or is past its bounds.
-        say: told what the user should know.
+        repo: OWNER/NAME; made if it does not exist.
+        private: whether a new repository is private.
+        dry_run: write the card and list the files, without any request to the hub.
+        force: publish also what was not verified, or is out of bounds.
+        license: the hub's identifier of it, for the card.
+        say: called with each warning and note for the user.
 
     Raises:
-        CheckpointError: no checkpoint, one that is not what its manifest lists, not verified, or
-            past its bounds.
-        HubError: the hub refused, or the upload broke off; it can be taken up again.
+        CheckpointError: no checkpoint, or one that does not match its manifest, was not verified
+            or is out of bounds.
+        HubError: the hub refused, or the upload was interrupted; it can be resumed.
     """
     folder = Path(folder).expanduser().resolve()
     check_repository(repo)
     if not folder.is_dir():
         recover(folder)  # a conversion over it may have been killed
     if not is_converted(folder):
-        raise CheckpointError(f"{folder} is no converted checkpoint; there is nothing to publish.")
+        raise CheckpointError(f"{folder} is not a converted checkpoint: nothing can be published.")
     if listed := (folder / MANIFEST_NAME).is_file():
-        check_manifest(folder)  # what is damaged must not be listed anew as if it were right
+        check_manifest(folder)  # or a damaged file would be listed below as if it were right
     verification = Verification.load(folder)
     refused = refusal(verification)
     if refused and not force:
-        raise CheckpointError(f"{refused} Not published; --force-upload does it all the same.")
+        raise CheckpointError(f"{refused} Not published; --force-upload publishes it anyway.")
     if refused:
-        say(f"warning: {refused} Published all the same, as --force-upload says.")
-    if verification is not None and not verification.heard and is_pocket(ModelConfig.load(folder)):
-        say(f"note: {model_card.NOT_HEARD}")
+        say(f"warning: {refused} Published anyway, because of --force-upload.")
+    is_measured = verification is None or verification.has_word_errors
+    if not is_measured and is_pocket(ModelConfig.load(folder)):
+        say(f"note: {model_card.NO_WORD_ERRORS}")
     if _hide_paths(folder) and listed:
-        list_again(folder)
+        update_manifest(folder)
     card = model_card.model_card(folder, repo, verification, license=license)
     _write(folder / model_card.NAME, card)
-    files = files_of(folder)
+    files = published_files(folder)
     if dry_run:
         return Published(repo, "", files, card)
     try:
         url = _upload(folder, repo, private, list(files))
     except Exception as error:  # the client's own, its HTTP library's, the system's
         goes_on = resumption(folder, repo, private=private, force=force, license=license)
-        raise HubError(f"the upload to {repo} broke off: {why(error, repo)}. {goes_on}") from None
+        raise HubError(f"the upload to {repo} failed: {why(error, repo)}. {goes_on}") from None
     return Published(repo, url, files, card)
 
 
 def resumption(folder: str | Path, repo: str, *, private: bool, force: bool, license: str) -> str:
-    """How to go on after an upload that broke off; arguments as of `publish`."""
+    """Describe how to resume an upload that was interrupted; arguments as of `publish`."""
     words = [COMMAND, shlex.quote(str(folder)), "--upload-repo", repo]
     words += ["--private"] * private + ["--force-upload"] * force
     words += ["--license", license] if license != model_card.LICENSE else []
     return (
-        f"The model is whole in {folder}; `{' '.join(words)}` goes on; files that have arrived are "
-        "not sent again."
+        f"The model is complete in {folder}; `{' '.join(words)}` resumes the upload, without the "
+        "files that have arrived."
     )
 
 
 def refusal(verification: Verification | None) -> str:
-    """Why a model should not be published; empty if it may."""
+    """Explain why a model should not be published; empty if it may be."""
     if verification is None:
         return "The model was not verified (--verify)."
     return "" if verification.holds else verdict(verification)
 
 
-def files_of(folder: Path) -> dict[str, int]:
-    """Names and bytes of what is published: all but hidden and temporary files."""
+def published_files(folder: Path) -> dict[str, int]:
+    """List the files to publish, with their bytes: all except hidden and temporary ones."""
     return {
         str(path.relative_to(folder).as_posix()): path.stat().st_size
         for path in sorted(folder.rglob("*"))
@@ -154,7 +162,7 @@ def files_of(folder: Path) -> dict[str, int]:
 
 
 def _hide_paths(folder: Path) -> bool:
-    """Nobody else is to read where the source lay on this machine; whether anything was hidden."""
+    """Remove paths on this machine from `config.json`; return whether there were any."""
     config = ModelConfig.load(folder)
     shown = model_card.public(config.source)
     if shown == config.source:
@@ -172,11 +180,11 @@ def _upload(folder: Path, repo: str, private: bool, names: list[str]) -> str:
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
 
     if not sys.stderr.isatty() and not are_progress_bars_disabled():
-        disable_progress_bars()  # it would draw them into a file, too
+        disable_progress_bars()  # the client would draw them into a file or pipe too
     api = HfApi()
-    # The visibility of a repository that is there already is its owner's affair.
+    # None leaves the visibility of an existing repository as it is.
     api.create_repo(repo, private=private or None, exist_ok=True)
-    # Not `upload_folder`, which may make several commits of it.
+    # Not `upload_folder`, which may make several commits.
     made = api.create_commit(
         repo,
         [CommitOperationAdd(name, folder / name) for name in names],

@@ -1,8 +1,8 @@
-"""`python -m convert.reading MODEL [WAV ...]`: what precisions do to what reads recordings.
+"""`python -m convert.reading MODEL [WAV ...]`: the error of precisions in reading recordings.
 
-The speech tokenizer, the voice encoder and the speaker encoder serve only when a recording becomes
-a voice, or is converted to another voice. Each is put into each precision alone, then whole recipes
-are; all are converted for good, loaded, and held against the model in float32.
+The speech tokenizer, the voice encoder and the speaker encoder are needed only to make a voice from
+a recording, or to convert one to another voice. Each is converted to each precision alone, then the
+whole model by each recipe; every result is saved, loaded, and compared with the model in float32.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.weights.conversion.components import READING
 from mlx_chatterbox.weights.conversion.recipes import RECIPES, Recipe, plain, uniform
 
-from . import COMMAND
+from . import MODULE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +30,13 @@ RATE = 24000
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What a model makes of recordings: tokens (n,) and two embeddings (width,) of each."""
+class RecordingFeatures:
+    """A model's results for recordings, a list item for each.
+
+    Attributes:
+        tokens: (n,) int32 of the speech tokenizer.
+        voices, speakers: (width,) float64 embeddings of the voice and the speaker encoder.
+    """
 
     tokens: list[np.ndarray]
     voices: list[np.ndarray]
@@ -39,14 +44,15 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Change:
-    """Of a model in another precision.
+class ReadingChange:
+    """The effect of a precision on reading recordings.
 
     Attributes:
+        part: the network that is in this precision, or "all".
         precision: of the part, or the recipe's name.
         bytes: of the part's tensors, or of all.
-        equal: share of the recordings' tokens that are the same.
-        voice, speaker: the smallest cosine of an embedding with the one before.
+        equal: share of the recordings' tokens that are the same as in float32.
+        voice, speaker: the smallest cosine of an embedding with the one in float32.
     """
 
     part: str
@@ -57,8 +63,8 @@ class Change:
     speaker: float
 
 
-def read(folder: Path, recordings: Sequence[np.ndarray]) -> Heard:
-    """What a converted folder makes of recordings, (n,) float32 at 24 kHz each."""
+def read(folder: Path, recordings: Sequence[np.ndarray]) -> RecordingFeatures:
+    """Run the networks of a converted folder on recordings, (n,) float32 at 24 kHz each."""
     import numpy as np
 
     from mlx_chatterbox.audio.resample import resample_soxr
@@ -68,12 +74,12 @@ def read(folder: Path, recordings: Sequence[np.ndarray]) -> Heard:
     networks = load_converted(folder).networks
     tokens, voices, speakers = [], [], []
     for recording in recordings:
-        found = embed_reference(networks, recording)
+        reference = embed_reference(networks, recording)
         at_16k = resample_soxr(recording, RATE, ENCODER_RATE)
-        tokens.append(np.array(found.prompt_token[0]))
-        speakers.append(_plain(found.embedding))
+        tokens.append(np.array(reference.prompt_token[0]))
+        speakers.append(_plain(reference.embedding))
         voices.append(_plain(networks.ve.embed(at_16k)))
-    return Heard(tokens, voices, speakers)
+    return RecordingFeatures(tokens, voices, speakers)
 
 
 def _plain(embedding) -> np.ndarray:
@@ -85,11 +91,11 @@ def _plain(embedding) -> np.ndarray:
 
 def measure(
     source: str | Path, recordings: Sequence[np.ndarray], bits: Sequence[int] = (8, 6, 4, 3)
-) -> Iterator[Change]:
-    """Put the parts, then the whole model, into each precision.
+) -> Iterator[ReadingChange]:
+    """Convert each part, then the whole model, to each precision, and measure the effect.
 
     Args:
-        source: what `convert` takes.
+        source: a folder, as for `convert`.
         recordings: (n,) float32 at 24 kHz each, at most 10 s.
     """
     from mlx_chatterbox.weights.conversion.core import convert
@@ -97,23 +103,23 @@ def measure(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
 
-        def heard(recipe: Recipe) -> tuple[Heard, dict[str, int], int]:
+        def read_with(recipe: Recipe) -> tuple[RecordingFeatures, dict[str, int], int]:
             made = convert(
                 source, folder, dtype=recipe.dtype, quantization=recipe.quantization, force=True
             )
             sizes = {name: sum(kinds.values()) for name, kinds in made.components.items()}
             return read(made.folder, recordings), sizes, made.size
 
-        # What the source has of few bits is unpacked.
-        reference, *_ = heard(Recipe("source", "", "float32", _nothing()))
+        # Layers that are quantised in the source are dequantised.
+        reference, *_ = read_with(Recipe("source", "", "float32", _nothing()))
         for part, layers in READING.items():
             for name, rule in _precisions(bits):
                 recipe = Recipe(name, "", "float32", ({"layers": layers, **rule},))
-                found, sizes, _ = heard(recipe)
-                yield _change(part, name, sizes[part], reference, found)
+                features, sizes, _ = read_with(recipe)
+                yield _change(part, name, sizes[part], reference, features)
         for recipe in (plain("float16"), plain("bfloat16"), *map(uniform, bits), *_recipes()):
-            found, _, size = heard(recipe)
-            yield _change("all", recipe.name, size, reference, found)
+            features, _, size = read_with(recipe)
+            yield _change("all", recipe.name, size, reference, features)
 
 
 def _nothing() -> tuple[dict, ...]:
@@ -131,17 +137,19 @@ def _precisions(bits: Sequence[int]) -> Iterator[tuple[str, dict]]:
         yield f"{count} bits", {"bits": count, "group_size": 64, "dtype": "float16"}
 
 
-def _change(part: str, name: str, size: int, reference: Heard, found: Heard) -> Change:
+def _change(
+    part: str, name: str, size: int, reference: RecordingFeatures, other: RecordingFeatures
+) -> ReadingChange:
     import numpy as np
 
-    same = [a == b for a, b in zip(reference.tokens, found.tokens, strict=True)]
-    return Change(
+    same = [a == b for a, b in zip(reference.tokens, other.tokens, strict=True)]
+    return ReadingChange(
         part,
         name,
         size,
         float(np.mean(np.concatenate(same))),
-        _least_cosine(reference.voices, found.voices),
-        _least_cosine(reference.speakers, found.speakers),
+        _least_cosine(reference.voices, other.voices),
+        _least_cosine(reference.speakers, other.speakers),
     )
 
 
@@ -159,13 +167,16 @@ def _least_cosine(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> 
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
-        prog=f"{COMMAND}.reading",
-        description="Measures what each precision does to the parts that serve only when a "
-        "recording is read: share of equal tokens, least cosine of the embeddings, and bytes.",
+        prog=f"{MODULE}.reading",
+        description="Measures the effect of each precision on the networks that read recordings: "
+        "the share of equal tokens, the least cosine of the embeddings, and the size.",
     )
     result.add_argument("model", metavar="MODEL", help="folder, or pocket")
     result.add_argument(
-        "recordings", metavar="WAV", nargs="*", help="recordings to read (default: a made-up voice)"
+        "recordings",
+        metavar="WAV",
+        nargs="*",
+        help="recordings to read (default: a synthetic voice)",
     )
     result.add_argument(
         "--bits", type=whole(), nargs="+", default=[8, 6, 4, 3], choices=(3, 4, 6, 8), metavar="N"
@@ -190,7 +201,10 @@ def _work(arguments: argparse.Namespace) -> None:
 
 
 def _pieces(path: str) -> list[np.ndarray]:
-    """A recording in pieces of 10 s, which is what is read of a reference; short ends left out."""
+    """Cut a recording into pieces of 10 s, as much as is read of a reference.
+
+    A last piece of less than 1 s is left out.
+    """
     from mlx_chatterbox.audio.files import load_audio
 
     samples = load_audio(path, RATE)

@@ -1,7 +1,7 @@
-"""`--verify`: a converted model held against its source in float32, stage by stage and as a whole.
+"""`--verify`: compare a converted model with its source in float32, stage by stage and as a whole.
 
-The source is converted once more, to float32, beside the output, and removed. One of the two models
-is in memory at a time; of the first only what it computed is kept.
+The source is also converted to float32, beside the output, and removed afterwards. Only one of the
+two models is in memory at a time: of the first, only the results are kept.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from .measures import (
     TEXTS,
     Distance,
     Material,
-    Outcome,
+    ModelOutputs,
+    compute_outputs,
     distance,
-    outcome,
     prepare,
 )
 
 FILE_NAME = "verification.json"
 
-# Results of the parity stages that weights take part in; the others are signal processing.
+# Results of the parity stages that use weights; the others are signal processing.
 OUTPUTS = (
     "voice_encoder/embedding",
     "s3_encoder/codes",
@@ -59,17 +59,17 @@ OUTPUTS = (
     "vocoder/waveform",
 )
 TOKENS = "s3_tokenizer/tokens"
-# Nothing is verified without these, each with its bound.
+# A verification must have all of these, each with its bound.
 WHOLE = ("next token", "mel", "waveform", "spectrum")
 REQUIRED = (*OUTPUTS, TOKENS, *WHOLE)
-SAID = "word error rate"
-# Inputs that only stages without weights read, and greedy decoding, where one flip changes all.
+WORD_ERRORS = "word error rate"
+# Inputs of stages without weights, and of greedy decoding, where one other token changes all later.
 _UNUSED = ("audio/ref_24k", "sampler", "t3/greedy_steps")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One measured figure. `bound` None: it is told, not judged."""
+class Measurement:
+    """One measured figure. `bound` None: it is reported, not judged."""
 
     name: str
     measure: str
@@ -78,22 +78,24 @@ class Row:
 
     @property
     def holds(self) -> bool:
-        """NaN holds no bound."""
+        """Tell whether the figure is within its bound; NaN is not."""
         return self.bound is None or self.value <= self.bound
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found.
+    """The result of a verification, as `verification.json` holds it.
 
     Attributes:
-        precision: the row of `BOUNDS` that was asked for.
-        positions: distributions of T3 that were compared.
-        weights: SHA-256 of each weight file, which say what was verified.
+        precision: the row of `BOUNDS` that applies.
+        positions: number of T3's distributions that were compared.
+        spoken: number of speech tokens that S3Gen synthesised.
+        weights: SHA-256 of each weight file, which identify the verified model.
+        versions: of the software that computed it.
     """
 
     precision: str
-    rows: tuple[Row, ...]
+    rows: tuple[Measurement, ...]
     positions: int
     spoken: int
     weights: Mapping[str, str]
@@ -105,21 +107,21 @@ class Verification:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """What ought to have been measured and judged, and was not."""
+        """List the required figures that were not measured, or have no bound."""
         judged = {row.name for row in self.rows if row.bound is not None}
         return tuple(name for name in REQUIRED if name not in judged)
 
     @property
-    def heard(self) -> bool:
-        """Whether word errors were counted."""
-        return any(row.name == SAID for row in self.rows)
+    def has_word_errors(self) -> bool:
+        """Tell whether word errors were counted."""
+        return any(row.name == WORD_ERRORS for row in self.rows)
 
     @property
-    def failures(self) -> tuple[Row, ...]:
+    def failures(self) -> tuple[Measurement, ...]:
         return tuple(row for row in self.rows if not row.holds)
 
     def save(self, folder: Path) -> Path:
-        """Write it beside the weights, whole or not at all."""
+        """Write it into the checkpoint's folder, whole or not at all."""
         path = folder / FILE_NAME
         rows = [
             {
@@ -136,10 +138,10 @@ class Verification:
 
     @classmethod
     def load(cls, folder: Path) -> Verification | None:
-        """What stands beside the weights, or None.
+        """Read the verification of a checkpoint's folder; None if there is none.
 
         Raises:
-            CheckpointError: it cannot be read, or is of other weights, to the bit.
+            CheckpointError: it cannot be read, or the weights have changed since.
         """
         path = folder / FILE_NAME
         if not path.is_file():
@@ -147,7 +149,7 @@ class Verification:
         try:
             document = read_json(path)
             rows = tuple(
-                Row(
+                Measurement(
                     row["name"],
                     row["measure"],
                     float("inf") if row["value"] is None else float(row["value"]),
@@ -155,52 +157,53 @@ class Verification:
                 )
                 for row in document["rows"]
             )
-            found = cls(rows=rows, **{key: document[key] for key in _SAVED})
+            result = cls(rows=rows, **{key: document[key] for key in _SAVED})
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}.") from None
-        if found.weights != weight_hashes(folder):
-            raise CheckpointError(f"{path} is of other weights than those beside it.")
-        return found
+        if result.weights != weight_hashes(folder):
+            raise CheckpointError(f"{path} verifies other weights than those in {folder}.")
+        return result
 
 
 _SAVED = ("precision", "positions", "spoken", "weights", "versions")
 
 
 def weight_hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of the files with tensors."""
+    """Hash each file with tensors: SHA-256 by file name."""
     return {path.name: sha256(path) for path in weight_files(folder)}
 
 
 def verify(reference: Path, converted: Path, **settings) -> Verification:
-    """Hold a converted folder against the same model in float32.
+    """Compare a converted folder with the same model in float32.
 
     Args:
         reference: converted folder in float32, nothing quantised.
-        settings: of `Reference.of`.
+        settings: of `ReferenceResults.of`.
 
     Raises:
         CheckpointError: a folder does not load, or the reference is not float32.
-        MissingRecogniser: word errors are wanted and pocketsphinx is not there.
+        MissingRecogniser: word errors are wanted and pocketsphinx is not installed.
     """
-    return Reference.of(reference, **settings).hold(converted)
+    return ReferenceResults.of(reference, **settings).compare(converted)
 
 
 @dataclass(frozen=True)
-class Reference:
-    """What the source in float32 computes and says; any number of models can be held against it.
+class ReferenceResults:
+    """The results of the source in float32, with which any number of models can be compared.
 
     Attributes:
-        inputs, stages: of parity's stages, and their results.
-        outcome: of the material.
-        words: sentences that are said and written down by `listen`; () leaves that out.
-        word_errors: the reference's own.
+        inputs, stages: inputs of parity's stages, and their results.
+        outputs: for the material.
+        words: sentences to speak for the word error rate; () measures none.
+        listen: transcribes speech, (n,) float32 at 24 kHz; None without `words`.
+        word_errors: word error rate of the reference itself.
     """
 
     generation: GenerationConfig
     inputs: Mapping[str, np.ndarray]
     stages: Mapping[str, np.ndarray]
     material: Material
-    outcome: Outcome
+    outputs: ModelOutputs
     words: Sequence[str]
     listen: Callable[[np.ndarray], str] | None
     word_errors: float | None
@@ -216,22 +219,23 @@ class Reference:
         word_errors: Sequence[str] = (),
         sizes: Sizes | None = None,
         seed: int = 0,
-    ) -> Reference:
-        """Let a folder in float32 compute; its networks are let go of.
+    ) -> ReferenceResults:
+        """Compute the results of a folder in float32; its networks do not stay in memory.
 
         Args:
-            texts: that T3 is compared on.
-            positions, spoken: how many of T3's distributions and of S3Gen's tokens.
-            word_errors: sentences to say for the word error rate.
+            texts: for T3's distributions.
+            positions, spoken: numbers of T3's distributions and of S3Gen's tokens to compare.
+            word_errors: sentences to speak for the word error rate.
             sizes: of the parity stages' inputs.
+            seed: of everything random.
 
         Raises:
-            as `verify`.
+            CheckpointError, MissingRecogniser: see `verify`.
         """
         config = ModelConfig.load(folder)
         if config.dtype != "float32" or config.quantization.rules:
-            raise CheckpointError(f"{folder} is not float32: nothing is verified against it.")
-        listen = open_recogniser() if word_errors else None  # missing, it is missed at once
+            raise CheckpointError(f"{folder} is not float32, so it cannot be the reference.")
+        listen = open_recogniser() if word_errors else None  # fails before anything is computed
         made = make_inputs(config, seed, sizes=sizes or Sizes(audio_seconds=4.0))
         inputs = {name: value for name, value in made.items() if not name.startswith(_UNUSED)}
         checkpoint = load_converted(folder)
@@ -241,14 +245,14 @@ class Reference:
             inputs=inputs,
             stages=compute_with(checkpoint.networks, inputs),
             material=material,
-            outcome=outcome(checkpoint.networks, material, config.generation),
+            outputs=compute_outputs(checkpoint.networks, material, config.generation),
             words=word_errors,
             listen=listen,
             word_errors=word_error_rate(checkpoint, word_errors, material.voice, listen),
         )
 
-    def hold(self, folder: Path) -> Verification:
-        """Hold a converted folder against it.
+    def compare(self, folder: Path) -> Verification:
+        """Compare a converted folder with these results.
 
         Raises:
             CheckpointError: it does not load.
@@ -257,12 +261,12 @@ class Reference:
         name = precision_name(ModelConfig.load(folder))
         bounds, checkpoint = BOUNDS[name], load_converted(folder)
         networks, voice = checkpoint.networks, self.material.voice
-        found = outcome(networks, self.material, self.generation, self.outcome.source)
-        said = word_error_rate(checkpoint, self.words, voice, self.listen)
+        outputs = compute_outputs(networks, self.material, self.generation, self.outputs.source)
+        word_errors = word_error_rate(checkpoint, self.words, voice, self.listen)
         rows = (
             *_stage_rows(self.stages, compute_with(networks, self.inputs), bounds),
-            *_whole_rows(distance(self.outcome, found), bounds),
-            *_word_rows(self.word_errors, said, bounds),
+            *_whole_rows(distance(self.outputs, outputs), bounds),
+            *_word_rows(self.word_errors, word_errors, bounds),
         )
         versions = {"mlx-chatterbox": __version__, "mlx": _mlx_version()}
         spoken = len(self.material.spoken)
@@ -271,36 +275,38 @@ class Reference:
         )
 
 
-def _stage_rows(expected: Mapping, found: Mapping, bounds: Bounds) -> list[Row]:
+def _stage_rows(reference: Mapping, converted: Mapping, bounds: Bounds) -> list[Measurement]:
     for name in (*OUTPUTS, TOKENS):
-        if name not in expected or name not in found:
-            raise CheckpointError(f"nothing computed {name}, which belongs to a verification.")
+        if name not in reference or name not in converted:
+            raise CheckpointError(f"{name} was not computed, which a verification needs.")
     rows = []
     for name in OUTPUTS:
-        error = relative_rms(_plain(expected[name]), _plain(found[name]))
-        rows.append(Row(name, "relative RMS", _number(error), bounds.stage))
-    share = float(np.mean(expected[TOKENS] != found[TOKENS]))
-    return [*rows, Row(TOKENS, "share unequal", share, bounds.tokens)]
+        error = relative_rms(_plain(reference[name]), _plain(converted[name]))
+        rows.append(Measurement(name, "relative RMS", _number(error), bounds.stage))
+    share = float(np.mean(reference[TOKENS] != converted[TOKENS]))
+    return [*rows, Measurement(TOKENS, "share unequal", share, bounds.tokens)]
 
 
-def _whole_rows(found: Distance, bounds: Bounds) -> list[Row]:
+def _whole_rows(error: Distance, bounds: Bounds) -> list[Measurement]:
     return [
-        Row("next token", "KL, nats", found.kl, bounds.kl),
-        Row("next token, guided", "KL, nats", found.kl_guided, None),
-        Row("next token, worst", "KL, nats", found.kl_worst, None),
-        Row("likeliest token", "share unequal", 1.0 - found.agreement, None),
-        Row("mel", "mean difference, dB", found.mel, bounds.mel),
-        Row("waveform", "relative RMS", found.waveform, bounds.waveform),
-        Row("spectrum", "mean difference, dB", found.spectrum, bounds.spectrum),
+        Measurement("next token", "KL, nats", error.kl, bounds.kl),
+        Measurement("next token, guided", "KL, nats", error.kl_guided, None),
+        Measurement("next token, worst", "KL, nats", error.kl_worst, None),
+        Measurement("likeliest token", "share unequal", 1.0 - error.agreement, None),
+        Measurement("mel", "mean difference, dB", error.mel, bounds.mel),
+        Measurement("waveform", "relative RMS", error.waveform, bounds.waveform),
+        Measurement("spectrum", "mean difference, dB", error.spectrum, bounds.spectrum),
     ]
 
 
-def _word_rows(expected: float | None, found: float | None, bounds: Bounds) -> list[Row]:
-    if expected is None or found is None:
+def _word_rows(
+    reference: float | None, converted: float | None, bounds: Bounds
+) -> list[Measurement]:
+    if reference is None or converted is None:
         return []
     return [
-        Row("word error rate, source", "share of words", expected, None),
-        Row(SAID, "share of words", found, expected + bounds.word_errors),
+        Measurement("word error rate, source", "share of words", reference, None),
+        Measurement(WORD_ERRORS, "share of words", converted, reference + bounds.word_errors),
     ]
 
 
@@ -313,7 +319,14 @@ def open_recogniser() -> Callable[[np.ndarray], str]:
 def word_error_rate(
     checkpoint: Checkpoint, texts: Sequence[str], voice: Voice, listen: Callable | None
 ) -> float | None:
-    """What a recogniser mishears of the texts, as the model says them."""
+    """Have the model speak the texts, and count the words that a recogniser gets wrong.
+
+    Args:
+        listen: transcribes speech, (n,) float32 at 24 kHz; None measures nothing.
+
+    Returns:
+        Wrong words a word of the texts; None without `listen`.
+    """
     if listen is None:
         return None
     from mlx_chatterbox.api.tts import CLASSES
@@ -359,15 +372,15 @@ def _cells(verification: Verification) -> list[tuple[str, ...]]:
     ]
 
 
-def _figure(row: Row) -> str:
+def _figure(row: Measurement) -> str:
     return f"{row.value:.1%}" if row.measure.startswith("share") else f"{row.value:.3g}"
 
 
-_HEADINGS = ("what", "measure", "found", "bound", "result")
+_HEADINGS = ("name", "measure", "value", "bound", "result")
 
 
 def as_text(verification: Verification) -> str:
-    """A table for a terminal, and the verdict."""
+    """Format a table for a terminal, and the verdict."""
     table = [_HEADINGS, *_cells(verification)]
     widths = [max(len(line[i]) for line in table) for i in range(len(_HEADINGS))]
     lines = [
@@ -378,19 +391,19 @@ def as_text(verification: Verification) -> str:
 
 
 def as_markdown(verification: Verification) -> str:
-    """A table for the model card."""
+    """Format a table for the model card."""
     lines = [_HEADINGS, tuple("---" for _ in _HEADINGS), *_cells(verification)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def verdict(verification: Verification) -> str:
-    """In one sentence."""
+    """State the result in one sentence, with what is out of bounds and what is missing."""
     failed, name = verification.failures, verification.precision
-    said = []
+    problems = []
     if failed:
-        said.append(f"past the bounds of {name}: {', '.join(row.name for row in failed)}.")
+        problems.append(f"out of bounds for {name}: {', '.join(row.name for row in failed)}.")
     if verification.missing:
-        said.append(f"not measured: {', '.join(verification.missing)}.")
-    if said:
-        return f"VERIFICATION FAILS: {' '.join(said)}"
+        problems.append(f"not measured: {', '.join(verification.missing)}.")
+    if problems:
+        return f"VERIFICATION FAILS: {' '.join(problems)}"
     return f"Verified: within the bounds of {name}."

@@ -8,8 +8,12 @@ upstream to 1e-4 it can only be without; MLX looks at this variable at its first
 """
 
 import os
+import sys
+from pathlib import PurePath
 
 os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
-# How its commands are started: installed within the library, or in a checkout under its own name.
-COMMAND = f"python -m {__name__}"
+SCRIPT = "mlx-chatterbox-parity"
+# The program as this process was started: by its script, else by `python -m` with this package,
+# which is "mlx_chatterbox.parity" where it is installed, or "parity" in a checkout.
+COMMAND = SCRIPT if sys.argv and PurePath(sys.argv[0]).name == SCRIPT else f"python -m {__name__}"

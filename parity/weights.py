@@ -13,7 +13,13 @@ from mlx_chatterbox.weights import variants
 from mlx_chatterbox.weights.conversion import core as converter
 from mlx_chatterbox.weights.conversion.core import convert_folder
 from mlx_chatterbox.weights.conversion.recipes import plain, uniform
-from mlx_chatterbox.weights.hub import ANY_FILES, download, files_of, repository_of, variant_called
+from mlx_chatterbox.weights.hub import (
+    ANY_FILES,
+    download,
+    repository_of,
+    variant_called,
+    variant_files,
+)
 from mlx_chatterbox.weights.variants import VARIANTS, variant_named
 
 from .errors import ParityError
@@ -66,7 +72,7 @@ def _downloaded(source: str, settings: RunSettings):
     if settings.variant is not None:
         rows = [row for row in rows if row.name == settings.variant]
     row = rows[0] if rows else None
-    files = ANY_FILES if row is None else files_of(row, settings.t3_file)
+    files = ANY_FILES if row is None else variant_files(row, settings.t3_file)
     with phase(f"download {repository}"):
         return download(repository, list(files)), row
 

@@ -7,7 +7,7 @@ by the loaded weights and their configuration.
 
 - `tensors`: tokens, shapes, numbers
 - `git_lfs`: what stands in place of a file that was not fetched
-- `safetensors_file`: a file's header against its length
+- `safetensors_header`: a file's header against its length
 - `json_file`: JSON of bounded size and depth, with the wanted type at the top
 - `plain`: plain values (of JSON, YAML) against the types of a dataclass
 """

@@ -14,7 +14,7 @@ MAX_BYTES = 16 * 2**20
 # Python's own limit differs by version; what is read here is also walked through by functions that
 # call themselves.
 MAX_DEPTH = 64
-_KINDS = {dict: "object", list: "array"}
+_KINDS: dict[type, str] = {dict: "object", list: "array"}
 
 
 def read_json(

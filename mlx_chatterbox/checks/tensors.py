@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import mlx.core as mx
 import numpy as np
 
@@ -11,8 +13,18 @@ Shape = tuple[int | None, ...]
 Array = mx.array | np.ndarray
 
 
+class HasShape(Protocol):
+    """An array, or a description of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+
 def check_shape(
-    values: Array, shape: Shape, name: str, error: type[Exception] = CheckpointError
+    values: HasShape, shape: Shape, name: str, error: type[Exception] = CheckpointError
 ) -> None:
     """Compare the shape of `values`.
 

@@ -44,7 +44,7 @@ def check_vocabulary_file(path: str | Path) -> None:
             raise CheckpointError(f"{path}: the token {named(token)} has the id {shown(index)}.")
 
 
-def guarded(call: Callable[[], Answer], error: Callable[[str], Exception]) -> Answer:
+def tokenizer_call(call: Callable[[], Answer], error: Callable[[str], Exception]) -> Answer:
     """What a call of the `tokenizers` library gives; what it raises, panics too, becomes `error`.
 
     Args:
@@ -115,8 +115,11 @@ def _growth(pattern: dict, content: str) -> float:
         text = pattern["String"]
         return len(content) / len(text) if isinstance(text, str) and text else len(content) + 1.0
     expression = pattern.get("Regex")
-    is_text = isinstance(expression, str) and len(expression) <= MAX_PATTERN
-    if not is_text or _REPEATED_GROUP.search(expression):
+    if (
+        not isinstance(expression, str)
+        or len(expression) > MAX_PATTERN
+        or _REPEATED_GROUP.search(expression)
+    ):
         raise ValueError(f"its pattern {shown(expression)} could take for ever")
     return len(content) + 1.0
 

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import warnings
+from typing import TextIO
 
 CODE = 130
 _PACKAGES = ("mlx_chatterbox", "convert", "parity", "benchmarks")
@@ -28,7 +29,14 @@ def prepare() -> None:
         warnings.showwarning = _note
 
 
-def _note(message, *_) -> None:
+def _note(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             print(f"note: {message}", file=sys.stderr)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import mlx.core as mx
 
@@ -25,12 +26,12 @@ def on_device(device: str | None):
     return contextlib.nullcontext()
 
 
-def computed_on(device: str | None, results: Iterator) -> Iterator:
-    """What a generator yields, each computed `on_device`; closing this one closes it.
+def computed_on(device: str | None, results: Iterator[Any]) -> Generator[Any]:
+    """Yield each of the results, computed `on_device`; closing this generator closes theirs.
 
-    The device is chosen anew for each result: whoever takes them must not be affected.
+    The device is chosen again for each result, so that the caller's own work is not affected.
     """
-    with contextlib.closing(results):
+    try:
         while True:
             with on_device(device):
                 try:
@@ -38,3 +39,6 @@ def computed_on(device: str | None, results: Iterator) -> Iterator:
                 except StopIteration:
                     return
             yield result
+    finally:
+        if isinstance(results, Generator):
+            results.close()

@@ -81,7 +81,7 @@ def prepare() -> None:
         _keep_freed_memory()
         _preload_blas()
         if not MLX_CAME_FIRST:
-            mlx_folder.stand_before()
+            mlx_folder.interpose()
 
 
 def _keep_freed_memory() -> None:
@@ -143,7 +143,7 @@ def _load(name: str) -> None:
                 settings["OPENBLAS_CORETYPE"] = os.environ["OPENBLAS_CORETYPE"] = better
         blas = ctypes.CDLL(name)
         # MLX finds what is in the global scope first.
-        native.stand_before(blas)
+        native.interpose_sgemm(blas)
         _blas = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
     finally:
         for variable in settings:

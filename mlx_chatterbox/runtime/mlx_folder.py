@@ -39,7 +39,7 @@ _lock: int | None = None
 _fuses = True
 
 
-def stand_before() -> None:
+def interpose() -> None:
     """Have MLX, which is not loaded yet, ask us; what stands in the way is no error."""
     global _library
     import shutil
@@ -100,7 +100,7 @@ def arrange(version: str) -> None:
         _run = None if _library is None else _arranged(version)
     except OSError:  # the disk may be full
         _run = None
-    if _run is None:
+    if _run is None or _library is None:
         _make_ours(version)
     else:
         _library.mlx_use_folder(os.fsencode(_run))

@@ -78,7 +78,7 @@ def open_input(path: str | os.PathLike) -> BinaryIO:
 def problem_of(path: str | os.PathLike) -> str:
     """What is wrong with a path that is to be a regular file, or a link to one; "" if nothing."""
     try:
-        kind = kind_of(os.stat(path).st_mode)
+        kind = special_kind(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return MISSING
     except OSError as error:
@@ -103,7 +103,7 @@ def _is_tty(path: str | os.PathLike) -> bool:
         return file.isatty()
 
 
-def kind_of(mode: int) -> str:
+def special_kind(mode: int) -> str:
     """What a file is that is no regular one, by `st_mode`; "" for a regular one."""
     if stat.S_ISREG(mode):
         return ""
@@ -111,7 +111,7 @@ def kind_of(mode: int) -> str:
 
 
 def _require_regular(mode: int, path: str | os.PathLike) -> None:
-    if kind := kind_of(mode):
+    if kind := special_kind(mode):
         code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
         raise OSError(code, f"it is {kind}, not a file", os.fspath(path))
 
@@ -133,7 +133,9 @@ def own_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
     mode = os.lstat(path).st_mode
     if not stat.S_ISDIR(mode):
-        raise OSError(errno.ENOTDIR, f"it is {kind_of(mode) or 'a file'}, not a folder", str(path))
+        raise OSError(
+            errno.ENOTDIR, f"it is {special_kind(mode) or 'a file'}, not a folder", str(path)
+        )
 
 
 def open_lock(path: Path, make: bool = True) -> int:

@@ -54,6 +54,7 @@ def can_run_two() -> bool:
 @contextmanager
 def _single_threaded_blas() -> Iterator[None]:
     blas = _blas()
+    assert blas is not None  # `can_run_two`
     before = blas.openblas_get_num_threads()
     blas.openblas_set_num_threads(1)
     try:
@@ -232,7 +233,7 @@ class _Crew:
 
 
 @contextmanager
-def choosing_alone() -> Iterator[None]:
+def core_lock() -> Iterator[None]:
     """Where `can_run_two` depends on nothing that another thread of the program does.
 
     Work on two cores is rounded otherwise than on one: without this the same seed would give other

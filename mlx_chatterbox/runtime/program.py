@@ -66,11 +66,11 @@ def run_program(
             code = _run(parser, argv, work, name, interrupts, uncaught) or int(uncaught.failed)
         except SystemExit as end:
             output.flush()
-            if end.code in (0, None) and streams.problem_of(output):
+            if end.code in (0, None) and streams.write_problem(output):
                 raise SystemExit(_lost(name, output)) from None
             raise
         output.flush()
-        if streams.problem_of(output):
+        if streams.write_problem(output):
             return code or _lost(name, output)
     return code
 
@@ -175,7 +175,7 @@ def _say(program: str, text: str) -> None:
 
 
 def _lost(program: str, output: streams.Stream) -> int:
-    why = streams.problem_of(output)
+    why = streams.write_problem(output)
     _say(program, f"error: standard output could not be written ({why}); files are whole")
     return 1
 

@@ -54,8 +54,11 @@ def row_keys(seed: Seed, rows: int) -> list[mx.array]:
     Raises:
         SettingError: not as many seeds as rows.
     """
-    is_one = not isinstance(seed, (Sequence, np.ndarray)) or isinstance(seed, str)
-    seeds = [seed] * rows if is_one else list(seed)
+    seeds: list[int | None]
+    if isinstance(seed, (Sequence, np.ndarray)) and not isinstance(seed, str):
+        seeds = list(seed)
+    else:
+        seeds = [seed] * rows
     if len(seeds) != rows:
         raise SettingError(f"{len(seeds)} seeds for {rows} row(s); give one, or one for each.")
     return [random_key(one) for one in seeds]

@@ -33,8 +33,8 @@ class Stream:
         self.was_closed = stream is None
         self._nowhere: TextIO | None = None
         if stream is None:
-            self._nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-        self._stream = stream if stream is not None else self._nowhere
+            stream = self._nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        self._stream: TextIO = stream
         self.error: Exception | None = None
 
     def write(self, text: str) -> int:
@@ -50,8 +50,9 @@ class Stream:
         return len(text)
 
     def _shown(self, text: str) -> str:
-        moves = _MOVES.match(text)[0] if self.isatty() else ""
-        return moves + harmless(text[len(moves) :])
+        moves = _MOVES.match(text) if self.isatty() else None
+        end = moves.end() if moves is not None else 0
+        return text[:end] + harmless(text[end:])
 
     def writelines(self, lines) -> None:
         for line in lines:
@@ -108,7 +109,7 @@ def guarded() -> Iterator[tuple[Stream, Stream]]:
             stream.leave()
 
 
-def problem_of(stream: Stream) -> str:
+def write_problem(stream: Stream) -> str:
     """Why what was printed did not arrive; "" if it did, or nobody wanted it."""
     error = stream.error
     if error is None or isinstance(error, BrokenPipeError):

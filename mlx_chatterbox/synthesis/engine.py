@@ -23,7 +23,7 @@ from ..models.t3.prefix import PrefixMemory
 from ..models.t3.sampling import SamplingSettings
 from ..runtime.device_argument import on_device
 from ..runtime.memory import clear_device_cache
-from ..runtime.parallel import choosing_alone, run_all
+from ..runtime.parallel import core_lock, run_all
 from ..voices.checks import check_voice
 from ..voices.voice import Voice, embed_voice, is_saved_voice
 from ..watermark.weights import is_wanted
@@ -88,7 +88,7 @@ class Engine:
         """
         if isinstance(recording, (str, Path)) and is_saved_voice(recording):
             return Voice.load(recording)
-        with on_device(self._device), choosing_alone():
+        with on_device(self._device), core_lock():
             voice = embed_voice(self.networks, recording, self.defaults, emotion, norm_loudness)
             mx.eval(vars(voice))
             clear_device_cache()
@@ -211,7 +211,7 @@ class Engine:
             loop = RetryLoop(synthesizer, assembler, request.is_guarded, self.sample_rate, pace)
             loop.run(group)
 
-        with choosing_alone():
+        with core_lock():
             groups = synthesizer.core_groups(utterances)
             if len(groups) > 1:
                 run_all([partial(speak, group) for group in groups])

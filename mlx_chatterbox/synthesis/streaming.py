@@ -25,7 +25,7 @@ from ..models.t3.cache import Past
 from ..models.t3.decoding import decode
 from ..runtime.device_argument import computed_on
 from ..runtime.memory import give_back_memory
-from ..runtime.parallel import choosing_alone
+from ..runtime.parallel import core_lock
 from ..runtime.seeds import token_and_sound_keys
 from ..watermark.marker import DELAY_SECONDS, mark_stream
 from .monitor import Plausible, TokenMonitor, judge_decoded, plausible
@@ -139,12 +139,12 @@ class StreamSynthesizer:
                     if not decoding.audible.tokens:
                         sound.drop()
                     continue
-                with choosing_alone():
+                with core_lock():
                     chunk = sound.push(token)
                 if chunk is not None:
                     yield np.array(chunk), False
         self._finish(utterance, decoding, result)
-        with choosing_alone():
+        with core_lock():
             rest = np.array(
                 sound.finish(defaults.silence_tokens, SILENCE_TOKEN, defaults.drop_last_token)
             )

@@ -14,7 +14,7 @@ from ..models.config import SILENCE_TOKEN, ModelConfig
 from ..models.t3.cache import Past
 from ..models.t3.decoding import decode_batch
 from ..runtime.memory import clear_device_cache
-from ..runtime.parallel import can_run_two, choosing_alone, run_all
+from ..runtime.parallel import can_run_two, core_lock, run_all
 from ..runtime.seeds import token_and_sound_keys
 from .monitor import Finding, TokenMonitor
 from .request import Request, Utterance
@@ -129,7 +129,7 @@ class BatchSynthesizer:
             then(attempt)
 
         works = [partial(work, one, key) for one, key in zip(attempts, keys, strict=True)]
-        with choosing_alone():
+        with core_lock():
             if self._is_shared:
                 for one in works:
                     one()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..checks.json_file import read_json
 from ..checks.plain import named, shown
-from ..checks.tokenizer_file import check_tokenizer_file, check_vocabulary_file, guarded
+from ..checks.tokenizer_file import check_tokenizer_file, check_vocabulary_file, tokenizer_call
 from ..errors import CheckpointError
 from .files import ADDED, MERGES, SETTINGS, VOCABULARY, WHOLE
 from .tags import find_tags, without
@@ -75,7 +75,7 @@ class GPT2Tokenizer:
         A text of more tokens than the files' `model_max_length` is cut there, as upstream does,
         with a warning.
         """
-        ids = guarded(
+        ids = tokenizer_call(
             lambda: self._tokenizer.encode(text).ids,
             lambda why: CheckpointError(f"the tokenizer fails, its files are damaged: {why}."),
         )
@@ -134,7 +134,7 @@ def _base_tokenizer(folder: Path, add_prefix_space: bool) -> Tokenizer:
         check_tokenizer_file(folder / WHOLE)
     else:
         check_vocabulary_file(folder / VOCABULARY)
-    tokenizer = guarded(
+    tokenizer = tokenizer_call(
         build, lambda why: CheckpointError(f"{folder / names[0]} is no tokenizer: {why}.")
     )
     tokenizer.no_truncation()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..checks.tokenizer_file import check_tokenizer_file, guarded
+from ..checks.tokenizer_file import check_tokenizer_file, tokenizer_call
 from ..errors import CheckpointError
 from .unread import unread_runs
 
@@ -31,7 +31,7 @@ class SpacedTokenizer:
         if not Path(path).is_file():
             raise CheckpointError(f"{path} is missing: the checkpoint has no tokenizer.")
         check_tokenizer_file(path)
-        self._tokenizer = guarded(
+        self._tokenizer = tokenizer_call(
             lambda: Tokenizer.from_file(str(path)),
             lambda why: CheckpointError(f"{path} is no tokenizer: {why}."),
         )
@@ -44,7 +44,7 @@ class SpacedTokenizer:
 
     def _ids(self, text: str) -> list[int]:
         text = text.replace(" ", SPACE)
-        return guarded(
+        return tokenizer_call(
             lambda: self._tokenizer.encode(text).ids,
             lambda why: CheckpointError(f"the tokenizer fails, its file is damaged: {why}."),
         )

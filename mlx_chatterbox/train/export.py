@@ -22,9 +22,9 @@ from ..runtime.saving import save_arrays
 from ..text.files import LEXICON_FILE
 from ..weights.checkpoint import VOICE_NAME, Checkpoint, read_weights, verify_folder
 from ..weights.hub import WEIGHTS_NAME, is_converted
-from ..weights.manifest import write_manifest
-from ..weights.origin import without_paths
+from ..weights.manifest import write_checkpoint_manifest
 from ..weights.quantization import dequantize_layers, rules_of
+from ..weights.source_paths import without_paths
 from ..weights.variants import Variant, variant_named
 from .adapters import fuse
 from .state import new_folder
@@ -112,7 +112,7 @@ def _write_ours(checkpoint: Checkpoint, tensors: dict[str, mx.array], folder: Pa
     ).save(folder)
     if checkpoint.voice is not None:
         checkpoint.voice.save(folder / VOICE_NAME)
-    write_manifest(folder)
+    write_checkpoint_manifest(folder)
     verify_folder(folder)
 
 

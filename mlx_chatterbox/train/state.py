@@ -27,7 +27,7 @@ import mlx.core as mx
 
 from ..checks.json_file import parse_json, read_small
 from ..checks.plain import named, typed
-from ..checks.safetensors_file import load_safetensors
+from ..checks.safetensors_header import load_safetensors
 from ..errors import CheckpointError
 from ..runtime.saving import save_arrays
 from .config import TrainConfig

@@ -24,7 +24,7 @@ from ..audio.kinds import kind_of_content
 from ..audio.loudness import normalise_loudness
 from ..audio.mel import s3gen_mel
 from ..audio.resample import resample_sinc, resample_soxr
-from ..checks.safetensors_file import load_safetensors
+from ..checks.safetensors_header import load_safetensors
 from ..errors import AudioError, CheckpointError, SettingError
 from ..models.config import GenerationConfig
 from ..models.s3gen.s3gen import Reference

@@ -1,4 +1,4 @@
-"""From a name, folder or repository to loaded networks, strictly.
+"""Loading of a model from a name, folder or repository: every tensor must be there and fit.
 
 Upstream's own files, and mlx-audio's, are converted on first use and kept in the user's cache.
 """
@@ -16,7 +16,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
 from ..checks.plain import named
-from ..checks.safetensors_file import load_safetensors
+from ..checks.safetensors_header import load_safetensors
 from ..errors import CheckpointError
 from ..models.config import DTYPES, ModelConfig
 from ..models.s3gen.s3gen import S3Gen
@@ -79,10 +79,9 @@ class Checkpoint:
 
 
 def build(config: ModelConfig) -> Chatterbox:
-    """Networks with random weights, in evaluation mode.
+    """Build networks with random weights, in evaluation mode.
 
-    MLX computes nothing before it is asked to, so at full size this costs no memory until the
-    weights are used or replaced.
+    MLX evaluates lazily, so even at full size this takes no memory until the weights are used.
     """
     networks = Chatterbox(config)
     quantize_networks(networks, config)
@@ -91,11 +90,14 @@ def build(config: ModelConfig) -> Chatterbox:
 
 
 def loaded(config: ModelConfig, weights: Mapping[str, mx.array], name: object) -> Chatterbox:
-    """Networks with a checkpoint's weights.
+    """Build networks with a checkpoint's weights.
+
+    Args:
+        name: of the checkpoint, for errors.
 
     Raises:
-        CheckpointError: the weights are not those of the configuration; see
-            `load_weights_strictly`. What is far too large is refused before it is built.
+        CheckpointError: the weights do not fit the configuration; see `load_weights_strictly`. A
+            configuration with more layers than tensors is refused before anything is built.
     """
     config.check_layers(len(weights), name)
     networks = build(config)
@@ -107,8 +109,8 @@ def load_weights_strictly(networks: nn.Module, weights: Mapping[str, mx.array], 
     """Replace every parameter.
 
     Raises:
-        CheckpointError: a tensor is missing, left over, of another shape, or of whole numbers where
-            others are wanted; each kind is counted and the first few are named.
+        CheckpointError: a tensor is missing, unknown, of another shape, or of integers where
+            floating point is expected; each kind is counted and the first few are named.
     """
     expected = dict(tree_flatten(networks.parameters()))
     both = sorted(expected.keys() & weights.keys())
@@ -123,25 +125,25 @@ def load_weights_strictly(networks: nn.Module, weights: Mapping[str, mx.array], 
         "wrongly shaped": wrong_shape,
         "of a wrong type": [key for key in both if not _fits(expected[key], weights[key])],
     }
-    found = [
+    counts = [
         f"{len(keys)} {kind} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
         for kind, keys in problems.items()
         if keys
     ]
-    if found:
-        raise CheckpointError(f"{name} does not fit the networks; tensors: {'; '.join(found)}.")
+    if counts:
+        raise CheckpointError(f"{name} does not fit the networks; tensors: {'; '.join(counts)}.")
     networks.update(tree_unflatten(list(weights.items())))
 
 
-def _fits(expected: mx.array, given: mx.array) -> bool:
-    """Whether a tensor has numbers of the kind that a parameter has: floating point, or codes."""
-    if mx.issubdtype(expected.dtype, mx.floating):
-        return mx.issubdtype(given.dtype, mx.floating)
-    return given.dtype == expected.dtype
+def _fits(parameter: mx.array, tensor: mx.array) -> bool:
+    """Tell whether a tensor can replace a parameter: both floating point, or of equal type."""
+    if mx.issubdtype(parameter.dtype, mx.floating):
+        return mx.issubdtype(tensor.dtype, mx.floating)
+    return tensor.dtype == parameter.dtype
 
 
 def read_weights(folder: Path) -> dict[str, mx.array]:
-    """Tensors of a converted folder, unpacked, read when they are used.
+    """Map the tensors of a converted folder, unpacked; each is read when it is used.
 
     Raises:
         CheckpointError: missing or damaged.
@@ -175,14 +177,15 @@ def load(
             OWNER/NAME.
         dtype: "float32", "float16" or "bfloat16"; None keeps the checkpoint's own, float32 for
             upstream's files.
-        progress: told ("converting", bytes done, bytes in all) while upstream's or mlx-audio's
-            files are converted on first use, and "checking" with `check`.
+        progress: callback(stage, done, total), in bytes: "converting" while upstream's or
+            mlx-audio's files are converted on first use, "checking" with `check`.
         variant: which of several models in a folder of upstream's files.
         t3_file: another T3 checkpoint of such a folder than the variant's own.
         check: compare every file with the folder's manifest first.
 
     Raises:
-        CheckpointError, HubError: see there.
+        CheckpointError: there is no such model, or it is damaged or incomplete.
+        HubError: it cannot be downloaded.
     """
     if dtype is not None and dtype not in DTYPES:
         raise CheckpointError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
@@ -194,7 +197,7 @@ def load(
         fetch = speech_tokenizer if fetched else None
         folder = _converted_copy(folder, dtype, chosen, t3_file, progress, fetch)
     if check:
-        check_manifest(folder, _told(progress, "checking"))
+        check_manifest(folder, _with_stage(progress, "checking"))
     return load_converted(folder, dtype)
 
 
@@ -216,10 +219,10 @@ def load_converted(folder: Path, dtype: str | None = None) -> Checkpoint:
 
 
 def built_in_voice(folder: Path, networks: nn.Module) -> Voice | None:
-    """The voice of a checkpoint, where it has one.
+    """Load the built-in voice of a checkpoint; None if it has none.
 
     Raises:
-        CheckpointError: it is damaged, or another model's.
+        CheckpointError: it is damaged, or does not fit the networks.
     """
     path = folder / VOICE_NAME
     if not path.is_file():
@@ -230,7 +233,7 @@ def built_in_voice(folder: Path, networks: nn.Module) -> Voice | None:
 
 
 def _cast(networks: Chatterbox, config: ModelConfig, dtype: str) -> None:
-    """Change what has the configuration's type; what a rule keeps in another one stays so."""
+    """Convert the tensors of the configuration's type; those that a rule keeps in another stay."""
     rules = [
         {**rule, "dtype": dtype} if rule.get("dtype") == config.dtype else rule
         for rule in config.quantization.rules
@@ -239,7 +242,7 @@ def _cast(networks: Chatterbox, config: ModelConfig, dtype: str) -> None:
     config.quantization = replace(config.quantization, rules=rules)
     changed = {
         key: value.astype(getattr(mx, dtype))
-        for key, value in tree_flatten(networks.parameters())
+        for key, value in dict(tree_flatten(networks.parameters())).items()
         if mx.issubdtype(value.dtype, mx.floating)
         and precision_of(config, key, value.shape).dtype == dtype
     }
@@ -247,20 +250,22 @@ def _cast(networks: Chatterbox, config: ModelConfig, dtype: str) -> None:
 
 
 def read_text_model(name: str | Path) -> tuple[ModelConfig, object | None]:
-    """What of a model reads texts: its configuration and its tokenizer, no weights.
+    """Load the part of a model that reads texts: configuration and tokenizer, no weights.
 
-    Of a known model that is not on this machine, its usual configuration and None; of any other
-    repository the small files are downloaded.
+    For a known model that is not on this machine, nothing is downloaded: its usual configuration is
+    returned, and None for the tokenizer. From any other repository the small files are downloaded.
 
     Raises:
         CheckpointError, HubError: see `load`.
     """
     variant = variant_called(name)
     folder = local_folder(name)
-    if folder is None:
-        folder = on_this_machine(str(name)) if variant is not None else resolve_texts(name)
-    if folder is None:
-        return variant.default_config(), None
+    if folder is None and variant is not None:
+        folder = on_this_machine(str(name))
+        if folder is None:
+            return variant.default_config(), None
+    elif folder is None:
+        folder = resolve_texts(name)
     if is_own_configuration(folder):
         config = ModelConfig.load(folder)
     else:
@@ -269,7 +274,7 @@ def read_text_model(name: str | Path) -> tuple[ModelConfig, object | None]:
 
 
 def _variant_by_texts(folder: Path) -> Variant:
-    """The variant of a folder of upstream's files, as far as its tokenizer tells."""
+    """Determine the variant of a folder of upstream's files by its tokenizer and T3's file name."""
 
     def has(*files: str) -> bool:
         return all((folder / file).is_file() for file in files)
@@ -278,7 +283,7 @@ def _variant_by_texts(folder: Path) -> Variant:
     if not rows:
         if not holds_model(folder):
             raise CheckpointError(f"the folder {folder} holds no model.")
-        raise CheckpointError(f"{folder} has no tokenizer of a model that is known.")
+        raise CheckpointError(f"{folder} has no tokenizer of a known model.")
     return next((row for row in rows if has(row.t3_file)), rows[0])
 
 
@@ -290,8 +295,10 @@ def verify_folder(folder: Path) -> None:
     built_in_voice(folder, networks)
 
 
-def _told(progress, what: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(what, done, total)
+def _with_stage(
+    progress: Callable[[str, int, int], None] | None, stage: str
+) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(stage, done, total)
 
 
 def _converted_copy(
@@ -314,7 +321,7 @@ def _converted_copy(
         return output
     converted.mkdir(parents=True, exist_ok=True)
     if output.exists():
-        warnings.warn(f"{output} is incomplete and is made again.", stacklevel=3)
+        warnings.warn(f"{output} is incomplete and is converted again.", stacklevel=3)
     return convert_folder(
         folder,
         output,
@@ -324,6 +331,6 @@ def _converted_copy(
         force=True,
         verify=verify_folder,
         shared=converted / "shared",
-        progress=_told(progress, "converting"),
+        progress=_with_stage(progress, "converting"),
         speech_tokenizer=fetch,
     )

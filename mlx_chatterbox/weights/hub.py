@@ -15,45 +15,46 @@ from ..errors import CheckpointError, HubError
 from ..models.config import CONFIG_NAME, MODEL_TYPE
 from ..text.checked_text import described
 from . import shards
+from .atomic_folder import moved_aside
+from .downloads import fetch_large_files
 from .hub_errors import explain, incomplete, is_offline, why
-from .resuming import fetch_large_files
-from .swap import moved_aside
 from .variants import VARIANTS, Variant
 
 WEIGHTS_NAME = "model.safetensors"
 PARTS_PATTERN = "model-*.safetensors"
 SPEECH_TOKENIZER_REPO = "mlx-community/S3TokenizerV2"
 POCKET = "pocket"
-AUTO = "auto"  # whatever is on this machine (`cli.choose_model`)
+AUTO = "auto"  # a full model if one is on this machine, else pocket (`cli.choose_model`)
 # The model that comes with the package.
 POCKET_FOLDER = Path(__file__).parents[1] / "pocket"
 ALIASES = {"chatterbox": "english", "multilingual-v3": "multilingual"}
 # Model types of other libraries' folders that can be converted.
 _OTHERS = ("chatterbox_turbo", "s3gen", "hiftnet")
-# Of folders with a part of a model: S3Gen, its vocoder (`weights/s3gen_store.py`).
+# Model types of folders with a part of a model: S3Gen, its vocoder (`weights/s3gen_store.py`).
 OUR_PARTS = ("chatterbox-s3gen", "chatterbox-hiftnet")
 S3_TOKENIZER_V1 = "s3tokenizer-v1"  # `weights/speech_tokenizer_v1.py`
-# Of a repository that is none of ours to know: all that could be a model's.
+# Files that a model may have, for repositories that are not in the table of variants.
 ANY_FILES = ("*.json", "*.safetensors", "*.pt", "*.txt", "*.txt.gz")
 _WEIGHTS = (".safetensors", ".pt")
 _REPOSITORY = re.compile(r"\w[\w.-]*/[\w.-]*\w")
 
 
 def is_known(name: str | Path) -> bool:
-    """Whether a model is called so, whatever there may be in the working directory."""
+    """Tell whether this is the name of a model, even if the working directory has such a folder."""
     return isinstance(name, str) and name in {AUTO, POCKET, *ALIASES, *VARIANTS}
 
 
 def is_path(name: str | Path) -> bool:
-    """Whether a name is written as a path: `./pocket`, `pocket/`, `~/pocket`, an absolute one."""
+    """Tell whether a name is written as a path: `./pocket`, `pocket/`, `~/pocket`, `/pocket`."""
     return isinstance(name, Path) or name.startswith(("/", "./", "../", "~")) or name.endswith("/")
 
 
 def local_folder(name: str | Path) -> Path | None:
-    """The folder that a name means by itself: a path, or the model in the package.
+    """Find the folder that a name refers to, without the hub; None if it refers to no folder.
 
-    Names of models win. Another name that is not written as a path means a folder of the working
-    directory if that holds a model, or if it can mean nothing else. Nothing is changed there.
+    Names of models come first: "pocket" is the folder in the package, the others are none. Any
+    other name that is not written as a path means a folder of the working directory if that holds a
+    model, or if the name cannot be a repository's. Nothing is changed on disk.
 
     Raises:
         CheckpointError: a conversion that was killed has left it under another name.
@@ -66,8 +67,8 @@ def local_folder(name: str | Path) -> Path | None:
     if not folder.is_dir():
         if (old := moved_aside(folder)) is not None:
             raise CheckpointError(
-                f"{folder} is not there: a conversion that was to replace it was killed, and it "
-                f"is called {old.name} now. The same conversion again, or renaming it, mends that."
+                f"{folder} is missing: a conversion that was replacing it was killed, and it is "
+                f"called {old.name} now. Start the same conversion again, or rename it back."
             )
         return None
     is_meant = is_path(name) or holds_model(folder) or not _REPOSITORY.fullmatch(str(name))
@@ -75,7 +76,7 @@ def local_folder(name: str | Path) -> Path | None:
 
 
 def holds_model(folder: Path) -> bool:
-    """Whether a folder has anything of a model: weights, a configuration, a training run."""
+    """Tell whether a folder has any part of a model: weights, a configuration, a training run."""
     if (folder / CONFIG_NAME).is_file():
         return True
     patterns = ("*.safetensors", "*.pt", "final_model/", "checkpoint-*/")
@@ -83,17 +84,17 @@ def holds_model(folder: Path) -> bool:
 
 
 def say_passed_over(name: str | Path) -> None:
-    """Warn where a folder of the working directory is called like what was taken instead of it."""
+    """Warn if the working directory has a folder of this name that is not the model meant by it."""
     if is_path(name) or not Path(name).is_dir() or local_folder(name) == Path(name):
         return
-    why = "a model is called so" if is_known(name) else "it holds no model"
+    why = "it has the name of a model" if is_known(name) else "it holds no model"
     warnings.warn(
-        f"the folder {name} here is not taken ({why}): write ./{name} for it.", stacklevel=3
+        f"the folder {name} here is not used ({why}): write ./{name} to use it.", stacklevel=3
     )
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Where a converted folder's tensors are: one file, its shards, or in the cache parts.
+    """List a converted folder's files of tensors: one, its shards, or one a network (in the cache).
 
     Raises:
         CheckpointError: a shard is missing, or the index cannot be used.
@@ -103,12 +104,12 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a folder has tensors where ours have them, complete or not."""
+    """Tell whether a folder has tensors under our file names, complete or not."""
     return shards.is_there(folder / WEIGHTS_NAME) or any(folder.glob(PARTS_PATTERN))
 
 
 def is_converted(folder: Path) -> bool:
-    """Whether the folder is a checkpoint of ours, by its configuration.
+    """Tell by its configuration whether a folder is a checkpoint of ours.
 
     mlx-audio's folders look the same from outside, and Hugging Face's S3Gen nearly so.
     """
@@ -117,7 +118,7 @@ def is_converted(folder: Path) -> bool:
     try:
         values = read_json(folder / CONFIG_NAME)
     except CheckpointError:
-        return True  # damaged: whoever loads it says so
+        return True  # damaged: loading it reports that
     kind = values.get("model_type")
     return kind not in (*_OTHERS, *OUR_PARTS, S3_TOKENIZER_V1) and not (
         kind == MODEL_TYPE and "variant" not in values
@@ -125,7 +126,7 @@ def is_converted(folder: Path) -> bool:
 
 
 def is_own_configuration(folder: Path) -> bool:
-    """Whether a folder has a whole model's configuration of ours, its weights or not."""
+    """Tell whether a folder has our configuration of a whole model, with or without weights."""
     try:
         values = read_json(folder / CONFIG_NAME)
     except CheckpointError:
@@ -134,14 +135,14 @@ def is_own_configuration(folder: Path) -> bool:
 
 
 def variant_called(name: str | Path) -> Variant | None:
-    """The variant that a user's name means, or None for folders and repositories."""
+    """Look up the variant that a user's name means; None for folders and repositories."""
     if isinstance(name, Path):
         return None
     return VARIANTS.get(ALIASES.get(name, name))
 
 
 def repository_of(name: str) -> str | None:
-    """The hub repository that a name means, or None if it means none."""
+    """Look up the hub repository that a name means; None if it means none."""
     variant = variant_called(name)
     if variant is not None:
         return variant.repo
@@ -151,14 +152,14 @@ def repository_of(name: str) -> str | None:
 def resolve(
     name: str | Path, t3_file: str | None = None, cache_dir: str | Path | None = None
 ) -> Path:
-    """The folder of a model, downloaded first if it is a repository that is not here yet.
+    """Find the folder of a model, and download it if it is not on this machine yet.
 
     Args:
         t3_file: another T3 checkpoint of the repository than the variant's own.
         cache_dir: where downloads are kept; None: the hub's own cache.
 
     Raises:
-        CheckpointError: neither a folder, nor a name, nor the form of a repository.
+        CheckpointError: it is no folder, no known name, and not of the form OWNER/NAME.
         HubError: the hub cannot be reached, or has no such repository.
     """
     say_passed_over(name)
@@ -170,31 +171,31 @@ def resolve(
     if variant is None:
         return download(repository, list(ANY_FILES), cache_dir, [t3_file] if t3_file else [])
     required = required_files(variant, t3_file)
-    return download(repository, files_of(variant, t3_file), cache_dir, required)
+    return download(repository, variant_files(variant, t3_file), cache_dir, required)
 
 
 def resolve_texts(name: str | Path, cache_dir: str | Path | None = None) -> Path:
-    """A repository's folder with its configuration and tokenizer alone; errors as `resolve`."""
+    """Download a repository's configuration and tokenizer alone; errors as for `resolve`."""
     small = [pattern for pattern in ANY_FILES if not pattern.endswith((".safetensors", ".pt"))]
     return download(_repository(name), small, cache_dir)
 
 
 def _repository(name: str | Path) -> str:
-    repository = None if is_path(name) else repository_of(name)
+    repository = None if is_path(name) else repository_of(str(name))
     if repository is None and Path(name).is_file():
-        raise CheckpointError(f"{name} is a file: a model is the folder that it lies in.")
+        raise CheckpointError(f"{name} is a file: name the folder that it lies in.")
     if repository is None and is_path(name):
         raise CheckpointError(f"there is no folder {name}.")
     if repository is None:
         known = ", ".join(sorted({*ALIASES, *VARIANTS, POCKET}))
         raise CheckpointError(
-            f"{name} is no folder, no known model ({known}) and no repository (OWNER/NAME)."
+            f"{name} is neither a folder, a known model ({known}) nor a repository (OWNER/NAME)."
         )
     return repository
 
 
 def _variant_of(name: str, repository: str) -> Variant | None:
-    """The variant that a name or a repository means, if it is in the table."""
+    """Look up the variant of a name or repository; None if it is not in the table."""
     variant = variant_called(name)
     if variant is None:
         variant = next((row for row in VARIANTS.values() if row.repo == repository), None)
@@ -202,18 +203,18 @@ def _variant_of(name: str, repository: str) -> Variant | None:
 
 
 def required_files(variant: Variant, t3_file: str | None = None) -> list[str]:
-    """What a variant cannot do without, with another T3 than its own if one is named."""
+    """List the files that a variant needs, with `t3_file` in place of its own T3 if it is given."""
     required = [file for file in variant.required_files if file != variant.t3_file]
     return [*required, t3_file or variant.t3_file]
 
 
-def files_of(variant: Variant, t3_file: str | None = None) -> list[str]:
-    """A variant's files in its repository, with another T3 than its own if one is named."""
+def variant_files(variant: Variant, t3_file: str | None = None) -> list[str]:
+    """List all of a variant's files, with `t3_file` in place of its own T3 if it is given."""
     return [*required_files(variant, t3_file), *variant.optional_files, variant.voice_file]
 
 
 def on_this_machine(name: str, cache_dir: str | Path | None = None) -> Path | None:
-    """The model's folder if it has been downloaded before, without asking the hub."""
+    """Find the folder of a model that was downloaded before, without a request to the hub."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -226,7 +227,7 @@ def on_this_machine(name: str, cache_dir: str | Path | None = None) -> Path | No
                 variant.repo,
                 cache_dir=cache_dir,
                 local_files_only=True,
-                # Newer clients refuse a copy that lacks anything of what is asked for.
+                # Newer clients refuse a copy that lacks a requested file.
                 allow_patterns=list(variant.required_files),
             )
         )
@@ -236,7 +237,7 @@ def on_this_machine(name: str, cache_dir: str | Path | None = None) -> Path | No
 
 
 def speech_tokenizer(cache_dir: str | Path | None = None) -> Path:
-    """The speech tokenizer that mlx-audio's checkpoints share, downloaded unless it is here."""
+    """Find the file of the speech tokenizer that mlx-audio's checkpoints share, or download it."""
     return download(SPEECH_TOKENIZER_REPO, [WEIGHTS_NAME], cache_dir, [WEIGHTS_NAME]) / WEIGHTS_NAME
 
 
@@ -246,13 +247,15 @@ def download(
     cache_dir: str | Path | None = None,
     required: Sequence[str] = (),
 ) -> Path:
-    """Download files, or go on with what is here if the hub cannot be asked, which is said.
+    """Download files of a repository and return their folder.
 
-    What has come of an interrupted download is kept, and the next one goes on where it ended.
+    If the hub cannot be reached, an earlier copy is used, with a warning. An interrupted download
+    is resumed by the next one.
 
     Args:
-        files: names and patterns of what is wanted.
-        required: names that must be there; looked for before anything is downloaded.
+        files: names and patterns of the files.
+        cache_dir: where downloads are kept; None: the hub's own cache.
+        required: names that must exist, which is checked before anything is downloaded.
 
     Raises:
         HubError: see `resolve`.
@@ -262,7 +265,7 @@ def download(
     try:
         about = HfApi().model_info(repository, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except Exception as error:  # the client's own, its HTTP library's, the system's
-        return _kept(repository, files, cache_dir, required, error)
+        return _earlier_copy(repository, files, cache_dir, required, error)
     _check_listed(repository, [s.rfilename for s in about.siblings or []], files, required)
     with _bars_on_a_terminal():
         fetch_large_files(repository, files, cache_dir)
@@ -294,18 +297,18 @@ def _bars_on_a_terminal() -> Iterator[None]:
 def _check_listed(
     repository: str, names: list[str], files: list[str], required: Sequence[str]
 ) -> None:
-    """Raise HubError where a repository does not list what a model needs."""
+    """Raise HubError if a repository lacks files that a model needs."""
     if missing := [name for name in required if name not in names]:
         raise HubError(f"{repository} has no {', '.join(missing)}; it has {_listed(names)}.")
     if not required and not _are_wanted(names, files):
         raise HubError(
-            f"{repository} holds no weights (.safetensors or .pt): it is no model that can be "
+            f"{repository} holds no weights (.safetensors or .pt): it is not a model that can be "
             f"converted. It has {_listed(names)}."
         )
 
 
 def _are_wanted(names: Iterable[str], files: Iterable[str]) -> bool:
-    """Whether something of names is wanted; weights, where weights are wanted at all."""
+    """Tell whether any name matches the patterns: those of weights, if there are such, else all."""
     patterns = [file for file in files if file.endswith(_WEIGHTS)] or list(files)
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
@@ -315,24 +318,30 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
     return (", ".join(sorted(names)[:most]) or "nothing") + more
 
 
-def _kept(
+def _earlier_copy(
     repository: str,
     files: list[str],
     cache_dir: str | Path | None,
     required: Sequence[str],
     failure: BaseException,
 ) -> Path:
-    """What is in the hub's cache, where the hub gave `failure` instead of an answer.
+    """Use the copy in the hub's cache, after the hub could not be reached.
+
+    Args:
+        failure: raised by the request to the hub.
 
     Raises:
-        HubError: nothing is, or not all that is needed.
+        HubError: there is no copy, or it lacks required files.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    here = {"cache_dir": cache_dir, "local_files_only": True}
     try:
-        folder = Path(snapshot_download(repository, allow_patterns=files, **here))
+        folder = Path(
+            snapshot_download(
+                repository, cache_dir=cache_dir, local_files_only=True, allow_patterns=files
+            )
+        )
     except LocalEntryNotFoundError as error:
         if not hasattr(error, "snapshot_path"):  # newer clients know that a copy is incomplete
             raise HubError(explain(failure, repository)) from None
@@ -346,7 +355,7 @@ def _kept(
         raise HubError(incomplete(failure, repository, ", ".join(missing) or "any weights"))
     if not is_offline(failure):
         warnings.warn(
-            f"{why(failure, repository)}; the copy of {repository} on this machine is taken, "
+            f"{why(failure, repository)}; the copy of {repository} on this machine is used, "
             "which may be older.",
             stacklevel=4,
         )

@@ -1,8 +1,8 @@
-"""One true line for each way in which the Hugging Face hub can fail.
+"""One line of explanation for each way in which a request to the Hugging Face hub can fail.
 
-The client's own errors run over several lines, and several of them look alike: a repository that
-is not there, one whose terms nobody has accepted and a token that has expired all end a download.
-Here the error, its HTTP response and what caused it are read for what the user can do.
+The client's own errors run over several lines, and different causes look alike: a repository that
+does not exist, one whose terms were not accepted and a token that has expired all end a download.
+The error, its causes and the HTTP response are examined here for what the user can do.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ _FOLDER = "name a folder with the model's files instead"
 
 
 def explain(error: BaseException, repository: str, file: str | None = None) -> str:
-    """One line: what went wrong when the hub was asked for a repository, and what to do.
+    """Explain in one line why a request for a repository failed, and what to do.
 
     Args:
-        error: the client's, its HTTP library's or the system's.
+        error: of the client, its HTTP library or the system.
         repository: OWNER/NAME.
-        file: that was being fetched, where it is known.
+        file: that was being downloaded, if it is known.
     """
     what = repository if file is None else f"{file} of {repository}"
-    for line in (_refusal, _http_status, _unreachable):
-        if said := line(error, repository, what):
-            return said
-    return f"{what} cannot be fetched from the hub: {one_line(error)}"
+    for explanation in (_refusal, _http_status, _unreachable):
+        if line := explanation(error, repository, what):
+            return line
+    return f"{what} cannot be fetched from the hub: {causes_in_one_line(error)}"
 
 
 def why(error: BaseException, repository: str) -> str:
-    """The reason alone, for where something else is done about it; no full stop."""
+    """State the reason alone, without advice and without a full stop."""
     if is_offline(error):
         return "HF_HUB_OFFLINE forbids asking the hub"
     if reason := _no_connection(error):
@@ -43,52 +43,52 @@ def why(error: BaseException, repository: str) -> str:
 
 
 def incomplete(error: BaseException, repository: str, missing: str) -> str:
-    """One line: the hub's cache has a part of a repository, and the hub could not be asked."""
+    """Explain in one line that a cached copy is incomplete and the hub could not be reached."""
     lacks = f": it lacks {missing}" if missing else ""
-    done = (
-        "unset it and start again, which fetches the rest"
+    advice = (
+        "unset it and start again to download the rest"
         if is_offline(error)
-        else "start again when it can be, which fetches the rest"
+        else "start again when it can be reached to download the rest"
         if _no_connection(error)
-        else "after that start again, which fetches the rest"
+        else "after that start again to download the rest"
     )
     return (
         f"the copy of {repository} in the hub's cache is incomplete{lacks}; "
-        f"{why(error, repository)}: {done}, or {_FOLDER}."
+        f"{why(error, repository)}: {advice}, or {_FOLDER}."
     )
 
 
 def is_offline(error: BaseException) -> bool:
-    """Whether the hub was not asked because the user forbids it."""
+    """Tell whether no request was made because HF_HUB_OFFLINE is set."""
     return "OfflineModeIsEnabled" in _names(error)
 
 
-def one_line(error: BaseException) -> str:
-    """An error and what caused it, in one line that ends like a sentence."""
-    said: list[str] = []
+def causes_in_one_line(error: BaseException) -> str:
+    """Join the messages of an error and its causes to one line that ends with a full stop."""
+    messages: list[str] = []
     for cause in _chain(error):
         text = " ".join(str(cause).split()) or type(cause).__name__
-        if not any(text in earlier for earlier in said):
-            said.append(text)
-    text = ": ".join(said)
+        if not any(text in earlier for earlier in messages):
+            messages.append(text)
+    text = ": ".join(messages)
     return text if text.endswith((".", "!")) else f"{text}."
 
 
 def has_status(error: BaseException) -> bool:
-    """Whether the hub answered, with an HTTP status that is an error."""
+    """Tell whether the hub answered with an HTTP error."""
     return _status(error) is not None
 
 
-# --- What the hub says ---------------------------------------------------------------------------
+# --- Explanations --------------------------------------------------------------------------------
 
 
 def _refusal(error: BaseException, repository: str, what: str) -> str:
-    """Errors that the hub names by a code of its own."""
+    """Explain errors for which the hub has a code of its own; empty for any other."""
     names, url = _names(error), f"{_endpoint()}/{repository}"
     if "GatedRepoError" in names:
         who = (
-            "with the account that the token here belongs to (where the authors look at each "
-            "request, wait for their answer)"
+            "with the account of the token used here (if the authors review each request, wait for "
+            "their answer)"
             if _has_token()
             else "and log in here (`hf auth login`, or set HF_TOKEN)"
         )
@@ -105,11 +105,11 @@ def _refusal(error: BaseException, repository: str, what: str) -> str:
 
 
 def _not_found(repository: str) -> str:
-    """A missing repository and a private one are one answer."""
+    """Explain "not found", which the hub answers for missing and for private repositories."""
     if _has_token():
         return (
-            f"the hub has no repository {repository}, or it is private and the token here may not "
-            "see it: check the name, or log in with another account (`hf auth login`)."
+            f"the hub has no repository {repository}, or it is private and the token used here has "
+            "no access: check the name, or log in with another account (`hf auth login`)."
         )
     return (
         f"the hub has no repository {repository}, or it is private: check the name; for a private "
@@ -118,43 +118,43 @@ def _not_found(repository: str) -> str:
 
 
 def _http_status(error: BaseException, repository: str, what: str) -> str:
+    """Explain an HTTP status; empty if the hub did not answer."""
     status = _status(error)
     if status is None:
         return ""
     if status == 401:
         if not _has_token():
             return (
-                f"the hub wants to know who asks for {what} (401): log in (`hf auth login`, or "
-                "set HF_TOKEN)."
+                f"the hub requires a login for {what} (401): run `hf auth login`, or set HF_TOKEN."
             )
         return (
-            f"the hub does not accept the token here (401), asked for {what}: it is wrong or has "
-            "expired; log in anew (`hf auth login`), or change or unset HF_TOKEN."
+            f"the hub does not accept the token used here (401) for {what}: it is wrong or has "
+            "expired; log in again (`hf auth login`), or change or unset HF_TOKEN."
         )
     if status == 403:
         return (
-            f"the hub forbids {what} to whoever asks (403): the token's permissions do not cover "
-            f"it, or this network may not; see {_endpoint()}/settings/tokens.{_reason(error)}"
+            f"the hub denies access to {what} (403): the token's permissions do not cover it, or "
+            f"this network is blocked; see {_endpoint()}/settings/tokens.{_reason(error)}"
         )
     if status == 404:
         return f"the hub does not have {what} (404): check the name."
     if status == 429:
         return (
-            f"the hub takes no more requests from here for now (429), asked for {what}: try again "
-            f"{_wait(error) or 'later'}{'' if _has_token() else '; logged in, more are allowed'}."
+            f"the hub's limit of requests is reached (429) for {what}: try again "
+            f"{_wait(error) or 'later'}{'' if _has_token() else '; a login raises the limit'}."
         )
     if status >= 500:
         why = _STATUS.get(status, "error of the server")
         again = _wait(error) or "later"
         return (
-            f"the hub has trouble of its own ({status}, {why}), asked for {what}: try again "
-            f"{again}, or {_FOLDER}."
+            f"the hub has a problem of its own ({status}, {why}) with {what}: try again {again}, "
+            f"or {_FOLDER}."
         )
-    return f"the hub answered {status} to {what}: {one_line(error)}"
+    return f"the hub answered {status} to {what}: {causes_in_one_line(error)}"
 
 
 def _unreachable(error: BaseException, repository: str, what: str) -> str:
-    """No answer at all; said of the whole repository, as the next file would fare no better."""
+    """Explain why there was no answer: for the whole repository, as its other files fail alike."""
     if is_offline(error):
         return (
             f"{repository} is not on this machine, and HF_HUB_OFFLINE forbids asking the hub: "
@@ -162,8 +162,8 @@ def _unreachable(error: BaseException, repository: str, what: str) -> str:
         )
     if any(isinstance(c, OSError) and c.errno == errno.ENOSPC for c in _chain(error)):
         return (
-            f"the disk is full: {repository} is not here as a whole. Make room and start again; "
-            "what has come is kept."
+            f"the disk is full: the download of {repository} is incomplete. Make room and start "
+            "again to resume it."
         )
     if reason := _no_connection(error):
         return (
@@ -173,17 +173,17 @@ def _unreachable(error: BaseException, repository: str, what: str) -> str:
     for cause in _chain(error):
         if isinstance(cause, PermissionError):
             where = cause.filename or "the hub's cache"
-            return f"{where} cannot be written: set HF_HOME to a folder that can."
+            return f"{where} is not writable: set HF_HOME to a folder that is."
     return ""
 
 
 def _no_connection(error: BaseException) -> str:
-    """Why there is no connection; empty if that is not what is wrong."""
+    """Explain why there is no connection; empty if the error has another cause."""
     causes, names = list(_chain(error)), _names(error)
     text = " ".join(str(cause) for cause in causes)
     host = urlsplit(_endpoint()).netloc
     if "ProxyError" in names:
-        return f"the proxy refuses ({one_line(causes[-1]).rstrip('.')})"
+        return f"the proxy refuses ({causes_in_one_line(causes[-1]).rstrip('.')})"
     if any(isinstance(c, ssl.SSLError) for c in causes) or "CERTIFICATE_VERIFY_FAILED" in text:
         return f"{host} shows no certificate that is trusted here"
     if any(isinstance(c, socket.gaierror) for c in causes) or re.search(
@@ -206,11 +206,11 @@ _NETWORK = frozenset(
 )
 
 
-# --- What an error carries -----------------------------------------------------------------------
+# --- The contents of an error --------------------------------------------------------------------
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what caused it, and so on."""
+    """Yield an error, its cause, the cause of that, and so on."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -219,7 +219,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _names(error: BaseException) -> set[str]:
-    """Names of the classes of an error and of its causes, those that they inherit from included.
+    """List the class names of an error and its causes, base classes included.
 
     By name, because the client has changed its HTTP library and added errors since 0.34.
     """
@@ -227,8 +227,8 @@ def _names(error: BaseException) -> set[str]:
 
 
 def _response(error: BaseException):
-    found = (getattr(cause, "response", None) for cause in _chain(error))
-    return next((response for response in found if response is not None), None)
+    responses = (getattr(cause, "response", None) for cause in _chain(error))
+    return next((response for response in responses if response is not None), None)
 
 
 def _status(error: BaseException) -> int | None:
@@ -237,13 +237,13 @@ def _status(error: BaseException) -> int | None:
 
 
 def _reason(error: BaseException) -> str:
-    """What the hub gives as its reason, in a header of its own."""
+    """Quote the reason that the hub states in a header of its own; empty if there is none."""
     text = " ".join(_response(error).headers.get("X-Error-Message", "").split())
     return f" It says: {text}" if text else ""
 
 
 def _wait(error: BaseException) -> str:
-    """When to ask again, of the headers `Retry-After` and `RateLimit`; empty if they do not say."""
+    """Read from the headers `Retry-After` and `RateLimit` when to try again; empty without them."""
     headers = _response(error).headers
     after = headers.get("Retry-After", "").strip()
     if after.isdigit():

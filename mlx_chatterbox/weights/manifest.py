@@ -1,7 +1,7 @@
-"""`manifest.json`: what a checkpoint folder's files must be, to find out what was damaged.
+"""`manifest.json`: sizes and hashes of a checkpoint's files, by which damage is found.
 
-It lists every file with its size, its SHA-256 and, for tensors, their number. Loading looks at it
-on demand only (`--check`), so that a tensor edited on purpose still loads.
+It lists every file with its size, its SHA-256 and, for weights, the number of tensors. Loading
+compares them only on demand (`--check`), so that a tensor edited on purpose still loads.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..checks.json_file import read_json
-from ..checks.safetensors_file import read_header
+from ..checks.safetensors_header import read_header
 from ..errors import CheckpointError
 from ..runtime.own_files import open_regular, write_whole
 
@@ -23,8 +23,8 @@ CHUNK_BYTES = 4 * 2**20
 Progress = Callable[[int, int], None]
 
 
-def write_manifest(folder: Path, known: Mapping[str, str] | None = None) -> Path:
-    """List the files that are in `folder` now, but for what only people read: hidden ones, cards.
+def write_checkpoint_manifest(folder: Path, known: Mapping[str, str] | None = None) -> Path:
+    """Write the manifest of the files that are in `folder` now, except hidden files and cards.
 
     Args:
         known: SHA-256 of files that need not be read again, by name.
@@ -45,21 +45,21 @@ def write_manifest(folder: Path, known: Mapping[str, str] | None = None) -> Path
     return folder / MANIFEST_NAME
 
 
-def list_again(folder: Path) -> Path:
-    """Write the manifest anew after files were added; the weights it has are not read again."""
+def update_manifest(folder: Path) -> Path:
+    """Write the manifest again after files were added; the weights in it are not read again."""
     weights = {
         name: entry["sha256"]
         for name, entry in _read(folder).items()
         if name.endswith(".safetensors")
     }
-    return write_manifest(folder, weights)
+    return write_checkpoint_manifest(folder, weights)
 
 
 def check_manifest(folder: Path, progress: Progress | None = None) -> int:
     """Compare every file with the manifest; returns how many there are.
 
     Args:
-        progress: told (bytes done, bytes in all).
+        progress: callback(done, total), in bytes.
 
     Raises:
         CheckpointError: no manifest, or a file that is missing, cut short, changed or not listed.
@@ -68,10 +68,10 @@ def check_manifest(folder: Path, progress: Progress | None = None) -> int:
     for name, entry in files.items():
         path = folder / name
         if not path.is_file():
-            raise CheckpointError(f"{path} is missing, which {MANIFEST_NAME} lists.")
+            raise CheckpointError(f"{path} is missing, though {MANIFEST_NAME} lists it.")
         size, expected = path.stat().st_size, entry["bytes"]
         if size != expected:
-            what = "cut short" if size < expected else "not what was written"
+            what = "cut short" if size < expected else "too long"
             raise CheckpointError(
                 f"{path} is {what}: it has {size} bytes, not {expected}. Fetch or convert it again."
             )
@@ -101,8 +101,8 @@ def _read(folder: Path) -> dict[str, dict]:
     path = folder / MANIFEST_NAME
     if not path.exists():
         raise CheckpointError(
-            f"{folder} has no {MANIFEST_NAME} to be checked against; `mlx-chatterbox-convert` "
-            "writes one (it converts its own folders too)."
+            f"{folder} has no {MANIFEST_NAME} to compare with; converting the folder again with "
+            "`mlx-chatterbox-convert` writes one."
         )
     try:
         files = read_json(path).get("files")
@@ -114,7 +114,7 @@ def _read(folder: Path) -> dict[str, dict]:
 
 
 def _is_sound(name: str, entry: object) -> bool:
-    """Whether an entry names a file of the folder itself and says what belongs there."""
+    """Tell whether an entry names a file directly in the folder, with a size and a hash."""
     if not isinstance(entry, dict) or Path(name).name != name or not name.isprintable():
         return False
     size = entry.get("bytes")
@@ -122,7 +122,7 @@ def _is_sound(name: str, entry: object) -> bool:
 
 
 def count_tensors(path: Path) -> int:
-    """Tensors in a safetensors file, by its header; -1 if it cannot be read."""
+    """Count the tensors in a safetensors file by its header; -1 if it cannot be read."""
     try:
         return len(read_header(path))
     except CheckpointError:
@@ -130,7 +130,7 @@ def count_tensors(path: Path) -> int:
 
 
 def sha256(path: Path, report: Callable[[int], None] | None = None) -> str:
-    """Hash of a regular file's bytes; `report` is told how many were read each time."""
+    """Hash a regular file; `report` is called with the number of bytes after each read."""
     digest = hashlib.sha256()
     with open_regular(path) as file:
         while chunk := file.read(CHUNK_BYTES):

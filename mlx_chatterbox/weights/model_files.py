@@ -1,4 +1,4 @@
-"""The files of a model, which nothing that is written may be one of."""
+"""The files of a model, which no output may overwrite."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .variants import VARIANTS
 
 
 def model_files(name: str | Path) -> list[Named]:
-    """The files of a model in a folder, for `check_apart`; none of one on the hub."""
+    """List the files of a model in a folder, for `check_apart`; none for a model on the hub."""
     folder = local_folder(name)
     if folder is None:
         return []

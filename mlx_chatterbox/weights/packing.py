@@ -1,7 +1,7 @@
-"""Weights in 8 bits on the disk, in floating point in memory: for the model in the package.
+"""Weights with 8 bits on disk and floating point in memory, for the model in the package.
 
-This makes a file small, not a network: what is quantised to compute with is
-`weights/quantization.py`'s, where it says why there are two. A packed tensor `KEY` is stored as
+This makes a file small, not a network: layers that compute with quantised weights are the subject
+of `weights/quantization.py`, which says why both exist. A packed tensor `KEY` is stored as
 `KEY` (uint32), `KEY.scales` and `KEY.offsets`, as `mx.quantize` makes them along the last axis.
 """
 
@@ -18,13 +18,13 @@ _SCALES, _OFFSETS = ".scales", ".offsets"
 
 
 def pack(
-    weights: Mapping[str, mx.array], packing: PackingConfig, wanted: Callable[[str], bool]
+    weights: Mapping[str, mx.array], packing: PackingConfig, is_packed: Callable[[str], bool]
 ) -> dict[str, mx.array]:
-    """Pack the tensors whose keys are wanted and whose last axis divides into groups."""
+    """Pack tensors that `is_packed` selects by key and whose last axis divides into groups."""
     packed: dict[str, mx.array] = {}
     for key, value in weights.items():
         fits = value.ndim >= 2 and value.shape[-1] % packing.group_size == 0
-        if not (fits and wanted(key)):
+        if not (fits and is_packed(key)):
             packed[key] = value
             continue
         codes, scales, offsets = mx.quantize(
@@ -39,7 +39,7 @@ def pack(
 def unpack(
     weights: Mapping[str, mx.array], packing: PackingConfig, dtype: mx.Dtype
 ) -> dict[str, mx.array]:
-    """What `pack` was given, rounded, in the dtype.
+    """Restore the tensors that `pack` packed, up to rounding, in `dtype`.
 
     Raises:
         CheckpointError: parts of a packed tensor are missing or do not fit each other.

@@ -1,13 +1,13 @@
-"""Layers of few bits, and layers of another precision than the rest: by name and shape.
+"""Quantised layers, and layers of another precision than the rest, by name and shape.
 
-`config.json` states rules; whoever writes a checkpoint and whoever loads it ask here what they mean
-for a layer, so a folder loads by its own configuration and nothing is guessed. A quantised layer is
-stored and computed with as MLX's `QuantizedLinear` or `QuantizedEmbedding`: `weight` (uint32),
+`config.json` states rules, which both the writer and the loader of a checkpoint apply by the
+functions here, so that a folder loads by its own configuration and nothing is guessed. A quantised
+layer is stored and computed as MLX's `QuantizedLinear` or `QuantizedEmbedding`: `weight` (uint32),
 `scales` and `biases`; it is never expanded.
 
-That is not `weights/packing.py`, which makes a file small whatever its tensors are, convolutions
-too, and gives plain weights to networks that compute in float32. Quantised layers can only be
-linear layers and embeddings, and make memory small as well. A model has one or the other.
+`weights/packing.py` is something else: it makes a file small, with convolutions too, and networks
+get plain weights and compute in float32. Only linear layers and embeddings can be quantised, and
+quantised they take little memory as well. A model has one or the other.
 """
 
 from __future__ import annotations
@@ -32,9 +32,12 @@ SCALES, BIASES = "scales", "biases"
 
 @dataclass(frozen=True)
 class Precision:
-    """Of a tensor: its floating-point type and, quantised, bits and numbers a scale.
+    """The precision of a tensor.
 
-    In a quantised layer `dtype` is that of the scales and offsets.
+    Attributes:
+        dtype: floating-point type of its numbers or, if it is quantised, of scales and offsets.
+        bits: of a quantised number; 0: it is not quantised.
+        group_size: quantised numbers that share a scale.
     """
 
     dtype: str
@@ -43,15 +46,15 @@ class Precision:
 
 
 def group_that_fits(width: int, wanted: int) -> int | None:
-    """The largest of MLX's group sizes, at most `wanted`, that divides a layer's width, or None."""
+    """Find MLX's largest group size up to `wanted` that divides a layer's width; None if none."""
     return max((n for n in GROUP_SIZES if n <= wanted and width % n == 0), default=None)
 
 
 def precision_of(config: ModelConfig, key: str, shape: Iterable[int]) -> Precision:
-    """In what precision the configuration wants a tensor.
+    """Determine the precision of a tensor by the configuration.
 
-    Only the weights of linear layers and embeddings, which alone have two axes, are quantised; of
-    those, what no group size divides keeps the rule's floating-point type.
+    Only weights with two axes, those of linear layers and embeddings, are quantised; if no group
+    size divides their width, they have the rule's floating-point type.
 
     Args:
         key: as in `model.safetensors`, unquantised: `t3.speech_head.weight`.
@@ -74,7 +77,7 @@ def precision_of(config: ModelConfig, key: str, shape: Iterable[int]) -> Precisi
 def stored_shapes(
     key: str, shape: Iterable[int], precision: Precision
 ) -> dict[str, tuple[tuple[int, ...], mx.Dtype]]:
-    """Keys, shapes and types that a floating-point tensor has in a checkpoint."""
+    """List the keys under which a checkpoint stores a tensor, with their shapes and types."""
     shape, dtype = tuple(shape), getattr(mx, precision.dtype)
     if not precision.bits:
         return {key: (shape, dtype)}
@@ -89,7 +92,7 @@ def stored_shapes(
 
 
 def quantized(key: str, weight: mx.array, precision: Precision) -> dict[str, mx.array]:
-    """A weight (out, in) as it is stored, under the keys of `stored_shapes`."""
+    """Quantise a weight (out, in); the result has the keys of `stored_shapes`."""
     dtype = getattr(mx, precision.dtype)
     # The scales are found in float32 and rounded once.
     codes, scales, biases = mx.quantize(
@@ -108,7 +111,7 @@ def quantize_networks(networks: nn.Module, config: ModelConfig) -> None:
     if not config.quantization.rules:
         return
 
-    def chosen(path: str, layer: nn.Module):
+    def bits_of(path: str, layer: nn.Module):
         if not isinstance(layer, (nn.Linear, nn.Embedding)):
             return False
         precision = precision_of(config, f"{path}.weight", layer.weight.shape)
@@ -116,31 +119,32 @@ def quantize_networks(networks: nn.Module, config: ModelConfig) -> None:
             return False
         return {"bits": precision.bits, "group_size": precision.group_size}
 
-    nn.quantize(networks, class_predicate=chosen)
+    nn.quantize(networks, class_predicate=bits_of)
     install_cpu_kernels(networks)
 
 
 def is_quantized(layer: nn.Module) -> bool:
-    """Whether a layer's weights are of few bits."""
+    """Tell whether a layer is quantised."""
     return isinstance(layer, (nn.QuantizedLinear, nn.QuantizedEmbedding))
 
 
 def quantized_layers(networks: nn.Module) -> dict[str, nn.Module]:
-    """The quantised layers by their paths."""
+    """Find the quantised layers, by their paths."""
     return {path: layer for path, layer in networks.named_modules() if is_quantized(layer)}
 
 
 def dequantized(layer: nn.Module, weight: mx.array | None = None) -> nn.Module:
-    """The plain layer that a quantised one stands for.
+    """Make a plain layer of a quantised one.
 
     Args:
-        weight: to use instead of what the bits have left.
+        weight: (out, in) to use instead of the dequantised one.
     """
     if weight is None:
         weight = mx.dequantize(
             layer.weight, layer.scales, layer.biases, layer.group_size, layer.bits, mode=layer.mode
         )
     weight = weight.astype(layer.scales.dtype)
+    plain: nn.Embedding | nn.Linear
     if isinstance(layer, nn.QuantizedEmbedding):
         plain = nn.Embedding(*weight.shape)
     else:
@@ -152,16 +156,20 @@ def dequantized(layer: nn.Module, weight: mx.array | None = None) -> nn.Module:
 
 
 def dequantize_layers(networks: nn.Module, paths: Iterable[str] | None = None) -> None:
-    """Make quantised layers plain, for what needs their numbers: growing, fusing, other formats."""
-    found = quantized_layers(networks)
-    for path in found if paths is None else paths:
-        if path in found:
-            networks.update_modules(tree_unflatten([(path, dequantized(found[path]))]))
+    """Make quantised layers plain, to enlarge them, merge adapters or write other formats.
+
+    Args:
+        paths: of the layers; None: all that are quantised.
+    """
+    layers = quantized_layers(networks)
+    for path in layers if paths is None else paths:
+        if path in layers:
+            networks.update_modules(tree_unflatten([(path, dequantized(layers[path]))]))
     networks.train(networks.training)
 
 
 def rules_of(networks: nn.Module, config: ModelConfig) -> list[dict]:
-    """The configuration's rules, with those layers excepted that are plain by now."""
+    """Return the configuration's rules, with exceptions for layers that have become plain."""
     plain = [
         path
         for path, layer in networks.named_modules()

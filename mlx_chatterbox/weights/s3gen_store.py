@@ -1,4 +1,4 @@
-"""S3Gen and its vocoder by themselves: found, read in any layout, saved.
+"""S3Gen and its vocoder without the rest of a model: find, read in any layout, save.
 
 A folder of `save_pretrained` has `config.json` (`model_type` "chatterbox-s3gen" or
 "chatterbox-hiftnet", with the fields of a whole checkpoint's that concern it) and
@@ -31,15 +31,15 @@ from .hub import (
     speech_tokenizer,
     variant_called,
 )
-from .parts import read_config, read_tensors, write_part
+from .part_folder import read_config, read_tensors, write_part
 from .quantization import quantize_networks, quantized_layers, rules_of
 
 S3GEN_TYPE, HIFTNET_TYPE = OUR_PARTS
 MEANFLOW_STEPS = 2
 LAYOUTS = ("mlx", "transformers")
-# What the keys of a part begin with.
+# Beginnings of the keys of a part.
 S3GEN, VOCODER = ("s3gen.", "s3_tokenizer."), ("s3gen.mel2wav.",)
-# Of a repository that is none of the known ones.
+# Files to download of a repository that is not in the table of variants.
 _WANTED = [CONFIG_NAME, "model*.safetensors", "s3gen.safetensors", "s3gen_meanflow.safetensors"]
 
 Weights = dict[str, mx.array]
@@ -49,14 +49,14 @@ Weights = dict[str, mx.array]
 
 
 @dataclass(frozen=True)
-class Part:
-    """S3Gen's or the vocoder's part of a model, read.
+class ModelPart:
+    """S3Gen's or the vocoder's part of a model, read from files.
 
     Attributes:
-        name: as the caller gave it, for errors.
-        config: of the whole model, with defaults where the part says nothing.
+        name: of the model, as the caller wrote it, for errors.
+        config: of the whole model, with defaults for what the part does not state.
         weights: by their keys in a whole checkpoint.
-        dtype: to change them to; None keeps them.
+        dtype: type to convert the weights to; None keeps theirs.
     """
 
     name: str | Path
@@ -75,22 +75,22 @@ class Part:
         if self.dtype is not None and self.dtype != self.config.dtype:
             networks.set_dtype(getattr(mx, self.dtype))
         networks.eval()
-        # Now: another thread than this one could not read what is still to be read.
+        # Now: lazy arrays can be evaluated only in the thread that made them.
         mx.eval(networks.state)
 
 
-def read_part(name: str | Path, dtype: str | None, within: tuple[str, ...]) -> Part:
-    """Find and read what of a model has keys that begin with one of `within`.
+def read_part(name: str | Path, dtype: str | None, within: tuple[str, ...]) -> ModelPart:
+    """Find a model and read the tensors whose keys begin with one of `within`.
 
     Raises:
         CheckpointError, HubError: see `S3GenModel.from_pretrained`.
     """
     config, weights = _read(name, dtype, within)
-    return Part(name, config, weights, dtype)
+    return ModelPart(name, config, weights, dtype)
 
 
 def in_whole(vocoder: nn.Module) -> nn.Module:
-    """The vocoder where a whole checkpoint has it, so that names and rules mean the same.
+    """Put a vocoder where a whole checkpoint has it, so that its keys and the rules agree.
 
     Args:
         vocoder: has `mel2wav`.
@@ -104,7 +104,7 @@ def in_whole(vocoder: nn.Module) -> nn.Module:
 def _read(
     name: str | Path, dtype: str | None, within: tuple[str, ...]
 ) -> tuple[ModelConfig, Weights]:
-    """The configuration of a model, and its tensors whose keys begin with one of `within`."""
+    """Read a model's configuration, and its tensors whose keys begin with one of `within`."""
     if dtype is not None and dtype not in DTYPES:
         raise CheckpointError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
     path = Path(name).expanduser()
@@ -129,13 +129,15 @@ def _within(weights: Weights, within: tuple[str, ...]) -> Weights:
 def _downloaded(name: str) -> Path:
     repository = repository_of(name)
     if repository is None:
-        raise CheckpointError(f"{name} is no file, no folder, no known model and no OWNER/NAME.")
+        raise CheckpointError(
+            f"{name} is neither a file nor a folder, a known model or a repository (OWNER/NAME)."
+        )
     variant = variant_called(name)
     return download(repository, _WANTED if variant is None else [variant.s3gen_file])
 
 
 def _saved_part(folder: Path) -> ModelConfig | None:
-    """The configuration of a folder that `save_pretrained` wrote; None for another."""
+    """Read the configuration of a folder that `save_pretrained` wrote; None for any other."""
     values = read_config(folder)
     if values.pop("model_type", None) not in OUR_PARTS:
         return None
@@ -143,7 +145,7 @@ def _saved_part(folder: Path) -> ModelConfig | None:
 
 
 def _converted(path: Path, dtype: str, within: tuple[str, ...]) -> tuple[ModelConfig, Weights]:
-    """S3Gen of upstream's, Hugging Face's or mlx-audio's files, converted in memory."""
+    """Convert S3Gen in memory from upstream's, Hugging Face's or mlx-audio's files."""
     from .conversion import s3gen_folder
     from .conversion.layouts import COMMUNITY, recognise, stated_layout
 
@@ -225,9 +227,11 @@ def _checked(layout: str) -> str:
 
 def _refuse_quantised(networks: nn.Module) -> None:
     if quantized_layers(networks):
-        raise CheckpointError("transformers has no layers of few bits: save with layout='mlx'.")
+        raise CheckpointError(
+            "transformers cannot read MLX's quantised layers: save with layout='mlx'."
+        )
 
 
 def dtype_name(dtype: mx.Dtype) -> str:
-    """As configurations have it: "float32"."""
+    """Name a type as configurations do: "float32"."""
     return str(dtype).rpartition(".")[2]

@@ -1,9 +1,8 @@
 """Weights that are split into shards.
 
-A large `NAME.safetensors` may come as `NAME-00001-of-00003.safetensors` and so on, with
-`NAME.safetensors.index.json` beside them, which says for every tensor the file that has it
-(https://huggingface.co/docs/safetensors, "sharded"). A clone without Git LFS has, in place of a
-large file, a note of its hash and size (https://github.com/git-lfs/git-lfs, docs/spec.md).
+A large `NAME.safetensors` may be split into `NAME-00001-of-00003.safetensors` and so on, with
+`NAME.safetensors.index.json` beside them, which maps every tensor to its file
+(https://huggingface.co/docs/safetensors, "sharded").
 """
 
 from __future__ import annotations
@@ -21,25 +20,25 @@ _ENDING = ".safetensors"
 
 
 def index_of(path: Path) -> Path:
-    """Where the index of a file lies that may be split."""
+    """Return the path of the index of a file that may be split."""
     return path.with_name(path.name + _INDEX)
 
 
 def is_there(path: Path) -> bool:
-    """Whether weights are there under this name, whole or split; shards may be missing."""
+    """Tell whether there are weights of this name, whole or split; shards may be missing."""
     return path.is_file() or (
         path.suffix == _ENDING and (index_of(path).is_file() or bool(_numbered(path)))
     )
 
 
 def split_names(folder: Path) -> list[str]:
-    """Names of the files of a folder that are there as shards only."""
+    """List the names of a folder's files that exist only as shards."""
     names = {path.name.removesuffix(_INDEX) for path in folder.glob(f"*{_ENDING}{_INDEX}")}
     return sorted(name for name in names if not (folder / name).is_file())
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files with the tensors of `path`: itself, or its shards; just `path` if it has none.
+    """List the files with the tensors of `path`: its shards, or `path` itself if it has none.
 
     Raises:
         CheckpointError: the index cannot be read or names a file outside its folder, or a shard
@@ -49,26 +48,26 @@ def files_of(path: Path) -> list[Path]:
         return [path]
     if index_of(path).is_file():
         names = sorted(set(weight_map(path).values()))
-        said = f"{index_of(path).name} names"
-    elif found := _numbered(path):
-        count = max(int(match[2]) for match in found)
-        width = len(found[0][2])
+        origin = f"{index_of(path).name} names"
+    elif shards := _numbered(path):
+        count = max(int(match[2]) for match in shards)
+        width = len(shards[0][2])
         names = [f"{path.stem}-{i + 1:0{width}}-of-{count:0{width}}{_ENDING}" for i in range(count)]
-        said = "the others' names count"
+        origin = "the names of the others count"
     else:
         return [path]
     missing = [name for name in names if not (path.parent / name).is_file()]
     if missing:
         which = ", ".join(map(shown_name, missing[:4])) + (", ..." if len(missing) > 4 else "")
         raise CheckpointError(
-            f"{path.parent} lacks {len(missing)} of the {len(names)} files that {said}: {which}. "
-            "Fetch them; `hf download OWNER/NAME --local-dir FOLDER` goes on where it stopped."
+            f"{path.parent} lacks {len(missing)} of the {len(names)} files that {origin}: {which}. "
+            "Download them; `hf download OWNER/NAME --local-dir FOLDER` resumes where it stopped."
         )
     return [path.parent / name for name in names]
 
 
 def weight_map(path: Path) -> dict[str, str]:
-    """For every tensor of a split file the name of the shard that has it, as its index says.
+    """Read the index of a split file: the name of the shard of every tensor.
 
     Raises:
         CheckpointError: see `files_of`.
@@ -100,15 +99,15 @@ def check_shards(path: Path, keys: Mapping[str, list[str]]) -> None:
         keys: of each shard, by its name.
 
     Raises:
-        CheckpointError: a tensor is not where the index says, or stands in two shards.
+        CheckpointError: a tensor is not in the shard that the index names, or is in two shards.
     """
     where: dict[str, str] = {}
-    for name, found in keys.items():
-        for key in found:
+    for name, contents in keys.items():
+        for key in contents:
             if key in where:
                 both = " and ".join(map(shown_name, (where[key], name)))
                 raise CheckpointError(
-                    f"{shown_name(key)} stands in two files of {path.parent}, {both}."
+                    f"{shown_name(key)} is in two files of {path.parent}, {both}."
                 )
             where[key] = name
     if not index_of(path).is_file():
@@ -117,13 +116,13 @@ def check_shards(path: Path, keys: Mapping[str, list[str]]) -> None:
     if wrong:
         some = ", ".join(map(shown_name, wrong[:3])) + (", ..." if len(wrong) > 3 else "")
         raise CheckpointError(
-            f"{index_of(path)} is of other files than those beside it: {len(wrong)} tensors are "
-            f"not where it says ({some})."
+            f"{index_of(path)} does not match the files beside it: {len(wrong)} tensors are not in "
+            f"the file that it names ({some})."
         )
 
 
 def _numbered(path: Path) -> list[re.Match]:
-    """The shards of a file by their names alone."""
+    """Find the shards of a file by their names alone."""
     pattern = re.compile(re.escape(path.stem) + r"-(\d{3,})-of-(\d{3,})" + re.escape(_ENDING))
     if not path.parent.is_dir():
         return []

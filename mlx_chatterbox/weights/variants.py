@@ -1,7 +1,7 @@
-"""The members of the family as rows of data: where each one's files are, and its sizes.
+"""The table of variants: the files of each model, and its default configuration.
 
-A variant differs from another by what stands here and in its `config.json`, never by code of its
-own. Files and repositories are upstream's (`tts.py`, `mtl_tts.py`, `tts_turbo.py`).
+Variants differ only by their rows here and by their `config.json`, never by code of their own.
+Files and repositories are upstream's (`tts.py`, `mtl_tts.py`, `tts_turbo.py`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Variant:
 
     Attributes:
         optional_files: tokenizer files that a folder may lack.
-        size: of the download, for people.
+        size: of the download, for help texts.
     """
 
     name: str
@@ -150,10 +150,10 @@ VARIANTS: dict[str, Variant] = {row.name: row for row in _ROWS}
 
 
 def variant_named(name: str) -> Variant:
-    """The variant called `name`.
+    """Look up a variant.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none of this name.
     """
     if name not in VARIANTS:
         raise CheckpointError(f"unknown variant {name!r}; known are {', '.join(VARIANTS)}.")

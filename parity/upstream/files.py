@@ -9,7 +9,7 @@ from pathlib import Path
 from mlx_chatterbox.models.config import CONFIG_NAME, ModelConfig
 from mlx_chatterbox.weights.conversion.sources import find_source
 from mlx_chatterbox.weights.hub import is_converted
-from mlx_chatterbox.weights.origin import recall
+from mlx_chatterbox.weights.source_paths import recall
 
 from ..errors import ParityError
 

@@ -24,7 +24,7 @@ from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.parity.mlx.backend import compute
 from mlx_chatterbox.weights.checkpoint import build, load_converted, read_weights, verify_folder
 from mlx_chatterbox.weights.conversion.core import convert
-from mlx_chatterbox.weights.conversion.recipes import KEPT, RECIPES, plain, uniform
+from mlx_chatterbox.weights.conversion.recipes import ALWAYS_FLOAT32, RECIPES, plain, uniform
 from mlx_chatterbox.weights.quantization import (
     dequantize_layers,
     is_quantized,
@@ -111,7 +111,7 @@ def test_checkpoints_whose_tokenizer_is_quantised_load_and_stay_so(
     small_upstream, small_config, tmp_path
 ):
     """As they were written before: they load, and conversion again keeps their bits."""
-    rules = [*({"layers": of, "dtype": "float32"} for of in KEPT)]
+    rules = [*({"layers": of, "dtype": "float32"} for of in ALWAYS_FLOAT32)]
     rules += [{"layers": of, "bits": 4, "group_size": 64} for of in ("t3.*", "s3_tokenizer.*")]
     before = convert(
         small_upstream,
@@ -192,7 +192,7 @@ def test_the_file_holds_what_the_recipe_says_and_loads_as_that(folder_of, name):
         k: (v.shape, v.dtype) for k, v in stored.items()
     }
     for key, value in stored.items():
-        if any(key.startswith(layers[:-1]) for layers in KEPT):
+        if any(key.startswith(layers[:-1]) for layers in ALWAYS_FLOAT32):
             assert value.dtype == mx.float32, key
     bits = {layer.bits for layer in quantized_layers(networks.t3.tfmr).values()}
     assert bits == {6 if name == "balanced" else 4}
@@ -286,7 +286,7 @@ def test_another_type_leaves_what_a_rule_keeps_exact(folder_of, dtype):
     checkpoint = load_converted(folder_of(RECIPES["balanced"]), dtype)
     assert checkpoint.config.dtype == dtype
     for key, value in tree_flatten(checkpoint.networks.parameters()):
-        kept = any(key.startswith(layers[:-1]) for layers in KEPT)
+        kept = any(key.startswith(layers[:-1]) for layers in ALWAYS_FLOAT32)
         if mx.issubdtype(value.dtype, mx.floating):
             assert value.dtype == (mx.float32 if kept else getattr(mx, dtype)), key
 

@@ -20,11 +20,11 @@ from mlx_chatterbox.convert import __main__ as cli
 from mlx_chatterbox.convert import options, verification
 from mlx_chatterbox.convert.measures import TEXTS
 from mlx_chatterbox.convert.model_card import base_of, model_card, public
-from mlx_chatterbox.convert.publish import files_of, publish
+from mlx_chatterbox.convert.publish import publish, published_files
 from mlx_chatterbox.convert.verification import (
     FILE_NAME,
     REQUIRED,
-    Row,
+    Measurement,
     Verification,
     weight_hashes,
 )
@@ -34,14 +34,14 @@ from mlx_chatterbox.parity.inputs.make import Sizes
 from mlx_chatterbox.weights.checkpoint import load_converted
 from mlx_chatterbox.weights.conversion.core import convert
 from mlx_chatterbox.weights.conversion.recipes import RECIPES
-from mlx_chatterbox.weights.manifest import MANIFEST_NAME, check_manifest, list_again
+from mlx_chatterbox.weights.manifest import MANIFEST_NAME, check_manifest, update_manifest
 from tests.convert.test_command import make_small
 from tests.weights.hub_stand_in import hub_stand_in
 
 HASH = "0" * 63 + "1"
 GOOD = (
-    Row("next token", "KL, nats", 0.004, 0.02),
-    *(Row(name, "relative RMS", 0.01, 0.2) for name in REQUIRED if name != "next token"),
+    Measurement("next token", "KL, nats", 0.004, 0.02),
+    *(Measurement(name, "relative RMS", 0.01, 0.2) for name in REQUIRED if name != "next token"),
 )
 BAD = tuple(dataclasses.replace(r, value=0.9) if r.name == "waveform" else r for r in GOOD)
 
@@ -58,7 +58,7 @@ def converted(tmp_path_factory, small_upstream, small_config, recording):
     loaded = load_converted(path)
     voice = embed_voice(loaded.networks, recording, loaded.config.generation)
     voice.save(path / "conds.safetensors")
-    list_again(path)
+    update_manifest(path)
     verified(path)
     return path
 
@@ -71,7 +71,7 @@ def folder(tmp_path, converted):
 def verified(path, rows=GOOD) -> None:
     found = Verification("balanced", rows, 500, 75, {}, {"mlx": "1"})
     dataclasses.replace(found, weights=weight_hashes(path)).save(path)
-    list_again(path)
+    update_manifest(path)
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_no_path_of_this_machine_is_published(folder, small_upstream):
     config = ModelConfig.load(folder)
     config.source["folder"] = str(small_upstream)  # as older versions noted it
     config.save(folder)
-    list_again(folder)
+    update_manifest(folder)
     made = publish(folder, "me/voice", dry_run=True)
     for name in made.files:
         if name.endswith((".json", ".md")):
@@ -195,7 +195,7 @@ def test_the_pocket_voice_is_based_on_nobody_s_model():
 
 def test_what_is_past_its_bounds_is_published_by_force_alone(folder):
     verified(folder, BAD)
-    with pytest.raises(CheckpointError, match=r"bounds of balanced: waveform.*--force-upload"):
+    with pytest.raises(CheckpointError, match=r"out of bounds for balanced: waveform.*--force-up"):
         publish(folder, "me/voice", dry_run=True)
     said = []
     made = publish(folder, "me/voice", dry_run=True, force=True, say=said.append)
@@ -205,11 +205,11 @@ def test_what_is_past_its_bounds_is_published_by_force_alone(folder):
 
 def test_what_was_not_verified_is_published_by_force_alone(folder):
     (folder / FILE_NAME).unlink()
-    list_again(folder)
+    update_manifest(folder)
     with pytest.raises(CheckpointError, match="not verified"):
         publish(folder, "me/voice", dry_run=True)
     made = publish(folder, "me/voice", dry_run=True, force=True, say=lambda line: None)
-    assert "was **not** held against its source" in made.card
+    assert "was **not** compared with its source" in made.card
 
 
 def test_a_flipped_bit_is_never_published(folder):
@@ -257,7 +257,7 @@ def test_the_pocket_model_is_listened_to_before_it_is_published(folder, monkeypa
     config = ModelConfig.load(folder)
     config.source = {"converted_from": {"fine_tuned_from": {"name": "pocket"}}}
     config.save(folder)
-    list_again(folder)
+    update_manifest(folder)
     assert cli._listens(folder, line) == installed
     assert not cli._listens(folder, options.parser().parse_args(["pocket", "out", "--verify"]))
     line.word_errors = False
@@ -266,7 +266,7 @@ def test_the_pocket_model_is_listened_to_before_it_is_published(folder, monkeypa
     card = publish(folder, "me/voice", dry_run=True, say=said.append).card
     assert "word errors were not measured" in said[0]
     assert "Word errors were not measured" in card
-    verified(folder, (*GOOD, Row("word error rate", "share of words", 0.1, 0.2)))
+    verified(folder, (*GOOD, Measurement("word error rate", "share of words", 0.1, 0.2)))
     said.clear()
     card = publish(folder, "me/voice", dry_run=True, say=said.append).card
     assert "not measured" not in card
@@ -286,7 +286,7 @@ def test_hidden_and_temporary_files_stay_here(folder):
     (folder / "config.json.tmp").write_text("{}")
     (folder / "voices").mkdir()
     (folder / "voices" / "slt.safetensors").write_bytes(b"x")
-    assert set(files_of(folder)) == {
+    assert set(published_files(folder)) == {
         "config.json", "manifest.json", "model.safetensors", "conds.safetensors",
         "tokenizer.json", FILE_NAME, "voices/slt.safetensors",
     }  # fmt: skip
@@ -298,7 +298,7 @@ def test_hidden_and_temporary_files_stay_here(folder):
         (["a"], "OUTPUT is missing"),
         (["a", "b", "--private"], "--upload-repo"),
         (["a", "b", "--force-upload"], "--upload-repo"),
-        (["a", "--upload-repo", "me/voice", "--force"], "--force goes with OUTPUT"),
+        (["a", "--upload-repo", "me/voice", "--force"], "--force belongs to OUTPUT"),
         (["a", "b", "--dry-run"], "--upload-repo"),
         (["a", "b", "--group-size", "32"], "--quantize"),
         (["a", "b", "--recipe", "small", "--dtype", "float16"], "--recipe"),
@@ -337,7 +337,7 @@ def test_a_model_is_published_in_one_commit_and_is_the_folder(folder, hub, tmp_p
     assert b"license: cc-by-4.0" in found.files["README.md"]
     assert len(found.commits) == 1
     assert found.commits[0] in out
-    assert set(found.files) == set(files_of(folder))
+    assert set(found.files) == set(published_files(folder))
     for name, content in found.files.items():
         path = tmp_path / "again" / name
         path.parent.mkdir(exist_ok=True)
@@ -367,7 +367,7 @@ def test_an_upload_that_was_killed_goes_on_and_sends_nothing_twice(folder, hub, 
     assert hub.received[0] == voice
     assert [size for _, size in hub.received[1:]] == [weights]
     assert len(hub.repositories["me/voice"].commits) == 1
-    assert set(hub.repositories["me/voice"].files) == set(files_of(folder))
+    assert set(hub.repositories["me/voice"].files) == set(published_files(folder))
 
 
 def test_interrupted_by_the_user_it_ends_at_once_and_says_how_to_go_on(folder, hub):
@@ -379,7 +379,7 @@ def test_interrupted_by_the_user_it_ends_at_once_and_says_how_to_go_on(folder, h
     process.send_signal(signal.SIGINT)  # while the hub is still waiting for the rest
     code, _, err = finished(process)
     assert code == 130
-    assert f"convert {folder} --upload-repo me/voice --license cc0-1.0` goes on" in err
+    assert f"convert {folder} --upload-repo me/voice --license cc0-1.0` resumes the upload" in err
     assert "Traceback" not in err
 
 
@@ -389,7 +389,7 @@ def test_a_connection_that_breaks_is_tried_again_by_the_client(folder, hub, run)
     code, _, err = run(folder, "--upload-repo", "me/voice")
     assert code == 0, err
     assert hub.drop == 0
-    assert set(hub.repositories["me/voice"].files) == set(files_of(folder))
+    assert set(hub.repositories["me/voice"].files) == set(published_files(folder))
 
 
 def test_without_a_login_nothing_is_begun(folder, run, tmp_path, monkeypatch):
@@ -397,7 +397,7 @@ def test_without_a_login_nothing_is_begun(folder, run, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     code, _, err = run(folder, tmp_path / "out", "--upload-repo", "me/voice")
     assert code == 1
-    assert err.startswith("error: the hub does not know you")
+    assert err.startswith("error: the login at the hub failed")
     assert not (tmp_path / "out").exists()
     assert "hf_wrong" not in err
     monkeypatch.setenv("HF_TOKEN", "")

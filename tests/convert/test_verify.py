@@ -14,8 +14,8 @@ from mlx_chatterbox.convert import __main__ as cli
 from mlx_chatterbox.convert.damage import GROUPS, measure, measure_recipe
 from mlx_chatterbox.convert.measures import (
     TEXTS,
+    compute_outputs,
     divergence,
-    outcome,
     prepare,
     spectral_distance,
     token_distributions,
@@ -25,8 +25,8 @@ from mlx_chatterbox.convert.verification import (
     OUTPUTS,
     REQUIRED,
     TOKENS,
-    Reference,
-    Row,
+    Measurement,
+    ReferenceResults,
     Verification,
     as_markdown,
     as_text,
@@ -67,7 +67,7 @@ def exact(folder_of):
 
 @pytest.fixture(scope="module")
 def reference(exact):
-    return Reference.of(exact, **FEW)
+    return ReferenceResults.of(exact, **FEW)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_exact_differs_in_nothing(exact):
 @pytest.mark.parametrize("name", ["float16", "balanced", "small"])
 def test_precisions_are_within_their_bounds(reference, folder_of, name):
     recipe = RECIPES.get(name) or plain(name)
-    found = reference.hold(folder_of(recipe))
+    found = reference.compare(folder_of(recipe))
     assert found.precision == name
     assert found.holds, as_text(found)
     assert all(row.value > 0.0 for row in found.rows if row.name in ("t3/logits", "next token"))
@@ -161,7 +161,7 @@ def test_damage_to_any_network_fails(reference, exact, part, monkeypatch):
         return checkpoint
 
     monkeypatch.setattr(verification, "load_converted", spoiled)
-    found = reference.hold(exact)
+    found = reference.compare(exact)
     assert not found.holds
     failed = {row.name for row in found.failures}
     assert part in failed
@@ -183,9 +183,9 @@ def test_it_is_written_beside_the_weights_and_read_back(small_checkpoint, tmp_pa
     for path in small_checkpoint.iterdir():
         (tmp_path / path.name).symlink_to(path)
     rows = (
-        Row("mel", "dB", 0.25, 1.0),
-        Row("waveform", "RMS", float("inf"), 0.1),
-        Row("x", "", 1.0, None),
+        Measurement("mel", "dB", 0.25, 1.0),
+        Measurement("waveform", "RMS", float("inf"), 0.1),
+        Measurement("x", "", 1.0, None),
     )
     made = Verification("small", rows, 500, 75, weight_hashes(tmp_path), {"mlx": "1"})
     made.save(tmp_path)
@@ -204,22 +204,26 @@ def test_it_is_written_beside_the_weights_and_read_back(small_checkpoint, tmp_pa
 
 def test_tables_name_what_fails():
     rows = (
-        *(Row(name, "", 0.0, 1.0) for name in REQUIRED if name not in ("mel", "next token")),
-        Row("mel", "dB", 2.0, 1.0),
-        Row("next token", "KL", 0.001, 0.02),
+        *(
+            Measurement(name, "", 0.0, 1.0)
+            for name in REQUIRED
+            if name not in ("mel", "next token")
+        ),
+        Measurement("mel", "dB", 2.0, 1.0),
+        Measurement("next token", "KL", 0.001, 0.02),
     )
     found = Verification("small", rows, 500, 75, {})
-    assert as_text(found).endswith("VERIFICATION FAILS: past the bounds of small: mel.")
+    assert as_text(found).endswith("VERIFICATION FAILS: out of bounds for small: mel.")
     assert "| mel | dB | 2 | 1 | FAILS |" in as_markdown(found)
     assert "| next token | KL | 0.001 | 0.02 | ok |" in as_markdown(found)
 
 
 @pytest.mark.parametrize("name", REQUIRED)
 def test_what_was_not_measured_or_not_judged_does_not_hold(name):
-    rows = tuple(Row(other, "", 0.0, 1.0) for other in REQUIRED)
+    rows = tuple(Measurement(other, "", 0.0, 1.0) for other in REQUIRED)
     assert Verification("small", rows, 500, 75, {}).holds
     without = tuple(row for row in rows if row.name != name)
-    for changed in ((), without, (*without, Row(name, "", 0.0, None))):
+    for changed in ((), without, (*without, Measurement(name, "", 0.0, None))):
         found = Verification("small", changed, 500, 75, {})
         assert not found.holds
         assert name in found.missing
@@ -234,12 +238,12 @@ def test_a_stage_that_was_not_computed_is_an_error(reference, exact, monkeypatch
         "compute_with",
         lambda *_: {k: v for k, v in reference.stages.items() if k != "flow/mu"},
     )
-    with pytest.raises(CheckpointError, match="nothing computed flow/mu"):
-        reference.hold(exact)
+    with pytest.raises(CheckpointError, match="flow/mu was not computed"):
+        reference.compare(exact)
 
 
 def test_not_a_number_holds_no_bound():
-    assert not Row("mel", "dB", float("nan"), 1.0).holds
+    assert not Measurement("mel", "dB", float("nan"), 1.0).holds
 
 
 def test_bounds_are_by_what_the_rules_are_not_by_a_name():
@@ -260,7 +264,7 @@ def test_only_float32_is_a_reference(folder_of):
 def test_damage_is_measured_group_by_group_and_undone(exact, material):
     checkpoint = load_converted(exact)
     generation = checkpoint.config.generation
-    before = outcome(checkpoint.networks, material, generation)
+    before = compute_outputs(checkpoint.networks, material, generation)
     groups = ("T3 attention", "flow decoder", "vocoder")
     found = list(measure(checkpoint, material, (8, 3), 32, ("float16",), groups))
     assert [(item.group, item.precision) for item in found if item.group == "T3 attention"] == [
@@ -277,7 +281,7 @@ def test_damage_is_measured_group_by_group_and_undone(exact, material):
     assert flow.kl == 0.0
     assert flow.mel > 0.0
     assert by_name["vocoder", "float16"].distance.waveform > 0.0
-    after = outcome(checkpoint.networks, material, generation)
+    after = compute_outputs(checkpoint.networks, material, generation)
     np.testing.assert_array_equal(before.tokens, after.tokens)
     np.testing.assert_array_equal(before.waveform, after.waveform)
 
@@ -301,7 +305,7 @@ def test_a_recipe_s_damage_is_the_folder_s(exact, folder_of, material):
     recipe = uniform(4)
     in_memory = measure_recipe(checkpoint, material, recipe)
     generation = checkpoint.config.generation
-    expected = outcome(checkpoint.networks, material, generation)
+    expected = compute_outputs(checkpoint.networks, material, generation)
     other = load_converted(folder_of(recipe), "float32").networks
     found = token_distributions(other.t3, material, generation.cfg_weight)[0]
     kl = float(divergence(expected.tokens, found).mean())

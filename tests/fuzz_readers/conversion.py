@@ -15,7 +15,7 @@ from tests.fuzzing import Reader
 
 
 def read_safetensors(path: Path) -> None:
-    from mlx_chatterbox.checks.safetensors_file import load_safetensors
+    from mlx_chatterbox.checks.safetensors_header import load_safetensors
     from mlx_chatterbox.weights.formats.safetensors_file import SafetensorsReader
 
     reader = SafetensorsReader(path)

@@ -46,7 +46,7 @@ def product(request, tmp_path_factory):
     def threads():
         return library.threads
 
-    library.stand_before(ordinary, threads)
+    library.interpose_sgemm(ordinary, threads)
     library.keep = (ordinary, threads)
     library.take_rows(MOST)
     return library

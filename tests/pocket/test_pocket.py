@@ -53,7 +53,7 @@ def test_the_package_holds_it_all_and_stays_small():
 
 def test_its_files_are_those_of_its_manifest(capsys):
     assert convert(["--check", "pocket"]) == 0
-    assert "5 files are what was written, and load." in capsys.readouterr().out
+    assert "5 files match the manifest, and the model loads." in capsys.readouterr().out
 
 
 def test_its_card_says_what_it_is_and_what_it_measures():

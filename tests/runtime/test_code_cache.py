@@ -99,7 +99,7 @@ def planted(tmp_path) -> tuple[Path, Path]:
     source.write_text(
         "#include <stdio.h>\n"
         f'__attribute__((constructor)) static void run(void) {{ fopen("{told}", "w"); }}\n'
-        "void stand_before(void) {}\n"
+        "void interpose_sgemm(void) {}\n"
     )
     subprocess.run(["gcc", "-shared", "-fPIC", source, "-o", library], check=True)
     return library, told

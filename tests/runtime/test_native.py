@@ -54,7 +54,7 @@ def product(request, tmp_path_factory):
         library.asked += 1
         return 3
 
-    library.stand_before(ordinary, threads)
+    library.interpose_sgemm(ordinary, threads)
     library.keep = (ordinary, threads)
     return library
 
@@ -268,7 +268,7 @@ x, w = mx.random.normal((3, 300)), mx.random.normal((200, 300))
 bias = mx.random.normal((200,))
 wanted = np.array(x).astype("f8") @ np.array(w).T + np.array(bias)
 right = np.abs(np.array(mx.addmm(bias, x, w.T)) - wanted).max() < 1e-3
-print(right, hasattr(ctypes.CDLL(None), "stand_before"))
+print(right, hasattr(ctypes.CDLL(None), "interpose_sgemm"))
 """
 
 

@@ -449,7 +449,7 @@ def test_every_option_of_a_conversion_is_done_or_refused():
                 extra += ["--quantize", "4"]
             if name in ("--positions", "--word-errors") and mode == convert_options.CONVERT:
                 said = convert_options.misuse(parse(parser, [*words, *extra]))
-                assert "give --verify too" in said
+                assert "add --verify" in said
                 extra.append("--verify")
             said = convert_options.misuse(parse(parser, [*words, *extra]))
             if name in ("--upload-repo", "--check"):

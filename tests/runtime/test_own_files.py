@@ -18,7 +18,7 @@ from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.runtime import own_files
 from mlx_chatterbox.text.respelling import Respelling
 from mlx_chatterbox.voices.voice import Voice, is_saved_voice
-from mlx_chatterbox.weights import hub, swap
+from mlx_chatterbox.weights import atomic_folder, hub
 from tests.longform.job_stub import RATE
 from tests.runtime.prepared import ODD, Place, in_time, link, make_odd
 
@@ -102,14 +102,14 @@ def test_naming_a_model_changes_nothing_on_the_disk(tmp_path):
     gone.wait()
     for name in (f".voiceA.tmp-{gone.pid}", f".voiceA.old-{gone.pid}", f".other.old-{gone.pid}"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / swap.LOCK).touch()
+        (tmp_path / name / atomic_folder.LOCK).touch()
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(CheckpointError, match=r"voiceA is not there: .*called \.voiceA\.old-"):
         hub.local_folder(str(tmp_path / "voiceA"))
     assert hub.local_folder(str(tmp_path / "voiceB")) is None
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     # A conversion puts each back under its own name.
-    swap.recover(tmp_path / "voiceA")
+    atomic_folder.recover(tmp_path / "voiceA")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "voiceA"]
 
 

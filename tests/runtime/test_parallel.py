@@ -125,9 +125,9 @@ def test_an_interrupt_ends_the_other_thread_too(two):
 
 def test_within_there_is_no_second_pair_and_no_waiting(two):
     def look():
-        with parallel.choosing_alone():
+        with parallel.core_lock():
             return parallel.can_run_two()
 
-    with parallel.choosing_alone():
+    with parallel.core_lock():
         assert parallel.run_all([look, look, look]) == [False] * 3
     assert parallel.can_run_two()

@@ -10,7 +10,7 @@ from mlx_chatterbox.errors import DataError
 from mlx_chatterbox.train.data.check import read_clips
 from mlx_chatterbox.train.metrics import METRICS_NAME, plot_losses, read_metrics
 from mlx_chatterbox.train.trackers import WANDB_RUN_NAME, _run_id
-from mlx_chatterbox.weights import origin
+from mlx_chatterbox.weights import source_paths
 from tests.runtime.prepared import in_time, make_odd
 from tests.train.data import section
 
@@ -66,12 +66,12 @@ def test_losses_that_are_none_do_not_end_a_run(tmp_path, value):
 def test_damaged_notes_of_where_files_lie_count_as_missing(tmp_path, monkeypatch, content):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     hashes = {"ve.pt": "ab12"}
-    origin.remember(hashes, tmp_path)
+    source_paths.remember(hashes, tmp_path)
     (note,) = (tmp_path / "mlx-chatterbox" / "sources").iterdir()
-    assert origin.recall({"files": hashes}) == tmp_path
+    assert source_paths.recall({"files": hashes}) == tmp_path
     note.write_bytes(content)
-    assert origin.recall({"files": hashes}) is None
-    origin.remember({"ve.pt": "cd34"}, tmp_path)
+    assert source_paths.recall({"files": hashes}) is None
+    source_paths.remember({"ve.pt": "cd34"}, tmp_path)
     assert not note.exists()
-    assert origin.recall({"files": {"ve.pt": "cd34"}}) == tmp_path
-    assert origin.recall({"files": [1]}) is None
+    assert source_paths.recall({"files": {"ve.pt": "cd34"}}) == tmp_path
+    assert source_paths.recall({"files": [1]}) is None

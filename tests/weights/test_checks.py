@@ -11,7 +11,7 @@ import pytest
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxVC, S3GenModel, Voice
 from mlx_chatterbox.checks.json_file import MAX_DEPTH, read_json
-from mlx_chatterbox.checks.safetensors_file import load_safetensors, read_header
+from mlx_chatterbox.checks.safetensors_header import load_safetensors, read_header
 from mlx_chatterbox.checks.tensors import check_finite, check_shape, check_tokens
 from mlx_chatterbox.errors import CheckpointError, DataError, SettingError
 from mlx_chatterbox.text.lexicon import read_lexicon

@@ -19,11 +19,11 @@ from mlx.utils import tree_flatten
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.parity.fabricate.tokenizers import tokenizer_files
-from mlx_chatterbox.weights import swap
+from mlx_chatterbox.weights import atomic_folder
 from mlx_chatterbox.weights.checkpoint import build, verify_folder
 from mlx_chatterbox.weights.conversion.core import convert, convert_folder
 from mlx_chatterbox.weights.conversion.upstream import to_upstream
-from mlx_chatterbox.weights.origin import recall
+from mlx_chatterbox.weights.source_paths import recall
 from tests.small import small_config
 from tests.weights.test_unpickle import FakeTensor, torch_save
 
@@ -354,16 +354,16 @@ def test_whatever_ends_it_nothing_half_written_stays(
     if moment == "verifying":
         settings["verify"] = stop
     elif moment == "moving":
-        rename = swap.os.rename
+        rename = atomic_folder.os.rename
 
         def fail_on_the_new_one(old, new):
             if ".tmp-" in str(old):
                 stop()
             rename(old, new)
 
-        monkeypatch.setattr(swap.os, "rename", fail_on_the_new_one)
+        monkeypatch.setattr(atomic_folder.os, "rename", fail_on_the_new_one)
         # As on a file system that cannot exchange two names; there is less to go wrong with it.
-        monkeypatch.setattr(swap, "exchange", lambda *names: False)
+        monkeypatch.setattr(atomic_folder, "exchange", lambda *names: False)
     else:
         settings["progress"] = stop if moment == "hashing" else stop_half_way
     expected = KeyboardInterrupt if kind is KeyboardInterrupt else CheckpointError

@@ -23,14 +23,14 @@ from mlx_chatterbox import generate
 from mlx_chatterbox.convert import __main__ as cli
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig
-from mlx_chatterbox.weights import swap
+from mlx_chatterbox.weights import atomic_folder
 from mlx_chatterbox.weights.checkpoint import load, verify_folder
 from mlx_chatterbox.weights.conversion.core import convert, convert_folder
 from mlx_chatterbox.weights.conversion.upstream import to_upstream
 from mlx_chatterbox.weights.formats.torch_zip import write_state_dict
 from mlx_chatterbox.weights.hub import resolve
 from mlx_chatterbox.weights.manifest import MANIFEST_NAME, check_manifest
-from mlx_chatterbox.weights.origin import recall
+from mlx_chatterbox.weights.source_paths import recall
 from tests.convert.test_command import conds
 from tests.small import small_config
 from tests.weights.test_conversion import left_in, save, small_weights
@@ -139,7 +139,7 @@ def test_a_damaged_manifest_is_refused(ours, content):
 
 def test_check_is_asked_for_by_name(ours, capsys, recording_file, tmp_path):
     assert cli.main(["--check", str(ours)]) == 0
-    assert "4 files are what was written" in capsys.readouterr().out
+    assert "4 files match the manifest" in capsys.readouterr().out
     load(ours, check=True)
     tampered(ours, "model.safetensors")
     load(ours)  # a tensor edited on purpose still loads
@@ -166,7 +166,7 @@ def test_a_folder_without_a_manifest_says_how_to_get_one(ours):
 @pytest.mark.parametrize("free", [0, 1_000_000])
 def test_a_full_disk_is_known_before_anything_is_written(source, tmp_path, monkeypatch, free):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(swap.shutil, "disk_usage", lambda path: usage._replace(free=free))
+    monkeypatch.setattr(atomic_folder.shutil, "disk_usage", lambda path: usage._replace(free=free))
     before, calls = left_in(tmp_path), []
     with pytest.raises(CheckpointError, match=r"GB free, and .* GB will be written"):
         convert(
@@ -184,7 +184,7 @@ def test_room_for_what_is_written_is_enough(source, tmp_path, monkeypatch):
     total = sum(path.stat().st_size for path in written.folder.iterdir())
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(
-        swap.shutil, "disk_usage", lambda path: usage._replace(free=total + 10 * 2**20)
+        atomic_folder.shutil, "disk_usage", lambda path: usage._replace(free=total + 10 * 2**20)
     )
     convert(source, tmp_path / "b", config=small_config())
 
@@ -195,7 +195,7 @@ def test_room_for_the_reference_in_float32_is_looked_for_first(source, tmp_path,
     usage, calls = shutil.disk_usage(tmp_path), []
     monkeypatch.setattr("mlx_chatterbox.weights.conversion.core.SPARE_BYTES", 0)
     free = int(2.5 * weights)
-    monkeypatch.setattr(swap.shutil, "disk_usage", lambda path: usage._replace(free=free))
+    monkeypatch.setattr(atomic_folder.shutil, "disk_usage", lambda path: usage._replace(free=free))
     settings = {"config": small_config(), "dtype": "float16", "verify": calls.append}
     with pytest.raises(CheckpointError, match="GB free"):
         convert(source, tmp_path / "b", **settings, with_reference=True)
@@ -203,7 +203,9 @@ def test_room_for_the_reference_in_float32_is_looked_for_first(source, tmp_path,
     convert(source, tmp_path / "b", **settings)
     assert len(calls) == 1
     monkeypatch.setattr(
-        swap.shutil, "disk_usage", lambda path: usage._replace(free=3 * weights + 4 * 2**20)
+        atomic_folder.shutil,
+        "disk_usage",
+        lambda path: usage._replace(free=3 * weights + 4 * 2**20),
     )
     convert(source, tmp_path / "c", **settings, with_reference=True)
 
@@ -253,7 +255,7 @@ KILLED = """
 import os, random, signal, sys
 from pathlib import Path
 from mlx_chatterbox.weights.conversion.core import convert_folder
-from mlx_chatterbox.weights import swap
+from mlx_chatterbox.weights import atomic_folder
 from tests.small import small_config
 
 def die(*_, **__):
@@ -330,11 +332,11 @@ def whole(folder) -> str:
     ("exchanges", "moment", "expected"),
     [
         # Two names are exchanged in one step: nothing is ever missing.
-        (True, "swap._move_in = lambda *_: die()", "float32"),
-        (True, "swap.shutil.rmtree = die", "float16"),
+        (True, "atomic_folder._move_in = lambda *_: die()", "float32"),
+        (True, "atomic_folder.shutil.rmtree = die", "float16"),
         # A file system that cannot: killed between the two renames, and after them.
-        (False, "swap.os.rename = lambda a, b: (real(a, b), die())", "float32"),
-        (False, "swap.shutil.rmtree = die", "float16"),
+        (False, "atomic_folder.os.rename = lambda a, b: (real(a, b), die())", "float32"),
+        (False, "atomic_folder.shutil.rmtree = die", "float16"),
     ],
 )
 def test_killed_while_it_takes_the_place_of_another(source, tmp_path, exchanges, moment, expected):
@@ -342,7 +344,7 @@ def test_killed_while_it_takes_the_place_of_another(source, tmp_path, exchanges,
     code = f"""
         real = os.rename
         if not {exchanges}:
-            swap.exchange = lambda *names: False
+            atomic_folder.exchange = lambda *names: False
         {moment}
         convert(dtype="float16")
     """
@@ -355,7 +357,7 @@ def test_killed_while_it_takes_the_place_of_another(source, tmp_path, exchanges,
         ):
             whole(output)
         assert left_in(tmp_path) == before
-        swap.recover(output)
+        atomic_folder.recover(output)
     assert whole(output) == expected
     convert_folder(source, output, config=small_config(), force=True)
     assert left_in(tmp_path) == ["out", "upstream"]
@@ -397,16 +399,16 @@ def test_what_a_process_moved_aside_is_found_though_its_number_is_another_s(tmp_
     """The number of a killed process may be given to a new one."""
     code = """
         real = os.rename
-        swap.exchange = lambda *names: False
-        swap.os.rename = lambda a, b: (real(a, b), die())
-        with swap.whole_folder(Path({output!r}), force=True) as folder:
+        atomic_folder.exchange = lambda *names: False
+        atomic_folder.os.rename = lambda a, b: (real(a, b), die())
+        with atomic_folder.whole_folder(Path({output!r}), force=True) as folder:
             (folder / "new").touch()
     """
     output = folder_with(tmp_path / "out", "old")
     run_to_death(tmp_path, output, textwrap.dedent(code).format(output=str(output)))
     (moved,) = tmp_path.glob(".out.old-*")
     moved.rename(tmp_path / f".out.old-{os.getppid()}")  # of a process that lives
-    swap.recover(output)
+    atomic_folder.recover(output)
     assert left_in(tmp_path) == ["out"]
     assert left_in(output) == ["old"]
 
@@ -419,9 +421,12 @@ def test_an_old_folder_comes_back_if_the_new_one_cannot_be_moved_in(tmp_path, mo
             raise OSError(28, "no space")
         real(a, b)
 
-    monkeypatch.setattr(swap, "exchange", lambda *names: False)
-    monkeypatch.setattr(swap.os, "rename", rename)
-    with pytest.raises(CheckpointError, match="no space"), swap.whole_folder(output, force=True):
+    monkeypatch.setattr(atomic_folder, "exchange", lambda *names: False)
+    monkeypatch.setattr(atomic_folder.os, "rename", rename)
+    with (
+        pytest.raises(CheckpointError, match="no space"),
+        atomic_folder.whole_folder(output, force=True),
+    ):
         pass
     assert left_in(tmp_path) == ["out"]
     assert left_in(output) == ["old"]
@@ -430,10 +435,10 @@ def test_an_old_folder_comes_back_if_the_new_one_cannot_be_moved_in(tmp_path, mo
 def test_without_locks_what_killed_processes_left_is_told_by_their_numbers(tmp_path, monkeypatch):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    dead = folder_with(tmp_path / f".out.tmp-{gone.pid}", swap.LOCK)
-    alive = folder_with(tmp_path / f".out.tmp-{os.getppid()}", swap.LOCK)
-    monkeypatch.setattr(swap, "try_lock", lambda handle: None)
-    with swap.whole_folder(tmp_path / "out", force=False) as folder:
+    dead = folder_with(tmp_path / f".out.tmp-{gone.pid}", atomic_folder.LOCK)
+    alive = folder_with(tmp_path / f".out.tmp-{os.getppid()}", atomic_folder.LOCK)
+    monkeypatch.setattr(atomic_folder, "try_lock", lambda handle: None)
+    with atomic_folder.whole_folder(tmp_path / "out", force=False) as folder:
         (folder / "new").touch()
     assert not dead.exists()
     assert alive.exists()
@@ -441,10 +446,10 @@ def test_without_locks_what_killed_processes_left_is_told_by_their_numbers(tmp_p
 
 
 def test_a_lock_that_another_process_has_is_respected(tmp_path, monkeypatch):
-    monkeypatch.setattr(swap, "try_lock", lambda handle: False)
+    monkeypatch.setattr(atomic_folder, "try_lock", lambda handle: False)
     with (
         pytest.raises(CheckpointError, match="another process is at work"),
-        swap.whole_folder(tmp_path / "out", force=False),
+        atomic_folder.whole_folder(tmp_path / "out", force=False),
     ):
         pass
     assert left_in(tmp_path) == []
@@ -462,10 +467,10 @@ def test_two_folders_are_exchanged_in_one_step(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / f"was {name}").touch()
-    if not swap.exchange(tmp_path / "a", tmp_path / "b"):
+    if not atomic_folder.exchange(tmp_path / "a", tmp_path / "b"):
         pytest.skip("this file system cannot")
     assert left_in(tmp_path / "a") == ["was b"]
-    assert not swap.exchange(tmp_path / "a", tmp_path / "gone")
+    assert not atomic_folder.exchange(tmp_path / "a", tmp_path / "gone")
 
 
 # --- Memory ------------------------------------------------------------------------------------
@@ -526,7 +531,7 @@ def test_a_macs_own_call_is_given_what_it_wants(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sys, "platform", "darwin")
     libc = types.SimpleNamespace(renamex_np=renamex_np)
-    monkeypatch.setattr(swap.ctypes, "CDLL", lambda *_, **__: libc)
-    assert swap.exchange(tmp_path / "a", tmp_path / "b")
-    assert not swap.exchange(tmp_path / "a", tmp_path / "b")
+    monkeypatch.setattr(atomic_folder.ctypes, "CDLL", lambda *_, **__: libc)
+    assert atomic_folder.exchange(tmp_path / "a", tmp_path / "b")
+    assert not atomic_folder.exchange(tmp_path / "a", tmp_path / "b")
     assert given == [(bytes(tmp_path / "a"), bytes(tmp_path / "b"), 2)] * 2

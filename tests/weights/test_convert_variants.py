@@ -13,8 +13,8 @@ from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.weights.checkpoint import read_weights, verify_folder
 from mlx_chatterbox.weights.conversion import shared as sharing
-from mlx_chatterbox.weights.conversion.core import convert, convert_folder, weight_files
-from mlx_chatterbox.weights.conversion.sources import find_source
+from mlx_chatterbox.weights.conversion.core import convert, convert_folder
+from mlx_chatterbox.weights.conversion.sources import find_source, required_weight_files
 from mlx_chatterbox.weights.conversion.upstream import to_upstream
 from mlx_chatterbox.weights.formats.unpickle import TorchReader
 from mlx_chatterbox.weights.variants import VARIANTS
@@ -264,7 +264,7 @@ def test_what_english_and_multilingual_share_is_stored_once(family, store):
     before = bytes_on_disk(store.parent)
     assert english.shared == 0
     multilingual = converted(family, store, "multilingual")
-    parts = {path.name: path for path in weight_files(multilingual.folder)}
+    parts = {path.name: path for path in required_weight_files(multilingual.folder)}
     assert set(parts) == {
         f"model-{name}.safetensors" for name in ("ve", "t3", "s3gen", "s3_tokenizer")
     }
@@ -289,7 +289,7 @@ def test_turbo_shares_the_tokenizer_and_the_voice_encoder(family, store, tmp_pat
     result = converted(save(tmp_path / "turbo", turbo, "gpt2"), store, "turbo")
     same = {
         path.name
-        for path in weight_files(result.folder)
+        for path in required_weight_files(result.folder)
         if path.samefile(english.folder / path.name)
     }
     assert same == {"model-ve.safetensors", "model-s3_tokenizer.safetensors"}
@@ -364,7 +364,7 @@ def test_a_shared_file_that_goes_away_costs_only_space(family, store, monkeypatc
 
 def test_a_folder_without_weights_is_an_error(tmp_path):
     with pytest.raises(CheckpointError, match=r"model\.safetensors is missing"):
-        weight_files(tmp_path)
+        required_weight_files(tmp_path)
 
 
 @pytest.mark.reference

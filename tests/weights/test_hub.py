@@ -131,7 +131,7 @@ def test_addresses_are_asked_for_file_by_file_and_hashes_taken_under_the_lock(
     import huggingface_hub
     from huggingface_hub import file_download
 
-    from mlx_chatterbox.weights import resuming
+    from mlx_chatterbox.weights import downloads
 
     fcntl = pytest.importorskip("fcntl")
     content = random.Random(1).randbytes(1000)
@@ -153,11 +153,11 @@ def test_addresses_are_asked_for_file_by_file_and_hashes_taken_under_the_lock(
 
     missing = [(name, name, SimpleNamespace(etag=name, size=1000)) for name in ("a", "b")]
     missing[1][2].etag = tag
-    monkeypatch.setattr(resuming, "_missing", lambda *_: missing)
-    monkeypatch.setattr(resuming, "sha256", hashed)
+    monkeypatch.setattr(downloads, "_missing", lambda *_: missing)
+    monkeypatch.setattr(downloads, "sha256", hashed)
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", about)
     monkeypatch.setattr(file_download, "http_get", get)
-    resuming.fetch_large_files("somebody/model", ["*"], tmp_path)
+    downloads.fetch_large_files("somebody/model", ["*"], tmp_path)
     assert done == [
         ("asked", "a"), ("fetched", "http://a"), ("asked", "b"), ("fetched", "http://b")
     ]  # fmt: skip
@@ -168,9 +168,9 @@ def test_addresses_are_asked_for_file_by_file_and_hashes_taken_under_the_lock(
 def test_a_disk_too_small_for_a_download_is_known_before(start, hub):
     code = """
 import shutil, sys
-from mlx_chatterbox.weights import resuming
+from mlx_chatterbox.weights import downloads
 from mlx_chatterbox.weights.hub import resolve
-resuming.shutil.disk_usage = lambda path: shutil._ntuple_diskusage(10**6, 0, 10**6)
+downloads.shutil.disk_usage = lambda path: shutil._ntuple_diskusage(10**6, 0, 10**6)
 resolve(sys.argv[1])
 """
     hub.add("somebody/model", {"model.safetensors": bytes(SIZE)})

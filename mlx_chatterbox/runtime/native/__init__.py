@@ -47,7 +47,7 @@ FLAGS = ("-O3", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden")
 # What the library exports.
 NAMES = (
     "add_harmonics", "attend_columns", "cblas_sgemm", "conform", "convolve", "convolve_depthwise",
-    "decode", "estimate", "lstm_layer", "spectrum", "stand_before", "take_rows",
+    "decode", "estimate", "lstm_layer", "spectrum", "interpose_sgemm", "take_rows",
 )  # fmt: skip
 
 _library: ctypes.CDLL | None = None
@@ -114,6 +114,7 @@ def multiply(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     (rows, depth), columns = x.shape, len(weight)
     result = np.empty((rows, columns), np.float32)
     pointers = [ctypes.c_void_p(array.ctypes.data) for array in (x, weight, result)]
+    assert _library is not None  # `takes`
     _library.cblas_sgemm(
         *LAYOUT, rows, columns, depth, ctypes.c_float(1.0), pointers[0], depth, pointers[1],
         depth, ctypes.c_float(0.0), pointers[2], columns,
@@ -121,7 +122,7 @@ def multiply(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return result
 
 
-def stand_before(blas: ctypes.CDLL) -> bool:
+def interpose_sgemm(blas: ctypes.CDLL) -> bool:
     """Take over products, by their rows, from a BLAS that is not yet in the global scope.
 
     Returns:
@@ -134,10 +135,9 @@ def stand_before(blas: ctypes.CDLL) -> bool:
     if not hasattr(blas, "openblas_get_num_threads"):
         return False
     with suppress(OSError):
-        folder, loaded = _compiled()
-        if loaded is not None:
-            _library = loaded
-            _library.stand_before(blas.cblas_sgemm, blas.openblas_get_num_threads)
+        if (compiled := _compiled()) is not None:
+            folder, _library = compiled
+            _library.interpose_sgemm(blas.cblas_sgemm, blas.openblas_get_num_threads)
             _library.take_rows(most_rows(_library, blas, folder))
             return True
     return False
@@ -158,15 +158,14 @@ def compile_to(path: Path, compiler: str, *more_flags: str) -> bool:
         return False
 
 
-def _compiled() -> tuple[Path | None, ctypes.CDLL | None]:
-    """The library for this processor, compiled if it is not there, and its folder; None without a
-    compiler."""
+def _compiled() -> tuple[Path, ctypes.CDLL] | None:
+    """The folder of the library for this processor, and the library, compiled if it is not there;
+    None without a compiler, or where it fails."""
     import shutil
 
     compiler = shutil.which("gcc") or shutil.which("cc")
-    target = instruction_set(compiler) if compiler is not None else None
-    if target is None:
-        return None, None
+    if compiler is None or (target := instruction_set(compiler)) is None:
+        return None
     texts = (path.read_text() for path in [*SOURCES, *HEADERS])
     folder = compiled_folder(compiler, target, *FLAGS, *texts)
 
@@ -174,4 +173,4 @@ def _compiled() -> tuple[Path | None, ctypes.CDLL | None]:
         return compile_to(path, compiler, target)
 
     loaded = code_cache.library(folder / "native.so", build, NAMES, ctypes.RTLD_GLOBAL)
-    return folder, loaded
+    return None if loaded is None else (folder, loaded)

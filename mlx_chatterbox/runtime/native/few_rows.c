@@ -165,7 +165,7 @@ EXPORTED void cblas_sgemm(int order, int x_layout, int w_layout, int rows, int c
 }
 
 /* To be called before the first product. */
-EXPORTED void stand_before(Multiply *product, int (*threads)(void)) {
+EXPORTED void interpose_sgemm(Multiply *product, int (*threads)(void)) {
     ordinary = product;
     blas_threads = threads;
     fit_to_cache();

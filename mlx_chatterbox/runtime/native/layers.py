@@ -21,7 +21,10 @@ def linear_weights(layer: nn.Module) -> tuple[np.ndarray, np.ndarray | None]:
     """
     if type(layer) is not nn.Linear:
         raise NotPlain
-    return plain(layer, "weight"), plain(layer, "bias")
+    weight = plain(layer, "weight")
+    if weight is None:
+        raise NotPlain
+    return weight, plain(layer, "bias")
 
 
 def plain(layer: nn.Module, name: str) -> np.ndarray | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...checks.safetensors_file import read_header
+from ...checks.safetensors_header import read_header
 from ...errors import CheckpointError
 from ...runtime.own_files import whole_file
 

@@ -18,7 +18,7 @@ from ...text.files import ENGLISH_FILE, LEXICON_FILE
 from ...voices.voice import embed_voice
 from ...weights.checkpoint import VOICE_NAME, Chatterbox, build, load_converted, verify_folder
 from ...weights.hub import WEIGHTS_NAME
-from ...weights.manifest import write_manifest
+from ...weights.manifest import write_checkpoint_manifest
 from ...weights.packing import pack
 from ..state import new_folder
 from ..tasks.base import PLACES
@@ -96,7 +96,7 @@ def _write_files(networks: Chatterbox, config: ModelConfig, texts: Path, folder:
         half_mel = dataclasses.replace(voice, prompt_feat=voice.prompt_feat.astype(mx.float16))
         half_mel.save(folder / VOICES_FOLDER / f"{name}.safetensors")
     shutil.copyfile(folder / VOICES_FOLDER / f"{DEFAULT_VOICE}.safetensors", folder / VOICE_NAME)
-    write_manifest(folder)
+    write_checkpoint_manifest(folder)
 
 
 def write_figures(model: Path, figures: str) -> None:

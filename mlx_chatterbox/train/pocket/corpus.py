@@ -42,7 +42,7 @@ from ...errors import DataError
 from ...runtime.locks import try_lock
 from ...runtime.numpy_file import mapped_array
 from ...runtime.own_files import open_lock
-from ...weights.swap import whole_folder
+from ...weights.atomic_folder import whole_folder
 from ..data.batches import Batches
 from ..trainer import Samples
 from .model import CODES

@@ -1,8 +1,9 @@
-"""How far a converted model may be from its source, for each precision. Imports no network.
+"""The largest accepted distance of a converted model from its source, for each precision.
 
-The bounds are several times what `python -m convert.damage` finds on trained models, so that they
-catch a conversion gone wrong and not the rounding that was asked for. Tokens are float16's wherever
-layers are quantised: what makes them is not.
+The bounds are several times what `python -m convert.damage` measures on trained models, so that
+they catch a faulty conversion but not the intended rounding. Wherever layers are quantised, the
+bound of the speech tokens is that of float16, as the speech tokenizer is not quantised. Imports no
+network.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from mlx_chatterbox.models.config import ModelConfig
 
 @dataclass(frozen=True)
 class Bounds:
-    """The most that is published without `--force-upload`.
+    """The largest distances of a model that is published without `--force-upload`.
 
     Attributes:
         stage: relative RMS of every parity stage's result.
@@ -23,8 +24,8 @@ class Bounds:
         mel: mean absolute difference, dB.
         waveform: relative RMS with the same excitation.
         spectrum: mean difference of the waveforms' mel spectra, dB.
-        word_errors: of 1; how much the word error rate may grow. Not less than three words in a
-            hundred, as other draws alone change so many.
+        word_errors: growth of the word error rate (1: all words). Wherever tokens may differ at
+            least three words in a hundred, as many as another seed changes.
     """
 
     stage: float
@@ -50,7 +51,7 @@ BOUNDS: dict[str, Bounds] = {
 
 
 def precision_name(config: ModelConfig) -> str:
-    """The row of `BOUNDS` that a model is held to: its recipe's, or that of its fewest bits."""
+    """Choose the row of `BOUNDS` for a model: that of its recipe, else that of its fewest bits."""
     rules = config.quantization.rules
     if config.quantization.recipe in BOUNDS and rules == _rules_of(config.quantization.recipe):
         return config.quantization.recipe
@@ -61,5 +62,5 @@ def precision_name(config: ModelConfig) -> str:
 def _rules_of(recipe: str) -> list[dict] | None:
     from .recipes import RECIPES
 
-    found = RECIPES.get(recipe)
-    return None if found is None else found.quantization.rules
+    row = RECIPES.get(recipe)
+    return None if row is None else row.quantization.rules

@@ -1,10 +1,10 @@
 """The names under which mlx-audio stores Chatterbox, and ours for them.
 
-What is published under mlx-community was written by mlx-audio's `sanitize` methods: everything is
-in MLX's layout already and weight norm is folded, so only names change. Its two trees,
-`chatterbox` and `chatterbox_turbo`, spell them differently, and the first one's oldest files
-differ from its later ones; the rules below know all three. An LSTM's two biases are added up in
-these files: one of ours takes the sum and the other is zero, which computes the same.
+The models of mlx-community were written by mlx-audio's `sanitize` methods: tensors are already in
+MLX's layout and weight norm is folded, so only names change. Its two implementations, `chatterbox`
+and `chatterbox_turbo`, spell names differently, and the oldest files of the first differ from its
+later ones; the rules below cover all three. These files store the sum of an LSTM's two biases: one
+of ours becomes the sum and the other zero, which computes the same.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 
 from mlx_chatterbox.errors import CheckpointError
 
-from .rules import Drop, Dropped, Entry, Plan, Shapes
+from .rules import ConversionPlan, Drop, Dropped, PlanEntry, Shapes
 
 SPEECH_TOKENIZER_FOLDER = "S3TokenizerV2"
 SPEECH_TOKENIZER = "s3_tokenizer."
-# What a whole speech tokenizer has besides its blocks, and in each block.
+# Numbers of tensors in a complete speech tokenizer, outside its blocks and in each block.
 _OUTSIDE_BLOCKS, _IN_BLOCK = 6, 16
 
 Renaming = str | Callable[[re.Match], str]
@@ -28,7 +28,7 @@ def _plus_one(template: str) -> Callable[[re.Match], str]:
     return lambda match: template.format(*(int(number) + 1 for number in match.groups()))
 
 
-# In this order, each wherever it occurs.
+# Applied in this order, each to every match in a key.
 _RENAMES: tuple[tuple[str, Renaming], ...] = (
     # Voice encoder: layers.0 to layers.2, in Turbo's tree lstm1 to lstm3.
     (r"^ve\.lstm([123])\.", lambda match: f"ve.lstm.layers.{int(match[1]) - 1}."),
@@ -98,7 +98,7 @@ _OUT_PROJECTION = re.compile(r"(s3gen\..*\.attn1\.to_out\.0\.)weight")
 
 
 def our_key(key: str) -> str | None:
-    """Our name for mlx-audio's `key`, or None where it belongs to no network."""
+    """Translate mlx-audio's `key` to ours; None if it belongs to no network."""
     if not key.startswith(_PARTS):
         return None
     for pattern, replacement in RENAMES:
@@ -107,33 +107,33 @@ def our_key(key: str) -> str | None:
 
 
 def reason_to_drop(key: str) -> str | None:
-    """Why mlx-audio's `key` is left behind, or None."""
+    """Return the reason for which mlx-audio's `key` is dropped; None if it is not."""
     return next((drop.reason for drop in DROPS if re.fullmatch(drop.pattern, key)), None)
 
 
 def has_speech_tokenizer(keys) -> bool:
-    """Whether the keys of a file have a whole speech tokenizer.
+    """Tell whether the keys of a file include a complete speech tokenizer.
 
-    Files from mlx-audio's first weeks have one with a tensor missing from every block.
+    In files from mlx-audio's first weeks every block lacks a tensor.
     """
     ours = {our_key(key) for key in keys if key.startswith(SPEECH_TOKENIZER)}
-    kept = {key for key in ours if reason_to_drop(key) is None}
+    kept = {key for key in ours if key is not None and reason_to_drop(key) is None}
     blocks = {match[1] for key in kept if (match := re.search(r"\.blocks\.(\d+)\.", key))}
     return bool(blocks) and len(kept) == _OUTSIDE_BLOCKS + _IN_BLOCK * len(blocks)
 
 
-def plan(available: Mapping[str, Shapes], tokenizer_file: str) -> Plan:
-    """What becomes of every key of mlx-audio's files.
+def plan(available: Mapping[str, Shapes], tokenizer_file: str) -> ConversionPlan:
+    """Plan the conversion of mlx-audio's files.
 
     Args:
-        available: for each file its keys and shapes, packed tensors as if they were not.
-        tokenizer_file: the file that the speech tokenizer is taken from; in one of its own, its
+        available: for each file its keys and shapes, as if packed tensors were not packed.
+        tokenizer_file: the file from which the speech tokenizer is taken; in a file of its own its
             keys have no prefix.
 
     Raises:
-        CheckpointError: keys that no rule knows, all of them named.
+        CheckpointError: there are keys without a rule; all of them are named.
     """
-    entries: dict[str, Entry] = {}
+    entries: dict[str, PlanEntry] = {}
     dropped: list[Dropped] = []
     left_over: list[str] = []
     for file, shapes in available.items():
@@ -151,30 +151,31 @@ def plan(available: Mapping[str, Shapes], tokenizer_file: str) -> Plan:
             elif target in entries:
                 raise CheckpointError(f"{file}: {key} and another key are both {target}.")
             else:
-                entries[target] = Entry(target, file, (key,), "copy", tuple(shape))
+                entries[target] = PlanEntry(target, file, (key,), "copy", tuple(shape))
     if left_over:
         raise CheckpointError(
             f"{len(left_over)} key(s) belong to no network of this model: {', '.join(left_over)}."
         )
-    return Plan((*entries.values(), *_zeros(entries)), tuple(dropped))
+    return ConversionPlan((*entries.values(), *_zeros(entries)), tuple(dropped))
 
 
-def _zeros(entries: Mapping[str, Entry]) -> list[Entry]:
-    """What the files do not have because its value is zero, or was lost and is taken for zero."""
-    found = []
+def _zeros(entries: Mapping[str, PlanEntry]) -> list[PlanEntry]:
+    """Plan tensors that the files lack and that become zero: one bias of each LSTM, and biases
+    that mlx-audio lost."""
+    zeros = []
     for target, entry in entries.items():
         if match := _LSTM_BIAS.fullmatch(target):
-            found.append(_zero(f"{match[1]}bias_hh{match[2]}", entry, entry.shape))
+            zeros.append(_zero(f"{match[1]}bias_hh{match[2]}", entry, entry.shape))
         match = _OUT_PROJECTION.fullmatch(target)
         if match and f"{match[1]}bias" not in entries:
-            found.append(_zero(f"{match[1]}bias", entry, entry.shape[:1]))
-    return found
+            zeros.append(_zero(f"{match[1]}bias", entry, entry.shape[:1]))
+    return zeros
 
 
-def _zero(target: str, like: Entry, shape: tuple[int, ...]) -> Entry:
-    return Entry(target, like.file, like.sources, "zeros", shape)
+def _zero(target: str, like: PlanEntry, shape: tuple[int, ...]) -> PlanEntry:
+    return PlanEntry(target, like.file, like.sources, "zeros", shape)
 
 
-def lost_biases(todo: Plan) -> list[str]:
-    """Keys that mlx-audio's first files left out, though upstream's are not zero."""
+def lost_biases(todo: ConversionPlan) -> list[str]:
+    """List the keys that mlx-audio's first files lack although upstream's values are not zero."""
     return [e.target for e in todo.entries if e.operation == "zeros" and ".to_out." in e.target]

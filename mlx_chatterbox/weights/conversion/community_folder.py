@@ -1,4 +1,4 @@
-"""A folder of mlx-audio's, as published under mlx-community; its key rules are `community.py`'s."""
+"""Folders in mlx-audio's layout, as published by mlx-community; `community.py` has their keys."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ..formats.safetensors_file import DTYPES as STORED_DTYPES
 from . import community
 from .model_source import COMMUNITY, Source, first_present, present
 from .packed import GROUP_SIZE, UnpackingReader
-from .rules import Plan, Shapes
+from .rules import ConversionPlan, Shapes
 from .sources import WEIGHTS_NAME, listed, open_weights
 from .voice import VOICE_NAME
 
-# What mlx-audio quantises, under its name and ours.
+# The layers that mlx-audio quantises: this pattern matches its keys and ours.
 T3_LAYERS = "t3.tfmr.model.layers.*"
 
 
 def community_source(
     folder: Path, variant: str | None, speech_tokenizer: Callable[[], Path] | None
 ) -> Source:
-    """What a folder of mlx-audio's holds; arguments and errors as in `layouts.recognise`."""
+    """Describe a folder in mlx-audio's layout; arguments and errors as in `layouts.recognise`."""
     path = folder / WEIGHTS_NAME
     shapes = open_weights(path).shapes
     stated = _stated(folder)
@@ -79,7 +79,7 @@ def _stated(folder: Path) -> dict:
 
 
 def _variant(folder: Path, shapes: Shapes, stated: dict, variant: str | None) -> Variant:
-    """By T3's backbone and vocabulary; v2 and v3 are told apart by what is stated."""
+    """Determine the variant by T3's backbone and vocabulary, v2 or v3 by the configuration."""
     is_gpt2 = any(key.startswith("t3.tfmr.h.") for key in shapes)
     embedding = shapes.get("t3.text_emb.weight")
     vocabulary = 0 if embedding is None else embedding[0]
@@ -103,16 +103,16 @@ def _variant(folder: Path, shapes: Shapes, stated: dict, variant: str | None) ->
             names = ", ".join(row.name for row in fitting)
             raise CheckpointError(f"{folder} holds {names}, not {variant}.")
         return variant_named(variant)
-    if is_gpt2:  # tells Turbo from Nano
+    if is_gpt2 and embedding is not None:  # tells Turbo from Nano
         width = embedding[1]
         return min(fitting, key=lambda row: row.default_config().t3.hidden_size != width)
-    # mlx-audio's first multilingual files did not say which they are: version 2.
+    # mlx-audio's first multilingual files, which state no version, are version 2.
     name = "multilingual" if stated.get("t3_model") == "v3" else "multilingual-v2"
     return next((row for row in fitting if row.name == name), fitting[0])
 
 
 def _texts(folder: Path, row: Variant) -> dict[str, Path]:
-    """The tokenizer's files, by our names."""
+    """Find the tokenizer's files, by our names."""
     texts = present(folder, (*row.tokenizer_files, *row.optional_files))
     tokenizer = row.tokenizer_files[0]
     plain = folder / "tokenizer.json"  # what mlx-audio calls every tokenizer of one file
@@ -122,13 +122,17 @@ def _texts(folder: Path, row: Variant) -> dict[str, Path]:
     if missing:
         raise CheckpointError(
             f"{folder} is mlx-audio's {row.name} and lacks {', '.join(missing)}. "
-            f"Found: {listed(folder)}."
+            f"It has {listed(folder)}."
         )
     return texts
 
 
 def group_sizes(stated: dict) -> tuple[int, dict[str, int]]:
-    """Of quantised layers, as MLX's convention states them: in general, and by key."""
+    """Read the group sizes of quantised layers from a configuration in MLX's convention.
+
+    Returns:
+        The usual size, and the sizes of layers that have another, by key.
+    """
     values = stated.get("quantization") or stated.get("quantization_config") or {}
     try:
         size = int(values.get("group_size", GROUP_SIZE))
@@ -139,23 +143,27 @@ def group_sizes(stated: dict) -> tuple[int, dict[str, int]]:
         }
     except (AttributeError, TypeError, ValueError):
         raise CheckpointError(
-            f"{CONFIG_NAME} says quantization {values!r}, which names no group sizes."
+            f"{CONFIG_NAME} has quantization {values!r}, which states no group sizes."
         ) from None
     return size, own
 
 
 def _rules(reader: UnpackingReader) -> list[dict]:
-    """Its quantised layers as rules of ours: T3's in one where they are all alike, as usual."""
+    """Express its quantised layers by our rules, a single one if all of T3's are alike."""
     packings = {
-        community.our_key(key).removesuffix(".weight"): packing
+        target.removesuffix(".weight"): packing
         for key in reader.shapes
-        if (packing := reader.packing(key)) is not None and community.our_key(key)
+        if (packing := reader.packing(key)) is not None
+        and (target := community.our_key(key)) is not None
     }
     rows = {layer: value for layer, value in packings.items() if value[0] in BITS}
     inner = [
-        community.our_key(key).removesuffix(".weight")
+        target.removesuffix(".weight")
         for key, shape in reader.shapes.items()
-        if fnmatchcase(key, T3_LAYERS) and key.endswith(".weight") and len(shape) == 2
+        if fnmatchcase(key, T3_LAYERS)
+        and key.endswith(".weight")
+        and len(shape) == 2
+        and (target := community.our_key(key)) is not None
     ]
     if inner and set(rows) == set(inner) and len(set(rows.values())) == 1:
         rows = {T3_LAYERS: next(iter(rows.values()))}
@@ -165,29 +173,33 @@ def _rules(reader: UnpackingReader) -> list[dict]:
 
 
 def _own_types(reader: UnpackingReader, part: str | None = None) -> dict[str, str]:
-    """The floating-point type that most numbers of each part have (`part`: of all there is)."""
+    """Find the floating-point type of most numbers in each part.
+
+    Args:
+        part: that all keys belong to; None: the parts by the beginnings of the keys.
+    """
     numbers: dict[str, Counter] = {}
     for key, shape in reader.shapes.items():
         dtype = str(STORED_DTYPES[reader.dtypes[key]][0]).rpartition(".")[2]
         if dtype in DTYPES:
-            found = numbers.setdefault(part or key.partition(".")[0] + ".", Counter())
-            found[dtype] += prod(shape)
-    return {part: found.most_common(1)[0][0] for part, found in numbers.items()}
+            count = numbers.setdefault(part or key.partition(".")[0] + ".", Counter())
+            count[dtype] += prod(shape)
+    return {part: count.most_common(1)[0][0] for part, count in numbers.items()}
 
 
-def _notes(plan: Plan) -> list[str]:
+def _notes(plan: ConversionPlan) -> list[str]:
     lost = community.lost_biases(plan)
     if not lost:
         return []
     return [
-        f"{len(lost)} biases of S3Gen's attention are not in this file, which mlx-audio's first "
-        "version wrote, and are taken for zero as mlx-audio takes them: it speaks as it does "
-        "there, not as upstream's files do."
+        f"{len(lost)} biases of S3Gen's attention are missing from this file, which mlx-audio's "
+        "first version wrote. They are zero here, as in mlx-audio: the model sounds as it does "
+        "there, not as upstream's does."
     ]
 
 
 def _speech_tokenizer(folder: Path, fetch: Callable[[], Path] | None) -> Path:
-    """The file of the separate speech tokenizer: in the folder, beside it, or fetched."""
+    """Find the file of the separate speech tokenizer in the folder or beside it, or download it."""
     name = community.SPEECH_TOKENIZER_FOLDER
     for place in (folder / name, folder.parent / name):
         if is_there(place / WEIGHTS_NAME):
@@ -195,7 +207,7 @@ def _speech_tokenizer(folder: Path, fetch: Callable[[], Path] | None) -> Path:
     if fetch is not None:
         return fetch()
     raise CheckpointError(
-        f"{folder} has no whole speech tokenizer; it is published by itself. Looked for "
-        f"{folder / name} and {folder.parent / name}. Fetch it: hf download "
+        f"{folder} has no complete speech tokenizer; it is published separately. Looked for "
+        f"{folder / name} and {folder.parent / name}. Download it: hf download "
         f"{SPEECH_TOKENIZER_REPO} --local-dir {folder.parent / name}"
     )

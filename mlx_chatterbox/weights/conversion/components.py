@@ -1,7 +1,4 @@
-"""What a checkpoint's tensors are stored as, by the network that they belong to.
-
-Imports no network.
-"""
+"""Sizes and precisions of a checkpoint's networks. Imports no network."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from mlx_chatterbox.weights.quantization import Precision, group_that_fits, stor
 if TYPE_CHECKING:
     from ..formats.safetensors_file import TensorInfo
 
-# In the order of an utterance; the last three serve only when a recording is read.
+# In the order of synthesis; the last three are needed only to read recordings.
 READING = {
     "speech tokenizer": "s3_tokenizer.*",
     "voice encoder": "ve.*",
@@ -33,29 +30,29 @@ Components = dict[str, dict[str, int]]
 
 
 def component_of(key: str) -> str:
-    """The network that a tensor of a checkpoint belongs to."""
+    """Name the network that a tensor of a checkpoint belongs to."""
     return next((name for name, keys in COMPONENTS.items() if fnmatchcase(key, keys)), "the rest")
 
 
 def by_component(stored: Iterable[tuple[str, str, int]]) -> Components:
-    """Bytes by network and precision, the largest first.
+    """Sum up bytes by network and precision, the largest first.
 
     Args:
-        stored: of each tensor its key, its precision ("4 bits", "float16") and its bytes.
+        stored: for each tensor its key, its precision ("4 bits", "float16") and its bytes.
     """
-    found: Components = {name: {} for name in COMPONENTS}
+    components: Components = {name: {} for name in COMPONENTS}
     for key, kind, size in stored:
-        kinds = found.setdefault(component_of(key), {})
+        kinds = components.setdefault(component_of(key), {})
         kinds[kind] = kinds.get(kind, 0) + size
     return {
         name: dict(sorted(kinds.items(), key=lambda item: -item[1]))
-        for name, kinds in found.items()
+        for name, kinds in components.items()
         if kinds
     }
 
 
 def components_of(folder: Path, config: ModelConfig) -> Components:
-    """The same of a converted folder, from its files' headers."""
+    """Sum up a converted folder's bytes as `by_component`, from the headers of its files."""
     from ..formats.safetensors_file import DTYPES
 
     rows, tensors = [], _headers(folder)
@@ -72,17 +69,21 @@ def components_of(folder: Path, config: ModelConfig) -> Components:
 
 def _headers(folder: Path) -> dict[str, TensorInfo]:
     from ..formats.safetensors_file import SafetensorsReader
-    from .sources import weight_files
+    from .sources import required_weight_files
 
     tensors: dict[str, TensorInfo] = {}
-    for path in weight_files(folder):
+    for path in required_weight_files(folder):
         tensors |= SafetensorsReader(path).tensors
     return tensors
 
 
 def cost_of_reading(folder: Path, config: ModelConfig) -> tuple[int, int] | None:
-    """Bits of the other linear layers, and how many bytes more the speech tokenizer takes for
-    not being in as many; None where nothing is quantised, or it is too."""
+    """Compute how many bytes it costs that the speech tokenizer is not quantised.
+
+    Returns:
+        The bits of the other linear layers, and the bytes that the speech tokenizer would save with
+        as many; None if nothing is quantised, or the speech tokenizer is too.
+    """
     bits = [rule["bits"] for rule in config.quantization.rules if "bits" in rule]
     own = {k: v for k, v in _headers(folder).items() if component_of(k) == "speech tokenizer"}
     if not bits or any(key.endswith(".scales") for key in own):
@@ -99,7 +100,7 @@ def cost_of_reading(folder: Path, config: ModelConfig) -> tuple[int, int] | None
 
 
 def as_text(components: Components) -> list[str]:
-    """A line for each network: how much of it is in which precision."""
+    """Describe each network in a line: bytes in each precision."""
     return [
         f"{name}: " + ", ".join(f"{size / 1e6:.1f} MB in {kind}" for kind, size in kinds.items())
         for name, kinds in components.items()

@@ -1,7 +1,7 @@
-"""Conversion of a whole folder: a model's files in, a checkpoint of ours out, whole or not at all.
+"""Conversion of a folder of any known layout to a checkpoint of ours, written whole or not at all.
 
-Imports no network, so that loading a model can convert upstream's files on the way. Tensors are
-read, changed and written one after another; memory holds a few of them at a time.
+Imports no network, so that a model can be converted while it is loaded. Tensors are read, changed
+and written one after another, so that only a few of them are in memory at a time.
 """
 
 from __future__ import annotations
@@ -21,29 +21,27 @@ from mlx_chatterbox.checks.json_file import read_json
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.config import CONFIG_NAME, DTYPES, ModelConfig, QuantizationConfig
 from mlx_chatterbox.runtime.apart import is_within
+from mlx_chatterbox.weights.atomic_folder import check_space, recover, whole_folder
 from mlx_chatterbox.weights.hub import PARTS_PATTERN, WEIGHTS_NAME, is_own_configuration
-from mlx_chatterbox.weights.manifest import MANIFEST_NAME, sha256, write_manifest
-from mlx_chatterbox.weights.origin import remember, without_paths
+from mlx_chatterbox.weights.manifest import MANIFEST_NAME, sha256, write_checkpoint_manifest
 from mlx_chatterbox.weights.quantization import Precision, precision_of, quantized, stored_shapes
-from mlx_chatterbox.weights.swap import check_space, recover, whole_folder
+from mlx_chatterbox.weights.source_paths import remember, without_paths
 
 from ..formats.safetensors_file import DTYPES as STORED_DTYPES
 from ..formats.safetensors_file import SafetensorsWriter
+from ..formats.tensor_reader import TensorReader
 from .components import Components, by_component
 from .layouts import recognise
 from .model_source import OURS, Source
+from .operations import apply
 from .packed import UnpackingReader
-from .rules import Dropped, Entry, Plan
+from .rules import ConversionPlan, Dropped, PlanEntry
 from .shared import prune, share
-from .sources import Reader, weight_files
-from .tensors import apply
 from .voice import convert_voice
 
-__all__ = ["Conversion", "convert", "convert_folder", "weight_files"]
-
-# What is written into a checkpoint after its manifest.
+# Files that are written into a checkpoint after its manifest.
 _OURS_TOO = {MANIFEST_NAME, "README.md", "verification.json"}
-# Beside the tensors and the copied files: headers, the configuration, the voice.
+# Room for headers, configuration and voice, besides the tensors and the copied files.
 SPARE_BYTES = 8 * 2**20
 
 Progress = Callable[[int, int], None]
@@ -51,12 +49,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written: `size` in bytes of the weights, `voice` whether there is a built-in one.
+    """A finished conversion.
 
-    layout: what the source was: "upstream", "mlx-audio" or "mlx-chatterbox".
-    notes: what people should know of the source.
-    shared: bytes of it that were in the shared folder already.
-    components: bytes by network and precision.
+    Attributes:
+        tensors: number of tensors in the checkpoint, quantised ones counted once.
+        size: of the weights, in bytes.
+        voice: whether there is a built-in voice.
+        dropped: keys of the source that are not in the checkpoint.
+        layout: of the source: "upstream", "mlx-audio" or "mlx-chatterbox".
+        notes: for the user, about the source and about files that were removed.
+        shared: bytes of the weights that were in the shared folder already.
+        components: bytes by network and precision.
     """
 
     folder: Path
@@ -95,76 +98,76 @@ def convert(
     s3gen: str | Path | None = None,
     speech_tokenizer: Callable[[], Path] | None = None,
 ) -> Conversion:
-    """Convert the folder `source`, of any layout that is known, to a checkpoint `output`.
+    """Convert the folder `source`, of any known layout, to a checkpoint `output`.
 
     Args:
-        dtype: of the floating-point weights: float32, float16 or bfloat16; None: the source's own,
+        dtype: of the floating-point weights: float32, float16 or bfloat16; None: the source's,
             float32 for upstream's files.
-        quantization: what is of another precision (`recipes`); None: what is of few bits in the
-            source stays so, to the bit.
+        quantization: layers of another precision (`recipes`); None: layers that are quantised in
+            the source keep their exact bits.
         variant: name in `VARIANTS`; by default the first whose files are there.
-        t3_file: name of T3's file in `source`, where it is not the variant's own.
-        config: hyperparameters, where they are not the variant's own.
+        t3_file: name of T3's file in `source`, if it is not the variant's own.
+        config: hyperparameters, if they are not the variant's own.
         force: replace `output` if it is a checkpoint already.
-        verify: called with the finished folder before it takes its name; what it raises stops
-            the conversion.
-        with_reference: `verify` makes a copy in float32 in the folder: room for it is looked for,
-            too, before anything is written.
-        progress: called with (bytes done, bytes in all); hashing and writing both count.
+        verify: called with the finished folder before it takes its name; an exception stops the
+            conversion.
+        with_reference: `verify` makes a copy in float32 in the folder: the disk must have room for
+            it too, before anything is written.
+        progress: callback(done, total), in bytes; hashing and writing both count.
         repo: hub repository that `source` came from, noted in the configuration.
-        shared: folder for weights that several checkpoints have in common; with it the weights
-            are in a file for each network, hard-linked where another checkpoint has the same.
+        shared: folder for weights that several checkpoints have in common; with it every network
+            has a file of its own, hard-linked if another checkpoint has the same.
         s3gen: a folder or file with another S3Gen than `source`'s.
-        speech_tokenizer: gets the speech tokenizer that mlx-audio's folders leave out, where it
-            does not lie beside `source`; returns the file.
+        speech_tokenizer: downloads the speech tokenizer that mlx-audio's folders lack, if it is not
+            beside `source`, and returns the file.
 
     Raises:
-        CheckpointError: files missing or damaged, keys left over, a wrong `dtype`, or an `output`
-            that is there or cannot be made. Nothing half-written is left behind, whatever ends it.
+        CheckpointError: files are missing or damaged, keys are unknown, `dtype` is wrong, or
+            `output` exists or cannot be made. No half-written file is left in any case.
     """
     source, output = _folder(source), Path(output).expanduser().resolve()
     if dtype not in (None, *DTYPES):
         raise CheckpointError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}.")
     recover(output)
     _check_output(source, output, force)
-    found = recognise(source, variant, t3_file, _path(s3gen), speech_tokenizer)
-    # What is read may lie elsewhere than in SOURCE: in a run's final model, in another S3Gen.
-    for path in found.files.values():
+    model = recognise(source, variant, t3_file, _path(s3gen), speech_tokenizer)
+    # Files may lie outside SOURCE: in the final model of a training run, in another S3Gen.
+    for path in model.files.values():
         _refuse_to_replace(path, output)
         refuse_pointer(path)
     _check_replaceable(output)
-    config = _configuration(found, config, dtype, quantization)
+    config = _configuration(model, config, dtype, quantization)
     with contextlib.ExitStack() as stack:
         readers = {
-            name: stack.enter_context(contextlib.closing(found.open(name)))
-            for name in found.weights
+            name: stack.enter_context(contextlib.closing(model.open(name)))
+            for name in model.weights
         }
-        todo = found.plan({name: reader.shapes for name, reader in readers.items()})
+        todo = model.plan({name: reader.shapes for name, reader in readers.items()})
         job = _Job(todo, readers, config)
-        copied = sum(path.stat().st_size for path in found.texts.values())
+        copied = sum(path.stat().st_size for path in model.texts.values())
         needed = job.size + copied + SPARE_BYTES
         if with_reference:
             needed += job.exact_size + copied + SPARE_BYTES
         check_space(output.parent, needed)
-        in_all = sum(path.stat().st_size for path in found.files.values()) + job.size
+        in_all = sum(path.stat().st_size for path in model.files.values()) + job.size
         report = _Meter(progress, in_all)
         if shared is not None:
             stack.callback(prune, Path(shared))
 
-        replaced = _said_replaced(output)
+        removed = _note_of_removed(output)
         folder = stack.enter_context(whole_folder(output, force))
-        hashes = {name: sha256(path, report.add) for name, path in found.files.items()}
+        hashes = {name: sha256(path, report.add) for name, path in model.files.items()}
         written, linked = job.write(folder, report, None if shared is None else Path(shared))
-        for name, path in found.texts.items():
+        for name, path in model.texts.items():
             shutil.copyfile(path, folder / name)
-        dropped, voice = todo.dropped, found.voice is not None
-        if voice:
-            dropped += tuple(convert_voice(found.voice, folder))
-        config.source = {**_origin(source, repo), "layout": found.layout, "files": hashes}
-        if found.layout == OURS:
-            config.source["converted_from"] = without_paths(found.config.source)
+        dropped = todo.dropped
+        if model.voice is not None:
+            dropped += tuple(convert_voice(model.voice, folder))
+        config.source = {**_origin(source, repo), "layout": model.layout, "files": hashes}
+        if model.layout == OURS:
+            config.source["converted_from"] = without_paths(model.config.source)
         config.save(folder)
-        write_manifest(folder, written)
+        write_checkpoint_manifest(folder, written)
         if verify is not None:
             verify(folder)
     if not repo:
@@ -175,28 +178,28 @@ def convert(
         dtype=config.dtype,
         tensors=len(todo.entries),
         size=job.size,
-        voice=voice,
+        voice=model.voice is not None,
         dropped=dropped,
-        layout=found.layout,
-        notes=(*found.notes(todo), *replaced),
+        layout=model.layout,
+        notes=(*model.notes(todo), *removed),
         shared=linked,
         components=job.components,
     )
 
 
 def _configuration(
-    found: Source,
+    model: Source,
     config: ModelConfig | None,
     dtype: str | None,
     quantization: QuantizationConfig | None,
 ) -> ModelConfig:
-    """What the checkpoint will be: the source's, with what was asked for in its place."""
+    """Make the checkpoint's configuration: the source's, changed by the arguments of `convert`."""
     result = dataclasses.replace(
-        config or found.config, variant=found.row.name, dtype=dtype or found.config.dtype
+        config or model.config, variant=model.row.name, dtype=dtype or model.config.dtype
     )
-    result.quantization = found.config.quantization if quantization is None else quantization
-    if dtype is None and found.own_types:
-        rules = [*found.own_types, *result.quantization.rules]
+    result.quantization = model.config.quantization if quantization is None else quantization
+    if dtype is None and model.own_types:
+        rules = [*model.own_types, *result.quantization.rules]
         result.quantization = dataclasses.replace(result.quantization, rules=rules)
     return result
 
@@ -227,11 +230,16 @@ def _folder(source: str | Path) -> Path:
 
 
 class _Job:
-    """The tensors to write; `size` is theirs in bytes, `exact_size` as if they were float32."""
+    """The tensors to write.
 
-    def __init__(self, todo: Plan, readers: dict[str, Reader], config: ModelConfig):
+    Attributes:
+        size: their bytes.
+        exact_size: their bytes in float32.
+    """
+
+    def __init__(self, todo: ConversionPlan, readers: dict[str, TensorReader], config: ModelConfig):
         self._readers, self._config = readers, config
-        # In an order of their own, so that equal weights make equal files.
+        # Sorted by key, so that equal weights make equal files.
         self._entries = sorted(todo.entries, key=lambda entry: entry.target)
         self._stored = {entry.target: self._stored_as(entry) for entry in self._entries}
         self.size = sum(
@@ -240,7 +248,7 @@ class _Job:
             for shape, kind in tensors.values()
         )
         self.exact_size = sum(
-            _count(entry.shape) * max(mx.float32.size, self._given(entry).size)
+            _count(entry.shape) * max(mx.float32.size, self._source_type(entry).size)
             for entry in self._entries
         )
 
@@ -261,15 +269,15 @@ class _Job:
     def write(
         self, folder: Path, report: _Meter, shared: Path | None
     ) -> tuple[dict[str, str], int]:
-        """Write into `folder`: one file, or with `shared` one for each network.
+        """Write into `folder`: one file, or one for each network if there is a shared folder.
 
         Returns:
-            SHA-256 of the files by name, and bytes that `shared` had already.
+            SHA-256 of the files by name, and the bytes that were in `shared` already.
         """
         if shared is None:
             digest = self._write_file(folder / WEIGHTS_NAME, self._entries, report)
             return {WEIGHTS_NAME: digest}, 0
-        parts: dict[str, list[Entry]] = {}
+        parts: dict[str, list[PlanEntry]] = {}
         for entry in self._entries:
             parts.setdefault(entry.target.partition(".")[0], []).append(entry)
         written, linked = {}, 0
@@ -280,26 +288,28 @@ class _Job:
                 linked += path.stat().st_size
         return written, linked
 
-    def _write_file(self, path: Path, entries: list[Entry], report: _Meter) -> str:
+    def _write_file(self, path: Path, entries: list[PlanEntry], report: _Meter) -> str:
         """Write one file and return its SHA-256."""
         digest = hashlib.sha256()
         layout = {k: v for entry in entries for k, v in self._stored[entry.target].items()}
         with SafetensorsWriter(path, layout, {"format": "mlx"}, digest) as writer:
             for entry in entries:
                 self._write_entry(writer, entry, report)
-                mx.clear_cache()  # or MLX keeps the buffers for tensors of the same size
+                mx.clear_cache()  # MLX would keep the buffers for tensors of the same size
         return digest.hexdigest()
 
-    def _write_entry(self, writer: SafetensorsWriter, entry: Entry, report: _Meter) -> None:
-        # By itself, so that none of it is in memory when the next one is read.
+    def _write_entry(self, writer: SafetensorsWriter, entry: PlanEntry, report: _Meter) -> None:
+        # In a function of its own, so that it is not in memory when the next one is read.
         for key, tensor in self._tensors(entry).items():
             report.add(writer.write(key, tensor))
 
-    def _tensors(self, entry: Entry) -> dict[str, mx.array]:
-        """A tensor of the plan as it is stored: itself, or codes, scales and offsets."""
+    def _tensors(self, entry: PlanEntry) -> dict[str, mx.array]:
+        """Compute a tensor of the plan as it is stored: itself, or codes, scales and offsets."""
         precision = self._precision(entry)
-        if precision is not None and precision.bits and (kept := self._kept(entry, precision)):
-            return kept
+        if precision is not None and precision.bits:
+            same = self._quantized_alike(entry, precision)
+            if same is not None:
+                return same
         reader = self._readers[entry.file]
         sources = [] if entry.operation == "zeros" else [reader.read(k) for k in entry.sources]
         if precision is None or not precision.bits:
@@ -311,29 +321,32 @@ class _Job:
                 raise CheckpointError(f"{key} is too large for {precision.dtype}; take another.")
         return tensors
 
-    def _kept(self, entry: Entry, precision: Precision) -> dict[str, mx.array] | None:
-        """Codes and scales as the source has them, where it has just these bits and groups."""
+    def _quantized_alike(
+        self, entry: PlanEntry, precision: Precision
+    ) -> dict[str, mx.array] | None:
+        """Read the source's codes and scales if it has the same bits and group size, else None."""
         reader = self._readers[entry.file]
         if not isinstance(reader, UnpackingReader) or entry.operation != "copy":
             return None
         if reader.packing(entry.sources[0]) != (precision.bits, precision.group_size):
             return None
-        kept = zip(self._stored[entry.target].items(), reader.parts(entry.sources[0]), strict=True)
-        return {key: part.astype(kind) for (key, (_, kind)), part in kept}
+        stored = self._stored[entry.target].items()
+        pairs = zip(stored, reader.parts(entry.sources[0]), strict=True)
+        return {key: part.astype(kind) for (key, (_, kind)), part in pairs}
 
-    def _stored_as(self, entry: Entry) -> dict[str, tuple[tuple[int, ...], mx.Dtype]]:
+    def _stored_as(self, entry: PlanEntry) -> dict[str, tuple[tuple[int, ...], mx.Dtype]]:
         precision = self._precision(entry)
         if precision is None:
-            return {entry.target: (entry.shape, self._given(entry))}
+            return {entry.target: (entry.shape, self._source_type(entry))}
         return stored_shapes(entry.target, entry.shape, precision)
 
-    def _precision(self, entry: Entry) -> Precision | None:
-        """Of a floating-point tensor; others keep their type."""
-        if not mx.issubdtype(self._given(entry), mx.floating):
+    def _precision(self, entry: PlanEntry) -> Precision | None:
+        """Determine the precision to store a tensor in; None keeps the type of integers."""
+        if not mx.issubdtype(self._source_type(entry), mx.floating):
             return None
         return precision_of(self._config, entry.target, entry.shape)
 
-    def _given(self, entry: Entry) -> mx.Dtype:
+    def _source_type(self, entry: PlanEntry) -> mx.Dtype:
         return STORED_DTYPES[self._readers[entry.file].dtypes[entry.sources[-1]]][0]
 
 
@@ -345,7 +358,7 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 class _Meter:
-    """Adds bytes up and tells `progress`, if there is one."""
+    """The number of bytes done, reported to `progress` if there is one."""
 
     def __init__(self, progress: Progress | None, total: int):
         self._progress, self._done, self._total = progress, 0, total
@@ -360,52 +373,54 @@ class _Meter:
 
 
 def _refuse_to_replace(path: Path, output: Path) -> None:
-    """Of a file that is read: it must not lie in what takes OUTPUT's place."""
+    """Raise CheckpointError if an input lies in the folder that is to be replaced."""
     if is_within(path.parent, output) or is_within(path, output):
-        raise CheckpointError(f"OUTPUT {output} contains {path}, which is read; choose another.")
+        raise CheckpointError(f"OUTPUT {output} contains {path}, an input: choose another folder.")
 
 
 def _check_output(source: Path, output: Path, force: bool) -> None:
     if is_within(source, output):
-        raise CheckpointError(f"OUTPUT {output} is or contains SOURCE; choose another folder.")
+        raise CheckpointError(f"OUTPUT {output} is or contains SOURCE: choose another folder.")
     if not output.parent.is_dir():
         raise CheckpointError(f"the folder {output.parent} does not exist: make it first.")
     if not output.exists():
         return
     if not output.is_dir():
-        raise CheckpointError(f"OUTPUT {output} is a file; choose another name.")
+        raise CheckpointError(f"OUTPUT {output} is a file: choose another name.")
     if not force:
         _check_replaceable(output)
         raise CheckpointError(f"{output} exists already; --force replaces it.")
 
 
 def _check_replaceable(output: Path) -> None:
-    """Raise CheckpointError of what is no checkpoint: never delete somebody's documents."""
+    """Raise CheckpointError unless it is a checkpoint, so that no other data is ever deleted."""
     if output.exists() and not _is_replaceable(output):
         raise CheckpointError(
-            f"{output} exists already and is not a converted checkpoint, so it is not replaced, by "
-            "--force either: choose another OUTPUT, or move it away."
+            f"{output} exists already and is not a converted checkpoint, so it is not replaced, "
+            "even with --force: choose another OUTPUT, or move it away."
         )
 
 
 def _is_replaceable(output: Path) -> bool:
-    """Whether a folder is empty, or a checkpoint of ours or what is left of one."""
+    """Tell whether a folder is empty, a checkpoint of ours, or the rest of one."""
     if not any(output.iterdir()) or is_own_configuration(output):
         return True
     return WEIGHTS_NAME in _listed(output) or CONFIG_NAME in _listed(output)
 
 
 def _listed(output: Path) -> set[str]:
-    """The files that a checkpoint's manifest lists; none where there is no manifest, or a damaged
-    one."""
+    """Read the names in a checkpoint's manifest; empty if it is missing or damaged."""
     try:
         return set(read_json(output / MANIFEST_NAME)["files"])
     except (CheckpointError, KeyError, TypeError):
         return set()
 
 
-def _said_replaced(output: Path) -> list[str]:
-    """A note of what lies in an old checkpoint that no conversion put there; hidden files aside."""
+def _note_of_removed(output: Path) -> list[str]:
+    """Compose a note of the files in an old checkpoint that are not of a conversion, if any.
+
+    Hidden files are not mentioned.
+    """
     if not (listed := _listed(output)):
         return []
     names = {path.name for path in output.iterdir() if not path.name.startswith(".")}

@@ -1,4 +1,4 @@
-"""A folder that can be converted: what every layout is brought to before its tensors are read."""
+"""The description of a folder that can be converted, the same for every layout."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from mlx_chatterbox.models.config import ModelConfig
 from mlx_chatterbox.weights.shards import files_of
 from mlx_chatterbox.weights.variants import Variant
 
-from .rules import Plan, Shapes
-from .sources import Reader
+from ..formats.tensor_reader import TensorReader
+from .rules import ConversionPlan, Shapes
 
 UPSTREAM, COMMUNITY, OURS = "upstream", "mlx-audio", "mlx-chatterbox"
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a folder holds, and how it is got at.
+    """A model in a folder, and access to its tensors.
 
     Attributes:
         layout: `UPSTREAM`, `COMMUNITY` or `OURS`.
-        row: the model in it; its file names are upstream's.
-        weights: files with tensors, by the name that plans call them.
-        texts: the tokenizer's files, by the name that a folder of ours has them under.
-        voice: `conds.pt` or `conds.safetensors`, where there is a built-in voice.
+        row: the variant; its file names are upstream's.
+        weights: files with tensors, by their names in plans.
+        texts: the tokenizer's files, by their names in a checkpoint of ours.
+        voice: `conds.pt` or `conds.safetensors`, if there is a built-in voice.
         config: hyperparameters.
-        plan: what becomes of the keys of `weights`.
-        open: a reader of one of `weights`.
-        own_types: rules for parts of another type than `config.dtype`, which hold where no type is
-            asked for.
-        notes: what people should know of it.
+        plan: makes the plan, from the keys and shapes of each of `weights`.
+        open: opens one of `weights`, by name.
+        own_types: rules for parts of another type than `config.dtype`, which apply if no type is
+            requested.
+        notes: makes notes for the user, from the plan.
     """
 
     layout: str
@@ -40,14 +40,14 @@ class Source:
     texts: Mapping[str, Path]
     voice: Path | None
     config: ModelConfig
-    plan: Callable[[Mapping[str, Shapes]], Plan]
-    open: Callable[[str], Reader]
+    plan: Callable[[Mapping[str, Shapes]], ConversionPlan]
+    open: Callable[[str], TensorReader]
     own_types: Sequence[dict] = ()
-    notes: Callable[[Plan], Sequence[str]] = lambda plan: ()
+    notes: Callable[[ConversionPlan], Sequence[str]] = lambda plan: ()
 
     @property
     def files(self) -> dict[str, Path]:
-        """Every file that the model is made from, by the name to note it under."""
+        """List every file of the model, by the name to note it under."""
         voice = {} if self.voice is None else {self.voice.name: self.voice}
         weights = {}
         for name, path in self.weights.items():
@@ -59,10 +59,10 @@ class Source:
 
 
 def present(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Those of `names` that are files of the folder."""
+    """Select those of `names` that are files of the folder."""
     return {name: folder / name for name in names if (folder / name).is_file()}
 
 
 def first_present(folder: Path, names: Sequence[str]) -> Path | None:
-    """The first of `names` that is a file of the folder."""
+    """Find the first of `names` that is a file of the folder; None if none is."""
     return next(iter(present(folder, names).values()), None)

@@ -1,4 +1,4 @@
-"""A folder of ours, to be converted again: another precision, or packed weights unpacked."""
+"""Checkpoints of ours as a source: to change their precision, or unpack their weights."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from mlx_chatterbox.text.files import LEXICON_FILE
 from mlx_chatterbox.weights.shards import is_there
 from mlx_chatterbox.weights.variants import variant_named
 
+from ..formats.tensor_reader import TensorReader
 from .model_source import OURS, Source, first_present, present
 from .packed import UnpackingReader
-from .rules import Entry, Plan, Shapes
-from .sources import WEIGHTS_NAME, Reader, open_weights, weight_files
+from .rules import ConversionPlan, PlanEntry, Shapes
+from .sources import WEIGHTS_NAME, open_weights, required_weight_files
 from .voice import VOICE_NAME
 
 
 def own_source(folder: Path, variant: str | None) -> Source:
-    """What a folder of ours holds; arguments and errors as in `layouts.recognise`."""
+    """Describe a checkpoint of ours; arguments and errors as in `layouts.recognise`."""
     config = ModelConfig.load(folder)
     row = variant_named(config.variant)
     if variant is not None and variant != row.name:
@@ -31,9 +32,9 @@ def own_source(folder: Path, variant: str | None) -> Source:
     if is_there(whole):
         weights = {WEIGHTS_NAME: whole}
     else:
-        weights = {path.name: path for path in weight_files(folder)}
+        weights = {path.name: path for path in required_weight_files(folder)}
 
-    def open_one(name: str) -> Reader:
+    def open_one(name: str) -> TensorReader:
         reader = open_weights(weights[name])
         if packing.bits:
             return UnpackingReader(reader, packing.group_size, offsets=".offsets")
@@ -53,11 +54,11 @@ def own_source(folder: Path, variant: str | None) -> Source:
     )
 
 
-def _plan(available: Mapping[str, Shapes]) -> Plan:
-    """Every tensor as it is."""
-    return Plan(
+def _plan(available: Mapping[str, Shapes]) -> ConversionPlan:
+    """Plan to copy every tensor."""
+    return ConversionPlan(
         tuple(
-            Entry(key, file, (key,), "copy", tuple(shape))
+            PlanEntry(key, file, (key,), "copy", tuple(shape))
             for file, shapes in available.items()
             for key, shape in shapes.items()
         ),
@@ -66,7 +67,7 @@ def _plan(available: Mapping[str, Shapes]) -> Plan:
 
 
 def _group_sizes(config: ModelConfig, shapes: Shapes) -> dict[str, int]:
-    """Of the quantised layers, by key: their rules say how many bits."""
+    """Compute the group sizes of quantised layers, by key, from their shapes and bits."""
     sizes = {}
     for scales in [key for key in shapes if key.endswith(".scales")]:
         layer = scales.removesuffix(".scales")

@@ -1,4 +1,4 @@
-"""Readers that show packed tensors as the tensors they stand for, one at a time.
+"""Readers that unpack packed tensors, one at a time, or rename keys.
 
 Two ways of packing: MLX's quantised layers (`X.weight` in uint32, `X.scales`, `X.biases`), as
 mlx-audio stores its 4- and 8-bit models, and ours for weights in the package (`KEY`,
@@ -13,27 +13,29 @@ import mlx.core as mx
 
 from mlx_chatterbox.errors import CheckpointError
 
+from ..formats.tensor_reader import TensorReader
+
 GROUP_SIZE = 64  # MLX's own, where nothing else is stated
 _WORD_BITS = 32
 _BITS = (2, 3, 4, 5, 6, 8)
 
 
 class UnpackingReader:
-    """A reader of plain tensors over one of packed ones.
+    """A reader of plain tensors that unpacks those of another reader.
 
     Attributes:
-        shapes, dtypes: of what is shown; a packed tensor has the type of its scales.
+        shapes, dtypes: of the unpacked tensors, which have the type of their scales.
 
     Args:
         reader: of the file.
         group_size: numbers that share a scale.
-        own_sizes: the same by key, for tensors that have another.
-        offsets: ending of the offsets: ".biases" (MLX's layers) or ".offsets" (ours).
+        own_sizes: the same by key, for tensors with another group size.
+        offsets: ending of the keys of offsets: ".biases" (MLX's layers) or ".offsets" (ours).
     """
 
     def __init__(
         self,
-        reader,
+        reader: TensorReader,
         group_size: int = GROUP_SIZE,
         own_sizes: Mapping[str, int] | None = None,
         offsets: str = ".biases",
@@ -62,7 +64,7 @@ class UnpackingReader:
                 self.shapes[key], self.dtypes[key] = shape, reader.dtypes[key]
 
     def _bits(self, key: str, scales: str, size: int) -> int:
-        """Bits of a number, from how many words a row of so many groups takes."""
+        """Compute the bits of a number from the words and groups of a row."""
         shapes = self._reader.shapes
         words, groups = shapes[key][-1], shapes[scales][-1]
         bits = words * _WORD_BITS / max(1, groups * size)
@@ -73,28 +75,28 @@ class UnpackingReader:
         return int(bits)
 
     def packing(self, key: str) -> tuple[int, int] | None:
-        """Bits and group size of a packed tensor, None for another or one of our own packing."""
+        """Return bits and group size of a tensor in MLX's packing, None for any other."""
         if key not in self._packed or self._offsets != ".biases":
             return None
         _, _, size, bits = self._packed[key]
         return bits, size
 
     def parts(self, key: str) -> list[mx.array]:
-        """A packed tensor as it is stored: codes, scales and offsets."""
+        """Read a packed tensor as it is stored: codes, scales and offsets."""
         scales, offsets, _, _ = self._packed[key]
         if offsets not in self._reader.shapes:
             raise CheckpointError(f"{self.path}: {key} is packed and {offsets} is missing.")
         return [self._reader.read(part) for part in (key, scales, offsets)]
 
     def read(self, key: str) -> mx.array:
-        """One tensor, read now and unpacked."""
+        """Read one tensor, and unpack it."""
         if key not in self._packed:
             return self._reader.read(key)
         _, _, size, bits = self._packed[key]
-        codes, *values = self.parts(key)
-        values = [value.astype(mx.float32) for value in values]
+        codes, scales, offsets = self.parts(key)
+        scales, offsets = scales.astype(mx.float32), offsets.astype(mx.float32)
         try:
-            return mx.dequantize(codes, *values, group_size=size, bits=bits)
+            return mx.dequantize(codes, scales, offsets, size, bits)
         except ValueError as error:
             raise CheckpointError(f"{self.path}: {key} is damaged: {error}") from None
 
@@ -104,15 +106,19 @@ class UnpackingReader:
 
 
 class RenamingReader:
-    """A reader whose keys have other names: `names` from the shown to the stored ones."""
+    """A reader that renames the keys of another.
 
-    def __init__(self, reader, names: Mapping[str, str]):
+    Args:
+        names: stored keys by the new ones.
+    """
+
+    def __init__(self, reader: TensorReader, names: Mapping[str, str]):
         self._reader, self._names, self.path = reader, dict(names), reader.path
         self.shapes = {key: reader.shapes[stored] for key, stored in self._names.items()}
         self.dtypes = {key: reader.dtypes[stored] for key, stored in self._names.items()}
 
     def read(self, key: str) -> mx.array:
-        """One tensor, read now."""
+        """Read one tensor."""
         return self._reader.read(self._names[key])
 
     def close(self) -> None:

@@ -1,14 +1,15 @@
 """Precisions to convert to: by name, or the same bits everywhere.
 
-Rules are `mlx_chatterbox.models.config.QuantizationConfig`'s, the first that fits counts. They are
-chosen by `python -m convert.damage`. On the pocket model each of T3's four groups (attention,
-feed-forward, speech head, embeddings) does about the same damage at the same bits, and the
-projections hold most of the weights (of the English model 95 %): they go low, heads and embeddings
-stay higher. Every bit less is about four times the divergence. F0's last layer in 8 bits alone
-moves the spectrum by half a dB and saves nothing: it stays float32. What serves only when a
-recording is read is measured by `python -m convert.reading`: the voice encoder, the speaker encoder
-and the last step of the speech tokenizer are small and stay float32; the rest of the tokenizer
-stays float16, as few bits change its tokens. Imports no network.
+Rules are those of `mlx_chatterbox.models.config.QuantizationConfig`: the first that matches a layer
+applies. They were chosen by `python -m convert.damage`. On the pocket model each of T3's four
+groups (attention, feed-forward, speech head, embeddings) causes about the same error with the same
+bits, and the projections hold most of the weights (95 % of the English model): they get few bits,
+heads and embeddings more. Each bit less makes the divergence about four times as large. Quantising
+F0's last layer alone to 8 bits moves the spectrum by half a dB and saves nothing: it stays float32.
+Networks that are needed only to read recordings were measured by `python -m convert.reading`: the
+voice encoder, the speaker encoder and the last step of the speech tokenizer are small and stay
+float32; the rest of the tokenizer stays float16, as fewer bits change its tokens. Imports no
+network.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from mlx_chatterbox.models.config import QuantizationConfig
 
 GROUP_SIZE = 64
 
-# Small, and needed to the last digit: numbers that become digits of a token, a pitch, a voice.
-KEPT = (
+# Small layers whose rounding would change a token, a pitch or a voice.
+ALWAYS_FLOAT32 = (
     "s3_tokenizer.quantizer.*",
     "s3gen.mel2wav.f0_predictor.*",
     "s3gen.speaker_encoder.*",
@@ -32,13 +33,19 @@ T3_PROJECTIONS = "t3.tfmr.*"
 # Heads, embeddings, conditioning.
 T3_REST = "t3.*"
 FLOW = "s3gen.flow.*"
-# Serves only when a recording is read, and every token that few bits change is heard in the voice.
+# Needed only to read recordings; every token that fewer bits change is audible in the voice.
 SPEECH_TOKENIZER = "s3_tokenizer.*"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to make of the weights; `about` is for people."""
+    """A choice of precisions for all layers.
+
+    Attributes:
+        about: a description for help texts.
+        dtype: of layers without a rule.
+        rules: see `QuantizationConfig`.
+    """
 
     name: str
     about: str
@@ -47,7 +54,7 @@ class Recipe:
 
     @property
     def quantization(self) -> QuantizationConfig:
-        """As it stands in `config.json`."""
+        """The section of `config.json`."""
         return QuantizationConfig(self.name if self.rules else "", [dict(r) for r in self.rules])
 
 
@@ -55,11 +62,14 @@ def _bits(layers: str, bits: int, group_size: int = GROUP_SIZE) -> dict:
     return {"layers": layers, "bits": bits, "group_size": group_size}
 
 
-def _kept(dtype: str = "float16") -> list[dict]:
-    """What is never quantised; the speech tokenizer in float16 at least, whatever `dtype` is."""
+def _unquantized(dtype: str = "float16") -> list[dict]:
+    """Make the rules of layers that are never quantised.
+
+    The speech tokenizer is float32 if `dtype` is, else float16, also for bfloat16.
+    """
     own = "float32" if dtype == "float32" else "float16"
     return [
-        *({"layers": layers, "dtype": "float32"} for layers in KEPT),
+        *({"layers": layers, "dtype": "float32"} for layers in ALWAYS_FLOAT32),
         {"layers": SPEECH_TOKENIZER, "dtype": own},
     ]
 
@@ -75,7 +85,7 @@ RECIPES: dict[str, Recipe] = {
             "float32",
             "float16",
             (
-                *_kept(),
+                *_unquantized(),
                 _bits(T3_POSITIONS, 8),
                 _bits(T3_PROJECTIONS, 6),
                 # Turbo's 50,000 words are a sixth of it; the head is for training alone.
@@ -89,7 +99,7 @@ RECIPES: dict[str, Recipe] = {
             "convolutions and the speech tokenizer in float16, F0 and voice in float32",
             "float16",
             (
-                *_kept(),
+                *_unquantized(),
                 _bits(T3_POSITIONS, 8),
                 # Groups of 32: a tenth more than 64, and a third less of the error.
                 _bits(T3_PROJECTIONS, 4, 32),
@@ -102,18 +112,18 @@ RECIPES: dict[str, Recipe] = {
 
 
 def uniform(bits: int, group_size: int = GROUP_SIZE, dtype: str = "float16") -> Recipe:
-    """Every linear layer and embedding in the same bits, but for what is never quantised.
+    """Make a recipe with the same bits for all linear layers and embeddings that may be quantised.
 
     Args:
-        dtype: of what is not quantised.
+        dtype: of the other tensors.
     """
     layers = (T3_REST, FLOW)
     name = f"{bits}bit"
     about = f"linear layers and embeddings in {bits} bits, groups of {group_size}"
-    rules = (*_kept(dtype), *(_bits(of, bits, group_size) for of in layers))
+    rules = (*_unquantized(dtype), *(_bits(of, bits, group_size) for of in layers))
     return Recipe(name, about, dtype, rules)
 
 
 def plain(dtype: str) -> Recipe:
-    """One floating-point type for all."""
+    """Make a recipe with one floating-point type for all tensors."""
     return Recipe(dtype, f"everything in {dtype}", dtype)

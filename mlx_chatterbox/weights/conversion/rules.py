@@ -1,9 +1,9 @@
-"""Which of upstream's keys is which of ours, as data, and what is done to a tensor on the way.
+"""The rules that translate upstream's keys and tensors to ours, as data.
 
-Weight norm stands in upstream's files as magnitude and direction, in either of PyTorch's two
-spellings, and becomes one weight. Convolutions change from PyTorch's layout to MLX's, channels
-last; GPT-2's linear layers, which Hugging Face stores as (in, out), become (out, in). What no
-network of ours has is dropped by name; a key that no rule knows is an error.
+Upstream's files hold weight norm as magnitude and direction, in either of PyTorch's two spellings;
+it becomes one weight. Convolutions change from PyTorch's layout to MLX's, channels last; GPT-2's
+linear layers, which Hugging Face stores as (in, out), become (out, in). Keys that no network of
+ours has are dropped by name; a key without a rule is an error.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from mlx_chatterbox.weights.variants import Variant, variant_named
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
-# What is done to a tensor, as a permutation of its axes from PyTorch's layout to MLX's.
+# Operations on a tensor, as permutations of its axes from PyTorch's layout to MLX's.
 OPERATIONS: dict[str, Shape | None] = {
     "copy": None,
-    "zeros": None,  # of the source's type; its values are not looked at
+    "zeros": None,  # of the source's type; the source's values are not read
     "transpose": (1, 0),  # (in, out) -> (out, in)
     "conv1d": (0, 2, 1),  # (O, I, K) -> (O, K, I)
     "conv2d": (0, 2, 3, 1),  # (O, I, H, W) -> (O, H, W, I)
@@ -36,7 +36,7 @@ WEIGHT_NORM_SPELLINGS: dict[str, tuple[str, str]] = {
     "g_v": (".weight_g", ".weight_v"),
 }
 
-# Layers that upstream weight-normalises; asked on the way back only.
+# Layers that upstream weight-normalises; needed only to convert back to upstream's files.
 WEIGHT_NORMED = re.compile(
     r"mel2wav\.(conv_pre|conv_post|ups\.\d+|f0_predictor\.condnet\.\d+"
     r"|(source_)?resblocks\.\d+\.convs[12]\.\d+)\.weight"
@@ -45,7 +45,7 @@ WEIGHT_NORMED = re.compile(
 
 @dataclass(frozen=True)
 class Drop:
-    """Keys that are left behind on purpose: a pattern for the whole key, and why."""
+    """Keys that are dropped on purpose: a pattern for the whole key, and the reason."""
 
     pattern: str
     reason: str
@@ -53,10 +53,13 @@ class Drop:
 
 @dataclass(frozen=True)
 class FileRules:
-    """One file of upstream's: `prefixes` as pairs (upstream's, ours), and what is dropped.
+    """The rules of one of upstream's files.
 
-    operations: a pattern for the whole key, a number of dimensions, and the operation for both;
-        the first that fits counts, and where none does the tensor is copied.
+    Attributes:
+        prefixes: of keys, as pairs (upstream's, ours).
+        drops: keys that are not converted.
+        operations: a pattern for the whole key, a number of dimensions, and the operation for
+            both; the first that matches applies, and if none does the tensor is copied.
     """
 
     prefixes: tuple[tuple[str, str], ...]
@@ -114,12 +117,14 @@ RULES: dict[str, FileRules] = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class PlanEntry:
     """One tensor of ours and its origin.
 
-    sources: keys in `file`; two of them are the magnitude and the direction of weight norm.
-    operation: a name of `OPERATIONS`, done after weight norm is folded.
-    shape: of the target, in MLX's layout.
+    Attributes:
+        target: our key.
+        sources: keys in `file`; two of them are the magnitude and the direction of weight norm.
+        operation: a name of `OPERATIONS`, applied after weight norm is folded.
+        shape: of the target, in MLX's layout.
     """
 
     target: str
@@ -139,22 +144,22 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What becomes of every key of a checkpoint."""
+class ConversionPlan:
+    """The conversion of every key of a checkpoint."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[PlanEntry, ...]
     dropped: tuple[Dropped, ...]
 
 
 def file_rules(variant: Variant | str) -> dict[str, FileRules]:
-    """The rules of each weight file of `variant`, by file name."""
+    """Return the rules of each weight file of `variant`, by file name."""
     if isinstance(variant, str):
         variant = variant_named(variant)
     return {getattr(variant, role): rules for role, rules in RULES.items()}
 
 
 def operation_on(key: str, rank: int, rules: FileRules) -> str:
-    """The operation for upstream's `key` (weight norm folded) with `rank` dimensions."""
+    """Choose the operation for upstream's `key` (weight norm folded) with `rank` dimensions."""
     for pattern, dimensions, operation in rules.operations:
         if rank == dimensions and re.fullmatch(pattern, key):
             return operation
@@ -162,13 +167,13 @@ def operation_on(key: str, rank: int, rules: FileRules) -> str:
 
 
 def permuted(shape: Shape, operation: str, inverse: bool = False) -> Shape:
-    """`shape` after `operation`, or before it if `inverse`."""
+    """Permute a shape as `operation` does, or undo that if `inverse`."""
     axes = axes_of(operation, inverse)
     return tuple(shape) if axes is None else tuple(shape[axis] for axis in axes)
 
 
 def axes_of(operation: str, inverse: bool = False) -> Shape | None:
-    """The permutation of `operation`, or the one that undoes it; None for none."""
+    """Return the permutation of `operation`, or its inverse; None if it permutes nothing."""
     axes = OPERATIONS[operation]
     if axes is None or not inverse:
         return axes

@@ -1,8 +1,9 @@
-"""S3Gen by itself: upstream's file, or Hugging Face's folder, in and out.
+"""S3Gen without the rest of a model: upstream's file, or Hugging Face's folder, in and out.
 
-Hugging Face's is the layout of the transformers pull request 42413 (`S3GenModel`): upstream's keys
-but for the speech tokenizer, which stands one level deeper, and hyperparameters in a `config.json`
-with `model_type` "s3gen". Its vocoder by itself (`HiFTNetModel`, "hiftnet") has no prefix.
+Hugging Face's layout is that of the transformers pull request 42413 (`S3GenModel`): upstream's keys
+except for the speech tokenizer, which is one level deeper, and hyperparameters in a `config.json`
+with `model_type` "s3gen". The keys of its separate vocoder (`HiFTNetModel`, "hiftnet") have no
+prefix.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mlx.core as mx
 
@@ -20,19 +21,22 @@ from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.s3gen.config import S3GenConfig
 from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerConfig
 from mlx_chatterbox.weights.hub import OUR_PARTS
-from mlx_chatterbox.weights.parts import read_config
+from mlx_chatterbox.weights.part_folder import read_config
 from mlx_chatterbox.weights.shards import is_there
 
 from ..formats.safetensors_file import DTYPES
+from ..formats.tensor_reader import TensorReader
 from . import upstream
+from .operations import apply
 from .packed import RenamingReader
-from .rules import Plan
-from .sources import WEIGHTS_NAME, Reader, open_weights
-from .tensors import apply
+from .rules import ConversionPlan
+from .sources import WEIGHTS_NAME, open_weights
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 S3GEN, HIFTNET = "s3gen", "hiftnet"
 _NAMES = (WEIGHTS_NAME, "s3gen.safetensors", "s3gen.pt", "s3gen_meanflow.safetensors")
-# What upstream's rules call the file, whatever it is called.
+# The name of the file in upstream's rules, independent of its name on disk.
 _FILE = "s3gen.safetensors"
 _TOKENIZER, _DEEPER = "tokenizer.", "tokenizer.s3_model."
 _VOCODER = "mel2wav."
@@ -41,7 +45,7 @@ _MEANFLOW_KEY = "flow.decoder.estimator.time_embed_mixer.weight"
 
 
 def is_s3gen(path: Path) -> bool:
-    """Whether a file holds S3Gen and nothing else, in upstream's or Hugging Face's spelling."""
+    """Tell whether a file holds S3Gen and nothing else, with upstream's or Hugging Face's keys."""
     if not is_there(path):
         return False
     keys = open_weights(path).shapes
@@ -49,7 +53,7 @@ def is_s3gen(path: Path) -> bool:
 
 
 def s3gen_file(path: Path) -> Path:
-    """The file with S3Gen that `path`, a file or a folder, means.
+    """Find the file with S3Gen in a folder, or return `path` if it is a file.
 
     Raises:
         CheckpointError: there is none.
@@ -59,7 +63,7 @@ def s3gen_file(path: Path) -> Path:
         return path
     if read_config(path).get("model_type") in OUR_PARTS:
         raise CheckpointError(
-            f"{path} holds S3Gen in this library's layout; to put it into a model, save it by "
+            f"{path} holds S3Gen in this library's layout; to use it in a conversion, save it with "
             "S3GenModel.save_pretrained(folder, layout='transformers')."
         )
     for name in _NAMES:
@@ -68,8 +72,8 @@ def s3gen_file(path: Path) -> Path:
     raise CheckpointError(f"{path} holds no S3Gen; looked for {', '.join(_NAMES)}.")
 
 
-def plain_names(reader: Reader) -> Reader:
-    """Hugging Face's S3Gen or vocoder under upstream's names; upstream's own is as it is."""
+def plain_names(reader: TensorReader) -> TensorReader:
+    """Give Hugging Face's S3Gen or vocoder upstream's keys; upstream's own stays as it is."""
     names = {}
     vocoder_alone = any(key.startswith("conv_pre.") for key in reader.shapes)
     for key in reader.shapes:
@@ -80,10 +84,11 @@ def plain_names(reader: Reader) -> Reader:
     return RenamingReader(reader, names)
 
 
-def stated_config(folder: Path, config: Config, model_type: str = S3GEN) -> Config:
-    """`config` with the fields that a `config.json` of Hugging Face's states.
+def stated_config(folder: Path, config: AnyConfig, model_type: str = S3GEN) -> AnyConfig:
+    """Return `config` with the fields that Hugging Face's `config.json` states.
 
-    Another model's file, or none, changes nothing; fields that only transformers knows are left.
+    The file of another model, or none, changes nothing; fields that only transformers has are
+    ignored.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -92,17 +97,19 @@ def stated_config(folder: Path, config: Config, model_type: str = S3GEN) -> Conf
     if values.get("model_type") != model_type:
         return config
     names = {field.name for field in dataclasses.fields(config)}
-    given = {name: value for name, value in values.items() if name in names}
-    return type(config).from_dict({**config.to_dict(), **given})
+    stated = {name: value for name, value in values.items() if name in names}
+    return type(config).from_dict({**config.to_dict(), **stated})
 
 
-def read_weights(path: Path, dtype: mx.Dtype, within: str = "") -> dict[str, mx.array]:
-    """S3Gen's tensors of a file under our keys and in our layout.
+def read_weights(
+    path: Path, dtype: mx.Dtype, within: str | tuple[str, ...] = ""
+) -> dict[str, mx.array]:
+    """Read S3Gen's tensors of a file under our keys and in our layout.
 
     Args:
         path: with upstream's or Hugging Face's tensors, .safetensors or .pt.
         dtype: of the floating-point tensors.
-        within: only keys that begin so, `s3gen.mel2wav.`
+        within: beginning of the keys to read: `s3gen.mel2wav.`
 
     Raises:
         CheckpointError: damaged, or with keys that are not S3Gen's.
@@ -113,44 +120,47 @@ def read_weights(path: Path, dtype: mx.Dtype, within: str = "") -> dict[str, mx.
 
 
 def read_entries(
-    todo: Plan, readers: Mapping[str, Reader], dtype: mx.Dtype, within: str | tuple[str, ...]
+    todo: ConversionPlan,
+    readers: Mapping[str, TensorReader],
+    dtype: mx.Dtype,
+    within: str | tuple[str, ...],
 ) -> dict[str, mx.array]:
-    """The tensors of a plan whose keys begin with `within`, carried out in memory."""
+    """Convert the tensors of a plan whose keys begin with `within`, in memory."""
     weights = {}
     for entry in todo.entries:
         if entry.target.startswith(within):
             reader = readers[entry.file]
             zeros = entry.operation == "zeros"
             sources = [] if zeros else [reader.read(key) for key in entry.sources]
-            given = DTYPES[reader.dtypes[entry.sources[-1]]][0]
-            kind = dtype if mx.issubdtype(given, mx.floating) else given
+            stored = DTYPES[reader.dtypes[entry.sources[-1]]][0]
+            kind = dtype if mx.issubdtype(stored, mx.floating) else stored
             weights[entry.target] = apply(entry, sources, kind)
     return weights
 
 
 def is_meanflow(path: Path) -> bool:
-    """Whether a file's flow was distilled to two steps (Turbo, Nano), by the layer it has more."""
+    """Tell whether a file's flow was distilled to two steps (Turbo, Nano), which adds a layer."""
     with contextlib.closing(open_weights(path)) as reader:
         return any(key.endswith(_MEANFLOW_KEY) for key in reader.shapes)
 
 
 def stated_tokenizer(folder: Path, config: S3TokenizerConfig) -> S3TokenizerConfig:
-    """`config` with the speech tokenizer's sizes that `to_hugging_face` states.
+    """Return `config` with the speech tokenizer's sizes that `to_hugging_face` wrote.
 
-    The pull request's own folders do not: theirs is the usual one.
+    The pull request's own folders do not state them, as they have the usual speech tokenizer.
     """
     values = read_config(folder)
-    given = values.get(TOKENIZER_FIELD, {}) if values.get("model_type") == S3GEN else {}
-    return S3TokenizerConfig.from_dict({**config.to_dict(), **given})
+    stated = values.get(TOKENIZER_FIELD, {}) if values.get("model_type") == S3GEN else {}
+    return S3TokenizerConfig.from_dict({**config.to_dict(), **stated})
 
 
 def to_hugging_face(
     weights: Mapping[str, mx.array], config: S3GenConfig, tokenizer: S3TokenizerConfig
 ) -> tuple[dict[str, mx.array], dict[str, Any]]:
-    """Tensors and `config.json` as the pull request's `S3GenModel.save_pretrained` writes them.
+    """Make tensors and `config.json` as the pull request's `S3GenModel.save_pretrained` does.
 
-    Its own code fixes the vocoder's and the speaker encoder's sizes; ours are stated beside what it
-    knows, and so is the speech tokenizer's.
+    Its code fixes the sizes of vocoder, speaker encoder and speech tokenizer; ours are written in
+    addition.
     """
     tensors = upstream.to_upstream(weights, filter_buffers=False)[_FILE]
     renamed = {
@@ -164,7 +174,7 @@ def to_hugging_face(
 def vocoder_to_hugging_face(
     weights: Mapping[str, mx.array], config: Config
 ) -> tuple[dict[str, mx.array], dict[str, Any]]:
-    """As `to_hugging_face`, for the vocoder by itself; keys of `weights` begin `s3gen.mel2wav.`"""
+    """Do the same as `to_hugging_face` for the vocoder: keys of `weights` begin `s3gen.mel2wav.`"""
     tensors = upstream.to_upstream(weights)[_FILE]
     values = {"model_type": HIFTNET, "architectures": ["HiFTNetModel"], **config.to_dict()}
     return {key.removeprefix(_VOCODER): value for key, value in tensors.items()}, values

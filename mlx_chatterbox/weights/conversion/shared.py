@@ -22,11 +22,11 @@ def share(part: Path, digest: str, folder: Path) -> bool:
     Args:
         part: a finished file of a checkpoint that is being made.
         digest: SHA-256 of its bytes.
-        folder: the shared folder; made if it is not there.
+        folder: the shared folder; made if it does not exist.
 
     Returns:
-        Whether the content was there before. A file that has the name of it and is something else
-        is left alone, and not used.
+        Whether the content was there before. A file of that name with other content is left
+        alone, and not used.
     """
     folder.mkdir(parents=True, exist_ok=True)
     known = folder / f"{digest}.safetensors"
@@ -40,7 +40,7 @@ def share(part: Path, digest: str, folder: Path) -> bool:
     temporary = part.with_name(f".{os.urandom(8).hex()}.tmp")
     try:
         os.link(known, temporary)
-        # By the second name: nobody can put another file under that one.
+        # Checked under the second name, which no other process knows.
         if not is_regular(temporary) or sha256(temporary) != digest:
             return False
         os.replace(temporary, part)
@@ -53,7 +53,7 @@ def share(part: Path, digest: str, folder: Path) -> bool:
 
 
 def prune(folder: Path) -> None:
-    """Remove from the shared folder what no checkpoint has any more."""
+    """Remove files from the shared folder that no checkpoint has any more."""
     for path in folder.glob("*.safetensors"):
         with contextlib.suppress(OSError):
             if path.stat().st_nlink == 1:

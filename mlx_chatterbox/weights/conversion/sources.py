@@ -1,4 +1,4 @@
-"""Which model a folder of upstream's files holds, and in which files.
+"""Recognition of the model in a folder of upstream's files.
 
 A folder may hold several models (ResembleAI/chatterbox has English and both multilinguals), a
 weight file may come as .safetensors or as .pt, and T3 may have a name of its own, as in the
@@ -19,6 +19,7 @@ from mlx_chatterbox.weights.shards import is_there, split_names
 from mlx_chatterbox.weights.variants import VARIANTS, Variant, variant_named
 
 from ..formats.safetensors_file import SafetensorsReader, ShardedReader
+from ..formats.tensor_reader import TensorReader
 from ..formats.unpickle import TorchReader
 from .rules import Shapes
 
@@ -26,14 +27,11 @@ T3_KEYS = frozenset({"text_emb.weight", "speech_emb.weight", "speech_head.weight
 
 
 class UnknownFolder(CheckpointError):
-    """A folder with nothing that is known as a model, or with not all of it."""
+    """A folder with no known model, or with an incomplete one."""
 
 
-Reader = SafetensorsReader | ShardedReader | TorchReader
-
-
-def open_weights(path: Path) -> Reader:
-    """A reader of the tensors in a .safetensors or .pt file, or in the shards of the first.
+def open_weights(path: Path) -> TensorReader:
+    """Open the tensors of a .safetensors file, whole or split into shards, or of a .pt file.
 
     Raises:
         CheckpointError: missing, damaged, or something else.
@@ -44,8 +42,8 @@ def open_weights(path: Path) -> Reader:
     return ShardedReader(path) if split else SafetensorsReader(path)
 
 
-def weight_files(folder: str | Path) -> list[Path]:
-    """The files with the tensors of a converted folder: one for all, or one for each part.
+def required_weight_files(folder: str | Path) -> list[Path]:
+    """List a converted folder's files of tensors, as `hub.weight_files`.
 
     Raises:
         CheckpointError: there is none.
@@ -62,12 +60,12 @@ def find_source(
     t3_file: str | None = None,
     elsewhere: bool = False,
 ) -> Variant:
-    """The variant to convert, its file names those that are really there.
+    """Determine the variant to convert, with the names of the files in this folder.
 
     Args:
         folder: with upstream's files.
         variant: name in `VARIANTS`; by default the first whose files are all there.
-        t3_file: name of T3's file in `folder`, where it is not the variant's own.
+        t3_file: name of T3's file in `folder`, if it is not the variant's own.
         elsewhere: S3Gen comes from another place, and need not be in `folder`.
 
     Raises:
@@ -88,7 +86,7 @@ def find_source(
 
 
 def _located(folder: Path, row: Variant, t3_file: str) -> Variant:
-    """The row with T3's name, and the others' in whichever of the two formats they are there."""
+    """Return the row with this T3, and the other files in the format in which they are there."""
     return dataclasses.replace(
         row,
         t3_file=t3_file,
@@ -111,12 +109,12 @@ def _missing(folder: Path, row: Variant, elsewhere: bool = False) -> list[str]:
 
 
 def _rows_for(folder: Path, t3_file: str, rows: list[Variant]) -> list[Variant]:
-    """Those of `rows` that the T3 in `t3_file` can belong to, the likeliest first."""
+    """Select those of `rows` that the T3 in `t3_file` can belong to, the likeliest first."""
     path = folder / t3_file
     if path.name != t3_file or path.suffix != ".safetensors" or not is_there(path):
-        found = ", ".join(_t3_files(folder)) or "none"
+        present = ", ".join(_t3_files(folder)) or "none"
         raise CheckpointError(
-            f"{t3_file} is no .safetensors file in {folder}; those with a T3 there: {found}."
+            f"{t3_file} is not a .safetensors file in {folder}; files with a T3 there: {present}."
         )
     if named := [row for row in rows if row.t3_file == t3_file]:
         return named
@@ -133,7 +131,7 @@ def _rows_for(folder: Path, t3_file: str, rows: list[Variant]) -> list[Variant]:
 
 
 def _renamed_t3(folder: Path, row: Variant, elsewhere: bool) -> str | None:
-    """T3's file, where all else of the variant is there and just one other file can be it."""
+    """Find T3's file if all else of the variant is there and exactly one other file can be it."""
     if set(_missing(folder, _located(folder, row, row.t3_file), elsewhere)) != {row.t3_file}:
         return None
     known = {name for other in VARIANTS.values() for name in other.weight_files}
@@ -144,14 +142,14 @@ def _renamed_t3(folder: Path, row: Variant, elsewhere: bool) -> str | None:
     ]
     if len(names) > 1:
         raise CheckpointError(
-            f"{folder} holds several T3 models: {', '.join(names)}. Choose one by --t3 NAME."
+            f"{folder} holds several T3 models: {', '.join(names)}. Choose one with --t3 FILE."
         )
     return names[0] if names else None
 
 
 def _t3_files(folder: Path) -> dict[str, Shapes]:
-    """Every .safetensors file with T3's keys, and its shapes; unreadable ones are left out."""
-    found = {}
+    """Find every .safetensors file with T3's keys, and its shapes; unreadable ones are skipped."""
+    t3_files: dict[str, Shapes] = {}
     names = {path.name for path in folder.glob("*.safetensors")} | set(split_names(folder))
     for path in [folder / name for name in sorted(names)]:
         try:
@@ -159,12 +157,12 @@ def _t3_files(folder: Path) -> dict[str, Shapes]:
         except CheckpointError:
             continue
         if shapes.keys() >= T3_KEYS:
-            found[path.name] = shapes
-    return found
+            t3_files[path.name] = shapes
+    return t3_files
 
 
 def _fits(row: Variant, shapes: Shapes) -> bool:
-    """Whether a T3 of these shapes has the variant's backbone and text vocabulary."""
+    """Tell whether a T3 of these shapes has the variant's backbone and text vocabulary."""
     if not shapes.keys() >= T3_KEYS:
         return False
     is_gpt2 = any(key.startswith("tfmr.h.") for key in shapes)
@@ -177,7 +175,7 @@ def _vocabulary(row: Variant) -> int:
 
 
 def _unrecognised(folder: Path, rows: list[Variant]) -> UnknownFolder:
-    """What a folder lacks of the model that it has most of, or that was asked for."""
+    """Make the error that names the files that are missing of the requested or nearest model."""
     nearest = min(rows, key=lambda row: len(_missing(folder, row)) / len(row.required_files))
     missing = _missing(folder, nearest)
     hint = ""
@@ -185,12 +183,12 @@ def _unrecognised(folder: Path, rows: list[Variant]) -> UnknownFolder:
         hint = f" For upstream's {nearest.name} it lacks {', '.join(missing)}."
     return UnknownFolder(
         f"{folder} holds no model that can be converted (upstream's files, mlx-audio's, this "
-        f"library's or its trainer's).{hint} Found: {listed(folder)}."
+        f"library's or its trainer's).{hint} It has {listed(folder)}."
     )
 
 
 def stated_type(folder: Path) -> str | None:
-    """The model type in `config.json`, "" where it has none; None where it cannot be read."""
+    """Read the model type in `config.json`: "" if it has none, None if it cannot be read."""
     try:
         values = read_json(folder / CONFIG_NAME, object)
     except CheckpointError:
@@ -199,7 +197,7 @@ def stated_type(folder: Path) -> str | None:
 
 
 def listed(folder: Path, most: int = 6) -> str:
-    """What is in a folder, for an error."""
+    """List a folder's files, for an error message."""
     kind = stated_type(folder)
     names = [
         f'{path.name} (model_type "{kind}")' if path.name == CONFIG_NAME and kind else path.name

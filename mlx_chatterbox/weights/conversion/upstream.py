@@ -1,8 +1,8 @@
-"""Upstream's files and ours, forwards and backwards, on names and shapes.
+"""Plans for conversion from upstream's files to ours and back, by names and shapes.
 
-A plan says for every tensor of ours where it comes from and what is done to it; `core` carries it
-out. No tensor is touched here, but for `to_upstream`, the inverse for whole tensors, and reading
-this file does not import MLX.
+A plan states for every tensor of ours its source and the operation on it; `core` carries it out.
+Only `to_upstream`, the inverse conversion, handles tensors here, and importing this module does not
+import MLX.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from mlx_chatterbox.weights.variants import Variant, variant_named
 from .rules import (
     WEIGHT_NORM_SPELLINGS,
     WEIGHT_NORMED,
+    ConversionPlan,
     Dropped,
-    Entry,
     FileRules,
-    Plan,
+    PlanEntry,
     Shape,
     Shapes,
     axes_of,
@@ -41,19 +41,19 @@ UNUSED_EMBEDDING_ROWS = 8
 # --- Forwards: upstream's keys to ours ---------------------------------------------------------
 
 
-def plan(available: Mapping[str, Shapes], variant: Variant | str) -> Plan:
-    """What becomes of every key of an upstream checkpoint.
+def plan(available: Mapping[str, Shapes], variant: Variant | str) -> ConversionPlan:
+    """Plan the conversion of an upstream checkpoint.
 
     Args:
         available: for each weight file its keys and shapes.
-        variant: row of `VARIANTS` (or its name) that says which file is which network.
+        variant: row of `VARIANTS`, or its name, which states the file of each network.
 
     Raises:
-        CheckpointError: keys that no rule knows, all of them named, or a weight norm whose two
-            halves do not fit together.
+        CheckpointError: there are keys without a rule, all of which are named, or a weight norm
+            whose two halves do not match.
     """
     rules = file_rules(variant)
-    entries: list[Entry] = []
+    entries: list[PlanEntry] = []
     dropped: list[Dropped] = []
     left_over: list[str] = []
     for file, shapes in available.items():
@@ -63,22 +63,23 @@ def plan(available: Mapping[str, Shapes], variant: Variant | str) -> Plan:
         for name, sources in _folded(shapes).items():
             reason = _reason_to_drop(name, rules[file])
             target = _our_key(name, rules[file])
+            present = tuple(key for key in sources if key is not None)
             if reason is not None:
-                dropped += [Dropped(file, key, reason) for key in sources]
-            elif target is None or None in sources:
-                left_over += [f"{file}: {key}" for key in sources if key]
+                dropped += [Dropped(file, key, reason) for key in present]
+            elif target is None or present != sources:
+                left_over += [f"{file}: {key}" for key in present]
             else:
-                entries.append(_entry(target, name, file, sources, shapes, rules[file]))
+                entries.append(_entry(target, name, file, present, shapes, rules[file]))
     if left_over:
         raise CheckpointError(
             f"{len(left_over)} key(s) belong to no network of this model: {', '.join(left_over)}."
         )
     _refuse_doubles(entries)
-    return Plan(tuple(entries), tuple(dropped))
+    return ConversionPlan(tuple(entries), tuple(dropped))
 
 
 def _folded(shapes: Shapes) -> dict[str, tuple[str | None, ...]]:
-    """Names without weight norm, each with its source keys; a missing half is None."""
+    """Group keys by their names without weight norm; a missing half is None."""
     folded: dict[str, tuple[str | None, ...]] = {}
     for key in shapes:
         for magnitude, direction in WEIGHT_NORM_SPELLINGS.values():
@@ -90,7 +91,7 @@ def _folded(shapes: Shapes) -> dict[str, tuple[str | None, ...]]:
                     for name in (module + magnitude, module + direction)
                 )
                 name = f"{module}.weight"
-                # Both spellings, or a folded weight beside them, would be two truths.
+                # Both spellings, or a folded weight besides, could contradict each other.
                 if folded.setdefault(name, pair) != pair or name in shapes:
                     raise CheckpointError(f"{name} is stored more than once: {key} and another.")
                 break
@@ -115,7 +116,7 @@ def _our_key(key: str, rules: FileRules) -> str | None:
 
 def _entry(
     target: str, name: str, file: str, sources: tuple[str, ...], shapes: Shapes, rules: FileRules
-) -> Entry:
+) -> PlanEntry:
     shape = tuple(shapes[sources[-1]])
     if len(sources) == 2:
         magnitude = tuple(shapes[sources[0]])
@@ -125,11 +126,11 @@ def _entry(
                 f"{sources[1]} with shape {shape}."
             )
     operation = operation_on(name, len(shape), rules)
-    return Entry(target, file, sources, operation, permuted(shape, operation))
+    return PlanEntry(target, file, sources, operation, permuted(shape, operation))
 
 
-def _refuse_doubles(entries: list[Entry]) -> None:
-    seen: dict[str, Entry] = {}
+def _refuse_doubles(entries: list[PlanEntry]) -> None:
+    seen: dict[str, PlanEntry] = {}
     for entry in entries:
         other = seen.setdefault(entry.target, entry)
         if other is not entry:
@@ -144,18 +145,18 @@ def _refuse_doubles(entries: list[Entry]) -> None:
 
 def upstream_plan(
     shapes: Shapes, weight_norm: str = "parametrizations", variant: Variant | str = "english"
-) -> tuple[Entry, ...]:
-    """For every tensor of ours the place and keys it has upstream: `plan`, read backwards.
+) -> tuple[PlanEntry, ...]:
+    """Plan the conversion back to upstream's files: for each tensor of ours its file and keys.
 
     Args:
         shapes: our keys and shapes.
         weight_norm: "parametrizations" or "g_v", the spelling to use.
 
     Raises:
-        CheckpointError: a key that is none of ours.
+        CheckpointError: a key is not one of ours.
     """
     if weight_norm not in WEIGHT_NORM_SPELLINGS:
-        raise CheckpointError(f"weight norm is spelt {' or '.join(WEIGHT_NORM_SPELLINGS)}.")
+        raise CheckpointError(f"weight_norm must be {' or '.join(WEIGHT_NORM_SPELLINGS)}.")
     origins = [
         (ours, theirs, file, rules)
         for file, rules in file_rules(variant).items()
@@ -173,7 +174,7 @@ def upstream_plan(
             module = name.removesuffix(".weight")
             sources = tuple(module + ending for ending in WEIGHT_NORM_SPELLINGS[weight_norm])
         operation = operation_on(name, len(shape), rules)
-        entries.append(Entry(key, file, sources, operation, tuple(shape)))
+        entries.append(PlanEntry(key, file, sources, operation, tuple(shape)))
     return tuple(entries)
 
 
@@ -183,11 +184,11 @@ def upstream_layout(
     filter_buffers: bool = True,
     variant: Variant | str = "english",
 ) -> dict[str, dict[str, Shape]]:
-    """Upstream's files with their keys and shapes, for our keys and shapes.
+    """List the keys and shapes of upstream's files, for our keys and shapes.
 
-    What conversion drops is restored: the voice encoder's similarity scale, the unused embedding of
-    T3's backbone, the batch norms' counters and, if `filter_buffers`, the tokenizer's mel filters
-    and window.
+    Keys that conversion drops are restored: the voice encoder's similarity scale, the unused
+    embedding of T3's backbone, the batch norms' counters and, if `filter_buffers`, the tokenizer's
+    mel filters and window. Arguments and errors as in `upstream_plan`.
     """
     layout: dict[str, dict[str, Shape]] = {}
     for entry in upstream_plan(shapes, weight_norm, variant):
@@ -204,7 +205,7 @@ def upstream_layout(
 def _restored(
     shapes: Shapes, filter_buffers: bool, variant: Variant | str
 ) -> Iterator[tuple[str, str, Shape]]:
-    """File, key and shape of what conversion drops."""
+    """Yield file, key and shape of each tensor that conversion drops."""
     if isinstance(variant, str):
         variant = variant_named(variant)
     if any(key.startswith("ve.") for key in shapes):
@@ -231,14 +232,14 @@ def to_upstream(
     filter_buffers: bool = True,
     variant: Variant | str = "english",
 ) -> dict[str, dict[str, mx.array]]:
-    """Our tensors as upstream would store them, for each file: the inverse of conversion.
+    """Convert our tensors back to upstream's, for each file.
 
-    A weight-normed weight w becomes the direction w with the magnitude |w|, which is one of the
-    many pairs that stand for it. Arguments and errors as in `upstream_layout`.
+    A weight-normed weight w becomes the direction w with the magnitude |w|, one of the many pairs
+    that represent it. Arguments and errors as in `upstream_layout`.
     """
     import mlx.core as mx
 
-    from .tensors import magnitude
+    from .operations import magnitude
 
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     files: dict[str, dict[str, mx.array]] = {}
@@ -257,7 +258,7 @@ def to_upstream(
 
 
 def _constant(key: str, shape: Shape) -> mx.array:
-    """The value that upstream's constructors give to what conversion drops."""
+    """Make a tensor that conversion drops, with the value that upstream's constructors give it."""
     import mlx.core as mx
 
     if key == "tokenizer._mel_filters":

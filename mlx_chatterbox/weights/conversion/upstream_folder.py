@@ -1,4 +1,4 @@
-"""A folder with upstream's files (`upstream.py`), whose S3Gen may be in Hugging Face's layout."""
+"""Folders of upstream's files (`upstream.py`), whose S3Gen may be in Hugging Face's layout."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from mlx_chatterbox.text.files import LEXICON_FILE
 from mlx_chatterbox.weights.hub import is_own_configuration
 from mlx_chatterbox.weights.variants import Variant
 
+from ..formats.tensor_reader import TensorReader
 from . import upstream
 from .model_source import UPSTREAM, Source, first_present, present
 from .s3gen_folder import plain_names, s3gen_file, stated_config
-from .sources import Reader, find_source, open_weights
+from .sources import find_source, open_weights
 
 
 def _configuration(folder: Path, row: Variant) -> ModelConfig:
-    """The variant's sizes and settings, or those that our trainer's export states beside it."""
+    """Make the variant's configuration, or read the one that our trainer's export wrote."""
     if not is_own_configuration(folder):
         return row.default_config()
     config = ModelConfig.load(folder)
@@ -26,7 +27,7 @@ def _configuration(folder: Path, row: Variant) -> ModelConfig:
 def upstream_source(
     folder: Path, variant: str | None, t3_file: str | None, s3gen: Path | None
 ) -> Source:
-    """What a folder of upstream's holds; arguments and errors as in `layouts.recognise`."""
+    """Describe a folder of upstream's files; arguments and errors as in `layouts.recognise`."""
     row = find_source(folder, variant, t3_file, elsewhere=s3gen is not None)
     weights = {name: folder / name for name in row.weight_files}
     config = _configuration(folder, row)
@@ -34,7 +35,7 @@ def upstream_source(
         weights[row.s3gen_file] = path = s3gen_file(s3gen)
         config.s3gen = stated_config(path.parent, config.s3gen)
 
-    def open_one(name: str) -> Reader:
+    def open_one(name: str) -> TensorReader:
         reader = open_weights(weights[name])
         return plain_names(reader) if name == row.s3gen_file else reader
 

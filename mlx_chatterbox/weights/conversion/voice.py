@@ -1,4 +1,4 @@
-"""The built-in voice: upstream's `conds.pt` to `conds.safetensors`, as `Voice` stores it."""
+"""Conversion of the built-in voice: upstream's `conds.pt` to our `conds.safetensors`."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ VOICE_TENSORS: dict[str, tuple[tuple[int | None, ...], mx.Dtype]] = {
     "gen.prompt_feat": ((1, None, None), mx.float32),
     "gen.embedding": ((1, None), mx.float32),
 }
-# A T3 that is given no speech to go on from (the pocket model) has a prompt without tokens.
+# The prompt of a T3 that is not conditioned on speech (the pocket model) has no tokens.
 MAY_BE_EMPTY = ("t3.cond_prompt_speech_tokens",)
-# Upstream stores these too, but always empty or following from the others.
+# Upstream stores these too, but they are always empty or follow from the others.
 UNUSED = {
     "t3.clap_emb": "no published T3 is conditioned on it",
     "t3.cond_prompt_speech_emb": "computed from the prompt's tokens",
@@ -41,35 +41,38 @@ UNUSED = {
 
 
 def voice_tensors(conds: Any, name: str = "conds.pt") -> tuple[dict[str, mx.array], list[Dropped]]:
-    """The tensors of `Voice`, from what upstream saved (`{"t3": {...}, "gen": {...}}`).
+    """Convert a voice as upstream saves it (`{"t3": {...}, "gen": {...}}`) to `Voice`'s tensors.
 
-    Always float32 and int32, whatever the model's type: a voice is small, and shared.
+    They are float32 and int32 for every type of model: a voice is small, and used by several.
+
+    Returns:
+        The tensors by our keys, and the keys that were dropped.
 
     Raises:
-        CheckpointError: something missing, unknown, or of another shape.
+        CheckpointError: a tensor is missing, unknown, or of another shape.
     """
     if not isinstance(conds, Mapping) or not all(
         isinstance(conds.get(part), Mapping) for part in ("t3", "gen")
     ):
         raise CheckpointError(f"{name} does not hold a voice: it has no parts `t3` and `gen`.")
-    given = {
+    stored = {
         f"{part}.{key}": value
         for part in ("t3", "gen")
         for key, value in conds[part].items()
         if value is not None
     }
-    dropped = [Dropped(name, key, UNUSED[key]) for key in given if key in UNUSED]
-    unknown = [key for key in given if key not in VOICE_TENSORS and key not in UNUSED]
+    dropped = [Dropped(name, key, UNUSED[key]) for key in stored if key in UNUSED]
+    unknown = [key for key in stored if key not in VOICE_TENSORS and key not in UNUSED]
     if unknown:
         raise CheckpointError(
-            f"{name} holds what no voice has: {', '.join(map(named, unknown[:3]))}."
+            f"{name} has tensors that no voice has: {', '.join(map(named, unknown[:3]))}."
         )
-    missing = [key for key in VOICE_TENSORS if key not in given]
+    missing = [key for key in VOICE_TENSORS if key not in stored]
     if missing:
         raise CheckpointError(f"{name} lacks {', '.join(missing)}.")
     tensors = {}
     for key, (shape, dtype) in VOICE_TENSORS.items():
-        tensors[key] = _tensor(given[key], shape, dtype, f"{name}: {key}", key in MAY_BE_EMPTY)
+        tensors[key] = _tensor(stored[key], shape, dtype, f"{name}: {key}", key in MAY_BE_EMPTY)
     return tensors, dropped
 
 
@@ -79,8 +82,8 @@ def convert_voice(source: Path, folder: Path) -> list[Dropped]:
     Args:
         source: upstream's `conds.pt`, or `conds.safetensors`, ours or mlx-audio's.
     """
-    given = load_torch(source) if source.suffix == ".pt" else _sections(source)
-    tensors, dropped = voice_tensors(given, source.name)
+    stored = load_torch(source) if source.suffix == ".pt" else _sections(source)
+    tensors, dropped = voice_tensors(stored, source.name)
     layout = {key: (tuple(tensor.shape), tensor.dtype) for key, tensor in tensors.items()}
     with SafetensorsWriter(folder / VOICE_NAME, layout, {"format": "mlx"}) as writer:
         for key, tensor in tensors.items():
@@ -89,7 +92,7 @@ def convert_voice(source: Path, folder: Path) -> list[Dropped]:
 
 
 def _sections(source: Path) -> dict[str, dict[str, np.ndarray]]:
-    """`conds.safetensors` as upstream's nested dicts; what follows from the rest is filled in."""
+    """Read `conds.safetensors` into upstream's nested dicts, and add tensors that it may lack."""
     reader = SafetensorsReader(source)
     sections: dict[str, dict[str, np.ndarray]] = {"t3": {}, "gen": {}}
     for key in reader.shapes:
@@ -109,7 +112,7 @@ def _sections(source: Path) -> dict[str, dict[str, np.ndarray]]:
 def _tensor(
     value: Any, shape: tuple[int | None, ...], dtype: mx.Dtype, label: str, may_be_empty: bool
 ) -> mx.array:
-    # Of a nest of tuples NumPy would make an array of any size.
+    # NumPy would make an array of any size of nested tuples.
     if type(value) not in (np.ndarray, int, float):
         raise CheckpointError(f"{label} is no tensor.")
     try:
@@ -121,7 +124,7 @@ def _tensor(
     if dtype == mx.int32 and values.size:
         check_tokens(values, MAX_INTEGER, label)
     elif dtype == mx.float32:
-        with np.errstate(over="ignore"):  # it becomes Inf, and is found as that
+        with np.errstate(over="ignore"):  # too large a value becomes Inf, which is refused below
             values = values.astype(np.float32)
     if values.size == 1 and None not in shape:
         values = values.reshape(shape)  # upstream also saved plain numbers here

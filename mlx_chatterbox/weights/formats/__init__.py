@@ -1,1 +1,1 @@
-"""File formats of tensors that others write, read without running anything."""
+"""Readers of tensor files from elsewhere, which never run code from a file."""

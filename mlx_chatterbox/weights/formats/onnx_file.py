@@ -1,8 +1,7 @@
 """Nodes and weights of an ONNX file, without the onnx package.
 
-ONNX is a Protocol Buffers message, and of those a reader needs little: a message is a row of
-fields, each a number and a kind, and what is not asked for is stepped over. Weights are read where
-they lie in the file when they are asked for.
+An ONNX file is a Protocol Buffers message: a sequence of fields, each with a number and a wire
+type, of which unknown ones can be skipped. Weights are read from their place in the file on demand.
 Formats: https://protobuf.dev/programming-guides/encoding/, onnx/onnx.proto.
 """
 
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mlx_chatterbox.checks.plain import MAX_INTEGER, named
-from mlx_chatterbox.checks.safetensors_file import MAX_AXES
+from mlx_chatterbox.checks.safetensors_header import MAX_AXES
 from mlx_chatterbox.errors import CheckpointError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -34,7 +33,7 @@ _FLOATING = {1: "<f4", 10: "<f2", 11: "<f8"}
 
 
 @dataclass
-class Node:
+class OnnxNode:
     """One operation: the names of its inputs, and those of its attributes that are integers."""
 
     name: str = ""
@@ -73,7 +72,7 @@ class OnnxFile:
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}.") from None
-        self.nodes: list[Node] = []
+        self.nodes: list[OnnxNode] = []
         self._tensors: dict[str, _Tensor] = {}
         try:
             for number, start, end in self._fields(0, len(self._bytes)):
@@ -92,27 +91,27 @@ class OnnxFile:
         }
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._bytes.close()
 
     def read(self, name: str) -> np.ndarray:
-        """A floating-point weight, float32, a copy.
+        """Read a floating-point weight as float32, a copy.
 
         Raises:
-            CheckpointError: it lies in another file, or is not all there.
+            CheckpointError: it is in another file, or incomplete.
         """
         tensor, count = self._tensors[name], prod(self.shapes[name])
         if tensor.external:
             raise CheckpointError(
-                f"{self.path}: {named(name)} lies in a file of its own, which is not read; save "
-                "the model as one file (onnx.save without external data)."
+                f"{self.path}: {named(name)} is in a separate file, which is not read; save the "
+                "model as one file (onnx.save without external data)."
             )
         spans = tensor.floats if tensor.raw is None else [tensor.raw]
         kind = "<f4" if tensor.raw is None else _FLOATING[tensor.kind]
         have = sum(end - start for start, end in spans) / np.dtype(kind).itemsize
         if have != count:
             raise CheckpointError(f"{self.path}: {named(name)} has {have:g} numbers, not {count}.")
-        # Each row is of whole numbers, or they would not be so many.
+        # Each span holds complete numbers, or their count would be another.
         values = np.frombuffer(b"".join(self._bytes[start:end] for start, end in spans), kind)
         return values.astype(np.float32).reshape(self.shapes[name])
 
@@ -124,8 +123,8 @@ class OnnxFile:
                 tensor = self._read_tensor(begin, stop)
                 self._tensors[tensor.name] = tensor
 
-    def _read_node(self, start: int, end: int) -> Node:
-        node = Node()
+    def _read_node(self, start: int, end: int) -> OnnxNode:
+        node = OnnxNode()
         for number, begin, stop in self._fields(start, end):
             if number == _NODE_INPUT:
                 node.inputs.append(self._text(begin, stop))
@@ -163,7 +162,7 @@ class OnnxFile:
         return tensor
 
     def _fields(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """Number, begin and end of each field's contents; an integer's are its own bytes."""
+        """Yield number, begin and end of each field's contents; an integer's are its own bytes."""
         while at < end:
             tag, at = self._varint(at)
             kind = tag & 7
@@ -182,7 +181,7 @@ class OnnxFile:
             at = stop
 
     def _varint(self, at: int) -> tuple[int, int]:
-        """An integer in groups of seven bits, the lowest first, and where it ends."""
+        """Read an integer in groups of seven bits, the lowest first, and return its end too."""
         value = 0
         for shift in range(0, 70, 7):
             byte = self._bytes[at]
@@ -193,7 +192,7 @@ class OnnxFile:
         raise ValueError("an integer without an end")
 
     def _integers(self, at: int, end: int, most: int = 1000) -> list[int]:
-        """One integer, or several in a row.
+        """Read one integer, or several in sequence.
 
         Raises:
             ValueError: more than `most`.

@@ -1,8 +1,8 @@
-"""A machine for pickles that makes plain values, calls what it is handed, and can do nothing else.
+"""An interpreter of pickles that makes plain values, calls functions passed to it, nothing else.
 
-Python's own unpickler cannot be kept from hashing what a file makes a key, from numbers of millions
-of digits, or from running for hours: all three can be written in a kilobyte. This one takes the
-operations that `torch.save` needs, counts them, and looks at what each is given.
+Python's own unpickler cannot be kept from hashing any key that a file makes, from numbers of
+millions of digits, or from running for hours: a kilobyte is enough for each. This one accepts only
+the operations that `torch.save` needs, counts them, and checks their operands.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from typing import Any
 
 from mlx_chatterbox.checks.plain import named
 
-# 40 for each tensor; a model has some thousands of them.
+# A tensor takes about 40, and a model has some thousands of tensors.
 MAX_OPERATIONS = 1_000_000
 MAX_BITS = 64
 
 
 class Refused(Exception):
-    """Something in a file that is not accepted; the text says what."""
+    """A file has content that is not accepted; the message states which."""
 
 
 class Machine:
-    """Runs one pickle.
+    """An interpreter for one pickle.
 
     Args:
-        find: from a module and a name to what stands for it; raises Refused for any other.
-        call: from what `find` gave and arguments to a value.
-        load: from a persistent id to a value.
+        find: maps a module and a name to an object that represents it; raises Refused for unknown
+            names.
+        call: makes a value of such an object and arguments.
+        load: maps a persistent id to a value.
     """
 
     def __init__(
@@ -44,10 +45,10 @@ class Machine:
         self._memo: dict[int, Any] = {}
 
     def run(self, content: bytes) -> Any:
-        """What a pickle makes.
+        """Run a pickle and return its value.
 
         Raises:
-            Refused: it does what is not needed, or too much.
+            Refused: it has an operation that is not needed, or too many of them.
             ValueError, IndexError, KeyError, TypeError, AttributeError: it is damaged.
         """
         for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
@@ -65,7 +66,7 @@ class Machine:
         raise Refused("its pickle has no end")
 
     def _since_mark(self) -> list[Any]:
-        """Take off what was put on since the last mark."""
+        """Pop the items above the last mark."""
         mark = self._marks.pop()
         items = self._stack[mark:]
         del self._stack[mark:]
@@ -104,7 +105,7 @@ class Machine:
             self._stack.append(self._call(function, arguments))
 
     def _build(self, _) -> None:
-        """Leave out what PyTorch notes beside a state dict: its `_metadata`."""
+        """Ignore the attributes of a state dict: PyTorch's `_metadata`."""
         self._stack.pop()
         if type(self._stack[-1]) is not OrderedDict:
             raise Refused("its pickle changes a tensor after it was made")
@@ -114,8 +115,8 @@ def fill(into: dict, pairs=()) -> None:
     """Put pairs into a dict, whose keys are texts.
 
     Raises:
-        Refused: a key is something else: numbers can be chosen so that a dict takes the square of
-            their count, and a nest of tuples takes for ever.
+        Refused: a key is not a text: numbers can be chosen so that a dict takes time quadratic in
+            their count, and hashing nested tuples can take for ever.
     """
     for key, value in pairs:
         if type(key) is not str:
@@ -156,7 +157,7 @@ _VALUES = frozenset(
         *("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
     )
 )
-_STEPS: dict[str, Callable[[Machine, Any], None]] = {
+_STEPS: dict[str, Callable[[Machine, Any], object]] = {
     "NONE": lambda machine, _: machine._stack.append(None),
     "NEWTRUE": lambda machine, _: machine._stack.append(True),
     "NEWFALSE": lambda machine, _: machine._stack.append(False),
@@ -192,7 +193,7 @@ _STEPS: dict[str, Callable[[Machine, Any], None]] = {
 
 
 def unknown(module: Any, name: Any) -> Refused:
-    """What to raise for a name that is not known."""
+    """Make the error for an unknown name."""
     asked = ".".join(named(str(part)[:200]) for part in (module, name))
     return Refused(
         f"its pickle asks for {asked}, which is no part of a tensor; nothing of it was run"

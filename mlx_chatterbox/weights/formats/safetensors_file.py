@@ -1,7 +1,7 @@
-"""Safetensors files one tensor at a time: reading checked, writing streamed.
+"""Reading and writing of safetensors files, one tensor at a time.
 
-The header of a file says where each tensor lies, so a model of gigabytes can be read, changed and
-written while only the tensor at hand is in memory.
+The header of a file states the place of each tensor, so a model of gigabytes can be read, changed
+and written with only one tensor in memory.
 Format: https://huggingface.co/docs/safetensors
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-from mlx_chatterbox.checks.safetensors_file import TensorInfo, read_header
+from mlx_chatterbox.checks.safetensors_header import TensorInfo, lazy_tensors, read_header
 from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.weights.shards import check_shards, files_of
 
@@ -39,9 +39,11 @@ NAMES = {dtype: name for name, (dtype, _) in DTYPES.items() if name != "F64"}
 
 
 class SafetensorsReader:
-    """A safetensors file whose header has been checked against its length.
+    """A safetensors file whose header has been compared with its length.
 
-    `tensors` lists what is in it, in the order of the bytes; `shapes` and `dtypes` are theirs.
+    Attributes:
+        tensors: places, shapes and types by key, in the order of the bytes.
+        shapes, dtypes: of every tensor by key; types by their names in the file.
 
     Raises:
         CheckpointError: not a safetensors file, truncated, or of a type that cannot be read.
@@ -55,18 +57,22 @@ class SafetensorsReader:
         self._unread: dict[str, mx.array] = {}  # MLX reads a tensor when it is asked for
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._unread = {}
 
     def read(self, key: str) -> mx.array:
-        """One tensor, read now, straight into its place in memory."""
+        """Read one tensor, directly into its place in memory.
+
+        Raises:
+            CheckpointError: the file has changed since it was opened.
+        """
         info = self.tensors[key]
         # MLX reads no file with a tensor of float64 in it.
         if "F64" in self.dtypes.values() or prod(info.shape) == 0:
             return self._through_numpy(key, info)
         try:
             if key not in self._unread:
-                self._unread = mx.load(str(self.path), format="safetensors")
+                self._unread = lazy_tensors(self.path)
             array = self._unread.pop(key)  # kept there, it would stay in memory
             mx.eval(array)
         except (RuntimeError, ValueError, KeyError):
@@ -74,13 +80,13 @@ class SafetensorsReader:
         return array
 
     def _through_numpy(self, key: str, info: TensorInfo) -> mx.array:
-        """For what MLX reads otherwise or not at all: float64 as float32, and empty tensors."""
+        """Read tensors that MLX cannot read: of float64, as float32, and empty ones."""
         dtype, stored = DTYPES[info.dtype]
-        values = np.empty(prod(info.shape), dtype=stored)
+        values: np.ndarray = np.empty(prod(info.shape), dtype=stored)
         try:
             with self.path.open("rb") as file:
                 file.seek(info.start)
-                count = file.readinto(memoryview(values).cast("B")) if values.size else 0
+                count = file.readinto(values.data.cast("B")) if values.size else 0
         except OSError as error:
             raise CheckpointError(f"{self.path} cannot be read: {error.strerror}.") from None
         if count != values.nbytes:
@@ -109,23 +115,23 @@ class ShardedReader:
         self.dtypes = {key: shard.dtypes[key] for key, shard in self._of.items()}
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for shard in self._of.values():
             shard.close()
 
     def read(self, key: str) -> mx.array:
-        """One tensor, read now."""
+        """Read one tensor; errors as of `SafetensorsReader`."""
         return self._of[key].read(key)
 
 
 class SafetensorsWriter:
-    """Writes a safetensors file of known shapes, tensor after tensor, in the order given.
+    """A writer of a safetensors file of known shapes, tensor after tensor, in a fixed order.
 
     Args:
-        path: written in place; whoever needs it whole or not at all writes elsewhere and renames.
-        layout: for each key its shape and MLX type.
+        path: written in place, so that it is incomplete until the end.
+        layout: for each key its shape and MLX type, in the order of writing.
         metadata: strings for the header.
-        digest: a `hashlib` object that is given every byte written.
+        digest: a `hashlib` object, updated with every byte written.
     """
 
     def __init__(
@@ -147,13 +153,17 @@ class SafetensorsWriter:
         text = json.dumps(header, separators=(",", ":")).encode("utf-8")
         text += b" " * (-len(text) % 8)  # so that the tensors begin on a multiple of 8
         self._layout = dict(layout)
-        self._pending = list(reversed(layout))
+        self._pending = list(reversed(self._layout))
         self._digest = digest
         self._file = Path(path).open("wb")  # noqa: SIM115  (closed by __exit__)
         self._put(len(text).to_bytes(8, "little") + text)
 
     def write(self, key: str, tensor: mx.array) -> int:
-        """Append `tensor` and return its bytes. The keys come in the order of the layout."""
+        """Append `tensor` and return its bytes.
+
+        Raises:
+            ValueError: the layout has another key, shape or type next.
+        """
         expected = self._pending.pop() if self._pending else None
         if key != expected or (tuple(tensor.shape), tensor.dtype) != self._layout[key]:
             raise ValueError(f"{key} does not come next with this shape and type.")

@@ -1,9 +1,9 @@
-"""Reads what `torch.save` wrote, without PyTorch and without running anything from the file.
+"""Reading of files that `torch.save` wrote, without PyTorch and without running code from them.
 
-A pickle is a program that may call any function it can name. Here it can name the handful that
-rebuild tensors, each a stand-in of our own, and `OrderedDict`; any other name is refused before
-anything is called, and every step is one of a machine of our own (`pickle_machine.py`). Sizes,
-strides and offsets are checked against the storages, and these against the file. The storages lie
+A pickle is a program that may call any function it can name. Here it can name only the few that
+rebuild tensors, each replaced by a function of ours, and `OrderedDict`; any other name is refused
+before anything is called, and our own interpreter (`pickle_machine.py`) runs every operation.
+Sizes, strides and offsets are compared with the storages, and these with the file. The storages are
 uncompressed in a zip file, so that weights of gigabytes can be read one tensor at a time.
 """
 
@@ -77,27 +77,27 @@ class StoredTensor:
 
     @property
     def is_expanded(self) -> bool:
-        """Whether it has more elements than are stored."""
+        """Tell whether it has more elements than are stored."""
         return prod(self.shape) > self._storage.size
 
     @property
     def item_bytes(self) -> int:
-        """Bytes of an element on disk."""
+        """The bytes of an element on disk."""
         return self._storage.dtype.itemsize
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is all of its storage, in order."""
+        """Tell whether it is all of its storage, in order."""
         ordered = tuple(prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
         sized = self._offset == 0 and prod(self.shape) == self._storage.size
         return sized and self._stride == ordered and prod(self.shape) > 0
 
     def read_into(self, values: np.ndarray) -> None:
-        """Of a whole one, its values into (n,) of the storage's type, without another copy."""
+        """Read the values of a whole tensor into (n,) of the storage's type, without a copy."""
         self._storage.archive.read_into(self._storage.name, values)
 
     def read(self) -> np.ndarray:
-        """Its values, a copy; bfloat16 as float32."""
+        """Read its values, a copy; bfloat16 as float32."""
         bfloat16 = self.dtype == "BF16"
         if prod(self.shape) == 0:
             return np.zeros(self.shape, np.float32 if bfloat16 else self._storage.dtype)
@@ -113,34 +113,35 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class _StandIn:
-    """Stands for a function that a pickle may call."""
+    """A function that a pickle may call, in place of PyTorch's."""
 
     function: Callable
 
 
 @dataclass(frozen=True)
 class _StorageType:
-    """Stands for a typed storage's class; cannot be called."""
+    """The class of a typed storage, which cannot be called."""
 
     name: str
 
 
 def load_torch(path: str | Path) -> Any:
-    """The content of a file written by `torch.save` (zip format, PyTorch 1.6 and later).
+    """Load a file written by `torch.save` (zip format, PyTorch 1.6 and later).
 
-    Returns nested dicts, lists, tuples and plain values, in which every tensor is a NumPy array
-    (bfloat16 as float32); parameters are their tensors, devices their names.
+    Returns:
+        Nested dicts, lists, tuples and plain values, in which every tensor is a NumPy array
+        (bfloat16 as float32); parameters are their tensors, devices their names.
 
     Raises:
         CheckpointError: missing, damaged, of the older format, or a pickle that names anything but
-            tensors and plain containers. Nothing in such a file is run.
+            tensors and plain containers. No code from such a file is run.
     """
     with _opened(path) as archive:
         left = archive.bytes + MAX_EXPANDED * 4
 
         def read(tensor: StoredTensor) -> np.ndarray:
-            """Now, so long as all of them take no more memory than the file does on disk, but for
-            what is expanded."""
+            """Read a tensor, unless all together take more memory than the file on disk; expanded
+            ones have a limit of their own."""
             nonlocal left
             left -= prod(tensor.shape) * tensor.item_bytes
             if left < 0:
@@ -151,10 +152,10 @@ def load_torch(path: str | Path) -> Any:
 
 
 class TorchReader:
-    """The tensors of a state dict that `torch.save` wrote, read one at a time.
+    """A state dict that `torch.save` wrote, whose tensors are read one at a time.
 
     Attributes:
-        dtypes, shapes: of every tensor by its key, dtypes by their names in safetensors files.
+        dtypes, shapes: of every tensor by its key; dtypes by their names in safetensors files.
 
     Raises:
         CheckpointError: as `load_torch`, or something other than tensors by name.
@@ -176,7 +177,11 @@ class TorchReader:
         self.dtypes = {key: tensor.dtype for key, tensor in self._tensors.items()}
 
     def read(self, key: str) -> mx.array:
-        """One tensor, read now; float64 as float32."""
+        """Read one tensor; float64 as float32.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
         import mlx.core as mx
 
         tensor = self._tensors[key]
@@ -205,13 +210,13 @@ class TorchReader:
         return array.reshape(tensor.shape)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._archive.close()
 
 
 @contextmanager
 def _opened(path: str | Path, keep: bool = False) -> Iterator[TorchArchive]:
-    """The archive at `path`, closed at the end, unless it is to be kept and all went well."""
+    """Open the archive at `path`, and close it at the end, except with `keep` and no error."""
     path = Path(path)
     refuse_pointer(path)
     with _errors(path):
@@ -229,7 +234,7 @@ def _opened(path: str | Path, keep: bool = False) -> Iterator[TorchArchive]:
 
 @contextmanager
 def _errors(path: Path) -> Iterator[None]:
-    """Whatever goes wrong with a file, in one line."""
+    """Turn any exception about a file into a CheckpointError of one line."""
     try:
         yield
     except Refused as refusal:
@@ -252,7 +257,11 @@ def _why_no_zip(path: Path) -> str:
 
 
 class _Unpickler:
-    """Builds tensors and plain containers, and nothing else; `finish` has every tensor."""
+    """An unpickler of tensors and plain containers, and of nothing else.
+
+    Args:
+        finish: makes of every tensor the value that takes its place.
+    """
 
     def __init__(self, archive: TorchArchive, finish: Callable[[StoredTensor], Any]):
         self._archive, self._finish = archive, finish
@@ -264,7 +273,7 @@ class _Unpickler:
         }
 
     def load(self) -> Any:
-        """What the archive's pickle makes."""
+        """Run the archive's pickle and return its value."""
         with self._archive.open("data.pkl", MAX_PICKLE_BYTES) as record:
             content = record.read()
         return Machine(self._find, self._call, self._storage).run(content)
@@ -324,7 +333,7 @@ def _rebuild_tensor(
     hooks=None,
     metadata=None,
 ) -> StoredTensor:
-    """`size` elements of `storage` from `offset` on, `stride` elements apart."""
+    """Make a tensor of `size` elements of `storage` from `offset` on, `stride` elements apart."""
     if not isinstance(storage, _Storage) or not _is_size(offset):
         raise Refused("its pickle describes a tensor without a storage")
     if not (isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride)):

@@ -1,9 +1,9 @@
-"""The S3 tokenizer's first version: from where it is published to our keys and layout.
+"""The S3 tokenizer's first version, converted from its published files to our keys and layout.
 
-It is published as ONNX (CosyVoice's `speech_tokenizer_v1.onnx`), whose names PyTorch's exporter
-made up; the `s3tokenizer` package makes a state dict of that, which is read too. In ONNX a weight
-is known by the operation that takes it: `/blocks.0/attn/query/MatMul` has a matrix, transposed, and
-`/blocks.0/attn/query/Add` its bias.
+It is published as ONNX (CosyVoice's `speech_tokenizer_v1.onnx`), in which PyTorch's exporter chose
+the names; the state dict that the `s3tokenizer` package makes of it is read too. In ONNX a weight
+is identified by the operation that uses it: `/blocks.0/attn/query/MatMul` has a matrix, transposed,
+and `/blocks.0/attn/query/Add` its bias.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from mlx_chatterbox.errors import CheckpointError
 
-from ..formats.onnx_file import Node, OnnxFile
+from ..formats.onnx_file import OnnxFile, OnnxNode
 from .sources import open_weights
 
 _POSITIONS = "encoders.positional_embedding"
@@ -29,10 +29,10 @@ _FRAME_RATE = 100
 
 
 def read_onnx(path: str | Path) -> tuple[dict[str, mx.array], int]:
-    """Weights of an ONNX file under our keys, float32, and the model's tokens a second.
+    """Read the weights of an ONNX file under our keys, float32, and the model's tokens per second.
 
     Raises:
-        CheckpointError: no such file, or weights in it that are none of the tokenizer's.
+        CheckpointError: it is no such file, or it has weights that are not the tokenizer's.
     """
     with contextlib.closing(OnnxFile(path)) as file:
         weights: dict[str, np.ndarray] = {}
@@ -64,7 +64,10 @@ def read_onnx(path: str | Path) -> tuple[dict[str, mx.array], int]:
 
 
 def read_state_dict(path: str | Path) -> dict[str, mx.array]:
-    """Weights of the `s3tokenizer` package's state dict, .pt or .safetensors, under our keys.
+    """Read the weights of the `s3tokenizer` package's state dict, .pt or .safetensors.
+
+    Returns:
+        float32 tensors by our keys.
 
     Raises:
         CheckpointError: missing, or damaged.
@@ -76,8 +79,12 @@ def read_state_dict(path: str | Path) -> dict[str, mx.array]:
         }
 
 
-def _key(node: Node, name: str, convolutions: list[Node]) -> str | None:
-    """Our key for a weight that an operation takes; "" for one that is read elsewhere."""
+def _key(node: OnnxNode, name: str, convolutions: list[OnnxNode]) -> str | None:
+    """Determine our key for a weight that an operation uses.
+
+    Returns:
+        "" for a weight that is read from another operation, None for an unknown one.
+    """
     if node in convolutions:
         part = {1: "weight", 2: "bias"}.get(node.inputs.index(name))
         return part and f"encoder.conv{convolutions.index(node) + 1}.{part}"
@@ -97,11 +104,11 @@ def _key(node: Node, name: str, convolutions: list[Node]) -> str | None:
 
 
 def _is_transposed(key: str, value: np.ndarray) -> bool:
-    """Matrices, which ONNX multiplies from the right, and the codebook."""
+    """Tell whether ONNX has a tensor transposed: matrices, and the codebook."""
     return value.ndim == 2 and key != "encoder.positional_embedding"
 
 
 def _ours(key: str, value: np.ndarray) -> mx.array:
-    """A tensor in MLX's layout: of convolutions channels come last."""
+    """Convert a tensor to MLX's layout: the channels of convolutions come last."""
     value = value.transpose(0, 2, 1) if value.ndim == 3 else value
     return mx.array(np.ascontiguousarray(value, dtype=np.float32))

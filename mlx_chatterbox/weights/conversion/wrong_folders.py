@@ -1,4 +1,4 @@
-"""What a folder looks like that holds no model, for an error that helps."""
+"""Advice for folders that hold no model: what they seem to be instead, and what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SOUND = (".wav", ".flac", ".mp3", ".ogg", ".m4a", ".opus")
 
 
 def refuse_without_configuration(folder: Path) -> None:
-    """Raise CheckpointError of `model.safetensors` that needs a `config.json` and has none.
+    """Raise CheckpointError if `model.safetensors` needs a `config.json` that is missing.
 
     S3Gen alone, in Hugging Face's layout, needs none.
     """
@@ -29,32 +29,32 @@ def refuse_without_configuration(folder: Path) -> None:
     shapes = open_weights(path).shapes
     if kind := _weights_of(shapes):
         raise CheckpointError(
-            f"{folder} has no {CONFIG_NAME}. Its {WEIGHTS_NAME} looks like {kind}: copy the "
-            f"{CONFIG_NAME} from where the weights are from, or fetch the whole folder again."
+            f"{folder} has no {CONFIG_NAME}. Its {WEIGHTS_NAME} looks like {kind}: copy "
+            f"{CONFIG_NAME} from the source of the weights, or download the whole folder again."
         )
 
 
 def _weights_of(shapes: Shapes) -> str:
-    """Whose whole model, or part of one, tensors are by their names; empty if nothing is known."""
+    """Recognise by the keys what model or part of one the tensors are; empty if it is unknown."""
     prefixes = {key.partition(".")[0] for key in shapes}
     if {"ve", "t3", "s3gen"} <= prefixes:
         ours = any(key.startswith("ve.lstm.weight_ih_l") for key in shapes)
         return "a checkpoint of this library's" if ours else "mlx-audio's"
     if community.has_speech_tokenizer(f"{community.SPEECH_TOKENIZER}{key}" for key in shapes):
-        return "mlx-audio's speech tokenizer alone, which goes beside a model as S3TokenizerV2"
+        return "mlx-audio's speech tokenizer alone, which belongs beside a model, as S3TokenizerV2"
     return ""
 
 
 def looks_like(folder: Path) -> str:
-    """What a folder is instead of a model's, and what to do: a sentence; empty if unknown."""
-    return next((said for look in _LOOKS if (said := look(folder))), "")
+    """State in a sentence what a folder seems to be, and what to do; empty if it is unknown."""
+    return next((advice for look in _LOOKS if (advice := look(folder))), "")
 
 
 def _training_checkpoint(folder: Path) -> str:
     if not ((folder / "state.json").is_file() and (folder / "config.yaml").is_file()):
         return ""
     return (
-        "It looks like a checkpoint of a training run: make a model of it by python -m "
+        "It looks like a checkpoint of a training run: export a model from it by python -m "
         f"mlx_chatterbox.train export {folder} OUTPUT."
     )
 
@@ -63,7 +63,7 @@ def _unfinished_run(folder: Path) -> str:
     if not any(folder.glob("checkpoint-*/state.json")):
         return ""
     return (
-        "It looks like a training run without a final_model: make a model of its newest "
+        "It looks like a training run without a final_model: export a model from its newest "
         f"checkpoint by python -m mlx_chatterbox.train export {folder} OUTPUT."
     )
 
@@ -104,7 +104,7 @@ def _t3_alone(folder: Path) -> str:
         if alone:
             return (
                 f"It looks like a fine-tuned T3 alone ({path.name}): put it into a copy of the "
-                f"upstream folder it belongs to, and name it by --t3 {path.name}."
+                f"upstream folder that it belongs to, and select it with --t3 {path.name}."
             )
     return ""
 
@@ -127,7 +127,7 @@ _LOOKS: tuple[Callable[[Path], str], ...] = (
 
 
 def refuse_pointers(folder: Path) -> None:
-    """Raise CheckpointError if any weights or JSON of a folder are Git LFS's notes of files."""
+    """Raise CheckpointError if any weights or JSON of a folder are Git LFS pointers."""
     for path in sorted(folder.iterdir()):
         if path.suffix in (".safetensors", ".pt", ".json"):
             refuse_pointer(path)

@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..checks.json_file import read_json
-from ..checks.safetensors_file import load_safetensors
+from ..checks.safetensors_header import load_safetensors
 from ..errors import CheckpointError
 from ..models.config import CONFIG_NAME
 from ..runtime.own_files import whole_file, write_whole
@@ -18,7 +18,7 @@ from .hub import WEIGHTS_NAME
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What `config.json` says; nothing where there is none.
+    """Read `config.json`; empty if there is none.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -31,7 +31,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path) -> dict[str, mx.array]:
-    """Tensors of a file, read when they are used.
+    """Map the tensors of a file; each is read when it is used.
 
     Raises:
         CheckpointError: missing or damaged.
@@ -48,8 +48,8 @@ def write_part(
     """Write the weights, then the configuration, each whole or not at all; other files stay.
 
     Args:
-        folder: made if it is not there.
-        made_for: the library whose layout the tensors have, noted in the file: "mlx" or "pt".
+        folder: made if it does not exist.
+        made_for: the library whose layout the tensors have, as the file states it: "mlx" or "pt".
 
     Raises:
         CheckpointError: it cannot be written.

@@ -1,8 +1,8 @@
-"""Where on this machine a checkpoint's source is.
+"""The folders on this machine from which checkpoints were converted.
 
-`config.json` is published, and a path on somebody's disk is nobody's business: it has the name of
-the source's last folder and the hashes of its files. The path itself is noted in the user's cache,
-under those hashes, for the tools that compare a checkpoint with what it was made from.
+`config.json` is published and must not reveal paths: it has only the name of the source's last
+folder and the hashes of its files. The path itself is kept in the user's cache, under those hashes,
+for the tools that compare a checkpoint with its source.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..runtime.own_files import write_whole
 
 
 def remember(hashes: Mapping[str, str], folder: Path) -> None:
-    """Note that files of these SHA-256, by name, lie in `folder`; forget what is gone."""
+    """Note that files with these SHA-256, by name, lie in `folder`; drop outdated notes."""
     note = _note(hashes)
     with contextlib.suppress(OSError):
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def remember(hashes: Mapping[str, str], folder: Path) -> None:
 
 
 def recall(source: Mapping[str, Any]) -> Path | None:
-    """The folder that a configuration's `source` stands for, if it is on this machine."""
+    """Find the folder of a configuration's `source`; None if it is not on this machine."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         folder = Path(_note(source.get("files", {})).read_text(encoding="utf-8"))
         if folder.is_dir():
@@ -38,7 +38,7 @@ def recall(source: Mapping[str, Any]) -> Path | None:
 
 
 def _is_folder(note: Path) -> bool:
-    """Whether the folder that a note names is there; of a damaged note nothing is."""
+    """Tell whether the folder that a note names exists; False if the note is damaged."""
     try:
         return Path(note.read_text(encoding="utf-8")).is_dir()
     except ValueError:
@@ -46,7 +46,7 @@ def _is_folder(note: Path) -> bool:
 
 
 def without_paths(source: Any) -> Any:
-    """A `source` as it may be published: of folders only the last part of the name."""
+    """Reduce folders in a `source` to the last part of their names, for publication."""
     if not isinstance(source, Mapping):
         return source
     return {

@@ -67,17 +67,28 @@ def load_safetensors(path: str | Path) -> dict[str, mx.array]:
     Raises:
         CheckpointError: see `read_header`.
     """
-    import mlx.core as mx
-
     refuse_pointer(path)
     try:
         read_header(path)
-        return mx.load(str(path), format="safetensors")
+        return lazy_tensors(path)
     except CheckpointError as error:
         raise CheckpointError(f"damaged or cut short: {error}") from None
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path} is damaged or cut short: {reason}") from None
+
+
+def lazy_tensors(path: str | Path) -> dict[str, mx.array]:
+    """MLX's arrays of a file, whose numbers are read when they are used; nothing is checked.
+
+    Raises:
+        RuntimeError, ValueError: MLX's, where it cannot read the file.
+    """
+    import mlx.core as mx
+
+    tensors = mx.load(str(path), format="safetensors")
+    assert isinstance(tensors, dict)  # other formats have other contents
+    return tensors
 
 
 def _header(path: Path, file: BinaryIO, size: int) -> dict[str, TensorInfo]:

@@ -1,8 +1,9 @@
-"""Downloads of large files that go on where an earlier process was stopped.
+"""Downloads of large files that resume where an earlier process was stopped.
 
-The hub's client keeps whole files, but newer versions of it (from 2.0) begin a file anew that a
-killed process left half-way. Here a large file is fetched into the client's own cache, under the
-name that the client looks for, by the client's own function; what has come stays as `ETAG.part`.
+The hub's client keeps complete files, but newer versions (from 2.0) restart a file that a killed
+process left unfinished. Here a large file is downloaded into the client's own cache, by the
+client's own function and under the name that the client expects; until it is complete it is
+`ETAG.part`.
 """
 
 from __future__ import annotations
@@ -16,19 +17,23 @@ from urllib.parse import urlparse
 
 from ..errors import HubError
 from ..runtime.locks import try_lock
-from .hub_errors import explain, has_status, one_line
+from .hub_errors import causes_in_one_line, explain, has_status
 from .manifest import sha256
 
 LARGE = 8 * 2**20
 
 
 def fetch_large_files(repository: str, patterns: list[str], cache_dir: str | Path | None) -> None:
-    """Have the large files of a repository in the hub's cache, whole and with the right hash.
+    """Download the large files of a repository into the hub's cache, and check their hashes.
 
-    Does nothing where the hub cannot be asked: whoever wants the files then says so.
+    Does nothing if the hub cannot be reached: the client's own download reports that.
+
+    Args:
+        patterns: of the names of files that are wanted, large or not.
+        cache_dir: None: the hub's own cache.
 
     Raises:
-        HubError: the disk is too small, the connection broke, or what came is damaged.
+        HubError: the disk is too small, the connection was lost, or a file is damaged.
     """
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
@@ -38,7 +43,7 @@ def fetch_large_files(repository: str, patterns: list[str], cache_dir: str | Pat
     try:
         missing = _missing(repository, patterns, cache)
     except Exception:
-        return  # no network, no such repository, ...: the client's own errors say it better
+        return  # no network, no such repository, ...: the client's own errors are clearer
     blobs = cache / "blobs"
     _remove_outdated(repository, blobs, {about.etag for _, _, about in missing})
     if not missing:
@@ -50,30 +55,34 @@ def fetch_large_files(repository: str, patterns: list[str], cache_dir: str | Pat
 
 
 def _missing(repository: str, patterns: list[str], cache: Path) -> list:
-    """Names, addresses and metadata of the large files that are not in the cache."""
+    """List names, addresses and metadata of the large files that are not in the cache."""
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import filter_repo_objects
 
     about = HfApi().model_info(repository)
     names = [sibling.rfilename for sibling in about.siblings or []]
-    found = []
+    missing = []
     for name in filter_repo_objects(names, allow_patterns=patterns):
         if (cache / "snapshots" / str(about.sha) / name).exists():
             continue
         url = hf_hub_url(repository, name, revision=about.sha)
         file = get_hf_file_metadata(url)
-        plain = file.etag is not None and re.fullmatch(r"[\w-]+", file.etag)
-        if plain and (file.size or 0) >= LARGE and not (cache / "blobs" / file.etag).exists():
-            found.append((name, url, file))
-    return found
+        if file.etag is None or not re.fullmatch(r"[\w-]+", file.etag):
+            continue
+        if (file.size or 0) >= LARGE and not (cache / "blobs" / file.etag).exists():
+            missing.append((name, url, file))
+    return missing
 
 
-def _remove_outdated(repository: str, blobs: Path, wanted: set[str]) -> None:
-    """Remove what has come of files that the hub no longer has, unless somebody is at it.
+def _remove_outdated(repository: str, blobs: Path, missing: set[str]) -> None:
+    """Remove parts of files that the hub no longer has, unless another process downloads them.
 
-    Other files of the repository are other downloads': theirs stays.
+    Parts of the repository's other files stay: they belong to other downloads.
+
+    Args:
+        missing: entity tags of the files that are to be downloaded.
     """
-    parts = [part for part in blobs.glob("*.part") if part.stem not in wanted]
+    parts = [part for part in blobs.glob("*.part") if part.stem not in missing]
     if not parts:
         return
     try:
@@ -89,7 +98,7 @@ def _remove_outdated(repository: str, blobs: Path, wanted: set[str]) -> None:
 
 
 def _entity_tags(repository: str) -> set[str | None]:
-    """Of all files that the repository has now."""
+    """Ask the hub for the entity tags of all files of a repository."""
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
 
     about = HfApi().model_info(repository)
@@ -112,7 +121,12 @@ def _there(part: Path) -> int:
 
 
 def _fetch(label: str, url: str, about, blobs: Path) -> None:
-    """What is missing of one file, after what is there."""
+    """Download the rest of a file, appending to the part that is there.
+
+    Args:
+        label: "OWNER/NAME: file", for errors.
+        about: metadata of the file.
+    """
     from huggingface_hub import constants, get_hf_file_metadata
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
@@ -120,14 +134,14 @@ def _fetch(label: str, url: str, about, blobs: Path) -> None:
     part, blob = blobs / f"{about.etag}.part", blobs / about.etag
     with part.open("ab") as file:
         if try_lock(file) is False:
-            return  # another process is at it; the client waits for nobody and fetches it too
+            return  # another process downloads it; the client does not wait and downloads it too
         if not _is_still(part, file):
             return  # another process has just finished it
         if (have := file.tell()) > about.size:
             file.truncate(have := 0)
         if have < about.size:
             try:
-                # Asked for now: a signed address is good for an hour, and other files came first.
+                # Requested now: a signed address expires after an hour, and other files came first.
                 location = get_hf_file_metadata(url).location
                 headers = build_hf_headers()
                 if urlparse(location).netloc != urlparse(constants.ENDPOINT).netloc:
@@ -143,23 +157,23 @@ def _fetch(label: str, url: str, about, blobs: Path) -> None:
                 repository, _, name = label.partition(": ")
                 if has_status(error):  # the hub refuses
                     raise HubError(explain(error, repository, name)) from None
+                reason = causes_in_one_line(error).rstrip(".")
                 raise HubError(
                     f"{label} was interrupted after {_there(part) / 1e6:.1f} of "
-                    f"{about.size / 1e6:.1f} MB ({one_line(error).rstrip('.')}); start again and "
-                    "it goes on from there."
+                    f"{about.size / 1e6:.1f} MB ({reason}); start again and it goes on from there."
                 ) from None
-        # Still alone: nobody else appends to what is being looked at.
+        # Within the lock: no other process appends to the part while it is hashed.
         file.flush()
         if len(about.etag) == 64 and sha256(part) != about.etag:
             part.unlink()
             raise HubError(
-                f"{label} came damaged: it has not the hash that the hub says. Start again."
+                f"{label} was damaged on the way: its hash is not the hub's. Start again."
             )
         os.replace(part, blob)
 
 
 def _is_still(part: Path, file) -> bool:
-    """Whether an open file has the name that it was opened by."""
+    """Tell whether an open file still has the name under which it was opened."""
     with contextlib.suppress(OSError):
         return os.path.samestat(part.stat(), os.fstat(file.fileno()))
     return False

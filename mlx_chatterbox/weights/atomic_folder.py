@@ -1,10 +1,11 @@
 """Folders that appear whole or not at all, and replace another one in a single step.
 
-What is written stands in `.NAME.tmp-PID` beside NAME until it is complete. Linux and macOS can
-exchange two folders at once, so that NAME is the old one or the new one at every moment; where the
-file system cannot, the old one is `.NAME.old-PID` for an instant, and `recover` puts it back if the
-process was killed then. What a killed process leaves behind is removed by the next one, which knows
-by a lock in the folder, or where there are no locks by PID, that nobody is at work on it.
+A folder is written as `.NAME.tmp-PID` beside NAME until it is complete. Linux and macOS can
+exchange two folders in one step, so that NAME is the old one or the new one at every moment; on
+file systems that cannot, the old one is called `.NAME.old-PID` for an instant, and `recover`
+renames it back if the process was killed then. Folders that a killed process leaves behind are
+removed by the next one, which recognises them by a free lock in the folder, or by the PID where
+there are no locks.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ _RENAME_SWAP = 2  # of macOS's renamex_np
 
 @contextmanager
 def whole_folder(output: Path, force: bool) -> Iterator[Path]:
-    """A temporary folder beside `output`, which takes its name if all goes well.
+    """Yield a temporary folder beside `output`, which takes its name when the block succeeds.
 
-    Whatever goes wrong, and if the user interrupts, it is removed and `output` is as it was.
+    On any error, and on Ctrl-C, it is removed and `output` stays as it was.
 
     Raises:
-        CheckpointError: it cannot be made, or `output` is there and `force` is not given.
+        CheckpointError: it cannot be made, or `output` exists and `force` is false.
     """
     temporary = output.with_name(f".{output.name}.tmp-{os.getpid()}")
     try:
@@ -55,39 +56,38 @@ def whole_folder(output: Path, force: bool) -> Iterator[Path]:
 
 
 def recover(output: Path) -> None:
-    """Undo an exchange that was cut in two, and remove what killed processes left.
+    """Complete an exchange that was interrupted, and remove folders that killed processes left.
 
-    Only what nobody is writing any more is touched: folders of `output`'s own name, and those
-    beside it that hold our lock.
+    These are folders that no process is writing any more: temporary ones of `output`, and others
+    beside it that have our lock.
     """
-    for folder in _beside(output, _OLD):
-        target = folder.with_name(_OLD.fullmatch(folder.name)[1])
+    for folder, name in _beside(output, _OLD):
+        target = folder.with_name(name)
         if not os.path.lexists(target):
             with contextlib.suppress(OSError):
                 os.rename(folder, target)
                 (target / LOCK).unlink(missing_ok=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    for folder in _beside(output, _TEMPORARY):
+    for folder, _ in _beside(output, _TEMPORARY):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def moved_aside(output: Path) -> Path | None:
-    """The folder that `recover` would give the name `output`, which is not there."""
+    """Find the folder that `recover` would rename to `output`; None if `output` exists."""
     if output.exists():
         return None
-    ours = (one for one in _beside(output, _OLD) if _OLD.fullmatch(one.name)[1] == output.name)
-    return next(ours, None)
+    return next((folder for folder, name in _beside(output, _OLD) if name == output.name), None)
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Refuse to begin what the disk cannot hold.
+    """Check that the disk has room.
 
     Args:
         needed: bytes that will be written into `folder`.
 
     Raises:
-        CheckpointError: it has fewer free.
+        CheckpointError: fewer are free.
     """
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -97,20 +97,28 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _beside(output: Path, pattern: re.Pattern) -> list[Path]:
-    found = []
+def _beside(output: Path, pattern: re.Pattern) -> list[tuple[Path, str]]:
+    """Folders that killed processes left beside `output`, the newest first.
+
+    Args:
+        pattern: of their names: the name that each stands for, and the process.
+
+    Returns:
+        Each folder and the name that it stands for.
+    """
+    folders = []
     for folder in output.parent.glob(".*"):
         match = pattern.fullmatch(folder.name)
         if match is None or folder.is_symlink() or not folder.is_dir():
             continue
         ours = match[1] == output.name or (folder / LOCK).exists()
         if ours and not _in_use(folder, int(match[2])):
-            found.append(folder)
-    return sorted(found, key=lambda folder: folder.stat().st_mtime, reverse=True)
+            folders.append((folder, match[1]))
+    return sorted(folders, key=lambda each: each[0].stat().st_mtime, reverse=True)
 
 
 def _in_use(folder: Path, process: int) -> bool:
-    """Whether a process is at work on `folder`: it holds the lock, or has yet to take it."""
+    """Tell whether a process is at work on `folder`: it holds the lock, or is about to take it."""
     try:
         handle = open_lock(folder / LOCK, make=False)
     except OSError:
@@ -134,7 +142,7 @@ def _lives(process: int) -> bool:
 
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
-    """Holds the lock `path`, which the system lets go of however the process ends.
+    """Hold the lock `path`, which the system releases however the process ends.
 
     Raises:
         CheckpointError: another process has it.
@@ -153,11 +161,11 @@ def _move_in(temporary: Path, output: Path, force: bool) -> None:
         os.rename(temporary, output)
         return
     if not force:  # it appeared while we worked
-        raise CheckpointError(f"{output} has appeared meanwhile; nothing was replaced.")
+        raise CheckpointError(f"{output} was made meanwhile by another process; it is kept.")
     if exchange(temporary, output):
         return  # the old one has the temporary name now, and is removed
     old = output.with_name(f".{output.name}.old-{os.getpid()}")
-    # Locked while it has the other name, so that a process killed now is told from one at work.
+    # Locked while it has the other name, to distinguish a killed process from one at work.
     with _held(output / LOCK):
         os.rename(output, old)
         try:
