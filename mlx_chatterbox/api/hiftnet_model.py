@@ -83,7 +83,8 @@ class HiFTNetModel(nn.Module):
         model = cls(config)
         part.fill(in_whole(model))
         model.quantization = part.config.quantization
-        return model.eval()
+        model.eval()
+        return model
 
     def save_pretrained(self, folder: str | Path, layout: str = "mlx") -> Path:
         """Save into a folder, as `S3GenModel.save_pretrained`."""
@@ -154,6 +155,7 @@ class HiFTNetModel(nn.Module):
 
     def _mels(self, speech_feat: ArrayLike, lengths: ArrayLike | None) -> list[mx.array]:
         compute_in_this_thread()
+        rows: list[mx.array] | mx.array
         if isinstance(speech_feat, (list, tuple)):
             rows = [_turned(to_mlx(row)) for row in speech_feat]
         else:

@@ -200,13 +200,13 @@ def loss_samples(
     check_shape(embeddings, (rows, config.speaker_embed_dim), "embedding", SettingError)
     for row in tokens:
         check_tokens(row, config.vocab_size, "speech_token", SettingError)
-    mels, embeddings = mels.swapaxes(1, 2), np.array(embeddings)
+    mels, xvectors = mels.swapaxes(1, 2), np.array(embeddings)
     return [
         {
             "key": np.array([seed, row], dtype=np.uint32),
             "speech_tokens": np.array(tokens[row]),
             "mel": np.array(mels[row, : ratio * len(tokens[row])]),
-            "xvector": embeddings[row],
+            "xvector": xvectors[row],
         }
         for row in range(rows)
     ]

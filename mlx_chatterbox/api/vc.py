@@ -96,8 +96,8 @@ class ChatterboxVC:
         if is_device(model):
             model, device = None, model
         with on_device(device):
-            settings = {"dtype": dtype, "progress": progress, "check": check}
-            return cls(load(model or "chatterbox", **settings), device)
+            checkpoint = load(model or "chatterbox", dtype=dtype, progress=progress, check=check)
+            return cls(checkpoint, device)
 
     @classmethod
     def from_local(

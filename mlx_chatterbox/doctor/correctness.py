@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
+from ..api.tts import ChatterboxTTS
 from ..runtime import device
 from ..voices.voice import Voice, embed_voice
 from ..watermark import THRESHOLD, detect
@@ -111,7 +112,7 @@ def _given() -> Given:
     heard = say(tts, OTHER_TEXT, seed=3, watermark=False)
     say(tts, TEXT, watermark=False)
     tokens = mx.array(tts.last_tokens, dtype=mx.int32)
-    s3gen, voice = tts.networks.s3gen, tts.conds
+    s3gen, voice = tts.networks.s3gen, _voice_of(tts)
     noise = s3gen.noise_for(tokens.shape[0], voice.reference, mx.random.key(5))
     given = (voice.prompt_token, voice.prompt_feat, voice.embedding, noise)
     mel = s3gen.flow.inference(tokens[None], *given, tts.defaults.cfm_steps)
@@ -124,7 +125,7 @@ def _given() -> Given:
 def compute(given: Given, dtype: str | None = None) -> Spoken:
     """All stages, each from the same inputs, and a whole sentence."""
     tts = open_pocket(dtype=dtype)
-    networks, voice = tts.networks, tts.conds
+    networks, voice = tts.networks, _voice_of(tts)
     t3, s3gen = networks.t3, networks.s3gen
     prompt = voice.cond_prompt_tokens
     cond = t3.embed_conditioning(voice.speaker_embedding, prompt, voice.emotion)
@@ -142,6 +143,12 @@ def compute(given: Given, dtype: str | None = None) -> Spoken:
         list(tts.last_tokens),
         speech,
     )
+
+
+def _voice_of(tts: ChatterboxTTS) -> Voice:
+    voice = tts.conds
+    assert voice is not None  # the pocket model has one built in
+    return voice
 
 
 def _numpy(array: mx.array) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -110,7 +110,7 @@ class Section:
         title: str,
         unit: str,
         columns: Sequence[str],
-        rows: dict[str, Sequence[float | None]],
+        rows: Mapping[str, Sequence[float | None]],
         note: str = "",
     ) -> None:
         """Note figures of one kind for several cases in two directions."""

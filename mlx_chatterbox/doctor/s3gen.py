@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from ..models.config import ModelConfig
 from ..models.s3gen.s3gen import S3Gen
@@ -162,7 +161,7 @@ def _turbo(exam: Examination, section: Section, rows, dtype: str) -> None:
     mx.clear_cache()
 
 
-def _note(exam, section, rows, s3gen: nn.Module, config: ModelConfig, variant, dtype) -> None:
+def _note(exam, section, rows, s3gen: S3Gen, config: ModelConfig, variant, dtype) -> None:
     bench = Bench(s3gen, config, PROMPT_TOKENS, TOKENS)
     mx.reset_peak_memory()
     before = mx.get_active_memory()

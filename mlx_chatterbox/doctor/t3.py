@@ -180,7 +180,7 @@ class Case:
 
 
 def _note(section: Section, rows: dict, exam: Examination, bench: Bench, case: Case) -> None:
-    weights = sum(value.nbytes for _, value in tree_flatten(bench.t3.parameters()))
+    weights = sum(w.nbytes for w in dict(tree_flatten(bench.t3.parameters())).values())
     first = bench.decode(case.tokens if case.is_once else _FIRST_TOKENS)
     before = mx.get_active_memory()
     mx.reset_peak_memory()

@@ -40,6 +40,12 @@ class Attempt:
     finding: Finding | None = None
     waveform: np.ndarray | None = None
 
+    @property
+    def vocoded(self) -> np.ndarray:
+        """The waveform of an attempt that is vocoded."""
+        assert self.waveform is not None  # by `BatchSynthesizer.vocode`
+        return self.waveform
+
 
 class BatchSynthesizer:
     """Decodes and vocodes utterances of one request: one model, one voice, one way to speak.
@@ -66,8 +72,8 @@ class BatchSynthesizer:
         return [sorted(by_length[i::2], key=lambda one: one.number) for i in range(2)]
 
     def _gains_from_groups(self) -> bool:
-        weights = tree_flatten(self._networks.t3.parameters())
-        is_small = sum(weight.nbytes for _, weight in weights) <= _SMALL_T3
+        weights = dict(tree_flatten(self._networks.t3.parameters())).values()
+        is_small = sum(weight.nbytes for weight in weights) <= _SMALL_T3
         return is_small and not self._is_shared and can_run_two()
 
     def decode_tokens(

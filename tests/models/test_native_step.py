@@ -220,3 +220,15 @@ def test_new_weights_are_new_steps(t3):
     after = decoded(t3, 2)
     assert before != after
     assert all(mx.isfinite(a).all() for _, a in tree_flatten(t3.parameters()))
+
+
+def test_weights_changed_in_place_leave_a_step_as_it_was_made(t3):
+    """A stream may stand still meanwhile: C must not read memory that is used anew."""
+    slots, token = slots_of(t3, [5], False), np.array([7])
+    expected = NativeStep.of(t3)(token, 1, copied(slots))
+    step = NativeStep.of(t3)
+    for weight in dict(tree_flatten(t3.parameters())).values():
+        for _ in range(2):
+            weight *= 3
+            mx.eval(weight)
+    np.testing.assert_array_equal(step(token, 1, copied(slots)), expected)

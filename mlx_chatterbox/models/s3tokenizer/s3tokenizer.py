@@ -47,11 +47,14 @@ class FSMNAttention(nn.Module):
         depth = queries.shape[-1]
         values = self.value(x)
         memory = self.fsmn_block(values) + values
-        rotate = {"traditional": False, "base": 10000.0, "scale": 1.0, "offset": 0}
-        queries = mx.fast.rope(queries, depth, **rotate)
-        keys = mx.fast.rope(keys, depth, **rotate)
+        queries, keys = _rotate(queries), _rotate(keys)
         attended = attend(queries, keys, split_heads(values, self._heads), depth**-0.5)
         return self.out(merge_heads(attended)) + memory
+
+
+def _rotate(x: mx.array) -> mx.array:
+    """Rotary position embedding of (B, H, T, D), positions counted from 0."""
+    return mx.fast.rope(x, x.shape[-1], traditional=False, base=10000.0, scale=1.0, offset=0)
 
 
 class ResidualAttentionBlock(nn.Module):

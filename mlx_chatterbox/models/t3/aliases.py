@@ -16,7 +16,7 @@ from mlx.utils import tree_flatten
 
 def weights_of(module: nn.Module) -> list[mx.array]:
     """All weights of a module, evaluated, in a fixed order."""
-    weights = [weight for _, weight in tree_flatten(module.parameters())]
+    weights: list[mx.array] = list(dict(tree_flatten(module.parameters())).values())
     mx.eval(weights)
     return weights
 

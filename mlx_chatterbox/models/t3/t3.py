@@ -48,7 +48,7 @@ class T3(nn.Module):
             self.speech_pos_emb = LearnedPositionEmbeddings(config.max_speech_tokens + 4, width)
         self.text_head = nn.Linear(width, config.text_tokens_dict_size, bias=False)
         self.speech_head = nn.Linear(width, config.speech_tokens_dict_size, bias=config.is_gpt2)
-        self._compiled_step = None
+        self._compiled_step: Callable | None = None
 
     @property
     def dtype(self) -> mx.Dtype:
@@ -173,9 +173,10 @@ class T3(nn.Module):
 
         The weights are inputs of the trace, so it stays right when they are replaced.
         """
-        if self._compiled_step is None:
-            self._compiled_step = mx.compile(self.step, inputs=self.state)
-        return self._compiled_step
+        compiled = self._compiled_step
+        if compiled is None:
+            compiled = self._compiled_step = mx.compile(self.step, inputs=self.state)
+        return compiled
 
     def teacher_forced_logits(
         self, cond_emb: mx.array, text_tokens: mx.array, speech_tokens: mx.array
