@@ -30,7 +30,7 @@ _DOUBT = 1.5
 _PATIENCE, _PATIENCE_SHORT = 2.0, 0.3
 
 
-class Bench:
+class S3GenBench:
     """An S3Gen with tokens and a reference.
 
     Args:
@@ -154,7 +154,7 @@ def _turbo(exam: Examination, section: Section, rows, dtype: str) -> None:
         return
     networks = networks_of("turbo", dtype)
     fill(networks.s3gen.flow, dtype)
-    bench = Bench(networks.s3gen, config, PROMPT_TOKENS, TOKENS)
+    bench = S3GenBench(networks.s3gen, config, PROMPT_TOKENS, TOKENS)
     both = 1000 * _seconds(bench.all_steps, exam)
     _keep(exam, rows, "turbo", dtype, encoder, both / 2, both, vocoder, False)
     del networks, bench
@@ -162,7 +162,7 @@ def _turbo(exam: Examination, section: Section, rows, dtype: str) -> None:
 
 
 def _note(exam, section, rows, s3gen: S3Gen, config: ModelConfig, variant, dtype) -> None:
-    bench = Bench(s3gen, config, PROMPT_TOKENS, TOKENS)
+    bench = S3GenBench(s3gen, config, PROMPT_TOKENS, TOKENS)
     mx.reset_peak_memory()
     before = mx.get_active_memory()
     encoder = 1000 * _seconds(bench.encode, exam)

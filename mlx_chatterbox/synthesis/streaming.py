@@ -21,7 +21,7 @@ from ..audio.stretch import stretch_stream
 from ..errors import SettingError, TextError
 from ..models.config import SILENCE_TOKEN, ModelConfig
 from ..models.s3gen.token_stream import ChunkTokens, TokenStream
-from ..models.t3.cache import Past
+from ..models.t3.cache import KVCache
 from ..models.t3.decoding import decode
 from ..runtime.device_argument import computed_on
 from ..runtime.memory import give_back_memory
@@ -92,7 +92,7 @@ class StreamSynthesizer:
         networks,
         config: ModelConfig,
         request: Request,
-        prefix_of_voice: Callable[[], Past],
+        prefix_of_voice: Callable[[], KVCache],
         chunks: Chunks,
     ):
         self._networks, self._config, self._request = networks, config, request

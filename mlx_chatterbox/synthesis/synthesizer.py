@@ -11,7 +11,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from ..models.config import SILENCE_TOKEN, ModelConfig
-from ..models.t3.cache import Past
+from ..models.t3.cache import KVCache
 from ..models.t3.decoding import decode_batch
 from ..runtime.memory import clear_device_cache
 from ..runtime.parallel import can_run_two, choosing_alone, run_all
@@ -55,7 +55,7 @@ class BatchSynthesizer:
         prefix: T3's keys and values of the voice.
     """
 
-    def __init__(self, networks, config: ModelConfig, request: Request, prefix: Past):
+    def __init__(self, networks, config: ModelConfig, request: Request, prefix: KVCache):
         self._networks, self._config = networks, config
         self._request, self._prefix = request, prefix
         # Of one text the pieces share both cores, as a text in one piece does: to the last bit a

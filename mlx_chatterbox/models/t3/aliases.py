@@ -14,7 +14,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 
-def weights_of(module: nn.Module) -> list[mx.array]:
+def evaluated_weights(module: nn.Module) -> list[mx.array]:
     """All weights of a module, evaluated, in a fixed order."""
     weights: list[mx.array] = list(dict(tree_flatten(module.parameters())).values())
     mx.eval(weights)

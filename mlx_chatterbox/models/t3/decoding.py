@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import SettingError, TextError
 from ...runtime import device
-from .cache import Past, Slots
+from .cache import BatchKVCache, KVCache
 from .native_step import MOST_ROWS, NativeStep
 from .sampling import Array, SamplingSettings, draw, gumbel_noise, process_logits
 from .t3 import T3
@@ -37,7 +37,7 @@ def guide(logits: Array, cfg_weight: float, sentences: int) -> Array:
 
 def decode(
     t3: T3,
-    cond: mx.array | Past,
+    cond: mx.array | KVCache,
     text_tokens: mx.array,
     settings: SamplingSettings,
     cfg_weight: float = 0.5,
@@ -66,7 +66,7 @@ def decode(
 
 def decode_batch(
     t3: T3,
-    cond: mx.array | Past,
+    cond: mx.array | KVCache,
     texts: Sequence[mx.array],
     settings: SamplingSettings,
     cfg_weight: float = 0.5,
@@ -86,7 +86,7 @@ def decode_batch(
     A step in C cannot be queued: it is made when the tokens of the step before are with the caller.
 
     Args:
-        cond: (1, L, C) from `T3.embed_conditioning`, or what `T3.conditioning_past` made of it.
+        cond: (1, L, C) from `T3.embed_conditioning`, or what `T3.conditioning_cache` made of it.
         texts: (n,) tokens each, for the Llama with start and stop.
         cfg_weight: 0 turns guidance, and its second rows, off (upstream crashes there). GPT-2 has
             none in any case.
@@ -110,7 +110,7 @@ def decode_batch(
     if not texts:
         return
     config = t3.config
-    batch = _Batch(t3, cond, texts, settings, cfg_weight, max_new_tokens, keys)
+    batch = _DecodingBatch(t3, cond, texts, settings, cfg_weight, max_new_tokens, keys)
     sentences = list(range(len(texts)))
     current = batch.token
     for index in range(max_new_tokens):
@@ -140,7 +140,7 @@ def decode_batch(
         current = batch.token
 
 
-class _Batch:
+class _DecodingBatch:
     """Sentences being decoded; `token`, (B,), is what was drawn last.
 
     Attributes:
@@ -163,7 +163,7 @@ class _Batch:
         self._noise_first = 0
         self.speaking = set(range(len(texts)))
 
-        conditioning = cond if isinstance(cond, Past) else t3.conditioning_past(cond)
+        conditioning = cond if isinstance(cond, KVCache) else t3.conditioning_cache(cond)
         pasts, last = [], []
         for text_tokens in texts:
             # Each by itself, so that nothing of it depends on the others' lengths.
@@ -172,7 +172,7 @@ class _Batch:
             pasts.append(past)
             last.append(t3.speech_head(hidden[:, -1]).astype(mx.float32))
         logits = mx.stack(last, axis=1).reshape(-1, config.speech_tokens_dict_size)
-        self._slots = Slots(pasts)
+        self._slots = BatchKVCache(pasts)
         seen = mx.broadcast_to(
             vocabulary == config.start_speech_token, (len(texts), logits.shape[1])
         )

@@ -15,9 +15,9 @@ import numpy as np
 
 from ...runtime import native
 from ...runtime.native.layers import NotPlain, address, linear_weights, plain, table
-from .aliases import alias, weights_of
+from .aliases import alias, evaluated_weights
 from .backbone import GPT2Block, LlamaBlock
-from .cache import Slots
+from .cache import BatchKVCache
 from .t3 import T3
 
 MOST_ROWS = 16
@@ -36,7 +36,7 @@ class NativeStep:
         self._t3, self._config = t3, t3.config
         model = t3.tfmr.model
         # C reads the memory of what is held here, whatever a later change in place makes of it.
-        self._held = [alias(weight) for weight in weights_of(t3)]
+        self._held = [alias(weight) for weight in evaluated_weights(t3)]
         if t3.config.is_gpt2:
             layers, norm, self._wavelengths = model.h, model.ln_f, None
         else:
@@ -59,7 +59,7 @@ class NativeStep:
         except NotPlain:
             return None
 
-    def __call__(self, tokens: np.ndarray, position: int, slots: Slots) -> np.ndarray:
+    def __call__(self, tokens: np.ndarray, position: int, slots: BatchKVCache) -> np.ndarray:
         """Write one slot more, in place.
 
         Args:
@@ -116,7 +116,7 @@ class NativeStep:
         logits = native.multiply(hidden, weight)
         return logits if bias is None else logits + bias
 
-    def _point_to(self, slots: Slots) -> None:
+    def _point_to(self, slots: BatchKVCache) -> None:
         """Note where keys and values are, which change their place now and then."""
         memory = (slots.keys, slots.values)
         if self._memory is not None and all(

@@ -9,8 +9,8 @@ import mlx.core as mx
 import numpy as np
 
 from ...runtime import device
-from .aliases import alias, share_contents, weights_of
-from .cache import Past
+from .aliases import alias, evaluated_weights, share_contents
+from .cache import KVCache
 from .t3 import T3
 
 
@@ -26,13 +26,13 @@ class PrefixMemory:
         # One object, replaced whole: another thread may ask for another voice meanwhile.
         self._latest: _Prefix | None = None
 
-    def past_of(
+    def cache_of(
         self,
         t3: T3,
         speaker_embedding: mx.array,
         prompt_tokens: mx.array | None,
         emotion: float,
-    ) -> Past:
+    ) -> KVCache:
         """Keys and values of a voice's conditioning; arguments as `T3.embed_conditioning`'s."""
         voice = (
             np.array(speaker_embedding.astype(mx.float32)).tobytes(),
@@ -40,22 +40,22 @@ class PrefixMemory:
             float(emotion),
             device.on_cpu(),
         )
-        weights = weights_of(t3)
+        weights = evaluated_weights(t3)
         latest = self._latest
         if latest is None or voice != latest.voice or not latest.weights.are(weights):
             embedded = t3.embed_conditioning(speaker_embedding, prompt_tokens, emotion)
-            past = t3.conditioning_past(embedded)
+            cache = t3.conditioning_cache(embedded)
             # Evaluated, so that it does not hold on to what it was computed from.
-            mx.eval(past.keys, past.values)
-            self._latest = latest = _Prefix(voice, past, _KnownWeights(weights))
-        return latest.past
+            mx.eval(cache.keys, cache.values)
+            self._latest = latest = _Prefix(voice, cache, _KnownWeights(weights))
+        return latest.cache
 
 
 class _Prefix:
     """A computed prefix, and the voice and the weights that it was computed from."""
 
-    def __init__(self, voice: tuple, past: Past, weights: _KnownWeights):
-        self.voice, self.past, self.weights = voice, past, weights
+    def __init__(self, voice: tuple, cache: KVCache, weights: _KnownWeights):
+        self.voice, self.cache, self.weights = voice, cache, weights
 
 
 class _KnownWeights:
