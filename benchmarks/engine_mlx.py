@@ -11,7 +11,7 @@ import mlx_chatterbox  # noqa: F401  (before mlx.core)
 import mlx.core as mx
 import numpy as np
 
-from mlx_chatterbox.models.s3gen.s3gen import Reference
+from mlx_chatterbox.models.s3gen.s3gen import S3GenConditionals
 from mlx_chatterbox.models.t3.decoding import decode, decode_batch
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.voices.voice import embed_voice
@@ -37,7 +37,9 @@ def stages(folder: Path, inputs: Mapping[str, np.ndarray], variant: str) -> dict
     checkpoint = load(folder)
     networks, generation = checkpoint.networks, checkpoint.config.generation
     arrays = {name: mx.array(value) for name, value in inputs.items() if name != "audio"}
-    reference = Reference(arrays["prompt_token"], arrays["prompt_feat"], arrays["embedding"])
+    reference = S3GenConditionals(
+        arrays["prompt_token"], arrays["prompt_feat"], arrays["embedding"]
+    )
     s3gen, t3 = networks.s3gen, networks.t3
     is_nano = checkpoint.config.t3.is_gpt2
     prompt = arrays["nano_prompt" if is_nano else "t3_prompt"]

@@ -200,7 +200,11 @@ class Draws:
     @contextmanager
     def noted(self) -> Iterator[None]:
         """Note each draw that is made until the block ends."""
-        process, draw, noise = decoding.process_logits, decoding.draw, decoding._Batch._noise
+        process, draw, noise = (
+            decoding.process_logits,
+            decoding.draw,
+            decoding._DecodingBatch._noise,
+        )
 
         def noting_process(logits, seen, settings):
             self.steps.append([np.array(logits, np.float32), np.array(seen)])
@@ -216,12 +220,12 @@ class Draws:
             return self.steps[-1][-1]
 
         decoding.process_logits, decoding.draw = noting_process, noting_draw
-        decoding._Batch._noise = noting_noise
+        decoding._DecodingBatch._noise = noting_noise
         try:
             yield
         finally:
             decoding.process_logits, decoding.draw = process, draw
-            decoding._Batch._noise = noise
+            decoding._DecodingBatch._noise = noise
 
     @contextmanager
     def compared(self) -> Iterator[None]:

@@ -87,7 +87,7 @@ def test_a_sentence_has_its_tokens_in_any_company(weights):
     draw = np.random.default_rng(0)
     prompt = mx.array(draw.integers(0, 6561, (1, 150)))
     speaker = mx.array(draw.normal(size=(1, 256)).astype(np.float32))
-    voice = t3.conditioning_past(t3.embed_conditioning(speaker, prompt, 0.5))
+    voice = t3.conditioning_cache(t3.embed_conditioning(speaker, prompt, 0.5))
     texts = [mx.array([255, *draw.integers(1, 600, 12 + 9 * i).tolist(), 0]) for i in range(8)]
 
     def tokens(sentences: list[int]) -> dict[int, list[int]]:

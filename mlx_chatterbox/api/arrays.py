@@ -45,7 +45,7 @@ def to_mlx(values: ArrayLike) -> mx.array:
     return mx.array(values.astype(np.float32) if values.dtype == np.float64 else values)
 
 
-def given_back(values: mx.array, as_mlx: bool) -> mx.array | np.ndarray:
+def to_caller_library(values: mx.array, as_mlx: bool) -> mx.array | np.ndarray:
     """A result in the caller's kind."""
     if as_mlx:
         return values
@@ -102,7 +102,7 @@ def whole_numbers(values: ArrayLike, name: str) -> list[int]:
     return np.asarray(array).reshape(-1).tolist()
 
 
-def one_for_each(values: Sequence, count: int, name: str) -> list:
+def broadcast_rows(values: Sequence, count: int, name: str) -> list:
     """One of `values` for each of `count` rows: as many as there are, or one for all.
 
     Raises:

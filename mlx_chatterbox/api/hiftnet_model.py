@@ -21,7 +21,7 @@ from ..models.s3gen.hift import HiFTGenerator
 from ..runtime.seeds import Seed, row_keys
 from ..runtime.threads import compute_in_this_thread
 from ..weights.s3gen_store import VOCODER, dtype_name, in_whole, read_part, save_vocoder
-from .arrays import ArrayLike, given_back, is_mlx, one_for_each, split_rows, to_mlx
+from .arrays import ArrayLike, broadcast_rows, is_mlx, split_rows, to_caller_library, to_mlx
 
 
 class HiFTNetModel(nn.Module):
@@ -83,7 +83,8 @@ class HiFTNetModel(nn.Module):
         model = cls(config)
         part.fill(in_whole(model))
         model.quantization = part.config.quantization
-        return model.eval()
+        model.eval()
+        return model
 
     def save_pretrained(self, folder: str | Path, layout: str = "mlx") -> Path:
         """Save into a folder, as `S3GenModel.save_pretrained`."""
@@ -122,12 +123,12 @@ class HiFTNetModel(nn.Module):
             SettingError: shapes that do not fit.
         """
         mels = self._mels(speech_feat, speech_feat_lens)
-        begun = begun_rows(cache_source, len(mels))
+        begun = source_cache_rows(cache_source, len(mels))
         waveforms, sources = waveforms_of(self.mel2wav, mels, row_keys(seed, len(mels)), begun)
         as_mlx = is_mlx(speech_feat)
         return (
-            given_back(stack_padded(waveforms), as_mlx),
-            given_back(stack_padded(sources)[:, None], as_mlx),
+            to_caller_library(stack_padded(waveforms), as_mlx),
+            to_caller_library(stack_padded(sources)[:, None], as_mlx),
         )
 
     __call__ = inference
@@ -146,7 +147,7 @@ class HiFTNetModel(nn.Module):
                 f"s has shape {tuple(s.shape)}; {mel.shape[1]} mel frames in {mel.shape[0]} row(s) "
                 f"need ({mel.shape[0]}, 1, {mel.shape[1] * self.samples_per_frame})."
             )
-        return given_back(self.mel2wav.decode(mel, source), is_mlx(x))
+        return to_caller_library(self.mel2wav.decode(mel, source), is_mlx(x))
 
     @property
     def _dtype(self) -> mx.Dtype:
@@ -154,6 +155,7 @@ class HiFTNetModel(nn.Module):
 
     def _mels(self, speech_feat: ArrayLike, lengths: ArrayLike | None) -> list[mx.array]:
         compute_in_this_thread()
+        rows: list[mx.array] | mx.array
         if isinstance(speech_feat, (list, tuple)):
             rows = [_turned(to_mlx(row)) for row in speech_feat]
         else:
@@ -174,7 +176,7 @@ def _turned(mel: mx.array) -> mx.array:
     return mel.swapaxes(-1, -2)
 
 
-def begun_rows(cache_source: ArrayLike | None, rows: int) -> Sequence[mx.array | None]:
+def source_cache_rows(cache_source: ArrayLike | None, rows: int) -> Sequence[mx.array | None]:
     """What each row's excitation begins with, (k,), from transformers' (B, 1, k).
 
     Raises:
@@ -185,4 +187,4 @@ def begun_rows(cache_source: ArrayLike | None, rows: int) -> Sequence[mx.array |
     cache = to_mlx(cache_source)
     if cache.ndim != 3 or cache.shape[1] != 1:
         raise SettingError(f"cache_source has shape {tuple(cache.shape)}, not (B, 1, k).")
-    return one_for_each(list(cache[:, 0]), rows, "cache_source")
+    return broadcast_rows(list(cache[:, 0]), rows, "cache_source")

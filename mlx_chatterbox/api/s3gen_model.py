@@ -22,7 +22,7 @@ from ..errors import SettingError
 from ..models.config import ModelConfig, QuantizationConfig
 from ..models.s3gen.batch import mel_frames, mels_of, stack_padded, waveforms_of
 from ..models.s3gen.config import S3GenConfig
-from ..models.s3gen.s3gen import Reference, S3Gen, trim_fade
+from ..models.s3gen.s3gen import S3Gen, S3GenConditionals, trim_fade
 from ..models.s3tokenizer.config import S3TokenizerConfig
 from ..models.s3tokenizer.s3tokenizer import S3TokenizerV2
 from ..runtime.device_argument import on_device
@@ -31,14 +31,14 @@ from ..runtime.threads import compute_in_this_thread
 from ..train.tasks.flow import FlowTask
 from ..voices.voice import DECODER_RATE, ENCODER_RATE, embed_reference
 from ..weights.s3gen_store import S3GEN, dtype_name, read_part, save_s3gen
-from .arrays import ArrayLike, given_back, is_mlx, one_for_each, split_rows, whole_numbers
-from .hiftnet_model import HiFTNetModel, begun_rows
+from .arrays import ArrayLike, broadcast_rows, is_mlx, split_rows, to_caller_library, whole_numbers
+from .hiftnet_model import HiFTNetModel, source_cache_rows
 from .s3gen_rows import (
     Rows,
     checked_recording,
     loss_samples,
-    put_noise,
     references_of,
+    replace_noise_tail,
     rows_of,
 )
 
@@ -202,7 +202,7 @@ class S3GenModel(nn.Module):
             }
             mx.eval([value for value in values.values() if value is not None])
         return {
-            name: None if value is None else given_back(value, as_mlx)
+            name: None if value is None else to_caller_library(value, as_mlx)
             for name, value in values.items()
         }
 
@@ -246,7 +246,7 @@ class S3GenModel(nn.Module):
         rows = self._rows(speech_tokens, speech_token_lens, ref_wav, ref_sr, ref_dict, seed)
         mels = self._mels(rows, finalize, n_cfm_timesteps, noised_mels, on_step)
         padded = stack_padded([mel.astype(mx.float32) for mel in mels], SILENT_MEL)
-        return given_back(padded.swapaxes(1, 2), is_mlx(speech_tokens))
+        return to_caller_library(padded.swapaxes(1, 2), is_mlx(speech_tokens))
 
     forward = __call__
 
@@ -274,7 +274,7 @@ class S3GenModel(nn.Module):
         rows = self._rows(speech_tokens, speech_token_lens, ref_wav, ref_sr, ref_dict, seed)
         mels = self._mels(rows, finalize, n_cfm_timesteps, noised_mels, on_step)
         waveforms, sources = waveforms_of(
-            self.s3gen.mel2wav, mels, rows.source_keys, begun_rows(cache_source, len(mels))
+            self.s3gen.mel2wav, mels, rows.source_keys, source_cache_rows(cache_source, len(mels))
         )
         fade = self.trim_fade
         faded = [
@@ -283,8 +283,8 @@ class S3GenModel(nn.Module):
         ]
         as_mlx = is_mlx(speech_tokens)
         return (
-            given_back(stack_padded(faded), as_mlx),
-            given_back(stack_padded(sources)[:, None], as_mlx),
+            to_caller_library(stack_padded(faded), as_mlx),
+            to_caller_library(stack_padded(sources)[:, None], as_mlx),
         )
 
     def generate(
@@ -314,7 +314,7 @@ class S3GenModel(nn.Module):
             ref_dict: of `embed_ref`; an odd frame that a prompt has beyond its tokens is missing.
         """
         counts = whole_numbers(speech_token_lens, "speech_token_lens")
-        references = one_for_each(references_of(ref_dict, self.config), len(counts), "ref_dict")
+        references = broadcast_rows(references_of(ref_dict, self.config), len(counts), "ref_dict")
         return [
             mel_frames(self.s3gen.flow, count, reference, self._unspoken(finalize))[1]
             for count, reference in zip(counts, references, strict=True)
@@ -365,7 +365,7 @@ class S3GenModel(nn.Module):
             noises.append(noise[: len(noise) - self.config.token_mel_ratio * unspoken])
         if noised_mels is not None:
             counts = [len(tokens) for tokens in rows.tokens]
-            noises = put_noise(self.config, noises, noised_mels, counts)
+            noises = replace_noise_tail(self.config, noises, noised_mels, counts)
         return mels_of(
             self.s3gen.flow,
             rows.tokens,
@@ -376,7 +376,7 @@ class S3GenModel(nn.Module):
             on_step,
         )
 
-    def _embed(self, recording: mx.array, rate: int) -> Reference:
+    def _embed(self, recording: mx.array, rate: int) -> S3GenConditionals:
         recording = checked_recording(recording, rate)
         at_24k = np.array(resample_sinc(recording, rate, DECODER_RATE))
         return embed_reference(self, at_24k, resample_sinc(recording, rate, ENCODER_RATE))

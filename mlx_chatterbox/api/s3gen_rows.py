@@ -16,11 +16,11 @@ from ..checks.plain import shown
 from ..checks.tensors import check_shape, check_tokens
 from ..errors import AudioError, SettingError
 from ..models.s3gen.config import S3GenConfig
-from ..models.s3gen.s3gen import Reference
+from ..models.s3gen.s3gen import S3GenConditionals
 from ..runtime.seeds import Seed, row_keys
 from ..voices.checks import check_reference
 from ..voices.voice import S3GEN_PROMPT_SECONDS
-from .arrays import ArrayLike, one_for_each, split_rows, to_mlx
+from .arrays import ArrayLike, broadcast_rows, split_rows, to_mlx
 
 # The speaker encoder's first frame is 25 ms, and two tokens are the least it can compare.
 MIN_REFERENCE_SECONDS = 0.08
@@ -39,7 +39,7 @@ class Rows:
     """
 
     tokens: list[mx.array]
-    references: list[Reference]
+    references: list[S3GenConditionals]
     flow_keys: list[mx.array]
     source_keys: list[mx.array]
 
@@ -48,7 +48,7 @@ def rows_of(
     config: S3GenConfig,
     speech_tokens: ArrayLike,
     lengths: ArrayLike | None,
-    references: list[Reference],
+    references: list[S3GenConditionals],
     seed: Seed,
 ) -> Rows:
     """The rows of a batch.
@@ -63,7 +63,7 @@ def rows_of(
     keys = [mx.random.split(key) for key in row_keys(seed, len(tokens))]
     return Rows(
         tokens=tokens,
-        references=one_for_each(references, len(tokens), "references"),
+        references=broadcast_rows(references, len(tokens), "references"),
         flow_keys=[key[0] for key in keys],
         source_keys=[key[1] for key in keys],
     )
@@ -80,7 +80,7 @@ def _checked_tokens(
     return [row.astype(mx.int32) for row in rows]
 
 
-def references_of(ref_dict: dict[str, Any], config: S3GenConfig) -> list[Reference]:
+def references_of(ref_dict: dict[str, Any], config: S3GenConfig) -> list[S3GenConditionals]:
     """The voices in a dictionary of `embed_ref`, or of upstream's `conds.pt` ("gen").
 
     Raises:
@@ -113,7 +113,7 @@ def references_of(ref_dict: dict[str, Any], config: S3GenConfig) -> list[Referen
             f"{len(embeddings)} embeddings."
         )
     references = [
-        Reference(token[None], mel[None], embedding[None])
+        S3GenConditionals(token[None], mel[None], embedding[None])
         for token, mel, embedding in zip(tokens, mels, embeddings, strict=True)
     ]
     for reference in references:
@@ -122,7 +122,7 @@ def references_of(ref_dict: dict[str, Any], config: S3GenConfig) -> list[Referen
     return references
 
 
-def put_noise(
+def replace_noise_tail(
     config: S3GenConfig, noises: list[mx.array], noised_mels: ArrayLike, counts: list[int]
 ) -> list[mx.array]:
     """What was drawn for the flow, its end replaced by what was given.
@@ -200,13 +200,13 @@ def loss_samples(
     check_shape(embeddings, (rows, config.speaker_embed_dim), "embedding", SettingError)
     for row in tokens:
         check_tokens(row, config.vocab_size, "speech_token", SettingError)
-    mels, embeddings = mels.swapaxes(1, 2), np.array(embeddings)
+    mels, xvectors = mels.swapaxes(1, 2), np.array(embeddings)
     return [
         {
             "key": np.array([seed, row], dtype=np.uint32),
             "speech_tokens": np.array(tokens[row]),
             "mel": np.array(mels[row, : ratio * len(tokens[row])]),
-            "xvector": embeddings[row],
+            "xvector": xvectors[row],
         }
         for row in range(rows)
     ]

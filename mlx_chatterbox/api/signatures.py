@@ -49,7 +49,7 @@ def shows_options(method: Method) -> Method:
         )
         for name, kind in SpeechOptions.__annotations__.items()
     ]
-    method.__signature__ = signature.replace(parameters=[*own, *options])
+    vars(method)["__signature__"] = signature.replace(parameters=[*own, *options])
     return method
 
 
@@ -60,7 +60,8 @@ def takes_what(
 
     def declare(method: Callable[..., Returned]) -> Callable[Arguments, Returned]:
         returned = inspect.signature(method).return_annotation
-        method.__signature__ = inspect.signature(other).replace(return_annotation=returned)
+        signature = inspect.signature(other).replace(return_annotation=returned)
+        vars(method)["__signature__"] = signature
         return method
 
     return declare

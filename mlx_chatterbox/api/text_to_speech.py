@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from ..weights.checkpoint import Checkpoint, load
 from .signatures import is_left_out, upstreams
 
 Recording = str | Path | np.ndarray
+Setting = TypeVar("Setting", bound=float)
 
 
 class TextToSpeech(ABC):
@@ -263,23 +264,32 @@ class TextToSpeech(ABC):
         language_id: str | None = None,
         norm_loudness: bool = True,
         options: SpeechOptions,
+        temperature: float,
+        repetition_penalty: float,
+        min_p: float,
+        top_p: float,
         top_k: int = upstreams(0),
-        **sampling: float,
     ) -> Request:
         """A request, with the checkpoint's own settings where they were left out.
 
         Args:
             recording: of the voice, which replaces the model's own; or None.
-            sampling: temperature, repetition_penalty, min_p, top_p (`SamplingSettings`).
+            temperature, ...: see `SamplingSettings`.
         """
-        sampling["top_k"] = top_k
-        own = {name: self._or_default(name, value) for name, value in sampling.items()}
+        texts = checked_texts(text) if isinstance(text, (list, tuple)) else [checked_text(text)]
+        sampling = SamplingSettings(
+            self._or_default("temperature", temperature),
+            self._or_default("repetition_penalty", repetition_penalty),
+            self._or_default("min_p", min_p),
+            self._or_default("top_p", top_p),
+            self._or_default("top_k", top_k),
+            self.defaults.sampler_order,
+        )
         emotion = self._or_default("exaggeration", exaggeration)
-        is_list = isinstance(text, (list, tuple))
         request = self.engine.request(
-            checked_texts(text) if is_list else [checked_text(text)],
+            texts,
             voice=partial(self._voice_for, options.get("voice"), recording, emotion, norm_loudness),
-            sampling=SamplingSettings(**own, order=self.defaults.sampler_order),
+            sampling=sampling,
             cfg_weight=self._or_default("cfg_weight", cfg_weight),
             language_id=language_id,
             options=options,
@@ -288,7 +298,8 @@ class TextToSpeech(ABC):
             self.conds = request.voice
         return request
 
-    def _or_default(self, name: str, value: float) -> float:
+    def _or_default(self, name: str, value: Setting) -> Setting:
+        """The checkpoint's own value of a setting that was left out."""
         return getattr(self.defaults, name) if is_left_out(value) else value
 
     # --- The latest call ---------------------------------------------------------------------

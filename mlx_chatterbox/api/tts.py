@@ -227,7 +227,11 @@ class ChatterboxTurboTTS(TextToSpeech):
         """
         if is_device(model):
             # Upstream's order: device, nano.
-            model, device, nano = None, model, nano or bool(device)
+            model, device, nano = None, str(model), nano or bool(device)
+        if isinstance(device, bool):
+            raise SettingError(
+                f"device must be a name such as 'cpu'; got {device} (nano=True selects Nano)."
+            )
         if model is None and nano:
             model = "nano"
         return cls._load(model, device, dtype=dtype, progress=progress)

@@ -21,7 +21,7 @@ from ..audio.stretch import checked_speed, stretch_stream
 from ..errors import AudioError, SettingError
 from ..models.s3gen.flow import check_steps
 from ..models.s3gen.long import speak_in_pieces, waveform_length
-from ..models.s3gen.s3gen import Reference
+from ..models.s3gen.s3gen import S3GenConditionals
 from ..models.s3tokenizer.s3tokenizer import SAMPLE_RATE as TOKENIZER_RATE
 from ..runtime.device_argument import computed_on, is_device, on_device
 from ..runtime.memory import clear_device_cache
@@ -68,7 +68,7 @@ class ChatterboxVC:
         self.device = device
         self.sr = checkpoint.config.s3gen.sampling_rate
         voice = checkpoint.voice
-        self.reference: Reference | None = None if voice is None else voice.reference
+        self.reference: S3GenConditionals | None = None if voice is None else voice.reference
 
     @classmethod
     def from_pretrained(
@@ -96,8 +96,8 @@ class ChatterboxVC:
         if is_device(model):
             model, device = None, model
         with on_device(device):
-            settings = {"dtype": dtype, "progress": progress, "check": check}
-            return cls(load(model or "chatterbox", **settings), device)
+            checkpoint = load(model or "chatterbox", dtype=dtype, progress=progress, check=check)
+            return cls(checkpoint, device)
 
     @classmethod
     def from_local(
@@ -118,7 +118,7 @@ class ChatterboxVC:
         """
         self.reference = self.reference_of(wav_fpath)
 
-    def reference_of(self, recording: Recording) -> Reference:
+    def reference_of(self, recording: Recording) -> S3GenConditionals:
         """The voice of a recording, or a saved voice, without taking it into use."""
         if not isinstance(recording, np.ndarray) and is_saved_voice(recording):
             return self._checked(Voice.load(recording).reference, f"the voice {recording}")
@@ -201,13 +201,13 @@ class ChatterboxVC:
         )
         return self._speak(work, marks)
 
-    def _checked(self, reference: Reference, name: str = "the voice") -> Reference:
+    def _checked(self, reference: S3GenConditionals, name: str = "the voice") -> S3GenConditionals:
         check_reference(reference, self.networks.s3gen.config, name)
         return reference
 
     def _prepare(
         self, audio, target_voice_path, voice, seed, n_cfm_timesteps, progress, speed
-    ) -> _Conversion:
+    ) -> _PreparedConversion:
         """Everything that can be wrong, then the tokens of the recording."""
         key, speed = random_key(seed), checked_speed(speed)
         steps = n_cfm_timesteps
@@ -231,9 +231,9 @@ class ChatterboxVC:
         with on_device(self.device):
             tokens = self.networks.s3_tokenizer(waveform, on_window=told)
             mx.eval(tokens)
-        return _Conversion(tokens, reference, key, steps, progress, speed)
+        return _PreparedConversion(tokens, reference, key, steps, progress, speed)
 
-    def _speak(self, work: _Conversion, marks: bool) -> Iterator[np.ndarray]:
+    def _speak(self, work: _PreparedConversion, marks: bool) -> Iterator[np.ndarray]:
         rate = self.checkpoint.config.s3gen.input_frame_rate
         seconds = -(-work.tokens.shape[0] // rate)
 
@@ -268,11 +268,11 @@ class ChatterboxVC:
 
 
 @dataclass
-class _Conversion:
+class _PreparedConversion:
     """What is decided before the first sample is computed."""
 
     tokens: mx.array
-    reference: Reference
+    reference: S3GenConditionals
     key: mx.array
     steps: int
     progress: Progress | None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
+from ..api.tts import ChatterboxTTS
 from ..runtime import device
 from ..voices.voice import Voice, embed_voice
 from ..watermark import THRESHOLD, detect
@@ -35,7 +36,7 @@ HALF_BOUNDS = {"float16": 0.01, "bfloat16": 0.06}
 
 
 @dataclass(frozen=True)
-class Spoken:
+class StageOutputs:
     """What one side computes; NumPy's, so that the other side can compare."""
 
     logits: np.ndarray
@@ -47,7 +48,7 @@ class Spoken:
 
 
 @dataclass(frozen=True)
-class Given:
+class StageInputs:
     """What both sides start from."""
 
     text: mx.array
@@ -105,26 +106,26 @@ def examine(exam: Examination, section: Section) -> None:
         section.not_applicable("halves", "half precision on the GPU", "there is no GPU")
 
 
-def _given() -> Given:
+def _given() -> StageInputs:
     """Made on the CPU, once."""
     tts = open_pocket()
     heard = say(tts, OTHER_TEXT, seed=3, watermark=False)
     say(tts, TEXT, watermark=False)
     tokens = mx.array(tts.last_tokens, dtype=mx.int32)
-    s3gen, voice = tts.networks.s3gen, tts.conds
+    s3gen, voice = tts.networks.s3gen, _voice_of(tts)
     noise = s3gen.noise_for(tokens.shape[0], voice.reference, mx.random.key(5))
     given = (voice.prompt_token, voice.prompt_feat, voice.embedding, noise)
     mel = s3gen.flow.inference(tokens[None], *given, tts.defaults.cfm_steps)
     _, source = s3gen.mel2wav(mel, None, mx.random.key(6))
     text = mx.array([*range(10, 50)], dtype=mx.int32)
     finish([text, tokens, noise, mel, source])
-    return Given(text, tokens, noise, mel, source, heard)
+    return StageInputs(text, tokens, noise, mel, source, heard)
 
 
-def compute(given: Given, dtype: str | None = None) -> Spoken:
+def compute(given: StageInputs, dtype: str | None = None) -> StageOutputs:
     """All stages, each from the same inputs, and a whole sentence."""
     tts = open_pocket(dtype=dtype)
-    networks, voice = tts.networks, tts.conds
+    networks, voice = tts.networks, _voice_of(tts)
     t3, s3gen = networks.t3, networks.s3gen
     prompt = voice.cond_prompt_tokens
     cond = t3.embed_conditioning(voice.speaker_embedding, prompt, voice.emotion)
@@ -134,7 +135,7 @@ def compute(given: Given, dtype: str | None = None) -> Spoken:
     vocoded, _ = s3gen.mel2wav(given.mel.astype(mel.dtype), given.source)
     heard = embed_voice(networks, given.heard, tts.defaults)
     speech = say(tts)
-    return Spoken(
+    return StageOutputs(
         _numpy(logits),
         _speaker(heard),
         _numpy(mel),
@@ -142,6 +143,12 @@ def compute(given: Given, dtype: str | None = None) -> Spoken:
         list(tts.last_tokens),
         speech,
     )
+
+
+def _voice_of(tts: ChatterboxTTS) -> Voice:
+    voice = tts.conds
+    assert voice is not None  # the pocket model has one built in
+    return voice
 
 
 def _numpy(array: mx.array) -> np.ndarray:
@@ -154,13 +161,15 @@ def _speaker(voice: Voice) -> np.ndarray:
     return np.concatenate([part / np.linalg.norm(part) for part in parts])
 
 
-def compare(section: Section, found: Spoken, expected: Spoken, leeway: float = 1.0) -> None:
+def compare(
+    section: Section, found: StageOutputs, expected: StageOutputs, leeway: float = 1.0
+) -> None:
     """Hold one side against the other.
 
     Args:
         leeway: factor on all bounds.
     """
-    stages: dict[str, tuple[str, Callable[[Spoken], np.ndarray]]] = {
+    stages: dict[str, tuple[str, Callable[[StageOutputs], np.ndarray]]] = {
         "logits": ("T3's logits along given tokens", lambda one: one.logits),
         "voice": ("a voice from a recording", lambda one: one.speaker),
         "mel": ("the flow's mel of given tokens", lambda one: one.mel),
@@ -188,14 +197,16 @@ def compare(section: Section, found: Spoken, expected: Spoken, leeway: float = 1
         )  # fmt: skip
 
 
-def _look_for_mark(section: Section, found: Spoken, expected: Spoken) -> None:
+def _look_for_mark(section: Section, found: StageOutputs, expected: StageOutputs) -> None:
     score = min(detect(one.speech, 24000) for one in (found, expected))
     section.proof(
         "mark", "the watermark is found", score >= THRESHOLD, score, "", f"from {THRESHOLD} on"
     )
 
 
-def compare_halves(section: Section, dtype: str, found: Spoken, expected: Spoken) -> None:
+def compare_halves(
+    section: Section, dtype: str, found: StageOutputs, expected: StageOutputs
+) -> None:
     """Hold networks in half precision against those in float32."""
     stages = {
         "logits": (found.logits, expected.logits),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -37,7 +37,7 @@ def shown(value: Value, unit: str = "") -> str:
 
 
 @dataclass(frozen=True)
-class Line:
+class ReportLine:
     """One finding.
 
     Attributes:
@@ -77,7 +77,7 @@ class Section:
 
     name: str
     title: str
-    lines: list[Line] = field(default_factory=list)
+    lines: list[ReportLine] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -110,7 +110,7 @@ class Section:
         title: str,
         unit: str,
         columns: Sequence[str],
-        rows: dict[str, Sequence[float | None]],
+        rows: Mapping[str, Sequence[float | None]],
         note: str = "",
     ) -> None:
         """Note figures of one kind for several cases in two directions."""
@@ -130,8 +130,8 @@ class Section:
             self._add(name, title, None, "", FAILED, " ".join(text.split())[:500])
 
     def _add(self, name, title, value, unit, state, note) -> None:
-        self.lines.append(Line(name, title, value, unit, state, note))
+        self.lines.append(ReportLine(name, title, value, unit, state, note))
 
-    def of_state(self, state: str) -> list[Line]:
+    def of_state(self, state: str) -> list[ReportLine]:
         """Its lines of one state."""
         return [line for line in self.lines if line.state == state]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
@@ -62,7 +65,8 @@ def reading_speed(stack: nn.Module, precision: str, rows: int) -> float:
         layers = layers[:1]
     else:
         seconds = typical(lambda: [layer(x) for layer in layers], at_most=_PATIENCE)
-    return sum(v.nbytes for _, v in tree_flatten([one.parameters() for one in layers])) / seconds
+    weights = dict(tree_flatten([one.parameters() for one in layers])).values()
+    return sum(weight.nbytes for weight in weights) / seconds
 
 
 def multiplying_speed(dtype: mx.Dtype) -> float:
@@ -71,7 +75,7 @@ def multiplying_speed(dtype: mx.Dtype) -> float:
     while True:
         a, b = (mx.random.normal((size, size)).astype(dtype) for _ in range(2))
         finish([a, b])
-        seconds = typical(lambda a=a, b=b: a @ b, repeats=3, at_most=_PATIENCE)
+        seconds = typical(partial(mx.matmul, a, b), repeats=3, at_most=_PATIENCE)
         if seconds > 0.03 or size >= 8192:
             return 2 * size**3 / seconds
         size *= 2
@@ -160,10 +164,11 @@ def _measure_reading(exam: Examination, section: Section) -> None:
 
 
 def _measure_convolutions(exam: Examination, section: Section) -> None:
-    ways = {"MLX": mx.conv1d, "by taps": conv1d_by_taps}
+    ways: dict[str, Callable[..., mx.array]] = {"MLX": mx.conv1d, "by taps": conv1d_by_taps}
     if device.on_cpu():
         ways["as used"] = lambda x, weight: conv1d(x, weight, evaluate=True)
-    columns, rows = [], {}
+    columns: list[str] = []
+    rows: dict[str, list[float]] = {}
     for channels in _CHANNELS[1:3] if exam.is_short else _CHANNELS:
         # The vocoder has fewer channels where it has more frames.
         frames = 409_600 // channels
@@ -174,9 +179,7 @@ def _measure_convolutions(exam: Examination, section: Section) -> None:
             operations = 2 * (frames - kernel + 1) * kernel * channels**2
             columns.append(f"{channels} x {kernel}")
             for way, function in ways.items():
-                seconds = typical(
-                    lambda f=function, x=x, w=weight: f(x, w), repeats=3, at_most=_PATIENCE
-                )
+                seconds = typical(partial(function, x, weight), repeats=3, at_most=_PATIENCE)
                 rows.setdefault(way, []).append(operations / seconds / 1e9)
     section.table(
         "convolution", "Convolutions, channels x taps, float32", "GFLOP/s", columns, rows,
@@ -195,20 +198,13 @@ def _measure_attention(section: Section) -> None:
         mask = mx.where(mx.arange(length) > length - 10, -6e4, 0.0).astype(queries.dtype)
         mask = mx.broadcast_to(mask, (_ATTENTION[0], 1, length, length))
         finish([queries, keys, values, mask])
-        ways = {"fused": _fused}
+        ways: dict[str, Callable[..., mx.array]] = {"fused": _fused}
         if device.on_cpu():
             ways["as used"] = attend
         for way, function in ways.items():
+            works = [partial(function, queries, keys, values, scale, bias) for bias in (None, mask)]
             rows[f"{way}, {dtype}"] = [
-                1000
-                * typical(
-                    lambda f=function, q=queries, k=keys, v=values, s=scale, m=bias: f(
-                        q, k, v, s, m
-                    ),
-                    repeats=3,
-                    at_most=_PATIENCE,
-                )
-                for bias in (None, mask)
+                1000 * typical(work, repeats=3, at_most=_PATIENCE) for work in works
             ]
     section.table(
         "attention", "Attention, 2 x 8 heads of 64 over 700 frames", "ms",

@@ -183,10 +183,11 @@ def _describe_device(exam: Examination, section: Section) -> None:
 
 
 def _describe_software(exam: Examination, section: Section) -> None:
-    exam.facts["mlx"] = mx.__version__
+    version: str = mx.__version__  # type: ignore[attr-defined]  # not in MLX's stubs
+    exam.facts["mlx"] = version
     section.figure("version", "mlx-chatterbox", __version__)
     section.figure("python", "Python", platform.python_version())
-    section.figure("mlx", "mlx", mx.__version__)
+    section.figure("mlx", "mlx", version)
     for package in ("mlx", "mlx-metal", "mlx-cpu", "mlx-cuda-12", "mlx-cuda-13"):
         with suppress(metadata.PackageNotFoundError):
             wheel = metadata.distribution(package).read_text("WHEEL") or ""

@@ -11,7 +11,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from ..models.config import ModelConfig, QuantizationConfig
 from ..runtime import device
-from ..weights.checkpoint import build
+from ..weights.checkpoint import Chatterbox, build
 from ..weights.quantization import is_quantized
 from ..weights.variants import variant_named
 
@@ -45,7 +45,7 @@ def configuration(variant: str, precision: str) -> ModelConfig:
     )
 
 
-def networks_of(variant: str, precision: str) -> nn.Module:
+def networks_of(variant: str, precision: str) -> Chatterbox:
     """All networks of a variant; none takes memory before it is filled."""
     return build(configuration(variant, precision))
 
@@ -60,7 +60,7 @@ def fill(network: nn.Module, precision: str) -> nn.Module:
     drawn: dict[tuple, mx.array] = {}
     layers = dict(network.named_modules())
     new = []
-    for number, (key, value) in enumerate(tree_flatten(network.parameters())):
+    for number, (key, value) in enumerate(dict(tree_flatten(network.parameters())).items()):
         path, _, name = key.rpartition(".")
         layer = layers.get(path)
         if layer is not None and is_quantized(layer) and name in ("scales", "biases"):
@@ -71,7 +71,7 @@ def fill(network: nn.Module, precision: str) -> nn.Module:
             kind = (value.shape, value.dtype == mx.uint32)
             if kind not in drawn:
                 drawn[kind] = _drawn(value, dtype)
-            made = mx.roll(drawn[kind], number + 1, axis=0)
+            made = mx.roll(drawn[kind], number + 1, 0)
         mx.eval(made)
         new.append((key, made))
     network.update(tree_unflatten(new))
@@ -102,5 +102,5 @@ def size_of(variant: str, precision: str, part: str) -> int:
     width = getattr(mx, float_type(precision)).size
     return sum(
         value.nbytes if value.dtype == mx.uint32 else value.size * width
-        for _, value in tree_flatten(network.parameters())
+        for value in dict(tree_flatten(network.parameters())).values()
     )

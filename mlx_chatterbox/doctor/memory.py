@@ -11,7 +11,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from ..models.s3gen.s3gen import Reference
+from ..models.s3gen.s3gen import S3GenConditionals
 from ..runtime import device
 from ..runtime.memory import bound_cache, cache_limit, clear_device_cache
 from .examination import Examination
@@ -76,7 +76,9 @@ def _at_full_size(exam: Examination, section: Section, count: int) -> None:
     bound_cache()
     prompt = mx.random.randint(0, config.s3gen.vocab_size, (1, _PROMPT_TOKENS))
     mel = mx.zeros((1, 2 * _PROMPT_TOKENS, config.s3gen.mel_bins))
-    reference = Reference(prompt, mel, mx.random.normal((1, config.s3gen.speaker_embed_dim)))
+    reference = S3GenConditionals(
+        prompt, mel, mx.random.normal((1, config.s3gen.speaker_embed_dim))
+    )
 
     def speak(index: int) -> None:
         tokens = mx.random.randint(0, config.s3gen.vocab_size, (_TOKENS[index],))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..api.tts import ChatterboxTTS, open_model
+from ..api.tts import ChatterboxTTS
 from ..weights.hub import POCKET
 
 TEXT = "The ferry leaves the island at seven, and the last bus waits for it."
@@ -13,7 +13,7 @@ OTHER_TEXT = "Nobody knew the way."
 
 def open_pocket(device: str | None = None, dtype: str | None = None) -> ChatterboxTTS:
     """Loaded anew, so that nothing is left of what was said before."""
-    return open_model(POCKET, device=device, dtype=dtype)
+    return ChatterboxTTS.from_pretrained(POCKET, device, dtype=dtype)
 
 
 def say(tts: ChatterboxTTS, text: str = TEXT, seed: int = 1, **settings) -> np.ndarray:

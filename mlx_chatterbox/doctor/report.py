@@ -15,14 +15,14 @@ from .findings import (
     LEFT_OUT,
     NOT_APPLICABLE,
     RIGHT,
-    Line,
+    ReportLine,
     Section,
     Table,
     number,
     shown,
 )
 from .verdict import TITLE as VERDICT_TITLE
-from .verdict import Verdict
+from .verdict import MachineVerdict
 
 # Raised when a reader of older reports would misunderstand newer ones.
 SCHEMA = 1
@@ -34,7 +34,7 @@ def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
 
 
-def _line(line: Line) -> str:
+def _line(line: ReportLine) -> str:
     if line.state in (NOT_APPLICABLE, LEFT_OUT):
         return _row([line.title, line.state, line.note])
     value = " ".join(filter(None, [shown(line.value, line.unit), _MARKS[line.state]]))
@@ -71,7 +71,7 @@ def heading(exam: Examination) -> str:
     return f"# mlx-chatterbox doctor\n\nVersion {__version__}, at most {minutes}{short}.\n"
 
 
-def verdict_text(exam: Examination, verdict: Verdict) -> str:
+def verdict_text(exam: Examination, verdict: MachineVerdict) -> str:
     """The verdict as Markdown, with what was left out."""
     parts = [f"## {VERDICT_TITLE}", ""]
     parts += [f"* {sentence}" for sentence in verdict.sentences]
@@ -105,7 +105,7 @@ def left_out(exam: Examination) -> list[dict[str, str]]:
     ]
 
 
-def issue(exam: Examination, verdict: Verdict) -> tuple[str, str]:
+def issue(exam: Examination, verdict: MachineVerdict) -> tuple[str, str]:
     """Title and body of an issue."""
     facts = exam.facts
     machine = facts.get("gpu") or facts.get("processor", "unknown machine")
@@ -126,13 +126,13 @@ def issue(exam: Examination, verdict: Verdict) -> tuple[str, str]:
     return title, "\n".join(body)
 
 
-def issue_text(exam: Examination, verdict: Verdict) -> str:
+def issue_text(exam: Examination, verdict: MachineVerdict) -> str:
     """The issue, to be copied."""
     title, body = issue(exam, verdict)
     return f"## Text for an issue\n\nTitle: {title}\n\n```text\n{body}\n```\n"
 
 
-def document(exam: Examination, verdict: Verdict) -> dict:
+def document(exam: Examination, verdict: MachineVerdict) -> dict:
     """Everything, as `schema.json` says."""
     title, body = issue(exam, verdict)
     return {
@@ -175,7 +175,7 @@ def _section(section: Section) -> dict:
     }
 
 
-def write(path: Path, exam: Examination, verdict: Verdict) -> None:
+def write(path: Path, exam: Examination, verdict: MachineVerdict) -> None:
     """Write the object, whole or not at all."""
     text = json.dumps(document(exam, verdict), indent=2, allow_nan=False) + "\n"
     write_whole(path, text, clean=True)

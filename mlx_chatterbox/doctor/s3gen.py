@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from ..models.config import ModelConfig
 from ..models.s3gen.s3gen import S3Gen
@@ -31,7 +30,7 @@ _DOUBT = 1.5
 _PATIENCE, _PATIENCE_SHORT = 2.0, 0.3
 
 
-class Bench:
+class S3GenBench:
     """An S3Gen with tokens and a reference.
 
     Args:
@@ -155,15 +154,15 @@ def _turbo(exam: Examination, section: Section, rows, dtype: str) -> None:
         return
     networks = networks_of("turbo", dtype)
     fill(networks.s3gen.flow, dtype)
-    bench = Bench(networks.s3gen, config, PROMPT_TOKENS, TOKENS)
+    bench = S3GenBench(networks.s3gen, config, PROMPT_TOKENS, TOKENS)
     both = 1000 * _seconds(bench.all_steps, exam)
     _keep(exam, rows, "turbo", dtype, encoder, both / 2, both, vocoder, False)
     del networks, bench
     mx.clear_cache()
 
 
-def _note(exam, section, rows, s3gen: nn.Module, config: ModelConfig, variant, dtype) -> None:
-    bench = Bench(s3gen, config, PROMPT_TOKENS, TOKENS)
+def _note(exam, section, rows, s3gen: S3Gen, config: ModelConfig, variant, dtype) -> None:
+    bench = S3GenBench(s3gen, config, PROMPT_TOKENS, TOKENS)
     mx.reset_peak_memory()
     before = mx.get_active_memory()
     encoder = 1000 * _seconds(bench.encode, exam)

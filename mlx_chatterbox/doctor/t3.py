@@ -57,7 +57,7 @@ class Decoding:
         return (steps[-1] - steps[0]) / (len(steps) - 1)
 
 
-class Bench:
+class T3Bench:
     """A T3 with a voice and a text.
 
     Args:
@@ -73,7 +73,7 @@ class Bench:
             length = sizes.speech_cond_prompt_len
             prompt = mx.random.randint(0, config.s3gen.vocab_size, (1, length), key=draw)
         speaker = mx.random.normal((1, sizes.speaker_embed_size), key=draw) / 16
-        self._past = t3.conditioning_past(t3.embed_conditioning(speaker, prompt, 0.5))
+        self._past = t3.conditioning_cache(t3.embed_conditioning(speaker, prompt, 0.5))
         words = mx.random.randint(1, min(90, sizes.text_tokens_dict_size), (TEXT_TOKENS,), key=draw)
         self._text = words.astype(mx.int32)
         finish([self._past.keys, self._past.values, self._text])
@@ -119,7 +119,7 @@ def examine(exam: Examination, section: Section) -> None:
         tts = open_pocket()
         t3 = tts.networks.t3
         t3.config = dataclasses.replace(t3.config, stop_speech_token=NEVER)
-        bench = Bench(t3, tts.checkpoint.config)
+        bench = T3Bench(t3, tts.checkpoint.config)
         _note(section, rows, exam, bench, Case("pocket", "float32", TOKENS, is_once=False))
     if device.on_cpu():
         section.not_applicable(
@@ -164,7 +164,7 @@ def _measure(exam, section, rows, variant: str, precision: str, reserve: float) 
         return
     networks = networks_of(variant, precision)
     fill(networks.t3, precision)
-    _note(section, rows, exam, Bench(networks.t3, config), case)
+    _note(section, rows, exam, T3Bench(networks.t3, config), case)
     del networks
     mx.clear_cache()
 
@@ -179,8 +179,8 @@ class Case:
     is_once: bool
 
 
-def _note(section: Section, rows: dict, exam: Examination, bench: Bench, case: Case) -> None:
-    weights = sum(value.nbytes for _, value in tree_flatten(bench.t3.parameters()))
+def _note(section: Section, rows: dict, exam: Examination, bench: T3Bench, case: Case) -> None:
+    weights = sum(w.nbytes for w in dict(tree_flatten(bench.t3.parameters())).values())
     first = bench.decode(case.tokens if case.is_once else _FIRST_TOKENS)
     before = mx.get_active_memory()
     mx.reset_peak_memory()

@@ -33,28 +33,28 @@ def examine(exam: Examination, section: Section) -> None:
             return say(tts, text)
 
         with ThreadPoolExecutor(len(texts)) as pool:
-            found = list(pool.map(together, texts))
+            spoken = list(pool.map(together, texts))
         _prove_equal(
             section, "at_once", "two threads that speak at once: as one after the other",
-            found, alone,
+            spoken, alone,
         )  # fmt: skip
     with section.guarded("stream", "a stream asked for by changing threads"):
         tts = open_pocket()
         text = TEXT if exam.is_short else _LONGER_TEXT
         expected = list(tts.stream(text, seed=1, guard=False))
-        found = list(_by_changing_threads(tts.stream(text, seed=1, guard=False)))
+        chunks = list(_by_changing_threads(tts.stream(text, seed=1, guard=False)))
         section.figure("chunks", "chunks of the stream", len(expected))
         _time_first_sound(section, tts, text)
         _prove_equal(
             section, "stream", "a stream asked for by changing threads: as by one",
-            found, expected,
+            chunks, expected,
         )  # fmt: skip
     with section.guarded("elsewhere", "a model loaded in another thread"):
-        expected = say(open_pocket(), OTHER_TEXT)
+        elsewhere = say(open_pocket(), OTHER_TEXT)
         tts = _in_a_thread(open_pocket)
         _prove_equal(
             section, "elsewhere", "a model loaded in another thread speaks in this one",
-            [say(tts, OTHER_TEXT)], [expected],
+            [say(tts, OTHER_TEXT)], [elsewhere],
         )  # fmt: skip
 
 
@@ -66,9 +66,9 @@ def _time_first_sound(section: Section, tts, text: str) -> None:
     section.figure("first_sound", "pocket: first sound of a stream", 1000 * seconds, "ms")
 
 
-def _prove_equal(section: Section, name: str, title: str, found: list, expected: list) -> None:
-    are_equal = len(found) == len(expected) and all(
-        np.array_equal(a, b) for a, b in zip(found, expected, strict=True)
+def _prove_equal(section: Section, name: str, title: str, spoken: list, expected: list) -> None:
+    are_equal = len(spoken) == len(expected) and all(
+        np.array_equal(a, b) for a, b in zip(spoken, expected, strict=True)
     )
     section.proof(name, title, are_equal, "equal to the bit" if are_equal else "it differs")
 

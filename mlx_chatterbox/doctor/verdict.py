@@ -46,7 +46,7 @@ class Expected:
 
 
 @dataclass
-class Verdict:
+class MachineVerdict:
     """What a user wants to know.
 
     Attributes:
@@ -111,9 +111,9 @@ def _s3gen_for(exam: Examination, variant: str, precision: str) -> tuple[str, S3
     return None
 
 
-def judge(exam: Examination) -> Verdict:
+def judge(exam: Examination) -> MachineVerdict:
     """Put all findings together."""
-    verdict = Verdict(expected=estimates(exam))
+    verdict = MachineVerdict(expected=estimates(exam))
     for section in exam.sections:
         for line in section.of_state(FAILED):
             value = "" if line.value is None else f": {shown(line.value, line.unit)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -59,12 +59,12 @@ class TextAssembler:
         text, at = self._places[utterance.number]
         with self._lock:
             self._finished[text][at] = finished
-            is_whole = all(one is not None for one in self._finished[text])
-        if is_whole:
-            self._finish(text)
+            pieces = [one for one in self._finished[text] if one is not None]
+        if len(pieces) == len(self._finished[text]):
+            self._finish(text, pieces)
 
-    def _finish(self, text: int) -> None:
-        waveform = np.concatenate(list(self._parts(text)))
+    def _finish(self, text: int, pieces: Sequence[FinishedPiece]) -> None:
+        waveform = np.concatenate(list(self._parts(text, pieces)))
         speed = self._request.settings.speed
         if speed != 1.0:
             before, waveform = len(waveform), stretch(waveform, self._sample_rate, speed)
@@ -80,12 +80,12 @@ class TextAssembler:
                 return
         self.waveforms[text] = waveform
         if self._request.finished is not None:
-            outcomes = tuple(one.outcome for one in self._finished[text])
+            outcomes = tuple(one.outcome for one in pieces)
             self._request.finished(text, waveform, outcomes)
 
-    def _parts(self, text: int) -> Iterator[np.ndarray]:
+    def _parts(self, text: int, pieces: Sequence[FinishedPiece]) -> Iterator[np.ndarray]:
         at = 0
-        for piece, one in zip(self._request.texts[text], self._finished[text], strict=True):
+        for piece, one in zip(self._request.texts[text], pieces, strict=True):
             before = silence(piece.pause_before, self._sample_rate)
             after = silence(piece.pause_after, self._sample_rate)
             start = at + len(before)

@@ -17,7 +17,7 @@ from ..audio.stretch import checked_speed
 from ..errors import SettingError
 from ..models.config import GenerationConfig
 from ..models.s3gen.flow import check_steps
-from ..models.t3.cache import Past
+from ..models.t3.cache import KVCache
 from ..models.t3.decoding import check_lengths
 from ..models.t3.prefix import PrefixMemory
 from ..models.t3.sampling import SamplingSettings
@@ -247,8 +247,8 @@ class Engine:
         )
         return stream_speech(synthesizer, request, self._device, on_begin)
 
-    def _prefix_of(self, voice: Voice) -> Past:
+    def _prefix_of(self, voice: Voice) -> KVCache:
         """T3's keys and values of a voice."""
-        return self._prefixes.past_of(
+        return self._prefixes.cache_of(
             self.networks.t3, voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
         )

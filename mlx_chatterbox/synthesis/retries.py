@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ..errors import TextError
 from .assembling import FinishedPiece, TextAssembler
 from .monitor import (
+    Finding,
     Plausible,
     TokenMonitor,
     cut,
@@ -63,14 +64,15 @@ class RetryLoop:
         """
         self._attempts = {one.number: [] for one in utterances}
         self._together = len(utterances)
-        pending, hopeless = list(utterances), []
+        pending, hopeless = list(utterances), list[Utterance]()
         for number in range(MAX_ATTEMPTS if self._is_guarded else 1):
             attempts = self._decode(pending, number)
             plausible_ones = [one for one in attempts if one.finding is None]
             self._synthesizer.vocode(plausible_ones, self._finish_if_well)
-            wrong = [one for one in attempts if one.finding is not None]
-            pending = [one.utterance for one in wrong if not one.finding.is_final]
-            hopeless += [one.utterance for one in wrong if one.finding.is_final]
+            pending = []
+            for one in attempts:
+                if one.finding is not None:
+                    (hopeless if one.finding.is_final else pending).append(one.utterance)
             if not pending:
                 break
         kept = [min(self._attempts[one.number], key=_badness) for one in [*hopeless, *pending]]
@@ -100,15 +102,15 @@ class RetryLoop:
     def _finish_if_well(self, attempt: Attempt) -> None:
         """Judge what an attempt sounds like, and hand it on if there is nothing wrong."""
         if self._is_guarded:
-            attempt.finding = judge_audio(attempt.waveform, self._sample_rate)
+            attempt.finding = judge_audio(attempt.vocoded, self._sample_rate)
         if attempt.finding is None:
             self._finish(attempt)
 
     def _finish(self, attempt: Attempt) -> None:
-        tokens, waveform, verdict = attempt.decoded.audible, attempt.waveform, ""
+        tokens, waveform, verdict = attempt.decoded.audible, attempt.vocoded, ""
         if attempt.finding is not None:
             verdict = attempt.finding.reason
-            keep = self._worth_keeping(attempt)
+            keep = self._worth_keeping(attempt, attempt.finding)
             if keep is not None and keep < len(tokens):
                 tokens, waveform = tokens[:keep], cut(waveform, self._sample_rate, keep)
         utterance = attempt.utterance
@@ -122,14 +124,14 @@ class RetryLoop:
         )
         self._assembler.add(utterance, FinishedPiece(waveform, attempt.decoded, outcome))
 
-    def _worth_keeping(self, attempt: Attempt) -> int | None:
+    def _worth_keeping(self, attempt: Attempt, finding: Finding) -> int | None:
         """The number of tokens to keep of an attempt with a finding; None: all."""
         decoded, bounds = attempt.decoded, self._bounds(attempt.utterance)
         # What takes longer than the model can speak is not babble: all of it is kept.
         ran_on = decoded.ran_on and bounds.usual < decoded.count
-        keep = attempt.finding.keep_tokens
+        keep = finding.keep_tokens
         if keep is None and (decoded.was_ended or ran_on):
-            return quiet_end(attempt.waveform, self._sample_rate, bounds)
+            return quiet_end(attempt.vocoded, self._sample_rate, bounds)
         return keep
 
     def _bounds(self, utterance: Utterance) -> Plausible:

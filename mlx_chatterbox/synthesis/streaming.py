@@ -9,7 +9,7 @@ chunk grows with the text (`models/s3gen/token_stream.py`; figures in `docs/stre
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from ..audio.stretch import stretch_stream
 from ..errors import SettingError, TextError
 from ..models.config import SILENCE_TOKEN, ModelConfig
 from ..models.s3gen.token_stream import ChunkTokens, TokenStream
-from ..models.t3.cache import Past
+from ..models.t3.cache import KVCache
 from ..models.t3.decoding import decode
 from ..runtime.device_argument import computed_on
 from ..runtime.memory import give_back_memory
@@ -92,7 +92,7 @@ class StreamSynthesizer:
         networks,
         config: ModelConfig,
         request: Request,
-        prefix_of_voice: Callable[[], Past],
+        prefix_of_voice: Callable[[], KVCache],
         chunks: Chunks,
     ):
         self._networks, self._config, self._request = networks, config, request
@@ -102,7 +102,7 @@ class StreamSynthesizer:
 
     def chunks(
         self, result: Result, on_begin: Callable[[Result], None]
-    ) -> Iterator[tuple[np.ndarray, bool]]:
+    ) -> Generator[tuple[np.ndarray, bool]]:
         """Yield (n,) float32, n may be 0, and whether it is the last; `result` grows with them."""
         on_begin(result)
         utterances = self._request.utterances()
@@ -113,7 +113,9 @@ class StreamSynthesizer:
                 for chunk, ends_piece in chunks:
                     yield chunk, is_last and ends_piece
 
-    def _chunks_of(self, utterance: Utterance, result: Result) -> Iterator[tuple[np.ndarray, bool]]:
+    def _chunks_of(
+        self, utterance: Utterance, result: Result
+    ) -> Generator[tuple[np.ndarray, bool]]:
         """Yield the chunks of a piece, and whether each is its last, with the pause after it."""
         defaults, voice = self._config.generation, self._request.voice
         token_key, sound_key = token_and_sound_keys(utterance.seed)
@@ -154,7 +156,7 @@ class StreamSynthesizer:
         pause = silence(utterance.piece.pause_after, self.sample_rate)
         yield np.concatenate([rest, pause]), True
 
-    def _decode(self, utterance: Utterance, decoding: _Decoding, key: mx.array) -> Iterator[int]:
+    def _decode(self, utterance: Utterance, decoding: _Decoding, key: mx.array) -> Generator[int]:
         """Speech tokens as T3 decodes them, as long as they can be what the text says."""
         settings, progress = self._request.settings, self._request.progress
         limit = settings.limit.tokens
@@ -232,7 +234,7 @@ class SpeechStream(Iterator[np.ndarray]):
         result: what the request has become so far; complete when the stream ends.
     """
 
-    def __init__(self, chunks: Iterator[np.ndarray], result: Result):
+    def __init__(self, chunks: Generator[np.ndarray], result: Result):
         self._chunks, self.result = chunks, result
 
     def __next__(self) -> np.ndarray:
@@ -256,15 +258,18 @@ def stream_speech(
     """
     settings, sample_rate = request.settings, synthesizer.sample_rate
     result = Result(settings.limit.tokens)
-    chunks = synthesizer.chunks(result, on_begin)
+    chunks: Iterator[tuple[np.ndarray, bool]] = synthesizer.chunks(result, on_begin)
     if settings.speed != 1.0:
         chunks = stretch_stream(chunks, sample_rate, settings.speed)
-    chunks = mark_stream(chunks, sample_rate) if settings.watermark else _not_empty(chunks)
-    return SpeechStream(computed_on(device, chunks), result)
+    speech = mark_stream(chunks, sample_rate) if settings.watermark else _not_empty(chunks)
+    return SpeechStream(computed_on(device, speech), result)
 
 
 def _not_empty(chunks: Iterator[tuple[np.ndarray, bool]]) -> Iterator[np.ndarray]:
-    with closing(chunks):
+    try:
         for chunk, _ in chunks:
             if chunk.size:
                 yield chunk
+    finally:
+        if isinstance(chunks, Generator):
+            chunks.close()

@@ -11,7 +11,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from ..models.config import SILENCE_TOKEN, ModelConfig
-from ..models.t3.cache import Past
+from ..models.t3.cache import KVCache
 from ..models.t3.decoding import decode_batch
 from ..runtime.memory import clear_device_cache
 from ..runtime.parallel import can_run_two, core_lock, run_all
@@ -40,6 +40,12 @@ class Attempt:
     finding: Finding | None = None
     waveform: np.ndarray | None = None
 
+    @property
+    def vocoded(self) -> np.ndarray:
+        """The waveform of an attempt that is vocoded."""
+        assert self.waveform is not None  # by `BatchSynthesizer.vocode`
+        return self.waveform
+
 
 class BatchSynthesizer:
     """Decodes and vocodes utterances of one request: one model, one voice, one way to speak.
@@ -49,7 +55,7 @@ class BatchSynthesizer:
         prefix: T3's keys and values of the voice.
     """
 
-    def __init__(self, networks, config: ModelConfig, request: Request, prefix: Past):
+    def __init__(self, networks, config: ModelConfig, request: Request, prefix: KVCache):
         self._networks, self._config = networks, config
         self._request, self._prefix = request, prefix
         # Of one text the pieces share both cores, as a text in one piece does: to the last bit a
@@ -66,8 +72,8 @@ class BatchSynthesizer:
         return [sorted(by_length[i::2], key=lambda one: one.number) for i in range(2)]
 
     def _gains_from_groups(self) -> bool:
-        weights = tree_flatten(self._networks.t3.parameters())
-        is_small = sum(weight.nbytes for _, weight in weights) <= _SMALL_T3
+        weights = dict(tree_flatten(self._networks.t3.parameters())).values()
+        is_small = sum(weight.nbytes for weight in weights) <= _SMALL_T3
         return is_small and not self._is_shared and can_run_two()
 
     def decode_tokens(

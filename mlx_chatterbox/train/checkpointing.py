@@ -14,14 +14,14 @@ import mlx.nn as nn
 from ..models.s3gen.encoder import ConformerLayer
 from ..models.s3gen.estimator import BasicTransformerBlock, CausalResnetBlock1D
 from ..models.s3gen.hift import ResBlock
-from ..models.s3tokenizer.s3tokenizer import ResidualAttentionBlock
+from ..models.s3tokenizer.s3tokenizer import FSMNBlock
 from ..models.t3.backbone import GPT2Block, LlamaBlock
 
 
 def _layer_types() -> tuple[type, ...]:
     return (
         *(LlamaBlock, GPT2Block, ConformerLayer, BasicTransformerBlock, CausalResnetBlock1D),
-        *(ResidualAttentionBlock, ResBlock),
+        *(FSMNBlock, ResBlock),
     )
 
 

@@ -13,7 +13,7 @@ from ..errors import ChatterboxError, CheckpointError
 
 if TYPE_CHECKING:
     from ..models.s3gen.config import S3GenConfig
-    from ..models.s3gen.s3gen import Reference
+    from ..models.s3gen.s3gen import S3GenConditionals
     from .voice import Voice
 
 # 60 s. Ours have 10 s; the work of the flow grows with the square.
@@ -43,7 +43,7 @@ def check_voice(voice: Voice, networks, name: str = "the voice") -> None:
 
 
 def check_reference(
-    reference: Reference,
+    reference: S3GenConditionals,
     config: S3GenConfig,
     name: str = "the voice",
     error: type[ChatterboxError] = CheckpointError,

@@ -26,7 +26,7 @@ from ..audio.loudness import loudness_of
 from ..audio.resample import resample_sinc
 
 if TYPE_CHECKING:
-    from ..models.s3gen.s3gen import Reference
+    from ..models.s3gen.s3gen import S3GenConditionals
 
 _RATE, _ENCODER_RATE = 24000, 16000
 _TOKENS = 75
@@ -41,8 +41,8 @@ _NOISE_UNDER, _MENDED = 34.0, 1.8
 
 
 def mend(
-    networks, reference: Reference, waveform: np.ndarray, steps: int, name: object
-) -> Reference:
+    networks, reference: S3GenConditionals, waveform: np.ndarray, steps: int, name: object
+) -> S3GenConditionals:
     """Return the reference, or a corrected one if compression spoilt its embedding; warn then.
 
     Args:
@@ -95,7 +95,7 @@ def _loudest_tokens(networks, waveform: np.ndarray, loudness: float) -> mx.array
     return networks.s3_tokenizer(resample_sinc(mx.array(loudest), _RATE, _ENCODER_RATE))
 
 
-def _level(networks, reference: Reference, tokens: mx.array, steps: int) -> float | None:
+def _level(networks, reference: S3GenConditionals, tokens: mx.array, steps: int) -> float | None:
     """The loudness of tokens that the model speaks in a voice, LUFS; None for silence."""
     speech = networks.s3gen(tokens, reference, key=mx.random.key(0), n_timesteps=max(1, steps))
     return loudness_of(np.array(speech), _RATE)

@@ -27,7 +27,7 @@ from ..audio.resample import resample_sinc, resample_soxr
 from ..checks.safetensors_header import load_safetensors
 from ..errors import AudioError, CheckpointError, SettingError
 from ..models.config import GenerationConfig
-from ..models.s3gen.s3gen import Reference
+from ..models.s3gen.s3gen import S3GenConditionals
 from ..runtime.own_files import open_input, problem_of, whole_file
 from ..runtime.parallel import can_run_two, run_two
 from ..runtime.saving import save_arrays
@@ -64,7 +64,7 @@ class Voice:
         speaker_embedding: (1, 256) from the voice encoder.
         cond_prompt_tokens: (1, n) int32, T3's prompt, at most 150 (Turbo and Nano 375).
         emotion: 0 to 1 and beyond, upstream's "exaggeration".
-        prompt_token, prompt_feat, embedding: as in `Reference`.
+        prompt_token, prompt_feat, embedding: as in `S3GenConditionals`.
     """
 
     speaker_embedding: mx.array
@@ -75,9 +75,9 @@ class Voice:
     embedding: mx.array
 
     @property
-    def reference(self) -> Reference:
+    def reference(self) -> S3GenConditionals:
         """S3Gen's part."""
-        return Reference(self.prompt_token, self.prompt_feat, self.embedding)
+        return S3GenConditionals(self.prompt_token, self.prompt_feat, self.embedding)
 
     def with_emotion(self, emotion: float) -> Voice:
         """Return the same voice at another emotion."""
@@ -227,7 +227,9 @@ def _beginning_of(recording: str | Path | np.ndarray, min_seconds: float) -> np.
     return waveform[:longest]
 
 
-def embed_reference(networks, waveform: np.ndarray, at_16k: mx.array | None = None) -> Reference:
+def embed_reference(
+    networks, waveform: np.ndarray, at_16k: mx.array | None = None
+) -> S3GenConditionals:
     """Compute S3Gen's conditionals of a recording.
 
     Args:
@@ -262,8 +264,8 @@ def _reference_sound(networks, waveform: np.ndarray, at_16k: mx.array) -> tuple[
     return s3gen_mel(mx.array(waveform))[None], embedding
 
 
-def _reference(tokens: mx.array, mel: mx.array, embedding: mx.array) -> Reference:
-    return Reference(tokens[: mel.shape[1] // 2][None], mel, embedding)
+def _reference(tokens: mx.array, mel: mx.array, embedding: mx.array) -> S3GenConditionals:
+    return S3GenConditionals(tokens[: mel.shape[1] // 2][None], mel, embedding)
 
 
 def whole_tokens(waveform: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ def _mask_on_the_wrong_side(patches: Patches) -> None:
         past = mx.arange(earlier + new)[None] < earlier + mx.arange(new)[:, None]
         return mx.where(past, -1e9, 0.0).astype(dtype)
 
-    patches.set(t3, "causal_bias", sees_the_future)
+    patches.set(t3, "causal_mask", sees_the_future)
 
 
 def _exact_gelu(patches: Patches) -> None:

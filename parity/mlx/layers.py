@@ -12,7 +12,7 @@ import numpy as np
 from mlx_chatterbox.models.s3gen.campplus import batch_norm_relu
 from mlx_chatterbox.models.t3 import backbone
 from mlx_chatterbox.models.t3.backbone import GPT2Model, LlamaModel
-from mlx_chatterbox.models.t3.cache import Growing, causal_bias
+from mlx_chatterbox.models.t3.cache import CacheBuilder, causal_mask
 
 from .. import COMMAND
 from ..errors import ParityError
@@ -103,17 +103,17 @@ def _call_function(name: str, arrays: Mapping) -> Arrays:
 def _call_backbone(t3, name: str, layer: nn.Module, x: mx.array) -> np.ndarray:
     """Call a part of T3's transformer on a sequence from position 0: x (B, T, C)."""
     rows, length, _ = x.shape
-    bias = causal_bias(0, length, x.dtype)
+    bias = causal_mask(0, length, x.dtype)
     start = mx.zeros((rows,), dtype=mx.int32)
     if isinstance(layer, (LlamaModel, GPT2Model)):
-        growing = Growing(t3.config.num_hidden_layers)
-        memory = [growing.layer(i) for i in range(t3.config.num_hidden_layers)]
+        builder = CacheBuilder(t3.config.num_hidden_layers)
+        memory = [builder.layer(i) for i in range(t3.config.num_hidden_layers)]
         return as_numpy(layer(x, start, bias, memory))
     if isinstance(layer, nn.Embedding):
         return as_numpy(layer(x))
     arguments: list = [x.flatten(0, 1)]
     if type(layer).__name__.endswith(("Attention", "Block")):
-        arguments += [rows, bias, Growing(1).layer(0)]
+        arguments += [rows, bias, CacheBuilder(1).layer(0)]
         if not t3.config.is_gpt2:
             arguments.append(backbone.rotation(t3.tfmr.model._wavelengths, start, length))
     return as_numpy(layer(*arguments)).reshape(rows, length, -1)

@@ -14,7 +14,7 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from mlx_chatterbox import HiFTNetModel, S3GenConfig, S3GenModel
 from mlx_chatterbox.errors import AudioError, SettingError
-from mlx_chatterbox.models.s3gen.s3gen import Reference
+from mlx_chatterbox.models.s3gen.s3gen import S3GenConditionals
 from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
 pytestmark = pytest.mark.numbers
@@ -137,7 +137,7 @@ def ref_dict(model, reference):
 
 
 def test_it_is_s3gen(model, ref_dict):
-    known = Reference(
+    known = S3GenConditionals(
         *(mx.array(ref_dict[k]) for k in ("prompt_token", "prompt_feat", "embedding"))
     )
     expected = model.s3gen(mx.array(tokens(6)), known, key=mx.random.key(3), n_timesteps=2)

@@ -25,7 +25,7 @@ from mlx_chatterbox.models.s3gen.long import (
     speak_in_pieces,
 )
 from mlx_chatterbox.models.s3gen.noise import FrameNoise
-from mlx_chatterbox.models.s3gen.s3gen import Reference
+from mlx_chatterbox.models.s3gen.s3gen import S3GenConditionals
 from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 from mlx_chatterbox.vc import main
 from mlx_chatterbox.voices.voice import embed_voice
@@ -153,7 +153,7 @@ def test_a_reference_with_an_odd_frame_is_spoken_from_as_upstream(vc):
     """Upstream's own voices can have 2 n + 1 mel frames: the first new one is then left out."""
     reference = vc.reference
     feat = mx.concatenate([reference.prompt_feat, reference.prompt_feat[:, :1]], axis=1)
-    odd = Reference(reference.prompt_token, feat, reference.embedding)
+    odd = S3GenConditionals(reference.prompt_token, feat, reference.embedding)
     for n_tokens in (100, 900):
         pieces = speak_in_pieces(
             vc.networks.s3gen, mx.arange(n_tokens), odd, mx.random.key(1), n_timesteps=1

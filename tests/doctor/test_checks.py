@@ -223,7 +223,7 @@ def test_a_wrong_kernel_on_the_gpu_is_found(monkeypatch):
     assert verdict.judge(dataclasses.replace(exam, sections=[section])).failed
 
 
-def spoken(**changes) -> correctness.Spoken:
+def spoken(**changes) -> correctness.StageOutputs:
     ones = np.ones((2, 3), np.float32)
     values = {
         "logits": ones,
@@ -233,7 +233,7 @@ def spoken(**changes) -> correctness.Spoken:
         "tokens": [1, 2, 3],
         "speech": ones,
     }
-    return correctness.Spoken(**{**values, **changes})
+    return correctness.StageOutputs(**{**values, **changes})
 
 
 @pytest.mark.parametrize(

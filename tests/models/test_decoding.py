@@ -175,21 +175,21 @@ def test_teacher_forced_logits_equal_a_cacheless_pass(t3, cond):
 def test_a_voice_is_remembered_by_its_contents(t3, cond, settings):
     memory = PrefixMemory()
     speaker, prompt = mx.ones((1, 256)) / 16, mx.arange(20)[None]
-    past = memory.past_of(t3, speaker, prompt, 0.5)
-    assert memory.past_of(t3, mx.array(speaker), mx.array(prompt), 0.5) is past
+    past = memory.cache_of(t3, speaker, prompt, 0.5)
+    assert memory.cache_of(t3, mx.array(speaker), mx.array(prompt), 0.5) is past
     assert batch_tokens(t3, past, 2, settings) == batch_tokens(t3, cond, 2, settings)
-    assert memory.past_of(t3, speaker, prompt, 0.7) is not past
-    assert memory.past_of(t3, speaker, prompt + 1, 0.7) is not past
+    assert memory.cache_of(t3, speaker, prompt, 0.7) is not past
+    assert memory.cache_of(t3, speaker, prompt + 1, 0.7) is not past
 
 
 @pytest.mark.numbers
 def test_other_weights_make_another_memory(t3):
     memory = PrefixMemory()
     given = (mx.ones((1, 256)) / 16, mx.arange(20)[None], 0.5)
-    past = memory.past_of(t3, *given)
+    past = memory.cache_of(t3, *given)
     bias = t3.cond_enc.spkr_enc.bias
     t3.cond_enc.spkr_enc.bias = -bias
-    changed = memory.past_of(t3, *given)
+    changed = memory.cache_of(t3, *given)
     t3.cond_enc.spkr_enc.bias = bias
     assert float(mx.abs(changed.keys[0] - past.keys[0]).max()) > 1e-3
 
@@ -199,7 +199,7 @@ def test_weights_in_the_place_of_replaced_ones_are_other_weights(t3):
     memory, layer = PrefixMemory(), t3.cond_enc.spkr_enc
     given = (mx.ones((1, 256)) / 16, mx.arange(20)[None], 0.5)
     bias = np.array(layer.bias)
-    past = memory.past_of(t3, *given)
+    past = memory.cache_of(t3, *given)
     address = id(layer.bias)
     layer.bias = mx.zeros(bias.shape)
     others = []
@@ -207,19 +207,72 @@ def test_weights_in_the_place_of_replaced_ones_are_other_weights(t3):
         assert len(others) < 10_000
         others.append(layer.bias)
         layer.bias = mx.array(-bias)
-    changed = memory.past_of(t3, *given)
+    changed = memory.cache_of(t3, *given)
     layer.bias = mx.array(bias)
     assert float(mx.abs(changed.keys[0] - past.keys[0]).max()) > 1e-3
+
+
+def scale_all(bias: mx.array) -> None:
+    bias *= 2
+
+
+def set_one(bias: mx.array) -> None:
+    bias[0] = 5
+
+
+def set_all(bias: mx.array) -> None:
+    bias[:] = mx.ones(bias.shape)
+
+
+@pytest.mark.numbers
+@pytest.mark.parametrize("change", [scale_all, set_one, set_all])
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_weights_changed_in_place_make_another_memory(t3, change, evaluated):
+    """The array is the same object afterwards, and of the same address perhaps."""
+    memory, layer = PrefixMemory(), t3.cond_enc.spkr_enc
+    arguments = (mx.ones((1, 256)) / 16, mx.arange(20)[None], 0.5)
+    original = np.array(layer.bias)
+    weight = layer.bias = mx.array(original)
+    past = memory.cache_of(t3, *arguments)
+    for _ in range(2):
+        change(weight)
+        assert layer.bias is weight
+        if evaluated:
+            mx.eval(weight)
+    changed = memory.cache_of(t3, *arguments)
+    expected = PrefixMemory().cache_of(t3, *arguments)
+    layer.bias = mx.array(original)
+    assert float(mx.abs(changed.keys[0] - past.keys[0]).max()) > 1e-3
+    np.testing.assert_array_equal(changed.keys[0], expected.keys[0])
+
+
+def test_unchanged_weights_are_recognized_after_they_were_used(t3):
+    memory, arguments = PrefixMemory(), (mx.ones((1, 256)) / 16, mx.arange(20)[None], 0.5)
+    past = memory.cache_of(t3, *arguments)
+    mx.eval([weight * 2 for _, weight in tree_flatten(t3.parameters())])
+    assert memory.cache_of(t3, *arguments) is past
 
 
 def test_replaced_weights_are_not_kept_alive(t3):
     memory, layer = PrefixMemory(), t3.cond_enc.spkr_enc
     bias = np.array(layer.bias)
     layer.bias = mx.array(bias)
-    memory.past_of(t3, mx.ones((1, 256)) / 16, mx.arange(20)[None], 0.5)
+    memory.cache_of(t3, mx.ones((1, 256)) / 16, mx.arange(20)[None], 0.5)
     replaced = weakref.ref(layer.bias)
     layer.bias = mx.array(bias)
     assert replaced() is None
+
+
+def test_the_contents_of_replaced_weights_are_not_kept_alive(t3):
+    memory, table = PrefixMemory(), t3.text_emb
+    weight = np.array(table.weight)
+    memory.cache_of(t3, mx.ones((1, 256)) / 16, mx.arange(20)[None], 0.5)
+    held = mx.get_active_memory()
+    table.weight = mx.zeros((1, 1))
+    mx.eval(table.weight)
+    freed = held - mx.get_active_memory()
+    table.weight = mx.array(weight)
+    assert freed > weight.nbytes / 2
 
 
 @pytest.mark.numbers

@@ -224,10 +224,12 @@ def test_the_encoder_refuses_other_widths(flow, shape):
 )
 def test_noise_of_another_shape_is_refused(shape):
     from mlx_chatterbox.errors import SettingError
-    from mlx_chatterbox.models.s3gen.s3gen import Reference, S3Gen
+    from mlx_chatterbox.models.s3gen.s3gen import S3Gen, S3GenConditionals
 
     s3gen = S3Gen(small_s3gen())
-    reference = Reference(mx.zeros((1, 5), mx.int32), mx.zeros((1, 10, 80)), mx.ones((1, 192)))
+    reference = S3GenConditionals(
+        mx.zeros((1, 5), mx.int32), mx.zeros((1, 10, 80)), mx.ones((1, 192))
+    )
     tokens = mx.zeros((8,), mx.int32)
     with pytest.raises(SettingError, match="noise has shape"):
         s3gen(tokens, reference, noise=mx.zeros(shape), n_timesteps=1)

@@ -11,7 +11,7 @@ import pytest
 from mlx.utils import tree_flatten, tree_map
 
 from mlx_chatterbox.models.t3 import decoding
-from mlx_chatterbox.models.t3.cache import CAPACITY_STEP, Slots
+from mlx_chatterbox.models.t3.cache import CAPACITY_STEP, BatchKVCache
 from mlx_chatterbox.models.t3.config import T3Config
 from mlx_chatterbox.models.t3.native_step import MOST_ROWS, NativeStep
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, gumbel_noise, process_logits
@@ -64,11 +64,11 @@ def made(widths: dict, backbone: str) -> T3:
     return network
 
 
-def slots_of(t3: T3, lengths: list[int], guided: bool) -> Slots:
+def slots_of(t3: T3, lengths: list[int], guided: bool) -> BatchKVCache:
     width = t3.config.hidden_size
     rows = 2 if guided else 1
     shapes = [(rows, length, width) for length in lengths]
-    return Slots([t3.hidden_states(mx.random.normal(shape))[1] for shape in shapes])
+    return BatchKVCache([t3.hidden_states(mx.random.normal(shape))[1] for shape in shapes])
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_logits_and_memory(t3, lengths, guided):
     Rounding(by_mlx, [t3]).check([*logits, *written(slots)])
 
 
-def copied(slots: Slots) -> Slots:
+def copied(slots: BatchKVCache) -> BatchKVCache:
     other = copy.copy(slots)
     other.keys, other.values = (
         [mx.array(np.array(layer)) for layer in layers] for layers in (slots.keys, slots.values)
@@ -109,7 +109,7 @@ def copied(slots: Slots) -> Slots:
     return other
 
 
-def written(slots: Slots) -> list[mx.array]:
+def written(slots: BatchKVCache) -> list[mx.array]:
     """Keys and values of each layer and row that are those of a token."""
     return [
         layer[row, :, gap : slots.used]
@@ -220,3 +220,15 @@ def test_new_weights_are_new_steps(t3):
     after = decoded(t3, 2)
     assert before != after
     assert all(mx.isfinite(a).all() for _, a in tree_flatten(t3.parameters()))
+
+
+def test_weights_changed_in_place_leave_a_step_as_it_was_made(t3):
+    """A stream may stand still meanwhile: C must not read memory that is used anew."""
+    slots, token = slots_of(t3, [5], False), np.array([7])
+    expected = NativeStep.of(t3)(token, 1, copied(slots))
+    step = NativeStep.of(t3)
+    for weight in dict(tree_flatten(t3.parameters())).values():
+        for _ in range(2):
+            weight *= 3
+            mx.eval(weight)
+    np.testing.assert_array_equal(step(token, 1, copied(slots)), expected)

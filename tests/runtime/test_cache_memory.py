@@ -55,10 +55,10 @@ def test_a_step_writes_its_keys_and_values_in_place(variant, as_gpu, monkeypatch
     mx.eval(t3.parameters())
     config = t3.config
     later, grown, layers = slow_nothing(0.1), [], []
-    advance, draw = decoding._Batch.advance, decoding._Batch._draw
+    advance, draw = decoding._DecodingBatch.advance, decoding._DecodingBatch._draw
 
     monkeypatch.setattr(
-        decoding._Batch,
+        decoding._DecodingBatch,
         "_draw",
         lambda self, logits, seen, index: draw(self, logits + later(logits), seen, index),
     )
@@ -72,7 +72,7 @@ def test_a_step_writes_its_keys_and_values_in_place(variant, as_gpu, monkeypatch
         grown.append(mx.get_peak_memory() - before)
         layers.append(self._slots.keys[0].nbytes)
 
-    monkeypatch.setattr(decoding._Batch, "advance", queued)
+    monkeypatch.setattr(decoding._DecodingBatch, "advance", queued)
     width = t3.embed_speech(mx.zeros((1, 1), dtype=mx.int32), 0).shape[-1]
     cond = 0.1 * mx.random.normal((1, 5, width), key=mx.random.key(1))
     ids = [5, 6, 7] if config.is_gpt2 else [config.start_text_token, 5, config.stop_text_token]

@@ -20,7 +20,7 @@ from mlx_chatterbox.models.s3gen.long import (
     waveform_length,
 )
 from mlx_chatterbox.models.s3gen.noise import FrameNoise
-from mlx_chatterbox.models.s3gen.s3gen import Reference, S3Gen, trim_fade
+from mlx_chatterbox.models.s3gen.s3gen import S3Gen, S3GenConditionals, trim_fade
 from mlx_chatterbox.models.s3gen.token_stream import ChunkTokens, TokenStream, vocoder_delay
 from tests.small import small_s3gen
 
@@ -33,9 +33,9 @@ def s3gen():
     return S3Gen(small_s3gen())
 
 
-def reference_of(tokens: int, extra: int = 0) -> Reference:
+def reference_of(tokens: int, extra: int = 0) -> S3GenConditionals:
     frames = mx.random.normal((1, 2 * tokens + extra, 80), key=mx.random.key(9))
-    return Reference(mx.arange(tokens)[None], frames, mx.ones((1, 192)) / 14)
+    return S3GenConditionals(mx.arange(tokens)[None], frames, mx.ones((1, 192)) / 14)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import numpy as np
 
 from .flow import CausalMaskedDiffWithXvec
 from .hift import HiFTGenerator
-from .s3gen import Reference
+from .s3gen import S3GenConditionals
 
 
 def stack_padded(rows: Sequence[mx.array], value: float = 0.0) -> mx.array:
@@ -37,7 +37,7 @@ def _mask(lengths: Sequence[int], dtype: mx.Dtype) -> mx.array | None:
 
 
 def mel_frames(
-    flow: CausalMaskedDiffWithXvec, n_tokens: int, reference: Reference, unspoken: int = 0
+    flow: CausalMaskedDiffWithXvec, n_tokens: int, reference: S3GenConditionals, unspoken: int = 0
 ) -> tuple[int, int]:
     """Mel frames of the prompt and of the new tokens, of which the last `unspoken` have none.
 
@@ -51,7 +51,7 @@ def mel_frames(
 def mels_of(
     flow: CausalMaskedDiffWithXvec,
     tokens: Sequence[mx.array],
-    references: Sequence[Reference],
+    references: Sequence[S3GenConditionals],
     noises: Sequence[mx.array],
     n_timesteps: int,
     unspoken: int = 0,

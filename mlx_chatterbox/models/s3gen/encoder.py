@@ -96,7 +96,7 @@ def _at_distances(by_distance: mx.array) -> mx.array:
     )
 
 
-class FeedForward(nn.Module):
+class PositionwiseFeedForward(nn.Module):
     """Two projections with a Swish between them."""
 
     def __init__(self, width: int, inner: int):
@@ -115,7 +115,7 @@ class ConformerLayer(nn.Module):
         super().__init__()
         width = config.encoder_output_size
         self.self_attn = RelativeAttention(width, config.encoder_attention_heads)
-        self.feed_forward = FeedForward(width, config.encoder_linear_units)
+        self.feed_forward = PositionwiseFeedForward(width, config.encoder_linear_units)
         self.norm_mha = nn.LayerNorm(width, eps=1e-12)
         self.norm_ff = nn.LayerNorm(width, eps=1e-12)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import pairwise
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -29,6 +31,8 @@ from .config import S3GenConfig
 from .native_estimator import EPS, NativeEstimator
 
 _Weights = Iterator[np.ndarray | None]
+# Half of the frames, (T, C), and its queries, keys and values, (heads * D, T).
+_Projected = tuple[mx.array, mx.array, mx.array, mx.array]
 
 
 def _masked(x: mx.array, mask: mx.array | None) -> mx.array:
@@ -116,7 +120,7 @@ class Attention(nn.Module):
 
     def project_columns(self, x: mx.array) -> tuple[mx.array, mx.array, mx.array]:
         """(T, C) to queries, keys and values, each (heads * D, T)."""
-        return tuple(_columns(p, x) for p in (self.to_q, self.to_k, self.to_v))
+        return _columns(self.to_q, x), _columns(self.to_k, x), _columns(self.to_v, x)
 
     def attend_columns(
         self, queries: mx.array, keys: Sequence[mx.array], values: Sequence[mx.array]
@@ -230,6 +234,7 @@ class ConditionalDecoder(nn.Module):
         dtype = self.final_proj.weight.dtype
         embedded = self.time_mlp(time_sinusoids(t, self._time_features).astype(dtype))
         if "time_embed_mixer" in self:
+            assert r is not None  # a mean flow is told where its step ends
             end = self.time_mlp(time_sinusoids(r, self._time_features).astype(dtype))
             embedded = self.time_embed_mixer(mx.concatenate([embedded, end], axis=-1))
         return embedded
@@ -301,7 +306,7 @@ def _transform(x: mx.array, blocks: list, hidden: mx.array | None) -> mx.array:
     return x
 
 
-def _transform_by_halves(x: mx.array, blocks: list) -> mx.array:
+def _transform_by_halves(x: mx.array, blocks: list[BasicTransformerBlock]) -> mx.array:
     """Transformer blocks over (T, C), each half of the frames on a core of its own.
 
     A half needs nothing of the other but its keys and values.
@@ -310,26 +315,29 @@ def _transform_by_halves(x: mx.array, blocks: list) -> mx.array:
     halves = [x[:middle], x[middle:]]
     mx.eval(halves, [block.parameters() for block in blocks])
 
-    def begin(block, half):
+    def begin(block: BasicTransformerBlock, half: mx.array) -> _Projected:
         return half, *block.attn1.project_columns(block.norm1(half))
 
-    def finish(block, half, queries, keys, values):
+    def finish(block: BasicTransformerBlock, both: Sequence[_Projected], side: int) -> mx.array:
+        half, queries, _, _ = both[side]
+        keys, values = [one[2] for one in both], [one[3] for one in both]
         half = half + block.attn1.attend_columns(queries, keys, values)
         return half + block.ff(block.norm3(half))
 
-    def run(work):
-        return run_two(lambda: work(0), lambda: work(1))
+    def advance(
+        block: BasicTransformerBlock,
+        following: BasicTransformerBlock,
+        both: Sequence[_Projected],
+        side: int,
+    ) -> _Projected:
+        return begin(following, finish(block, both, side))
 
-    begun = run(lambda side: begin(blocks[0], halves[side]))
-    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
-        keys, values = ([one[i] for one in begun] for i in (2, 3))
-
-        def work(side, begun=begun, block=block, following=following, keys=keys, values=values):
-            half = finish(block, *begun[side][:2], keys, values)
-            return half if following is None else begin(following, half)
-
-        begun = run(work)
-    return mx.concatenate(begun)
+    projected = run_two(lambda: begin(blocks[0], halves[0]), lambda: begin(blocks[0], halves[1]))
+    for block, following in pairwise(blocks):
+        step = partial(advance, block, following, projected)
+        projected = run_two(partial(step, 0), partial(step, 1))
+    last = partial(finish, blocks[-1], projected)
+    return mx.concatenate(list(run_two(partial(last, 0), partial(last, 1))))
 
 
 def _resnet(net: CausalResnetBlock1D) -> _Weights:

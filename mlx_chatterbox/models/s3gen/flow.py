@@ -102,7 +102,8 @@ class ConditionalFlowMatching(nn.Module):
         """Velocities with and without guidance; all but x and time have twice x's batch."""
         if not can_run_two():
             both = self.estimator.velocity(mx.concatenate([x, x]), mu, time, spks, cond, mask)
-            return tuple(mx.split(both, 2))
+            guided, free = mx.split(both, 2)
+            return guided, free
         halves = [(None, None) if a is None else mx.split(a, 2) for a in (mu, spks, cond, mask)]
         given = [[x, *half] for half in zip(*halves, strict=True)]
         mx.eval(given, time, self.estimator.parameters())

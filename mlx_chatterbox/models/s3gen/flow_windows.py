@@ -13,10 +13,10 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from .noise import FrameNoise
-from .s3gen import Reference, S3Gen, trim_fade
+from .s3gen import S3Gen, S3GenConditionals, trim_fade
 
 
-def extra_frames(reference: Reference, ratio: int) -> int:
+def extra_frames(reference: S3GenConditionals, ratio: int) -> int:
     """Mel frames that the prompt has beyond its tokens' (0 or 1); they are not spoken."""
     return reference.prompt_feat.shape[1] - ratio * reference.prompt_token.shape[1]
 
@@ -31,7 +31,7 @@ class FlowWindows:
     def __init__(
         self,
         s3gen: S3Gen,
-        reference: Reference,
+        reference: S3GenConditionals,
         key: mx.array,
         n_timesteps: int,
         fade_frames: int,

@@ -6,6 +6,8 @@ Source: upstream `models/s3gen/hifigan.py`; https://arxiv.org/abs/2309.09493.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -28,35 +30,35 @@ _MAX_EXPONENT = 80.0
 LAST_LRELU_SLOPE = 0.01
 
 
-def _spectrum(said: mx.array, evaluate: bool) -> tuple[mx.array, mx.array]:
+def _spectrum(polar: mx.array, evaluate: bool) -> tuple[mx.array, mx.array]:
     """Logarithms of magnitudes, and x of the phases sin(x), to real and imaginary parts.
 
     Args:
-        said: (B, frames, 2 bins)
-        evaluate: whether it may be evaluated at once, as code outside of MLX wants it.
+        polar: (B, frames, 2 bins)
+        evaluate: True where it may be evaluated at once, as code outside of MLX needs it.
 
     Returns:
         (B, frames, bins) each
     """
-    if not evaluate or not native.takes(said):
-        return _spectrum_by_steps(said)
-    frames, bins = said.shape[1], said.shape[2] // 2
+    if not evaluate or not native.takes(polar):
+        return _spectrum_by_steps(polar)
+    frames, bins = polar.shape[1], polar.shape[2] // 2
 
-    @with_gradient_of(lambda said: mx.stack(_spectrum_by_steps(said), axis=1))
-    def spectra(said: mx.array) -> mx.array:
+    @with_gradient_of(lambda polar: mx.stack(list(_spectrum_by_steps(polar)), axis=1))
+    def spectra(polar: mx.array) -> mx.array:
         shape, limits = (2, frames, bins), (_MAX_EXPONENT, MAX_MAGNITUDE)
-        given = [(frames, 2 * bins)]
+        shapes: list[tuple[int, ...]] = [(frames, 2 * bins)]
         return stacked(
-            [native.call("spectrum", [row], given, shape, *shape[1:], *limits) for row in said]
+            [native.call("spectrum", [row], shapes, shape, *shape[1:], *limits) for row in polar]
         )
 
-    parts = spectra(said)
+    parts = spectra(polar)
     return parts[:, 0], parts[:, 1]
 
 
-def _spectrum_by_steps(said: mx.array) -> tuple[mx.array, mx.array]:
-    """As `_spectrum`, operation by operation."""
-    logarithm, x = mx.split(said, 2, axis=-1)
+def _spectrum_by_steps(polar: mx.array) -> tuple[mx.array, mx.array]:
+    """Compute `_spectrum` operation by operation."""
+    logarithm, x = mx.split(polar, 2, axis=-1)
     magnitude = mx.minimum(mx.exp(mx.minimum(logarithm, _MAX_EXPONENT)), MAX_MAGNITUDE)
     phase = mx.sin(x)
     return magnitude * mx.cos(phase), magnitude * mx.sin(phase)
@@ -99,10 +101,15 @@ def _sum_of(blocks: list[ResBlock], x: mx.array) -> mx.array:
     *smaller, largest = blocks
     # Work on two cores is evaluated there and then, which gradients do not allow.
     if not smaller or largest.training or not can_run_two():
-        return sum(block(x) for block in blocks)
+        return _added(block(x) for block in blocks)
     # The largest kernel alone is as much work as the smaller ones together.
     mx.eval(x, [block.parameters() for block in blocks])
-    return sum(run_two(lambda: largest(x), lambda: sum(block(x) for block in smaller)))
+    return _added(run_two(lambda: largest(x), lambda: _added(block(x) for block in smaller)))
+
+
+def _added(arrays: Iterable[mx.array]) -> mx.array:
+    """The sum of at least one array."""
+    return cast(mx.array, sum(arrays))
 
 
 def _source_down(n_bins: int, channels: int, rate: int) -> Conv1d:
@@ -176,7 +183,7 @@ class HiFTGenerator(nn.Module):
         config = self.config
         window = hann_window(config.istft_n_fft)
         spectrum = stft(source.astype(mx.float32), config.istft_n_fft, config.istft_hop_len, window)
-        source_bins = mx.concatenate(spectrum, axis=-1).astype(mel.dtype)
+        source_bins = mx.concatenate(list(spectrum), axis=-1).astype(mel.dtype)
 
         kernels = len(config.resblock_kernel_sizes)
         sources = self._at_each_stage(source_bins)

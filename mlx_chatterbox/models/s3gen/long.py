@@ -14,7 +14,7 @@ import mlx.core as mx
 
 from .flow_windows import FadeIn, FlowWindows, extra_frames
 from .hift_stream import HiFTStream
-from .s3gen import Reference, S3Gen
+from .s3gen import S3Gen, S3GenConditionals
 
 # 30 s, as long as the tokenizer's windows. After a reference of 10 s the flow then takes 0.6 GB at
 # full size beside its weights; 40 s would take 0.9.
@@ -32,7 +32,7 @@ def plan_pieces(n_tokens: int) -> list[tuple[int, int]]:
     return [(start, start + PIECE_TOKENS) for start in starts]
 
 
-def waveform_length(s3gen: S3Gen, n_tokens: int, reference: Reference) -> int:
+def waveform_length(s3gen: S3Gen, n_tokens: int, reference: S3GenConditionals) -> int:
     """Samples that `speak_in_pieces` yields in all."""
     ratio = s3gen.config.token_mel_ratio
     return (ratio * n_tokens - extra_frames(reference, ratio)) * s3gen.mel2wav.samples_per_frame
@@ -41,7 +41,7 @@ def waveform_length(s3gen: S3Gen, n_tokens: int, reference: Reference) -> int:
 def speak_in_pieces(
     s3gen: S3Gen,
     tokens: mx.array,
-    reference: Reference,
+    reference: S3GenConditionals,
     key: mx.array,
     n_timesteps: int = 10,
     on_step: Callable[[int, int], None] | None = None,
@@ -74,7 +74,7 @@ def speak_in_pieces(
 def mel_pieces(
     s3gen: S3Gen,
     tokens: mx.array,
-    reference: Reference,
+    reference: S3GenConditionals,
     key: mx.array,
     n_timesteps: int,
     on_step: Callable[[int, int], None] | None = None,

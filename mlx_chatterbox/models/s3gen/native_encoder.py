@@ -65,7 +65,8 @@ class NativeLayers:
         layers = ctypes.c_void_p(self._table.ctypes.data), len(self._table)
         frames, width = x.shape[1], self._sizes[0] * self._sizes[1]
         sizes = (*layers, frames, *self._sizes)
-        shape, shapes = (frames, width), [(frames, width), (2 * frames - 1, width)]
+        shape = (frames, width)
+        shapes: list[tuple[int, ...]] = [shape, (2 * frames - 1, width)]
         return stacked(
             [native.call("conform", [row, positions], shapes, shape, *sizes) for row in x]
         )

@@ -21,7 +21,7 @@ from .hift import HiFTGenerator
 
 
 @dataclass
-class Reference:
+class S3GenConditionals:
     """What S3Gen knows of the voice to speak in.
 
     Attributes:
@@ -52,7 +52,7 @@ class S3Gen(nn.Module):
         self.speaker_encoder = CAMPPlus(config.speaker_encoder)
         self.mel2wav = HiFTGenerator(config.hift)
 
-    def noise_for(self, n_tokens: int, reference: Reference, key: mx.array) -> mx.array:
+    def noise_for(self, n_tokens: int, reference: S3GenConditionals, key: mx.array) -> mx.array:
         """Fresh noise for the flow over prompt and new tokens, (1, 2 n + 2 m, 80)."""
         frames = (reference.prompt_token.shape[1] + n_tokens) * self.config.token_mel_ratio
         return mx.random.normal((1, frames, self.config.mel_bins), key=key)
@@ -60,7 +60,7 @@ class S3Gen(nn.Module):
     def __call__(
         self,
         tokens: mx.array,
-        reference: Reference,
+        reference: S3GenConditionals,
         key: mx.array | None = None,
         noise: mx.array | None = None,
         source: mx.array | None = None,

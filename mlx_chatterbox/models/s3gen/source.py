@@ -22,7 +22,8 @@ class MergedHarmonics(nn.Linear):
     Weight (1, harmonics) and bias (1,) are those of upstream's layer, and so is the result.
     """
 
-    def __call__(
+    # A Linear by its weights, which are loaded, quantized and adapted; never called as one.
+    def __call__(  # type: ignore[override]
         self, cycles: mx.array, phases: mx.array, amplitude: mx.array, noise: mx.array
     ) -> mx.array:
         """Harmonics of a phase and noise, merged.

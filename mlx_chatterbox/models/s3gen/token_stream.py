@@ -17,7 +17,7 @@ import mlx.core as mx
 from .f0_predictor import LAYERS
 from .flow_windows import FadeIn, FlowWindows, extra_frames
 from .hift_stream import HiFTStream, context_frames
-from .s3gen import Reference, S3Gen
+from .s3gen import S3Gen, S3GenConditionals
 
 # Short, and within the tokens that are looked at: what follows is not known better later.
 CROSS_FADE_FRAMES = 6
@@ -63,7 +63,7 @@ class TokenStream:
     def __init__(
         self,
         s3gen: S3Gen,
-        reference: Reference,
+        reference: S3GenConditionals,
         key: mx.array,
         sizes: ChunkTokens,
         n_timesteps: int = 10,

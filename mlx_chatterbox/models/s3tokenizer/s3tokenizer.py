@@ -47,14 +47,17 @@ class FSMNAttention(nn.Module):
         depth = queries.shape[-1]
         values = self.value(x)
         memory = self.fsmn_block(values) + values
-        rotate = {"traditional": False, "base": 10000.0, "scale": 1.0, "offset": 0}
-        queries = mx.fast.rope(queries, depth, **rotate)
-        keys = mx.fast.rope(keys, depth, **rotate)
+        queries, keys = _rotate(queries), _rotate(keys)
         attended = attend(queries, keys, split_heads(values, self._heads), depth**-0.5)
         return self.out(merge_heads(attended)) + memory
 
 
-class ResidualAttentionBlock(nn.Module):
+def _rotate(x: mx.array) -> mx.array:
+    """Rotary position embedding of (B, H, T, D), positions counted from 0."""
+    return mx.fast.rope(x, x.shape[-1], traditional=False, base=10000.0, scale=1.0, offset=0)
+
+
+class FSMNBlock(nn.Module):
     """Attention and a GELU MLP, each after a layer norm."""
 
     def __init__(self, config: S3TokenizerConfig):
@@ -71,7 +74,7 @@ class ResidualAttentionBlock(nn.Module):
         return x + narrow(gelu(widen(self.mlp_ln(x))))
 
 
-class AudioEncoder(nn.Module):
+class AudioEncoderV2(nn.Module):
     """Two convolutions of stride 2, then the blocks: mel (B, T, 128) to (B, T / 4, width)."""
 
     def __init__(self, config: S3TokenizerConfig):
@@ -79,7 +82,7 @@ class AudioEncoder(nn.Module):
         width = config.n_audio_state
         self.conv1 = Conv1d(config.n_mels, width, 3, stride=2, padding=1)
         self.conv2 = Conv1d(width, width, 3, stride=2, padding=1)
-        self.blocks = [ResidualAttentionBlock(config) for _ in range(config.n_audio_layer)]
+        self.blocks = [FSMNBlock(config) for _ in range(config.n_audio_layer)]
 
     def __call__(self, mel: mx.array) -> mx.array:
         x = gelu(self.conv2(gelu(self.conv1(mel))))
@@ -130,5 +133,5 @@ class S3TokenizerV2(SpeechTokenizer):
 
     def __init__(self, config: S3TokenizerConfig):
         super().__init__()
-        self.encoder = AudioEncoder(config)
+        self.encoder = AudioEncoderV2(config)
         self.quantizer = Quantizer(config)

@@ -64,7 +64,7 @@ def window_log_mels(waveform: np.ndarray | mx.array) -> Iterator[mx.array]:
         yield s3_tokenizer_log_mel(mx.array(waveform))
         return
     loudest = max(
-        _log_power(waveform, start, min(start + WINDOW_FRAMES, n_frames)).max().item()
+        float(_log_power(waveform, start, min(start + WINDOW_FRAMES, n_frames)).max())
         for start in range(0, n_frames, WINDOW_FRAMES)
     )
     for start, end in split_windows(n_frames):

@@ -1,14 +1,13 @@
 """T3's transformers, Llama and GPT-2, over embeddings instead of token ids.
 
-Attribute names are the checkpoint's, which are those of Hugging Face transformers. What is kept of
-earlier positions is the caller's affair (`cache.py`): a layer hands its new keys and values over
-and gets back all that it is to attend to.
+Attribute names are the checkpoint's, which are those of Hugging Face transformers. The
+caller keeps the keys and values of earlier positions (`cache.py`): a layer hands its new ones to a
+function and gets back all that it attends to.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 import mlx.core as mx
@@ -20,10 +19,8 @@ from ...nn.activations import gated_silu, gelu_approx
 from ...nn.attention import attend
 from ...nn.norm import LayerNorm, RMSNorm
 from ...nn.rotary import Rotate, rotation
+from .cache import UpdateCache
 from .config import T3Config
-
-# Takes new keys and values (B, H, T, D) and returns all that are attended to, (B, H, S, D).
-Remember = Callable[[mx.array, mx.array], tuple[mx.array, mx.array]]
 
 
 def rotary_wavelengths(config: T3Config) -> mx.array:
@@ -68,11 +65,11 @@ class LlamaAttention(nn.Module):
         self.v_proj = nn.Linear(width, inner, bias=False)
         self.o_proj = nn.Linear(inner, width, bias=False)
 
-    def __call__(self, x: mx.array, rows: int, bias, remember: Remember, rotate: Rotate):
+    def __call__(self, x: mx.array, rows: int, bias, update: UpdateCache, rotate: Rotate):
         """(B * T, C), B being `rows`, to the same; `bias` is added to the scores."""
         split = partial(_split_heads, rows=rows, heads=self._heads)
         keys = rotate(split(self.k_proj(x)), 1.0)
-        keys, values = remember(keys, split(self.v_proj(x)).swapaxes(1, 2))
+        keys, values = update(keys, split(self.v_proj(x)).swapaxes(1, 2))
         queries = rotate(split(self.q_proj(x)), keys.shape[-1] ** -0.5)
         return self.o_proj(_merge_heads(attend(queries, keys, values, 1.0, bias)))
 
@@ -96,8 +93,8 @@ class LlamaBlock(nn.Module):
         self.input_layernorm = RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.norm_eps)
 
-    def __call__(self, x: mx.array, rows: int, bias, remember: Remember, rotate: Rotate):
-        x = x + self.self_attn(self.input_layernorm(x), rows, bias, remember, rotate)
+    def __call__(self, x: mx.array, rows: int, bias, update: UpdateCache, rotate: Rotate):
+        x = x + self.self_attn(self.input_layernorm(x), rows, bias, update, rotate)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -110,14 +107,14 @@ class LlamaModel(nn.Module):
         self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
         self._wavelengths = rotary_wavelengths(config)
 
-    def __call__(self, x: mx.array, start: mx.array, bias, memory: list[Remember]) -> mx.array:
+    def __call__(self, x: mx.array, start: mx.array, bias, caches: list[UpdateCache]) -> mx.array:
         """Run.
 
         Args:
             x: (B, T, C).
             start: (B,) int32, the position of each row's first entry.
             bias: added to the scores, broadcast to (B, H, T, S); None where nothing is masked.
-            memory: what each layer does with its keys and values.
+            caches: for each layer the function that takes its keys and values.
 
         Returns:
             (B, T, C) after the final norm.
@@ -125,8 +122,8 @@ class LlamaModel(nn.Module):
         rotate = rotation(self._wavelengths, start, x.shape[1])
         # Two dimensions throughout: MLX would take a third off and put it back at every product.
         hidden = x.flatten(0, 1)
-        for layer, remember in zip(self.layers, memory, strict=True):
-            hidden = layer(hidden, x.shape[0], bias, remember, rotate)
+        for layer, update in zip(self.layers, caches, strict=True):
+            hidden = layer(hidden, x.shape[0], bias, update, rotate)
         return self.norm(hidden).reshape(x.shape)
 
 
@@ -137,13 +134,13 @@ class GPT2Attention(nn.Module):
         self.c_attn = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.c_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def __call__(self, x: mx.array, rows: int, bias, remember: Remember) -> mx.array:
+    def __call__(self, x: mx.array, rows: int, bias, update: UpdateCache) -> mx.array:
         """(B * T, C), B being `rows`, to the same; `bias` is added to the scores."""
         queries, keys, values = (
             _split_heads(part, rows, self._heads).swapaxes(1, 2)
             for part in mx.split(self.c_attn(x), 3, axis=-1)
         )
-        keys, values = remember(keys, values)
+        keys, values = update(keys, values)
         attended = attend(queries, keys, values, queries.shape[-1] ** -0.5, bias)
         return self.c_proj(_merge_heads(attended))
 
@@ -166,13 +163,13 @@ class GPT2Block(nn.Module):
         self.ln_1 = LayerNorm(config.hidden_size, eps=config.norm_eps)
         self.ln_2 = LayerNorm(config.hidden_size, eps=config.norm_eps)
 
-    def __call__(self, x: mx.array, rows: int, bias, remember: Remember) -> mx.array:
-        x = x + self.attn(self.ln_1(x), rows, bias, remember)
+    def __call__(self, x: mx.array, rows: int, bias, update: UpdateCache) -> mx.array:
+        x = x + self.attn(self.ln_1(x), rows, bias, update)
         return x + self.mlp(self.ln_2(x))
 
 
 class GPT2Model(nn.Module):
-    """With learned positions of its own. Source: `GPT2Model` of Hugging Face transformers."""
+    """GPT-2, with learned positions. Source: `GPT2Model` of Hugging Face transformers."""
 
     def __init__(self, config: T3Config):
         super().__init__()
@@ -180,12 +177,12 @@ class GPT2Model(nn.Module):
         self.h = [GPT2Block(config) for _ in range(config.num_hidden_layers)]
         self.ln_f = LayerNorm(config.hidden_size, eps=config.norm_eps)
 
-    def __call__(self, x: mx.array, start: mx.array, bias, memory: list[Remember]) -> mx.array:
-        """As `LlamaModel.__call__`."""
+    def __call__(self, x: mx.array, start: mx.array, bias, caches: list[UpdateCache]) -> mx.array:
+        """Run; arguments and result as `LlamaModel.__call__`'s."""
         positions = start[:, None] + mx.arange(x.shape[1])
         hidden = (x + self.wpe(positions)).flatten(0, 1)
-        for layer, remember in zip(self.h, memory, strict=True):
-            hidden = layer(hidden, x.shape[0], bias, remember)
+        for layer, update in zip(self.h, caches, strict=True):
+            hidden = layer(hidden, x.shape[0], bias, update)
         return self.ln_f(hidden).reshape(x.shape)
 
 

@@ -119,13 +119,17 @@ class T3Config(Config):
         return self.backbone == "gpt2"
 
 
-def _is_scaling(values: dict) -> bool:
+def _is_scaling(values: dict | None) -> bool:
     """Whether `rope_scaling` has what its type needs; unknown types are refused later, by name."""
     if not values or values.get("rope_type", "default") != "llama3":
         return isinstance(values, dict)
-    numbers = [values.get(name) for name in _LLAMA3_SCALING]
-    if not all(type(n) in (int, float) and math.isfinite(n) and n > 0 for n in numbers):
-        return False
+    for name in _LLAMA3_SCALING:
+        number = values.get(name)
+        # A bool is no number here.
+        if not isinstance(number, (int, float)) or isinstance(number, bool):
+            return False
+        if not (math.isfinite(number) and number > 0):
+            return False
     return values["high_freq_factor"] > values["low_freq_factor"]
 
 

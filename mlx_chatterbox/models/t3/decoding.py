@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 
 import mlx.core as mx
 import numpy as np
 
 from ...errors import SettingError, TextError
 from ...runtime import device
-from .cache import Past, Slots
+from .cache import BatchKVCache, KVCache
 from .native_step import MOST_ROWS, NativeStep
 from .sampling import Array, SamplingSettings, draw, gumbel_noise, process_logits
 from .t3 import T3
@@ -37,13 +37,13 @@ def guide(logits: Array, cfg_weight: float, sentences: int) -> Array:
 
 def decode(
     t3: T3,
-    cond: mx.array | Past,
+    cond: mx.array | KVCache,
     text_tokens: mx.array,
     settings: SamplingSettings,
     cfg_weight: float = 0.5,
     max_new_tokens: int = 1000,
     key: mx.array | None = None,
-) -> Iterator[int]:
+) -> Generator[int]:
     """Write speech tokens until the stop token, as upstream's `inference` or `inference_turbo`.
 
     Args:
@@ -66,14 +66,14 @@ def decode(
 
 def decode_batch(
     t3: T3,
-    cond: mx.array | Past,
+    cond: mx.array | KVCache,
     texts: Sequence[mx.array],
     settings: SamplingSettings,
     cfg_weight: float = 0.5,
     max_new_tokens: int = 1000,
     keys: Sequence[mx.array] | None = None,
     unwanted: Collection[int] = (),
-) -> Iterator[list[tuple[int, int]]]:
+) -> Generator[list[tuple[int, int]]]:
     """Write the speech tokens of several sentences of one voice together.
 
     All rows share every reading of the weights, which is what a step takes its time for. A sentence
@@ -86,7 +86,7 @@ def decode_batch(
     A step in C cannot be queued: it is made when the tokens of the step before are with the caller.
 
     Args:
-        cond: (1, L, C) from `T3.embed_conditioning`, or what `T3.conditioning_past` made of it.
+        cond: (1, L, C) from `T3.embed_conditioning`, or what `T3.conditioning_cache` made of it.
         texts: (n,) tokens each, for the Llama with start and stop.
         cfg_weight: 0 turns guidance, and its second rows, off (upstream crashes there). GPT-2 has
             none in any case.
@@ -110,7 +110,7 @@ def decode_batch(
     if not texts:
         return
     config = t3.config
-    batch = _Batch(t3, cond, texts, settings, cfg_weight, max_new_tokens, keys)
+    batch = _DecodingBatch(t3, cond, texts, settings, cfg_weight, max_new_tokens, keys)
     sentences = list(range(len(texts)))
     current = batch.token
     for index in range(max_new_tokens):
@@ -118,7 +118,7 @@ def decode_batch(
         is_queued = more and not batch.steps_at_once
         if is_queued:
             batch.advance(index + 1)
-        values = current.tolist()
+        values: list[int] = np.asarray(current).tolist()
         # Upstream's GPT-2 loop does not look at the first token; it has no sound in any case.
         looks = not (config.is_gpt2 and index == 0)
         speaking = [
@@ -140,7 +140,7 @@ def decode_batch(
         current = batch.token
 
 
-class _Batch:
+class _DecodingBatch:
     """Sentences being decoded; `token`, (B,), is what was drawn last.
 
     Attributes:
@@ -150,16 +150,20 @@ class _Batch:
     def __init__(self, t3: T3, cond, texts, settings, cfg_weight, max_new_tokens, keys):
         config = t3.config
         self._t3, self._settings, self._cfg_weight = t3, settings, cfg_weight
-        self._vocabulary = mx.arange(config.speech_tokens_dict_size)[None]
         self._noise_keys = mx.stack([mx.random.split(key, max_new_tokens) for key in keys])
         self._guided = cfg_weight > 0 and not config.is_gpt2
         self._native_step = NativeStep.of(t3) if device.on_cpu() else None
+        # From the first step in C on these three are NumPy's.
+        self._vocabulary: mx.array | np.ndarray
+        self._seen: mx.array | np.ndarray
+        self.token: mx.array | np.ndarray
+        self._vocabulary = vocabulary = mx.arange(config.speech_tokens_dict_size)[None]
         self._is_in_c = False
         self._made_noise: np.ndarray | None = None
         self._noise_first = 0
         self.speaking = set(range(len(texts)))
 
-        conditioning = cond if isinstance(cond, Past) else t3.conditioning_past(cond)
+        conditioning = cond if isinstance(cond, KVCache) else t3.conditioning_cache(cond)
         pasts, last = [], []
         for text_tokens in texts:
             # Each by itself, so that nothing of it depends on the others' lengths.
@@ -168,12 +172,12 @@ class _Batch:
             pasts.append(past)
             last.append(t3.speech_head(hidden[:, -1]).astype(mx.float32))
         logits = mx.stack(last, axis=1).reshape(-1, config.speech_tokens_dict_size)
-        self._slots = Slots(pasts)
+        self._slots = BatchKVCache(pasts)
         seen = mx.broadcast_to(
-            self._vocabulary == config.start_speech_token, (len(texts), logits.shape[1])
+            vocabulary == config.start_speech_token, (len(texts), logits.shape[1])
         )
         self.token = self._draw(logits, seen, 0)
-        drawn = self._vocabulary == self.token[:, None]
+        drawn = vocabulary == self.token[:, None]
         # Upstream's GPT-2 loop penalises the start token at the first step and never again.
         self._seen = drawn if config.is_gpt2 else seen | drawn
         # All that is kept, or a thread that asks for the next token could not evaluate it.
@@ -189,38 +193,43 @@ class _Batch:
         """Queue the step that reads `token` and draws number `index`, or make it."""
         slots = self._slots
         slots.make_room()
-        if self.steps_at_once:
-            self._advance_in_c(index)
+        if self._native_step is not None and self.steps_at_once:
+            self._advance_in_c(self._native_step, index)
             return
-        tokens = mx.concatenate([self.token, self.token]) if self._guided else self.token
+        token, seen = self.token, self._seen
+        # No step was made in C.
+        assert isinstance(token, mx.array)
+        assert isinstance(seen, mx.array)
+        tokens = mx.concatenate([token, token]) if self._guided else token
         step = self._t3.step if device.on_cpu() else self._t3.compiled_step
         memory = [*slots.keys, *slots.values]
         place = mx.array([slots.used])
         logits, memory = step(tokens, mx.array([index]), place, slots.padding, memory, slots.extent)
         slots.written(memory)
-        self.token = self._draw(logits, self._seen, index)
-        self._seen = self._seen | (self._vocabulary == self.token[:, None])
+        self.token = self._draw(logits, seen, index)
+        self._seen = seen | (self._vocabulary == self.token[:, None])
         # The token needs every layer's keys and values, so they are computed with it. Asked for
         # by themselves they would be held until the step is done, and the next step, which is
         # encoded before that, would copy them all to write one slot.
         mx.async_eval(self.token, self._seen)
 
-    def _advance_in_c(self, index: int) -> None:
+    def _advance_in_c(self, native_step: NativeStep, index: int) -> None:
         """Make the step, now. From the first of these on nothing but the memory is MLX's."""
         if not self._is_in_c:
             self._is_in_c = True
             self._vocabulary, self._seen, self.token = (
                 np.array(array) for array in (self._vocabulary, self._seen, self.token)
             )
-        tokens = np.concatenate([self.token, self.token]) if self._guided else self.token
-        logits = self._native_step(tokens, index, self._slots)
+        token, seen = np.asarray(self.token), np.asarray(self._seen)
+        tokens = np.concatenate([token, token]) if self._guided else token
+        logits = native_step(tokens, index, self._slots)
         processed = process_logits(
-            guide(logits, self._cfg_weight, len(self.token)), self._seen, self._settings
+            guide(logits, self._cfg_weight, len(token)), seen, self._settings
         )
         if self._settings.temperature > 0.0:
             processed = processed + self._noise(index)
         self.token = processed.argmax(axis=-1)
-        self._seen = self._seen | (self._vocabulary == self.token[:, None])
+        self._seen = seen | (self._vocabulary == self.token[:, None])
 
     def _noise(self, index: int) -> np.ndarray:
         """What is added to the logits of draw number `index`, (B, V); made for some at a time."""
@@ -255,7 +264,7 @@ class _Batch:
         self.token, self._seen = self.token[kept], self._seen[kept]
         self._noise_keys = self._noise_keys[mx.array(rows)]
         mx.async_eval(self._noise_keys)
-        if self._is_in_c:
+        if self._is_in_c and self._native_step is not None:
             self._native_step.keep(memory)
             self._made_noise = None if self._made_noise is None else self._made_noise[rows]
         else:

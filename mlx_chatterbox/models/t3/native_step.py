@@ -15,8 +15,9 @@ import numpy as np
 
 from ...runtime import native
 from ...runtime.native.layers import NotPlain, address, linear_weights, plain, table
+from .aliases import alias, evaluated_weights
 from .backbone import GPT2Block, LlamaBlock
-from .cache import Slots
+from .cache import BatchKVCache
 from .t3 import T3
 
 MOST_ROWS = 16
@@ -34,7 +35,8 @@ class NativeStep:
     def __init__(self, t3: T3):
         self._t3, self._config = t3, t3.config
         model = t3.tfmr.model
-        mx.eval(t3.parameters())
+        # C reads the memory of what is held here, whatever a later change in place makes of it.
+        self._held = [alias(weight) for weight in evaluated_weights(t3)]
         if t3.config.is_gpt2:
             layers, norm, self._wavelengths = model.h, model.ln_f, None
         else:
@@ -57,7 +59,7 @@ class NativeStep:
         except NotPlain:
             return None
 
-    def __call__(self, tokens: np.ndarray, position: int, slots: Slots) -> np.ndarray:
+    def __call__(self, tokens: np.ndarray, position: int, slots: BatchKVCache) -> np.ndarray:
         """Write one slot more, in place.
 
         Args:
@@ -72,25 +74,28 @@ class NativeStep:
             self._places = np.arange(len(tokens), dtype=np.int32)
             self._padding = np.array(slots.padding, dtype=np.int32)
         config, positions = self._config, slots.used - self._padding
-        given = self._embed(tokens, position, positions)
+        embedded = self._embed(tokens, position, positions)
         cosine = sine = None
-        if not config.is_gpt2:
+        if self._wavelengths is not None:  # the Llama's
             angles = positions[:, None].astype(np.float32) / self._wavelengths
             cosine, sine = np.cos(angles), np.sin(angles)
         self._point_to(slots)
-        result = np.empty_like(given)
-        arrays = (given, cosine, sine, self._padding, self._places, self._layers, *self._norm)
+        result = np.empty_like(embedded)
+        arrays = (embedded, cosine, sine, self._padding, self._places, self._layers, *self._norm)
         _, heads, capacity, depth = slots.keys[0].shape
-        sizes = (len(self._layers), *given.shape, heads, depth)
+        sizes = (len(self._layers), *embedded.shape, heads, depth)
         sizes += (config.intermediate_size, capacity, slots.used)
         pointers = [ctypes.c_void_p(address(array)) for array in (*arrays, result)]
-        if native.library().decode(*pointers, *sizes, ctypes.c_float(config.norm_eps)):
+        library = native.library()
+        assert library is not None  # `NativeStep.of`
+        if library.decode(*pointers, *sizes, ctypes.c_float(config.norm_eps)):
             raise MemoryError("decode")
         slots.used += 1
         return self._predict(result)
 
     def keep(self, rows: list[int]) -> None:
         """Let the other rows go; what the slots have of them stays where it is."""
+        assert self._places is not None  # a step was made
         self._places, self._padding = self._places[rows], self._padding[rows]
 
     def _embed(self, tokens: np.ndarray, position: int, positions: np.ndarray) -> np.ndarray:
@@ -111,7 +116,7 @@ class NativeStep:
         logits = native.multiply(hidden, weight)
         return logits if bias is None else logits + bias
 
-    def _point_to(self, slots: Slots) -> None:
+    def _point_to(self, slots: BatchKVCache) -> None:
         """Note where keys and values are, which change their place now and then."""
         memory = (slots.keys, slots.values)
         if self._memory is not None and all(
@@ -131,9 +136,10 @@ def _tables(t3: T3) -> tuple[np.ndarray, np.ndarray] | None:
     if any(type(table) is not nn.Embedding for table in tables):
         return None
     try:
-        return tuple(plain(table, "weight") for table in tables)
+        of_tokens, of_positions = (plain(table, "weight") for table in tables)
     except NotPlain:
         return None
+    return None if of_tokens is None or of_positions is None else (of_tokens, of_positions)
 
 
 def _head(t3: T3) -> tuple[np.ndarray, np.ndarray | None] | None:
@@ -148,7 +154,10 @@ def _weights(layer: LlamaBlock | GPT2Block) -> Iterator[np.ndarray | None]:
     """A layer's, in the order of `Layer` in `decoder.c`."""
     if isinstance(layer, GPT2Block):
         yield from (plain(layer.ln_1, "weight"), plain(layer.ln_1, "bias"))
-        for third in zip(*(np.split(a, 3) for a in linear_weights(layer.attn.c_attn)), strict=True):
+        weight, bias = linear_weights(layer.attn.c_attn)
+        if bias is None:
+            raise NotPlain
+        for third in zip(np.split(weight, 3), np.split(bias, 3), strict=True):
             yield from third
         yield from linear_weights(layer.attn.c_proj)
         yield from (plain(layer.ln_2, "weight"), plain(layer.ln_2, "bias"))

@@ -1,40 +1,38 @@
-"""The beginning that all sentences of a voice share, remembered from one call to the next."""
+"""The beginning that all sentences of a voice share, kept from one call to the next."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from weakref import ref
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_flatten
 
 from ...runtime import device
-from .cache import Past
+from .aliases import alias, evaluated_weights, share_contents
+from .cache import KVCache
 from .t3 import T3
 
 
 class PrefixMemory:
     """Keys and values of the latest voice's conditioning, and of no other.
 
-    A voice is known by its contents: read twice it is one voice, at another emotion it is another.
-    Weights are known as objects, by weak references: an array that takes the place of one that is
-    gone, at the same address perhaps, is not the same, and replaced weights are not kept alive.
-    With other weights (of training, of a dtype) the prefix is computed anew. In float32 it takes
-    8 MB for the Llama models, at most 74 for Turbo and 28 for Nano.
+    A voice is identified by its contents: read twice it is one voice, at another emotion it is
+    another. With other weights (after training, in another dtype) the prefix is computed again. In
+    float32 it takes 8 MB for the Llama models, at most 74 for Turbo and 28 for Nano.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         # One object, replaced whole: another thread may ask for another voice meanwhile.
         self._latest: _Prefix | None = None
 
-    def past_of(
+    def cache_of(
         self,
         t3: T3,
         speaker_embedding: mx.array,
         prompt_tokens: mx.array | None,
         emotion: float,
-    ) -> Past:
+    ) -> KVCache:
         """Keys and values of a voice's conditioning; arguments as `T3.embed_conditioning`'s."""
         voice = (
             np.array(speaker_embedding.astype(mx.float32)).tobytes(),
@@ -42,29 +40,43 @@ class PrefixMemory:
             float(emotion),
             device.on_cpu(),
         )
-        weights = [weight for _, weight in tree_flatten(t3.parameters())]
+        weights = evaluated_weights(t3)
         latest = self._latest
-        if latest is None or not latest.belongs_to(weights, voice):
+        if latest is None or voice != latest.voice or not latest.weights.are(weights):
             embedded = t3.embed_conditioning(speaker_embedding, prompt_tokens, emotion)
-            past = t3.conditioning_past(embedded)
+            cache = t3.conditioning_cache(embedded)
             # Evaluated, so that it does not hold on to what it was computed from.
-            mx.eval(past.keys, past.values)
-            self._latest = latest = _Prefix([ref(weight) for weight in weights], voice, past)
-        return latest.past
+            mx.eval(cache.keys, cache.values)
+            self._latest = latest = _Prefix(voice, cache, _KnownWeights(weights))
+        return latest.cache
 
 
-@dataclass(frozen=True)
 class _Prefix:
-    """A computed prefix, and the weights and the voice that it was computed from."""
+    """A computed prefix, and the voice and the weights that it was computed from."""
 
-    weights: list[ref[mx.array]]
-    voice: tuple
-    past: Past
+    def __init__(self, voice: tuple, cache: KVCache, weights: _KnownWeights):
+        self.voice, self.cache, self.weights = voice, cache, weights
 
-    def belongs_to(self, weights: list[mx.array], voice: tuple) -> bool:
-        """Tell whether the prefix of these weights and this voice would be this one."""
+
+class _KnownWeights:
+    """Recognizes a model's weights as long as they are neither replaced nor changed in place.
+
+    They are known as objects, by weak references: an array that takes the place of one that is
+    gone, at the same address perhaps, is another. Aliases detect changes in place; they are
+    dropped with the first weight that is replaced, so that old weights are not kept alive.
+    """
+
+    def __init__(self, weights: Sequence[mx.array]):
+        aliases = [alias(weight) for weight in weights]
+        self._aliases = aliases
+        # Not a method of this object, which the references would keep alive.
+        self._objects = [ref(weight, lambda _: aliases.clear()) for weight in weights]
+
+    def are(self, weights: Sequence[mx.array]) -> bool:
+        """Tell whether evaluated weights are these, unchanged."""
+        aliases = list(self._aliases)
         return (
-            voice == self.voice
-            and len(weights) == len(self.weights)
-            and all(own() is weight for own, weight in zip(self.weights, weights, strict=True))
+            len(aliases) == len(weights)
+            and all(own() is weight for own, weight in zip(self._objects, weights, strict=True))
+            and share_contents(weights, aliases)
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Real
+from typing import TypeVar
 
 import mlx.core as mx
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from ...errors import SettingError
 
 # What decides on a draw is the same for both: where a step is computed by MLX, and where it is not.
-Array = mx.array | np.ndarray
+Array = TypeVar("Array", mx.array, np.ndarray)
 
 # Beyond them numbers of 32 bits say nothing of logits any more.
 _LEAST, _MOST = 1e-6, 1e9

@@ -15,7 +15,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from .backbone import Backbone
-from .cache import Growing, Past, causal_bias, slots_bias, write
+from .cache import CacheBuilder, KVCache, causal_mask, slots_mask, write_slot
 from .conditioning import T3CondEnc
 from .config import T3Config
 
@@ -48,11 +48,11 @@ class T3(nn.Module):
             self.speech_pos_emb = LearnedPositionEmbeddings(config.max_speech_tokens + 4, width)
         self.text_head = nn.Linear(width, config.text_tokens_dict_size, bias=False)
         self.speech_head = nn.Linear(width, config.speech_tokens_dict_size, bias=config.is_gpt2)
-        self._compiled_step = None
+        self._compiled_step: Callable | None = None
 
     @property
     def dtype(self) -> mx.Dtype:
-        """In which the embeddings, and so the activations, are kept."""
+        """Type of the embeddings, and so of the activations."""
         return self.cond_enc.spkr_enc.bias.dtype
 
     def embed_conditioning(
@@ -63,7 +63,7 @@ class T3(nn.Module):
         Args:
             speaker_embedding: (1, 256).
             prompt_tokens: (1, n) speech tokens of the reference's beginning, or None.
-            emotion: a number or an array of one, 0 to 1; GPT-2 does not hear it.
+            emotion: a number or an array of one, 0 to 1; GPT-2 ignores it.
 
         Returns:
             (1, L, C): Llama 34 embeddings, 2 without a prompt; GPT-2 1 + n.
@@ -99,7 +99,7 @@ class T3(nn.Module):
 
         Args:
             text_tokens: (n,), for the Llama with start and stop.
-            guided: whether to add the row without text that classifier-free guidance needs.
+            guided: True adds the row without text that classifier-free guidance needs.
 
         Returns:
             (1 or 2, n + 2, C); GPT-2 (1, n + 1, C).
@@ -110,33 +110,33 @@ class T3(nn.Module):
         starts = [start_emb] if self.config.is_gpt2 else [start_emb, start_emb]
         return mx.concatenate([text, *starts], axis=1)
 
-    def conditioning_past(self, cond_emb: mx.array) -> Past:
-        """What is remembered of the conditioning, (1, L, C) from `embed_conditioning`.
+    def conditioning_cache(self, cond_emb: mx.array) -> KVCache:
+        """Keys and values of the conditioning, (1, L, C) from `embed_conditioning`.
 
-        It comes first and sees nothing after it, so it is the same for every sentence of a voice,
-        and for the row without text.
+        It comes first and attends to nothing after it, so it is the same for every sentence of a
+        voice, and for the row without text.
         """
         return self.hidden_states(cond_emb)[1]
 
     def hidden_states(
-        self, embeddings: mx.array, past: Past | None = None
-    ) -> tuple[mx.array, Past]:
+        self, embeddings: mx.array, earlier: KVCache | None = None
+    ) -> tuple[mx.array, KVCache]:
         """Run the backbone.
 
         Args:
             embeddings: (B, T, C).
-            past: what comes before them, in one row or B.
+            earlier: keys and values of the positions before them, in one row or B.
 
         Returns:
-            (B, T, C) after the final norm; the past with these positions.
+            (B, T, C) after the final norm; the cache with these positions.
         """
         rows, length, _ = embeddings.shape
-        earlier = 0 if past is None else past.length
-        growing = Growing(self.config.num_hidden_layers, past)
-        memory = [growing.layer(index) for index in range(self.config.num_hidden_layers)]
-        start = mx.full((rows,), earlier, dtype=mx.int32)
-        bias = causal_bias(earlier, length, embeddings.dtype)
-        return self.tfmr.model(embeddings, start, bias, memory), growing.past()
+        first = 0 if earlier is None else earlier.length
+        builder = CacheBuilder(self.config.num_hidden_layers, earlier)
+        layers = [builder.layer(index) for index in range(self.config.num_hidden_layers)]
+        start = mx.full((rows,), first, dtype=mx.int32)
+        bias = causal_mask(first, length, embeddings.dtype)
+        return self.tfmr.model(embeddings, start, bias, layers), builder.cache()
 
     def step(
         self,
@@ -153,29 +153,30 @@ class T3(nn.Module):
             tokens: (B,).
             position: (1,) int32, of the token among speech tokens.
             slot: (1,) int32, where its keys and values go.
-            padding: (B,) int32, see `Slots`.
+            padding: (B,) int32, see `BatchKVCache`.
             memory: the layers' keys, then their values, each (B, H, capacity, D).
-            extent: how many slots are attended to.
+            extent: number of slots that are attended to.
 
         Returns:
             Logits (B, V) float32; the memory with the token.
         """
         embeddings = self.embed_speech(tokens[:, None], position)
         memory = list(memory)
-        layers = [write(memory, index, slot, extent) for index in range(len(memory) // 2)]
-        bias = slots_bias(padding, slot, extent, embeddings.dtype)
+        layers = [write_slot(memory, index, slot, extent) for index in range(len(memory) // 2)]
+        bias = slots_mask(padding, slot, extent, embeddings.dtype)
         hidden = self.tfmr.model(embeddings, slot - padding, bias, layers)
         return self.speech_head(hidden[:, 0]).astype(mx.float32), memory
 
     @property
     def compiled_step(self) -> Callable:
-        """`step`, traced once for every number of rows and every capacity of the memory.
+        """`step`, traced once for every number of rows and every capacity of the cache.
 
         The weights are inputs of the trace, so it stays right when they are replaced.
         """
-        if self._compiled_step is None:
-            self._compiled_step = mx.compile(self.step, inputs=self.state)
-        return self._compiled_step
+        compiled = self._compiled_step
+        if compiled is None:
+            compiled = self._compiled_step = mx.compile(self.step, inputs=self.state)
+        return compiled
 
     def teacher_forced_logits(
         self, cond_emb: mx.array, text_tokens: mx.array, speech_tokens: mx.array
@@ -196,6 +197,6 @@ class T3(nn.Module):
         if speech_tokens.size:
             rows = (sentence.shape[0], speech_tokens.shape[0])
             parts.append(self.embed_speech(mx.broadcast_to(speech_tokens[None], rows), 1))
-        past = self.conditioning_past(cond_emb)
-        hidden, _ = self.hidden_states(mx.concatenate(parts, axis=1), past)
+        cache = self.conditioning_cache(cond_emb)
+        hidden, _ = self.hidden_states(mx.concatenate(parts, axis=1), cache)
         return self.speech_head(hidden[:, sentence.shape[1] - 1 :])

@@ -44,7 +44,7 @@ def speaker_embedding(embeddings: mx.array) -> mx.array:
 
 def voice_similarity(first: mx.array, second: mx.array) -> float:
     """How alike two voices are, -1 to 1: the cosine between embeddings (256,) of unit length."""
-    return (first.reshape(-1) * second.reshape(-1)).sum().item()
+    return float((first.reshape(-1) * second.reshape(-1)).sum())
 
 
 class VoiceEncoder(nn.Module):
@@ -73,4 +73,4 @@ class VoiceEncoder(nn.Module):
 
     def embed(self, waveform) -> mx.array:
         """Embed a recording: waveform (n,) at 16 kHz; its silent ends are cut off first."""
-        return self.embed_mel(voice_encoder_mel(trim_silence(waveform, TRIM_DB)))
+        return self.embed_mel(voice_encoder_mel(mx.array(trim_silence(waveform, TRIM_DB))))

@@ -24,7 +24,7 @@ import numpy as np
 
 from ...checks.tensors import check_tokens
 from ...errors import DataError
-from ...models.t3.cache import causal_bias
+from ...models.t3.cache import causal_mask
 from ...models.t3.config import T3Config
 from ...nn.attention import padding_bias
 from .base import (
@@ -268,7 +268,7 @@ def _hidden_states(t3: nn.Module, embeddings: mx.array) -> mx.array:
 
     caches = [no_cache] * t3.config.num_hidden_layers
     start = mx.zeros((rows,), dtype=mx.int32)
-    return t3.tfmr.model(embeddings, start, causal_bias(0, length, embeddings.dtype), caches)
+    return t3.tfmr.model(embeddings, start, causal_mask(0, length, embeddings.dtype), caches)
 
 
 def _conditioning(t3: nn.Module, batch: Batch) -> mx.array:
