@@ -361,6 +361,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
         save_audio(arguments.output, result.waveform, tts.sr)
     # Only now: what was spoken is not lost if the voice cannot be written.
     if arguments.save_voice is not None:
+        assert tts.conds is not None  # without a voice nothing was spoken
         tts.conds.save(arguments.save_voice)
     if result is not None and arguments.subtitles is not None:
         write_subtitles(arguments, tts, said[0].text, result.spans)

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +116,7 @@ def speak_live(
 
 def _chunks(
     tts, pieces: Sequence[Piece], bars: Bars, settings: dict, said: Spoken
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     from ..audio.silence import silence_in_blocks
     from ..audio.stretch import checked_speed
     from ..runtime.seeds import piece_seeds
@@ -144,9 +144,9 @@ def _opened(output: Path, sample_rate: int, raw: bool) -> Iterator[Callable]:
         with open_writer(output, sample_rate) as writer:
             yield writer.write
         return
-    writer = PipeWriter(sys.stdout.buffer, sample_rate, raw)
-    yield writer.write
-    writer.close()
+    pipe = PipeWriter(sys.stdout.buffer, sample_rate, raw)
+    yield pipe.write
+    pipe.close()
 
 
 @contextmanager

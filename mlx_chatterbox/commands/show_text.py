@@ -109,7 +109,8 @@ def _breaths(text: str, model: TextModel, language: str | None, writing: Writing
     config, tokenizer = model.config, model.tokenizer
     unknown: dict[str, None] = {}
     for segment in segments(writing(text), config.generation.longest_piece, language):
-        shown, tags = segment.text, []
+        shown = segment.text
+        tags: list[str] = []
         if tokenizer is not None:
             shown, tags = without_unknown_tags(shown, tokenizer, config.text.tokenizer)
         unknown.update(dict.fromkeys(tags))

@@ -198,8 +198,10 @@ class _Batch:
         with JobBar(sum(len(text_of[key]) for key in pending), 0, len(pending), 0) as bar:
 
             def report(spoken: Spoken) -> None:
-                line, output = of_key.get(spoken.key, (None, None))
-                if line is None or spoken.key not in left[line.row]:
+                if spoken.key not in of_key:
+                    return
+                line, output = of_key[spoken.key]
+                if spoken.key not in left[line.row]:
                     return
                 left[line.row].remove(spoken.key)
                 bar.spoken(text_of[spoken.key])

@@ -142,15 +142,14 @@ class _Plan:
         if not text:
             return
         last = self._pieces[-1] if self._pieces else None
-        joins = (
+        if (
             last is not None
             and last.text
             and last.pause <= PARAGRAPH
             and self._title is None
             and self._asked != len(self._pieces)
             and last.chapter is None
-        )
-        if joins:
+        ):
             start = _with_end(last.text)
             both = start + glue(start, text) + text
             if measured(both, self._longest) <= self._longest:

@@ -105,7 +105,7 @@ def speak_document(
             job.speak_again(_names(planned, redo))
             planned = plan_output(output, document, voice_settings, job, chosen, writing)
         tell(writing)
-        about = {
+        about: dict[str, Any] = {
             "output": output.name,
             "title": document.title,
             "author": document.author,
@@ -129,7 +129,11 @@ def speak_document(
         done = _speak(job, planned, units, executor or local(tts))
         if had_output and before != job.chapters:
             done.replaced = before
-        failed = {planned.parts[number - 1].key: why for number, why in done.failures.items()}
+        failed = {
+            key: why
+            for number, why in done.failures.items()
+            if (key := planned.parts[number - 1].key) is not None
+        }
         made = finish(planned, job, about, manifest, tts.sr, subtitles, failed)
         done.seconds = made.seconds
         done.untimely = {number: how_untimely(where) for number, where in made.untimely.items()}
@@ -145,7 +149,9 @@ def how_untimely(where: Placed) -> str:
     if where.overrun > where.late or not parts:
         parts.append(f"ends {where.overrun:.2f} s after its time")
     faster = f", {where.speed:.2f} times as fast" if where.speed > 1 else ""
-    return f"{clock(where.part.piece.start, ',')}: {' and '.join(parts)}{faster}"
+    start = where.part.piece.start
+    assert start is not None  # only what has a time can miss it
+    return f"{clock(start, ',')}: {' and '.join(parts)}{faster}"
 
 
 def _speak(job: Job, planned: Output, units, executor) -> Done:

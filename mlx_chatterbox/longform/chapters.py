@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import SettingError
@@ -93,7 +93,7 @@ def listing(document: Document) -> list[str]:
     return lines
 
 
-def spans(numbers: Sequence[int]) -> str:
+def spans(numbers: Iterable[int]) -> str:
     """Numbers as the command line takes them: 2-5,8."""
     parts: list[list[int]] = []
     for number in sorted(numbers):

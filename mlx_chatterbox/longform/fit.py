@@ -107,12 +107,19 @@ def slots(pieces: Sequence[Piece]) -> list[tuple[float, float]]:
 
     A slot ends where the next piece begins, whatever its own end says.
     """
-    found = []
-    for index, piece in enumerate(pieces):
-        if index + 1 == len(pieces):
-            found.append((piece.end - piece.start, AT_THE_END))
+    times = [_times(piece) for piece in pieces]
+    fitted = []
+    for index, (start, end) in enumerate(times):
+        if index + 1 == len(times):
+            fitted.append((end - start, AT_THE_END))
             continue
-        following = pieces[index + 1].start
-        end = min(piece.end, following)
-        found.append((max(0.0, end - piece.start), max(0.0, following - end - GAP)))
-    return found
+        following, _ = times[index + 1]
+        end = min(end, following)
+        fitted.append((max(0.0, end - start), max(0.0, following - end - GAP)))
+    return fitted
+
+
+def _times(piece: Piece) -> tuple[float, float]:
+    """The start and end of a piece that has times, s."""
+    assert piece.start is not None and piece.end is not None  # only timed pieces have slots
+    return piece.start, piece.end

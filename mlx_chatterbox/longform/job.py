@@ -18,7 +18,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import IO, Any
 
 from ..errors import JobError
 from ..runtime.locks import try_lock
@@ -59,7 +59,7 @@ class Job:
 
     def __init__(self, folder: Path, rate: int = SAMPLE_RATE):
         self.folder, self._rate = folder, rate
-        self._lock = None
+        self._lock: IO[str]  # open while the context lasts
 
     def __enter__(self) -> Job:
         try:

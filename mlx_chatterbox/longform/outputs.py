@@ -174,7 +174,9 @@ def _sounds(parts: Sequence[Part], job: Job, rate: int) -> Sound:
     slot_of = dict(zip(timed, slots([parts[index].piece for index in timed]), strict=True))
 
     def sound(index: int, late: float) -> Fitted:
-        waveform = job.pieces.read(parts[index].key)
+        key = parts[index].key
+        assert key is not None  # `assemble` asks for the audio of such parts alone
+        waveform = job.pieces.read(key)
         return prepared(waveform, rate, loudness[index], level, slot_of.get(index), late)
 
     return sound

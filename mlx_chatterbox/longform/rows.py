@@ -108,11 +108,12 @@ def read_rows(
 def _read_by(rows: Sequence[Row]) -> list[Named]:
     """The files that rows read."""
     voices = {row.voice: row.number for row in reversed(rows) if row.voice is not None}
-    texts = [row for row in rows if isinstance(row.text, Path)]
-    return [
-        *((f"the voice {path} of row {number}", path) for path, number in voices.items()),
-        *((f"the text {row.text} of row {row.number}", row.text) for row in texts),
+    texts = [(row.text, row.number) for row in rows if isinstance(row.text, Path)]
+    files: list[Named] = [
+        (f"the voice {path} of row {number}", path) for path, number in voices.items()
     ]
+    files += [(f"the text {path} of row {number}", path) for path, number in texts]
+    return files
 
 
 def _of_folder(folder, output_dir, voice, language, ending) -> Iterator[Row]:
@@ -286,7 +287,11 @@ class _Checks:
         self._folder, self._subtitles = output_dir, subtitles
         self._reserved = reserved
         # By what the disk calls each file, so that thousands of rows need not be compared.
-        self._read = {key: name for name, path in read if (key := _file_id(path)) is not None}
+        self._read: dict[tuple[int, int] | None, str] = {
+            key: name
+            for name, path in read
+            if path is not None and (key := _file_id(path)) is not None
+        }
         self._seen: dict[str, int] = {}
 
     def row(self, row: Row) -> Row:

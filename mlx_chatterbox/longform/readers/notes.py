@@ -130,7 +130,7 @@ def find_notes(
             element = chapters[at].ids.get(link.fragment)
             body = None if element is None else _body(chapters, link, at, element)
             is_note = body is not None
-            if is_note:
+            if body is not None:
                 bodies.append((link, at, body))
         else:
             is_note = False

@@ -278,7 +278,8 @@ class ChapterReader:
         if marks or (links and text.strip() and MARK.fullmatch(text.strip())):
             self._note(text)
             return element.end + 1
-        tower = next((each for each in inside if getattr(each, "tag", "") == "sup"), None)
+        inner = (each for each in inside if isinstance(each, Element) and each.tag == "sup")
+        tower = next(inner, None)
         if tower is not None and not links:
             # 10 to the 10 to the 2.
             top = self._chapter.markup.words(tower, _LONGEST_RAISED)
