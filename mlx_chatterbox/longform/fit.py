@@ -121,5 +121,7 @@ def slots(pieces: Sequence[Piece]) -> list[tuple[float, float]]:
 
 def _times(piece: Piece) -> tuple[float, float]:
     """The start and end of a piece that has times, s."""
-    assert piece.start is not None and piece.end is not None  # only timed pieces have slots
+    # Only pieces that have times have slots.
+    assert piece.start is not None
+    assert piece.end is not None
     return piece.start, piece.end

@@ -45,7 +45,7 @@ _LONGEST_HEADING = 100
 
 @dataclass(frozen=True)
 class ContentsEntry:
-    """A line of a table of contents: an address, relative to the folder of its file, and a title."""
+    """A title in a table of contents, and its address relative to the folder of that file."""
 
     address: str
     title: str
