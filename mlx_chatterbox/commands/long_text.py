@@ -120,7 +120,7 @@ def run_document(
         voice = tts.conds if arguments.voice is None else tts.voice_of(arguments.voice)
         if voice is None:
             raise SettingError(
-                "no voice: this checkpoint has none built in, so give a recording (--voice)."
+                "no voice: this checkpoint has none built in; name a recording with --voice."
             )
         voice.save(arguments.save_voice)
     try:

@@ -16,7 +16,7 @@ from ..longform.batch import FOLDER_NAME
 from ..longform.job import job_folder
 from ..longform.outputs import is_spoken
 from ..longform.plan import Document, longest_of
-from ..longform.rows import Row, read_rows
+from ..longform.rows import BatchRow, read_rows
 from ..longform.wording import planned_writing, tell, tell_unread
 from ..models.config import ModelConfig
 from ..text.load import Tokenizer
@@ -156,14 +156,12 @@ def _show_batch(arguments: argparse.Namespace, model: TextModel) -> int:
     return 1 if failed else 0
 
 
-def _check_row(row: Row, model: TextModel) -> None:
+def _check_row(row: BatchRow, model: TextModel) -> None:
     """Raise SettingError for a language that the model does not speak, as speaking would."""
     language = (row.language or "").lower()
     if model.config.text.tokenizer != "multilingual":
         if language not in ("", "en"):
-            raise SettingError(
-                f"{model.config.variant} speaks English alone, not {row.language!r}."
-            )
+            raise SettingError(f"{model.config.variant} speaks only English, not {row.language!r}.")
         return
     languages = getattr(model.tokenizer, "languages", ())
     if languages and language not in languages:
@@ -171,7 +169,7 @@ def _check_row(row: Row, model: TextModel) -> None:
         raise SettingError(f"{wrong}; known are {', '.join(languages)}.")
 
 
-def _batch_rows(arguments: argparse.Namespace) -> list[Row]:
+def _batch_rows(arguments: argparse.Namespace) -> list[BatchRow]:
     ending = arguments.output_format.lstrip(".")
     output_dir = arguments.output_dir
     with tempfile.TemporaryDirectory() as nowhere:

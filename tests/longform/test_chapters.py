@@ -259,7 +259,7 @@ def test_rows_say_what_was_left_out_and_what_is_late(tmp_path):
         )
         assert "line 2: it ends when it begins" in line.message
         assert "--no-sdh: descriptions of 1 subtitle left out" in line.message
-        assert "2 of 2 subtitles out of their time, by up to" in line.message
+        assert "2 of 2 subtitles do not fit their times, by up to" in line.message
     assert line.status == "kept"
 
 

@@ -504,7 +504,7 @@ def test_a_row_is_shown_only_in_a_language_that_is_spoken(monkeypatch, tmp_path,
     assert main(["--model", "pocket", "--batch", "rows.csv", "--show-text"]) == 1
     out, err = capsys.readouterr()
     assert out == "Hello.\n"
-    assert "row 2 (0002.wav): english speaks English alone, not 'fr'" in err
+    assert "row 2 (0002.wav): english speaks only English, not 'fr'" in err
 
 
 def test_two_dashes_are_no_text(capsys):

@@ -50,7 +50,7 @@ _BOMS = {
 
 
 @dataclass
-class Decoder:
+class TextDecoder:
     """Decodes the files of one book.
 
     Attributes:

@@ -25,7 +25,7 @@ from .contents import ContentsEntry, entries_of_nav, entries_of_ncx, shaped
 from .cover import cover_of
 from .links import find_contents
 from .markup import Element, Markup
-from .notes import Chapter, find_notes
+from .notes import ChapterFile, find_notes
 from .styles import Styles, applies_to, sheets_of
 from .xhtml import ChapterReader
 
@@ -204,7 +204,7 @@ class _Book:
             f"the book is not whole: {len(missing)} {many} missing in it ({first})"
         )
 
-    def _chapter(self, name: str) -> Chapter:
+    def _chapter(self, name: str) -> ChapterFile:
         try:
             markup = Markup(self._archive.text(name))
         except TextError as error:
@@ -227,9 +227,9 @@ class _Book:
         key = tuple(dict.fromkeys(sheets))[:_MOST_SHEETS]
         if key not in self._sheets:
             self._sheets[key] = Styles(sheets_of(key, self._archive.sheet))
-        return Chapter(name, markup, self._sheets[key].of_another_file())
+        return ChapterFile(name, markup, self._sheets[key].of_another_file())
 
-    def _entries(self, chapters: dict[str, Chapter]) -> dict[str, dict[str, list[str]]]:
+    def _entries(self, chapters: dict[str, ChapterFile]) -> dict[str, dict[str, list[str]]]:
         """Titles of the table of contents by file and the id in it, "" for the file's beginning."""
         found: dict[str, dict[str, list[str]]] = {}
         for name, entries in self._tables():
