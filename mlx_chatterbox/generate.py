@@ -1,4 +1,4 @@
-"""`python -m mlx_chatterbox.generate`: speak a text into a file, or aloud."""
+"""`python -m mlx_chatterbox.generate`: speak a text into a file or through the speakers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .commands.cli import (
     play,
     run_command,
 )
-from .commands.live import STANDARD_OUTPUT, Spoken, add_stream, check_stream, speak_live
+from .commands.live import STANDARD_OUTPUT, SpeechSummary, add_stream, check_stream, speak_live
 from .commands.longform_options import add_long_text, add_many_texts, check_batch_options
 from .commands.option_table import check_options
 from .errors import AudioError, SettingError, TextError
@@ -35,26 +35,26 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   mlx-chatterbox --text "Hello." --voice me.wav
-      speak in the voice of a recording (10 s of clear speech serve best)
+      speak in the voice of a recording (10 s of clear speech work best)
   mlx-chatterbox --file letter.txt --voice me.wav --output letter.flac --seed 1
       the same seed gives the same file
   mlx-chatterbox --text "Hello." --voice me.wav --save-voice me.safetensors
-      keep the voice; later: --voice me.safetensors
+      save the voice; later: --voice me.safetensors
   mlx-chatterbox --text "Bonjour." --model multilingual --language fr --voice me.wav
   mlx-chatterbox --text "Oh [laugh], no." --model turbo --voice me.wav
   echo "Hello." | mlx-chatterbox --text - --model path/to/checkpoint
   mlx-chatterbox --text "Hear the first words at once." --stream --play
   mlx-chatterbox --text "Into a pipe." --stream --output - | ffmpeg -i - hello.ogg
   mlx-chatterbox --file book.epub --voice me.wav --output book.m4b --subtitles srt
-      a long text, piece by piece; killed, the same command goes on where it stopped
+      a long text, piece by piece; after an interruption the same command resumes
   mlx-chatterbox --file book.epub --voice me.wav --output book.m4b --subtitles srt --redo 12
-      piece 12 once more, with another seed; nothing else is spoken
+      speak piece 12 again with another seed; all other pieces are kept
   mlx-chatterbox --file book.epub --list-chapters
-      its chapters, and how long each will take; then --chapters 2-5,8 speaks some
+      list the chapters with their expected minutes; --chapters 2-5,8 then speaks only these
   mlx-chatterbox --batch rows.csv --output-dir spoken --voice me.wav
-      every row of (text, voice, language, output, speed) into a file of its own
+      speak each row (text, voice, language, output, speed) into its own file
   mlx-chatterbox doctor
-      what this machine can do, whether all is right on it, and how fast each model will speak
+      check this machine and the installation, and show how fast each model will speak
 
 Clone a voice only with its owner's consent.
 """
@@ -70,69 +70,76 @@ def build_parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--text",
-        help='what to say; "-" reads it from standard input (a text that is an option\'s name: '
+        help='text to speak; "-" reads it from standard input (if the text looks like an option: '
         "--text=--play)",
     )
     what.add_argument(
         "--file",
         type=Path,
-        help="a text of any length to say: .txt, .md, .epub, or subtitles: .srt, .vtt",
+        help="file to speak, of any length: .txt, .md, .epub, or subtitles (.srt, .vtt)",
     )
     what.add_argument(
         "--batch",
         type=Path,
         metavar="FILE.csv|FOLDER",
-        help="many texts, each into a file of its own (see below)",
+        help="many texts to speak, each into its own file (see below)",
     )
     parser.add_argument(
         "--model",
         default="auto",
         metavar="NAME",
-        help="auto (a full model that is already here, else pocket; the default), pocket (small, "
-        "in the package, English), chatterbox, multilingual, multilingual-v2, turbo, nano (2 to 3 "
-        "GB to download the first time), a folder (one called like a model: ./pocket), or "
-        "OWNER/REPOSITORY on the hub",
+        help="auto (a full model that is already on this machine, else pocket; the default), "
+        "pocket (small, part of the package, English), chatterbox, multilingual, multilingual-v2, "
+        "turbo, nano (2 to 3 GB to download the first time), a folder (one named like a model: "
+        "./pocket), or OWNER/REPOSITORY on the Hugging Face hub",
     )
     parser.add_argument(
-        "--language", metavar="CODE", help="of the text, for multilingual models: en, fr, zh, ..."
+        "--language",
+        metavar="CODE",
+        help="language of the text, for multilingual models: en, fr, zh, ...",
     )
     parser.add_argument(
         "--voice",
         type=Path,
         metavar="FILE",
-        help="a recording (wav, flac, mp3, ogg, m4a, ...) or a saved voice (.safetensors); "
-        "without it the checkpoint's built-in voice",
+        help="recording (wav, flac, mp3, ogg, m4a, ...) or saved voice (.safetensors) to speak "
+        "with (default: the model's built-in voice)",
     )
-    parser.add_argument("--save-voice", type=Path, metavar="FILE", help="keep the voice for later")
+    parser.add_argument(
+        "--save-voice",
+        type=Path,
+        metavar="FILE",
+        help="save the voice to this .safetensors file, for a later --voice",
+    )
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("out.wav"),
         metavar="FILE",
-        help="its ending says the format: wav, flac, mp3, ogg, opus, m4b, ... (default: out.wav); "
-        "with --stream - is standard output, as WAV",
+        help="audio file to write; its ending sets the format: wav, flac, mp3, ogg, opus, m4b, ... "
+        "(default: out.wav); with --stream, - writes WAV to standard output",
     )
     parser.add_argument(
         "--lexicon",
         type=Path,
         metavar="FILE",
-        help="words and how to write them so that they are said right, one entry a line: "
+        help="file of words and respellings that correct their pronunciation, one entry a line: "
         "word, tab, respelling",
     )
     parser.add_argument(
         "--normalize",
         action=argparse.BooleanOptionalAction,
-        help="write numbers, times, money, units, abbreviations and signs out in words before the "
-        "model reads them (default: on for pocket, off for upstream's models)",
+        help="write out numbers, times, money, units, abbreviations and signs in words before the "
+        "model reads them (default: on for pocket, off for Resemble AI's models)",
     )
     parser.add_argument(
         "--show-text",
         action="store_true",
-        help="speak nothing: print the pieces that would be spoken, one a line, as --lexicon and "
-        "--normalize leave them",
+        help="speak nothing; print the pieces that would be spoken, one a line, after --lexicon "
+        "and --normalize",
     )
     add_stream(parser)
-    _add_settings(parser.add_argument_group("how it is said"))
+    _add_settings(parser.add_argument_group("speech settings"))
     add_long_text(parser)
     add_many_texts(parser)
     add_check(parser)
@@ -145,24 +152,49 @@ def _add_settings(group) -> None:
     group.add_argument(
         "--no-guard",
         action="store_true",
-        help="speak once, whatever comes of it: otherwise what babbles, loops, stops early or is "
-        "silent is spoken again with another seed, twice at most",
+        help="keep the first result; by default, speech that babbles, loops, stops early or is "
+        "silent is generated again with another seed, at most twice",
     )
     settings = {
         "--seed": (
             any_whole,
-            "same seed, same audio; without it every run differs",
+            "random seed: the same seed gives the same audio (default: a new one each run)",
         ),
-        "--temperature": (any_real, "randomness; 0 always takes the likeliest token (0.8)"),
-        "--cfg-weight": (any_real, "how strongly the text guides; 0 is faster (0.5)"),
-        "--exaggeration": (any_real, "emotion, 0 to 2; 0.5 is neutral (0.5)"),
-        "--repetition-penalty": (any_real, "above 1 discourages repeated tokens (1.2)"),
-        "--min-p": (any_real, "drop tokens less likely than this share of the likeliest (0.05)"),
-        "--top-p": (any_real, "keep the likeliest tokens up to this probability (1; turbo 0.95)"),
-        "--top-k": (any_whole, "keep this many of the likeliest tokens; turbo and nano (1000)"),
-        "--max-new-tokens": (any_whole, "at most this many tokens of 40 ms (1000)"),
-        "--cfm-steps": (any_whole, "steps of the flow; fewer are faster and rougher (10; turbo 2)"),
-        "--batch-size": (any_whole, "so many pieces of a long text are written together (8 or 16)"),
+        "--temperature": (
+            any_real,
+            "sampling randomness; 0 always takes the likeliest token (default: 0.8)",
+        ),
+        "--cfg-weight": (
+            any_real,
+            "strength of classifier-free guidance by the text; 0 is faster (default: 0.5)",
+        ),
+        "--exaggeration": (any_real, "emotion, 0 to 2; 0.5 is neutral (default: 0.5)"),
+        "--repetition-penalty": (
+            any_real,
+            "values above 1 discourage repeated tokens (default: 1.2)",
+        ),
+        "--min-p": (
+            any_real,
+            "drop tokens whose probability is below this fraction of the likeliest one's "
+            "(default: 0.05)",
+        ),
+        "--top-p": (
+            any_real,
+            "keep the likeliest tokens up to this cumulative probability (default: 1; turbo 0.95)",
+        ),
+        "--top-k": (
+            any_whole,
+            "keep only this many of the likeliest tokens; turbo and nano (default: 1000)",
+        ),
+        "--max-new-tokens": (any_whole, "limit of speech tokens, 40 ms each (default: 1000)"),
+        "--cfm-steps": (
+            any_whole,
+            "flow-matching steps; fewer are faster and rougher (default: 10; turbo 2)",
+        ),
+        "--batch-size": (
+            any_whole,
+            "number of pieces of a long text to generate together (default: 8 or 16)",
+        ),
     }
     add_speed(group)
     for flag, (kind, text) in settings.items():
@@ -170,19 +202,19 @@ def _add_settings(group) -> None:
     group.add_argument(
         "--dtype",
         choices=["float32", "float16", "bfloat16"],
-        help="precision of the weights (default: the checkpoint's own)",
+        help="precision of the weights (default: the checkpoint's)",
     )
 
 
 def settings_for(tts, arguments: argparse.Namespace) -> dict:
-    """Keyword arguments of `generate`: what was given, and what the model's class knows.
+    """Make the keyword arguments of the model's `generate` from the options that were set.
 
-    Rows of a batch can each have a language of their own.
+    A language may be missing for `--batch`, where each row can have its own.
 
     Raises:
         SettingError: an option that this model does not have, or a language that is missing.
     """
-    given = {
+    options = {
         "repetition_penalty": arguments.repetition_penalty,
         "min_p": arguments.min_p,
         "top_p": arguments.top_p,
@@ -198,21 +230,21 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
         "guard": False if arguments.no_guard else None,
         "batch_size": arguments.batch_size,
         "normalize": arguments.normalize,
-        # A speed of 1 is none, so that a job that was begun without one goes on.
+        # A speed of 1 is left out, so that a job that was started without one can resume.
         "speed": None if arguments.speed == 1.0 else arguments.speed,
     }
     known = inspect.signature(tts.generate).parameters
     variant = tts.checkpoint.config.variant
     if "language_id" in known and arguments.language is None and arguments.batch is None:
         codes = ", ".join(tts.checkpoint.tokenizer.languages)
-        raise SettingError(f"--language is needed: the text's, one of {codes}.")
-    settings = {name: value for name, value in given.items() if value is not None}
+        raise SettingError(f"--language is required: the language of the text, one of {codes}.")
+    settings = {name: value for name, value in options.items() if value is not None}
     foreign = sorted(set(settings) - set(known))
     if foreign == ["language_id"] and arguments.language.lower() == "en":
         foreign = []
         del settings["language_id"]
     if tts.networks.t3.config.is_gpt2:
-        # `generate` takes them, as upstream's does, and warns.
+        # `generate` accepts them with a warning, as upstream's does.
         foreign += [n for n in ("cfg_weight", "exaggeration", "min_p") if settings.get(n)]
     if foreign:
         raise SettingError(f"{variant} has no {', '.join(foreign)}: leave it out.")
@@ -220,16 +252,16 @@ def settings_for(tts, arguments: argparse.Namespace) -> dict:
 
 
 def standard_input() -> str:
-    """All of standard input, decoded as a file is.
+    """Read all of standard input and decode it as a text file.
 
     Raises:
-        TextError: it is closed, or is no text in UTF-8, nor in UTF-16 with a byte order mark.
+        TextError: it is closed, or is neither UTF-8 nor UTF-16 with a byte order mark.
     """
     if sys.stdin is None:
-        raise TextError("standard input is closed: give a text, or --file.")
+        raise TextError("standard input is closed: pass the text itself, or use --file.")
     from .longform.readers.plain import decoded
 
-    # A notebook's, or a test's, has characters alone.
+    # In a notebook or a test it has characters only, no bytes.
     source = getattr(sys.stdin, "buffer", None)
     if source is None:
         return checked_text(sys.stdin.read(), "standard input")
@@ -237,7 +269,10 @@ def standard_input() -> str:
 
 
 def check_before_loading(arguments: argparse.Namespace) -> str:
-    """Find whatever can be wrong without the model, so that nobody waits for it; the text.
+    """Report every error that can be found before the model is loaded.
+
+    Returns:
+        The text to speak; "" for --file and --batch.
 
     Raises:
         ChatterboxError: see the message.
@@ -261,7 +296,7 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     if arguments.file is not None:
         from .commands.long_text import check_document
 
-        # Read again when it is known how much the model says at once.
+        # Read again once the model's longest piece is known.
         check_document(arguments)
         return ""
     text = standard_input() if arguments.text == "-" else checked_text(arguments.text, "--text")
@@ -270,31 +305,31 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
     return text
 
 
-def what_guards_found(outcomes: Sequence[Outcome]) -> list[str]:
-    """Lines for people; none where nothing was found."""
+def guard_lines(outcomes: Sequence[Outcome]) -> list[str]:
+    """Report what the guards found, a line for each finding; [] if they found nothing."""
     lines = []
     again = [one for one in outcomes if one.tries > 1 and not one.verdict]
     if again:
         seeds = ", ".join(str(one.seed) for one in again)
         lines.append(
-            f"guard: {len(again)} of {len(outcomes)} piece(s) spoken again with another seed, and "
-            f"well (seed {seeds})"
+            f"guard: {len(again)} of {len(outcomes)} piece(s) spoken again with another seed, now "
+            f"without a fault (seed {seeds})"
         )
     for number, one in enumerate(outcomes, start=1):
         if one.verdict:
             tries = "1 try" if one.tries == 1 else f"{one.tries} tries"
             lines.append(
                 f"guard: piece {number} of {len(outcomes)} is still wrong after {tries}: "
-                f"{one.verdict} (--no-guard speaks it once, as it comes)"
+                f"{one.verdict} (--no-guard keeps the first result)"
             )
     return lines
 
 
-def what_was_not_read(outcomes: Sequence[Outcome], has_tags: bool = False) -> list[str]:
-    """Lines for people; none where the model knew all of every piece.
+def unread_lines(outcomes: Sequence[Outcome], has_tags: bool = False) -> list[str]:
+    """Report the characters that the model does not know, a line for each piece that has some.
 
     Args:
-        has_tags: the model has tags, and warnings have said which it does not know.
+        has_tags: the model has tags; unknown ones were already reported by warnings.
     """
     from .text.unread import not_read
 
@@ -307,14 +342,14 @@ def what_was_not_read(outcomes: Sequence[Outcome], has_tags: bool = False) -> li
 
 
 def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
-    """Do what the command line says; the exit code of a job."""
+    """Run the command; returns the exit code of a job, None (success) for anything else."""
     if arguments.list_chapters:
         from .commands.long_text import list_chapters
 
         return list_chapters(arguments)
     from .text.unread import UnreadWarning
 
-    # It is said once, at the end, with the number of the piece.
+    # Reported once instead, at the end, with the number of the piece.
     warnings.simplefilter("ignore", UnreadWarning)
     text = check_before_loading(arguments)
     arguments.model = model = choose_model(arguments.model)
@@ -338,45 +373,45 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
 
         tell_unread(tts.checkpoint, arguments, batch_texts(arguments))
         return run_batch(arguments, tts, settings)
-    said = [Piece(text)]
+    pieces = [Piece(text)]
     if arguments.file is not None:
         document = document_of(arguments, tts)
         if not arguments.stream and is_job(arguments, document):
             tell_unread(tts.checkpoint, arguments, (piece.text for piece in document.pieces))
             return run_document(arguments, tts, document, settings)
-        said = document.pieces
-    tell_unread(tts.checkpoint, arguments, (piece.text for piece in said))
+        pieces = document.pieces
+    tell_unread(tts.checkpoint, arguments, (piece.text for piece in pieces))
     if arguments.voice is not None:
         tts.conds = tts.voice_of(arguments.voice)
     settings["watermark"] = False if arguments.no_watermark else None
     result = None
     if arguments.stream:
-        spoken = speak_live(tts, said, arguments, progress, settings)
+        summary = speak_live(tts, pieces, arguments, progress, settings)
     else:
-        result = tts.speak(said[0].text, progress=progress, **settings)
+        result = tts.speak(pieces[0].text, progress=progress, **settings)
         seconds = len(result.waveform) / tts.sr
-        spoken = Spoken(seconds, len(result.tokens), "", result.outcomes, result.stopped)
+        summary = SpeechSummary(seconds, len(result.tokens), "", result.outcomes, result.stopped)
     progress.close()
     if result is not None:
         save_audio(arguments.output, result.waveform, tts.sr)
-    # Only now: what was spoken is not lost if the voice cannot be written.
+    # Only now, so that the audio is not lost if the voice cannot be written.
     if arguments.save_voice is not None:
+        assert tts.conds is not None  # without a voice nothing was spoken
         tts.conds.save(arguments.save_voice)
     if result is not None and arguments.subtitles is not None:
-        write_subtitles(arguments, tts, said[0].text, result.spans)
+        write_subtitles(arguments, tts, pieces[0].text, result.spans)
     piped = arguments.output == STANDARD_OUTPUT
     print(
-        f"{'standard output' if piped else arguments.output}: {spoken.seconds:.2f} s of speech, "
-        f"{spoken.tokens} tokens; loaded in {loaded - started:.1f} s, "
-        f"spoken in {time.perf_counter() - loaded:.1f} s{spoken.note}",
+        f"{'standard output' if piped else arguments.output}: {summary.seconds:.2f} s of speech, "
+        f"{summary.tokens} tokens; loaded in {loaded - started:.1f} s, "
+        f"spoken in {time.perf_counter() - loaded:.1f} s{summary.note}",
         file=sys.stderr if piped else sys.stdout,
     )
-    # Of a model with tags, warnings have said which it does not know.
+    # Warnings have already reported the tags that a model with tags does not know.
     has_tags = hasattr(getattr(tts, "tokenizer", None), "tags")
-    unread = what_was_not_read(spoken.outcomes, has_tags)
-    for line in [*unread, *what_guards_found(spoken.outcomes)]:
+    for line in [*unread_lines(summary.outcomes, has_tags), *guard_lines(summary.outcomes)]:
         print(line, file=sys.stderr)
-    if not spoken.stopped:
+    if not summary.stopped:
         print(
             f"the text was not finished within {tts.limit} tokens: the audio may be cut off "
             "(--max-new-tokens)",
@@ -388,7 +423,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["doctor"]:
         from .doctor.__main__ import main as doctor

@@ -21,7 +21,7 @@ _SEARCH = 0.01
 SLOWEST, FASTEST = 0.5, 2.0
 
 
-def checked_speed(speed: float | None) -> float:
+def checked_speed(speed: float | str | None) -> float:
     """A speed that the caller gave; None is 1.
 
     Raises:

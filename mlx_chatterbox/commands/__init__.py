@@ -1,1 +1,1 @@
-"""What the command lines do and share."""
+"""The parts of the command lines: their options, checks, and the work of each mode."""

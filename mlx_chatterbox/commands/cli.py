@@ -1,4 +1,4 @@
-"""What the command lines share: finding the model, playing, common options, exit codes."""
+"""Parts that all command lines share: choice of the model, playback, common options, exit codes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..runtime.number_options import any_real
 from ..runtime.program import run_program
 from ..runtime.progress import Bars
 
-# What `auto` looks for, best for a sentence of English first.
+# The models that `auto` looks for, best for English first.
 AUTO = ("chatterbox", "turbo", "multilingual", "multilingual-v2", "nano")
 
 
 def choose_model(name: str) -> str:
-    """What `auto` stands for: a model that is already on this machine; no download unasked.
+    """Resolve `auto` to the first model that is already on this machine; other names stay.
 
-    Where there is none, it is the small one in the package.
+    Nothing is downloaded: if there is none, it is the small one in the package.
     """
     if name != "auto":
         return name
@@ -32,18 +32,21 @@ def choose_model(name: str) -> str:
             print(f"model: {candidate}, from {folder}", file=sys.stderr)
             return candidate
     print(
-        "model: pocket, the small robotic voice in the package; --model chatterbox downloads the "
-        "full one (3 GB)",
+        "model: pocket, the small model in the package, which has a robotic voice; --model "
+        "chatterbox downloads a full one (3 GB)",
         file=sys.stderr,
     )
     return POCKET
 
 
 def play(waveform, sample_rate: int) -> None:
-    """Play through the default device.
+    """Play audio through the default device and wait until it ends.
+
+    Args:
+        waveform: (n,) float32.
 
     Raises:
-        AudioError: no sounddevice, or no device.
+        AudioError: the package sounddevice is missing, or there is no device.
     """
     from ..audio.playback import import_sounddevice
 
@@ -55,8 +58,8 @@ def play(waveform, sample_rate: int) -> None:
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """`--play`, `--verbose` and `--version`, the same everywhere."""
-    parser.add_argument("--play", action="store_true", help="play it too (extra: play)")
+    """Add `--play`, `--verbose` and `--version`."""
+    parser.add_argument("--play", action="store_true", help="also play the audio (extra: play)")
     add_verbose(parser)
     add_version(parser)
 
@@ -68,35 +71,35 @@ def add_version(parser: argparse.ArgumentParser) -> None:
 
 
 def add_check(parser: argparse.ArgumentParser) -> None:
-    """`--check`, for everything that loads a model."""
+    """Add `--check`, for every command that loads a model."""
     parser.add_argument(
         "--check",
         action="store_true",
-        help="first compare every file of the model with its manifest.json; damage is an error",
+        help="first verify every file of the model against its manifest.json; damage is an error",
     )
 
 
 def add_speed(parser) -> None:
-    """`--speed`, for everything that makes speech."""
+    """Add `--speed`, for every command that makes speech."""
     parser.add_argument(
         "--speed",
         type=any_real,
         metavar="N",
-        help="how much faster, 0.5 to 2, at the same pitch; pauses too (1)",
+        help="speaking rate, 0.5 to 2, at the same pitch, pauses included (default: 1)",
     )
 
 
 def add_watermark(parser) -> None:
-    """`--no-watermark`, for everything that makes speech."""
+    """Add `--no-watermark`, for every command that makes speech."""
     parser.add_argument(
         "--no-watermark",
         action="store_true",
-        help="do not mark the speech as made by a machine (see python -m mlx_chatterbox.watermark)",
+        help="do not watermark the audio as synthetic (see python -m mlx_chatterbox.watermark)",
     )
 
 
 def add_verbose(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--verbose", action="store_true", help="show tracebacks of errors")
+    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
 
 
 def run_command(
@@ -104,7 +107,7 @@ def run_command(
     argv: list[str] | None,
     work: Callable[[argparse.Namespace, Bars], int | None],
 ) -> int:
-    """`run_program` of work that shows progress bars; the exit code."""
+    """Run a command that shows progress bars with `run_program`; returns the exit code."""
     progress = Bars()
 
     def with_bars(arguments: argparse.Namespace) -> int | None:

@@ -1,4 +1,4 @@
-"""The command line's `--stream`: speech into a file, a pipe or the speakers while it is made."""
+"""`--stream`: speech into a file, a pipe or the speakers while it is generated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,33 +27,33 @@ STANDARD_OUTPUT = Path("-")
 
 
 def add_stream(parser: argparse.ArgumentParser) -> None:
-    """`--stream` and what belongs to it."""
+    """Add `--stream` and `--raw`."""
     parser.add_argument(
         "--stream",
         action="store_true",
-        help="speak while writing: with --play the first words are heard after a fraction of the "
-        "time, and --output - writes to standard output",
+        help="output the audio while it is generated: with --play it starts after a fraction of "
+        "the time, and --output - writes it to standard output",
     )
     parser.add_argument(
         "--raw",
         action="store_true",
-        help="with --output -: 16-bit PCM (24 kHz, mono, little-endian) without a header, not WAV",
+        help="with --output -: write 16-bit PCM (24 kHz, mono, little-endian) without a WAV header",
     )
 
 
 def check_stream(arguments: argparse.Namespace) -> None:
-    """Find options that contradict each other.
+    """Check that the options fit `--stream`, and that standard output can be written to.
 
     Raises:
         SettingError: see the message.
     """
     to_pipe = arguments.output == STANDARD_OUTPUT
     if arguments.stream and arguments.file is not None and is_timed(arguments.file):
-        raise SettingError("subtitles are fitted to their times, which --stream cannot do.")
+        raise SettingError("--stream cannot fit subtitles to their times: leave it out.")
     if to_pipe and not arguments.stream:
-        raise SettingError("--output - writes while it speaks: give --stream too.")
+        raise SettingError("--output - streams to standard output: add --stream.")
     if arguments.raw and not to_pipe:
-        raise SettingError("--raw is for standard output: give --stream --output - too.")
+        raise SettingError("--raw is for standard output: add --stream --output -.")
     if to_pipe and is_closed(sys.stdout):
         raise SettingError("standard output is closed: leave out --output -, or pipe it somewhere.")
     if to_pipe and sys.stdout.isatty():
@@ -61,15 +61,15 @@ def check_stream(arguments: argparse.Namespace) -> None:
 
 
 @dataclass
-class Spoken:
-    """What was said.
+class SpeechSummary:
+    """The figures of a command's speech, for the line that it prints at the end.
 
     Attributes:
-        seconds: of speech.
-        tokens: how many speech tokens.
-        note: what else there is to tell.
-        outcomes: of every piece.
-        stopped: whether all of them ended before their limit.
+        seconds: length of the audio.
+        tokens: number of speech tokens.
+        note: an addition to the line; "" for none.
+        outcomes: one for each piece.
+        stopped: whether all pieces ended before their limit of tokens.
     """
 
     seconds: float = 0.0
@@ -81,23 +81,23 @@ class Spoken:
 
 def speak_live(
     tts, pieces: Sequence[Piece], arguments: argparse.Namespace, bars: Bars, settings: dict
-) -> Spoken:
-    """Speak to wherever the command line says.
+) -> SpeechSummary:
+    """Stream pieces to the output that the command line names, and to the speakers with `--play`.
 
     Args:
-        pieces: one after the other; a single one with `seed` as it is.
+        pieces: spoken one after the other; a single one uses `seed` as it is.
         settings: keyword arguments of `tts.stream`.
     """
     started = time.perf_counter()
     first, samples, broken = 0.0, 0, False
-    said = Spoken()
+    summary = SpeechSummary()
     try:
         with ExitStack() as sinks:
-            # The speakers last: closed first, they are heard to the end before a file appears.
+            # The speakers last: closed first, they play to the end before the file appears.
             writes = [sinks.enter_context(_opened(arguments.output, tts.sr, arguments.raw))]
             if arguments.play:
                 writes.append(sinks.enter_context(_playing(tts.sr)))
-            with closing(_chunks(tts, pieces, bars, settings, said)) as chunks:
+            with closing(_chunks(tts, pieces, bars, settings, summary)) as chunks:
                 for chunk in chunks:
                     first = first or time.perf_counter() - started
                     for write in writes:
@@ -107,16 +107,17 @@ def speak_live(
     except BrokenPipeError:
         broken = True
         _forget_standard_output()
-    said.seconds = samples / tts.sr
-    said.note = f", the first of it after {first:.2f} s"
+    summary.seconds = samples / tts.sr
+    summary.note = f", first audio after {first:.2f} s"
     if broken:
-        said.note += "; whoever read it left before the end"
-    return said
+        summary.note += "; the reader closed the pipe before the end"
+    return summary
 
 
 def _chunks(
-    tts, pieces: Sequence[Piece], bars: Bars, settings: dict, said: Spoken
-) -> Iterator[np.ndarray]:
+    tts, pieces: Sequence[Piece], bars: Bars, settings: dict, summary: SpeechSummary
+) -> Generator[np.ndarray, None, None]:
+    """Yield the audio of pieces and their pauses, each (n,) float32; fills in `summary`."""
     from ..audio.silence import silence_in_blocks
     from ..audio.stretch import checked_speed
     from ..runtime.seeds import piece_seeds
@@ -127,9 +128,9 @@ def _chunks(
             stream = tts.stream(piece.text, progress=bars, **{**settings, "seed": seed})
             with closing(stream):
                 yield from stream
-            said.tokens += len(stream.result.tokens)
-            said.outcomes += stream.result.outcomes
-            said.stopped = said.stopped and stream.result.stopped
+            summary.tokens += len(stream.result.tokens)
+            summary.outcomes += stream.result.outcomes
+            summary.stopped = summary.stopped and stream.result.stopped
         if piece.pause:
             seconds = piece.pause / checked_speed(settings.get("speed"))
             yield from silence_in_blocks(seconds, tts.sr)
@@ -144,9 +145,9 @@ def _opened(output: Path, sample_rate: int, raw: bool) -> Iterator[Callable]:
         with open_writer(output, sample_rate) as writer:
             yield writer.write
         return
-    writer = PipeWriter(sys.stdout.buffer, sample_rate, raw)
-    yield writer.write
-    writer.close()
+    pipe = PipeWriter(sys.stdout.buffer, sample_rate, raw)
+    yield pipe.write
+    pipe.close()
 
 
 @contextmanager
@@ -163,7 +164,7 @@ def _playing(sample_rate: int) -> Iterator[Callable]:
 
 
 def _forget_standard_output() -> None:
-    """So that the interpreter does not stumble over the broken pipe when it ends."""
+    """Redirect standard output, so that the interpreter's last flush meets no broken pipe."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

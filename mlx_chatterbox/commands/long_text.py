@@ -1,4 +1,4 @@
-"""What `mlx-chatterbox --file` does with a long text, and `mlx-chatterbox --batch`."""
+"""The work of `mlx-chatterbox --file` with a long text, and of `mlx-chatterbox --batch`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from ..text.pauses import segments
 from .longform_options import BATCH_SIZE, check_batch_options
 from .option_table import SHORT, check_options
 
-# Subtitles that are told one by one.
-_MOST_TOLD = 20
+# Subtitles that are reported one by one.
+_MOST_REPORTED = 20
 
 
 def document_of(arguments: argparse.Namespace, tts) -> Document:
-    """The document of `--file`, in pieces for this model; what is left out is said.
+    """Read the document of `--file` in pieces for this model, and report what is left out of it.
 
     Raises:
         TextError: it cannot be read, or there is nothing to speak.
@@ -40,41 +40,42 @@ def document_of(arguments: argparse.Namespace, tts) -> Document:
     writing = planned_writing(
         job, text_config(tts), arguments.language, arguments.lexicon, arguments.normalize
     )
-    document = _read(arguments, writing.room(longest_of(tts.checkpoint.config)))
-    say_remarks(arguments.file, document)
+    document = _read_chosen(arguments, writing.room(longest_of(tts.checkpoint.config)))
+    print_remarks(arguments.file, document)
     return document
 
 
 def check_document(arguments: argparse.Namespace) -> None:
-    """Find what is wrong with `--file` before a model is loaded; errors as `document_of`."""
-    _read(arguments, LONGEST["english"])
+    """Check that `--file` can be read, before a model is loaded; raises as `document_of`."""
+    _read_chosen(arguments, LONGEST["english"])
 
 
 def list_chapters(arguments: argparse.Namespace) -> int:
-    """What `--list-chapters` prints; the exit code. No model is needed."""
+    """Print the chapters of `--file`, without a model; returns the exit code."""
     check_options(arguments)
     check_batch_options(arguments)
-    document = _read(arguments, LONGEST["english"])
-    say_remarks(arguments.file, document)
+    document = _read_chosen(arguments, LONGEST["english"])
+    print_remarks(arguments.file, document)
     print("\n".join(listing(document)))
     return 0
 
 
-def _read(arguments: argparse.Namespace, longest: int) -> Document:
+def _read_chosen(arguments: argparse.Namespace, longest: int) -> Document:
+    """Read `--file`, only the chapters that `--chapters` names."""
     document = read_document(arguments.file, arguments.language, longest, not arguments.no_sdh)
     if arguments.chapters:
         document = choose(document, arguments.chapters, arguments.file.name)
     return document
 
 
-def say_remarks(path: Path, document: Document) -> None:
-    """Tell people what of a file is not spoken."""
+def print_remarks(path: Path, document: Document) -> None:
+    """Print to standard error what of a file is not spoken."""
     for remark in document.remarks:
         print(one_line(f"{path.name}: {remark}"), file=sys.stderr)
 
 
 def is_job(arguments: argparse.Namespace, document: Document) -> bool:
-    """Whether a document is more than a text that is said at once.
+    """Tell whether a document is spoken as a job, being more than one piece of plain text.
 
     Raises:
         SettingError: options of long texts for a short one.
@@ -90,9 +91,13 @@ def is_job(arguments: argparse.Namespace, document: Document) -> bool:
 def write_subtitles(
     arguments: argparse.Namespace, tts, text: str, spans: Sequence[tuple[int, int]]
 ) -> None:
-    """Write the subtitles of a text that was spoken at once, from where its pieces lie in it."""
+    """Write the subtitles of a text that was spoken in one call.
+
+    Args:
+        spans: first and last sample of each piece in the audio.
+    """
     rate = tts.sr
-    # As the text is written; a lexicon may have made other pieces of how it is spoken.
+    # The text as it is written; a lexicon may have cut the spoken one differently.
     written = [one.text for one in segments(text, tts.defaults.longest_piece, arguments.language)]
     if len(written) != len(spans):
         written, spans = [" ".join(text.split())], [(spans[0][0], spans[-1][1])]
@@ -108,14 +113,14 @@ def write_subtitles(
 def run_document(
     arguments: argparse.Namespace, tts, document: Document, settings: dict[str, Any]
 ) -> int:
-    """Speak a long text; the exit code."""
+    """Speak a long text; returns the exit code, 1 if a piece could not be spoken."""
     started = time.perf_counter()
     folder = job_folder(arguments.output)
     if arguments.save_voice is not None:
         voice = tts.conds if arguments.voice is None else tts.voice_of(arguments.voice)
         if voice is None:
             raise SettingError(
-                "no voice: this checkpoint has none built in, so give a recording (--voice)."
+                "no voice: this checkpoint has none built in; name a recording with --voice."
             )
         voice.save(arguments.save_voice)
     try:
@@ -124,11 +129,11 @@ def run_document(
             document,
             arguments.output,
             redo=arguments.redo,
-            **_common(arguments, settings),
+            **_job_arguments(arguments, settings),
         )
     except KeyboardInterrupt:
         raise Interrupted(
-            f"interrupted: what is finished is in {folder}; the same command goes on from there"
+            f"interrupted: finished pieces are in {folder}; the same command resumes there"
         ) from None
     for number, why in sorted(done.failures.items()):
         why = one_line(why)
@@ -142,33 +147,33 @@ def run_document(
         )
     if done.replaced is not None:
         had = f"chapters {spans(done.replaced)}" if done.replaced else "all chapters"
-        print(f"{arguments.output} had {had} before, and is written over", file=sys.stderr)
-    for line in _untimely(done.untimely):
+        print(f"{arguments.output} had {had} before, and was overwritten", file=sys.stderr)
+    for line in _timing_lines(done.untimely):
         print(line, file=sys.stderr)
     kept = f", {done.kept} of them kept" if done.kept else ""
     tries = f", {done.retried} of them tried again" if done.retried else ""
     print(
         f"{arguments.output}: {done.seconds:.2f} s of speech in {done.pieces} pieces{kept}{tries}; "
-        f"spoken in {time.perf_counter() - started:.1f} s; {folder / MANIFEST_NAME} has the details"
+        f"spoken in {time.perf_counter() - started:.1f} s; details in {folder / MANIFEST_NAME}"
     )
     if arguments.play:
         play_file(arguments.output)
     return 1 if done.failures else 0
 
 
-def _untimely(found: dict[int, str]) -> list[str]:
-    """Lines on subtitles that are out of their time."""
-    lines = [f"subtitle of piece {number} at {how}" for number, how in sorted(found.items())]
-    if len(lines) > _MOST_TOLD:
-        more = len(lines) - _MOST_TOLD
-        lines[_MOST_TOLD:] = [
-            f"{more} more subtitles are out of their time: {MANIFEST_NAME} has all"
+def _timing_lines(untimely: dict[int, str]) -> list[str]:
+    """Report subtitles that do not fit their times, by the numbers of their pieces."""
+    lines = [f"subtitle of piece {number} at {how}" for number, how in sorted(untimely.items())]
+    if len(lines) > _MOST_REPORTED:
+        more = len(lines) - _MOST_REPORTED
+        lines[_MOST_REPORTED:] = [
+            f"{more} more subtitles do not fit their times: {MANIFEST_NAME} lists all"
         ]
     return lines
 
 
 def run_batch(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -> int:
-    """Speak the rows of a CSV file or a folder; the exit code, 1 if a row failed."""
+    """Speak the rows of a CSV file or a folder; returns the exit code, 1 if a row failed."""
     started = time.perf_counter()
     report = arguments.output_dir / REPORT_NAME
     try:
@@ -179,31 +184,31 @@ def run_batch(arguments: argparse.Namespace, tts, settings: dict[str, Any]) -> i
             longest=longest_of(tts.checkpoint.config),
             ending=arguments.output_format.lstrip("."),
             sdh=not arguments.no_sdh,
-            **_common(arguments, settings),
+            **_job_arguments(arguments, settings),
         )
     except KeyboardInterrupt:
         raise Interrupted(
-            f"interrupted: {report} says what is finished; the same command goes on from there"
+            f"interrupted: {report} lists what is finished; the same command resumes there"
         ) from None
     failed = [line for line in lines if line.status == "failed"]
     for line in lines:
         if line.message:
-            said = one_line(f"row {line.row} ({line.output}): {line.message}")
-            print(said, file=sys.stderr)
+            message = one_line(f"row {line.row} ({line.output}): {line.message}")
+            print(message, file=sys.stderr)
         for remark in line.remarks:
             print(remark, file=sys.stderr)
     counts = {name: sum(line.status == name for line in lines) for name in ("spoken", "kept")}
     print(
         f"{arguments.output_dir}: {counts['spoken']} spoken, {counts['kept']} kept, {len(failed)} "
-        f"failed, in {time.perf_counter() - started:.1f} s; {report} has the details"
+        f"failed, in {time.perf_counter() - started:.1f} s; details in {report}"
     )
     return 1 if failed else 0
 
 
-def _common(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
-    """What both kinds of jobs are told."""
-    apart = ("seed", "language_id", "lexicon", "batch_size", "normalize")
-    settings = {name: value for name, value in settings.items() if name not in apart}
+def _job_arguments(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
+    """Make the keyword arguments that `speak_document` and `speak_batch` share."""
+    separate = ("seed", "language_id", "lexicon", "batch_size", "normalize")
+    settings = {name: value for name, value in settings.items() if name not in separate}
     if arguments.no_watermark:
         settings["watermark"] = False
     return {
@@ -229,10 +234,10 @@ def _executor(arguments: argparse.Namespace) -> Executor | None:
 
 
 def play_file(path: Path) -> None:
-    """Play a sound file of any length, a second of it in memory.
+    """Play an audio file of any length, with one second of it in memory.
 
     Raises:
-        AudioError: no sounddevice, or no device.
+        AudioError: the package sounddevice is missing, or there is no device.
     """
     from ..audio.files import blocks_of
     from ..audio.playback import import_sounddevice

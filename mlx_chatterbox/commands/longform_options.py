@@ -1,4 +1,4 @@
-"""The command line's options for long texts and for many texts, and what they mean."""
+"""Options of `mlx-chatterbox` for long texts and for many texts, and their checks."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _MOST_NUMBERS, _MOST_DIGITS = 1_000_000, 20
 
 
 def add_long_text(parser: argparse.ArgumentParser) -> None:
-    """What only a long `--file` has, and what it shares with `--batch`."""
+    """Add the options of a long `--file`, some of which `--batch` shares."""
     group = parser.add_argument_group(
-        "long texts (a --file that is more than the model says at once)",
-        "Spoken piece by piece; what is finished is kept in OUTPUT.job, and the same\n"
-        "command goes on where it stopped. After a change only the changed pieces are\n"
-        "spoken.",
+        "long texts (a --file longer than the model speaks at once)",
+        "The text is spoken in pieces. Finished pieces are kept in OUTPUT.job, and the\n"
+        "same command resumes where it stopped. After a change only the changed pieces\n"
+        "are spoken again.",
     )
     group.add_argument(
         "--redo",
         type=numbers,
         default=[],
         metavar="N[,M]",
-        help="speak these pieces again, with another seed; their numbers are in "
-        "OUTPUT.job/manifest.json (7, 7,9 or 7-9)",
+        help="speak these pieces again with another seed; OUTPUT.job/manifest.json has their "
+        "numbers (7, 7,9 or 7-9)",
     )
     group.add_argument(
         "--subtitles",
         choices=FORMATS,
-        help="write subtitles beside the output, with its times (of --text too)",
+        help="also write timed subtitles next to the output (works with --text too)",
     )
     group.add_argument(
         "--ray",
@@ -42,83 +42,89 @@ def add_long_text(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=0,
         metavar="N",
-        help="speak with N models at once on the machines of a Ray cluster, or on this one; "
-        "without N one for each GPU, or for each machine if there are none (extra: ray)",
+        help="speak with N models in parallel on a Ray cluster or on this machine; without N, one "
+        "for each GPU, or one for each machine if there are no GPUs (extra: ray)",
     )
-
     group.add_argument(
         "--chapters",
         type=lambda text: numbers(text, "chapter"),
         default=[],
         metavar="N[,M]",
-        help="of a book, speak these chapters alone (2-5,8); the pieces are those of the whole "
-        "book, which the same command without this completes",
+        help="speak only these chapters of a book (2-5,8); the same command without this option "
+        "later completes the book from the same pieces",
     )
     group.add_argument(
         "--list-chapters",
         action="store_true",
-        help="print the chapters of --file, their words and expected minutes, and speak nothing",
+        help="speak nothing; print the chapters of --file, their words and expected minutes",
     )
     group.add_argument(
         "--no-sdh",
         action="store_true",
-        help="of subtitles (.srt, .vtt), leave out what they have for the deaf: [door slams], "
-        "(SIGHS), JOHN:, songs between notes of music",
+        help="leave out of subtitles (.srt, .vtt) what they describe for the deaf: [door slams], "
+        "(SIGHS), JOHN:, songs between music notes",
     )
 
 
 def add_many_texts(parser: argparse.ArgumentParser) -> None:
-    """What only `--batch` has."""
+    """Add the options of `--batch`."""
     group = parser.add_argument_group(
         "many texts (--batch)",
         "A CSV file with a header and the columns text, voice, language, output, speed\n"
-        "(all but text may be missing), or a folder of texts. Each row becomes a file;\n"
-        "report.csv says what came of each. Outputs that are there are kept unless their\n"
-        "row has changed. --subtitles, --batch-size and --ray count here too.",
+        "(only text is required), or a folder of texts. Each row becomes an audio file;\n"
+        "report.csv lists the result of each. Existing outputs are kept unless their row\n"
+        "has changed. --subtitles, --batch-size and --ray work here too.",
     )
-    group.add_argument("--output-dir", type=Path, metavar="DIR", help="where the outputs go")
+    group.add_argument("--output-dir", type=Path, metavar="DIR", help="folder for the outputs")
     group.add_argument(
         "--output-format",
         default="wav",
         metavar="ENDING",
-        help="of outputs that have no name in the CSV file (wav)",
+        help="audio format of outputs that the CSV file does not name (default: wav)",
     )
 
 
 def numbers(text: str, what: str = "piece") -> list[int]:
-    """Numbers of pieces, or of something else: "7", "7,9", "7-9"."""
-    found: list[int] = []
+    """Parse numbers of pieces, or of something else: "7", "7,9", "7-9".
+
+    Args:
+        what: the thing that is numbered, for messages.
+
+    Raises:
+        argparse.ArgumentTypeError: see the message.
+    """
+    result: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise argparse.ArgumentTypeError(f"{shown(part)} is no number of a {what}")
+            raise argparse.ArgumentTypeError(f"{shown(part)} is not the number of a {what}")
         if max(len(first), len(last)) > _MOST_DIGITS:
             raise argparse.ArgumentTypeError(f"{shown(part)}: no text has so many {what}s")
         end = int(last if dash else first)
         if end < int(first):
-            raise argparse.ArgumentTypeError(f"{shown(part)} runs backwards: write {last}-{first}")
-        if len(found) + end - int(first) >= _MOST_NUMBERS:
+            raise argparse.ArgumentTypeError(f"{shown(part)} is reversed: write {last}-{first}")
+        if len(result) + end - int(first) >= _MOST_NUMBERS:
             raise argparse.ArgumentTypeError(f"{shown(part)}: no text has so many {what}s")
-        found += range(int(first), end + 1)
-    return found
+        result += range(int(first), end + 1)
+    return result
 
 
 def check_document_options(arguments: argparse.Namespace) -> None:
-    """Raise SettingError where options of documents are given for something else."""
+    """Raise SettingError if an option of documents is used with another kind of input."""
     name = "" if arguments.file is None else arguments.file.suffix.lower()
     for option in ("chapters", "list_chapters"):
         if getattr(arguments, option):
             shown = f"--{option.replace('_', '-')}"
             if name in SUBTITLES:
-                raise SettingError(f"{shown} is of books: subtitles have no chapters.")
+                raise SettingError(f"{shown} is for books: subtitles have no chapters.")
     if arguments.chapters and arguments.list_chapters:
-        raise SettingError("--list-chapters lists all of them: leave out --chapters.")
+        raise SettingError("--list-chapters lists all chapters: leave out --chapters.")
     if arguments.no_sdh and arguments.batch is None and name not in SUBTITLES:
-        raise SettingError(f"--no-sdh is of subtitles: a --file in {' or '.join(SUBTITLES)}.")
+        raise SettingError(f"--no-sdh is for subtitles: a {' or '.join(SUBTITLES)} --file.")
     if arguments.no_sdh and arguments.batch is not None and not _has_subtitles(arguments.batch):
         raise SettingError(
-            f"--no-sdh is of subtitles, and {arguments.batch} is no folder with a "
-            f"{' or '.join(SUBTITLES)} in it: leave it out."
+            f"--no-sdh is for subtitles, and {arguments.batch} is not a folder with a "
+            f"{' or '.join(SUBTITLES)} file: leave it out."
         )
 
 
@@ -127,12 +133,12 @@ def _has_subtitles(folder: Path) -> bool:
 
 
 def check_batch_options(arguments: argparse.Namespace) -> None:
-    """Raise SettingError where options do not go together."""
+    """Raise SettingError if options of documents or of `--batch` contradict each other."""
     check_document_options(arguments)
     if arguments.batch_size is not None and arguments.batch_size < 1:
         raise SettingError(f"--batch-size must be 1 or more; got {arguments.batch_size}.")
     if arguments.batch is not None:
         if arguments.output_dir is None and not arguments.show_text:
-            raise SettingError("--batch needs --output-dir, where the outputs go.")
+            raise SettingError("--batch needs --output-dir, the folder for the outputs.")
         if not arguments.batch.exists():
-            raise SettingError(f"--batch {arguments.batch}: there is no such file or folder.")
+            raise SettingError(f"--batch {arguments.batch}: no such file or folder.")

@@ -1,4 +1,4 @@
-"""Which option of `mlx-chatterbox` means something in which mode; see `option_rules`."""
+"""The modes of `mlx-chatterbox` in which each option has an effect; see `option_rules`."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ..runtime.option_rules import Rule, ignored
 TEXT, SHORT, LONG = "--text", "a short --file", "a long --file"
 STREAM, BATCH = "--stream", "--batch"
 MODES = (TEXT, SHORT, LONG, STREAM, BATCH)
-_ONE_TEXT = Rule((TEXT, SHORT, LONG, STREAM), "is of one text, not of --batch")
+_ONE_TEXT = Rule((TEXT, SHORT, LONG, STREAM), "is for a single text, not for --batch")
 _EVERYWHERE = Rule(MODES)
 
 RULES = {
-    # What is said.
+    # The text.
     "--text": Rule((TEXT, STREAM), "is a text of its own"),
     "--file": Rule((SHORT, LONG, STREAM), "is a text of its own"),
-    "--batch": Rule((BATCH,), "is of many texts, each into a file of its own"),
+    "--batch": Rule((BATCH,), "is for many texts, each with its own file"),
     "--language": _EVERYWHERE,
     "--lexicon": _EVERYWHERE,
     "--normalize": _EVERYWHERE,
-    # With it nothing is spoken, too.
+    # Speaks nothing itself.
     "--show-text": _EVERYWHERE,
-    # Who says it, and how.
+    # The voice and the settings.
     "--model": _EVERYWHERE,
     "--dtype": _EVERYWHERE,
     "--voice": _EVERYWHERE,
@@ -42,24 +42,24 @@ RULES = {
     "--speed": _EVERYWHERE,
     "--no-watermark": _EVERYWHERE,
     "--batch-size": Rule(
-        (TEXT, SHORT, LONG, BATCH), "is of pieces that are written together, not one by one"
+        (TEXT, SHORT, LONG, BATCH), "is for pieces that are generated together, not one by one"
     ),
-    # Where it goes.
-    "--output": Rule((TEXT, SHORT, LONG, STREAM), "is of one text (--batch has --output-dir)"),
-    "--output-dir": Rule((BATCH,), "goes with --batch; one text has --output"),
-    "--output-format": Rule((BATCH,), "goes with --batch; one text has --output"),
-    "--stream": Rule((STREAM,), "speaks one text at once"),
-    "--raw": Rule((STREAM,), "is for standard output: give --stream --output - too"),
+    # The output.
+    "--output": Rule((TEXT, SHORT, LONG, STREAM), "is for one text (--batch has --output-dir)"),
+    "--output-dir": Rule((BATCH,), "goes with --batch; a single text has --output"),
+    "--output-format": Rule((BATCH,), "goes with --batch; a single text has --output"),
+    "--stream": Rule((STREAM,), "is for a single text"),
+    "--raw": Rule((STREAM,), "is for standard output: add --stream --output -"),
     "--play": _ONE_TEXT,
-    # What a long text has beside its sound.
-    "--subtitles": Rule((TEXT, SHORT, LONG, BATCH), "needs the times of what was said"),
-    "--redo": Rule((LONG,), "is of long texts (--file)"),
-    "--chapters": Rule((SHORT, LONG), "is of a book (--file)"),
-    # With it nothing is spoken, and whatever says how is kept for the same command without it.
-    "--list-chapters": Rule((SHORT, LONG), "is of a book (--file)"),
-    "--no-sdh": Rule((SHORT, LONG, BATCH), "is of subtitles (--file or --batch)"),
-    "--ray": Rule((LONG, BATCH), "is of long texts (--file) and of --batch"),
-    # About the program.
+    # Long texts.
+    "--subtitles": Rule((TEXT, SHORT, LONG, BATCH), "needs the times of all speech"),
+    "--redo": Rule((LONG,), "is for long texts (--file)"),
+    "--chapters": Rule((SHORT, LONG), "is for books (--file)"),
+    # Speaks nothing itself; settings may stand beside it for the same command without it.
+    "--list-chapters": Rule((SHORT, LONG), "is for books (--file)"),
+    "--no-sdh": Rule((SHORT, LONG, BATCH), "is for subtitles (--file or --batch)"),
+    "--ray": Rule((LONG, BATCH), "is for long texts (--file) and for --batch"),
+    # The program itself.
     "--check": _EVERYWHERE,
     "--verbose": _EVERYWHERE,
     "--version": _EVERYWHERE,
@@ -68,7 +68,7 @@ RULES = {
 
 
 def modes_of(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """What a command line means; of a file it is not known yet whether it is long."""
+    """The modes that a command line may mean; before `--file` is read, it may be short or long."""
     if arguments.batch is not None:
         return (BATCH,)
     if arguments.stream:
@@ -76,32 +76,32 @@ def modes_of(arguments: argparse.Namespace) -> tuple[str, ...]:
     return (TEXT,) if arguments.file is None else (SHORT, LONG)
 
 
-# What is done with speech, and so is not where nothing is spoken.
+# Options that speak nothing, and options that need speech.
 SILENT = ("--show-text", "--list-chapters")
 OF_SPEECH = ("--play", "--save-voice", "--redo")
 
 
-def _of_silence(given: frozenset[str]) -> str:
-    """What is wrong with options beside one with which nothing is spoken; "" for nothing."""
-    silent = [name for name in SILENT if name in given]
+def _silence_problem(options: frozenset[str]) -> str:
+    """Describe options that contradict one that speaks nothing; "" if there are none."""
+    silent = [name for name in SILENT if name in options]
     if len(silent) > 1:
-        return f"{' and '.join(silent)}: give one of them."
-    wrong = [name for name in OF_SPEECH if name in given]
+        return f"{' and '.join(silent)}: use only one of them."
+    wrong = [name for name in OF_SPEECH if name in options]
     if silent and wrong:
         return f"{silent[0]} speaks nothing: leave out {' and '.join(wrong)}."
     return ""
 
 
 def check_options(arguments: argparse.Namespace, modes: tuple[str, ...] | None = None) -> None:
-    """Find options that would be ignored.
+    """Check that no option would be ignored.
 
     Args:
-        modes: what is known by now; None: what the arguments say.
+        modes: the modes that are still possible; None: those of the arguments.
 
     Raises:
-        SettingError: there is one.
+        SettingError: an option would be.
     """
-    wrong = ignored(arguments.given, modes or modes_of(arguments), RULES)
-    wrong = wrong or _of_silence(arguments.given)
-    if wrong:
-        raise SettingError(wrong)
+    problem = ignored(arguments.given, modes or modes_of(arguments), RULES)
+    problem = problem or _silence_problem(arguments.given)
+    if problem:
+        raise SettingError(problem)

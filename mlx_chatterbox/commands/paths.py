@@ -1,4 +1,4 @@
-"""What a command line reads and writes: nothing of the one is anything of the other."""
+"""Checks that the files a command line writes are none of those that it reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STANDARD_OUTPUT = Path("-")
 
 
 def check_paths(arguments: argparse.Namespace) -> None:
-    """Find outputs that cannot be written, or that are inputs or other outputs.
+    """Check that outputs can be written, and are neither inputs nor other outputs.
 
     Raises:
         AudioError, SettingError: see the message, which names them.
@@ -40,12 +40,12 @@ def check_paths(arguments: argparse.Namespace) -> None:
         pass  # --show-text writes nothing
     elif arguments.batch is not None:
         job = arguments.output_dir / FOLDER_NAME
-        outputs += _of_batch(arguments.output_dir)
+        outputs += _batch_outputs(arguments.output_dir)
     elif arguments.output != STANDARD_OUTPUT:
         check_output(arguments.output)
         if arguments.file is not None and not arguments.stream:
             job = job_folder(arguments.output)
-        outputs += _of_text(arguments.output, job, arguments.subtitles)
+        outputs += _text_outputs(arguments.output, job, arguments.subtitles)
     check_apart(outputs, inputs)
     if job is not None:
         _check_job(job, [*inputs, *outputs])
@@ -58,14 +58,14 @@ def _check_voice_file(path: Path) -> None:
         )
 
 
-def _of_batch(folder: Path) -> list[Named]:
+def _batch_outputs(folder: Path) -> list[Named]:
     if folder.exists() and not folder.is_dir():
         raise SettingError(f"--output-dir {folder} is a file: name a folder.")
     report = folder / REPORT_NAME
     return [(f"{report}, the report of --batch,", report)]
 
 
-def _of_text(output: Path, job: Path | None, subtitles: str | None) -> list[Named]:
+def _text_outputs(output: Path, job: Path | None, subtitles: str | None) -> list[Named]:
     outputs: list[Named] = [(f"--output {output}", output)]
     if subtitles is not None:
         path = subtitles_path(output, subtitles)
@@ -75,17 +75,17 @@ def _of_text(output: Path, job: Path | None, subtitles: str | None) -> list[Name
     if job is not None:
         if os.path.exists(job) and not job.is_dir():
             raise SettingError(
-                f"{job}, where --output {output} would keep finished pieces, is a file: rename "
-                "--output."
+                f"{job} is a file, but --output {output} needs a folder of this name for finished "
+                "pieces: rename --output."
             )
         outputs.append((f"{job}, where finished pieces are kept,", job))
     return outputs
 
 
 def _check_job(job: Path, files: Sequence[Named]) -> None:
-    """Nothing lies in the job's folder, of which everything is the job's to replace and remove."""
+    """Raise SettingError if a file lies in the job's folder, whose content the job may remove."""
     for name, path in files:
         if path is not None and path != job and is_within(path, job):
             raise SettingError(
-                f"{name} lies in {job}, where finished pieces are kept and removed: name another."
+                f"{name} lies in {job}, whose content is replaced and removed: name another file."
             )

@@ -1,4 +1,4 @@
-"""`--show-text`: the pieces that would be spoken, in letters; no weights are loaded."""
+"""`--show-text`: print the pieces that would be spoken; no weights are loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..longform.batch import FOLDER_NAME
 from ..longform.job import job_folder
 from ..longform.outputs import is_spoken
 from ..longform.plan import Document, longest_of
-from ..longform.rows import Row, read_rows
+from ..longform.rows import BatchRow, read_rows
 from ..longform.wording import planned_writing, tell, tell_unread
 from ..models.config import ModelConfig
 from ..text.load import Tokenizer
@@ -29,11 +29,11 @@ from .long_text import document_of, is_job
 
 @dataclass
 class TextModel:
-    """What of a model reads texts: no weights.
+    """The configuration and tokenizer of a model, without its weights.
 
     Attributes:
-        checkpoint: itself, so that it stands in for a loaded model.
-        tokenizer: None where it is not on this machine.
+        checkpoint: the object itself, so that it stands in for a loaded model.
+        tokenizer: None if it is not on this machine.
     """
 
     config: ModelConfig
@@ -45,10 +45,13 @@ class TextModel:
 
 
 def show_text(arguments: argparse.Namespace, text: str) -> int:
-    """Print what would be spoken, a piece a line; the exit code, 1 if a row of a batch failed.
+    """Print what would be spoken, one piece a line.
+
+    Returns:
+        The exit code, 1 if a row of a batch failed.
 
     Raises:
-        ChatterboxError: as speaking would, as far as it concerns the text.
+        ChatterboxError: an error of the text, as speaking would raise it.
     """
     from ..weights.checkpoint import read_text_model
 
@@ -61,7 +64,7 @@ def show_text(arguments: argparse.Namespace, text: str) -> int:
             model.config.text, arguments.language, arguments.normalize, arguments.lexicon
         )
         tell_unread(model, arguments, [text])
-        _print(_breaths(text, model, arguments.language, writing))
+        _print_lines(_segment_lines(text, model, arguments.language, writing))
         tell(writing, True)
         return 0
     document = document_of(arguments, model)
@@ -74,7 +77,7 @@ def show_text(arguments: argparse.Namespace, text: str) -> int:
         arguments.lexicon,
         arguments.normalize,
     )
-    _print(_pieces(document, model, arguments.language, writing))
+    _print_lines(_piece_lines(document, model, arguments.language, writing))
     tell(writing, True)
     return 0
 
@@ -82,7 +85,7 @@ def show_text(arguments: argparse.Namespace, text: str) -> int:
 def _check_language(
     arguments: argparse.Namespace, config: ModelConfig, tokenizer: Tokenizer | None
 ) -> None:
-    """Raise SettingError as speaking would."""
+    """Raise SettingError for `--language`, as speaking would."""
     language = arguments.language
     if config.text.tokenizer != "multilingual":
         if language and language.lower() != "en":
@@ -91,25 +94,30 @@ def _check_language(
     languages = getattr(tokenizer, "languages", ())
     if language is None and arguments.batch is None:
         codes = f", one of {', '.join(languages)}" if languages else ""
-        raise SettingError(f"--language is needed: the text's{codes}.")
+        raise SettingError(f"--language is required: the language of the text{codes}.")
     if language and languages and language.lower() not in languages:
         raise SettingError(f"unknown language {language!r}; known are {', '.join(languages)}.")
 
 
-def _pieces(
+def _piece_lines(
     document: Document, model: TextModel, language: str | None, writing: Writing
 ) -> Iterator[str]:
     for piece in filter(is_spoken, document.pieces):
-        yield from _breaths(piece.text, model, language, writing)
+        yield from _segment_lines(piece.text, model, language, writing)
 
 
-def _breaths(text: str, model: TextModel, language: str | None, writing: Writing) -> Iterator[str]:
-    """What is said in one go, of a text or of a piece of one; tags that the model does not know
-    are left out, and told."""
+def _segment_lines(
+    text: str, model: TextModel, language: str | None, writing: Writing
+) -> Iterator[str]:
+    """Yield the parts of a text that the model speaks in one call.
+
+    Tags that the model does not know are left out, with a warning.
+    """
     config, tokenizer = model.config, model.tokenizer
     unknown: dict[str, None] = {}
     for segment in segments(writing(text), config.generation.longest_piece, language):
-        shown, tags = segment.text, []
+        shown = segment.text
+        tags: list[str] = []
         if tokenizer is not None:
             shown, tags = without_unknown_tags(shown, tokenizer, config.text.tokenizer)
         unknown.update(dict.fromkeys(tags))
@@ -121,7 +129,7 @@ def _breaths(text: str, model: TextModel, language: str | None, writing: Writing
         )
 
 
-def _print(lines: Iterator[str]) -> None:
+def _print_lines(lines: Iterator[str]) -> None:
     for line in lines:
         print(" ".join(line.split()))
 
@@ -129,52 +137,50 @@ def _print(lines: Iterator[str]) -> None:
 def _show_batch(arguments: argparse.Namespace, model: TextModel) -> int:
     tell_unread(model, arguments, batch_texts(arguments))
     failed = 0
-    begun = arguments.output_dir and arguments.output_dir / FOLDER_NAME
-    for row in _rows(arguments):
+    job = arguments.output_dir and arguments.output_dir / FOLDER_NAME
+    for row in _batch_rows(arguments):
         writing = planned_writing(
-            begun, model.config.text, row.language, arguments.lexicon, arguments.normalize
+            job, model.config.text, row.language, arguments.lexicon, arguments.normalize
         )
         try:
             if row.problem:
                 raise SettingError(row.problem)
             _check_row(row, model)
             document = row.document(writing.room(longest_of(model.config)), not arguments.no_sdh)
-            _print(_pieces(document, model, row.language, writing))
+            _print_lines(_piece_lines(document, model, row.language, writing))
         except ChatterboxError as error:
             failed += 1
-            said = one_line(f"row {row.number} ({row.output}): {error}")
-            print(said, file=sys.stderr)
+            message = one_line(f"row {row.number} ({row.output}): {error}")
+            print(message, file=sys.stderr)
         tell(writing, True)
     return 1 if failed else 0
 
 
-def _check_row(row: Row, model: TextModel) -> None:
+def _check_row(row: BatchRow, model: TextModel) -> None:
     """Raise SettingError for a language that the model does not speak, as speaking would."""
     language = (row.language or "").lower()
     if model.config.text.tokenizer != "multilingual":
         if language not in ("", "en"):
-            raise SettingError(
-                f"{model.config.variant} speaks English alone, not {row.language!r}."
-            )
+            raise SettingError(f"{model.config.variant} speaks only English, not {row.language!r}.")
         return
     languages = getattr(model.tokenizer, "languages", ())
     if languages and language not in languages:
-        wrong = f"{row.language!r} is none" if language else "it is missing"
-        raise SettingError(f"the language: {wrong}; known are {', '.join(languages)}.")
+        wrong = f"unknown language {row.language!r}" if language else "the language is missing"
+        raise SettingError(f"{wrong}; known are {', '.join(languages)}.")
 
 
-def _rows(arguments: argparse.Namespace) -> list[Row]:
+def _batch_rows(arguments: argparse.Namespace) -> list[BatchRow]:
     ending = arguments.output_format.lstrip(".")
-    there = arguments.output_dir
+    output_dir = arguments.output_dir
     with tempfile.TemporaryDirectory() as nowhere:
-        # Rows are checked against the folder of outputs, which is made for that: not here.
-        folder = there if there is not None and there.is_dir() else Path(nowhere)
+        # Rows are checked against the folder of outputs; if there is none yet, none is made.
+        folder = output_dir if output_dir is not None and output_dir.is_dir() else Path(nowhere)
         return read_rows(arguments.batch, folder, arguments.voice, arguments.language, ending)
 
 
 def batch_texts(arguments: argparse.Namespace) -> Iterator[str]:
-    """The texts of a batch's rows, as far as they can be read."""
-    for row in _rows(arguments):
+    """Yield the texts of a batch's rows that can be read."""
+    for row in _batch_rows(arguments):
         if row.problem:
             continue
         if not isinstance(row.text, Path):

@@ -1,4 +1,4 @@
-"""From finished pieces to one file, one piece in memory at a time, and where each came to stand."""
+"""Assembly of finished pieces into one audio file, with one piece in memory at a time."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .fit import Fitted
 from .plan import Document, Piece
 from .store import disk_error
 
-# Less than this is left of a full disk, in bytes: a block that did not fit.
+# A disk with less free space than this counts as full, bytes: a block did not fit.
 _NO_ROOM = 1 << 20
 
 
 @dataclass(frozen=True)
-class Part:
-    """A piece of the plan, and the key of its audio; None: it has none, a pause alone."""
+class OutputPart:
+    """A piece of the plan, and the key of its audio; None for a pause, which has none."""
 
     piece: Piece
     key: str | None
@@ -32,16 +32,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Placed:
-    """Where a part came to stand.
+    """The place of a part in the output.
 
     Attributes:
         start, end: in samples of the output.
-        speed: how much faster it became to fit its subtitle.
-        overrun: seconds by which it is too long for it, or too late, all the same.
+        speed: factor by which it was sped up to fit its subtitle.
+        overrun: seconds by which it still ends after its subtitle's time.
         late: seconds by which it begins after its subtitle does.
     """
 
-    part: Part
+    part: OutputPart
     start: int
     end: int
     speed: float = 1.0
@@ -50,7 +50,7 @@ class Placed:
 
 
 class Sink(Protocol):
-    """What `audio.writer.AudioWriter` is to an assembly."""
+    """The part of `audio.writer.AudioWriter` that an assembly uses."""
 
     samples: int
 
@@ -61,24 +61,25 @@ class Sink(Protocol):
     def chapter(self, title: str) -> None: ...
 
 
-# The sound of a part, by its index and the seconds by which it is late, as it goes into the output.
+# Makes the audio of a part for the output, from its index and the seconds by which it is late.
 Sound = Callable[[int, float], Fitted]
 
 
-def assemble(sink: Sink, parts: Sequence[Part], sound: Sound, rate: int) -> list[Placed]:
-    """Write parts one after the other with their pauses, one of them in memory at a time.
+def assemble(sink: Sink, parts: Sequence[OutputPart], sound: Sound, rate: int) -> list[Placed]:
+    """Write parts one after the other with their pauses, with one of them in memory at a time.
 
     Args:
-        sound: is asked for parts with a key.
+        sound: called only for parts with a key.
+        rate: samples a second.
 
     Returns:
-        Where each part came to stand.
+        The place of each part.
     """
     placed = []
     for index, part in enumerate(parts):
         piece, late = part.piece, 0.0
         if piece.start is not None:
-            # Subtitles begin when they are to, or as soon as the one before has ended.
+            # A subtitle begins at its time, or as soon as the one before has ended.
             early = round(piece.start * rate) - sink.samples
             sink.silence(max(0, early))
             late = max(0, -early) / rate
@@ -98,17 +99,17 @@ def assemble(sink: Sink, parts: Sequence[Part], sound: Sound, rate: int) -> list
 def write_output(
     path: Path,
     document: Document,
-    parts: Sequence[Part],
+    parts: Sequence[OutputPart],
     sound: Sound,
     rate: int,
 ) -> tuple[list[Placed], int]:
-    """Write a sound file, whole or not at all.
+    """Write an audio file, whole or not at all.
 
     Returns:
-        Where each part came to stand, and the samples of all.
+        The place of each part, and the number of samples of the file.
 
     Raises:
-        AudioError: nothing to write, or it cannot be written.
+        AudioError: there is nothing to write, or the file cannot be written.
         JobError: the disk is full.
     """
     remove_leftovers(path, alone=True)  # of a run that was killed; we hold the job's lock
@@ -118,7 +119,7 @@ def write_output(
         ) as writer:
             placed = assemble(writer, parts, sound, rate)
     except AudioError:
-        # Neither libsndfile nor ffmpeg says that this is why.
+        # Neither libsndfile nor ffmpeg reports this reason.
         if shutil.disk_usage(path.parent).free < _NO_ROOM:
             raise disk_error(path, OSError(errno.ENOSPC, "")) from None
         raise

@@ -1,8 +1,8 @@
-"""Many texts in one run: the rows of a CSV file or a folder, each into a file of its own.
+"""Many texts in one run: the rows of a CSV file or the texts of a folder, each into its own file.
 
-All rows are one job (`job.py`) in `OUTPUT_DIR/batch.job`: pieces of rows that have voice, language
-and settings in common are written together. A row's seeds follow from its output's name, so rows
-can be added, removed and moved. A bad row is reported and the others are spoken.
+All rows are one job (`job.py`) in `OUTPUT_DIR/batch.job`: pieces of rows that share voice, language
+and settings are generated together. A row's seeds are derived from its output's name, so rows can
+be added, removed and moved. A bad row is reported, and the others are spoken.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from .local import local
 from .outputs import Output, finish, plan_output
 from .progress import JobBar
 from .records import is_output_state
-from .rows import Row, one_line, read_rows
-from .speaking import Spoken, remarks_on
-from .store import disk_error, read_json, write_durably, write_json
+from .rows import BatchRow, message_of, read_rows
+from .speaking import SpokenPiece, remarks_on
+from .store import disk_error, read_json_or_none, write_durably, write_json
 from .voice_resolver import VoiceResolver
 from .wording import job_writing, tell
 
 FOLDER_NAME = "batch.job"
 REPORT_NAME = "report.csv"
-# What a killed process leaves among the outputs' states (of earlier versions: without a number).
+# Temporary files of a killed process among the outputs' states (of older versions: no number).
 _LEFT = re.compile(r"\.[0-9a-f]{32}(?:\.manifest)?\.json(?:\.[0-9a-f]{16})?\.tmp")
 
 
 @dataclass
-class Line:
-    """What the report says of a row.
+class RowReport:
+    """The report on a row.
 
     Attributes:
-        status: "spoken", "kept" (was there already), "failed", or "waiting" (not reached).
-        message: why it failed; of others, what was left out of the text, or does not fit its time.
-        heard: what is wrong with its speech all the same: what guards found, letters not read.
+        status: "spoken", "kept" (existed already), "failed", or "waiting" (not reached).
+        message: why it failed; else parts of the text that were left out or do not fit their time.
+        speech_problems: faults of the audio: findings of the guards, letters not read; "" for none.
         remarks: lines of this run for standard error.
     """
 
@@ -60,7 +60,7 @@ class Line:
     status: str = "waiting"
     seconds: float = 0.0
     message: str = ""
-    heard: str = ""
+    speech_problems: str = ""
     remarks: list[str] = field(default_factory=list)
 
     def remark(self, text: str) -> None:
@@ -86,25 +86,25 @@ def speak_batch(
     model: str = "",
     executor: Executor | None = None,
     normalize: bool | None = None,
-) -> list[Line]:
-    """Speak all rows that are not there yet; write `report.csv` beside the outputs.
+) -> list[RowReport]:
+    """Speak all rows whose output does not exist yet, and write `report.csv` beside the outputs.
 
     Args:
         source: a CSV file with the columns text, voice, language, output, speed, or a folder of
             texts.
-        output_dir: made if it is not there.
-        longest: characters that the model says at once.
-        voice, language: of rows that say nothing.
-        ending: format of outputs that are not named.
-        sdh: of subtitles, as `read_document`'s.
-        settings, lexicon, seed, ...: as `speak_document`'s.
+        output_dir: created if it does not exist.
+        longest: most characters of a piece.
+        voice, language: for rows that name none.
+        ending: format of outputs that are not named, without the dot.
+        sdh: for subtitles, as in `read_document`.
+        settings, lexicon, seed, ...: as in `speak_document`.
 
     Returns:
-        The report, a line for each row.
+        The report, an entry for each row.
 
     Raises:
         TextError, SettingError: the source cannot be read.
-        JobError: another run is at work on it, or the disk is full; what is finished is kept.
+        JobError: another run is using the job, or the disk is full; finished pieces are kept.
     """
     read = [(f"the table {source}", source)]
     if isinstance(lexicon, (str, Path)):
@@ -112,7 +112,7 @@ def speak_batch(
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise JobError(f"{output_dir} cannot be made: {error.strerror}.") from None
+        raise JobError(f"{output_dir} cannot be created: {error.strerror}.") from None
     reserved = [output_dir / FOLDER_NAME, output_dir / REPORT_NAME]
     rows = read_rows(source, output_dir, voice, language, ending, subtitles, reserved, read)
     with Job(output_dir / FOLDER_NAME, tts.sr) as job:
@@ -124,7 +124,7 @@ def speak_batch(
         def writing(language: str | None) -> Writing:
             return job_writing(job, tts, language, lexicon, normalize)
 
-        batch = _Batch(job, output_dir, about, tts.sr, subtitles, writing)
+        batch = _BatchRun(job, output_dir, about, tts.sr, subtitles, writing)
         try:
             resolver = VoiceResolver(job, tts, settings or {})
             for row in rows:
@@ -135,14 +135,14 @@ def speak_batch(
     return batch.lines
 
 
-class _Batch:
-    """Rows on their way; `lines` are the report."""
+class _BatchRun:
+    """The rows of a run; `lines` is the report."""
 
     def __init__(self, job: Job, output_dir: Path, about: dict, rate: int, subtitles, writing):
         self._job, self._folder, self._about = job, output_dir, about
         self._rate, self._subtitles, self._writing = rate, subtitles, writing
-        self.lines: list[Line] = []
-        self._planned: list[tuple[Line, Output]] = []
+        self.lines: list[RowReport] = []
+        self._planned: list[tuple[RowReport, Output]] = []
         self._states = job.folder / "outputs"
         try:
             own_folder(self._states)
@@ -150,9 +150,11 @@ class _Batch:
             raise disk_error(self._states, error) from None
         remove_named(self._states, _LEFT.fullmatch)
 
-    def plan(self, row: Row, resolver: VoiceResolver, longest: int, seed: int, sdh: bool) -> None:
-        """Find out what a row needs."""
-        line = Line(row.number, row.output)
+    def plan(
+        self, row: BatchRow, resolver: VoiceResolver, longest: int, seed: int, sdh: bool
+    ) -> None:
+        """Plan the output of a row; an error of the row goes into its report."""
+        line = RowReport(row.number, row.output)
         self.lines.append(line)
         if row.problem:
             line.status, line.message = "failed", row.problem
@@ -162,21 +164,21 @@ class _Batch:
             document = row.document(writing.room(longest), sdh)
             voice_settings = resolver.resolve(row.voice, row.language, row.speed)
         except ChatterboxError as error:
-            line.status, line.message = "failed", one_line(error)
+            line.status, line.message = "failed", message_of(error)
             return
         own_seed = seed_from(seed, row.output)
         path = self._folder / row.output
         output = plan_output(path, document, voice_settings, self._job, own_seed, writing)
         tell(writing)
         if not output.wanted:
-            line.status, line.message = "failed", "there is nothing to speak in it: no letter"
+            line.status, line.message = "failed", "there is nothing to speak: no letter or digit"
             return
         for remark in document.remarks:
             line.remark(remark)
         self._planned.append((line, output))
 
     def work(self, batch_size: int, executor: Executor) -> None:
-        """Speak what is missing, and write each output when its last piece is there."""
+        """Speak missing pieces, and write each output as soon as its last piece is finished."""
         missing = [
             (line, output) for line, output in self._planned if not self._is_there(line, output)
         ]
@@ -197,24 +199,26 @@ class _Batch:
         pending = [key for keys in left.values() for key in keys]
         with JobBar(sum(len(text_of[key]) for key in pending), 0, len(pending), 0) as bar:
 
-            def report(spoken: Spoken) -> None:
-                line, output = of_key.get(spoken.key, (None, None))
-                if line is None or spoken.key not in left[line.row]:
+            def report(spoken: SpokenPiece) -> None:
+                if spoken.key not in of_key:
+                    return
+                line, output = of_key[spoken.key]
+                if spoken.key not in left[line.row]:
                     return
                 left[line.row].remove(spoken.key)
                 bar.spoken(text_of[spoken.key])
                 if not spoken.failure:
                     self._remark(line, output, spoken)
                 if spoken.failure:
-                    line.status, line.message = "failed", one_line_of(spoken.failure, output)
+                    line.status, line.message = "failed", _failure_message(spoken.failure, output)
                 elif not left[line.row] and line.status != "failed":
                     self._finish(line, output)
 
             self._job.run(units, executor, report)
         self._job.finished(one.key for one in wanted)
 
-    def _remark(self, line: Line, output: Output, spoken: Spoken) -> None:
-        """Note what somebody should know of a piece that was just spoken."""
+    def _remark(self, line: RowReport, output: Output, spoken: SpokenPiece) -> None:
+        """Add the remarks on a piece that was just spoken to the report of its row."""
         numbers = [i for i, one in enumerate(output.wanted) if one.key == spoken.key]
         where = f"row {line.row} ({line.output})"
         if len(output.wanted) > 1:
@@ -224,16 +228,16 @@ class _Batch:
             line.remarks.append(f"guard: {where} is still wrong: {verdict}")
         line.remarks += remarks_on(where, spoken.record)
 
-    def _heard(self, output: Output) -> str:
-        """What is wrong with a row that is spoken, by the records of its pieces."""
-        found: dict[str, None] = {}
+    def _speech_problems(self, output: Output) -> str:
+        """Describe the faults of a spoken row, from the records of its pieces; "" for none."""
+        problems: dict[str, None] = {}
         for one in output.wanted:
             record = self._job.pieces.record(one.key) or {}
             if record.get("outcome"):
-                found[f"guard: {record['outcome']}"] = None
+                problems[f"guard: {record['outcome']}"] = None
             if record.get("unread"):
-                found[f"not read: {quoted_list(record['unread'])}"] = None
-        return "; ".join(found)
+                problems[f"not read: {quoted_list(record['unread'])}"] = None
+        return "; ".join(problems)
 
     def _state_path(self, output: Output) -> Path:
         name = output.path.relative_to(self._folder).as_posix()
@@ -247,8 +251,8 @@ class _Batch:
             whole.append(hashlib.blake2b(document.cover).hexdigest())
         return digest(whole)
 
-    def _is_there(self, line: Line, output: Output) -> bool:
-        state = read_json(self._state_path(output))
+    def _is_there(self, line: RowReport, output: Output) -> bool:
+        state = read_json_or_none(self._state_path(output))
         if not is_output_state(state) or state["fingerprint"] != self._fingerprint(output):
             return False
         try:
@@ -258,28 +262,28 @@ class _Batch:
         if there:
             line.status, line.seconds = "kept", state["seconds"]
             line.message = state.get("message", line.message)
-            line.heard = state.get("heard", "")
+            line.speech_problems = state.get("heard", "")
         return there
 
-    def _finish(self, line: Line, output: Output) -> None:
+    def _finish(self, line: RowReport, output: Output) -> None:
         state = self._state_path(output)
         about = {"output": line.output, **self._about}
         manifest = state.with_suffix(".manifest.json")
         try:
             made = finish(output, self._job, about, manifest, self._rate, self._subtitles)
         except JobError:
-            raise  # the disk is full: no other row would fare better
+            raise  # the disk is full, so no other row could be written either
         except ChatterboxError as error:
-            line.status, line.message = "failed", one_line(error)
+            line.status, line.message = "failed", message_of(error)
             return
         line.seconds = made.seconds
         if made.untimely:
             worst = max(where.overrun for where in made.untimely.values())
             line.remark(
-                f"{len(made.untimely)} of {len(output.wanted)} subtitles out of their time, by up "
-                f"to {worst:.2f} s"
+                f"{len(made.untimely)} of {len(output.wanted)} subtitles do not fit their times, "
+                f"by up to {worst:.2f} s"
             )
-        line.heard = self._heard(output)
+        line.speech_problems = self._speech_problems(output)
         values = {
             "output": line.output,
             "fingerprint": self._fingerprint(output),
@@ -287,25 +291,25 @@ class _Batch:
             "seconds": line.seconds,
             "message": line.message,
         }
-        if line.heard:
-            values["heard"] = line.heard
+        if line.speech_problems:
+            values["heard"] = line.speech_problems
         write_json(state, values)
         line.status = "spoken"
 
 
-def one_line_of(failure: str, output: Output) -> str:
-    """Why a row failed; of a long text nothing is written if a piece of it cannot be spoken."""
+def _failure_message(failure: str, output: Output) -> str:
+    """Make the message of a failed row; a long text fails whole if a piece cannot be spoken."""
     words = " ".join(failure.split()).rstrip(".")
     return words if len(output.wanted) == 1 else f"one of {len(output.wanted)} pieces: {words}"
 
 
-def _write_report(path: Path, lines: Sequence[Line]) -> None:
+def _write_report(path: Path, lines: Sequence[RowReport]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", "output", "status", "seconds", "message"])
     for line in lines:
         seconds = f"{line.seconds:.2f}" if line.seconds else ""
-        message = "; ".join(filter(None, (line.message, line.heard)))
+        message = "; ".join(filter(None, (line.message, line.speech_problems)))
         cells = [cell(line.output), line.status, seconds, cell(message)]
         writer.writerow([line.row, *cells])
     remove_leftovers(path, alone=True)  # we hold the job's lock

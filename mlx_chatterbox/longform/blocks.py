@@ -1,4 +1,4 @@
-"""A document's paragraphs, headings and breaks as pieces to speak: what every reader ends in."""
+"""A document's paragraphs, headings and breaks as pieces to speak; every reader makes blocks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..text.pauses import at_pauses
 from ..text.scripts import flowed, glue, is_unspaced, measured
 from .plan import Piece, checked_count
 
-# Seconds of silence after a piece that ends so; a longer one that something else asks for counts.
+# Seconds of silence after a piece, by its last mark; the longest pause that applies counts.
 SENTENCE, ELLIPSIS, CLAUSE, COMMA = 0.35, 0.5, 0.25, 0.15
 PARAGRAPH, BREAK = 0.7, 1.5
 BEFORE_HEADING, AFTER_HEADING = 1.5, 0.9
-# Paragraphs shorter than this are spoken together with their neighbours: the models say single
-# words badly. In Latin letters, of a piece's longest at most this part.
+# Paragraphs shorter than this are spoken together with their neighbours, since the models speak
+# single words badly. In Latin letters, and as a fraction of the longest piece; the smaller counts.
 _SHORT, _SHORT_PART = 40, 0.25
 _CLOSING = "\"'”’»›“‘«‹)]}）］｝」』】〉》 "
 _ENDS = ".!?。！？｡؟۔।॥;\u037e"
@@ -29,9 +29,9 @@ class Block:
         kind: "paragraph", "heading", "chapter" (a title that is not spoken) or "break" (a line
             between scenes; no text).
         text: its lines; `[pause 0.8s]` in it is silence.
-        level: of a heading, 1 the highest; 0 has no place among the others.
-        title: of the chapter that begins at a heading, where it is not the heading's words; "" if
-            none begins there; None leaves it to the level.
+        level: of a heading, 1 the highest; 0 stands outside the levels.
+        title: of the chapter that begins at a heading, if it differs from the heading; "" if no
+            chapter begins there; None if its level decides.
     """
 
     kind: str
@@ -41,13 +41,16 @@ class Block:
 
 
 def plan_blocks(blocks: Iterable[Block], language: str | None, longest: int) -> list[Piece]:
-    """Pieces to speak.
+    """Turn blocks into pieces to speak.
 
     Headings are pieces of their own with silence around them; those of the two highest levels in
     use begin chapters. Short paragraphs are joined, long ones cut at sentences and clauses.
 
+    Args:
+        longest: most characters of a piece, in Latin letters.
+
     Raises:
-        TextError: a `[pause ...]` that is none, or over a minute.
+        TextError: a `[pause ...]` is malformed, or over a minute.
     """
     blocks = list(blocks)
     levels = sorted({each.level for each in blocks if each.kind == "heading" and each.level})[:2]
@@ -67,7 +70,7 @@ def plan_blocks(blocks: Iterable[Block], language: str | None, longest: int) -> 
 
 
 class _Plan:
-    """Pieces so far, and a short paragraph that waits for its neighbour."""
+    """The pieces so far, and a short paragraph that waits to be joined with its neighbour."""
 
     def __init__(self, language: str | None, longest: int):
         self._language = language
@@ -75,7 +78,7 @@ class _Plan:
         self._pieces: list[Piece] = []
         self._waiting = ""
         self._title: str | None = None
-        # How many pieces there were when the text last asked for silence by name.
+        # The number of pieces when the text last had a `[pause ...]`.
         self._asked = 0
 
     def paragraph(self, text: str) -> None:
@@ -103,7 +106,7 @@ class _Plan:
         self._title = title or None
 
     def silence(self, seconds: float) -> None:
-        """At least so much after what was said last; none before anything was said."""
+        """Make the pause after the last piece at least this long; no effect before the first."""
         self._flush()
         if self._pieces:
             last = self._pieces[-1]
@@ -111,13 +114,13 @@ class _Plan:
 
     def finished(self) -> list[Piece]:
         self._flush()
-        # Nothing follows; only what was asked for by name stays.
+        # Nothing follows, so only a `[pause ...]` stays.
         if self._pieces and self._asked != len(self._pieces):
             self._pieces[-1] = replace(self._pieces[-1], pause=0.0)
         return self._pieces
 
     def _explicit(self, seconds: float) -> None:
-        """Silence that the text asks for, whatever its punctuation says; two of them add up."""
+        """Add a `[pause ...]`, which replaces the pause of the punctuation; two of them add up."""
         self._flush()
         if not self._pieces:
             self._pieces.append(Piece("", seconds, self._take_title()))
@@ -137,20 +140,19 @@ class _Plan:
             self.silence(PARAGRAPH)
 
     def _flush(self) -> None:
-        """Speak what waits, with what came before it where it fits."""
+        """Speak the waiting paragraph, joined to the piece before it if both fit in one."""
         text, self._waiting = self._waiting, ""
         if not text:
             return
         last = self._pieces[-1] if self._pieces else None
-        joins = (
+        if (
             last is not None
             and last.text
             and last.pause <= PARAGRAPH
             and self._title is None
             and self._asked != len(self._pieces)
             and last.chapter is None
-        )
-        if joins:
+        ):
             start = _with_end(last.text)
             both = start + glue(start, text) + text
             if measured(both, self._longest) <= self._longest:
@@ -170,7 +172,7 @@ class _Plan:
 
 
 def pause_after(text: str) -> float:
-    """Seconds of silence after a piece, from the mark that it ends in."""
+    """Seconds of silence after a piece, by the mark that it ends in."""
     bare = text.rstrip(_CLOSING)
     if bare.endswith(("...", "…")):
         return ELLIPSIS
@@ -186,7 +188,7 @@ def _without_pauses(text: str) -> str:
 
 
 def _with_end(text: str) -> str:
-    """A full stop after a line that has none, since another one will follow in the same piece."""
+    """Add a full stop to a line that ends in a letter or digit, since another line follows it."""
     bare = text.rstrip(_CLOSING)
     if not bare or not bare[-1].isalnum():
         return text

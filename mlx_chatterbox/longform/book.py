@@ -1,4 +1,4 @@
-"""One long text as a job: speak what is missing, put it together, say what was done."""
+"""One long text as a job: speak the missing pieces, write the output, report what was done."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .manifest import write_manifest
 from .outputs import NOTICED, Output, finish, plan_output
 from .plan import Document
 from .progress import JobBar
-from .speaking import Spoken, remarks_on
+from .speaking import SpokenPiece, remarks_on
 from .subtitles import clock
 from .voice_resolver import VoiceResolver
 from .wording import job_writing, tell
@@ -28,19 +28,19 @@ MANIFEST_NAME = "manifest.json"
 
 
 @dataclass
-class Done:
-    """What came of a job.
+class JobSummary:
+    """The result of a job.
 
     Attributes:
-        pieces: how many are spoken in all; `kept` of them were there before.
-        retried: how many were spoken again by the guards, and well.
-        doubtful: numbers of pieces in which the guards found something that did not go away, and
-            what; of this run.
-        failures: numbers of pieces that could not be spoken, and why.
-        untimely: of subtitles, numbers of pieces that begin too late or are too long, and how.
+        seconds: length of the output.
+        pieces: number of spoken pieces in total; `kept` of them existed before this run.
+        retried: number of pieces that the guards rejected and a later attempt spoke well.
+        doubtful: pieces of this run whose fault no attempt removed, by number, and the fault.
+        failures: pieces that could not be spoken, by number, and why.
+        untimely: subtitles that begin or end too late, by the number of the piece, and how.
         replaced: chapters that the output had before, if it has others now; [] for all.
-        remarks: one line for each other thing of this run that somebody should know: what guards
-            found and mended, what the model did not know, what a limit cut off.
+        remarks: further lines on this run: pieces that were spoken again, letters that the model
+            does not know, pieces that a limit cut off.
     """
 
     seconds: float
@@ -70,29 +70,29 @@ def speak_document(
     model: str = "",
     executor: Executor | None = None,
     normalize: bool | None = None,
-) -> Done:
-    """Speak a document into a file; started again after any end it goes on where it stopped.
+) -> JobSummary:
+    """Speak a document into a file; after an interruption, the same call resumes where it stopped.
 
-    What is finished is in the folder `job_folder(output)`. Pieces are kept whose text, seed,
-    voice, model and settings are as they were.
+    Finished pieces are kept in the folder `job_folder(output)`; a later call uses those whose text,
+    seed, voice, model and settings are unchanged.
 
     Args:
         tts: a loaded model.
         settings: keyword arguments of `generate`.
         voice: a recording or a saved voice; None: the model's own.
-        lexicon: words and how to write them; only pieces in which it changes something change.
-        seed: what all seeds follow from; None: the job's, or a new one.
-        batch_size: pieces that are written together.
+        lexicon: words and their respellings; a change affects only the pieces that have the words.
+        seed: the seed from which all others are derived; None: the job's, or a new one.
+        batch_size: number of pieces that are generated together.
         redo: numbers of pieces (from 1, as in the manifest) to speak with another seed.
-        subtitles: "srt" or "vtt": write them beside the output.
+        subtitles: "srt" or "vtt" to write them beside the output.
         model: its name, for the manifest.
-        executor: what speaks; None: this process.
-        normalize: write texts out in words; None: as the job was begun, else as the checkpoint
-            says.
+        executor: speaks the units; None: this process.
+        normalize: write texts out in words; None: as the job was started, else as the checkpoint
+            sets it.
 
     Raises:
-        JobError: another run is at work on it, or the disk is full; what is finished is kept.
-        SettingError: no such number to redo; a setting that the model does not have.
+        JobError: another run is using the job, or the disk is full; finished pieces are kept.
+        SettingError: no such number to redo, or a setting that the model does not have.
         TextError, AudioError: nothing could be spoken.
     """
     with Job(job_folder(output), tts.sr) as job:
@@ -105,7 +105,7 @@ def speak_document(
             job.speak_again(_names(planned, redo))
             planned = plan_output(output, document, voice_settings, job, chosen, writing)
         tell(writing)
-        about = {
+        about: dict[str, Any] = {
             "output": output.name,
             "title": document.title,
             "author": document.author,
@@ -129,7 +129,11 @@ def speak_document(
         done = _speak(job, planned, units, executor or local(tts))
         if had_output and before != job.chapters:
             done.replaced = before
-        failed = {planned.parts[number - 1].key: why for number, why in done.failures.items()}
+        failed = {
+            key: why
+            for number, why in done.failures.items()
+            if (key := planned.parts[number - 1].key) is not None
+        }
         made = finish(planned, job, about, manifest, tts.sr, subtitles, failed)
         done.seconds = made.seconds
         done.untimely = {number: how_untimely(where) for number, where in made.untimely.items()}
@@ -138,27 +142,29 @@ def speak_document(
 
 
 def how_untimely(where: Placed) -> str:
-    """In which way a subtitle is out of its time, for people."""
+    """Describe how a subtitle misses its time: "00:00:01,000: begins 0.50 s late"."""
     parts = []
     if where.late >= NOTICED:
         parts.append(f"begins {where.late:.2f} s late")
     if where.overrun > where.late or not parts:
         parts.append(f"ends {where.overrun:.2f} s after its time")
     faster = f", {where.speed:.2f} times as fast" if where.speed > 1 else ""
-    return f"{clock(where.part.piece.start, ',')}: {' and '.join(parts)}{faster}"
+    start = where.part.piece.start
+    assert start is not None  # only what has a time can miss it
+    return f"{clock(start, ',')}: {' and '.join(parts)}{faster}"
 
 
-def _speak(job: Job, planned: Output, units, executor) -> Done:
-    """Do the units."""
+def _speak(job: Job, planned: Output, units, executor) -> JobSummary:
+    """Speak the units, and summarize the results."""
     index = {one.key: i for i, one in enumerate(planned.wanted)}
     texts = [one.text for one in planned.wanted]
     left = {one.key for unit in units for one in unit if one.record is None}
-    done = Done(0.0, len(texts), len(texts) - len(left))
+    done = JobSummary(0.0, len(texts), len(texts) - len(left))
     remarks: dict[int, list[str]] = {}
     kept = sum(len(one.text) for one in planned.wanted if one.key not in left)
     with JobBar(sum(map(len, texts)), kept, len(texts), done.kept) as bar:
 
-        def report(spoken: Spoken) -> None:
+        def report(spoken: SpokenPiece) -> None:
             number = planned.numbers[index[spoken.key]]
             if spoken.failure:
                 done.failures[number] = spoken.failure
@@ -181,7 +187,7 @@ def _names(planned: Output, numbers: Sequence[int]) -> list[str]:
     wrong = {number for number in numbers if number not in by_number}
     if wrong:
         raise SettingError(
-            f"--redo {shortened(spans(wrong))}: no such spoken piece; numbers are from 1 to "
+            f"--redo {shortened(spans(wrong))}: no such spoken piece; numbers run from 1 to "
             f"{len(planned.parts)}, as in {MANIFEST_NAME}."
         )
     return [by_number[number] for number in numbers]

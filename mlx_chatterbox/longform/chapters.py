@@ -1,15 +1,15 @@
-"""The chapters of a document: which there are, how long they take to say, some of them alone."""
+"""The chapters of a document: their list, their expected length, and a choice of some of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import SettingError
 from ..text.scripts import is_unspaced, spoken_length
 from .plan import Document
 
-# Latin letters that a reader says in a second.
+# Latin letters that a speaker reads in a second.
 _LETTERS_PER_SECOND = 15.0
 
 
@@ -18,10 +18,10 @@ class Chapter:
     """One chapter.
 
     Attributes:
-        number: from 1; what stands before the first heading counts as one, as it does in an M4B.
-        first, end: of its pieces, and after its last.
-        words: how many; characters in a script that writes no spaces.
-        seconds: how long it will take, pauses included, as an ordinary reader speaks.
+        number: from 1; text before the first heading counts as a chapter, as it does in an M4B.
+        first, end: index of its first piece, and the index after its last.
+        words: number of words; of characters in a script without spaces.
+        seconds: expected length at an ordinary speaking rate, pauses included.
     """
 
     number: int
@@ -33,12 +33,12 @@ class Chapter:
 
 
 def chapters_of(document: Document) -> list[Chapter]:
-    """All chapters of a document, one at least."""
+    """List all chapters of a document, at least one."""
     pieces = document.pieces
     starts = [at for at, piece in enumerate(pieces) if piece.chapter is not None]
     if not starts or starts[0] > 0:
         starts.insert(0, 0)
-    found = []
+    chapters = []
     for number, (first, end) in enumerate(
         zip(starts, [*starts[1:], len(pieces)], strict=True), start=1
     ):
@@ -47,14 +47,15 @@ def chapters_of(document: Document) -> list[Chapter]:
         seconds = sum(spoken_length(p.text) / _LETTERS_PER_SECOND + p.pause for p in own)
         words = sum(_words(piece.text) for piece in own)
         title = title or document.title or "Beginning"
-        found.append(Chapter(number, title, first, end, words, seconds))
-    return found
+        chapters.append(Chapter(number, title, first, end, words, seconds))
+    return chapters
 
 
 def choose(document: Document, numbers: Sequence[int], name: str) -> Document:
-    """Some chapters of a document, in its order.
+    """Make a document of some chapters, in the order of the whole.
 
     Args:
+        numbers: of the chapters, from 1.
         name: of the file, for messages.
 
     Raises:
@@ -82,7 +83,7 @@ def choose(document: Document, numbers: Sequence[int], name: str) -> Document:
 
 
 def listing(document: Document) -> list[str]:
-    """A line for each chapter: its number, words, expected minutes, and title."""
+    """Make a table with a line for each chapter: number, words, expected minutes, title."""
     chapters = chapters_of(document)
     lines = [" no.    words  minutes  title"]
     for one in chapters:
@@ -93,8 +94,8 @@ def listing(document: Document) -> list[str]:
     return lines
 
 
-def spans(numbers: Sequence[int]) -> str:
-    """Numbers as the command line takes them: 2-5,8."""
+def spans(numbers: Iterable[int]) -> str:
+    """Write numbers as the command line takes them: 2-5,8."""
     parts: list[list[int]] = []
     for number in sorted(numbers):
         if parts and number == parts[-1][1] + 1:

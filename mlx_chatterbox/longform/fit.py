@@ -1,4 +1,4 @@
-"""Speech fitted to the times of subtitles."""
+"""Fitting of speech to the times of subtitles."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..audio.stretch import stretch
 from .level import levelled
 from .plan import Piece
 
-# What is understood without effort; more sounds hurried.
+# The highest speed that is understood without effort; faster sounds hurried.
 FASTEST = 1.3
-# Seconds that stay silent between two subtitles, however little time there is.
+# Seconds of silence that stay between two subtitles, however little time there is.
 GAP = 0.08
-# After the last subtitle.
+# Seconds that the last subtitle may run over its end.
 AT_THE_END = 3.0
-# Silence that is left around speech, and how far under its loudest frame it lies.
+# Silence that is left around speech, s, and its level below the loudest frame, dB.
 _MARGIN, _SILENCE_DB = 0.03, 45.0
 
 
@@ -27,9 +27,9 @@ class Fitted:
     """Speech for a slot.
 
     Attributes:
-        waveform: (n,) float32: at least as long as the slot.
-        speed: how much faster it became; 1 as it was spoken.
-        overrun: seconds by which it is still too long, 0 if it is not.
+        waveform: (n,) float32, at least as long as the slot.
+        speed: factor by which it was sped up; 1 for unchanged.
+        overrun: seconds by which it is still too long, or 0.
     """
 
     waveform: np.ndarray
@@ -38,7 +38,7 @@ class Fitted:
 
 
 def trimmed(waveform: np.ndarray, sample_rate: int, margin: float = _MARGIN) -> np.ndarray:
-    """Speech without the silence at both ends, but for `margin` seconds; (n,) to (m,)."""
+    """Trim the silence at both ends of speech to `margin` seconds; (n,) to (m,)."""
     start, end = loud_part(waveform, _SILENCE_DB)
     around = round(margin * sample_rate)
     return waveform[max(0, start - around) : end + around]
@@ -52,19 +52,19 @@ def fit(
     fastest: float = FASTEST,
     late: float = 0.0,
 ) -> Fitted:
-    """Bring speech to the length of a slot.
+    """Fit speech to the length of a slot.
 
-    Silence at both ends goes. What is too short is followed by silence; what is too long first uses
-    the pause after the slot, then becomes faster at the same pitch; what is then still too long
-    stays so, and says by how much.
+    Silence at both ends is trimmed. Speech that is too short is followed by silence; speech that is
+    too long first uses the pause after the slot, then is sped up at the same pitch; if it is still
+    too long it stays so, and `overrun` has the excess.
 
     Args:
         waveform: (n,) float32.
         seconds: of the slot.
         spare: seconds after the slot that may be used.
         fastest: the highest speed, 1 to 2.
-        late: seconds by which it begins after its slot does, since what was before it was too
-            long; it is to end in time all the same.
+        late: seconds by which it begins after its slot does, because the one before was too long;
+            it should still end in time.
     """
     waveform = np.asarray(trimmed(waveform, sample_rate), dtype=np.float32)
     slot = max(0, round((seconds - late) * sample_rate))
@@ -87,14 +87,14 @@ def prepared(
     slot: tuple[float, float] | None = None,
     late: float = 0.0,
 ) -> Fitted:
-    """A spoken piece as it goes into the output: trimmed, at the level of all, in its slot.
+    """Prepare a spoken piece for the output: trim it, level it, and fit it to its slot.
 
     Args:
         waveform: (n,) float32.
-        loudness: its own, LUFS, of `level.loudness_of`.
-        level: of all, of `level.common_level`; None leaves it as it is.
-        slot: seconds and spare, of `slots`; None: as long as it is.
-        late: of `fit`.
+        loudness: its loudness, LUFS, from `level.loudness_of`.
+        level: the common level, LUFS, from `level.common_level`; None leaves it as it is.
+        slot: seconds and spare, from `slots`; None for no slot.
+        late: as in `fit`.
     """
     waveform = levelled(trimmed(waveform, sample_rate), loudness, level)
     if slot is None:
@@ -103,16 +103,25 @@ def prepared(
 
 
 def slots(pieces: Sequence[Piece]) -> list[tuple[float, float]]:
-    """For pieces with times, in order, `seconds` and `spare` of each for `fit`.
+    """Compute `seconds` and `spare` of `fit` for pieces with times, which are in order.
 
-    A slot ends where the next piece begins, whatever its own end says.
+    A slot ends at the latest where the next piece begins.
     """
-    found = []
-    for index, piece in enumerate(pieces):
-        if index + 1 == len(pieces):
-            found.append((piece.end - piece.start, AT_THE_END))
+    times = [_times(piece) for piece in pieces]
+    fitted = []
+    for index, (start, end) in enumerate(times):
+        if index + 1 == len(times):
+            fitted.append((end - start, AT_THE_END))
             continue
-        following = pieces[index + 1].start
-        end = min(piece.end, following)
-        found.append((max(0.0, end - piece.start), max(0.0, following - end - GAP)))
-    return found
+        following, _ = times[index + 1]
+        end = min(end, following)
+        fitted.append((max(0.0, end - start), max(0.0, following - end - GAP)))
+    return fitted
+
+
+def _times(piece: Piece) -> tuple[float, float]:
+    """The start and end of a piece that has times, s."""
+    # Only pieces that have times have slots.
+    assert piece.start is not None
+    assert piece.end is not None
+    return piece.start, piece.end

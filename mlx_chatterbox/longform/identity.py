@@ -1,7 +1,7 @@
-"""What a piece is made from, as hashes: whatever changes makes another piece, the rest stays.
+"""Hashes of everything that a piece is made from, so that only changed pieces are spoken again.
 
-The seed of a piece follows from the job's seed, its own text and how many pieces with the same text
-stand before it, not from its number: a sentence that is put in front of it changes nothing.
+The seed of a piece is derived from the job's seed, its text and the number of earlier pieces with
+the same text, not from its number: a sentence inserted before it changes nothing.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from ..checks.json_file import read_json
 from ..models.config import CONFIG_NAME
 from ..weights.manifest import sha256
 
-# Files of a checkpoint that change nothing of how it speaks.
+# Files of a checkpoint that do not affect its speech.
 _SILENT_ENDINGS = (".md", ".tmp", ".lock")
 _SILENT_NAMES = ("manifest.json", "conds.safetensors", "conds.pt")
 
-# Of files that were hashed before: size, time of change in ns, SHA-256, by path.
+# Hashes of files that were read before, by path: size, modification time in ns, SHA-256.
 Known = dict[str, list]
 
 
 def digest(values: Any) -> str:
-    """32 hexadecimal digits of anything that JSON can say."""
+    """Hash values that JSON can hold; 32 hexadecimal digits."""
     text = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def seed_from(*values: Any) -> int:
-    """A seed, 0 to 2^63 - 1, that follows from the values."""
+    """Derive a seed, 0 to 2^63 - 1, from values that JSON can hold."""
     return int(digest(values)[:16], 16) >> 1
 
 
 def occurrences(texts: Iterable[str]) -> list[str]:
-    """For each text a name that tells it from the same text elsewhere, whatever else there is."""
+    """Name each text by itself and the number of equal texts before it."""
     before: Counter[str] = Counter()
     names = []
     for text in texts:
@@ -47,7 +47,7 @@ def occurrences(texts: Iterable[str]) -> list[str]:
 
 
 def file_hash(path: Path, known: Known) -> str:
-    """SHA-256 of a file; one whose size and time are as before is not read again."""
+    """SHA-256 of a file; one whose size and modification time are unchanged is not read again."""
     status = path.stat()
     name, seen = str(path.resolve()), [status.st_size, status.st_mtime_ns]
     if known.get(name, [])[:2] != seen:
@@ -56,10 +56,11 @@ def file_hash(path: Path, known: Known) -> str:
 
 
 def model_hash(folder: Path, known: Known) -> str:
-    """Hash of a checkpoint folder: weights, configuration, tokenizer; not the built-in voice.
+    """Hash a checkpoint folder: weights, configuration, tokenizer.
 
-    Nor settings that change nothing of how a text is spoken: of fine-tuning, and whether texts are
-    written out first, since texts have their own hashes.
+    Left out are the built-in voice and the settings of the configuration that change nothing of how
+    a text is spoken: of fine-tuning, and `normalize`, which changes the texts; these are hashed
+    themselves.
     """
     files = {
         path.name: _config_hash(path) if path.name == CONFIG_NAME else file_hash(path, known)
@@ -90,7 +91,7 @@ def _config_hash(path: Path) -> str:
 
 
 def piece_key(text: str, seed: int, identity: str) -> str:
-    """What a piece is stored under.
+    """The key under which a piece is stored.
 
     Args:
         identity: hash of everything else: model, voice, settings.
@@ -99,5 +100,5 @@ def piece_key(text: str, seed: int, identity: str) -> str:
 
 
 def settings_hash(model: str, voice: str, settings: Mapping[str, Any]) -> str:
-    """Hash of how pieces are said."""
+    """Hash the model, voice and settings that pieces are spoken with."""
     return digest({"model": model, "voice": voice, "settings": dict(settings)})

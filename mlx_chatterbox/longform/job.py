@@ -1,12 +1,12 @@
-"""A job: its folder, its lock, what must be remembered, and the work that is left.
+"""A job: its folder, its lock, its state, and the work that is left.
 
     book.m4b.job/
-      job.json         seed, which pieces were spoken again how often, the units (this file)
+      job.json         seed, number of times each piece was ordered again, units (this file)
       pieces/KEY.flac  finished pieces, and KEY.json with tokens, seed, outcome (`store.py`)
-      voices/HASH.safetensors   the voice as it was first heard
-      manifest.json    everything about the result, for people and programs (`weights/manifest.py`)
+      voices/HASH.safetensors   the voice as it was first encoded
+      manifest.json    everything about the result, for people and programs (`manifest.py`)
 
-The same command reads what is there and does the rest. Nothing in the folder is ever half written.
+The same command reads the folder and does the rest. No file in the folder is ever half written.
 """
 
 from __future__ import annotations
@@ -18,48 +18,48 @@ import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import IO, Any
 
 from ..errors import JobError
 from ..runtime.locks import try_lock
 from ..runtime.own_files import open_lock, own_folder, remove_named
 from .identity import digest
 from .records import is_state
-from .speaking import Spoken, Store, Wanted
-from .store import SAMPLE_RATE, PieceStore, disk_error, read_json, write_json
+from .speaking import SpokenPiece, Store, Wanted
+from .store import SAMPLE_RATE, PieceStore, disk_error, read_json_or_none, write_json
 
 VERSION = 1
 STATE_NAME = "job.json"
-# What a killed process leaves (of earlier versions: without a number).
+# Temporary files of a killed process (of older versions: no number).
 _LEFT = re.compile(r"\.[^/]+\.json(?:\.[0-9a-f]{16})?\.tmp")
 
 Unit = list[Wanted]
-# Speaks units; stores each piece when it is finished, in any order and from any thread.
+# Speaks units, and stores each piece as soon as it is finished, in any order and from any thread.
 Executor = Callable[[Sequence[Unit], Store], None]
 
 
 class Job:
-    """A job's folder, ours alone while the context lasts.
+    """A job's folder, locked for this process while the context lasts.
 
     Attributes:
-        pieces: what is finished.
-        seed: what the seeds of all pieces follow from.
-        normalizes: whether texts are written out in words; None before it is chosen. A job that
-            was begun before there was a choice keeps its text.
+        pieces: the finished pieces.
+        seed: the seed from which those of all pieces are derived.
+        normalizes: whether texts are written out in words; None before it is chosen. A job from
+            before there was a choice keeps its texts as they are.
         files: hashes of files that were read before (`identity.file_hash`).
-        chapters: numbers of those that the output has; [] for all.
+        chapters: numbers of the chapters that the output has; [] for all.
 
     Args:
         rate: samples a second of its pieces.
 
     Raises:
-        JobError: somebody else is at work on it, it cannot be written to, or it has a link where
-            a file or folder of its own must be.
+        JobError: another process is using it, it cannot be written to, or it has a link where a
+            file or folder of its own must be.
     """
 
     def __init__(self, folder: Path, rate: int = SAMPLE_RATE):
         self.folder, self._rate = folder, rate
-        self._lock = None
+        self._lock: IO[str]  # open while the context lasts
 
     def __enter__(self) -> Job:
         try:
@@ -87,8 +87,8 @@ class Job:
             who = who if who.isdigit() else ""
             self._lock.close()
             raise JobError(
-                f"another run{f' (process {who})' if who else ''} is at work on {self.folder}: "
-                "wait for it, or write to another --output."
+                f"another run{f' (process {who})' if who else ''} is using {self.folder}: wait for "
+                "it, or write to another --output."
             )
         self._lock.truncate(0)
         self._lock.seek(0)
@@ -98,15 +98,15 @@ class Job:
     def _open(self) -> None:
         path = self.folder / STATE_NAME
         remove_named(self.folder, _LEFT.fullmatch)
-        state = read_json(path)
+        state = read_json_or_none(path)
         if state is None and not os.path.lexists(path):
             state = {}
         if not isinstance(state, dict):
             raise _damaged(path)
         if state.get("version", VERSION) != VERSION:
             raise JobError(
-                f"{path} was written by another version of this program: finish it there, or "
-                f"remove {self.folder} to begin anew."
+                f"{path} was written by another version of this program: finish the job with that "
+                f"version, or remove {self.folder} to start over."
             )
         if not is_state(state):
             raise _damaged(path)
@@ -121,7 +121,7 @@ class Job:
         self.pieces = PieceStore(self.folder / "pieces", self._rate)
 
     def save(self) -> None:
-        """Keep what must be remembered.
+        """Write the job's state to its folder.
 
         Raises:
             JobError: the disk is full.
@@ -141,7 +141,7 @@ class Job:
         write_json(self.folder / STATE_NAME, state)
 
     def choose_seed(self, asked: int | None) -> int:
-        """The seed that was asked for, else the one the job has, else a new one."""
+        """Set and return the seed: the one asked for, else the job's, else a new one."""
         if asked is not None:
             self.seed = asked
         elif self.seed is None:
@@ -149,7 +149,7 @@ class Job:
         return self.seed
 
     def choose_writing(self, asked: bool | None, usual: bool) -> bool:
-        """Whether texts are written out: as asked for, else as before, else as usual."""
+        """Set and return whether texts are written out: as asked for, as before, or as usual."""
         if asked is not None:
             self.normalizes = asked
         elif self.normalizes is None:
@@ -157,11 +157,11 @@ class Job:
         return self.normalizes
 
     def take(self, name: str) -> int:
-        """How often a piece (`identity.occurrences`) was ordered again."""
+        """The number of times that a piece, named by `identity.occurrences`, was ordered again."""
         return self._takes.get(name, 0)
 
     def speak_again(self, names: Iterable[str]) -> None:
-        """Order pieces anew, with other seeds; an order that is not finished is not a second."""
+        """Order pieces again, with other seeds; repeating an unfinished order has no effect."""
         for name in names:
             if name not in self._again:
                 self._takes[name] = self.take(name) + 1
@@ -170,14 +170,14 @@ class Job:
     def units(
         self, wanted: Sequence[Wanted], size: int, unneeded: Collection[str] = ()
     ) -> list[Unit]:
-        """The work that is left, in units of at most `size` pieces of one voice and settings.
+        """List the work that is left, in units of at most `size` pieces of one voice and settings.
 
-        Units are kept from run to run: the same pieces are written together however often the
-        job was interrupted. They are formed anew when the pieces that are wanted have changed.
-        A unit has all its pieces; those that are on disk bring their records.
+        Units are kept from run to run: the same pieces are generated together however often the
+        job is interrupted. They are formed again if the wanted pieces have changed. A unit has all
+        its pieces; those that are on disk have their records.
 
         Args:
-            unneeded: keys of pieces whose output is there already.
+            unneeded: keys of pieces whose output exists already.
         """
         plan = digest([[one.key for one in wanted], size])
         by_key = {one.key: one for one in wanted}
@@ -186,7 +186,7 @@ class Job:
         if plan != self._plan or not all(_is_unit(keys, by_key) for keys in self._units):
             self._plan, self._units = plan, []
         in_units = {key for keys in self._units for key in keys}
-        # At first all that is missing; later only what was lost since.
+        # In the first run all missing pieces; later only those that were lost since.
         new = [one for key, one in by_key.items() if key in missing - in_units]
         self._units += [[one.key for one in unit] for unit in _together(new, size)]
         self.save()
@@ -199,20 +199,20 @@ class Job:
         return dataclasses.replace(wanted, record=self.pieces.record(wanted.key))
 
     def run(
-        self, units: Sequence[Unit], executor: Executor, report: Callable[[Spoken], None]
+        self, units: Sequence[Unit], executor: Executor, report: Callable[[SpokenPiece], None]
     ) -> None:
-        """Speak; each piece is on disk as soon as it is finished.
+        """Speak units; each piece is written to disk as soon as it is finished.
 
         Args:
-            report: given each piece that is on disk, or could not be spoken; one at a time, in the
-                thread that finished it. What it raises ends the run.
+            report: called with each piece that is on disk or could not be spoken, one at a time,
+                in the thread that finished it. An exception from it ends the run.
 
         Raises:
-            JobError: the disk is full; what is finished is kept.
+            JobError: the disk is full; finished pieces are kept.
         """
         one_at_a_time = Lock()
 
-        def store(spoken: Spoken) -> None:
+        def store(spoken: SpokenPiece) -> None:
             with one_at_a_time:
                 if not spoken.failure:
                     self.pieces.write(spoken.key, spoken.audio, spoken.record)
@@ -222,25 +222,25 @@ class Job:
             executor(units, store)
 
     def finished(self, keys: Iterable[str]) -> None:
-        """The output is written: forget what only this run needed."""
+        """Note that the output is written: remove everything but the pieces of these keys."""
         self._again = []
         self.save()
         self.pieces.keep_only(keys)
 
 
 def job_folder(output: Path) -> Path:
-    """Where the job of an output lives: beside it."""
+    """The folder of an output's job, beside the output."""
     return output.with_name(f"{output.name}.job")
 
 
 def writing_before(folder: Path) -> bool | None:
-    """Whether a job in a folder has its texts written out; None if none is begun there."""
-    state = read_json(folder / STATE_NAME)
+    """Tell whether a job in a folder writes its texts out; None if there is no job."""
+    state = read_json_or_none(folder / STATE_NAME)
     return _recorded(state) if is_state(state) else None
 
 
 def _damaged(path: Path) -> JobError:
-    return JobError(f"{path} is damaged: remove {path.parent} to begin anew.")
+    return JobError(f"{path} is damaged: remove {path.parent} to start over.")
 
 
 def _recorded(state: dict[str, Any]) -> bool | None:
@@ -248,14 +248,14 @@ def _recorded(state: dict[str, Any]) -> bool | None:
 
 
 def _is_unit(keys: Sequence[str], by_key: Mapping[str, Wanted]) -> bool:
-    """Whether keys that were read can be a unit: known pieces of one voice and settings."""
+    """Tell whether keys that were read can be a unit: known pieces of one voice and settings."""
     if not keys or not all(key in by_key for key in keys):
         return False
     return len({by_key[key].voice_settings.identity for key in keys}) == 1
 
 
 def _together(wanted: Iterable[Wanted], size: int) -> Iterator[Unit]:
-    """Pieces of one voice and settings in units, in the order in which they were first met."""
+    """Group pieces of one voice and settings into units, in the order in which they come."""
     by_settings: dict[str, Unit] = {}
     for one in wanted:
         if not one.alone:

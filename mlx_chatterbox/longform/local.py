@@ -1,4 +1,4 @@
-"""Speaking units in this process."""
+"""The executor that speaks units in this process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .speaking import Speaker
 
 
 def local(tts) -> Executor:
-    """An executor that speaks with a loaded model, one unit after the other.
+    """Make an executor that speaks with a loaded model, one unit after the other.
 
     A piece is stored as soon as it is finished, in the thread that finished it.
     """

@@ -1,6 +1,7 @@
-"""`manifest.json` of a job: what was spoken, how, and where it stands; docs/jobs.md has the schema.
+"""`manifest.json` of a job: each piece, how it was spoken, and its place in the output.
 
-Written piece by piece, since the tokens of a whole book need not be in memory at once.
+docs/jobs.md has the schema. It is written piece by piece, so that the tokens of a whole book need
+not be in memory at once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .assemble import Part, Placed
+from .assemble import OutputPart, Placed
 from .store import write_stream
 
 VERSION = 1
@@ -20,7 +21,7 @@ FORMAT = "mlx-chatterbox job"
 def write_manifest(
     path: Path,
     about: dict[str, Any],
-    parts: Sequence[Part],
+    parts: Sequence[OutputPart],
     record_of: Callable[[str], dict[str, Any] | None],
     placed: Sequence[Placed] = (),
     rate: int = 24000,
@@ -29,9 +30,10 @@ def write_manifest(
     """Write the manifest, whole or not at all.
 
     Args:
-        about: what holds for the whole: output, seed, model, voice, settings.
-        record_of: what is remembered of a finished piece, by key.
-        placed: where the parts stand, once the output is written.
+        about: members for the whole job: output, seed, model, voice, settings.
+        record_of: returns the record of a finished piece by its key, or None.
+        placed: places of the parts, once the output is written.
+        rate: samples a second.
         failures: why pieces could not be spoken, by key.
 
     Raises:
@@ -54,7 +56,9 @@ def write_manifest(
     write_stream(path, lines())
 
 
-def _entry(number: int, part: Part, record, where: Placed | None, rate: int, failures) -> dict:
+def _entry(
+    number: int, part: OutputPart, record, where: Placed | None, rate: int, failures
+) -> dict:
     piece = part.piece
     entry: dict[str, Any] = {"number": number, "text": piece.text, "pause": piece.pause}
     if piece.chapter is not None:
@@ -75,12 +79,12 @@ def _entry(number: int, part: Part, record, where: Placed | None, rate: int, fai
         return {**entry, "outcome": f"not spoken: {failures[part.key]}"}
     if record is None:
         return {**entry, "outcome": "waiting"}
-    # Only where there is something to say, and in the records of older programs never.
-    told = {name: record[name] for name in ("unread", "stopped") if name in record}
+    # Only in records that have something to report, and never in those of older programs.
+    notes = {name: record[name] for name in ("unread", "stopped") if name in record}
     return {
         **entry,
         "outcome": record["outcome"] or "good",
-        **told,
+        **notes,
         "seed": record["seed"],
         "tries": record["tries"],
         "samples": record["samples"],

@@ -1,4 +1,4 @@
-"""Planning what an output needs, and writing it: sound, subtitles, manifest."""
+"""Planning of an output's pieces, and writing of its audio, subtitles and manifest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from ..runtime.own_files import remove_leftovers
 from ..text.writing import Writing
-from .assemble import Part, Placed, Sound, write_output
+from .assemble import OutputPart, Placed, Sound, write_output
 from .fit import Fitted, prepared, slots
 from .identity import occurrences, piece_key, seed_from
 from .job import Job
@@ -20,24 +20,24 @@ from .speaking import VoiceSettings, Wanted
 from .store import write_durably
 from .subtitles import Cue, render
 
-# Seconds by which a subtitle is out of its time before anybody sees it.
+# Seconds by which a subtitle must miss its time to be reported.
 NOTICED = 0.05
 
 
 @dataclass(frozen=True)
 class Output:
-    """A file that is to be made, and what it is made of.
+    """A file to be written, and the pieces that it is made of.
 
     Attributes:
         wanted: pieces to speak, in order; `parts` has them and the pauses.
-        names: of each wanted piece, what it is ordered again by.
-        numbers: of each wanted piece, its number among all parts, from 1.
-        others: keys of pieces of chapters that were not chosen; they may be wanted another time.
+        names: the name of each wanted piece by which it can be ordered again.
+        numbers: the number of each wanted piece among all parts, from 1.
+        others: keys of pieces of chapters that were not chosen; a later run may need them.
     """
 
     path: Path
     document: Document
-    parts: list[Part]
+    parts: list[OutputPart]
     wanted: list[Wanted]
     names: list[str]
     numbers: list[int]
@@ -45,12 +45,12 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Made:
+class WrittenOutput:
     """A file that was written.
 
     Attributes:
         seconds: its length.
-        untimely: parts that do not fit their subtitle's time, by their numbers from 1.
+        untimely: parts that do not fit their subtitle's time, by number from 1.
     """
 
     seconds: float
@@ -58,12 +58,12 @@ class Made:
 
 
 def subtitles_path(output: Path, form: str) -> Path:
-    """Where the subtitles of an output go: beside it."""
+    """The path of an output's subtitles, beside the output."""
     return output.with_suffix(f".{form}")
 
 
 def is_spoken(piece: Piece) -> bool:
-    """Whether there is anything to say; "* * *" between two scenes is a pause."""
+    """Tell whether a piece has a letter or digit; "* * *" between two scenes is only a pause."""
     return any(map(str.isalnum, piece.text))
 
 
@@ -75,13 +75,13 @@ def plan_output(
     seed: int,
     respell: Callable[[str], str] | None = None,
 ) -> Output:
-    """Find what is to be spoken, and under which seed and key.
+    """Plan the pieces of an output, each with its seed and key.
 
     Args:
-        seed: what the pieces' seeds follow from.
-        respell: from a text as it is written to one as it is spoken.
+        seed: the seed from which those of the pieces are derived.
+        respell: turns a text as it is written into one as it is spoken.
     """
-    # A piece is the same whether its chapter was chosen alone or not.
+    # A piece is the same whether only its chapter was chosen or the whole text.
     whole = (document.whole or document).pieces
     spoken = [i for i, piece in enumerate(whole) if is_spoken(piece)]
     texts = [whole[i].text for i in spoken]
@@ -100,7 +100,7 @@ def plan_output(
     number_of = {place: number for number, place in enumerate(places, start=1)}
     keys = dict(zip(spoken, (one.key for one in wanted), strict=True))
     parts = [
-        Part(_faster(piece, voice_settings.speed), keys.get(place))
+        OutputPart(_faster(piece, voice_settings.speed), keys.get(place))
         for piece, place in zip(document.pieces, places, strict=True)
     ]
     chosen = [index for index, place in enumerate(spoken) if place in number_of]
@@ -116,12 +116,12 @@ def plan_output(
 
 
 def _left_out(text: str, respell: Callable[[str], str]) -> tuple[str, ...]:
-    """What of a text has no words, where it is written out."""
+    """The parts of a text that `respell` leaves out because it has no words for them."""
     return respell.left_out(text) if isinstance(respell, Writing) else ()
 
 
 def _faster(piece: Piece, speed: float) -> Piece:
-    """With its pause as much shorter as the speech; the times of subtitles stay."""
+    """Shorten the pause of a piece as much as its speech; the times of subtitles stay."""
     if speed == 1.0 or piece.start is not None:
         return piece
     return replace(piece, pause=piece.pause / speed)
@@ -135,15 +135,20 @@ def finish(
     rate: int,
     subtitles: str | None = None,
     failures: dict[str, str] | None = None,
-) -> Made:
-    """Write the output from its finished pieces, and what belongs to it.
+) -> WrittenOutput:
+    """Write an output from its finished pieces, with its subtitles and manifest.
+
+    Args:
+        about: members of the manifest for the whole output.
+        manifest: path of the manifest.
+        subtitles: "srt" or "vtt"; None for none.
+        failures: why pieces could not be spoken, by key; these are left out, their pauses kept.
 
     Raises:
         AudioError: no piece could be spoken. JobError: the disk is full, or a piece is damaged.
     """
     failures = failures or {}
-    # What could not be spoken is left out, with its pause kept.
-    parts = [Part(p.piece, None if p.key in failures else p.key) for p in output.parts]
+    parts = [OutputPart(p.piece, None if p.key in failures else p.key) for p in output.parts]
     sound = _sounds(parts, job, rate)
     placed, samples = write_output(output.path, output.document, parts, sound, rate)
     if subtitles is not None:
@@ -154,17 +159,17 @@ def finish(
     about = {**about, "sample_rate": rate, "seconds": round(samples / rate, 6)}
     record_of = job.pieces.record
     write_manifest(manifest, about, output.parts, record_of, placed, rate, failures)
-    return Made(samples / rate, _untimely(placed))
+    return WrittenOutput(samples / rate, _missed_times(placed))
 
 
-def _untimely(placed: Sequence[Placed]) -> dict[int, Placed]:
+def _missed_times(placed: Sequence[Placed]) -> dict[int, Placed]:
     return {
         number: where for number, where in enumerate(placed, start=1) if where.overrun >= NOTICED
     }
 
 
-def _sounds(parts: Sequence[Part], job: Job, rate: int) -> Sound:
-    """How parts sound in the output: trimmed, at one loudness, subtitles in their time."""
+def _sounds(parts: Sequence[OutputPart], job: Job, rate: int) -> Sound:
+    """Make the function that prepares a part: trimmed, at one loudness, fitted to its subtitle."""
     loudness = {}
     for index, part in enumerate(parts):
         if part.key is not None:
@@ -174,13 +179,15 @@ def _sounds(parts: Sequence[Part], job: Job, rate: int) -> Sound:
     slot_of = dict(zip(timed, slots([parts[index].piece for index in timed]), strict=True))
 
     def sound(index: int, late: float) -> Fitted:
-        waveform = job.pieces.read(parts[index].key)
+        key = parts[index].key
+        assert key is not None  # `assemble` asks for the audio of such parts alone
+        waveform = job.pieces.read(key)
         return prepared(waveform, rate, loudness[index], level, slot_of.get(index), late)
 
     return sound
 
 
-def _cues(parts: Sequence[Part], placed, rate: int):
+def _cues(parts: Sequence[OutputPart], placed, rate: int):
     for part, where in zip(parts, placed, strict=True):
         if where.end > where.start:
             yield Cue(part.piece.text, where.start / rate, where.end / rate)

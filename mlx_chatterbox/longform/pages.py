@@ -1,8 +1,8 @@
-"""Page numbers that a plain text has kept from its print: they are not spoken, and no chapters.
+"""Removal of printed page numbers from a plain text, where they would be read as chapters.
 
-A number alone on a line is a page's if it says so ("- 12 -", "Page 12"), stands at a page's end,
-cuts a sentence in two, or counts on with such a one; besides where chapters have headings of their
-own, or where the numbers do not begin as those of chapters do.
+A number alone on a line is a page number if it is marked as one ("- 12 -", "Page 12"), stands at
+the end of a page, cuts a sentence in two, or continues a sequence with such a number. Unmarked
+numbers also count if chapters have headings of their own, or if the numbers do not start at 1.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _LINE = re.compile(
 )
 _ENDS = (*'.!?:…"”’»)]}。！？」', "***")
 _VALUES = {"i": 1, "v": 5, "x": 10, "l": 50}
-# A line that a page's end cuts is longer than most headings.
+# A line that the end of a page cuts has at least so many characters; most headings are shorter.
 _LONG = 12
-# Numbers above are years rather than pages, unless there is more to say so.
+# Larger numbers are years rather than pages, unless they are marked.
 _MOST = 999
 
 
@@ -31,9 +31,9 @@ class _Number:
     """A number alone on a line.
 
     Attributes:
-        at: the line.
-        before, after: the lines with text around it, -1 for none.
-        sure: whether it is a page's for certain.
+        at: index of its line.
+        before, after: indices of the nearest lines with text, -1 for none.
+        sure: whether it is certainly a page number.
     """
 
     at: int
@@ -45,11 +45,11 @@ class _Number:
 
 
 def without_pages(text: str, is_heading: Callable[[str], bool]) -> tuple[str, list[str]]:
-    r"""A text without page numbers, and these.
+    r"""Remove page numbers from a text; returns the text, and the numbers as they were printed.
 
     Args:
-        text: its line ends are "\n", the ends of pages "\f" in a line of its own.
-        is_heading: whether a line is a chapter's heading in words.
+        text: its line ends are "\n", its page ends "\f" on a line of their own.
+        is_heading: tells whether a line is a chapter's heading in words.
     """
     lines = text.split("\n")
     numbers = _numbers(lines)
@@ -60,7 +60,7 @@ def without_pages(text: str, is_heading: Callable[[str], bool]) -> tuple[str, li
     for page in pages:
         first, last = page.at, page.at
         if _cuts(lines, page):
-            # The sentence goes on.
+            # The sentence continues, so the empty lines around the number go too.
             first, last = page.before + 1, page.after - 1
         gone.update(range(first, last + 1))
     kept = [line for at, line in enumerate(lines) if at not in gone]
@@ -68,7 +68,7 @@ def without_pages(text: str, is_heading: Callable[[str], bool]) -> tuple[str, li
 
 
 def remark_of(pages: Sequence[str]) -> list[str]:
-    """A line for people."""
+    """Report removed page numbers in one line; [] if there were none."""
     if not pages:
         return []
     shown = pages[0] if len(pages) == 1 else f"{pages[0]} to {pages[-1]}"
@@ -77,7 +77,7 @@ def remark_of(pages: Sequence[str]) -> list[str]:
 
 def _numbers(lines: Sequence[str]) -> list[_Number]:
     filled = [at for at, line in enumerate(lines) if line.strip()]
-    found = []
+    numbers: list[_Number] = []
     for place, at in enumerate(filled):
         match = _LINE.fullmatch(lines[at].strip())
         if match is None:
@@ -96,17 +96,17 @@ def _numbers(lines: Sequence[str]) -> list[_Number]:
         kind = "decimal" if number.isdecimal() else "roman"
         if kind == "roman" and number != number.lower() and not sure:
             continue
-        found.append(_Number(at, value, kind, before, after, sure))
-    if len(found) == len(filled):
-        # Nothing but numbers: somebody counts.
+        numbers.append(_Number(at, value, kind, before, after, sure))
+    if len(numbers) == len(filled):
+        # A text of numbers alone, such as a countdown.
         return []
-    for number in found:
-        number.sure = number.sure or _cuts(lines, number)
-    return found
+    for one in numbers:
+        one.sure = one.sure or _cuts(lines, one)
+    return numbers
 
 
 def _runs(numbers: Sequence[_Number]) -> list[list[_Number]]:
-    """Numbers of one kind that count on, one by one."""
+    """Group numbers of one kind into sequences that count up by one."""
     runs: list[list[_Number]] = []
     last: dict[str, list[_Number]] = {}
     for number in numbers:
@@ -122,7 +122,7 @@ def _runs(numbers: Sequence[_Number]) -> list[list[_Number]]:
 def _pages(
     run: Sequence[_Number], lines: Sequence[str], is_heading: Callable[[str], bool]
 ) -> Sequence[_Number]:
-    """Those of a run that are pages': all or none."""
+    """Select the page numbers of a sequence."""
     if any(number.sure for number in run):
         return run
     first = run[0]
@@ -139,12 +139,12 @@ def _pages(
 
 
 def _stands_alone(number: _Number) -> bool:
-    """Whether there is an empty line before or after it."""
+    """Tell whether there is an empty line before or after a number."""
     return number.before < number.at - 1 or number.after > number.at + 1
 
 
 def _cuts(lines: Sequence[str], number: _Number) -> bool:
-    """Whether a sentence goes on after a number."""
+    """Tell whether a sentence continues after a number."""
     if number.before < 0 or number.after < 0:
         return False
     before, after = lines[number.before].strip(), lines[number.after].strip()

@@ -1,4 +1,4 @@
-"""What is to be spoken: pieces of text in order, with the silence after each, chapters, times."""
+"""The plan of a document: pieces of text in order, with pauses, chapters and times."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from ..errors import TextError
 if TYPE_CHECKING:
     from ..models.config import ModelConfig
 
-# Characters of Latin script that a variant says best in one breath; some 15 are a second. English
-# and Multilingual may write 1000 tokens, 40 s, but were trained on utterances of seconds, lose
-# words more often the longer a text is, and S3Gen's attention costs the square of it: half of that.
-# Turbo garbles past about 350 characters, and Nano, which is smaller, has less room still.
+# The longest text that a variant speaks well in one call, in Latin characters, some 15 a second.
+# English and Multilingual can generate 1000 tokens, 40 s, but were trained on utterances of
+# seconds, lose more words the longer a text is, and S3Gen's attention is quadratic: half of that.
+# Turbo garbles texts over about 350 characters, and Nano, which is smaller, takes less still.
 LONGEST = MappingProxyType(
     {"english": 280, "multilingual": 280, "multilingual-v2": 280, "turbo": 240, "nano": 200}
 )
 
-
-# Of a document; all of Shakespeare has 30,000.
+# Most pieces of a document; all of Shakespeare has 30,000.
 MAX_PIECES = 500_000
 
 
 def checked_count(count: int) -> int:
-    """A number of pieces so far.
+    """Check the number of pieces so far, and return it.
 
     Raises:
-        TextError: no document has so many.
+        TextError: it is over `MAX_PIECES`.
     """
     if count > MAX_PIECES:
-        raise TextError(f"the text has more than {MAX_PIECES} pieces to speak: cut it into parts.")
+        raise TextError(
+            f"the text has more than {MAX_PIECES} pieces to speak: split it into files."
+        )
     return count
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One breath.
+    """A text that is spoken in one call, and the pause after it.
 
     Attributes:
-        text: what is spoken; "" for a pause alone.
+        text: the text; "" for a pause alone.
         pause: seconds of silence after it.
         chapter: title of the chapter (heading) that begins here.
-        start: s; SRT: where it is to begin in the output.
-        end: s; SRT: where it is to have ended.
+        start, end: of a subtitle, the times in the output between which it should be spoken, s.
     """
 
     text: str
@@ -59,13 +59,12 @@ class Document:
     """A file to be spoken.
 
     Attributes:
-        title, author: where the file says them.
+        title, author: if the file names them.
         cover: a JPEG or PNG file's bytes; None without one.
-        remarks: what of the file is not spoken, or was understood with an effort; each a line for
-            people.
-        chapters: numbers of its chapters that were chosen (`chapters.choose`); () for all.
+        remarks: lines on parts of the file that are not spoken or had to be guessed.
+        chapters: numbers of the chapters that were chosen (`chapters.choose`); () for all.
         whole: the document that they were chosen from.
-        places: of each piece, its index in the whole.
+        places: the index of each piece in the whole.
     """
 
     title: str | None = None
@@ -79,5 +78,5 @@ class Document:
 
 
 def longest_of(config: ModelConfig) -> int:
-    """Characters of a piece for a checkpoint: its own `longest_piece`, else its variant's."""
+    """Most characters of a piece for a checkpoint: its own `longest_piece`, else its variant's."""
     return config.generation.longest_piece or LONGEST.get(config.variant, LONGEST["english"])

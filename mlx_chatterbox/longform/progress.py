@@ -1,13 +1,13 @@
-"""How far a job is, and how long it will still take: a bar on a terminal, nothing in a pipe."""
+"""The progress bar of a job with the time left; shown on a terminal only."""
 
 from __future__ import annotations
 
 
 class JobBar:
-    """A bar over all characters that are to be spoken.
+    """A bar over all characters of a job.
 
-    The time left follows from the characters spoken in this run, so what was finished earlier does
-    not make it look fast.
+    The time left is estimated from the characters spoken in this run; pieces that were finished
+    earlier do not count.
     """
 
     def __init__(self, total: int, kept: int, pieces: int, kept_pieces: int):
@@ -26,7 +26,7 @@ class JobBar:
         self._show()
 
     def spoken(self, text: str) -> None:
-        """A piece is finished."""
+        """Advance by a finished piece."""
         self._done += 1
         self._bar.update(len(text))
         self._show()

@@ -1,13 +1,12 @@
 """The units of a job as a Ray Data pipeline: one model per actor, on one machine or on many.
 
-Only units travel to the actors, with the voice they are spoken in, and finished pieces back, those
-of a unit together: a unit is one call, and Ray hands on what a call returns. The job's folder is
-the driver's alone, so no file system need be shared, and a piece that an actor has spoken but could
-not deliver before it died is simply spoken once more: Ray starts another actor and gives it the
-unit again. Units are those of one process, so tokens are too; samples are up to rounding, which on
-a CPU depends on how many threads a process has.
+Units travel to the actors with the bytes of their voice, and finished pieces back, those of a unit
+together, since Ray delivers the results of a whole call. Only the driver uses the job's folder, so
+no file system need be shared. If an actor dies before it delivers a piece, Ray starts another actor
+and gives it the unit again. Units are the same as in one process, and so are tokens; samples are
+equal up to rounding, which on a CPU depends on the number of threads of a process.
 
-docs/ray.md shows how several machines are used.
+docs/ray.md shows how to use several machines.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from pathlib import Path
 from ..errors import JobError
 from .identity import model_hash
 from .job import Executor, Unit
-from .speaking import Speaker, Spoken, Store
+from .speaking import Speaker, SpokenPiece, Store
 
 
 def ray_executor(model: str, dtype: str | None = None, workers: int = 0) -> Executor:
-    """An executor that speaks with several models at once.
+    """Make an executor that speaks with several models at once.
 
     Args:
         model: as `open_model` takes it; every machine must have it under this name.
-        workers: how many models; 0: one for each GPU, or for each machine if there is none.
+        workers: number of models; 0: one for each GPU, or for each machine if there are none.
 
     Raises:
         JobError: Ray is not installed.
@@ -58,13 +57,13 @@ def _execute(
     import ray.exceptions
 
     if not ray.is_initialized():
-        # The cluster that RAY_ADDRESS names, or that was started on this machine; else a new one.
+        # Joins the cluster that RAY_ADDRESS names, or one running on this machine; else a new one.
         ray.init(logging_level="ERROR", log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     workers, shares = _shares(ray, workers)
     wanted_model = units[0][0].voice_settings.model_hash
     packed = [{"unit": pickle.dumps(_with_voice(unit))} for unit in units]
-    # A block each, so that no actor has to wait for another's and none begins with many.
+    # A block for each unit, so that units are spread evenly and no actor waits for another's.
     spoken = ray.data.from_items(packed, override_num_blocks=len(packed)).map_batches(
         UnitSpeaker,
         fn_constructor_args=(model, dtype, wanted_model),
@@ -76,23 +75,23 @@ def _execute(
     delivered: set[str] = set()
     try:
         for row in spoken.iter_rows():
-            one: Spoken = pickle.loads(row["spoken"])
+            one: SpokenPiece = pickle.loads(row["spoken"])
             if one.key not in delivered:
                 delivered.add(one.key)
                 store(one)
     except ray.exceptions.RayError as error:
-        raise JobError(f"Ray gave up: {_reason(error)}") from error
+        raise JobError(f"Ray failed: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
-    """The error that a worker met; Ray wraps it in its own and in its advice."""
+    """The error of a worker, taken out of the error and the advice that Ray wraps it in."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     own = [line for line in lines if re.match(r"[\w.]*Error: ", line)]
     return (own or lines or [type(error).__name__])[-1]
 
 
 def _shares(ray, workers: int) -> tuple[int, dict[str, float]]:
-    """How many actors, and what of a machine each gets."""
+    """The number of actors, and the share of a machine's GPUs or CPUs for each."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = int(sum(resources.get("GPU", 0) for resources in nodes))
     if gpus:
@@ -118,13 +117,13 @@ class UnitSpeaker:
     """
 
     def __init__(self, model: str, dtype: str | None, wanted_model: str):
-        # Ray calls from several threads; a model is at home in one.
+        # Ray calls from several threads, but a model must always run in the same one.
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._voices = tempfile.TemporaryDirectory()
         self._speaker = self._thread.submit(_load, model, dtype, wanted_model).result()
 
     def __call__(self, table):
-        """A table with units in, one with their pieces out."""
+        """Speak the units of a table; returns a table of their pieces."""
         import pyarrow
 
         units = [pickle.loads(packed) for packed in table["unit"].to_pylist()]
@@ -135,7 +134,7 @@ class UnitSpeaker:
         ]
         return pyarrow.table({"spoken": pyarrow.array(rows, pyarrow.binary())})
 
-    def _speak(self, unit: Unit, voice: bytes | None) -> list[Spoken]:
+    def _speak(self, unit: Unit, voice: bytes | None) -> list[SpokenPiece]:
         if voice is not None:
             name = f"{hashlib.sha256(voice).hexdigest()}.safetensors"
             path = Path(self._voices.name) / name
@@ -144,7 +143,7 @@ class UnitSpeaker:
             voice_settings = dataclasses.replace(unit[0].voice_settings, voice=path)
             unit = [dataclasses.replace(wanted, voice_settings=voice_settings) for wanted in unit]
         worker = f"{os.uname().nodename}:{os.getpid()}"
-        spoken: list[Spoken] = []
+        spoken: list[SpokenPiece] = []
         self._speaker.speak(unit, spoken.append)
         return [dataclasses.replace(one, record={**one.record, "worker": worker}) for one in spoken]
 
@@ -154,5 +153,5 @@ def _load(model: str, dtype: str | None, wanted_model: str) -> Speaker:
 
     tts = open_model(model, dtype=dtype)
     if model_hash(tts.checkpoint.folder, {}) != wanted_model:
-        raise JobError(f"the model {model} is not the same here as where the job was begun.")
+        raise JobError(f"the model {model} on this machine differs from the driver's.")
     return Speaker(tts)

@@ -1,7 +1,7 @@
-"""What a job's files may hold: whether something that was read is what we write.
+"""Checks of the values read from a job's files.
 
-Everything in a job's folder may have been edited, and is used without a further look once it has
-passed here.
+Everything in a job's folder may have been edited; once a value has passed these checks it is used
+without another.
 """
 
 from __future__ import annotations
@@ -14,37 +14,37 @@ Check = Callable[[Any], bool]
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number."""
+    """Tell whether a value is a finite number."""
     return isinstance(value, (int, float)) and not _is_bool(value) and math.isfinite(float(value))
 
 
 def is_whole(value: Any, least: int = 0, most: int = (1 << 64) - 1) -> bool:
-    """Whether a value is an integer within bounds."""
+    """Tell whether a value is an integer within bounds."""
     return isinstance(value, int) and not _is_bool(value) and least <= value <= most
 
 
 def is_text(value: Any) -> bool:
-    """Whether a value is text that can be written again."""
+    """Tell whether a value is text without surrogates, which could not be written again."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def is_sound(record: Any) -> bool:
-    """Whether a value is the record of a piece (`speaking.Spoken.record`, with its hash)."""
+    """Tell whether a value is the record of a piece (`speaking.SpokenPiece.record`, and a hash)."""
     return _has(record, _RECORD, _MORE_OF_RECORD)
 
 
 def is_state(state: Any) -> bool:
-    """Whether a value is what `job.json` holds; older programs leave some of it out."""
+    """Tell whether a value is the content of `job.json`; older programs leave some of it out."""
     return _has(state, {}, _STATE)
 
 
 def is_output_state(state: Any) -> bool:
-    """Whether a value is what is remembered of a batch's finished output."""
+    """Tell whether a value is the state of a batch's finished output."""
     return _has(state, _OUTPUT, _MORE_OF_OUTPUT)
 
 
 def _has(values: Any, needed: dict[str, Check], optional: dict[str, Check]) -> bool:
-    """Whether a value is an object with these members; others are nobody's business."""
+    """Tell whether a value is an object with these members; further ones are ignored."""
     if not isinstance(values, dict) or not needed.keys() <= values.keys():
         return False
     checks = {**needed, **optional}
@@ -71,7 +71,7 @@ def _or_none(check: Check) -> Check:
 
 
 def _is_known_file(value: Any) -> bool:
-    """Whether a value is a file's size, time of change in ns, and hash."""
+    """Tell whether a value is a file's size, modification time in ns, and hash."""
     return (
         isinstance(value, list)
         and len(value) == 3

@@ -1,4 +1,4 @@
-"""What a batch is made of: the rows of a CSV file, or the texts of a folder."""
+"""The rows of a batch, from a CSV file or the texts of a folder."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from .readers.plain import characters_of
 from .split import document_of_text
 
 COLUMNS = ("text", "voice", "language", "output", "speed")
-# What separates cells, and its name.
+# Characters that may separate cells, and their names.
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_SAYS_SEPARATOR = re.compile(r"\s*\"?sep=([,;\t|])\"?[^\n]*\n", re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r"\s*\"?sep=([,;\t|])\"?[^\n]*\n", re.IGNORECASE)
 _LONGEST_CELL = 1 << 27
-# A problem may quote a cell.
+# Most characters of a problem's message, since it may quote a cell.
 _LONGEST_PROBLEM = 500
-# Of Unicode's numbers, those that never are characters.
-_NO_CHARACTERS = [chr(number) for number in range(0xFDD0, 0xFDF0)]
+# Unicode's noncharacters, which stand in for zero characters.
+_NONCHARACTERS = [chr(number) for number in range(0xFDD0, 0xFDF0)]
 
 
 @dataclass(frozen=True)
-class Row:
+class BatchRow:
     """One output of a batch.
 
     Attributes:
         number: of the row, from 1, not counting the header.
-        text: to speak, or a file with it.
-        output: below the folder of outputs.
-        problem: what is wrong with it; "" if nothing is so far.
-        speed: instead of all rows' own; None: theirs.
+        text: the text to speak, or a file that has it.
+        output: path relative to the folder of outputs.
+        problem: why the row cannot be spoken; "" if no reason is known.
+        speed: of this row; None: that of all rows.
     """
 
     number: int
@@ -56,13 +56,13 @@ class Row:
     speed: float | None = None
 
     def document(self, longest: int, sdh: bool = True) -> Document:
-        """What is to be spoken, in pieces of at most `longest` characters.
+        """Read the row's text in pieces of at most `longest` characters.
 
         Args:
-            sdh: of subtitles, as `read_document`'s.
+            sdh: for subtitles, as in `read_document`.
 
         Raises:
-            TextError: nothing to speak, or a file that cannot be read.
+            TextError: there is nothing to speak, or a file cannot be read.
         """
         if isinstance(self.text, Path):
             return read_document(self.text, self.language, longest, sdh)
@@ -78,46 +78,49 @@ def read_rows(
     subtitles: str | None = None,
     reserved: Sequence[Path] = (),
     read: Sequence[Named] = (),
-) -> list[Row]:
-    """The rows of a CSV file or a folder, wrong ones with their problem.
+) -> list[BatchRow]:
+    """Read the rows of a CSV file or a folder, wrong ones with their problem.
 
     Args:
-        voice, language: where a row says nothing.
+        voice, language: for rows that name none.
         ending: of outputs that are not named, without the dot.
         subtitles: "srt" or "vtt": written beside each output.
-        reserved: what the batch writes beside its outputs, files and folders.
-        read: what it reads beside its rows' texts and voices, with their names for people.
+        reserved: files and folders that the batch itself writes.
+        read: files that the batch reads besides its rows' texts and voices, with their names.
 
     Raises:
-        TextError, SettingError: it cannot be read, or has no rows.
+        TextError, SettingError: the source cannot be read, or has no rows.
     """
     if source.is_dir():
         if is_same_file(source, output_dir):
-            raise SettingError(f"{source}: texts and outputs need folders of their own.")
-        rows = list(_of_folder(source, output_dir, voice, language, ending))
+            raise SettingError(f"{source}: texts and outputs need separate folders.")
+        rows = list(_folder_rows(source, output_dir, voice, language, ending))
         if not rows:
             raise SettingError(f"{source} has no texts: files ending in {', '.join(ENDINGS)}.")
     else:
-        rows = list(_of_csv(source, voice, language, ending))
+        rows = list(_csv_rows(source, voice, language, ending))
         if not rows:
             raise SettingError(f"{source} has no rows after its header.")
     checks = _Checks(output_dir, subtitles, reserved, [*read, *_read_by(rows)])
     return [checks.row(row) for row in rows]
 
 
-def _read_by(rows: Sequence[Row]) -> list[Named]:
-    """The files that rows read."""
+def _read_by(rows: Sequence[BatchRow]) -> list[Named]:
+    """List the files that rows read, with their names for messages."""
     voices = {row.voice: row.number for row in reversed(rows) if row.voice is not None}
-    texts = [row for row in rows if isinstance(row.text, Path)]
-    return [
-        *((f"the voice {path} of row {number}", path) for path, number in voices.items()),
-        *((f"the text {row.text} of row {row.number}", row.text) for row in texts),
+    texts = [(row.text, row.number) for row in rows if isinstance(row.text, Path)]
+    files: list[Named] = [
+        (f"the voice {path} of row {number}", path) for path, number in voices.items()
     ]
+    files += [(f"the text {path} of row {number}", path) for path, number in texts]
+    return files
 
 
-def _of_folder(folder, output_dir, voice, language, ending) -> Iterator[Row]:
+def _folder_rows(
+    folder: Path, output_dir: Path, voice: Path | None, language: str | None, ending: str
+) -> Iterator[BatchRow]:
     outputs = output_dir.resolve()
-    found = sorted(
+    texts = sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in ENDINGS
@@ -125,12 +128,14 @@ def _of_folder(folder, output_dir, voice, language, ending) -> Iterator[Row]:
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and outputs not in path.resolve().parents
     )
-    for number, path in enumerate(found, start=1):
+    for number, path in enumerate(texts, start=1):
         name = path.relative_to(folder).with_suffix(f".{ending}").as_posix()
-        yield Row(number, path, voice, language, name)
+        yield BatchRow(number, path, voice, language, name)
 
 
-def _of_csv(source, voice, language, ending) -> Iterator[Row]:
+def _csv_rows(
+    source: Path, voice: Path | None, language: str | None, ending: str
+) -> Iterator[BatchRow]:
     csv.field_size_limit(_LONGEST_CELL)
     text, guessed = characters_of(source, language, zeros=True)
     for remark in guessed:
@@ -140,43 +145,50 @@ def _of_csv(source, voice, language, ending) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(text), delimiter=separator)
     try:
         header = [name.strip().lower() for name in reader.fieldnames or []]
-        # A name for each, so that none takes another's place.
+        # Unnamed columns get a name each, so that none replaces another.
         reader.fieldnames = [name or f" {at}" for at, name in enumerate(header)]
         for number, cells in enumerate(reader, start=1):
             if not any(map(str.strip, _flat(cells))):
-                continue  # what a spreadsheet leaves of a row that was emptied
-            row = _of_cells(number, cells, separator, zero, source.parent, voice, language, ending)
-            yield row
+                continue  # a row that was emptied in a spreadsheet
+            yield _row_of_cells(
+                number, cells, separator, zero, source.parent, voice, language, ending
+            )
     except csv.Error as error:
-        raise TextError(f"{source}, line {reader.line_num}: no CSV ({error}).") from None
+        raise TextError(f"{source}, line {reader.line_num}: not valid CSV ({error}).") from None
     _check_quotes(source, text, separator)
 
 
 def _without_zeros(source: Path, text: str) -> tuple[str, str]:
-    """The text of a table, and what stands in it for zero characters, which `csv` does not take on
-    every Python; "" if there are none. The rows that have one fail alone.
+    """Replace the zero characters of a table, which `csv` rejects on some versions of Python.
+
+    Only the rows that have one will fail.
+
+    Returns:
+        The text, and the character that stands for zero; "" if there are none.
 
     Raises:
-        TextError: its first line has one: it is no table.
+        TextError: the first line has one, so that it is not a table.
     """
     if "\0" not in text:
         return text, ""
     if "\0" in text.partition("\n")[0]:
-        raise TextError(f"{source} is no text: its first line has zero bytes.")
-    zero = next((one for one in _NO_CHARACTERS if one not in text), "")
+        raise TextError(f"{source} is not a text file: its first line has zero bytes.")
+    zero = next((one for one in _NONCHARACTERS if one not in text), "")
     if not zero:
-        raise TextError(f"{source} is no text: it has zero bytes.")
+        raise TextError(f"{source} is not a text file: it has zero bytes.")
     return text.replace("\0", zero), zero
 
 
 def _separator(source: Path, text: str) -> tuple[str, str]:
-    """What separates the cells, by the header, and the text without the line in which Excel says it
-    (`sep=;`).
+    """Find the separator of the cells: by Excel's line for it (`sep=;`), else by the header.
+
+    Returns:
+        The separator, and the text without Excel's line.
 
     Raises:
-        TextError: by none of `SEPARATORS` the first line is a header.
+        TextError: the first line is not a header with any of `SEPARATORS`.
     """
-    if match := _SAYS_SEPARATOR.match(text):
+    if match := _SEPARATOR_LINE.match(text):
         separator, text = match.group(1), text[match.end() :]
         _check_header(source, _header(text, separator))
         return separator, text
@@ -185,13 +197,13 @@ def _separator(source: Path, text: str) -> tuple[str, str]:
         if "text" in header and set(header) <= {*COLUMNS, ""}:
             _check_header(source, header)
             return separator, text
-    # The one that makes most of it says what is wrong.
+    # The separator that finds most names makes the best message.
     _check_header(source, max(headers.values(), key=lambda header: ("text" in header, len(header))))
-    raise AssertionError("a header that is none passed its check")
+    raise AssertionError("a wrong header passed its check")
 
 
 def _flat(cells: dict) -> list[str]:
-    """All cells of a row, also those that the header has no name for."""
+    """List all cells of a row, also those that the header has no name for."""
     return [*filter(None, (v for k, v in cells.items() if k is not None)), *cells.get(None, [])]
 
 
@@ -201,7 +213,7 @@ def _header(text: str, separator: str) -> list[str]:
 
 
 def _check_quotes(source: Path, text: str, separator: str) -> None:
-    """Raise TextError where a quotation mark is never closed: the rows after it would be a text."""
+    """Raise TextError if a quotation mark is never closed: the rows after it would be one text."""
     reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
     began = 1
     try:
@@ -210,17 +222,18 @@ def _check_quotes(source: Path, text: str, separator: str) -> None:
     except csv.Error as error:
         if "unexpected end" in str(error):
             raise TextError(
-                f"{source}, line {began}: a quotation mark opens a text and none closes it."
+                f"{source}, line {began}: a quotation mark is opened and never closed."
             ) from None
 
 
 def _check_header(source: Path, header: list[str]) -> None:
     if "text" not in header:
         raise TextError(
-            f"{source} has no column 'text': its first line must be a header with text, and if "
-            "wanted voice, language, output, speed, separated by commas, semicolons, tabs or bars."
+            f"{source} has no column 'text': its first line must be a header with text, and "
+            "optionally voice, language, output, speed, separated by commas, semicolons, tabs or "
+            "bars."
         )
-    # Columns without a name are a spreadsheet's; with something in them they are told by row.
+    # Spreadsheets add columns without a name; if one has content, its row is reported.
     named = [name for name in header if name]
     unknown = [name for name in named if name not in COLUMNS]
     if unknown or len(set(named)) < len(named):
@@ -230,7 +243,7 @@ def _check_header(source: Path, header: list[str]) -> None:
         )
 
 
-def _of_cells(number, cells, separator, zero, folder, voice, language, ending) -> Row:
+def _row_of_cells(number, cells, separator, zero, folder, voice, language, ending) -> BatchRow:
     unnamed = [cells.pop(name) for name in [*cells] if (name or "x").startswith(" ")]
     if any(map(str.strip, filter(None, unnamed))):
         cells[None] = unnamed
@@ -241,28 +254,28 @@ def _of_cells(number, cells, separator, zero, folder, voice, language, ending) -
         problem = problem or f"there is a zero character in its {' and '.join(with_zero)}"
         shown = "\N{SYMBOL FOR NULL}"
         cells = {name: (value or "").replace(zero, shown) for name, value in cells.items()}
-    given = {name: (value or "").strip() for name, value in cells.items()}
-    if given.get("voice"):
-        voice = folder / given["voice"]
+    values = {name: (value or "").strip() for name, value in cells.items()}
+    if values.get("voice"):
+        voice = folder / values["voice"]
     speed = None
-    if given.get("speed"):
+    if values.get("speed"):
         try:
-            speed = checked_speed(given["speed"].replace(",", "."))
+            speed = checked_speed(values["speed"].replace(",", "."))
         except SettingError as error:
-            problem = problem or one_line(error)
-    return Row(
+            problem = problem or message_of(error)
+    return BatchRow(
         number,
-        given["text"],
+        values["text"],
         voice,
-        given.get("language") or language,
-        given.get("output") or f"{number:04d}.{ending}",
+        values.get("language") or language,
+        values.get("output") or f"{number:04d}.{ending}",
         problem,
         speed,
     )
 
 
 def _cell_problem(cells: dict, separator: str) -> str:
-    """What is wrong with the number of a row's cells, and probably why."""
+    """Describe a wrong number of cells in a row, with the probable cause; "" if it is right."""
     if cells.get(None):
         return f"more cells than the header has: quote texts with {SEPARATORS[separator]}"
     first, *others = cells.values()
@@ -274,7 +287,7 @@ def _cell_problem(cells: dict, separator: str) -> str:
 
 
 class _Checks:
-    """What can be wrong with a row's text or its output, one row after the other."""
+    """Checks of the texts and outputs of rows, one row after the other."""
 
     def __init__(
         self,
@@ -285,29 +298,33 @@ class _Checks:
     ):
         self._folder, self._subtitles = output_dir, subtitles
         self._reserved = reserved
-        # By what the disk calls each file, so that thousands of rows need not be compared.
-        self._read = {key: name for name, path in read if (key := _file_id(path)) is not None}
+        # By device and inode, so that thousands of rows need not be compared with each other.
+        self._read: dict[tuple[int, int] | None, str] = {
+            key: name
+            for name, path in read
+            if path is not None and (key := _file_id(path)) is not None
+        }
         self._seen: dict[str, int] = {}
 
-    def row(self, row: Row) -> Row:
-        """The row, with its problem."""
+    def row(self, row: BatchRow) -> BatchRow:
+        """Return the row with its problem."""
         try:
             problem = row.problem or self._problem(row)
-        except (OSError, ValueError) as error:  # a name that is too long, or has zero characters
+        except (OSError, ValueError) as error:  # a name is too long, or has zero characters
             problem = f"output {row.output} cannot be written: {reason_of(error)}"
         return replace(row, problem=shortened(problem, _LONGEST_PROBLEM))
 
-    def _problem(self, row: Row) -> str:
+    def _problem(self, row: BatchRow) -> str:
         name = PurePosixPath(row.output)
         if name.is_absolute() or ".." in name.parts or "\\" in row.output:
-            return f"output {row.output} is not below the folder of outputs: not allowed"
+            return f"output {row.output} is outside the folder of outputs: not allowed"
         if isinstance(row.text, str) and not row.text:
             return "there is no text to speak"
         if row.voice is not None and (wrong := problem_of(row.voice)):
             return f"the voice {row.voice} {wrong}"
         path = self._folder / name
         if not is_within(path.parent, self._folder):
-            return f"output {row.output} leads out of the folder of outputs by a link: not allowed"
+            return f"output {row.output} leaves the folder of outputs through a link: not allowed"
         written = [path]
         if self._subtitles is not None:
             written.append(subtitles_path(path, self._subtitles))
@@ -318,32 +335,29 @@ class _Checks:
             path.parent.mkdir(parents=True, exist_ok=True)
             check_output(path)
         except (AudioError, OSError) as error:
-            return one_line(error)
+            return message_of(error)
         return ""
 
-    def _clash(self, row: Row, path: Path) -> str:
-        """What else is written or read under a path that a row would write."""
+    def _clash(self, row: BatchRow, path: Path) -> str:
+        """Describe another use of a path that a row would write; "" if there is none."""
         shown = path.relative_to(self._folder).as_posix()
         key = unicodedata.normalize("NFC", shown).casefold()
         same = self._seen.setdefault(key, row.number)
         if same != row.number:
-            return f"output {shown} is row {same}'s too"
+            return f"output {shown} is also the output of row {same}"
         for taken in self._reserved:
             if is_within(path, taken):
-                return (
-                    f"output {shown} is not allowed: {taken.name} is the batch's own and is "
-                    "written there"
-                )
+                return f"output {shown} is not allowed: the batch itself writes {taken.name} there"
         read = self._read.get(_file_id(path))
         if read is not None:
-            return f"output {shown} is {read}, which would be destroyed"
+            return f"output {shown} is {read}, which would be overwritten"
         if path.is_dir():
             return f"output {shown} is a folder"
         return ""
 
 
 def _file_id(path: Path) -> tuple[int, int] | None:
-    """What the disk knows a file by, through all links; None if it is not there."""
+    """The device and inode of a file, links followed; None if it does not exist."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -351,6 +365,6 @@ def _file_id(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def one_line(error: ChatterboxError | OSError) -> str:
-    """An error's message, for a table."""
+def message_of(error: ChatterboxError | OSError) -> str:
+    """The message of an error in one line without its full stop, for a table."""
     return " ".join(str(error).split()).rstrip(".")

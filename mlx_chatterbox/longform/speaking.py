@@ -1,10 +1,10 @@
-"""Speaking pieces: the one place where a job meets the model.
+"""Speaking of pieces: the one place where a job calls the model.
 
-Pieces are written by T3 in units, several together, and a unit is fixed before it is begun
-(`job.py`): rounding in a matrix product depends on how many rows it has, so only the same unit
-again is certain to give the same tokens, bit for bit. Each piece is handed on when it is itself
-finished, before the next is sounded; of a unit that was interrupted all tokens are written again,
-and only what is missing is sounded.
+T3 decodes pieces in units, several together, and a unit is fixed before it is started (`job.py`):
+rounding in a matrix product depends on its number of rows, so only the same unit is certain to give
+the same tokens again, bit for bit. Each piece is stored as soon as it is finished, before the next
+is vocoded. After an interruption all tokens of a unit are decoded again, and only the missing
+pieces are vocoded.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from .fit import trimmed
 from .level import loudness_of
 from .store import encode
 
-# Saved voices that are held in memory, last used first.
+# Saved voices that are kept in memory, the most recently used ones.
 _VOICES = 8
 
 
 @dataclass(frozen=True)
 class VoiceSettings:
-    """How pieces are spoken; those with equal ones can be decoded together.
+    """The voice and settings of pieces; pieces with equal ones can be decoded together.
 
     Attributes:
         settings: keyword arguments of `generate_batch`, without seeds.
         voice: a saved voice; None: the model's own.
-        voice_hash: of the file that the voice came from.
-        model_hash: of the model's files.
-        identity: hash of all of it, with the model's and the voice's contents.
+        voice_hash: hash of the file that the voice was made from.
+        model_hash: hash of the model's files.
+        identity: hash of the settings, the model and the voice.
     """
 
     settings: Mapping[str, Any]
@@ -53,19 +53,20 @@ class VoiceSettings:
 
     @property
     def speed(self) -> float:
-        """How much faster than it was spoken."""
+        """The speaking rate; 1 is the model's own."""
         return checked_speed(self.settings.get("speed"))
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A piece that is to be spoken.
+    """A piece to be spoken.
 
     Attributes:
-        key: what it is stored under.
-        alone: it is written by itself, as pieces are that are spoken again.
-        record: what is remembered of it (`Spoken.record`) if it is on disk.
-        left_out: what the document's text has and this one has not, because it has no words.
+        key: the name under which it is stored.
+        alone: whether it is decoded by itself, as are pieces that were ordered again.
+        record: its `SpokenPiece.record` if it is on disk.
+        left_out: parts of the document's text that `text` lacks, because there are no words for
+            them.
     """
 
     key: str
@@ -78,14 +79,14 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """A piece that was spoken, or why it was not.
+class SpokenPiece:
+    """A piece that was spoken, or the reason why it was not.
 
     Attributes:
-        audio: a FLAC file; empty if it was not.
-        record: samples, loudness (LUFS), tokens, seed, tries, outcome; `unread` if the model did
-            not know all of it; `stopped`, false, if its limit came first; `alone` if it was spoken
-            by itself because its unit could not be.
+        audio: a FLAC file; empty if it was not spoken.
+        record: samples, loudness (LUFS), tokens, seed, tries, outcome; `unread` if the model does
+            not know all of its letters; `stopped`, false, if it was cut off by the limit of tokens;
+            `alone` if it was spoken by itself because its unit could not be.
         failure: one line; "" if it was spoken.
     """
 
@@ -95,28 +96,27 @@ class Spoken:
     failure: str = ""
 
 
-# Takes each piece when it is finished; perhaps two at a time, from two threads.
-Store = Callable[[Spoken], None]
+# Called with each piece when it is finished; perhaps from two threads at a time.
+Store = Callable[[SpokenPiece], None]
 
 
 class Speaker:
     """A model that speaks units of pieces."""
 
     def __init__(self, tts):
-        # 40 MB with scipy, which `loudness_of` needs: taken before the first unit, not after it.
+        # With scipy 40 MB, which `loudness_of` needs: imported before the first unit, not after.
         import pyloudnorm  # noqa: F401
 
         self.tts = tts
-        # The texts of a job are written out when they are planned, and not again.
+        # The texts of a job were written out when they were planned.
         text = getattr(tts.checkpoint.config, "text", None)
         self._as_written = {"normalize": False} if text is not None and text.normalize else {}
         self._voices: OrderedDict[Path, Voice] = OrderedDict()
 
     def speak(self, unit: Sequence[Wanted], store: Store) -> None:
-        """Speak what is missing of pieces of one voice and settings, decoded together.
+        """Speak the missing pieces of a unit, which has one voice and settings.
 
-        Where one of them cannot be spoken each that is not finished by then is tried alone, so
-        that the others are.
+        If one of them cannot be spoken, each that is not finished by then is tried alone.
         """
         finished: set[str] = set()
         try:
@@ -124,14 +124,14 @@ class Speaker:
             give_back_memory()
         except (TextError, AudioError, SettingError) as error:
             if len(unit) == 1:
-                store(Spoken(unit[0].key, failure=str(error)))
+                store(SpokenPiece(unit[0].key, failure=str(error)))
                 return
             for wanted in unit:
                 if wanted.key not in finished and wanted.record is None:
                     self.speak([wanted], lambda spoken: store(_alone(spoken)))
 
     def _together(self, unit: Sequence[Wanted], store: Store, finished: set[str]) -> None:
-        """Speak a unit; `finished` comes to hold the keys of what was stored."""
+        """Speak a unit; adds the keys of stored pieces to `finished`."""
 
         def keep(index: int, waveform: np.ndarray, outcomes: Sequence[Outcome]) -> None:
             store(self._spoken(unit[index], waveform, outcomes))
@@ -150,8 +150,10 @@ class Speaker:
             **voice_settings.settings,
         )
 
-    def _spoken(self, wanted: Wanted, waveform: np.ndarray, outcomes: Sequence[Outcome]) -> Spoken:
-        """A piece; `outcomes` are several where the model spoke it in several."""
+    def _spoken(
+        self, wanted: Wanted, waveform: np.ndarray, outcomes: Sequence[Outcome]
+    ) -> SpokenPiece:
+        """Make the result of a piece; there are several outcomes if the model cut its text."""
         rate = self.tts.sr
         is_one = len(outcomes) == 1
         verdicts = dict.fromkeys(one.verdict for one in outcomes if one.verdict)
@@ -164,13 +166,13 @@ class Speaker:
             "loudness": loudness_of(trimmed(waveform, rate), rate),
             "tokens": [int(token) for one in outcomes for token in one.tokens],
         }
-        # Only where there is something to say: other records are as they always were.
+        # Only if there is something to report, so that other records stay as in older versions.
         unread = merged([wanted.left_out, *(one.unread for one in outcomes)])
         if unread:
             record["unread"] = list(unread)
         if not all(one.stopped for one in outcomes):
             record["stopped"] = False
-        return Spoken(wanted.key, encode(waveform, rate), record)
+        return SpokenPiece(wanted.key, encode(waveform, rate), record)
 
     def _voice(self, path: Path | None) -> Voice | None:
         if path is None:
@@ -184,15 +186,17 @@ class Speaker:
 
 
 def remarks_on(where: str, record: Mapping[str, Any]) -> list[str]:
-    """Lines for people about a piece that was spoken; what guards could not mend is not in them.
+    """Report on a piece that was spoken, except for faults that stayed; a line for each remark.
 
     Args:
-        where: names the piece.
+        where: the name of the piece in the lines.
+        record: its `SpokenPiece.record`.
     """
     lines = []
     if record["tries"] > 1 and not record["outcome"]:
         lines.append(
-            f"guard: {where} was spoken again with another seed, and well (seed {record['seed']})"
+            f"guard: {where} was spoken again with another seed, now without a fault (seed "
+            f"{record['seed']})"
         )
     if record.get("unread"):
         lines.append(not_read(where, record["unread"]))
@@ -202,37 +206,37 @@ def remarks_on(where: str, record: Mapping[str, Any]) -> list[str]:
 
 
 def _decode_only(unit: Sequence[Wanted]) -> set[int]:
-    """Which pieces of a unit are not vocoded again, because they are on disk.
+    """The indices of pieces that are decoded but not vocoded again, because they are on disk.
 
-    None where one of them was spoken more than once: second tries are written together too, and
-    what becomes of one can depend, in its last bits, on which others there are. Nor where one was
-    spoken alone, because the unit as a whole could not be.
+    Empty if one of them was spoken more than once: second attempts are decoded together too, and
+    the last bits of each can depend on the others. Empty also if one was spoken alone because the
+    unit could not be.
     """
     there = {index: one.record for index, one in enumerate(unit) if one.record is not None}
     is_plain = all(one["tries"] == 1 and not one.get("alone") for one in there.values())
     return set(there) if is_plain else set()
 
 
-def _alone(spoken: Spoken) -> Spoken:
+def _alone(spoken: SpokenPiece) -> SpokenPiece:
     return replace(spoken, record={**spoken.record, "alone": True})
 
 
 def _between_pieces(what: str, done: int, total: int) -> None:
-    """While a unit is spoken: what a piece's flow has left behind is of no use to the next one."""
+    """Progress callback: free the memory of a piece's flow, which the next piece cannot use."""
     if what == "flow" and done == total:
         give_back_memory()
 
 
 def checked_settings(tts, settings: Mapping[str, Any], language: str | None) -> dict[str, Any]:
-    """Settings as the model's `generate` takes them, with the language if it wants one.
+    """Check settings for the model's `generate`, and add the language if it takes one.
 
     Raises:
-        SettingError: it has no such setting, or needs a language; a speed outside its range.
-        TextError: it does not speak the language.
+        SettingError: the model has no such setting, or needs a language; a speed out of range.
+        TextError: the model does not speak the language.
     """
     known = inspect.signature(tts.generate).parameters
     settings = {name: value for name, value in settings.items() if value is not None}
-    # A speed of 1 is none: pieces that were spoken without one are the same.
+    # A speed of 1 is left out: pieces that were spoken without one are the same.
     if checked_speed(settings.get("speed")) == 1.0:
         settings.pop("speed", None)
     foreign = sorted(set(settings) - set(known))
@@ -244,10 +248,10 @@ def checked_settings(tts, settings: Mapping[str, Any], language: str | None) -> 
             raise SettingError(f"the language is missing: one of {', '.join(languages)}.")
         if language.lower() not in languages:
             raise TextError(
-                f"the model does not speak {shortened(language)!r}; it speaks {languages}."
+                f"the model does not speak {shortened(language)!r}; it speaks {', '.join(languages)}."
             )
         settings["language_id"] = language.lower()
     elif language and language.lower() != "en":
         variant = tts.checkpoint.config.variant
-        raise SettingError(f"{variant} speaks English alone, not {shortened(language)!r}.")
+        raise SettingError(f"{variant} speaks only English, not {shortened(language)!r}.")
     return settings

@@ -23,21 +23,21 @@ _CJK_CHAPTER = re.compile(
 def plan_text(
     text: str, language: str | None = "en", longest: int = LONGEST["english"]
 ) -> list[Piece]:
-    """Cut a plain text: paragraphs at empty lines, sentences by the language's rules.
+    """Cut a plain text into paragraphs at empty lines, and into sentences by its language's rules.
 
     `[pause 0.8s]` in it is silence. A paragraph of a line or two that begins with the language's
     word for a chapter ("Chapter 3", "Kapitel 3"), or is a number, is a heading.
 
     Args:
         language: a code; None cuts as English.
-        longest: of a piece, in Latin letters; `plan.LONGEST` has each variant's, `plan.longest_of`
-            a checkpoint's. A Chinese character counts three, as long as it takes to say.
+        longest: most Latin letters of a piece; `plan.LONGEST` has each variant's, `plan.longest_of`
+            a checkpoint's. A Chinese character counts as three, by the time that it takes to speak.
 
     Returns:
         Pieces in order; none for a text without letters.
 
     Raises:
-        TextError: a `[pause ...]` that is none, or over a minute.
+        TextError: a `[pause ...]` is malformed, or over a minute.
     """
     return document_of_text(text, language, longest).pieces
 
@@ -45,7 +45,7 @@ def plan_text(
 def document_of_text(
     text: str, language: str | None = "en", longest: int = LONGEST["english"]
 ) -> Document:
-    """As `plan_text`, with a remark on what is left out."""
+    """Cut a plain text as `plan_text` does; the document has remarks on what is left out."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\f\n")
     text, pages = without_pages(text, lambda line: _begins_chapter(flowed(line), language))
     pieces = plan_blocks(plain_blocks(text, language), language, longest)
@@ -53,7 +53,7 @@ def document_of_text(
 
 
 def plain_blocks(text: str, language: str | None = "en") -> Iterator[Block]:
-    """Paragraphs, headings and breaks of a plain text."""
+    """Yield the paragraphs, headings and breaks of a plain text."""
     text = text.replace("\f", "\n\n")
     for part in _EMPTY_LINES.split(text.replace("\u2029", "\n\n").strip()):
         line = flowed(part)
@@ -68,7 +68,7 @@ def plain_blocks(text: str, language: str | None = "en") -> Iterator[Block]:
 
 
 def _is_heading(lines: list[str], language: str | None) -> bool:
-    """Whether a paragraph is one: "Chapter 3", "II.", or "CHAPTER I." over the chapter's title."""
+    """Tell whether lines are a heading: "Chapter 3", "II.", or "CHAPTER I." above a title."""
     first, rest = lines[0], lines[1:]
     if sum(map(len, lines)) > _LONGEST_HEADING or len(rest) > 2:
         return False
@@ -78,7 +78,7 @@ def _is_heading(lines: list[str], language: str | None) -> bool:
 
 
 def _begins_chapter(first: str, language: str | None) -> bool:
-    """Whether a line is a heading by its words: "Chapter 3"."""
+    """Tell whether a line is a heading by its words: "Chapter 3"."""
     if len(first) > _LONGEST_HEADING:
         return False
     if _CJK_CHAPTER.match(first):
@@ -86,5 +86,5 @@ def _begins_chapter(first: str, language: str | None) -> bool:
     words = first.lower().replace(".", " ").replace(":", " ").split()
     if not words or words[0] not in sentence_rules_for(language).chapters:
         return False
-    # "Part of me wanted to go." is no heading; "Part Two: The Sea" is.
+    # "Part of me wanted to go." is not a heading; "Part Two: The Sea" is.
     return first[-1] not in _SENTENCE_ENDS or len(words) <= 3

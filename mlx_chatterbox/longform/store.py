@@ -1,12 +1,11 @@
-"""Finished pieces on disk: each a FLAC file (24 bits, lossless) and a record of what was done.
+"""Finished pieces on disk, each a FLAC file (24 bits, lossless) and a JSON record.
 
-A piece is known by its key, a hash of everything that it is made from (`identity.py`), so a piece
-whose text, seed, voice, model or settings have changed is simply another one. It counts as done
-when its record is there and sound, and its audio is what the record says; the record is written
-last. Everything is written beside its place, flushed to the disk and renamed, so whatever moment a
-process dies at, what is there is whole. A folder may come from somebody else
-(`runtime/own_files.py`): what lies in it is believed in nothing, and what is not ours in it is
-neither followed nor removed.
+A piece is stored under its key, a hash of everything that it is made from (`identity.py`), so a
+piece whose text, seed, voice, model or settings have changed is another piece. It counts as done if
+its record is valid and its audio matches the record; the record is written last. Every file is
+written under another name, flushed to the disk and renamed, so that it is whole whenever a process
+dies. A folder may come from somebody else (`runtime/own_files.py`): nothing in it is trusted, links
+are not followed, and foreign files are not removed.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ from .records import is_sound
 SUBTYPE = "PCM_24"
 SAMPLE_RATE = 24000
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# A finished file of ours, and what a killed process leaves (of earlier versions: without a number).
+# A finished file, and a temporary one of a killed process (of older versions: no number).
 _FINISHED = re.compile(r"[0-9a-f]{32}\.(?:flac|json)")
 _LEFT = re.compile(r"\.[0-9a-f]{32}\.(?:flac|json)(?:\.[0-9a-f]{16})?\.tmp")
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, also where the power fails; see `write_stream`."""
+    """Write a file whole or not at all, even if the power fails; see `write_stream`."""
     write_stream(path, [data])
 
 
 def write_stream(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file that need not be in memory, whole or not at all.
+    """Write a file from chunks, so that it need not be in memory, whole or not at all.
 
     Raises:
         JobError: the disk is full, or the folder cannot be written to.
@@ -55,9 +54,9 @@ def write_stream(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def disk_error(path: Path, error: OSError) -> JobError:
-    """What to tell somebody whose disk does not take a file."""
+    """Make the error for a file that cannot be written."""
     if error.errno in _FULL:
-        return JobError(f"{path} cannot be written: the disk is full. Make room.")
+        return JobError(f"{path} cannot be written: the disk is full. Free some space.")
     return JobError(f"{path} cannot be written: {error.strerror or error}.")
 
 
@@ -67,8 +66,8 @@ def write_json(path: Path, values: Any) -> None:
     write_durably(path, text.encode())
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file holds; None if it is missing, damaged, or no regular file."""
+def read_json_or_none(path: Path) -> Any:
+    """Read a JSON file; None if it is missing, damaged, or not a regular file."""
     try:
         with open_regular(path, follow=False) as file:
             return json.loads(file.read().decode("utf-8"))
@@ -77,7 +76,7 @@ def read_json(path: Path) -> Any:
 
 
 def encode(waveform: np.ndarray, sample_rate: int) -> bytes:
-    """(n,) float32, clipped to [-1, 1], as a FLAC file of 24 bits."""
+    """Encode audio, (n,) float32 clipped to [-1, 1], as a 24-bit FLAC file."""
     import soundfile
 
     buffer = io.BytesIO()
@@ -90,10 +89,10 @@ class PieceStore:
     """The pieces of a job, by key.
 
     Args:
-        rate: samples a second that they have.
+        rate: their samples a second.
 
     Raises:
-        JobError: the folder cannot be made, or is a link.
+        JobError: the folder cannot be created, or is a link.
     """
 
     def __init__(self, folder: Path, rate: int = SAMPLE_RATE):
@@ -111,11 +110,11 @@ class PieceStore:
         return self.folder / f"{key}.json"
 
     def write(self, key: str, audio: bytes, record: dict[str, Any]) -> None:
-        """Keep a piece.
+        """Store a piece.
 
         Args:
-            audio: what `encode` made of it.
-            record: what is to be remembered; the audio's hash is added.
+            audio: from `encode`.
+            record: JSON values; the audio's hash is added.
 
         Raises:
             JobError: the disk is full.
@@ -125,15 +124,15 @@ class PieceStore:
         write_json(self._record_path(key), record)
 
     def record(self, key: str) -> dict[str, Any] | None:
-        """What is remembered of a piece, None if it is not there or not what we write."""
-        record = read_json(self._record_path(key))
+        """Read the record of a piece; None if it is missing or not valid."""
+        record = read_json_or_none(self._record_path(key))
         return record if is_sound(record) else None
 
     def is_done(self, key: str) -> bool:
-        """Whether the piece is here and is what was written; reads it all.
+        """Tell whether a piece is on disk as it was written; reads all of it.
 
-        The hash tells of damage. Who changes a piece can change its hash too, so it must also be
-        of one channel, of our rate, and as long as its record says.
+        The hash shows damage. Whoever changes a piece can change its hash too, so it must also have
+        one channel, the job's rate, and the length in its record.
         """
         import soundfile
 
@@ -151,7 +150,7 @@ class PieceStore:
         return (about.channels, about.samplerate, about.frames) == wanted
 
     def read(self, key: str) -> np.ndarray:
-        """Samples of a piece, (n,) float32.
+        """Read the samples of a piece, (n,) float32.
 
         Raises:
             JobError: it is missing or damaged.
@@ -165,11 +164,11 @@ class PieceStore:
         except (soundfile.SoundFileError, OSError, RuntimeError):
             waveform, rate = np.empty((0, 0)), 0
         if waveform.ndim != 1 or rate != self.rate:
-            raise JobError(f"{path} is missing or damaged: the same command again speaks it anew.")
+            raise JobError(f"{path} is missing or damaged: run the same command to speak it again.")
         return waveform
 
     def keep_only(self, keys: Iterable[str]) -> None:
-        """Remove pieces that nothing needs any more."""
+        """Remove all pieces but those with these keys."""
         wanted = set(keys)
 
         def is_unneeded(name: str) -> bool:

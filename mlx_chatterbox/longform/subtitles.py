@@ -1,7 +1,7 @@
-"""Subtitles of what was spoken: SRT (SubRip) and VTT (WebVTT).
+"""Writing of subtitles: SRT (SubRip) and VTT (WebVTT).
 
-A piece of more than two lines is shown as several cues. When each of them is said within the piece
-is not known; they share its time by their numbers of letters.
+A piece of more than two lines is shown as several cues. Their times within the piece are not known;
+they share its time in proportion to their numbers of letters.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from ..text.clauses import pieces
 
 FORMATS = ("srt", "vtt")
-LINE = 42  # characters, what broadcasters use
+LINE = 42  # characters, the usual limit of broadcasters
 LINES = 2
 
 
 @dataclass(frozen=True)
 class Cue:
-    """A text and when it is shown, in seconds."""
+    """A text, and the times between which it is shown, s."""
 
     text: str
     start: float
@@ -28,20 +28,20 @@ class Cue:
 
 
 def cues(spoken: Iterable[Cue]) -> Iterator[Cue]:
-    """Cut texts that are too long to be read at once."""
+    """Cut texts that are too long for one cue."""
     for cue in spoken:
-        shown = pieces(cue.text, LINE * LINES - LINE // 4)  # leaves room for uneven lines
-        letters = sum(map(len, shown))
-        start, said = cue.start, 0
-        for text in shown:
-            said += len(text)
-            end = cue.start + (cue.end - cue.start) * said / letters
+        parts = pieces(cue.text, LINE * LINES - LINE // 4)  # leaves room for uneven lines
+        letters = sum(map(len, parts))
+        start, done = cue.start, 0
+        for text in parts:
+            done += len(text)
+            end = cue.start + (cue.end - cue.start) * done / letters
             yield Cue(text, start, end)
             start = end
 
 
 def render(spoken: Iterable[Cue], form: str) -> str:
-    """A whole file of subtitles.
+    """Make the content of a subtitles file.
 
     Args:
         form: "srt" or "vtt".
@@ -51,14 +51,14 @@ def render(spoken: Iterable[Cue], form: str) -> str:
         mark = "." if form == "vtt" else ","
         times = f"{clock(cue.start, mark)} --> {clock(cue.end, mark)}"
         lines = "\n".join(textwrap.wrap(cue.text, LINE))
-        # VTT is marked up, and neither format can have the arrow in a text.
+        # VTT has markup, and neither format allows the arrow in a text.
         lines = html.escape(lines, quote=False) if form == "vtt" else lines.replace("-->", "→")
         parts.append(f"{number}\n{times}\n{lines}\n")
     return "\n".join(parts)
 
 
 def clock(seconds: float, mark: str) -> str:
-    """Hours, minutes, seconds and thousandths, as subtitles write them."""
+    """Format a time as subtitles do: hours, minutes, seconds, and thousandths after `mark`."""
     milliseconds = round(seconds * 1000)
     whole, rest = divmod(milliseconds, 1000)
     minutes, second = divmod(whole, 60)

@@ -1,4 +1,4 @@
-"""Resolve how the pieces of a job are spoken: model, voice and settings, and their hash."""
+"""Resolving of the model, voice and settings that the pieces of a job are spoken with."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ _BUILT_IN = "conds.safetensors"
 
 
 class VoiceResolver:
-    """Makes `VoiceSettings` for a model; each voice is heard once and kept in the job's folder."""
+    """Makes `VoiceSettings`; each recording is encoded once and kept in the job's folder."""
 
     def __init__(self, job: Job, tts, settings: dict[str, Any]):
-        """Args: settings are keyword arguments of `generate`, without seed, voice and language."""
+        """Args:
+        settings: keyword arguments of `generate`, without seed, voice and language.
+        """
         self._job, self._tts, self._settings = job, tts, settings
         self.model = model_hash(tts.checkpoint.folder, job.files)
         self._made: dict[tuple[Path | None, str | None, float | None], VoiceSettings] = {}
@@ -29,15 +31,15 @@ class VoiceResolver:
     def resolve(
         self, voice: Path | None, language: str | None, speed: float | None = None
     ) -> VoiceSettings:
-        """The voice and settings of some pieces.
+        """Make the voice and settings of some pieces.
 
         Args:
             voice: a recording or a saved voice; None: the model's own.
             language: for multilingual models.
-            speed: instead of the settings' own.
+            speed: replaces that of the settings; None: theirs.
 
         Raises:
-            AudioError, CheckpointError: the voice cannot serve.
+            AudioError, CheckpointError: the voice cannot be used.
             SettingError, TextError: the model has no such voice, setting or language.
         """
         key = voice, language, speed
@@ -45,7 +47,7 @@ class VoiceResolver:
             settings = self._settings if speed is None else {**self._settings, "speed": speed}
             settings = checked_settings(self._tts, settings, language)
             saved, voice_hash = self._voice(voice)
-            # No setting of `generate`, but it changes what is said.
+            # The precision is no argument of `generate`, but it changes the speech.
             hashed = {**settings, "dtype": self._tts.checkpoint.config.dtype}
             identity = settings_hash(self.model, voice_hash, hashed)
             self._made[key] = VoiceSettings(settings, saved, voice_hash, self.model, identity)
@@ -55,7 +57,7 @@ class VoiceResolver:
         if voice is None:
             if self._tts.conds is None:
                 raise SettingError(
-                    "no voice: this checkpoint has none built in, so give a recording (--voice)."
+                    "no voice: this checkpoint has none built in; name a recording with --voice."
                 )
             built_in = self._tts.checkpoint.folder / _BUILT_IN
             return None, file_hash(built_in, self._job.files) if built_in.is_file() else ""
@@ -69,21 +71,21 @@ class VoiceResolver:
             raise disk_error(folder, error) from None
         saved = folder / f"{digest([voice_hash, self.model])}.safetensors"
         if not _is_kept(saved):
-            heard = self._tts.voice_of(voice)
+            encoded = self._tts.voice_of(voice)
             try:
-                heard.save(saved)
+                encoded.save(saved)
             except (OSError, RuntimeError) as error:
-                raise JobError(f"the voice cannot be kept in {folder}: {error}.") from None
+                raise JobError(f"the voice cannot be saved in {folder}: {error}.") from None
         return saved, voice_hash
 
 
 def _is_kept(saved: Path) -> bool:
-    """Tell whether a voice is there as it was written, and not a link or damaged."""
+    """Tell whether a saved voice exists and is neither a link nor damaged."""
     if not is_regular(saved):
         return False
     try:
         Voice.load(saved)
     except CheckpointError as error:
-        warnings.warn(f"{error} The voice is heard again.", stacklevel=2)
+        warnings.warn(f"{error} The recording is encoded again.", stacklevel=2)
         return False
     return True

@@ -1,4 +1,4 @@
-"""How the texts of a job are written before they are spoken: as it was begun, or as asked for."""
+"""The writing of a job's texts before they are spoken: as it was started, or as asked for."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .job import Job, job_folder, writing_before
 
 
 def text_config(tts) -> TextConfig:
-    """What a model says of texts."""
+    """The configuration of a model's texts."""
     return getattr(tts.checkpoint.config, "text", None) or TextConfig()
 
 
 def job_writing(
     job: Job, tts, language: str | None, lexicon: Lexicon, normalize: bool | None
 ) -> Writing:
-    """How texts of an open job are written, which is remembered.
+    """Make the writing of an open job's texts, and record the choice in the job.
 
     Args:
-        normalize: None: as the job was begun, else as the checkpoint says.
+        normalize: None: as the job was started, else as the checkpoint sets it.
     """
     config = text_config(tts)
     return writing_for(config, language, job.choose_writing(normalize, config.normalize), lexicon)
@@ -38,24 +38,24 @@ def planned_writing(
     lexicon: Lexicon,
     normalize: bool | None,
 ) -> Writing:
-    """The same before the job in `folder` is opened, for cutting its document."""
+    """Make the same writing before the job in `folder` is opened, to cut its document."""
     if normalize is None and folder is not None:
         normalize = writing_before(folder)
     return writing_for(config, language, normalize, lexicon)
 
 
 def tell_unread(checkpoint, arguments, texts: Iterable[str]) -> None:
-    """Warn of what a model will not read, of texts as they stand or as they are written out.
+    """Warn of numbers, signs and letters in texts that a model will not read.
 
-    When it speaks, letters that it does not know are told at the end, with their pieces; with
-    `--show-text` they are told here.
+    When the texts are spoken, letters that the model does not know are reported at the end, with
+    their pieces; with `--show-text` they are reported here.
 
     Args:
-        checkpoint: with `config` and `tokenizer`.
+        checkpoint: has `config` and `tokenizer`.
     """
     config = getattr(checkpoint.config, "text", None) or TextConfig()
     tokenizer, language = getattr(checkpoint, "tokenizer", None), arguments.language
-    # The seconds of a pause are not read.
+    # Without the numbers of pauses, which are not read.
     normalize, texts = arguments.normalize, list(map(without_pauses, texts))
     if normalize is None and not arguments.stream and arguments.file is not None:
         normalize = writing_before(job_folder(arguments.output))
@@ -76,10 +76,10 @@ def tell_unread(checkpoint, arguments, texts: Iterable[str]) -> None:
 
 
 def tell(writing: Writing, is_shown: bool = False) -> None:
-    """Warn of what is not spoken, once.
+    """Warn once of what is not spoken.
 
     Args:
-        is_shown: nothing is spoken, so that no outcome of a piece tells it later.
+        is_shown: the text is only shown, so that no outcome of a piece reports it later.
     """
     for note in writing.notes():
         warnings.warn(UserWarning(str(note)) if is_shown else note, stacklevel=3)

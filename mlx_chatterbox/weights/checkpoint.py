@@ -26,7 +26,7 @@ from ..models.voice_encoder.voice_encoder import VoiceEncoder
 from ..runtime import device, linux_cpu
 from ..runtime.folders import cache_folder
 from ..runtime.memory import bound_cache
-from ..text.load import load_tokenizer
+from ..text.load import Tokenizer, load_tokenizer
 from ..voices.checks import check_voice
 from ..voices.voice import Voice
 from .hub import (
@@ -249,7 +249,7 @@ def _cast(networks: Chatterbox, config: ModelConfig, dtype: str) -> None:
     networks.update(tree_unflatten(list(changed.items())))
 
 
-def read_text_model(name: str | Path) -> tuple[ModelConfig, object | None]:
+def read_text_model(name: str | Path) -> tuple[ModelConfig, Tokenizer | None]:
     """Load the part of a model that reads texts: configuration and tokenizer, no weights.
 
     For a known model that is not on this machine, nothing is downloaded: its usual configuration is

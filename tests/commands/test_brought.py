@@ -55,7 +55,7 @@ def test_a_table_of_semicolons_is_read_rightly(tmp_path, capsys):
     shown = capsys.readouterr()
     for text in ("Hello there; my friend.", "I am well; thank you.", "Line one line two."):
         assert text in shown.out
-    for message in ("not below the folder of outputs", "nope.wav does not exist"):
+    for message in ("outside the folder of outputs", "nope.wav does not exist"):
         assert message in shown.err
     assert "Traceback" not in shown.err
 

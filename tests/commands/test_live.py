@@ -175,7 +175,7 @@ def in_a_shell(command: list[str], behind: str) -> subprocess.CompletedProcess:
 def test_stream_to_a_file_and_to_a_pipe(command, at, capsys):
     assert main([*command, "--output", "a.wav"]) == 0
     said = capsys.readouterr().out
-    assert "the first of it after" in said
+    assert "first audio after" in said
     file, rate = soundfile.read(at / "a.wav", dtype="int16")
     assert rate == 24000
     assert len(file) > 24000
@@ -197,7 +197,7 @@ def test_a_reader_that_leaves_ends_it_cleanly(command, at):
     done = in_a_shell([*command, "--output", "-"], "| head -c 1000")
     assert done.returncode == 0
     assert len(done.stdout) == 1000
-    assert b"left before the end" in done.stderr
+    assert b"closed the pipe before the end" in done.stderr
     assert b"Traceback" not in done.stderr
     assert b"BrokenPipe" not in done.stderr
 
@@ -225,7 +225,7 @@ def test_an_interruption_silences_and_leaves_nothing(command, at, speakers, monk
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--output", "-"], "give --stream"),
+        (["--output", "-"], "add --stream"),
         (["--raw"], "--raw is for standard output"),
         (["--stream", "--raw"], "--raw is for standard output"),
     ],

@@ -156,22 +156,22 @@ def test_chapters_from_the_command_line(speak):
     assert [p["chapter"] for p in found["pieces"] if "chapter" in p] == ["Chapter 1", "Chapter 3"]
     code, _, err = speak("--file", epub, "--output", output, "--chapters", "4")
     assert code == 0
-    assert f"{output} had chapters 2,4 before, and is written over" in err
+    assert f"{output} had chapters 2,4 before, and was overwritten" in err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--file", "book.txt", "--chapters", "9"], "book.txt has 4 chapters, 1 to 4"),
-        (["--text", "Hello.", "--chapters", "1"], "--chapters is of a book"),
-        (["--text", "Hello.", "--list-chapters"], "--list-chapters is of a book"),
-        (["--batch", ".", "--output-dir", "o", "--chapters", "1"], "--chapters is of a book"),
-        (["--batch", ".", "--output-dir", "o", "--list-chapters"], "--list-chapters is of a book"),
+        (["--text", "Hello.", "--chapters", "1"], "--chapters is for books"),
+        (["--text", "Hello.", "--list-chapters"], "--list-chapters is for books"),
+        (["--batch", ".", "--output-dir", "o", "--chapters", "1"], "--chapters is for books"),
+        (["--batch", ".", "--output-dir", "o", "--list-chapters"], "--list-chapters is for books"),
         (["--file", "x.srt", "--chapters", "1"], "subtitles have no chapters"),
         (["--file", "x.vtt", "--list-chapters"], "subtitles have no chapters"),
         (["--file", "book.txt", "--list-chapters", "--chapters", "1"], "leave out --chapters"),
-        (["--file", "book.txt", "--no-sdh"], "--no-sdh is of subtitles"),
-        (["--text", "Hello.", "--no-sdh"], "--no-sdh is of subtitles"),
+        (["--file", "book.txt", "--no-sdh"], "--no-sdh is for subtitles"),
+        (["--text", "Hello.", "--no-sdh"], "--no-sdh is for subtitles"),
         (["--file", "x.vtt", "--stream"], "--stream cannot"),
         (["--file", "no.txt", "--list-chapters"], "there is no file no.txt"),
     ],
@@ -259,7 +259,7 @@ def test_rows_say_what_was_left_out_and_what_is_late(tmp_path):
         )
         assert "line 2: it ends when it begins" in line.message
         assert "--no-sdh: descriptions of 1 subtitle left out" in line.message
-        assert "2 of 2 subtitles out of their time, by up to" in line.message
+        assert "2 of 2 subtitles do not fit their times, by up to" in line.message
     assert line.status == "kept"
 
 

@@ -72,6 +72,8 @@ def test_exponents_among_marks_of_notes():
         ("H<sub>2</sub>O and CO<sub>2</sub>", "H2O and CO2"),
         ("Na<sup>+</sup> and Ca<sup>2+</sup>", "Na+ and Ca 2+"),
         ("20<sup>o</sup>C and 90<sup>o</sup> more", "20°C and 90° more"),
+        # Digits that are no decimal ones.
+        ("x²<sup>o</sup> and ②<sup>o</sup> more", "x²o and ②o more"),
         ("at 7<sup>30</sup> p.m. for $5<sup>99</sup>", "at 7:30 p.m. for $5.99"),
         ("add 2<sup>1</sup>/<sub>2</sub> cups", "add 2 1/2 cups"),
         ("add <sup>3</sup>&frasl;<sub>4</sub> cup", "add 3/4 cup"),

@@ -84,14 +84,14 @@ def test_a_row_that_is_put_in_front_changes_no_other(speak):
 
 BAD = {
     ",,,x.wav": "there is no text to speak",
-    "...,,,x.wav": "nothing to speak in it",
+    "...,,,x.wav": "there is nothing to speak: no letter or digit",
     "Hello.,nobody.wav,,x.wav": "nobody.wav does not exist",
-    "Hello.,,xx,x.wav": "speaks English alone, not 'xx'",
-    "Hello.,,,../x.wav": "not below the folder of outputs",
-    "Hello.,,,/x.wav": "not below the folder of outputs",
+    "Hello.,,xx,x.wav": "speaks only English, not 'xx'",
+    "Hello.,,,../x.wav": "outside the folder of outputs",
+    "Hello.,,,/x.wav": "outside the folder of outputs",
     "Hello.,,,x.docx": "names no known audio format",
-    "Hello.,,,a.wav": "output a.wav is row 1's too",
-    "Hello.,,,A.wav": "output A.wav is row 1's too",
+    "Hello.,,,a.wav": "output a.wav is also the output of row 1",
+    "Hello.,,,A.wav": "output A.wav is also the output of row 1",
     "Hello, you.,,,x.wav": "more cells than the header",
     "An unspeakable word.,,,x.wav": "knows none of the letters",
 }
@@ -234,7 +234,7 @@ def test_a_table_of_semicolons_from_elsewhere(speak):
         "a.wav", "b.wav", "nl.wav", "0010.wav",
     ]  # fmt: skip
     messages = " ".join(line["message"] for line in lines)
-    for part in ("no letter", "no text", "row 1's too", "not below", "nope.wav", "not 'de'"):
+    for part in ("no letter", "no text", "of row 1", "outside the folder", "nope.wav", "not 'de'"):
         assert part in messages
 
 
@@ -284,7 +284,7 @@ def test_a_utf16_table_as_spreadsheets_write_it(tmp_path):
         ("text;text\na;b\n", "each once; got text, text"),
         ("texte;voix\na;b\n", "has no column 'text'"),
         ("text;wav\na;b\n", "got text, wav"),
-        ('text,output\n"Never closed,a.wav\nB,b.wav\n', "line 2: a quotation mark opens a text"),
+        ('text,output\n"Never closed,a.wav\nB,b.wav\n', "line 2: a quotation mark is opened"),
     ],
 )
 def test_tables_that_are_none_are_explained(speak, text, message):

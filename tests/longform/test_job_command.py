@@ -71,7 +71,7 @@ def test_a_short_file_leaves_no_job(speak):
     assert not (speak.folder / "out.wav.job").exists()
     code, _, err = speak("--file", speak.folder / "short.txt", "--output", output, "--redo", "1")
     assert code == 1
-    assert "--redo is of long texts" in err
+    assert "--redo is for long texts" in err
 
 
 def test_ctrl_c_says_how_to_go_on(speak, monkeypatch):
@@ -84,7 +84,7 @@ def test_ctrl_c_says_how_to_go_on(speak, monkeypatch):
     output = speak.folder / "out.wav"
     code, _, err = speak("--file", speak.folder / "long.txt", "--output", output)
     assert code == 130
-    assert "out.wav.job; the same command goes on from there" in err
+    assert "out.wav.job; the same command resumes there" in err
     assert not output.exists()
 
 
@@ -109,7 +109,7 @@ def test_rows(speak, recording_file):
     [
         (["--batch", "nowhere.csv", "--output-dir", "out"], "no such file or folder"),
         (["--batch", "."], "--batch needs --output-dir"),
-        (["--batch", ".", "--output-dir", "out", "--redo", "3"], "--redo is of long texts"),
+        (["--batch", ".", "--output-dir", "out", "--redo", "3"], "--redo is for long texts"),
         (["--text", "Hello.", "--output-dir", "out"], "--output-dir goes with --batch"),
     ],
 )
@@ -128,4 +128,4 @@ def test_numbers_that_are_none(speak, numbers, capsys):
     with pytest.raises(SystemExit) as exit_:
         speak("--file", speak.folder / "long.txt", f"--redo={numbers}")
     assert exit_.value.code == 2
-    assert "is no number of a piece" in capsys.readouterr().err
+    assert "is not the number of a piece" in capsys.readouterr().err

@@ -94,6 +94,6 @@ def test_a_model_that_is_not_the_same_there(tts, cluster, tmp_path):
         ray_executor("pocket", workers=1)(units, store)
 
     book = Document(None, None, BOOK.pieces[:2])
-    with pytest.raises(JobError, match="Ray gave up"):
+    with pytest.raises(JobError, match="Ray failed"):
         speak_document(tts, book, tmp_path / "out.wav", seed=1, executor=execute)
     assert not (tmp_path / "out.wav").exists()

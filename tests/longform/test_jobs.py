@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from mlx_chatterbox.errors import JobError, SettingError
-from mlx_chatterbox.longform.assemble import Part, assemble
+from mlx_chatterbox.longform.assemble import OutputPart, assemble
 from mlx_chatterbox.longform.book import job_folder, speak_document
 from mlx_chatterbox.longform.fit import Fitted
 from mlx_chatterbox.longform.identity import occurrences
@@ -323,7 +323,7 @@ def test_what_the_guards_found_is_told(speak):
 
 def test_two_runs_at_once(speak):
     folder = job_folder(speak.folder / "out.wav")
-    with Job(folder), pytest.raises(JobError, match=r"another run \(process \d+\) is at work"):
+    with Job(folder), pytest.raises(JobError, match=r"another run \(process \d+\) is using"):
         speak()
     speak()
 
@@ -400,7 +400,7 @@ def test_never_more_than_a_piece_is_in_memory():
         alive.add(waveform)
         return Fitted(waveform, 1.0, 0.0)
 
-    parts = [Part(Piece("x", 0.5), str(n)) for n in range(3600)]
+    parts = [OutputPart(Piece("x", 0.5), str(n)) for n in range(3600)]
     sink = Sink()
     placed = assemble(sink, parts, sound, RATE)
     assert sink.samples == 3600 * 36000
@@ -415,7 +415,7 @@ class _Watched(np.ndarray):
 
 def test_chapters_begin_with_their_first_piece():
     pieces = [Piece("One", 1.0, chapter="I"), Piece("a"), Piece("", 2.0, chapter="II"), Piece("b")]
-    parts = [Part(piece, "x" if piece.text else None) for piece in pieces]
+    parts = [OutputPart(piece, "x" if piece.text else None) for piece in pieces]
     sink = Sink()
     assemble(sink, parts, lambda *_: Fitted(np.zeros(RATE, np.float32), 1.0, 0.0), RATE)
     assert sink.chapters == [("I", 0), ("II", 3 * RATE)]
@@ -429,7 +429,7 @@ def test_subtitles_in_begin_on_time_or_as_soon_as_there_is_room():
         Piece("c", start=5.0, end=6.0),
     ]
     sink = Sink()
-    placed = assemble(sink, [Part(piece, "x") for piece in pieces], lambda *_: second, RATE)
+    placed = assemble(sink, [OutputPart(piece, "x") for piece in pieces], lambda *_: second, RATE)
     assert [(p.start / RATE, p.end / RATE) for p in placed] == [(1, 2), (2, 3), (5, 6)]
     assert sink.samples == 6 * RATE
 

@@ -15,12 +15,12 @@ import soundfile
 
 from mlx_chatterbox.errors import JobError
 from mlx_chatterbox.longform.job import Job, job_folder, writing_before
-from mlx_chatterbox.longform.speaking import Spoken, VoiceSettings, Wanted
+from mlx_chatterbox.longform.speaking import SpokenPiece, VoiceSettings, Wanted
 from mlx_chatterbox.longform.store import (
     PieceStore,
     disk_error,
     encode,
-    read_json,
+    read_json_or_none,
     write_durably,
     write_json,
     write_stream,
@@ -115,17 +115,17 @@ def test_a_full_disk_is_told_from_other_errors(tmp_path, number):
 
 def test_json_is_read_as_it_was_written(tmp_path):
     path = tmp_path / "values.json"
-    assert read_json(path) is None
+    assert read_json_or_none(path) is None
     values = {"text": "für 世界", "numbers": [1, 2.5, None]}
     write_json(path, values)
-    assert read_json(path) == values
+    assert read_json_or_none(path) == values
     text = path.read_text(encoding="utf-8")
     assert "世界" in text  # legible, and a line for each value
     assert text.startswith('{\n "text"')
     assert text.endswith("\n")
     for damage in (b"{", b"\xff\xff"):
         path.write_bytes(damage)
-        assert read_json(path) is None
+        assert read_json_or_none(path) is None
 
 
 def test_audio_is_kept_to_24_bits_and_clipped(store):
@@ -202,7 +202,7 @@ def job(tmp_path):
 def speak(unit, store):
     for one in unit:
         tokens = [int(one.key, 16)]
-        store(Spoken(one.key, encode(sound(0.2), RATE), record(tokens=tokens)))
+        store(SpokenPiece(one.key, encode(sound(0.2), RATE), record(tokens=tokens)))
 
 
 def run(job, units, spoken=None):
@@ -264,7 +264,7 @@ def test_each_piece_is_on_disk_when_it_is_reported(job):
 
     def execute(units, store):
         speak(units[0], store)
-        store(Spoken(X, failure="cannot be spoken"))
+        store(SpokenPiece(X, failure="cannot be spoken"))
 
     job.run([wanted("ab")], execute, report)
     assert here == [True, True, False]
@@ -308,7 +308,7 @@ def test_a_job_keeps_to_how_it_was_begun(tmp_path):
     with Job(folder) as job:
         assert (job.normalizes, job.chapters) == (None, [])
         job.save()
-        assert "chapters" not in read_json(folder / "job.json")
+        assert "chapters" not in read_json_or_none(folder / "job.json")
         assert job.choose_writing(None, True) is True
         assert job.choose_writing(None, False) is True
         assert job.choose_writing(False, True) is False
@@ -318,7 +318,7 @@ def test_a_job_keeps_to_how_it_was_begun(tmp_path):
     with Job(folder) as job:
         assert (job.choose_writing(None, True), job.chapters) == (False, [2, 3])
         # One of a program that had no choice kept its text as it was.
-        state = read_json(folder / "job.json")
+        state = read_json_or_none(folder / "job.json")
         del state["normalize"]
         write_json(folder / "job.json", state)
     assert writing_before(folder) is False
@@ -341,7 +341,7 @@ def test_a_job_is_one_runs_alone_and_says_whose(tmp_path):
     folder = tmp_path / "deep" / "out.job"
     with Job(folder):
         assert (folder / "lock").read_text() == str(os.getpid())
-        with pytest.raises(JobError, match=rf"another run \(process {os.getpid()}\) is at work"):
+        with pytest.raises(JobError, match=rf"another run \(process {os.getpid()}\) is using"):
             Job(folder).__enter__()
         assert (folder / "lock").read_text() == str(os.getpid())
     # Whatever an earlier process has left in it.
@@ -360,7 +360,7 @@ def test_a_state_that_cannot_be_read_gives_the_lock_back(tmp_path, state, messag
     folder = tmp_path / "out.job"
     with Job(folder) as job:
         job.save()
-        assert read_json(folder / "job.json")["version"] == 1
+        assert read_json_or_none(folder / "job.json")["version"] == 1
     (folder / "job.json").write_text(state)
     for _ in range(2):
         with pytest.raises(JobError, match=message):

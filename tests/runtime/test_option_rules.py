@@ -122,7 +122,7 @@ def test_modes_do_not_mix(one, other, capsys):
     with_dir = ["--output-dir", "out"] if "--batch" in (one, other) else []
     words = [*words_for(one), *words_for(other), *with_dir]
     if "--stream" in words:
-        assert refusal(words).startswith("--stream speaks one text")
+        assert refusal(words).startswith("--stream is for a single text")
         return
     with pytest.raises(SystemExit):
         refusal(words)
@@ -283,7 +283,7 @@ def test_a_short_file_is_told_from_a_long_one(at, capsys):
     for option in (["--redo", "1"], ["--ray"]):
         assert main(["--file", "short.txt", *option]) == 1
         err = capsys.readouterr().err
-        assert f"{option[0]} is of long texts" in err
+        assert f"{option[0]} is for long texts" in err
         assert "with a short --file it would do nothing" in err
         assert not at.told
 
@@ -467,7 +467,10 @@ def test_every_option_of_a_conversion_is_done_or_refused():
         (["--show-text", "--redo", "1", "--play"], "leave out --play and --redo"),
         (["--list-chapters", "--play"], "--list-chapters speaks nothing: leave out --play"),
         (["--list-chapters", "--redo", "1"], "leave out --redo"),
-        (["--list-chapters", "--show-text"], "--show-text and --list-chapters: give one of them"),
+        (
+            ["--list-chapters", "--show-text"],
+            "--show-text and --list-chapters: use only one of them",
+        ),
     ],
 )
 def test_where_nothing_is_spoken_what_is_done_with_speech_is_refused(
@@ -488,7 +491,7 @@ def test_no_sdh_of_a_batch_without_subtitles_is_refused(name, monkeypatch, tmp_p
     Path("texts/a.txt").write_text("Hello.")
     words = ["--model", "pocket", "--batch", name, "--show-text", "--no-sdh"]
     assert main(words) == 1
-    assert "--no-sdh is of subtitles" in capsys.readouterr().err
+    assert "--no-sdh is for subtitles" in capsys.readouterr().err
     Path("texts/b.srt").write_text("1\n00:01 --> 00:02\n[sighs] Yes.\n")
     if name == "texts":
         assert main(words) == 0
@@ -501,7 +504,7 @@ def test_a_row_is_shown_only_in_a_language_that_is_spoken(monkeypatch, tmp_path,
     assert main(["--model", "pocket", "--batch", "rows.csv", "--show-text"]) == 1
     out, err = capsys.readouterr()
     assert out == "Hello.\n"
-    assert "row 2 (0002.wav): english speaks English alone, not 'fr'" in err
+    assert "row 2 (0002.wav): english speaks only English, not 'fr'" in err
 
 
 def test_two_dashes_are_no_text(capsys):

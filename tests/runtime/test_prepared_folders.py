@@ -142,7 +142,7 @@ def test_a_state_of_another_shape_is_refused_in_one_line(place, state):
     if isinstance(state, dict):
         state = {**json.loads(path.read_text()), **state}
     path.write_text(json.dumps(state))
-    with pytest.raises(JobError, match=r"to begin anew\.$"):
+    with pytest.raises(JobError, match=r"to start over\.$"):
         place.speak()
 
 
@@ -150,7 +150,7 @@ def test_a_state_of_another_shape_is_refused_in_one_line(place, state):
 def test_a_state_that_is_no_json_is_refused_in_one_line(place, content):
     place.speak()
     (place.job / "job.json").write_bytes(content)
-    with pytest.raises(JobError, match=r"job\.json is damaged: .* to begin anew\.$"):
+    with pytest.raises(JobError, match=r"job\.json is damaged: .* to start over\.$"):
         place.speak()
 
 

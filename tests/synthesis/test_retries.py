@@ -10,7 +10,7 @@ import pytest
 
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.errors import SettingError
-from mlx_chatterbox.generate import main, what_guards_found
+from mlx_chatterbox.generate import guard_lines, main
 from mlx_chatterbox.recognition.held_out import HELD_OUT
 from mlx_chatterbox.runtime import device, parallel
 from mlx_chatterbox.synthesis import retries, synthesizer
@@ -269,11 +269,11 @@ def test_the_report_is_a_line():
     fine = Outcome((1, 2), "", 1, 5)
     again = Outcome((1, 2), "", 2, 77)
     bad = Outcome((1, 2), "silence", 3, 9)
-    assert what_guards_found([fine, fine]) == []
-    assert len(what_guards_found([fine, again, bad])) == 2
-    assert "seed 77" in what_guards_found([fine, again])[0]
-    assert "piece 2 of 2" in what_guards_found([fine, bad])[0]
-    assert "silence" in what_guards_found([fine, bad])[0]
+    assert guard_lines([fine, fine]) == []
+    assert len(guard_lines([fine, again, bad])) == 2
+    assert "seed 77" in guard_lines([fine, again])[0]
+    assert "piece 2 of 2" in guard_lines([fine, bad])[0]
+    assert "silence" in guard_lines([fine, bad])[0]
 
 
 def test_the_command_line_reports_and_can_do_without(tmp_path, capsys, monkeypatch):

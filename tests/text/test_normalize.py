@@ -188,7 +188,7 @@ def test_show_text_of_another_language(show, small_models):
     assert (code, lines) == (0, ["Fünf Kilometer"])
     code, lines, err = show("--text", "5 km", "--normalize", model=model)
     assert (code, lines) == (1, [])
-    assert "--language is needed" in err
+    assert "--language is required" in err
 
 
 def test_what_will_not_be_read_is_named_once(show, small_checkpoint):

@@ -258,7 +258,7 @@ def test_command_line_asks_for_the_language(small_models, capsys, tmp_path):
 
     words = ["--text", "Hi.", "--model", str(small_models("multilingual"))]
     assert main([*words, "--output", str(tmp_path / "a.wav")]) == 1
-    assert "--language is needed" in capsys.readouterr().err
+    assert "--language is required" in capsys.readouterr().err
     words = ["--text", "Hi.", "--language", "fr", "--model", str(small_models("english"))]
     assert main([*words, "--output", str(tmp_path / "a.wav")]) == 1
     assert "english has no language_id" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from ...errors import TextError
-from .encodings import Decoder
+from .encodings import TextDecoder
 
 # Of one file, and of all that is read of a book; a novel has one megabyte.
 MOST_BYTES, MOST_BYTES_IN_ALL = 16 << 20, 32 << 20
@@ -50,7 +50,7 @@ class Archive:
         self.names = frozenset(archive.namelist())
         self._folded = {_folded(name): name for name in sorted(self.names, reverse=True)}
         self._sheets: dict[str, str | None] = {}
-        self.decoder = Decoder()
+        self.decoder = TextDecoder()
 
     def __contains__(self, name: str) -> bool:
         return self._stored(name) is not None

@@ -44,20 +44,21 @@ _LONGEST_HEADING = 100
 
 
 @dataclass(frozen=True)
-class Entry:
-    """Of a table of contents: an address, from the folder of its file, and a title."""
+class ContentsEntry:
+    """A title in a table of contents, and its address relative to the folder of that file."""
 
     address: str
     title: str
 
 
-def entries_of_nav(text: str) -> list[Entry]:
-    """Of EPUB 3's navigation document: its table of contents, else all its links."""
+def entries_of_nav(text: str) -> list[ContentsEntry]:
+    """Read the navigation document of an EPUB 3: its table of contents, else all its links."""
     markup = Markup(text)
     navs = [each for each in markup.events if isinstance(each, Element) and each.tag == "nav"]
     chosen = [nav for nav in navs if "toc" in nav.types] or [nav for nav in navs if not nav.types]
     spans = [(nav.begin, nav.end) for nav in chosen] or [(0, len(markup.events))]
-    found: list[Entry] = []
+    entries: list[ContentsEntry] = []
+    words: list[str] = []
     last = 0
     for begin, end in spans:
         if begin < last:
@@ -71,26 +72,27 @@ def entries_of_nav(text: str) -> list[Entry]:
             elif isinstance(event, Element) and tag == "a":
                 link, words = (event if depth <= DEPTH else None), []
             elif isinstance(event, End) and event.element is link and link is not None:
-                found.append(Entry(link.get("href"), " ".join("".join(words).split())))
+                title = " ".join("".join(words).split())
+                entries.append(ContentsEntry(link.get("href"), title))
                 link = None
             elif isinstance(event, str):
                 words.append(event)
-    return found
+    return entries
 
 
-def entries_of_ncx(root: ElementTree.Element) -> list[Entry]:
-    """Of EPUB 2's."""
-    found = []
+def entries_of_ncx(root: ElementTree.Element) -> list[ContentsEntry]:
+    """Read the table of contents of an EPUB 2 (`toc.ncx`)."""
+    entries = []
     waiting = [(point, 1) for point in reversed(root.findall(".//navMap/navPoint"))]
     while waiting:
         point, depth = waiting.pop()
         content, label = point.find("./content"), point.find("./navLabel/text")
         if content is not None and label is not None:
             title = " ".join("".join(label.itertext()).split())
-            found.append(Entry(content.get("src", ""), title))
+            entries.append(ContentsEntry(content.get("src", ""), title))
         if depth < DEPTH:
             waiting += [(inner, depth + 1) for inner in reversed(point.findall("./navPoint"))]
-    return found
+    return entries
 
 
 def shaped(blocks: Iterable[Block], left_out: Counter[str]) -> list[Block]:
@@ -309,4 +311,6 @@ def _letters(text: str) -> str:
 def _is_within(text: str, title: str | None) -> bool:
     """Whether a title has all of a text, word for word."""
     words = _letters(text)
-    return bool(words and title) and f" {words} " in f" {_letters(title)} "
+    if not words or not title:
+        return False
+    return f" {words} " in f" {_letters(title)} "

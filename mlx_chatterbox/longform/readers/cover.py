@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from ...errors import TextError
@@ -18,9 +19,9 @@ def cover_of(package: ElementTree.Element, name: str, archive: Archive) -> bytes
     Args:
         package: the book's package document, called `name` in the archive.
     """
-    for found in _names(package, name, archive):
+    for path in _candidates(package, name, archive):
         try:
-            content = archive.bytes(found) if found in archive.names else b""
+            content = archive.bytes(path) if path in archive.names else b""
         except TextError:
             continue
         if content.startswith((_JPEG, _PNG)):
@@ -28,9 +29,9 @@ def cover_of(package: ElementTree.Element, name: str, archive: Archive) -> bytes
     return None
 
 
-def _names(package: ElementTree.Element, name: str, archive: Archive):
-    """Names of what may be the cover, the likeliest first: as EPUB 3 says it, as EPUB 2 does, and
-    as others do."""
+def _candidates(package: ElementTree.Element, name: str, archive: Archive) -> Iterator[str]:
+    """Names of files that may be the cover, the likeliest first: as EPUB 3 declares it, as EPUB 2
+    does, and as others do."""
     items = {item.get("id"): item for item in package.findall("./manifest/item")}
     pictures = {
         key: archive.resolved(name, item.get("href", ""))
@@ -43,20 +44,19 @@ def _names(package: ElementTree.Element, name: str, archive: Archive):
     pages = []
     for meta in package.iter("meta"):
         if meta.get("name") == "cover":
-            wanted = meta.get("content", "")
-            item = items.get(wanted)
-            if item is not None:
-                pages.append(archive.resolved(name, item.get("href", "")))
-            else:
-                pages.append(archive.resolved(name, wanted))
+            # The id of a file, or its address.
+            content = meta.get("content", "")
+            page = items.get(content)
+            address = content if page is None else page.get("href", "")
+            pages.append(archive.resolved(name, address))
     for reference in package.findall("./guide/reference"):
         if reference.get("type", "").lower() in ("cover", "other.ms-coverimage-standard"):
             pages.append(archive.resolved(name, reference.get("href", "")))
-    for page in pages:
-        yield from _pictures_of(page, archive) if page.lower().endswith(_PAGES) else (page,)
-    for key, found in pictures.items():
-        if "cover" in f"{key} {found.rsplit('/', 1)[-1]}".lower():
-            yield found
+    for path in pages:
+        yield from _pictures_of(path, archive) if path.lower().endswith(_PAGES) else (path,)
+    for key, path in pictures.items():
+        if "cover" in f"{key} {path.rsplit('/', 1)[-1]}".lower():
+            yield path
 
 
 def _pictures_of(page: str, archive: Archive) -> list[str]:

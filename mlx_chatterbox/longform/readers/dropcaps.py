@@ -55,9 +55,14 @@ def joins(cap: str, after: str) -> bool:
         return False
     if after[0].islower():
         # "A long time" is not "Along time".
-        return cap[-1].upper() not in _WORDS or re.match(r"[^\W\d_]*", after).group() in _RESTS
+        return cap[-1].upper() not in _WORDS or _first_word(after) in _RESTS
     # "T" and "HE NIGHT".
     return after[:2].isupper() or not after[1:2].isalpha()
+
+
+def _first_word(text: str) -> str:
+    match = re.match(r"[^\W\d_]*", text)
+    return match.group() if match is not None else ""
 
 
 def repeats(cap: str, after: str) -> bool:

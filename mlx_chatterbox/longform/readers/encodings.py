@@ -50,7 +50,7 @@ _BOMS = {
 
 
 @dataclass
-class Decoder:
+class TextDecoder:
     """Decodes the files of one book.
 
     Attributes:
@@ -96,11 +96,11 @@ class Decoder:
             text = _tried(content, declared) if text is None else text
             if text is not None and not _mostly_utf8(content):
                 return text
-        if (found := guess(content, self.language)) is not None:
-            text, encoding = found
-            self.guessed.setdefault(encoding, []).append(name)
-            return text
-        return None
+        if (guessed := guess(content, self.language)) is None:
+            return None
+        text, encoding = guessed
+        self.guessed.setdefault(encoding, []).append(name)
+        return text
 
     def remarks(self) -> list[str]:
         """A line for each encoding that was guessed."""
@@ -120,19 +120,22 @@ def guess(content: bytes, language: str | None = None) -> tuple[str, str] | None
     Returns:
         None where nothing fits.
     """
-    if (text := _wide(content)) is not None:
-        return text
-    if (text := _mostly_utf8(content)) is not None:
-        return text, "UTF-8 and windows-1252 mixed"
+    if (wide := _wide(content)) is not None:
+        return wide
+    if (mixed := _mostly_utf8(content)) is not None:
+        return mixed, "UTF-8 and windows-1252 mixed"
     own = _BY_LANGUAGE.get((language or "")[:2].lower(), "cp1252")
-    found = {one: _tried(content, one) for one in dict.fromkeys((own, "cp1252", "mac_roman"))}
-    found = {one: text for one, text in found.items() if text is not None and _is_text(text)}
-    if not found:
+    texts: dict[str, str] = {}
+    for encoding in dict.fromkeys((own, "cp1252", "mac_roman")):
+        text = _tried(content, encoding)
+        if text is not None and _is_text(text):
+            texts[encoding] = text
+    if not texts:
         return None
-    # The Macintosh's only where it makes more of the text.
-    mac = found.pop("mac_roman", "")
+    # Mac Roman only where it makes more of the text.
+    mac = texts.pop("mac_roman", "")
     likeness = _likeness(mac)
-    others = list(found.items())[:1]
+    others = list(texts.items())[:1]
     if likeness > 0 and (not others or (own == "cp1252" and likeness > _likeness(others[0][1]))):
         return mac, "Mac Roman"
     if not others or (others[0][0] == "cp1252" and _likeness(others[0][1]) < 0):

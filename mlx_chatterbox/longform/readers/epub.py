@@ -21,11 +21,11 @@ from ...harmless import one_line, shortened
 from ..blocks import Block, plan_blocks
 from ..plan import Document
 from .archive import Archive
-from .contents import Entry, entries_of_nav, entries_of_ncx, shaped
+from .contents import ContentsEntry, entries_of_nav, entries_of_ncx, shaped
 from .cover import cover_of
 from .links import find_contents
 from .markup import Element, Markup
-from .notes import Chapter, find_notes
+from .notes import ChapterFile, find_notes
 from .styles import Styles, applies_to, sheets_of
 from .xhtml import ChapterReader
 
@@ -92,7 +92,7 @@ class _Book:
         package_name = self._package_name()
         self._package = self._archive.xml(package_name)
         self._name = package_name
-        self.title = (_texts(self._package, "title") or [None])[0]
+        self.title = next(iter(_texts(self._package, "title")), None)
         self.author = ", ".join(_texts(self._package, "creator")) or None
         languages = _texts(self._package, "language")
         self._archive.decoder.language = languages[0] if languages else language or ""
@@ -110,32 +110,34 @@ class _Book:
                 raise TextError(f"{self._path} is no whole EPUB: {CONTAINER} is missing.")
             return found[0]
         rootfile = self._archive.xml(CONTAINER).find(".//rootfile")
-        if rootfile is None or not rootfile.get("full-path"):
+        package = "" if rootfile is None else rootfile.get("full-path", "")
+        if not package:
             raise TextError(f"{self._path} is no EPUB: {CONTAINER} names no package.")
-        return self._archive.resolved("package", rootfile.get("full-path"))
+        return self._archive.resolved("package", package)
 
     def blocks(self) -> list[Block]:
-        """Of all chapters in reading order, a break between them where no heading begins one."""
+        """The blocks of all chapters in reading order, with a break where no heading begins one."""
         names, aside = self._reading_order()
         chapters = [self._chapter(name) for name in names]
         find_notes(chapters, self._archive.resolved, aside)
         find_contents(chapters, self._archive.resolved)
         entries = self._entries({chapter.name: chapter for chapter in chapters})
-        found: list[Block] = []
-        for at, chapter in enumerate(chapters):
+        book: list[Block] = []
+        chapters.reverse()
+        while chapters:
+            chapter = chapters.pop()  # so that its memory is freed with it
             of_file = entries.get(chapter.name, {})
             reader = ChapterReader(chapter, of_file)
             blocks = [Block("entry", title) for title in of_file.get("", ())] + reader.blocks()
             self._left_out += reader.left_out
-            chapters[at] = None  # its memory
             blocks = shaped(blocks, self._left_out)
             first = next((block for block in blocks if block.text), None)
             if first is None:
                 continue
             if first.kind not in ("heading", "chapter"):
-                found.append(Block("break"))
-            found.extend(blocks)
-        return found
+                book.append(Block("break"))
+            book.extend(blocks)
+        return book
 
     def cover(self) -> bytes | None:
         """The picture of the book's cover."""
@@ -202,7 +204,7 @@ class _Book:
             f"the book is not whole: {len(missing)} {many} missing in it ({first})"
         )
 
-    def _chapter(self, name: str) -> Chapter:
+    def _chapter(self, name: str) -> ChapterFile:
         try:
             markup = Markup(self._archive.text(name))
         except TextError as error:
@@ -225,9 +227,9 @@ class _Book:
         key = tuple(dict.fromkeys(sheets))[:_MOST_SHEETS]
         if key not in self._sheets:
             self._sheets[key] = Styles(sheets_of(key, self._archive.sheet))
-        return Chapter(name, markup, self._sheets[key].of_another_file())
+        return ChapterFile(name, markup, self._sheets[key].of_another_file())
 
-    def _entries(self, chapters: dict[str, Chapter]) -> dict[str, dict[str, list[str]]]:
+    def _entries(self, chapters: dict[str, ChapterFile]) -> dict[str, dict[str, list[str]]]:
         """Titles of the table of contents by file and the id in it, "" for the file's beginning."""
         found: dict[str, dict[str, list[str]]] = {}
         for name, entries in self._tables():
@@ -245,9 +247,9 @@ class _Book:
                 break
         return found
 
-    def _tables(self) -> list[tuple[str, list[Entry]]]:
+    def _tables(self) -> list[tuple[str, list[ContentsEntry]]]:
         """The tables of contents, EPUB 3's before EPUB 2's."""
-        found = []
+        tables: list[tuple[str, list[ContentsEntry]]] = []
         for item in self._items.values():
             is_nav = "nav" in item.get("properties", "").split()
             if not is_nav and item.get("media-type") != "application/x-dtbncx+xml":
@@ -257,12 +259,12 @@ class _Book:
                 continue
             try:
                 if is_nav:
-                    found.insert(0, (name, entries_of_nav(self._archive.text(name))))
+                    tables.insert(0, (name, entries_of_nav(self._archive.text(name))))
                 else:
-                    found.append((name, entries_of_ncx(self._archive.xml(name))))
+                    tables.append((name, entries_of_ncx(self._archive.xml(name))))
             except TextError as error:
                 self._problems.append(f"its table of contents cannot be read: {error}")
-        return found
+        return tables
 
     def _locked(self) -> frozenset[str]:
         """Encrypted files; fonts often are, and do not matter."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .markup import BLOCKS, HEADINGS, Element, End
-from .notes import Chapter
+from .notes import ChapterFile
 
 # A heading, or a line, above such a list.
 _TITLE = re.compile(
@@ -43,10 +43,10 @@ class _Line:
     links: list[tuple[str, str]] = field(default_factory=list)
 
 
-def find_contents(chapters: Sequence[Chapter], resolved: Callable[[str, str], str]) -> None:
-    """Fill in which texts of each chapter are such a list (`Chapter.silent`, `Chapter.contents`).
+def find_contents(chapters: Sequence[ChapterFile], resolved: Callable[[str, str], str]) -> None:
+    """Find such lists in each chapter, and fill in its attributes `silent` and `contents`.
 
-    A list is one by its heading, or because its links lead to headings of the same words.
+    A list counts by its heading, or if its links lead to headings of the same words.
 
     Args:
         resolved: from a file's name and an address in it to a file's name.
@@ -69,7 +69,7 @@ def find_contents(chapters: Sequence[Chapter], resolved: Callable[[str, str], st
             at = end
 
 
-def _lines(chapter: Chapter) -> Iterator[_Line]:
+def _lines(chapter: ChapterFile) -> Iterator[_Line]:
     line, link = _Line(0), None
     for at, event in enumerate(chapter.markup.events):
         if isinstance(event, str):
@@ -94,7 +94,9 @@ def _lines(chapter: Chapter) -> Iterator[_Line]:
     yield line
 
 
-def _target(address: str, chapter: Chapter, by_name, resolved) -> tuple[Chapter, str] | None:
+def _target(
+    address: str, chapter: ChapterFile, by_name, resolved
+) -> tuple[ChapterFile, str] | None:
     """The chapter and the id that a link leads to; None out of the book."""
     path, _, fragment = address.partition("#")
     if re.match(r"[a-z][a-z0-9+.-]*:", path, re.IGNORECASE):
@@ -105,7 +107,7 @@ def _target(address: str, chapter: Chapter, by_name, resolved) -> tuple[Chapter,
     return found, fragment
 
 
-def _is_link(line: _Line, chapter: Chapter, by_name, resolved) -> bool:
+def _is_link(line: _Line, chapter: ChapterFile, by_name, resolved) -> bool:
     """Whether a line is nothing but links to elsewhere in the book."""
     words = [text for text, _ in line.links if any(map(str.isalpha, text))]
     if not words or _BESIDE.fullmatch(line.beside) is None:
@@ -144,7 +146,7 @@ def _end_of_run(lines: Sequence[_Line], at: int, chapter, by_name, resolved) -> 
     return end
 
 
-def _is_target(line: _Line, chapter: Chapter) -> bool:
+def _is_target(line: _Line, chapter: ChapterFile) -> bool:
     """Whether a line is a heading, or in it begins what has an id."""
     inside = chapter.markup.events[max(0, line.begin - 1) : line.end]
     return any(
@@ -171,7 +173,7 @@ def _words(text: str) -> str:
     return f" {' '.join(_WORD.findall(text.casefold()))} "
 
 
-def _heading_at(chapter: Chapter, fragment: str) -> str:
+def _heading_at(chapter: ChapterFile, fragment: str) -> str:
     """The text of the first headings after a place."""
     element = chapter.ids.get(fragment)
     events = chapter.markup.events

@@ -58,7 +58,7 @@ _LONGEST = 20_000
 
 
 @dataclass
-class Chapter:
+class ChapterFile:
     """A file of the book.
 
     Attributes:
@@ -108,7 +108,7 @@ class _Link:
 
 
 def find_notes(
-    chapters: Sequence[Chapter], resolved: Callable[[str, str], str], aside: frozenset[str]
+    chapters: Sequence[ChapterFile], resolved: Callable[[str, str], str], aside: frozenset[str]
 ) -> None:
     """Fill in what each chapter leaves out.
 
@@ -130,7 +130,7 @@ def find_notes(
             element = chapters[at].ids.get(link.fragment)
             body = None if element is None else _body(chapters, link, at, element)
             is_note = body is not None
-            if is_note:
+            if body is not None:
                 bodies.append((link, at, body))
         else:
             is_note = False
@@ -148,7 +148,7 @@ def is_back_link(text: str) -> bool:
     return bool(text.strip()) and bool(_BACK.fullmatch(text.strip()))
 
 
-def _leave_out_what_is_called_so(chapter: Chapter) -> None:
+def _leave_out_what_is_called_so(chapter: ChapterFile) -> None:
     for event in chapter.markup.events:
         if not isinstance(event, Element) or not event.attributes or event.tag in ("html", "body"):
             continue
@@ -167,7 +167,7 @@ def _leave_out_what_is_called_so(chapter: Chapter) -> None:
             chapter.left_out.setdefault(event.begin, "mark")
 
 
-def _links(number: int, chapter: Chapter, resolved) -> list[_Link]:
+def _links(number: int, chapter: ChapterFile, resolved) -> list[_Link]:
     """Links that look like marks of notes."""
     found = []
     events, tail, raised = chapter.markup.events, "", 0
@@ -226,7 +226,9 @@ def _bare(mark: str) -> str:
     return re.sub(r"[\s\[\](){}⟨⟩.,:^]", "", mark).lower()
 
 
-def _body(chapters: Sequence[Chapter], link: _Link, at: int, element: Element) -> Element | None:
+def _body(
+    chapters: Sequence[ChapterFile], link: _Link, at: int, element: Element
+) -> Element | None:
     """The note that a link leads to; None if it is none."""
     chapter = chapters[at]
     block: Element | None = element
@@ -273,7 +275,7 @@ def _is_inside(block: Element, link: _Link, at: int) -> bool:
     return at == link.number and block.begin <= link.element.begin <= block.end
 
 
-def _has_heading(chapter: Chapter, block: Element) -> bool:
+def _has_heading(chapter: ChapterFile, block: Element) -> bool:
     if block.begin not in chapter.with_headings:
         inside = chapter.markup.events[block.begin : min(block.end, block.begin + _LONGEST)]
         chapter.with_headings[block.begin] = (
@@ -284,7 +286,7 @@ def _has_heading(chapter: Chapter, block: Element) -> bool:
     return chapter.with_headings[block.begin]
 
 
-def _leads_back(chapters, link: _Link, chapter: Chapter, block: Element) -> bool:
+def _leads_back(chapters, link: _Link, chapter: ChapterFile, block: Element) -> bool:
     """Whether a block has a link to about where the mark stands."""
     inside = chapter.markup.events[block.begin : min(block.end, block.begin + 400)]
     for event in inside:
@@ -326,7 +328,7 @@ def _leave_out_what_goes_on(chapters, bodies: list[tuple[_Link, int, Element]]) 
                 chapters[at].left_out.setdefault(each.begin, "")
 
 
-def _leave_out_what_a_title_announces(chapter: Chapter, any_marks: bool) -> None:
+def _leave_out_what_a_title_announces(chapter: ChapterFile, any_marks: bool) -> None:
     """A list after a heading such as "Footnotes", to which no link leads."""
     events = chapter.markup.events
     for event in events:

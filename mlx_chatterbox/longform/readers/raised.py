@@ -61,7 +61,7 @@ class Raised:
         )
         if not plain:
             return text
-        base = re.search(r"\S{0,40}$", before).group()
+        base = _last_word(before)
         if _NUMBER.fullmatch(plain) and after[:1] in ("/", "⁄") and after[1:2].strip().isdigit():
             # 1<sup>1</sup>/<sub>2</sub>.
             return f" {plain}" if base[-1:].isdigit() else plain
@@ -156,14 +156,22 @@ class Raised:
         return plain in ("2", "3", "4") and int(plain) != self.note + 1
 
 
+def _last_word(text: str) -> str:
+    """The last characters of a text up to white space, at most 40; "" after white space."""
+    match = re.search(r"\S{0,40}$", text)
+    return match.group() if match is not None else ""
+
+
 def _is_degree(base: str, plain: str, after: str) -> bool:
     if plain in ("°", "º"):
         return True
     if re.match(r"\s?[CFKNSEW]\b", after):
         return True
     # 90<sup>o</sup>; but 1<sup>o</sup> is an ordinal in Spanish, and 10<sup>0</sup> is 1.
-    number = int(re.search(r"\d{1,9}$", base).group())
-    return plain == "o" and number >= 10 and bool(_DEGREES.match(after))
+    number = re.search(r"\d{1,9}$", base)
+    if number is None:
+        return False  # another digit, such as ² or ③
+    return plain == "o" and int(number.group()) >= 10 and bool(_DEGREES.match(after))
 
 
 def _charge(plain: str, base: str) -> str | None:

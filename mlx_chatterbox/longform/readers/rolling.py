@@ -5,18 +5,9 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Protocol, TypeVar
 
-
-class _Timed(Protocol):
-    start: float
-    end: float
-    text: str
-
-
-Cue = TypeVar("Cue", bound=_Timed)
 _TAG = re.compile(r"<[^<>]*>")
 # Of a file's pairs of neighbours, those that roll; people say a thing twice now and then.
 _MOST_OF_THEM = 0.6
@@ -26,7 +17,23 @@ _TOUCH = 0.1  # s
 _MOST_LINES = 20
 
 
-def shown_once(cues: Sequence[Cue]) -> tuple[list[Cue], int]:
+@dataclass(frozen=True)
+class SubtitleCue:
+    """One subtitle of a file.
+
+    Attributes:
+        start, end: s.
+        text: its lines as they are in the file.
+        line: number of the line that has its times, from 1.
+    """
+
+    start: float
+    end: float
+    text: str
+    line: int = 0
+
+
+def shown_once(cues: Sequence[SubtitleCue]) -> tuple[list[SubtitleCue], int]:
     """Subtitles without the lines that they repeat from the one before, and how many lines these
     were: 0, and the same subtitles, where most of a file does not roll.
 
@@ -43,12 +50,12 @@ def shown_once(cues: Sequence[Cue]) -> tuple[list[Cue], int]:
     rolling = sum(count > 0 for count in touching)
     if rolling < _FEWEST or rolling < _MOST_OF_THEM * max(1, len(cues) - 1):
         return list(cues), 0
-    found = list(cues[:1])
+    kept = list(cues[:1])
     for cue, own, count in zip(cues[1:], lines[1:], shared, strict=True):
         fresh = [line for line in cue.text.split("\n") if _plain(line)][count:]
         if fresh or not own:
-            found.append(replace(cue, text="\n".join(fresh)))
-    return found, sum(shared)
+            kept.append(replace(cue, text="\n".join(fresh)))
+    return kept, sum(shared)
 
 
 def _lines(text: str) -> list[str]:
@@ -60,7 +67,7 @@ def _plain(line: str) -> str:
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many lines a subtitle begins with are those that the one before ends with."""
+    """Count the lines at the end of one subtitle that begin the other."""
     for count in range(min(len(one), len(other), _MOST_LINES), 0, -1):
         if list(one[-count:]) == list(other[:count]):
             return count

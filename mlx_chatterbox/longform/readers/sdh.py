@@ -65,7 +65,9 @@ def _named(match: re.Match) -> str:
     if _is_name(match.group(2)):
         return match.group(1)
     # A sentence and a name: "Come. MARY: Stay."
-    before, end, name = _SENTENCE.match(match.group(2)).groups(default="")
+    sentence = _SENTENCE.match(match.group(2))
+    assert sentence is not None  # every part of the pattern may be empty
+    before, end, name = sentence.groups(default="")
     return f"{match.group(1)}{before}{end}" if end and _is_name(name) else match.group()
 
 

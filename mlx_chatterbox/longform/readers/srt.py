@@ -18,7 +18,7 @@ from ...text.clauses import pieces
 from ...text.scripts import flowed, spoken_length
 from ..plan import Document, Piece, checked_count
 from .plain import characters_of
-from .rolling import shown_once
+from .rolling import SubtitleCue, shown_once
 from .sdh import without_sdh
 
 _TIME = r"(?:(\d{1,4})\s?:\s?)?(\d{1,3})\s?:\s?(\d{1,2})(?:\s?[,.:;]\s?(\d{1,9}))?"
@@ -59,26 +59,16 @@ _VTT_BLOCK = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
 _MOST_TOLD = 10
 
 
-@dataclass(frozen=True)
-class Cue:
-    """One subtitle: seconds, its lines as they are in the file, and the line of its times."""
-
-    start: float
-    end: float
-    text: str
-    line: int = 0
-
-
 @dataclass
 class Subtitles:
-    """What a file has.
+    """The content of a file.
 
     Attributes:
         cues: in the order of the file.
         problems: what is wrong with others, each with its line.
     """
 
-    cues: list[Cue] = field(default_factory=list)
+    cues: list[SubtitleCue] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -109,7 +99,7 @@ def read_srt(path: Path, language: str | None, longest: int, sdh: bool = True) -
             described += text != whole
             emptied += _has_words(whole) and not _has_words(text)
         if _has_words(text):
-            spoken += _pieces(cue, text, longest, language)
+            spoken += _timed_pieces(cue, text, longest, language)
             checked_count(len(spoken))
     if described:
         remarks.append(
@@ -168,7 +158,7 @@ def _add(times: str, at: int, text: str, found: Subtitles) -> None:
         how = "when" if end == start else "before"
         found.problems.append(f"line {at + 1}: it ends {how} it begins{words}")
         return
-    found.cues.append(Cue(start, end, text, at + 1))
+    found.cues.append(SubtitleCue(start, end, text, at + 1))
 
 
 def _no_times(at: int, line: str) -> str:
@@ -239,17 +229,19 @@ def _remarks(problems: Sequence[str]) -> list[str]:
     return [*told, *([f"{more} more {many} wrong in such a way"] if more else [])]
 
 
-def _in_order(found: Sequence[Cue]) -> list[Cue]:
-    """By their times; what begins at one time is one subtitle."""
-    ordered: list[Cue] = []
-    for start, same in groupby(sorted(found, key=lambda cue: cue.start), lambda cue: cue.start):
-        cues = list(same)
-        text = "\n".join(cue.text for cue in cues)
-        ordered.append(Cue(start, max(cue.end for cue in cues), text, cues[0].line))
+def _in_order(cues: Sequence[SubtitleCue]) -> list[SubtitleCue]:
+    """Sort subtitles by their times, those that begin at one time joined into one."""
+    ordered: list[SubtitleCue] = []
+    for start, same in groupby(sorted(cues, key=lambda cue: cue.start), lambda cue: cue.start):
+        group = list(same)
+        text = "\n".join(cue.text for cue in group)
+        ordered.append(SubtitleCue(start, max(cue.end for cue in group), text, group[0].line))
     return ordered
 
 
-def _pieces(cue: Cue, text: str, longest: int, language: str | None) -> Iterator[Piece]:
+def _timed_pieces(
+    cue: SubtitleCue, text: str, longest: int, language: str | None
+) -> Iterator[Piece]:
     parts = pieces(text, longest, language)
     lengths = [spoken_length(part) for part in parts]
     at, rate = cue.start, (cue.end - cue.start) / sum(lengths)
@@ -276,5 +268,5 @@ def _spoken(text: str) -> str:
 
 def _seconds(parts: tuple[str | None, ...]) -> float:
     hours, minutes, seconds, thousandths = parts
-    whole = int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds)
+    whole = int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)
     return whole + int((thousandths or "0")[:3].ljust(3, "0")) / 1000

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from ..blocks import Block
 from .dropcaps import is_cap, joins, letter_of, repeats
 from .markup import BLOCKS, HEADINGS, VOID, Element, End, Event, Markup
-from .notes import Chapter, find_notes, is_back_link
+from .notes import ChapterFile, find_notes, is_back_link
 from .raised import MARK, Raised
 from .styles import Styles
 
@@ -50,7 +50,7 @@ def xhtml_blocks(text: str) -> list[Block]:
 
     Tables, code, notes and their marks, pictures and scripts are left out.
     """
-    chapter = Chapter("", Markup(text))
+    chapter = ChapterFile("", Markup(text))
     chapter.styles = Styles(chapter.markup.sheets)
     find_notes([chapter], lambda _, address: address, frozenset())
     reader = ChapterReader(chapter)
@@ -64,7 +64,7 @@ class ChapterReader:
         left_out: how many of what were left out: "note", "table", ...
     """
 
-    def __init__(self, chapter: Chapter, entries: Mapping[str, Sequence[str]] | None = None):
+    def __init__(self, chapter: ChapterFile, entries: Mapping[str, Sequence[str]] | None = None):
         """Args: `entries` are titles in the table of contents by the fragment they lead to."""
         self._chapter, self._entries = chapter, entries or {}
         self._events = chapter.markup.events
@@ -278,7 +278,8 @@ class ChapterReader:
         if marks or (links and text.strip() and MARK.fullmatch(text.strip())):
             self._note(text)
             return element.end + 1
-        tower = next((each for each in inside if getattr(each, "tag", "") == "sup"), None)
+        inner = (each for each in inside if isinstance(each, Element) and each.tag == "sup")
+        tower = next(inner, None)
         if tower is not None and not links:
             # 10 to the 10 to the 2.
             top = self._chapter.markup.words(tower, _LONGEST_RAISED)
