@@ -160,7 +160,8 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     if wrong := ignored(arguments.given, (arguments.command or "train",), RULES):
         raise SettingError(wrong)
     if arguments.command == "init":
-        return _init(arguments)
+        _init(arguments)
+        return None
     if arguments.command == "resume":
         from .session import resume
 

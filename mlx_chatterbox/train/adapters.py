@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -163,7 +164,9 @@ def apply_lora(networks: nn.Module, component: str, lora, seed: int = 0) -> list
     kind = DoRALinear if lora.dora else LoRALinear
     source, adapted = _Keys(), []
     for path, layer in targets(networks, component, lora):
-        adapter = kind.from_base(layer, r=lora.rank, dropout=0.0, scale=lora.alpha / lora.rank)
+        # mlx-lm takes quantised layers too; only its annotation is narrower.
+        linear = cast(nn.Linear, layer)
+        adapter = kind.from_base(linear, r=lora.rank, dropout=0.0, scale=lora.alpha / lora.rank)
         key = zlib.crc32(f"{component}.{path}".encode())
         bound = adapter.lora_a.shape[0] ** -0.5
         adapter.lora_a = mx.random.uniform(

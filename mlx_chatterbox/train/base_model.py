@@ -92,8 +92,10 @@ def configuration(config: TrainConfig) -> ModelConfig | None:
     folder, variant = find(config), published(config.model)
     if folder is not None and is_own_configuration(folder):
         model = ModelConfig.load(folder)
-    elif variant is not None or config.model.variant is not None:
-        model = (variant or VARIANTS[config.model.variant]).default_config()
+    elif variant is not None:
+        model = variant.default_config()
+    elif config.model.variant is not None:
+        model = VARIANTS[config.model.variant].default_config()
     else:
         return None
     return sizes(model, config) if config.model.init == "scratch" else model

@@ -11,6 +11,7 @@ from ..errors import DataError
 from ..harmless import harmless
 from ..models.config import ModelConfig
 from ..runtime.progress import Bars
+from ..text.multilingual import MultilingualTokenizer
 from .config import TrainConfig
 from .data.batches import Batches, group_by_speaker, make_sample, split
 from .data.check import read_clips
@@ -20,7 +21,7 @@ from .data.text import TextEncoder
 from .distributed import Group
 from .early import check_language
 from .follow import middle
-from .prepared import Prepared
+from .prepared import PreparedModel
 from .samples import Samples, TrainingError
 from .schedules import share
 
@@ -40,7 +41,7 @@ class Data:
     def __init__(
         self,
         config: TrainConfig,
-        prepared: Prepared | None,
+        prepared: PreparedModel | None,
         progress: Bars | None = None,
         model: ModelConfig | None = None,
     ):
@@ -75,7 +76,9 @@ class Data:
             and model.text.tokenizer == "multilingual"
         )
         if multilingual and prepared is not None:
-            check_language(config, prepared.checkpoint.tokenizer.languages)
+            tokenizer = prepared.checkpoint.tokenizer
+            assert isinstance(tokenizer, MultilingualTokenizer)  # as the configuration says
+            check_language(config, tokenizer.languages)
         clips, self.report = read_clips(
             config.dataset,
             self._encoder,
@@ -127,7 +130,7 @@ class Data:
             yield "\t".join(harmless(" ".join(cell.split())) for cell in cells)
 
     def features(
-        self, prepared: Prepared, group: Group, progress: Bars | None = None
+        self, prepared: PreparedModel, group: Group, progress: Bars | None = None
     ) -> FeatureStore:
         """Compute what the tasks need of every clip; several machines share the work."""
         dataset = self._config.dataset

@@ -9,6 +9,7 @@ it does not matter how a batch is dealt out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import mlx.core as mx
 import numpy as np
@@ -19,6 +20,7 @@ from ..errors import ChatterboxError
 # small tensors would cost its latency each time.
 PARCEL = 8 * 2**20
 _NUMBERS = " numbers"
+_Item = TypeVar("_Item")
 
 
 class DistributedError(ChatterboxError):
@@ -58,7 +60,7 @@ class Group:
         """Whether this machine writes: files, terminal, checkpoints."""
         return self.rank == 0
 
-    def share(self, indices: Sequence[int]) -> list[int]:
+    def share(self, indices: Sequence[_Item]) -> list[_Item]:
         """This machine's part of a global batch."""
         return list(indices[self.rank :: self.size])
 

@@ -14,7 +14,7 @@ from . import base_model
 from .config import TrainConfig
 from .data.item import path_of
 from .follow import follow_base
-from .naming import named
+from .naming import metrics_by_name
 
 _TAG_ENDS = "[]"
 
@@ -57,7 +57,7 @@ def _check_tasks(config: TrainConfig, model: ModelConfig) -> None:
     if config.training.eval_strategy == "no":
         return
     found = {task.name: dict.fromkeys(("loss", *task.parts, *task.metrics), 0.0) for task in tasks}
-    known, wanted = named("eval", found), config.training.metric_for_best_model
+    known, wanted = metrics_by_name("eval", found), config.training.metric_for_best_model
     if wanted not in known and f"eval_{wanted}" not in known:
         raise config.fail(
             "training.metric_for_best_model",

@@ -47,7 +47,7 @@ def export(
         CheckpointError: `output` is there already, or cannot be written.
     """
     output = Path(output).expanduser().absolute()
-    check_output(output, checkpoint.folder, force)
+    check_model_folder(output, checkpoint.folder, force)
     stored = read_weights(checkpoint.folder) if is_converted(checkpoint.folder) else None
     fuse(checkpoint.networks, stored)
     if upstream:  # whose networks know no few bits
@@ -65,7 +65,7 @@ def export(
     return output
 
 
-def check_output(output: Path, base: Path | None, force: bool = False) -> None:
+def check_model_folder(output: Path, base: Path | None, force: bool = False) -> None:
     """Find what is wrong with a folder to make, before the work.
 
     Args:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import ConfigError
 from ..runtime.own_files import write_whole
 from .config import TrainConfig
-from .options import Reader, rows
+from .options import ConfigReader, rows
 from .rules import check
 from .spellings import ALIASES, HINTS, IGNORED, IGNORED_ADAPTERS, REFUSED
 from .translate import TRANSLATED, put, rename, translate
@@ -54,8 +54,8 @@ def load_saved(path: str | Path) -> TrainConfig:
     return config
 
 
-def _reader() -> Reader:
-    """What knows every key, of ours and of other trainers."""
+def _reader() -> ConfigReader:
+    """Make a reader that knows every key of ours and of other trainers."""
     others = [*ALIASES, *IGNORED, *IGNORED_ADAPTERS, *REFUSED, *TRANSLATED]
     hints = dict(HINTS)
     for key in [*_own_keys(), *others]:
@@ -64,7 +64,7 @@ def _reader() -> Reader:
             hints[name] = f"it belongs {f'in {section}' if section else 'at the top'}."
     # These stand in several sections.
     del hints["config"], hints["revision"]
-    return Reader({**IGNORED, **IGNORED_ADAPTERS}, REFUSED, hints, others)
+    return ConfigReader({**IGNORED, **IGNORED_ADAPTERS}, REFUSED, hints, others)
 
 
 def _own_keys() -> Iterator[str]:

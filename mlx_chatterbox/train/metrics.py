@@ -11,9 +11,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
 
 from ..checks.json_file import parse_json
 from ..checks.plain import typed
@@ -119,7 +121,7 @@ class Metrics:
 
     def plot(self) -> None:
         """Draw `loss.png` from the lines so far."""
-        if self._file is None:
+        if self._folder is None:
             return
         try:
             plot_losses(read_metrics(self.path), self._folder / PLOT_NAME)
@@ -128,7 +130,7 @@ class Metrics:
 
     def speak(self, step: int, speakers: Sequence[Speak]) -> None:
         """Have samples spoken to `samples/step-N.wav`; a model that cannot yet is no error."""
-        if self._file is None or not speakers:
+        if self._folder is None or not speakers:
             return
         folder = self._folder / SAMPLES_NAME
         folder.mkdir(exist_ok=True)
@@ -215,11 +217,14 @@ def speakers_of(
         max_new_tokens: a model that has not learnt to stop is cut off there; None: a second and
             0.2 s for every character.
     """
-    from ..api.tts import CLASSES
+    from ..api.tts import CLASSES, ChatterboxMultilingualTTS
     from ..audio.files import save_audio
 
     kind = checkpoint.config.text.tokenizer
     tts = CLASSES[kind](checkpoint)
+    generate: Callable[..., np.ndarray] = tts.generate
+    if isinstance(tts, ChatterboxMultilingualTTS):
+        generate = partial(tts.generate, language_id=language)
 
     def speaker(text: str) -> Speak:
         limit = max_new_tokens or min(
@@ -227,16 +232,14 @@ def speakers_of(
         )
 
         def speak(path: Path) -> None:
-            settings = {"language_id": language} if kind == "multilingual" else {}
             if voice is None and tts.conds is None:
                 raise MissingExtra("the checkpoint has no voice, and there is no evaluation clip.")
-            wav = tts.generate(
+            wav = generate(
                 text,
                 audio_prompt_path=voice,
                 seed=seed,
                 max_new_tokens=limit,
                 guard=False,
-                **settings,
             )
             save_audio(path, wav, tts.sr)
 

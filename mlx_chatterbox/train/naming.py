@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 
-def named(when: str, found: dict[str, dict[str, float]]) -> dict[str, float]:
+def metrics_by_name(when: str, found: dict[str, dict[str, float]]) -> dict[str, float]:
     """Losses under the names of the guide: `train_loss`, `train_speech_loss`, ...
 
     With several tasks the loss of each has its name in it, and `train_loss` is their sum; a

@@ -20,7 +20,7 @@ NEW_ROWS = ["t3.text_emb.weight", "t3.text_head.weight"]
 
 
 @dataclass
-class Prepared:
+class PreparedModel:
     """A model ready to be trained.
 
     Attributes:
@@ -40,13 +40,15 @@ class Prepared:
         return {
             task.name: sum(
                 value.size
-                for _, value in tree_flatten(task.module(networks).trainable_parameters())
+                for value in dict(
+                    tree_flatten(task.module(networks).trainable_parameters())
+                ).values()
             )
             for task in self.tasks
         }
 
 
-def prepare(config: TrainConfig, progress: Bars | None = None) -> Prepared:
+def prepare(config: TrainConfig, progress: Bars | None = None) -> PreparedModel:
     """Load the model and make ready what is trained of it.
 
     What the configuration leaves open is filled in on the way, by `follow_base`.
@@ -72,4 +74,4 @@ def prepare(config: TrainConfig, progress: Bars | None = None) -> Prepared:
     if config.training.gradient_checkpointing:
         for module in modules:
             checkpointing.enable(module)
-    return Prepared(checkpoint, tasks, followed)
+    return PreparedModel(checkpoint, tasks, followed)

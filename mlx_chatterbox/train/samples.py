@@ -18,7 +18,7 @@ class TrainingError(ChatterboxError):
     """A run that cannot begin or go on."""
 
 
-class Plan(Protocol):
+class BatchPlan(Protocol):
     """The order of the data; `data.batches.Batches` is one."""
 
     def epoch(self, epoch: int) -> list[list[int]]:
@@ -34,7 +34,7 @@ class Samples:
         make: the sample of a clip (index, key (2,) uint32); see `data.batches.make_sample`.
     """
 
-    plan: Plan
+    plan: BatchPlan
     make: Callable[[int, np.ndarray], dict]
 
 

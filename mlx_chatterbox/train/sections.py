@@ -18,12 +18,17 @@ Freezable = Literal[
 COMPONENTS = ("t3", "flow", "vocoder", "s3_tokenizer", "speaker_encoder", "voice_encoder")
 # Trained unless frozen; the others only if `train_components` names them.
 USUAL = ("t3", "flow")
-# Other names of a dataset_type; only the names on the right go on from here.
-_DATASET_TYPES = {"jsonl": "metadata_json", "hf": "hf_dataset", "huggingface": "hf_dataset"}
+# Other names of a dataset_type, replaced by ours when the section is made.
+_DATASET_TYPES: dict[str, Literal["metadata_json", "hf_dataset"]] = {
+    "jsonl": "metadata_json",
+    "hf": "hf_dataset",
+    "huggingface": "hf_dataset",
+}
 _ALL_STEPS = "all steps"
-# Of an adapter: no layer is wider. Of threads: a machine has fewer cores.
+# The largest rank of an adapter (no layer is wider), and the most threads (no machine has as many
+# cores).
 MAX_RANK, MAX_THREADS = 8192, 256
-# What "s3gen" stands for in `freeze_components`.
+# The components that "s3gen" stands for in `freeze_components`.
 S3GEN = ("flow", "vocoder", "s3_tokenizer", "speaker_encoder")
 
 
@@ -55,7 +60,7 @@ class LoraConfig:
 
 @dataclass
 class ModelSection:
-    """What is trained, and from where."""
+    """The base model, and the components of it that are trained."""
 
     model_type: Literal["chatterbox"] = option("chatterbox", "the kind of model; there is one")
     base_model: str = option(
@@ -125,7 +130,7 @@ class ModelSection:
 
 @dataclass
 class DatasetSection:
-    """Which recordings are learnt from, and which are left out."""
+    """The recordings: where they are, which are left out, how they are trimmed and levelled."""
 
     dataset_type: Literal[
         "wav_txt", "metadata_csv", "metadata_json", "jsonl", "hf_dataset", "huggingface", "hf"
@@ -243,7 +248,7 @@ class DatasetSection:
     )
     use_auth_token: bool = option(False, "hf_dataset: log in with the token of `hf auth login`")
 
-    # Whether it comes from a run that was begun, whose file also holds what nobody set.
+    # True in the configuration of an earlier run, which also writes down what was left out.
     saved = False
 
     def __post_init__(self):
@@ -252,7 +257,7 @@ class DatasetSection:
 
 @dataclass
 class CustomParams:
-    """Lengths, in the guide's place for them."""
+    """Lengths of clips and prompts; the section has the name that TTSTune gives it."""
 
     max_text_len: int = option(256, "T3: clips with more text tokens are left out", "tokens", low=4)
     max_speech_len: int = option(
@@ -274,7 +279,7 @@ class CustomParams:
 
 @dataclass
 class TrainingSection:
-    """How it is trained."""
+    """Steps, optimizer, evaluation, checkpoints and everything else about the run."""
 
     output_dir: str = option("./outputs", "folder for checkpoints, metrics, samples, final model")
     num_train_epochs: float = option(
@@ -442,6 +447,12 @@ class TrainingSection:
         "of `output_dir`",
     )
     custom_params: CustomParams = option(factory=CustomParams, doc="")
+
+    @property
+    def resume_folder(self) -> str | None:
+        """The checkpoint or output folder to resume from; None begins a new run."""
+        resumed = self.resume_from_checkpoint
+        return self.output_dir if resumed is True else resumed or None
 
 
 @dataclass

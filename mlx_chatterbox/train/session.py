@@ -27,13 +27,13 @@ from .data.listen import read_audio
 from .dataset import Data
 from .distributed import Group
 from .early import check_early
-from .export import check_output
+from .export import check_model_folder
 from .export import export as write_model
 from .follow import base_lines, follow_base, follow_run, middle
 from .loading import load_saved
 from .metrics import speakers_of
 from .output import alone_in, check_folders, plain_disk_errors, refuse_busy
-from .prepared import Prepared, prepare
+from .prepared import PreparedModel, prepare
 from .samples import TrainingError
 from .state import CONFIG, Checkpoints, find_checkpoint, read_arrays, read_state, weights_file
 from .trackers import check_trackers
@@ -43,7 +43,7 @@ from .trainer import Trainer
 REPORT_NAME, FINAL_NAME = "data-report.json", "final_model"
 
 
-def begin(prepared: Prepared, data: Data) -> None:
+def begin(prepared: PreparedModel, data: Data) -> None:
     """Tell the tasks who speaks, before the first step.
 
     Raises:
@@ -54,7 +54,7 @@ def begin(prepared: Prepared, data: Data) -> None:
         task.begin(prepared.checkpoint.networks, speakers)
 
 
-def _speakers(config: TrainConfig, prepared: Prepared, data: Data) -> list:
+def _speakers(config: TrainConfig, prepared: PreparedModel, data: Data) -> list:
     """What speaks the samples: in the voice of a clip that is not trained on."""
     if not config.training.spoken_samples or not data.evaluation:
         return []
@@ -108,10 +108,11 @@ def _check_early(config: TrainConfig) -> ModelConfig | None:
         ChatterboxError: training would fail.
     """
     check_folders(config)
-    if config.training.resume_from_checkpoint is None:
+    resumed = config.training.resume_folder
+    if resumed is None:
         refuse_other_run(config)
     else:
-        checkpoint = find_checkpoint(config.training.resume_from_checkpoint)
+        checkpoint = find_checkpoint(resumed)
         if not config.all_given:
             follow_run(config, _config_of(checkpoint))
     return check_early(config)
@@ -140,8 +141,8 @@ def _train(config: TrainConfig, progress: Bars, group: Group) -> None:
         group,
         speakers,
     )
-    if config.training.resume_from_checkpoint is not None:
-        trainer.resume(config.training.resume_from_checkpoint)
+    if (resumed := config.training.resume_folder) is not None:
+        trainer.resume(resumed)
         if group.is_first and not trainer.steps_left:
             say(_nothing_left(config, trainer))
     progress.close()
@@ -157,8 +158,8 @@ def _note_clips(config: TrainConfig, data: Data) -> None:
     """Say what has changed about the clips since the run began, and remember what they are now."""
     folder = Path(config.training.output_dir)
     now = listed(data.train, data.evaluation)
-    if config.training.resume_from_checkpoint is not None:
-        checkpoint = find_checkpoint(config.training.resume_from_checkpoint)
+    if (resumed := config.training.resume_folder) is not None:
+        checkpoint = find_checkpoint(resumed)
         before = read_list(checkpoint.parent)
         if before is not None and (changed := changes(before, now)):
             say(
@@ -182,7 +183,9 @@ def _nothing_left(config: TrainConfig, trainer: Trainer) -> str:
     )
 
 
-def _final(config: TrainConfig, prepared: Prepared, weights: dict[str, mx.array]) -> Checkpoint:
+def _final(
+    config: TrainConfig, prepared: PreparedModel, weights: dict[str, mx.array]
+) -> Checkpoint:
     """The model with what was trained of it; `weights` are float32."""
     if not (config.training.fp16 or config.training.bf16):
         return prepared.checkpoint
@@ -270,7 +273,11 @@ def validate(config: TrainConfig, progress: Bars, listing: bool = False) -> int:
 
 
 def summary(
-    config: TrainConfig, prepared: Prepared | None, data: Data, followed: str, machines: int = 1
+    config: TrainConfig,
+    prepared: PreparedModel | None,
+    data: Data,
+    followed: str,
+    machines: int = 1,
 ) -> str:
     """What is trained on what, for people; `followed` as of `base_lines`."""
     an_epoch, steps = data.steps(machines)
@@ -310,7 +317,7 @@ def export(source: Path, output: Path, upstream: bool) -> int:
     """Make a model of a checkpoint, or of a run's best or newest one; the exit code."""
     checkpoint = _to_export(source)
     config = _config_of(checkpoint)
-    check_output(output, base_model.find(config))
+    check_model_folder(output, base_model.find(config))
     with on_device(config.device), plain_disk_errors(output):
         prepared = prepare(config)
         file = weights_file(checkpoint)

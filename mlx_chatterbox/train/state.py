@@ -287,8 +287,9 @@ class Checkpoints:
         """Remove what came after a checkpoint that is gone on from, and what a kill left over."""
         for path in self.folder.glob(".*"):
             left = _LEFT.fullmatch(path.name)
-            is_ours = left is not None and _NAMED.fullmatch(left[1])
-            if not is_ours or path.is_symlink() or not path.is_dir():
+            if left is None or not _NAMED.fullmatch(left[1]):
+                continue
+            if path.is_symlink() or not path.is_dir():
                 continue
             if left[2] == "tmp":
                 shutil.rmtree(path, ignore_errors=True)

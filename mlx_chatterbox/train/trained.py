@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -25,7 +26,8 @@ EXTRA = "extra."
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """MLX's global generator, which new layers draw from, seeded for a while and then put back."""
-    high, low = (int(word) for word in np.array(mx.random.state[0]))
+    state = cast("list[mx.array]", mx.random.state)  # MLX's stub has no type for it
+    high, low = (int(word) for word in np.array(state[0]))
     mx.random.seed(seed)
     try:
         yield
@@ -33,7 +35,7 @@ def seeded(seed: int) -> Iterator[None]:
         mx.random.seed(high << 32 | low)
 
 
-def path_of(networks: nn.Module, module: nn.Module) -> str:
+def key_prefix(networks: nn.Module, module: nn.Module) -> str:
     """Where a module stands in the networks, as the prefix of its keys in `model.safetensors`."""
     for path, candidate in networks.named_modules():
         if candidate is module:
@@ -55,7 +57,7 @@ class TrainedTask:
         self._judged = task.for_evaluation()
         self.networks = networks
         self._adapters = adapters
-        self._modules = {path_of(networks, task.module(networks)): task.module(networks)}
+        self._modules = {key_prefix(networks, task.module(networks)): task.module(networks)}
         extra = task.extra_module(networks)
         if extra is not None:
             self._modules[f"{EXTRA}{task.name}."] = extra
@@ -83,7 +85,7 @@ class TrainedTask:
         return {
             prefix + key: value
             for prefix, module in self._modules.items()
-            for key, value in tree_flatten(module.trainable_parameters())
+            for key, value in dict(tree_flatten(module.trainable_parameters())).items()
         }
 
     def _others(self) -> dict[str, mx.array]:
@@ -95,7 +97,7 @@ class TrainedTask:
             prefix + key: value
             for prefix, module in self._modules.items()
             if not self._adapters or prefix.startswith(EXTRA)
-            for key, value in tree_flatten(module.parameters())
+            for key, value in dict(tree_flatten(module.parameters())).items()
             if prefix + key not in self.optimizer.master
         }
 

@@ -22,7 +22,7 @@ from .distributed import Group
 from .feed import Feed
 from .judge import Judge, note_best
 from .metrics import Metrics, Speak
-from .naming import below, means, named
+from .naming import below, means, metrics_by_name
 from .optimizer import OptimizerSettings
 from .samples import Samples, TrainingError
 from .schedules import is_due, schedule, share, steps_of, warmup_length
@@ -146,7 +146,7 @@ class Trainer:
             text = read_state(folder).to_json().encode()
         self.state = RunState.from_json(self.group.bytes_from_first(text).decode())
         weights, moments = {}, {}
-        if self.group.is_first:
+        if folder is not None:
             weights = read_arrays(weights_file(folder))
             moments = read_arrays(folder / OPTIMIZER)
             if folder.parent == self._folder.resolve():
@@ -328,7 +328,7 @@ class Trainer:
         clips = window.pop("clips")
         found = {trained.name: means(below(trained.name, window)) for trained in self.tasks}
         factor = self._factor(self.state.step - 1)
-        values = named("train", found)
+        values = metrics_by_name("train", found)
         for trained in self.tasks:
             prefix = "" if len(self.tasks) == 1 else f"{trained.name}_"
             rate = trained.optimizer.settings.learning_rate
@@ -348,11 +348,12 @@ class Trainer:
 
     def _evaluate(self, metrics: Metrics) -> bool:
         """Judge, speak, draw; returns whether to stop early."""
-        if self._evaluation is None:
+        if self.judge is None:
             return False
         self.networks.eval()
-        found = {trained.name: self.judge(trained) for trained in self.tasks}
-        values = named("eval", found)
+        judge = self.judge
+        losses = {trained.name: judge(trained) for trained in self.tasks}
+        values = metrics_by_name("eval", losses)
         metrics.write(self.state.step, self._epochs_done, values)
         better = note_best(self.config, self.state, values)
         if better and self.group.is_first:

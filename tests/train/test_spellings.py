@@ -422,6 +422,14 @@ def test_the_section_that_ttstune_does_not_read(read):
     assert "s3gen is not trained" in frozen.notes[0]
 
 
+def test_frozen_components_as_a_section_are_refused_beside_rates_of_the_advanced_section(read):
+    with pytest.raises(ConfigError, match="freeze_components must be a list"):
+        read(
+            f"{MINIMAL}model:\n  freeze_components: {{t3: true}}\nadvanced:\n"
+            "  component_learning_rates: {t3: 1e-4}\n"
+        )
+
+
 _BASE = "model_type: chatterbox\n  base_model: ResembleAI/chatterbox\n"
 # Every block of TTSTune's guide to Chatterbox, by what stands in it.
 GUIDE = [

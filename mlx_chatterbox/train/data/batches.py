@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -126,6 +126,12 @@ class Batches:
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
+class ClipFeatures(Protocol):
+    """Features of clips by clip id; a `FeatureStore`, or a dict."""
+
+    def __getitem__(self, clip_id: str, /) -> dict[str, np.ndarray]: ...
+
+
 def group_by_speaker(clips: Sequence[Clip]) -> dict[str, list[int]]:
     """Places of each speaker's clips."""
     groups: dict[str, list[int]] = {}
@@ -135,7 +141,7 @@ def group_by_speaker(clips: Sequence[Clip]) -> dict[str, list[int]]:
 
 
 def make_sample(
-    store: Mapping[str, dict[str, np.ndarray]],
+    store: ClipFeatures,
     clips: Sequence[Clip],
     index: int,
     key: np.ndarray,

@@ -15,9 +15,10 @@ from pathlib import Path
 from ...errors import AudioError, DataError, TextError
 from ...text.multilingual import SUPPORTED_LANGUAGES
 from ...voices.voice import MIN_PEAK
+from ..sections import DatasetSection
 from .clip import Clip
 from .encoding import advice
-from .item import Item
+from .item import Item, Recording
 from .language_codes import known_language
 from .listen import Facts, Listener, ahead, reader_threads
 from .rates import misfits
@@ -91,7 +92,9 @@ def read_clips(
     with ThreadPoolExecutor(workers) as pool:
         # Texts are looked at in this thread: some languages' front ends are for one thread only.
         texts = ((item, _text_or_rejection(item, limits)) for item in items)
-        results = ahead(pool, lambda pair: _examine(*pair, limits, listener), texts, 4 * workers)
+        results = ahead(
+            pool, lambda pair: _examine(pair[0], pair[1], limits, listener), texts, 4 * workers
+        )
         for done, (item, result) in enumerate(zip(items, results, strict=True), start=1):
             if isinstance(result, _Rejected):
                 report.left_out.append(Remark(item.id, item.where, *result.args))
@@ -135,7 +138,7 @@ def _in_known_languages(
     changed = [
         f"{old} is read as {new}"
         for old, new in codes.items()
-        if old and old.lower() != new.lower()
+        if old and new and old.lower() != new.lower()
     ]
     if changed:
         notes.append(f"languages: {', '.join(sorted(changed)[:10])}")
@@ -156,7 +159,7 @@ def _why(report: Report) -> str:
     """The reasons with their counts, and an example of each."""
     counts = report.counts()
     why = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-    first = {}
+    first: dict[str, str] = {}
     for remark in report.left_out:
         if remark.detail:
             first.setdefault(remark.reason, f"{remark.where or remark.id}: {remark.detail}")
@@ -169,7 +172,7 @@ def _why(report: Report) -> str:
 
 @dataclass(frozen=True)
 class _Limits:
-    dataset: object
+    dataset: DatasetSection
     text_encoder: TextEncoder | None
     max_text_tokens: int | None
     max_speech_tokens: int | None
@@ -189,7 +192,7 @@ def _examine(item: Item, text_result, limits: _Limits, listener: Listener):
         return text_result
     text, warnings = text_result
     try:
-        facts, key = _checked_audio(item, limits, listener)
+        audio, facts, key = _checked_audio(item, limits, listener)
     except _Rejected as rejected:
         return rejected
     if facts.clipped > _CLIPPED_SHARE:
@@ -198,7 +201,7 @@ def _examine(item: Item, text_result, limits: _Limits, listener: Listener):
         warnings.append((NARROW, f"{facts.rate} Hz"))
     clip = Clip(
         id=item.id,
-        audio=item.audio,
+        audio=audio,
         text=text,
         speaker=item.speaker,
         language=item.language,
@@ -244,7 +247,9 @@ def _checked_text(item: Item, limits: _Limits) -> tuple[str, list[tuple[str, str
     return text, [(UNKNOWN_LETTERS, " ".join(unknown))] if unknown else []
 
 
-def _checked_audio(item: Item, limits: _Limits, listener: Listener) -> tuple[Facts, str | None]:
+def _checked_audio(
+    item: Item, limits: _Limits, listener: Listener
+) -> tuple[Path | Recording, Facts, str | None]:
     if item.audio is None or (isinstance(item.audio, Path) and not item.audio.is_file()):
         detail = item.missing or ("" if item.audio is None else f"there is no {item.audio}")
         raise _Rejected(NO_AUDIO, detail)
@@ -268,4 +273,4 @@ def _checked_audio(item: Item, limits: _Limits, listener: Listener) -> tuple[Fac
     if limits.max_speech_tokens is not None and tokens > limits.max_speech_tokens:
         most = limits.max_speech_tokens
         raise _Rejected(LONG, f"{tokens:.0f} speech tokens; at most {most} are trained on")
-    return facts, key
+    return item.audio, facts, key

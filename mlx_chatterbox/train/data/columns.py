@@ -144,21 +144,20 @@ def by_name(
                 "header, name the columns in their order by dataset.columns."
             )
     chosen = {
-        role: _one_of(found, role, where, values, same if role == "audio" else None)
-        for role, found in roles.items()
+        role: _one_of(candidates, role, where, values, same if role == "audio" else None)
+        for role, candidates in roles.items()
+        if candidates
     }
-    text = (chosen["text"], *_lesser_texts(names, chosen["text"], dataset))
-    used = {chosen["audio"], chosen["speaker"], chosen["language"], *text}
+    audio, best_text = chosen["audio"], chosen["text"]
+    speaker, language = chosen.get("speaker"), chosen.get("language")
+    text = (best_text, *_lesser_texts(names, best_text, dataset))
+    used = {audio, speaker, language, *text}
     unused = tuple(name for name in names if name not in used and name.strip())
-    return Columns(chosen["audio"], text, chosen["speaker"], chosen["language"], unused)
+    return Columns(audio, text, speaker, language, unused)
 
 
-def _one_of(
-    names: list[str], role: str, where: str, values: Values, same: Callable | None
-) -> str | None:
-    """The only column, or the first of several that say the same."""
-    if not names:
-        return None
+def _one_of(names: list[str], role: str, where: str, values: Values, same: Callable | None) -> str:
+    """Choose the only column, or the first of several with the same content."""
     first = names[0]
     for other in names[1:]:
         equal = same or (lambda a, b: list(a) == list(b))

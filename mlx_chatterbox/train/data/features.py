@@ -62,7 +62,7 @@ TEXT_TOKENS = "text_tokens"
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedClip:
     """A clip's samples, ready for features.
 
     Attributes:
@@ -84,15 +84,15 @@ class Prepared:
         return resample_soxr(self.exact, DECODER_RATE, ENCODER_RATE)
 
 
-def _xvector(networks, prepared: Prepared) -> mx.array:
-    start = whole_tokens(prepared.exact[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
+def _xvector(networks, clip: PreparedClip) -> mx.array:
+    start = whole_tokens(clip.exact[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
     features = fbank(resample_sinc(mx.array(start), DECODER_RATE, ENCODER_RATE))
     features = features - features.mean(axis=0, keepdims=True)
     return networks.s3gen.speaker_encoder(features[None])[0]
 
 
-def _voice_mel(prepared: Prepared) -> mx.array:
-    return voice_encoder_mel(trim_silence(prepared.for_voice_encoder(), TRIM_DB))
+def _voice_mel(clip: PreparedClip) -> mx.array:
+    return voice_encoder_mel(mx.array(trim_silence(clip.for_voice_encoder(), TRIM_DB)))
 
 
 _FEATURES: dict[str, Callable] = {
@@ -126,7 +126,7 @@ def weights_hash(module: nn.Module) -> str:
     no name yet.
     """
     parts: list[str | bytes] = []
-    for name, value in sorted(tree_flatten(module.parameters())):
+    for name, value in sorted(dict(tree_flatten(module.parameters())).items()):
         parts.append(f"{name} {value.dtype} {value.shape}")
         if value.dtype == mx.bfloat16:
             value = value.view(mx.uint16)
@@ -193,6 +193,8 @@ class FeatureStore:
             self._clips[clip.id] = clip
             self._wanted[clip.id] = self._wanted.get(clip.id, frozenset()) | needed
             if TEXT_TOKENS in needed:
+                if self._text_encoder is None:
+                    raise ValueError("text_tokens need a text_encoder")
                 self._text_tokens[clip.id] = self._text_encoder(clip.text, clip.language)
         missing = {}
         for clip in clips:
@@ -299,7 +301,7 @@ class FeatureStore:
             module = getattr(module, attribute)
         return f"{name}-{weights_hash(module)[:16]}"
 
-    def _prepare(self, clip: Clip, names: list[str]) -> Prepared:
+    def _prepare(self, clip: Clip, names: list[str]) -> PreparedClip:
         """In a reading thread: no MLX here."""
         try:
             samples, rate = read_audio(clip.audio)
@@ -316,9 +318,9 @@ class FeatureStore:
                 exact = exact * np.float32(_MAX_PEAK / peak)
         tokens = math.ceil(len(exact) / SAMPLES_PER_TOKEN)
         waveform = np.pad(exact, (0, tokens * SAMPLES_PER_TOKEN - len(exact)))
-        return Prepared(exact, waveform, f0(waveform) if "f0" in names else None)
+        return PreparedClip(exact, waveform, f0(waveform) if "f0" in names else None)
 
-    def _features(self, prepared: Prepared, names: list[str]) -> dict[str, np.ndarray]:
+    def _features(self, prepared: PreparedClip, names: list[str]) -> dict[str, np.ndarray]:
         values = {}
         for name in names:
             value = _FEATURES[name](self._networks, prepared)

@@ -145,8 +145,8 @@ def _of_object(path: Path, whole: dict, dataset) -> Iterator[tuple[str, Any]]:
     if roles["audio"] and roles["text"] and not lists:
         yield f"{path}:1", whole
     elif roles["audio"] and roles["text"] and len({len(v) for v in lists.values()}) == 1:
-        for i, values in enumerate(zip(*lists.values(), strict=True), start=1):
-            yield f"{path}:item {i}", dict(zip(lists, values, strict=True))
+        for i, cells in enumerate(zip(*lists.values(), strict=True), start=1):
+            yield f"{path}:item {i}", dict(zip(lists, cells, strict=True))
     elif len(records) == 1:
         ((key, values),) = records.items()
         yield from ((f"{path}:{key} {i}", value) for i, value in enumerate(values, start=1))

@@ -69,9 +69,9 @@ def folder_items(dataset, notes: list[str]) -> Iterator[Item]:
     for path, found in pairs:
         relative = path.relative_to(root)
         # Two recordings of one name keep their endings, so that each has an id of its own.
-        name = relative if stems[path.with_suffix("")] > 1 else relative.with_suffix("")
+        unique = relative if stems[path.with_suffix("")] > 1 else relative.with_suffix("")
         yield Item(
-            id=name.as_posix(),
+            id=unique.as_posix(),
             audio=path,
             text=texts.read(found),
             speaker=_speaker(relative),

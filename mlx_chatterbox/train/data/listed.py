@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .columns import Columns
-from .item import ONE_SPEAKER, Item
+from .item import ONE_SPEAKER, Item, Recording
 from .recordings import Recordings, without_ending
 
 NO_SPEAKER = "no speaker named"
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _ListEntry:
+    """An item, the recording's name in the list, and whether the file has that name."""
+
     item: Item
     name: str
     as_named: bool
@@ -30,7 +32,7 @@ class Listed:
         self._dataset = dataset
         self._recordings = recordings
         self._columns = columns
-        self._entries: list[_Entry] = []
+        self._entries: list[_ListEntry] = []
 
     def add(
         self,
@@ -48,11 +50,12 @@ class Listed:
             columns: its own, if not those of the whole list.
         """
         columns = columns or self._columns
+        assert columns is not None, "columns are given for the list or for each record"
 
         def cell(name: str | None) -> str:
             return (values.get(name) or "").strip() if name else ""
 
-        texts = [values[name] for name in columns.text if values.get(name) is not None]
+        texts = [text for name in columns.text if (text := values.get(name)) is not None]
         text = next((text for text in texts if text.strip()), texts[0] if texts else None)
         name = cell(columns.audio)
         speaker, language = cell(columns.speaker), cell(columns.language)
@@ -72,11 +75,11 @@ class Listed:
             missing = self._recordings.missing(name) if name else "no recording is named"
             item = replace(item, missing=missing)
         as_named = found is None or found.as_named
-        self._entries.append(_Entry(item, name, as_named, bool(speaker)))
+        self._entries.append(_ListEntry(item, name, as_named, bool(speaker)))
 
     def items(self, notes: list[str]) -> Iterator[Item]:
         """All of them, in their order; `notes` is told of recordings under other names."""
-        claims: dict[Path, list[_Entry]] = defaultdict(list)
+        claims: dict[Path | Recording, list[_ListEntry]] = defaultdict(list)
         for entry in self._entries:
             if entry.item.audio is not None:
                 claims[entry.item.audio].append(entry)
@@ -94,7 +97,7 @@ class Listed:
             item = entry.item
             if speakers and not entry.has_speaker:
                 item = replace(item, remarks=((NO_SPEAKER, f"taken for {ONE_SPEAKER!r}"),))
-            same = claims.get(entry.item.audio, [])
+            same = [] if item.audio is None else claims[item.audio]
             rival = next((e for e in same if e.name != entry.name), None)
             if rival is not None and not all(e.as_named for e in same):
                 fault = f"{entry.name} and {rival.name} ({rival.item.where}) both lead to "

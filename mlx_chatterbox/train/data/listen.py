@@ -53,9 +53,9 @@ def _facts(values: object) -> Facts:
     Raises:
         ValueError, KeyError: they are none.
     """
-    values = typed(values, dict, "facts")
+    fields = typed(values, dict, "facts")
     hints = get_type_hints(Facts)
-    facts = Facts(**{name: typed(values[name], kind, name) for name, kind in hints.items()})
+    facts = Facts(**{name: typed(fields[name], kind, name) for name, kind in hints.items()})
     if not facts.rate:
         raise ValueError("a rate of 0")
     return facts

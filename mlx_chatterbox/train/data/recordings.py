@@ -61,9 +61,9 @@ class _Listing:
             return [name]
         plain = normalize("NFC", name)
         for stem in dict.fromkeys((without_ending(plain), plain)):
-            found = self.exact.get(stem) or self.folded.get(stem.casefold(), ())
-            if found:
-                return _best(found, os.path.splitext(plain)[1].lower())
+            names = self.exact.get(stem) or self.folded.get(stem.casefold())
+            if names:
+                return _best(names, os.path.splitext(plain)[1].lower())
         return []
 
 
@@ -127,16 +127,7 @@ class Recordings:
     def _anywhere(self, parts: list[str]) -> Found | None:
         """The only recording of the name below the folder; of several, the one in a folder of the
         name's own."""
-        if self._tree is None:
-            self._tree = defaultdict(list)
-            for place, folders, names in os.walk(self.folder):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                for name in names:
-                    if os.path.splitext(name)[1].lower() in _RANK:
-                        key = normalize("NFC", without_ending(name)).casefold()
-                        self._tree[key].append(Path(place, name))
-        key = normalize("NFC", without_ending(parts[-1])).casefold()
-        files = self._tree.get(key, [])
+        files = self._same_stem(parts[-1])
         for skipped in range(len(parts)):
             folders = tuple(parts[skipped:-1])
             inside = [p for p in files if not folders or p.parts[-len(folders) - 1 : -1] == folders]
@@ -146,12 +137,21 @@ class Recordings:
                 return None
         return None
 
-    def missing(self, name: str) -> str:
-        """Where a recording was looked for, for people."""
-        parts = _parts(name) or [name]
+    def _same_stem(self, name: str) -> list[Path]:
+        """All recordings below the folder with a file's name, in any case and with any ending."""
         if self._tree is None:
-            self._anywhere(parts)
-        same = self._tree.get(normalize("NFC", without_ending(parts[-1])).casefold(), [])
+            self._tree = defaultdict(list)
+            for place, folders, names in os.walk(self.folder):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                for file in names:
+                    if os.path.splitext(file)[1].lower() in _RANK:
+                        self._tree[_stem_key(file)].append(Path(place, file))
+        return self._tree.get(_stem_key(name), [])
+
+    def missing(self, name: str) -> str:
+        """Explain to people where a recording was looked for."""
+        parts = _parts(name) or [name]
+        same = self._same_stem(parts[-1])
         if len(same) > 1:
             return f"{name} may be {same[0]} or {same[1]}: write its folder and ending too"
         place = name if Path(name).is_absolute() else self.folder.joinpath(*parts)
@@ -160,6 +160,10 @@ class Recordings:
             f"{', '.join(AUDIO_FOLDERS[1:])} and every other folder there, with other endings too "
             f"({', '.join(AUDIO_ENDINGS[:4])}, ...)"
         )
+
+
+def _stem_key(name: str) -> str:
+    return normalize("NFC", without_ending(name)).casefold()
 
 
 def _parts(name: str) -> list[str]:

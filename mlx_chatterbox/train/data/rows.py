@@ -18,7 +18,7 @@ _EXCEL = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a table.
 
     Attributes:
@@ -59,7 +59,7 @@ class Grid:
     """
 
     separator: str
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     fault: DataError | None = None
 
 
@@ -89,10 +89,10 @@ def grids(path: Path, content: str, excel: bool = False) -> list[Grid]:
 
 
 def _grid(path: Path, content: str, separator: str, excel: bool) -> Grid:
-    quoted = _read(path, content, separator, csv.QUOTE_MINIMAL)
+    quoted = _read(path, content, separator, quotes=True)
     if separator in ",;" or separator not in SEPARATORS:
         return quoted
-    plain = _read(path, content, separator, csv.QUOTE_NONE)
+    plain = _read(path, content, separator, quotes=False)
     # With "|" and tabs, LJSpeech and others have quotes as plain characters, Excel and pandas have
     # not: what is proof is a cell that would be wrong otherwise.
     return quoted if not quoted.fault and (excel or _proof(quoted, plain)) else plain
@@ -114,16 +114,21 @@ def _proof(quoted: Grid, plain: Grid) -> bool:
     return fitting >= 0.9 * len(quoted.rows) and (hidden or doubled or everywhere)
 
 
-def _read(path: Path, content: str, separator: str, quoting: int) -> Grid:
+def _read(path: Path, content: str, separator: str, quotes: bool) -> Grid:
     lines = content.split("\n")
     source = io.StringIO(content, newline="")
-    reader = csv.reader(source, delimiter=separator, quoting=quoting, strict=True)
+    reader = csv.reader(
+        source,
+        delimiter=separator,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        strict=True,
+    )
     rows, before = [], 0
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 raw = "\n".join(lines[before : reader.line_num])
-                rows.append(Row(before + 1, tuple(cells), raw))
+                rows.append(TableRow(before + 1, tuple(cells), raw))
             before = reader.line_num
     except csv.Error as error:
         fault = DataError(
@@ -134,7 +139,7 @@ def _read(path: Path, content: str, separator: str, quoting: int) -> Grid:
     return Grid(separator, tuple(rows))
 
 
-def expected_length(rows: Sequence[Row]) -> int:
+def expected_length(rows: Sequence[TableRow]) -> int:
     """Cells of a row of a table without a header."""
     tight = {len(row.tight) for row in rows}
     if len(tight) == 1 and tight != {1}:
@@ -144,7 +149,9 @@ def expected_length(rows: Sequence[Row]) -> int:
     return max(length for length, count in counts.items() if count == most)
 
 
-def fitted(grid: Grid, names: Sequence[str], path: Path, text: int) -> tuple[list[Row], list[Row]]:
+def fitted(
+    grid: Grid, names: Sequence[str], path: Path, text: int
+) -> tuple[list[TableRow], list[TableRow]]:
     """Rows with as many cells as there are names, or fewer, and those that were put together.
 
     A text with the separator and a space in it, without quotes, is put together where no other
@@ -182,12 +189,12 @@ def fitted(grid: Grid, names: Sequence[str], path: Path, text: int) -> tuple[lis
     return result, joined
 
 
-def _quotes(row: Row, separator: str) -> bool:
+def _quotes(row: TableRow, separator: str) -> bool:
     """Whether a cell begins with a quote, which then is no character of it."""
     return row.raw.startswith('"') or f'{separator}"' in row.raw
 
 
-def _too_many(row: Row, names: Sequence[str], path: Path) -> DataError:
+def _too_many(row: TableRow, names: Sequence[str], path: Path) -> DataError:
     what = f"{len(row.cells)} cells for {len(names)} columns"
     if len(row.cells) <= len(names):
         what = "the text seems to go on after a separator; cells are missing for the columns"

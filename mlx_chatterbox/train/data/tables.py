@@ -18,7 +18,7 @@ from .guessing import SAMPLE, UNUSED, guess, same_files, share_found
 from .item import Item, path_of
 from .listed import Listed
 from .recordings import Recordings
-from .rows import SEPARATOR_NAMES, Grid, Row, expected_length, fitted, grids
+from .rows import SEPARATOR_NAMES, Grid, TableRow, expected_length, fitted, grids
 
 _TABLE_NAMES = ("metadata.csv", "train.csv", "metadata.tsv", "train.tsv", "metadata.txt")
 _TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".psv", ".list", ".lst")
@@ -186,7 +186,7 @@ class _Table:
         return cls(path, Grid(grid.separator, rows), names, columns, "dataset.columns")
 
     @classmethod
-    def _without_header(cls, path, grid: Grid, first: Row, dataset, recordings) -> _Table:
+    def _without_header(cls, path, grid: Grid, first: TableRow, dataset, recordings) -> _Table:
         if grid.fault:
             raise grid.fault
         width = expected_length(grid.rows)
@@ -207,13 +207,17 @@ class _Table:
                 "_ is not read)."
             )
         unique = [f"{UNUSED}{i}" if name == UNUSED else name for i, name in enumerate(names)]
-        optional = {role: role if role in names else None for role in ("speaker", "language")}
         text = tuple(name for name in ("normalized_text", "raw_text", "text") if name in names)
-        columns = Columns("audio", text, **optional)
+        columns = Columns(
+            "audio",
+            text,
+            speaker="speaker" if "speaker" in names else None,
+            language="language" if "language" in names else None,
+        )
         shown = "no header: " + ", ".join("(not read)" if n == UNUSED else n for n in names)
         return cls(path, grid, unique, columns, shown)
 
-    def fault_of(self, row: Row, recordings: Recordings) -> str | None:
+    def fault_of(self, row: TableRow, recordings: Recordings) -> str | None:
         """What speaks against a row: cells that are missing, or another row inside it."""
         missing = self.names[len(row.cells) :]
         text = self.columns.text
@@ -234,11 +238,11 @@ class _Table:
         return f"separator {separator}, {self.header}{columns}"
 
 
-def _of_length(row: Row, width: int) -> tuple[str, ...] | None:
+def _of_length(row: TableRow, width: int) -> tuple[str, ...] | None:
     return next((cells for cells in (row.cells, row.tight) if len(cells) == width), None)
 
 
-def _values(names: list[str], rows: Sequence[Row]):
+def _values(names: list[str], rows: Sequence[TableRow]):
     """The cells of a column of some rows."""
 
     def values(name: str) -> list[str]:
@@ -248,7 +252,7 @@ def _values(names: list[str], rows: Sequence[Row]):
     return values
 
 
-def _is_header(row: Row, dataset, recordings: Recordings, complete: bool) -> bool:
+def _is_header(row: TableRow, dataset, recordings: Recordings, complete: bool) -> bool:
     """Whether a row names columns: recording and text, or one of the two and no recording."""
     roles = roles_of([cell.strip() for cell in row.cells], dataset)
     if complete:

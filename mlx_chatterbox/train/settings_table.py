@@ -1,6 +1,6 @@
 """The table of options in docs/training.md, made of what stands beside the fields.
 
-`python -m mlx_chatterbox.train.option_table` writes it into the file; a test compares.
+`python -m mlx_chatterbox.train.settings_table` writes it into the file; a test compares.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SECTIONS = {
 }
 
 
-def option_table() -> str:
+def settings_table() -> str:
     """Every option, by section, as Markdown."""
     lines = []
     for name, cls in _SECTIONS.items():
@@ -55,7 +55,7 @@ def with_table(text: str) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"the document has no {BEGIN} and {END}.")
-    return f"{before}{BEGIN}\n\n{option_table()}\n\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{settings_table()}\n\n{END}{after}"
 
 
 def main(path: str = "docs/training.md") -> None:
