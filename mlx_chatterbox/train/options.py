@@ -1,7 +1,6 @@
-"""Options as dataclass fields that document themselves, and dataclasses read from YAML by them.
+"""Options as dataclass fields with their documentation, and a reader of such dataclasses from YAML.
 
-The same words serve the reader of the code, the error messages and the table in the
-documentation.
+The same texts serve the code, the error messages and the table in the documentation.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from typing import Any, Literal
 from ..errors import ConfigError
 from .yaml_lines import Node
 
-# Sizes of arrays are 32-bit numbers in MLX. What is larger than the other is no setting of
-# anything, and its powers are no float32 any more.
+# The largest whole number: sizes of arrays are 32-bit numbers in MLX. The largest real one: no
+# setting is larger, and powers of it must be float32.
 MAX_WHOLE, MAX_REAL = 2**31 - 1, 1e9
 
 
@@ -32,15 +31,15 @@ def option(
     above: float | None = None,
     share_of: str = "",
 ) -> Any:
-    """A dataclass field that can be set in YAML.
+    """Make a dataclass field that can be set in YAML.
 
     Args:
-        doc: what it does, one line.
-        unit: of the number.
-        low, high: the smallest and the largest number allowed; None: as far as anything can be
-            computed with (`MAX_WHOLE`, `MAX_REAL`).
+        doc: its effect, one line.
+        unit: unit of the number.
+        low, high: the smallest and the largest number allowed; None: up to `MAX_WHOLE` or
+            `MAX_REAL`.
         above: the number must be larger than this.
-        share_of: a whole number, or else a share of this, between 0 and 1.
+        share_of: the number is a whole one, or a share of this, between 0 and 1.
     """
     metadata = {"doc": doc, "unit": unit, "low": low, "high": high, "above": above}
     metadata["share_of"] = share_of

@@ -1,4 +1,4 @@
-"""A model made ready for training: loaded, grown, with adapters, its trainable weights chosen."""
+"""Prepares a model for training: loads and extends it, adds adapters, freezes the rest."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class PreparedModel:
     """A model ready to be trained.
 
     Attributes:
-        checkpoint: the base model, its networks holding adapters and new rows as configured.
+        checkpoint: the base model, with adapters and new rows as configured.
         tasks: one for each trained component.
-        followed: what the base decides, for people; see `base_lines`.
+        followed: description of the settings that the base decides; see `base_lines`.
     """
 
     checkpoint: Checkpoint
@@ -35,7 +35,7 @@ class PreparedModel:
 
     @property
     def trained_weights(self) -> dict[str, int]:
-        """How many numbers are trained, by component."""
+        """Number of trained parameters by component."""
         networks = self.checkpoint.networks
         return {
             task.name: sum(
@@ -49,16 +49,16 @@ class PreparedModel:
 
 
 def prepare(config: TrainConfig, progress: Bars | None = None) -> PreparedModel:
-    """Load the model and make ready what is trained of it.
+    """Load the model and prepare the trained components.
 
-    What the configuration leaves open is filled in on the way, by `follow_base`.
+    Settings that the configuration leaves out are set in it, by `follow_base`.
     """
     checkpoint = base_model.open_base(config, progress)
     followed = base_lines(config, checkpoint.config)
     follow_base(config, checkpoint.config)
     if config.model.new_tokens:
         checkpoint = extend_vocabulary(checkpoint, config.model.new_tokens)
-    with seeded(config.seed):  # heads draw their first weights
+    with seeded(config.seed):  # for the first weights of heads
         tasks = make_tasks(config, checkpoint.config)
     networks, model = checkpoint.networks, config.model
     modules = [task.module(networks) for task in tasks]
@@ -68,7 +68,7 @@ def prepare(config: TrainConfig, progress: Bars | None = None) -> PreparedModel:
             if model.quantize_base is not None:
                 quantize_base(networks, task.name, model.quantize_base)
             apply_lora(networks, task.name, model.lora, config.seed)
-        # Adapters cannot teach rows that begin as the mean of all others.
+        # Adapters cannot train new rows, which all start as the same mean.
         also = NEW_ROWS if model.new_tokens else []
     trainable(networks, modules, also)
     if config.training.gradient_checkpointing:

@@ -1,6 +1,6 @@
-"""The table of options in docs/training.md, made of what stands beside the fields.
+"""Writes the table of settings in docs/training.md from the documentation of the fields.
 
-`python -m mlx_chatterbox.train.settings_table` writes it into the file; a test compares.
+`python -m mlx_chatterbox.train.settings_table` updates the file; a test compares them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SECTIONS = {
 
 
 def settings_table() -> str:
-    """Every option, by section, as Markdown."""
+    """Return every option, by section, as Markdown."""
     lines = []
     for name, cls in _SECTIONS.items():
         lines += [f"### `{name}`" if name else "### At the top of the file", ""]
@@ -46,7 +46,7 @@ def settings_table() -> str:
 
 
 def with_table(text: str) -> str:
-    """A document with the table between its marks.
+    """Return a document with the table between its marks.
 
     Raises:
         ValueError: the marks are missing.

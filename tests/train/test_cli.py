@@ -216,7 +216,7 @@ def test_an_interruption_says_how_to_go_on(configuration, tmp_path, capsys, monk
 
     monkeypatch.setattr(Metrics, "advance", interrupt)
     assert main(["--config", str(file)]) == 130
-    assert f"go on with: python -m mlx_chatterbox.train resume {tmp_path / 'run'}" in (
+    assert f"continue with: python -m mlx_chatterbox.train resume {tmp_path / 'run'}" in (
         capsys.readouterr().err
     )
     assert (tmp_path / "run" / "last").resolve().name == "checkpoint-3"

@@ -334,7 +334,7 @@ def test_adapters_in_other_words(read, lora, rank):
         ("rank: 2, r: 3", "r is another name of rank"),
         ("use_rslora: true", "square root of the rank"),
         ("bias: all", "biases are not trained"),
-        ("modules_to_save: [text_emb]", "nothing else is trained in full"),
+        ("modules_to_save: [text_emb]", "nothing but the adapters is trained"),
         ("layers_to_transform: [1]", "write layers: N"),
         ("lora_alpa: 3", "did you mean lora_alpha"),
     ],
