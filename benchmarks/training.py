@@ -28,7 +28,7 @@ from mlx_chatterbox.runtime.program import run_program
 from mlx_chatterbox.train.config import TrainConfig
 from mlx_chatterbox.train.distributed import Group
 from mlx_chatterbox.train.optimizer import OptimizerSettings
-from mlx_chatterbox.train.prepared import Prepared, prepare
+from mlx_chatterbox.train.prepared import PreparedModel, prepare
 from mlx_chatterbox.train.sections import LoraConfig
 from mlx_chatterbox.train.trained import TrainedTask
 
@@ -52,7 +52,9 @@ def made_up_sample(config, text: int, speech: int, prompt: int, seed: int = 0) -
     }
 
 
-def measure(prepared: Prepared, steps: int, batch: int, text: int, speech: int, dtype: str) -> dict:
+def measure(
+    prepared: PreparedModel, steps: int, batch: int, text: int, speech: int, dtype: str
+) -> dict:
     """Times of steps after a first one, in seconds, and peaks of memory, in bytes."""
     networks = prepared.checkpoint.networks
     task = prepared.tasks[0]

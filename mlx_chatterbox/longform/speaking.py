@@ -248,7 +248,8 @@ def checked_settings(tts, settings: Mapping[str, Any], language: str | None) -> 
             raise SettingError(f"the language is missing: one of {', '.join(languages)}.")
         if language.lower() not in languages:
             raise TextError(
-                f"the model does not speak {shortened(language)!r}; it speaks {', '.join(languages)}."
+                f"the model does not speak {shortened(language)!r}; it speaks "
+                f"{', '.join(languages)}."
             )
         settings["language_id"] = language.lower()
     elif language and language.lower() != "en":

@@ -1,8 +1,8 @@
-"""Low-rank adapters on T3 and on the flow, over float or quantised weights; what is trained at all.
+"""Low-rank adapters on T3 and on the flow, over float or quantised weights; freezing of the rest.
 
-The layers are mlx-lm's (`LoRALinear`, `DoRALinear`), but for their dropout: it is drawn from the
-samples' keys, so that it is the same in whatever micro-batch a sample comes, and when a
-checkpointed layer is computed again.
+The layers are mlx-lm's (`LoRALinear`, `DoRALinear`), except for their dropout: it is drawn from the
+samples' keys, so that it does not depend on the micro-batch, and repeats when a checkpointed layer
+is computed again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -37,7 +38,7 @@ _LAYER_NUMBER = re.compile(r"(?:^|\.)(?:layers|h)\.(\d+)\.")
 
 
 class _Keys:
-    """The keys that dropout draws from now: (B, 2) uint32, one for each row of the batch."""
+    """Holds the keys that dropout draws from at present, (B, 2) uint32, one a row of the batch."""
 
     def __init__(self):
         self.keys: mx.array | None = None
@@ -60,11 +61,11 @@ class KeyedDropout(nn.Module):
         if self._p == 0.0 or not self.training:
             return x
         if self._source.keys is None:
-            raise RuntimeError("draw_dropout_from must say first where dropout comes from")
+            raise RuntimeError("call draw_dropout_from before a training step")
         keys = self._source.keys.reshape(-1, 2)
         count = mx.arange(x.size // len(keys), dtype=mx.uint32)
         bits = _mix(_mix(keys[:, :1] ^ self._layer) + _mix(keys[:, 1:] ^ count))
-        # 24 bits are as many as a float32 counts exactly.
+        # A float32 represents 24 bits exactly.
         kept = ((bits >> 8).astype(mx.float32) * 2.0**-24 >= self._p).reshape(x.shape)
         return mx.where(kept, x / (1.0 - self._p), 0.0).astype(x.dtype)
 
@@ -77,21 +78,21 @@ def _mix(bits: mx.array) -> mx.array:
 
 
 def draw_dropout_from(module: nn.Module, keys: mx.array) -> None:
-    """From now on the module's adapters draw their dropout from these keys, (B, 2) uint32."""
+    """Make the module's adapters draw their dropout from these keys, (B, 2) uint32."""
     for part in module.modules():
         if isinstance(part, KeyedDropout) and part._p:
             part._source.keys = keys
 
 
 def targets(networks: nn.Module, component: str, lora=None) -> list[tuple[str, nn.Module]]:
-    """Paths and layers that adapters are put on, in the component's own module.
+    """Return paths and layers that get adapters, in the component's own module.
 
     Args:
-        lora: has `targets` (ends of paths; None for `TARGETS`) and `layers` (only so many of the
-            last transformer layers; None for all; T3 alone counts its layers).
+        lora: has `targets` (ends of paths; None for `TARGETS`) and `layers` (only this many of the
+            last transformer layers, None for all; used for T3 alone).
 
     Raises:
-        SettingError: a component without adapters, or a target that no layer fits.
+        SettingError: the component has no adapters, or no layer has a target's name.
     """
     module, kind = _adapted(networks, component)
     wanted = tuple(getattr(lora, "targets", None) or TARGETS[kind])
@@ -129,7 +130,7 @@ def _adapted(networks: nn.Module, component: str) -> tuple[nn.Module, str]:
 
 
 def _in_transformer(component: str, path: str) -> bool:
-    """T3's embeddings, heads and conditioning have linears too, which keep their weights."""
+    """Exclude the linear layers of T3's heads and conditioning, which get no adapters."""
     return component != "t3" or path.startswith("tfmr.")
 
 
@@ -138,17 +139,17 @@ def _ends(path: str, end: str) -> bool:
 
 
 def _layer_number(path: str) -> int:
-    found = _LAYER_NUMBER.search(path)
-    return int(found.group(1)) if found else -1
+    match = _LAYER_NUMBER.search(path)
+    return int(match.group(1)) if match else -1
 
 
 def apply_lora(networks: nn.Module, component: str, lora, seed: int = 0) -> list[str]:
-    """Put an adapter on every target of a component. At first it adds nothing.
+    """Put an adapter on every target of a component. Before training it has no effect.
 
     Args:
         component: "t3" or "flow".
         lora: has `rank`, `alpha`, `dropout`, `dora`, `targets` and `layers`.
-        seed: of the adapters' first weights.
+        seed: seed of the adapters' first weights.
 
     Returns:
         The layers' paths in the component's module.
@@ -163,7 +164,9 @@ def apply_lora(networks: nn.Module, component: str, lora, seed: int = 0) -> list
     kind = DoRALinear if lora.dora else LoRALinear
     source, adapted = _Keys(), []
     for path, layer in targets(networks, component, lora):
-        adapter = kind.from_base(layer, r=lora.rank, dropout=0.0, scale=lora.alpha / lora.rank)
+        # mlx-lm takes quantised layers too; only its annotation is narrower.
+        linear = cast(nn.Linear, layer)
+        adapter = kind.from_base(linear, r=lora.rank, dropout=0.0, scale=lora.alpha / lora.rank)
         key = zlib.crc32(f"{component}.{path}".encode())
         bound = adapter.lora_a.shape[0] ** -0.5
         adapter.lora_a = mx.random.uniform(
@@ -172,7 +175,7 @@ def apply_lora(networks: nn.Module, component: str, lora, seed: int = 0) -> list
         adapter.dropout = KeyedDropout(lora.dropout, key, source)
         adapted.append((path, adapter))
     module.update_modules(tree_unflatten(adapted))
-    # The new parts take over the mode of the whole; a new module is in training mode.
+    # New modules are in training mode; they take the mode of the whole.
     module.train(module.training)
     return [path for path, _ in adapted]
 
@@ -180,10 +183,10 @@ def apply_lora(networks: nn.Module, component: str, lora, seed: int = 0) -> list
 def quantize_base(networks: nn.Module, component: str, bits: int) -> list[str]:
     """Quantise the linear layers of a component's transformer, never its embeddings and heads.
 
-    To be called before `apply_lora`: quantised weights cannot be trained, adapters on them can.
+    Call it before `apply_lora`: quantised weights cannot be trained, adapters on them can.
 
     Returns:
-        The layers' paths. Layers whose width is no multiple of the group's 64 stay as they are.
+        The layers' paths. Layers whose width is no multiple of 64, the group, are left out.
     """
     chosen = {
         path
@@ -197,7 +200,7 @@ def quantize_base(networks: nn.Module, component: str, bits: int) -> list[str]:
 
 
 def adapters(networks: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Paths and adapters of all networks."""
+    """Return the paths and adapters of all networks."""
     return [(path, part) for path, part in networks.named_modules() if _is_adapter(part)]
 
 
@@ -206,28 +209,28 @@ def _is_adapter(part: nn.Module) -> bool:
 
 
 def has_adapters(module: nn.Module) -> bool:
-    """Whether a module holds adapters."""
+    """True if a module has adapters."""
     return any(_is_adapter(part) for part in module.modules())
 
 
 def adapter_weights(networks: nn.Module) -> dict[str, mx.array]:
-    """The adapters' parameters by their keys in the networks: what a small checkpoint holds."""
-    found = {}
+    """Return the adapters' parameters by their keys in the networks."""
+    parameters = {}
     for path, adapter in adapters(networks):
         for name in ADAPTER_PARAMETERS:
             if name in adapter:
-                found[f"{path}.{name}"] = adapter[name]
-    return found
+                parameters[f"{path}.{name}"] = adapter[name]
+    return parameters
 
 
 def fuse(networks: nn.Module, original: Mapping[str, mx.array] | None = None) -> list[str]:
-    """Replace every adapter by the plain linear layer it amounts to.
+    """Replace every adapter by a plain linear layer that computes the same.
 
     Args:
         original: the base's weights as they are stored, by their keys in the networks. Where these
-            are float and `quantize_base` has quantised them, they come back, and adapters are fused
-            into them. Layers that are stored quantised stay so; an adapter on one is fused into
-            what its bits say. Without `original` every layer becomes plain.
+            are float and `quantize_base` has quantised them, adapters are fused into the stored
+            weights. Layers that are stored quantised stay so, except that an adapter on one is
+            fused into its dequantised weights. Without `original` every layer becomes plain.
 
     Returns:
         The paths of the layers that were fused.
@@ -248,7 +251,7 @@ def fuse(networks: nn.Module, original: Mapping[str, mx.array] | None = None) ->
 
 
 def _float_weight(original: Mapping[str, mx.array] | None, path: str) -> mx.array | None:
-    """A layer's stored weight, unless it is stored in few bits."""
+    """Return a layer's stored weight, or None if it is stored quantised."""
     if original is None or f"{path}.{SCALES}" in original:
         return None
     return original.get(f"{path}.weight")
@@ -257,19 +260,19 @@ def _float_weight(original: Mapping[str, mx.array] | None, path: str) -> mx.arra
 def trainable(
     networks: nn.Module, modules: Iterable[nn.Module], also: Iterable[str] = ()
 ) -> dict[str, mx.array]:
-    """Freeze everything but what is trained, by MLX's own means.
+    """Freeze all parameters but the trained ones, with MLX's `freeze`.
 
-    Of a module with adapters these alone are trained, otherwise all of it.
+    Of a module with adapters only the adapters are trained, otherwise all of it.
 
     Args:
         modules: the networks of the tasks, parts of `networks`.
-        also: keys of further parameters, such as the embeddings of an extended vocabulary.
+        also: keys of further trained parameters, such as embeddings of an extended vocabulary.
 
     Returns:
         The trained parameters by their keys in the networks.
 
     Raises:
-        SettingError: quantised weights would have to be trained, or nothing is left to train.
+        SettingError: quantised weights would be trained, or nothing is left to train.
     """
     networks.freeze()
     for module in modules:
@@ -286,7 +289,7 @@ def trainable(
         path, name = key.rsplit(".", 1)
         part = dict(networks.named_modules())[path]
         part.unfreeze(keys=name, recurse=False)
-    found = dict(tree_flatten(networks.trainable_parameters()))
-    if not found:
+    parameters = dict(tree_flatten(networks.trainable_parameters()))
+    if not parameters:
         raise SettingError("nothing is left to train: every component is frozen.")
-    return found
+    return parameters

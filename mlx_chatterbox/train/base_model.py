@@ -1,4 +1,4 @@
-"""The model that training begins with: pretrained weights, or random ones of other sizes."""
+"""The base model: pretrained weights, or random ones in other sizes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from ..runtime.progress import Bars
     from ..weights.checkpoint import Checkpoint
 
-# Of what `model.config` can set.
+# The most layers that `model.config` can ask for.
 MAX_LAYERS = 2000
 
 
 def published(model: ModelSection) -> Variant | None:
-    """The published variant that a configuration means, or None for anything else."""
+    """Return the published variant that a configuration names, or None for any other model."""
     if _local(model) is not None:
         return None
     named = variant_called(model.source)
@@ -45,17 +45,17 @@ def published(model: ModelSection) -> Variant | None:
 
 
 def _local(model: ModelSection) -> Path | None:
-    """The model's folder, if the configuration means one by itself."""
+    """Return the model's folder if the configuration names a folder."""
     if model.local_model_dir is not None:
         return local_folder(Path(model.local_model_dir))
     return local_folder(model.base_model)
 
 
 def find(config: TrainConfig) -> Path | None:
-    """The model's folder, if it is on this machine; nothing is downloaded.
+    """Return the model's folder if it is on this machine; nothing is downloaded.
 
     Raises:
-        CheckpointError: it is neither a folder, nor a name, nor the form of a repository.
+        ConfigError: it is neither a folder, nor a known name, nor OWNER/NAME.
     """
     model = config.model
     if model.local_model_dir is not None and not Path(model.local_model_dir).is_dir():
@@ -81,10 +81,10 @@ def find(config: TrainConfig) -> Path | None:
 
 
 def configuration(config: TrainConfig) -> ModelConfig | None:
-    """The base model's configuration, or the one with `init: scratch`, without loading weights.
+    """Return the base model's configuration, or that of `init: scratch`, without loading weights.
 
     Returns:
-        None where a folder of others' files or a repository does not say.
+        None where a folder of upstream's files or a repository does not determine it.
 
     Raises:
         CheckpointError, ConfigError: see `find` and `sizes`.
@@ -92,15 +92,17 @@ def configuration(config: TrainConfig) -> ModelConfig | None:
     folder, variant = find(config), published(config.model)
     if folder is not None and is_own_configuration(folder):
         model = ModelConfig.load(folder)
-    elif variant is not None or config.model.variant is not None:
-        model = (variant or VARIANTS[config.model.variant]).default_config()
+    elif variant is not None:
+        model = variant.default_config()
+    elif config.model.variant is not None:
+        model = VARIANTS[config.model.variant].default_config()
     else:
         return None
     return sizes(model, config) if config.model.init == "scratch" else model
 
 
 def open_base(config: TrainConfig, progress: Bars | None = None) -> Checkpoint:
-    """Load the model in float32, downloading and converting it first if need be.
+    """Load the model in float32, after downloading and converting it if necessary.
 
     Raises:
         CheckpointError, HubError, ConfigError: see `checkpoint.load`.
@@ -119,7 +121,7 @@ def open_base(config: TrainConfig, progress: Bars | None = None) -> Checkpoint:
 
 
 def sizes(base: ModelConfig, config: TrainConfig) -> ModelConfig:
-    """The base's configuration with the `model.config` of the training configuration over it.
+    """Return the base's configuration, overridden by `model.config`.
 
     Raises:
         ConfigError: a value that the networks cannot have.
@@ -130,15 +132,15 @@ def sizes(base: ModelConfig, config: TrainConfig) -> ModelConfig:
         raise config.fail("model.config", str(error)) from None
     if wanted.layers() > MAX_LAYERS:
         raise config.fail(
-            "model.config", f"it has {wanted.layers()} layers; {MAX_LAYERS} are the most."
+            "model.config", f"it has {wanted.layers()} layers; at most {MAX_LAYERS} are allowed."
         )
     return wanted
 
 
 def _check_memory(weights: Mapping[str, mx.array], config: TrainConfig) -> None:
-    """Raise ConfigError where random weights, not computed yet, need more memory than there is.
+    """Raise ConfigError if random weights, not computed yet, need more memory than there is.
 
-    The system would end the process.
+    The system would kill the process.
     """
     needed = sum(4 * value.size for value in weights.values())
     there = all_memory()
@@ -159,16 +161,16 @@ def _merged(values: dict, over: dict) -> dict:
     result = dict(values)
     for key, value in over.items():
         inner = isinstance(value, dict) and isinstance(result.get(key), dict)
-        # `rope_scaling` and `source` are values, not sections; replaced whole they would lose keys.
+        # Sections are merged; so are `rope_scaling` and `source`, which would lose keys otherwise.
         result[key] = _merged(result[key], value) if inner else value
     return result
 
 
 def _from_scratch(folder: Path, config: TrainConfig) -> Checkpoint:
-    """Random weights in the trained components, the base's in all others.
+    """Make a model with random weights in the trained components and the base's in all others.
 
-    The folder gives text and tokenizer; weights only where a component is not trained, and so it
-    may hold none at all if all are.
+    The folder gives the tokenizer, and weights only of components that are not trained; it needs no
+    weights if all are.
     """
     import mlx.core as mx
     from mlx.utils import tree_flatten
@@ -215,7 +217,7 @@ def _from_scratch(folder: Path, config: TrainConfig) -> Checkpoint:
 
 
 def _check_kept(weights, stored, kept, config: TrainConfig) -> None:
-    """Other sizes than the base's are for trained components alone."""
+    """Refuse other sizes than the base's in components that are not trained."""
     changed = sorted(
         k for k in kept if k not in stored or stored[k].shape != weights[k].shape
     ) + sorted(k for k in stored if k not in weights)
@@ -229,6 +231,6 @@ def _check_kept(weights, stored, kept, config: TrainConfig) -> None:
         )
         raise config.fail(
             "model.config",
-            f"{', '.join(owners) or changed[0]} would have other sizes than the base model's, but "
-            "keeps its weights: name it in train_components, or leave its sizes alone.",
+            f"{', '.join(owners) or changed[0]} has other sizes than in the base model, but is "
+            "not trained: name it in train_components, or keep its sizes.",
         )

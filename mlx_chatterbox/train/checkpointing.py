@@ -1,7 +1,7 @@
 """Gradient checkpointing: a layer's activations are computed again instead of kept.
 
-Memory for activations falls from that of all layers to that of one and the layers' inputs, for
-about a third more time.
+Activations then take the memory of one layer and all layers' inputs, instead of that of all layers,
+for about a third more time.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ class _Checkpointed:
 
 @cache
 def _checkpointed(layer_type: type) -> type:
-    """The same layer, with a call that keeps nothing but its inputs.
+    """Return a subclass of a layer whose call keeps nothing but its inputs.
 
-    A class of its own, so that a single layer can change over to it and back: its parameters keep
-    their places and names, and other models' layers their speed.
+    A subclass, so that a single layer can change to it and back: its parameters keep their names,
+    and layers of other models are not affected.
     """
 
     def call(self, *args, **kwargs):
         if not self.training:
             return layer_type.__call__(self, *args, **kwargs)
-        # Parameters are arguments, because gradients reach the arguments of a checkpoint alone;
-        # so are all arrays, while masks by name and caches, which are none, stay as they are.
+        # Gradients reach only the arguments of a checkpoint, so parameters and arrays are passed as
+        # arguments; masks by name and caches, which are no arrays, are not.
         parameters = self.trainable_parameters()
         arrays = [value for value in args if isinstance(value, mx.array)]
         named = {key: value for key, value in kwargs.items() if isinstance(value, mx.array)}
 
         def inner(traced, arrays, named):
             left = iter(arrays)
-            given = [next(left) if isinstance(value, mx.array) else value for value in args]
+            positional = [next(left) if isinstance(value, mx.array) else value for value in args]
             self.update(traced)
             try:
-                return layer_type.__call__(self, *given, **{**kwargs, **named})
+                return layer_type.__call__(self, *positional, **{**kwargs, **named})
             finally:
                 self.update(parameters)
 
@@ -65,12 +65,13 @@ def enable(module: nn.Module) -> int:
     """Checkpoint every transformer and residual layer inside a module, in training mode.
 
     Returns:
-        how many there are.
+        The number of these layers.
     """
     types = _layer_types()
     layers = [part for part in module.modules() if type(part) in types]
     for layer in layers:
-        layer.__class__ = _checkpointed(type(layer))
+        # mypy takes classes for unhashable whose instances are (a Module is a dict).
+        layer.__class__ = _checkpointed(type(layer))  # type: ignore[arg-type]
     return len(layers)
 
 

@@ -1,4 +1,4 @@
-"""The clips that a run was begun with, so that going on with others does not pass unseen."""
+"""The list of clips that a run began with, so that a resumed run can report changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMED = 3
 
 
 def listed(train: Sequence[Clip], evaluation: Sequence[Clip]) -> dict[str, str]:
-    """A hash of all that is learnt from each clip, by its id, and what it serves for."""
+    """Return a hash of each clip's content, labels and part (train or eval), by its id."""
     return {
         clip.id: short_hash(
             part,
@@ -32,12 +32,12 @@ def listed(train: Sequence[Clip], evaluation: Sequence[Clip]) -> dict[str, str]:
 
 def write_list(folder: Path, clips: dict[str, str]) -> None:
     """Write the list into an output folder, whole or not at all."""
-    # Text that is no UTF-8 may stand in an id; as an escape it can be written.
+    # Ids may have bytes that are no UTF-8; `clean` writes them as escapes.
     write_whole(folder / CLIPS_NAME, json.dumps(clips, indent=0) + "\n", clean=True)
 
 
 def read_list(folder: Path) -> dict[str, str] | None:
-    """The list of an output folder; None if it has none, as runs of older versions."""
+    """Read the list of an output folder; None if it has none, as in runs of older versions."""
     try:
         with open_regular(folder / CLIPS_NAME) as file:
             values = json.loads(file.read())
@@ -48,7 +48,7 @@ def read_list(folder: Path) -> dict[str, str] | None:
 
 
 def changes(before: dict[str, str], now: dict[str, str]) -> str:
-    """What has changed, for people: "1 added (a), 2 removed (b, c)"; "" if nothing has."""
+    """Describe the changes to the user: "1 added (a), 2 removed (b, c)"; "" without changes."""
     kinds = {
         "added": [name for name in now if name not in before],
         "removed": [name for name in before if name not in now],

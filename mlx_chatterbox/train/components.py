@@ -1,4 +1,4 @@
-"""The tasks that a configuration asks for, each with the settings that are its own."""
+"""Makes the tasks of a configuration's trained components, each with its settings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _TOKENS_PER_SECOND, _FRAMES_PER_SECOND = 25, 50
 
 
 def make_tasks(config: TrainConfig, model: ModelConfig) -> list[Task]:
-    """A task for each trained component, in the order of `COMPONENTS`.
+    """Make a task for each trained component, in the order of `COMPONENTS`.
 
     Raises:
-        ConfigError: a weight for a part of the loss that no trained component has.
+        ConfigError: a loss weight for a part that no trained component has.
         SettingError: a component that cannot be trained in this model.
     """
     tasks = [_MAKERS[name](config, model) for name in config.model.trained]
@@ -22,7 +22,8 @@ def make_tasks(config: TrainConfig, model: ModelConfig) -> list[Task]:
     for name in config.training.loss_weights:
         if name not in parts:
             raise config.fail(
-                "training.loss_weights", f"loss_weights: no part {name}; {nearest(name, parts)}"
+                "training.loss_weights",
+                f"loss_weights: there is no part {name}; {nearest(name, parts)}",
             )
     return tasks
 
@@ -71,7 +72,9 @@ def _tokenizer(config: TrainConfig, model: ModelConfig) -> Task:
 
     dims, most = config.training.tokenizer_dims, model.s3_tokenizer.quantizer_dims
     if dims is not None and dims > most:
-        raise config.fail("training.tokenizer_dims", f"tokenizer_dims {dims}: there are {most}.")
+        raise config.fail(
+            "training.tokenizer_dims", f"tokenizer_dims {dims}: the quantiser has {most}."
+        )
     weights = _weights(config, TokenizerTask)
     return TokenizerTask(model.s3_tokenizer, active_dims=dims, weights=weights)
 

@@ -14,21 +14,19 @@ from .yaml_lines import error_at
 
 @dataclass
 class TrainConfig:
-    """A whole configuration.
+    """A training configuration: the sections, the seed and the device.
 
     Attributes:
-        notes: what was accepted but has no effect, a line each.
-        places: where each given key stands, for messages of later checks.
-        all_given: nothing was left to its default: the configuration of a run, saved.
+        notes: settings that were accepted but have no effect, a line each.
+        places: file and line of each key that is set, for the errors of later checks.
+        all_given: every key is set: the saved configuration of a run.
     """
 
     model: ModelSection = option(factory=ModelSection, doc="")
     dataset: DatasetSection = option(factory=DatasetSection, doc="")
     training: TrainingSection = option(factory=TrainingSection, doc="")
     wandb: WandbSection = option(factory=WandbSection, doc="")
-    seed: int = option(
-        42, "of everything that is random: same seed, same run", low=0, high=2**64 - 1
-    )
+    seed: int = option(42, "seed of all random choices: same seed, same run", low=0, high=2**64 - 1)
     device: Literal["auto", "gpu", "cpu", "mps", "cuda"] | None = option(
         None, "`cpu` computes on the processor; anything else on MLX's default device"
     )
@@ -42,17 +40,17 @@ class TrainConfig:
 
     @property
     def trackers(self) -> list[str]:
-        """Where metrics go besides metrics.jsonl."""
+        """Names of the trackers that get the metrics besides metrics.jsonl."""
         named = [name for name in self.training.report_to if name != "none"]
         return [*dict.fromkeys([*named, *(["wandb"] if self.wandb.enabled else [])])]
 
     def fail(self, key: str, message: str) -> ConfigError:
-        """The error to raise about a key, naming its line where the file gives it."""
+        """Return the error to raise about a key, with the file and line that set it."""
         where = self.places.get(key) or self.places.get("", "configuration")
         return error_at(where, message)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that `load_config` reads back equal."""
+        """Convert to plain values that `load_config` reads back equal."""
         values = dataclasses.asdict(self)
         for name in ("notes", "places", "all_given"):
             del values[name]

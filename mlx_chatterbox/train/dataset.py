@@ -1,4 +1,4 @@
-"""The clips of a configuration, judged and divided, and the batches that are made of them."""
+"""A configuration's clips, checked and split, and the batches that are made of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ..errors import DataError
 from ..harmless import harmless
 from ..models.config import ModelConfig
 from ..runtime.progress import Bars
+from ..text.multilingual import MultilingualTokenizer
 from .config import TrainConfig
 from .data.batches import Batches, group_by_speaker, make_sample, split
 from .data.check import read_clips
@@ -20,7 +21,7 @@ from .data.text import TextEncoder
 from .distributed import Group
 from .early import check_language
 from .follow import middle
-from .prepared import Prepared
+from .prepared import PreparedModel
 from .samples import Samples, TrainingError
 from .schedules import share
 
@@ -28,27 +29,27 @@ FEATURES_NAME = "features"
 
 
 class Data:
-    """The clips of a configuration, judged and divided.
+    """A configuration's clips, checked and split.
 
     Attributes:
         train, evaluation: clips.
-        report: what was left out.
-        levelled: speakers whose clips are brought to the middle of `loudness_range_lufs`, and the
-            median of their loudness.
+        report: the clips that were left out, with reasons.
+        levelled: speakers whose clips are brought to the middle of `loudness_range_lufs`, and
+            their median loudness, LUFS.
     """
 
     def __init__(
         self,
         config: TrainConfig,
-        prepared: Prepared | None,
+        prepared: PreparedModel | None,
         progress: Bars | None = None,
         model: ModelConfig | None = None,
     ):
-        """Listen to every recording.
+        """Read and check every recording.
 
         Args:
-            prepared: without it texts are not held against the model's vocabulary.
-            model: the base model's configuration, where there is no `prepared`.
+            prepared: None: texts are not checked against the model's vocabulary.
+            model: the base model's configuration, if `prepared` is None.
 
         Raises:
             DataError: there is nothing to train on.
@@ -75,7 +76,9 @@ class Data:
             and model.text.tokenizer == "multilingual"
         )
         if multilingual and prepared is not None:
-            check_language(config, prepared.checkpoint.tokenizer.languages)
+            tokenizer = prepared.checkpoint.tokenizer
+            assert isinstance(tokenizer, MultilingualTokenizer)  # as the configuration says
+            check_language(config, tokenizer.languages)
         clips, self.report = read_clips(
             config.dataset,
             self._encoder,
@@ -96,27 +99,26 @@ class Data:
 
     @property
     def cache_dir(self) -> Path:
-        given = self._config.dataset.feature_cache_dir
-        return Path(given or Path(self._config.training.output_dir) / FEATURES_NAME)
+        chosen = self._config.dataset.feature_cache_dir
+        return Path(chosen or Path(self._config.training.output_dir) / FEATURES_NAME)
 
     def _loudness(self) -> float | dict[str, float] | None:
-        """What clips are brought to, or the speakers that are."""
+        """Target loudness of all clips, LUFS, or by speaker; None: unchanged."""
         dataset = self._config.dataset
         if dataset.loudness_range_lufs is None:
             return dataset.loudness_lufs
         return {speaker: middle(dataset) for speaker in self.levelled}
 
     def steps(self, machines: int = 1) -> tuple[int, int]:
-        """Optimizer steps of an epoch, and in all."""
+        """Return the optimizer steps of an epoch, and of the run."""
         training = self._config.training
         size = training.per_device_train_batch_size * training.gradient_accumulation_steps
         an_epoch = len(self._plan(self.train, size * machines))
         return an_epoch, training.max_steps or share(training.num_train_epochs, an_epoch)
 
     def lines(self) -> Iterator[str]:
-        """Every clip as it is trained on or judged by: name, seconds, speaker, language ("-" for
-        none), the text as the tokenizer gets it, and its phones if the model reads those, with
-        tabs between them."""
+        """Yield a tab-separated line a clip: name, seconds, speaker, language ("-" for none), the
+        text as the tokenizer gets it, and its phones if the model reads those."""
         for clip in self._clips:
             cells = [clip.id, f"{clip.seconds:.2f}", clip.speaker, clip.language or "-"]
             if self._encoder is None:
@@ -127,9 +129,9 @@ class Data:
             yield "\t".join(harmless(" ".join(cell.split())) for cell in cells)
 
     def features(
-        self, prepared: Prepared, group: Group, progress: Bars | None = None
+        self, prepared: PreparedModel, group: Group, progress: Bars | None = None
     ) -> FeatureStore:
-        """Compute what the tasks need of every clip; several machines share the work."""
+        """Compute the features that the tasks need; several machines share the work."""
         dataset = self._config.dataset
         store = FeatureStore(
             self.cache_dir,
@@ -141,14 +143,14 @@ class Data:
         needed = set().union(*(t.features | t.prompt_features for t in prepared.tasks))
         clips = [*self.train, *self.evaluation]
         if group.size > 1:
-            # Each its part first: where they share the folder, the rest is then there already.
+            # Each its part first: in a shared folder the others' parts exist afterwards.
             store.compute(group.share(clips), needed, progress)
             group.wait()
         store.compute(clips, needed, progress)
         return store
 
     def samples(self, store: FeatureStore, group: Group) -> tuple[Samples, Samples | None]:
-        """What the trainer learns from, and what it is judged by."""
+        """Return the training set and the evaluation set, or None without one."""
         training = self._config.training
         size = training.per_device_train_batch_size * training.gradient_accumulation_steps
         train = self._samples(store, self.train, [], size * group.size)
@@ -160,7 +162,7 @@ class Data:
     def _samples(
         self, store: FeatureStore, clips: list[Clip], others: list[Clip], batch: int
     ) -> Samples:
-        """`others` give prompts too."""
+        """Make a set of `clips`; prompts come from these and from `others`."""
         pool = [*clips, *others]
         speakers = group_by_speaker(pool)
         seconds = self._config.training.custom_params.audio_prompt_duration_s
@@ -175,19 +177,19 @@ class Data:
 
 
 def _outside(clips: list[Clip], limits: list[float] | None) -> dict[str, float]:
-    """Speakers whose median loudness is outside of these limits, and that median, LUFS."""
+    """Return speakers whose median loudness is outside of these limits, and the median, LUFS."""
     if limits is None:
         return {}
-    found: dict[str, list[float]] = {}
+    measured: dict[str, list[float]] = {}
     for clip in clips:
         if clip.lufs is not None:
-            found.setdefault(clip.speaker, []).append(clip.lufs)
-    medians = {speaker: float(np.median(values)) for speaker, values in found.items()}
+            measured.setdefault(clip.speaker, []).append(clip.lufs)
+    medians = {speaker: float(np.median(values)) for speaker, values in measured.items()}
     return {s: value for s, value in medians.items() if not limits[0] <= value <= limits[1]}
 
 
 def _check_languages(clips: list[Clip]) -> None:
-    """Multilingual models are told the language of a text, and so they must learn it with one."""
+    """Refuse clips without a language: a multilingual model takes each text with its language."""
     without = [clip for clip in clips if clip.language is None]
     if without:
         raise DataError(

@@ -1,24 +1,26 @@
-"""Training on several machines as on one: each takes its part of the global batch, all add up.
+"""Data-parallel training: each machine computes a part of the global batch; the parts are summed.
 
-MLX's own engine does the work (`mlx.launch --hostfile hosts.json -- python -m mlx_chatterbox.train
-...`); started without it there is a single machine and every function here does nothing. What is
-added up are sums already divided by the denominators of the whole batch, never averages, so that
-it does not matter how a batch is dealt out.
+MLX's `mx.distributed` does the work (`mlx.launch --hostfile hosts.json -- python -m
+mlx_chatterbox.train ...`); without `mlx.launch` there is a single machine and the functions here
+change nothing. The summands are divided by the denominators of the whole batch and never averaged,
+so that it does not matter how a batch is divided.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import mlx.core as mx
 import numpy as np
 
 from ..errors import ChatterboxError
 
-# Gradients travel in parcels of about this many numbers: one message for each of thousands of
-# small tensors would cost its latency each time.
+# Gradients are sent in messages of about this many numbers: one message for each of thousands of
+# small tensors would cost thousands of latencies.
 PARCEL = 8 * 2**20
 _NUMBERS = " numbers"
+_Item = TypeVar("_Item")
 
 
 class DistributedError(ChatterboxError):
@@ -39,10 +41,10 @@ class Group:
 
     @classmethod
     def start(cls) -> Group:
-        """The group that `mlx.launch` made, or this machine alone.
+        """Join the group that `mlx.launch` made; without it, this machine alone.
 
         Raises:
-            DistributedError: a backend is asked for that this build of MLX lacks, or the others
+            DistributedError: this build of MLX lacks the backend that is asked for, or the others
                 do not answer.
         """
         if not mx.distributed.is_available():
@@ -55,17 +57,17 @@ class Group:
 
     @property
     def is_first(self) -> bool:
-        """Whether this machine writes: files, terminal, checkpoints."""
+        """True on the machine that writes files, checkpoints and to the terminal."""
         return self.rank == 0
 
-    def share(self, indices: Sequence[int]) -> list[int]:
-        """This machine's part of a global batch."""
+    def share(self, indices: Sequence[_Item]) -> list[_Item]:
+        """Return this machine's part of a global batch."""
         return list(indices[self.rank :: self.size])
 
     def sum_arrays(self, arrays: Mapping[str, mx.array]) -> dict[str, mx.array]:
-        """Arrays by name, each added up over all machines; names and shapes are the same on all.
+        """Sum arrays over all machines, by name; names and shapes must be the same on all.
 
-        They are joined by type to parcels and sent in a fixed order.
+        They are concatenated by type and sent in a fixed order.
         """
         if self._group is None:
             return dict(arrays)
@@ -81,17 +83,17 @@ class Group:
         return summed
 
     def sum_numbers(self, numbers: Mapping[str, float]) -> dict[str, float]:
-        """Numbers by name, added up over all machines; the names must be the same everywhere."""
+        """Sum numbers over all machines, by name; the names must be the same on all."""
         return self.sum_both({}, numbers)[1]
 
     def sum_both(
         self, arrays: Mapping[str, mx.array], numbers: Mapping[str, float]
     ) -> tuple[dict[str, mx.array], dict[str, float]]:
-        """Arrays and numbers in one message, where they are not too many."""
+        """Sum arrays and numbers as above, in one message unless they are too many."""
         if self._group is None or not numbers:
             return self.sum_arrays(arrays), dict(numbers)
         names = sorted(numbers)
-        # Two float32 are as exact as counts and sums need, and every device has them.
+        # Two float32 are exact enough for counts and sums, and every device has them.
         values = np.array([numbers[name] for name in names], dtype=np.float64)
         high = values.astype(np.float32)
         low = np.where(np.isfinite(high), values - high, 0).astype(np.float32)
@@ -100,13 +102,13 @@ class Group:
         return summed, dict(zip(names, totals.tolist(), strict=True))
 
     def from_first(self, arrays: Mapping[str, mx.array]) -> dict[str, mx.array]:
-        """The first machine's arrays, on all of them: the others add zeros."""
+        """Return the first machine's arrays on all machines; the others add zeros."""
         if self._group is not None and not self.is_first:
             arrays = {name: mx.zeros_like(array) for name, array in arrays.items()}
         return self.sum_arrays(arrays)
 
     def bytes_from_first(self, data: bytes) -> bytes:
-        """The first machine's bytes, on all of them."""
+        """Return the first machine's bytes on all machines."""
         if self._group is None:
             return data
         length = int(self.sum_numbers({"length": len(data) if self.is_first else 0})["length"])
@@ -117,7 +119,7 @@ class Group:
         return np.array(sent).astype(np.uint8).tobytes()
 
     def wait(self) -> None:
-        """Go on when all machines are here."""
+        """Wait until all machines have come here."""
         self.sum_numbers({"here": 1.0})
 
     def check_same(self, what: str, digest: bytes) -> None:
@@ -128,7 +130,7 @@ class Group:
 
 
 def _parcels(arrays: Mapping[str, mx.array]) -> Iterator[list[str]]:
-    """Names of arrays of one type, together about PARCEL numbers."""
+    """Yield lists of names of arrays of one type, together about `PARCEL` numbers."""
     by_type: dict[str, list[str]] = {}
     for name in sorted(arrays):
         by_type.setdefault(str(arrays[name].dtype), []).append(name)

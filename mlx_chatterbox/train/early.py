@@ -1,7 +1,6 @@
-"""What a configuration's training would fail by, as far as names and sizes tell: no weights, no
-recordings.
+"""Checks of a training configuration that need only the model's configuration.
 
-Here the same code refuses that would refuse later, on the configuration of the model alone.
+No weights and no recordings are read. The checks are the code that would refuse later.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from . import base_model
 from .config import TrainConfig
 from .data.item import path_of
 from .follow import follow_base
-from .naming import named
+from .naming import metrics_by_name
 
 _TAG_ENDS = "[]"
 
 
 def check_early(config: TrainConfig) -> ModelConfig | None:
-    """Find what can be found before the model is downloaded or loaded.
+    """Check everything that can be checked before the model is downloaded or loaded.
 
     Returns:
         The base model's configuration; None if it cannot be known yet.
@@ -44,8 +43,7 @@ def check_early(config: TrainConfig) -> ModelConfig | None:
 
 
 def _check_path(config: TrainConfig) -> None:
-    """Raise DataError if the data is not there: gigabytes may have to be downloaded before it is
-    looked for."""
+    """Raise DataError if the data is missing, before gigabytes of weights are downloaded."""
     if config.dataset.dataset_path is not None:
         path_of(config.dataset)
 
@@ -56,12 +54,12 @@ def _check_tasks(config: TrainConfig, model: ModelConfig) -> None:
     tasks = make_tasks(config, model)
     if config.training.eval_strategy == "no":
         return
-    found = {task.name: dict.fromkeys(("loss", *task.parts, *task.metrics), 0.0) for task in tasks}
-    known, wanted = named("eval", found), config.training.metric_for_best_model
+    losses = {task.name: dict.fromkeys(("loss", *task.parts, *task.metrics), 0.0) for task in tasks}
+    known, wanted = metrics_by_name("eval", losses), config.training.metric_for_best_model
     if wanted not in known and f"eval_{wanted}" not in known:
         raise config.fail(
             "training.metric_for_best_model",
-            f"metric_for_best_model: no {wanted}; there are {', '.join(known)}.",
+            f"metric_for_best_model: there is no {wanted}; there are {', '.join(known)}.",
         )
 
 
@@ -80,13 +78,13 @@ def _check_texts(config: TrainConfig, model: ModelConfig) -> None:
     if data.language is None and data.dataset_type == "wav_txt":
         raise config.fail(
             "dataset",
-            "the clips have no language, as wav_txt gives none, and a multilingual model needs "
+            "the clips have no language (wav_txt has none), and a multilingual model needs "
             f"one: set dataset.language ({', '.join(known)}).",
         )
 
 
 def languages_of(config: TrainConfig, model: ModelConfig) -> list[str]:
-    """Codes that a multilingual model knows, with those that it is to learn."""
+    """Return the language codes that a multilingual model knows, and those of its new tokens."""
     from ..text.multilingual import SUPPORTED_LANGUAGES
 
     new = [
@@ -112,6 +110,6 @@ def _check_targets(config: TrainConfig, model: ModelConfig) -> None:
     from ..weights.checkpoint import build
     from .adapters import targets
 
-    networks = build(model)  # its weights are drawn when they are used, which they are not
+    networks = build(model)  # random weights are computed lazily, so never here
     for name in config.model.trained:
         targets(networks, name, config.lora)

@@ -1,6 +1,6 @@
-"""A trained model as a checkpoint: for this library, or in the files that upstream's package loads.
+"""Exports a trained model: for this library, or in the files that upstream's package loads.
 
-What was trained is fused into plain weights; everything else, tokenizer and built-in voice
+Adapters are fused into plain weights; everything that was not trained, tokenizer and built-in voice
 included, is the base model's.
 """
 
@@ -34,23 +34,23 @@ from .vocabulary import save_tokenizer
 def export(
     checkpoint: Checkpoint, output: str | Path, upstream: bool = False, force: bool = False
 ) -> Path:
-    """Write a model; its networks' adapters are fused on the way, in place.
+    """Write a model; its networks' adapters are fused in place.
 
     Args:
         checkpoint: the base model, with the trained weights in its networks.
-        output: the folder to make. It appears whole or not at all.
+        output: the new folder. It appears whole or not at all.
         upstream: write upstream's file names and keys, which its `from_local` loads strictly,
             instead of ours.
         force: replace `output` if it is a model of ours.
 
     Raises:
-        CheckpointError: `output` is there already, or cannot be written.
+        CheckpointError: `output` exists, or cannot be written.
     """
     output = Path(output).expanduser().absolute()
-    check_output(output, checkpoint.folder, force)
+    check_model_folder(output, checkpoint.folder, force)
     stored = read_weights(checkpoint.folder) if is_converted(checkpoint.folder) else None
     fuse(checkpoint.networks, stored)
-    if upstream:  # whose networks know no few bits
+    if upstream:  # which has no quantised layers
         dequantize_layers(checkpoint.networks)
     tensors = dict(tree_flatten(checkpoint.networks.parameters()))
     try:
@@ -65,14 +65,14 @@ def export(
     return output
 
 
-def check_output(output: Path, base: Path | None, force: bool = False) -> None:
-    """Find what is wrong with a folder to make, before the work.
+def check_model_folder(output: Path, base: Path | None, force: bool = False) -> None:
+    """Check before the work that a model's folder can be made.
 
     Args:
         base: the base model's folder; None: it is not on this machine yet.
 
     Raises:
-        CheckpointError: it is the base model or contains it, or is there already.
+        CheckpointError: it is the base model or contains it, or it exists.
     """
     if base is not None and is_within(base, output):
         raise CheckpointError(f"{output} is or contains the base model; choose another folder.")
@@ -81,11 +81,11 @@ def check_output(output: Path, base: Path | None, force: bool = False) -> None:
     if not force:
         raise CheckpointError(f"{output} exists already; choose another folder, or remove it.")
     if not is_converted(output):  # never delete somebody's documents
-        raise CheckpointError(f"{output} is no model of ours; it is not replaced.")
+        raise CheckpointError(f"{output} is no model of this library; it is not replaced.")
 
 
 def _copy_texts(checkpoint: Checkpoint, folder: Path) -> None:
-    """The tokenizer's files, the vocabulary as it is now."""
+    """Copy the tokenizer's files, with the vocabulary as extended by training."""
     row = variant_named(checkpoint.config.variant)
     for name in (*row.tokenizer_files, *row.optional_files, LEXICON_FILE):
         if (checkpoint.folder / name).is_file():
@@ -132,7 +132,7 @@ def _write_upstream(checkpoint: Checkpoint, tensors: dict[str, mx.array], folder
         _write_tensors(folder / name, content)
     if checkpoint.voice is not None:
         _write_voice(checkpoint.voice, folder / row.voice_file)
-    # Upstream's package asks for no such file; by it sizes and texts that differ come back here.
+    # Upstream's package ignores this file; this library reads sizes and text settings from it.
     dataclasses.replace(
         checkpoint.config,
         dtype="float32",
@@ -143,15 +143,15 @@ def _write_upstream(checkpoint: Checkpoint, tensors: dict[str, mx.array], folder
 
 
 def _warn_of_sizes(config: ModelConfig, row: Variant) -> None:
-    """Upstream's package builds its networks by sizes in its code; only those fit."""
+    """Warn of sizes that upstream's package cannot load, since its code fixes them."""
     usual = row.default_config()
     for name in ("t3", "s3gen", "s3_tokenizer", "voice_encoder"):
         ours, theirs = getattr(config, name).to_dict(), getattr(usual, name).to_dict()
         changed = [key for key in ours if ours[key] != theirs[key]]
         if changed:
             warnings.warn(
-                f"upstream's package builds a {name} of other sizes ({', '.join(changed)}), and "
-                "will load this one only when its code is changed to them.",
+                f"upstream's code fixes other sizes of {name} ({', '.join(changed)}), and loads "
+                "this model only if they are changed there.",
                 stacklevel=5,
             )
 
@@ -175,7 +175,7 @@ def _write_tensors(path: Path, tensors: dict[str, mx.array]) -> None:
 
 
 def _write_voice(voice, path: Path) -> None:
-    """Upstream's `Conditionals`, as it saves them."""
+    """Write a voice as upstream saves its `Conditionals`."""
     from mlx_chatterbox.weights.formats.torch_zip import write_sections
 
     tokens = np.array(voice.cond_prompt_tokens, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The samples of each step, in the order of the plan, made ahead in threads."""
+"""Makes the samples of each step, in the order of the plan, ahead of time in threads."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Feed:
     """Gives a trainer its batches.
 
     Args:
-        train: clips to learn from.
-        total_steps: no more batches than these are given.
+        train: the training set.
+        total_steps: batches to yield, at most.
     """
 
     def __init__(self, config: TrainConfig, train: Samples, group: Group, total_steps: int):
@@ -27,10 +27,10 @@ class Feed:
     def upcoming(
         self, pool: ThreadPoolExecutor, epoch: int, first: int
     ) -> Iterator[tuple[int, int, list[Future]]]:
-        """Epoch, place and samples of this machine, the next batch being prepared meanwhile.
+        """Yield epoch, batch and this machine's samples, while the next batch is being made.
 
         Args:
-            epoch, first: where to begin: at which batch of which epoch.
+            epoch, first: the epoch and the batch in it to begin with.
         """
         workers = self._config.training.dataloader_num_workers
         ahead: list[tuple[int, int, list[Future]]] = []
@@ -54,7 +54,7 @@ class Feed:
                 return
 
     def _submit(self, pool: ThreadPoolExecutor, workers: int, epoch: int, index: int) -> Future:
-        """A sample in the making; a negative index is a stand-in for no sample at all."""
+        """Start making a sample; a negative index makes a stand-in, which does not count."""
         clip = index if index >= 0 else -1 - index
         key = sample_key(self._config.seed, TRAINING, epoch, clip)
 

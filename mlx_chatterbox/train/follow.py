@@ -1,8 +1,7 @@
-"""Settings that a configuration leaves open, taken from the model that training begins with.
+"""Defaults that are taken from the base model.
 
-A model goes on best with what it was trained on: speech as loud as it knows it, with the silence
-that it expects, and the losses that it has learnt. What is written in the configuration always
-wins.
+Fine-tuning works best with the model's own training conditions: the same loudness, the same silence
+around the speech, the same losses. Settings in the configuration always take precedence.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ _LEVEL = ("dataset.loudness_lufs", "dataset.loudness_range_lufs")
 
 
 def follow_base(config: TrainConfig, model: ModelConfig) -> None:
-    """Give what the configuration leaves open the values of the base model, in place.
+    """Set what the configuration leaves out to the base model's values, in place.
 
-    Twice is as good as once; a saved configuration leaves nothing open.
+    A second call changes nothing; a saved configuration leaves nothing out.
     """
     own = model.fine_tuning
     open_ = {name for name in (*_TRIMMING, *_LEVEL) if not is_given(config, name)}
@@ -37,7 +36,7 @@ def follow_base(config: TrainConfig, model: ModelConfig) -> None:
     for name in ("trim_silence", "trim_margin_s"):
         if f"dataset.{name}" in open_:
             setattr(data, name, getattr(own, name))
-    if set(_LEVEL) <= open_:  # either of the two says what to do about loudness
+    if set(_LEVEL) <= open_:  # each of the two decides about loudness
         data.loudness_lufs = model.generation.loudness_lufs
         data.loudness_range_lufs = None
         if data.loudness_lufs is None and own.speech_lufs is not None:
@@ -53,10 +52,10 @@ def follow_base(config: TrainConfig, model: ModelConfig) -> None:
 
 
 def follow_run(config: TrainConfig, begun: TrainConfig) -> None:
-    """Give what the configuration leaves open the values of the run that it goes on with.
+    """Set what the configuration leaves out to the values of the run that it resumes.
 
     Args:
-        begun: that run's configuration, as it was saved.
+        begun: that run's saved configuration.
     """
     for key in (_RATE, _NORMALIZE, *_TRIMMING, *_LEVEL, *_SHARES):
         section, _, name = key.partition(".")
@@ -68,7 +67,7 @@ def follow_run(config: TrainConfig, begun: TrainConfig) -> None:
 
 
 def is_given(config: TrainConfig, key: str) -> bool:
-    """Whether a setting was written down, or set to something else than its default."""
+    """True if a setting is in the file, or differs from its default."""
     if config.all_given or key in config.places:
         return True
     section, _, name = key.partition(".")
@@ -78,14 +77,15 @@ def is_given(config: TrainConfig, key: str) -> bool:
 
 
 def base_lines(config: TrainConfig, model: ModelConfig | None) -> str:
-    """What is done to recordings and why, and what else the base decides, for people; call it
-    before `follow_base` fills in what it tells.
+    """Describe to the user how recordings are treated and which settings are the base model's.
+
+    Call it before `follow_base`, which sets them.
 
     Args:
-        model: None: it is not known before it is downloaded.
+        model: None if it is not known before the download.
     """
     if model is None:
-        return "recordings: trimming and loudness follow the base model, once it is here"
+        return "recordings: trimming and loudness follow the base model, once it is downloaded"
     copy = dataclasses.replace(config, dataset=dataclasses.replace(config.dataset))
     weights = dict(config.training.loss_weights)
     copy.training = dataclasses.replace(config.training, loss_weights=weights)
@@ -93,12 +93,12 @@ def base_lines(config: TrainConfig, model: ModelConfig | None) -> str:
     data = copy.dataset
     trimmed = any(is_given(config, name) for name in _TRIMMING)
     levelled = any(is_given(config, name) for name in _LEVEL)
-    cut = f"silence cut to {data.trim_margin_s:g} s" if data.trim_silence else "silence left"
+    cut = f"silence cut to {data.trim_margin_s:g} s" if data.trim_silence else "silence kept"
     why = "as the configuration says" if trimmed else _why_cut(model)
     loud = "as the configuration says" if levelled else _why_loud(model)
     lines = f"recordings: {cut} ({why}); loudness {_level(data)} ({loud})"
     if "t3" in config.model.trained:
-        read = "written out in words as when speaking" if data.normalize else "read as they stand"
+        read = "written out in words as when speaking" if data.normalize else "not normalised"
         why = (
             "as the base does" if config.dataset.normalize is None else "as the configuration says"
         )
@@ -128,7 +128,7 @@ def _level(data) -> str:
 
 
 def middle(data) -> float:
-    """The loudness that speakers outside of `loudness_range_lufs` are brought to."""
+    """The loudness, LUFS, that speakers outside of `loudness_range_lufs` are brought to."""
     low, high = data.loudness_range_lufs
     return round((low + high) / 2, 1)
 

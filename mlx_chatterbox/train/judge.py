@@ -1,4 +1,4 @@
-"""Evaluation: the same clips under the same keys every time, shared by the machines."""
+"""Evaluation: the same clips with the same random keys every time, divided among the machines."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .trained import TrainedTask
 
 
 class Judge:
-    """Judges tasks by an evaluation set.
+    """Computes losses over an evaluation set.
 
     Args:
-        evaluation: the clips; of the plan epoch 0 is used.
+        evaluation: the clips; epoch 0 of the plan is used.
     """
 
     def __init__(self, config: TrainConfig, evaluation: Samples, group: Group):
@@ -24,7 +24,7 @@ class Judge:
         self._totals: dict[str, dict[str, float]] = {}
 
     def __call__(self, trained: TrainedTask) -> dict[str, float]:
-        """Loss and parts over the whole evaluation set, the same clips and keys every time."""
+        """Compute a task's loss and parts over the whole evaluation set."""
         if trained.name not in self._totals:
             counts: dict[str, float] = {}
             for samples, is_mine in self._batches():
@@ -52,10 +52,10 @@ class Judge:
 
 
 def note_best(config: TrainConfig, state: RunState, values: dict[str, float]) -> bool:
-    """Whether an evaluation is the best so far; notes it, or one more that is not.
+    """Note an evaluation in the state; returns whether it is the best so far.
 
     Raises:
-        TrainingError: the metric that says what is best is none of these values.
+        TrainingError: `metric_for_best_model` is none of these values.
     """
     training = config.training
     name = training.metric_for_best_model
@@ -63,7 +63,9 @@ def note_best(config: TrainConfig, state: RunState, values: dict[str, float]) ->
         name = f"eval_{name}"
     if name not in values:
         known = ", ".join(values)
-        raise TrainingError(f"training.metric_for_best_model: no {name}; there are {known}.")
+        raise TrainingError(
+            f"training.metric_for_best_model: there is no {name}; there are {known}."
+        )
     value = values[name]
     more = training.greater_is_better
     more = "loss" not in name if more is None else more

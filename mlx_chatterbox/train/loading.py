@@ -1,6 +1,6 @@
-"""The training configuration: one YAML file, read into `sections` and checked by `rules`.
+"""Reads the training configuration: one YAML file, read into `sections` and checked by `rules`.
 
-An unknown key, a wrong type and settings that contradict each other are errors that name the line.
+Unknown keys, wrong types and settings that contradict each other are errors with the line.
 Nothing here imports MLX.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import ConfigError
 from ..runtime.own_files import write_whole
 from .config import TrainConfig
-from .options import Reader, rows
+from .options import ConfigReader, rows
 from .rules import check
 from .spellings import ALIASES, HINTS, IGNORED, IGNORED_ADAPTERS, REFUSED
 from .translate import TRANSLATED, put, rename, translate
@@ -23,11 +23,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read a YAML file.
 
     Args:
-        overrides: "training.learning_rate=5e-5" and the like, applied over the file.
+        overrides: settings such as "training.learning_rate=5e-5" that override the file's.
 
     Returns:
-        The configuration, with paths that are relative to the file's folder (those of overrides:
-        to the current one) made absolute.
+        The configuration, with absolute paths; relative ones start from the file's folder, those of
+        overrides from the current one.
 
     Raises:
         ConfigError: see the message; it begins with file and line.
@@ -43,10 +43,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
 
 
 def load_saved(path: str | Path) -> TrainConfig:
-    """Read what `save_config` wrote: every key stands there, every path is absolute.
+    """Read a file of `save_config`, in which every key is set and every path is absolute.
 
-    It has been checked already; and rules that ask what was written down, rather than left to its
-    default, make no sense of it.
+    It was checked before it was saved. Rules that depend on which keys are set do not apply to it.
     """
     config = _reader().dataclass(TrainConfig, read_yaml(Path(path)))
     config.dataset.saved = True
@@ -54,17 +53,17 @@ def load_saved(path: str | Path) -> TrainConfig:
     return config
 
 
-def _reader() -> Reader:
-    """What knows every key, of ours and of other trainers."""
+def _reader() -> ConfigReader:
+    """Make a reader that knows every key of ours and of other trainers."""
     others = [*ALIASES, *IGNORED, *IGNORED_ADAPTERS, *REFUSED, *TRANSLATED]
     hints = dict(HINTS)
     for key in [*_own_keys(), *others]:
         section, _, name = key.rpartition(".")
         if section not in ("wandb", "advanced"):
             hints[name] = f"it belongs {f'in {section}' if section else 'at the top'}."
-    # These stand in several sections.
+    # Keys of several sections.
     del hints["config"], hints["revision"]
-    return Reader({**IGNORED, **IGNORED_ADAPTERS}, REFUSED, hints, others)
+    return ConfigReader({**IGNORED, **IGNORED_ADAPTERS}, REFUSED, hints, others)
 
 
 def _own_keys() -> Iterator[str]:
@@ -73,7 +72,7 @@ def _own_keys() -> Iterator[str]:
 
 
 def read_config(tree: Node) -> TrainConfig:
-    """The configuration of a parsed file, checked.
+    """Build the configuration of a parsed file, and check it.
 
     Raises:
         ConfigError: see `load_config`.

@@ -1,4 +1,4 @@
-"""What a run says of itself: a bar on the terminal, `metrics.jsonl`, trackers, a plot, samples.
+"""A run's reports: a progress bar, `metrics.jsonl`, trackers, a plot, spoken samples.
 
 Only the first of several machines writes; the others have a `Metrics` that does nothing.
 """
@@ -11,9 +11,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
 
 from ..checks.json_file import parse_json
 from ..checks.plain import typed
@@ -25,14 +27,14 @@ METRICS_NAME, PLOT_NAME, SAMPLES_NAME = "metrics.jsonl", "loss.png", "samples"
 # These depend on the machine and its load; everything else is the same in every run.
 TIMINGS = ("seconds", "tokens_per_second", "peak_memory_gb")
 
-# What is larger is no loss, and cannot be drawn.
+# Larger values are no losses, and cannot be drawn.
 _LARGEST = 1e300
 
 Speak = Callable[[Path], None]
 
 
 def read_metrics(path: str | Path) -> list[dict]:
-    """The lines of a `metrics.jsonl`, up to one that was cut short or damaged."""
+    """Read the lines of a `metrics.jsonl`, up to the first damaged one."""
     lines = []
     with open_regular(path) as file:
         for line in file.read().decode("utf-8", "replace").split("\n"):
@@ -46,15 +48,15 @@ def read_metrics(path: str | Path) -> list[dict]:
 
 
 class Metrics:
-    """Writes metrics as they come.
+    """Writes metrics.
 
     Args:
         folder: the run's output folder; None writes nothing.
         total_steps: length of the bar.
-        resume_at: length of `metrics.jsonl` at the checkpoint that is gone on from; what follows
-            is written again. None begins a new file.
-        trackers: told of every line; closed with the rest.
-        step: where the bar begins.
+        resume_at: length of `metrics.jsonl` in bytes at the resumed checkpoint; the rest is
+            written again. None begins a new file.
+        trackers: they get every line, and are closed with this.
+        step: first step of the bar.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class Metrics:
     ):
         self._folder = folder
         self._started = time.perf_counter()
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
         self._bar = self._file = None
         self._trackers = trackers
         if folder is None:
@@ -87,14 +89,14 @@ class Metrics:
         return os.fstat(self._file.fileno()).st_size
 
     def advance(self, shown: Mapping[str, float]) -> None:
-        """One step more on the bar."""
+        """Advance the bar by a step, with these values beside it."""
         if self._bar is not None:
             text = {name: f"{value:.4g}" for name, value in shown.items()}
             self._bar.set_postfix(text, refresh=False)
             self._bar.update()
 
     def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
-        """A line of `metrics.jsonl`, told to the terminal too."""
+        """Write a line to `metrics.jsonl`, to the trackers and to the terminal."""
         if self._file is None:
             return
         line = {"step": step, "epoch": round(epoch, 4), **values}
@@ -108,18 +110,19 @@ class Metrics:
         self.say(f"step {step}: {shown}")
 
     def say(self, text: str) -> None:
-        """A line on the terminal, above the bar."""
+        """Print a line to standard error, above the bar."""
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
 
     def say_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
+        """Print a line the first time that it is given."""
+        if text not in self._printed:
+            self._printed.add(text)
             self.say(text)
 
     def plot(self) -> None:
         """Draw `loss.png` from the lines so far."""
-        if self._file is None:
+        if self._folder is None:
             return
         try:
             plot_losses(read_metrics(self.path), self._folder / PLOT_NAME)
@@ -127,8 +130,8 @@ class Metrics:
             self.say_once("no loss.png: matplotlib is not installed (pip install matplotlib).")
 
     def speak(self, step: int, speakers: Sequence[Speak]) -> None:
-        """Have samples spoken to `samples/step-N.wav`; a model that cannot yet is no error."""
-        if self._file is None or not speakers:
+        """Write spoken samples to `samples/step-N.wav`; a failure is reported and no error."""
+        if self._folder is None or not speakers:
             return
         folder = self._folder / SAMPLES_NAME
         folder.mkdir(exist_ok=True)
@@ -140,7 +143,7 @@ class Metrics:
                 self.say(f"step {step}: no spoken sample: {error}")
 
     def close(self, failed: bool = False) -> None:
-        """End; `failed`: the run did not come to its end."""
+        """Close everything; `failed`: the run ended by an error."""
         for part in (self._bar, self._file):
             if part is not None:
                 part.close()
@@ -151,13 +154,12 @@ class Metrics:
 def _bar(total: int, step: int):
     from tqdm import tqdm
 
-    # None: a bar on a terminal, nothing in a pipe.
+    # disable=None: a bar on a terminal, nothing in a pipe.
     return tqdm(total=total, initial=step, desc="training", disable=None, file=sys.stderr)
 
 
 def _figure() -> type:
-    """Matplotlib's Figure; that its own folder cannot be written is nothing that a run is hurt by,
-    and it says so in two long lines."""
+    """Import Matplotlib's Figure, without its warning that its own folder cannot be written."""
     logger = logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -205,21 +207,24 @@ def speakers_of(
     seed: int = 0,
     max_new_tokens: int | None = None,
 ) -> list[Speak]:
-    """Functions that speak a text each with the networks as they are, watermarked as usual.
+    """Make functions that speak one text each with the networks' present weights.
 
     Args:
-        checkpoint: `Checkpoint` with the networks in training; its generation settings say
-            whether speech is marked.
+        checkpoint: `Checkpoint` with the networks in training; its generation settings decide
+            whether the speech is watermarked.
         voice: a recording (file, or samples at 24 kHz), or None for the checkpoint's own voice.
-        language: of the texts, for multilingual models.
-        max_new_tokens: a model that has not learnt to stop is cut off there; None: a second and
-            0.2 s for every character.
+        language: language of the texts, for multilingual models.
+        max_new_tokens: limit for a model that has not learnt to stop; None: a second and 0.2 s for
+            every character.
     """
-    from ..api.tts import CLASSES
+    from ..api.tts import CLASSES, ChatterboxMultilingualTTS
     from ..audio.files import save_audio
 
     kind = checkpoint.config.text.tokenizer
     tts = CLASSES[kind](checkpoint)
+    generate: Callable[..., np.ndarray] = tts.generate
+    if isinstance(tts, ChatterboxMultilingualTTS):
+        generate = partial(tts.generate, language_id=language)
 
     def speaker(text: str) -> Speak:
         limit = max_new_tokens or min(
@@ -227,16 +232,14 @@ def speakers_of(
         )
 
         def speak(path: Path) -> None:
-            settings = {"language_id": language} if kind == "multilingual" else {}
             if voice is None and tts.conds is None:
                 raise MissingExtra("the checkpoint has no voice, and there is no evaluation clip.")
-            wav = tts.generate(
+            wav = generate(
                 text,
                 audio_prompt_path=voice,
                 seed=seed,
                 max_new_tokens=limit,
                 guard=False,
-                **settings,
             )
             save_audio(path, wav, tts.sr)
 

@@ -1,8 +1,7 @@
 """AdamW with clipping by the global norm, master weights, and a loss scale for float16.
 
-One `Optimizer` for each task. The networks hold the weights in the type that they compute in; the
-optimizer holds the same weights in float32, changes those, and the networks are given a rounded
-copy. In float32 both are one.
+There is one `Optimizer` a task. It holds float32 master weights and updates them; the networks get
+a copy rounded to the type that they compute in. In float32 the two are the same.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ import mlx.optimizers as optim
 
 from ..errors import ChatterboxError
 
-# Names of tables of embeddings in our networks, and of biases that are matrices.
+# Names of embedding tables in our networks, and of biases that are matrices: no weight decay.
 _SPARED = re.compile(r"(?:^|[._])(?:emb|embedding|embed_tokens|wte|wpe)\.weight$|bias[^.]*$")
 
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """What the `training` section says about the optimizer, for one task.
+    """One task's optimizer settings, from the `training` section.
 
     Attributes:
-        weight_decay: on matrices and kernels; biases, norms and single numbers have none.
-        max_grad_norm: gradients are scaled down to this norm; 0 leaves them.
-        dtype: in which the networks compute: "float32", "float16" or "bfloat16".
-        compile: whether loss and gradients are compiled.
+        weight_decay: of matrices and kernels; biases, norms and scalars have none.
+        max_grad_norm: larger gradients are scaled down to this norm; 0: no clipping.
+        dtype: type that the networks compute in: "float32", "float16" or "bfloat16".
+        compile: compile loss and gradients by `mx.compile`.
     """
 
     learning_rate: float = 1e-4
@@ -43,10 +42,12 @@ class OptimizerSettings:
 
 
 class LossScale:
-    """Keeps float16 gradients off zero: doubled now and then, halved whenever they overflow.
+    """A dynamic loss scale, which keeps float16 gradients from underflow.
+
+    It is doubled after 2000 steps without overflow, and halved at every overflow.
 
     Attributes:
-        value: what the loss is multiplied by; 1 for ever where it is not `dynamic`.
+        value: factor of the loss; always 1 if not `dynamic`.
     """
 
     GROWTH_INTERVAL = 2000
@@ -81,22 +82,22 @@ class LossScale:
 
 
 def global_norm(gradients: Mapping[str, mx.array]) -> mx.array:
-    """Norm of all gradients together, float32 scalar."""
+    """Compute the norm of all gradients together, a float32 scalar."""
     squares = [mx.square(gradients[path].astype(mx.float32)).sum() for path in sorted(gradients)]
     return mx.sqrt(mx.stack(squares).sum()) if squares else mx.array(0.0)
 
 
 def has_weight_decay(path: str, parameter: mx.array) -> bool:
-    """Matrices and kernels shrink; biases, norms, embeddings and single numbers do not.
+    """True for matrices and kernels; False for biases, norms, embeddings and scalars.
 
-    A scale that is stored with axes of length 1 is still a vector.
+    Axes of length 1 do not count: a scale stored with such axes is a vector.
     """
     longer = [length for length in parameter.shape if length > 1]
     return len(longer) >= 2 and not _SPARED.search(path)
 
 
 class NotFinite(ChatterboxError):
-    """The loss or its gradients are no numbers any more."""
+    """The loss or its gradients are NaN or Inf."""
 
 
 class Optimizer:
@@ -134,7 +135,7 @@ class Optimizer:
         )
 
     def weights(self) -> dict[str, mx.array]:
-        """What the networks compute with: the master weights in their type."""
+        """Return the master weights in the type that the networks compute in."""
         return {path: value.astype(self._dtype) for path, value in self.master.items()}
 
     def step(self, gradients: Mapping[str, mx.array], learning_rate: float) -> tuple[float, bool]:
@@ -145,21 +146,21 @@ class Optimizer:
 
         Returns:
             The gradients' norm before clipping, and whether the update was made: gradients that
-            overflow in float16 are thrown away, and the loss scale is halved.
+            overflow in float16 are dropped, and the loss scale is halved.
 
         Raises:
-            NotFinite: they are not finite, and no loss scale is to blame.
+            NotFinite: the gradients are not finite, and a smaller loss scale cannot help.
         """
         scale = self.loss_scale.value
         norm = float(global_norm(gradients)) / scale
         finite = math.isfinite(norm)
-        hopeless = not self.loss_scale.dynamic or scale <= 1.0
+        at_smallest_scale = not self.loss_scale.dynamic or scale <= 1.0
         self.loss_scale.update(finite)
         if not finite:
-            if hopeless:
+            if at_smallest_scale:
                 raise NotFinite(
-                    "the gradients are not finite: lower training.learning_rate, or look at the "
-                    "clips of this batch; bf16 and float32 have more room than fp16."
+                    "the gradients are NaN or Inf: lower training.learning_rate, or check the "
+                    "clips of this batch; bf16 and float32 have a larger range than fp16."
                 )
             return norm, False
         limit = self.settings.max_grad_norm
@@ -178,7 +179,7 @@ class Optimizer:
         """Moments and counters by name, for saving."""
         arrays = {}
         for part, (paths, adam) in enumerate(self._parts):
-            # Safetensors in other hands know no unsigned 64-bit counter; 2^31 updates are enough.
+            # Other safetensors readers lack unsigned 64-bit numbers; 2^31 updates are enough.
             arrays[f"{part}.step"] = adam.step.astype(mx.int32)
             for path in paths:
                 for moment in ("m", "v"):

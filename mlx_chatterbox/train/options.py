@@ -1,7 +1,6 @@
-"""Options as dataclass fields that document themselves, and dataclasses read from YAML by them.
+"""Options as dataclass fields with their documentation, and a reader of such dataclasses from YAML.
 
-The same words serve the reader of the code, the error messages and the table in the
-documentation.
+The same texts serve the code, the error messages and the table in the documentation.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from typing import Any, Literal
 from ..errors import ConfigError
 from .yaml_lines import Node
 
-# Sizes of arrays are 32-bit numbers in MLX. What is larger than the other is no setting of
-# anything, and its powers are no float32 any more.
+# The largest whole number: sizes of arrays are 32-bit numbers in MLX. The largest real one: no
+# setting is larger, and powers of it must be float32.
 MAX_WHOLE, MAX_REAL = 2**31 - 1, 1e9
 
 
@@ -32,15 +31,15 @@ def option(
     above: float | None = None,
     share_of: str = "",
 ) -> Any:
-    """A dataclass field that can be set in YAML.
+    """Make a dataclass field that can be set in YAML.
 
     Args:
-        doc: what it does, one line.
-        unit: of the number.
-        low, high: the smallest and the largest number allowed; None: as far as anything can be
-            computed with (`MAX_WHOLE`, `MAX_REAL`).
+        doc: its effect, one line.
+        unit: unit of the number.
+        low, high: the smallest and the largest number allowed; None: up to `MAX_WHOLE` or
+            `MAX_REAL`.
         above: the number must be larger than this.
-        share_of: a whole number, or else a share of this, between 0 and 1.
+        share_of: the number is a whole one, or a share of this, between 0 and 1.
     """
     metadata = {"doc": doc, "unit": unit, "low": low, "high": high, "above": above}
     metadata["share_of"] = share_of
@@ -50,10 +49,10 @@ def option(
 
 
 def nearest(word: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
-    """A hint for a misspelt word: 'did you mean ...?', or what there is.
+    """Return a hint for a misspelt word: 'did you mean ...?', or the list of known words.
 
     Args:
-        others: words that are understood too, but not listed.
+        others: words that are suggested, but not listed.
     """
     known = list(known)
     close = difflib.get_close_matches(word.lower(), [*known, *others], n=1, cutoff=0.6)
@@ -62,18 +61,18 @@ def nearest(word: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """A key that asks for something that is not done here.
+    """A key of a feature that does not exist here.
 
     Attributes:
-        why: what to do instead.
-        nothing: values that ask for nothing, besides false, 0, null and what is empty.
+        why: why not, and what to do instead.
+        nothing: values that switch the feature off, besides false, 0, null and empty ones.
     """
 
     why: str
     nothing: tuple[str, ...] = ()
 
     def asks(self, node: Node) -> bool:
-        """Whether the value asks for it at all."""
+        """True unless the value switches the feature off."""
         value = node.value
         if isinstance(value, dict) and "enabled" in value:
             return value["enabled"].as_bool() is not False
@@ -83,18 +82,18 @@ class Refusal:
         return not off and value.lower() not in self.nothing
 
 
-class Reader:
+class ConfigReader:
     """Builds dataclasses from nodes.
 
     Args:
         ignored: full key to the reason why it has no effect here; such keys are dropped.
-        refused: full key to what is said if it asks for anything.
+        refused: full key to the error if its value asks for anything.
         hints: an unknown key to what to write instead.
-        others: full keys that are known besides, for the spelling of unknown ones.
+        others: further full keys to suggest for a misspelt one.
 
     Attributes:
-        notes: a line for each ignored key that was met.
-        places: where each key stands that was given, by its full name.
+        notes: a line for each ignored key that was read.
+        places: file and line of each key that was read, by its full name.
     """
 
     def __init__(
@@ -112,7 +111,7 @@ class Reader:
         self.places: dict[str, str] = {}
 
     def dataclass(self, cls: type, node: Node, path: str = ""):
-        """An instance of `cls`; keys that are not given keep their defaults.
+        """Build an instance of `cls`; keys that are left out keep their defaults.
 
         Raises:
             ConfigError: an unknown key, a wrong type, a number out of its range.
@@ -120,7 +119,7 @@ class Reader:
         return cls(**self.values(cls, node, path))
 
     def values(self, cls: type, node: Node, path: str = "") -> dict[str, Any]:
-        """Keyword arguments for `cls`: the keys that were given, checked."""
+        """Read the keys of a section and check them; returns keyword arguments for `cls`."""
         if node.is_null:
             return {}
         if not isinstance(node.value, dict):
@@ -141,7 +140,7 @@ class Reader:
             elif key not in fields:
                 raise self._unknown(key, where, path, fields)
             else:
-                built[key] = self._given(hints[key], value, full, fields[key].metadata)
+                built[key] = self._checked(hints[key], value, full, fields[key].metadata)
         return built
 
     def _unknown(self, key: str, where: str, path: str, fields: Iterable[str]) -> ConfigError:
@@ -152,9 +151,9 @@ class Reader:
             hint = nearest(key, fields, [last for section, _, last in parts if section == path])
         return ConfigError(f"{where}: unknown key {key} {here}; {hint}")
 
-    def _given(self, kind, node: Node, path: str, metadata: Mapping[str, Any]):
-        """The value of a field, in its range."""
-        # An error speaks of the key as it was written.
+    def _checked(self, kind, node: Node, path: str, metadata: Mapping[str, Any]):
+        """Read the value of a field and check its range."""
+        # Errors name the key as it stands in the file.
         path = node.written or path
         value = self._value(kind, node, path, metadata.get("share_of", ""))
         _check_range(value, metadata, node, path)
@@ -177,7 +176,7 @@ class Reader:
         raise node.fail(f"{path} must be {wanted}, not {node.describe().rstrip(',')}.{hint}")
 
     def _try(self, kind, node: Node, path: str) -> tuple[bool, Any]:
-        """Whether the node is of this kind, and its value."""
+        """Read a node as a kind of value; returns (is of this kind, value)."""
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin is Literal:
             return self._choice(arguments, node, path)
@@ -201,7 +200,7 @@ class Reader:
                 key: self._value(arguments[1], value, f"{path}.{key}")
                 for key, value in node.value.items()
             }
-        if dataclasses.is_dataclass(kind):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             if not isinstance(node.value, dict) and not node.is_null:
                 return False, None
             return True, self.dataclass(kind, node, path)
@@ -211,17 +210,18 @@ class Reader:
     def _choice(choices, node: Node, path: str) -> tuple[bool, Any]:
         if not isinstance(node.value, str):
             return False, None
-        found = {str(choice).lower(): choice for choice in choices}
-        # `eval_strategy: no` is the word, whatever YAML 1.1 makes of it.
+        by_word = {str(choice).lower(): choice for choice in choices}
+        # `eval_strategy: no` is the word, not YAML 1.1's false.
         word = node.value.lower()
-        if word not in found:
-            raise node.fail(f"{path}: {node.value!r} is not known; {nearest(word, found)}")
-        return True, found[word]
+        if word not in by_word:
+            raise node.fail(f"{path}: {node.value!r} is not known; {nearest(word, by_word)}")
+        return True, by_word[word]
 
 
 def _scalar(kind, node: Node) -> tuple[bool, Any]:
     if not isinstance(node.value, str) or (node.is_null and kind is not str):
         return False, None
+    value: bool | float | str | None
     if kind is bool:
         value = node.as_bool()
     elif kind is int:
@@ -294,14 +294,14 @@ def _check_range(value, metadata, node: Node, path: str) -> None:
 
 
 def rows(cls: type, path: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """Every option below `cls`: full key, kind, default (with unit), what it does."""
+    """Yield every option below `cls`: full key, kind, default (with unit), what it does."""
     hints = typing.get_type_hints(cls)
     for item in dataclasses.fields(cls):
         if not item.init or "doc" not in item.metadata:
             continue
         full = f"{path}.{item.name}" if path else item.name
         kinds = [k for k in _alternatives(hints[item.name]) if k is not types.NoneType]
-        nested = [k for k in kinds if dataclasses.is_dataclass(k)]
+        nested = [k for k in kinds if isinstance(k, type) and dataclasses.is_dataclass(k)]
         if nested:
             if item.metadata["doc"]:
                 yield full, "a section", _default(item), item.metadata["doc"]
@@ -312,7 +312,7 @@ def rows(cls: type, path: str = "") -> Iterator[tuple[str, str, str, str]]:
 
 
 def _default(item: dataclasses.Field) -> str:
-    if item.default is dataclasses.MISSING:
+    if item.default_factory is not dataclasses.MISSING:
         value = item.default_factory()
         value = value if isinstance(value, list | dict) else None
     else:

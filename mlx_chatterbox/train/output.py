@@ -1,4 +1,4 @@
-"""The folder that a run writes into: one run at a time, and what to say when it cannot be written.
+"""The folder that a run writes into: a lock against other runs, and errors of the disk.
 
 The lock is the operating system's: a run that was killed leaves none.
 """
@@ -25,10 +25,10 @@ _NO_FOLDER = (errno.ENOTDIR, errno.EEXIST)
 
 
 def check_folders(config: TrainConfig) -> None:
-    """Find out before any work whether a run can write where it has to; writes nothing.
+    """Check before any work that the run's folders can be written; writes nothing.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: one of them cannot.
     """
     for key in ("training.output_dir", "dataset.feature_cache_dir"):
         section, _, name = key.partition(".")
@@ -38,26 +38,26 @@ def check_folders(config: TrainConfig) -> None:
 
 
 def _trouble_with(folder: Path) -> str:
-    """What keeps files from being made in a folder that may not be there yet; "" if nothing."""
+    """Return why no file can be made in a folder, which need not exist yet; "" if it can."""
     there = folder.absolute()
     while not os.path.lexists(there) and there != there.parent:
         there = there.parent
     if not there.is_dir():
-        return f"{there} is a file" if there.exists() else f"{there} leads nowhere"
+        return f"{there} is a file" if there.exists() else f"{there} is a broken link"
     if os.access(there, os.W_OK | os.X_OK):
         return ""
     read_only = getattr(os, "ST_RDONLY", 0)
     if read_only and os.statvfs(there).f_flag & read_only:
-        return f"{there} is on a file system that can only be read"
+        return f"{there} is on a read-only file system"
     return f"there is no permission to write into {there}"
 
 
 @contextmanager
 def alone_in(folder: Path, group: Group) -> Iterator[None]:
-    """Hold an output folder, which is made, against other runs.
+    """Lock an output folder against other runs; it is made if it does not exist.
 
     Raises:
-        TrainingError: another run is at work on it.
+        TrainingError: another run uses it.
     """
     trouble, handle = "", None
     if group.is_first:
@@ -80,7 +80,7 @@ def alone_in(folder: Path, group: Group) -> Iterator[None]:
 
 
 def refuse_busy(folder: Path) -> None:
-    """Raise TrainingError if a run is at work on an output folder; nothing is written."""
+    """Raise TrainingError if a run uses an output folder; nothing is written."""
     try:
         handle = os.fdopen(open_lock(folder / LOCK, make=False), "r+", encoding="utf-8")
     except OSError:
@@ -91,20 +91,20 @@ def refuse_busy(folder: Path) -> None:
 
 
 def _taken(handle, folder: Path) -> str:
-    """What to say if another process has the lock; else it is locked now."""
+    """Take the lock and return "", or return an error message if another process has it."""
     if try_lock(handle) is not False:
         return ""
     handle.seek(0)
     who = handle.read().strip()
     return (
-        f"another run{f' (process {who})' if who else ''} is at work on {folder}: wait for it, or "
+        f"another run{f' (process {who})' if who else ''} is using {folder}: wait for it, or "
         "choose another training.output_dir."
     )
 
 
 @contextmanager
 def plain_disk_errors(folder: Path) -> Iterator[None]:
-    """Turn what a disk refuses into one line that says how to go on.
+    """Turn errors of the disk into one line that says how to continue.
 
     Args:
         folder: the run's output folder.
@@ -114,21 +114,21 @@ def plain_disk_errors(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except BrokenPipeError:  # whoever read what is printed has gone: no disk's fault
+    except BrokenPipeError:  # the reader of standard output has gone
         raise
     except OSError as error:
         name = error.filename if isinstance(error.filename, str) else str(folder)
-        # What lies elsewhere is the data, as a rule, which is read.
+        # Other files are nearly always the data, which is only read.
         ours = error.errno in _FULL or Path(name).is_relative_to(folder)
         what = "cannot be written" if ours else "cannot be used"
-        raise _told(f"{name} {what}: {_reason(error)}", folder) from error
+        raise _with_advice(f"{name} {what}: {_reason(error)}", folder) from error
 
 
 def _reason(error: OSError) -> str:
     if error.errno in _FULL:
         return "the disk is full: make room"
     if error.errno == errno.EROFS:
-        return "it is on a file system that can only be read"
+        return "it is on a read-only file system"
     if error.errno in _DENIED:
         return "there is no permission"
     if error.errno in _NO_FOLDER:
@@ -136,7 +136,8 @@ def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).rstrip(".")
 
 
-def _told(text: str, folder: Path) -> TrainingError:
+def _with_advice(text: str, folder: Path) -> TrainingError:
+    """Return an error that names the newest checkpoint and the command to continue from it."""
     try:
         newest = Checkpoints(folder).newest()
     except OSError:
@@ -145,5 +146,6 @@ def _told(text: str, folder: Path) -> TrainingError:
     if newest is None:
         return TrainingError(text)
     return TrainingError(
-        f"{text} {newest.name} is whole; go on with: python -m mlx_chatterbox.train resume {folder}"
+        f"{text} {newest.name} is complete; continue with: "
+        f"python -m mlx_chatterbox.train resume {folder}"
     )

@@ -1,4 +1,4 @@
-"""A model made ready for training: loaded, grown, with adapters, its trainable weights chosen."""
+"""Prepares a model for training: loads and extends it, adds adapters, freezes the rest."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NEW_ROWS = ["t3.text_emb.weight", "t3.text_head.weight"]
 
 
 @dataclass
-class Prepared:
+class PreparedModel:
     """A model ready to be trained.
 
     Attributes:
-        checkpoint: the base model, its networks holding adapters and new rows as configured.
+        checkpoint: the base model, with adapters and new rows as configured.
         tasks: one for each trained component.
-        followed: what the base decides, for people; see `base_lines`.
+        followed: description of the settings that the base decides; see `base_lines`.
     """
 
     checkpoint: Checkpoint
@@ -35,28 +35,30 @@ class Prepared:
 
     @property
     def trained_weights(self) -> dict[str, int]:
-        """How many numbers are trained, by component."""
+        """Number of trained parameters by component."""
         networks = self.checkpoint.networks
         return {
             task.name: sum(
                 value.size
-                for _, value in tree_flatten(task.module(networks).trainable_parameters())
+                for value in dict(
+                    tree_flatten(task.module(networks).trainable_parameters())
+                ).values()
             )
             for task in self.tasks
         }
 
 
-def prepare(config: TrainConfig, progress: Bars | None = None) -> Prepared:
-    """Load the model and make ready what is trained of it.
+def prepare(config: TrainConfig, progress: Bars | None = None) -> PreparedModel:
+    """Load the model and prepare the trained components.
 
-    What the configuration leaves open is filled in on the way, by `follow_base`.
+    Settings that the configuration leaves out are set in it, by `follow_base`.
     """
     checkpoint = base_model.open_base(config, progress)
     followed = base_lines(config, checkpoint.config)
     follow_base(config, checkpoint.config)
     if config.model.new_tokens:
         checkpoint = extend_vocabulary(checkpoint, config.model.new_tokens)
-    with seeded(config.seed):  # heads draw their first weights
+    with seeded(config.seed):  # for the first weights of heads
         tasks = make_tasks(config, checkpoint.config)
     networks, model = checkpoint.networks, config.model
     modules = [task.module(networks) for task in tasks]
@@ -66,10 +68,10 @@ def prepare(config: TrainConfig, progress: Bars | None = None) -> Prepared:
             if model.quantize_base is not None:
                 quantize_base(networks, task.name, model.quantize_base)
             apply_lora(networks, task.name, model.lora, config.seed)
-        # Adapters cannot teach rows that begin as the mean of all others.
+        # Adapters cannot train new rows, which all start as the same mean.
         also = NEW_ROWS if model.new_tokens else []
     trainable(networks, modules, also)
     if config.training.gradient_checkpointing:
         for module in modules:
             checkpointing.enable(module)
-    return Prepared(checkpoint, tasks, followed)
+    return PreparedModel(checkpoint, tasks, followed)

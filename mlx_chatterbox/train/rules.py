@@ -13,6 +13,7 @@ from ..checks.config_base import Config
 from .config import TrainConfig
 from .options import nearest
 from .schedules import check_settings
+from .sections import LoraConfig
 from .spellings import ADAMW
 from .yaml_lines import Node
 
@@ -39,16 +40,16 @@ def check(config: TrainConfig, tree: Node) -> None:
 def _check_model(config: TrainConfig) -> None:
     from ..weights.variants import VARIANTS
 
-    model, given = config.model, config.places
-    if "model.local_model_dir" in given and "model.base_model" in given and model.local_model_dir:
+    model, places = config.model, config.places
+    if "model.local_model_dir" in places and "model.base_model" in places and model.local_model_dir:
         config.notes.append(
-            f"{given['model.base_model']}: model.base_model has no effect: model.local_model_dir "
+            f"{places['model.base_model']}: model.base_model has no effect: model.local_model_dir "
             "overrides it."
         )
     both = model.frozen & set(model.train_components)
     if both:
         names = ", ".join(sorted(both))
-        hint = " (s3gen stands for it too; freeze flow instead)" if _by_s3gen(model, both) else ""
+        hint = " (s3gen includes it; freeze flow instead)" if _by_s3gen(model, both) else ""
         raise config.fail(
             "model.train_components",
             f"{names} is frozen by freeze_components and trained by train_components{hint}.",
@@ -61,7 +62,7 @@ def _check_model(config: TrainConfig) -> None:
             "model.variant", f"model.variant {model.variant!r}; {nearest(model.variant, VARIANTS)}"
         )
     if model.lora is not None:
-        _check_lora(config)
+        _check_lora(config, model.lora)
     elif model.quantize_base is not None:
         raise config.fail(
             "model.quantize_base",
@@ -77,7 +78,7 @@ def _check_model(config: TrainConfig) -> None:
         raise config.fail("model.new_tokens", "a new token is empty or stands twice.")
 
 
-# A network, and those that learn from what it makes of a recording: computed once, before training.
+# A network that computes features, once and before training, their name, and who learns from them.
 _TEACHERS = {
     "s3_tokenizer": ("speech tokens", ("t3", "flow")),
     "speaker_encoder": ("speaker vectors", ("flow",)),
@@ -86,7 +87,7 @@ _TEACHERS = {
 
 
 def _check_teachers(config: TrainConfig) -> None:
-    """What the features come from must stay as it is while others learn from them."""
+    """Refuse to train a network while others learn from the features that it computes."""
     trained = config.model.trained
     for teacher, (features, learners) in _TEACHERS.items():
         both = [name for name in learners if name in trained]
@@ -103,7 +104,7 @@ def _by_s3gen(model, names: set[str]) -> bool:
     return "s3gen" in model.freeze_components and not names & set(model.freeze_components)
 
 
-def _check_lora(config: TrainConfig) -> None:
+def _check_lora(config: TrainConfig, lora: LoraConfig) -> None:
     model = config.model
     if model.init == "scratch":
         raise config.fail(
@@ -116,15 +117,15 @@ def _check_lora(config: TrainConfig) -> None:
             "model.lora",
             f"lora is for t3 and flow, but {', '.join(others)} is trained: leave lora out.",
         )
-    if not model.lora.targets and model.lora.targets is not None:
+    if not lora.targets and lora.targets is not None:
         raise config.fail("model.lora.targets", "no layer gets an adapter.")
 
 
 def _check_sizes(config: TrainConfig, tree: Node) -> None:
-    """`model.config` has only keys of `ModelConfig`; values are checked when it is built."""
+    """Refuse keys of `model.config` that `ModelConfig` lacks; values are checked later."""
     from ..models.config import ModelConfig
 
-    section = tree.value.get("model")
+    section = tree.entries.get("model")
     node = section.value.get("config") if section and isinstance(section.value, dict) else None
     if node is not None and not node.is_null:
         _check_keys(ModelConfig, node, "model.config")
@@ -153,7 +154,7 @@ def _check_kind(kind: type, node: Node, path: str) -> None:
         raise node.fail(f"{path} must be a {kind.__name__}, not {node.describe()}.")
 
 
-# They say where the data set is, and so are not there by chance; the rest may be.
+# Set only to name a data set of the hub, so an error elsewhere; the others are noted.
 _HUB_NAMES = ("dataset_name", "dataset_config_name")
 _HUB_ONLY = {
     "train_split_name": "train",
@@ -204,12 +205,12 @@ def _check_dataset(config: TrainConfig) -> None:
     ):
         raise config.fail(
             "dataset.eval_split_size",
-            "eval_split_name says what is evaluated on; leave eval_split_size out.",
+            "eval_split_name is the evaluation set; leave eval_split_size out.",
         )
 
 
 def _check_hub_only(config: TrainConfig) -> None:
-    """Other kinds of data sets have no splits: TTSTune's examples name some all the same."""
+    """Note or refuse settings of the hub's data sets; TTSTune's examples set them for all kinds."""
     data = config.dataset
     for name in _HUB_NAMES:
         if getattr(data, name):
@@ -269,7 +270,7 @@ def _check_schedule(config: TrainConfig) -> None:
     ):
         config.notes.append(
             f"{config.places['training.lr_scheduler_type']}: warmup_stable_decay falls in the last "
-            "tenth of all steps; lr_scheduler_kwargs: {num_decay_steps: N} says another number."
+            "tenth of all steps; lr_scheduler_kwargs: {num_decay_steps: N} sets another number."
         )
     _check_optimizer(config)
     for name in training.component_learning_rates:
@@ -331,7 +332,7 @@ def _check_evaluation(config: TrainConfig) -> None:
         _note(config, "training.eval_steps", why)
 
 
-# Settings that only the training of one component heeds.
+# Settings that only one component's training reads.
 _ACTORS = {
     "text_dropout": "t3",
     "token_noise": "t3",
@@ -348,7 +349,7 @@ _ACTORS = {
 
 
 def _check_actors(config: TrainConfig) -> None:
-    """Note what is set for a component that is not trained; the guide's examples do so, too."""
+    """Note settings of components that are not trained; the guide's examples have some."""
     for name, component in _ACTORS.items():
         key = f"training.{name}"
         if key in config.places and component not in config.model.trained:

@@ -1,4 +1,4 @@
-"""What a trainer is fed: clips in the order of a plan, each with the key of its randomness."""
+"""Input of a trainer: clips in the order of a plan, each with a random key of its own."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ TRAINING, EVALUATION = 0, 1
 
 
 class TrainingError(ChatterboxError):
-    """A run that cannot begin or go on."""
+    """A run cannot begin or continue."""
 
 
-class Plan(Protocol):
-    """The order of the data; `data.batches.Batches` is one."""
+class BatchPlan(Protocol):
+    """The batches of every epoch; `data.batches.Batches` implements it."""
 
     def epoch(self, epoch: int) -> list[list[int]]:
-        """Clip indices of every global batch."""
+        """Return the clip indices of every global batch."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Clips to learn from, or to be judged by.
+    """A training or evaluation set.
 
     Attributes:
-        plan: the global batches of each epoch; of an evaluation set epoch 0 is used.
-        make: the sample of a clip (index, key (2,) uint32); see `data.batches.make_sample`.
+        plan: the global batches of each epoch; an evaluation set uses epoch 0.
+        make: makes a clip's sample from (index, key (2,) uint32); see `data.batches.make_sample`.
     """
 
-    plan: Plan
+    plan: BatchPlan
     make: Callable[[int, np.ndarray], dict]
 
 
 def sample_key(seed: int, purpose: int, epoch: int, clip: int) -> np.ndarray:
-    """The key that all randomness of a sample comes from, (2,) uint32."""
+    """Return the random key of a sample, (2,) uint32."""
     return np.random.SeedSequence((seed, purpose, epoch, clip)).generate_state(2, np.uint32)

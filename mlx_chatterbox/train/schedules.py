@@ -1,7 +1,7 @@
-"""How the learning rate goes over the steps: Transformers' schedules, by their names and formulas.
+"""Learning rate schedules: those of Transformers, by their names and formulas.
 
-Each is a factor of the learning rate by step, counted from 0: of the update that is about to be
-made. The formulas are those of `transformers.optimization`. Nothing here imports MLX.
+Each gives a factor of the learning rate for the next update, by its step counted from 0. The
+formulas are those of `transformers.optimization`. Nothing here imports MLX.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from .options import MAX_REAL, nearest
 
-# Each schedule's own settings and their defaults; None: worked out from the run.
+# Each schedule's own settings and their defaults; None: computed from the length of the run.
 SCHEDULES: dict[str, dict[str, Any]] = {
     "linear": {},
     "cosine": {"num_cycles": 0.5},
@@ -38,14 +38,14 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     },
 }
 _SHAPES = ("linear", "cosine", "1-sqrt")
-# Transformers wants to be told; so many of all steps, if it is not.
+# Share of all steps in which the rate falls; Transformers requires the setting.
 _DECAY_SHARE = 0.1
 
 Factor = Callable[[int], float]
 
 
 def warmup_length(total_steps: int, warmup_steps: int = 0, warmup_ratio: float = 0.0) -> int:
-    """Steps of warm-up: a number of them, or else a part of the run, rounded up."""
+    """Steps of warm-up: their number, or else a share of the run, rounded up."""
     return warmup_steps if warmup_steps else math.ceil(warmup_ratio * total_steps)
 
 
@@ -55,19 +55,19 @@ def steps_of(value: float, total_steps: int) -> int:
 
 
 def share(part: float, steps: int) -> int:
-    """Part of a number of steps, rounded up; 1.1 times 10 are 11, whatever floats make of it."""
+    """Share of a number of steps, rounded up; 1.1 of 10 are 11, despite float rounding."""
     return math.ceil(round(part * steps, 6))
 
 
 def is_due(strategy: str, every: int, step: int, ends_epoch: bool, last: bool) -> bool:
-    """Whether to log, evaluate or save now. The end of the run is seen to apart from this."""
+    """True if it is time to log, evaluate or save; the end of the run is handled elsewhere."""
     if last or strategy == "no":
         return False
     return ends_epoch if strategy == "epoch" else step % every == 0
 
 
 def check_settings(kind: str, settings: Mapping[str, Any], learning_rate: float) -> None:
-    """Refuse settings that a schedule does not know, or cannot do with.
+    """Refuse settings that a schedule does not have, or values that it cannot use.
 
     Raises:
         ValueError: another kind, an unknown setting, a value of the wrong kind.
@@ -90,7 +90,7 @@ def check_settings(kind: str, settings: Mapping[str, Any], learning_rate: float)
             raise ValueError(f"{name} must be {'at least' if value else 'more than'} 0.")
     if "min_lr" in known and len({"min_lr", "min_lr_rate"} & settings.keys()) != 1:
         raise ValueError(
-            f"{kind} wants one of min_lr (a learning rate) and min_lr_rate (a share of the "
+            f"{kind} needs one of min_lr (a learning rate) and min_lr_rate (a share of the "
             "highest): lr_scheduler_kwargs: {min_lr_rate: 0.1}."
         )
     end = settings.get("lr_end", known.get("lr_end", 0.0))
@@ -105,14 +105,14 @@ def schedule(
     learning_rate: float = 1.0,
     settings: Mapping[str, Any] | None = None,
 ) -> Factor:
-    """Factor of the learning rate by step.
+    """Return the function from a step to the factor of the learning rate.
 
-    It rises linearly over `warmup` steps, from 0, and then goes as its kind says. "constant" has no
-    warm-up.
+    It rises linearly from 0 over `warmup` steps, then follows its kind. "constant" has no warm-up.
 
     Args:
-        learning_rate: the highest, which `min_lr` and `lr_end` are shares of.
-        settings: the schedule's own, as in `SCHEDULES`.
+        kind: a key of `SCHEDULES`.
+        learning_rate: the highest, to which `min_lr` and `lr_end` are related.
+        settings: the schedule's own settings, as in `SCHEDULES`.
 
     Raises:
         ValueError: see `check_settings`.
@@ -178,7 +178,7 @@ def _inverse_sqrt(total: int, warmup: int, rate: float, own: Mapping) -> Factor:
 
 
 def _wave(half_waves: float) -> float:
-    """1 at 0, 0 at 1, and 1 again at 2."""
+    """Cosine between 0 and 1: 1 at 0, 0 at 1, and 1 again at 2."""
     return 0.5 * (1.0 + math.cos(math.pi * half_waves))
 
 
@@ -193,11 +193,11 @@ _AFTER = {
 }
 
 
-# --- With a warm-up of their own -----------------------------------------------------------------
+# --- Schedules with their own warm-up ------------------------------------------------------------
 
 
 def _late_cosine(total: int, warmup: int, own: Mapping) -> Factor:
-    """A cosine one step ahead, whose warm-up begins above 0."""
+    """Cosine that is one step ahead, with a warm-up that begins above 0."""
     least, first = own["min_lr_rate"], own["warmup_lr_rate"]
 
     def factor(step: int) -> float:

@@ -1,4 +1,4 @@
-"""The sections of the training configuration: their keys, defaults, and what each is for.
+"""Sections of the training configuration: keys, defaults, and what each key sets.
 
 Attribute names are the YAML keys. Nothing here imports MLX.
 """
@@ -18,12 +18,17 @@ Freezable = Literal[
 COMPONENTS = ("t3", "flow", "vocoder", "s3_tokenizer", "speaker_encoder", "voice_encoder")
 # Trained unless frozen; the others only if `train_components` names them.
 USUAL = ("t3", "flow")
-# Other names of a dataset_type; only the names on the right go on from here.
-_DATASET_TYPES = {"jsonl": "metadata_json", "hf": "hf_dataset", "huggingface": "hf_dataset"}
+# Other names of a dataset_type, replaced by ours when the section is made.
+_DATASET_TYPES: dict[str, Literal["metadata_json", "hf_dataset"]] = {
+    "jsonl": "metadata_json",
+    "hf": "hf_dataset",
+    "huggingface": "hf_dataset",
+}
 _ALL_STEPS = "all steps"
-# Of an adapter: no layer is wider. Of threads: a machine has fewer cores.
+# The largest rank of an adapter (no layer is wider), and the most threads (no machine has as many
+# cores).
 MAX_RANK, MAX_THREADS = 8192, 256
-# What "s3gen" stands for in `freeze_components`.
+# The components that "s3gen" stands for in `freeze_components`.
 S3GEN = ("flow", "vocoder", "s3_tokenizer", "speaker_encoder")
 
 
@@ -32,7 +37,10 @@ class LoraConfig:
     """Low-rank adapters: small matrices are trained beside the frozen weights."""
 
     rank: int = option(
-        16, "width of the adapters: more can learn more, and forget more", low=1, high=MAX_RANK
+        16,
+        "width of the adapters: a larger one can learn more, and forget more",
+        low=1,
+        high=MAX_RANK,
     )
     alpha: float = option(
         32.0, "strength: an adapter's output is multiplied by alpha / rank", above=0
@@ -45,29 +53,29 @@ class LoraConfig:
     )
     targets: list[str] | None = option(
         None,
-        "which linear layers, by the end of their names (q_proj, v_proj, ...); none: all of "
+        "linear layers to adapt, by the end of their names (q_proj, v_proj, ...); none: all of "
         "attention and feed-forward",
     )
     layers: int | None = option(
-        None, "only in the last so many transformer layers; none: in all", low=1
+        None, "adapters only in this many last transformer layers; none: in all", low=1
     )
 
 
 @dataclass
 class ModelSection:
-    """What is trained, and from where."""
+    """The base model, and the components of it that are trained."""
 
     model_type: Literal["chatterbox"] = option("chatterbox", "the kind of model; there is one")
     base_model: str = option(
         "ResembleAI/chatterbox",
-        "where the weights begin: a name (pocket, chatterbox, multilingual, turbo, nano), "
+        "the model to start from: a name (pocket, chatterbox, multilingual, turbo, nano), "
         "OWNER/REPOSITORY or a folder",
     )
     local_model_dir: str | None = option(
         None, "a folder with the model; overrides `base_model`, and nothing is downloaded"
     )
     cache_dir: str | None = option(
-        None, "where the hub's downloads are kept; none: the hub's own cache"
+        None, "folder for downloads from the hub; none: the hub's own cache"
     )
     variant: str | None = option(
         None,
@@ -81,7 +89,7 @@ class ModelSection:
     )
     train_components: list[Component] = option(
         factory=list,
-        doc="components to train beyond t3 and flow: vocoder, s3_tokenizer, speaker_encoder, "
+        doc="further components to train: vocoder, s3_tokenizer, speaker_encoder, "
         "voice_encoder (from scratch; a changed tokenizer makes every T3 and flow useless)",
     )
     init: Literal["pretrained", "scratch"] = option(
@@ -94,7 +102,7 @@ class ModelSection:
         "(t3: {hidden_size: 256})",
     )
     quantize_base: Literal[4, 8] | None = option(
-        None, "with `lora`: the frozen weights are kept in so many bits; saves memory", "bits"
+        None, "with `lora`: keep the frozen weights in this many bits, to save memory", "bits"
     )
     lora: LoraConfig | None = option(
         None, "train adapters instead of all weights; `lora: {}` takes the defaults below"
@@ -125,7 +133,7 @@ class ModelSection:
 
 @dataclass
 class DatasetSection:
-    """Which recordings are learnt from, and which are left out."""
+    """The recordings: where they are, which are left out, how they are trimmed and levelled."""
 
     dataset_type: Literal[
         "wav_txt", "metadata_csv", "metadata_json", "jsonl", "hf_dataset", "huggingface", "hf"
@@ -147,21 +155,21 @@ class DatasetSection:
     )
     text_column_name: str | None = option(
         None,
-        "name of the column or key that holds the text; none: found by its usual names. What is "
-        "named must be there",
+        "name of the column or key that holds the text; none: found by its usual names. A column "
+        "that is named here must exist",
     )
     audio_column_name: str | None = option(
-        None, "name of the column or key that holds the recording; none: by its usual names"
+        None, "name of the column or key that holds the recording; none: found by its usual names"
     )
     speaker_column_name: str | None = option(
         None,
-        "name of the column that says who speaks; none: by its usual names, and where there is "
-        "none, everybody is one speaker",
+        "name of the column with the speaker; none: found by its usual names, and without such a "
+        "column all clips belong to one speaker",
     )
     language_column_name: str | None = option(
         None,
-        "name of the column with the language's code, for multilingual models; none: by its usual "
-        "names",
+        "name of the column with the language's code, for multilingual models; none: found by its "
+        "usual names",
     )
     columns: list[str] = option(
         factory=list,
@@ -170,16 +178,16 @@ class DatasetSection:
     )
     encoding: str | None = option(
         None,
-        "of tables, JSON and texts (windows-1252, ...); none: UTF-8, or UTF-16 with its byte order "
-        "mark",
+        "encoding of tables, JSON and texts (windows-1252, ...); none: UTF-8, or UTF-16 with a "
+        "byte order mark",
     )
     language: str | None = option(
-        None, "language of every clip that does not say its own (multilingual models need one)"
+        None, "language of clips without one of their own (multilingual models need one)"
     )
     normalize: bool | None = option(
         None,
-        "write numbers, abbreviations and signs out in words, as when speaking; left out: as the "
-        "base does (pocket does, upstream's models do not)",
+        "write numbers, abbreviations and signs out in words before training; left out: as the "
+        "base model does (pocket does, upstream's models do not)",
     )
     eval_split_size: float = option(
         0.05, "share of the clips kept for evaluation, chosen by the seed", low=0, high=0.9
@@ -196,35 +204,34 @@ class DatasetSection:
     )
     leave_out_misfits: bool = option(
         False,
-        "leave out clips whose text does not fit their length, by the rate of the others, instead "
-        "of only warning of them",
+        "leave out clips whose text is too long or too short for them, judged by the speaking rate "
+        "of the others, instead of only warning",
     )
     trim_silence: bool = option(
         True, "cut silence before and after the speech; left out: as the base was trained"
     )
     trim_top_db: float = option(
-        40.0, "what is so much quieter than the loudest part counts as silence", "dB", above=0
+        40.0, "parts quieter than the loudest one by this much count as silence", "dB", above=0
     )
     trim_margin_s: float = option(
         0.1,
-        "how much of the silence is left on both sides; left out: as the base was trained "
-        "(pocket 0.3)",
+        "silence kept before and after the speech; left out: as the base was trained (pocket 0.3)",
         "s",
         low=0,
         high=5,
     )
     loudness_lufs: float | None = option(
         None,
-        "bring every clip to this loudness (ITU-R BS.1770); none leaves them; left out: as the "
-        "base (Turbo and Nano -27, all others none)",
+        "bring every clip to this loudness (ITU-R BS.1770); none: unchanged; left out: as the base "
+        "model's (Turbo and Nano -27, all others none)",
         "LUFS",
         low=-60,
         high=0,
     )
     loudness_range_lufs: list[float] | None = option(
         None,
-        "clips of a speaker whose median is outside of [least, most] are brought to the middle; "
-        "left out: as the base (pocket [-23, -14], all others none)",
+        "speakers whose median loudness is outside of [least, most] are brought to its middle; "
+        "left out: as the base model's (pocket [-23, -14], all others none)",
         "LUFS",
         low=-60,
         high=0,
@@ -233,7 +240,7 @@ class DatasetSection:
         4, "threads that read and check recordings", low=1, high=MAX_THREADS
     )
     feature_cache_dir: str | None = option(
-        None, "where computed features are kept; none: `features` in `training.output_dir`"
+        None, "folder for computed features; none: `features` in `training.output_dir`"
     )
     ignore_verifications: bool = option(
         False, "hf_dataset: do not check the hub's file sizes and hashes"
@@ -243,7 +250,7 @@ class DatasetSection:
     )
     use_auth_token: bool = option(False, "hf_dataset: log in with the token of `hf auth login`")
 
-    # Whether it comes from a run that was begun, whose file also holds what nobody set.
+    # True in the configuration of an earlier run, which also writes down what was left out.
     saved = False
 
     def __post_init__(self):
@@ -252,37 +259,38 @@ class DatasetSection:
 
 @dataclass
 class CustomParams:
-    """Lengths, in the guide's place for them."""
+    """Lengths of clips and prompts; the section has the name that TTSTune gives it."""
 
     max_text_len: int = option(256, "T3: clips with more text tokens are left out", "tokens", low=4)
     max_speech_len: int = option(
         800, "T3: clips with more speech tokens (25 a second) are left out", "tokens", low=4
     )
     audio_prompt_duration_s: float = option(
-        3.0, "T3: seconds of another part of the speaker's speech it hears first", "s", low=0
+        3.0, "T3: length of the prompt, another piece of the speaker's speech", "s", low=0
     )
     max_speech_token_len: int = option(
         750, "S3Gen: clips with more speech tokens are cut at random", "tokens", low=8
     )
     max_mel_len: int = option(
-        1500, "S3Gen: the same in mel frames (50 a second); the smaller counts", "frames", low=16
+        1500,
+        "S3Gen: the same in mel frames (50 a second); the smaller limit applies",
+        "frames",
+        low=16,
     )
-    prompt_audio_duration_s: float = option(
-        3.0, "S3Gen: seconds of reference that are given as prompt, at most", "s", low=0
-    )
+    prompt_audio_duration_s: float = option(3.0, "S3Gen: length of the prompt, at most", "s", low=0)
 
 
 @dataclass
 class TrainingSection:
-    """How it is trained."""
+    """Steps, optimizer, evaluation, checkpoints and everything else about the run."""
 
     output_dir: str = option("./outputs", "folder for checkpoints, metrics, samples, final model")
     num_train_epochs: float = option(
-        3.0, "how many times every clip is seen; 0.5: half of the steps of an epoch", above=0
+        3.0, "how often every clip is seen; 0.5: half of the steps of an epoch", above=0
     )
     max_steps: int | None = option(
         None,
-        "stop after so many optimizer steps; overrides `num_train_epochs`; -1: none",
+        "stop after this many optimizer steps; overrides `num_train_epochs`; -1: none",
         low=1,
     )
     per_device_train_batch_size: int = option(4, "clips in a micro-batch, on each machine", low=1)
@@ -292,20 +300,24 @@ class TrainingSection:
     )
     learning_rate: float = option(
         5e-5,
-        "the highest learning rate; left out: as the base wants it (pocket 1e-5, adapters 5e-5)",
+        "the highest learning rate; left out: the base model's (pocket 1e-5, adapters 5e-5)",
         above=0,
     )
     component_learning_rates: dict[str, float] = option(
         factory=dict, doc="another learning rate for a component ({flow: 1e-5})", above=0
     )
     weight_decay: float = option(
-        0.01, "AdamW's, on weight matrices (not on biases, norms, embeddings)", low=0
+        0.01, "AdamW: weight decay of matrices (not of biases, norms, embeddings)", low=0
     )
-    adam_beta1: float = option(0.9, "AdamW: memory of the gradient", low=0, high=0.9999)
-    adam_beta2: float = option(0.999, "AdamW: memory of its square", low=0, high=0.99999)
+    adam_beta1: float = option(
+        0.9, "AdamW: decay of the gradient's running mean", low=0, high=0.9999
+    )
+    adam_beta2: float = option(
+        0.999, "AdamW: decay of the squared gradient's running mean", low=0, high=0.99999
+    )
     adam_epsilon: float = option(1e-8, "AdamW: added to the denominator", above=0)
     gradient_clip_norm: float | None = option(
-        1.0, "longer gradients are shortened to this norm; none leaves them", above=0
+        1.0, "gradients with a larger norm are scaled down to it; none: no clipping", above=0
     )
     lr_scheduler_type: Literal[
         "linear",
@@ -320,12 +332,12 @@ class TrainingSection:
         "warmup_stable_decay",
     ] = option(
         "linear",
-        "how the learning rate goes after the warm-up, by Transformers' names and formulas: linear "
-        "and cosine fall to 0, constant does not",
+        "schedule of the learning rate after the warm-up, by Transformers' names and formulas: "
+        "linear and cosine fall to 0, constant does not",
     )
     lr_scheduler_kwargs: dict[str, Any] = option(
         factory=dict,
-        doc="what the schedule wants to know besides: cosine_with_restarts {num_cycles: 3}, "
+        doc="further settings of the schedule: cosine_with_restarts {num_cycles: 3}, "
         "cosine_with_min_lr {min_lr_rate: 0.1}, polynomial {lr_end: 1e-6, power: 2}, "
         "inverse_sqrt {timescale: 1000}, warmup_stable_decay {num_decay_steps: 200}",
     )
@@ -342,8 +354,8 @@ class TrainingSection:
     bf16: bool = option(False, "compute in bfloat16, with float32 master weights")
     compile: bool = option(
         False,
-        "fuse elementwise work by mx.compile: less time a step where there are thousands of alike "
-        "ones, but the first of every length is slow. Not for networks with batch norms",
+        "fuse elementwise operations by mx.compile: faster steps in runs of thousands, but the "
+        "first step of every length is slow. Not for networks with batch norms",
     )
     gradient_checkpointing: bool = option(
         False, "compute activations again instead of keeping them: less memory, more time"
@@ -367,39 +379,39 @@ class TrainingSection:
     )
     save_steps: int | float = option(500, "steps between checkpoints", low=1, share_of=_ALL_STEPS)
     save_total_limit: int | None = option(
-        3, "checkpoints kept, the newest; the best one is kept besides; none keeps all", low=1
+        3, "how many of the newest checkpoints are kept, besides the best; none: all", low=1
     )
     load_best_model_at_end: bool = option(
-        True, "the final model is the one of the best evaluation, where there was one"
+        True, "the final model is that of the best evaluation, if there was one"
     )
-    metric_for_best_model: str = option("eval_loss", "which metric says what is best")
+    metric_for_best_model: str = option("eval_loss", "metric that decides which evaluation is best")
     greater_is_better: bool | None = option(
-        None, "whether more of that metric is better; none: only if its name has no `loss`"
+        None, "whether larger values of that metric are better; none: if its name has no `loss`"
     )
     early_stopping_patience: int | None = option(
-        None, "stop after so many evaluations without a better one", "evaluations", low=1
+        None, "stop after this many evaluations without improvement", "evaluations", low=1
     )
     early_stopping_threshold: float = option(
-        0.0, "what counts as better: an improvement by more than this", low=0
+        0.0, "an improvement must be larger than this to count", low=0
     )
     text_dropout: float = option(
         0.1,
-        "T3: share of samples that see no text, for classifier-free guidance; left out: as the "
+        "T3: share of samples trained without text, for classifier-free guidance; left out: as the "
         "base was trained (pocket 0.05)",
         low=0,
         high=1,
     )
     token_noise: float = option(
         0.0,
-        "T3: share of the speech tokens before the one to be told that are replaced at random, so "
-        "that it relies on the text; left out: as the base was trained (pocket 0.08)",
+        "T3: share of the preceding speech tokens that are replaced at random, so that T3 relies "
+        "on the text; left out: as the base was trained (pocket 0.08)",
         low=0,
         high=1,
     )
     condition_dropout: float = option(
         0.2,
-        "flow: share of samples that see no condition, for the same; left out: as the base was "
-        "trained (pocket 0)",
+        "flow: share of samples trained without conditions, for classifier-free guidance; left "
+        "out: as the base was trained (pocket 0)",
         low=0,
         high=1,
     )
@@ -412,23 +424,23 @@ class TrainingSection:
     )
     tokenizer_dims: int | None = option(
         None,
-        "s3_tokenizer: how many of the quantiser's dimensions are used, for a smaller vocabulary; "
+        "s3_tokenizer: dimensions of the quantiser that are used, for a smaller vocabulary; "
         "none: all",
         low=1,
     )
     loss_weights: dict[str, float] = option(
-        factory=dict, doc="weights of the parts of the loss (text, speech, ...) other than 1", low=0
+        factory=dict, doc="weights of the loss's parts (text, speech, ...) that are not 1", low=0
     )
     sample_texts: list[str] = option(
         factory=list,
-        doc="texts spoken after each evaluation into output_dir/samples; none: an evaluation "
-        "clip's text",
+        doc="texts spoken after each evaluation into output_dir/samples; none: the text of an "
+        "evaluation clip",
     )
-    spoken_samples: bool = option(True, "speak a sample after each evaluation at all")
+    spoken_samples: bool = option(True, "speak a sample after each evaluation")
     report_to: list[Literal["tensorboard", "wandb", "none"]] = option(
         factory=list,
-        doc="besides metrics.jsonl: tensorboard, wandb (extras of these names); all: those that "
-        "are installed; none",
+        doc="trackers besides metrics.jsonl: tensorboard, wandb (extras of these names); all: the "
+        "installed ones; none",
     )
     dataloader_num_workers: int = option(
         1,
@@ -438,10 +450,16 @@ class TrainingSection:
     )
     resume_from_checkpoint: bool | str | None = option(
         None,
-        "go on from this checkpoint folder (or an output_dir: its newest); true: from the newest "
-        "of `output_dir`",
+        "continue from this checkpoint folder (or from the newest one of an output_dir); true: "
+        "from the newest one of `output_dir`",
     )
     custom_params: CustomParams = option(factory=CustomParams, doc="")
+
+    @property
+    def resume_folder(self) -> str | None:
+        """The checkpoint or output folder to resume from; None begins a new run."""
+        resumed = self.resume_from_checkpoint
+        return self.output_dir if resumed is True else resumed or None
 
 
 @dataclass
@@ -450,18 +468,18 @@ class WandbSection:
 
     enabled: bool | None = option(None, "true is the same as `training.report_to: wandb`")
     project: str | None = option(
-        None, "the project; none: what WANDB_PROJECT says, or mlx-chatterbox"
+        None, "the project; none: the variable WANDB_PROJECT, or mlx-chatterbox"
     )
-    entity: str | None = option(None, "whose project: a user or a team; none: your own")
+    entity: str | None = option(None, "owner of the project, a user or a team; none: you")
     name: str | None = option(None, "the run's name; none: the name of `training.output_dir`")
-    group: str | None = option(None, "runs that are shown together")
+    group: str | None = option(None, "group of runs that are shown together")
     tags: list[str] = option(factory=list, doc="words to find the run by")
-    notes: str | None = option(None, "what you want to remember of the run")
+    notes: str | None = option(None, "a description of the run")
     mode: Literal["online", "offline", "disabled"] | None = option(
         None,
-        "`offline` keeps the run in output_dir/wandb, for `wandb sync`; none: what WANDB_MODE "
-        "says, or online",
+        "`offline` keeps the run in output_dir/wandb, for `wandb sync`; none: the variable "
+        "WANDB_MODE, or online",
     )
     config: dict[str, Any] = option(
-        factory=dict, doc="values shown with the run besides the whole configuration"
+        factory=dict, doc="further values shown with the run, besides the configuration"
     )

@@ -1,6 +1,6 @@
-"""From a configuration to a trained model: what the command line's subcommands do.
+"""The subcommands of the command line: train, resume, validate, export.
 
-The parts meet here and nowhere else: the base model, the data, the tasks, the trainer, the export.
+Only here the parts come together: the base model, the data, the tasks, the trainer, the export.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .data.listen import read_audio
 from .dataset import Data
 from .distributed import Group
 from .early import check_early
-from .export import check_output
+from .export import check_model_folder
 from .export import export as write_model
 from .follow import base_lines, follow_base, follow_run, middle
 from .loading import load_saved
 from .metrics import speakers_of
 from .output import alone_in, check_folders, plain_disk_errors, refuse_busy
-from .prepared import Prepared, prepare
+from .prepared import PreparedModel, prepare
 from .samples import TrainingError
 from .state import CONFIG, Checkpoints, find_checkpoint, read_arrays, read_state, weights_file
 from .trackers import check_trackers
@@ -43,22 +43,22 @@ from .trainer import Trainer
 REPORT_NAME, FINAL_NAME = "data-report.json", "final_model"
 
 
-def begin(prepared: Prepared, data: Data) -> None:
-    """Tell the tasks who speaks, before the first step.
+def begin(prepared: PreparedModel, data: Data) -> None:
+    """Initialise the tasks with the names of the speakers, before the first step.
 
     Raises:
-        SettingError: there are too few speakers to tell them apart.
+        SettingError: too few speakers for a speaker encoder's task.
     """
     speakers = {clip.speaker for clip in [*data.train, *data.evaluation]}
     for task in prepared.tasks:
         task.begin(prepared.checkpoint.networks, speakers)
 
 
-def _speakers(config: TrainConfig, prepared: Prepared, data: Data) -> list:
-    """What speaks the samples: in the voice of a clip that is not trained on."""
+def _speakers(config: TrainConfig, prepared: PreparedModel, data: Data) -> list:
+    """Return the functions that speak samples, in the voice of an evaluation clip."""
     if not config.training.spoken_samples or not data.evaluation:
         return []
-    # A longer reference serves better, and the voice should be the same at every evaluation.
+    # A longer reference is better, and every evaluation should use the same one.
     clip = max(data.evaluation, key=lambda clip: (min(clip.seconds, 10.0), clip.id))
     samples, rate = read_audio(clip.audio)
     voice = resample_soxr(samples[clip.start : clip.end], rate, 24000)
@@ -73,7 +73,7 @@ def _speakers(config: TrainConfig, prepared: Prepared, data: Data) -> list:
 
 @contextmanager
 def _interruptible(config: TrainConfig) -> Iterator[None]:
-    """Say after Ctrl-C how to go on."""
+    """Turn Ctrl-C into a message that says how to continue."""
     try:
         yield
     except KeyboardInterrupt:
@@ -81,12 +81,12 @@ def _interruptible(config: TrainConfig) -> Iterator[None]:
         if Checkpoints(folder).newest() is None:
             raise Interrupted("interrupted before the first checkpoint") from None
         raise Interrupted(
-            f"interrupted; go on with: python -m mlx_chatterbox.train resume {folder}"
+            f"interrupted; continue with: python -m mlx_chatterbox.train resume {folder}"
         ) from None
 
 
 def train(config: TrainConfig, progress: Bars) -> int:
-    """Train to the end and write `final_model`; the exit code."""
+    """Train to the end and write `final_model`; returns the exit code."""
     folder = Path(config.training.output_dir)
     with on_device(config.device), _interruptible(config), plain_disk_errors(folder):
         group = Group.start()
@@ -99,19 +99,20 @@ def train(config: TrainConfig, progress: Bars) -> int:
 
 
 def _check_early(config: TrainConfig) -> ModelConfig | None:
-    """Find what needs no weights and no recordings, before any work.
+    """Check everything that needs neither weights nor recordings, before any work.
 
     Returns:
-        The base model's configuration, if it can be known.
+        The base model's configuration, or None if it is not known yet.
 
     Raises:
         ChatterboxError: training would fail.
     """
     check_folders(config)
-    if config.training.resume_from_checkpoint is None:
+    resumed = config.training.resume_folder
+    if resumed is None:
         refuse_other_run(config)
     else:
-        checkpoint = find_checkpoint(config.training.resume_from_checkpoint)
+        checkpoint = find_checkpoint(resumed)
         if not config.all_given:
             follow_run(config, _config_of(checkpoint))
     return check_early(config)
@@ -140,8 +141,8 @@ def _train(config: TrainConfig, progress: Bars, group: Group) -> None:
         group,
         speakers,
     )
-    if config.training.resume_from_checkpoint is not None:
-        trainer.resume(config.training.resume_from_checkpoint)
+    if (resumed := config.training.resume_folder) is not None:
+        trainer.resume(resumed)
         if group.is_first and not trainer.steps_left:
             say(_nothing_left(config, trainer))
     progress.close()
@@ -154,16 +155,16 @@ def _train(config: TrainConfig, progress: Bars, group: Group) -> None:
 
 
 def _note_clips(config: TrainConfig, data: Data) -> None:
-    """Say what has changed about the clips since the run began, and remember what they are now."""
+    """Report how the clips differ from those of the resumed run, and save their list."""
     folder = Path(config.training.output_dir)
     now = listed(data.train, data.evaluation)
-    if config.training.resume_from_checkpoint is not None:
-        checkpoint = find_checkpoint(config.training.resume_from_checkpoint)
+    if (resumed := config.training.resume_folder) is not None:
+        checkpoint = find_checkpoint(resumed)
         before = read_list(checkpoint.parent)
         if before is not None and (changed := changes(before, now)):
             say(
-                f"note: the clips are not those that the run was at work on: {changed}. It goes "
-                "on with those that are there now."
+                f"note: the clips differ from those that the run began with: {changed}. Training "
+                "continues with the clips of now."
             )
     write_list(folder, now)
 
@@ -172,21 +173,23 @@ def _nothing_left(config: TrainConfig, trainer: Trainer) -> str:
     state, training = trainer.state, config.training
     why = f"step {state.step} of {trainer.total_steps} is done"
     if state.step < trainer.total_steps:
-        why += f", and {state.waited} evaluations brought nothing better"
+        why += f", and {state.waited} evaluations brought no improvement"
     more = "early_stopping_patience" if state.step < trainer.total_steps else "num_train_epochs"
     more = "max_steps" if more == "num_train_epochs" and training.max_steps is not None else more
     return (
-        f"note: no step is left: {why}. {FINAL_NAME} is written anew. To train on, set "
+        f"note: no step is left: {why}. {FINAL_NAME} is written again. To train further, set "
         f"training.resume_from_checkpoint to {training.output_dir} and a higher {more} in the "
         "configuration."
     )
 
 
-def _final(config: TrainConfig, prepared: Prepared, weights: dict[str, mx.array]) -> Checkpoint:
-    """The model with what was trained of it; `weights` are float32."""
+def _final(
+    config: TrainConfig, prepared: PreparedModel, weights: dict[str, mx.array]
+) -> Checkpoint:
+    """Return the trained model with the run's float32 weights."""
     if not (config.training.fp16 or config.training.bf16):
         return prepared.checkpoint
-    # Half precision has rounded the weights that adapters leave alone, so these are read again.
+    # Half precision has rounded the weights that adapters do not change: read them again.
     checkpoint = prepare(config).checkpoint
     _take_weights(checkpoint.networks, weights, "the run")
     return checkpoint
@@ -210,7 +213,7 @@ def refuse_other_run(config: TrainConfig) -> None:
 
 
 def resume(folder: Path, progress: Bars) -> int:
-    """Go on with the run of an output folder or of one of its checkpoints; the exit code."""
+    """Continue the run of an output folder or of one of its checkpoints; returns the exit code."""
     checkpoint = find_checkpoint(folder)
     config = _config_of(checkpoint)
     config.training.resume_from_checkpoint = str(checkpoint)
@@ -218,22 +221,22 @@ def resume(folder: Path, progress: Bars) -> int:
 
 
 def _config_of(checkpoint: Path) -> TrainConfig:
-    """The configuration that a checkpoint was made with, wherever its folder is now."""
+    """Read a checkpoint's configuration; `output_dir` is the folder where the checkpoint is now."""
     config = load_saved(checkpoint / CONFIG)
     config.training.output_dir = str(checkpoint.parent)
     if read_state(checkpoint).version < 2:
-        # It stood there without effect.
+        # It had no effect in that version.
         config.dataset.trim_margin_s = FineTuningConfig().trim_margin_s
-        # Texts were trained on as they stand.
+        # That version did not normalise texts.
         config.dataset.normalize = False
     return config
 
 
 def validate(config: TrainConfig, progress: Bars, listing: bool = False) -> int:
-    """Check everything that training needs, and say what it would do; the exit code.
+    """Check everything that training needs, and print what it would do; returns the exit code.
 
     Args:
-        listing: print every clip on standard output, and nothing else there.
+        listing: print every clip to standard output, and everything else to standard error.
     """
     tell = say if listing else print
     check_trackers(config)
@@ -248,7 +251,7 @@ def validate(config: TrainConfig, progress: Bars, listing: bool = False) -> int:
             size = f" ({variant.size})" if variant is not None else ""
             say(
                 f"model: {config.model.source} is not on this machine; training downloads "
-                f"it{size}. Texts are not held against its vocabulary."
+                f"it{size}. Texts are not checked against its vocabulary."
             )
         else:
             prepared = prepare(config, progress)
@@ -270,9 +273,13 @@ def validate(config: TrainConfig, progress: Bars, listing: bool = False) -> int:
 
 
 def summary(
-    config: TrainConfig, prepared: Prepared | None, data: Data, followed: str, machines: int = 1
+    config: TrainConfig,
+    prepared: PreparedModel | None,
+    data: Data,
+    followed: str,
+    machines: int = 1,
 ) -> str:
-    """What is trained on what, for people; `followed` as of `base_lines`."""
+    """Describe model, data and steps for the user; `followed` is the text of `base_lines`."""
     an_epoch, steps = data.steps(machines)
     training = config.training
     batch = training.per_device_train_batch_size * training.gradient_accumulation_steps * machines
@@ -294,7 +301,7 @@ def summary(
 
 
 def _levelled(config: TrainConfig, data: Data) -> str:
-    """Whose clips get another loudness than they were recorded with, in a line of its own."""
+    """Return a line with the speakers whose loudness is changed; "" if there are none."""
     if not data.levelled:
         return ""
     some = [f"{name} ({lufs:.1f} LUFS)" for name, lufs in list(data.levelled.items())[:3]]
@@ -303,14 +310,15 @@ def _levelled(config: TrainConfig, data: Data) -> str:
 
 
 def say(text: str) -> None:
+    """Print a line to standard error."""
     print(text, file=sys.stderr)
 
 
 def export(source: Path, output: Path, upstream: bool) -> int:
-    """Make a model of a checkpoint, or of a run's best or newest one; the exit code."""
+    """Turn a checkpoint, or a run's best or newest one, into a model; returns the exit code."""
     checkpoint = _to_export(source)
     config = _config_of(checkpoint)
-    check_output(output, base_model.find(config))
+    check_model_folder(output, base_model.find(config))
     with on_device(config.device), plain_disk_errors(output):
         prepared = prepare(config)
         file = weights_file(checkpoint)
@@ -330,10 +338,10 @@ def _to_export(source: Path) -> Path:
 
 
 def _take_weights(networks, weights: dict[str, mx.array], source: Path | str) -> None:
-    """Put a run's weights into the networks; heads that only serve training are left."""
+    """Load a run's weights into the networks, except heads that only serve training."""
     arrays = {k: v for k, v in weights.items() if not k.startswith(EXTRA)}
-    there = dict(tree_flatten(networks.parameters()))
-    wrong = [k for k, v in arrays.items() if k not in there or there[k].shape != v.shape]
+    present = dict(tree_flatten(networks.parameters()))
+    wrong = [k for k, v in arrays.items() if k not in present or present[k].shape != v.shape]
     if wrong or not arrays:
         raise CheckpointError(
             f"{source} does not fit the base model: {len(wrong)} tensor(s), the first {wrong[:1]}."

@@ -1,9 +1,9 @@
 """Keys of other trainers' configurations: Transformers' `TrainingArguments`, PEFT's `LoraConfig`,
 TTSTune's sections.
 
-Every key is in one of four tables: it is another name of one of ours (`ALIASES`), has no effect
-here and is noted (`IGNORED`), asks for something that is not done here and is refused unless it is
-off (`REFUSED`), or its values are translated (`translate`). Nothing here imports MLX.
+Every key is in one of three tables, or its values are translated (`translate`): it is another name
+of one of ours (`ALIASES`); it has no effect here, which is noted (`IGNORED`); or its feature does
+not exist here, and it is refused unless it is off (`REFUSED`). Nothing here imports MLX.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _UPLOAD = (
 )
 _MACHINES = "several machines are started by mlx.launch; see docs/training.md, Several machines."
 _TORCH = "it is a setting of PyTorch's; MLX has no such switch."
-_EVALUATED = "only losses are computed in evaluation, as numbers."
+_EVALUATED = "an evaluation computes only losses and the metrics of metrics.jsonl."
 
 ALIASES = {
     "training.max_grad_norm": "training.gradient_clip_norm",
@@ -43,9 +43,9 @@ IGNORED = {
     "training.dataloader_pin_memory": _NOT_ON_MLX,
     "training.remove_unused_columns": "only the columns that are named are read.",
     "training.label_names": "the losses know their labels.",
-    "training.do_train": "the subcommand says what is done.",
+    "training.do_train": "the subcommand decides what is done.",
     "training.do_eval": "see training.eval_strategy.",
-    "training.do_predict": "the subcommand says what is done.",
+    "training.do_predict": "the subcommand decides what is done.",
     "training.prediction_loss_only": _EVALUATED,
     "training.batch_eval_metrics": _EVALUATED,
     "training.eval_do_concat_batches": _EVALUATED,
@@ -53,8 +53,8 @@ IGNORED = {
     "training.eval_accumulation_steps": _EVALUATED,
     "training.include_for_metrics": _EVALUATED,
     "training.include_inputs_for_metrics": _EVALUATED,
-    "training.fp16_full_eval": "evaluation computes in the type that training does.",
-    "training.bf16_full_eval": "evaluation computes in the type that training does.",
+    "training.fp16_full_eval": "evaluation computes in the same type as training.",
+    "training.bf16_full_eval": "evaluation computes in the same type as training.",
     "training.fp16_backend": _TORCH,
     "training.fp16_opt_level": _TORCH,
     "training.half_precision_backend": _TORCH,
@@ -72,20 +72,20 @@ IGNORED = {
     "training.gradient_checkpointing_kwargs": "MLX has one kind of checkpointing.",
     "training.activation_checkpointing_kwargs": "MLX has one kind of checkpointing.",
     "training.average_tokens_across_devices": "losses are always averaged over all machines.",
-    "training.log_level": "lines are few; errors are always said.",
+    "training.log_level": "few lines are printed, and errors always.",
     "training.log_level_replica": "only the first machine writes.",
     "training.log_on_each_node": "only the first machine writes.",
     "training.save_on_each_node": "only the first machine writes.",
     "training.logging_nan_inf_filter": "a loss that is NaN or Inf stops the run.",
     "training.logging_dir": "TensorBoard's files go to `tensorboard` in training.output_dir.",
     "training.include_num_input_tokens_seen": "metrics.jsonl has clips and tokens a second.",
-    "training.include_tokens_per_second": "metrics.jsonl has it always.",
-    "training.disable_tqdm": "the bar is there on a terminal alone.",
-    "training.skip_memory_metrics": "metrics.jsonl has the peak of memory always.",
+    "training.include_tokens_per_second": "metrics.jsonl always has it.",
+    "training.disable_tqdm": "the progress bar is shown on a terminal only.",
+    "training.skip_memory_metrics": "metrics.jsonl always has the peak of memory.",
     "training.debug": "--verbose shows tracebacks.",
     "training.save_safetensors": "checkpoints are always safetensors.",
     "training.save_only_model": "checkpoints always hold what `resume` needs.",
-    "training.enable_jit_checkpoint": "a killed run goes on from its newest checkpoint.",
+    "training.enable_jit_checkpoint": "`resume` continues a killed run from its newest checkpoint.",
     "training.overwrite_output_dir": "a run never starts in a folder that holds another one; "
     "remove that one, or choose another training.output_dir.",
     "training.hub_token": _UPLOAD,
@@ -97,7 +97,7 @@ IGNORED = {
     "training.push_to_hub_model_id": _UPLOAD,
     "training.push_to_hub_organization": _UPLOAD,
     "training.push_to_hub_token": _UPLOAD,
-    "training.ignore_data_skip": "`resume` goes on at the place in the data where it was.",
+    "training.ignore_data_skip": "`resume` continues at the same place in the data.",
     "training.restore_callback_states_from_checkpoint": "`resume` restores everything.",
     "training.full_determinism": "the same seed gives the same run on the same machine.",
     "training.accelerator_config": _MACHINES,
@@ -107,7 +107,7 @@ IGNORED = {
     "training.dataloader_in_order": _THREADS,
     "training.dataloader_drop_last": "every clip is trained on; an epoch's last batch may be "
     "smaller, and weighs as much as its clips.",
-    "training.group_by_length": "clips of similar length share a batch always.",
+    "training.group_by_length": "clips of similar length always share a batch.",
     "training.length_column_name": "lengths are measured.",
     "training.ddp_find_unused_parameters": _MACHINES,
     "training.ddp_bucket_cap_mb": _MACHINES,
@@ -132,8 +132,8 @@ IGNORED_ADAPTERS = {
     "model.lora.task_type": "the adapters sit on T3 and on the flow, whichever are trained.",
     "model.lora.peft_type": "model.lora is always LoRA; `dora: true` makes it DoRA.",
     "model.lora.base_model_name_or_path": "see model.base_model.",
-    "model.lora.inference_mode": "the subcommand says what is done.",
-    "model.lora.fan_in_fan_out": "how a layer lays out its weights is known.",
+    "model.lora.inference_mode": "the subcommand decides what is done.",
+    "model.lora.fan_in_fan_out": "the layout of each layer's weights is known.",
     "model.lora.auto_mapping": "layers are found by the ends of their names.",
     "model.lora.revision": "see model.base_model.",
     "model.lora.peft_version": "the adapters are not PEFT's.",
@@ -141,7 +141,7 @@ IGNORED_ADAPTERS = {
 
 # TTSTune's section, which it does not read itself.
 IGNORED_ADVANCED = {
-    "preprocessing": "texts are read as the model reads them when it speaks.",
+    "preprocessing": "texts are prepared as they are for speaking.",
 }
 
 REFUSED = {
@@ -159,7 +159,7 @@ REFUSED = {
     "training.xpu_backend": Refusal(_MACHINES),
     "training.label_smoothing_factor": Refusal("targets are never smoothed; leave it out."),
     "training.neftune_noise_alpha": Refusal(
-        "no noise is added to embeddings; for less learning by heart take model.lora with dropout."
+        "no noise is added to embeddings; against overfitting use model.lora with dropout."
     ),
     "training.optim_args": Refusal(
         "AdamW is set by adam_beta1, adam_beta2, adam_epsilon and weight_decay."
@@ -181,10 +181,10 @@ REFUSED = {
     ),
     "training.dispatch_batches": Refusal(_MACHINES),
     "training.split_batches": Refusal(_MACHINES),
-    "model.lora.bias": Refusal("biases are not trained beside the adapters.", ("none",)),
+    "model.lora.bias": Refusal("biases are not trained together with the adapters.", ("none",)),
     "model.lora.lora_bias": Refusal("the adapters have no biases."),
     "model.lora.modules_to_save": Refusal(
-        "nothing else is trained in full beside the adapters (but T3's text tables with new_tokens)"
+        "nothing but the adapters is trained (with new_tokens also T3's text tables)."
     ),
     "model.lora.use_rslora": Refusal(
         "write alpha as PEFT's alpha times the square root of the rank: 16 and rank 16 become 64."
@@ -198,19 +198,21 @@ REFUSED = {
     "model.lora.exclude_modules": Refusal("write targets with the names of those to adapt."),
     "model.lora.target_parameters": Refusal("write targets with the names of linear layers."),
     "model.lora.init_lora_weights": Refusal(
-        "adapters begin as PEFT's usual ones: no change of the layer.", ("true",)
+        "adapters start as PEFT's default ones do, without an effect on the layer.", ("true",)
     ),
-    "model.lora.loftq_config": Refusal("model.quantize_base rounds the frozen weights plainly."),
+    "model.lora.loftq_config": Refusal(
+        "model.quantize_base quantises the frozen weights without it."
+    ),
     "advanced.progressive_training": Refusal(
         "train one component after the other in runs of their own, each from the final_model of "
-        "the one before; freeze_components says which."
+        "the one before, with freeze_components."
     ),
     "advanced.data_augmentation": Refusal(
         "recordings are trained on as they are; add changed copies to the data set instead."
     ),
 }
 
-# Keys that no trainer above has, but that people write: what to write instead, and where.
+# Keys that none of these trainers has, but that people write: what to write instead, and where.
 HINTS = {
     "lr": "did you mean learning_rate, in training?",
     "epochs": "did you mean num_train_epochs, in training?",
@@ -252,7 +254,7 @@ HINTS = {
     "wandb_name": "did you mean name, in wandb?",
 }
 
-# Names of `optim` that are AdamW, and what differs: nothing, or how its moments are kept.
+# Names of `optim` for AdamW, and how ours differs: not at all, or in how its moments are kept.
 ADAMW = {
     "adamw": "",
     "adamw_torch": "",

@@ -1,10 +1,10 @@
-"""What a run needs to go on as if it had never stopped, on disk, whole or not at all.
+"""Checkpoints: everything that a run needs to continue as if it had not stopped.
 
-A checkpoint folder is written beside its name and renamed when every byte is on disk, so a folder
-called `checkpoint-N` is complete, whenever the process was killed. In it:
+A checkpoint folder is written under a temporary name and renamed when every byte is on disk, so a
+folder called `checkpoint-N` is complete, whenever the process was killed. It holds:
 
-- `weights.safetensors` or, with LoRA, `adapters.safetensors`: what is trained, in float32, under
-  the keys of `model.safetensors`; heads that only serve training under `extra.`
+- `weights.safetensors` or, with LoRA, `adapters.safetensors`: the trained weights, in float32,
+  under the keys of `model.safetensors`; heads that only serve training under `extra.`
 - `optimizer.safetensors`: moments and counters
 - `state.json`: step, place in the data, loss scales, the best evaluation, sums not yet logged
 - `config.yaml`: the configuration
@@ -35,7 +35,7 @@ from .loading import save_config
 
 WEIGHTS, ADAPTERS = "weights.safetensors", "adapters.safetensors"
 OPTIMIZER, STATE, CONFIG = "optimizer.safetensors", "state.json", "config.yaml"
-# What a killed process leaves of `new_folder` (of earlier versions: without a number).
+# Names of the folders that a killed process leaves of `new_folder` (earlier versions: no number).
 _LEFT = re.compile(r"\.(.+?)(?:\.[0-9a-f]{16})?\.(tmp|old)")
 VERSION = 2
 _NAMED = re.compile(r"(checkpoint|best)-(\d+)")
@@ -43,11 +43,11 @@ _NAMED = re.compile(r"(checkpoint|best)-(\d+)")
 
 @dataclass
 class RunState:
-    """Where a run is.
+    """The progress of a run.
 
     Attributes:
         step: optimizer steps done.
-        epoch, batch: the place in the data: `batch` global batches of `epoch` are used up.
+        epoch, batch: the place in the data: `batch` global batches of `epoch` have been used.
         clips: clips seen.
         best_metric, best_step: of the best evaluation so far.
         waited: evaluations since then.
@@ -55,8 +55,8 @@ class RunState:
         loss_scales: of each task.
         metrics_bytes: length of `metrics.jsonl`.
         finished: the run came to its end.
-        version: of what a run's settings mean; 1 had `trim_margin_s` without effect, 0.1 s,
-            and trained on texts as they stand.
+        version: of the meaning of a run's settings; in 1 `trim_margin_s` had no effect (0.1 s), and
+            texts were not normalised.
     """
 
     step: int = 0
@@ -100,14 +100,14 @@ class RunState:
 
 def _check_numbers(values: object, name: str) -> None:
     if not all(type(value) in (int, float) for value in typed(values, dict, name).values()):
-        raise ValueError(f"{name} holds what is no number")
+        raise ValueError(f"{name} has a value that is not a number")
 
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A folder to write into, which becomes `target` if all goes well.
+    """Yield a temporary folder to write into, which is renamed to `target` at the end.
 
-    A folder that is there already is replaced. What is left of a killed process is removed.
+    An existing folder is replaced. Temporary folders of killed processes are removed.
     """
     temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
     old = target.with_name(f".{target.name}.old")
@@ -133,7 +133,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder and what is in it, or a link; what it leads to stays."""
+    """Remove a folder with its content, or a link but not its target."""
     if path.is_symlink():
         path.unlink()
     else:
@@ -141,7 +141,7 @@ def _remove(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file's or folder's content on disk before anything that follows."""
+    """Wait until a file's or folder's content is on the disk (fsync)."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -150,7 +150,7 @@ def sync(path: Path) -> None:
 
 
 def link(name: Path, target: Path) -> None:
-    """Make `name` a link to `target` beside it, in one move."""
+    """Make `name` a link to `target` in the same folder, atomically."""
     temporary = name.with_name(f".{name.name}.{os.urandom(8).hex()}.link")
     for path in name.parent.glob(f".{name.name}*.link"):  # of a killed process
         if path.is_symlink():
@@ -164,10 +164,10 @@ def link(name: Path, target: Path) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, mx.array]:
-    """Tensors of a checkpoint's file.
+    """Read the tensors of a checkpoint's file.
 
     Raises:
-        CheckpointError: missing or damaged.
+        CheckpointError: it is missing or damaged.
     """
     try:
         return load_safetensors(path)
@@ -176,7 +176,7 @@ def read_arrays(path: Path) -> dict[str, mx.array]:
 
 
 def read_state(folder: Path) -> RunState:
-    """Where the run of a checkpoint was.
+    """Read the progress of a checkpoint's run.
 
     Raises:
         CheckpointError: the folder is no checkpoint of a training run.
@@ -189,20 +189,27 @@ def read_state(folder: Path) -> RunState:
         raise CheckpointError(f"{folder} is no checkpoint of a training run: {error}.") from None
 
 
-def check_keys(folder: Path, found: dict, wanted: dict) -> None:
-    """Raise CheckpointError unless a checkpoint has the tensors that a run has."""
-    missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-    shapes = [key for key in wanted.keys() & found.keys() if wanted[key].shape != found[key].shape]
+def check_keys(folder: Path, stored: dict, expected: dict) -> None:
+    """Raise CheckpointError unless a checkpoint has the run's tensors, in the same shapes.
+
+    Args:
+        stored: the checkpoint's tensors by key.
+        expected: the run's.
+    """
+    missing = sorted(expected.keys() - stored.keys())
+    unknown = sorted(stored.keys() - expected.keys())
+    common = expected.keys() & stored.keys()
+    shapes = [key for key in common if expected[key].shape != stored[key].shape]
     if missing or unknown or shapes:
         first = (missing + unknown + shapes)[0]
         raise CheckpointError(
-            f"{folder} is of another run: {len(missing)} tensor(s) missing, "
+            f"{folder} belongs to another run: {len(missing)} tensor(s) missing, "
             f"{len(unknown)} unknown, {len(shapes)} of another shape (the first: {first})."
         )
 
 
 def weights_file(folder: Path) -> Path:
-    """The checkpoint's weights or adapters.
+    """Return the path of the checkpoint's weights or adapters.
 
     Raises:
         CheckpointError: it has neither.
@@ -214,17 +221,17 @@ def weights_file(folder: Path) -> Path:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """The checkpoint that a path means: itself, or the newest of an output folder.
+    """Return a path if it is a checkpoint, else the newest checkpoint of an output folder.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is no checkpoint.
     """
     path = Path(path).expanduser()
     if (path / STATE).is_file():
         return path.resolve()
     newest = Checkpoints(path).newest()
     if newest is None:
-        raise CheckpointError(f"{path} is no checkpoint and has none: there is nothing to resume.")
+        raise CheckpointError(f"{path} is no checkpoint and contains none: nothing to resume.")
     return newest.resolve()
 
 
@@ -243,12 +250,12 @@ class Checkpoints:
         self._limit = limit
 
     def newest(self) -> Path | None:
-        """The complete checkpoint of the highest step."""
-        found = self._all("checkpoint")
-        return self.folder / f"checkpoint-{max(found)}" if found else None
+        """Return the checkpoint of the highest step, or None."""
+        steps = self._all("checkpoint")
+        return self.folder / f"checkpoint-{max(steps)}" if steps else None
 
     def best(self, step: int | None) -> Path | None:
-        """The folder with the weights of the best evaluation, if it is there."""
+        """Return the folder with the weights of the evaluation at a step, or None."""
         path = self.folder / f"best-{step}"
         return path if path.is_dir() else None
 
@@ -260,7 +267,7 @@ class Checkpoints:
         config: TrainConfig,
         adapters: bool,
     ) -> Path:
-        """Write `checkpoint-N`, then remove what is over the limit."""
+        """Write `checkpoint-N`, then remove the oldest ones over the limit."""
         target = self.folder / f"checkpoint-{state.step}"
         with new_folder(target) as folder:
             self._write(folder, state, weights, config, adapters)
@@ -276,7 +283,7 @@ class Checkpoints:
         config: TrainConfig,
         adapters: bool,
     ) -> Path:
-        """Write `best-N`. Older ones stay until a checkpoint knows the new one."""
+        """Write `best-N`. Earlier ones stay until a checkpoint refers to the new one."""
         target = self.folder / f"best-{state.step}"
         with new_folder(target) as folder:
             self._write(folder, state, weights, config, adapters)
@@ -284,16 +291,17 @@ class Checkpoints:
         return target
 
     def go_back_to(self, state: RunState) -> None:
-        """Remove what came after a checkpoint that is gone on from, and what a kill left over."""
+        """Remove all that is newer than a resumed checkpoint, and the rests of killed processes."""
         for path in self.folder.glob(".*"):
             left = _LEFT.fullmatch(path.name)
-            is_ours = left is not None and _NAMED.fullmatch(left[1])
-            if not is_ours or path.is_symlink() or not path.is_dir():
+            if left is None or not _NAMED.fullmatch(left[1]):
+                continue
+            if path.is_symlink() or not path.is_dir():
                 continue
             if left[2] == "tmp":
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                # Killed between two renames: the replaced folder is the only one there is.
+                # Killed between two renames: the old folder is the only copy.
                 target = path.with_name(left[1])
                 if target.exists():
                     shutil.rmtree(path, ignore_errors=True)
@@ -325,9 +333,9 @@ class Checkpoints:
             for step in steps[self._limit :]:
                 shutil.rmtree(self.folder / f"checkpoint-{step}")
             steps = steps[: self._limit]
-        # A checkpoint that is gone on from wants the best weights that it knows of.
-        wanted = {read_state(self.folder / f"checkpoint-{step}").best_step for step in steps}
-        for step in self._all("best") - wanted - {state.best_step}:
+        # A resumed checkpoint needs the best weights that its state refers to.
+        needed = {read_state(self.folder / f"checkpoint-{step}").best_step for step in steps}
+        for step in self._all("best") - needed - {state.best_step}:
             shutil.rmtree(self.folder / f"best-{step}")
 
     def _all(self, kind: str) -> set[int]:

@@ -1,6 +1,6 @@
-"""Where metrics go besides `metrics.jsonl`: TensorBoard, Weights & Biases.
+"""Trackers, which get the metrics besides `metrics.jsonl`: TensorBoard, Weights & Biases.
 
-Both by their own packages, which are extras.
+Both use their own packages, which are extras.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ WANDB_PROJECT = "mlx-chatterbox"
 WANDB_RUN_NAME = "wandb-run.txt"
 _LONGEST_RUN_ID = 128
 _PATIENCE_S = 30.0
-_LOGIN = "Log in by `wandb login` or WANDB_API_KEY, or write wandb.mode: offline."
+_LOGIN = "Log in with `wandb login` or WANDB_API_KEY, or set wandb.mode: offline."
 
 
 class MissingExtra(ChatterboxError):
-    """Something optional was asked for that is not installed."""
+    """An optional package is needed and not installed."""
 
 
 class Tracker(Protocol):
-    """What is told of metrics."""
+    """A destination of metrics."""
 
     def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
-        """Take the numbers of a step."""
+        """Write the numbers of a step."""
 
     def close(self, failed: bool = False) -> None:
-        """End; `failed`: the run did not come to its end."""
+        """Close; `failed`: the run ended by an error."""
 
 
 class TensorBoard:
@@ -69,16 +69,16 @@ class TensorBoard:
 class WeightsAndBiases:
     """Sends metrics and the configuration to Weights & Biases, or keeps them for `wandb sync`.
 
-    A run that is gone on from is the same run there: its id lies in the output folder. Steps that
-    are trained again after a stop are shown again at their step.
+    A resumed run continues the same run there, whose id is in the output folder. Steps that are
+    trained again after an interruption appear again at their step.
 
     Args:
         folder: the run's output folder; W&B's own files go to `wandb` in it.
-        resumed: whether the run of the folder is gone on from.
+        resumed: continue the folder's run.
 
     Raises:
         MissingExtra: wandb is not installed.
-        ChatterboxError: nobody is logged in, or wandb refuses the settings.
+        ChatterboxError: no login, or wandb refuses the settings.
     """
 
     def __init__(self, config: TrainConfig, folder: Path, resumed: bool):
@@ -99,12 +99,12 @@ class WeightsAndBiases:
             "id": _run_id(folder, resumed),
             "resume": "allow",
             "allow_val_change": True,
-            # The terminal's lines stand in no metrics, and a bar makes thousands of them.
+            # No terminal output: a progress bar writes thousands of lines.
             "settings": self._wandb.Settings(console="off", init_timeout=_PATIENCE_S),
         }
         self._run = self._begin(section.mode, settings, folder)
         self._run.define_metric("step")
-        # By the step instead of by the order of writing, which a resumed run goes back in.
+        # Ordered by step and not by time, since a resumed run repeats steps.
         self._run.define_metric("*", step_metric="step")
 
     def _begin(self, mode: str | None, settings: dict, folder: Path):
@@ -115,11 +115,11 @@ class WeightsAndBiases:
             raise ChatterboxError(f"training.report_to: wandb: {_first_line(error)}") from None
         except errors.CommError as error:
             print(
-                f"wandb: out of reach ({_first_line(error)}); the run is kept in "
+                f"wandb: cannot be reached ({_first_line(error)}); the run is kept in "
                 f"{folder / 'wandb'}, and `wandb sync` sends it later.",
                 file=sys.stderr,
             )
-            # What is left of the first attempt would be taken for the run that is on.
+            # Otherwise the failed attempt counts as the current run.
             self._wandb.teardown()
             return self._wandb.init(mode="offline", **settings)
         except errors.Error as error:
@@ -135,26 +135,25 @@ class WeightsAndBiases:
 
 
 def trackers(config: TrainConfig, folder: Path, resumed: bool) -> list[Tracker]:
-    """What the configuration asks for.
+    """Open the trackers that the configuration names.
 
     Raises:
-        MissingExtra: something that is not installed.
+        MissingExtra: a tracker's package is not installed.
     """
-    wanted = config.trackers
-    found: list[Tracker] = []
-    if "tensorboard" in wanted:
-        found.append(TensorBoard(folder / "tensorboard"))
-    if "wandb" in wanted:
-        found.append(WeightsAndBiases(config, folder, resumed))
-    return found
+    opened: list[Tracker] = []
+    if "tensorboard" in config.trackers:
+        opened.append(TensorBoard(folder / "tensorboard"))
+    if "wandb" in config.trackers:
+        opened.append(WeightsAndBiases(config, folder, resumed))
+    return opened
 
 
 def check_trackers(config: TrainConfig) -> None:
-    """Refuse what could only fail after everything is computed.
+    """Check the trackers before any work.
 
     Raises:
-        MissingExtra: something is not installed.
-        ChatterboxError: nobody is logged in at Weights & Biases.
+        MissingExtra: a tracker's package is not installed.
+        ChatterboxError: no login at Weights & Biases.
     """
     if "tensorboard" in config.trackers:
         _extra("tensorboard", "tensorboard.summary.writer.event_file_writer")
@@ -166,31 +165,31 @@ def check_trackers(config: TrainConfig) -> None:
         return
     try:
         logged_in = wandb.login(prompt=False, verify=False)
-    except TypeError:  # an older one, which would ask; `init` says it
+    except TypeError:  # an older version, which would ask; `init` reports a missing login
         return
     except wandb.errors.Error as error:
         raise ChatterboxError(f"training.report_to: wandb: {_first_line(error)}") from None
     if not logged_in:
-        raise ChatterboxError(f"training.report_to: wandb: nobody is logged in. {_LOGIN}")
+        raise ChatterboxError(f"training.report_to: wandb: not logged in. {_LOGIN}")
 
 
 def _extra(name: str, module: str) -> ModuleType:
-    """A module of an optional package, of the extra of the same name."""
+    """Import a module of an optional package, whose extra has the package's name."""
     try:
-        found = importlib.import_module(module)
-        # A folder `wandb`, as wandb makes them itself, is a package with nothing in it.
-        if getattr(found, "__file__", None) is None:
+        imported = importlib.import_module(module)
+        # A folder `wandb`, such as wandb itself makes, imports as an empty package.
+        if getattr(imported, "__file__", None) is None:
             raise ImportError(f"No module named '{name}', only a folder")
     except ImportError as error:
         raise MissingExtra(
             f"training.report_to: {name} is not installed ({error}): "
             f"pip install 'mlx-chatterbox[{name}]'."
         ) from None
-    return found
+    return imported
 
 
 def _run_id(folder: Path, resumed: bool) -> str:
-    """The id of the output folder's run: the one it has, or a new one that is kept there."""
+    """Return the id of the output folder's run, or a new one, which is written there."""
     file = folder / WANDB_RUN_NAME
     if resumed:
         with contextlib.suppress(OSError, ValueError):

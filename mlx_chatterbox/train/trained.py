@@ -1,8 +1,8 @@
-"""One task in training: its weights, its optimizer, the gradients of a batch, the loss of another.
+"""One task in training: its weights, its optimizer, gradients of a batch, losses of an evaluation.
 
-The denominators of a loss are counted over the whole global batch before any gradient is made, so
-what micro-batches and machines compute are parts that add up: nothing depends on how a batch was
-cut.
+The denominators of a loss are counted over the whole global batch before any gradient is computed,
+so the results of micro-batches and machines are summands: nothing depends on how a batch is
+divided.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -24,8 +25,9 @@ EXTRA = "extra."
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """MLX's global generator, which new layers draw from, seeded for a while and then put back."""
-    high, low = (int(word) for word in np.array(mx.random.state[0]))
+    """Seed MLX's global generator, which new layers draw from; restore its state afterwards."""
+    state = cast("list[mx.array]", mx.random.state)  # MLX's stub has no type for it
+    high, low = (int(word) for word in np.array(state[0]))
     mx.random.seed(seed)
     try:
         yield
@@ -33,8 +35,8 @@ def seeded(seed: int) -> Iterator[None]:
         mx.random.seed(high << 32 | low)
 
 
-def path_of(networks: nn.Module, module: nn.Module) -> str:
-    """Where a module stands in the networks, as the prefix of its keys in `model.safetensors`."""
+def key_prefix(networks: nn.Module, module: nn.Module) -> str:
+    """Return the prefix of a module's keys in `model.safetensors`."""
     for path, candidate in networks.named_modules():
         if candidate is module:
             return f"{path}." if path else ""
@@ -46,8 +48,8 @@ class TrainedTask:
 
     Args:
         task: see `tasks.base.Task`.
-        networks: all of the model's; what is trainable in the task's module is trained.
-        adapters: whether only the trainable weights are kept in checkpoints, not whole modules.
+        networks: all networks; the trainable parameters of the task's module are trained.
+        adapters: checkpoints keep only the trainable weights, not whole modules.
     """
 
     def __init__(self, task, networks: nn.Module, settings: OptimizerSettings, adapters: bool):
@@ -55,7 +57,7 @@ class TrainedTask:
         self._judged = task.for_evaluation()
         self.networks = networks
         self._adapters = adapters
-        self._modules = {path_of(networks, task.module(networks)): task.module(networks)}
+        self._modules = {key_prefix(networks, task.module(networks)): task.module(networks)}
         extra = task.extra_module(networks)
         if extra is not None:
             self._modules[f"{EXTRA}{task.name}."] = extra
@@ -64,7 +66,7 @@ class TrainedTask:
                 module.set_dtype(getattr(mx, settings.dtype))
         self.optimizer = Optimizer(settings, self._trainable())
         self._gradients = mx.value_and_grad(self._scaled_loss)
-        # Running statistics change behind a compiled function's back.
+        # A compiled function would miss changes of running statistics.
         if settings.compile and not any(".running_" in key for key in self._others()):
             self._gradients = mx.compile(self._gradients)
 
@@ -83,19 +85,19 @@ class TrainedTask:
         return {
             prefix + key: value
             for prefix, module in self._modules.items()
-            for key, value in tree_flatten(module.trainable_parameters())
+            for key, value in dict(tree_flatten(module.trainable_parameters())).items()
         }
 
     def _others(self) -> dict[str, mx.array]:
-        """What a checkpoint holds besides the trainable weights: for whole modules the rest.
+        """Return the other weights of a checkpoint: of whole modules everything not trainable.
 
-        Running statistics of batch norms are among them; adapters have none.
+        They include running statistics of batch norms; for adapters there are none.
         """
         return {
             prefix + key: value
             for prefix, module in self._modules.items()
             if not self._adapters or prefix.startswith(EXTRA)
-            for key, value in tree_flatten(module.parameters())
+            for key, value in dict(tree_flatten(module.parameters())).items()
             if prefix + key not in self.optimizer.master
         }
 
@@ -111,7 +113,7 @@ class TrainedTask:
 
     @property
     def weights(self) -> dict[str, mx.array]:
-        """Everything that a checkpoint holds of the weights, by key, the trained in float32."""
+        """All weights of a checkpoint by key, the trained ones in float32."""
         return {**self._others(), **self.optimizer.master}
 
     @weights.setter
@@ -130,10 +132,10 @@ class TrainedTask:
     def batches(
         self, micro_batches: Sequence[list[dict]], is_mine: bool, training: bool = True
     ) -> tuple[list, dict]:
-        """Micro-batches collated, and the denominators of this machine's part.
+        """Collate micro-batches; returns them and the denominators of this machine's part.
 
         Args:
-            training: whether samples may go without text or condition.
+            training: samples may be without text or condition.
         """
         task = self.task if training else self._judged
         batches = [task.collate(samples) for samples in micro_batches]
@@ -153,29 +155,31 @@ class TrainedTask:
         """One update from a global batch.
 
         Args:
-            batches: this machine's part of it, collated. Where it is too small to give any, a
-                stand-in with `is_mine` false, which weighs nothing.
-            totals: denominators of the whole of it.
+            batches: this machine's part of it, collated. A machine without a part gets a stand-in
+                with `is_mine` false, which has no weight.
+            totals: denominators of the global batch.
 
         Returns:
-            Loss, its parts and the gradients' norm by name; "finite" and "updates" are 1 where
-            these are to be counted, "skipped" where the gradients overflowed.
+            Loss, its parts and the gradients' norm by name; "finite" is 1 if the loss counts,
+            "updates" if the norm does, "skipped" if the gradients overflowed.
         """
-        # A part that no sample has is a sum of nothing; 0 / 1, not 0 / 0.
+        # A part that no sample has is 0 / 1, not 0 / 0.
         divisors = {name: total or 1.0 for name, total in totals.items()}
         parameters = self._trainable()
         gradients: dict[str, mx.array] = {}
         sums: dict[str, float] = {}
         scale = self.optimizer.loss_scale.value
         for batch in batches:
-            # Arrays: as numbers they would be compiled in, and hardly two steps have the same.
-            given = {name: mx.array(float(total)) for name, total in divisors.items()}
+            # Arrays: numbers would be compiled in, and differ in nearly every step.
+            denominators = {name: mx.array(float(total)) for name, total in divisors.items()}
             factor = mx.array(float(scale * is_mine))
-            (loss, parts), found = self._gradients(parameters, batch, given, factor)
-            for key in found:
-                gradient = found[key].astype(mx.float32)
+            (loss, parts), batch_gradients = self._gradients(
+                parameters, batch, denominators, factor
+            )
+            for key in batch_gradients:
+                gradient = batch_gradients[key].astype(mx.float32)
                 gradients[key] = gradients[key] + gradient if key in gradients else gradient
-            del found
+            del batch_gradients
             mx.eval(loss, parts, gradients)
             _add(sums, {"loss": float(loss) / scale, **_numbers(parts, is_mine)})
         self._put(parameters)
@@ -191,7 +195,7 @@ class TrainedTask:
         return {"skipped": 1.0}
 
     def _average_statistics(self, group: Group) -> None:
-        """Running statistics of batch norms: the same on all machines, as the weights are."""
+        """Average the running statistics of batch norms over the machines."""
         if group.size == 1:
             return
         running = {k: v / group.size for k, v in self._others().items() if ".running_" in k}
@@ -201,7 +205,7 @@ class TrainedTask:
     def evaluate(
         self, micro_batches: Sequence[list[dict]], totals: Mapping[str, float]
     ) -> dict[str, float]:
-        """Loss and parts of an evaluation set's micro-batches, to be added up."""
+        """Compute loss and parts of an evaluation set's micro-batches, to be summed."""
         divisors = {name: total or 1.0 for name, total in totals.items()}
         sums: dict[str, float] = {}
         for samples in micro_batches:

@@ -1,4 +1,4 @@
-"""The training loop: steps, evaluations, checkpoints, and going on after a stop.
+"""The training loop: steps, evaluations, checkpoints, and resuming.
 
 Every random choice comes from a key made of the seed, the epoch and the clip, and every sum that
 is logged is part of the saved state, so a run that was killed and resumed writes the same
@@ -22,7 +22,7 @@ from .distributed import Group
 from .feed import Feed
 from .judge import Judge, note_best
 from .metrics import Metrics, Speak
-from .naming import below, means, named
+from .naming import below, means, metrics_by_name
 from .optimizer import OptimizerSettings
 from .samples import Samples, TrainingError
 from .schedules import is_due, schedule, share, steps_of, warmup_length
@@ -45,17 +45,17 @@ class Trainer:
 
     Args:
         config: the whole configuration.
-        networks: what is trainable in the modules of the tasks is trained, in place.
-        tasks: `tasks.base.Task`s; each has an optimizer and a loss scale of its own.
-        train: clips to learn from.
-        evaluation: clips to be judged by, or None.
-        group: the machines; by default this one alone.
-        speakers: called with a path after each evaluation, to speak a sample there.
+        networks: all networks; the trainable parameters of the tasks' modules change in place.
+        tasks: `tasks.base.Task`s; each has its own optimizer and loss scale.
+        train: the training set.
+        evaluation: the evaluation set, or None.
+        group: the machines; None: this one alone.
+        speakers: functions called with a path after each evaluation, to write a spoken sample.
 
     Attributes:
-        state: where the run is.
-        judge: called with a trained task, its loss and parts over the evaluation set; None without
-            one.
+        state: the run's progress.
+        judge: computes a trained task's loss and parts over the evaluation set; None without an
+            evaluation set.
     """
 
     def __init__(
@@ -130,15 +130,15 @@ class Trainer:
         steps = sum(self._steps_in(epoch) for epoch in range(whole))
         return steps + (share(part, self._steps_in(whole)) if part else 0)
 
-    # --- Beginning and going on ------------------------------------------------------------------
+    # --- Starting and resuming -------------------------------------------------------------------
 
     def resume(self, path: str | Path) -> None:
-        """Take up the run of a checkpoint, or of the newest one of an output folder.
+        """Continue from a checkpoint, or from the newest one of an output folder.
 
-        The first machine reads it, and tells the others.
+        The first machine reads it and sends it to the others.
 
         Raises:
-            CheckpointError: it is none, or of other networks.
+            CheckpointError: it is no checkpoint, or one of other networks.
         """
         folder, text = None, b""
         if self.group.is_first:
@@ -146,7 +146,7 @@ class Trainer:
             text = read_state(folder).to_json().encode()
         self.state = RunState.from_json(self.group.bytes_from_first(text).decode())
         weights, moments = {}, {}
-        if self.group.is_first:
+        if folder is not None:
             weights = read_arrays(weights_file(folder))
             moments = read_arrays(folder / OPTIMIZER)
             if folder.parent == self._folder.resolve():
@@ -156,7 +156,7 @@ class Trainer:
         for trained in self.tasks:
             trained.optimizer.loss_scale.state = self.state.loss_scales[trained.name]
         if self.state.step < self.total_steps and not self._out_of_patience:
-            self.state.finished = False  # it was, but the configuration has more steps now
+            self.state.finished = False  # the configuration has more steps than before
         self._resumed = True
 
     def _take(self, weights: dict, moments: dict, folder: Path | None) -> None:
@@ -188,14 +188,14 @@ class Trainer:
     def _trackers(self) -> list[Tracker]:
         if self.state.finished or not self.group.is_first:
             return []
-        # From weights that lie elsewhere a new run begins.
-        goes_on = self._metrics_size is not None
-        return trackers(self.config, self._folder, goes_on)
+        # A checkpoint of another output folder begins a new run.
+        resumed = self._metrics_size is not None
+        return trackers(self.config, self._folder, resumed)
 
     def _check_machines(self) -> None:
         """Raise DistributedError unless all have the same configuration and data."""
         values = self.config.to_dict()
-        # Paths may differ from machine to machine; what is learnt from may not.
+        # Paths may differ from machine to machine, settings may not.
         values = values["training"] | {"output_dir": "", "resume_from_checkpoint": ""}
         plans = [self._train.plan.epoch(0)]
         plans += [self._evaluation.plan.epoch(0)] if self._evaluation is not None else []
@@ -204,25 +204,25 @@ class Trainer:
 
     @property
     def steps_left(self) -> int:
-        """Optimizer steps that `fit` would make, unless it stops early."""
+        """Optimizer steps that `fit` will make, unless it stops early."""
         return 0 if self._out_of_patience else max(0, self.total_steps - self.state.step)
 
     # --- The loop --------------------------------------------------------------------------------
 
     def fit(self) -> RunState:
-        """Train to the end; see `state` for where that was.
+        """Train to the end; returns the final state.
 
-        Afterwards `weights` are the final ones: those of the best evaluation, if
-        `load_best_model_at_end` asks for them.
+        Afterwards `weights` are the final ones: with `load_best_model_at_end` those of the best
+        evaluation.
 
         Raises:
             TrainingError: the output folder holds another run, or there is nothing to train on.
-            NotFinite: the loss is no number any more.
+            NotFinite: the loss or its gradients are NaN or Inf.
         """
         self._check_machines()
         self._prepare_folder()
         if not self._resumed:
-            # Weights begin at random where they are new, and machines must begin alike.
+            # New weights are random; all machines take those of the first.
             self._take({}, {}, None)
         metrics = Metrics(
             self._folder if self.group.is_first else None,
@@ -305,9 +305,9 @@ class Trainer:
             name, rate = trained.name, trained.optimizer.settings.learning_rate * factor
             totals = below(name, counts)
             trained.train()
-            found = trained.step(batches.pop(name), totals, is_mine, rate, self.group)
+            sums = trained.step(batches.pop(name), totals, is_mine, rate, self.group)
             trained.train(False)
-            values |= {f"{name}.{part}": value for part, value in found.items()}
+            values |= {f"{name}.{part}": value for part, value in sums.items()}
         for name, value in {**values, "clips": counts["clips"]}.items():
             window[name] = window.get(name, 0.0) + value
         self._tokens += counts["tokens"]
@@ -323,19 +323,19 @@ class Trainer:
         return self.state.epoch + self.state.batch / self._steps_in(self.state.epoch)
 
     def _log(self, metrics: Metrics) -> None:
-        """A line with the means since the last one."""
+        """Write a line of metrics: means since the last line."""
         window, self.state.window = self.state.window, {}
         clips = window.pop("clips")
-        found = {trained.name: means(below(trained.name, window)) for trained in self.tasks}
+        parts = {trained.name: means(below(trained.name, window)) for trained in self.tasks}
         factor = self._factor(self.state.step - 1)
-        values = named("train", found)
+        values = metrics_by_name("train", parts)
         for trained in self.tasks:
             prefix = "" if len(self.tasks) == 1 else f"{trained.name}_"
             rate = trained.optimizer.settings.learning_rate
             values[f"{prefix}learning_rate"] = rate * factor
             for part in ("gradient_norm", "skipped"):
-                if part in found[trained.name]:
-                    values[f"{prefix}{part}"] = found[trained.name][part]
+                if part in parts[trained.name]:
+                    values[f"{prefix}{part}"] = parts[trained.name][part]
             if trained.optimizer.loss_scale.dynamic:
                 values[f"{prefix}loss_scale"] = trained.optimizer.loss_scale.value
         values["clips"] = clips
@@ -347,12 +347,13 @@ class Trainer:
     # --- Evaluation and saving -------------------------------------------------------------------
 
     def _evaluate(self, metrics: Metrics) -> bool:
-        """Judge, speak, draw; returns whether to stop early."""
-        if self._evaluation is None:
+        """Evaluate, speak samples and draw the plot; returns whether to stop early."""
+        if self.judge is None:
             return False
         self.networks.eval()
-        found = {trained.name: self.judge(trained) for trained in self.tasks}
-        values = named("eval", found)
+        judge = self.judge
+        losses = {trained.name: judge(trained) for trained in self.tasks}
+        values = metrics_by_name("eval", losses)
         metrics.write(self.state.step, self._epochs_done, values)
         better = note_best(self.config, self.state, values)
         if better and self.group.is_first:
@@ -375,7 +376,7 @@ class Trainer:
 
     @property
     def weights(self) -> dict[str, mx.array]:
-        """What a checkpoint holds of the weights, by key, the trained ones in float32."""
+        """The weights that a checkpoint holds, by key, the trained ones in float32."""
         return {key: value for trained in self.tasks for key, value in trained.weights.items()}
 
     def _stamped(self, metrics: Metrics) -> RunState:
@@ -399,7 +400,7 @@ class Trainer:
         self.group.wait()
 
     def _restore_best(self) -> None:
-        """Take the final weights."""
+        """Take the weights of the best evaluation, if the configuration asks for them."""
         weights = self.weights
         if self.config.training.load_best_model_at_end and self.state.best_step is not None:
             if self.group.is_first:
@@ -412,5 +413,5 @@ class Trainer:
 
 
 def _tokens(samples: list[dict]) -> int:
-    """Speech tokens in samples: 25 are a second."""
+    """Count the speech tokens of samples, 25 a second."""
     return sum(len(sample["speech_tokens"]) for sample in samples if "speech_tokens" in sample)

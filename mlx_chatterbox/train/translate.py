@@ -1,7 +1,7 @@
-"""Other trainers' spellings in a parsed file, turned into ours before it is read.
+"""Translates other trainers' keys and values in a parsed file into ours, before it is read.
 
-`spellings` has the names; here are the values that mean something else there: `max_steps: -1`,
-`report_to: all`, `resume_from_checkpoint: true`.
+`spellings` lists the keys; here are the values that mean something else there: `max_steps: -1`,
+`report_to: all`, `mixed_precision: bf16`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from ..errors import ConfigError
 from .spellings import ALIASES, IGNORED_ADVANCED, OTHER_TRACKERS, REFUSED
 from .yaml_lines import Node
 
-# Transformers calls this one deprecated, not another name.
+# Deprecated by Transformers, rather than another name.
 _OLD = ("training.evaluation_strategy",)
-# Sections that a file may have both names in, with one value.
+# Keys that may stand beside their other name if both have one value.
 _MOVED = ("training.seed", "training.run_name", "training.project")
-# Left empty these say that there is no limit; others are as if they were not there.
+# Left empty these mean that there is no limit; other empty keys count as left out.
 _NULL_SAYS = ("training.max_grad_norm", "dataset.max_audio_length", "dataset.min_audio_length")
-# Keys of which nothing is left: they set others, or must agree with them.
+# Keys that translation removes: they set other keys, or must agree with them.
 TRANSLATED = (
     *("training.mixed_precision", "training.use_cpu", "training.no_cuda", "training.data_seed"),
 )
@@ -28,16 +28,16 @@ _NO_LIMIT_S = "1e6"
 
 
 def rename(tree: Node) -> None:
-    """Give every key that is another name of ours its name here.
+    """Rename every key that is an alias of ours, in place.
 
     Raises:
-        ConfigError: both stand there.
+        ConfigError: the alias and our key are both set.
     """
     for old, new in ALIASES.items():
         section, key = _find(tree, old)
         if section is None:
             continue
-        value, where = section.value.pop(key), section.keys.pop(key, "")
+        value, where = section.entries.pop(key), section.keys.pop(key, "")
         if value.is_null and old not in _NULL_SAYS:
             continue
         value.written = old
@@ -45,26 +45,27 @@ def rename(tree: Node) -> None:
 
 
 def put(tree: Node, key: str, value: Node, where: str, written: str = "") -> None:
-    """Set a key by its full name, making sections that are not there.
+    """Set a key by its full name, adding the sections that it needs.
 
     Args:
-        written: another name that it was given under; a key that is there already is an error
-            then, and replaced otherwise.
+        where: the place to report in errors.
+        written: the alias that stands in the file; the key must not be set already then. Without
+            an alias an earlier value is replaced.
 
     Raises:
-        ConfigError: the key is there, or a section is none.
+        ConfigError: the key is set already, or its section is not a section.
     """
     *sections, last = key.split(".")
     at = tree
     for name in sections:
-        inner = at.value.get(name)
+        inner = at.entries.get(name)
         if inner is None or inner.is_null:
-            inner = at.value[name] = Node({}, where)
+            inner = at.entries[name] = Node({}, where)
             at.keys.setdefault(name, where)
         if not isinstance(inner.value, dict):
             raise ConfigError(f"{where}: {name} is no section.")
         at = inner
-    there = at.value.get(last)
+    there = at.entries.get(last)
     if written and there is not None:
         if written in _MOVED and there.value == value.value:
             return
@@ -74,15 +75,15 @@ def put(tree: Node, key: str, value: Node, where: str, written: str = "") -> Non
         names = [written.rpartition(".")[2], last] if near else [written, key]
         place = at.keys.get(last, there.where)
         raise ConfigError(f"{where}: {names[0]} is {kind} of {names[1]}, which {place} sets too.")
-    at.value[last] = value
+    at.entries[last] = value
     at.keys[last] = where
 
 
 def translate(tree: Node) -> list[str]:
-    """Turn values that mean something of their own in other trainers into ours.
+    """Translate other trainers' keys and values into ours, in place.
 
     Returns:
-        a line for each that the user should know of.
+        Notes for the user, a line each.
 
     Raises:
         ConfigError: a value has no counterpart here.
@@ -99,70 +100,71 @@ def translate(tree: Node) -> list[str]:
 
 
 def _find(tree: Node, key: str) -> tuple[Node | None, str]:
-    """The section that has a key, and its last word; None if it is not there."""
+    """Find the section that has a key; returns it, or None, and the key's last word."""
     *sections, last = key.split(".")
     at = tree
     for name in sections:
-        at = at.value.get(name)
-        if at is None or not isinstance(at.value, dict):
+        inner = at.entries.get(name)
+        if inner is None or not isinstance(inner.value, dict):
             return None, last
-    return (at, last) if last in at.value else (None, last)
+        at = inner
+    return (at, last) if last in at.entries else (None, last)
 
 
-def _word(node: Node, text: str) -> Node:
-    """Another value in a node's place."""
-    return Node(text, node.where, written=node.written)
+def _replaced(node: Node, value: str | list[Node] | dict[str, Node]) -> Node:
+    """Return a node of another value that is reported at the same place."""
+    return Node(value, node.where, written=node.written)
 
 
 def _wandb(tree: Node) -> None:
-    """`wandb: true` switches it on."""
-    node = tree.value.get("wandb")
+    """Read `wandb: true` and `wandb: false` as `wandb.enabled`."""
+    node = tree.entries.get("wandb")
     if node is not None and node.as_bool() is not None:
-        inner = {"enabled": _word(node, node.value)}
-        tree.value["wandb"] = Node(inner, node.where, keys={"enabled": node.where})
+        inner = {"enabled": _replaced(node, node.value)}
+        tree.entries["wandb"] = Node(inner, node.where, keys={"enabled": node.where})
 
 
 # --- Values, each by (tree, its section, its key, notes) -----------------------------------------
 
 
 def _none_unless_positive(tree: Node, section: Node, key: str, notes: list[str]) -> None:
-    """-1 and 0 stand for no limit."""
-    node = section.value[key]
+    """Read -1 and 0 as no limit."""
+    node = section.entries[key]
     number = node.as_float()
     if number is not None and number <= 0:
-        section.value[key] = _word(node, "null")
+        section.entries[key] = _replaced(node, "null")
 
 
 def _none_if_zero(tree: Node, section: Node, key: str, notes: list[str]) -> None:
-    if section.value[key].as_float() == 0:
-        section.value[key] = _word(section.value[key], "null")
+    if section.entries[key].as_float() == 0:
+        section.entries[key] = _replaced(section.entries[key], "null")
 
 
-def _null_means(text: str) -> Callable:
-    """null stands for a value."""
+def _null_means(text: str) -> Callable[[Node, Node, str, list[str]], None]:
+    """Make a change that reads null as this value."""
 
     def change(tree: Node, section: Node, key: str, notes: list[str]) -> None:
-        if section.value[key].is_null:
-            section.value[key] = _word(section.value[key], text)
+        if section.entries[key].is_null:
+            section.entries[key] = _replaced(section.entries[key], text)
 
     return change
 
 
 def _null_is_the_default(tree: Node, section: Node, key: str, notes: list[str]) -> None:
-    if section.value[key].is_null:
-        del section.value[key]
+    if section.entries[key].is_null:
+        del section.entries[key]
 
 
 def _evaluation_steps(tree: Node, section: Node, key: str, notes: list[str]) -> None:
-    """Left empty, it is as often as metrics are logged."""
-    node = section.value[key]
-    strategy = section.value.get("eval_strategy")
+    """Evaluate as often as metrics are logged where the key is empty."""
+    node = section.entries[key]
+    strategy = section.entries.get("eval_strategy")
     if node.is_null and strategy is not None and strategy.value in ("no", "epoch"):
-        del section.value[key]
+        del section.entries[key]
     elif node.is_null:
-        logging = section.value.get("logging_steps")
+        logging = section.entries.get("logging_steps")
         steps = "10" if logging is None else logging.value
-        section.value[key] = _word(node, steps)
+        section.entries[key] = _replaced(node, steps)
         notes.append(
             f"{node.where}: training.eval_steps is empty: evaluating every logging_steps ({steps}),"
             " as Transformers does."
@@ -170,23 +172,23 @@ def _evaluation_steps(tree: Node, section: Node, key: str, notes: list[str]) -> 
 
 
 def _warmup(tree: Node, section: Node, key: str, notes: list[str]) -> None:
-    """Below 1 it is a share of all steps."""
-    node = section.value[key]
+    """Read a number below 1 as a share of all steps."""
+    node = section.entries[key]
     number = node.as_float()
     if number is not None and 0 < number < 1:
         where = section.keys.pop(key, node.where)
-        node = section.value.pop(key)
+        node = section.entries.pop(key)
         node.written = "training.warmup_steps"
-        ratio = section.value.get("warmup_ratio")
+        ratio = section.entries.get("warmup_ratio")
         if ratio is not None and ratio.as_float() == 0:
-            del section.value["warmup_ratio"]
+            del section.entries["warmup_ratio"]
         put(tree, "training.warmup_ratio", node, where, "training.warmup_steps")
 
 
 def _save_strategy(tree: Node, section: Node, key: str, notes: list[str]) -> None:
-    node = section.value[key]
-    if isinstance(node.value, str) and node.value.lower() == "best":
-        section.value[key] = _word(node, "no")
+    node = section.entries[key]
+    if node.text.lower() == "best":
+        section.entries[key] = _replaced(node, "no")
         notes.append(
             f"{node.where}: training.save_strategy best: the weights of the best evaluation are "
             "kept anyway (best-N); a checkpoint to go on from is written at the end alone."
@@ -194,7 +196,7 @@ def _save_strategy(tree: Node, section: Node, key: str, notes: list[str]) -> Non
 
 
 def _schedule_type(tree: Node, section: Node, key: str, notes: list[str]) -> None:
-    node = section.value[key]
+    node = section.entries[key]
     if node.value in ("reduce_lr_on_plateau", "greedy"):
         raise node.fail(
             f"{node.written or 'training.lr_scheduler_type'}: {node.value} follows the "
@@ -204,10 +206,10 @@ def _schedule_type(tree: Node, section: Node, key: str, notes: list[str]) -> Non
 
 
 def _precision(tree: Node, section: Node, key: str, notes: list[str]) -> None:
-    """Accelerate's word for the two switches."""
-    node = section.value.pop(key)
+    """Set fp16 or bf16 by Accelerate's `mixed_precision`."""
+    node = section.entries.pop(key)
     where = section.keys.pop(key, node.where)
-    word = node.value.lower() if isinstance(node.value, str) else ""
+    word = node.text.lower()
     if node.is_null or node.as_bool() is False or word in ("fp32", "float32"):
         return
     name = {"float16": "fp16", "bfloat16": "bf16"}.get(word, word)
@@ -218,22 +220,22 @@ def _precision(tree: Node, section: Node, key: str, notes: list[str]) -> None:
 
 
 def _cpu(tree: Node, section: Node, key: str, notes: list[str]) -> None:
-    node = section.value.pop(key)
+    node = section.entries.pop(key)
     where = section.keys.pop(key, node.where)
     switched = node.as_bool()
     if switched is None and not node.is_null:
         raise ConfigError(f"{where}: training.{key} must be true or false.")
-    device = tree.value.get("device")
+    device = tree.entries.get("device")
     if switched and not (device is not None and device.value == "cpu"):
         if device is not None and device.is_null:
-            del tree.value["device"]
+            del tree.entries["device"]
         put(tree, "device", Node("cpu", node.where), where, f"training.{key}")
 
 
 def _data_seed(tree: Node, section: Node, key: str, notes: list[str]) -> None:
-    node = section.value.pop(key)
+    node = section.entries.pop(key)
     section.keys.pop(key, None)
-    seed = tree.value.get("seed")
+    seed = tree.entries.get("seed")
     if not node.is_null and node.as_int() != (42 if seed is None else seed.as_int()):
         raise node.fail(
             "training.data_seed: one seed draws everything, the order of the clips too; leave it "
@@ -242,37 +244,37 @@ def _data_seed(tree: Node, section: Node, key: str, notes: list[str]) -> None:
 
 
 def _report_to(tree: Node, section: Node, key: str, notes: list[str]) -> None:
-    node = section.value[key]
+    node = section.entries[key]
     written = node.value if isinstance(node.value, list) else [node]
-    # `none` says that there is nothing; what is no word is left to the reader's message.
+    # `none` means no tracker; anything that is no word is reported by the reader of the key.
     items = [item for item in written if not item.is_null]
     if items and len(items) < len(written):
         raise node.fail(
             f"training.report_to: none and {items[0].value} are both there: choose one."
         )
     for item in items:
-        if isinstance(item.value, str) and item.value.lower() in OTHER_TRACKERS:
+        if item.text.lower() in OTHER_TRACKERS:
             raise item.fail(
                 f"training.report_to: {item.value} is not here: known are {', '.join(TRACKERS)} "
                 "and none; metrics.jsonl has everything, a JSON object a line."
             )
     others = [item for item in items if item.value != "all"]
     if len(others) < len(items):
-        found = [name for name in TRACKERS if _installed(name)]
+        installed = [name for name in TRACKERS if _installed(name)]
         wandb, enabled = _find(tree, "wandb.enabled")
-        if wandb is not None and wandb.value[enabled].as_bool() is False and "wandb" in found:
-            found.remove("wandb")
+        if wandb is not None and wandb.entries[enabled].as_bool() is False and "wandb" in installed:
+            installed.remove("wandb")
         notes.append(
             f"{node.where}: training.report_to all: metrics.jsonl"
-            f"{''.join(f', {name}' for name in found)}; of {' and '.join(TRACKERS)} those that are "
-            "installed."
+            f"{''.join(f', {name}' for name in installed)}; of {' and '.join(TRACKERS)} those that "
+            "are installed."
         )
-        items = [*others, *(Node(name, node.where) for name in found)]
-    section.value[key] = Node(items, node.where, written=node.written)
+        items = [*others, *(Node(name, node.where) for name in installed)]
+    section.entries[key] = Node(items, node.where, written=node.written)
 
 
 def _installed(package: str) -> bool:
-    """Whether a package is there; a folder of that name, such as W&B's own, is none."""
+    """Look for a package; a plain folder of that name, such as the one W&B writes, is none."""
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
@@ -281,22 +283,25 @@ def _installed(package: str) -> bool:
 
 
 def _adapters(tree: Node, section: Node, key: str, notes: list[str]) -> None:
-    """`lora: true` takes the defaults."""
-    node = section.value[key]
+    """Read `lora: true` as adapters with the default settings, and false as none."""
+    node = section.entries[key]
     if node.as_bool() is not None:
-        section.value[key] = Node({}, node.where) if node.as_bool() else _word(node, "null")
+        section.entries[key] = Node({}, node.where) if node.as_bool() else _replaced(node, "null")
 
 
 def _targets(tree: Node, section: Node, key: str, notes: list[str]) -> None:
-    """PEFT's word for all linear layers is our default."""
-    node = section.value[key]
+    """Read PEFT's `all-linear` as our default, which is the same layers."""
+    node = section.entries[key]
     if node.value == "all-linear":
-        section.value[key] = _word(node, "null")
+        section.entries[key] = _replaced(node, "null")
 
 
 def _component_rates(tree: Node, section: Node, key: str, notes: list[str]) -> None:
-    """`s3gen` is trained by its flow; rates of what is not trained come from TTSTune's examples."""
-    node = section.value[key]
+    """Read a rate of `s3gen` as one of `flow`, and note rates of components that are not trained.
+
+    TTSTune's examples set such rates.
+    """
+    node = section.entries[key]
     if not isinstance(node.value, dict):
         return
     if "s3gen" in node.value and "flow" not in node.value:
@@ -314,15 +319,17 @@ def _component_rates(tree: Node, section: Node, key: str, notes: list[str]) -> N
 
 def _frozen(tree: Node) -> list[str]:
     section, key = _find(tree, "model.freeze_components")
-    names = [] if section is None else section.value[key].value
-    if isinstance(names, str):
-        return [names]
-    return [item.value for item in names if isinstance(item.value, str)]
+    if section is None:
+        return []
+    node = section.entries[key]
+    # What is neither a word nor a list of words is reported by the reader of the key.
+    items = node.value if isinstance(node.value, list) else [node]
+    return [item.value for item in items if isinstance(item.value, str)]
 
 
 def _advanced(tree: Node, notes: list[str]) -> None:
-    """TTSTune's section, of which it reads nothing itself."""
-    node = tree.value.pop("advanced", None)
+    """Remove TTSTune's `advanced` section, which TTSTune itself does not read; note its keys."""
+    node = tree.entries.pop("advanced", None)
     if node is None or not isinstance(node.value, dict):
         if node is not None and not node.is_null:
             notes.append(f"{node.where}: advanced has no effect: it is no section.")

@@ -1,11 +1,11 @@
 """YAML with the line of every key and value, read by type instead of by guess.
 
-PyYAML parses; what it would guess (that `1e-4` is text, that `no` is false) is left to whoever
-knows the type that is wanted. So a learning rate may be written `1e-4` and the language Norwegian
-`no`.
+PyYAML parses only; its guesses (that `1e-4` is text, that `no` is false) are not used: the reader
+of a value knows which type it should have. So a learning rate may be written `1e-4` and the
+language Norwegian `no`.
 
-A configuration may come with a model from somewhere: what it can make of a few lines by anchors is
-counted, and numbers are read in linear time.
+A configuration may come with a downloaded model and is not trusted: the number of values that
+anchors can make of a few lines is limited, and numbers are read in linear time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import ConfigError
 from ..runtime.own_files import open_input
@@ -26,13 +27,13 @@ _NULLS = ("", "~", "null", "none")
 # A file that contains itself by anchors would never end; ten lines can stand for billions.
 MAX_DEPTH, MAX_NODES = 20, 20_000
 MAX_BYTES = 2**20
-# Of a number; Python takes the square of their count in time for a whole one.
+# Digits of a number: Python's time for a whole one grows with the square of their count.
 _MAX_DIGITS = 300
 _MAX_MESSAGE = 400
 
 
 def error_at(where: str, message: str) -> ConfigError:
-    """The error to raise about a place; of a message that quotes a long value both ends."""
+    """Return the error to raise about a place; a message over 400 characters keeps both ends."""
     if len(message) > _MAX_MESSAGE:
         half = _MAX_MESSAGE // 2
         message = f"{message[:half]} ... {message[-half:]}"
@@ -48,14 +49,26 @@ class Node:
         where: "voice.yaml:12", or the option of the command line that set it.
         quoted: the scalar stands in quotes, and so is text whatever it looks like.
         keys: of a dict, where each key stands.
-        written: the full key that it was given under, if that is another name of its key.
+        written: the full key in the file, where that is another name of the key.
     """
 
-    value: str | list | dict
+    value: str | list[Node] | dict[str, Node]
     where: str
     quoted: bool = False
     keys: dict[str, str] = field(default_factory=dict)
     written: str = ""
+
+    @property
+    def entries(self) -> dict[str, Node]:
+        """Return a section's values by key, to be changed in place; TypeError for another node."""
+        if not isinstance(self.value, dict):
+            raise TypeError(f"{self.where} is no section")
+        return self.value
+
+    @property
+    def text(self) -> str:
+        """Return a scalar's text; "" for a list or a section."""
+        return self.value if isinstance(self.value, str) else ""
 
     @property
     def is_null(self) -> bool:
@@ -63,7 +76,7 @@ class Node:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is said: null, or a list or a section with nothing in it."""
+        """True for null, and for a list or a section with nothing in it."""
         return self.is_null or not self.value
 
     def fail(self, message: str) -> ConfigError:
@@ -71,7 +84,7 @@ class Node:
         return error_at(self.where, message)
 
     def describe(self) -> str:
-        """What stands there, for messages."""
+        """Describe the value in the words of an error message."""
         if isinstance(self.value, list):
             return "a list"
         if isinstance(self.value, dict):
@@ -91,8 +104,8 @@ class Node:
         number = self.as_float()
         if number is None:
             return None
-        if _INT.fullmatch(self.value):
-            return int(self.value.replace("_", ""))
+        if _INT.fullmatch(self.text):
+            return int(self.text.replace("_", ""))
         return int(number) if number == int(number) else None
 
     def as_float(self) -> float | None:
@@ -104,8 +117,8 @@ class Node:
         number = float(self.value.replace("_", ""))
         return number if math.isfinite(number) else None  # 1e999
 
-    def plain(self):
-        """Python values, by YAML's own guesses mended for numbers such as `1e-4`."""
+    def plain(self) -> Any:
+        """Convert to Python values as YAML 1.1 guesses them, but with numbers such as `1e-4`."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -116,7 +129,7 @@ class Node:
             return None
         if self.as_bool() is not None:
             return self.as_bool()
-        if self.as_float() is not None and _INT.fullmatch(self.value):
+        if self.as_float() is not None and _INT.fullmatch(self.text):
             return self.as_int()
         return self.value if self.as_float() is None else self.as_float()
 
@@ -171,7 +184,7 @@ def parse(text: str, name: str, line_numbers: bool = True) -> Node | None:
         tree = _compose(text, name)
         if tree is None:
             return None
-        return _Conversion(name, line_numbers).node(tree, MAX_DEPTH)
+        return _NodeBuilder(name, line_numbers).node(tree, MAX_DEPTH)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark and line_numbers else name
@@ -184,7 +197,7 @@ def parse(text: str, name: str, line_numbers: bool = True) -> Node | None:
 
 
 def _compose(text: str, name: str):
-    """PyYAML's tree of a text, in which an anchor's node stands wherever it is named.
+    """Parse to PyYAML's tree, in which an alias is the node of its anchor.
 
     Raises:
         ConfigError: too many nodes, or nested too deeply: PyYAML itself has no bounds.
@@ -197,13 +210,13 @@ def _compose(text: str, name: str):
         def compose_node(self, parent, index):
             self.count, self.depth = self.count + 1, self.depth + 1
             where = f"{name}:{self.peek_event().start_mark.line + 1}"
-            if self.depth > 2 * MAX_DEPTH:  # of keys it is said below that they are words
+            if self.depth > 2 * MAX_DEPTH:  # twice: keys that are no words are reported below
                 raise ConfigError(f"{where}: nested too deeply.")
             if self.count > 2 * MAX_NODES:  # keys count, too
                 raise ConfigError(f"{where}: {_TOO_MANY}.")
-            found = super().compose_node(parent, index)
+            node = super().compose_node(parent, index)
             self.depth -= 1
-            return found
+            return node
 
     loader = Loader(text)
     try:
@@ -215,15 +228,20 @@ def _compose(text: str, name: str):
 _TOO_MANY = f"more than {MAX_NODES} values: this is no configuration"
 
 
-class _Conversion:
-    """Makes nodes of PyYAML's, and counts them."""
+class _NodeBuilder:
+    """Converts PyYAML's nodes to ours, and counts them.
+
+    Args:
+        name: the file's name, for `Node.where`.
+        lines: append the line number to it.
+    """
 
     def __init__(self, name: str, lines: bool):
         self._name, self._lines = name, lines
         self._left = MAX_NODES
 
     def node(self, tree, depth: int) -> Node:
-        """One with all that is in it, at most `depth` deep.
+        """Convert a node and everything inside it, at most `depth` levels.
 
         Raises:
             ConfigError: too many, too deep, a key that is no word or stands twice.
@@ -254,13 +272,14 @@ class _Conversion:
             raise ConfigError(f"{where}: {_TOO_MANY}.")
 
     def _pairs(self, tree, depth: int) -> dict:
-        """Keys and values of a section by the key's name, those that it takes over by
-        `<<: *anchor` first."""
+        """Return (key node, value node) by key name, with those merged by `<<: *anchor` first."""
         import yaml
 
         if depth == 0:
             raise ConfigError(f"{self._place(tree)}: nested too deeply.")
-        own, seen, merged = {}, {}, {}
+        own: dict[str, tuple] = {}
+        merged: dict[str, tuple] = {}
+        seen: dict[str, str] = {}
         for key, value in tree.value:
             self._count(self._place(key))
             if not isinstance(key, yaml.ScalarNode):
@@ -278,20 +297,20 @@ class _Conversion:
         return {**merged, **own}
 
     def _sources(self, value) -> Iterator:
-        """The sections that are taken over, the first one last, since it wins."""
+        """Yield the sections that `<<` merges; the first one last, since it wins."""
         import yaml
 
-        found = value.value if isinstance(value, yaml.SequenceNode) else [value]
-        for one in reversed(found):
-            if not isinstance(one, yaml.MappingNode):
-                raise ConfigError(f"{self._place(one)}: << takes a section, or a list of them.")
-            yield one
+        sections = value.value if isinstance(value, yaml.SequenceNode) else [value]
+        for section in reversed(sections):
+            if not isinstance(section, yaml.MappingNode):
+                raise ConfigError(f"{self._place(section)}: << takes a section, or a list of them.")
+            yield section
 
 
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-def write_yaml(values: dict) -> str:
+def write_yaml(values: dict | list) -> str:
     """Plain values as YAML text that `read_yaml` reads back equal."""
     import yaml
 

@@ -14,7 +14,6 @@ WORDS = [
         r"behind\b|_behind",
         "after",
         r"(left|leaves?|leave nothing else|leave) behind|lags behind"
-        r"|behind a compiled function's back"
         r"|behind the (old schoolhouse|\{noun\})",
     ),
 ]

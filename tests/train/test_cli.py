@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.train.__main__ import main
-from mlx_chatterbox.train.option_table import with_table
+from mlx_chatterbox.train.settings_table import with_table
 from tests.train.data import without_timings
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,7 @@ def test_mistakes_are_one_line(tmp_path, capsys):
 
 def test_the_documented_options_are_the_real_ones():
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    assert text == with_table(text), "run: python -m mlx_chatterbox.train.option_table"
+    assert text == with_table(text), "run: python -m mlx_chatterbox.train.settings_table"
 
 
 # --- A whole run on a small model ----------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_an_interruption_says_how_to_go_on(configuration, tmp_path, capsys, monk
 
     monkeypatch.setattr(Metrics, "advance", interrupt)
     assert main(["--config", str(file)]) == 130
-    assert f"go on with: python -m mlx_chatterbox.train resume {tmp_path / 'run'}" in (
+    assert f"continue with: python -m mlx_chatterbox.train resume {tmp_path / 'run'}" in (
         capsys.readouterr().err
     )
     assert (tmp_path / "run" / "last").resolve().name == "checkpoint-3"

@@ -67,9 +67,12 @@ def test_letters_cannot_be_added_to_turbo(refusal):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("metric_for_best_model: eval_los", "metric_for_best_model: no eval_los; there are"),
-        ("metric_for_best_model: mos", "metric_for_best_model: no mos; there are"),
-        ("loss_weights: {pitch: 2}", "loss_weights: no part pitch"),
+        (
+            "metric_for_best_model: eval_los",
+            "metric_for_best_model: there is no eval_los; there are",
+        ),
+        ("metric_for_best_model: mos", "metric_for_best_model: there is no mos; there are"),
+        ("loss_weights: {pitch: 2}", "loss_weights: there is no part pitch"),
     ],
 )
 def test_a_name_that_does_not_exist_is_refused(refusal, setting, message):
@@ -94,4 +97,4 @@ def test_adapters_on_no_layer_are_refused(refusal, small_checkpoint):
 def test_a_tokenizer_has_no_more_dimensions_than_it_has(refusal):
     model = "freeze_components: [t3, flow]\n  train_components: [s3_tokenizer]"
     asked = refusal("chatterbox", model, "tokenizer_dims: 9")
-    assert "tokenizer_dims 9: there are 8" in asked
+    assert "tokenizer_dims 9: the quantiser has 8" in asked

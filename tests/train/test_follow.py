@@ -131,7 +131,7 @@ def test_what_is_left_open_is_the_bases(name, tmp_path):
         name == "pocket"
     )
     assert f"silence cut to {margin:g} s" in line
-    how = "written out in words as when speaking" if name == "pocket" else "read as they stand"
+    how = "written out in words as when speaking" if name == "pocket" else "not normalised"
     assert f"texts: {how} (as the base does)" in line
     assert ("brought to -27 LUFS (as the base has its references)" in line) == (level is not None)
 

@@ -68,12 +68,12 @@ def test_a_second_run_is_refused_until_the_first_has_gone(configuration, holder,
     file, run = configuration(), tmp_path / "run"
     for command in (["--config", str(file)], ["validate", "--config", str(file)]):
         (error,) = errors_of(command, capsys)
-        assert f"another run (process {holder.pid}) is at work on {run}" in error
+        assert f"another run (process {holder.pid}) is using {run}" in error
     assert not list(run.glob("checkpoint*"))
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     refuse_busy(run)
-    with alone_in(run, Group()), pytest.raises(TrainingError, match="at work"):
+    with alone_in(run, Group()), pytest.raises(TrainingError, match="is using"):
         refuse_busy(run)
     refuse_busy(run)
 
@@ -83,7 +83,7 @@ def test_a_run_that_goes_on_is_alone_too(configuration, tmp_path, capsys):
     assert main(["--config", str(configuration()), "--set", "training.max_steps=1"]) == 0
     with alone_in(run, Group()):
         (error,) = errors_of(["resume", str(run)], capsys)
-    assert f"another run (process {os.getpid()}) is at work on {run}" in error
+    assert f"another run (process {os.getpid()}) is using {run}" in error
 
 
 # --- What cannot be written ----------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_a_full_disk_costs_no_checkpoint(configuration, tmp_path, capsys):
         with files_of_at_most(size):
             (error,) = errors_of(["resume", str(run / "checkpoint-3")], capsys)
         assert "cannot be written" in error
-        assert "checkpoint-3 is whole; go on with: " in error
+        assert "checkpoint-3 is complete; continue with: " in error
         assert f"train resume {run}" in error
         assert Checkpoints(run).newest() == run / "checkpoint-3"
         assert read_state(run / "checkpoint-3").step == 3

@@ -334,7 +334,7 @@ def test_adapters_in_other_words(read, lora, rank):
         ("rank: 2, r: 3", "r is another name of rank"),
         ("use_rslora: true", "square root of the rank"),
         ("bias: all", "biases are not trained"),
-        ("modules_to_save: [text_emb]", "nothing else is trained in full"),
+        ("modules_to_save: [text_emb]", "nothing but the adapters is trained"),
         ("layers_to_transform: [1]", "write layers: N"),
         ("lora_alpa: 3", "did you mean lora_alpha"),
     ],
@@ -420,6 +420,14 @@ def test_the_section_that_ttstune_does_not_read(read):
     )
     assert frozen.training.component_learning_rates == {"t3": 1e-4}
     assert "s3gen is not trained" in frozen.notes[0]
+
+
+def test_frozen_components_as_a_section_are_refused_beside_rates_of_the_advanced_section(read):
+    with pytest.raises(ConfigError, match="freeze_components must be a list"):
+        read(
+            f"{MINIMAL}model:\n  freeze_components: {{t3: true}}\nadvanced:\n"
+            "  component_learning_rates: {t3: 1e-4}\n"
+        )
 
 
 _BASE = "model_type: chatterbox\n  base_model: ResembleAI/chatterbox\n"

@@ -277,14 +277,14 @@ def test_speakers_that_are_not_named_are_told(listed):
     rows, said = listed(f"audio,text,speaker\na,{RAIN},ann\nb,{TEA},\n")
     assert [row[1] for row in rows] == ["ann", "speaker"]
     assert "no speaker named" in said
-    assert "metadata.csv:3: taken for 'speaker'" in said
+    assert "metadata.csv:3: called 'speaker'" in said
 
 
 @pytest.mark.parametrize("header", ["audio|text\n", ""])
 def test_more_columns_than_a_list_of_clips_has(listed, header):
     line = "|".join(["a", "Good morning."] + ["x"] * 600)
     _, said = listed(header + f"{line}\n" * 6)
-    assert "602 columns; 500 are the most" in said
+    assert "602 columns; at most 500 are allowed" in said
 
 
 def test_windows_1252_that_nobody_named_is_explained(listed):

@@ -173,7 +173,7 @@ def test_without_a_network_the_run_is_kept_for_later(stand_in, tmp_path, capsys)
     first, second = begun(stand_in)
     assert second == {**first, "mode": "offline"}
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "wandb" in line]
-    assert "out of reach (no such host.)" in said
+    assert "cannot be reached (no such host.)" in said
     assert "`wandb sync`" in said
     assert any(call[0] == "log" for call in stand_in.calls)
 
@@ -190,7 +190,7 @@ def test_nobody_logged_in_is_found_before_training(stand_in, tmp_path, monkeypat
     config = stub_config(tmp_path, report_to=["wandb"])
     check_trackers(config)
     stand_in.fails.append(_Error())
-    with pytest.raises(ChatterboxError, match=r"nobody is logged in.*wandb\.mode: offline"):
+    with pytest.raises(ChatterboxError, match=r"not logged in.*wandb\.mode: offline"):
         check_trackers(config)
     monkeypatch.setenv("WANDB_MODE", "offline")
     check_trackers(config)

@@ -1,7 +1,7 @@
-"""From a folder of recordings to samples.
+"""Data of training: from a folder of recordings to samples.
 
-sources: where clips are listed, as `item`s: tables (rows, columns, guessing), json_lists, layouts,
-hub; recordings finds the files that these name. listen, check, rates, report: which of them can be
-trained on, and what is wrong with the others. text, pitch, features, cache: what the networks want
-to know of a clip, computed once. batches: split, plan of an epoch, samples.
+sources: lists clips as `item`s, from tables (rows, columns, guessing), json_lists, layouts or hub;
+recordings finds the files that these name. listen, check, rates, report: check the clips and report
+those that cannot be trained on. text, pitch, features, cache: compute the networks' input, once.
+batches: split into training and evaluation, batches of an epoch, samples.
 """

@@ -1,43 +1,42 @@
-"""Which clips are evaluated on, which come together in a step, and what a sample consists of.
+"""Split into training and evaluation clips, batches of an epoch, samples.
 
-Everything here is a function of the seed and of what the clips are, never of the machine, of
-threads or of the order in which things are read: a run that is resumed, or divided among several
-machines, sees what the undivided one saw.
+Everything here is a function of the seed and of the clips, never of the machine, of threads or of
+the order in which files are read: a run that is resumed, or divided among machines, gets the same
+samples as an undivided one.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from .clip import Clip
 from .features import cut, tokens_in
 
-# Batches that are filled from one run of clips sorted by length: the more, the less padding; the
-# fewer, the more random who is beside whom.
+# Batches that are filled from clips sorted by length together: more give less padding, fewer give
+# more random batches.
 _BATCHES_SORTED_TOGETHER = 32
 _TOKENS_PER_SECOND = 25
-# Below this a piece of the same clip is no prompt: 0.2 s.
+# The shortest prompt from the clip itself, in tokens: 0.2 s.
 _LEAST_PROMPT = 5
 
 
 def split(
     clips: Sequence[Clip], eval_split_size: float, seed: int
 ) -> tuple[list[Clip], list[Clip]]:
-    """Clips to train on and clips to evaluate on, each in the order given.
+    """Split clips into a training and an evaluation set, each in the order of `clips`.
 
-    A clip's place depends on the seed and its own text (a hash), so that clips added later do not
-    move the others; hence the share is met on average only. The same words, however they are
-    capitalised and punctuated, and the same recording are never on both sides. Where the data set
-    says itself what is for evaluation, that is followed, and what it has in both stays out of
-    training.
+    The side of a clip depends on a hash of the seed and its own text, so that clips added later do
+    not move the others; hence the share is met on average only. The same words (in whatever case
+    and punctuation) and the same recording are never on both sides. If the data set has its own
+    evaluation set, that is used, and clips that are on both sides are not trained on.
 
     Args:
-        eval_split_size: share of the clips, 0 to 1. If it is not 0, at least one clip is
-            evaluated on, and at least one trained on, unless all are the same.
+        eval_split_size: share of the evaluation clips, 0 to 1. If it is not 0, each side has at
+            least one clip, unless all clips are the same.
     """
     groups = _groups(clips)
     if any(clip.part is not None for clip in clips):
@@ -63,7 +62,7 @@ def split(
 
 
 def _groups(clips: Sequence[Clip]) -> list[str]:
-    """A name for each clip, the same for clips that must stay together."""
+    """Name a group for each clip; clips of a group must stay on one side."""
     parent: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -75,31 +74,31 @@ def _groups(clips: Sequence[Clip]) -> list[str]:
 
     texts = ["text " + "".join(filter(str.isalnum, clip.text.casefold())) for clip in clips]
     for clip, text in zip(clips, texts, strict=True):
-        # The first in the alphabet names a group, whatever order the clips come in: a text, as "~"
-        # comes last.
+        # The first name in the alphabet names a group, whatever the order of the clips; "~" sorts
+        # last, so that it is a text.
         low, high = sorted((find(text), find("~recording " + clip.content)))
         parent[high] = low
     return [find(text) for text in texts]
 
 
 def _unit(text: str) -> float:
-    """A number from 0 to 1 that is a hash of a text."""
+    """Hash a text to a number from 0 to 1."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
 
 
 class Batches:
-    """The plan of every epoch: which clips make up each optimizer step.
+    """The batches of every epoch: the clips of each optimizer step.
 
-    Clips of similar length come together, so that little is padding; who they are, and the order
-    of the batches, is drawn from (seed, epoch). Every clip comes once an epoch; the last of the
-    batches may be smaller.
+    A batch has clips of similar length, for little padding; which ones, and the order of the
+    batches, is drawn from (seed, epoch). Every clip comes once an epoch; the last batch may be
+    smaller.
     """
 
     def __init__(self, lengths: Sequence[float], global_batch_size: int, seed: int):
-        """Plan.
+        """Plan batches.
 
         Args:
-            lengths: of the clips, in whatever unit; a clip is known by its place here.
+            lengths: lengths of the clips, in any unit; a clip's index here is its number.
             global_batch_size: clips in an optimizer step, over all machines.
         """
         if global_batch_size < 1:
@@ -109,11 +108,11 @@ class Batches:
         self._seed = seed
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches in an epoch."""
         return -(-len(self._lengths) // self._size)
 
     def epoch(self, epoch: int) -> list[list[int]]:
-        """The batches of an epoch (from 0), each the longest clip first."""
+        """Return the batches of an epoch, counted from 0; each with the longest clip first."""
         rng = np.random.default_rng([self._seed, epoch])
         order = rng.permutation(len(self._lengths))
         together = self._size * _BATCHES_SORTED_TOGETHER
@@ -121,13 +120,19 @@ class Batches:
         for start in range(0, len(order), together):
             some = order[start : start + together]
             some = some[np.argsort(-self._lengths[some], kind="stable")]
-            # What does not fill a batch is left to the shortest clips.
+            # The batch that is not full has the shortest clips.
             batches += [some[i : i + self._size].tolist() for i in range(0, len(some), self._size)]
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
+class ClipFeatures(Protocol):
+    """Features of clips by clip id; a `FeatureStore`, or a dict."""
+
+    def __getitem__(self, clip_id: str, /) -> dict[str, np.ndarray]: ...
+
+
 def group_by_speaker(clips: Sequence[Clip]) -> dict[str, list[int]]:
-    """Places of each speaker's clips."""
+    """Return the indices of each speaker's clips."""
     groups: dict[str, list[int]] = {}
     for index, clip in enumerate(clips):
         groups.setdefault(clip.speaker, []).append(index)
@@ -135,25 +140,25 @@ def group_by_speaker(clips: Sequence[Clip]) -> dict[str, list[int]]:
 
 
 def make_sample(
-    store: Mapping[str, dict[str, np.ndarray]],
+    store: ClipFeatures,
     clips: Sequence[Clip],
     index: int,
     key: np.ndarray,
     prompt_seconds: float = 3.0,
     by_speaker: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, Any]:
-    """One sample: the features of a clip, a prompt in the same voice, and a key.
+    """Make a sample: the features of a clip, a prompt in the same voice, and a key.
 
-    The prompt is a piece of another clip of the speaker, from anywhere in it. A speaker's only clip
-    gives its own beginning or end, at most half of it: `prompt_span` says which tokens these are,
-    so that a task that would just have to copy them leaves them out of its loss.
+    The prompt is a random piece of another clip of the speaker. If the speaker has no other clip,
+    it is the beginning or the end of this one, at most half of it: `prompt_span` gives the tokens,
+    so that a task can leave them out of its loss instead of learning to copy.
 
     Args:
-        store: a `FeatureStore`, or anything else with features by clip id.
-        clips: those that may serve as prompts, `clips[index]` among them.
-        key: (2,) uint32, the sample's own; all that is random in it comes from there.
-        prompt_seconds: length of the prompt, or less if its clip is shorter.
-        by_speaker: `group_by_speaker(clips)`, made once instead of for every sample.
+        store: features by clip id.
+        clips: clips that may serve as prompts, `clips[index]` among them.
+        key: (2,) uint32, the sample's random key.
+        prompt_seconds: length of the prompt, less if its clip is shorter.
+        by_speaker: `group_by_speaker(clips)`, to compute it only once.
 
     Returns:
         The features; "id", "speaker": as in the clip; "key": (2,) uint32; "prompt": features of the
@@ -162,7 +167,7 @@ def make_sample(
         the one after the last if the prompt is of this clip itself, else (0, 0).
     """
     clip = clips[index]
-    # A stream of its own, so that a task that uses the key itself draws something else.
+    # Other numbers than those of a task that uses the key itself.
     rng = np.random.default_rng([*np.asarray(key, dtype=np.uint32).tolist(), 1])
     groups = group_by_speaker(clips) if by_speaker is None else by_speaker
     others = [other for other in groups[clip.speaker] if other != index]

@@ -2,10 +2,9 @@
 
     FOLDER/speech_tokens-3f9a.../c4/c41b....safetensors
 
-The first folder names the feature and what computes it, the file the recording. So nothing is ever
-changed in place: other weights, other settings or another recording have files of their own,
-several runs may share a folder, and a process may be killed at any point. A file that is cut short
-or damaged counts as missing.
+The first folder names the feature and a hash of the network, the file the recording. So nothing is
+changed in place: other weights, other settings or another recording have other files, several runs
+may share a folder, and a process may be killed at any point. A damaged file counts as missing.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _CHECKSUM = "checksum"
 
 
 def short_hash(*parts: str | bytes) -> str:
-    """32 hexadecimal digits for some texts in their order."""
+    """Hash a sequence of texts to 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         content = part.encode() if isinstance(part, str) else part
@@ -42,14 +41,14 @@ class ArrayCache:
         return self._folder / kind / key[:2] / f"{key}.safetensors"
 
     def has(self, kind: str, key: str) -> bool:
-        """Whether the file is there and as long as it says; its content is checked by `read`."""
+        """True if the file exists in full length; `read` checks its content."""
         try:
             return "array" in read_header(self.path(kind, key))
         except CheckpointError:
             return False
 
     def read(self, kind: str, key: str) -> np.ndarray | None:
-        """The array; None if it is missing or damaged."""
+        """Read an array; None if it is missing or damaged."""
         from safetensors import SafetensorError, safe_open
 
         if not self.has(kind, key):
@@ -68,8 +67,7 @@ class ArrayCache:
         array = np.ascontiguousarray(array)
         path = self.path(kind, key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The ending is not that of a finished file, so that nothing takes it for one.
-        # The checksum tells what a power cut spoils, so nobody waits for the disk.
+        # The checksum detects files damaged by a power cut, so there is no fsync.
         with whole_file(path, durable=False) as file:
             file.write(save({"array": array}, {_CHECKSUM: _checksum(array)}))
 

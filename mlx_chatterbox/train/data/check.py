@@ -1,6 +1,6 @@
-"""Which clips can be trained on, and a report of all others, with the reason of each.
+"""Checks clips, and reports those that cannot be trained on, with the reason.
 
-Nothing here stops at a bad clip: it is left out, and the rest is trained on.
+A bad clip is no error: it is left out, and the others are trained on.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from pathlib import Path
 from ...errors import AudioError, DataError, TextError
 from ...text.multilingual import SUPPORTED_LANGUAGES
 from ...voices.voice import MIN_PEAK
+from ..sections import DatasetSection
 from .clip import Clip
 from .encoding import advice
-from .item import Item
+from .item import Item, Recording
 from .language_codes import known_language
 from .listen import Facts, Listener, ahead, reader_threads
 from .rates import misfits
@@ -43,10 +44,10 @@ DUPLICATE = "duplicate audio"
 CLIPPED = "clipped"
 NARROW = "sample rate under 16 kHz"
 UNKNOWN_LETTERS = "letters unknown to the model"
-# A warning, or left out if the configuration says so.
+# A warning; with `leave_out_misfits` the clip is left out.
 MISFIT = "text does not fit the length"
 
-# Shorter ones are under the windows of the networks, whatever the configuration allows.
+# The networks' windows are longer than shorter clips, whatever the configuration allows.
 LEAST_SECONDS = 0.2
 _CLIPPED_SHARE = 1e-3
 _TOKENS_PER_SECOND = 25
@@ -65,15 +66,15 @@ def read_clips(
     cache_dir: str | os.PathLike | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Clip], Report]:
-    """The clips of a data set that can be trained on, and a report of all.
+    """Read a data set; returns the clips that can be trained on, and a report of all.
 
     Args:
         dataset: the `dataset` section of the configuration.
-        text_encoder: without it texts are not checked against the model's vocabulary.
-        max_text_tokens: start and stop included, where the model has them.
-        max_speech_tokens: of 40 ms.
-        cache_dir: where to remember what files sound like; unchanged files are not read again.
-        progress: told ("checking clips", done, in all).
+        text_encoder: None: texts are not checked against the model's vocabulary.
+        max_text_tokens: limit with start and stop, where the model has them.
+        max_speech_tokens: limit in tokens of 40 ms.
+        cache_dir: where facts about recordings are kept; unchanged files are not read again.
+        progress: callback("checking clips", done, total).
 
     Raises:
         DataError: the data set cannot be read at all, or nothing of it can be trained on.
@@ -89,9 +90,11 @@ def read_clips(
     new: list[tuple[str, Facts]] = []
     workers = reader_threads(dataset.preprocessing_num_workers)
     with ThreadPoolExecutor(workers) as pool:
-        # Texts are looked at in this thread: some languages' front ends are for one thread only.
+        # Texts are checked in this thread: some languages' front ends allow only one thread.
         texts = ((item, _text_or_rejection(item, limits)) for item in items)
-        results = ahead(pool, lambda pair: _examine(*pair, limits, listener), texts, 4 * workers)
+        results = ahead(
+            pool, lambda pair: _examine(pair[0], pair[1], limits, listener), texts, 4 * workers
+        )
         for done, (item, result) in enumerate(zip(items, results, strict=True), start=1):
             if isinstance(result, _Rejected):
                 report.left_out.append(Remark(item.id, item.where, *result.args))
@@ -128,14 +131,14 @@ def read_clips(
 def _in_known_languages(
     items: list[Item], text_encoder: TextEncoder | None, notes: list[str]
 ) -> list[Item]:
-    """Items with the model's codes of their languages; `notes` is told of other words for them."""
+    """Replace languages by the model's codes; other names for these are added to `notes`."""
     known = SUPPORTED_LANGUAGES if text_encoder is None else text_encoder.languages
     languages = {item.language for item in items}
     codes = {language: known_language(language, known) for language in languages}
     changed = [
         f"{old} is read as {new}"
         for old, new in codes.items()
-        if old and old.lower() != new.lower()
+        if old and new and old.lower() != new.lower()
     ]
     if changed:
         notes.append(f"languages: {', '.join(sorted(changed)[:10])}")
@@ -145,31 +148,31 @@ def _in_known_languages(
 def _without_misfits(
     clips: list[Clip], dataset, report: Report, where: dict[str, str]
 ) -> list[Clip]:
-    """The clips, without those whose text does not fit their length if they are to be left out."""
+    """Report clips whose text does not fit their length; with `leave_out_misfits` remove them."""
     wrong = misfits(clips)
-    told = report.left_out if dataset.leave_out_misfits else report.warnings
-    told += [Remark(id, where[id], MISFIT, detail) for id, detail in wrong.items()]
+    remarks = report.left_out if dataset.leave_out_misfits else report.warnings
+    remarks += [Remark(id, where[id], MISFIT, detail) for id, detail in wrong.items()]
     return [c for c in clips if c.id not in wrong] if dataset.leave_out_misfits else clips
 
 
 def _why(report: Report) -> str:
-    """The reasons with their counts, and an example of each."""
+    """List the reasons with their counts, and an example of each."""
     counts = report.counts()
     why = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-    first = {}
+    first: dict[str, str] = {}
     for remark in report.left_out:
         if remark.detail:
             first.setdefault(remark.reason, f"{remark.where or remark.id}: {remark.detail}")
     examples = [first[reason] for reason in counts if reason in first][:3]
-    said = [f" Such as {'; '.join(examples)}."] if examples else []
-    notes = [f" It was read so: {'; '.join(report.notes)}."] if report.notes else []
-    text = f"{why}.{''.join(said + notes)}"
+    shown = f" Examples: {'; '.join(examples)}." if examples else ""
+    notes = f" How it was read: {'; '.join(report.notes)}." if report.notes else ""
+    text = f"{why}.{shown}{notes}"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True)
 class _Limits:
-    dataset: object
+    dataset: DatasetSection
     text_encoder: TextEncoder | None
     max_text_tokens: int | None
     max_speech_tokens: int | None
@@ -184,12 +187,12 @@ def _text_or_rejection(item: Item, limits: _Limits):
 
 
 def _examine(item: Item, text_result, limits: _Limits, listener: Listener):
-    """(clip, facts, key to remember them by, warnings), or what speaks against the item."""
+    """Return (clip, facts, key to save the facts under, warnings), or the rejection."""
     if isinstance(text_result, _Rejected):
         return text_result
     text, warnings = text_result
     try:
-        facts, key = _checked_audio(item, limits, listener)
+        audio, facts, key = _checked_audio(item, limits, listener)
     except _Rejected as rejected:
         return rejected
     if facts.clipped > _CLIPPED_SHARE:
@@ -198,7 +201,7 @@ def _examine(item: Item, text_result, limits: _Limits, listener: Listener):
         warnings.append((NARROW, f"{facts.rate} Hz"))
     clip = Clip(
         id=item.id,
-        audio=item.audio,
+        audio=audio,
         text=text,
         speaker=item.speaker,
         language=item.language,
@@ -217,8 +220,8 @@ def _checked_text(item: Item, limits: _Limits) -> tuple[str, list[tuple[str, str
         raise _Rejected(BAD_LINE, item.fault)
     if item.text is None:
         raise _Rejected(NO_TEXT, "")
-    # Surrogates are bytes that were no UTF-8, U+FFFD stands where others met such bytes before,
-    # and zeros are what UTF-16 looks like.
+    # Surrogates are bytes that were no UTF-8, U+FFFD is what other programs make of such bytes, and
+    # zeros are those of UTF-16.
     if any("\ud800" <= c <= "\udfff" or c in "\ufffd\0" for c in item.text):
         raise _Rejected(BAD_ENCODING, advice(item.text))
     text = " ".join(item.text.split())
@@ -244,7 +247,9 @@ def _checked_text(item: Item, limits: _Limits) -> tuple[str, list[tuple[str, str
     return text, [(UNKNOWN_LETTERS, " ".join(unknown))] if unknown else []
 
 
-def _checked_audio(item: Item, limits: _Limits, listener: Listener) -> tuple[Facts, str | None]:
+def _checked_audio(
+    item: Item, limits: _Limits, listener: Listener
+) -> tuple[Path | Recording, Facts, str | None]:
     if item.audio is None or (isinstance(item.audio, Path) and not item.audio.is_file()):
         detail = item.missing or ("" if item.audio is None else f"there is no {item.audio}")
         raise _Rejected(NO_AUDIO, detail)
@@ -255,7 +260,7 @@ def _checked_audio(item: Item, limits: _Limits, listener: Listener) -> tuple[Fac
         facts, key = listener(item.audio)
     except AudioError as error:
         raise _Rejected(BAD_AUDIO, str(error)) from None
-    except Exception as error:  # what fetches a recording raises whatever its back end raises
+    except Exception as error:  # a data set's back end may raise anything
         raise _Rejected(BAD_AUDIO, f"{type(error).__name__}: {error}") from None
     if facts.peak < MIN_PEAK:
         raise _Rejected(SILENT, f"its loudest sample is {facts.peak:.1e} of full scale")
@@ -268,4 +273,4 @@ def _checked_audio(item: Item, limits: _Limits, listener: Listener) -> tuple[Fac
     if limits.max_speech_tokens is not None and tokens > limits.max_speech_tokens:
         most = limits.max_speech_tokens
         raise _Rejected(LONG, f"{tokens:.0f} speech tokens; at most {most} are trained on")
-    return facts, key
+    return item.audio, facts, key

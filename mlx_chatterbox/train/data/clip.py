@@ -14,11 +14,11 @@ class Clip:
 
     Attributes:
         audio: a file, or a recording that is fetched.
-        content: hash of all its samples and their rate.
-        start, end: what is used of it, in samples at its own rate.
-        seconds: how long that is.
-        part: "train" or "eval" where the data set says so itself.
-        lufs: its loudness, where that was measured (`loudness_range_lufs`).
+        content: hash of all samples and their rate.
+        start, end: the part that is used, in samples at the recording's own rate.
+        seconds: length of that part.
+        part: "train" or "eval" if the data set has such parts.
+        lufs: loudness, where it was measured (`loudness_range_lufs`).
     """
 
     id: str

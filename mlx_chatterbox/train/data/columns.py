@@ -1,5 +1,5 @@
-"""Which column of a table, or key of a record, is the recording, the text, the speaker, the
-language: by their names."""
+"""Finds the columns of a table, or keys of a record, with recording, text, speaker and language, by
+their names."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ...checks.plain import named
 from ...errors import DataError
 
-# Names in use elsewhere (Coqui, NeMo, Common Voice, Hugging Face, LJSpeech, Piper), in lower case
-# with "_" for spaces. What stands in an earlier list is better than what stands in a later one.
+# Names in Coqui, NeMo, Common Voice, Hugging Face, LJSpeech and Piper, in lower case with "_" for
+# spaces. Names in an earlier list are preferred.
 AUDIO_NAMES = (
     (
         *("audio", "audio_file", "audio_filename", "audio_path", "audio_filepath", "audio_name"),
@@ -52,10 +52,10 @@ ROLES = {
     "speaker": SPEAKER_NAMES,
     "language": LANGUAGE_NAMES,
 }
-# What the options were by default while a default could not be told from a name that was given.
+# Defaults of the options in early versions, which wrote them into the configurations of their runs.
 _OLD_DEFAULTS = frozenset(ROLES)
 _SHOWN = {"audio": "recording"}
-# What the columns hold, of some rows: (n,) of a column's name.
+# Returns the cells of a column in some rows, by the column's name.
 Values = Callable[[str], Sequence[str]]
 
 
@@ -64,8 +64,8 @@ class Columns:
     """Names of the columns that are read.
 
     Attributes:
-        text: the best first; where a row has nothing in it, the next one counts.
-        unused: what else there is.
+        text: the best first; where a row's cell is empty, the next column is read.
+        unused: the other columns.
     """
 
     audio: str
@@ -75,33 +75,33 @@ class Columns:
     unused: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """For people: what is read from where."""
+        """Describe the columns to the user."""
         parts = {"recording": self.audio, "text": " or else ".join(self.text),
                  "speaker": self.speaker, "language": self.language}  # fmt: skip
-        said = [f"{role} ({name})" for role, name in parts.items() if name]
-        line = "columns: " + ", ".join(said)
+        columns = [f"{role} ({name})" for role, name in parts.items() if name]
+        line = "columns: " + ", ".join(columns)
         return line + (
             f"; not read: {', '.join(map(named, self.unused[:20]))}" if self.unused else ""
         )
 
 
 def plain(name: str) -> str:
-    """A column's name as it is compared."""
+    """Normalise a column's name for comparison."""
     return name.strip().strip('"').strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def wanted_names(dataset) -> dict[str, str | None]:
-    """The columns that the user names, by role."""
+    """Return the columns that the user names, by role."""
     return {role: getattr(dataset, f"{role}_column_name") for role in ROLES}
 
 
 def _optional(dataset, wanted: str) -> bool:
-    """Whether a name may be a default that an older run has written down."""
+    """True if a name may be a default that an early version wrote into a run's configuration."""
     return dataset.saved and wanted in _OLD_DEFAULTS
 
 
 def roles_of(names: Sequence[str], dataset) -> dict[str, list[str]]:
-    """Columns that can have a role by their names, the equally good ones of the best list."""
+    """Return the candidate columns of each role: all matches in the best list of names."""
     roles = {}
     for role, wanted in wanted_names(dataset).items():
         there = [name for name in names if wanted and plain(name) == plain(wanted)]
@@ -116,16 +116,16 @@ def roles_of(names: Sequence[str], dataset) -> dict[str, list[str]]:
 def by_name(
     names: Sequence[str], dataset, where: str, values: Values, same: Callable | None = None
 ) -> Columns:
-    """The columns to read.
+    """Choose the columns to read.
 
     Args:
-        where: for messages: the file and the line of the header.
-        values: tells two columns that could be the same thing apart.
-        same: whether two columns of recordings name the same files; None: they must be equal.
+        where: file and line of the header, for messages.
+        values: returns the cells of a column, to compare two candidates.
+        same: True if two columns of recordings name the same files; None: they must be equal.
 
     Raises:
-        DataError: a column that the user names is not there, recording or text are not known, or
-            it is not certain which of several is meant.
+        DataError: a column that the user names does not exist, there is no column with recordings
+            or texts, or several candidates differ.
     """
     roles = roles_of(names, dataset)
     shown = ", ".join(names)[:200]
@@ -139,26 +139,25 @@ def by_name(
     for role in ("audio", "text"):
         if not roles[role]:
             raise DataError(
-                f"{where}: the header ({shown}) has no column that is known to hold the "
+                f"{where}: the header ({shown}) has no column with a known name for the "
                 f"{_SHOWN.get(role, role)}: name it by {role}_column_name; or, if this line is no "
                 "header, name the columns in their order by dataset.columns."
             )
     chosen = {
-        role: _one_of(found, role, where, values, same if role == "audio" else None)
-        for role, found in roles.items()
+        role: _one_of(candidates, role, where, values, same if role == "audio" else None)
+        for role, candidates in roles.items()
+        if candidates
     }
-    text = (chosen["text"], *_lesser_texts(names, chosen["text"], dataset))
-    used = {chosen["audio"], chosen["speaker"], chosen["language"], *text}
+    audio, best_text = chosen["audio"], chosen["text"]
+    speaker, language = chosen.get("speaker"), chosen.get("language")
+    text = (best_text, *_lesser_texts(names, best_text, dataset))
+    used = {audio, speaker, language, *text}
     unused = tuple(name for name in names if name not in used and name.strip())
-    return Columns(chosen["audio"], text, chosen["speaker"], chosen["language"], unused)
+    return Columns(audio, text, speaker, language, unused)
 
 
-def _one_of(
-    names: list[str], role: str, where: str, values: Values, same: Callable | None
-) -> str | None:
-    """The only column, or the first of several that say the same."""
-    if not names:
-        return None
+def _one_of(names: list[str], role: str, where: str, values: Values, same: Callable | None) -> str:
+    """Choose the only column, or the first of several with the same content."""
     first = names[0]
     for other in names[1:]:
         equal = same or (lambda a, b: list(a) == list(b))
@@ -178,14 +177,13 @@ def _one_of(
 
 
 def _same_groups(first: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two columns tell the same speakers apart, under whatever names."""
+    """True if two columns divide the rows into the same groups, under any names."""
     pairs = set(zip(first, other, strict=True))
     return len(pairs) == len(set(first)) == len(set(other))
 
 
 def _lesser_texts(names: Sequence[str], chosen: str, dataset) -> tuple[str, ...]:
-    """Where a row's text is written less well than in the chosen column: LJSpeech leaves cells of
-    its normalised text empty."""
+    """Return the column to read where the chosen normalised text is empty, as in LJSpeech."""
     if dataset.text_column_name or plain(chosen) not in TEXT_NAMES[0]:
         return ()
     lesser = [[name for name in names if plain(name) in some] for some in TEXT_NAMES[1:]]

@@ -1,4 +1,4 @@
-"""Bytes of text files to text: UTF-8, what a byte order mark says, or what the user names."""
+"""Decodes text files: as UTF-8, by a byte order mark, or in the encoding that the user names."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _MARKS = (
 
 
 def encoding_of(content: bytes) -> str:
-    """The encoding that a byte order mark names; UTF-8 without one."""
+    """Return the encoding of a byte order mark; UTF-8 without one."""
     return next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
 
 
 def decode(content: bytes, path: Path | str, encoding: str | None = None) -> str:
-    """Text with line feeds for line ends.
+    """Decode text, with line feeds for all line ends.
 
     Args:
         path: for messages.
-        encoding: named by the user; None: the byte order mark's, else UTF-8, in which bytes that
-            are none become surrogates, so that only the clips they belong to are left out.
+        encoding: as the user names it; None: the byte order mark's, else UTF-8, in which invalid
+            bytes become surrogates, so that only their clips are left out.
 
     Raises:
-        DataError: an unknown encoding, or bytes that are not of the named one.
+        DataError: an unknown encoding, or bytes that are invalid in the named one.
     """
     chosen = encoding or encoding_of(content)
     strict = chosen not in ("utf-8", "utf-8-sig") or encoding is not None
@@ -39,13 +39,13 @@ def decode(content: bytes, path: Path | str, encoding: str | None = None) -> str
         text = content.decode(chosen, errors="strict" if strict else "surrogateescape")
     except LookupError:
         raise DataError(
-            f"dataset.encoding {encoding!r} is unknown; usual are utf-8, windows-1252, utf-16."
+            f"dataset.encoding {encoding!r} is unknown; common are utf-8, windows-1252, utf-16."
         ) from None
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise DataError(
-            f"{path}:{line}: not {chosen}: {error.reason}; save it as UTF-8, or set "
-            "dataset.encoding to what it is."
+            f"{path}:{line}: this is not {chosen}: {error.reason}; save it as UTF-8, or set "
+            "dataset.encoding to its encoding."
         ) from None
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     return text if "\n" in text else text.replace("\r", "\n")
@@ -57,11 +57,10 @@ def read_text(path: Path, encoding: str | None = None) -> str:
 
 
 def read_content(path: Path) -> bytes:
-    """The bytes of a file that somebody lists clips in.
+    """Read the bytes of a list of clips.
 
     Raises:
-        DataError: it cannot be read, or is no regular file: a pipe would be waited for, a device
-            has no end.
+        DataError: it cannot be read, or is no regular file (a pipe or a device may have no end).
     """
     try:
         with open_regular(path) as file:
@@ -71,7 +70,7 @@ def read_content(path: Path) -> bytes:
 
 
 def advice(text: str) -> str:
-    """What to do about a text with characters that were no UTF-8 (surrogates, U+FFFD, zeros)."""
+    """Advise on a text that was not decoded (it has surrogates, U+FFFD or zeros)."""
     if "\0" in text:
         return "it looks like UTF-16: set dataset.encoding to utf-16-le, or save it as UTF-8"
     try:
@@ -79,7 +78,7 @@ def advice(text: str) -> str:
     except UnicodeError:
         return "save it as UTF-8"
     if "\ufffd" in text:
-        return "letters were lost when it was saved (U+FFFD stands for them): write them again"
+        return "letters were lost when it was saved (U+FFFD is in their place): write them again"
     return (
         f"in windows-1252 it is {' '.join(windows.split())[:40]!r}: set dataset.encoding to "
         "windows-1252 if that is right, or save it as UTF-8"

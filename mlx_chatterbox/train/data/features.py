@@ -1,22 +1,22 @@
-"""What the networks want to know of a clip, computed once and kept.
+"""Features of clips, which are the input of the networks, computed once and cached.
 
-A clip is cut to its speech, brought to its loudness, to 24 kHz, and filled up with zeros to a whole
-number n of speech tokens of 40 ms. Then everything fits together:
+A clip is cut to its speech, brought to its loudness, resampled to 24 kHz, and padded with zeros to
+a whole number n of speech tokens of 40 ms. All features have matching lengths:
 
-| feature | shape | what |
+| feature | shape | content |
 |---|---|---|
 | speech_tokens | (n,) int32 | by the S3 tokenizer, 25/s |
 | mel | (2 n, 80) | S3Gen's log-mel, 50/s |
 | f0 | (2 n,) | Hz, at the middle of each mel frame; 0 unvoiced |
 | waveform, waveform_16k | (960 n,), (640 n,) | at 24 and 16 kHz |
 | log_mel_16k | (4 n, 128) | the S3 tokenizer's input, 100/s |
-| fbank | (4 n - 2, 80) | CAM++'s input at 100/s; its mean over time is not taken off |
+| fbank | (4 n - 2, 80) | CAM++'s input at 100/s; its mean over time is not subtracted |
 | ve_mel | (T, 40) | the voice encoder's input at 100/s; silent ends cut off |
 | speaker_embedding | (256,) | by the voice encoder, of the whole clip |
 | xvector | (192,) | by CAM++, of the first 10 s |
 | text_tokens | (m,) int32 | see `TextEncoder` |
 
-All float32 where nothing else is said. Front ends and networks are inference's own
+All are float32 unless stated. Front ends and networks are inference's own
 (`voices/voice.py`).
 """
 
@@ -54,21 +54,21 @@ from .listen import ahead, content_hash, read_audio, reader_threads
 from .pitch import f0
 from .text import TextEncoder
 
-# Changed whenever the same recording would give other features than before.
+# Increased whenever the same recording gives other features than before.
 _VERSION = "1"
-# Louder than this no clip is made: above 1 it could not be written to a file.
+# The highest peak of a clip whose loudness is changed; above 1 it would clip in a file.
 _MAX_PEAK = 0.99
 TEXT_TOKENS = "text_tokens"
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedClip:
     """A clip's samples, ready for features.
 
     Attributes:
-        exact: (k,) at 24 kHz, k as it comes.
-        waveform: (960 n,), the same filled up with zeros.
-        f0: (2 n,), if it is wanted: computed in the reading thread, as it needs no MLX.
+        exact: (k,) at 24 kHz, unpadded.
+        waveform: (960 n,), the same padded with zeros.
+        f0: (2 n,) if it is needed: computed in the reading thread, as it uses no MLX.
     """
 
     exact: np.ndarray
@@ -76,23 +76,23 @@ class Prepared:
     f0: np.ndarray | None
 
     def at_16k(self) -> mx.array:
-        """(640 n,), by the resampler that S3Gen's conditionals come through."""
+        """Resample the waveform as for S3Gen's conditionals; (640 n,)."""
         return resample_sinc(mx.array(self.waveform), DECODER_RATE, ENCODER_RATE)
 
     def for_voice_encoder(self) -> np.ndarray:
-        """At 16 kHz by the resampler that T3's conditionals come through."""
+        """Resample to 16 kHz as for T3's conditionals."""
         return resample_soxr(self.exact, DECODER_RATE, ENCODER_RATE)
 
 
-def _xvector(networks, prepared: Prepared) -> mx.array:
-    start = whole_tokens(prepared.exact[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
+def _xvector(networks, clip: PreparedClip) -> mx.array:
+    start = whole_tokens(clip.exact[: S3GEN_PROMPT_SECONDS * DECODER_RATE])
     features = fbank(resample_sinc(mx.array(start), DECODER_RATE, ENCODER_RATE))
     features = features - features.mean(axis=0, keepdims=True)
     return networks.s3gen.speaker_encoder(features[None])[0]
 
 
-def _voice_mel(prepared: Prepared) -> mx.array:
-    return voice_encoder_mel(trim_silence(prepared.for_voice_encoder(), TRIM_DB))
+def _voice_mel(clip: PreparedClip) -> mx.array:
+    return voice_encoder_mel(mx.array(trim_silence(clip.for_voice_encoder(), TRIM_DB)))
 
 
 _FEATURES: dict[str, Callable] = {
@@ -108,9 +108,9 @@ _FEATURES: dict[str, Callable] = {
     "ve_mel": lambda networks, p: _voice_mel(p),
 }
 _WIDTHS = {"mel": 80, "log_mel_16k": 128, "fbank": 80, "ve_mel": 40}
-# The others are of a clip as a whole.
+# Features with a time axis; the others are of a clip as a whole.
 _IN_TIME = frozenset(_FEATURES) - {"speaker_embedding", "xvector"}
-# Which network's weights a feature depends on, by its place among the networks.
+# The network that computes a feature, by its path in the networks.
 _NETWORK = {
     "speech_tokens": "s3_tokenizer",
     "speaker_embedding": "ve",
@@ -120,13 +120,12 @@ FEATURES = (*_FEATURES, TEXT_TOKENS)
 
 
 def weights_hash(module: nn.Module) -> str:
-    """Hash of all parameters of a network, their names, types and values.
+    """Hash all parameters of a network: names, types, shapes and values.
 
-    What the weights are is asked, not where they came from: those trained here a minute ago have
-    no name yet.
+    The values count, not the model's name: weights in training have no name.
     """
     parts: list[str | bytes] = []
-    for name, value in sorted(tree_flatten(module.parameters())):
+    for name, value in sorted(dict(tree_flatten(module.parameters())).items()):
         parts.append(f"{name} {value.dtype} {value.shape}")
         if value.dtype == mx.bfloat16:
             value = value.view(mx.uint16)
@@ -138,7 +137,7 @@ class FeatureStore:
     """Features of clips: `compute` them once, then `store[clip.id]` reads them.
 
     Attributes:
-        computed: how many features have been computed, rather than found in the cache.
+        computed: number of features that were computed and not read from the cache.
     """
 
     def __init__(
@@ -153,12 +152,12 @@ class FeatureStore:
         """Open the cache; nothing is computed yet.
 
         Args:
-            cache_dir: made when it is first written to.
-            networks: has `ve`, `s3gen` and `s3_tokenizer`; those that a wanted feature comes from
-                must stay as they are for as long as the store is in use.
+            cache_dir: made at the first write.
+            networks: has `ve`, `s3gen` and `s3_tokenizer`; a network that computes a needed feature
+                must not change while the store is in use.
             text_encoder: for `text_tokens`.
-            loudness_lufs: clips are brought to this loudness; None leaves them. Or by speaker:
-                those who are not named are left.
+            loudness_lufs: target loudness of the clips; None: unchanged. Or by speaker: those who
+                are not named are unchanged.
             workers: threads that read recordings.
         """
         self._cache = ArrayCache(cache_dir)
@@ -175,12 +174,12 @@ class FeatureStore:
     def compute(
         self, clips: Iterable[Clip], needed: Iterable[str], progress: Progress | None = None
     ) -> None:
-        """Compute what the cache does not hold yet, so that `store[clip.id]` has all of `needed`.
+        """Compute what the cache lacks, so that `store[clip.id]` has all of `needed`.
 
-        It may be killed at any time, and goes on where it was when it is called again.
+        After an interruption a second call continues where the first one stopped.
 
         Args:
-            progress: told ("computing features", clips done, clips in all).
+            progress: callback("computing features", clips done, all clips).
 
         Raises:
             DataError: an unknown feature, or a recording that has changed since it was checked.
@@ -193,6 +192,8 @@ class FeatureStore:
             self._clips[clip.id] = clip
             self._wanted[clip.id] = self._wanted.get(clip.id, frozenset()) | needed
             if TEXT_TOKENS in needed:
+                if self._text_encoder is None:
+                    raise ValueError("text_tokens need a text_encoder")
                 self._text_tokens[clip.id] = self._text_encoder(clip.text, clip.language)
         missing = {}
         for clip in clips:
@@ -215,12 +216,12 @@ class FeatureStore:
                     progress("computing features", done, len(clips))
 
     def __getitem__(self, clip_id: str) -> dict[str, np.ndarray]:
-        """The features that were asked for of this clip.
+        """Return the features of a clip that `compute` was called for.
 
-        One that has been damaged on the disk since is computed again.
+        Those that are damaged on the disk are computed again.
 
         Raises:
-            KeyError: `compute` has not seen the clip.
+            KeyError: `compute` was not called for the clip.
             DataError: a damaged feature cannot be computed again, because its recording or its
                 network has changed.
         """
@@ -235,7 +236,7 @@ class FeatureStore:
                 damaged.append(name)
             else:
                 values[name] = value
-        # What goes with the tokens is of one length, or some of it is of another recording.
+        # Features of one clip have one length; otherwise some are of another recording.
         if len({len(values[name]) // n for name, n in _PER_TOKEN.items() if name in values}) > 1:
             damaged += [name for name in _PER_TOKEN if name in values]
         if damaged:
@@ -255,7 +256,7 @@ class FeatureStore:
         return values
 
     def _is_sound(self, name: str, value: np.ndarray) -> bool:
-        """Whether an array has the type and shape of a feature, and tokens are codes."""
+        """True if an array has a feature's type and shape, and tokens are in range."""
         width = self._width(name)
         shape = value.shape[1:] if name in _IN_TIME else value.shape
         if value.ndim == 0 or shape != (() if width is None else (width,)) or not len(value):
@@ -277,7 +278,7 @@ class FeatureStore:
         return self._cache.has(self._kind(name), self._key(clip))
 
     def _key(self, clip: Clip) -> str:
-        """Of everything but the feature and its network: the samples and what is done to them."""
+        """Hash the samples, the used part, the loudness and the version."""
         used = f"{clip.start} {clip.end} {self._loudness_of(clip)} {_VERSION}"
         return short_hash(clip.content, used)
 
@@ -299,8 +300,8 @@ class FeatureStore:
             module = getattr(module, attribute)
         return f"{name}-{weights_hash(module)[:16]}"
 
-    def _prepare(self, clip: Clip, names: list[str]) -> Prepared:
-        """In a reading thread: no MLX here."""
+    def _prepare(self, clip: Clip, names: list[str]) -> PreparedClip:
+        """Read and resample a clip; it runs in a reading thread and uses no MLX."""
         try:
             samples, rate = read_audio(clip.audio)
         except AudioError as error:
@@ -316,9 +317,9 @@ class FeatureStore:
                 exact = exact * np.float32(_MAX_PEAK / peak)
         tokens = math.ceil(len(exact) / SAMPLES_PER_TOKEN)
         waveform = np.pad(exact, (0, tokens * SAMPLES_PER_TOKEN - len(exact)))
-        return Prepared(exact, waveform, f0(waveform) if "f0" in names else None)
+        return PreparedClip(exact, waveform, f0(waveform) if "f0" in names else None)
 
-    def _features(self, prepared: Prepared, names: list[str]) -> dict[str, np.ndarray]:
+    def _features(self, prepared: PreparedClip, names: list[str]) -> dict[str, np.ndarray]:
         values = {}
         for name in names:
             value = _FEATURES[name](self._networks, prepared)
@@ -330,14 +331,14 @@ class FeatureStore:
 
 
 def token_count(clip: Clip) -> int:
-    """Speech tokens of a clip, before any feature is computed; for planning batches."""
+    """Number of speech tokens of a clip by its length; for planning batches."""
     return max(1, math.ceil(clip.seconds * DECODER_RATE / SAMPLES_PER_TOKEN - 1e-6))
 
 
 def cut(features: Mapping[str, np.ndarray], start: int, end: int) -> dict[str, np.ndarray]:
-    """Tokens `start` to `end` of everything that goes with the tokens; the rest is left out.
+    """Cut the features that run parallel to the tokens to tokens `start` to `end`.
 
-    Features of the whole clip (the speakers' embeddings) stay.
+    Embeddings of the whole clip stay; other features are left out.
     """
     parts = {}
     for name, per_token in _PER_TOKEN.items():
@@ -360,7 +361,7 @@ _PER_TOKEN = {
 
 
 def tokens_in(features: Mapping[str, np.ndarray]) -> int:
-    """How many tokens long a clip's features are; 0 if none of them goes with the tokens."""
+    """Length of a clip's features in tokens; 0 if none runs parallel to the tokens."""
     for name, per_token in _PER_TOKEN.items():
         if name in features:
             return len(features[name]) // per_token

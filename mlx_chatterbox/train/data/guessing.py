@@ -1,4 +1,4 @@
-"""Which column of a table without a header is which, by what stands in them."""
+"""Finds the columns of a table without a header by their content."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from statistics import mean
 from .language_codes import is_language
 from .recordings import Recordings, without_ending
 
-# Rows that are looked at.
+# Rows that are examined.
 SAMPLE = 400
 UNUSED, RAW = "_", "raw_text"
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?")
-# Labels that are no names.
+# Labels that are no names of speakers.
 _TRAITS = frozenset(
     [
         *("m", "f", "male", "female", "man", "woman", "men", "women", "masculine", "feminine"),
@@ -25,16 +25,16 @@ _SENTENCE_END = (".", "?", "!", "。", "？", "！", "…", ",")
 
 
 def share_found(values: Sequence[str], recordings: Recordings) -> float:
-    """Share of the cells that name recordings which are there."""
+    """Share of the cells that name existing recordings."""
     return mean(recordings.find(value) is not None for value in values) if values else 0.0
 
 
 def audio_column(columns: Sequence[Sequence[str]], recordings: Recordings) -> int | None:
-    """The column that names recordings; None if it is not certain which."""
+    """Return the column that names recordings; None if it is not certain."""
     shares = [share_found(column, recordings) for column in columns]
     best = max(shares)
     if best < 0.2:
-        # Nothing is there: what looks like a file name, else the first column, is looked for.
+        # No recording exists: take the column of file names, else the first one.
         ends = [mean(without_ending(v.strip()) != v.strip() for v in c) for c in columns]
         place = ends.index(max(ends))
         return place if max(ends) > 0.5 or not any(" " in v.strip() for v in columns[0]) else None
@@ -48,16 +48,16 @@ def audio_column(columns: Sequence[Sequence[str]], recordings: Recordings) -> in
 
 
 def same_files(first: Sequence[str], other: Sequence[str], recordings: Recordings) -> bool:
-    """Whether two columns name the same recordings."""
+    """True if two columns name the same recordings."""
     pairs = [(recordings.find(a), recordings.find(b)) for a, b in zip(first, other, strict=True)]
     return all(a == b or (a and b and a.path == b.path) for a, b in pairs)
 
 
 def guess(rows: Sequence[Sequence[str]], recordings: Recordings) -> tuple[list[str], bool]:
-    """Names for the columns of rows of one length, as a header would have them.
+    """Guess the header of rows of one length.
 
     Returns:
-        Names from `columns`, "_" for what is not read; and whether they are certain.
+        Column names as in `columns`, "_" for columns that are not read; and True if certain.
     """
     columns = [[row[i].strip() for row in rows] for i in range(len(rows[0]))]
     names = [UNUSED] * len(columns)
@@ -77,7 +77,7 @@ def guess(rows: Sequence[Sequence[str]], recordings: Recordings) -> tuple[list[s
 
 
 def _worth_reading(column: Sequence[str]) -> bool:
-    """Not blank, and no measurements such as durations."""
+    """True unless a column is blank or has measurements such as durations."""
     filled = [value for value in column if value]
     numbers = all(_NUMBER.fullmatch(value) for value in filled)
     measured = numbers and any("." in v or "," in v for v in filled) and not _repeat(filled)
@@ -85,12 +85,12 @@ def _worth_reading(column: Sequence[str]) -> bool:
 
 
 def _texts_and_speaker(columns, rest: list[int], names: list[str]) -> bool:
-    """Name the other columns; whether that is certain."""
+    """Name the other columns; returns True if certain."""
     labels = [i for i in rest if _are_labels(columns[i])]
     traits = [i for i in labels if _TRAITS.issuperset(v.lower() for v in columns[i])]
     speakers = [i for i in labels if _repeat(columns[i]) and i not in traits]
     if speakers or not traits:
-        # Beside somebody's name, "f" and "happy" are none.
+        # Beside a column of names, "f" and "happy" are no speakers.
         rest = [i for i in rest if i not in traits]
         texts = [i for i in rest if i not in speakers]
         if _settled(columns, texts, speakers, labels, names):
@@ -104,7 +104,7 @@ def _texts_and_speaker(columns, rest: list[int], names: list[str]) -> bool:
 
 
 def _settled(columns, texts: list[int], speakers: list[int], labels, names: list[str]) -> bool:
-    """Name texts and speaker if only one reading is possible."""
+    """Name texts and speaker if only one reading is possible; returns True if so."""
     if len(texts) + len(speakers) == 1:
         names[(texts + speakers)[0]] = "text"
         return True
@@ -117,7 +117,7 @@ def _settled(columns, texts: list[int], speakers: list[int], labels, names: list
         names[texts[0]], names[speakers[0]] = "text", "speaker"
         return _says_more(columns, texts[0], speakers[0], labels)
     if len(texts) == 2 and texts[0] in labels and not speakers:
-        # Every speaker once, as in a very small table: certain only in the order of GPT-SoVITS.
+        # Every speaker comes once, as in a very small table: certain only in GPT-SoVITS's order.
         order = names[0] == "audio" and names[2:3] == ["language"] and texts == [1, 3]
         if order and len(names) == 4 and _says_more(columns, 3, 1, labels):
             names[1], names[3] = "speaker", "text"
@@ -126,27 +126,29 @@ def _settled(columns, texts: list[int], speakers: list[int], labels, names: list
 
 
 def _says_more(columns, text: int, speaker: int, labels: list[int]) -> bool:
-    """Whether a column is text beside a speaker's: "hello" of two people, of whom each comes once,
-    is not the speaker of "ann" and "bob"."""
+    """True if a column is clearly the text and not the speaker: longer, or no column of labels.
+
+    Two rows "hello" by "ann" and "bob" must not be read with "hello" as the speaker.
+    """
     wide = mean(map(_width, columns[text])) > 1.5 * mean(map(_width, columns[speaker]))
     return wide or text not in labels
 
 
 def _are_labels(column: Sequence[str]) -> bool:
-    """Whether no cell is a sentence: short ones, without an end of a sentence."""
+    """True if all cells are short and none ends like a sentence."""
     return all(
         len(v) <= 40 or (" " not in v and len(v) <= 130) for v in column
     ) and not any(len(v.split()) > 3 or v.endswith(_SENTENCE_END) for v in column)  # fmt: skip
 
 
 def _repeat(column: Sequence[str]) -> bool:
-    """Whether values come again."""
+    """True if a value occurs twice."""
     filled = [value for value in column if value]
     return len(set(filled)) < len(filled)
 
 
 def _same_words(first: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether one column is the other one in other words: LJSpeech's raw and normalised text."""
+    """True if two columns share most words, as LJSpeech's raw and normalised text."""
     shares = []
     for a, b in zip(first, other, strict=True):
         if a and b:
@@ -156,11 +158,11 @@ def _same_words(first: Sequence[str], other: Sequence[str]) -> bool:
 
 
 def _words(text: str) -> set[str]:
-    """Words; characters of scripts that do not write spaces."""
+    """Return the words; the characters in scripts without spaces."""
     words = re.findall(r"\w+", text.casefold())
     return {c for word in words for c in word} if "\u3040" <= max(text) <= "\uffff" else set(words)
 
 
 def _width(text: str) -> float:
-    """How much there is to read: letters, and signs that stand for words as several."""
+    """Length of a text in letters; Chinese and Japanese characters count 2.5."""
     return sum(2.5 if c >= "\u3040" else 1.0 for c in text)

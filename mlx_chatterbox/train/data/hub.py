@@ -1,5 +1,5 @@
-"""Clips of a Hugging Face data set, by the package `datasets`, which is an extra; folders of
-recordings with their metadata are read without it."""
+"""Reads Hugging Face data sets with the package `datasets`, which is an extra; audio folders with
+metadata are read without it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .recordings import Recordings
 from .tables import table_items
 
 _METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
-# Folders that `datasets` takes for splits, by the word it looks for.
+# Names of folders that `datasets` takes for splits.
 _SPLITS = {
     "train": re.compile(r"train(ing)?", re.I),
     "validation": re.compile(r"val(id(ation)?)?|dev|eval(uation)?", re.I),
@@ -27,10 +27,10 @@ _SPLITS = {
 
 
 def hub_items(dataset, notes: list[str]) -> Iterator[Item]:
-    """`hf_dataset`: a data set of the hub or on disk.
+    """Yield the items of `hf_dataset`: a data set of the hub or on disk.
 
-    Audio is never decoded by the package `datasets` (its decoder needs PyTorch), but read as files
-    are.
+    Audio is not decoded by the package `datasets`, whose decoder needs PyTorch, but in the same way
+    as files.
 
     Raises:
         DataError: `datasets` is needed and missing, the data set cannot be loaded, or its columns
@@ -46,7 +46,7 @@ def hub_items(dataset, notes: list[str]) -> Iterator[Item]:
         else:
             items = _from_folder(dataset, metadata, split, notes)
         for item in items:
-            # Without a split of its own for evaluation, one is taken from the training part.
+            # Without an evaluation split, evaluation clips are taken from the training split.
             yield replace(item, part=part if len(parts) > 1 else None)
 
 
@@ -55,7 +55,7 @@ def _local(dataset) -> Path | None:
 
 
 def _metadata_of(dataset, split: str) -> Path | None:
-    """The table of an audio folder, in the split's folder or in the whole one."""
+    """Find the metadata of an audio folder, in the split's folder or at the top."""
     root = _local(dataset)
     if root is None:
         return None
@@ -76,11 +76,11 @@ def _split_kind(name: str) -> str | None:
 
 
 def _from_folder(dataset, metadata: Path, split: str, notes: list[str]) -> Iterator[Item]:
-    """Items of an audio folder; those in the folders of other splits are not its own."""
+    """Yield the items of an audio folder, except those in the folders of other splits."""
     table = replace(dataset, dataset_path=str(metadata))
     table.saved = dataset.saved
     if plain(dataset.audio_column_name or "") == "audio":
-        # So `datasets` calls what the table of an audio folder calls file_name.
+        # `datasets` calls this column "audio", the table itself "file_name".
         table.audio_column_name = None
     read = json_items if metadata.suffix.lower() in (".jsonl", ".json", ".ndjson") else table_items
     others = 0
@@ -131,12 +131,12 @@ def _load_split(datasets, dataset, split: str):
             options["verification_mode"] = "no_checks"
         name = dataset.dataset_name or str(local or "")
         return datasets.load_dataset(name, dataset.dataset_config_name, **options)
-    except Exception as error:  # the package raises whatever its back ends raise
-        # It often wraps what went wrong in an error that only says that something did.
+    except Exception as error:  # the package's back ends may raise anything
+        # The outer error is often a general one; the cause is what went wrong.
         cause = error.__cause__ or error
         hint = ""
         if isinstance(cause, ImportError):
-            # Folders of recordings are not stored as a table yet, and making one wants PyTorch.
+            # `datasets` converts folders of recordings to tables, for which it needs PyTorch.
             hint = " Or download it (hf download --repo-type dataset) and use metadata_csv."
         raise DataError(
             f"the data set {dataset.dataset_name or local}, split {split}, cannot be loaded: "
@@ -150,7 +150,7 @@ def _rows(datasets, dataset, rows, split: str, notes: list[str]) -> Iterator[Ite
     notes.append(f"split {split}: {columns}")
     audio = columns.audio
     rows = rows.cast_column(audio, datasets.Audio(decode=False))
-    # The audio is left where it is until a clip is read.
+    # Audio is not read before the clip is.
     described = rows.remove_columns([audio])
     local = _local(dataset)
     folder = None if local is None else local if local.is_dir() else local.parent
@@ -170,7 +170,7 @@ def _rows(datasets, dataset, rows, split: str, notes: list[str]) -> Iterator[Ite
 
 
 def _columns(dataset, rows, features, split: str) -> Columns:
-    """The columns to read; a column of recordings is known by its kind too."""
+    """Choose the columns to read; recordings are also found by the column's type."""
     names = list(rows.column_names)
     kinds = [name for name in names if type(features.get(name)).__name__ == "Audio"]
     audio = kinds if len(kinds) == 1 else [name for name in names if plain(name) == "audio"]
@@ -188,7 +188,7 @@ def _columns(dataset, rows, features, split: str) -> Columns:
 
 
 def _label(row: dict, column: str | None, features) -> str | None:
-    """A speaker or language as a word, where the data set keeps its number."""
+    """Return a speaker or language as text, also where the data set stores a class number."""
     if column is None or row[column] is None:
         return None
     names = getattr(features.get(column), "names", None)
@@ -205,7 +205,7 @@ def _fetcher(rows, index: int, column: str, recordings: Recordings | None) -> Ca
         path = value.get("path")
         if value.get("bytes") or not path or recordings is None or Path(path).is_file():
             return value.get("bytes") or path
-        found = recordings.find(path)
-        return path if found is None else found.path
+        recording = recordings.find(path)
+        return path if recording is None else recording.path
 
     return fetch

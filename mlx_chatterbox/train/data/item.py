@@ -1,4 +1,4 @@
-"""What every source of clips has in common: an item, and a recording that is no file."""
+"""An item of a data set, and a recording that is not a file; used by every source of clips."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ...audio.files import read_channels
 from ...errors import AudioError, DataError
 from ...runtime.own_files import problem_of
 
-# Endings that are taken for recordings. Those that libsndfile cannot read (m4a and on) are read
-# through ffmpeg; without it they are reported instead of overlooked.
+# Endings of recordings. libsndfile cannot read the second line (m4a and on); these are read through
+# ffmpeg, and reported where it is missing.
 AUDIO_ENDINGS = (
     *(".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga", ".aiff", ".aif", ".au", ".w64", ".caf"),
     *(".m4a", ".m4b", ".mp4", ".mov", ".aac", ".wma", ".webm", ".mka", ".mkv", ".3gp", ".amr"),
 )
-# Who speaks where nothing says so.
+# The speaker's name where the data set names none.
 ONE_SPEAKER = "speaker"
 
 
 class Recording:
-    """A recording that is no file: encoded bytes or samples, fetched when they are read."""
+    """A recording that is not a file: encoded bytes or samples, fetched when it is read."""
 
     def __init__(self, name: str, fetch: Callable[[], Any]):
-        """`fetch` returns a path, bytes of an audio file, or (samples, sample rate)."""
+        """Wrap `fetch`, which returns a path, bytes of an audio file, or (samples, rate in Hz)."""
         self.name = name
         self._fetch = fetch
 
@@ -36,7 +36,7 @@ class Recording:
         return self.name
 
     def read(self) -> tuple[np.ndarray, int]:
-        """(n, channels) float32 and the sample rate; raises AudioError as `read_channels`."""
+        """Read (n, channels) float32 and the rate in Hz; raises AudioError as `read_channels`."""
         content = self._fetch()
         if isinstance(content, (str, Path)):
             return read_channels(content)
@@ -46,7 +46,7 @@ class Recording:
             raise AudioError(f"{self.name} has no audio.")
         samples, rate = content
         samples = np.asarray(samples, dtype=np.float32)
-        # Hugging Face's decoders give (channels, n), everybody else (n,) or (n, channels).
+        # Hugging Face's decoders give (channels, n), others (n,) or (n, channels).
         if samples.ndim == 2 and samples.shape[0] < samples.shape[1]:
             samples = samples.T
         samples = samples.reshape(len(samples), -1)
@@ -62,12 +62,12 @@ class Item:
     """One line of a source, unchecked.
 
     Attributes:
-        id: unique within the data set, the same whenever it is read.
+        id: unique within the data set, the same at every reading.
         audio: file, other recording, or None if there is none.
         text: as written; None if there is none. Bytes that are no UTF-8 are surrogates in it.
-        part: "train" or "eval" where the source says so itself.
+        part: "train" or "eval" if the source has such parts.
         where: file and line, for messages.
-        fault: what makes the line unusable, if reading it has shown that already.
+        fault: why the line cannot be used, if that is known after reading it.
         missing: where the recording was looked for, if there is none.
         remarks: (reason, detail) of warnings; the clip is kept.
     """
@@ -85,8 +85,7 @@ class Item:
 
 
 def path_of(dataset) -> Path:
-    """The configured `dataset_path`; raises DataError if it is not there, or neither a folder nor a
-    file."""
+    """Return the configured `dataset_path`; DataError if it is no existing folder or file."""
     if not dataset.dataset_path:
         raise DataError(f"dataset_type {dataset.dataset_type} needs dataset_path.")
     path = Path(dataset.dataset_path).expanduser()

@@ -1,4 +1,4 @@
-"""Clips listed in JSON: an object a line, an array, an object of clips, or one of columns."""
+"""Reads clips from JSON: an object a line, an array, an object of clips, or one of columns."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .recordings import Recordings
 from .tables import content_of, list_file
 
 _JSON_NAMES = ("metadata.jsonl", "train.jsonl", "metadata.json", "train.json", "manifest.json")
-# Where an object {"id": ...} of clips has its ids.
+# The key under which a record gets its id, from an object {"id": record, ...}.
 _KEY = "key"
 
 
 def json_items(dataset, notes: list[str]) -> Iterator[Item]:
-    """`metadata_json`, `jsonl`.
+    """Yield the items of `metadata_json` and `jsonl`.
 
     Raises:
         DataError: it is no JSON, holds no list of clips, or its keys are not known.
@@ -36,7 +36,7 @@ def json_items(dataset, notes: list[str]) -> Iterator[Item]:
     _check_wanted(path, objects, dataset)
     for where, record in records:
         if not isinstance(record, dict):
-            # The columns are of no matter, as nothing is read.
+            # Any columns will do, as nothing is read.
             listed.add(where, {}, "no JSON object", Columns("audio", ("text",)))
             continue
         names = tuple(str(name) for name in record)
@@ -58,7 +58,7 @@ def _check_wanted(path: Path, objects: list[dict], dataset) -> None:
 
 
 def _columns(names: tuple[str, ...], dataset, where: str, objects: list[dict]) -> Columns:
-    """Which keys of a record are read; a record without recording or text has none of it."""
+    """Choose the keys to read; a record may lack recording or text, which is reported later."""
     roles = roles_of(names, dataset)
     if not (roles["audio"] and roles["text"]):
         audio, text = (roles[role][:1] or [role] for role in ("audio", "text"))
@@ -71,7 +71,7 @@ def _columns(names: tuple[str, ...], dataset, where: str, objects: list[dict]) -
 
 
 class _Lenient:
-    """The dataset section, for a record that lacks a key that others have."""
+    """The dataset section as if its column names were optional, for records that lack a key."""
 
     def __init__(self, dataset):
         self._dataset = dataset
@@ -82,32 +82,32 @@ class _Lenient:
 
 
 def _scalar(value: Any) -> Any:
-    # Hugging Face's own form of audio: {"path": ..., ...}.
+    # Hugging Face's form of audio: {"path": ..., ...}.
     return value.get("path") if isinstance(value, dict) else value
 
 
 def _cells(record: dict, columns: Columns) -> tuple[dict[str, str | None], str | None]:
-    """Values as text, and what is wrong with them."""
+    """Return the values as text, and an error or None."""
     cells: dict[str, str | None] = {}
     wanted = (columns.audio, *columns.text, columns.speaker, columns.language)
     for name in filter(None, wanted):
         value = _scalar(record.get(name)) if name == columns.audio else record.get(name)
         if isinstance(value, (list, dict)):
-            return {}, f"{name} is a {'list' if isinstance(value, list) else 'section'}, no text"
+            return {}, f"{name} is a {'list' if isinstance(value, list) else 'section'}, not text"
         cells[name] = None if value is None else str(value)
     return cells, None
 
 
 def _segment(record: dict) -> str | None:
-    """What speaks against a record of a part of a recording (NeMo's offset)."""
+    """Return an error for a record of a part of a recording (NeMo's offset), or None."""
     offset = record.get("offset")
     if isinstance(offset, (int, float)) and offset > 0:
-        return f"offset {shown(offset)}: it is a part of a recording: cut it into a file of its own"
+        return f"offset {shown(offset)}: it is a part of a recording: cut it into its own file"
     return None
 
 
 def _records(path: Path, content: str, dataset) -> Iterator[tuple[str, Any]]:
-    """(file and line or position, value); None for a line that is no JSON."""
+    """Yield (file and line or position, value); the value is None for a line that is no JSON."""
     try:
         whole = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -122,7 +122,7 @@ def _records(path: Path, content: str, dataset) -> Iterator[tuple[str, Any]]:
 
 
 def _lines(path: Path, content: str, error: Exception) -> Iterator[tuple[str, Any]]:
-    """JSON Lines; `error` says why it is not one value."""
+    """Yield the values of JSON Lines; `error` is that of reading the file as one value."""
     # Not splitlines(), which also splits at U+2028 inside a string.
     lines = [(i, line) for i, line in enumerate(content.split("\n"), start=1) if line.strip()]
     values = []
@@ -138,15 +138,15 @@ def _lines(path: Path, content: str, error: Exception) -> Iterator[tuple[str, An
 
 
 def _of_object(path: Path, whole: dict, dataset) -> Iterator[tuple[str, Any]]:
-    """One record, clips by their ids, a list under some key, or columns."""
+    """Yield the records of an object: one record, clips by id, a list under a key, or columns."""
     lists = {k: v for k, v in whole.items() if isinstance(v, list) and v}
     records = {k: v for k, v in lists.items() if all(isinstance(value, dict) for value in v)}
     roles = roles_of(list(whole), dataset)
     if roles["audio"] and roles["text"] and not lists:
         yield f"{path}:1", whole
     elif roles["audio"] and roles["text"] and len({len(v) for v in lists.values()}) == 1:
-        for i, values in enumerate(zip(*lists.values(), strict=True), start=1):
-            yield f"{path}:item {i}", dict(zip(lists, values, strict=True))
+        for i, cells in enumerate(zip(*lists.values(), strict=True), start=1):
+            yield f"{path}:item {i}", dict(zip(lists, cells, strict=True))
     elif len(records) == 1:
         ((key, values),) = records.items()
         yield from ((f"{path}:{key} {i}", value) for i, value in enumerate(values, start=1))
@@ -157,6 +157,6 @@ def _of_object(path: Path, whole: dict, dataset) -> Iterator[tuple[str, Any]]:
             yield f"{path}:{key}", record if named else {_KEY: key, **record}
     else:
         raise DataError(
-            f"{path} is an object with the keys {', '.join(map(str, whole))[:100]}: it is not "
-            "known where in it the clips are; write them as an array or as JSON Lines."
+            f"{path} is an object with the keys {', '.join(map(str, whole))[:100]}, none of which "
+            "is known to hold the clips; write them as an array or as JSON Lines."
         )

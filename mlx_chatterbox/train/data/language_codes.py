@@ -28,7 +28,7 @@ _NAMES = {name.lower(): code for code, name in SUPPORTED_LANGUAGES.items()}
 
 
 def is_language(value: str) -> bool:
-    """Whether a cell can be nothing but a language: a code, with a region or without, or a name."""
+    """True if a cell is a language: a code, with or without a region, or a name."""
     value = value.strip().lower().replace("_", "-")
     base, _, region = value.partition("-")
     if value in _NAMES or value in _OTHER:
@@ -37,7 +37,7 @@ def is_language(value: str) -> bool:
 
 
 def known_language(value: str | None, known: Collection[str]) -> str | None:
-    """The code that a model knows for what a table says; the table's word where it knows none.
+    """Return the model's code for a table's language; the table's own word if there is none.
 
     Args:
         known: the model's codes, in lower case.

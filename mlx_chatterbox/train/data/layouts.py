@@ -1,4 +1,4 @@
-"""Folders of recordings with their texts in files: pairs, LibriSpeech, LibriTTS, VCTK."""
+"""Reads folders of recordings with texts in files: pairs, LibriSpeech, LibriTTS, VCTK."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from .encoding import read_text
 from .item import AUDIO_ENDINGS, ONE_SPEAKER, Item, path_of
 from .recordings import without_ending
 
-# What a text file beside a recording is called, the best first: LibriTTS's normalised text; .lab
-# as the Montreal Forced Aligner and fish-speech have it.
+# Endings of a text file beside a recording, the best first: LibriTTS's normalised text comes first;
+# .lab is that of the Montreal Forced Aligner and fish-speech.
 TEXT_ENDINGS = (".normalized.txt", ".txt", ".lab", ".original.txt")
 _TRANSCRIPTS = ".trans.txt"
 # Folders of texts beside the folder of recordings, as VCTK has them.
 _TEXT_FOLDERS = re.compile(r"(txts?|texts?|transcripts?|transcriptions?|labs?|labels?)", re.I)
-# Folders of recordings or parts of a corpus, which are nobody's name.
-# In small letters: Dev and Val are people.
+# Names of folders that are no speakers. Mostly in lower case: Dev and Val are names of people.
 _NOBODY = re.compile(
     r"wavs?|WAVS?|wav\d+\w*|flacs?|audios?|clips?|mp3s?|recordings?|data|dataset|test|dev|val"
     r"|valid|validation|eval|train|training|(train|dev|test)[-_](clean|other)([-_]\d+)?"
@@ -28,10 +27,10 @@ _MICROPHONE = re.compile(r"_mic\d+$")
 
 
 def folder_items(dataset, notes: list[str]) -> Iterator[Item]:
-    """`wav_txt`: recordings with a text of the same name beside them, or in a folder of texts.
+    """Yield the items of `wav_txt`: recordings with a text file of the same name.
 
-    The first folder that is somebody's name, and no "wavs" or "train", is the speaker; recordings
-    outside of one belong to one speaker.
+    The text is in the same folder or in a folder of texts. The first folder of a path that is not a
+    word such as "wavs" or "train" is the speaker; all recordings without one have one speaker.
 
     Raises:
         DataError: there is no such folder.
@@ -50,7 +49,7 @@ def folder_items(dataset, notes: list[str]) -> Iterator[Item]:
     recordings = [path for path in files if path.suffix.lower() in AUDIO_ENDINGS]
     if not recordings:
         raise DataError(
-            f"{root} lists no clips: there is no recording in it or its folders "
+            f"{root} has no clips: there is no recording in it or its folders "
             f"({', '.join(AUDIO_ENDINGS[:4])}, ...)."
         )
     texts = _Texts(
@@ -66,14 +65,14 @@ def folder_items(dataset, notes: list[str]) -> Iterator[Item]:
             f"{root}: no recording has a text file of its name, but there is {lists[0].name}: set "
             f"dataset_type to {'metadata_json' if 'json' in lists[0].suffix else 'metadata_csv'}."
         )
-    for path, found in pairs:
+    for path, source in pairs:
         relative = path.relative_to(root)
-        # Two recordings of one name keep their endings, so that each has an id of its own.
-        name = relative if stems[path.with_suffix("")] > 1 else relative.with_suffix("")
+        # Recordings whose names differ in the ending only keep it, for unique ids.
+        unique = relative if stems[path.with_suffix("")] > 1 else relative.with_suffix("")
         yield Item(
-            id=name.as_posix(),
+            id=unique.as_posix(),
             audio=path,
-            text=texts.read(found),
+            text=texts.read(source),
             speaker=_speaker(relative),
             language=dataset.language,
             where=str(path),
@@ -86,8 +85,8 @@ def folder_items(dataset, notes: list[str]) -> Iterator[Item]:
 
 
 def _speaker(relative: Path) -> str:
-    """Who speaks, by the folders: LibriTTS's and LibriSpeech's train-clean-100/SPEAKER/CHAPTER,
-    VCTK's wav48/SPEAKER, or just SPEAKER."""
+    """Return the speaker by the folders: LibriTTS's and LibriSpeech's
+    train-clean-100/SPEAKER/CHAPTER, VCTK's wav48/SPEAKER, or SPEAKER."""
     folders = relative.parts[:-1]
     return next((name for name in folders if not _NOBODY.fullmatch(name)), ONE_SPEAKER)
 
@@ -98,7 +97,7 @@ def _lists_in(root: Path) -> list[Path]:
 
 
 class _Texts:
-    """The text files of a folder, and what they say about which recording."""
+    """The text files of a folder, and the recordings that they belong to."""
 
     def __init__(self, root: Path, files: list[Path], encoding: str | None):
         self._encoding = encoding
@@ -116,12 +115,12 @@ class _Texts:
         self._elsewhere = 0
 
     def of(self, recording: Path) -> Path | str | None:
-        """The text file of a recording, or its text out of a list of transcripts."""
+        """Find the text file of a recording, or its text in a list of transcripts."""
         stem = recording.with_name(without_ending(recording.name))
         for ending in TEXT_ENDINGS:
             file = self._by_lower.get(f"{stem}{ending}".lower())
             if file is not None and file.name.startswith(stem.name):
-                # LibriTTS has its text in two files, of which the better one is read.
+                # LibriTTS has each text in two files; the better one is read, both are used.
                 for other in TEXT_ENDINGS:
                     if (same := self._by_lower.get(f"{stem}{other}".lower())) is not None:
                         self._used.add(same)
@@ -138,21 +137,23 @@ class _Texts:
                 return files[0]
         return None
 
-    def read(self, found: Path | str | None) -> str | None:
-        return read_text(found, self._encoding) if isinstance(found, Path) else found
+    def read(self, source: Path | str | None) -> str | None:
+        """Return the text of a result of `of`."""
+        return read_text(source, self._encoding) if isinstance(source, Path) else source
 
     def unused(self) -> list[Path]:
         """Text files without a recording."""
         return sorted(self._files - self._used)
 
     def notes(self) -> list[str]:
-        said = []
+        """Return notes to the user, a line each."""
+        notes = []
         if self._transcripts:
             count = len(self._transcripts)
-            said.append(f"texts are read out of {count} lists such as {self._transcripts[0].name}")
+            notes.append(f"texts are read from {count} lists such as {self._transcripts[0].name}")
         if self._elsewhere:
-            said.append(f"{self._elsewhere} texts are in another folder than their recordings")
-        return said
+            notes.append(f"{self._elsewhere} texts are in another folder than their recordings")
+        return notes
 
 
 def _stem(path: Path) -> str:
@@ -162,8 +163,8 @@ def _stem(path: Path) -> str:
 
 
 def _transcripts(path: Path, encoding: str | None) -> dict[str, str]:
-    """Texts by the name of the recording, of LibriSpeech's lines "84-121123-0000 TEXT" or
-    LibriTTS's with tabs."""
+    """Read texts by the recording's name, from LibriSpeech's lines "84-121123-0000 TEXT" or from
+    LibriTTS's, which have tabs."""
     lines = (
         re.split(r"[ \t]", line.strip(), maxsplit=1)
         for line in read_text(path, encoding).split("\n")

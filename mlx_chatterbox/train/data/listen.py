@@ -1,6 +1,6 @@
-"""Listening to recordings before anything is trained: how long, how loud, which samples.
+"""Measures recordings before training: length, loudness, peak, content.
 
-What a file sounds like is remembered until the file changes.
+The facts about a file are kept until the file changes.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ _FULL_SCALE = 0.999
 
 @dataclass(frozen=True)
 class Facts:
-    """What listening to a recording has shown; `start` and `end` as in `Clip`.
+    """Facts about a recording; `content`, `start` and `end` as in `Clip`.
 
     Attributes:
-        lufs: loudness of what is used, where it was asked for and is no silence.
+        rate: Hz.
+        peak: largest absolute sample, 1 is full scale.
+        clipped: share of the samples at full scale.
+        lufs: loudness of the part that is used, if it was measured and is not silence.
     """
 
     content: str
@@ -48,43 +51,43 @@ class Facts:
 
 
 def _facts(values: object) -> Facts:
-    """Facts as they were remembered.
+    """Read saved facts.
 
     Raises:
-        ValueError, KeyError: they are none.
+        ValueError, KeyError: `values` are no facts.
     """
-    values = typed(values, dict, "facts")
+    fields = typed(values, dict, "facts")
     hints = get_type_hints(Facts)
-    facts = Facts(**{name: typed(values[name], kind, name) for name, kind in hints.items()})
+    facts = Facts(**{name: typed(fields[name], kind, name) for name, kind in hints.items()})
     if not facts.rate:
         raise ValueError("a rate of 0")
     return facts
 
 
 def read_audio(audio: Path | Recording) -> tuple[np.ndarray, int]:
-    """A clip's samples as they are, in one channel (`to_mono`): (n,) float32, and their rate.
+    """Read a recording in one channel (`to_mono`): (n,) float32, and the rate in Hz.
 
     Raises:
-        AudioError: missing, unreadable, empty, or with NaNs.
+        AudioError: it is missing, unreadable or empty, or has NaNs.
     """
     samples, rate = audio.read() if isinstance(audio, Recording) else read_channels(audio)
     return (samples[:, 0] if samples.shape[1] == 1 else to_mono(samples, str(audio))), rate
 
 
 def content_hash(samples: np.ndarray, rate: int) -> str:
-    """Of what a recording sounds like, whatever file format it is kept in without loss."""
+    """Hash the samples and the rate; the same for any lossless file format."""
     digest = hashlib.blake2b(np.ascontiguousarray(samples).view(np.uint8).data, digest_size=16)
     digest.update(str(rate).encode())
     return digest.hexdigest()
 
 
 def reader_threads(wanted: int | None) -> int:
-    """How many threads read recordings: as many as wanted, else one a core, at most eight."""
+    """Number of threads that read recordings: `wanted`, else one a core, at most eight."""
     return wanted or min(os.cpu_count() or 1, 8)
 
 
 def ahead(pool: ThreadPoolExecutor, function: Callable, values: Iterable, depth: int) -> Iterator:
-    """`map` in threads that never runs further ahead than `depth`: memory stays bounded."""
+    """Map in threads, at most `depth` values ahead, so that memory is bounded."""
     waiting: deque = deque()
     for value in values:
         waiting.append(pool.submit(function, value))
@@ -95,7 +98,7 @@ def ahead(pool: ThreadPoolExecutor, function: Callable, values: Iterable, depth:
 
 
 class Listener:
-    """Facts of recordings, remembered for files that have not changed since."""
+    """Measures recordings; facts of unchanged files are read from the cache folder."""
 
     def __init__(self, dataset, cache_dir: Path | None):
         self._trims = dataset.trim_silence
@@ -117,7 +120,7 @@ class Listener:
                     continue  # the last line of a process that was killed
 
     def __call__(self, audio: Path | Recording) -> tuple[Facts, str | None]:
-        """Facts, and the key to remember them by if they are new."""
+        """Return a recording's facts, and the key to save them under if they are new."""
         key = None
         if self._file is not None and isinstance(audio, Path):
             status = audio.stat()
@@ -126,17 +129,18 @@ class Listener:
                 return self._known[key], None
         return self._listen(audio), key
 
-    def remember(self, found: list[tuple[str, Facts]]) -> None:
-        if self._file is None or not found:
+    def remember(self, new: list[tuple[str, Facts]]) -> None:
+        """Save new facts, each with its key."""
+        if self._file is None or not new:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.open("a", encoding="utf-8") as file:
-            # A line feed first: the process before may have been killed inside a line.
-            lines = [json.dumps({"key": key, "facts": asdict(facts)}) for key, facts in found]
+            # A line feed first: an earlier process may have been killed inside a line.
+            lines = [json.dumps({"key": key, "facts": asdict(facts)}) for key, facts in new]
             file.write("\n" + "\n".join(lines) + "\n")
 
     def too_long_to_read(self, audio: Path | Recording) -> float | None:
-        """Seconds of a file so long that trimming cannot help: it need not be decoded."""
+        """Return the seconds of a file that is too long even if trimmed, else None."""
         if not isinstance(audio, Path):
             return None
         seconds = duration_of(audio)

@@ -2,9 +2,9 @@
 
 P. Boersma, "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise
 ratio of a sampled sound", Proc. Institute of Phonetic Sciences 17. The autocorrelation of each
-windowed frame is divided by the window's own, so that its peaks are as high as the signal is
-periodic; the best path through the frames' candidates, one of which is "unvoiced", then avoids
-jumps by an octave. In NumPy, since the usual packages are built from C at installation.
+windowed frame is divided by that of the window, so that the height of a peak measures the
+periodicity; the best path through the frames' candidates, one of which is "unvoiced", then avoids
+octave jumps. It is in NumPy, since the usual packages are compiled from C at installation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _STEP_SECONDS = HOP / SAMPLE_RATE
 
 
 def f0(waveform: np.ndarray) -> np.ndarray:
-    """F0 at 50 frames/s, each at the middle of its 480 samples, as S3Gen's mel frames are.
+    """Compute F0 at 50 frames/s, each at the middle of its 480 samples, as S3Gen's mel frames.
 
     waveform: (n,) float32 at 24 kHz. Returns (n // 480,) float32 in Hz, 60 to 600; 0 where
     unvoiced.
@@ -43,7 +43,7 @@ def f0(waveform: np.ndarray) -> np.ndarray:
 
 
 def _frames(waveform: np.ndarray, count: int) -> np.ndarray:
-    """(count, _WINDOW), each without its mean; zeros beyond the ends."""
+    """Cut (count, _WINDOW) frames, each without its mean; zeros beyond the ends."""
     before = (_WINDOW - HOP) // 2
     padded = np.pad(waveform[: count * HOP], (before, _WINDOW))
     starts = np.arange(count) * HOP
@@ -52,7 +52,7 @@ def _frames(waveform: np.ndarray, count: int) -> np.ndarray:
 
 
 def _autocorrelation(frames: np.ndarray) -> np.ndarray:
-    """(count, lags) normalised: 1 at lag 0, and near 1 at the period of a periodic frame."""
+    """Compute (count, lags), normalised: 1 at lag 0, near 1 at the period of a periodic frame."""
     window = np.hanning(_WINDOW + 2)[1:-1]
     of_window = np.fft.irfft(np.abs(np.fft.rfft(window, _N_FFT)) ** 2)
     lags = int(SAMPLE_RATE / F0_MIN) + 2
@@ -67,16 +67,16 @@ def _autocorrelation(frames: np.ndarray) -> np.ndarray:
 
 
 def _candidates(r: np.ndarray, intensity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies in Hz and strengths, (count, 1 + _CANDIDATES); the first one is unvoiced, 0 Hz.
+    """Find frequencies in Hz and strengths, (count, 1 + _CANDIDATES); the first is unvoiced, 0 Hz.
 
-    Places without a candidate have strength minus infinity.
+    Missing candidates have strength minus infinity.
     """
     count = len(r)
     least = int(SAMPLE_RATE / F0_MAX)
     inner = r[:, least:-1]
     before, after = r[:, least - 1 : -2], r[:, least + 1 :]
     is_peak = (inner > before) & (inner >= after) & (inner > 0.5 * _VOICING)
-    # A parabola through a peak and its neighbours says where between two lags it is.
+    # A parabola through a peak and its neighbours gives its place between two lags.
     curve = np.minimum(before - 2 * inner + after, -1e-12)
     shift = np.clip(0.5 * (before - after) / curve, -0.5, 0.5)
     height = np.minimum(inner - 0.25 * (before - after) * shift, 1.0)
@@ -95,7 +95,7 @@ def _candidates(r: np.ndarray, intensity: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _best_path(frequency: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """Which candidate each frame takes, (count,): the strongest sum less the costs of change."""
+    """Choose a candidate a frame, (count,): the largest sum of strengths less costs of change."""
     scale = 0.01 / _STEP_SECONDS
     octaves = np.log2(np.maximum(frequency, F0_MIN))
     score = strength[0]

@@ -1,4 +1,4 @@
-"""Texts against lengths: which clips say far more, or far less, than fits into them."""
+"""Finds clips whose text is far too long or far too short for their length."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ from statistics import median
 
 from .clip import Clip
 
-# Clips of a language from which on their median says how fast it is spoken.
+# The fewest clips of a language whose median rate is used.
 _ENOUGH = 5
-# How much faster, and how much longer than a text wants, a clip may be. Voices of one language
-# differ by less than half from their median; breath and pauses take time where nothing is said.
+# Factors by which a clip may be faster, and longer, than expected. Voices of one language differ by
+# less than half from their median; breath and pauses take time without letters.
 _FASTER, _SLOWER = 1.8, 2.0
 _SLACK_SECONDS = (0.2, 1.5)
-# Letters a second that nobody speaks, whatever the others do.
+# Letters a second that are impossible for any speaker.
 _IMPOSSIBLE = 40.0
-# A digit stands for a word.
+# Letters that a digit counts for, since it is read as a word.
 _DIGIT = 4.0
 
 
 def misfits(clips: Sequence[Clip]) -> dict[str, str]:
-    """What is wrong with the clips whose texts do not fit their lengths, by id.
+    """Find clips whose texts do not fit their lengths; returns descriptions by id.
 
     A text should take about letters / rate seconds, with the median rate of the clips of the same
-    language. Too fast: in less than that by 1.8, less 0.2 s. Too slow: in more than twice that and
-    1.5 s. Of fewer than five clips, only what nobody can say is found.
+    language. Too fast: less than that divided by 1.8, less 0.2 s. Too slow: more than twice that
+    plus 1.5 s. With fewer than five clips of a language only impossible rates are reported.
     """
     by_language: dict[str | None, list[Clip]] = defaultdict(list)
     for clip in clips:
         by_language[clip.language].append(clip)
-    found = {}
+    details = {}
     for same in by_language.values():
         rates = [_letters(clip.text) / clip.seconds for clip in same]
         usual = median(rates) if len(same) >= _ENOUGH else None
         for clip, rate in zip(same, rates, strict=True):
             if detail := _detail(clip, rate, usual):
-                found[clip.id] = detail
-    return {clip.id: found[clip.id] for clip in clips if clip.id in found}
+                details[clip.id] = detail
+    return {clip.id: details[clip.id] for clip in clips if clip.id in details}
 
 
 def _detail(clip: Clip, rate: float, usual: float | None) -> str | None:
     text = clip.text if len(clip.text) <= 40 else clip.text[:37] + "..."
-    said = f"{text!r} in {clip.seconds:.1f} s is {rate:.1f} letters a second"
+    measured = f"{text!r} in {clip.seconds:.1f} s is {rate:.1f} letters a second"
     if usual is None:
-        return f"{said}, which nobody speaks" if rate > _IMPOSSIBLE else None
+        return f"{measured}, which nobody speaks" if rate > _IMPOSSIBLE else None
     wanted = _letters(clip.text) / usual
     fast, slow = _SLACK_SECONDS
     if clip.seconds < wanted / _FASTER - fast or rate > max(_IMPOSSIBLE, _FASTER * usual):
-        return f"{said}, too fast: the others have {usual:.1f}"
+        return f"{measured}, too fast: the others have {usual:.1f}"
     if clip.seconds > wanted * _SLOWER + slow:
-        return f"{said}, too slow: the others have {usual:.1f}"
+        return f"{measured}, too slow: the others have {usual:.1f}"
     return None
 
 
 def _letters(text: str) -> float:
-    """How much there is to say: letters, and digits as words."""
+    """Length of a text in letters; a digit counts as a word."""
     return sum(_DIGIT if c.isdigit() else 1.0 for c in text if c.isalnum())

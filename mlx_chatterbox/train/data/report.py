@@ -1,4 +1,4 @@
-"""What became of the items of a data set, for people and as JSON."""
+"""Report on the items of a data set, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...runtime.own_files import write_whole
 
 @dataclass(frozen=True)
 class Remark:
-    """Something about one item: why it was left out, or a warning."""
+    """A remark on an item: why it was left out, or a warning."""
 
     id: str
     where: str
@@ -24,14 +24,14 @@ class Remark:
 
 @dataclass
 class Report:
-    """What became of the items of a data set.
+    """Report on the items of a data set.
 
     Attributes:
         listed, kept: numbers of items.
-        seconds: how long what was kept lasts.
-        speakers: clips kept of each.
-        left_out, warnings: one remark an item, in the order of the source.
-        notes: what was decided in reading the source, a line each.
+        seconds: total length of the clips that were kept.
+        speakers: number of clips kept, by speaker.
+        left_out, warnings: remarks, in the order of the source.
+        notes: how the source was read, a line each.
     """
 
     listed: int = 0
@@ -43,11 +43,11 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
-        """How many items were left out for each reason, the commonest first."""
+        """Count the items that were left out by reason, the most frequent first."""
         return dict(Counter(remark.reason for remark in self.left_out).most_common())
 
     def table(self, examples: int = 3) -> str:
-        """For people: what was kept, then each reason with its count and the first few items."""
+        """Describe to the user what was kept, then each reason with its count and some items."""
         minutes = self.seconds / 60
         lines = [
             f"{self.kept} of {self.listed} clips can be trained on: {minutes:.1f} minutes, "
@@ -67,7 +67,7 @@ class Report:
         return "\n".join(lines)
 
     def _who(self) -> str:
-        """Clips of each of several speakers, those with the most first."""
+        """List several speakers with their numbers of clips, the largest first."""
         if len(self.speakers) < 2:
             return ""
         most = sorted(self.speakers.items(), key=lambda pair: -pair[1])
@@ -75,10 +75,10 @@ class Report:
         return ": " + ", ".join(f"{one_line(name[:30])} {count}" for name, count in most[:8]) + more
 
     def write(self, path: str | os.PathLike) -> Path:
-        """All of it as JSON, whole or not at all."""
+        """Write the report as JSON, whole or not at all."""
         path = Path(path)
         content = {"counts": self.counts(), **asdict(self)}
-        # Text that is no UTF-8 may stand in an id; as an escape it can be written.
+        # Ids may have bytes that are no UTF-8; `clean` writes them as escapes.
         write_whole(path, json.dumps(content, indent=2) + "\n", clean=True)
         return path
 

@@ -1,4 +1,4 @@
-"""A table's text to rows of cells: separators, quotes, line numbers, what has too many cells."""
+"""Splits a table's text into rows of cells: separators, quotes, line numbers, surplus cells."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _EXCEL = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a table.
 
     Attributes:
-        line: the first of its lines in the file, from 1.
-        raw: as it is written.
+        line: its first line in the file, from 1.
+        raw: its text in the file.
     """
 
     line: int
@@ -32,8 +32,8 @@ class Row:
 
     @property
     def tight(self) -> tuple[str, ...]:
-        """Cells, divided only where no space follows a separator: between cells there is none, and
-        between the words of a text there is one."""
+        """The cells, divided only at separators without a space after them: a separator between
+        words of a text has one, between cells it has none."""
         whole: list[str] = []
         separator = self._separator
         for cell in self.cells:
@@ -51,24 +51,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table as one separator divides it.
+    """A table as divided by one separator.
 
     Attributes:
-        rows: those that are not blank.
-        fault: why it cannot be read to the end so.
+        rows: the rows that are not blank.
+        fault: why it cannot be read to the end with this separator.
     """
 
     separator: str
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     fault: DataError | None = None
 
 
 def grids(path: Path, content: str, excel: bool = False) -> list[Grid]:
-    """The table by every separator that its first row has, the likeliest first.
+    """Divide a table by every separator in its first row; returns the likeliest first.
 
     Args:
-        excel: the file is one that only Excel writes so, whose cells are quoted whatever separates
-            them.
+        excel: the file is written by Excel, which quotes cells with any separator.
     """
     lines = content.split("\n")
     first = next((i for i, line in enumerate(lines) if line.strip()), None)
@@ -89,23 +88,23 @@ def grids(path: Path, content: str, excel: bool = False) -> list[Grid]:
 
 
 def _grid(path: Path, content: str, separator: str, excel: bool) -> Grid:
-    quoted = _read(path, content, separator, csv.QUOTE_MINIMAL)
+    quoted = _read(path, content, separator, quotes=True)
     if separator in ",;" or separator not in SEPARATORS:
         return quoted
-    plain = _read(path, content, separator, csv.QUOTE_NONE)
-    # With "|" and tabs, LJSpeech and others have quotes as plain characters, Excel and pandas have
-    # not: what is proof is a cell that would be wrong otherwise.
+    plain = _read(path, content, separator, quotes=False)
+    # With "|" and tabs, quotes are plain characters in LJSpeech and others, but not in files of
+    # Excel and pandas: the cells decide.
     return quoted if not quoted.fault and (excel or _proof(quoted, plain)) else plain
 
 
 def _proof(quoted: Grid, plain: Grid) -> bool:
-    """Whether quotes are those of cells: they hide a separator or quotes written twice, and rows
-    become as long as the first."""
+    """True if quotes enclose cells: they contain a separator or doubled quotes, and nearly all rows
+    get the same length."""
     if quoted.rows == plain.rows or len(quoted.rows) > len(plain.rows):
         return False
     cells = [cell for row in quoted.rows for cell in row.cells]
     if any(quoted.separator in cell.partition("\n")[2] for cell in cells):
-        return False  # rows would be swallowed from one quote to the next
+        return False  # a quote would enclose several rows
     length = Counter(len(row.cells) for row in quoted.rows).most_common(1)[0][0]
     fitting = sum(len(row.cells) == length for row in quoted.rows)
     hidden = any(quoted.separator in cell for cell in cells)
@@ -114,16 +113,21 @@ def _proof(quoted: Grid, plain: Grid) -> bool:
     return fitting >= 0.9 * len(quoted.rows) and (hidden or doubled or everywhere)
 
 
-def _read(path: Path, content: str, separator: str, quoting: int) -> Grid:
+def _read(path: Path, content: str, separator: str, quotes: bool) -> Grid:
     lines = content.split("\n")
     source = io.StringIO(content, newline="")
-    reader = csv.reader(source, delimiter=separator, quoting=quoting, strict=True)
+    reader = csv.reader(
+        source,
+        delimiter=separator,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        strict=True,
+    )
     rows, before = [], 0
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 raw = "\n".join(lines[before : reader.line_num])
-                rows.append(Row(before + 1, tuple(cells), raw))
+                rows.append(TableRow(before + 1, tuple(cells), raw))
             before = reader.line_num
     except csv.Error as error:
         fault = DataError(
@@ -134,8 +138,8 @@ def _read(path: Path, content: str, separator: str, quoting: int) -> Grid:
     return Grid(separator, tuple(rows))
 
 
-def expected_length(rows: Sequence[Row]) -> int:
-    """Cells of a row of a table without a header."""
+def expected_length(rows: Sequence[TableRow]) -> int:
+    """Number of cells of a row in a table without a header."""
     tight = {len(row.tight) for row in rows}
     if len(tight) == 1 and tight != {1}:
         return tight.pop()
@@ -144,17 +148,19 @@ def expected_length(rows: Sequence[Row]) -> int:
     return max(length for length, count in counts.items() if count == most)
 
 
-def fitted(grid: Grid, names: Sequence[str], path: Path, text: int) -> tuple[list[Row], list[Row]]:
-    """Rows with as many cells as there are names, or fewer, and those that were put together.
+def fitted(
+    grid: Grid, names: Sequence[str], path: Path, text: int
+) -> tuple[list[TableRow], list[TableRow]]:
+    """Join the cells of texts that contain the separator; returns all rows, and those joined.
 
-    A text with the separator and a space in it, without quotes, is put together where no other
-    reading is possible.
+    Cells are joined if a space follows the separator, there are no quotes, and no other reading is
+    possible. Afterwards no row has more cells than there are names.
 
     Args:
-        text: place of the column with the text.
+        text: index of the column with the text.
 
     Raises:
-        DataError: a row has more cells, and it is not certain which belong together.
+        DataError: a row has too many cells, and it is not certain which belong together.
     """
     rows, separator = grid.rows, grid.separator
     width, joined = len(names), []
@@ -182,12 +188,12 @@ def fitted(grid: Grid, names: Sequence[str], path: Path, text: int) -> tuple[lis
     return result, joined
 
 
-def _quotes(row: Row, separator: str) -> bool:
-    """Whether a cell begins with a quote, which then is no character of it."""
+def _quotes(row: TableRow, separator: str) -> bool:
+    """True if a cell begins with a quote."""
     return row.raw.startswith('"') or f'{separator}"' in row.raw
 
 
-def _too_many(row: Row, names: Sequence[str], path: Path) -> DataError:
+def _too_many(row: TableRow, names: Sequence[str], path: Path) -> DataError:
     what = f"{len(row.cells)} cells for {len(names)} columns"
     if len(row.cells) <= len(names):
         what = "the text seems to go on after a separator; cells are missing for the columns"

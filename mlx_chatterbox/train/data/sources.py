@@ -1,6 +1,6 @@
-"""Where clips are listed: a folder, a table, JSON, a Hugging Face data set.
+"""Sources of clips: a folder, a table, JSON, a Hugging Face data set.
 
-A source lists items, and judges none of them: what is wrong with an item is found by `check`.
+A source lists items without checking them; that is done by `check`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from .tables import table_items
 
 
 def items_of(dataset) -> tuple[list[Item], list[str]]:
-    """All items of the configured data set, in an order that is always the same.
+    """List all items of the configured data set, always in the same order.
 
     Args:
         dataset: the `dataset` section of the configuration.
 
     Returns:
-        The items; and what was decided in reading them, a line each.
+        The items; and notes on how they were read, a line each.
 
     Raises:
-        DataError: it cannot be found or read at all, or lacks the columns.
+        DataError: it does not exist, cannot be read, or lacks the columns.
     """
     readers = {
         "wav_txt": folder_items,
@@ -44,23 +44,23 @@ def items_of(dataset) -> tuple[list[Item], list[str]]:
     notes = _without_effect(dataset)
     items = _unique(readers[dataset.dataset_type](dataset, notes))
     if not items:
-        raise DataError(f"{dataset.dataset_path or dataset.dataset_name} lists no clips.")
+        raise DataError(f"{dataset.dataset_path or dataset.dataset_name} has no clips.")
     return items, notes
 
 
 def _without_effect(dataset) -> list[str]:
-    """Settings that are not of this kind of data set, for people."""
+    """Note settings that have no effect with this kind of data set."""
     if dataset.saved:
         return []
     kind = dataset.dataset_type
     names = ["columns"] if kind != "metadata_csv" else []
     names += [f"{role}_column_name" for role in ROLES] if kind == "wav_txt" else []
-    given = [f"dataset.{name}" for name in names if getattr(dataset, name)]
-    return [f"{', '.join(given)} has no effect with dataset_type {kind}"] if given else []
+    ignored = [f"dataset.{name}" for name in names if getattr(dataset, name)]
+    return [f"{', '.join(ignored)} has no effect with dataset_type {kind}"] if ignored else []
 
 
 def _unique(items: Iterator[Item]) -> list[Item]:
-    """Items under ids of their own: a second "a" becomes "a#2"."""
+    """Make the ids unique: a second "a" becomes "a#2"."""
     seen: dict[str, int] = {}
     result = []
     for item in items:

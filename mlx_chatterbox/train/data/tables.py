@@ -1,7 +1,7 @@
-"""Clips listed in a table: one row a clip, its recording in the same folder or below.
+"""Reads clips from a table: one row a clip, its recording in the same folder or below.
 
-What a table is, is decided once (`_Table.of`) and told: separator, header, columns. Where it is not
-certain, it is refused with its line.
+Separator, header and columns are determined once (`_Table.of`) and reported. If they are not
+certain, the table is refused with the line.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .guessing import SAMPLE, UNUSED, guess, same_files, share_found
 from .item import Item, path_of
 from .listed import Listed
 from .recordings import Recordings
-from .rows import SEPARATOR_NAMES, Grid, Row, expected_length, fitted, grids
+from .rows import SEPARATOR_NAMES, Grid, TableRow, expected_length, fitted, grids
 
 _TABLE_NAMES = ("metadata.csv", "train.csv", "metadata.tsv", "train.tsv", "metadata.txt")
 _TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".psv", ".list", ".lst")
-# Files that are no text, by how they begin.
+# Files that are no text, by their first bytes.
 _OTHER_FILES = {
     b"PK\x03\x04": "an Excel workbook or another archive: save the table as CSV (UTF-8)",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the table as CSV (UTF-8)",
@@ -30,28 +30,28 @@ _OTHER_FILES = {
     b"version https://git-lfs": "a Git LFS pointer, not the table: fetch it by `git lfs pull`",
     b"RIFF": "a recording; dataset_path is the table",
 }
-# Data sets that are published have up to some fifty.
+# Published data sets have up to about fifty.
 MAX_COLUMNS = 500
 
 
 def list_file(root: Path, names: Sequence[str], endings: tuple[str, ...], notes: list[str]) -> Path:
-    """The file to read: the path itself, or in a folder the well-known or only one.
+    """Return the list to read: a file itself; in a folder the one of a usual name, or the only one.
 
     Args:
-        notes: told which files beside it are not read.
+        notes: gets a line if there are others, which are not read.
     """
     if root.is_file():
         return root
-    found = sorted(p for p in root.iterdir() if p.is_file() and p.suffix.lower() in endings)
-    found = [path for path in found if not path.name.startswith(".")]
+    files = sorted(p for p in root.iterdir() if p.is_file() and p.suffix.lower() in endings)
+    files = [path for path in files if not path.name.startswith(".")]
     known = [root / name for name in names if (root / name).is_file()]
-    if known or len(found) == 1:
-        chosen = (known or found)[0]
-        others = ", ".join(path.name for path in found if path != chosen)
+    if known or len(files) == 1:
+        chosen = (known or files)[0]
+        others = ", ".join(path.name for path in files if path != chosen)
         if others:
             notes.append(f"{chosen.name} is read; beside it, not read: {others[:200]}")
         return chosen
-    what = "none" if not found else ", ".join(path.name for path in found[:4])
+    what = "none" if not files else ", ".join(path.name for path in files[:4])
     raise DataError(
         f"{root} has no {names[0]}, and of {'/'.join(endings)} it has {what}: "
         "name the file by dataset_path."
@@ -59,7 +59,7 @@ def list_file(root: Path, names: Sequence[str], endings: tuple[str, ...], notes:
 
 
 def content_of(path: Path, dataset) -> tuple[str, str]:
-    """A list's text, and its encoding.
+    """Read a list's text; returns it and its encoding.
 
     Raises:
         DataError: it is no text.
@@ -79,10 +79,10 @@ def content_of(path: Path, dataset) -> tuple[str, str]:
 
 
 def table_items(dataset, notes: list[str]) -> Iterator[Item]:
-    """`metadata_csv`: a table, with a header or without.
+    """Yield the items of `metadata_csv`: a table, with or without a header.
 
     Raises:
-        DataError: it cannot be read, or not with certainty.
+        DataError: it cannot be read, or its columns are not certain.
     """
     path = list_file(path_of(dataset), _TABLE_NAMES, _TABLE_ENDINGS, notes)
     content, encoding = content_of(path, dataset)
@@ -101,7 +101,7 @@ def table_items(dataset, notes: list[str]) -> Iterator[Item]:
     narrow = [grid for grid, n in zip(candidates, widths, strict=True) if n <= MAX_COLUMNS]
     if not narrow:
         raise DataError(
-            f"{path}: its lines have {min(widths)} columns; {MAX_COLUMNS} are the most."
+            f"{path}: its lines have {min(widths)} columns; at most {MAX_COLUMNS} are allowed."
         )
     table = _Table.of(path, narrow, dataset, recordings)
     rows, joined = fitted(table.grid, table.names, path, table.names.index(table.columns.text[0]))
@@ -123,8 +123,10 @@ class _Table:
     """A table whose columns are known.
 
     Attributes:
-        grid: without the header.
-        names: of its columns.
+        grid: the rows without the header.
+        names: names of the columns.
+        columns: the columns to read.
+        header: description of the header, for the report.
     """
 
     path: Path
@@ -135,7 +137,7 @@ class _Table:
 
     @classmethod
     def of(cls, path: Path, candidates: list[Grid], dataset, recordings: Recordings) -> _Table:
-        """Decide on the separator, the header and the columns.
+        """Determine the separator, the header and the columns.
 
         Raises:
             DataError: see `table_items`.
@@ -166,7 +168,7 @@ class _Table:
 
     @classmethod
     def _named(cls, path, candidates: list[Grid], dataset, recordings) -> _Table:
-        """With the names that the user gives for the columns, in their order."""
+        """Make a table with the names that the user gives for the columns, in their order."""
         names = [f"{UNUSED}{i}" if plain(name) in ("", UNUSED) else name
                  for i, name in enumerate(dataset.columns)]  # fmt: skip
         wide = [grid for grid in candidates if expected_length(grid.rows) >= len(names)]
@@ -186,7 +188,7 @@ class _Table:
         return cls(path, Grid(grid.separator, rows), names, columns, "dataset.columns")
 
     @classmethod
-    def _without_header(cls, path, grid: Grid, first: Row, dataset, recordings) -> _Table:
+    def _without_header(cls, path, grid: Grid, first: TableRow, dataset, recordings) -> _Table:
         if grid.fault:
             raise grid.fault
         width = expected_length(grid.rows)
@@ -207,14 +209,18 @@ class _Table:
                 "_ is not read)."
             )
         unique = [f"{UNUSED}{i}" if name == UNUSED else name for i, name in enumerate(names)]
-        optional = {role: role if role in names else None for role in ("speaker", "language")}
         text = tuple(name for name in ("normalized_text", "raw_text", "text") if name in names)
-        columns = Columns("audio", text, **optional)
+        columns = Columns(
+            "audio",
+            text,
+            speaker="speaker" if "speaker" in names else None,
+            language="language" if "language" in names else None,
+        )
         shown = "no header: " + ", ".join("(not read)" if n == UNUSED else n for n in names)
         return cls(path, grid, unique, columns, shown)
 
-    def fault_of(self, row: Row, recordings: Recordings) -> str | None:
-        """What speaks against a row: cells that are missing, or another row inside it."""
+    def fault_of(self, row: TableRow, recordings: Recordings) -> str | None:
+        """Return why a row cannot be used (missing cells, another row in its quotes), or None."""
         missing = self.names[len(row.cells) :]
         text = self.columns.text
         needed = {self.columns.audio, self.columns.speaker, self.columns.language, text[-1]}
@@ -228,18 +234,18 @@ class _Table:
         return None
 
     def __str__(self) -> str:
-        """For people: "separator '|', header in line 1, columns: ..."."""
+        """Describe the table to the user: "separator '|', header in line 1, columns: ..."."""
         separator = SEPARATOR_NAMES.get(self.grid.separator, repr(self.grid.separator))
         columns = "" if self.header.startswith("no header: ") else f", {self.columns}"
         return f"separator {separator}, {self.header}{columns}"
 
 
-def _of_length(row: Row, width: int) -> tuple[str, ...] | None:
+def _of_length(row: TableRow, width: int) -> tuple[str, ...] | None:
     return next((cells for cells in (row.cells, row.tight) if len(cells) == width), None)
 
 
-def _values(names: list[str], rows: Sequence[Row]):
-    """The cells of a column of some rows."""
+def _values(names: list[str], rows: Sequence[TableRow]):
+    """Make the function that returns a column's cells in the first `SAMPLE` rows."""
 
     def values(name: str) -> list[str]:
         place = names.index(name)
@@ -248,8 +254,8 @@ def _values(names: list[str], rows: Sequence[Row]):
     return values
 
 
-def _is_header(row: Row, dataset, recordings: Recordings, complete: bool) -> bool:
-    """Whether a row names columns: recording and text, or one of the two and no recording."""
+def _is_header(row: TableRow, dataset, recordings: Recordings, complete: bool) -> bool:
+    """True if a row names columns: recording and text, or one of them and no recording exists."""
     roles = roles_of([cell.strip() for cell in row.cells], dataset)
     if complete:
         return bool(roles["audio"] and roles["text"])
@@ -261,7 +267,7 @@ def _is_header(row: Row, dataset, recordings: Recordings, complete: bool) -> boo
 
 
 def _looks_like_header(grid: Grid, recordings: Recordings) -> bool:
-    """Whether the first row alone has no recording, and nothing but words that are names."""
+    """True if only the first row names no recording, and all its cells are words."""
     first, *rest = grid.rows
     if any(recordings.find(cell) for cell in first.cells) or not rest:
         return False
@@ -272,7 +278,7 @@ def _looks_like_header(grid: Grid, recordings: Recordings) -> bool:
 
 
 def _most_recordings(candidates: list[Grid], recordings: Recordings) -> Grid:
-    """The separator by which a column names recordings that are there; else the likeliest."""
+    """Choose the table with the most existing recordings in a column; else the likeliest."""
 
     def share(grid: Grid) -> float:
         width = expected_length(grid.rows)

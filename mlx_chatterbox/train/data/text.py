@@ -1,4 +1,4 @@
-"""Tokens of a clip's text, as the model would get them when it speaks that text."""
+"""Tokens of a clip's text, the same that the model gets to speak that text."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ...text.writing import Writing, writing_for
 
 
 class TextEncoder:
-    """A checkpoint's tokenizer, with its normalising in front and start and stop around it.
+    """A checkpoint's tokenizer with its normalisation and its start and stop tokens.
 
-    Equal to what `TextSplitter` does, tested there; here what is wrong with a text is
-    an error, never a warning.
+    Its tokens are those of `TextSplitter`, by whose tests it is compared. Problems of a text are
+    errors, never warnings.
     """
 
     def __init__(self, tokenizer, config: ModelConfig, normalize: bool | None = None):
-        """normalize: as of `writing_for`."""
+        """Wrap a tokenizer; `normalize` as in `writing_for`."""
         self._tokenizer = tokenizer
         self._config, self._normalize = config.text, normalize
         self._writings: dict[str | None, Writing] = {}
@@ -30,10 +30,10 @@ class TextEncoder:
         self._known: dict[tuple[str, str | None], bool] = {}
 
     def __call__(self, text: str, language: str | None = None) -> np.ndarray:
-        """Token ids (m,) int32; for the Llama models with start and stop.
+        """Encode to token ids (m,) int32; for the Llama models with start and stop.
 
         Raises:
-            TextError: no letter, none that the model knows, an unknown tag, an unknown language.
+            TextError: no letter, none that the model knows, an unknown tag or language.
         """
         if not any(map(str.isalnum, text)):
             raise TextError("there is no letter or digit in it.")
@@ -50,35 +50,35 @@ class TextEncoder:
         return np.array([self._start, *ids, self._stop], dtype=np.int32)
 
     def written(self, text: str, language: str | None = None) -> str:
-        """The text with numbers, abbreviations and signs in words, if that is done."""
+        """Write numbers, abbreviations and signs out in words, if `normalize` is on."""
         if language not in self._writings:
             self._writings[language] = writing_for(self._config, language, self._normalize)
         return self._writings[language](text)
 
     def notes(self) -> list[str]:
-        """What is to be told of the texts that were written out."""
+        """Return notes to the user on the texts that were written out."""
         notes = [str(note) for one in self._writings.values() for note in one.notes()]
         return list(dict.fromkeys(notes))
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """Codes that the model knows; without a choice of languages, those that are usual."""
+        """Language codes of the model; of one without languages, the usual codes."""
         return tuple(getattr(self._tokenizer, "languages", SUPPORTED_LANGUAGES))
 
     def normalized(self, text: str) -> str:
-        """A text as it goes to the tokenizer: punctuation and capitals as the model has them."""
+        """Normalise punctuation and capitals for the tokenizer."""
         if self._kind == "gpt2":
             return punc_norm(text, self._style)
         keeps_case = getattr(self._tokenizer, "keeps_case", False)
         return punc_norm(text, self._style, capitalize=not keeps_case)
 
     def phones(self, text: str) -> str | None:
-        """Its phones, for a model that reads those; None for one that reads letters."""
+        """Return a text's phones for a model that reads phones; None for other models."""
         spoken = getattr(self._tokenizer, "phones", None)
         return None if spoken is None else spoken(self.normalized(text))
 
     def unknown_letters(self, text: str, language: str | None = None) -> list[str]:
-        """Letters and digits that the vocabulary lacks, each once, in alphabetical order."""
+        """Return letters and digits that the vocabulary lacks, each once, sorted."""
         if self._kind == "gpt2":
             return []
         return sorted(c for c in set(text) if c.isalnum() and not self._knows(c, language))

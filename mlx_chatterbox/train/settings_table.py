@@ -1,6 +1,6 @@
-"""The table of options in docs/training.md, made of what stands beside the fields.
+"""Writes the table of settings in docs/training.md from the documentation of the fields.
 
-`python -m mlx_chatterbox.train.option_table` writes it into the file; a test compares.
+`python -m mlx_chatterbox.train.settings_table` updates the file; a test compares them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _SECTIONS = {
 }
 
 
-def option_table() -> str:
-    """Every option, by section, as Markdown."""
+def settings_table() -> str:
+    """Return every option, by section, as Markdown."""
     lines = []
     for name, cls in _SECTIONS.items():
         lines += [f"### `{name}`" if name else "### At the top of the file", ""]
@@ -46,7 +46,7 @@ def option_table() -> str:
 
 
 def with_table(text: str) -> str:
-    """A document with the table between its marks.
+    """Return a document with the table between its marks.
 
     Raises:
         ValueError: the marks are missing.
@@ -55,7 +55,7 @@ def with_table(text: str) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"the document has no {BEGIN} and {END}.")
-    return f"{before}{BEGIN}\n\n{option_table()}\n\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{settings_table()}\n\n{END}{after}"
 
 
 def main(path: str = "docs/training.md") -> None:
