@@ -8,7 +8,7 @@ from the command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -253,7 +253,7 @@ class ChatterboxVC:
 
         length = waveform_length(self.networks.s3gen, work.tokens.shape[0], work.reference)
 
-        def and_whether_last() -> Iterator[tuple[np.ndarray, bool]]:
+        def and_whether_last() -> Generator[tuple[np.ndarray, bool]]:
             done = 0
             for piece in pieces:
                 done += piece.shape[0]

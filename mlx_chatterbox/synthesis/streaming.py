@@ -258,18 +258,17 @@ def stream_speech(
     """
     settings, sample_rate = request.settings, synthesizer.sample_rate
     result = Result(settings.limit.tokens)
-    chunks: Iterator[tuple[np.ndarray, bool]] = synthesizer.chunks(result, on_begin)
+    chunks = synthesizer.chunks(result, on_begin)
     if settings.speed != 1.0:
         chunks = stretch_stream(chunks, sample_rate, settings.speed)
     speech = mark_stream(chunks, sample_rate) if settings.watermark else _not_empty(chunks)
     return SpeechStream(computed_on(device, speech), result)
 
 
-def _not_empty(chunks: Iterator[tuple[np.ndarray, bool]]) -> Iterator[np.ndarray]:
+def _not_empty(chunks: Generator[tuple[np.ndarray, bool]]) -> Generator[np.ndarray]:
     try:
         for chunk, _ in chunks:
             if chunk.size:
                 yield chunk
     finally:
-        if isinstance(chunks, Generator):
-            chunks.close()
+        chunks.close()

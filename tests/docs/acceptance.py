@@ -21,7 +21,7 @@ else:
 # Others' programs, whose options are theirs to check.
 FOREIGN = {
     *("apt-get", "aplay", "cd", "echo", "ffmpeg", "git", "ray"),
-    *("pytest", "ruff", "venv"),
+    *("mypy", "pytest", "ruff", "venv"),
 }
 _EXTRAS = re.compile(r"(?:mlx-chatterbox|\.)\[([\w,]+)\]")
 
