@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from .folders import cache_folder
-from .own_files import open_regular, write_whole
+from .own_files import open_regular, sync, write_whole
 
 # Of a file's name that another ending is appended to; file systems allow 255.
 _LONGEST_NAME = 240
@@ -196,12 +196,6 @@ def digest_of(path: Path) -> str:
             raise UntrustedError(0, f"others can write to {path}", str(path))
         content = file.read()
     return f"{len(content)} {hashlib.sha256(content).hexdigest()}\n"
-
-
-def sync(path: Path) -> None:
-    """Bring a file's content to the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def is_whole(path: Path) -> bool:

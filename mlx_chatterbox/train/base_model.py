@@ -132,7 +132,8 @@ def sizes(base: ModelConfig, config: TrainConfig) -> ModelConfig:
         raise config.fail("model.config", str(error)) from None
     if wanted.layers() > MAX_LAYERS:
         raise config.fail(
-            "model.config", f"it has {wanted.layers()} layers; at most {MAX_LAYERS} are allowed."
+            "model.config",
+            f"model.config: {wanted.layers()} layers; at most {MAX_LAYERS} are allowed.",
         )
     return wanted
 
@@ -147,7 +148,8 @@ def _check_memory(weights: Mapping[str, mx.array], config: TrainConfig) -> None:
     if needed > there:
         raise config.fail(
             "model.config",
-            f"its weights take {needed / 2**30:.0f} GB, and this machine has {there / 2**30:.0f}.",
+            f"model.config: the weights take {needed / 2**30:.0f} GB, and this machine has "
+            f"{there / 2**30:.0f}.",
         )
 
 

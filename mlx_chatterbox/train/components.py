@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..models.config import ModelConfig
+from ..synthesis.tokens import TOKENS_PER_SECOND
 from .config import TrainConfig
 from .options import nearest
 from .tasks.base import Task
 
-_TOKENS_PER_SECOND, _FRAMES_PER_SECOND = 25, 50
+_FRAMES_PER_SECOND = 50
 
 
 def make_tasks(config: TrainConfig, model: ModelConfig) -> list[Task]:
@@ -37,7 +38,7 @@ def _t3(config: TrainConfig, model: ModelConfig) -> Task:
         model.t3,
         text_dropout=training.text_dropout,
         token_noise=training.token_noise,
-        prompt_tokens=round(lengths.audio_prompt_duration_s * _TOKENS_PER_SECOND),
+        prompt_tokens=round(lengths.audio_prompt_duration_s * TOKENS_PER_SECOND),
         max_text_len=lengths.max_text_len,
         max_speech_len=lengths.max_speech_len,
         weights=_weights(config, T3Task),

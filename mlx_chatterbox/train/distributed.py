@@ -52,7 +52,7 @@ class Group:
         try:
             group = mx.distributed.init()
         except (RuntimeError, ValueError) as error:
-            raise DistributedError(f"the machines cannot be joined: {error}") from None
+            raise DistributedError(f"the other machines cannot be reached: {error}") from None
         return cls(group if group.size() > 1 else None)
 
     @property

@@ -253,15 +253,16 @@ _WORDS = {
 def _kinds(kinds: list, share_of: str = "") -> str:
     if share_of:
         return f"a share of {share_of} (0.1) or a whole number"
-    return " or ".join(_names(one) for one in kinds)
+    return " or ".join(kind_name(one) for one in kinds)
 
 
-def _names(kind) -> str:
+def kind_name(kind) -> str:
+    """Name a kind of value for messages: "a whole number", "a list of words"."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         return " or ".join(str(choice) for choice in arguments)
     if origin is list:
-        inner = _names(arguments[0])
+        inner = kind_name(arguments[0])
         return "a list of " + (
             "words" if inner == "text" else f"({inner})" if " " in inner else inner
         )

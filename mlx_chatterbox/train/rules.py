@@ -11,7 +11,7 @@ from typing import Any
 
 from ..checks.config_base import Config
 from .config import TrainConfig
-from .options import nearest
+from .options import kind_name, nearest
 from .schedules import check_settings
 from .sections import LoraConfig
 from .spellings import ADAMW
@@ -73,9 +73,9 @@ def _check_model(config: TrainConfig) -> None:
             "model.config", "model.config sets sizes, which only init: scratch can change."
         )
     if model.new_tokens and "t3" not in model.trained:
-        raise config.fail("model.new_tokens", "new_tokens are T3's, but t3 is frozen.")
+        raise config.fail("model.new_tokens", "new_tokens belong to t3, which is frozen.")
     if len(set(model.new_tokens)) < len(model.new_tokens) or "" in model.new_tokens:
-        raise config.fail("model.new_tokens", "a new token is empty or stands twice.")
+        raise config.fail("model.new_tokens", "a new token is empty or is listed twice.")
 
 
 # A network that computes features, once and before training, their name, and who learns from them.
@@ -109,7 +109,7 @@ def _check_lora(config: TrainConfig, lora: LoraConfig) -> None:
     if model.init == "scratch":
         raise config.fail(
             "model.lora",
-            "lora adapts weights that have learnt something; with init: scratch they are random.",
+            "lora adapts trained weights; with init: scratch they are random.",
         )
     others = [name for name in model.trained if name not in ("t3", "flow")]
     if others:
@@ -118,7 +118,7 @@ def _check_lora(config: TrainConfig, lora: LoraConfig) -> None:
             f"lora is for t3 and flow, but {', '.join(others)} is trained: leave lora out.",
         )
     if not lora.targets and lora.targets is not None:
-        raise config.fail("model.lora.targets", "no layer gets an adapter.")
+        raise config.fail("model.lora.targets", "targets is empty: no layer gets an adapter.")
 
 
 def _check_sizes(config: TrainConfig, tree: Node) -> None:
@@ -151,7 +151,7 @@ def _check_kind(kind: type, node: Node, path: str) -> None:
     reader: dict[type, Any] = {int: node.as_int, float: node.as_float, bool: node.as_bool}
     bad = isinstance(node.value, list | dict) or (kind in reader and reader[kind]() is None)
     if bad:
-        raise node.fail(f"{path} must be a {kind.__name__}, not {node.describe()}.")
+        raise node.fail(f"{path} must be {kind_name(kind)}, not {node.describe()}.")
 
 
 # Set only to name a data set of the hub, so an error elsewhere; the others are noted.
@@ -253,7 +253,7 @@ def _check_schedule(config: TrainConfig) -> None:
     if training.max_steps and training.warmup_steps >= training.max_steps:
         raise config.fail(
             "training.warmup_steps",
-            f"warmup_steps {training.warmup_steps} leaves nothing of max_steps "
+            f"warmup_steps {training.warmup_steps} must be less than max_steps "
             f"{training.max_steps}.",
         )
     try:

@@ -29,6 +29,7 @@ from ..checks.json_file import parse_json, read_small
 from ..checks.plain import named, typed
 from ..checks.safetensors_header import load_safetensors
 from ..errors import CheckpointError
+from ..runtime.own_files import sync
 from ..runtime.saving import save_arrays
 from .config import TrainConfig
 from .loading import save_config
@@ -138,15 +139,6 @@ def _remove(path: Path) -> None:
         path.unlink()
     else:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file's or folder's content is on the disk (fsync)."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def link(name: Path, target: Path) -> None:

@@ -191,7 +191,7 @@ def _save_strategy(tree: Node, section: Node, key: str, notes: list[str]) -> Non
         section.entries[key] = _replaced(node, "no")
         notes.append(
             f"{node.where}: training.save_strategy best: the weights of the best evaluation are "
-            "kept anyway (best-N); a checkpoint to go on from is written at the end alone."
+            "kept anyway (best-N); a checkpoint for `resume` is written only at the end."
         )
 
 
@@ -199,8 +199,8 @@ def _schedule_type(tree: Node, section: Node, key: str, notes: list[str]) -> Non
     node = section.entries[key]
     if node.value in ("reduce_lr_on_plateau", "greedy"):
         raise node.fail(
-            f"{node.written or 'training.lr_scheduler_type'}: {node.value} follows the "
-            "evaluations, and schedules here follow the steps alone; choose cosine or linear, with "
+            f"{node.written or 'training.lr_scheduler_type'}: {node.value} depends "
+            "on evaluations, and schedules here on the step only; choose cosine or linear, with "
             "early_stopping_patience."
         )
 
@@ -238,8 +238,8 @@ def _data_seed(tree: Node, section: Node, key: str, notes: list[str]) -> None:
     seed = tree.entries.get("seed")
     if not node.is_null and node.as_int() != (42 if seed is None else seed.as_int()):
         raise node.fail(
-            "training.data_seed: one seed draws everything, the order of the clips too; leave it "
-            "out, or write the same as seed."
+            "training.data_seed: one seed determines everything, also the order of the clips; "
+            "leave it out, or set it to the value of seed."
         )
 
 
@@ -249,14 +249,13 @@ def _report_to(tree: Node, section: Node, key: str, notes: list[str]) -> None:
     # `none` means no tracker; anything that is no word is reported by the reader of the key.
     items = [item for item in written if not item.is_null]
     if items and len(items) < len(written):
-        raise node.fail(
-            f"training.report_to: none and {items[0].value} are both there: choose one."
-        )
+        raise node.fail(f"training.report_to: none and {items[0].value} are both set: choose one.")
     for item in items:
         if item.text.lower() in OTHER_TRACKERS:
             raise item.fail(
-                f"training.report_to: {item.value} is not here: known are {', '.join(TRACKERS)} "
-                "and none; metrics.jsonl has everything, a JSON object a line."
+                f"training.report_to: {item.value} is not supported: known are "
+                f"{', '.join(TRACKERS)} and none; metrics.jsonl has everything, a JSON object "
+                "a line."
             )
     others = [item for item in items if item.value != "all"]
     if len(others) < len(items):

@@ -286,7 +286,7 @@ class _NodeBuilder:
                 raise ConfigError(f"{self._place(key)}: a key must be a word.")
             if key.value in seen:
                 raise Node("", self._place(key)).fail(
-                    f"{key.value} stands here again; first at {seen[key.value]}."
+                    f"{key.value} is set twice: here and at {seen[key.value]}."
                 )
             seen[key.value] = self._place(key)
             if key.tag != _MERGE:

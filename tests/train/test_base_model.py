@@ -100,7 +100,7 @@ def test_what_keeps_its_weights_keeps_its_sizes(small_checkpoint):
         config={"voice_encoder": {"hidden_size": 8}},
     )
     scratch.places["model.config"] = "voice.yaml:9"
-    with pytest.raises(ConfigError, match=r"^voice.yaml:9: voice_encoder would have other sizes"):
+    with pytest.raises(ConfigError, match=r"^voice.yaml:9: voice_encoder has other sizes"):
         base_model.open_base(scratch)
 
 

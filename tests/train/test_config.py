@@ -162,7 +162,7 @@ def test_anchors_and_merged_sections_are_yaml_too(read):
         ("model:\n  model_type: f5_tts\n", r"voice.yaml:4: .*'f5_tts' is not known"),
         ("model:\n  variant: englsh\n", r"voice.yaml:4: .*did you mean english"),
         ("seed: -1\n", r"voice.yaml:3: seed must be at least 0"),
-        ("seed: 1\nseed: 2\n", r"voice.yaml:4: seed stands here again; first at .*voice.yaml:3"),
+        ("seed: 1\nseed: 2\n", r"voice.yaml:4: seed is set twice: here and at .*voice.yaml:3"),
         ("model: {a: [}\n", r"voice.yaml:3: this is no YAML"),
         ("\tmodel: 1\n", r"voice.yaml:3: this is no YAML"),
         ("training:\n  loss_weights: {text: -1}\n", r"voice.yaml:4: .*at least 0"),
@@ -212,11 +212,11 @@ def test_mistakes_name_the_line_and_what_was_meant(refused, text, message):
         ),
         (
             "model:\n  init: scratch\n  config: {t3: {hidden_size: big}}\n",
-            "voice.yaml:5: model.config.t3.hidden_size must be a int, not big",
+            "voice.yaml:5: model.config.t3.hidden_size must be a whole number, not big",
         ),
         (
             "model:\n  freeze_components: [t3]\n  new_tokens: [ø]\n",
-            "voice.yaml:5: new_tokens are T3's",
+            "voice.yaml:5: new_tokens belong to t3",
         ),
         (
             "  min_audio_duration_s: 9\n  max_audio_duration_s: 5\n",
@@ -230,7 +230,10 @@ def test_mistakes_name_the_line_and_what_was_meant(refused, text, message):
             "training:\n  lr_scheduler_type: constant\n  warmup_steps: 5\n",
             "voice.yaml:5: .*constant_with_warmup",
         ),
-        ("training:\n  max_steps: 5\n  warmup_steps: 5\n", "voice.yaml:5: .*leaves nothing"),
+        (
+            "training:\n  max_steps: 5\n  warmup_steps: 5\n",
+            "voice.yaml:5: .*must be less than max_steps",
+        ),
         ("training:\n  optim: sgd\n", "voice.yaml:4: .*there is only adamw"),
         (
             "training:\n  component_learning_rates: {vocoder: 1e-4}\n",

@@ -60,7 +60,7 @@ def refused(text: str, match: str) -> None:
         ("<<: 1\n", "takes a section"),
         ("<<: [1]\n", "takes a section"),
         ("? [a]\n: 1\n", "a key must be a word"),
-        (("x" * 1_000 + ": 1\n") * 2, "stands here again"),
+        (("x" * 1_000 + ": 1\n") * 2, "is set twice"),
         ("a: &" + "x" * 10_000 + " 1\nb: *" + "y" * 10_000, "no YAML"),
         ("- a\n" * (MAX_NODES + 1), "more than"),
         ("".join(f"k{n}:\n" for n in range(MAX_NODES + 1)), "more than"),

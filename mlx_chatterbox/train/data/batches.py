@@ -13,13 +13,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ...synthesis.tokens import TOKENS_PER_SECOND
 from .clip import Clip
 from .features import cut, tokens_in
 
 # Batches that are filled from clips sorted by length together: more give less padding, fewer give
 # more random batches.
 _BATCHES_SORTED_TOGETHER = 32
-_TOKENS_PER_SECOND = 25
 # The shortest prompt from the clip itself, in tokens: 0.2 s.
 _LEAST_PROMPT = 5
 
@@ -172,7 +172,7 @@ def make_sample(
     groups = group_by_speaker(clips) if by_speaker is None else by_speaker
     others = [other for other in groups[clip.speaker] if other != index]
     features = store[clip.id]
-    wanted = round(prompt_seconds * _TOKENS_PER_SECOND)
+    wanted = round(prompt_seconds * TOKENS_PER_SECOND)
     span = np.zeros(2, dtype=np.int32)
     if others:
         source = store[clips[others[rng.integers(len(others))]].id]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import AudioError, DataError, TextError
+from ...synthesis.tokens import TOKENS_PER_SECOND
 from ...text.multilingual import SUPPORTED_LANGUAGES
 from ...voices.voice import MIN_PEAK
 from ..sections import DatasetSection
@@ -50,7 +51,6 @@ MISFIT = "text does not fit the length"
 # The networks' windows are longer than shorter clips, whatever the configuration allows.
 LEAST_SECONDS = 0.2
 _CLIPPED_SHARE = 1e-3
-_TOKENS_PER_SECOND = 25
 
 
 class _Rejected(Exception):
@@ -269,7 +269,7 @@ def _checked_audio(
         raise _Rejected(SHORT, f"{facts.seconds:.2f} s; at least {shortest} s are needed")
     if facts.seconds > longest:
         raise _Rejected(LONG, f"{facts.seconds:.2f} s; max_audio_duration_s is {longest}")
-    tokens = -(-facts.seconds * _TOKENS_PER_SECOND // 1)
+    tokens = -(-facts.seconds * TOKENS_PER_SECOND // 1)
     if limits.max_speech_tokens is not None and tokens > limits.max_speech_tokens:
         most = limits.max_speech_tokens
         raise _Rejected(LONG, f"{tokens:.0f} speech tokens; at most {most} are trained on")
