@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..runtime.own_files import open_regular, write_whole
-from .data.cache import short_hash
+from .data.array_cache import short_hash
 from .data.clip import Clip
 
 CLIPS_NAME = "clips.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..models.config import ModelConfig
 from ..synthesis.tokens import TOKENS_PER_SECOND
 from .config import TrainConfig
-from .options import nearest
+from .config_options import nearest
 from .tasks.base import Task
 
 _FRAMES_PER_SECOND = 50

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import ConfigError
-from .options import option
+from .config_options import option
 from .sections import DatasetSection, LoraConfig, ModelSection, TrainingSection, WandbSection
 from .yaml_lines import error_at
 

@@ -1,4 +1,5 @@
-"""Reads the training configuration: one YAML file, read into `sections` and checked by `rules`.
+"""Reads the training configuration: one YAML file, read into `sections` and checked for
+`contradictions`.
 
 Unknown keys, wrong types and settings that contradict each other are errors with the line.
 Nothing here imports MLX.
@@ -12,8 +13,8 @@ from pathlib import Path
 from ..errors import ConfigError
 from ..runtime.own_files import write_whole
 from .config import TrainConfig
-from .options import ConfigReader, rows
-from .rules import check
+from .config_options import ConfigReader, rows
+from .contradictions import check
 from .spellings import ALIASES, HINTS, IGNORED, IGNORED_ADAPTERS, REFUSED
 from .translate import TRANSLATED, put, rename, translate
 from .yaml_lines import Node, parse, read_yaml, write_yaml

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .options import MAX_REAL, nearest
+from .config_options import MAX_REAL, nearest
 
 # Each schedule's own settings and their defaults; None: computed from the length of the run.
 SCHEDULES: dict[str, dict[str, Any]] = {

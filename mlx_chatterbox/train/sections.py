@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .options import option
+from .config_options import option
 
 Component = Literal["t3", "flow", "vocoder", "s3_tokenizer", "speaker_encoder", "voice_encoder"]
 Freezable = Literal[

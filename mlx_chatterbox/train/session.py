@@ -164,7 +164,7 @@ def _note_clips(config: TrainConfig, data: Data) -> None:
         if before is not None and (changed := changes(before, now)):
             say(
                 f"note: the clips differ from those that the run began with: {changed}. Training "
-                "continues with the clips of now."
+                "continues with the present clips."
             )
     write_list(folder, now)
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from .config import TrainConfig
-from .options import rows
+from .config_options import rows
 from .sections import DatasetSection, ModelSection, TrainingSection, WandbSection
 from .spellings import ALIASES, IGNORED, IGNORED_ADAPTERS, REFUSED
 

@@ -8,7 +8,7 @@ not exist here, and it is refused unless it is off (`REFUSED`). Nothing here imp
 
 from __future__ import annotations
 
-from .options import Refusal
+from .config_options import Refusal
 
 _NOT_ON_MLX = "MLX shares one memory with the GPU, so there is nothing to pin."
 _THREADS = "batches are prepared by threads, one step ahead; see training.dataloader_num_workers."

@@ -39,7 +39,7 @@ def _networks():
 def read_feature(path: Path) -> None:
     """Tokens as training takes them from its cache: a damaged file counts as missing."""
     from mlx_chatterbox.errors import DataError
-    from mlx_chatterbox.train.data.cache import ArrayCache
+    from mlx_chatterbox.train.data.array_cache import ArrayCache
     from mlx_chatterbox.train.data.features import FeatureStore
 
     cache_folder = path.parent / "cache"
@@ -62,7 +62,7 @@ def _array(tokens: np.ndarray):
 def features() -> list[bytes]:
     from safetensors.numpy import save
 
-    from mlx_chatterbox.train.data.cache import _CHECKSUM, _checksum
+    from mlx_chatterbox.train.data.array_cache import _CHECKSUM, _checksum
 
     tokens = np.arange(50, dtype=np.int32) * 100
     return [save({"array": tokens}, {_CHECKSUM: _checksum(tokens)})]
@@ -70,7 +70,7 @@ def features() -> list[bytes]:
 
 def damage_feature(rng, content: bytes) -> bytes:
     """Another array, with the checksum that is its own."""
-    from mlx_chatterbox.train.data.cache import _CHECKSUM, _checksum
+    from mlx_chatterbox.train.data.array_cache import _CHECKSUM, _checksum
     from tests.fuzz_damage import safetensors_of, tensors_of
 
     try:

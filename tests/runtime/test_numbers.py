@@ -12,8 +12,8 @@ from mlx_chatterbox.errors import ConfigError
 from mlx_chatterbox.runtime.number_options import any_real, any_whole, real, seed, whole
 from mlx_chatterbox.train.base_model import open_base
 from mlx_chatterbox.train.config import TrainConfig
+from mlx_chatterbox.train.config_options import MAX_REAL, MAX_WHOLE, rows
 from mlx_chatterbox.train.loading import load_config
-from mlx_chatterbox.train.options import MAX_REAL, MAX_WHOLE, rows
 from mlx_chatterbox.train.schedules import SCHEDULES, check_settings
 
 LONG = "9" * 100_000

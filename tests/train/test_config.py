@@ -9,9 +9,9 @@ import pytest
 
 from mlx_chatterbox.errors import ConfigError
 from mlx_chatterbox.train.config import TrainConfig
+from mlx_chatterbox.train.config_options import rows
 from mlx_chatterbox.train.init import STRATEGIES, template, write_template
 from mlx_chatterbox.train.loading import load_config, load_saved, save_config
-from mlx_chatterbox.train.options import rows
 from mlx_chatterbox.train.spellings import IGNORED
 
 MINIMAL = "dataset:\n  dataset_path: voice_data\n"

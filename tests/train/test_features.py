@@ -11,13 +11,13 @@ import soundfile
 
 from mlx_chatterbox.errors import DataError
 from mlx_chatterbox.train.data import features
+from mlx_chatterbox.train.data.array_cache import ArrayCache
 from mlx_chatterbox.train.data.batches import (
     Batches,
     group_by_speaker,
     make_sample,
     split,
 )
-from mlx_chatterbox.train.data.cache import ArrayCache
 from mlx_chatterbox.train.data.check import read_clips
 from mlx_chatterbox.train.data.clip import Clip
 from mlx_chatterbox.train.data.features import FEATURES, FeatureStore, token_count, weights_hash

@@ -12,8 +12,8 @@ import pytest
 
 from mlx_chatterbox.errors import ConfigError
 from mlx_chatterbox.train.config import TrainConfig
+from mlx_chatterbox.train.config_options import rows
 from mlx_chatterbox.train.loading import load_config, load_saved, save_config
-from mlx_chatterbox.train.options import rows
 from mlx_chatterbox.train.sections import CustomParams
 from mlx_chatterbox.train.spellings import ALIASES, IGNORED, IGNORED_ADAPTERS, REFUSED
 from mlx_chatterbox.train.translate import TRANSLATED

@@ -18,12 +18,12 @@ from ...text.multilingual import SUPPORTED_LANGUAGES
 from ...voices.voice import MIN_PEAK
 from ..sections import DatasetSection
 from .clip import Clip
+from .data_report import Remark, Report
 from .encoding import advice
 from .item import Item, Recording
 from .language_codes import known_language
 from .listen import Facts, Listener, ahead, reader_threads
 from .rates import misfits
-from .report import Remark, Report
 from .sources import items_of
 from .text import TextEncoder
 

@@ -47,7 +47,7 @@ from ...voices.voice import (
     SAMPLES_PER_TOKEN,
     whole_tokens,
 )
-from .cache import ArrayCache, short_hash
+from .array_cache import ArrayCache, short_hash
 from .check import Progress
 from .clip import Clip
 from .listen import ahead, content_hash, read_audio, reader_threads

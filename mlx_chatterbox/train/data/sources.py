@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from ...errors import DataError
 from .columns import ROLES
-from .hub import hub_items
+from .hub_data import hub_items
 from .item import Item
 from .json_lists import json_items
-from .layouts import folder_items
+from .recording_folders import folder_items
 from .tables import table_items
 
 

@@ -18,7 +18,7 @@ from .guessing import SAMPLE, UNUSED, guess, same_files, share_found
 from .item import Item, path_of
 from .listed import Listed
 from .recordings import Recordings
-from .rows import SEPARATOR_NAMES, Grid, TableRow, expected_length, fitted, grids
+from .table_rows import SEPARATOR_NAMES, Grid, TableRow, expected_length, fitted, grids
 
 _TABLE_NAMES = ("metadata.csv", "train.csv", "metadata.tsv", "train.tsv", "metadata.txt")
 _TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".psv", ".list", ".lst")

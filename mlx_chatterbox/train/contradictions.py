@@ -11,7 +11,7 @@ from typing import Any
 
 from ..checks.config_base import Config
 from .config import TrainConfig
-from .options import kind_name, nearest
+from .config_options import kind_name, nearest
 from .schedules import check_settings
 from .sections import LoraConfig
 from .spellings import ADAMW
