@@ -46,6 +46,19 @@ def check_rate(rate: int, name: str) -> None:
         )
 
 
+def check_finite_samples(samples: np.ndarray, what: str) -> None:
+    """Check the samples of a recording.
+
+    Args:
+        what: a name of the recording, for the error.
+
+    Raises:
+        AudioError: a sample is NaN or infinite.
+    """
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{what} contains NaN or infinite samples: give clean audio.")
+
+
 def sound_blocks(
     sound, frames: int | None = None, at_once: int | None = None
 ) -> Iterator[np.ndarray]:

@@ -20,7 +20,13 @@ import numpy as np
 
 from ..errors import AudioError
 from ..runtime.own_files import open_input
-from .blocks import MAX_PIPED_BYTES, check_rate, collected, sound_blocks
+from .blocks import (
+    MAX_PIPED_BYTES,
+    check_finite_samples,
+    check_rate,
+    collected,
+    sound_blocks,
+)
 from .cut_short import how_short
 from .ffmpeg import HOW_TO_GET_IT, duration, ffmpeg_program, open_decoder
 from .formats import check_output, reason_of
@@ -47,11 +53,6 @@ _CANCELLED = 0.25
 _MPEG_MARGIN = 2 * 1152
 # The length that libsndfile gives for a FLAC file that was written into a pipe.
 _UNKNOWN = 2**63 - 1
-
-
-def _require_finite(waveform: np.ndarray, what: str) -> None:
-    if not np.isfinite(waveform).all():
-        raise AudioError(f"{what} contains NaN or infinite samples: give clean audio.")
 
 
 def load_audio(
@@ -131,7 +132,7 @@ def read_channels(
                 samples, rate = _read(sound, name, seconds, short)
         if len(samples) == 0:
             raise AudioError(f"{name} is empty: it has no samples.")
-        _require_finite(samples, str(name))
+        check_finite_samples(samples, name)
         return samples, rate
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..errors import AudioError
 from ..runtime.own_files import new_beside
+from .blocks import check_finite_samples
 from .formats import BOOK, check_output, reason_of
 
 # Always written at once: the output of Vorbis depends on how many samples come together, and its
@@ -77,10 +78,7 @@ class AudioWriter:
                 f"Cannot write audio of shape {samples.shape}: it must be (samples,) or "
                 "(samples, channels)."
             )
-        if not np.isfinite(samples).all():
-            raise AudioError(
-                "The audio to write contains NaN or infinite samples: give clean audio."
-            )
+        check_finite_samples(samples, "The audio to write")
         if self._most is not None and self.samples + len(samples) > self._most:
             raise AudioError(f"{self._path}: a WAV file ends at 4 GB; write .flac or .m4b instead.")
         if self._clips:

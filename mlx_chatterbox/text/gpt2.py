@@ -40,7 +40,7 @@ class GPT2Tokenizer:
             CheckpointError: a file is missing or damaged, or ids do not fit together.
         """
         folder = Path(folder)
-        settings = _read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+        settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
         self._tokenizer = _base_tokenizer(folder, bool(settings.get("add_prefix_space")))
         for index, token in _added_tokens(folder, settings):
             add = (
@@ -156,7 +156,7 @@ def _added_tokens(folder: Path, settings: dict) -> list[tuple[int, AddedToken]]:
                 raise ValueError("one has no content")
             tokens = {index: AddedToken(**token) for index, token in described.items()}
         elif (folder / ADDED).is_file():
-            names = _read_json(folder / ADDED)
+            names = read_json(folder / ADDED)
             tokens = {
                 int(index): AddedToken(name, normalized=True) for name, index in names.items()
             }
@@ -167,7 +167,3 @@ def _added_tokens(folder: Path, settings: dict) -> list[tuple[int, AddedToken]]:
             f"{folder}: the added tokens cannot be read: {named(str(error))}."
         ) from None
     return sorted(tokens.items())
-
-
-def _read_json(path: Path) -> dict:
-    return read_json(path)

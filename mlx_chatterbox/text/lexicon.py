@@ -64,7 +64,7 @@ def vocabulary() -> dict[str, int]:
 
 
 def write_vocabulary(path: Path) -> None:
-    """A `tokenizer.json` with `vocabulary`: a token for every character or stressed vowel."""
+    """Write a `tokenizer.json` with `vocabulary`: a token for every character or stressed vowel."""
     from tokenizers import AddedToken, Tokenizer, models
 
     merges = [(STRESS, vowel) for vowel in VOWELS]
@@ -184,7 +184,7 @@ def _signs(character: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """ASCII letters, apostrophes, and four signs of punctuation."""
+    """Reduce a text to ASCII letters, apostrophes and four punctuation marks, numbers in words."""
     text = _unaccented(spoken_form(text).text)
     text = re.sub(r"\b([A-Za-z]{1,4})\.", _without_stop, text)
     text = text.replace("&", " and ").replace("-", " ")

@@ -18,6 +18,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from ..audio.blocks import check_finite_samples
 from ..audio.files import load_audio
 from ..audio.kaldi import fbank
 from ..audio.kinds import kind_of_content
@@ -181,8 +182,7 @@ def checked_samples(samples: np.ndarray, name: str) -> np.ndarray:
     samples = np.ascontiguousarray(samples, dtype=np.float32)
     if samples.ndim != 1 or len(samples) == 0:
         raise AudioError(f"{name} has shape {samples.shape}; it must be (n,) samples at 24 kHz.")
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{name} contains NaN or infinite samples: give clean audio.")
+    check_finite_samples(samples, name)
     return samples
 
 

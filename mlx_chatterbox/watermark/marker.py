@@ -14,6 +14,7 @@ from functools import lru_cache
 import mlx.core as mx
 import numpy as np
 
+from ..audio.blocks import check_finite_samples
 from ..audio.stft import hann_window, overlap_add
 from ..errors import AudioError
 from ..runtime.threads import compute_in_this_thread
@@ -130,8 +131,7 @@ def as_channels(waveform: np.ndarray, sample_rate: int) -> list[np.ndarray]:
         raise AudioError("the audio has no samples.")
     if sample_rate != int(sample_rate) or sample_rate < 1:
         raise AudioError(f"the sample rate must be a whole number of hertz; got {sample_rate}.")
-    if not np.isfinite(waveform).all():
-        raise AudioError("the audio contains NaN or infinite samples: give clean audio.")
+    check_finite_samples(waveform, "the audio")
     columns = waveform.reshape(len(waveform), -1).T
     return [np.ascontiguousarray(column, dtype=np.float32) for column in columns]
 
