@@ -33,7 +33,7 @@ two cores all stages beside PyTorch take about ten minutes with two runs; mlx-au
 each step of the flow, makes it far longer. The first run makes weights too, 14 GB with mlx-audio's
 copy and Nano, in two minutes more.
 
-exit codes: 0 done (a peer that failed is said and left out), 1 cannot be done, 2 wrong use"""
+exit codes: 0 done (a peer that failed is reported and left out), 1 cannot be done, 2 wrong use"""
 
 
 def build_parser() -> argparse.ArgumentParser:

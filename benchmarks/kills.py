@@ -4,7 +4,7 @@ Each of four (a sentence, a long text, a conversion, a training run) is started 
 small models and killed at a random moment; then its disk, a tmpfs of a few megabytes, is filled
 while it runs. At every moment each file must be there whole or not at all. Afterwards the same
 command, undisturbed, must give what it gives without all that, and leave nothing else behind. A
-full disk must be told on standard error, without a traceback, by exit code 1.
+full disk must be reported on standard error, without a traceback, by exit code 1.
 """
 
 from __future__ import annotations
@@ -245,10 +245,11 @@ def measure(names: Sequence[str], kills: int, fills: int, words: int, seed: int)
     """Disturb programs.
 
     Returns:
-        Of each its seconds, how many kills and full disks met it (None where no disk can be made).
+        by program its seconds, and the numbers of kills and full disks that met it (None where no
+        disk can be made).
 
     Raises:
-        ChatterboxError: something was lost, cut short, left behind or not told.
+        ChatterboxError: something was lost, cut short, left behind or not reported.
     """
     outcomes = {}
     with tempfile.TemporaryDirectory() as temporary:

@@ -77,7 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--tokens", type=whole(1, 1_000_000), default=150, help="of 40 ms (default: %(default)s)"
     )
     parser.add_argument(
-        "--times", type=whole(1, 10_000), default=5, help="said so often (default: %(default)s)"
+        "--times",
+        type=whole(1, 10_000),
+        default=5,
+        help="number of times that each is spoken (default: %(default)s)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)

@@ -91,27 +91,27 @@ def work_of(config, steps: int) -> dict[str, tuple[str, int]]:
 
 def shares(measured: Measured, work: dict[str, tuple[str, int]]) -> dict[str, dict[str, float]]:
     """Stage -> engine -> the share of this machine's limit that its median time comes to."""
-    found: dict[str, dict[str, float]] = {}
+    shares_by_stage: dict[str, dict[str, float]] = {}
     for stage, (limit, amount) in work.items():
         if limit not in measured.limits:
             continue
         for engine, seconds in measured.seconds.get(stage, {}).items():
             reached = amount / median(seconds)
-            found.setdefault(stage, {})[engine] = reached / measured.limits[limit]
-    return found
+            shares_by_stage.setdefault(stage, {})[engine] = reached / measured.limits[limit]
+    return shares_by_stage
 
 
 def shares_text(measured: Measured, work: dict[str, tuple[str, int]]) -> str:
     """The shares as lines, after what they are shares of; nothing if no such stage was timed."""
-    found = shares(measured, work)
-    if not found:
+    shares_by_stage = shares(measured, work)
+    if not shares_by_stage:
         return ""
     lines = [
         f"This machine, measured through MLX in this run: reads "
         f"{measured.limits['bytes_per_second'] / 1e9:.1f} GB/s, multiplies float32 matrices at "
         f"{measured.limits['flops_per_second'] / 1e9:.0f} GFLOP/s. Of that:"
     ]
-    for stage, by_engine in found.items():
+    for stage, by_engine in shares_by_stage.items():
         limit, amount = work[stage]
         what = f"{amount / 1e9:.3g} " + ("GB" if limit == "bytes_per_second" else "GFLOP")
         each = ", ".join(f"{TITLES[name]} {100 * share:.0f} %" for name, share in by_engine.items())
@@ -122,12 +122,12 @@ def shares_text(measured: Measured, work: dict[str, tuple[str, int]]) -> str:
 def summary(measured: Measured) -> dict:
     """The last line's object: medians in seconds, null where an engine did not run."""
     stages = {
-        stage: {name: median(found[name]) if name in found else None for name in ENGINES}
-        for stage, found in measured.seconds.items()
+        stage: {name: median(runs[name]) if name in runs else None for name in ENGINES}
+        for stage, runs in measured.seconds.items()
     }
     memory = {
-        variant: {name: found.get(name) for name in ENGINES}
-        for variant, found in measured.memory.items()
+        variant: {name: peaks.get(name) for name in ENGINES}
+        for variant, peaks in measured.memory.items()
     }
     return {"stages": stages, "memory_bytes": memory}
 

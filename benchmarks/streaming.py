@@ -66,36 +66,36 @@ def timing(tts, text: str, chunks: Chunks, settings: dict, warm: bool = True) ->
         started = time.perf_counter()
         waveform = tts.generate(text, **settings)
         whole = time.perf_counter() - started
-    found = []
+    timed = []
     started = time.perf_counter()
     for chunk in tts.stream(text, chunks=chunks, **settings):
-        found.append((time.perf_counter() - started, len(chunk) / tts.sr))
-    moments = [0.0, *(moment for moment, _ in found)]
+        timed.append((time.perf_counter() - started, len(chunk) / tts.sr))
+    moments = [0.0, *(moment for moment, _ in timed)]
     real_time = [
         (after - before) / seconds
-        for (before, after), (_, seconds) in zip(pairwise(moments), found, strict=True)
+        for (before, after), (_, seconds) in zip(pairwise(moments), timed, strict=True)
     ]
     return {
         "whole": whole,
-        "first": found[0][0],
-        "first_share": found[0][0] / whole,
-        "all": found[-1][0],
+        "first": timed[0][0],
+        "first_share": timed[0][0] / whole,
+        "all": timed[-1][0],
         "sound": len(waveform) / tts.sr,
-        "same_length": len(waveform) == round(sum(seconds for _, seconds in found) * tts.sr),
-        "chunks": found,
+        "same_length": len(waveform) == round(sum(seconds for _, seconds in timed) * tts.sr),
+        "chunks": timed,
         "real_time_factors": real_time,
-        "stalls": _stalls(found),
+        "stalls": _stalls(timed),
         "peak_memory": peak_resident(),
     }
 
 
 def _stalls(chunks: list[tuple[float, float]]) -> float:
-    """Seconds of silence for somebody who plays the chunks as they come."""
-    heard = chunks[0][0]
+    """Return the seconds of silence when the chunks are played as they come."""
+    played = chunks[0][0]
     waited = 0.0
     for moment, seconds in chunks:
-        waited += max(0.0, moment - heard)
-        heard = max(heard, moment) + seconds
+        waited += max(0.0, moment - played)
+        played = max(played, moment) + seconds
     return waited
 
 
@@ -158,18 +158,18 @@ class WholeSpeech:
 def speak_whole(tts, texts: Sequence[str], settings: dict) -> list[WholeSpeech]:
     """Speak texts without streaming, for `distances`."""
     s3gen, reference, steps = tts.networks.s3gen, tts.conds.reference, tts.defaults.cfm_steps
-    found = []
+    speeches = []
     for number, text in enumerate(texts):
         stream = tts.stream(text, **{**settings, "seed": number, "watermark": False})
         list(stream)
         tokens = stream.result.tokens
         keys = [mx.random.key(number), mx.random.key(1000 + number)]
-        found.append(
+        speeches.append(
             WholeSpeech(
                 tokens, keys[0], *(whole(s3gen, tokens, reference, key, steps) for key in keys)
             )
         )
-    return found
+    return speeches
 
 
 def distances(tts, spoken: Sequence[WholeSpeech], chunks: Chunks) -> dict:
@@ -256,16 +256,16 @@ def _row(*cells) -> None:
     print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
 
 
-def _show_timing(found: dict) -> None:
+def _show_timing(timed: dict) -> None:
     print(
-        f"{found['sound']:.2f} s of speech: whole after {found['whole']:.2f} s, first sound of a "
-        f"stream after {found['first']:.2f} s ({found['first_share']:.0%}), its last after "
-        f"{found['all']:.2f} s; equal lengths: {found['same_length']}; waited for while playing: "
-        f"{found['stalls']:.2f} s; {found['peak_memory'] / 1e9:.2f} GB"
+        f"{timed['sound']:.2f} s of speech: whole after {timed['whole']:.2f} s, first sound of a "
+        f"stream after {timed['first']:.2f} s ({timed['first_share']:.0%}), its last after "
+        f"{timed['all']:.2f} s; equal lengths: {timed['same_length']}; waited for while playing: "
+        f"{timed['stalls']:.2f} s; {timed['peak_memory'] / 1e9:.2f} GB"
     )
     _row("chunk, s of sound", "after, s", "real-time factor")
     _row("---", "---", "---")
-    for (moment, seconds), factor in zip(found["chunks"], found["real_time_factors"], strict=True):
+    for (moment, seconds), factor in zip(timed["chunks"], timed["real_time_factors"], strict=True):
         _row(f"{seconds:.2f}", f"{moment:.2f}", f"{factor:.2f}")
 
 
@@ -277,12 +277,12 @@ def _show_distances(rows: Iterable[dict]) -> list[dict]:
     _row(*["---"] * 9)
     for row in rows:
         shown.append(row)
-        found = row["to_whole"]
+        distance = row["to_whole"]
         _row(
             *row["chunks"].values(),
-            f"{found['mel_db']:.2f}",
-            f"{found['relative']:.2f}",
-            f"{found['correlation']:.3f}",
+            f"{distance['mel_db']:.2f}",
+            f"{distance['relative']:.2f}",
+            f"{distance['correlation']:.3f}",
             f"{row['worst_seam']:.2f}",
         )
     other = shown[0]["other_draws"]
@@ -307,23 +307,23 @@ def _work(arguments: argparse.Namespace) -> int:
     multilingual = tts.checkpoint.config.text.tokenizer == "multilingual"
     settings = {"seed": 1, "max_new_tokens": arguments.tokens}
     settings |= {"language_id": "en"} if multilingual else {}
-    found = {"model": arguments.model}
-    found["timing"] = timing(tts, arguments.text, chunks, settings, not arguments.once)
-    _show_timing(found["timing"])
+    figures = {"model": arguments.model}
+    figures["timing"] = timing(tts, arguments.text, chunks, settings, not arguments.once)
+    _show_timing(figures["timing"])
     if arguments.distances or arguments.sizes:
         wanted = [chunks, *(SIZES if arguments.sizes else [])]
         # Long enough for several chunks.
         texts = sorted(HELD_OUT, key=len)[-arguments.sentences :]
         spoken = speak_whole(tts, texts, settings)
-        found["distances"] = _show_distances(distances(tts, spoken, sizes) for sizes in wanted)
+        figures["distances"] = _show_distances(distances(tts, spoken, sizes) for sizes in wanted)
     if arguments.word_errors:
-        found["word_errors"] = rates = compare_word_errors(tts, HELD_OUT, chunks, arguments.voice)
+        figures["word_errors"] = rates = compare_word_errors(tts, HELD_OUT, chunks, arguments.voice)
         print(
             f"word errors: whole {rates['whole']['rate']:.1%}, stream {rates['stream']['rate']:.1%}"
             f" of {rates['whole']['words']} words"
         )
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

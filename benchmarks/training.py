@@ -3,7 +3,7 @@
     python -m benchmarks.training --model FOLDER
     python -m benchmarks.training --model FOLDER --checkpointing
 
-The clip is made of numbers, as the time does not depend on what is said.
+The clip is random numbers, as the time does not depend on its content.
 """
 
 from __future__ import annotations

@@ -117,9 +117,9 @@ def _short(value: Any, most: int = 120) -> str:
     return words if len(words) <= most else f"{words[:most]}..."
 
 
-def count(found: Any) -> int:
+def count(results: Any) -> int:
     """Count the values that were compared."""
-    return sum(map(count, found.values())) if isinstance(found, dict) else 1
+    return sum(map(count, results.values())) if isinstance(results, dict) else 1
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -52,7 +52,7 @@ def digest(samples: np.ndarray) -> list:
     return [len(whole), hashlib.sha256(whole.tobytes()).hexdigest()]
 
 
-def told(tts) -> dict:
+def per_call_results(tts) -> dict:
     """Attributes that a model keeps of its latest call."""
     return {
         "tokens": [int(token) for token in tts.last_tokens],
@@ -67,7 +67,11 @@ def told(tts) -> dict:
 
 def spoken(tts, text, *arguments, **settings) -> dict:
     waveform = tts.generate(text, *arguments, **settings)
-    return {"waveform": digest(waveform), **told(tts), "spans": [list(s) for s in tts.spans]}
+    return {
+        "waveform": digest(waveform),
+        **per_call_results(tts),
+        "spans": [list(s) for s in tts.spans],
+    }
 
 
 def together(tts, texts, *arguments, **settings) -> dict:
@@ -76,17 +80,17 @@ def together(tts, texts, *arguments, **settings) -> dict:
     def take(number, waveform, outcomes):
         finished[number] = [digest(waveform), [[o.verdict, o.tries] for o in outcomes]]
 
-    found = tts.generate_batch(texts, *arguments, finished=take, **settings)
+    waveforms = tts.generate_batch(texts, *arguments, finished=take, **settings)
     return {
-        "waveforms": [digest(one) for one in found],
+        "waveforms": [digest(one) for one in waveforms],
         "finished": [finished[number] for number in sorted(finished)],
-        **told(tts),
+        **per_call_results(tts),
         "spans": [list(span) for span in tts.spans],
     }
 
 
 def streamed(tts, text, *arguments, **settings) -> dict:
-    return {"chunks": chunks(tts.stream(text, *arguments, **settings)), **told(tts)}
+    return {"chunks": chunks(tts.stream(text, *arguments, **settings)), **per_call_results(tts)}
 
 
 def chunks(pieces: Iterable[np.ndarray]) -> list:
@@ -156,18 +160,18 @@ def pocket(tts) -> dict:
 
 def in_threads(tts) -> list:
     """Two threads at a time, each with what its own calls left."""
-    found: list = [None, None]
+    results: list = [None, None]
 
     def speak(number: int) -> None:
         settings = {**FAST, "seed": 20 + number}
-        found[number] = [spoken(tts, text, **settings) for text in SENTENCES[:3]]
+        results[number] = [spoken(tts, text, **settings) for text in SENTENCES[:3]]
 
     threads = [threading.Thread(target=speak, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return [*found, told(tts)["limit"]]
+    return [*results, per_call_results(tts)["limit"]]
 
 
 def mistakes(tts) -> dict:
@@ -201,26 +205,26 @@ def conversion(recording: np.ndarray) -> dict:
     vc = ChatterboxVC.from_pretrained("pocket")
     folder = vc.checkpoint.folder / "voices"
     rms = Voice.load(folder / "rms.safetensors")
-    found = {
+    results = {
         "vc": digest(vc.generate(recording, voice=rms, seed=1)),
         "vc, faster": digest(vc.generate(recording, seed=2, speed=1.3, watermark=False)),
         "vc, stream": chunks(vc.stream(recording, voice=rms, seed=1)),
     }
     vc.set_target_voice(np.tile(recording, 3))
-    return {**found, "vc, target": digest(vc.generate(recording, seed=1, n_cfm_timesteps=2))}
+    return {**results, "vc, target": digest(vc.generate(recording, seed=1, n_cfm_timesteps=2))}
 
 
 def voices(tts, recording: np.ndarray) -> dict:
     folder = tts.checkpoint.folder / "voices"
     awb = Voice.load(folder / "awb.safetensors")
-    found = {
+    results = {
         "voice": spoken(tts, TEXT, voice=awb, **FAST),
         "voice, its own stays": spoken(tts, TEXT, **FAST),
         "voice of a recording": spoken(tts, TEXT, audio_prompt_path=recording, **FAST),
         "voice of a recording, kept": spoken(tts, TEXT, exaggeration=0.8, **FAST),
     }
     tts.prepare_conditionals(recording[: 5 * RATE])
-    return {**found, "voice, prepared": streamed(tts, TEXT, **FAST)}
+    return {**results, "voice, prepared": streamed(tts, TEXT, **FAST)}
 
 
 def commands() -> dict:
@@ -228,7 +232,7 @@ def commands() -> dict:
     book.write_text(BOOK, encoding="utf-8")
     plain = ("--model", "pocket", "--seed", 3, "--cfm-steps", 2)
     speak = "mlx_chatterbox.generate"
-    found = {
+    results = {
         "book": program(speak, *plain, "--file", book, "--output", wav),
         "book, subtitles": program(
             speak, *plain, "--file", book, "--output", work / "two.wav", "--subtitles", "srt"
@@ -244,7 +248,7 @@ def commands() -> dict:
     }
     files = sorted(path for path in work.iterdir() if path.is_file())
     return {
-        **found,
+        **results,
         "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         "job": job_records(wav.with_name("book.wav.job") / "manifest.json"),
     }
@@ -280,11 +284,11 @@ def main() -> None:
         "turbo": ChatterboxTurboTTS,
         "nano": ChatterboxTurboTTS,
     }
-    found = {"pocket": pocket(tts), "mistakes": mistakes(tts)}
-    found |= {"conversion": conversion(recording[: 4 * RATE]), "voices": voices(tts, recording)}
-    found |= {name: small(kind, name, recording) for name, kind in kinds.items()}
-    found |= {"commands": commands()}
-    json.dump(found, sys.stdout)
+    results = {"pocket": pocket(tts), "mistakes": mistakes(tts)}
+    results |= {"conversion": conversion(recording[: 4 * RATE]), "voices": voices(tts, recording)}
+    results |= {name: small(kind, name, recording) for name, kind in kinds.items()}
+    results |= {"commands": commands()}
+    json.dump(results, sys.stdout)
 
 
 main()

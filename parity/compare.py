@@ -17,7 +17,7 @@ from .stages import EQUAL, MAX_ABS, PIPELINE, STAGES, UNEQUAL_SHARE, StageOutput
 
 
 @dataclass(frozen=True)
-class Verdict:
+class OutputVerdict:
     """The verdict on one output. `error` is None where the two could not be subtracted."""
 
     stage: str
@@ -35,7 +35,7 @@ class Comparison:
 
     checked: str
     reference: str
-    rows: tuple[Verdict, ...]
+    rows: tuple[OutputVerdict, ...]
     precision: str = "float32"
 
     @property
@@ -105,7 +105,7 @@ def _rms(values: np.ndarray) -> float:
 
 def _verdict(
     stage: str, output: StageOutput, reference: np.ndarray, checked: np.ndarray | None
-) -> Verdict:
+) -> OutputVerdict:
     error, problem = None, _problem(reference, checked)
     if output.measure == UNEQUAL_SHARE and checked is not None and checked.ndim == 1:
         # Tokens may also be fewer or more.
@@ -116,7 +116,9 @@ def _verdict(
         error = _error(output.measure, reference, checked)
         if not error <= output.bound:
             problem = f"{error:.3g} is over the bound of {output.bound:.3g}"
-    return Verdict(stage, output.name, output.measure, error, output.bound, not problem, problem)
+    return OutputVerdict(
+        stage, output.name, output.measure, error, output.bound, not problem, problem
+    )
 
 
 def _unequal_share(reference: np.ndarray, checked: np.ndarray) -> float:

@@ -54,20 +54,20 @@ def _outputs(arguments, inputs: dict) -> None:
         outputs = compute_numpy(inputs, _numpy_networks(arguments))
     else:
         outputs = compute_mlx(arguments.checkpoint, inputs, arguments.stages, **_model(arguments))
-    _check_found(arguments, outputs)
+    _check_any(arguments, outputs)
     write_dump(arguments.output, outputs, {"backend": arguments.backend})
 
 
 def _taps_by_mlx(arguments, inputs: dict) -> None:
-    """Write what every layer of ours is given and makes."""
+    """Write inputs and outputs of every layer of ours."""
     networks = load(arguments.checkpoint, **_model(arguments)).networks
     taps = record_with(networks, inputs, arguments.stages, arguments.calls)
-    _check_found(arguments, taps)
+    _check_any(arguments, taps)
     write_taps(arguments.output, taps, inputs, {"backend": "mlx"})
 
 
-def _check_found(arguments, found) -> None:
-    if not found:
+def _check_any(arguments, results) -> None:
+    if not results:
         raise ParityError(
             f"{arguments.inputs} does not have all inputs of any stage; nothing was written."
         )

@@ -32,15 +32,15 @@ def bisect(arguments) -> int:
     """Run `python -m parity bisect`; 1 if a layer differs."""
     with work_folder(arguments.work) as work:
         if arguments.found is not None and arguments.reference is not None:
-            expected, found = read_taps(arguments.reference), read_taps(arguments.found).taps
+            expected, actual = read_taps(arguments.reference), read_taps(arguments.found).taps
             model = None
         else:
             expected, model = _reference(arguments, work)
             with planted(arguments.fault, model.networks):
-                found = record_with(
+                actual = record_with(
                     model.networks, expected.inputs, arguments.stages, arguments.calls
                 )
-        findings = bisect_taps(expected.taps, found, arguments.stages)
+        findings = bisect_taps(expected.taps, actual, arguments.stages)
         print(as_text(findings))
         _write_layers(arguments, findings, model)
         fault = first_fault(findings)

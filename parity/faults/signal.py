@@ -74,7 +74,7 @@ def _no_envelope(patches: Patches) -> None:
 FAULTS = (
     Fault(
         "symmetric_window",
-        "Hann windows with a zero at both ends, as SciPy makes them when not told",
+        "Hann windows with a zero at both ends, as SciPy makes them by default",
         ("ref_mel",),
         "audio.stft.hann_window",
         _symmetric_window,

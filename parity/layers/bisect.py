@@ -30,12 +30,12 @@ class Step:
     """A call of a layer on both sides.
 
     Attributes:
-        found, expected: the checked side's tap and the reference's.
+        actual, expected: the checked side's tap and the reference's.
         inputs, outputs: error of each that both have: relative RMS, infinite where the shapes
             differ; of integers the share that is unequal.
     """
 
-    found: Tap
+    actual: Tap
     expected: Tap
     inputs: dict[str, float]
     outputs: dict[str, float]
@@ -73,7 +73,7 @@ class Bisection:
 
 def bisect(
     expected: Sequence[Tap],
-    found: Sequence[Tap],
+    actual: Sequence[Tap],
     only: Iterable[str] | None = None,
     tolerance: float = TOLERANCE,
 ) -> list[Bisection]:
@@ -81,7 +81,7 @@ def bisect(
 
     Args:
         expected: the reference's.
-        found: of what is checked; its order is the one walked.
+        actual: of what is checked; its order is the one walked.
         only: names of stages.
         tolerance: of the relative RMS error up to which two arrays agree.
 
@@ -90,12 +90,12 @@ def bisect(
     """
     references = {(tap.stage, tap.key): tap for tap in expected}
     wanted = None if only is None else set(only)
-    names = [tap.stage for tap in found if tap.is_stage]
+    names = [tap.stage for tap in actual if tap.is_stage]
     names = [name for name in names if wanted is None or name in wanted]
     stages = [name for name in names if (name, f"{name}#1") in references]
     if not stages:
         raise ParityError("the two sides' taps have no stage in common.")
-    return [_bisect_stage(stage, references, found, tolerance) for stage in stages]
+    return [_bisect_stage(stage, references, actual, tolerance) for stage in stages]
 
 
 def first_fault(findings: Sequence[Bisection]) -> Bisection | None:
@@ -104,11 +104,11 @@ def first_fault(findings: Sequence[Bisection]) -> Bisection | None:
 
 
 def _bisect_stage(
-    stage: str, references: dict, found: Sequence[Tap], tolerance: float
+    stage: str, references: dict, actual: Sequence[Tap], tolerance: float
 ) -> Bisection:
     steps = tuple(
         _step(references[stage, tap.key], tap)
-        for tap in found
+        for tap in actual
         if tap.stage == stage and (stage, tap.key) in references
     )
     culprit = next((step for step in steps if _is_to_blame(step, tolerance)), None)
@@ -117,63 +117,63 @@ def _bisect_stage(
 
 
 def _is_to_blame(step: Step, tolerance: float) -> bool:
-    if step.found.is_stage:
+    if step.actual.is_stage:
         return step.output_error > max(tolerance, STAGE_TOLERANCE)
     return step.output_error > max(tolerance, GROWTH * step.input_error)
 
 
 def _first_inside(culprit: Step, steps: Sequence[Step], tolerance: float) -> Step | None:
-    parents = {step.found.key: step.found.parent for step in steps}
+    parents = {step.actual.key: step.actual.parent for step in steps}
     inner = []
     for step in steps:
-        parent = step.found.parent
-        while parent and parent != culprit.found.key:
+        parent = step.actual.parent
+        while parent and parent != culprit.actual.key:
             parent = parents.get(parent, "")
         if parent:
             inner.append(step)
     differing = [step for step in inner if step.input_error > tolerance]
-    return min(differing, key=lambda step: step.found.started, default=None)
+    return min(differing, key=lambda step: step.actual.started, default=None)
 
 
-def _step(expected: Tap, found: Tap) -> Step:
+def _step(expected: Tap, actual: Tap) -> Step:
     return Step(
-        found,
+        actual,
         expected,
-        _errors(expected.inputs, found.inputs),
-        _errors(expected.outputs, found.outputs),
+        _errors(expected.inputs, actual.inputs),
+        _errors(expected.outputs, actual.outputs),
     )
 
 
-def _errors(expected: Arrays, found: Arrays) -> dict[str, float]:
-    return {name: error(expected[name], found[name]) for name in expected if name in found}
+def _errors(expected: Arrays, actual: Arrays) -> dict[str, float]:
+    return {name: error(expected[name], actual[name]) for name in expected if name in actual}
 
 
-def error(expected: np.ndarray, found: np.ndarray) -> float:
+def error(expected: np.ndarray, actual: np.ndarray) -> float:
     """Relative RMS error; of integers the share that is unequal; infinite where nothing fits."""
-    pair = aligned(expected, found)
+    pair = aligned(expected, actual)
     if pair is None:
         return float("inf")
-    expected, found = pair
+    expected, actual = pair
     if expected.dtype.kind != "f":
-        return float(np.mean(expected != found)) if expected.size else 0.0
-    if not np.isfinite(found).all() and np.isfinite(expected).all():
+        return float(np.mean(expected != actual)) if expected.size else 0.0
+    if not np.isfinite(actual).all() and np.isfinite(expected).all():
         return float("inf")
-    return relative_rms(expected, found)
+    return relative_rms(expected, actual)
 
 
-def aligned(expected: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def aligned(expected: np.ndarray, actual: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Bring two arrays to one shape; None if they do not fit.
 
     One side may lack axes of length one, or have one row of a batch where the other has the same
     row for each.
     """
-    if expected.shape == found.shape:
-        return expected, found
-    first, second = np.squeeze(expected), np.squeeze(found)
+    if expected.shape == actual.shape:
+        return expected, actual
+    first, second = np.squeeze(expected), np.squeeze(actual)
     if first.shape == second.shape:
         return first, second
     if first.ndim == second.ndim:
-        first, second = expected, found
+        first, second = expected, actual
     elif first.ndim < second.ndim:
         first = first[None]
     else:
@@ -194,7 +194,7 @@ def as_text(findings: Sequence[Bisection]) -> str:
         worst = max((step.output_error for step in finding.steps), default=0.0)
         verdict = f"all agree, at most {worst:.1e} apart"
         if finding.culprit:
-            verdict = f"differs first in {finding.culprit.found.key}"
+            verdict = f"differs first in {finding.culprit.actual.key}"
         lines.append(f"{finding.stage}: {len(finding.steps)} calls compared, {verdict}")
     fault = first_fault(findings)
     return "\n".join([*lines, *([] if fault is None else ["", *_around(fault)])])
@@ -217,11 +217,11 @@ def _around(finding: Bisection) -> list[str]:
             f"{step.input_error:.1e}" if step.inputs else "-",
             f"{step.output_error:.1e}",
         )
-        rows.append((step.found.key, *errors, note))
+        rows.append((step.actual.key, *errors, note))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [
         "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
     lines.insert(1, "  ".join("-" * width for width in widths[:3]))
-    what = "the stage's own code" if culprit.found.is_stage else f"layer {culprit.found.name}"
+    what = "the stage's own code" if culprit.actual.is_stage else f"layer {culprit.actual.name}"
     return [f"stage {finding.stage}: {what} is the first that differs.", "", *lines]

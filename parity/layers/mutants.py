@@ -41,7 +41,7 @@ def try_fault(model: SmallModel, fault) -> Mutant:
     expected = {name: value for name, value in model.outputs.items() if name in outputs}
     caught = not compare(expected, outputs).holds
     finding = first_fault(bisect(model.taps, taps, fault.stages))
-    named = "" if finding is None else finding.culprit.found.name
+    named = "" if finding is None else finding.culprit.actual.name
     return Mutant(fault.name, caught, named, fault.layer)
 
 

@@ -77,8 +77,8 @@ def layer_errors(finding: Bisection) -> list[LayerError]:
         LayerError(
             finding.stage,
             order,
-            step.found.name,
-            step.found.call,
+            step.actual.name,
+            step.actual.call,
             step.input_error if step.inputs else None,
             step.output_error,
         )
@@ -87,24 +87,24 @@ def layer_errors(finding: Bisection) -> list[LayerError]:
 
 
 def error_over_time(
-    output: str, expected: np.ndarray, found: np.ndarray, points: int = 200
+    output: str, expected: np.ndarray, actual: np.ndarray, points: int = 200
 ) -> TimeProfile | None:
     """Error of an output along time; None without a time axis, or if the two do not fit.
 
     Args:
         points: at most so many stretches.
     """
-    pair = aligned(expected, found)
+    pair = aligned(expected, actual)
     if output not in TIME_AXES or pair is None or not expected.size:
         return None
     axis, rate = TIME_AXES[output]
-    expected, found = (np.moveaxis(side, axis, 0).astype(np.float64) for side in pair)
+    expected, actual = (np.moveaxis(side, axis, 0).astype(np.float64) for side in pair)
     count = len(expected)
     edges = np.linspace(0, count, min(points, count) + 1).astype(int)
     if output.endswith("tokens"):
-        wrong, scale = (expected != found).astype(float), 1.0
+        wrong, scale = (expected != actual).astype(float), 1.0
     else:
-        wrong, scale = (found - expected) ** 2, math.sqrt(float(np.mean(expected**2))) or 1.0
+        wrong, scale = (actual - expected) ** 2, math.sqrt(float(np.mean(expected**2))) or 1.0
     means = [float(np.mean(wrong[a:b])) for a, b in pairwise(edges)]
     errors = means if output.endswith("tokens") else [math.sqrt(mean) / scale for mean in means]
     middles = [float(a + b) / 2 / rate for a, b in pairwise(edges)]
@@ -112,13 +112,13 @@ def error_over_time(
 
 
 def over_time(
-    expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], points: int = 200
+    expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray], points: int = 200
 ) -> list[TimeProfile]:
     """Error profiles of all outputs of two dumps that have a time axis."""
     profiles = (
-        error_over_time(name, expected[name], found[name], points)
+        error_over_time(name, expected[name], actual[name], points)
         for name in expected
-        if name in found
+        if name in actual
     )
     return [profile for profile in profiles if profile is not None]
 
@@ -131,8 +131,8 @@ def as_plain(findings: Sequence[Bisection]) -> list[dict]:
     return [
         {
             "stage": finding.stage,
-            "differs_first": finding.culprit and finding.culprit.found.key,
-            "inside": finding.inside and finding.inside.found.key,
+            "differs_first": finding.culprit and finding.culprit.actual.key,
+            "inside": finding.inside and finding.inside.actual.key,
             "layers": [_finite(asdict(layer)) for layer in layer_errors(finding)],
         }
         for finding in findings

@@ -31,7 +31,7 @@ SCRIPT = '''\
 
 Needs the packages `{package}` and `mlx_chatterbox` (run it in a clone's root, or install them), and
 for upstream's side its PyTorch package. Beside it: inputs.safetensors (the reference's),
-expected.safetensors (what the reference made of them), found.safetensors (what was found),
+expected.safetensors (what the reference made of them), found.safetensors (what the layer made),
 weights.safetensors (the layer's, in MLX's layout), upstream.safetensors (the same in PyTorch's),
 config.json. If PyTorch too differs with these weights, it is the weights that are wrong.
 """
@@ -84,31 +84,33 @@ def save(finding: Bisection, folder: str | Path, model: Model, fault: str = "") 
     step = finding.culprit
     metadata = {
         "stage": finding.stage,
-        "name": step.found.name,
-        "call": step.found.call,
+        "name": step.actual.name,
+        "call": step.actual.call,
         "input_errors": step.inputs,
         "output_errors": step.outputs,
         "fault": fault,
         "checkpoint": None,
         "upstream": None,
     }
-    if step.found.is_stage:
+    if step.actual.is_stage:
         stage = next(stage for stage in STAGES if stage.name == finding.stage)
         names = (*stage.inputs, *stage.optional_inputs)
         inputs = {name: model.inputs[name] for name in names if name in model.inputs}
         metadata["checkpoint"] = str(Path(model.checkpoint).resolve())
     else:
         # Inputs that only one side recorded (flow times, noise) are needed to call the layer again.
-        inputs = {**step.found.inputs, **step.expected.inputs}
-        metadata["upstream"] = _write_weights(folder, model.networks, model.config, step.found.name)
+        inputs = {**step.actual.inputs, **step.expected.inputs}
+        metadata["upstream"] = _write_weights(
+            folder, model.networks, model.config, step.actual.name
+        )
     write_dump(folder / "inputs.safetensors", inputs)
     write_dump(folder / "expected.safetensors", step.expected.outputs)
-    write_dump(folder / "found.safetensors", step.found.outputs)
+    write_dump(folder / "found.safetensors", step.actual.outputs)
     model.config.save(folder)
     write_text(folder / "layer.json", json.dumps(metadata, indent=2) + "\n")
     script = SCRIPT.format(
-        name=step.found.name,
-        call=step.found.call,
+        name=step.actual.name,
+        call=step.actual.call,
         stage=finding.stage,
         root=str(Path(mlx_chatterbox.__file__).resolve().parents[1]),
         package=__name__.rpartition(".layers.")[0],

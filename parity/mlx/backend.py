@@ -53,7 +53,7 @@ def compute(
         CheckpointError: the folder does not load.
     """
     checkpoint = load(folder, **model)
-    whole = {stages.PIPELINE: lambda _, given: pipeline(checkpoint, given)}
+    whole = {stages.PIPELINE: lambda _, inputs: pipeline(checkpoint, inputs)}
     return _computed({**_STAGES, **whole}, checkpoint.networks, inputs, only)
 
 

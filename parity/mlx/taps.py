@@ -1,8 +1,8 @@
 """Taps of our networks: `__call__` is wrapped while a recording lasts; no code is edited.
 
-Python looks a call up in the class, so each class in the tree is wrapped, and the instance told by
-its identity. What is wrapped is what is there when the recording begins: a method or function that
-a test has replaced is recorded as replaced.
+Python looks a call up in the class, so each class in the tree is wrapped, and instances are
+recognised by identity. The wrapped methods and functions are those at the start of the recording:
+one that a test has replaced is recorded as replaced.
 
 While recording, the networks take their plain path, layer by layer. On a CPU of two or three cores
 they would otherwise split work between two threads (`nn.parallel`), the flow's attention would

@@ -248,10 +248,10 @@ NETWORK_STAGES: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
     ),
     "source/excitation": (
         ("source/f0", "source/phases", "source/noise"),
-        lambda w, *given: w.excitation(*given),
+        lambda w, *inputs: w.excitation(*inputs),
     ),
     "vocoder/f0": (("vocoder/mel",), lambda w, mel: w.f0(mel)),
-    "vocoder/waveform": (("vocoder/mel", "vocoder/source"), lambda w, *given: w.waveform(*given)),
+    "vocoder/waveform": (("vocoder/mel", "vocoder/source"), lambda w, *inputs: w.waveform(*inputs)),
 }
 
 

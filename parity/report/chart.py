@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Sequence
 
-from ..compare import Comparison, Verdict
+from ..compare import Comparison, OutputVerdict
 
 _DECADES = (-9, 0)
 _LABEL, _PLOT, _VALUE, _ROW, _TOP = 210, 430, 130, 20, 46
@@ -63,7 +63,7 @@ def _axis(rows: int) -> list[str]:
     return parts
 
 
-def _bar(row: Verdict, y: int) -> list[str]:
+def _bar(row: OutputVerdict, y: int) -> list[str]:
     kind = "holds" if row.holds else "fails"
     start, end, bound = _x(0.0), _x(row.error), _x(row.bound)
     shown = "equal" if row.error == 0 else f"{row.error:.1e}"

@@ -17,7 +17,7 @@ Check = Callable[[Any], bool]
 
 
 def read_metadata(path: Path) -> dict:
-    """What a run says of itself (`provenance.run_metadata`); {} where there is no such file.
+    """Read a run's metadata (`provenance.run_metadata`); {} where there is no such file.
 
     Raises:
         ParityError: it is damaged.
@@ -74,7 +74,7 @@ def _or_none(check: Check) -> Check:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether a value is text that can be written again."""
+    """Tell whether a value is text without surrogates, which could not be written."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
@@ -87,7 +87,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether all texts in a value can be written again."""
+    """Tell whether a value is plain JSON whose texts can all be written."""
     if isinstance(value, dict):
         return all(_is_text(key) and _is_plain(inner) for key, inner in value.items())
     if isinstance(value, list):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from ..compare import Comparison, Verdict
+from ..compare import Comparison, OutputVerdict
 
 
 def as_junit(comparisons: Sequence[Comparison]) -> str:
@@ -22,12 +22,12 @@ def as_junit(comparisons: Sequence[Comparison]) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
 
 
-def _counts(rows: Sequence[Verdict]) -> dict[str, str]:
+def _counts(rows: Sequence[OutputVerdict]) -> dict[str, str]:
     failed = sum(not row.holds for row in rows)
     return {"tests": str(len(rows)), "failures": str(failed), "errors": "0", "skipped": "0"}
 
 
-def _case(suite: ElementTree.Element, comparison: Comparison, row: Verdict) -> None:
+def _case(suite: ElementTree.Element, comparison: Comparison, row: OutputVerdict) -> None:
     where = f"parity.{comparison.checked}.{comparison.reference}.{row.stage}".replace(" ", "_")
     case = ElementTree.SubElement(suite, "testcase", classname=where, name=row.output, time="0")
     text = f"{row.measure}: {row.error}, bound {row.bound}"

@@ -9,7 +9,7 @@ import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..compare import Comparison, Verdict
+from ..compare import Comparison, OutputVerdict
 from .pictures import Picture, layers_picture, pictures_of
 from .report import ParityReport
 from .style import STYLE
@@ -67,7 +67,9 @@ def _facts(report: ParityReport) -> str:
     return f'<ul class="facts">{shown}</ul>'
 
 
-def _by_stage(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[Comparison, Verdict]]]:
+def _by_stage(
+    comparisons: Sequence[Comparison],
+) -> dict[str, list[tuple[Comparison, OutputVerdict]]]:
     stages: dict[str, list] = {}
     for comparison in comparisons:
         for row in comparison.rows:
@@ -90,7 +92,7 @@ def _summary(report: ParityReport) -> str:
     return f"<h2>Summary</h2>{_table(heads, lines)}"
 
 
-def _severity(row: Verdict) -> float:
+def _severity(row: OutputVerdict) -> float:
     """Share of its bound that an output uses; infinite where it fails."""
     if not row.holds:
         return math.inf
@@ -114,8 +116,8 @@ def _stages(report: ParityReport) -> Iterator[str]:
             drawn.append(picture)
         for comparison, row in rows:
             name = row.output
-            if comparison is pictured and name in report.reference and name in report.found:
-                arrays = report.reference[name], report.found[name]
+            if comparison is pictured and name in report.reference and name in report.actual:
+                arrays = report.reference[name], report.actual[name]
                 drawn += pictures_of(name, *arrays, row.bound)
         name = html.escape(stage)
         yield (
@@ -124,7 +126,7 @@ def _stages(report: ParityReport) -> Iterator[str]:
         )
 
 
-def _figures(row: Verdict) -> str:
+def _figures(row: OutputVerdict) -> str:
     bound = f"{row.bound:.0e}" if row.bound else "equal"
     mark = "holds" if row.holds else "fails"
     return (
@@ -135,7 +137,7 @@ def _figures(row: Verdict) -> str:
     )
 
 
-def _problem(row: Verdict) -> str:
+def _problem(row: OutputVerdict) -> str:
     if not row.problem:
         return ""
     return f'<tr class="fails"><td colspan="6">{html.escape(row.problem)}</td></tr>'

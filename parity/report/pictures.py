@@ -42,10 +42,10 @@ class Picture:
 
 
 def pictures_of(
-    output: str, expected: np.ndarray, found: np.ndarray, bound: float
+    output: str, expected: np.ndarray, actual: np.ndarray, bound: float
 ) -> list[Picture]:
     """Pictures that explain an output; none where the two arrays do not fit."""
-    pair = aligned(expected, found)
+    pair = aligned(expected, actual)
     if pair is None or not expected.size:
         return []
     result = []
@@ -55,7 +55,7 @@ def pictures_of(
         result += _curves(output, *pair)
     if np.array_equal(*pair):
         return result  # there is no error to draw
-    profile = error_over_time(output, expected, found)
+    profile = error_over_time(output, expected, actual)
     if profile is not None and len(profile.errors) > 1:
         tokens = output.endswith("tokens")
         what = "share of tokens that differ" if tokens else "error over time"
@@ -89,15 +89,15 @@ def layers_picture(stage: Mapping) -> Picture | None:
     return Picture(drawing, caption)
 
 
-def _images(output: str, expected: np.ndarray, found: np.ndarray) -> list[Picture]:
-    expected, found = (_upright(output, side) for side in (expected, found))
-    difference = np.abs(found.astype(float) - expected.astype(float))
+def _images(output: str, expected: np.ndarray, actual: np.ndarray) -> list[Picture]:
+    expected, actual = (_upright(output, side) for side in (expected, actual))
+    difference = np.abs(actual.astype(float) - expected.astype(float))
     finite = expected[np.isfinite(expected)]
     low, high = np.percentile(finite, (1, 99.5)) if finite.size else (0.0, 1.0)
     worst = float(np.nanmax(difference, initial=0.0))
     shown = (
         (expected, low, high, SOUND, np.mean, f"{output}, the reference"),
-        (found, low, high, SOUND, np.mean, f"{output}, ours"),
+        (actual, low, high, SOUND, np.mean, f"{output}, ours"),
         (difference, 0.0, worst, DIFFERENCE, np.max, f"their difference; lightest: {worst:.1e}"),
     )
     return [
@@ -122,25 +122,25 @@ def _image(
     return Picture(f'<img alt="{html.escape(caption, quote=True)}" src="{url}">', caption)
 
 
-def _curves(output: str, expected: np.ndarray, found: np.ndarray) -> list[Picture]:
+def _curves(output: str, expected: np.ndarray, actual: np.ndarray) -> list[Picture]:
     seconds = expected.size / TIME_AXES[output][1]
-    expected, found = (side.reshape(-1).astype(float) for side in (expected, found))
+    expected, actual = (side.reshape(-1).astype(float) for side in (expected, actual))
     return [
         Picture(plots.envelope(values, seconds, caption), caption)
         for values, caption in (
             (expected, f"{output}, the reference"),
-            (found, f"{output}, ours"),
-            (found - expected, "their difference"),
+            (actual, f"{output}, ours"),
+            (actual - expected, "their difference"),
         )
     ]
 
 
-def _histogram(output: str, expected: np.ndarray, found: np.ndarray) -> Picture:
-    expected, found = (side.astype(np.float64).reshape(-1) for side in (expected, found))
+def _histogram(output: str, expected: np.ndarray, actual: np.ndarray) -> Picture:
+    expected, actual = (side.astype(np.float64).reshape(-1) for side in (expected, actual))
     scale = float(np.sqrt(np.mean(expected**2)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        exponents = np.log10(np.abs(found - expected) / (scale or 1.0))
-    equal = float(np.mean(found == expected))
+        exponents = np.log10(np.abs(actual - expected) / (scale or 1.0))
+    equal = float(np.mean(actual == expected))
     some = np.clip(exponents[np.isfinite(exponents)], _SMALLEST, 0)
     counts, edges = np.histogram(some, bins=_BINS, range=(_SMALLEST, 0))
     caption = f"{output}: how far each value is off, as part of the reference's RMS"

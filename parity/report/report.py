@@ -28,14 +28,14 @@ class ParityReport:
 
     Attributes:
         metadata: `provenance.run_metadata`, or whatever is known.
-        reference, found: the dumps of the first comparison, for pictures.
+        reference, actual: the dumps of the first comparison, for pictures.
         layers: `profiles.as_plain`; empty where layers were not compared.
     """
 
     comparisons: Sequence[Comparison]
     metadata: Mapping = field(default_factory=dict)
     reference: Arrays = field(default_factory=dict)
-    found: Arrays = field(default_factory=dict)
+    actual: Arrays = field(default_factory=dict)
     layers: Sequence[Mapping] = ()
 
 

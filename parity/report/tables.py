@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..compare import Comparison, Verdict, all_hold
+from ..compare import Comparison, OutputVerdict, all_hold
 from ..errors import ParityError
 from ..whole_file import write_text
 
@@ -108,21 +108,21 @@ def _cells(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
     ]
 
 
-def error_text(row: Verdict) -> str:
+def error_text(row: OutputVerdict) -> str:
     """An error as text."""
     if row.error is None:
         return "-"
     return f"{row.error:.2e}" if row.bound and row.error else f"{row.error:.0f}"
 
 
-def margin(row: Verdict) -> float | None:
+def margin(row: OutputVerdict) -> float | None:
     """Bound divided by error; None where there is nothing to divide."""
     if row.error is None or not row.error > 0 or not row.bound or math.isinf(row.error):
         return None
     return row.bound / row.error
 
 
-def margin_text(row: Verdict) -> str:
+def margin_text(row: OutputVerdict) -> str:
     """A margin as text."""
     value = margin(row)
     if value is None:

@@ -73,7 +73,7 @@ def _speaker(networks: Networks) -> tuple[object, dict]:
         # The NumPy that upstream asks for keeps float32 here; the next one does not, and upstream's
         # tokenizer stops.
         loud = tts.norm_loudness
-        tts.norm_loudness = lambda *given: loud(*given).astype(np.float32)
+        tts.norm_loudness = lambda *arguments: loud(*arguments).astype(np.float32)
         return tts, {}
     if _is_multilingual(networks):
         from chatterbox.models.tokenizers import MTLTokenizer

@@ -46,7 +46,7 @@ class TorchRecorder(Recorder):
 
     Attributes:
         meanflow: whether each step embeds two flow times.
-        tails: by stage, of how many last positions T3's logits count; of one where not said.
+        tails: by stage, the number of last positions whose T3 logits are compared; default 1.
     """
 
     def __init__(self, calls: int = CALLS):
@@ -176,7 +176,7 @@ def _inputs(module, function: Callable, name: str, args: tuple, kwargs: dict) ->
     second = kind in CHANNELS_SECOND_IN
     if kind == "T3CondEnc":
         cond = args[0]
-        given = {
+        values = {
             "speaker": cond.speaker_emb,
             "prompt": cond.cond_prompt_speech_emb,
             "emotion": cond.emotion_adv,
@@ -185,21 +185,21 @@ def _inputs(module, function: Callable, name: str, args: tuple, kwargs: dict) ->
         bound = {**kwargs}
         parameters = [p for p in inspect.signature(function).parameters if p != "self"]
         bound.update(zip(parameters, args, strict=False))
-        given = {ours: bound.get(theirs) for ours, theirs in INPUTS_UPSTREAM[kind].items()}
+        values = {ours: bound.get(theirs) for ours, theirs in INPUTS_UPSTREAM[kind].items()}
     else:
         arrays = (a for a in (*args, *kwargs.values()) if isinstance(a, torch.Tensor))
-        given = {"x": next(arrays, None)}
+        values = {"x": next(arrays, None)}
     if kind == "CausalResnetBlock1D":
         # Ours take it after the activation that stands first in upstream's layer.
-        given["time"] = torch.nn.functional.mish(given["time"])
-    found = {}
-    for role, value in given.items():
+        values["time"] = torch.nn.functional.mish(values["time"])
+    inputs = {}
+    for role, value in values.items():
         if isinstance(value, torch.Tensor):
-            found[role] = _cut(name, _channels_last(as_numpy(value), second))
+            inputs[role] = _cut(name, _channels_last(as_numpy(value), second))
     for pattern, start, end in PADDED_OUTSIDE:
         if pattern.search(name):
-            found["x"] = found["x"][:, start : found["x"].shape[1] - end]
-    return found
+            inputs["x"] = inputs["x"][:, start : inputs["x"].shape[1] - end]
+    return inputs
 
 
 def _outputs(kind: str, name: str, result) -> Arrays:
@@ -213,11 +213,11 @@ def _outputs(kind: str, name: str, result) -> Arrays:
         result = result.last_hidden_state
     results = result if isinstance(result, (tuple, list)) else [result]
     second = kind in CHANNELS_SECOND_OUT
-    found = {}
+    outputs = {}
     for role in OUTPUTS.get(kind, ("0",)):
         array = _cut(name, _channels_last(as_numpy(results[int(role)]), second))
-        found[role] = np.maximum(array, 0.0) if WITH_RELU.search(name) else array
-    return found
+        outputs[role] = np.maximum(array, 0.0) if WITH_RELU.search(name) else array
+    return outputs
 
 
 def _channels_last(array: np.ndarray, second: bool) -> np.ndarray:
@@ -241,10 +241,10 @@ def _signal(recorder: TorchRecorder) -> Iterator[None]:
 
     def stft(original):
         def call(*args, **kwargs):
-            given = inspect.signature(original).bind(*args, **kwargs).arguments
-            window = {"window": as_numpy(given["window"])}
+            bound = inspect.signature(original).bind(*args, **kwargs).arguments
+            window = {"window": as_numpy(bound["window"])}
             recorder.note("audio.stft.hann_window", {"0": window["window"]})
-            tap = recorder.enter("audio.stft.stft", {"x": as_numpy(given["input"]), **window})
+            tap = recorder.enter("audio.stft.stft", {"x": as_numpy(bound["input"]), **window})
             result = original(*args, **kwargs)
             recorder.leave(tap, _real_and_imaginary(result.detach().mT))
             return result
@@ -253,8 +253,8 @@ def _signal(recorder: TorchRecorder) -> Iterator[None]:
 
     def istft(original):
         def call(x, *args, **kwargs):
-            given = {"real": x.real.mT, "imag": x.imag.mT, "window": kwargs["window"]}
-            tap = recorder.enter("audio.stft.istft", {k: as_numpy(v) for k, v in given.items()})
+            inputs = {"real": x.real.mT, "imag": x.imag.mT, "window": kwargs["window"]}
+            tap = recorder.enter("audio.stft.istft", {k: as_numpy(v) for k, v in inputs.items()})
             result = original(x, *args, **kwargs)
             recorder.leave(tap, {"0": as_numpy(result)})
             return result

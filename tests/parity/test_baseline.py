@@ -8,7 +8,7 @@ import json
 import pytest
 
 from mlx_chatterbox.parity.__main__ import main
-from mlx_chatterbox.parity.compare import Comparison, Verdict
+from mlx_chatterbox.parity.compare import Comparison, OutputVerdict
 from mlx_chatterbox.parity.errors import ParityError
 from mlx_chatterbox.parity.report import baseline
 from mlx_chatterbox.parity.stages import EQUAL, RELATIVE_RMS, STAGES
@@ -107,9 +107,9 @@ def test_the_page_has_the_table_of_the_committed_baseline():
 
 def test_a_peers_errors_stand_beside_ours(tmp_path):
     rows = (
-        Verdict("flow", "flow/mel", RELATIVE_RMS, 0.0123, 1e-4, False),
-        Verdict("s3_tokenizer", "s3_tokenizer/tokens", EQUAL, 7.0, 0.0, False),
-        Verdict("vocoder", "vocoder/f0", RELATIVE_RMS, None, 1e-4, False, "missing"),
+        OutputVerdict("flow", "flow/mel", RELATIVE_RMS, 0.0123, 1e-4, False),
+        OutputVerdict("s3_tokenizer", "s3_tokenizer/tokens", EQUAL, 7.0, 0.0, False),
+        OutputVerdict("vocoder", "vocoder/f0", RELATIVE_RMS, None, 1e-4, False, "missing"),
     )
     path, page = tmp_path / "peer.json", tmp_path / "parity.md"
     page.write_text(f"{baseline.BEGIN}\nold\n{baseline.END}\n")

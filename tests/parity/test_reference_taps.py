@@ -32,7 +32,7 @@ def test_every_layer_agrees_with_upstreams(models, variant):
     assert {finding.stage for finding in findings} == set(TAPPED_STAGES) - missing
     # Every layer with weights is among them, but for a head that only training has, and batch norms
     # that are one step with a residual here.
-    compared = {step.found.name for finding in findings for step in finding.steps}
+    compared = {step.actual.name for finding in findings for step in finding.steps}
     weighted = {
         path
         for path, layer in model.networks().named_modules()

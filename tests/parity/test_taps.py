@@ -135,7 +135,7 @@ def test_a_planted_fault_is_named(name, taps, inputs, small_checkpoint):
     with planted(name, networks):
         found = record_with(networks, inputs, fault.stages)
     finding = first_fault(bisect(taps, found, fault.stages))
-    assert finding.culprit.found.name == fault.layer
+    assert finding.culprit.actual.name == fault.layer
     assert fault.layer in as_text([finding])
 
 
@@ -167,8 +167,8 @@ def test_a_wrong_order_inside_a_layer_is_the_layers(taps):
             tap = replace(tap, outputs={k: v + 1 for k, v in tap.outputs.items()})
         found.append(tap)
     finding = first_fault(bisect(taps, found))
-    assert finding.culprit.found.name == prefix + whole
-    assert finding.inside.found.name == prefix + part
+    assert finding.culprit.actual.name == prefix + whole
+    assert finding.inside.actual.name == prefix + part
 
 
 def test_arrays_of_one_row_serve_all():
