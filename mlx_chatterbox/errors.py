@@ -1,4 +1,4 @@
-"""The errors a user can meet. Each message is one line: what is wrong, and what to do about it."""
+"""The errors that a user can meet. Each message is one line: what is wrong, and what to do."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .harmless import LONGEST_MESSAGE, harmless, quotes_shortened, shortened
 class ChatterboxError(Exception):
     """Base of every error that this library raises on purpose.
 
-    Messages quote names and texts from files: what a terminal would obey in them is written out,
-    and long quotations are shortened.
+    Messages quote names and texts from files: control characters in them are escaped, and long
+    quotations are shortened.
 
     Attributes:
         tells_all: its message is for users, so that programs show it without a traceback.
@@ -25,7 +25,7 @@ class ChatterboxError(Exception):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with what to tell of it: what is kept, and how to go on."""
+    """Ctrl-C, with a message for the user: what is kept, and how to go on."""
 
 
 class AudioError(ChatterboxError):
@@ -55,7 +55,7 @@ class ConfigError(ChatterboxError):
 class DataError(ChatterboxError):
     """A data set that cannot be read, or that holds nothing to train on.
 
-    Of a message that quotes very long names or lines, the middle is left out, and it is said.
+    A message that quotes very long names or lines is shortened in the middle, which it states.
     """
 
     def __str__(self) -> str:

@@ -1,9 +1,9 @@
-"""Text from elsewhere on its way to a terminal: nothing in it is a command.
+"""Escaping of text from elsewhere, so that nothing in it controls a terminal.
 
-Names of files, of tensors and of columns, texts and messages of other libraries can hold characters
-that a terminal obeys: sequences that begin with ESC, a carriage return that writes over the line,
-overrides of the writing direction that show letters in another order. They are written out
-(`\\x1b`), everything else stays as it is: letters of any script, tabs, line ends.
+Names of files, of tensors and of columns, texts and messages of other libraries can hold control
+characters: sequences that begin with ESC, a carriage return that overwrites the line, overrides of
+the writing direction that show letters in another order. They are escaped (`\\x1b`), everything
+else stays as it is: letters of any script, tabs, line ends.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ LONGEST_MESSAGE = 1500
 _QUOTE = re.compile(
     r"""(?<![\w\\])(?:'(?:[^'\\]|\\.){81,}'|"(?:[^"\\]|\\.){81,}")(?!\w)""", re.DOTALL
 )
-# What a spreadsheet takes for a formula. A minus too, although it begins numbers.
+# Beginnings of a spreadsheet's formulas. The minus is one too, although numbers begin with it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
 
 def harmless(text: str) -> str:
-    """A text, what a terminal would obey written out."""
-    return text if text.isascii() and text.isprintable() else _COMMANDS.sub(_written_out, text)
+    """Escape the control characters of a text."""
+    return text if text.isascii() and text.isprintable() else _COMMANDS.sub(_escaped, text)
 
 
-def _written_out(match: re.Match) -> str:
+def _escaped(match: re.Match) -> str:
     return match[0].encode("unicode_escape").decode("ascii")
 
 
 def shortened(text: str, most: int = LONGEST_QUOTE) -> str:
-    """A text of at most so many characters: the middle of a longer one is left out, and said."""
+    """Shorten a text to at most `most` characters: the length of the omitted middle is stated."""
     if len(text) <= most:
         return text
     left = max(most - 30, most // 2)
@@ -47,18 +47,20 @@ def shortened(text: str, most: int = LONGEST_QUOTE) -> str:
 
 
 def quotes_shortened(text: str) -> str:
-    """A message, its long quotations shortened."""
+    """Shorten the long quotations in a message."""
     if len(text) <= LONGEST_QUOTE:
         return text
     return _QUOTE.sub(lambda match: f"{match[0][0]}{shortened(match[0][1:-1])}{match[0][0]}", text)
 
 
 def one_line(text: object) -> str:
-    """A message as a line of a terminal: nothing in it ends the line or is obeyed, and it ends."""
+    """Make one line of a message, for a terminal: no line ends, no control characters, not long."""
     return shortened(harmless(" ".join(quotes_shortened(str(text)).split())), LONGEST_MESSAGE)
 
 
 def cell(text: str) -> str:
-    """A cell of a CSV file for people: a text that a spreadsheet would calculate gets an apostrophe
-    before it, as OWASP advises."""
+    """Make a cell of a CSV file: an apostrophe before a text that a spreadsheet would calculate.
+
+    As OWASP advises against CSV injection.
+    """
     return f"'{text}" if text.startswith(_FORMULA) else text

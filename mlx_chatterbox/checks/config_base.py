@@ -1,8 +1,8 @@
-"""What every configuration has in common: plain dataclasses that refuse keys they do not know.
+"""The base of all configurations: plain dataclasses that refuse unknown keys.
 
-A misspelt hyperparameter fails when the file is read, instead of being dropped and found out by
-ear; so does a value of another type than its field's. No MLX here: converting and listing models
-must not load a network.
+A misspelt hyperparameter fails when the file is read, instead of being ignored and noticed by ear;
+so does a value of another type than its field's. No MLX here: converting and listing models must
+not load a network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Config:
     """Base of the hyperparameter dataclasses; nested ones are converted on the way in and out.
 
     Attributes:
-        MAY_BE_ZERO: whole numbers that are no sizes: indices, and what 0 switches off.
+        MAY_BE_ZERO: fields that may be 0: indices, and features that 0 switches off.
         CHOICES: the values that a field can have, by its name.
     """
 
@@ -76,14 +76,17 @@ class Config:
         return dataclasses.asdict(self)
 
     def layers(self) -> int:
-        """How many layers are built by it; each has a tensor or more in a checkpoint."""
+        """Count the layers that it describes; each has at least one tensor in a checkpoint."""
         values = (getattr(self, field.name) for field in dataclasses.fields(self))
         return sum(value.layers() for value in values if isinstance(value, Config))
 
     def check_layers(self, tensors: int, name: object) -> None:
         """Raise CheckpointError if it has more layers than a checkpoint has tensors.
 
-        Before anything is built, as building takes time and memory for each.
+        To be called before the network is built, which takes time and memory for each layer.
+
+        Args:
+            name: of the checkpoint, for the message.
         """
         if self.layers() > tensors:
             raise CheckpointError(
@@ -93,7 +96,7 @@ class Config:
 
 
 def _has_zero(value: Any) -> bool:
-    """Whether a whole number, or one of a list, is 0; other numbers may be."""
+    """Tell whether an integer, or one in a list, is 0."""
     if isinstance(value, list):
         return any(map(_has_zero, value))
     return type(value) is int and value == 0
@@ -114,5 +117,5 @@ def need(network: str, **rules: bool) -> None:
 
 
 def divides(whole: int, part: int) -> bool:
-    """Whether `whole` is one or several times `part`."""
+    """Tell whether `whole` is a positive multiple of `part`."""
     return part > 0 and whole > 0 and whole % part == 0

@@ -1,4 +1,4 @@
-"""Git LFS's notes of files: what a clone without Git LFS has in place of a large file.
+"""Git LFS pointers: short texts that a clone without Git LFS has in place of large files.
 
 Source: https://github.com/git-lfs/git-lfs, docs/spec.md.
 """
@@ -12,11 +12,11 @@ from pathlib import Path
 from ..errors import ChatterboxError, CheckpointError
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
-_POINTER_BYTES = 1024  # the specification's most
+_POINTER_BYTES = 1024  # the specification's limit
 
 
 def is_pointer(path: Path) -> bool:
-    """Whether a file is Git LFS's note of a file."""
+    """Tell whether a file is a Git LFS pointer."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > _POINTER_BYTES:
@@ -28,7 +28,7 @@ def is_pointer(path: Path) -> bool:
 
 
 def refuse_pointer(path: str | Path, error: type[ChatterboxError] = CheckpointError) -> None:
-    """Raise `error` where a file is Git LFS's note of a file; others there are named."""
+    """Raise `error` if a file is a Git LFS pointer; other pointers in its folder are named too."""
     path = Path(path)
     if not is_pointer(path):
         return

@@ -1,4 +1,4 @@
-"""JSON that somebody else may have written: of bounded size and depth, or an error of ours."""
+"""Reading of JSON that may be malicious: of bounded size and depth, or an error of ours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_json(
     error: type[ChatterboxError] = CheckpointError,
     max_bytes: int = MAX_BYTES,
 ) -> Any:
-    """The content of a JSON file.
+    """Read a JSON file.
 
     Args:
         kind: the type at the top; `object` for any.
@@ -31,7 +31,7 @@ def read_json(
 
     Raises:
         ChatterboxError: of type `error`: missing, no regular file, too large, no JSON, nested
-            deeper than `MAX_DEPTH`, another type at the top, or Git LFS's note of a file.
+            deeper than `MAX_DEPTH`, another type at the top, or a Git LFS pointer.
     """
     refuse_pointer(path, error)
     try:
@@ -60,7 +60,7 @@ def read_small(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def parse_json(content: bytes | str, kind: type = dict) -> Any:
-    """What a JSON text says.
+    """Parse a JSON text.
 
     Raises:
         ValueError, RecursionError: no JSON in UTF-8, too deep, or another type at the top.

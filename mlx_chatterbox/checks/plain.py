@@ -14,26 +14,26 @@ _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 
 class WrongType(ValueError):
-    """A value of another type than its place has; the message says which is wanted."""
+    """A value has another type than its field; the message states the expected one."""
 
 
 def shown(value: object) -> str:
-    """A value for an error message: one line, shortened, control characters written out."""
+    """Format a value for an error message: one line, shortened, control characters escaped."""
     text = repr(value) if _size(value) <= _SHOWN else f"{repr(_some(value))[:-1]}, ..."
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
 def named(name: str) -> str:
-    """A name for an error message: as it is, or, where it is odd or long, as `shown`."""
+    """Format a name for an error message: as it is, or like `shown` if it is odd or long."""
     return name if name.isprintable() and 0 < len(name) <= 2 * _SHOWN else shown(name)
 
 
 def typed(value: Any, kind: Any, name: str) -> Any:
-    """`value`, if it is what `kind` says; a whole number written as 8.0 becomes 8.
+    """Return `value` if it is of type `kind`; an integer written as 8.0 becomes 8.
 
     Args:
-        kind: int (not negative, and no more than a size can be), float (finite), bool, str, dict,
-            `list[...]` of these, or `... | None`.
+        kind: int (from 0 to `MAX_INTEGER`), float (finite), bool, str, dict, `list[...]` of these,
+            or `... | None`.
         name: of the value, for errors.
 
     Raises:
@@ -84,7 +84,7 @@ def _size(value: object) -> int:
 
 
 def _some(value: Any) -> Any:
-    """The beginning of a long value."""
+    """Return the beginning of a long value."""
     if isinstance(value, dict):
         return dict(list(value.items())[:_SHOWN])
     return value[:_SHOWN]

@@ -1,4 +1,4 @@
-"""The header of a safetensors file, checked against the file's length before MLX maps it.
+"""The header of a safetensors file, compared with the file's length before MLX maps it.
 
 Format: https://huggingface.co/docs/safetensors
 """
@@ -32,7 +32,7 @@ ITEM_BYTES = {
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies: `start` and `stop` in bytes from the beginning of the file."""
+    """Type, shape and place of a tensor: `start` and `stop` in bytes from the file's beginning."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -41,11 +41,11 @@ class TensorInfo:
 
 
 def read_header(path: str | Path) -> dict[str, TensorInfo]:
-    """The tensors of a file, in the order of their bytes.
+    """Read the header of a file: its tensors by key, in the order of their bytes.
 
     Raises:
-        CheckpointError: no safetensors file, cut short, of a type that cannot be read, or Git
-            LFS's note of a file.
+        CheckpointError: no safetensors file, cut short, of a type that cannot be read, or a Git LFS
+            pointer.
     """
     path = Path(path)
     refuse_pointer(path)
@@ -62,7 +62,7 @@ def read_header(path: str | Path) -> dict[str, TensorInfo]:
 
 
 def load_safetensors(path: str | Path) -> dict[str, mx.array]:
-    """Tensors of a file whose header holds what it says, read when they are used.
+    """Check a file's header, and map its tensors; each is read when it is used.
 
     Raises:
         CheckpointError: see `read_header`.
@@ -79,7 +79,7 @@ def load_safetensors(path: str | Path) -> dict[str, mx.array]:
 
 
 def lazy_tensors(path: str | Path) -> dict[str, mx.array]:
-    """MLX's arrays of a file, whose numbers are read when they are used; nothing is checked.
+    """Map the tensors of a file without any check; each is read when it is used.
 
     Raises:
         RuntimeError, ValueError: MLX's, where it cannot read the file.
@@ -116,7 +116,7 @@ def _header(path: Path, file: BinaryIO, size: int) -> dict[str, TensorInfo]:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Two readers need not take the same one of two values."""
+    """Refuse duplicate keys, of which each reader may take another value."""
     values = dict(pairs)
     if len(values) != len(pairs):
         raise ValueError("a key stands there twice")

@@ -1,4 +1,4 @@
-"""Tokens, shapes and numbers against what they are an index, a shape or an input of."""
+"""Checks of tokens, shapes and numbers before they are used as indices, shapes or input."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class HasShape(Protocol):
 def check_shape(
     values: HasShape, shape: Shape, name: str, error: type[Exception] = CheckpointError
 ) -> None:
-    """Compare the shape of `values`.
+    """Check the shape of `values`.
 
     Args:
         shape: a length for each axis, None for any from 1.
@@ -48,7 +48,7 @@ def check_shape(
 def check_tokens(
     values: Array, count: int, name: str, error: type[Exception] = CheckpointError
 ) -> None:
-    """Look whether all are indices into a table: whole numbers from 0 to `count` - 1.
+    """Check that all values are indices into a table: integers from 0 to `count` - 1.
 
     Raises:
         Exception: of type `error`: another type of number, or one outside the table.
@@ -63,7 +63,7 @@ def check_tokens(
 
 
 def check_finite(values: Array, name: str, error: type[Exception] = CheckpointError) -> None:
-    """Look whether all are floating-point numbers, and finite.
+    """Check that all values are floating-point numbers, and finite.
 
     Raises:
         Exception: of type `error`: another type, NaN or Inf.
@@ -76,6 +76,6 @@ def check_finite(values: Array, name: str, error: type[Exception] = CheckpointEr
 
 
 def _numpy(values: Array) -> np.ndarray:
-    if isinstance(values, mx.array) and values.dtype == mx.bfloat16:  # which NumPy has not
+    if isinstance(values, mx.array) and values.dtype == mx.bfloat16:  # which NumPy lacks
         values = values.astype(mx.float32)
     return np.asarray(values)

@@ -1,5 +1,6 @@
-"""A `tokenizer.json` looked through before the library that reads it, which is written in Rust and
-ends the process where it cannot go on.
+"""Checks of a `tokenizer.json` before the `tokenizers` library reads it.
+
+That library is written in Rust, and some damaged files make it end the process.
 
 Format: https://huggingface.co/docs/tokenizers
 """
@@ -17,7 +18,7 @@ from .plain import MAX_INTEGER, named, shown
 
 # No model pads its text.
 MAX_PADDING = 1024
-# By how much replacements may lengthen a text, all together.
+# The factor by which all replacements together may lengthen a text.
 MAX_GROWTH = 64
 MAX_PATTERN = 500
 # A repeated group can take exponential time to fail.
@@ -29,7 +30,7 @@ Answer = TypeVar("Answer")
 
 
 def check_tokenizer_file(path: str | Path) -> None:
-    """Raise CheckpointError unless a file can be given to the `tokenizers` library."""
+    """Raise CheckpointError unless the `tokenizers` library can read a file safely."""
     values = read_json(path)
     try:
         _check(values)
@@ -45,10 +46,10 @@ def check_vocabulary_file(path: str | Path) -> None:
 
 
 def tokenizer_call(call: Callable[[], Answer], error: Callable[[str], Exception]) -> Answer:
-    """What a call of the `tokenizers` library gives; what it raises, panics too, becomes `error`.
+    """Call the `tokenizers` library, and turn its exceptions and panics into errors of ours.
 
     Args:
-        error: makes the exception, given the reason in one line.
+        error: makes the exception from the reason, one line.
     """
     try:
         return call()
@@ -98,7 +99,7 @@ def _is_token(token: Any) -> bool:
 
 
 def _replacements(values: Any) -> Iterator[tuple[dict, str]]:
-    """Patterns of the file, and what each is replaced by, "" where it only parts a text."""
+    """Yield the file's patterns with their replacements, "" for those that only split a text."""
     for one in _all_within(values):
         if isinstance(one, dict) and "pattern" in one:
             pattern, content = one["pattern"], one.get("content", "")
@@ -110,7 +111,7 @@ def _replacements(values: Any) -> Iterator[tuple[dict, str]]:
 
 
 def _growth(pattern: dict, content: str) -> float:
-    """By how much a replacement can lengthen a text at most."""
+    """Compute the largest factor by which a replacement can lengthen a text."""
     if "String" in pattern:
         text = pattern["String"]
         return len(content) / len(text) if isinstance(text, str) and text else len(content) + 1.0
@@ -125,7 +126,7 @@ def _growth(pattern: dict, content: str) -> float:
 
 
 def _all_within(value: Any) -> Iterator[Any]:
-    """A plain value and all that is in it."""
+    """Yield a plain value and all values in it."""
     waiting = [value]
     while waiting:
         one = waiting.pop()

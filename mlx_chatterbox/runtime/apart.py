@@ -1,4 +1,4 @@
-"""Inputs and outputs that are one file: found before anything is written."""
+"""Detection of outputs that would overwrite an input or each other, before anything is written."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Named = tuple[str, Path | None]
 
 
 def is_same_file(one: Path, other: Path) -> bool:
-    """Whether two paths are one file, whatever their spelling and through whatever link.
+    """Tell whether two paths are the same file, in any spelling and through any link.
 
-    Of two that are not there yet: whether they would be, on a disk that takes capitals and small
-    letters, and accents however they are encoded, for the same.
+    Paths that do not exist yet count as the same if they would be on a disk that ignores case and
+    the encoding of accents.
     """
     try:
         return os.path.samefile(one, other)
     except OSError:
         pass
     if one.exists() or other.exists():
-        return False  # else the disk itself would have found both
+        return False  # the disk distinguishes the two spellings
     one, other = Path(os.path.realpath(one)), Path(os.path.realpath(other))
     if _folded(one.name) != _folded(other.name):
         return False
@@ -36,16 +36,16 @@ def _folded(name: str) -> str:
 
 
 def is_within(path: Path, folder: Path) -> bool:
-    """Whether a path is a folder or lies somewhere below it, links resolved."""
+    """Tell whether a path is a folder or lies anywhere below it, with links resolved."""
     path, folder = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
     return any(is_same_file(one, folder) for one in (path, *path.parents))
 
 
 def check_apart(outputs: Iterable[Named], inputs: Iterable[Named]) -> None:
-    """Find an output that is an input or another output.
+    """Check that no output is an input or another output.
 
     Raises:
-        SettingError: there is one; the message names both.
+        SettingError: one is; the message names both.
     """
     written = [(name, path) for name, path in outputs if path is not None]
     read = [(name, path) for name, path in inputs if path is not None]

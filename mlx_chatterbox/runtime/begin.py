@@ -1,9 +1,9 @@
-"""A program of ours while it is still being imported: Ctrl-C, and warnings.
+"""Ctrl-C and warnings in a program of ours while it is still being imported.
 
-There a KeyboardInterrupt is no answer: within the import of NumPy it becomes an ImportError that
-advises to install NumPy anew. Nothing is written yet, so the process can end at once. Who imports
-the package into a program of their own keeps their own handling; `runtime/program.py` does the
-rest. What importing warns of is a line, as later.
+A KeyboardInterrupt does not help then: within the import of NumPy it becomes an ImportError that
+advises reinstalling NumPy. Nothing is written yet, so the process ends at once. Warnings of imports
+are single lines, as later, when `runtime/program.py` takes over. Other programs that import the
+package keep their own handling of both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PACKAGES = ("mlx_chatterbox", "convert", "parity", "benchmarks")
 
 
 def prepare() -> None:
-    """If this process is a program of ours, end at once on Ctrl-C, and warn in one line."""
+    """Make a program of ours end at once on Ctrl-C, and warn in one line; change no others."""
     if not is_program():
         return
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -43,11 +43,12 @@ def _note(
 
 
 def is_program() -> bool:
-    """Whether Python was started as `mlx-chatterbox...` or `-m` one of our packages."""
+    """Tell whether Python was started as `mlx-chatterbox...` or `-m` with one of our packages."""
     name = sys.argv[0] if sys.argv else ""
     if name != "-m":
         return os.path.basename(name).startswith("mlx-chatterbox")
-    # While packages are looked for; the module's name stands in what Python was started with.
+    # The first argument is still "-m" while packages are searched; Python's own arguments name
+    # them.
     words = sys.orig_argv
     for at, word in enumerate(words[1:], start=1):
         if word.startswith("-m"):
@@ -57,10 +58,10 @@ def is_program() -> bool:
 
 
 def _end(*_) -> None:
-    with contextlib.suppress(OSError):  # nobody reads it
+    with contextlib.suppress(OSError):  # standard error is closed
         os.write(2, b"interrupted; nothing was written\n")
     os._exit(CODE)
 
 
-# When it is imported: the imports that follow are what it is for.
+# On import: it is for the imports that follow.
 prepare()

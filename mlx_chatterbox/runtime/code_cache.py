@@ -1,13 +1,13 @@
-"""Compiled code on disk: where it is kept, and how it is known to be what was compiled.
+"""The cache of compiled code: where it is kept, and how damage and tampering are detected.
 
-Whoever can change a library that is loaded can do all that its user can. So it is kept in folders
-that nobody else can write to, read or exchange: owned by us, mode 0700, no links, on a way that
-others cannot turn. And a library that a power cut left half written kills the process that loads
-it, so each has its size and hash beside it, written when it is on the disk, and is compared with
-them before it is loaded; one that differs is compiled again. Where no such folder can be had, a
-temporary one serves for this process.
+A user who can change a library can do everything that the users who load it can. So it is kept in
+folders that no other user can write to, read or exchange: owned by us, mode 0700, no links, below
+folders that others cannot replace. A library that a power failure left half-written would kill the
+process that loads it, so the size and hash of each are written beside it once it is on the disk,
+and compared before it is loaded; one that differs is compiled again. If no such folder can be made,
+a temporary one is used for this process.
 
-The package's import waits for this module: what only compiling needs is imported there.
+The package's import waits for this module: modules that only compiling needs are imported there.
 """
 
 from __future__ import annotations
@@ -24,23 +24,22 @@ from pathlib import Path
 from .folders import cache_folder
 from .own_files import open_regular, sync, write_whole
 
-# Of a file's name that another ending is appended to; file systems allow 255.
+# Bytes of a file's name to which an ending is appended; file systems allow 255.
 _LONGEST_NAME = 240
-# What `keep_folder` writes.
+# The file that `keep_folder` writes.
 _ALL = "libraries.sha256"
 
 
 class UntrustedError(OSError):
-    """A folder is not ours alone; the message says why."""
+    """Other users can change a file or folder; the message states how."""
 
 
 @cache
 def root() -> Path:
-    """The folder for compiled code: in the cache, or a temporary one of this process, which is
-    said.
+    """Return the folder for compiled code: in the cache or, with a warning, a temporary one.
 
     Raises:
-        OSError: not even that can be made.
+        OSError: not even a temporary one can be made.
     """
     folder: Path | str = "the cache folder"
     try:
@@ -53,7 +52,7 @@ def root() -> Path:
 
     temporary = _temporary()
     warnings.warn(
-        f"compiled code cannot be kept in {folder} ({reason}), so it is compiled anew at every "
+        f"compiled code cannot be kept in {folder} ({reason}), so it is compiled again at every "
         "start, which takes seconds: set XDG_CACHE_HOME to a folder of yours alone.",
         stacklevel=2,
     )
@@ -77,7 +76,7 @@ def _temporary() -> Path:
 
 
 def _prepare(folder: Path) -> None:
-    """Make the folder of compiled code, or find it to be ours alone.
+    """Make the folder of compiled code, or check that it is ours alone.
 
     Raises:
         OSError: it is not, or cannot be made.
@@ -99,10 +98,13 @@ def _prepare(folder: Path) -> None:
 
 
 def _check_way(folder: Path) -> None:
-    """Look whether somebody else could exchange a folder on the way to one.
+    """Check that no other user can replace a folder or one above it.
 
     Args:
-        folder: without links; what of it is not there yet is passed over.
+        folder: without links; parts of the path that do not exist yet are skipped.
+
+    Raises:
+        OSError: another user can.
     """
     for one in (folder, *folder.parents):
         try:
@@ -122,14 +124,16 @@ def _require_owner(status: os.stat_result, path: Path) -> None:
 
 
 def _others_write(status: os.stat_result) -> bool:
-    """Whether others than us can write to a file or folder of ours."""
+    """Tell whether other users can write to a file or folder of ours."""
     mode = status.st_mode
     return bool(mode & stat.S_IWOTH or (mode & stat.S_IWGRP and _is_shared(status)))
 
 
 def _is_shared(status: os.stat_result) -> bool:
-    """Whether a group has other members than us: many systems give each user one of their own,
-    which may write to all that is theirs."""
+    """Tell whether a group has other members than us.
+
+    Many systems give each user a group of their own, which may write to all of the user's files.
+    """
     import grp
     import pwd
 
@@ -143,8 +147,8 @@ def _is_shared(status: os.stat_result) -> bool:
 def own(folder: Path) -> None:
     """Make a folder with mode 0700 below one that is ours alone.
 
-    One that is somebody else's, or that others could write to (earlier versions left that to the
-    umask), is removed first, as is a link; one that they could read is closed to them.
+    A folder of another user, or one that others could write to (earlier versions left that to the
+    umask), is removed first, as is a link; a folder that others could read is closed to them.
 
     Raises:
         OSError: it cannot be made, or not be made ours.
@@ -166,8 +170,7 @@ def own(folder: Path) -> None:
 
 
 def require_ours(path: Path) -> None:
-    """Raise OSError unless a file or folder is ours, nobody else can write to it, and it is no
-    link."""
+    """Raise OSError unless a file or folder is ours alone to write to, and not a link."""
     status = path.lstat()
     _require_owner(status, path)
     if stat.S_ISLNK(status.st_mode) or _others_write(status):
@@ -175,7 +178,7 @@ def require_ours(path: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder under another name, so that nobody takes it for whole meanwhile."""
+    """Rename a folder, then remove it, so that no process uses it half-removed."""
     import shutil
 
     away = folder.with_name(f".{folder.name}.{os.urandom(8).hex()}")
@@ -184,7 +187,7 @@ def _remove(folder: Path) -> None:
 
 
 def digest_of(path: Path) -> str:
-    """Size and SHA-256 of a regular file of ours, as they are kept beside it.
+    """Return size and SHA-256 of a regular file of ours, as they are written beside it.
 
     Raises:
         OSError: it is missing, a link, somebody else's, or others can write to it.
@@ -199,7 +202,7 @@ def digest_of(path: Path) -> str:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file is what was written, by what stands beside it."""
+    """Tell whether a file has the size and hash that were written beside it."""
     try:
         with open_regular(_beside(path), follow=False) as file:
             return file.read(200).decode("ascii") == digest_of(path)
@@ -215,7 +218,7 @@ def _beside(path: Path) -> Path:
 
 
 def keep(new: Path, path: Path) -> None:
-    """Move a file of ours that was just compiled to where it stays, with what it is beside it.
+    """Move a newly compiled file to its place, and write its size and hash beside it.
 
     Raises:
         OSError: it cannot be written.
@@ -227,7 +230,7 @@ def keep(new: Path, path: Path) -> None:
 
 
 def keep_folder(folder: Path) -> None:
-    """Write down what the libraries below a folder are; the last thing that is written.
+    """Write the hashes of the libraries below a folder; to be called after all are written.
 
     Raises:
         OSError: it cannot be written.
@@ -239,7 +242,7 @@ def keep_folder(folder: Path) -> None:
 
 
 def is_whole_folder(folder: Path) -> bool:
-    """Whether the libraries below a folder are those that `keep_folder` wrote down."""
+    """Tell whether the libraries below a folder have the hashes that `keep_folder` wrote."""
     try:
         with open_regular(folder / _ALL, follow=False) as file:
             return file.read().decode() == _digests(folder)
@@ -248,7 +251,7 @@ def is_whole_folder(folder: Path) -> bool:
 
 
 def _digests(folder: Path) -> str:
-    """A line for each library; one that has several names is read once."""
+    """Hash each library in a line; one that has several names is read once."""
     known: dict[tuple[int, int], str] = {}
     lines = []
     for path in sorted(folder.rglob("*.so")):
@@ -261,7 +264,7 @@ def _digests(folder: Path) -> str:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder of ours, so that nobody takes it for whole meanwhile."""
+    """Remove a folder of ours so that no process uses it half-removed; nothing if it is missing."""
     with suppress(FileNotFoundError):
         _remove(folder)
 
@@ -269,12 +272,16 @@ def remove(folder: Path) -> None:
 def library(
     path: Path, build: Callable[[Path], bool], names: Iterable[str], mode: int = ctypes.RTLD_LOCAL
 ) -> ctypes.CDLL | None:
-    """Load a library, compiled if it is not there, not whole, or lacks a name.
+    """Load a library; compile it first if it is missing, damaged, or lacks a name.
 
     Args:
         path: in a folder that `own` has made.
-        build: compiles it to a path; whether it could.
-        names: what it must export.
+        build: compiles it to a path, and returns whether it could.
+        names: of the functions that it must export.
+        mode: of loading, for `ctypes.CDLL`.
+
+    Returns:
+        The library, or None if it cannot be compiled or loaded.
 
     Raises:
         OSError: it cannot be written.
@@ -286,7 +293,7 @@ def library(
             loaded = ctypes.CDLL(str(path), mode=mode)
             if all(hasattr(loaded, name) for name in names):
                 return loaded
-            # Or the loader would take the new one for this one.
+            # Unload it, or the loader would return it again instead of the new one.
             ctypes.CDLL(None).dlclose(ctypes.c_void_p(loaded._handle))
     return None
 

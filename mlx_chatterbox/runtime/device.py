@@ -1,8 +1,8 @@
-"""On which device work runs now, and what that device is good at.
+"""The device that work runs on now, and its abilities.
 
-Whatever is computed differently on a CPU and on a GPU asks `device.on_cpu()`, through this module,
-never by a name copied from it: so one place decides, and `pretend` lets a test (or the doctor) take
-the GPU's branches of the whole program on a machine without one.
+Code that computes differently on a CPU and on a GPU calls `device.on_cpu()` through this module,
+never by a name imported from it: so one place decides, and with `pretend` a test (or the doctor)
+runs the GPU's branches of the whole program on a machine without one.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ _pretended: str | None = None
 
 
 def on_cpu() -> bool:
-    """Whether the default stream computes on the CPU (it changes inside `with mx.stream(...)`)."""
+    """Tell whether the default stream computes on the CPU; `with mx.stream(...)` changes it."""
     if _pretended is not None:
         return _pretended == "cpu"
     return mx.default_device().type == mx.DeviceType.cpu
 
 
 def is_gpu_there() -> bool:
-    """Whether MLX computes on a GPU by default, whatever is pretended."""
+    """Tell whether MLX computes on a GPU by default, ignoring `pretend`."""
     return mx.default_device().type == mx.DeviceType.gpu
 
 
 @contextmanager
 def pretend(kind: str) -> Iterator[None]:
-    """Decide as on a "cpu" or a "gpu" until the block ends; MLX goes on computing where it did.
+    """Decide as on a "cpu" or a "gpu" until the block ends, without a change of MLX's device.
 
-    Holds for all threads of the process: what one of them hands to another is decided alike. Any
-    operation of the GPU's branches can be computed by MLX on a CPU too, only more slowly.
+    This holds for all threads of the process, so that they decide alike about work that one hands
+    to another. MLX can compute every operation of the GPU's branches on a CPU too, only more
+    slowly.
 
     Raises:
         ValueError: another kind.
@@ -53,10 +54,11 @@ def pretend(kind: str) -> Iterator[None]:
 
 
 def product_error(size: int = 256) -> float:
-    """Relative RMS error of a float32 product of two (size, size) matrices on MLX's default device.
+    """Measure the relative RMS error of a float32 product of (size, size) matrices.
 
-    About 1e-7 where float32 is multiplied as float32. MLX rounds factors to TF32's ten bits on
-    newer GPUs unless `MLX_ENABLE_TF32=0` is set before its first product: then it is about 3e-4.
+    On MLX's default device. It is about 1e-7 if MLX multiplies float32 as such. On newer GPUs MLX
+    rounds factors to TF32's ten bits, unless `MLX_ENABLE_TF32=0` is set before its first product;
+    then it is about 3e-4.
     """
     draw = np.random.default_rng(0)
     left, right = (draw.standard_normal((size, size), dtype=np.float32) for _ in range(2))
@@ -66,22 +68,22 @@ def product_error(size: int = 256) -> float:
 
 
 def is_tf32(error: float) -> bool:
-    """Whether a `product_error` is that of factors rounded to ten bits."""
+    """Tell whether a `product_error` is that of TF32, whose factors have ten bits."""
     return error > 1e-5
 
 
 def is_half(*arrays: mx.array) -> bool:
-    """Whether all are float16, or all bfloat16."""
+    """Tell whether all arrays are float16, or all are bfloat16."""
     kinds = {array.dtype for array in arrays}
     return len(kinds) == 1 and kinds <= {mx.float16, mx.bfloat16}
 
 
 @cache
 def can_compile_on_cpu() -> bool:
-    """Whether MLX can fuse elementwise kernels for the CPU: it calls `g++`, if that runs.
+    """Tell whether MLX can fuse elementwise kernels for the CPU, for which it runs `g++`.
 
-    It is run, as MLX does: a Mac without the Command Line Tools has a `g++` all the same, which
-    says how to install them and fails.
+    It is run to find out: a Mac without the Command Line Tools has a `g++` too, which only explains
+    how to install them and fails.
     """
     try:
         done = subprocess.run(["g++", "--version"], capture_output=True, timeout=20)

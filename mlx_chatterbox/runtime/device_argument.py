@@ -1,4 +1,4 @@
-"""Upstream's `device` arguments: which there are, and computing where they say."""
+"""Upstream's `device` arguments: their values, and computing on that device."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ DEVICES = ("cpu", "gpu", "cuda", "mps")
 
 
 def is_device(name) -> bool:
-    """Whether a first argument is one of upstream's device names rather than a model."""
+    """Tell whether a first argument is one of upstream's device names rather than a model."""
     return isinstance(name, str) and name.split(":")[0] in DEVICES
 
 
 def on_device(device: str | None):
-    """Compute on the CPU where that was asked for, else on MLX's default device."""
+    """Return a context for computing: on the CPU for "cpu", else on MLX's default device."""
     compute_in_this_thread()
     if device is not None and device.split(":")[0] == "cpu":
         return mx.stream(mx.cpu)

@@ -1,4 +1,4 @@
-"""Where things are kept on this machine."""
+"""The library's folders on this machine."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """What can be made again: converted checkpoints, compiled kernels (XDG's convention).
+    """Return the folder for files that can be made again: converted checkpoints, compiled kernels.
 
-    A relative `XDG_CACHE_HOME` does not count, as the convention says: it would be another folder
-    wherever a program is started, and perhaps somebody else's.
+    By XDG's convention, which ignores a relative `XDG_CACHE_HOME`: that would be another folder in
+    every working directory, and perhaps another user's.
 
     Raises:
         RuntimeError: there is no home directory.

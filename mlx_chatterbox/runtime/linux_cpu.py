@@ -1,17 +1,17 @@
-"""What MLX's CPU backend needs from a Linux process: a fast BLAS, and memory kept at hand.
+"""Preparation of a Linux process for MLX's CPU backend: a fast BLAS, and reuse of freed memory.
 
 **BLAS.** The `mlx[cpu]` wheel links the reference BLAS, about thirty times slower than OpenBLAS for
-matrix products. A BLAS that is in the process's global symbol scope before `mlx.core` is loaded
-serves instead; afterwards nothing can be changed. macOS has Accelerate, CUDA does not ask a BLAS.
-`MLX_CHATTERBOX_BLAS` names another library to load, or `none` for no lookup at all. An OpenBLAS
-older than the processor does not know it and takes kernels of twenty years ago (Debian's 0.3.21 on
-Emerald Rapids: SSE3), two to four times slower; it is then told which newer ones serve.
-Products of a few rows are done by code of ours that stands before it (`nn/native`).
+matrix products. MLX uses another BLAS if that is in the process's global symbol scope before
+`mlx.core` is loaded; afterwards nothing can be changed. macOS has Accelerate, and CUDA needs no
+BLAS. `MLX_CHATTERBOX_BLAS` names another library to load, or `none` for no lookup at all. An
+OpenBLAS older than the processor does not recognise it and falls back to kernels of twenty years
+ago (Debian's 0.3.21 on Emerald Rapids: SSE3), two to four times slower; `OPENBLAS_CORETYPE` then
+selects newer ones. Products of a few rows are computed by our own code instead (`runtime/native`).
 
-**Memory.** MLX takes every result's memory from `malloc` and frees it at once. By default glibc
-hands blocks of some megabytes straight back to the system, and taking them again costs a page
-fault for every 4 kB: elementwise work on them became four times slower for that alone. So blocks
-of up to 64 MB are kept, and no more than 512 MB of them. Whoever tunes glibc already is left alone.
+**Memory.** MLX allocates every result by `malloc` and frees it at once. By default glibc returns
+blocks of some megabytes to the system immediately, and allocating them again costs a page fault for
+every 4 kB, which alone makes elementwise work on them four times slower. So freed blocks of up to
+64 MB are kept, 512 MB in total. If the environment already tunes glibc, nothing is changed.
 """
 
 from __future__ import annotations
@@ -32,26 +32,27 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 MOST_KEPT = 512 * 2**20  # bytes that the process keeps of what it has freed
 
-# What OpenBLAS falls back to on an x86 processor that it does not know, and what it should use
-# instead: the first whose instructions the processor has. `OPENBLAS_CORETYPE` overrides.
+# The kernels that OpenBLAS falls back to on an x86 processor that it does not recognise, and those
+# that it should use instead: the first whose instructions the processor has. `OPENBLAS_CORETYPE`
+# overrides.
 _FALLBACK_CORES = ("prescott", "core2", "northwood", "generic")
 _CORES = (
     ("SkylakeX", {"avx512f", "avx512dq", "avx512bw", "avx512vl", "fma"}),
     ("Haswell", {"avx2", "fma"}),
 )
 
-# For how long OpenBLAS's threads look for work before they sleep, in powers of two of clock cycles.
-# By default it is 2^26, a fiftieth of a second, which they take from the threads that have work.
+# Logarithm to base 2 of the clock cycles for which OpenBLAS's idle threads spin before they sleep.
+# By default it is 26, a fiftieth of a second, in which they slow down the threads that have work.
 _SHORTEST_WAIT = "4"
 
 MLX_CAME_FIRST = "mlx.core" in sys.modules
 
-_said = False
+_warned = False
 _blas: ctypes.CDLL | None = None
 
 
 def _candidates() -> list[str]:
-    """Shared libraries that export the CBLAS names, best first."""
+    """List shared libraries that export the CBLAS names, best first."""
     names = ["libopenblas.so.0", "libopenblasp.so.0", "libopenblas.so"]
     in_prefix = Path(sys.prefix) / "lib"
     names += [str(path) for path in sorted(in_prefix.glob("libmkl_rt.so.*"), reverse=True)]
@@ -59,9 +60,9 @@ def _candidates() -> list[str]:
 
 
 def loaded_blas() -> str | None:
-    """Path of the fast BLAS that is mapped into this process under names that MLX can see.
+    """Find the fast BLAS that is mapped into this process, and return its path; None without one.
 
-    NumPy and SciPy carry an OpenBLAS of their own, with prefixed names that serve nobody else.
+    The OpenBLAS of NumPy and SciPy does not count: its names have a prefix, so MLX cannot use it.
     """
     try:
         maps = Path("/proc/self/maps").read_text()
@@ -76,7 +77,7 @@ def loaded_blas() -> str | None:
 
 
 def prepare() -> None:
-    """Do what must be done before MLX is loaded; nothing outside Linux."""
+    """Prepare the process, before MLX is loaded; nothing outside Linux."""
     if sys.platform.startswith("linux"):
         _keep_freed_memory()
         _preload_blas()
@@ -90,7 +91,7 @@ def _keep_freed_memory() -> None:
         "GLIBC_TUNABLES", ""
     ):
         return
-    # The C library of some distributions (musl) has no mallopt, and no such habit either.
+    # The C library of some distributions (musl) has no mallopt, and does not need it either.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 64 * 2**20)
@@ -98,10 +99,10 @@ def _keep_freed_memory() -> None:
 
 
 def trim_heap() -> None:
-    """Return to the system what `_keep_freed_memory` keeps; nothing outside Linux.
+    """Return to the system the memory that `_keep_freed_memory` keeps; nothing outside Linux.
 
-    Blocks of many sizes, by several threads, leave gaps that no later block fits, so what is kept
-    would grow for a while with the work.
+    Blocks of many sizes, allocated by several threads, leave gaps that no later block fits, so that
+    the memory in use would grow for a while with the work.
     """
     if sys.platform.startswith("linux"):
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -138,7 +139,7 @@ def _load(name: str) -> None:
             trial = ctypes.CDLL(name)
             better = _better_core(_core_of(trial))
             if better is not None:
-                # It has to go and come again.
+                # It reads the setting only when it is loaded: unload it, and load it again.
                 ctypes.CDLL(None).dlclose(ctypes.c_void_p(trial._handle))
                 settings["OPENBLAS_CORETYPE"] = os.environ["OPENBLAS_CORETYPE"] = better
         blas = ctypes.CDLL(name)
@@ -151,7 +152,7 @@ def _load(name: str) -> None:
 
 
 def _core_of(library: ctypes.CDLL) -> str:
-    """The processor whose kernels an OpenBLAS runs, or "" for any other library."""
+    """Name the processor whose kernels an OpenBLAS runs; "" for any other library."""
     name = getattr(library, "openblas_get_corename", None)
     if name is None:
         return ""
@@ -171,22 +172,22 @@ def _better_core(core: str) -> str | None:
 
 
 def blas_core() -> str:
-    """The processor whose kernels the BLAS runs, in OpenBLAS's words; "" if that is not known."""
+    """Name the processor whose kernels the BLAS runs, as OpenBLAS calls it; "" if it is unknown."""
     if MLX_CAME_FIRST or not sys.platform.startswith("linux"):
         return ""
     return _core_of(_blas if _blas is not None else ctypes.CDLL(None))
 
 
 def warn_if_slow(device_is_cpu: bool) -> None:
-    """Say once, before work on a Linux CPU begins, that matrix products will be slow, and why."""
-    global _said
-    if _said or not device_is_cpu or not sys.platform.startswith("linux"):
+    """Warn once, before work on a Linux CPU begins, if matrix products will be slow, and why."""
+    global _warned
+    if _warned or not device_is_cpu or not sys.platform.startswith("linux"):
         return
-    _said = True
+    _warned = True
     fast = loaded_blas() is not None
     if fast and not MLX_CAME_FIRST:
         return
-    # Mapped, but perhaps too late: only a library given with LD_PRELOAD was there before MLX.
+    # It is mapped, but perhaps too late: only one from LD_PRELOAD was there before MLX.
     preloaded = os.environ.get("LD_PRELOAD", "")
     if fast and any(name in preloaded for name in _FAST_NAMES):
         return

@@ -1,4 +1,4 @@
-"""Locks that the operating system lets go of when a process ends, however it ends."""
+"""Locks that the operating system releases when a process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def try_lock(file: IO | int, wait: bool = False) -> bool | None:
     """Lock an open file for this process alone, until it is closed.
 
     Args:
-        wait: until whoever has it locked lets go.
+        wait: until another process releases it.
 
     Returns:
         Whether it is locked now; None where there are no such locks (Windows, some network file

@@ -1,14 +1,13 @@
-"""Memory that is kept for reuse between sentences, and giving it back.
+"""Limits on memory that is kept for reuse, and its release between sentences.
 
 **On a GPU** MLX keeps every freed buffer for the next array of nearly its size, and by default
-begins to let them go when 95 % of what the system recommends is taken. Every sentence has other
-sizes than the one before, so that on a Mac with little memory a long job fills it and the system
-swaps. So the cache is bounded, by 1 GB unless `MLX_CHATTERBOX_CACHE_MB` says otherwise: one
-sentence's flow and vocoder at full size work in about half of that, so that within a sentence
-nothing is allocated twice, and no machine that holds the weights lacks it. Between sentences it is
-emptied.
+begins to release them when 95 % of the memory that the system recommends is in use. Sentences have
+different sizes, so that on a Mac with little memory a long job fills it and the system swaps. So
+the cache is limited, to 1 GB unless `MLX_CHATTERBOX_CACHE_MB` states another size: flow and vocoder
+at full size need about half of that for a sentence, so that nothing is allocated twice within one,
+and every machine that holds the weights has it. Between sentences it is emptied.
 
-**On a Linux CPU** it is the C library that keeps what is freed (`runtime/linux_cpu.py` says why).
+**On a Linux CPU** it is the C library that keeps freed memory (`runtime/linux_cpu.py` says why).
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _is_bounded = False
 
 
 def cache_limit() -> int | None:
-    """Bytes of freed buffers that MLX may keep on a GPU; None leaves MLX's own limit.
+    """Return the bytes of freed buffers that MLX may keep on a GPU; None leaves MLX's own limit.
 
     Raises:
         SettingError: `MLX_CHATTERBOX_CACHE_MB` is neither a whole number of 0 or more nor `none`.
@@ -46,7 +45,7 @@ def cache_limit() -> int | None:
 
 
 def bound_cache() -> None:
-    """Bound MLX's cache of freed buffers, once a process; nothing on a CPU.
+    """Limit MLX's cache of freed buffers, once a process; nothing on a CPU.
 
     A tighter limit that the program has set already is left as it is.
 
@@ -66,17 +65,17 @@ def bound_cache() -> None:
 
 
 def clear_device_cache() -> None:
-    """Let a GPU's freed buffers go, after a sentence; nothing on a CPU, where MLX keeps none."""
+    """Release a GPU's freed buffers, after a sentence; nothing on a CPU, where MLX keeps none."""
     if not device.on_cpu():
         mx.clear_cache()
 
 
 def give_back_memory() -> None:
-    """Return to the system what is kept for reuse; between pieces of long work."""
+    """Return to the system all memory that is kept for reuse, between pieces of long work."""
     clear_device_cache()
     trim_heap()
 
 
 def all_memory() -> int:
-    """Bytes of memory that the machine has."""
+    """Return the bytes of memory of the machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,14 +1,14 @@
-"""The folder where MLX keeps the kernels that it compiles itself for the CPU, on Linux.
+"""A safe folder for the kernels that MLX compiles for the CPU, on Linux.
 
-It is `$TMPDIR/mlx/VERSION/cpu`, mostly below /tmp, which belongs to whoever made it first; what
-lies there is loaded without a look. `TMPDIR` is also that of the programs which a process starts,
-so it stays as it is: a library of ours (`mlx_folder.cpp`) stands before the function by which MLX
-finds that folder, and answers with one of this process. What was compiled is kept from process to
-process, with its hash (`code_cache.py`), and what was kept is linked into the process's folder when
-it begins; so nobody loads what another process has half compiled.
+MLX's own is `$TMPDIR/mlx/VERSION/cpu`, mostly below /tmp, where it belongs to the first user who
+made it; MLX loads its libraries unchecked. `TMPDIR` also applies to programs that a process starts,
+so it is not changed: a library of ours (`mlx_folder.cpp`) interposes the function by which MLX
+finds the folder, and returns one of this process. Compiled kernels are kept from process to
+process, with their hashes (`code_cache.py`), and linked into a new process's folder; so no process
+loads a kernel that another has half compiled.
 
-The standing before must come before MLX is loaded. Where it could not be done, MLX's own folder is
-made ours, and if it is somebody else's nothing is fused.
+The function must be interposed before MLX is loaded. If that was not possible, MLX's own folder is
+secured, and if it is another user's nothing is fused.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .locks import try_lock
 from .processor import compiled_folder
 
 SOURCE = Path(__file__).with_suffix(".cpp")
-# Is set in the process in which MLX writes the sources of `cpu_kernels.py`, to its own folder.
+# Set in the process in which MLX writes the sources of `cpu_kernels.py`, into its own folder.
 WRITING = "MLX_CHATTERBOX_WRITES_KERNELS"
 _FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden")
 _NAMES = ("mlx_use_folder", "mlx_asked")
-# Of a run's folder: a process that has just made it may not have locked it yet.
+# Age of a process's folder before it counts as left over: a new one may not be locked yet.
 _YOUNG_SECONDS = 60.0
 
 _library: ctypes.CDLL | None = None
@@ -40,7 +40,7 @@ _fuses = True
 
 
 def interpose() -> None:
-    """Have MLX, which is not loaded yet, ask us; what stands in the way is no error."""
+    """Interpose MLX's function for the folder, before MLX is loaded; a failure is not an error."""
     global _library
     import shutil
 
@@ -65,13 +65,13 @@ def interpose() -> None:
 
 
 def fuses() -> bool:
-    """Whether MLX may load what it compiles."""
+    """Tell whether MLX may compile and load kernels."""
     return _fuses
 
 
 @contextlib.contextmanager
 def used(folder: Path) -> Iterator[None]:
-    """MLX loads and compiles in `folder`/mlx until the block ends."""
+    """Have MLX compile and load kernels in `folder`/mlx until the block ends."""
     if _library is not None:
         _library.mlx_use_folder(os.fsencode(folder))
         try:
@@ -91,7 +91,7 @@ def used(folder: Path) -> Iterator[None]:
 
 
 def arrange(version: str) -> None:
-    """Give MLX of this version, which is loaded, its folder; done once in a process."""
+    """Set the folder of MLX, which is loaded and of this version; done once in a process."""
     global _run
     is_linux = sys.platform.startswith("linux")
     if _run is not None or not is_linux or WRITING in os.environ:
@@ -107,7 +107,7 @@ def arrange(version: str) -> None:
 
 
 def _arranged(version: str) -> Path:
-    """Make the folder of this process, with what others have kept."""
+    """Make the folder of this process, with the kernels that others have kept."""
     base = code_cache.root() / "mlx"
     kept, runs, for_cuda = base / f"cpu-{version}", base / "runs", base / f"ptx-{version}"
     for folder in (base, kept, runs, for_cuda):
@@ -147,7 +147,7 @@ def _remove_dead(runs: Path) -> None:
 
 
 def _link(kept: Path, place: Path) -> None:
-    """Link what was kept and is whole; remove what is not."""
+    """Link the kept kernels that are whole; remove damaged ones."""
     for path in kept.glob("*.so"):
         with contextlib.suppress(OSError):
             if code_cache.is_whole(path):
@@ -175,7 +175,7 @@ def _keep_at_exit(run: Path, place: Path, kept: Path) -> None:
 
 
 def _make_ours(version: str) -> None:
-    """Make MLX's own folder where it is, or see that nothing is loaded from it."""
+    """Secure MLX's own folder or, if that is not possible, keep MLX from loading anything."""
     global _fuses
     import shutil
     import warnings

@@ -1,11 +1,11 @@
-"""What MLX reads from the environment, set before it computes.
+"""Environment variables for MLX, set before it computes.
 
-**CUDA.** MLX keeps what it has built for a convolution, an attention, a Fourier transform or a
-graph of kernels, by exact shape, and counts what it has to build: after twice as many as a cache
-holds (128 convolutions) it raises "Cache thrashing is happening", and never forgets the count.
-Every length of a sentence brings 44 new shapes of convolutions, so the sixth would be the last.
-So the count is not looked at, and the caches are larger: 1024 are the shapes of some twenty
-lengths, after which the oldest are built anew. Who has set these variables is left alone.
+**CUDA.** MLX caches its plans for convolutions, attention, Fourier transforms and graphs of kernels
+by exact shape, and counts how many it makes: after twice as many as a cache holds (128 for
+convolutions) it raises "Cache thrashing is happening", and the count is never reset. Each new
+length of a sentence brings 44 new shapes of convolutions, so the sixth would fail. So the count is
+switched off, and the caches are larger: 1024 hold the shapes of some twenty lengths, after which
+the oldest are made again. Variables that are set already are not changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CUDA_SETTINGS = {
 
 
 def prepare() -> None:
-    """Set what is not set; only on Linux, where MLX has a CUDA build."""
+    """Set the variables that are not set; only on Linux, where MLX has a CUDA build."""
     if sys.platform.startswith("linux"):
         for name, value in CUDA_SETTINGS.items():
             os.environ.setdefault(name, value)

@@ -1,7 +1,7 @@
-"""Numbers on command lines: read in linear time, whole or finite, and within two ends.
+"""Types of numeric options: integers or finite numbers within limits, parsed in linear time.
 
-Every option that is a number has one of these as its type, so that what is no such number is wrong
-use (exit code 2, a line), and nothing that follows meets NaN, a thousand digits or 2^63.
+Every numeric option has one of these types, so that any other text is wrong use (one line, exit
+code 2), and the code after it never gets NaN, a thousand digits or 2^63.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 from ..checks.plain import MAX_INTEGER, shown
 
-# More say nothing; Python takes the square of their count in time.
+# More digits are of no use, and Python's time to parse them is quadratic.
 _MOST_CHARACTERS = 100
 MAX_SEED = 2**64 - 1
 
 
 def whole(least: int = 0, most: int = MAX_INTEGER) -> Callable[[str], int]:
-    """The type of an option that is a whole number from `least` to `most`."""
+    """Make the type of an option that is an integer from `least` to `most`."""
 
     def whole_number(text: str) -> int:
         value = _read(int, text, "a whole number")
@@ -30,7 +30,7 @@ def whole(least: int = 0, most: int = MAX_INTEGER) -> Callable[[str], int]:
 
 
 def real(least: float = 0.0, most: float = 1e9, above: bool = False) -> Callable[[str], float]:
-    """The type of an option that is a number from `least` to `most`; `above`: more than `least`."""
+    """Make the type of an option that is a number from `least` (excluded if `above`) to `most`."""
 
     def number(text: str) -> float:
         value = _read(float, text, "a number")
@@ -43,14 +43,14 @@ def real(least: float = 0.0, most: float = 1e9, above: bool = False) -> Callable
     return number
 
 
-# Of everything random.
+# Seeds of everything random.
 seed = whole(0, MAX_SEED)
-# Whose ends somebody else looks at, with an error of its own.
+# Integers whose limits are checked elsewhere, with another error.
 any_whole = whole(-(2**127), 2**127)
 
 
 def any_real(text: str) -> float:
-    """The type of an option that is any number, also NaN; see `any_whole`."""
+    """Parse an option that is any number, also NaN; see `any_whole`."""
     return _read(float, text, "a number")
 
 
@@ -64,7 +64,7 @@ def _read(kind: Callable, text: str, what: str):
 
 
 def _outside(text: str, least: float, most: float, above: bool = False) -> str:
-    """What is wrong with a number that is not between its ends."""
+    """Compose the message about a number outside its limits."""
     first = f"more than {least:g}" if above else f"at least {_plain(least)}"
     return f"{shown(text)}: it must be {first} and at most {_plain(most)}"
 

@@ -1,6 +1,6 @@
-"""NumPy's files of arrays (.npy, .npz): checked against the file's length before NumPy sees them.
+"""NumPy's files of arrays (.npy, .npz), compared with the file's length before NumPy reads them.
 
-No pickle is read: of a type that holds Python objects nothing is loaded, it is an error.
+No pickle is read: a type that holds Python objects is an error.
 Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 """
 
@@ -27,7 +27,7 @@ from .own_files import open_regular
 _MAGIC = b"\x93NUMPY"
 MAX_HEADER_BYTES = 10_000
 MAX_ARCHIVE_BYTES, MAX_ARRAYS = 64 * 2**20, 10_000
-# As NumPy writes it for plain numbers; what it holds is Python, which nobody need evaluate.
+# The header as NumPy writes it for plain numbers: a Python literal, matched instead of evaluated.
 _HEADER = re.compile(
     rb"\{'descr': '([<>|=]?[a-z]\d)', 'fortran_order': (False|True), "
     rb"'shape': \((\d{0,20}(?:, ?\d{1,20})*),?\),? *\} *\n?"
@@ -35,10 +35,10 @@ _HEADER = re.compile(
 
 
 def mapped_array(path: str | Path, dtype: str, shape: Shape) -> np.ndarray:
-    """The array of an .npy file, read from the disk as it is used.
+    """Map the array of an .npy file, which is read from the disk as it is used.
 
     Args:
-        dtype: the only one that is taken ("float16").
+        dtype: the only one that is accepted ("float16").
         shape: a length for each axis, None for any from 1.
 
     Raises:
@@ -48,23 +48,23 @@ def mapped_array(path: str | Path, dtype: str, shape: Shape) -> np.ndarray:
     path = Path(path)
     try:
         with open_regular(path) as file:
-            found, start = _header(file, os.fstat(file.fileno()).st_size)
-            _check(found, dtype, shape, str(path))
-            return np.memmap(file, found.dtype, "r", start, found.shape)
+            header, start = _header(file, os.fstat(file.fileno()).st_size)
+            _check(header, dtype, shape, str(path))
+            return np.memmap(file, header.dtype, "r", start, header.shape)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
     except ValueError as error:
-        raise DataError(f"{path} is no array of NumPy: {error}.") from None
+        raise DataError(f"{path} is not an array of NumPy: {error}.") from None
 
 
 def read_arrays(path: str | Path, dtype: str, shape: Shape) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file by name, all of one type.
+    """Read the arrays of an .npz file by name, all of one type.
 
     Args:
         dtype, shape: of each of them, as `mapped_array`.
 
     Raises:
-        DataError: the file is missing, too large, compressed, damaged, or holds other things.
+        DataError: the file is missing, too large, compressed, damaged, or has other contents.
     """
     path = Path(path)
     try:
@@ -79,7 +79,7 @@ def read_arrays(path: str | Path, dtype: str, shape: Shape) -> dict[str, np.ndar
             if sum(one.file_size for one in members) > len(content):
                 raise ValueError("its members are larger than the file")
             if len({one.filename for one in members}) < len(members):
-                raise ValueError("a name stands there twice")
+                raise ValueError("it has a name twice")
             return {
                 one.filename.removesuffix(".npy"): _array(archive, one, dtype, shape, path)
                 for one in members
@@ -98,23 +98,23 @@ def _array(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, dtype: str, shape: Shape, path: Path
 ) -> np.ndarray:
     content = archive.read(member)
-    found, start = _header(io.BytesIO(content), len(content))
-    _check(found, dtype, shape, f"{path}: {named(member.filename)}")
-    return np.frombuffer(content, found.dtype, offset=start).reshape(found.shape)
+    header, start = _header(io.BytesIO(content), len(content))
+    _check(header, dtype, shape, f"{path}: {named(member.filename)}")
+    return np.frombuffer(content, header.dtype, offset=start).reshape(header.shape)
 
 
 class _ArrayHeader:
-    """Type and shape of an array, as its header states them."""
+    """The type and shape that an array's header states."""
 
     def __init__(self, dtype: np.dtype, shape: tuple[int, ...]):
         self.dtype, self.shape, self.ndim = dtype, shape, len(shape)
 
 
 def _header(file: BinaryIO, size: int) -> tuple[_ArrayHeader, int]:
-    """Type and shape, and where the numbers begin, which go on to the end of the file.
+    """Read type and shape of an array, and the place where its numbers begin.
 
     Raises:
-        ValueError: it is not so.
+        ValueError: the header is no such header, or does not match the size of the file.
     """
     start = file.read(8)
     if start[:6] != _MAGIC or len(start) < 8 or start[6] not in (1, 2, 3):
@@ -141,7 +141,7 @@ def _header(file: BinaryIO, size: int) -> tuple[_ArrayHeader, int]:
     return _ArrayHeader(dtype, shape), start_of_numbers
 
 
-def _check(found: _ArrayHeader, dtype: str, shape: Shape, name: str) -> None:
-    if found.dtype != np.dtype(dtype):
-        raise DataError(f"{name} holds {found.dtype}, not {dtype}.")
-    check_shape(found, shape, name, DataError)
+def _check(header: _ArrayHeader, dtype: str, shape: Shape, name: str) -> None:
+    if header.dtype != np.dtype(dtype):
+        raise DataError(f"{name} holds {header.dtype}, not {dtype}.")
+    check_shape(header, shape, name, DataError)

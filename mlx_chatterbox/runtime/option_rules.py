@@ -1,8 +1,8 @@
-"""Options that would be taken and ignored: which option means something in which mode, as data.
+"""Refusal of options that would have no effect: the modes in which each option applies, as data.
 
 A command line has modes ("--text", "--batch", ...), and each of its options a `Rule` with the modes
-in which it does something. Given in another one it is an error, never silence. The tables:
-`commands/option_table.py` of `mlx-chatterbox`, `convert/option_table.py` of `python -m convert`.
+in which it has an effect. In any other mode it is an error, and never ignored silently. The tables:
+`commands/option_table.py` of `mlx-chatterbox`, `convert/options.py` of `mlx-chatterbox-convert`.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Rule:
-    """Where an option does something.
+    """The modes in which an option has an effect.
 
     Attributes:
-        modes: the modes in which it does.
-        belongs: to what it belongs, for the message: "is of one text".
+        modes: their names.
+        belongs: the predicate of the message: "is of one text".
     """
 
     modes: Collection[str]
     belongs: str = ""
 
 
-def ignored(given: Collection[str], modes: Sequence[str], rules: Mapping[str, Rule]) -> str:
-    """What to tell of options that would be ignored; "" where none would.
+def ignored(options: Collection[str], modes: Sequence[str], rules: Mapping[str, Rule]) -> str:
+    """Compose a message about the first option that would be ignored; "" if there is none.
 
     Args:
-        given: options that the user wrote, as `parse` leaves them.
-        modes: what the command line may mean, perhaps several as long as it is not known which; an
-            option must mean something in one of them.
+        options: on the command line, as `parse` notes them.
+        modes: possible modes of the command line, several if it is not known yet which; an option
+            must have an effect in one of them.
         rules: of every option.
     """
-    for option in sorted(given):
+    for option in sorted(options):
         rule = rules.get(option)
         if rule is not None and not set(rule.modes) & set(modes):
             return f"{option} {rule.belongs}; with {modes[0]} it would do nothing: leave it out."
@@ -44,20 +44,20 @@ def ignored(given: Collection[str], modes: Sequence[str], rules: Mapping[str, Ru
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Arguments, with `given`: the options that were written, by their (first long) names."""
+    """Parse a command line; `given` in the result lists its options by their first long names."""
     words = joined(parser, list(sys.argv[1:] if argv is None else argv))
     arguments = parser.parse_args(words)
-    arguments.given = _given(parser, words)
+    arguments.given = _options_in(parser, words)
     return arguments
 
 
 def name_of(action: argparse.Action) -> str:
-    """What an option is called: its first long name."""
+    """Return an option's first long name."""
     names = action.option_strings
     return next((name for name in names if name.startswith("--")), names[0] if names else "")
 
 
-def _given(parser: argparse.ArgumentParser, words: Sequence[str]) -> frozenset[str]:
+def _options_in(parser: argparse.ArgumentParser, words: Sequence[str]) -> frozenset[str]:
     # Parsed once more, with a mark in place of every default.
     unset: list = []  # options that are given several times append to a copy
     options = [one for one in parser._actions if one.option_strings and hasattr(one, "dest")]
@@ -67,11 +67,10 @@ def _given(parser: argparse.ArgumentParser, words: Sequence[str]) -> frozenset[s
 
 
 def joined(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
-    """The words with `--text -hello` as `--text=-hello`: argparse takes what begins with a dash for
-    an option, whatever stands before it.
+    """Join `--text -hello` to `--text=-hello`, which argparse would take for two options.
 
-    What is itself an option stays one (`--text --play` lacks its text), and so does a lone dash,
-    which argparse understands. `--text -- -x` says that -x is no option.
+    Words that are options stay so (`--text --play` lacks its text), and so does a single dash,
+    which argparse accepts. `--text -- -x` marks -x as a text.
     """
     takes = {
         name: action
@@ -91,7 +90,7 @@ def joined(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
             continue
         value, used = words[at + 1], 2
         if value == "--":
-            # By itself it says that no option follows, and is no text.
+            # It only marks the next word as no option.
             if at + 2 == len(words):
                 result += [word]
                 break
@@ -106,7 +105,7 @@ def joined(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
 
 
 def _option_called(word: str, takes: Mapping[str, argparse.Action], parser) -> str | None:
-    """The option that takes a text and is meant by a word, perhaps shortened; None if none is."""
+    """Find the option with a text that a word, perhaps shortened, stands for; None if none."""
     if word in takes:
         return word
     if not word.startswith("--") or "=" in word or not parser.allow_abbrev:
@@ -116,7 +115,7 @@ def _option_called(word: str, takes: Mapping[str, argparse.Action], parser) -> s
 
 
 def _is_option(word: str, parser: argparse.ArgumentParser) -> bool:
-    """Whether a word that begins with a dash is one of the parser's options, perhaps shortened."""
+    """Tell whether a word that begins with a dash is an option of the parser, perhaps shortened."""
     name = word.partition("=")[0]
     if " " in name:
         return False

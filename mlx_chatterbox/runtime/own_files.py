@@ -1,10 +1,10 @@
-"""Reading and writing where somebody else may have prepared the place.
+"""Reading and writing of files in folders that somebody else may have manipulated.
 
-Folders of jobs, outputs and checkpoints are passed around, and what lies in them may have been put
-there to have other files read, overwritten or removed. So whatever is written goes into a new file
-with a random name, which takes its place when it is whole and on the disk; nothing is opened
-through a link; what is read is a regular file, so that nobody waits for a pipe or reads a device
-without end; and what is removed is ours by its name and its kind.
+Folders of jobs, outputs and checkpoints are passed around, and may contain links or special files
+meant to have other files read, overwritten or removed. So every file is written under a new random
+name, and renamed when it is complete and on the disk; nothing is opened through a link; only
+regular files are read, so that nobody waits for a pipe or reads a device without end; and only
+files with names and of a kind that we make are removed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import BinaryIO
 from .locks import try_lock
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-# Or opening a pipe would wait for somebody to write into it.
+# Without it, opening a pipe would wait for a writer.
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)
 _CLOSED_IN_CHILDREN = getattr(os, "O_CLOEXEC", 0)
-# Bytes: what file systems allow is 255, and more than our own ending is appended here and there.
+# Bytes: file systems allow 255, and longer endings than ours are appended in some places.
 _LONGEST_STEM = 180
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISLNK, "a link"),
@@ -35,7 +35,7 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-# What `problem_of` says of a file that is not there.
+# The answer of `problem_of` for a missing file.
 MISSING = "does not exist"
 # A shell's `<(...)` and `< file`.
 _GIVEN_OPEN = r"/dev/stdin|(?:/dev/fd|/proc/(?:self|\d+)/fd)/\d+"
@@ -64,8 +64,9 @@ def open_regular(path: str | os.PathLike, follow: bool = True) -> BinaryIO:
 
 
 def open_input(path: str | os.PathLike) -> BinaryIO:
-    """Open what a user names to be read: a regular file, or a pipe that the shell has opened
-    (`<(...)`, `/dev/stdin`).
+    """Open an input that a user names: a regular file, or a pipe of the shell.
+
+    Pipes of the shell are `<(...)` and `/dev/stdin`.
 
     Raises:
         OSError: as `open_regular`.
@@ -76,7 +77,7 @@ def open_input(path: str | os.PathLike) -> BinaryIO:
 
 
 def problem_of(path: str | os.PathLike) -> str:
-    """What is wrong with a path that is to be a regular file, or a link to one; "" if nothing."""
+    """State why a path is not a readable regular file, or a link to one; "" if it is."""
     try:
         kind = special_kind(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -84,12 +85,12 @@ def problem_of(path: str | os.PathLike) -> str:
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     except ValueError:  # a zero character
-        return "is no name of a file"
+        return "is not a possible file name"
     return f"is {kind}, not a file" if kind else ""
 
 
 def is_given_open(path: str | os.PathLike) -> bool:
-    """Whether a path names a pipe or a terminal that this process was started with."""
+    """Tell whether a path names a pipe or a terminal that this process was started with."""
     if not re.fullmatch(_GIVEN_OPEN, os.fspath(path)):
         return False
     with contextlib.suppress(OSError):
@@ -104,7 +105,7 @@ def _is_tty(path: str | os.PathLike) -> bool:
 
 
 def special_kind(mode: int) -> str:
-    """What a file is that is no regular one, by `st_mode`; "" for a regular one."""
+    """Name the kind of a special file by `st_mode`; "" for a regular file."""
     if stat.S_ISREG(mode):
         return ""
     return next((name for is_one, name in _KINDS if is_one(mode)), "something else")
@@ -117,7 +118,7 @@ def _require_regular(mode: int, path: str | os.PathLike) -> None:
 
 
 def is_regular(path: Path) -> bool:
-    """Whether a path is a regular file itself, not a link to one."""
+    """Tell whether a path is a regular file itself, not a link to one."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except (OSError, ValueError):
@@ -125,10 +126,10 @@ def is_regular(path: Path) -> bool:
 
 
 def own_folder(path: Path) -> None:
-    """Make a folder, with those above it, unless it is there.
+    """Make a folder, and those above it, if it does not exist.
 
     Raises:
-        OSError: it cannot be made, or is a link or no folder.
+        OSError: it cannot be made, or is a link or another kind of file.
     """
     path.mkdir(parents=True, exist_ok=True)
     mode = os.lstat(path).st_mode
@@ -139,13 +140,13 @@ def own_folder(path: Path) -> None:
 
 
 def open_lock(path: Path, make: bool = True) -> int:
-    """Open a file that is only there to be locked; its descriptor.
+    """Open a file that serves only as a lock, and return its descriptor.
 
     Args:
-        make: whether it is made if it is not there.
+        make: whether it is made if it does not exist.
 
     Raises:
-        OSError: it is a link, also a hard one, or no regular file.
+        OSError: it is a link, also a hard one, or not a regular file.
     """
     with contextlib.suppress(FileNotFoundError):
         _require_regular(os.lstat(path).st_mode, path)
@@ -167,16 +168,16 @@ def open_lock(path: Path, make: bool = True) -> int:
 def whole_file(
     path: Path, suffix: str = "", clean: bool = False, durable: bool = True
 ) -> Iterator[BinaryIO]:
-    """Write a file whole or not at all, also where the power fails.
+    """Write a file whole or not at all, even if the power fails.
 
-    Yields an open file beside `path` with a random name (`.name`), which is brought to the disk
-    and takes the name `path` when the block ends; a link of that name is replaced, not followed.
-    If the block fails it is removed.
+    Yields an open file beside `path` with a random name (`.name`), which is flushed to the disk and
+    renamed to `path` when the block ends; a link of that name is replaced, not followed. If the
+    block fails, the file is removed.
 
     Args:
-        suffix: what the temporary name must end in, for writers that look at it.
-        clean: also remove what killed processes left of the same file.
-        durable: False does not wait for the disk: then it may be damaged where the power fails.
+        suffix: ending of the temporary name, for writers that depend on it.
+        clean: also remove temporary files that killed processes left of the same file.
+        durable: False does not wait for the disk: a power failure may then damage the file.
 
     Raises:
         OSError: it cannot be written.
@@ -206,12 +207,14 @@ def write_whole(path: Path, data: bytes | str, clean: bool = False) -> None:
 
 
 def new_beside(path: Path, suffix: str = "") -> BinaryIO:
-    """Open a new file in the folder of `path` to write and read, under a name that nobody can know
-    beforehand. It is locked while it is open, by which `remove_leftovers` knows it is in use."""
+    """Open a new file in the folder of `path` to write and read, under an unpredictable name.
+
+    It is locked while it is open, so that `remove_leftovers` does not remove it.
+    """
     while True:
         name = path.with_name(f"{_stem(path.name)}.{os.urandom(8).hex()}.tmp{suffix}")
         file = open(name, "x+b", opener=_open_new)  # noqa: SIM115
-        # Between the two it may have been taken for a leftover.
+        # Before it was locked, another process may have removed it as a leftover.
         if try_lock(file, wait=True) is None or os.fstat(file.fileno()).st_nlink:
             return file
         file.close()
@@ -222,7 +225,7 @@ def _open_new(name: str, flags: int) -> int:
 
 
 def _stem(name: str) -> str:
-    """What the temporary names for a file begin with, within what file systems allow."""
+    """Return the beginning of a file's temporary names, short enough for file systems."""
     encoded = os.fsencode(name)
     if len(encoded) <= _LONGEST_STEM:
         return f".{name}"
@@ -231,10 +234,10 @@ def _stem(name: str) -> str:
 
 
 def remove_leftovers(path: Path, alone: bool = False) -> None:
-    """Remove what killed processes left of writing `path`: regular files of such a name.
+    """Remove temporary files of `path` that killed processes left.
 
     Args:
-        alone: nobody else writes it now; else those that are locked are left.
+        alone: no other process writes it now; otherwise locked ones are kept.
     """
     pattern = re.compile(re.escape(_stem(path.name)) + r"\.[0-9a-f]{16}\.tmp(?:\.[a-z]+)?")
     remove_named(path.parent, pattern.fullmatch, alone)
@@ -244,29 +247,29 @@ def remove_named(folder: Path, is_ours: Callable[[str], object], alone: bool = T
     """Remove regular files of a folder by their names; no links, no folders.
 
     Args:
-        is_ours: whether a file of a name is to be removed.
-        alone: nobody else uses them now; else those that are locked are left.
+        is_ours: tells by its name whether a file is to be removed.
+        alone: no other process uses them now; otherwise locked ones are kept.
     """
-    found: list[str] = []
+    paths: list[str] = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        found += [
+        paths += [
             entry.path
             for entry in entries
             if is_ours(entry.name) and entry.is_file(follow_symlinks=False)
         ]
-    for name in found:
+    for path in paths:
         with contextlib.suppress(OSError):
-            if alone or _is_free(name):
-                os.unlink(name)
+            if alone or _is_free(path):
+                os.unlink(path)
 
 
-def _is_free(name: str) -> bool:
-    with open_regular(name, follow=False) as file:
+def _is_free(path: str) -> bool:
+    with open_regular(path, follow=False) as file:
         return try_lock(file) is True
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the file system can."""
+    """Flush the names in a folder to the disk, if the file system can."""
     with contextlib.suppress(OSError):
         sync(folder)
 

@@ -1,8 +1,9 @@
 """Independent work on two cores at once, on the CPU.
 
-There MLX computes elementwise work on one thread and leaves matrix products alone to the BLAS to
-spread. On two or three cores it is faster to give each of two equal pieces of work a core of its
-own, BLAS included; on more, the BLAS's threads gain more than a second stream does.
+On the CPU MLX computes elementwise operations on one thread, and only the BLAS spreads matrix
+products over several. With two or three cores it is faster to give each of two equal pieces of work
+a core of its own, BLAS included; with more cores, the BLAS's threads gain more than a second
+stream.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ import mlx.core as mx
 from . import device
 
 _CORES = (2, 3)
-# Held while two are running: whatever they call themselves has one core to itself.
+# Held while two pieces of work are running, so that nested calls use one core.
 _running = Lock()
 _choosing = RLock()
 
 
 @cache
 def _blas() -> ctypes.CDLL | None:
-    """The process's OpenBLAS, if MLX uses one whose threads can be set."""
+    """Return the process's OpenBLAS if MLX uses one whose threads can be set, else None."""
     try:
         process = ctypes.CDLL(None)
     except (OSError, TypeError):
@@ -44,9 +45,9 @@ def _cores() -> int:
 
 
 def can_run_two() -> bool:
-    """Whether `run_two` gains anything here and now.
+    """Tell whether `run_two` is faster at this moment.
 
-    That is on a CPU with two or three cores and with OpenBLAS, and not within another `run_two`.
+    It is on a CPU with two or three cores and with OpenBLAS, and not within another `run_two`.
     """
     return device.on_cpu() and _cores() in _CORES and _blas() is not None and not _running.locked()
 
@@ -67,7 +68,7 @@ _local = local()
 
 
 def second_stream() -> mx.Stream:
-    """A CPU stream beside the thread's default one; streams belong to the thread that made them."""
+    """Return this thread's second CPU stream; streams belong to the thread that made them."""
     if not hasattr(_local, "stream"):
         _local.stream = mx.new_stream(mx.cpu)
     return _local.stream
@@ -76,8 +77,8 @@ def second_stream() -> mx.Stream:
 class _Worker:
     """A second thread with a stream of its own.
 
-    It is never ended: what MLX keeps for a thread that compiled something needs the interpreter
-    when it is given up, and at the end of a process that is no longer there.
+    It never ends: MLX keeps compiled functions for each thread, and needs the interpreter to free
+    them, which is gone at the end of a process.
     """
 
     def __init__(self):
@@ -86,11 +87,11 @@ class _Worker:
         self._stream = self._submit(lambda: mx.new_stream(mx.cpu)).result()
 
     def start(self, work: Callable) -> Future:
-        """Work whose result is to be evaluated."""
+        """Start work whose result is to be evaluated."""
         return self._submit(lambda: _evaluated(work, self._stream))
 
     def start_all(self, work: Callable[[], None]) -> Future:
-        """Work that evaluates what it makes."""
+        """Start work that evaluates its results itself."""
 
         def on_its_stream() -> None:
             with mx.stream(self._stream):
@@ -108,9 +109,9 @@ class _Worker:
             task, future = self._tasks.get()
             try:
                 future.set_result(task())
-            except BaseException as error:  # it is raised where the result is asked for
+            except BaseException as error:  # raised again where the result is read
                 future.set_exception(error)
-            # Nothing may be kept until the next task comes.
+            # Or its arrays would stay in memory until the next task comes.
             del task, future
 
 
@@ -125,11 +126,11 @@ def _evaluated(work: Callable, stream: mx.Stream):
 
 
 def run_two(first: Callable, second: Callable) -> tuple:
-    """Both results, evaluated, computed at the same time; only where `can_run_two` says so.
+    """Compute two results at the same time, and evaluate them; only if `can_run_two`.
 
     Args:
-        first, second: make an array, or a tuple of some, from arrays that are evaluated already:
-            none may be evaluated by two threads at once, nor by another than made it.
+        first, second: make an array, or a tuple of arrays, from arrays that are evaluated already:
+            an array must not be evaluated by two threads at once, nor by another than its maker.
     """
     with _running, _single_threaded_blas():
         other = _worker().start(second)
@@ -141,14 +142,14 @@ def run_two(first: Callable, second: Callable) -> tuple:
 
 
 def run_all(works: Sequence[Callable]) -> list:
-    """The results of independent pieces of work, two at a time where that gains anything.
+    """Compute the results of independent pieces of work, two at a time if that is faster.
 
-    Each then has one core, also one that is alone: what it comes to does not depend on the others.
-    A work may call this itself: what it hands out is done before what was not begun yet, by
-    whichever of the two is free.
+    In that case each has one core, even a single one, so that no result depends on the others. A
+    piece of work may call this itself: its pieces are done before any that has not begun, by
+    whichever of the two threads is free.
 
     Args:
-        works: each evaluates what it makes, of arrays that are evaluated already.
+        works: each evaluates its result, from arrays that are evaluated already.
     """
     crew = getattr(_local, "crew", None)
     if crew is not None:
@@ -165,7 +166,7 @@ def run_all(works: Sequence[Callable]) -> list:
 
 
 class _Crew:
-    """Two threads, and what is left for them to do."""
+    """Two threads, and the work that is left for them."""
 
     def __init__(self):
         self._left: deque[Callable[[], None]] = deque()
@@ -174,7 +175,7 @@ class _Crew:
         self._changed = Condition()
 
     def lead(self, works: Sequence[Callable]) -> list:
-        """Their results, with the help of another thread."""
+        """Compute all results, with the help of another thread."""
         _local.crew = self
         try:
             return self.run(works)
@@ -188,7 +189,7 @@ class _Crew:
                 self._changed.notify_all()
 
     def help(self) -> None:
-        """Work until there is no more, or something failed, which the leading thread raises."""
+        """Work until nothing is left or something failed; the leading thread raises the error."""
         _local.crew = self
         try:
             self._work_until(lambda: self._is_over)
@@ -198,7 +199,7 @@ class _Crew:
             _local.crew = None
 
     def run(self, works: Sequence[Callable]) -> list:
-        """Their results; of a thread of the crew."""
+        """Compute all results; called by a thread of the crew."""
         results: dict[int, object] = {}
 
         def do(index: int, work: Callable) -> None:
@@ -234,11 +235,11 @@ class _Crew:
 
 @contextmanager
 def core_lock() -> Iterator[None]:
-    """Where `can_run_two` depends on nothing that another thread of the program does.
+    """Make `can_run_two` independent of other threads of the program within the block.
 
-    Work on two cores is rounded otherwise than on one: without this the same seed would give other
-    last bits when two threads speak at the same time. Elsewhere nobody waits, nor within `run_all`,
-    where it is chosen already.
+    Work on two cores is rounded differently than on one, so that without this lock the same seed
+    would give other last bits when two threads speak at the same time. It waits only on machines
+    where `can_run_two` may be true, and not within `run_all`, which has the lock already.
     """
     if getattr(_local, "crew", None) is None and device.on_cpu() and _cores() in _CORES:
         with _choosing:

@@ -1,4 +1,4 @@
-"""For which processor code is compiled, and where what was compiled is kept."""
+"""The processor that code is compiled for, and the folder of its compiled code."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 from . import code_cache
 
 _VARIABLE = "MLX_CHATTERBOX_ISA"
-# Extensions that compilers name otherwise than Linux does; of all others the names are alike.
+# Extensions that compilers and Linux name differently; all other names are equal.
 _LINUX_NAMES = {"sse3": "pni", "bmi": "bmi1"}
 _EXTENSION = r"__((?:SSE|SSSE|AVX|FMA|F16C|BMI)[A-Z0-9_]*)__ "
 
 
 @cache
 def instruction_set(compiler: str) -> str | None:
-    """Choose the instruction set that code of ours is compiled for.
+    """Choose the instruction set for compiling our code.
 
-    `MLX_CHATTERBOX_ISA` names one in GCC's words (`x86-64`, `haswell`, `armv8-a`); by default it is
-    `native`, all that the processor has.
+    `MLX_CHATTERBOX_ISA` names one as GCC does (`x86-64`, `haswell`, `armv8-a`); the default is
+    `native`, everything that the processor has.
 
     Returns:
-        The compiler's flag, or None, after a warning, where the compiler does not know what was
-        named or the processor cannot run it.
+        The compiler's flag, or None, after a warning, if the compiler does not know the name or the
+        processor lacks the instructions.
     """
     name = os.environ.get(_VARIABLE, "") or "native"
     flag = f"-march={name}"
@@ -42,7 +42,7 @@ def instruction_set(compiler: str) -> str | None:
 
 
 def _problem(compiler: str, flag: str) -> str:
-    """Say what speaks against compiling with such a flag and running the result; "" if nothing."""
+    """State why code compiled with a flag cannot be made or run; "" if it can."""
     # Here, since the package's import waits for this module.
     import re
     import subprocess
@@ -64,7 +64,7 @@ def _problem(compiler: str, flag: str) -> str:
 
 
 def _description() -> list[str]:
-    """The lines of Linux's description that say what the processor can do."""
+    """Read the lines of /proc/cpuinfo that state the processor's abilities."""
     return sorted(
         {
             line
@@ -75,9 +75,13 @@ def _description() -> list[str]:
 
 
 def compiled_folder(compiler: str, *parts: str) -> Path:
-    """A folder, ours alone, for what `compiler` makes, for this processor, of what `parts` say.
+    """Make a folder, ours alone, for code that `compiler` compiles for this processor.
 
-    A home directory may be shared by machines, and a compiler be replaced by another version.
+    Other processors and other versions of the compiler have other folders, as machines may share a
+    home directory.
+
+    Args:
+        parts: all that the compiled code depends on: flags and sources.
 
     Raises:
         OSError: it cannot be made.

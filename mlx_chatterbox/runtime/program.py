@@ -1,7 +1,7 @@
-"""How every program of ours runs: errors in one line, exit codes, Ctrl-C, standard streams.
+"""The frame of all our programs: errors in one line, exit codes, Ctrl-C, standard streams.
 
-A traceback is shown with `--verbose` alone, also of other threads and of destructors. What a user
-can meet has a message of its own; anything else is a fault of ours and is called so.
+Tracebacks, also of other threads and of destructors, are shown only with `--verbose`. Errors that a
+user can cause have messages of their own; any other is reported as a bug of ours.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .begin import CODE as INTERRUPTED
 from .begin import is_program
 from .option_rules import parse
 
-# What to do about what the system says.
+# Advice for errors of the system.
 _ADVICE = {
     errno.ENOSPC: "make room, or write elsewhere",
     errno.EDQUOT: "make room, or write elsewhere",
@@ -45,15 +45,15 @@ def run_program(
     work: Callable[[argparse.Namespace], int | None],
     name: str | None = None,
 ) -> int:
-    """Parse, work, and turn whatever goes wrong into one line.
+    """Parse the arguments, do the work, and report any error in one line.
 
     Args:
         work: returns the exit code, or None for 0. Its arguments may have `verbose`.
-        name: what lines on standard error begin with; None: the parser's; "": nothing.
+        name: beginning of lines on standard error; None: the parser's `prog`; "": nothing.
 
     Returns:
-        0 done, 1 failed (also where standard output could not be written), 130 interrupted, or what
-        `work` returned. Wrong use exits with 2, by argparse.
+        0 done, 1 failed (also if standard output could not be written), 130 interrupted, or the
+        code that `work` returned. Wrong use exits with 2, by argparse.
     """
     name = parser.prog if name is None else name
     with (
@@ -85,21 +85,21 @@ def _run(parser, argv, work, name: str, interrupts: list[bool], uncaught: _Uncau
                 warnings.showwarning = lambda message, *_: _say(name, f"note: {message}")
             return work(arguments) or 0
     except KeyboardInterrupt as error:
-        told = str(error)
+        message = str(error)
     except Exception as error:
         if not interrupts:
             if verbose:
                 _show_traceback()
             _say(name, f"error: {explained(error)}")
             return 1
-        # What an interrupt became on its way: NumPy's import makes it an ImportError.
-        told = ""
-    _say(name, told or "interrupted; nothing was written")
+        # Caused by Ctrl-C: NumPy's import, for one, turns it into an ImportError.
+        message = ""
+    _say(name, message or "interrupted; nothing was written")
     return INTERRUPTED
 
 
 class _UncaughtErrors:
-    """Tells errors that nobody catches, in threads and in destructors, in a line each.
+    """Reports uncaught errors in threads and destructors, in one line each.
 
     Attributes:
         failed: an error has ended a thread, so that its work was not done.
@@ -109,18 +109,18 @@ class _UncaughtErrors:
         self._name, self.verbose, self.failed = name, False, False
         self._before = threading.excepthook, sys.unraisablehook
 
-    def thread_hook(self, found: threading.ExceptHookArgs) -> None:
-        if issubclass(found.exc_type, SystemExit):
+    def thread_hook(self, event: threading.ExceptHookArgs) -> None:
+        if issubclass(event.exc_type, SystemExit):
             return
         self.failed = True
-        self._tell(found.exc_value, found.exc_type, "error", self._before[0], found)
+        self._report(event.exc_value, event.exc_type, "error", self._before[0], event)
 
-    def destructor_hook(self, found: sys.UnraisableHookArgs) -> None:
-        self._tell(found.exc_value, found.exc_type, "note", self._before[1], found)
+    def destructor_hook(self, event: sys.UnraisableHookArgs) -> None:
+        self._report(event.exc_value, event.exc_type, "note", self._before[1], event)
 
-    def _tell(self, error, kind: type, what: str, before: Callable, found) -> None:
+    def _report(self, error, kind: type, what: str, before: Callable, event) -> None:
         if self.verbose:
-            before(found)
+            before(event)
         if isinstance(error, Exception):
             _say(self._name, f"{what}: {explained(error)}")
         elif not self.verbose:
@@ -129,8 +129,10 @@ class _UncaughtErrors:
 
 @contextlib.contextmanager
 def _uncaught_errors(name: str) -> Iterator[_UncaughtErrors]:
-    """Errors in threads and destructors are told in one line each within the block, and if this
-    process is a program of ours until it ends."""
+    """Report errors in threads and destructors in one line each, within the block.
+
+    If this process is a program of ours, until it ends.
+    """
     before = threading.excepthook, sys.unraisablehook
     uncaught = _UncaughtErrors(name)
     threading.excepthook, sys.unraisablehook = uncaught.thread_hook, uncaught.destructor_hook
@@ -148,15 +150,15 @@ def _show_traceback() -> None:
 
 
 def explained(error: Exception) -> str:
-    """An error as a line for people."""
+    """Explain an error to the user in one line."""
     if getattr(error, "tells_all", False):
         return one_line(error)
     kind, text = type(error).__name__, one_line(error)
     if isinstance(error, MemoryError) or _NO_MEMORY.search(text):
         more = f" ({text})" if text else ""
-        return f"there is not enough memory{more}: close other programs, or ask for less at once"
+        return f"there is not enough memory{more}: close other programs, or process less at once"
     if isinstance(error, RecursionError):
-        return f"something is nested too deeply to be read ({text}); --verbose shows where"
+        return f"an input is nested too deeply to be read ({text}); --verbose shows where"
     if isinstance(error, OSError):
         return _explained_by_system(error)
     return _BUG.format(what=f"{kind}: {text}" if text else kind)
@@ -182,7 +184,7 @@ def _lost(program: str, output: streams.Stream) -> int:
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[list[bool]]:
-    """Whether Ctrl-C was pressed within the block: the list then holds something."""
+    """Yield a list that is not empty once Ctrl-C was pressed within the block."""
     pressed: list[bool] = []
 
     def press(*_) -> None:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Bars:
-    """Progress bars on a terminal, nothing in a pipe."""
+    """Progress bars on a terminal, nothing in a pipe: a callback(stage, done, total)."""
 
     def __init__(self):
         self._bar: tqdm | None = None

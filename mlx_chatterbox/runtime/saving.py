@@ -1,4 +1,4 @@
-"""Tensors into safetensors files, whose errors say what the system said."""
+"""Writing of safetensors files, with the system's reason in errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-# Bytes: with less room a disk counts as full where nothing says why it took no file.
+# Bytes: with less free space the disk counts as full if a write failed without a reason.
 _LEAST_FREE = 2**20
 
 
@@ -20,7 +20,7 @@ def save_arrays(
     """Write a safetensors file.
 
     Raises:
-        OSError: the disk does not take it. MLX says so by RuntimeError, without a reason.
+        OSError: it cannot be written. MLX raises RuntimeError then, without a reason.
     """
     try:
         mx.save_safetensors(str(path), dict(arrays), dict(metadata or {}))
@@ -31,12 +31,12 @@ def save_arrays(
 
 def _reason(path: Path, error: RuntimeError) -> tuple[int, str]:
     try:
-        with path.open("ab"):  # as MLX opened it, with a reason
+        with path.open("ab"):  # as MLX does, but it raises the reason
             pass
         # A disk that has just become full has no room for anything now.
         full = shutil.disk_usage(path.parent).free < _LEAST_FREE
-    except OSError as found:
-        return found.errno or errno.EIO, found.strerror or str(found)
+    except OSError as problem:
+        return problem.errno or errno.EIO, problem.strerror or str(problem)
     if full:
         return errno.ENOSPC, os.strerror(errno.ENOSPC)
     return errno.EIO, f"{str(error).rstrip('.')}; is the disk full?"

@@ -1,4 +1,4 @@
-"""Random keys from seeds. The global generator is neither read nor moved."""
+"""Random keys from seeds. MLX's global generator is neither read nor advanced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Seed = int | Sequence[int | None] | None
 
 
 def random_key(seed: int | None) -> mx.array:
-    """A random key.
+    """Make a random key; of a random seed if it is None.
 
     Raises:
         SettingError: a seed outside 0 to 2^64 - 1.
@@ -31,12 +31,12 @@ def random_key(seed: int | None) -> mx.array:
 
 
 def piece_keys(key: mx.array, count: int) -> list[mx.array]:
-    """A key for each piece of a text; a text in one piece keeps its own."""
+    """Derive a key for each piece of a text; a single piece keeps the text's own."""
     return [key] if count == 1 else list(mx.random.split(key, count))
 
 
 def piece_seeds(seed: int | None, count: int) -> list[int]:
-    """A seed for each piece of a text: its key is `piece_keys`'s.
+    """Derive a seed for each piece of a text, with the keys that `piece_keys` makes.
 
     Raises:
         SettingError: a seed outside 0 to 2^64 - 1.
@@ -46,13 +46,13 @@ def piece_seeds(seed: int | None, count: int) -> list[int]:
 
 
 def row_keys(seed: Seed, rows: int) -> list[mx.array]:
-    """A key for each row of a batch.
+    """Make a key for each row of a batch.
 
-    With one seed every row has the same key, and so becomes what it becomes alone with that seed;
-    without any, each has another.
+    With a single seed every row has the same key, and the same result as alone with that seed;
+    without a seed each has another.
 
     Raises:
-        SettingError: not as many seeds as rows.
+        SettingError: there are more or fewer seeds than rows.
     """
     seeds: list[int | None]
     if isinstance(seed, (Sequence, np.ndarray)) and not isinstance(seed, str):
@@ -65,6 +65,6 @@ def row_keys(seed: Seed, rows: int) -> list[mx.array]:
 
 
 def token_and_sound_keys(seed: int) -> tuple[mx.array, mx.array]:
-    """The keys of an utterance: T3's draws of tokens, and S3Gen's of noise."""
+    """Make the two keys of an utterance: for T3's sampling, and for S3Gen's noise."""
     token_key, sound_key = mx.random.split(mx.random.key(seed))
     return token_key, sound_key

@@ -1,8 +1,8 @@
-"""Standard output and standard error of our programs: they cannot do harm, and cannot stop work.
+"""Standard output and error of our programs: they print no control sequences and stop no work.
 
-Both may be closed (`2>&-`), full (`> /dev/full`), left by their reader (`| head`), or of an
-encoding that lacks the letters of a name. None of that is a reason not to write a file: what could
-not be printed is remembered, and told at the end.
+Both may be closed (`2>&-`), full (`> /dev/full`), abandoned by their reader (`| head`), or have an
+encoding without the letters of a name. None of that is a reason not to write a file: an error of
+printing is remembered, and reported at the end.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import TextIO
 
 from ..harmless import harmless
 
-# How bars move on a terminal, before the text that they write: tqdm's, and those of the hub.
+# Control sequences with which progress bars (tqdm's, the hub's) begin their text on a terminal.
 _MOVES = re.compile(r"\r|\n*(?:\x1b\[A)*")
 
 
 class Stream:
-    """A text stream of which everything is as before but `write` and `flush`.
+    """A text stream with its own `write` and `flush`, and all else of the stream that it wraps.
 
     Attributes:
-        was_closed: it was closed when the program began, and what is written goes nowhere.
-        error: the first one that writing met; nothing is written after it.
+        was_closed: it was closed when the program began, and its text is discarded.
+        error: the first error of writing; nothing is written after it.
     """
 
     def __init__(self, stream: TextIO | None):
@@ -80,7 +80,7 @@ class Stream:
         return getattr(self._stream, name)
 
     def leave(self) -> None:
-        """Write what waits. Where that fails, Python is not to try again when it ends."""
+        """Write buffered text; if that fails, keep Python from trying again when it ends."""
         self.flush()
         if self.error is not None and self._stream in (sys.__stdout__, sys.__stderr__):
             with contextlib.suppress(OSError, ValueError):
@@ -90,13 +90,13 @@ class Stream:
 
 
 def is_closed(stream: TextIO | None) -> bool:
-    """Whether a standard stream was closed when the program began."""
+    """Tell whether a standard stream was closed when the program began."""
     return stream is None or getattr(stream, "was_closed", False)
 
 
 @contextlib.contextmanager
 def guarded() -> Iterator[tuple[Stream, Stream]]:
-    """Standard output and standard error, guarded within the block."""
+    """Wrap standard output and standard error within the block."""
     _fill_gaps()
     before = sys.stdout, sys.stderr
     ours = Stream(sys.stdout), Stream(sys.stderr)
@@ -110,7 +110,7 @@ def guarded() -> Iterator[tuple[Stream, Stream]]:
 
 
 def write_problem(stream: Stream) -> str:
-    """Why what was printed did not arrive; "" if it did, or nobody wanted it."""
+    """State why printed text was lost; "" if it was not, or its reader has left."""
     error = stream.error
     if error is None or isinstance(error, BrokenPipeError):
         return ""
@@ -118,7 +118,7 @@ def write_problem(stream: Stream) -> str:
 
 
 def _fill_gaps() -> None:
-    # Else the next file that is opened gets the number of standard error, and its messages.
+    # Or the next opened file would get the number of standard error, and its messages.
     for number in range(3):
         try:
             os.fstat(number)

@@ -65,7 +65,7 @@ def test_never_in_the_way_elsewhere(monkeypatch):
     from mlx_chatterbox.runtime import linux_cpu
 
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(linux_cpu, "_said", False)
+    monkeypatch.setattr(linux_cpu, "_warned", False)
     monkeypatch.setattr(linux_cpu.ctypes, "CDLL", None)
     linux_cpu.prepare()
     linux_cpu.warn_if_slow(True)

@@ -1,13 +1,12 @@
-"""What MLX's CPU backend lacks on Linux, in C.
+"""Fast kernels in C that MLX's CPU backend lacks on Linux.
 
 * `few_rows.c`: a decoding step multiplies two rows, or a few, by every weight of the network, and
-  can be as fast as reading the weights is. OpenBLAS copies each weight into the order its kernels
-  want before it multiplies, which for so few rows costs as much again. So this stands before it,
-  under the name by which MLX calls it (`cblas_sgemm`): products of up to 16 rows by a transposed
-  matrix it does itself.
-* `many_rows.c`: the reading of a text multiplies some hundred rows, and OpenBLAS's copies take up
-  to a third of its time. Up to how many rows are done here is measured once on a machine
-  (`choice.py`); the others are handed on.
+  can be as fast as reading the weights is. OpenBLAS copies each weight into the order of its
+  kernels before it multiplies, which for so few rows takes as long again. So this file interposes
+  `cblas_sgemm`, which MLX calls, and computes products of up to 16 rows by a transposed matrix.
+* `many_rows.c`: prefill multiplies some hundred rows, and OpenBLAS's copies take up to a third of
+  its time. Up to how many rows are computed here is measured once on a machine (`choice.py`);
+  larger products are passed on.
 * `decoder.c`: called by `models/t3/native_step.py`, a whole step of decoding.
 * `estimator.c`: called by `models/s3gen/native_estimator.py`, the flow's estimator as a whole.
 * `conformer.c`: called by `models/s3gen/native_encoder.py`, the encoder's layers.
@@ -15,11 +14,11 @@
 * `convolution.c`, `depthwise.c`: called by `nn/conv.py` and `nn/conv2d.py`; a product for each tap
   would write its result as often as there are taps.
 * `harmonics.c`: called by `models/s3gen/source.py`, the vocoder's excitation.
-* `spectrum.c`: called by `models/s3gen/hift.py`, what the vocoder's transform back is given.
-* `lstm.c`: called by `nn/lstm.py`; a step of an LSTM is over before MLX has arranged it.
+* `spectrum.c`: called by `models/s3gen/hift.py`, the input of the vocoder's inverse transform.
+* `lstm.c`: called by `nn/lstm.py`; a step of an LSTM takes less time than MLX's overhead for it.
 
 They are compiled for the processor when the package is first imported on a machine, which takes a
-second. Where that cannot be done, MLX and OpenBLAS do everything.
+second. If that is not possible, MLX and OpenBLAS compute everything.
 `MLX_CHATTERBOX_KERNELS=plain` switches this off, as it does the fused kernels (`cpu_kernels.py`);
 `MLX_CHATTERBOX_ISA` names another instruction set than the processor's own (`processor.py`).
 """
@@ -44,7 +43,7 @@ SOURCES = sorted(Path(__file__).parent.glob("*.c"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
 FLAGS = ("-O3", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden")
 
-# What the library exports.
+# The functions that the library exports.
 NAMES = (
     "add_harmonics", "attend_columns", "cblas_sgemm", "conform", "convolve", "convolve_depthwise",
     "decode", "estimate", "lstm_layer", "spectrum", "interpose_sgemm", "take_rows",
@@ -54,12 +53,12 @@ _library: ctypes.CDLL | None = None
 
 
 def library() -> ctypes.CDLL | None:
-    """The compiled code, if it is in use in this process."""
+    """Return the compiled code if it is in use in this process, else None."""
     return _library
 
 
 def takes(*arrays: mx.array) -> bool:
-    """Whether the compiled code is in use and these are what it takes: float32 on the CPU."""
+    """Tell whether the compiled code is in use and accepts these arrays: float32, on the CPU."""
     import mlx.core as mx
 
     from .. import device
@@ -76,31 +75,33 @@ def call(
 ) -> mx.array:
     """Call a function that takes arrays, one more of `shape` for its result, and numbers.
 
-    The arrays are evaluated, now. What is compiled knows no lengths but the numbers, and reads
-    beyond the end of an array that is shorter.
+    The arrays are evaluated now. The compiled code gets all lengths from the numbers, and would
+    read beyond the end of a shorter array, so the shapes are checked here.
 
     Args:
-        shapes: of the arrays that are given, as the function reads them by its numbers.
+        arrays: None for one that the function can do without.
+        shapes: of the arrays that are not None, as the function reads them.
+        numbers: float for C's float, int for its int.
 
     Raises:
         TypeError: an array is not float32.
-        ValueError: an array is of another shape, as MLX has it where shapes do not go together.
-        MemoryError: there is none left.
+        ValueError: an array has another shape; MLX raises it too where shapes do not match.
+        MemoryError: the function could not allocate memory.
     """
-    # Not before a process has decided which BLAS MLX is to find.
+    # Here, because MLX must not be loaded before its BLAS.
     import mlx.core as mx
     import numpy as np
 
     present = [array for array in arrays if array is not None]
     if any(array.dtype != mx.float32 for array in present):
         raise TypeError(f"{name} takes float32; got {[array.dtype for array in present]}")
-    found = [array.shape for array in present]
-    if found != [tuple(one) for one in shapes] or any(n < 0 for n in shape):
-        raise ValueError(f"{name} takes arrays of shapes {shapes}; got {found}, for {shape}")
+    actual = [array.shape for array in present]
+    if actual != [tuple(expected) for expected in shapes] or any(n < 0 for n in shape):
+        raise ValueError(f"{name} takes arrays of shapes {shapes}; got {actual}, for {shape}")
     mx.eval(present)
-    given = [None if a is None else np.ascontiguousarray(np.asarray(a)) for a in arrays]
+    inputs = [None if a is None else np.ascontiguousarray(np.asarray(a)) for a in arrays]
     result = np.empty(shape, np.float32)
-    pointers = [None if a is None else ctypes.c_void_p(a.ctypes.data) for a in (*given, result)]
+    pointers = [None if a is None else ctypes.c_void_p(a.ctypes.data) for a in (*inputs, result)]
     values = [ctypes.c_float(n) if isinstance(n, float) else n for n in numbers]
     if getattr(_library, name)(*pointers, *values):
         raise MemoryError(name)
@@ -108,7 +109,10 @@ def call(
 
 
 def multiply(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """x (rows, depth) times the transpose of a weight (columns, depth), both float32 and whole."""
+    """Multiply x (rows, depth) by the transpose of a weight (columns, depth).
+
+    Both are float32 and C-contiguous; so is the result, (rows, columns).
+    """
     import numpy as np
 
     (rows, depth), columns = x.shape, len(weight)
@@ -123,15 +127,15 @@ def multiply(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def interpose_sgemm(blas: ctypes.CDLL) -> bool:
-    """Take over products, by their rows, from a BLAS that is not yet in the global scope.
+    """Take over products by their number of rows, from a BLAS that is not in the global scope yet.
 
     Returns:
-        Whether it was done; what stands in the way is no error.
+        Whether it succeeded; a failure is not an error.
     """
     global _library
     if os.environ.get("MLX_CHATTERBOX_KERNELS", "").lower() == "plain":
         return False
-    # Only OpenBLAS says how many threads it is to use at the moment.
+    # Only OpenBLAS tells how many threads it may use at the moment.
     if not hasattr(blas, "openblas_get_num_threads"):
         return False
     with suppress(OSError):
@@ -159,8 +163,11 @@ def compile_to(path: Path, compiler: str, *more_flags: str) -> bool:
 
 
 def _compiled() -> tuple[Path, ctypes.CDLL] | None:
-    """The folder of the library for this processor, and the library, compiled if it is not there;
-    None without a compiler, or where it fails."""
+    """Load the library for this processor, and compile it first if it is missing.
+
+    Returns:
+        Its folder and the library; None without a compiler, or if compiling fails.
+    """
     import shutil
 
     compiler = shutil.which("gcc") or shutil.which("cc")

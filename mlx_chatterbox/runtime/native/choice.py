@@ -1,4 +1,4 @@
-"""Up to how many rows a product is faster here than in OpenBLAS, found out once on a machine."""
+"""The number of rows up to which a product is faster here than in OpenBLAS, measured once."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path
 
 from ..own_files import write_whole
 
-# Of `cblas_sgemm`: row after row, the first matrix as it is, the second one transposed.
+# Arguments of `cblas_sgemm`: row-major, the first matrix as it is, the second one transposed.
 LAYOUT = (101, 111, 112)
 
-# Of rows, tried one after the other: what OpenBLAS loses by copying the weights, which
-# `many_rows.c` does not, is shared by all rows, so where it is the faster it stays so.
+# Numbers of rows, tried one after the other. OpenBLAS loses a fixed time by copying the weights,
+# which `many_rows.c` does not, so once it is faster it is so for all larger numbers.
 _LADDER = (32, 64, 128, 192, 256, 512)
 _ALL = 2**30
-# Of both sides of a weight: as T3's.
+# Both sides of the weight, as in T3.
 _SIZE = 1024
 _ROUNDS = 7
-# The gain with smaller weights is less by about as much.
+# By this factor it must be faster: smaller weights gain less.
 _CLEARLY = 0.95
 
 
 def most_rows(library: ctypes.CDLL, blas: ctypes.CDLL, folder: Path) -> int:
-    """The most rows that `library` should multiply itself; 0 if OpenBLAS is always the faster.
+    """Determine how many rows `library` should multiply itself; 0 if OpenBLAS is always faster.
 
-    Kept in `folder`, for the kernels that the BLAS uses: measured anew by every process it would
-    come out otherwise now and then, and with it the last bits of results.
+    The number is kept in `folder`, for the kernels that the BLAS uses: measured by every process it
+    would vary, and with it the last bits of results.
     """
     blas.openblas_get_corename.restype = ctypes.c_char_p
     verdict = folder / f"rows-{blas.openblas_get_corename().decode()}"
@@ -40,15 +40,15 @@ def most_rows(library: ctypes.CDLL, blas: ctypes.CDLL, folder: Path) -> int:
 
 
 def _measure(library: ctypes.CDLL, blas: ctypes.CDLL) -> int:
-    """On one thread, by the time that it has a core: the machine may be busy."""
+    """Measure on one thread, by its processor time, as the machine may be busy."""
     most = 0
     threads = blas.openblas_get_num_threads()
     blas.openblas_set_num_threads(1)
     library.take_rows(_ALL)
     try:
         for rows in _LADDER:
-            ours, theirs = _seconds(library, blas, rows)
-            if ours > _CLEARLY * theirs:
+            own_seconds, blas_seconds = _seconds(library, blas, rows)
+            if own_seconds > _CLEARLY * blas_seconds:
                 return most
             most = rows
         return _ALL
@@ -57,7 +57,7 @@ def _measure(library: ctypes.CDLL, blas: ctypes.CDLL) -> int:
 
 
 def _seconds(library: ctypes.CDLL, blas: ctypes.CDLL, rows: int) -> tuple[float, float]:
-    """Of a product by two weights in each, in turns, the best of some rounds."""
+    """Time products by two weights in each library in turns, and return the best of some rounds."""
     x, out = _filled(rows), _filled(rows)
     weights = [_filled(_SIZE) for _ in range(2)]
     one, none = ctypes.c_float(1.0), ctypes.c_float(0.0)
@@ -73,9 +73,9 @@ def _seconds(library: ctypes.CDLL, blas: ctypes.CDLL, rows: int) -> tuple[float,
 
 
 def _filled(rows: int) -> ctypes.Array:
-    """Floats in memory of their own, all of them 0.747.
+    """Allocate (rows, `_SIZE`) floats, all of them 0.747.
 
-    Not NumPy's: its BLAS would be loaded while the environment is arranged for another.
+    Without NumPy, whose BLAS would be loaded while the environment is set for another.
     """
     array = (ctypes.c_float * (rows * _SIZE))()
     ctypes.memset(array, 0x3F, ctypes.sizeof(array))

@@ -1,4 +1,4 @@
-"""Weights of plain layers, as the compiled code takes them."""
+"""Weights of plain layers, in the form that the compiled code takes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 
 class NotPlain(Exception):
-    """A weight that the compiled code does not take."""
+    """A weight is not of the form that the compiled code takes."""
 
 
 def linear_weights(layer: nn.Module) -> tuple[np.ndarray, np.ndarray | None]:
-    """Weight and bias of a linear layer.
+    """Return weight (out, in) and bias (out,) of a linear layer, None for a missing bias.
 
     Raises:
         NotPlain: it is quantised or has an adapter, or see `plain`.
@@ -28,10 +28,10 @@ def linear_weights(layer: nn.Module) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def plain(layer: nn.Module, name: str) -> np.ndarray | None:
-    """A weight as it lies in memory; None if the layer has none of that name.
+    """Return a weight without a copy; None if the layer has none of that name.
 
     Raises:
-        NotPlain: not float32, or not row after row.
+        NotPlain: it is not float32, or not C-contiguous.
     """
     if name not in layer:
         return None
@@ -44,11 +44,11 @@ def plain(layer: nn.Module, name: str) -> np.ndarray | None:
 
 
 def address(array: mx.array | np.ndarray | None) -> int:
-    """Where an array begins, which is evaluated for it; 0 for None."""
-    # Of NumPy's ways to ask, the quickest.
+    """Return the address of an array, which is evaluated for it; 0 for None."""
+    # The fastest of NumPy's ways to get it.
     return 0 if array is None else np.asarray(array).__array_interface__["data"][0]
 
 
 def table(rows: Iterable[Iterable[np.ndarray | None]]) -> np.ndarray:
-    """Addresses, row after row, as C's structures of pointers."""
+    """Make a table of addresses, (rows, columns) uint64: C's array of structures of pointers."""
     return np.array([[address(array) for array in row] for row in rows], dtype=np.uint64)
