@@ -104,7 +104,7 @@ def test_naming_a_model_changes_nothing_on_the_disk(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / atomic_folder.LOCK).touch()
     before = sorted(path.name for path in tmp_path.iterdir())
-    with pytest.raises(CheckpointError, match=r"voiceA is not there: .*called \.voiceA\.old-"):
+    with pytest.raises(CheckpointError, match=r"voiceA is missing: .*called \.voiceA\.old-"):
         hub.local_folder(str(tmp_path / "voiceA"))
     assert hub.local_folder(str(tmp_path / "voiceB")) is None
     assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -104,7 +104,7 @@ def test_a_folder_with_nothing_in_it(tmp_path):
 
 
 def test_an_unknown_name():
-    with pytest.raises(CheckpointError, match="no folder, no known model"):
+    with pytest.raises(CheckpointError, match="neither a folder, a known model"):
         load("no-such-model")
 
 

@@ -264,7 +264,7 @@ def test_damaged_numbers_are_refused(source, tmp_path):
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_named(source, tmp_path, name):
     (source / name).unlink()
-    refuses(source, tmp_path, f"lacks {name}.*Found")
+    refuses(source, tmp_path, f"lacks {name}.*It has")
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])

@@ -183,11 +183,11 @@ def test_an_index_of_other_shards_and_a_tensor_in_two_are_refused(small_upstream
     document["weight_map"][key] = second.name
     index.write_text(json.dumps(document))
     said = refusal(folder, tmp_path / "out")
-    assert f"1 tensors are not where it says ({key})" in said
+    assert f"1 tensors are not in the file that it names ({key})" in said
     twice = dict(mx.load(str(second))) | {key: mx.load(str(first))[key]}
     mx.eval(twice)
     mx.save_safetensors(str(second), twice)
-    assert f"{key} stands in two files" in refusal(folder, tmp_path / "out")
+    assert f"{key} is in two files" in refusal(folder, tmp_path / "out")
 
 
 def test_what_is_whole_is_read_whatever_an_index_says(small_upstream, tmp_path):
@@ -283,7 +283,7 @@ def test_weights_without_a_configuration_are_told_by_their_names(
         (["pytorch_model.bin", "config.json"], "a model in PyTorch's .bin files"),
         (["inner/config.json"], "A model may be in "),
         (["1.wav", "list.csv"], "a folder of recordings"),
-        ([], "Found: nothing."),
+        ([], "It has nothing."),
     ],
 )
 def test_other_folders_are_told_by_what_is_in_them(tmp_path, files, said):

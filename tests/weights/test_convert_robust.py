@@ -105,7 +105,7 @@ def removed(folder, name):
     ("damage", "match"),
     [
         (tampered, "changed or damaged"),
-        (lengthened, "not what was written"),
+        (lengthened, "too long"),
         (truncated, "cut short"),
         (removed, "missing"),
     ],
@@ -352,9 +352,7 @@ def test_killed_while_it_takes_the_place_of_another(source, tmp_path, exchanges,
     if not output.exists():
         # Who names a model changes nothing on the disk; who converts does.
         before = left_in(tmp_path)
-        with pytest.raises(
-            CheckpointError, match=r"out is not there: .* called \.out\.old-\d+ now"
-        ):
+        with pytest.raises(CheckpointError, match=r"out is missing: .* called \.out\.old-\d+ now"):
             whole(output)
         assert left_in(tmp_path) == before
         atomic_folder.recover(output)

@@ -196,7 +196,7 @@ def test_of_two_unknown_t3s_one_must_be_chosen(pack, tmp_path):
 
 def test_another_versions_t3_is_not_taken_for_this_ones(tmp_path):
     folder = upstream(tmp_path / "v2", "multilingual-v2")
-    with pytest.raises(CheckpointError, match=f"lacks {V3}.*Found:.*{V2}"):
+    with pytest.raises(CheckpointError, match=f"lacks {V3}.*It has .*{V2}"):
         find_source(folder, "multilingual")
 
 
@@ -215,9 +215,9 @@ def test_what_was_looked_for_and_found_is_listed(tmp_path):
     folder = tmp_path / "odd"
     folder.mkdir()
     (folder / "notes.txt").write_text("hello")
-    with pytest.raises(CheckpointError, match=r"upstream.s files, mlx-audio.s.*Found: notes\.txt"):
+    with pytest.raises(CheckpointError, match=r"upstream.s files, mlx-audio.s.*It has notes\.txt"):
         find_source(folder)
-    with pytest.raises(CheckpointError, match=r"turbo it lacks ve\.safetensors.*Found"):
+    with pytest.raises(CheckpointError, match=r"turbo it lacks ve\.safetensors.*It has"):
         find_source(folder, "turbo")
 
 

@@ -173,7 +173,7 @@ def test_long_names_are_shortened(tmp_path, read):
     refused(read, with_pickle(tmp_path / "a.pt", code), "asks for 'xxx")
     value = {"t3": {"x" * 10_000: 1}, "gen": {"y" * 10_000 + str(n): 1 for n in range(100)}}
     path = torch_save(tmp_path / "conds.pt", value)
-    refused(lambda source: convert_voice(source, tmp_path), path, "what no voice has")
+    refused(lambda source: convert_voice(source, tmp_path), path, "that no voice has")
 
 
 @READERS

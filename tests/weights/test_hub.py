@@ -98,7 +98,7 @@ def test_a_download_that_came_damaged_is_refused(start, hub):
     done = start()
     _, errors = done.communicate(timeout=60)
     assert done.returncode == 1
-    assert "came damaged" in errors
+    assert "was damaged on the way" in errors
 
 
 def test_what_other_downloads_have_begun_stays(start, hub, tmp_path):

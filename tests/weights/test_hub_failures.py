@@ -67,7 +67,7 @@ def test_a_gated_repository_is_one_whose_terms_are_to_be_accepted(asked, hub: Hu
     hub.gated.add(REPO)
     said = asked(REPO)
     assert f"{REPO} is gated: accept its terms at {hub.url}/{REPO}" in said
-    assert "account that the token here belongs to" in said
+    assert "with the account of the token used here" in said
     said = asked(REPO, **NO_TOKEN)
     assert f"accept its terms at {hub.url}/{REPO} and log in here" in said
     assert "\n" not in said
@@ -75,18 +75,18 @@ def test_a_gated_repository_is_one_whose_terms_are_to_be_accepted(asked, hub: Hu
 
 ANSWERS = (
     (401, {"X_Error_Message": "Invalid credentials in Authorization header"},
-     "does not accept the token here (401)"),
-    (403, {"X_Error_Message": "Token lacks the right."}, "forbids {} to whoever asks (403)"),
+     "does not accept the token used here (401)"),
+    (403, {"X_Error_Message": "Token lacks the right."}, "denies access to {} (403)"),
     (403, {"X_Error_Message": "Token lacks the right."}, "It says: Token lacks the right."),
     (403, {"X_Error_Message": "Access to this resource is disabled."}, "the hub has disabled {}"),
     (404, {"X_Error_Code": "RepoNotFound"}, "has no repository {}, or it is private"),
     (404, {"X_Error_Code": "RevisionNotFound"}, "{} has no such revision"),
     (404, {}, "does not have {} (404)"),
-    (429, {"Retry_After": "37"}, "takes no more requests from here for now (429)"),
-    (429, {"Retry_After": "37"}, "asked for {}: try again in 37 s"),
-    (429, {"RateLimit": '"api";r=0;t=55'}, "asked for {}: try again in 55 s"),
-    (500, {}, "has trouble of its own (500, internal error)"),
-    (503, {"Retry_After": "9"}, "unavailable), asked for {}: try again in 9 s"),
+    (429, {"Retry_After": "37"}, "limit of requests is reached (429)"),
+    (429, {"Retry_After": "37"}, "for {}: try again in 37 s"),
+    (429, {"RateLimit": '"api";r=0;t=55'}, "for {}: try again in 55 s"),
+    (500, {}, "has a problem of its own (500, internal error)"),
+    (503, {"Retry_After": "9"}, "unavailable) with {}: try again in 9 s"),
     (504, {}, "(504, gateway timeout)"),
 )  # fmt: skip
 
@@ -109,7 +109,7 @@ def test_a_large_file_that_is_refused_is_named(asked, hub):
     hub.fail("GET /somebody/shut/resolve/.*/model", 403)
     gone, shut = asked("somebody/gone", "somebody/shut").splitlines()
     assert "model.safetensors of somebody/gone is not there: the hub has no such file" in gone
-    assert "forbids model.safetensors of somebody/shut" in shut
+    assert "denies access to model.safetensors of somebody/shut" in shut
 
 
 def test_what_a_repository_does_not_list_is_missed_before_anything_is_fetched(asked, hub):
@@ -156,7 +156,7 @@ def test_a_copy_that_is_here_is_taken_and_that_is_said(asked, hub):
         hub.fail(f".* /api/models/{REPO}", 500)
         note, found = asked(REPO, **failing).splitlines()
         assert found == f"found {folder}"
-        assert f"the copy of {REPO} on this machine is taken, which may be older" in note
+        assert f"the copy of {REPO} on this machine is used, which may be older" in note
         assert ("refuses the connection" if failing else "(500, internal error)") in note
 
 
@@ -171,7 +171,7 @@ def test_an_incomplete_copy_is_told_as_that(asked, hub):
     )
     for said in (offline, refused):
         assert f"the copy of {REPO} in the hub's cache is incomplete: it lacks " in said
-        assert "which fetches the rest" in said
+        assert "to download the rest" in said
         assert "\n" not in said
     assert "it lacks model.safetensors; HF_HUB_OFFLINE forbids" in offline
     assert "refuses the connection" in refused

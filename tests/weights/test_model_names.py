@@ -48,7 +48,7 @@ def test_a_known_name_wins_over_a_folder_and_that_is_said(name, at, small_checkp
     if not Path(name).exists():
         shutil.copytree(small_checkpoint, name)
     monkeypatch.setattr(hub, "download", lambda repository, *_: repository)
-    with pytest.warns(UserWarning, match=rf"folder {name} .* not taken.*\./{name}"):
+    with pytest.warns(UserWarning, match=rf"folder {name} .* not used.*\./{name}"):
         found = resolve(name)
     assert found == POCKET_FOLDER if name == "pocket" else found.startswith("ResembleAI/")
 
@@ -82,7 +82,7 @@ def test_other_names_are_folders_if_they_hold_a_checkpoint(at):
         for name in ("upstream", "trained", "picked"):
             assert local_folder(name) == Path(name)
     with (
-        pytest.warns(UserWarning, match=r"folder owner/empty .*not taken .*holds no model"),
+        pytest.warns(UserWarning, match=r"folder owner/empty .*not used .*holds no model"),
         pytest.raises(HubError, match="asked for owner/empty"),
     ):
         resolve("owner/empty")
@@ -97,7 +97,7 @@ def test_no_folder_of_that_name_no_word(at):
 
 @pytest.mark.parametrize("open_", [ChatterboxVC.from_pretrained, S3GenModel.from_pretrained])
 def test_the_same_for_conversion_and_s3gen(open_, at):
-    with pytest.warns(UserWarning, match="folder pocket .* not taken"):
+    with pytest.warns(UserWarning, match="folder pocket .* not used"):
         assert open_("pocket") is not None
     with pytest.raises(CheckpointError):
         open_("./pocket")
@@ -118,9 +118,9 @@ def test_the_same_for_training(at):
         config.model = ModelSection(**model)
         return base_model.find(config), base_model.published(config.model)
 
-    with pytest.warns(UserWarning, match="folder pocket .* not taken"):
+    with pytest.warns(UserWarning, match="folder pocket .* not used"):
         assert found(base_model="pocket")[0] == POCKET_FOLDER
-    with pytest.warns(UserWarning, match="folder turbo .* not taken"):
+    with pytest.warns(UserWarning, match="folder turbo .* not used"):
         assert found(base_model="turbo")[1].name == "turbo"
     assert found(base_model="./turbo") == (Path("turbo"), None)
     assert found(base_model="english", local_model_dir="turbo") == (Path("turbo"), None)
@@ -130,7 +130,7 @@ def test_the_same_for_training(at):
 def test_the_same_for_the_source_of_a_conversion(at, capsys):
     assert convert(["pocket", "out"]) == 0
     err = capsys.readouterr().err
-    assert err.startswith("note: the folder pocket here is not taken")
+    assert err.startswith("note: the folder pocket here is not used")
     assert err.count("\n") == 1
     assert "pocket" in Path("out/config.json").read_text() or Path("out").is_dir()
     assert convert(["--check", "./turbo"]) == 0
@@ -141,7 +141,7 @@ def test_the_same_for_the_source_of_a_conversion(at, capsys):
     assert len(capsys.readouterr().err) < 500
     assert convert(["owner/empty", "never"]) == 1
     err = capsys.readouterr().err
-    assert "note: the folder owner/empty here is not taken" in err
+    assert "note: the folder owner/empty here is not used" in err
     assert "asked for owner/empty" in err
     assert convert(["mine", "nano"]) == 0
     assert "./nano" in capsys.readouterr().out, "how what was made is called"
@@ -151,9 +151,9 @@ def test_the_command_line_says_it_in_a_line(at, capsys):
     words = ["--text", "Hello.", "--max-new-tokens", "5", "--cfm-steps", "1", "--no-guard"]
     assert generate(["--model", "pocket", *words]) == 0
     err = capsys.readouterr().err
-    assert "the folder pocket here is not taken" in err
-    assert err.count("not taken") == 1
-    with pytest.warns(UserWarning, match="folder auto .* not taken"):
+    assert "the folder pocket here is not used" in err
+    assert err.count("not used") == 1
+    with pytest.warns(UserWarning, match="folder auto .* not used"):
         choose_model("auto")
 
 
@@ -183,10 +183,10 @@ def test_a_folder_that_lacks_one_file_is_told_which(at, small_upstream):
         ("./nope", "there is no folder ./nope"),
         ("../x/y", "there is no folder ../x/y"),
         ("nope/", "there is no folder nope/"),
-        ("./a.txt", "./a.txt is a file: a model is the folder that it lies in"),
+        ("./a.txt", "./a.txt is a file: name the folder that it lies in"),
         ("a.txt", "a.txt is a file"),
         ("./empty", "the folder empty holds no model"),
-        ("-x/y", "is no folder, no known model"),
+        ("-x/y", "is neither a folder, a known model"),
     ],
 )
 def test_paths_that_are_no_model(name, message, monkeypatch, tmp_path, capsys):

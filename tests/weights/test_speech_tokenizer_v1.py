@@ -136,7 +136,7 @@ def test_what_cannot_be_read(onnx_files, weights, tmp_path):
     refuses("text.onnx", b"This is no model at all.", "no ONNX file|cut short")
     refuses("empty.onnx", b"", "cannot be read")
     refuses("other.onnx", field(7, field(1, field(4, "Add"))), "0 convolutions instead of 2")
-    refuses("unnamed.pt", b"", "how many tokens a second")
+    refuses("unnamed.pt", b"", "does not state its tokens per second")
     external = whole.replace(b"exported", b"elsewher", 1)  # an operation whose weight is gone
     refuses("lacking.onnx", external, "1 missing")
     with pytest.raises(CheckpointError, match="no S3 tokenizer"):
