@@ -127,10 +127,10 @@ def _tuned() -> bool:
         flags = (target, *_flags())
         sources = [Path(__file__).with_name(f"{name}.py").read_text() for name in _MODULES]
         place = compiled_folder(compiler, _MLX_VERSION, _INDEPENDENT, *flags, *sources)
-        if not code_cache.is_whole_folder(place / "mlx"):
+        if not code_cache.is_intact_folder(place / "mlx"):
             code_cache.remove(place / "mlx")
             _compile(compiler, flags, place)
-            if not code_cache.is_whole_folder(place / "mlx"):
+            if not code_cache.is_intact_folder(place / "mlx"):
                 return False
         with mlx_folder.used(place):
             _evaluate_all()

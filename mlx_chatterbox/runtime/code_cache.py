@@ -201,7 +201,7 @@ def digest_of(path: Path) -> str:
     return f"{len(content)} {hashlib.sha256(content).hexdigest()}\n"
 
 
-def is_whole(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Tell whether a file has the size and hash that were written beside it."""
     try:
         with open_regular(_beside(path), follow=False) as file:
@@ -241,7 +241,7 @@ def keep_folder(folder: Path) -> None:
     write_whole(folder / _ALL, _digests(folder))
 
 
-def is_whole_folder(folder: Path) -> bool:
+def is_intact_folder(folder: Path) -> bool:
     """Tell whether the libraries below a folder have the hashes that `keep_folder` wrote."""
     try:
         with open_regular(folder / _ALL, follow=False) as file:
@@ -269,7 +269,7 @@ def remove(folder: Path) -> None:
         _remove(folder)
 
 
-def library(
+def load_library(
     path: Path, build: Callable[[Path], bool], names: Iterable[str], mode: int = ctypes.RTLD_LOCAL
 ) -> ctypes.CDLL | None:
     """Load a library; compile it first if it is missing, damaged, or lacks a name.
@@ -287,7 +287,7 @@ def library(
         OSError: it cannot be written.
     """
     for is_new in (False, True):
-        if (is_new or not is_whole(path)) and not _built(path, build):
+        if (is_new or not is_intact(path)) and not _built(path, build):
             return None
         with suppress(OSError):
             loaded = ctypes.CDLL(str(path), mode=mode)

@@ -61,7 +61,7 @@ def interpose() -> None:
     with contextlib.suppress(OSError):
         folder = compiled_folder(compiler, *_FLAGS, SOURCE.read_text())
         path = folder / "mlx_folder.so"
-        _library = code_cache.library(path, build, _NAMES, ctypes.RTLD_GLOBAL)
+        _library = code_cache.load_library(path, build, _NAMES, ctypes.RTLD_GLOBAL)
 
 
 def fuses() -> bool:
@@ -150,7 +150,7 @@ def _link(kept: Path, place: Path) -> None:
     """Link the kept kernels that are whole; remove damaged ones."""
     for path in kept.glob("*.so"):
         with contextlib.suppress(OSError):
-            if code_cache.is_whole(path):
+            if code_cache.is_intact(path):
                 os.link(path, place / path.name)
             else:
                 path.unlink()

@@ -268,20 +268,20 @@ def _is_free(path: str) -> bool:
         return try_lock(file) is True
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk, if the file system can."""
-    with contextlib.suppress(OSError):
-        sync(folder)
-
-
 def sync(path: Path) -> None:
-    """Bring a file's content, or a folder's names, to the disk (fsync).
+    """Flush a file's content, or the names in a folder, to the disk.
 
     Raises:
-        OSError: it cannot be opened, or the file system cannot.
+        OSError: it cannot be opened, or the file system cannot flush it.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, if the file system can."""
+    with contextlib.suppress(OSError):
+        sync(folder)

@@ -17,7 +17,7 @@ from ..runtime.own_files import whole_file, write_whole
 from .hub import WEIGHTS_NAME
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_part_config(folder: Path) -> dict[str, Any]:
     """Read `config.json`; empty if there is none.
 
     Raises:

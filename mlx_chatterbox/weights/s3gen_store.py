@@ -31,7 +31,7 @@ from .hub import (
     speech_tokenizer,
     variant_called,
 )
-from .part_folder import read_config, read_tensors, write_part
+from .part_folder import read_part_config, read_tensors, write_part
 from .quantization import quantize_networks, quantized_layers, rules_of
 
 S3GEN_TYPE, HIFTNET_TYPE = OUR_PARTS
@@ -138,7 +138,7 @@ def _downloaded(name: str) -> Path:
 
 def _saved_part(folder: Path) -> ModelConfig | None:
     """Read the configuration of a folder that `save_pretrained` wrote; None for any other."""
-    values = read_config(folder)
+    values = read_part_config(folder)
     if values.pop("model_type", None) not in OUR_PARTS:
         return None
     return ModelConfig.from_dict(values)
@@ -164,7 +164,7 @@ def _converted(path: Path, dtype: str, within: tuple[str, ...]) -> tuple[ModelCo
         known.dtype = dtype
         return known, weights
     file = s3gen_folder.s3gen_file(path)
-    weights = s3gen_folder.read_weights(file, kind, within)
+    weights = s3gen_folder.read_s3gen(file, kind, within)
     known = ModelConfig(dtype=dtype)
     stated = file.parent
     known.s3gen = s3gen_folder.stated_config(stated, known.s3gen)

@@ -19,7 +19,7 @@ from ..models.s3tokenizer.config import TOKEN_RATES_V1, S3TokenizerV1Config
 from ..models.s3tokenizer.v1 import S3TokenizerV1
 from .checkpoint import load_weights_strictly
 from .hub import S3_TOKENIZER_V1, WEIGHTS_NAME
-from .part_folder import read_config, read_tensors, write_part
+from .part_folder import read_part_config, read_tensors, write_part
 
 
 def load_speech_tokenizer_v1(
@@ -42,7 +42,7 @@ def load_speech_tokenizer_v1(
     path = Path(source).expanduser()
     config = config or S3TokenizerV1Config()
     if path.is_dir():
-        values = read_config(path)
+        values = read_part_config(path)
         if values.pop("model_type", None) != S3_TOKENIZER_V1:
             raise CheckpointError(f"{path} holds no S3 tokenizer of the first version.")
         config, weights = S3TokenizerV1Config.from_dict(values), read_tensors(path / WEIGHTS_NAME)

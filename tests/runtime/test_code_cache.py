@@ -147,7 +147,7 @@ class Small:
             warnings.simplefilter("always")
             folder = code_cache.root() / "key"
             code_cache.own(folder)
-            loaded = code_cache.library(folder / "small.so", self._build, ("one", "two"))
+            loaded = code_cache.load_library(folder / "small.so", self._build, ("one", "two"))
         code_cache.root.cache_clear()
         assert (loaded.one(), loaded.two()) == (1, 2)
         ctypes.CDLL(None).dlclose(ctypes.c_void_p(loaded._handle))
@@ -314,7 +314,7 @@ def test_damaged_libraries_of_the_package_are_compiled_again(cache, number):
     told, code = run(STATE, cache)
     assert (code, told.startswith("True")) == (0, True), told
     assert [path.read_bytes() for path in libraries(cache)] == whole
-    assert all(map(code_cache.is_whole, libraries(cache)))
+    assert all(map(code_cache.is_intact, libraries(cache)))
 
 
 @pytest.mark.slow

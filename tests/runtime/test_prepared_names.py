@@ -13,7 +13,7 @@ from mlx_chatterbox.parity.dumps import read_dump, write_dump
 from mlx_chatterbox.parity.fabricate import checkpoint as fabricate
 from mlx_chatterbox.parity.report import tables
 from mlx_chatterbox.train.state import link as point_to
-from mlx_chatterbox.weights.conversion.shared import share
+from mlx_chatterbox.weights.conversion.shared import link_shared
 
 
 def in_parity(path):
@@ -82,7 +82,7 @@ def test_a_link_where_a_temporary_one_stood_is_no_hindrance(tmp_path, part):
     known = tmp_path / "shared" / f"{DIGEST}.safetensors"
     known.parent.mkdir()
     known.write_bytes(b"weights")
-    assert share(part, DIGEST, known.parent)
+    assert link_shared(part, DIGEST, known.parent)
     assert part.samefile(known)
     assert (tmp_path / "precious").read_text() == "precious"
 
@@ -98,7 +98,7 @@ def test_what_only_has_the_name_of_a_shared_file_is_not_used(tmp_path, part, kin
         known.symlink_to(tmp_path / "same")
     else:
         known.write_bytes(b"planted")
-    assert not share(part, DIGEST, known.parent)
+    assert not link_shared(part, DIGEST, known.parent)
     assert part.read_bytes() == b"weights"
     assert not part.is_symlink()
     assert [path.name for path in part.parent.iterdir()] == [part.name]

@@ -16,7 +16,7 @@ import numpy as np
 from ...nn.activations import silu
 from ...nn.attention import attend, merge_heads, padding_bias, split_heads
 from ...nn.conv import CausalConv1d, Conv1d
-from ...runtime.native.layers import NotPlain, linear_weights, plain
+from ...runtime.native.layers import NotPlain, linear_weights, plain_weight
 from .config import S3GenConfig
 from .native_encoder import NativeLayers
 
@@ -130,13 +130,13 @@ class ConformerLayer(nn.Module):
             NotPlain: see `linear_weights`.
         """
         attention, feed_forward = self.self_attn, self.feed_forward
-        yield from (plain(self.norm_mha, "weight"), plain(self.norm_mha, "bias"))
+        yield from (plain_weight(self.norm_mha, "weight"), plain_weight(self.norm_mha, "bias"))
         for projection in (attention.linear_q, attention.linear_k, attention.linear_v):
             yield from linear_weights(projection)
         yield linear_weights(attention.linear_pos)[0]
-        yield from (plain(attention, "pos_bias_u"), plain(attention, "pos_bias_v"))
+        yield from (plain_weight(attention, "pos_bias_u"), plain_weight(attention, "pos_bias_v"))
         yield from linear_weights(attention.linear_out)
-        yield from (plain(self.norm_ff, "weight"), plain(self.norm_ff, "bias"))
+        yield from (plain_weight(self.norm_ff, "weight"), plain_weight(self.norm_ff, "bias"))
         yield from linear_weights(feed_forward.w_1)
         yield from linear_weights(feed_forward.w_2)
 

@@ -25,7 +25,7 @@ from ...nn.attention import (
     split_heads,
 )
 from ...nn.conv import CausalConv1d, Conv1d
-from ...runtime.native.layers import NotPlain, linear_weights, plain
+from ...runtime.native.layers import NotPlain, linear_weights, plain_weight
 from ...runtime.parallel import can_run_two, run_two
 from .config import S3GenConfig
 from .native_estimator import EPS, NativeEstimator
@@ -373,12 +373,12 @@ def _ends(estimator: ConditionalDecoder) -> _Weights:
 def _conv(layer: nn.Module) -> _Weights:
     if not isinstance(layer, Conv1d) or layer.weight.shape[1] not in (1, 3):
         raise NotPlain
-    yield plain(layer, "weight")
-    yield plain(layer, "bias")
+    yield plain_weight(layer, "weight")
+    yield plain_weight(layer, "bias")
 
 
 def _norm(layer: nn.Module) -> _Weights:
     if layer.eps != EPS:
         raise NotPlain
-    yield plain(layer, "weight")
-    yield plain(layer, "bias")
+    yield plain_weight(layer, "weight")
+    yield plain_weight(layer, "bias")

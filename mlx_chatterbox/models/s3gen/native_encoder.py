@@ -11,7 +11,7 @@ import numpy as np
 
 from ...nn.conv import stacked
 from ...runtime import native
-from ...runtime.native.layers import NotPlain, table
+from ...runtime.native.layers import NotPlain, address_table
 
 
 class CompiledLayer(Protocol):
@@ -33,7 +33,7 @@ class NativeLayers:
 
     def __init__(self, layers: Sequence[CompiledLayer]):
         self._weights = [list(layer.in_c_order()) for layer in layers]
-        self._table = table(self._weights)
+        self._table = address_table(self._weights)
         sizes = {layer.c_sizes() for layer in layers}
         if len(sizes) > 1:
             raise NotPlain

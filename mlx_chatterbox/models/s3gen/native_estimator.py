@@ -15,7 +15,7 @@ import numpy as np
 
 from ...nn.conv import stacked
 from ...runtime import native
-from ...runtime.native.layers import NotPlain, table
+from ...runtime.native.layers import NotPlain, address_table
 
 # Of the norms, as `estimator.c` has it.
 EPS = 1e-5
@@ -45,7 +45,7 @@ class NativeEstimator:
 
     def __init__(self, estimator: CompiledUNet):
         self._weights = [[list(row) for row in rows] for rows in estimator.in_c_order()]
-        self._tables = [table(rows) for rows in self._weights]
+        self._tables = [address_table(rows) for rows in self._weights]
         bins, width, heads, head_dim, *self._stages = estimator.c_sizes()
         self._bins = bins
         self._sizes = bins, width, heads, head_dim, 4 * width, 4 * width

@@ -14,7 +14,7 @@ import mlx.nn as nn
 import numpy as np
 
 from ...runtime import native
-from ...runtime.native.layers import NotPlain, address, linear_weights, plain, table
+from ...runtime.native.layers import NotPlain, address, address_table, linear_weights, plain_weight
 from .aliases import alias, evaluated_weights
 from .backbone import GPT2Block, LlamaBlock
 from .cache import BatchKVCache
@@ -41,10 +41,10 @@ class NativeStep:
             layers, norm, self._wavelengths = model.h, model.ln_f, None
         else:
             layers, norm, self._wavelengths = model.layers, model.norm, np.array(model._wavelengths)
-        self._norm = [plain(norm, "weight"), plain(norm, "bias")]
+        self._norm = [plain_weight(norm, "weight"), plain_weight(norm, "bias")]
         self._weights = [list(_weights(layer)) for layer in layers]
         # With two places more for a layer's keys and values.
-        self._layers = table([*weights, None, None] for weights in self._weights)
+        self._layers = address_table([*weights, None, None] for weights in self._weights)
         self._memory: tuple[list, list] | None = None
         self._places: np.ndarray | None = None
         self._tables, self._head = _tables(t3), _head(t3)
@@ -136,7 +136,7 @@ def _tables(t3: T3) -> tuple[np.ndarray, np.ndarray] | None:
     if any(type(table) is not nn.Embedding for table in tables):
         return None
     try:
-        of_tokens, of_positions = (plain(table, "weight") for table in tables)
+        of_tokens, of_positions = (plain_weight(table, "weight") for table in tables)
     except NotPlain:
         return None
     return None if of_tokens is None or of_positions is None else (of_tokens, of_positions)
@@ -153,23 +153,23 @@ def _head(t3: T3) -> tuple[np.ndarray, np.ndarray | None] | None:
 def _weights(layer: LlamaBlock | GPT2Block) -> Iterator[np.ndarray | None]:
     """A layer's, in the order of `Layer` in `decoder.c`."""
     if isinstance(layer, GPT2Block):
-        yield from (plain(layer.ln_1, "weight"), plain(layer.ln_1, "bias"))
+        yield from (plain_weight(layer.ln_1, "weight"), plain_weight(layer.ln_1, "bias"))
         weight, bias = linear_weights(layer.attn.c_attn)
         if bias is None:
             raise NotPlain
         for third in zip(np.split(weight, 3), np.split(bias, 3), strict=True):
             yield from third
         yield from linear_weights(layer.attn.c_proj)
-        yield from (plain(layer.ln_2, "weight"), plain(layer.ln_2, "bias"))
+        yield from (plain_weight(layer.ln_2, "weight"), plain_weight(layer.ln_2, "bias"))
         yield None
         yield from linear_weights(layer.mlp.c_fc)
         yield from linear_weights(layer.mlp.c_proj)
         return
     attention, mlp = layer.self_attn, layer.mlp
-    yield from (plain(layer.input_layernorm, "weight"), None)
+    yield from (plain_weight(layer.input_layernorm, "weight"), None)
     for linear in (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj):
         yield from linear_weights(linear)
-    yield from (plain(layer.post_attention_layernorm, "weight"), None)
+    yield from (plain_weight(layer.post_attention_layernorm, "weight"), None)
     yield linear_weights(mlp.gate_proj)[0]
     yield from linear_weights(mlp.up_proj)
     yield from linear_weights(mlp.down_proj)

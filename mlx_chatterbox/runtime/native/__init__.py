@@ -179,5 +179,5 @@ def _compiled() -> tuple[Path, ctypes.CDLL] | None:
     def build(path: Path) -> bool:
         return compile_to(path, compiler, target)
 
-    loaded = code_cache.library(folder / "native.so", build, NAMES, ctypes.RTLD_GLOBAL)
+    loaded = code_cache.load_library(folder / "native.so", build, NAMES, ctypes.RTLD_GLOBAL)
     return None if loaded is None else (folder, loaded)

@@ -17,17 +17,17 @@ def linear_weights(layer: nn.Module) -> tuple[np.ndarray, np.ndarray | None]:
     """Return weight (out, in) and bias (out,) of a linear layer, None for a missing bias.
 
     Raises:
-        NotPlain: it is quantised or has an adapter, or see `plain`.
+        NotPlain: it is quantised or has an adapter, or see `plain_weight`.
     """
     if type(layer) is not nn.Linear:
         raise NotPlain
-    weight = plain(layer, "weight")
+    weight = plain_weight(layer, "weight")
     if weight is None:
         raise NotPlain
-    return weight, plain(layer, "bias")
+    return weight, plain_weight(layer, "bias")
 
 
-def plain(layer: nn.Module, name: str) -> np.ndarray | None:
+def plain_weight(layer: nn.Module, name: str) -> np.ndarray | None:
     """Return a weight without a copy; None if the layer has none of that name.
 
     Raises:
@@ -49,6 +49,6 @@ def address(array: mx.array | np.ndarray | None) -> int:
     return 0 if array is None else np.asarray(array).__array_interface__["data"][0]
 
 
-def table(rows: Iterable[Iterable[np.ndarray | None]]) -> np.ndarray:
+def address_table(rows: Iterable[Iterable[np.ndarray | None]]) -> np.ndarray:
     """Make a table of addresses, (rows, columns) uint64: C's array of structures of pointers."""
     return np.array([[address(array) for array in row] for row in rows], dtype=np.uint64)

@@ -21,7 +21,7 @@ from . import community
 from .model_source import COMMUNITY, Source, first_present, present
 from .packed import GROUP_SIZE, UnpackingReader
 from .rules import ConversionPlan, Shapes
-from .sources import WEIGHTS_NAME, listed, open_weights
+from .sources import WEIGHTS_NAME, listing, open_weights
 from .voice import VOICE_NAME
 
 # The layers that mlx-audio quantises: this pattern matches its keys and ours.
@@ -122,7 +122,7 @@ def _texts(folder: Path, row: Variant) -> dict[str, Path]:
     if missing:
         raise CheckpointError(
             f"{folder} is mlx-audio's {row.name} and lacks {', '.join(missing)}. "
-            f"It has {listed(folder)}."
+            f"It has {listing(folder)}."
         )
     return texts
 

@@ -33,10 +33,10 @@ from ..formats.tensor_reader import TensorReader
 from .components import Components, by_component
 from .layouts import recognise
 from .model_source import OURS, Source
-from .operations import apply
+from .operations import apply_entry
 from .packed import UnpackingReader
 from .rules import ConversionPlan, Dropped, PlanEntry
-from .shared import prune, share
+from .shared import link_shared, prune
 from .voice import convert_voice
 
 # Files that are written into a checkpoint after its manifest.
@@ -284,7 +284,7 @@ class _Job:
         for name, entries in parts.items():
             path = folder / PARTS_PATTERN.replace("*", name)
             written[path.name] = self._write_file(path, entries, report)
-            if share(path, written[path.name], shared):
+            if link_shared(path, written[path.name], shared):
                 linked += path.stat().st_size
         return written, linked
 
@@ -314,8 +314,8 @@ class _Job:
         sources = [] if entry.operation == "zeros" else [reader.read(k) for k in entry.sources]
         if precision is None or not precision.bits:
             kind = self._stored[entry.target][entry.target][1]
-            return {entry.target: apply(entry, sources, kind)}
-        tensors = quantized(entry.target, apply(entry, sources, mx.float32), precision)
+            return {entry.target: apply_entry(entry, sources, kind)}
+        tensors = quantized(entry.target, apply_entry(entry, sources, mx.float32), precision)
         for key, tensor in tensors.items():
             if mx.issubdtype(tensor.dtype, mx.floating) and not mx.isfinite(tensor).all().item():
                 raise CheckpointError(f"{key} is too large for {precision.dtype}; take another.")

@@ -36,7 +36,7 @@ def fold_weight_norm(g: mx.array, v: mx.array) -> mx.array:
     return v.astype(mx.float32) * (g.astype(mx.float32).reshape(norm.shape) / norm)
 
 
-def apply(entry: PlanEntry, sources: Sequence[mx.array], dtype: mx.Dtype) -> mx.array:
+def apply_entry(entry: PlanEntry, sources: Sequence[mx.array], dtype: mx.Dtype) -> mx.array:
     """Compute the tensor of a plan's entry, and evaluate it.
 
     Args:

@@ -21,13 +21,13 @@ from mlx_chatterbox.errors import CheckpointError
 from mlx_chatterbox.models.s3gen.config import S3GenConfig
 from mlx_chatterbox.models.s3tokenizer.config import S3TokenizerConfig
 from mlx_chatterbox.weights.hub import OUR_PARTS
-from mlx_chatterbox.weights.part_folder import read_config
+from mlx_chatterbox.weights.part_folder import read_part_config
 from mlx_chatterbox.weights.shards import is_there
 
 from ..formats.safetensors_file import DTYPES
 from ..formats.tensor_reader import TensorReader
 from . import upstream
-from .operations import apply
+from .operations import apply_entry
 from .packed import RenamingReader
 from .rules import ConversionPlan
 from .sources import WEIGHTS_NAME, open_weights
@@ -61,7 +61,7 @@ def s3gen_file(path: Path) -> Path:
     path = path.expanduser()
     if path.is_file():
         return path
-    if read_config(path).get("model_type") in OUR_PARTS:
+    if read_part_config(path).get("model_type") in OUR_PARTS:
         raise CheckpointError(
             f"{path} holds S3Gen in this library's layout; to use it in a conversion, save it with "
             "S3GenModel.save_pretrained(folder, layout='transformers')."
@@ -93,7 +93,7 @@ def stated_config(folder: Path, config: AnyConfig, model_type: str = S3GEN) -> A
     Raises:
         CheckpointError: it cannot be read.
     """
-    values = read_config(folder)
+    values = read_part_config(folder)
     if values.get("model_type") != model_type:
         return config
     names = {field.name for field in dataclasses.fields(config)}
@@ -101,7 +101,7 @@ def stated_config(folder: Path, config: AnyConfig, model_type: str = S3GEN) -> A
     return type(config).from_dict({**config.to_dict(), **stated})
 
 
-def read_weights(
+def read_s3gen(
     path: Path, dtype: mx.Dtype, within: str | tuple[str, ...] = ""
 ) -> dict[str, mx.array]:
     """Read S3Gen's tensors of a file under our keys and in our layout.
@@ -134,7 +134,7 @@ def read_entries(
             sources = [] if zeros else [reader.read(key) for key in entry.sources]
             stored = DTYPES[reader.dtypes[entry.sources[-1]]][0]
             kind = dtype if mx.issubdtype(stored, mx.floating) else stored
-            weights[entry.target] = apply(entry, sources, kind)
+            weights[entry.target] = apply_entry(entry, sources, kind)
     return weights
 
 
@@ -149,7 +149,7 @@ def stated_tokenizer(folder: Path, config: S3TokenizerConfig) -> S3TokenizerConf
 
     The pull request's own folders do not state them, as they have the usual speech tokenizer.
     """
-    values = read_config(folder)
+    values = read_part_config(folder)
     stated = values.get(TOKENIZER_FIELD, {}) if values.get("model_type") == S3GEN else {}
     return S3TokenizerConfig.from_dict({**config.to_dict(), **stated})
 

@@ -16,7 +16,7 @@ from mlx_chatterbox.runtime.own_files import is_regular
 from mlx_chatterbox.weights.manifest import sha256
 
 
-def share(part: Path, digest: str, folder: Path) -> bool:
+def link_shared(part: Path, digest: str, folder: Path) -> bool:
     """Make `part` one file with the one of the same content in `folder`, where there is one.
 
     Args:

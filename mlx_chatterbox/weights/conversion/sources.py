@@ -183,7 +183,7 @@ def _unrecognised(folder: Path, rows: list[Variant]) -> UnknownFolder:
         hint = f" For upstream's {nearest.name} it lacks {', '.join(missing)}."
     return UnknownFolder(
         f"{folder} holds no model that can be converted (upstream's files, mlx-audio's, this "
-        f"library's or its trainer's).{hint} It has {listed(folder)}."
+        f"library's or its trainer's).{hint} It has {listing(folder)}."
     )
 
 
@@ -196,7 +196,7 @@ def stated_type(folder: Path) -> str | None:
     return str(values.get("model_type", "")) if isinstance(values, dict) else None
 
 
-def listed(folder: Path, most: int = 6) -> str:
+def listing(folder: Path, most: int = 6) -> str:
     """List a folder's files, for an error message."""
     kind = stated_type(folder)
     names = [

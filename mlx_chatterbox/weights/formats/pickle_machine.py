@@ -86,7 +86,7 @@ class Machine:
     def _set(self, items: list[Any]) -> None:
         if type(self._stack[-1]) not in (dict, OrderedDict):
             raise Refused("its pickle sets keys of what is no dict")
-        fill(self._stack[-1], zip(items[::2], items[1::2], strict=True))
+        set_items(self._stack[-1], zip(items[::2], items[1::2], strict=True))
 
     def _name(self, _) -> None:
         name, module = self._stack.pop(), self._stack.pop()
@@ -99,7 +99,7 @@ class Machine:
         function = self._stack.pop()
         if function is OrderedDict:
             made: OrderedDict = OrderedDict()
-            fill(made, *arguments)
+            set_items(made, *arguments)
             self._stack.append(made)
         else:
             self._stack.append(self._call(function, arguments))
@@ -111,7 +111,7 @@ class Machine:
             raise Refused("its pickle changes a tensor after it was made")
 
 
-def fill(into: dict, pairs=()) -> None:
+def set_items(into: dict, pairs=()) -> None:
     """Put pairs into a dict, whose keys are texts.
 
     Raises:
@@ -146,7 +146,7 @@ def _list(machine: Machine) -> list[Any]:
 def _dict(machine: Machine) -> dict[str, Any]:
     items = machine._since_mark()
     made: dict[str, Any] = {}
-    fill(made, zip(items[::2], items[1::2], strict=True))
+    set_items(made, zip(items[::2], items[1::2], strict=True))
     return made
 
 
@@ -192,7 +192,7 @@ _STEPS: dict[str, Callable[[Machine, Any], object]] = {
 }
 
 
-def unknown(module: Any, name: Any) -> Refused:
+def unknown_name(module: Any, name: Any) -> Refused:
     """Make the error for an unknown name."""
     asked = ".".join(named(str(part)[:200]) for part in (module, name))
     return Refused(

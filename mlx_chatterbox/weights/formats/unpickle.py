@@ -24,7 +24,7 @@ from mlx_chatterbox.checks.git_lfs import refuse_pointer
 from mlx_chatterbox.checks.plain import named, shown
 from mlx_chatterbox.errors import CheckpointError
 
-from .pickle_machine import Machine, Refused, unknown
+from .pickle_machine import Machine, Refused, unknown_name
 from .torch_archive import TorchArchive
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ class _Unpickler:
             return OrderedDict
         if (module, name) in self._stand_ins:
             return self._stand_ins[module, name]
-        raise unknown(module, name)
+        raise unknown_name(module, name)
 
     def _call(self, function: Any, arguments: tuple) -> Any:
         if not isinstance(function, _StandIn):
