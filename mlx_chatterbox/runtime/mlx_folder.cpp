@@ -1,7 +1,8 @@
-// Where MLX keeps what it compiles for the CPU: `std::filesystem::temp_directory_path()`, which this
-// library stands before. MLX asks for it whenever it has a kernel to load; all others who ask get
-// what the standard library says. So what other users of the machine left in /tmp is not loaded, and
-// TMPDIR stays as it is for the programs that this process starts.
+// The folder where MLX keeps the kernels that it compiles for the CPU. MLX calls
+// `std::filesystem::temp_directory_path()` whenever it has a kernel to load; this library interposes
+// that function, and returns the standard library's result to all other callers. So no file that
+// other users of the machine left in /tmp is loaded, and TMPDIR stays as it is for the programs that
+// this process starts.
 
 #include <dlfcn.h>
 
@@ -35,7 +36,7 @@ Path of_library() {
 
 }  // namespace
 
-// Have MLX use a folder; "" for what the standard library says.
+// Have MLX use a folder; "" for the standard library's.
 extern "C" __attribute__((visibility("default"))) void mlx_use_folder(const char *path) {
     const std::lock_guard<std::mutex> lock(mutex);
     folder = path;

@@ -14,7 +14,7 @@
 #include "pool.h"
 #include "vectors.h"
 
-/* A tile of results in registers: so many keys or channels by so many vectors of queries. */
+/* A tile of results in registers: keys or channels by vectors of queries. */
 #if MANY_REGISTERS
 enum { HIGH = 8, WIDE = 3 };
 #else

@@ -45,7 +45,7 @@ static void pack(void *context, int block) {
     }
 }
 
-/* A tile of results: so many frames by so many vectors of channels. */
+/* A tile of results: frames by vectors of channels. */
 #define TILE(ROWS, VECTORS)                                                                     \
     static void tile_##ROWS##_##VECTORS(const Convolution *job, const float *x, const float *w, \
                                         const float *bias, float *out, int width) {             \

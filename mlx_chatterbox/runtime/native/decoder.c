@@ -1,5 +1,5 @@
-/* One step of a transformer that decodes: a position more for each of a few rows, through all layers
- * of a Llama or a GPT-2.
+/* One decoding step of a transformer: one position for each of a few rows, through all layers of a
+ * Llama or a GPT-2.
  */
 
 #include <stdatomic.h>
@@ -192,7 +192,7 @@ static void run(Step *job) {
 }
 
 /* x (rows, width), the embedded tokens, to result (rows, width) after the final norm. Every row
- * goes to the slot `slot` of `keys` and `values`, where `places` (rows) says which of theirs it is,
+ * goes to the slot `slot` of `keys` and `values`, at the row that `places` (rows) names for it,
  * and sees the slots from `padding` (rows) on. `cosine` and `sine` (rows, depth / 2) are of the
  * rotation, or NULL. At most MOST_ROWS rows. Returns 0, or 1 without memory. */
 EXPORTED int decode(const float *x, const float *cosine, const float *sine, const int *padding,

@@ -5,7 +5,7 @@
 #include "pool.h"
 #include "vectors.h"
 
-/* So many frames by so many vectors of channels add up in registers. */
+/* A tile of frames by vectors of channels adds up in registers. */
 enum { HIGH = 4, WIDE = 2, CHANNELS = WIDE * LANES };
 
 typedef struct {

@@ -1,10 +1,10 @@
-/* A matrix product for a few rows, as one step of decoding needs it.
+/* A matrix product for a few rows, as in one step of decoding.
  *
- * Stands before OpenBLAS under the name by which MLX calls it. OpenBLAS copies the second matrix
- * into another order first, which for a few rows takes as long as the product itself. Here every
- * weight is read once, in its own order, as fast as the memory gives it. What has more rows goes to
- * `many_rows.c` as far as that is faster than OpenBLAS, and else on to it, as does what has another
- * layout than x times the transpose of w.
+ * It interposes `cblas_sgemm`, which MLX calls. OpenBLAS first copies the second matrix into another
+ * order, which for a few rows takes as long as the product itself. Here every weight is read once,
+ * in its own order, at the speed of the memory. Products of more rows go to `many_rows.c` up to the
+ * number where that is faster than OpenBLAS; larger ones, and those of another layout than x times
+ * the transpose of w, go to OpenBLAS.
  */
 
 #include <stddef.h>

@@ -68,7 +68,7 @@ static inline Lanes hyperbolic_tangent(Lanes x) {
     return chosen(negative, -size, size);
 }
 
-/* Cosine and sine of so many turns, to 2e-7 of a unit, from the Taylor series of half the angle. */
+/* Cosine and sine of an angle in turns, to 2e-7, from the Taylor series of half the angle. */
 static inline void rotation(Lanes turns, Lanes *cosine, Lanes *sine) {
     const float shift = 12582912.0f; /* see `exponential` */
     const Lanes half = 3.14159265f * (turns - ((turns + shift) - shift)), square = half * half;

@@ -1,5 +1,5 @@
-/* A layer of an LSTM: what goes back into the gates at each step is multiplied, and the cell moved
- * on, without the gates leaving the registers.
+/* A layer of an LSTM: the recurrent product and the update of the cell at each step, during which
+ * the gates stay in registers.
  */
 
 #include <stdlib.h>
@@ -38,7 +38,7 @@ static void pack(void *context, int block) {
             }
 }
 
-/* One step of a block of units, for so many rows; `first` is the first row's place of this step. */
+/* One step of a block of units, for several rows; `first` is the first row's place of this step. */
 #define STEP(ROWS)                                                                              \
     static void step_##ROWS(const Layer *job, int block, int is_first, const float *fed,        \
                             float *result, float *cells) {                                      \

@@ -1,8 +1,8 @@
-/* A matrix product for tens or hundreds of rows, as the reading of a text needs it.
+/* A matrix product for tens or hundreds of rows, as in prefill.
  *
- * OpenBLAS copies the second matrix into the order that its kernels want, which takes as long as
- * multiplying some fifty rows by it. Here the rows are copied, as many side by side as a vector has
- * lanes, and the weights are read as they lie: each number multiplies a few vectors of rows.
+ * OpenBLAS copies the second matrix into the order of its kernels, which takes as long as multiplying
+ * some fifty rows by it. Here the rows are copied, as many side by side as a vector has lanes, and
+ * the weights are read in their own order: each number multiplies a few vectors of rows.
  *
  * A number of the result is the sum of the sums of blocks along the depth, each added up in order,
  * whatever the number of rows, the place among them and the threads.

@@ -32,7 +32,7 @@ static Job *current; /* under `lock` */
 static atomic_int working;
 static atomic_uint posted;
 
-/* Whoever has a core takes the next piece: a thread that the system has put aside delays nobody. */
+/* Any thread that has a core takes the next piece, so that a suspended one does not delay others. */
 static void run(Job *job) {
     for (int i; (i = atomic_fetch_add(&job->next, 1)) < job->count;) job->work(job->context, i);
 }
@@ -57,7 +57,7 @@ static void *help(void *unused) {
     return unused;
 }
 
-/* A forked process has no helpers, and nobody left who would release a mutex. */
+/* A forked process has no helpers, and no thread is left to release a mutex. */
 static void in_child(void) {
     pthread_mutex_init(&owner, NULL);
     pthread_mutex_init(&lock, NULL);

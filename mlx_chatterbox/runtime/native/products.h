@@ -30,7 +30,7 @@ static inline void project(const float *x, const float *w, const float *bias, fl
                 bias != NULL, out, columns);
 }
 
-/* Room for so many floats at each of the places, in one piece, to be freed; or NULL. */
+/* Memory for the given numbers of floats, in one piece that is to be freed; or NULL. */
 static inline float *carve(float **const *places, const size_t *sizes, int count) {
     size_t size = 0;
     for (int i = 0; i < count; i++) size += padded_depth(sizes[i]);
