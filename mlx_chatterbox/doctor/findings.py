@@ -1,4 +1,4 @@
-"""What checks find: lines and tables of a section, each with its state."""
+"""Results of checks: lines and tables of a section, each with its state."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shown(value: Value, unit: str = "") -> str:
 
 @dataclass(frozen=True)
 class ReportLine:
-    """One finding.
+    """One result.
 
     Attributes:
         name: for programs; unique in its section.

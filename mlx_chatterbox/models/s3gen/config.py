@@ -105,7 +105,7 @@ def _span(kernels: list[int], dilations: list[list[int]]) -> int:
 
 
 def _are_odd(sizes: list[int]) -> bool:
-    """Whether there are sizes of kernels, all with a middle."""
+    """Return True for at least one kernel size, all odd."""
     return bool(sizes) and all(size % 2 for size in sizes)
 
 
@@ -147,7 +147,7 @@ class CAMPPlusConfig(Config):
         return sum(self.block_layers)
 
 
-# Of the flow. More change nothing that can be heard, and each takes its time.
+# Most steps of the flow. More change nothing audible, and each takes its time.
 MAX_CFM_STEPS = 1000
 
 # Fields of the Hugging Face configuration that every published model has the same, and for which

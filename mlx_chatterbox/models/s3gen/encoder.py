@@ -39,10 +39,10 @@ def _relative_positions(length: int, width: int) -> mx.array:
     distance = mx.arange(length - 1, -length, -1, dtype=mx.float32)[:, None]
     rates = mx.exp(mx.arange(0, width, 2, dtype=mx.float32) * -(math.log(10000.0) / width))
     angles = distance * rates
-    found = mx.stack([mx.sin(angles), mx.cos(angles)], axis=-1).reshape(2 * length - 1, width)
+    sinusoids = mx.stack([mx.sin(angles), mx.cos(angles)], axis=-1).reshape(2 * length - 1, width)
     # An array belongs to the thread that made it until it is evaluated.
-    mx.eval(found)
-    return found
+    mx.eval(sinusoids)
+    return sinusoids
 
 
 class RelativeAttention(nn.Module):

@@ -234,7 +234,7 @@ class ConditionalDecoder(nn.Module):
         dtype = self.final_proj.weight.dtype
         embedded = self.time_mlp(time_sinusoids(t, self._time_features).astype(dtype))
         if "time_embed_mixer" in self:
-            assert r is not None  # a mean flow is told where its step ends
+            assert r is not None  # the end of a mean flow's step
             end = self.time_mlp(time_sinusoids(r, self._time_features).astype(dtype))
             embedded = self.time_embed_mixer(mx.concatenate([embedded, end], axis=-1))
         return embedded
@@ -271,7 +271,7 @@ class ConditionalDecoder(nn.Module):
         cond: mx.array,
         mask: mx.array | None = None,
     ) -> mx.array:
-        """As `__call__`, with the time already embedded."""
+        """Predict the velocity like `__call__`, with the time already embedded."""
         time = mish(time)
         if mask is None and not self.training:
             compiled = NativeEstimator.of(self)

@@ -58,14 +58,14 @@ class FlowWindows:
         on_step: Callable[[int, int], None] | None = None,
         reference_tokens: int | None = None,
     ) -> mx.array:
-        """Of the next window.
+        """Mel of the next window.
 
         Args:
             tokens: (n,) the window's, of which the first is the utterance's number `start`.
-            stop: the frame up to which this window's mel is given. Either the window goes on for
+            stop: the frame up to which this window's mel is returned. Either the window goes on for
                 a cross-fade or more after it, or it ends there and is the last.
-            on_step: told (steps done, steps) of this window.
-            reference_tokens: of the reference only so many are looked at, its last; None: all.
+            on_step: callback(steps done, total) of this window.
+            reference_tokens: number of the reference's last tokens that are used; None: all.
 
         Returns:
             (1, stop - emitted, 80) log-mel at 50 frames/s, evaluated; its first frames are

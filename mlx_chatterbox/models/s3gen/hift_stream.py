@@ -21,7 +21,7 @@ _PIECE_FRAMES = 500
 
 
 def context_frames(config: HiFTNetConfig) -> int:
-    """How many mel frames to each side a sample of the waveform can depend on."""
+    """The number of mel frames to each side that a sample of the waveform can depend on."""
     reach, rate = 3.0, 1  # conv_pre
     last_rate = math.prod(config.upsample_rates)
     for stage, (up, kernel) in enumerate(
@@ -47,7 +47,7 @@ def context_frames(config: HiFTNetConfig) -> int:
 
 
 def _resblock_reach(kernel_size: int, dilations: list[int]) -> int:
-    """Of a residual block: every dilated convolution has an undilated one after it."""
+    """Samples to each side that a residual block sees; each dilated convolution has a plain one."""
     return (kernel_size - 1) // 2 * (sum(dilations) + len(dilations))
 
 
@@ -79,11 +79,11 @@ class HiFTStream:
         """Take more of the mel.
 
         Args:
-            mel: (1, T, 80) log-mel at 50 frames/s, what follows the earlier ones.
-            last: nothing follows, so that all that is left comes out.
+            mel: (1, T, 80) log-mel at 50 frames/s, after the earlier ones.
+            last: True if nothing follows, so that all samples that are left are returned.
 
         Returns:
-            (n,) what can be said of the waveform, evaluated; possibly nothing.
+            (n,) the samples that no later mel can change, evaluated; n may be 0.
         """
         self._mel = mx.concatenate([self._mel.astype(mel.dtype), mel], axis=1)
         mx.eval(self._mel)

@@ -17,7 +17,7 @@ from .config import HiFTNetConfig
 
 
 class MergedHarmonics(nn.Linear):
-    """Upstream's projection of the harmonics to one channel, of harmonics that are never made.
+    """Upstream's projection of the harmonics to one channel, without computing each harmonic.
 
     Weight (1, harmonics) and bias (1,) are those of upstream's layer, and so is the result.
     """
@@ -95,7 +95,7 @@ class SourceModuleHnNSF(nn.Module):
         noise: mx.array,
         start: mx.array | None = None,
     ) -> tuple[mx.array, mx.array]:
-        """As `__call__`, with what is random given, and from where an earlier piece ended.
+        """Excite with the caller's random numbers, from the phase at which an earlier piece ended.
 
         Args:
             phases: (B, 1, harmonics) radians.
@@ -184,7 +184,7 @@ def _step_by_step(cycles: mx.array, reals: mx.array, imags: mx.array) -> mx.arra
 
 
 def _in_one_go(cycles: mx.array, reals: mx.array, imags: mx.array) -> mx.array:
-    """As `_step_by_step`, by `native`."""
+    """Compute `_step_by_step` in compiled code (`native`)."""
 
     @with_gradient_of(_step_by_step)
     def added(cycles: mx.array, reals: mx.array, imags: mx.array) -> mx.array:

@@ -35,7 +35,7 @@ class ChunkTokens:
         context: tokens before a chunk that its window sees.
         lookahead: tokens after a chunk that its window sees; 3 or more.
         delay: tokens more for the first window, where what comes after this holds sound back.
-        first_reference: of the reference, what the first window sees; None: all.
+        first_reference: tokens of the reference that the first window sees; None: all.
     """
 
     first: int
@@ -56,8 +56,8 @@ class TokenStream:
     """One utterance's way through flow and vocoder; the state is here and not in the networks.
 
     Attributes:
-        begun: whether a chunk has been computed.
-        samples: how many have come out.
+        begun: True once a chunk has been computed.
+        samples: number of samples that were returned.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the versions of the S3 tokenizer have in common: recordings of any length to tokens."""
+"""The common part of both versions of the S3 tokenizer: recordings of any length to tokens."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class SpeechTokenizer(nn.Module):
             waveform: (n,) at 16 kHz.
             max_tokens: cut the log-mel to this many tokens' frames before encoding, as upstream
                 does for T3's prompt (the encoder sees nothing after the cut).
-            on_window: told (windows done, windows in all).
+            on_window: callback(windows done, total).
 
         Returns:
             (ceil(n // 160 / frames_per_token),) int32.

@@ -1,4 +1,4 @@
-"""How the next speech token is drawn from the logits.
+"""Sampling: draw the next speech token from the logits.
 
 Order as upstream's: for the Llama models repetition penalty, temperature, min-p, top-p; for Turbo
 and Nano temperature, top-k, top-p, and the repetition penalty last. The order matters: min-p and
@@ -18,10 +18,10 @@ import numpy as np
 
 from ...errors import SettingError
 
-# What decides on a draw is the same for both: where a step is computed by MLX, and where it is not.
+# MLX's where MLX computes a step, NumPy's where it is made in C; the same functions serve both.
 Array = TypeVar("Array", mx.array, np.ndarray)
 
-# Beyond them numbers of 32 bits say nothing of logits any more.
+# Beyond them float32 cannot represent the logits' differences.
 _LEAST, _MOST = 1e-6, 1e9
 ORDERS = ("penalty_first", "penalty_last")
 
@@ -95,7 +95,7 @@ def keep_min_p(logits: Array, min_p: float) -> Array:
     """Remove tokens less likely than `min_p` times the likeliest (https://arxiv.org/abs/2407.01082)."""
     if min_p == 0.0:
         return logits
-    # p_i < min_p * p_max, said in logits; the likeliest token always stays.
+    # p_i < min_p * p_max, in logits; the likeliest token always stays.
     lowest = logits.max(axis=-1, keepdims=True) + math.log(min_p)
     return _library_of(logits).where(logits < lowest, -math.inf, logits)
 
@@ -169,7 +169,7 @@ def draw(logits: mx.array, settings: SamplingSettings, keys: mx.array) -> mx.arr
 
 
 def gumbel_noise(keys: mx.array, tokens: int) -> mx.array:
-    """What is added to the logits of a draw.
+    """Gumbel noise, which is added to the logits of a draw.
 
     Args:
         keys: (..., 2), a random key for each draw.
