@@ -2,8 +2,8 @@
 
 The interface is that of pull request 42413 (`S3GenModel` there, S3Gen's `S3Token2Wav` upstream),
 for code written against it: mels as (B, 80, T), references as dictionaries, `finalize`. Beneath it
-stand the same networks as in `ChatterboxTTS`. What neither original can do: rows of different
-lengths, each with a reference of its own or all with one, seeds, the number of steps, mean flow.
+are the same networks as in `ChatterboxTTS`. Beyond both originals: rows of different lengths, each
+with a reference of its own or all with one, seeds, the number of steps, mean flow.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class S3GenModel(nn.Module):
             name: a known model (`chatterbox`, `turbo`, `pocket`, ...), OWNER/NAME on the hub, a
                 folder with a whole model of any layout (ours, upstream's, mlx-audio's) or with
                 S3Gen alone (Hugging Face's, or of `save_pretrained`), or upstream's file itself.
-                Of a whole model only S3Gen's part is read; what is not ours is converted in memory.
+                Of a whole model only S3Gen's part is read; other layouts are converted in memory.
             dtype: "float32", "float16" or "bfloat16" instead of the weights' own; float32 for what
                 is converted.
             config, tokenizer_config: hyperparameters, where the folder states none and they are

@@ -2,7 +2,7 @@
 
 A script changes by its import and by the line that saves (at upstream's revision 5de7a54:
 `tts.py`, `mtl_tts.py`, `tts_turbo.py`). A setting that is left out is the checkpoint's own,
-which for upstream's checkpoints is the number in the signature. What is added is keyword-only
+which for upstream's checkpoints is the number in the signature. Additions are keyword-only
 (`SpeechOptions`).
 
 Every `generate` returns (samples,) float32 at `sr`, 24 kHz, and raises TextError (nothing to

@@ -1,7 +1,7 @@
 """ChatterboxVC: a recording, converted to another voice.
 
 Words, melody and timing stay; the voice changes. The class has upstream's methods and arguments
-(`vc.py` at revision 5de7a54); what is added is keyword-only. A recording may be of any length, and
+(`vc.py` at revision 5de7a54); additions are keyword-only. A recording may be of any length, and
 memory beyond the audio itself does not grow with it. `python -m mlx_chatterbox.vc` does the same
 from the command line.
 """
@@ -62,7 +62,7 @@ class ChatterboxVC:
 
     def __init__(self, checkpoint: Checkpoint, device: str | None = None):
         self.checkpoint = checkpoint
-        # The other networks' weights are never asked for, so that they stay on the disk.
+        # The other networks' weights are never read, so that they stay on the disk.
         self.networks = checkpoint.networks
         # These now: arrays belong to the thread that made them until they are evaluated.
         mx.eval(self.networks.s3gen.state, self.networks.s3_tokenizer.state)

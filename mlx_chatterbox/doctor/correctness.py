@@ -26,7 +26,7 @@ TITLE = "Correctness, pocket on the GPU against the CPU"
 # Seconds without which it is not begun.
 LEAST = 5.0
 
-# Relative RMS. Rounding alone was 1e-7 to 2e-4 wherever it was looked at; a wrong kernel, mask or
+# Relative RMS. Rounding alone was 1e-7 to 2e-4 wherever it was measured; a wrong kernel, mask or
 # cast is 0.1 and more. Products by TF32 have ten bits instead of 23.
 BOUNDS = {"logits": 1e-4, "voice": 1e-3, "mel": 2e-3, "vocoder": 2e-3, "speech": 1e-2}
 TF32_FACTOR = 50.0
@@ -69,7 +69,7 @@ def relative_rms(result: np.ndarray, expected: np.ndarray) -> float:
 
 
 def the_gpu() -> contextlib.AbstractContextManager:
-    """Compute as on a GPU: on the one that is there, or by pretending."""
+    """Compute on the GPU, or on the CPU by the GPU's branches where there is none."""
     if device.is_gpu_there():
         return contextlib.nullcontext()
     return device.pretend("gpu")

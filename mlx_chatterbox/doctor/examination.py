@@ -19,7 +19,7 @@ class T3Speed:
     Attributes:
         first: seconds to the first token.
         token: seconds of each further one.
-        tokens: how many of those were timed.
+        tokens: number of tokens that were timed.
     """
 
     first: float

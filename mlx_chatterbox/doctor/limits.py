@@ -61,7 +61,7 @@ def reading_speed(stack: nn.Module, precision: str, rows: int) -> float:
     finish(x)
     seconds = typical(lambda: layers[0](x), repeats=1, warm_up=0)
     if seconds > _PATIENCE / 4:
-        # It is not reading that takes so long.
+        # Reading alone does not take that long.
         layers = layers[:1]
     else:
         seconds = typical(lambda: [layer(x) for layer in layers], at_most=_PATIENCE)

@@ -34,7 +34,7 @@ class S3GenBench:
     """An S3Gen with tokens and a reference.
 
     Args:
-        prompt, tokens: how many of each.
+        prompt, tokens: number of tokens of the reference and of the speech.
     """
 
     def __init__(self, s3gen: S3Gen, config: ModelConfig, prompt: int, tokens: int):
@@ -58,7 +58,7 @@ class S3GenBench:
         return self._s3gen.flow.encode(self._tokens)
 
     def step(self, steps: int = 1) -> mx.array:
-        """The flow's estimator in so many steps."""
+        """The flow's estimator in that number of steps."""
         zeros = mx.zeros_like(self._mu)
         return self._s3gen.flow.decoder(self._noise, self._mu, self._speaker, zeros, steps)
 
@@ -77,7 +77,7 @@ def types() -> tuple[str, ...]:
 
 
 def examine(exam: Examination, section: Section) -> None:
-    """Measure every variant's, and what a voice takes."""
+    """Measure the S3Gen of every variant, and the making of a voice."""
     rows: dict[str, list[float | None]] = {}
     with section.guarded("pocket", "pocket, float32"):
         tts = open_pocket()

@@ -27,7 +27,7 @@ S3GEN_OF = {
 # From the most exact to the least.
 ORDER = ("float32", "float16", "bfloat16", "8bit", "4bit")
 TOKENS_PER_SECOND = 25
-# A coarser precision must be faster by so much to be worth it.
+# A coarser precision must be faster by this factor to be worth it.
 _WORTH = 1.1
 
 
@@ -36,7 +36,7 @@ class Expected:
     """An estimate: seconds of work for a second of speech; below 1 it is faster than real time.
 
     Attributes:
-        source: what it was made of.
+        source: the figures it was computed from.
     """
 
     variant: str

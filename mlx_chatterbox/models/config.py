@@ -23,7 +23,7 @@ MODEL_TYPE = "chatterbox"
 DTYPES = ("float32", "float16", "bfloat16")
 BITS = (3, 4, 6, 8)
 GROUP_SIZES = (32, 64, 128)
-# Of what is stored and unpacked; 0: nothing is.
+# Bits of packed weights; 0: none are packed.
 PACKED_BITS = (0, 2, 3, 4, 5, 6, 8)
 # Upstream has 3.
 MAX_SILENCE_TOKENS = 250
@@ -125,7 +125,7 @@ class FineTuningConfig(Config):
         trim_silence: recordings are cut to their speech.
         trim_margin_s: seconds of silence that stay before and after it.
         speech_lufs: how loud the speech was that the model was trained on, least and most, where
-            it does not understand other loudness; null where it does, or nobody knows.
+            it does not understand other loudness; null where it does, or that is unknown.
         text_dropout: share of T3's samples without text; see `train.sections`.
         token_noise: share of the tokens replaced that T3 sees as its own.
         condition_dropout: share of the flow's samples without condition.
@@ -273,7 +273,7 @@ class ModelConfig(Config):
         return config
 
     def check_parts(self) -> None:
-        """Raise CheckpointError unless each network takes what the others give it."""
+        """Raise CheckpointError unless the sizes of the networks fit together."""
         self.s3gen.check_vocoder()
         codes, speech = self.s3gen.vocab_size, self.t3.speech_tokens_dict_size
         need(

@@ -63,11 +63,11 @@ _KEPT_SILENCE = 0.3
 
 @dataclass(frozen=True)
 class Plausible:
-    """Bounds of how many tokens can be a text.
+    """Bounds of the number of tokens of a text.
 
     Attributes:
-        shortest, longest: fewer and more cannot be all of it, and nothing else.
-        usual: about as many as it takes.
+        shortest, longest: with fewer something is missing, with more there is something else.
+        usual: the expected number.
     """
 
     shortest: int
@@ -82,7 +82,7 @@ class Finding:
     Attributes:
         reason: in a few words.
         weight: how bad; the least bad of several attempts is kept.
-        keep_tokens: how many of 40 ms, from the beginning on, are worth keeping; None: all.
+        keep_tokens: number of tokens, of 40 ms, worth keeping from the beginning; None: all.
         is_final: no other seed can mend it.
     """
 
@@ -93,7 +93,7 @@ class Finding:
 
 
 def plausible(text: str, seconds_per_letter: float) -> Plausible:
-    """Estimate how many tokens a text may take.
+    """Estimate the number of tokens that a text may take.
 
     Args:
         text: as it was given, in any script; digits, symbols and tags such as `[laugh]` count as
@@ -189,7 +189,7 @@ class TokenMonitor:
         self._tokens: list[int] = []
 
     def add(self, token: int) -> bool:
-        """Take the next token; return whether to stop here."""
+        """Take the next token; return True to stop here."""
         self._tokens.append(token)
         count = len(self._tokens)
         if count > self._longest:
@@ -198,7 +198,7 @@ class TokenMonitor:
 
 
 def judge_decoded(decoded: DecodedTokens, bounds: Plausible) -> Finding | None:
-    """Judge the tokens of an attempt; what a monitor ended is never well."""
+    """Judge the tokens of an attempt; one that a monitor ended always has a finding."""
     is_cut_off = decoded.is_cut_off and not decoded.was_ended
     own_limit = decoded.count if decoded.ran_on else None
     finding = judge_tokens(decoded.audible, bounds, is_cut_off, own_limit)
@@ -210,7 +210,7 @@ def judge_decoded(decoded: DecodedTokens, bounds: Plausible) -> Finding | None:
 def judge_tokens(
     tokens: list[int], bounds: Plausible, is_cut_off: bool, own_limit: int | None = None
 ) -> Finding | None:
-    """Find what is wrong with the tokens of a text.
+    """Judge the tokens of a text.
 
     Args:
         tokens: those that have a sound.
@@ -258,7 +258,7 @@ def _missing(kept: int, bounds: Plausible) -> float:
 
 
 def judge_audio(waveform: np.ndarray, sample_rate: int) -> Finding | None:
-    """Find what is wrong with how loud a piece of speech is.
+    """Judge the level of a piece of speech.
 
     Args:
         waveform: (samples,), full scale 1.

@@ -45,7 +45,7 @@ class SpeechOptions(TypedDict, total=False):
             `outcomes` reports the finding of every piece (`docs/guards.md`). Not with `noise` or
             `source`, which fit one attempt.
         batch_size: number of pieces that are decoded together; by default 8 with guidance, else 16.
-        speed: how much faster, 0.5 to 2, at the same pitch (`audio/stretch.py`); pauses too. 1
+        speed: factor of the tempo, 0.5 to 2, at the same pitch (`audio/stretch.py`); pauses too. 1
             changes nothing.
         normalize: True writes numbers, abbreviations and signs out in words first; None takes the
             checkpoint's setting, which is False in upstream's (`docs/spoken-forms.md`).
@@ -95,7 +95,7 @@ class SpeechSettings:
 
 @dataclass(frozen=True)
 class Utterance:
-    """A piece that is to be spoken.
+    """A piece to speak.
 
     Attributes:
         number: among all pieces of its request, from 0.
@@ -148,7 +148,7 @@ class Request:
 
     @property
     def is_guarded(self) -> bool:
-        """Tell whether findings are looked for: the caller's noise fits no further attempt."""
+        """True if speech is judged: the caller's noise fits no further attempt."""
         return self.settings.guard and self.noise is None and self.source is None
 
     def utterances(self) -> list[Utterance]:

@@ -38,7 +38,7 @@ class RetryLoop:
     Args:
         synthesizer: decodes and vocodes.
         assembler: takes each utterance that is finished, perhaps two at the same time.
-        is_guarded: whether findings are looked for.
+        is_guarded: True to judge the attempts.
         sample_rate, seconds_per_letter: the model's.
     """
 

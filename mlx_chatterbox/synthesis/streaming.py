@@ -104,7 +104,7 @@ class StreamSynthesizer:
     def chunks(
         self, result: Result, on_begin: Callable[[Result], None]
     ) -> Generator[tuple[np.ndarray, bool]]:
-        """Yield (n,) float32, n may be 0, and whether it is the last; `result` grows with them."""
+        """Yield (n,) float32, n may be 0, and True for the last; `result` grows with them."""
         on_begin(result)
         utterances = self._request.utterances()
         for utterance in utterances:
@@ -117,7 +117,7 @@ class StreamSynthesizer:
     def _chunks_of(
         self, utterance: Utterance, result: Result
     ) -> Generator[tuple[np.ndarray, bool]]:
-        """Yield the chunks of a piece, and whether each is its last, with the pause after it."""
+        """Yield the chunks of a piece, and True for its last, which has the pause after it."""
         defaults, voice = self._config.generation, self._request.voice
         token_key, sound_key = token_and_sound_keys(utterance.seed)
         sound = TokenStream(
@@ -158,7 +158,7 @@ class StreamSynthesizer:
         yield np.concatenate([rest, pause]), True
 
     def _decode(self, utterance: Utterance, decoding: _Decoding, key: mx.array) -> Generator[int]:
-        """Speech tokens as T3 decodes them, as long as they can be what the text says."""
+        """Yield speech tokens as T3 decodes them, until the monitor ends the piece."""
         settings, progress = self._request.settings, self._request.progress
         limit = settings.limit.tokens
         monitor = TokenMonitor(decoding.bounds) if settings.guard else None
@@ -252,7 +252,7 @@ def stream_speech(
     device: str | None,
     on_begin: Callable[[Result], None],
 ) -> SpeechStream:
-    """Speak chunk by chunk, stretched and marked as the request wants it.
+    """Speak chunk by chunk, stretched and marked by the request's settings.
 
     Args:
         on_begin: called with the result when the first chunk is requested, in that thread.

@@ -1,7 +1,7 @@
 """S3Gen over several rows of different lengths: each result is what the row gives alone.
 
 Upstream asserts or assumes one row, or rows that are equally long: it pads a prompt in the middle
-of a sequence and takes the padding for speech. Here a row's tokens stand right after its own
+of a sequence and takes the padding for speech. Here a row's tokens follow right after its own
 prompt, padding comes after both, and masks keep it out of every convolution and every attention.
 The vocoder, which mirrors the signal at its ends, takes rows of one length together.
 """

@@ -27,7 +27,7 @@ def cosine_times(n_timesteps: int) -> mx.array:
 
 
 def check_steps(n_timesteps: int) -> None:
-    """Raise SettingError unless the flow can take so many steps."""
+    """Raise SettingError unless the flow can take that many steps."""
     if isinstance(n_timesteps, bool) or not isinstance(n_timesteps, (int, np.integer)):
         raise SettingError(f"n_cfm_timesteps must be a whole number; got {shown(n_timesteps)}.")
     if n_timesteps < 1:

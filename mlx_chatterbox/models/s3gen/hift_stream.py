@@ -52,7 +52,7 @@ def _resblock_reach(kernel_size: int, dilations: list[int]) -> int:
 
 
 class HiFTStream:
-    """One mel's way through the vocoder; the state is here and not in the network.
+    """Vocodes one mel piece by piece; the state is here and not in the network.
 
     A sample comes out once the mel `context_frames` and five frames (those that F0 depends on)
     after it is known.
@@ -67,8 +67,8 @@ class HiFTStream:
         self._noise = FrameNoise(noise_key, self._hop)
         self._phases = vocoder.m_source.draw_phases(1, phase_key)
         self._phase: mx.array | None = None
-        # Mel and source are kept from frame `_first` on; the source reaches to `_excited`, what has
-        # been put out to `_done`.
+        # Mel and source are kept from frame `_first` on; the source reaches to `_excited`, the
+        # samples that were returned to `_done`.
         self._mel = mx.zeros((1, 0, vocoder.config.in_channels))
         self._source = mx.zeros((1, 0))
         self._first = self._excited = self._done = 0
@@ -129,7 +129,7 @@ class HiFTStream:
 
     def _forget_before(self, frame: int) -> None:
         if frame > self._first:
-            # Copies: a view would keep what it was cut from.
+            # Copies: a view would keep the whole array in memory.
             self._source = mx.contiguous(self._source[:, (frame - self._first) * self._hop :])
             self._mel = mx.contiguous(self._mel[:, frame - self._first :])
             mx.eval(self._source, self._mel)

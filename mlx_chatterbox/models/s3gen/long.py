@@ -82,7 +82,7 @@ def mel_pieces(
     """The flow's part of `speak_in_pieces`.
 
     Yields:
-        (1, T, 80) log-mel at 50 frames/s, 2 m frames in all, and whether it is the last.
+        (1, T, 80) log-mel at 50 frames/s, 2 m frames together, and True for the last.
     """
     ratio = s3gen.config.token_mel_ratio
     windows = FlowWindows(s3gen, reference, key, n_timesteps, CROSS_FADE_FRAMES)

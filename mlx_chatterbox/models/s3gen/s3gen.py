@@ -43,7 +43,7 @@ def trim_fade(sampling_rate: int) -> mx.array:
 
 
 class S3Gen(nn.Module):
-    """Flow, vocoder and speaker encoder; the S3 tokenizer stands beside it in a checkpoint."""
+    """Flow, vocoder and speaker encoder; the S3 tokenizer is a part of its own in a checkpoint."""
 
     def __init__(self, config: S3GenConfig):
         super().__init__()

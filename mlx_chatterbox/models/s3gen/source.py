@@ -32,7 +32,7 @@ class MergedHarmonics(nn.Linear):
             cycles: (B, samples) the fundamental's phase in cycles, 0 to 1.
             phases: (B, 1, harmonics) radians.
             amplitude: (B, samples) of every sine.
-            noise: (B, samples) what a harmonic's noise would be.
+            noise: (B, samples) noise of the width of one harmonic's.
 
         Returns:
             (B, samples, 1) float32
@@ -139,7 +139,7 @@ class SourceModuleHnNSF(nn.Module):
         return cycles - mx.floor(cycles)
 
     def _frame_fractions(self, f0: mx.array, samples_per_frame: int) -> mx.array:
-        """By how much of a cycle each frame moves the fundamental, (B, T) uint32, in 2^-32."""
+        """The part of a cycle, in 2^-32, that the fundamental moves in each frame, (B, T) uint32."""
         per_frame = f0 / self._sampling_rate * samples_per_frame
         return ((per_frame - mx.floor(per_frame)) * 2.0**32).astype(mx.uint32)
 
@@ -157,7 +157,7 @@ def _weighted_sines(
         cycles: (B, samples) the fundamental's x / 2 pi.
         weight: (harmonics,)
         phases: (B, 1, harmonics) radians.
-        evaluate: whether they may be evaluated at once, as code outside of MLX wants it.
+        evaluate: True where they may be evaluated at once, as code outside of MLX needs it.
 
     Returns:
         (B, samples)

@@ -141,7 +141,7 @@ def decode_batch(
 
 
 class _DecodingBatch:
-    """Sentences being decoded; `token`, (B,), is what was drawn last.
+    """Sentences being decoded; `token`, (B,), are the latest ones.
 
     Attributes:
         speaking: rows whose sentence has not ended.
@@ -205,7 +205,7 @@ class _DecodingBatch:
         memory = [*slots.keys, *slots.values]
         place = mx.array([slots.used])
         logits, memory = step(tokens, mx.array([index]), place, slots.padding, memory, slots.extent)
-        slots.written(memory)
+        slots.take_written(memory)
         self.token = self._draw(logits, seen, index)
         self._seen = seen | (self._vocabulary == self.token[:, None])
         # The token needs every layer's keys and values, so they are computed with it. Asked for

@@ -101,7 +101,7 @@ def keep_min_p(logits: Array, min_p: float) -> Array:
 
 
 def keep_top_k(logits: Array, top_k: int) -> Array:
-    """Keep the `top_k` likeliest tokens, and whatever is as likely as the last of them."""
+    """Keep the `top_k` likeliest tokens, and all that are as likely as the last of them."""
     if top_k == 0 or top_k >= logits.shape[-1]:
         return logits
     if isinstance(logits, np.ndarray):
@@ -119,7 +119,7 @@ def keep_top_p(logits: Array, top_p: float) -> Array:
     order = mx.argsort(logits, axis=-1)
     ascending = mx.take_along_axis(logits, order, axis=-1)
     cumulative = mx.cumsum(mx.exp(ascending - ascending[..., -1:]), axis=-1)
-    # Divided by what the sum really came to, so that rounding cannot move the threshold.
+    # Divided by the actual sum, so that rounding cannot move the threshold.
     cumulative = cumulative / cumulative[..., -1:]
     last = mx.arange(logits.shape[-1]) == logits.shape[-1] - 1
     kept = mx.where((cumulative > 1.0 - top_p) | last, ascending, -mx.inf)
@@ -157,7 +157,7 @@ def draw(logits: mx.array, settings: SamplingSettings, keys: mx.array) -> mx.arr
 
     Args:
         logits: (B, V), processed.
-        keys: (B, 2), a random key for each row: what it draws does not depend on the others.
+        keys: (B, 2), a random key for each row, whose draw does not depend on the others.
 
     Returns:
         (B,)
