@@ -139,7 +139,7 @@ class SourceModuleHnNSF(nn.Module):
         return cycles - mx.floor(cycles)
 
     def _frame_fractions(self, f0: mx.array, samples_per_frame: int) -> mx.array:
-        """The part of a cycle, in 2^-32, that the fundamental moves in each frame, (B, T) uint32."""
+        """The part of a cycle, in 2^-32, by which each frame moves the phase, (B, T) uint32."""
         per_frame = f0 / self._sampling_rate * samples_per_frame
         return ((per_frame - mx.floor(per_frame)) * 2.0**32).astype(mx.uint32)
 
