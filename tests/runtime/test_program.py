@@ -97,7 +97,7 @@ PROGRAMS = [
     ("mlx_chatterbox.watermark.__main__", "_detect", ["detect", "a.wav"]),
     ("mlx_chatterbox.doctor.__main__", "run", []),
     ("mlx_chatterbox.train.__main__", "_init", ["init", "a.yaml"]),
-    ("mlx_chatterbox.train.pocket.__main__", "Places", ["--work", "a"]),
+    ("mlx_chatterbox.train.pocket.__main__", "WorkPaths", ["--work", "a"]),
     ("mlx_chatterbox.convert.__main__", "_run", ["a", "b"]),
     ("mlx_chatterbox.convert.damage", "_work", ["pocket"]),
     ("mlx_chatterbox.convert.reading", "_made_up", ["pocket"]),
