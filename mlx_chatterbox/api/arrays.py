@@ -20,17 +20,17 @@ ArrayLike = Any
 
 
 def is_mlx(values: ArrayLike) -> bool:
-    """Whether the caller works with MLX: an MLX array, or a list of them."""
+    """True if the caller works with MLX: an MLX array, or a list of them."""
     if isinstance(values, (list, tuple)):
         return bool(values) and all(isinstance(value, mx.array) for value in values)
     return isinstance(values, mx.array)
 
 
 def to_mlx(values: ArrayLike) -> mx.array:
-    """Numbers of any kind as an MLX array; float64 becomes float32, as MLX has no other use.
+    """Numbers of any kind as an MLX array; float64 becomes float32, as MLX computes float32.
 
     Raises:
-        SettingError: no numbers, or rows of different lengths.
+        SettingError: not numbers, or rows of different lengths.
     """
     if isinstance(values, mx.array):
         return values
@@ -39,14 +39,14 @@ def to_mlx(values: ArrayLike) -> mx.array:
     try:
         values = np.asarray(values)
     except (ValueError, TypeError, OverflowError) as error:
-        raise SettingError(f"these are no numbers in rows of one length: {error}.") from None
+        raise SettingError(f"not an array of numbers with rows of equal length: {error}.") from None
     if values.dtype.kind not in "biuf":
-        raise SettingError(f"these are no numbers: {shown(values.tolist())}.")
+        raise SettingError(f"not an array of numbers: {shown(values.tolist())}.")
     return mx.array(values.astype(np.float32) if values.dtype == np.float64 else values)
 
 
 def to_caller_library(values: mx.array, as_mlx: bool) -> mx.array | np.ndarray:
-    """A result in the caller's kind."""
+    """A result as an array of the caller's library: MLX's, else NumPy's."""
     if as_mlx:
         return values
     return np.array(values.astype(mx.float32) if values.dtype == mx.bfloat16 else values)
@@ -59,7 +59,7 @@ def split_rows(
 
     Args:
         values: (n, ...), (B, n, ...), or a list of (n_i, ...), with `axes` axes after n.
-        lengths: (B,) how much of each row counts; None: all of it.
+        lengths: (B,) length of each row without its padding; None: nothing is padded.
 
     Returns:
         (n_i, ...) each.
@@ -87,7 +87,7 @@ def split_rows(
         raise SettingError(f"{lengths_name} has {len(counts)} entries for {len(rows)} row(s).")
     for row, count in zip(rows, counts, strict=True):
         if not 0 < count <= row.shape[0]:
-            raise SettingError(f"{lengths_name} says {count} of a row of {row.shape[0]}.")
+            raise SettingError(f"{lengths_name} has {count} for a row of length {row.shape[0]}.")
     return [row[:count] for row, count in zip(rows, counts, strict=True)]
 
 
@@ -95,7 +95,7 @@ def whole_numbers(values: ArrayLike, name: str) -> list[int]:
     """Lengths of any kind as numbers from 0.
 
     Raises:
-        SettingError: no whole numbers, or too large for a length.
+        SettingError: not whole numbers, or too large for a length.
     """
     array = to_mlx(values)
     check_tokens(array, MAX_INTEGER, name, SettingError)
@@ -103,7 +103,7 @@ def whole_numbers(values: ArrayLike, name: str) -> list[int]:
 
 
 def broadcast_rows(values: Sequence, count: int, name: str) -> list:
-    """One of `values` for each of `count` rows: as many as there are, or one for all.
+    """One of `values` for each of `count` rows; a single one serves all.
 
     Raises:
         SettingError: another number.

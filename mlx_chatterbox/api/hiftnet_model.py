@@ -32,7 +32,7 @@ class HiFTNetModel(nn.Module):
     Attributes:
         config: hyperparameters.
         mel2wav: the network.
-        quantization: which layers are of few bits, by their names in a whole checkpoint.
+        quantization: rules of the quantized layers, by their names in a whole checkpoint.
     """
 
     main_input_name = "speech_feat"
@@ -50,7 +50,7 @@ class HiFTNetModel(nn.Module):
 
     @classmethod
     def around(cls, network: HiFTGenerator) -> HiFTNetModel:
-        """The interface to a network that is there already; weights are shared."""
+        """Wrap an existing network, whose weights are shared."""
         model = cls.__new__(cls)
         nn.Module.__init__(model)
         model.config = network.config
@@ -109,9 +109,9 @@ class HiFTNetModel(nn.Module):
 
         Args:
             speech_feat: (B, 80, T) log-mel at 50 frames/s.
-            cache_source: (B, 1, k) or (1, 1, k), what the excitation begins with: the end of an
-                earlier call's, so that a stream has no seam. None or k = 0: nothing.
-            speech_feat_lens: (B,) mel frames of each row; what is after is padding.
+            cache_source: (B, 1, k) or (1, 1, k), the beginning of the excitation: the end of an
+                earlier call's, so that a stream has no seam. None or k = 0: none.
+            speech_feat_lens: (B,) mel frames of each row; the rest is padding.
             seed: of the excitation's random phases and noise; one number, for all rows alike, or
                 one for each. None draws others each time.
 
@@ -123,8 +123,8 @@ class HiFTNetModel(nn.Module):
             SettingError: shapes that do not fit.
         """
         mels = self._mels(speech_feat, speech_feat_lens)
-        begun = source_cache_rows(cache_source, len(mels))
-        waveforms, sources = waveforms_of(self.mel2wav, mels, row_keys(seed, len(mels)), begun)
+        beginnings = source_cache_rows(cache_source, len(mels))
+        waveforms, sources = waveforms_of(self.mel2wav, mels, row_keys(seed, len(mels)), beginnings)
         as_mlx = is_mlx(speech_feat)
         return (
             to_caller_library(stack_padded(waveforms), as_mlx),
@@ -177,7 +177,7 @@ def _turned(mel: mx.array) -> mx.array:
 
 
 def source_cache_rows(cache_source: ArrayLike | None, rows: int) -> Sequence[mx.array | None]:
-    """What each row's excitation begins with, (k,), from transformers' (B, 1, k).
+    """The beginning of each row's excitation, (k,), from transformers' (B, 1, k).
 
     Raises:
         SettingError: another shape, or neither one nor one for each row.

@@ -2,8 +2,8 @@
 
 The interface is that of pull request 42413 (`S3GenModel` there, S3Gen's `S3Token2Wav` upstream),
 for code written against it: mels as (B, 80, T), references as dictionaries, `finalize`. Beneath it
-stand the same networks as in `ChatterboxTTS`. What neither original can do: rows of different
-lengths, each with a reference of its own or all with one, seeds, the number of steps, mean flow.
+are the same networks as in `ChatterboxTTS`. Beyond both originals: rows of different lengths, each
+with a reference of its own or all with one, seeds, the number of steps, mean flow.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from .s3gen_rows import (
     rows_of,
 )
 
-# Of a mel, the logarithm of its floor: what is after a shorter row is silent.
+# The logarithm of a mel's floor, as padding after a shorter row: silence.
 SILENT_MEL = float(np.log(np.float32(1e-5)))
 STEPS, MEANFLOW_STEPS = 10, 2
 Array = mx.array | np.ndarray
@@ -56,8 +56,8 @@ class S3GenModel(nn.Module):
 
     Attributes:
         config: hyperparameters.
-        n_cfm_timesteps: steps of the flow where a call does not say.
-        quantization: which layers are of few bits.
+        n_cfm_timesteps: steps of the flow, by default.
+        quantization: rules of the quantized layers.
     """
 
     main_input_name = "speech_tokens"
@@ -91,7 +91,7 @@ class S3GenModel(nn.Module):
             name: a known model (`chatterbox`, `turbo`, `pocket`, ...), OWNER/NAME on the hub, a
                 folder with a whole model of any layout (ours, upstream's, mlx-audio's) or with
                 S3Gen alone (Hugging Face's, or of `save_pretrained`), or upstream's file itself.
-                Of a whole model only S3Gen's part is read; what is not ours is converted in memory.
+                Of a whole model only S3Gen's part is read; other layouts are converted in memory.
             dtype: "float32", "float16" or "bfloat16" instead of the weights' own; float32 for what
                 is converted.
             config, tokenizer_config: hyperparameters, where the folder states none and they are
@@ -166,14 +166,14 @@ class S3GenModel(nn.Module):
         *,
         ref_wav_lens: ArrayLike | None = None,
     ) -> dict[str, Any]:
-        """What the model knows of a voice, to be used again.
+        """Compute S3Gen's conditionals of recordings, to be used again as `ref_dict`.
 
         Args:
             ref_wav: (n,), (B, n) or a list of (n_i,): recordings, one for each row. Two channels
                 are two recordings: mix them before.
             ref_sr: their sample rate in Hz.
             device: "cpu" computes on the CPU, anything else on MLX's default device.
-            ref_wav_lens: (B,) samples of each row; what is after is padding.
+            ref_wav_lens: (B,) samples of each row; the rest is padding.
 
         Returns:
             `prompt_token` (B, n) int32 and `prompt_token_len` (B,); `prompt_feat` (B, P, 80), the
@@ -226,15 +226,15 @@ class S3GenModel(nn.Module):
             speech_tokens: (m,), (B, m) or a list of (m_i,), 0 to 6560.
             ref_wav, ref_sr: recordings of the voices, one for each row or one for all, and their
                 sample rate; or
-            ref_dict: what `embed_ref` gave of them.
+            ref_dict: result of `embed_ref` for them.
             finalize: False, as by default upstream, if more tokens follow: the last three are then
-                heard as what comes next and not spoken.
-            speech_token_lens: (B,) tokens of each row; what is after is padding.
+                lookahead, and no mel is made of them.
+            speech_token_lens: (B,) tokens of each row; the rest is padding.
             n_cfm_timesteps: Euler steps of the flow; None: 10, or 2 of a mean flow.
             noised_mels: (B, 80, 2 m) the flow's start for the new tokens, or longer, for the end of
                 the prompt too; None draws it.
-            seed: of what is drawn; one number, for all rows alike, or one for each.
-            on_step: told (steps done, steps in all).
+            seed: of the noise; one number, for all rows alike, or one for each.
+            on_step: callback(steps done, total).
 
         Returns:
             (B, 80, T) log-mel at 50 frames/s, T = 2 m (`mel_lengths`), silent after a shorter row.

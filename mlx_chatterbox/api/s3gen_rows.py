@@ -1,6 +1,6 @@
-"""What `S3GenModel` is given, as rows that can be computed: checked, cut, each with its own voice.
+"""Arguments of `S3GenModel` as checked rows without padding, each with its own voice.
 
-Errors name the argument as the caller knows it.
+Errors name the caller's argument.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Rows:
     Attributes:
         tokens: (m_i,) int32 each.
         references: the row's voice.
-        flow_keys, source_keys: where the flow's and the vocoder's randomness comes from.
+        flow_keys, source_keys: random keys of the flow and of the vocoder's excitation.
     """
 
     tokens: list[mx.array]
@@ -84,7 +84,7 @@ def references_of(ref_dict: dict[str, Any], config: S3GenConfig) -> list[S3GenCo
     """The voices in a dictionary of `embed_ref`, or of upstream's `conds.pt` ("gen").
 
     Raises:
-        SettingError: what is in it does not belong together, or not to this model.
+        SettingError: its parts do not fit together, or not this model.
     """
     missing = [
         name for name in ("prompt_token", "prompt_feat", "embedding") if name not in ref_dict
@@ -125,7 +125,7 @@ def references_of(ref_dict: dict[str, Any], config: S3GenConfig) -> list[S3GenCo
 def replace_noise_tail(
     config: S3GenConfig, noises: list[mx.array], noised_mels: ArrayLike, counts: list[int]
 ) -> list[mx.array]:
-    """What was drawn for the flow, its end replaced by what was given.
+    """The flow's noise, its end replaced by the caller's.
 
     Args:
         noises: (T_i, 80) each.
@@ -135,16 +135,16 @@ def replace_noise_tail(
     Raises:
         SettingError: another shape, or more than the flow has.
     """
-    given = to_mlx(noised_mels)
-    if not mx.isfinite(given).all().item():
+    tails = to_mlx(noised_mels)
+    if not mx.isfinite(tails).all().item():
         raise SettingError("noised_mels holds NaN or Inf.")
-    if given.ndim != 3 or given.shape[:2] != (len(noises), config.mel_bins):
+    if tails.ndim != 3 or tails.shape[:2] != (len(noises), config.mel_bins):
         raise SettingError(
-            f"noised_mels has shape {tuple(given.shape)}; it must be "
+            f"noised_mels has shape {tuple(tails.shape)}; it must be "
             f"({len(noises)}, {config.mel_bins}, T)."
         )
     replaced = []
-    for noise, row, count in zip(noises, given.swapaxes(1, 2), counts, strict=True):
+    for noise, row, count in zip(noises, tails.swapaxes(1, 2), counts, strict=True):
         row = row[: max(row.shape[0] - config.token_mel_ratio * (max(counts) - count), 0)]
         if len(row) > len(noise):
             raise SettingError(f"noised_mels has {len(row)} frames for {len(noise)} of the flow.")

@@ -1,8 +1,8 @@
 """Signatures of the public classes: upstream's arguments with upstream's numbers, ours by keyword.
 
 A setting that the caller leaves out is the checkpoint's own, and yet `help()` is to show upstream's
-number; so the defaults are numbers that can be told from a caller's. What all ways to speak take by
-keyword is declared once (`SpeechOptions`) and shown as if it stood in each signature.
+number; so the defaults are numbers that differ in type from a caller's. The keyword arguments of
+all ways to speak are declared once (`SpeechOptions`) and shown as if they stood in each signature.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def upstreams(number):
 
 
 def is_left_out(value: object) -> bool:
-    """Tell whether a setting is what `upstreams` made."""
+    """True for a default that `upstreams` made."""
     return isinstance(value, (_UpstreamFloat, _UpstreamInt))
 
 
@@ -53,10 +53,10 @@ def shows_options(method: Method) -> Method:
     return method
 
 
-def takes_what(
+def same_arguments(
     other: Callable[Arguments, Any],
 ) -> Callable[[Callable[..., Returned]], Callable[Arguments, Returned]]:
-    """Declare that a method takes what another one does, and hands all of it on."""
+    """Declare that a method has the arguments of another one, and hands all of them on."""
 
     def declare(method: Callable[..., Returned]) -> Callable[Arguments, Returned]:
         returned = inspect.signature(method).return_annotation

@@ -39,15 +39,15 @@ Setting = TypeVar("Setting", bound=float)
 class TextToSpeech(ABC):
     """A model with a voice.
 
-    A class of its own has upstream's arguments and says in `request` what they mean; everything
-    else is the engine's.
+    A subclass has upstream's arguments and translates them in `request`; it differs in nothing
+    else. The engine speaks.
 
     Attributes:
         engine: speaks requests.
-        sr: sample rate of what is spoken, 24000.
+        sr: sample rate of the speech, 24000 Hz.
         conds: the voice in use, or None.
-        last_tokens, limit, stopped, outcomes, spans: of the `Result` of the latest call in this
-            thread; in one that made none, of the latest of any.
+        last_tokens, limit, stopped, outcomes, spans: those of the `Result` of this thread's latest
+            call; in a thread that made none, of the latest call of any thread.
     """
 
     #: Kind of tokenizer (`TextConfig.tokenizer`) of the checkpoints that the class can use.
@@ -94,13 +94,13 @@ class TextToSpeech(ABC):
         exaggeration: float = upstreams(0.5),
         norm_loudness: bool = True,
     ) -> None:
-        """Take the voice of a recording for what is spoken from now on.
+        """Take the voice of a recording for all later calls.
 
         Args:
             wav_fpath: a file of any format and rate (`audio.files`), or (n,) samples at 24 kHz;
                 10 s are used.
             exaggeration: emotion; Turbo and Nano have none.
-            norm_loudness: bring the recording to the loudness that Turbo and Nano want.
+            norm_loudness: True brings the recording to the loudness that Turbo and Nano expect.
 
         Raises:
             AudioError: it cannot be read, is silent, or too short.
@@ -124,12 +124,12 @@ class TextToSpeech(ABC):
         emotion: float,
         norm_loudness: bool,
     ) -> Voice:
-        """The voice of a call: one for it alone, that of a recording, or the model's own."""
+        """The voice of a call: the caller's `Voice`, that of a recording, or the model's own."""
         if voice is not None:
             if not isinstance(voice, Voice):
                 raise SettingError(
-                    f"voice must be a Voice (Voice.load, voice_of); got {described(voice)}: a "
-                    "recording is given as audio_prompt_path."
+                    f"voice must be a Voice (Voice.load, voice_of); got {described(voice)}: pass "
+                    "a recording as audio_prompt_path."
                 )
         elif recording is not None:
             voice = self.engine.voice_of(recording, emotion, norm_loudness)
@@ -146,7 +146,7 @@ class TextToSpeech(ABC):
 
     @abstractmethod
     def request(self, text: str | Sequence[str], *arguments, **options) -> Request:
-        """Find whatever can be wrong with a call, and make a request of the rest.
+        """Check the arguments of a call, and make a request of them.
 
         Args:
             text: one, or a list of several.
@@ -154,7 +154,7 @@ class TextToSpeech(ABC):
         """
 
     def speak(self, text: str | Sequence[str], *arguments, **options) -> Result:
-        """Speak, and return everything that comes of it.
+        """Speak, and return everything that the call produces.
 
         Args:
             text: one, or a list of several.
@@ -163,7 +163,7 @@ class TextToSpeech(ABC):
         Raises:
             TextError, SettingError, AudioError: as `generate` and `generate_batch`.
         """
-        return self._spoken(self.request(text, *arguments, **options))
+        return self._speak_request(self.request(text, *arguments, **options))
 
     def generate_batch(
         self,
@@ -178,22 +178,22 @@ class TextToSpeech(ABC):
         """Speak several texts together, in one voice and with the same settings.
 
         T3 decodes `batch_size` texts at once, which takes little longer than one of them; S3Gen
-        then speaks one after the other, or, on two or three cores, two at a time. What a text
-        becomes does not depend on the others: it is what `generate` makes of it with the same
-        seed, up to rounding (see `decode_batch`); where a guard finds something wrong with one,
-        that one alone is spoken again. Memory for T3's keys and values grows with the batch, by
-        0.5 MB a token and text for the Llama models with guidance in float32, and no further with
-        the number of texts.
+        then vocodes one after the other, or, on two or three cores, two at a time. The speech of a
+        text does not depend on the others: it equals `generate`'s with the same seed, up to
+        rounding (see `decode_batch`); a text with a guard's finding is repeated alone. Memory for
+        T3's keys and values grows with the batch, by 0.5 MB a token and text for the Llama models
+        with guidance in float32, and no further with the number of texts.
 
         Args:
             texts: at least one.
-            arguments, options: as `generate`'s after its text; `noise` and `source` are of one
-                text and cannot be given. `seed` is the first text's; text i is spoken with
-                seed + i. None draws another for each.
+            arguments, options: as `generate`'s after its text; `noise` and `source`, which fit one
+                text, are refused. `seed` is the first text's; text i is spoken with seed + i. None
+                draws another for each.
             seeds: one for each text instead.
-            finished: callback(number, waveform, outcomes) as soon as a text is final, marked too,
-                while others are still spoken: in the thread that finished it, and perhaps in two
-                threads at a time. What it raises ends the call. It must not speak itself.
+            finished: callback(number, waveform, outcomes) as soon as a text is complete, its mark
+                included, while others are still computed: in the thread that finished it, and
+                perhaps in two threads at a time. An exception in it ends the call. It must not
+                speak itself.
             decode_only: numbers, from 0, of texts of which no audio is made: T3 decodes them with
                 the others, whose tokens are then the same to the bit.
             unneeded: the older name of `decode_only`.
@@ -204,25 +204,27 @@ class TextToSpeech(ABC):
         Raises:
             TextError, AudioError: as `generate`, before anything is spoken; for tokens without a
                 sound, or samples that cannot be marked, when others may be finished.
-            SettingError: also for no texts, for one string, not a seed a text, or a number that is
-                no text's.
+            SettingError: also for no texts, for one string, for another number of seeds than
+                texts, or a number in `decode_only` that is no text's.
         """
         texts = checked_texts(texts)
         check_whole("seed", options.get("seed"))
         if seeds is not None:
             check_seeds(seeds, len(texts))
             if options.get("seed") is not None:
-                raise SettingError(f"{len(texts)} texts need a seed, or {len(texts)} seeds.")
+                raise SettingError(
+                    "give either seed, of the first text, or seeds, one for each text."
+                )
         check_callback("finished", finished)
-        given = [name for name in ("noise", "source") if options.get(name) is not None]
-        if given:
-            raise SettingError(f"{', '.join(given)}: of one text, which generate_batch has not.")
+        single = [name for name in ("noise", "source") if options.get(name) is not None]
+        if single:
+            raise SettingError(f"{', '.join(single)}: not in generate_batch, as it fits one text.")
         decode_only = frozenset(decode_only) | frozenset(unneeded)
         check_decode_only(decode_only, len(texts))
         request = self.request(texts, *arguments, **options)
         seeds = request.seeds if seeds is None else tuple(seeds)
         request = replace(request, seeds=seeds, finished=finished, decode_only=decode_only)
-        return self._spoken(request).waveforms
+        return self._speak_request(request).waveforms
 
     def stream(
         self, text: str, *arguments, chunks: Chunks | None = None, **options
@@ -232,15 +234,15 @@ class TextToSpeech(ABC):
         Args:
             text: what to say.
             arguments, options: as `generate`'s after its text, and they mean the same; `noise`
-                and `source`, which are of a whole utterance, cannot be given. `progress` is told
-                of tokens alone. `guard` ends what runs away, and says nothing again: it is heard by
-                then (`outcomes`).
-            chunks: how the sound is cut.
+                and `source`, which fit a whole utterance, are refused. `progress` reports tokens
+                alone. `guard` ends speech that runs away, and repeats none: it is played by then
+                (`outcomes`).
+            chunks: sizes of the chunks.
 
         Returns:
             An iterator of (n,) float32 at `sr`, n > 0; together as long as what `generate` returns
-            with the same seed. Whoever has heard enough may close it. Its `result` is complete when
-            it ends.
+            with the same seed. It may be closed at any time. Its `result` is complete when it
+            ends.
 
         Raises:
             TextError, SettingError, AudioError: as `generate`, at once; while speaking only
@@ -249,7 +251,7 @@ class TextToSpeech(ABC):
         request = self.request(checked_text(text), *arguments, **options)
         return self.engine.stream(request, chunks, on_begin=self._latest.set)
 
-    def _spoken(self, request: Request) -> Result:
+    def _speak_request(self, request: Request) -> Result:
         result = self.engine.speak(request)
         self._latest.set(result)
         return result

@@ -2,7 +2,7 @@
 
 A script changes by its import and by the line that saves (at upstream's revision 5de7a54:
 `tts.py`, `mtl_tts.py`, `tts_turbo.py`). A setting that is left out is the checkpoint's own,
-which for upstream's checkpoints is the number in the signature. What is added is keyword-only
+which for upstream's checkpoints is the number in the signature. Additions are keyword-only
 (`SpeechOptions`).
 
 Every `generate` returns (samples,) float32 at `sr`, 24 kHz, and raises TextError (nothing to
@@ -24,7 +24,7 @@ from ..synthesis.request import Progress, Request, SpeechOptions
 from ..text.checked_text import checked_text, described
 from ..text.multilingual import SUPPORTED_LANGUAGES
 from ..weights.checkpoint import Checkpoint, load
-from .signatures import shows_options, takes_what, upstreams
+from .signatures import same_arguments, shows_options, upstreams
 from .text_to_speech import Recording, TextToSpeech
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class ChatterboxTTS(TextToSpeech):
         """Load a model by name, hub repository or folder.
 
         Args:
-            model: without it upstream's own repository. Upstream's device names are understood
-                here too: `from_pretrained("mps")`.
+            model: by default upstream's own repository. Upstream's device names are accepted here
+                too: `from_pretrained("mps")`.
             device: "cpu" runs on the CPU, anything else on MLX's default device.
             dtype: "float32", "float16" or "bfloat16" instead of the checkpoint's own.
             progress: callback(stage, done, total) while upstream's files are converted.
@@ -102,12 +102,12 @@ class ChatterboxTTS(TextToSpeech):
             options=options,
         )
 
-    @takes_what(request)
+    @same_arguments(request)
     def generate(self, text: str, *arguments, **options) -> np.ndarray:
         """Speak.
 
         Args:
-            text: what to say.
+            text: the text to speak.
             repetition_penalty, min_p, top_p, temperature: see `SamplingSettings`.
             audio_prompt_path: a reference recording, kept as the voice for later calls as
                 upstream does.
@@ -115,7 +115,8 @@ class ChatterboxTTS(TextToSpeech):
             cfg_weight: how strongly the text guides; 0 is faster and off.
             voice, seed, ...: see `SpeechOptions` (`synthesis/request.py`).
         """
-        return self.speak(checked_text(text), *arguments, **options).waveform
+        request = self.request(checked_text(text), *arguments, **options)
+        return self._speak_request(request).waveform
 
 
 class ChatterboxMultilingualTTS(TextToSpeech):
@@ -139,7 +140,7 @@ class ChatterboxMultilingualTTS(TextToSpeech):
         dtype: str | None = None,
         progress: Progress | None = None,
     ) -> ChatterboxMultilingualTTS:
-        """As `ChatterboxTTS.from_pretrained`.
+        """Load a model; like `ChatterboxTTS.from_pretrained`.
 
         Args:
             t3_model: "v2", "v3", or the name of any T3 file (`.safetensors`) beside the others.
@@ -190,18 +191,19 @@ class ChatterboxMultilingualTTS(TextToSpeech):
             options=options,
         )
 
-    @takes_what(request)
+    @same_arguments(request)
     def generate(self, text: str, *arguments, **options) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`.
 
         Args:
             language_id: a code of `SUPPORTED_LANGUAGES`, or one that a fine-tuned model has learnt;
-                None leaves the language open.
+                None names no language to the model.
 
         Raises:
             TextError: an unknown language, or one whose front end is missing.
         """
-        return self.speak(checked_text(text), *arguments, **options).waveform
+        request = self.request(checked_text(text), *arguments, **options)
+        return self._speak_request(request).waveform
 
 
 class ChatterboxTurboTTS(TextToSpeech):
@@ -220,10 +222,10 @@ class ChatterboxTurboTTS(TextToSpeech):
         dtype: str | None = None,
         progress: Progress | None = None,
     ) -> ChatterboxTurboTTS:
-        """As `ChatterboxTTS.from_pretrained`.
+        """Load a model; like `ChatterboxTTS.from_pretrained`.
 
         Args:
-            nano: the smaller model, if none is named.
+            nano: True loads the smaller model, unless `model` names one.
         """
         if is_device(model):
             # Upstream's order: device, nano.
@@ -283,7 +285,7 @@ class ChatterboxTurboTTS(TextToSpeech):
             options=options,
         )
 
-    @takes_what(request)
+    @same_arguments(request)
     def generate(self, text: str, *arguments, **options) -> np.ndarray:
         """Speak; as `ChatterboxTTS.generate`. Guidance, min-p and emotion do nothing here.
 
@@ -291,7 +293,8 @@ class ChatterboxTurboTTS(TextToSpeech):
             top_k: keep this many of the likeliest tokens; 0 keeps all.
             norm_loudness: bring the reference to -27 LUFS.
         """
-        return self.speak(checked_text(text), *arguments, **options).waveform
+        request = self.request(checked_text(text), *arguments, **options)
+        return self._speak_request(request).waveform
 
 
 CLASSES = {
@@ -318,7 +321,9 @@ def t3_file(t3_model: str | None) -> str | None:
         return t3_model
     if t3_model not in MULTILINGUAL_T3_MODELS:
         known = ", ".join(MULTILINGUAL_T3_MODELS)
-        raise ValueError(f"t3_model {t3_model!r} is none of {known}, and no .safetensors file.")
+        raise ValueError(
+            f"t3_model must be one of {known}, or a .safetensors file; got {t3_model!r}."
+        )
     return MULTILINGUAL_T3_MODELS[t3_model]
 
 
@@ -329,7 +334,7 @@ def open_model(
     progress: Progress | None = None,
     check: bool = False,
 ) -> TextToSpeech:
-    """Load any model, whichever class it wants; see `ChatterboxTTS.from_pretrained`.
+    """Load any model, as an object of its class; see `ChatterboxTTS.from_pretrained`.
 
     Args:
         check: compare every file with the folder's manifest first.

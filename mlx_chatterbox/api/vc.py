@@ -1,7 +1,7 @@
-"""ChatterboxVC: a recording, spoken by another voice.
+"""ChatterboxVC: a recording, converted to another voice.
 
 Words, melody and timing stay; the voice changes. The class has upstream's methods and arguments
-(`vc.py` at revision 5de7a54); what is added is keyword-only. A recording may be of any length, and
+(`vc.py` at revision 5de7a54); additions are keyword-only. A recording may be of any length, and
 memory beyond the audio itself does not grow with it. `python -m mlx_chatterbox.vc` does the same
 from the command line.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
@@ -55,13 +56,13 @@ class ChatterboxVC:
     """Voice conversion. Of a checkpoint it uses S3Gen and the S3 tokenizer, whichever the variant.
 
     Attributes:
-        sr: sample rate of what `generate` returns, 24000.
+        sr: sample rate of `generate`'s result, 24000 Hz.
         reference: the voice in use, the checkpoint's built-in one at first, or None.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str | None = None):
         self.checkpoint = checkpoint
-        # The other networks' weights are never asked for, so that they stay on the disk.
+        # The other networks' weights are never read, so that they stay on the disk.
         self.networks = checkpoint.networks
         # These now: arrays belong to the thread that made them until they are evaluated.
         mx.eval(self.networks.s3gen.state, self.networks.s3_tokenizer.state)
@@ -83,12 +84,12 @@ class ChatterboxVC:
         """Load a model by name, hub repository or folder.
 
         Args:
-            model: without it upstream's own repository. Upstream's device names are understood
-                here too: `from_pretrained("mps")`.
+            model: by default upstream's own repository. Upstream's device names are accepted here
+                too: `from_pretrained("mps")`.
             device: "cpu" runs on the CPU, anything else on MLX's default device.
             dtype: "float32", "float16" or "bfloat16" instead of the checkpoint's own.
             progress: callback(stage, done, total) while upstream's files are converted.
-            check: compare every file with the folder's manifest first.
+            check: True compares every file with the folder's manifest first.
 
         Raises:
             CheckpointError, HubError: see `checkpoint.load`.
@@ -107,7 +108,7 @@ class ChatterboxVC:
         return cls.from_pretrained(Path(ckpt_dir), device, dtype=dtype)
 
     def set_target_voice(self, wav_fpath: Recording) -> None:
-        """Take the voice of a recording for what `generate` converts from now on.
+        """Take the voice of a recording for all later calls of `generate`.
 
         Args:
             wav_fpath: a file of any format and rate (`audio.files`), (n,) samples at 24 kHz, or a
@@ -149,15 +150,15 @@ class ChatterboxVC:
         """Convert.
 
         Args:
-            audio: what is said: a file of any format and rate, or (n,) samples at 24 kHz.
+            audio: the speech: a file of any format and rate, or (n,) samples at 24 kHz.
             target_voice_path: a recording of the voice, kept for later calls as upstream does.
             voice: a `Voice` for this call alone; the model's own stays.
             seed: the same seed gives the same audio; None draws another each time.
             n_cfm_timesteps: steps of the flow; None takes the checkpoint's.
             progress: callback(stage, done, total): "windows" of 30 s, then "seconds" of speech.
-            watermark: False leaves the speech without the mark that says that a machine made it;
+            watermark: False leaves out the mark that identifies the speech as made by a machine;
                 None takes the checkpoint's setting, which is to mark.
-            speed: how much faster, 0.5 to 2, at the same pitch.
+            speed: factor of the tempo, 0.5 to 2, at the same pitch.
 
         Returns:
             (samples,) float32 at `sr`: 960 for each begun 40 ms of the recording, over the speed.
@@ -194,7 +195,7 @@ class ChatterboxVC:
         watermark: bool | None = None,
         speed: float | None = None,
     ) -> Iterator[np.ndarray]:
-        """As `generate`, but yields the waveform in pieces of up to half a minute, as they come."""
+        """Convert like `generate`, but yield the waveform in pieces of up to half a minute."""
         marks = is_wanted(watermark, self.checkpoint.config.generation.watermark)
         work = self._prepare(
             audio, target_voice_path, voice, seed, n_cfm_timesteps, progress, speed
@@ -208,7 +209,7 @@ class ChatterboxVC:
     def _prepare(
         self, audio, target_voice_path, voice, seed, n_cfm_timesteps, progress, speed
     ) -> _PreparedConversion:
-        """Everything that can be wrong, then the tokens of the recording."""
+        """Check the arguments, then compute the tokens of the recording."""
         key, speed = random_key(seed), checked_speed(speed)
         steps = n_cfm_timesteps
         steps = self.checkpoint.config.generation.cfm_steps if steps is None else steps
@@ -227,9 +228,9 @@ class ChatterboxVC:
                 "no voice: this checkpoint has none built in, so give a recording of the voice "
                 "(set_target_voice, target_voice_path=, or --voice on the command line)."
             )
-        told = None if progress is None else lambda i, n: progress("windows", i, n)
+        on_window = None if progress is None else partial(progress, "windows")
         with on_device(self.device):
-            tokens = self.networks.s3_tokenizer(waveform, on_window=told)
+            tokens = self.networks.s3_tokenizer(waveform, on_window=on_window)
             mx.eval(tokens)
         return _PreparedConversion(tokens, reference, key, steps, progress, speed)
 
@@ -269,7 +270,7 @@ class ChatterboxVC:
 
 @dataclass
 class _PreparedConversion:
-    """What is decided before the first sample is computed."""
+    """Everything that is checked and computed before the first sample."""
 
     tokens: mx.array
     reference: S3GenConditionals

@@ -6,37 +6,44 @@ import argparse
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import Interrupted
 from ..runtime.number_options import real
 from ..runtime.program import run_program
 
-# In the order in which they run: what is cheap and proves something comes before what is dear.
+if TYPE_CHECKING:
+    from .examination import Examination
+    from .findings import Section
+
+# In the order in which they run: cheap checks that prove something come before expensive ones.
 CHECKS = ("machine", "limits", "correctness", "threads", "processes", "memory", "t3", "s3gen")
 
 DESCRIPTION = """\
-Find out what this machine can do, whether all is right on it, and how fast each model will speak.
+Measure this machine, check that everything computes correctly on it, and estimate how fast each
+model will speak.
 
-Offline: nothing is downloaded and nothing is sent. The networks are of full size, but their
-weights are made up, except the pocket model's, which are in the package. The report comes on
-standard output as Markdown, and as JSON in a file; neither has names or paths in it.
+Works offline: nothing is downloaded and nothing is sent. The networks are of full size with random
+weights; only the pocket model, which is part of the package, has trained ones. The report is
+printed to standard output as Markdown and written to a file as JSON. It contains no user names,
+machine names or paths.
 """
 EPILOG = """\
 examples:
   mlx-chatterbox doctor
-      two minutes; then doctor.json is in this folder
+      takes two minutes and writes doctor.json into the current folder
   mlx-chatterbox doctor --minutes 5 > doctor.md
-      with more time less is left out
+      allow more time, so that fewer checks are skipped
   mlx-chatterbox doctor --memory 1.5
-      never take more than 1.5 GB beyond what is in use
+      take at most 1.5 GB of memory beyond what is already in use
   mlx-chatterbox doctor --short
-      half a minute, for CI: every subject, less of each
+      half a minute, for CI: every check, on less data
 
-exit codes: 0 everything that was checked is right, 1 something failed, 2 wrong use, 130 Ctrl-C.
-What each line of the report tells is in docs/doctor.md.
+exit codes: 0 all checks passed, 1 a check failed, 2 wrong use, 130 Ctrl-C.
+docs/doctor.md explains each line of the report.
 """
 
 
@@ -52,21 +59,21 @@ def build_parser() -> argparse.ArgumentParser:
         type=real(0, 1e5, above=True),
         default=2.0,
         metavar="N",
-        help="take about so long at most; what does not fit is left out, and said so (default: 2)",
+        help="approximate time limit; the report lists the checks that did not fit (default: 2)",
     )
     parser.add_argument(
         "--memory",
         type=real(0, 1e6, above=True),
         metavar="GB",
-        help="take so much at most (default: four fifths of what is free)",
+        help="memory limit (default: four fifths of the free memory)",
     )
-    parser.add_argument("--short", action="store_true", help="less of everything, for CI")
+    parser.add_argument("--short", action="store_true", help="run every check on less data, for CI")
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("doctor.json"),
         metavar="FILE",
-        help="where the JSON goes (default: doctor.json)",
+        help="file to write the JSON report to (default: doctor.json)",
     )
     from ..commands.cli import add_verbose, add_version
 
@@ -75,10 +82,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run_checks(exam, tell, names: Sequence[str] | None = None) -> None:
-    """Run checks one after the other, and tell of each as soon as it is over.
+def run_checks(
+    exam: Examination, report: Callable[[str], None], names: Sequence[str] | None = None
+) -> None:
+    """Run checks one after the other, and report each as soon as it is over.
 
-    Should one of them end the whole process, what was found before has been told.
+    If one of them ends the whole process, the results before it have been printed.
+
+    Args:
+        report: prints a text.
     """
     from tqdm import tqdm
 
@@ -102,11 +114,11 @@ def run_checks(exam, tell, names: Sequence[str] | None = None) -> None:
             _note_warnings(section, warned)
             section.seconds = time.perf_counter() - began
             bar.clear()
-            tell(section_text(section))
+            report(section_text(section))
             bar.update()
 
 
-def _note_warnings(section, warned) -> None:
+def _note_warnings(section: Section, warned: Sequence[warnings.WarningMessage]) -> None:
     from .private import anonymous
 
     texts = dict.fromkeys(
@@ -118,7 +130,7 @@ def _note_warnings(section, warned) -> None:
         section.figure(f"warning_{index}", "warning", None, note=text[:300])
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)
 
 
@@ -129,13 +141,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
-    """Do what the command line says; the exit code."""
+    """Run the doctor with parsed arguments; returns the exit code."""
     if not arguments.minutes > 0:
         parser.error(f"--minutes must be above 0; got {arguments.minutes}")
     if arguments.memory is not None and not arguments.memory > 0:
         parser.error(f"--memory must be above 0; got {arguments.memory}")
     if not arguments.output.parent.is_dir() or arguments.output.is_dir():
-        parser.error(f"--output {arguments.output}: its folder must exist, and it be no folder")
+        parser.error(f"--output {arguments.output}: must be a file in an existing folder")
 
     from .budget import Budget
     from .examination import Examination
@@ -145,11 +157,11 @@ def run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     memory = None if arguments.memory is None else 1e9 * arguments.memory
     exam = Examination(Budget(60.0 * arguments.minutes, memory), arguments.short)
     try:
-        _tell(heading(exam))
-        run_checks(exam, _tell)
+        _print(heading(exam))
+        run_checks(exam, _print)
         verdict = judge(exam)
-        _tell(verdict_text(exam, verdict))
-        _tell(issue_text(exam, verdict))
+        _print(verdict_text(exam, verdict))
+        _print(issue_text(exam, verdict))
     except KeyboardInterrupt:
         raise Interrupted("interrupted; no JSON was written") from None
     write(arguments.output, exam, verdict)

@@ -1,4 +1,4 @@
-"""How much time and memory the doctor may take, and what is left of them."""
+"""The time and memory that the doctor may take, and what is left of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import mlx.core as mx
 from ..runtime import device
 from ..runtime.memory import all_memory
 
-# What is left to the system and to other programs.
+# Share of the memory that is left to the system and to other programs.
 _SPARED = 0.2
 
 
@@ -52,7 +52,7 @@ class Budget:
         return free if self._memory is None else min(free, int(self._memory))
 
     def objection(self, seconds: float = 0.0, memory: float = 0.0, reserve: float = 0.0) -> str:
-        """Why work of that size must be left out; "" where it need not.
+        """The reason to leave out work of that size; "" where it fits.
 
         Args:
             reserve: seconds that are kept for other work.
@@ -100,12 +100,12 @@ def _output(*command: str) -> str:
 
 
 def _free_on_linux(meminfo: str) -> int:
-    found = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo, re.MULTILINE)
-    return 1024 * int(found[1]) if found else _half_of_all()
+    available = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo, re.MULTILINE)
+    return 1024 * int(available[1]) if available else _half_of_all()
 
 
 def _free_on_mac(vm_stat: str) -> int:
-    """What nobody uses, and what can be dropped without being written."""
+    """Bytes that are unused, or can be dropped without being written."""
     page = re.search(r"page size of (\d+) bytes", vm_stat)
     kinds = ("free", "inactive", "speculative", "purgeable")
     counts = [re.search(rf"^Pages {kind}:\s+(\d+)", vm_stat, re.MULTILINE) for kind in kinds]
@@ -119,7 +119,7 @@ def _half_of_all() -> int:
 
 
 def _cgroup_limit() -> tuple[int | None, int]:
-    """Of a container: bytes at most, and in use."""
+    """A container's limit in bytes, or None, and the bytes in use."""
     limit = _read("/sys/fs/cgroup/memory.max").strip()
     if not limit.isdigit():
         return None, 0

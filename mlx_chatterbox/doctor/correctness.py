@@ -1,4 +1,4 @@
-"""Whether the GPU computes what the CPU does: the pocket model on both, stage by stage.
+"""Compare the GPU with the CPU: the pocket model on both, stage by stage.
 
 On a machine without a GPU the GPU's branches are taken by pretending, while MLX computes on the
 CPU: that proves the branches, not the GPU.
@@ -26,7 +26,7 @@ TITLE = "Correctness, pocket on the GPU against the CPU"
 # Seconds without which it is not begun.
 LEAST = 5.0
 
-# Relative RMS. Rounding alone was 1e-7 to 2e-4 wherever it was looked at; a wrong kernel, mask or
+# Relative RMS. Rounding alone was 1e-7 to 2e-4 wherever it was measured; a wrong kernel, mask or
 # cast is 0.1 and more. Products by TF32 have ten bits instead of 23.
 BOUNDS = {"logits": 1e-4, "voice": 1e-3, "mel": 2e-3, "vocoder": 2e-3, "speech": 1e-2}
 TF32_FACTOR = 50.0
@@ -37,7 +37,7 @@ HALF_BOUNDS = {"float16": 0.01, "bfloat16": 0.06}
 
 @dataclass(frozen=True)
 class StageOutputs:
-    """What one side computes; NumPy's, so that the other side can compare."""
+    """Results of all stages on one device, as NumPy arrays, which the other device can compare."""
 
     logits: np.ndarray
     speaker: np.ndarray
@@ -49,27 +49,27 @@ class StageOutputs:
 
 @dataclass(frozen=True)
 class StageInputs:
-    """What both sides start from."""
+    """Inputs of the stages, the same for both devices."""
 
     text: mx.array
     tokens: mx.array
     noise: mx.array
     mel: mx.array
     source: mx.array
-    heard: np.ndarray
+    recording: np.ndarray
 
 
-def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
+def relative_rms(result: np.ndarray, expected: np.ndarray) -> float:
     """Infinite where the shapes differ; not a number where one is not finite."""
-    if found.shape != expected.shape:
+    if result.shape != expected.shape:
         return float("inf")
     expected = expected.astype(np.float64)
-    difference = found.astype(np.float64) - expected
+    difference = result.astype(np.float64) - expected
     return float(np.sqrt((difference**2).mean() / max((expected**2).mean(), 1e-30)))
 
 
 def the_gpu() -> contextlib.AbstractContextManager:
-    """Compute as on a GPU: on the one that is there, or by pretending."""
+    """Compute on the GPU, or on the CPU by the GPU's branches where there is none."""
     if device.is_gpu_there():
         return contextlib.nullcontext()
     return device.pretend("gpu")
@@ -90,54 +90,54 @@ def examine(exam: Examination, section: Section) -> None:
         )  # fmt: skip
     with section.guarded("comparison", "the comparison"):
         with the_cpu():
-            given = _given()
-            expected = compute(given)
+            inputs = _stage_inputs()
+            expected = compute(inputs)
         with the_gpu():
-            found = compute(given)
-        compare(section, found, expected, 1.0 if not exam.has_tf32 else TF32_FACTOR)
-        _look_for_mark(section, found, expected)
+            result = compute(inputs)
+        compare(section, result, expected, 1.0 if not exam.has_tf32 else TF32_FACTOR)
+        _look_for_mark(section, result, expected)
     if is_gpu:
         for dtype in HALF_BOUNDS:
             with section.guarded(dtype, f"{dtype} against float32"):
                 with the_gpu():
-                    halves = compute(given, dtype)
+                    halves = compute(inputs, dtype)
                 compare_halves(section, dtype, halves, expected)
     else:
         section.not_applicable("halves", "half precision on the GPU", "there is no GPU")
 
 
-def _given() -> StageInputs:
-    """Made on the CPU, once."""
+def _stage_inputs() -> StageInputs:
+    """Compute the inputs, once, on the CPU."""
     tts = open_pocket()
-    heard = say(tts, OTHER_TEXT, seed=3, watermark=False)
+    recording = say(tts, OTHER_TEXT, seed=3, watermark=False)
     say(tts, TEXT, watermark=False)
     tokens = mx.array(tts.last_tokens, dtype=mx.int32)
     s3gen, voice = tts.networks.s3gen, _voice_of(tts)
     noise = s3gen.noise_for(tokens.shape[0], voice.reference, mx.random.key(5))
-    given = (voice.prompt_token, voice.prompt_feat, voice.embedding, noise)
-    mel = s3gen.flow.inference(tokens[None], *given, tts.defaults.cfm_steps)
+    conditionals = (voice.prompt_token, voice.prompt_feat, voice.embedding, noise)
+    mel = s3gen.flow.inference(tokens[None], *conditionals, tts.defaults.cfm_steps)
     _, source = s3gen.mel2wav(mel, None, mx.random.key(6))
     text = mx.array([*range(10, 50)], dtype=mx.int32)
     finish([text, tokens, noise, mel, source])
-    return StageInputs(text, tokens, noise, mel, source, heard)
+    return StageInputs(text, tokens, noise, mel, source, recording)
 
 
-def compute(given: StageInputs, dtype: str | None = None) -> StageOutputs:
+def compute(inputs: StageInputs, dtype: str | None = None) -> StageOutputs:
     """All stages, each from the same inputs, and a whole sentence."""
     tts = open_pocket(dtype=dtype)
     networks, voice = tts.networks, _voice_of(tts)
     t3, s3gen = networks.t3, networks.s3gen
     prompt = voice.cond_prompt_tokens
     cond = t3.embed_conditioning(voice.speaker_embedding, prompt, voice.emotion)
-    logits = t3.teacher_forced_logits(cond, given.text, given.tokens)
-    reference = (voice.prompt_token, voice.prompt_feat, voice.embedding, given.noise)
-    mel = s3gen.flow.inference(given.tokens[None], *reference, tts.defaults.cfm_steps)
-    vocoded, _ = s3gen.mel2wav(given.mel.astype(mel.dtype), given.source)
-    heard = embed_voice(networks, given.heard, tts.defaults)
+    logits = t3.teacher_forced_logits(cond, inputs.text, inputs.tokens)
+    reference = (voice.prompt_token, voice.prompt_feat, voice.embedding, inputs.noise)
+    mel = s3gen.flow.inference(inputs.tokens[None], *reference, tts.defaults.cfm_steps)
+    vocoded, _ = s3gen.mel2wav(inputs.mel.astype(mel.dtype), inputs.source)
+    embedded = embed_voice(networks, inputs.recording, tts.defaults)
     speech = say(tts)
     return StageOutputs(
         _numpy(logits),
-        _speaker(heard),
+        _speaker(embedded),
         _numpy(mel),
         _numpy(vocoded),
         list(tts.last_tokens),
@@ -162,9 +162,9 @@ def _speaker(voice: Voice) -> np.ndarray:
 
 
 def compare(
-    section: Section, found: StageOutputs, expected: StageOutputs, leeway: float = 1.0
+    section: Section, result: StageOutputs, expected: StageOutputs, leeway: float = 1.0
 ) -> None:
-    """Hold one side against the other.
+    """Compare the results of two devices.
 
     Args:
         leeway: factor on all bounds.
@@ -176,46 +176,46 @@ def compare(
         "vocoder": ("the vocoder's sound of a given mel", lambda one: one.vocoded),
     }
     for name, (title, part) in stages.items():
-        error, bound = relative_rms(part(found), part(expected)), leeway * BOUNDS[name]
+        error, bound = relative_rms(part(result), part(expected)), leeway * BOUNDS[name]
         section.proof(name, title, error <= bound, error, "relative RMS", f"at most {bound:.0e}")
-    are_equal = found.tokens == expected.tokens
+    are_equal = result.tokens == expected.tokens
     title = "tokens of a sentence with the same seed"
     if leeway > 1.0 and not are_equal:
         section.figure("tokens", title, "others", note="as is to be expected with TF32")
         return
     shared = next(
-        (i for i, (a, b) in enumerate(zip(found.tokens, expected.tokens, strict=False)) if a != b),
-        min(len(found.tokens), len(expected.tokens)),
+        (i for i, (a, b) in enumerate(zip(result.tokens, expected.tokens, strict=False)) if a != b),
+        min(len(result.tokens), len(expected.tokens)),
     )
     note = "" if are_equal else f"they differ from token {shared + 1} of {len(expected.tokens)} on"
     section.proof("tokens", title, are_equal, "equal" if are_equal else "others", note=note)
     if are_equal:
-        error, bound = relative_rms(found.speech, expected.speech), leeway * BOUNDS["speech"]
+        error, bound = relative_rms(result.speech, expected.speech), leeway * BOUNDS["speech"]
         section.proof(
             "speech", "that sentence's sound, mark included", error <= bound, error,
             "relative RMS", f"at most {bound:.0e}",
         )  # fmt: skip
 
 
-def _look_for_mark(section: Section, found: StageOutputs, expected: StageOutputs) -> None:
-    score = min(detect(one.speech, 24000) for one in (found, expected))
+def _look_for_mark(section: Section, result: StageOutputs, expected: StageOutputs) -> None:
+    score = min(detect(one.speech, 24000) for one in (result, expected))
     section.proof(
         "mark", "the watermark is found", score >= THRESHOLD, score, "", f"from {THRESHOLD} on"
     )
 
 
 def compare_halves(
-    section: Section, dtype: str, found: StageOutputs, expected: StageOutputs
+    section: Section, dtype: str, result: StageOutputs, expected: StageOutputs
 ) -> None:
-    """Hold networks in half precision against those in float32."""
+    """Compare networks in half precision with those in float32."""
     stages = {
-        "logits": (found.logits, expected.logits),
-        "mel": (found.mel, expected.mel),
-        "vocoder": (found.vocoded, expected.vocoded),
+        "logits": (result.logits, expected.logits),
+        "mel": (result.mel, expected.mel),
+        "vocoder": (result.vocoded, expected.vocoded),
     }
     bound = HALF_BOUNDS[dtype]
-    for name, (ours, exact) in stages.items():
-        error = relative_rms(ours, exact)
+    for name, (array, exact) in stages.items():
+        error = relative_rms(array, exact)
         section.proof(
             f"{dtype}_{name}", f"{name} in {dtype} on the GPU against float32", error <= bound,
             error, "relative RMS", f"at most {bound}",

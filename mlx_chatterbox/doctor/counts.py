@@ -1,4 +1,4 @@
-"""How much work a stage is, by formula from the configuration: bytes read, operations done.
+"""The work of each stage by formula from the configuration: bytes read, operations done.
 
 A multiplication and an addition count as two operations. Counted are matrix products,
 convolutions and attention, of the network as it is defined: what an implementation saves (by

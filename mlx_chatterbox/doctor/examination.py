@@ -1,4 +1,4 @@
-"""What the checks share: the budget, and what earlier ones found out."""
+"""The state that all checks share: the budget and the results of earlier checks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from .budget import Budget
 from .findings import Section
 
-# What is assumed of a machine whose limits could not be measured: little.
+# Bytes and operations a second of a machine whose limits could not be measured: low ones.
 _SLOW_READING = 2e9
 _SLOW_MULTIPLYING = 2e10
 
@@ -19,7 +19,7 @@ class T3Speed:
     Attributes:
         first: seconds to the first token.
         token: seconds of each further one.
-        tokens: how many of those were timed.
+        tokens: number of tokens that were timed.
     """
 
     first: float
@@ -47,7 +47,7 @@ class Examination:
     """One run of the doctor.
 
     Attributes:
-        is_short: less of everything, for CI.
+        is_short: True runs every check on less data, for CI.
         reading: (precision, rows) -> bytes of weights a second.
         multiplying: type -> operations a second of a large product.
         t3: (variant, precision) -> its speed.
@@ -75,7 +75,7 @@ class Examination:
         memory: float = 0.0,
         reserve: float = 0.0,
     ) -> bool:
-        """Whether the budget has so much left; if not, a line says what is left out and why.
+        """Return True if the budget allows it; if not, add a line with what is left out and why.
 
         Args:
             reserve: seconds that are kept for other work.
@@ -86,9 +86,9 @@ class Examination:
         return not why
 
     def reading_seconds(self, nbytes: float, precision: str, rows: int = 2) -> float:
-        """About how long weights take to be read for a few rows."""
+        """Estimate the seconds to read weights for a few rows."""
         return nbytes / self.reading.get((precision, rows), _SLOW_READING)
 
     def multiplying_seconds(self, operations: float, dtype: str = "float32") -> float:
-        """About how long products take."""
+        """Estimate the seconds that matrix products take."""
         return operations / self.multiplying.get(dtype, _SLOW_MULTIPLYING)

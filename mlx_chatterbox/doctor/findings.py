@@ -1,4 +1,4 @@
-"""What checks find: lines and tables of a section, each with its state."""
+"""Results of checks: lines and tables of a section, each with its state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Value = float | int | str | bool | None
 
 
 def number(value: float) -> str:
-    """Three digits, and more only of what is before the point."""
+    """A number with three digits, and more only before the point."""
     if value == 0 or 0.01 <= abs(value) < 100_000:
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:.1e}"
@@ -38,13 +38,13 @@ def shown(value: Value, unit: str = "") -> str:
 
 @dataclass(frozen=True)
 class ReportLine:
-    """One finding.
+    """One result.
 
     Attributes:
         name: for programs; unique in its section.
         title: for people.
         state: one of `STATES`; only a proof is right or failed.
-        note: why it is so, or what it was measured on.
+        note: the reason, or the conditions of the measurement.
     """
 
     name: str
@@ -122,7 +122,7 @@ class Section:
 
     @contextmanager
     def guarded(self, name: str, title: str) -> Iterator[None]:
-        """Turn whatever fails inside into a line, so that the other checks go on."""
+        """Turn an exception inside into a failed line, so that the other checks go on."""
         try:
             yield
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What this machine can do at most, measured through MLX: what all other times are made of."""
+"""The machine's limits, measured through MLX, by which all other times are explained."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Stack(nn.Module):
 
 
 def weights_of(precision: str, nbytes: int) -> nn.Module:
-    """Layers of about so many bytes together, with the layers that T3 has in that precision."""
+    """Layers of about `nbytes` together, of the kind that T3 has in that precision."""
     width = bits_of(precision) / 8 or getattr(mx, precision).size
     stack = _Stack(max(1, round(nbytes / (WIDTH * WIDTH * width))))
     if bits_of(precision):
@@ -61,7 +61,7 @@ def reading_speed(stack: nn.Module, precision: str, rows: int) -> float:
     finish(x)
     seconds = typical(lambda: layers[0](x), repeats=1, warm_up=0)
     if seconds > _PATIENCE / 4:
-        # It is not reading that takes so long.
+        # Reading alone does not take that long.
         layers = layers[:1]
     else:
         seconds = typical(lambda: [layer(x) for layer in layers], at_most=_PATIENCE)
@@ -82,7 +82,7 @@ def multiplying_speed(dtype: mx.Dtype) -> float:
 
 
 def kernel_seconds() -> float:
-    """Of one small operation that waits for the one before it."""
+    """Seconds of one small operation that waits for the one before it."""
     x, step = mx.ones((256,)), mx.full((256,), 1e-3)
     finish([x, step])
 

@@ -1,4 +1,4 @@
-"""What machine this is, and what software it runs: everything that changes speed or numbers."""
+"""The machine and its software: everything that changes speed or numbers."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _describe_processor(exam: Examination, section: Section) -> None:
     section.figure("cores", "cores for this process", usable)
     if sys.platform == "darwin":
         for level, kind in ((0, "fast"), (1, "saving")):
-            count = _said_by("sysctl", "-n", f"hw.perflevel{level}.physicalcpu")
+            count = _output_of("sysctl", "-n", f"hw.perflevel{level}.physicalcpu")
             if count.isdigit():
                 section.figure(f"cores_{kind}", f"{kind} cores", int(count))
     if not sys.platform.startswith("linux"):
@@ -126,7 +126,7 @@ def _describe_processor(exam: Examination, section: Section) -> None:
 
 
 def _note_load(section: Section) -> None:
-    """How busy the machine was before: on a busy one all times are worse than they could be."""
+    """Note the load before the checks: on a busy machine all times are worse."""
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     note = "other programs are at work: times are worse than they could be"
     section.figure(
@@ -140,17 +140,17 @@ def _name(library: str) -> str:
 
 
 def processor_name() -> str:
-    """As its maker calls it."""
+    """The processor's name, by its maker."""
     if sys.platform == "darwin":
-        return _said_by("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+        return _output_of("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
     with suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-        if found:
-            return found[1].strip()
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        if match:
+            return match[1].strip()
     return platform.processor() or platform.machine()
 
 
-def _said_by(*command: str) -> str:
+def _output_of(*command: str) -> str:
     with suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
         return done.stdout.strip() if done.returncode == 0 else ""
@@ -158,9 +158,9 @@ def _said_by(*command: str) -> str:
 
 
 def gpu_cores(registry: str) -> int | None:
-    """A Mac's, from what `ioreg` says of its accelerator."""
-    found = re.search(r'"gpu-core-count"\s*=\s*(\d+)', registry)
-    return int(found[1]) if found else None
+    """The number of a Mac's GPU cores, from `ioreg`'s entry of its accelerator."""
+    match = re.search(r'"gpu-core-count"\s*=\s*(\d+)', registry)
+    return int(match[1]) if match else None
 
 
 def _describe_device(exam: Examination, section: Section) -> None:
@@ -175,7 +175,7 @@ def _describe_device(exam: Examination, section: Section) -> None:
     exam.facts["gpu"] = str(name)
     section.figure("gpu", "GPU", name, note=f"architecture {known.get('architecture', 'unknown')}")
     if sys.platform == "darwin":
-        cores = gpu_cores(_said_by("ioreg", "-rc", "AGXAccelerator", "-d1"))
+        cores = gpu_cores(_output_of("ioreg", "-rc", "AGXAccelerator", "-d1"))
         section.figure("gpu_cores", "GPU cores", "not known" if cores is None else cores)
     for key, title in _DEVICE_NUMBERS.items():
         if known.get(key):
@@ -202,12 +202,12 @@ def _describe_software(exam: Examination, section: Section) -> None:
 def _check_compiler(section: Section) -> None:
     """MLX fuses kernels for the CPU by the system's compiler; a Mac's GPU needs none."""
     title = "C++ compiler"
-    if sys.platform == "darwin" and not _said_by("xcode-select", "-p"):
+    if sys.platform == "darwin" and not _output_of("xcode-select", "-p"):
         # Without them `clang++` is there all the same, and asks to install them.
         section.figure("compiler", title, "none", note="the Command Line Tools are not installed")
         return
     name = next((n for n in ("g++", "clang++") if shutil.which(n)), None)
-    version = _said_by(name, "--version") if name else ""
+    version = _output_of(name, "--version") if name else ""
     if not version:
         section.figure("compiler", title, "none", note="the CPU's kernels are not fused")
         return
@@ -226,7 +226,7 @@ def check_tf32(exam: Examination, section: Section) -> None:
 def variables(environment) -> Iterator[tuple[str, str]]:
     """Those of `VARIABLES` that are set, and not by this package.
 
-    A value that may be a name or a path is not told.
+    A value that may be a name or a path is replaced by "(set)".
     """
     for name in VARIABLES:
         value = environment.get(name)

@@ -1,4 +1,4 @@
-"""Networks of full size with made-up weights: what they compute means nothing, its cost is real."""
+"""Networks of full size with random weights: the results mean nothing, the cost is real."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEVER = -1
 
 
 def float_type(precision: str) -> str:
-    """Type of whatever has no few bits of its own in a precision such as "float16" or "8bit"."""
+    """Type of all that is not quantized in a precision such as "float16" or "8bit"."""
     if not precision.endswith("bit"):
         return precision
     return "float32" if device.on_cpu() else "float16"
@@ -54,7 +54,7 @@ def fill(network: nn.Module, precision: str) -> nn.Module:
     """Give it weights, evaluated.
 
     Random numbers are drawn once for every shape, and shifted for each layer: drawing all would
-    take many times as long as what is to be measured.
+    take many times as long as the measurement.
     """
     dtype = getattr(mx, float_type(precision))
     drawn: dict[tuple, mx.array] = {}
@@ -91,7 +91,7 @@ def _drawn(like: mx.array, dtype: mx.Dtype) -> mx.array:
 
 
 def _offset_or_scale(name: str, bits: int, shape: tuple[int, ...]) -> float:
-    """So that random codes stand for numbers around zero of variance one over the layer's width."""
+    """A scale or offset by which random codes mean numbers of mean 0 and variance 1 / width."""
     scale = math.sqrt(12.0 / (shape[-1] * GROUP_SIZE)) / 2**bits
     return scale if name == "scales" else -scale * (2**bits - 1) / 2
 

@@ -1,4 +1,4 @@
-"""Memory after sentences of many lengths: what is in use, what MLX keeps, what the process has."""
+"""Memory after sentences of many lengths: in use, kept by MLX, resident."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _TOKENS = [25 + (7 * index) % SENTENCES * 9 for index in range(SENTENCES)]
 def resident() -> int:
     """Bytes of memory that this process has now; 0 where that is not to be found out."""
     if sys.platform.startswith("linux"):
-        found = re.search(r"^VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
-        return 1024 * int(found[1]) if found else 0
+        match = re.search(r"^VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
+        return 1024 * int(match[1]) if match else 0
     done = subprocess.run(
         ["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, text=True, timeout=10
     )
-    said = done.stdout.strip()
-    return 1024 * int(said) if said.isdigit() else 0
+    kilobytes = done.stdout.strip()
+    return 1024 * int(kilobytes) if kilobytes.isdigit() else 0
 
 
 def examine(exam: Examination, section: Section) -> None:
@@ -115,13 +115,13 @@ def _watch(
     shown = sorted({0, done // 4, done // 2, 3 * done // 4, done - 1})
     section.table(
         f"{name}_memory", title, "MB", [f"after {index + 1}" for index in shown],
-        {what: [values[index] for index in shown] for what, values in columns.items()},
+        {name: [values[index] for index in shown] for name, values in columns.items()},
     )  # fmt: skip
     judge(section, name, title, columns)
 
 
 def judge(section: Section, name: str, title: str, columns: dict[str, list[float]]) -> None:
-    """Whether anything adds up.
+    """Check that no memory accumulates.
 
     Args:
         columns: megabytes after each sentence.

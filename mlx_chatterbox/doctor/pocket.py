@@ -1,4 +1,4 @@
-"""The pocket model, which is in the package: what it says can be checked, whatever the machine."""
+"""The pocket model, which is part of the package, so that its speech can be checked anywhere."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ OTHER_TEXT = "Nobody knew the way."
 
 
 def open_pocket(device: str | None = None, dtype: str | None = None) -> ChatterboxTTS:
-    """Loaded anew, so that nothing is left of what was said before."""
+    """Load the model again, so that no state of earlier speech is left."""
     return ChatterboxTTS.from_pretrained(POCKET, device, dtype=dtype)
 
 
 def say(tts: ChatterboxTTS, text: str = TEXT, seed: int = 1, **settings) -> np.ndarray:
-    """Speak once, as it comes: what guards say again would hide what happened."""
+    """Speak once, without guards, whose repetitions would hide what happened."""
     return tts.generate(text, seed=seed, guard=False, **settings)
 
 

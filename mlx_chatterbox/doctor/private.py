@@ -20,17 +20,17 @@ _QUOTED = re.compile(r"(['\"])(~?/|[A-Za-z]:\\)[^'\"\n]*\1")
 
 def anonymous(text: object) -> str:
     """A foreign text (an exception's, a variable's) without folders, files, user and machine."""
-    found = _QUOTED.sub(HIDDEN, str(text))
+    hidden = _QUOTED.sub(HIDDEN, str(text))
     for folder in sorted(set(_folders()), key=len, reverse=True):
-        found = re.sub(re.escape(folder) + _REST, HIDDEN, found)
-    found = _PATH.sub(HIDDEN, found)
+        hidden = re.sub(re.escape(folder) + _REST, HIDDEN, hidden)
+    hidden = _PATH.sub(HIDDEN, hidden)
     for name in _names():
-        found = re.sub(rf"\b{re.escape(name)}\b", "<name>", found)
-    return found
+        hidden = re.sub(rf"\b{re.escape(name)}\b", "<name>", hidden)
+    return hidden
 
 
 def _folders() -> Iterator[str]:
-    """Those that have a name of somebody's choice in them."""
+    """Folders whose paths may hold a name that somebody chose."""
     here = Path(__file__).resolve().parents[2]
     for folder in (Path.home, Path.cwd, lambda: here, tempfile.gettempdir):
         try:
@@ -43,11 +43,11 @@ def _folders() -> Iterator[str]:
 
 
 def _names() -> set[str]:
-    """Of the user and of the machine; names of one letter would hide half the alphabet."""
-    found = {socket.gethostname(), socket.gethostname().split(".")[0]}
+    """Names of the user and the machine; those of one letter would hide half the alphabet."""
+    names = {socket.gethostname(), socket.gethostname().split(".")[0]}
     # KeyError, OSError: a user that the system has no entry for.
     try:
-        found.add(getpass.getuser())
+        names.add(getpass.getuser())
     except (KeyError, OSError):
-        found.add(os.environ.get("USER", ""))
-    return {name for name in found if len(name) > 1}
+        names.add(os.environ.get("USER", ""))
+    return {name for name in names if len(name) > 1}

@@ -1,4 +1,4 @@
-"""How processes end in which another thread than the main one has spoken."""
+"""Exit codes of processes in which another thread than the main one has spoken."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def examine(exam: Examination, section: Section, code: str = _CODE) -> None:
 
 
 def _run(code: str) -> tuple[int, str]:
-    """Exit code, negative for a signal, and the last line of what it said."""
+    """Exit code, negative for a signal, and the last line of standard error."""
     root = str(Path(__file__).resolve().parents[2])
     known = os.environ.get("PYTHONPATH")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, known]))}
@@ -66,5 +66,5 @@ def _run(code: str) -> tuple[int, str]:
         )
     except subprocess.TimeoutExpired:
         return -1, f"it did not end within {_LONGEST:.0f} s"
-    said = done.stderr.strip().splitlines()
-    return done.returncode, anonymous(said[-1])[:200] if said else ""
+    lines = done.stderr.strip().splitlines()
+    return done.returncode, anonymous(lines[-1])[:200] if lines else ""

@@ -65,7 +65,7 @@ def section_text(section: Section) -> str:
 
 
 def heading(exam: Examination) -> str:
-    """What comes first."""
+    """The heading of the report."""
     minutes = f"{exam.budget.seconds / 60:.3g} minute(s)"
     short = ", short" if exam.is_short else ""
     return f"# mlx-chatterbox doctor\n\nVersion {__version__}, at most {minutes}{short}.\n"
@@ -97,7 +97,7 @@ def verdict_text(exam: Examination, verdict: MachineVerdict) -> str:
 
 
 def left_out(exam: Examination) -> list[dict[str, str]]:
-    """What the budget did not allow, and why."""
+    """The checks that the budget did not allow, and why."""
     return [
         {"section": section.name, "name": line.name, "title": line.title, "why": line.note}
         for section in exam.sections
@@ -109,8 +109,8 @@ def issue(exam: Examination, verdict: MachineVerdict) -> tuple[str, str]:
     """Title and body of an issue."""
     facts = exam.facts
     machine = facts.get("gpu") or facts.get("processor", "unknown machine")
-    found = f"{len(verdict.failed)} failed" if verdict.failed else "all right"
-    title = f"doctor: {found} on {machine}, {facts.get('system', 'unknown system')}"
+    state = f"{len(verdict.failed)} failed" if verdict.failed else "all right"
+    title = f"doctor: {state} on {machine}, {facts.get('system', 'unknown system')}"
     versions = f"mlx-chatterbox {__version__}, mlx {facts.get('mlx', 'unknown')}"
     body = [f"{versions}, computing on the {facts.get('device', 'unknown device')}.", ""]
     if verdict.failed:

@@ -1,4 +1,4 @@
-"""How fast S3Gen makes sound of tokens, at full size, stage by stage; weights are made up."""
+"""The speed of S3Gen at full size, stage by stage, with random weights."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class S3GenBench:
     """An S3Gen with tokens and a reference.
 
     Args:
-        prompt, tokens: how many of each.
+        prompt, tokens: number of tokens of the reference and of the speech.
     """
 
     def __init__(self, s3gen: S3Gen, config: ModelConfig, prompt: int, tokens: int):
@@ -58,12 +58,12 @@ class S3GenBench:
         return self._s3gen.flow.encode(self._tokens)
 
     def step(self, steps: int = 1) -> mx.array:
-        """The flow's estimator in so many steps."""
-        given = (self._noise, self._mu, self._speaker, mx.zeros_like(self._mu))
-        return self._s3gen.flow.decoder(*given, steps)
+        """The flow's estimator in that number of steps."""
+        zeros = mx.zeros_like(self._mu)
+        return self._s3gen.flow.decoder(self._noise, self._mu, self._speaker, zeros, steps)
 
     def all_steps(self) -> mx.array:
-        """As many as the model takes."""
+        """The flow's estimator in all of the model's steps."""
         return self.step(self._steps)
 
     def vocode(self) -> mx.array:
@@ -72,12 +72,12 @@ class S3GenBench:
 
 
 def types() -> tuple[str, ...]:
-    """What is worth measuring on this device."""
+    """The types that are worth measuring on this device."""
     return ("float32",) if device.on_cpu() else ("float32", "float16")
 
 
 def examine(exam: Examination, section: Section) -> None:
-    """Measure every variant's, and what a voice takes."""
+    """Measure the S3Gen of every variant, and the making of a voice."""
     rows: dict[str, list[float | None]] = {}
     with section.guarded("pocket", "pocket, float32"):
         tts = open_pocket()
@@ -224,6 +224,6 @@ def _time_voice(exam: Examination, section: Section, networks, config, dtype: st
         return
     for part in parts:
         fill(part, dtype)
-    heard = recording(10.0)
-    value = _seconds(lambda: vars(embed_voice(networks, heard, config.generation)), exam)
+    waveform = recording(10.0)
+    value = _seconds(lambda: vars(embed_voice(networks, waveform, config.generation)), exam)
     section.figure(name, title, 1000 * value, "ms", "once a voice; it can be saved")

@@ -1,4 +1,4 @@
-"""How fast T3 writes tokens, at full size, by precision; weights are made up."""
+"""The speed of T3's decoding at full size, by precision, with random weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LEAST = 1.0
 TEXT_TOKENS = 60
 TOKENS = 64
 TOKENS_SHORT = 8
-# So many seconds for the tokens of one precision are enough.
+# Seconds that are enough for the tokens of one precision.
 _ENOUGH = 8.0
 # Filling a network, per gigabyte.
 _FILL_SECONDS = 1.5
@@ -83,7 +83,7 @@ class T3Bench:
         )  # fmt: skip
 
     def decode(self, tokens: int) -> Decoding:
-        """Write so many tokens, 4 at least."""
+        """Decode a number of tokens, 4 at least."""
         finish()
         moments, hosts = [], []
         weight = self._config.generation.cfg_weight
@@ -171,7 +171,7 @@ def _measure(exam, section, rows, variant: str, precision: str, reserve: float) 
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured, on how many tokens, and whether on the first call alone."""
+    """One measurement; `is_once`: of the first call alone."""
 
     variant: str
     precision: str

@@ -74,13 +74,13 @@ def _prove_equal(section: Section, name: str, title: str, spoken: list, expected
 
 
 def _in_a_thread(work: Callable):
-    """What work returns, or its exception, from a thread of its own that has ended."""
+    """Run `work` in a thread of its own that has ended; return or raise what it does."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work).result()
 
 
 def _by_changing_threads(chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """As a web framework asks for them: each from another thread of a pool."""
+    """Take each chunk in another thread of a pool, as a web framework does."""
     nothing = object()
     while True:
         chunk = _in_a_thread(lambda: next(chunks, nothing))

@@ -1,4 +1,4 @@
-"""How long work takes, when MLX has really done it."""
+"""Time work that MLX does, until it is really done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from the figures: the best precision here, and how fast each model speaks."""
+"""Conclusions from the figures: the best precision here, and the speed of each model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ S3GEN_OF = {
 # From the most exact to the least.
 ORDER = ("float32", "float16", "bfloat16", "8bit", "4bit")
 TOKENS_PER_SECOND = 25
-# A coarser precision must be faster by so much to be worth it.
+# A coarser precision must be faster by this factor to be worth it.
 _WORTH = 1.1
 
 
@@ -36,7 +36,7 @@ class Expected:
     """An estimate: seconds of work for a second of speech; below 1 it is faster than real time.
 
     Attributes:
-        source: what it was made of.
+        source: the figures it was computed from.
     """
 
     variant: str
@@ -47,7 +47,7 @@ class Expected:
 
 @dataclass
 class MachineVerdict:
-    """What a user wants to know.
+    """The conclusions that a user wants to read.
 
     Attributes:
         best: variant -> the best precision that was measured.
@@ -62,7 +62,7 @@ class MachineVerdict:
 
 
 def real_time_factor(t3: T3Speed, s3gen: S3GenSpeed) -> float:
-    """Seconds of work for each second of one sentence: T3 writes it, S3Gen sounds it.
+    """Seconds of work for each second of one sentence: T3 decodes it, S3Gen vocodes it.
 
     Text, voice and watermark are left out.
     """
@@ -84,7 +84,7 @@ def best_of(factors: dict[str, float]) -> str:
 
 def estimates(exam: Examination) -> list[Expected]:
     """For each variant every precision of which both parts were measured."""
-    found = []
+    expected = []
     for variant, t3_of in T3_OF.items():
         for precision in ORDER:
             t3 = exam.t3.get((t3_of, precision))
@@ -98,8 +98,8 @@ def estimates(exam: Examination) -> list[Expected]:
                 f"{number(1000 * t3.first)} ms; S3Gen in {dtype} {number(s3gen.seconds)} s for "
                 f"{s3gen.of_speech:.0f} s ({about})"
             )
-            found.append(Expected(variant, precision, real_time_factor(t3, s3gen), source))
-    return found
+            expected.append(Expected(variant, precision, real_time_factor(t3, s3gen), source))
+    return expected
 
 
 def _s3gen_for(exam: Examination, variant: str, precision: str) -> tuple[str, S3GenSpeed] | None:
@@ -135,7 +135,7 @@ def judge(exam: Examination) -> MachineVerdict:
 def _on_precision(best: dict[str, str], factors: dict[str, dict[str, float]]) -> list[str]:
     full = "english" if "english" in best else next(iter(best), None)
     if full is None:
-        return ["Which precision is best cannot be said: nothing was measured for it."]
+        return ["No precision can be recommended: none was measured."]
     precision = best[full]
     others = {p: f for p, f in factors[full].items() if p != precision}
     beside = ", ".join(f"{p} {f:.2g}" for p, f in others.items())
@@ -154,15 +154,15 @@ def _on_precision(best: dict[str, str], factors: dict[str, dict[str, float]]) ->
 def _on_speed(best: dict[str, str], factors: dict[str, dict[str, float]]) -> list[str]:
     fast = [v for v in best if factors[v][best[v]] <= 1.0]
     slow = [v for v in best if factors[v][best[v]] > 1.0]
-    found = []
+    sentences = []
     if fast:
-        found.append(f"Faster than real time, by estimate: {', '.join(fast)}.")
+        sentences.append(f"Faster than real time, by estimate: {', '.join(fast)}.")
     if slow:
-        found.append(f"Slower than real time, by estimate: {', '.join(slow)}.")
+        sentences.append(f"Slower than real time, by estimate: {', '.join(slow)}.")
     missing = [variant for variant in T3_OF if variant not in best]
     if missing:
-        found.append(f"Not estimated: {', '.join(missing)} (see what was left out or failed).")
-    return found
+        sentences.append(f"Not estimated: {', '.join(missing)} (see what was left out or failed).")
+    return sentences
 
 
 def _on_numbers(exam: Examination) -> list[str]:

@@ -23,7 +23,7 @@ MODEL_TYPE = "chatterbox"
 DTYPES = ("float32", "float16", "bfloat16")
 BITS = (3, 4, 6, 8)
 GROUP_SIZES = (32, 64, 128)
-# Of what is stored and unpacked; 0: nothing is.
+# Bits of packed weights; 0: none are packed.
 PACKED_BITS = (0, 2, 3, 4, 5, 6, 8)
 # Upstream has 3.
 MAX_SILENCE_TOKENS = 250
@@ -33,7 +33,7 @@ SILENCE_TOKEN = 4299
 
 @dataclass
 class TextConfig(Config):
-    """How text becomes tokens.
+    """Settings by which text becomes tokens.
 
     Attributes:
         tokenizer: "english", "multilingual" or "gpt2".
@@ -61,21 +61,21 @@ class TextConfig(Config):
 
 @dataclass
 class GenerationConfig(Config):
-    """Settings that a model is at its best with; upstream's defaults.
+    """The settings that suit a model best; by default upstream's.
 
     Attributes:
         sampler_order: "penalty_first" (repetition penalty, temperature, min-p, top-p) or
             "penalty_last" (temperature, top-k, top-p, repetition penalty).
         drop_last_token: the last token's 40 ms are noise and cut off.
-        silence_tokens: how many tokens of silence follow.
+        silence_tokens: number of tokens of silence that are appended.
         loudness_lufs: references are brought to this loudness; None leaves them.
         min_reference_seconds: references must be longer.
-        t3_prompt_seconds: how much of the reference T3 hears.
-        longest_piece: characters that the model can say at once; longer texts are said in pieces,
-            cut at sentences and clauses. 0: all at once.
+        t3_prompt_seconds: length of the reference that T3 is conditioned on.
+        longest_piece: characters that the model can speak at once; longer texts are spoken in
+            pieces, cut at sentences and clauses. 0: all at once.
         watermark: speech is marked as made by a machine.
-        seconds_per_letter: how slowly the model speaks, by which guards tell how long a text can
-            take (`guards.py`).
+        seconds_per_letter: the model's pace, by which guards estimate how long a text can take
+            (`synthesis/monitor.py`).
     """
 
     MAY_BE_ZERO: ClassVar = frozenset(
@@ -116,16 +116,16 @@ class GenerationConfig(Config):
 
 @dataclass
 class FineTuningConfig(Config):
-    """How a model is fine-tuned unless the user says otherwise: as it was trained itself.
+    """Defaults of fine-tuning: those that the model was trained with.
 
-    Of loudness `GenerationConfig.loudness_lufs` tells: what references are brought to, clips are.
+    Clips are brought to the loudness of references, `GenerationConfig.loudness_lufs`.
 
     Attributes:
         learning_rate: the highest one for all weights; adapters do not ask for it.
         trim_silence: recordings are cut to their speech.
         trim_margin_s: seconds of silence that stay before and after it.
         speech_lufs: how loud the speech was that the model was trained on, least and most, where
-            it does not understand other loudness; null where it does, or nobody knows.
+            it does not understand other loudness; null where it does, or that is unknown.
         text_dropout: share of T3's samples without text; see `train.sections`.
         token_noise: share of the tokens replaced that T3 sees as its own.
         condition_dropout: share of the flow's samples without condition.
@@ -185,10 +185,10 @@ class PackingConfig(Config):
 
 @dataclass
 class QuantizationConfig(Config):
-    """What is not simply of the model's `dtype` (`weights/quantization.py`).
+    """Layers that are quantized or of another `dtype` (`weights/quantization.py`).
 
     Attributes:
-        recipe: the name it was asked for by, for people; loading follows the rules alone.
+        recipe: the name of the recipe, for people; loading follows the rules alone.
         rules: for each layer the first counts whose `layers`, a pattern with `*` for a layer's
             whole path, fits: `{"layers": "t3.tfmr.*", "bits": 4, "group_size": 64}`, or
             `{"layers": "ve.*", "dtype": "float32"}`. With bits, `dtype` is that of what stays
@@ -273,7 +273,7 @@ class ModelConfig(Config):
         return config
 
     def check_parts(self) -> None:
-        """Raise CheckpointError unless each network takes what the others give it."""
+        """Raise CheckpointError unless the sizes of the networks fit together."""
         self.s3gen.check_vocoder()
         codes, speech = self.s3gen.vocab_size, self.t3.speech_tokens_dict_size
         need(

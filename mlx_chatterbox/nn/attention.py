@@ -186,6 +186,11 @@ def merge_heads(x: mx.array) -> mx.array:
     return x.transpose(0, 2, 1, 3).reshape(batch, length, heads * depth)
 
 
+def mask_bias(dtype: mx.Dtype) -> float:
+    """The number added to the scores of a masked key; float16 has none much larger."""
+    return -6e4 if dtype == mx.float16 else -1e9
+
+
 def padding_bias(mask: mx.array | None, dtype: mx.Dtype) -> mx.array | None:
     """Attention bias that hides padded keys.
 
@@ -197,5 +202,4 @@ def padding_bias(mask: mx.array | None, dtype: mx.Dtype) -> mx.array | None:
     """
     if mask is None:
         return None
-    hidden = -6e4 if dtype == mx.float16 else -1e9
-    return ((1.0 - mask) * hidden).astype(dtype)[:, None, None, :]
+    return ((1.0 - mask) * mask_bias(dtype)).astype(dtype)[:, None, None, :]

@@ -1,7 +1,7 @@
 """The engine: a loaded model that speaks requests, the same way for every variant.
 
-What differs between variants is data: the checkpoint's configuration says how text is prepared, in
-which order tokens are filtered, what follows the last one.
+Variants differ in data alone: the checkpoint's configuration determines how text is prepared, in
+which order tokens are filtered, and what follows the last one.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from .streaming import Chunks, SpeechStream, StreamSynthesizer, stream_speech
 from .synthesizer import BatchSynthesizer
 from .tokens import TokenLimit
 
-# So many rows are decoded together: texts, or pieces of a long one, and, with guidance, as many
-# again without text. Memory stays bounded, and a CPU gains nothing from more (`MOST_ROWS`).
+# Rows that are decoded together: texts, or pieces of a long one, and, with guidance, as many again
+# without text. Memory stays bounded, and a CPU gains nothing from more (`MOST_ROWS`).
 ROWS_TOGETHER = 16
 
 
@@ -56,7 +56,7 @@ class Engine:
 
     Attributes:
         networks, config, tokenizer: the checkpoint's.
-        sample_rate: of what it speaks, 24000.
+        sample_rate: of the speech, 24000 Hz.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str | None = None):
@@ -71,7 +71,7 @@ class Engine:
 
     @property
     def defaults(self) -> GenerationConfig:
-        """The settings that the model is at its best with."""
+        """The checkpoint's own settings."""
         return self.config.generation
 
     def voice_of(
@@ -104,11 +104,11 @@ class Engine:
         language_id: str | None = None,
         options: SpeechOptions,
     ) -> Request:
-        """Find whatever can be wrong, and make a request of the rest.
+        """Check all arguments and make a request of them.
 
         Args:
-            voice: gives the voice. Asked when all else is right, since a recording takes seconds;
-                what `options` say of it is not looked at.
+            voice: returns the voice; called when all else is right, since a recording takes
+                seconds. The voice in `options` is ignored.
 
         Raises:
             TextError: nothing to speak; an unknown language; more text than the model can read.
@@ -227,17 +227,17 @@ class Engine:
         """Speak the only text of a request while T3 is still decoding it.
 
         Args:
-            chunks: how the sound is cut.
-            on_begin: given the result, which grows, when the first chunk is asked for.
+            chunks: sizes of the chunks.
+            on_begin: called with the result, which grows, when the first chunk is requested.
 
         Raises:
             SettingError: it has several texts, or noise. While speaking only TextError, if no token
                 has a sound.
         """
         if request.noise is not None or request.source is not None:
-            raise SettingError("noise and source are of a whole utterance: not for a stream.")
+            raise SettingError("a stream takes no noise or source: they fit a whole utterance.")
         if len(request.texts) != 1:
-            raise SettingError(f"a stream is of one text; this request has {len(request.texts)}.")
+            raise SettingError(f"a stream speaks one text; this request has {len(request.texts)}.")
         synthesizer = StreamSynthesizer(
             self.networks,
             self.config,

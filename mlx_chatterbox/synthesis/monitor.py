@@ -1,10 +1,9 @@
-"""Guards: whether what was decoded and spoken can be what a text says.
+"""Guards: decide whether decoded tokens and audio can be the speech of a text.
 
-A model of this kind draws its tokens, and now and then it misses the end: it babbles on, says one
-thing over and over, stops in the middle or falls silent. All of that shows in how many tokens there
-are for the text, in tokens that repeat themselves, and in how loud the audio is. Everything here
-looks and judges; nothing is drawn, computed on a device or changed. What follows from a finding is
-in `retries.py`.
+A model of this kind draws its tokens, and now and then it misses the end: it babbles on, repeats
+itself, stops in the middle or falls silent. All of that shows in the number of tokens for the text,
+in tokens that repeat themselves, and in the level of the audio. The functions here only judge: they
+draw nothing, compute nothing on a device and change nothing. `retries.py` acts on their findings.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from .tokens import TOKENS_PER_SECOND, DecodedTokens
 
-# How long characters take to say, in Latin letters of running text. A Chinese syllable takes
+# How long characters take to speak, in Latin letters of running text. A Chinese syllable takes
 # 0.22 s, a mora 0.14 s; letters of scripts without vowels, or whose consonants carry one, more.
 _IN_LETTERS = {
     "CJK": 3.0,
@@ -41,7 +40,7 @@ _PAUSE_SECONDS = 0.35
 # Silence before and after, and the drawl of a word that stands alone.
 _MARGIN_SECONDS = 0.8
 # Speech of more than this many times the plausible length is none, and of less than this share
-# of the letters' time alone something is missing: 27 letters a second nobody says.
+# of the letters' time alone something is missing: nobody speaks 27 letters a second.
 _MOST, _LEAST = 2.0, 0.5
 # A text of so many times what the model can decode at most is too long for it with any seed: no
 # sentence of pocket's voice was shorter than 0.72 times its usual length.
@@ -64,11 +63,11 @@ _KEPT_SILENCE = 0.3
 
 @dataclass(frozen=True)
 class Plausible:
-    """Bounds of how many tokens can be a text.
+    """Bounds of the number of tokens of a text.
 
     Attributes:
-        shortest, longest: fewer and more cannot be all of it, and nothing else.
-        usual: about as many as it takes.
+        shortest, longest: with fewer something is missing, with more there is something else.
+        usual: the expected number.
     """
 
     shortest: int
@@ -83,7 +82,7 @@ class Finding:
     Attributes:
         reason: in a few words.
         weight: how bad; the least bad of several attempts is kept.
-        keep_tokens: how many of 40 ms, from the beginning on, are worth keeping; None: all.
+        keep_tokens: number of tokens, of 40 ms, worth keeping from the beginning; None: all.
         is_final: no other seed can mend it.
     """
 
@@ -94,11 +93,11 @@ class Finding:
 
 
 def plausible(text: str, seconds_per_letter: float) -> Plausible:
-    """Estimate how many tokens a text may take.
+    """Estimate the number of tokens that a text may take.
 
     Args:
         text: as it was given, in any script; digits, symbols and tags such as `[laugh]` count as
-            what is said for them.
+            the words that are spoken for them.
         seconds_per_letter: at which the model speaks; about 0.075, the 13 letters a second of
             somebody who reads aloud.
     """
@@ -127,7 +126,7 @@ def _letters(text: str) -> tuple[float, float]:
             weight = _IN_LETTERS.get(script, 1.0)
             least, usual = least + weight, usual + weight
         elif kind[0] == "N":
-            # Many a number is left unsaid, or said in fewer words.
+            # Many a number is not spoken, or in fewer words.
             least, usual = least + 1.0, usual + _DIGIT
         elif kind[0] == "S" or character in "%&@#/*":
             usual += _SYMBOL
@@ -150,13 +149,13 @@ def find_loop(tokens: list[int]) -> tuple[int, int] | None:
     most = min(_LONGEST_PERIOD, count - _SHORTEST_LOOP)
     if most < 1:
         return None
-    given = np.asarray(tokens)
+    values = np.asarray(tokens)
     periods = np.arange(1, most + 1)
     wanted = np.maximum(2 * periods, _SHORTEST_LOOP)
     wanted[0] = _LONGEST_HELD
     # alike[i, p - 1]: token i + p is token i; after the end nothing is.
-    padded = np.concatenate([given, np.full(most, -1)])
-    alike = sliding_window_view(padded[1:], most)[:count] == given[:, None]
+    padded = np.concatenate([values, np.full(most, -1)])
+    alike = sliding_window_view(padded[1:], most)[:count] == values[:, None]
     before = np.zeros((count + int(wanted.max()) + 1, most), dtype=np.int32)
     np.cumsum(alike, axis=0, out=before[1 : count + 1])
     before[count + 1 :] = before[count]
@@ -190,7 +189,7 @@ class TokenMonitor:
         self._tokens: list[int] = []
 
     def add(self, token: int) -> bool:
-        """Take the next token; return whether to stop here."""
+        """Take the next token; return True to stop here."""
         self._tokens.append(token)
         count = len(self._tokens)
         if count > self._longest:
@@ -199,7 +198,7 @@ class TokenMonitor:
 
 
 def judge_decoded(decoded: DecodedTokens, bounds: Plausible) -> Finding | None:
-    """Judge the tokens of an attempt; what a monitor ended is never well."""
+    """Judge the tokens of an attempt; one that a monitor ended always has a finding."""
     is_cut_off = decoded.is_cut_off and not decoded.was_ended
     own_limit = decoded.count if decoded.ran_on else None
     finding = judge_tokens(decoded.audible, bounds, is_cut_off, own_limit)
@@ -211,7 +210,7 @@ def judge_decoded(decoded: DecodedTokens, bounds: Plausible) -> Finding | None:
 def judge_tokens(
     tokens: list[int], bounds: Plausible, is_cut_off: bool, own_limit: int | None = None
 ) -> Finding | None:
-    """Find what is wrong with the tokens of a text.
+    """Judge the tokens of a text.
 
     Args:
         tokens: those that have a sound.
@@ -238,8 +237,8 @@ def judge_tokens(
         most = bounds.longest / TOKENS_PER_SECOND
         return Finding(f"no end within {most:.1f} s, twice what the text takes", 4.0)
     if len(tokens) < bounds.shortest:
-        said, least = len(tokens) / TOKENS_PER_SECOND, bounds.shortest / TOKENS_PER_SECOND
-        reason = f"an early end: {said:.1f} s, where the text takes {least:.1f} s at least"
+        seconds, least = len(tokens) / TOKENS_PER_SECOND, bounds.shortest / TOKENS_PER_SECOND
+        reason = f"an early end: {seconds:.1f} s, where the text takes {least:.1f} s at least"
         return Finding(reason, 3.0 + _missing(len(tokens), bounds))
     return None
 
@@ -259,13 +258,13 @@ def _missing(kept: int, bounds: Plausible) -> float:
 
 
 def judge_audio(waveform: np.ndarray, sample_rate: int) -> Finding | None:
-    """Find what is wrong with how loud a piece of speech is.
+    """Judge the level of a piece of speech.
 
     Args:
         waveform: (samples,), full scale 1.
     """
     if not np.isfinite(waveform).all():
-        return Finding("samples that are no numbers", 9.0)
+        return Finding("NaN or Inf in the audio", 9.0)
     levels = frame_levels(waveform, sample_rate)
     if levels.max() < _SPEECH_PEAK:
         return Finding("silence", 8.0)
@@ -299,7 +298,7 @@ def silent_under(levels: np.ndarray) -> float:
 
 
 def quiet_end(waveform: np.ndarray, sample_rate: int, bounds: Plausible) -> int:
-    """After how many tokens to cut speech that has no end: at the quietest place about its length.
+    """The number of tokens after which to cut speech without an end: its quietest plausible place.
 
     Args:
         waveform: (samples,), 40 ms a token.

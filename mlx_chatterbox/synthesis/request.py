@@ -1,4 +1,4 @@
-"""A request: what is to be spoken, by whom and how, checked and ready for the engine."""
+"""A request: texts, voice and settings, checked and ready for the engine."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ class SpeechOptions(TypedDict, total=False):
         voice: a `Voice` for this call alone; the model's own stays.
         seed: the same seed gives the same audio; None draws another each time. Of several texts
             it is the first one's; text i has seed + i.
-        max_new_tokens: at most this many tokens of 40 ms for a piece.
+        max_new_tokens: most tokens, of 40 ms each, for a piece.
         n_cfm_timesteps: steps of the flow.
         noise, source: the flow's start (1, 2 n + 2 m, 80) and the vocoder's excitation (1, 960 m).
         progress: callback(stage, done, total) with "tokens" or "flow".
-        watermark: False leaves the speech without the mark that says that a machine made it.
-        lexicon: words and how to write them so that they are said right: a file's path, a mapping,
+        watermark: False leaves out the mark that identifies the speech as made by a machine.
+        lexicon: words and the respellings to pronounce them by: a file's path, a mapping,
             or a `Respelling` (`text/respelling.py`).
-        guard: False speaks once, whatever comes of it, as upstream does. Otherwise what babbles,
-            loops, stops early or is silent is spoken again with another seed, and `outcomes` says
-            of every piece what was found (`docs/guards.md`). Not with `noise` or `source`, which
-            fit one attempt.
-        batch_size: so many pieces are decoded together; left out 8 with guidance, else 16.
-        speed: how much faster, 0.5 to 2, at the same pitch (`audio/stretch.py`); pauses too. 1
+        guard: False speaks once and keeps the result, as upstream does. Otherwise speech that
+            babbles, loops, stops early or is silent is spoken again with another seed, and
+            `outcomes` reports the finding of every piece (`docs/guards.md`). Not with `noise` or
+            `source`, which fit one attempt.
+        batch_size: number of pieces that are decoded together; by default 8 with guidance, else 16.
+        speed: factor of the tempo, 0.5 to 2, at the same pitch (`audio/stretch.py`); pauses too. 1
             changes nothing.
-        normalize: write numbers, abbreviations and signs out in words first; None does what the
-            checkpoint says, and upstream's say no (`docs/spoken-forms.md`).
+        normalize: True writes numbers, abbreviations and signs out in words first; None takes the
+            checkpoint's setting, which is False in upstream's (`docs/spoken-forms.md`).
     """
 
     voice: Voice | None
@@ -72,16 +72,16 @@ OPTION_DEFAULTS: SpeechOptions = {"guard": True}
 
 @dataclass(frozen=True)
 class SpeechSettings:
-    """Settings of how a text is spoken; nothing is left to be looked up.
+    """Settings by which a text is spoken, all of them resolved.
 
     With the voice, the seed and the pieces of its text this is all that a text's speech depends on.
 
     Attributes:
         cfg_weight: how strongly the text guides; 0 is off.
         cfm_steps: steps of the flow.
-        guard: whether findings are looked for, and spoken again.
-        watermark: whether the speech is marked.
-        speed: how much faster than it was spoken.
+        guard: True judges the speech, and repeats what has a finding.
+        watermark: True marks the speech.
+        speed: factor by which it is played faster than it was spoken.
     """
 
     sampling: SamplingSettings
@@ -95,7 +95,7 @@ class SpeechSettings:
 
 @dataclass(frozen=True)
 class Utterance:
-    """A piece that is to be spoken.
+    """A piece to speak.
 
     Attributes:
         number: among all pieces of its request, from 0.
@@ -111,13 +111,13 @@ class Utterance:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """Everything that one call is to speak, checked and made by `Engine.request`.
+    """Everything that one call speaks, checked and made by `Engine.request`.
 
     Attributes:
         texts: the pieces of each text.
         seeds: one for each text; None draws another each time the request is spoken.
         voice, settings: of all texts.
-        batch_size: how many pieces are decoded together at most.
+        batch_size: most pieces that are decoded together.
         decode_only: numbers, from 0, of texts that are decoded to keep the others' rounding
             identical; no audio is made.
         noise, source: as in `SpeechOptions`.
@@ -148,7 +148,7 @@ class Request:
 
     @property
     def is_guarded(self) -> bool:
-        """Tell whether findings are looked for: the caller's noise fits no further attempt."""
+        """True if speech is judged: the caller's noise fits no further attempt."""
         return self.settings.guard and self.noise is None and self.source is None
 
     def utterances(self) -> list[Utterance]:
@@ -162,10 +162,10 @@ class Request:
 
 
 def check_options(options: SpeechOptions) -> None:
-    """Raise SettingError for a value of another kind, which would fail far from here.
+    """Raise SettingError for a value of another kind, which would fail later and less clearly.
 
     Raises:
-        TypeError: a keyword that is none.
+        TypeError: an unknown keyword.
     """
     for name in options.keys() - SpeechOptions.__annotations__.keys():
         raise TypeError(f"got an unexpected keyword argument {name!r}")
@@ -211,7 +211,7 @@ def check_seeds(seeds: Sequence[int | None], texts: int) -> None:
     for seed in seeds:
         check_whole("a seed", seed)
     if len(seeds) != texts:
-        raise SettingError(f"{texts} texts need a seed, or {texts} seeds.")
+        raise SettingError(f"{texts} text(s) need as many seeds; got {len(seeds)}.")
     for seed in seeds:
         random_key(seed)
 
@@ -219,7 +219,9 @@ def check_seeds(seeds: Sequence[int | None], texts: int) -> None:
 def check_noise(noise, source, texts: Sequence[Sequence[TextPiece]]) -> None:
     """Raise SettingError for noise where there are several pieces, which need as many."""
     if (noise is not None or source is not None) and sum(map(len, texts)) > 1:
-        raise SettingError("noise and source are of one piece; this text is said in several.")
+        raise SettingError(
+            "noise and source fit a text of one piece; this one is spoken in several."
+        )
 
 
 def check_decode_only(numbers: Collection[int], texts: int) -> None:

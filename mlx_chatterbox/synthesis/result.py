@@ -13,14 +13,14 @@ class Outcome:
     """The outcome of a piece of text.
 
     Attributes:
-        tokens: speech tokens that are heard in the audio.
-        verdict: what was found wrong with it, "" for nothing.
-        tries: how often it was spoken; more than one if something was found before.
+        tokens: speech tokens of the audio.
+        verdict: the guards' finding, "" for none.
+        tries: number of attempts; more than one if an earlier one had a finding.
         seed: of the attempt that was kept: the piece alone with this seed gives this audio.
-        stopped: whether the speech came to its end before the limit of its tokens, the caller's or
-            the model's own.
-        unread: what of the text the model does not know and did not read: letters, symbols, tags;
-            each once, in order.
+        stopped: True if the speech ended before the limit of its tokens, the caller's or the
+            model's own.
+        unread: letters, symbols and tags of the text that the model does not know and did not
+            read; each once, in order.
     """
 
     tokens: tuple[int, ...]
@@ -36,14 +36,14 @@ class Result:
     """Everything that a call produces.
 
     Attributes:
-        limit: how many tokens could be decoded for a piece.
+        limit: most tokens that could be decoded for a piece.
         waveforms: for each text (samples,) float32 at the model's rate; (0,) for one that is
-            decoded only. None of a stream, whose chunks nobody keeps.
-        tokens: speech tokens that are heard, of all texts in order.
-        outcomes: one for each piece that is heard, in the order of the texts.
-        spans: where each of these pieces lies in its text's waveform, (first sample, end). None of
+            decoded only. Empty for a stream, whose chunks are not kept.
+        tokens: speech tokens of the audio, of all texts in order.
+        outcomes: one for each piece of the audio, in the order of the texts.
+        spans: place of each of these pieces in its text's waveform, (first sample, end). Empty for
             a stream.
-        stopped: whether all pieces ended before the limit.
+        stopped: True if all pieces ended before the limit.
 
     The result of a stream grows while that is taken, and is complete when it ends.
     """
@@ -70,8 +70,8 @@ class Result:
 class LatestResult:
     """The result of the latest call, for each thread its own.
 
-    A thread reads what its own call left, and one that made none what was left by the latest of
-    any, so that work may be handed to another thread.
+    A thread that made no call reads the result of the latest call of any thread, so that work may
+    be handed to another thread.
     """
 
     def __init__(self, before_any: Result):

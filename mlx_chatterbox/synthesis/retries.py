@@ -1,8 +1,8 @@
 """Attempts at utterances: once, and again where a guard finds something wrong (`monitor.py`).
 
-Each further attempt has a seed of its own that follows from the first one's, so that the same call
-gives the same audio. Of attempts that all have something wrong the least bad one is kept, without
-what is worthless of it.
+Each further attempt has a seed of its own, derived from the first one's, so that the same call
+gives the same audio. If all attempts have a finding the least bad one is kept, without its
+worthless part.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ MAX_ATTEMPTS = 3
 
 
 class RetryLoop:
-    """Speaks utterances together, and those that have something wrong with them again.
+    """Speaks utterances together, and those with a finding again.
 
-    What is well is finished at once, before others are vocoded. Without guards there is one
-    attempt, whatever comes of it.
+    An utterance without a finding is finished at once, before others are vocoded. Without guards
+    there is one attempt, which is kept.
 
     Args:
         synthesizer: decodes and vocodes.
         assembler: takes each utterance that is finished, perhaps two at the same time.
-        is_guarded: whether findings are looked for.
+        is_guarded: True to judge the attempts.
         sample_rate, seconds_per_letter: the model's.
     """
 
@@ -80,7 +80,7 @@ class RetryLoop:
         self._synthesizer.vocode(kept, self._finish)
 
     def _decode(self, utterances: Sequence[Utterance], number: int) -> list[Attempt]:
-        """Attempt number 0, 1, ... at each that is to be heard, its tokens judged."""
+        """Attempt number 0, 1, ... at each that is to have audio, its tokens judged."""
         seeds = [attempt_seed(one.seed, number) for one in utterances]
         monitors = None
         if self._is_guarded:
@@ -100,7 +100,7 @@ class RetryLoop:
         return attempts
 
     def _finish_if_well(self, attempt: Attempt) -> None:
-        """Judge what an attempt sounds like, and hand it on if there is nothing wrong."""
+        """Judge the audio of an attempt, and finish it if there is no finding."""
         if self._is_guarded:
             attempt.finding = judge_audio(attempt.vocoded, self._sample_rate)
         if attempt.finding is None:
@@ -127,7 +127,7 @@ class RetryLoop:
     def _worth_keeping(self, attempt: Attempt, finding: Finding) -> int | None:
         """The number of tokens to keep of an attempt with a finding; None: all."""
         decoded, bounds = attempt.decoded, self._bounds(attempt.utterance)
-        # What takes longer than the model can speak is not babble: all of it is kept.
+        # A text that takes longer than the model can speak is not babble: all of it is kept.
         ran_on = decoded.ran_on and bounds.usual < decoded.count
         keep = finding.keep_tokens
         if keep is None and (decoded.was_ended or ran_on):
@@ -149,7 +149,7 @@ class RetryLoop:
 
 
 def attempt_seed(seed: int, number: int) -> int:
-    """The seed of attempt 0, 1, ...: the first is the given one; the others follow from it alone.
+    """The seed of attempt 0, 1, ...: the first is `seed`; the others are derived from it.
 
     They are far from the seeds of other sentences, which are often consecutive numbers.
     """

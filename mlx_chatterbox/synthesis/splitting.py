@@ -26,9 +26,10 @@ class TextPiece:
     """A piece of a text, as the model reads it.
 
     Attributes:
-        text: as it was given, its words respelled and written out.
+        text: the caller's, its words respelled and written out.
         ids: (n,) text tokens, for the Llama with start and stop.
-        read: what of the text the model reads; `unread`: what it does not.
+        read: the part of the text that the model reads.
+        unread: letters, symbols and tags that it does not know.
         pause_before, pause_after: seconds of silence.
     """
 
@@ -60,7 +61,7 @@ class TextSplitter:
         self._writing = writing_for(config.text, language_id, normalize, lexicon)
 
     def split(self, texts: Sequence[str]) -> tuple[tuple[TextPiece, ...], ...]:
-        """The pieces of each text; warns of what will not be spoken as it is written.
+        """The pieces of each text; warns of parts that are not spoken as they are written.
 
         Raises:
             TextError: nothing to speak, or nothing that the model knows; an unknown language.
@@ -102,7 +103,7 @@ class TextSplitter:
 
 
 def _warn(writing: Writing, tokenizer, texts: Sequence[str], tags: Sequence[str]) -> None:
-    """Tell what of texts is not spoken, or not as it is written."""
+    """Warn of parts of texts that are not spoken, or not as they are written."""
     notes = writing.notes()
     if tags:
         words = f"not read, because the model does not know it: {quoted_list(tags)}."

@@ -36,16 +36,17 @@ from .tokens import TOKENS_PER_SECOND, AudibleTokens, DecodedTokens
 
 @dataclass(frozen=True)
 class Chunks:
-    """Sizes of a stream's chunks, in seconds of sound.
+    """Sizes of a stream's chunks, in seconds of audio.
 
     Attributes:
-        first: the first chunk. Shorter is sooner; each further one is twice as long.
-        largest: no chunk is longer. With longer ones less is computed twice.
-        context: how much of the speech before a chunk is looked at for it.
-        lookahead: how much of the speech after it. Longer is nearer to the whole, and later. The
-            default is what the encoder looks ahead after the cross-fade between two windows.
-        first_reference: how much of the reference the first chunk looks at, all others at all of
-            it. The flow computes the reference anew for every chunk: less is sooner.
+        first: length of the first chunk. Shorter is sooner; each further one is twice as long.
+        largest: length of the longest. With longer ones less is computed twice.
+        context: length of the speech before a chunk that its computation sees.
+        lookahead: length of the speech after it that its computation sees. Longer is nearer to the
+            audio of the whole, and later. The default is the encoder's lookahead after the
+            cross-fade between two windows.
+        first_reference: length of the reference that the first chunk sees; all others see all of
+            it. The flow computes the reference again for every chunk: less is sooner.
 
     Raises:
         SettingError: a value outside its range.
@@ -73,7 +74,7 @@ class Chunks:
             raise SettingError(f"chunks: first ({self.first}) is above largest ({self.largest}).")
 
     def in_tokens(self, delay: float = 0.0) -> ChunkTokens:
-        """In tokens; `delay`: seconds by which what comes after S3Gen holds sound back."""
+        """The sizes in tokens; `delay`: seconds of audio that the steps after S3Gen hold back."""
         sizes = {name: round(seconds * TOKENS_PER_SECOND) for name, seconds in vars(self).items()}
         return ChunkTokens(**sizes, delay=math.ceil(delay * TOKENS_PER_SECOND))
 
@@ -83,8 +84,8 @@ class StreamSynthesizer:
 
     Args:
         networks, config: the model's.
-        prefix_of_voice: gives T3's keys and values of the request's voice.
-        chunks: how the sound is cut.
+        prefix_of_voice: returns T3's keys and values of the request's voice.
+        chunks: sizes of the chunks.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class StreamSynthesizer:
     def chunks(
         self, result: Result, on_begin: Callable[[Result], None]
     ) -> Generator[tuple[np.ndarray, bool]]:
-        """Yield (n,) float32, n may be 0, and whether it is the last; `result` grows with them."""
+        """Yield (n,) float32, n may be 0, and True for the last; `result` grows with them."""
         on_begin(result)
         utterances = self._request.utterances()
         for utterance in utterances:
@@ -116,7 +117,7 @@ class StreamSynthesizer:
     def _chunks_of(
         self, utterance: Utterance, result: Result
     ) -> Generator[tuple[np.ndarray, bool]]:
-        """Yield the chunks of a piece, and whether each is its last, with the pause after it."""
+        """Yield the chunks of a piece, and True for its last, which has the pause after it."""
         defaults, voice = self._config.generation, self._request.voice
         token_key, sound_key = token_and_sound_keys(utterance.seed)
         sound = TokenStream(
@@ -150,14 +151,14 @@ class StreamSynthesizer:
             rest = np.array(
                 sound.finish(defaults.silence_tokens, SILENCE_TOKEN, defaults.drop_last_token)
             )
-        # What this piece has left behind fits no later one, and would add up.
+        # The memory that this piece has left fits no later one, and would add up.
         del sound
         give_back_memory()
         pause = silence(utterance.piece.pause_after, self.sample_rate)
         yield np.concatenate([rest, pause]), True
 
     def _decode(self, utterance: Utterance, decoding: _Decoding, key: mx.array) -> Generator[int]:
-        """Speech tokens as T3 decodes them, as long as they can be what the text says."""
+        """Yield speech tokens as T3 decodes them, until the monitor ends the piece."""
         settings, progress = self._request.settings, self._request.progress
         limit = settings.limit.tokens
         monitor = TokenMonitor(decoding.bounds) if settings.guard else None
@@ -181,7 +182,7 @@ class StreamSynthesizer:
                     return
 
     def _finish(self, utterance: Utterance, decoding: _Decoding, result: Result) -> None:
-        """Say in the result how a piece came out. It is heard already: there is no other attempt.
+        """Add a piece's outcome to the result; it is played already, so there is no other attempt.
 
         Raises:
             TextError: no token of it has a sound.
@@ -228,10 +229,10 @@ class _Decoding:
 
 
 class SpeechStream(Iterator[np.ndarray]):
-    """The chunks of a request's speech, (n,) float32, n > 0. Whoever has enough may close it.
+    """The chunks of a request's speech, (n,) float32, n > 0; it may be closed at any time.
 
     Attributes:
-        result: what the request has become so far; complete when the stream ends.
+        result: of the chunks so far; complete when the stream ends.
     """
 
     def __init__(self, chunks: Generator[np.ndarray], result: Result):
@@ -251,10 +252,10 @@ def stream_speech(
     device: str | None,
     on_begin: Callable[[Result], None],
 ) -> SpeechStream:
-    """Speak chunk by chunk, stretched and marked as the request wants it.
+    """Speak chunk by chunk, stretched and marked by the request's settings.
 
     Args:
-        on_begin: given the result when the first chunk is asked for, in the thread that does.
+        on_begin: called with the result when the first chunk is requested, in that thread.
     """
     settings, sample_rate = request.settings, synthesizer.sample_rate
     result = Result(settings.limit.tokens)

@@ -58,8 +58,8 @@ class BatchSynthesizer:
     def __init__(self, networks, config: ModelConfig, request: Request, prefix: KVCache):
         self._networks, self._config = networks, config
         self._request, self._prefix = request, prefix
-        # Of one text the pieces share both cores, as a text in one piece does: to the last bit a
-        # piece is what it is alone. Of several each has a core, where the machine gains from that.
+        # The pieces of one text share both cores, as a text in one piece does: each is equal to the
+        # bit to the piece alone. Of several texts each has a core, where that is faster.
         self._is_shared = len(request.texts) == 1
 
     def core_groups(self, utterances: Sequence[Utterance]) -> list[list[Utterance]]:
@@ -118,11 +118,11 @@ class BatchSynthesizer:
         ]
 
     def vocode(self, attempts: Sequence[Attempt], then: Callable[[Attempt], None]) -> None:
-        """Give a waveform to each attempt that has none, and do with each what is next.
+        """Vocode each attempt that has no waveform, and call `then` with each.
 
         Args:
             then: called in the thread that vocoded the attempt, perhaps for two at the same time,
-                so that what is next does not wait for the others.
+                so that it does not wait for the others.
         """
         if not attempts:
             return

@@ -1,4 +1,4 @@
-"""Speech tokens of one utterance: which of them have a sound, and how they came to an end."""
+"""Speech tokens of one utterance: the audible ones, and the reason for their end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class TokenLimit:
     """The largest number of tokens that are decoded for a piece of text.
 
     Attributes:
-        is_callers: the caller wants no more, so that reaching it is no fault; else it is the
+        is_callers: True if the caller set it, so that reaching it is no fault; False if it is the
             model's own.
     """
 
@@ -27,10 +27,10 @@ class DecodedTokens:
 
     Attributes:
         count: tokens decoded, with and without a sound.
-        audible: those that have a sound.
-        was_ended: by a monitor, before the stop token came.
-        is_cut_off: they are as many as the caller wanted at most.
-        ran_on: they are as many as the model can decode, though nobody wanted so few.
+        audible: the tokens that have a sound.
+        was_ended: a monitor ended the decoding before the stop token.
+        is_cut_off: they reached the caller's limit.
+        ran_on: they reached the model's own limit.
     """
 
     count: int
@@ -54,7 +54,7 @@ class DecodedTokens:
 
     @property
     def stopped(self) -> bool:
-        """Tell whether they came to an end before their limit."""
+        """True if they ended before their limit."""
         return not (self.is_cut_off or self.ran_on)
 
 
@@ -81,7 +81,7 @@ class AudibleTokens:
         """Take the next token.
 
         Args:
-            is_played: what is collected was heard already, and cannot be void any more.
+            is_played: True if the tokens so far were played already, and cannot be dropped.
 
         Returns:
             Whether it has a sound.

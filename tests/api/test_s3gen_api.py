@@ -304,7 +304,7 @@ def test_noise_for_a_batch_is_cut_to_its_rows(model, ref_dict, batch, rng):
         ({"speech_tokens": np.zeros((1, 0), dtype=int)}, "without tokens"),
         ({"speech_tokens": np.zeros((1, 2, 3), dtype=int)}, "rows of 3 axes"),
         ({"speech_token_lens": [1, 2]}, "2 entries for 1"),
-        ({"speech_token_lens": [7]}, "7 of a row of 2"),
+        ({"speech_token_lens": [7]}, "7 for a row of length 2"),
         ({"seed": [1, 2]}, "2 seeds for 1"),
         ({"n_cfm_timesteps": 0}, "1 or more"),
         ({"noised_mels": np.zeros((1, 80, 999))}, "999 frames"),

@@ -413,7 +413,7 @@ def test_a_saved_voice_on_the_command_line(convert, vc, recording, recording_fil
     [
         (["--input", "no-such.wav"], "the recording no-such.wav does not exist"),
         (["--input", "{here}", "--voice", "no-such.wav"], "the voice no-such.wav does not exist"),
-        (["--input", "{here}", "--model", "nobody"], "no known model"),
+        (["--input", "{here}", "--model", "nobody"], "neither a folder, a known model"),
         (["--input", "{here}", "--output", "no-such-folder/out.wav"], "no folder"),
         (["--input", "{here}", "--output", "out.xyz"], "no known audio format"),
         (["--input", "{here}", "--cfm-steps", "0"], "must be 1 or more"),

@@ -49,7 +49,7 @@ WRONG = [
 @pytest.mark.parametrize("how", ["generate", "stream", "generate_batch"])
 def test_settings_of_another_kind(tts, how, name, value, message):
     if how == "generate_batch" and name == "noise":
-        message = "noise: of one text"
+        message = "noise: not in generate_batch"
     if how == "generate_batch" and name == "seed":
         message = "seed must be a whole number"
     settings = {**FAST, name: value}

@@ -246,7 +246,7 @@ def test_a_mac_is_described(monkeypatch):
         "max_buffer_length": 9534832640,
         "resource_limit": 499000,
     }
-    monkeypatch.setattr(machine, "_said_by", lambda *command: said.get(command, ""))
+    monkeypatch.setattr(machine, "_output_of", lambda *command: said.get(command, ""))
     monkeypatch.setattr(machine.mx, "default_device", lambda: machine.mx.Device(machine.mx.gpu))
     monkeypatch.setattr(machine.mx, "device_info", lambda: known)
     monkeypatch.setattr(machine.sys, "platform", "darwin")

@@ -136,11 +136,11 @@ def test_each_sentence_ends_for_itself(t3, monkeypatch, temperature):
 def test_what_is_unwanted_ends_after_the_step(t3, monkeypatch):
     Chosen({0: [10, 11, 12, 13, 14], 1: [20, 21, 22, 23]}, monkeypatch)
     cond = t3.embed_conditioning(mx.ones((1, 256)) / 16, mx.arange(20)[None], 0.5)
-    texts, unwanted, numbers = [mx.array([1, 2]), mx.array([1, 3])], set(), []
-    for step in decode_batch(t3, cond, texts, SamplingSettings(), 0.5, 4, unwanted=unwanted):
+    texts, ended, numbers = [mx.array([1, 2]), mx.array([1, 3])], set(), []
+    for step in decode_batch(t3, cond, texts, SamplingSettings(), 0.5, 4, ended=ended):
         numbers.append([number for number, _ in step])
         if len(numbers) == 2:
-            unwanted.add(1)
+            ended.add(1)
     assert numbers == [[0, 1], [0, 1], [0], [0]]
     assert list(decode_batch(t3, cond, [], SamplingSettings())) == []
 

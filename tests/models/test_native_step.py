@@ -89,7 +89,7 @@ def test_logits_and_memory(t3, lengths, guided):
             made, memory = t3.step(
                 drawn, mx.array([index]), place, slots.padding, memory, slots.extent
             )
-            slots.written(memory)
+            slots.take_written(memory)
             logits.append(made)
         return [*logits, *written(slots)]
 

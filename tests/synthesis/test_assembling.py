@@ -102,7 +102,7 @@ def test_a_piece_is_decoded_only_if_its_text_is():
     ("values", "message"),
     [
         ({"decode_only": frozenset({3})}, r"decode_only: numbers from 0 to 2; got \[3\]"),
-        ({"noise": mx.zeros((1, 2, 80))}, "noise and source are of one piece"),
+        ({"noise": mx.zeros((1, 2, 80))}, "noise and source fit a text of one piece"),
     ],
 )
 def test_a_request_that_contradicts_itself(values, message):

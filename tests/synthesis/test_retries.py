@@ -59,7 +59,7 @@ def written_as(monkeypatch, change):
     """What T3 writes goes through `change(sentence text tokens, seed key, tokens)`."""
     decode = synthesizer.decode_batch
 
-    def changed(t3, past, texts, settings, cfg_weight, limit, keys, unwanted=()):
+    def changed(t3, past, texts, settings, cfg_weight, limit, keys, ended=()):
         own = [
             [
                 t
@@ -73,7 +73,7 @@ def written_as(monkeypatch, change):
             for i, (key, tokens) in enumerate(zip(keys, own, strict=True))
         ]
         for at in range(max(map(len, own))):
-            step = [(i, t[at]) for i, t in enumerate(own) if at < len(t) and i not in unwanted]
+            step = [(i, t[at]) for i, t in enumerate(own) if at < len(t) and i not in ended]
             if not step:
                 return
             yield step

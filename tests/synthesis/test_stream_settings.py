@@ -189,7 +189,7 @@ def test_only_a_start_token_before_all_sound_makes_void_what_was_before(tts, mon
 
 def test_settings_that_a_stream_cannot_have(tts):
     for name in ("noise", "source"):
-        with pytest.raises(SettingError, match="not for a stream"):
+        with pytest.raises(SettingError, match="a stream takes no noise or source"):
             tts.stream("Hello.", **{**SETTINGS, name: np.zeros(1)})
     for steps in (0, -1):
         with pytest.raises(SettingError, match="n_cfm_timesteps must be 1 or more"):

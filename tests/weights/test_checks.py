@@ -154,7 +154,7 @@ def test_codes_of_weights_that_are_no_numbers_are_not_looked_up(tts, recording):
     networks = load("pocket").networks
     down = networks.s3_tokenizer.quantizer.codebook.project_down
     down.weight = down.weight * float("nan")
-    with pytest.raises(CheckpointError, match="what the speech tokenizer writes"):
+    with pytest.raises(CheckpointError, match="output of the speech tokenizer"):
         networks.s3_tokenizer(mx.array(recording[::3] * 2.0)[:16000])
 
 

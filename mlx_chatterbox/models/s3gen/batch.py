@@ -1,7 +1,7 @@
-"""S3Gen over several rows of different lengths: each becomes what it becomes alone.
+"""S3Gen over several rows of different lengths: each result is what the row gives alone.
 
 Upstream asserts or assumes one row, or rows that are equally long: it pads a prompt in the middle
-of a sequence and takes the padding for speech. Here a row's tokens stand right after its own
+of a sequence and takes the padding for speech. Here a row's tokens follow right after its own
 prompt, padding comes after both, and masks keep it out of every convolution and every attention.
 The vocoder, which mirrors the signal at its ends, takes rows of one length together.
 """
@@ -64,7 +64,7 @@ def mels_of(
         references: one for each row.
         noises: (2 (n_i + m_i - unspoken), 80) each, n_i the tokens of the row's prompt.
         n_timesteps: Euler steps.
-        unspoken: tokens at the end of each row that are heard, as what comes next, and not spoken.
+        unspoken: tokens at the end of each row that are lookahead, and get no mel.
 
     Returns:
         (T_i, 80) each, log-mel at 50 frames/s; T_i as `mel_frames` says.
@@ -102,21 +102,21 @@ def waveforms_of(
     vocoder: HiFTGenerator,
     mels: Sequence[mx.array],
     keys: Sequence[mx.array],
-    begun: Sequence[mx.array | None] | None = None,
+    beginnings: Sequence[mx.array | None] | None = None,
 ) -> tuple[list[mx.array], list[mx.array]]:
     """Waveforms of several mels.
 
     Args:
         mels: (T_i, 80) each.
         keys: source of each row's random phases and noise.
-        begun: (k_i,) each, what the row's source begins with, made by an earlier call; or None.
+        beginnings: (k_i,) each, the beginning of the row's source, from an earlier call; or None.
 
     Returns:
         Waveforms (480 T_i,) within +-0.99 each, and the sources that made them, as long.
     """
-    begun = [None] * len(mels) if begun is None else begun
+    beginnings = [None] * len(mels) if beginnings is None else beginnings
     sources = []
-    for mel, key, start in zip(mels, keys, begun, strict=True):
+    for mel, key, start in zip(mels, keys, beginnings, strict=True):
         if mel.shape[0] == 0:
             sources.append(mx.zeros((0,)))
             continue

@@ -48,7 +48,7 @@ class HiFTNetConfig(Config):
     audio_limit: float = 0.99
     f0_predictor_in_channels: int = 80
     f0_predictor_cond_channels: int = 512
-    # Beyond upstream, for small vocoders: what the last convolution says multiplies the source's
+    # Beyond upstream, for small vocoders: the last convolution's output multiplies the source's
     # spectrum, rather than being the speech's own. The harmonics then come from the source alone,
     # and frames of 20 ms, 200 a second, are enough.
     filter_source: bool = False
@@ -97,7 +97,7 @@ class HiFTNetConfig(Config):
 
 
 def _span(kernels: list[int], dilations: list[list[int]]) -> int:
-    """Return how many positions the widest of dilated convolutions spans; 0: there is none."""
+    """Return the positions that the widest of dilated convolutions spans; 0 without any."""
     return max(
         (kernel * one for kernel, some in zip(kernels, dilations, strict=True) for one in some),
         default=0,
@@ -105,7 +105,7 @@ def _span(kernels: list[int], dilations: list[list[int]]) -> int:
 
 
 def _are_odd(sizes: list[int]) -> bool:
-    """Whether there are sizes of kernels, all with a middle."""
+    """Return True for at least one kernel size, all odd."""
     return bool(sizes) and all(size % 2 for size in sizes)
 
 
@@ -147,7 +147,7 @@ class CAMPPlusConfig(Config):
         return sum(self.block_layers)
 
 
-# Of the flow. More change nothing that can be heard, and each takes its time.
+# Most steps of the flow. More change nothing audible, and each takes its time.
 MAX_CFM_STEPS = 1000
 
 # Fields of the Hugging Face configuration that every published model has the same, and for which
@@ -198,8 +198,8 @@ class S3GenConfig(Config):
     cfm_solver: str = "euler"
     cfm_t_scheduler: str = "cosine"
     cfm_inference_cfg_rate: float = 0.7
-    # Beyond upstream: by how much the noise that the flow starts from is scaled, and how much of
-    # that is left when it speaks. A small estimator does better with less.
+    # Beyond upstream: the scale of the noise that the flow starts from, and the share of it that
+    # is left in inference. A small estimator does better with less.
     cfm_noise_scale: float = 1.0
     cfm_noise_temperature: float = 1.0
     sampling_rate: int = 24000

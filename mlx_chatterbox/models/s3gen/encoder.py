@@ -20,7 +20,7 @@ from ...runtime.native.layers import NotPlain, linear_weights, plain_weight
 from .config import S3GenConfig
 from .native_encoder import NativeLayers
 
-# Sinusoids are kept for lengths of so many frames, of which any shorter one has a part.
+# Sinusoids are kept for multiples of this many frames; shorter lengths take a part of them.
 _POSITIONS_STEP = 512
 
 
@@ -39,10 +39,10 @@ def _relative_positions(length: int, width: int) -> mx.array:
     distance = mx.arange(length - 1, -length, -1, dtype=mx.float32)[:, None]
     rates = mx.exp(mx.arange(0, width, 2, dtype=mx.float32) * -(math.log(10000.0) / width))
     angles = distance * rates
-    found = mx.stack([mx.sin(angles), mx.cos(angles)], axis=-1).reshape(2 * length - 1, width)
+    sinusoids = mx.stack([mx.sin(angles), mx.cos(angles)], axis=-1).reshape(2 * length - 1, width)
     # An array belongs to the thread that made it until it is evaluated.
-    mx.eval(found)
-    return found
+    mx.eval(sinusoids)
+    return sinusoids
 
 
 class RelativeAttention(nn.Module):
@@ -59,13 +59,13 @@ class RelativeAttention(nn.Module):
         self.pos_bias_u = mx.zeros((heads, width // heads))
         self.pos_bias_v = mx.zeros((heads, width // heads))
 
-    def __call__(self, x: mx.array, positions: mx.array, hidden: mx.array | None) -> mx.array:
+    def __call__(self, x: mx.array, positions: mx.array, key_bias: mx.array | None) -> mx.array:
         """Attend.
 
         Args:
             x: (B, T, C).
             positions: (2 T - 1, C).
-            hidden: bias over padded keys, or None.
+            key_bias: bias over padded keys, or None.
         """
         queries = split_heads(self.linear_q(x), self._heads)
         keys = split_heads(self.linear_k(x), self._heads)
@@ -74,8 +74,8 @@ class RelativeAttention(nn.Module):
         scale = queries.shape[-1] ** -0.5
         by_distance = (queries + self.pos_bias_v[:, None]) @ distances.swapaxes(-1, -2)
         bias = _at_distances(by_distance) * scale
-        if hidden is not None:
-            bias = bias + hidden
+        if key_bias is not None:
+            bias = bias + key_bias
         attended = attend(queries + self.pos_bias_u[:, None], keys, values, scale, bias)
         return self.linear_out(merge_heads(attended))
 
@@ -119,8 +119,8 @@ class ConformerLayer(nn.Module):
         self.norm_mha = nn.LayerNorm(width, eps=1e-12)
         self.norm_ff = nn.LayerNorm(width, eps=1e-12)
 
-    def __call__(self, x: mx.array, positions: mx.array, hidden: mx.array | None) -> mx.array:
-        x = x + self.self_attn(self.norm_mha(x), positions, hidden)
+    def __call__(self, x: mx.array, positions: mx.array, key_bias: mx.array | None) -> mx.array:
+        x = x + self.self_attn(self.norm_mha(x), positions, key_bias)
         return x + self.feed_forward(self.norm_ff(x))
 
     def in_c_order(self) -> Iterator[np.ndarray | None]:
@@ -220,22 +220,22 @@ class UpsampleConformerEncoder(nn.Module):
         """
         x, positions = self.embed(x)
         x = self.pre_lookahead_layer(x, mask)
-        hidden = padding_bias(mask, x.dtype)
-        x = _conform(self.encoders, x, positions, hidden)
+        key_bias = padding_bias(mask, x.dtype)
+        x = _conform(self.encoders, x, positions, key_bias)
         x = self.up_layer(_masked(x, mask))
         x, positions = self.up_embed(x)
         if mask is not None:
-            hidden = padding_bias(mx.repeat(mask, self._ratio, axis=1), x.dtype)
-        return self.after_norm(_conform(self.up_encoders, x, positions, hidden))
+            key_bias = padding_bias(mx.repeat(mask, self._ratio, axis=1), x.dtype)
+        return self.after_norm(_conform(self.up_encoders, x, positions, key_bias))
 
 
 def _conform(
-    layers: list[ConformerLayer], x: mx.array, positions: mx.array, hidden: mx.array | None
+    layers: list[ConformerLayer], x: mx.array, positions: mx.array, key_bias: mx.array | None
 ) -> mx.array:
-    if hidden is None and layers and not layers[0].training and x.dtype == mx.float32:
+    if key_bias is None and layers and not layers[0].training and x.dtype == mx.float32:
         compiled = NativeLayers.of(layers)
         if compiled is not None:
             return compiled(x, positions)
     for layer in layers:
-        x = layer(x, positions, hidden)
+        x = layer(x, positions, key_bias)
     return x

@@ -103,14 +103,14 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(channels, inner, bias=False)
         self.to_out = [nn.Linear(inner, channels)]
 
-    def __call__(self, x: mx.array, hidden: mx.array | None) -> mx.array:
+    def __call__(self, x: mx.array, key_bias: mx.array | None) -> mx.array:
         # That way evaluates as it goes, which gradients do not allow.
-        if hidden is None and not self.training and attends_by_columns(x):
+        if key_bias is None and not self.training and attends_by_columns(x):
             return mx.stack([self._by_columns(row) for row in x])
         queries = split_heads(self.to_q(x), self._heads)
         keys = split_heads(self.to_k(x), self._heads)
         values = split_heads(self.to_v(x), self._heads)
-        attended = attend(queries, keys, values, queries.shape[-1] ** -0.5, hidden)
+        attended = attend(queries, keys, values, queries.shape[-1] ** -0.5, key_bias)
         return self.to_out[0](merge_heads(attended))
 
     def _by_columns(self, x: mx.array) -> mx.array:
@@ -172,8 +172,8 @@ class BasicTransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(channels, eps=1e-5)
         self.ff = FeedForward(channels)
 
-    def __call__(self, x: mx.array, hidden: mx.array | None) -> mx.array:
-        x = x + self.attn1(self.norm1(x), hidden)
+    def __call__(self, x: mx.array, key_bias: mx.array | None) -> mx.array:
+        x = x + self.attn1(self.norm1(x), key_bias)
         return x + self.ff(self.norm3(x))
 
 
@@ -234,7 +234,7 @@ class ConditionalDecoder(nn.Module):
         dtype = self.final_proj.weight.dtype
         embedded = self.time_mlp(time_sinusoids(t, self._time_features).astype(dtype))
         if "time_embed_mixer" in self:
-            assert r is not None  # a mean flow is told where its step ends
+            assert r is not None  # the end of a mean flow's step
             end = self.time_mlp(time_sinusoids(r, self._time_features).astype(dtype))
             embedded = self.time_embed_mixer(mx.concatenate([embedded, end], axis=-1))
         return embedded
@@ -271,38 +271,38 @@ class ConditionalDecoder(nn.Module):
         cond: mx.array,
         mask: mx.array | None = None,
     ) -> mx.array:
-        """As `__call__`, with the time already embedded."""
+        """Predict the velocity like `__call__`, with the time already embedded."""
         time = mish(time)
         if mask is None and not self.training:
             compiled = NativeEstimator.of(self)
             if compiled is not None:
                 return compiled(x, mu, time, spks, cond)
-        hidden = padding_bias(mask, x.dtype)
+        key_bias = padding_bias(mask, x.dtype)
         if mask is not None:
             mask = mask[..., None].astype(x.dtype)
         speakers = mx.broadcast_to(spks[:, None], (*x.shape[:2], spks.shape[-1]))
         x = mx.concatenate([x, mu, speakers, cond], axis=-1)
 
         resnet, transformers, down = self.down_blocks[0]
-        x = _transform(resnet(x, mask, time), transformers, hidden)
+        x = _transform(resnet(x, mask, time), transformers, key_bias)
         skip = x
         x = down(_masked(x, mask))
         for resnet, transformers in self.mid_blocks:
-            x = _transform(resnet(x, mask, time), transformers, hidden)
+            x = _transform(resnet(x, mask, time), transformers, key_bias)
         resnet, transformers, up = self.up_blocks[0]
         x = resnet(mx.concatenate([x, skip], axis=-1), mask, time)
-        x = _transform(x, transformers, hidden)
+        x = _transform(x, transformers, key_bias)
         x = up(_masked(x, mask))
         x = self.final_block(x, mask)
         return _masked(self.final_proj(_masked(x, mask)), mask)
 
 
-def _transform(x: mx.array, blocks: list, hidden: mx.array | None) -> mx.array:
-    single = x.shape[0] == 1 and hidden is None and attends_by_columns(x)
+def _transform(x: mx.array, blocks: list, key_bias: mx.array | None) -> mx.array:
+    single = x.shape[0] == 1 and key_bias is None and attends_by_columns(x)
     if blocks and single and not blocks[0].training and can_run_two():
         return _transform_by_halves(x[0], blocks)[None]
     for block in blocks:
-        x = block(x, hidden)
+        x = block(x, key_bias)
     return x
 
 

@@ -27,7 +27,7 @@ def cosine_times(n_timesteps: int) -> mx.array:
 
 
 def check_steps(n_timesteps: int) -> None:
-    """Raise SettingError unless the flow can take so many steps."""
+    """Raise SettingError unless the flow can take that many steps."""
     if isinstance(n_timesteps, bool) or not isinstance(n_timesteps, (int, np.integer)):
         raise SettingError(f"n_cfm_timesteps must be a whole number; got {shown(n_timesteps)}.")
     if n_timesteps < 1:
@@ -66,7 +66,7 @@ class ConditionalFlowMatching(nn.Module):
 
         Args:
             noise: standard normal; the configuration may scale it down.
-            on_step: told (steps done, steps in all) after each step.
+            on_step: callback(steps done, total) after each step.
         """
         times = mx.linspace(0.0, 1.0, n_timesteps + 1)
         if not self._meanflow:
@@ -105,13 +105,13 @@ class ConditionalFlowMatching(nn.Module):
             guided, free = mx.split(both, 2)
             return guided, free
         halves = [(None, None) if a is None else mx.split(a, 2) for a in (mu, spks, cond, mask)]
-        given = [[x, *half] for half in zip(*halves, strict=True)]
-        mx.eval(given, time, self.estimator.parameters())
+        inputs = [[x, *half] for half in zip(*halves, strict=True)]
+        mx.eval(inputs, time, self.estimator.parameters())
 
         def half(x, mu, spks, cond, mask) -> mx.array:
             return self.estimator.velocity(x, mu, time, spks, cond, mask)
 
-        return run_two(lambda: half(*given[0]), lambda: half(*given[1]))
+        return run_two(lambda: half(*inputs[0]), lambda: half(*inputs[1]))
 
 
 class CausalMaskedDiffWithXvec(nn.Module):
@@ -130,7 +130,7 @@ class CausalMaskedDiffWithXvec(nn.Module):
 
     @property
     def dtype(self) -> mx.Dtype:
-        """In which mels are computed."""
+        """Type in which mels are computed."""
         return self.decoder.estimator.final_proj.weight.dtype
 
     def encode(self, tokens: mx.array, mask: mx.array | None = None) -> mx.array:
@@ -204,7 +204,7 @@ class CausalMaskedDiffWithXvec(nn.Module):
         Args:
             tokens: (B, n).
             cond: (B, T, 80) the prompt's mel, zeros after it; T is 2 n, or less where the last
-                tokens are heard and not spoken.
+                tokens are lookahead alone.
             embedding: (B, 192) speaker embedding.
             noise: (B, T, 80) the flow's start.
             n_timesteps: Euler steps.

@@ -46,7 +46,7 @@ class FlowWindows:
         self._steps, self._fade = n_timesteps, fade_frames
         self._rising = ((mx.arange(fade_frames) + 0.5) / fade_frames)[:, None]
         self._tail: mx.array | None = None
-        # Now: the next window may be asked for in another thread, which cannot evaluate them.
+        # Evaluated now: another thread, which may compute the next window, could not.
         mx.eval(self._prompt_noise, self._rising)
         self.emitted = extra_frames(reference, ratio)
 
@@ -58,14 +58,14 @@ class FlowWindows:
         on_step: Callable[[int, int], None] | None = None,
         reference_tokens: int | None = None,
     ) -> mx.array:
-        """Of the next window.
+        """Mel of the next window.
 
         Args:
             tokens: (n,) the window's, of which the first is the utterance's number `start`.
-            stop: the frame up to which this window's mel is given. Either the window goes on for
+            stop: the frame up to which this window's mel is returned. Either the window goes on for
                 a cross-fade or more after it, or it ends there and is the last.
-            on_step: told (steps done, steps) of this window.
-            reference_tokens: of the reference only so many are looked at, its last; None: all.
+            on_step: callback(steps done, total) of this window.
+            reference_tokens: number of the reference's last tokens that are used; None: all.
 
         Returns:
             (1, stop - emitted, 80) log-mel at 50 frames/s, evaluated; its first frames are
@@ -92,7 +92,7 @@ class FlowWindows:
         kept = mel[:, self.emitted - first : stop - first]
         if self._tail is not None:
             fading = kept[:, : self._fade]
-            # What is left at the end of an utterance may be shorter than a cross-fade.
+            # The rest of an utterance may be shorter than a cross-fade.
             frames = fading.shape[1]
             tail = self._tail[:, :frames]
             fading = (tail + self._rising[:frames] * (fading - tail)).astype(mel.dtype)
@@ -119,7 +119,7 @@ class FadeIn:
         if fade.shape[0] == 0:
             return waveform
         self._rest = self._rest[fade.shape[0] :]
-        # The next piece may be asked for in another thread.
+        # Evaluated: another thread may ask for the next piece.
         mx.eval(self._rest)
         faded = waveform[: fade.shape[0]] * fade
         return mx.concatenate([faded, waveform[fade.shape[0] :]])

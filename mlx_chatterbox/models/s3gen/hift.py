@@ -23,7 +23,7 @@ from .f0_predictor import ConvRNNF0Predictor
 from .source import SourceModuleHnNSF
 
 MAX_MAGNITUDE = 1e2
-# Far above its logarithm, and where exp is still finite: past that its gradient would be no number.
+# Far above its logarithm, and where exp is still finite: past that its gradient would be NaN.
 _MAX_EXPONENT = 80.0
 # Upstream calls leaky_relu without a slope before the last convolution, so PyTorch's default
 # holds there and not the configured one.

@@ -21,7 +21,7 @@ _PIECE_FRAMES = 500
 
 
 def context_frames(config: HiFTNetConfig) -> int:
-    """How many mel frames to each side a sample of the waveform can depend on."""
+    """The number of mel frames to each side that a sample of the waveform can depend on."""
     reach, rate = 3.0, 1  # conv_pre
     last_rate = math.prod(config.upsample_rates)
     for stage, (up, kernel) in enumerate(
@@ -47,12 +47,12 @@ def context_frames(config: HiFTNetConfig) -> int:
 
 
 def _resblock_reach(kernel_size: int, dilations: list[int]) -> int:
-    """Of a residual block: every dilated convolution has an undilated one after it."""
+    """Samples to each side that a residual block sees; each dilated convolution has a plain one."""
     return (kernel_size - 1) // 2 * (sum(dilations) + len(dilations))
 
 
 class HiFTStream:
-    """One mel's way through the vocoder; the state is here and not in the network.
+    """Vocodes one mel piece by piece; the state is here and not in the network.
 
     A sample comes out once the mel `context_frames` and five frames (those that F0 depends on)
     after it is known.
@@ -67,8 +67,8 @@ class HiFTStream:
         self._noise = FrameNoise(noise_key, self._hop)
         self._phases = vocoder.m_source.draw_phases(1, phase_key)
         self._phase: mx.array | None = None
-        # Mel and source are kept from frame `_first` on; the source reaches to `_excited`, what has
-        # been put out to `_done`.
+        # Mel and source are kept from frame `_first` on; the source reaches to `_excited`, the
+        # samples that were returned to `_done`.
         self._mel = mx.zeros((1, 0, vocoder.config.in_channels))
         self._source = mx.zeros((1, 0))
         self._first = self._excited = self._done = 0
@@ -79,11 +79,11 @@ class HiFTStream:
         """Take more of the mel.
 
         Args:
-            mel: (1, T, 80) log-mel at 50 frames/s, what follows the earlier ones.
-            last: nothing follows, so that all that is left comes out.
+            mel: (1, T, 80) log-mel at 50 frames/s, after the earlier ones.
+            last: True if nothing follows, so that all samples that are left are returned.
 
         Returns:
-            (n,) what can be said of the waveform, evaluated; possibly nothing.
+            (n,) the samples that no later mel can change, evaluated; n may be 0.
         """
         self._mel = mx.concatenate([self._mel.astype(mel.dtype), mel], axis=1)
         mx.eval(self._mel)
@@ -129,7 +129,7 @@ class HiFTStream:
 
     def _forget_before(self, frame: int) -> None:
         if frame > self._first:
-            # Copies: a view would keep what it was cut from.
+            # Copies: a view would keep the whole array in memory.
             self._source = mx.contiguous(self._source[:, (frame - self._first) * self._hop :])
             self._mel = mx.contiguous(self._mel[:, frame - self._first :])
             mx.eval(self._source, self._mel)

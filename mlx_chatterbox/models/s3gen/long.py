@@ -33,7 +33,7 @@ def plan_pieces(n_tokens: int) -> list[tuple[int, int]]:
 
 
 def waveform_length(s3gen: S3Gen, n_tokens: int, reference: S3GenConditionals) -> int:
-    """Samples that `speak_in_pieces` yields in all."""
+    """Total number of samples that `speak_in_pieces` yields."""
     ratio = s3gen.config.token_mel_ratio
     return (ratio * n_tokens - extra_frames(reference, ratio)) * s3gen.mel2wav.samples_per_frame
 
@@ -53,7 +53,7 @@ def speak_in_pieces(
         reference: the voice.
         key: source of all randomness.
         n_timesteps: Euler steps of the flow.
-        on_step: told (steps done, steps in all pieces).
+        on_step: callback(steps done, total), over all pieces.
 
     Yields:
         (n,) float32 at 24 kHz, evaluated; together 960 m samples, faded in over the first 40 ms.
@@ -82,7 +82,7 @@ def mel_pieces(
     """The flow's part of `speak_in_pieces`.
 
     Yields:
-        (1, T, 80) log-mel at 50 frames/s, 2 m frames in all, and whether it is the last.
+        (1, T, 80) log-mel at 50 frames/s, 2 m frames together, and True for the last.
     """
     ratio = s3gen.config.token_mel_ratio
     windows = FlowWindows(s3gen, reference, key, n_timesteps, CROSS_FADE_FRAMES)
@@ -93,14 +93,14 @@ def mel_pieces(
         if not last:
             middle = ratio * (end + pieces[index + 1][0]) // 2
             stop = middle - CROSS_FADE_FRAMES // 2
-        told = _of_piece(on_step, index, len(pieces))
-        yield windows.mel(tokens[start:end], start, stop, told), last
+        on_piece_step = _of_piece(on_step, index, len(pieces))
+        yield windows.mel(tokens[start:end], start, stop, on_piece_step), last
 
 
 def _of_piece(
     on_step: Callable[[int, int], None] | None, index: int, n_pieces: int
 ) -> Callable[[int, int], None] | None:
-    """Progress over all pieces from one piece's."""
+    """Callback for one piece that reports the progress over all pieces."""
     if on_step is None:
         return None
     return lambda done, total: on_step(index * total + done, n_pieces * total)

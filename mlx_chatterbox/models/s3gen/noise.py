@@ -21,7 +21,7 @@ class FrameNoise:
         self._width = width
 
     def between(self, start: int, stop: int) -> mx.array:
-        """Of the frames `start` to `stop`, (1, stop - start, width)."""
+        """Noise of the frames `start` to `stop`, (1, stop - start, width)."""
         first = start // _BLOCK_FRAMES
         blocks = [self._block(i) for i in range(first, -(-stop // _BLOCK_FRAMES))]
         offset = first * _BLOCK_FRAMES

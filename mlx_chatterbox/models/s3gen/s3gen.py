@@ -22,7 +22,7 @@ from .hift import HiFTGenerator
 
 @dataclass
 class S3GenConditionals:
-    """What S3Gen knows of the voice to speak in.
+    """The voice to speak in, as S3Gen takes it.
 
     Attributes:
         prompt_token: (1, n) int32 speech tokens of the reference, at most 10 s.
@@ -43,7 +43,7 @@ def trim_fade(sampling_rate: int) -> mx.array:
 
 
 class S3Gen(nn.Module):
-    """Flow, vocoder and speaker encoder; the S3 tokenizer stands beside it in a checkpoint."""
+    """Flow, vocoder and speaker encoder; the S3 tokenizer is a part of its own in a checkpoint."""
 
     def __init__(self, config: S3GenConfig):
         super().__init__()
@@ -72,7 +72,7 @@ class S3Gen(nn.Module):
         Args:
             tokens: (m,) speech tokens, 0 to 6560.
             reference: the voice.
-            key: source of whatever randomness is not given.
+            key: source of the noise and the excitation where they are not passed.
             noise: (1, 2 n + 2 m, 80) start of the flow.
             source: (1, 960 m) excitation of the vocoder.
             n_timesteps: Euler steps of the flow.

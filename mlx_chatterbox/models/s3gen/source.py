@@ -17,7 +17,7 @@ from .config import HiFTNetConfig
 
 
 class MergedHarmonics(nn.Linear):
-    """Upstream's projection of the harmonics to one channel, of harmonics that are never made.
+    """Upstream's projection of the harmonics to one channel, without computing each harmonic.
 
     Weight (1, harmonics) and bias (1,) are those of upstream's layer, and so is the result.
     """
@@ -32,7 +32,7 @@ class MergedHarmonics(nn.Linear):
             cycles: (B, samples) the fundamental's phase in cycles, 0 to 1.
             phases: (B, 1, harmonics) radians.
             amplitude: (B, samples) of every sine.
-            noise: (B, samples) what a harmonic's noise would be.
+            noise: (B, samples) noise of the width of one harmonic's.
 
         Returns:
             (B, samples, 1) float32
@@ -95,7 +95,7 @@ class SourceModuleHnNSF(nn.Module):
         noise: mx.array,
         start: mx.array | None = None,
     ) -> tuple[mx.array, mx.array]:
-        """As `__call__`, with what is random given, and from where an earlier piece ended.
+        """Excite with the caller's random numbers, from the phase at which an earlier piece ended.
 
         Args:
             phases: (B, 1, harmonics) radians.
@@ -139,7 +139,7 @@ class SourceModuleHnNSF(nn.Module):
         return cycles - mx.floor(cycles)
 
     def _frame_fractions(self, f0: mx.array, samples_per_frame: int) -> mx.array:
-        """By how much of a cycle each frame moves the fundamental, (B, T) uint32, in 2^-32."""
+        """The part of a cycle, in 2^-32, by which each frame moves the phase, (B, T) uint32."""
         per_frame = f0 / self._sampling_rate * samples_per_frame
         return ((per_frame - mx.floor(per_frame)) * 2.0**32).astype(mx.uint32)
 
@@ -157,7 +157,7 @@ def _weighted_sines(
         cycles: (B, samples) the fundamental's x / 2 pi.
         weight: (harmonics,)
         phases: (B, 1, harmonics) radians.
-        evaluate: whether they may be evaluated at once, as code outside of MLX wants it.
+        evaluate: True where they may be evaluated at once, as code outside of MLX needs it.
 
     Returns:
         (B, samples)
@@ -184,7 +184,7 @@ def _step_by_step(cycles: mx.array, reals: mx.array, imags: mx.array) -> mx.arra
 
 
 def _in_one_go(cycles: mx.array, reals: mx.array, imags: mx.array) -> mx.array:
-    """As `_step_by_step`, by `native`."""
+    """Compute `_step_by_step` in compiled code (`native`)."""
 
     @with_gradient_of(_step_by_step)
     def added(cycles: mx.array, reals: mx.array, imags: mx.array) -> mx.array:

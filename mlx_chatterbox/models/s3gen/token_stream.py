@@ -1,8 +1,8 @@
 """S3Gen over speech tokens that come one by one: speech comes out while they are still written.
 
 Each chunk is computed in a window of its own (`flow_windows.py`): the reference, some tokens whose
-sound is out already, the chunk, and some tokens that are looked at only. What follows a window
-cannot be seen from it, and in the flow every frame sees every other, so the mel is near that of the
+audio was returned already, the chunk, and some tokens of lookahead. A window does not see what
+follows it, and in the flow every frame sees every other, so the mel is near that of the
 whole but not equal; `docs/streaming.md` says how near. All else is exact: the vocoder carries phase
 and excitation from chunk to chunk (`hift_stream.py`), and an utterance that ends before the first
 chunk is due is spoken as a whole.
@@ -19,7 +19,7 @@ from .flow_windows import FadeIn, FlowWindows, extra_frames
 from .hift_stream import HiFTStream, context_frames
 from .s3gen import S3Gen, S3GenConditionals
 
-# Short, and within the tokens that are looked at: what follows is not known better later.
+# Short, and within the lookahead, which the next window does not know better.
 CROSS_FADE_FRAMES = 6
 # Each chunk is this much longer than the one before, up to the largest.
 GROWTH = 2
@@ -35,7 +35,7 @@ class ChunkTokens:
         context: tokens before a chunk that its window sees.
         lookahead: tokens after a chunk that its window sees; 3 or more.
         delay: tokens more for the first window, where what comes after this holds sound back.
-        first_reference: of the reference, what the first window sees; None: all.
+        first_reference: tokens of the reference that the first window sees; None: all.
     """
 
     first: int
@@ -53,11 +53,11 @@ def vocoder_delay(s3gen: S3Gen) -> int:
 
 
 class TokenStream:
-    """One utterance's way through flow and vocoder; the state is here and not in the networks.
+    """Flow and vocoder over one utterance, token by token; the state is here, not in the networks.
 
     Attributes:
-        begun: whether a chunk has been computed.
-        samples: how many have come out.
+        begun: True once a chunk has been computed.
+        samples: number of samples that were returned.
     """
 
     def __init__(
@@ -110,10 +110,10 @@ class TokenStream:
         self._tokens.clear()
 
     def finish(self, after: int = 0, silence: int = 0, drop_last: bool = False) -> mx.array:
-        """Say what is left, once there are no more tokens; at least one was pushed.
+        """Return the rest, once there are no more tokens; at least one was pushed.
 
         Args:
-            after: how often the token `silence` follows.
+            after: number of `silence` tokens that follow.
             drop_last: leave out the last token's 40 ms, if there is another, and all after it.
 
         Returns:

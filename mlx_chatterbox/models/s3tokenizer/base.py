@@ -1,4 +1,4 @@
-"""What the versions of the S3 tokenizer have in common: recordings of any length to tokens."""
+"""The common part of both versions of the S3 tokenizer: recordings of any length to tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAMPLE_RATE = 16000
 
 
 class SpeechTokenizer(nn.Module):
-    """An `encoder` of log-mels and a `quantizer` of what it makes of them.
+    """An `encoder` of log-mels and a `quantizer` of its output.
 
     Attributes:
         frames_per_token: mel frames, 100 a second, of a token.
@@ -54,7 +54,7 @@ class SpeechTokenizer(nn.Module):
             codes.append(self.quantizer.encode(self.encoder(log_mel.T[None]))[0])
             mx.eval(codes[-1])
             # Of weights that hold NaN, no code is one.
-            check_tokens(codes[-1], self.quantizer.codes, "what the speech tokenizer writes")
+            check_tokens(codes[-1], self.quantizer.codes, "output of the speech tokenizer")
             if on_window is not None:
                 on_window(len(codes), in_all)
         return merge_windows(codes, self.frames_per_token)
@@ -73,7 +73,7 @@ class SpeechTokenizer(nn.Module):
             waveform: (n,) at 16 kHz.
             max_tokens: cut the log-mel to this many tokens' frames before encoding, as upstream
                 does for T3's prompt (the encoder sees nothing after the cut).
-            on_window: told (windows done, windows in all).
+            on_window: callback(windows done, total).
 
         Returns:
             (ceil(n // 160 / frames_per_token),) int32.

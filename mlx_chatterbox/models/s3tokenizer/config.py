@@ -33,7 +33,7 @@ class S3TokenizerConfig(Config):
 
     @property
     def codes(self) -> int:
-        """How many different tokens there are."""
+        """The number of different tokens."""
         return _codes(self)
 
     def layers(self) -> int:
@@ -45,7 +45,7 @@ def _codes(config: S3TokenizerConfig) -> int:
 
 
 def _has_heads(config: S3TokenizerConfig | S3TokenizerV1Config) -> bool:
-    """Whether the width divides into heads, of an even number of channels each."""
+    """Return True if the width divides into heads, of an even number of channels each."""
     return divides(config.n_audio_state, 2 * config.n_audio_head)
 
 

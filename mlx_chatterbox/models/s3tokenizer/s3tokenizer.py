@@ -119,7 +119,7 @@ class Quantizer(nn.Module):
 
     @property
     def codes(self) -> int:
-        """How many different tokens there are."""
+        """The number of different tokens."""
         return self._codes
 
     def encode(self, hidden: mx.array) -> mx.array:

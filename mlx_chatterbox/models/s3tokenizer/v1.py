@@ -118,7 +118,7 @@ class VectorQuantization(nn.Module):
 
     @property
     def codes(self) -> int:
-        """How many different tokens there are."""
+        """The number of different tokens."""
         return self.codebook.embed.shape[0]
 
     def encode(self, hidden: mx.array) -> mx.array:

@@ -27,10 +27,10 @@ def alias(array: mx.array) -> mx.array:
 
 
 def share_contents(arrays: Sequence[mx.array], aliases: Sequence[mx.array]) -> bool:
-    """Tell whether evaluated arrays still have the contents that their aliases were made of.
+    """Tell whether evaluated arrays still have the contents of their aliases.
 
     Numbers are not compared: of 300 arrays of any size it takes 0.2 ms. MLX tells one array from
-    another by an identity that Python cannot ask for, except by drawing both: an array that stands
+    another by an identity that Python cannot ask for, except by drawing both: an array that is
     twice in a graph is one node of the drawing.
     """
     return _drawn([*arrays, *aliases]) == _drawn([*arrays, *arrays])

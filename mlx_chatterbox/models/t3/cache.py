@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
+from ...nn.attention import mask_bias
 from ...runtime import device
 
 # Takes new keys and values (B, H, T, D) and returns all that are attended to, (B, H, S, D).
@@ -23,11 +24,6 @@ CAPACITY_STEP = 256
 # On the CPU, where nothing is compiled for a fixed capacity, a step attends to the slots in use,
 # rounded up so that its elementwise kernels are traced for few lengths.
 _EXTENT_STEP = 64
-
-
-def mask_bias(dtype: mx.Dtype) -> float:
-    """The number added to the scores of a masked key; float16 has none much larger."""
-    return -6e4 if dtype == mx.float16 else -1e9
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ class BatchKVCache:
         self.used = max(cache.length for cache in caches)
         self._capacity = _rounded(self.used + 1, CAPACITY_STEP)
         gaps = [self.used - cache.length for cache in caches]
-        # Guidance's second rows stand after all first ones.
+        # Guidance's second rows come after all first ones.
         self.padding = mx.array(gaps * rows, dtype=mx.int32)
 
         def joined(layers: Sequence[mx.array]) -> mx.array:
@@ -134,7 +130,7 @@ class BatchKVCache:
         self.keys = [layer[rows] for layer in self.keys]
         self.values = [layer[rows] for layer in self.values]
 
-    def written(self, memory: list[mx.array]) -> None:
+    def take_written(self, memory: list[mx.array]) -> None:
         """Take the keys and values that a step returned, of one slot more."""
         layers = len(self.keys)
         self.keys, self.values = memory[:layers], memory[layers:]

@@ -24,13 +24,13 @@ class AttentionBlock(nn.Module):
         self.to_v = nn.Linear(channels, channels)
         self.proj_out = nn.Linear(channels, channels)
 
-    def __call__(self, x: mx.array, context: mx.array, hidden: mx.array | None = None) -> mx.array:
-        """x (B, Q, C) attends to context (B, T, C); `hidden` is a bias over padded keys."""
+    def __call__(self, x: mx.array, context: mx.array, bias: mx.array | None = None) -> mx.array:
+        """x (B, Q, C) attends to context (B, T, C); `bias` is a bias over padded keys."""
         context = self.norm(context)
         queries = split_heads(self.to_q(self.norm(x)), self._heads)
         keys = split_heads(self.to_k(context), self._heads)
         values = split_heads(self.to_v(context), self._heads)
-        attended = attend(queries, keys, values, queries.shape[-1] ** -0.5, hidden)
+        attended = attend(queries, keys, values, queries.shape[-1] ** -0.5, bias)
         return x + self.proj_out(merge_heads(attended))
 
 
@@ -46,12 +46,12 @@ class Perceiver(nn.Module):
         self.pre_attention_query = mx.random.uniform(-1.0, 1.0, shape)
         self.attn = AttentionBlock(config.hidden_size, config.perceiver_heads)
 
-    def __call__(self, x: mx.array, hidden: mx.array | None = None) -> mx.array:
-        """(B, T, C) to (B, queries, C); `hidden` is a bias over padded embeddings, or None."""
+    def __call__(self, x: mx.array, bias: mx.array | None = None) -> mx.array:
+        """(B, T, C) to (B, queries, C); `bias` is a bias over padded embeddings, or None."""
         queries = mx.broadcast_to(
             self.pre_attention_query, (x.shape[0], *self.pre_attention_query.shape[1:])
         )
-        resampled = self.attn(queries, x, hidden)
+        resampled = self.attn(queries, x, bias)
         return self.attn(resampled, resampled)
 
 
@@ -74,7 +74,7 @@ class T3CondEnc(nn.Module):
         speaker: mx.array,
         prompt: mx.array | None,
         emotion: mx.array,
-        hidden: mx.array | None = None,
+        bias: mx.array | None = None,
     ) -> mx.array:
         """Embed.
 
@@ -82,7 +82,7 @@ class T3CondEnc(nn.Module):
             speaker: (B, 256) from the voice encoder.
             prompt: (B, n, C) embedded speech tokens of the reference, or None.
             emotion: (B, 1, 1), 0 to 1, upstream's "exaggeration".
-            hidden: bias over the padded embeddings of prompts of different lengths, which the
+            bias: bias over the padded embeddings of prompts of different lengths, which the
                 perceiver needs; None if nothing is padded.
 
         Returns:
@@ -90,7 +90,7 @@ class T3CondEnc(nn.Module):
         """
         parts = [self.spkr_enc(speaker)[:, None]]
         if prompt is not None:
-            parts.append(self.perceiver(prompt, hidden) if "perceiver" in self else prompt)
+            parts.append(self.perceiver(prompt, bias) if "perceiver" in self else prompt)
         if "emotion_adv_fc" in self:
             parts.append(self.emotion_adv_fc(emotion))
         return mx.concatenate(parts, axis=1)

@@ -105,7 +105,7 @@ class T3Config(Config):
 
     @property
     def hears_prompt(self) -> bool:
-        """Whether it is told the reference's beginning; small models may know the speaker alone."""
+        """True if it is conditioned on the reference's first tokens, not on the speaker alone."""
         return self.speech_cond_prompt_len > 0
 
     @property
@@ -115,17 +115,17 @@ class T3Config(Config):
 
     @property
     def is_gpt2(self) -> bool:
-        """Whether this is a Turbo or Nano T3."""
+        """True for the T3 of Turbo and Nano."""
         return self.backbone == "gpt2"
 
 
 def _is_scaling(values: dict | None) -> bool:
-    """Whether `rope_scaling` has what its type needs; unknown types are refused later, by name."""
+    """Return True if `rope_scaling` has what its type needs; unknown types are refused later."""
     if not values or values.get("rope_type", "default") != "llama3":
         return isinstance(values, dict)
     for name in _LLAMA3_SCALING:
         number = values.get(name)
-        # A bool is no number here.
+        # JSON's true is not a number.
         if not isinstance(number, (int, float)) or isinstance(number, bool):
             return False
         if not (math.isfinite(number) and number > 0):

@@ -14,9 +14,9 @@ from .native_step import MOST_ROWS, NativeStep
 from .sampling import Array, SamplingSettings, draw, gumbel_noise, process_logits
 from .t3 import T3
 
-# So many numbers of noise are drawn at a time where a step is not MLX's.
+# Numbers of noise that are drawn at a time where a step is made in C.
 _NOISE_AT_ONCE = 1 << 16
-# Beyond it guided logits are more than numbers of 32 bits tell apart.
+# Beyond it float32 cannot tell guided logits apart.
 MAX_CFG_WEIGHT = 1_000_000
 
 
@@ -44,7 +44,7 @@ def decode(
     max_new_tokens: int = 1000,
     key: mx.array | None = None,
 ) -> Generator[int]:
-    """Write speech tokens until the stop token, as upstream's `inference` or `inference_turbo`.
+    """Decode speech tokens until the stop token, as upstream's `inference` or `inference_turbo`.
 
     Args:
         text_tokens: (n,), for the Llama with start and stop.
@@ -72,27 +72,27 @@ def decode_batch(
     cfg_weight: float = 0.5,
     max_new_tokens: int = 1000,
     keys: Sequence[mx.array] | None = None,
-    unwanted: Collection[int] = (),
+    ended: Collection[int] = (),
 ) -> Generator[list[tuple[int, int]]]:
-    """Write the speech tokens of several sentences of one voice together.
+    """Decode the speech tokens of several sentences of one voice together.
 
-    All rows share every reading of the weights, which is what a step takes its time for. A sentence
-    draws from a key of its own and is hidden from the others, so its tokens are those it would have
+    All rows share every reading of the weights, which takes most of a step's time. A sentence draws
+    from a key of its own and is masked from the others, so its tokens are those it would have
     alone; they can differ only where rounding, which depends on how many rows a matrix product has,
     turns a draw between two tokens that are equal to about 1e-6.
 
     The work of step n + 1 is queued before the tokens of step n are read, so that the device is
-    never idle while Python looks at them; a sentence that has ended leaves the batch a step late.
-    A step in C cannot be queued: it is made when the tokens of the step before are with the caller.
+    never idle while Python reads them; a sentence that has ended leaves the batch a step late. A
+    step in C cannot be queued: it is made after the caller has the tokens of the step before.
 
     Args:
-        cond: (1, L, C) from `T3.embed_conditioning`, or what `T3.conditioning_cache` made of it.
+        cond: (1, L, C) from `T3.embed_conditioning`, or its `T3.conditioning_cache`.
         texts: (n,) tokens each, for the Llama with start and stop.
         cfg_weight: 0 turns guidance, and its second rows, off (upstream crashes there). GPT-2 has
             none in any case.
         max_new_tokens: for each sentence.
         keys: source of each sentence's draws; the same key gives the same tokens.
-        unwanted: sentences that are to end now; the caller may add some after each step.
+        ended: sentences to end now; the caller may add some after each step.
 
     Yields:
         At each step (sentence, token) for those that still speak, also tokens of 6561 and over
@@ -128,7 +128,7 @@ def decode_batch(
         ]
         if speaking:
             yield [(sentences[row], values[row]) for row in speaking]
-        speaking = [row for row in speaking if sentences[row] not in unwanted]
+        speaking = [row for row in speaking if sentences[row] not in ended]
         if not speaking or not more:
             return
         batch.speaking = set(speaking)
@@ -141,7 +141,7 @@ def decode_batch(
 
 
 class _DecodingBatch:
-    """Sentences being decoded; `token`, (B,), is what was drawn last.
+    """Sentences being decoded; `token`, (B,), are the latest ones.
 
     Attributes:
         speaking: rows whose sentence has not ended.
@@ -185,7 +185,7 @@ class _DecodingBatch:
 
     @property
     def steps_at_once(self) -> bool:
-        """Whether `advance` makes the step instead of queueing it."""
+        """True if `advance` makes the step instead of queueing it."""
         rows = self.token.shape[0] * (2 if self._guided else 1)
         return self._native_step is not None and rows <= MOST_ROWS
 
@@ -205,7 +205,7 @@ class _DecodingBatch:
         memory = [*slots.keys, *slots.values]
         place = mx.array([slots.used])
         logits, memory = step(tokens, mx.array([index]), place, slots.padding, memory, slots.extent)
-        slots.written(memory)
+        slots.take_written(memory)
         self.token = self._draw(logits, seen, index)
         self._seen = seen | (self._vocabulary == self.token[:, None])
         # The token needs every layer's keys and values, so they are computed with it. Asked for
@@ -232,7 +232,7 @@ class _DecodingBatch:
         self._seen = seen | (self._vocabulary == self.token[:, None])
 
     def _noise(self, index: int) -> np.ndarray:
-        """What is added to the logits of draw number `index`, (B, V); made for some at a time."""
+        """Gumbel noise for the logits of draw number `index`, (B, V), drawn for some at a time."""
         at = index - self._noise_first
         if self._made_noise is None or at >= self._made_noise.shape[1]:
             vocabulary = self._vocabulary.shape[1]
@@ -248,7 +248,7 @@ class _DecodingBatch:
         return draw(processed, self._settings, self._noise_keys[:, index])
 
     def worth_leaving(self) -> bool:
-        """Whether to drop the rows of sentences that have ended.
+        """True if it is worth dropping the rows of sentences that have ended.
 
         On the CPU always. On the GPU another number of rows is another trace of the step, so the
         batch is halved at least.
@@ -257,7 +257,7 @@ class _DecodingBatch:
         return speaking < rows if device.on_cpu() else 2 * speaking <= rows
 
     def keep(self, rows: list[int]) -> None:
-        """Let the other sentences go."""
+        """Keep these rows' sentences and drop the others."""
         sentences = self.token.shape[0]
         memory = rows + [row + sentences for row in rows] if self._guided else rows
         kept = rows if self._is_in_c else mx.array(rows)
@@ -273,7 +273,7 @@ class _DecodingBatch:
 
 
 def check_lengths(t3: T3, text_tokens: mx.array, cfg_weight: float, max_new_tokens: int) -> None:
-    """Whether `decode_batch` can read such a text and write that much.
+    """Check that `decode_batch` can read a text and decode that many tokens.
 
     Raises:
         SettingError, TextError: see there.

@@ -35,7 +35,7 @@ class NativeStep:
     def __init__(self, t3: T3):
         self._t3, self._config = t3, t3.config
         model = t3.tfmr.model
-        # C reads the memory of what is held here, whatever a later change in place makes of it.
+        # C reads this memory, also after a weight was changed in place.
         self._held = [alias(weight) for weight in evaluated_weights(t3)]
         if t3.config.is_gpt2:
             layers, norm, self._wavelengths = model.h, model.ln_f, None
@@ -94,7 +94,7 @@ class NativeStep:
         return self._predict(result)
 
     def keep(self, rows: list[int]) -> None:
-        """Let the other rows go; what the slots have of them stays where it is."""
+        """Keep these rows and drop the others, whose slots stay in place."""
         assert self._places is not None  # a step was made
         self._places, self._padding = self._places[rows], self._padding[rows]
 

@@ -1,4 +1,4 @@
-"""How the next speech token is drawn from the logits.
+"""Sampling: draw the next speech token from the logits.
 
 Order as upstream's: for the Llama models repetition penalty, temperature, min-p, top-p; for Turbo
 and Nano temperature, top-k, top-p, and the repetition penalty last. The order matters: min-p and
@@ -18,10 +18,10 @@ import numpy as np
 
 from ...errors import SettingError
 
-# What decides on a draw is the same for both: where a step is computed by MLX, and where it is not.
+# MLX's where MLX computes a step, NumPy's where it is made in C; the same functions serve both.
 Array = TypeVar("Array", mx.array, np.ndarray)
 
-# Beyond them numbers of 32 bits say nothing of logits any more.
+# Beyond them float32 cannot represent the logits' differences.
 _LEAST, _MOST = 1e-6, 1e9
 ORDERS = ("penalty_first", "penalty_last")
 
@@ -95,13 +95,13 @@ def keep_min_p(logits: Array, min_p: float) -> Array:
     """Remove tokens less likely than `min_p` times the likeliest (https://arxiv.org/abs/2407.01082)."""
     if min_p == 0.0:
         return logits
-    # p_i < min_p * p_max, said in logits; the likeliest token always stays.
+    # p_i < min_p * p_max, in logits; the likeliest token always stays.
     lowest = logits.max(axis=-1, keepdims=True) + math.log(min_p)
     return _library_of(logits).where(logits < lowest, -math.inf, logits)
 
 
 def keep_top_k(logits: Array, top_k: int) -> Array:
-    """Keep the `top_k` likeliest tokens, and whatever is as likely as the last of them."""
+    """Keep the `top_k` likeliest tokens, and all that are as likely as the last of them."""
     if top_k == 0 or top_k >= logits.shape[-1]:
         return logits
     if isinstance(logits, np.ndarray):
@@ -119,7 +119,7 @@ def keep_top_p(logits: Array, top_p: float) -> Array:
     order = mx.argsort(logits, axis=-1)
     ascending = mx.take_along_axis(logits, order, axis=-1)
     cumulative = mx.cumsum(mx.exp(ascending - ascending[..., -1:]), axis=-1)
-    # Divided by what the sum really came to, so that rounding cannot move the threshold.
+    # Divided by the actual sum, so that rounding cannot move the threshold.
     cumulative = cumulative / cumulative[..., -1:]
     last = mx.arange(logits.shape[-1]) == logits.shape[-1] - 1
     kept = mx.where((cumulative > 1.0 - top_p) | last, ascending, -mx.inf)
@@ -157,7 +157,7 @@ def draw(logits: mx.array, settings: SamplingSettings, keys: mx.array) -> mx.arr
 
     Args:
         logits: (B, V), processed.
-        keys: (B, 2), a random key for each row: what it draws does not depend on the others.
+        keys: (B, 2), a random key for each row, whose draw does not depend on the others.
 
     Returns:
         (B,)
@@ -169,7 +169,7 @@ def draw(logits: mx.array, settings: SamplingSettings, keys: mx.array) -> mx.arr
 
 
 def gumbel_noise(keys: mx.array, tokens: int) -> mx.array:
-    """What is added to the logits of a draw.
+    """Gumbel noise, which is added to the logits of a draw.
 
     Args:
         keys: (..., 2), a random key for each draw.

@@ -1,7 +1,7 @@
 """T3: text tokens to speech tokens, a Llama or GPT-2 with embeddings and heads of its own.
 
 The Llama's sequence is [conditioning | text | start | start, speech tokens ...]. The start token
-stands there twice, both times at position 0: once as upstream's initial speech token, once because
+is there twice, both times at position 0: once as upstream's initial speech token, once because
 its decoding loop adds another; the published weights are used that way, so this is kept. GPT-2
 (Turbo, Nano) has one start token, and its backbone counts positions over the whole sequence.
 Source: upstream `models/t3/t3.py`.

@@ -43,7 +43,7 @@ def speaker_embedding(embeddings: mx.array) -> mx.array:
 
 
 def voice_similarity(first: mx.array, second: mx.array) -> float:
-    """How alike two voices are, -1 to 1: the cosine between embeddings (256,) of unit length."""
+    """Similarity of two voices, -1 to 1: the cosine between embeddings (256,) of unit length."""
     return float((first.reshape(-1) * second.reshape(-1)).sum())
 
 
