@@ -308,19 +308,19 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
 def guard_lines(outcomes: Sequence[Outcome]) -> list[str]:
     """Report what the guards found, a line for each finding; [] if they found nothing."""
     lines = []
-    again = [one for one in outcomes if one.tries > 1 and not one.verdict]
+    again = [outcome for outcome in outcomes if outcome.tries > 1 and not outcome.verdict]
     if again:
-        seeds = ", ".join(str(one.seed) for one in again)
+        seeds = ", ".join(str(outcome.seed) for outcome in again)
         lines.append(
             f"guard: {len(again)} of {len(outcomes)} piece(s) spoken again with another seed, now "
             f"without a fault (seed {seeds})"
         )
-    for number, one in enumerate(outcomes, start=1):
-        if one.verdict:
-            tries = "1 try" if one.tries == 1 else f"{one.tries} tries"
+    for number, outcome in enumerate(outcomes, start=1):
+        if outcome.verdict:
+            tries = "1 try" if outcome.tries == 1 else f"{outcome.tries} tries"
             lines.append(
                 f"guard: piece {number} of {len(outcomes)} is still wrong after {tries}: "
-                f"{one.verdict} (--no-guard keeps the first result)"
+                f"{outcome.verdict} (--no-guard keeps the first result)"
             )
     return lines
 
@@ -334,8 +334,8 @@ def unread_lines(outcomes: Sequence[Outcome], has_tags: bool = False) -> list[st
     from .text.unread import not_read
 
     lines = []
-    for number, one in enumerate(outcomes, start=1):
-        unread = [text for text in one.unread if not (has_tags and text[0] in "[<")]
+    for number, outcome in enumerate(outcomes, start=1):
+        unread = [text for text in outcome.unread if not (has_tags and text[0] in "[<")]
         if unread:
             lines.append(not_read(f"piece {number} of {len(outcomes)}", unread))
     return lines
@@ -362,7 +362,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     from .audio.files import save_audio
     from .commands.long_text import document_of, is_job, run_batch, run_document, write_subtitles
     from .longform.plan import Piece
-    from .longform.wording import tell_unread
+    from .longform.wording import warn_unread
 
     started = time.perf_counter()
     tts = open_model(model, dtype=arguments.dtype, progress=progress, check=arguments.check)
@@ -371,16 +371,16 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     if arguments.batch is not None:
         from .commands.show_text import batch_texts
 
-        tell_unread(tts.checkpoint, arguments, batch_texts(arguments))
+        warn_unread(tts.checkpoint, arguments, batch_texts(arguments))
         return run_batch(arguments, tts, settings)
     pieces = [Piece(text)]
     if arguments.file is not None:
         document = document_of(arguments, tts)
         if not arguments.stream and is_job(arguments, document):
-            tell_unread(tts.checkpoint, arguments, (piece.text for piece in document.pieces))
+            warn_unread(tts.checkpoint, arguments, (piece.text for piece in document.pieces))
             return run_document(arguments, tts, document, settings)
         pieces = document.pieces
-    tell_unread(tts.checkpoint, arguments, (piece.text for piece in pieces))
+    warn_unread(tts.checkpoint, arguments, (piece.text for piece in pieces))
     if arguments.voice is not None:
         tts.conds = tts.voice_of(arguments.voice)
     settings["watermark"] = False if arguments.no_watermark else None

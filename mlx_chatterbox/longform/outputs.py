@@ -98,7 +98,7 @@ def plan_output(
         )
     places = document.places if document.whole is not None else range(len(whole))
     number_of = {place: number for number, place in enumerate(places, start=1)}
-    keys = dict(zip(spoken, (one.key for one in wanted), strict=True))
+    keys = dict(zip(spoken, (piece.key for piece in wanted), strict=True))
     parts = [
         OutputPart(_faster(piece, voice_settings.speed), keys.get(place))
         for piece, place in zip(document.pieces, places, strict=True)
@@ -111,7 +111,7 @@ def plan_output(
         [wanted[index] for index in chosen],
         [names[index] for index in chosen],
         [number_of[spoken[index]] for index in chosen],
-        [one.key for index, one in enumerate(wanted) if spoken[index] not in number_of],
+        [piece.key for index, piece in enumerate(wanted) if spoken[index] not in number_of],
     )
 
 

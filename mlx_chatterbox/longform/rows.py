@@ -173,7 +173,7 @@ def _without_zeros(source: Path, text: str) -> tuple[str, str]:
         return text, ""
     if "\0" in text.partition("\n")[0]:
         raise TextError(f"{source} is not a text file: its first line has zero bytes.")
-    zero = next((one for one in _NONCHARACTERS if one not in text), "")
+    zero = next((character for character in _NONCHARACTERS if character not in text), "")
     if not zero:
         raise TextError(f"{source} is not a text file: it has zero bytes.")
     return text.replace("\0", zero), zero
@@ -328,8 +328,8 @@ class _Checks:
         written = [path]
         if self._subtitles is not None:
             written.append(subtitles_path(path, self._subtitles))
-        for one in written:
-            if problem := self._clash(row, one):
+        for target in written:
+            if problem := self._clash(row, target):
                 return problem
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

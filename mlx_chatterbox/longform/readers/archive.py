@@ -172,7 +172,7 @@ def parsed(text: str, name: str) -> ElementTree.Element:
     )
     parser.EndElementHandler = lambda tag: builder.end(local(tag))
     parser.CharacterDataHandler = builder.data
-    text = _ENTITY.sub(_of_html, _DECLARATION.sub("", text, count=1))
+    text = _ENTITY.sub(_html_entity, _DECLARATION.sub("", text, count=1))
     try:
         parser.Parse(text.encode(), True)
     except (expat.ExpatError, ValueError) as error:
@@ -180,7 +180,7 @@ def parsed(text: str, name: str) -> ElementTree.Element:
     return builder.close()
 
 
-def _of_html(match: re.Match) -> str:
+def _html_entity(match: re.Match) -> str:
     """Replace an entity that HTML has and XML has not by its character."""
     if match.group(1) in _OF_XML:
         return match.group()

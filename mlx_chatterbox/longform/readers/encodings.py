@@ -81,20 +81,22 @@ class TextDecoder:
     def _decoded(self, content: bytes, name: str) -> str | None:
         for mark, encoding in _BOMS.items():
             if content.startswith(mark):
-                return _tried(content, encoding)
+                return _decoded_as(content, encoding)
         if content[:2] in (b"<\0", b"\0<"):
-            return _tried(content, "utf-16-le" if content[1:2] == b"\0" else "utf-16-be")
+            return _decoded_as(content, "utf-16-le" if content[1:2] == b"\0" else "utf-16-be")
         declared = _declared(content)
         # A text that decodes as UTF-8 hardly ever is anything else, whatever it declares.
-        if (text := _tried(content, "utf-8")) is not None and (
+        if (text := _decoded_as(content, "utf-8")) is not None and (
             not declared.startswith(("utf-16", "utf-32", "iso2022", "hz")) and "\x1b" not in text
         ):
             return text
         if declared and not declared.startswith(("utf-16", "utf-32", "utf-8")):
             text = (
-                None if _mostly_utf8(content) else _tried(content, _WIDER.get(declared, declared))
+                None
+                if _mostly_utf8(content)
+                else _decoded_as(content, _WIDER.get(declared, declared))
             )
-            text = _tried(content, declared) if text is None else text
+            text = _decoded_as(content, declared) if text is None else text
             if text is not None and not _mostly_utf8(content):
                 return text
         if (guessed := guess(content, self.language)) is None:
@@ -128,18 +130,20 @@ def guess(content: bytes, language: str | None = None) -> tuple[str, str] | None
     own = _BY_LANGUAGE.get((language or "")[:2].lower(), "cp1252")
     texts: dict[str, str] = {}
     for encoding in dict.fromkeys((own, "cp1252", "mac_roman")):
-        text = _tried(content, encoding)
+        text = _decoded_as(content, encoding)
         if text is not None and _is_text(text):
             texts[encoding] = text
     if not texts:
         return None
     # Mac Roman only where it makes more of the text.
     mac = texts.pop("mac_roman", "")
-    likeness = _likeness(mac)
+    plausibility = _plausibility(mac)
     others = list(texts.items())[:1]
-    if likeness > 0 and (not others or (own == "cp1252" and likeness > _likeness(others[0][1]))):
+    if plausibility > 0 and (
+        not others or (own == "cp1252" and plausibility > _plausibility(others[0][1]))
+    ):
         return mac, "Mac Roman"
-    if not others or (others[0][0] == "cp1252" and _likeness(others[0][1]) < 0):
+    if not others or (others[0][0] == "cp1252" and _plausibility(others[0][1]) < 0):
         return None
     encoding, text = others[0]
     return text, encoding.replace("cp1252", "windows-1252")
@@ -157,11 +161,11 @@ def _wide(content: bytes) -> tuple[str, str] | None:
     odd, even = sample[1::2].count(0), sample[::2].count(0)
     if max(odd, even) * 10 < len(sample[::2]) * 7 or min(odd, even):
         return None
-    text = _tried(content, "utf-16-le" if odd else "utf-16-be")
+    text = _decoded_as(content, "utf-16-le" if odd else "utf-16-be")
     return None if text is None else (text, "UTF-16")
 
 
-def _likeness(text: str) -> int:
+def _plausibility(text: str) -> int:
     """Score a decoding: characters beyond ASCII in plausible places, minus those in others."""
     score = 0
     padded = f" {text} "
@@ -193,7 +197,7 @@ def _declared(content: bytes) -> str:
     return name if name.startswith(_CHARACTER_SETS) else ""
 
 
-def _tried(content: bytes, encoding: str) -> str | None:
+def _decoded_as(content: bytes, encoding: str) -> str | None:
     try:
         return content.decode(encoding)
     except (UnicodeError, LookupError):
@@ -207,10 +211,10 @@ def _mostly_utf8(content: bytes) -> str | None:
     others = len(_BEYOND_ASCII.findall(text)) - strange
     if others < 2 * strange:
         return None
-    return _STRANGE.sub(lambda match: _of_windows(match.group()), text)
+    return _STRANGE.sub(lambda match: _windows_character(match.group()), text)
 
 
-def _of_windows(character: str) -> str:
+def _windows_character(character: str) -> str:
     return bytes([ord(character) - 0xDC00]).decode("cp1252", "replace")
 
 

@@ -229,7 +229,7 @@ class _Book:
         key = tuple(dict.fromkeys(sheets))[:_MOST_SHEETS]
         if key not in self._sheets:
             self._sheets[key] = Styles(sheets_of(key, self._archive.sheet))
-        return ChapterFile(name, markup, self._sheets[key].of_another_file())
+        return ChapterFile(name, markup, self._sheets[key].for_another_file())
 
     def _entries(self, chapters: dict[str, ChapterFile]) -> dict[str, dict[str, list[str]]]:
         """Titles of the table of contents by file and the id in it, "" for the file's beginning."""

@@ -119,7 +119,7 @@ def find_notes(
     numbers = {chapter.name: number for number, chapter in enumerate(chapters)}
     links: list[_Link] = []
     for number, chapter in enumerate(chapters):
-        _leave_out_what_is_called_so(chapter)
+        _leave_out_marked(chapter)
         links += _links(number, chapter, resolved)
     bodies: list[tuple[_Link, int, Element]] = []
     for link in links:
@@ -138,9 +138,9 @@ def find_notes(
             chapters[link.number].left_out.setdefault(link.element.begin, "mark")
     for _, at, body in bodies:
         chapters[at].left_out.setdefault(body.begin, "note")
-    _leave_out_what_goes_on(chapters, bodies)
+    _leave_out_continuations(chapters, bodies)
     for chapter in chapters:
-        _leave_out_what_a_title_announces(chapter, bool(links))
+        _leave_out_titled_lists(chapter, bool(links))
 
 
 def is_back_link(text: str) -> bool:
@@ -148,7 +148,7 @@ def is_back_link(text: str) -> bool:
     return bool(text.strip()) and bool(_BACK.fullmatch(text.strip()))
 
 
-def _leave_out_what_is_called_so(chapter: ChapterFile) -> None:
+def _leave_out_marked(chapter: ChapterFile) -> None:
     for event in chapter.markup.events:
         if not isinstance(event, Element) or not event.attributes or event.tag in ("html", "body"):
             continue
@@ -308,7 +308,7 @@ def _leads_back(chapters, link: _Link, chapter: ChapterFile, block: Element) -> 
     return False
 
 
-def _leave_out_what_goes_on(chapters, bodies: list[tuple[_Link, int, Element]]) -> None:
+def _leave_out_continuations(chapters, bodies: list[tuple[_Link, int, Element]]) -> None:
     """Leave out further paragraphs of notes: those between two notes of one list.
 
     It is a list if the mark of the second note stands before the first note.
@@ -328,7 +328,7 @@ def _leave_out_what_goes_on(chapters, bodies: list[tuple[_Link, int, Element]]) 
                 chapters[at].left_out.setdefault(each.begin, "")
 
 
-def _leave_out_what_a_title_announces(chapter: ChapterFile, any_marks: bool) -> None:
+def _leave_out_titled_lists(chapter: ChapterFile, any_marks: bool) -> None:
     """Leave out a list after a heading such as "Footnotes", to which no link leads."""
     events = chapter.markup.events
     for event in events:

@@ -142,7 +142,7 @@ def subtitles(text: str, is_vtt: bool = False) -> Subtitles:
             end = following - _number_before(lines, following, at, number_lines > 0)
         body = lines[at + 1 : end]
         if is_vtt:
-            body = _of_vtt(body)
+            body = _vtt_body(body)
         _add(lines[at], at, "\n".join(body).strip("\n"), result)
     return result
 
@@ -214,7 +214,7 @@ def _find_stray(lines: Sequence[str], result: Subtitles) -> None:
             return
 
 
-def _of_vtt(body: list[str]) -> list[str]:
+def _vtt_body(body: list[str]) -> list[str]:
     """Cut a cue's lines at the first empty one; YouTube has lines of one space in cues."""
     for at, line in enumerate(body):
         if not line:

@@ -88,7 +88,7 @@ class Styles:
         for sheet in sheets:
             self._read(sheet)
 
-    def of_another_file(self) -> Styles:
+    def for_another_file(self) -> Styles:
         """Copy the rules for another file that has the same sheets."""
         same = Styles()
         same._rules, same._count = self._rules, self._count

@@ -97,10 +97,10 @@ class ChapterReader:
             if at in self._chapter.silent and self._is_inline(event):
                 pass
             elif isinstance(event, str):
-                self._say(event)
+                self._append_text(event)
             elif isinstance(event, End):
-                self._ended(event.element.tag)
-            elif (then := self._begun(event)) is not None:
+                self._end(event.element.tag)
+            elif (then := self._begin(event)) is not None:
                 at = then
                 continue
             at += 1
@@ -116,11 +116,11 @@ class ChapterReader:
         tag = (event.element if isinstance(event, End) else event).tag
         return tag not in BLOCKS and tag not in HEADINGS and tag != "hr"
 
-    def _begun(self, element: Element) -> int | None:
+    def _begin(self, element: Element) -> int | None:
         """Read the beginning of an element; returns the next event's index if it is skipped."""
         tag = element.tag
-        if not (reason := self._reason(element)):
-            self._meet(element)
+        if not (reason := self._kind_left_out(element)):
+            self._collect_titles(element)
         if reason is not None:
             self._leave_out(element, reason)
             return element.end + 1
@@ -145,17 +145,17 @@ class ChapterReader:
         if reason == "note":
             self._blocks.append(Block("note"))
 
-    def _say(self, text: str) -> None:
+    def _append_text(self, text: str) -> None:
         self._words.append(text)
         self._has_text = self._has_text or bool(text.strip())
 
-    def _reason(self, element: Element) -> str | None:
+    def _kind_left_out(self, element: Element) -> str | None:
         """The kind of an element that is left out; "" if it is not reported, None if it stays."""
         tag = element.tag
         if element.begin in self._chapter.left_out:
             return self._chapter.left_out[element.begin]
         if tag in _LEFT_OUT:
-            return self._of_kind(element)
+            return self._kind_by_tag(element)
         if not element.attributes:
             return self._hidden(element)
         types = element.types
@@ -173,7 +173,7 @@ class ChapterReader:
             return "text of Project Gutenberg's own"
         return self._hidden(element)
 
-    def _of_kind(self, element: Element) -> str | None:
+    def _kind_by_tag(self, element: Element) -> str | None:
         if element.tag == "svg":
             cap = letter_of(element, self._text(element))
             if cap and self._begin_with(cap, element):
@@ -220,7 +220,7 @@ class ChapterReader:
     def _text(self, element: Element) -> str:
         return self._chapter.markup.words(element, 60)
 
-    def _meet(self, element: Element) -> None:
+    def _collect_titles(self, element: Element) -> None:
         """Collect the titles of the table of contents that lead to an element."""
         if not self._entries or not element.attributes:
             return
@@ -254,7 +254,7 @@ class ChapterReader:
         if begins and not after.strip():
             self._cap = cap
         elif not repeats(cap, after):
-            self._say(cap)
+            self._append_text(cap)
             if begins and after[:1].isspace() and joins(cap, after.lstrip()):
                 # White space between the picture and the rest of the word is not shown.
                 self._words.append("\u2060")
@@ -266,7 +266,7 @@ class ChapterReader:
         after = self._chapter.markup.following(element.end)
         if not (after[:1].isspace() and is_cap(element, cap) and joins(cap, after.lstrip())):
             return None
-        self._say(f"{cap}\u2060")
+        self._append_text(f"{cap}\u2060")
         return element.end + 1
 
     def _is_raised(self, element: Element) -> bool:
@@ -288,7 +288,7 @@ class ChapterReader:
         if tower is not None and not links:
             # A tower of powers: 10 to the 10 to the 2.
             top = self._chapter.markup.words(tower, _LONGEST_RAISED)
-            self._say(f"^{text.removesuffix(top).strip()}^{top.strip()}")
+            self._append_text(f"^{text.removesuffix(top).strip()}^{top.strip()}")
             return element.end + 1
         if len(text) > _LONGEST_RAISED or element.end - element.begin > 60 or links:
             return None
@@ -297,7 +297,7 @@ class ChapterReader:
         marked = self._raised.marks
         spoken = self._raised.spoken(text, before, after)
         self.left_out["mark"] += self._raised.marks - marked
-        self._say(spoken)
+        self._append_text(spoken)
         return element.end + 1
 
     def _note(self, text: str) -> None:
@@ -305,7 +305,7 @@ class ChapterReader:
         if (number := re.search(r"(\d{1,4})\D*$", text)) is not None:
             self._raised.note = int(number.group(1))
 
-    def _ended(self, tag: str) -> None:
+    def _end(self, tag: str) -> None:
         if tag in HEADINGS:
             self._flush()
         elif tag in BLOCKS:
