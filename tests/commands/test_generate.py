@@ -83,7 +83,7 @@ def test_saving_and_reusing_a_voice(speak):
         (["--file", "no-such.txt"], "there is no file no-such.txt"),
         (["--text", "Hi.", "--voice", "no-such.wav"], "does not exist"),
         (["--text", "Hi.", "--temperature", "-1"], "temperature must be"),
-        (["--text", "Hi.", "--model", "nobody"], "no known model"),
+        (["--text", "Hi.", "--model", "nobody"], "nobody is neither a folder, a known model"),
         (["--text", "Hi.", "--output", "no-such-folder/out.wav"], "no folder"),
         (["--text", "Hi.", "--output", "out.xyz"], "no known audio format"),
         (["--text", "Hi.", "--save-voice", "no-such-folder/me.safetensors"], "must exist"),
