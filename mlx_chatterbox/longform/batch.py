@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -138,7 +138,15 @@ def speak_batch(
 class _BatchRun:
     """The rows of a run; `lines` is the report."""
 
-    def __init__(self, job: Job, output_dir: Path, about: dict, rate: int, subtitles, writing):
+    def __init__(
+        self,
+        job: Job,
+        output_dir: Path,
+        about: dict[str, Any],
+        rate: int,
+        subtitles: str | None,
+        writing: Callable[[str | None], Writing],
+    ):
         self._job, self._folder, self._about = job, output_dir, about
         self._rate, self._subtitles, self._writing = rate, subtitles, writing
         self.lines: list[RowReport] = []

@@ -13,7 +13,7 @@ from ..harmless import shortened
 from ..text.respelling import Lexicon
 from .assemble import Placed
 from .chapters import spans
-from .job import Executor, Job, job_folder
+from .job import Executor, Job, Unit, job_folder
 from .local import local
 from .manifest import write_manifest
 from .outputs import NOTICED, Output, finish, plan_output
@@ -154,7 +154,7 @@ def describe_timing(where: Placed) -> str:
     return f"{clock(start, ',')}: {' and '.join(parts)}{faster}"
 
 
-def _speak(job: Job, planned: Output, units, executor) -> JobSummary:
+def _speak(job: Job, planned: Output, units: Sequence[Unit], executor: Executor) -> JobSummary:
     """Speak the units, and summarize the results."""
     index = {piece.key: i for i, piece in enumerate(planned.wanted)}
     texts = [piece.text for piece in planned.wanted]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -187,7 +187,7 @@ def _sounds(parts: Sequence[OutputPart], job: Job, rate: int) -> Sound:
     return sound
 
 
-def _cues(parts: Sequence[OutputPart], placed, rate: int):
+def _cues(parts: Sequence[OutputPart], placed: Sequence[Placed], rate: int) -> Iterator[Cue]:
     for part, where in zip(parts, placed, strict=True):
         if where.end > where.start:
             yield Cue(part.piece.text, where.start / rate, where.end / rate)

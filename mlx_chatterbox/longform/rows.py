@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ..audio.formats import check_output, reason_of
 from ..audio.stretch import checked_speed
@@ -243,7 +244,23 @@ def _check_header(source: Path, header: list[str]) -> None:
         )
 
 
-def _row_of_cells(number, cells, separator, zero, folder, voice, language, ending) -> BatchRow:
+def _row_of_cells(
+    number: int,
+    cells: dict[Any, Any],
+    separator: str,
+    zero: str,
+    folder: Path,
+    voice: Path | None,
+    language: str | None,
+    ending: str,
+) -> BatchRow:
+    """Make a row of the cells that `csv.DictReader` gives by column.
+
+    Args:
+        zero: the character that stands for zero characters; "" for none.
+        folder: the folder that voices are relative to.
+        voice, language, ending: for rows that name none.
+    """
     unnamed = [cells.pop(name) for name in [*cells] if (name or "x").startswith(" ")]
     if any(map(str.strip, filter(None, unnamed))):
         cells[None] = unnamed

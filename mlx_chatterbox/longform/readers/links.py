@@ -6,11 +6,11 @@ EPUB 3 marks a table of contents with `nav`; EPUB 2 does not, so it is recognise
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .markup import BLOCKS, HEADINGS, Element, End
-from .notes import ChapterFile
+from .notes import ChapterFile, Resolve
 
 # A heading, or a line, above such a list.
 _TITLE = re.compile(
@@ -45,7 +45,7 @@ class _Line:
     links: list[tuple[str, str]] = field(default_factory=list)
 
 
-def find_contents(chapters: Sequence[ChapterFile], resolved: Callable[[str, str], str]) -> None:
+def find_contents(chapters: Sequence[ChapterFile], resolved: Resolve) -> None:
     """Find such lists in each chapter, and fill in its attributes `silent` and `contents`.
 
     A list counts by its heading, or if its links lead to headings of the same words.
@@ -97,7 +97,7 @@ def _lines(chapter: ChapterFile) -> Iterator[_Line]:
 
 
 def _target(
-    address: str, chapter: ChapterFile, by_name, resolved
+    address: str, chapter: ChapterFile, by_name: Mapping[str, ChapterFile], resolved: Resolve
 ) -> tuple[ChapterFile, str] | None:
     """The chapter and the id that a link leads to; None if it leads out of the book."""
     path, _, fragment = address.partition("#")
@@ -109,7 +109,9 @@ def _target(
     return target, fragment
 
 
-def _is_link(line: _Line, chapter: ChapterFile, by_name, resolved) -> bool:
+def _is_link(
+    line: _Line, chapter: ChapterFile, by_name: Mapping[str, ChapterFile], resolved: Resolve
+) -> bool:
     """Tell whether a line is nothing but links to elsewhere in the book."""
     words = [text for text, _ in line.links if any(map(str.isalpha, text))]
     if not words or _BESIDE.fullmatch(line.beside) is None:
@@ -133,7 +135,13 @@ def _is_between(line: _Line) -> bool:
     return len(text) <= _LONGEST_BETWEEN and text[-1:] not in ".!?" and not line.links
 
 
-def _end_of_run(lines: Sequence[_Line], at: int, chapter, by_name, resolved) -> int:
+def _end_of_run(
+    lines: Sequence[_Line],
+    at: int,
+    chapter: ChapterFile,
+    by_name: Mapping[str, ChapterFile],
+    resolved: Resolve,
+) -> int:
     """The end of a list, which may have short lines without links in it, such as "Part One"."""
     end = at + 1
     while end < len(lines):
@@ -157,7 +165,12 @@ def _is_target(line: _Line, chapter: ChapterFile) -> bool:
     )
 
 
-def _leads_to_its_words(run: Sequence[_Line], chapter, by_name, resolved) -> bool:
+def _leads_to_its_words(
+    run: Sequence[_Line],
+    chapter: ChapterFile,
+    by_name: Mapping[str, ChapterFile],
+    resolved: Resolve,
+) -> bool:
     """Tell whether most links of a list have the words of the headings that they lead to."""
     links = [link for line in run for link in line.links]
     if len(links) < _FEWEST:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from urllib.parse import unquote
 
-from .markup import BLOCKS, HEADINGS, Element, End, Markup
+from .markup import BLOCKS, HEADINGS, Element, End, Event, Markup
 from .raised import MARK
 from .styles import Styles
 
@@ -55,6 +55,9 @@ _TO_A_NOTE = re.compile(r"\b(?:notes?|nn?\.|fn\.?)\s*$", re.IGNORECASE)
 _GLUED = re.compile(r"[^\W\d_]{2}[.,;:!?…\"'”’»)\]]*$")
 # Most characters, and events, of a note.
 _LONGEST = 20_000
+
+# Resolves an address in a file, by the file's name and the address, to the name of another.
+Resolve = Callable[[str, str], str]
 
 
 @dataclass
@@ -107,9 +110,7 @@ class _Link:
     certain: bool
 
 
-def find_notes(
-    chapters: Sequence[ChapterFile], resolved: Callable[[str, str], str], aside: frozenset[str]
-) -> None:
+def find_notes(chapters: Sequence[ChapterFile], resolved: Resolve, aside: frozenset[str]) -> None:
     """Find the notes and marks of all chapters, and fill in their `left_out`.
 
     Args:
@@ -167,7 +168,7 @@ def _leave_out_marked(chapter: ChapterFile) -> None:
             chapter.left_out.setdefault(event.begin, "mark")
 
 
-def _links(number: int, chapter: ChapterFile, resolved) -> list[_Link]:
+def _links(number: int, chapter: ChapterFile, resolved: Resolve) -> list[_Link]:
     """List the links that look like marks of notes."""
     links = []
     events, tail, raised = chapter.markup.events, "", 0
@@ -203,7 +204,9 @@ def _links(number: int, chapter: ChapterFile, resolved) -> list[_Link]:
     return links
 
 
-def _is_certain(event: Element, events, text, fragment, tail, raised) -> bool:
+def _is_certain(
+    event: Element, events: Sequence[Event], text: str, fragment: str, tail: str, raised: bool
+) -> bool:
     """Tell whether a link marks a note regardless of its target: it looks like a mark on a word."""
     if any(map(_CLASS_OF_MARKS.fullmatch, event.classes)):
         return True
@@ -286,7 +289,9 @@ def _has_heading(chapter: ChapterFile, block: Element) -> bool:
     return chapter.with_headings[block.begin]
 
 
-def _leads_back(chapters, link: _Link, chapter: ChapterFile, block: Element) -> bool:
+def _leads_back(
+    chapters: Sequence[ChapterFile], link: _Link, chapter: ChapterFile, block: Element
+) -> bool:
     """Tell whether a block has a link back to the place of the mark."""
     inside = chapter.markup.events[block.begin : min(block.end, block.begin + 400)]
     for event in inside:
