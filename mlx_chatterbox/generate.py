@@ -15,7 +15,6 @@ from .commands.cli import (
     Bars,
     add_check,
     add_common,
-    add_speed,
     add_watermark,
     choose_model,
     play,
@@ -24,8 +23,8 @@ from .commands.cli import (
 from .commands.live import STANDARD_OUTPUT, SpeechSummary, add_stream, check_stream, speak_live
 from .commands.longform_options import add_long_text, add_many_texts, check_batch_options
 from .commands.option_table import check_options
+from .commands.speech_options import add_speech_settings
 from .errors import AudioError, SettingError, TextError
-from .runtime.number_options import any_real, any_whole
 from .runtime.own_files import problem_of
 from .text.checked_text import checked_text
 
@@ -139,71 +138,13 @@ def build_parser() -> argparse.ArgumentParser:
         "and --normalize",
     )
     add_stream(parser)
-    _add_settings(parser.add_argument_group("speech settings"))
+    add_speech_settings(parser)
     add_long_text(parser)
     add_many_texts(parser)
     add_check(parser)
     add_watermark(parser)
     add_common(parser)
     return parser
-
-
-def _add_settings(group) -> None:
-    group.add_argument(
-        "--no-guard",
-        action="store_true",
-        help="keep the first result; by default, speech that babbles, loops, stops early or is "
-        "silent is generated again with another seed, at most twice",
-    )
-    settings = {
-        "--seed": (
-            any_whole,
-            "random seed: the same seed gives the same audio (default: a new one each run)",
-        ),
-        "--temperature": (
-            any_real,
-            "sampling randomness; 0 always takes the likeliest token (default: 0.8)",
-        ),
-        "--cfg-weight": (
-            any_real,
-            "strength of classifier-free guidance by the text; 0 is faster (default: 0.5)",
-        ),
-        "--exaggeration": (any_real, "emotion, 0 to 2; 0.5 is neutral (default: 0.5)"),
-        "--repetition-penalty": (
-            any_real,
-            "values above 1 discourage repeated tokens (default: 1.2)",
-        ),
-        "--min-p": (
-            any_real,
-            "drop tokens whose probability is below this fraction of the likeliest one's "
-            "(default: 0.05)",
-        ),
-        "--top-p": (
-            any_real,
-            "keep the likeliest tokens up to this cumulative probability (default: 1; turbo 0.95)",
-        ),
-        "--top-k": (
-            any_whole,
-            "keep only this many of the likeliest tokens; turbo and nano (default: 1000)",
-        ),
-        "--max-new-tokens": (any_whole, "limit of speech tokens, 40 ms each (default: 1000)"),
-        "--cfm-steps": (
-            any_whole,
-            "flow-matching steps; fewer are faster and rougher (default: 10; turbo 2)",
-        ),
-        "--batch-size": (
-            any_whole,
-            "number of pieces of a long text to generate together (default: 8 or 16)",
-        ),
-    }
-    add_speed(group)
-    for flag, (kind, text) in settings.items():
-        group.add_argument(flag, type=kind, metavar="N", help=text)
-    group.add_argument(
-        "--dtype",
-        choices=["float32", "float16", "bfloat16"],
-        help="precision of the weights (default: the checkpoint's)",
-    )
 
 
 def settings_for(tts, arguments: argparse.Namespace) -> dict:
@@ -308,19 +249,19 @@ def check_before_loading(arguments: argparse.Namespace) -> str:
 def guard_lines(outcomes: Sequence[Outcome]) -> list[str]:
     """Report what the guards found, a line for each finding; [] if they found nothing."""
     lines = []
-    again = [one for one in outcomes if one.tries > 1 and not one.verdict]
+    again = [outcome for outcome in outcomes if outcome.tries > 1 and not outcome.verdict]
     if again:
-        seeds = ", ".join(str(one.seed) for one in again)
+        seeds = ", ".join(str(outcome.seed) for outcome in again)
         lines.append(
             f"guard: {len(again)} of {len(outcomes)} piece(s) spoken again with another seed, now "
             f"without a fault (seed {seeds})"
         )
-    for number, one in enumerate(outcomes, start=1):
-        if one.verdict:
-            tries = "1 try" if one.tries == 1 else f"{one.tries} tries"
+    for number, outcome in enumerate(outcomes, start=1):
+        if outcome.verdict:
+            tries = "1 try" if outcome.tries == 1 else f"{outcome.tries} tries"
             lines.append(
                 f"guard: piece {number} of {len(outcomes)} is still wrong after {tries}: "
-                f"{one.verdict} (--no-guard keeps the first result)"
+                f"{outcome.verdict} (--no-guard keeps the first result)"
             )
     return lines
 
@@ -334,8 +275,8 @@ def unread_lines(outcomes: Sequence[Outcome], has_tags: bool = False) -> list[st
     from .text.unread import not_read
 
     lines = []
-    for number, one in enumerate(outcomes, start=1):
-        unread = [text for text in one.unread if not (has_tags and text[0] in "[<")]
+    for number, outcome in enumerate(outcomes, start=1):
+        unread = [text for text in outcome.unread if not (has_tags and text[0] in "[<")]
         if unread:
             lines.append(not_read(f"piece {number} of {len(outcomes)}", unread))
     return lines
@@ -362,7 +303,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     from .audio.files import save_audio
     from .commands.long_text import document_of, is_job, run_batch, run_document, write_subtitles
     from .longform.plan import Piece
-    from .longform.wording import tell_unread
+    from .longform.wording import warn_unread
 
     started = time.perf_counter()
     tts = open_model(model, dtype=arguments.dtype, progress=progress, check=arguments.check)
@@ -371,16 +312,16 @@ def run(arguments: argparse.Namespace, progress: Bars) -> int | None:
     if arguments.batch is not None:
         from .commands.show_text import batch_texts
 
-        tell_unread(tts.checkpoint, arguments, batch_texts(arguments))
+        warn_unread(tts.checkpoint, arguments, batch_texts(arguments))
         return run_batch(arguments, tts, settings)
     pieces = [Piece(text)]
     if arguments.file is not None:
         document = document_of(arguments, tts)
         if not arguments.stream and is_job(arguments, document):
-            tell_unread(tts.checkpoint, arguments, (piece.text for piece in document.pieces))
+            warn_unread(tts.checkpoint, arguments, (piece.text for piece in document.pieces))
             return run_document(arguments, tts, document, settings)
         pieces = document.pieces
-    tell_unread(tts.checkpoint, arguments, (piece.text for piece in pieces))
+    warn_unread(tts.checkpoint, arguments, (piece.text for piece in pieces))
     if arguments.voice is not None:
         tts.conds = tts.voice_of(arguments.voice)
     settings["watermark"] = False if arguments.no_watermark else None

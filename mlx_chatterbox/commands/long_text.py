@@ -98,7 +98,8 @@ def write_subtitles(
     """
     rate = tts.sr
     # The text as it is written; a lexicon may have cut the spoken one differently.
-    written = [one.text for one in segments(text, tts.defaults.longest_piece, arguments.language)]
+    parts = segments(text, tts.defaults.longest_piece, arguments.language)
+    written = [part.text for part in parts]
     if len(written) != len(spans):
         written, spans = [" ".join(text.split())], [(spans[0][0], spans[-1][1])]
     shown = [

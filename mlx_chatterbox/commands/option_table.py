@@ -78,7 +78,7 @@ def modes_of(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 # Options that speak nothing, and options that need speech.
 SILENT = ("--show-text", "--list-chapters")
-OF_SPEECH = ("--play", "--save-voice", "--redo")
+NEED_SPEECH = ("--play", "--save-voice", "--redo")
 
 
 def _silence_problem(options: frozenset[str]) -> str:
@@ -86,7 +86,7 @@ def _silence_problem(options: frozenset[str]) -> str:
     silent = [name for name in SILENT if name in options]
     if len(silent) > 1:
         return f"{' and '.join(silent)}: use only one of them."
-    wrong = [name for name in OF_SPEECH if name in options]
+    wrong = [name for name in NEED_SPEECH if name in options]
     if silent and wrong:
         return f"{silent[0]} speaks nothing: leave out {' and '.join(wrong)}."
     return ""

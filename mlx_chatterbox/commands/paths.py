@@ -14,8 +14,7 @@ from ..longform.book import job_folder
 from ..longform.outputs import subtitles_path
 from ..runtime.apart import Named, check_apart, is_within
 from ..weights.model_files import model_files
-
-STANDARD_OUTPUT = Path("-")
+from .live import STANDARD_OUTPUT
 
 
 def check_paths(arguments: argparse.Namespace) -> None:

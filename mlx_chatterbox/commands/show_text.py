@@ -17,7 +17,7 @@ from ..longform.job import job_folder
 from ..longform.outputs import is_spoken
 from ..longform.plan import Document, longest_of
 from ..longform.rows import BatchRow, read_rows
-from ..longform.wording import planned_writing, tell, tell_unread
+from ..longform.wording import planned_writing, warn_unread, warn_unspoken
 from ..models.config import ModelConfig
 from ..text.load import Tokenizer
 from ..text.pauses import segments
@@ -63,12 +63,12 @@ def show_text(arguments: argparse.Namespace, text: str) -> int:
         writing = writing_for(
             model.config.text, arguments.language, arguments.normalize, arguments.lexicon
         )
-        tell_unread(model, arguments, [text])
+        warn_unread(model, arguments, [text])
         _print_lines(_segment_lines(text, model, arguments.language, writing))
-        tell(writing, True)
+        warn_unspoken(writing, True)
         return 0
     document = document_of(arguments, model)
-    tell_unread(model, arguments, (piece.text for piece in document.pieces))
+    warn_unread(model, arguments, (piece.text for piece in document.pieces))
     as_job = not arguments.stream and is_job(arguments, document)
     writing = planned_writing(
         job_folder(arguments.output) if as_job else None,
@@ -78,7 +78,7 @@ def show_text(arguments: argparse.Namespace, text: str) -> int:
         arguments.normalize,
     )
     _print_lines(_piece_lines(document, model, arguments.language, writing))
-    tell(writing, True)
+    warn_unspoken(writing, True)
     return 0
 
 
@@ -135,7 +135,7 @@ def _print_lines(lines: Iterator[str]) -> None:
 
 
 def _show_batch(arguments: argparse.Namespace, model: TextModel) -> int:
-    tell_unread(model, arguments, batch_texts(arguments))
+    warn_unread(model, arguments, batch_texts(arguments))
     failed = 0
     job = arguments.output_dir and arguments.output_dir / FOLDER_NAME
     for row in _batch_rows(arguments):
@@ -152,7 +152,7 @@ def _show_batch(arguments: argparse.Namespace, model: TextModel) -> int:
             failed += 1
             message = one_line(f"row {row.number} ({row.output}): {error}")
             print(message, file=sys.stderr)
-        tell(writing, True)
+        warn_unspoken(writing, True)
     return 1 if failed else 0
 
 

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -36,7 +36,7 @@ from .rows import BatchRow, message_of, read_rows
 from .speaking import SpokenPiece, remarks_on
 from .store import disk_error, read_json_or_none, write_durably, write_json
 from .voice_resolver import VoiceResolver
-from .wording import job_writing, tell
+from .wording import job_writing, warn_unspoken
 
 FOLDER_NAME = "batch.job"
 REPORT_NAME = "report.csv"
@@ -138,7 +138,15 @@ def speak_batch(
 class _BatchRun:
     """The rows of a run; `lines` is the report."""
 
-    def __init__(self, job: Job, output_dir: Path, about: dict, rate: int, subtitles, writing):
+    def __init__(
+        self,
+        job: Job,
+        output_dir: Path,
+        about: dict[str, Any],
+        rate: int,
+        subtitles: str | None,
+        writing: Callable[[str | None], Writing],
+    ):
         self._job, self._folder, self._about = job, output_dir, about
         self._rate, self._subtitles, self._writing = rate, subtitles, writing
         self.lines: list[RowReport] = []
@@ -169,7 +177,7 @@ class _BatchRun:
         own_seed = seed_from(seed, row.output)
         path = self._folder / row.output
         output = plan_output(path, document, voice_settings, self._job, own_seed, writing)
-        tell(writing)
+        warn_unspoken(writing)
         if not output.wanted:
             line.status, line.message = "failed", "there is nothing to speak: no letter or digit"
             return
@@ -180,22 +188,22 @@ class _BatchRun:
     def work(self, batch_size: int, executor: Executor) -> None:
         """Speak missing pieces, and write each output as soon as its last piece is finished."""
         missing = [
-            (line, output) for line, output in self._planned if not self._is_there(line, output)
+            (line, output) for line, output in self._planned if not self._is_current(line, output)
         ]
-        there = [o for line, o in self._planned if line.status == "kept"]
-        unneeded = {one.key for output in there for one in output.wanted}
-        wanted = [one for _, output in self._planned for one in output.wanted]
+        current = [output for line, output in self._planned if line.status == "kept"]
+        unneeded = {piece.key for output in current for piece in output.wanted}
+        wanted = [piece for _, output in self._planned for piece in output.wanted]
         units = self._job.units(wanted, batch_size, unneeded)
-        of_key = {one.key: entry for entry in missing for one in entry[1].wanted}
+        of_key = {piece.key: entry for entry in missing for piece in entry[1].wanted}
         left: dict[int, set[str]] = {line.row: set() for line, _ in missing}
         for unit in units:
-            for one in unit:
-                if one.key in of_key and one.record is None:
-                    left[of_key[one.key][0].row].add(one.key)
+            for piece in unit:
+                if piece.key in of_key and piece.record is None:
+                    left[of_key[piece.key][0].row].add(piece.key)
         for line, output in missing:
             if not left[line.row]:
                 self._finish(line, output)
-        text_of = {one.key: one.text for one in wanted}
+        text_of = {piece.key: piece.text for piece in wanted}
         pending = [key for keys in left.values() for key in keys]
         with JobBar(sum(len(text_of[key]) for key in pending), 0, len(pending), 0) as bar:
 
@@ -215,11 +223,11 @@ class _BatchRun:
                     self._finish(line, output)
 
             self._job.run(units, executor, report)
-        self._job.finished(one.key for one in wanted)
+        self._job.finished(piece.key for piece in wanted)
 
     def _remark(self, line: RowReport, output: Output, spoken: SpokenPiece) -> None:
         """Add the remarks on a piece that was just spoken to the report of its row."""
-        numbers = [i for i, one in enumerate(output.wanted) if one.key == spoken.key]
+        numbers = [i for i, piece in enumerate(output.wanted) if piece.key == spoken.key]
         where = f"row {line.row} ({line.output})"
         if len(output.wanted) > 1:
             where += f", piece {output.numbers[numbers[0]]}"
@@ -231,8 +239,8 @@ class _BatchRun:
     def _speech_problems(self, output: Output) -> str:
         """Describe the faults of a spoken row, from the records of its pieces; "" for none."""
         problems: dict[str, None] = {}
-        for one in output.wanted:
-            record = self._job.pieces.record(one.key) or {}
+        for piece in output.wanted:
+            record = self._job.pieces.record(piece.key) or {}
             if record.get("outcome"):
                 problems[f"guard: {record['outcome']}"] = None
             if record.get("unread"):
@@ -251,7 +259,7 @@ class _BatchRun:
             whole.append(hashlib.blake2b(document.cover).hexdigest())
         return digest(whole)
 
-    def _is_there(self, line: RowReport, output: Output) -> bool:
+    def _is_current(self, line: RowReport, output: Output) -> bool:
         state = read_json_or_none(self._state_path(output))
         if not is_output_state(state) or state["fingerprint"] != self._fingerprint(output):
             return False

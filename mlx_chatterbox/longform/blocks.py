@@ -79,7 +79,7 @@ class _Plan:
         self._waiting = ""
         self._title: str | None = None
         # The number of pieces when the text last had a `[pause ...]`.
-        self._asked = 0
+        self._named_at = 0
 
     def paragraph(self, text: str) -> None:
         parts = at_pauses(text)
@@ -89,7 +89,7 @@ class _Plan:
             elif len(parts) == 1 and self._pieces and part:
                 self.silence(BREAK)
             if seconds:
-                self._explicit(seconds)
+                self._add_named_pause(seconds)
 
     def heading(self, text: str, title: str | None) -> None:
         text = _without_pauses(text)
@@ -115,20 +115,20 @@ class _Plan:
     def finished(self) -> list[Piece]:
         self._flush()
         # Nothing follows, so only a `[pause ...]` stays.
-        if self._pieces and self._asked != len(self._pieces):
+        if self._pieces and self._named_at != len(self._pieces):
             self._pieces[-1] = replace(self._pieces[-1], pause=0.0)
         return self._pieces
 
-    def _explicit(self, seconds: float) -> None:
+    def _add_named_pause(self, seconds: float) -> None:
         """Add a `[pause ...]`, which replaces the pause of the punctuation; two of them add up."""
         self._flush()
         if not self._pieces:
             self._pieces.append(Piece("", seconds, self._take_title()))
         else:
             last = self._pieces[-1]
-            before = last.pause if self._asked == len(self._pieces) else 0.0
+            before = last.pause if self._named_at == len(self._pieces) else 0.0
             self._pieces[-1] = replace(last, pause=before + seconds)
-        self._asked = checked_count(len(self._pieces))
+        self._named_at = checked_count(len(self._pieces))
 
     def _add(self, text: str) -> None:
         text = self._waiting + glue(self._waiting, text) + text
@@ -150,7 +150,7 @@ class _Plan:
             and last.text
             and last.pause <= PARAGRAPH
             and self._title is None
-            and self._asked != len(self._pieces)
+            and self._named_at != len(self._pieces)
             and last.chapter is None
         ):
             start = _with_end(last.text)

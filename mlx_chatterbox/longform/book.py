@@ -13,7 +13,7 @@ from ..harmless import shortened
 from ..text.respelling import Lexicon
 from .assemble import Placed
 from .chapters import spans
-from .job import Executor, Job, job_folder
+from .job import Executor, Job, Unit, job_folder
 from .local import local
 from .manifest import write_manifest
 from .outputs import NOTICED, Output, finish, plan_output
@@ -22,7 +22,7 @@ from .progress import JobBar
 from .speaking import SpokenPiece, remarks_on
 from .subtitles import clock
 from .voice_resolver import VoiceResolver
-from .wording import job_writing, tell
+from .wording import job_writing, warn_unspoken
 
 MANIFEST_NAME = "manifest.json"
 
@@ -104,7 +104,7 @@ def speak_document(
         if redo:
             job.speak_again(_names(planned, redo))
             planned = plan_output(output, document, voice_settings, job, chosen, writing)
-        tell(writing)
+        warn_unspoken(writing)
         about: dict[str, Any] = {
             "output": output.name,
             "title": document.title,
@@ -136,12 +136,12 @@ def speak_document(
         }
         made = finish(planned, job, about, manifest, tts.sr, subtitles, failed)
         done.seconds = made.seconds
-        done.untimely = {number: how_untimely(where) for number, where in made.untimely.items()}
-        job.finished([*(one.key for one in planned.wanted), *planned.others])
+        done.untimely = {number: describe_timing(where) for number, where in made.untimely.items()}
+        job.finished([*(piece.key for piece in planned.wanted), *planned.others])
     return done
 
 
-def how_untimely(where: Placed) -> str:
+def describe_timing(where: Placed) -> str:
     """Describe how a subtitle misses its time: "00:00:01,000: begins 0.50 s late"."""
     parts = []
     if where.late >= NOTICED:
@@ -154,14 +154,14 @@ def how_untimely(where: Placed) -> str:
     return f"{clock(start, ',')}: {' and '.join(parts)}{faster}"
 
 
-def _speak(job: Job, planned: Output, units, executor) -> JobSummary:
+def _speak(job: Job, planned: Output, units: Sequence[Unit], executor: Executor) -> JobSummary:
     """Speak the units, and summarize the results."""
-    index = {one.key: i for i, one in enumerate(planned.wanted)}
-    texts = [one.text for one in planned.wanted]
-    left = {one.key for unit in units for one in unit if one.record is None}
+    index = {piece.key: i for i, piece in enumerate(planned.wanted)}
+    texts = [piece.text for piece in planned.wanted]
+    left = {piece.key for unit in units for piece in unit if piece.record is None}
     done = JobSummary(0.0, len(texts), len(texts) - len(left))
     remarks: dict[int, list[str]] = {}
-    kept = sum(len(one.text) for one in planned.wanted if one.key not in left)
+    kept = sum(len(piece.text) for piece in planned.wanted if piece.key not in left)
     with JobBar(sum(map(len, texts)), kept, len(texts), done.kept) as bar:
 
         def report(spoken: SpokenPiece) -> None:

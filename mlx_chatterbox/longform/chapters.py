@@ -86,10 +86,12 @@ def listing(document: Document) -> list[str]:
     """Make a table with a line for each chapter: number, words, expected minutes, title."""
     chapters = chapters_of(document)
     lines = [" no.    words  minutes  title"]
-    for one in chapters:
-        lines.append(f"{one.number:4d} {one.words:8d} {one.seconds / 60:8.1f}  {one.title}")
-    words = sum(one.words for one in chapters)
-    minutes = sum(one.seconds for one in chapters) / 60
+    for chapter in chapters:
+        lines.append(
+            f"{chapter.number:4d} {chapter.words:8d} {chapter.seconds / 60:8.1f}  {chapter.title}"
+        )
+    words = sum(chapter.words for chapter in chapters)
+    minutes = sum(chapter.seconds for chapter in chapters) / 60
     lines.append(f" all {words:8d} {minutes:8.1f}")
     return lines
 

@@ -22,7 +22,7 @@ _SILENT_ENDINGS = (".md", ".tmp", ".lock")
 _SILENT_NAMES = ("manifest.json", "conds.safetensors", "conds.pt")
 
 # Hashes of files that were read before, by path: size, modification time in ns, SHA-256.
-Known = dict[str, list]
+FileHashes = dict[str, list]
 
 
 def digest(values: Any) -> str:
@@ -46,16 +46,16 @@ def occurrences(texts: Iterable[str]) -> list[str]:
     return names
 
 
-def file_hash(path: Path, known: Known) -> str:
+def file_hash(path: Path, hashes: FileHashes) -> str:
     """SHA-256 of a file; one whose size and modification time are unchanged is not read again."""
     status = path.stat()
     name, seen = str(path.resolve()), [status.st_size, status.st_mtime_ns]
-    if known.get(name, [])[:2] != seen:
-        known[name] = [*seen, sha256(path)]
-    return known[name][2]
+    if hashes.get(name, [])[:2] != seen:
+        hashes[name] = [*seen, sha256(path)]
+    return hashes[name][2]
 
 
-def model_hash(folder: Path, known: Known) -> str:
+def model_hash(folder: Path, hashes: FileHashes) -> str:
     """Hash a checkpoint folder: weights, configuration, tokenizer.
 
     Left out are the built-in voice and the settings of the configuration that change nothing of how
@@ -63,7 +63,7 @@ def model_hash(folder: Path, known: Known) -> str:
     themselves.
     """
     files = {
-        path.name: _config_hash(path) if path.name == CONFIG_NAME else file_hash(path, known)
+        path.name: _config_hash(path) if path.name == CONFIG_NAME else file_hash(path, hashes)
         for path in sorted(folder.iterdir())
         if path.is_file()
         and path.suffix not in _SILENT_ENDINGS

@@ -179,16 +179,16 @@ class Job:
         Args:
             unneeded: keys of pieces whose output exists already.
         """
-        plan = digest([[one.key for one in wanted], size])
-        by_key = {one.key: one for one in wanted}
+        plan = digest([[piece.key for piece in wanted], size])
+        by_key = {piece.key: piece for piece in wanted}
         needed = by_key.keys() - unneeded
         missing = {key for key in needed if not self.pieces.is_done(key)}
         if plan != self._plan or not all(_is_unit(keys, by_key) for keys in self._units):
             self._plan, self._units = plan, []
         in_units = {key for keys in self._units for key in keys}
         # In the first run all missing pieces; later only those that were lost since.
-        new = [one for key, one in by_key.items() if key in missing - in_units]
-        self._units += [[one.key for one in unit] for unit in _together(new, size)]
+        new = [piece for key, piece in by_key.items() if key in missing - in_units]
+        self._units += [[piece.key for piece in unit] for unit in _together(new, size)]
         self.save()
         left = [keys for keys in self._units if not missing.isdisjoint(keys)]
         return [[self._with_record(by_key[key], missing) for key in keys] for keys in left]
@@ -257,12 +257,12 @@ def _is_unit(keys: Sequence[str], by_key: Mapping[str, Wanted]) -> bool:
 def _together(wanted: Iterable[Wanted], size: int) -> Iterator[Unit]:
     """Group pieces of one voice and settings into units, in the order in which they come."""
     by_settings: dict[str, Unit] = {}
-    for one in wanted:
-        if not one.alone:
-            by_settings.setdefault(one.voice_settings.identity, []).append(one)
+    for piece in wanted:
+        if not piece.alone:
+            by_settings.setdefault(piece.voice_settings.identity, []).append(piece)
     for same in by_settings.values():
         for first in range(0, len(same), size):
             yield same[first : first + size]
-    for one in wanted:
-        if one.alone:
-            yield [one]
+    for piece in wanted:
+        if piece.alone:
+            yield [piece]

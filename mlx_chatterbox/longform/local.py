@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from .job import Executor
-from .speaking import Speaker
+from collections.abc import Sequence
+
+from .job import Executor, Unit
+from .speaking import Speaker, Store
 
 
 def local(tts) -> Executor:
@@ -12,7 +14,7 @@ def local(tts) -> Executor:
     A piece is stored as soon as it is finished, in the thread that finished it.
     """
 
-    def execute(units, store):
+    def execute(units: Sequence[Unit], store: Store) -> None:
         speaker = Speaker(tts)
         for unit in units:
             speaker.speak(unit, store)

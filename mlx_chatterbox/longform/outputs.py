@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def plan_output(
         )
     places = document.places if document.whole is not None else range(len(whole))
     number_of = {place: number for number, place in enumerate(places, start=1)}
-    keys = dict(zip(spoken, (one.key for one in wanted), strict=True))
+    keys = dict(zip(spoken, (piece.key for piece in wanted), strict=True))
     parts = [
         OutputPart(_faster(piece, voice_settings.speed), keys.get(place))
         for piece, place in zip(document.pieces, places, strict=True)
@@ -111,7 +111,7 @@ def plan_output(
         [wanted[index] for index in chosen],
         [names[index] for index in chosen],
         [number_of[spoken[index]] for index in chosen],
-        [one.key for index, one in enumerate(wanted) if spoken[index] not in number_of],
+        [piece.key for index, piece in enumerate(wanted) if spoken[index] not in number_of],
     )
 
 
@@ -187,7 +187,7 @@ def _sounds(parts: Sequence[OutputPart], job: Job, rate: int) -> Sound:
     return sound
 
 
-def _cues(parts: Sequence[OutputPart], placed, rate: int):
+def _cues(parts: Sequence[OutputPart], placed: Sequence[Placed], rate: int) -> Iterator[Cue]:
     for part, where in zip(parts, placed, strict=True):
         if where.end > where.start:
             yield Cue(part.piece.text, where.start / rate, where.end / rate)

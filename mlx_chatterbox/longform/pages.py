@@ -92,7 +92,7 @@ def _numbers(lines: Sequence[str]) -> list[_Number]:
         if before >= 0 and not sure:
             gap = "\n".join(lines[before : after + 1 if after >= 0 else len(lines)])
             sure = "\f" in gap or after < 0
-        value = int(number) if number.isdecimal() else _of_roman(number.lower())
+        value = int(number) if number.isdecimal() else _roman_value(number.lower())
         kind = "decimal" if number.isdecimal() else "roman"
         if kind == "roman" and number != number.lower() and not sure:
             continue
@@ -151,7 +151,7 @@ def _cuts(lines: Sequence[str], number: _Number) -> bool:
     return after[:1].islower() and not before.endswith(_ENDS) and len(before) >= _LONG
 
 
-def _of_roman(number: str) -> int:
+def _roman_value(number: str) -> int:
     values = [_VALUES[letter] for letter in number]
     following = [*values[1:], 0]
     return sum(-v if v < f else v for v, f in zip(values, following, strict=True))

@@ -75,10 +75,10 @@ def _execute(
     delivered: set[str] = set()
     try:
         for row in spoken.iter_rows():
-            one: SpokenPiece = pickle.loads(row["spoken"])
-            if one.key not in delivered:
-                delivered.add(one.key)
-                store(one)
+            piece: SpokenPiece = pickle.loads(row["spoken"])
+            if piece.key not in delivered:
+                delivered.add(piece.key)
+                store(piece)
     except ray.exceptions.RayError as error:
         raise JobError(f"Ray failed: {_reason(error)}") from error
 
@@ -145,7 +145,10 @@ class UnitSpeaker:
         worker = f"{os.uname().nodename}:{os.getpid()}"
         spoken: list[SpokenPiece] = []
         self._speaker.speak(unit, spoken.append)
-        return [dataclasses.replace(one, record={**one.record, "worker": worker}) for one in spoken]
+        return [
+            dataclasses.replace(piece, record={**piece.record, "worker": worker})
+            for piece in spoken
+        ]
 
 
 def _load(model: str, dtype: str | None, wanted_model: str) -> Speaker:

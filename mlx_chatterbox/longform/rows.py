@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ..audio.formats import check_output, reason_of
 from ..audio.stretch import checked_speed
@@ -173,7 +174,7 @@ def _without_zeros(source: Path, text: str) -> tuple[str, str]:
         return text, ""
     if "\0" in text.partition("\n")[0]:
         raise TextError(f"{source} is not a text file: its first line has zero bytes.")
-    zero = next((one for one in _NONCHARACTERS if one not in text), "")
+    zero = next((character for character in _NONCHARACTERS if character not in text), "")
     if not zero:
         raise TextError(f"{source} is not a text file: it has zero bytes.")
     return text.replace("\0", zero), zero
@@ -243,7 +244,23 @@ def _check_header(source: Path, header: list[str]) -> None:
         )
 
 
-def _row_of_cells(number, cells, separator, zero, folder, voice, language, ending) -> BatchRow:
+def _row_of_cells(
+    number: int,
+    cells: dict[Any, Any],
+    separator: str,
+    zero: str,
+    folder: Path,
+    voice: Path | None,
+    language: str | None,
+    ending: str,
+) -> BatchRow:
+    """Make a row of the cells that `csv.DictReader` gives by column.
+
+    Args:
+        zero: the character that stands for zero characters; "" for none.
+        folder: the folder that voices are relative to.
+        voice, language, ending: for rows that name none.
+    """
     unnamed = [cells.pop(name) for name in [*cells] if (name or "x").startswith(" ")]
     if any(map(str.strip, filter(None, unnamed))):
         cells[None] = unnamed
@@ -328,8 +345,8 @@ class _Checks:
         written = [path]
         if self._subtitles is not None:
             written.append(subtitles_path(path, self._subtitles))
-        for one in written:
-            if problem := self._clash(row, one):
+        for target in written:
+            if problem := self._clash(row, target):
                 return problem
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -156,21 +156,21 @@ class Speaker:
         """Make the result of a piece; there are several outcomes if the model cut its text."""
         rate = self.tts.sr
         is_one = len(outcomes) == 1
-        verdicts = dict.fromkeys(one.verdict for one in outcomes if one.verdict)
+        verdicts = dict.fromkeys(outcome.verdict for outcome in outcomes if outcome.verdict)
         record = {
             "text": wanted.text,
             "seed": outcomes[0].seed if is_one else wanted.seed,
-            "tries": max(one.tries for one in outcomes),
+            "tries": max(outcome.tries for outcome in outcomes),
             "outcome": "; ".join(verdicts),
             "samples": len(waveform),
             "loudness": loudness_of(trimmed(waveform, rate), rate),
-            "tokens": [int(token) for one in outcomes for token in one.tokens],
+            "tokens": [int(token) for outcome in outcomes for token in outcome.tokens],
         }
         # Only if there is something to report, so that other records stay as in older versions.
-        unread = merged([wanted.left_out, *(one.unread for one in outcomes)])
+        unread = merged([wanted.left_out, *(outcome.unread for outcome in outcomes)])
         if unread:
             record["unread"] = list(unread)
-        if not all(one.stopped for one in outcomes):
+        if not all(outcome.stopped for outcome in outcomes):
             record["stopped"] = False
         return SpokenPiece(wanted.key, encode(waveform, rate), record)
 
@@ -212,9 +212,9 @@ def _decode_only(unit: Sequence[Wanted]) -> set[int]:
     the last bits of each can depend on the others. Empty also if one was spoken alone because the
     unit could not be.
     """
-    there = {index: one.record for index, one in enumerate(unit) if one.record is not None}
-    is_plain = all(one["tries"] == 1 and not one.get("alone") for one in there.values())
-    return set(there) if is_plain else set()
+    records = {index: piece.record for index, piece in enumerate(unit) if piece.record is not None}
+    is_plain = all(record["tries"] == 1 and not record.get("alone") for record in records.values())
+    return set(records) if is_plain else set()
 
 
 def _alone(spoken: SpokenPiece) -> SpokenPiece:

@@ -44,7 +44,7 @@ def planned_writing(
     return writing_for(config, language, normalize, lexicon)
 
 
-def tell_unread(checkpoint, arguments, texts: Iterable[str]) -> None:
+def warn_unread(checkpoint, arguments, texts: Iterable[str]) -> None:
     """Warn of numbers, signs and letters in texts that a model will not read.
 
     When the texts are spoken, letters that the model does not know are reported at the end, with
@@ -75,7 +75,7 @@ def tell_unread(checkpoint, arguments, texts: Iterable[str]) -> None:
         warnings.warn(f"{'; '.join(filter(None, lines))}{hint}.", stacklevel=2)
 
 
-def tell(writing: Writing, is_shown: bool = False) -> None:
+def warn_unspoken(writing: Writing, is_shown: bool = False) -> None:
     """Warn once of what is not spoken.
 
     Args:

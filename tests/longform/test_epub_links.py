@@ -226,7 +226,7 @@ def test_chapters_that_are_not_there_are_told(tmp_path, read):
             archive.writestr(name, content)
     found = read_document(path)
     assert words(found) == ["One", "Text."]
-    assert found.remarks == ("the book is not whole: 1 file is missing in it (gone)",)
+    assert found.remarks == ("the book is incomplete: 1 file is missing (gone)",)
 
 
 def test_a_book_whose_shop_left_its_rights_is_protected(tmp_path):

@@ -123,7 +123,7 @@ def test_many_wrong_subtitles_are_counted_and_all_wrong_ones_refused(read):
     wrong = "".join(f"{n}\n00:00:05,000 --> 00:00:04,000\nWrong.\n\n" for n in range(30))
     found = read(wrong + f"31\n{A}\nOne.")
     assert len(found.remarks) == 11
-    assert found.remarks[-1] == "20 more subtitles are wrong in such a way"
+    assert found.remarks[-1] == "20 more subtitles have such problems"
     with pytest.raises(TextError, match="line 2: it ends before it begins"):
         read(wrong)
 

@@ -109,7 +109,7 @@ def test_all_pairs(mode):
         wrong = [n for n in (one, other) if not set(RULES[n].modes) & modes]
         if not wrong:
             silent = [n for n in table.SILENT if n in (one, other)]
-            of_speech = set(table.OF_SPEECH) & {one, other}
+            of_speech = set(table.NEED_SPEECH) & {one, other}
             wrong = silent if len(silent) == 2 or of_speech else []
         assert said.partition(" ")[0] == (wrong[0] if wrong else ""), (one, other)
 

@@ -17,7 +17,7 @@ ENDINGS = (*PLAIN[1:], *MARKDOWN, ".epub", *SUBTITLES)
 
 
 def is_timed(path: Path) -> bool:
-    """Whether a file is subtitles."""
+    """Tell whether a file is subtitles, by its ending."""
     return path.suffix.lower() in SUBTITLES
 
 
@@ -27,18 +27,19 @@ def read_document(
     longest: int = LONGEST["english"],
     sdh: bool = True,
 ) -> Document:
-    """Read a file and cut it into pieces to speak; its ending says what it is.
+    """Read a file, whose ending sets its format, and cut it into pieces to speak.
 
     Args:
         path: `.txt` (or no ending), `.md`, `.epub`, `.srt` or `.vtt`; texts in UTF-8, or in UTF-16
             with a byte order mark.
         language: of the text, a code; None cuts as English.
-        longest: of a piece, in Latin letters; see `plan.LONGEST`.
-        sdh: of subtitles, speak the sounds and the speakers' names that they have for the deaf.
+        longest: most Latin letters of a piece; see `plan.LONGEST`.
+        sdh: for subtitles, also speak the sounds and the speakers' names that they have for the
+            deaf.
 
     Raises:
-        TextError: there is no such file, nothing to speak in it, or it is not what its ending
-            says; one line that says where.
+        TextError: there is no such file, nothing to speak in it, or its content does not fit its
+            ending; one line that names the place.
     """
     path = Path(path)
     if path.is_dir():
@@ -54,7 +55,7 @@ def read_document(
 
 
 def _reader_of(path: Path) -> Callable[..., Document]:
-    # Imported here: Markdown's parser is needed by few.
+    # Imported here, since few need Markdown's parser.
     ending = path.suffix.lower()
     if ending in MARKDOWN:
         from .markdown import read_markdown
@@ -73,6 +74,5 @@ def _reader_of(path: Path) -> Callable[..., Document]:
 
         return read_plain
     raise TextError(
-        f"{path}: a {ending} file cannot be read; what can is {', '.join(ENDINGS)}. Save it as one "
-        "of these."
+        f"{path}: {ending} files cannot be read; save it as one of {', '.join(ENDINGS)}."
     )

@@ -1,4 +1,4 @@
-"""A book's table of contents, and what its chapters are called: there, or by their headings."""
+"""A book's table of contents, and the choice of its chapters' titles from it or from headings."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _ZERO = re.compile(r"^(\W{0,2})0(?=[1-9]\d?(?:\W|$)(?![.:,]?\d))")
 _ZERO_AT_END = re.compile(r"(?<=[^\W\d_] )0(?=[1-9]\d?$)")
 _FOOTNOTE = re.compile(r"\s*\[Footnote\s*[\dA-Z*†]{0,4}\s?[:.]", re.IGNORECASE)
 _BRACKETED_MARK = re.compile(r"(?<=[^\s\[])\s?\[(?:\d{1,3}|[A-Z]|\*|†)\]")
-# Of a table of contents: parts and chapters, but not their sections.
+# Levels of a table of contents that are read: parts and chapters, but not their sections.
 DEPTH = 2
-# A line before a chapter's heading, such as a date or a motto's author.
+# Most characters before a chapter's heading, such as a date or a motto.
 _SHORT = 120
 _LONGEST_HEADING = 100
 
@@ -62,7 +62,7 @@ def entries_of_nav(text: str) -> list[ContentsEntry]:
     last = 0
     for begin, end in spans:
         if begin < last:
-            continue  # within the one before
+            continue  # inside the one before
         last = end
         link, words, depth = None, [], 0
         for event in markup.events[begin:end]:
@@ -96,29 +96,31 @@ def entries_of_ncx(root: ElementTree.Element) -> list[ContentsEntry]:
 
 
 def shaped(blocks: Iterable[Block], left_out: Counter[str]) -> list[Block]:
-    """The blocks of a file with its notes' headings gone, numbers joined to the headings that they
-    count, and its chapters' titles from the table of contents where that has better ones.
+    """Clean up the blocks of a file.
+
+    Headings of notes are removed, numbers are joined to the headings that they count, and chapters
+    take their titles from the table of contents where these are better.
 
     Args:
-        left_out: counts the notes that are found here.
+        left_out: counts the notes that are removed here.
     """
-    found = _without_bracketed_notes(blocks, left_out)
-    return _titled(_numbered(_without_headings_of_notes(found)))
+    rest = _without_bracketed_notes(blocks, left_out)
+    return _titled(_numbered(_without_headings_of_notes(rest)))
 
 
 def _without_bracketed_notes(blocks: Iterable[Block], left_out: Counter[str]) -> list[Block]:
-    """Without the notes of Project Gutenberg's oldest books, "[Footnote 1: ...]", and their marks.
+    """Remove the notes of Project Gutenberg's oldest books, "[Footnote 1: ...]", and their marks.
 
     A note ends where its bracket is closed, within some paragraphs.
     """
-    found = list(blocks)
-    if not any(_FOOTNOTE.match(block.text) for block in found):
-        return found
+    blocks = list(blocks)
+    if not any(_FOOTNOTE.match(block.text) for block in blocks):
+        return blocks
     kept: list[Block] = []
     at = 0
-    while at < len(found):
-        block = found[at]
-        last = _end_of_bracket(found, at) if _FOOTNOTE.match(block.text) else None
+    while at < len(blocks):
+        block = blocks[at]
+        last = _end_of_bracket(blocks, at) if _FOOTNOTE.match(block.text) else None
         if last is None:
             kept.append(replace(block, text=_BRACKETED_MARK.sub("", block.text)))
             at += 1
@@ -130,7 +132,7 @@ def _without_bracketed_notes(blocks: Iterable[Block], left_out: Counter[str]) ->
 
 
 def _end_of_bracket(blocks: Sequence[Block], at: int) -> int | None:
-    """The paragraph that closes a bracket; None if none of the next does."""
+    """The index of the paragraph that closes a bracket; None if none of the next 20 does."""
     depth = 0
     for place in range(at, min(at + 20, len(blocks))):
         if blocks[place].kind != "paragraph":
@@ -142,7 +144,7 @@ def _end_of_bracket(blocks: Sequence[Block], at: int) -> int | None:
 
 
 def _without_headings_of_notes(blocks: list[Block]) -> list[Block]:
-    """Headings go under which notes alone were."""
+    """Remove the headings that have nothing but notes below them."""
     kept: list[Block] = []
     following: Block | None = None
     notes = False
@@ -166,57 +168,59 @@ def _without_headings_of_notes(blocks: list[Block]) -> list[Block]:
 
 
 def _among_notes(blocks: Sequence[Block]) -> set[int]:
-    """Indices of headings within a list of notes, such as "Chapter 1": under a heading of notes, or
-    in a file without a paragraph of its own."""
+    """Indices of headings inside a list of notes, such as "Chapter 1".
+
+    They are below a heading of notes, or in a file without paragraphs of its own.
+    """
     titles = [each.kind != "note" and bool(TITLE.fullmatch(flowed(each.text))) for each in blocks]
     all_notes = not any(
         block.kind == "paragraph" and not title for block, title in zip(blocks, titles, strict=True)
     )
-    found, above = set(), 0
+    headings, above = set(), 0
     for at, block in enumerate(blocks):
         if block.kind != "heading":
             continue
         if titles[at]:
             above = block.level
         elif all_notes or (above and block.level > above):
-            found.add(at)
+            headings.add(at)
         else:
             above = 0
-    return found
+    return headings
 
 
 def _numbered(blocks: list[Block]) -> list[Block]:
-    """ "01" over "The Boy" as "1. The Boy"."""
-    found: list[Block] = []
+    """Join numbers to the headings below them: "01" above "The Boy" becomes "1. The Boy"."""
+    result: list[Block] = []
     for block in blocks:
         if block.kind == "heading":
             text = _ZERO_AT_END.sub("", _ZERO.sub(r"\1", flowed(block.text)))
             block = replace(block, text=text if text != flowed(block.text) else block.text)
-            at = len(found) - 1
-            while at >= 0 and found[at].kind == "entry":
+            at = len(result) - 1
+            while at >= 0 and result[at].kind == "entry":
                 at -= 1
-            if at >= 0 and _worth(text) > 2 and _is_number(found, at):
-                over = found.pop(at)
+            if at >= 0 and _worth(text) > 2 and _is_number(result, at):
+                over = result.pop(at)
                 number = _ZERO.sub(r"\1", flowed(over.text)).strip(" .:)-–—")
                 level = min(block.level, over.level if over.kind == "heading" else block.level)
                 block = Block("heading", f"{number}. {text}", level)
-        found.append(block)
-    return found
+        result.append(block)
+    return result
 
 
 def _is_number(blocks: Sequence[Block], at: int) -> bool:
     block = blocks[at]
     if not _NUMBER.fullmatch(flowed(block.text) or "-"):
         return False
-    # A paragraph is one if nothing else of the chapter stands before it.
+    # A paragraph counts if it is the first of the chapter.
     return block.kind == "heading" or (
         block.kind == "paragraph" and not any(each.kind != "entry" for each in blocks[:at])
     )
 
 
 def _titled(blocks: list[Block]) -> list[Block]:
-    """Entries of the table of contents go into the headings they lead to, or become chapters."""
-    found: list[Block] = []
+    """Set titles from entries of the table of contents: in their headings, else as new chapters."""
+    result: list[Block] = []
     entries: list[str] = []
     for at, block in enumerate(blocks):
         if block.kind == "entry":
@@ -227,27 +231,27 @@ def _titled(blocks: list[Block]) -> list[Block]:
                 title = better_title(text, _nearest(text, entries))
                 block = replace(block, title=title)
                 entries = []
-            elif found and found[-1].kind == "heading" and _is_within(text, found[-1].title):
+            elif result and result[-1].kind == "heading" and _is_within(text, result[-1].title):
                 block = replace(block, title="")
-            found.append(block)
-        elif block.kind == "paragraph" and not entries and _is_rest(found, block):
-            found[-1] = _with_rest(found[-1], block)
+            result.append(block)
+        elif block.kind == "paragraph" and not entries and _is_rest(result, block):
+            result[-1] = _with_rest(result[-1], block)
         elif block.kind == "paragraph" and entries and not _heading_is_near(blocks, at):
-            _place(found, block, entries[-1])
+            _place(result, block, entries[-1])
             entries = []
         else:
-            found.append(block)
-    return found
+            result.append(block)
+    return result
 
 
-def _is_rest(found: Sequence[Block], block: Block) -> bool:
-    """Whether a paragraph is the title of a number above it: the contents have both."""
-    if not found or found[-1].kind != "heading" or not found[-1].title:
+def _is_rest(before: Sequence[Block], block: Block) -> bool:
+    """Tell whether a paragraph is the title of a number above it, as the contents have both."""
+    if not before or before[-1].kind != "heading" or not before[-1].title:
         return False
     text = flowed(block.text)
     is_short = len(text) <= _LONGEST_HEADING and text.count(".") < 2
-    over = flowed(found[-1].text)
-    return is_short and _worth(over) < 3 and text != over and _is_within(text, found[-1].title)
+    over = flowed(before[-1].text)
+    return is_short and _worth(over) < 3 and text != over and _is_within(text, before[-1].title)
 
 
 def _with_rest(heading: Block, block: Block) -> Block:
@@ -255,22 +259,22 @@ def _with_rest(heading: Block, block: Block) -> Block:
     return replace(heading, text=f"{over.rstrip('.:')}. {flowed(block.text)}")
 
 
-def _place(found: list[Block], block: Block, title: str) -> None:
-    """A paragraph that an entry leads to."""
+def _place(before: list[Block], block: Block, title: str) -> None:
+    """Append a paragraph that an entry leads to, with the entry's title where it belongs."""
     text = flowed(block.text)
-    over = flowed(found[-1].text) if found and found[-1].kind == "heading" else ""
+    over = flowed(before[-1].text) if before and before[-1].kind == "heading" else ""
     if over and (_is_within(over, title) or _worth(over) < 2):
-        found[-1] = replace(found[-1], title=better_title(over, title))
+        before[-1] = replace(before[-1], title=better_title(over, title))
     elif len(text) <= _LONGEST_HEADING and _is_within(text, title):
-        found.append(Block("heading", block.text, 0, better_title(text, title)))
+        before.append(Block("heading", block.text, 0, better_title(text, title)))
         return
     else:
-        found += [Block("break"), Block("chapter", title)]
-    found.append(block)
+        before += [Block("break"), Block("chapter", title)]
+    before.append(block)
 
 
 def _heading_is_near(blocks: Sequence[Block], at: int) -> bool:
-    """Whether a chapter's heading follows after a short line or two."""
+    """Tell whether a chapter's heading follows after a short line or two."""
     length = 0
     for block in blocks[at : at + 4]:
         if block.kind == "heading":
@@ -282,13 +286,13 @@ def _heading_is_near(blocks: Sequence[Block], at: int) -> bool:
 
 
 def _nearest(text: str, entries: Sequence[str]) -> str:
-    """The entry that a heading has most words of."""
+    """The entry that shares most words with a heading; the last of equal ones."""
     words = set(_letters(text).split())
     return max(reversed(entries), key=lambda entry: len(words & set(_letters(entry).split())))
 
 
 def better_title(heading: str, entry: str) -> str:
-    """What a chapter is called: as its heading, or as the table of contents has it."""
+    """Choose a chapter's title: its heading, or the entry in the table of contents."""
     if _worth(entry) > _worth(heading):
         return entry
     if _worth(entry) == _worth(heading) and _is_within(heading, entry):
@@ -309,7 +313,7 @@ def _letters(text: str) -> str:
 
 
 def _is_within(text: str, title: str | None) -> bool:
-    """Whether a title has all of a text, word for word."""
+    """Tell whether a title contains a text, word for word."""
     words = _letters(text)
     if not words or not title:
         return False

@@ -14,10 +14,10 @@ _PAGES = (".xhtml", ".html", ".htm", ".xht")
 
 
 def cover_of(package: ElementTree.Element, name: str, archive: Archive) -> bytes | None:
-    """A JPEG or PNG file's bytes; None if the book has no cover, or one of another kind.
+    """Find the cover; returns a JPEG or PNG file's bytes, None if there is none of these formats.
 
     Args:
-        package: the book's package document, called `name` in the archive.
+        package: the book's package document, named `name` in the archive.
     """
     for path in _candidates(package, name, archive):
         try:
@@ -60,7 +60,7 @@ def _candidates(package: ElementTree.Element, name: str, archive: Archive) -> It
 
 
 def _pictures_of(page: str, archive: Archive) -> list[str]:
-    """The first picture of a page."""
+    """The name of the first picture of a page, in a list; [] for none."""
     try:
         markup = Markup(archive.text(page))
     except TextError:

@@ -1,4 +1,4 @@
-"""Letters that a book shows as pictures: what they are, and what they belong to."""
+"""Drop caps: letters that a book shows as pictures, and the words that they belong to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMED = re.compile(
 )
 _CLASS = re.compile(r"drop|initial|lettrine|illum|firstletter|first-letter", re.IGNORECASE)
 _FILE = re.compile(r"(?:^|[-_/.])([a-z])\d{0,3}\.(?:png|jpe?g|gif|svg)$", re.IGNORECASE)
-# Letters that are words, and what is none after them but the rest of one: "A" and "fter".
+# Letters that are words, and texts after them that are the rest of one word: "A" and "fter".
 _WORDS = frozenset("AIO")
 _RESTS = frozenset(
     "n t s f nd ll fter gain bout bove mong lone way lthough lmost lready lways nyone nything "
@@ -24,11 +24,10 @@ _RESTS = frozenset(
 
 
 def letter_of(element: Element, text: str) -> str:
-    """The letter that a picture shows, with a quotation mark before it; "" if it shows another
-    thing.
+    """The letter that a picture shows, with a quotation mark before it; "" if it shows none.
 
     Args:
-        text: inside the element, of an SVG picture.
+        text: the text inside an SVG picture.
     """
     for words in (element.get("alt"), element.get("aria-label"), text, element.get("title")):
         words = " ".join(words.split())
@@ -45,12 +44,12 @@ def letter_of(element: Element, text: str) -> str:
 
 
 def is_cap(element: Element, text: str) -> bool:
-    """Whether an element is a drop cap by its class, and holds a letter as text."""
+    """Tell whether an element is a drop cap by its class, and has a letter as text."""
     return any(map(_CLASS.search, element.classes)) and bool(_ALONE.fullmatch(text.strip()))
 
 
 def joins(cap: str, after: str) -> bool:
-    """Whether a letter and the text after it are one word, were there no space between them."""
+    """Tell whether a letter and the text after it, without the space between, are one word."""
     if not after[:1].isalpha():
         return False
     if after[0].islower():
@@ -66,5 +65,5 @@ def _first_word(text: str) -> str:
 
 
 def repeats(cap: str, after: str) -> bool:
-    """Whether the text has the letter again, for those who do not see the picture."""
+    """Tell whether the text repeats the letter, for readers without pictures."""
     return after.lstrip("\"'“‘«„")[:1] == cap[-1].upper()

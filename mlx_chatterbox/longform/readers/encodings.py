@@ -1,4 +1,4 @@
-"""Bytes of texts as characters: declared, recognised, or guessed from the language."""
+"""Decoding of texts by the encoding that they declare, by their bytes, or by their language."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...errors import TextError
 
 _XML = re.compile(rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]{1,40})["']""", re.IGNORECASE)
 _META = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
-# Where a file declares nothing and is no UTF-8: what programs of its language wrote.
+# The usual encoding of a language, for files that declare none and are not UTF-8.
 _BY_LANGUAGE = {
     **dict.fromkeys(("cs", "pl", "hu", "sk", "sl", "hr", "ro", "sr", "bs"), "windows-1250"),
     **dict.fromkeys(("ru", "uk", "bg", "be", "mk"), "windows-1251"),
@@ -25,21 +25,21 @@ _BY_LANGUAGE = {
     "zh": "gb18030",
     "ko": "cp949",
 }
-# What is called so is written in the wider one, in practice.
+# Encodings that, in practice, name a wider one.
 _WIDER = {"iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254", "gb2312": "gb18030",
           "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}  # fmt: skip
-# Typed by those who write the Latin alphabet: what stands beside letters, and what does not.
+# Signs beyond ASCII that are common in texts in the Latin alphabet.
 _TYPED = frozenset("\u00a0–—‘’“”„‚…«»‹›•°€£§©®™¡¿·")
-# Python knows codecs that are no character sets, such as punycode.
+# Python also has codecs that are not character sets, such as punycode.
 _CHARACTER_SETS = tuple(
     "utf-8 utf-16 utf-32 ascii iso8859 iso2022 cp koi8 mac gb hz big5 shift euc tis johab".split()
 )
-# A byte that is no UTF-8, as Python marks it.
+# A byte that is not UTF-8, as "surrogateescape" decodes it.
 _STRANGE = re.compile("[\udc80-\udcff]")
 _BEYOND_ASCII = re.compile("[^\0-\x7f]")
-# Control characters that no text has.
+# Control characters that do not occur in texts.
 _ODD = re.compile(r"[\x00-\x08\x0b\x0e-\x1f]")
-# So many letters beyond ASCII say what a text is.
+# Characters beyond ASCII that are looked at; more are not needed.
 _ENOUGH = 100_000
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -62,38 +62,41 @@ class TextDecoder:
     guessed: dict[str, list[str]] = field(default_factory=dict)
 
     def decode(self, content: bytes, name: str, label: str) -> str:
-        r"""A file's characters, its line ends as "\n".
+        r"""Decode a file; its line ends become "\n".
 
         Args:
-            name: of the file; `label` is what it is called in messages.
+            name: of the file in the book.
+            label: its name in messages.
 
         Raises:
-            TextError: it is in no encoding that fits.
+            TextError: no encoding fits.
         """
         text = self._decoded(content, name)
         if text is None:
-            raise TextError(f"{label} is no text in UTF-8, nor in an encoding that it declares.")
+            raise TextError(f"{label} is neither UTF-8 nor in an encoding that it declares.")
         if "\0" in text:
-            raise TextError(f"{label} is no text: it has zero bytes.")
+            raise TextError(f"{label} is not a text file: it has zero bytes.")
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def _decoded(self, content: bytes, name: str) -> str | None:
         for mark, encoding in _BOMS.items():
             if content.startswith(mark):
-                return _tried(content, encoding)
+                return _decoded_as(content, encoding)
         if content[:2] in (b"<\0", b"\0<"):
-            return _tried(content, "utf-16-le" if content[1:2] == b"\0" else "utf-16-be")
+            return _decoded_as(content, "utf-16-le" if content[1:2] == b"\0" else "utf-16-be")
         declared = _declared(content)
-        # UTF-8 with a letter beyond ASCII is hardly ever anything else, whatever it is called.
-        if (text := _tried(content, "utf-8")) is not None and (
+        # A text that decodes as UTF-8 hardly ever is anything else, whatever it declares.
+        if (text := _decoded_as(content, "utf-8")) is not None and (
             not declared.startswith(("utf-16", "utf-32", "iso2022", "hz")) and "\x1b" not in text
         ):
             return text
         if declared and not declared.startswith(("utf-16", "utf-32", "utf-8")):
             text = (
-                None if _mostly_utf8(content) else _tried(content, _WIDER.get(declared, declared))
+                None
+                if _mostly_utf8(content)
+                else _decoded_as(content, _WIDER.get(declared, declared))
             )
-            text = _tried(content, declared) if text is None else text
+            text = _decoded_as(content, declared) if text is None else text
             if text is not None and not _mostly_utf8(content):
                 return text
         if (guessed := guess(content, self.language)) is None:
@@ -103,22 +106,22 @@ class TextDecoder:
         return text
 
     def remarks(self) -> list[str]:
-        """A line for each encoding that was guessed."""
+        """Report each guessed encoding in one line."""
         return [
             f"{names[0] if len(names) == 1 else f'{len(names)} files, such as {names[0]},'} not in "
-            f"UTF-8, nor in an encoding that is declared: read as {encoding}"
+            f"UTF-8 or in a declared encoding: read as {encoding}"
             for encoding, names in self.guessed.items()
         ]
 
 
 def guess(content: bytes, language: str | None = None) -> tuple[str, str] | None:
-    """Characters of a text that declares no encoding and is no UTF-8, and what it was read as.
+    """Decode a text that declares no encoding and is not UTF-8.
 
     Args:
-        language: of the text, a code: each has its own.
+        language: of the text, a code; it decides which encodings are tried.
 
     Returns:
-        None where nothing fits.
+        The text, and the name of the encoding; None if none fits.
     """
     if (wide := _wide(content)) is not None:
         return wide
@@ -127,38 +130,44 @@ def guess(content: bytes, language: str | None = None) -> tuple[str, str] | None
     own = _BY_LANGUAGE.get((language or "")[:2].lower(), "cp1252")
     texts: dict[str, str] = {}
     for encoding in dict.fromkeys((own, "cp1252", "mac_roman")):
-        text = _tried(content, encoding)
+        text = _decoded_as(content, encoding)
         if text is not None and _is_text(text):
             texts[encoding] = text
     if not texts:
         return None
     # Mac Roman only where it makes more of the text.
     mac = texts.pop("mac_roman", "")
-    likeness = _likeness(mac)
+    plausibility = _plausibility(mac)
     others = list(texts.items())[:1]
-    if likeness > 0 and (not others or (own == "cp1252" and likeness > _likeness(others[0][1]))):
+    if plausibility > 0 and (
+        not others or (own == "cp1252" and plausibility > _plausibility(others[0][1]))
+    ):
         return mac, "Mac Roman"
-    if not others or (others[0][0] == "cp1252" and _likeness(others[0][1]) < 0):
+    if not others or (others[0][0] == "cp1252" and _plausibility(others[0][1]) < 0):
         return None
     encoding, text = others[0]
     return text, encoding.replace("cp1252", "windows-1252")
 
 
 def _wide(content: bytes) -> tuple[str, str] | None:
-    """UTF-16 without a byte order mark: every other byte of Latin letters is zero."""
+    """Decode UTF-16 without a byte order mark, in which every other byte of Latin letters is zero.
+
+    Returns:
+        The text, and the name of the encoding; None if it is something else.
+    """
     if len(content) % 2 or not content:
         return None
     sample = content[:4000]
     odd, even = sample[1::2].count(0), sample[::2].count(0)
     if max(odd, even) * 10 < len(sample[::2]) * 7 or min(odd, even):
         return None
-    text = _tried(content, "utf-16-le" if odd else "utf-16-be")
+    text = _decoded_as(content, "utf-16-le" if odd else "utf-16-be")
     return None if text is None else (text, "UTF-16")
 
 
-def _likeness(text: str) -> int:
-    """How much more often letters and signs beyond ASCII stand where they do in words, than not."""
-    found = 0
+def _plausibility(text: str) -> int:
+    """Score a decoding: characters beyond ASCII in plausible places, minus those in others."""
+    score = 0
     padded = f" {text} "
     for match in islice(_BEYOND_ASCII.finditer(padded), _ENOUGH):
         at, one = match.start(), match.group()
@@ -167,17 +176,17 @@ def _likeness(text: str) -> int:
             continue  # a word of one letter: "à"
         if one.isalpha() and one.isupper():
             # "École", "CAFÉ", not "CafÉ" nor "itÕs".
-            found += 1 if not before.islower() and after.isalpha() else -1
+            score += 1 if not before.islower() and after.isalpha() else -1
         elif one.isalpha():
-            found += 1 if before.isalpha() or after.isalpha() else -1
+            score += 1 if before.isalpha() or after.isalpha() else -1
         else:
             between = before.isalpha() and after.isalpha()
-            found += 1 if one in _TYPED and (not between or one in "’—–…") else -1
-    return found
+            score += 1 if one in _TYPED and (not between or one in "’—–…") else -1
+    return score
 
 
 def _declared(content: bytes) -> str:
-    """The encoding's name as Python has it; "" where there is none, or none that is known."""
+    """Python's name of the encoding that a file declares; "" if none, or none that is known."""
     match = _XML.search(content[:300]) or _META.search(content[:2000])
     if match is None:
         return ""
@@ -188,7 +197,7 @@ def _declared(content: bytes) -> str:
     return name if name.startswith(_CHARACTER_SETS) else ""
 
 
-def _tried(content: bytes, encoding: str) -> str | None:
+def _decoded_as(content: bytes, encoding: str) -> str | None:
     try:
         return content.decode(encoding)
     except (UnicodeError, LookupError):
@@ -196,19 +205,19 @@ def _tried(content: bytes, encoding: str) -> str | None:
 
 
 def _mostly_utf8(content: bytes) -> str | None:
-    """A text in UTF-8 with a few bytes of windows-1252 in it; None if it is not that."""
+    """Decode UTF-8 with a few bytes of windows-1252 in it; None if it is something else."""
     text = content.decode("utf-8", "surrogateescape")
     strange = len(_STRANGE.findall(text))
     others = len(_BEYOND_ASCII.findall(text)) - strange
     if others < 2 * strange:
         return None
-    return _STRANGE.sub(lambda match: _of_windows(match.group()), text)
+    return _STRANGE.sub(lambda match: _windows_character(match.group()), text)
 
 
-def _of_windows(character: str) -> str:
+def _windows_character(character: str) -> str:
     return bytes([ord(character) - 0xDC00]).decode("cp1252", "replace")
 
 
 def _is_text(text: str) -> bool:
-    """Whether a guess gives mostly what texts are made of."""
+    """Tell whether a decoded text has almost no control characters."""
     return len(_ODD.findall(text)) * 100 <= len(text)

@@ -1,8 +1,7 @@
-"""EPUB 2 and 3: the chapters in reading order, by the standard library alone.
+"""EPUB 2 and 3: the chapters in reading order, read with the standard library alone.
 
-A book comes from anywhere, so nothing in it is trusted: no file is unpacked, what is read is
-limited whatever the archive says of its size, XML that declares entities is refused, and no address
-leads out of the archive.
+Nothing in a book is trusted: no file is unpacked to disk, reading is limited whatever sizes the
+archive declares, XML that declares entities is refused, and no address leads out of the archive.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from .styles import Styles, applies_to, sheets_of
 from .xhtml import ChapterReader
 
 CONTAINER, ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
-# What some shops add to books that they encrypt.
+# Files that shops add to books that they encrypt.
 RIGHTS = ("META-INF/rights.xml", "META-INF/sinf.xml", "META-INF/license.lcpl")
-# What a book's reading order has at most, and one of its chapters of style sheets.
+# Limits of chapters in the reading order, and of style sheets of a chapter.
 MOST_CHAPTERS, _MOST_SHEETS = 10_000, 50
 _XHTML = ("application/xhtml+xml", "text/html", "text/x-oeb1-document", "application/x-dtbook+xml")
 _ENDINGS = (".xhtml", ".html", ".htm", ".xht")
-# What is left out, one and many of it, in the order in which it is told.
+# Names of things that are left out, singular and plural, in the order in which they are reported.
 _NAMES = {
     "note": ("note", "notes"),
     "mark": ("mark of a note", "marks of notes"),
@@ -54,13 +53,16 @@ _NAMES = {
     "index": ("index", "indexes"),
     "text of Project Gutenberg's own": ("text of Project Gutenberg's own",) * 2,
     "aside": ("file outside the reading order", "files outside the reading order"),
-    "foreign": ("file that is no text", "files that are no text"),
+    "foreign": ("file that is not text", "files that are not text"),
 }
 
 
 def read_epub(path: Path, language: str | None, longest: int) -> Document:
-    """See `read_document`. A chapter is called as the table of contents has it where that says more
-    than its heading; one without a heading has its title from there, unspoken."""
+    """Read an EPUB; see `read_document`.
+
+    A chapter's title comes from the table of contents if that has more than its heading, or if it
+    has no heading; then it is not spoken.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             book = _Book(path, archive, language)
@@ -68,14 +70,14 @@ def read_epub(path: Path, language: str | None, longest: int) -> Document:
             pieces = plan_blocks(blocks, language, longest)
             return Document(book.title, book.author, pieces, book.cover(), tuple(book.remarks()))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        # The library's message may hold a name of 64 kB.
+        # The library's message may have a name of 64 kB in it.
         why = shortened(one_line(error))
-        raise TextError(f"{path} is no EPUB, or a damaged one: {why}.") from None
+        raise TextError(f"{path} is not an EPUB, or is damaged: {why}.") from None
     except OSError as error:
         raise TextError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (lzma.LZMAError, ValueError, struct.error, MemoryError) as error:
         raise TextError(
-            f"{path} is no EPUB, or a damaged one: {shortened(one_line(error))}."
+            f"{path} is not an EPUB, or is damaged: {shortened(one_line(error))}."
         ) from None
 
 
@@ -102,17 +104,20 @@ class _Book:
         self._problems: list[str] = []
 
     def _package_name(self) -> str:
-        """The file that lists all others; without a container, which archives packed by hand have
-        elsewhere, the one that can be meant."""
+        """The name of the package, which lists all other files.
+
+        Archives that were packed by hand may have no container where it belongs; then it is the
+        only file that can be the package.
+        """
         if CONTAINER not in self._archive:
-            found = self._archive.packages()
-            if len(found) != 1:
-                raise TextError(f"{self._path} is no whole EPUB: {CONTAINER} is missing.")
-            return found[0]
+            packages = self._archive.packages()
+            if len(packages) != 1:
+                raise TextError(f"{self._path} is not a complete EPUB: {CONTAINER} is missing.")
+            return packages[0]
         rootfile = self._archive.xml(CONTAINER).find(".//rootfile")
         package = "" if rootfile is None else rootfile.get("full-path", "")
         if not package:
-            raise TextError(f"{self._path} is no EPUB: {CONTAINER} names no package.")
+            raise TextError(f"{self._path} is not an EPUB: {CONTAINER} names no package.")
         return self._archive.resolved("package", package)
 
     def blocks(self) -> list[Block]:
@@ -144,20 +149,20 @@ class _Book:
         return cover_of(self._package, self._name, self._archive)
 
     def remarks(self) -> list[str]:
-        """What is not spoken, and what was guessed."""
+        """Report what is left out, guessed or missing, a line for each kind."""
         parts = [
             f"{count} {_NAMES[what][count > 1]}"
             for what in _NAMES
             if (count := self._left_out[what])
         ]
-        told = [f"left out: {', '.join(parts)}"] if parts else []
-        return [*told, *self._archive.decoder.remarks(), *self._problems]
+        left_out = [f"left out: {', '.join(parts)}"] if parts else []
+        return [*left_out, *self._archive.decoder.remarks(), *self._problems]
 
     def _reading_order(self) -> tuple[list[str], frozenset[str]]:
-        """Names of the chapters' files, and of those that stand outside."""
+        """Names of the chapters' files, and of the files outside the reading order."""
         spine = self._package.find("./spine")
         if spine is None:
-            raise TextError(f"{self._path} is no EPUB: {self._name} has no spine.")
+            raise TextError(f"{self._path} is not an EPUB: {self._name} has no spine.")
         locked = self._locked()
         names: dict[str, None] = {}
         missing: dict[str, None] = {}
@@ -165,7 +170,8 @@ class _Book:
         references = spine.findall("./itemref")
         if len(references) > MOST_CHAPTERS:
             raise TextError(
-                f"{self._path} lists {len(references)} chapters: over {MOST_CHAPTERS} are no book."
+                f"{self._path} lists {len(references)} chapters: over {MOST_CHAPTERS}, too many "
+                "for a book."
             )
         for reference in references:
             item = self._items.get(reference.get("idref"))
@@ -183,9 +189,7 @@ class _Book:
                 self._left_out["foreign"] += 1
                 continue
             if name in locked:
-                raise TextError(
-                    f"{self._path} is encrypted: it can be read by its shop's app only."
-                )
+                raise TextError(f"{self._path} is encrypted: only the app of its shop can read it.")
             if name not in self._archive:
                 missing[name] = None
                 continue
@@ -198,11 +202,9 @@ class _Book:
             return
         first = next(iter(missing))
         if not names:
-            raise TextError(f"{self._path} is no whole EPUB: {first} is missing.")
+            raise TextError(f"{self._path} is not a complete EPUB: {first} is missing.")
         many = "files are" if len(missing) > 1 else "file is"
-        self._problems.append(
-            f"the book is not whole: {len(missing)} {many} missing in it ({first})"
-        )
+        self._problems.append(f"the book is incomplete: {len(missing)} {many} missing ({first})")
 
     def _chapter(self, name: str) -> ChapterFile:
         try:
@@ -210,8 +212,8 @@ class _Book:
         except TextError as error:
             if any(rights in self._archive for rights in RIGHTS):
                 raise TextError(
-                    f"{self._path}: {name} cannot be read: the book is protected (DRM), and its "
-                    "shop's app alone can."
+                    f"{self._path}: {name} cannot be read: the book is protected (DRM), and only "
+                    "the app of its shop can read it."
                 ) from None
             if str(error).startswith("it "):
                 raise TextError(f"{self._path}: {name}: {error}") from None
@@ -227,11 +229,11 @@ class _Book:
         key = tuple(dict.fromkeys(sheets))[:_MOST_SHEETS]
         if key not in self._sheets:
             self._sheets[key] = Styles(sheets_of(key, self._archive.sheet))
-        return ChapterFile(name, markup, self._sheets[key].of_another_file())
+        return ChapterFile(name, markup, self._sheets[key].for_another_file())
 
     def _entries(self, chapters: dict[str, ChapterFile]) -> dict[str, dict[str, list[str]]]:
         """Titles of the table of contents by file and the id in it, "" for the file's beginning."""
-        found: dict[str, dict[str, list[str]]] = {}
+        titles: dict[str, dict[str, list[str]]] = {}
         for name, entries in self._tables():
             for entry in entries:
                 path, _, fragment = entry.address.partition("#")
@@ -239,13 +241,13 @@ class _Book:
                 fragment = self._archive.unquoted(fragment)
                 if not entry.title or target not in chapters:
                     continue
-                of_file = found.setdefault(target, {})
+                of_file = titles.setdefault(target, {})
                 if fragment not in chapters[target].ids:
                     fragment = ""
                 of_file.setdefault(fragment, [entry.title])
-            if found:
+            if titles:
                 break
-        return found
+        return titles
 
     def _tables(self) -> list[tuple[str, list[ContentsEntry]]]:
         """The tables of contents, EPUB 3's before EPUB 2's."""
@@ -267,7 +269,7 @@ class _Book:
         return tables
 
     def _locked(self) -> frozenset[str]:
-        """Encrypted files; fonts often are, and do not matter."""
+        """Names of encrypted files; fonts often are, and are not read."""
         if ENCRYPTION not in self._archive:
             return frozenset()
         references = self._archive.xml(ENCRYPTION).iter("CipherReference")
@@ -277,6 +279,6 @@ class _Book:
 
 
 def _texts(package: ElementTree.Element, name: str) -> list[str]:
-    """Of the metadata's elements of a name."""
-    found = [" ".join("".join(node.itertext()).split()) for node in package.iter(name)]
-    return [text for text in found if text]
+    """The texts of the metadata's elements of a name, without empty ones."""
+    texts = [" ".join("".join(node.itertext()).split()) for node in package.iter(name)]
+    return [text for text in texts if text]

@@ -1,14 +1,16 @@
-"""Contents pages and lists of pictures that are made of links: a table of contents without the
-mark of one, which EPUB 3 has (`nav`), and EPUB 2 has not."""
+"""Contents pages and lists of pictures that are made of links.
+
+EPUB 3 marks a table of contents with `nav`; EPUB 2 does not, so it is recognised here.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .markup import BLOCKS, HEADINGS, Element, End
-from .notes import ChapterFile
+from .notes import ChapterFile, Resolve
 
 # A heading, or a line, above such a list.
 _TITLE = re.compile(
@@ -19,7 +21,7 @@ _TITLE = re.compile(
     r"|目次|目录|目錄|차례|목차)[\W_]*",
     re.IGNORECASE,
 )
-# Beside the links: numbers of pages, and dots that lead to them.
+# Text between the links: numbers of pages, and the dots before them.
 _BESIDE = re.compile(r"(?:[\W\d_]|\b(?:page|pp?|[ivxlc]{1,7})\b)*", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+")
 _FEWEST, _LONGEST_BETWEEN = 3, 60
@@ -27,13 +29,13 @@ _FEWEST, _LONGEST_BETWEEN = 3, 60
 
 @dataclass
 class _Line:
-    """What stands in one line.
+    """The content of one line.
 
     Attributes:
-        begin, end: its events, `end` not counted.
-        text: all of it.
-        beside: what is in no link.
-        links: text and address of each.
+        begin, end: indices of its events, `end` excluded.
+        text: its whole text.
+        beside: its text outside links.
+        links: text and address of each link.
     """
 
     begin: int
@@ -43,7 +45,7 @@ class _Line:
     links: list[tuple[str, str]] = field(default_factory=list)
 
 
-def find_contents(chapters: Sequence[ChapterFile], resolved: Callable[[str, str], str]) -> None:
+def find_contents(chapters: Sequence[ChapterFile], resolved: Resolve) -> None:
     """Find such lists in each chapter, and fill in its attributes `silent` and `contents`.
 
     A list counts by its heading, or if its links lead to headings of the same words.
@@ -95,20 +97,22 @@ def _lines(chapter: ChapterFile) -> Iterator[_Line]:
 
 
 def _target(
-    address: str, chapter: ChapterFile, by_name, resolved
+    address: str, chapter: ChapterFile, by_name: Mapping[str, ChapterFile], resolved: Resolve
 ) -> tuple[ChapterFile, str] | None:
-    """The chapter and the id that a link leads to; None out of the book."""
+    """The chapter and the id that a link leads to; None if it leads out of the book."""
     path, _, fragment = address.partition("#")
     if re.match(r"[a-z][a-z0-9+.-]*:", path, re.IGNORECASE):
         return None
-    found = by_name.get(resolved(chapter.name, path) if path else chapter.name)
-    if found is None or (found is chapter and fragment not in chapter.ids):
+    target = by_name.get(resolved(chapter.name, path) if path else chapter.name)
+    if target is None or (target is chapter and fragment not in chapter.ids):
         return None
-    return found, fragment
+    return target, fragment
 
 
-def _is_link(line: _Line, chapter: ChapterFile, by_name, resolved) -> bool:
-    """Whether a line is nothing but links to elsewhere in the book."""
+def _is_link(
+    line: _Line, chapter: ChapterFile, by_name: Mapping[str, ChapterFile], resolved: Resolve
+) -> bool:
+    """Tell whether a line is nothing but links to elsewhere in the book."""
     words = [text for text, _ in line.links if any(map(str.isalpha, text))]
     if not words or _BESIDE.fullmatch(line.beside) is None:
         return False
@@ -116,7 +120,7 @@ def _is_link(line: _Line, chapter: ChapterFile, by_name, resolved) -> bool:
 
 
 def _title_over(lines: Sequence[_Line], at: int) -> int | None:
-    """Which line is the title of a list, perhaps with a short one after it, such as "Part One"."""
+    """The index of a list's title, perhaps with a short line such as "Part One" after it."""
     for place in range(at - 1, max(-1, at - 3), -1):
         text = " ".join(lines[place].text.split())
         if _TITLE.fullmatch(text):
@@ -131,15 +135,21 @@ def _is_between(line: _Line) -> bool:
     return len(text) <= _LONGEST_BETWEEN and text[-1:] not in ".!?" and not line.links
 
 
-def _end_of_run(lines: Sequence[_Line], at: int, chapter, by_name, resolved) -> int:
-    """Where a list ends that may have short lines without links in it, such as "Part One"."""
+def _end_of_run(
+    lines: Sequence[_Line],
+    at: int,
+    chapter: ChapterFile,
+    by_name: Mapping[str, ChapterFile],
+    resolved: Resolve,
+) -> int:
+    """The end of a list, which may have short lines without links in it, such as "Part One"."""
     end = at + 1
     while end < len(lines):
         if _is_link(lines[end], chapter, by_name, resolved):
             end += 1
             continue
         follows = end + 1 < len(lines) and _is_link(lines[end + 1], chapter, by_name, resolved)
-        # What a link leads to is no part of the list that leads there.
+        # The target of a link is not part of the list.
         if not (_is_between(lines[end]) and follows) or _is_target(lines[end], chapter):
             break
         end += 1
@@ -147,7 +157,7 @@ def _end_of_run(lines: Sequence[_Line], at: int, chapter, by_name, resolved) -> 
 
 
 def _is_target(line: _Line, chapter: ChapterFile) -> bool:
-    """Whether a line is a heading, or in it begins what has an id."""
+    """Tell whether a line is a heading, or has the beginning of an element with an id."""
     inside = chapter.markup.events[max(0, line.begin - 1) : line.end]
     return any(
         isinstance(each, Element) and (each.tag in HEADINGS or bool(each.get("id")))
@@ -155,8 +165,13 @@ def _is_target(line: _Line, chapter: ChapterFile) -> bool:
     )
 
 
-def _leads_to_its_words(run: Sequence[_Line], chapter, by_name, resolved) -> bool:
-    """Whether most links of a list have the words of the headings that they lead to."""
+def _leads_to_its_words(
+    run: Sequence[_Line],
+    chapter: ChapterFile,
+    by_name: Mapping[str, ChapterFile],
+    resolved: Resolve,
+) -> bool:
+    """Tell whether most links of a list have the words of the headings that they lead to."""
     links = [link for line in run for link in line.links]
     if len(links) < _FEWEST:
         return False
@@ -174,7 +189,7 @@ def _words(text: str) -> str:
 
 
 def _heading_at(chapter: ChapterFile, fragment: str) -> str:
-    """The text of the first headings after a place."""
+    """The text of the first headings at or after an id of a chapter."""
     element = chapter.ids.get(fragment)
     events = chapter.markup.events
     first = element.begin if element is not None else 0
@@ -183,12 +198,12 @@ def _heading_at(chapter: ChapterFile, fragment: str) -> str:
         parent = parent.parent
     if parent is not None:
         first = parent.begin
-    found, said = [], 0
+    headings, letters = [], 0
     for event in events[first : first + 80]:
         if isinstance(event, Element) and event.tag in HEADINGS:
-            found.append(chapter.markup.words(event, 200))
+            headings.append(chapter.markup.words(event, 200))
         elif isinstance(event, str):
-            said += len(event.strip())
-        if said > 300:
+            letters += len(event.strip())
+        if letters > 300:
             break
-    return " ".join(found)
+    return " ".join(headings)

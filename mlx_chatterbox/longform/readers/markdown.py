@@ -1,4 +1,4 @@
-"""Markdown: what a reader would say of it. Parsed by markdown-it-py, after CommonMark.
+"""Markdown, parsed by markdown-it-py after CommonMark.
 
 Headings and their levels, paragraphs, lists and quotations are spoken, the words of links and
 emphasis without their marks. Code blocks, tables, HTML, pictures, footnotes' marks and a front
@@ -28,7 +28,7 @@ _LEFT_OUT = {
     "html_block": "block of HTML",
     "image": "picture",
 }
-# What begins or ends something within a paragraph; a long one has some hundreds.
+# Marks that begin or end something within a paragraph; a long one has some hundreds.
 _MARKS = re.compile(r"[*_`\[\]<!&\\]|~~")
 _EMPHASIS = re.compile(r"[*_`]+|~~")
 MOST_MARKS = 2000
@@ -37,13 +37,16 @@ _ADDRESS = re.compile(r"(?<!\s)\s*(?:https?://|www\.)\S*[^\s.,;:!?)]")
 
 
 def read_markdown(path: Path, language: str | None, longest: int) -> Document:
-    """See `read_document`. Without a front matter the title is the one heading of level 1, if
-    there is just one."""
+    """Read Markdown; see `read_document`.
+
+    If no front matter names a title, it is the heading of level 1, if there is exactly one.
+    """
     text, guessed = characters_of(path, language)
     fields: dict[str, str] = {}
     if (front := _FRONT_MATTER.match(text)) is not None:
-        found = reversed(_FIELD.findall(front.group(1)))
-        fields = {name.lower(): value.strip().strip("\"'") for name, value in found}
+        # The first of equal names counts.
+        pairs = reversed(_FIELD.findall(front.group(1)))
+        fields = {name.lower(): value.strip().strip("\"'") for name, value in pairs}
         text = text[front.end() :]
     left_out: Counter[str] = Counter()
     blocks = list(markdown_blocks(text, left_out))
@@ -60,10 +63,10 @@ def read_markdown(path: Path, language: str | None, longest: int) -> Document:
 
 
 def markdown_blocks(text: str, left_out: Counter[str] | None = None) -> Iterator[Block]:
-    """Blocks of a Markdown text in order.
+    """Yield the blocks of a Markdown text in order.
 
     Args:
-        left_out: counts what is not spoken.
+        left_out: counts the things that are not spoken.
     """
     from markdown_it import MarkdownIt
 
@@ -92,8 +95,11 @@ def markdown_blocks(text: str, left_out: Counter[str] | None = None) -> Iterator
 
 
 def _parse_inline(state) -> None:
-    """Emphasis and links, as the library does; of a paragraph of thousands of marks, for which it
-    takes the square of their number in time, only the words."""
+    """Parse emphasis and links as the library does.
+
+    The library's time is quadratic in the number of marks; a paragraph with thousands of them gives
+    only its words.
+    """
     from markdown_it.token import Token
 
     for token in state.tokens:
@@ -108,7 +114,7 @@ def _parse_inline(state) -> None:
 
 
 def _left_out(token) -> Iterator[str]:
-    """What of a token is not spoken."""
+    """Yield names of the parts of a token that are not spoken."""
     if token.type in _LEFT_OUT:
         yield _LEFT_OUT[token.type]
     yield from (_LEFT_OUT["image"] for child in token.children or () if child.type == "image")

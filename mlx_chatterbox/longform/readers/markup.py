@@ -1,6 +1,7 @@
 """The markup of a chapter as a flat list of events, in which elements know where they end.
 
-No tree of children: a hostile nesting costs no recursion, and leaving an element out is a jump.
+There is no tree of children, so that deep nesting needs no recursion, and an element can be skipped
+in one step.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from html.parser import HTMLParser
 
 from ...errors import TextError
 
-# Of one file: a novel in a single file has some 50,000.
+# Limit of one file; a novel in a single file has some 50,000.
 MOST_ELEMENTS = 1_000_000
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
-# Elements whose text stands in a paragraph of its own.
+# Elements whose text is a paragraph of its own.
 BLOCKS = frozenset(
     "p div section article header footer main blockquote li ul ol dl dt dd address center "
     "body figure figcaption hgroup details summary aside table tr td th caption pre nav".split()
 )
 # Elements that have no end.
 VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
-# An element that begins while one of these is the innermost one ends it: HTML leaves the end out.
+# Elements that HTML does not close, and the elements whose beginning ends them.
 _ENDS_ANOTHER = {
     "p": BLOCKS | set(HEADINGS),
     "li": {"li"},
@@ -33,15 +34,15 @@ _ENDS_ANOTHER = {
     "th": {"td", "th", "tr"},
 }
 
-# What never becomes a tag; the standard library's parser takes the square of their number in time.
+# Texts that are no tags; the standard library's parser needs quadratic time for them.
 _SUBSET = re.compile(r"^[^[]{0,400}<!DOCTYPE[^<>[]{0,400}\[.*?\]\s*>", re.DOTALL | re.IGNORECASE)
-# `<![if !mso]>`: Word's, which is a remark to everybody else, and an error to that parser.
+# `<![if !mso]>`, written by Word: a comment to other programs, and an error to that parser.
 _REMARK = re.compile(r"<!\[[^<>]*>")
 _LOOSE = re.compile(r"<(?![^<>]*>)")
 
 
 class Element:
-    """An element; `events[begin]` is itself, `events[end]` its end, or the end of the list."""
+    """An element: `events[begin]` is itself, `events[end]` its `End`, or the end of the list."""
 
     __slots__ = ("attributes", "begin", "end", "parent", "tag")
 
@@ -50,12 +51,12 @@ class Element:
         self.parent, self.begin, self.end = parent, begin, begin
 
     def get(self, name: str) -> str:
-        """An attribute's value, "" if it is not there."""
+        """The value of an attribute, "" if it is missing."""
         return self.attributes.get(name, "")
 
     @property
     def types(self) -> set[str]:
-        """What `epub:type` and `role` call it, in lower case and without `doc-`."""
+        """The words of `epub:type` and `role`, in lower case and without `doc-`."""
         if not self.attributes:
             return set()
         words = f"{self.get('epub:type')} {self.get('role')}".lower().split()
@@ -87,7 +88,7 @@ class Markup:
     """
 
     def __init__(self, text: str):
-        """Raises TextError if it has more elements than any book."""
+        """Raises TextError if the file has more than `MOST_ELEMENTS` elements."""
         tidy, self.sheets = _tidied(text)
         parser = _Parser()
         parser.feed(tidy)
@@ -95,29 +96,29 @@ class Markup:
         self.events: list[Event] = parser.finished()
 
     def words(self, element: Element, most: int = 200) -> str:
-        """The text of an element, of at most so many characters and events."""
-        found, length = [], 0
+        """The text of an element, from at most `most` events and until it has `most` characters."""
+        texts, length = [], 0
         for event in self.events[element.begin + 1 : min(element.end, element.begin + 1 + most)]:
             if isinstance(event, str):
-                found.append(event)
+                texts.append(event)
                 length += len(event)
                 if length > most:
                     break
-        return "".join(found)
+        return "".join(texts)
 
     def following(self, at: int, most: int = 24) -> str:
         """The text right after an event, up to the end of the paragraph."""
-        found = ""
+        text = ""
         for event in self.events[at + 1 : at + 1 + most]:
             if isinstance(event, str):
-                found += event
-                if len(found) >= most:
+                text += event
+                if len(text) >= most:
                     break
             else:
                 tag = event.tag if isinstance(event, Element) else event.element.tag
                 if tag in BLOCKS or tag in HEADINGS or tag in ("br", "hr"):
                     break
-        return found[:most]
+        return text[:most]
 
 
 class _Parser(HTMLParser):
@@ -157,7 +158,7 @@ class _Parser(HTMLParser):
     def _add(self, tag, attributes) -> Element:
         self._count += 1
         if self._count > MOST_ELEMENTS:
-            raise TextError(f"it has more than {MOST_ELEMENTS} elements, which no chapter has.")
+            raise TextError(f"it has more than {MOST_ELEMENTS} elements: too many for a chapter.")
         values = {name: value or "" for name, value in attributes}
         parent = self._open[-1] if self._open else None
         element = Element(tag, values, parent, len(self._events))
@@ -182,7 +183,11 @@ def local(tag: str) -> str:
 
 
 def _tidied(text: str) -> tuple[str, list[str]]:
-    """HTML without comments and scripts, in which each `<` begins a tag that ends; its styles."""
+    """Remove comments, scripts and styles from HTML, and escape each `<` that begins no tag.
+
+    Returns:
+        The HTML, and the contents of its `<style>` elements.
+    """
     text, _ = _without(text, "<!--", "-->")
     text, _ = _without(text, "<script", "</script>")
     text, styles = _without(text, "<style", "</style>")
@@ -192,12 +197,12 @@ def _tidied(text: str) -> tuple[str, list[str]]:
 
 
 def _without(text: str, begin: str, end: str) -> tuple[str, list[str]]:
-    """A text without what stands between two marks, and what stood there."""
+    """Remove everything between two marks from a text; returns the text, and what was removed."""
     kept, cut, at = [], [], 0
     while (start := text.find(begin, at)) >= 0:
         closing = text.find(">", start)
         if begin != "<!--" and text[closing - 1] == "/":
-            # `<script/>` has no end of its own.
+            # `<script/>` has no separate end.
             stop = closing + 1
         else:
             stop = text.find(end, start) + len(end)

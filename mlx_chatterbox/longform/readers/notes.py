@@ -1,8 +1,8 @@
-"""Which parts of a book are notes, and which links and numbers are their marks.
+"""Recognition of a book's notes, and of the links and numbers that are their marks.
 
-EPUB 3 says so by `epub:type` and `role`. Before, and at Project Gutenberg, a note is a link to a
-paragraph that begins with the same mark, often in a list of notes, under a heading, or in a file of
-its own. What is no note for certain stays.
+EPUB 3 marks them by `epub:type` and `role`. In older books, and at Project Gutenberg, a mark is a
+link to a paragraph that begins with the same mark, often in a list of notes, under a heading, or in
+a file of its own. Parts that are not certainly notes stay.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from urllib.parse import unquote
 
-from .markup import BLOCKS, HEADINGS, Element, End, Markup
+from .markup import BLOCKS, HEADINGS, Element, End, Event, Markup
 from .raised import MARK
 from .styles import Styles
 
-# Of `epub:type` and `role` (there with `doc-`).
+# Values of `epub:type` and `role` (there with `doc-`).
 TYPES_OF_NOTES = frozenset("footnote footnotes endnote endnotes rearnote rearnotes".split())
 _TYPES_OF_MARKS = frozenset(["noteref", "footnoteref", "endnoteref", "rearnoteref"])
 _CLASS_OF_NOTES = re.compile(
@@ -53,8 +53,11 @@ _NUMBERED = re.compile(r"[\[({]?(?:\d{1,4}|[*†‡§¶]{1,3})[\])}.:\s]|[\[({][
 _TO_A_NOTE = re.compile(r"\b(?:notes?|nn?\.|fn\.?)\s*$", re.IGNORECASE)
 # A word, perhaps with the end of its sentence, to which a mark is glued.
 _GLUED = re.compile(r"[^\W\d_]{2}[.,;:!?…\"'”’»)\]]*$")
-# A note is not as long as a chapter.
+# Most characters, and events, of a note.
 _LONGEST = 20_000
+
+# Resolves an address in a file, by the file's name and the address, to the name of another.
+Resolve = Callable[[str, str], str]
 
 
 @dataclass
@@ -63,13 +66,13 @@ class ChapterFile:
 
     Attributes:
         name: its path in the archive.
-        styles: what its style sheets hide.
+        styles: its style sheets, which hide elements.
         ids: its elements by `id`, and anchors by `name`.
-        left_out: elements that are notes or their marks, by where they begin; what each is.
-        silent: events in which a list of links to chapters stands (`links`), and how many such
-            lists there are: `contents`.
-        with_headings: whether an element, by where it begins, is no note: it is long, or has a
-            heading; as far as that was asked.
+        left_out: kinds of elements that are notes or their marks, by the index where they begin.
+        silent: indices of the events of lists of links to chapters (see `links`).
+        contents: the number of such lists.
+        with_headings: cache of whether an element, by the index where it begins, cannot be a note:
+            it is long, or has a heading.
     """
 
     name: str
@@ -96,7 +99,7 @@ class _Link:
 
     Attributes:
         number: of its file.
-        certain: whether it is one whatever it leads to.
+        certain: whether it is one regardless of its target.
     """
 
     number: int
@@ -107,10 +110,8 @@ class _Link:
     certain: bool
 
 
-def find_notes(
-    chapters: Sequence[ChapterFile], resolved: Callable[[str, str], str], aside: frozenset[str]
-) -> None:
-    """Fill in what each chapter leaves out.
+def find_notes(chapters: Sequence[ChapterFile], resolved: Resolve, aside: frozenset[str]) -> None:
+    """Find the notes and marks of all chapters, and fill in their `left_out`.
 
     Args:
         resolved: from a file's name and an address in it to a file's name.
@@ -119,7 +120,7 @@ def find_notes(
     numbers = {chapter.name: number for number, chapter in enumerate(chapters)}
     links: list[_Link] = []
     for number, chapter in enumerate(chapters):
-        _leave_out_what_is_called_so(chapter)
+        _leave_out_marked(chapter)
         links += _links(number, chapter, resolved)
     bodies: list[tuple[_Link, int, Element]] = []
     for link in links:
@@ -138,17 +139,17 @@ def find_notes(
             chapters[link.number].left_out.setdefault(link.element.begin, "mark")
     for _, at, body in bodies:
         chapters[at].left_out.setdefault(body.begin, "note")
-    _leave_out_what_goes_on(chapters, bodies)
+    _leave_out_continuations(chapters, bodies)
     for chapter in chapters:
-        _leave_out_what_a_title_announces(chapter, bool(links))
+        _leave_out_titled_lists(chapter, bool(links))
 
 
 def is_back_link(text: str) -> bool:
-    """Whether a link's words only lead back from a note."""
+    """Tell whether a link's words are only a way back from a note."""
     return bool(text.strip()) and bool(_BACK.fullmatch(text.strip()))
 
 
-def _leave_out_what_is_called_so(chapter: ChapterFile) -> None:
+def _leave_out_marked(chapter: ChapterFile) -> None:
     for event in chapter.markup.events:
         if not isinstance(event, Element) or not event.attributes or event.tag in ("html", "body"):
             continue
@@ -167,9 +168,9 @@ def _leave_out_what_is_called_so(chapter: ChapterFile) -> None:
             chapter.left_out.setdefault(event.begin, "mark")
 
 
-def _links(number: int, chapter: ChapterFile, resolved) -> list[_Link]:
-    """Links that look like marks of notes."""
-    found = []
+def _links(number: int, chapter: ChapterFile, resolved: Resolve) -> list[_Link]:
+    """List the links that look like marks of notes."""
+    links = []
     events, tail, raised = chapter.markup.events, "", 0
     for event in events:
         if isinstance(event, str):
@@ -189,22 +190,24 @@ def _links(number: int, chapter: ChapterFile, resolved) -> list[_Link]:
         path, _, fragment = address.partition("#")
         if re.match(r"[a-z][a-z0-9+.-]*:", path, re.IGNORECASE):
             if fragment and text.isdigit() and _GLUED.search(tail):
-                # To a note on the page of the web that the book was made from.
+                # To a note on the web page that the book was made from.
                 chapter.left_out.setdefault(event.begin, "mark")
             continue
         target = resolved(chapter.name, path) if path else chapter.name
         is_certain = _is_certain(event, events, text, fragment, tail, raised > 0)
         if not tail.strip():
-            # What begins a paragraph is the number of a note, which leads back from it.
+            # At the beginning of a paragraph it is the number of a note, which leads back.
             if is_certain:
                 chapter.left_out.setdefault(event.begin, "")
         elif (fragment or path) and not _TO_A_NOTE.search(tail):
-            found.append(_Link(number, event, _bare(text), target, unquote(fragment), is_certain))
-    return found
+            links.append(_Link(number, event, _bare(text), target, unquote(fragment), is_certain))
+    return links
 
 
-def _is_certain(event: Element, events, text, fragment, tail, raised) -> bool:
-    """Whether a link marks a note wherever it leads: it follows a word, and looks like a mark."""
+def _is_certain(
+    event: Element, events: Sequence[Event], text: str, fragment: str, tail: str, raised: bool
+) -> bool:
+    """Tell whether a link marks a note regardless of its target: it looks like a mark on a word."""
     if any(map(_CLASS_OF_MARKS.fullmatch, event.classes)):
         return True
     if not fragment:
@@ -229,7 +232,7 @@ def _bare(mark: str) -> str:
 def _body(
     chapters: Sequence[ChapterFile], link: _Link, at: int, element: Element
 ) -> Element | None:
-    """The note that a link leads to; None if it is none."""
+    """The note that a link leads to; None if its target is not a note."""
     chapter = chapters[at]
     block: Element | None = element
     for _ in range(20):
@@ -241,14 +244,14 @@ def _body(
     if block is not None and block.tag not in _CONTAINERS:
         return None
     if block is None or (at, block.begin) < (link.number, link.element.begin):
-        # What leads backwards leads from a note to its mark.
+        # A link backwards leads from a note to its mark.
         return None
     if _is_inside(block, link, at) or _has_heading(chapter, block):
         return None
     if _leads_back(chapters, link, chapter, block):
         return block
     if link.certain and block.tag == "dt" and block.parent is not None:
-        # A list in which marks are the terms, and notes what they mean.
+        # A definition list, with marks as terms and notes as definitions.
         is_mark = link.mark and _bare(chapter.markup.words(block, 60)) == link.mark
         return block.parent if is_mark and block.parent.tag == "dl" else None
     above = block.parent.classes if block.parent else ()
@@ -262,7 +265,7 @@ def _body(
 
 
 def _begins_with(mark: str, text: str) -> bool:
-    """Whether a paragraph begins with a mark, and goes on."""
+    """Tell whether a paragraph begins with a mark, and has more text."""
     if not mark:
         return False
     begin = r"[\s\[\](){}⟨⟩^]*" + re.escape(mark) + (r"(?!\w)" if mark[-1].isalnum() else "")
@@ -271,7 +274,7 @@ def _begins_with(mark: str, text: str) -> bool:
 
 
 def _is_inside(block: Element, link: _Link, at: int) -> bool:
-    """A link within what it leads to is no mark of it."""
+    """Tell whether a link is inside its own target, and so not a mark of it."""
     return at == link.number and block.begin <= link.element.begin <= block.end
 
 
@@ -286,8 +289,10 @@ def _has_heading(chapter: ChapterFile, block: Element) -> bool:
     return chapter.with_headings[block.begin]
 
 
-def _leads_back(chapters, link: _Link, chapter: ChapterFile, block: Element) -> bool:
-    """Whether a block has a link to about where the mark stands."""
+def _leads_back(
+    chapters: Sequence[ChapterFile], link: _Link, chapter: ChapterFile, block: Element
+) -> bool:
+    """Tell whether a block has a link back to the place of the mark."""
     inside = chapter.markup.events[block.begin : min(block.end, block.begin + 400)]
     for event in inside:
         if not isinstance(event, Element) or event.tag != "a" or "#" not in event.get("href"):
@@ -308,10 +313,10 @@ def _leads_back(chapters, link: _Link, chapter: ChapterFile, block: Element) -> 
     return False
 
 
-def _leave_out_what_goes_on(chapters, bodies: list[tuple[_Link, int, Element]]) -> None:
-    """Further paragraphs of a note: what stands between two notes of one list.
+def _leave_out_continuations(chapters, bodies: list[tuple[_Link, int, Element]]) -> None:
+    """Leave out further paragraphs of notes: those between two notes of one list.
 
-    Of a list, since the second one's mark stands before the first note.
+    It is a list if the mark of the second note stands before the first note.
     """
     ordered = sorted(bodies, key=lambda each: (each[1], each[2].begin))
     for (_, at, one), (link, place, other) in pairwise(ordered):
@@ -328,8 +333,8 @@ def _leave_out_what_goes_on(chapters, bodies: list[tuple[_Link, int, Element]]) 
                 chapters[at].left_out.setdefault(each.begin, "")
 
 
-def _leave_out_what_a_title_announces(chapter: ChapterFile, any_marks: bool) -> None:
-    """A list after a heading such as "Footnotes", to which no link leads."""
+def _leave_out_titled_lists(chapter: ChapterFile, any_marks: bool) -> None:
+    """Leave out a list after a heading such as "Footnotes", to which no link leads."""
     events = chapter.markup.events
     for event in events:
         if not isinstance(event, Element) or event.tag not in HEADINGS:

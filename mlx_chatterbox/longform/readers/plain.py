@@ -1,4 +1,4 @@
-"""Plain text, and how the bytes of every text file become characters."""
+"""Plain text, and the decoding of text files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..plan import Document
 from ..split import document_of_text
 from .encodings import guess
 
-# A book is about a megabyte; the whole of an encyclopaedia is no mistake to spend a week on.
+# A book has about a megabyte; a larger file would take weeks to speak, and is likely a mistake.
 MOST_BYTES = 64 << 20
 _BEGIN = re.compile(r"^\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG.*$", re.MULTILINE)
 _END = re.compile(r"^\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG", re.MULTILINE)
@@ -23,8 +23,11 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_plain(path: Path, language: str | None, longest: int) -> Document:
-    """See `read_document`. What Project Gutenberg puts around its books is left out, and the
-    underscores that it writes for italics."""
+    """Read plain text; see `read_document`.
+
+    The parts that Project Gutenberg adds before and after its books are left out, and the
+    underscores that it writes for italics.
+    """
     text, guessed = characters_of(path, language)
     title = author = None
     if (begin := _BEGIN.search(text)) and (end := _END.search(text, begin.end())):
@@ -39,27 +42,29 @@ def read_plain(path: Path, language: str | None, longest: int) -> Document:
 def characters_of(
     path: Path, language: str | None = None, zeros: bool = False
 ) -> tuple[str, list[str]]:
-    r"""A text file's characters, its line ends as "\n", and a remark where its encoding, which no
-    text file declares, had to be guessed.
+    r"""Read and decode a text file; its line ends become "\n".
 
     Args:
-        language: of the text, a code: before UTF-8 each had an encoding of its own.
+        language: of the text, a code, to guess the encoding of a file that is not UTF-8.
         zeros: whether it may have zero characters, in UTF-8.
 
+    Returns:
+        The text, and a remark, in a list, if its encoding had to be guessed.
+
     Raises:
-        TextError: it cannot be read, is too large, or is no text in UTF-8 (with or without byte
-            order mark), in UTF-16 with one, or in an encoding that can be guessed.
+        TextError: it cannot be read, is too large, or is neither UTF-8 (with or without byte order
+            mark) nor UTF-16 with one, and no other encoding fits.
     """
     content = _content(path)
     try:
         return decoded(content, str(path)), []
     except TextError:
-        found = None if content.startswith(_UTF16) else guess(content, language)
-        if found is None or "\0" in found[0]:
+        guessed = None if content.startswith(_UTF16) else guess(content, language)
+        if guessed is None or "\0" in guessed[0]:
             if zeros:
                 return decoded(content, str(path), zeros), []
             raise
-    text, encoding = found
+    text, encoding = guessed
     remark = f"it is not in UTF-8, and was read as {encoding}: if words are wrong, save it as UTF-8"
     return _with_line_ends(text), [remark]
 
@@ -70,32 +75,32 @@ def _content(path: Path) -> bytes:
         if size <= MOST_BYTES:
             with open_input(path) as file:
                 content = file.read(MOST_BYTES + 1)
-            size = len(content)  # a pipe says nothing of its own
+            size = len(content)  # a pipe has no size
     except OSError as error:
         raise TextError(f"{path} cannot be read: {error.strerror}.") from None
     if size > MOST_BYTES:
-        raise TextError(f"{path} has {size >> 20} MB: over {MOST_BYTES >> 20} is no text.")
+        raise TextError(f"{path} has {size >> 20} MB: the limit of a text is {MOST_BYTES >> 20}.")
     return content
 
 
 def decoded(content: bytes, name: str, zeros: bool = False) -> str:
-    r"""Bytes of a text, called `name` in messages, to characters, its line ends as "\n".
+    r"""Decode a text, named `name` in messages; its line ends become "\n".
 
     Raises:
-        TextError: it is no text in UTF-8, nor in UTF-16 with a byte order mark.
+        TextError: it is neither UTF-8 nor UTF-16 with a byte order mark.
     """
     wide = content.startswith(_UTF16)
     try:
         text = content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         if wide:
-            raise TextError(f"{name} is no whole UTF-16 text: save it as UTF-8.") from None
+            raise TextError(f"{name} is not complete UTF-16: save it as UTF-8.") from None
         line, byte = content.count(b"\n", 0, error.start) + 1, content[error.start]
         raise TextError(
-            f"{name}: line {line} is no UTF-8 text (byte 0x{byte:02x}): save it as UTF-8."
+            f"{name}: line {line} is not UTF-8 (byte 0x{byte:02x}): save it as UTF-8."
         ) from None
     if "\0" in text and not zeros:
-        raise TextError(f"{name} is no text: it has zero bytes.")
+        raise TextError(f"{name} is not a text file: it has zero bytes.")
     return _with_line_ends(text)
 
 

@@ -1,11 +1,11 @@
-"""What a raised text is: an exponent, an ordinal's ending, a degree, or the mark of a note."""
+"""Reading of raised texts: exponents, endings of ordinals, degrees, and marks of notes."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-# What marks a note without a number.
+# Marks of notes that are not numbers.
 SYMBOLS = frozenset("*†‡§¶‖#⁂⁎✝✻※")
 # A note's mark, such as [1], (24), *25, †, ¹, 1,2, a; also "Note 3" and "fn. 3".
 MARK = re.compile(
@@ -25,7 +25,7 @@ _VARIABLE = re.compile(
     r"|[+-]?\d{0,3}[a-z]?[α-ω][a-z]?"
 )
 _DEGREES = re.compile(r"\s*(?:[CFKNSEW]\b|\d{1,2}\s*['′]|[,.;:)]|$|\s)")
-# What stands before or after a formula, but hardly before or after a note's mark.
+# Texts before or after an exponent in a formula, but hardly around a note's mark.
 _SUM_BEFORE = re.compile(r"[=+×·⋅÷^<>≤≥≈≠∝∑∫√][^\s=]{0,12}$|[=+×·⋅÷−<>≤≥≈≠∝−]\s{1,2}\S{0,12}$")
 _SUM_AFTER = re.compile(r"\s{0,2}[=+×·⋅÷<>≤≥≈≠∝^]|\s{0,2}[−/*]\s{0,2}[\w(]")
 _UNITS = frozenset("km cm mm nm dm hm µm μm ft yd mi px sq".split())
@@ -38,21 +38,21 @@ _FORMULA = re.compile(r"(?:^|[^A-Za-z])((?:[A-Z][a-z]?\d{0,3})+)[)\]]?$")
 
 @dataclass
 class Raised:
-    """Raised texts one after the other.
+    """The raised texts of a chapter, read one after the other.
 
     Attributes:
-        note: number of the last note that was marked so.
-        marks: how many notes were marked.
+        note: number of the last note that was marked.
+        marks: number of marks so far.
     """
 
     note: int = 0
     marks: int = 0
 
     def spoken(self, text: str, before: str, after: str) -> str:
-        """What takes the place of a raised text; "" of a note's mark.
+        """The text to speak in place of a raised text; "" for a note's mark.
 
         Args:
-            before: what the paragraph has before it, at least its last 40 characters.
+            before: the paragraph before it, at least its last 40 characters.
             after: the characters after it.
         """
         mark = text.strip()
@@ -104,7 +104,7 @@ class Raised:
         return ""
 
     def _is_power(self, plain: str, base: str, before: str, after: str) -> bool:
-        """Whether it is the exponent of what it follows."""
+        """Tell whether a raised text is the exponent of the text before it."""
         if not base or plain == "1":
             return False
         in_sum = bool(_SUM_BEFORE.search(before[-40:]) or _SUM_AFTER.match(after))
@@ -139,7 +139,7 @@ class Raised:
         if re.fullmatch(r"[a-z]\d{1,2}", core):
             return True
         if not re.fullmatch(r"\d{1,3}|\d{1,2}\.\d{1,4}", core):
-            # A year, a sum of money, a number with commas: what follows it is a note.
+            # After a year, a sum of money or a number with commas it is the mark of a note.
             return in_sum and core.replace(".", "").isdigit()
         if in_sum or "." in core:
             return True
@@ -152,7 +152,7 @@ class Raised:
             return False
         if letter.islower():
             return len(plain) <= 2
-        # "R squared", but "vitamin C" with a note.
+        # "R squared", but "vitamin C" with the mark of a note.
         return plain in ("2", "3", "4") and int(plain) != self.note + 1
 
 
@@ -175,14 +175,14 @@ def _is_degree(base: str, plain: str, after: str) -> bool:
 
 
 def _charge(plain: str, base: str) -> str | None:
-    """Of an ion: Na+, SO4 2-; None if it is none."""
+    """The charge of an ion (Na+, SO4 2-); None if it is something else."""
     if not _CHARGE.fullmatch(plain) or not _FORMULA.search(base):
         return None
     return plain if len(plain) == 1 else f" {plain}"
 
 
 def _is_formula(before: str) -> bool:
-    """Whether what ends in a bracket is (a + b) rather than (Smith)."""
+    """Tell whether a text ends in a formula in brackets, (a + b) rather than (Smith)."""
     match = re.search(r"[(\[]([^()\[\]]{1,40})[)\]]$", before[-44:])
     if match is None:
         return False
@@ -195,12 +195,12 @@ def _is_formula(before: str) -> bool:
 
 
 def _is_ordinal(plain: str) -> bool:
-    """Letters that make an ordinal or an abbreviation of what they follow: 1a, 2d, 3e."""
+    """Tell whether letters make an ordinal or abbreviation of the text before: 1a, 2d, 3e."""
     return plain in ("a", "o", "e", "d", "r", "t", "h", "s", "g")
 
 
 def _is_letter_of_note(plain: str, base: str, after: str) -> bool:
-    """A letter after a whole word marks a note; after M, XX or N it belongs to it."""
+    """Tell whether a letter marks a note: it does after a word, but not after M, XX or N."""
     if not plain.islower():
         return False
     if not base:

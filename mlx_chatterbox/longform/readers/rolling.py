@@ -1,4 +1,4 @@
-"""Rolling subtitles, as YouTube makes them: each line is shown again while the next one comes."""
+"""Rolling subtitles, as YouTube makes them, in which each line is shown again with the next one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 _TAG = re.compile(r"<[^<>]*>")
-# Of a file's pairs of neighbours, those that roll; people say a thing twice now and then.
+# A file rolls if this fraction of neighbouring pairs does, and so many; people repeat themselves.
 _MOST_OF_THEM = 0.6
 _FEWEST = 3
-_TOUCH = 0.1  # s
-# No screen shows more lines again.
+# Seconds between two subtitles that count as neighbours.
+_TOUCH = 0.1
+# The most lines that are shown again.
 _MOST_LINES = 20
 
 
@@ -34,11 +35,13 @@ class SubtitleCue:
 
 
 def shown_once(cues: Sequence[SubtitleCue]) -> tuple[list[SubtitleCue], int]:
-    """Subtitles without the lines that they repeat from the one before, and how many lines these
-    were: 0, and the same subtitles, where most of a file does not roll.
+    """Remove the lines that subtitles repeat from the one before.
 
     Args:
         cues: in the order of their times.
+
+    Returns:
+        The subtitles, and the number of removed lines; 0 if most of the file does not roll.
     """
     lines = [_lines(cue.text) for cue in cues]
     shared = [_shared(one, other) for one, other in pairwise(lines)]

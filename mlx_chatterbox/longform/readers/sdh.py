@@ -1,4 +1,4 @@
-"""Subtitles for the deaf say what is heard besides words; who speaks them leaves that out."""
+"""Removal of the descriptions in subtitles for the deaf: sounds, speakers' names, songs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 _SQUARE = re.compile(r"\[[^\[\]]{0,400}\]|【[^【】]{0,400}】|（[^（）]{0,400}）|\{[^{}]{0,400}\}")
 _ROUND = re.compile(r"\(([^()]{0,400})\)")
-# Some programs have ¶ for the note.
+# Some programs write ¶ for a music note.
 _NOTE = "♪♫♬♩¶"
 # *sighs*
 _STARRED = re.compile(r"\*([^*\n]{1,60})\*")
-# Between two notes, over any lines; from one to the end of its line; # at both ends of a line, or
-# of all.
+# Text between two music notes, over any lines; from one note to the end of its line; with # at both
+# ends of a line or of the subtitle.
 _SUNG = re.compile(
     rf"[{_NOTE}][^{_NOTE}]*[{_NOTE}]+|[{_NOTE}][^\n]*|^[^\n{_NOTE}]*[{_NOTE}]\s*$|^[^\S\n]*#\s[^\n]*\s#\s*$"
     r"|\A\s*#(?!\d)[^#]+#\s*\Z",
@@ -29,26 +29,26 @@ _SMALL_IN_NAMES = re.compile(
     r"\b(?:Mc|Mac|de|von|van)(?=\s?[A-Z]{2})|\b[A-Z][a-z]{1,2}\.(?=\s[A-Z]{2})"
 )
 _SENTENCE = re.compile(r"(?:(.*)([.!?…\"”]\s+))?(.*)$", re.DOTALL)
-# So much of a line is looked at around a bracket; a subtitle's lines are shorter.
+# Characters of a line that are looked at around a bracket; subtitles' lines are shorter.
 _NEAR = 200
-# What is left of "[JOHN]:".
+# The rest of "[JOHN]:".
 _LEFT = re.compile(r"^(\s{0,9}(?:[-–—]\s{0,9})?):\s{0,9}", re.MULTILINE)
 
 
 def without_sdh(text: str) -> str:
-    """A subtitle's lines without sounds, speakers' names and songs.
+    """Remove sounds, speakers' names and songs from a subtitle's lines.
 
-    Left out are `[door slams]` and other brackets, `(SIGHS)` and `*sighs*` where they are in
-    capitals, or do not stand within a sentence, `JOHN:` in capitals before a line or a sentence,
-    and what stands between notes of music.
+    These are `[door slams]` and other brackets; `(SIGHS)` and `*sighs*` if they are in capitals or
+    outside a sentence; `JOHN:` in capitals before a line or a sentence; and text between music
+    notes.
     """
-    found = _SQUARE.sub(" ", _SUNG.sub("\n", text))
-    found = _LEFT.sub(
-        r"\1", _SPEAKER.sub(_named, _ROUND.sub(_described, _STARRED.sub(_described, found)))
+    rest = _SQUARE.sub(" ", _SUNG.sub("\n", text))
+    rest = _LEFT.sub(
+        r"\1", _SPEAKER.sub(_named, _ROUND.sub(_described, _STARRED.sub(_described, rest)))
     )
-    if found == text:
+    if rest == text:
         return text
-    return "\n".join(line for line in found.split("\n") if any(map(str.isalnum, line)))
+    return "\n".join(line for line in rest.split("\n") if any(map(str.isalnum, line)))
 
 
 def _described(match: re.Match) -> str:
@@ -56,7 +56,7 @@ def _described(match: re.Match) -> str:
     before = text[max(0, match.start() - _NEAR) : match.start()].rsplit("\n", 1)[-1]
     before = before.strip(" -–—>")
     after = text[match.end() : match.end() + _NEAR].split("\n", 1)[0].strip()
-    # It stands alone, begins or ends a line, follows a name or a sentence.
+    # Alone, at the beginning or end of a line, or after a name or a sentence.
     apart = not before or not after.strip(" .,;:!?-–—") or before[-1] in ".!?:…" or after[0] == ":"
     return " " if inner.upper() == inner or apart else match.group()
 

@@ -1,7 +1,8 @@
-"""Subtitles, SubRip's (.srt) and WebVTT's (.vtt): what is spoken, and from when to when.
+"""Subtitles in SubRip (.srt) and WebVTT (.vtt): the texts to speak, and their times.
 
-Many files break the rules: blank lines and numbers are missing, times have other marks. What can be
-understood is; a subtitle whose times are none is left out, and said with its line.
+Many files break the rules: blank lines and numbers are missing, times are written in other ways.
+Everything that can be understood is read; a subtitle with unreadable times is left out, and
+reported with its line.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from .sdh import without_sdh
 _TIME = r"(?:(\d{1,4})\s?:\s?)?(\d{1,3})\s?:\s?(\d{1,2})(?:\s?[,.:;]\s?(\d{1,9}))?"
 # Some write 00.00.01,500.
 _DOTTED = r"(\d{1,4})\.(\d{1,2})\.(\d{1,2})(?:[,:;](\d{1,9}))"
-# "-->", and what was typed for it.
+# "-->", and other ways to write it.
 _ARROW = r"\s*(?:[-–—=]{1,3}\s?(?:>|&gt;){1,2}|→)\s*"
-# What follows the times, such as a place on the screen, is left out.
+# Text after the times, such as a place on the screen, is ignored.
 _TIMES, _DOTTED_TIMES = (
     re.compile(rf"\s*{time}{_ARROW}{time}(?:[^\d,.:;].*)?$") for time in (_TIME, _DOTTED)
 )
-# What was meant to be times.
+# Lines that were meant to be times.
 _NEARLY = re.compile(
     r"\s*[-−]?\d[\d\s]{0,20}:[\d:.,\s]{0,40}\S{0,2}\s{0,9}(?:[-–—=]{1,3}>|→).*"
     r"|\s*[-−]?\d.*-->.*|\s*-->.*"
@@ -42,11 +43,11 @@ _TAGS = re.compile(
     r"|<\s{0,3}/?\s{0,3}(?:[ibus]|em|strong|font)\s{0,3}>",
     re.IGNORECASE,
 )
-# Notes of a tune, marks of a text's direction.
+# Music notes, and marks of a text's direction.
 _UNSPOKEN = re.compile("[♪♫♬♩¶\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
-# Within a line: what may span lines begins anew at each of them.
+# White space within a line; if it could span lines, matching would start over at each of them.
 _GAP = r"[^\S\n]"
-# A dash before each of two speakers, >> where the speaker changes, # around a song.
+# A dash before each of two speakers, >> at a change of speaker, # around a song.
 _BEGINNING = re.compile(
     rf"^{_GAP}*(?:[-–—]{_GAP}*|>{{2,}}{_GAP}*)+|^{_GAP}*#(?:{_GAP}+|$)|(?<!{_GAP}){_GAP}+#{_GAP}*$"
     r"|(?:(?<=\s)|^)>{2,3}(?=\s{0,3}(?:[^\W\d_\s]|$))",
@@ -55,8 +56,8 @@ _BEGINNING = re.compile(
 _SONG = re.compile(r"\A\s*#\s?(?!\d)([^#]*[^#\s])\s?#\s*\Z")
 _PAUSE = re.compile(r"\[\s*pause\b[^\]]{0,80}\]", re.IGNORECASE)
 _VTT_BLOCK = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
-# Problems that are told one by one.
-_MOST_TOLD = 10
+# Problems that are reported one by one.
+_MOST_REPORTED = 10
 
 
 @dataclass
@@ -73,20 +74,23 @@ class Subtitles:
 
 
 def read_srt(path: Path, language: str | None, longest: int, sdh: bool = True) -> Document:
-    """See `read_document`. Pieces come in the order of their times, which each has; a subtitle that
-    is too long for one piece is cut into several that share its time by their lengths. One without
-    a letter is left out."""
+    """Read subtitles; see `read_document`.
+
+    Each piece has times, and pieces are in their order. A subtitle that is too long for one piece
+    is cut into several, which share its time in proportion to their lengths. One without a letter
+    is left out.
+    """
     content, guessed = characters_of(path, language)
     if not content.strip("\ufeff \t\n"):
         raise TextError(f"{path}: there is nothing to speak in it.")
     is_vtt = path.suffix.lower() == ".vtt" or content.startswith("WEBVTT")
-    found = subtitles(content, is_vtt)
-    if not found.cues and found.problems:
-        raise TextError(f"{path}: {found.problems[0]}.")
-    remarks = [*guessed, *_remarks(found.problems)]
+    file = subtitles(content, is_vtt)
+    if not file.cues and file.problems:
+        raise TextError(f"{path}: {file.problems[0]}.")
+    remarks = [*guessed, *_remarks(file.problems)]
     spoken: list[Piece] = []
     described = emptied = 0
-    cues, again = shown_once(_in_order(found.cues))
+    cues, again = shown_once(_in_order(file.cues))
     if again:
         remarks.append(
             f"rolling subtitles: {again} lines that are only shown again are spoken once"
@@ -110,10 +114,10 @@ def read_srt(path: Path, language: str | None, longest: int, sdh: bool = True) -
 
 
 def subtitles(text: str, is_vtt: bool = False) -> Subtitles:
-    """The subtitles of a file.
+    """Parse the subtitles of a file.
 
-    A subtitle goes on to the next line with times, but for the number before them; in VTT to the
-    next blank line, as its rules have it.
+    A subtitle ends at the next line with times, or the number before it; in VTT also at the next
+    blank line, as the format defines.
     """
     lines = text.strip("\ufeff").split("\n")
     noted = set(_noted_lines(lines)) if is_vtt else set()
@@ -122,15 +126,15 @@ def subtitles(text: str, is_vtt: bool = False) -> Subtitles:
         for at, line in enumerate(lines)
         if at not in noted and (_times_in(line) or _NEARLY.match(line))
     ]
-    found = Subtitles()
+    result = Subtitles()
     if not marks:
         first = next((at for at, line in enumerate(lines) if line.strip()), 0)
         first += lines[first].strip().isdigit() and first + 1 < len(lines)
-        found.problems.append(_no_times(first, lines[first]))
-        return found
+        result.problems.append(_no_times(first, lines[first]))
+        return result
     number_lines = _number_before(lines, marks[0], -1, True)
     if not is_vtt:
-        _find_stray(lines[: marks[0] - number_lines], found)
+        _find_stray(lines[: marks[0] - number_lines], result)
     for at, following in zip(marks, [*marks[1:], None], strict=True):
         if following is None:
             end = len(lines)
@@ -138,27 +142,32 @@ def subtitles(text: str, is_vtt: bool = False) -> Subtitles:
             end = following - _number_before(lines, following, at, number_lines > 0)
         body = lines[at + 1 : end]
         if is_vtt:
-            body = _of_vtt(body)
-        _add(lines[at], at, "\n".join(body).strip("\n"), found)
-    return found
+            body = _vtt_body(body)
+        _add(lines[at], at, "\n".join(body).strip("\n"), result)
+    return result
 
 
 def _times_in(line: str) -> re.Match | None:
     return _TIMES.match(line) or _DOTTED_TIMES.match(line)
 
 
-def _add(times: str, at: int, text: str, found: Subtitles) -> None:
+def _add(times: str, at: int, text: str, result: Subtitles) -> None:
+    """Add a subtitle to the result, or its problem.
+
+    Args:
+        times: the line with its times, of index `at`.
+    """
     match = _times_in(times)
     words = f": {' '.join(text.split())[:40]!r} is left out" if text.strip() else ""
     if match is None:
-        found.problems.append(_no_times(at, times) + words)
+        result.problems.append(_no_times(at, times) + words)
         return
     start, end = _seconds(match.groups()[:4]), _seconds(match.groups()[4:])
     if end <= start:
         how = "when" if end == start else "before"
-        found.problems.append(f"line {at + 1}: it ends {how} it begins{words}")
+        result.problems.append(f"line {at + 1}: it ends {how} it begins{words}")
         return
-    found.cues.append(SubtitleCue(start, end, text, at + 1))
+    result.cues.append(SubtitleCue(start, end, text, at + 1))
 
 
 def _no_times(at: int, line: str) -> str:
@@ -169,7 +178,7 @@ def _no_times(at: int, line: str) -> str:
 
 
 def _number_before(lines: Sequence[str], at: int, previous: int, numbered: bool) -> int:
-    """How many lines before times are the subtitle's number, not the text of the one before.
+    """Count the lines before times that are the subtitle's number, not text of the one before.
 
     Args:
         previous: the line of the times before these.
@@ -189,23 +198,24 @@ def _number_before(lines: Sequence[str], at: int, previous: int, numbered: bool)
         return at - place if counts_on or previous < 0 else 0
     if place == 0 or not lines[place - 1].strip():
         return 1
-    # Without a blank line: a number in a file that counts, unless it is all that is said there and
-    # does not count on.
+    # Without a blank line: the number in a file with numbers, unless it is the only text there and
+    # does not continue the count.
     return int(numbered if place - 1 > previous else numbered and counts_on)
 
 
-def _find_stray(lines: Sequence[str], found: Subtitles) -> None:
+def _find_stray(lines: Sequence[str], result: Subtitles) -> None:
+    """Report the first text before the first times."""
     for at, line in enumerate(lines):
         if any(map(str.isalpha, line)):
-            found.problems.append(
+            result.problems.append(
                 f"line {at + 1}: {line.strip()[:40]!r} stands before the first times and is left "
                 "out"
             )
             return
 
 
-def _of_vtt(body: list[str]) -> list[str]:
-    """A cue's lines end at an empty one; YouTube's have lines of a space in them."""
+def _vtt_body(body: list[str]) -> list[str]:
+    """Cut a cue's lines at the first empty one; YouTube has lines of one space in cues."""
     for at, line in enumerate(body):
         if not line:
             return body[:at]
@@ -213,7 +223,7 @@ def _of_vtt(body: list[str]) -> list[str]:
 
 
 def _noted_lines(lines: Sequence[str]) -> Iterator[int]:
-    """Of VTT's notes, styles and regions, which end at a blank line."""
+    """Yield the indices of lines of VTT's notes, styles and regions, which end at a blank line."""
     within = blank = False
     for at, line in enumerate(lines):
         within = (within or (blank and bool(_VTT_BLOCK.match(line)))) and bool(line.strip())
@@ -223,10 +233,10 @@ def _noted_lines(lines: Sequence[str]) -> Iterator[int]:
 
 
 def _remarks(problems: Sequence[str]) -> list[str]:
-    told = list(problems[:_MOST_TOLD])
-    more = len(problems) - len(told)
-    many = "subtitles are" if more > 1 else "subtitle is"
-    return [*told, *([f"{more} more {many} wrong in such a way"] if more else [])]
+    remarks = list(problems[:_MOST_REPORTED])
+    more = len(problems) - len(remarks)
+    many = "subtitles have" if more > 1 else "subtitle has"
+    return [*remarks, *([f"{more} more {many} such problems"] if more else [])]
 
 
 def _in_order(cues: Sequence[SubtitleCue]) -> list[SubtitleCue]:
@@ -256,7 +266,7 @@ def _has_words(text: str) -> bool:
 
 
 def _shown(text: str) -> str:
-    """A subtitle's lines as they are shown, without tags."""
+    """The lines of a subtitle as they are shown, without tags."""
     text = text.replace(r"\N", "\n").replace(r"\n", "\n").replace(r"\h", " ")
     return _TAGS.sub("", html.unescape(_TAGS.sub("", text)))
 

@@ -1,7 +1,7 @@
-"""Which elements a book's style sheets hide or raise, as far as CSS says so plainly.
+"""The elements that a book's style sheets hide or raise, by a subset of CSS.
 
-Understood are selectors of names, classes and ids with descendants and children, `!important`,
-and which of two rules counts. Rules for print, for other devices or for states are left alone.
+Supported are selectors of names, classes and ids with descendants and children, `!important`, and
+the order of precedence. Rules for print, for other devices or for states are ignored.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from ...errors import TextError
 from .markup import Element
 
-# A book has a few; a hostile one must not have one for each of its elements.
+# Limits against hostile books; others have a few rules.
 _MOST_RULES, _MOST_IMPORTS, _MOST_ANCESTORS = 1000, 20, 60
-# Of a file's elements with rules.
+# Comparisons of a file's elements with rules.
 _MOST_COMPARISONS = 2_000_000
 _COMPOUND = re.compile(r"(\*|[a-z][\w-]*)?((?:[.#][\w-]+)*)", re.IGNORECASE)
 _PART = re.compile(r"[.#][\w-]+")
 _IMPORT = re.compile(r"""@import\s{0,9}(?:url\(\s{0,9})?["']?([^"');\s]{1,300})""", re.IGNORECASE)
 _MEDIA = re.compile(r"\s*(?:only\s+)?(?:all|screen)\s*", re.IGNORECASE)
 _PROPERTIES = ("display", "visibility", "vertical-align")
-# Other ways to hide: text that is not painted, stands outside the page, or has no size.
+# Properties that hide text in other ways: unpainted, outside the page, or without size.
 _OTHERS = ("opacity", "position", "left", "top", "clip", "clip-path", "font-size")
 _NOTHING = re.compile(r"0*\.?0+(?:px|em|rem|pt|%)?")
 _OUTSIDE = re.compile(r"-\d{3,}(?:\.\d+)?(?:px|em|rem|pt|%|vw|ex|ch)")
@@ -33,7 +33,11 @@ _SEEN = {"hidden": True, "collapse": True, "visible": False}
 
 @dataclass(frozen=True)
 class _Compound:
-    """`p.note#n1`; `child`: directly inside the one before it."""
+    """A compound selector such as `p.note#n1`.
+
+    Attributes:
+        child: whether it must be directly inside the one before it (`>`).
+    """
 
     tag: str
     ids: tuple[str, ...]
@@ -73,65 +77,65 @@ class _Rule:
 
 
 class Styles:
-    """The rules of a file that say what is shown."""
+    """The rules of a file's style sheets that hide or raise elements."""
 
     def __init__(self, sheets: Iterable[str] = ()):
         self._rules: dict[str, list[_Rule]] = defaultdict(list)
         self._count = 0
         self._left = _MOST_COMPARISONS
-        # Brothers and sisters that are called the same look the same.
+        # Siblings with equal names, classes and ids have equal properties.
         self._known: dict[tuple, dict[str, str]] = {}
         for sheet in sheets:
             self._read(sheet)
 
-    def of_another_file(self) -> Styles:
-        """The same rules, for a file that has the same sheets."""
+    def for_another_file(self) -> Styles:
+        """Copy the rules for another file that has the same sheets."""
         same = Styles()
         same._rules, same._count = self._rules, self._count
         return same
 
     def hides(self, element: Element) -> bool | None:
-        """Whether an element, apart from those around it, is hidden.
+        """Tell whether an element itself, not one around it, is hidden.
 
         Returns:
-            True where it is taken out with all that is in it, or is not seen; False where it says
-            that it is seen; None where nothing is said.
+            True if it is not displayed or cannot be seen; False if it is declared visible; None if
+            nothing is declared.
         """
-        found = self._values(element)
-        if found.get("display") == "none":
+        values = self._values(element)
+        if values.get("display") == "none":
             return True
-        if _is_unseen(found):
+        if _is_unseen(values):
             return True
-        if _NOTHING.fullmatch(found.get("font-size", "-")) and element.end - element.begin <= 2:
-            # What stands inside may have a size of its own.
+        if _NOTHING.fullmatch(values.get("font-size", "-")) and element.end - element.begin <= 2:
+            # An element inside may have a size of its own.
             return True
-        return _SEEN.get(found.get("visibility", ""))
+        return _SEEN.get(values.get("visibility", ""))
 
     def raises(self, element: Element) -> bool:
-        """Whether an element is set as `<sup>` is."""
+        """Tell whether an element is raised as `<sup>` is."""
         return self._values(element).get("vertical-align") == "super"
 
     def _values(self, element: Element) -> dict[str, str]:
         if not self._count and not element.get("style"):
             return {}
-        said = (element.get("class"), element.get("id"), element.get("style"))
-        key = (id(element.parent), element.tag, *said)
+        attributes = (element.get("class"), element.get("id"), element.get("style"))
+        key = (id(element.parent), element.tag, *attributes)
         if key not in self._known:
             self._known[key] = self._computed(element)
         return self._known[key]
 
     def _computed(self, element: Element) -> dict[str, str]:
         own = dict(_declarations(element.get("style")))
-        found = {name: (value, (important, 9, 0, 0, 0)) for name, (value, important) in own.items()}
+        best = {name: (value, (important, 9, 0, 0, 0)) for name, (value, important) in own.items()}
         for rule in self._candidates(element):
-            if rule.name in found and found[rule.name][1] > rule.weight:
+            if rule.name in best and best[rule.name][1] > rule.weight:
                 continue
             self._left -= 1
             if self._left < 0:
-                raise TextError("its style sheets have too many rules for its elements: no book.")
+                raise TextError("its style sheets have too many rules for a book.")
             if rule.fits(element):
-                found[rule.name] = (rule.value, rule.weight)
-        return {name: value for name, (value, _) in found.items()}
+                best[rule.name] = (rule.value, rule.weight)
+        return {name: value for name, (value, _) in best.items()}
 
     def _candidates(self, element: Element) -> Iterable[_Rule]:
         if not self._count:
@@ -161,10 +165,10 @@ class Styles:
                 body = []
 
     def _add(self, selectors: str, body: str) -> None:
-        said = _declarations(body)
-        for selector in selectors.split(",") if said else ():
+        declarations = _declarations(body)
+        for selector in selectors.split(",") if declarations else ():
             compounds = _compounds(selector)
-            for name, (value, important) in said if compounds else ():
+            for name, (value, important) in declarations if compounds else ():
                 if self._count >= _MOST_RULES:
                     return
                 self._count += 1
@@ -182,21 +186,21 @@ class Styles:
 def sheets_of(
     texts: Iterable[tuple[str, str]], load: Callable[[str, str], tuple[str, str] | None]
 ) -> list[str]:
-    """Style sheets, each after those that it imports.
+    """List style sheets, each after those that it imports.
 
     Args:
         texts: name and content of each.
         load: from the name of a sheet and an address in it to the name and content of another, or
-            None where the book has none there.
+            None if the book has none there.
     """
-    found: list[str] = []
+    sheets: list[str] = []
     seen: set[str] = set()
-    # What is still to be read, the next one last; True: its imports are there already.
+    # Sheets still to be read, the next one last; True: its imports were read already.
     waiting = [(name, text, False) for name, text in reversed(list(texts))]
     while waiting:
         name, text, ready = waiting.pop()
         if ready:
-            found.append(text)
+            sheets.append(text)
             continue
         waiting.append((name, text, True))
         for address in reversed(_IMPORT.findall(without_comments(text))):
@@ -204,11 +208,11 @@ def sheets_of(
                 if other[0] not in seen:
                     waiting.append((*other, False))
                 seen.add(other[0])
-    return found
+    return sheets
 
 
 def _applies(at_rule: str) -> bool:
-    """Whether what stands in an at-rule holds for a reader of any device."""
+    """Tell whether the content of an at-rule applies on every device."""
     name, _, condition = at_rule.partition(" ")
     if name.lower() == "@layer":
         return True
@@ -216,7 +220,7 @@ def _applies(at_rule: str) -> bool:
 
 
 def applies_to(media: str) -> bool:
-    """Whether a sheet with this `media` attribute counts."""
+    """Tell whether a sheet with this `media` attribute applies."""
     return not media.strip() or any(map(_MEDIA.fullmatch, media.split(",")))
 
 
@@ -225,35 +229,35 @@ def without_comments(sheet: str) -> str:
     return parts[0] + " ".join(part.partition("*/")[2] for part in parts[1:])
 
 
-def _is_unseen(found: Mapping[str, str]) -> bool:
-    """Whether properties make an element invisible that is displayed."""
-    if _NOTHING.fullmatch(found.get("opacity", "-")):
+def _is_unseen(values: Mapping[str, str]) -> bool:
+    """Tell whether properties make a displayed element invisible."""
+    if _NOTHING.fullmatch(values.get("opacity", "-")):
         return True
-    if found.get("position") not in ("absolute", "fixed"):
+    if values.get("position") not in ("absolute", "fixed"):
         return False
-    places = (found.get("left", ""), found.get("top", ""))
-    clips = (found.get("clip", ""), found.get("clip-path", ""))
+    places = (values.get("left", ""), values.get("top", ""))
+    clips = (values.get("clip", ""), values.get("clip-path", ""))
     return any(map(_OUTSIDE.fullmatch, places)) or any(map(_CLIPPED.fullmatch, clips))
 
 
 def _declarations(body: str) -> list[tuple[str, tuple[str, bool]]]:
-    """Of what hides or raises: value, and whether it is important; the last of each."""
-    found = {}
+    """Parse the declarations that hide or raise: value and `!important`, the last of each name."""
+    declarations = {}
     for part in body.split(";") if ":" in body else ():
         name, _, value = part.partition(":")
         kept = name.strip().lower() in _PROPERTIES
         if name.strip().lower() in _OTHERS:
-            # Sizes are in nearly every rule.
+            # Nearly every rule has a size; only 0 matters.
             kept = "size" not in name.lower() or bool(_NOTHING.fullmatch(value.strip()))
         if kept:
             value, mark, _ = value.lower().partition("!")
-            found[name.strip().lower()] = (value.strip(), bool(mark))
-    return list(found.items())
+            declarations[name.strip().lower()] = (value.strip(), bool(mark))
+    return list(declarations.items())
 
 
 def _compounds(selector: str) -> tuple[_Compound, ...]:
-    """Of a selector; none if it has more than names, classes, ids, descendants and children."""
-    found, child = [], False
+    """Parse a selector; () if it has more than names, classes, ids, descendants and children."""
+    compounds, child = [], False
     for word in selector.replace(">", " > ").split()[:20]:
         if word == ">":
             child = True
@@ -262,7 +266,7 @@ def _compounds(selector: str) -> tuple[_Compound, ...]:
         if match is None:
             return ()
         parts = _PART.findall(match.group(2))
-        found.append(
+        compounds.append(
             _Compound(
                 (match.group(1) or "").lower(),
                 tuple(part[1:] for part in parts if part[0] == "#"),
@@ -271,4 +275,4 @@ def _compounds(selector: str) -> tuple[_Compound, ...]:
             )
         )
         child = False
-    return tuple(found)
+    return tuple(compounds)

@@ -1,4 +1,4 @@
-"""The XHTML of a book's chapter as blocks; also HTML that is not well formed."""
+"""The XHTML of a book's chapter as blocks; malformed HTML is read too."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .notes import ChapterFile, find_notes, is_back_link
 from .raised import MARK, Raised
 from .styles import Styles
 
-# Not spoken, with all that is in them. A reading beside a character (ruby) says it a second time.
+# Elements that are not spoken, with their content. A ruby reading would repeat its characters.
 _LEFT_OUT = {
     **dict.fromkeys("head script style nav form iframe noscript template rt rp rtc".split(), ""),
     "table": "table",
@@ -29,7 +29,7 @@ _PAGE_CLASSES = re.compile(
     r"|pb|pgs?|pages?|xxpn|folio|pagina",
     re.IGNORECASE,
 )
-# Events within one; a whole page of text has more.
+# Events in a page number; a page of text has more.
 _MOST_OF_A_NUMBER = 12
 # An anchor of a page, such as id="page12": its number is the page's.
 _PAGE_ID = re.compile(r"(?:page|pg|p)[-_.]{0,2}0{0,3}(\d{1,4}|[ivxlc]{1,7})", re.IGNORECASE)
@@ -37,16 +37,16 @@ _PAGE = re.compile(
     r"[\W_]*(?:(?:page|pg|p|seite|s)\.?\s*)?(?:\d{1,5}|[ivxlc]{1,8})[\W_]*", re.IGNORECASE
 )
 _RAISED_CLASS = re.compile(r"(?:sup|super|superscript|exponent)\d{0,2}", re.IGNORECASE)
-# A raised text that is longer is only small print.
+# Most characters of a raised text; a longer one is small print.
 _LONGEST_RAISED = 40
-# Tables of the layout within each other.
+# Depth of tables for layout inside each other.
 _MOST_NESTED = 4
-# A cell of a table is hardly ever longer.
+# Characters of a cell that are more than a table's cells usually have.
 _SENTENCES = 80
 
 
 def xhtml_blocks(text: str) -> list[Block]:
-    """Headings, paragraphs and breaks of one file in order.
+    """List the headings, paragraphs and breaks of one file in order.
 
     Tables, code, notes and their marks, pictures and scripts are left out.
     """
@@ -61,11 +61,13 @@ class ChapterReader:
     """Turns a file into blocks.
 
     Attributes:
-        left_out: how many of what were left out: "note", "table", ...
+        left_out: numbers of things that were left out, by kind: "note", "table", ...
     """
 
     def __init__(self, chapter: ChapterFile, entries: Mapping[str, Sequence[str]] | None = None):
-        """Args: `entries` are titles in the table of contents by the fragment they lead to."""
+        """Args:
+        entries: titles in the table of contents, by the fragment that they lead to.
+        """
         self._chapter, self._entries = chapter, entries or {}
         self._events = chapter.markup.events
         self.left_out: Counter[str] = Counter()
@@ -74,16 +76,19 @@ class ChapterReader:
         self._looked_at = 0  # events within tables
         self._level = 0
         self._raised = Raised()
-        # Titles of the table of contents that stand before this paragraph, and before the next.
+        # Titles of the table of contents for this paragraph, and for the next.
         self._before: list[str] = []
         self._next: list[str] = []
         self._has_text = False
-        # A drop cap that stands in a paragraph of its own.
+        # A drop cap in a paragraph of its own.
         self._cap = ""
 
     def blocks(self) -> list[Block]:
-        """Blocks of the kinds of `blocks.Block`, and besides "entry": a title of the table of
-        contents, where it leads to, and "note": what was left out here was a note."""
+        """Read the blocks of the file.
+
+        There are two kinds besides those of `blocks.Block`: "entry", a title of the table of
+        contents at its target, and "note", the place where a note was left out.
+        """
         if self._chapter.contents:
             self.left_out["contents"] += self._chapter.contents
         at = 0
@@ -92,10 +97,10 @@ class ChapterReader:
             if at in self._chapter.silent and self._is_inline(event):
                 pass
             elif isinstance(event, str):
-                self._say(event)
+                self._append_text(event)
             elif isinstance(event, End):
-                self._ended(event.element.tag)
-            elif (then := self._begun(event)) is not None:
+                self._end(event.element.tag)
+            elif (then := self._begin(event)) is not None:
                 at = then
                 continue
             at += 1
@@ -105,17 +110,17 @@ class ChapterReader:
 
     @staticmethod
     def _is_inline(event: Event) -> bool:
-        """Whether an event neither begins nor ends a paragraph."""
+        """Tell whether an event neither begins nor ends a paragraph."""
         if isinstance(event, str):
             return True
         tag = (event.element if isinstance(event, End) else event).tag
         return tag not in BLOCKS and tag not in HEADINGS and tag != "hr"
 
-    def _begun(self, element: Element) -> int | None:
-        """Take in an element's beginning; where to go on if not in it."""
+    def _begin(self, element: Element) -> int | None:
+        """Read the beginning of an element; returns the next event's index if it is skipped."""
         tag = element.tag
-        if not (reason := self._reason(element)):
-            self._meet(element)
+        if not (reason := self._kind_left_out(element)):
+            self._collect_titles(element)
         if reason is not None:
             self._leave_out(element, reason)
             return element.end + 1
@@ -140,17 +145,17 @@ class ChapterReader:
         if reason == "note":
             self._blocks.append(Block("note"))
 
-    def _say(self, text: str) -> None:
+    def _append_text(self, text: str) -> None:
         self._words.append(text)
         self._has_text = self._has_text or bool(text.strip())
 
-    def _reason(self, element: Element) -> str | None:
-        """What an element is called that is left out; "" if that is not worth a word."""
+    def _kind_left_out(self, element: Element) -> str | None:
+        """The kind of an element that is left out; "" if it is not reported, None if it stays."""
         tag = element.tag
         if element.begin in self._chapter.left_out:
             return self._chapter.left_out[element.begin]
         if tag in _LEFT_OUT:
-            return self._of_kind(element)
+            return self._kind_by_tag(element)
         if not element.attributes:
             return self._hidden(element)
         types = element.types
@@ -168,7 +173,7 @@ class ChapterReader:
             return "text of Project Gutenberg's own"
         return self._hidden(element)
 
-    def _of_kind(self, element: Element) -> str | None:
+    def _kind_by_tag(self, element: Element) -> str | None:
         if element.tag == "svg":
             cap = letter_of(element, self._text(element))
             if cap and self._begin_with(cap, element):
@@ -178,14 +183,14 @@ class ChapterReader:
         return _LEFT_OUT[element.tag]
 
     def _is_layout(self, table: Element) -> bool:
-        """As `is_layout`; of tables within tables within tables no further."""
+        """Tell whether a table is layout, as `is_layout`; False for tables nested deeply."""
         self._looked_at += table.end - table.begin
         if self._looked_at > _MOST_NESTED * len(self._events):
             return False
         return is_layout(table, self._chapter.markup)
 
     def _hidden(self, element: Element) -> str | None:
-        """ "" or a reason if an element is not shown; None if it is."""
+        """The kind of an element that is hidden, "" if it has no text; None if it is shown."""
         hides = self._chapter.styles.hides(element)
         if "hidden" in element.attributes or "inert" in element.attributes:
             hides = True
@@ -198,7 +203,7 @@ class ChapterReader:
         return None
 
     def _is_page_of_id(self, element: Element) -> bool:
-        """Whether an anchor's text is the number of the page that its name has."""
+        """Tell whether an anchor's text is the page number in its id or name."""
         match = _PAGE_ID.fullmatch(element.get("id") or element.get("name"))
         text = self._text(element).strip()
         return (
@@ -215,8 +220,8 @@ class ChapterReader:
     def _text(self, element: Element) -> str:
         return self._chapter.markup.words(element, 60)
 
-    def _meet(self, element: Element) -> None:
-        """Titles of the table of contents that lead here."""
+    def _collect_titles(self, element: Element) -> None:
+        """Collect the titles of the table of contents that lead to an element."""
         if not self._entries or not element.attributes:
             return
         for name in {element.get("id"), element.get("xml:id"), element.get("name")} - {""}:
@@ -243,25 +248,25 @@ class ChapterReader:
                 self.left_out["lost letter" if lost else "picture"] += 1
 
     def _begin_with(self, cap: str, element: Element) -> bool:
-        """Put a letter that is a picture before what it belongs to."""
+        """Put a letter that is shown as a picture before its word."""
         after = self._chapter.markup.following(max(element.end, element.begin))
         begins = not self._has_text
         if begins and not after.strip():
             self._cap = cap
         elif not repeats(cap, after):
-            self._say(cap)
+            self._append_text(cap)
             if begins and after[:1].isspace() and joins(cap, after.lstrip()):
-                # White space between the picture and the rest of the word is the file's alone.
+                # White space between the picture and the rest of the word is not shown.
                 self._words.append("\u2060")
         return True
 
     def _cap_as_text(self, element: Element) -> int | None:
-        """Take in a drop cap with white space after it that is the file's alone."""
+        """Read a drop cap whose white space is not shown; returns the next event's index."""
         cap = self._text(element).strip()
         after = self._chapter.markup.following(element.end)
         if not (after[:1].isspace() and is_cap(element, cap) and joins(cap, after.lstrip())):
             return None
-        self._say(f"{cap}\u2060")
+        self._append_text(f"{cap}\u2060")
         return element.end + 1
 
     def _is_raised(self, element: Element) -> bool:
@@ -281,9 +286,9 @@ class ChapterReader:
         inner = (each for each in inside if isinstance(each, Element) and each.tag == "sup")
         tower = next(inner, None)
         if tower is not None and not links:
-            # 10 to the 10 to the 2.
+            # A tower of powers: 10 to the 10 to the 2.
             top = self._chapter.markup.words(tower, _LONGEST_RAISED)
-            self._say(f"^{text.removesuffix(top).strip()}^{top.strip()}")
+            self._append_text(f"^{text.removesuffix(top).strip()}^{top.strip()}")
             return element.end + 1
         if len(text) > _LONGEST_RAISED or element.end - element.begin > 60 or links:
             return None
@@ -292,7 +297,7 @@ class ChapterReader:
         marked = self._raised.marks
         spoken = self._raised.spoken(text, before, after)
         self.left_out["mark"] += self._raised.marks - marked
-        self._say(spoken)
+        self._append_text(spoken)
         return element.end + 1
 
     def _note(self, text: str) -> None:
@@ -300,14 +305,14 @@ class ChapterReader:
         if (number := re.search(r"(\d{1,4})\D*$", text)) is not None:
             self._raised.note = int(number.group(1))
 
-    def _ended(self, tag: str) -> None:
+    def _end(self, tag: str) -> None:
         if tag in HEADINGS:
             self._flush()
         elif tag in BLOCKS:
             self._boundary()
 
     def _boundary(self) -> None:
-        """A paragraph's; within a heading only the line ends."""
+        """End a paragraph; within a heading only the line ends."""
         if self._level:
             self._words.append("\n")
         else:
@@ -341,7 +346,7 @@ class ChapterReader:
 
 
 def _is_beside(element: Element) -> bool:
-    """Whether a heading is that of a picture or a box, not of a chapter."""
+    """Tell whether a heading belongs to a picture or a box, not to a chapter."""
     parent = element.parent
     while parent is not None:
         if parent.tag in ("figure", "figcaption", "aside"):
@@ -351,8 +356,10 @@ def _is_beside(element: Element) -> bool:
 
 
 def is_layout(table: Element, markup: Markup) -> bool:
-    """Whether a table only says where text stands: it says so, or no row has two cells with words,
-    and there are sentences in it."""
+    """Tell whether a table is only layout.
+
+    It is if it is marked so, or if no row has two cells with words and one cell is long.
+    """
     if "presentation" in table.types or "none" in table.types:
         return True
     inside = markup.events[table.begin + 1 : table.end]
