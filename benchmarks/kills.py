@@ -134,7 +134,7 @@ def _clips(folder: Path) -> Path:
     return folder
 
 
-class Trial:
+class KillTrial:
     """A program, and its undisturbed output."""
 
     def __init__(self, program: Program, work: Path, draw: random.Random):
@@ -256,7 +256,7 @@ def measure(names: Sequence[str], kills: int, fills: int, words: int, seed: int)
         work = Path(temporary)
         every = programs(work, words)
         for name in names:
-            trial = Trial(every[name], work, random.Random(f"{seed} {name}"))
+            trial = KillTrial(every[name], work, random.Random(f"{seed} {name}"))
             place = work / f"{name}-killed"
             place.mkdir()
             met = trial.kills(place, kills)

@@ -134,8 +134,8 @@ class Tree:
 
 
 @dataclass
-class Comparison:
-    """What was compared, and the lines of what differs."""
+class ComparedValues:
+    """The number of values compared, and a line for each that differs."""
 
     values: int = 0
     problems: list[str] = field(default_factory=list)
@@ -201,7 +201,7 @@ class Trial:
 
     def __init__(self, ours: Tree, theirs: Tree, work: Path, words: int):
         self.ours, self.theirs, self.work = ours, theirs, work
-        self.comparison = Comparison()
+        self.comparison = ComparedValues()
         self._text = compose(words)
 
     def _folder(self, name: str) -> Path:
@@ -306,7 +306,7 @@ CASES: dict[str, Callable[[Trial], None]] = {
 }
 
 
-def measure(names: Sequence[str], commit: str, words: int) -> Iterator[tuple[str, Comparison]]:
+def measure(names: Sequence[str], commit: str, words: int) -> Iterator[tuple[str, ComparedValues]]:
     """Compare case after case; yield each with what came of it."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
