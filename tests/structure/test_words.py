@@ -16,6 +16,13 @@ WORDS = [
         r"(left|leaves?|leave nothing else|leave) behind|lags behind"
         r"|behind the (old schoolhouse|\{noun\})",
     ),
+    (
+        r"\b(is|are|was|were|be|been) (told|said)\b",
+        "reported, printed, stated",
+        r"\b(is|are|was|were|be|been) told apart|She was told",
+    ),
+    (r"\b(is|are|was|were|be) sounded\b|\bsounded in\b", "vocoded, played", "^$"),
+    (r"samples that are no numbers|loss is no number", "NaN or Inf", "^$"),
 ]
 ENDINGS = {".py", ".c", ".h", ".cpp", ".md"}
 FILES = [
