@@ -227,7 +227,7 @@ def test_a_t3_that_does_not_fit_is_said(family):
     with pytest.raises(CheckpointError, match=r"ve\.safetensors holds no T3"):
         find_source(family, t3_file="ve.safetensors")
     for name in ("nothing.safetensors", "../family/t3_cfg.safetensors", "s3gen.pt"):
-        with pytest.raises(CheckpointError, match=r"no \.safetensors file.*t3_cfg"):
+        with pytest.raises(CheckpointError, match=r"not a \.safetensors file.*t3_cfg"):
             find_source(family, t3_file=name)
 
 
