@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_chatterbox import ChatterboxTTS, Voice
+from mlx_chatterbox import ChatterboxTTS, ChatterboxTurboTTS, Voice
 from mlx_chatterbox.errors import AudioError, CheckpointError, SettingError, TextError
 from mlx_chatterbox.runtime.device_argument import is_device
 from mlx_chatterbox.synthesis.tokens import audible_tokens
@@ -109,6 +109,13 @@ def test_saved_voice_speaks_the_same(tts, recording, tmp_path):
 def test_upstreams_device_names_are_understood(small_checkpoint, name):
     assert is_device(name)
     assert ChatterboxTTS.from_local(small_checkpoint, name).device == name
+
+
+def test_a_device_that_is_no_name_is_refused():
+    """`nano` stands where upstream has it, after a device alone."""
+    for flag in (True, False):
+        with pytest.raises(SettingError, match=f"got {flag} .nano=True selects Nano"):
+            ChatterboxTurboTTS.from_pretrained("turbo", flag)
 
 
 def test_positional_arguments_are_upstreams(tts, recording_file):
