@@ -75,7 +75,7 @@ def test_a_real_sentence_in_a_real_voice(speak):
     assert other != first
 
 
-def test_a_sentence_has_its_tokens_in_any_company(weights):
+def test_a_sentence_has_its_tokens_in_any_batch(weights):
     """The same seed, the same tokens: alone and among 2, 4 and 8, of various lengths."""
     import mlx.core as mx
 

@@ -32,7 +32,7 @@ SLOW_ONCE = [
 
 
 @pytest.mark.parametrize(("name", "pattern", "length"), SLOW_ONCE)
-def test_what_was_slow_is_not(name, pattern, length):
+def test_former_slow_inputs_are_fast(name, pattern, length):
     assert not too_slow([name], [pattern], [length])
 
 

@@ -136,7 +136,7 @@ def ref_dict(model, reference):
     return model.embed_ref(ref_wav, ref_sr)
 
 
-def test_it_is_s3gen(model, ref_dict):
+def test_the_waveform_is_that_of_s3gen(model, ref_dict):
     known = S3GenConditionals(
         *(mx.array(ref_dict[k]) for k in ("prompt_token", "prompt_feat", "embedding"))
     )

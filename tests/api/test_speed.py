@@ -38,7 +38,7 @@ def plain(tts) -> np.ndarray:
 
 @pytest.mark.parametrize("speed", [0.5, 0.77, 1.0, 1.3, 2.0])
 @pytest.mark.parametrize("count", [0, 1, 300, 360, 361, 720, 721, 1000, 5000, None])
-def test_in_pieces_of_any_size_it_is_the_whole(plain, speed, count, rng):
+def test_pieces_of_any_size_give_the_whole(plain, speed, count, rng):
     voice = plain[:count]
     whole = stretch(voice, RATE, speed)
     assert len(whole) == round(len(voice) / speed)
@@ -66,18 +66,18 @@ def test_what_a_stretcher_holds_does_not_grow(plain):
 
 
 @pytest.mark.parametrize("speed", [0.5, 0.8, 1.5, 2.0])
-def test_no_click(plain, speed):
+def test_stretching_adds_no_click(plain, speed):
     """No step from sample to sample is larger than the speech has its own."""
     assert np.abs(np.diff(stretch(plain, RATE, speed))).max() <= 1.1 * np.abs(np.diff(plain)).max()
 
 
 @pytest.mark.parametrize("speed", [0.49, 2.01, 0.0, -1.0, float("nan"), float("inf"), "fast", []])
-def test_speeds_outside(speed):
+def test_speeds_out_of_range_are_refused(speed):
     with pytest.raises(SettingError, match=r"speed must be from 0\.5 to 2; got"):
         checked_speed(speed)
 
 
-def test_speeds_inside():
+def test_speeds_in_range_are_accepted():
     assert [checked_speed(one) for one in (None, 1, "1.5", 0.5, 2)] == [1.0, 1.0, 1.5, 0.5, 2.0]
 
 
@@ -85,7 +85,7 @@ def test_speeds_inside():
 
 
 @pytest.mark.parametrize("speed", [0.5, 0.9, 1.7, 2.0])
-def test_generate(tts, plain, speed):
+def test_generate_stretches(tts, plain, speed):
     found = tts.generate(TEXT, speed=speed, **FAST)
     assert len(found) == round(len(plain) / speed)
     np.testing.assert_array_equal(found, stretch(plain, RATE, speed))
@@ -114,7 +114,7 @@ def test_a_speed_of_one_changes_no_bit(tts, plain):
     np.testing.assert_array_equal(chunks, same)
 
 
-def test_it_is_marked_after_it_is_stretched(tts):
+def test_the_watermark_comes_after_stretching(tts):
     marked = tts.generate(TEXT, seed=1, speed=1.5)
     bare = tts.generate(TEXT, seed=1, speed=1.5, watermark=False)
     assert marked.shape == bare.shape
@@ -123,7 +123,7 @@ def test_it_is_marked_after_it_is_stretched(tts):
     assert detect(streamed, RATE) > 0.9
 
 
-def test_generate_batch(tts):
+def test_generate_batch_stretches(tts):
     texts = [TEXT, "Yes."]
     plain = tts.generate_batch(texts, **FAST)
     told = {}
@@ -147,7 +147,7 @@ def test_a_stream_is_its_whole_stretched(tts, text, speed):
     )
 
 
-def test_wrong_speeds_are_said_at_once(tts, plain):
+def test_invalid_speeds_are_reported_at_once(tts, plain):
     for speak in (tts.generate, tts.stream):
         with pytest.raises(SettingError, match="speed must be"):
             speak(TEXT, speed=3, **FAST)
@@ -158,7 +158,7 @@ def test_wrong_speeds_are_said_at_once(tts, plain):
 
 
 @pytest.mark.parametrize("marks", [False, True])
-def test_voice_conversion(tts, plain, marks):
+def test_voice_conversion_stretches(tts, plain, marks):
     vc, settings = ChatterboxVC(tts.checkpoint), {"seed": 1, "watermark": False}
     bare = vc.generate(plain, **settings)
     np.testing.assert_array_equal(

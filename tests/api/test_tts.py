@@ -89,7 +89,7 @@ def test_audio_prompt_becomes_the_voice_as_upstream(tts, recording_file):
     assert tts.conds is not before
 
 
-def test_progress_is_told(tts):
+def test_progress_is_reported(tts):
     calls = []
     tts.generate("Hello.", seed=1, progress=lambda *call: calls.append(call), **SHORT)
     assert {what for what, _, _ in calls} == {"tokens", "flow"}
@@ -111,7 +111,7 @@ def test_upstreams_device_names_are_understood(small_checkpoint, name):
     assert ChatterboxTTS.from_local(small_checkpoint, name).device == name
 
 
-def test_a_device_that_is_no_name_is_refused():
+def test_a_device_that_is_not_a_name_is_refused():
     """`nano` stands where upstream has it, after a device alone."""
     for flag in (True, False):
         with pytest.raises(SettingError, match=f"got {flag} .nano=True selects Nano"):
@@ -184,7 +184,7 @@ def test_a_reference_that_is_missing(tts, tmp_path):
         tts.prepare_conditionals(tmp_path / "none.wav")
 
 
-def test_a_saved_voice_that_is_none(tts, tmp_path):
+def test_a_file_that_is_not_a_saved_voice(tts, tmp_path):
     path = tmp_path / "x.safetensors"
     with pytest.raises(CheckpointError, match="does not exist"):
         tts.voice_of(path)

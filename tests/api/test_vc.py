@@ -292,7 +292,7 @@ def test_the_built_in_voice_and_the_device(small_checkpoint, recording, tmp_path
     assert ChatterboxVC(vc.checkpoint).reference is not None
 
 
-def test_progress_is_told(vc, talk):
+def test_progress_is_reported(vc, talk):
     calls = []
     vc.generate(talk[: 53 * 24000], seed=1, progress=lambda *call: calls.append(call), **FAST)
     assert calls[:2] == [("windows", 1, 2), ("windows", 2, 2)]

@@ -67,7 +67,7 @@ READERS = {
 @pytest.mark.parametrize("share", [0.97, 0.5])
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("container", FORMATS)
-def test_what_is_cut_short_is_said_once(tmp_path, container, read, share):
+def test_a_truncated_recording_is_reported_once(tmp_path, container, read, share):
     path = cut(recording(tmp_path / "a", container, 4.0), share)
     try:
         notes = said(lambda: READERS[read](path))
@@ -83,18 +83,18 @@ def test_what_is_cut_short_is_said_once(tmp_path, container, read, share):
 
 @pytest.mark.parametrize("seconds", [1.1, 1.10004])
 @pytest.mark.parametrize("container", FORMATS)
-def test_of_whole_recordings_nothing_is_said(tmp_path, container, seconds):
+def test_whole_recordings_give_no_warning(tmp_path, container, seconds):
     path = recording(tmp_path / "a", container, seconds)
     assert not [note for read in READERS.values() for note in said(lambda read=read: read(path))]
 
 
-def test_nothing_is_said_where_what_is_used_is_there(tmp_path):
+def test_no_warning_where_the_used_part_is_whole(tmp_path):
     path = cut(recording(tmp_path / "a", "WAV"), 0.9)
     assert not said(lambda: read_channels(path, seconds=1.0))
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, 0xFFFFFFFF - 36])
-def test_sizes_that_recorders_write_before_they_know_are_none(tmp_path, size):
+def test_placeholder_sizes_of_recorders_are_ignored(tmp_path, size):
     path = recording(tmp_path / "a.wav", "WAV")
     content = bytearray(path.read_bytes())
     assert content[36:40] == b"data"
@@ -117,7 +117,7 @@ def test_chunks_after_the_sound_and_before_it_are_passed_over(tmp_path):
 @pytest.mark.parametrize(
     "ending", ["mp3", "ogg", "opus", "wav", "flac", "aiff", "au", "caf", "w64"]
 )
-def test_of_other_encoders_nothing_is_said_either(tmp_path, ending):
+def test_files_of_other_encoders_give_no_warning(tmp_path, ending):
     source = recording(tmp_path / "a.wav", "WAV", 3.3)
     path = tmp_path / f"b.{ending}"
     command = [ffmpeg_program(), "-loglevel", "error", "-i", str(source), str(path)]
@@ -133,7 +133,7 @@ def test_of_other_encoders_nothing_is_said_either(tmp_path, ending):
         assert not said(lambda: read_channels(path))
 
 
-def test_every_command_says_so(tmp_path, capsys):
+def test_every_command_reports_truncation(tmp_path, capsys):
     path = cut(recording(tmp_path / "a.wav", "WAV", 4.0), 0.7)
     few = ["--seed", "1", "--cfm-steps", "1", "--no-watermark"]
     spoken, converted = str(tmp_path / "b.wav"), str(tmp_path / "c.wav")

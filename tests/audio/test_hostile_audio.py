@@ -98,7 +98,7 @@ def test_every_command_takes_a_flac_file_that_lies(tmp_path, noise, capsys):
 
 
 @pytest.mark.parametrize("rate", [1, 8, 999, 384_001, 2_000_000, 2**31 - 1])
-def test_rates_that_are_none_of_sound(tmp_path, rate):
+def test_invalid_sample_rates_are_refused(tmp_path, rate):
     path = wav_of_rate(tmp_path / "a.wav", rate)
     for read in (read_channels, lambda path: load_audio(path, RATE), lambda p: open_blocks(p)):
         with pytest.raises(AudioError, match=r"sample rate|cannot be read") as caught:
@@ -112,7 +112,7 @@ def open_blocks(path) -> None:
 
 
 @pytest.mark.parametrize("rate", [1000, 8000, 192_000, 384_000])
-def test_rates_of_sound_are_read(tmp_path, rate):
+def test_valid_sample_rates_are_read(tmp_path, rate):
     assert read_channels(wav_of_rate(tmp_path / "a.wav", rate, 4000))[1] == rate
 
 
@@ -161,7 +161,7 @@ def test_blocks_together_are_the_whole(tmp_path, noise, monkeypatch):
             assert samples.flags.writeable
 
 
-def test_a_file_that_cannot_be_gone_back_in(tmp_path, noise):
+def test_a_file_that_cannot_seek(tmp_path, noise):
     """GSM 6.10: libsndfile does not know where it is in it."""
     soundfile.write(tmp_path / "a.wav", noise[:8000], 8000, subtype="GSM610")
     assert len(read_channels(tmp_path / "a.wav")[0]) >= 8000

@@ -65,7 +65,7 @@ def test_an_ogg_file_with_another_serial_number_is_sound(tmp_path, ending):
     assert np.abs(load_audio(path, RATE)[1000:40000] - tone(3.0)[1000:40000]).max() < 0.1
 
 
-def test_a_file_that_is_no_ogg_is_an_error(tmp_path):
+def test_a_file_that_is_not_ogg_is_an_error(tmp_path):
     (tmp_path / "x.ogg").write_bytes(b"RIFF" + bytes(100))
     with pytest.raises(ValueError, match="no Ogg page at byte 0"):
         ogg.fix_serial_number(tmp_path / "x.ogg")
@@ -142,7 +142,7 @@ def test_a_book_has_its_cover(tmp_path, kind):
     "cover",
     [b"GIF89a" + bytes(50), b"\x89PNG\r\n\x1a\n" + bytes(50), b"#EXTM3U\n/etc/passwd\n", b""],
 )
-def test_a_cover_that_is_none_costs_no_book(tmp_path, cover):
+def test_an_invalid_cover_does_not_fail_the_book(tmp_path, cover):
     path = tmp_path / "book.m4b"
     with pytest.warns(UserWarning, match="cover is no JPEG or PNG"):  # noqa: SIM117
         with open_writer(path, RATE, cover=cover) as file:

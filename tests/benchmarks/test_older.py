@@ -43,14 +43,14 @@ def test_training_is_compared_by_the_way_that_it_took(tmp_path):
     assert "training: weights have moved: True became False" in comparison.problems
 
 
-def test_a_case_that_is_none(capsys):
+def test_an_unknown_case_is_refused(capsys):
     with pytest.raises(SystemExit):
         main(["songs", "--commit", "HEAD"])
     assert "songs" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_what_this_commit_begins_it_finishes(capsys):
+def test_this_commit_finishes_what_it_begins(capsys):
     assert main(["voice", "batch", "train", "--commit", "HEAD"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" of ")[0] for line in lines] == ["voice: 0", "batch: 0", "train: 0"]

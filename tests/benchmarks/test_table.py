@@ -159,7 +159,7 @@ def test_a_clock_refuses_a_decoding_that_ended_early():
         clock.seconds()
 
 
-def test_positions_behind_the_first_tick_and_watching_ends():
+def test_positions_after_the_first_tick_and_watching_ends():
     class Table:
         def get_fixed_embedding(self, position):
             return position
@@ -236,7 +236,7 @@ def test_our_own_failure_is_an_error():
         (["--weights", "nowhere"], "no such folder"),
     ],
 )
-def test_wrong_use_is_said_at_once(arguments, message, capsys):
+def test_wrong_use_is_reported_at_once(arguments, message, capsys):
     with pytest.raises(SystemExit) as left:
         main(arguments)
     assert left.value.code == 2

@@ -40,7 +40,7 @@ def test_the_probe_knows_the_public_names_alone():
 
 
 @pytest.mark.skipif(not (HERE / ".git").exists(), reason="no checkout")
-def test_a_commit_that_is_none(capsys):
+def test_an_unknown_commit_is_one_line(capsys):
     assert main(["--against", "no-such-commit"]) == 1
     error = capsys.readouterr().err
     assert "no-such-commit" in error
@@ -48,6 +48,6 @@ def test_a_commit_that_is_none(capsys):
 
 
 @pytest.mark.slow
-def test_a_commit_is_what_it_is(capsys):
+def test_a_commit_does_not_differ_from_itself(capsys):
     assert main(["--against", "HEAD"]) == 0
     assert capsys.readouterr().out.startswith("0 of ")

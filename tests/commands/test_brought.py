@@ -28,7 +28,7 @@ BROUGHT = {
 }
 
 
-def test_all_of_them_are_tried():
+def test_every_document_in_the_folder_is_tried():
     there = {path.name for path in (DATA / "documents").iterdir()} - {"semi.csv"}
     assert there == set(BROUGHT)
 
@@ -60,7 +60,7 @@ def test_a_table_of_semicolons_is_read_rightly(tmp_path, capsys):
     assert "Traceback" not in shown.err
 
 
-def test_a_recording_of_another_kind_than_its_name_says_is_heard(tmp_path, capsys):
+def test_a_recording_with_the_wrong_ending_is_read(tmp_path, capsys):
     pytest.importorskip("imageio_ffmpeg")
     output = tmp_path / "out.wav"
     voice = str(DATA / "m4anamed.mp3")

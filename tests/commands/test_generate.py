@@ -100,7 +100,7 @@ def test_errors_are_one_line_and_leave_nothing(speak, arguments, message, monkey
     assert list(speak.folder.iterdir()) == []
 
 
-def test_a_text_file_that_is_no_utf8(speak):
+def test_a_text_file_that_is_not_utf8(speak):
     (speak.folder / "latin.txt").write_bytes("Gr\u00fc\u00dfe".encode("latin-1"))
     code, _, err = speak("--file", speak.folder / "latin.txt")
     assert code == 0
@@ -131,7 +131,7 @@ def test_an_interruption_leaves_nothing(speak, monkeypatch):
     assert list(speak.folder.iterdir()) == []
 
 
-def test_unfinished_text_is_said(speak, monkeypatch):
+def test_unfinished_text_is_reported(speak, monkeypatch):
     def written(count):
         return ([(0, token)] for token in range(count))
 
@@ -162,7 +162,7 @@ def test_help_teaches_without_loading_a_network(capsys):
     assert "consent" in shown
 
 
-def test_auto_falls_to_the_voice_in_the_package(monkeypatch, capsys):
+def test_auto_falls_back_to_the_bundled_voice(monkeypatch, capsys):
     monkeypatch.setattr("mlx_chatterbox.weights.hub.on_this_machine", lambda name: None)
     assert cli.choose_model("auto") == "pocket"
     said = capsys.readouterr().err
@@ -170,7 +170,7 @@ def test_auto_falls_to_the_voice_in_the_package(monkeypatch, capsys):
     assert "--model chatterbox downloads" in said
 
 
-def test_auto_takes_what_is_here(monkeypatch, capsys, tmp_path):
+def test_auto_takes_a_cached_model(monkeypatch, capsys, tmp_path):
     here = {"turbo": tmp_path}
     monkeypatch.setattr("mlx_chatterbox.weights.hub.on_this_machine", here.get)
     assert cli.choose_model("auto") == "turbo"

@@ -56,7 +56,7 @@ def test_raw_has_no_header(speech):
     assert pipe.getvalue() == pcm16(speech)
 
 
-def test_a_file_behind_standard_output_gets_a_true_header(speech, tmp_path):
+def test_standard_output_into_a_file_gets_a_true_header(speech, tmp_path):
     with (tmp_path / "a.wav").open("wb") as file:
         writer = PipeWriter(file, 24000)
         for part in in_parts(speech):
@@ -78,7 +78,7 @@ def test_a_file_that_is_appended_to_keeps_its_beginning(speech, tmp_path):
     assert path.read_bytes() == b"before" * 20 + wav_header(24000) + pcm16(speech)
 
 
-def test_a_full_disk_is_said(speech):
+def test_a_full_disk_is_reported(speech):
     class Full(Pipe):
         def write(self, _):
             raise OSError(28, "No space left on device")
@@ -125,7 +125,7 @@ def test_the_player_plays_everything_in_order(speakers, speech):
     assert speakers.calls == ["start", "stop", "close"]
 
 
-def test_a_device_that_fails_is_said_and_nobody_waits(speakers, speech):
+def test_a_failing_device_is_reported_without_waiting(speakers, speech):
     speakers.breaks_after = 2
     player = Player(24000)
 

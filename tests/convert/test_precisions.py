@@ -135,7 +135,7 @@ def test_checkpoints_whose_tokenizer_is_quantised_load_and_stay_so(
         *((variant, uniform(4)) for variant in ("english", "turbo")),
     ],
 )
-def test_names_and_shapes_say_which_layers_there_are(variant, recipe):
+def test_conversion_and_loading_quantise_the_same_layers(variant, recipe):
     """Conversion knows no networks, loading does: both must take the same layers."""
     config, keys = VARIANTS[variant].default_config(), shapes_of(variant)
     config.dtype, config.quantization = recipe.dtype, recipe.quantization
@@ -337,7 +337,7 @@ def test_read_weights_expands_nothing(folder_of):
 
 
 @pytest.mark.numbers
-def test_attention_by_columns_takes_layers_of_few_bits():
+def test_attention_by_columns_takes_quantised_layers():
     """The way that long sequences are attended to on a CPU."""
     from mlx_chatterbox.models.s3gen.estimator import Attention
 
@@ -350,7 +350,7 @@ def test_attention_by_columns_takes_layers_of_few_bits():
         np.testing.assert_allclose(np.array(columns), np.array(layer(x).T), atol=1e-5)
 
 
-def test_turbo_of_few_bits_speaks(tmp_path, small_models):
+def test_quantised_turbo_speaks(tmp_path, small_models):
     """GPT-2's layers, joined projections with biases, and a head with one."""
     from mlx_chatterbox.api.tts import ChatterboxTurboTTS
 

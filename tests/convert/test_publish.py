@@ -228,7 +228,7 @@ def test_a_flipped_bit_is_never_published(folder):
 
 
 @pytest.mark.parametrize("rows", [(), GOOD[:1]])
-def test_a_verification_without_its_rows_is_none(folder, rows):
+def test_a_verification_without_its_rows_is_refused(folder, rows):
     verified(folder, rows)
     with pytest.raises(CheckpointError, match=r"not measured: .*waveform"):
         publish(folder, "me/voice", dry_run=True)

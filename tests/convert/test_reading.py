@@ -9,7 +9,7 @@ from mlx_chatterbox.convert import reading
 
 @pytest.mark.numbers
 @pytest.mark.slow
-def test_the_command_tells_each_part_s_loss_and_that_whole_models_have_none(
+def test_the_command_reports_each_part_s_loss_and_none_for_exact_models(
     small_checkpoint, recording_file, capsys
 ):
     words = [str(small_checkpoint), str(recording_file), "--bits", "8", "3"]

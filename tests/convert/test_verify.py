@@ -75,7 +75,7 @@ def material(exact):
     return prepare(load_converted(exact), TWO, positions=20, spoken=8)
 
 
-def test_the_divergence_is_what_the_books_say():
+def test_the_divergence_is_that_of_textbooks():
     p, q = np.array([[0.5, 0.25, 0.25]]), np.array([[0.25, 0.5, 0.25]])
     expected = 0.5 * np.log(2.0) + 0.25 * np.log(0.5)
     np.testing.assert_allclose(divergence(np.log(p), np.log(q)), expected, rtol=1e-12)
@@ -333,7 +333,7 @@ def test_word_errors_are_counted_of_both_and_bounded(exact, folder_of, monkeypat
     assert not by_name["word error rate"].holds
 
 
-def test_a_missing_recogniser_is_missed_before_anything_is_done(tmp_path, monkeypatch, capsys):
+def test_a_missing_recogniser_is_reported_before_any_work(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     arguments = ["pocket", str(tmp_path / "out"), "--verify", "--word-errors"]
     assert cli.main(arguments) == 1

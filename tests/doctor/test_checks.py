@@ -70,7 +70,7 @@ def states(section: Section) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", "8bit", "4bit"])
-def test_made_up_weights_have_the_size_and_the_spread_of_real_ones(small_networks, precision):
+def test_random_weights_have_the_size_and_the_spread_of_real_ones(small_networks, precision):
     with device.pretend("gpu"):
         networks = made_up.networks_of("english", precision)
         made_up.fill(networks.t3, precision)
@@ -139,7 +139,7 @@ def test_every_variant_is_timed_and_judged(small_networks, monkeypatch, kind):
     assert states(exam.sections[1]).get("halves") == (NOT_APPLICABLE if kind == "cpu" else None)
 
 
-def test_what_memory_does_not_allow_is_left_out_and_said(small_networks):
+def test_what_memory_does_not_allow_is_left_out_and_reported(small_networks):
     exam = exam_of()
     exam.budget._free = lambda: 1000
     for module in (t3, s3gen):
@@ -155,7 +155,7 @@ def test_what_memory_does_not_allow_is_left_out_and_said(small_networks):
     )
 
 
-def test_steps_that_do_not_fit_are_multiplied_and_it_is_said(small_networks, monkeypatch):
+def test_steps_that_do_not_fit_are_extrapolated_and_reported(small_networks, monkeypatch):
     exam, section = exam_of(is_short=True), section_of(s3gen)
     s3gen.examine(exam, section)
     assert exam.s3gen["english", "float32"].is_extrapolated
@@ -247,7 +247,7 @@ def spoken(**changes) -> correctness.StageOutputs:
         ({"speech": np.zeros((2, 3), np.float32)}, {"speech"}),
     ],
 )
-def test_differences_are_told(changes, failed):
+def test_differences_are_reported(changes, failed):
     section = section_of(correctness)
     correctness.compare(section, spoken(**changes), spoken())
     assert {line.name for line in section.of_state(FAILED)} == failed
@@ -263,7 +263,7 @@ def test_with_tf32_other_tokens_are_no_failure():
     assert section.lines[-1].note == "as is to be expected with TF32"
 
 
-def test_halves_are_held_to_what_their_bits_allow():
+def test_half_precision_is_held_to_its_own_tolerance():
     section = section_of(correctness)
     half = np.full((2, 3), 1.02, np.float32)
     for dtype in ("float16", "bfloat16"):
@@ -320,13 +320,13 @@ def test_a_stream_that_fails_elsewhere_is_a_line(monkeypatch):
         ("raise SystemExit(3)", FAILED, "4 x 3"),
     ],
 )
-def test_exit_codes_are_looked_at(code, state, value):
+def test_exit_codes_are_checked(code, state, value):
     exam, section = exam_of(is_short=True), section_of(processes)
     processes.examine(exam, section, code)
     assert [(line.state, line.value) for line in section.lines] == [(state, value)]
 
 
-def test_what_a_process_says_last_is_told_without_paths(tmp_path):
+def test_the_last_line_of_a_process_is_reported_without_paths(tmp_path):
     exam, section = exam_of(is_short=True), section_of(processes)
     code = f"import sys; print('terminate called: {tmp_path}', file=sys.stderr); sys.exit(134)"
     processes.examine(exam, section, code)
@@ -363,7 +363,7 @@ def test_a_cache_without_bound_is_found_on_a_gpu():
             assert states(section)["s3gen_cache"] == state
 
 
-def test_memory_is_looked_at_after_every_length():
+def test_memory_is_measured_after_every_length():
     exam, section = exam_of(is_short=True), section_of(memory)
     with device.pretend("cpu"):
         memory.examine(exam, section)

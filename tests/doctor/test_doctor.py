@@ -142,7 +142,7 @@ def test_the_text_says_all_that_the_json_does(measured):
     assert "* nano, float16: 0.275" in issue
 
 
-def test_what_is_not_finite_failed(measured):
+def test_non_finite_values_fail(measured):
     section = measured.sections[0]
     section.figure("nan", "a figure", float("nan"))
     section.proof("inf", "a proof", True, float("inf"))
@@ -176,7 +176,7 @@ def test_names_and_paths_are_hidden(tmp_path):
     assert "12 GB/s and 3 / 4" in text
 
 
-def test_values_of_variables_are_told_only_if_they_can_be_no_name():
+def test_values_of_variables_are_reported_only_if_they_cannot_hold_a_name():
     environment = {
         "MLX_ENABLE_TF32": "0",
         "OPENBLAS_CORETYPE": "Haswell",
@@ -214,7 +214,7 @@ def test_a_product_of_ten_bits_is_found(monkeypatch):
     assert "ten bits" in section.lines[1].note
 
 
-def test_what_a_mac_says_is_read():
+def test_output_of_a_macs_tools_is_parsed():
     registry = '  "gpu-core-count" = 10\n  "model" = "Apple M2"'
     assert machine.gpu_cores(registry) == 10
     assert machine.gpu_cores("") is None
@@ -288,7 +288,7 @@ def test_the_budget_says_what_does_not_fit():
     assert Budget(1.0, free=lambda: 10**10).memory() == 8 * 10**9
 
 
-def test_what_the_budget_does_not_allow_is_said():
+def test_what_the_budget_does_not_allow_is_reported():
     exam, section = exam_of(seconds=0.5), Section("limits", "Limits")
     limits._measure_reading(exam, section)
     assert [line.name for line in section.of_state(LEFT_OUT)] == [

@@ -79,7 +79,7 @@ def test_some_chapters_are_those_of_the_whole(tmp_path):
     ("numbers", "message"),
     [([5], "--chapters 5: x has 4 chapters, 1 to 4"), ([0, 2, 7, 8], "--chapters 0,7-8: x has 4")],
 )
-def test_chapters_that_are_not_there_are_named(tmp_path, numbers, message):
+def test_missing_chapters_are_named(tmp_path, numbers, message):
     with pytest.raises(SettingError, match=message):
         choose(read_document(files(tmp_path)[0]), numbers, "x")
     with pytest.raises(SettingError, match="x has 1 chapter "):
@@ -176,7 +176,7 @@ def test_chapters_from_the_command_line(speak):
         (["--file", "no.txt", "--list-chapters"], "there is no file no.txt"),
     ],
 )
-def test_wrong_use_is_said_before_the_model_is_loaded(speak, monkeypatch, arguments, message):
+def test_wrong_use_is_reported_before_the_model_is_loaded(speak, monkeypatch, arguments, message):
     from mlx_chatterbox.api import tts
 
     files(speak.folder)
@@ -191,7 +191,7 @@ def test_wrong_use_is_said_before_the_model_is_loaded(speak, monkeypatch, argume
 
 
 @pytest.mark.parametrize("numbers", ["x", "1,", "3-", "5-2", "1-9999999999"])
-def test_numbers_of_chapters_that_are_none(speak, numbers, capsys):
+def test_invalid_chapter_numbers_are_refused(speak, numbers, capsys):
     with pytest.raises(SystemExit) as exit_:
         speak("--file", files(speak.folder)[0], f"--chapters={numbers}")
     assert exit_.value.code == 2
@@ -201,7 +201,7 @@ def test_numbers_of_chapters_that_are_none(speak, numbers, capsys):
 # Subtitles and what of documents is left out, told on standard error
 
 
-def test_what_is_left_out_is_told(speak):
+def test_omissions_are_reported(speak):
     path = speak.folder / "x.vtt"
     path.write_text(
         "WEBVTT\n\n00:01.000 --> 00:01.000\nNever.\n\n"
@@ -228,7 +228,7 @@ class SlowTTS(StubTTS):
         super().generate_batch(texts, finished=longer, **settings)
 
 
-def test_speech_out_of_its_time_says_how_much(tmp_path):
+def test_speech_that_overruns_its_slot_reports_by_how_much(tmp_path):
     case = Path(__file__).parents[1] / "data" / "documents" / "srt_short.srt"
     document = read_document(case)
     done = speak_document(SlowTTS(tmp_path / "model"), document, tmp_path / "out.wav", seed=1)

@@ -151,13 +151,13 @@ def test_sections_of_chapters_in_the_contents_are_no_chapters(read):
     assert chapters(read({"a.xhtml": body}, nav=nav)) == ["Part", "The Garden"]
 
 
-def test_broken_contents_are_told_and_the_book_is_read(read):
+def test_a_broken_table_of_contents_is_reported_and_the_book_is_read(read):
     found = read({"a.xhtml": f"<h1>One</h1><p>{LONG}</p>"}, contents=[("a.xhtml", "<broken")])
     assert chapters(found) == ["One"]
     assert "its table of contents cannot be read" in found.remarks[0]
 
 
-def test_files_outside_the_reading_order_are_told(read):
+def test_files_outside_the_reading_order_are_reported(read):
     found = read({"a.xhtml": f"<p>{LONG}</p>", "b.xhtml": "<p>Extra.</p>"}, aside=["b.xhtml"])
     assert spoken(found) == [LONG]
     assert found.remarks == ("left out: 1 file outside the reading order",)
@@ -193,7 +193,7 @@ def test_the_cover_is_found(read, way, content):
     assert found.cover == content
 
 
-def test_what_is_no_picture_of_a_known_kind_is_no_cover(read, tmp_path):
+def test_only_pictures_of_known_kinds_are_covers(read, tmp_path):
     (tmp_path / "out.png").write_bytes(PNG)
     for content, href in ((b"#EXTM3U\n/etc/passwd", "i/front.png"), (b"", "../../out.png")):
         files = {"i/front.png": content} if content else {}

@@ -115,7 +115,7 @@ def test_links_of_a_story_are_spoken(read):
         ("<table><tr><td>Apples</td></tr><tr><td>Pears</td></tr></table>", ""),
     ],
 )
-def test_of_many_makers(body, text):
+def test_markup_of_many_publishers(body, text):
     assert text_of(body) == text
 
 
@@ -213,7 +213,7 @@ def test_archives_packed_by_hand(tmp_path, files):
     assert words(read_document(path)) == ["One", "Text."]
 
 
-def test_chapters_that_are_not_there_are_told(tmp_path, read):
+def test_missing_chapters_are_reported(tmp_path, read):
     spine = "<spine><itemref idref='a'/><itemref idref='gone'/></spine>"
     package = PACKAGE.format("a.xhtml").replace("<spine><itemref idref='a'/></spine>", spine)
     path = tmp_path / "b.epub"

@@ -191,7 +191,7 @@ MAKES = {
 
 @pytest.mark.parametrize("make", MAKES)
 @pytest.mark.parametrize("where", ["here", "in a file of its own", "aside"])
-def test_notes_of_all_makes(read, make, where):
+def test_notes_in_the_markup_of_many_publishers(read, make, where):
     text, notes = MAKES[make]
     chapters = {"a.xhtml": f"<h2>One</h2><p>{text}</p>", "b.xhtml": f"<h2>Two</h2><p>{STORY}.</p>"}
     if where == "here":
@@ -231,7 +231,7 @@ def test_notes_in_brackets(read):
         "<h2>Notes</h2><p>He took notes of everything that he saw.</p>",
     ],
 )
-def test_what_is_no_note_stays(read, body):
+def test_what_is_not_a_note_is_kept(read, body):
     import re
 
     words = re.findall(r"\w+", re.sub("<[^>]*>", " ", body))
@@ -283,7 +283,7 @@ def test_hidden_text_is_not_spoken():
         "<rt>No.</rt><select hidden><option>No.</option></select>",
     ],
 )
-def test_whatever_hides_it(read, hidden):
+def test_every_way_of_hiding_text(read, hidden):
     sheet = """@charset "utf-8"; @import url("more.css"); /* .yes { display: none } */
     .gone, .other > b { display: none }  p.shown-not{visibility:hidden}
     #secret { display:none } div.box > p { display: none; }
@@ -334,11 +334,11 @@ def test_a_drop_cap_that_is_a_picture_keeps_its_letter():
         '<p><span aria-hidden="true">T</span><span class="sr">The</span> night.</p>',
     ],
 )
-def test_drop_caps_of_all_makes(written):
+def test_drop_caps_in_the_markup_of_many_publishers(written):
     assert text_of(written).replace("“", "") == "The night."
 
 
-def test_a_picture_that_may_be_a_letter_is_told(read):
+def test_a_picture_that_may_be_a_letter_is_reported(read):
     found = read('<p><img src="images/i012.jpg" alt=""/>he night.</p>')
     assert found.remarks == ("left out: 1 picture that may be the first letter of a word",)
 
@@ -353,7 +353,7 @@ def test_letters_that_are_words_keep_their_space():
 # Encodings
 
 
-def test_an_encoding_that_is_not_declared_is_guessed_and_told():
+def test_an_undeclared_encoding_is_guessed_and_reported():
     found = read_document(CASES / "nodecl.epub")
     assert spoken(found) == "Café “Naïve” résumé — text."
     (remark,) = found.remarks
@@ -390,7 +390,7 @@ def test_encodings(read, encoding, declaration, text, language):
     assert spoken(found) == f"{text}."
 
 
-def test_a_few_bytes_of_another_encoding_cost_only_themselves(read):
+def test_a_few_bytes_of_another_encoding_are_read_in_it(read):
     content = "<html><body><p>Größe, Café, naïve – ".encode() + "“so”".encode("cp1252")
     found = read({"c.xhtml": content + b"</p></body></html>"})
     assert spoken(found) == "Größe, Café, naïve – “so”."
@@ -432,7 +432,7 @@ def test_text_of_project_gutenberg_is_left_out(read):
     assert "Project Gutenberg's own" in found.remarks[0]
 
 
-def test_too_many_elements_are_no_chapter(read, monkeypatch):
+def test_a_chapter_of_too_many_elements_is_refused(read, monkeypatch):
     from mlx_chatterbox.longform.readers import markup
 
     monkeypatch.setattr(markup, "MOST_ELEMENTS", 100)
@@ -457,7 +457,7 @@ def test_too_many_elements_are_no_chapter(read, monkeypatch):
     ],
 )
 @pytest.mark.slow
-def test_hostile_chapters_take_a_time_that_grows_with_their_length(part):
+def test_hostile_chapters_take_linear_time(part):
     import time
 
     def seconds(count):

@@ -89,7 +89,7 @@ def test_what_is_too_short_is_followed_by_silence():
     assert found.waveform[: RATE // 5].any()
 
 
-def test_the_pause_behind_is_used_before_the_speech_is_hurried():
+def test_the_pause_after_is_used_before_the_speech_is_sped_up():
     found = fit(padded(voice(2.0)), RATE, 1.5, spare=1.0)
     assert (found.speed, found.overrun) == (1.0, 0.0)
     assert 2.0 <= len(found.waveform) / RATE <= 2.5
@@ -135,7 +135,7 @@ def test_a_piece_is_trimmed_levelled_and_fitted():
     assert len(prepared(wave, RATE).waveform) == len(trimmed(wave, RATE))
 
 
-def test_hurried_speech_keeps_its_watermark():
+def test_sped_up_speech_keeps_its_watermark():
     from pathlib import Path
 
     from mlx_chatterbox import watermark

@@ -51,7 +51,7 @@ def test_a_configuration_without_them_is_hashed_as_it_is(hash_with, tmp_path):
     assert model_hash(tmp_path, {}) != written
 
 
-def test_jobs_of_the_pocket_model_that_were_begun_before_there_were_such_settings_go_on(tmp_path):
+def test_pocket_jobs_begun_before_these_settings_existed_resume(tmp_path):
     """Its folder hashes as one whose configuration never had them."""
     folder = Path(mlx_chatterbox.__file__).parent / "pocket"
     for path in folder.iterdir():

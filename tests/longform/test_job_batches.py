@@ -106,7 +106,7 @@ def test_a_bad_row_is_reported_and_the_rest_goes_on(speak, row):
     assert list(outputs(speak.folder)) == ["a.wav", "b.wav"]
 
 
-def test_of_a_long_row_with_a_bad_piece_nothing_is_written(speak):
+def test_a_long_row_with_a_bad_piece_is_not_written(speak):
     long = " ".join(["A sentence that is good enough to be spoken alone."] * 3)
     speak(HEADER + f"{long} An unspeakable word is here somewhere in it.,,,a.wav\nGood.,,,b.wav\n")
     lines = report(speak.folder)
@@ -263,7 +263,7 @@ def test_tables_as_spreadsheets_leave_them(tmp_path, table):
     assert (row.number, row.text, row.output, row.problem) == (1, "One, two.", "a.wav", "")
 
 
-def test_what_stands_in_a_column_without_a_name_is_told(tmp_path):
+def test_the_content_of_an_unnamed_column_is_reported(tmp_path):
     (tmp_path / "a.csv").write_text("text;output;\nOne;a.wav;lost\n;;\nTwo;b.wav;\n")
     first, second = read_rows(tmp_path / "a.csv", tmp_path, None, "en", "wav")
     assert "more cells than the header has" in first.problem
@@ -287,7 +287,7 @@ def test_a_utf16_table_as_spreadsheets_write_it(tmp_path):
         ('text,output\n"Never closed,a.wav\nB,b.wav\n', "line 2: a quotation mark is opened"),
     ],
 )
-def test_tables_that_are_none_are_explained(speak, text, message):
+def test_invalid_tables_are_explained(speak, text, message):
     with pytest.raises(TextError, match=message):
         speak(text)
 

@@ -88,7 +88,7 @@ def test_ctrl_c_says_how_to_go_on(speak, monkeypatch):
     assert not output.exists()
 
 
-def test_rows(speak, recording_file):
+def test_a_batch_reports_failed_rows_and_speaks_the_others(speak, recording_file):
     rows = speak.folder / "rows.csv"
     rows.write_text(
         f"text,voice,output\nHello there.,,a.wav\n,,b.wav\nFine.,{recording_file},c.wav\n",
@@ -113,7 +113,7 @@ def test_rows(speak, recording_file):
         (["--text", "Hello.", "--output-dir", "out"], "--output-dir goes with --batch"),
     ],
 )
-def test_wrong_use_is_said_before_the_model_is_loaded(speak, monkeypatch, arguments, message):
+def test_wrong_use_is_reported_before_the_model_is_loaded(speak, monkeypatch, arguments, message):
     from mlx_chatterbox.api import tts
 
     monkeypatch.setattr(tts, "open_model", None)
@@ -124,7 +124,7 @@ def test_wrong_use_is_said_before_the_model_is_loaded(speak, monkeypatch, argume
 
 
 @pytest.mark.parametrize("numbers", ["x", "1,", "-3", "1-"])
-def test_numbers_that_are_none(speak, numbers, capsys):
+def test_invalid_numbers_are_refused(speak, numbers, capsys):
     with pytest.raises(SystemExit) as exit_:
         speak("--file", speak.folder / "long.txt", f"--redo={numbers}")
     assert exit_.value.code == 2

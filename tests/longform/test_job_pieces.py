@@ -117,7 +117,7 @@ def test_a_piece_is_on_disk_before_others_are_begun(tts, tmp_path, sounded):
     assert begun[-1] == (6, 6)
 
 
-def test_a_unit_with_second_tries_is_the_same(tts, tmp_path, sounded, monkeypatch):
+def test_a_resumed_unit_with_retries_is_the_same(tts, tmp_path, sounded, monkeypatch):
     """Second tries are written together: where one is on disk, all is done again."""
     judge, short = retries.judge_audio, []
 
@@ -170,7 +170,7 @@ def same(folder) -> bool:
 
 
 @pytest.mark.parametrize("pieces", range(1, 8))
-def test_only_what_is_missing_is_sounded(speak, pieces):
+def test_only_missing_pieces_are_vocoded(speak, pieces):
     speak(SENTENCES[:8], "whole.wav")
     with pytest.raises(Crash):
         speak(SENTENCES[:8], crash=pieces)
@@ -181,7 +181,7 @@ def test_only_what_is_missing_is_sounded(speak, pieces):
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 3])
-def test_company_in_second_tries_is_kept(speak, pieces):
+def test_retries_keep_the_composition_of_their_batch(speak, pieces):
     sentences = ["A plain one.", "It stammers here.", "It stammers there.", "Another plain one."]
     speak(sentences, "whole.wav")
     with pytest.raises(Crash):
@@ -192,7 +192,7 @@ def test_company_in_second_tries_is_kept(speak, pieces):
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 3, 4, 5])
-def test_of_a_unit_that_cannot_be_spoken_finished_ones_stay(speak, pieces):
+def test_finished_pieces_of_a_unit_that_fails_are_kept(speak, pieces):
     sentences = [*SENTENCES[:2], "An unspeakable word.", *SENTENCES[3:8]]
     speak(sentences, "whole.wav")
     with pytest.raises(Crash):

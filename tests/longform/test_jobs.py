@@ -65,7 +65,7 @@ def crash_after(pieces: int):
     return make
 
 
-def test_the_manifest_says_all(speak):
+def test_the_manifest_records_every_piece(speak):
     tts = speak(subtitles="srt")
     manifest = manifest_of(speak.folder)
     assert manifest["state"] == "finished"
@@ -293,7 +293,7 @@ def test_a_number_that_is_not_there(speak):
         speak(redo=[99])
 
 
-def test_damage_is_spoken_anew(speak):
+def test_damaged_pieces_are_spoken_again(speak):
     speak()
     first = (speak.folder / "out.wav").read_bytes()
     pieces = sorted((job_folder(speak.folder / "out.wav") / "pieces").glob("*.flac"))
@@ -314,7 +314,7 @@ def test_a_piece_that_cannot_be_spoken_is_reported_and_the_others_are(speak):
     assert all(text in tts.texts for text in sentences)
 
 
-def test_what_the_guards_found_is_told(speak):
+def test_findings_of_the_guards_are_reported(speak):
     tts = speak(["This is fine.", "This one babbles."])
     assert tts.done.doubtful == {2: "babble"}
     assert [piece["outcome"] for piece in manifest_of(speak.folder)["pieces"]] == ["good", "babble"]

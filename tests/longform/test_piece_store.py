@@ -104,7 +104,7 @@ def test_a_file_system_that_cannot_flush_a_folder_is_no_error(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_a_full_disk_is_told_from_other_errors(tmp_path, number):
+def test_a_full_disk_is_distinguished_from_other_errors(tmp_path, number):
     path = tmp_path / "out"
     assert "the disk is full" in str(disk_error(path, OSError(number, "x")))
     assert "denied." in str(disk_error(path, OSError(errno.EACCES, "denied")))
@@ -211,7 +211,7 @@ def run(job, units, spoken=None):
     return spoken
 
 
-def test_units_have_one_manner_and_a_size(job):
+def test_a_unit_has_one_voice_setting_and_a_limited_size(job):
     pieces = wanted("abc") + wanted("xy", "loud") + wanted("de") + wanted("z", alone=True)
     assert keys(job.units(pieces, 3)) == ["abc", "de", "xy", "z"]
     assert keys(job.units(pieces, 4)) == ["abcd", "e", "xy", "z"]
@@ -302,7 +302,7 @@ def test_a_job_remembers(tmp_path):
         assert job.seed == 0
 
 
-def test_a_job_keeps_to_how_it_was_begun(tmp_path):
+def test_a_job_keeps_its_first_settings(tmp_path):
     folder = tmp_path / "out.job"
     assert writing_before(folder) is None
     with Job(folder) as job:

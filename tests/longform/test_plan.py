@@ -86,12 +86,12 @@ def test_pauses_at_the_ends_of_a_text_are_kept():
 
 
 @pytest.mark.parametrize("written", ["[pause soon]", "[pause -1s]", "[pause 1h]", "[pause 61s]"])
-def test_a_pause_that_is_none_is_an_error(written):
+def test_an_invalid_pause_is_an_error(written):
     with pytest.raises(TextError, match="pause"):
         plan_text(f"Well {written} then.")
 
 
-def test_a_word_that_begins_so_is_no_pause():
+def test_a_word_that_begins_like_a_pause_is_not_a_pause():
     assert plan_text("He [pauses] and goes on to the next house.")[0].text.count("[pauses]") == 1
 
 

@@ -86,7 +86,7 @@ The licence.
         ("x.srt", b"Hello.", "line 1 should be times"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_one_line(read, tmp_path, name, content, message):
+def test_unreadable_files_are_reported_in_one_line(read, tmp_path, name, content, message):
     with pytest.raises(TextError, match=message) as caught:
         read(name, content)
     assert "\n" not in str(caught.value)
@@ -100,7 +100,7 @@ def test_missing_files_and_folders(tmp_path):
         read_document(tmp_path)
 
 
-def test_no_text_is_that_large(read, monkeypatch):
+def test_files_over_the_size_limit_are_refused(read, monkeypatch):
     monkeypatch.setattr(plain, "MOST_BYTES", 10)
     with pytest.raises(TextError, match="the limit of a text"):
         read("x.txt", STORY)
@@ -245,7 +245,7 @@ def test_an_older_book_has_its_contents_elsewhere(tmp_path):
     assert found.pieces[-1].chapter == "Old second"
 
 
-def test_readings_beside_characters_are_not_said_twice():
+def test_ruby_annotations_are_not_spoken():
     blocks = xhtml_blocks("<p><ruby>東京<rp>(</rp><rt>とうきょう</rt><rp>)</rp></ruby>に行く。</p>")
     assert [block.text for block in blocks] == ["東京に行く。"]
 
@@ -259,7 +259,7 @@ def test_html_that_is_not_well_formed_is_read_as_far_as_it_goes():
     ]
 
 
-def test_what_is_no_text_of_a_chapter_is_left_out():
+def test_content_that_is_not_text_is_left_out():
     text = """<?xml version="1.0"?>
 <!DOCTYPE html [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>
 <html><head><title/><script/><style>p < q { }</style></head><body>
@@ -325,7 +325,7 @@ def test_a_book_without_a_package_is_refused(tmp_path):
         read_document(book(tmp_path, leave_out=["OEBPS/book.opf"]))
 
 
-def test_a_chapter_that_is_missing_is_told_and_the_others_are_read(tmp_path):
+def test_a_missing_chapter_is_reported_and_the_others_are_read(tmp_path):
     whole = words(read_document(book(tmp_path)))
     found = read_document(book(tmp_path, leave_out=["OEBPS/text/one.xhtml"]))
     left = words(found)
@@ -354,14 +354,14 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
     assert peak < 4 * archive.MOST_BYTES
 
 
-def test_a_file_that_is_large_as_it_is_is_no_chapter(tmp_path):
+def test_a_large_uncompressed_file_is_refused_as_a_chapter(tmp_path):
     noise = np.random.default_rng(0).integers(97, 123, 17 << 20, np.uint8).tobytes()
     path = book(tmp_path, files={"OEBPS/text/one.xhtml": noise})
     with pytest.raises(TextError, match=r"one\.xhtml is too large for a chapter"):
         read_document(path)
 
 
-def test_many_large_chapters_are_too_much_as_well(tmp_path, monkeypatch):
+def test_many_large_chapters_are_refused_too(tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "MOST_BYTES_IN_ALL", 4000)
     with pytest.raises(TextError, match="too large"):
         read_document(book(tmp_path, files={"OEBPS/text/one.xhtml": XHTML.format(STORY * 40)}))
@@ -456,7 +456,7 @@ def test_subtitles_that_begin_together_are_one(read):
     assert (piece.text, piece.start, piece.end) == ("One. Two.", 5.0, 7.0)
 
 
-def test_a_paragraph_of_thousands_of_marks_is_read_as_plain_words_and_told(tmp_path):
+def test_a_paragraph_of_thousands_of_marks_is_read_as_plain_words_and_reported(tmp_path):
     path = tmp_path / "a.md"
     path.write_text("*a* " * 3000 + "\n\nAnd *then*.\n")
     document = read_document(path)

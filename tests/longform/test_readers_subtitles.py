@@ -37,7 +37,7 @@ def test_without_blank_lines_no_times_are_read_aloud():
     assert found.remarks == ()
 
 
-def test_one_wrong_subtitle_is_told_with_its_line_and_the_others_are_spoken():
+def test_one_wrong_subtitle_is_reported_with_its_line_and_the_others_are_spoken():
     found = read_document(CASES / "srt_zero.srt")
     assert words(found) == ["The first line is good."]
     assert found.remarks == ("line 6: it ends when it begins: 'Zero long.' is left out",)
@@ -95,7 +95,7 @@ def test_blank_lines_and_numbers_may_be_missing(read, text, expected):
         ("00:00:01 --> 00:00:02", 1.0, 2.0),
     ],
 )
-def test_times_of_all_makes(read, times, start, end):
+def test_times_in_all_notations(read, times, start, end):
     assert said(read(f"1\n{times}\nOne.")) == [("One.", start, end)]
 
 
@@ -128,7 +128,7 @@ def test_many_wrong_subtitles_are_counted_and_all_wrong_ones_refused(read):
         read(wrong)
 
 
-def test_what_stands_before_the_first_times_is_told(read):
+def test_text_before_the_first_times_is_reported(read):
     found = read(f"Downloaded from somewhere\n\n1\n{A}\nOne.")
     assert words(found) == ["One."]
     assert found.remarks == (
@@ -161,7 +161,7 @@ def test_overlapping_and_unordered_subtitles_come_by_their_times(read):
         ("{y:i}Hello.", "Hello."),
     ],
 )
-def test_marks_of_all_makes(read, text, expected):
+def test_markup_of_all_kinds(read, text, expected):
     assert words(read(f"1\n{A}\n{text}\n")) == [expected]
 
 
@@ -266,7 +266,7 @@ def test_subtitles_that_are_left_empty_are_counted(read):
     )
 
 
-def test_hostile_lines_take_no_time():
+def test_hostile_lines_are_read_quickly():
     import time
 
     began = time.process_time()
@@ -276,7 +276,7 @@ def test_hostile_lines_take_no_time():
 
 
 @pytest.mark.parametrize("part", ["1:", "0 ", "--> ", "1\n", "00:00:01,000\n", "<", " ", "1,"])
-def test_hostile_files_take_no_time(read, part):
+def test_hostile_files_are_read_quickly(read, part):
     import contextlib
     import time
 
@@ -292,7 +292,7 @@ def test_hostile_files_take_no_time(read, part):
 @pytest.mark.parametrize(
     "arrow", ["->", "-- >", " - > ", "→", "==>", "->>", "--&gt;", "–>", "-->", "—>"]
 )
-def test_what_was_typed_for_the_arrow(read, arrow):
+def test_spellings_of_the_arrow(read, arrow):
     found = read(f"1\n00:00:01,000 {arrow} 00:00:02,500\nOne.\n")
     assert said(found) == [("One.", 1.0, 2.5)]
     assert found.remarks == ()
@@ -305,7 +305,7 @@ def test_other_marks_within_times(read, times):
     assert said(read(f"1\n{times}\nOne.\n")) == [("One.", 1.0, 2.5)]
 
 
-def test_times_before_the_beginning_are_told_wherever_they_stand(read):
+def test_negative_times_are_reported_wherever_they_stand(read):
     wrong = "-00:00:01,000 --> 00:00:02,000"
     first = read(f"1\n{wrong}\nWrong.\n\n2\n{C}\nThree.\n")
     later = read(f"1\n{A}\nOne.\n\n2\n{wrong}\nWrong.\n\n3\n{C}\nThree.\n")
@@ -388,7 +388,7 @@ def test_rolling_subtitles_are_spoken_once(read):
     )
 
 
-def test_what_people_say_twice_stays(read):
+def test_repeated_speech_is_kept(read):
     times = [f"00:00:0{n}.000 --> 00:00:0{n + 1}.000" for n in range(1, 7)]
     spoken = ["No.", "No.", "Yes.", "Why?", "Why?", "So."]
     found = read(

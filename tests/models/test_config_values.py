@@ -47,12 +47,12 @@ def refused(folder, *places):
     "value", ["256", None, 0, -1, 2**70, 2**31, NAN, INF, 1.5, True, [256], {"x": 1}, "x" * 10**6]
 )
 @pytest.mark.parametrize("key", ["t3.hidden_size", "s3gen.hift.istft_hop_len"])
-def test_a_size_that_is_no_number_of_something(folder, key, value):
+def test_a_size_that_is_not_a_count(folder, key, value):
     assert key.rpartition(".")[2] in refused(folder, (key, value))
 
 
 @pytest.mark.parametrize("value", ["1e-5", None, NAN, -INF, [1e-5], True, 10**400])
-def test_a_number_that_is_none(folder, value):
+def test_an_invalid_number(folder, value):
     assert "norm_eps is a finite number" in refused(folder, ("t3.norm_eps", value))
 
 
@@ -192,7 +192,7 @@ def test_a_manifest_of_another_shape(folder, files):
         check_manifest(folder)
 
 
-def test_a_configuration_that_is_no_file_or_too_large(folder):
+def test_a_configuration_that_is_not_a_file_or_too_large(folder):
     path = folder / CONFIG_NAME
     path.write_bytes(b" " * (17 * 2**20))
     with pytest.raises(CheckpointError, match="more than"):

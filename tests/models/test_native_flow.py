@@ -73,7 +73,7 @@ def same(found: mx.array, flow: CausalMaskedDiffWithXvec, by_mlx: Callable) -> N
 
 
 @pytest.mark.parametrize("frames", [1, 2, 17, 50, 301])
-def test_a_velocity(flow, monkeypatch, frames):
+def test_the_estimator_in_c_equals_mlx(flow, monkeypatch, frames):
     estimator = flow.decoder.estimator
     assert NativeEstimator.of(estimator) is not None
     found = estimator(*given(frames))
@@ -99,7 +99,7 @@ def test_a_mean_flow_and_another_number_of_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 9, 33, 140])
-def test_the_encoder(flow, monkeypatch, tokens):
+def test_the_encoder_in_c_equals_mlx(flow, monkeypatch, tokens):
     """Also of more queries than are taken at a time."""
     assert NativeLayers.of(flow.encoder.encoders) is not None
     ids = mx.random.randint(0, 100, (2, tokens), key=mx.random.key(1))
@@ -108,7 +108,7 @@ def test_the_encoder(flow, monkeypatch, tokens):
     same(found, flow, lambda: flow.encode(ids))
 
 
-def test_the_whole_flow(flow, monkeypatch):
+def test_the_whole_flow_in_c_equals_mlx(flow, monkeypatch):
     def mel():
         tokens = mx.random.randint(0, 100, (1, 12), key=mx.random.key(1))
         prompt = mx.random.normal((1, 14, 80), key=mx.random.key(2))
@@ -128,7 +128,7 @@ class Adapted(nn.Linear):
 
 
 @pytest.mark.parametrize("how", ["half", "quantised", "adapted", "turned"])
-def test_other_weights_take_the_plain_way(flow, how):
+def test_other_weights_are_computed_by_mlx(flow, how):
     """A change of weights is seen at once, and what C does not know it leaves alone."""
     estimator, layers = flow.decoder.estimator, flow.encoder.encoders
     block = estimator.mid_blocks[0][1][0]
@@ -150,7 +150,7 @@ def test_other_weights_take_the_plain_way(flow, how):
     assert NativeLayers.of(layers) is None
 
 
-def test_a_change_of_weights_is_heard(flow):
+def test_a_change_of_weights_takes_effect(flow):
     estimator = flow.decoder.estimator
     before = estimator(*given(11))
     estimator.final_proj.bias = estimator.final_proj.bias + 1.0
@@ -168,7 +168,7 @@ def test_while_training_the_layers_are_asked(flow, training, monkeypatch):
     assert asked == ([] if training else [NativeEstimator, NativeLayers, NativeLayers])
 
 
-def test_norms_of_another_epsilon_take_the_plain_way(flow):
+def test_norms_of_another_epsilon_are_computed_by_mlx(flow):
     flow.encoder.encoders[0].norm_ff.eps = 1e-3
     flow.decoder.estimator.mid_blocks[0][1][0].norm3.eps = 1e-3
     assert NativeLayers.of(flow.encoder.encoders) is None
@@ -190,7 +190,7 @@ def test_positions_are_part_of_longer_ones(length):
 
 @pytest.mark.parametrize("bins", [0, 1, 79, 81])
 @pytest.mark.parametrize("place", [0, 1, 2, 4])
-def test_the_estimator_refuses_what_it_would_read_beyond(flow, place, bins):
+def test_the_estimator_refuses_arrays_of_other_widths(flow, place, bins):
     """What is compiled reads by the numbers that it is told."""
     estimator = NativeEstimator.of(flow.decoder.estimator)
     width = estimator._sizes[-1]

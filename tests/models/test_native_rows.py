@@ -74,7 +74,7 @@ def rounding(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("columns", "depth"), [(512, 128), (513, 131), (67, 1000), (9, 8191), (5, 16384)]
 )
-def test_any_size(product, rows, columns, depth):
+def test_products_of_any_size_are_right(product, rows, columns, depth):
     """Also within larger matrices, whose other entries stay as they are."""
     product.handed_on = 0
     x, w = drawn(rows, columns, depth)
@@ -85,7 +85,7 @@ def test_any_size(product, rows, columns, depth):
     assert product.handed_on == 0
 
 
-def test_adds_to_what_is_there(product):
+def test_the_product_is_added_to_the_output(product):
     x, w = drawn(70, 301, 400)
     before = np.random.default_rng(0).normal(size=(70, 301)).astype(np.float32)
     result = multiply(product, x, w, before.copy(), alpha=0.5, beta=2.0)
@@ -94,7 +94,7 @@ def test_adds_to_what_is_there(product):
     assert (np.abs(result - wanted) <= rounding(x, w) + last).all()
 
 
-def test_a_row_has_the_same_bits_in_any_company(product):
+def test_a_row_has_the_same_bits_in_any_batch(product):
     """Whatever the number of rows, its place among them, and the threads."""
     x, w = drawn(300, 203, 1001)
     whole = multiply(product, x, w, np.empty((300, 203), np.float32))
@@ -105,7 +105,7 @@ def test_a_row_has_the_same_bits_in_any_company(product):
         np.testing.assert_array_equal(part, whole[first:last])
 
 
-def test_what_it_does_not_take_is_handed_on(product):
+def test_unsupported_products_are_passed_on(product):
     product.handed_on = 0
     for count, (rows, columns, depth) in enumerate(
         [(MOST + 1, 512, 128), (20, 511, 128), (20, 1024, 127), (20, 8, 16385)], start=1
@@ -139,7 +139,7 @@ def test_several_callers_at_once(product):
     assert not wrong
 
 
-def test_after_a_fork(product):
+def test_the_product_works_after_a_fork(product):
     """The child has no helper threads and starts its own."""
     x, w = drawn(40, 700, 512)
     wanted = multiply(product, x, w, np.empty((40, 700), np.float32))

@@ -175,7 +175,7 @@ def test_the_same_sentences_are_decoded(t3, monkeypatch):
         SamplingSettings(top_k=5, top_p=0.9, order="penalty_last"),
     ],
 )
-def test_what_is_drawn_does_not_depend_on_whose_arrays_they_are(settings, rng):
+def test_numpy_and_mlx_arrays_give_the_same_distribution(settings, rng):
     logits = rng.normal(size=(3, 700)).astype(np.float32) * 4
     seen = rng.random((3, 700)) < 0.1
     expected = process_logits(mx.array(logits), mx.array(seen), settings)
@@ -195,7 +195,7 @@ def test_noise_of_several_draws_is_that_of_each():
 
 @pytest.mark.parametrize("change", ["half", "quantised", "adapter", "not compiled"])
 @pytest.mark.parametrize("widths", [EVEN], ids=["even"])
-def test_what_it_does_not_take(t3, change, monkeypatch):
+def test_unsupported_networks_are_left_to_mlx(t3, change, monkeypatch):
     assert NativeStep.of(t3) is not None
     if change == "half":
         t3.set_dtype(mx.float16)

@@ -128,7 +128,7 @@ def test_half_precision_takes_no_polynomial(monkeypatch):
 @pytest.mark.parametrize(
     ("compiler", "works"), [("exit 0", True), ("echo install me; exit 1", False), (None, False)]
 )
-def test_a_compiler_that_does_not_run_is_none(tmp_path, monkeypatch, compiler, works):
+def test_a_compiler_that_does_not_run_is_not_used(tmp_path, monkeypatch, compiler, works):
     """A Mac without the Command Line Tools has a stub; MLX's own layers then serve a CPU."""
     if compiler is not None:
         (tmp_path / "g++").write_text(f"#!/bin/sh\n{compiler}\n")

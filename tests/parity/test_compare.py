@@ -160,7 +160,7 @@ def test_an_infinite_error_is_null_in_json():
     assert json.loads(tables.as_json([comparison]))["rows"][0]["error"] is None
 
 
-def test_a_file_that_is_no_dump_is_one_clear_line(tmp_path, dumps, capsys):
+def test_a_file_that_is_not_a_dump_is_one_clear_line(tmp_path, dumps, capsys):
     text = tmp_path / "text.safetensors"
     text.write_text("no tensors")
     cut = tmp_path / "cut.safetensors"

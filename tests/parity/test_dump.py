@@ -206,7 +206,7 @@ def test_a_dump_without_any_stages_inputs_is_an_error(small_checkpoint, tmp_path
     assert "does not have all inputs of any stage" in capsys.readouterr().err
 
 
-def test_an_output_folder_that_is_not_there_is_said_before_the_work(inputs_file, tmp_path, capsys):
+def test_a_missing_output_folder_is_reported_before_the_work(inputs_file, tmp_path, capsys):
     arguments = ["--inputs", str(inputs_file), "--output", str(tmp_path / "absent" / "out")]
     assert main(["dump", "--checkpoint", str(tmp_path), *arguments]) == 1
     assert "does not exist" in capsys.readouterr().err

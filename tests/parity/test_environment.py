@@ -99,7 +99,7 @@ def test_a_missing_weights_folder_is_one_clear_line(tmp_path, capsys, monkeypatc
     assert "no such folder" in capsys.readouterr().err
 
 
-def test_a_missing_recording_is_said_before_anything_is_made(tmp_path, capsys, monkeypatch):
+def test_a_missing_recording_is_reported_before_anything_is_made(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("mlx_chatterbox.parity.run.find_interpreter", lambda given: sys.executable)
     work = tmp_path / "work"
     assert main(["run", "--audio", str(tmp_path / "absent.wav"), "--work", str(work)]) == 1

@@ -251,7 +251,7 @@ def test_a_folder_without_a_run_is_one_clear_line(tmp_path, capsys):
     assert "has no dumps of a run" in capsys.readouterr().err
 
 
-def test_layers_that_are_none_are_one_clear_line(folder, tmp_path, capsys):
+def test_invalid_layers_are_one_clear_line(folder, tmp_path, capsys):
     (tmp_path / "l.json").write_text('{"a": 1}')
     assert main(["report", str(folder), "--layers", str(tmp_path / "l.json")]) == 1
     assert "bisect --json" in capsys.readouterr().err
@@ -296,7 +296,7 @@ def test_tf32_is_off_and_measured():
         b'{"variant": NaN}', b'{"weights": "\\ud800"}',
     ],
 )  # fmt: skip
-def test_a_damaged_record_of_a_run_is_told(folder, content, capsys):
+def test_a_damaged_record_of_a_run_is_reported(folder, content, capsys):
     """It was taken for one that says nothing."""
     (folder / "about.json").write_bytes(content)
     assert main(["report", str(folder), "--output", str(folder / "out")]) == 1
@@ -307,7 +307,7 @@ def test_a_damaged_record_of_a_run_is_told(folder, content, capsys):
 
 
 @pytest.mark.parametrize("content", [b"{}", b"[{}]", b'[{"layers": []}]', b"[1]", b"[[1, 2]]"])
-def test_errors_by_layer_that_are_none_are_told(folder, content, capsys):
+def test_invalid_errors_by_layer_are_reported(folder, content, capsys):
     (folder / "layers.json").write_bytes(content)
     assert main(["report", str(folder), "--output", str(folder / "out")]) == 1
     err = capsys.readouterr().err

@@ -105,7 +105,7 @@ def test_a_variant_chooses_its_files(monkeypatch, tmp_path):
     assert turbo.t3_file in asked[1][1]
 
 
-def test_a_folder_is_what_its_files_are_and_only_its_name_is_told(small_upstream):
+def test_a_folder_is_identified_by_its_files_and_reported_by_name_alone(small_upstream):
     given = located(RunSettings(weights=str(small_upstream)))
     assert (given.variant, given.weights) == ("english", small_upstream)
     assert given.weights_name == small_upstream.name

@@ -102,7 +102,7 @@ def test_its_own_settings_act(tts):
     assert GenerationConfig().longest_piece == 0
 
 
-def test_long_texts_are_said_in_pieces(tts):
+def test_long_texts_are_spoken_in_pieces(tts):
     text = (
         "The old house stands at the end of the road, and nobody has lived in it for years. In the "
         "garden there are apple trees, and a stone wall goes around it all."

@@ -96,7 +96,7 @@ def test_what_is_cut_short_or_has_more_is_refused(tmp_path):
             refusal(place / "more", name, content + b"\0")
 
 
-def test_missing_files_are_told(tmp_path):
+def test_missing_files_are_reported(tmp_path):
     for name in shard_files():
         folder = write_corpus(tmp_path / name, {})
         (folder / ("" if name.endswith("npz") else SHARD) / name).unlink()
@@ -127,7 +127,7 @@ def test_clips_of_other_values_are_refused(tmp_path, change, said):
 
 
 @pytest.mark.parametrize("line", ["[1]", "{", "[" * 100_000, "\xff", '{"id": 1}'])
-def test_lines_that_are_no_clips_are_refused(tmp_path, line):
+def test_lines_that_are_not_clips_are_refused(tmp_path, line):
     assert "no list of clips" in refusal(tmp_path, "clips.jsonl", line.encode("latin-1"))
 
 
@@ -138,7 +138,7 @@ def test_archives_that_grow_are_refused(tmp_path):
     assert "compressed" in refusal(tmp_path, "embeddings.npz", file.getvalue())
 
 
-def test_a_voice_without_embeddings_is_told(tmp_path):
+def test_a_voice_without_embeddings_is_reported(tmp_path):
     embeddings = Embeddings(Corpus(write_corpus(tmp_path / "corpus", {})))
     with pytest.raises(DataError, match="no xvector of rms"):
         embeddings.draw("rms", "xvector", np.random.default_rng(0))

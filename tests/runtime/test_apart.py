@@ -196,7 +196,7 @@ def test_rows_keep_out_of_the_jobs_folder_and_the_report(at):
     assert "batch.job" in found["batch.job/pieces/x.wav"][1]
 
 
-def test_texts_and_outputs_in_one_folder_are_said(at):
+def test_texts_and_outputs_in_one_folder_are_refused(at):
     folder = at / "texts"
     folder.mkdir()
     (folder / "a.txt").write_text("Hello.")

@@ -141,7 +141,7 @@ def test_the_bound_can_be_set(text, limit, monkeypatch):
     assert memory.cache_limit() == limit
 
 
-def test_a_bound_that_is_no_number_is_refused(monkeypatch):
+def test_a_bound_that_is_not_a_number_is_refused(monkeypatch):
     monkeypatch.setenv(memory.LIMIT_VARIABLE, "1 GB")
     with pytest.raises(SettingError, match="1 gb"):
         memory.cache_limit()

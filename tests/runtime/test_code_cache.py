@@ -332,7 +332,7 @@ def test_damaged_kernels_are_compiled_again(cache, number):
 
 
 @pytest.mark.slow
-def test_what_has_no_hash_beside_it_is_compiled_again(cache, planted):
+def test_a_library_without_a_hash_is_compiled_again(cache, planted):
     """As of an earlier version, or put there."""
     library, told = planted
     for path in libraries(cache):
@@ -361,7 +361,7 @@ def test_names_are_all_that_the_library_exports(filled):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", [".", "mlx-chatterbox"])
-def test_a_cache_that_cannot_be_trusted_is_said_once_and_left_alone(cache, place, tmp_path):
+def test_an_untrusted_cache_is_reported_once_and_left_alone(cache, place, tmp_path):
     (cache / place).chmod(0o777)
     before = {path: path.lstat().st_mtime_ns for path in cache.rglob("*")}
     temporary = tmp_path / "temporary"

@@ -71,7 +71,7 @@ def test_without_settings_the_caches_would_give_up(convolutions):
         deque(map(cache.use, convolutions), maxlen=0)
 
 
-def test_with_ours_they_do_not_and_stay_bounded(convolutions):
+def test_with_our_settings_the_caches_work_and_stay_bounded(convolutions):
     settings = mlx_settings.CUDA_SETTINGS
     capacity = int(settings["MLX_CUDA_CONV_CACHE_SIZE"])
     cache = LRUCache(capacity, is_checked=settings["MLX_ENABLE_CACHE_THRASHING_CHECK"] != "0")

@@ -138,21 +138,21 @@ HALVES = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_layer_comes_to_the_same(name, taken):
+def test_a_layer_gives_the_same_on_both_devices(name, taken):
     """A single layer of ordinary numbers: what float32 rounds, and a few times that."""
     for ours, gpus in zip(*both(LAYERS[name]), strict=True):
         assert relative(gpus, ours) < 64 * np.finfo(np.float32).eps
 
 
 @pytest.mark.parametrize("name", HALVES)
-def test_a_layer_of_half_precision_comes_to_the_same(name, taken):
+def test_a_half_precision_layer_gives_the_same_on_both_devices(name, taken):
     """A CPU computes in float32 and rounds once; a GPU may round what it adds up, too."""
     for ours, gpus in zip(*both(HALVES[name]), strict=True):
         assert relative(gpus, ours) < 16 * np.finfo(np.float16).eps
 
 
 @pytest.mark.parametrize("model", [ChatterboxTTS, ChatterboxTurboTTS])
-def test_speech_comes_to_the_same(model, small_models, recording, taken, monkeypatch):
+def test_speech_is_the_same_on_both_devices(model, small_models, recording, taken, monkeypatch):
     """From loading to samples, sentences that end at different times: tokens are equal.
 
     Made-up networks amplify rounding, so of samples only their likeness is asked; each layer is
@@ -189,7 +189,9 @@ def test_speech_comes_to_the_same(model, small_models, recording, taken, monkeyp
 
 @pytest.mark.parametrize("variant", ["english", "nano"])
 @pytest.mark.parametrize("with_c", [True, False])
-def test_conversion_comes_to_the_same(with_c, variant, small_models, recording, taken, monkeypatch):
+def test_conversion_is_the_same_on_both_devices(
+    with_c, variant, small_models, recording, taken, monkeypatch
+):
     """With our C, and by what serves a CPU without it: long enough for what is done by halves."""
     if not with_c:
         monkeypatch.setattr(native, "_library", None)
@@ -204,7 +206,7 @@ def test_conversion_comes_to_the_same(with_c, variant, small_models, recording, 
     assert np.corrcoef(ours, gpus)[0, 1] > 0.99
 
 
-def test_activations_come_to_the_same_where_no_kernel_is_tuned(taken, monkeypatch):
+def test_activations_without_a_tuned_kernel_are_the_same_on_both_devices(taken, monkeypatch):
     monkeypatch.setattr(cpu_kernels, "tuned", lambda: False)
     for ours, gpus in zip(*both(LAYERS["activations"]), strict=True):
         assert relative(gpus, ours) < 64 * np.finfo(np.float32).eps

@@ -21,7 +21,7 @@ EVIL = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202etxt"
 OBEYED = set("\x1b\x07\r\x9b\u202e")
 
 
-def test_every_character_that_is_obeyed_is_written_out_and_no_other():
+def test_characters_that_control_a_terminal_are_escaped_and_no_others():
     kept = "\t\naé\u0627\u05d0\u0e01\u4e2d\U0001f600\u200d\u200c\u200e\u200f\u00a0\ufeff"
     assert harmless(kept) == kept
     for code in (*range(9), *range(11, 32), *range(0x7F, 0xA0)):
@@ -42,7 +42,7 @@ def test_errors_are_harmless_in_python_too():
     assert str(TextError(words)) == words
 
 
-def test_long_texts_are_shortened_and_it_is_said_by_how_much():
+def test_long_texts_are_shortened_with_a_note_of_the_length():
     text = "".join(chr(97 + n % 26) for n in range(1000))
     short = shortened(text)
     assert len(short) <= LONGEST_QUOTE

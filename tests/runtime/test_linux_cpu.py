@@ -37,19 +37,19 @@ def report(first: str = "", **environment: str) -> str:
 
 @linux
 @openblas
-def test_found_by_itself_and_silent():
+def test_openblas_is_found_without_settings_or_warnings():
     assert report() == "True []"
 
 
 @linux
 @openblas
-def test_mlx_imported_first_is_said_once():
+def test_mlx_imported_first_is_reported_once():
     said = report(first="import mlx.core")
     assert said.count("imported before mlx_chatterbox") == 1
 
 
 @linux
-def test_missing_is_said_once():
+def test_a_missing_openblas_is_reported_once():
     said = report(MLX_CHATTERBOX_BLAS="none")
     assert said.startswith("False")
     assert said.count("no fast BLAS was found") == 1
@@ -61,7 +61,7 @@ def test_a_library_that_cannot_be_loaded_is_named():
     assert "MLX_CHATTERBOX_BLAS=/no/such.so" in report(MLX_CHATTERBOX_BLAS="/no/such.so")
 
 
-def test_never_in_the_way_elsewhere(monkeypatch):
+def test_other_platforms_are_left_alone(monkeypatch):
     from mlx_chatterbox.runtime import linux_cpu
 
     monkeypatch.setattr(sys, "platform", "darwin")

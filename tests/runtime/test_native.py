@@ -81,7 +81,7 @@ def exact(x, w):
 
 @pytest.mark.parametrize("rows", range(1, 17))
 @pytest.mark.parametrize(("columns", "depth"), [(1, 1), (25, 7), (47, 64), (600, 515), (24, 16)])
-def test_any_size(product, rows, columns, depth):
+def test_products_of_any_size_are_right(product, rows, columns, depth):
     """Also within larger matrices, whose other entries stay as they are."""
     draw = np.random.default_rng(rows * columns + depth)
     x = draw.normal(size=(rows, depth + 3)).astype(np.float32)[:, 1 : depth + 1]
@@ -93,7 +93,7 @@ def test_any_size(product, rows, columns, depth):
     assert product.handed_on == 0
 
 
-def test_adds_to_what_is_there(product):
+def test_the_product_is_added_to_the_output(product):
     draw = np.random.default_rng(0)
     x, w = (draw.normal(size=(n, 40)).astype(np.float32) for n in (5, 30))
     before = draw.normal(size=(5, 30)).astype(np.float32)
@@ -101,7 +101,7 @@ def test_adds_to_what_is_there(product):
     np.testing.assert_allclose(result, 0.5 * exact(x, w) + 2.0 * before, atol=1e-5)
 
 
-def test_what_it_cannot_do_is_handed_on(product):
+def test_unsupported_products_are_passed_on(product):
     draw = np.random.default_rng(0)
     out = np.zeros((17, 8), np.float32)
     multiply(product, draw.normal(size=(17, 8)).astype(np.float32), np.eye(8, dtype="f4"), out)
@@ -132,7 +132,7 @@ def test_several_callers_at_once(product):
     assert not wrong
 
 
-def test_nothing_to_do_with_the_processs_own(product):
+def test_our_blas_is_independent_of_the_processs_own(product):
     """Whose function for the number of threads goes on to be asked."""
     ours = native.library()
     assert ours is not None
@@ -142,7 +142,7 @@ def test_nothing_to_do_with_the_processs_own(product):
     assert product.asked == 0
 
 
-def test_after_a_fork(product):
+def test_the_product_works_after_a_fork(product):
     """The child has no helper threads and starts its own."""
     draw = np.random.default_rng(0)
     x = draw.normal(size=(2, 512)).astype(np.float32)
@@ -284,7 +284,7 @@ print(right, hasattr(ctypes.CDLL(None), "interpose_sgemm"))
     ],
     ids=["by itself", "switched off", "no BLAS", "no compiler", "first time", "nowhere to write"],
 )
-def test_mlx_gets_it(environment, ours, tmp_path):
+def test_mlx_uses_our_product(environment, ours, tmp_path):
     environment = {k: str(tmp_path) if v == "EMPTY" else v for k, v in environment.items()}
     assert printed(THROUGH_MLX, **environment) == f"True {ours}"
 
@@ -323,7 +323,7 @@ def unsupported() -> str:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names of x86 processors")
-def test_an_instruction_set_that_cannot_be_had_is_said(tmp_path):
+def test_an_unavailable_instruction_set_is_reported(tmp_path):
     told = compiled_for("no-such-processor", tmp_path)
     assert told.startswith("False ")
     assert "MLX_CHATTERBOX_ISA=no-such-processor: gcc does not know it" in told

@@ -22,20 +22,20 @@ ODD = [*TOO_LARGE, "nan", "-inf", "-1e308", "-1", str(2**63), "", "x"]
 
 
 @pytest.mark.parametrize("text", [*ODD, "0", "11", "1.5", "0x1", "1e0"])
-def test_whole_numbers_outside_their_ends_are_none(text):
+def test_integers_out_of_range_are_refused(text):
     with pytest.raises(argparse.ArgumentTypeError) as error:
         whole(1, 10)(text)
     assert len(str(error.value)) < 200
 
 
 @pytest.mark.parametrize("text", [*ODD, "10.5", "0"])
-def test_numbers_outside_their_ends_are_none(text):
+def test_numbers_out_of_range_are_refused(text):
     with pytest.raises(argparse.ArgumentTypeError) as error:
         real(0, 10, above=True)(text)
     assert len(str(error.value)) < 200
 
 
-def test_what_is_a_number_is_read():
+def test_valid_numbers_are_read():
     assert whole(-1, 10)("-1") == -1
     assert whole(1, 10)("10") == 10
     assert real(0, 10)("0") == 0
@@ -154,7 +154,7 @@ def test_numbers_within_others_are_refused_too(refused, setting):
         "training.max_steps=-1",
     ],
 )
-def test_numbers_at_their_ends_are_taken(refused, setting):
+def test_numbers_at_the_ends_of_their_range_are_accepted(refused, setting):
     assert not refused(setting)
 
 

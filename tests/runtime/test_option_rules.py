@@ -252,7 +252,7 @@ def test_settings_arrive_in_every_mode_that_takes_them(at, mode, capsys):
 
 
 @pytest.mark.parametrize("mode", table.MODES)
-def test_the_rest_arrives_too(at, mode, capsys):
+def test_the_remaining_settings_arrive_too(at, mode, capsys):
     words = [*MODE_WORDS[mode], "--lexicon", "words.tsv"]
     if mode != BATCH:
         words += ["--output", "other.flac", "--save-voice", "kept.safetensors"]
@@ -279,7 +279,7 @@ def test_play_is_done_or_refused(at, capsys):
         assert ("sounddevice" in said) == ("--play" in table.RULES and mode != BATCH)
 
 
-def test_a_short_file_is_told_from_a_long_one(at, capsys):
+def test_short_and_long_files_are_distinguished(at, capsys):
     for option in (["--redo", "1"], ["--ray"]):
         assert main(["--file", "short.txt", *option]) == 1
         err = capsys.readouterr().err

@@ -36,7 +36,7 @@ def test_results_are_in_order_and_two_threads_work(two):
     assert len({thread for _, thread in found}) == 2
 
 
-def test_work_that_a_work_hands_out_is_shared(two):
+def test_nested_work_is_shared(two):
     """The second work is over at once; its thread helps with what the first hands out."""
     both = threading.Barrier(2, timeout=20)
 

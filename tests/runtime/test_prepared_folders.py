@@ -154,7 +154,7 @@ def test_a_state_that_is_no_json_is_refused_in_one_line(place, content):
         place.speak()
 
 
-def test_units_of_unknown_pieces_are_formed_anew(place):
+def test_units_of_unknown_pieces_are_formed_again(place):
     first = place.speak()
     path = place.job / "job.json"
     for piece in (place.job / "pieces").iterdir():
@@ -299,7 +299,7 @@ def test_what_is_no_file_in_a_folder_of_texts_fails_alone(place):
     assert "there is no file" in found[1].message
 
 
-def test_a_table_that_is_no_text_is_still_none(place):
+def test_a_table_that_is_not_text_is_still_refused(place):
     with pytest.raises(TextError, match="zero bytes"):
         place.batch("t\0e\0x\0t\0\nOne.\n")
 

@@ -88,7 +88,7 @@ def test_a_link_where_a_temporary_one_stood_is_no_hindrance(tmp_path, part):
 
 
 @pytest.mark.parametrize("kind", ["other bytes", "link", "folder"])
-def test_what_only_has_the_name_of_a_shared_file_is_not_used(tmp_path, part, kind):
+def test_other_content_under_the_name_of_a_shared_file_is_not_used(tmp_path, part, kind):
     known = tmp_path / "shared" / f"{DIGEST}.safetensors"
     known.parent.mkdir()
     if kind == "folder":

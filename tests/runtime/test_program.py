@@ -112,7 +112,7 @@ PROGRAMS = [
 
 
 @pytest.mark.parametrize(("module", "place", "words"), PROGRAMS)
-def test_every_program_runs_so(module, place, words, monkeypatch, capsys):
+def test_every_program_reports_a_bug_in_one_line(module, place, words, monkeypatch, capsys):
     program = importlib.import_module(module)
     monkeypatch.setattr(program, place, fails)
     for more in ([], ["--verbose"]):
@@ -144,7 +144,7 @@ class Destroyed:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize(("module", "place", "words"), PROGRAMS)
-def test_every_program_tells_of_its_threads_so(module, place, words, monkeypatch, capsys):
+def test_every_program_reports_bugs_in_threads(module, place, words, monkeypatch, capsys):
     def fails_elsewhere(*_, **__):
         in_thread(fails)
         raise SettingError("and here")
@@ -171,7 +171,7 @@ def test_every_program_tells_of_its_threads_so(module, place, words, monkeypatch
     ],
     ids=["thread", "thread that ends", "destructor", "destructor in a thread"],
 )
-def test_what_fails_where_nobody_waits_for_it_is_a_line(work, code, told, capsys):
+def test_errors_in_background_threads_are_one_line(work, code, told, capsys):
     parser = argparse.ArgumentParser(prog="speak")
     before = threading.excepthook, sys.unraisablehook
     assert run_program(parser, [], lambda _: work()) == code
@@ -212,7 +212,7 @@ def test_speech_is_spoken_whoever_listens_to_messages(closed, tmp_path):
 
 
 @full
-def test_what_could_not_be_printed_is_told_and_the_file_is_whole(tmp_path):
+def test_failed_printing_is_reported_and_the_file_is_whole(tmp_path):
     code, _, err = shell(f"{SPEAK} a.wav >/dev/full", tmp_path)
     assert code == 1
     assert "standard output could not be written (No space left on device)" in err
@@ -303,7 +303,7 @@ def test_ctrl_c_that_became_another_error_is_still_one(capsys):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_in_a_thread_and_within_another_it_runs_too(capsys):
+def test_programs_run_in_threads_and_within_each_other(capsys):
     parser, codes = argparse.ArgumentParser(prog="speak"), []
 
     def inner(_):

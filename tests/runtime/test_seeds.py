@@ -66,7 +66,7 @@ def test_the_range_of_seeds():
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_the_same_sentence_twice_is_said_in_two_ways(tts, streamed):
+def test_the_same_sentence_twice_is_spoken_in_two_ways(tts, streamed):
     text, settings = "One two. [pause 0.1s] One two.", {**GREEDY, "max_new_tokens": 12, "seed": 3}
     settings["temperature"] = 0.8
     # With the same key twice the second would be the first.

@@ -83,7 +83,7 @@ def test_two_threads_at_once_get_what_each_gets_alone(tts, recording, voices):
 
 
 @pytest.mark.numbers
-def test_who_had_the_work_done_reads_what_it_came_to(small_checkpoint, recording):
+def test_results_of_a_thread_are_read_by_the_thread_that_started_it(small_checkpoint, recording):
     fresh = ChatterboxTTS.from_local(small_checkpoint)
     assert fresh.outcomes == []
     voice = fresh.voice_of(recording)

@@ -35,13 +35,13 @@ def test_the_wrong_packages_would_be_noticed(run):
 
 
 @pytest.mark.slow
-def test_speaking_and_marking(run):
+def test_generation_and_watermarking_run(run):
     run("generate", "--model", "pocket", "--text", "Hi.", "--output", "a.wav")
     assert "yes" in run("watermark", "detect", "a.wav")
 
 
 @pytest.mark.slow
-def test_converting(run, small_checkpoint):
+def test_conversion_runs(run, small_checkpoint):
     run("convert", small_checkpoint, "out", "--dtype", "float16")
     assert (run.folder / "out" / "model.safetensors").is_file()
 
@@ -65,10 +65,10 @@ print("loaded")
 
 
 @pytest.mark.slow
-def test_training(run, configuration):
+def test_training_runs(run, configuration):
     run("train", "--config", configuration(), "--set", "training.max_steps=1")
 
 
 @pytest.mark.slow
-def test_proving(run):
+def test_parity_runs(run):
     assert "parity" in run("parity", "--help")

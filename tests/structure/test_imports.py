@@ -67,7 +67,7 @@ def test_every_name_in_the_table_is_there():
 
 
 @pytest.mark.parametrize("tree", [LIBRARY, "parity"])
-def test_few_files_lie_at_the_top(tree):
+def test_few_files_are_at_the_top(tree):
     files = [path.name for path in (ROOT / tree).glob("*.py")]
     assert len(files) <= MOST_FILES, files
 

@@ -12,7 +12,7 @@ except ModuleNotFoundError:  # Python 3.10
 LISTED = tomllib.loads((ROOT / ".ci" / "mutants-equivalent.toml").read_text(encoding="utf-8"))
 
 
-def test_each_is_of_a_line_that_is_there():
+def test_every_equivalent_mutant_names_an_existing_line():
     missing = [
         f"{entry['path']}: {line}"
         for entry in LISTED["equivalent"]

@@ -85,14 +85,14 @@ def test_what_is_decoded_only_changes_no_other(tts, whole, decode_only, batch_si
     assert bool(sounded) == bool(needed)
 
 
-def test_a_number_to_decode_only_that_is_no_texts(tts):
+def test_a_number_to_decode_only_that_belongs_to_no_text(tts):
     for wrong in ({6}, {-1}):
         with pytest.raises(SettingError, match="decode_only: numbers from 0 to 5"):
             tts.generate_batch(TEXTS, decode_only=wrong, **FAST)
 
 
 @pytest.mark.parametrize("at", [1, 2, len(TEXTS)])
-def test_an_error_of_whoever_takes_them_ends_the_call(tts, whole, at, sounded):
+def test_an_error_in_the_callback_ends_the_call(tts, whole, at, sounded):
     taken, one_at_a_time = [], Lock()
 
     def full(number, waveform, outcomes):

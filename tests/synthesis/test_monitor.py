@@ -96,7 +96,7 @@ def test_a_held_sound_is_a_loop_after_two_seconds(rng):
     assert find_loop(before + [7] * 60) == (20, 1)
 
 
-def test_what_is_said_twice_is_no_loop(rng, written):
+def test_a_phrase_spoken_twice_is_not_a_loop(rng, written):
     phrase = rng.integers(0, 6561, 40).tolist()
     assert find_loop(phrase + phrase + written) is None
     assert find_loop(written) is None
@@ -124,7 +124,7 @@ def test_too_many_and_too_few_tokens(rng, written):
     assert "no token" in judge_tokens([], bounds, is_cut_off=True).reason
 
 
-def test_a_watch_ends_what_runs_away_and_nothing_else(rng, written):
+def test_a_monitor_ends_runaway_decoding_and_nothing_else(rng, written):
     bounds = plausible(TEXT, PACE)
     watch = TokenMonitor(bounds)
     assert not any(watch.add(token) for token in written)
@@ -137,7 +137,7 @@ def test_a_watch_ends_what_runs_away_and_nothing_else(rng, written):
     assert [watch.add(token) for token in turn * 20].index(True) < 85
 
 
-def test_audio_that_is_well_is_left_alone(rng):
+def test_good_audio_is_left_alone(rng):
     pause = np.zeros(RATE, np.float32)
     assert judge_audio(speech(rng, 2), RATE) is None
     assert judge_audio(np.concatenate([speech(rng, 1), pause, speech(rng, 1)]), RATE) is None

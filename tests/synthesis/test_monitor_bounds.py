@@ -103,7 +103,7 @@ def sequences(rng):
         yield np.concatenate([before, loop, after if number % 2 else after[:0]]).tolist()
 
 
-def test_a_loop_is_what_it_is_said_to_be(rng):
+def test_loops_are_found_by_their_definition(rng):
     found = [(find_loop(tokens), defined(tokens)) for tokens in sequences(rng)]
     assert all(ours == wanted for ours, wanted in found)
     assert 15 < sum(wanted is None for _, wanted in found) < 45
@@ -140,7 +140,7 @@ def test_of_two_loops_the_first_that_is_complete_counts(rng):
     assert find_loop(words[:10] * 9) == (0, 10)
 
 
-def test_a_watch_looks_once_a_second_and_far_enough_back(rng):
+def test_a_monitor_looks_once_a_second_and_far_enough_back(rng):
     for period in (1, 2, 40, 75):
         watch = TokenMonitor(Plausible(0, 1000, 2000))
         turn = rng.integers(0, 6561, period).tolist()
@@ -181,7 +181,7 @@ def test_findings_come_in_an_order(rng):
     assert loop(290).weight == pytest.approx(6.0)
 
 
-def test_what_is_said_of_tokens(rng):
+def test_verdicts_on_tokens(rng):
     words = rng.integers(0, 6561, 400).tolist()
     held = judge_tokens(words[:30] + [7] * 60, BOUNDS, False)
     assert held.reason == "a loop: one sound held from 1.2 s on"
@@ -295,7 +295,7 @@ def test_what_is_cut_off_fades_out():
     assert (len(short), short[0], short[-1]) == (100, 1.0, 0.0)
 
 
-def test_seeds_of_tries_stay_what_they_are():
+def test_seeds_of_attempts_stay_what_they_are():
     """Otherwise the same call would give other audio than before an update."""
     assert attempt_seed(7, 0) == 7
     assert attempt_seed(7, 1) == 4228751037375301439

@@ -59,7 +59,7 @@ def test_tokens_up_to_the_models_own_limit_are_a_finding():
     assert not found.is_final
 
 
-def test_a_text_far_too_long_for_the_model_is_said_and_not_tried_again():
+def test_a_text_far_too_long_for_the_model_is_reported_and_not_retried():
     bounds = plausible("a" * 500, 0.075)
     found = judge_decoded(DecodedTokens(500, list(range(500)), False, False, ran_on=True), bounds)
     assert "cut off after 20.0 s" in found.reason
@@ -105,7 +105,7 @@ def test_stream(short):
     assert not outcome.stopped
 
 
-def test_a_limit_of_the_callers_is_a_wish(short):
+def test_the_callers_limit_is_not_a_finding(short):
     """Of any size, also the model's own."""
     for limit in (6, LIMIT):
         short.generate(TEXT, seed=1, max_new_tokens=limit, **FAST)
@@ -156,7 +156,7 @@ def said(capsys) -> list[str]:
     return [one for one in capsys.readouterr().err.splitlines() if one.startswith("guard:")]
 
 
-def test_the_command_line_says_it(babbling, tmp_path, capsys):
+def test_the_command_line_reports_it(babbling, tmp_path, capsys):
     output = ["--output", str(tmp_path / "a.wav")]
     assert main(["--text", TEXT, *COMMON, *output]) == 0
     assert "own limit" in said(capsys)[0]
@@ -167,7 +167,7 @@ def test_the_command_line_says_it(babbling, tmp_path, capsys):
 LONG = "The first part of it all is here, and it is as long as a part that stands alone can be."
 
 
-def test_a_job_says_it_and_keeps_it(babbling, tmp_path, capsys):
+def test_a_job_reports_and_records_it(babbling, tmp_path, capsys):
     (tmp_path / "a.txt").write_text(f"{LONG}\n\n{LONG}\n")
     output = tmp_path / "a.wav"
     assert main(["--file", str(tmp_path / "a.txt"), *COMMON, "--output", str(output)]) == 0
@@ -179,7 +179,7 @@ def test_a_job_says_it_and_keeps_it(babbling, tmp_path, capsys):
     assert all(piece["stopped"] is False for piece in pieces)
 
 
-def test_a_job_says_what_a_limit_of_the_callers_cut_off(babbling, tmp_path, capsys):
+def test_a_job_reports_what_the_callers_limit_cut_off(babbling, tmp_path, capsys):
     (tmp_path / "a.txt").write_text(f"{LONG}\n\n{LONG}\n")
     words = ["--file", str(tmp_path / "a.txt"), "--output", str(tmp_path / "a.wav")]
     assert main([*words, *COMMON, "--max-new-tokens", "20"]) == 0
@@ -188,7 +188,7 @@ def test_a_job_says_what_a_limit_of_the_callers_cut_off(babbling, tmp_path, caps
     assert "piece 2 was not finished within its limit" in error
 
 
-def test_a_batch_says_it_and_its_report_too(babbling, tmp_path, capsys):
+def test_a_batch_and_its_report_name_it(babbling, tmp_path, capsys):
     (tmp_path / "rows.csv").write_text(f"text,output\n{TEXT},one.wav\n")
     words = ["--batch", str(tmp_path / "rows.csv"), "--output-dir", str(tmp_path / "out"), *COMMON]
     assert main(words) == 0

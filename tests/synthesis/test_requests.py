@@ -105,7 +105,7 @@ def test_what_is_left_out_is_the_checkpoints_own(tts):
     assert given.limit == TokenLimit(own.max_new_tokens, is_callers=True)
 
 
-def test_what_is_wrong_is_found_before_the_voice_is_heard(tts, recording_file):
+def test_wrong_settings_are_refused_before_the_voice_is_read(tts, recording_file):
     before = tts.conds
     for wrong in ({"seed": -1}, {"n_cfm_timesteps": 0}, {"max_new_tokens": 0}, {"guard": "x"}):
         with pytest.raises(SettingError):
@@ -115,13 +115,13 @@ def test_what_is_wrong_is_found_before_the_voice_is_heard(tts, recording_file):
     assert tts.conds is before
 
 
-def test_a_stream_is_of_one_text(tts):
+def test_a_stream_takes_one_text(tts):
     with pytest.raises(SettingError, match="this request has 3"):
         tts.engine.stream(tts.request(SENTENCES, **FAST))
 
 
 @pytest.mark.parametrize("method", ["generate", "speak", "stream", "generate_batch"])
-def test_an_option_that_is_none(tts, method):
+def test_an_unknown_option_is_refused(tts, method):
     text = ["Yes."] if method == "generate_batch" else "Yes."
     with pytest.raises(TypeError, match="unexpected keyword argument 'temprature'"):
         getattr(tts, method)(text, temprature=0.5)

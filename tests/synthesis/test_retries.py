@@ -118,7 +118,7 @@ def test_a_forced_loop_is_cut_where_it_begins_again(tts, monkeypatch):
     assert len(spoken) == 960 * len(outcome.tokens)
 
 
-def test_a_second_try_that_is_well_is_kept(tts, monkeypatch):
+def test_a_good_second_attempt_is_kept(tts, monkeypatch):
     """It is what its own seed gives, and the report says which that is."""
     well = tts.generate(TEXT, seed=attempt_seed(1, 1), **FAST)
     written_as(
@@ -131,7 +131,7 @@ def test_a_second_try_that_is_well_is_kept(tts, monkeypatch):
     np.testing.assert_array_equal(spoken, well)
 
 
-def test_of_a_batch_only_the_bad_sentence_is_spoken_again(tts, steady_voice, monkeypatch):
+def test_only_the_bad_sentence_of_a_batch_is_spoken_again(tts, steady_voice, monkeypatch):
     seeds = (5, attempt_seed(6, 1), 7)
 
     def alone() -> list[np.ndarray]:
@@ -175,7 +175,7 @@ def test_the_callers_own_limit_is_no_finding(tts):
     assert not tts.stopped
 
 
-def test_given_noise_fits_one_try_alone(tts, monkeypatch):
+def test_noise_from_the_caller_allows_one_attempt(tts, monkeypatch):
     prompt = tts.conds.prompt_token.shape[1]
     noise = mx.zeros((1, 2 * (5 + prompt), 80))
     written_as(monkeypatch, lambda i, key, tokens: tokens[:5])
@@ -297,7 +297,7 @@ def test_the_command_line_reports_and_can_do_without(tmp_path, capsys, monkeypat
 
 
 @pytest.mark.slow
-def test_of_a_hundred_normal_sentences_hardly_one_is_spoken_again(tts):
+def test_hardly_one_of_a_hundred_normal_sentences_is_spoken_again(tts):
     texts = [*HELD_OUT, *HELD_OUT]
     tts.generate_batch(texts, seed=1000, watermark=False)
     assert sum(outcome.tries > 1 for outcome in tts.outcomes) <= 2

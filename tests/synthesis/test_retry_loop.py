@@ -82,7 +82,7 @@ def guarded(plan, pieces=None) -> Speaking:
     return Speaking(plan).run(utterances(len(plan)) if pieces is None else pieces, True)
 
 
-def test_what_is_well_is_spoken_once():
+def test_good_speech_is_spoken_once():
     speaking = guarded({0: [(decoded(WELL), LOUD)], 1: [(decoded(WELL[1:]), LOUD)]})
     assert speaking.calls == [([0, 1], [100, 101], 2)]
     assert speaking.vocoded == [0, 1]
@@ -90,7 +90,7 @@ def test_what_is_well_is_spoken_once():
     assert len(speaking.finished[1].waveform) == 960 * len(WELL[1:])
 
 
-def test_only_what_has_something_wrong_is_spoken_again_with_seeds_of_its_own():
+def test_only_faulty_speech_is_spoken_again_with_seeds_of_its_own():
     bad, well = (decoded(SHORT), LOUD), (decoded(WELL), LOUD)
     plan = {0: [well], 1: [bad, bad, well], 2: [bad, well], 3: [(decoded(WELL), QUIET), well]}
     speaking = guarded(plan)
@@ -112,7 +112,7 @@ def test_only_what_has_something_wrong_is_spoken_again_with_seeds_of_its_own():
     ]
 
 
-def test_of_attempts_that_are_all_bad_the_least_bad_is_kept():
+def test_the_least_bad_of_bad_attempts_is_kept():
     least = (decoded(SHORT), LOUD)
     for place in range(MAX_ATTEMPTS):
         attempts = [(decoded(SHORTER), LOUD)] * MAX_ATTEMPTS
@@ -195,7 +195,7 @@ def test_a_text_that_no_seed_can_finish_is_spoken_once():
     assert speaking.finished[0].outcome.verdict == ""
 
 
-def test_of_what_ran_on_to_the_models_limit_the_babble_is_cut_off():
+def test_babble_up_to_the_models_limit_is_cut_off():
     for count, cut in ((BOUNDS.usual, False), (int(1.7 * BOUNDS.usual), True)):
         tokens = list(range(count))
         attempts = [(DecodedTokens(count, tokens, False, False, ran_on=True), LOUD)] * 3
@@ -205,7 +205,7 @@ def test_of_what_ran_on_to_the_models_limit_the_babble_is_cut_off():
         assert (len(kept.tokens) < count) is cut
 
 
-def test_what_the_model_does_not_read_is_told():
+def test_unread_text_is_in_the_outcome():
     speaking = Speaking({0: [(decoded(WELL), LOUD)]})
     speaking.run(utterances(1, unread=("☃",)), is_guarded=False)
     assert speaking.finished[0].outcome.unread == ("☃",)
@@ -213,7 +213,7 @@ def test_what_the_model_does_not_read_is_told():
     assert not decoded(WELL, is_cut_off=True).stopped
 
 
-def test_what_is_worthless_of_the_best_attempt_is_cut_off():
+def test_the_worthless_part_of_the_best_attempt_is_cut_off():
     words = list(range(2 * BOUNDS.longest))
     # A loop is kept once.
     loop = words[:30] + words[100:110] * 9
@@ -239,7 +239,7 @@ def test_what_is_kept_whole_is_not_faded_out():
     assert (kept.waveform == LOUD).all()
 
 
-def test_seeds_of_attempts_follow_from_the_first_and_are_others_of_nobody():
+def test_seeds_of_attempts_follow_from_the_first_and_are_unique():
     seeds = [attempt_seed(seed, number) for seed in range(50) for number in range(3)]
     assert len(set(seeds)) == 150
     assert [attempt_seed(seed, 0) for seed in range(3)] == [0, 1, 2]

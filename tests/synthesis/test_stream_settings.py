@@ -108,7 +108,7 @@ def test_the_first_chunk_is_as_long_as_wanted_marked_or_not(tts, monkeypatch):
         assert first + rest == 960 * len(tts.last_tokens)
 
 
-def test_a_limit_that_was_reached_is_told(tts, monkeypatch):
+def test_a_limit_that_was_reached_is_reported(tts, monkeypatch):
     for tokens, limit, ended in ((WORDS[:12], 12, False), (WORDS[:12], 13, True)):
         limits = writes(monkeypatch, tokens)
         list(tts.stream("Hello.", **{**SETTINGS, "max_new_tokens": limit}))
@@ -146,7 +146,7 @@ def test_outcomes_are_of_pieces(tts, monkeypatch):
     assert tts.outcomes[0].verdict == ""
 
 
-def test_a_guard_ends_what_runs_away_and_the_next_piece_is_well(tts, monkeypatch):
+def test_a_guard_ends_runaway_decoding_and_the_next_piece_is_good(tts, monkeypatch):
     text = "Hello there. [pause 0.1s] Hello there."
     bounds = plausible("Hello there.", tts.defaults.seconds_per_letter)
     for guard in (True, False):

@@ -284,7 +284,7 @@ def test_tokens_without_sound(tts, monkeypatch, tokens):
     assert tts.stopped
 
 
-def test_a_start_token_after_the_first_chunk_changes_nothing_that_was_heard(tts, monkeypatch):
+def test_a_start_token_after_the_first_chunk_leaves_played_audio(tts, monkeypatch):
     tokens = [*range(60), 6561, *range(100, 140)]
     written_tokens(monkeypatch, tokens)
     heard = collect(tts.stream(TEXT, chunks=SMALL, watermark=False, **LONG))
@@ -328,7 +328,7 @@ def test_the_callers_device_stays(small_checkpoint, tts):
         assert mx.default_stream(mx.default_device()) == before
 
 
-def test_several_pieces_are_said_one_after_the_other(tts, monkeypatch):
+def test_several_pieces_are_spoken_one_after_the_other(tts, monkeypatch):
     monkeypatch.setattr(tts.defaults, "longest_piece", 24)
     settings = {**LONG, "max_new_tokens": 50, "watermark": False}
     text = "Here is one sentence. And here another one. The last."
@@ -385,7 +385,7 @@ def test_errors_come_at_once(tts, text, settings, error):
         {"first": float("nan")},
     ],
 )
-def test_sizes_without_sense(sizes):
+def test_invalid_chunk_sizes_are_refused(sizes):
     with pytest.raises(SettingError, match="chunks"):
         Chunks(**sizes)
 

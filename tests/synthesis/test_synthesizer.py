@@ -57,7 +57,7 @@ def settings_for(tts, **more):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9])
-def test_what_is_heard_of_the_tokens(tts, monkeypatch, count):
+def test_the_tokens_that_are_vocoded(tts, monkeypatch, count):
     """Turbo is given silence to end in; of the multilingual model the last token is noise."""
     watched = Watched(tts, monkeypatch, WORDS[:count])
     waveform = tts.generate("Hello.", **settings_for(tts, guard=False))
@@ -92,7 +92,7 @@ def test_tokens_and_sound_draw_from_keys_of_their_own(tts, monkeypatch):
 
 
 @pytest.mark.parametrize(("limit", "stopped"), [(3, False), (4, True)])
-def test_a_limit_that_was_reached_is_told_and_is_no_finding(tts, monkeypatch, limit, stopped):
+def test_a_limit_that_was_reached_is_reported_and_not_a_finding(tts, monkeypatch, limit, stopped):
     watched = Watched(tts, monkeypatch, WORDS[:3])
     text = "Hello there, all of you who are listening to this."
     tts.generate(text, **settings_for(tts, max_new_tokens=limit, n_cfm_timesteps=1))
@@ -112,7 +112,7 @@ def test_the_models_own_limit_is_a_finding(tts, monkeypatch):
         assert tts.outcomes[0].stopped is tts.stopped is stopped
 
 
-def test_a_watch_ends_its_own_sentence(tts, monkeypatch):
+def test_a_monitor_ends_its_own_sentence(tts, monkeypatch):
     loop = WORDS[:10] * 20
     Watched(tts, monkeypatch, loop, WORDS[50:65])
     texts = ["Hello there.", "Hello there."]

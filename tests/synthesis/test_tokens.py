@@ -20,7 +20,7 @@ def test_audible_tokens_come_after_the_start_and_are_codes():
     assert audible_tokens([1, start], start, codes) == audible_tokens([], start, codes) == []
 
 
-def test_what_was_played_is_not_void_any_more():
+def test_played_tokens_are_kept():
     collected = [9]
     audible = AudibleTokens(6561, 6561, into=collected)
     assert audible.add(1)

@@ -39,7 +39,7 @@ SHORT = {"max_new_tokens": 4, "n_cfm_timesteps": 1, "seed": 1}
         (np.array(["Hello."]), "ndarray"),
     ],
 )
-def test_what_is_no_text_is_named(tts, text, shown):
+def test_values_that_are_not_text_are_named(tts, text, shown):
     for speak in (tts.generate, lambda *a, **k: list(tts.stream(*a, **k))):
         with pytest.raises(TextError, match=f"text.*must be a str.*{shown}") as caught:
             speak(text, **SHORT)
@@ -60,7 +60,7 @@ def test_what_is_no_text_is_named(tts, text, shown):
         (b"Hello", "got the bytes"),
     ],
 )
-def test_what_is_no_list_of_texts_is_named(tts, texts, shown):
+def test_values_that_are_not_lists_of_texts_are_named(tts, texts, shown):
     with pytest.raises(SettingError, match=f"generate_batch takes a list of texts.*{shown}"):
         tts.generate_batch(texts, **SHORT)
 
@@ -72,12 +72,12 @@ def test_any_sequence_of_texts_is_spoken(tts):
             assert np.array_equal(one, other)
 
 
-def test_a_voice_that_is_none_is_named(tts, tmp_path):
+def test_an_invalid_voice_is_named(tts, tmp_path):
     with pytest.raises(SettingError, match=r"voice must be a Voice.*'me\.wav'.*audio_prompt_path"):
         tts.generate("Hello.", voice="me.wav", **SHORT)
 
 
-def test_a_language_that_is_no_code_is_named(small_models, recording):
+def test_an_invalid_language_code_is_named(small_models, recording):
     model: ChatterboxMultilingualTTS = open_model(small_models("multilingual"))
     model.prepare_conditionals(recording)
     with pytest.raises(SettingError, match=r"language_id must be a code.*5"):
@@ -88,7 +88,7 @@ def test_a_language_that_is_no_code_is_named(small_models, recording):
 
 
 @pytest.mark.parametrize("text", ["caf\udce9 au lait", "\ud83d", "Hello \udc80\udc81."])
-def test_halves_of_characters_do_not_vanish(tts, text):
+def test_lone_surrogates_are_not_dropped(tts, text):
     for speak in (tts.generate, lambda *a, **k: list(tts.stream(*a, **k))):
         with pytest.raises(TextError, match="character"):
             speak(text, **SHORT)
@@ -96,12 +96,12 @@ def test_halves_of_characters_do_not_vanish(tts, text):
         tts.generate_batch(["Hello.", text], **SHORT)
 
 
-def test_the_place_and_the_byte_are_said():
+def test_errors_name_the_place_and_the_byte():
     with pytest.raises(TextError, match=r"character 4 .*0xe9.*UTF-8"):
         checked_text("caf\udce9")
 
 
-def test_two_halves_that_belong_together_are_one():
+def test_surrogate_pairs_are_joined():
     assert checked_text("Hi \ud83d\ude00!") == "Hi 😀!"
     assert checked_text("Grüße 😀") == "Grüße 😀"
 

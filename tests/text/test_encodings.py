@@ -44,7 +44,7 @@ def test_a_few_bytes_of_windows_in_utf8():
 
 
 @pytest.mark.parametrize("content", [b"\xed\xb3\xa9", b"\xff\x81", bytes(range(1, 256))])
-def test_what_is_no_text_is_not_guessed(content):
+def test_the_encoding_of_binary_files_is_not_guessed(content):
     assert guess(content) is None
 
 
@@ -60,7 +60,7 @@ def test_what_is_no_text_is_not_guessed(content):
 @pytest.mark.parametrize(
     ("codec", "encoding"), [("cp1252", "windows-1252"), ("mac_roman", "Mac Roman")]
 )
-def test_files_are_read_and_the_guess_is_told(tmp_path, name, text, codec, encoding):
+def test_files_are_read_and_the_guess_is_reported(tmp_path, name, text, codec, encoding):
     (tmp_path / name).write_bytes(text.encode(codec))
     found = read_document(tmp_path / name)
     assert [piece.text for piece in found.pieces] == [ENGLISH]
@@ -82,7 +82,7 @@ def test_rows_of_excel_for_windows(tmp_path):
     assert row.text == "Café – “x”."
 
 
-def test_the_command_line_tells_it_once(tmp_path, capsys):
+def test_the_command_line_reports_the_guess_once(tmp_path, capsys):
     path = tmp_path / "a.txt"
     path.write_bytes(ENGLISH.encode("cp1252"))
     assert main(["--model", "pocket", "--show-text", "--file", str(path)]) == 0

@@ -53,7 +53,7 @@ def test_a_tokenizer_json_is_read_too(folder, tokenizer, tmp_path):
     assert alone.tags == tokenizer.tags
 
 
-def test_a_text_too_long_is_cut_and_said(tokenizer):
+def test_a_text_too_long_is_cut_with_a_warning(tokenizer):
     with pytest.warns(UserWarning, match="only the first 1024"):
         assert len(tokenizer.encode("1 2 3 " * 2000)) == 1024
 

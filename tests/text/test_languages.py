@@ -226,7 +226,7 @@ def test_russian_by_upstreams_library(monkeypatch):
     assert quiet(ru.add_stress, "привет") == "приве\u0301т"
 
 
-def test_what_the_library_raises_is_said(monkeypatch):
+def test_errors_of_the_library_are_reported(monkeypatch):
     def fail(text):
         raise RuntimeError("no dictionary")
 

@@ -83,7 +83,7 @@ def test_what_is_cut_is_as_long_as_it_is_spoken():
             assert not piece.endswith("Dr.")
 
 
-def test_what_is_read_as_one_is_not_cut():
+def test_expressions_read_as_a_unit_are_not_cut():
     text = "word " * 7 + "on March 5, 2024 at 5:30 p.m. in 5 Main St. for $5 million dear words"
     writing = writing_for(ON, None)
     for limit in range(20, 90):
@@ -191,7 +191,7 @@ def test_show_text_of_another_language(show, small_models):
     assert "--language is required" in err
 
 
-def test_what_will_not_be_read_is_named_once(show, small_checkpoint):
+def test_unread_text_is_named_once(show, small_checkpoint):
     text = "5 cats and 7 dogs for 3 € 😀."
     _, lines, err = show("--text", text, "--no-normalize", model=small_checkpoint)
     assert lines == [text]

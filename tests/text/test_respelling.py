@@ -111,7 +111,7 @@ def test_a_file(tmp_path):
         (b"", "has no entry"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line(tmp_path, content, message):
+def test_faults_are_reported_with_their_line(tmp_path, content, message):
     path = tmp_path / "words.tsv"
     path.write_bytes(content)
     with pytest.raises(TextError, match=message) as caught:

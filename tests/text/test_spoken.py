@@ -56,7 +56,7 @@ CASES = [case for name in FILES for case in table(name)]
 
 
 @pytest.mark.parametrize(("text", "accepted"), CASES)
-def test_what_is_written_is_said_and_stays(text, accepted):
+def test_written_forms_become_words_and_words_stay(text, accepted):
     said = spoken_form(text).text
     assert words(said) in [words(form) for form in accepted], said
     assert spoken_form(said).text == said
@@ -191,7 +191,7 @@ def test_emoji_are_left_out_and_named():
         "We met {c}. I left.",
     ],
 )
-def test_no_word_makes_a_numeral_of_who_speaks(sentence):
+def test_the_pronoun_i_is_never_a_numeral(sentence):
     lines = gzip.decompress((POCKET_FOLDER / "lexicon.txt.gz").read_bytes()).decode().splitlines()
     some = {line.split("\t")[0] for line in lines[::25]}
     words_of = sorted(some | roman._HEADINGS | roman._REGNAL | {*headings._HEADINGS})

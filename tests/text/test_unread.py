@@ -110,7 +110,7 @@ def test_no_known_letter_at_all_is_an_error(read):
             read(variant, "Привет мир.")
 
 
-def test_the_tokens_are_those_of_before(read, tts):
+def test_reporting_unread_text_changes_no_token(read, tts):
     """What is named is not taken out of what upstream's tokenizer sees."""
     found = read("english", "Then hello мир and bye.")
     assert found.ids.count(1) == 3  # [UNK]
@@ -218,7 +218,7 @@ def test_what_has_no_words_is_in_the_outcome_too(tts):
         assert [one.unread for one in tts.outcomes] == [("🙂",)]
 
 
-def test_letters_that_are_not_read_are_not_missed(tts):
+def test_unread_letters_do_not_count_as_missing_speech(tts):
     """A guard judges what is spoken by what is read."""
     text = "Хорошо сказано, дорогой мой старый друг и товарищ, добрый вечер: yes."
     with pytest.warns(UnreadWarning):
@@ -231,7 +231,7 @@ def lines(capsys) -> list[str]:
 
 
 @pytest.mark.parametrize("how", [[], ["--stream"]])
-def test_the_command_line_says_it_once(tmp_path, capsys, how):
+def test_the_command_line_reports_unread_text_once(tmp_path, capsys, how):
     words = ["--text", "Then hello мир and bye 🙂.", *COMMON, *how]
     assert main([*words, "--output", str(tmp_path / "a.wav")]) == 0
     (line,) = lines(capsys)
@@ -242,7 +242,7 @@ def test_the_command_line_says_it_once(tmp_path, capsys, how):
 LONG = "The first part of it all is here, and it is as long as a part that stands alone can be."
 
 
-def test_a_job_says_it_and_keeps_it(tmp_path, capsys):
+def test_a_job_reports_and_records_unread_text(tmp_path, capsys):
     (tmp_path / "a.txt").write_text(
         f"{LONG}\n\nThen hello мир and bye 🙂. {LONG}\n\nПривет, {'мир ' * 30}.\n", encoding="utf-8"
     )
@@ -258,7 +258,7 @@ def test_a_job_says_it_and_keeps_it(tmp_path, capsys):
     assert "unread" not in pieces[0]
 
 
-def test_a_batch_says_it_and_its_report_too(tmp_path, capsys):
+def test_a_batch_and_its_report_name_unread_text(tmp_path, capsys):
     (tmp_path / "rows.csv").write_text("text\nHello there мир.\nHello.\n", encoding="utf-8")
     words = ["--batch", str(tmp_path / "rows.csv"), "--output-dir", str(tmp_path / "out"), *COMMON]
     assert main(words) == 0
@@ -308,7 +308,7 @@ def test_what_a_font_of_its_own_shows_is_named_by_its_number(tts, capsys):
     assert "'U+F0B7'" in show(capsys, "--text", "\uf0b7 Milk.")[1]
 
 
-def test_an_emoji_is_told_once(capsys, tmp_path):
+def test_an_emoji_is_reported_once(capsys, tmp_path):
     words = [*COMMON, "--text", "Hello 😀 you.", "--output", str(tmp_path / "a.wav")]
     assert main(words) == 0
     err = capsys.readouterr().err

@@ -111,7 +111,7 @@ def test_sizes_that_cannot_be_are_an_error_with_a_line(small_checkpoint):
         base_model.open_base(scratch)
 
 
-def test_a_base_of_few_bits_stays_so_but_for_what_is_made_anew(
+def test_a_quantised_base_stays_so_except_where_it_is_reinitialised(
     small_upstream, small_config, tmp_path
 ):
     import mlx.core as mx

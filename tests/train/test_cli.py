@@ -198,7 +198,7 @@ def test_a_component_from_scratch(
         assert rows[6:].max() == 0
 
 
-def test_one_speaker_is_nobody_to_tell_apart(configuration, capsys):
+def test_a_speaker_encoder_needs_two_speakers(configuration, capsys):
     file = configuration("freeze_components: [t3, flow]\n  train_components: [voice_encoder]")
     assert main(["validate", "--config", str(file)]) == 1
     assert "two speakers or more" in capsys.readouterr().err

@@ -266,7 +266,7 @@ def test_the_old_name_of_the_evaluation_strategy_works(read):
 
 
 @pytest.mark.parametrize("key", sorted(IGNORED))
-def test_what_has_no_effect_is_accepted_and_said_once(read, key):
+def test_options_without_effect_are_accepted_and_reported_once(read, key):
     section, _, name = key.partition(".")
     line = f"{section}:\n  {name}: true\n" if name else f"{section}:\n  enabled: true\n"
     text = MINIMAL + (f"  {name}: true\n" if section == "dataset" else line)

@@ -120,7 +120,7 @@ def test_a_data_set_without_any_good_clip_is_an_error(tmp_path, voices):
         read_clips(section(tmp_path / "elsewhere"))
 
 
-def test_limits_of_length_are_measured_behind_trimming(tmp_path, voices):
+def test_limits_of_length_are_measured_after_trimming(tmp_path, voices):
     speech = voices[0][8400:-12000]
     padded = np.concatenate([np.zeros(2 * RATE), speech, np.zeros(3 * RATE)]).astype(np.float32)
     write(tmp_path / "a.wav", padded, "Much silence.")

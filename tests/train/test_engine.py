@@ -203,7 +203,7 @@ def test_strategies_by_epoch_and_no(tmp_path):
     assert [p.name for p in (tmp_path / "no").glob("checkpoint-*")] == ["checkpoint-24"]
 
 
-def test_an_unknown_metric_and_an_occupied_folder_are_told(tmp_path):
+def test_an_unknown_metric_and_an_occupied_folder_are_reported(tmp_path):
     with pytest.raises(TrainingError, match="eval_loss"):
         run(tmp_path / "a", metric_for_best_model="eval_wer")
     run(tmp_path / "b", max_steps=3)
@@ -223,7 +223,7 @@ def test_samples_are_spoken_and_a_model_that_cannot_speak_is_no_error(tmp_path):
     assert names == ["step-5.wav", "step-6.wav"]
 
 
-def test_a_missing_plot_library_is_said_once(tmp_path, monkeypatch):
+def test_a_missing_plot_library_is_reported_once(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     said = []

@@ -81,7 +81,7 @@ def few_bits(small_upstream, folder, recipe):
     return convert_folder(small_upstream, folder / "base", config=small_config(), **settings)
 
 
-def test_a_model_of_few_bits_is_fine_tuned_without_expanding_it(tmp_path, small_upstream):
+def test_a_quantised_model_is_fine_tuned_without_expanding_it(tmp_path, small_upstream):
     base = few_bits(small_upstream, tmp_path, RECIPES["small"])
     checkpoint = load_converted(base, "float32")
     before = set(quantized_layers(checkpoint.networks))
@@ -98,7 +98,7 @@ def test_a_model_of_few_bits_is_fine_tuned_without_expanding_it(tmp_path, small_
         trainable(again.networks, [again.networks.s3gen.flow])
 
 
-def test_a_model_of_few_bits_becomes_upstream_s_files(tmp_path, small_upstream):
+def test_a_quantised_model_becomes_upstream_s_files(tmp_path, small_upstream):
     base = few_bits(small_upstream, tmp_path, uniform(8))
     files = export(load_converted(base, "float32"), tmp_path / "upstream", upstream=True)
     back = convert_folder(files, tmp_path / "back", config=small_config())
@@ -107,7 +107,7 @@ def test_a_model_of_few_bits_becomes_upstream_s_files(tmp_path, small_upstream):
     assert float(mx.abs(found - expected).max()) < 1e-3
 
 
-def test_a_model_of_few_bits_learns_letters(tmp_path, small_upstream):
+def test_a_quantised_model_learns_letters(tmp_path, small_upstream):
     base = few_bits(small_upstream, tmp_path, uniform(8))
     grown = extend_vocabulary(load_converted(base, "float32"), ["ø"])
     again = load_converted(export(grown, tmp_path / "model"))
@@ -196,7 +196,7 @@ def test_a_grown_model_speaks(small_models, recording):
 
 
 @pytest.mark.parametrize("tokens", [["a"], [""], ["x y"], ["ŋ", "ŋ"]])
-def test_tokens_that_are_none_or_known_are_refused(small_models, tokens):
+def test_invalid_or_known_tokens_are_refused(small_models, tokens):
     with pytest.raises(TextError, match="new_tokens"):
         extend_vocabulary(loaded(small_models), tokens)
 

@@ -168,7 +168,7 @@ def test_damage_while_in_use_is_repaired(clips, checkpoint, encoder, tmp_path):
     assert ArrayCache(tmp_path).read("mel", file.stem) is not None
 
 
-def test_a_recording_changed_behind_our_back_is_an_error(voices, checkpoint, encoder, tmp_path):
+def test_a_recording_changed_during_training_is_an_error(voices, checkpoint, encoder, tmp_path):
     write(tmp_path / "clips" / "a.wav", voices[0], "Text.")
     clips, _ = read_clips(section(tmp_path / "clips"))
     write(tmp_path / "clips" / "a.wav", voices[1])

@@ -178,7 +178,7 @@ def test_a_run_keeps_what_it_was_begun_with(tmp_path):
     assert again.dataset.trim_margin_s == 0.2
 
 
-def test_the_margin_is_as_wide_as_it_says(tmp_path, voices):
+def test_the_margin_is_as_wide_as_configured(tmp_path, voices):
     speech = voices[0][8400:-12000]
     silence = np.zeros(2 * RATE, np.float32)
     write(tmp_path / "a.wav", np.concatenate([silence, speech, silence]), "Much silence.")
@@ -190,7 +190,7 @@ def test_the_margin_is_as_wide_as_it_says(tmp_path, voices):
     assert lengths[0.5] - lengths[0.0] == pytest.approx(1.0, abs=1e-3)
 
 
-def test_a_range_has_two_ends(tmp_path):
+def test_a_range_is_two_ascending_numbers(tmp_path):
     for setting in ("[-14, -23]", "[-14]", "[-14, -14]"):
         with pytest.raises(ConfigError, match="two numbers, the lower first"):
             configured(tmp_path, tmp_path, f"dataset.loudness_range_lufs={setting}")

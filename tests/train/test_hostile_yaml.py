@@ -66,7 +66,7 @@ def refused(text: str, match: str) -> None:
         ("".join(f"k{n}:\n" for n in range(MAX_NODES + 1)), "more than"),
     ],
 )
-def test_what_stands_for_too_much_or_is_no_yaml(text, match):
+def test_huge_expansions_and_invalid_yaml_are_refused(text, match):
     refused(text, match)
 
 

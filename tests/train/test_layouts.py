@@ -48,7 +48,7 @@ def test_vctk(tmp_path, voices):
     assert not report.left_out
 
 
-def test_texts_in_lab_files_and_folders_that_are_nobody(tmp_path, voices):
+def test_texts_in_lab_files_and_folders_that_are_not_speakers(tmp_path, voices):
     write(tmp_path / "wavs" / "1.wav", voices[0])
     (tmp_path / "wavs" / "1.lab").write_text(RAIN)
     write(tmp_path / "Val" / "2.wav", voices[1], TEA)
@@ -143,7 +143,7 @@ def test_parquet_without_the_hub_s_description(parquet, voices):
         assert clip.text == RAIN
 
 
-def test_parquet_is_no_table(tmp_path):
+def test_parquet_is_not_read_as_a_table(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"PAR1 and so on")
     with pytest.raises(DataError, match="Parquet file: set dataset_type to hf_dataset"):
         read_clips(section(tmp_path, "metadata_csv"))
@@ -170,7 +170,7 @@ def clips_of(tmp_path, voices):
 TEXTS = [f"This is sentence number {i}." for i in ("one", "two", "three", "four", "five", "six")]
 
 
-def test_texts_that_cannot_fit_are_told_or_left_out(clips_of):
+def test_texts_that_cannot_fit_are_reported_or_left_out(clips_of):
     texts = [
         *TEXTS,
         "Many words are here, and far more of them than anybody could say in a time so short.",
@@ -186,7 +186,7 @@ def test_texts_that_cannot_fit_are_told_or_left_out(clips_of):
     assert report.counts() == {"text does not fit the length": 1}
 
 
-def test_lengths_that_are_not_filled_are_told(tmp_path, clips_of, voices):
+def test_recordings_too_long_for_their_texts_are_reported(tmp_path, clips_of, voices):
     clips_of(TEXTS)
     write(tmp_path / "wavs" / "9.wav", [*voices[9], *voices[8], *voices[7]])
     with (tmp_path / "metadata.csv").open("a") as table:
@@ -197,7 +197,7 @@ def test_lengths_that_are_not_filled_are_told(tmp_path, clips_of, voices):
     assert "too slow" in remark.detail
 
 
-def test_texts_of_usual_speed_are_no_misfits(clips_of):
+def test_texts_of_usual_speed_fit(clips_of):
     texts = ["Yes.", "No, I do not.", *TEXTS, "He was born in 1990."]
     _, report = clips_of(texts)
     assert not report.warnings

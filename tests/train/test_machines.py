@@ -20,7 +20,7 @@ from tests.train.stub import assert_close, run
 ROOT = Path(__file__).parents[2]
 
 
-def test_one_machine_alone_needs_nothing():
+def test_one_machine_alone_needs_no_communication():
     group = Group()
     assert (group.rank, group.size, group.is_first) == (0, 1, True)
     assert group.share([3, 1, 2]) == [3, 1, 2]

@@ -88,7 +88,7 @@ def test_master_weights_keep_what_float16_would_round_away():
     assert float(optimizer.master["w"][0]) == pytest.approx(0.99, abs=1e-4)
 
 
-def test_gradients_that_are_no_numbers_stop_a_float32_run():
+def test_non_finite_gradients_stop_a_float32_run():
     optimizer = Optimizer(OptimizerSettings(), {"w": mx.ones((2,))})
     with pytest.raises(NotFinite, match="learning_rate"):
         optimizer.step({"w": mx.array([math.nan, 1.0])}, 1e-3)

@@ -194,7 +194,7 @@ def test_a_disk_that_is_full_from_the_beginning(configuration, tmp_path, capsys,
 # --- Going on with other clips, and when nothing is left -----------------------------------------
 
 
-def test_going_on_with_other_clips_is_said(configuration, voice_data, tmp_path, capsys):
+def test_resuming_with_other_clips_is_reported(configuration, voice_data, tmp_path, capsys):
     clips, run = tmp_path / "clips", tmp_path / "run"
     shutil.copytree(voice_data, clips)
     arguments = ["--config", str(configuration()), "--set", f"dataset.dataset_path={clips}"]

@@ -66,7 +66,7 @@ def test_phones_must_be_two_a_token():
         task().collate([one])
 
 
-def test_misheard_tokens_are_heard_and_not_learnt():
+def test_replaced_tokens_are_inputs_and_not_labels():
     one = labelled(3, speech=40)
     noisy = task(token_noise=0.5)
     heard, clean = noisy.collate([one]), task().collate([one])

@@ -172,7 +172,7 @@ def test_ten_times_the_rate_is_seen_in_the_loss_on_unseen_clips(tmp_path):
     assert unseen > base + UNSEEN
 
 
-def test_three_hundred_times_the_rate_is_heard(tmp_path, pool):
+def test_three_hundred_times_the_rate_raises_word_errors(tmp_path, pool):
     before = untouched("rms", pool)
     after = word_errors(trained_at("3e-3", tmp_path), "rms", pool)
     _, at_least = excess_errors(before, after, WORDS)

@@ -36,7 +36,7 @@ def test_an_id_of_a_run_that_is_no_file_is_not_read(tmp_path, odd):
 @pytest.mark.parametrize(
     "content", [b"", b"\xff\xfe", b"a/b", b"x" * 10_000, b"../x\n", "é".encode()]
 )
-def test_an_id_of_a_run_that_is_none_is_made_anew(tmp_path, content):
+def test_an_invalid_id_of_a_run_is_replaced(tmp_path, content):
     (tmp_path / WANDB_RUN_NAME).write_bytes(content)
     made = _run_id(tmp_path, True)
     assert made.isalnum()
@@ -56,7 +56,7 @@ def test_metrics_are_drawn_up_to_what_is_damaged(tmp_path, damage):
 
 
 @pytest.mark.parametrize("value", ["x", None, [1], 2**70, 1e308, float("inf"), float("nan"), True])
-def test_losses_that_are_none_do_not_end_a_run(tmp_path, value):
+def test_invalid_losses_do_not_end_a_run(tmp_path, value):
     lines = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": value}, {"step": 3, "loss": 1.0}]
     plot_losses(lines, tmp_path / "loss.png")
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")

@@ -237,7 +237,7 @@ def test_what_cannot_be_meant_is_refused_with_its_line(refused, lines, message):
         (["run_name: first"], "wandb.name has no effect: wandb is off"),
     ],
 )
-def test_what_is_accepted_but_differs_is_said_once(training, lines, note):
+def test_options_that_act_differently_here_are_reported_once(training, lines, note):
     (said,) = training(*lines).notes
     assert note in said
     assert re.search(r"voice\.yaml:[45]: ", said)
@@ -551,7 +551,7 @@ def test_names_of_the_run_by_transformers(training):
     assert (config.wandb.name, config.wandb.project) == ("first", "voices")
 
 
-def test_what_was_translated_is_saved_translated(training, tmp_path):
+def test_translated_options_are_saved_under_our_names(training, tmp_path):
     config = training(
         *("max_grad_norm: 0", "num_train_epochs: 1.5", "eval_steps: 0.1", "report_to: wandb"),
         *("lr_scheduler_type: polynomial", "lr_scheduler_kwargs: {power: 2, lr_end: 1e-6}"),

@@ -273,7 +273,7 @@ def test_the_list_alone_is_on_standard_output_and_the_rest_beside_it(listed, tmp
         assert word in said
 
 
-def test_speakers_that_are_not_named_are_told(listed):
+def test_unnamed_speakers_are_reported(listed):
     rows, said = listed(f"audio,text,speaker\na,{RAIN},ann\nb,{TEA},\n")
     assert [row[1] for row in rows] == ["ann", "speaker"]
     assert "no speaker named" in said
@@ -300,7 +300,7 @@ def test_a_recording_with_two_texts_says_so(listed):
     assert "the same as a, whose text is another: 'Hello, you.'" in said
 
 
-def test_settings_without_effect_are_told(listed, tmp_path):
+def test_settings_without_effect_are_reported(listed, tmp_path):
     (tmp_path / "wavs").mkdir()
     (tmp_path / "wavs" / "a.txt").write_text(RAIN)
     rows, said = listed(None, dataset_type="wav_txt", text_column_name="words")

@@ -92,7 +92,7 @@ def test_t3_without_text_is_the_unguided_row():
     assert parts["text"].item() == 0.0
 
 
-def test_t3_is_not_asked_for_the_part_that_is_its_prompt():
+def test_t3_has_no_loss_on_its_prompt():
     task = T3Task(small_config().t3)
     one = {**sample(0), "prompt_span": np.array([3, 8], dtype=np.int32)}
     batch = task.collate([one])

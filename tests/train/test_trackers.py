@@ -31,7 +31,7 @@ def _quiet(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["wandb", "tensorboard"])
-def test_what_is_not_installed_is_said_before_anything_is_computed(
+def test_a_missing_tracker_is_reported_before_anything_is_computed(
     configuration, tmp_path, capsys, monkeypatch, name
 ):
     for module in ("wandb", "tensorboard", "tensorboard.summary.writer.event_file_writer"):
@@ -110,7 +110,7 @@ def begun(stand_in) -> list[dict]:
     return [call[1] for call in stand_in.calls if call[0] == "init"]
 
 
-def test_a_run_is_begun_told_everything_and_ended(stand_in, tmp_path):
+def test_a_run_is_begun_logged_and_ended(stand_in, tmp_path):
     config = stub_config(tmp_path / "voice", max_steps=6, report_to=["wandb", "none"])
     config.wandb = WandbSection(tags=["a"], notes="n", config={"mine": 1}, mode="offline")
     stub_trainer(config).fit()

@@ -52,7 +52,7 @@ def likeness(one, other) -> float:
 
 @pytest.mark.parametrize("name", ["rms", "slt"])
 @pytest.mark.parametrize("how", ["24k", "32k", "64k", "8000Hz", "16000Hz"])
-def test_it_is_as_loud_as_the_clean_one(tts, encoded, name, how):
+def test_a_compressed_voice_is_as_loud_as_the_clean_one(tts, encoded, name, how):
     clean = tts.voice_of(DOCS / f"pocket-{name}.wav")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -63,7 +63,7 @@ def test_it_is_as_loud_as_the_clean_one(tts, encoded, name, how):
 
 
 @pytest.mark.parametrize("name", ["rms", "slt"])
-def test_that_it_was_mended_is_said(tts, encoded, name):
+def test_the_repair_is_reported(tts, encoded, name):
     with pytest.warns(UserWarning, match=rf"{name}-24k\.mp3 lacks parts of its spectrum"):
         tts.voice_of(encoded(name, "24k"))
     with pytest.warns(UserWarning, match="the reference lacks parts"):
@@ -72,9 +72,7 @@ def test_that_it_was_mended_is_said(tts, encoded, name):
 
 @pytest.mark.parametrize("name", ["rms", "slt"])
 @pytest.mark.parametrize("how", [None, "64k", "16000Hz"])
-def test_of_a_good_recording_nothing_is_said_and_nothing_changes(
-    tts, encoded, name, how, monkeypatch
-):
+def test_a_good_recording_is_unchanged_without_a_warning(tts, encoded, name, how, monkeypatch):
     path = DOCS / f"pocket-{name}.wav" if how is None else encoded(name, how)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -96,7 +94,7 @@ def test_a_quiet_or_loud_recording_or_a_silent_beginning_is_no_fault(tts):
         tts.voice_of(np.concatenate([np.zeros(4 * tts.sr, np.float32), waveform]))
 
 
-def test_a_voice_that_stays_quiet_is_said(tts, encoded, monkeypatch):
+def test_a_voice_that_stays_quiet_is_reported(tts, encoded, monkeypatch):
     monkeypatch.setattr("mlx_chatterbox.voices.compressed._MENDED", 99.0)
     with pytest.warns(UserWarning, match=r"speaks some \d+ dB more quietly in this voice"):
         tts.voice_of(encoded("slt", "24k"))

@@ -151,7 +151,7 @@ def test_a_video_without_sound_is_an_error_that_says_so(tmp_path):
         (b"Just words.\n" * 9, "a text file"),
     ],
 )
-def test_what_is_no_recording_is_called_what_it_is(tmp_path, content, what):
+def test_files_that_are_not_recordings_are_named_by_kind(tmp_path, content, what):
     path = tmp_path / "voice.mp3"
     path.write_bytes(content)
     with pytest.raises(AudioError) as caught:
@@ -188,7 +188,7 @@ def test_a_program_that_hangs_is_ended(tmp_path, monkeypatch):
         read_channels(path)
 
 
-def test_a_file_that_is_cut_short_is_told(tmp_path):
+def test_a_truncated_file_is_reported(tmp_path):
     path = encoded(tmp_path / "voice.m4a", "-movflags", "+faststart", "-f", "ipod")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 2 // 3])
@@ -256,7 +256,7 @@ def test_stereo_in_antiphase_is_not_silence(tmp_path, gain):
     assert np.allclose(mono, -wave, atol=1e-3)
 
 
-def test_other_stereo_is_averaged_as_ever(tmp_path):
+def test_other_stereo_is_averaged(tmp_path):
     noise = np.random.default_rng(0).standard_normal((RATE, 2)).astype("f4") * 0.1
     one_sided = np.stack([tone(), np.zeros(RATE, "f4")], axis=1)
     late = np.stack([tone(hz=100), np.roll(tone(hz=100), 60)], axis=1)
@@ -283,7 +283,9 @@ def test_the_watermark_is_found_in_our_own_books(tmp_path, capsys):
     assert " no " in capsys.readouterr().out
 
 
-def test_a_saved_voice_is_told_from_a_recording_by_its_contents(tmp_path, checkpoint, recording):
+def test_a_saved_voice_is_distinguished_from_a_recording_by_its_contents(
+    tmp_path, checkpoint, recording
+):
     tts = ChatterboxTTS(checkpoint)
     path = tts.voice_of(recording).save(tmp_path / "voice.safetensors")
     assert is_saved_voice(path)
@@ -365,7 +367,7 @@ def test_a_protected_recording_is_called_so(tmp_path):
         load_audio(path, RATE)
 
 
-def test_of_hours_only_the_beginning_is_a_voice(tmp_path, monkeypatch):
+def test_only_the_beginning_of_a_long_recording_is_used(tmp_path, monkeypatch):
     """What comes after the longest reference is not read, and that is said."""
     from mlx_chatterbox.voices import voice
 

@@ -49,7 +49,7 @@ def mp3(waveform, kbit_per_second):
 
 
 @pytest.mark.numbers
-def test_inaudible_and_found(speech, marked):
+def test_the_mark_is_inaudible_and_found(speech, marked):
     assert marked.shape == speech.shape
     assert marked.dtype == np.float32
     assert not np.array_equal(marked, speech)
@@ -78,7 +78,7 @@ def test_inaudible_and_found(speech, marked):
     ],
     ids=["mp3 64 kbit/s", "16 kHz", "44.1 kHz", "-12 dB", "first 0.7 s cut", "16 bits"],
 )
-def test_survives(marked, damage):
+def test_the_mark_survives_editing(marked, damage):
     assert watermark.detect(*damage(marked)) >= watermark.THRESHOLD
 
 
@@ -172,14 +172,14 @@ def test_stereo(speech, marked):
         (np.zeros(500, np.int16), "int16"),
     ],
 )
-def test_what_is_no_audio(function, samples, message):
+def test_invalid_audio_is_refused(function, samples, message):
     with pytest.raises(AudioError, match=message):
         function(samples, SR)
     with pytest.raises(AudioError, match="sample rate"):
         function(np.ones(5000, np.float32), 0)
 
 
-def test_a_stream_refuses_what_is_no_audio():
+def test_a_stream_refuses_invalid_audio():
     marker = watermark.Marker(SR)
     with pytest.raises(AudioError, match="finite"):
         marker.push(np.array([np.nan], np.float32))
@@ -251,7 +251,7 @@ def test_without_the_package(no_package, speech, small_checkpoint, recording):
     ("content", "message"),
     [({"step": 1}, "holds no model"), ({"model": {"encoder.x": np.zeros(1)}}, "other weights")],
 )
-def test_another_file(monkeypatch, content, message):
+def test_a_file_of_other_weights_is_refused(monkeypatch, content, message):
     monkeypatch.setattr("mlx_chatterbox.weights.formats.unpickle.load_torch", lambda path: content)
     weights.load_networks.cache_clear()
     with pytest.raises(CheckpointError, match=message):
@@ -259,7 +259,7 @@ def test_another_file(monkeypatch, content, message):
 
 
 @pytest.mark.parametrize("variant", ["english", "turbo"])
-def test_speech_is_marked_unless_told_otherwise(small_models, recording, variant):
+def test_speech_is_marked_by_default(small_models, recording, variant):
     from mlx_chatterbox.api.tts import open_model
 
     tts = open_model(small_models(variant))
@@ -289,7 +289,7 @@ def test_converted_voices_are_marked(small_checkpoint, recording):
     np.testing.assert_array_equal(unmarked, plain)
 
 
-def test_command_lines_mark_and_can_be_told_not_to(tmp_path, small_checkpoint, recording_file):
+def test_command_lines_mark_unless_switched_off(tmp_path, small_checkpoint, recording_file):
     common = ["--model", str(small_checkpoint), "--voice", str(recording_file), "--seed", "1"]
     speak = ["--text", "Hi there.", "--max-new-tokens", "12", "--cfm-steps", "1"]
     change = ["--input", str(recording_file), "--cfm-steps", "1"]

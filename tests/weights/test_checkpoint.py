@@ -68,7 +68,7 @@ def test_truncated_weights(folder):
         load(folder)
 
 
-def test_weights_that_are_no_safetensors(folder):
+def test_weights_that_are_not_safetensors(folder):
     (folder / "model.safetensors").write_bytes(b"<html>not found</html>")
     with pytest.raises(CheckpointError, match="damaged or cut short"):
         load(folder)
@@ -108,7 +108,7 @@ def test_an_unknown_name():
         load("no-such-model")
 
 
-def test_a_dtype_that_is_none(folder):
+def test_an_invalid_dtype(folder):
     with pytest.raises(CheckpointError, match="float8"):
         load(folder, dtype="float8")
 

@@ -130,7 +130,7 @@ def test_a_voice_of_a_larger_model_is_refused_by_name(tts, tmp_path):
         ChatterboxVC(tts.checkpoint).generate(np.ones(4800, np.float32), voice=voice)
 
 
-def test_a_built_in_voice_is_looked_at_when_the_model_is_loaded(spoilt, tmp_path):
+def test_a_built_in_voice_is_checked_when_the_model_is_loaded(spoilt, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     for file in POCKET_FOLDER.iterdir():
@@ -142,13 +142,13 @@ def test_a_built_in_voice_is_looked_at_when_the_model_is_loaded(spoilt, tmp_path
 
 
 @pytest.mark.parametrize("token", [-1, 2**31, 2**40, 2.5])
-def test_conds_with_tokens_that_are_none_are_not_converted(spoilt, tmp_path, token):
+def test_conds_with_invalid_tokens_are_not_converted(spoilt, tmp_path, token):
     path = spoilt(gen__prompt_token=lambda t: np.where(np.arange(t.size) == 3, np.array(token), t))
     with pytest.raises(CheckpointError, match=r"gen\.prompt_token must be"):
         convert_voice(path, tmp_path)
 
 
-def test_codes_of_weights_that_are_no_numbers_are_not_looked_up(tts, recording):
+def test_codes_from_non_finite_weights_are_not_looked_up(tts, recording):
     from mlx_chatterbox.weights.checkpoint import load
 
     networks = load("pocket").networks
@@ -303,7 +303,7 @@ def test_json_that_is_refused(tmp_path, text):
         read_json(path, error=DataError)
 
 
-def test_json_that_is_no_file_or_too_long(tmp_path):
+def test_json_that_is_not_a_file_or_too_long(tmp_path):
     path = tmp_path / "x.json"
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_json(path)
@@ -331,7 +331,7 @@ def test_json_that_is_no_file_or_too_long(tmp_path):
     ],
     ids=range(8),
 )
-def test_a_lexicon_that_is_none(tmp_path, content):
+def test_an_invalid_lexicon(tmp_path, content):
     path = tmp_path / "lexicon.txt.gz"
     path.write_bytes(content)
     if not content:

@@ -277,7 +277,7 @@ def test_a_truncated_file_is_named(source, tmp_path, keep):
 @pytest.mark.parametrize(
     "content", [b"", b"not weights at all", (9).to_bytes(8, "little") + b"[1, 2, 3]", b"{" * 5000]
 )
-def test_what_is_no_safetensors_file_is_named(source, tmp_path, content):
+def test_a_file_that_is_not_safetensors_is_named(source, tmp_path, content):
     (source / "ve.safetensors").write_bytes(content)
     refuses(source, tmp_path, r"ve\.safetensors")
 

@@ -244,7 +244,7 @@ def test_other_pointers_are_named_with_it_and_unread_ones_do_no_harm(small_upstr
     assert "(so are t3_23lang.safetensors)" in refusal(folder, tmp_path / "out")
 
 
-def test_a_folder_of_pointers_of_which_no_model_can_be_told(tmp_path):
+def test_a_folder_of_pointers_to_an_unknown_model(tmp_path):
     folder = tmp_path / "clone"
     folder.mkdir()
     (folder / "weights.safetensors").write_text(POINTER.format("0" * 64))
@@ -254,7 +254,7 @@ def test_a_folder_of_pointers_of_which_no_model_can_be_told(tmp_path):
 # --- What a folder looks like --------------------------------------------------------------------
 
 
-def test_weights_without_a_configuration_are_told_by_their_names(
+def test_weights_without_a_configuration_are_recognised_by_their_names(
     small_checkpoint, community, tmp_path
 ):
     ours = copy_of(small_checkpoint, tmp_path / "ours")
@@ -286,7 +286,7 @@ def test_weights_without_a_configuration_are_told_by_their_names(
         ([], "It has nothing."),
     ],
 )
-def test_other_folders_are_told_by_what_is_in_them(tmp_path, files, said):
+def test_other_folders_are_recognised_by_their_content(tmp_path, files, said):
     folder = tmp_path / "models--me--voice"
     folder.mkdir()
     for name in files:
@@ -295,7 +295,7 @@ def test_other_folders_are_told_by_what_is_in_them(tmp_path, files, said):
     assert said in refusal(folder, tmp_path / "out")
 
 
-def test_a_t3_alone_is_told(small_upstream, tmp_path):
+def test_a_t3_alone_is_recognised(small_upstream, tmp_path):
     folder = tmp_path / "tuned"
     folder.mkdir()
     shutil.copyfile(small_upstream / "t3_cfg.safetensors", folder / "t3_mine.safetensors")

@@ -72,7 +72,7 @@ def test_the_manifest_lists_every_file_as_it_is(ours):
     assert calls[-1][0] == calls[-1][1] == sum(e["bytes"] for e in manifest["files"].values())
 
 
-def test_parts_in_the_cache_have_one_too(source, tmp_path):
+def test_parts_in_the_cache_have_a_manifest_too(source, tmp_path):
     folder = convert_folder(
         source, tmp_path / "parts", config=small_config(), shared=tmp_path / "shared"
     )
@@ -113,7 +113,7 @@ def removed(folder, name):
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "tokenizer.json", "conds.safetensors", "config.json"]
 )
-def test_every_damage_to_every_file_is_found(ours, damage, match, name):
+def test_any_damage_to_any_file_is_found(ours, damage, match, name):
     damage(ours, name)
     with pytest.raises(CheckpointError, match=match) as caught:
         check_manifest(ours)
@@ -430,7 +430,9 @@ def test_an_old_folder_comes_back_if_the_new_one_cannot_be_moved_in(tmp_path, mo
     assert left_in(output) == ["old"]
 
 
-def test_without_locks_what_killed_processes_left_is_told_by_their_numbers(tmp_path, monkeypatch):
+def test_without_locks_leftovers_of_killed_processes_are_known_by_process_number(
+    tmp_path, monkeypatch
+):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     dead = folder_with(tmp_path / f".out.tmp-{gone.pid}", atomic_folder.LOCK)

@@ -112,7 +112,7 @@ def test_every_name_that_mlx_audio_has_is_known_with_its_shape(layout, variant):
         assert item.reason
 
 
-def test_the_first_layout_has_2533_tensors_and_lacks_what_is_said():
+def test_the_first_layout_has_2533_tensors_and_lacks_the_documented_ones():
     """As published: six more are missing, one of each block of its speech tokenizer."""
     shapes = dict(mlx_audio_layout.names("chatterbox-first"))
     for block in range(6):
@@ -257,7 +257,7 @@ def test_quantised_layers_stay_quantised_to_the_bit(
     assert not quantized_layers(load_converted(plain).networks)
 
 
-def test_layers_of_several_group_sizes_are_told_apart(tmp_path):
+def test_layers_of_several_group_sizes_are_distinguished(tmp_path):
     rows = mx.arange(256, dtype=mx.float32).reshape(2, 128)
     tensors = {}
     for name, size, bits in (("a", 64, 4), ("b", 32, 8)):
@@ -280,7 +280,7 @@ def test_a_quantization_that_says_nothing_is_an_error_in_words(stated):
         group_sizes({"quantization": stated})
 
 
-def test_what_the_first_layout_lost_is_said(tmp_path, from_upstream):
+def test_tensors_lost_by_the_first_layout_are_reported(tmp_path, from_upstream):
     weights = {k: v for k, v in from_upstream().weights.items() if not k.endswith("to_out.0.bias")}
     source = mlx_audio_layout.write(
         tmp_path / "c" / "model", weights, "chatterbox-first", separate=False
@@ -610,7 +610,7 @@ def test_upstreams_voice_is_taken_from_either_format(tmp_path, from_upstream):
     assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
 
 
-def test_upstreams_layout_is_what_these_tests_think(from_upstream):
+def test_upstreams_layout_is_what_these_tests_assume(from_upstream):
     shapes = {key: tuple(value.shape) for key, value in from_upstream().weights.items()}
     assert set(upstream_layout(shapes)) == {
         "ve.safetensors",

@@ -201,7 +201,7 @@ def test_another_versions_t3_is_not_taken_for_this_ones(tmp_path):
 
 
 @pytest.mark.parametrize("variant", ["turbo", "nano"])
-def test_turbo_and_nano_are_told_apart_by_their_width(tmp_path, variant):
+def test_turbo_and_nano_are_distinguished_by_their_width(tmp_path, variant):
     folder = tmp_path / "own"
     upstream(folder, variant, t3_file="own.safetensors")
     width = VARIANTS[variant].default_config().t3.hidden_size
@@ -221,7 +221,7 @@ def test_what_was_looked_for_and_found_is_listed(tmp_path):
         find_source(folder, "turbo")
 
 
-def test_a_t3_that_does_not_fit_is_said(family):
+def test_a_t3_that_does_not_fit_is_refused(family):
     with pytest.raises(CheckpointError, match=r"vocabulary of 704.*does not fit multilingual"):
         find_source(family, "multilingual", "t3_cfg.safetensors")
     with pytest.raises(CheckpointError, match=r"ve\.safetensors holds no T3"):

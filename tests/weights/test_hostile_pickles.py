@@ -200,7 +200,7 @@ def test_long_names_are_shortened(tmp_path, read):
         b"N",
     ],
 )
-def test_what_is_no_pickle_of_tensors(tmp_path, read, code):
+def test_pickles_of_anything_but_tensors(tmp_path, read, code):
     refused(read, with_pickle(tmp_path / "a.pt", code), "is not read|damaged")
 
 

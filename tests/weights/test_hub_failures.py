@@ -91,7 +91,7 @@ ANSWERS = (
 )  # fmt: skip
 
 
-def test_an_answer_that_is_an_error_is_told_as_what_it_is(asked, hub):
+def test_an_error_answer_is_reported_by_kind(asked, hub):
     names = [f"somebody/m{i}" for i in range(len(ANSWERS))]
     for name, (status, headers, _) in zip(names, ANSWERS, strict=True):
         hub.add(name, {"model.safetensors": b"x"})
@@ -128,7 +128,7 @@ def test_what_a_repository_does_not_list_is_missed_before_anything_is_fetched(as
     assert not hub.ranges
 
 
-def test_a_hub_that_cannot_be_reached_is_told_by_the_reason(asked, hub):
+def test_an_unreachable_hub_is_reported_with_the_reason(asked, hub):
     hub.add(REPO, {"model.safetensors": b"x"})
     hub.fail(".* /api/models", 200, silence=20.0)
     slow = asked(REPO, HF_HUB_ETAG_TIMEOUT="1")
@@ -148,7 +148,7 @@ def test_a_hub_that_cannot_be_reached_is_told_by_the_reason(asked, hub):
         assert "name a folder with the model's files instead" in said
 
 
-def test_a_copy_that_is_here_is_taken_and_that_is_said(asked, hub):
+def test_a_cached_copy_is_used_and_reported(asked, hub):
     hub.add(REPO, {"model.safetensors": b"x", "config.json": b"{}", "unwanted.bin": b"x"})
     folder = asked(REPO).removeprefix("found ")
     assert asked(REPO, HF_HUB_OFFLINE="1") == f"found {folder}"  # as the user wants it
@@ -160,7 +160,7 @@ def test_a_copy_that_is_here_is_taken_and_that_is_said(asked, hub):
         assert ("refuses the connection" if failing else "(500, internal error)") in note
 
 
-def test_an_incomplete_copy_is_told_as_that(asked, hub):
+def test_an_incomplete_copy_is_reported(asked, hub):
     """Where something is missing of what was listed, and where an older client listed nothing."""
     hub.add(REPO, {"model.safetensors": b"x", "config.json": b"{}"})
     folder = Path(asked(REPO).removeprefix("found "))

@@ -44,7 +44,7 @@ def fetched(repository, files, cache_dir=None, required=()):
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_a_known_name_wins_over_a_folder_and_that_is_said(name, at, small_checkpoint, monkeypatch):
+def test_a_known_name_wins_over_a_folder_with_a_warning(name, at, small_checkpoint, monkeypatch):
     if not Path(name).exists():
         shutil.copytree(small_checkpoint, name)
     monkeypatch.setattr(hub, "download", lambda repository, *_: repository)
@@ -88,7 +88,7 @@ def test_other_names_are_folders_if_they_hold_a_checkpoint(at):
         resolve("owner/empty")
 
 
-def test_no_folder_of_that_name_no_word(at):
+def test_without_a_folder_of_that_name_there_is_no_warning(at):
     shutil.rmtree("pocket")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -105,7 +105,7 @@ def test_the_same_for_conversion_and_s3gen(open_, at):
     assert open_("mine") is not None
 
 
-def test_a_file_called_like_a_model_is_no_model(at):
+def test_a_file_named_like_a_model_is_not_a_model(at):
     Path("nano").write_bytes(b"no weights")
     for open_ in (S3GenModel.from_pretrained, ChatterboxVC.from_pretrained):
         with pytest.raises(HubError):
@@ -147,7 +147,7 @@ def test_the_same_for_the_source_of_a_conversion(at, capsys):
     assert "./nano" in capsys.readouterr().out, "how what was made is called"
 
 
-def test_the_command_line_says_it_in_a_line(at, capsys):
+def test_the_command_line_warns_in_one_line(at, capsys):
     words = ["--text", "Hello.", "--max-new-tokens", "5", "--cfm-steps", "1", "--no-guard"]
     assert generate(["--model", "pocket", *words]) == 0
     err = capsys.readouterr().err
@@ -169,7 +169,7 @@ def test_errors_are_short(name, at, capsys):
     assert name.removeprefix("./").split("/")[0] in err
 
 
-def test_a_folder_that_lacks_one_file_is_told_which(at, small_upstream):
+def test_a_folder_that_lacks_one_file_is_an_error_that_names_it(at, small_upstream):
     shutil.copytree(small_upstream, "almost")
     os.remove("almost/tokenizer.json")
     with pytest.raises(CheckpointError, match=r"english.*lacks tokenizer\.json") as caught:

@@ -230,7 +230,7 @@ def test_tensors_cannot_be_changed_after_their_check(tmp_path, read, state):
         read(path)
 
 
-def test_persistent_ids_that_are_no_storage_are_refused(tmp_path):
+def test_persistent_ids_that_are_not_storages_are_refused(tmp_path):
     for code in (b"\x80\x02X\x01\0\0\0aQ.", b"\x80\x02(U\x07storageK\x01K\x01K\x01K\x01tQ."):
         path = torch_save(tmp_path / "a.pt", None, records={"data.pkl": code})
         refuses(path, "storage")

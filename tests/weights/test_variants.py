@@ -210,7 +210,7 @@ def test_upstreams_checkpoints_keep_upstreams_defaults(variant):
         assert getattr(config.generation, name) == signature[name]
 
 
-def test_a_checkpoints_own_defaults_count_when_nothing_is_said(turbo):
+def test_a_checkpoints_own_defaults_apply_unless_overridden(turbo):
     assert turbo.request("Hello.").settings.sampling == (
         SamplingSettings(0.8, 1.2, 0.0, 0.95, 1000, "penalty_last")
     )
