@@ -44,7 +44,7 @@ def checkpoint(small_checkpoint):
 
 @pytest.fixture(scope="module")
 def encoder(checkpoint):
-    """What makes text tokens of training texts for it."""
+    """The encoder of training texts to text tokens for the checkpoint."""
     from mlx_chatterbox.train.data.text import TextEncoder
 
     return TextEncoder(checkpoint.tokenizer, checkpoint.config)
@@ -206,7 +206,7 @@ def pytest_configure(config):
 
 @pytest.fixture
 def sounded(monkeypatch) -> list[int]:
-    """How many tokens each piece has whose sounding was begun."""
+    """Number of tokens of each piece whose vocoding was begun, in order."""
     from mlx_chatterbox.synthesis.synthesizer import BatchSynthesizer
 
     begun = []

@@ -71,7 +71,7 @@ def peak_megabytes() -> float:
 
 
 def _place(error: BaseException) -> str:
-    """Where an exception came from: the innermost line of our own."""
+    """The place of an exception: the innermost line of our own code."""
     frames = traceback.extract_tb(error.__traceback__)
     root = str(Path(__file__).parent.parent)
     ours = [f for f in frames if f.filename.startswith(root) and "site-packages" not in f.filename]

@@ -44,7 +44,7 @@ Damage = Callable[[random.Random, bytes], bytes]
 
 @dataclass(frozen=True)
 class Reader:
-    """What reads files of one kind.
+    """Reader of files of one kind.
 
     Attributes:
         read: takes the path of a file in a folder of its own, into which it may also write.
@@ -92,7 +92,7 @@ class Fault:
 
 @dataclass
 class Tally:
-    """What became of the inputs."""
+    """Counts of inputs by result."""
 
     read: int = 0
     refused: int = 0
@@ -130,7 +130,7 @@ def damaged(reader: Reader, seeds: Sequence[bytes], seed: int, number: int) -> b
 
 
 def corpus(reader: Reader) -> Iterator[tuple[str, bytes]]:
-    """What once failed, by name; the files are gzipped, as some are large and say little."""
+    """Inputs that once failed, by name; gzipped, since some are large and repetitive."""
     for path in sorted((CORPUS / reader.name).glob("*.gz")):
         yield path.stem, gzip.decompress(path.read_bytes())
 
@@ -200,7 +200,7 @@ class Workers:
         shutil.rmtree(self._root, ignore_errors=True)
 
     def answer(self, content: bytes) -> tuple[str, str]:
-        """As `read_one`."""
+        """Result for one input, as by `read_one`."""
         place = self._root / "place"
         place.mkdir()
         path = place / f"input{self._reader.suffix}"

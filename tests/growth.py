@@ -1,4 +1,4 @@
-"""How the time of whatever reads text grows with the text: `python -m tests.growth [NAME ...]`.
+"""Growth of each text reader's time with the text: `python -m tests.growth [NAME ...]`.
 
 A reader whose time is the square of the text's length is stopped by a long line. Each function of
 `FUNCTIONS` gets each of `PATTERNS`, repeated to several lengths, in a process of its own that is
@@ -56,7 +56,7 @@ Function = Callable[[str], object]
 
 
 def text_functions() -> dict[str, Function]:
-    """What is done with a text that is spoken."""
+    """Functions that process a text to be spoken."""
     from mlx_chatterbox.longform.split import document_of_text
     from mlx_chatterbox.synthesis.monitor import plausible
     from mlx_chatterbox.text import clauses, normalize, pauses, scripts, sentences, tags, unread
@@ -92,7 +92,7 @@ def text_functions() -> dict[str, Function]:
 
 
 def tokenizer_functions() -> dict[str, Function]:
-    """What the pocket model's tokenizer does with a text."""
+    """Functions of the pocket model's tokenizer."""
     return {
         "phones": lambda text: pocket_tokenizer().phones(text),
         "encode": lambda text: pocket_tokenizer().encode(text),
@@ -111,7 +111,7 @@ def pocket_tokenizer():
 
 
 def reader_functions() -> dict[str, Function]:
-    """What reads texts from files."""
+    """Functions that read texts from files."""
     from mlx_chatterbox.longform.readers import read_document
     from mlx_chatterbox.longform.readers.encodings import guess
     from mlx_chatterbox.longform.readers.sdh import without_sdh
@@ -172,7 +172,7 @@ def functions() -> dict[str, Function]:
 
 
 def seconds(name: str, text: str) -> float:
-    """How long a function computes for a text; what it refuses, it refuses in that time."""
+    """Processor time in seconds of a function for a text, which it may refuse."""
     function = functions()[name]
     started = time.process_time()
     try:

@@ -1,4 +1,4 @@
-"""How far rounding may move a result, measured on the machine that runs the tests.
+"""Largest change of a result by rounding, measured on the machine that runs the tests.
 
 How a product is rounded depends on the BLAS and the kernels it chooses, on the instruction set and
 on the number of rows; and networks, small ones of made-up weights above all, amplify it. So no
@@ -7,7 +7,7 @@ can be measured: a product that has lost the fraction `lost_in_products()` is wh
 would have given exactly, weights that differ from these at random by that fraction. So all weights
 are moved by as much, a few times, and what that does to the result shows what rounding can do.
 
-A fault is told from rounding where rounding does little: `Rounding` fails where it does much.
+A fault shows only where rounding does little: `Rounding` fails where it does much.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def pitched(vocoder: nn.Module, is_steady: bool = True) -> Iterator[None]:
 
 
 class Rounding:
-    """What rounding does to the arrays that `compute` returns.
+    """Effect of rounding on the arrays that `compute` returns.
 
     Args:
         compute: takes `given` and returns an array or several.
@@ -278,7 +278,7 @@ def _is_clear(
     settings: SamplingSettings,
     apart: float,
 ) -> bool:
-    """Whether logits that each move by `apart` draw the same token; all (1, V)."""
+    """Tell whether logits that each move by `apart` draw the same token; all (1, V)."""
 
     def scores(logits, settings=settings):
         return (process_logits(logits.astype(np.float32), seen, settings) + noise)[0]

@@ -106,7 +106,7 @@ def test_a_sentence_has_its_tokens_in_any_batch(weights):
 
 
 def test_memory_is_the_weights_and_little_more(weights):
-    """And an utterance leaves nothing behind.
+    """The memory of the weights and little more is used, and an utterance leaves nothing behind.
 
     How much of what is freed glibc keeps depends on which threads freed it, up to a bound.
     """

@@ -29,7 +29,7 @@ def test_many_damaged_files_are_read_or_refused(name):
 
 
 def fault_of(name: str) -> str:
-    """What the harness says of a reader that does wrong."""
+    """The fault that the harness reports of a faulty reader."""
     (reader,) = (reader for reader in READERS if reader.name == name)
     tally = fuzz(reader, 0)
     (fault,) = tally.faults

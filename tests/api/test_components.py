@@ -53,7 +53,7 @@ def modules():
 
 
 def exists(name: str, modules: dict) -> bool:
-    """Whether a dotted name leads to something: an attribute, a field, or a layer of a class."""
+    """Tell whether a dotted name exists: an attribute, a field, or a layer of a class."""
     path = name if name.startswith("convert.") else f"mlx_chatterbox.{name}"
     parts = path.split(".")
     for count in range(len(parts), 0, -1):

@@ -65,7 +65,7 @@ def part(weights: dict, prefix: str) -> dict:
 
 @pytest.fixture(scope="module")
 def upstream(weights):
-    """What `S3Token2Mel.embed_ref` needs of its model."""
+    """The parts of a model that `S3Token2Mel.embed_ref` uses."""
     import torch
     from chatterbox.models.s3gen.utils.mel import mel_spectrogram
     from chatterbox.models.s3gen.xvector import CAMPPlus

@@ -108,7 +108,7 @@ def test_configuration():
 
 def test_arrays_of_other_libraries(model, reference):
     class Tensor:
-        """What is asked of a PyTorch tensor."""
+        """The methods of a PyTorch tensor that the library calls."""
 
         def __init__(self, values):
             self._values = values
@@ -205,7 +205,7 @@ LENGTHS = [9, 4, 6]
 
 @pytest.fixture(scope="module")
 def batch():
-    """Three rows of tokens, padded with tokens that must not be heard."""
+    """Three rows of tokens, padded with tokens that must not be vocoded."""
     rows = [tokens(count, seed=count) for count in LENGTHS]
     padded = np.full((3, 9), 4299)
     for row, values in zip(padded, rows, strict=True):

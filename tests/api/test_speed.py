@@ -67,7 +67,7 @@ def test_what_a_stretcher_holds_does_not_grow(plain):
 
 @pytest.mark.parametrize("speed", [0.5, 0.8, 1.5, 2.0])
 def test_stretching_adds_no_click(plain, speed):
-    """No step from sample to sample is larger than the speech has its own."""
+    """Steps from sample to sample are at most 1.1 times the largest of the original."""
     assert np.abs(np.diff(stretch(plain, RATE, speed))).max() <= 1.1 * np.abs(np.diff(plain)).max()
 
 

@@ -58,7 +58,7 @@ def test_without_guidance(tts):
 
 
 def test_noise_and_source_can_be_given(tts):
-    """With both given, nothing random is left behind the tokens."""
+    """Given both, nothing after the tokens is random."""
     tts.generate("Hello.", temperature=0.0, seed=1, **SHORT)
     new, prompt = len(tts.last_tokens), tts.conds.prompt_token.shape[1]
     noise = mx.random.normal((1, 2 * (new + prompt), 80), key=mx.random.key(3))

@@ -163,7 +163,7 @@ def test_a_reference_with_an_odd_frame_is_spoken_from_as_upstream(vc):
 
 @pytest.fixture(params=[True, False], ids=["steady pitch", "low pitch"])
 def pitch(vc, request):
-    """Without a melody rounding does so little that a frame of context would be missed."""
+    """A steady pitch keeps rounding so small that a missing frame of context would show."""
     with pitched(vc.networks.s3gen.mel2wav, is_steady=request.param):
         yield
 

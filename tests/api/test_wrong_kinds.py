@@ -1,4 +1,4 @@
-"""What Python's users give of another kind: one clear line of this library's own errors."""
+"""Arguments of wrong types in Python: one clear line by this library's own errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recording that is cut short is read as far as it goes, and that is said."""
+"""Truncated recordings are read as far as they go, with a warning."""
 
 from __future__ import annotations
 

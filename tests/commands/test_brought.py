@@ -11,7 +11,7 @@ from mlx_chatterbox.generate import main
 
 DATA = Path(__file__).parents[1] / "data"
 DOCS = Path(__file__).parents[2] / "docs"
-# What is to be among the lines that would be spoken, what must not, and what is said of the rest.
+# Text that must be among the lines to be spoken, text that must not, and the report on the rest.
 BROUGHT = {
     "dropcap.epub": ("Once upon a time there was an information desk.", "nce upon. ", ""),
     "headings.epub": ("One. The Boy", "zero one", ""),

@@ -88,7 +88,7 @@ def test_a_full_disk_is_reported(speech):
 
 
 class Speakers:
-    """Stands in for sounddevice, and keeps what is heard."""
+    """Stands in for sounddevice, and keeps what is played."""
 
     class PortAudioError(Exception):
         pass

@@ -1,4 +1,4 @@
-"""What the programs that can be started in several ways call themselves."""
+"""Names that programs give themselves where they can be started in several ways."""
 
 from __future__ import annotations
 

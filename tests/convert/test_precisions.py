@@ -46,7 +46,7 @@ def folder_of(tmp_path_factory, small_upstream, small_config):
 
 @cache
 def shapes_of(variant: str) -> dict[str, tuple[int, ...]]:
-    """Of the published model, of which nothing is computed."""
+    """Shapes of the published model's weights, by name; nothing is computed."""
     networks = build(VARIANTS[variant].default_config())
     return {key: value.shape for key, value in tree_flatten(networks.parameters())}
 
@@ -110,7 +110,7 @@ def test_a_recording_s_tokens_are_float16_s_whatever_the_bits(folder_of, recordi
 def test_checkpoints_whose_tokenizer_is_quantised_load_and_stay_so(
     small_upstream, small_config, tmp_path
 ):
-    """As they were written before: they load, and conversion again keeps their bits."""
+    """Checkpoints of earlier versions load, and converting them again keeps their bits."""
     rules = [*({"layers": of, "dtype": "float32"} for of in ALWAYS_FLOAT32)]
     rules += [{"layers": of, "bits": 4, "group_size": 64} for of in ("t3.*", "s3_tokenizer.*")]
     before = convert(

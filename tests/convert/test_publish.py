@@ -213,7 +213,7 @@ def test_what_was_not_verified_is_published_by_force_alone(folder):
 
 
 def test_a_flipped_bit_is_never_published(folder):
-    """Not by force either, and nothing is rewritten so that it would look right."""
+    """Force does not publish it either, and no file is rewritten to make it look right."""
     path = folder / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
@@ -244,7 +244,7 @@ def test_a_folder_that_a_killed_conversion_moved_aside_is_published(folder):
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_the_pocket_model_is_listened_to_before_it_is_published(folder, monkeypatch, installed):
-    """Where there is a recogniser; where there is none it is said, in the card too."""
+    """A recogniser is used if it is installed; otherwise output and card say that there is none."""
     from mlx_chatterbox.recognition import recogniser as module
 
     def recogniser():

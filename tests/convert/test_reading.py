@@ -1,4 +1,4 @@
-"""What precisions do to the parts that read recordings, measured by a command."""
+"""The command that measures what each precision does to the parts that read recordings."""
 
 from __future__ import annotations
 

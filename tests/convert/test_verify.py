@@ -313,7 +313,7 @@ def test_a_recipe_s_damage_is_the_folder_s(exact, folder_of, material):
 
 
 def test_word_errors_are_counted_of_both_and_bounded(exact, folder_of, monkeypatch):
-    """With a recogniser that hears the first model well and the second badly."""
+    """The recogniser transcribes the first model correctly and the second one wrongly."""
     from mlx_chatterbox.convert import verification
 
     heard = iter([TWO[0], "nothing", "nothing", "nothing"])

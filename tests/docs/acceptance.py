@@ -1,4 +1,4 @@
-"""Whether a command of the documentation would be accepted, without doing what it says."""
+"""Parse the commands of the documentation, without running them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def scripts() -> dict[str, str]:
 
 
 def problem(words: list[str], monkeypatch) -> str:
-    """What is wrong with a simple command; "" where it is accepted."""
+    """The error of a simple command; "" if it is accepted."""
     name, arguments = Path(words[0]).name, words[1:]
     if name == "mlx.launch":
         return problem(arguments[arguments.index("--") + 1 :], monkeypatch)
@@ -70,12 +70,12 @@ def problem(words: list[str], monkeypatch) -> str:
 
 
 def missing_words(message: str) -> bool:
-    """Whether a parser only asks for what a reader has to add."""
+    """Tell whether a parser only asks for what a reader has to add."""
     return bool(re.search(r"arguments? (are|is) required|^one of the arguments", message))
 
 
 def accepted(command: Command, monkeypatch) -> str:
-    """What is wrong with a command; "" where each of its parts is accepted."""
+    """The errors of a command; "" if each of its parts is accepted."""
     found = [problem(words, monkeypatch) for words in command.programs()]
     if command.inline:
         found = [message for message in found if not missing_words(message)]
@@ -83,7 +83,7 @@ def accepted(command: Command, monkeypatch) -> str:
 
 
 def parsed(module: str, arguments: list[str], monkeypatch) -> str:
-    """What the parser of `python -m MODULE` says of arguments; "" where it takes them."""
+    """The error of the parser of `python -m MODULE`; "" if it accepts the arguments."""
     try:
         found = importlib.import_module(module)
         if hasattr(found, "__path__"):

@@ -1,4 +1,4 @@
-"""What the documentation holds: pages, fenced blocks, the commands in them and in running text."""
+"""Contents of the documentation: pages, fenced blocks, commands in blocks and in running text."""
 
 from __future__ import annotations
 

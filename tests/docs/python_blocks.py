@@ -1,4 +1,4 @@
-"""What can be seen of a Python block without running it."""
+"""Static checks of a Python block."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def is_run(block: Block) -> bool:
 
 
 def expected(block: Block, number: int) -> str:
-    """What a comment on a line of its own after a command says that it prints."""
+    """The output that a comment on the line after a command states."""
     each = commands(block)
     line = int(each[number].where.rpartition(":")[2]) - block.line + 1
     lines = block.code.splitlines()

@@ -31,7 +31,7 @@ def prose(path) -> str:
 
 
 def anchors(path) -> set[str]:
-    """What a repository's page makes of the headings."""
+    """Anchors that the repository's site makes of the headings."""
     headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     plain = (re.sub(r"[^\w\- ]", "", heading.strip().lower()) for heading in headings)
     return {text.replace(" ", "-") for text in plain}

@@ -1,4 +1,4 @@
-"""Where the blocks of a page are run: programs, inputs, small models under upstream's names."""
+"""The place where a page's blocks run: programs, inputs, small models under upstream's names."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _voice_data(path: Path) -> None:
 
 
 def _lexicon(path: Path) -> None:
-    """As the page shows it."""
+    """Write the lexicon that the page shows."""
     page = blocks(ROOT / "docs" / "long-texts.md")
     path.write_text(next(b.code for b in page if b.code.startswith("# names.tsv")), "utf-8")
 
@@ -127,7 +127,7 @@ class World:
                 make(folder / name)
 
     def shell(self, command: Command) -> str:
-        """What a command prints on standard output.
+        """Run a command and return its standard output.
 
         Raises:
             AssertionError: it failed, or did not end.
@@ -136,7 +136,7 @@ class World:
         return self._run(line, str(command))
 
     def python(self, code: str, where: str) -> str:
-        """What a Python block prints; errors as `shell`."""
+        """Run a Python block and return its output; errors as in `shell`."""
         return self._run([str(self.programs / "python"), "-c", code], where)
 
     def _with_newest(self, text: str) -> str:

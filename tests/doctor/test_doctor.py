@@ -26,7 +26,7 @@ SCHEMA = json.loads(report.SCHEMA_FILE.read_text())
 
 
 def exam_of(seconds=120.0, **settings) -> Examination:
-    """With time and memory as asked for, on a clock that stands still."""
+    """An examination with the given time and ample memory, on a clock that stands still."""
     return Examination(Budget(seconds, clock=lambda: 0.0, free=lambda: 10**11), **settings)
 
 
@@ -203,7 +203,7 @@ def test_a_product_of_ten_bits_is_found(monkeypatch):
     array = device.mx.array
 
     def rounded(values):
-        """As the GPU's matrix units read float32: 13 of the 23 bits are dropped, to nearest."""
+        """Values as the GPU's matrix units read float32: 13 of the 23 bits are rounded off."""
         bits = values.view(np.uint32)
         return array(((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32))
 
@@ -310,7 +310,7 @@ def test_a_budget_that_is_spent_leaves_out_whole_sections(tmp_path, capsys):
 
 
 def test_limits_leave_time_for_the_rest(monkeypatch):
-    """Of ten seconds two: a machine on which each figure takes one measures two of them."""
+    """The limits take two of ten seconds: at one second a figure, two figures are measured."""
     now = [0.0]
     exam, section = exam_of(), Section("limits", "Limits")
     exam.budget = Budget(10.0, clock=lambda: now[0], free=lambda: 10**11)
@@ -397,7 +397,7 @@ def test_help_and_wrong_use(tmp_path, capsys):
 
 
 def test_nothing_but_the_library_is_needed(tmp_path):
-    """Also where strangers' files have the names of what stands beside the library."""
+    """Files in the current folder that have our packages' names do not matter."""
     for name in ("convert", "parity", "benchmarks"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger')")
     code = (

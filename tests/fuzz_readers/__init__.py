@@ -1,1 +1,1 @@
-"""What reads files, for `tests/fuzzing.py`: a module for each subject, with `READERS`."""
+"""Readers of files, for `tests/fuzzing.py`: a module for each subject, with `READERS`."""

@@ -65,7 +65,7 @@ def read_model(path: Path) -> None:
 
 
 def read_english(path: Path) -> None:
-    """As phones are read: a file with a word for every character."""
+    """Read a tokenizer and encode phones: a file with an entry for every character."""
     from mlx_chatterbox.models.t3.decoding import check_lengths
     from mlx_chatterbox.text.tokenizer import EnglishTokenizer
 

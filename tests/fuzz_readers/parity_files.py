@@ -1,4 +1,4 @@
-"""What parity reads again: the record of a run, errors by layer, reports, calls of layers."""
+"""Files that parity reads back: the record of a run, errors by layer, reports, calls of layers."""
 
 from __future__ import annotations
 

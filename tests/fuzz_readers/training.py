@@ -1,4 +1,4 @@
-"""What training keeps: where a run is, and features."""
+"""Files that training keeps: the state of a run, and features."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def _read_clips(folder: Path, kind: str) -> None:
     clips, report = read_clips(section(folder, kind), cache_dir=folder / "cache")
     assert len(clips) <= report.listed
     str(report)
-    # What was heard is remembered, and read again.
+    # Transcripts are cached, and read again.
     again, _ = read_clips(section(folder, kind), cache_dir=folder / "cache")
     assert [clip.id for clip in again] == [clip.id for clip in clips]
 
@@ -76,7 +76,7 @@ def transcripts() -> list[bytes]:
 
 
 def damage_rows(rng: random.Random, content: bytes) -> bytes:
-    """Of JSON Lines one line, else all of it."""
+    """Damage one line of JSON Lines; any other content as a whole."""
     lines = content.split(b"\n")
     if len(lines) < 2:
         return damage_json(rng, content)

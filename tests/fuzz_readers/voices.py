@@ -45,7 +45,7 @@ def read_voice(path: Path) -> None:
 
 
 def read_conds(path: Path) -> None:
-    """As upstream's and mlx-audio's are converted."""
+    """Convert and load a voice, as for upstream's and mlx-audio's models."""
     from mlx_chatterbox.weights.checkpoint import built_in_voice
     from mlx_chatterbox.weights.conversion.voice import convert_voice
 

@@ -17,11 +17,11 @@ SENTENCES = [f"This is sentence number {n}." for n in range(12)]
 
 
 class StubTTS:
-    """What a piece becomes depends on its text, its seed, and on what it is written together with.
+    """Model whose audio of a piece depends on its text, its seed and the other texts of its batch.
 
     Attributes:
         said: texts of each call.
-        sounded: those of them that became sound, in order.
+        sounded: those of them that were vocoded, in order.
     """
 
     sr = RATE
@@ -74,12 +74,12 @@ class StubTTS:
 
     @property
     def texts(self) -> list[str]:
-        """All that was said."""
+        """All texts of all calls."""
         return [text for texts in self.said for text in texts]
 
 
 def is_retried(text: str) -> bool:
-    """Whether guards find something wrong with the first try."""
+    """Tell whether the guards reject the first attempt."""
     return "babbles" in text or "stammers" in text
 
 

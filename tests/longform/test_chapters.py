@@ -198,7 +198,7 @@ def test_invalid_chapter_numbers_are_refused(speak, numbers, capsys):
     assert "argument --chapters" in capsys.readouterr().err
 
 
-# Subtitles and what of documents is left out, told on standard error
+# Subtitles, and omissions from documents, reported on standard error
 
 
 def test_omissions_are_reported(speak):

@@ -1,4 +1,4 @@
-"""What of an EPUB is spoken: exponents and notes, hidden text, drop caps, any encoding."""
+"""The spoken text of an EPUB: exponents and notes, hidden text, drop caps, any encoding."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_notes_in_the_markup_of_many_publishers(read, make, where):
 
 
 def test_notes_in_brackets(read):
-    """As in Project Gutenberg's oldest books, over one paragraph or several."""
+    """Notes of Project Gutenberg's oldest books, in one paragraph or several."""
     body = (
         f"<p>{STORY}[1]. He woke [A].</p><p>[Footnote 1: See the book.]</p><p>[Footnote A: See "
         "[this].</p><p>And that.]</p><p>He ate.</p>"

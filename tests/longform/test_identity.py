@@ -1,4 +1,4 @@
-"""What a job's pieces are stored under stays where nothing of the speech has changed."""
+"""Keys of a job's pieces: unchanged as long as the speech is."""
 
 from __future__ import annotations
 

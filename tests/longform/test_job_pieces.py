@@ -1,4 +1,4 @@
-"""Pieces of a unit reach the disk one by one, and are not sounded twice after a crash."""
+"""Pieces of a unit reach the disk one by one, and are not vocoded twice after a crash."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def crash_after(tts, pieces: int):
 
 
 def records(output) -> dict[str, dict]:
-    """What is remembered of finished pieces, by text."""
+    """Stored records of finished pieces, by text."""
     found = (job_folder(output) / "pieces").glob("*.json")
     read = [json.loads(path.read_text(encoding="utf-8")) for path in found]
     return {record["text"]: record for record in read}
@@ -197,7 +197,7 @@ def test_finished_pieces_of_a_unit_that_fails_are_kept(speak, pieces):
     speak(sentences, "whole.wav")
     with pytest.raises(Crash):
         speak(sentences, crash=pieces)
-    # Of what was told to the crashed run the failure is no piece on disk.
+    # The failure that the crashed run reported is not a piece on disk.
     kept = len(records(speak.folder / "out.wav"))
     resumed = speak(sentences)
     spoken = [text for text in sentences if "unspeakable" not in text]

@@ -408,7 +408,7 @@ def test_never_more_than_a_piece_is_in_memory():
 
 
 class _Watched(np.ndarray):
-    """Of these a weak set can tell whether they are still there."""
+    """An array type that a weak set can hold, to tell whether an array is still alive."""
 
     __hash__ = object.__hash__
 

@@ -49,7 +49,7 @@ def test_killed_several_times_and_memory_stays(capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("program", ["generate", "job", "convert", "train"])
 def test_killed_or_on_a_full_disk_files_are_whole_or_not_there(program, capsys):
-    """What `python -m benchmarks.kills` does, briefly."""
+    """A short run of `python -m benchmarks.kills`."""
     assert kills([program, "--kills", "2", "--fills", "2", "--words", "20"]) == 0
     found = json.loads(capsys.readouterr().out)[program]
     print(found)

@@ -39,7 +39,7 @@ def sound(value: float) -> np.ndarray:
 
 
 def record(**values) -> dict:
-    """What is remembered of a piece of `sound`."""
+    """The record of a piece of `sound`."""
     usual = {"seed": 1, "tries": 1, "outcome": "", "samples": 100, "loudness": -20.5, "tokens": []}
     return {**usual, **values}
 
@@ -225,7 +225,7 @@ def test_units_stay_however_often_a_job_is_interrupted(tmp_path):
         speak(pieces[:1] + pieces[3:], lambda one: job.pieces.write(one.key, one.audio, one.record))
     with Job(folder) as job:
         ((first, *others),) = job.units(pieces, 3)
-        # What is on disk brings its record; it is written with the others and not sounded.
+        # A piece on disk brings its record; it is decoded with the others and not vocoded.
         assert first.record["tokens"] == [ord("a")]
         assert [(one.key, one.record) for one in others] == [(B, None), (C, None)]
         run(job, [[*others]])

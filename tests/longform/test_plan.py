@@ -176,7 +176,7 @@ def test_line_ends_do_not_matter(line_end):
     ("language", "longest"), [("en", 280), ("de", 60), ("ja", 100), ("ar", 240)]
 )
 def test_no_letter_is_lost(language, longest):
-    """Of random paragraphs, headings, breaks and pauses."""
+    """Plans of random paragraphs, headings, breaks and pauses keep every letter."""
     words = {
         "en": ["Chapter", "Dr.", "yes.", "no,", "…", "house", "3.5", '"Well!"', "[laugh]"],
         "de": ["Kapitel", "z. B.", "ja.", "3.", "Mai", "„Gut“,", "usw.", "Straße"],

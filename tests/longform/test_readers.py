@@ -341,7 +341,7 @@ def test_encrypted_fonts_do_not_matter(tmp_path):
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path):
-    """Of 100 MB of zeros in a few kilobytes no more than the limit is read."""
+    """At most the limit is read of 100 MB of blanks packed into a few kilobytes."""
     import tracemalloc
 
     path = book(tmp_path, files={"OEBPS/text/one.xhtml": b" " * (100 << 20)})

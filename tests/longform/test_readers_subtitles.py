@@ -240,7 +240,7 @@ def test_a_vtt_without_subtitles_is_refused(read):
         ("# La la la #", ""),
         ("♪ La la ♪\nHello.", "Hello."),
         ("（ため息）こんにちは", "こんにちは"),
-        # What is said stays.
+        # Spoken text stays.
         ("John: Hello.", "John: Hello."),
         ("At 10:30 we go.", "At 10:30 we go."),
         ("AT 10:30 WE GO.", "AT 10:30 WE GO."),

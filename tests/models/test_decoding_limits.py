@@ -1,4 +1,4 @@
-"""What `decode_batch` takes, and where it ends, on a T3 whose weights do not matter."""
+"""Inputs and limits of `decode_batch`, on a T3 whose weights do not matter."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_spectrum_in_one_go_is_by_steps(rng, bins):
 
 
 def test_noise_drawn_once_is_as_loud_as_every_harmonics(source):
-    """Without a voice there is only noise: its spread is that of the sum that upstream draws."""
+    """Unvoiced frames hold only noise: its spread is that of the sum that upstream draws."""
     made = np.array(source(mx.zeros((1, 400)), HOP, mx.random.key(3)))
     weight = np.array(source.l_linear.weight)[0]
     spread = np.arctanh(made).std()

@@ -100,7 +100,7 @@ def test_a_mean_flow_and_another_number_of_blocks(monkeypatch):
 
 @pytest.mark.parametrize("tokens", [1, 2, 9, 33, 140])
 def test_the_encoder_in_c_equals_mlx(flow, monkeypatch, tokens):
-    """Also of more queries than are taken at a time."""
+    """Lengths include more queries than one block holds."""
     assert NativeLayers.of(flow.encoder.encoders) is not None
     ids = mx.random.randint(0, 100, (2, tokens), key=mx.random.key(1))
     found = flow.encode(ids)
@@ -191,7 +191,7 @@ def test_positions_are_part_of_longer_ones(length):
 @pytest.mark.parametrize("bins", [0, 1, 79, 81])
 @pytest.mark.parametrize("place", [0, 1, 2, 4])
 def test_the_estimator_refuses_arrays_of_other_widths(flow, place, bins):
-    """What is compiled reads by the numbers that it is told."""
+    """Compiled code trusts the sizes that it is passed."""
     estimator = NativeEstimator.of(flow.decoder.estimator)
     width = estimator._sizes[-1]
     given = [mx.zeros((1, 5, 80)), mx.zeros((1, 5, 80)), mx.zeros((1, width)), mx.zeros((1, 80)),

@@ -61,7 +61,7 @@ def drawn(rows: int, columns: int, depth: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rounding(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """How far from exact sums may be whose roundings, one for each term, are independent.
+    """Largest error of sums whose roundings, one for each term, are independent.
 
     Each is at most half of eps of a partial sum, which is at most the sum of the terms' sizes; that
     so many together come to four times their root mean square has a probability of some 1e-15
@@ -75,7 +75,7 @@ def rounding(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     ("columns", "depth"), [(512, 128), (513, 131), (67, 1000), (9, 8191), (5, 16384)]
 )
 def test_products_of_any_size_are_right(product, rows, columns, depth):
-    """Also within larger matrices, whose other entries stay as they are."""
+    """Results inside a larger matrix leave its other entries alone."""
     product.handed_on = 0
     x, w = drawn(rows, columns, depth)
     whole = np.full((rows, columns + 2), np.nan, np.float32)
@@ -155,7 +155,7 @@ class Multiplier:
 
     def __init__(self, milliseconds, core: bytes = b"Any", threads: int = 4):
         self._milliseconds, self.threads, self.busy = milliseconds, threads, set()
-        # A function, which can be told of what type its result is.
+        # A function object, whose result type can be set.
         self.openblas_get_corename = lambda: core
         self.openblas_get_num_threads = lambda: self.threads
         self.most = None

@@ -121,7 +121,7 @@ def written(slots: BatchKVCache) -> list[mx.array]:
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("rows", [8, 9, 16])
 def test_many_rows_of_larger_weights(backbone, rows):
-    """As close as the roundings of a chain of products are: some twenty, each of its depth."""
+    """Results agree within the rounding of some twenty products in a row, each of its depth."""
     t3 = made(LARGE, backbone)
     slots, others = (slots_of(t3, [5] * rows, False) for _ in range(2))
     others.keys, others.values = (

@@ -1,4 +1,4 @@
-"""What each step from logits to a token does, for MLX's arrays and NumPy's alike."""
+"""Each step from logits to a token, for MLX's arrays and NumPy's alike."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def kept(logits) -> list[list[int]]:
 @LIBRARIES
 @pytest.mark.parametrize("penalty", [0.5, 1.25, 2.0])
 def test_a_penalty_makes_seen_tokens_less_likely_and_no_other(array, penalty):
-    """Also those with a negative logit: they are multiplied, since division would raise them."""
+    """Negative logits are multiplied by the penalty, since division would raise them."""
     logits = np.array([[-4.0, -0.5, 0.0, 0.5, 4.0], [4.0, 0.5, 0.0, -0.5, -4.0]], np.float32)
     seen = np.array([[True] * 5, [True, False, True, False, True]])
     penalised = np.array(penalise_repetition(array(logits), array(seen), penalty))

@@ -31,7 +31,7 @@ def _tokens_of(start: int, end: int, per_token: int = 4) -> list[int]:
 
 
 def upstream_merge(n_frames: int, per_token: int = 4) -> list[int]:
-    """Which tokens upstream gives, by its rule: half the overlap off wherever there is another."""
+    """Tokens by upstream's rule: half the overlap is cut off next to another window."""
     if n_frames <= 3000:
         return _tokens_of(0, n_frames, per_token)
     starts = range(0, n_frames, 2600)
@@ -46,7 +46,7 @@ def upstream_merge(n_frames: int, per_token: int = 4) -> list[int]:
 
 
 def places(tokens: list[int]) -> list[int]:
-    """Where in the recording they are."""
+    """Positions of the tokens in the recording."""
     return [token % _WINDOW for token in tokens]
 
 
@@ -88,7 +88,7 @@ def test_log_mels_of_windows_are_cut_from_the_whole(seconds):
 
 @pytest.mark.parametrize("place", [0, 31 * 16000 - 240])
 def test_the_loudest_place_counts_wherever_it_is(rng, place):
-    """What is far below it is cut off, in all windows."""
+    """Values far below it are clipped, in all windows."""
     waveform = 1e-5 * rng.standard_normal(31 * 16000).astype(np.float32)
     waveform[place : place + 40] += np.sin(np.arange(40)).astype(np.float32)
     whole = np.array(s3_tokenizer_log_mel(mx.array(waveform)))

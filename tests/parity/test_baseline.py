@@ -1,4 +1,4 @@
-"""What grows tenfold is seen, bounds or not; the table of docs/parity.md is the baseline's."""
+"""Tenfold errors are reported, bounds or not; the table of docs/parity.md is the baseline's."""
 
 from __future__ import annotations
 

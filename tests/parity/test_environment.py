@@ -1,4 +1,4 @@
-"""Where the PyTorch reference runs, and what is said when there is no such place."""
+"""The environment in which the PyTorch reference runs, and the error if there is none."""
 
 import importlib.util
 import subprocess
@@ -20,7 +20,7 @@ from mlx_chatterbox.parity.upstream import interpreter, setup
 
 @pytest.fixture
 def nowhere(monkeypatch, tmp_path):
-    """No PyTorch here, and no environment made by `setup`."""
+    """A folder without an environment of `setup`; PyTorch is hidden."""
     find_spec = importlib.util.find_spec
     hidden = ("torch", "chatterbox")
     monkeypatch.setattr(

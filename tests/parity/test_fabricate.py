@@ -80,7 +80,7 @@ def test_gpt2s_linear_layers_keep_activations_of_order_one():
 
 @pytest.mark.reference
 def test_torch_reads_the_pt_files(tmp_path):
-    """As upstream reads them, weights only; values and types as in the other format."""
+    """Reading with `weights_only`, as upstream does, gives the other format's values and types."""
     import torch
 
     layout = {"proj.weight": (4, 3), "bn.num_batches_tracked": (), "empty.bias": (0,)}
@@ -125,7 +125,7 @@ def test_filter_buffers_are_written_on_demand_and_hold_the_true_filters(small_co
 
 
 def test_no_value_is_left_neutral(small_upstream):
-    """What is all ones or zeros could be dropped, or swapped, without a trace."""
+    """Tensors of all ones or zeros could be dropped or swapped unnoticed."""
     scalars = {"similarity_weight", "similarity_bias", "num_batches_tracked", "classifier.bias"}
     for key, value in tensors(small_upstream).items():
         if value.size > 1 and not any(key.endswith(name) for name in scalars):

@@ -26,7 +26,7 @@ from tests.small import small_config
 
 
 def symmetric_window(monkeypatch) -> None:
-    """Hann windows with a zero at both ends, as NumPy and SciPy make them when not told."""
+    """Hann windows with a zero at both ends, as NumPy and SciPy make them by default."""
 
     def symmetric(n: int) -> mx.array:
         return mx.array(raised_cosine(n, n - 1).astype(np.float32))
@@ -92,7 +92,7 @@ def exact_gelu(monkeypatch) -> None:
 
 
 def conditioned_on_one_time(monkeypatch) -> None:
-    """Mean flow that is told a step's beginning but not its end."""
+    """Mean flow that is given a step's beginning but not its end."""
     embed = ConditionalDecoder.embed_time
     monkeypatch.setattr(ConditionalDecoder, "embed_time", lambda self, t, r: embed(self, t, t))
 

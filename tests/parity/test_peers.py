@@ -1,4 +1,4 @@
-"""Other ports' environments: what is installed and kept, and what is said when neither works."""
+"""Other ports' environments: what is installed and kept, and the error when neither works."""
 
 import json
 

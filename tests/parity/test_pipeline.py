@@ -53,13 +53,13 @@ def test_it_is_what_generate_makes_of_the_same_things(case, tmp_path):
 
 
 def test_the_given_draws_are_those_of_the_seed(case, monkeypatch):
-    """With these numbers in place of `draw`'s own, the tokens are the same."""
+    """Passing these numbers in place of `draw`'s own gives the same tokens."""
     folder, inputs = case
     before = compute(folder, inputs)["pipeline/tokens"]
     asked = []
 
     def given(keys, tokens):
-        """Of one draw, or of some that follow one another."""
+        """Noise of one draw, or of several in a row."""
         count = 1 if keys.ndim == 2 else keys.shape[1]
         first = len(asked)
         asked.extend(range(first, first + count))

@@ -51,7 +51,7 @@ def outputs(rng):
 
 @pytest.fixture
 def folder(tmp_path, outputs):
-    """What a run keeps: ours a rounding away, one output broken, and one of another shape."""
+    """Files of a run: ours a rounding away, one output broken, and one of another shape."""
     ours = {name: value * np.float32(1 + 1e-6) for name, value in outputs.items()}
     ours["s3_tokenizer/tokens"] = outputs["s3_tokenizer/tokens"]
     ours["flow/mel"] = outputs["flow/mel"] + np.float32(0.1)
@@ -100,7 +100,7 @@ def test_the_page_needs_nothing_else_and_is_readable_everywhere(folder):
     assert ("meta", "width=device-width, initial-scale=1") in [
         (tag, a.get("content")) for tag, a in page.tags
     ]
-    # Whoever does not see a picture is told what it is.
+    # Pictures have descriptions for readers who cannot see them.
     assert all(a.get("alt") or a.get("aria-label") for t, a in page.tags if t in ("img", "svg"))
 
 

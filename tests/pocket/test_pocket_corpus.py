@@ -31,7 +31,7 @@ class Evil:
 
 
 def refusal(tmp_path, name: str, content: bytes) -> str:
-    """What is said of a corpus with such a file."""
+    """The one-line error for a corpus with such a file."""
     with pytest.raises(DataError) as found:
         read_all(write_corpus(tmp_path / "corpus", {name: content}))
     said = str(found.value)

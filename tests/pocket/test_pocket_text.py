@@ -1,4 +1,4 @@
-"""What stands in front of the pocket voice: numbers, phones, clauses; and packed weights."""
+"""The text side of the pocket voice: numbers, phones, clauses; and packed weights."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def decisions(root: Path = PACKAGE) -> dict[tuple[str, int], str]:
 
 
 def has_true_way(name: str) -> bool:
-    """Whether the way of a CPU can be taken on this machine, as far as it has to have something."""
+    """Tell whether this machine has what the CPU's branch of a decision needs."""
     if name == "takes":
         return native.library() is not None
     if name == "tuned_for":
@@ -92,7 +92,7 @@ def not_taken_both_ways(there: dict[tuple[str, int], str], ways: Ways) -> list[s
 
 
 def is_whole_file(request: pytest.FixtureRequest, names: dict) -> bool:
-    """Whether all tests of a module are run, as far as they are not marked as slow."""
+    """Tell whether all tests of a module that are not marked slow are run."""
     run = {item.originalname for item in request.session.items if item.fspath == request.fspath}
     slow = {
         name

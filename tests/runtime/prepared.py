@@ -43,7 +43,7 @@ class Place:
         return {line.output: (line.status, line.message) for line in lines}
 
     def untouched(self) -> bool:
-        """Whether all that is outside is as it was."""
+        """Tell whether everything outside is unchanged."""
         return self._outside() == self._before
 
     def _outside(self) -> dict[str, str]:
@@ -79,7 +79,7 @@ ODD = ["pipe", "folder", "device", "socket"]
 
 
 def in_time(work):
-    """What work returns or raises; nothing may wait for a pipe, or read a device to its end."""
+    """Result or error of work, which may not wait for a pipe, or read a device to its end."""
     found = []
 
     def run():

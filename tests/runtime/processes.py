@@ -6,7 +6,7 @@ import sys
 
 
 def printed(code: str, **environment: str) -> str:
-    """What a new Python process prints that runs `code` with these environment variables too."""
+    """Run `code` in a new Python process with these environment variables added; its output."""
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **environment},

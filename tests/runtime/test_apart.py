@@ -283,7 +283,7 @@ def test_a_run_does_not_write_over_its_base_model(at):
 
 
 def test_an_input_that_is_no_output_is_left_alone(at, capsys, monkeypatch):
-    """What is written beside an input, and over an output of before, is as it was."""
+    """Outputs beside an input, or in place of an earlier output, are written."""
     monkeypatch.undo()
     monkeypatch.chdir(at)
     words = "--model model --text Hello. --max-new-tokens 6 --cfm-steps 1 --voice mine.wav"

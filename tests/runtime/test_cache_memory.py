@@ -86,7 +86,7 @@ def test_a_step_writes_its_keys_and_values_in_place(variant, as_gpu, monkeypatch
 
 @pytest.fixture
 def counted(monkeypatch):
-    """What MLX is told about its cache of freed buffers; nothing has been told it yet."""
+    """Calls that set or clear MLX's cache of freed buffers; none has been made yet."""
     told = []
     limits = iter([64 * 2**30])  # MLX's own
     monkeypatch.setattr(mx, "clear_cache", lambda: told.append("clear"))

@@ -81,7 +81,7 @@ def libraries(cache: Path) -> list[Path]:
 
 
 def run(code: str, cache: Path | None, **environment: str) -> tuple[str, int]:
-    """What a process prints, and its exit code."""
+    """Run code in a process; its output and its exit code."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **({"XDG_CACHE_HOME": str(cache)} if cache else {}), **environment},
@@ -140,7 +140,7 @@ class Small:
         self.path = self.folder / "small.so"
 
     def load(self, monkeypatch) -> list[str]:
-        """Load it in another "process"; what was said."""
+        """Load it in another "process"; the messages of its warnings."""
         monkeypatch.setenv("XDG_CACHE_HOME", str(self.cache))
         code_cache.root.cache_clear()
         with warnings.catch_warnings(record=True) as said:
@@ -333,7 +333,7 @@ def test_damaged_kernels_are_compiled_again(cache, number):
 
 @pytest.mark.slow
 def test_a_library_without_a_hash_is_compiled_again(cache, planted):
-    """As of an earlier version, or put there."""
+    """Libraries of an earlier version have no hash, and neither do planted ones."""
     library, told = planted
     for path in libraries(cache):
         shutil.copy(library, path)
@@ -419,7 +419,7 @@ def mlx_version() -> str:
 
 @pytest.mark.slow
 def test_what_mlx_compiled_serves_the_next_process(cache, tmp_path):
-    """And nothing of it is left in the user's own folder for temporary files."""
+    """Nothing of it is left in the user's own folder for temporary files."""
     (kept,) = kernels(cache).glob("mlx/cpu-*")
     before = {path.name: path.stat().st_mtime_ns for path in kept.iterdir()}
     assert len([name for name in before if name.endswith(".so")]) >= 1

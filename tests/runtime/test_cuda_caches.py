@@ -1,4 +1,4 @@
-"""What MLX's CUDA backend would keep for each shape, counted without it."""
+"""Entries that MLX's CUDA backend would cache for each shape, counted without it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def convolutions(small_checkpoint, recording):
 
 
 def test_without_settings_the_caches_would_give_up(convolutions):
-    """Or the settings would not be needed."""
+    """Defaults that worked would make our settings needless."""
     cache = LRUCache(DEFAULT_CONVOLUTIONS, is_checked=True)
     with pytest.raises(RuntimeError, match="thrashing"):
         deque(map(cache.use, convolutions), maxlen=0)

@@ -46,7 +46,7 @@ def taken():
 
 
 def both(work: Callable) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """What `work` makes, as lists of float64 arrays, by the branches of a CPU and of a GPU."""
+    """Results of `work` by the branches of a CPU and of a GPU, as lists of float64 arrays."""
     results = []
     for kind in device.KINDS:
         with device.pretend(kind):
@@ -67,7 +67,7 @@ def normal(*shape: int, dtype=mx.float32) -> mx.array:
 
 
 def filled(layer: nn.Module, dtype=mx.float32) -> nn.Module:
-    """With weights that are the same each time."""
+    """The layer, filled with weights that are the same each time."""
     layer.update(tree_map(lambda weight: normal(*weight.shape) / 8, layer.parameters()))
     layer.set_dtype(dtype)
     layer.eval()
@@ -192,7 +192,7 @@ def test_speech_is_the_same_on_both_devices(model, small_models, recording, take
 def test_conversion_is_the_same_on_both_devices(
     with_c, variant, small_models, recording, taken, monkeypatch
 ):
-    """With our C, and by what serves a CPU without it: long enough for what is done by halves."""
+    """Our C, and its replacement on a CPU without it; long enough for work done in halves."""
     if not with_c:
         monkeypatch.setattr(native, "_library", None)
         monkeypatch.setattr(attention, "_LARGE_SCORES", 16 * 16)
@@ -213,7 +213,7 @@ def test_activations_without_a_tuned_kernel_are_the_same_on_both_devices(taken, 
 
 
 def test_only_one_place_asks_for_the_device():
-    """No copied name, which would not see what is pretended, and no other question."""
+    """Copied names would not see the pretended device, and nothing else asks MLX for it."""
     others = []
     for file in sorted(PACKAGE.rglob("*.py")):
         name = str(file.relative_to(PACKAGE))

@@ -110,7 +110,7 @@ print(mx.abs(x @ x.T - mx.sum(x[:, None] * x[None], axis=-1)).max().item() < 1e-
 @linux
 @openblas
 def test_openblas_uses_the_instructions_there_are(monkeypatch):
-    """Also on a processor that came after it, which it would take for one of 2004."""
+    """A processor newer than OpenBLAS, which it would take for one of 2004, is included."""
     # Whoever names kernels gets them.
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     core, vectors, in_environment, right = printed(CORE).split()

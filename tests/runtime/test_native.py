@@ -1,4 +1,4 @@
-"""What is computed in C (`nn/native`) on Linux CPUs."""
+"""Computations in C (`runtime/native`) on Linux CPUs."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def exact(x, w):
 @pytest.mark.parametrize("rows", range(1, 17))
 @pytest.mark.parametrize(("columns", "depth"), [(1, 1), (25, 7), (47, 64), (600, 515), (24, 16)])
 def test_products_of_any_size_are_right(product, rows, columns, depth):
-    """Also within larger matrices, whose other entries stay as they are."""
+    """Results inside a larger matrix leave its other entries alone."""
     draw = np.random.default_rng(rows * columns + depth)
     x = draw.normal(size=(rows, depth + 3)).astype(np.float32)[:, 1 : depth + 1]
     w = draw.normal(size=(columns, depth + 5)).astype(np.float32)[:, 2 : depth + 2]
@@ -133,7 +133,7 @@ def test_several_callers_at_once(product):
 
 
 def test_our_blas_is_independent_of_the_processs_own(product):
-    """Whose function for the number of threads goes on to be asked."""
+    """MLX's product does not ask the process's OpenBLAS for its number of threads."""
     ours = native.library()
     assert ours is not None
     product.asked = 0
@@ -239,7 +239,7 @@ def test_depthwise_convolution(product, frames, channels, taps):
 @pytest.mark.parametrize("rows", [1, 2, 5, 6, 7, 13, 20])
 @pytest.mark.parametrize("units", [1, 16, 37])
 def test_lstm(product, rows, units):
-    """Also with gates far into saturation."""
+    """Gates far into saturation are included."""
     draw = np.random.default_rng(rows)
     steps = 9
     fed = (8 * draw.normal(size=(rows, steps, 4, units))).astype(np.float32)

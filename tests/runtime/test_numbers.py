@@ -103,7 +103,7 @@ NUMBERS = [key for key, kind, _, _ in rows(TrainConfig) if "number" in kind]
 
 @pytest.fixture
 def refused(tmp_path):
-    """Whether a setting is refused; in a line, and quickly."""
+    """Function that tells whether a setting is refused: in one line, and quickly."""
     path = tmp_path / "voice.yaml"
     path.write_text("dataset:\n  dataset_path: data\n")
 

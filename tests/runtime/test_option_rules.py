@@ -1,4 +1,4 @@
-"""No option is taken and ignored: each does something or is refused, in every mode and pair."""
+"""Every option does something or is refused, in every mode and pair; none is ignored."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_every_option_stands_in_the_table_and_nothing_else():
 
 
 def refusal(words: list[str]) -> str:
-    """What is said to a command line before anything is loaded; "" if nothing is."""
+    """The error for a command line before anything is loaded; "" if there is none."""
     try:
         table.check_options(parse(build_parser(), words))
     except SettingError as error:
@@ -133,7 +133,7 @@ def test_modes_do_not_mix(one, other, capsys):
 
 
 class Stub:
-    """Takes note of what it is told to do."""
+    """Records the settings of each call."""
 
     sr = 24000
     limit = 10
@@ -240,7 +240,7 @@ def test_settings_arrive_in_every_mode_that_takes_them(at, mode, capsys):
     assert main([*MODE_WORDS[mode], *words, "--voice", "voice.wav"]) == 0, capsys.readouterr().err
     for name, (setting, value) in taken.items():
         if setting == "batch_size" and mode in (LONG, BATCH):
-            continue  # pieces are grouped by it before the model is told
+            continue  # pieces are grouped by it before the model is called
         assert at.told[setting] == value, name
     assert at.told["guard"] is False
     assert at.told["watermark"] is False

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.numbers
 
 @pytest.fixture
 def two(monkeypatch):
-    """As on a machine that gains from two at a time, whatever this one is."""
+    """A machine that gains from two threads, whatever this one is."""
     if parallel._blas() is None:
         pytest.skip("no OpenBLAS whose threads can be set")
     monkeypatch.setattr(parallel, "_cores", lambda: 2)

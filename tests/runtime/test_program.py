@@ -1,4 +1,4 @@
-"""How every program ends: a line for each error, exit codes, Ctrl-C, standard streams."""
+"""The end of every program: a line for each error, exit codes, Ctrl-C, standard streams."""
 
 from __future__ import annotations
 

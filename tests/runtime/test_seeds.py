@@ -1,4 +1,4 @@
-"""What follows from a seed, and that it reaches whatever is random."""
+"""Seeds: what follows from one, and that it reaches everything random."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_the_same_tokens_are_streamed_otherwise_with_another_seed(tts, chunks):
 
 
 def test_both_of_s3gens_noises_follow_from_its_key(tts):
-    """What the flow starts from, and what the vocoder is excited by."""
+    """The noise that the flow starts from, and that of the vocoder's excitation."""
     s3gen, reference = tts.networks.s3gen, tts.conds.reference
     tokens = mx.arange(100, 108)
     noises = [s3gen.noise_for(8, reference, mx.random.key(seed)) for seed in (1, 2)]
@@ -112,6 +112,6 @@ def test_both_of_s3gens_noises_follow_from_its_key(tts):
 
 
 def differ(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether two signals differ by more than anything rounding does."""
+    """Tell whether two signals differ by more than rounding."""
     assert first.shape == second.shape
     return float(np.std(first - second)) > 1e-2 * float(np.std(first))

@@ -53,7 +53,7 @@ print(len(asked), first.item() == other.item(), dict(os.environ) == before)
 
 @linux
 def test_kernels_are_arranged_once():
-    """Also where two threads want them first, as those of the conditioning do."""
+    """Two threads ask for them at once, as those of the conditioning do."""
     if parallel._blas() is None:
         pytest.skip("no CPU with OpenBLAS")
     assert report(TWO_THREADS) == ["1", "True", "True"]
@@ -81,7 +81,7 @@ def test_a_compiler_that_fails_is_no_error(tmp_path):
 
 
 def test_one_measurement_serves_every_process(monkeypatch, tmp_path):
-    """Or the same seed would now and then give other audio, on a busy machine."""
+    """A second measurement could give the same seed other audio on a busy machine."""
     for now, later, fast in ((0.5, 9.0, True), (9.0, 0.5, False)):
         place = tmp_path / str(fast)
         place.mkdir()
@@ -104,7 +104,7 @@ def test_tuned_and_plain_kernels_agree(monkeypatch, rng, name):
 
 @pytest.mark.numbers
 def test_a_kernel_whose_result_takes_its_inputs_place(rng):
-    """As all do in a network, where nobody else holds the input."""
+    """All kernels of a network do so, since nothing else holds their input."""
     x = mx.array(rng.standard_normal((2, 100, 48)).astype(np.float32))
     scale, shift = (mx.array(rng.standard_normal(48).astype(np.float32)) for _ in range(2))
     mx.eval(x)
@@ -119,7 +119,7 @@ def test_a_kernel_whose_result_takes_its_inputs_place(rng):
 
 @linux
 def test_loops_are_independent_for_the_compiler(tmp_path):
-    """Or a kernel whose result takes an input's place would run element by element."""
+    """Otherwise a kernel whose result takes an input's place would run element by element."""
     assert report(TUNED, XDG_CACHE_HOME=str(tmp_path)) == ["True", "True"]
     (source,) = tmp_path.glob("mlx-chatterbox/kernels/*/mlx/kernels.cpp")
     kernels = source.read_text().split('extern "C"')[1:]
@@ -146,7 +146,7 @@ def test_attention_by_columns_is_attention(rng, frames):
 @pytest.mark.parametrize("pieces", [[], [35], [3], [64], [67]])
 @pytest.mark.parametrize("compiled", [True, False], ids=["in C", "by MLX"])
 def test_attention_by_columns_takes_more_keys_than_queries(rng, monkeypatch, compiled, pieces):
-    """Also in two pieces, whatever a group of the compiled code ends in."""
+    """Keys come in two pieces, whatever a group of the compiled code ends in."""
     if not compiled:
         monkeypatch.setattr(native, "library", lambda: None)
     q, k, v = (mx.array(rng.standard_normal((16, n)).astype(np.float32)) for n in (30, 70, 70))
@@ -229,7 +229,7 @@ def test_gradients_pass_attention_in_c(rng, monkeypatch, lengths):
 @pytest.mark.numbers
 @pytest.mark.parametrize("rows", [7, 8, 11])
 def test_many_rows_attend_as_each_alone(rng, rows):
-    """Without a mask, with one for all rows, in four dimensions or two, and with one for each."""
+    """No mask, one for all rows in four dimensions or two, and one for each row."""
     q, k, v = (mx.array(rng.standard_normal((rows, 2, n, 4)).astype("f4")) for n in (3, 9, 9))
     one = mx.where(mx.arange(9)[None] > 6 + mx.arange(3)[:, None], -1e9, 0.0)
     each = mx.array(rng.standard_normal((rows, 1, 1, 9)).astype("f4"))
@@ -243,7 +243,7 @@ def test_many_rows_attend_as_each_alone(rng, rows):
 
 @pytest.mark.numbers
 def test_halves_of_a_row_are_the_row(rng, two_cores, monkeypatch):
-    """Also with weights that nobody has evaluated yet."""
+    """The weights have not been evaluated yet."""
     blocks = [BasicTransformerBlock(12, 2, 4) for _ in range(3)]
     for block in blocks:
         block.eval()

@@ -54,7 +54,7 @@ def test_a_thread_that_has_ended_leaves_a_model_that_speaks(small_checkpoint, re
 
 @pytest.mark.numbers
 def test_two_threads_at_once_get_what_each_gets_alone(tts, recording, voices):
-    """Also with voices, texts and limits of their own, again and again."""
+    """Voices, texts and limits differ, and the calls are repeated."""
     given = [
         {"text": TEXTS[0], "seed": 1, "voice": tts.voice_of(recording), **SHORT},
         {"text": TEXTS[1], "seed": 2, "voice": tts.voice_of(voices[1]), **SHORT},
@@ -135,7 +135,7 @@ work.join()
 
 
 def test_twenty_processes_end_well():
-    """Without `mx.clear_streams` in the ending thread, two of three are aborted (exit code 134)."""
+    """Two of three are aborted (exit code 134) without `mx.clear_streams` in the ending thread."""
     program = """
 from threading import Thread
 import mlx_chatterbox

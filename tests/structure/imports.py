@@ -25,7 +25,7 @@ def modules(root: Path = ROOT) -> dict[str, Path]:
 
 
 def imports(files: Mapping[str, Path]) -> dict[str, set[str]]:
-    """What each module imports of ours: at its top, within functions and for types alike.
+    """Our modules that each module imports: at its top, within functions and for types alike.
 
     An import of a package's own parts counts, one of a package that a module lies in does not.
     """

@@ -1,4 +1,4 @@
-"""Who imports whom: no circles, nothing against the direction that pyproject.toml states."""
+"""Imports between modules: no circles, nothing against the direction that pyproject.toml states."""
 
 from __future__ import annotations
 

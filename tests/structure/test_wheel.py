@@ -1,4 +1,4 @@
-"""What is installed: every module and every file of data, under our own name alone."""
+"""Contents of the wheel: every module and every file of data, under our own name alone."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def whole(tts) -> list[np.ndarray]:
 
 
 class Taken:
-    """What was handed on: waveforms and outcomes by number."""
+    """Waveforms and outcomes that the callback received, by number."""
 
     def __init__(self, sounded=()):
         self.waveforms, self.outcomes, self.begun = {}, {}, []
@@ -110,7 +110,7 @@ def test_an_error_in_the_callback_ends_the_call(tts, whole, at, sounded):
 
 
 def test_one_that_cannot_be_marked_leaves_the_others(tts, whole, monkeypatch):
-    """Whichever is sounded first: what is finished must not depend on that."""
+    """Each order of vocoding: what is finished must not depend on it."""
     waveform = BatchSynthesizer._waveform
     wrong = len(whole[2])
 

@@ -1,4 +1,4 @@
-"""What guards recognise in tokens and audio, and what they leave alone."""
+"""Faults that guards recognise in tokens and audio, and what they leave alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXT = "The weather is warm today, and the birds are singing."
 
 @pytest.fixture
 def written(rng):
-    """As many tokens as the text takes, no two alike by design."""
+    """As many random tokens as the text takes."""
     return rng.integers(0, 6561, plausible(TEXT, PACE).usual).tolist()
 
 

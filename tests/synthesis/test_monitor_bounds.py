@@ -1,4 +1,4 @@
-"""Where the guards' bounds lie, to the token, the decibel and the second."""
+"""Bounds of the guards, to the token, the decibel and the second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Speech that ran into the model's own limit: judged as every other, and said everywhere."""
+"""Speech that ran into the model's own limit: judged like any other, and reported everywhere."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_stream(short):
 
 
 def test_the_callers_limit_is_not_a_finding(short):
-    """Of any size, also the model's own."""
+    """A limit of any size, the model's own included, is not a finding."""
     for limit in (6, LIMIT):
         short.generate(TEXT, seed=1, max_new_tokens=limit, **FAST)
         assert [(one.verdict, one.tries, one.stopped) for one in short.outcomes] == [("", 1, False)]

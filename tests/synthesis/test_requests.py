@@ -65,7 +65,7 @@ def test_a_streams_result_grows_and_is_whole_at_its_end(tts):
 
 
 def test_a_stream_that_changes_threads_keeps_one_result(tts):
-    """Also where the other thread has spoken something of its own before."""
+    """The other thread has spoken something of its own before."""
     expected = tts.speak(TEXT, **FAST)
     with ThreadPoolExecutor(1) as other:
         other.submit(tts.generate, "Yes.", **FAST).result()

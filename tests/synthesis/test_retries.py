@@ -35,7 +35,7 @@ def tts() -> ChatterboxTTS:
 
 @pytest.fixture
 def steady_voice(tts):
-    """Without a melody, so that the waveform gathers less rounding."""
+    """A steady pitch, so that the waveform accumulates less rounding."""
     with pitched(tts.networks.s3gen.mel2wav):
         yield
 
@@ -56,7 +56,7 @@ def no_stop(tts, monkeypatch):
 
 
 def written_as(monkeypatch, change):
-    """What T3 writes goes through `change(sentence text tokens, seed key, tokens)`."""
+    """Pass T3's tokens through `change(sentence text tokens, seed key, tokens)`."""
     decode = synthesizer.decode_batch
 
     def changed(t3, past, texts, settings, cfg_weight, limit, keys, ended=()):
@@ -201,7 +201,7 @@ def test_a_pieces_seed_gives_that_piece_alone(tts):
 
 @pytest.fixture
 def together(monkeypatch):
-    """How many texts T3 wrote together, each time, and in which thread."""
+    """Number of texts of each call of T3, and the thread of the call."""
     counts = []
     decode = synthesizer.decode_batch
 

@@ -36,7 +36,7 @@ def utterances(count: int, decode_only=(), unread=()) -> list[Utterance]:
 
 
 class Speaking:
-    """Decodes and vocodes what it was told to: for each utterance the attempts in their order.
+    """Decodes and vocodes as prepared: for each utterance the attempts in their order.
 
     It stands for the synthesizer and for the assembler.
 
@@ -178,7 +178,7 @@ def test_what_a_monitor_ended_is_never_well_and_the_callers_limit_no_fault():
 
 
 def test_a_text_that_no_seed_can_finish_is_spoken_once():
-    """Where the model's own limit comes long before the text can end."""
+    """The model's own limit comes long before the text can end."""
     limit = int(BOUNDS.usual / 1.6)
     hopeless = DecodedTokens(limit, WELL[:limit], False, False, ran_on=True)
     speaking = guarded({0: [(hopeless, LOUD)], 1: [(decoded(WELL), LOUD)]})

@@ -40,7 +40,7 @@ def reference_of(tokens: int, extra: int = 0) -> S3GenConditionals:
 
 @pytest.fixture
 def calls(s3gen, monkeypatch):
-    """What the flow was given; in its place every mel is the number of its call.
+    """Arguments of the flow's calls; in its place every mel is the number of its call.
 
     So a mel says which window each of its frames is from, and with which share.
     """
@@ -145,7 +145,7 @@ def test_a_window_may_look_at_the_end_of_the_reference_alone(windows_of, extra):
 
 
 def test_an_odd_frame_of_the_reference_is_not_spoken(windows_of):
-    """With it the mel is a frame shorter, and all frames keep their places."""
+    """The mel is a frame shorter then, and all frames keep their places."""
     windows, _ = windows_of(reference_of(30, 1))
     assert windows.mel(mx.arange(20), 0, 24).shape == (1, 23, 80)
     assert windows.mel(mx.arange(5, 25), 5, 50).shape == (1, 26, 80)
@@ -240,7 +240,7 @@ def test_an_end_before_the_first_chunk_is_the_whole_at_once(s3gen, calls):
     only.push(1)
     # The last token is left out only where there is another.
     assert only.finish(2, 77, drop_last=True).shape == (960,)
-    assert calls[-1][4] == 10  # Euler steps, where nothing is said of them
+    assert calls[-1][4] == 10  # Euler steps by default
 
 
 # --- The vocoder in pieces ---------------------------------------------------------------------

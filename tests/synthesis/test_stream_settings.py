@@ -140,7 +140,7 @@ def test_outcomes_are_of_pieces(tts, monkeypatch):
         assert (one.tries, two.tries) == (1, 1)
         assert [one.seed, two.seed] == piece_seeds(1, 2)
         assert tts.last_tokens == well + short
-    # The caller's own limit is no fault of what was said.
+    # The caller's own limit is not a fault of the speech.
     writes(monkeypatch, short)
     list(tts.stream("Hello there, you all.", **{**SETTINGS, "max_new_tokens": len(short)}))
     assert tts.outcomes[0].verdict == ""
@@ -173,7 +173,7 @@ def test_a_piece_without_a_sound_is_named_among_several(tts, monkeypatch):
 @pytest.mark.parametrize(
     "tokens",
     [
-        [*WORDS[:30], 6561, 6560],  # heard already
+        [*WORDS[:30], 6561, 6560],  # played already
         [6561, 6561, *WORDS[:9]],
         [1, 6561, 2, 6561, 3],
         [6561, 6562, 6560, 0],

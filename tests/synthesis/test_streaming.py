@@ -129,7 +129,7 @@ SIZES = [(5, 20, 10, 5), (2, 3, 0, 3), (20, 60, 25, 10)]
 
 @pytest.mark.numbers
 def test_all_but_the_flow_is_exact_for_any_sizes(tts, monkeypatch):
-    """If the flow saw no further than its window, no chunk would show in the waveform."""
+    """Chunks would not show in the waveform if the flow saw no further than its window."""
     s3gen, reference = tts.networks.s3gen, tts.conds.reference
     tokens = np.random.default_rng(5).integers(0, 6561, 50).tolist()
     mel_of_tokens = mx.sin(mx.arange(6561)[:, None] * mx.arange(1, 81)) - 4.0
@@ -406,7 +406,7 @@ def test_a_marked_stream_is_what_the_marker_gives(recording):
 
 
 def test_what_a_guard_ended_is_never_called_well(tts, monkeypatch):
-    """Also where its tokens alone look plausible; and of each piece by itself."""
+    """Plausible tokens do not change this; it holds for each piece by itself."""
 
     class Impatient:
         def __init__(self, bounds):

@@ -61,7 +61,7 @@ def test_a_stream_sounds_as_the_whole(compared):
 
 
 def test_the_first_sound_comes_after_a_quarter_of_the_tokens(tts):
-    """How long that takes, and what the first window costs, `benchmarks.streaming` says."""
+    """`benchmarks.streaming` measures the time of that, and of the first window."""
     written = []
     chunks = tts.stream(SENTENCE, seed=1, progress=lambda stage, done, limit: written.append(done))
     next(chunks)

@@ -1,4 +1,4 @@
-"""What is given to be spoken and is no text, or holds what is no letter: said, never swallowed."""
+"""Inputs that are not text, or hold bytes that are not characters: reported, never dropped."""
 
 import io
 import os
@@ -131,7 +131,7 @@ BAD = [
     (b"H\x00e\x00l", "zero bytes"),
     (b"\xed\xb3\xa9", "line 1.*0xed"),
 ]
-# A file's encoding is guessed, and said; what is piped is this session's, and ought to be right.
+# A file's encoding is guessed and reported; a pipe's is the session's, and ought to be right.
 GUESSED = [
     (b"One.\nGr\xfc\xdfe.", "line 2.*0xfc"),
     (b"caf\xe9", "line 1.*0xe9"),

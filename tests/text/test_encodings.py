@@ -1,4 +1,4 @@
-"""Texts that are not in UTF-8: what they are read as, and that it is told."""
+"""Texts that are not in UTF-8: the encoding they are read in, and its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Front ends: what they do, and what is said, once, when one is missing."""
+"""Front ends: what they do, and the one warning when one is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where sentences end, language by language; and that cutting a text loses none of it."""
+"""Ends of sentences, language by language; and that cutting a text loses none of it."""
 
 import random
 

@@ -146,7 +146,7 @@ def test_an_unknown_language_changes_nothing():
 @pytest.mark.parametrize("digits", [18, 29, 40, 5000])
 @pytest.mark.parametrize("code", ["fr", "es", "it", "pt", "pl", "ru", "de", "ar"])
 def test_numbers_of_any_length_are_spoken(code, digits):
-    """What agrees with a number is looked for by a library that cannot divide long ones."""
+    """The library that chooses the form after a number cannot divide long ones."""
     pytest.importorskip("unicode_rbnf")
     nines = "9" * digits
     for text in (f"{nines} kg", f"{nines} €", f"{nines} %", f"$ {nines}", f"1,{nines} km"):

@@ -1,4 +1,4 @@
-"""What a model does not know of a text, letters and tags: left out, and named."""
+"""Letters and tags that a model does not know: left out, and named."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_no_known_letter_at_all_is_an_error(read):
 
 
 def test_reporting_unread_text_changes_no_token(read, tts):
-    """What is named is not taken out of what upstream's tokenizer sees."""
+    """Reported letters still reach upstream's tokenizer."""
     found = read("english", "Then hello мир and bye.")
     assert found.ids.count(1) == 3  # [UNK]
     assert (
@@ -176,7 +176,7 @@ def test_turbo_keeps_its_tags_and_leaves_out_what_it_lacks(read):
 
 
 def test_brackets_that_the_vocabulary_lacks_are_left_out(read, tts):
-    """Not read as an unknown sign."""
+    """Brackets are not read as unknown signs."""
     tokenizer = tts.tokenizer
     assert tokenizer.unread("[]") == ()  # pocket parts words by them
 
@@ -208,7 +208,7 @@ def test_the_outcome_names_it(tts):
 
 
 def test_what_has_no_words_is_in_the_outcome_too(tts):
-    """Where a text is written out it never reaches the model."""
+    """Such text never reaches the model where texts are normalised."""
     for normalize in (None, False):
         with pytest.warns(UserWarning, match="🙂"):
             tts.generate("Hi 🙂, мир. [pause 0.1s] Bye.", seed=1, normalize=normalize, **FAST)
@@ -297,7 +297,7 @@ def test_text_is_shown_as_it_is_spoken_without_unknown_tags(capsys):
     lines, err = show(capsys, "--text", "Oh [laugh] no. [pause 0.5s] [sigh] [pause 2s] So [x].")
     assert lines == ["Oh no.", "So [x]."]
     assert "left out, since the model has no such tag: '[laugh]'" in err
-    # The seconds of a pause are not said, so that they are not unknown either.
+    # The seconds of a pause are not spoken, so that they are not unknown either.
     assert show(capsys, "--no-normalize", "--text", "One. [pause 12s] Two.")[1] == ""
 
 

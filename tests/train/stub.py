@@ -134,7 +134,7 @@ def stub_trainer(config, tasks=("body",), group=None, networks=None, speakers=()
 
 
 def lines_of(folder) -> list[dict]:
-    """What was logged, without what depends on the machine."""
+    """Lines of the log, without figures that depend on the machine."""
     lines = read_metrics(Path(folder) / "metrics.jsonl")
     return [{k: v for k, v in line.items() if k not in TIMINGS} for line in lines]
 

@@ -29,7 +29,7 @@ def test_pretrained_is_the_checkpoint_in_float32(small_checkpoint):
 def test_upstreams_own_files_are_converted_strictly(
     small_upstream, small_config, tmp_path, monkeypatch
 ):
-    """The published sizes do not fit a small model, and that is said, not guessed."""
+    """The published sizes do not fit a small model: an error, not a guess."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     from mlx_chatterbox.errors import CheckpointError
 

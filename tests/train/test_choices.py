@@ -108,7 +108,7 @@ def test_half_precision_from_scratch(
 def test_quantised_bases_and_dora_are_exported_in_full(
     configuration, two_voices, small_checkpoint, tmp_path, capsys, settings, loss_tolerance
 ):
-    """Of the exported weights those of the adapted layers alone have changed, and not by rounding;
+    """Exported weights differ in the adapted layers alone, and by more than rounding;
     the result is evaluated as it was in training, but for what 4 bits had left."""
     import mlx.core as mx
 
@@ -191,7 +191,7 @@ def test_a_new_language_of_a_multilingual_model(
 def test_a_broken_data_set_is_reported_and_the_rest_trained_on(
     configuration, two_voices, tmp_path, capsys
 ):
-    """No text, unreadable audio, 0.1 s, three minutes, another encoding."""
+    """Faults: no text, unreadable audio, 0.1 s, three minutes, another encoding."""
     from mlx_chatterbox.audio.files import save_audio
     from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
     from mlx_chatterbox.train.metrics import read_metrics

@@ -238,7 +238,7 @@ def test_upstreams_files_are_exported(configuration, tmp_path, capsys):
 
 
 def test_true_goes_on_with_the_run_of_the_output_folder(configuration, tmp_path, capsys):
-    """As Transformers does; a run that is not there is found missing before anything is done."""
+    """`true` means this in Transformers; a missing run is reported before any work."""
     file = configuration("lora: {r: 2, target_modules: [q_proj]}\n  freeze_components: [s3gen]")
     arguments = ["--config", str(file), "--set", "training.max_grad_norm=0.5"]
     again = [*arguments, "--set", "training.resume_from_checkpoint=true"]

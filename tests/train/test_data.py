@@ -173,7 +173,7 @@ def test_text_tokens_are_those_of_speaking(variant, small_models):
 
 
 def test_texts_are_written_out_as_when_speaking(tmp_path, voices):
-    """By pocket, as its configuration says; by others if they are told to."""
+    """Pocket does so by its configuration, other models if asked to."""
     checkpoint = load_converted(POCKET_FOLDER)
     text = "Louis XIV came at 7:05 for $2bn \N{GRINNING FACE}."
     said = "Louis the fourteenth came at seven oh five for two billion dollars."

@@ -1,4 +1,4 @@
-"""What training would fail by is refused before anything is downloaded, loaded or listened to."""
+"""Faults that would fail training are refused before anything is downloaded, loaded or read."""
 
 from __future__ import annotations
 

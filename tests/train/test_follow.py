@@ -1,4 +1,4 @@
-"""What a configuration leaves open follows the base model: level, trimming, losses."""
+"""Settings that a configuration leaves open follow the base model: level, trimming, losses."""
 
 from __future__ import annotations
 

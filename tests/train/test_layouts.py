@@ -130,7 +130,7 @@ def test_parquet(parquet, whole, monkeypatch):
 
 
 def test_parquet_without_the_hub_s_description(parquet, voices):
-    """As pandas writes it: bytes, or paths beside the file."""
+    """Files as pandas writes them: bytes, or paths beside the file."""
     pyarrow = pytest.importorskip("pyarrow")
     sound = (parquet.parent / "sounds" / "0.wav").read_bytes()
     file = parquet / "pandas.parquet"

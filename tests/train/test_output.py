@@ -137,7 +137,7 @@ def test_a_closed_folder_is_found_before_any_work(closed_folder):
 
 @contextlib.contextmanager
 def files_of_at_most(size: int):
-    """No file can grow beyond so many bytes, as on a disk that is full."""
+    """Limit every file to `size` bytes, as on a disk that is full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

@@ -105,8 +105,8 @@ def pool():
 def word_errors(model: str | Path, voice: str, pool: ProcessPoolExecutor) -> list[int]:
     """Errors of each judged sentence, over all seeds.
 
-    The same samples are heard once: where weights change little, most sentences of a seed stay as
-    they were to the last bit.
+    Equal samples are transcribed once: where weights change little, most sentences of a seed
+    stay as they were to the last bit.
     """
     tts = ChatterboxTTS.from_pretrained(str(model))
     pocket = ChatterboxTTS.from_pretrained("pocket").checkpoint.folder

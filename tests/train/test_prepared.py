@@ -1,4 +1,4 @@
-"""What training reads where somebody else may have written: lists of clips, and its own notes."""
+"""Files that training reads and others may have written: lists of clips, and its own notes."""
 
 from __future__ import annotations
 

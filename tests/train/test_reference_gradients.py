@@ -219,7 +219,7 @@ def test_t3_gradients_are_pytorchs(variant, tmp_path):
 
 
 def flow_config():
-    """As narrow as upstream's constructors allow."""
+    """A flow as narrow as upstream's constructors allow."""
     config = small_config()
     small = config.s3gen
     config.s3gen = S3GenConfig(

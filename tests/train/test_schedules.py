@@ -18,7 +18,7 @@ from mlx_chatterbox.train.schedules import (
 HALF_ROOT = math.sqrt(0.5)
 
 
-# Of 110 steps with 10 of warm-up, but for what is said; the highest rate is 1e-3.
+# 110 steps with 10 of warm-up unless stated; the highest rate is 1e-3.
 @pytest.mark.parametrize(
     ("kind", "settings", "values"),
     [
@@ -72,7 +72,7 @@ HALF_ROOT = math.sqrt(0.5)
             {"num_decay_steps": 20, "num_stable_steps": 40, "warmup_type": "1-sqrt"},
             {5: 1 - HALF_ROOT, 49: 1.0, 60: 0.5, 70: 0.0, 109: 0.0},
         ),
-        # Nothing said: the last tenth.
+        # Default: the last tenth.
         ("warmup_stable_decay", {}, {10: 1.0, 99: 1.0, 110: 0.0}),
     ],
 )

@@ -1,5 +1,5 @@
-"""What small networks have beyond upstream's: a vocoder that filters its source, a flow from little
-noise, and their training's options."""
+"""Additions of small networks to upstream's: a vocoder that filters its source, a flow from little
+noise, and options of their training."""
 
 import dataclasses
 
@@ -170,7 +170,7 @@ def test_the_flow_learns_phones_by_a_head_of_its_own():
 
 
 def test_a_flow_without_guidance_takes_half_the_work(monkeypatch):
-    """And gives what guidance at a rate of 0 would."""
+    """The result is that of guidance at a rate of 0."""
     networks = small_networks()
     flow = networks.s3gen.flow
     tokens = mx.arange(12)[None]
@@ -206,7 +206,7 @@ def test_the_flows_noise_is_scaled():
 
 
 def losses_of(task, networks, made, compiled: bool) -> list[float]:
-    """Of three steps from different numbers of samples of different lengths."""
+    """Losses of three steps from different numbers of samples of different lengths."""
     settings = OptimizerSettings(learning_rate=1e-3, compile=compiled)
     trained = TrainedTask(task, networks, settings, adapters=False)
     trained.train()

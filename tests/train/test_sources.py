@@ -1,4 +1,4 @@
-"""Where clips are listed: folders, tables, JSON, Hugging Face data sets."""
+"""Sources of clips: folders, tables, JSON, Hugging Face data sets."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_json(kind, tmp_path, voices):
 
 
 class Rows:
-    """What a `datasets.Dataset` offers, as far as it is used."""
+    """The methods of a `datasets.Dataset` that are used."""
 
     def __init__(self, rows: list[dict], decode: bool = True):
         self.rows, self.decode = rows, decode

@@ -1,4 +1,4 @@
-"""What other trainers call things: Transformers, PEFT, TTSTune. Understood, or refused with a
+"""Options as other trainers name them: Transformers, PEFT, TTSTune. Understood, or refused with a
 sentence; never ignored in silence."""
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _known() -> set[str]:
 
 
 def test_every_argument_of_transformers_is_known():
-    """Of the installed version, read without importing it, and of older ones."""
+    """Arguments of the installed version, read without importing it, and of older ones."""
     spec = importlib.util.find_spec("transformers")
     names = set(_OLDER.split())
     source = Path(spec.origin).with_name("training_args.py").read_text(encoding="utf-8")
@@ -473,7 +473,7 @@ def test_every_block_of_the_guide_is_a_configuration(read, block):
 
 
 def test_a_whole_file_of_ttstune(read):
-    """With everything that its reference shows, left empty where that leaves it empty."""
+    """A file with every option of its reference, empty where the reference leaves it empty."""
     config = read(
         f"""\
 seed: 42

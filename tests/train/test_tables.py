@@ -24,7 +24,7 @@ LANGUAGES = [("a", "ann", "en", HELLO), ("b", "bob", "en", RAIN), ("c", "ann", "
 
 @pytest.fixture
 def listed(tmp_path, voices, small_checkpoint, capsys):
-    """What `validate --list` prints of a table's text: (rows without seconds, all it said)."""
+    """Function that runs `validate --list` on a table: (rows without seconds, all output)."""
 
     def run(content, name="metadata.csv", folder="wavs", ending=".wav", names="abcd", **settings):
         for number, letter in enumerate(names):

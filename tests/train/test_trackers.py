@@ -1,4 +1,4 @@
-"""Weights & Biases and TensorBoard: what they are told, and what is said where they are missing."""
+"""Weights & Biases and TensorBoard: what is logged, and the error where they are missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.train.stub import lines_of, run, stub_config, stub_trainer
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch):
-    """No drawing, and nothing of the surroundings' account of Weights & Biases."""
+    """Switch off plots and this machine's account of Weights & Biases."""
     monkeypatch.setattr(Metrics, "plot", lambda self: None)
     for name in ("WANDB_MODE", "WANDB_PROJECT", "WANDB_NAME", "WANDB_API_KEY", "WANDB_DIR"):
         monkeypatch.delenv(name, raising=False)
@@ -200,7 +200,7 @@ def test_nobody_logged_in_is_found_before_training(stand_in, tmp_path, monkeypat
 
 
 def records(folder) -> list:
-    """What an offline run of wandb holds: a log of LevelDB's kind, of protocol buffers."""
+    """Records of an offline run of wandb: protocol buffers in a log of LevelDB's kind."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     (file,) = folder.glob("*.wandb")

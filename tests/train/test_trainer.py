@@ -100,7 +100,7 @@ def test_adapters_are_all_that_is_saved(tmp_path, small_models, clips):
 
 @pytest.mark.numbers
 def test_real_micro_batches_equal_one_batch(tmp_path, small_models, clips):
-    """With dropout in the adapters, too: it is the sample's own."""
+    """Dropout in the adapters is included: it is the sample's own."""
     from mlx_chatterbox.weights.checkpoint import load_converted
 
     for name, size, steps in (("whole", 4, 1), ("parts", 1, 4)):

@@ -103,7 +103,7 @@ def test_a_voice_that_stays_quiet_is_reported(tts, encoded, monkeypatch):
 def test_models_whose_flow_starts_from_noise_stay_as_they_are(
     small_checkpoint, recording, monkeypatch
 ):
-    """As upstream's: what they make is a matter of chance, and their encoder heard more."""
+    """Models like upstream's: output depends on chance, and their encoder was trained on more."""
     monkeypatch.setattr("mlx_chatterbox.voices.compressed._level", None)
     ChatterboxTTS.from_pretrained(small_checkpoint).voice_of(recording)
 

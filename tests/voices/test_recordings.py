@@ -368,7 +368,7 @@ def test_a_protected_recording_is_called_so(tmp_path):
 
 
 def test_only_the_beginning_of_a_long_recording_is_used(tmp_path, monkeypatch):
-    """What comes after the longest reference is not read, and that is said."""
+    """Audio after the longest reference is not read, with a warning."""
     from mlx_chatterbox.voices import voice
 
     monkeypatch.setattr(voice, "LONGEST_REFERENCE", 3.0)

@@ -243,7 +243,7 @@ def test_without_the_package(no_package, speech, small_checkpoint, recording):
     ):
         with pytest.raises(CheckpointError, match="pip install 'resemble-perth"):
             attempt()
-    assert tts.conds is None  # said before any work was done
+    assert tts.conds is None  # reported before any work was done
     assert tts.generate("Hello.", audio_prompt_path=recording, watermark=False, **SHORT).size
 
 

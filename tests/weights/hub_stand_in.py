@@ -119,7 +119,7 @@ def _hash(content: bytes) -> str:
 
 
 def _tag(name: str, content: bytes) -> str:
-    """Of large files their SHA-256; of others Git's hash, which nobody here looks at."""
+    """SHA-256 of large files; of others Git's hash, which is not checked here."""
     return _hash(content) if name.endswith(LARGE) else hashlib.sha1(content).hexdigest()
 
 
@@ -220,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.headers.get("Authorization") == f"Bearer {TOKEN}"
 
     def _repository(self, repo: str) -> Repository | None:
-        """As far as who asks may see it."""
+        """The repository, if the caller may see it."""
         found = self.hub.repositories.get(repo)
         return None if found is None or (found.private and not self._known()) else found
 

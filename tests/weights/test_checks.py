@@ -1,4 +1,4 @@
-"""What becomes an index, a shape or a length is looked at before MLX is given it."""
+"""Numbers that become an index, a shape or a length are checked before MLX gets them."""
 
 import gzip
 import json

@@ -302,7 +302,7 @@ def test_a_t3_alone_is_recognised(small_upstream, tmp_path):
     assert "a fine-tuned T3 alone (t3_mine.safetensors)" in refusal(folder, tmp_path / "out")
 
 
-# --- --force, and what is said -------------------------------------------------------------------
+# --- --force and its messages --------------------------------------------------------------------
 
 
 def test_force_helps_where_it_is_named_and_is_not_named_elsewhere(run, small_upstream, tmp_path):
@@ -413,7 +413,7 @@ def test_components_add_up_to_the_model_and_the_card_says_what_was_kept(small_up
 
 @pytest.mark.filterwarnings("ignore:upstream's package builds")
 def test_pocket_in_upstreams_files_comes_back_as_it_was(tmp_path):
-    """Of other sizes than upstream's code has, with a lexicon and settings of its own."""
+    """Pocket has other sizes than upstream's code, and a lexicon and settings of its own."""
     folder = export(load("pocket"), tmp_path / "upstream", upstream=True)
     assert not is_converted(folder)
     made = convert(folder, tmp_path / "ours")

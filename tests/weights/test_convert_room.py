@@ -1,4 +1,4 @@
-"""How much room a conversion asks for before it writes anything."""
+"""The disk space that a conversion asks for before it writes anything."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ SAYING = {"max_new_tokens": 6, "n_cfm_timesteps": 2, "seed": 1, "watermark": Fal
 
 
 def speech(folder, recording) -> np.ndarray:
-    """What the model in a folder says with the recording's voice: every network runs."""
+    """Speech of the model in a folder with the recording's voice: every network runs."""
     tts = open_model(folder)
     voice = tts.voice_of(recording)
     language = (
@@ -113,7 +113,7 @@ def test_every_name_that_mlx_audio_has_is_known_with_its_shape(layout, variant):
 
 
 def test_the_first_layout_has_2533_tensors_and_lacks_the_documented_ones():
-    """As published: six more are missing, one of each block of its speech tokenizer."""
+    """The published one lacks six more, one of each block of its speech tokenizer."""
     shapes = dict(mlx_audio_layout.names("chatterbox-first"))
     for block in range(6):
         del shapes[f"s3_tokenizer.encoder.blocks.{block}.attn.fsmn_block.weight"]

@@ -235,7 +235,7 @@ def test_a_t3_that_does_not_fit_is_refused(family):
 
 
 def bytes_on_disk(folder) -> int:
-    """Of all files below, each counted once however many names it has."""
+    """Size of all files below the folder, each counted once however many names it has."""
     files = {path.stat().st_ino: path.stat().st_size for path in folder.rglob("*.safetensors")}
     return sum(files.values())
 
@@ -369,7 +369,7 @@ def test_a_folder_without_weights_is_an_error(tmp_path):
 
 @pytest.mark.reference
 def test_modules_states_as_torch_saves_them_are_read(tmp_path):
-    """With PyTorch's own metadata, in half precision, and views of one storage."""
+    """States have PyTorch's own metadata, half precision, and views of one storage."""
     import torch
 
     module = torch.nn.Sequential(torch.nn.Conv1d(2, 3, 5), torch.nn.BatchNorm1d(3)).half()

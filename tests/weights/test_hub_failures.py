@@ -1,4 +1,4 @@
-"""Each way in which the hub can fail, told in one true line by the programs that ask it.
+"""Each way in which the hub can fail, reported in one true line by the programs that ask it.
 
 The real huggingface_hub client, in processes of their own, against a stand-in for the hub.
 """
@@ -161,7 +161,7 @@ def test_a_cached_copy_is_used_and_reported(asked, hub):
 
 
 def test_an_incomplete_copy_is_reported(asked, hub):
-    """Where something is missing of what was listed, and where an older client listed nothing."""
+    """Listed files are missing, or an older client listed nothing."""
     hub.add(REPO, {"model.safetensors": b"x", "config.json": b"{}"})
     folder = Path(asked(REPO).removeprefix("found "))
     (folder / "model.safetensors").unlink()

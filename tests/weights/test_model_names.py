@@ -1,4 +1,4 @@
-"""Names of models, and folders that are called so: names win, paths are paths, and it is said."""
+"""Names of models, and folders of the same name: names win with a warning, paths are paths."""
 
 import os
 import shutil

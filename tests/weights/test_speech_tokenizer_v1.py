@@ -31,7 +31,7 @@ def config(rate: int) -> S3TokenizerV1Config:
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, np.ndarray]:
-    """Seeded, under upstream's names and in PyTorch's layout; the codebook near what is heard."""
+    """Seeded, under upstream's names and in PyTorch's layout; the codebook near the encodings."""
     rng = np.random.default_rng(11)
     model = S3TokenizerV1(config(50))
     drawn = {}
