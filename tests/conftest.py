@@ -147,7 +147,7 @@ def two_voices(tmp_path_factory):
 
 @pytest.fixture
 def configuration(tmp_path, voice_data, small_checkpoint):
-    """Writes a configuration of two epochs on the small model; what is given goes over it."""
+    """Writes a configuration of two epochs on the small model; arguments override its lines."""
 
     def write(model: str = "freeze_components: [voice_encoder, s3gen]", training: str = "") -> Path:
         file = tmp_path / "voice.yaml"

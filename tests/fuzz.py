@@ -11,7 +11,7 @@ from .fuzzing import damaged, fuzz, keep, read_one, readers
 
 
 def main() -> int:
-    """Exit code 1 if there was a fault."""
+    """Run the fuzz; exit code 1 if there was a fault."""
     known = readers()
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("reader", nargs="*", help="none: all of them; see --list")

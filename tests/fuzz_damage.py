@@ -1,4 +1,4 @@
-"""Ways of making a bad file of a good one: functions of (random.Random, bytes) to bytes."""
+"""Ways to damage a sound file: functions of (random.Random, bytes) to bytes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def damage_bytes(rng: random.Random, content: bytes) -> bytes:
 
 
 def damage_text(rng: random.Random, content: bytes) -> bytes:
-    """Lines left out, doubled, moved, joined, made long; signs that mean something put in."""
+    """Lines left out, doubled, moved, joined, lengthened; special characters inserted."""
     lines = content.decode("utf-8", "replace").split("\n")
     for _ in range(rng.choice((1, 2, 5))):
         at = rng.randrange(len(lines))
@@ -80,7 +80,7 @@ def damage_text(rng: random.Random, content: bytes) -> bytes:
 
 
 def compressed(damage: Damage) -> Damage:
-    """Damage of what a gzip file holds, or of the stream of it, sound as gzip goes."""
+    """Damage of a gzip file's content, or of its stream; the result is still valid gzip."""
 
     def damage_compressed(rng: random.Random, content: bytes) -> bytes:
         try:
@@ -96,7 +96,7 @@ def compressed(damage: Damage) -> Damage:
 
 
 def damage_json(rng: random.Random, content: bytes) -> bytes:
-    """Values of other kinds and sizes, keys left out, added or renamed, and deep nests."""
+    """Values of other types and sizes, keys left out, added or renamed, and deep nesting."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
@@ -142,7 +142,7 @@ def damage_value(rng: random.Random, value: Any) -> Any:
 
 
 def odd_value(rng: random.Random) -> Any:
-    """A value that seldom belongs where it comes to stand."""
+    """A value that is wrong in most places."""
     return json.loads(json.dumps(rng.choice(_VALUES)))
 
 
@@ -169,7 +169,7 @@ _TYPES = {
 
 
 def damage_header(rng: random.Random, content: bytes) -> bytes:
-    """The header of a safetensors file, so that it says another thing than the bytes after it."""
+    """A safetensors header that contradicts the bytes after it."""
     size = int.from_bytes(content[:8], "little")
     header = damage_json(rng, content[8 : 8 + size])
     length = len(header) if rng.random() < 0.9 else rng.choice((0, 1, size, 2**31, 2**63))
@@ -177,7 +177,7 @@ def damage_header(rng: random.Random, content: bytes) -> bytes:
 
 
 def damage_tensors(rng: random.Random, content: bytes) -> bytes:
-    """Other values, shapes, types and names in a safetensors file that is sound as such."""
+    """Other values, shapes, types and names in a valid safetensors file."""
     try:
         tensors, metadata = tensors_of(content)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -190,7 +190,7 @@ def damage_tensors(rng: random.Random, content: bytes) -> bytes:
 
 
 def damage_tensor(rng: random.Random, tensors: dict[str, np.ndarray]) -> None:
-    """Change one of some tensors, in its place."""
+    """Change one of the tensors in place."""
     key = rng.choice(list(tensors))
     value = tensors[key]
     kind = rng.randrange(10)

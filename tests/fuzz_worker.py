@@ -1,4 +1,4 @@
-"""Reads files whose paths come on standard input, for `tests/fuzzing.py`, and says what became of
+"""Reads files whose paths come on standard input, for `tests/fuzzing.py`, and prints the result of
 each: `python -m tests.fuzz_worker MODULE READER`."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 def main() -> None:
     module, name = sys.argv[1:]
-    # What readers print must not stand between the answers.
+    # Output of readers must not come between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def bound_memory(megabytes: int) -> None:
-    """Have allocations fail beyond so much more than now, where the system can."""
+    """Have allocations beyond an added limit fail, where the system can."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except OSError:

@@ -1,4 +1,4 @@
-"""Readers that do wrong, to see that the fuzz finds it (`test_fuzz.py`)."""
+"""Faulty readers, whose faults the fuzz must find (`test_fuzz.py`)."""
 
 from __future__ import annotations
 

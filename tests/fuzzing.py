@@ -34,7 +34,7 @@ from pathlib import Path
 from mlx_chatterbox.errors import ChatterboxError
 
 CORPUS = Path(__file__).with_name("data") / "fuzz"
-# Of one input, and of a worker's start, which may compile kernels.
+# Seconds for one input, and for a worker's start, which may compile kernels.
 SECONDS, START_SECONDS = 10.0, 300.0
 FIRST_TIMES = 6
 MEGABYTES = 2048
@@ -147,7 +147,7 @@ def fuzz(reader: Reader, count: int, seed: int = 0, first: int = 0, stop_at: int
     """Read the sound files, the corpus, and `count` damaged files.
 
     Args:
-        stop_at: so many faults are enough.
+        stop_at: number of faults after which to stop.
     """
     tally = Tally()
     seeds = list(reader.seeds())
@@ -209,7 +209,7 @@ class Workers:
             is_new = self._process is None
             if is_new:
                 self._start()
-            with contextlib.suppress(BrokenPipeError):  # it has died since: the reply says so
+            with contextlib.suppress(BrokenPipeError):  # it has died since, which the reply shows
                 self._process.stdin.write(f"{path}\n".encode())
                 self._process.stdin.flush()
             # The first one also loads what it needs, a model perhaps.

@@ -22,15 +22,15 @@ from pathlib import Path
 from mlx_chatterbox.errors import ChatterboxError
 
 LENGTHS = (5_000, 20_000, 80_000)
-# Of one call, in s. What is linear takes a fraction of it; the square of 80,000 takes longer.
+# Limit of one call, in s. Linear time is a fraction of it; the square of 80,000 takes longer.
 LIMIT = 10.0
-# Times below are not compared: they are of other things than the text.
+# Times below are not compared: they depend on other things than the text.
 LEAST = 0.3
-# Four times the text in so many times the time is more than linear.
+# Four times the text in more than this times the time is more than linear.
 GROWTH = 9.0
 
 PATTERNS = (
-    # Signs and spaces without end.
+    # Endless signs and spaces.
     " ", "\n", "\t", "\u00a0", "\r\n", ".", "?!", "…", "—", "-", "- ", "-\n", "\u200d",
     "\u0301", ",", ", ", ". ", ".\n", "'", "\"", "(", ")", "[", "]", "[a", "{", "<", ">", "*",
     "_", "`", "#", "\\", "\\N", "/", "//", "&", "&amp", "&amp;", "=", "|", "|a", "~", "$", "%",
@@ -167,7 +167,7 @@ def reader_functions() -> dict[str, Function]:
 
 @cache
 def functions() -> dict[str, Function]:
-    """All, by name."""
+    """All functions, by name."""
     return {**text_functions(), **tokenizer_functions(), **reader_functions()}
 
 
@@ -185,8 +185,8 @@ def seconds(name: str, text: str) -> float:
 
 def _serve(connection) -> None:
     warnings.simplefilter("ignore")
-    # Whatever the process that forked this one had loaded (PyTorch, say) is not to be searched for
-    # garbage within a call: that takes longer than the call.
+    # Objects of the process that forked this one (PyTorch's, say) must not be searched for garbage
+    # within a call: that takes longer than the call.
     gc.freeze()
     while True:
         name, text = connection.recv()
@@ -215,7 +215,7 @@ class Clock:
             self._process = None
 
     def seconds(self, name: str, text: str) -> float | str:
-        """Seconds, or what is wrong."""
+        """Seconds, or an error message."""
         if self._process is None:
             self._connection, other = multiprocessing.Pipe()
             context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
@@ -238,7 +238,7 @@ class Clock:
 def too_slow(
     names: Iterable[str], patterns: Iterable[str] = PATTERNS, lengths: Iterable[int] = LENGTHS
 ) -> list[str]:
-    """Lines that say which functions take more than linear time for what."""
+    """Lines that name the functions and patterns that take more than linear time."""
     found = []
     lengths = tuple(lengths)
     with Clock() as clock:
@@ -261,7 +261,7 @@ def too_slow(
 
 
 def main() -> int:
-    """Exit code 1 if something grows faster than its text."""
+    """Measure the functions; exit code 1 if one takes more than linear time."""
     parser = argparse.ArgumentParser(prog="python -m tests.growth", description=__doc__)
     parser.add_argument("name", nargs="*", help="of functions; none: all of them")
     failed = False

@@ -25,7 +25,7 @@ from mlx.utils import tree_map
 from mlx_chatterbox.models.t3 import decoding
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, process_logits
 
-# Weights are moved so many times, and results may differ by so many times the most that this did:
+# The number of times that weights are moved, and the factor by which results may differ more:
 # four draws of a normal number all stay under an eighth of a fifth one once in thousands of times,
 # and a result has many numbers that rounding moves independently.
 DRAWS = 4
@@ -39,8 +39,7 @@ _DEPTH = 512
 def lost_in_products() -> float:
     """Relative RMS error of float32 products here, the worst of a few shapes.
 
-    MLX takes another way for one row, for a few, and for many, and by whether the weight is
-    transposed.
+    MLX takes different paths for one row, for a few, and for many, and for transposed weights.
     """
     draw = np.random.default_rng(0)
     weight = draw.standard_normal((96, _DEPTH), dtype=np.float32)
@@ -58,7 +57,7 @@ def rms(array: np.ndarray) -> float:
 
 
 def nudged(array: mx.array, draw: np.random.Generator) -> mx.array:
-    """The array as exact products would need it to give what rounded ones do; see above."""
+    """The array, changed so that exact products would give what rounded ones do; see above."""
     if not mx.issubdtype(array.dtype, mx.floating):
         return array
     wide = np.array(array.astype(mx.float32), np.float64)
@@ -68,13 +67,13 @@ def nudged(array: mx.array, draw: np.random.Generator) -> mx.array:
 
 @contextmanager
 def nudged_weights(modules: Sequence[nn.Module], seed: int) -> Iterator[None]:
-    """All weights are nudged until the block ends; then the modules have their own again."""
+    """Nudge all weights until the block ends, then restore them."""
     draw = np.random.default_rng(seed)
     before = [module.parameters() for module in modules]
     try:
         for module, weights in zip(modules, before, strict=True):
             module.update(tree_map(lambda array: nudged(array, draw), weights))
-        # Or another thread could not read them.
+        # Otherwise another thread could not read them.
         mx.eval([module.parameters() for module in modules])
         yield
     finally:
@@ -150,7 +149,7 @@ class Rounding:
         draws.check()
 
     def check(self, found, is_one: bool = False) -> None:
-        """Hold what was computed in another way to what rounding can do.
+        """Assert that a result computed another way differs by no more than rounding.
 
         Args:
             is_one: the arrays are parts of one result, such as gradients, of which some may be
@@ -184,10 +183,10 @@ def _arrays(result) -> list[np.ndarray]:
 
 
 class Draws:
-    """Draws of decoding in one thread: what they were made of, and how far rounding moves that.
+    """Draws of decoding in one thread: their inputs, and how far rounding moves those.
 
     Attributes:
-        steps: for each step the logits after guidance, what was seen, and the noise, all (B, V).
+        steps: for each step the logits after guidance, the seen tokens, and the noise, all (B, V).
         settings: of the last step.
         moved: by how much rounding moves the logits.
     """
@@ -239,9 +238,9 @@ class Draws:
             self.moved = max(self.moved, float(np.abs(ours[0] - theirs[0]).max()))
 
     def check(self) -> None:
-        """Ask of each draw whether it would be the same with other logits.
+        """Assert that each draw would be the same with other logits.
 
-        `FACTOR` times as far away as rounding moves them, in the worst direction.
+        The logits move `FACTOR` times as far as by rounding, in the worst direction.
 
         Raises:
             AssertionError: one would not.

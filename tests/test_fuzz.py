@@ -1,4 +1,4 @@
-"""Damaged files of every kind are read or refused in one line, whatever is wrong with them."""
+"""Damaged files of every kind are read or refused in one line, for any damage."""
 
 import time
 

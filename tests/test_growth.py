@@ -1,4 +1,4 @@
-"""Whatever reads text takes no more than linear time; each of these took minutes, or for ever."""
+"""All text readers take at most linear time; each of these inputs took minutes, or never ended."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_former_slow_inputs_are_fast(name, pattern, length):
 
 
 def test_many_tags_take_linear_time():
-    """A pattern of all of them would be tried at each."""
+    """A pattern of all tags would be tried at each."""
     import time
 
     from mlx_chatterbox.text.tags import without
@@ -79,5 +79,5 @@ def test_what_is_quoted_of_a_text_is_short(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(functions()))
 def test_time_is_linear_in_the_text(name):
-    """For 150 patterns, at 5,000 to 80,000 characters."""
+    """150 patterns at 5,000 to 80,000 characters."""
     assert not too_slow([name])

@@ -1,4 +1,4 @@
-"""docs/components.md says where each part is, and it is there."""
+"""Every part exists where docs/components.md states."""
 
 from __future__ import annotations
 

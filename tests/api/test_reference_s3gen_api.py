@@ -34,7 +34,7 @@ def upstream_environment():
 
 @pytest.fixture(scope="module")
 def model():
-    """Small, but for the speaker encoder, whose sizes upstream fixes; weights of a seed."""
+    """A small model with seeded weights; upstream fixes the speaker encoder's sizes."""
     config = small_s3gen()
     config.speaker_encoder = CAMPPlusConfig()
     model = S3GenModel(config, S3TokenizerConfig(**TOKENIZER))
@@ -50,7 +50,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def weights(model):
-    """The same as upstream's files have them."""
+    """The same weights as in upstream's files."""
     import torch
 
     from mlx_chatterbox.weights.conversion.upstream import to_upstream

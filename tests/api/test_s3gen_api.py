@@ -28,7 +28,7 @@ def model(small_config):
     rng = np.random.default_rng(7)
     for key, value in tree_flatten(model.parameters()):
         if value.ndim > 1:
-            # Of a size that keeps signals as large as they are, or waveforms would be all clipped.
+            # Weights that keep the size of signals, or waveforms would be all clipped.
             drawn = rng.standard_normal(value.shape) / np.sqrt(np.prod(value.shape[1:]))
             model.update(tree_unflatten([(key, mx.array(drawn.astype(np.float32)))]))
     model.n_cfm_timesteps = 2
@@ -37,7 +37,7 @@ def model(small_config):
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """A recording at 22.05 kHz, which is none of the model's rates."""
+    """A recording at 22.05 kHz, a rate that the model does not use."""
     path = tmp_path_factory.mktemp("reference") / "reference.wav"
     soundfile.write(path, synthetic_voice(1.5, seed=5)[8000:][:22050], 22050)
     return path
@@ -194,7 +194,7 @@ def test_the_loss_goes_down_along_its_gradient(model, rng):
     other.update(descended)
     assert other.compute_loss(batch, seed=3).item() < loss.item()
     unheard = dict(batch, speech_feat=batch["speech_feat"].copy())
-    unheard["speech_feat"][1, :, 10:] = 9.0  # behind the second row's tokens
+    unheard["speech_feat"][1, :, 10:] = 9.0  # after the second row's tokens
     np.testing.assert_allclose(model.compute_loss(unheard), model.compute_loss(batch), rtol=1e-5)
 
 

@@ -17,7 +17,7 @@ from mlx_chatterbox.weights import s3gen_store
 from mlx_chatterbox.weights.checkpoint import load_converted
 from tests.weights import mlx_audio_layout
 
-# Of fabricated upstream files: small sizes that no file states.
+# Small sizes of fabricated upstream files, which no file states.
 TOKENS = np.random.default_rng(0).integers(0, 6561, (1, 6))
 
 
@@ -107,7 +107,7 @@ def test_what_is_saved_is_what_is_loaded(model, tmp_path, layout, dtype, small_c
         assert_equal(model, again)
     assert again.tokenizer_config == model.tokenizer_config
     assert again.flow.dtype == (mx.float16 if dtype else mx.float32)
-    once_more = again.save_pretrained(folder, layout)  # over itself
+    once_more = again.save_pretrained(folder, layout)  # in place of itself
     # In float16 the magnitude is rounded too.
     reread = S3GenModel.from_pretrained(once_more, dtype=dtype)
     assert_equal(again, reread, 2e-3 if dtype else 1e-6)

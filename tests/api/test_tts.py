@@ -112,7 +112,7 @@ def test_upstreams_device_names_are_understood(small_checkpoint, name):
 
 
 def test_a_device_that_is_not_a_name_is_refused():
-    """`nano` stands where upstream has it, after a device alone."""
+    """`nano` is a positional argument after the device, as in upstream."""
     for flag in (True, False):
         with pytest.raises(SettingError, match=f"got {flag} .nano=True selects Nano"):
             ChatterboxTurboTTS.from_pretrained("turbo", flag)

@@ -49,7 +49,7 @@ def talk():
 
 @pytest.fixture(scope="module")
 def conversion(vc, talk):
-    """Waveform of the first so many seconds and the peak of MLX's memory, computed once."""
+    """Waveform of the first seconds of a recording and the peak of MLX's memory, computed once."""
     known = {}
 
     def convert(seconds: int) -> tuple[np.ndarray, int]:
@@ -171,7 +171,7 @@ def pitch(vc, request):
 @pytest.mark.numbers
 @pytest.mark.parametrize("cuts", [[1, 2, 40, 41, 300], [700], [100, 350, 351]])
 def test_vocoder_in_pieces_equals_the_vocoder(vc, pitch, rng, cuts):
-    """However the mel is cut, and with the source carried across."""
+    """Any cuts of the mel give the same, with the source carried across."""
     vocoder, frames = vc.networks.s3gen.mel2wav, 1200
     tokens = mx.array(rng.integers(0, 6561, frames // 2))
     ((mel, _),) = mel_pieces(vc.networks.s3gen, tokens, vc.reference, mx.random.key(0), 2)
@@ -195,7 +195,7 @@ def test_vocoder_in_pieces_equals_the_vocoder(vc, pitch, rng, cuts):
 
 
 def test_context_is_what_the_vocoder_sees(vc, rng):
-    """Beyond it nothing has an effect, to the bit, and it is at most a frame too much."""
+    """Frames beyond it have no effect, to the bit, and it is at most a frame too long."""
     vocoder = vc.networks.s3gen.mel2wav
     context = context_frames(vocoder.config)
     mel = rng.standard_normal((1, 61, 80)).astype(np.float32)
@@ -356,7 +356,7 @@ def test_memory_does_not_grow_with_the_length(conversion):
 
 @pytest.mark.slow
 def test_memory_of_the_process_does_not_grow(small_checkpoint):
-    """From 95 s to 380 s by less than a tenth beyond the audio itself."""
+    """It grows from 95 s to 380 s by less than a tenth beyond the audio itself."""
     figures = []
     for seconds in ("95", "380"):
         run = subprocess.run(

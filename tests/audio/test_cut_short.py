@@ -21,7 +21,7 @@ from mlx_chatterbox.watermark.__main__ import main as watermark
 
 RATE = 24000
 SHORT = "cut short, or its header is wrong"
-# Of each container what tells its length by another place of its header.
+# Containers that state their length in different places of the header, with a subtype.
 FORMATS = {
     "WAV": "PCM_16", "WAVEX": "PCM_24", "RF64": "PCM_16", "AIFF": "PCM_16", "AU": "PCM_16",
     "W64": "PCM_16", "CAF": "PCM_16", "NIST": "PCM_16", "OGG": "VORBIS", "MP3": "MPEG_LAYER_III",
@@ -72,7 +72,7 @@ def test_a_truncated_recording_is_reported_once(tmp_path, container, read, share
     try:
         notes = said(lambda: READERS[read](path))
     except AudioError:
-        if container != "CAF":  # which libsndfile refuses, and ffmpeg is not there or not asked
+        if container != "CAF":  # which libsndfile refuses, and ffmpeg is missing or not used
             raise
         return
     # ffmpeg, which reads it then, may have met damage as well.
@@ -125,7 +125,7 @@ def test_files_of_other_encoders_give_no_warning(tmp_path, ending):
         command[-1:-1] = ["-ac", "2", "-c:a", "vorbis", "-strict", "-2"]
     subprocess.run(command, check=True)
     assert not said(lambda: read_channels(path))
-    # And into a pipe, where it cannot go back to write a length.
+    # Into a pipe too, where it cannot seek back to write a length.
     if ending in ("wav", "mp3", "au", "flac"):
         kind = ["-f", ending, "pipe:1"]
         done = subprocess.run([*command[:-1], *kind], check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""Recordings whose headers lie, and others that are longer than anything is read for."""
+"""Recordings with false headers, and others longer than any use of them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def sparse_wav(path, seconds: int):
 
 
 def peak(function) -> int:
-    """Bytes that Python and NumPy have had at once; reads that are refused count, too."""
+    """Peak bytes of Python and NumPy; refused reads count, too."""
     tracemalloc.start()
     try:
         function()
@@ -162,7 +162,7 @@ def test_blocks_together_are_the_whole(tmp_path, noise, monkeypatch):
 
 
 def test_a_file_that_cannot_seek(tmp_path, noise):
-    """GSM 6.10: libsndfile does not know where it is in it."""
+    """GSM 6.10: libsndfile does not know its position in the file."""
     soundfile.write(tmp_path / "a.wav", noise[:8000], 8000, subtype="GSM610")
     assert len(read_channels(tmp_path / "a.wav")[0]) >= 8000
 

@@ -1,4 +1,4 @@
-"""Files written piece by piece are those written at once; books have chapters; nothing half."""
+"""Files written by pieces equal those written at once; books have chapters; no partial file."""
 
 import contextlib
 import hashlib
@@ -45,7 +45,7 @@ def test_pieces_and_the_whole_give_the_same_bytes(tmp_path, ending):
 
 @pytest.mark.parametrize("ending", ["ogg", "opus"])
 def test_an_ogg_file_with_another_serial_number_is_sound(tmp_path, ending):
-    """The checksum of each page, computed from the beginning, is what stands in it."""
+    """Each page holds its checksum, computed from the beginning."""
     path = tmp_path / f"x.{ending}"
     save_audio(path, tone(3.0), RATE)
     content, at, pages = path.read_bytes(), 0, 0
@@ -95,7 +95,7 @@ def test_a_book_has_its_chapters_title_and_author(tmp_path):
     assert "title=Chapter 1" in words
     assert "title=Two\\\\ of them" in words
     assert [each.name for each in tmp_path.iterdir()] == ["a: book.m4b"]
-    # Heard again: the first tone, silence, the second.
+    # Decoded again: the first tone, silence, the second.
     command = [find_ffmpeg(), "-loglevel", "error", "-i", f"file:{path}", "-f", "wav", "-"]
     (tmp_path / "x.wav").write_bytes(
         subprocess.run(command, capture_output=True, check=True).stdout
@@ -220,7 +220,7 @@ def test_an_interrupted_file_never_appears(tmp_path, ending):
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
 @pytest.mark.parametrize("missing", [1, 1000])
 def test_a_disk_that_is_full_at_the_very_end_is_noticed(tmp_path, ending, missing):
-    """Encoders write their last bytes when they are closed, and say nothing of what became of it.
+    """Encoders write their last bytes when they are closed, and do not report errors of that.
     A limit on the size of files stands for the disk."""
     resource = pytest.importorskip("resource")
     path = tmp_path / f"a.{ending}"

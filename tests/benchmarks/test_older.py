@@ -1,4 +1,4 @@
-"""The comparison of work that another commit began: what it calls a difference."""
+"""The comparison of work that another commit began: what counts as a difference."""
 
 from __future__ import annotations
 

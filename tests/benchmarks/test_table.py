@@ -322,7 +322,7 @@ def test_a_small_model_is_timed_from_end_to_end(
 
 @pytest.mark.parametrize("kind", [mx.cpu, mx.gpu])
 def test_what_is_measured_is_mlxs_default_device(kind, monkeypatch, tmp_path):
-    """Unless another is named: on a Mac the GPU, not its processor."""
+    """The default is measured unless another is named: on a Mac the GPU, not the processor."""
     monkeypatch.setattr(mx, "default_device", lambda: mx.Device(kind, 0))
     seen = []
 

@@ -1,4 +1,4 @@
-"""The comparison with another commit: what it calls a difference, and by which names it looks."""
+"""The comparison with another commit: what counts as a difference, and which names it uses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_each_difference_is_a_line_that_says_where():
 
 
 def test_the_probe_knows_the_public_names_alone():
-    """Else trees with other insides could not be compared."""
+    """Trees with other internals could not be compared otherwise."""
     tree = ast.parse(PROBE.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module.startswith("mlx_chatterbox"):

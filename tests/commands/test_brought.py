@@ -1,4 +1,4 @@
-"""Files that people brought, through the command line: the right text, or a message."""
+"""Files from users, through the command line: the right text, or a message."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_document_is_read_rightly(name, capsys):
 
 
 def test_a_table_of_semicolons_is_read_rightly(tmp_path, capsys):
-    """Every row is spoken, or has its line that says why not."""
+    """Every row is spoken, or has a line that states why not."""
     table = Path(shutil.copy(DATA / "documents" / "semi.csv", tmp_path))
     for voice in ("rms", "slt"):
         shutil.copy(DOCS / f"pocket-{voice}.wav", tmp_path / f"{voice}.wav")

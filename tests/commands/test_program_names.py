@@ -10,7 +10,7 @@ import pytest
 
 from tests.structure.imports import ROOT
 
-# As the script that pip writes starts them: by `main`, with its own path as the first argument.
+# Started as by the script that pip writes: `main`, with the script's path as the first argument.
 SCRIPT = (
     "import sys; sys.argv[0] = '/somewhere/bin/{script}'; "
     "from mlx_chatterbox.{package}.__main__ import main; sys.exit(main())"
@@ -38,7 +38,7 @@ def test_help_and_errors_name_the_program_that_was_started(package, start):
     name = start.format(package)
     shown = run(package, name, "--help").stdout
     assert shown.startswith(f"usage: {name} ")
-    # The examples of one program name the other as it is started in the same way.
+    # The examples of one program start the other in the same way.
     programs = re.findall(r"^ +(?:python -m )?\S*(?:convert|parity)(?= )", shown, re.MULTILINE)
     assert len(programs) > 10
     allowed = {name, start.format("convert"), start.format("parity")}

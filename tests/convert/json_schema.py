@@ -1,4 +1,4 @@
-"""JSON Schema as far as ours go; a package for it would be one more to install."""
+"""The part of JSON Schema that our schemas use; a package for it would be one more to install."""
 
 _TYPES = {
     "object": dict,

@@ -1,4 +1,4 @@
-"""`python -m convert`: built-in voices, what it says, and how it fails."""
+"""`python -m convert`: built-in voices, output and failures."""
 
 from __future__ import annotations
 

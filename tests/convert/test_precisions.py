@@ -1,4 +1,4 @@
-"""Precisions and recipes: what is written, and that it loads as it is, by its own configuration."""
+"""Precisions and recipes: the files written, and that they load by their own configuration."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_full_english_model_is_as_small_as_promised():
     assert size_of("english", RECIPES["exact"]) == 2 * half
     assert size_of("english", RECIPES["balanced"]) <= 0.60 * half
     assert size_of("english", RECIPES["small"]) <= 0.51 * half
-    # The speech tokenizer's linear layers in 8 bits would be 7 % of it less.
+    # The speech tokenizer's linear layers in 8 bits would save 7 % of it.
     linear = 6 * 12 * 1280**2
     saved = 2 * linear - linear * (1 + 2 * 2 / 64)
     assert size_of("english", RECIPES["small"]) - saved <= 0.45 * half
@@ -136,7 +136,7 @@ def test_checkpoints_whose_tokenizer_is_quantised_load_and_stay_so(
     ],
 )
 def test_conversion_and_loading_quantise_the_same_layers(variant, recipe):
-    """Conversion knows no networks, loading does: both must take the same layers."""
+    """Conversion has no networks, loading has: both must choose the same layers."""
     config, keys = VARIANTS[variant].default_config(), shapes_of(variant)
     config.dtype, config.quantization = recipe.dtype, recipe.quantization
     expected = {
@@ -159,7 +159,7 @@ def test_recipes_put_each_part_where_they_say(name, variant):
     def of(key: str, *shape: int):
         return precision_of(config, key, shape)
 
-    # Of T3, as it is built: the layers' matrices go low, all its tables and heads stay higher.
+    # In T3 the layers' matrices get few bits, all tables and heads get more.
     matrices = {k: s for k, s in keys.items() if k.startswith("t3.") and len(s) == 2}
     inner = {k for k in matrices if re.match(r"t3\.tfmr\.model\.(h|layers)\.", k)}
     assert len(inner) >= 4 * config.t3.num_hidden_layers
@@ -199,7 +199,7 @@ def test_the_file_holds_what_the_recipe_says_and_loads_as_that(folder_of, name):
     # Widths of 48 divide into no group: those layers stay floating-point, and work.
     odd = [m for _, m in networks.named_modules() if type(m) is nn.Linear and "weight" in m]
     assert any(m.weight.shape[-1] == 48 and m.weight.dtype == mx.float16 for m in odd)
-    # 96 is no multiple of 64, but of 32.
+    # 96 is a multiple of 32, but not of 64.
     down = networks.t3.tfmr.model.layers[0].mlp.down_proj
     assert (down.group_size, isinstance(down, nn.QuantizedLinear)) == (32, True)
 
@@ -211,7 +211,7 @@ def test_quantised_weights_are_the_source_s_to_a_step(folder_of, small_checkpoin
     wanted = dict(tree_flatten(exact.parameters()))
     for key, value in tree_flatten(networks.parameters()):
         error = mx.abs(value.astype(mx.float32) - wanted[key]).max().item()
-        # MLX puts one end of a group's range on a code exactly, at the other's cost.
+        # MLX puts one end of a group's range exactly on a code, at the cost of the other end.
         assert error <= 2 / 255 * mx.abs(wanted[key]).max().item(), key
 
 
@@ -238,7 +238,7 @@ def test_every_precision_speaks_and_converts_voices(folder_of, recording, recipe
     converted = vc.generate(recording[:16000], **settings)
     assert np.isfinite(converted).all()
     assert converted.any()
-    # Used, not expanded on the way.
+    # Used as stored, not expanded.
     assert bool(quantized_layers(tts.networks)) == bool(recipe.rules)
     if recipe.name != "exact":
         assert NativeStep.of(tts.networks.t3) is None  # the compiled step takes float32
@@ -252,7 +252,7 @@ def test_more_bits_are_nearer(folder_of, small_checkpoint, small_config):
     exact = compute(small_checkpoint, inputs)
     errors = {"t3/logits": [], "flow/mel": []}
     for bits in (8, 6, 4, 3):
-        # In float32, so that the bits alone are seen.
+        # In float32, so that only the bits differ.
         found = compute(folder_of(uniform(bits)), inputs, dtype="float32")
         for name, values in errors.items():
             values.append(float(np.sqrt(np.mean((found[name] - exact[name]) ** 2))))
@@ -282,7 +282,7 @@ def test_tokens_are_computed_in_float32_whatever_the_weights_are(folder_of, monk
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_another_type_leaves_what_a_rule_keeps_exact(folder_of, dtype):
-    """Tokens, pitch and voice; in another type alone what has the configuration's."""
+    """Tokens, pitch and voice stay float32; all other layers get the type that is asked for."""
     checkpoint = load_converted(folder_of(RECIPES["balanced"]), dtype)
     assert checkpoint.config.dtype == dtype
     for key, value in tree_flatten(checkpoint.networks.parameters()):
@@ -338,7 +338,7 @@ def test_read_weights_expands_nothing(folder_of):
 
 @pytest.mark.numbers
 def test_attention_by_columns_takes_quantised_layers():
-    """The way that long sequences are attended to on a CPU."""
+    """Attention by columns is used for long sequences on a CPU."""
     from mlx_chatterbox.models.s3gen.estimator import Attention
 
     attention = Attention(64, 2, 32)

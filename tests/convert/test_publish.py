@@ -154,7 +154,7 @@ def test_the_card_says_what_the_hub_and_people_need(folder):
 
 
 def test_a_multilingual_card_names_every_language():
-    """Norwegian's code is YAML's word for false."""
+    """Norwegian's code, `no`, means false in YAML."""
     from mlx_chatterbox.convert.model_card import _front_matter, languages_of
     from mlx_chatterbox.weights.variants import VARIANTS
 
@@ -393,7 +393,7 @@ def test_a_connection_that_breaks_is_tried_again_by_the_client(folder, hub, run)
 
 
 def test_without_a_login_nothing_is_begun(folder, run, tmp_path, monkeypatch):
-    """Before hours of conversion."""
+    """The error comes before hours of conversion."""
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     code, _, err = run(folder, tmp_path / "out", "--upload-repo", "me/voice")
     assert code == 1
@@ -430,7 +430,7 @@ def test_the_hub_s_errors_are_hub_errors(folder, monkeypatch):
 
 @pytest.fixture
 def verified_with(monkeypatch):
-    """Verification with little material; a list of what it is called with."""
+    """Verification with little material; the list of its calls' arguments."""
     verify, calls = verification.verify, []
     little = {
         "texts": TEXTS[7:8],
@@ -461,7 +461,7 @@ numpy.save(output, said)
 def test_from_upstream_s_files_to_the_hub_and_by_name_back(
     small_upstream, tmp_path, monkeypatch, verified_with, hub, run, recording_file
 ):
-    """Converted, verified, published, and on another machine the same audio, to the bit."""
+    """A converted, verified and published model gives equal audio on another machine."""
     make_small(monkeypatch, "english", cfm_steps=2)
     output = tmp_path / "out"
     arguments = ("--recipe", "balanced", "--positions", "9", "--upload-repo", "me/voice")

@@ -1,4 +1,4 @@
-"""Verification: what is measured, and that damage to any part of a model is seen."""
+"""Verification: what is measured, and that damage to any part of a model is detected."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ FEW = {"texts": TWO, "positions": 12, "spoken": 10, "sizes": SIZES}
 
 @pytest.fixture(scope="module")
 def brief_config(small_config):
-    """Two steps of the flow, in which every layer is used, too."""
+    """Two steps of the flow, which use every layer too."""
     config = copy.deepcopy(small_config)
     config.generation.cfm_steps = 2
     return config
@@ -93,7 +93,7 @@ def test_the_spectral_distance_of_half_the_amplitude_is_six_db(recording):
 
 @pytest.mark.numbers
 def test_distributions_are_those_of_the_tokens_it_would_speak(exact, material):
-    """Along real text, one for every speech token and one for what follows."""
+    """One distribution for every speech token of real text, and one for the next token."""
     checkpoint = load_converted(exact)
     assert material.positions == 20
     tokens, guided = token_distributions(checkpoint.networks.t3, material, 0.5)
@@ -300,7 +300,7 @@ def test_every_weight_that_speaks_is_in_a_group(small_checkpoint):
 
 
 def test_a_recipe_s_damage_is_the_folder_s(exact, folder_of, material):
-    """Measured in memory or from a converted folder: the same weights."""
+    """Measuring in memory or from a converted folder uses the same weights."""
     checkpoint = load_converted(exact)
     recipe = uniform(4)
     in_memory = measure_recipe(checkpoint, material, recipe)

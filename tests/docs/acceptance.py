@@ -31,7 +31,7 @@ class Accepted(BaseException):
 
 
 class Refused(BaseException):
-    """It did not, with its message."""
+    """The parser refused the command, with this message."""
 
 
 def project() -> dict:
@@ -94,7 +94,7 @@ def parsed(module: str, arguments: list[str], monkeypatch) -> str:
 
 
 def _script(path: Path, arguments: list[str], monkeypatch) -> str:
-    """The same of a file of the repository, which may be a shell's."""
+    """The same for a file of the repository, which may be a shell script."""
     if not path.is_file():
         return f"there is no {path.name}"
     if "python" not in path.read_text(encoding="utf-8").splitlines()[0]:

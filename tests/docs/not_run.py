@@ -1,6 +1,6 @@
 """The commands of the documentation that the slow tests do not run, each with the reason.
 
-Every one of them is read by its parser all the same (`test_commands.py`).
+Each of them is still read by its parser (`test_commands.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class NotRun:
     reason: str
 
     def matches(self, text: str) -> bool:
-        # Brackets are no classes of letters here: they name extras.
+        # Brackets are not character classes here: they name extras.
         return fnmatchcase(text, self.pattern.replace("[", "[[]"))
 
 
@@ -62,5 +62,5 @@ NOT_RUN = [
 
 
 def reason(text: str) -> str:
-    """Why a command is not run; "" where it is."""
+    """The reason why a command is not run; "" if it is run."""
     return next((entry.reason for entry in NOT_RUN if entry.matches(text)), "")

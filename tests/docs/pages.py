@@ -14,7 +14,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 SHELL, PYTHON, SETTINGS = "bash", "python", "yaml"
-# What a command of ours begins with where it stands in running text.
+# The first words of our commands in running text.
 _OURS = re.compile(r"(mlx-chatterbox|python -m |\.ci/|pip install )")
 _FENCE = re.compile(r"( *)(`{3,})(\w*) *")
 _INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
@@ -59,7 +59,7 @@ class Command:
         return f"{self.where}: {self.text}"
 
     def programs(self) -> list[list[str]]:
-        """The words of each simple command in it, redirections left out."""
+        """The words of each simple command, without redirections."""
         lexer = shlex.shlex(self.text, posix=True, punctuation_chars="|&;<>")
         lexer.whitespace_split = True
         lexer.commenters = ""
@@ -131,7 +131,7 @@ def without_comment(line: str) -> str:
 
 
 def inline_commands(path: Path) -> list[Command]:
-    """Commands of ours in running text and tables; a program's name alone is none."""
+    """Our commands in running text and tables; a program's name alone does not count."""
     lines = path.read_text(encoding="utf-8").splitlines()
     for block in blocks(path):
         length = block.code.count("\n")

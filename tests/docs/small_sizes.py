@@ -2,8 +2,8 @@
 
     python -m tests.docs.small_sizes -m MODULE|-c CODE|FILE [arguments]
 
-Names, repositories, files, text processing and code are the real ones; what differs is how large
-the networks are whose weights the stand-in for the hub has (`parity/fabricate/small.py`).
+Names, repositories, files, text processing and code are the real ones; only the sizes differ of
+the networks whose weights the stand-in for the hub has (`parity/fabricate/small.py`).
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def _linked(target: Path) -> Callable[[Path], None]:
     return link
 
 
-# What a page's blocks name, and how it is made.
+# Inputs that a page's blocks name, and the functions that make them.
 INPUTS: dict[str, Callable[[Path], None]] = {
     "me.wav": _recording(10.0, 1),
     "talk.wav": _recording(3.0, 2),
@@ -106,9 +106,9 @@ class World:
     """Runs commands in a folder as a reader would.
 
     Attributes:
-        folder: where the blocks of one page run.
-        programs: a folder with what stands first on the path.
-        runs: so far; each has a cache of the hub of its own, so that `auto` is always pocket.
+        folder: the current folder of one page's blocks.
+        programs: the folder that is first on the path.
+        runs: number so far; each has its own cache of the hub, so that `auto` is always pocket.
     """
 
     hub: Hub
@@ -140,7 +140,7 @@ class World:
         return self._run([str(self.programs / "python"), "-c", code], where)
 
     def _with_newest(self, text: str) -> str:
-        """A command with the newest checkpoint in the place of the one that a page names."""
+        """The command with the newest checkpoint in place of the one that the page names."""
         found = sorted(
             self.folder.glob("voice-training/checkpoint-*"), key=lambda path: path.stat().st_mtime
         )
@@ -175,7 +175,7 @@ class World:
 def world(folder: Path) -> Iterator[World]:
     """A hub with small models under upstream's names, and programs that know their sizes."""
     cache, compiled = folder / "cache", cache_folder() / "kernels"
-    if compiled.is_dir():  # or every command would compile
+    if compiled.is_dir():  # otherwise every command would compile
         shutil.copytree(compiled, cache / "mlx-chatterbox" / "kernels")
         (cache / "mlx-chatterbox").chmod(0o700)
     with hub_stand_in() as hub:
@@ -189,7 +189,7 @@ def world(folder: Path) -> Iterator[World]:
 
 
 def _programs(folder: Path) -> Path:
-    """Ours by their names, `python`, and ffmpeg where the machine has it only as a package."""
+    """Our programs by name, `python`, and ffmpeg where the machine has it only as a package."""
     folder.mkdir()
     ours = f"{shlex.quote(sys.executable)} -m tests.docs.small_sizes"
     lines = {"python": f'exec {ours} "$@"'}

@@ -1,4 +1,4 @@
-"""The doctor's checks: each finds what is right, and what is planted to be wrong."""
+"""The doctor's checks: each passes sound code and finds planted faults."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Small:
 
 @pytest.fixture(scope="module", autouse=True)
 def taken():
-    """(file, line) of each decision by device to the ways that it took."""
+    """Branches taken by each decision by device, by (file, line)."""
     with noted() as ways:
         yield ways
 
@@ -88,7 +88,7 @@ def test_random_weights_have_the_size_and_the_spread_of_real_ones(small_networks
         plain = layer.weight
         assert plain.dtype == getattr(mx, precision)
     plain = np.array(plain.astype(mx.float32))
-    # So that what goes in comes out about as large.
+    # So that the output is about as large as the input.
     assert plain.std() * plain.shape[1] ** 0.5 == pytest.approx(1.0, rel=0.15)
     assert abs(plain.mean()) < 0.1 * plain.std()
 
@@ -110,7 +110,7 @@ def test_a_gpu_is_asked_for_every_precision_and_a_cpu_for_what_it_computes():
 def test_every_variant_is_timed_and_judged(small_networks, monkeypatch, kind):
     exam = exam_of()
     if kind == "gpu":
-        # Each is a trace of its own, which a CPU's compiler takes seconds for.
+        # Each needs its own compilation, which takes seconds on a CPU.
         some = [("english", "float16"), ("english", "8bit"), ("nano", "8bit"), ("turbo", "float16")]
         assert set(some) <= set(cases_of("gpu"))
         monkeypatch.setattr(t3, "cases", lambda is_short: some)
@@ -170,7 +170,7 @@ def test_times_are_those_of_finished_work():
     seconds = timing.samples(lambda: mx.ones((8,)) + 1.0, repeats=4, warm_up=2)
     assert len(seconds) == 4
     assert min(seconds) > 0.0
-    # One sample is taken whatever it costs.
+    # One sample is always taken.
     assert len(timing.samples(lambda: None, repeats=9, at_most=0.0)) == 1
     runs = []
     timing.samples(lambda: runs.append(0), repeats=3, warm_up=2)
@@ -387,7 +387,7 @@ def test_full_size_memory_runs_as_on_a_gpu(small_networks, monkeypatch):
 
 @pytest.mark.slow
 def test_the_short_run_is_real_and_right(tmp_path):
-    """Offline, in a folder of its own, with networks of full size."""
+    """The short run is offline, in a folder of its own, with networks of full size."""
     home = tmp_path / "annabel"
     home.mkdir()
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "USER": "annabel", "LOGNAME": "annabel"}
@@ -414,7 +414,7 @@ def test_the_short_run_is_real_and_right(tmp_path):
 
 
 def test_every_decision_of_the_doctor_was_taken_both_ways(taken, request):
-    """Last in this file, where all that is above has been run."""
+    """This test comes last in the file, after all that take the decisions."""
     if not is_whole_file(request, globals()):
         pytest.skip("only together with the rest of the file")
     there = {place: name for place, name in decisions().items() if "doctor" in place[0]}

@@ -1,4 +1,4 @@
-"""The doctor's report: what it says of figures, failures, what was left out, and of nobody."""
+"""The doctor's report: figures, failures, what was left out, and nothing personal."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_output_of_a_macs_tools_is_parsed():
 
 
 def test_a_mac_is_described(monkeypatch):
-    """By what its own programs and MLX say there; nothing of it can be asked for here."""
+    """The output of a Mac's own programs and of MLX is stubbed; none of it is available here."""
     said = {
         ("sysctl", "-n", "machdep.cpu.brand_string"): "Apple M2",
         ("sysctl", "-n", "hw.perflevel0.physicalcpu"): "4",
@@ -284,7 +284,7 @@ def test_the_budget_says_what_does_not_fit():
     assert limited.objection(90.0) == "about 90 s; 50 s are left for it of 100 s (--minutes)"
     assert limited.objection(40.0) == ""
     assert "20 s are left for it" in limited.objection(40.0, reserve=30.0)
-    # Without a limit four fifths of what is free.
+    # Without a limit it is four fifths of the free memory.
     assert Budget(1.0, free=lambda: 10**10).memory() == 8 * 10**9
 
 

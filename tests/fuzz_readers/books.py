@@ -131,7 +131,7 @@ def _zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> byte
 
 
 def damage_member(rng: random.Random, content: bytes) -> bytes:
-    """Damage of a file within the archive, sound as a zip file goes, or packed otherwise."""
+    """Damage of a file within an archive that stays valid zip, or other packing."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             files = {name: archive.read(name) for name in archive.namelist()}

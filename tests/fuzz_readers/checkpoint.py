@@ -1,4 +1,4 @@
-"""Readers of a checkpoint folder's files. What can be read is spoken with, on the pocket model."""
+"""Readers of a checkpoint folder's files. Readable files are used to speak, on the pocket model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENGLISH, LEXICON = "tokenizer.json", "lexicon.txt.gz"
 
 
 def with_file(path: Path, name: str) -> Path:
-    """A copy of the pocket model's folder, beside a file that takes the place of one of its own."""
+    """A copy of the pocket model's folder, with one file replaced by another."""
     folder = path.parent / "model"
     folder.mkdir()
     for file in POCKET_FOLDER.iterdir():
@@ -95,7 +95,7 @@ def english_files() -> list[bytes]:
 
 
 def read_gpt2(path: Path) -> None:
-    """Each of the files in turn is the damaged one; which, its beginning says."""
+    """Read GPT-2's tokenizer files; the first line of the input names the damaged one."""
     from mlx_chatterbox.text.gpt2 import GPT2Tokenizer
 
     name, _, content = path.read_bytes().partition(b"\n")
@@ -159,7 +159,7 @@ def cangjie() -> list[bytes]:
 
 
 def read_index(path: Path) -> None:
-    """Weights in two files, and an index that says which has what."""
+    """Read weights in two files with an index."""
     from mlx_chatterbox.weights.formats.safetensors_file import SafetensorsReader
     from mlx_chatterbox.weights.shards import check_shards, index_of, weight_map
 

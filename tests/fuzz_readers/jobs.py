@@ -1,4 +1,4 @@
-"""Folders of jobs and batches: one of their files is the damaged one, and the job goes on."""
+"""Folders of jobs and batches: one of their files is damaged, and the job resumes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _finished(kind: str) -> dict[Path, bytes]:
 
 
 def _files(kind: str) -> list[Path]:
-    """The job's own files, of each kind one."""
+    """The job's own files, one of each kind."""
     found: dict[tuple[str, str], Path] = {}
     for place in _finished(kind):
         if any(part.endswith(".job") for part in place.parts):
@@ -65,7 +65,7 @@ def _read(path: Path, kind: str) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content if name == place else sound)
     _KINDS[kind](folder)
-    # Whatever was believed, what came of it is a job that is finished.
+    # Whatever was accepted, the job is finished in the end.
     _KINDS[kind](folder)
 
 

@@ -56,7 +56,7 @@ def shard_files() -> dict[str, bytes]:
 
 
 def write_corpus(folder: Path, changed: dict[str, bytes]) -> Path:
-    """The corpus with other content of some files."""
+    """Write the corpus with other content for some files."""
     (folder / SHARD).mkdir(parents=True)
     for name, content in {**shard_files(), **changed}.items():
         place = folder if name == "embeddings.npz" else folder / SHARD
@@ -106,7 +106,7 @@ def _array(values: np.ndarray):
 
 
 def read_shard(path: Path) -> None:
-    """The first line says which file is the damaged one."""
+    """Read a shard; the first line of the input names the damaged file."""
     name, _, content = path.read_bytes().partition(b"\n")
     known = name.decode("latin-1") if name.decode("latin-1") in shard_files() else "mel.npy"
     read_all(write_corpus(path.parent / "corpus", {known: content}))
@@ -221,7 +221,7 @@ def damage_member(rng: random.Random, content: bytes) -> bytes:
     way = rng.choice((zipfile.ZIP_STORED,) * 6 + (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA))
     file = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(file, "w", way) as archive:
-        warnings.simplefilter("ignore")  # of names that stand there twice
+        warnings.simplefilter("ignore")  # of names that occur twice
         for name, array in files:
             archive.writestr(zipfile.ZipInfo(name), array, way)
     return file.getvalue()

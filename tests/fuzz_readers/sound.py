@@ -1,4 +1,4 @@
-"""Recordings, read as voices, for conversion and for training are."""
+"""Recordings, read as voices, for conversion and for training."""
 # ruff: noqa: E501
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def voices() -> list[bytes]:
 
 
 def damage_pickle(rng: random.Random, content: bytes) -> bytes:
-    """Damage of the pickle within, sound as a zip file goes: bytes, operations put in, numbers."""
+    """Damage of the pickle in a valid zip file: bytes, inserted operations, numbers."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             records = {name: archive.read(name) for name in archive.namelist()}

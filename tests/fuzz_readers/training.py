@@ -37,7 +37,7 @@ def _networks():
 
 
 def read_feature(path: Path) -> None:
-    """Tokens as training takes them from its cache: a damaged file counts as missing."""
+    """Read tokens as training does from its cache: a damaged file counts as missing."""
     from mlx_chatterbox.errors import DataError
     from mlx_chatterbox.train.data.array_cache import ArrayCache
     from mlx_chatterbox.train.data.features import FeatureStore
@@ -69,7 +69,7 @@ def features() -> list[bytes]:
 
 
 def damage_feature(rng, content: bytes) -> bytes:
-    """Another array, with the checksum that is its own."""
+    """Another array, with its own checksum."""
     from mlx_chatterbox.train.data.array_cache import _CHECKSUM, _checksum
     from tests.fuzz_damage import safetensors_of, tensors_of
 

@@ -1,4 +1,4 @@
-"""Lists of clips to train on, and what training remembers of them and of its course."""
+"""Lists of clips to train on, and files that training keeps about them and its progress."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def damage_rows(rng: random.Random, content: bytes) -> bytes:
 
 @cache
 def _remembered() -> dict[str, bytes]:
-    """Each file that is read again, by name."""
+    """Files that are read again, by name."""
     facts = {
         "content": "0" * 32,
         "rate": 24000,

@@ -1,4 +1,4 @@
-"""Saved voices and what S3Gen is called with. What can be read is spoken in."""
+"""Saved voices and arguments of S3Gen. Readable ones are used to speak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A voice for tests of jobs: as strict as a real one about what must not change, and instant."""
+"""A model for tests of jobs: as strict as a real one about what must not change, and instant."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class StubTTS:
         self.said.append(list(texts))
         if any("unspeakable" in text for text in texts):
             raise TextError("the model knows none of the letters.")
-        # Second tries are written together, and it matters for them which of them there are.
+        # Retries are decoded together, and their results depend on which of them there are.
         again = [t for i, t in enumerate(texts) if is_retried(t) and i not in decode_only]
         for index, (text, seed) in enumerate(zip(texts, seeds, strict=True)):
             if index in decode_only:

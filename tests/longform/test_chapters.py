@@ -96,7 +96,7 @@ def manifest_of(output: Path) -> dict:
 
 
 def test_pieces_of_a_chapter_serve_the_whole_book(tmp_path):
-    """A sentence that stands in two chapters has its own seed in each, chosen alone or not."""
+    """A sentence in two chapters has its own seed in each, whichever chapters are chosen."""
     pieces = [
         Piece("One.", chapter="One"), Piece("Again and again."),
         Piece("Two.", chapter="Two"), Piece("Again and again."), Piece("Last."),
@@ -117,7 +117,7 @@ def test_pieces_of_a_chapter_serve_the_whole_book(tmp_path):
     assert "chapters" not in manifest_of(output)
     assert alone < {piece["key"] for piece in manifest_of(output)["pieces"]}
 
-    # A choice keeps what the others have, too.
+    # Choosing some chapters keeps the pieces of the others.
     tts = StubTTS(tmp_path / "model")
     assert speak_document(tts, choose(book, [1], "x"), output).replaced == []
     assert speak_document(tts, book, output).replaced == [1]
@@ -233,7 +233,7 @@ def test_speech_that_overruns_its_slot_reports_by_how_much(tmp_path):
     document = read_document(case)
     done = speak_document(SlowTTS(tmp_path / "model"), document, tmp_path / "out.wav", seed=1)
     one, two = manifest_of(tmp_path / "out.wav")["pieces"]
-    # 0.42 s of room for 3 s, at 1.3 times the speed; the second begins so much later.
+    # 0.42 s of room for 3 s, at 1.3 times the speed; the second begins later by the rest.
     assert one["late"] == 0
     assert one["overrun"] == pytest.approx(3 / 1.3 - 0.42, abs=0.15)
     assert two["late"] == pytest.approx(one["end"] - 1.5, abs=0.01)
@@ -253,7 +253,7 @@ def test_rows_say_what_was_left_out_and_what_is_late(tmp_path):
         "1\n00:00:01,000 --> 00:00:01,000\nNo.\n\n2\n00:00:01,000 --> 00:00:01,400\nYes.\n\n"
         "3\n00:00:01,500 --> 00:00:02,000\n[BANG] Late.\n"
     )
-    for _ in range(2):  # The second time it is kept, and says the same.
+    for _ in range(2):  # The second time it is kept, with the same report.
         (line,) = speak_batch(
             SlowTTS(tmp_path / "model"), texts, tmp_path / "out", longest=100, seed=1, sdh=False
         )

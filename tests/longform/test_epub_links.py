@@ -1,4 +1,4 @@
-"""Books of many makers: contents pages made of links, archives packed by hand, layout tables."""
+"""Books of many publishers: contents pages of links, archives packed by hand, layout tables."""
 
 from __future__ import annotations
 

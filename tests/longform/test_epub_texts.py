@@ -72,7 +72,7 @@ def test_exponents_among_marks_of_notes():
         ("H<sub>2</sub>O and CO<sub>2</sub>", "H2O and CO2"),
         ("Na<sup>+</sup> and Ca<sup>2+</sup>", "Na+ and Ca 2+"),
         ("20<sup>o</sup>C and 90<sup>o</sup> more", "20°C and 90° more"),
-        # Digits that are no decimal ones.
+        # Digits other than decimal ones.
         ("x²<sup>o</sup> and ②<sup>o</sup> more", "x²o and ②o more"),
         ("at 7<sup>30</sup> p.m. for $5<sup>99</sup>", "at 7:30 p.m. for $5.99"),
         ("add 2<sup>1</sup>/<sub>2</sub> cups", "add 2 1/2 cups"),
@@ -215,7 +215,7 @@ def test_notes_in_brackets(read):
     found = read(body)
     assert spoken(found) == f"{STORY}. He woke. He ate."
     assert found.remarks == ("left out: 2 notes",)
-    # Without such notes brackets are the text's.
+    # Without such notes brackets belong to the text.
     assert "[1]" in spoken(read("<p>He woke[1] and slept.</p>"))
 
 

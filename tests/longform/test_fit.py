@@ -40,7 +40,7 @@ def test_stretching_changes_the_length_and_not_the_pitch(speed, hz):
     assert len(found) == round(len(wave) / speed)
     assert pitch(found) == pytest.approx(pitch(wave), rel=0.02)
     assert np.std(found) == pytest.approx(np.std(wave), rel=0.1)
-    # No click: no step that the voice itself does not have.
+    # No click: no larger step than in the voice itself.
     assert np.abs(np.diff(found)).max() <= 1.2 * np.abs(np.diff(wave)).max()
 
 
@@ -186,7 +186,7 @@ def test_what_begins_late_is_to_end_in_time():
     found = fit(wave, RATE, 1.0, late=0.2)
     assert found.speed == pytest.approx(1.25, rel=0.05)
     assert found.overrun == 0.0
-    # Later than its whole time: as fast as can be, and it says by how much it ends late.
+    # Later than its whole time: at the highest speed, and it reports by how much it ends late.
     found = fit(wave, RATE, 1.0, late=3.0)
     assert found.speed == FASTEST
     assert found.overrun == pytest.approx(2.0 + 1.0 / FASTEST, abs=0.1)

@@ -45,14 +45,14 @@ def test_any_other_setting_changes_the_hash(hash_with, audible):
 
 
 def test_a_configuration_without_them_is_hashed_as_it_is(hash_with, tmp_path):
-    """However it is laid out: as it was hashed before there were such settings."""
+    """In any layout it has the hash that it had before these settings existed."""
     written = hash_with()
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     assert model_hash(tmp_path, {}) != written
 
 
 def test_pocket_jobs_begun_before_these_settings_existed_resume(tmp_path):
-    """Its folder hashes as one whose configuration never had them."""
+    """Pocket's folder has the hash of one whose configuration never had them."""
     folder = Path(mlx_chatterbox.__file__).parent / "pocket"
     for path in folder.iterdir():
         if path.is_file():

@@ -18,7 +18,7 @@ GOOD = HEADER + "Hello there.,,,a.wav\nHow are you?,,en,sub/b.flac\nFine.,,,\n"
 
 @pytest.fixture
 def speak(tmp_path):
-    """Speaks a CSV text or a folder into `out`; gives the voice, with the report's lines."""
+    """Function that speaks a CSV text or a folder into `out`; the stub, with the report's lines."""
 
     def run(source, **settings):
         if isinstance(source, str):
@@ -66,7 +66,7 @@ def test_finished_rows_are_kept_and_changed_ones_spoken(speak):
     after = outputs(speak.folder)
     assert [name for name in after if after[name] != before[name]] == ["sub/b.flac"]
     (speak.folder / "out" / "a.wav").write_bytes(b"somebody wrote over it")
-    assert speak(changed).said == []  # put together again from what is kept
+    assert speak(changed).said == []  # assembled again from stored pieces
     assert outputs(speak.folder) == after
 
 

@@ -31,7 +31,7 @@ class Crash(Exception):
 
 
 def crash_after(tts, pieces: int):
-    """An executor that dies when so many pieces are on disk."""
+    """An executor that dies as soon as `pieces` pieces are on disk."""
 
     def execute(units, store):
         stored, one_at_a_time = [], Lock()
@@ -89,7 +89,7 @@ def test_killed_within_a_unit_its_finished_pieces_stay(tts, tmp_path, sounded, e
     done = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert done.returncode == -signal.Signals[end]
     kept = len(records(output))
-    # The other core's may come to its end, too.
+    # The other core's piece may be finished, too.
     assert 2 <= kept <= (3 if end == "SIGKILL" else 4)
     sounded.clear()
     done = speak_document(tts, document(TEXTS), output, **UNIT)
@@ -106,7 +106,7 @@ def test_a_piece_is_on_disk_before_others_are_begun(tts, tmp_path, sounded):
 
         def counted(spoken):
             store(spoken)
-            with one_at_a_time:  # or what was counted first might be noted last
+            with one_at_a_time:  # otherwise what was counted first might be noted last
                 begun.append((len(records(output)), len(sounded)))
 
         local(tts)(units, counted)
@@ -118,7 +118,7 @@ def test_a_piece_is_on_disk_before_others_are_begun(tts, tmp_path, sounded):
 
 
 def test_a_resumed_unit_with_retries_is_the_same(tts, tmp_path, sounded, monkeypatch):
-    """Second tries are written together: where one is on disk, all is done again."""
+    """Retries are decoded together: where one is on disk, all are done again."""
     judge, short = retries.judge_audio, []
 
     def fussy(waveform, sample_rate):
@@ -151,7 +151,7 @@ def test_a_resumed_unit_with_retries_is_the_same(tts, tmp_path, sounded, monkeyp
 
 @pytest.fixture
 def speak(tmp_path):
-    """Speaks sentences by the instant voice, in units of four; `crash`: so many pieces come."""
+    """Function that speaks sentences by the stub in units of four; crashes after `crash` pieces."""
 
     def run(sentences, output="out.wav", crash=None):
         tts = StubTTS(tmp_path / "model")

@@ -27,7 +27,7 @@ from tests.longform.job_stub import RATE, SENTENCES, StubTTS, document
 
 @pytest.fixture
 def speak(tmp_path):
-    """Speaks sentences into `out.wav`, by a new voice each time; gives the voice, and what came."""
+    """Function that speaks sentences into `out.wav` by a new stub, and returns the stub."""
 
     def run(sentences=SENTENCES, output="out.wav", **settings):
         tts = StubTTS(tmp_path / "model")
@@ -45,7 +45,7 @@ def manifest_of(folder, output="out.wav") -> dict:
 
 
 def crash_after(pieces: int):
-    """An executor that dies when so many pieces were spoken."""
+    """An executor that dies when `pieces` pieces were spoken."""
 
     def make(tts):
         def execute(units, store):
@@ -83,7 +83,7 @@ def test_the_manifest_records_every_piece(speak):
             job_folder(speak.folder / "out.wav") / "pieces" / f"{piece['key']}.flac",
             dtype="float32",
         )
-        # As it was spoken, but for the gain that brings all to one loudness.
+        # As it was spoken, except for the gain that equalises loudness.
         gain = np.dot(waveform[start:end], kept) / np.dot(kept, kept)
         assert gain == pytest.approx(1.0, abs=0.2)
         np.testing.assert_allclose(waveform[start:end], gain * kept, atol=2 / 32768)
@@ -111,7 +111,7 @@ def test_after_a_crash_the_file_is_the_same(speak, pieces):
     assert manifest["state"] == "unfinished"
     assert len(manifest["pieces"]) == 12
     resumed = speak()
-    # Units that were finished are not begun again.
+    # Finished units are not begun again.
     assert len(resumed.said) == 3 - pieces // 4
     assert resumed.done.kept == pieces
     for name in ("out.wav", "out.wav.job/manifest.json"):
@@ -211,7 +211,7 @@ def test_only_changed_sentences_are_spoken(speak):
     after = manifest_of(speak.folder)["pieces"]
     kept = {piece["key"] for piece in before} & {piece["key"] for piece in after}
     assert len(kept) == 11
-    # What nothing needs any more is gone.
+    # Files that are no longer needed are gone.
     pieces = job_folder(speak.folder / "out.wav") / "pieces"
     assert len(list(pieces.glob("*.flac"))) == 13
 
@@ -237,7 +237,7 @@ def test_what_changes_everything_speaks_everything(speak, what):
 
 
 class _Saved:
-    """While it lasts, voices are files with anything in them."""
+    """Context in which voices are files of any content."""
 
     def __enter__(self):
         self._patch = pytest.MonkeyPatch()
@@ -267,7 +267,7 @@ def test_a_piece_spoken_again_leaves_the_others(speak):
         n for n, (a, b) in enumerate(zip(before, after, strict=True), 1) if a["key"] != b["key"]
     ]
     assert changed == [3, 5]
-    # It stays so, and can be had once more.
+    # It stays so, and can be spoken again once more.
     assert speak().said == []
     assert speak(redo=[3]).texts == [SENTENCES[2]]
     assert manifest_of(speak.folder)["pieces"][2]["seed"] not in (
@@ -391,7 +391,7 @@ class Sink:
 
 
 def test_never_more_than_a_piece_is_in_memory():
-    """An hour is put together from pieces that are gone when the next is read."""
+    """An hour is assembled from pieces, each freed before the next is read."""
     alive = weakref.WeakSet()
 
     def sound(index, late):
@@ -435,7 +435,7 @@ def test_subtitles_in_begin_on_time_or_as_soon_as_there_is_room():
 
 
 def test_a_book_with_chapters_is_the_same_after_a_crash(speak):
-    """M4B is made by ffmpeg; that it is bit-same is not ours alone."""
+    """M4B is made by ffmpeg, so bit-equality depends on it too."""
     pytest.importorskip("imageio_ffmpeg") if shutil.which("ffmpeg") is None else None
     sentences = [Piece(text, 0.01, f"Chapter {i}") for i, text in enumerate(SENTENCES)]
     book = Document("A title", "Somebody", sentences)

@@ -1,6 +1,6 @@
-"""The pocket voice, killed from outside at random moments; and what a long text takes of memory.
+"""The pocket voice, killed from outside at random moments; and the memory for a long text.
 
-The whole of it, `python -m benchmarks.jobs` with 3,000 words and ten kills, takes half an hour.
+The full run, `python -m benchmarks.jobs` with 3,000 words and ten kills, takes half an hour.
 """
 
 from __future__ import annotations

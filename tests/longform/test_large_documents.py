@@ -1,4 +1,4 @@
-"""Small files that stand for large texts: read once, or refused before anything is made of them."""
+"""Small files that expand to large texts: read once, or refused before they are processed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_book_of_kilobytes_does_not_become_100_000_pieces(tmp_path, body):
 
 
 def test_books_are_far_from_the_limit(tmp_path):
-    """The same again and again is packed better than any text."""
+    """Repeated content compresses better than any real text."""
     marked = STORY.replace(" ", ' <span class="calibre12">x</span> ')
     chapters = {f"{n}.xhtml": marked * 10 for n in range(40)}
     found = read_document(write_epub(tmp_path / "a.epub", chapters))
@@ -57,7 +57,7 @@ def test_books_are_far_from_the_limit(tmp_path):
 
 
 def test_the_limit_grows_with_the_archive(tmp_path):
-    """A picture is no text, but a book that has one is no bomb of a few kilobytes."""
+    """Pictures are not text, but a book with pictures is not a zip bomb of a few kilobytes."""
     import numpy as np
 
     picture = np.random.default_rng(0).integers(256, size=200_000, dtype=np.uint8).tobytes()

@@ -231,10 +231,10 @@ def test_units_stay_however_often_a_job_is_interrupted(tmp_path):
         run(job, [[*others]])
     with Job(folder) as job:
         assert job.units(pieces, 3) == []
-        # Pieces that were lost since are a unit of their own, with those they were written with.
+        # Lost pieces are a unit of their own, with those they were decoded with.
         job.pieces.audio_path(key_of("e")).unlink()
         assert keys(job.units(pieces, 3)) == ["def"]
-        # Other pieces, or another size, are another plan: what is there is no part of it.
+        # Other pieces, or another size, are another plan: existing units are no part of it.
         assert keys(job.units(wanted("abcdefgh"), 3)) == ["egh"]
         assert keys(job.units(pieces, 2)) == ["e"]
 
@@ -290,7 +290,7 @@ def test_a_job_remembers(tmp_path):
         job.save()
     with Job(folder) as job:
         assert (job.seed, job.files) == (0, {"voice.wav": [1, 2, "hash"]})
-        # An order that was not finished is no second one; after that it is.
+        # Repeating an unfinished order is not a second order; after it is finished it is.
         job.speak_again(["a"])
         assert job.take("a") == 1
         run(job, [wanted("kl")])
@@ -317,7 +317,7 @@ def test_a_job_keeps_its_first_settings(tmp_path):
     assert writing_before(folder) is False
     with Job(folder) as job:
         assert (job.choose_writing(None, True), job.chapters) == (False, [2, 3])
-        # One of a program that had no choice kept its text as it was.
+        # Jobs of versions without the setting kept their text as it was.
         state = read_json_or_none(folder / "job.json")
         del state["normalize"]
         write_json(folder / "job.json", state)
@@ -344,7 +344,7 @@ def test_a_job_is_one_runs_alone_and_says_whose(tmp_path):
         with pytest.raises(JobError, match=rf"another run \(process {os.getpid()}\) is using"):
             Job(folder).__enter__()
         assert (folder / "lock").read_text() == str(os.getpid())
-    # Whatever an earlier process has left in it.
+    # Whatever an earlier process left in the lock file.
     (folder / "lock").write_text("99999999999")
     with Job(folder):
         assert (folder / "lock").read_text() == str(os.getpid())

@@ -99,7 +99,7 @@ def test_short_paragraphs_are_spoken_together():
     text = '"Yes," she said.\n\n"No."\n\nMilk\n\nEggs\n\n' + STORY
     found = plan_text(text)
     assert [piece.text for piece in found] == ['"Yes," she said. "No." Milk. Eggs. ' + STORY]
-    # Where both are too long for one piece they are cut anew, and the short one is not left alone.
+    # Two paragraphs too long for one piece are cut again, and the short one is not left alone.
     words = [piece.text for piece in plan_text(f"Yes.\n\n{STORY} {STORY}", longest=150)]
     assert words == [f"Yes. {STORY}", STORY]
     # Not over a break, a heading, or a pause that is written.

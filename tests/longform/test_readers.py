@@ -1,4 +1,4 @@
-"""Documents of every kind become what a reader would say; broken and hostile ones an error."""
+"""Documents of every kind become what a reader would speak; broken and hostile ones an error."""
 
 import io
 import zipfile
@@ -19,7 +19,7 @@ def words(document) -> list[str]:
 
 @pytest.fixture
 def read(tmp_path):
-    """Writes a file of a name and reads it."""
+    """Function that writes a file of a given name and reads it."""
 
     def of(name, content, **settings):
         path = tmp_path / name

@@ -252,7 +252,7 @@ def test_a_vtt_without_subtitles_is_refused(read):
 def test_descriptions_for_the_deaf_are_left_out_on_demand(read, text, expected):
     found = read(f"1\n{A}\n{text}\n\n2\n{B}\nLast.", sdh=False)
     assert words(found) == [*([expected] if expected else []), "Last."]
-    # Notes alone say nothing without the option either.
+    # Notes alone are not spoken without the option either.
     changed = expected != " ".join(text.split()) and any(map(str.isalpha, text))
     assert len(found.remarks) == changed
     assert all("descriptions of 1 subtitle left out" in remark for remark in found.remarks)
@@ -286,7 +286,7 @@ def test_hostile_files_are_read_quickly(read, part):
     assert time.process_time() - began < 5
 
 
-# Of other makers
+# Of other programs
 
 
 @pytest.mark.parametrize(

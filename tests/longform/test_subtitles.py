@@ -1,4 +1,4 @@
-"""Subtitles: times, lines that can be read, and what the formats reserve."""
+"""Subtitles: times, readable lines, and characters that the formats reserve."""
 
 from __future__ import annotations
 

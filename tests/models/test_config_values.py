@@ -1,4 +1,4 @@
-"""A configuration says what no model can be: refused when it is read, in one line."""
+"""Impossible configurations are refused when they are read, in one line."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ NAN, INF = float("nan"), float("inf")
 
 @pytest.fixture
 def folder(tmp_path):
-    """The pocket model, to be spoilt."""
+    """A copy of the pocket model, to be damaged."""
     names = (CONFIG_NAME, "model.safetensors", "tokenizer.json", "lexicon.txt.gz", MANIFEST_NAME)
     for name in names:
         shutil.copy(POCKET_FOLDER / name, tmp_path / name)

@@ -1,4 +1,4 @@
-"""T3 decoding: batches, voices remembered, compiled steps, memory."""
+"""T3 decoding: batches, cached voices, compiled steps, memory."""
 
 from __future__ import annotations
 
@@ -110,14 +110,14 @@ def test_rows_leave_once_they_have_ended(t3, cond, settings, early_stops, monkey
     written = batch_tokens(t3, cond, 8, settings)
     assert rows == sorted(rows, reverse=True)
     per_sentence = 1 if t3.config.is_gpt2 else 2
-    # A row is computed for every token but the first, and once more before its end is read.
+    # A row is computed for every token except the first, and once more before its end is noticed.
     assert sum(rows) <= per_sentence * sum(len(tokens) + 1 for tokens in written)
 
 
 def test_a_row_is_penalised_for_its_own_tokens_also_after_others_have_left(
     t3, cond, settings, early_stops
 ):
-    """A penalty that nothing stands against: the likeliest token never comes twice in a row."""
+    """A penalty that outweighs every logit: the likeliest token never comes twice in a row."""
 
     def written(penalty: float) -> list[list[int]]:
         likeliest = replace(settings, temperature=1e-4, top_p=1.0, repetition_penalty=penalty)
@@ -195,7 +195,7 @@ def test_other_weights_make_another_memory(t3):
 
 
 def test_weights_in_the_place_of_replaced_ones_are_other_weights(t3):
-    """A new array may have the `id` of one that is gone; the prefix must be computed anew."""
+    """A new array may have the `id` of a freed one; the prefix must be computed again."""
     memory, layer = PrefixMemory(), t3.cond_enc.spkr_enc
     given = (mx.ones((1, 256)) / 16, mx.arange(20)[None], 0.5)
     bias = np.array(layer.bias)
@@ -343,7 +343,7 @@ def test_generate_batch_refuses(tts):
 
 
 def test_memory_does_not_grow(tts):
-    """After 50 utterances as after 5."""
+    """The same after 50 utterances as after 5."""
 
     def used() -> tuple[int, int]:
         gc.collect()

@@ -67,10 +67,10 @@ def test_tokens_that_the_vocabulary_lacks(t3):
 
 
 class Chosen:
-    """Lets each sentence write what a test has chosen: the likeliest token of a step is the next.
+    """Makes each sentence decode chosen tokens: the likeliest token of a step is the next one.
 
     Attributes:
-        rows: of each step's logits; the shortest sentences leave first.
+        rows: number of rows of each step's logits; the shortest sentences leave first.
     """
 
     def __init__(self, sentences: dict[int, list[int]], monkeypatch):
@@ -112,7 +112,7 @@ def test_upstreams_gpt2_does_not_look_at_the_first_token(t3, monkeypatch):
 def test_no_more_is_written_than_wanted(t3, monkeypatch, limit):
     steps, chosen = written(t3, {0: [5, 6, 7, 8, 9, 10, 11]}, monkeypatch, limit)
     assert steps == [[(0, token)] for token in [5, 6, 7, 8, 9][:limit]]
-    # And no step is computed whose token nobody can get.
+    # No step is computed whose token cannot be returned.
     assert len(chosen.rows) == limit
 
 
@@ -127,7 +127,7 @@ def test_each_sentence_ends_for_itself(t3, monkeypatch, temperature):
         [(0, 13)],
         [(0, 14)],
     ]
-    # Whatever has ended leaves the batch, as soon as the device gains from that.
+    # Finished rows leave the batch as soon as the device gains from that.
     assert chosen.rows[0] == 3
     assert chosen.rows[-1] == 1
     assert chosen.rows == sorted(chosen.rows, reverse=True)
@@ -151,7 +151,7 @@ def test_one_sentence_by_itself_is_a_batch_of_one(t3):
     alone = list(decode(t3, cond, text, settings, 0.5, 6, mx.random.key(3)))
     together = decode_batch(t3, cond, [text], settings, 0.5, 6, [mx.random.key(3)])
     assert alone == [token for step in together for _, token in step]
-    # Without a key and a weight they are always the same.
+    # The default key and weight are constants.
     assert list(decode(t3, cond, text, settings, max_new_tokens=6)) == list(
         decode(t3, cond, text, settings, 0.5, 6, mx.random.key(0))
     )

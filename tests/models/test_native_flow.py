@@ -124,12 +124,12 @@ def test_the_whole_flow_in_c_equals_mlx(flow, monkeypatch):
 
 
 class Adapted(nn.Linear):
-    """A linear layer that does something else than one."""
+    """A linear layer with a different output."""
 
 
 @pytest.mark.parametrize("how", ["half", "quantised", "adapted", "turned"])
 def test_other_weights_are_computed_by_mlx(flow, how):
-    """A change of weights is seen at once, and what C does not know it leaves alone."""
+    """A change of weights takes effect at once, and unsupported layers are left to MLX."""
     estimator, layers = flow.decoder.estimator, flow.encoder.encoders
     block = estimator.mid_blocks[0][1][0]
     if how == "half":
@@ -159,7 +159,7 @@ def test_a_change_of_weights_takes_effect(flow):
 
 @pytest.mark.parametrize("training", [False, True])
 def test_while_training_the_layers_are_asked(flow, training, monkeypatch):
-    """C has no gradients."""
+    """Computation in C has no gradients."""
     asked = []
     for kind in (NativeEstimator, NativeLayers):
         monkeypatch.setattr(kind, "of", classmethod(lambda cls, network: asked.append(cls)))

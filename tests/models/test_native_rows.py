@@ -1,4 +1,4 @@
-"""Products of tens and hundreds of rows in C (`nn/native/many_rows.c`), and how many are taken."""
+"""Products of tens and hundreds of rows in C (`runtime/native/many_rows.c`), and their limit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NEEDED = ("few_rows.c", "many_rows.c", "pool.c")
 
 @pytest.fixture(scope="module", params=TARGETS)
 def product(request, tmp_path_factory):
-    """`cblas_sgemm` of ours alone, for an instruction set; what it hands on is counted."""
+    """Our `cblas_sgemm` alone, for an instruction set; products that it passes on are counted."""
     path = tmp_path_factory.mktemp("native") / "native.so"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "SOURCES", [s for s in native.SOURCES if s.name in NEEDED])
@@ -95,7 +95,7 @@ def test_the_product_is_added_to_the_output(product):
 
 
 def test_a_row_has_the_same_bits_in_any_batch(product):
-    """Whatever the number of rows, its place among them, and the threads."""
+    """The number of rows, the row's place among them and the threads do not matter."""
     x, w = drawn(300, 203, 1001)
     whole = multiply(product, x, w, np.empty((300, 203), np.float32))
     for first, last, threads in ((0, 17, 3), (5, 55, 1), (60, 300, 2), (0, 300, 1), (0, 300, 64)):
@@ -151,7 +151,7 @@ def test_the_product_works_after_a_fork(product):
 
 
 class Multiplier:
-    """A BLAS that takes so many milliseconds of a core for a product, by its rows."""
+    """A BLAS that takes given milliseconds of a core for a product, by its rows."""
 
     def __init__(self, milliseconds, core: bytes = b"Any", threads: int = 4):
         self._milliseconds, self.threads, self.busy = milliseconds, threads, set()
@@ -177,7 +177,7 @@ class Multiplier:
     ("of_weights", "most"), [(0.0, 0), (1.5, 128), (20.0, choice._ALL)], ids=str
 )
 def test_up_to_how_many_rows_is_measured(tmp_path, of_weights, most):
-    """Something for copying the weights, and twice as fast for each row then; on one thread."""
+    """Our product copies the weights first, then is twice as fast a row; on one thread."""
     ours = Multiplier(lambda rows: rows * 0.02)
     theirs = Multiplier(lambda rows: of_weights + rows * 0.01)
     assert choice.most_rows(ours, theirs, tmp_path) == most
@@ -187,7 +187,7 @@ def test_up_to_how_many_rows_is_measured(tmp_path, of_weights, most):
 
 
 def test_what_was_measured_is_kept(tmp_path):
-    """For each of the BLAS's kernels; what cannot be read is measured again."""
+    """One result for each of the BLAS's kernels; an unreadable file is measured again."""
     quick, slow = Multiplier(lambda rows: 0.0), Multiplier(lambda rows: 1.0)
     assert choice.most_rows(quick, slow, tmp_path) == choice._ALL
     assert choice.most_rows(slow, slow, tmp_path) == choice._ALL
@@ -200,7 +200,7 @@ def test_what_was_measured_is_kept(tmp_path):
 
 
 def test_this_machines_was_measured():
-    """It is kept beside the compiled code."""
+    """The result is kept beside the compiled code."""
     if native.library() is None:
         pytest.skip("the compiled code is not in use")
     kept = native._compiled()[0] / f"rows-{linux_cpu.blas_core()}"

@@ -1,4 +1,4 @@
-"""A step of decoding in C is the step that MLX makes."""
+"""A step of decoding in C equals MLX's."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ODD = {
     "head_dim": 10,
     "perceiver_heads": 3,
 }
-# Weights that are multiplied otherwise from nine rows on, where a vector has sixteen lanes.
+# Weights that are multiplied differently from nine rows on, where a vector has sixteen lanes.
 LARGE = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 4, "head_dim": 64}
 BACKBONES = {"llama": {}, "gpt2": {"backbone": "gpt2", "max_position_embeddings": 700}}
 
@@ -75,7 +75,7 @@ def slots_of(t3: T3, lengths: list[int], guided: bool) -> BatchKVCache:
     ("lengths", "guided"), [([7], False), ([7], True), ([3, 40, 1], True), ([5] * 8, True)]
 )
 def test_logits_and_memory(t3, lengths, guided):
-    """Sentences of different lengths, over the end of the slots that there are."""
+    """Sentences of different lengths, beyond the end of the existing slots."""
     lengths = [length + CAPACITY_STEP - 44 for length in lengths]
     begun, rows = slots_of(t3, lengths, guided), len(lengths) * (1 + guided)
     tokens = [mx.random.randint(0, 30, (rows,)) for _ in range(8)]
@@ -154,7 +154,7 @@ def test_a_token_does_not_wait_for_the_next_ones_step(t3, monkeypatch):
 
 
 def test_the_same_sentences_are_decoded(t3, monkeypatch):
-    """More rows than it takes begin in MLX, and it takes over when some have left."""
+    """Too many rows begin in MLX, and C takes over when some have left."""
     calls = []
     real = NativeStep.__call__
     monkeypatch.setattr(NativeStep, "__call__", lambda *a: calls.append(a[1]) or real(*a))
@@ -223,7 +223,7 @@ def test_new_weights_are_new_steps(t3):
 
 
 def test_weights_changed_in_place_leave_a_step_as_it_was_made(t3):
-    """A stream may stand still meanwhile: C must not read memory that is used anew."""
+    """A stream may be paused meanwhile: C must not read memory that has been reused."""
     slots, token = slots_of(t3, [5], False), np.array([7])
     expected = NativeStep.of(t3)(token, 1, copied(slots))
     step = NativeStep.of(t3)

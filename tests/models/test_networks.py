@@ -181,7 +181,7 @@ def test_quantiser_digits(networks):
 
 
 def test_source_phase_is_exact_after_minutes(networks):
-    """A constant pitch must not drift: after ten minutes it is where float32 F0 puts it."""
+    """A constant pitch must not drift: after ten minutes the phase is where float32 F0 puts it."""
     source = networks.s3gen.mel2wav.m_source
     frames, f0 = 30000, 123.4
     cycles = source._cycles(mx.full((1, frames), f0), 480)[0, -480:]

@@ -46,7 +46,7 @@ def test_a_penalty_makes_seen_tokens_less_likely_and_no_other(array, penalty):
     penalised = np.array(penalise_repetition(array(logits), array(seen), penalty))
     moved = np.sign(logits - penalised) * (1 if penalty > 1 else -1)
     np.testing.assert_array_equal(moved, np.where(seen & (logits != 0), 1, 0))
-    # By the same factor, whichever the sign: in a logarithm as far up as down.
+    # By the same factor for either sign: in a logarithm as far up as down.
     factor = np.abs(penalised / np.where(logits == 0, 1, logits))
     positive, negative = seen & (logits > 0), seen & (logits < 0)
     np.testing.assert_allclose(factor[positive], 1 / penalty, rtol=1e-6)
@@ -143,7 +143,7 @@ def test_half_precision_logits_are_processed_in_single():
 
 @LIBRARIES
 def test_guidance_goes_from_the_conditional_row_away_from_the_other(array):
-    """Whole numbers, so that nothing is rounded."""
+    """Integers, so that nothing is rounded."""
     conditional = np.array([[1.0, -2.0, 4.0], [0.0, 8.0, -6.0]], np.float32)
     unconditional = np.array([[3.0, -2.0, 0.0], [2.0, 4.0, 6.0]], np.float32)
     both = array(np.concatenate([conditional, unconditional]))

@@ -17,7 +17,7 @@ from mlx_chatterbox.weights.checkpoint import build
 
 pytestmark = pytest.mark.numbers
 
-# 30 s and less, every kind of rest behind a multiple of 26 s, and lengths of no whole token.
+# Up to 30 s, every kind of remainder after a multiple of 26 s, and parts of a token.
 FRAMES = [1, 5, 2999, 3000, 3001, 3100, 5200, 5201, 5300, 5399, 5400, 5403, 5500, 5599, 5600, 9500]
 
 
@@ -75,7 +75,7 @@ def test_53_seconds_stay_53():
 
 @pytest.mark.parametrize("seconds", [31, 53, 60.013])
 def test_log_mels_of_windows_are_cut_from_the_whole(seconds):
-    """The loudest stretch lies in one window and sets the floor of all."""
+    """The loudest part is in one window and sets the floor of all."""
     wave = synthetic_voice(seconds, seed=1)[: round(seconds * 16000)]
     wave[:16000] *= 2.0
     wave[400000:] *= 1e-4

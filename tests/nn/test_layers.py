@@ -100,7 +100,7 @@ def test_snake(fused, monkeypatch):
 @pytest.mark.parametrize("length", [11, 260])
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_attention_with_and_without_bias(rng, scale, length):
-    """Short and long, which go different ways; a bias for each row, and one for all."""
+    """Short and long sequences take different paths; a bias for each row, and one for all."""
     shape = (2, 3, length, 8)
     q, k, v = (rng.standard_normal(shape).astype(np.float32) * scale for _ in range(3))
     padded = np.zeros((2, 1, 1, length), dtype=np.float32)
@@ -138,7 +138,7 @@ def test_a_compiler_that_does_not_run_is_not_used(tmp_path, monkeypatch, compile
 
 
 def test_without_a_compiler_a_cpu_computes_all_the_same(tmp_path):
-    """In a process of its own, from a Mac's stub on; with it nothing can be compiled."""
+    """A process of its own, with a Mac's stub of a compiler, which compiles nothing."""
     (tmp_path / "g++").write_text("#!/bin/sh\necho install the tools\nexit 1\n")
     (tmp_path / "g++").chmod(0o755)
     code = """

@@ -1,4 +1,4 @@
-"""Quantised layers and half precision on the CPU: the same numbers, by products it can do."""
+"""Quantised layers and half precision on the CPU: the same numbers, by supported products."""
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -48,7 +48,7 @@ def test_a_quantised_layer_multiplies_by_what_its_bits_say(layer, monkeypatch, d
         terms = np.array(mx.abs(x.astype(mx.float32)) @ mx.abs(weight).T)
         unit = mx.finfo(dtype).eps
         assert (difference <= unit * (np.sqrt(x.shape[-1]) * terms + 1)).all()
-    else:  # what would take minutes for a sentence
+    else:  # which would take minutes for a sentence
         assert difference.max() < ROUNDING[dtype] * np.abs(np.array(expected)).max()
         assert seen == ([mx.float32] if rows == 1 else [])
 

@@ -1,4 +1,4 @@
-"""The command line's frame: every command has a function, which is imported when it is chosen."""
+"""The command line: every command has a function, which is imported when it is chosen."""
 
 import argparse
 import importlib

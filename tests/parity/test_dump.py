@@ -153,7 +153,7 @@ def test_a_stage_without_its_inputs_is_left_out(small_checkpoint, inputs):
 
 
 def test_no_stage_reads_another_stages_result(dump, small_checkpoint, inputs):
-    """Two outputs share a name with an input; the value in the dump is what counts."""
+    """Two outputs share a name with an input; the value in the dump is used."""
     changed = dict(inputs)
     changed["voice_encoder/embedding"] = np.roll(inputs["voice_encoder/embedding"], 1)
     rows = compare(dump, compute(small_checkpoint, changed)).rows

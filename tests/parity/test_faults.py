@@ -1,4 +1,4 @@
-"""The harness can fail: known porting faults, planted one at a time, each turn it red.
+"""The harness can fail: each known porting fault, planted alone, makes it fail.
 
 Here a dump of our own networks, or the NumPy reference, stands in for upstream; the same faults
 are held against upstream itself in `test_reference_faults.py`.
@@ -109,7 +109,7 @@ def guided_mean_flow(monkeypatch) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """`stages` is where it must show, `may` where it can; `inputs` picks what to compute."""
+    """Planted fault: `stages` must fail, those of `may` can; `inputs` selects what to compute."""
 
     plant: object
     stages: frozenset[str]

@@ -1,4 +1,4 @@
-"""The stage that is `generate` as a whole: its random numbers are those that `generate` draws."""
+"""The stage that runs all of `generate`: its random numbers are those that `generate` draws."""
 
 import mlx.core as mx
 import numpy as np

@@ -1,4 +1,4 @@
-"""Errors as data: by layer, along time."""
+"""Errors as data: by layer and along time."""
 
 import json
 

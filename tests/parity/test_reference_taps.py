@@ -30,7 +30,7 @@ def test_every_layer_agrees_with_upstreams(models, variant):
     assert [finding.stage for finding in findings if finding.culprit] == []
     missing = {"sampler" if variant == "nano" else "sampler_turbo"}
     assert {finding.stage for finding in findings} == set(TAPPED_STAGES) - missing
-    # Every layer with weights is among them, but for a head that only training has, and batch norms
+    # Every layer with weights is among them, except a head that only training has, and batch norms
     # that are one step with a residual here.
     compared = {step.actual.name for finding in findings for step in finding.steps}
     weighted = {

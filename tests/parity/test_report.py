@@ -1,4 +1,4 @@
-"""The report: one page that needs nothing else, and the same for machines."""
+"""The report: one self-contained page, and the same for machines."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_every_kind_of_output_has_the_pictures_that_explain_it(outputs, rng):
         assert "over time" in captions(name)[3]
         assert "how far each value is off" in captions(name)[4]
     assert ["over time" in one for one in captions("t3/logits")] == [True, False]
-    assert captions("watermark/answer") == []  # one number says itself
+    assert captions("watermark/answer") == []  # a single number needs no picture
     tokens = outputs["s3_tokenizer/tokens"]
     (picture,) = pictures_of("s3_tokenizer/tokens", tokens, tokens + 1, 0.0)
     assert "share of tokens" in picture.caption
@@ -275,7 +275,7 @@ def test_it_says_what_it_was_computed_on():
 
 
 def test_tf32_is_off_and_measured():
-    """The variable, and what a product shows; rounding factors to ten bits would be seen."""
+    """The variable, and a measured product: rounding of factors to ten bits would show."""
     assert os.environ["MLX_ENABLE_TF32"] == "0"
     assert provenance.machine()["TF32"] == "no"
     draw = np.random.default_rng(0)
@@ -297,7 +297,7 @@ def test_tf32_is_off_and_measured():
     ],
 )  # fmt: skip
 def test_a_damaged_record_of_a_run_is_reported(folder, content, capsys):
-    """It was taken for one that says nothing."""
+    """Such a record was once read as an empty one."""
     (folder / "about.json").write_bytes(content)
     assert main(["report", str(folder), "--output", str(folder / "out")]) == 1
     err = capsys.readouterr().err

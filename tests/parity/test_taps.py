@@ -1,6 +1,6 @@
 """Taps of our networks, their files, and the walk to the first layer that differs.
 
-Our own sound networks stand for upstream's here; `test_reference_taps.py` has upstream's.
+Our own correct networks stand for upstream's here; `test_reference_taps.py` has upstream's.
 """
 
 import subprocess
@@ -153,7 +153,7 @@ def test_there_are_enough_faults_and_each_can_be_taken_out_again(networks, input
 
 
 def test_a_wrong_order_inside_a_layer_is_the_layers(taps):
-    """A part that is given something else is not to blame; what gave it to it is."""
+    """The fault is in the layer that passes the wrong input, not in the part that receives it."""
     from dataclasses import replace
 
     stage, part, whole = "estimator", "time_mlp.linear_2", "time_mlp"

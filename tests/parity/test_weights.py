@@ -1,6 +1,6 @@
 """`run --weights`: a repository of the hub or a folder, downloaded, converted, compared, reported.
 
-Small networks, and ours in place of PyTorch: what is tested is the way, not the result.
+Small networks, and ours in place of PyTorch: the procedure is tested, not the result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlx_chatterbox.parity.weights import located
 from mlx_chatterbox.weights.variants import variant_named
 from tests.weights.hub_stand_in import hub_stand_in
 
-# A process of its own: the hub's client reads where the hub is when it is imported.
+# A process of its own: the hub's client reads the hub's address when it is imported.
 RUN = """
 import functools, json, sys
 from tests.small import small_config

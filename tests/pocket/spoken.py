@@ -1,4 +1,4 @@
-"""Clips really spoken, by flite and espeak-ng, for tests that learn them by heart."""
+"""Clips spoken by flite and espeak-ng, for tests that overfit them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _sentences(things: tuple[str, ...]) -> list[str]:
     return [f"{number.capitalize()} {thing}." for thing in things for number in _NUMBERS]
 
 
-# Number by number with thing by thing: forty texts of a second each, none of them twice.
+# Every number with every noun: forty different texts of a second each.
 SENTENCES, OTHER_SENTENCES = _sentences(_THINGS), _sentences(_OTHER_THINGS)
 
 

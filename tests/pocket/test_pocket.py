@@ -114,7 +114,7 @@ def test_long_texts_are_spoken_in_pieces(tts):
     assert len(spoken) / tts.sr > 5.0
     with pytest.raises(SettingError, match="several"):
         tts.generate(text, noise=mx.zeros((1, 10, 80)))
-    # Each text of a batch is what it is alone.
+    # Each text of a batch sounds as it does alone.
     both = tts.generate_batch([text, "Yes."], seeds=[3, 4])
     assert both[0].shape == spoken.shape
 

@@ -1,4 +1,4 @@
-"""The corpus that the pocket voice is trained on: files that somebody else has made or damaged."""
+"""The corpus that the pocket voice is trained on: files from others, or damaged."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_a_voice_without_embeddings_is_reported(tmp_path):
 
 @pytest.fixture
 def spoken(monkeypatch):
-    """Synthesisers that say a second of noise, as quickly as that."""
+    """Synthesisers that return a second of noise at once."""
     texts = []
 
     def speak(voice: str, text: str) -> LabelledSpeech:

@@ -58,7 +58,7 @@ def uncompiled(*arguments, **training) -> TrainConfig:
     "build", [_TokenizerNetworks, _SpeakerNetworks, _FlowNetworks, _T3Networks]
 )
 def test_a_stages_network_is_the_checkpoints(build):
-    """Same names and shapes, so that a stage's weights fit the checkpoint."""
+    """Names and shapes are equal, so that a stage's weights fit the checkpoint."""
     shapes = {name: value.shape for name, value in tree_flatten(build().parameters())}
     whole = dict(tree_flatten(build_checkpoint(pocket_config()).parameters()))
     assert shapes == {name: whole[name].shape for name in shapes}

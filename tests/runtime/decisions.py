@@ -1,4 +1,4 @@
-"""Decisions by device: where the sources take them, and which way they were taken."""
+"""Decisions by device: their places in the sources, and the branches taken."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mlx_chatterbox.nn import cpu_kernels
 from mlx_chatterbox.runtime import device, native, parallel
 
 PACKAGE = Path(mlx_chatterbox.__file__).parent
-# `on_cpu`, and what asks it for somebody else: a decision is taken where one of these is called.
+# `on_cpu` and functions that wrap it: a decision is made where one of these is called.
 ASKING = {"on_cpu", "takes", "tuned_for", "can_run_two", "_polynomial", "attends_by_columns"}
-# Asked where it is decided already that this is a CPU.
+# Called only where this is known to be a CPU.
 ON_A_CPU_ALONE = {
     ("nn/conv.py", "takes"),
     ("nn/conv2d.py", "takes"),
@@ -27,7 +27,7 @@ ON_A_CPU_ALONE = {
     ("models/t3/native_step.py", "takes"),
 }
 
-# (file, line) to the answers that were given there.
+# (file, line) to the answers returned there.
 Ways = dict[tuple[str, int], set[bool]]
 
 
@@ -58,7 +58,7 @@ def has_true_way(name: str) -> bool:
 
 @contextmanager
 def noted() -> Iterator[Ways]:
-    """Note every decision, and the way that it takes, until the block ends."""
+    """Record every decision and the branch that it takes, until the block ends."""
     ways: Ways = defaultdict(set)
     ask = device.on_cpu
 
@@ -78,7 +78,7 @@ def noted() -> Iterator[Ways]:
 
 
 def not_taken_both_ways(there: dict[tuple[str, int], str], ways: Ways) -> list[str]:
-    """Those of some decisions that only one branch was seen of."""
+    """Decisions of which only one branch was taken."""
     missing = []
     for (file, line), name in there.items():
         wanted = {True} if has_true_way(name) else set()

@@ -1,4 +1,4 @@
-"""Folders as somebody else may prepare them, and files that are none."""
+"""Folders that an attacker may have prepared, and special files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SENTENCES = ["This is one.", "This is two.", "This is three."]
 
 
 class Place:
-    """A folder with an output and its job, and one outside that nothing may touch."""
+    """A folder with an output and its job, and one outside that must not change."""
 
     def __init__(self, folder: Path):
         self.folder, self.outside = folder / "in", folder / "outside"

@@ -28,7 +28,7 @@ RATE = 24000
 
 @pytest.fixture
 def at(tmp_path, monkeypatch, recording, small_checkpoint):
-    """A folder to work in, with what can be read; no model is ever loaded."""
+    """A working folder with readable inputs; no model is ever loaded."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tts_module, "open_model", None)
     monkeypatch.setattr(vc_module, "load", None)
@@ -55,7 +55,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def refused(program, words: str, capsys, *names: str) -> None:
-    """The program refuses in one line that has the names, and every file is as it was."""
+    """Assert that the program refuses in one line with the names, and changes no file."""
     before = contents(Path())
     assert program(words.split()) == 1
     err = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Memory of decoding and between sentences, as a GPU has it."""
+"""Memory of decoding and between sentences, as on a GPU."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def as_gpu():
 
 
 def slow_nothing(seconds: float):
-    """A function of an array whose result is 0 and takes about so long, in a single operation.
+    """A function of an array that returns 0 and takes about the given time, in a single operation.
 
     MLX never encodes more than ten operations ahead of a CPU. A dilated convolution is slow there.
     """
@@ -46,9 +46,9 @@ def slow_nothing(seconds: float):
 
 @pytest.mark.parametrize("variant", ["english", "nano"])
 def test_a_step_writes_its_keys_and_values_in_place(variant, as_gpu, monkeypatch):
-    """Queued while the step before it has read all it needs and is still drawing its token.
+    """A step is queued while the previous one has read its inputs and is still drawing its token.
 
-    That is how it is on a GPU, where a step is encoded before the last one is done.
+    This happens on a GPU, where a step is encoded before the previous one is done.
     """
     monkeypatch.setattr(cache, "CAPACITY_STEP", 8192)
     t3 = build(small_config(variant)).t3

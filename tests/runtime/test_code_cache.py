@@ -52,7 +52,7 @@ os.system("echo $TMPDIR")
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory) -> Path:
-    """A cache with all that is compiled."""
+    """A cache with all compiled code."""
     cache = tmp_path_factory.mktemp("filled")
     cache.chmod(0o755)
     printed(FUSED, XDG_CACHE_HOME=str(cache))
@@ -61,7 +61,7 @@ def filled(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def cache(filled, tmp_path) -> Path:
-    """A copy of it, to be spoilt."""
+    """A copy of it, to be damaged."""
     copy = tmp_path / "cache"
     shutil.copytree(filled, copy, symlinks=True)
     return copy
@@ -72,7 +72,7 @@ def kernels(cache: Path) -> Path:
 
 
 def libraries(cache: Path) -> list[Path]:
-    """The libraries that a start loads: C, and what stands before MLX's folder."""
+    """The libraries that a start loads: our C, and the one that redirects MLX's folder."""
     found = sorted(kernels(cache).glob("*/native.so")) + sorted(
         kernels(cache).glob("*/mlx_folder.so")
     )
@@ -93,7 +93,7 @@ def run(code: str, cache: Path | None, **environment: str) -> tuple[str, int]:
 
 @pytest.fixture
 def planted(tmp_path) -> tuple[Path, Path]:
-    """A library that tells that it was loaded, by a file, and that file."""
+    """A library that writes a file when it is loaded, and that file's path."""
     told = tmp_path / "told"
     source, library = tmp_path / "planted.c", tmp_path / "planted.so"
     source.write_text(
@@ -106,14 +106,14 @@ def planted(tmp_path) -> tuple[Path, Path]:
 
 
 def trust(library: Path) -> None:
-    """Write beside a library what it is, as its own compilation would."""
+    """Write a library's hash beside it, as its own compilation would."""
     content = library.read_bytes()
     beside = library.with_name(f"{library.name}.sha256")
     beside.write_text(f"{len(content)} {hashlib.sha256(content).hexdigest()}\n")
 
 
 def damages(content: bytes) -> list[bytes]:
-    """A library as a power cut or a bad disk may leave it."""
+    """Contents of a library that a power cut or a bad disk may leave."""
     shares = (0.0, 0.05, 0.2, 0.5, 0.6, 0.9, 0.999)
     cut = [content[: int(len(content) * share)] for share in shares]
     holes = [content[: len(content) // 2] + bytes(len(content) - len(content) // 2)]
@@ -127,10 +127,10 @@ def damages(content: bytes) -> list[bytes]:
 
 
 class Small:
-    """Loads a library with two names as the package loads its own.
+    """Loads a library with two functions as the package loads its own.
 
     Attributes:
-        compiled: how often.
+        compiled: number of times.
     """
 
     def __init__(self, cache: Path):
@@ -154,7 +154,7 @@ class Small:
         return [str(one.message) for one in said]
 
     def put(self, library: Path) -> None:
-        """Have another library stand in its place, as if it belonged there."""
+        """Replace the library by another, with a valid hash."""
         self.path.unlink()
         shutil.copy(library, self.path)
         self.path.chmod(0o700)
@@ -169,7 +169,7 @@ class Small:
 
 @pytest.fixture
 def small(tmp_path) -> Small:
-    """A library in a cache of its own, compiled in no time."""
+    """A library in a cache of its own, compiled quickly."""
     return Small(tmp_path / "cache")
 
 
@@ -225,7 +225,7 @@ def reach_by_link(path: Path) -> None:
     path.symlink_to(there)
 
 
-# What others may have had a hand in, from the cache's folder on, and whether it can be mended.
+# Places that others may have changed, from the cache's folder on, and whether it can be repaired.
 PLACES = {
     ".": False,
     "mlx-chatterbox": False,
@@ -276,7 +276,7 @@ def test_a_link_of_another_is_not_followed(small, monkeypatch, planted, tmp_path
 
 
 def test_a_folder_of_an_earlier_version_is_closed_to_others(small, monkeypatch):
-    """By the usual umask others could read it; by some, they could write to it."""
+    """The usual umask let others read it; some let them write to it."""
     small.load(monkeypatch)
     for mode, compiled in ((0o755, 1), (0o777, 2)):
         kernels(small.cache).chmod(mode)
@@ -379,7 +379,7 @@ def test_an_untrusted_cache_is_reported_once_and_left_alone(cache, place, tmp_pa
 
 
 def names_of_kernels() -> set[str]:
-    """Those that the process below needs, ours and MLX's own."""
+    """Kernels that the process below needs, ours and MLX's own."""
     printed(FUSED)
     return {path.name for path in code_cache.root().rglob("lib*.so")}
 
@@ -389,7 +389,7 @@ def names_of_kernels() -> set[str]:
 )
 @pytest.mark.parametrize("first", [False, True], ids=["usual", "MLX first"])
 def test_what_lies_in_mlx_own_folder_is_not_loaded(planted, tmp_path, owner, first):
-    """Neither where it is somebody else's, nor where somebody could have written to it."""
+    """It is not loaded if another user owns it or could have written to it."""
     library, told = planted
     temporary = tmp_path / "tmp"
     place = temporary / "mlx" / mlx_version() / "cpu"

@@ -19,7 +19,7 @@ DEFAULT_CONVOLUTIONS = 128  # mlx/backend/cuda/conv.cpp
 
 
 class LRUCache:
-    """`mlx/backend/cuda/lru_cache.h`: what it keeps, and when it gives up."""
+    """Model of `mlx/backend/cuda/lru_cache.h`: its entries, and when it gives up."""
 
     def __init__(self, capacity: int, is_checked: bool):
         self._capacity, self._is_checked = capacity, is_checked
@@ -80,7 +80,7 @@ def test_with_our_settings_the_caches_work_and_stay_bounded(convolutions):
             cache.use((turn, key))
     assert cache.misses > 2 * capacity
     assert len(cache) == capacity
-    # A sentence finds what the one before it has built, or every step would build it again.
+    # A sentence reuses what the previous one built; otherwise every step would build it again.
     assert len(set(convolutions)) < capacity
 
 

@@ -1,4 +1,4 @@
-"""Every decision by device is taken both ways, and both ways come to the same.
+"""Every decision by device is taken both ways, and both give the same result.
 
 `device.pretend` makes the whole program decide as on a GPU, while MLX computes here. The sources
 are read for decisions, so that one that is added without being run both ways makes the last test
@@ -38,7 +38,7 @@ SHORT = {"max_new_tokens": 12, "n_cfm_timesteps": 2, "seed": 1}
 
 @pytest.fixture(scope="module")
 def taken():
-    """(file, line) of each decision to the ways that it took."""
+    """Branches taken by each decision, by (file, line)."""
     with noted() as ways, pytest.MonkeyPatch.context() as patch:
         # As on a machine that gains from two at a time.
         patch.setattr(parallel, "_cores", lambda: 2)
@@ -139,24 +139,24 @@ HALVES = {
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_gives_the_same_on_both_devices(name, taken):
-    """A single layer of ordinary numbers: what float32 rounds, and a few times that."""
+    """A single layer on ordinary numbers agrees within a few roundings of float32."""
     for ours, gpus in zip(*both(LAYERS[name]), strict=True):
         assert relative(gpus, ours) < 64 * np.finfo(np.float32).eps
 
 
 @pytest.mark.parametrize("name", HALVES)
 def test_a_half_precision_layer_gives_the_same_on_both_devices(name, taken):
-    """A CPU computes in float32 and rounds once; a GPU may round what it adds up, too."""
+    """A CPU computes in float32 and rounds once; a GPU may round partial sums, too."""
     for ours, gpus in zip(*both(HALVES[name]), strict=True):
         assert relative(gpus, ours) < 16 * np.finfo(np.float16).eps
 
 
 @pytest.mark.parametrize("model", [ChatterboxTTS, ChatterboxTurboTTS])
 def test_speech_is_the_same_on_both_devices(model, small_models, recording, taken, monkeypatch):
-    """From loading to samples, sentences that end at different times: tokens are equal.
+    """Tokens are equal, from loading to samples, for sentences that end at different times.
 
-    Made-up networks amplify rounding, so of samples only their likeness is asked; each layer is
-    held above.
+    Random networks amplify rounding, so samples need only be similar; each layer is checked
+    above.
     """
     variant = "english" if model is ChatterboxTTS else "nano"
     stops = {}
@@ -221,14 +221,14 @@ def test_only_one_place_asks_for_the_device():
             if isinstance(node, ast.ImportFrom) and "on_cpu" in {one.name for one in node.names}:
                 others.append((name, node.lineno))
             asks = isinstance(node, ast.Attribute) and node.attr in ("DeviceType", "default_device")
-            # Of `parallel.py` it is the stream of whoever calls, whatever that is.
+            # In `parallel.py` it is the caller's stream, of any device.
             if asks and Path(name).name not in ("device.py", "parallel.py"):
                 others.append((name, node.lineno))
     assert not others
 
 
 def test_every_decision_was_taken_both_ways(taken, request):
-    """Last in this file, where all that is above has been run; `test_doctor_checks.py` has its."""
+    """This test comes last, after all that decide; `doctor/test_checks.py` has its own."""
     if not is_whole_file(request, globals()):
         pytest.skip("only together with the rest of the file")
     there = {place: name for place, name in decisions().items() if "doctor" not in place[0]}

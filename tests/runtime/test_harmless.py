@@ -1,4 +1,4 @@
-"""Text from files reaches a terminal, or a spreadsheet, without power over it."""
+"""Text from files cannot control a terminal or a spreadsheet."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_errors_are_harmless_in_python_too():
     assert not OBEYED & set(str(error))
     assert len(str(error)) < 250
     assert str(ChatterboxError()) == ""
-    # What people write about, not what they quote, stays whole.
+    # The message itself stays whole; only quotes are shortened.
     words = "the model's files aren't there: " + "a word " * 100 + "isn't one's"
     assert str(TextError(words)) == words
 
@@ -86,7 +86,7 @@ def test_names_in_a_table_reach_terminal_and_report_as_texts(tmp_path, capsys):
     assert main([*words, "--show-text"]) == 1
     captured = capsys.readouterr()
     assert not OBEYED & set(captured.out + captured.err)
-    # As its maker named it; the name of the file is untouched.
+    # As its author named it; the name of the file is untouched.
     assert (out / "=1+1.wav").is_file()
     with (out / "report.csv").open(newline="", encoding="utf-8") as file:
         assert [row["output"] for row in csv.DictReader(file)][1:] == ["'=1+1.wav", "../b.wav"]

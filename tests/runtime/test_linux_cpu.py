@@ -111,7 +111,7 @@ print(mx.abs(x @ x.T - mx.sum(x[:, None] * x[None], axis=-1)).max().item() < 1e-
 @openblas
 def test_openblas_uses_the_instructions_there_are(monkeypatch):
     """A processor newer than OpenBLAS, which it would take for one of 2004, is included."""
-    # Whoever names kernels gets them.
+    # A user's choice of kernels is kept.
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     core, vectors, in_environment, right = printed(CORE).split()
     assert vectors == "False" or core.lower() not in linux_cpu._FALLBACK_CORES
@@ -137,7 +137,7 @@ print(min(seconds) < 0.003, "OPENBLAS_THREAD_TIMEOUT" in os.environ)
 @linux
 @openblas
 def test_openblas_does_not_keep_a_core_from_others():
-    """Its threads would look for work for a fiftieth of a second after every product."""
+    """Its threads would spin for a fiftieth of a second after every product."""
     if "OPENBLAS_THREAD_TIMEOUT" in os.environ:
         pytest.skip("it is set, and kept as it is")
     assert printed("import os" + IDLE).split() == ["True", "False"]

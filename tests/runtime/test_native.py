@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
 
-# Instruction sets that other processors have, and how many lanes the code then takes.
+# Instruction sets of other processors, which change the number of lanes that the code uses.
 TARGETS = {"native": "-march=native"}
 if sys.platform == "linux" and "avx2" in Path("/proc/cpuinfo").read_text():
     TARGETS["avx2"] = "-march=haswell"
@@ -37,7 +37,7 @@ if platform.machine() == "x86_64":
 
 @pytest.fixture(scope="module", params=TARGETS)
 def product(request, tmp_path_factory):
-    """`cblas_sgemm` of ours alone, for an instruction set; what it hands on counts as a fault."""
+    """Our `cblas_sgemm` alone, for an instruction set; products that it passes on are counted."""
     path = tmp_path_factory.mktemp("native") / "native.so"
     assert native.compile_to(path, "gcc", TARGETS[request.param], "-Wall", "-Wextra", "-Werror")
     library = ctypes.CDLL(str(path))
@@ -169,7 +169,7 @@ def test_the_product_works_after_a_fork(product):
 )
 @pytest.mark.parametrize("size", [1.0, 30.0])
 def test_attention(product, heads, depth, frames, sources, later, size):
-    """Keys in two pieces, too, and scores of hundreds, where all but one weight vanish."""
+    """Keys in two pieces, too, and scores of hundreds, where all weights except one vanish."""
     draw = np.random.default_rng(frames)
     queries, keys, values = (
         draw.normal(size=(heads * depth, n)).astype(np.float32)
@@ -186,7 +186,7 @@ def test_attention(product, heads, depth, frames, sources, later, size):
     scores = np.einsum("hdt,hds->hts", q, k) * depth**-0.5
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     wanted = np.einsum("hts,hds->hdt", weights / weights.sum(axis=-1, keepdims=True), v)
-    # Scores are rounded to float32, and an error in them is one of the weights' logarithms.
+    # Scores are rounded to float32, and their error is that of the weights' logarithms.
     bound = 1e-6 + 4 * np.finfo(np.float32).eps * np.abs(scores).max()
     assert np.abs(out - wanted.reshape(out.shape)).max() <= bound * np.abs(v).max()
 
@@ -254,7 +254,7 @@ def test_lstm(product, rows, units):
         enter, forget, new, leave = gates + fed[:, step].swapaxes(0, 1)
         cell = expit(forget) * cell + expit(enter) * np.tanh(new)
         hidden = expit(leave) * np.tanh(cell)
-        # A sum of fed gates of 800 is rounded by 3e-5, and that is the gate's error.
+        # Gate inputs of 800 are rounded by 3e-5, which is the gate's error.
         bound = np.where(np.arange(rows) == 0, 1e-3, 2e-5)[:, None]
         assert (np.abs(out[:, step] - hidden) <= bound).all()
 
@@ -318,7 +318,7 @@ def test_another_instruction_set_is_compiled_for_and_kept_apart(tmp_path):
 
 
 def unsupported() -> str:
-    """An instruction set that this processor does not have, and compilers of any age know."""
+    """An instruction set that this processor lacks, and that compilers of any age know."""
     return "" if "fma4" in Path("/proc/cpuinfo").read_text() else "bdver4"
 
 

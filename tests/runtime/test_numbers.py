@@ -1,4 +1,4 @@
-"""Numbers that are none, too large, or endless: wrong use, in a line, before anything is done."""
+"""Invalid, huge or infinite numbers: wrong use, in a line, before any work."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_valid_numbers_are_read():
     assert any_real("-1e308") == -1e308
 
 
-# Programs with an option that is a number, and what else they need.
+# Programs with a numeric option, and their other required arguments.
 OPTIONS = [
     ("convert.__main__", "--positions", ["a", "b", "--verify"]),
     ("convert.__main__", "--quantize", ["a", "b"]),

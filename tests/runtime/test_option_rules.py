@@ -100,7 +100,7 @@ def test_each_option_is_refused_where_it_would_do_nothing(mode):
 
 @pytest.mark.parametrize("mode", [TEXT, LONG, STREAM, BATCH])
 def test_all_pairs(mode):
-    """A pair is taken if both do something in the mode, and one of them is named if not."""
+    """A pair is accepted if both act in the mode; otherwise the error names one of them."""
     modes = {SHORT, LONG} if mode == LONG else {mode}
     names = sorted(set(RULES) - {*MODE_OPTIONS, "--help", "--version"})
     for one, other in itertools.combinations(names, 2):
@@ -129,7 +129,7 @@ def test_modes_do_not_mix(one, other, capsys):
     assert "not allowed with" in capsys.readouterr().err
 
 
-# --- What is taken arrives -----------------------------------------------------------------------
+# --- Accepted settings arrive --------------------------------------------------------------------
 
 
 class Stub:
@@ -453,7 +453,7 @@ def test_every_option_of_a_conversion_is_done_or_refused():
                 extra.append("--verify")
             said = convert_options.misuse(parse(parser, [*words, *extra]))
             if name in ("--upload-repo", "--check"):
-                continue  # these make another mode
+                continue  # these select another mode
             is_taken = mode in convert_options.RULES[name].modes
             assert bool(said) != is_taken, (mode, name, said)
             assert is_taken or said.startswith("--")

@@ -1,4 +1,4 @@
-"""Writing through no link, whole or not at all; reading files that are files."""
+"""Writing whole files or none, never through a link; reading only regular files."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_inputs_that_are_no_files_are_refused(tmp_path, kind, read):
 
 
 def test_pipes_that_the_shell_opened_are_read(tmp_path):
-    """`<(...)` and `/dev/stdin`, for tables and recordings, as ever."""
+    """`<(...)` and `/dev/stdin` work for tables and recordings."""
     save_audio(tmp_path / "a.wav", np.full(RATE, 0.1, np.float32), RATE)
     code = (
         "import sys; from pathlib import Path\n"
@@ -108,7 +108,7 @@ def test_naming_a_model_changes_nothing_on_the_disk(tmp_path):
         hub.local_folder(str(tmp_path / "voiceA"))
     assert hub.local_folder(str(tmp_path / "voiceB")) is None
     assert sorted(path.name for path in tmp_path.iterdir()) == before
-    # A conversion puts each back under its own name.
+    # A conversion restores each file under its own name.
     atomic_folder.recover(tmp_path / "voiceA")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "voiceA"]
 

@@ -1,4 +1,4 @@
-"""Independent work on two cores: results, work that hands out work, failures."""
+"""Independent work on two cores: results, nested work, failures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_results_are_in_order_and_two_threads_work(two):
     both = threading.Barrier(2, timeout=20)
 
     def work(number):
-        if number < 2:  # each waits for the other: one thread alone would never get by
+        if number < 2:  # each waits for the other: one thread alone would never pass
             both.wait()
         return number, threading.get_ident()
 
@@ -37,7 +37,7 @@ def test_results_are_in_order_and_two_threads_work(two):
 
 
 def test_nested_work_is_shared(two):
-    """The second work is over at once; its thread helps with what the first hands out."""
+    """The second task ends at once; its thread helps with the nested work of the first."""
     both = threading.Barrier(2, timeout=20)
 
     def part():
@@ -101,7 +101,7 @@ def test_a_failure_ends_both_and_is_raised_once(two, where, which):
     with pytest.raises(ZeroDivisionError, match=f"number {which}"):
         parallel.run_all(works)
     assert len(begun) < 10
-    # Nothing is left behind of it.
+    # No trace of it is left.
     assert parallel.can_run_two()
     assert parallel.run_all([lambda: 1, lambda: 2, lambda: 3]) == [1, 2, 3]
 

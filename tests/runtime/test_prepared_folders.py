@@ -1,4 +1,4 @@
-"""Folders that somebody else has prepared: nothing outside them is read, written or removed."""
+"""Folders that an attacker has prepared: nothing outside them is read, written or removed."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_only_files_of_ours_are_removed(place):
     assert place.untouched()
 
 
-# --- What a job says of itself --------------------------------------------------------------------
+# --- A job's own state ----------------------------------------------------------------------------
 
 STATES = [
     [], "text", 1, True, {"takes": []}, {"takes": {"a": "b"}}, {"takes": {"a": -1}},
@@ -205,7 +205,7 @@ def other_sounds(waveform: np.ndarray) -> dict[str, tuple[np.ndarray, int]]:
 
 @pytest.mark.parametrize("what", other_sounds(np.zeros(2)))
 def test_a_piece_of_another_shape_is_spoken_again(place, what):
-    """Though its hash is right: who changes the one can change the other."""
+    """A right hash does not help: an attacker can change both."""
     place.speak()
     sound = place.output.read_bytes()
     record_path = sorted((place.job / "pieces").glob("*.json"))[0]
@@ -266,7 +266,7 @@ def test_outputs_that_lead_out_of_the_folder_fail_alone(place):
 
 
 def test_a_row_with_a_zero_or_too_long_a_name_fails_alone(place):
-    longest = "n" * 251 + ".wav"  # what the file system takes
+    longest = "n" * 251 + ".wav"  # the longest name that the file system accepts
     table = (
         "text,output,voice\nOne.,1.wav,\nTwo.,a\0b.wav,\nA\0B.,3.wav,\nFour.,4.wav,v\0.wav\n"
         f"Five.,{longest},\nSix.,{'n' * 253}.wav,\nSeven.,{'d' * 300}/7.wav,\n"

@@ -1,4 +1,4 @@
-"""Names that somebody could know beforehand are not written to, wherever files are made."""
+"""Predictable temporary names are not written to, wherever files are made."""
 
 from __future__ import annotations
 

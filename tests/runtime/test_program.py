@@ -281,7 +281,7 @@ def test_ctrl_c_while_modules_are_imported(name, tmp_path):
 
 @pytest.fixture
 def heard():
-    """Ctrl-C as Python begins with it; a shell's background jobs ignore it."""
+    """Python's default handling of Ctrl-C; a shell's background jobs ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -347,7 +347,7 @@ def test_a_terminal_gets_bars_and_no_commands_of_others():
         try:
             while block := terminal.read(1 << 16):
                 found += block
-        except OSError:  # Linux: nobody has its other end
+        except OSError:  # Linux: its other end is not open
             pass
         assert child.wait() == 0
     text = found.decode()

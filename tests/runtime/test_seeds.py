@@ -10,7 +10,7 @@ from mlx_chatterbox import ChatterboxTTS, Chunks
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.runtime.seeds import piece_keys, piece_seeds, random_key, row_keys
 
-# Always the likeliest token: the tokens are the same whatever the seed, and only sound can differ.
+# Always the likeliest token: tokens do not depend on the seed, and only sound can differ.
 GREEDY = {"temperature": 0.0, "n_cfm_timesteps": 1, "watermark": False, "guard": False}
 
 
@@ -33,7 +33,7 @@ def test_each_piece_of_a_text_has_a_key_of_its_own(count):
     assert len({*keys, *others}) == 2 * count
     assert keys == numbers(piece_keys(random_key(5), count))
     assert piece_seeds(5, count) == [high << 32 | low for high, low in keys]
-    # A piece alone with its seed draws from the key that it had among the others.
+    # A piece alone with its seed draws from the same key as among the others.
     assert numbers(random_key(seed) for seed in piece_seeds(5, count)) == keys
 
 
@@ -69,7 +69,7 @@ def test_the_range_of_seeds():
 def test_the_same_sentence_twice_is_spoken_in_two_ways(tts, streamed):
     text, settings = "One two. [pause 0.1s] One two.", {**GREEDY, "max_new_tokens": 12, "seed": 3}
     settings["temperature"] = 0.8
-    # With the same key twice the second would be the first.
+    # With the same key twice the second would equal the first.
     list(tts.stream(text, **settings)) if streamed else tts.generate(text, **settings)
     first, second = tts.outcomes
     assert first.tokens != second.tokens

@@ -1,4 +1,4 @@
-"""Kernels for this processor and work on two cores: the same results, and nothing left behind."""
+"""Kernels for this processor and work on two cores: the same results, and no traces left."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_attention_by_columns_takes_more_keys_than_queries(rng, monkeypatch, com
     Rounding(of_the_first, given=[q[:8], k[:8], v[:8]]).check(got[:8])
 
 
-# What is computed in C where that can be had: a layer and the shape of its input.
+# Layers that are computed in C where it is available, and the shape of their input.
 IN_C = {
     "convolution": lambda: (conv.Conv1d(20, 70, 3, padding=2), (2, 450, 20)),
     "dilated": lambda: (conv.Conv1d(20, 30, 3, padding=4, dilation=3, bias=False), (2, 90, 20)),
@@ -192,7 +192,7 @@ def test_in_c_as_by_mlx(layer_in_c, monkeypatch):
 
 @pytest.mark.numbers
 def test_gradients_pass_what_is_computed_in_c(layer_in_c, monkeypatch):
-    """In evaluation mode too, where nobody expects to want them."""
+    """Gradients work in evaluation mode too."""
     layer, x = layer_in_c
 
     def loss(x, weights):

@@ -121,7 +121,7 @@ def test_the_current_voice_is_not_swapped_under_a_call(tts, recording, voices):
 
 
 def test_a_process_that_ends_with_its_threads_ends_well():
-    """MLX aborts one whose threads did not give up their streams."""
+    """MLX aborts a process whose threads did not release their streams."""
     program = """
 from threading import Thread
 from mlx_chatterbox import ChatterboxTTS
@@ -160,7 +160,7 @@ thread.join()
 
 @pytest.fixture(params=["cpu", "gpu"])
 def either_device(request):
-    """By the branches of a CPU and of a GPU, both computed by MLX where it computes."""
+    """The branches of a CPU and of a GPU, both computed on MLX's default device."""
     with device.pretend(request.param):
         yield
 
@@ -184,7 +184,7 @@ def joined(stream, call) -> np.ndarray:
 
 @pytest.mark.parametrize("watermark", [True, False])
 def test_a_stream_is_asked_for_by_changing_threads(tts, either_device, changing_threads, watermark):
-    """Every chunk, of every piece, to the bit."""
+    """Every chunk of every piece is equal, to the bit."""
     sizes = Chunks(first=0.04, largest=0.2, context=0.2)
     settings = {"chunks": sizes, "seed": 3, "watermark": watermark, "guard": False}
     settings |= {"max_new_tokens": 60, "n_cfm_timesteps": 2}
@@ -231,7 +231,7 @@ def test_all_that_is_kept_can_be_used_in_another_thread(
 def test_a_long_conversion_is_asked_for_by_changing_threads(
     tts, recording, either_device, changing_threads, monkeypatch
 ):
-    """In windows that are joined."""
+    """The conversion is joined from windows."""
     monkeypatch.setattr(long, "PIECE_TOKENS", 40)
     monkeypatch.setattr(long, "OVERLAP_TOKENS", 20)
     vc = ChatterboxVC.from_local(tts.checkpoint.folder)

@@ -14,7 +14,7 @@ TREES = (LIBRARY, *WITHIN, "benchmarks")
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
-    """All modules by their full names; of a package its `__init__.py`."""
+    """Files of all modules by full name; for a package its `__init__.py`."""
     found = {}
     for tree in TREES:
         for path in (root / tree).rglob("*.py"):
@@ -40,7 +40,7 @@ def imports(files: Mapping[str, Path]) -> dict[str, set[str]]:
 
 
 def imported(name: str, path: Path) -> Iterator[str]:
-    """The full names that a module's file imports, whoever's they are."""
+    """Full names of all imports of a module's file, ours and others'."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -40,7 +40,7 @@ def test_nothing_is_imported_against_the_direction():
     places = {name: row for row, names in enumerate(rows()) for name in names}
     wrong = []
     for name, targets in IMPORTS.items():
-        if name == LIBRARY:  # its names are loaded when they are asked for
+        if name == LIBRARY:  # its names are loaded on first use
             continue
         here = place(name, places)
         for target in targets - {LIBRARY}:

@@ -1,4 +1,4 @@
-"""Faults that are listed as equivalent are faults of lines that there are."""
+"""Mutants that are listed as equivalent are of existing lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A name tells one thing, and a docstring begins with what it documents."""
+"""A name means one thing, and a docstring begins with what it documents."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_no_two_classes_of_the_library_have_one_name():
 
 
 def documented(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Line and docstring of all that has one."""
+    """Line and text of each docstring."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node)

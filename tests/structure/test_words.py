@@ -8,7 +8,7 @@ import pytest
 
 from .imports import ROOT, TREES
 
-# The word, what is right instead, and where it is right itself.
+# The word, its replacement, and contexts in which it is right.
 WORDS = [
     (
         r"behind\b|_behind",

@@ -1,4 +1,4 @@
-"""From pieces to whole texts, whichever is finished first; no network."""
+"""Assembly of pieces to whole texts, in any order of finishing; no network."""
 
 from __future__ import annotations
 

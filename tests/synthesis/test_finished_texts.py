@@ -1,4 +1,4 @@
-"""Texts of a batch are handed on one by one, each when nothing more can change about it."""
+"""Texts of a batch are passed to the callback one by one, each as soon as it is final."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_each_is_handed_on_as_it_is_returned(tts, settings, sounded):
     outcomes = [one for number in range(len(TEXTS)) for one in taken.outcomes[number]]
     assert outcomes == tts.outcomes
     assert len(taken.outcomes[1]) > 1
-    # Two at most are worked on at a time, so the first came before the last was begun.
+    # Two at most are processed at a time, so the first was passed on before the last was begun.
     assert taken.begun[0] <= 3 < taken.begun[-1]
 
 
@@ -103,7 +103,7 @@ def test_an_error_in_the_callback_ends_the_call(tts, whole, at, sounded):
 
     with pytest.raises(OSError, match="no space left"):
         tts.generate_batch(TEXTS, finished=full, **FAST)
-    # The other one of two may come to its end; nothing more is begun.
+    # The other one of two may finish; no more is begun.
     assert at <= len(taken) <= at + 1
     for ours, expected in zip(tts.generate_batch(TEXTS, **FAST), whole, strict=True):
         np.testing.assert_array_equal(ours, expected)

@@ -119,7 +119,7 @@ def test_too_many_and_too_few_tokens(rng, written):
     assert "no end" in judge_tokens(long, bounds, is_cut_off=False).reason
     short = written[: bounds.shortest - 1]
     assert "early end" in judge_tokens(short, bounds, is_cut_off=False).reason
-    # The caller's own limit is the caller's wish.
+    # The caller's own limit is not a finding.
     assert judge_tokens(short, bounds, is_cut_off=True) is None
     assert "no token" in judge_tokens([], bounds, is_cut_off=True).reason
 
@@ -133,7 +133,7 @@ def test_a_monitor_ends_runaway_decoding_and_nothing_else(rng, written):
     assert [watch.add(token) for token in endless].index(True) == bounds.longest
     watch = TokenMonitor(bounds)
     turn = rng.integers(0, 6561, 20).tolist()
-    # Three turns, and the look that comes every second.
+    # Three turns, and the check that comes every second.
     assert [watch.add(token) for token in turn * 20].index(True) < 85
 
 

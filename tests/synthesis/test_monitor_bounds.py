@@ -59,7 +59,7 @@ def test_a_letter_by_itself_takes_as_long_as_one_of_an_abbreviation():
 
 
 def test_a_text_of_two_letters():
-    # 0.8 s before and behind; half of the letters' time at least, twice the whole at most.
+    # 0.8 s before and after; half of the letters' time at least, twice the whole at most.
     assert plausible("ab", PACE) == Plausible(shortest=2, usual=24, longest=48)
     assert plausible("ab, ab. ab", PACE).usual == round(25 * (6 * PACE + 0.8 + 2 * 0.35))
     assert plausible("ab.", PACE).usual == 24
@@ -72,7 +72,7 @@ def test_what_may_be_left_unsaid_counts_little_at_least():
 
 
 def defined(tokens: list[int]) -> tuple[int, int] | None:
-    """`find_loop` as its docstring has it, number by number."""
+    """`find_loop` by its docstring's definition, token by token."""
     count, found = len(tokens), []
 
     def alike(period: int) -> list[bool]:
@@ -91,7 +91,7 @@ def defined(tokens: list[int]) -> tuple[int, int] | None:
 
 
 def sequences(rng):
-    """Loops of every kind, some of them almost, before and after tokens that are none."""
+    """Loops and near loops of every kind, before and after other tokens."""
     for number in range(60):
         period = int(rng.choice([1, 1, 2, 3, 8, 12, 13, 20, 26, 75, 76]))
         turn = rng.integers(0, 3 if number % 3 else 6561, period)
@@ -113,11 +113,11 @@ def test_nine_tokens_in_ten_for_two_seconds_of_one_sound():
     assert find_loop([7] * 45) is None
     for count in range(46, 60):
         assert find_loop([7] * count) == (0, 1)
-    # Five changes within 50 tokens and the next, but only in just so many.
+    # Five changes are tolerated in 51 tokens, but not in 50.
     runs = np.repeat([1, 2, 1, 2, 1, 2], [9, 9, 8, 8, 8, 9]).tolist()
     assert find_loop(runs) == (0, 1)
     assert find_loop(runs[1:]) is None
-    # Whatever the token: what is after the end equals none.
+    # For any token: positions after the end equal none.
     for token in (0, 1, 2, 6560):
         assert find_loop([token] * 45) is None
 
@@ -136,7 +136,7 @@ def test_of_two_loops_the_first_that_is_complete_counts(rng):
     # The longer begins first, the shorter is complete first.
     tokens = words[:60] * 2 + words[100:110] * 5 + words[:60] * 2
     assert find_loop(tokens) == (120, 10)
-    # A turn of ten is one of twenty, too.
+    # A period of ten is also one of twenty.
     assert find_loop(words[:10] * 9) == (0, 10)
 
 
@@ -152,7 +152,7 @@ def test_a_monitor_looks_once_a_second_and_far_enough_back(rng):
 
 
 def test_findings_come_in_an_order(rng):
-    """The least bad of several tries is kept: it has the most of the text and the least wrong."""
+    """The least bad of several attempts is kept: the most text and the smallest fault."""
     words = rng.integers(0, 6561, 400).tolist()
     loud, quiet = np.full(RATE, 0.1, np.float32), np.zeros(3 * RATE, np.float32)
     broken = np.full(RATE, np.nan, np.float32)
@@ -175,8 +175,8 @@ def test_findings_come_in_an_order(rng):
     ]
     weights = [finding.weight for finding in worst_first]
     assert all(before > after for before, after in itertools.pairwise(weights))
-    assert loop(90).weight > 4.5  # than which nothing is worse that was only ended
-    # As far over the usual length as under it, and no worse than without any of it.
+    assert loop(90).weight > 4.5  # which is worse than anything that merely ended early
+    # As far over the usual length as under it, and no worse than an empty result.
     assert loop(90 + 50).weight == pytest.approx(loop(90 - 50).weight)
     assert loop(290).weight == pytest.approx(6.0)
 
@@ -212,7 +212,7 @@ def test_the_models_own_limit(usual, reason, is_final):
     finding = judge_tokens(tokens, bounds, False, own_limit=50)
     assert (finding.reason, finding.is_final, finding.keep_tokens) == (reason, is_final, None)
     assert finding.weight == 4.0
-    # The caller's is none, and beyond what can be the text it has no end.
+    # The caller's limit is not a finding; more tokens than the text can take are one.
     assert judge_tokens(tokens, bounds, True, own_limit=50) is None
     endless = judge_tokens(tokens, Plausible(1, 20, 49), False, own_limit=50)
     assert "twice what the text takes" in endless.reason
@@ -241,7 +241,7 @@ def test_how_loud_speech_is_at_least():
     assert reason(level(-50.5, 1)) == "silence"
     assert reason(level(-49.5, 1)) == ""
     assert reason(np.zeros(0, np.float32)) == "silence"
-    # Silent is what is 45 dB under the loud frames, or under -65 dB of full scale.
+    # Frames are silent 45 dB under the loud frames, or under -65 dB of full scale.
     for speech, silent in ((-10, -55), (-40, -65)):
         assert reason(level(speech, 1), level(silent + 0.5, 3)) == ""
         assert "at the end" in reason(level(speech, 1), level(silent - 0.5, 3))
@@ -252,13 +252,13 @@ def test_how_long_silence_may_be():
     for seconds, found in ((1.9, ""), (2.2, "2.2 s of silence within")):
         assert reason(loud, level(-90, seconds), loud) == found
         assert reason(level(-90, seconds), loud) == found
-    # Two seconds are the most that may be, from one loud frame to the next.
+    # Silence may last two seconds at most, from one loud frame to the next.
     assert reason(level(-90, 2.0), loud) == reason(loud, level(-90, 1.98), loud) == ""
     assert reason(level(-90, 2.02), loud) == reason(loud, level(-90, 2.0), loud) != ""
     assert reason(level(-90, 2.5), loud, level(-90, 2.2), loud) == "2.5 s of silence within"
     for seconds, found in ((1.5, ""), (1.7, "1.7 s of silence at the end")):
         assert reason(loud, level(-90, seconds)) == found
-    # What is kept ends 0.3 s after the speech, at a whole token.
+    # The kept part ends 0.3 s after the speech, at a whole token.
     assert judge_audio(np.concatenate([loud, level(-90, 2)]), RATE).keep_tokens == 33
 
 
@@ -273,7 +273,7 @@ def test_the_end_is_looked_for_about_the_usual_length(quiet, found):
 
 def test_the_end_of_what_is_short():
     assert quiet_end(level(-20, 2), RATE, BOUNDS) == 50
-    # As much as can be, where it is as quiet everywhere; the first of places that are alike.
+    # As much as possible where all is equally quiet; the first of equal places.
     assert quiet_end(level(-20, 3.24), RATE, BOUNDS) == 80
     assert quiet_end(level(-20, 3.2), RATE, BOUNDS) == 80
     assert quiet_end(level(-20, 0.4), RATE, Plausible(0, 2, 4)) == 2
@@ -296,7 +296,7 @@ def test_what_is_cut_off_fades_out():
 
 
 def test_seeds_of_attempts_stay_what_they_are():
-    """Otherwise the same call would give other audio than before an update."""
+    """An update that changed them would give the same call other audio."""
     assert attempt_seed(7, 0) == 7
     assert attempt_seed(7, 1) == 4228751037375301439
     assert attempt_seed(2**64 - 1, 2) == 141888562753529491

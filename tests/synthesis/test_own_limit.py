@@ -13,7 +13,7 @@ from mlx_chatterbox.generate import main
 from mlx_chatterbox.synthesis.monitor import judge_decoded, judge_tokens, plausible
 from mlx_chatterbox.synthesis.tokens import DecodedTokens
 
-# So many digits that twice their length is longer than the model can write.
+# Enough digits that twice their length is more than the model can decode.
 DIGITS = "Call 1 800 555 0199 or 555 0123 today, code 4 4 4 4 4 4."
 FAST = {"n_cfm_timesteps": 1, "watermark": False}
 LIMIT = 75
@@ -26,7 +26,7 @@ def tts() -> ChatterboxTTS:
 
 @pytest.fixture
 def short(tts, monkeypatch):
-    """The model's own limit is 3 s, and T3 never draws its stop token nor the same twice."""
+    """The model's own limit is 3 s, and T3 draws neither its stop token nor a token twice."""
     t3 = tts.networks.t3
     head = t3.speech_head
 
@@ -71,7 +71,7 @@ def test_a_text_far_too_long_for_the_model_is_reported_and_not_retried():
 
 
 def test_a_full_models_limit_of_a_thousand(tts):
-    """40 s where the text may take 48: as English and Multilingual with 280 letters."""
+    """The limit is 40 s where the text may take 48: English and Multilingual with 280 letters."""
     bounds = plausible("abcde " * 60, 0.075)
     assert bounds.longest > 1000 > bounds.usual
     found = judge_decoded(DecodedTokens(1000, list(range(1000)), False, False, ran_on=True), bounds)
@@ -83,7 +83,7 @@ def test_generate(short):
     (outcome,) = short.outcomes
     assert "own limit" in outcome.verdict
     assert outcome.tries == 3
-    # What is kept ends about where the text may.
+    # The kept part ends about where the text may.
     assert len(outcome.tokens) < LIMIT
     assert not outcome.stopped
     assert not short.stopped
@@ -128,7 +128,7 @@ def test_digits_on_pocket_are_never_called_good_where_they_ran_on(tts, seed):
 
 @pytest.fixture
 def babbling(monkeypatch):
-    """Every model that is loaded writes on to its limit, which is short."""
+    """Every loaded model decodes up to its limit, which is short."""
     from mlx_chatterbox.synthesis import engine
 
     made = engine.Engine.__init__
@@ -196,7 +196,7 @@ def test_a_batch_and_its_report_name_it(babbling, tmp_path, capsys):
     assert "row 1 (one.wav)" in line
     assert "own limit" in line
     assert "own limit" in (tmp_path / "out" / "report.csv").read_text()
-    # And of a row that is kept the report still says it.
+    # The report still names it for a row that is kept.
     assert main(words) == 0
     report = (tmp_path / "out" / "report.csv").read_text()
     assert "kept" in report

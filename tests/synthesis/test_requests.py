@@ -1,4 +1,4 @@
-"""A request is made once and says everything; a result has everything that comes of it."""
+"""A request is complete when it is made; a result has everything that it produced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guards at work: what is spoken again, what is kept, what stays as it is without them."""
+"""Guards in use: what is spoken again, what is kept, and what they leave unchanged."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def no_stop(tts, monkeypatch):
         stop = mx.arange(logits.shape[-1]) == t3.config.stop_speech_token
         return mx.where(stop, -1e9, logits)
 
-    # A module is a dictionary of what belongs to it.
+    # A module is a dictionary of its parts.
     monkeypatch.setitem(t3, "speech_head", without_stop)
 
 
@@ -103,7 +103,7 @@ def test_without_the_stop_token_it_ends_and_says_why(tts, no_stop):
     assert len(spoken) == 960 * len(outcome.tokens) == 960 * len(tts.last_tokens)
     assert 0.3 * bounds.usual < len(outcome.tokens) <= 1.3 * bounds.usual + 1
     assert np.abs(spoken).max() > 0.05
-    # As it would come without guards: to the very limit.
+    # As without guards: up to the limit.
     assert len(tts.generate(TEXT, seed=1, guard=False, max_new_tokens=120, **FAST)) > 960 * 100
     assert not tts.stopped
 
@@ -119,7 +119,7 @@ def test_a_forced_loop_is_cut_where_it_begins_again(tts, monkeypatch):
 
 
 def test_a_good_second_attempt_is_kept(tts, monkeypatch):
-    """It is what its own seed gives, and the report says which that is."""
+    """The result is that of its own seed, which the report names."""
     well = tts.generate(TEXT, seed=attempt_seed(1, 1), **FAST)
     written_as(
         monkeypatch,
@@ -149,7 +149,7 @@ def test_only_the_bad_sentence_of_a_batch_is_spoken_again(tts, steady_voice, mon
     written_as(monkeypatch, change)
     found = tts.generate_batch(SENTENCES, seed=5, **FAST)
     assert [outcome.tries for outcome in tts.outcomes] == [1, 2, 1]
-    # Four were written, and the last of them by itself.
+    # Four were decoded, the last of them alone.
     assert len(seen) == 4
     assert seen[-1] == 0
     expected.check(found)
@@ -239,7 +239,7 @@ def test_on_two_cores_each_writes_a_half_of_what_a_small_t3_says(
 
     Rounding(alone, [tts.networks.s3gen], t3=tts.networks.t3).check(found)
     assert spoken == tokens
-    # With the same company every time: another call gives the same bits.
+    # The same batch every time: another call gives the same bits.
     again = tts.generate_batch(texts, seed=1, **FAST)
     for first, second in zip(found, again, strict=True):
         np.testing.assert_array_equal(first, second)

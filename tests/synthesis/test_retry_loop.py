@@ -99,7 +99,7 @@ def test_only_faulty_speech_is_spoken_again_with_seeds_of_its_own():
     for number, (pieces, seeds, monitors) in enumerate(speaking.calls):
         assert seeds == [attempt_seed(100 + piece, number) for piece in pieces]
         assert monitors == len(pieces)
-    # Tokens that are wrong are not vocoded at all, and what is well is finished at once.
+    # Faulty tokens are not vocoded at all, and good ones are finished at once.
     assert speaking.vocoded == [0, 3, 2, 3, 1]
     assert speaking.order == [0, 2, 3, 1]
     outcomes = [speaking.finished[number].outcome for number in range(4)]
@@ -174,7 +174,7 @@ def test_what_a_monitor_ended_is_never_well_and_the_callers_limit_no_fault():
     assert "early end" in judge_decoded(decoded(SHORT, True, True), BOUNDS).reason
     ended = judge_decoded(decoded(WELL, was_ended=True), BOUNDS)
     assert ended.reason.startswith("no end")
-    assert 4.0 < ended.weight < 5.0  # worse than no end that has a sound, better than a loop
+    assert 4.0 < ended.weight < 5.0  # worse than audible speech without an end, better than a loop
 
 
 def test_a_text_that_no_seed_can_finish_is_spoken_once():
@@ -188,7 +188,7 @@ def test_a_text_that_no_seed_can_finish_is_spoken_once():
     assert outcome.tokens == tuple(WELL[:limit])
     assert (outcome.tries, outcome.stopped) == (1, False)
     assert speaking.finished[1].outcome.stopped
-    # A limit that is nearer may be one that another seed keeps to.
+    # Another seed may keep within a limit that is nearer.
     near = DecodedTokens(BOUNDS.usual - 2, WELL[:-2], False, False, ran_on=True)
     speaking = guarded({0: [(near, LOUD), (decoded(WELL), LOUD)]})
     assert [seeds for _, seeds, _ in speaking.calls] == [[100], [attempt_seed(100, 1)]]

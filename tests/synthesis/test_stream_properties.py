@@ -1,4 +1,4 @@
-"""Properties of what a stream is joined from: windows of the flow, chunks of tokens, noise."""
+"""Properties of the parts of a stream: windows of the flow, chunks of tokens, noise."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_a_window_sees_so_much_before_and_after_its_chunk(s3gen, calls):
     for known, before, window in zip(chunks, given[:-1], windows, strict=True):
         assert window == list(range(max(0, before - sizes.context), known))
     assert last == [*range(given[-1] - sizes.context, 60), 4299, 4299]
-    # Of the reference the first looks at its end alone.
+    # The first uses only the end of the reference.
     assert [call[1].shape[1] for call in calls] == [12] + [30] * len(windows)
     assert {call[4] for call in calls} == {2}
 
@@ -238,7 +238,7 @@ def test_an_end_before_the_first_chunk_is_the_whole_at_once(s3gen, calls):
     assert calls[-1][4] == 2
     only = TokenStream(s3gen, reference_of(30), mx.random.key(3), ChunkTokens(9, 9, 6, 3))
     only.push(1)
-    # The last token is left out only where there is another.
+    # The last token is left out only where there are others.
     assert only.finish(2, 77, drop_last=True).shape == (960,)
     assert calls[-1][4] == 10  # Euler steps by default
 
@@ -247,7 +247,7 @@ def test_an_end_before_the_first_chunk_is_the_whole_at_once(s3gen, calls):
 
 
 def test_the_vocoder_gives_what_it_can_know(s3gen):
-    """A sample waits for its context, and that for the frames that F0 depends on."""
+    """A sample waits for its context, and the context for the frames that F0 depends on."""
     vocoder = s3gen.mel2wav
     behind = context_frames(vocoder.config) + 5
     assert vocoder_delay(s3gen) == (behind + 1) // 2
@@ -272,7 +272,7 @@ def test_the_vocoder_gives_what_it_can_know(s3gen):
     ],
 )
 def test_the_context_is_as_far_as_the_vocoder_sees_and_hardly_further(changes, rng):
-    """Whichever layer reaches furthest. Counted are frames that change at all."""
+    """The layer that reaches furthest counts; frames that change at all are counted."""
     mx.random.seed(5)
     vocoder = HiFTGenerator(replace(small_s3gen().hift, **changes))
     hop, middle, frames = vocoder.samples_per_frame, 50, 101
@@ -291,7 +291,7 @@ def test_the_context_is_as_far_as_the_vocoder_sees_and_hardly_further(changes, r
 
 
 def test_what_the_vocoder_keeps_does_not_grow(s3gen):
-    """The mel as far as it may be looked at again, and the source under it."""
+    """It keeps the mel that may be used again, and its source."""
     vocoder = s3gen.mel2wav
     context = context_frames(vocoder.config)
     stream, kept = HiFTStream(vocoder, mx.random.key(2)), []
@@ -319,7 +319,7 @@ def test_how_a_long_text_is_cut():
         steps = np.diff(starts)
         assert steps.max() - steps.min() <= 1
         assert steps.max() <= PIECE_TOKENS - OVERLAP_TOKENS
-        # And no more pieces than it takes.
+        # No more pieces than necessary.
         assert (len(steps) - 1) * (PIECE_TOKENS - OVERLAP_TOKENS) < count - PIECE_TOKENS
 
 
@@ -374,7 +374,7 @@ def test_a_fade_goes_on_over_pieces():
 
 
 def test_noise_comes_in_blocks_of_64_frames_from_keys_that_follow():
-    """So that a seed means the same wherever it is spoken."""
+    """A seed thus means the same wherever speech is made."""
     key = mx.random.key(2**40 + 7)
     noise = FrameNoise(key, 3)
     for block in (0, 1, 5):

@@ -1,4 +1,4 @@
-"""Sizes of a stream's chunks, and what a stream tells of itself."""
+"""Sizes of a stream's chunks, and what a stream reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlx_chatterbox.watermark.marker import DELAY_SECONDS
 
 SETTINGS = {"n_cfm_timesteps": 1, "watermark": False, "seed": 1, "max_new_tokens": 200}
 SMALL = Chunks(first=0.2, largest=0.4, context=0.4, lookahead=0.2)
-# No two alike, so that no guard minds.
+# All different, so that no guard objects.
 WORDS = np.random.default_rng(3).permutation(6561).tolist()
 
 
@@ -30,7 +30,7 @@ def tts(small_checkpoint, recording):
 
 
 def writes(monkeypatch, *pieces):
-    """Lets T3 write these, piece by piece; returns which limits it was asked with."""
+    """Makes T3 decode these tokens, piece by piece; returns the limits of its calls."""
     left, limits = list(pieces), []
 
     def decode(t3, past, text, settings, cfg_weight, limit, key):
@@ -82,11 +82,11 @@ def test_the_first_chunk_is_no_longer_than_the_largest():
 def test_sizes_in_tokens_of_40_ms():
     assert Chunks().in_tokens() == ChunkTokens(8, 200, 50, 6, delay=0, first_reference=50)
     sizes = Chunks(0.2, 0.4, 0.0, 0.12, 1.0).in_tokens(delay=0.41)
-    # A delay that ends within a token takes the whole of it.
+    # A delay that ends within a token includes the whole token.
     assert sizes == ChunkTokens(5, 10, 0, 3, delay=11, first_reference=25)
 
 
-# --- What it tells -----------------------------------------------------------------------------
+# --- Reports -----------------------------------------------------------------------------------
 
 
 def test_the_first_chunk_is_as_long_as_wanted_marked_or_not(tts, monkeypatch):

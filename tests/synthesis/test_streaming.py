@@ -1,4 +1,4 @@
-"""Streaming on small models: as `generate` in length and tokens, exact where it can be, bounded."""
+"""Streaming on small models: length and tokens of `generate`, exact where possible, bounded."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_sound_comes_while_tokens_are_written(tts):
     chunks = tts.stream(
         TEXT, chunks=SMALL, progress=lambda what, done, _: written.append((what, done)), **LONG
     )
-    assert not written  # nothing is done before it is asked for
+    assert not written  # no work before the first chunk is requested
     next(chunks)
     assert {what for what, _ in written} == {"tokens"}
     at_first = len(written)
@@ -110,12 +110,12 @@ def test_work_for_a_chunk_is_bounded(tts, monkeypatch):
     list(tts.stream(TEXT, chunks=SMALL, **{**LONG, "max_new_tokens": 100}))
     assert len(windows) > 5
     assert max(windows[1:]) <= 10 + 10 + 5 + vocoder_delay(tts.networks.s3gen)
-    # And of one size once it has settled, as compiled kernels like it.
+    # All of one size after the first ones, as suits compiled kernels.
     assert len(set(windows[3:-1])) == 1
 
 
 def seen_locally(mel_of_tokens):
-    """In place of the flow: a mel whose frames depend on their own token and noise alone."""
+    """Replacement of the flow: a mel whose frames depend on their own token and noise alone."""
 
     def inference(flow, tokens, prompt_token, prompt_feat, embedding, noise, *rest):
         prompt = 2 * prompt_token.shape[1]
@@ -152,13 +152,13 @@ def test_all_but_the_flow_is_exact_for_any_sizes(tts, monkeypatch):
 
 
 def test_frames_that_windows_share_start_from_the_same_noise(tts, monkeypatch):
-    """To the bit; another frame's would still sound well, and no bound on the waveform sees it."""
+    """Noise of another frame would sound good, and no bound on the waveform would show it."""
     s3gen, reference = tts.networks.s3gen, tts.conds.reference
     flow = type(s3gen.flow)
     inference, windows = flow.inference, []
 
     def watched(self, tokens, prompt_token, prompt_feat, embedding, noise, *rest):
-        # Each token says where it stands.
+        # Each token states its position.
         fresh = np.array(noise)[0, 2 * prompt_token.shape[1] :]
         windows.append(dict(enumerate(fresh, 2 * int(tokens[0, 0]))))
         return inference(self, tokens, prompt_token, prompt_feat, embedding, noise, *rest)
@@ -180,7 +180,7 @@ def test_frames_that_windows_share_start_from_the_same_noise(tts, monkeypatch):
 
 @pytest.mark.numbers
 def test_more_context_and_lookahead_are_nearer_to_the_whole(tts):
-    """The one thing that is approximate converges to what a single window gives."""
+    """The only approximation converges to the result of a single window."""
     from benchmarks.streaming import compare, streamed, whole
 
     s3gen, reference, key = tts.networks.s3gen, tts.conds.reference, mx.random.key(4)
@@ -228,7 +228,7 @@ def test_the_first_window_may_look_at_less_of_the_reference(tts, monkeypatch):
 @pytest.mark.parametrize("extra", [0, 1])
 @pytest.mark.parametrize("count", [1, 2, 40])
 def test_ends_as_the_pipeline_does(tts, count, extra):
-    """Silence behind, the last token dropped, a reference with an odd number of frames."""
+    """Silence at the end, the last token dropped, a reference with an odd number of frames."""
     s3gen, reference, key = tts.networks.s3gen, tts.conds.reference, mx.random.key(6)
     if extra:
         frame = reference.prompt_feat[:, -1:]
@@ -259,7 +259,7 @@ def test_fade_in_over_any_pieces():
 
 
 def written_tokens(monkeypatch, tokens):
-    """Let T3 write these; returns what tells whether it was closed."""
+    """Make T3 decode these tokens; returns a list that shows whether it was closed."""
     closed = []
 
     def decode(*_):
@@ -316,7 +316,7 @@ def test_closing_early_ends_everything(tts, monkeypatch):
     chunks.close()
     assert closed
     assert len(streams) == 0
-    # A generator that was never begun has nothing to close, and closes all the same.
+    # A generator that was never started has nothing to close, and can be closed.
     tts.stream(TEXT, **SHORT).close()
 
 
@@ -352,7 +352,7 @@ def test_memory_does_not_grow_with_the_text(tts, monkeypatch):
         for _ in tts.stream(text, chunks=SMALL, **{**LONG, "max_new_tokens": 45}):
             pass
         peaks.append(mx.get_peak_memory() - before)
-    # Lengths are drawn, and differ by a quarter; the chunks alone of the longer text would be more.
+    # Lengths are random, and differ by a quarter; the longer text's chunks alone would be more.
     assert peaks[1] <= 1.25 * peaks[0]
 
 

@@ -17,8 +17,8 @@ from mlx_chatterbox import ChatterboxTTS, Chunks
 from mlx_chatterbox.watermark import detect
 
 PLAIN = {"seed": 1, "watermark": False}
-# Log-mel RMS of a stream against the whole of the same tokens and noise; docs/streaming.md has the
-# figure, which this is a margin above.
+# Log-mel RMS of a stream against the whole of the same tokens and noise: the figure in
+# docs/streaming.md and a margin.
 MOST_DECIBELS = 2.0
 
 
@@ -73,7 +73,7 @@ def test_the_first_sound_comes_after_a_quarter_of_the_tokens(tts):
 
 @pytest.mark.slow
 def test_memory_of_a_long_text_is_that_of_a_short_one():
-    """The process's, at most, over ten sentences and over sixty."""
+    """Peak memory of the process, over ten sentences and over sixty."""
     script = """
 import sys
 from mlx_chatterbox import ChatterboxTTS

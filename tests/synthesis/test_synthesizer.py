@@ -1,4 +1,4 @@
-"""From tokens that a test has chosen to sound: what S3Gen is given, and what is kept of it."""
+"""From chosen tokens to audio: the inputs of S3Gen, and what is kept of its output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def tts(request, small_models, voices):
 
 
 class Watched:
-    """Lets T3 write these tokens, one list for each sentence; keeps what it and S3Gen were given.
+    """Makes T3 decode these tokens, one list for each sentence; records its and S3Gen's arguments.
 
     Attributes:
         token_keys, sound_keys: numbers of the random keys.
@@ -58,7 +58,7 @@ def settings_for(tts, **more):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9])
 def test_the_tokens_that_are_vocoded(tts, monkeypatch, count):
-    """Turbo is given silence to end in; of the multilingual model the last token is noise."""
+    """Turbo gets silence at the end; the multilingual model's last token is noise."""
     watched = Watched(tts, monkeypatch, WORDS[:count])
     waveform = tts.generate("Hello.", **settings_for(tts, guard=False))
     variant = tts.checkpoint.config.variant
@@ -97,7 +97,7 @@ def test_a_limit_that_was_reached_is_reported_and_not_a_finding(tts, monkeypatch
     text = "Hello there, all of you who are listening to this."
     tts.generate(text, **settings_for(tts, max_new_tokens=limit, n_cfm_timesteps=1))
     assert tts.stopped is stopped
-    # Three tokens are an early end, unless no more were wanted.
+    # Three tokens are an early end, unless no more were requested.
     assert tts.outcomes[0].tries == (3 if stopped else 1)
     assert len(watched.sounded) == 1
 

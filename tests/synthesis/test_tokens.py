@@ -1,4 +1,4 @@
-"""Speech tokens: which of them have a sound, and how they came to an end."""
+"""Speech tokens: which of them are audible, and why they ended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_played_tokens_are_kept():
     assert audible.add(1)
     assert not audible.add(6561, is_played=True)
     assert audible.add(2)
-    # A second start token changes nothing, whatever was played.
+    # A second start token changes nothing, played or not.
     assert not audible.add(6561)
     assert audible.tokens == [1, 2]
     assert collected == [9, 1, 2]

@@ -120,7 +120,7 @@ def converter(tmp_path):
 
 
 def test_codes(converter):
-    # The last line counts for the keys, the first among equals for the place.
+    # A character's last line gives its keys; places count all lines of equal keys.
     assert converter.codes("日曰") == "[cj_z][cj_.][cj_a][cj_1][cj_.]"
     assert converter.codes("国か,A") == "[cj_w][cj_g][cj_.]か,A"
 
@@ -150,7 +150,7 @@ def test_with_a_segmenter_words_stand_apart(converter, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "spacy_pkuseg", module("spacy_pkuseg", pkuseg=pkuseg))
     assert quiet(converter, "国国a") == "[cj_w][cj_g][cj_.] [cj_w][cj_g][cj_.]a"
     assert quiet(converter, "国") == "[cj_w][cj_g][cj_.] "
-    assert given == [str(folder)]  # a folder, which pkuseg reads; a name it would download
+    assert given == [str(folder)]  # pkuseg reads a folder, but would download a name
     monkeypatch.setitem(sys.modules, "spacy_pkuseg", None)
     zh._load_segmenter.cache_clear()
     with pytest.warns(FrontEndWarning, match="not installed"):

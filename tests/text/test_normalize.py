@@ -1,4 +1,4 @@
-"""`normalize=`, `--normalize`, `--show-text`: what is spoken, printed, warned of."""
+"""`normalize=`, `--normalize`, `--show-text`: speech, output and warnings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ON, OFF = TextConfig(normalize=True), TextConfig()
 
 @pytest.fixture
 def show(capsys, tmp_path):
-    """Runs `--show-text`; gives exit code, lines on standard output, and standard error."""
+    """Function that runs `--show-text`: exit code, lines on standard output, and standard error."""
 
     def run(*arguments, model="pocket"):
         words = ["--model", model, "--show-text", *arguments]
@@ -78,7 +78,7 @@ def test_what_is_cut_is_as_long_as_it_is_spoken():
         spoken = [segment.text for segment in segments(writing(text), limit, "en")]
         assert max(map(len, spoken)) <= limit
         for piece in pieces:
-            # A sum is not cut, however long it is.
+            # An expression read as a unit is not cut at any length.
             assert len(writing(piece)) <= limit or len(piece.split()) < 5
             assert not piece.endswith("Dr.")
 
@@ -163,7 +163,7 @@ def test_show_text_respells_first(show):
 
 
 def test_show_text_loads_no_weights(show, tmp_path):
-    # Of an upstream model that is not on this machine nothing but its name is needed.
+    # Only the name is needed of an upstream model that is not on this machine.
     code, lines, err = show("--text", "It cost $5.", model="chatterbox")
     assert (code, lines) == (0, ["It cost $5."])
     assert "digits are read as the model learnt to" in err

@@ -1,4 +1,4 @@
-"""`[pause 0.8s]` anywhere in a text: silence of that length, and the rest as without it."""
+"""`[pause 0.8s]` anywhere in a text: silence of that length; the rest is unchanged."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Text: our `punc_norm` and English tokenizer give what upstream's give, on any string."""
+"""Text: our `punc_norm` and English tokenizer equal upstream's on any string."""
 
 import random
 

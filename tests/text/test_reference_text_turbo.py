@@ -1,4 +1,4 @@
-"""Turbo's tokenizer gives what transformers reads from the same files, on any string."""
+"""Turbo's tokenizer equals transformers' from the same files, on any string."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""A user's lexicon changes the words that it names, in their case, and nothing else."""
+"""A user's lexicon changes only the words that it names, and keeps their case."""
 
 import random
 import unicodedata

@@ -10,7 +10,7 @@ from mlx_chatterbox.text.scripts import flowed, glue, spoken_length
 from mlx_chatterbox.text.sentence_rules import RULES
 from mlx_chatterbox.text.sentences import sentences
 
-# Sentences that stand one behind the other in a text, and are found again.
+# Sentences that follow each other in a text, and must be found again.
 TEXTS = [
     # Abbreviations, initials, acronyms.
     ("en", ["He met Dr. Smith at 5 p.m. on Friday.", "Then he left."]),
@@ -166,7 +166,7 @@ def test_speech_takes_longer_in_scripts_that_write_less():
 
 
 def test_no_crumb_is_left():
-    """The last piece is no single word where the one before has sentences to give."""
+    """The last piece is not a single word if the one before has sentences to spare."""
     text = "The cat sat on the mat. The dog ran off to the wood. They met by the old pond. Yes."
     assert pieces(text, 79)[-1] != "Yes."
     generator = random.Random(1)

@@ -1,4 +1,4 @@
-"""Written English in words: what is right, family by family; plain words stay; time is linear."""
+"""Written English in words: accepted forms by family; plain words stay; time is linear."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def test_fifty_thousand_characters_take_less_than_a_second(character, language):
     spoken_form("1", language)
     start = time.process_time()
     spoken_form(character * 50_000, language)
-    # 0.1 s where it was written.
+    # 0.1 s on the author's machine.
     assert time.process_time() - start < 1
 
 
@@ -269,5 +269,5 @@ def test_time_is_linear_in_the_text(name):
         return time.process_time() - start
 
     half, whole = seconds(len(text) // 4), seconds(len(text))
-    # A quarter takes a quarter; where time grew by the square, it would take a sixteenth.
+    # A quarter of the text takes a quarter of the time; quadratic time would be a sixteenth.
     assert whole < 9 * half + 0.2

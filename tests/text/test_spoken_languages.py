@@ -101,14 +101,14 @@ HOSTILE = ("1", "1.", "1,", "1 ", "a ", "a.", "A.", "I ", "1/", "1/2 ", "€", "
 
 
 def test_time_is_linear_in_the_text():
-    # Patterns differ by their words alone: each language takes its share.
+    # Patterns differ in words only: each language tests its share.
     for at, unit in enumerate(HOSTILE):
         language = ("de", "fr", "es", "it", "pt", "nl")[at % 6]
         spoken_form("1", language)
         text = (unit * 15_000)[:15_000]
         start = time.process_time()
         spoken_form(text, language)
-        # About 0.1 s; by the square it would take minutes.
+        # About 0.1 s; quadratic time would be minutes.
         assert time.process_time() - start < 3, (language, unit)
 
 

@@ -31,7 +31,7 @@ def tts() -> ChatterboxTTS:
 
 @pytest.fixture(scope="module")
 def read(tts, tmp_path_factory):
-    """A text as a variant reads it; warnings are errors, unless something is not read."""
+    """Function that reads a text as a variant does; warnings are errors unless text is unread."""
     known = {"pocket": (tts.tokenizer, tts.checkpoint.config)}
     for variant in ("english", "multilingual", "turbo"):
         config = VARIANTS[variant].default_config()
@@ -178,7 +178,7 @@ def test_turbo_keeps_its_tags_and_leaves_out_what_it_lacks(read):
 def test_brackets_that_the_vocabulary_lacks_are_left_out(read, tts):
     """Brackets are not read as unknown signs."""
     tokenizer = tts.tokenizer
-    assert tokenizer.unread("[]") == ()  # pocket parts words by them
+    assert tokenizer.unread("[]") == ()  # pocket separates words by them
 
     class WithoutBrackets:
         def __getattr__(self, name):
@@ -219,7 +219,7 @@ def test_what_has_no_words_is_in_the_outcome_too(tts):
 
 
 def test_unread_letters_do_not_count_as_missing_speech(tts):
-    """A guard judges what is spoken by what is read."""
+    """A guard compares the speech with the text that is read."""
     text = "Хорошо сказано, дорогой мой старый друг и товарищ, добрый вечер: yes."
     with pytest.warns(UnreadWarning):
         tts.generate(text, seed=1, **FAST)

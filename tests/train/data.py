@@ -12,7 +12,7 @@ RATE = 24000
 
 
 def section(path=None, kind="wav_txt", **settings) -> DatasetSection:
-    """The dataset section, its path given; no trimming, so that lengths are what was written."""
+    """The dataset section with a path; no trimming, so that lengths are those of the files."""
     settings = {"trim_silence": False, **settings}
     path = None if path is None else str(path)
     return dataclasses.replace(DatasetSection(dataset_path=path, **settings), dataset_type=kind)
@@ -40,7 +40,7 @@ SENTENCES = (
 
 
 def without_timings(lines: list[dict]) -> list[dict]:
-    """Lines of metrics, without what depends on the machine."""
+    """Lines of metrics, without figures that depend on the machine."""
     from mlx_chatterbox.train.metrics import TIMINGS
 
     return [{k: v for k, v in line.items() if k not in TIMINGS} for line in lines]

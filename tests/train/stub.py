@@ -155,7 +155,7 @@ def assert_close(folder, other, tolerance: float = 1e-5) -> None:
 
 
 def die_at(call: int) -> None:
-    """Kill this process, by SIGKILL, at the n-th step that saving takes."""
+    """Kill this process, by SIGKILL, at the n-th step of saving."""
     from mlx_chatterbox.train import state
 
     left = [call]

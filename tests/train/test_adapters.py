@@ -24,7 +24,7 @@ from tests.train.small_networks import (
 
 @pytest.fixture(scope="module")
 def learnt():
-    """The weights of a T3 that knows two samples by heart, as pretraining would leave it.
+    """Weights of a T3 that was overfitted to two samples, in place of pretraining.
 
     Adapters leave the heads alone, so these must know the tokens already.
     """
@@ -112,7 +112,7 @@ def test_new_adapters_change_nothing(component, dora):
 
 @pytest.mark.numbers
 def test_adapters_dropout_comes_from_the_samples_keys():
-    """The same whatever else is in the batch, off in evaluation, other for another key."""
+    """Dropout is the same in any batch, off in evaluation, and different for another key."""
     from mlx_chatterbox.train.adapters import apply_lora, trainable
 
     networks, task = small_networks(), T3Task(small_config().t3, text_dropout=0.0)

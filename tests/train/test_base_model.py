@@ -1,4 +1,4 @@
-"""The model that training begins with."""
+"""The model that training starts from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choices of the configuration that go through the whole command line: precision, adapters,
+"""Options of the configuration through the whole command line: precision, adapters,
 quantised bases, new languages, data of the hub, TensorBoard."""
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def test_half_precision_from_scratch(
     from mlx_chatterbox.train.metrics import read_metrics
     from mlx_chatterbox.weights.checkpoint import load, read_weights
 
-    # The scale begins so high that it is halved some times before the first update.
+    # The scale starts so high that it is halved several times before the first update.
     monkeypatch.setattr(LossScale, "START", 2.0**4)
     file = configuration(
         f"freeze_components: [t3, flow]\n  train_components: [{component}]\n  init: scratch",

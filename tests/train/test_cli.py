@@ -121,7 +121,7 @@ def test_a_language_that_is_missing_is_asked_for(configuration, small_models, ca
     ],
 )
 def test_from_recordings_to_a_voice(configuration, voice_data, tmp_path, capsys, model):
-    """Train, go on, export, speak: every command of the guide once."""
+    """Train, resume, export, speak: every command of the guide once."""
     from mlx_chatterbox.generate import main as generate
     from mlx_chatterbox.train.metrics import read_metrics
 
@@ -136,7 +136,7 @@ def test_from_recordings_to_a_voice(configuration, voice_data, tmp_path, capsys,
     whole = without_timings(read_metrics(run / "metrics.jsonl"))
     assert any("eval_loss" in line for line in whole)
 
-    # From an earlier checkpoint to the same end.
+    # From an earlier checkpoint to the same result.
     assert main(["resume", str(run / "checkpoint-3")]) == 0, capsys.readouterr().err
     assert without_timings(read_metrics(run / "metrics.jsonl")) == whole
 
@@ -165,7 +165,7 @@ def test_from_recordings_to_a_voice(configuration, voice_data, tmp_path, capsys,
 def test_a_component_from_scratch(
     configuration, two_voices, small_checkpoint, tmp_path, capsys, component, place, metric
 ):
-    """Trained, resumed exactly, its head left behind, and all others as they were."""
+    """It is trained and resumed exactly, its head is dropped, and all others are unchanged."""
     from mlx_chatterbox.train.metrics import read_metrics
     from mlx_chatterbox.weights.checkpoint import load, read_weights
 
@@ -192,7 +192,7 @@ def test_a_component_from_scratch(
     others = {key for key in base if not key.startswith(place)}
     assert others <= same
     assert same - others < base.keys() - others
-    if component == "s3_tokenizer":  # what may not be used is silent, and all else learns
+    if component == "s3_tokenizer":  # unused dimensions stay silent, and all others learn
         rows = np.abs(np.array(made["s3_tokenizer.quantizer.codebook.project_down.weight"]))
         assert rows[:6].max(axis=1).min() > 0
         assert rows[6:].max() == 0

@@ -1,4 +1,4 @@
-"""The training configuration: what it takes, what it refuses, and that it says where."""
+"""The training configuration: accepted values, refused ones, and the line in errors."""
 
 from __future__ import annotations
 
@@ -360,7 +360,7 @@ training:
 """
     )
     assert config.training.learning_rate == 5e-5
-    # T3 alone is trained, and so S3Gen's lengths are of no use.
+    # Only T3 is trained, so S3Gen's lengths are unused.
     assert [note.split(" ")[1] for note in config.notes] == [
         "training.custom_params.max_speech_token_len",
         "training.custom_params.max_mel_len",

@@ -1,4 +1,4 @@
-"""Training data: what is wrong with a clip is reported, the rest is kept; texts become tokens."""
+"""Training data: faults of clips are reported, the others are kept; texts become tokens."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from mlx_chatterbox.train.__main__ import main
 def refusal(tmp_path, capsys, monkeypatch):
     """The error that a configuration gets from `validate` and from training, before any work.
 
-    There is no recording, so whoever looks for one says so instead; and nothing is on this machine
-    but what a folder is named of.
+    There is no recording, so looking for one gives another error; and no model is on this machine
+    except in named folders.
     """
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
@@ -55,7 +55,7 @@ def test_a_multilingual_model_asks_for_a_language(refusal):
         assert "no data set at" in refusal("multilingual", frozen, dataset=given)
     new = 'freeze_components: [s3gen]\n  new_tokens: ["[xx]"]'
     assert "no data set at" in refusal("multilingual", new, dataset="language: xx")
-    # The flow hears no text.
+    # The flow takes no text.
     assert "no data set at" in refusal("multilingual", "freeze_components: [t3]")
 
 

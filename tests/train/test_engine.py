@@ -91,7 +91,7 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path):
 
 @pytest.mark.parametrize(("epochs", "steps"), [(0.5, 3), (1.4, 9), (2.0, 12), (0.01, 1)])
 def test_a_part_of_an_epoch_is_trained(tmp_path, epochs, steps):
-    """An epoch has 6 steps; what is begun of one is finished."""
+    """An epoch has 6 steps; the last part of one is trained too."""
     trainer = run(tmp_path, num_train_epochs=epochs, warmup_steps=0)
     assert trainer.total_steps == trainer.state.step == steps
     assert lines_of(tmp_path)[-1]["step"] == steps
@@ -281,7 +281,7 @@ def test_resuming_from_any_checkpoint_is_the_run_that_never_stopped(tmp_path, tr
 
 
 def test_killed_at_random_moments_and_resumed(tmp_path):
-    """SIGKILL from outside, while it computes or writes; then again, until it comes through."""
+    """SIGKILL from outside, while it computes or writes; repeated until a run finishes."""
     run(tmp_path / "whole", "body", "other")
     folder = tmp_path / "killed"
     chance = random.Random(os.getpid())
@@ -289,7 +289,7 @@ def test_killed_at_random_moments_and_resumed(tmp_path):
     for _ in range(3):
         resume = folder.exists() and Checkpoints(folder).newest() is not None
         if folder.exists() and not resume:
-            shutil.rmtree(folder)  # killed before the first checkpoint: begin anew
+            shutil.rmtree(folder)  # killed before the first checkpoint: start again
         process = start(**settings, resume=resume)
         for _ in range(chance.randrange(20, 60)):
             process.stdout.readline()
@@ -308,7 +308,7 @@ def test_killed_at_random_moments_and_resumed(tmp_path):
 
 
 def test_killed_in_the_middle_of_writing_a_checkpoint(tmp_path):
-    """SIGKILL between any two of the steps that a checkpoint is written in."""
+    """SIGKILL between any two steps of writing a checkpoint."""
     run(tmp_path / "whole")
     chance = random.Random(os.getpid() + 1)
     moments = chance.sample(range(22, 60), 3)

@@ -1,4 +1,4 @@
-"""A trained model on disk: ours, upstream's, and with a vocabulary that has grown."""
+"""A trained model on disk: our format, upstream's, and with an extended vocabulary."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def loaded(small_models, variant="english"):
 
 
 def with_adapters(checkpoint, dora=False, bits=None):
-    """Adapters that do something, on T3 and flow."""
+    """Adapters with an effect, on T3 and flow."""
     lora = SimpleNamespace(**{**vars(LORA), "dora": dora})
     for component in ("t3", "flow"):
         if bits:
@@ -91,7 +91,7 @@ def test_a_quantised_model_is_fine_tuned_without_expanding_it(tmp_path, small_up
         adapter.lora_b = 0.1 * mx.random.normal(adapter.lora_b.shape, key=mx.random.key(1))
     spoken = logits(checkpoint.networks)
     again = load_converted(export(checkpoint, tmp_path / "model"))
-    # An adapter needs its layer's numbers; no other layer changes.
+    # An adapter needs its layer's weights in full; no other layer changes.
     assert set(quantized_layers(again.networks)) == before - adapted
     assert float(mx.abs(logits(again.networks) - spoken).max()) < 1e-4 * float(mx.abs(spoken).max())
     with pytest.raises(SettingError, match="quantised"):
@@ -216,14 +216,14 @@ def test_the_tag_of_a_language_makes_it_known(tmp_path, small_models):
     assert again.config.text.languages == ["hu"]
     tag = again.tokenizer._tokenizer.token_to_id("[hu]")
     assert again.tokenizer.encode("ja", "HU") == [tag, *base.tokenizer.encode("ja")]
-    # One that is known is no news, and to the English model a tag is text like any other.
+    # A known one changes nothing, and to the English model a tag is ordinary text.
     with pytest.raises(TextError, match="already"):
         extend_vocabulary(again, ["[hu]"])
     assert extend_vocabulary(loaded(small_models), ["[hu]"]).config.text.languages == []
 
 
 def test_a_tag_that_only_the_vocabulary_knows_grows_nothing(tmp_path, small_models):
-    """A multilingual vocabulary may hold tags of languages that nobody has taught yet."""
+    """A multilingual vocabulary may hold tags of languages that are not trained yet."""
     grown = extend_vocabulary(loaded(small_models, "multilingual"), ["[hu]"])
     known = dataclasses.replace(
         grown, tokenizer=copy.copy(loaded(small_models, "multilingual").tokenizer)
@@ -246,7 +246,7 @@ def test_gpt2_needs_no_new_letters(small_models):
 
 @pytest.mark.reference
 def test_upstreams_networks_load_the_export_strictly(tmp_path):
-    """Upstream's own sizes, but for the depth of T3, which its table can change."""
+    """Upstream's own sizes, except the depth of T3, which its table can change."""
     from mlx_chatterbox.parity.fabricate.checkpoint import fabricate
     from mlx_chatterbox.parity.torch.env import prepare
     from mlx_chatterbox.parity.torch.networks import Networks

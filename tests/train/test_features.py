@@ -79,7 +79,7 @@ def test_features_are_those_of_inference(store, clips, checkpoint, voices):
     reference = embed_reference(networks, waveform)
     np.testing.assert_allclose(found["xvector"], reference.embedding[0], atol=1e-5)
     mel = np.array(embed_reference(networks, exact).prompt_feat[0])
-    # The last two frames see the zeros behind the end, or its mirror image.
+    # The last two frames see the zeros after the end, or its mirror image.
     np.testing.assert_allclose(found["mel"][: len(mel) - 2], mel[:-2], atol=1e-4)
     np.testing.assert_array_equal(found["waveform"][: len(waveform)], waveform)
     assert not found["waveform"][len(waveform) :].any()
@@ -99,7 +99,7 @@ def test_nothing_is_computed_twice(store, clips, checkpoint, encoder):
 
 
 def test_a_name_or_a_place_is_not_what_is_cached(clips, store, checkpoint, encoder, tmp_path):
-    """The same samples elsewhere, in another format and under another name, are known already."""
+    """The same samples in another folder, format and name are already in the cache."""
     waveform, rate = soundfile.read(str(clips[0].audio), dtype="float32")
     write(tmp_path / "other.wav", waveform, "Other text.", rate=rate, subtype="FLOAT")
     (other,), _ = read_clips(section(tmp_path))
@@ -139,7 +139,7 @@ def test_a_kill_costs_what_was_not_finished(clips, checkpoint, encoder, tmp_path
     killed = open_store(tmp_path, checkpoint, encoder)
     with pytest.raises(Killed):
         killed.compute(clips, names, kill)
-    # What a kill in the middle of writing, a full disk or a bad sector leave behind.
+    # Files that a kill during writing, a full disk or a bad sector leave.
     whole = sorted(tmp_path.rglob("*.safetensors"))
     assert len(whole) == 8
     whole[0].write_bytes(whole[0].read_bytes()[:-7])
@@ -275,7 +275,7 @@ def test_batches_hold_every_clip_once_and_similar_lengths_together():
     assert Batches(lengths, 8, seed=3).epoch(4) == batches
     assert plan.epoch(5) != batches
     assert Batches(lengths, 8, seed=4).epoch(4) != batches
-    # The order does not go by length.
+    # The order is not by length.
     means = [lengths[b].mean() for b in batches]
     assert abs(np.corrcoef(means, np.arange(126))[0, 1]) < 0.3
 

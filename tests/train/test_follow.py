@@ -39,7 +39,7 @@ AS_IT_IS = ("dataset.loudness_lufs=null", "dataset.trim_silence=false")
 
 @pytest.fixture(scope="module")
 def pocket_speech(tmp_path_factory):
-    """Clips in the voice of one of pocket's teachers, by pocket itself: what it knows best."""
+    """Clips by pocket itself in the voice of one of its teachers: the data it knows best."""
     folder = tmp_path_factory.mktemp("pocket_speech")
     tts = ChatterboxTTS.from_pretrained("pocket")
     voice = Voice.load(tts.checkpoint.folder / "voices" / "slt.safetensors")
@@ -59,7 +59,7 @@ def configured(folder, clips, *settings, base="pocket"):
 
 
 def judged(folder, clips, *settings) -> dict[str, dict[str, float]]:
-    """The untouched base's losses on all clips, by task, as training would meet them."""
+    """The base's losses on all clips, by task, as in training."""
     config = configured(folder, clips, *settings)
     prepared = prepare(config)
     data = Data(config, prepared)
@@ -75,14 +75,14 @@ def judged(folder, clips, *settings) -> dict[str, dict[str, float]]:
 
 
 def test_pocket_begins_where_it_is(pocket_speech, tmp_path):
-    """Left to the defaults, its own speech is what it knows; at another level it is not."""
+    """Defaults give low losses on its own speech; another level does not."""
     own = judged(tmp_path, pocket_speech, *AS_IT_IS)
     left_open = judged(tmp_path, pocket_speech)
     assert left_open["t3"]["speech"] < own["t3"]["speech"] + 0.05
     assert left_open["flow"]["flow"] < own["flow"]["flow"] + 0.01
     quiet = judged(tmp_path, pocket_speech, "dataset.loudness_lufs=-27")
     assert quiet["t3"]["speech"] > own["t3"]["speech"] + 2
-    # Its text head has learnt nothing, and is not what the voice is taught by.
+    # Its text head is untrained, and has no part in the loss.
     assert left_open["t3"]["loss"] == pytest.approx(left_open["t3"]["speech"])
 
 

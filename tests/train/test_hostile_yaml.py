@@ -1,4 +1,4 @@
-"""Configurations of a few lines that stand for billions, and others that PyYAML stumbles over."""
+"""Configurations of a few lines that expand to billions, and others that break PyYAML."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mlx_chatterbox.train.yaml_lines import MAX_BYTES, MAX_NODES, parse, read_ya
 
 pytest.importorskip("yaml")
 
-# Of anything here, on a machine that does other things besides.
+# Seconds for any of these, on a busy machine.
 SECONDS = 10.0
 
 
 def laughs(first: str, more: str, count: int = 12) -> str:
-    """Ten times what the line before stands for, and so on."""
+    """Lines of YAML, each ten times the one before."""
     lines = [f"a0: &a0 {first}"]
     lines += [
         f"a{n}: &a{n} " + more.replace("X", ", ".join([f"*a{n - 1}"] * 10)) for n in range(1, count)

@@ -1,4 +1,4 @@
-"""Folders as corpora have them, and data sets of the package `datasets` on disk."""
+"""Folder layouts of corpora, and data sets of the package `datasets` on disk."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_texts_in_lab_files_and_folders_that_are_not_speakers(tmp_path, voices):
     assert shown(clips) == [("2", "Val", TEA), ("1", "speaker", RAIN)]
 
 
-# `datasets`: what it writes is read without it, but Parquet.
+# `datasets`: its files are read without the package, except Parquet.
 
 
 def test_an_audio_folder_with_splits(tmp_path, voices):
@@ -83,7 +83,7 @@ def test_an_audio_folder_with_splits(tmp_path, voices):
 
 @pytest.fixture
 def parquet(tmp_path, voices):
-    """A folder with a Parquet file of three recordings, as the hub has them."""
+    """A folder with a Parquet file of three recordings, as on the hub."""
     datasets = pytest.importorskip("datasets")
     pyarrow = pytest.importorskip("pyarrow")
     pytest.importorskip("pyarrow.parquet")

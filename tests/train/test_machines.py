@@ -85,8 +85,8 @@ def test_two_processes_of_the_command_line_equal_one(
 ):
     """T3 and the flow, small: the same metrics, and the same weights in the end.
 
-    A weight whose gradient is nothing but rounding moves by the learning rate all the same, in
-    either direction, so what rounding does is measured: by training that begins a last digit away.
+    A weight whose gradient is only rounding still moves by the learning rate, in either direction,
+    so the effect of rounding is measured by training that starts one last digit away.
     """
     from mlx_chatterbox.train.__main__ import main
     from mlx_chatterbox.weights.checkpoint import read_weights
@@ -115,7 +115,7 @@ def test_two_processes_of_the_command_line_equal_one(
         for key, change in learned(f"again{seed}", start).items():
             moved[key] = max(moved.get(key, 0.0), rms(change - one[key]))
     scale = max(map(rms, one.values()))
-    # Together: of a single small tensor there may be few numbers that rounding moves.
+    # Together: rounding may move few numbers of a single small tensor.
     assert 0 < max(moved.values()) < 0.1 * scale
     for key, change in learned("two", small_checkpoint).items():
         assert rms(change - one[key]) <= FACTOR * moved[key] + 1e-3 * scale, key

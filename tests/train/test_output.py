@@ -1,4 +1,4 @@
-"""A run has its folder to itself, and a disk that refuses is one line and costs no checkpoint."""
+"""A run has its folder to itself; errors of the disk are one line and lose no checkpoint."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOBODY = 65534
 
 
 def errors_of(arguments: list[str], capsys) -> list[str]:
-    """Run the command line, which is to fail; the lines that it says of it."""
+    """Run the command line, which must fail; the lines of its error."""
     capsys.readouterr()
     assert main(arguments) == 1
     return [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
@@ -51,7 +51,7 @@ with alone_in(Path(sys.argv[1]), Group()):
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that is at work on an output folder."""
+    """Another process that is using an output folder."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path / "run")],
         cwd=ROOT,
@@ -104,11 +104,11 @@ def test_a_file_in_the_way_is_found_before_any_work(configuration, tmp_path, cap
 
 @pytest.fixture
 def closed_folder():
-    """A folder that this process, for as long as the test lasts, may not write into."""
+    """A folder that this process may not write into during the test."""
     folder = Path(tempfile.mkdtemp(prefix="closed"))
     folder.chmod(0o555)
     root = os.geteuid() == 0
-    if root:  # who may do anything
+    if root:  # root may write anywhere
         os.setresgid(NOBODY, NOBODY, 0)
         os.setresuid(NOBODY, NOBODY, 0)
     try:
@@ -150,8 +150,8 @@ QUICK = "eval_strategy: no"
 
 
 def test_a_full_disk_costs_no_checkpoint(configuration, tmp_path, capsys):
-    """Wherever in a checkpoint the disk is full: the one before is whole, and goes on to the end
-    that there would have been."""
+    """The disk is full at any point of a checkpoint: the previous one is whole, and resumes to the
+    same result."""
     file, run = configuration("lora: {rank: 2}", QUICK), tmp_path / "run"
     assert main(["--config", str(file)]) == 0, capsys.readouterr().err
     whole = without_timings(read_metrics(run / "metrics.jsonl"))
@@ -185,7 +185,7 @@ def test_a_disk_that_is_full_from_the_beginning(configuration, tmp_path, capsys,
         (error,) = errors_of(arguments, capsys)
         assert "cannot be written: " in error
         assert "disk is full" in error or "is the disk full?" in error
-        if size == 0:  # what a recording sounds like cannot be remembered
+        if size == 0:  # features of a recording cannot be cached
             (error,) = errors_of(["validate", *arguments], capsys)
             assert "cannot be written: the disk is full" in error
     assert not (tmp_path / "run" / "final_model").exists()
@@ -210,7 +210,7 @@ def test_resuming_with_other_clips_is_reported(configuration, voice_data, tmp_pa
     assert main(["resume", str(run)]) == 0
     error = capsys.readouterr().err
     assert "1 added (new), 1 removed (1), 2 changed (0, 3)" in error
-    assert main(["resume", str(run)]) == 0  # with those it was at work on last
+    assert main(["resume", str(run)]) == 0  # with the clips that it used last
     assert "the clips differ from those" not in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""T3 from scratch: labels of phones beside the tokens, and tokens that are misheard."""
+"""T3 from scratch: labels of phones beside the tokens, and tokens replaced by noise."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_labels_are_the_phone_of_a_token_and_the_one_that_comes_next():
     batch = task().collate([one])
     weights = np.array(batch["phones_weights"])
     labels = np.array(batch["phones_labels"])[weights > 0]
-    # The second half of each token; behind the last phone comes nothing but itself.
+    # The second half of each token; the last phone is followed by itself.
     assert labels.tolist() == [[1, 2], [2, 3], [3, 3], [3, 3]]
     # The place of the stop token is scored for speech and not for phones.
     assert weights.sum() == np.array(batch["speech_weights"]).sum() - 1

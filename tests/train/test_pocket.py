@@ -48,7 +48,7 @@ def _flite() -> None:
 def configured(
     folder: Path, voice: str, model: str, training: str = "", texts: Sequence[str] = LEARNT
 ) -> Path:
-    """A configuration that leaves everything open but the data, beside clips of a teacher."""
+    """A configuration that sets only the data, beside clips of a teacher."""
     clips = folder / "clips"
     clips.mkdir(parents=True)
     for number, text in enumerate(texts):
@@ -89,7 +89,7 @@ def _recogniser() -> Recogniser:
 
 
 def hear(waveform: np.ndarray) -> str:
-    """In a process of its own: the recogniser holds Python's lock, and takes longer than speech."""
+    """Transcribe in a separate process: the recogniser holds Python's lock and is slow."""
     return _recogniser()(waveform)
 
 
@@ -160,7 +160,7 @@ def test_25_clips_teach_pocket_and_cost_it_nothing(tmp_path, pool, voice, model)
 
 
 def trained_at(rate: str, folder: Path) -> Path:
-    """rms's T3, taught with a learning rate of its own."""
+    """A T3 fine-tuned on rms's clips with a given learning rate."""
     file = configured(folder, "rms", T3, f"learning_rate: {rate}")
     assert main(["--config", str(file)]) == 0
     return folder / "run" / "final_model"

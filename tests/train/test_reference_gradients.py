@@ -79,8 +79,8 @@ class Model:
 def assert_equal_gradients(ours: dict, theirs: dict):
     """Relative RMS difference of every tensor.
 
-    A bias that softmax does not see has a gradient of nothing but rounding; it is measured against
-    the largest gradient of all.
+    The gradient of a bias that softmax does not see is only rounding; it is measured against the
+    largest gradient of all.
     """
     assert ours.keys() == theirs.keys()
     largest = max(np.linalg.norm(grad) for grad in theirs.values())
@@ -289,7 +289,7 @@ def injected(monkeypatch, batch):
     time = np.array(batch["time"], dtype=np.float64)
     uniform = torch.from_numpy(2 / np.pi * np.arccos(1 - time)).float().reshape(-1, 1, 1)
     noise = torch.from_numpy(np.array(batch["noise"])).transpose(1, 2)
-    # More than 0.2 keeps the condition.
+    # Draws above 0.2 keep the condition.
     draws = iter([uniform, torch.from_numpy(np.array(batch["kept"]))])
     lengths = iter(np.array(batch["prompt_mask"]).sum(axis=1).astype(int).tolist())
     stub = SimpleNamespace(random=lambda: 0.9, randint=lambda low, high: next(lengths))
@@ -318,8 +318,8 @@ def mixed_samples(task, lengths) -> list[dict]:
 def test_the_flows_loss_and_gradients_are_upstreams(flow_model, upstream_flow, monkeypatch):
     """The whole of `CausalMaskedDiffWithXvec.compute_loss`, on samples of one length.
 
-    That is a bucket's, so that nothing is padded: upstream's look-ahead sees what padding becomes
-    behind its norm, ours zeros, as at the end of an unpadded row.
+    The length is a bucket's, so that nothing is padded: upstream's look-ahead sees padding after
+    the norm, ours sees zeros, as at the end of an unpadded row.
     """
     import torch
 

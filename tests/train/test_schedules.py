@@ -1,4 +1,4 @@
-"""Transformers' schedules of the learning rate, against values worked out by hand."""
+"""Transformers' schedules of the learning rate, against values computed by hand."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HALF_ROOT = math.sqrt(0.5)
         ),
         ("cosine_with_min_lr", {"min_lr_rate": 0.2}, {5: 0.5, 10: 1.0, 60: 0.6, 110: 0.2}),
         ("cosine_with_min_lr", {"min_lr": 2e-4}, {5: 0.5, 10: 1.0, 60: 0.6, 110: 0.2}),
-        # One step ahead of the others, and so not at 0 in the first step.
+        # One step ahead of the others, so not 0 in the first step.
         ("cosine_warmup_with_min_lr", {"min_lr_rate": 0.0}, {0: 0.1, 9: 1.0, 59: 0.5, 109: 0.0}),
         (
             "cosine_warmup_with_min_lr",
@@ -90,7 +90,7 @@ def test_an_inverse_square_root_without_warm_up_falls_slowly():
 
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_no_schedule_leaves_its_bounds_in_any_run(kind):
-    """Runs of a step, runs shorter than their warm-up."""
+    """Runs of one step, and runs shorter than their warm-up."""
     settings = {"min_lr_rate": 0.1} if "min_lr" in SCHEDULES[kind] else {}
     for total, warmup in ((1, 0), (1, 1), (7, 0), (7, 6), (5, 9), (30, 3)):
         factor = schedule(kind, total, warmup, 1e-3, settings)

@@ -21,7 +21,7 @@ def recorded(index: int, seconds: float = 0.8) -> dict:
     from mlx_chatterbox.audio.resample import resample_sinc
     from mlx_chatterbox.parity.inputs.synthetic_voice import synthetic_voice
 
-    # Behind the silence that it begins with.
+    # After the silence at its beginning.
     waveform = synthetic_voice(2.0, seed=index)[8400:]
     waveform = waveform[: round(seconds * 25) * 960]
     at_16k = resample_sinc(mx.array(waveform), 24000, 16000)

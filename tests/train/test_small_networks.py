@@ -61,7 +61,7 @@ def mel(rng):
 
 
 def silent_layer(vocoder: HiFTGenerator) -> None:
-    """A last layer that says magnitude 1 and phase 0 everywhere."""
+    """A last layer that gives magnitude 1 and phase 0 everywhere."""
     vocoder.conv_post.weight = mx.zeros_like(vocoder.conv_post.weight)
 
 
@@ -74,7 +74,7 @@ def test_a_filter_of_ones_passes_the_source(vocoder, mel, rng):
 
 
 def test_without_the_field_the_spectrum_is_the_speech(vocoder, mel, rng):
-    """Upstream's way: then a silent source is no silence."""
+    """Upstream's behaviour: a silent source does not give silence."""
     nothing = mx.zeros((1, 80 * 480))
     assert float(mx.abs(vocoder.decode(mel, nothing)).max()) < 1e-6
     plain = HiFTGenerator(filtering(filter_source=False))
@@ -83,7 +83,7 @@ def test_without_the_field_the_spectrum_is_the_speech(vocoder, mel, rng):
 
 
 def test_the_filter_streams(vocoder, mel):
-    """In pieces the same as whole, up to rounding."""
+    """Pieces equal the whole, up to rounding."""
     key = mx.random.key(2)
     stream, pieces = HiFTStream(vocoder, key), []
     for start, end in ((0, 1), (1, 33), (33, 34), (34, 80)):
@@ -219,7 +219,7 @@ def losses_of(task, networks, made, compiled: bool) -> list[float]:
 
 @pytest.mark.slow
 def test_compiled_steps_are_the_same_steps():
-    """Other totals and other lengths included, which must not be compiled in."""
+    """Totals and lengths differ between the steps, and must not be compiled in."""
 
     def made(index):
         key = np.array([1, index], np.uint32)

@@ -45,7 +45,7 @@ def training(read):
 
 @pytest.fixture
 def refused(training):
-    """The message with which lines of the training section are refused, from the line on."""
+    """The error for lines of the training section, from the line number on."""
 
     def message(*lines: str) -> str:
         with pytest.raises(ConfigError) as error:
@@ -55,7 +55,7 @@ def refused(training):
     return message
 
 
-# Names that the newest Transformers has dropped, and files still have.
+# Names that the newest Transformers has dropped, but files still use.
 _OLDER = """
 adafactor dispatch_batches evaluation_strategy fp16_backend fp16_opt_level fsdp_min_num_params
 fsdp_transformer_layer_cls_to_wrap group_by_length half_precision_backend
@@ -279,7 +279,7 @@ def test_true_goes_on_from_the_output_folder(read, tmp_path, monkeypatch):
 
 
 def test_all_trackers_are_those_that_are_installed(training, monkeypatch, tmp_path):
-    """A folder that is only called so is no package: wandb makes one where it runs."""
+    """A folder of that name is not the package: wandb makes one where it runs."""
     import sys
 
     for name in ("wandb", "tensorboard"):
@@ -434,7 +434,7 @@ def test_frozen_components_as_a_section_are_refused_beside_rates_of_the_advanced
 
 
 _BASE = "model_type: chatterbox\n  base_model: ResembleAI/chatterbox\n"
-# Every block of TTSTune's guide to Chatterbox, by what stands in it.
+# Every block of TTSTune's guide to Chatterbox, by its content.
 GUIDE = [
     f"model:\n  {_BASE}  freeze_components:\n    - voice_encoder\n    - s3gen\n",
     "model:\n  freeze_components:\n    - voice_encoder\n    - t3\n",

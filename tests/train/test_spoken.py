@@ -1,4 +1,4 @@
-"""T3 and the flow learn forty clips, really spoken, through the command line; all weights and LoRA.
+"""T3 and the flow learn forty spoken clips through the command line; all weights and LoRA.
 
 The network is the tests' small one, from random weights; the bar is the same for all: T3's loss
 falls below a tenth, and its greedy decoding repeats every clip's tokens; the flow's loss falls by
@@ -84,7 +84,7 @@ def learn(file: Path) -> Path:
 
 
 def judged(file: Path, model: Path) -> tuple[float, list, object]:
-    """A model's loss over all clips, on keys that are always the same; the samples; networks."""
+    """A model's loss over all clips, on fixed keys; the samples; the networks."""
     settings = [f"model.local_model_dir={model}", "model.lora=null"]
     config = load_config(file, settings)
     prepared = prepare(config)
@@ -100,12 +100,12 @@ def judged(file: Path, model: Path) -> tuple[float, list, object]:
 
 
 def assert_known_by_heart(file: Path, base: Path, final: Path) -> None:
-    """T3's bar."""
+    """Assert that T3 passes its bar."""
     before, _, _ = judged(file, base)
     after, samples, networks = judged(file, final)
     assert after < before / 10, (before, after)
     tokens = [sample["speech_tokens"].tolist() for sample in samples]
-    # Nothing that could be right by chance.
+    # Too long to be right by chance.
     assert len({tuple(clip) for clip in tokens}) == 40
     assert len({token for clip in tokens for token in clip}) > 30
     wrong = [
@@ -117,7 +117,7 @@ def assert_known_by_heart(file: Path, base: Path, final: Path) -> None:
 
 
 def assert_halved(file: Path, base: Path, final: Path) -> None:
-    """The flow's bar."""
+    """Assert that the flow passes its bar."""
     before, _, _ = judged(file, base)
     after, _, _ = judged(file, final)
     assert after < before / 2, (before, after)
@@ -146,7 +146,7 @@ def test_the_flow_learns_forty_spoken_clips(tmp_path, clips, small_checkpoint):
 
 
 def test_lora_teaches_the_flow(tmp_path, clips, small_checkpoint):
-    """To a base that has learnt the same recordings, much more quietly."""
+    """The base has learnt the same recordings at a much lower level."""
     quiet = {"loudness": -60.0}
     first = configuration(tmp_path / "base", clips, small_checkpoint, "flow", 20, 1e-2, **quiet)
     base = learn(first)

@@ -1,4 +1,4 @@
-"""Tables of many origins: read as `validate --list` shows, or refused with what to change."""
+"""Tables of many origins: read as `validate --list` shows, or refused with advice."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def listed(tmp_path, voices, small_checkpoint, capsys):
 
 
 TABLES = {
-    # LJSpeech: the third column is the second one in words.
+    # LJSpeech: the third column is the second one with numbers in words.
     "ljspeech": (f"a|{HELLO}|{HELLO}\nb|In 1990.|In nineteen ninety.\nc|{TEA}|\n", {},
                  [PLAIN[0], ("b", "speaker", "-", "In nineteen ninety."), PLAIN[2]]),
     "ljspeech with quotes": (f'a|He said "no."|He said "no."\nb|{RAIN}|{RAIN}\n', {},

@@ -31,7 +31,7 @@ def test_gradients_of_micro_batches_add_up(variant, name):
     first_value, first = gradients(task, networks, samples[:2], totals)
     second_value, second = gradients(task, networks, samples[2:], totals)
     assert first_value + second_value == pytest.approx(value, rel=1e-5)
-    # A key's bias has no gradient but rounding's: softmax does not see it.
+    # The gradient of a key's bias is only rounding: softmax does not see it.
     rounding = Rounding(
         lambda: [grad for _, grad in sorted(gradients(task, networks, samples)[1].items())],
         [task.module(networks)],
@@ -147,7 +147,7 @@ def test_flow_draws_by_upstreams_rules():
     prompts = np.array(batch["prompt_mask"]).sum(axis=1)
     frames = len(samples[0]["mel"])
     assert prompts.max() == int(0.3 * frames)
-    # Half without, and a ninth of the others has drawn the length 0.
+    # Half without a prompt, and a ninth of the others drew the length 0.
     assert np.mean(prompts == 0) == pytest.approx(0.5 + 0.5 / (1 + int(0.3 * frames)), abs=0.06)
     assert np.array(batch["kept"]).mean() == pytest.approx(0.8, abs=0.05)
     # 1 - cos(pi u / 2) has the mean 1 - 2 / pi.

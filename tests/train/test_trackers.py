@@ -73,7 +73,7 @@ class _AuthenticationError(_CommError):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """Takes down the calls that reach wandb; the real one is below, and is slow."""
+    """Stand-in that records calls of wandb; the real one is tested below, and is slow."""
     calls: list[tuple] = []
     fails: list[Exception] = []
 
@@ -208,7 +208,7 @@ def records(folder) -> list:
     found, position, part = [], 7, b""
     while position < len(data):
         left = 32768 - position % 32768
-        if left < 7:  # the rest of a block is left empty
+        if left < 7:  # the rest of a block stays empty
             position += left
             continue
         length, kind = (
@@ -242,8 +242,8 @@ def test_the_real_wandb_keeps_runs_offline_and_goes_on_with_them(tmp_path, monke
         if steps == 8:
             trainer.resume(folder)
         trainer.fit()
-        time.sleep(1.1)  # its folders are named by the second
-    wandb.teardown()  # its writer is a process of its own
+        time.sleep(1.1)  # the names of its folders have a resolution of a second
+    wandb.teardown()  # its writer is a separate process
     kept = sorted((folder / "wandb").glob("offline-run-*"), key=lambda path: path.stat().st_mtime)
     assert len(kept) == 2
     run_id = (folder / WANDB_RUN_NAME).read_text().strip()

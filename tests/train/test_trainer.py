@@ -111,7 +111,7 @@ def test_real_micro_batches_equal_one_batch(tmp_path, small_models, clips):
 
 
 def test_nothing_is_dropped_in_an_evaluation(tmp_path, small_models, clips):
-    """Text, condition and the adapters' inputs, of which training here loses all or half."""
+    """Text, condition and the adapters' inputs, of which training drops all or half here."""
     from mlx_chatterbox.train.adapters import KeyedDropout
     from mlx_chatterbox.weights.checkpoint import load_converted
 

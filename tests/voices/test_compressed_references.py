@@ -1,4 +1,4 @@
-"""References that a codec has thinned out: pocket speaks in them as loudly as in clean ones."""
+"""References damaged by a codec: pocket speaks in them as loudly as in clean ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tts() -> ChatterboxTTS:
 
 @pytest.fixture(scope="module")
 def encoded(tmp_path_factory):
-    """A recording of the documents after a codec, or cut off above a frequency."""
+    """A recording from docs/ after a codec, or low-passed."""
     ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
     folder = tmp_path_factory.mktemp("encoded")
 
@@ -58,7 +58,7 @@ def test_a_compressed_voice_is_as_loud_as_the_clean_one(tts, encoded, name, how)
         warnings.simplefilter("ignore")
         voice = tts.voice_of(encoded(name, how))
     assert loudness(tts, voice) == pytest.approx(loudness(tts, clean), abs=3.0)
-    # Of slt, MP3 at 32 kbit/s leaves the loudness as it is: that one is not touched.
+    # MP3 at 32 kbit/s keeps slt's loudness: that one is not repaired.
     assert likeness(voice, clean) > 0.6
 
 

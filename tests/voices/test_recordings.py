@@ -1,5 +1,5 @@
-"""Recordings of every kind: what a file is decides its content, and what libsndfile cannot read is
-read through ffmpeg."""
+"""Recordings of every kind: a file's content decides its format, and what libsndfile cannot read
+is read through ffmpeg."""
 
 import io
 import shutil
@@ -41,7 +41,7 @@ def tone(seconds=1.0, hz=440.0, rate=RATE):
 
 
 def encoded(path: Path, *options: str, samples=None, video=False) -> Path:
-    """A file that ffmpeg writes of a tone."""
+    """A file of a tone, written by ffmpeg."""
     source = path.with_name(f"{path.name}.source.wav")
     soundfile.write(source, tone() if samples is None else samples, RATE, subtype="FLOAT")
     picture = ["-f", "lavfi", "-i", "color=size=32x32:duration=1"] if video else []

@@ -1,4 +1,4 @@
-"""The watermark, with its real weights: found where it is, and not where it is not."""
+"""The watermark, with its real weights: found in marked audio and in no other."""
 
 import importlib.metadata
 import io
@@ -35,7 +35,7 @@ def marked(speech):
 
 
 def mp3(waveform, kbit_per_second):
-    """Through an MP3 file of a constant bit rate, and back."""
+    """Audio after encoding to MP3 at a constant bit rate."""
     for level in np.linspace(0, 1, 41):
         file = io.BytesIO()
         with soundfile.SoundFile(
@@ -212,7 +212,7 @@ def test_settings_are_those_of_the_package():
 
 
 def test_the_package_is_never_run(monkeypatch):
-    # Another test may have imported it, or read the weights before.
+    # Another test may have imported it, or loaded the weights.
     monkeypatch.delitem(sys.modules, "perth", raising=False)
     weights.load_networks.cache_clear()
     weights.load_networks()
@@ -268,7 +268,7 @@ def test_speech_is_marked_by_default(small_models, recording, variant):
     marked = tts.generate("Hello there.", seed=1, **SHORT)
     np.testing.assert_array_equal(marked, watermark.apply(plain, tts.sr))
     assert not np.array_equal(marked, plain)
-    # A checkpoint may say that its speech needs no mark.
+    # A checkpoint may state that its speech needs no mark.
     tts.defaults.watermark = False
     np.testing.assert_array_equal(tts.generate("Hello there.", seed=1, **SHORT), plain)
     np.testing.assert_array_equal(

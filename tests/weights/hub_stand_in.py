@@ -37,7 +37,7 @@ class Repository:
 
 @dataclass
 class Hub:
-    """The state, and what the tests ask of it.
+    """State of the stand-in, and what the tests read and set.
 
     Attributes:
         objects: large files by SHA-256.
@@ -49,7 +49,7 @@ class Hub:
         ranges: for each download its file and first byte.
         tags: entity tags of files, where they are not their hashes.
         sending: called with (file, bytes sent so far) between the pieces of a download.
-        gated: repositories that list their files to everybody and give them to nobody.
+        gated: repositories that list their files to everybody but refuse every download.
         failing: pattern of method and path (`GET /api/models/`), and the status, headers and
             seconds of silence before it with which such requests are answered.
     """
@@ -82,7 +82,7 @@ class Hub:
         self.repositories[repo].commit(files)
 
     def environment(self) -> dict[str, str]:
-        """For a process that is to use this hub. Xet speaks to servers of its own, so not it."""
+        """Environment of a process that uses this hub; Xet needs other servers, so it is off."""
         return {
             "HF_ENDPOINT": self.url,
             "HF_TOKEN": TOKEN,
@@ -97,7 +97,7 @@ class Hub:
 
 @contextlib.contextmanager
 def hub_stand_in() -> Iterator[Hub]:
-    """Serves until the end of the block."""
+    """Serve until the end of the block."""
     hub = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.hub = hub
@@ -283,7 +283,7 @@ class _Handler(BaseHTTPRequestHandler):
         for at in range(start, len(content), PIECE):
             try:
                 self.wfile.write(content[at : at + PIECE])
-            except OSError:  # whoever fetched it is gone
+            except OSError:  # the client has disconnected
                 self.close_connection = True
                 return
             self.hub.sending(name, at + PIECE)

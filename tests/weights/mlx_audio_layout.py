@@ -1,4 +1,4 @@
-"""Folders as mlx-audio writes them, small: its names over tensors of a small model.
+"""Small folders in mlx-audio's layout: its names for the tensors of a small model.
 
 `mlx_audio_names.json.gz` lists the names and shapes that mlx-audio's own code gives the full-size
 networks: its trees `chatterbox` and `chatterbox_turbo` as they are now, and the first as it was in

@@ -1,4 +1,4 @@
-"""Loading is strict, and says what is wrong."""
+"""Loading is strict, and names the fault."""
 
 from __future__ import annotations
 
@@ -114,10 +114,10 @@ def test_an_invalid_dtype(folder):
 
 
 def test_a_hub_that_cannot_be_reached(monkeypatch, tmp_path):
-    """A closed port on this machine stands for the missing network."""
+    """A closed port on this machine simulates the missing network."""
     import huggingface_hub.constants as constants
 
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # what the machine has set
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # settings of this machine
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(HubError, match="cannot be reached"):

@@ -31,7 +31,7 @@ def tts():
 
 @pytest.fixture
 def spoilt(tmp_path):
-    """Writes pocket's voice with other tensors; None leaves one out."""
+    """Function that writes pocket's voice with other tensors; None leaves one out."""
 
     def write(**changed):
         tensors, metadata = tensors_of(SLT.read_bytes())
@@ -47,7 +47,7 @@ def spoilt(tmp_path):
 
 
 def put(number):
-    """A copy with one token changed."""
+    """A copy of the tokens with one changed."""
 
     def changed(tokens):
         tokens = tokens.astype(np.int64)

@@ -1,4 +1,4 @@
-"""A folder of upstream's becomes one of ours: the same numbers, whole or not at all."""
+"""Conversion of upstream's folder to ours: the same numbers, whole or not at all."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def small_weights(variant: str = "english") -> dict[str, mx.array]:
     networks = build(small_config(variant))
     shapes = {key: value.shape for key, value in tree_flatten(networks.parameters())}
 
-    def values(key: str, shape) -> mx.array:  # by the key, so that S3Gen is every variant's
+    def values(key: str, shape) -> mx.array:  # seeded by the key: S3Gen is equal in all variants
         rng = np.random.default_rng(zlib.crc32(key.encode()))
         return mx.array(0.1 + rng.random(shape, dtype=np.float32))
 
@@ -196,7 +196,7 @@ def test_progress_ends_at_the_total(source, tmp_path):
 
 
 def test_the_core_imports_no_network():
-    """So that loading a model can convert upstream's files on the way."""
+    """Loading a model can thus convert upstream's files."""
     code = "import sys, mlx_chatterbox.weights.conversion.core; print('\\n'.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     ours = {name for name in done.stdout.split() if name.startswith("mlx_chatterbox.models.")}
@@ -362,7 +362,7 @@ def test_whatever_ends_it_nothing_half_written_stays(
             rename(old, new)
 
         monkeypatch.setattr(atomic_folder.os, "rename", fail_on_the_new_one)
-        # As on a file system that cannot exchange two names; there is less to go wrong with it.
+        # As on a file system that cannot exchange two names; fewer steps can fail then.
         monkeypatch.setattr(atomic_folder, "exchange", lambda *names: False)
     else:
         settings["progress"] = stop if moment == "hashing" else stop_half_way

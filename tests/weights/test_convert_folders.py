@@ -1,4 +1,4 @@
-"""Folders as people have them: split weights, Git LFS's notes of files, halves, other things."""
+"""Folders of users: split weights, Git LFS pointers, incomplete ones, other content."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 10648
 
 
 def split(path: Path, count: int = 3, index: bool = True) -> list[Path]:
-    """Put a file's tensors into shards by turns, as no cut by size would, and remove it."""
+    """Put a file's tensors into shards by turns, unlike any split by size, and remove it."""
     tensors = mx.load(str(path))
     names = [f"{path.stem}-{i + 1:05}-of-{count:05}.safetensors" for i in range(count)]
     where = {key: names[i % count] for i, key in enumerate(sorted(tensors))}
@@ -62,7 +62,7 @@ def community(tmp_path, weights):
 
 @pytest.fixture
 def run(capsys, monkeypatch):
-    """The program, small: exit code, output and errors."""
+    """Run the program at small sizes: exit code, output and errors."""
     make_small(monkeypatch, "english")
 
     def command(*words) -> tuple[int, str, str]:
@@ -336,7 +336,7 @@ def test_force_helps_where_it_is_named_and_is_not_named_elsewhere(run, small_ups
     empty.mkdir()
     assert "--force replaces it" in run(small_upstream, empty)[2]
     assert run(small_upstream, empty, "--force")[0] == 0
-    # What is left of a checkpoint that somebody took files out of.
+    # A checkpoint from which files were removed.
     (empty / "model.safetensors").unlink()
     assert run(small_upstream, empty, "--force")[0] == 0
 

@@ -1,4 +1,4 @@
-"""Damage is found, a full disk is known beforehand, and a killed conversion leaves nothing."""
+"""Damage is found, a full disk is noticed in advance, and a killed conversion leaves nothing."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_room_for_what_is_written_is_enough(source, tmp_path, monkeypatch):
 
 
 def test_room_for_the_reference_in_float32_is_looked_for_first(source, tmp_path, monkeypatch):
-    """In float16 and its copy in float32: three times what is written."""
+    """A float16 folder and its float32 copy need three times the space of the folder."""
     weights = convert(source, tmp_path / "a", config=small_config(), dtype="float16").size
     usage, calls = shutil.disk_usage(tmp_path), []
     monkeypatch.setattr("mlx_chatterbox.weights.conversion.core.SPARE_BYTES", 0)
@@ -293,7 +293,7 @@ def test_what_a_killed_conversion_leaves_goes_with_the_next(source, tmp_path, mo
 
 
 def test_what_somebody_is_writing_is_left_alone(source, tmp_path):
-    """Another process at work on the same name, and folders that only look like ours."""
+    """Folders of another running process, and folders that only look like ours."""
     code = """
         import time
         def wait(*_):
@@ -321,7 +321,7 @@ def test_what_somebody_is_writing_is_left_alone(source, tmp_path):
 
 
 def whole(folder) -> str:
-    """The dtype of a folder that is whole, after whatever the next start does."""
+    """The dtype of a folder that is whole, after the clean-up of the next start."""
     folder = resolve(folder)
     check_manifest(folder)
     verify_folder(folder)
@@ -334,7 +334,7 @@ def whole(folder) -> str:
         # Two names are exchanged in one step: nothing is ever missing.
         (True, "atomic_folder._move_in = lambda *_: die()", "float32"),
         (True, "atomic_folder.shutil.rmtree = die", "float16"),
-        # A file system that cannot: killed between the two renames, and after them.
+        # A file system without exchange: killed between the two renames, and after them.
         (False, "atomic_folder.os.rename = lambda a, b: (real(a, b), die())", "float32"),
         (False, "atomic_folder.shutil.rmtree = die", "float16"),
     ],
@@ -350,7 +350,7 @@ def test_killed_while_it_takes_the_place_of_another(source, tmp_path, exchanges,
     """
     run_to_death(source, output, code)
     if not output.exists():
-        # Who names a model changes nothing on the disk; who converts does.
+        # Naming a model changes nothing on the disk; converting does.
         before = left_in(tmp_path)
         with pytest.raises(CheckpointError, match=r"out is missing: .* called \.out\.old-\d+ now"):
             whole(output)
@@ -363,7 +363,7 @@ def test_killed_while_it_takes_the_place_of_another(source, tmp_path, exchanges,
 
 @pytest.mark.slow
 def test_killed_at_ten_random_moments_the_old_or_the_new_is_whole(source, tmp_path):
-    """A process that converts over the same folder again and again, in turn to two types."""
+    """A process converts into the same folder repeatedly, alternating between two types."""
     output = convert_folder(source, tmp_path / "out", config=small_config())
     code = """
         print("ready", flush=True)
@@ -405,7 +405,7 @@ def test_what_a_process_moved_aside_is_found_though_its_number_is_another_s(tmp_
     output = folder_with(tmp_path / "out", "old")
     run_to_death(tmp_path, output, textwrap.dedent(code).format(output=str(output)))
     (moved,) = tmp_path.glob(".out.old-*")
-    moved.rename(tmp_path / f".out.old-{os.getppid()}")  # of a process that lives
+    moved.rename(tmp_path / f".out.old-{os.getppid()}")  # of a running process
     atomic_folder.recover(output)
     assert left_in(tmp_path) == ["out"]
     assert left_in(output) == ["old"]
@@ -498,7 +498,7 @@ def large_pt(ours, upstream):
 @pytest.mark.parametrize("large", [large_safetensors, large_pt])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_memory_holds_one_tensor_at_a_time(ours, source, tmp_path, dtype, large):
-    """At most 1.3 times what must be together: a tensor, and where its type changes the new one."""
+    """Peak is at most 1.3 times a tensor, plus its copy where the type changes."""
     tiny = Path(shutil.copytree(source if large is large_pt else ours, tmp_path / "tiny"))
     ours, shape = large(ours, source), LARGE
     code = f"""

@@ -1,4 +1,4 @@
-"""Rules of the conversion by hand: which operation is for which key, and what it does to axes."""
+"""Rules of the conversion, checked by hand: the operation of each key, and its effect on axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever layout the weights come in, what is converted is the same model, to the bit."""
+"""Every layout of the weights converts to the same model, to the bit."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def long_recording():
 
 @pytest.fixture(scope="module")
 def from_upstream(small_models, small_upstream, long_recording):
-    """Upstream's files, what they were converted to, its tensors and what it says, by variant."""
+    """Upstream's files, their converted folder, its tensors and its speech, by variant."""
     made = {}
 
     def model(variant: str = "english"):
@@ -152,7 +152,7 @@ def test_mlx_audios_turbo_says_the_same(tmp_path, from_upstream, long_recording,
     source = mlx_audio_layout.write(
         tmp_path / "community" / "model", from_upstream(variant).weights, "chatterbox-turbo", "gpt2"
     )
-    # Small widths do not tell Turbo from Nano; theirs do.
+    # Small widths do not distinguish Turbo from Nano; the real ones do.
     result = converted(source, tmp_path, variant, variant=variant)
     assert (result.layout, result.variant) == ("mlx-audio", variant)
     np.testing.assert_array_equal(
@@ -177,7 +177,7 @@ def test_mlx_audios_multilingual_says_the_same(tmp_path, from_upstream, long_rec
 
 
 def test_half_precision_stays_what_it_is(tmp_path, from_upstream, monkeypatch):
-    """Unless another type is asked for; also in the cache."""
+    """Another type must be asked for; this holds in the cache, too."""
     weights = from_upstream().weights
     source = mlx_audio_layout.write(tmp_path / "c" / "model", weights, dtype=mx.float16)
     result = converted(source, tmp_path)
@@ -417,7 +417,7 @@ def test_hugging_faces_s3gen_takes_the_place_of_a_models(
     tmp_path, from_upstream, long_recording, whole_model
 ):
     files = to_upstream(from_upstream().weights)
-    files["s3gen.safetensors"] = {"flow.x": mx.zeros((1,))}  # not looked at
+    files["s3gen.safetensors"] = {"flow.x": mx.zeros((1,))}  # not read
     source = save(tmp_path / "upstream", files)
     other = hugging_face_s3gen(tmp_path / "hf", from_upstream().weights, whole_model)
     (other / "config.json").unlink()  # its sizes are the full ones
@@ -496,7 +496,7 @@ def test_our_packed_folder_is_unpacked(tmp_path, from_upstream):
         assert mx.array_equal(value, two[key]), key
 
 
-# Only a folder of ours is looked for in a run.
+# Only our own folders are searched for a run.
 @pytest.mark.parametrize(
     ("given", "in_upstreams_layout"),
     [("final_model", False), ("final_model", True), ("run", False)],
@@ -533,7 +533,7 @@ def test_a_recipe_s_folder_converted_again_is_the_same(tmp_path, from_upstream, 
 
 @pytest.mark.parametrize("precision", [("--dtype", "float16"), ("--recipe", "small")])
 def test_the_packaged_pocket_model_is_converted_and_speaks(tmp_path, precision):
-    """By its name; its voice has no tokens for T3 to go on from."""
+    """Pocket is converted by name; its voice has no prompt tokens for T3."""
     assert cli.main(["pocket", str(tmp_path / "out"), *precision]) == 0
     # In float32, as convolutions in float16 take minutes on some processors.
     tts = ChatterboxTTS.from_local(tmp_path / "out", dtype="float32")
@@ -570,7 +570,7 @@ def test_what_is_read_is_never_replaced(tmp_path, from_upstream):
     assert (other / "model.safetensors").is_file()
 
 
-# --- None of them -------------------------------------------------------------------------------
+# --- Unknown layouts ----------------------------------------------------------------------------
 
 
 def test_an_unknown_folder_says_what_was_looked_for_and_what_is_there(tmp_path):

@@ -1,4 +1,4 @@
-"""Upstream's names and ours stand for each other, forwards and backwards."""
+"""Upstream's names and ours map to each other in both directions."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_counts_are_the_published_ones(full_size):
             {"t3.tfmr.model.layers.0.mlp.up_proj.weight": (8, 2)},
         ),
         (
-            "t3_cfg.safetensors",  # three axes, but no convolution
+            "t3_cfg.safetensors",  # three axes, but not a convolution
             {"cond_enc.perceiver.pre_attention_query": (1, 4, 2)},
             {"t3.cond_enc.perceiver.pre_attention_query": (1, 4, 2)},
         ),

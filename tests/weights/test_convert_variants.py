@@ -1,4 +1,4 @@
-"""Every member of the family, in the formats and folders that it is published in."""
+"""Every variant, in the formats and folders in which it is published."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def test_a_t3_that_does_not_fit_is_refused(family):
 
 
 def bytes_on_disk(folder) -> int:
-    """Size of all files below the folder, each counted once however many names it has."""
+    """Size of all weights below the folder, each file counted once however many names it has."""
     files = {path.stat().st_ino: path.stat().st_size for path in folder.rglob("*.safetensors")}
     return sum(files.values())
 

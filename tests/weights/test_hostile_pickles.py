@@ -20,7 +20,7 @@ from mlx_chatterbox.weights.formats.unpickle import MAX_EXPANDED, TorchReader, l
 from .test_unpickle import FakeTensor, Global, TorchPickler, torch_save
 
 READERS = pytest.mark.parametrize("read", [load_torch, TorchReader])
-# Of anything here; without limits each takes minutes, or more memory than there is.
+# Seconds for any of these; without limits each takes minutes, or more memory than there is.
 SECONDS = 5.0
 
 
@@ -77,7 +77,7 @@ def test_a_nest_in_place_of_a_tensor(tmp_path, read):
 
 
 def test_a_voice_of_nests(tmp_path):
-    """NumPy would make an array of 2 ** 40 numbers of one."""
+    """NumPy would make an array of 2 ** 40 numbers from one nest."""
     keys = (
         "t3.speaker_emb t3.cond_prompt_speech_tokens t3.emotion_adv gen.prompt_token "
         "gen.prompt_token_len gen.prompt_feat gen.embedding"
@@ -95,7 +95,7 @@ def test_a_voice_of_nests(tmp_path):
 
 @READERS
 def test_numbers_of_millions_of_digits(tmp_path, read):
-    """Their product would be one of hours."""
+    """Multiplying them would take hours."""
     huge = b"\x8b" + struct.pack("<i", 4_000_000) + b"\x7f" * 4_000_000
     refused(read, with_pickle(tmp_path / "a.pt", b"\x80\x02(" + huge + b"t."), "64 bits")
     digits = b"I" + b"9" * 1_000_000 + b"\n."
@@ -118,7 +118,7 @@ def test_many_tensors_that_repeat_few_elements(tmp_path, read):
 
 
 class OfOneStorage(TorchPickler):
-    """Says of every tensor that it lies in the first storage."""
+    """Writes every tensor as a view of the first storage."""
 
     def persistent_id(self, value):
         found = super().persistent_id(value)
@@ -126,14 +126,14 @@ class OfOneStorage(TorchPickler):
 
 
 def test_many_tensors_of_one_storage(tmp_path):
-    """40 times the file in memory, or any other number of times."""
+    """Memory would be 40 times the file, or any other multiple."""
     storage = np.zeros(2**20, np.float32)
     pickler = OfOneStorage(file := io.BytesIO())
     pickler.dump({str(n): FakeTensor(storage) for n in range(40)})
     records = {"data.pkl": file.getvalue(), "data/0": storage.tobytes()}
     path = torch_save(tmp_path / "a.pt", None, records=records)
     refused(load_torch, path, "more memory than the file")
-    # Weights that are read one by one may share.
+    # Weights that are read one by one may share a storage.
     assert len(TorchReader(path).shapes) == 40
 
 
@@ -145,7 +145,7 @@ def test_operations_without_end(tmp_path, read):
 
 @READERS
 def test_records_that_lie_in_each_other(tmp_path, read):
-    """The same bytes as a thousand storages."""
+    """The same bytes would be a thousand storages."""
     path = torch_save(tmp_path / "a.pt", {"x": FakeTensor(np.zeros(1000, np.float32))})
     with zipfile.ZipFile(path, "a") as archive:
         info = archive.getinfo("archive/data/0")

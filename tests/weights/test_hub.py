@@ -38,7 +38,7 @@ def hub():
 
 @pytest.fixture
 def start(tmp_path, hub):
-    """Starts a process with an empty cache that fetches a repository from the stand-in."""
+    """Function that starts a process with an empty cache, which fetches from the stand-in."""
 
     def fetch(name: str = "somebody/model", code: str = FETCH) -> subprocess.Popen:
         environment = {**os.environ, **hub.environment(), "HF_HOME": str(tmp_path / "hf")}
@@ -64,7 +64,7 @@ def test_a_killed_download_goes_on_where_it_was(start, hub: Hub, tmp_path):
     hub.sending = hold
     first = start()
     assert half_way.wait(60)
-    # What was sent is written by the client in pieces of its own.
+    # The client writes received bytes in pieces of its own.
     until = time.monotonic() + 30
     while not any(p.stat().st_size for p in tmp_path.rglob("*.part")):
         assert time.monotonic() < until
@@ -88,7 +88,7 @@ def test_a_killed_download_goes_on_where_it_was(start, hub: Hub, tmp_path):
     hub.ranges.clear()
     third = start()
     assert third.communicate(timeout=60)[0].strip() == str(folder)
-    assert not hub.ranges  # all of it was here
+    assert not hub.ranges  # all of it was in the cache
 
 
 def test_a_download_that_came_damaged_is_refused(start, hub):
@@ -102,7 +102,7 @@ def test_a_download_that_came_damaged_is_refused(start, hub):
 
 
 def test_what_other_downloads_have_begun_stays(start, hub, tmp_path):
-    """Parts of other files of the repository, and those that somebody is at; not outdated ones."""
+    """Parts of other files, and those of running downloads, stay; outdated ones go."""
     fcntl = pytest.importorskip("fcntl")
     files = {"model.safetensors": bytes(SIZE), "other.md": b"x"}
     code = (
@@ -127,7 +127,7 @@ def test_what_other_downloads_have_begun_stays(start, hub, tmp_path):
 def test_addresses_are_asked_for_file_by_file_and_hashes_taken_under_the_lock(
     tmp_path, monkeypatch
 ):
-    """A signed address must not grow old while other files come."""
+    """A signed address must not expire while other files are downloaded."""
     import huggingface_hub
     from huggingface_hub import file_download
 
@@ -213,7 +213,7 @@ sys.exit(cli.main(sys.argv[1:] + ["ours"]))
 def test_a_repository_is_converted_whatever_its_layout(
     start, hub, tmp_path, monkeypatch, small_checkpoint, small_upstream, layout
 ):
-    """The speech tokenizer that mlx-audio's lacks is fetched along with it."""
+    """The speech tokenizer that mlx-audio's repository lacks is fetched as well."""
     weights = dict(mx.load(str(small_checkpoint / "model.safetensors")))
     community = mlx_audio_layout.write(tmp_path / "c" / "model", weights)
     folders = {

@@ -16,9 +16,9 @@ import pytest
 from tests.weights.hub_stand_in import Hub, hub_stand_in
 
 REPO = "somebody/model"
-WEIGHTS = bytes(9 * 2**20)  # above what is fetched by the client alone
+WEIGHTS = bytes(9 * 2**20)  # above the size that the client fetches alone
 
-# One process for several questions: what is printed is a line for each.
+# One process for several requests, which prints a line for each.
 ASK = """
 import sys, warnings
 from mlx_chatterbox.errors import HubError
@@ -40,7 +40,7 @@ def hub():
 
 @pytest.fixture
 def asked(tmp_path, hub):
-    """Runs code with the stand-in as the hub and a cache of the test's own."""
+    """Function that runs code with the stand-in as the hub and a cache of its own."""
 
     def run(*names: str, code: str = ASK, status: int = 0, **environment: str) -> str:
         settings = {**os.environ, **hub.environment(), "HF_HOME": str(tmp_path / "hf")}
@@ -62,7 +62,7 @@ NO_TOKEN = {"HF_TOKEN": "", "HF_HUB_DISABLE_IMPLICIT_TOKEN": ""}
 
 
 def test_a_gated_repository_is_one_whose_terms_are_to_be_accepted(asked, hub: Hub):
-    """Its list of files is public, and so no file of it must be what is first missed."""
+    """Its list of files is public, so the error must not be that a file is missing."""
     hub.add(REPO, {"model.safetensors": WEIGHTS, "config.json": b"{}"})
     hub.gated.add(REPO)
     said = asked(REPO)
@@ -102,7 +102,7 @@ def test_an_error_answer_is_reported_by_kind(asked, hub):
 
 
 def test_a_large_file_that_is_refused_is_named(asked, hub):
-    """Found while it is fetched: its description came."""
+    """The refusal comes with the download: the metadata was served."""
     for name in ("somebody/gone", "somebody/shut"):
         hub.add(name, {"model.safetensors": WEIGHTS, "config.json": b"{}"})
     hub.fail("GET /somebody/gone/resolve/.*/model", 404, X_Error_Code="EntryNotFound")
@@ -151,7 +151,7 @@ def test_an_unreachable_hub_is_reported_with_the_reason(asked, hub):
 def test_a_cached_copy_is_used_and_reported(asked, hub):
     hub.add(REPO, {"model.safetensors": b"x", "config.json": b"{}", "unwanted.bin": b"x"})
     folder = asked(REPO).removeprefix("found ")
-    assert asked(REPO, HF_HUB_OFFLINE="1") == f"found {folder}"  # as the user wants it
+    assert asked(REPO, HF_HUB_OFFLINE="1") == f"found {folder}"  # as the user asked
     for failing in ({"HF_ENDPOINT": "http://127.0.0.1:9"}, {}):
         hub.fail(f".* /api/models/{REPO}", 500)
         note, found = asked(REPO, **failing).splitlines()
@@ -188,7 +188,7 @@ print(on_this_machine("chatterbox"))
 
 
 def test_a_model_whose_repository_has_more_than_it_needs_is_on_this_machine(asked, hub):
-    """`auto` looks for it: newer clients call a copy incomplete that lacks other models' files."""
+    """`auto` checks this: newer clients call a copy incomplete that lacks other models' files."""
     from mlx_chatterbox.weights.variants import VARIANTS
 
     files = dict.fromkeys(VARIANTS["english"].required_files, b"x")

@@ -26,7 +26,7 @@ KNOWN = ["pocket", "turbo", "nano", "chatterbox", "english", "multilingual", "mu
 
 @pytest.fixture
 def at(tmp_path, monkeypatch, small_checkpoint):
-    """A working directory with folders called like models, a checkpoint in one of each kind."""
+    """A working directory with folders named like models, a checkpoint in one of each kind."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hub, "download", fetched)
     for name in ("pocket", "auto"):

@@ -1,4 +1,4 @@
-"""The S3 tokenizer's first version: what it computes, and from where its weights come."""
+"""The S3 tokenizer's first version: its computation, and the sources of its weights."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_weights_are_those_that_the_package_reads(package, onnx_files, weights, 
 @pytest.mark.parametrize("rate", [50, 25])
 @pytest.mark.parametrize("seconds", [2.53, 31, 53, 60])
 def test_tokens_are_the_packages(package, onnx_files, rate, seconds):
-    """Its own code for long recordings too, but for the stretch that it loses."""
+    """Equal for long recordings too, except for the stretch that the package loses."""
     import torch
 
     from tests.models.test_windows import places, upstream_merge
@@ -189,7 +189,7 @@ def test_tokens_are_the_packages(package, onnx_files, rate, seconds):
     assert len(np.unique(mine)) > 20
     if seconds > 30:
         mine = mine[places(upstream_merge(mel.shape[1], 100 // rate))]
-    # A vector half-way between two entries may fall to either.
+    # A vector half-way between two entries may be assigned to either.
     assert len(mine) == len(upstream)
     assert (mine == upstream).mean() > 0.999
     if seconds < 30:

@@ -1,4 +1,4 @@
-"""Files of torch.save are read without PyTorch, and nothing in them is run."""
+"""Files of torch.save are read without PyTorch, and no code in them is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multilingual, Turbo and Nano on small models: what is theirs alone."""
+"""Multilingual, Turbo and Nano on small models: their own properties."""
 
 from __future__ import annotations
 
