@@ -167,7 +167,7 @@ class Rounding:
             scale = largest if is_one else rms(self.wanted[number])
             assert scale > 0.0, f"array {number} is all zeros: it would equal anything"
             told = f"array {number}: {{}} where rounding makes {{}}, of a result of RMS {scale:.3g}"
-            assert FACTOR * moved[0] <= MOST * scale, told.format("nothing can be told", moved[0])
+            assert FACTOR * moved[0] <= MOST * scale, told.format("a fault could hide", moved[0])
             assert distance[0] <= FACTOR * moved[0], told.format(f"RMS {distance[0]}", moved[0])
             assert distance[1] <= FACTOR * moved[1], told.format(f"up to {distance[1]}", moved[1])
 
@@ -233,7 +233,7 @@ class Draws:
         with again.noted():
             yield
         # Other tokens would have other logits after them, and so they would be close, too.
-        assert len(again.steps) == len(self.steps), "rounding changes how many tokens are drawn"
+        assert len(again.steps) == len(self.steps), "rounding changes the number of drawn tokens"
         for ours, theirs in zip(again.steps, self.steps, strict=True):
             self.moved = max(self.moved, float(np.abs(ours[0] - theirs[0]).max()))
 

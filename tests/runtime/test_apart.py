@@ -171,7 +171,7 @@ def test_rows_do_not_replace_what_other_rows_read(at, monkeypatch):
     found = rows(at, table.replace("Two.,mine.wav", "Two.,nowhere.wav"), voice=None)
     assert "voice link.wav" in found["mine.wav"][1] or "link.wav" in found["mine.wav"][1]
     assert found["mine.wav"][0] == found["hard.wav"][0] == "failed"
-    assert found["mine.flac"][0] == "spoken", "what is not read may be replaced, as ever"
+    assert found["mine.flac"][0] == "spoken", "a file that is not read may be replaced"
     after = contents(at)
     for name in ("mine.wav", "hard.wav", "link.wav"):
         assert after[name] == before[name]
@@ -206,13 +206,13 @@ def test_texts_and_outputs_in_one_folder_are_refused(at):
 
 def test_two_outputs_that_are_not_there_yet(tmp_path):
     assert is_same_file(tmp_path / "a.wav", tmp_path / "x/../a.wav")
-    assert is_same_file(tmp_path / "a.wav", tmp_path / "A.WAV"), "on a disk that takes them for one"
+    assert is_same_file(tmp_path / "a.wav", tmp_path / "A.WAV"), "on a disk that ignores case"
     name = "é.wav"
     forms = [tmp_path / unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
     assert is_same_file(*forms)
     assert not is_same_file(tmp_path / "a.wav", tmp_path / "b.wav")
     os.symlink("b.wav", tmp_path / "c.wav")
-    assert is_same_file(tmp_path / "b.wav", tmp_path / "c.wav"), "a link to what is not there yet"
+    assert is_same_file(tmp_path / "b.wav", tmp_path / "c.wav"), "a link to a missing file"
     with pytest.raises(SettingError, match=r"OUT b\.wav is .* OTHER c\.wav, which is written too"):
         check_apart([("OTHER c.wav", tmp_path / "c.wav"), ("OUT b.wav", tmp_path / "b.wav")], [])
 

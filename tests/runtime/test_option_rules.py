@@ -316,7 +316,7 @@ def test_a_text_gets_subtitles_with_the_times_of_its_pieces(
     assert main([*words, "--output", "b.wav", "--subtitles", "srt"]) == 0
     assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes(), "the sound is the same"
     first, second = times("b.srt")
-    assert first[2] == "The river was rough.", "as it is written, not as it is respelled"
+    assert first[2] == "The river was rough.", "the written text, not the respelled one"
     assert second[2] == "Nobody knew the river."
     seconds = soundfile.info("b.wav").duration
     assert first[0] == 0

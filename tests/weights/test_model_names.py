@@ -144,7 +144,7 @@ def test_the_same_for_the_source_of_a_conversion(at, capsys):
     assert "note: the folder owner/empty here is not used" in err
     assert "asked for owner/empty" in err
     assert convert(["mine", "nano"]) == 0
-    assert "./nano" in capsys.readouterr().out, "how what was made is called"
+    assert "./nano" in capsys.readouterr().out, "the name of the converted model"
 
 
 def test_the_command_line_warns_in_one_line(at, capsys):
