@@ -93,12 +93,12 @@ def test_every_row_has_a_name_or_a_reason_why_not():
         assert names == "**none**" or re.fullmatch(r"`[\w.]+`(, `[\w.]+`)*", names), item
 
 
-def test_only_what_is_listed_is_not_here():
+def test_only_listed_parts_are_missing():
     assert {item for _, item, names, _ in rows() if names == "**none**"} == NOT_HERE
     assert sum(names == "**none**" for _, _, names, _ in rows()) == len(NOT_HERE)
 
 
-def test_names_that_do_not_exist_are_found_out(modules):
+def test_names_that_do_not_exist_are_detected(modules):
     assert exists("models.t3.t3.T3.speech_head", modules)
     for name in ("models.t3.t3.T4", "models.t3.t3.T3.no_such_layer", "no.such.module",
                  "config.GenerationConfig.no_such_field"):  # fmt: skip

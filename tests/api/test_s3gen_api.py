@@ -145,7 +145,7 @@ def test_the_waveform_is_that_of_s3gen(model, ref_dict):
     np.testing.assert_allclose(waveform[0], expected, **CLOSE)
 
 
-def test_more_to_come_leaves_three_tokens_unspoken(model, ref_dict):
+def test_an_unfinished_call_holds_back_three_tokens(model, ref_dict):
     noise = np.random.default_rng(1).standard_normal((1, 80, 24)).astype(np.float32)
     whole = model(tokens(12)[None], ref_dict=ref_dict, finalize=True, noised_mels=noise, seed=1)
     begun = model(tokens(12)[None], ref_dict=ref_dict, noised_mels=noise[..., :18], seed=1)
@@ -311,7 +311,7 @@ def test_noise_for_a_batch_is_cut_to_its_rows(model, ref_dict, batch, rng):
         ({"noised_mels": np.zeros((80, 4))}, "noised_mels has shape"),
     ],
 )
-def test_wrong_calls_say_what_is_wrong(model, ref_dict, given, message):
+def test_errors_of_wrong_calls_name_the_fault(model, ref_dict, given, message):
     call = {"speech_tokens": [[1, 2]], "finalize": True, **given}
     if not any(name.startswith("ref") for name in given) and given:
         call["ref_dict"] = ref_dict

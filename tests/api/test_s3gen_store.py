@@ -51,7 +51,7 @@ def assert_equal(model, other, rtol=1e-6):
     assert model.n_cfm_timesteps == other.n_cfm_timesteps
 
 
-def test_of_a_whole_model_its_part_is_loaded(model, small_checkpoint):
+def test_s3gen_is_loaded_from_a_whole_model(model, small_checkpoint):
     networks = load_converted(small_checkpoint).networks
     assert model.config == networks.s3gen.config
     for key, value in parameters(networks).items():
@@ -156,7 +156,7 @@ def test_upstreams_mean_flow_is_known_by_its_layer(small_models, tmp_path):
     assert_equal(source, S3GenModel.from_pretrained(folder))
 
 
-def test_few_bits_stay_few(small_upstream, small_config, tmp_path):
+def test_quantised_layers_stay_quantised(small_upstream, small_config, tmp_path):
     from mlx_chatterbox.models.config import QuantizationConfig
     from mlx_chatterbox.weights.conversion.core import convert_folder
 

@@ -185,7 +185,7 @@ def test_without_ffmpeg_a_book_is_refused_before_the_work(tmp_path, without_ffmp
     check_output(tmp_path / "book.mp3")
 
 
-def test_the_command_line_says_so_before_it_loads_a_model(tmp_path, without_ffmpeg, capsys):
+def test_the_command_line_refuses_before_it_loads_a_model(tmp_path, without_ffmpeg, capsys):
     from mlx_chatterbox.generate import main
 
     output = tmp_path / "book.m4b"
@@ -237,7 +237,7 @@ def test_a_disk_that_is_full_at_the_very_end_is_noticed(tmp_path, ending, missin
     assert list(tmp_path.iterdir()) == []
 
 
-def test_errors_of_the_work_stay_what_they_are(tmp_path):
+def test_errors_of_the_work_are_passed_on(tmp_path):
     with pytest.raises(ValueError, match="of the work"), open_writer(tmp_path / "x.wav", RATE):
         raise ValueError("of the work")
 

@@ -258,7 +258,7 @@ def test_help_imports_neither_mlx_nor_the_library():
     assert done.stdout.strip() == "[]"
 
 
-def test_a_plot_needs_matplotlib_and_says_so(monkeypatch, tmp_path, capsys):
+def test_a_plot_without_matplotlib_names_the_package(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["--plot", str(tmp_path / "speed.png")]) == 1
     assert "mlx-chatterbox[bench]" in capsys.readouterr().err
@@ -272,7 +272,7 @@ def test_a_plot_is_a_picture(measured, tmp_path):
         plot.draw(measured, tmp_path / "speed.unknown", "a title")
 
 
-def test_a_peer_that_cannot_be_had_is_left_out(monkeypatch, capsys):
+def test_an_unavailable_peer_is_left_out(monkeypatch, capsys):
     def missing(peer, given):
         raise PeerMissing(f"{peer}: no network")
 
@@ -284,7 +284,7 @@ def test_a_peer_that_cannot_be_had_is_left_out(monkeypatch, capsys):
     assert "left out: mlx-audio: no network" in capsys.readouterr().err
 
 
-def test_a_worker_that_cannot_load_says_why(tmp_path):
+def test_a_worker_that_cannot_load_reports_why(tmp_path):
     from parity.dumps import write_dump
 
     inputs = write_dump(tmp_path / "inputs.safetensors", make_inputs())

@@ -16,7 +16,7 @@ def test_equal_results_have_no_difference():
     assert count(found) == 3
 
 
-def test_each_difference_is_a_line_that_says_where():
+def test_each_difference_is_a_line_with_its_place():
     ours = {"a": {"tokens": [1, 2], "stopped": True}, "new": 1}
     theirs = {"a": {"tokens": [1, 3], "stopped": True}, "gone": 2}
     assert list(differences(ours, theirs)) == [

@@ -185,7 +185,7 @@ def test_bars_close_when_done(monkeypatch):
     assert bars._bar is None
 
 
-def test_playing_without_sounddevice_says_how_to_get_it(monkeypatch):
+def test_playing_without_sounddevice_names_the_extra(monkeypatch):
     from mlx_chatterbox.errors import AudioError
 
     monkeypatch.setitem(sys.modules, "sounddevice", None)

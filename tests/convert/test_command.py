@@ -144,7 +144,7 @@ def test_a_damaged_voice_stops_the_conversion(source, tmp_path, part, key, value
 # --- The command line --------------------------------------------------------------------------
 
 
-def test_it_says_what_was_written_and_what_was_dropped(run, source, tmp_path, small_variant):
+def test_it_reports_what_was_written_and_what_was_dropped(run, source, tmp_path, small_variant):
     torch_save(source / "conds.pt", conds())
     code, out, err = run(source, tmp_path / "ours", "--dtype", "bfloat16")
     assert (code, err) == (0, "")

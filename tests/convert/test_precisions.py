@@ -150,7 +150,7 @@ def test_conversion_and_loading_quantise_the_same_layers(variant, recipe):
 
 @pytest.mark.parametrize("variant", list(VARIANTS))
 @pytest.mark.parametrize("name", ["balanced", "small"])
-def test_recipes_put_each_part_where_they_say(name, variant):
+def test_recipes_choose_the_precision_of_each_part(name, variant):
     config = VARIANTS[variant].default_config()
     keys = {key: value.shape for key, value in tree_flatten(build(config).parameters())}
     recipe = RECIPES[name]
@@ -181,7 +181,7 @@ def test_recipes_put_each_part_where_they_say(name, variant):
 
 
 @pytest.mark.parametrize("name", ["balanced", "small"])
-def test_the_file_holds_what_the_recipe_says_and_loads_as_that(folder_of, name):
+def test_the_file_follows_the_recipe_and_loads_so(folder_of, name):
     folder = folder_of(RECIPES[name])
     config = ModelConfig.load(folder)
     assert config.quantization == RECIPES[name].quantization
@@ -291,7 +291,7 @@ def test_another_type_leaves_what_a_rule_keeps_exact(folder_of, dtype):
             assert value.dtype == (mx.float32 if kept else getattr(mx, dtype)), key
 
 
-def test_a_folder_that_is_not_what_its_configuration_says_is_refused(folder_of, tmp_path):
+def test_a_folder_that_contradicts_its_configuration_is_refused(folder_of, tmp_path):
     folder = folder_of(RECIPES["small"])
     for name in ("model.safetensors", "tokenizer.json"):
         (tmp_path / name).symlink_to(folder / name)

@@ -125,7 +125,7 @@ def front_matter(card: str) -> dict:
     return yaml.safe_load(card.split("---\n")[1])
 
 
-def test_the_card_says_what_the_hub_and_people_need(folder):
+def test_the_card_has_what_the_hub_and_readers_need(folder):
     config = ModelConfig.load(folder)
     config.source = {
         "repository": "ResembleAI/chatterbox",
@@ -183,7 +183,7 @@ def test_no_path_of_this_machine_is_published(folder, small_upstream):
     assert public(deep) == {"a": {"folder": "model"}, "b": ["x"], "c": "ResembleAI/x"}
 
 
-def test_the_pocket_voice_is_based_on_nobody_s_model():
+def test_the_pocket_voice_has_no_base_model():
     assert base_of(ModelConfig(source={"name": "pocket", "steps": {}})) is None
     nested = {"fine_tuned_from": {"repository": "me/other"}}
     assert base_of(ModelConfig(source=nested)) == "me/other"
@@ -243,7 +243,7 @@ def test_a_folder_that_a_killed_conversion_moved_aside_is_published(folder):
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_the_pocket_model_is_listened_to_before_it_is_published(folder, monkeypatch, installed):
+def test_the_pocket_model_is_transcribed_before_it_is_published(folder, monkeypatch, installed):
     """A recogniser is used if it is installed; otherwise output and card say that there is none."""
     from mlx_chatterbox.recognition import recogniser as module
 
@@ -274,7 +274,7 @@ def test_the_pocket_model_is_listened_to_before_it_is_published(folder, monkeypa
 
 
 @pytest.mark.parametrize("name", ["voice", "me/", "me/a/b", "../me/x", "me/a b", "me/a--b"])
-def test_a_name_that_is_no_repository_is_refused(folder, name):
+def test_an_invalid_repository_name_is_refused(folder, name):
     with pytest.raises(CheckpointError, match="OWNER/NAME"):
         publish(folder, name, dry_run=True)
 
@@ -370,7 +370,7 @@ def test_an_upload_that_was_killed_goes_on_and_sends_nothing_twice(folder, hub, 
     assert set(hub.repositories["me/voice"].files) == set(published_files(folder))
 
 
-def test_interrupted_by_the_user_it_ends_at_once_and_says_how_to_go_on(folder, hub):
+def test_an_interrupt_ends_it_at_once_with_a_hint_how_to_resume(folder, hub):
     hub.stall_over = hub.stall = (folder / "model.safetensors").stat().st_size // 2
     process = command(
         hub, folder, "--upload-repo", "me/voice", "--license", "cc0-1.0", start_new_session=True
@@ -392,7 +392,7 @@ def test_a_connection_that_breaks_is_tried_again_by_the_client(folder, hub, run)
     assert set(hub.repositories["me/voice"].files) == set(published_files(folder))
 
 
-def test_without_a_login_nothing_is_begun(folder, run, tmp_path, monkeypatch):
+def test_without_a_login_no_work_is_started(folder, run, tmp_path, monkeypatch):
     """The error comes before hours of conversion."""
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     code, _, err = run(folder, tmp_path / "out", "--upload-repo", "me/voice")

@@ -45,7 +45,7 @@ RUN = [path for path in PAGES if any(map(is_run, blocks(path)))]
 
 
 @pytest.mark.parametrize("page", RUN, ids=name_of)
-def test_blocks_do_what_they_say(page, place, tmp_path):
+def test_blocks_do_what_the_page_states(page, place, tmp_path):
     run = [block for block in blocks(page) if is_run(block)]
     place.prepare(tmp_path / "here", "\n".join(block.code for block in run))
     for block in run:

@@ -74,14 +74,14 @@ def test_every_example_of_the_help_is_accepted_by_its_parser(program, monkeypatc
     assert not {example: why for example, why in refused.items() if why}
 
 
-def test_what_is_not_run_is_there_and_has_a_reason():
+def test_commands_that_are_not_run_exist_and_have_a_reason():
     texts = {command.text for command in SHELL_COMMANDS}
     unneeded = [entry.pattern for entry in NOT_RUN if not any(map(entry.matches, texts))]
     assert not unneeded
     assert all(len(entry.reason.split()) >= 3 for entry in NOT_RUN)
 
 
-def test_blocks_of_shells_say_so():
+def test_shell_blocks_name_their_language():
     """A block without a language that begins like a command would be read by no test."""
     plain = [block for block in all_blocks("") if block.code.startswith(("mlx-", "python", "pip"))]
     others = [block for name in ("sh", "shell", "console", "py") for block in all_blocks(name)]

@@ -255,7 +255,7 @@ def test_differences_are_reported(changes, failed):
         assert "from token 2 of 3 on" in section.of_state(FAILED)[0].note
 
 
-def test_with_tf32_other_tokens_are_no_failure():
+def test_other_tokens_with_tf32_are_not_a_failure():
     section = section_of(correctness)
     found = spoken(tokens=[1, 5], logits=np.full((2, 3), 1.001, np.float32))
     correctness.compare(section, found, spoken(), correctness.TF32_FACTOR)
@@ -299,7 +299,7 @@ def test_each_chunk_is_asked_for_by_another_thread():
     assert threading.main_thread() not in askers
 
 
-def test_a_stream_that_fails_elsewhere_is_a_line(monkeypatch):
+def test_a_stream_that_fails_in_another_thread_is_one_line(monkeypatch):
     def chunks(stream):
         raise RuntimeError("There is no Stream(cpu, 5) in current thread.")
 

@@ -110,7 +110,7 @@ def test_tf32_is_in_the_verdict(measured):
     assert any("MLX_ENABLE_TF32=0" in one for one in verdict.judge(measured).sentences)
 
 
-def test_the_json_is_as_its_schema_says(measured):
+def test_the_json_follows_its_schema(measured):
     document = report.document(measured, verdict.judge(measured))
     check(document, SCHEMA)
     assert document["right"] is True
@@ -126,7 +126,7 @@ def test_the_json_is_as_its_schema_says(measured):
         check(document, SCHEMA)
 
 
-def test_the_text_says_all_that_the_json_does(measured):
+def test_the_text_has_everything_of_the_json(measured):
     measured.sections[0].proof("wrong", "a product", False, 0.5, "relative RMS", "at most 1e-4")
     judged = verdict.judge(measured)
     text = report.section_text(measured.sections[0]) + report.verdict_text(measured, judged)
@@ -275,7 +275,7 @@ def test_a_gpus_memory_is_part_of_the_budget(monkeypatch):
     assert budget.free_memory() == 15 * 10**8
 
 
-def test_the_budget_says_what_does_not_fit():
+def test_the_budget_names_what_does_not_fit():
     now = [0.0]
     limited = Budget(100.0, 2e9, clock=lambda: now[0], free=lambda: 10**10)
     assert limited.objection(90.0, 1.9e9) == ""

@@ -244,7 +244,7 @@ def test_speech_that_overruns_its_slot_reports_by_how_much(tmp_path):
     assert done.untimely[2].startswith(f"00:00:01,500: begins {two['late']:.2f} s late")
 
 
-def test_rows_say_what_was_left_out_and_what_is_late(tmp_path):
+def test_the_report_of_rows_names_omissions_and_late_speech(tmp_path):
     from mlx_chatterbox.longform.batch import speak_batch
 
     texts = tmp_path / "texts"

@@ -126,13 +126,13 @@ def test_a_chapter_of_the_contents_does_not_yield_to_a_heading_within(read):
     assert found.pieces[0].chapter == "The Garden"
 
 
-def test_a_line_before_the_heading_makes_no_chapter_of_its_own(read):
+def test_a_line_before_the_heading_is_not_a_chapter(read):
     body = f"<p>London, 1812</p><h2>Arrival</h2><p>{LONG}</p>"
     found = read({"c.xhtml": body}, contents=[("c.xhtml", "1. Arrival")])
     assert chapters(found) == ["1. Arrival"]
 
 
-def test_of_two_contents_the_newer_counts_and_its_other_lists_do_not(read):
+def test_the_newer_of_two_tables_of_contents_counts_without_its_other_lists(read):
     nav = (
         '<nav epub:type="page-list"><ol><li><a href="a.xhtml">12</a></li></ol></nav>'
         '<nav epub:type="landmarks"><ol><li><a href="a.xhtml">Begin reading</a></li></ol></nav>'
@@ -142,7 +142,7 @@ def test_of_two_contents_the_newer_counts_and_its_other_lists_do_not(read):
     assert chapters(found) == ["The Garden"]
 
 
-def test_sections_of_chapters_in_the_contents_are_no_chapters(read):
+def test_sections_in_the_table_of_contents_are_not_chapters(read):
     nav = (
         '<nav epub:type="toc"><ol><li><a href="a.xhtml#p">Part</a><ol><li><a href="a.xhtml#c">The '
         'Garden</a><ol><li><a href="a.xhtml#s">Its gate</a></li></ol></li></ol></li></ol></nav>'
@@ -163,7 +163,7 @@ def test_files_outside_the_reading_order_are_reported(read):
     assert found.remarks == ("left out: 1 file outside the reading order",)
 
 
-def test_addresses_that_are_written_otherwise_than_names(read):
+def test_addresses_spelled_differently_from_file_names(read):
     found = read({"Text/a%20b.xhtml": f"<p>{LONG}</p>"}, contents=[("text/A%20b.XHTML", "One")])
     assert chapters(found) == ["One"]
 

@@ -157,7 +157,7 @@ def test_text_that_is_seen(style):
     assert text_of(sized) == "Seen."
 
 
-def test_headings_of_pictures_are_no_chapters(read):
+def test_headings_of_pictures_are_not_chapters(read):
     found = read(
         {
             "a.xhtml": "<h2>One</h2><p>Text.</p><figure><h2>A boat</h2><img src='b.png' alt=''/>"

@@ -82,7 +82,7 @@ def test_silence_at_both_ends_goes_but_for_a_margin():
     assert len(trim_silence(found)) == pytest.approx(len(found), abs=0.12 * RATE)
 
 
-def test_what_is_too_short_is_followed_by_silence():
+def test_short_speech_is_followed_by_silence():
     found = fit(padded(voice(1.0)), RATE, 3.0)
     assert (len(found.waveform), found.speed, found.overrun) == (3 * RATE, 1.0, 0.0)
     assert not found.waveform[int(1.3 * RATE) :].any()
@@ -95,7 +95,7 @@ def test_the_pause_after_is_used_before_the_speech_is_sped_up():
     assert 2.0 <= len(found.waveform) / RATE <= 2.5
 
 
-def test_what_is_too_long_becomes_faster():
+def test_long_speech_becomes_faster():
     found = fit(voice(2.0), RATE, 1.6, spare=0.1)
     assert 1.0 < found.speed <= FASTEST
     assert found.overrun == pytest.approx(0.0, abs=1e-3)
@@ -103,7 +103,7 @@ def test_what_is_too_long_becomes_faster():
     assert pitch(found.waveform) == pytest.approx(pitch(voice(2.0)), rel=0.02)
 
 
-def test_what_is_still_too_long_says_by_how_much():
+def test_speech_still_too_long_reports_by_how_much():
     wave = voice(2.0)
     found = fit(wave, RATE, 1.0, fastest=1.25)
     assert found.speed == 1.25
@@ -179,7 +179,7 @@ def test_short_pieces_and_silence_have_an_answer():
     np.testing.assert_array_equal(levelled(voice(0.1), None, -20.0), voice(0.1))
 
 
-def test_what_begins_late_is_to_end_in_time():
+def test_speech_that_begins_late_should_end_in_time():
     wave = voice(1.0)
     found = fit(wave, RATE, 2.0, late=0.5)
     assert (len(found.waveform), found.speed, found.overrun) == (1.5 * RATE, 1.0, 0.0)

@@ -74,7 +74,7 @@ def test_a_short_file_leaves_no_job(speak):
     assert "--redo is for long texts" in err
 
 
-def test_ctrl_c_says_how_to_go_on(speak, monkeypatch):
+def test_ctrl_c_prints_how_to_resume(speak, monkeypatch):
     from mlx_chatterbox.longform import book
 
     def interrupted(*_):

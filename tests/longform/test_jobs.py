@@ -328,7 +328,7 @@ def test_two_runs_at_once(speak):
     speak()
 
 
-def test_a_damaged_state_is_no_reason_to_throw_work_away(speak):
+def test_a_damaged_state_does_not_discard_work(speak):
     speak()
     (job_folder(speak.folder / "out.wav") / "job.json").write_text("{")
     with pytest.raises(JobError, match=r"job\.json is damaged"):

@@ -87,7 +87,7 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeyp
     assert done == ["flushed", "named", "flushed"]
 
 
-def test_a_file_system_that_cannot_flush_a_folder_is_no_error(tmp_path, monkeypatch):
+def test_a_file_system_that_cannot_flush_a_folder_is_accepted(tmp_path, monkeypatch):
     fsync, calls = os.fsync, []
 
     def only_files(file):
@@ -139,7 +139,7 @@ def test_audio_is_kept_to_24_bits_and_clipped(store):
     assert read[5] > 0.0
 
 
-def test_a_piece_is_done_when_its_audio_is_what_the_record_says(store):
+def test_a_piece_is_done_when_its_audio_matches_the_record(store):
     assert not store.is_done(A)
     assert store.record(A) is None
     audio = encode(sound(0.1), RATE)
@@ -337,7 +337,7 @@ def test_two_seeds_that_are_drawn_differ(tmp_path):
     assert len(seeds) == 4
 
 
-def test_a_job_is_one_runs_alone_and_says_whose(tmp_path):
+def test_a_job_is_locked_by_one_run_which_the_error_names(tmp_path):
     folder = tmp_path / "deep" / "out.job"
     with Job(folder):
         assert (folder / "lock").read_text() == str(os.getpid())

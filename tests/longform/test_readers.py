@@ -144,7 +144,7 @@ print("code")
 """
 
 
-def test_markdown_is_read_as_one_would_say_it(read):
+def test_markdown_is_read_as_one_would_speak_it(read):
     found = read("x.md", MARKDOWN)
     assert (found.title, found.author) == ("The House", "Ann Author")
     assert words(found) == [

@@ -29,7 +29,7 @@ def test_vtt():
     )
 
 
-def test_the_arrow_of_srt_stands_in_no_text():
+def test_the_arrow_of_srt_is_replaced_in_texts():
     assert render([Cue("a --> b", 0, 1)], "srt").count("-->") == 1
 
 

@@ -54,7 +54,7 @@ def test_a_penalty_makes_seen_tokens_less_likely_and_no_other(array, penalty):
 
 
 @LIBRARIES
-def test_no_setting_is_no_change(array):
+def test_neutral_settings_change_nothing(array):
     logits = array(np.array([[3.0, -1.0, 0.5]], np.float32))
     seen = array(np.array([[True, True, False]]))
     off = SamplingSettings(1.0, 1.0, 0.0, 1.0, 0)
@@ -103,14 +103,14 @@ def test_top_p_is_the_smallest_set_that_holds_so_much(array, top_p, tokens):
 
 
 @LIBRARIES
-def test_however_little_is_wanted_the_likeliest_stays(array):
+def test_the_likeliest_token_always_stays(array):
     logits = logits_of([[0.1, 0.4, 0.2, 0.3]], array)
     assert kept(keep_top_p(logits, 1e-9)) == [[1]]
     assert kept(keep_top_p(logits * 0.0, 1e-9)) in ([[0]], [[1]], [[2]], [[3]])
 
 
 @LIBRARIES
-def test_min_p_looks_at_what_temperature_has_made_of_it(array):
+def test_min_p_comes_after_temperature(array):
     logits = logits_of([[0.6, 0.3, 0.1]], array)
     seen = array(np.zeros((1, 3), bool))
     for temperature, tokens in ((0.5, [0]), (1.0, [0, 1]), (4.0, [0, 1, 2])):

@@ -248,7 +248,7 @@ def test_the_path_that_earlier_versions_noted_is_taken(small_models, tmp_path):
         upstream_of(folder)
 
 
-def test_a_checkpoint_whose_source_is_gone_is_no_reference(small_models, tmp_path):
+def test_a_checkpoint_whose_source_is_gone_is_not_a_reference(small_models, tmp_path):
     folder = copytree(small_models("english"), tmp_path / "moved")
     config = ModelConfig.load(folder)
     config.source["files"] = {"t3_cfg.safetensors": "0" * 64}

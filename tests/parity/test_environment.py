@@ -30,7 +30,7 @@ def nowhere(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_a_missing_reference_says_how_to_get_one(nowhere, capsys):
+def test_a_missing_reference_is_an_error_with_the_remedy(nowhere, capsys):
     assert main(["run"]) == 1
     error = capsys.readouterr().err
     assert f"{COMMAND} setup" in error
@@ -107,7 +107,7 @@ def test_a_missing_recording_is_reported_before_anything_is_made(tmp_path, capsy
     assert not work.exists()
 
 
-def test_a_converted_checkpoint_without_its_source_is_no_torch_checkpoint(tmp_path, capsys):
+def test_a_converted_checkpoint_without_its_source_is_not_a_torch_checkpoint(tmp_path, capsys):
     ModelConfig(source={"folder": "/gone/for/good"}).save(tmp_path)
     (tmp_path / "model.safetensors").touch()
     dump = write_dump(tmp_path / "in.safetensors", {"audio/ref_24k": np.ones(9, np.float32)})

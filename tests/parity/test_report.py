@@ -104,7 +104,7 @@ def test_the_page_needs_nothing_else_and_is_readable_everywhere(folder):
     assert all(a.get("alt") or a.get("aria-label") for t, a in page.tags if t in ("img", "svg"))
 
 
-def test_the_page_says_what_holds_by_how_much_and_what_was_compared(folder):
+def test_the_page_shows_verdicts_errors_and_what_was_compared(folder):
     page = Page(as_html(of_folder(folder)))
     assert "PARITY FAILS: 2 of 6" in page.words
     assert "shape (4799,) instead of (4800,)" in page.words
@@ -158,7 +158,7 @@ def test_layers_are_drawn_with_the_first_that_differs():
     assert layers_picture({**stage, "layers": layers[:1]}) is None
 
 
-def test_png_is_what_the_format_says():
+def test_png_files_follow_the_format():
     pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
     data = png.encode(pixels)
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
@@ -203,7 +203,7 @@ def test_junit_has_a_case_for_every_row(folder, tmp_path):
 # --- JSON ----------------------------------------------------------------------------------------
 
 
-def test_json_is_as_its_schema_says(folder, tmp_path):
+def test_json_follows_its_schema(folder, tmp_path):
     import parity
 
     schema = json.loads((Path(parity.__file__).parent / "report/schema.json").read_text())
@@ -262,7 +262,7 @@ def test_a_report_of_two_dumps_needs_nothing_else(outputs):
     assert "Parity holds: all 6" in page.words
 
 
-def test_it_says_what_it_was_computed_on():
+def test_it_names_the_device_and_the_precision_of_products():
     said = tables.computed_on(ABOUT)
     assert said == (
         "Computed on a gpu in float32; float32 products: relative error 2e-07, as measured: "

@@ -56,7 +56,7 @@ def test_its_files_are_those_of_its_manifest(capsys):
     assert "5 files match the manifest, and the model loads." in capsys.readouterr().out
 
 
-def test_its_card_says_what_it_is_and_what_it_measures():
+def test_its_card_describes_the_model_and_its_measurements():
     card = (POCKET_FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")
     for word in ("robotic", "flite", "espeak-ng", "WordNet", "SCOWL", "word errors", "Licence"):
         assert word in card

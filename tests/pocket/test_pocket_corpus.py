@@ -86,7 +86,7 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, name, array, said):
     assert said in refusal(tmp_path, name, npy(array))
 
 
-def test_what_is_cut_short_or_has_more_is_refused(tmp_path):
+def test_truncated_or_extended_files_are_refused(tmp_path):
     for name, content in shard_files().items():
         place = tmp_path / name
         refusal(place / "cut", name, content[: -1 - name.endswith("jsonl")])
@@ -205,7 +205,7 @@ def test_what_another_process_is_making_is_left_to_it(tmp_path, spoken):
     assert len(spoken) == 2
 
 
-def test_what_a_killed_process_left_is_no_hindrance(tmp_path, spoken, monkeypatch):
+def test_leftovers_of_a_killed_process_do_not_matter(tmp_path, spoken, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 

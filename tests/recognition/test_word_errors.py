@@ -60,7 +60,7 @@ def test_without_pocketsphinx_the_extra_is_named(monkeypatch):
         Recogniser()
 
 
-def test_equal_errors_are_no_excess():
+def test_equal_errors_are_not_an_excess():
     assert excess_errors([2, 0, 1], [2, 0, 1], 30) == (0.0, 0.0)
 
 

@@ -282,7 +282,7 @@ def test_a_run_does_not_write_over_its_base_model(at):
     session.refuse_other_run(config)
 
 
-def test_an_input_that_is_no_output_is_left_alone(at, capsys, monkeypatch):
+def test_other_outputs_beside_an_input_are_written(at, capsys, monkeypatch):
     """Outputs beside an input, or in place of an earlier output, are written."""
     monkeypatch.undo()
     monkeypatch.chdir(at)

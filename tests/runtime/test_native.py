@@ -337,7 +337,7 @@ def test_an_unavailable_instruction_set_is_reported(tmp_path):
 
 
 @pytest.mark.parametrize("does", ["exit 1", "kill -9 $$"])
-def test_a_compiler_that_fails_is_no_error(tmp_path, does):
+def test_a_compiler_that_fails_is_not_an_error(tmp_path, does):
     compiler = tmp_path / "gcc"
     compiler.write_text(f"#!/bin/sh\n{does}\n")
     compiler.chmod(0o755)

@@ -123,7 +123,7 @@ def refused(tmp_path):
 
 @pytest.mark.parametrize("text", [*TOO_LARGE, ".inf", ".nan", "nan", "1e10", "[1e308]"])
 @pytest.mark.parametrize("key", NUMBERS)
-def test_settings_that_are_no_numbers_are_refused(refused, key, text):
+def test_settings_that_are_not_numbers_are_refused(refused, key, text):
     assert refused(f"{key}={text}") or (key, text) == ("seed", "1e10")
 
 

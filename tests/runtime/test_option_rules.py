@@ -68,7 +68,7 @@ def words_for(name: str) -> list[str]:
     return [name, VALUES.get(name, "1")]
 
 
-def test_every_option_stands_in_the_table_and_nothing_else():
+def test_the_table_has_exactly_the_options():
     assert set(RULES) == set(options(build_parser()))
     for option, rule in RULES.items():
         assert set(rule.modes) <= set(table.MODES)
@@ -398,7 +398,7 @@ def test_a_text_may_begin_with_a_dash(words, text):
 
 
 @pytest.mark.parametrize("words", [["--text"], ["--text", "--play"], ["--text", "--pla"]])
-def test_an_option_is_no_text(words, capsys):
+def test_an_option_is_not_taken_as_a_text(words, capsys):
     with pytest.raises(SystemExit):
         parse(build_parser(), words)
     assert "expected one argument" in capsys.readouterr().err
@@ -414,7 +414,7 @@ def test_words_are_joined_for_every_option_that_takes_a_text():
     assert joined(build_parser(), ["--", "--text", "-a"]) == ["--", "--text", "-a"]
 
 
-def test_help_says_how_a_text_that_is_an_option_is_written(capsys):
+def test_help_explains_texts_that_look_like_options(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     assert re.search(r"--text=--play", capsys.readouterr().out)
@@ -507,7 +507,7 @@ def test_a_row_is_shown_only_in_a_language_that_is_spoken(monkeypatch, tmp_path,
     assert "row 2 (0002.wav): english speaks only English, not 'fr'" in err
 
 
-def test_two_dashes_are_no_text(capsys):
+def test_two_dashes_are_not_a_text(capsys):
     with pytest.raises(SystemExit):
         main(["--text", "--"])
     assert "argument --text: expected one argument" in capsys.readouterr().err

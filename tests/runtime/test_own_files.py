@@ -47,7 +47,7 @@ def reader_of(ending: str):
     ],
     ids=["recording", "voice", "table", "lexicon", "text", "markdown", "epub", "subtitles"],
 )  # fmt: skip
-def test_inputs_that_are_no_files_are_refused(tmp_path, kind, read):
+def test_inputs_that_are_not_regular_files_are_refused(tmp_path, kind, read):
     path = tmp_path / "input"
     make_odd(path, kind)
     found = in_time(lambda: read(path))

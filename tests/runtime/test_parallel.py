@@ -52,7 +52,7 @@ def test_nested_work_is_shared(two):
     assert other == "over"
 
 
-def test_handed_out_work_is_done_before_what_was_not_begun(two):
+def test_nested_work_is_done_before_waiting_work(two):
     done = []
 
     def group(name):
@@ -123,7 +123,7 @@ def test_an_interrupt_ends_the_other_thread_too(two):
     assert parallel.can_run_two()
 
 
-def test_within_there_is_no_second_pair_and_no_waiting(two):
+def test_nested_calls_start_no_second_pair_and_do_not_wait(two):
     def look():
         with parallel.core_lock():
             return parallel.can_run_two()

@@ -147,7 +147,7 @@ def test_a_state_of_another_shape_is_refused_in_one_line(place, state):
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff\xfe", b"{", b""])
-def test_a_state_that_is_no_json_is_refused_in_one_line(place, content):
+def test_a_state_that_is_not_json_is_refused_in_one_line(place, content):
     place.speak()
     (place.job / "job.json").write_bytes(content)
     with pytest.raises(JobError, match=r"job\.json is damaged: .* to start over\.$"):
@@ -222,7 +222,7 @@ def test_a_piece_of_another_shape_is_spoken_again(place, what):
 
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("name", ["job.json", "lock", "pieces", "piece", "record"])
-def test_what_is_no_file_in_a_job_is_no_crash(place, kind, name):
+def test_special_files_in_a_job_do_not_crash_it(place, kind, name):
     place.speak()
     if name in ("piece", "record"):
         ending = ".flac" if name == "piece" else ".json"
@@ -287,7 +287,7 @@ def test_a_row_with_a_zero_or_too_long_a_name_fails_alone(place):
     assert report.count("spoken") == 4
 
 
-def test_what_is_no_file_in_a_folder_of_texts_fails_alone(place):
+def test_special_files_in_a_folder_of_texts_fail_alone(place):
     texts = place.folder.parent / "texts"
     make_odd(texts / "a.txt", "pipe")
     link(texts / "b.txt", texts / "missing")

@@ -76,7 +76,7 @@ def part(tmp_path):
 DIGEST = hashlib.sha256(b"weights").hexdigest()
 
 
-def test_a_link_where_a_temporary_one_stood_is_no_hindrance(tmp_path, part):
+def test_a_link_at_a_former_temporary_name_does_not_matter(tmp_path, part):
     (tmp_path / "precious").write_text("precious")
     (part.parent / f".{part.name}.link").symlink_to(tmp_path / "precious")
     known = tmp_path / "shared" / f"{DIGEST}.safetensors"
@@ -108,7 +108,7 @@ def test_other_content_under_the_name_of_a_shared_file_is_not_used(tmp_path, par
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
-def test_what_stands_where_a_link_was_made_is_no_hindrance(tmp_path, kind):
+def test_an_entry_at_a_former_temporary_name_does_not_matter(tmp_path, kind):
     (tmp_path / "checkpoint-1").mkdir()
     odd = tmp_path / ".last.link"
     if kind == "file":

@@ -49,7 +49,7 @@ def ended(error: BaseException, capsys, *words: str) -> tuple[int, str]:
         (OSError("of a library"), "of a library"),
     ],
 )
-def test_what_a_user_can_meet_is_one_line(error, told, capsys):
+def test_expected_errors_are_one_line(error, told, capsys):
     code, err = ended(error, capsys)
     assert code == 1
     assert told in err
@@ -60,7 +60,7 @@ def test_what_a_user_can_meet_is_one_line(error, told, capsys):
 @pytest.mark.parametrize(
     "error", [ZeroDivisionError("division by zero"), KeyError("x"), TypeError()]
 )
-def test_anything_else_is_called_a_bug_and_says_where_to_report_it(error, capsys):
+def test_other_errors_are_called_a_bug_with_the_place_to_report_it(error, capsys):
     code, err = ended(error, capsys)
     assert (code, err.count("\n")) == (1, 1)
     assert err.startswith("speak: error: this is a bug of mlx-chatterbox: ")
@@ -204,7 +204,7 @@ full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no /dev/f
 @pytest.mark.parametrize(
     "closed", ["2>&-", ">&- 2>&- <&-", pytest.param("2>/dev/full", marks=full)]
 )
-def test_speech_is_spoken_whoever_listens_to_messages(closed, tmp_path):
+def test_closed_output_streams_do_not_stop_speech(closed, tmp_path):
     code, _, err = shell(f"{SPEAK} a.wav {closed}", tmp_path)
     assert (code, err) == (0, "")
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
@@ -242,7 +242,7 @@ def test_streams_that_are_needed_and_closed(line, told, tmp_path):
     assert told in err
 
 
-def test_a_reader_that_leaves_is_no_error(tmp_path):
+def test_a_closed_pipe_is_not_an_error(tmp_path):
     (tmp_path / "a.txt").write_text("One two three. " * 30000)
     line = "mlx generate --file a.txt --model pocket --show-text | head -c 5"
     assert shell(f"({line}; true) 2>&1", tmp_path)[1] == "One t"

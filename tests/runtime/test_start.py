@@ -65,12 +65,12 @@ def test_kernels_can_be_switched_off():
 
 
 @linux
-def test_no_compiler_is_no_error():
+def test_a_missing_compiler_is_not_an_error():
     assert report(TUNED, PATH="/nowhere") == ["False", "True"]
 
 
 @linux
-def test_a_compiler_that_fails_is_no_error(tmp_path):
+def test_a_compiler_that_fails_is_not_an_error(tmp_path):
     compiler = tmp_path / "g++"
     compiler.write_text("#!/bin/sh\necho 12; test $# = 1\n")
     compiler.chmod(0o755)
@@ -276,7 +276,7 @@ def test_two_at_once_are_the_two_alone(rng, two_cores):
 
 
 @pytest.mark.parametrize("failing", [0, 1])
-def test_an_error_in_either_comes_out_and_the_next_call_works(two_cores, failing):
+def test_an_error_in_either_is_raised_and_the_next_call_works(two_cores, failing):
     def fail():
         raise ValueError("no")
 

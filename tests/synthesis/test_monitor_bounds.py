@@ -65,7 +65,7 @@ def test_a_text_of_two_letters():
     assert plausible("ab.", PACE).usual == 24
 
 
-def test_what_may_be_left_unsaid_counts_little_at_least():
+def test_numbers_signs_and_capitals_add_little_to_the_shortest_length():
     assert plausible("ab 12", PACE).shortest == plausible("abcd", PACE).shortest == 4
     assert plausible("ab + $ %", PACE).shortest == plausible("ab", PACE).shortest
     assert plausible("ABC", PACE).shortest == plausible("abc", PACE).shortest
@@ -131,7 +131,7 @@ def test_a_second_at_least_and_three_seconds_of_period_at_most(rng):
     assert find_loop(words[:76] * 4) is None
 
 
-def test_of_two_loops_the_first_that_is_complete_counts(rng):
+def test_the_first_complete_of_two_loops_counts(rng):
     words = rng.integers(0, 6561, 200).tolist()
     # The longer begins first, the shorter is complete first.
     tokens = words[:60] * 2 + words[100:110] * 5 + words[:60] * 2

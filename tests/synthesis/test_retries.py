@@ -94,7 +94,7 @@ def test_where_nothing_is_found_nothing_changes(tts):
         np.testing.assert_array_equal(guarded, tts.generate(text, seed=seed, guard=False, **FAST))
 
 
-def test_without_the_stop_token_it_ends_and_says_why(tts, no_stop):
+def test_without_the_stop_token_it_ends_with_a_reason(tts, no_stop):
     spoken = tts.generate(TEXT, seed=1, **FAST)
     bounds = plausible(TEXT, tts.defaults.seconds_per_letter)
     (outcome,) = tts.outcomes
@@ -169,7 +169,7 @@ def test_silent_audio_is_spoken_again(tts, monkeypatch):
     assert (tts.outcomes[0].verdict, tts.outcomes[0].tries) == ("", 2)
 
 
-def test_the_callers_own_limit_is_no_finding(tts):
+def test_the_callers_own_limit_is_not_a_finding(tts):
     tts.generate(TEXT, seed=1, max_new_tokens=6, **FAST)
     assert [(one.verdict, one.tries) for one in tts.outcomes] == [("", 1)]
     assert not tts.stopped
@@ -214,7 +214,7 @@ def together(monkeypatch):
 
 
 @pytest.mark.parametrize("is_small", [True, False])
-def test_on_two_cores_each_writes_a_half_of_what_a_small_t3_says(
+def test_on_two_cores_each_decodes_half_of_a_small_t3s_texts(
     tts, steady_voice, monkeypatch, together, is_small
 ):
     if parallel._blas() is None or not device.on_cpu():

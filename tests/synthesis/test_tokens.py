@@ -34,7 +34,7 @@ def test_played_tokens_are_kept():
 
 @pytest.mark.parametrize(("count", "full"), [(4, False), (5, True)])
 @pytest.mark.parametrize("is_callers", [True, False])
-def test_who_set_the_limit_says_what_reaching_it_means(count, full, is_callers):
+def test_the_owner_of_a_limit_decides_what_reaching_it_means(count, full, is_callers):
     decoded = DecodedTokens.within(TokenLimit(5, is_callers), count, [1], was_ended=False)
     assert decoded.is_cut_off is (full and is_callers)
     assert decoded.ran_on is (full and not is_callers)

@@ -98,7 +98,7 @@ def test_japanese_without_the_library_is_an_error(monkeypatch):
 # Chinese
 
 
-def test_chinese_without_a_table_goes_on_and_says_so_once(tmp_path):
+def test_chinese_without_a_table_goes_on_with_one_warning(tmp_path):
     converter = zh.CangjieConverter(tmp_path / "none.json")
     with pytest.warns(FrontEndWarning, match=r"none\.json is missing"):
         assert converter.codes("日本 a") == "日本 a"
@@ -160,7 +160,7 @@ def test_with_a_segmenter_words_stand_apart(converter, monkeypatch, tmp_path):
 # Hebrew
 
 
-def test_hebrew_without_a_model_goes_on_and_says_so_once():
+def test_hebrew_without_a_model_goes_on_with_one_warning():
     with pytest.warns(FrontEndWarning, match=he.MODEL_VARIABLE):
         assert he.add_points("שלום") == "שלום"
     assert quiet(he.add_points, "שלום") == "שלום"
@@ -206,7 +206,7 @@ def test_hebrew_with_a_model_but_no_library_is_an_error(monkeypatch, tmp_path):
 # Russian
 
 
-def test_russian_without_a_library_goes_on_and_says_so_once(monkeypatch):
+def test_russian_without_a_library_goes_on_with_one_warning(monkeypatch):
     for name in ("russian_text_stresser", "russian_text_stresser.text_stresser"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.warns(FrontEndWarning, match="stress"):

@@ -82,7 +82,7 @@ def letters(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("language", "text", "accepted"), EUROPEAN)
-def test_what_native_speakers_say(language, text, accepted):
+def test_forms_of_native_speakers(language, text, accepted):
     said = spoken_form(text, language).text
     assert letters(said) in [letters(form) for form in accepted], said
     assert spoken_form(said, language).text == said

@@ -70,7 +70,7 @@ ALL = ["pocket", "english", "multilingual", "turbo"]
         "On 4 May it was 5 or 6.",
     ],
 )
-def test_of_an_ordinary_text_nothing_is_unread(read, variant, text):
+def test_an_ordinary_text_is_read_in_full(read, variant, text):
     assert read(variant, text).unread == ()
 
 

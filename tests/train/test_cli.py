@@ -204,7 +204,7 @@ def test_a_speaker_encoder_needs_two_speakers(configuration, capsys):
     assert "two speakers or more" in capsys.readouterr().err
 
 
-def test_an_interruption_says_how_to_go_on(configuration, tmp_path, capsys, monkeypatch):
+def test_an_interruption_prints_how_to_resume(configuration, tmp_path, capsys, monkeypatch):
     from mlx_chatterbox.train.metrics import Metrics
 
     file, steps = configuration(), []

@@ -110,7 +110,7 @@ def test_paths_are_relative_to_the_file_and_overrides_to_the_current_folder(
     assert config.training.output_dir == str(elsewhere / "out")
 
 
-def test_local_folder_overrides_the_base_model_and_says_so(read, tmp_path):
+def test_local_folder_overrides_the_base_model_with_a_note(read, tmp_path):
     config = read(f"{MINIMAL}model:\n  base_model: turbo\n  local_model_dir: mine\n")
     assert config.model.source == str(tmp_path / "mine")
     assert "voice.yaml:4: model.base_model has no effect" in config.notes[0]
@@ -389,7 +389,7 @@ def test_a_template_overwrites_nothing(tmp_path):
         write_template(tmp_path / "nowhere" / "voice.yaml", "t3")
 
 
-def test_every_option_says_what_it_does():
+def test_every_option_has_a_description():
     for key, kind, default, doc in rows(TrainConfig):
         assert len(doc) > 10, key
         assert kind

@@ -203,7 +203,7 @@ def test_a_range_is_two_ascending_numbers(tmp_path):
         )
 
 
-def test_config_json_says_it_only_where_there_is_something_to_say(tmp_path, small_checkpoint):
+def test_config_json_has_fine_tuning_only_if_it_is_set(tmp_path, small_checkpoint):
     assert "fine_tuning" not in load_converted(small_checkpoint).config.to_dict()
     config = dataclasses.replace(ModelConfig(), fine_tuning=pocket_config().fine_tuning)
     config.save(tmp_path)
@@ -219,7 +219,7 @@ def test_config_json_says_it_only_where_there_is_something_to_say(tmp_path, smal
             FineTuningConfig.from_dict(wrong)
 
 
-def test_the_bundled_pocket_says_how_it_was_trained():
+def test_the_bundled_pocket_states_how_it_was_trained():
     from mlx_chatterbox.weights.hub import resolve
 
     assert ModelConfig.load(resolve("pocket")).fine_tuning == pocket_config().fine_tuning

@@ -19,7 +19,7 @@ KINDS = {"metadata.csv": "metadata_csv", "metadata.json": "metadata_json"}
 
 @pytest.mark.parametrize("odd", ["pipe", "device"])
 @pytest.mark.parametrize("name", KINDS)
-def test_a_list_that_is_no_file_is_refused(tmp_path, name, odd):
+def test_a_list_that_is_not_a_regular_file_is_refused(tmp_path, name, odd):
     make_odd(tmp_path / name, odd)
     data = section(tmp_path / name, KINDS[name])
     found = in_time(lambda: read_clips(data))
@@ -28,7 +28,7 @@ def test_a_list_that_is_no_file_is_refused(tmp_path, name, odd):
 
 
 @pytest.mark.parametrize("odd", ["pipe", "device"])
-def test_an_id_of_a_run_that_is_no_file_is_not_read(tmp_path, odd):
+def test_an_id_of_a_run_that_is_not_a_regular_file_is_not_read(tmp_path, odd):
     make_odd(tmp_path / WANDB_RUN_NAME, odd)
     assert len(in_time(lambda: _run_id(tmp_path, True))) == 12
 

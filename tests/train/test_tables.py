@@ -287,14 +287,14 @@ def test_more_columns_than_a_list_of_clips_has(listed, header):
     assert "602 columns; at most 500 are allowed" in said
 
 
-def test_windows_1252_that_nobody_named_is_explained(listed):
+def test_undeclared_windows_1252_is_explained(listed):
     table = f"a|{HELLO}\nb|Caf\xe9.\n".encode("cp1252")
     rows, said = listed(table)
     assert rows == PLAIN[:1]
     assert "metadata.csv:2: in windows-1252 it is 'Café.': set dataset.encoding" in said
 
 
-def test_a_recording_with_two_texts_says_so(listed):
+def test_a_recording_with_two_texts_is_reported(listed):
     rows, said = listed(f"a|{HELLO}\na|{RAIN}\nb|{TEA}\n")
     assert [row[3] for row in rows] == [HELLO, TEA]
     assert "the same as a, whose text is another: 'Hello, you.'" in said

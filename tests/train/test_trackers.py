@@ -186,7 +186,7 @@ def test_what_wandb_refuses_is_one_line(stand_in, tmp_path, error):
     assert "\n" not in str(raised.value)
 
 
-def test_nobody_logged_in_is_found_before_training(stand_in, tmp_path, monkeypatch):
+def test_a_missing_login_is_reported_before_training(stand_in, tmp_path, monkeypatch):
     config = stub_config(tmp_path, report_to=["wandb"])
     check_trackers(config)
     stand_in.fails.append(_Error())

@@ -85,7 +85,7 @@ def test_a_good_recording_is_unchanged_without_a_warning(tts, encoded, name, how
         np.testing.assert_array_equal(getattr(voice, name), getattr(without, name))
 
 
-def test_a_quiet_or_loud_recording_or_a_silent_beginning_is_no_fault(tts):
+def test_a_quiet_or_loud_recording_or_a_silent_beginning_is_not_a_fault(tts):
     waveform = load_audio(DOCS / "pocket-rms.wav", tts.sr)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

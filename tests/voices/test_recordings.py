@@ -89,7 +89,7 @@ def test_what_libsndfile_cannot_read_is_read_through_ffmpeg(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_without_ffmpeg_the_error_says_what_it_is_and_what_is_missing(tmp_path, name, monkeypatch):
+def test_without_ffmpeg_the_error_names_the_format_and_the_program(tmp_path, name, monkeypatch):
     path = encoded(tmp_path / name, *KINDS[name][0])
     without_ffmpeg(monkeypatch)
     with pytest.raises(AudioError) as caught:
@@ -131,7 +131,7 @@ def test_a_video_gives_its_first_sound_track(tmp_path):
     assert pitch(samples[:, 0], rate) == pytest.approx(440, abs=2)
 
 
-def test_a_video_without_sound_is_an_error_that_says_so(tmp_path):
+def test_a_video_without_sound_is_reported_as_such(tmp_path):
     for name in ("silent.mp4", "silent.webm"):
         codec = "mpeg4" if name.endswith("mp4") else "libvpx"
         path = encoded(tmp_path / name, "-map", "1:v", "-c:v", codec, video=True)
@@ -309,7 +309,7 @@ def test_voices_and_conversion_read_what_a_telephone_records(tmp_path, checkpoin
     assert len(waveform) == pytest.approx(len(recording), abs=0.1 * RATE)
 
 
-def test_training_listens_to_what_a_telephone_records(tmp_path, recording):
+def test_training_reads_what_a_telephone_records(tmp_path, recording):
     path = encoded(tmp_path / "clip.m4a", "-f", "ipod", samples=recording)
     settings = section(tmp_path, trim_silence=False, max_audio_duration_s=15)
     listener = Listener(settings, None)

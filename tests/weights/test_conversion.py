@@ -139,7 +139,7 @@ def test_half_precision_sources_are_folded_in_float32(tmp_path, weights):
         assert mx.allclose(converted[key], value, rtol=2e-2), key
 
 
-def test_the_configuration_says_where_the_weights_come_from(source, tmp_path):
+def test_the_configuration_names_the_source_of_the_weights(source, tmp_path):
     out = convert_folder(source, tmp_path / "ours", config=small_config())
     config = ModelConfig.load(out)
     expected = dataclasses.replace(small_config(), source=config.source)
@@ -156,7 +156,7 @@ def test_the_configuration_says_where_the_weights_come_from(source, tmp_path):
     assert ModelConfig.load(out).source["repository"] == "owner/name"
 
 
-def test_a_snapshot_in_the_hubs_cache_says_its_revision(tmp_path, weights):
+def test_the_revision_of_a_snapshot_in_the_hubs_cache_is_recorded(tmp_path, weights):
     (tmp_path / "snapshots").mkdir()
     for folder, revision in (("snapshots/abc", "abc"), ("elsewhere", None)):
         source = save(tmp_path / folder, to_upstream(weights))

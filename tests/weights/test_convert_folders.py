@@ -190,7 +190,7 @@ def test_an_index_of_other_shards_and_a_tensor_in_two_are_refused(small_upstream
     assert f"{key} is in two files" in refusal(folder, tmp_path / "out")
 
 
-def test_what_is_whole_is_read_whatever_an_index_says(small_upstream, tmp_path):
+def test_a_complete_file_is_read_despite_an_index(small_upstream, tmp_path):
     """mlx-audio writes an index beside a single file too."""
     folder = copy_of(small_upstream, tmp_path / "upstream")
     index = {"weight_map": {"text_emb.weight": "t3_cfg.safetensors"}}
@@ -361,7 +361,7 @@ def test_a_manifest_that_somebody_prepared_neither_hangs_nor_lets_a_folder_be_re
     assert (place / "letter.txt").read_text() == "kept"
 
 
-def test_the_summary_says_what_each_network_is_stored_in(run, small_upstream, tmp_path):
+def test_the_summary_names_the_precision_of_each_network(run, small_upstream, tmp_path):
     _, said, _ = run(small_upstream, tmp_path / "a", "--recipe", "balanced")
     lines = {line.strip().partition(":")[0]: line for line in said.splitlines()}
     assert lines.keys() >= COMPONENTS.keys()
@@ -378,7 +378,7 @@ def test_the_summary_says_what_each_network_is_stored_in(run, small_upstream, tm
     assert " bits" not in said
 
 
-def test_components_add_up_to_the_model_and_the_card_says_what_was_kept(small_upstream, tmp_path):
+def test_components_add_up_to_the_model_and_the_card_names_what_was_kept(small_upstream, tmp_path):
     recipe = RECIPES["small"]
     made = convert(
         small_upstream,

@@ -121,7 +121,7 @@ def test_any_damage_to_any_file_is_found(ours, damage, match, name):
     assert "\n" not in str(caught.value)
 
 
-def test_weights_that_nobody_listed_are_refused(ours):
+def test_unlisted_weights_are_refused(ours):
     shutil.copy(ours / "model.safetensors", ours / "model-t3.safetensors")
     with pytest.raises(CheckpointError, match=r"model-t3\.safetensors is not listed"):
         check_manifest(ours)
@@ -153,7 +153,7 @@ def test_check_is_asked_for_by_name(ours, capsys, recording_file, tmp_path):
     assert not (tmp_path / "a.wav").exists()
 
 
-def test_a_folder_without_a_manifest_says_how_to_get_one(ours):
+def test_a_folder_without_a_manifest_is_reported_with_the_remedy(ours):
     (ours / MANIFEST_NAME).unlink()
     load(ours)
     with pytest.raises(CheckpointError, match=r"no manifest\.json.*convert"):

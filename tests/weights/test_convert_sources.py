@@ -134,7 +134,7 @@ def test_the_first_layout_has_2533_tensors_and_lacks_the_documented_ones():
 
 
 @pytest.mark.parametrize("separate", [True, False])
-def test_mlx_audios_english_says_the_same(tmp_path, from_upstream, long_recording, separate):
+def test_mlx_audios_english_speaks_the_same(tmp_path, from_upstream, long_recording, separate):
     weights = from_upstream().weights
     source = mlx_audio_layout.write(tmp_path / "community" / "model", weights, separate=separate)
     result = converted(source, tmp_path)
@@ -148,7 +148,7 @@ def test_mlx_audios_english_says_the_same(tmp_path, from_upstream, long_recordin
 
 
 @pytest.mark.parametrize("variant", ["turbo", pytest.param("nano", marks=pytest.mark.slow)])
-def test_mlx_audios_turbo_says_the_same(tmp_path, from_upstream, long_recording, variant):
+def test_mlx_audios_turbo_speaks_the_same(tmp_path, from_upstream, long_recording, variant):
     source = mlx_audio_layout.write(
         tmp_path / "community" / "model", from_upstream(variant).weights, "chatterbox-turbo", "gpt2"
     )
@@ -160,7 +160,7 @@ def test_mlx_audios_turbo_says_the_same(tmp_path, from_upstream, long_recording,
     )
 
 
-def test_mlx_audios_multilingual_says_the_same(tmp_path, from_upstream, long_recording):
+def test_mlx_audios_multilingual_speaks_the_same(tmp_path, from_upstream, long_recording):
     weights = from_upstream("multilingual").weights
     source = mlx_audio_layout.write(
         tmp_path / "community" / "model", weights, tokenizer="multilingual", t3_model="v3"
@@ -275,7 +275,7 @@ def test_layers_of_several_group_sizes_are_distinguished(tmp_path):
 
 
 @pytest.mark.parametrize("stated", ["x", {"group_size": "many"}, {"group_size": None}, [4]])
-def test_a_quantization_that_says_nothing_is_an_error_in_words(stated):
+def test_an_invalid_quantization_is_a_clear_error(stated):
     with pytest.raises(CheckpointError, match=r"config\.json has quantization"):
         group_sizes({"quantization": stated})
 
@@ -293,7 +293,7 @@ def test_tensors_lost_by_the_first_layout_are_reported(tmp_path, from_upstream):
             assert float(mx.abs(stored[key]).max()) == 0.0
 
 
-def test_a_missing_speech_tokenizer_says_where_it_is(tmp_path, from_upstream):
+def test_a_missing_speech_tokenizer_is_an_error_with_its_source(tmp_path, from_upstream):
     source = mlx_audio_layout.write(tmp_path / "c" / "model", from_upstream().weights)
     shutil.move(tmp_path / "c" / "S3TokenizerV2", tmp_path / "elsewhere")
     with pytest.raises(CheckpointError, match=r"mlx-community/S3TokenizerV2"):
@@ -445,7 +445,7 @@ def test_hugging_faces_sizes_are_taken_over(tmp_path, from_upstream):
     assert layouts.recognise(source, s3gen=other).config.s3gen.encoder_num_blocks == 1
 
 
-def test_s3gen_alone_is_no_model_and_the_error_says_what_to_do(tmp_path, from_upstream):
+def test_s3gen_alone_is_an_error_with_the_remedy(tmp_path, from_upstream):
     other = hugging_face_s3gen(tmp_path / "hf", from_upstream().weights)
     with pytest.raises(CheckpointError, match=r"only S3Gen.*--s3gen"):
         converted(other, tmp_path)
@@ -573,7 +573,7 @@ def test_what_is_read_is_never_replaced(tmp_path, from_upstream):
 # --- Unknown layouts ----------------------------------------------------------------------------
 
 
-def test_an_unknown_folder_says_what_was_looked_for_and_what_is_there(tmp_path):
+def test_an_unknown_folder_is_an_error_that_lists_expected_and_present_files(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "cat.jpg").touch()

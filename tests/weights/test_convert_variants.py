@@ -144,7 +144,7 @@ def test_changed_bytes_in_a_pt_file_are_noticed(tmp_path):
 # --- Which model a folder holds ----------------------------------------------------------------
 
 
-def test_of_several_english_is_taken_unless_another_is_asked_for(family, tmp_path):
+def test_english_is_the_default_of_several_variants(family, tmp_path):
     assert find_source(family).name == "english"
     assert find_source(family, "multilingual").t3_file == V3
     assert find_source(family, "multilingual-v2").t3_file == V2
@@ -186,7 +186,7 @@ def test_a_language_packs_t3_is_found_by_its_content(pack, tmp_path):
     assert all(mx.array_equal(converted[key], value) for key, value in weights.items())
 
 
-def test_of_two_unknown_t3s_one_must_be_chosen(pack, tmp_path):
+def test_one_of_two_unknown_t3s_must_be_chosen(pack, tmp_path):
     folder = shutil.copytree(pack, tmp_path / "two")
     shutil.copyfile(folder / "t3_hindi.safetensors", folder / "t3_malay.safetensors")
     with pytest.raises(CheckpointError, match=r"t3_hindi.*t3_malay.*--t3"):

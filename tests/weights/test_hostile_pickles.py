@@ -159,7 +159,7 @@ def test_records_that_lie_in_each_other(tmp_path, read):
 
 
 @READERS
-def test_a_record_that_says_it_is_larger(tmp_path, read):
+def test_a_record_with_too_large_a_stated_size(tmp_path, read):
     path = torch_save(tmp_path / "a.pt", {"x": FakeTensor(np.zeros(1000, np.float32))})
     blob = path.read_bytes()
     at = blob.rindex(b"archive/data/0") - 46

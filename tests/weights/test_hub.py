@@ -101,7 +101,7 @@ def test_a_download_that_came_damaged_is_refused(start, hub):
     assert "was damaged on the way" in errors
 
 
-def test_what_other_downloads_have_begun_stays(start, hub, tmp_path):
+def test_parts_of_other_downloads_stay(start, hub, tmp_path):
     """Parts of other files, and those of running downloads, stay; outdated ones go."""
     fcntl = pytest.importorskip("fcntl")
     files = {"model.safetensors": bytes(SIZE), "other.md": b"x"}

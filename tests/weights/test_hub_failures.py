@@ -213,7 +213,7 @@ dataset: {dataset_path: voice_data}
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_programs_say_it_in_one_line_and_end_with_1(asked, hub, tmp_path, monkeypatch, program):
+def test_programs_report_it_in_one_line_and_exit_with_1(asked, hub, tmp_path, monkeypatch, program):
     monkeypatch.setenv("PYTHONPATH", os.getcwd())
     monkeypatch.chdir(tmp_path)
     hub.add(REPO, {"model.safetensors": WEIGHTS})

@@ -189,7 +189,7 @@ def test_a_folder_that_lacks_one_file_is_an_error_that_names_it(at, small_upstre
         ("-x/y", "is neither a folder, a known model"),
     ],
 )
-def test_paths_that_are_no_model(name, message, monkeypatch, tmp_path, capsys):
+def test_paths_that_are_not_models(name, message, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("x")
     (tmp_path / "empty").mkdir()

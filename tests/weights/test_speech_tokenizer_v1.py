@@ -61,7 +61,7 @@ def onnx_files(tmp_path_factory, weights):
 
 
 @pytest.mark.parametrize("rate", [50, 25])
-def test_tokens_are_as_many_as_the_rate_says(onnx_files, rate):
+def test_the_number_of_tokens_follows_from_the_rate(onnx_files, rate):
     tokenizer = load_speech_tokenizer_v1(onnx_files[rate], config=config(25))
     assert tokenizer.config == config(rate)  # the file knows
     wave = synthetic_voice(3.0, seed=1)[:40000]  # 2.5 s

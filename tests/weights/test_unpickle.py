@@ -170,7 +170,7 @@ def test_a_tensor_past_its_storage_is_refused(tmp_path, size, stride, offset):
     refuses(path, "tensor")
 
 
-def test_a_storage_shorter_than_it_says_is_refused(tmp_path):
+def test_a_storage_shorter_than_stated_is_refused(tmp_path):
     value = FakeTensor(np.arange(20, dtype=np.float32))
     path = torch_save(tmp_path / "a.pt", value, records={"data/0": b"\0" * 76})
     refuses(path, "storage 0 has 19 elements, not 20")

@@ -66,7 +66,7 @@ def test_turbo_appends_three_tokens_of_silence(turbo):
     assert len(waveform) == 960 * (len(turbo.last_tokens) + 3)
 
 
-def test_turbo_hears_fifteen_seconds(turbo, small_models, long_recording):
+def test_turbo_uses_fifteen_seconds_of_reference(turbo, small_models, long_recording):
     twenty = np.tile(long_recording, 4)
     assert turbo.voice_of(twenty).cond_prompt_tokens.shape == (1, 375)
     english = ChatterboxTTS.from_local(small_models("english"))
@@ -87,7 +87,7 @@ def test_turbo_brings_references_to_one_loudness(turbo, long_recording):
     assert float(mx.abs(voices[0] - voices[1]).max()) > 1.0
 
 
-def test_turbo_says_unknown_tags_and_does_not_speak_them(turbo):
+def test_turbo_reports_unknown_tags_and_does_not_speak_them(turbo):
     with pytest.warns(UserWarning, match=r"\[yodel\].*known are .*\[laugh\]"):
         marked = turbo.generate("Hello [yodel] there.", seed=1, **SHORT)
     with warnings.catch_warnings():
@@ -102,7 +102,7 @@ def test_turbo_with_unknown_tags_alone_has_nothing_to_say(turbo):
         turbo.generate("[yodel]", **SHORT)
 
 
-def test_turbo_says_what_it_ignores(turbo):
+def test_turbo_reports_ignored_settings(turbo):
     with pytest.warns(UserWarning, match="ignore cfg_weight, exaggeration"):
         turbo.generate("Hello.", cfg_weight=0.5, exaggeration=0.7, seed=1, **SHORT)
 
@@ -264,7 +264,7 @@ def test_command_line_asks_for_the_language(small_models, capsys, tmp_path):
     assert "english has no language_id" in capsys.readouterr().err
 
 
-def test_command_line_says_warnings_in_one_line(small_models, capsys, tmp_path, long_recording):
+def test_command_line_prints_warnings_in_one_line(small_models, capsys, tmp_path, long_recording):
     from mlx_chatterbox.audio.files import save_audio
     from mlx_chatterbox.generate import main
 
