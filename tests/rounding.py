@@ -30,7 +30,7 @@ from mlx_chatterbox.models.t3.sampling import SamplingSettings, process_logits
 # and a result has many numbers that rounding moves independently.
 DRAWS = 4
 FACTOR = 8
-# Of the result, in RMS: what rounding moves further than this could hide a fault.
+# Largest change by rounding, as a fraction of the result's RMS; a larger one could hide a fault.
 MOST = 1e-2
 _DEPTH = 512
 
@@ -82,7 +82,7 @@ def nudged_weights(modules: Sequence[nn.Module], seed: int) -> Iterator[None]:
 
 
 class _Steady(nn.Module):
-    """A pitch of 120 Hz, whatever the mel says."""
+    """A pitch of 120 Hz for any mel."""
 
     def __call__(self, mel: mx.array) -> mx.array:
         return mx.full(mel.shape[:2], 120.0)
@@ -133,7 +133,7 @@ class Rounding:
         draws, modules = Draws(), [*modules, *([] if t3 is None else [t3])]
         with draws.noted():
             self.wanted = _arrays(compute(*given))
-        # The last sum of all is rounded whatever the weights are.
+        # The last sum is rounded for any weights.
         least = lost_in_products()
         self.moved = [
             (least * rms(one), least * float(np.abs(one).max(initial=0.0))) for one in self.wanted

@@ -98,7 +98,7 @@ def test_no_jump_at_a_seam(converted, seconds):
 @pytest.mark.numbers
 @pytest.mark.parametrize("seconds", [35, 95])
 def test_a_seam_is_as_smooth_as_the_mel_elsewhere(vc, seconds):
-    """From frame to frame the mel moves no further in a cross-fade than outside of one."""
+    """Steps of the mel from frame to frame are no larger in a cross-fade than elsewhere."""
     s3gen = vc.networks.s3gen
     tokens = mx.array(np.random.default_rng(3).integers(0, 6561, seconds * 25))
     mels = [mel for mel, _ in mel_pieces(s3gen, tokens, vc.reference, mx.random.key(0), 2)]
@@ -123,7 +123,7 @@ def test_pieces_agree_where_they_overlap(vc):
             mel_pieces(s3gen, tokens[:n], vc.reference, mx.random.key(0), 2) for n in (1000, 900)
         )
     )
-    # Of the first two pieces, then of one's first and the other's second, then of the second two.
+    # First pieces of both, then the first of one and the second of the other, then second pieces.
     difference = (long[600:1600] - short[600:1600]).std()
     assert 0.0 < difference < 0.1 * long.std()
 
@@ -188,7 +188,7 @@ def test_vocoder_in_pieces_equals_the_vocoder(vc, pitch, rng, cuts):
         source, _ = vocoder.m_source.excite(vocoder.f0_predictor(mel), 480, phases, noise)
         return vocoder.decode(mel, source)[0]
 
-    # Not its weights: they would move F0 everywhere to the same side, as rounding does not.
+    # Its weights stay: unlike rounding, they would move F0 everywhere in the same direction.
     rounding = Rounding(whole, given=[mel])
     assert np.abs(rounding.wanted[0]).max() > 1e-2
     rounding.check(mx.concatenate(pieces))

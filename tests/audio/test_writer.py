@@ -221,7 +221,7 @@ def test_an_interrupted_file_never_appears(tmp_path, ending):
 @pytest.mark.parametrize("missing", [1, 1000])
 def test_a_disk_that_is_full_at_the_very_end_is_noticed(tmp_path, ending, missing):
     """Encoders write their last bytes when they are closed, and do not report errors of that.
-    A limit on the size of files stands for the disk."""
+    A limit on the size of files simulates the full disk."""
     resource = pytest.importorskip("resource")
     path = tmp_path / f"a.{ending}"
     save_audio(path, tone(), RATE)

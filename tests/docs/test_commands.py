@@ -66,7 +66,7 @@ PROGRAMS = [
 def test_every_example_of_the_help_is_accepted_by_its_parser(program, monkeypatch, capsys):
     assert accepted(Command(program, f"{program} --help"), monkeypatch) == ""
     lines = re.sub(r" *\\\n *", " ", capsys.readouterr().out).splitlines()
-    # What it does may stand after two spaces.
+    # A description may follow after two spaces.
     shown = [re.split(" {2,}|#", line.strip())[0].strip() for line in lines if _EXAMPLE.match(line)]
     examples = [Command(program, line) for line in shown if " " in line]
     assert examples or program.endswith(".doctor")

@@ -75,7 +75,7 @@ def test_links_lead_to_what_is_there(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_source_files_that_are_named_are_there(page):
-    """By the end of their paths: `nn/conv.py`, or `conv.py` alone."""
+    """Files are named by the end of their paths: `nn/conv.py`, or `conv.py` alone."""
     text = page.read_text(encoding="utf-8")
     named = {span.partition("::")[0] for span in _SOURCE.findall(text)} - GENERATED
     assert not [name for name in named if not any(path.endswith(f"/{name}") for path in SOURCES)]

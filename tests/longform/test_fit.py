@@ -13,7 +13,7 @@ RATE = 24_000
 
 
 def voice(seconds=2.0, hz=120.0, level=0.3):
-    """Like a vowel: harmonics of a pitch that wavers, in syllables, no silence at its ends."""
+    """A vowel-like sound: harmonics of a wavering pitch, in syllables, no silence at its ends."""
     time = np.arange(int(seconds * RATE)) / RATE
     phase = 2 * np.pi * (hz * time + 0.4 * np.sin(2 * np.pi * 3 * time))
     wave = sum(np.sin(k * phase) / k for k in range(1, 12))

@@ -83,7 +83,7 @@ def test_the_manifest_records_every_piece(speak):
             job_folder(speak.folder / "out.wav") / "pieces" / f"{piece['key']}.flac",
             dtype="float32",
         )
-        # As it was spoken, except for the gain that equalises loudness.
+        # The audio as spoken, except for the gain that equalises loudness.
         gain = np.dot(waveform[start:end], kept) / np.dot(kept, kept)
         assert gain == pytest.approx(1.0, abs=0.2)
         np.testing.assert_allclose(waveform[start:end], gain * kept, atol=2 / 32768)
@@ -367,7 +367,7 @@ assert (folder / "out.wav").exists()
 
 
 def test_a_full_disk_costs_nothing_that_was_finished(tmp_path):
-    """A limit on the size of files stands for the disk; the error differs by its number alone."""
+    """A limit on the size of files simulates the full disk; only the error number differs."""
     code = FULL.format(folder=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -168,7 +168,7 @@ def test_only_what_is_needed_stays(store):
         store.write(key, encode(sound(0.1), RATE), record())
     store.keep_only(key for key in (A, C))
     assert names(store.folder) == [f"{A}.flac", f"{A}.json", f"{C}.flac", f"{C}.json"]
-    # Of this version and of earlier ones.
+    # Temporary files of this version and of earlier ones.
     for left in (f".{A}.flac.0123456789abcdef.tmp", f".{B}.json.tmp"):
         (store.folder / left).write_bytes(b"half")
     theirs = ["five.tmp", "five.flac", f"{B}.txt", ".four.flac.tmp"]

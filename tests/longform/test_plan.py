@@ -102,7 +102,7 @@ def test_short_paragraphs_are_spoken_together():
     # Two paragraphs too long for one piece are cut again, and the short one is not left alone.
     words = [piece.text for piece in plan_text(f"Yes.\n\n{STORY} {STORY}", longest=150)]
     assert words == [f"Yes. {STORY}", STORY]
-    # Not over a break, a heading, or a pause that is written.
+    # Paragraphs are not joined over a break, a heading or a written pause.
     text = f"{STORY}\n\nYes.\n\n***\n\nNo.\n\nChapter 2\n\nWell.\n\n[pause 1s]\n\nSo."
     words = [piece.text for piece in plan_text(text)]
     assert words == [f"{STORY} Yes.", "No.", "Chapter 2", "Well.", "So."]

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.numbers
 FRAMES = [1, 5, 2999, 3000, 3001, 3100, 5200, 5201, 5300, 5399, 5400, 5403, 5500, 5599, 5600, 9500]
 
 
-# What a token is called here: the window that it comes from, and its place in the recording.
+# Stand-ins for tokens: the number of their window, and their place in the recording.
 _WINDOW = 100_000
 
 

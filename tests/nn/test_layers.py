@@ -80,7 +80,7 @@ REFERENCES = {
 @pytest.mark.parametrize("name", REFERENCES)
 @pytest.mark.parametrize("fused", [True, False])
 def test_activations(name, fused, monkeypatch):
-    """To 2e-6: the exponential's absolute error, about 1e-7, times arguments of up to 12."""
+    """Bound 2e-6: the exponential's absolute error, about 1e-7, times arguments of up to 12."""
     monkeypatch.setattr(device, "can_compile_on_cpu", lambda: fused)
     got = np.array(getattr(activations, name)(mx.array(GRID.astype(np.float32))))
     expected = REFERENCES[name](GRID.astype(np.float32).astype(np.float64))
@@ -108,7 +108,7 @@ def test_attention_with_and_without_bias(rng, scale, length):
     causal = np.triu(np.full((length, length), -1e9, dtype=np.float32), 1)
     for given in (None, padded, causal):
         scores = q.astype(np.float64) @ k.swapaxes(-1, -2) * 0.3
-        # What rounding the scores to float32 does to the weights.
+        # Error of the weights by rounding the scores to float32.
         rounding = 4 * np.finfo(np.float32).eps * np.abs(scores).max()
         scores = scores if given is None else scores + given
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
@@ -119,7 +119,7 @@ def test_attention_with_and_without_bias(rng, scale, length):
 
 
 def test_half_precision_takes_no_polynomial(monkeypatch):
-    """In float16 the polynomials' squarings would lose the low digits."""
+    """The polynomials' squarings would lose the low digits in float16."""
     monkeypatch.setattr(activations, "_gelu_polynomial", None)
     x = mx.array(GRID[:50].astype(np.float16))
     assert activations.gelu(x).dtype == mx.float16

@@ -165,7 +165,7 @@ class Sound:
 
 @pytest.fixture(scope="module")
 def sound(small_models):
-    """By variant; our own stages stand for upstream's, but for what NumPy computes by itself."""
+    """Stages without a fault, by variant; ours stand for upstream's, except NumPy's own."""
     from mlx_chatterbox.parity.inputs.make import make_inputs
     from mlx_chatterbox.weights.checkpoint import load
 

@@ -88,7 +88,7 @@ def test_texts_survive_as_tensors():
 
 
 def test_it_is_compared_in_float32_alone(case):
-    """In other precisions a token may be another, and the rest with it."""
+    """Other precisions may change a token, and all that follows."""
     folder, inputs = case
     found = compute(folder, inputs)
     (stage,) = [stage for stage in STAGES if stage.name == PIPELINE]

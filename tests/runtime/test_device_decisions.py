@@ -40,7 +40,7 @@ SHORT = {"max_new_tokens": 12, "n_cfm_timesteps": 2, "seed": 1}
 def taken():
     """Branches taken by each decision, by (file, line)."""
     with noted() as ways, pytest.MonkeyPatch.context() as patch:
-        # As on a machine that gains from two at a time.
+        # A machine that gains from two threads.
         patch.setattr(parallel, "_cores", lambda: 2)
         yield ways
 

@@ -229,7 +229,7 @@ def test_gradients_pass_attention_in_c(rng, monkeypatch, lengths):
 @pytest.mark.numbers
 @pytest.mark.parametrize("rows", [7, 8, 11])
 def test_many_rows_attend_as_each_alone(rng, rows):
-    """No mask, one for all rows in four dimensions or two, and one for each row."""
+    """Masks: none, one for all rows in four dimensions or two, and one for each row."""
     q, k, v = (mx.array(rng.standard_normal((rows, 2, n, 4)).astype("f4")) for n in (3, 9, 9))
     one = mx.where(mx.arange(9)[None] > 6 + mx.arange(3)[:, None], -1e9, 0.0)
     each = mx.array(rng.standard_normal((rows, 1, 1, 9)).astype("f4"))

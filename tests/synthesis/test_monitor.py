@@ -21,7 +21,7 @@ TEXT = "The weather is warm today, and the birds are singing."
 
 @pytest.fixture
 def written(rng):
-    """As many random tokens as the text takes."""
+    """Random tokens, as many as the text takes."""
     return rng.integers(0, 6561, plausible(TEXT, PACE).usual).tolist()
 
 

@@ -64,7 +64,7 @@ def test_a_text_far_too_long_for_the_model_is_reported_and_not_retried():
     found = judge_decoded(DecodedTokens(500, list(range(500)), False, False, ran_on=True), bounds)
     assert "cut off after 20.0 s" in found.reason
     assert found.is_final
-    # Nor is it called an early end.
+    # It is not called an early end either.
     bounds = plausible("a" * 5000, 0.075)
     found = judge_decoded(DecodedTokens(500, list(range(500)), False, False, ran_on=True), bounds)
     assert "cut off" in found.reason

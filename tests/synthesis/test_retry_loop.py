@@ -222,7 +222,7 @@ def test_the_worthless_part_of_the_best_attempt_is_cut_off():
     assert len(speaking.finished[0].waveform) == 40 * 960
     assert speaking.finished[0].waveform[-1] == 0.0
     assert speaking.finished[0].decoded.audible == loop
-    # What a monitor ended is cut at about its length, what the model ended itself is not.
+    # Speech that a monitor ended is cut at about its length; speech that the model ended is not.
     endless = words[: BOUNDS.longest + 1]
     for was_ended in (False, True):
         speaking = guarded({0: [(decoded(endless, was_ended), LOUD)] * 3})

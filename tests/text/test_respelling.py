@@ -69,7 +69,7 @@ def test_the_longest_entry_comes_first_whatever_the_order():
 
 
 def test_other_text_stays_as_it_is(respell):
-    """Every character that no entry names, in whatever script."""
+    """Characters that no entry names stay, in any script."""
     generator = random.Random(0)
     for _ in range(300):
         text = "".join(

@@ -157,7 +157,7 @@ def test_what_is_written_down_wins(tmp_path):
     weights = configured(tmp_path, tmp_path, "training.loss_weights={text: 0.5}")
     follow_base(weights, pocket)
     assert weights.training.loss_weights == {"text": 0.5, "mu": 0.5}
-    # With the flow frozen there is no part "mu" to weigh.
+    # The loss has no part "mu" to weigh while the flow is frozen.
     alone = configured(tmp_path, tmp_path, "model.freeze_components=[s3gen]")
     follow_base(alone, pocket)
     assert alone.training.loss_weights == {"text": 0.0}

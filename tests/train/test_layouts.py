@@ -110,7 +110,7 @@ def parquet(tmp_path, voices):
     )
     folder = tmp_path / "set"
     folder.mkdir()
-    # Not by `datasets`, which wants PyTorch to write audio.
+    # Written without `datasets`, which needs PyTorch to write audio.
     table = pyarrow.Table.from_pydict(rows, schema=features.arrow_schema)
     pyarrow.parquet.write_table(table, folder / "train-00000-of-00001.parquet")
     return folder

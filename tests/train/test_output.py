@@ -223,7 +223,7 @@ def test_no_step_is_left(configuration, tmp_path, capsys):
     error = capsys.readouterr().err
     assert f"no step is left: step {last} of {last} is done" in error
     assert "a higher num_train_epochs" in error
-    # As it says.
+    # As the message advises.
     more = ["--set", f"training.resume_from_checkpoint={run}", "--set"]
     assert main(["--config", str(file), *more, "training.num_train_epochs=3"]) == 0
     assert "no step is left" not in capsys.readouterr().err

@@ -49,7 +49,7 @@ class Model:
         self.networks = load(converted).networks
 
     def file(self, name: str, prefix: str = "") -> dict:
-        """Tensors of one of upstream's files, those behind a prefix."""
+        """Tensors of one of upstream's files, those under a prefix."""
         from safetensors.torch import load_file
 
         tensors = load_file(self.upstream / name)

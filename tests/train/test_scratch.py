@@ -78,7 +78,7 @@ def test_networks_from_scratch_learn(name, steps, rate):
 def test_micro_batches_from_scratch_add_up(name):
     networks, task = small_networks(), scratch_task(name)
     module = task.module(networks)
-    # As the trainer does: otherwise work on two cores is evaluated while gradients are traced.
+    # The trainer does so too: otherwise work on two cores is evaluated while gradients are traced.
     module.train()
     samples = [recorded(index, 0.3 + 0.2 * index) for index in range(3)]
     value, whole = gradients(task, networks, samples)

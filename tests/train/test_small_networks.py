@@ -139,7 +139,7 @@ def test_a_given_source_is_what_would_be_made():
     value, found = gradients(made, networks, [one])
     same, others = gradients(given, networks, [{**one, "source": np.array(source[0])}])
     assert same == pytest.approx(value, rel=1e-5)
-    # What merges the harmonics is not trained then.
+    # The layer that merges the harmonics is not trained then.
     assert not np.any(others["m_source.l_linear.weight"])
     assert np.any(found["m_source.l_linear.weight"])
 

@@ -267,7 +267,7 @@ def test_names_are_looked_for_in_folders_of_their_own(listed, tmp_path, voices):
 
 def test_the_list_alone_is_on_standard_output_and_the_rest_beside_it(listed, tmp_path):
     rows, said = listed(f"a|{HELLO}\nmissing|{RAIN}\nc|there is tea\n")
-    # As the tokenizer gets them.
+    # Texts as the tokenizer gets them.
     assert [row[3] for row in rows] == [HELLO, "There is tea."]
     for word in ("2 of 3 clips", "metadata.csv:2: there is no ", "separator '|'", "trained: t3"):
         assert word in said

@@ -225,7 +225,7 @@ def records(folder) -> list:
 
 @pytest.mark.slow
 def test_the_real_wandb_keeps_runs_offline_and_goes_on_with_them(tmp_path, monkeypatch):
-    """Offline: settings, metrics and the end are in its file, and a resumed run has the same id."""
+    """Settings, metrics and the end are in the offline file, and a resumed run has the same id."""
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")
     home = tmp_path / "home"

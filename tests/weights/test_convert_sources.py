@@ -102,7 +102,7 @@ def converted(source, tmp_path, kind="english", **settings):
     ("layout", "variant"), [("chatterbox", "english"), ("chatterbox-turbo", "turbo")]
 )
 def test_every_name_that_mlx_audio_has_is_known_with_its_shape(layout, variant):
-    """At full size, nothing of it in memory."""
+    """Names and shapes are those of full size; no tensor is in memory."""
     networks = build(variant_named(variant).default_config())
     expected = {key: value.shape for key, value in tree_flatten(networks.parameters())}
     todo = community.plan({"m": mlx_audio_layout.names(layout)}, "m")
