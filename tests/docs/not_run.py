@@ -39,7 +39,7 @@ NOT_RUN = [
     NotRun("*python -m parity bisect *", _REFERENCE),
     NotRun("python -m parity dump *", _REFERENCE),
     NotRun("python -m parity mutate", _REFERENCE),
-    NotRun("python -m parity report *", "it reads a kept run, as test_parity_report.py does"),
+    NotRun("python -m parity report *", "it reads a kept run, as tests/parity/test_report.py does"),
     NotRun("python -m parity baseline *", "it reads reports of all variants, which .ci/run makes"),
     NotRun("python -m benchmarks --peers *", "it installs the peers, and takes an hour"),
     NotRun("python -m benchmarks.streaming *", _MINUTES),

@@ -84,7 +84,7 @@ def not_taken_both_ways(there: dict[tuple[str, int], str], ways: Ways) -> list[s
         wanted = {True} if has_true_way(name) else set()
         if (file, name) not in ON_A_CPU_ALONE:
             wanted |= {False}
-        if native.library() is None and (name == "takes" or file == "nn/native/__init__.py"):
+        if native.library() is None and (name == "takes" or file == "runtime/native/__init__.py"):
             continue  # without compiled code there is nothing to decide
         if not wanted <= ways[file, line]:
             missing.append(f"{file}:{line} {name}: only {sorted(ways[file, line])}")

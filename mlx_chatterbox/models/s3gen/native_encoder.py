@@ -1,4 +1,4 @@
-"""Conformer layers in C (`nn/native/conformer.c`), on Linux CPUs."""
+"""Conformer layers in C (`runtime/native/conformer.c`), on Linux CPUs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An evaluation of the flow's estimator in C (`nn/native/estimator.c`), on Linux CPUs.
+"""An evaluation of the flow's estimator in C (`runtime/native/estimator.c`), on Linux CPUs.
 
 MLX arranges the estimator's hundreds of operations one by one and writes the result of each to
 memory, which for a small model takes longer than the products do.

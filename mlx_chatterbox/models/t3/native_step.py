@@ -1,4 +1,4 @@
-"""A step of decoding in C (`nn/native`), on Linux CPUs.
+"""A step of decoding in C (`runtime/native`), on Linux CPUs.
 
 MLX arranges a step's thousand operations one by one, and wakes a thread for each, which for a small
 model takes as long as reading its weights does. So tokens and logits, too, are NumPy's here.
