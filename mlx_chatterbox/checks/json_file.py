@@ -51,7 +51,7 @@ def read_small(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
     path = Path(path)
     # A pipe without a writer would never be opened.
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     with path.open("rb") as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:

@@ -52,7 +52,7 @@ def read_header(path: str | Path) -> dict[str, TensorInfo]:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise CheckpointError(f"{path} is no regular file.")
+            raise CheckpointError(f"{path} is not a regular file.")
         with path.open("rb") as file:
             return _header(path, file, os.fstat(file.fileno()).st_size)
     except OSError as error:

@@ -35,7 +35,7 @@ def check_tokenizer_file(path: str | Path) -> None:
     try:
         _check(values)
     except ValueError as error:
-        raise CheckpointError(f"{path} is no tokenizer: {error}.") from None
+        raise CheckpointError(f"{path} is not a tokenizer: {error}.") from None
 
 
 def check_vocabulary_file(path: str | Path) -> None:
@@ -68,7 +68,7 @@ def _line(problem: BaseException) -> str:
 def _check(values: dict[str, Any]) -> None:
     for one in _all_within(values):
         if type(one) is int and not 0 <= one <= MAX_INTEGER:
-            raise ValueError(f"the number {shown(one)} is no id, size or length")
+            raise ValueError(f"the number {shown(one)} is not an id, a size or a length")
         if isinstance(one, dict) and one.get("type") in _UNSAFE_TYPES:
             raise ValueError(f"it has a part of type {shown(one['type'])}, which is not supported")
     _check_padding(values)

@@ -200,7 +200,7 @@ class QuantizationConfig(Config):
 
     def __post_init__(self):
         if not isinstance(self.rules, list):
-            raise CheckpointError(f"{CONFIG_NAME}: quantization.rules is no list.")
+            raise CheckpointError(f"{CONFIG_NAME}: quantization.rules is not a list.")
         for rule in self.rules:
             if problem := _problem_of(rule):
                 raise CheckpointError(f"{CONFIG_NAME}: quantization rule {shown(rule)}: {problem}.")
@@ -259,7 +259,7 @@ class ModelConfig(Config):
         """
         path = Path(folder) / CONFIG_NAME
         if not path.exists():
-            raise CheckpointError(f"{path} is missing: {folder} is no converted checkpoint.")
+            raise CheckpointError(f"{path} is missing: {folder} is not a converted checkpoint.")
         values = read_json(path)
         if values.pop("model_type", None) != MODEL_TYPE:
             raise CheckpointError(f'{path} does not say "model_type": "{MODEL_TYPE}".')

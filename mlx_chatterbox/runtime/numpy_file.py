@@ -89,9 +89,9 @@ def read_arrays(path: str | Path, dtype: str, shape: Shape) -> dict[str, np.ndar
     except (ValueError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         # It may quote a name of 64 kB.
         why = shortened(one_line(error)).rstrip(".")
-        raise DataError(f"{path} is no archive of arrays: {why}.") from None
+        raise DataError(f"{path} is not an archive of arrays: {why}.") from None
     except struct.error:
-        raise DataError(f"{path} is no archive of arrays: its table is damaged.") from None
+        raise DataError(f"{path} is not an archive of arrays: its table is damaged.") from None
 
 
 def _array(

@@ -135,7 +135,7 @@ def _base_tokenizer(folder: Path, add_prefix_space: bool) -> Tokenizer:
     else:
         check_vocabulary_file(folder / VOCABULARY)
     tokenizer = tokenizer_call(
-        build, lambda why: CheckpointError(f"{folder / names[0]} is no tokenizer: {why}.")
+        build, lambda why: CheckpointError(f"{folder / names[0]} is not a tokenizer: {why}.")
     )
     tokenizer.no_truncation()
     tokenizer.no_padding()

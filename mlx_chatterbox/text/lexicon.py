@@ -94,10 +94,10 @@ def read_lexicon(path: Path) -> dict[str, str]:
             raise ValueError(f"it holds more than {MAX_BYTES} bytes")
         words = dict(line.split("\t") for line in content.decode("utf-8").splitlines())
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise CheckpointError(f"{path} is no lexicon: {error}.") from None
+        raise CheckpointError(f"{path} is not a lexicon: {error}.") from None
     silent = next((word for word, phones in words.items() if not phones.strip()), None)
     if silent is not None:
-        raise CheckpointError(f"{path} is no lexicon: {named(silent)} has no phones.")
+        raise CheckpointError(f"{path} is not a lexicon: {named(silent)} has no phones.")
     return words
 
 

@@ -86,7 +86,7 @@ def _seconds(text: str) -> float:
         return PLAIN_PAUSE
     match = _SECONDS.match(text.lower())
     if match is None:
-        raise TextError(f"[pause{text}] is no pause: write [pause 0.8s] or [pause 500ms].")
+        raise TextError(f"[pause{text}] is not a pause: write [pause 0.8s] or [pause 500ms].")
     seconds = float(match.group(1).replace(",", "."))
     if (match.group(2) or "s").startswith("m"):
         seconds /= 1000

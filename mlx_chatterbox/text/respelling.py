@@ -84,7 +84,7 @@ class Respelling:
             try:
                 content = content.decode("utf-16").encode()
             except UnicodeDecodeError:
-                raise TextError(f"{path} is no whole UTF-16 text: save it as UTF-8.") from None
+                raise TextError(f"{path} is not complete UTF-16 text: save it as UTF-8.") from None
         lexicon = cls({})
         content = content.removeprefix(codecs.BOM_UTF8)
         for number, line in enumerate(content.split(b"\n"), start=1):

@@ -33,7 +33,7 @@ class SpacedTokenizer:
         check_tokenizer_file(path)
         self._tokenizer = tokenizer_call(
             lambda: Tokenizer.from_file(str(path)),
-            lambda why: CheckpointError(f"{path} is no tokenizer: {why}."),
+            lambda why: CheckpointError(f"{path} is not a tokenizer: {why}."),
         )
         for token in (START, STOP):
             if self._tokenizer.token_to_id(token) is None:

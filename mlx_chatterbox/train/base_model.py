@@ -60,7 +60,7 @@ def find(config: TrainConfig) -> Path | None:
     model = config.model
     if model.local_model_dir is not None and not Path(model.local_model_dir).is_dir():
         raise config.fail(
-            "model.local_model_dir", f"{model.local_model_dir} is no folder (local_model_dir)."
+            "model.local_model_dir", f"{model.local_model_dir} is not a folder (local_model_dir)."
         )
     if model.local_model_dir is None:
         say_passed_over(model.base_model)
@@ -75,7 +75,7 @@ def find(config: TrainConfig) -> Path | None:
     if repository_of(model.source) is None:
         raise config.fail(
             "model.base_model",
-            f"{model.source} is no folder, no known model and no repository (OWNER/NAME).",
+            f"{model.source} is neither a folder nor a known model nor a repository (OWNER/NAME).",
         )
     return None
 

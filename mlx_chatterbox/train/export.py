@@ -81,7 +81,7 @@ def check_model_folder(output: Path, base: Path | None, force: bool = False) -> 
     if not force:
         raise CheckpointError(f"{output} exists already; choose another folder, or remove it.")
     if not is_converted(output):  # never delete somebody's documents
-        raise CheckpointError(f"{output} is no model of this library; it is not replaced.")
+        raise CheckpointError(f"{output} is not a model of this library; it is not replaced.")
 
 
 def _copy_texts(checkpoint: Checkpoint, folder: Path) -> None:

@@ -178,7 +178,7 @@ def read_state(folder: Path) -> RunState:
     except RecursionError:
         raise CheckpointError(f"{folder / STATE} is nested too deeply.") from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} is no checkpoint of a training run: {error}.") from None
+        raise CheckpointError(f"{folder} is not a checkpoint of a training run: {error}.") from None
 
 
 def check_keys(folder: Path, stored: dict, expected: dict) -> None:
@@ -223,7 +223,7 @@ def find_checkpoint(path: str | Path) -> Path:
         return path.resolve()
     newest = Checkpoints(path).newest()
     if newest is None:
-        raise CheckpointError(f"{path} is no checkpoint and contains none: nothing to resume.")
+        raise CheckpointError(f"{path} is not a checkpoint and contains none: nothing to resume.")
     return newest.resolve()
 
 

@@ -40,7 +40,7 @@ def key_prefix(networks: nn.Module, module: nn.Module) -> str:
     for path, candidate in networks.named_modules():
         if candidate is module:
             return f"{path}." if path else ""
-    raise ValueError("the module is no part of the networks.")
+    raise ValueError("the module is not part of the networks.")
 
 
 class TrainedTask:

@@ -63,7 +63,7 @@ def put(tree: Node, key: str, value: Node, where: str, written: str = "") -> Non
             inner = at.entries[name] = Node({}, where)
             at.keys.setdefault(name, where)
         if not isinstance(inner.value, dict):
-            raise ConfigError(f"{where}: {name} is no section.")
+            raise ConfigError(f"{where}: {name} is not a section.")
         at = inner
     there = at.entries.get(last)
     if written and there is not None:
@@ -331,7 +331,7 @@ def _advanced(tree: Node, notes: list[str]) -> None:
     node = tree.entries.pop("advanced", None)
     if node is None or not isinstance(node.value, dict):
         if node is not None and not node.is_null:
-            notes.append(f"{node.where}: advanced has no effect: it is no section.")
+            notes.append(f"{node.where}: advanced has no effect: it is not a section.")
         return
     for key, value in node.value.items():
         full, where = f"advanced.{key}", node.keys.get(key, value.where)

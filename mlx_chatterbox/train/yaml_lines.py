@@ -62,7 +62,7 @@ class Node:
     def entries(self) -> dict[str, Node]:
         """Return a section's values by key, to be changed in place; TypeError for another node."""
         if not isinstance(self.value, dict):
-            raise TypeError(f"{self.where} is no section")
+            raise TypeError(f"{self.where} is not a section")
         return self.value
 
     @property
@@ -144,7 +144,7 @@ def read_yaml(path: Path) -> Node:
         with open_input(path) as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise ConfigError(f"{path} has more than {MAX_BYTES} bytes: it is no configuration.")
+            raise ConfigError(f"{path} has more than {MAX_BYTES} bytes: it is not a configuration.")
         text = content.decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist.") from None
@@ -225,7 +225,7 @@ def _compose(text: str, name: str):
         loader.dispose()
 
 
-_TOO_MANY = f"more than {MAX_NODES} values: this is no configuration"
+_TOO_MANY = f"more than {MAX_NODES} values: this is not a configuration"
 
 
 class _NodeBuilder:

@@ -122,10 +122,10 @@ class Voice:
         try:
             tensors = load_safetensors(path)
         except CheckpointError as error:
-            raise CheckpointError(f"{path} is no saved voice: {error}") from None
+            raise CheckpointError(f"{path} is not a saved voice: {error}") from None
         missing = [key for key in _KEYS.values() if key not in tensors]
         if missing:
-            raise CheckpointError(f"{path} is no saved voice: it lacks {', '.join(missing)}.")
+            raise CheckpointError(f"{path} is not a saved voice: it lacks {', '.join(missing)}.")
         tensors = checked_tensors(tensors, path)
         values = {name: tensors[key] for name, key in _KEYS.items()}
         emotion = float(values.pop("emotion"))

@@ -78,7 +78,7 @@ def load_networks() -> PerthNet:
         if name.startswith("ap."):  # windows of the transform, which are computed here
             continue
         if not isinstance(value, np.ndarray):
-            raise CheckpointError(f"{path} holds {shown(name)}, which is no tensor; {INSTALL}.")
+            raise CheckpointError(f"{path} holds {shown(name)}, which is not a tensor; {INSTALL}.")
         # (out, in, kernel) in PyTorch, (out, kernel, in) here.
         moved = value.transpose(0, 2, 1) if value.ndim == 3 else value
         # In this order in memory too, or every use would copy it.

@@ -79,7 +79,7 @@ def weight_map(path: Path) -> dict[str, str]:
             raise ValueError("it names no files")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         why = "no weight_map" if isinstance(error, (KeyError, TypeError)) else str(error)
-        raise CheckpointError(f"{index} is no index of shards: {why}.") from None
+        raise CheckpointError(f"{index} is not an index of shards: {why}.") from None
     for name in sorted(set(named.values())):
         parts = PurePosixPath(name).parts
         if PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name or ":" in name:

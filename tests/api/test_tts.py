@@ -189,7 +189,7 @@ def test_a_file_that_is_not_a_saved_voice(tts, tmp_path):
     with pytest.raises(CheckpointError, match="does not exist"):
         tts.voice_of(path)
     path.write_bytes(b"nothing of the kind")
-    with pytest.raises(CheckpointError, match="no saved voice"):
+    with pytest.raises(CheckpointError, match="not a saved voice"):
         tts.voice_of(path)
     mx.save_safetensors(str(path), {"a": mx.zeros((1,))})
     with pytest.raises(CheckpointError, match="lacks"):

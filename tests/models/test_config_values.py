@@ -199,7 +199,7 @@ def test_a_configuration_that_is_not_a_file_or_too_large(folder):
         ModelConfig.load(folder)
     path.unlink()
     path.mkdir()
-    with pytest.raises(CheckpointError, match="no regular file"):
+    with pytest.raises(CheckpointError, match="not a regular file"):
         ModelConfig.load(folder)
 
 

@@ -128,7 +128,7 @@ def test_clips_of_other_values_are_refused(tmp_path, change, said):
 
 @pytest.mark.parametrize("line", ["[1]", "{", "[" * 100_000, "\xff", '{"id": 1}'])
 def test_lines_that_are_not_clips_are_refused(tmp_path, line):
-    assert "no list of clips" in refusal(tmp_path, "clips.jsonl", line.encode("latin-1"))
+    assert "not a list of clips" in refusal(tmp_path, "clips.jsonl", line.encode("latin-1"))
 
 
 def test_archives_that_grow_are_refused(tmp_path):

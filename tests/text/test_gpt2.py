@@ -100,5 +100,5 @@ def test_missing_and_damaged_files(folder, tmp_path):
         GPT2Tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()
     (tmp_path / "merges.txt").write_text("#version: 0.2\nqqqq zzzz\n", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="no tokenizer"):
+    with pytest.raises(CheckpointError, match="not a tokenizer"):
         GPT2Tokenizer(tmp_path)

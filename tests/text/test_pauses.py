@@ -23,7 +23,7 @@ def tts(small_checkpoint, recording):
 def test_a_text_is_cut_where_it_pauses():
     assert at_pauses("One. [pause 0.8s] Two.[PAUSE]") == [("One. ", 0.8), (" Two.", 0.5), ("", 0.0)]
     assert at_pauses("[laugh] One.") == [("[laugh] One.", 0.0)]
-    with pytest.raises(TextError, match="no pause"):
+    with pytest.raises(TextError, match="not a pause"):
         at_pauses("One [pause soon] two")
     with pytest.raises(TextError, match="over"):
         at_pauses("One [pause 61s] two")

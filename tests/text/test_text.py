@@ -58,5 +58,5 @@ def test_no_tokenizer(tmp_path):
     with pytest.raises(CheckpointError, match="missing"):
         EnglishTokenizer(tmp_path / "tokenizer.json")
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="no tokenizer"):
+    with pytest.raises(CheckpointError, match="not a tokenizer"):
         EnglishTokenizer(tmp_path / "tokenizer.json")

@@ -43,7 +43,7 @@ def test_a_folder_that_is_not_there_is_an_error_with_a_line(tmp_path):
     with pytest.raises(ConfigError, match=r"^voice.yaml:3: nothing/of"):
         base_model.find(missing)
     missing = config("english", local_model_dir=str(tmp_path / "none"))
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         base_model.find(missing)
 
 

@@ -100,7 +100,7 @@ def test_validate_fails_where_training_would(configuration, tmp_path, capsys):
     assert "none of the 13 clips" in capsys.readouterr().err
     arguments = ["--set", f"model.local_model_dir={tmp_path / 'none'}"]
     assert main(["validate", "--config", str(file), *arguments]) == 1
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err
 
 
 def test_a_language_that_is_missing_is_asked_for(configuration, small_models, capsys):

@@ -287,7 +287,7 @@ def test_overrides_act_and_name_themselves_in_errors(read, refused):
     assert read(MINIMAL, "model.freeze_components=[t3]").model.trained == ["flow"]
     assert refused(MINIMAL, "training.learnin_rate=1").startswith("--set training.learnin_rate: ")
     assert "section.key=value" in refused(MINIMAL, "seed")
-    assert "seed is no section" in refused(MINIMAL + "seed: 1\n", "seed.x=1")
+    assert "seed is not a section" in refused(MINIMAL + "seed: 1\n", "seed.x=1")
 
 
 def test_a_saved_configuration_reads_back_equal(read, tmp_path):

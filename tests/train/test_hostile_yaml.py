@@ -73,7 +73,7 @@ def test_huge_expansions_and_invalid_yaml_are_refused(text, match):
 def test_a_long_file_is_refused_unread(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_bytes(b"# " + b"x" * MAX_BYTES)
-    with pytest.raises(ConfigError, match="no configuration"):
+    with pytest.raises(ConfigError, match="not a configuration"):
         read_yaml(path)
 
 

@@ -308,7 +308,7 @@ def test_json_that_is_not_a_file_or_too_long(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_json(path)
     os.mkfifo(path)
-    with pytest.raises(CheckpointError, match="no regular file"):
+    with pytest.raises(CheckpointError, match="not a regular file"):
         read_json(path)
     path.unlink()
     path.write_text('{"a": "xxxxxxxx"}')
@@ -337,7 +337,7 @@ def test_an_invalid_lexicon(tmp_path, content):
     if not content:
         assert read_lexicon(path) == {}
         return
-    with pytest.raises(CheckpointError, match="is no lexicon"):
+    with pytest.raises(CheckpointError, match="is not a lexicon"):
         read_lexicon(path)
 
 
@@ -370,7 +370,7 @@ def test_a_tokenizer_that_would_end_the_process(tmp_path, changed):
     values = json.loads((POCKET_FOLDER / "tokenizer.json").read_text())
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps({**values, **changed}))
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json is no tokenizer"):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json is not a tokenizer"):
         EnglishTokenizer(path)
 
 

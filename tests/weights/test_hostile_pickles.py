@@ -90,7 +90,7 @@ def test_a_voice_of_nests(tmp_path):
         )
         parts.append(b"X" + struct.pack("<I", len(part)) + part.encode() + b"}(" + items + b"u")
     path = with_pickle(tmp_path / "conds.pt", b"\x80\x02}(" + b"".join(parts) + b"u.")
-    refused(lambda source: convert_voice(source, tmp_path), path, "is no tensor")
+    refused(lambda source: convert_voice(source, tmp_path), path, "is not a tensor")
 
 
 @READERS

@@ -133,7 +133,7 @@ def test_what_cannot_be_read(onnx_files, weights, tmp_path):
 
     whole = onnx_files[50].read_bytes()
     refuses("cut.onnx", whole[: len(whole) // 2], "cut short")
-    refuses("text.onnx", b"This is no model at all.", "no ONNX file|cut short")
+    refuses("text.onnx", b"This is not a model at all.", "no ONNX file|cut short")
     refuses("empty.onnx", b"", "cannot be read")
     refuses("other.onnx", field(7, field(1, field(4, "Add"))), "0 convolutions instead of 2")
     refuses("unnamed.pt", b"", "does not state its tokens per second")

@@ -67,13 +67,13 @@ def _dicta(model: str):
             self.output_names = [entry.name for entry in self.session.get_outputs()]
 
     if not Path(model).is_file():
-        raise TextError(f"{model}, named as the model for Hebrew points, is no file.")
+        raise TextError(f"{model}, named as the model for Hebrew points, is not a file.")
     try:
         return LocalModel(model, Tokenizer.from_file(_tokenizer_file(model)))
     except TextError:
         raise
     except Exception as error:  # whatever the runtime raises
-        raise TextError(f"{model} is no model for Hebrew points: {error}.") from error
+        raise TextError(f"{model} is not a model for Hebrew points: {error}.") from error
 
 
 def _tokenizer_file(model: str) -> str:

@@ -57,7 +57,7 @@ class CangjieConverter:
             entries = read_json(self._path, list)
             return _CangjieTable([entry.split("\t")[:2] for entry in entries])
         except (ValueError, AttributeError, TypeError) as error:
-            raise CheckpointError(f"{self._path} is no table of Cangjie codes: {error}.") from None
+            raise CheckpointError(f"{self._path} is not a Cangjie table: {error}.") from None
 
 
 class _CangjieTable:

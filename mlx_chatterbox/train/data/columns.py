@@ -133,7 +133,7 @@ def by_name(
         if wanted and not roles[role] and not _optional(dataset, wanted):
             raise DataError(
                 f"{where}: there is no column {wanted!r}, which dataset.{role}_column_name names; "
-                f"the header has {shown}. (If this line is no header, name the columns in their "
+                f"the header has {shown}. (If this line is not a header, name the columns in their "
                 "order by dataset.columns.)"
             )
     for role in ("audio", "text"):

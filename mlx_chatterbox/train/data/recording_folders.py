@@ -38,7 +38,7 @@ def folder_items(dataset, notes: list[str]) -> Iterator[Item]:
     root = path_of(dataset)
     if not root.is_dir():
         raise DataError(
-            f"{root} is no folder; dataset_type wav_txt takes a folder (dataset_path), "
+            f"{root} is not a folder; dataset_type wav_txt takes a folder (dataset_path), "
             "metadata_csv a table, metadata_json a list in JSON."
         )
     files = [

@@ -246,9 +246,9 @@ def read_shard_clips(folder: Path, shard: str) -> list[PocketClip]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
     except RecursionError:
-        raise DataError(f"{path} is no list of clips: it is nested too deeply.") from None
+        raise DataError(f"{path} is not a list of clips: it is nested too deeply.") from None
     except ValueError as error:
-        raise DataError(f"{path} is no list of clips: {str(error).rstrip('.')}.") from None
+        raise DataError(f"{path} is not a list of clips: {str(error).rstrip('.')}.") from None
     return clips
 
 

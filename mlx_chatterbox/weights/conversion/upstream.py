@@ -166,7 +166,7 @@ def upstream_plan(
     for key, shape in shapes.items():
         origin = next((row for row in origins if key.startswith(row[0])), None)
         if origin is None:
-            raise CheckpointError(f"{key} is no key of this model.")
+            raise CheckpointError(f"{key} is not a key of this model.")
         ours, theirs, file, rules = origin
         name = theirs + key.removeprefix(ours)
         sources: tuple[str, ...] = (name,)

@@ -114,13 +114,13 @@ def _tensor(
 ) -> mx.array:
     # NumPy would make an array of any size of nested tuples.
     if type(value) not in (np.ndarray, int, float):
-        raise CheckpointError(f"{label} is no tensor.")
+        raise CheckpointError(f"{label} is not a tensor.")
     try:
         values = np.asarray(value)
     except (TypeError, ValueError):
-        raise CheckpointError(f"{label} is no tensor.") from None
+        raise CheckpointError(f"{label} is not a tensor.") from None
     if values.dtype.kind not in "biuf":
-        raise CheckpointError(f"{label} is no tensor.")
+        raise CheckpointError(f"{label} is not a tensor.")
     if dtype == mx.int32 and values.size:
         check_tokens(values, MAX_INTEGER, label)
     elif dtype == mx.float32:

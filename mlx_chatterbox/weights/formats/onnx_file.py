@@ -67,7 +67,7 @@ class OnnxFile:
         self.path = Path(path)
         try:
             if not self.path.is_file():  # a pipe without a writer would never be opened
-                raise ValueError("it is no file")
+                raise ValueError("it is not a file")
             with self.path.open("rb") as file:
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:

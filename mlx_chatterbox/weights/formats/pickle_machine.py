@@ -80,12 +80,12 @@ class Machine:
 
     def _extend(self, items: list[Any]) -> None:
         if type(self._stack[-1]) is not list:
-            raise Refused("its pickle adds items to what is no list")
+            raise Refused("its pickle adds items to what is not a list")
         self._stack[-1].extend(items)
 
     def _set(self, items: list[Any]) -> None:
         if type(self._stack[-1]) not in (dict, OrderedDict):
-            raise Refused("its pickle sets keys of what is no dict")
+            raise Refused("its pickle sets keys of what is not a dict")
         set_items(self._stack[-1], zip(items[::2], items[1::2], strict=True))
 
     def _name(self, _) -> None:
@@ -120,7 +120,7 @@ def set_items(into: dict, pairs=()) -> None:
     """
     for key, value in pairs:
         if type(key) is not str:
-            raise Refused("its pickle has a dict with keys that are no text")
+            raise Refused("its pickle has a dict with keys that are not text")
         into[key] = value
 
 
@@ -196,5 +196,5 @@ def unknown_name(module: Any, name: Any) -> Refused:
     """Make the error for an unknown name."""
     asked = ".".join(named(str(part)[:200]) for part in (module, name))
     return Refused(
-        f"its pickle asks for {asked}, which is no part of a tensor; nothing of it was run"
+        f"its pickle asks for {asked}, which is not part of a tensor; nothing of it was run"
     )

@@ -291,7 +291,7 @@ class _Unpickler:
 
     def _call(self, function: Any, arguments: tuple) -> Any:
         if not isinstance(function, _StandIn):
-            raise Refused("its pickle calls what is no function")
+            raise Refused("its pickle calls what is not a function")
         return function.function(*arguments)
 
     def _tensor(self, *arguments) -> Any:
@@ -307,7 +307,7 @@ class _Unpickler:
 
     def _storage(self, pid: Any) -> _Storage:
         if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage"):
-            raise Refused("its pickle refers to something that is no tensor storage")
+            raise Refused("its pickle refers to something that is not a tensor storage")
         _, kind, key, _, count = pid
         if not (isinstance(kind, _StorageType) and isinstance(key, str) and _is_size(count)):
             raise Refused("its pickle describes a storage that cannot be understood")
@@ -363,7 +363,7 @@ def _device(kind: Any, index: Any = None) -> str:
 
 def _size(sizes: Any = ()) -> tuple[int, ...]:
     if not (isinstance(sizes, (tuple, list)) and all(map(_is_size, sizes))):
-        raise Refused("its pickle describes a size that is no whole numbers")
+        raise Refused("its pickle describes a size that is not whole numbers")
     return tuple(sizes)
 
 
