@@ -94,7 +94,7 @@ def test_a_configuration_of_something_else(folder):
 
 def test_a_missing_tokenizer(folder):
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(CheckpointError, match="not a tokenizer"):
+    with pytest.raises(CheckpointError, match="has no tokenizer"):
         load(folder)
 
 
