@@ -211,7 +211,7 @@ def check_seeds(seeds: Sequence[int | None], texts: int) -> None:
     for seed in seeds:
         check_whole("a seed", seed)
     if len(seeds) != texts:
-        raise SettingError(f"{texts} text(s) need as many seeds; got {len(seeds)}.")
+        raise SettingError(f"seeds must have one for each of the {texts} texts; got {len(seeds)}.")
     for seed in seeds:
         random_key(seed)
 
