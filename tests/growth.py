@@ -254,7 +254,7 @@ def too_slow(
                         break
                     if last is not None and taken > LEAST and taken > GROWTH * max(last, 0.01):
                         last, taken = clock.least(name, before), clock.least(name, text)
-                        if taken > GROWTH * max(last, 0.01):
+                        if math.isinf(taken) or taken > GROWTH * max(last, 0.01):
                             found.append(f"{where}: {last:.2f} s, then {taken:.2f} s")
                     last, before = taken, text
     return found

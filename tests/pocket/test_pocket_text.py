@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_chatterbox.errors import CheckpointError
+from mlx_chatterbox.errors import CheckpointError, DataError
 from mlx_chatterbox.models.config import ModelConfig, PackingConfig
 from mlx_chatterbox.text.clauses import pieces
 from mlx_chatterbox.text.lexicon import (
@@ -167,3 +167,22 @@ def test_a_packed_tensor_without_its_scales_is_an_error():
     del packed["a.offsets"]
     with pytest.raises(CheckpointError, match="damaged"):
         unpack(packed, packing, mx.float32)
+
+
+@pytest.mark.parametrize(
+    ("missing", "error"),
+    [
+        ("t2p", "t2p is not installed: apt-get install flite"),
+        ("words", "apt-get install wamerican"),
+    ],
+)
+def test_a_package_that_the_lexicon_needs_is_named(monkeypatch, tmp_path, missing, error):
+    from mlx_chatterbox.train.pocket import pronunciations, synthesisers, texts
+
+    here = {"flite", "espeak-ng", "t2p"} - {missing}
+    which = {name: f"/usr/bin/{name}" for name in here}.get
+    monkeypatch.setattr(synthesisers.shutil, "which", which)
+    monkeypatch.setattr(texts, "WORD_LIST", tmp_path / "words")
+    with pytest.raises(DataError, match=error):
+        pronunciations.make_lexicon(tmp_path / "lexicon.txt.gz")
+    assert not list(tmp_path.iterdir())

@@ -7,10 +7,13 @@ import re
 import numpy as np
 import pytest
 
+from mlx_chatterbox.weights.conversion import upstream
 from mlx_chatterbox.weights.conversion.rules import (
     OPERATIONS,
     RULES,
     WEIGHT_NORMED,
+    Drop,
+    FileRules,
     axes_of,
     file_rules,
     operation_on,
@@ -108,3 +111,12 @@ def test_every_pattern_can_be_read_and_names_an_operation():
         for drop in rules.drops:
             re.compile(drop.pattern)
             assert drop.reason
+
+
+@pytest.mark.parametrize("halves", [("_g", "_v"), ("_g",), ("_v",)])
+def test_a_dropped_weight_norm_is_listed_by_the_keys_that_are_there(monkeypatch, halves):
+    rules = {"a.safetensors": FileRules((), (Drop(r"left\.weight", "unused"),))}
+    monkeypatch.setattr(upstream, "file_rules", lambda variant: rules)
+    shapes = {f"left.weight{half}": (2, 3) for half in halves}
+    dropped = upstream.plan({"a.safetensors": shapes}, "english").dropped
+    assert [one.key for one in dropped] == list(shapes)
