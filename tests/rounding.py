@@ -22,7 +22,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_map
 
-from mlx_chatterbox.models.t3 import decoding
+from mlx_chatterbox.models.t3 import steppers
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, process_logits
 
 # The number of times that weights are moved, and the factor by which results may differ more:
@@ -200,9 +200,9 @@ class Draws:
     def noted(self) -> Iterator[None]:
         """Note each draw that is made until the block ends."""
         process, draw, noise = (
-            decoding.process_logits,
-            decoding.draw,
-            decoding._DecodingBatch._noise,
+            steppers.process_logits,
+            steppers.draw,
+            steppers.NativeStepper._noise,
         )
 
         def noting_process(logits, seen, settings):
@@ -211,20 +211,20 @@ class Draws:
             return process(logits, seen, settings)
 
         def noting_draw(logits, settings, keys):
-            self.steps[-1].append(np.array(decoding.gumbel_noise(keys, logits.shape[1])))
+            self.steps[-1].append(np.array(steppers.gumbel_noise(keys, logits.shape[1])))
             return draw(logits, settings, keys)
 
-        def noting_noise(batch, index):
-            self.steps[-1].append(noise(batch, index))
+        def noting_noise(stepper, rows):
+            self.steps[-1].append(noise(stepper, rows))
             return self.steps[-1][-1]
 
-        decoding.process_logits, decoding.draw = noting_process, noting_draw
-        decoding._DecodingBatch._noise = noting_noise
+        steppers.process_logits, steppers.draw = noting_process, noting_draw
+        steppers.NativeStepper._noise = noting_noise
         try:
             yield
         finally:
-            decoding.process_logits, decoding.draw = process, draw
-            decoding._DecodingBatch._noise = noise
+            steppers.process_logits, steppers.draw = process, draw
+            steppers.NativeStepper._noise = noise
 
     @contextmanager
     def compared(self) -> Iterator[None]:

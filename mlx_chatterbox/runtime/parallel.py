@@ -53,6 +53,25 @@ def can_run_two() -> bool:
 
 
 @contextmanager
+def prefill_threads(is_small: bool) -> Iterator[None]:
+    """Fix the number of threads that a BLAS uses within the block, whatever else is running.
+
+    A product on two threads is rounded differently than on one. So what a network reads before it
+    speaks is always computed on as many: on one where `run_all` may give its work a core (a small
+    network on two or three cores), else on all. Threads that compute at the same time are locked
+    out where it matters.
+    """
+    if not (is_small and device.on_cpu() and _cores() in _CORES and _blas() is not None):
+        with core_lock():
+            yield
+    elif getattr(_local, "crew", None) is not None:
+        yield  # on one already
+    else:
+        with core_lock(), _single_threaded_blas():
+            yield
+
+
+@contextmanager
 def _single_threaded_blas() -> Iterator[None]:
     blas = _blas()
     assert blas is not None  # `can_run_two`

@@ -18,7 +18,7 @@ from ..errors import SettingError
 from ..models.config import GenerationConfig
 from ..models.s3gen.flow import check_steps
 from ..models.t3.cache import KVCache
-from ..models.t3.decoding import check_lengths
+from ..models.t3.engine import check_lengths
 from ..models.t3.prefix import PrefixMemory
 from ..models.t3.sampling import SamplingSettings
 from ..runtime.device_argument import on_device

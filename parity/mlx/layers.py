@@ -106,14 +106,14 @@ def _call_backbone(t3, name: str, layer: nn.Module, x: mx.array) -> np.ndarray:
     bias = causal_mask(0, length, x.dtype)
     start = mx.zeros((rows,), dtype=mx.int32)
     if isinstance(layer, (LlamaModel, GPT2Model)):
-        builder = CacheBuilder(t3.config.num_hidden_layers)
-        memory = [builder.layer(i) for i in range(t3.config.num_hidden_layers)]
-        return as_numpy(layer(x, start, bias, memory))
+        layers = t3.config.num_hidden_layers
+        builder = CacheBuilder(layers, bias)
+        return as_numpy(layer(x, start, [builder.attend_in(i) for i in range(layers)]))
     if isinstance(layer, nn.Embedding):
         return as_numpy(layer(x))
     arguments: list = [x.flatten(0, 1)]
     if type(layer).__name__.endswith(("Attention", "Block")):
-        arguments += [rows, bias, CacheBuilder(1).layer(0)]
+        arguments += [rows, CacheBuilder(1, bias).attend_in(0)]
         if not t3.config.is_gpt2:
             arguments.append(backbone.rotation(t3.tfmr.model._wavelengths, start, length))
     return as_numpy(layer(*arguments)).reshape(rows, length, -1)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.errors import SettingError, TextError
-from mlx_chatterbox.models.t3.decoding import check_lengths, decode, decode_batch
+from mlx_chatterbox.models.t3.decoding import decode, decode_batch
+from mlx_chatterbox.models.t3.engine import check_lengths
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.weights.checkpoint import build
 from tests.small import small_config
@@ -75,7 +76,7 @@ class Chosen:
 
     def __init__(self, sentences: dict[int, list[int]], monkeypatch):
         self._sentences, self.rows = list(sentences.values()), []
-        monkeypatch.setattr("mlx_chatterbox.models.t3.decoding.process_logits", self)
+        monkeypatch.setattr("mlx_chatterbox.models.t3.steppers.process_logits", self)
 
     def __call__(self, logits, seen, settings):
         step, count = len(self.rows), logits.shape[0]

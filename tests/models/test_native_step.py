@@ -11,7 +11,7 @@ import pytest
 from mlx.utils import tree_flatten, tree_map
 
 from mlx_chatterbox.models.t3 import decoding
-from mlx_chatterbox.models.t3.cache import CAPACITY_STEP, BatchKVCache
+from mlx_chatterbox.models.t3.cache import CAPACITY_STEP, RowCache
 from mlx_chatterbox.models.t3.config import T3Config
 from mlx_chatterbox.models.t3.native_step import MOST_ROWS, NativeStep
 from mlx_chatterbox.models.t3.sampling import SamplingSettings, gumbel_noise, process_logits
@@ -64,11 +64,11 @@ def made(widths: dict, backbone: str) -> T3:
     return network
 
 
-def slots_of(t3: T3, lengths: list[int], guided: bool) -> BatchKVCache:
+def caches_of(t3: T3, lengths: list[int], guided: bool) -> list[RowCache]:
     width = t3.config.hidden_size
     rows = 2 if guided else 1
     shapes = [(rows, length, width) for length in lengths]
-    return BatchKVCache([t3.hidden_states(mx.random.normal(shape))[1] for shape in shapes])
+    return [RowCache(t3.hidden_states(mx.random.normal(shape))[1]) for shape in shapes]
 
 
 @pytest.mark.parametrize(
@@ -77,45 +77,41 @@ def slots_of(t3: T3, lengths: list[int], guided: bool) -> BatchKVCache:
 def test_logits_and_memory(t3, lengths, guided):
     """Sentences of different lengths, beyond the end of the existing slots."""
     lengths = [length + CAPACITY_STEP - 44 for length in lengths]
-    begun, rows = slots_of(t3, lengths, guided), len(lengths) * (1 + guided)
+    begun, rows = caches_of(t3, lengths, guided), len(lengths) * (1 + guided)
     tokens = [mx.random.randint(0, 30, (rows,)) for _ in range(8)]
     mx.eval(tokens)
 
-    def by_mlx() -> list[mx.array]:
-        slots, logits = copied(begun), []
+    def stepped(step) -> list[mx.array]:
+        caches, logits = [copied(cache) for cache in begun], []
         for index, drawn in enumerate(tokens, start=1):
-            slots.make_room()
-            place, memory = mx.array([slots.used]), [*slots.keys, *slots.values]
-            made, memory = t3.step(
-                drawn, mx.array([index]), place, slots.padding, memory, slots.extent
-            )
-            slots.take_written(memory)
-            logits.append(made)
-        return [*logits, *written(slots)]
+            for cache in caches:
+                cache.make_room()
+            logits.append(step(drawn, index, caches))
+        return [*logits, *written(caches)]
 
-    slots, step = copied(begun), NativeStep.of(t3)
-    logits = []
-    for index, drawn in enumerate(tokens, start=1):
-        slots.make_room()
-        logits.append(np.array(step(drawn, index, slots)))
-    Rounding(by_mlx, [t3]).check([*logits, *written(slots)])
+    def by_mlx(drawn: mx.array, index: int, caches: list[RowCache]) -> mx.array:
+        slots = [cache.used for cache in caches for _ in range(cache.rows)]
+        return t3.step_apart(drawn, mx.array([index]), mx.array(slots), caches)
+
+    in_c = NativeStep.of(t3)
+
+    def by_c(drawn: mx.array, index: int, caches: list[RowCache]) -> np.ndarray:
+        return in_c(np.array(drawn), np.full(rows, index), caches)
+
+    Rounding(lambda: stepped(by_mlx), [t3]).check(stepped(by_c))
 
 
-def copied(slots: BatchKVCache) -> BatchKVCache:
-    other = copy.copy(slots)
+def copied(cache: RowCache) -> RowCache:
+    other = copy.copy(cache)
     other.keys, other.values = (
-        [mx.array(np.array(layer)) for layer in layers] for layers in (slots.keys, slots.values)
+        [mx.array(np.array(layer)) for layer in layers] for layers in (cache.keys, cache.values)
     )
     return other
 
 
-def written(slots: BatchKVCache) -> list[mx.array]:
+def written(caches: list[RowCache]) -> list[mx.array]:
     """Keys and values of each layer and row that are those of a token."""
-    return [
-        layer[row, :, gap : slots.used]
-        for layer in (*slots.keys, *slots.values)
-        for row, gap in enumerate(slots.padding.tolist())
-    ]
+    return [layer[:, :, : cache.used] for cache in caches for layer in (*cache.keys, *cache.values)]
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -123,17 +119,37 @@ def written(slots: BatchKVCache) -> list[mx.array]:
 def test_many_rows_of_larger_weights(backbone, rows):
     """Results agree within the rounding of some twenty products in a row, each of its depth."""
     t3 = made(LARGE, backbone)
-    slots, others = (slots_of(t3, [5] * rows, False) for _ in range(2))
-    others.keys, others.values = (
-        [mx.array(np.array(layer)) for layer in layers] for layers in (slots.keys, slots.values)
-    )
-    tokens, place = mx.random.randint(0, 30, (rows,)), mx.array([others.used])
-    memory = [*others.keys, *others.values]
-    expected, _ = t3.step(tokens, mx.array([1]), place, others.padding, memory, others.extent)
-    got = NativeStep.of(t3)(np.array(tokens), 1, slots)
+    caches = caches_of(t3, [5] * rows, False)
+    others = [copied(cache) for cache in caches]
+    tokens = mx.random.randint(0, 30, (rows,))
+    expected = t3.step_apart(tokens, mx.array([1]), mx.array([5] * rows), others)
+    got = NativeStep.of(t3)(np.array(tokens), np.ones(rows, np.int64), caches)
     error = np.linalg.norm(got - expected) / np.linalg.norm(expected)
     products = 7 * t3.config.num_hidden_layers
     assert error <= products * np.finfo(np.float32).eps * t3.config.intermediate_size**0.5
+
+
+@pytest.mark.parametrize("widths", [EVEN, ODD, LARGE], ids=["even", "odd", "large"])
+@pytest.mark.parametrize("guided", [False, True])
+def test_logits_do_not_depend_on_the_other_rows(t3, guided):
+    """To the bit: a row alone, and in every company up to the most rows, at every place."""
+    sentences = MOST_ROWS // (1 + guided)
+    lengths = [3 + 7 * i % 40 for i in range(sentences)]
+    begun, step = caches_of(t3, lengths, guided), NativeStep.of(t3)
+    tokens = np.arange(sentences) % 29
+
+    def logits(company: list[int]) -> dict[int, np.ndarray]:
+        caches = [copied(begun[i]) for i in company]
+        drawn = np.repeat(tokens[company], 1 + guided)
+        made = step(drawn, np.full(len(drawn), 3), caches)
+        return dict(zip(company, made.reshape(len(company), 1 + guided, -1), strict=True))
+
+    alone = {i: logits([i])[i] for i in range(sentences)}
+    everyone = list(range(sentences))
+    for count in range(2, sentences + 1):
+        for company in (everyone[:count], everyone[::-1][:count]):
+            for i, made in logits(company).items():
+                np.testing.assert_array_equal(made, alone[i], err_msg=f"row {i} of {company}")
 
 
 def decoded(t3: T3, sentences: int) -> list:
@@ -146,22 +162,21 @@ def decoded(t3: T3, sentences: int) -> list:
 def test_a_token_does_not_wait_for_the_next_ones_step(t3, monkeypatch):
     calls = []
     real = NativeStep.__call__
-    monkeypatch.setattr(NativeStep, "__call__", lambda *a: calls.append(a[2]) or real(*a))
+    monkeypatch.setattr(NativeStep, "__call__", lambda *a: calls.append(a[2][0]) or real(*a))
     cond = mx.random.normal((1, 4, t3.config.hidden_size), key=mx.random.key(1))
     steps = decoding.decode_batch(t3, cond, [mx.arange(3)], SamplingSettings(), 0.5, 20)
     for index, _ in enumerate(steps):
         assert calls == list(range(1, index + 1))
 
 
-def test_the_same_sentences_are_decoded(t3, monkeypatch):
-    """Too many rows begin in MLX, and C takes over when some have left."""
+def test_more_sentences_than_a_step_has_rows(t3, monkeypatch):
+    """Each step has at most so many rows, and every sentence the tokens that MLX draws."""
     calls = []
     real = NativeStep.__call__
     monkeypatch.setattr(NativeStep, "__call__", lambda *a: calls.append(a[1]) or real(*a))
     sentences = MOST_ROWS + 1
     in_c = decoded(t3, 3), decoded(t3, sentences)
-    assert calls
-    assert max(len(tokens) for tokens in calls) <= MOST_ROWS
+    assert max(len(tokens) for tokens in calls) == MOST_ROWS
     monkeypatch.setattr(NativeStep, "of", classmethod(lambda cls, t3: None))
     assert in_c == (decoded(t3, 3), decoded(t3, sentences))
 
@@ -224,11 +239,12 @@ def test_new_weights_are_new_steps(t3):
 
 def test_weights_changed_in_place_leave_a_step_as_it_was_made(t3):
     """A stream may be paused meanwhile: C must not read memory that has been reused."""
-    slots, token = slots_of(t3, [5], False), np.array([7])
-    expected = NativeStep.of(t3)(token, 1, copied(slots))
+    [cache], token = caches_of(t3, [5], False), np.array([7])
+    place = np.array([1])
+    expected = NativeStep.of(t3)(token, place, [copied(cache)])
     step = NativeStep.of(t3)
     for weight in dict(tree_flatten(t3.parameters())).values():
         for _ in range(2):
             weight *= 3
             mx.eval(weight)
-    np.testing.assert_array_equal(step(token, 1, copied(slots)), expected)
+    np.testing.assert_array_equal(step(token, place, [copied(cache)]), expected)

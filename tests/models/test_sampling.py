@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.errors import SettingError
-from mlx_chatterbox.models.t3.decoding import guide
 from mlx_chatterbox.models.t3.sampling import (
     SamplingSettings,
     draw,
@@ -21,6 +20,7 @@ from mlx_chatterbox.models.t3.sampling import (
     penalise_repetition,
     process_logits,
 )
+from mlx_chatterbox.models.t3.steppers import guide
 
 LIBRARIES = pytest.mark.parametrize("array", [mx.array, np.array], ids=["mlx", "numpy"])
 
@@ -146,16 +146,20 @@ def test_guidance_goes_from_the_conditional_row_away_from_the_other(array):
     """Integers, so that nothing is rounded."""
     conditional = np.array([[1.0, -2.0, 4.0], [0.0, 8.0, -6.0]], np.float32)
     unconditional = np.array([[3.0, -2.0, 0.0], [2.0, 4.0, 6.0]], np.float32)
-    both = array(np.concatenate([conditional, unconditional]))
-    for weight, expected in (
-        (0.0, conditional),
-        (-1.0, unconditional),
-        (1.0, 2 * conditional - unconditional),
-        (0.5, 1.5 * conditional - 0.5 * unconditional),
+    for weights, expected in (
+        ((0.0, 0.0), conditional),
+        ((-1.0, -1.0), unconditional),
+        ((1.0, 1.0), 2 * conditional - unconditional),
+        ((0.5, 0.5), 1.5 * conditional - 0.5 * unconditional),
+        ((0.0, 1.0), np.stack([conditional[0], 2 * conditional[1] - unconditional[1]])),
     ):
-        np.testing.assert_array_equal(np.array(guide(both, weight, 2)), expected)
-    # Without rows for it there is none.
-    np.testing.assert_array_equal(np.array(guide(both, 0.5, 4)), np.array(both))
+        column = np.array(weights, np.float32)[:, None]
+        given = (array(one) for one in (conditional, unconditional, column))
+        np.testing.assert_array_equal(np.array(guide(*given)), expected)
+    # A row without guidance has one row of logits.
+    own = array(conditional)
+    column = array(np.zeros((2, 1), np.float32))
+    np.testing.assert_array_equal(np.array(guide(own, own, column)), conditional)
 
 
 def test_at_temperature_0_the_likeliest_is_drawn_whatever_the_key():

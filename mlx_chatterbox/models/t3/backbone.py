@@ -1,13 +1,14 @@
 """T3's transformers, Llama and GPT-2, over embeddings instead of token ids.
 
 Attribute names are the checkpoint's, which are those of Hugging Face transformers. The
-caller keeps the keys and values of earlier positions (`cache.py`): a layer hands its new ones to a
-function and gets back all that it attends to.
+caller keeps the keys and values of earlier positions (`cache.py`): a layer hands its queries and
+its new keys and values to a function, which attends to all of them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import mlx.core as mx
@@ -16,10 +17,9 @@ import mlx.nn as nn
 from ...checks.plain import shown
 from ...errors import CheckpointError
 from ...nn.activations import gated_silu, gelu_approx
-from ...nn.attention import attend
 from ...nn.norm import LayerNorm, RMSNorm
 from ...nn.rotary import Rotate, rotation
-from .cache import UpdateCache
+from .cache import AttendCached
 from .config import T3Config
 
 
@@ -65,13 +65,13 @@ class LlamaAttention(nn.Module):
         self.v_proj = nn.Linear(width, inner, bias=False)
         self.o_proj = nn.Linear(inner, width, bias=False)
 
-    def __call__(self, x: mx.array, rows: int, bias, update: UpdateCache, rotate: Rotate):
-        """(B * T, C), B being `rows`, to the same; `bias` is added to the scores."""
+    def __call__(self, x: mx.array, rows: int, attend: AttendCached, rotate: Rotate):
+        """(B * T, C), B being `rows`, to the same."""
         split = partial(_split_heads, rows=rows, heads=self._heads)
         keys = rotate(split(self.k_proj(x)), 1.0)
-        keys, values = update(keys, split(self.v_proj(x)).swapaxes(1, 2))
+        values = split(self.v_proj(x)).swapaxes(1, 2)
         queries = rotate(split(self.q_proj(x)), keys.shape[-1] ** -0.5)
-        return self.o_proj(_merge_heads(attend(queries, keys, values, 1.0, bias)))
+        return self.o_proj(_merge_heads(attend(queries, keys, values, 1.0)))
 
 
 class LlamaMLP(nn.Module):
@@ -93,8 +93,8 @@ class LlamaBlock(nn.Module):
         self.input_layernorm = RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.norm_eps)
 
-    def __call__(self, x: mx.array, rows: int, bias, update: UpdateCache, rotate: Rotate):
-        x = x + self.self_attn(self.input_layernorm(x), rows, bias, update, rotate)
+    def __call__(self, x: mx.array, rows: int, attend: AttendCached, rotate: Rotate):
+        x = x + self.self_attn(self.input_layernorm(x), rows, attend, rotate)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -107,14 +107,13 @@ class LlamaModel(nn.Module):
         self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
         self._wavelengths = rotary_wavelengths(config)
 
-    def __call__(self, x: mx.array, start: mx.array, bias, caches: list[UpdateCache]) -> mx.array:
+    def __call__(self, x: mx.array, start: mx.array, attends: Sequence[AttendCached]) -> mx.array:
         """Run.
 
         Args:
             x: (B, T, C).
             start: (B,) int32, the position of each row's first entry.
-            bias: added to the scores, broadcast to (B, H, T, S); None where nothing is masked.
-            caches: for each layer the function that takes its keys and values.
+            attends: for each layer the function that takes its queries, keys and values.
 
         Returns:
             (B, T, C) after the final norm.
@@ -122,8 +121,8 @@ class LlamaModel(nn.Module):
         rotate = rotation(self._wavelengths, start, x.shape[1])
         # Two dimensions throughout: MLX would take a third off and put it back at every product.
         hidden = x.flatten(0, 1)
-        for layer, update in zip(self.layers, caches, strict=True):
-            hidden = layer(hidden, x.shape[0], bias, update, rotate)
+        for layer, attend in zip(self.layers, attends, strict=True):
+            hidden = layer(hidden, x.shape[0], attend, rotate)
         return self.norm(hidden).reshape(x.shape)
 
 
@@ -134,15 +133,13 @@ class GPT2Attention(nn.Module):
         self.c_attn = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.c_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def __call__(self, x: mx.array, rows: int, bias, update: UpdateCache) -> mx.array:
-        """(B * T, C), B being `rows`, to the same; `bias` is added to the scores."""
+    def __call__(self, x: mx.array, rows: int, attend: AttendCached) -> mx.array:
+        """(B * T, C), B being `rows`, to the same."""
         queries, keys, values = (
             _split_heads(part, rows, self._heads).swapaxes(1, 2)
             for part in mx.split(self.c_attn(x), 3, axis=-1)
         )
-        keys, values = update(keys, values)
-        attended = attend(queries, keys, values, queries.shape[-1] ** -0.5, bias)
-        return self.c_proj(_merge_heads(attended))
+        return self.c_proj(_merge_heads(attend(queries, keys, values, queries.shape[-1] ** -0.5)))
 
 
 class GPT2MLP(nn.Module):
@@ -163,8 +160,8 @@ class GPT2Block(nn.Module):
         self.ln_1 = LayerNorm(config.hidden_size, eps=config.norm_eps)
         self.ln_2 = LayerNorm(config.hidden_size, eps=config.norm_eps)
 
-    def __call__(self, x: mx.array, rows: int, bias, update: UpdateCache) -> mx.array:
-        x = x + self.attn(self.ln_1(x), rows, bias, update)
+    def __call__(self, x: mx.array, rows: int, attend: AttendCached) -> mx.array:
+        x = x + self.attn(self.ln_1(x), rows, attend)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -177,12 +174,12 @@ class GPT2Model(nn.Module):
         self.h = [GPT2Block(config) for _ in range(config.num_hidden_layers)]
         self.ln_f = LayerNorm(config.hidden_size, eps=config.norm_eps)
 
-    def __call__(self, x: mx.array, start: mx.array, bias, caches: list[UpdateCache]) -> mx.array:
+    def __call__(self, x: mx.array, start: mx.array, attends: Sequence[AttendCached]) -> mx.array:
         """Run; arguments and result as `LlamaModel.__call__`'s."""
         positions = start[:, None] + mx.arange(x.shape[1])
         hidden = (x + self.wpe(positions)).flatten(0, 1)
-        for layer, update in zip(self.h, caches, strict=True):
-            hidden = layer(hidden, x.shape[0], bias, update)
+        for layer, attend in zip(self.h, attends, strict=True):
+            hidden = layer(hidden, x.shape[0], attend)
         return self.ln_f(hidden).reshape(x.shape)
 
 

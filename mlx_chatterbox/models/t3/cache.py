@@ -1,22 +1,25 @@
 """Caches of T3's keys and values of earlier positions, for every layer.
 
 A `KVCache` is immutable and belongs to one sentence, or to the conditioning that every sentence of
-a voice begins with; a `BatchKVCache` holds the rows of a batch while it is decoded, and is written
-in place.
+a voice begins with. While sentences are decoded a `RowCache` has the slots of one of them, and a
+`SharedCache` those of several in one array a layer; both are written in place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 
 import mlx.core as mx
 
-from ...nn.attention import mask_bias
+from ...nn.attention import attend, mask_bias
 from ...runtime import device
 
-# Takes new keys and values (B, H, T, D) and returns all that are attended to, (B, H, S, D).
-UpdateCache = Callable[[mx.array, mx.array], tuple[mx.array, mx.array]]
+# Takes queries, new keys and new values, (B, H, T, D), and the scale of the scores; attends to all
+# keys that there are, and returns (B, H, T, D).
+AttendCached = Callable[[mx.array, mx.array, mx.array, float], mx.array]
 
 # Slots are allocated this many at a time: when there are more of them a step is compiled again on
 # the GPU, and on the CPU the earlier ones are copied.
@@ -41,30 +44,48 @@ class KVCache:
     def length(self) -> int:
         return self.keys[0].shape[2] if self.keys else 0
 
+    def rows(self) -> list[KVCache]:
+        """Each row by itself."""
+        return [
+            KVCache(
+                *(
+                    tuple(layer[row : row + 1] for layer in layers)
+                    for layers in (self.keys, self.values)
+                )
+            )
+            for row in range(self.keys[0].shape[0])
+        ]
+
 
 class CacheBuilder:
-    """Appends to a cache, once for each layer; its one row serves every row of what follows."""
+    """Appends to a cache, once for each layer; its one row serves every row of what follows.
 
-    def __init__(self, layers: int, earlier: KVCache | None = None):
-        self._earlier = earlier
-        self.keys: list = [None] * layers
-        self.values: list = [None] * layers
+    Args:
+        bias: added to the scores, broadcast to (B, H, T, S); None where nothing is masked.
+    """
 
-    def layer(self, index: int) -> UpdateCache:
-        """The function by which a layer appends its new keys and values."""
+    def __init__(self, layers: int, bias: mx.array | None = None, earlier: KVCache | None = None):
+        self._bias, self._earlier = bias, earlier
+        self._keys: list = [None] * layers
+        self._values: list = [None] * layers
 
-        def update(keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+    def attend_in(self, layer: int) -> AttendCached:
+        """The function by which a layer appends its new keys and values, and attends to all."""
+
+        def attend_all(
+            queries: mx.array, keys: mx.array, values: mx.array, scale: float
+        ) -> mx.array:
             if self._earlier is not None:
-                keys = _append(self._earlier.keys[index], keys)
-                values = _append(self._earlier.values[index], values)
-            self.keys[index], self.values[index] = keys, values
-            return keys, values
+                keys = _append(self._earlier.keys[layer], keys)
+                values = _append(self._earlier.values[layer], values)
+            self._keys[layer], self._values[layer] = keys, values
+            return attend(queries, keys, values, scale, self._bias)
 
-        return update
+        return attend_all
 
     def cache(self) -> KVCache:
         """The earlier positions and the new ones."""
-        return KVCache(tuple(self.keys), tuple(self.values))
+        return KVCache(tuple(self._keys), tuple(self._values))
 
 
 def _append(earlier: mx.array, new: mx.array) -> mx.array:
@@ -80,92 +101,218 @@ def causal_mask(earlier: int, new: int, dtype: mx.Dtype) -> mx.array | None:
     return mx.where(ahead, mask_bias(dtype), 0.0).astype(dtype)
 
 
-class BatchKVCache:
-    """Keys and values of a batch that writes one position a step.
-
-    Rows begin at different slots and end at the same, so that all write at one place; a row's
-    position is its slot less its padding.
+class RowCache:
+    """Keys and values of one sentence, in slots of its own, of which the first is its first.
 
     Attributes:
-        keys, values: for each layer (B, H, capacity, D).
-        padding: (B,) int32, slots before a row's first position.
+        keys, values: for each layer (n, H, capacity, D); n is 2 with guidance, else 1.
         used: slots that are written.
     """
 
-    def __init__(self, caches: Sequence[KVCache]):
-        """Join the caches of sentences, each of as many rows."""
-        rows = caches[0].keys[0].shape[0]
-        self.used = max(cache.length for cache in caches)
-        self._capacity = _rounded(self.used + 1, CAPACITY_STEP)
-        gaps = [self.used - cache.length for cache in caches]
-        # Guidance's second rows come after all first ones.
-        self.padding = mx.array(gaps * rows, dtype=mx.int32)
+    def __init__(self, cache: KVCache):
+        self.used = cache.length
+        self.capacity = rounded_capacity(self.used + 1)
+        widths = [(0, 0), (0, 0), (0, self.capacity - self.used), (0, 0)]
+        self.keys = [mx.pad(layer, widths) for layer in cache.keys]
+        self.values = [mx.pad(layer, widths) for layer in cache.values]
 
-        def joined(layers: Sequence[mx.array]) -> mx.array:
-            after = self._capacity - self.used
-            padded = [
-                mx.pad(layer, [(0, 0), (0, 0), (gap, after), (0, 0)])
-                for layer, gap in zip(layers, gaps, strict=True)
-            ]
-            if len(padded) == 1:
-                return padded[0]
-            return mx.concatenate([one[row : row + 1] for row in range(rows) for one in padded])
+    @property
+    def rows(self) -> int:
+        return self.keys[0].shape[0]
 
-        layers = range(len(caches[0].keys))
-        self.keys = [joined([cache.keys[i] for cache in caches]) for i in layers]
-        self.values = [joined([cache.values[i] for cache in caches]) for i in layers]
+    @property
+    def extent(self) -> int:
+        """The number of slots that a step attends to: it follows from the row's own length."""
+        return _extent(self.used, self.capacity)
 
     def make_room(self) -> None:
         """Allocate more slots if all are used."""
-        if self.used < self._capacity:
+        if self.used < self.capacity:
             return
-        self._capacity += CAPACITY_STEP
+        self.capacity += CAPACITY_STEP
         widths = [(0, 0), (0, 0), (0, CAPACITY_STEP), (0, 0)]
         self.keys = [mx.pad(layer, widths) for layer in self.keys]
         self.values = [mx.pad(layer, widths) for layer in self.values]
 
-    def keep(self, rows: mx.array) -> None:
-        """Keep these rows and drop the others."""
-        self.padding = self.padding[rows]
-        self.keys = [layer[rows] for layer in self.keys]
-        self.values = [layer[rows] for layer in self.values]
+    def attends(self) -> list[AttendCached]:
+        """For each layer the function that writes one position, (n, H, 1, D), and attends to all.
 
-    def take_written(self, memory: list[mx.array]) -> None:
-        """Take the keys and values that a step returned, of one slot more."""
-        layers = len(self.keys)
-        self.keys, self.values = memory[:layers], memory[layers:]
-        self.used += 1
+        The caller adds to `used` when all layers are done.
+        """
+        slot, extent = mx.array([self.used]), self.extent
+        bias = slots_mask(slot, extent, self.keys[0].dtype)
+
+        def attend_own(
+            layer: int, queries: mx.array, keys: mx.array, values: mx.array, scale: float
+        ) -> mx.array:
+            self.keys[layer] = mx.slice_update(self.keys[layer], keys, slot, (2,))
+            self.values[layer] = mx.slice_update(self.values[layer], values, slot, (2,))
+            seen = (self.keys[layer][:, :, :extent], self.values[layer][:, :, :extent])
+            return attend(queries, *seen, scale, bias)
+
+        return [partial(attend_own, layer) for layer in range(len(self.keys))]
+
+
+class SharedCache:
+    """Keys and values of several product rows, in one array a layer, (P, H, capacity, D).
+
+    A product row is a row of a step's matrix products: a sentence has one, with guidance two. Each
+    begins at slot 0 and has a length of its own.
+
+    Attributes:
+        keys, values: for each layer.
+        used: of each product row the slots that are written; 0 if no sentence has it.
+        capacity: slots of each.
+    """
+
+    def __init__(self) -> None:
+        self.keys: list[mx.array] = []
+        self.values: list[mx.array] = []
+        self.used: list[int] = []
+        self.capacity = 0
 
     @property
     def extent(self) -> int:
-        """The number of slots that a step attends to."""
-        return _rounded(self.used + 1, _EXTENT_STEP) if device.on_cpu() else self._capacity
+        """The number of slots that a step attends to: that of the longest row."""
+        return _extent(max(self.used), self.capacity)
+
+    def add(self, cache: KVCache) -> list[int]:
+        """Copy the rows of a cache to places that are free, and return those."""
+        rows = cache.keys[0].shape[0]
+        if not self.keys:
+            self.keys, self.values = (
+                [mx.zeros((0, *layer.shape[1:]), layer.dtype)[:, :, :0] for layer in layers]
+                for layers in (cache.keys, cache.values)
+            )
+        self._widen(rows - self.used.count(0))
+        self.make_room(cache.length + 1)
+        free = [place for place, used in enumerate(self.used) if not used][:rows]
+        for row, place in enumerate(free):
+            self.used[place] = cache.length
+            start = mx.array([place])
+            for own, added in ((self.keys, cache.keys), (self.values, cache.values)):
+                for layer, new in enumerate(added):
+                    own[layer] = mx.slice_update(own[layer], new[row : row + 1], start, (0,))
+        return free
+
+    def make_room(self, slots: int) -> None:
+        """Allocate more slots if there are fewer than that many."""
+        if slots > self.capacity:
+            more = rounded_capacity(slots) - self.capacity
+            self.capacity += more
+            self._pad([(0, 0), (0, 0), (0, more), (0, 0)])
+
+    def _widen(self, missing: int) -> None:
+        """Make room for so many more product rows."""
+        if missing <= 0:
+            return
+        wanted = len(self.used) + missing
+        # Another number of rows is another trace on the GPU.
+        more = (wanted if device.on_cpu() else 1 << (wanted - 1).bit_length()) - len(self.used)
+        self.used += [0] * more
+        self._pad([(0, more), (0, 0), (0, 0), (0, 0)])
+
+    def _pad(self, widths: list[tuple[int, int]]) -> None:
+        self.keys = [mx.pad(layer, widths) for layer in self.keys]
+        self.values = [mx.pad(layer, widths) for layer in self.values]
+
+    def remove(self, places: Sequence[int]) -> list[int] | None:
+        """Free places; return those that are kept, in their new order, or None if all stay.
+
+        On the CPU a free place costs what a used one does, so they are dropped at once. On the GPU
+        another number of rows is another trace of the step, so that their number is halved at
+        least.
+        """
+        for place in places:
+            self.used[place] = 0
+        kept = [place for place, used in enumerate(self.used) if used]
+        if device.on_cpu():
+            if len(kept) == len(self.used):
+                return None
+        elif 2 * len(kept) > len(self.used):
+            return None
+        rows = mx.array(kept, dtype=mx.int32)
+        self.used = [self.used[place] for place in kept]
+        self.keys = [layer[rows] for layer in self.keys]
+        self.values = [layer[rows] for layer in self.values]
+        return kept
+
+    def take_written(self, memory: list[mx.array], places: Sequence[int]) -> None:
+        """Take the keys and values that a step returned, of one slot more at these places."""
+        layers = len(self.keys)
+        self.keys, self.values = memory[:layers], memory[layers:]
+        for place in places:
+            self.used[place] += 1
 
 
-def write_slot(memory: list[mx.array], index: int, slot: mx.array, extent: int) -> UpdateCache:
-    """The function by which a layer writes its new keys and values in a step.
+def attends_to_shared(
+    memory: list[mx.array], slots: mx.array, extent: int, dtype: mx.Dtype
+) -> list[AttendCached]:
+    """For each layer the function that writes one position of every row, and attends to all.
 
     Args:
-        memory: the layers' keys, then their values; replaced in the list.
-        index: of the layer.
-        slot: (1,) int32, where the new position goes.
+        memory: the layers' keys, then their values, (P, H, capacity, D); replaced in the list.
+        slots: (P,) int32, where each row's new position goes, or (1,) if it is one for all.
         extent: number of slots that are attended to.
     """
-    layers = len(memory) // 2
+    bias, layers = slots_mask(slots, extent, dtype), len(memory) // 2
 
-    def update(keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        memory[index] = mx.slice_update(memory[index], keys, slot, (2,))
-        memory[layers + index] = mx.slice_update(memory[layers + index], values, slot, (2,))
-        return memory[index][:, :, :extent], memory[layers + index][:, :, :extent]
+    def written(index: int, new: mx.array) -> mx.array:
+        if slots.shape[0] == 1:
+            memory[index] = mx.slice_update(memory[index], new, slots, (2,))
+        else:
+            at = mx.broadcast_to(slots[:, None, None, None], new.shape)
+            memory[index] = mx.put_along_axis(memory[index], at, new, axis=2)
+        return memory[index][:, :, :extent]
 
-    return update
+    def attend_shared(
+        layer: int, queries: mx.array, keys: mx.array, values: mx.array, scale: float
+    ) -> mx.array:
+        seen = written(layer, keys), written(layers + layer, values)
+        return attend(queries, *seen, scale, bias)
+
+    return [partial(attend_shared, layer) for layer in range(layers)]
 
 
-def slots_mask(padding: mx.array, slot: mx.array, extent: int, dtype: mx.Dtype) -> mx.array:
-    """Bias (B, 1, 1, extent) that masks the slots before a row's beginning and after `slot`."""
-    slots = mx.arange(extent)
-    unseen = (slots < padding[:, None]) | (slots > slot)
+def attends_apart(caches: Sequence[RowCache], rows: int) -> list[AttendCached]:
+    """For each layer the function by which each cache's rows attend to their own slots alone.
+
+    Args:
+        caches: their rows come one after the other.
+        rows: of the step; those beyond the caches' own attend to nothing, and get zeros.
+    """
+    own = [cache.attends() for cache in caches]
+    ends = list(accumulate(cache.rows for cache in caches))
+    starts = [end - cache.rows for end, cache in zip(ends, caches, strict=True)]
+
+    def attend_each(
+        layer: int, queries: mx.array, keys: mx.array, values: mx.array, scale: float
+    ) -> mx.array:
+        parts = [
+            attends[layer](queries[start:end], keys[start:end], values[start:end], scale)
+            for attends, start, end in zip(own, starts, ends, strict=True)
+        ]
+        idle = rows - (ends[-1] if ends else 0)
+        if idle:
+            parts.append(mx.zeros((idle, *queries.shape[1:]), dtype=queries.dtype))
+        return mx.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    return [partial(attend_each, layer) for layer in range(len(caches[0].keys))]
+
+
+def slots_mask(slots: mx.array, extent: int, dtype: mx.Dtype) -> mx.array:
+    """Bias (P, 1, 1, extent) that masks all slots after `slots`, (P,) int32."""
+    unseen = mx.arange(extent) > slots[:, None]
     return mx.where(unseen, mask_bias(dtype), 0.0).astype(dtype)[:, None, None]
+
+
+def rounded_capacity(slots: int) -> int:
+    """The number of slots that are allocated where so many are needed."""
+    return _rounded(slots, CAPACITY_STEP)
+
+
+def _extent(used: int, capacity: int) -> int:
+    return min(_rounded(used + 1, _EXTENT_STEP), capacity) if device.on_cpu() else capacity
 
 
 def _rounded(count: int, step: int) -> int:

@@ -7,7 +7,8 @@ model takes as long as reading its weights does. So tokens and logits, too, are 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from weakref import WeakKeyDictionary
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -17,14 +18,14 @@ from ...runtime import native
 from ...runtime.native.layers import NotPlain, address, address_table, linear_weights, plain_weight
 from .aliases import alias, evaluated_weights
 from .backbone import GPT2Block, LlamaBlock
-from .cache import BatchKVCache
+from .cache import RowCache
 from .t3 import T3
 
 MOST_ROWS = 16
 
 
 class NativeStep:
-    """Predicts what follows one more speech token a row, as `T3.step` does.
+    """Predicts what follows one more speech token a row, as `T3.step_apart` does.
 
     It holds on to the weights that T3 has when it is made.
 
@@ -43,11 +44,9 @@ class NativeStep:
             layers, norm, self._wavelengths = model.layers, model.norm, np.array(model._wavelengths)
         self._norm = [plain_weight(norm, "weight"), plain_weight(norm, "bias")]
         self._weights = [list(_weights(layer)) for layer in layers]
-        # With two places more for a layer's keys and values.
-        self._layers = address_table([*weights, None, None] for weights in self._weights)
-        self._memory: tuple[list, list] | None = None
-        self._places: np.ndarray | None = None
+        self._layers = address_table(self._weights)
         self._tables, self._head = _tables(t3), _head(t3)
+        self._known: WeakKeyDictionary[RowCache, tuple] = WeakKeyDictionary()
 
     @classmethod
     def of(cls, t3: T3) -> NativeStep | None:
@@ -59,74 +58,80 @@ class NativeStep:
         except NotPlain:
             return None
 
-    def __call__(self, tokens: np.ndarray, position: int, slots: BatchKVCache) -> np.ndarray:
-        """Write one slot more, in place.
+    def __call__(
+        self, tokens: np.ndarray, positions: np.ndarray, caches: Sequence[RowCache]
+    ) -> np.ndarray:
+        """Write one slot more of each cache, in place.
 
         Args:
-            tokens: (B,), at most `MOST_ROWS`.
-            position: of the tokens among speech tokens.
-            slots: has room; the same ones at each step.
+            tokens: (P,), at most `MOST_ROWS`.
+            positions: (P,), of the tokens among speech tokens.
+            caches: have room; their rows come one after the other.
 
         Returns:
-            Logits (B, V) float32.
+            Logits (P, V) float32. A row's are the same to the bit with any others, in any order.
         """
-        if self._places is None:
-            self._places = np.arange(len(tokens), dtype=np.int32)
-            self._padding = np.array(slots.padding, dtype=np.int32)
-        config, positions = self._config, slots.used - self._padding
-        embedded = self._embed(tokens, position, positions)
+        config, rows = self._config, [cache.rows for cache in caches]
+        slots = np.repeat(np.array([cache.used for cache in caches], dtype=np.int32), rows)
+        capacities = np.repeat(np.array([cache.capacity for cache in caches], np.int32), rows)
+        embedded = self._embed(tokens, positions, slots)
         cosine = sine = None
         if self._wavelengths is not None:  # the Llama's
-            angles = positions[:, None].astype(np.float32) / self._wavelengths
+            angles = slots[:, None].astype(np.float32) / self._wavelengths
             cosine, sine = np.cos(angles), np.sin(angles)
-        self._point_to(slots)
+        keys, values = self._addresses(caches)
         result = np.empty_like(embedded)
-        arrays = (embedded, cosine, sine, self._padding, self._places, self._layers, *self._norm)
-        _, heads, capacity, depth = slots.keys[0].shape
-        sizes = (len(self._layers), *embedded.shape, heads, depth)
-        sizes += (config.intermediate_size, capacity, slots.used)
-        pointers = [ctypes.c_void_p(address(array)) for array in (*arrays, result)]
+        arrays = (embedded, cosine, sine, slots, capacities, self._layers, keys, values)
+        _, heads, _, depth = caches[0].keys[0].shape
+        sizes = (len(self._layers), *embedded.shape, heads, depth, config.intermediate_size)
+        pointers = [ctypes.c_void_p(address(array)) for array in (*arrays, *self._norm, result)]
         library = native.library()
         assert library is not None  # `NativeStep.of`
         if library.decode(*pointers, *sizes, ctypes.c_float(config.norm_eps)):
             raise MemoryError("decode")
-        slots.used += 1
+        for cache in caches:
+            cache.used += 1
         return self._predict(result)
 
-    def keep(self, rows: list[int]) -> None:
-        """Keep these rows and drop the others, whose slots stay in place."""
-        assert self._places is not None  # a step was made
-        self._places, self._padding = self._places[rows], self._padding[rows]
-
-    def _embed(self, tokens: np.ndarray, position: int, positions: np.ndarray) -> np.ndarray:
-        """(B, C); `positions` (B,) are those among all of a row's slots."""
+    def _embed(self, tokens: np.ndarray, positions: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        """Embed tokens, (P,) to (P, C); GPT-2 counts positions over all of a row's slots."""
         if self._tables is None:
-            x = self._t3.embed_speech(mx.array(tokens)[:, None], mx.array([position]))[:, 0]
+            at = mx.array(positions)[:, None]
+            x = self._t3.embed_speech(mx.array(tokens)[:, None], at)[:, 0]
             if self._config.is_gpt2:
-                x = x + self._t3.tfmr.model.wpe(mx.array(positions))
+                x = x + self._t3.tfmr.model.wpe(mx.array(slots))
             return np.array(x.astype(mx.float32))
         of_tokens, of_positions = self._tables
-        return of_tokens[tokens] + of_positions[positions if self._config.is_gpt2 else position]
+        return of_tokens[tokens] + of_positions[slots if self._config.is_gpt2 else positions]
 
     def _predict(self, hidden: np.ndarray) -> np.ndarray:
-        """Logits (B, V) from what comes out of the layers, (B, C)."""
+        """Logits (P, V) from what comes out of the layers, (P, C)."""
         if self._head is None:
-            return np.array(self._t3.speech_head(mx.array(hidden)).astype(mx.float32))
+            # Row by row, so that none is rounded by the number of others.
+            rows = [self._t3.speech_head(row[None]) for row in mx.array(hidden)]
+            return np.array(mx.concatenate(rows).astype(mx.float32))
         weight, bias = self._head
         logits = native.multiply(hidden, weight)
         return logits if bias is None else logits + bias
 
-    def _point_to(self, slots: BatchKVCache) -> None:
-        """Note where keys and values are, which change their place now and then."""
-        memory = (slots.keys, slots.values)
-        if self._memory is not None and all(
-            a is b for a, b in zip(self._memory, memory, strict=True)
-        ):
-            return
-        for column, layers in enumerate(memory, start=self._layers.shape[1] - 2):
-            mx.eval(layers)
-            self._layers[:, column] = [address(layer) for layer in layers]
-        self._memory = memory
+    def _addresses(self, caches: Sequence[RowCache]) -> tuple[np.ndarray, np.ndarray]:
+        """Where each layer has the keys, and the values, of each row, (layers, P) uint64."""
+        tables = [self._table_of(cache) for cache in caches]
+        keys, values = (np.concatenate(part, axis=1) for part in zip(*tables, strict=True))
+        return keys, values
+
+    def _table_of(self, cache: RowCache) -> tuple[np.ndarray, np.ndarray]:
+        """`_addresses` of one cache, whose arrays change their place when it gets more room."""
+        known = self._known.get(cache)
+        if known is None or known[0] is not cache.keys or known[1] is not cache.values:
+            mx.eval(cache.keys, cache.values)
+            tables = []
+            for layers in (cache.keys, cache.values):
+                one = layers[0].nbytes // cache.rows
+                first = np.array([address(layer) for layer in layers], dtype=np.uint64)
+                tables.append(first[:, None] + np.arange(cache.rows, dtype=np.uint64) * one)
+            known = self._known[cache] = (cache.keys, cache.values, *tables)
+        return known[2], known[3]
 
 
 def _tables(t3: T3) -> tuple[np.ndarray, np.ndarray] | None:

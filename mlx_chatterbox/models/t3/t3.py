@@ -9,15 +9,27 @@ Source: upstream `models/t3/t3.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_flatten
 
 from .backbone import Backbone
-from .cache import CacheBuilder, KVCache, causal_mask, slots_mask, write_slot
+from .cache import (
+    AttendCached,
+    CacheBuilder,
+    KVCache,
+    RowCache,
+    attends_apart,
+    attends_to_shared,
+    causal_mask,
+)
 from .conditioning import T3CondEnc
 from .config import T3Config
+
+# Bytes of weights.
+_SMALL = 32 * 2**20
 
 
 class LearnedPositionEmbeddings(nn.Module):
@@ -49,11 +61,22 @@ class T3(nn.Module):
         self.text_head = nn.Linear(width, config.text_tokens_dict_size, bias=False)
         self.speech_head = nn.Linear(width, config.speech_tokens_dict_size, bias=config.is_gpt2)
         self._compiled_step: Callable | None = None
+        self._alike_widths: dict[tuple, int] = {}
 
     @property
     def dtype(self) -> mx.Dtype:
         """Type of the embeddings, and so of the activations."""
         return self.cond_enc.spkr_enc.bias.dtype
+
+    @property
+    def is_small(self) -> bool:
+        """True if the weights stay in the cache, so that two cores read them at no cost.
+
+        Larger ones are read from memory at each step: then that is what a step takes its time for,
+        and as many rows as possible are to share it.
+        """
+        weights = dict(tree_flatten(self.parameters())).values()
+        return sum(weight.nbytes for weight in weights) <= _SMALL
 
     def embed_conditioning(
         self, speaker_embedding: mx.array, prompt_tokens: mx.array | None, emotion: mx.array | float
@@ -118,6 +141,12 @@ class T3(nn.Module):
         """
         return self.hidden_states(cond_emb)[1]
 
+    def empty_cache(self) -> KVCache:
+        """Keys and values of no position, in one row."""
+        shape = (1, self.config.num_attention_heads, 0, self.config.head_dim)
+        layers = (mx.zeros(shape, dtype=self.dtype),) * self.config.num_hidden_layers
+        return KVCache(layers, layers)
+
     def hidden_states(
         self, embeddings: mx.array, earlier: KVCache | None = None
     ) -> tuple[mx.array, KVCache]:
@@ -132,40 +161,69 @@ class T3(nn.Module):
         """
         rows, length, _ = embeddings.shape
         first = 0 if earlier is None else earlier.length
-        builder = CacheBuilder(self.config.num_hidden_layers, earlier)
-        layers = [builder.layer(index) for index in range(self.config.num_hidden_layers)]
+        layers, bias = self.config.num_hidden_layers, causal_mask(first, length, embeddings.dtype)
+        builder = CacheBuilder(layers, bias, earlier)
         start = mx.full((rows,), first, dtype=mx.int32)
-        bias = causal_mask(first, length, embeddings.dtype)
-        return self.tfmr.model(embeddings, start, bias, layers), builder.cache()
+        attends = [builder.attend_in(layer) for layer in range(layers)]
+        return self.tfmr.model(embeddings, start, attends), builder.cache()
 
     def step(
         self,
         tokens: mx.array,
-        position: mx.array,
-        slot: mx.array,
-        padding: mx.array,
+        positions: mx.array,
+        slots: mx.array,
         memory: list[mx.array],
         extent: int,
     ) -> tuple[mx.array, list[mx.array]]:
         """Predict what follows one more speech token a row.
 
         Args:
-            tokens: (B,).
-            position: (1,) int32, of the token among speech tokens.
-            slot: (1,) int32, where its keys and values go.
-            padding: (B,) int32, see `BatchKVCache`.
-            memory: the layers' keys, then their values, each (B, H, capacity, D).
+            tokens: (P,).
+            positions: (P,) int32, of the tokens among speech tokens, or (1,) if all are alike.
+            slots: (P,) int32, where their keys and values go, or (1,) if all are alike.
+            memory: the layers' keys, then their values, each (P, H, capacity, D).
             extent: number of slots that are attended to.
 
         Returns:
-            Logits (B, V) float32; the memory with the token.
+            Logits (P, V) float32; the memory with the tokens.
         """
-        embeddings = self.embed_speech(tokens[:, None], position)
         memory = list(memory)
-        layers = [write_slot(memory, index, slot, extent) for index in range(len(memory) // 2)]
-        bias = slots_mask(padding, slot, extent, embeddings.dtype)
-        hidden = self.tfmr.model(embeddings, slot - padding, bias, layers)
-        return self.speech_head(hidden[:, 0]).astype(mx.float32), memory
+        attends = attends_to_shared(memory, slots, extent, self.dtype)
+        return self._predict(tokens, positions, slots, attends), memory
+
+    def step_apart(
+        self, tokens: mx.array, positions: mx.array, slots: mx.array, caches: Sequence[RowCache]
+    ) -> mx.array:
+        """Predict as `step` does, with each sentence's attention computed by itself.
+
+        Args:
+            tokens, positions, slots: (P,); rows beyond those of the caches belong to no sentence.
+            caches: their rows come one after the other. They get one more slot.
+
+        Returns:
+            Logits (P, V) float32.
+        """
+        logits = self._predict(tokens, positions, slots, attends_apart(caches, tokens.shape[0]))
+        for cache in caches:
+            cache.used += 1
+        return logits
+
+    def _predict(
+        self,
+        tokens: mx.array,
+        positions: mx.array,
+        slots: mx.array,
+        attends: Sequence[AttendCached],
+    ) -> mx.array:
+        embeddings = self.embed_speech(tokens[:, None], positions[:, None])
+        start = mx.broadcast_to(slots, tokens.shape)
+        hidden = self.tfmr.model(embeddings, start, attends)
+        return self.speech_head(hidden[:, 0]).astype(mx.float32)
+
+    @property
+    def alike_widths(self) -> dict[tuple, int]:
+        """Measured by `steppers.alike_width`."""
+        return self._alike_widths
 
     @property
     def compiled_step(self) -> Callable:

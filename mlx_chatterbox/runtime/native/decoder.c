@@ -8,7 +8,6 @@
 
 #include "few_rows.h"
 #include "functions.h"
-#include "many_rows.h"
 #include "pool.h"
 #include "products.h"
 #include "vectors.h"
@@ -18,18 +17,18 @@
 typedef struct {
     const float *norm, *norm_bias, *query, *query_bias, *key, *key_bias, *value, *value_bias;
     const float *out, *out_bias, *norm2, *norm2_bias, *gate, *up, *up_bias, *down, *down_bias;
-    float *keys, *values; /* (rows, heads, capacity, depth) */
 } Layer;
 
 typedef struct {
-    int rows, width, heads, depth, inner, capacity, slot; /* depth: of a head; inner: of the MLP */
+    int rows, width, heads, depth, inner, longest; /* depth: of a head; inner: of the MLP */
     float eps;
-    const int *padding;         /* of a row: slots before its first */
-    const int *places;          /* of a row, among those that keys and values have */
+    const int *slots;           /* of a row, where its new key and value go */
+    const int *capacities;      /* of a row, the slots that it has */
     const float *cosine, *sine; /* (rows, depth / 2), or NULL */
     const Layer *layer;
+    float *const *keys, *const *values; /* of the layer: of each row (heads, its capacity, depth) */
     float *x, *normed, *packed, *queries, *new_keys, *new_values, *attended, *gates, *up;
-    float *scores; /* (rows, heads, capacity) */
+    float *scores; /* (rows, heads, longest) */
 } Step;
 
 static void normalise(const Step *job, const float *scale, const float *bias) {
@@ -53,16 +52,9 @@ static Product product(const Step *job, int depth, const float *w, float *out, i
 
 /* x (rows, depth) times the weights of products that `product` made. */
 static void multiply(const Step *job, const float *x, Product *products, int count) {
-    const Product *first = products;
-    const int depth = first->depth;
-    if (job->rows <= FEW_ROWS || !worth_many_rows(first->columns, depth)) {
-        pack_rows(x, depth, job->rows, depth, job->packed);
-        multiply_rows(products, count);
-        return;
-    }
-    for (const Product *one = first; one < first + count; one++)
-        cblas_sgemm(ROW_MAJOR, PLAIN, TRANSPOSED, one->rows, one->columns, depth, one->alpha, x,
-                    depth, one->w, depth, one->beta, one->out, one->out_stride);
+    const int depth = products->depth;
+    pack_rows(x, depth, job->rows, depth, job->packed);
+    multiply_rows(products, count);
 }
 
 /* Rotary position embedding of a row's heads, pairs of channels half a head apart. */
@@ -90,13 +82,10 @@ static float dot(const float *a, const float *b, int count) {
  * attends to them. */
 static void attend(void *context, int i) {
     const Step *job = context;
-    const int depth = job->depth, row = i / job->heads, first = job->padding[row];
-    const int count = job->slot + 1 - first;
-    const size_t place = (size_t)job->places[row] * job->heads + i % job->heads;
-    const size_t start = place * job->capacity;
-    float *keys = job->layer->keys + (start + first) * depth;
-    float *values = job->layer->values + (start + first) * depth;
-    float *scores = job->scores + (size_t)i * job->capacity, *out = job->attended + (size_t)i * depth;
+    const int depth = job->depth, row = i / job->heads, count = job->slots[row] + 1;
+    const size_t start = (size_t)(i % job->heads) * job->capacities[row] * depth;
+    float *keys = job->keys[row] + start, *values = job->values[row] + start;
+    float *scores = job->scores + (size_t)i * job->longest, *out = job->attended + (size_t)i * depth;
     const size_t last = (size_t)(count - 1) * depth;
     memcpy(keys + last, job->new_keys + (size_t)i * depth, depth * sizeof(float));
     memcpy(values + last, job->new_values + (size_t)i * depth, depth * sizeof(float));
@@ -191,23 +180,29 @@ static void run(Step *job) {
     multiply(job, job->up, &down, 1);
 }
 
-/* x (rows, width), the embedded tokens, to result (rows, width) after the final norm. Every row
- * goes to the slot `slot` of `keys` and `values`, at the row that `places` (rows) names for it,
- * and sees the slots from `padding` (rows) on. `cosine` and `sine` (rows, depth / 2) are of the
- * rotation, or NULL. At most MOST_ROWS rows. Returns 0, or 1 without memory. */
-EXPORTED int decode(const float *x, const float *cosine, const float *sine, const int *padding,
-                    const int *places, const Layer *layers, const float *norm,
-                    const float *norm_bias, float *result, int layer_count, int rows, int width,
-                    int heads, int depth, int inner, int capacity, int slot, float eps) {
+/* x (rows, width), the embedded tokens, to result (rows, width) after the final norm. Each row has
+ * keys and values of its own: `keys` and `values` (layers, rows) point to (heads, capacity, depth),
+ * the capacity that `capacities` (rows) names. Its new ones go to the slot that `slots` (rows)
+ * names, and it sees all before. `cosine` and `sine` (rows, depth / 2) are of the rotation, or
+ * NULL. At most MOST_ROWS rows. Returns 0, or 1 without memory. */
+EXPORTED int decode(const float *x, const float *cosine, const float *sine, const int *slots,
+                    const int *capacities, const Layer *layers, float *const *keys,
+                    float *const *values, const float *norm, const float *norm_bias,
+                    float *result, int layer_count, int rows, int width, int heads, int depth,
+                    int inner, float eps) {
     const size_t inside = (size_t)heads * depth, n = rows;
     size_t most = width > inner ? width : inner;
     if (inside > most) most = inside;
+    int longest = 0;
+    for (int row = 0; row < rows; row++)
+        if (slots[row] + 1 > longest) longest = slots[row] + 1;
+    longest = padded_depth(longest);
     const size_t sizes[] = {n * width,  n * width,  n * padded_depth(most), n * inside,
                             n * inside, n * inside, n * inside,             n * inner,
-                            n * inner,  n * heads * capacity};
+                            n * inner,  n * heads * longest};
     Step job = {.rows = rows, .width = width, .heads = heads, .depth = depth, .inner = inner,
-                .capacity = capacity, .slot = slot, .eps = eps, .padding = padding,
-                .places = places, .cosine = cosine, .sine = sine};
+                .longest = longest, .eps = eps, .slots = slots, .capacities = capacities,
+                .cosine = cosine, .sine = sine};
     float **const scratches[] = {&job.x,        &job.normed,     &job.packed,   &job.queries,
                                  &job.new_keys, &job.new_values, &job.attended, &job.gates,
                                  &job.up,       &job.scores};
@@ -216,6 +211,8 @@ EXPORTED int decode(const float *x, const float *cosine, const float *sine, cons
     memcpy(job.x, x, n * width * sizeof(float));
     for (int i = 0; i < layer_count; i++) {
         job.layer = layers + i;
+        job.keys = keys + (size_t)i * rows;
+        job.values = values + (size_t)i * rows;
         run(&job);
     }
     normalise(&job, norm, norm_bias);

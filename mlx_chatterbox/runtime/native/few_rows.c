@@ -148,7 +148,7 @@ EXPORTED void cblas_sgemm(int order, int x_layout, int w_layout, int rows, int c
                  float beta, float *out, int out_stride) {
     const int ours = order == ROW_MAJOR && x_layout == PLAIN && w_layout == TRANSPOSED &&
                      rows > 0 && depth > 0 && depth <= DEPTH;
-    if (ours && rows > FEW_ROWS && rows <= most_rows && worth_many_rows(columns_, depth) &&
+    if (ours && rows > MOST_ROWS && rows <= most_rows && worth_many_rows(columns_, depth) &&
         multiply_many_rows(rows, columns_, depth, alpha, x, x_stride, w, w_stride, beta, out,
                            out_stride))
         return;

@@ -17,6 +17,7 @@ is not what its weights were trained with.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -26,7 +27,7 @@ from ...checks.tensors import check_tokens
 from ...errors import DataError
 from ...models.t3.cache import causal_mask
 from ...models.t3.config import T3Config
-from ...nn.attention import padding_bias
+from ...nn.attention import attend, padding_bias
 from .base import (
     Batch,
     MetricSums,
@@ -263,12 +264,9 @@ def _hidden_states(t3: nn.Module, embeddings: mx.array) -> mx.array:
     """
     rows, length, _ = embeddings.shape
 
-    def no_cache(keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        return keys, values
-
-    caches = [no_cache] * t3.config.num_hidden_layers
+    no_cache = partial(attend, bias=causal_mask(0, length, embeddings.dtype))
     start = mx.zeros((rows,), dtype=mx.int32)
-    return t3.tfmr.model(embeddings, start, causal_mask(0, length, embeddings.dtype), caches)
+    return t3.tfmr.model(embeddings, start, [no_cache] * t3.config.num_hidden_layers)
 
 
 def _conditioning(t3: nn.Module, batch: Batch) -> mx.array:
