@@ -77,6 +77,7 @@ def checked_settings(settings: object, texts: int, request: Callable[..., Any]) 
     """
     if settings is None:
         return [{}] * texts
+    known = list(inspect.signature(request).parameters)[1:]
     checked: list[Arguments] = []
     for number, one in enumerate(_listed("settings", settings, texts), start=1):
         if one is None:
@@ -91,7 +92,6 @@ def checked_settings(settings: object, texts: int, request: Callable[..., Any]) 
                 raise SettingError(
                     f"{settings_name(number)} cannot have {name}: {_OF_THE_CALL[name]}."
                 )
-        known = list(inspect.signature(request).parameters)[1:]
         for name in one:
             if name not in known:
                 raise TypeError(
@@ -220,13 +220,19 @@ class ArgumentReader:
         self._request, self._defaults, self._ignored = request, defaults, ignored
         self._voices = CallVoices(engine, own_voice)
 
-    def of_all(self, arguments: Arguments) -> TextArguments | None:
+    def of_all(self, arguments: Arguments, is_needed: bool) -> TextArguments | None:
         """The arguments of all texts; None if a required one is missing, which each text must have.
+
+        Args:
+            is_needed: no text has settings of its own.
 
         Raises:
             SettingError: one outside its range, or of another kind.
+            TypeError: a required one is missing and needed.
         """
-        if missing_names(self._request, arguments):
+        if missing := missing_names(self._request, arguments):
+            if is_needed:
+                raise TypeError(f"missing a required argument: {missing[0]!r}")
             return None
         return self._read(arguments)
 
@@ -245,7 +251,7 @@ class ArgumentReader:
         """
         name = settings_name(number) if own else ""
         recording = own.get("audio_prompt_path")
-        with errors_about(name):
+        with errors_about(settings_name(number)):
             if voice is not None and recording is not None:
                 raise SettingError("its voice is in voices, so audio_prompt_path cannot be, too.")
             merged = {**arguments, **own}

@@ -147,6 +147,7 @@ class TextToSpeech(ABC):
         """
         return self._speak_request(self.request(text, *arguments, **options))
 
+    # Its arguments are `generate_batch`'s.
     def batch_request(
         self,
         texts: Sequence[str],
@@ -316,7 +317,7 @@ class TextToSpeech(ABC):
             voices, settings: each text's own, checked; None and {} for those of the call.
         """
         reader = ArgumentReader(self.request, self.defaults, self.ignored, self.engine, self.conds)
-        common = reader.of_all(arguments)
+        common = reader.of_all(arguments, is_needed=not any(settings))
         of_texts = [
             reader.of_text(arguments, voice, own, number)
             if common is None or voice is not None or own

@@ -6,7 +6,7 @@ which order tokens are filtered, and what follows the last one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -135,7 +135,7 @@ class Engine:
             for of_text, how, one, name in zip(pieces, settings, arguments, names, strict=True):
                 self._check_lengths(of_text, how, name, one.name)
             check_seeds(seeds, len(texts))
-            voices = {key: self._voice(one) for key, one in distinct.items()}
+            voices = self._voices(distinct)
         return Request(
             texts=pieces,
             seeds=seeds,
@@ -170,11 +170,17 @@ class Engine:
                 speed=checked_speed(options.get("speed")),
             )
 
-    def _voice(self, arguments: TextArguments) -> Voice:
-        with errors_about(arguments.voice_name):
-            voice = arguments.voice()
-            check_voice(voice, self.networks)
-            return voice
+    def _voices(self, arguments: Mapping[int, TextArguments]) -> dict[int, Voice]:
+        """The voice of each of the arguments, checked once if several have it."""
+        voices: dict[int, Voice] = {}
+        checked: dict[int, Voice] = {}
+        for key, one in arguments.items():
+            with errors_about(one.voice_name):
+                voices[key] = voice = one.voice()
+                if id(voice) not in checked:
+                    check_voice(voice, self.networks)
+                    checked[id(voice)] = voice
+        return voices
 
     def _default_batch_size(self, settings: Sequence[SpeechSettings]) -> int:
         can_guide = not self.networks.t3.config.is_gpt2
