@@ -102,7 +102,6 @@ class Engine:
         options: SpeechOptions,
         *,
         is_shared: bool,
-        invariant: bool = False,
     ) -> Request:
         """Check all arguments and make a request of them.
 
@@ -110,7 +109,7 @@ class Engine:
             arguments: one for each text.
             options: of the whole call; of them only `seed`, `batch_size`, `noise`, `source` and
                 `progress` count, as each text has all others in its own.
-            is_shared, invariant: as in `Request`.
+            is_shared: as in `Request`.
 
         Raises:
             TextError: nothing to speak; an unknown language; more text than the model can read.
@@ -143,7 +142,6 @@ class Engine:
             settings=settings,
             batch_size=options.get("batch_size") or self._default_batch_size(settings),
             is_shared=is_shared,
-            invariant=invariant,
             noise=noise,
             source=source,
             progress=options.get("progress"),
@@ -209,7 +207,8 @@ class Engine:
             utterances = request.utterances()
             for first in range(0, len(utterances), size):
                 together = utterances[first : first + size]
-                prefixes = {id(one.voice): self._prefix_of(one.voice) for one in together}
+                voices = {id(one.voice): one.voice for one in together}
+                prefixes = {key: self._prefix_of(voice) for key, voice in voices.items()}
                 synthesizer = BatchSynthesizer(self.networks, self.config, request, prefixes)
                 self._speak_together(together, synthesizer, assembler)
         return assembler.result()
