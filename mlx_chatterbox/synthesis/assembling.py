@@ -12,7 +12,7 @@ from .. import watermark
 from ..audio.silence import silence
 from ..audio.stretch import stretch
 from ..errors import AudioError, errors_about
-from .request import Request, Utterance, names_of_texts
+from .request import Request, Utterance
 from .result import Outcome, Result
 from .tokens import DecodedTokens
 
@@ -43,7 +43,7 @@ class TextAssembler:
 
     def __init__(self, request: Request, sample_rate: int):
         self._request, self._sample_rate = request, sample_rate
-        self._settings, self._names = request.settings, names_of_texts(len(request.texts))
+        self._settings = request.settings
         self._places = [at for pieces in request.texts for at in range(len(pieces))]
         self._finished: list[list[FinishedPiece | None]] = [
             [None] * len(pieces) for pieces in request.texts
@@ -60,9 +60,9 @@ class TextAssembler:
             self._finished[text][at] = finished
             pieces = [one for one in self._finished[text] if one is not None]
         if len(pieces) == len(self._finished[text]):
-            self._finish(text, pieces)
+            self._finish(text, pieces, utterance.name)
 
-    def _finish(self, text: int, pieces: Sequence[FinishedPiece]) -> None:
+    def _finish(self, text: int, pieces: Sequence[FinishedPiece], name: str) -> None:
         waveform, settings = np.concatenate(list(self._parts(text, pieces))), self._settings[text]
         if settings.speed != 1.0:
             before = len(waveform)
@@ -73,7 +73,7 @@ class TextAssembler:
             ]
         if settings.watermark:
             try:
-                with errors_about(self._names[text]):
+                with errors_about(name):
                     waveform = watermark.apply(waveform, self._sample_rate)
             except AudioError as error:
                 self.failures[text] = error

@@ -142,6 +142,7 @@ class Engine:
             settings=settings,
             batch_size=options.get("batch_size") or self._default_batch_size(settings),
             is_shared=is_shared,
+            names=tuple(names),
             noise=noise,
             source=source,
             progress=options.get("progress"),

@@ -126,6 +126,7 @@ class Utterance:
         text: number of its text, from 0.
         seed: of its first attempt.
         voice, settings: its text's own.
+        name: of its text, for errors; "" for the only one.
     """
 
     number: int
@@ -134,6 +135,7 @@ class Utterance:
     seed: int
     voice: Voice
     settings: SpeechSettings
+    name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +152,7 @@ class Request:
             its samples are the same in any company.
         invariant: True makes the tokens independent of the company to the bit on every device,
             also where that is slower.
+        names: of the texts, for errors; by default they have none.
         noise, source: as in `SpeechOptions`.
         progress: callback(stage, done, total).
         finished: callback(number, waveform, outcomes) as soon as a text is final, in the thread
@@ -167,6 +170,7 @@ class Request:
     batch_size: int = 1
     is_shared: bool = True
     invariant: bool = False
+    names: tuple[str, ...] = ()
     noise: mx.array | None = None
     source: mx.array | None = None
     progress: Progress | None = None
@@ -176,16 +180,16 @@ class Request:
         check_seeds(self.seeds, len(self.texts))
         check_one_each("voices", self.voices, len(self.texts))
         check_one_each("settings", self.settings, len(self.texts))
+        check_one_each("names", self.names or self.texts, len(self.texts))
         check_noise(self.noise, self.source, self.texts)
 
     def utterances(self) -> list[Utterance]:
         """All pieces in order, each with its seed; seeds that are None are drawn now."""
         utterances: list[Utterance] = []
-        of_texts = zip(self.texts, self.seeds, self.voices, self.settings, strict=True)
-        for text, (pieces, first, voice, settings) in enumerate(of_texts):
-            for piece, seed in zip(pieces, piece_seeds(first, len(pieces)), strict=True):
-                number = len(utterances)
-                utterances.append(Utterance(number, text, piece, seed, voice, settings))
+        for text, pieces in enumerate(self.texts):
+            own = self.voices[text], self.settings[text], self.names[text] if self.names else ""
+            for piece, seed in zip(pieces, piece_seeds(self.seeds[text], len(pieces)), strict=True):
+                utterances.append(Utterance(len(utterances), text, piece, seed, *own))
         return utterances
 
     def only(self, numbers: Sequence[int]) -> Request:
@@ -202,6 +206,7 @@ class Request:
             seeds=tuple(self.seeds[i] for i in numbers),
             voices=tuple(self.voices[i] for i in numbers),
             settings=tuple(self.settings[i] for i in numbers),
+            names=tuple(self.names[i] for i in numbers if self.names),
             finished=None if finished is None else finish,
         )
 

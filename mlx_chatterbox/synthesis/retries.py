@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from ..errors import TextError
+from ..errors import TextError, errors_about
 from .assembling import FinishedPiece, TextAssembler
 from .monitor import (
     Finding,
@@ -137,10 +137,11 @@ class RetryLoop:
             if not one.decoded.audible:
                 text = one.utterance.piece.text
                 which = f" for {text[:40]!r}" if self._together > 1 else ""
-                raise TextError(
-                    f"the model wrote {one.decoded.count} speech tokens{which} and none that has a "
-                    "sound; try another seed or more max_new_tokens."
-                )
+                with errors_about(one.utterance.name):
+                    raise TextError(
+                        f"the model wrote {one.decoded.count} speech tokens{which} and none that "
+                        "has a sound; try another seed or more max_new_tokens."
+                    )
 
 
 def attempt_seed(seed: int, number: int) -> int:

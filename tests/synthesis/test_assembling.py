@@ -44,7 +44,8 @@ def request(own=(), **values) -> Request:
     """`own`: what the settings of each text have beyond those of all."""
     common = {name: values.pop(name) for name in ("watermark", "speed") if name in values}
     each = tuple(settings(**{**common, **one}) for one in own or ({}, {}, {}))
-    values = {"voices": ("ann", "bob", "ann"), "settings": each, **values}
+    names = ("text 1", "text 2", "text 3")
+    values = {"voices": ("ann", "bob", "ann"), "settings": each, "names": names, **values}
     return Request(TEXTS, (1, 2, 3), **values)
 
 
@@ -110,6 +111,8 @@ def test_each_piece_has_the_voice_and_settings_of_its_text():
         assert one.settings is asked.settings[one.text]
     assert [one.voice for one in utterances] == ["ann", "ann", "bob", "ann", "ann", "ann"]
     assert [one.piece for one in utterances] == [piece for pieces in TEXTS for piece in pieces]
+    assert [one.name for one in utterances] == [f"text {text + 1}" for text in texts]
+    assert {one.name for one in request(names=()).utterances()} == {""}
     seeds = [*piece_seeds(1, 2), 2, *piece_seeds(3, 3)]
     assert [one.seed for one in utterances] == seeds
 
@@ -132,6 +135,7 @@ def test_some_of_the_texts_keep_their_numbers():
     assert some.texts == (TEXTS[2], TEXTS[1])
     assert some.seeds == (3, 2)
     assert some.voices == ("ann", "bob")
+    assert [one.name for one in some.utterances()] == ["text 3"] * 3 + ["text 2"]
     assert [one.limit.tokens for one in some.settings] == [100, 7]
     joining = TextAssembler(some, 1000)
     for utterance in some.utterances():

@@ -41,6 +41,7 @@ def utterances(count: int, unread=(), unguarded=()) -> list[Utterance]:
             100 + n,
             None,
             replace(settings, guard=n not in unguarded),
+            f"text {n + 1}" if count > 1 else "",
         )
         for n in range(count)
     ]
@@ -183,7 +184,9 @@ def test_no_token_with_a_sound_is_an_error_that_names_the_piece_among_several(co
     plans = {number: [well] for number in range(count - 1)}
     plans[count - 1] = [nothing] * MAX_ATTEMPTS
     pieces = unguarded(count)
-    named = f"1 speech tokens for {TEXT!r} and none" if count > 1 else "1 speech tokens and none"
+    named = "^the model wrote 1 speech tokens and none"
+    if count > 1:
+        named = f"^text {count}: the model wrote 1 speech tokens for {TEXT!r} and none"
     with pytest.raises(TextError, match=named):
         guarded(plans)
     speaking = Speaking(plans)
