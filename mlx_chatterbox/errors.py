@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from .harmless import LONGEST_MESSAGE, harmless, quotes_shortened, shortened
 
@@ -64,6 +66,24 @@ class DataError(ChatterboxError):
 
 class JobError(ChatterboxError):
     """A job whose folder is in use or cannot be written, or with nothing that can be done."""
+
+
+@contextmanager
+def errors_about(
+    name: str, kinds: tuple[type[Exception], ...] = (ChatterboxError, TypeError)
+) -> Iterator[None]:
+    """Begin the messages of errors within the block with what they are about: "text 3: ...".
+
+    Args:
+        name: the thing; "" leaves the messages as they are.
+        kinds: of errors.
+    """
+    try:
+        yield
+    except kinds as error:
+        if not name:
+            raise
+        raise type(error)(f"{name}: {error}") from error
 
 
 def warn_user(warning: Warning | str) -> None:

@@ -212,9 +212,9 @@ def sounded(monkeypatch) -> list[int]:
     begun = []
     waveform = BatchSynthesizer._waveform
 
-    def counted(self, tokens, key):
-        begun.append(len(tokens))
-        return waveform(self, tokens, key)
+    def counted(self, attempt, key):
+        begun.append(len(attempt.decoded.audible))
+        return waveform(self, attempt, key)
 
     monkeypatch.setattr(BatchSynthesizer, "_waveform", counted)
     return begun

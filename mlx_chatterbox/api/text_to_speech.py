@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..errors import CheckpointError, SettingError
 from ..models.config import GenerationConfig
-from ..models.t3.sampling import SamplingSettings
 from ..runtime.device_argument import on_device
 from ..synthesis.engine import Engine
 from ..synthesis.request import (
     Finished,
     Request,
-    SpeechOptions,
     check_callback,
-    check_decode_only,
+    check_flag,
     check_seeds,
+    check_text_numbers,
     check_whole,
 )
 from ..synthesis.result import LatestResult, Outcome, Result
 from ..synthesis.streaming import Chunks, SpeechStream
-from ..text.checked_text import checked_text, checked_texts, described
+from ..text.checked_text import checked_text, checked_texts
 from ..voices.voice import Voice
 from ..weights.checkpoint import Checkpoint, load
-from .signatures import is_left_out, upstreams
-
-Recording = str | Path | np.ndarray
-Setting = TypeVar("Setting", bound=float)
+from .arguments import (
+    ArgumentReader,
+    Arguments,
+    Recording,
+    by_name,
+    checked_settings,
+    checked_voices,
+    options_of,
+    or_default,
+)
+from .signatures import upstreams
 
 
 class TextToSpeech(ABC):
@@ -54,6 +59,8 @@ class TextToSpeech(ABC):
     tokenizer_kind: ClassVar[str]
     #: What `from_pretrained` loads without a name.
     default_model: ClassVar[str]
+    #: Upstream's arguments that do nothing.
+    ignored: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, checkpoint: Checkpoint, device: str | None = None):
         if checkpoint.config.text.tokenizer != self.tokenizer_kind:
@@ -114,33 +121,8 @@ class TextToSpeech(ABC):
         norm_loudness: bool = True,
     ) -> Voice:
         """The voice of a recording, or a saved voice, without taking it into use."""
-        emotion = self._or_default("exaggeration", exaggeration)
+        emotion = or_default(self.defaults, "exaggeration", exaggeration)
         return self.engine.voice_of(recording, emotion, norm_loudness)
-
-    def _voice_for(
-        self,
-        voice: Voice | None,
-        recording: Recording | None,
-        emotion: float,
-        norm_loudness: bool,
-    ) -> Voice:
-        """The voice of a call: the caller's `Voice`, that of a recording, or the model's own."""
-        if voice is not None:
-            if not isinstance(voice, Voice):
-                raise SettingError(
-                    f"voice must be a Voice (Voice.load, voice_of); got {described(voice)}: pass "
-                    "a recording as audio_prompt_path."
-                )
-        elif recording is not None:
-            voice = self.engine.voice_of(recording, emotion, norm_loudness)
-        else:
-            voice = self.conds
-        if voice is None:
-            raise SettingError(
-                "no voice: this checkpoint has none built in, so give a reference recording "
-                "(audio_prompt_path=, or --voice on the command line)."
-            )
-        return voice.with_emotion(emotion)
 
     # --- Speaking ----------------------------------------------------------------------------
 
@@ -165,48 +147,19 @@ class TextToSpeech(ABC):
         """
         return self._speak_request(self.request(text, *arguments, **options))
 
-    def generate_batch(
+    # Its arguments are `generate_batch`'s.
+    def batch_request(
         self,
         texts: Sequence[str],
         *arguments,
+        voices: Sequence[Voice | None] | None = None,
+        settings: Sequence[Mapping[str, Any] | None] | None = None,
         seeds: Sequence[int | None] | None = None,
         finished: Finished | None = None,
-        decode_only: Collection[int] = (),
-        unneeded: Collection[int] = (),
+        invariant: bool = False,
         **options,
-    ) -> list[np.ndarray]:
-        """Speak several texts together, in one voice and with the same settings.
-
-        T3 decodes `batch_size` texts at once, which takes little longer than one of them; S3Gen
-        then vocodes one after the other, or, on two or three cores, two at a time. The speech of a
-        text does not depend on the others: it equals `generate`'s with the same seed, up to
-        rounding (see `decode_batch`); a text with a guard's finding is repeated alone. Memory for
-        T3's keys and values grows with the batch, by 0.5 MB a token and text for the Llama models
-        with guidance in float32, and no further with the number of texts.
-
-        Args:
-            texts: at least one.
-            arguments, options: as `generate`'s after its text; `noise` and `source`, which fit one
-                text, are refused. `seed` is the first text's; text i is spoken with seed + i. None
-                draws another for each.
-            seeds: one for each text instead.
-            finished: callback(number, waveform, outcomes) as soon as a text is complete, its mark
-                included, while others are still computed: in the thread that finished it, and
-                perhaps in two threads at a time. An exception in it ends the call. It must not
-                speak itself.
-            decode_only: numbers, from 0, of texts of which no audio is made: T3 decodes them with
-                the others, whose tokens are then the same to the bit.
-            unneeded: the older name of `decode_only`.
-
-        Returns:
-            For each text (samples,) float32 at `sr`; of one that is decoded only (0,).
-
-        Raises:
-            TextError, AudioError: as `generate`, before anything is spoken; for tokens without a
-                sound, or samples that cannot be marked, when others may be finished.
-            SettingError: also for no texts, for one string, for another number of seeds than
-                texts, or a number in `decode_only` that is no text's.
-        """
+    ) -> Request:
+        """A request for what `generate_batch` speaks; see there."""
         texts = checked_texts(texts)
         check_whole("seed", options.get("seed"))
         if seeds is not None:
@@ -216,15 +169,97 @@ class TextToSpeech(ABC):
                     "give either seed, of the first text, or seeds, one for each text."
                 )
         check_callback("finished", finished)
+        check_flag("invariant", invariant)
         single = [name for name in ("noise", "source") if options.get(name) is not None]
         if single:
             raise SettingError(f"{', '.join(single)}: not in generate_batch, as it fits one text.")
-        decode_only = frozenset(decode_only) | frozenset(unneeded)
-        check_decode_only(decode_only, len(texts))
-        request = self.request(texts, *arguments, **options)
-        seeds = request.seeds if seeds is None else tuple(seeds)
-        request = replace(request, seeds=seeds, finished=finished, decode_only=decode_only)
-        return self._speak_request(request).waveforms
+        request = self._request_of(
+            texts,
+            by_name(self.request, arguments, options),
+            checked_voices(voices, len(texts)),
+            checked_settings(settings, len(texts), self.request),
+            is_shared=False,
+        )
+        return replace(
+            request,
+            seeds=request.seeds if seeds is None else tuple(seeds),
+            finished=finished,
+            invariant=bool(invariant),
+        )
+
+    def generate_batch(
+        self,
+        texts: Sequence[str],
+        *arguments,
+        voices: Sequence[Voice | None] | None = None,
+        settings: Sequence[Mapping[str, Any] | None] | None = None,
+        seeds: Sequence[int | None] | None = None,
+        finished: Finished | None = None,
+        invariant: bool = False,
+        decode_only: Collection[int] = (),
+        unneeded: Collection[int] = (),
+        **options,
+    ) -> list[np.ndarray]:
+        """Speak several texts together, in one voice or each in its own.
+
+        T3 decodes `batch_size` texts at once, which takes little longer than one of them; S3Gen
+        then vocodes one after the other, or, on two or three cores, two at a time. The speech of a
+        text does not depend on the others: it equals `generate`'s with the same seed, voice and
+        settings, up to rounding; a text with a guard's finding is repeated. Memory for
+        T3's keys and values grows with the batch, by 0.5 MB a token and text for the Llama models
+        with guidance in float32, and no further with the number of texts.
+
+        Args:
+            texts: at least one.
+            arguments, options: as `generate`'s after its text; `noise` and `source`, which fit one
+                text, are refused. `seed` is the first text's; text i is spoken with seed + i. None
+                draws another for each.
+            voices: one for each text; None is the voice that the other arguments name, or the
+                model's own.
+            settings: for each text keyword arguments of `generate` in a dict, which replace those
+                of the call; not `seed`, `voice`, `noise`, `source`, `progress` and `batch_size`. A
+                recording in them (`audio_prompt_path`) is the voice of this text alone.
+            seeds: one for each text instead.
+            finished: callback(number, waveform, outcomes) as soon as a text is complete, its mark
+                included, while others are still computed: in the thread that finished it, and
+                perhaps in two threads at a time. An exception in it ends the call. It must not
+                speak itself.
+            invariant: True makes the tokens of a text the same to the bit in any company, on every
+                device, even where that is slower (`docs/python.md`).
+            decode_only: numbers, from 0, of texts that are checked and not spoken.
+            unneeded: the older name of `decode_only`.
+
+        Returns:
+            For each text (samples,) float32 at `sr`; of one that is not spoken (0,).
+
+        Raises:
+            TextError, AudioError: as `generate`, before anything is spoken; for tokens without a
+                sound, or samples that cannot be marked, when others may be finished. Errors of one
+                of several texts begin with its number, from 1.
+            SettingError: also for no texts, for one string, for another number of seeds, voices or
+                settings than texts, or a number in `decode_only` that is no text's.
+            TypeError: an argument that `generate` does not have.
+        """
+        texts = checked_texts(texts)
+        unspoken = frozenset(decode_only) | frozenset(unneeded)
+        check_text_numbers("decode_only", unspoken, len(texts))
+        request = self.batch_request(
+            texts,
+            *arguments,
+            voices=voices,
+            settings=settings,
+            seeds=seeds,
+            finished=finished,
+            invariant=invariant,
+            **options,
+        )
+        spoken = [number for number in range(len(texts)) if number not in unspoken]
+        if unspoken:
+            request = request.only(spoken)
+        waveforms = [np.zeros(0, np.float32) for _ in texts]
+        for number, waveform in zip(spoken, self._speak_request(request).waveforms, strict=True):
+            waveforms[number] = waveform
+        return waveforms
 
     def stream(
         self, text: str, *arguments, chunks: Chunks | None = None, **options
@@ -256,53 +291,46 @@ class TextToSpeech(ABC):
         self._latest.set(result)
         return result
 
-    def _request(
-        self,
-        text: str | Sequence[str],
-        *,
-        recording: Recording | None,
-        exaggeration: float,
-        cfg_weight: float,
-        language_id: str | None = None,
-        norm_loudness: bool = True,
-        options: SpeechOptions,
-        temperature: float,
-        repetition_penalty: float,
-        min_p: float,
-        top_p: float,
-        top_k: int = upstreams(0),
-    ) -> Request:
-        """A request, with the checkpoint's own settings where they were left out.
+    def _request(self, text: str | Sequence[str], **arguments) -> Request:
+        """A request of one text, or of several in one voice and with the same settings.
 
         Args:
-            recording: of the voice, which replaces the model's own; or None.
-            temperature, ...: see `SamplingSettings`.
+            arguments: those of the subclass's `request` after its text, by name.
         """
-        texts = checked_texts(text) if isinstance(text, (list, tuple)) else [checked_text(text)]
-        sampling = SamplingSettings(
-            self._or_default("temperature", temperature),
-            self._or_default("repetition_penalty", repetition_penalty),
-            self._or_default("min_p", min_p),
-            self._or_default("top_p", top_p),
-            self._or_default("top_k", top_k),
-            self.defaults.sampler_order,
-        )
-        emotion = self._or_default("exaggeration", exaggeration)
-        request = self.engine.request(
-            texts,
-            voice=partial(self._voice_for, options.get("voice"), recording, emotion, norm_loudness),
-            sampling=sampling,
-            cfg_weight=self._or_default("cfg_weight", cfg_weight),
-            language_id=language_id,
-            options=options,
-        )
-        if options.get("voice") is None:
-            self.conds = request.voice
-        return request
+        if not isinstance(text, (list, tuple)):
+            return self._request_of([checked_text(text)], arguments, [None], [{}], is_shared=True)
+        texts, count = checked_texts(text), len(text)
+        return self._request_of(texts, arguments, [None] * count, [{}] * count, is_shared=False)
 
-    def _or_default(self, name: str, value: Setting) -> Setting:
-        """The checkpoint's own value of a setting that was left out."""
-        return getattr(self.defaults, name) if is_left_out(value) else value
+    def _request_of(
+        self,
+        texts: Sequence[str],
+        arguments: Arguments,
+        voices: Sequence[Voice | None],
+        settings: Sequence[Arguments],
+        is_shared: bool,
+    ) -> Request:
+        """A request of texts, each with the call's arguments or with some of its own.
+
+        Args:
+            arguments: of the call; required ones may be missing if all texts have them.
+            voices, settings: each text's own, checked; None and {} for those of the call.
+        """
+        reader = ArgumentReader(self.request, self.defaults, self.ignored, self.engine, self.conds)
+        common = reader.of_all(arguments, is_needed=not any(settings))
+        of_texts = [
+            reader.of_text(arguments, voice, own, number)
+            if common is None or voice is not None or own
+            else common
+            for number, (voice, own) in enumerate(zip(voices, settings, strict=True), start=1)
+        ]
+        reader.warn_of_ignored([arguments, *settings])
+        request = self.engine.request(
+            texts, of_texts, options_of(self.request, arguments), is_shared=is_shared
+        )
+        if common in of_texts and arguments.get("voice") is None:
+            self.conds = request.voices[of_texts.index(common)]
+        return request
 
     # --- The latest call ---------------------------------------------------------------------
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import SettingError, warn_user
+from ..errors import SettingError
 from ..runtime.device_argument import is_device, on_device
 from ..synthesis.request import Progress, Request, SpeechOptions
-from ..text.checked_text import checked_text, described
+from ..text.checked_text import checked_text
 from ..text.multilingual import SUPPORTED_LANGUAGES
 from ..weights.checkpoint import Checkpoint, load
 from .signatures import same_arguments, shows_options, upstreams
@@ -92,14 +92,14 @@ class ChatterboxTTS(TextToSpeech):
         """A request for what `generate` speaks; see there. `text` may be a list of several."""
         return self._request(
             text,
-            recording=audio_prompt_path,
+            audio_prompt_path=audio_prompt_path,
             exaggeration=exaggeration,
             cfg_weight=cfg_weight,
             temperature=temperature,
             repetition_penalty=repetition_penalty,
             min_p=min_p,
             top_p=top_p,
-            options=options,
+            **options,
         )
 
     @same_arguments(request)
@@ -180,15 +180,15 @@ class ChatterboxMultilingualTTS(TextToSpeech):
         """A request for what `generate` speaks; see there. `text` may be a list of several."""
         return self._request(
             text,
-            recording=audio_prompt_path,
+            audio_prompt_path=audio_prompt_path,
             exaggeration=exaggeration,
             cfg_weight=cfg_weight,
             temperature=temperature,
             repetition_penalty=repetition_penalty,
             min_p=min_p,
             top_p=top_p,
-            language_id=_code(language_id),
-            options=options,
+            language_id=language_id,
+            **options,
         )
 
     @same_arguments(request)
@@ -211,6 +211,7 @@ class ChatterboxTurboTTS(TextToSpeech):
 
     tokenizer_kind = "gpt2"
     default_model = "turbo"
+    ignored = ("cfg_weight", "min_p", "exaggeration")
 
     @classmethod
     def from_pretrained(
@@ -267,22 +268,18 @@ class ChatterboxTurboTTS(TextToSpeech):
         **options: Unpack[SpeechOptions],
     ) -> Request:
         """A request for what `generate` speaks; see there. `text` may be a list of several."""
-        ignored = {"cfg_weight": cfg_weight, "min_p": min_p, "exaggeration": exaggeration}
-        asked = [name for name, value in ignored.items() if value > 0]
-        if asked:
-            warn_user(f"Turbo and Nano ignore {', '.join(asked)}.")
         return self._request(
             text,
-            recording=audio_prompt_path,
-            exaggeration=0.0,
-            cfg_weight=0.0,
+            audio_prompt_path=audio_prompt_path,
+            exaggeration=exaggeration,
+            cfg_weight=cfg_weight,
             temperature=temperature,
             repetition_penalty=repetition_penalty,
-            min_p=0.0,
+            min_p=min_p,
             top_p=top_p,
             top_k=top_k,
             norm_loudness=norm_loudness,
-            options=options,
+            **options,
         )
 
     @same_arguments(request)
@@ -301,14 +298,6 @@ CLASSES = {
     kind.tokenizer_kind: kind
     for kind in (ChatterboxTTS, ChatterboxMultilingualTTS, ChatterboxTurboTTS)
 }
-
-
-def _code(language_id: str | None) -> str | None:
-    if language_id is not None and not isinstance(language_id, str):
-        raise SettingError(
-            f"language_id must be a code such as 'fr'; got {described(language_id)}."
-        )
-    return language_id.lower() if language_id else None
 
 
 def t3_file(t3_model: str | None) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 from .. import watermark
 from ..audio.silence import silence
 from ..audio.stretch import stretch
-from ..errors import AudioError
+from ..errors import AudioError, errors_about
 from .request import Request, Utterance
 from .result import Outcome, Result
 from .tokens import DecodedTokens
@@ -37,46 +37,46 @@ class TextAssembler:
     Attributes:
         waveforms: of each text, (samples,) float32; (0,) before it is whole.
         spans: of each text, where its pieces lie in it: (first sample, end).
-        failure: why a text could not be marked. The others go on, so that which of them are
-            finished does not depend on which was sooner.
+        failures: for each text that could not be marked the reason. The others go on, so that
+            which of them are finished does not depend on which was sooner.
     """
 
     def __init__(self, request: Request, sample_rate: int):
         self._request, self._sample_rate = request, sample_rate
-        self._places = [
-            (text, at) for text, pieces in enumerate(request.texts) for at in range(len(pieces))
-        ]
+        self._settings = request.settings
+        self._places = [at for pieces in request.texts for at in range(len(pieces))]
         self._finished: list[list[FinishedPiece | None]] = [
             [None] * len(pieces) for pieces in request.texts
         ]
         self._lock = Lock()
         self.spans: list[list[tuple[int, int]]] = [[] for _ in request.texts]
         self.waveforms = [np.zeros(0, np.float32) for _ in request.texts]
-        self.failure: AudioError | None = None
+        self.failures: dict[int, AudioError] = {}
 
     def add(self, utterance: Utterance, finished: FinishedPiece) -> None:
         """Take a finished piece; in any thread. The last of a text finishes that."""
-        text, at = self._places[utterance.number]
+        text, at = utterance.text, self._places[utterance.number]
         with self._lock:
             self._finished[text][at] = finished
             pieces = [one for one in self._finished[text] if one is not None]
         if len(pieces) == len(self._finished[text]):
-            self._finish(text, pieces)
+            self._finish(text, pieces, utterance.name)
 
-    def _finish(self, text: int, pieces: Sequence[FinishedPiece]) -> None:
-        waveform = np.concatenate(list(self._parts(text, pieces)))
-        speed = self._request.settings.speed
-        if speed != 1.0:
-            before, waveform = len(waveform), stretch(waveform, self._sample_rate, speed)
+    def _finish(self, text: int, pieces: Sequence[FinishedPiece], name: str) -> None:
+        waveform, settings = np.concatenate(list(self._parts(text, pieces))), self._settings[text]
+        if settings.speed != 1.0:
+            before = len(waveform)
+            waveform = stretch(waveform, self._sample_rate, settings.speed)
             self.spans[text] = [
                 (start * len(waveform) // before, end * len(waveform) // before)
                 for start, end in self.spans[text]
             ]
-        if self._request.settings.watermark:
+        if settings.watermark:
             try:
-                waveform = watermark.apply(waveform, self._sample_rate)
+                with errors_about(name):
+                    waveform = watermark.apply(waveform, self._sample_rate)
             except AudioError as error:
-                self.failure = error
+                self.failures[text] = error
                 return
         self.waveforms[text] = waveform
         if self._request.finished is not None:
@@ -101,17 +101,16 @@ class TextAssembler:
         """Everything that the request has become.
 
         Raises:
-            AudioError: see `failure`.
+            AudioError: the first text's of `failures`.
         """
-        if self.failure is not None:
-            raise self.failure
-        finished, limit = self.finished(), self._request.settings.limit.tokens
-        outcomes = [one.outcome for one in finished]
+        if self.failures:
+            raise self.failures[min(self.failures)]
+        outcomes = [one.outcome for one in self.finished()]
         return Result(
-            limit,
+            max((settings.limit.tokens for settings in self._settings), default=0),
             waveforms=self.waveforms,
             tokens=[token for one in outcomes for token in one.tokens],
             outcomes=outcomes,
             spans=[span for of_text in self.spans for span in of_text],
-            stopped=not any(one.decoded.count >= limit for one in finished),
+            stopped=all(one.stopped for one in outcomes),
         )

@@ -6,7 +6,7 @@ which order tokens are filtered, and what follows the last one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +14,12 @@ import mlx.core as mx
 import numpy as np
 
 from ..audio.stretch import checked_speed
-from ..errors import SettingError
+from ..errors import SettingError, TextError, errors_about
 from ..models.config import GenerationConfig
 from ..models.s3gen.flow import check_steps
 from ..models.t3.cache import KVCache
 from ..models.t3.engine import check_lengths
 from ..models.t3.prefix import PrefixMemory
-from ..models.t3.sampling import SamplingSettings
 from ..runtime.device_argument import on_device
 from ..runtime.memory import clear_device_cache
 from ..runtime.parallel import core_lock, run_all
@@ -33,15 +32,17 @@ from .request import (
     Request,
     SpeechOptions,
     SpeechSettings,
+    TextArguments,
     Utterance,
     check_noise,
     check_number,
     check_options,
     check_seeds,
+    names_of_texts,
 )
 from .result import Result
 from .retries import RetryLoop
-from .splitting import TextPiece, TextSplitter
+from .splitting import ReadingOptions, TextPiece, split_texts
 from .streaming import Chunks, SpeechStream, StreamSynthesizer, stream_speech
 from .synthesizer import BatchSynthesizer
 from .tokens import TokenLimit
@@ -97,86 +98,102 @@ class Engine:
     def request(
         self,
         texts: Sequence[str],
-        *,
-        voice: Callable[[], Voice],
-        sampling: SamplingSettings,
-        cfg_weight: float,
-        language_id: str | None = None,
+        arguments: Sequence[TextArguments],
         options: SpeechOptions,
+        *,
+        is_shared: bool,
     ) -> Request:
         """Check all arguments and make a request of them.
 
         Args:
-            voice: returns the voice; called when all else is right, since a recording takes
-                seconds. The voice in `options` is ignored.
+            arguments: one for each text.
+            options: of the whole call; of them only `seed`, `batch_size`, `noise`, `source` and
+                `progress` count, as each text has all others in its own.
+            is_shared: as in `Request`.
 
         Raises:
             TextError: nothing to speak; an unknown language; more text than the model can read.
             SettingError: a setting outside its range, or of another kind.
-            CheckpointError: the voice is another model's.
+            CheckpointError: a voice is another model's.
         """
         check_options(options)
-        check_number("cfg_weight", cfg_weight)
-        settings = self._settings(sampling, cfg_weight, options)
-        splitter = TextSplitter(
-            self.config,
-            self.tokenizer,
-            language_id,
-            options.get("normalize"),
-            options.get("lexicon"),
-        )
+        distinct = {id(one): one for one in arguments}
+        settings_of = {key: self._settings(one) for key, one in distinct.items()}
+        settings = tuple(settings_of[id(one)] for one in arguments)
         noise, source = options.get("noise"), options.get("source")
         first = options.get("seed")
         following = (None if first is None else first + i for i in range(1, len(texts)))
         seeds = (first, *following)
         with on_device(self._device):
-            pieces = splitter.split(texts)
+            names = names_of_texts(len(texts))
+            readings = {key: _reading_of(one) for key, one in distinct.items()}
+            pieces = split_texts(
+                self.config, self.tokenizer, texts, [readings[id(one)] for one in arguments], names
+            )
             check_noise(noise, source, pieces)
-            self._check_lengths(pieces, settings)
+            for of_text, how, one, name in zip(pieces, settings, arguments, names, strict=True):
+                self._check_lengths(of_text, how, name, one.name)
             check_seeds(seeds, len(texts))
-            own_voice = voice()
-            check_voice(own_voice, self.networks)
+            voices = self._voices(distinct)
         return Request(
             texts=pieces,
             seeds=seeds,
-            voice=own_voice,
+            voices=tuple(voices[id(one)] for one in arguments),
             settings=settings,
-            batch_size=options.get("batch_size") or self._default_batch_size(cfg_weight),
+            batch_size=options.get("batch_size") or self._default_batch_size(settings),
+            is_shared=is_shared,
+            names=tuple(names),
             noise=noise,
             source=source,
             progress=options.get("progress"),
         )
 
-    def _settings(
-        self, sampling: SamplingSettings, cfg_weight: float, options: SpeechOptions
-    ) -> SpeechSettings:
+    def _settings(self, arguments: TextArguments) -> SpeechSettings:
         """Settings to speak with, the checkpoint's own where the caller has none."""
-        wanted, steps = options.get("max_new_tokens"), options.get("n_cfm_timesteps")
-        limit = self.defaults.max_new_tokens if wanted is None else wanted
-        steps = self.defaults.cfm_steps if steps is None else steps
-        check_steps(steps)
-        return SpeechSettings(
-            sampling,
-            cfg_weight,
-            TokenLimit(limit, is_callers=wanted is not None),
-            steps,
-            guard=bool(options.get("guard", True)),
-            watermark=is_wanted(options.get("watermark"), self.defaults.watermark),
-            speed=checked_speed(options.get("speed")),
-        )
+        options = arguments.options
+        with errors_about(arguments.name):
+            check_options(options)
+            check_number("cfg_weight", arguments.cfg_weight)
+            wanted, steps = options.get("max_new_tokens"), options.get("n_cfm_timesteps")
+            limit = self.defaults.max_new_tokens if wanted is None else wanted
+            steps = self.defaults.cfm_steps if steps is None else steps
+            check_steps(steps)
+            fits_once = options.get("noise") is None and options.get("source") is None
+            return SpeechSettings(
+                arguments.sampling,
+                arguments.cfg_weight,
+                TokenLimit(limit, is_callers=wanted is not None),
+                steps,
+                guard=bool(options.get("guard", True)) and fits_once,
+                watermark=is_wanted(options.get("watermark"), self.defaults.watermark),
+                speed=checked_speed(options.get("speed")),
+            )
 
-    def _default_batch_size(self, cfg_weight: float) -> int:
-        is_guided = cfg_weight > 0 and not self.networks.t3.config.is_gpt2
+    def _voices(self, arguments: Mapping[int, TextArguments]) -> dict[int, Voice]:
+        """The voice of each of the arguments, checked once if several have it."""
+        voices: dict[int, Voice] = {}
+        checked: dict[int, Voice] = {}
+        for key, one in arguments.items():
+            with errors_about(one.voice_name):
+                voices[key] = voice = one.voice()
+                if id(voice) not in checked:
+                    check_voice(voice, self.networks)
+                    checked[id(voice)] = voice
+        return voices
+
+    def _default_batch_size(self, settings: Sequence[SpeechSettings]) -> int:
+        can_guide = not self.networks.t3.config.is_gpt2
+        is_guided = can_guide and any(one.cfg_weight > 0 for one in settings)
         return ROWS_TOGETHER // 2 if is_guided else ROWS_TOGETHER
 
     def _check_lengths(
-        self, texts: Sequence[Sequence[TextPiece]], settings: SpeechSettings
+        self, pieces: Sequence[TextPiece], settings: SpeechSettings, text: str, arguments: str
     ) -> None:
-        for pieces in texts:
+        """Check the lengths of a text's pieces; errors name the text, or its arguments."""
+        t3, limit = self.networks.t3, settings.limit.tokens
+        with errors_about(text, (TextError,)), errors_about(arguments, (SettingError,)):
             for piece in pieces:
-                check_lengths(
-                    self.networks.t3, piece.ids, settings.cfg_weight, settings.limit.tokens
-                )
+                check_lengths(t3, piece.ids, settings.cfg_weight, limit)
 
     def speak(self, request: Request) -> Result:
         """Speak all texts of a request.
@@ -189,17 +206,16 @@ class Engine:
         size = request.batch_size
         with on_device(self._device):
             utterances = request.utterances()
-            prefix = self._prefix_of(request.voice)
-            synthesizer = BatchSynthesizer(self.networks, self.config, request, prefix)
             for first in range(0, len(utterances), size):
                 together = utterances[first : first + size]
-                if not all(one.decode_only for one in together):
-                    self._speak_together(request, together, synthesizer, assembler)
+                voices = {id(one.voice): one.voice for one in together}
+                prefixes = {key: self._prefix_of(voice) for key, voice in voices.items()}
+                synthesizer = BatchSynthesizer(self.networks, self.config, request, prefixes)
+                self._speak_together(together, synthesizer, assembler)
         return assembler.result()
 
     def _speak_together(
         self,
-        request: Request,
         utterances: Sequence[Utterance],
         synthesizer: BatchSynthesizer,
         assembler: TextAssembler,
@@ -208,12 +224,11 @@ class Engine:
 
         def speak(group: Sequence[Utterance]) -> None:
             pace = self.defaults.seconds_per_letter
-            loop = RetryLoop(synthesizer, assembler, request.is_guarded, self.sample_rate, pace)
-            loop.run(group)
+            RetryLoop(synthesizer, assembler, self.sample_rate, pace).run(group)
 
         with core_lock():
             groups = synthesizer.core_groups(utterances)
-            if len(groups) > 1:
+            if groups:
                 run_all([partial(speak, group) for group in groups])
                 return
         speak(utterances)
@@ -242,13 +257,22 @@ class Engine:
             self.networks,
             self.config,
             request,
-            partial(self._prefix_of, request.voice),
+            self._prefix_of,
             chunks or Chunks(),
         )
-        return stream_speech(synthesizer, request, self._device, on_begin)
+        return stream_speech(synthesizer, self._device, on_begin)
 
     def _prefix_of(self, voice: Voice) -> KVCache:
         """T3's keys and values of a voice."""
-        return self._prefixes.cache_of(
-            self.networks.t3, voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
-        )
+        # Computed once for many sentences, so it must not depend on what others do meanwhile.
+        with core_lock():
+            return self._prefixes.cache_of(
+                self.networks.t3, voice.speaker_embedding, voice.cond_prompt_tokens, voice.emotion
+            )
+
+
+def _reading_of(arguments: TextArguments) -> ReadingOptions:
+    options = arguments.options
+    return ReadingOptions(
+        arguments.language_id, options.get("normalize"), options.get("lexicon"), arguments.name
+    )

@@ -1,9 +1,9 @@
-"""A request: texts, voice and settings, checked and ready for the engine."""
+"""A request: texts, each with its voice and settings, checked and ready for the engine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import TypedDict
 
@@ -70,6 +70,29 @@ class SpeechOptions(TypedDict, total=False):
 OPTION_DEFAULTS: SpeechOptions = {"guard": True}
 
 
+@dataclass(frozen=True, eq=False)
+class TextArguments:
+    """A caller's arguments for texts, of which `Engine.request` makes their settings.
+
+    Texts with the same arguments share one object.
+
+    Attributes:
+        language_id: of the multilingual models.
+        options: the voice in them is ignored.
+        voice: returns the voice; called when all else is right, since a recording takes seconds.
+        name, voice_name: by which errors name these settings and this voice; "" for those of all
+            texts.
+    """
+
+    sampling: SamplingSettings
+    cfg_weight: float
+    language_id: str | None
+    options: SpeechOptions
+    voice: Callable[[], Voice]
+    name: str = ""
+    voice_name: str = ""
+
+
 @dataclass(frozen=True)
 class SpeechSettings:
     """Settings by which a text is spoken, all of them resolved.
@@ -79,7 +102,8 @@ class SpeechSettings:
     Attributes:
         cfg_weight: how strongly the text guides; 0 is off.
         cfm_steps: steps of the flow.
-        guard: True judges the speech, and repeats what has a finding.
+        guard: True judges the speech, and repeats what has a finding; False with the caller's
+            noise, which fits no further attempt.
         watermark: True marks the speech.
         speed: factor by which it is played faster than it was spoken.
     """
@@ -93,20 +117,25 @@ class SpeechSettings:
     speed: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Utterance:
-    """A piece to speak.
+    """A piece to speak, with all that its speech depends on.
 
     Attributes:
         number: among all pieces of its request, from 0.
+        text: number of its text, from 0.
         seed: of its first attempt.
-        decode_only: its tokens are decoded with the others', and no audio is made.
+        voice, settings: its text's own.
+        name: of its text, for errors; "" for the only one.
     """
 
     number: int
+    text: int
     piece: TextPiece
     seed: int
-    decode_only: bool = False
+    voice: Voice
+    settings: SpeechSettings
+    name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,26 +145,32 @@ class Request:
     Attributes:
         texts: the pieces of each text.
         seeds: one for each text; None draws another each time the request is spoken.
-        voice, settings: of all texts.
+        voices, settings: one for each text. Texts in one voice at one emotion share one object.
         batch_size: most pieces that are decoded together.
-        decode_only: numbers, from 0, of texts that are decoded to keep the others' rounding
-            identical; no audio is made.
+        is_shared: True gives the pieces both of two cores, one after the other, as `generate` does
+            for its only text; False gives each text one core, as `generate_batch` does, so that
+            its samples are the same in any company.
+        invariant: True makes the tokens independent of the company to the bit on every device,
+            also where that is slower.
+        names: of the texts, for errors; by default they have none.
         noise, source: as in `SpeechOptions`.
         progress: callback(stage, done, total).
         finished: callback(number, waveform, outcomes) as soon as a text is final, in the thread
             that finished it, so perhaps in two at a time.
 
     Raises:
-        SettingError: not as many seeds as texts, or one outside its range; `decode_only` names no
-            text; noise for several pieces.
+        SettingError: not as many seeds, voices or settings as texts; a seed outside its range;
+            noise for several pieces.
     """
 
     texts: tuple[tuple[TextPiece, ...], ...]
     seeds: tuple[int | None, ...]
-    voice: Voice
-    settings: SpeechSettings
+    voices: tuple[Voice, ...]
+    settings: tuple[SpeechSettings, ...]
     batch_size: int = 1
-    decode_only: frozenset[int] = frozenset()
+    is_shared: bool = True
+    invariant: bool = False
+    names: tuple[str, ...] = ()
     noise: mx.array | None = None
     source: mx.array | None = None
     progress: Progress | None = None
@@ -143,22 +178,42 @@ class Request:
 
     def __post_init__(self):
         check_seeds(self.seeds, len(self.texts))
-        check_decode_only(self.decode_only, len(self.texts))
+        check_one_each("voices", self.voices, len(self.texts))
+        check_one_each("settings", self.settings, len(self.texts))
+        check_one_each("names", self.names or self.texts, len(self.texts))
         check_noise(self.noise, self.source, self.texts)
-
-    @property
-    def is_guarded(self) -> bool:
-        """True if speech is judged: the caller's noise fits no further attempt."""
-        return self.settings.guard and self.noise is None and self.source is None
 
     def utterances(self) -> list[Utterance]:
         """All pieces in order, each with its seed; seeds that are None are drawn now."""
         utterances: list[Utterance] = []
-        for text, (pieces, first) in enumerate(zip(self.texts, self.seeds, strict=True)):
-            decode_only = text in self.decode_only
-            for piece, seed in zip(pieces, piece_seeds(first, len(pieces)), strict=True):
-                utterances.append(Utterance(len(utterances), piece, seed, decode_only))
+        for text, pieces in enumerate(self.texts):
+            own = self.voices[text], self.settings[text], self.names[text] if self.names else ""
+            for piece, seed in zip(pieces, piece_seeds(self.seeds[text], len(pieces)), strict=True):
+                utterances.append(Utterance(len(utterances), text, piece, seed, *own))
         return utterances
+
+    def only(self, numbers: Sequence[int]) -> Request:
+        """A request of some of the texts; `finished` is called with their numbers in this one."""
+        finished = self.finished
+
+        def finish(number: int, waveform: np.ndarray, outcomes: tuple[Outcome, ...]) -> None:
+            assert finished is not None
+            finished(numbers[number], waveform, outcomes)
+
+        return replace(
+            self,
+            texts=tuple(self.texts[i] for i in numbers),
+            seeds=tuple(self.seeds[i] for i in numbers),
+            voices=tuple(self.voices[i] for i in numbers),
+            settings=tuple(self.settings[i] for i in numbers),
+            names=tuple(self.names[i] for i in numbers if self.names),
+            finished=None if finished is None else finish,
+        )
+
+
+def names_of_texts(count: int) -> list[str]:
+    """Names by which errors tell texts apart: "text 1", "text 2", ...; a single one has none."""
+    return [f"text {i}" for i in range(1, count + 1)] if count > 1 else [""]
 
 
 def check_options(options: SpeechOptions) -> None:
@@ -172,10 +227,7 @@ def check_options(options: SpeechOptions) -> None:
     for name in ("seed", "max_new_tokens", "n_cfm_timesteps", "batch_size"):
         check_whole(name, options.get(name))
     for name in ("watermark", "guard", "normalize"):
-        value = options.get(name)
-        is_whole = isinstance(value, Integral) and value in (0, 1)
-        if value is not None and not (is_whole or isinstance(value, np.bool_)):
-            raise SettingError(f"{name} must be True or False; got {described(value)}.")
+        check_flag(name, options.get(name))
     for name in ("noise", "source"):
         value = options.get(name)
         if value is not None and not hasattr(value, "shape"):
@@ -190,6 +242,13 @@ def check_whole(name: str, value: object) -> None:
     """Raise SettingError unless a value is a whole number or left out."""
     if value is not None and not isinstance(value, Integral):
         raise SettingError(f"{name} must be a whole number; got {described(value)}.")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise SettingError unless a value is True, False, 1, 0 or left out."""
+    is_whole = isinstance(value, Integral) and value in (0, 1)
+    if value is not None and not (is_whole or isinstance(value, np.bool_)):
+        raise SettingError(f"{name} must be True or False; got {described(value)}.")
 
 
 def check_number(name: str, value: object) -> None:
@@ -210,10 +269,17 @@ def check_seeds(seeds: Sequence[int | None], texts: int) -> None:
         raise SettingError(f"seeds must be a list of whole numbers; got {described(seeds)}.")
     for seed in seeds:
         check_whole("a seed", seed)
-    if len(seeds) != texts:
-        raise SettingError(f"seeds must have one for each of the {texts} texts; got {len(seeds)}.")
+    check_one_each("seeds", seeds, texts)
     for seed in seeds:
         random_key(seed)
+
+
+def check_one_each(name: str, values: Sequence, texts: int) -> None:
+    """Raise SettingError unless there are as many values as texts."""
+    if len(values) != texts:
+        raise SettingError(
+            f"{name} must have one for each of the {texts} texts; got {len(values)}."
+        )
 
 
 def check_noise(noise, source, texts: Sequence[Sequence[TextPiece]]) -> None:
@@ -224,8 +290,8 @@ def check_noise(noise, source, texts: Sequence[Sequence[TextPiece]]) -> None:
         )
 
 
-def check_decode_only(numbers: Collection[int], texts: int) -> None:
+def check_text_numbers(name: str, numbers: Collection[int], texts: int) -> None:
     """Raise SettingError unless all are numbers of texts."""
     wrong = set(numbers) - set(range(texts))
     if wrong:
-        raise SettingError(f"decode_only: numbers from 0 to {texts - 1}; got {sorted(wrong)}.")
+        raise SettingError(f"{name}: numbers from 0 to {texts - 1}; got {sorted(wrong)}.")

@@ -36,14 +36,14 @@ class Result:
     """Everything that a call produces.
 
     Attributes:
-        limit: most tokens that could be decoded for a piece.
-        waveforms: for each text (samples,) float32 at the model's rate; (0,) for one that is
-            decoded only. Empty for a stream, whose chunks are not kept.
+        limit: most tokens that could be decoded for a piece, of any text.
+        waveforms: for each text (samples,) float32 at the model's rate. Empty for a stream, whose
+            chunks are not kept.
         tokens: speech tokens of the audio, of all texts in order.
         outcomes: one for each piece of the audio, in the order of the texts.
         spans: place of each of these pieces in its text's waveform, (first sample, end). Empty for
             a stream.
-        stopped: True if all pieces ended before the limit.
+        stopped: True if all pieces ended before the limit of their text.
 
     The result of a stream grows while that is taken, and is complete when it ends.
     """

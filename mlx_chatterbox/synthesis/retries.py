@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from ..errors import TextError
+from ..errors import TextError, errors_about
 from .assembling import FinishedPiece, TextAssembler
 from .monitor import (
     Finding,
@@ -32,13 +32,12 @@ MAX_ATTEMPTS = 3
 class RetryLoop:
     """Speaks utterances together, and those with a finding again.
 
-    An utterance without a finding is finished at once, before others are vocoded. Without guards
-    there is one attempt, which is kept.
+    An utterance without a finding is finished at once, before others are vocoded. One that is not
+    guarded has one attempt, which is kept.
 
     Args:
         synthesizer: decodes and vocodes.
         assembler: takes each utterance that is finished, perhaps two at the same time.
-        is_guarded: True to judge the attempts.
         sample_rate, seconds_per_letter: the model's.
     """
 
@@ -46,13 +45,11 @@ class RetryLoop:
         self,
         synthesizer: BatchSynthesizer,
         assembler: TextAssembler,
-        is_guarded: bool,
         sample_rate: int,
         seconds_per_letter: float,
     ):
         self._synthesizer, self._assembler = synthesizer, assembler
-        self._is_guarded, self._sample_rate = is_guarded, sample_rate
-        self._seconds_per_letter = seconds_per_letter
+        self._sample_rate, self._seconds_per_letter = sample_rate, seconds_per_letter
         self._attempts: dict[int, list[Attempt]] = {}
         self._together = 0
 
@@ -65,7 +62,7 @@ class RetryLoop:
         self._attempts = {one.number: [] for one in utterances}
         self._together = len(utterances)
         pending, hopeless = list(utterances), list[Utterance]()
-        for number in range(MAX_ATTEMPTS if self._is_guarded else 1):
+        for number in range(MAX_ATTEMPTS):
             attempts = self._decode(pending, number)
             plausible_ones = [one for one in attempts if one.finding is None]
             self._synthesizer.vocode(plausible_ones, self._finish_if_well)
@@ -80,28 +77,26 @@ class RetryLoop:
         self._synthesizer.vocode(kept, self._finish)
 
     def _decode(self, utterances: Sequence[Utterance], number: int) -> list[Attempt]:
-        """Attempt number 0, 1, ... at each that is to have audio, its tokens judged."""
+        """Attempt number 0, 1, ... at each, its tokens judged where it is guarded."""
         seeds = [attempt_seed(one.seed, number) for one in utterances]
-        monitors = None
-        if self._is_guarded:
-            monitors = [TokenMonitor(self._bounds(one)) for one in utterances]
+        monitors = [
+            TokenMonitor(self._bounds(one)) if one.settings.guard else None for one in utterances
+        ]
         decoded = self._synthesizer.decode_tokens(utterances, seeds, monitors)
         attempts = [
             Attempt(utterance, seed, tokens)
             for utterance, seed, tokens in zip(utterances, seeds, decoded, strict=True)
-            if not utterance.decode_only
         ]
         for one in attempts:
             self._attempts[one.utterance.number].append(one)
-            if self._is_guarded:
+            if one.utterance.settings.guard:
                 one.finding = judge_decoded(one.decoded, self._bounds(one.utterance))
-        if not self._is_guarded:
-            self._refuse_silence(attempts)
+        self._refuse_silence([one for one in attempts if not one.utterance.settings.guard])
         return attempts
 
     def _finish_if_well(self, attempt: Attempt) -> None:
         """Judge the audio of an attempt, and finish it if there is no finding."""
-        if self._is_guarded:
+        if attempt.utterance.settings.guard:
             attempt.finding = judge_audio(attempt.vocoded, self._sample_rate)
         if attempt.finding is None:
             self._finish(attempt)
@@ -142,10 +137,11 @@ class RetryLoop:
             if not one.decoded.audible:
                 text = one.utterance.piece.text
                 which = f" for {text[:40]!r}" if self._together > 1 else ""
-                raise TextError(
-                    f"the model wrote {one.decoded.count} speech tokens{which} and none that has a "
-                    "sound; try another seed or more max_new_tokens."
-                )
+                with errors_about(one.utterance.name):
+                    raise TextError(
+                        f"the model wrote {one.decoded.count} speech tokens{which} and none that "
+                        "has a sound; try another seed or more max_new_tokens."
+                    )
 
 
 def attempt_seed(seed: int, number: int) -> int:

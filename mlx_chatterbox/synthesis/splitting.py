@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
-from ..errors import warn_user
+from ..errors import errors_about, warn_user
 from ..text.checked_text import checked_text
 from ..text.pauses import Segment, segments, without_pauses
 from ..text.reading import read_text, without_mere_tags
@@ -41,6 +41,54 @@ class TextPiece:
     pause_after: float = 0.0
 
 
+@dataclass(frozen=True)
+class ReadingOptions:
+    """Options of reading a text.
+
+    Attributes:
+        language_id: of the multilingual models.
+        normalize, lexicon: as in `SpeechOptions`.
+        name: of these options, for errors; "" if they are those of all texts.
+    """
+
+    language_id: str | None = None
+    normalize: bool | None = None
+    lexicon: Lexicon = None
+    name: str = field(default="", compare=False)
+
+
+def split_texts(
+    config: ModelConfig,
+    tokenizer,
+    texts: Sequence[str],
+    options: Sequence[ReadingOptions],
+    names: Sequence[str],
+) -> tuple[tuple[TextPiece, ...], ...]:
+    """The pieces of each text; warns once of what several texts read alike have in common.
+
+    Args:
+        options: one for each text.
+        names: of the texts, for errors; "" names none.
+
+    Raises:
+        TextError: as `TextSplitter.split`; a lexicon that cannot be used.
+    """
+    alike: list[tuple[ReadingOptions, list[int]]] = []
+    for number, one in enumerate(options):
+        numbers = next((numbers for other, numbers in alike if other == one), None)
+        if numbers is None:
+            alike.append((one, [number]))
+        else:
+            numbers.append(number)
+    pieces: dict[int, tuple[TextPiece, ...]] = {}
+    for one, numbers in alike:
+        with errors_about(one.name):
+            splitter = TextSplitter(config, tokenizer, one.language_id, one.normalize, one.lexicon)
+        split = splitter.split([texts[i] for i in numbers], [names[i] for i in numbers])
+        pieces.update(zip(numbers, split, strict=True))
+    return tuple(pieces[number] for number in range(len(texts)))
+
+
 class TextSplitter:
     """Splits texts in one language for one model.
 
@@ -60,28 +108,35 @@ class TextSplitter:
         self._config, self._tokenizer, self._language = config, tokenizer, language_id
         self._writing = writing_for(config.text, language_id, normalize, lexicon)
 
-    def split(self, texts: Sequence[str]) -> tuple[tuple[TextPiece, ...], ...]:
+    def split(self, texts: Sequence[str], names: Sequence[str]) -> list[tuple[TextPiece, ...]]:
         """The pieces of each text; warns of parts that are not spoken as they are written.
+
+        Args:
+            names: of the texts, for errors; "" names none.
 
         Raises:
             TextError: nothing to speak, or nothing that the model knows; an unknown language.
         """
         texts = [checked_text(text) for text in texts]
-        longest, kind = self._config.generation.longest_piece, self._config.text.tokenizer
-        spoken, tags = zip(
-            *(
-                without_mere_tags(
-                    segments(self._writing(text), longest, self._language), self._tokenizer, kind
-                )
-                for text in texts
-            ),
-            strict=True,
-        )
+        spoken, tags = [], []
+        for name, text in zip(names, texts, strict=True):
+            with errors_about(name):
+                of_text, of_text_tags = self._segments(text)
+            spoken.append(of_text)
+            tags.append(of_text_tags)
         _warn(self._writing, self._tokenizer, texts, merged(tags))
-        return tuple(
-            self._pieces(of_text, merged([self._writing.left_out(text), of_text_tags]))
-            for text, of_text, of_text_tags in zip(texts, spoken, tags, strict=True)
-        )
+        pieces = []
+        for name, text, of_text, of_text_tags in zip(names, texts, spoken, tags, strict=True):
+            with errors_about(name):
+                without_words = merged([self._writing.left_out(text), of_text_tags])
+                pieces.append(self._pieces(of_text, without_words))
+        return pieces
+
+    def _segments(self, text: str) -> tuple[list[Segment], tuple[str, ...]]:
+        """The segments of a text, and its tags that are not read."""
+        longest, kind = self._config.generation.longest_piece, self._config.text.tokenizer
+        written = segments(self._writing(text), longest, self._language)
+        return without_mere_tags(written, self._tokenizer, kind)
 
     def _pieces(
         self, of_text: Sequence[Segment], without_words: tuple[str, ...]

@@ -27,6 +27,7 @@ from ..runtime.device_argument import computed_on
 from ..runtime.memory import give_back_memory
 from ..runtime.parallel import core_lock
 from ..runtime.seeds import token_and_sound_keys
+from ..voices.voice import Voice
 from ..watermark.marker import DELAY_SECONDS, mark_stream
 from .monitor import Plausible, TokenMonitor, judge_decoded, plausible
 from .request import Request, Utterance
@@ -84,8 +85,12 @@ class StreamSynthesizer:
 
     Args:
         networks, config: the model's.
-        prefix_of_voice: returns T3's keys and values of the request's voice.
+        request: has one text.
+        prefix_of: returns T3's keys and values of a voice.
         chunks: sizes of the chunks.
+
+    Attributes:
+        settings: the text's own.
     """
 
     def __init__(
@@ -93,12 +98,13 @@ class StreamSynthesizer:
         networks,
         config: ModelConfig,
         request: Request,
-        prefix_of_voice: Callable[[], KVCache],
+        prefix_of: Callable[[Voice], KVCache],
         chunks: Chunks,
     ):
         self._networks, self._config, self._request = networks, config, request
-        self._prefix_of_voice = prefix_of_voice
-        self._sizes = chunks.in_tokens(DELAY_SECONDS if request.settings.watermark else 0.0)
+        self._prefix_of = prefix_of
+        (self.settings,) = request.settings
+        self._sizes = chunks.in_tokens(DELAY_SECONDS if self.settings.watermark else 0.0)
         self.sample_rate = config.s3gen.sampling_rate
 
     def chunks(
@@ -118,14 +124,14 @@ class StreamSynthesizer:
         self, utterance: Utterance, result: Result
     ) -> Generator[tuple[np.ndarray, bool]]:
         """Yield the chunks of a piece, and True for its last, which has the pause after it."""
-        defaults, voice = self._config.generation, self._request.voice
+        defaults = self._config.generation
         token_key, sound_key = token_and_sound_keys(utterance.seed)
         sound = TokenStream(
             self._networks.s3gen,
-            voice.reference,
+            utterance.voice.reference,
             sound_key,
             self._sizes,
-            self._request.settings.cfm_steps,
+            utterance.settings.cfm_steps,
         )
         decoding = _Decoding(
             AudibleTokens(
@@ -159,12 +165,12 @@ class StreamSynthesizer:
 
     def _decode(self, utterance: Utterance, decoding: _Decoding, key: mx.array) -> Generator[int]:
         """Yield speech tokens as T3 decodes them, until the monitor ends the piece."""
-        settings, progress = self._request.settings, self._request.progress
+        settings, progress = utterance.settings, self._request.progress
         limit = settings.limit.tokens
         monitor = TokenMonitor(decoding.bounds) if settings.guard else None
         tokens = decode(
             self._networks.t3,
-            self._prefix_of_voice(),
+            self._prefix_of(utterance.voice),
             utterance.piece.ids,
             settings.sampling,
             settings.cfg_weight,
@@ -187,7 +193,7 @@ class StreamSynthesizer:
         Raises:
             TextError: no token of it has a sound.
         """
-        settings, audible = self._request.settings, decoding.audible.tokens
+        settings, audible = utterance.settings, decoding.audible.tokens
         decoded = DecodedTokens.within(settings.limit, decoding.count, audible, decoding.was_ended)
         # What a guard ended did not run into the limit.
         if not decoding.was_ended:
@@ -248,16 +254,15 @@ class SpeechStream(Iterator[np.ndarray]):
 
 def stream_speech(
     synthesizer: StreamSynthesizer,
-    request: Request,
     device: str | None,
     on_begin: Callable[[Result], None],
 ) -> SpeechStream:
-    """Speak chunk by chunk, stretched and marked by the request's settings.
+    """Speak chunk by chunk, stretched and marked by the text's settings.
 
     Args:
         on_begin: called with the result when the first chunk is requested, in that thread.
     """
-    settings, sample_rate = request.settings, synthesizer.sample_rate
+    settings, sample_rate = synthesizer.settings, synthesizer.sample_rate
     result = Result(settings.limit.tokens)
     chunks = synthesizer.chunks(result, on_begin)
     if settings.speed != 1.0:

@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_audio(tts):
 
 
 def test_its_own_settings_act(tts):
-    settings = tts.request("Hello.").settings.sampling
+    settings = tts.request("Hello.").settings[0].sampling
     config = json.loads((POCKET_FOLDER / "config.json").read_text())["generation"]
     assert settings.temperature == config["temperature"] != 0.8
     assert settings.repetition_penalty == config["repetition_penalty"] == 1.0

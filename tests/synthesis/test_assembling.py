@@ -10,6 +10,7 @@ import pytest
 
 from mlx_chatterbox.errors import AudioError, SettingError
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
+from mlx_chatterbox.runtime.seeds import piece_seeds
 from mlx_chatterbox.synthesis.assembling import FinishedPiece, TextAssembler
 from mlx_chatterbox.synthesis.request import Request, SpeechSettings
 from mlx_chatterbox.synthesis.result import Outcome
@@ -34,11 +35,18 @@ TEXTS = (
 )
 
 
-def request(**values) -> Request:
-    settings = {name: values.pop(name) for name in ("watermark", "speed") if name in values}
-    settings = {"watermark": False, **settings}
-    how = SpeechSettings(SamplingSettings(), 0.5, TokenLimit(100, False), 1, **settings)
-    return Request(TEXTS, (1, 2, 3), voice=None, settings=how, **values)
+def settings(limit: int = 100, **values) -> SpeechSettings:
+    values = {"watermark": False, **values}
+    return SpeechSettings(SamplingSettings(), 0.5, TokenLimit(limit, False), 1, **values)
+
+
+def request(own=(), **values) -> Request:
+    """`own`: what the settings of each text have beyond those of all."""
+    common = {name: values.pop(name) for name in ("watermark", "speed") if name in values}
+    each = tuple(settings(**{**common, **one}) for one in own or ({}, {}, {}))
+    names = ("text 1", "text 2", "text 3")
+    values = {"voices": ("ann", "bob", "ann"), "settings": each, "names": names, **values}
+    return Request(TEXTS, (1, 2, 3), **values)
 
 
 def joined(order, **values):
@@ -64,7 +72,7 @@ def test_a_text_is_its_pieces_in_order_with_their_silence(order):
         numbers = [number for number, (t, _) in enumerate(places()) if t == text]
         assert [one.tokens for one in outcomes] == [(number + 1,) for number in numbers]
     assert [one.outcome.tokens for one in joining.finished()] == [(n,) for n in range(1, 7)]
-    assert joining.failure is None
+    assert not joining.failures
 
 
 def places():
@@ -93,15 +101,55 @@ def test_where_the_pieces_of_a_text_stand_in_it():
             assert 0 <= was_end * ratio - end < 1
 
 
-def test_a_piece_is_decoded_only_if_its_text_is():
-    decode_only = [one.decode_only for one in request(decode_only=frozenset({0, 2})).utterances()]
-    assert decode_only == [True, True, False] + [True] * 3
+def test_each_piece_has_the_voice_and_settings_of_its_text():
+    asked = request(own=({"speed": 2.0}, {"limit": 7}, {}))
+    utterances = asked.utterances()
+    assert [one.number for one in utterances] == list(range(6))
+    texts = [one.text for one in utterances]
+    assert texts == [0, 0, 1, 2, 2, 2]
+    for one in utterances:
+        assert one.settings is asked.settings[one.text]
+    assert [one.voice for one in utterances] == ["ann", "ann", "bob", "ann", "ann", "ann"]
+    assert [one.piece for one in utterances] == [piece for pieces in TEXTS for piece in pieces]
+    assert [one.name for one in utterances] == [f"text {text + 1}" for text in texts]
+    assert {one.name for one in request(names=()).utterances()} == {""}
+    seeds = [*piece_seeds(1, 2), 2, *piece_seeds(3, 3)]
+    assert [one.seed for one in utterances] == seeds
+
+
+def test_each_text_is_stretched_by_its_own_speed():
+    plain, _ = joined(range(6))
+    mixed, _ = joined(range(6), own=({}, {}, {"speed": 2.0}))
+    np.testing.assert_array_equal(mixed.waveforms[0], plain.waveforms[0])
+    np.testing.assert_array_equal(mixed.waveforms[1], plain.waveforms[1])
+    fast, _ = joined(range(6), speed=2.0)
+    np.testing.assert_array_equal(mixed.waveforms[2], fast.waveforms[2])
+    assert len(mixed.waveforms[2]) < len(plain.waveforms[2])
+    assert mixed.spans == [*plain.spans[:2], fast.spans[2]]
+
+
+def test_some_of_the_texts_keep_their_numbers():
+    finished = []
+    asked = request(own=({}, {"limit": 7}, {}), finished=lambda *what: finished.append(what))
+    some = asked.only([2, 1])
+    assert some.texts == (TEXTS[2], TEXTS[1])
+    assert some.seeds == (3, 2)
+    assert some.voices == ("ann", "bob")
+    assert [one.name for one in some.utterances()] == ["text 3"] * 3 + ["text 2"]
+    assert [one.limit.tokens for one in some.settings] == [100, 7]
+    joining = TextAssembler(some, 1000)
+    for utterance in some.utterances():
+        joining.add(utterance, finished_piece(1.0))
+    assert [number for number, _, _ in finished] == [2, 1]
+    assert len(asked.only([]).utterances()) == 0
+    assert request().only([0]).finished is None
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"decode_only": frozenset({3})}, r"decode_only: numbers from 0 to 2; got \[3\]"),
+        ({"voices": ("ann",)}, "voices must have one for each of the 3 texts; got 1"),
+        ({"settings": (None,) * 4}, "settings must have one for each of the 3 texts; got 4"),
         ({"noise": mx.zeros((1, 2, 80))}, "noise and source fit a text of one piece"),
     ],
 )
@@ -131,15 +179,28 @@ def test_the_result_has_everything_in_the_order_of_the_texts():
 def test_texts_are_marked_and_one_that_cannot_be_leaves_the_others(monkeypatch):
     def mark(waveform, rate):
         assert rate == 1000
-        if waveform.max() == 3.0:
+        if waveform.max() >= 3.0:
             raise AudioError("no mark")
         return waveform + 100.0
 
     monkeypatch.setattr("mlx_chatterbox.watermark.apply", mark)
-    joining, finished = joined(range(6), watermark=True)
-    assert str(joining.failure) == "no mark"
-    assert [text for text, _, _ in finished] == [0, 2]
-    assert joining.waveforms[0].max() == 102.0
-    assert len(joining.waveforms[1]) == 0
+    # The error is the first text's, in any order of finishing.
+    for order in (range(6), range(5, -1, -1)):
+        joining, finished = joined(order, watermark=True)
+        with pytest.raises(AudioError, match=r"^text 2: no mark$"):
+            joining.result()
+        assert sorted(joining.failures) == [1, 2]
+        assert [text for text, _, _ in finished] == [0]
+        assert joining.waveforms[0].max() == 102.0
+        assert len(joining.waveforms[1]) == 0
     unmarked, _ = joined(range(6))
     assert unmarked.waveforms[0].max() == 2.0
+    # Each by its own settings.
+    mixed, _ = joined(range(6), own=({}, {}, {"watermark": False}), watermark=True)
+    assert mixed.waveforms[2].max() == 6.0
+    assert sorted(mixed.failures) == [1]
+
+
+def test_the_limit_of_each_text_is_its_own():
+    joining, _ = joined(range(6), own=({}, {"limit": 7}, {"limit": 9}))
+    assert joining.result().limit == 100

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox import ChatterboxTTS
-from mlx_chatterbox.errors import AudioError, SettingError
+from mlx_chatterbox.errors import AudioError, SettingError, TextError
 from mlx_chatterbox.synthesis.synthesizer import BatchSynthesizer
 
 # The second is spoken in several pieces.
@@ -17,7 +17,7 @@ LONG = (
     "friend, and thank you for the letter of last week."
 )
 TEXTS = ["Good morning.", LONG, "Yes.", "Thank you.", "Open the window.", "No."]
-FAST = {"n_cfm_timesteps": 1, "seed": 5}
+FAST = {"n_cfm_timesteps": 1, "seed": 5, "invariant": True}
 
 
 @pytest.fixture(scope="module")
@@ -57,19 +57,21 @@ def test_each_is_handed_on_as_it_is_returned(tts, settings, sounded):
     assert taken.begun[0] <= 3 < taken.begun[-1]
 
 
-def test_a_text_by_itself_is_handed_on_too(tts):
+@pytest.mark.numbers
+def test_a_text_by_itself_is_handed_on_too(tts, whole):
+    """It has the samples that it has in company: to the bit."""
     taken = Taken()
-    (found,) = tts.generate_batch([LONG], finished=taken, **FAST)
+    (found,) = tts.generate_batch([LONG], finished=taken, **{**FAST, "seed": 6})
     np.testing.assert_array_equal(taken.waveforms[0], found)
-    np.testing.assert_array_equal(found, tts.generate(LONG, **FAST))
+    np.testing.assert_array_equal(found, whole[1])
 
 
 @pytest.mark.numbers
 @pytest.mark.parametrize("decode_only", [{0, 3}, {1}, {0, 1, 2, 4, 5}, set(range(6))])
 @pytest.mark.parametrize("batch_size", [3, None])
-def test_what_is_decoded_only_changes_no_other(tts, whole, decode_only, batch_size, sounded):
+def test_texts_that_are_not_spoken_change_no_other(tts, whole, decode_only, batch_size, sounded):
+    """They are neither decoded nor vocoded; nobody's samples depend on that."""
     settings = {**FAST, "batch_size": batch_size}
-    expected = whole if batch_size is None else tts.generate_batch(TEXTS, **settings)
     sounded.clear()
     taken = Taken()
     found = tts.generate_batch(TEXTS, finished=taken, decode_only=decode_only, **settings)
@@ -77,7 +79,8 @@ def test_what_is_decoded_only_changes_no_other(tts, whole, decode_only, batch_si
     assert set(taken.waveforms) == needed
     for number in range(len(TEXTS)):
         if number in needed:
-            np.testing.assert_array_equal(found[number], expected[number])
+            np.testing.assert_array_equal(found[number], whole[number])
+            np.testing.assert_array_equal(taken.waveforms[number], whole[number])
         else:
             assert found[number].shape == (0,)
     pieces = sum(len(outcomes) for outcomes in taken.outcomes.values())
@@ -89,6 +92,12 @@ def test_a_number_to_decode_only_that_belongs_to_no_text(tts):
     for wrong in ({6}, {-1}):
         with pytest.raises(SettingError, match="decode_only: numbers from 0 to 5"):
             tts.generate_batch(TEXTS, decode_only=wrong, **FAST)
+
+
+def test_texts_that_are_not_spoken_are_checked(tts, sounded):
+    with pytest.raises(TextError, match="text 2: "):
+        tts.generate_batch(["Yes.", "?"], decode_only=[1], **FAST)
+    assert not sounded
 
 
 @pytest.mark.parametrize("at", [1, 2, len(TEXTS)])
@@ -114,8 +123,8 @@ def test_one_that_cannot_be_marked_leaves_the_others(tts, whole, monkeypatch):
     waveform = BatchSynthesizer._waveform
     wrong = len(whole[2])
 
-    def with_no_number(self, tokens, key):
-        found = waveform(self, tokens, key)
+    def with_no_number(self, attempt, key):
+        found = waveform(self, attempt, key)
         return np.full_like(found, np.nan) if len(found) == wrong else found
 
     monkeypatch.setattr(BatchSynthesizer, "_waveform", with_no_number)
@@ -129,5 +138,6 @@ def test_the_older_name_of_decode_only(tts):
     settings = {**FAST, "max_new_tokens": 8}
     older = tts.generate_batch(TEXTS[:1] + TEXTS[2:4], unneeded=[1], **settings)
     newer = tts.generate_batch(TEXTS[:1] + TEXTS[2:4], decode_only=[1], **settings)
-    assert [len(one) for one in older] == [len(one) for one in newer]
-    assert len(older[1]) == 0
+    for one, other in zip(older, newer, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [len(one) > 0 for one in older] == [True, False, True]

@@ -94,13 +94,13 @@ def test_without_a_seed_each_time_it_is_spoken_draws_another(tts):
 
 
 def test_what_is_left_out_is_the_checkpoints_own(tts):
-    settings = tts.request("Yes.").settings
+    settings = tts.request("Yes.").settings[0]
     own = tts.defaults
     assert settings.limit == TokenLimit(own.max_new_tokens, is_callers=False)
     assert settings.cfm_steps == own.cfm_steps
     assert settings.sampling.temperature == own.temperature
     assert type(settings.sampling.top_k) is int
-    given = tts.request("Yes.", temperature=0.8, max_new_tokens=own.max_new_tokens).settings
+    given = tts.request("Yes.", temperature=0.8, max_new_tokens=own.max_new_tokens).settings[0]
     assert given.sampling.temperature == 0.8 != own.temperature
     assert given.limit == TokenLimit(own.max_new_tokens, is_callers=True)
 

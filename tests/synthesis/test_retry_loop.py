@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from mlx_chatterbox.errors import TextError
+from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.synthesis.monitor import judge_decoded, plausible
-from mlx_chatterbox.synthesis.request import Utterance
+from mlx_chatterbox.synthesis.request import SpeechSettings, Utterance
 from mlx_chatterbox.synthesis.result import Outcome
 from mlx_chatterbox.synthesis.retries import MAX_ATTEMPTS, RetryLoop, attempt_seed
 from mlx_chatterbox.synthesis.splitting import TextPiece
-from mlx_chatterbox.synthesis.tokens import DecodedTokens
+from mlx_chatterbox.synthesis.tokens import DecodedTokens, TokenLimit
 
 RATE = 24000
 PACE = 0.075
@@ -28,11 +31,24 @@ def decoded(tokens, was_ended=False, is_cut_off=False) -> DecodedTokens:
     return DecodedTokens(len(tokens) + 1, tokens, was_ended, is_cut_off)
 
 
-def utterances(count: int, decode_only=(), unread=()) -> list[Utterance]:
+def utterances(count: int, unread=(), unguarded=()) -> list[Utterance]:
+    settings = SpeechSettings(SamplingSettings(), 0.5, TokenLimit(1000, False), 1)
     return [
-        Utterance(n, TextPiece(TEXT, mx.array([n]), TEXT, unread), 100 + n, n in decode_only)
+        Utterance(
+            n,
+            n,
+            TextPiece(TEXT, mx.array([n]), TEXT, unread),
+            100 + n,
+            None,
+            replace(settings, guard=n not in unguarded),
+            f"text {n + 1}" if count > 1 else "",
+        )
         for n in range(count)
     ]
+
+
+def unguarded(count: int, unread=()) -> list[Utterance]:
+    return utterances(count, unread, unguarded=range(count))
 
 
 class Speaking:
@@ -41,7 +57,7 @@ class Speaking:
     It stands for the synthesizer and for the assembler.
 
     Attributes:
-        calls: numbers and seeds that were decoded together, and how many monitors there were.
+        calls: numbers and seeds that were decoded together, and those that had a monitor.
         vocoded: numbers that were vocoded, each time.
         finished, order: what came of each, and which came first.
     """
@@ -51,13 +67,14 @@ class Speaking:
         self._loudness: dict[int, np.float32] = {}
         self.calls, self.vocoded, self.finished, self.order = [], [], {}, []
 
-    def run(self, pieces, is_guarded: bool) -> Speaking:
-        RetryLoop(self, self, is_guarded, RATE, PACE).run(pieces)
+    def run(self, pieces) -> Speaking:
+        RetryLoop(self, self, RATE, PACE).run(pieces)
         return self
 
     def decode_tokens(self, pieces, seeds, monitors):
         numbers = [one.number for one in pieces]
-        self.calls.append((numbers, list(seeds), None if monitors is None else len(monitors)))
+        monitored = [n for n, one in zip(numbers, monitors, strict=True) if one is not None]
+        self.calls.append((numbers, list(seeds), monitored))
         attempts = [self._left[number].pop(0) for number in numbers]
         for number, (_, loudness) in zip(numbers, attempts, strict=True):
             self._loudness[number] = loudness
@@ -79,12 +96,12 @@ class Speaking:
 
 
 def guarded(plan, pieces=None) -> Speaking:
-    return Speaking(plan).run(utterances(len(plan)) if pieces is None else pieces, True)
+    return Speaking(plan).run(utterances(len(plan)) if pieces is None else pieces)
 
 
 def test_good_speech_is_spoken_once():
     speaking = guarded({0: [(decoded(WELL), LOUD)], 1: [(decoded(WELL[1:]), LOUD)]})
-    assert speaking.calls == [([0, 1], [100, 101], 2)]
+    assert speaking.calls == [([0, 1], [100, 101], [0, 1])]
     assert speaking.vocoded == [0, 1]
     assert speaking.finished[1].outcome == Outcome(tuple(WELL[1:]), "", 1, 101)
     assert len(speaking.finished[1].waveform) == 960 * len(WELL[1:])
@@ -98,7 +115,7 @@ def test_only_faulty_speech_is_spoken_again_with_seeds_of_its_own():
     assert numbers == [[0, 1, 2, 3], [1, 2, 3], [1]]
     for number, (pieces, seeds, monitors) in enumerate(speaking.calls):
         assert seeds == [attempt_seed(100 + piece, number) for piece in pieces]
-        assert monitors == len(pieces)
+        assert monitors == pieces
     # Faulty tokens are not vocoded at all, and good ones are finished at once.
     assert speaking.vocoded == [0, 3, 2, 3, 1]
     assert speaking.order == [0, 2, 3, 1]
@@ -134,20 +151,29 @@ def test_an_attempt_that_was_vocoded_is_not_vocoded_again():
     assert speaking.vocoded == [0, 0, 0]
 
 
-def test_what_is_decoded_only_is_not_vocoded():
-    bad, well = (decoded(SHORT), LOUD), (decoded(WELL), LOUD)
-    speaking = guarded({0: [well], 1: [bad], 2: [well]}, utterances(3, decode_only=(1, 2)))
-    assert [numbers for numbers, _, _ in speaking.calls] == [[0, 1, 2]]
-    assert list(speaking.finished) == [0]
-    speaking = Speaking({0: [well], 1: [(decoded([]), LOUD)]})
-    speaking.run(utterances(2, decode_only=(1,)), is_guarded=False)
-    assert list(speaking.finished) == [0]
+def test_each_is_guarded_or_not_by_its_own_settings():
+    bad, well, silent = (decoded(SHORT), LOUD), (decoded(WELL), LOUD), (decoded(WELL), QUIET)
+    plan = {0: [bad, well], 1: [bad], 2: [silent], 3: [silent, well], 4: [well]}
+    speaking = guarded(plan, utterances(5, unguarded=(1, 2)))
+    assert [call[0] for call in speaking.calls] == [[0, 1, 2, 3, 4], [0, 3]]
+    assert [call[2] for call in speaking.calls] == [[0, 3, 4], [0, 3]]
+    outcomes = [speaking.finished[number].outcome for number in range(5)]
+    assert [(one.verdict, one.tries) for one in outcomes] == [("", n) for n in (2, 1, 1, 2, 1)]
+    assert outcomes[1].tokens == tuple(SHORT)
+    # Silence of one that is not guarded is an error at once; the guarded one would go on.
+    nothing = (decoded([]), LOUD)
+    speaking = Speaking({0: [nothing, well], 1: [nothing]})
+    with pytest.raises(TextError, match="none that has a sound"):
+        speaking.run(utterances(2, unguarded=(1,)))
+    assert len(speaking.calls) == 1
+    speaking = guarded({0: [nothing, well], 1: [well]}, utterances(2, unguarded=(1,)))
+    assert sorted(speaking.finished) == [0, 1]
 
 
 def test_unguarded_everything_is_spoken_once():
     speaking = Speaking({0: [(decoded(SHORT), QUIET)], 1: [(decoded(WELL, False, True), LOUD)]})
-    speaking.run(utterances(2), is_guarded=False)
-    assert speaking.calls == [([0, 1], [100, 101], None)]
+    speaking.run(unguarded(2))
+    assert speaking.calls == [([0, 1], [100, 101], [])]
     assert speaking.finished[0].outcome == Outcome(tuple(SHORT), "", 1, 100)
     assert speaking.finished[1].decoded.is_cut_off
 
@@ -157,13 +183,15 @@ def test_no_token_with_a_sound_is_an_error_that_names_the_piece_among_several(co
     nothing, well = (decoded([]), LOUD), (decoded(WELL), LOUD)
     plans = {number: [well] for number in range(count - 1)}
     plans[count - 1] = [nothing] * MAX_ATTEMPTS
-    pieces = utterances(count)
-    named = f"1 speech tokens for {TEXT!r} and none" if count > 1 else "1 speech tokens and none"
+    pieces = unguarded(count)
+    named = "^the model wrote 1 speech tokens and none"
+    if count > 1:
+        named = f"^text {count}: the model wrote 1 speech tokens for {TEXT!r} and none"
     with pytest.raises(TextError, match=named):
         guarded(plans)
     speaking = Speaking(plans)
     with pytest.raises(TextError, match=named):
-        speaking.run(pieces, is_guarded=False)
+        speaking.run(pieces)
     assert not speaking.finished
 
 
@@ -207,7 +235,7 @@ def test_babble_up_to_the_models_limit_is_cut_off():
 
 def test_unread_text_is_in_the_outcome():
     speaking = Speaking({0: [(decoded(WELL), LOUD)]})
-    speaking.run(utterances(1, unread=("☃",)), is_guarded=False)
+    speaking.run(unguarded(1, unread=("☃",)))
     assert speaking.finished[0].outcome.unread == ("☃",)
     assert decoded(WELL).stopped
     assert not decoded(WELL, is_cut_off=True).stopped

@@ -211,7 +211,7 @@ def test_upstreams_checkpoints_keep_upstreams_defaults(variant):
 
 
 def test_a_checkpoints_own_defaults_apply_unless_overridden(turbo):
-    assert turbo.request("Hello.").settings.sampling == (
+    assert turbo.request("Hello.").settings[0].sampling == (
         SamplingSettings(0.8, 1.2, 0.0, 0.95, 1000, "penalty_last")
     )
 

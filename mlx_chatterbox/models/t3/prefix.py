@@ -1,8 +1,10 @@
-"""The beginning that all sentences of a voice share, kept from one call to the next."""
+"""The beginnings that all sentences of a voice share, kept from one call to the next."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from threading import Lock
 from weakref import ref
 
 import mlx.core as mx
@@ -13,18 +15,31 @@ from .aliases import alias, evaluated_weights, share_contents
 from .cache import KVCache
 from .t3 import T3
 
+# Bytes of all prefixes that are kept: four of the largest, which are Turbo's.
+MOST_BYTES = 300 * 10**6
+
 
 class PrefixMemory:
-    """Keys and values of the latest voice's conditioning, and of no other.
+    """Keys and values of the conditioning of the latest voices, up to a number of bytes.
 
     A voice is identified by its contents: read twice it is one voice, at another emotion it is
-    another. With other weights (after training, in another dtype) the prefix is computed again. In
-    float32 it takes 8 MB for the Llama models, at most 74 for Turbo and 28 for Nano.
+    another. With other weights (after training, in another dtype) all prefixes are computed again.
+    In float32 one takes 8 MB for the Llama models, at most 74 for Turbo and 28 for Nano. The latest
+    is always kept; those that were not asked for the longest are dropped.
+
+    Args:
+        most_bytes: the bound of all that is kept.
     """
 
-    def __init__(self) -> None:
-        # One object, replaced whole: another thread may ask for another voice meanwhile.
-        self._latest: _Prefix | None = None
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._prefixes: _Prefixes | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all prefixes that are kept."""
+        prefixes = self._prefixes
+        return 0 if prefixes is None else prefixes.nbytes
 
     def cache_of(
         self,
@@ -41,21 +56,47 @@ class PrefixMemory:
             device.on_cpu(),
         )
         weights = evaluated_weights(t3)
-        latest = self._latest
-        if latest is None or voice != latest.voice or not latest.weights.are(weights):
+        # One object, replaced whole: another thread may ask for another voice meanwhile.
+        prefixes = self._prefixes
+        if prefixes is None or not prefixes.weights.are(weights):
+            self._prefixes = prefixes = _Prefixes(_KnownWeights(weights))
+        cache = prefixes.get(voice)
+        if cache is None:
             embedded = t3.embed_conditioning(speaker_embedding, prompt_tokens, emotion)
             cache = t3.conditioning_cache(embedded)
             # Evaluated, so that it does not hold on to what it was computed from.
             mx.eval(cache.keys, cache.values)
-            self._latest = latest = _Prefix(voice, cache, _KnownWeights(weights))
-        return latest.cache
+            cache = prefixes.keep(voice, cache, self._most_bytes)
+        return cache
 
 
-class _Prefix:
-    """A computed prefix, and the voice and the weights that it was computed from."""
+class _Prefixes:
+    """Prefixes that were computed from the same weights, the latest asked for last."""
 
-    def __init__(self, voice: tuple, cache: KVCache, weights: _KnownWeights):
-        self.voice, self.cache, self.weights = voice, cache, weights
+    def __init__(self, weights: _KnownWeights):
+        self.weights, self.nbytes = weights, 0
+        self._lock = Lock()
+        self._caches: OrderedDict[tuple, KVCache] = OrderedDict()
+
+    def get(self, voice: tuple) -> KVCache | None:
+        with self._lock:
+            if voice in self._caches:
+                self._caches.move_to_end(voice)
+            return self._caches.get(voice)
+
+    def keep(self, voice: tuple, cache: KVCache, most_bytes: int) -> KVCache:
+        """Add a prefix and drop old ones; returns the one of another thread that was sooner."""
+        with self._lock:
+            if voice not in self._caches:
+                self._caches[voice] = cache
+                self.nbytes += _nbytes(cache)
+                while self.nbytes > most_bytes and len(self._caches) > 1:
+                    self.nbytes -= _nbytes(self._caches.popitem(last=False)[1])
+            return self._caches[voice]
+
+
+def _nbytes(cache: KVCache) -> int:
+    return sum(array.nbytes for array in (*cache.keys, *cache.values))
 
 
 class _KnownWeights:
