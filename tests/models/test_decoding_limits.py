@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.errors import SettingError, TextError
+from mlx_chatterbox.models.t3 import steppers
 from mlx_chatterbox.models.t3.decoding import decode, decode_batch
 from mlx_chatterbox.models.t3.engine import check_lengths
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
@@ -68,25 +69,24 @@ def test_tokens_that_the_vocabulary_lacks(t3):
 
 
 class Chosen:
-    """Makes each sentence decode chosen tokens: the likeliest token of a step is the next one.
+    """Makes each sentence decode chosen tokens: the likeliest token of a draw is the next one.
 
     Attributes:
-        rows: number of rows of each step's logits; the shortest sentences leave first.
+        rows: sentences of each step after the prefills.
     """
 
     def __init__(self, sentences: dict[int, list[int]], monkeypatch):
         self._sentences, self.rows = list(sentences.values()), []
-        monkeypatch.setattr("mlx_chatterbox.models.t3.steppers.process_logits", self)
+        for stepper in (steppers.NativeStepper, steppers._QueuedStepper):
+            monkeypatch.setattr(stepper, "_guided", lambda own, rows, logits: self(rows, logits))
 
-    def __call__(self, logits, seen, settings):
-        step, count = len(self.rows), logits.shape[0]
-        self.rows.append(count)
-        longest = sorted(map(len, self._sentences), reverse=True)[:count]
-        still = [tokens for tokens in self._sentences if len(tokens) >= longest[-1]]
-        assert len(still) == count
-        chosen = np.full(logits.shape, -50.0, np.float32)
-        for row, tokens in enumerate(still):
-            chosen[row, tokens[min(step, len(tokens) - 1)]] = 50.0
+    def __call__(self, rows, logits):
+        if rows[0].drawn:
+            self.rows.append(len(rows))
+        chosen = np.full((len(rows), logits.shape[1]), -50.0, np.float32)
+        for place, row in enumerate(rows):
+            tokens = self._sentences[row.row.number]
+            chosen[place, tokens[min(row.drawn, len(tokens) - 1)]] = 50.0
         return chosen if isinstance(logits, np.ndarray) else mx.array(chosen)
 
 
@@ -114,7 +114,7 @@ def test_no_more_is_written_than_wanted(t3, monkeypatch, limit):
     steps, chosen = written(t3, {0: [5, 6, 7, 8, 9, 10, 11]}, monkeypatch, limit)
     assert steps == [[(0, token)] for token in [5, 6, 7, 8, 9][:limit]]
     # No step is computed whose token cannot be returned.
-    assert len(chosen.rows) == limit
+    assert len(chosen.rows) == limit - 1
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
