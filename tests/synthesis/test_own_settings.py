@@ -62,7 +62,7 @@ def together(tts, voices, **more) -> list[np.ndarray]:
 
 
 @pytest.mark.numbers
-@pytest.mark.parametrize("batch_size", [None, 3, 1])
+@pytest.mark.parametrize("batch_size", [None, 3])
 def test_each_text_is_as_in_a_batch_of_its_own_to_the_bit(tts, voices, batch_size):
     found = together(tts, voices, batch_size=batch_size)
     outcomes = iter(tts.outcomes)
