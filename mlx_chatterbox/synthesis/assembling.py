@@ -37,8 +37,8 @@ class TextAssembler:
     Attributes:
         waveforms: of each text, (samples,) float32; (0,) before it is whole.
         spans: of each text, where its pieces lie in it: (first sample, end).
-        failures: for each text that could not be marked the reason. The others go on, so that
-            which of them are finished does not depend on which was sooner.
+        failures: for each text that could not be decoded or marked the reason. The others go on, so
+            that which of them are finished does not depend on which was sooner.
     """
 
     def __init__(self, request: Request, sample_rate: int):
@@ -51,7 +51,7 @@ class TextAssembler:
         self._lock = Lock()
         self.spans: list[list[tuple[int, int]]] = [[] for _ in request.texts]
         self.waveforms = [np.zeros(0, np.float32) for _ in request.texts]
-        self.failures: dict[int, AudioError] = {}
+        self.failures: dict[int, Exception] = {}
 
     def add(self, utterance: Utterance, finished: FinishedPiece) -> None:
         """Take a finished piece; in any thread. The last of a text finishes that."""
@@ -61,6 +61,15 @@ class TextAssembler:
             pieces = [one for one in self._finished[text] if one is not None]
         if len(pieces) == len(self._finished[text]):
             self._finish(text, pieces, utterance.name)
+
+    def fail(self, utterance: Utterance, error: Exception) -> None:
+        """Note why a piece could not be decoded; in any thread."""
+        try:
+            with errors_about(utterance.name):
+                raise error
+        except Exception as named:
+            with self._lock:
+                self.failures.setdefault(utterance.text, named)
 
     def _finish(self, text: int, pieces: Sequence[FinishedPiece], name: str) -> None:
         waveform, settings = np.concatenate(list(self._parts(text, pieces))), self._settings[text]
@@ -101,7 +110,7 @@ class TextAssembler:
         """Everything that the request has become.
 
         Raises:
-            AudioError: the first text's of `failures`.
+            Exception: the first text's of `failures`.
         """
         if self.failures:
             raise self.failures[min(self.failures)]

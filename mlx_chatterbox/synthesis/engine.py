@@ -203,35 +203,31 @@ class Engine:
             AudioError: samples that cannot be marked; the other texts are finished.
         """
         assembler = TextAssembler(request, self.sample_rate)
-        size = request.batch_size
         with on_device(self._device):
-            utterances = request.utterances()
-            for first in range(0, len(utterances), size):
-                together = utterances[first : first + size]
-                voices = {id(one.voice): one.voice for one in together}
-                prefixes = {key: self._prefix_of(voice) for key, voice in voices.items()}
-                synthesizer = BatchSynthesizer(self.networks, self.config, request, prefixes)
-                self._speak_together(together, synthesizer, assembler)
+            synthesizer = BatchSynthesizer(self.networks, self.config, request, self._prefix_of)
+            self._speak(request.utterances(), request.batch_size, synthesizer, assembler)
         return assembler.result()
 
-    def _speak_together(
+    def _speak(
         self,
         utterances: Sequence[Utterance],
+        together: int,
         synthesizer: BatchSynthesizer,
         assembler: TextAssembler,
     ) -> None:
         """Speak utterances in one loop of attempts, or in two where each is to have a core."""
 
-        def speak(group: Sequence[Utterance]) -> None:
+        def speak(group: Sequence[Utterance], together: int) -> None:
             pace = self.defaults.seconds_per_letter
-            RetryLoop(synthesizer, assembler, self.sample_rate, pace).run(group)
+            RetryLoop(synthesizer, assembler, self.sample_rate, pace, together).run(group)
 
         with core_lock():
             groups = synthesizer.core_groups(utterances)
             if groups:
-                run_all([partial(speak, group) for group in groups])
+                half = -(-together // 2)
+                run_all([partial(speak, group, half) for group in groups])
                 return
-        speak(utterances)
+        speak(utterances, together)
 
     def stream(
         self,

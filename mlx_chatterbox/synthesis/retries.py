@@ -37,8 +37,9 @@ class RetryLoop:
 
     Args:
         synthesizer: decodes and vocodes.
-        assembler: takes each utterance that is finished, perhaps two at the same time.
+        assembler: takes each utterance that is finished or failed, perhaps two at the same time.
         sample_rate, seconds_per_letter: the model's.
+        together: most utterances that are decoded at a time.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class RetryLoop:
         assembler: TextAssembler,
         sample_rate: int,
         seconds_per_letter: float,
+        together: int = 1,
     ):
         self._synthesizer, self._assembler = synthesizer, assembler
         self._sample_rate, self._seconds_per_letter = sample_rate, seconds_per_letter
+        self._together = together
         self._attempts: dict[int, list[Attempt]] = {}
-        self._together = 0
+        self._is_one = True
 
     def run(self, utterances: Sequence[Utterance]) -> None:
         """Attempt, judge, attempt again, up to `MAX_ATTEMPTS` times.
@@ -60,12 +63,10 @@ class RetryLoop:
             TextError: the model decoded nothing that has a sound; some may be finished by then.
         """
         self._attempts = {one.number: [] for one in utterances}
-        self._together = len(utterances)
+        self._is_one = len(utterances) == 1
         pending, hopeless = list(utterances), list[Utterance]()
         for number in range(MAX_ATTEMPTS):
-            attempts = self._decode(pending, number)
-            plausible_ones = [one for one in attempts if one.finding is None]
-            self._synthesizer.vocode(plausible_ones, self._finish_if_well)
+            attempts = self._attempt(pending, number)
             pending = []
             for one in attempts:
                 if one.finding is not None:
@@ -76,23 +77,46 @@ class RetryLoop:
         self._refuse_silence(kept)
         self._synthesizer.vocode(kept, self._finish)
 
-    def _decode(self, utterances: Sequence[Utterance], number: int) -> list[Attempt]:
-        """Attempt number 0, 1, ... at each, its tokens judged where it is guarded."""
+    def _attempt(self, utterances: Sequence[Utterance], number: int) -> list[Attempt]:
+        """Attempt number 0, 1, ... at each: those whose tokens are plausible are vocoded.
+
+        Returns:
+            All attempts, in the order of the utterances.
+        """
         seeds = [attempt_seed(one.seed, number) for one in utterances]
         monitors = [
             TokenMonitor(self._bounds(one)) if one.settings.guard else None for one in utterances
         ]
-        decoded = self._synthesizer.decode_tokens(utterances, seeds, monitors)
-        attempts = [
-            Attempt(utterance, seed, tokens)
-            for utterance, seed, tokens in zip(utterances, seeds, decoded, strict=True)
-        ]
-        for one in attempts:
-            self._attempts[one.utterance.number].append(one)
-            if one.utterance.settings.guard:
-                one.finding = judge_decoded(one.decoded, self._bounds(one.utterance))
-        self._refuse_silence([one for one in attempts if not one.utterance.settings.guard])
-        return attempts
+        attempts: dict[int, Attempt] = {}
+        plausible_ones: list[tuple[int, Attempt]] = []
+        decoding = self._synthesizer.decode_tokens(utterances, seeds, monitors, self._together)
+        for index, decoded in decoding:
+            if isinstance(decoded, Exception):
+                self._assembler.fail(utterances[index], decoded)
+                continue
+            attempt = attempts[index] = Attempt(utterances[index], seeds[index], decoded)
+            self._judge(attempt)
+            if attempt.finding is None:
+                plausible_ones.append((index, attempt))
+            # Not one by one: two cores share several better.
+            if len(plausible_ones) >= self._together and len(attempts) < len(utterances):
+                self._vocode(plausible_ones)
+                plausible_ones = []
+        self._vocode(plausible_ones)
+        return [attempts[index] for index in sorted(attempts)]
+
+    def _judge(self, attempt: Attempt) -> None:
+        """Judge the tokens of an attempt, if its utterance is guarded."""
+        utterance = attempt.utterance
+        self._attempts[utterance.number].append(attempt)
+        if utterance.settings.guard:
+            attempt.finding = judge_decoded(attempt.decoded, self._bounds(utterance))
+        else:
+            self._refuse_silence([attempt])
+
+    def _vocode(self, attempts: list[tuple[int, Attempt]]) -> None:
+        in_order = [attempt for _, attempt in sorted(attempts, key=lambda one: one[0])]
+        self._synthesizer.vocode(in_order, self._finish_if_well)
 
     def _finish_if_well(self, attempt: Attempt) -> None:
         """Judge the audio of an attempt, and finish it if there is no finding."""
@@ -136,7 +160,7 @@ class RetryLoop:
         for one in attempts:
             if not one.decoded.audible:
                 text = one.utterance.piece.text
-                which = f" for {text[:40]!r}" if self._together > 1 else ""
+                which = "" if self._is_one else f" for {text[:40]!r}"
                 with errors_about(one.utterance.name):
                     raise TextError(
                         f"the model wrote {one.decoded.count} speech tokens{which} and none that "

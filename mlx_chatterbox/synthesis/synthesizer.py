@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_flatten
 
 from ..models.config import SILENCE_TOKEN, ModelConfig
 from ..models.t3.cache import KVCache
-from ..models.t3.decoding import decode_batch
+from ..models.t3.engine import DecodingEngine
+from ..models.t3.rows import Row, RowRequest
 from ..runtime.memory import clear_device_cache
 from ..runtime.parallel import can_run_two, core_lock, run_all
 from ..runtime.seeds import token_and_sound_keys
+from ..voices.voice import Voice
 from .monitor import Finding, TokenMonitor
 from .request import Request, Utterance
 from .tokens import TOKENS_PER_SECOND, DecodedTokens, audible_tokens
-
-# Up to this size T3's weights stay in the cache, and cost nothing to be read by two cores. Larger
-# ones are read from memory at each step: then that is what a step takes its time for, and as many
-# rows as possible are to share it.
-_SMALL_T3 = 32 * 2**20
 
 
 @dataclass
@@ -52,96 +49,86 @@ class BatchSynthesizer:
 
     Args:
         networks, config: the model's.
-        prefixes: T3's keys and values of each voice, by its id.
+        prefix_of: returns T3's keys and values of a voice.
     """
 
     def __init__(
-        self, networks, config: ModelConfig, request: Request, prefixes: Mapping[int, KVCache]
+        self,
+        networks,
+        config: ModelConfig,
+        request: Request,
+        prefix_of: Callable[[Voice], KVCache],
     ):
         self._networks, self._config = networks, config
-        self._request, self._prefixes = request, prefixes
+        self._request, self._prefix_of = request, prefix_of
 
     def core_groups(self, utterances: Sequence[Utterance]) -> list[list[Utterance]]:
         """Utterances in two groups where each of two cores is to speak one, else in none."""
-        if not self._gains_from_groups():
+        is_small = self._networks.t3.is_small
+        if not is_small or self._request.is_shared or not can_run_two():
             return []
-        # The tokens of a group depend on its texts alone, so that is how they are dealt out.
+        # About as much for each core to do.
         by_length = sorted(utterances, key=lambda one: -one.piece.ids.size)
         mx.eval([one.piece.ids for one in utterances], [vars(one.voice) for one in utterances])
         groups = [sorted(by_length[i::2], key=lambda one: one.number) for i in range(2)]
         return [group for group in groups if group]
-
-    def _gains_from_groups(self) -> bool:
-        weights = dict(tree_flatten(self._networks.t3.parameters())).values()
-        is_small = sum(weight.nbytes for weight in weights) <= _SMALL_T3
-        return is_small and not self._request.is_shared and can_run_two()
 
     def decode_tokens(
         self,
         utterances: Sequence[Utterance],
         seeds: Sequence[int],
         monitors: Sequence[TokenMonitor | None],
-    ) -> list[DecodedTokens]:
-        """Speech tokens of each; those of one voice and one way to decode are decoded together.
+        together: int,
+    ) -> Iterator[tuple[int, DecodedTokens | Exception]]:
+        """Decode speech tokens of several utterances, which share steps.
 
         Args:
             seeds: one for each.
             monitors: one for each, which may end it; None for one that is not judged.
-        """
-        groups: dict[tuple, list[int]] = {}
-        for row, one in enumerate(utterances):
-            how = one.settings
-            key = (id(one.voice), how.sampling, how.cfg_weight, how.limit.tokens)
-            groups.setdefault(key, []).append(row)
-        decoded: dict[int, DecodedTokens] = {}
-        for rows in groups.values():
-            of_group = self._decode_alike(
-                [utterances[row] for row in rows],
-                [seeds[row] for row in rows],
-                [monitors[row] for row in rows],
-            )
-            decoded.update(zip(rows, of_group, strict=True))
-        return [decoded[row] for row in range(len(utterances))]
+            together: most that are decoded at a time; others begin as these end.
 
-    def _decode_alike(
-        self,
-        utterances: Sequence[Utterance],
-        seeds: Sequence[int],
-        monitors: Sequence[TokenMonitor | None],
-    ) -> list[DecodedTokens]:
-        """Speech tokens of utterances in one voice and with the same sampling and limit."""
+        Yields:
+            The index of each as soon as it has ended, with its tokens or the reason why it failed.
+        """
         t3, progress = self._networks.t3, self._request.progress
-        settings = utterances[0].settings
-        decoded: list[list[int]] = [[] for _ in utterances]
-        ended: set[int] = set()
-        steps = decode_batch(
-            t3,
-            self._prefixes[id(utterances[0].voice)],
-            [one.piece.ids for one in utterances],
+        mode = "invariant" if self._request.invariant else "fast"
+        engine = DecodingEngine(t3, rows=together, mode=mode, prefills=None)
+        left = deque(range(len(utterances)))
+        rows: dict[Row, int] = {}
+        start, n_codes = t3.config.start_speech_token, self._config.s3gen.vocab_size
+        while left or rows:
+            # Not all at once: each holds on to its voice.
+            while left and len(rows) < 2 * together:
+                index = left.popleft()
+                request = self._row_request(utterances[index], seeds[index], monitors[index])
+                rows[engine.join(request)] = index
+            written = engine.step()
+            if written and progress is not None:
+                lengths = [(len(row.tokens), row.request.max_new_tokens) for row, _ in written]
+                progress("tokens", *max(lengths))
+            for row in [row for row in rows if row.state == "ended"]:
+                index = rows.pop(row)
+                if row.error is not None:
+                    yield index, row.error
+                    continue
+                audible = audible_tokens(row.tokens, start, n_codes)
+                limit = utterances[index].settings.limit
+                was_ended = row.end == "watch"
+                yield index, DecodedTokens.within(limit, len(row.tokens), audible, was_ended)
+
+    def _row_request(
+        self, utterance: Utterance, seed: int, monitor: TokenMonitor | None
+    ) -> RowRequest:
+        settings = utterance.settings
+        return RowRequest(
+            utterance.piece.ids,
+            self._prefix_of(utterance.voice),
             settings.sampling,
             settings.cfg_weight,
             settings.limit.tokens,
-            [token_and_sound_keys(seed)[0] for seed in seeds],
-            ended,
+            token_and_sound_keys(seed)[0],
+            None if monitor is None else monitor.add,
         )
-        for done, step in enumerate(steps, start=1):
-            for row, token in step:
-                decoded[row].append(token)
-                monitor = monitors[row]
-                if monitor is not None and monitor.add(token):
-                    ended.add(row)
-            if progress is not None:
-                progress("tokens", done, settings.limit.tokens)
-        start, n_codes = t3.config.start_speech_token, self._config.s3gen.vocab_size
-        return [
-            DecodedTokens.within(
-                utterance.settings.limit,
-                len(tokens),
-                audible_tokens(tokens, start, n_codes),
-                row in ended,
-            )
-            for row, (utterance, tokens) in enumerate(zip(utterances, decoded, strict=True))
-        ]
 
     def vocode(self, attempts: Sequence[Attempt], then: Callable[[Attempt], None]) -> None:
         """Vocode each attempt that has no waveform, and call `then` with each.

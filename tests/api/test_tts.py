@@ -12,6 +12,7 @@ from mlx_chatterbox.runtime.device_argument import is_device
 from mlx_chatterbox.synthesis.tokens import audible_tokens
 from mlx_chatterbox.voices.voice import embed_voice, whole_tokens
 from mlx_chatterbox.weights.checkpoint import load
+from tests.chosen_tokens import choose_tokens
 
 
 @pytest.fixture(scope="module")
@@ -215,10 +216,7 @@ def test_audible_tokens():
 
 
 def test_tokens_that_have_no_sound_are_an_error(tts, monkeypatch):
-    monkeypatch.setattr(
-        "mlx_chatterbox.synthesis.synthesizer.decode_batch",
-        lambda *a, **k: iter([[(0, 7000)], [(0, 8000)]]),
-    )
+    choose_tokens(monkeypatch, lambda number, request: [7000, 8000])
     with pytest.raises(TextError, match="none that has a sound"):
         tts.generate("Hello.", **SHORT)
 

@@ -11,8 +11,9 @@ import soundfile
 
 from mlx_chatterbox.commands import cli
 from mlx_chatterbox.generate import main
+from tests.chosen_tokens import choose_tokens
 
-DECODE = "mlx_chatterbox.synthesis.synthesizer.decode_batch"
+STEP = "mlx_chatterbox.models.t3.engine.DecodingEngine.step"
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_an_interruption_leaves_nothing(speak, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(DECODE, interrupted)
+    monkeypatch.setattr(STEP, interrupted)
     code, _, err = speak("--text", "Hello.")
     assert code == 130
     assert "interrupted" in err
@@ -132,16 +133,9 @@ def test_an_interruption_leaves_nothing(speak, monkeypatch):
 
 
 def test_unfinished_text_is_reported(speak, monkeypatch):
-    def written(count):
-        return ([(0, token)] for token in range(count))
-
-    monkeypatch.setattr(
-        "mlx_chatterbox.synthesis.synthesizer.decode_batch", lambda *a, **k: written(8)
-    )
+    choose_tokens(monkeypatch, lambda number, request: range(8))
     assert "not finished within 8 tokens" in speak("--text", "Hello.")[2]
-    monkeypatch.setattr(
-        "mlx_chatterbox.synthesis.synthesizer.decode_batch", lambda *a, **k: written(5)
-    )
+    choose_tokens(monkeypatch, lambda number, request: range(5))
     assert "not finished" not in speak("--text", "Hello.")[2]
 
 

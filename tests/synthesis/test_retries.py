@@ -11,6 +11,9 @@ import pytest
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.generate import guard_lines, main
+from mlx_chatterbox.models.t3 import engine, t3
+from mlx_chatterbox.models.t3.decoding import decode
+from mlx_chatterbox.models.t3.engine import DecodingEngine
 from mlx_chatterbox.recognition.held_out import HELD_OUT
 from mlx_chatterbox.runtime import device, parallel
 from mlx_chatterbox.synthesis import retries, synthesizer
@@ -19,6 +22,7 @@ from mlx_chatterbox.synthesis.result import Outcome
 from mlx_chatterbox.synthesis.retries import attempt_seed
 from mlx_chatterbox.synthesis.synthesizer import BatchSynthesizer
 from mlx_chatterbox.text.clauses import pieces
+from tests.chosen_tokens import ChosenStepper, choose_tokens
 from tests.rounding import Rounding, pitched
 
 pytestmark = pytest.mark.numbers
@@ -56,29 +60,31 @@ def no_stop(tts, monkeypatch):
 
 
 def written_as(monkeypatch, change):
-    """Pass T3's tokens through `change(sentence text tokens, seed key, tokens)`."""
-    decode = synthesizer.decode_batch
+    """Pass T3's tokens through `change(number of the row, seed key, tokens)`."""
+    stepper_of, prefill = engine.stepper_of, engine.prefill
 
-    def changed(t3, past, texts, settings, cfg_weight, limit, keys, ended=()):
-        own = [
-            [
-                t
-                for step in decode(t3, past, [text], settings, cfg_weight, limit, [key])
-                for _, t in step
-            ]
-            for text, key in zip(texts, keys, strict=True)
-        ]
-        own = [
-            change(i, key, tokens)[:limit]
-            for i, (key, tokens) in enumerate(zip(keys, own, strict=True))
-        ]
-        for at in range(max(map(len, own))):
-            step = [(i, t[at]) for i, t in enumerate(own) if at < len(t) and i not in ended]
-            if not step:
-                return
-            yield step
+    def changed(t3):
+        def tokens_of(number, request):
+            with monkeypatch.context() as real:
+                real.setattr(engine, "stepper_of", stepper_of)
+                real.setattr(engine, "prefill", prefill)
+                own = decode(
+                    t3,
+                    request.conditioning,
+                    request.text_tokens,
+                    request.sampling,
+                    request.cfg_weight,
+                    request.max_new_tokens,
+                    request.key,
+                )
+                return change(number, request.key, list(own))
 
-    monkeypatch.setattr(synthesizer, "decode_batch", changed)
+        return ChosenStepper(t3, tokens_of)
+
+    choose_tokens(monkeypatch, lambda number, request: [])
+    monkeypatch.setattr(engine, "stepper_of", lambda t3, *_: changed(t3))
+    # The real ones are put back for a moment, for all threads.
+    monkeypatch.setattr(synthesizer, "can_run_two", lambda: False)
 
 
 def is_first_try(key, seeds) -> bool:
@@ -201,16 +207,21 @@ def test_a_pieces_seed_gives_that_piece_alone(tts):
 
 @pytest.fixture
 def together(monkeypatch):
-    """Number of texts of each call of T3, and the thread of the call."""
-    counts = []
-    decode = synthesizer.decode_batch
+    """For each engine the most rows that ran at a time, all its rows, and its thread."""
+    engines: dict[int, dict] = {}
+    step = DecodingEngine.step
 
-    def counted(t3, past, texts, *more):
-        counts.append((len(texts), threading.get_ident()))
-        return decode(t3, past, texts, *more)
+    def watched(self):
+        of_engine = engines.setdefault(id(self), {"most": 0, "rows": set(), "kept": self})
+        of_engine["thread"] = threading.get_ident()
+        delivered = step(self)
+        rows = {id(row) for row, _ in delivered}
+        of_engine["most"] = max(of_engine["most"], len(rows))
+        of_engine["rows"] |= rows
+        return delivered
 
-    monkeypatch.setattr(synthesizer, "decode_batch", counted)
-    return counts
+    monkeypatch.setattr(DecodingEngine, "step", watched)
+    return engines
 
 
 @pytest.mark.parametrize("is_small", [True, False])
@@ -221,11 +232,12 @@ def test_on_two_cores_each_decodes_half_of_a_small_t3s_texts(
         pytest.skip("no CPU with OpenBLAS")
     monkeypatch.setattr(parallel, "_cores", lambda: 2)
     if not is_small:
-        monkeypatch.setattr(synthesizer, "_SMALL_T3", 1000)
+        monkeypatch.setattr(t3, "_SMALL", 1000)
     texts = ["Yes.", "No.", "Why?", "Good.", TEXT]
     found = tts.generate_batch(texts, seed=1, **FAST)
-    assert sorted(count for count, _ in together) == ([2, 3] if is_small else [5])
-    assert len({thread for _, thread in together}) == (2 if is_small else 1)
+    counts = sorted(len(one["rows"]) for one in together.values())
+    assert counts == ([2, 3] if is_small else [5])
+    assert len({one["thread"] for one in together.values()}) == (2 if is_small else 1)
     tokens = [one.tokens for one in tts.outcomes]
     spoken = []
 
@@ -255,10 +267,11 @@ def test_a_batch_size_bounds_what_is_written_together(tts, steady_voice, monkeyp
     few = Rounding(by_two, [tts.networks.s3gen], t3=tts.networks.t3)
     together.clear()
     by_two()
-    assert [count for count, _ in together] == [2, 2, 1]
+    assert [(one["most"], len(one["rows"])) for one in together.values()] == [(2, 5)]
     tokens = [one.tokens for one in tts.outcomes]
+    together.clear()
     many = tts.generate_batch(texts, seed=1, batch_size=16, **FAST)
-    assert [count for count, _ in together[3:]] == [5]
+    assert [(one["most"], len(one["rows"])) for one in together.values()] == [(5, 5)]
     assert tokens == [one.tokens for one in tts.outcomes]
     few.check(many)
     with pytest.raises(SettingError, match="batch_size"):

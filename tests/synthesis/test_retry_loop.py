@@ -68,17 +68,17 @@ class Speaking:
         self.calls, self.vocoded, self.finished, self.order = [], [], {}, []
 
     def run(self, pieces) -> Speaking:
-        RetryLoop(self, self, RATE, PACE).run(pieces)
+        RetryLoop(self, self, RATE, PACE, together=len(pieces)).run(pieces)
         return self
 
-    def decode_tokens(self, pieces, seeds, monitors):
+    def decode_tokens(self, pieces, seeds, monitors, together):
         numbers = [one.number for one in pieces]
         monitored = [n for n, one in zip(numbers, monitors, strict=True) if one is not None]
         self.calls.append((numbers, list(seeds), monitored))
         attempts = [self._left[number].pop(0) for number in numbers]
         for number, (_, loudness) in zip(numbers, attempts, strict=True):
             self._loudness[number] = loudness
-        return [tokens for tokens, _ in attempts]
+        yield from enumerate(tokens for tokens, _ in attempts)
 
     def vocode(self, attempts, then):
         for one in attempts:

@@ -7,6 +7,7 @@ import pytest
 
 from mlx_chatterbox.api.tts import open_model
 from mlx_chatterbox.models.config import SILENCE_TOKEN
+from tests.chosen_tokens import choose_tokens, key_of
 
 SETTINGS = {"watermark": False, "seed": 1, "max_new_tokens": 40}
 WORDS = np.random.default_rng(3).permutation(6561).tolist()
@@ -30,12 +31,9 @@ class Watched:
     def __init__(self, tts, monkeypatch, *sentences: list[int]):
         self.token_keys, self.sound_keys, self.sounded = [], [], []
 
-        def decode_batch(t3, past, texts, settings, cfg_weight, limit, keys, ended):
-            self.token_keys += [tuple(np.array(key).tolist()) for key in keys]
-            given = sentences[: len(texts)]
-            for step in range(min(limit, max(map(len, given)))):
-                now = [(n, one[step]) for n, one in enumerate(given) if step < len(one)]
-                yield [(n, token) for n, token in now if n not in ended]
+        def tokens_of(number, request):
+            self.token_keys.append(key_of(request))
+            return sentences[number]
 
         s3gen = type(tts.networks.s3gen)
         speak = s3gen.__call__
@@ -47,7 +45,7 @@ class Watched:
 
         # All together, so that the sentences are known by their order.
         monkeypatch.setattr("mlx_chatterbox.synthesis.synthesizer.can_run_two", lambda: False)
-        monkeypatch.setattr("mlx_chatterbox.synthesis.synthesizer.decode_batch", decode_batch)
+        choose_tokens(monkeypatch, tokens_of)
         monkeypatch.setattr(s3gen, "__call__", watched)
 
 

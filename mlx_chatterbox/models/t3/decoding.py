@@ -33,7 +33,7 @@ def decode(
 
     Raises:
         SettingError, TextError: see `DecodingEngine.join`.
-        NotANumber: the weights are damaged.
+        CheckpointError: the model predicts NaN.
     """
     keys = None if key is None else [key]
     steps = decode_batch(t3, cond, [text_tokens], settings, cfg_weight, max_new_tokens, keys)
@@ -66,7 +66,7 @@ def decode_batch(
 
     Raises:
         SettingError, TextError: see `DecodingEngine.join`; also for not a key a sentence.
-        NotANumber: the weights are damaged.
+        CheckpointError: the model predicts NaN.
     """
     keys = [mx.random.key(i) for i in range(len(texts))] if keys is None else keys
     if len(keys) != len(texts):

@@ -12,7 +12,7 @@ from threading import Lock, RLock
 
 import mlx.core as mx
 
-from ...errors import SettingError, TextError
+from ...errors import CheckpointError, SettingError, TextError
 from ...runtime import device
 from ...runtime.parallel import prefill_threads
 from .cache import KVCache, rounded_capacity
@@ -24,10 +24,6 @@ from .t3 import T3
 # Beyond it float32 cannot tell guided logits apart.
 MAX_CFG_WEIGHT = 1_000_000
 MODES = ("fast", "invariant")
-
-
-class NotANumber(ArithmeticError):
-    """A row's logits are NaN: weights that are damaged, or too large for their type."""
 
 
 class DecodingEngine:
@@ -99,13 +95,12 @@ class DecodingEngine:
                 f"a row of up to {request.max_new_tokens} tokens needs {need} positions, and the "
                 f"engine has {self._positions} for all rows."
             )
-        conditioning = request.conditioning
-        is_cache = isinstance(conditioning, KVCache)
+        one, key = request.conditioning, request.key
         # Evaluated here: another thread than their maker may not.
         mx.eval(
             request.text_tokens,
-            [conditioning.keys, conditioning.values] if is_cache else conditioning,
-            [] if request.key is None else request.key,
+            [one.keys, one.values] if isinstance(one, KVCache) else one,
+            [] if key is None else key,
         )
         with self._changing:
             row = Row(request, self._joined)
@@ -234,7 +229,7 @@ class DecodingEngine:
             index = row.progress.read
             row.progress.read += 1
             if row.error is not None or token == NOT_A_NUMBER:
-                self._fail(row, row.error or NotANumber(_NOT_A_NUMBER))
+                self._fail(row, row.error or CheckpointError(_NOT_A_NUMBER))
             elif index < len(row.tokens):
                 continue  # delivered before it was interrupted
             elif self._looks_at(index) and token == self._t3.config.stop_speech_token:
@@ -251,9 +246,9 @@ class DecodingEngine:
 
     def _tell(self, row: Row, token: int) -> None:
         """Call a row's `on_token`, and end the row if it is to end."""
-        is_watched = row.request.on_token is not None
+        on_token = row.request.on_token
         try:
-            is_over = is_watched and bool(row.request.on_token(token))
+            is_over = on_token is not None and bool(on_token(token))
         except Exception as error:
             self._fail(row, error)
             return
@@ -280,7 +275,7 @@ class DecodingEngine:
 
 _NOT_A_NUMBER = (
     "the model's predictions are not numbers (NaN): its weights are damaged, or too large for "
-    "their type"
+    "their type; convert it again, or to float32."
 )
 
 

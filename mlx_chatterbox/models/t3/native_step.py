@@ -115,7 +115,7 @@ class NativeStep:
         return logits if bias is None else logits + bias
 
     def _addresses(self, caches: Sequence[RowCache]) -> tuple[np.ndarray, np.ndarray]:
-        """Where each layer has the keys, and the values, of each row, (layers, P) uint64."""
+        """Addresses of the keys, and of the values, in each layer and row, (layers, P) uint64."""
         tables = [self._table_of(cache) for cache in caches]
         keys, values = (np.concatenate(part, axis=1) for part in zip(*tables, strict=True))
         return keys, values

@@ -11,6 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from ...runtime import device
+from ...runtime.parallel import prefill_threads
 from .aliases import alias, evaluated_weights, share_contents
 from .cache import KVCache
 from .t3 import T3
@@ -62,10 +63,11 @@ class PrefixMemory:
             self._prefixes = prefixes = _Prefixes(_KnownWeights(weights))
         cache = prefixes.get(voice)
         if cache is None:
-            embedded = t3.embed_conditioning(speaker_embedding, prompt_tokens, emotion)
-            cache = t3.conditioning_cache(embedded)
-            # Evaluated, so that it does not hold on to what it was computed from.
-            mx.eval(cache.keys, cache.values)
+            with prefill_threads(t3.is_small):
+                embedded = t3.embed_conditioning(speaker_embedding, prompt_tokens, emotion)
+                cache = t3.conditioning_cache(embedded)
+                # Evaluated, so that it does not hold on to what it was computed from.
+                mx.eval(cache.keys, cache.values)
             cache = prefixes.keep(voice, cache, self._most_bytes)
         return cache
 

@@ -15,7 +15,7 @@ from .sampling import SamplingSettings
 
 @dataclass(frozen=True, eq=False)
 class RowRequest:
-    """All that the tokens of a row depend on, and the functions that are told of them.
+    """All that the tokens of a row depend on, and the functions that are called with them.
 
     Attributes:
         text_tokens: (n,), for the Llama with start and stop.
@@ -47,10 +47,9 @@ class RowRequest:
 
     @property
     def prompt_slots(self) -> int:
-        """At most so many positions come before the first speech token that is drawn."""
-        conditioning = self.conditioning
-        is_cache = isinstance(conditioning, KVCache)
-        length = conditioning.length if is_cache else conditioning.shape[1]
+        """The most positions that come before the first speech token that is drawn."""
+        one = self.conditioning
+        length = one.length if isinstance(one, KVCache) else one.shape[1]
         return length + self.text_tokens.shape[0] + 2
 
 

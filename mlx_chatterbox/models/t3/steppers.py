@@ -105,8 +105,13 @@ class _OwnCache:
         self.seen = seen
         self.token = 0
         self.unread: list[int] = []
-        self.noise: np.ndarray | None = None
+        # Of the draws from number `noise_first` on, (n, V).
+        self.noise = np.zeros((0, len(seen)), dtype=np.float32)
         self.noise_first = 0
+
+    def noise_of(self, draw: int) -> np.ndarray:
+        """(V,)"""
+        return self.noise[draw - self.noise_first]
 
 
 class NativeStepper(Stepper):
@@ -180,22 +185,16 @@ class NativeStepper(Stepper):
         vocabulary = self._config.speech_tokens_dict_size
         ahead = max(1, _NOISE_AT_ONCE // vocabulary)
         owns = [self._own[row] for row in rows]
-        due = [
-            (row, own)
-            for row, own in zip(rows, owns, strict=True)
-            if own.noise is None or row.drawn - own.noise_first >= len(own.noise)
-        ]
         by_count = defaultdict(list)
-        for row, own in due:
-            by_count[min(ahead, len(row.keys) - row.drawn)].append((row, own))
+        for row, own in zip(rows, owns, strict=True):
+            if row.drawn - own.noise_first >= len(own.noise):
+                by_count[min(ahead, len(row.keys) - row.drawn)].append((row, own))
         for count, some in by_count.items():
             keys = np.stack([row.keys[row.drawn : row.drawn + count] for row, _ in some])
             made = np.array(gumbel_noise(mx.array(keys), vocabulary))
             for (row, own), noise in zip(some, made, strict=True):
                 own.noise, own.noise_first = noise, row.drawn
-        return np.stack(
-            [own.noise[row.drawn - own.noise_first] for row, own in zip(rows, owns, strict=True)]
-        )
+        return np.stack([own.noise_of(row.drawn) for row, own in zip(rows, owns, strict=True)])
 
 
 class _QueuedStepper(Stepper):
@@ -401,7 +400,7 @@ class ApartStepper(_QueuedStepper):
             slots = [cache.used for cache in caches for _ in range(cache.rows)]
             if self._width == 1:
                 steps = [
-                    ((i,), (p,), (s,), [c])
+                    ([i], [p], [s], [c])
                     for i, p, s, c in zip(owners, positions, slots, caches, strict=True)
                 ]
             else:
@@ -424,7 +423,7 @@ def alike_width(t3: T3, most: int) -> int:
     place. So a step is made of equal rows, and their logits compared: `most` of them, half as many,
     and so on. The result is remembered for a network, as long as its layers are of the same kinds.
     """
-    layers = [layer for _, layer in tree_flatten(t3.leaf_modules(), is_leaf=nn.Module.is_module)]
+    layers = dict(tree_flatten(t3.leaf_modules(), is_leaf=nn.Module.is_module)).values()
     kinds = frozenset((type(layer), layer["weight"].dtype) for layer in layers if "weight" in layer)
     asked = (most, device.on_cpu(), kinds)
     if asked not in t3.alike_widths:
@@ -468,7 +467,7 @@ def groups_of(rows: Sequence[Progress], most: int) -> list[list[Progress]]:
 
 
 def _guidance(rows: Sequence[Progress]) -> tuple[list[int], list[int], np.ndarray]:
-    """Where the logits of each row are with and without its text, and its weight, (S, 1)."""
+    """Places of the logits of each row with and without its text, and its weight, (S, 1)."""
     ends = list(accumulate(row.rows for row in rows))
     first = [end - row.rows for end, row in zip(ends, rows, strict=True)]
     second = [end - 1 for end in ends]
