@@ -28,7 +28,7 @@ from .sampling import Array, draw, gumbel_noise, process_logits
 from .t3 import T3
 
 # Numbers of noise that are drawn at a time for a row.
-_NOISE_AT_ONCE = 1 << 16
+_NOISE_AT_ONCE = 1 << 14
 # The token of a row whose logits are not numbers.
 NOT_A_NUMBER = -1
 
@@ -98,7 +98,7 @@ class Stepper(ABC):
 
 
 class _OwnCache:
-    """What a stepper keeps of a row that has slots of its own."""
+    """State of a row that has slots of its own."""
 
     def __init__(self, past: KVCache, seen: np.ndarray):
         self.cache = RowCache(past)
@@ -153,8 +153,10 @@ class NativeStepper(Stepper):
         return _own_slots([self._own[row].cache for row in rows], joining)
 
     def _guided(self, rows: Sequence[Progress], logits: np.ndarray) -> np.ndarray:
+        if len(logits) == len(rows):
+            return logits
         first, second, weights = _guidance(rows)
-        return logits if len(logits) == len(rows) else guide(logits[first], logits[second], weights)
+        return guide(logits[first], logits[second], weights)
 
     def _draw(self, rows: Sequence[Progress], logits: np.ndarray) -> None:
         """Draw from guided logits, (S, V)."""
@@ -476,6 +478,8 @@ def _guidance(rows: Sequence[Progress]) -> tuple[list[int], list[int], np.ndarra
 
 def _show_logits(rows: Sequence[Progress], logits: np.ndarray) -> None:
     """Call the rows' `on_logits`, each of which may raise: then its row fails."""
+    if all(row.request.on_logits is None for row in rows):
+        return
     for row, guided in zip(rows, logits, strict=True):
         if row.request.on_logits is not None and row.row.error is None:
             try:
