@@ -30,8 +30,10 @@ _PUBLIC = {
     "Voice": ".voices.voice",
     "ChatterboxError": ".errors",
     "Chunks": ".synthesis.streaming",
+    "DecodingEngine": ".models.t3.engine",
     "HiFTNetConfig": ".models.s3gen.config",
     "HiFTNetModel": ".api.hiftnet_model",
+    "RowRequest": ".models.t3.rows",
     "S3GenConfig": ".models.s3gen.config",
     "S3GenModel": ".api.s3gen_model",
 }
@@ -44,8 +46,10 @@ __all__ = [
     "ChatterboxTurboTTS",
     "ChatterboxVC",
     "Chunks",
+    "DecodingEngine",
     "HiFTNetConfig",
     "HiFTNetModel",
+    "RowRequest",
     "S3GenConfig",
     "S3GenModel",
     "Voice",
@@ -59,6 +63,8 @@ if TYPE_CHECKING:
     from .api.vc import ChatterboxVC
     from .errors import ChatterboxError
     from .models.s3gen.config import HiFTNetConfig, S3GenConfig
+    from .models.t3.engine import DecodingEngine
+    from .models.t3.rows import RowRequest
     from .synthesis.streaming import Chunks
     from .text.multilingual import SUPPORTED_LANGUAGES
     from .voices.voice import Voice

@@ -20,6 +20,7 @@ from ..models.s3gen.flow import check_steps
 from ..models.t3.cache import KVCache
 from ..models.t3.engine import check_lengths
 from ..models.t3.prefix import PrefixMemory
+from ..models.t3.rows import RowRequest
 from ..runtime.device_argument import on_device
 from ..runtime.memory import clear_device_cache
 from ..runtime.parallel import core_lock, run_all
@@ -44,7 +45,7 @@ from .result import Result
 from .retries import RetryLoop
 from .splitting import ReadingOptions, TextPiece, split_texts
 from .streaming import Chunks, SpeechStream, StreamSynthesizer, stream_speech
-from .synthesizer import BatchSynthesizer
+from .synthesizer import BatchSynthesizer, row_request
 from .tokens import TokenLimit
 
 # Rows that are decoded together: texts, or pieces of a long one, and, with guidance, as many again
@@ -228,6 +229,24 @@ class Engine:
                 run_all([partial(speak, group, half) for group in groups])
                 return
         speak(utterances, together)
+
+    def row_requests(
+        self, request: Request, on_token: Callable[[Utterance, int], object] | None = None
+    ) -> list[RowRequest]:
+        """Make the requests for the tokens of a request's pieces, for a `DecodingEngine`.
+
+        Args:
+            on_token: called with the piece and each of its tokens; a true result ends the piece.
+        """
+        with on_device(self._device):
+            return [
+                row_request(
+                    one,
+                    self._prefix_of(one.voice),
+                    on_token=None if on_token is None else partial(on_token, one),
+                )
+                for one in request.utterances()
+            ]
 
     def stream(
         self,

@@ -100,7 +100,9 @@ class BatchSynthesizer:
             # Not all at once: each holds on to its voice.
             while left and len(rows) < 2 * together:
                 index = left.popleft()
-                request = self._row_request(utterances[index], seeds[index], monitors[index])
+                one, monitor = utterances[index], monitors[index]
+                on_token = None if monitor is None else monitor.add
+                request = row_request(one, self._prefix_of(one.voice), seeds[index], on_token)
                 rows[engine.join(request)] = index
             written = engine.step()
             if written and progress is not None:
@@ -115,20 +117,6 @@ class BatchSynthesizer:
                 limit = utterances[index].settings.limit
                 was_ended = row.end == "watch"
                 yield index, DecodedTokens.within(limit, len(row.tokens), audible, was_ended)
-
-    def _row_request(
-        self, utterance: Utterance, seed: int, monitor: TokenMonitor | None
-    ) -> RowRequest:
-        settings = utterance.settings
-        return RowRequest(
-            utterance.piece.ids,
-            self._prefix_of(utterance.voice),
-            settings.sampling,
-            settings.cfg_weight,
-            settings.limit.tokens,
-            token_and_sound_keys(seed)[0],
-            None if monitor is None else monitor.add,
-        )
 
     def vocode(self, attempts: Sequence[Attempt], then: Callable[[Attempt], None]) -> None:
         """Vocode each attempt that has no waveform, and call `then` with each.
@@ -179,3 +167,28 @@ class BatchSynthesizer:
             samples_per_token = self._config.s3gen.sampling_rate // TOKENS_PER_SECOND
             waveform = waveform[: max(1, len(tokens) - 1) * samples_per_token]
         return waveform
+
+
+def row_request(
+    utterance: Utterance,
+    prefix: KVCache,
+    seed: int | None = None,
+    on_token: Callable[[int], object] | None = None,
+) -> RowRequest:
+    """Make the request for an utterance's tokens.
+
+    Args:
+        prefix: T3's keys and values of its voice.
+        seed: of this attempt; None: the utterance's own.
+        on_token: as in `RowRequest`.
+    """
+    settings = utterance.settings
+    return RowRequest(
+        utterance.piece.ids,
+        prefix,
+        settings.sampling,
+        settings.cfg_weight,
+        settings.limit.tokens,
+        token_and_sound_keys(utterance.seed if seed is None else seed)[0],
+        on_token,
+    )
