@@ -102,7 +102,6 @@ _MORE_OF_RECORD: dict[str, Check] = {
     "text": is_text,
     "unread": _list_of(is_text),
     "stopped": _is_bool,
-    "alone": _is_bool,
     "worker": is_text,
 }
 _STATE: dict[str, Check] = {
@@ -111,8 +110,6 @@ _STATE: dict[str, Check] = {
     "takes": _object_of(is_whole),
     "again": _list_of(is_text),
     "files": _object_of(_is_known_file),
-    "plan": is_text,
-    "units": _list_of(_list_of(is_text)),
     "chapters": _list_of(lambda value: is_whole(value, least=1)),
 }
 _OUTPUT: dict[str, Check] = {"fingerprint": is_text, "sha256": is_text, "seconds": is_number}
