@@ -43,7 +43,17 @@ class StubTTS:
         raise NotImplementedError
 
     def generate_batch(
-        self, texts, *, voices, settings, seeds, batch_size, progress, finished, invariant=False
+        self,
+        texts,
+        *,
+        voices,
+        settings,
+        seeds,
+        batch_size,
+        progress,
+        finished,
+        invariant=False,
+        normalize=None,
     ):
         assert batch_size >= 1
         self.said.append(list(texts))
