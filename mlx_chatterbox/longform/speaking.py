@@ -141,16 +141,18 @@ class Speaker:
             store(self._spoken(pieces[index], waveform, outcomes))
             finished.add(pieces[index].key)
 
+        each = [dict(piece.voice_settings.settings) for piece in pieces]
+        is_common = all(settings == each[0] for settings in each)
         self.tts.generate_batch(
             [piece.text for piece in pieces],
             voices=[self._voice(piece.voice_settings.voice) for piece in pieces],
-            settings=[dict(piece.voice_settings.settings) for piece in pieces],
+            settings=None if is_common else each,
             seeds=[piece.seed for piece in pieces],
             batch_size=batch_size,
             invariant=True,
             progress=_between_pieces,
             finished=keep,
-            **self._as_written,
+            **{**(each[0] if is_common else {}), **self._as_written},
         )
 
     def _spoken(

@@ -47,16 +47,18 @@ class StubTTS:
         texts,
         *,
         voices,
-        settings,
         seeds,
         batch_size,
         progress,
         finished,
+        settings=None,
         invariant=False,
         normalize=None,
+        **common,
     ):
         assert batch_size >= 1
         self.said.append(list(texts))
+        settings = [{**common, **own} for own in settings or [{}] * len(texts)]
         self.settings += settings
         for text in texts:
             if "unspeakable" in text:
