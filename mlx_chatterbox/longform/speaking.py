@@ -30,7 +30,7 @@ from .store import encode
 
 # Pieces of a chunk for each one that is decoded at a time. Only at the end of a chunk no piece is
 # left to join the others; what a chunk leaves in memory grows with it.
-ROUNDS = 4
+ROUNDS = 3
 # Saved voices that are kept in memory, the most recently used ones; some 160 kB each.
 _VOICES = 32
 
