@@ -237,11 +237,15 @@ class Trial:
             self.comparison.same_samples(name, folder / "b.flac", whole_run / "b.flac")
 
     def batch(self) -> None:
-        """A table of texts, killed after its second output."""
-        table = self.work / "table.csv"
+        """A table of texts in two voices, killed after its second output."""
+        table, recording = self.work / "table.csv", self.work / "a.wav"
+        save_audio(recording, synthetic_voice(6.0, seed=1), 24000)
         sentences = [line.strip() for line in self._text.split(".") if line.strip()][:12]
-        rows = [f'"{text}.",{number}.wav' for number, text in enumerate(sentences)]
-        table.write_text("\n".join(["text,output", *rows]) + "\n", encoding="utf-8")
+        rows = [
+            f'"{text}.",{recording.name if number % 2 else ""},{number}.wav'
+            for number, text in enumerate(sentences)
+        ]
+        table.write_text("\n".join(["text,voice,output", *rows]) + "\n", encoding="utf-8")
         speak = [*_POCKET, "--batch", table, "--batch-size", 2, "--output-dir"]
         whole_run, begun = self._folder("whole"), self._folder("begun")
         self.theirs.run(*speak, whole_run)

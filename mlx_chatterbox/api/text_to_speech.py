@@ -288,7 +288,7 @@ class TextToSpeech(ABC):
 
     def _speak_request(self, request: Request) -> Result:
         result = self.engine.speak(request)
-        self._latest.set(result)
+        self._latest.set(replace(result, waveforms=[]))  # they are large, and nobody asks for them
         return result
 
     def _request(self, text: str | Sequence[str], **arguments) -> Request:

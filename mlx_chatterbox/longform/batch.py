@@ -1,8 +1,8 @@
 """Many texts in one run: the rows of a CSV file or the texts of a folder, each into its own file.
 
-All rows are one job (`job.py`) in `OUTPUT_DIR/batch.job`: pieces of rows that share voice, language
-and settings are generated together. A row's seeds are derived from its output's name, so rows can
-be added, removed and moved. A bad row is reported, and the others are spoken.
+All rows are one job (`job.py`) in `OUTPUT_DIR/batch.job`: pieces of all rows are decoded together,
+each in its row's voice, language and speed. A row's seeds are derived from its output's name, so
+rows can be added, removed and moved. A bad row is reported, and the others are spoken.
 """
 
 from __future__ import annotations
@@ -187,32 +187,25 @@ class _BatchRun:
 
     def work(self, batch_size: int, executor: Executor) -> None:
         """Speak missing pieces, and write each output as soon as its last piece is finished."""
-        missing = [
+        unfinished = [
             (line, output) for line, output in self._planned if not self._is_current(line, output)
         ]
         current = [output for line, output in self._planned if line.status == "kept"]
         unneeded = {piece.key for output in current for piece in output.wanted}
         wanted = [piece for _, output in self._planned for piece in output.wanted]
-        units = self._job.units(wanted, batch_size, unneeded)
-        of_key = {piece.key: entry for entry in missing for piece in entry[1].wanted}
-        left: dict[int, set[str]] = {line.row: set() for line, _ in missing}
-        for unit in units:
-            for piece in unit:
-                if piece.key in of_key and piece.record is None:
-                    left[of_key[piece.key][0].row].add(piece.key)
-        for line, output in missing:
+        missing = self._job.missing(wanted, unneeded)
+        of_key = {piece.key: entry for entry in unfinished for piece in entry[1].wanted}
+        left: dict[int, set[str]] = {line.row: set() for line, _ in unfinished}
+        for piece in missing:
+            left[of_key[piece.key][0].row].add(piece.key)
+        for line, output in unfinished:
             if not left[line.row]:
                 self._finish(line, output)
-        text_of = {piece.key: piece.text for piece in wanted}
-        pending = [key for keys in left.values() for key in keys]
-        with JobBar(sum(len(text_of[key]) for key in pending), 0, len(pending), 0) as bar:
+        text_of = {piece.key: piece.text for piece in missing}
+        with JobBar(sum(map(len, text_of.values())), 0, len(text_of), 0) as bar:
 
             def report(spoken: SpokenPiece) -> None:
-                if spoken.key not in of_key:
-                    return
                 line, output = of_key[spoken.key]
-                if spoken.key not in left[line.row]:
-                    return
                 left[line.row].remove(spoken.key)
                 bar.spoken(text_of[spoken.key])
                 if not spoken.failure:
@@ -222,7 +215,7 @@ class _BatchRun:
                 elif not left[line.row] and line.status != "failed":
                     self._finish(line, output)
 
-            self._job.run(units, executor, report)
+            self._job.run(missing, batch_size, executor, report)
         self._job.finished(piece.key for piece in wanted)
 
     def _remark(self, line: RowReport, output: Output, spoken: SpokenPiece) -> None:

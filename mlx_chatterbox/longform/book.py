@@ -13,13 +13,13 @@ from ..harmless import shortened
 from ..text.respelling import Lexicon
 from .assemble import Placed
 from .chapters import spans
-from .job import Executor, Job, Unit, job_folder
+from .job import Executor, Job, job_folder
 from .local import local
 from .manifest import write_manifest
 from .outputs import NOTICED, Output, finish, plan_output
 from .plan import Document
 from .progress import JobBar
-from .speaking import SpokenPiece, remarks_on
+from .speaking import SpokenPiece, Wanted, remarks_on
 from .subtitles import clock
 from .voice_resolver import VoiceResolver
 from .wording import job_writing, warn_unspoken
@@ -82,11 +82,11 @@ def speak_document(
         voice: a recording or a saved voice; None: the model's own.
         lexicon: words and their respellings; a change affects only the pieces that have the words.
         seed: the seed from which all others are derived; None: the job's, or a new one.
-        batch_size: number of pieces that are generated together.
+        batch_size: number of pieces that are decoded at a time; changes no piece.
         redo: numbers of pieces (from 1, as in the manifest) to speak with another seed.
         subtitles: "srt" or "vtt" to write them beside the output.
         model: its name, for the manifest.
-        executor: speaks the units; None: this process.
+        executor: speaks the pieces; None: this process.
         normalize: write texts out in words; None: as the job was started, else as the checkpoint
             sets it.
 
@@ -121,12 +121,12 @@ def speak_document(
             about["chapters"] = list(document.chapters)
         before = job.chapters
         job.chapters = list(document.chapters)
-        units = job.units(planned.wanted, batch_size)
+        missing = job.missing(planned.wanted)
         manifest = job.folder / MANIFEST_NAME
-        if units:
+        if missing:
             write_manifest(manifest, about, planned.parts, job.pieces.record)
         had_output = is_known and output.exists()
-        done = _speak(job, planned, units, executor or local(tts))
+        done = _speak(job, planned, missing, batch_size, executor or local(tts))
         if had_output and before != job.chapters:
             done.replaced = before
         failed = {
@@ -154,11 +154,13 @@ def describe_timing(where: Placed) -> str:
     return f"{clock(start, ',')}: {' and '.join(parts)}{faster}"
 
 
-def _speak(job: Job, planned: Output, units: Sequence[Unit], executor: Executor) -> JobSummary:
-    """Speak the units, and summarize the results."""
+def _speak(
+    job: Job, planned: Output, missing: Sequence[Wanted], batch_size: int, executor: Executor
+) -> JobSummary:
+    """Speak the missing pieces, and summarize the results."""
     index = {piece.key: i for i, piece in enumerate(planned.wanted)}
     texts = [piece.text for piece in planned.wanted]
-    left = {piece.key for unit in units for piece in unit if piece.record is None}
+    left = {piece.key for piece in missing}
     done = JobSummary(0.0, len(texts), len(texts) - len(left))
     remarks: dict[int, list[str]] = {}
     kept = sum(len(piece.text) for piece in planned.wanted if piece.key not in left)
@@ -174,10 +176,9 @@ def _speak(job: Job, planned: Output, units: Sequence[Unit], executor: Executor)
                     done.doubtful[number] = spoken.record["outcome"]
                 elif spoken.record["tries"] > 1:
                     done.retried += 1
-            if spoken.key in left:
-                bar.spoken(texts[index[spoken.key]])
+            bar.spoken(texts[index[spoken.key]])
 
-        job.run(units, executor, report)
+        job.run(missing, batch_size, executor, report)
     done.remarks = [line for _, lines in sorted(remarks.items()) for line in lines]
     return done
 

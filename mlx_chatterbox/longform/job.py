@@ -1,7 +1,7 @@
 """A job: its folder, its lock, its state, and the work that is left.
 
     book.m4b.job/
-      job.json         seed, number of times each piece was ordered again, units (this file)
+      job.json         seed, number of times each piece was ordered again (this file)
       pieces/KEY.flac  finished pieces, and KEY.json with tokens, seed, outcome (`store.py`)
       voices/HASH.safetensors   the voice as it was first encoded
       manifest.json    everything about the result, for people and programs (`manifest.py`)
@@ -11,11 +11,10 @@ The same command reads the folder and does the rest. No file in the folder is ev
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
@@ -23,7 +22,6 @@ from typing import IO, Any
 from ..errors import JobError
 from ..runtime.locks import try_lock
 from ..runtime.own_files import open_lock, own_folder, remove_named
-from .identity import digest
 from .records import is_state
 from .speaking import SpokenPiece, Store, Wanted
 from .store import SAMPLE_RATE, PieceStore, disk_error, read_json_or_none, write_json
@@ -33,9 +31,9 @@ STATE_NAME = "job.json"
 # Temporary files of a killed process (of older versions: no number).
 _LEFT = re.compile(r"\.[^/]+\.json(?:\.[0-9a-f]{16})?\.tmp")
 
-Unit = list[Wanted]
-# Speaks units, and stores each piece as soon as it is finished, in any order and from any thread.
-Executor = Callable[[Sequence[Unit], Store], None]
+# Speaks pieces, so many at a time, and stores each as soon as it is finished, in any order and from
+# any thread.
+Executor = Callable[[Sequence[Wanted], int, Store], None]
 
 
 class Job:
@@ -116,8 +114,6 @@ class Job:
         self._takes: dict[str, int] = state.get("takes", {})
         self._again: list[str] = state.get("again", [])
         self.chapters: list[int] = state.get("chapters", [])
-        self._plan: str = state.get("plan", "")
-        self._units: list[list[str]] = state.get("units", [])
         self.pieces = PieceStore(self.folder / "pieces", self._rate)
 
     def save(self) -> None:
@@ -133,8 +129,6 @@ class Job:
             "takes": self._takes,
             "again": self._again,
             "files": self.files,
-            "plan": self._plan,
-            "units": self._units,
         }
         if self.chapters:
             state["chapters"] = self.chapters
@@ -167,49 +161,37 @@ class Job:
                 self._takes[name] = self.take(name) + 1
                 self._again.append(name)
 
-    def units(
-        self, wanted: Sequence[Wanted], size: int, unneeded: Collection[str] = ()
-    ) -> list[Unit]:
-        """List the work that is left, in units of at most `size` pieces of one voice and settings.
-
-        Units are kept from run to run: the same pieces are generated together however often the
-        job is interrupted. They are formed again if the wanted pieces have changed. A unit has all
-        its pieces; those that are on disk have their records.
+    def missing(self, wanted: Iterable[Wanted], unneeded: Collection[str] = ()) -> list[Wanted]:
+        """List the pieces that are left to speak, in order; reads all that are on disk.
 
         Args:
             unneeded: keys of pieces whose output exists already.
         """
-        plan = digest([[piece.key for piece in wanted], size])
         by_key = {piece.key: piece for piece in wanted}
-        needed = by_key.keys() - unneeded
-        missing = {key for key in needed if not self.pieces.is_done(key)}
-        if plan != self._plan or not all(_is_unit(keys, by_key) for keys in self._units):
-            self._plan, self._units = plan, []
-        in_units = {key for keys in self._units for key in keys}
-        # In the first run all missing pieces; later only those that were lost since.
-        new = [piece for key, piece in by_key.items() if key in missing - in_units]
-        self._units += [[piece.key for piece in unit] for unit in _together(new, size)]
-        self.save()
-        left = [keys for keys in self._units if not missing.isdisjoint(keys)]
-        return [[self._with_record(by_key[key], missing) for key in keys] for keys in left]
-
-    def _with_record(self, wanted: Wanted, missing: Collection[str]) -> Wanted:
-        if wanted.key in missing or not self.pieces.is_done(wanted.key):
-            return wanted
-        return dataclasses.replace(wanted, record=self.pieces.record(wanted.key))
+        return [
+            piece
+            for key, piece in by_key.items()
+            if key not in unneeded and not self.pieces.is_done(key)
+        ]
 
     def run(
-        self, units: Sequence[Unit], executor: Executor, report: Callable[[SpokenPiece], None]
+        self,
+        pieces: Sequence[Wanted],
+        batch_size: int,
+        executor: Executor,
+        report: Callable[[SpokenPiece], None],
     ) -> None:
-        """Speak units; each piece is written to disk as soon as it is finished.
+        """Speak pieces; each is written to disk as soon as it is finished.
 
         Args:
+            batch_size: number of pieces that are decoded at a time.
             report: called with each piece that is on disk or could not be spoken, one at a time,
                 in the thread that finished it. An exception from it ends the run.
 
         Raises:
             JobError: the disk is full; finished pieces are kept.
         """
+        self.save()
         one_at_a_time = Lock()
 
         def store(spoken: SpokenPiece) -> None:
@@ -218,8 +200,8 @@ class Job:
                     self.pieces.write(spoken.key, spoken.audio, spoken.record)
                 report(spoken)
 
-        if units:
-            executor(units, store)
+        if pieces:
+            executor(pieces, batch_size, store)
 
     def finished(self, keys: Iterable[str]) -> None:
         """Note that the output is written: remove everything but the pieces of these keys."""
@@ -245,24 +227,3 @@ def _damaged(path: Path) -> JobError:
 
 def _recorded(state: dict[str, Any]) -> bool | None:
     return state.get("normalize", False) if state else None
-
-
-def _is_unit(keys: Sequence[str], by_key: Mapping[str, Wanted]) -> bool:
-    """Tell whether keys that were read can be a unit: known pieces of one voice and settings."""
-    if not keys or not all(key in by_key for key in keys):
-        return False
-    return len({by_key[key].voice_settings.identity for key in keys}) == 1
-
-
-def _together(wanted: Iterable[Wanted], size: int) -> Iterator[Unit]:
-    """Group pieces of one voice and settings into units, in the order in which they come."""
-    by_settings: dict[str, Unit] = {}
-    for piece in wanted:
-        if not piece.alone:
-            by_settings.setdefault(piece.voice_settings.identity, []).append(piece)
-    for same in by_settings.values():
-        for first in range(0, len(same), size):
-            yield same[first : first + size]
-    for piece in wanted:
-        if piece.alone:
-            yield [piece]

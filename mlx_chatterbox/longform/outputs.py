@@ -88,14 +88,11 @@ def plan_output(
     names = occurrences(texts)
     wanted = []
     for text, name in zip(texts, names, strict=True):
-        take = job.take(name)
-        own_seed = seed_from(seed, name, take)
+        own_seed = seed_from(seed, name, job.take(name))
         left_out = () if respell is None else _left_out(text, respell)
         text = text if respell is None else respell(text)
         key = piece_key(text, own_seed, voice_settings.identity)
-        wanted.append(
-            Wanted(key, text, own_seed, voice_settings, alone=take > 0, left_out=left_out)
-        )
+        wanted.append(Wanted(key, text, own_seed, voice_settings, left_out))
     places = document.places if document.whole is not None else range(len(whole))
     number_of = {place: number for number, place in enumerate(places, start=1)}
     keys = dict(zip(spoken, (piece.key for piece in wanted), strict=True))

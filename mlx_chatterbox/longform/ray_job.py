@@ -1,10 +1,10 @@
-"""The units of a job as a Ray Data pipeline: one model per actor, on one machine or on many.
+"""The pieces of a job as a Ray Data pipeline: one model per actor, on one machine or on many.
 
-Units travel to the actors with the bytes of their voice, and finished pieces back, those of a unit
-together, since Ray delivers the results of a whole call. Only the driver uses the job's folder, so
-no file system need be shared. If an actor dies before it delivers a piece, Ray starts another actor
-and gives it the unit again. Units are the same as in one process, and so are tokens; samples are
-equal up to rounding, which on a CPU depends on the number of threads of a process.
+Chunks of pieces travel to the actors with the bytes of their voices, and finished pieces back,
+those of a chunk together, since Ray delivers the results of a whole call. Only the driver uses the
+job's folder, so no file system need be shared. If an actor dies before it delivers a chunk, Ray
+starts another actor and gives it the chunk again. Tokens are the same as in one process; samples
+are equal up to rounding, which on a CPU depends on the number of threads of a process.
 
 docs/ray.md shows how to use several machines.
 """
@@ -23,8 +23,12 @@ from pathlib import Path
 
 from ..errors import JobError
 from .identity import model_hash
-from .job import Executor, Unit
-from .speaking import Speaker, SpokenPiece, Store
+from .job import Executor
+from .speaking import ROUNDS, Speaker, SpokenPiece, Store, Wanted, in_chunks
+
+# Chunks of each actor, at least, where there are pieces enough: the actors end at about the same
+# time.
+_CHUNKS_EACH = 4
 
 
 def ray_executor(model: str, dtype: str | None = None, workers: int = 0) -> Executor:
@@ -44,14 +48,19 @@ def ray_executor(model: str, dtype: str | None = None, workers: int = 0) -> Exec
     if Path(model).is_dir():
         model = str(Path(model).resolve())
 
-    def execute(units: Sequence[Unit], store: Store) -> None:
-        _execute(units, store, model, dtype, workers)
+    def execute(pieces: Sequence[Wanted], batch_size: int, store: Store) -> None:
+        _execute(pieces, batch_size, store, model, dtype, workers)
 
     return execute
 
 
 def _execute(
-    units: Sequence[Unit], store: Store, model: str, dtype: str | None, workers: int
+    pieces: Sequence[Wanted],
+    batch_size: int,
+    store: Store,
+    model: str,
+    dtype: str | None,
+    workers: int,
 ) -> None:
     import ray
     import ray.exceptions
@@ -61,13 +70,14 @@ def _execute(
         ray.init(logging_level="ERROR", log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     workers, shares = _shares(ray, workers)
-    wanted_model = units[0][0].voice_settings.model_hash
-    packed = [{"unit": pickle.dumps(_with_voice(unit))} for unit in units]
-    # A block for each unit, so that units are spread evenly and no actor waits for another's.
+    wanted_model = pieces[0].voice_settings.model_hash
+    chunks = in_chunks(pieces, _chunk_size(len(pieces), batch_size, workers))
+    packed = [{"chunk": pickle.dumps(_with_voices(chunk))} for chunk in chunks]
+    # A block for each chunk, so that chunks are spread evenly and no actor waits for another's.
     spoken = ray.data.from_items(packed, override_num_blocks=len(packed)).map_batches(
-        UnitSpeaker,
-        fn_constructor_args=(model, dtype, wanted_model),
-        concurrency=min(workers, len(units)),
+        ChunkSpeaker,
+        fn_constructor_args=(model, dtype, wanted_model, batch_size),
+        concurrency=min(workers, len(packed)),
         batch_size=1,
         batch_format="pyarrow",
         **shares,
@@ -104,51 +114,69 @@ def _shares(ray, workers: int) -> tuple[int, dict[str, float]]:
     return workers, {"num_cpus": max(1, int(fewest // on_one))}
 
 
-def _with_voice(unit: Unit) -> tuple[Unit, bytes | None]:
-    voice = unit[0].voice_settings.voice
-    return unit, None if voice is None else voice.read_bytes()
+def _chunk_size(pieces: int, batch_size: int, workers: int) -> int:
+    """The number of pieces of a chunk; at least as many as are decoded at a time."""
+    return max(batch_size, min(ROUNDS * batch_size, pieces // (_CHUNKS_EACH * workers)))
 
 
-class UnitSpeaker:
-    """A Ray Data actor: a loaded model that speaks units.
+def _with_voices(chunk: Sequence[Wanted]) -> tuple[Sequence[Wanted], dict[Path, bytes]]:
+    voices = {piece.voice_settings.voice for piece in chunk}
+    return chunk, {voice: voice.read_bytes() for voice in voices if voice is not None}
+
+
+class ChunkSpeaker:
+    """A Ray Data actor: a loaded model that speaks chunks of pieces.
 
     Raises:
         JobError: the model of that name is another one on this machine.
     """
 
-    def __init__(self, model: str, dtype: str | None, wanted_model: str):
+    def __init__(self, model: str, dtype: str | None, wanted_model: str, batch_size: int):
+        self._batch_size = batch_size
         # Ray calls from several threads, but a model must always run in the same one.
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._voices = tempfile.TemporaryDirectory()
         self._speaker = self._thread.submit(_load, model, dtype, wanted_model).result()
 
     def __call__(self, table):
-        """Speak the units of a table; returns a table of their pieces."""
+        """Speak the chunks of a table; returns a table of their pieces."""
         import pyarrow
 
-        units = [pickle.loads(packed) for packed in table["unit"].to_pylist()]
+        chunks = [pickle.loads(packed) for packed in table["chunk"].to_pylist()]
         rows = [
             pickle.dumps(spoken)
-            for unit, voice in units
-            for spoken in self._thread.submit(self._speak, unit, voice).result()
+            for chunk, voices in chunks
+            for spoken in self._thread.submit(self._speak, chunk, voices).result()
         ]
         return pyarrow.table({"spoken": pyarrow.array(rows, pyarrow.binary())})
 
-    def _speak(self, unit: Unit, voice: bytes | None) -> list[SpokenPiece]:
-        if voice is not None:
-            name = f"{hashlib.sha256(voice).hexdigest()}.safetensors"
-            path = Path(self._voices.name) / name
-            if not path.is_file():
-                path.write_bytes(voice)
-            voice_settings = dataclasses.replace(unit[0].voice_settings, voice=path)
-            unit = [dataclasses.replace(wanted, voice_settings=voice_settings) for wanted in unit]
+    def _speak(self, chunk: Sequence[Wanted], voices: dict[Path, bytes]) -> list[SpokenPiece]:
+        here = {voice: self._written(content) for voice, content in voices.items()}
+        chunk = [_spoken_from(here, piece) for piece in chunk]
         worker = f"{os.uname().nodename}:{os.getpid()}"
         spoken: list[SpokenPiece] = []
-        self._speaker.speak(unit, spoken.append)
+        self._speaker.speak(chunk, self._batch_size, spoken.append)
         return [
             dataclasses.replace(piece, record={**piece.record, "worker": worker})
             for piece in spoken
         ]
+
+    def _written(self, voice: bytes) -> Path:
+        """The path of a voice on this machine."""
+        path = Path(self._voices.name) / f"{hashlib.sha256(voice).hexdigest()}.safetensors"
+        if not path.is_file():
+            path.write_bytes(voice)
+        return path
+
+
+def _spoken_from(here: dict[Path, Path], piece: Wanted) -> Wanted:
+    """A piece whose voice is the file on this machine."""
+    if piece.voice_settings.voice is None:
+        return piece
+    voice = here[piece.voice_settings.voice]
+    return dataclasses.replace(
+        piece, voice_settings=dataclasses.replace(piece.voice_settings, voice=voice)
+    )
 
 
 def _load(model: str, dtype: str | None, wanted_model: str) -> Speaker:

@@ -102,8 +102,8 @@ _MORE_OF_RECORD: dict[str, Check] = {
     "text": is_text,
     "unread": _list_of(is_text),
     "stopped": _is_bool,
-    "alone": _is_bool,
     "worker": is_text,
+    "alone": _is_bool,  # of older programs, not used
 }
 _STATE: dict[str, Check] = {
     "seed": _or_none(_is_seed),
@@ -111,9 +111,9 @@ _STATE: dict[str, Check] = {
     "takes": _object_of(is_whole),
     "again": _list_of(is_text),
     "files": _object_of(_is_known_file),
-    "plan": is_text,
-    "units": _list_of(_list_of(is_text)),
     "chapters": _list_of(lambda value: is_whole(value, least=1)),
+    "plan": is_text,  # this and "units" of older programs, not used
+    "units": _list_of(_list_of(is_text)),
 }
 _OUTPUT: dict[str, Check] = {"fingerprint": is_text, "sha256": is_text, "seconds": is_number}
 _MORE_OF_OUTPUT: dict[str, Check] = {"message": is_text, "heard": is_text}

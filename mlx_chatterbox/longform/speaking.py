@@ -1,18 +1,17 @@
 """Speaking of pieces: the one place where a job calls the model.
 
-T3 decodes pieces in units, several together, and a unit is fixed before it is started (`job.py`):
-rounding in a matrix product depends on its number of rows, so only the same unit is certain to give
-the same tokens again, bit for bit. Each piece is stored as soon as it is finished, before the next
-is vocoded. After an interruption all tokens of a unit are decoded again, and only the missing
-pieces are vocoded.
+A call of the model speaks a chunk of pieces, each in its own voice and with its own settings. So
+many are decoded at a time, and where one ends the next joins the others. No piece depends on those
+that are decoded with it, to the bit: after an interruption only what is missing is spoken, in
+whatever company. Each piece is stored as soon as it is finished, before the next is vocoded.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +28,19 @@ from .fit import trimmed
 from .level import loudness_of
 from .store import encode
 
-# Saved voices that are kept in memory, the most recently used ones.
-_VOICES = 8
+# Pieces of a chunk for each one that is decoded at a time. Only at the end of a chunk no piece is
+# left to join the others; what a chunk leaves in memory grows with it.
+ROUNDS = 3
+# Saved voices that are kept in memory, the most recently used ones; some 160 kB each.
+_VOICES = 32
 
 
 @dataclass(frozen=True)
 class VoiceSettings:
-    """The voice and settings of pieces; pieces with equal ones can be decoded together.
+    """The voice and settings of pieces.
 
     Attributes:
-        settings: keyword arguments of `generate_batch`, without seeds.
+        settings: keyword arguments of `generate`, without seed and voice.
         voice: a saved voice; None: the model's own.
         voice_hash: hash of the file that the voice was made from.
         model_hash: hash of the model's files.
@@ -63,8 +65,6 @@ class Wanted:
 
     Attributes:
         key: the name under which it is stored.
-        alone: whether it is decoded by itself, as are pieces that were ordered again.
-        record: its `SpokenPiece.record` if it is on disk.
         left_out: parts of the document's text that `text` lacks, because there are no words for
             them.
     """
@@ -73,8 +73,6 @@ class Wanted:
     text: str
     seed: int
     voice_settings: VoiceSettings
-    alone: bool = False
-    record: Mapping[str, Any] | None = None
     left_out: tuple[str, ...] = ()
 
 
@@ -85,8 +83,7 @@ class SpokenPiece:
     Attributes:
         audio: a FLAC file; empty if it was not spoken.
         record: samples, loudness (LUFS), tokens, seed, tries, outcome; `unread` if the model does
-            not know all of its letters; `stopped`, false, if it was cut off by the limit of tokens;
-            `alone` if it was spoken by itself because its unit could not be.
+            not know all of its letters; `stopped`, false, if it was cut off by the limit of tokens.
         failure: one line; "" if it was spoken.
     """
 
@@ -101,10 +98,10 @@ Store = Callable[[SpokenPiece], None]
 
 
 class Speaker:
-    """A model that speaks units of pieces."""
+    """A model that speaks chunks of pieces."""
 
     def __init__(self, tts):
-        # With scipy 40 MB, which `loudness_of` needs: imported before the first unit, not after.
+        # With scipy 40 MB, which `loudness_of` needs: imported before the first piece, not after.
         import pyloudnorm  # noqa: F401
 
         self.tts = tts
@@ -113,41 +110,49 @@ class Speaker:
         self._as_written = {"normalize": False} if text is not None and text.normalize else {}
         self._voices: OrderedDict[Path, Voice] = OrderedDict()
 
-    def speak(self, unit: Sequence[Wanted], store: Store) -> None:
-        """Speak the missing pieces of a unit, which has one voice and settings.
+    def speak(self, pieces: Sequence[Wanted], batch_size: int, store: Store) -> None:
+        """Speak pieces, `batch_size` of them at a time.
 
-        If one of them cannot be spoken, each that is not finished by then is tried alone.
+        If one of them cannot be spoken, those that are not finished by then are spoken in two
+        halves, until it is alone.
         """
         finished: set[str] = set()
+        failure = None
         try:
-            self._together(unit, store, finished)
-            give_back_memory()
+            self._together(pieces, batch_size, store, finished)
         except (TextError, AudioError, SettingError) as error:
-            if len(unit) == 1:
-                store(SpokenPiece(unit[0].key, failure=str(error)))
-                return
-            for wanted in unit:
-                if wanted.key not in finished and wanted.record is None:
-                    self.speak([wanted], lambda spoken: store(_alone(spoken)))
+            failure = str(error)
+        give_back_memory()
+        if failure is None:
+            return
+        if len(pieces) == 1:
+            store(SpokenPiece(pieces[0].key, failure=failure))
+            return
+        left = [piece for piece in pieces if piece.key not in finished]
+        for half in in_chunks(left, -(-len(left) // 2)):
+            self.speak(half, batch_size, store)
 
-    def _together(self, unit: Sequence[Wanted], store: Store, finished: set[str]) -> None:
-        """Speak a unit; adds the keys of stored pieces to `finished`."""
+    def _together(
+        self, pieces: Sequence[Wanted], batch_size: int, store: Store, finished: set[str]
+    ) -> None:
+        """Speak pieces; adds the keys of stored ones to `finished`."""
 
         def keep(index: int, waveform: np.ndarray, outcomes: Sequence[Outcome]) -> None:
-            store(self._spoken(unit[index], waveform, outcomes))
-            finished.add(unit[index].key)
+            store(self._spoken(pieces[index], waveform, outcomes))
+            finished.add(pieces[index].key)
 
-        voice_settings = unit[0].voice_settings
+        each = [dict(piece.voice_settings.settings) for piece in pieces]
+        is_common = all(settings == each[0] for settings in each)
         self.tts.generate_batch(
-            [wanted.text for wanted in unit],
-            seeds=[wanted.seed for wanted in unit],
-            voice=self._voice(voice_settings.voice),
-            batch_size=len(unit),
+            [piece.text for piece in pieces],
+            voices=[self._voice(piece.voice_settings.voice) for piece in pieces],
+            settings=None if is_common else each,
+            seeds=[piece.seed for piece in pieces],
+            batch_size=batch_size,
+            invariant=True,
             progress=_between_pieces,
             finished=keep,
-            decode_only=_decode_only(unit),
-            **self._as_written,
-            **voice_settings.settings,
+            **{**(each[0] if is_common else {}), **self._as_written},
         )
 
     def _spoken(
@@ -205,20 +210,10 @@ def remarks_on(where: str, record: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _decode_only(unit: Sequence[Wanted]) -> set[int]:
-    """The indices of pieces that are decoded but not vocoded again, because they are on disk.
-
-    Empty if one of them was spoken more than once: second attempts are decoded together too, and
-    the last bits of each can depend on the others. Empty also if one was spoken alone because the
-    unit could not be.
-    """
-    records = {index: piece.record for index, piece in enumerate(unit) if piece.record is not None}
-    is_plain = all(record["tries"] == 1 and not record.get("alone") for record in records.values())
-    return set(records) if is_plain else set()
-
-
-def _alone(spoken: SpokenPiece) -> SpokenPiece:
-    return replace(spoken, record={**spoken.record, "alone": True})
+def in_chunks(pieces: Sequence[Wanted], size: int) -> Iterator[Sequence[Wanted]]:
+    """Cut pieces into chunks of `size`; the last may have fewer."""
+    for first in range(0, len(pieces), size):
+        yield pieces[first : first + size]
 
 
 def _between_pieces(what: str, done: int, total: int) -> None:

@@ -88,6 +88,8 @@ class TextAssembler:
                 self.failures[text] = error
                 return
         self.waveforms[text] = waveform
+        for one in pieces:  # not twice in memory while others are spoken
+            one.waveform = silence(0, self._sample_rate)
         if self._request.finished is not None:
             outcomes = tuple(one.outcome for one in pieces)
             self._request.finished(text, waveform, outcomes)

@@ -141,6 +141,7 @@ class RetryLoop:
             attempt.decoded.stopped,
             utterance.piece.unread,
         )
+        attempt.waveform = None  # or it stays in memory until all are finished
         self._assembler.add(utterance, FinishedPiece(waveform, attempt.decoded, outcome))
 
     def _worth_keeping(self, attempt: Attempt, finding: Finding) -> int | None:

@@ -17,11 +17,14 @@ SENTENCES = [f"This is sentence number {n}." for n in range(12)]
 
 
 class StubTTS:
-    """Model whose audio of a piece depends on its text, its seed and the other texts of its batch.
+    """Model whose audio of a piece depends on its text, seed, voice and settings.
+
+    Without `invariant` also on the other texts of the call, as rounding does.
 
     Attributes:
         said: texts of each call.
-        sounded: those of them that were vocoded, in order.
+        settings: those of each text of all calls.
+        sounded: the texts that were vocoded, in order.
     """
 
     sr = RATE
@@ -33,6 +36,7 @@ class StubTTS:
         self.checkpoint = SimpleNamespace(folder=folder, config=config)
         self.conds = object()
         self.said: list[list[str]] = []
+        self.settings: list[dict] = []
         self.sounded: list[str] = []
 
     def generate(self, text, temperature=0.8, *, voice=None, seed=None, watermark=None):
@@ -42,31 +46,33 @@ class StubTTS:
         self,
         texts,
         *,
+        voices,
         seeds,
         batch_size,
         progress,
         finished,
-        decode_only,
-        voice=None,
-        temperature=0.8,
-        watermark=None,
+        settings=None,
+        invariant=False,
         normalize=None,
+        **common,
     ):
-        assert batch_size >= len(texts)
+        assert batch_size >= 1
         self.said.append(list(texts))
-        if any("unspeakable" in text for text in texts):
-            raise TextError("the model knows none of the letters.")
-        # Retries are decoded together, and their results depend on which of them there are.
-        again = [t for i, t in enumerate(texts) if is_retried(t) and i not in decode_only]
-        for index, (text, seed) in enumerate(zip(texts, seeds, strict=True)):
-            if index in decode_only:
-                continue
-            company = [list(texts), again] if is_retried(text) else [list(texts)]
-            whole = repr((text, seed, company, temperature))
+        settings = [{**common, **own} for own in settings or [{}] * len(texts)]
+        self.settings += settings
+        for text in texts:
+            if "unspeakable" in text:
+                raise TextError("the model knows none of the letters.")
+        company = [] if invariant else list(texts)
+        each = zip(texts, voices, settings, seeds, strict=True)
+        for index, (text, voice, own, seed) in enumerate(each):
+            if "silent" in text:
+                raise TextError("none of the tokens has a sound.")
+            name = None if voice is None else voice.name
+            whole = repr((text, seed, name, own.get("temperature", 0.8), company))
             chance = np.random.default_rng(zlib.crc32(whole.encode()))
             tokens = chance.integers(0, 6561, size=2 + len(text) % 5)
             verdict, tries = ("babble", 3) if "babbles" in text else ("", 1)
-            tries = 2 if "stammers" in text else tries
             waveform = (chance.standard_normal(len(tokens) * 960) * 0.1).astype(np.float32)
             self.sounded.append(text)
             outcome = Outcome(tuple(tokens.tolist()), verdict, tries, seed)
@@ -76,11 +82,6 @@ class StubTTS:
     def texts(self) -> list[str]:
         """All texts of all calls."""
         return [text for texts in self.said for text in texts]
-
-
-def is_retried(text: str) -> bool:
-    """Tell whether the guards reject the first attempt."""
-    return "babbles" in text or "stammers" in text
 
 
 def document(sentences=SENTENCES, pause: float = 0.01) -> Document:

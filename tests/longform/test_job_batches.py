@@ -9,6 +9,7 @@ import soundfile
 
 from mlx_chatterbox.errors import SettingError, TextError
 from mlx_chatterbox.longform.batch import speak_batch
+from mlx_chatterbox.longform.local import local
 from mlx_chatterbox.longform.rows import read_rows
 from tests.longform.job_stub import StubTTS
 
@@ -115,29 +116,24 @@ def test_a_long_row_with_a_bad_piece_is_not_written(speak):
     assert list(outputs(speak.folder)) == ["b.wav"]
 
 
-def test_rows_of_one_language_and_voice_are_written_together(speak, monkeypatch):
+def test_rows_of_all_languages_and_voices_are_spoken_together(speak, monkeypatch):
     from mlx_chatterbox.longform.speaking import VoiceSettings
     from mlx_chatterbox.longform.voice_resolver import VoiceResolver
 
-    heard = []
-
     def resolve(self, voice, language, speed):
-        heard.append(language)
-        return VoiceSettings({}, None, "", "", language or "")
+        return VoiceSettings({"language_id": language}, None, "", "", language)
 
     monkeypatch.setattr(VoiceResolver, "resolve", resolve)
-    rows = "".join(f"Number {n}.,,{'fr' if n % 2 else 'de'},\n" for n in range(8))
+    languages = ["fr" if n % 2 else "de" for n in range(20)]
+    rows = "".join(f"Number {n}.,,{language},\n" for n, language in enumerate(languages))
     tts = speak(HEADER + rows)
-    assert tts.said == [
-        [f"Number {n}." for n in (0, 2, 4, 6)],
-        [f"Number {n}." for n in (1, 3, 5, 7)],
-    ]
+    assert [len(texts) for texts in tts.said] == [12, 8]  # three times the batch size, and the rest
+    assert tts.texts == [f"Number {n}." for n in range(20)]
+    assert [settings["language_id"] for settings in tts.settings] == languages
 
 
 def test_a_crash_keeps_what_was_finished(speak):
-    def crash(units, store):
-        from mlx_chatterbox.longform.local import local
-
+    def crash(pieces, batch_size, store):
         stored = []
 
         def deadly(spoken):
@@ -146,7 +142,7 @@ def test_a_crash_keeps_what_was_finished(speak):
             store(spoken)
             stored.append(spoken.key)
 
-        local(StubTTS(speak.folder / "model"))(units, deadly)
+        local(StubTTS(speak.folder / "model"))(pieces, batch_size, deadly)
 
     rows = HEADER + "".join(f"Number {n}.,,,{n}.wav\n" for n in range(10))
     with pytest.raises(KeyboardInterrupt):
@@ -154,8 +150,7 @@ def test_a_crash_keeps_what_was_finished(speak):
     states = [line["status"] for line in report(speak.folder)]
     assert states == ["spoken"] * 5 + ["waiting"] * 5
     tts = speak(rows)
-    assert tts.said == [[f"Number {n}." for n in (4, 5, 6, 7)], ["Number 8.", "Number 9."]]
-    assert tts.sounded == [f"Number {n}." for n in range(5, 10)]
+    assert tts.said == [[f"Number {n}." for n in range(5, 10)]]
     resumed = outputs(speak.folder)
     for path in sorted((speak.folder / "out").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()

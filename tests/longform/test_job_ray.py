@@ -16,9 +16,11 @@ import soundfile
 
 from mlx_chatterbox import ChatterboxTTS
 from mlx_chatterbox.errors import JobError
+from mlx_chatterbox.longform.batch import speak_batch
 from mlx_chatterbox.longform.book import job_folder, speak_document
 from mlx_chatterbox.longform.plan import Document, Piece
 from mlx_chatterbox.recognition.held_out import HELD_OUT
+from mlx_chatterbox.weights.hub import POCKET_FOLDER
 
 pytestmark = pytest.mark.slow
 
@@ -53,9 +55,7 @@ def test_a_worker_is_killed_midway(tts, cluster, tmp_path):
     killed: list[int] = []
     workers: list[int] = []
 
-    def execute(units, store):
-        assert len(units) == 8
-
+    def execute(pieces, batch_size, store):
         def counted(spoken):
             delivered[spoken.key] += 1
             workers.append(int(spoken.record["worker"].split(":")[-1]))
@@ -64,7 +64,7 @@ def test_a_worker_is_killed_midway(tts, cluster, tmp_path):
                 killed.append(workers[0])
             store(spoken)
 
-        ray_executor("pocket", workers=2)(units, counted)
+        ray_executor("pocket", workers=2)(pieces, batch_size, counted)
 
     settings = {"seed": 1, "batch_size": 2, "executor": execute}
     done = speak_document(tts, BOOK, tmp_path / "two.wav", **settings)
@@ -83,15 +83,41 @@ def test_a_worker_is_killed_midway(tts, cluster, tmp_path):
     assert np.sqrt(np.mean((two - one) ** 2) / np.mean(one**2)) < 1e-4
 
 
+def test_rows_in_several_voices_share_a_chunk(tts, cluster, tmp_path):
+    from mlx_chatterbox.longform.ray_job import ray_executor
+
+    voices = [POCKET_FOLDER / "voices" / f"{name}.safetensors" for name in ("slt", "rms")]
+    rows = [f'"{text}",{voices[i % 2]},{i}.wav' for i, text in enumerate(HELD_OUT[:6])]
+    table = tmp_path / "rows.csv"
+    table.write_text("\n".join(["text,voice,output", *rows]), encoding="utf-8")
+    chunks = []
+
+    def watched(pieces, batch_size, store):
+        chunks.append(len({piece.voice_settings.voice for piece in pieces}))
+        ray_executor("pocket", workers=2)(pieces, batch_size, store)
+
+    for folder, executor in (("ray", watched), ("alone", None)):
+        lines = speak_batch(
+            tts, table, tmp_path / folder, longest=120, seed=1, batch_size=3, executor=executor
+        )
+        assert [line.status for line in lines] == ["spoken"] * len(rows)
+    assert chunks == [2]
+    for number in range(len(rows)):
+        two, one = (
+            soundfile.read(tmp_path / name / f"{number}.wav")[0] for name in ("ray", "alone")
+        )
+        assert np.sqrt(np.mean((two - one) ** 2) / np.mean(one**2)) < 1e-4
+
+
 def test_a_model_that_is_not_the_same_there(tts, cluster, tmp_path):
     import dataclasses
 
     from mlx_chatterbox.longform.ray_job import ray_executor
 
-    def execute(units, store):
-        wrong = dataclasses.replace(units[0][0].voice_settings, model_hash="another")
-        units = [[dataclasses.replace(one, voice_settings=wrong) for one in unit] for unit in units]
-        ray_executor("pocket", workers=1)(units, store)
+    def execute(pieces, batch_size, store):
+        wrong = dataclasses.replace(pieces[0].voice_settings, model_hash="another")
+        pieces = [dataclasses.replace(one, voice_settings=wrong) for one in pieces]
+        ray_executor("pocket", workers=1)(pieces, batch_size, store)
 
     book = Document(None, None, BOOK.pieces[:2])
     with pytest.raises(JobError, match="Ray failed"):

@@ -182,15 +182,15 @@ def test_only_what_is_needed_stays(store):
 # --- The job -----------------------------------------------------------------------------------
 
 
-SETTINGS = {name: VoiceSettings({}, None, "", "", name) for name in ("calm", "loud")}
+SETTINGS = VoiceSettings({}, None, "", "", "calm")
 
 
-def wanted(keys: str, settings: str = "calm", alone: bool = False) -> list[Wanted]:
-    return [Wanted(key_of(one), f"text {one}", 1, SETTINGS[settings], alone) for one in keys]
+def wanted(keys: str) -> list[Wanted]:
+    return [Wanted(key_of(one), f"text {one}", 1, SETTINGS) for one in keys]
 
 
-def keys(units) -> list[str]:
-    return ["".join(chr(int(one.key, 16)) for one in unit) for unit in units]
+def letters(pieces) -> str:
+    return "".join(chr(int(one.key, 16)) for one in pieces)
 
 
 @pytest.fixture
@@ -199,59 +199,29 @@ def job(tmp_path):
         yield job
 
 
-def speak(unit, store):
-    for one in unit:
+def speak(pieces, store):
+    for one in pieces:
         tokens = [int(one.key, 16)]
         store(SpokenPiece(one.key, encode(sound(0.2), RATE), record(tokens=tokens)))
 
 
-def run(job, units, spoken=None):
+def run(job, pieces, spoken=None):
     spoken = [] if spoken is None else spoken
-    job.run(units, lambda units, store: [speak(unit, store) for unit in units], spoken.append)
+    job.run(pieces, 3, lambda pieces, _, store: speak(pieces, store), spoken.append)
     return spoken
 
 
-def test_a_unit_has_one_voice_setting_and_a_limited_size(job):
-    pieces = wanted("abc") + wanted("xy", "loud") + wanted("de") + wanted("z", alone=True)
-    assert keys(job.units(pieces, 3)) == ["abc", "de", "xy", "z"]
-    assert keys(job.units(pieces, 4)) == ["abcd", "e", "xy", "z"]
-    assert keys(job.units(pieces, 1)) == [*"abcde", *"xy", "z"]
-
-
-def test_units_stay_however_often_a_job_is_interrupted(tmp_path):
-    pieces, folder = wanted("abcdef"), tmp_path / "out.job"
+def test_what_is_missing_is_left_to_speak_in_order(tmp_path):
+    pieces, folder = wanted("abcdefa"), tmp_path / "out.job"
     with Job(folder) as job:
-        assert keys(job.units(pieces, 3)) == ["abc", "def"]
-        speak(pieces[:1] + pieces[3:], lambda one: job.pieces.write(one.key, one.audio, one.record))
+        assert letters(job.missing(pieces)) == "abcdef"
+        run(job, wanted("aceb"))
     with Job(folder) as job:
-        ((first, *others),) = job.units(pieces, 3)
-        # A piece on disk brings its record; it is decoded with the others and not vocoded.
-        assert first.record["tokens"] == [ord("a")]
-        assert [(one.key, one.record) for one in others] == [(B, None), (C, None)]
-        run(job, [[*others]])
-    with Job(folder) as job:
-        assert job.units(pieces, 3) == []
-        # Lost pieces are a unit of their own, with those they were decoded with.
+        assert letters(job.missing(pieces)) == "df"
         job.pieces.audio_path(key_of("e")).unlink()
-        assert keys(job.units(pieces, 3)) == ["def"]
-        # Other pieces, or another size, are another plan: existing units are no part of it.
-        assert keys(job.units(wanted("abcdefgh"), 3)) == ["egh"]
-        assert keys(job.units(pieces, 2)) == ["e"]
-
-
-def test_what_has_its_output_needs_no_piece(job):
-    assert keys(job.units(wanted("abc"), 2, unneeded=(A,))) == ["bc"]
-    assert keys(job.units(wanted("abc"), 2)) == ["bc", "a"]
-
-
-def test_a_piece_whose_audio_was_lost_brings_no_record(job):
-    pieces = wanted("abc")
-    assert keys(job.units(pieces, 3)) == ["abc"]
-    run(job, [pieces[:2]])
-    job.pieces.audio_path(A).unlink()
-    ((a, b, c),) = job.units(pieces, 3, unneeded=(A,))
-    assert (a.record, c.record) == (None, None)
-    assert b.record["tokens"] == [ord("b")]
+        assert letters(job.missing(pieces)) == "def"
+        assert letters(job.missing(wanted("hgfedcba"))) == "hgfed"
+        assert letters(job.missing(pieces, unneeded=(key_of("d"), A))) == "ef"
 
 
 def test_each_piece_is_on_disk_when_it_is_reported(job):
@@ -262,15 +232,16 @@ def test_each_piece_is_on_disk_when_it_is_reported(job):
         here.append(job.pieces.is_done(one.key))
         spoken.append(one)
 
-    def execute(units, store):
-        speak(units[0], store)
+    def execute(pieces, batch_size, store):
+        assert batch_size == 3
+        speak(pieces, store)
         store(SpokenPiece(X, failure="cannot be spoken"))
 
-    job.run([wanted("ab")], execute, report)
+    job.run(wanted("ab"), 3, execute, report)
     assert here == [True, True, False]
     assert [one.key for one in spoken] == [A, B, X]
     assert job.pieces.record(A)["tokens"] == [ord("a")]
-    job.run([], lambda *_: pytest.fail("nothing is left"), report)
+    job.run([], 3, lambda *_: pytest.fail("nothing is left"), report)
 
 
 def test_a_job_remembers(tmp_path):
@@ -293,7 +264,7 @@ def test_a_job_remembers(tmp_path):
         # Repeating an unfinished order is not a second order; after it is finished it is.
         job.speak_again(["a"])
         assert job.take("a") == 1
-        run(job, [wanted("kl")])
+        run(job, wanted("kl"))
         job.finished([K])
         assert names(job.pieces.folder) == [f"{K}.flac", f"{K}.json"]
     with Job(folder) as job:
