@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from .findings import Section
 
 # In the order in which they run: cheap checks that prove something come before expensive ones.
-CHECKS = ("machine", "limits", "correctness", "threads", "processes", "memory", "t3", "s3gen")
+CHECKS = (
+    "machine", "limits", "correctness", "invariance", "threads", "processes", "memory", "t3",
+    "s3gen",
+)  # fmt: skip
 
 DESCRIPTION = """\
 Measure this machine, check that everything computes correctly on it, and estimate how fast each

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from .. import COMMAND
-from . import layer_parsers, options, report_parsers
+from . import layer_parsers, options, report_parsers, schedule_parsers
 
 DESCRIPTION = """\
 Compares every stage of our networks with a reference, on the same weights and the same inputs.
@@ -23,6 +23,7 @@ examples:
   {COMMAND} report WORK/english          a page to look at, from a run that was kept
   {COMMAND} bisect --small               the first layer that differs, if one does
   {COMMAND} mutate                       plant faults, see that each is found
+  {COMMAND} schedules                    rows of an engine, each compared with itself alone
 by hand, one step at a time:
   {COMMAND} fabricate upstream           made-up weights in upstream's files, 3.2 GB
   {COMMAND.replace("parity", "convert")} upstream checkpoint
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     _add_makers(commands)
     layer_parsers.add_bisect(commands)
     layer_parsers.add_mutate(commands)
+    schedule_parsers.add_schedules(commands)
     for command in commands.choices.values():
         command.add_argument("--verbose", action="store_true", help="show tracebacks of errors")
     return result

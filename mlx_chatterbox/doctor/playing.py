@@ -1,0 +1,298 @@
+"""Play a schedule in an engine, and look for the first thing that is not as it must be."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..models.t3.engine import Row
+from .repertoire import AloneRun, Repertoire
+from .schedules import PlannedRow, Schedule
+
+# Steps that a row may take beyond its tokens, twice: it may run once more after a preemption.
+_STEPS_BEYOND = 4
+
+
+class PlannedFailure(Exception):
+    """Raised by the callback of a row that is to fail."""
+
+
+@dataclass
+class ScheduleResult:
+    """What a schedule showed.
+
+    Attributes:
+        problem: the first thing that is wrong; "" if everything is right.
+        steps: of the engine.
+        logits: arrays that were compared.
+        preemptions: rows that began again.
+        together: most rows that ran at a time.
+        longest: positions of the longest row.
+        ends: of the rows.
+    """
+
+    schedule: Schedule
+    problem: str = ""
+    steps: int = 0
+    logits: int = 0
+    preemptions: int = 0
+    together: int = 0
+    longest: int = 0
+    ends: tuple[str, ...] = ()
+
+
+class _Watched:
+    """A row of a schedule, and all that the engine says of it.
+
+    Attributes:
+        ended_before: steps that had begun when it was asked to leave.
+        was_alive: True if it had not ended then.
+        restarts: how often its logits began again.
+        latest: index of its latest logits; -1 before the first.
+    """
+
+    def __init__(self, number: int, plan: PlannedRow, alone: AloneRun, play: _Play):
+        self.number, self.plan, self.alone, self._play = number, plan, alone, play
+        self.row: Row | None = None
+        self.tokens: list[int] = []
+        self.delivered: list[int] = []
+        self.error = PlannedFailure(f"row {number}")
+        self.ended_before: int | None = None
+        self.was_alive = False
+        self.restarts = 0
+        self.latest = self._most = -1
+
+    def on_logits(self, index: int, logits: np.ndarray) -> None:
+        """Compare logits, also those of a replay, with the row's alone."""
+        result = self._play.result
+        result.logits += 1
+        if index == 0 and self.latest >= 0:
+            self.restarts += 1
+        elif index not in (self.latest + 1, self._most + 1):
+            self.complain(f"logits {index} come after logits {self.latest}")
+        self.latest, self._most = index, max(index, self._most)
+        if index >= len(self.alone.logits):
+            self.complain(f"logits {index} come where it ends after {len(self.alone.logits)}")
+            return
+        expected = self.alone.logits[index]
+        if logits.dtype != np.float32 or logits.shape != expected.shape:
+            self.complain(f"logits {index} are {logits.dtype} {logits.shape}")
+        elif logits.tobytes() != expected.tobytes():
+            apart = float(np.abs(logits.astype(np.float64) - expected).max())
+            again = ", after a preemption" if self.restarts else ""
+            self.complain(f"logits {index}{again} differ from those alone by up to {apart:.3g}")
+
+    def on_token(self, token: int) -> bool:
+        """Note a token; end the row or raise where the plan says so."""
+        self.tokens.append(int(token))
+        count = len(self.tokens)
+        if self.ended_before is not None and self._play.begun > self.ended_before:
+            self.complain(f"token {count - 1} comes after it left")
+        if self.plan.raises_after == count:
+            raise self.error
+        return self.plan.ends_after == count
+
+    def complain(self, problem: str) -> None:
+        self._play.complain(f"row {self.number} (request {self.plan.request}): {problem}")
+
+    def check_tokens(self) -> None:
+        """Check that the callback, the steps and the handle agree, and agree with the row alone."""
+        assert self.row is not None
+        expected = self.alone.tokens[: len(self.tokens)]
+        if self.tokens != expected:
+            self.complain(f"its tokens {self.tokens} are not those alone, {expected}")
+        # A token whose callback raised may or may not count as delivered.
+        short = len(self.tokens) - (self.plan.raises_after == len(self.tokens))
+        for name, tokens in (("step()", self.delivered), ("its handle", self.row.tokens)):
+            if list(tokens) not in (self.tokens, self.tokens[:short]):
+                self.complain(f"{name} has tokens {list(tokens)}, its callback {self.tokens}")
+
+    def check_end(self) -> None:
+        """Check that it ended as it had to."""
+        assert self.row is not None
+        if self.row.state != "ended":
+            self.complain(f"it is {self.row.state} when the engine is idle")
+            return
+        count, tokens = len(self.tokens), self.alone.tokens
+        ends = {len(tokens): {self.alone.end}}
+        for name, at in (("watch", self.plan.ends_after), ("failed", self.plan.raises_after)):
+            if at is not None and at <= len(tokens):
+                # At its last token both reasons hold.
+                ends = {at: {name} | (ends[at] if at == len(tokens) else set())}
+        if self.row.end == "left":
+            if self.ended_before is None:
+                self.complain("it ended by leaving, and was not asked to")
+        elif self.was_alive:
+            self.complain(f"it was asked to leave and ended by {self.row.end!r}")
+        elif self.row.end not in ends.get(count, set()):
+            self.complain(f"it ended by {self.row.end!r} after {count} tokens, not as in {ends}")
+        if (self.row.end == "failed") != (self.row.error is not None):
+            self.complain(f"it ended by {self.row.end!r} with the error {self.row.error!r}")
+        is_planned = self.row.end == "failed" and self.plan.raises_after == count
+        if is_planned and self.alone.end != "failed" and self.row.error is not self.error:
+            self.complain(f"its error is {self.row.error!r}, not that of its callback")
+
+
+class _Play:
+    """One run of a schedule."""
+
+    def __init__(self, schedule: Schedule, repertoire: Repertoire):
+        self._schedule, self._repertoire = schedule, repertoire
+        self._engine = repertoire.engine(schedule.at_once, schedule.positions)
+        self.result = ScheduleResult(schedule)
+        self.begun = 0
+        self._lock = threading.Lock()
+        self._rows = [
+            _Watched(number, plan, repertoire.alone(plan.request), self)
+            for number, plan in enumerate(schedule.rows)
+        ]
+        self._by_row: dict[int, _Watched] = {}
+        self._most_steps = sum(2 * (len(row.alone.logits) + _STEPS_BEYOND) for row in self._rows)
+
+    def complain(self, problem: str) -> None:
+        """Note the first problem."""
+        schedule = self._schedule
+        with self._lock:
+            if not self.result.problem:
+                self.result.problem = (
+                    f"schedule {schedule.seed}, step {self.begun} ({len(schedule.rows)} rows, "
+                    f"{schedule.at_once} at once, positions {schedule.positions}, callers "
+                    f"{schedule.callers}): {problem}"
+                )
+
+    def play(self) -> ScheduleResult:
+        """Run the engine until it is idle and nobody is to come."""
+        with ThreadPoolExecutor(1) as others:
+            if self._schedule.callers == "racing":
+                self._race(others)
+            else:
+                self._take_turns(others)
+        if not self.result.problem:
+            for row in self._rows:
+                row.check_tokens()
+                row.check_end()
+        self.result.steps = self.begun
+        self.result.preemptions = sum(row.restarts for row in self._rows)
+        self.result.ends = tuple(row.row.end if row.row else "" for row in self._rows)
+        return self.result
+
+    def _take_turns(self, others: ThreadPoolExecutor) -> None:
+        """Join and leave between two steps."""
+
+        def call(action: Callable[[], None]) -> None:
+            action() if self._schedule.callers == "one" else others.submit(action).result()
+
+        events = self._events()
+        upcoming = next(events, None)
+        while not self.result.problem and (upcoming is not None or not self._engine.is_idle):
+            while upcoming is not None and (upcoming[0] <= self.begun or self._engine.is_idle):
+                call(upcoming[1])
+                upcoming = next(events, None)
+            self._step()
+
+    def _race(self, others: ThreadPoolExecutor) -> None:
+        """Join and leave while steps are made, at about the planned ones."""
+        turn = threading.Condition()
+        stopped = False
+
+        def act() -> None:
+            for step, action in self._events():
+                with turn:
+                    turn.wait_for(
+                        lambda step=step: self.begun >= step or self._engine.is_idle or stopped,
+                        timeout=60,
+                    )
+                if stopped:
+                    return
+                action()
+
+        acting = others.submit(act)
+        try:
+            while not self.result.problem and not (acting.done() and self._engine.is_idle):
+                if not self._engine.is_idle:
+                    self._step()
+                with turn:
+                    turn.notify_all()
+        finally:
+            stopped = True
+            with turn:
+                turn.notify_all()
+        acting.result()
+
+    def _events(self) -> Iterator[tuple[int, Callable[[], None]]]:
+        """Joins and leaves, by step; rows join in their order."""
+        events = []
+        for row in self._rows:
+            events.append((row.plan.joins, 0, row.number, lambda row=row: self._join(row)))
+            if row.plan.leaves is not None:
+                events.append((row.plan.leaves, 1, row.number, lambda row=row: self._leave(row)))
+        return iter([(step, action) for step, _, _, action in sorted(events, key=lambda e: e[:3])])
+
+    def _join(self, watched: _Watched) -> None:
+        plan = watched.plan
+        callbacks = {"on_token": watched.on_token, "on_logits": watched.on_logits}
+        request = self._repertoire.request(plan.request, plan.by_prefix, **callbacks)
+        watched.row = self._engine.join(request)
+        self._by_row[id(watched.row)] = watched
+
+    def _leave(self, watched: _Watched) -> None:
+        assert watched.row is not None
+        # Another thread may step between these two lines.
+        is_known = self._schedule.callers != "racing"
+        watched.was_alive = is_known and watched.row.state != "ended"
+        self._engine.leave(watched.row)
+        watched.ended_before = self.begun
+
+    def _step(self) -> None:
+        """Make a step and check what can be seen between two steps."""
+        engine, is_racing = self._engine, self._schedule.callers == "racing"
+        before = [row.number for row in engine.waiting]
+        self.begun += 1
+        delivered = engine.step()
+        for row, token in delivered:
+            self._by_row[id(row)].delivered.append(int(token))
+        running, waiting = engine.running, engine.waiting
+        self.result.together = max(self.result.together, len(running))
+        self._check_order([row.number for row in running], [row.number for row in waiting], before)
+        for watched in self._rows:
+            if watched.row is not None and not is_racing:
+                watched.check_tokens()
+        self._check_budget(running)
+        if self.begun > self._most_steps + self._schedule.rows[-1].joins:
+            self.complain(f"rows starve: {self.begun} steps do not suffice")
+
+    def _check_order(self, running: list[int], waiting: list[int], before: list[int]) -> None:
+        """Check that rows are admitted in the order of arrival, and the youngest preempted."""
+        if len(running) > self._schedule.at_once:
+            self.complain(f"{len(running)} rows run")
+        if sorted(waiting) != waiting:
+            self.complain(f"the queue is {waiting}, not in the order of arrival")
+        # Rows that joined meanwhile are not in the way of any.
+        known = [number for number in waiting if number in before or number in running]
+        if running and known and max(running) > min(known):
+            self.complain(f"rows {running} run while rows {waiting} wait")
+
+    def _check_budget(self, running: list[Row]) -> None:
+        watched = [self._by_row[id(row)] for row in running]
+        # The latest token takes its position in the next step.
+        used = [self._repertoire.prompt(one.plan.request) + max(0, one.latest) for one in watched]
+        self.result.longest = max([self.result.longest, *used])
+        budget = self._schedule.positions
+        # One row always runs.
+        if budget is not None and len(running) > 1 and sum(used) > budget:
+            self.complain(f"{sum(used)} positions are in use")
+
+
+def play(schedule: Schedule, repertoire: Repertoire) -> ScheduleResult:
+    """Play a schedule and compare each row with itself alone."""
+    return _Play(schedule, repertoire).play()
+
+
+def first_problem(results: list[ScheduleResult]) -> str:
+    """Return the first problem of several schedules; "" if there is none."""
+    return next(itertools.chain((r.problem for r in results if r.problem), [""]))

@@ -1,0 +1,104 @@
+"""Random schedules: rows that join, leave, end and are preempted, each compared with itself alone.
+
+A row's logits at every step must be to the bit those of the same request alone, whoever else is in
+the engine. Tokens prove much less: logits that are 1e-5 apart draw the same tokens hundreds of
+times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .repertoire import Repertoire
+
+# Who calls the engine: one thread; other threads, one after the other; a thread that joins and
+# leaves while another one steps.
+CALLERS = ("one", "one", "others", "racing")
+_MOST_ROWS = 16
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """One row of a schedule.
+
+    Attributes:
+        request: its number in the repertoire.
+        joins: step before which it joins.
+        leaves: step before which it leaves, or None.
+        ends_after: tokens after which its callback ends it, or None.
+        raises_after: tokens after which its callback raises, or None.
+        by_prefix: its voice is a prefix that was computed before.
+    """
+
+    request: int
+    joins: int
+    leaves: int | None = None
+    ends_after: int | None = None
+    raises_after: int | None = None
+    by_prefix: bool = False
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which rows are in an engine, and when.
+
+    Attributes:
+        seed: that it was drawn from.
+        rows: in the order in which they join.
+        at_once: rows that may run at a time.
+        positions: the engine's budget, or None.
+        callers: one of `CALLERS`.
+    """
+
+    seed: int
+    rows: tuple[PlannedRow, ...]
+    at_once: int
+    positions: int | None
+    callers: str
+
+
+def drawn_schedule(seed: int, repertoire: Repertoire, most_rows: int = _MOST_ROWS) -> Schedule:
+    """Draw a schedule of a repertoire's requests, in which a request may occur twice."""
+    draw = np.random.default_rng([seed, 2])
+    # In some all come at once, in some no row is long, so that many fit in.
+    gaps = [[0], [0, 0, 0, 1, 2], [0, 1, 2, 5, 20]][int(draw.integers(3))]
+    numbers = list(range(len(repertoire.requests)))
+    if draw.uniform() < 0.6:
+        numbers = [number for number in numbers if not repertoire.is_long(number)]
+    rows: list[PlannedRow] = []
+    step = 0
+    for _ in range(int(draw.integers(2, most_rows + 1))):
+        step += int(draw.choice(gaps))
+        number = int(draw.choice(numbers))
+        limit = repertoire.requests[number].max_new_tokens
+        rows.append(
+            PlannedRow(
+                number, step, **_drawn_fate(step, limit, draw), by_prefix=bool(draw.integers(2))
+            )
+        )
+    at_once = int(draw.choice([1, 2, 3, 5, 8, 16, 16]))
+    callers = CALLERS[int(draw.integers(len(CALLERS)))]
+    return Schedule(seed, tuple(rows), at_once, _drawn_budget(rows, repertoire, draw), callers)
+
+
+def _drawn_fate(step: int, limit: int, draw: np.random.Generator) -> dict[str, int]:
+    """Draw how a row ends; most end by themselves."""
+    fate = draw.uniform()
+    if fate < 0.2:
+        return {"leaves": step + int(draw.integers(0, limit + 4))}
+    if fate < 0.3:
+        return {"ends_after": int(draw.integers(1, limit + 1))}
+    return {"raises_after": int(draw.integers(1, limit + 1))} if fate < 0.35 else {}
+
+
+def _drawn_budget(
+    rows: list[PlannedRow], repertoire: Repertoire, draw: np.random.Generator
+) -> int | None:
+    """Draw a budget of positions; in most schedules rows that fit in when they join grow beyond it."""
+    if draw.uniform() < 0.25:
+        return None
+    largest = max(repertoire.positions(row.request) for row in rows)
+    prompts = [repertoire.prompt(row.request) for row in rows[: int(draw.integers(2, 9))]]
+    return max(largest, sum(prompts)) + int(draw.integers(1, 30))
