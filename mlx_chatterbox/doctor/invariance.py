@@ -64,7 +64,8 @@ def examine(exam: Examination, section: Section) -> None:
 
 def play_for(repertoire: Repertoire, seconds: float) -> list[ScheduleResult]:
     """Play schedules until the time is over or one shows a problem."""
-    until, results = time.perf_counter() + seconds, []
+    results: list[ScheduleResult] = []
+    until = time.perf_counter() + seconds
     while len(results) < FEWEST or time.perf_counter() < until:
         results.append(play(drawn_schedule(len(results), repertoire), repertoire))
         if results[-1].problem:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 
 import numpy as np
 
@@ -82,10 +84,11 @@ class _Watched:
         expected = self.alone.logits[index]
         if logits.dtype != np.float32 or logits.shape != expected.shape:
             self.complain(f"logits {index} are {logits.dtype} {logits.shape}")
-        elif logits.tobytes() != expected.tobytes():
-            apart = float(np.abs(logits.astype(np.float64) - expected).max())
-            again = ", after a preemption" if self.restarts else ""
-            self.complain(f"logits {index}{again} differ from those alone by up to {apart:.3g}")
+        else:
+            apart = _difference(logits, expected)
+            if apart > self._play.tolerance:
+                again = ", after a preemption" if self.restarts else ""
+                self.complain(f"logits {index}{again} differ from those alone by up to {apart:.3g}")
 
     def on_token(self, token: int) -> bool:
         """Note a token; end the row or raise where the plan says so."""
@@ -138,13 +141,21 @@ class _Watched:
             self.complain(f"its error is {self.row.error!r}, not that of its callback")
 
 
+def _difference(logits: np.ndarray, expected: np.ndarray) -> float:
+    """Largest difference; infinite where one is not a number and the other is."""
+    if np.array_equal(logits, expected, equal_nan=True):
+        return 0.0
+    apart = np.abs(logits.astype(np.float64) - expected)
+    return float(np.where(np.isnan(apart), np.inf, apart).max())
+
+
 class _Play:
     """One run of a schedule."""
 
     def __init__(self, schedule: Schedule, repertoire: Repertoire):
         self._schedule, self._repertoire = schedule, repertoire
         self._engine = repertoire.engine(schedule.at_once, schedule.positions)
-        self.result = ScheduleResult(schedule)
+        self.result, self.tolerance = ScheduleResult(schedule), repertoire.tolerance
         self.begun = 0
         self._lock = threading.Lock()
         self._rows = [
@@ -183,32 +194,25 @@ class _Play:
 
     def _take_turns(self, others: ThreadPoolExecutor) -> None:
         """Join and leave between two steps."""
-
-        def call(action: Callable[[], None]) -> None:
-            action() if self._schedule.callers == "one" else others.submit(action).result()
-
-        events = self._events()
-        upcoming = next(events, None)
-        while not self.result.problem and (upcoming is not None or not self._engine.is_idle):
-            while upcoming is not None and (upcoming[0] <= self.begun or self._engine.is_idle):
-                call(upcoming[1])
-                upcoming = next(events, None)
+        events = deque(self._events())
+        while not self.result.problem and (events or not self._engine.is_idle):
+            while events and (events[0][0] <= self.begun or self._engine.is_idle):
+                action = events.popleft()[1]
+                if self._schedule.callers == "one":
+                    action()
+                else:
+                    others.submit(action).result()
             self._step()
 
     def _race(self, others: ThreadPoolExecutor) -> None:
         """Join and leave while steps are made, at about the planned ones."""
-        turn = threading.Condition()
-        stopped = False
+        stopped = threading.Event()
 
         def act() -> None:
             for step, action in self._events():
-                with turn:
-                    turn.wait_for(
-                        lambda step=step: self.begun >= step or self._engine.is_idle or stopped,
-                        timeout=60,
-                    )
-                if stopped:
-                    return
+                while self.begun < step and not self._engine.is_idle:
+                    if stopped.wait(1e-4):
+                        return
                 action()
 
         acting = others.submit(act)
@@ -216,22 +220,17 @@ class _Play:
             while not self.result.problem and not (acting.done() and self._engine.is_idle):
                 if not self._engine.is_idle:
                     self._step()
-                with turn:
-                    turn.notify_all()
         finally:
-            stopped = True
-            with turn:
-                turn.notify_all()
+            stopped.set()
         acting.result()
 
-    def _events(self) -> Iterator[tuple[int, Callable[[], None]]]:
-        """Joins and leaves, by step; rows join in their order."""
-        events = []
+    def _events(self) -> list[tuple[int, Callable[[], None]]]:
+        """Joins and leaves in the order of their steps; rows join in their order."""
+        events = [(row.plan.joins, partial(self._join, row)) for row in self._rows]
         for row in self._rows:
-            events.append((row.plan.joins, 0, row.number, lambda row=row: self._join(row)))
             if row.plan.leaves is not None:
-                events.append((row.plan.leaves, 1, row.number, lambda row=row: self._leave(row)))
-        return iter([(step, action) for step, _, _, action in sorted(events, key=lambda e: e[:3])])
+                events.append((row.plan.leaves, partial(self._leave, row)))
+        return sorted(events, key=itemgetter(0))
 
     def _join(self, watched: _Watched) -> None:
         plan = watched.plan
@@ -279,20 +278,19 @@ class _Play:
 
     def _check_budget(self, running: list[Row]) -> None:
         watched = [self._by_row[id(row)] for row in running]
-        # The latest token takes its position in the next step.
-        used = [self._repertoire.prompt(one.plan.request) + max(0, one.latest) for one in watched]
-        self.result.longest = max([self.result.longest, *used])
+        # The latest token takes its slot in the next step.
+        drawn = [max(0, one.latest) for one in watched]
+        numbers = [one.plan.request for one in watched]
+        lengths = map(self._repertoire.prompt, numbers)
+        ends = [length + more for length, more in zip(lengths, drawn, strict=True)]
+        self.result.longest = max([self.result.longest, *ends])
+        slots = sum(map(self._repertoire.slots, numbers, drawn))
         budget = self._schedule.positions
         # One row always runs.
-        if budget is not None and len(running) > 1 and sum(used) > budget:
-            self.complain(f"{sum(used)} positions are in use")
+        if budget is not None and len(running) > 1 and slots > budget:
+            self.complain(f"{slots} slots are in use")
 
 
 def play(schedule: Schedule, repertoire: Repertoire) -> ScheduleResult:
     """Play a schedule and compare each row with itself alone."""
     return _Play(schedule, repertoire).play()
-
-
-def first_problem(results: list[ScheduleResult]) -> str:
-    """Return the first problem of several schedules; "" if there is none."""
-    return next(itertools.chain((r.problem for r in results if r.problem), [""]))

@@ -19,8 +19,9 @@ from ..models.t3.t3 import T3
 VOICES = 4
 # One request in so many has a voice of NaN: it fails, and must not disturb the others.
 _ONE_FAILS = 9
-# One request in so many passes a multiple of `CAPACITY_STEP` slots, up to this one.
-_ONE_IS_LONG, MOST_CAPACITIES = 6, 2
+# One request in so many passes the end of the slots that are allocated at first; one in so many
+# those of twice as many.
+_ONE_GROWS, _ONE_IS_LONG = 3, 12
 _MOST_TOKENS = 64
 
 
@@ -46,6 +47,7 @@ class Repertoire:
         seed: of all requests.
         mode, width: of every engine, see `DecodingEngine`.
         has_long: some requests go beyond 512 slots.
+        tolerance: largest difference of logits; 0 means to the bit, and mode `fast` needs more.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class Repertoire:
         mode: str = "invariant",
         width: int = 16,
         has_long: bool = True,
+        tolerance: float = 0.0,
     ):
+        self.tolerance = tolerance
         self._t3, self._mode, self._width = t3, mode, width
         draw = np.random.default_rng([seed, 1])
         self._voices = [_drawn_voice(t3, draw) for _ in range(VOICES)]
@@ -90,13 +94,15 @@ class Repertoire:
         starts = 1 if config.is_gpt2 else 2
         return self._voices[0].shape[1] + request.text_tokens.shape[0] + starts
 
-    def positions(self, number: int) -> int:
-        """Positions that a request takes at most."""
-        return self.prompt(number) + self.requests[number].max_new_tokens
+    def slots(self, number: int, tokens: int = 0) -> int:
+        """Slots that a request has allocated at least when so many of its tokens are written."""
+        request = self.requests[number]
+        rows = 2 if request.cfg_weight > 0 and not self._t3.config.is_gpt2 else 1
+        return rows * CAPACITY_STEP * -(-(self.prompt(number) + tokens) // CAPACITY_STEP)
 
-    def is_long(self, number: int) -> bool:
-        """Return True for a request that passes the first allocation of slots."""
-        return self.positions(number) > CAPACITY_STEP
+    def most_slots(self, number: int) -> int:
+        """Slots that a request has allocated at most."""
+        return self.slots(number, self.requests[number].max_new_tokens + 1)
 
     def alone(self, number: int) -> AloneRun:
         """Return what a request gives by itself."""
@@ -117,11 +123,11 @@ class Repertoire:
         config, voice = self._t3.config, self._voices[self._picked[number]]
         limit = int(draw.integers(1, _MOST_TOKENS))
         length = int(draw.integers(1, 24))
-        if has_long and number % _ONE_IS_LONG == 1:
-            # It begins a little before the end of the slots that were allocated.
-            slots = CAPACITY_STEP * (1 + number // _ONE_IS_LONG % MOST_CAPACITIES)
-            limit = int(draw.integers(_MOST_TOKENS // 2, _MOST_TOKENS))
-            length = slots - voice.shape[1] - int(draw.integers(4, 12))
+        if number % _ONE_GROWS == 1:
+            # It begins a little before the end of the slots that are allocated.
+            is_long = has_long and number % _ONE_IS_LONG == 1
+            limit = int(draw.integers(_MOST_TOKENS // 3, _MOST_TOKENS))
+            length = CAPACITY_STEP * (1 + is_long) - voice.shape[1] - int(draw.integers(4, 16))
         tokens = draw.integers(1, config.text_tokens_dict_size - 1, length)
         return RowRequest(
             text_tokens=mx.array(tokens.astype(np.int32)),

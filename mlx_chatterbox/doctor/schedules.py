@@ -62,22 +62,16 @@ class Schedule:
 def drawn_schedule(seed: int, repertoire: Repertoire, most_rows: int = _MOST_ROWS) -> Schedule:
     """Draw a schedule of a repertoire's requests, in which a request may occur twice."""
     draw = np.random.default_rng([seed, 2])
-    # In some all come at once, in some no row is long, so that many fit in.
+    # In some all come at once.
     gaps = [[0], [0, 0, 0, 1, 2], [0, 1, 2, 5, 20]][int(draw.integers(3))]
-    numbers = list(range(len(repertoire.requests)))
-    if draw.uniform() < 0.6:
-        numbers = [number for number in numbers if not repertoire.is_long(number)]
     rows: list[PlannedRow] = []
     step = 0
     for _ in range(int(draw.integers(2, most_rows + 1))):
         step += int(draw.choice(gaps))
-        number = int(draw.choice(numbers))
+        number = int(draw.integers(len(repertoire.requests)))
         limit = repertoire.requests[number].max_new_tokens
-        rows.append(
-            PlannedRow(
-                number, step, **_drawn_fate(step, limit, draw), by_prefix=bool(draw.integers(2))
-            )
-        )
+        fate, by_prefix = _drawn_fate(step, limit, draw), bool(draw.integers(2))
+        rows.append(PlannedRow(number, step, **fate, by_prefix=by_prefix))
     at_once = int(draw.choice([1, 2, 3, 5, 8, 16, 16]))
     callers = CALLERS[int(draw.integers(len(CALLERS)))]
     return Schedule(seed, tuple(rows), at_once, _drawn_budget(rows, repertoire, draw), callers)
@@ -96,9 +90,8 @@ def _drawn_fate(step: int, limit: int, draw: np.random.Generator) -> dict[str, i
 def _drawn_budget(
     rows: list[PlannedRow], repertoire: Repertoire, draw: np.random.Generator
 ) -> int | None:
-    """Draw a budget of positions; in most schedules rows that fit in when they join grow beyond it."""
+    """Draw a budget of slots: in most schedules rows fit in first and outgrow it."""
     if draw.uniform() < 0.25:
         return None
-    largest = max(repertoire.positions(row.request) for row in rows)
-    prompts = [repertoire.prompt(row.request) for row in rows[: int(draw.integers(2, 9))]]
-    return max(largest, sum(prompts)) + int(draw.integers(1, 30))
+    at_first = [repertoire.slots(row.request) for row in rows[: int(draw.integers(2, 9))]]
+    return max([sum(at_first), *(repertoire.most_slots(row.request) for row in rows)])

@@ -89,8 +89,7 @@ def _drawn(key: str, shape: tuple[int, ...], config: T3Config, draw) -> np.ndarr
 
 def _quantize(t3: T3, config, bits: int) -> None:
     rules = [{"layers": "t3.tfmr.*", "bits": bits, "group_size": GROUP_SIZE}]
-    holder = nn.Module()
-    holder.t3 = t3
-    quantize_networks(
-        holder, dataclasses.replace(config, quantization=QuantizationConfig("", rules))
-    )
+    networks = nn.Module()
+    networks.t3 = t3
+    config = dataclasses.replace(config, quantization=QuantizationConfig("", rules))
+    quantize_networks(networks, config)

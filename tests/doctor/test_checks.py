@@ -17,9 +17,11 @@ from mlx.utils import tree_flatten
 
 from mlx_chatterbox.doctor import (
     correctness,
+    invariance,
     limits,
     made_up,
     memory,
+    playing,
     private,
     processes,
     report,
@@ -30,13 +32,16 @@ from mlx_chatterbox.doctor import (
     verdict,
 )
 from mlx_chatterbox.doctor.findings import FAILED, LEFT_OUT, NOT_APPLICABLE, RIGHT, Section
-from mlx_chatterbox.runtime import device
+from mlx_chatterbox.runtime import device, native
 from tests.convert.json_schema import check
 from tests.doctor.test_doctor import SCHEMA, exam_of
 from tests.runtime.decisions import decisions, is_whole_file, not_taken_both_ways, noted
 from tests.small import small_config
 
-SECTIONS = ("machine", "limits", "correctness", "threads", "processes", "memory", "t3", "s3gen")
+SECTIONS = (
+    "machine", "limits", "correctness", "invariance", "threads", "processes", "memory", "t3",
+    "s3gen",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,6 +281,46 @@ def test_half_precision_is_held_to_its_own_tolerance():
         "bfloat16_mel": RIGHT,
         "bfloat16_vocoder": RIGHT,
     }
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_rows_of_an_engine_are_compared_with_themselves_alone(monkeypatch, kind):
+    monkeypatch.setattr(invariance, "REQUESTS", 4)
+    exam, section = exam_of(is_short=True), section_of(invariance)
+    monkeypatch.setattr(invariance, "SECONDS_SHORT", 0.0)
+    with device.pretend(kind):
+        invariance.examine(exam, section)
+    names = {"english_float32", "nano_float32", "english_8bit"}
+    if kind == "gpu":
+        names.add("english_float16")
+    assert states(section) == dict.fromkeys(names, RIGHT)
+    in_c = kind == "cpu" and native.library() is not None
+    for line in section.lines:
+        assert line.value == "equal to the bit"
+        assert ("steps in this package's C" in line.note) == (in_c and "8bit" not in line.name)
+        assert " logits compared" in line.note
+
+
+def test_a_row_that_differs_from_itself_alone_is_reported(monkeypatch):
+    """One in so many logits is another by the last digit."""
+    seen = playing._Watched.on_logits
+
+    def other(watched, index, logits):
+        if watched.number == 1 and index == 2:
+            logits = np.nextafter(logits, np.float32(np.inf))
+        seen(watched, index, logits)
+
+    monkeypatch.setattr(playing._Watched, "on_logits", other)
+    exam, section = exam_of(is_short=True), section_of(invariance)
+    invariance.examine(exam, section)
+    assert set(states(section).values()) == {FAILED}
+    assert section.lines[0].value == "it differs"
+    assert "row 1 (request" in section.lines[0].note
+    assert "logits 2 differ from those alone by up to" in section.lines[0].note
+    exam.sections = [section]
+    judged = verdict.judge(exam)
+    assert len(judged.failed) == 3
+    check(report.document(exam, judged), SCHEMA)
 
 
 def test_threads_are_right():
