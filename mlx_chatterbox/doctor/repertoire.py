@@ -72,10 +72,9 @@ class Repertoire:
         self.requests = [self._drawn_request(number, draw, has_long) for number in range(count)]
         self._alone: dict[int, AloneRun] = {}
 
-    def engine(self, rows: int, positions: int | None = None) -> DecodingEngine:
-        """Make an engine."""
-        mode, width = self._mode, self._width
-        return DecodingEngine(self._t3, rows=rows, positions=positions, mode=mode, width=width)
+    def engine(self, **limits: int | None) -> DecodingEngine:
+        """Make an engine with limits of its rows, positions and prefills."""
+        return DecodingEngine(self._t3, mode=self._mode, width=self._width, **limits)
 
     def request(self, number: int, by_prefix: bool = False, **callbacks) -> RowRequest:
         """Return a request with callbacks.

@@ -49,6 +49,7 @@ class Schedule:
         rows: in the order in which they join.
         at_once: rows that may run at a time.
         positions: the engine's budget, or None.
+        prefills: rows that may begin in one step, or None.
         callers: one of `CALLERS`.
     """
 
@@ -56,6 +57,7 @@ class Schedule:
     rows: tuple[PlannedRow, ...]
     at_once: int
     positions: int | None
+    prefills: int | None
     callers: str
 
 
@@ -74,7 +76,9 @@ def drawn_schedule(seed: int, repertoire: Repertoire, most_rows: int = _MOST_ROW
         rows.append(PlannedRow(number, step, **fate, by_prefix=by_prefix))
     at_once = int(draw.choice([1, 2, 3, 5, 8, 16, 16]))
     callers = CALLERS[int(draw.integers(len(CALLERS)))]
-    return Schedule(seed, tuple(rows), at_once, _drawn_budget(rows, repertoire, draw), callers)
+    prefills = None if draw.uniform() < 0.4 else int(draw.integers(1, 3))
+    budget = _drawn_budget(rows, repertoire, draw)
+    return Schedule(seed, tuple(rows), at_once, budget, prefills, callers)
 
 
 def _drawn_fate(step: int, limit: int, draw: np.random.Generator) -> dict[str, int]:

@@ -27,7 +27,7 @@ SIZES = {
 MAX_TEXT_TOKENS = 900
 # Logits spread so that a few hundred tokens are likely, and the stop token's so much further that
 # it is drawn now and then.
-_SPREAD, _STOP_SPREAD = 3.0, 2.0
+_SPREAD, _STOP_SPREAD = 3.0, 1.7
 
 
 def small_t3_config(variant: str) -> T3Config:

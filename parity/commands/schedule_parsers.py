@@ -63,6 +63,6 @@ def add_schedules(commands) -> None:
         help="the engine's (default: invariant); in fast mode rows of MLX's steps may differ",
     )  # fmt: skip
     command.add_argument(
-        "--width", type=whole(1, 16), default=16, metavar="N", help="the engine's (default: 16)"
+        "--width", type=whole(2, 16), default=16, metavar="N", help="the engine's (default: 16)"
     )
     command.set_defaults(action="schedules.schedules")
