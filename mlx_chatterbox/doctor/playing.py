@@ -165,7 +165,7 @@ class _Play:
         self.begun = 0
         self._lock = threading.Lock()
         self._rows = [
-            _Watched(number, plan, repertoire.alone(plan.request), self)
+            _Watched(number, plan, repertoire.alone(plan.request, plan.by_prefix), self)
             for number, plan in enumerate(schedule.rows)
         ]
         self._by_row: dict[int, _Watched] = {}

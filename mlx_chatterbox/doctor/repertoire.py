@@ -70,11 +70,16 @@ class Repertoire:
         mx.eval([[*prefix.keys, *prefix.values] for prefix in self._prefixes])
         self._picked = [int(draw.integers(VOICES)) for _ in range(count)]
         self.requests = [self._drawn_request(number, draw, has_long) for number in range(count)]
-        self._alone: dict[int, AloneRun] = {}
+        self._alone: dict[tuple[int, bool], AloneRun] = {}
 
-    def engine(self, **limits: int | None) -> DecodingEngine:
-        """Make an engine with limits of its rows, positions and prefills."""
-        return DecodingEngine(self._t3, mode=self._mode, width=self._width, **limits)
+    def engine(
+        self, rows: int, positions: int | None = None, prefills: int | None = 1
+    ) -> DecodingEngine:
+        """Make an engine with these limits."""
+        return DecodingEngine(
+            self._t3, rows=rows, positions=positions, mode=self._mode, width=self._width,
+            prefills=prefills,
+        )  # fmt: skip
 
     def request(self, number: int, by_prefix: bool = False, **callbacks) -> RowRequest:
         """Return a request with callbacks.
@@ -103,9 +108,14 @@ class Repertoire:
         """Slots that a request has allocated at most."""
         return self.slots(number, self.requests[number].max_new_tokens + 1)
 
-    def alone(self, number: int) -> AloneRun:
-        """Return what a request gives by itself."""
-        if number not in self._alone:
+    def alone(self, number: int, by_prefix: bool = False) -> AloneRun:
+        """Return what a request gives by itself.
+
+        Args:
+            by_prefix: see `request`. A prefix that was computed elsewhere may be rounded otherwise.
+        """
+        asked = number, by_prefix
+        if asked not in self._alone:
             logits: list[np.ndarray] = []
 
             def keep(index: int, row: np.ndarray) -> None:
@@ -113,10 +123,10 @@ class Repertoire:
                 logits.append(np.array(row, np.float32))
 
             engine = self.engine(rows=1)
-            row = engine.join(self.request(number, on_logits=keep))
+            row = engine.join(self.request(number, by_prefix, on_logits=keep))
             engine.run_until_idle()
-            self._alone[number] = AloneRun(list(row.tokens), row.end, logits)
-        return self._alone[number]
+            self._alone[asked] = AloneRun(list(row.tokens), row.end, logits)
+        return self._alone[asked]
 
     def _drawn_request(self, number: int, draw: np.random.Generator, has_long: bool) -> RowRequest:
         config, voice = self._t3.config, self._voices[self._picked[number]]

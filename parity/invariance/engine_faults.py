@@ -324,7 +324,7 @@ FAULTS = (
     EngineFault("leaves_late", "leave", "a row gets one token more than it should", _leaves_late),
     EngineFault("packed_wrongly", "packing", "two rows trade their slots when others have left",
                 _packed_wrongly),
-    EngineFault("rows_not_moved", "packing", "rows move in name, and leave their slots behind them",
+    EngineFault("rows_not_moved", "packing", "rows move in name, and their slots stay",
                 _rows_not_moved, ("fast",)),
     EngineFault("stale_places", "packing", "rows are looked for where they were", _stale_places,
                 ("fast",)),

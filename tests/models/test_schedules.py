@@ -22,6 +22,7 @@ pytestmark = pytest.mark.numbers
 
 # Who makes a step: this package's C where it is in use, MLX alone, MLX as on a GPU.
 STEPS = ("c", "mlx", "gpu")
+AS_GPU = ("english", "nano")
 # These catch most faults; the others come after them.
 GOOD_SEEDS = (12, 15, 20)
 # Of logits in the engine's mode `fast`, whose spread is 3.
@@ -58,60 +59,68 @@ def crowd(repertoire: Repertoire, **how) -> Schedule:
     return replace(Schedule(0, rows, 16, None, None, "one"), **how)
 
 
-@pytest.mark.parametrize("steps", STEPS)
-@pytest.mark.parametrize("variant", SIZES)
+@pytest.mark.parametrize(
+    ("steps", "variant"),
+    [
+        (steps, variant)
+        for steps in STEPS
+        for variant in SIZES
+        if steps != "gpu" or variant in AS_GPU
+    ],
+)
 def test_rows_in_company_are_as_alone(variant, steps):
     with steps_by(steps):
-        repertoire = Repertoire(small_t3(variant), count=10)
-        results = played(repertoire, range(3))
+        repertoire = Repertoire(small_t3(variant), count=6)
+        results = played(repertoire, GOOD_SEEDS[:2], most_rows=6)
     assert not problems(results)
-    assert sum(result.logits for result in results) > 100
+    assert sum(result.logits for result in results) > 50
 
 
 @pytest.mark.parametrize(
     ("steps", "precision"), [("mlx", "8bit"), ("gpu", "float16"), ("gpu", "bfloat16")]
 )
 def test_other_precisions(steps, precision):
+    """In few schedules: a CPU multiplies halves number by number."""
     with steps_by(steps):
-        repertoire = Repertoire(small_t3("english", precision), count=6, has_long=False)
-        assert not problems(played(repertoire, range(2)))
+        repertoire = Repertoire(small_t3("turbo", precision), count=3, has_long=False)
+        rows = (PlannedRow(0, 0), PlannedRow(2, 1, leaves=6), PlannedRow(0, 4), PlannedRow(2, 8))
+        assert not play(Schedule(0, rows, 16, None, 1, "one"), repertoire).problem
 
 
-@pytest.mark.parametrize("variant", ["english", "turbo"])
-def test_more_rows_than_one_product_takes(variant):
+def test_more_rows_than_one_product_takes():
     """A dozen guided sentences are two dozen product rows."""
-    repertoire = Repertoire(small_t3(variant), count=12, has_long=False)
+    repertoire = Repertoire(small_t3("english"), count=12, has_long=False)
     result = play(crowd(repertoire), repertoire)
     assert not result.problem
     assert result.together > MOST_ROWS // 2
 
 
-@pytest.mark.parametrize("width", [2, 3, 16])
+@pytest.mark.parametrize("width", [2, 3])
 def test_any_width(width):
     with steps_by("mlx"):
         repertoire = Repertoire(small_t3("english"), count=6, width=width, has_long=False)
-        assert not problems(played(repertoire, range(2)))
+        assert not problems(played(repertoire, GOOD_SEEDS[:1]))
 
 
 @pytest.mark.parametrize("steps", ["mlx", "gpu"])
 def test_the_fast_mode_is_as_alone_up_to_rounding(steps):
     with steps_by(steps):
         how = {"mode": "fast", "has_long": False, "tolerance": FAST_TOLERANCE}
-        repertoire = Repertoire(small_t3("english"), count=10, **how)
-        assert not problems(played(repertoire, range(4)))
+        repertoire = Repertoire(small_t3("turbo"), count=6, **how)
+        assert not problems(played(repertoire, GOOD_SEEDS))
 
 
 def test_schedules_have_everything():
     """All that may happen to a row happens in the schedules that are played."""
     repertoire = Repertoire(small_t3("english"))
-    results = played(repertoire, range(12), most_rows=16)
+    results = [*played(repertoire, range(9), most_rows=16), play(crowd(repertoire), repertoire)]
     assert not problems(results)
     assert {end for result in results for end in result.ends} == {
         "stop", "limit", "watch", "left", "failed",
     }  # fmt: skip
     assert {result.schedule.callers for result in results} == {"one", "others", "racing"}
     assert sum(result.preemptions for result in results) > 5
-    assert max(result.together for result in results) > 5
+    assert max(result.together for result in results) > 8
     assert max(result.longest for result in results) > 512
 
 
@@ -128,7 +137,7 @@ def test_invariance_does_not_depend_on_how_the_machine_rounds(variant, steps, pl
     with steps_by(steps), nudged(places):
         t3 = small_t3(variant)
         assert not places or alike_width(t3, 16) == 1
-        assert not problems(played(Repertoire(t3, count=6), GOOD_SEEDS[:2]))
+        assert not problems(played(Repertoire(t3, count=6), GOOD_SEEDS[:1]))
 
 
 @pytest.mark.parametrize("places", [False, True], ids=["rows", "places"])
