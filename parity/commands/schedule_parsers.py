@@ -22,7 +22,8 @@ examples:
   {COMMAND} schedules --count 200                     as this machine decodes
   {COMMAND} schedules --count 200 --steps mlx         as one on which nothing was compiled
   {COMMAND} schedules --count 200 --steps gpu --nudge places    results that depend on the place
-  {COMMAND} schedules --steps gpu --nudge places --mode fast    shows that the proof can fail"""
+  {COMMAND} schedules --steps gpu --nudge places --mode fast    shows that the proof can fail
+  {COMMAND} schedules --fault seen_of_another                   so does a planted fault"""
 
 
 def add_schedules(commands) -> None:
@@ -65,4 +66,8 @@ def add_schedules(commands) -> None:
     command.add_argument(
         "--width", type=whole(2, 16), default=16, metavar="N", help="the engine's (default: 16)"
     )
+    command.add_argument(
+        "--fault", default="", metavar="NAME",
+        help="plant a fault of how rows share an engine, such as one_position",
+    )  # fmt: skip
     command.set_defaults(action="schedules.schedules")

@@ -14,16 +14,22 @@ from mlx_chatterbox.doctor.small_t3 import small_t3
 from mlx_chatterbox.models.t3.native_step import NativeStep
 from mlx_chatterbox.runtime import device
 
+from ..errors import ParityError
+from ..invariance.engine_faults import engine_fault, engine_faults
 from ..invariance.nudging import nudged
 from ..taps.replacing import replaced
 
 # Schedules that share a network and its requests, which are computed alone once.
-_TOGETHER = 25
+_TOGETHER = 10
 _NUDGES = {"none": nullcontext, "rows": lambda: nudged(places=False), "places": nudged}
 
 
 def schedules(arguments) -> int:
     """Run `python -m parity schedules`; 1 if a row differs from itself alone."""
+    if arguments.fault not in ("", *engine_faults()):
+        raise ParityError(
+            f"{arguments.fault!r} is not a fault; choose from {', '.join(engine_faults())}."
+        )
     results: list[ScheduleResult] = []
     seeds = range(arguments.first, arguments.first + arguments.count)
     with ExitStack() as stack:
@@ -32,6 +38,7 @@ def schedules(arguments) -> int:
         if arguments.steps == "gpu":
             stack.enter_context(device.pretend("gpu"))
         stack.enter_context(_NUDGES[arguments.nudge]())
+        stack.enter_context(engine_fault(arguments.fault))
         for seed in tqdm(seeds, unit="schedule", disable=None, file=sys.stderr):
             if not results or seed % _TOGETHER == 0:
                 variant = arguments.variants[seed // _TOGETHER % len(arguments.variants)]
