@@ -26,7 +26,7 @@ class PlannedFailure(Exception):
 
 @dataclass
 class ScheduleResult:
-    """What a schedule showed.
+    """Findings of one schedule.
 
     Attributes:
         problem: the first thing that is wrong; "" if everything is right.

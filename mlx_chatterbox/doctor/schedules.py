@@ -42,7 +42,7 @@ class PlannedRow:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which rows are in an engine, and when.
+    """Rows of an engine, and the steps at which they come and go.
 
     Attributes:
         seed: that it was drawn from.
