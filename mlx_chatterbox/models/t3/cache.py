@@ -187,12 +187,15 @@ class SharedCache:
         self._widen(rows - self.used.count(0))
         self.make_room(cache.length + 1)
         free = [place for place, used in enumerate(self.used) if not used][:rows]
+        # A place that was used is cleared: masked slots count for nothing only if they are numbers.
+        widths = [(0, 0), (0, 0), (0, self.capacity - cache.length), (0, 0)]
         for row, place in enumerate(free):
             self.used[place] = cache.length
             start = mx.array([place])
             for own, added in ((self.keys, cache.keys), (self.values, cache.values)):
                 for layer, new in enumerate(added):
-                    own[layer] = mx.slice_update(own[layer], new[row : row + 1], start, (0,))
+                    whole = mx.pad(new[row : row + 1], widths)
+                    own[layer] = mx.slice_update(own[layer], whole, start, (0,))
         return free
 
     def make_room(self, slots: int) -> None:

@@ -72,6 +72,7 @@ class DecodingEngine:
         self._mode, self._width = mode, width
         self._stepper: Stepper | None = None
         self._stepping, self._changing = RLock(), Lock()
+        self._is_stepping = False
         self._joined = 0
         self._waiting: list[Row] = []
         self._running: list[Row] = []
@@ -148,21 +149,30 @@ class DecodingEngine:
             where it was.
         """
         with self._stepping:
-            stepper = self._current_stepper()
-            self._drop([row for row in self._running if row.is_leaving], "left")
-            self._begin_rows(stepper)
-            self._make_room(stepper)
-            ahead = 1 if stepper.is_queued else 0
-            due = [
-                row.progress
-                for row in self._running
-                if row.progress is not None
-                and row.progress.has_more
-                and row.progress.drawn - row.progress.read <= ahead
-            ]
-            if due:
-                stepper.advance(due)
-            return self._deliver(stepper)
+            if self._is_stepping:
+                raise RuntimeError("step was called by a row's callback, within a step.")
+            self._is_stepping = True
+            try:
+                return self._step()
+            finally:
+                self._is_stepping = False
+
+    def _step(self) -> list[tuple[Row, int]]:
+        stepper = self._current_stepper()
+        self._drop([row for row in self._running if row.is_leaving], "left")
+        self._begin_rows(stepper)
+        self._make_room(stepper)
+        ahead = 1 if stepper.is_queued else 0
+        due = [
+            row.progress
+            for row in self._running
+            if row.progress is not None
+            and row.progress.has_more
+            and row.progress.drawn - row.progress.read <= ahead
+        ]
+        if due:
+            stepper.advance(due)
+        return self._deliver(stepper)
 
     def _current_stepper(self) -> Stepper:
         """The one for the network and the device, chosen anew whenever no row runs."""
@@ -215,6 +225,9 @@ class DecodingEngine:
         """Free the memory of a row, and put it back to its place among those that wait."""
         self._release(row)
         with self._changing:
+            if row.is_leaving:  # since this step began
+                _end(row, "left")
+                return
             row.state = "waiting"
             self._waiting.append(row)
             self._waiting.sort(key=lambda one: one.number)

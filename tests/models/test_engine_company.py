@@ -1,0 +1,72 @@
+"""What one row of an engine may do to others: nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlx_chatterbox.doctor.playing import play
+from mlx_chatterbox.doctor.repertoire import Repertoire
+from mlx_chatterbox.doctor.schedules import PlannedRow, Schedule
+from mlx_chatterbox.doctor.small_t3 import small_t3
+from mlx_chatterbox.models.t3.engine import DecodingEngine
+from tests.models.test_schedules import FAST_TOLERANCE, steps_by
+
+NAN = 8
+
+
+@pytest.fixture(scope="module")
+def turbo():
+    return small_t3("turbo")
+
+
+def longest(repertoire: Repertoire) -> int:
+    return max(range(8), key=lambda number: len(repertoire.alone(number).tokens))
+
+
+@pytest.mark.parametrize("steps", ["mlx", "gpu"])
+def test_a_row_of_nan_leaves_nothing_to_the_next_in_its_place(turbo, steps):
+    """As on a GPU a place stays; masked slots that are NaN would make all of its row NaN."""
+    with steps_by(steps):
+        how = {"mode": "fast", "tolerance": FAST_TOLERANCE, "has_long": False}
+        repertoire = Repertoire(turbo, 9, **how)
+        assert repertoire.alone(NAN).end == "failed"
+        others = [PlannedRow(longest(repertoire), 0) for _ in range(3)]
+        rows = (*others, PlannedRow(NAN, 0), PlannedRow(longest(repertoire), 6))
+        assert not play(Schedule(0, rows, 16, None, None, "one"), repertoire).problem
+
+
+@pytest.mark.parametrize("steps", ["c", "mlx"])
+def test_a_callback_that_steps_fails_alone(turbo, steps):
+    with steps_by(steps):
+        repertoire = Repertoire(turbo, 8, has_long=False)
+        engine, number = repertoire.engine(rows=8), longest(repertoire)
+        stepping = engine.join(repertoire.request(number, on_token=lambda token: engine.step()))
+        other = engine.join(repertoire.request(number))
+        engine.run_until_idle()
+    assert stepping.end == "failed"
+    assert "within a step" in str(stepping.error)
+    assert other.tokens == repertoire.alone(number).tokens
+
+
+def test_a_row_that_leaves_while_it_is_interrupted_ends(turbo, monkeypatch):
+    """Another thread may call `leave` at any moment of a step."""
+    repertoire = Repertoire(turbo, 8, has_long=False)
+    growing = [n for n in range(8) if repertoire.slots(n) < repertoire.most_slots(n)]
+    grown = next(n for n in growing if len(repertoire.alone(n).tokens) > 16)
+    engine = repertoire.engine(rows=8, positions=512)
+    interrupt, left = DecodingEngine._interrupt, []
+
+    def leave_then_interrupt(one, row):
+        one.leave(row)
+        left.append((row, len(row.tokens)))
+        interrupt(one, row)
+
+    monkeypatch.setattr(DecodingEngine, "_interrupt", leave_then_interrupt)
+    engine.join(repertoire.request(grown))
+    engine.join(repertoire.request(longest(repertoire)))
+    while not left:
+        engine.step()
+    ((row, count),) = left
+    assert (row.state, row.end) == ("ended", "left")
+    engine.run_until_idle()
+    assert len(row.tokens) == count
