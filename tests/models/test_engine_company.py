@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from mlx_chatterbox.doctor.playing import play
@@ -9,8 +10,10 @@ from mlx_chatterbox.doctor.repertoire import Repertoire
 from mlx_chatterbox.doctor.schedules import PlannedRow, Schedule
 from mlx_chatterbox.doctor.small_t3 import small_t3
 from mlx_chatterbox.models.t3.engine import DecodingEngine
+from mlx_chatterbox.runtime import device, parallel
 from tests.models.test_schedules import FAST_TOLERANCE, steps_by
 
+pytestmark = pytest.mark.numbers
 NAN = 8
 
 
@@ -70,3 +73,22 @@ def test_a_row_that_leaves_while_it_is_interrupted_ends(turbo, monkeypatch):
     assert (row.state, row.end) == ("ended", "left")
     engine.run_until_idle()
     assert len(row.tokens) == count
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_number_of_a_blas_threads_does_not_matter(threads):
+    """Another engine, in another thread, may change it at any time (red without our C)."""
+    blas = parallel._blas()
+    if blas is None or not device.on_cpu():
+        pytest.skip("no OpenBLAS computes here")
+    before = blas.openblas_get_num_threads()
+    with steps_by("mlx"):
+        t3 = small_t3("english")
+        repertoire, other = (Repertoire(t3, 6, has_long=False) for _ in range(2))
+        expected = repertoire.alone(1).logits
+        blas.openblas_set_num_threads(threads)
+        try:
+            found = other.alone(1).logits
+        finally:
+            blas.openblas_set_num_threads(before)
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 
 import mlx.core as mx
@@ -20,7 +21,8 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-from ...runtime import device
+from ...runtime import device, native
+from ...runtime.parallel import prefill_threads
 from .cache import KVCache, RowCache, SharedCache, rounded_capacity
 from .native_step import MOST_ROWS, NativeStep
 from .rows import Progress
@@ -392,6 +394,12 @@ class ApartStepper(_QueuedStepper):
         return _own_slots([cache for row in rows for cache in self._own[row]], joining)
 
     def advance(self, rows: Sequence[Progress]) -> None:
+        with _known_threads(self._t3) as is_now:
+            self._advance(rows)
+            if is_now:
+                mx.eval([self._latest[row][:2] for row in rows])
+
+    def _advance(self, rows: Sequence[Progress]) -> None:
         for group in groups_of(rows, max(self._width, 2)):
             tokens, _ = self._tokens(group)
             caches = [cache for row in group for cache in self._own[row]]
@@ -418,6 +426,20 @@ class ApartStepper(_QueuedStepper):
         return place
 
 
+@contextmanager
+def _known_threads(t3: T3) -> Iterator[bool]:
+    """Fix the threads of a BLAS where it makes the products, which it may round by their number.
+
+    Yields:
+        True where it is so: what is computed is to be evaluated within the block.
+    """
+    if device.on_cpu() and native.library() is None:
+        with prefill_threads(t3.is_small):
+            yield True
+    else:
+        yield False
+
+
 def alike_width(t3: T3, most: int) -> int:
     """The largest number of product rows up to `most` that are rounded alike at every place.
 
@@ -430,8 +452,9 @@ def alike_width(t3: T3, most: int) -> int:
     asked = (most, device.on_cpu(), kinds)
     if asked not in t3.alike_widths:
         width = most
-        while width > 1 and not _are_alike(t3, width):
-            width //= 2
+        with _known_threads(t3):
+            while width > 1 and not _are_alike(t3, width):
+                width //= 2
         t3.alike_widths[asked] = width
     return t3.alike_widths[asked]
 
