@@ -197,9 +197,9 @@ EXPORTED int decode(const float *x, const float *cosine, const float *sine, cons
     for (int row = 0; row < rows; row++)
         if (slots[row] + 1 > longest) longest = slots[row] + 1;
     longest = padded_depth(longest);
-    const size_t sizes[] = {n * width,  n * width,  n * padded_depth(most), n * inside,
-                            n * inside, n * inside, n * inside,             n * inner,
-                            n * inner,  n * heads * longest};
+    const size_t packed = packed_rows(rows) * padded_depth(most);
+    const size_t sizes[] = {n * width,  n * width,  packed,     n * inside, n * inside,
+                            n * inside, n * inside, n * inner,  n * inner,  n * heads * longest};
     Step job = {.rows = rows, .width = width, .heads = heads, .depth = depth, .inner = inner,
                 .longest = longest, .eps = eps, .slots = slots, .capacities = capacities,
                 .cosine = cosine, .sine = sine};

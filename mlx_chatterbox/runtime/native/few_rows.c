@@ -67,7 +67,94 @@ enum { WORTH_SHARING = 65536 }; /* weights */
 #define BOTH(M, N) TILE(M, N) TILE(M, 1)
 WITH_TILES(BOTH)
 
+/* More rows than a tile holds: two tiles of them take turns with a block of the weights, along the
+ * depth, so that both find it in the cache, and keep their sums between blocks. What each fetches
+ * ahead is half of the next block. */
+#if MANY_REGISTERS
+enum { BLOCK = 512, BLOCK_COLUMNS = 48, HALF = MOST_ROWS / 2 };
+#define PIECE(N)                                                                                \
+    static inline __attribute__((always_inline)) void piece_##N(                                 \
+        const float *x, const float *w, size_t stride, int depth, Lanes *kept, int begin,        \
+        const float *ahead) {                                                                   \
+        Lanes sum[HALF][N];                                                                     \
+        _Pragma("GCC unroll 8") for (int i = 0; i < HALF; i++)                                   \
+            _Pragma("GCC unroll 8") for (int j = 0; j < N; j++)                                  \
+                sum[i][j] = begin ? (Lanes){0} : kept[i * N + j];                               \
+        for (int k = 0; k + LANES <= depth; k += LANES) {                                       \
+            Lanes weights[N];                                                                   \
+            _Pragma("GCC unroll 8") for (int j = 0; j < N; j++) {                                \
+                weights[j] = *(const Lanes *)(w + j * stride + k);                              \
+                __builtin_prefetch(ahead + j * stride + (k >> 1), 0, 2);                        \
+            }                                                                                   \
+            _Pragma("GCC unroll 8") for (int i = 0; i < HALF; i++) {                             \
+                Lanes row = *(const Lanes *)(x + (size_t)k * HALF + i * LANES);                 \
+                IN_REGISTER(row);                                                               \
+                _Pragma("GCC unroll 8") for (int j = 0; j < N; j++) sum[i][j] += row * weights[j]; \
+            }                                                                                   \
+        }                                                                                       \
+        _Pragma("GCC unroll 8") for (int i = 0; i < HALF; i++)                                   \
+            _Pragma("GCC unroll 8") for (int j = 0; j < N; j++) kept[i * N + j] = sum[i][j];     \
+    }
+PIECE(3) PIECE(1)
+
+/* The sums of one half's tile to their place in the result. */
+static inline __attribute__((always_inline)) void write_half(const Product *job, int half, int n,
+                                                             int columns, const Lanes *kept) {
+    const int whole = job->depth / LANES * LANES, is_rest = whole < job->depth;
+    const int rows = job->rows - half * HALF < HALF ? job->rows - half * HALF : HALF;
+    const float *rest = job->x + (size_t)half * HALF * padded_depth(job->depth) + whole * HALF;
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++) {
+            float result = total(kept[i * columns + j]);
+            for (int r = 0; is_rest && whole + r < job->depth; r++)
+                result += rest[i * LANES + r] * job->w[(n + j) * job->w_stride + whole + r];
+            float *to = job->out + (half * HALF + i) * job->out_stride + n + j;
+            *to = job->alpha * result + (job->beta == 0 ? 0 : job->beta * *to);
+        }
+}
+
+static inline __attribute__((always_inline)) void columns_of_halves(const Product *job, int n,
+                                                                    int columns) {
+    Lanes kept[2][BLOCK_COLUMNS][HALF];
+    const size_t stride = job->w_stride, half_size = (size_t)HALF * padded_depth(job->depth);
+    const int whole = job->depth / LANES * LANES, threes = columns / 3 * 3;
+    const float *w = job->w + n * stride;
+    for (int k = 0; k == 0 || k < whole; k += BLOCK) {
+        const int depth = whole - k < BLOCK ? whole - k : BLOCK;
+        const int is_last = k + BLOCK >= whole, is_end = n + 2 * BLOCK_COLUMNS > job->columns;
+        /* What lies beyond the matrix is nothing to fetch. */
+        const float *next = !is_last ? w + k + BLOCK : is_end ? w : w + BLOCK_COLUMNS * stride;
+        for (int half = 0; half < 2; half++) {
+            const float *x = job->x + half * half_size + (size_t)k * HALF;
+            const float *ahead = next + (half ? depth / 2 : 0);
+            for (int j = 0; j < threes; j += 3)
+                piece_3(x, w + j * stride + k, stride, depth, kept[half][j], k == 0,
+                        ahead + j * stride);
+            for (int j = threes; j < columns; j++)
+                piece_1(x, w + j * stride + k, stride, depth, kept[half][j], k == 0,
+                        ahead + j * stride);
+        }
+    }
+    for (int half = 0; half < 2; half++) {
+        for (int j = 0; j < threes; j += 3) write_half(job, half, n + j, 3, kept[half][j]);
+        for (int j = threes; j < columns; j++) write_half(job, half, n + j, 1, kept[half][j]);
+    }
+}
+
+static void both_halves(const Product *job, int from, int to) {
+    int n = from;
+    for (; n + BLOCK_COLUMNS <= to; n += BLOCK_COLUMNS) columns_of_halves(job, n, BLOCK_COLUMNS);
+    if (n < to) columns_of_halves(job, n, to - n);
+}
+#endif
+
 static void stripe(const Product *job, int from, int to) {
+#if MANY_REGISTERS
+    if (job->rows > TALLEST) {
+        both_halves(job, from, to);
+        return;
+    }
+#endif
     int halved = job->rows > TALLEST, pass = 0;
     for (int row = 0; row < job->rows; pass++) {
         const int left = job->rows - row;
@@ -97,15 +184,17 @@ static void stripe(const Product *job, int from, int to) {
 
 /* Rows of a tile side by side: eight rows a page apart would fall into one set of the cache. */
 void pack_rows(const float *x, size_t stride, int rows, int depth, float *out) {
-    const int padded = padded_depth(depth);
-    for (int row = 0; row < rows;) {
-        const int left = rows - row;
+    const int padded = padded_depth(depth), in_all = packed_rows(rows);
+    for (int row = 0; row < in_all;) {
+        const int left = in_all - row;
         int height = TALLEST;
         while (height > left) height /= 2;
         for (int i = 0; i < height; i++)
             for (int k = 0; k < depth; k += LANES) {
                 const int width = depth - k < LANES ? depth - k : LANES;
-                memcpy(out + (size_t)k * height + i * LANES, x + (row + i) * stride + k, 4 * width);
+                float *to = out + (size_t)k * height + i * LANES;
+                if (row + i < rows) memcpy(to, x + (row + i) * stride + k, 4 * width);
+                else memset(to, 0, 4 * width);
             }
         out += (size_t)height * padded;
         row += height;
@@ -117,7 +206,8 @@ static void do_share(void *context, int i) {
     while (i >= job->shares) i -= job++->shares;
     const int from = i * job->share, end = from + job->share;
     const int to = end < job->columns ? end : job->columns;
-    for (int n = from; n < to; n += STRIPE) stripe(job, n, n + STRIPE < to ? n + STRIPE : to);
+    const int width = job->rows > TALLEST && MANY_REGISTERS ? to - from : STRIPE;
+    for (int n = from; n < to; n += width) stripe(job, n, n + width < to ? n + width : to);
 }
 
 void multiply_rows(Product *products, int count) {

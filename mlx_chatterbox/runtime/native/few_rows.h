@@ -27,7 +27,13 @@ typedef struct {
 
 static inline size_t padded_depth(size_t depth) { return (depth + LANES - 1) / LANES * LANES; }
 
-/* x (rows, depth) in the order that the product reads it, rows * padded_depth(depth) long. */
+/* Rows that are packed for so many: with many registers two tiles of eight, the last rows empty. */
+static inline int packed_rows(int rows) {
+    return MANY_REGISTERS && rows > MOST_ROWS / 2 ? MOST_ROWS : rows;
+}
+
+/* x (rows, depth) in the order that the product reads it, packed_rows(rows) * padded_depth(depth)
+ * long. */
 void pack_rows(const float *x, size_t stride, int rows, int depth, float *out);
 
 /* Any product, of a few rows here and of more in OpenBLAS. */
