@@ -45,8 +45,8 @@ class SpeechOptions(TypedDict, total=False):
             `outcomes` reports the finding of every piece (`docs/guards.md`). Not with `noise` or
             `source`, which fit one attempt.
         batch_size: number of pieces that are decoded together; by default 8 with guidance, else 16.
-        vocode_together: most pieces of about one length that S3Gen vocodes in one call; by default
-            1, one after the other, which is as fast on a CPU (`docs/performance.md`). More change
+        vocode_together: most pieces of about one length that S3Gen vocodes in one call. It is meant
+            for GPUs; 1, the default, is faster on a CPU (`docs/performance.md`). More change
             samples by rounding, so they exclude `invariant`; also `noise`, `source` and streams.
         speed: factor of the tempo, 0.5 to 2, at the same pitch (`audio/stretch.py`); pauses too. 1
             changes nothing.
