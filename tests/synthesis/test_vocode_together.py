@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox import ChatterboxTTS, Voice
+from mlx_chatterbox.api.tts import open_model
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.models.s3gen.batch import speech_of
 from mlx_chatterbox.models.s3gen.s3gen import S3Gen, S3GenConditionals
@@ -158,6 +159,24 @@ def test_a_batch_in_several_voices_is_what_it_is_one_by_one(
     assert tts.outcomes == outcomes
     assert len({len(one) for one in found}) > 3
     assert calls.together
+
+
+@pytest.mark.parametrize("variant", ["multilingual", "turbo"])
+def test_each_variant_ends_as_it_does_alone(small_models, voices, monkeypatch, chosen, variant):
+    """The multilingual model's last token is dropped, and Turbo gets silence after it."""
+    calls = Calls(monkeypatch)
+    monkeypatch.setattr(synthesizer, "BUCKET_TOKENS", 1000)
+    tts = open_model(small_models(variant))
+    tts.conds = tts.voice_of(np.concatenate(voices[:3]))
+    settings = {"guard": False, **FAST}
+    if variant == "multilingual":
+        settings["language_id"] = "fr"
+    alone = tts.generate_batch(TEXTS[:4], **settings)
+    lengths = sorted(calls.alone)
+    found = tts.generate_batch(TEXTS[:4], vocode_together=4, **settings)
+    assert sorted(length for one in calls.together for length in one) == lengths
+    assert [len(one) for one in found] == [len(one) for one in alone]
+    assert len({len(one) for one in alone}) > 1
 
 
 def test_one_call_for_a_bucket(tts, cast, monkeypatch, chosen, calls):
