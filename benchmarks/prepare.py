@@ -67,10 +67,15 @@ def write_inputs(work: Path) -> Path:
     return write_dump(work / "benchmark-inputs.safetensors", make_inputs())
 
 
+def machine_name() -> str:
+    """The kind of this machine: system, architecture, and cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{platform.system()} {platform.machine()}, {cores} cores"
+
+
 def metadata(arguments: argparse.Namespace) -> dict:
     """Machine, settings and versions that the figures depend on, and a title for the picture."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    machine = f"{platform.system()} {platform.machine()}, {cores} cores"
+    machine = machine_name()
     device = "" if arguments.device == "cpu" else ", GPU"
     return {
         "title": f"mlx-chatterbox {__version__} on {machine}{device}: float32, full size",

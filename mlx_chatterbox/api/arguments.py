@@ -31,6 +31,7 @@ _OF_THE_CALL = {
     "source": "it fits one text: see generate",
     "progress": "it is of the whole call",
     "batch_size": "it is of the whole call",
+    "vocode_together": "it is of the whole call",
 }
 
 

@@ -22,7 +22,7 @@ from ..errors import SettingError
 from ..models.config import ModelConfig, QuantizationConfig
 from ..models.s3gen.batch import mel_frames, mels_of, stack_padded, waveforms_of
 from ..models.s3gen.config import S3GenConfig
-from ..models.s3gen.s3gen import S3Gen, S3GenConditionals, trim_fade
+from ..models.s3gen.s3gen import S3Gen, S3GenConditionals, faded_in, trim_fade
 from ..models.s3tokenizer.config import S3TokenizerConfig
 from ..models.s3tokenizer.s3tokenizer import S3TokenizerV2
 from ..runtime.device_argument import on_device
@@ -276,11 +276,7 @@ class S3GenModel(nn.Module):
         waveforms, sources = waveforms_of(
             self.s3gen.mel2wav, mels, rows.source_keys, source_cache_rows(cache_source, len(mels))
         )
-        fade = self.trim_fade
-        faded = [
-            mx.concatenate([wave[: len(fade)] * fade[: len(wave)], wave[len(fade) :]])
-            for wave in waveforms
-        ]
+        faded = [faded_in(wave, self.config.sampling_rate) for wave in waveforms]
         as_mlx = is_mlx(speech_tokens)
         return (
             to_caller_library(stack_padded(faded), as_mlx),

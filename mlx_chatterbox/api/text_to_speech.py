@@ -203,7 +203,8 @@ class TextToSpeech(ABC):
         """Speak several texts together, in one voice or each in its own.
 
         T3 decodes `batch_size` texts at once, which takes little longer than one of them; S3Gen
-        then vocodes one after the other, or, on two or three cores, two at a time. The speech of a
+        then vocodes one after the other, or, on two or three cores, two at a time, or several in
+        one call (`vocode_together`). The speech of a
         text does not depend on the others: it equals `generate`'s with the same seed, voice and
         settings, up to rounding; a text with a guard's finding is repeated. Memory for
         T3's keys and values grows with the batch, by 0.5 MB a token and text for the Llama models
@@ -217,8 +218,9 @@ class TextToSpeech(ABC):
             voices: one for each text; None is the voice that the other arguments name, or the
                 model's own.
             settings: for each text keyword arguments of `generate` in a dict, which replace those
-                of the call; not `seed`, `voice`, `noise`, `source`, `progress` and `batch_size`. A
-                recording in them (`audio_prompt_path`) is the voice of this text alone.
+                of the call; not `seed`, `voice`, `noise`, `source`, `progress`, `batch_size` and
+                `vocode_together`. A recording in them (`audio_prompt_path`) is the voice of this
+                text alone.
             seeds: one for each text instead.
             finished: callback(number, waveform, outcomes) as soon as a text is complete, its mark
                 included, while others are still computed: in the thread that finished it, and

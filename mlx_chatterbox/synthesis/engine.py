@@ -108,8 +108,8 @@ class Engine:
 
         Args:
             arguments: one for each text.
-            options: of the whole call; of them only `seed`, `batch_size`, `noise`, `source` and
-                `progress` count, as each text has all others in its own.
+            options: of the whole call; of them only `seed`, `batch_size`, `vocode_together`,
+                `noise`, `source` and `progress` count, as each text has all others in its own.
             is_shared: as in `Request`.
 
         Raises:
@@ -142,6 +142,7 @@ class Engine:
             voices=tuple(voices[id(one)] for one in arguments),
             settings=settings,
             batch_size=options.get("batch_size") or self._default_batch_size(settings),
+            vocode_together=options.get("vocode_together") or 1,
             is_shared=is_shared,
             names=tuple(names),
             noise=noise,
@@ -261,11 +262,15 @@ class Engine:
             on_begin: called with the result, which grows, when the first chunk is requested.
 
         Raises:
-            SettingError: it has several texts, or noise. While speaking only TextError, if no token
-                has a sound.
+            SettingError: it has several texts, noise, or is vocoded together. While speaking only
+                TextError, if no token has a sound.
         """
         if request.noise is not None or request.source is not None:
             raise SettingError("a stream takes no noise or source: they fit a whole utterance.")
+        if request.vocode_together > 1:
+            raise SettingError(
+                "a stream needs vocode_together=1: it vocodes one window after the other."
+            )
         if len(request.texts) != 1:
             raise SettingError(f"a stream speaks one text; this request has {len(request.texts)}.")
         synthesizer = StreamSynthesizer(

@@ -45,6 +45,9 @@ class SpeechOptions(TypedDict, total=False):
             `outcomes` reports the finding of every piece (`docs/guards.md`). Not with `noise` or
             `source`, which fit one attempt.
         batch_size: number of pieces that are decoded together; by default 8 with guidance, else 16.
+        vocode_together: most pieces of about one length that S3Gen vocodes in one call. It is meant
+            for GPUs; 1, the default, is faster on a CPU (`docs/performance.md`). More change
+            samples by rounding, so they exclude `invariant`; also `noise`, `source` and streams.
         speed: factor of the tempo, 0.5 to 2, at the same pitch (`audio/stretch.py`); pauses too. 1
             changes nothing.
         normalize: True writes numbers, abbreviations and signs out in words first; None takes the
@@ -62,12 +65,13 @@ class SpeechOptions(TypedDict, total=False):
     lexicon: Lexicon
     guard: bool
     batch_size: int | None
+    vocode_together: int
     speed: float | None
     normalize: bool | None
 
 
 # Those that do not default to None.
-OPTION_DEFAULTS: SpeechOptions = {"guard": True}
+OPTION_DEFAULTS: SpeechOptions = {"guard": True, "vocode_together": 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +151,7 @@ class Request:
         seeds: one for each text; None draws another each time the request is spoken.
         voices, settings: one for each text. Texts in one voice at one emotion share one object.
         batch_size: most pieces that are decoded together.
+        vocode_together: most pieces that are vocoded together.
         is_shared: True gives the pieces both of two cores, one after the other, as `generate` does
             for its only text; False gives each text one core, as `generate_batch` does, so that
             its samples are the same in any company.
@@ -160,7 +165,7 @@ class Request:
 
     Raises:
         SettingError: not as many seeds, voices or settings as texts; a seed outside its range;
-            noise for several pieces.
+            noise for several pieces; pieces vocoded together with noise or `invariant`.
     """
 
     texts: tuple[tuple[TextPiece, ...], ...]
@@ -168,6 +173,7 @@ class Request:
     voices: tuple[Voice, ...]
     settings: tuple[SpeechSettings, ...]
     batch_size: int = 1
+    vocode_together: int = 1
     is_shared: bool = True
     invariant: bool = False
     names: tuple[str, ...] = ()
@@ -182,6 +188,21 @@ class Request:
         check_one_each("settings", self.settings, len(self.texts))
         check_one_each("names", self.names or self.texts, len(self.texts))
         check_noise(self.noise, self.source, self.texts)
+        self._check_vocoding()
+
+    def _check_vocoding(self) -> None:
+        if self.vocode_together == 1:
+            return
+        if self.invariant:
+            raise SettingError(
+                "invariant=True needs vocode_together=1: speech that is vocoded together is the "
+                "same only up to rounding."
+            )
+        if self.noise is not None or self.source is not None:
+            raise SettingError(
+                "noise and source need vocode_together=1: they fit one text, which is vocoded by "
+                "itself."
+            )
 
     def utterances(self) -> list[Utterance]:
         """All pieces in order, each with its seed; seeds that are None are drawn now."""
@@ -224,7 +245,7 @@ def check_options(options: SpeechOptions) -> None:
     """
     for name in options.keys() - SpeechOptions.__annotations__.keys():
         raise TypeError(f"got an unexpected keyword argument {name!r}")
-    for name in ("seed", "max_new_tokens", "n_cfm_timesteps", "batch_size"):
+    for name in ("seed", "max_new_tokens", "n_cfm_timesteps", "batch_size", "vocode_together"):
         check_whole(name, options.get(name))
     for name in ("watermark", "guard", "normalize"):
         check_flag(name, options.get(name))
@@ -233,9 +254,13 @@ def check_options(options: SpeechOptions) -> None:
         if value is not None and not hasattr(value, "shape"):
             raise SettingError(f"{name} must be an array; got {described(value)}.")
     check_callback("progress", options.get("progress"))
-    size = options.get("batch_size")
-    if size is not None and size < 1:
-        raise SettingError(f"batch_size must be 1 or more; got {size}.")
+    sizes = {
+        "batch_size": options.get("batch_size"),
+        "vocode_together": options.get("vocode_together"),
+    }
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise SettingError(f"{name} must be 1 or more; got {size}.")
 
 
 def check_whole(name: str, value: object) -> None:

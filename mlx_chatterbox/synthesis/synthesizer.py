@@ -11,6 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..models.config import SILENCE_TOKEN, ModelConfig
+from ..models.s3gen.batch import speech_of
 from ..models.t3.cache import KVCache
 from ..models.t3.engine import DecodingEngine
 from ..models.t3.rows import Row, RowRequest
@@ -21,6 +22,10 @@ from ..voices.voice import Voice
 from .monitor import Finding, TokenMonitor
 from .request import Request, Utterance
 from .tokens import TOKENS_PER_SECOND, DecodedTokens, audible_tokens
+
+# Attempts that are vocoded together differ by less than so many tokens, of 40 ms, prompt included:
+# all are computed as long as the longest.
+BUCKET_TOKENS = 32
 
 
 @dataclass
@@ -123,50 +128,105 @@ class BatchSynthesizer:
 
         Args:
             then: called in the thread that vocoded the attempt, perhaps for two at the same time,
-                so that it does not wait for the others.
+                as soon as it is vocoded, with those that are vocoded together.
         """
         if not attempts:
             return
         keys = [token_and_sound_keys(one.seed)[1] for one in attempts]
         mx.eval([vars(one.utterance.voice) for one in attempts], keys)
 
-        def work(attempt: Attempt, key: mx.array) -> None:
-            if attempt.waveform is None:
-                attempt.waveform = self._waveform(attempt, key)
-            then(attempt)
+        def work(numbers: Sequence[int]) -> None:
+            some = [attempts[i] for i in numbers]
+            if len(some) > 1:
+                self._vocode_together(some, [keys[i] for i in numbers])
+            elif some[0].waveform is None:
+                some[0].waveform = self._waveform(some[0], keys[numbers[0]])
+            for one in some:
+                then(one)
 
-        works = [partial(work, one, key) for one, key in zip(attempts, keys, strict=True)]
+        groups = vocoding_groups(attempts, self._request.vocode_together)
         with core_lock():
             if self._request.is_shared:
-                for one in works:
-                    one()
+                for numbers in groups:
+                    work(numbers)
                 return
             # The longest first, or at the end one core would be waited for.
-            order = sorted(range(len(works)), key=lambda i: -len(attempts[i].decoded.audible))
-            run_all([works[i] for i in order])
+            amounts = [sum(len(attempts[i].decoded.audible) for i in one) for one in groups]
+            order = sorted(range(len(groups)), key=lambda i: -amounts[i])
+            run_all([partial(work, groups[i]) for i in order])
 
     def _waveform(self, attempt: Attempt, key: mx.array) -> np.ndarray:
         """An attempt's speech tokens to a waveform, (samples,) float32."""
-        request, defaults = self._request, self._config.generation
-        utterance, tokens = attempt.utterance, attempt.decoded.audible
-        progress = request.progress
         waveform = self._networks.s3gen(
-            mx.array(tokens + [SILENCE_TOKEN] * defaults.silence_tokens, dtype=mx.int32),
-            utterance.voice.reference,
+            self._tokens_of(attempt),
+            attempt.utterance.voice.reference,
             key=key,
-            noise=request.noise,
-            source=request.source,
-            n_timesteps=utterance.settings.cfm_steps,
-            on_step=None if progress is None else lambda done, total: progress("flow", done, total),
+            noise=self._request.noise,
+            source=self._request.source,
+            n_timesteps=attempt.utterance.settings.cfm_steps,
+            on_step=self._on_step(),
         )
         waveform = np.array(waveform)
         # The next sentence has other sizes: what this one leaves fits none of its arrays.
         clear_device_cache()
-        if defaults.drop_last_token:
-            # Upstream: decoded just before the stop token, it becomes 40 ms of noise.
-            samples_per_token = self._config.s3gen.sampling_rate // TOKENS_PER_SECOND
-            waveform = waveform[: max(1, len(tokens) - 1) * samples_per_token]
-        return waveform
+        return self._without_last_token(waveform, attempt)
+
+    def _vocode_together(self, attempts: Sequence[Attempt], keys: Sequence[mx.array]) -> None:
+        """Vocode several attempts in one call: each as `_waveform` does, up to rounding."""
+        waveforms = speech_of(
+            self._networks.s3gen,
+            [self._tokens_of(one) for one in attempts],
+            [one.utterance.voice.reference for one in attempts],
+            keys,
+            attempts[0].utterance.settings.cfm_steps,
+            self._on_step(),
+        )
+        mx.eval(waveforms)
+        for one, waveform in zip(attempts, waveforms, strict=True):
+            one.waveform = self._without_last_token(np.array(waveform), one)
+        clear_device_cache()
+
+    def _tokens_of(self, attempt: Attempt) -> mx.array:
+        """The tokens that S3Gen speaks, (m,), silence after them included."""
+        silence = [SILENCE_TOKEN] * self._config.generation.silence_tokens
+        return mx.array(attempt.decoded.audible + silence, dtype=mx.int32)
+
+    def _on_step(self) -> Callable[[int, int], None] | None:
+        progress = self._request.progress
+        return None if progress is None else partial(progress, "flow")
+
+    def _without_last_token(self, waveform: np.ndarray, attempt: Attempt) -> np.ndarray:
+        if not self._config.generation.drop_last_token:
+            return waveform
+        # Upstream: decoded just before the stop token, it becomes 40 ms of noise.
+        samples_per_token = self._config.s3gen.sampling_rate // TOKENS_PER_SECOND
+        return waveform[: max(1, len(attempt.decoded.audible) - 1) * samples_per_token]
+
+
+def vocoding_groups(attempts: Sequence[Attempt], together: int) -> list[list[int]]:
+    """Numbers of the attempts, from 0, that are vocoded in one call each.
+
+    Those of a group have as many steps of the flow, and about one length with the voice's prompt
+    (`BUCKET_TOKENS`). An attempt that is vocoded already is by itself.
+
+    Args:
+        together: most of a group.
+    """
+    groups: list[list[int]] = []
+    open_groups: dict[tuple[int, int], list[int]] = {}
+    for number, one in enumerate(attempts):
+        if together == 1 or one.waveform is not None:
+            groups.append([number])
+            continue
+        prompt = one.utterance.voice.reference.prompt_token.shape[1]
+        bucket = (prompt + len(one.decoded.audible)) // BUCKET_TOKENS
+        key = (one.utterance.settings.cfm_steps, bucket)
+        group = open_groups.get(key)
+        if group is None or len(group) == together:
+            open_groups[key] = group = []
+            groups.append(group)
+        group.append(number)
+    return groups
 
 
 def row_request(

@@ -54,6 +54,7 @@ WRONG = [
     (last(source=np.zeros(3)), SettingError, "^settings of text 3 cannot have source"),
     (last(progress=print), SettingError, "^settings of text 3 cannot have progress"),
     (last(batch_size=1), SettingError, "^settings of text 3 cannot have batch_size"),
+    (last(vocode_together=2), SettingError, "^settings of text 3 cannot have vocode_together"),
     (last(temperature=-1.0), SettingError, OF_3 + "temperature must be"),
     (last(temperature=None), SettingError, OF_3 + "temperature must be a number"),
     (last(min_p=2.0), SettingError, OF_3 + "min_p must be"),

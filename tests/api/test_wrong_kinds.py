@@ -30,6 +30,7 @@ WRONG = [
     ("max_new_tokens", 2.5, "max_new_tokens must be a whole number"),
     ("n_cfm_timesteps", "x", "n_cfm_timesteps must be a whole number"),
     ("batch_size", "x", "batch_size must be a whole number"),
+    ("vocode_together", "x", "vocode_together must be a whole number"),
     ("normalize", "no", "normalize must be True or False; got the str 'no'"),
     ("guard", "off", "guard must be True or False"),
     ("watermark", "off", "watermark must be True or False"),

@@ -25,6 +25,7 @@ _INSTALLS = "it would change the environment of the tests, and needs a network; 
 _LOUDSPEAKER = "it needs a sound card"
 _REFERENCE = "it needs upstream's PyTorch package: .ci/run sets it up and runs parity"
 _MINUTES = "it takes many minutes; tests/benchmarks/test_table.py runs its parts"
+_COMPANY = "it takes minutes; tests/benchmarks/test_company.py measures a small model"
 _CLUSTER = "it needs Ray; tests/longform/test_job_ray.py runs a job by it"
 
 NOT_RUN = [
@@ -44,6 +45,7 @@ NOT_RUN = [
     NotRun("python -m benchmarks --peers *", "it installs the peers, and takes an hour"),
     NotRun("python -m benchmarks.streaming *", _MINUTES),
     NotRun("python -m benchmarks.training *", _MINUTES),
+    NotRun("python -m benchmarks.company*", _COMPANY),
     NotRun("mlx-chatterbox doctor", "it takes two minutes: .ci/run has its short form"),
     NotRun("python -m mlx_chatterbox.train.pocket *", "it takes a day, and needs Debian's flite"),
     NotRun("*--ray*", _CLUSTER),

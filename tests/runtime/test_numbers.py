@@ -73,6 +73,7 @@ OPTIONS = [
     ("benchmarks.kills", "--kills", []),
     ("benchmarks.memory", "--tokens", ["a"]),
     ("benchmarks.batch", "--sentences", ["a"]),
+    ("benchmarks.company", "--rounds", []),
     ("benchmarks.streaming", "--sentences", ["a"]),
     ("benchmarks.training", "--rank", ["--model", "a"]),
 ]  # fmt: skip

@@ -107,6 +107,7 @@ PROGRAMS = [
     ("benchmarks.streaming", "_work", ["pocket"]),
     ("benchmarks.training", "_work", ["--model", "a"]),
     ("benchmarks.batch", "_work", ["pocket"]),
+    ("benchmarks.company", "_work", []),
     ("benchmarks.memory", "_work", ["pocket"]),
 ]
 

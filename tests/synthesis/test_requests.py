@@ -131,7 +131,7 @@ def test_every_option_is_shown_and_only_declared_once():
     shown = inspect.signature(ChatterboxTTS.generate).parameters
     for name in SpeechOptions.__annotations__:
         assert shown[name].kind is inspect.Parameter.KEYWORD_ONLY
-        assert shown[name].default is (True if name == "guard" else None)
+        assert shown[name].default is {"guard": True, "vocode_together": 1}.get(name)
         assert f"{name}" in SpeechOptions.__doc__
     assert not {one.name for one in dataclasses.fields(Request)} & {"text", "temperature"}
 

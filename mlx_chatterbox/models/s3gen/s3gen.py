@@ -42,6 +42,13 @@ def trim_fade(sampling_rate: int) -> mx.array:
     return mx.concatenate([mx.zeros((n,)), rising])
 
 
+def faded_in(waveform: mx.array, sampling_rate: int) -> mx.array:
+    """A waveform (n,), its first 40 ms multiplied by `trim_fade`."""
+    fade = trim_fade(sampling_rate)[: waveform.shape[0]]
+    length = fade.shape[0]
+    return mx.concatenate([waveform[:length] * fade, waveform[length:]])
+
+
 class S3Gen(nn.Module):
     """Flow, vocoder and speaker encoder; the S3 tokenizer is a part of its own in a checkpoint."""
 
@@ -98,7 +105,4 @@ class S3Gen(nn.Module):
             on_step,
         )
         waveform, _ = self.mel2wav(mel, source, source_key)
-        fade = trim_fade(self.config.sampling_rate)[: waveform.shape[1]]
-        return mx.concatenate(
-            [waveform[0, : fade.shape[0]] * fade, waveform[0, fade.shape[0] :]]
-        ).astype(mx.float32)
+        return faded_in(waveform[0], self.config.sampling_rate).astype(mx.float32)
