@@ -9,7 +9,7 @@ import pytest
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxVC
 from mlx_chatterbox.errors import SettingError
-from mlx_chatterbox.models.t3 import cache, decoding
+from mlx_chatterbox.models.t3 import cache, decoding, steppers
 from mlx_chatterbox.models.t3.sampling import SamplingSettings
 from mlx_chatterbox.runtime import device, memory
 from mlx_chatterbox.weights.checkpoint import build
@@ -55,24 +55,23 @@ def test_a_step_writes_its_keys_and_values_in_place(variant, as_gpu, monkeypatch
     mx.eval(t3.parameters())
     config = t3.config
     later, grown, layers = slow_nothing(0.1), [], []
-    advance, draw = decoding._DecodingBatch.advance, decoding._DecodingBatch._draw
+    stepper = steppers.SharedStepper
+    advance, draw = stepper.advance, stepper._draw
 
     monkeypatch.setattr(
-        decoding._DecodingBatch,
-        "_draw",
-        lambda self, logits, seen, index: draw(self, logits + later(logits), seen, index),
+        stepper, "_draw", lambda self, rows, logits: draw(self, rows, logits + later(logits))
     )
 
-    def queued(self, index):  # without waiting for it, as decoding does
+    def queued(self, rows):  # without waiting for it, as decoding does
         time.sleep(0.02)
         mx.reset_peak_memory()
         before = mx.get_active_memory()
-        advance(self, index)
+        advance(self, rows)
         time.sleep(0.01)
         grown.append(mx.get_peak_memory() - before)
-        layers.append(self._slots.keys[0].nbytes)
+        layers.append(self._cache.keys[0].nbytes)
 
-    monkeypatch.setattr(decoding._DecodingBatch, "advance", queued)
+    monkeypatch.setattr(stepper, "advance", queued)
     width = t3.embed_speech(mx.zeros((1, 1), dtype=mx.int32), 0).shape[-1]
     cond = 0.1 * mx.random.normal((1, 5, width), key=mx.random.key(1))
     ids = [5, 6, 7] if config.is_gpt2 else [config.start_text_token, 5, config.stop_text_token]

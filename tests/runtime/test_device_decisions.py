@@ -18,6 +18,7 @@ import pytest
 from mlx.utils import tree_map
 
 from mlx_chatterbox import ChatterboxTTS, ChatterboxTurboTTS, ChatterboxVC
+from mlx_chatterbox.models.t3.native_step import NativeStep
 from mlx_chatterbox.nn import (
     activations,
     attention,
@@ -185,6 +186,32 @@ def test_speech_is_the_same_on_both_devices(model, small_models, recording, take
     assert stops[True] == stops[False]
     for one, other in zip(ours, gpus, strict=True):
         assert np.corrcoef(one, other)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("invariant", [False, True])
+def test_tokens_are_the_same_on_both_devices_where_mlx_makes_the_step(
+    small_models, recording, taken, monkeypatch, invariant
+):
+    """Rows that end at different times, while others wait for their places."""
+    monkeypatch.setattr(NativeStep, "of", classmethod(lambda cls, t3: None))
+
+    class Stop(int):  # one token in nine
+        def __eq__(self, other):
+            return other % 9 == 5
+
+        __hash__ = int.__hash__
+
+    def work():
+        tts = ChatterboxTTS.from_local(small_models("english"))
+        monkeypatch.setattr(tts.networks.t3.config, "stop_speech_token", Stop(6562))
+        tts.prepare_conditionals(np.tile(recording, 2))
+        settings = {**SHORT, "guard": False, "watermark": False, "temperature": 0.3}
+        texts = [f"And this is number {number}." for number in range(7)]
+        tts.generate_batch(texts, batch_size=4, invariant=invariant, **settings)
+        return [np.array(tts.last_tokens)]
+
+    ours, gpus = both(work)
+    np.testing.assert_array_equal(ours[0], gpus[0])
 
 
 @pytest.mark.parametrize("variant", ["english", "nano"])

@@ -192,9 +192,10 @@ class Stub:
         result = self.speak(text, **settings)
         return SpeechStream((one for one in result.waveforms), result)
 
-    def generate_batch(self, texts, *, seeds, finished, decode_only, **settings):
-        for index, text in enumerate(texts):
-            result = self.speak(text, **settings)
+    def generate_batch(self, texts, *, seeds, finished, invariant, voices, settings, **common):
+        each = settings or [{}] * len(texts)
+        for index, (text, own) in enumerate(zip(texts, each, strict=True)):
+            result = self.speak(text, **{**common, **own})
             finished(index, result.waveform, result.outcomes)
 
 
