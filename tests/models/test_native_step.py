@@ -40,6 +40,8 @@ ODD = {
 }
 # Weights that are multiplied differently from nine rows on, where a vector has sixteen lanes.
 LARGE = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 4, "head_dim": 64}
+# Weights that are read from memory, so that a Llama's are multiplied in another order.
+LARGEST = {**LARGE, "hidden_size": 1024, "intermediate_size": 1024, "num_attention_heads": 16}
 BACKBONES = {"llama": {}, "gpt2": {"backbone": "gpt2", "max_position_embeddings": 700}}
 
 
@@ -115,10 +117,11 @@ def written(caches: list[RowCache]) -> list[mx.array]:
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("rows", [8, 9, 16])
-def test_many_rows_of_larger_weights(backbone, rows):
+@pytest.mark.parametrize("rows", [1, 8, 9, 16])
+@pytest.mark.parametrize("widths", [LARGE, LARGEST], ids=["large", "largest"])
+def test_many_rows_of_larger_weights(backbone, rows, widths):
     """Results agree within the rounding of some twenty products in a row, each of its depth."""
-    t3 = made(LARGE, backbone)
+    t3 = made(widths, backbone)
     caches = caches_of(t3, [5] * rows, False)
     others = [copied(cache) for cache in caches]
     tokens = mx.random.randint(0, 30, (rows,))
@@ -129,7 +132,9 @@ def test_many_rows_of_larger_weights(backbone, rows):
     assert error <= products * np.finfo(np.float32).eps * t3.config.intermediate_size**0.5
 
 
-@pytest.mark.parametrize("widths", [EVEN, ODD, LARGE], ids=["even", "odd", "large"])
+@pytest.mark.parametrize(
+    "widths", [EVEN, ODD, LARGE, LARGEST], ids=["even", "odd", "large", "largest"]
+)
 @pytest.mark.parametrize("guided", [False, True])
 def test_logits_do_not_depend_on_the_other_rows(t3, guided):
     """To the bit: a row alone, and in every company up to the most rows, at every place."""

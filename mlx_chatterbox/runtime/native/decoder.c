@@ -8,6 +8,7 @@
 
 #include "few_rows.h"
 #include "functions.h"
+#include "many_rows.h"
 #include "pool.h"
 #include "products.h"
 #include "vectors.h"
@@ -29,6 +30,7 @@ typedef struct {
     float *const *keys, *const *values; /* of the layer: of each row (heads, its capacity, depth) */
     float *x, *normed, *packed, *queries, *new_keys, *new_values, *attended, *gates, *up;
     float *scores; /* (rows, heads, longest) */
+    atomic_int *failed; /* no memory for a product */
 } Step;
 
 static void normalise(const Step *job, const float *scale, const float *bias) {
@@ -50,9 +52,25 @@ static Product product(const Step *job, int depth, const float *w, float *out, i
                      .out_stride = columns};
 }
 
+/* A row's sums are added up in one order, whatever the number of rows: here in that of `few_rows.c`
+ * or, where that is as quick for the two rows of a guided sentence, in that of `many_rows.c`, which
+ * is quicker for more. That is a Llama whose weights are read from memory, where a vector has as many
+ * lanes as a step has rows. A GPT-2's single row is slower there. */
+enum { LARGE = 1 << 20 };
+static int in_order_of_many(const Step *job, int columns, int depth) {
+    return LANES == MOST_ROWS && !job->layer->norm_bias && (size_t)columns * depth >= LARGE;
+}
+
 /* x (rows, depth) times the weights of products that `product` made. */
 static void multiply(const Step *job, const float *x, Product *products, int count) {
     const int depth = products->depth;
+    if (in_order_of_many(job, products->columns, depth)) {
+        for (const Product *one = products; one < products + count; one++)
+            if (!multiply_many_rows(one->rows, one->columns, depth, one->alpha, x, depth, one->w,
+                                    depth, one->beta, one->out, one->out_stride))
+                atomic_store(job->failed, 1);
+        return;
+    }
     pack_rows(x, depth, job->rows, depth, job->packed);
     multiply_rows(products, count);
 }
@@ -208,6 +226,8 @@ EXPORTED int decode(const float *x, const float *cosine, const float *sine, cons
                                  &job.up,       &job.scores};
     float *scratch = carve(scratches, sizes, sizeof sizes / sizeof *sizes);
     if (!scratch) return 1;
+    atomic_int failed = 0;
+    job.failed = &failed;
     memcpy(job.x, x, n * width * sizeof(float));
     for (int i = 0; i < layer_count; i++) {
         job.layer = layers + i;
@@ -218,5 +238,5 @@ EXPORTED int decode(const float *x, const float *cosine, const float *sine, cons
     normalise(&job, norm, norm_bias);
     memcpy(result, job.normed, n * width * sizeof(float));
     free(scratch);
-    return 0;
+    return atomic_load(&failed);
 }
