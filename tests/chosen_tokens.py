@@ -32,7 +32,7 @@ class ChosenStepper(Stepper):
 
     def leave(self, rows: Sequence[Progress]) -> None:
         for row in rows:
-            del self._tokens[row]
+            self._tokens.pop(row, None)
 
     def advance(self, rows: Sequence[Progress]) -> None:
         for row in rows:

@@ -9,6 +9,7 @@ from mlx_chatterbox.doctor.playing import play
 from mlx_chatterbox.doctor.repertoire import Repertoire
 from mlx_chatterbox.doctor.schedules import PlannedRow, Schedule
 from mlx_chatterbox.doctor.small_t3 import small_t3
+from mlx_chatterbox.models.t3 import engine as engine_module
 from mlx_chatterbox.models.t3.engine import DecodingEngine
 from mlx_chatterbox.runtime import device, parallel
 from tests.models.test_schedules import FAST_TOLERANCE, steps_by
@@ -92,3 +93,39 @@ def test_the_number_of_a_blas_threads_does_not_matter(threads):
         finally:
             blas.openblas_set_num_threads(before)
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("steps", ["c", "mlx"])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("where", ["prefill", "join"])
+def test_a_row_that_cannot_begin_fails_alone(turbo, monkeypatch, steps, error, where):
+    """Ctrl-C is raised, and the engine goes on afterwards."""
+    with steps_by(steps):
+        repertoire = Repertoire(turbo, 8, has_long=False)
+        engine, number = repertoire.engine(rows=8), longest(repertoire)
+        other = engine.join(repertoire.request(number))
+        engine.step()
+        stepper, begun = type(engine._stepper), []
+
+        def broken(*_):
+            begun.append(1)
+            raise error("broken")
+
+        if where == "prefill":
+            monkeypatch.setattr(engine_module, "prefill", broken)
+        else:
+            monkeypatch.setattr(stepper, "_draw", broken)
+        row = engine.join(repertoire.request(number))
+        if error is KeyboardInterrupt:
+            with pytest.raises(KeyboardInterrupt):
+                engine.step()
+        else:
+            with monkeypatch.context() as only:
+                only.setattr(stepper, "advance", lambda self, rows: None)
+                engine.step()
+        monkeypatch.undo()
+        assert begun == [1]
+        assert (row.state, row.end) == ("ended", "failed")
+        assert isinstance(row.error, RuntimeError if error is KeyboardInterrupt else error)
+        engine.run_until_idle()
+    assert other.tokens == repertoire.alone(number).tokens

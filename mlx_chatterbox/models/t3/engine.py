@@ -15,6 +15,7 @@ import mlx.core as mx
 from ...errors import CheckpointError, SettingError, TextError
 from ...runtime import device
 from ...runtime.parallel import prefill_threads
+from ...runtime.threads import compute_in_this_thread
 from .cache import KVCache, rounded_capacity
 from .native_step import MOST_ROWS, NativeStep
 from .rows import Progress, Row, RowRequest
@@ -97,6 +98,7 @@ class DecodingEngine:
                 f"engine has {self._positions} for all rows."
             )
         one, key = request.conditioning, request.key
+        compute_in_this_thread()
         # Evaluated here: another thread than their maker may not.
         mx.eval(
             request.text_tokens,
@@ -148,6 +150,7 @@ class DecodingEngine:
             The rows that got a token, and which. A row that was interrupted gets none until it is
             where it was.
         """
+        compute_in_this_thread()
         with self._stepping:
             if self._is_stepping:
                 raise RuntimeError("step was called by a row's callback, within a step.")
@@ -200,8 +203,10 @@ class DecodingEngine:
                 logits, past = prefill(self._t3, row.request)
                 stepper.join(progress, logits, past)
             except Exception as error:
-                row.progress = None
                 self._fail(row, error)
+            except BaseException:  # Ctrl-C
+                self._fail(row, RuntimeError("interrupted as it began"))
+                raise
 
     def _has_room(self, stepper: Stepper, row: Row) -> bool:
         if self._positions is None or not self._running:

@@ -72,7 +72,7 @@ class Stepper(ABC):
 
     @abstractmethod
     def leave(self, rows: Sequence[Progress]) -> None:
-        """Drop rows, and free their memory."""
+        """Drop rows, and free their memory; also of those whose `join` failed."""
 
     @abstractmethod
     def advance(self, rows: Sequence[Progress]) -> None:
@@ -135,7 +135,7 @@ class NativeStepper(Stepper):
 
     def leave(self, rows: Sequence[Progress]) -> None:
         for row in rows:
-            del self._own[row]
+            self._own.pop(row, None)
 
     def advance(self, rows: Sequence[Progress]) -> None:
         for group in groups_of(rows, MOST_ROWS):
@@ -223,7 +223,8 @@ class _QueuedStepper(Stepper):
 
     def leave(self, rows: Sequence[Progress]) -> None:
         for row in rows:
-            del self._latest[row], self._unread[row]
+            self._latest.pop(row, None)
+            self._unread.pop(row, None)
 
     def read(self, rows: Sequence[Progress]) -> list[int]:
         oldest = [self._unread[row].pop(0) for row in rows]
@@ -321,7 +322,7 @@ class SharedStepper(_QueuedStepper):
 
     def leave(self, rows: Sequence[Progress]) -> None:
         super().leave(rows)
-        kept = self._cache.remove([place for row in rows for place in self._places.pop(row)])
+        kept = self._cache.remove([place for row in rows for place in self._places.pop(row, [])])
         if kept is not None:
             order = {before: now for now, before in enumerate(kept)}
             for row, places in self._places.items():
@@ -388,7 +389,7 @@ class ApartStepper(_QueuedStepper):
     def leave(self, rows: Sequence[Progress]) -> None:
         super().leave(rows)
         for row in rows:
-            del self._own[row]
+            self._own.pop(row, None)
 
     def slots_after_step(self, rows: Sequence[Progress], joining: tuple[int, int] = (0, 0)) -> int:
         return _own_slots([cache for row in rows for cache in self._own[row]], joining)
