@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from threading import Lock, RLock
 
 import mlx.core as mx
+import numpy as np
 
 from ...errors import CheckpointError, SettingError, TextError
 from ...runtime import device
@@ -100,13 +101,11 @@ class DecodingEngine:
         one, key = request.conditioning, request.key
         compute_in_this_thread()
         # Evaluated here: another thread than their maker may not.
-        mx.eval(
-            request.text_tokens,
-            [one.keys, one.values] if isinstance(one, KVCache) else one,
-            [] if key is None else key,
-        )
+        mx.eval(request.text_tokens, [one.keys, one.values] if isinstance(one, KVCache) else one)
+        key = mx.random.key(0) if key is None else key
+        keys = np.array(mx.random.split(key, request.max_new_tokens))
         with self._changing:
-            row = Row(request, self._joined)
+            row = Row(request, self._joined, keys)
             self._joined += 1
             self._waiting.append(row)
         return row

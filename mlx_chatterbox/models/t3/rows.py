@@ -60,6 +60,7 @@ class Row:
     Attributes:
         request: what was asked for.
         number: order of arrival, from 0.
+        keys: (limit, 2) uint32, a random key for each draw.
         tokens: those that were delivered, also those of 6561 and over that have no sound; not the
             stop token.
         state: "waiting", "running" or "ended".
@@ -70,6 +71,7 @@ class Row:
 
     request: RowRequest
     number: int
+    keys: np.ndarray = field(repr=False)
     tokens: list[int] = field(default_factory=list)
     state: str = "waiting"
     end: str = ""
@@ -85,7 +87,7 @@ class Progress:
         drawn: tokens that are drawn, or queued to be.
         read: tokens of these that were read, or replayed.
         rows: product rows: 2 with guidance, else 1.
-        keys: (limit, 2) uint32, a random key for each draw.
+        keys: the row's.
         replay: tokens that were delivered before the row was preempted. They take the place of the
             first draws.
     """
@@ -95,8 +97,7 @@ class Progress:
         self.row, self.request = row, request
         self.drawn = self.read = 0
         self.rows = 2 if request.is_guided(config) else 1
-        key = mx.random.key(0) if request.key is None else request.key
-        self.keys = np.array(mx.random.split(key, request.max_new_tokens))
+        self.keys = row.keys
         self.replay = list(row.tokens)
 
     @property
