@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..audio.stretch import checked_speed
-from ..errors import AudioError, SettingError, TextError
+from ..errors import AudioError, CheckpointError, SettingError, TextError
 from ..harmless import shortened
 from ..runtime.memory import give_back_memory
 from ..synthesis.result import Outcome
@@ -120,7 +120,7 @@ class Speaker:
         failure = None
         try:
             self._together(pieces, batch_size, store, finished)
-        except (TextError, AudioError, SettingError) as error:
+        except (TextError, AudioError, SettingError, CheckpointError) as error:
             failure = str(error)
         give_back_memory()
         if failure is None:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from mlx_chatterbox.errors import TextError
+from mlx_chatterbox.errors import CheckpointError, TextError
 from mlx_chatterbox.longform.plan import Document, Piece
 from mlx_chatterbox.synthesis.result import Outcome
 
@@ -68,6 +68,8 @@ class StubTTS:
         for index, (text, voice, own, seed) in enumerate(each):
             if "silent" in text:
                 raise TextError("none of the tokens has a sound.")
+            if "damaged" in text:
+                raise CheckpointError("the model's predictions are not numbers.")
             name = None if voice is None else voice.name
             whole = repr((text, seed, name, own.get("temperature", 0.8), company))
             chance = np.random.default_rng(zlib.crc32(whole.encode()))

@@ -252,7 +252,7 @@ def test_only_missing_pieces_are_spoken(speak, last):
     assert same(speak.folder)
 
 
-@pytest.mark.parametrize("bad", ["An unspeakable word.", "A silent one."])
+@pytest.mark.parametrize("bad", ["An unspeakable word.", "A silent one.", "A damaged one."])
 @pytest.mark.parametrize("last", [1, 2, 3, 4, 5])
 def test_finished_pieces_of_a_call_that_fails_are_kept(speak, last, bad):
     sentences = [*SENTENCES[:2], bad, *SENTENCES[3:8]]
@@ -268,7 +268,7 @@ def test_finished_pieces_of_a_call_that_fails_are_kept(speak, last, bad):
 
 
 @pytest.mark.parametrize("places", [(0,), (7,), (2, 3), (0, 3, 6), tuple(range(8))])
-@pytest.mark.parametrize("bad", ["An unspeakable word.", "A silent one."])
+@pytest.mark.parametrize("bad", ["An unspeakable word.", "A silent one.", "A damaged one."])
 def test_pieces_that_cannot_be_spoken_leave_the_others_together(speak, places, bad):
     sentences = [bad if place in places else text for place, text in enumerate(SENTENCES[:8])]
     sentences = [*sentences, "An unspeakable word."]
