@@ -76,6 +76,7 @@ def test_rows_in_company_are_as_alone(variant, steps):
     assert sum(result.logits for result in results) > 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "precision"), [("mlx", "8bit"), ("gpu", "float16"), ("gpu", "bfloat16")]
 )
