@@ -26,6 +26,8 @@ _LOUDSPEAKER = "it needs a sound card"
 _REFERENCE = "it needs upstream's PyTorch package: .ci/run sets it up and runs parity"
 _MINUTES = "it takes many minutes; tests/benchmarks/test_table.py runs its parts"
 _COMPANY = "it takes minutes; tests/benchmarks/test_company.py measures a small model"
+_FAILS = "it fails, as the page says; tests/parity/test_schedules.py requires that it does"
+_SCHEDULES = "it takes minutes; tests/models/test_schedules.py plays fifty for each network"
 _CLUSTER = "it needs Ray; tests/longform/test_job_ray.py runs a job by it"
 
 NOT_RUN = [
@@ -40,6 +42,9 @@ NOT_RUN = [
     NotRun("*python -m parity bisect *", _REFERENCE),
     NotRun("python -m parity dump *", _REFERENCE),
     NotRun("python -m parity mutate", _REFERENCE),
+    NotRun("python -m parity schedules *--mode fast", _FAILS),
+    NotRun("python -m parity schedules --fault *", _FAILS),
+    NotRun("python -m parity schedules *--steps *", _SCHEDULES),
     NotRun("python -m parity report *", "it reads a kept run, as tests/parity/test_report.py does"),
     NotRun("python -m parity baseline *", "it reads reports of all variants, which .ci/run makes"),
     NotRun("python -m benchmarks --peers *", "it installs the peers, and takes an hour"),
