@@ -29,8 +29,8 @@ from .rows import Progress
 from .sampling import Array, draw, gumbel_noise, process_logits
 from .t3 import T3
 
-# Numbers of noise that are drawn at a time for a row.
-_NOISE_AT_ONCE = 1 << 14
+# Numbers of noise that are drawn at a time.
+_NOISE_AT_ONCE = 1 << 16
 # The token of a row whose logits are not numbers.
 NOT_A_NUMBER = -1
 
@@ -187,12 +187,17 @@ class NativeStepper(Stepper):
     def _noise(self, rows: Sequence[Progress]) -> np.ndarray:
         """Gumbel noise for the rows' next draws, (S, V), drawn for some at a time."""
         vocabulary = self._config.speech_tokens_dict_size
-        ahead = max(1, _NOISE_AT_ONCE // vocabulary)
         owns = [self._own[row] for row in rows]
+        due = [
+            (row, own)
+            for row, own in zip(rows, owns, strict=True)
+            if row.drawn - own.noise_first >= len(own.noise)
+        ]
+        # A row that joins others will need it as often as they do.
+        ahead = max(1, _NOISE_AT_ONCE // (vocabulary * max(len(due), len(self._own))))
         by_count = defaultdict(list)
-        for row, own in zip(rows, owns, strict=True):
-            if row.drawn - own.noise_first >= len(own.noise):
-                by_count[min(ahead, len(row.keys) - row.drawn)].append((row, own))
+        for row, own in due:
+            by_count[min(ahead, len(row.keys) - row.drawn)].append((row, own))
         for count, some in by_count.items():
             keys = np.stack([row.keys[row.drawn : row.drawn + count] for row, _ in some])
             made = np.array(gumbel_noise(mx.array(keys), vocabulary))

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 
 from .backbone import Backbone
 from .cache import (
@@ -75,8 +74,11 @@ class T3(nn.Module):
         Larger ones are read from memory at each step: then that is what a step takes its time for,
         and as many rows as possible are to share it.
         """
-        weights = dict(tree_flatten(self.parameters())).values()
-        return sum(weight.nbytes for weight in weights) <= _SMALL
+        sizes = self.config
+        width, inside = sizes.hidden_size, sizes.num_attention_heads * sizes.head_dim
+        attention, mlp = 4 * width * inside, 3 * width * sizes.intermediate_size
+        # By size, in float32: it is asked for every sentence.
+        return 4 * self.config.num_hidden_layers * (attention + mlp) <= _SMALL
 
     def embed_conditioning(
         self, speaker_embedding: mx.array, prompt_tokens: mx.array | None, emotion: mx.array | float

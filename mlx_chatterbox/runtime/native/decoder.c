@@ -65,10 +65,7 @@ static int in_order_of_many(const Step *job, int columns, int depth) {
 static void multiply(const Step *job, const float *x, Product *products, int count) {
     const int depth = products->depth;
     if (in_order_of_many(job, products->columns, depth)) {
-        for (const Product *one = products; one < products + count; one++)
-            if (!multiply_many_rows(one->rows, one->columns, depth, one->alpha, x, depth, one->w,
-                                    depth, one->beta, one->out, one->out_stride))
-                atomic_store(job->failed, 1);
+        if (!multiply_together(x, products, count)) atomic_store(job->failed, 1);
         return;
     }
     pack_rows(x, depth, job->rows, depth, job->packed);

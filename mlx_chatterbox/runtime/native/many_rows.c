@@ -218,13 +218,14 @@ static void do_share(void *context, int i) {
     }
 }
 
-static void do_chunk(Chunk *job) {
+/* `is_packed`: its rows are in `packed` already, for a product before it. */
+static void do_chunk(Chunk *job, int is_packed) {
     job->vectors = (job->rows + LANES - 1) / LANES;
     job->panels = (job->vectors + TALL - 1) / TALL;
     job->threads = thread_limit();
     const int each = (job->columns + 4 * job->threads - 1) / (4 * job->threads);
     job->share = (each + WIDE - 1) / WIDE * WIDE;
-    in_parallel(pack, job, job->vectors);
+    if (!is_packed) in_parallel(pack, job, job->vectors);
     in_parallel(do_share, job, (job->columns + job->share - 1) / job->share);
 }
 
@@ -239,7 +240,21 @@ int multiply_many_rows(int rows, int columns, int depth, float alpha, const floa
                      .depth = depth, .alpha = alpha, .beta = beta, .x = x + row * x_stride,
                      .x_stride = x_stride, .packed = packed, .w = w, .w_stride = w_stride,
                      .out = out + row * out_stride, .out_stride = out_stride};
-        do_chunk(&job);
+        do_chunk(&job, 0);
+    }
+    free(packed);
+    return 1;
+}
+
+int multiply_together(const float *x, const Product *products, int count) {
+    const int rows = products->rows, depth = products->depth;
+    float *packed = floats((size_t)(rows + LANES) * depth);
+    if (!packed) return 0;
+    for (const Product *one = products; one < products + count; one++) {
+        Chunk job = {.rows = rows, .columns = one->columns, .depth = depth, .alpha = one->alpha,
+                     .beta = one->beta, .x = x, .x_stride = depth, .packed = packed, .w = one->w,
+                     .w_stride = one->w_stride, .out = one->out, .out_stride = one->out_stride};
+        do_chunk(&job, one > products);
     }
     free(packed);
     return 1;

@@ -5,11 +5,16 @@
 
 #include <stddef.h>
 
+#include "few_rows.h"
+
 /* out (rows, columns) = alpha * x (rows, depth) times the transpose of w (columns, depth)
  * + beta * out. 0 where there is no memory for it, and nothing is done. */
 int multiply_many_rows(int rows, int columns, int depth, float alpha, const float *x,
                        size_t x_stride, const float *w, size_t w_stride, float beta, float *out,
                        size_t out_stride);
+
+/* Several products of x (rows, depth), whose rows are copied once; at most MOST_ROWS. 0 as above. */
+int multiply_together(const float *x, const Product *products, int count);
 
 /* Whether a product of that size is worth it: OpenBLAS copies small weights within the cache, and adds
  * fewer sums than are put in their place here where each is of few numbers. */
