@@ -72,8 +72,8 @@ class NativeStep:
             Logits (P, V) float32. A row's are the same to the bit with any others, in any order.
         """
         config, rows = self._config, [cache.rows for cache in caches]
-        slots = np.repeat(np.array([cache.used for cache in caches], dtype=np.int32), rows)
-        capacities = np.repeat(np.array([cache.capacity for cache in caches], np.int32), rows)
+        slots = repeated([cache.used for cache in caches], rows)
+        capacities = repeated([cache.capacity for cache in caches], rows)
         embedded = self._embed(tokens, positions, slots)
         cosine = sine = None
         if self._wavelengths is not None:  # the Llama's
@@ -132,6 +132,12 @@ class NativeStep:
                 tables.append(first[:, None] + np.arange(cache.rows, dtype=np.uint64) * one)
             known = self._known[cache] = (cache.keys, cache.values, *tables)
         return known[2], known[3]
+
+
+def repeated(values: Sequence[int], counts: Sequence[int]) -> np.ndarray:
+    """Repeat each value, (P,) int32; for so few numbers faster than NumPy's own."""
+    pairs = zip(values, counts, strict=True)
+    return np.array([value for value, count in pairs for _ in range(count)], dtype=np.int32)
 
 
 def _tables(t3: T3) -> tuple[np.ndarray, np.ndarray] | None:

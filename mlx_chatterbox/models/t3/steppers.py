@@ -24,7 +24,7 @@ from mlx.utils import tree_flatten
 from ...runtime import device, native
 from ...runtime.parallel import prefill_threads
 from .cache import KVCache, RowCache, SharedCache, rounded_capacity
-from .native_step import MOST_ROWS, NativeStep
+from .native_step import MOST_ROWS, NativeStep, repeated
 from .rows import Progress
 from .sampling import Array, draw, gumbel_noise, process_logits
 from .t3 import T3
@@ -116,6 +116,11 @@ class _OwnCache:
         return self.noise[draw - self.noise_first]
 
 
+def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack arrays, (n, ...); one is not copied."""
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
+
+
 class NativeStepper(Stepper):
     """Steps in C, made when they are asked for; at most `MOST_ROWS` product rows at a time."""
 
@@ -143,8 +148,8 @@ class NativeStepper(Stepper):
             for own in owns:
                 own.cache.make_room()
             counts = [row.rows for row in group]
-            tokens = np.repeat([own.token for own in owns], counts)
-            positions = np.repeat([row.drawn for row in group], counts)
+            tokens = repeated([own.token for own in owns], counts)
+            positions = repeated([row.drawn for row in group], counts)
             logits = self._step(tokens, positions, [own.cache for own in owns])
             self._draw(group, self._guided(group, logits))
 
@@ -164,14 +169,14 @@ class NativeStepper(Stepper):
         """Draw from guided logits, (S, V)."""
         owns = [self._own[row] for row in rows]
         _show_logits(rows, logits)
-        is_number = ~np.isnan(logits).any(axis=-1)
+        is_number = ~np.isnan(logits.max(axis=-1))
         drawn = np.zeros(len(rows), dtype=np.int64)
         by_settings = defaultdict(list)
         for i, row in enumerate(rows):
             by_settings[row.request.sampling].append(i)
         for settings, some in by_settings.items():
             chosen = logits if len(some) == len(rows) else logits[some]
-            seen = np.stack([owns[i].seen for i in some])
+            seen = _stacked([owns[i].seen for i in some])
             processed = process_logits(chosen, seen, settings)
             if settings.temperature > 0.0:
                 processed = processed + self._noise([rows[i] for i in some])
@@ -203,7 +208,7 @@ class NativeStepper(Stepper):
             made = np.array(gumbel_noise(mx.array(keys), vocabulary))
             for (row, own), noise in zip(some, made, strict=True):
                 own.noise, own.noise_first = noise, row.drawn
-        return np.stack([own.noise_of(row.drawn) for row, own in zip(rows, owns, strict=True)])
+        return _stacked([own.noise_of(row.drawn) for row, own in zip(rows, owns, strict=True)])
 
 
 class _QueuedStepper(Stepper):
