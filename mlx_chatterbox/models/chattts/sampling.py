@@ -80,8 +80,9 @@ def _numbers(values: Any) -> tuple:
 
 
 def _check(name: str, value: Any, kind: type, low: float, high: float, or_else: str = "") -> None:
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
     # A comparison with NaN is false.
-    if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
+    if not is_number or not low <= value <= high:
         whole = "a whole number " if kind is Integral else ""
         raise SettingError(
             f"{name} must be {or_else}{whole}from {low:g} to {high:g}; got {shown(value)}."

@@ -28,11 +28,15 @@ from .special_tokens import (
 
 PAD_ID = 0
 UNKNOWN = "[UNK]"
-_NEEDED = (BEGIN_REFINING, END_OF_RAW, END_OF_REFINED, BEGIN_SPEECH, BEGIN_CODES, SPEAKER)
-_NEEDED += (NO_SPEAKER, FIRST_MANNER, UNKNOWN)
+_NEEDED = (
+    *(BEGIN_REFINING, END_OF_RAW, END_OF_REFINED, BEGIN_SPEECH, BEGIN_CODES),
+    *(SPEAKER, NO_SPEAKER, FIRST_MANNER, UNKNOWN),
+)
 # Spaces that joined tokens have and English does not: before marks, and within contractions.
-_CLEANUP = ((" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"))
-_CLEANUP += ((" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"))
+_CLEANUP = (
+    *((" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't")),
+    *((" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re")),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,17 +80,18 @@ class ChatTTSTokenizer:
             return CheckpointError(f"{path} is not a tokenizer: {why}.")
 
         self._tokenizer = tokenizer_call(lambda: Tokenizer.from_file(str(path)), damaged)
+        ids: dict[str, int] = {}
         for token in _NEEDED:
-            if self._tokenizer.token_to_id(token) is None:
+            id_ = self._tokenizer.token_to_id(token)
+            if id_ is None:
                 raise CheckpointError(f"{path} has no {token} token: another model's tokenizer?")
+            ids[token] = id_
         # The file cuts texts to 256 tokens, and pads batches on the right.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-        self.speaker_id: int = self._tokenizer.token_to_id(SPEAKER)
-        self.end_id: int = self._tokenizer.token_to_id(END_OF_REFINED)
-        self.first_manner_id: int = self._tokenizer.token_to_id(FIRST_MANNER)
-        self._unknown: int = self._tokenizer.token_to_id(UNKNOWN)
+        self.speaker_id, self.end_id = ids[SPEAKER], ids[END_OF_REFINED]
+        self.first_manner_id, self._unknown = ids[FIRST_MANNER], ids[UNKNOWN]
 
     def __len__(self) -> int:
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
