@@ -183,8 +183,14 @@ def test_temperature_zero_takes_the_likeliest_of_its_codebook():
         ({"temperature": float("nan")}, "temperature must be 0"),
         ({"temperature": "0.3"}, "for each codebook"),
         ({"temperature": []}, "for each codebook"),
+        ({"temperature": None}, "for each codebook"),
+        ({"temperature": 1.1e9}, "temperature must be 0"),
+        ({"temperature": 9e-7}, "temperature must be 0"),
         ({"temperature": (0.3, True)}, "temperature must be 0"),
         ({"top_p": 1.5}, "top_p must be None"),
+        ({"top_p": -0.1}, "top_p must be None"),
+        ({"top_k": 2**31}, "top_k must be None"),
+        ({"min_new_tokens": 2**31}, "min_new_tokens must be"),
         ({"top_k": 0}, "top_k must be None"),
         ({"top_k": 2.5}, "top_k must be None .* whole number"),
         ({"repetition_penalty": 0}, "repetition_penalty must be from"),
@@ -195,6 +201,29 @@ def test_temperature_zero_takes_the_likeliest_of_its_codebook():
 def test_settings_outside_their_range_are_refused(wrong, words):
     with pytest.raises(SettingError, match=words):
         ChatTTSSampling(**wrong)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"temperature": 1e9},
+        {"temperature": (1e-6, 0, 1, 2)},
+        {"top_p": 0},
+        {"top_p": 1},
+        {"top_k": 1},
+        {"top_k": 2**31 - 1},
+        {"min_new_tokens": 2**31 - 1},
+        {"repetition_penalty": 1e9},
+    ],
+)
+def test_settings_at_the_ends_of_their_range_are_taken(values):
+    for name, value in values.items():
+        assert getattr(ChatTTSSampling(**values), name) == value
+
+
+def test_the_defaults_are_upstreams_of_speech():
+    assert ChatTTSSampling() == settings_of(CASES["default"])
+    assert ChatTTSSampling() == ChatTTSSampling(0.3, 0.7, 20, 1.05, 0)
 
 
 def test_settings_can_be_keys():

@@ -93,6 +93,11 @@ def test_sound_begins_after_the_steps_that_are_announced(every, lookahead):
     assert first.stop == steps_before_sound(every, lookahead)
 
 
+def test_the_context_is_what_the_networks_see():
+    assert module.CONTEXT_FRAMES == FIELD + 2 == 2 * CONTEXT_STEPS
+    assert [sample_count(steps) for steps in (0, 1, 2)] == [0, 256, 768]
+
+
 def test_nothing_new_is_no_window():
     assert next_window(0, 0) is None
     assert next_window(0, 0, is_end=True) is None

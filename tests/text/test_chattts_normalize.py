@@ -72,6 +72,9 @@ def test_what_the_model_knows_stays_to_the_byte(text, wanted):
         ("hello мир world", "hello  world", ("мир",)),
         ("日本の", "日本", ("の",)),
         ("one~two|three", "one two three", ("~", "|")),
+        ("a~b", "a b", ("~",)),
+        ("see a~b now", "see a b now", ("~",)),
+        ("好~好 a~好", "好好 a好", ("~",)),
         ('say "yes"', "say yes", ('"',)),
         ("a [b", "a b", ("[",)),
         ("a [laugh", "a laugh", ("[",)),
@@ -87,6 +90,13 @@ def test_what_is_deleted_is_part_of_the_result(text, wanted, left_out):
     result = normal(text)
     assert result.text == wanted
     assert result.left_out == left_out
+
+
+def test_marks_are_named_as_they_were_written():
+    """Not as wide as they became in between."""
+    result = normal("好~好-好! 好＋好 “好”", normalize=True)
+    assert result.left_out == ("~", "＋", "“", "”")
+    assert result.simplified == ("-", "!")
 
 
 def test_nothing_else_is_left_in_a_text():

@@ -66,6 +66,24 @@ def test_greedy_prompts_are_upstreams(tokenizer, mode):
     np.testing.assert_array_equal(batch.attention_mask, mask)
 
 
+def test_a_batch_has_four_channels_and_may_have_others():
+    assert left_padded([[1, 2], [3]]).input_ids.shape == (2, 2, 4)
+    assert left_padded([[1]], np.zeros((2, 3), int), channels=2).input_ids.shape == (1, 4, 2)
+    assert left_padded([]).input_ids.shape == (0, 0, 4)
+    assert left_padded([[], [1]]).attention_mask.tolist() == [[False], [True]]
+
+
+def test_marks_of_prompts_may_not_stand_in_a_text(tokenizer):
+    assert tokenizer.may_stand_in_text("[laugh]")
+    assert not tokenizer.may_stand_in_text("[Ptts]")
+    assert not tokenizer.may_stand_in_text("hello")
+    assert not tokenizer.may_stand_in_text("[oral_10]")
+
+
+def test_padding_can_be_decoded(tokenizer):
+    assert tokenizer.decode([0, 0]) == "[PAD] [PAD]"
+
+
 def test_long_texts_are_neither_cut_nor_padded(tokenizer):
     assert len(tokenizer.encode("hello world " * 400)) == 800
     assert (

@@ -39,6 +39,7 @@ _CONTRACTION = re.compile(r"(?<=[A-Za-z])['’](ll|re|ve|m)\b", re.IGNORECASE)
 _CONTRACTED = {"ll": " will", "re": " are", "ve": " have", "m": " am"}
 # "twenty-one", which upstream reads with a pause in it.
 _HYPHEN = re.compile(r"(?<=[A-Za-z])[-\u2010\u2011](?=[A-Za-z])")
+_HALF_WIDTH = {ord(wide): half for half, wide in FULL_WIDTH.items()}
 _TRIAL = "[uv_break] 你好，world! 今天 3 o'clock。 ok?"
 
 
@@ -118,7 +119,7 @@ class ChatTTSNormalizer:
         Raises:
             TextError: not a text, or a registered function fails.
         """
-        text = checked_text(text)
+        text = whole = checked_text(text)
         language = language or language_of(TOKEN.sub(" ", text))
         left_out: dict[str, None] = {}
         simplified: dict[str, None] = {}
@@ -129,15 +130,16 @@ class ChatTTSNormalizer:
             parts = _runs(parts, lambda run: self._written_out(run, language, left_out))
         if not self._as_upstream:
             parts = _runs(parts, lambda run: _widened(run, language, simplified))
-        if any(INVALID.search(run) for run in parts[::2]):
-            parts = _runs(parts, lambda run: _simplified(run, simplified))
+        parts = _runs(parts, lambda run: _simplified(run, simplified))
         if replace_homophones:
             parts = _runs(parts, self._common)
         for run in parts[::2]:
             left_out.update(dict.fromkeys(unread_runs(run.translate(_BLANKS), _is_valid)))
             left_out.update(dict.fromkeys(one for one in run if one in _QUOTES))
         parts = _runs(parts, self._delete)
-        return NormalText("".join(parts), language, tuple(left_out), tuple(simplified))
+        return NormalText(
+            "".join(parts), language, _as_written(left_out, whole), _as_written(simplified, whole)
+        )
 
     def _settle_tags(self, text: str, left_out: dict[str, None]) -> str:
         """Keep the tokens of the model; leave out its marks, and tags of other models; read other
@@ -185,6 +187,12 @@ def left_out_note(texts: Iterable[NormalText]) -> str:
     parts = dict.fromkeys(one for text in texts for one in text.left_out)
     worth = [one for one in parts if not _QUOTES.issuperset(one)]
     return f"left out, since ChatTTS does not know it: {quoted_list(worth)}" if worth else ""
+
+
+def _as_written(parts: Iterable[str], text: str) -> tuple[str, ...]:
+    """Parts of a text as they are in it: marks may have got full width since."""
+    halves = (part if part in text else part.translate(_HALF_WIDTH) for part in parts)
+    return tuple(dict.fromkeys(halves))
 
 
 def _is_valid(character: str) -> bool:
