@@ -67,6 +67,12 @@ def test_an_audio_prompt_is_upstreams(key):
         np.testing.assert_array_equal(decoded, codes)
 
 
+@pytest.mark.parametrize(("code", "steps"), [(0, 1), (624, 7), (624, 4095)])
+def test_codes_and_lengths_at_the_ends_of_their_range_are_taken(code, steps):
+    codes = np.full((4, steps), code)
+    np.testing.assert_array_equal(decode_codes(encode_codes(codes)), codes)
+
+
 def test_a_seed_is_a_speaker(statistics):
     one, same, other = (random_speaker(statistics, seed) for seed in (7, 7, 8))
     np.testing.assert_array_equal(one, same)
@@ -154,6 +160,7 @@ def test_what_is_no_audio_prompt_is_refused(string, words):
         (np.zeros((4, 5)), "whole numbers"),
         (np.full((4, 5), -1), "the code -1"),
         (np.full((4, 5), 625), "the code 625"),
+        (np.zeros((4, 4096), int), "4096 steps"),
     ],
 )
 def test_codes_are_checked_before_they_are_written(codes, words):
