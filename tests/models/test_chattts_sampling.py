@@ -10,7 +10,7 @@ import pytest
 
 from mlx_chatterbox.errors import SettingError
 from mlx_chatterbox.models.chattts.sampling import RECENT, ChatTTSSampling, draw, process_logits
-from mlx_chatterbox.models.sampling import keep_top_p, penalise_recent
+from mlx_chatterbox.models.decoder.sampling import keep_top_p, penalise_recent
 from tests.chattts_reference import reference, values
 
 CASES = values("notes")["sampler"]

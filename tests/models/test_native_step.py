@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_map
 
-from mlx_chatterbox.models.sampling import gumbel_noise
+from mlx_chatterbox.models.decoder.sampling import gumbel_noise
 from mlx_chatterbox.models.t3 import decoding
 from mlx_chatterbox.models.t3.cache import CAPACITY_STEP, RowCache
 from mlx_chatterbox.models.t3.config import T3Config

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.errors import SettingError
-from mlx_chatterbox.models.sampling import (
+from mlx_chatterbox.models.decoder.sampling import (
     gumbel_noise,
     keep_min_p,
     keep_top_k,

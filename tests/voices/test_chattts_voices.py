@@ -184,6 +184,12 @@ def test_vectors_are_checked_before_they_are_written(vector, words):
         encode_speaker(vector)
 
 
+@pytest.mark.parametrize("value", [0.001, 1.0, 2000.0])
+def test_vectors_of_any_length_become_unit_vectors(value):
+    unit = normalised(np.full(768, value, np.float16)).astype(np.float64)
+    np.testing.assert_allclose(np.linalg.norm(unit), 1.0, rtol=2e-3)
+
+
 @pytest.mark.parametrize("value", [0.0, 60000.0])
 def test_a_vector_without_a_length_is_no_voice(value):
     with pytest.raises(SettingError, match="no voice"):

@@ -2,7 +2,7 @@
 
 Order: temperature, repetition penalty, top-p, top-k, and at last the ban of the stop token. A token
 that was drawn twice of late is penalised twice. The steps themselves are the ones of all families
-(`models/sampling.py`).
+(`models/decoder/sampling.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from ...checks.plain import shown
 from ...errors import SettingError
-from ..sampling import Array, gumbel_noise, keep_top_k, keep_top_p, penalise_recent
+from ..decoder.sampling import Array, gumbel_noise, keep_top_k, keep_top_p, penalise_recent
 
 # Draws of a row that the repetition penalty looks back on.
 RECENT = 16

@@ -15,7 +15,7 @@ from numbers import Real
 import mlx.core as mx
 
 from ...errors import SettingError
-from ..sampling import (
+from ..decoder.sampling import (
     Array,
     gumbel_noise,
     keep_min_p,

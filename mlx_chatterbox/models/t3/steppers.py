@@ -23,7 +23,7 @@ from mlx.utils import tree_flatten
 
 from ...runtime import device, native
 from ...runtime.parallel import prefill_threads
-from ..sampling import Array, gumbel_noise
+from ..decoder.sampling import Array, gumbel_noise
 from .cache import KVCache, RowCache, SharedCache, rounded_capacity
 from .native_step import MOST_ROWS, NativeStep
 from .rows import Progress
