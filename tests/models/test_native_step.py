@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_map
 
-from mlx_chatterbox.models.decoder.sampling import gumbel_noise
 from mlx_chatterbox.models.t3 import decoding
 from mlx_chatterbox.models.t3.cache import CAPACITY_STEP, RowCache
 from mlx_chatterbox.models.t3.config import T3Config
 from mlx_chatterbox.models.t3.native_step import MOST_ROWS, NativeStep
-from mlx_chatterbox.models.t3.sampling import SamplingSettings, process_logits
+from mlx_chatterbox.models.t3.sampling import SamplingSettings, gumbel_noise, process_logits
 from mlx_chatterbox.models.t3.t3 import T3
 from mlx_chatterbox.runtime import device, native
 from tests.rounding import Rounding

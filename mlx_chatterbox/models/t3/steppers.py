@@ -23,11 +23,10 @@ from mlx.utils import tree_flatten
 
 from ...runtime import device, native
 from ...runtime.parallel import prefill_threads
-from ..decoder.sampling import Array, gumbel_noise
 from .cache import KVCache, RowCache, SharedCache, rounded_capacity
 from .native_step import MOST_ROWS, NativeStep
 from .rows import Progress
-from .sampling import draw, process_logits
+from .sampling import Array, draw, gumbel_noise, process_logits
 from .t3 import T3
 
 # Numbers of noise that are drawn at a time for a row.
