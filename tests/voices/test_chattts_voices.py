@@ -118,6 +118,7 @@ def test_without_statistics_there_is_an_error_with_a_way_out():
         (text("prompt/string"), "speaker string"),
         (text("speaker/stat_string"), "speaker string"),
         (to_base16384(compress(bytes(1534))), "1534 bytes"),
+        (to_base16384(compress(bytes(1540))), "more than it should"),
         (to_base16384(compress(b"\x00\x7c" * 768)), "NaN or Inf"),
         (to_base16384(compress(bytes(2**26))), "more than it should"),
         (to_base16384(compress(bytes(1536)) + b"more"), "does not end"),
@@ -158,8 +159,8 @@ def test_what_is_no_audio_prompt_is_refused(string, words):
         (np.zeros((3, 5), int), r"shape \(3, 5\)"),
         (np.zeros((1, 4, 5), int), "shape"),
         (np.zeros((4, 5)), "whole numbers"),
-        (np.full((4, 5), -1), "the code -1"),
-        (np.full((4, 5), 625), "the code 625"),
+        (np.array([[3], [0], [-1], [624]]), "the code -1;"),
+        (np.array([[3], [0], [1], [625]]), "the code 625;"),
         (np.zeros((4, 4096), int), "4096 steps"),
     ],
 )

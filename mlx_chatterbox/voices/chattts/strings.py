@@ -146,9 +146,9 @@ def checked_codes(codes: Any, name: str = "the audio prompt") -> np.ndarray:
         raise SettingError(
             f"{name} has {values.shape[1]} steps; the model has room for {MAX_PROMPT_STEPS}."
         )
-    if values.min() < 0 or values.max() >= CODES:
-        wrong = values.min() if values.min() < 0 else values.max()
-        raise SettingError(f"{name} has the code {wrong}; codes are from 0 to {CODES - 1}.")
+    outside = values[(values < 0) | (values >= CODES)]
+    if outside.size:
+        raise SettingError(f"{name} has the code {outside[0]}; codes are from 0 to {CODES - 1}.")
     return values.astype(np.int32)
 
 
