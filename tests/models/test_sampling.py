@@ -10,16 +10,14 @@ import numpy as np
 import pytest
 
 from mlx_chatterbox.errors import SettingError
-from mlx_chatterbox.models.t3.sampling import (
-    SamplingSettings,
-    draw,
+from mlx_chatterbox.models.decoder.sampling import (
     gumbel_noise,
     keep_min_p,
     keep_top_k,
     keep_top_p,
     penalise_repetition,
-    process_logits,
 )
+from mlx_chatterbox.models.t3.sampling import SamplingSettings, draw, process_logits
 from mlx_chatterbox.models.t3.steppers import guide
 
 LIBRARIES = pytest.mark.parametrize("array", [mx.array, np.array], ids=["mlx", "numpy"])

@@ -11,15 +11,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Real
-from typing import TypeVar
 
 import mlx.core as mx
-import numpy as np
 
 from ...errors import SettingError
-
-# MLX's where MLX computes a step, NumPy's where it is made in C; the same functions serve both.
-Array = TypeVar("Array", mx.array, np.ndarray)
+from ..decoder.sampling import (
+    Array,
+    gumbel_noise,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    penalise_repetition,
+)
 
 # Beyond them float32 cannot represent the logits' differences.
 _LEAST, _MOST = 1e-6, 1e9
@@ -74,58 +77,6 @@ def _check(name: str, value: float, holds: bool, allowed: str) -> None:
         raise SettingError(f"{name} must be {allowed}; got {value}.")
 
 
-def _library_of(array: Array):
-    return np if isinstance(array, np.ndarray) else mx
-
-
-def penalise_repetition(logits: Array, seen: Array, penalty: float) -> Array:
-    """Divide the positive logits of seen tokens by `penalty` and multiply the negative ones.
-
-    Args:
-        logits: (B, V).
-        seen: (B, V), true for every token drawn before, the start token included.
-    """
-    if penalty == 1.0:
-        return logits
-    where = _library_of(logits).where
-    return where(seen, where(logits < 0, logits * penalty, logits / penalty), logits)
-
-
-def keep_min_p(logits: Array, min_p: float) -> Array:
-    """Remove tokens less likely than `min_p` times the likeliest (https://arxiv.org/abs/2407.01082)."""
-    if min_p == 0.0:
-        return logits
-    # p_i < min_p * p_max, in logits; the likeliest token always stays.
-    lowest = logits.max(axis=-1, keepdims=True) + math.log(min_p)
-    return _library_of(logits).where(logits < lowest, -math.inf, logits)
-
-
-def keep_top_k(logits: Array, top_k: int) -> Array:
-    """Keep the `top_k` likeliest tokens, and all that are as likely as the last of them."""
-    if top_k == 0 or top_k >= logits.shape[-1]:
-        return logits
-    if isinstance(logits, np.ndarray):
-        return np.array(keep_top_k(mx.array(logits), top_k))
-    lowest = mx.min(mx.topk(logits, top_k, axis=-1), axis=-1, keepdims=True)
-    return mx.where(logits < lowest, -mx.inf, logits)
-
-
-def keep_top_p(logits: Array, top_p: float) -> Array:
-    """Keep the smallest set of likeliest tokens that holds `top_p` of the probability."""
-    if top_p == 1.0:
-        return logits
-    if isinstance(logits, np.ndarray):
-        return np.array(keep_top_p(mx.array(logits), top_p))
-    order = mx.argsort(logits, axis=-1)
-    ascending = mx.take_along_axis(logits, order, axis=-1)
-    cumulative = mx.cumsum(mx.exp(ascending - ascending[..., -1:]), axis=-1)
-    # Divided by the actual sum, so that rounding cannot move the threshold.
-    cumulative = cumulative / cumulative[..., -1:]
-    last = mx.arange(logits.shape[-1]) == logits.shape[-1] - 1
-    kept = mx.where((cumulative > 1.0 - top_p) | last, ascending, -mx.inf)
-    return mx.put_along_axis(logits, order, kept, axis=-1)
-
-
 def process_logits(logits: Array, seen: Array, settings: SamplingSettings) -> Array:
     """Logits whose softmax is the distribution that the next token is drawn from.
 
@@ -166,17 +117,3 @@ def draw(logits: mx.array, settings: SamplingSettings, keys: mx.array) -> mx.arr
         return logits.argmax(axis=-1)
     # The likeliest after Gumbel noise is a draw; so `mx.random.categorical` does it too.
     return (logits + gumbel_noise(keys, logits.shape[1])).argmax(axis=-1)
-
-
-def gumbel_noise(keys: mx.array, tokens: int) -> mx.array:
-    """Gumbel noise, which is added to the logits of a draw.
-
-    Args:
-        keys: (..., 2), a random key for each draw.
-
-    Returns:
-        (..., tokens) float32
-    """
-    flat = keys.reshape(-1, keys.shape[-1])
-    noise = mx.vmap(lambda key: mx.random.gumbel((tokens,), key=key))(flat)
-    return noise.reshape(*keys.shape[:-1], tokens)

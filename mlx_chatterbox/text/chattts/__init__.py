@@ -1,0 +1,1 @@
+"""Texts for ChatTTS: normalising, splitting, prompts, tokens."""

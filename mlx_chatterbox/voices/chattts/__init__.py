@@ -1,0 +1,1 @@
+"""Voices of ChatTTS: a vector of the speaker, codes of a recording, and the strings of both."""
