@@ -1,0 +1,22 @@
+"""All networks of ChatTTS; attribute paths are the keys of a converted checkpoint."""
+
+from __future__ import annotations
+
+import mlx.nn as nn
+
+from .config import ChatTTSConfig
+from .convnext import SpectrogramDecoder
+from .dvae import DVAE
+from .gpt import GPT
+from .vocos import Vocos
+
+
+class ChatTTSNetworks(nn.Module):
+    """GPT, the decoder of its hidden states, that of its codes, and the vocoder."""
+
+    def __init__(self, config: ChatTTSConfig):
+        super().__init__()
+        self.gpt = GPT(config.gpt)
+        self.decoder = SpectrogramDecoder(config.decoder, config.n_mels)
+        self.dvae = DVAE(config.dvae, config.n_mels)
+        self.vocos = Vocos(config.vocos, config.n_mels)
