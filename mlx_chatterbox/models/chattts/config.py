@@ -224,6 +224,7 @@ class ChatTTSConfig(Config):
             decoder=2 * self.decoder.in_channels == self.gpt.hidden_size,
             num_vq=self.gpt.num_vq == dvae.groups * dvae.stages,
             num_audio_tokens=self.gpt.num_audio_tokens == dvae.codes + 1,
+            hop=dvae.hop == self.vocos.hop,
         )
 
     @property

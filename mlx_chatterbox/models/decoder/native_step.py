@@ -41,8 +41,12 @@ class NativeStep:
         model = network.transformer
         # C reads this memory, also after a weight was changed in place.
         self._held = [alias(weight) for weight in evaluated_weights(network.module)]
+        # The Llama's; GPT-2 does not turn anything.
+        self._wavelengths: np.ndarray | None = None
+        layers: Sequence[GPT2Block | LlamaBlock]
+        norm: nn.Module
         if isinstance(model, GPT2Model):
-            layers, norm, self._wavelengths = model.h, model.ln_f, None
+            layers, norm = model.h, model.ln_f
         else:
             layers, norm, self._wavelengths = model.layers, model.norm, np.array(model._wavelengths)
         self._norm = [plain_weight(norm, "weight"), plain_weight(norm, "bias")]
