@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -15,6 +16,7 @@ from mlx_chatterbox.models.decoder.native_step import NativeStep
 from mlx_chatterbox.parity.fabricate import chattts as fabricate
 from mlx_chatterbox.parity.numpy import chattts as reference
 from mlx_chatterbox.parity.numpy.layers import Weights
+from mlx_chatterbox.runtime import native
 from mlx_chatterbox.weights.chattts import load_upstream
 from mlx_chatterbox.weights.conversion.chattts import (
     DECODER_FILE,
@@ -208,6 +210,25 @@ def test_steps_equal_a_whole_pass(networks, weights, config, writes):
         for logits, hidden in results:
             assert error(logits, wanted[0]) < CLOSE
             assert error(hidden, wanted[1]) < CLOSE
+
+
+@pytest.mark.parametrize("writes", ["text", "codes"])
+def test_a_step_in_c_takes_quantised_tables_and_heads(folder, config, writes):
+    if not native.takes():
+        pytest.skip("no compiled code")
+    gpt = load_upstream(folder, config=config)[1].gpt
+    nn.quantize(gpt, 32, 8, class_predicate=lambda path, _: path.startswith(("emb_", "head_")))
+    assert type(gpt.emb_code[0]) is nn.QuantizedEmbedding
+    network = getattr(gpt, writes)
+    in_c = NativeStep.of(network)
+    assert in_c is not None
+    tokens = np.array([[3, 5, 7, 9], [600, 2, 4, 6]], np.int32)
+    tokens = tokens[:, 0] if writes == "text" else tokens
+    none = mx.zeros((2,), dtype=mx.int32)
+    caches, for_c = ([RowCache(network.empty_cache()) for _ in range(2)] for _ in range(2))
+    expected = network.step_apart(mx.array(tokens), none, none, caches)
+    for got, wanted in zip(in_c.predict(tokens, np.array(none), for_c), expected, strict=True):
+        assert error(got, wanted) < CLOSE
 
 
 def test_writing_text_is_no_writing_of_codes(networks):
