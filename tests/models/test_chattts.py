@@ -231,6 +231,27 @@ def test_a_step_in_c_takes_quantised_tables_and_heads(folder, config, writes):
         assert error(got, wanted) < CLOSE
 
 
+@pytest.mark.parametrize("writes", ["text", "codes"])
+def test_a_row_in_c_is_to_the_bit_what_it_is_alone(networks, writes):
+    if not native.takes():
+        pytest.skip("no compiled code")
+    network = getattr(networks.gpt, writes)
+    step = NativeStep.of(network)
+    random = np.random.default_rng(8)
+    tokens = random.integers(0, 625, (3, 5, 4), dtype=np.int32)
+    tokens = tokens[..., 0] if writes == "text" else tokens
+
+    def states(rows: list[int]) -> list[np.ndarray]:
+        caches = [RowCache(network.empty_cache()) for _ in rows]
+        none = np.zeros(len(rows), np.int64)
+        return [part for one in tokens for part in step.predict(one[rows], none, caches)]
+
+    together = states([0, 1, 2, 3, 4])
+    for row in range(5):
+        for got, wanted in zip(states([row]), together, strict=True):
+            assert np.array_equal(got[0], wanted[row])
+
+
 def test_writing_text_is_no_writing_of_codes(networks):
     """The compiled step of each is its own."""
     assert networks.gpt.text.compiled_step is not networks.gpt.codes.compiled_step

@@ -95,3 +95,21 @@ def test_greedy_steps_write_the_same(networks, writes, row):
         cache.make_room()
         none, slots = mx.zeros((1,), dtype=mx.int32), mx.array([cache.used], dtype=mx.int32)
         logits, hidden = network.step_apart(tokens, none, slots, [cache])
+
+
+def test_52_steps_on_either_side_are_all_that_sound_depends_on(networks):
+    hidden = mx.random.normal((1, 150, 768), key=mx.random.key(1))
+
+    def sound(steps: mx.array) -> np.ndarray:
+        return np.array(networks.vocos(networks.decoder(steps))[0])
+
+    whole, first, last = sound(hidden), 60, 90
+    assert len(whole) == 512 * 150 - 256
+    window = sound(hidden[:, first - 52 : last + 52])
+    exact = slice(512 * first - 256, 512 * last - 256)
+    got = window[512 * 52 - 256 :][: 512 * (last - first)]
+    assert np.abs(got - whole[exact]).max() < 1e-5
+    # Six are too few.
+    window = sound(hidden[:, first - 6 : last + 52])
+    got = window[512 * 6 - 256 :][: 512 * (last - first)]
+    assert np.abs(got - whole[exact]).max() > 1e-3
