@@ -34,7 +34,7 @@ def outputs(
     for case in ("text", "code"):
         if f"gpt/{case}/input_ids" in inputs:
             vector = speaker if case == "code" else None
-            own = _gpt(networks.gpt, case, inputs, vector)
+            own = _gpt(networks, case, inputs, vector)
             results |= {f"gpt/{case}/{name}": value for name, value in own.items()}
     if "decoder/hidden" in inputs:
         results["decoder/mel"] = _swapped(networks.decoder(mx.array(inputs["decoder/hidden"])))
@@ -58,11 +58,14 @@ def _swapped(array) -> np.ndarray:
     return np.array(array).swapaxes(1, 2)
 
 
-def _gpt(gpt: GPT, case: str, inputs: Arrays, speaker: np.ndarray | None) -> dict[str, np.ndarray]:
+def _gpt(
+    networks: ChatTTSNetworks, case: str, inputs: Arrays, speaker: np.ndarray | None
+) -> dict[str, np.ndarray]:
     """Outputs of the GPT by their names within a case, "text" or "code"."""
     ids, mask, is_text = (
         inputs[f"gpt/{case}/{name}"] for name in ("input_ids", "attention_mask", "text_mask")
     )
+    gpt = networks.gpt
     vector = None if speaker is None else mx.array(speaker.astype(np.float32))
     embedded = gpt.embed_prompt(mx.array(ids), mx.array(is_text) == 1, vector)
     results = {"position_ids": position_ids(mask), "embeds": np.array(embedded)}
@@ -71,16 +74,16 @@ def _gpt(gpt: GPT, case: str, inputs: Arrays, speaker: np.ndarray | None) -> dic
     states["hidden"] = np.zeros(shape, np.float32)
     with _kept_layers(gpt, taken) as kept:
         for row, own in enumerate(mask == 1):
-            hidden, _ = gpt.codes.hidden_states(embedded[row : row + 1, int((~own).sum()) :])
+            hidden, _ = networks.codes.hidden_states(embedded[row : row + 1, int((~own).sum()) :])
             states["hidden"][row, own] = np.array(hidden[0])
             for number, layer in kept.items():
                 states[f"layer_{number}"][row, own] = np.array(layer.latest)
     hidden = mx.array(states["hidden"])
     if case == "text":
-        states["logits_last"] = np.array(gpt.text.predict(hidden[:, -1:]))
+        states["logits_last"] = np.array(networks.text.predict(hidden[:, -1:]))
     else:
         start = int(inputs["gpt/code/start"][0])
-        logits = gpt.codes.predict(hidden[:, start - 1 :])
+        logits = networks.codes.predict(hidden[:, start - 1 :])
         states["logits_tail"] = np.array(logits).swapaxes(2, 3)
     return results | states
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from weakref import ref
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
@@ -160,20 +163,20 @@ def test_prompts_and_hidden_states(networks, weights, config, has_speaker):
     vector = None if speaker is None else mx.array(speaker)
     embedded = gpt.embed_prompt(mx.array(ids[None]), mx.array(is_text[None]), vector)
     assert error(embedded[0], expected[0]) < CLOSE
-    hidden, _ = gpt.codes.hidden_states(embedded)
+    hidden, _ = networks.codes.hidden_states(embedded)
     assert error(hidden[0], expected[-1]) < CLOSE
     embeddings = weights(EMBED_FILE)
     code_logits = reference.code_logits(embeddings, expected[-1], 4)
-    assert error(gpt.codes.predict(hidden[0]), code_logits) < CLOSE
+    assert error(networks.codes.predict(hidden[0]), code_logits) < CLOSE
     text_logits = reference.text_logits(embeddings, expected[-1])
-    assert error(gpt.text.predict(hidden[0]), text_logits) < CLOSE
+    assert error(networks.text.predict(hidden[0]), text_logits) < CLOSE
 
 
 @pytest.mark.parametrize("writes", ["text", "codes"])
 def test_steps_equal_a_whole_pass(networks, weights, config, writes):
     """In one array for all rows, row by row, and in C; rows have lengths of their own."""
     gpt, embeddings = networks.gpt, weights(EMBED_FILE)
-    network = getattr(gpt, writes)
+    network = getattr(networks, writes)
     beginnings, expected, caches = (7, 5), [], []
     rows = [prompt(config.gpt, 11, 0 if writes == "text" else 6, seed) for seed in (3, 4)]
     for (ids, is_text), first in zip(rows, beginnings, strict=True):
@@ -216,10 +219,11 @@ def test_steps_equal_a_whole_pass(networks, weights, config, writes):
 def test_a_step_in_c_takes_quantised_tables_and_heads(folder, config, writes):
     if not native.takes():
         pytest.skip("no compiled code")
-    gpt = load_upstream(folder, config=config)[1].gpt
+    networks = load_upstream(folder, config=config)[1]
+    gpt = networks.gpt
     nn.quantize(gpt, 32, 8, class_predicate=lambda path, _: path.startswith(("emb_", "head_")))
     assert type(gpt.emb_code[0]) is nn.QuantizedEmbedding
-    network = getattr(gpt, writes)
+    network = getattr(networks, writes)
     in_c = NativeStep.of(network)
     assert in_c is not None
     tokens = np.array([[3, 5, 7, 9], [600, 2, 4, 6]], np.int32)
@@ -235,7 +239,7 @@ def test_a_step_in_c_takes_quantised_tables_and_heads(folder, config, writes):
 def test_a_row_in_c_is_to_the_bit_what_it_is_alone(networks, writes):
     if not native.takes():
         pytest.skip("no compiled code")
-    network = getattr(networks.gpt, writes)
+    network = getattr(networks, writes)
     step = NativeStep.of(network)
     random = np.random.default_rng(8)
     tokens = random.integers(0, 625, (3, 5, 4), dtype=np.int32)
@@ -254,8 +258,8 @@ def test_a_row_in_c_is_to_the_bit_what_it_is_alone(networks, writes):
 
 def test_writing_text_is_no_writing_of_codes(networks):
     """The compiled step of each is its own."""
-    assert networks.gpt.text.compiled_step is not networks.gpt.codes.compiled_step
-    assert networks.gpt.text.compiled_step is networks.gpt.text.compiled_step
+    assert networks.text.compiled_step is not networks.codes.compiled_step
+    assert networks.text.compiled_step is networks.text.compiled_step
 
 
 def test_positions_begin_after_the_padding():
@@ -345,3 +349,14 @@ def test_the_configuration_is_read(folder, config):
 def test_a_folder_without_files_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
         load_upstream(tmp_path)
+
+
+def test_networks_are_freed_when_they_are_dropped(folder, config):
+    networks = load_upstream(folder, config=config)[1]
+    gone = ref(networks.gpt)
+    gc.disable()
+    try:
+        del networks
+        assert gone() is None
+    finally:
+        gc.enable()

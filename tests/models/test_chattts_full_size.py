@@ -69,7 +69,7 @@ def penalised(logits: np.ndarray, history: list[int], penalty: float) -> np.ndar
 @pytest.mark.parametrize("row", [0, 1])
 def test_greedy_steps_write_the_same(networks, writes, row):
     gpt = networks.gpt
-    network = gpt.text if writes == "text" else gpt.codes
+    network = networks.text if writes == "text" else networks.codes
     mask = REFERENCE[f"generate/{writes}/attention_mask"][row] == 1
     ids = REFERENCE[f"generate/{writes}/input_ids"][row][mask]
     ids = np.repeat(ids[:, None], 4, axis=1) if writes == "text" else ids

@@ -23,11 +23,7 @@ from .config import GPTConfig
 
 
 class GPT(nn.Module):
-    """The Llama with tables and heads for text and for codes.
-
-    Attributes:
-        text, codes: what writes tokens, and what writes codes.
-    """
+    """The Llama with tables and heads for text and for codes."""
 
     def __init__(self, config: GPTConfig):
         super().__init__()
@@ -38,8 +34,6 @@ class GPT(nn.Module):
         self.emb_code = [nn.Embedding(config.num_audio_tokens, width) for _ in books]
         self.head_text = nn.Linear(width, config.num_text_tokens, bias=False)
         self.head_code = [nn.Linear(width, config.num_audio_tokens, bias=False) for _ in books]
-        self.text: DecoderNetwork = TextWriter(self)
-        self.codes: DecoderNetwork = CodeWriter(self)
 
     def embed_prompt(
         self, ids: mx.array, is_text: mx.array, speaker: mx.array | None = None
